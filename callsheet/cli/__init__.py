@@ -1,0 +1,1 @@
+"""The command line: the edge where settings are made and exit codes are given."""

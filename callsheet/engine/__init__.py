@@ -1,0 +1,1 @@
+"""The life of a job, free of Prefect: admit, submit, watch, collect."""

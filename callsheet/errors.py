@@ -1,0 +1,240 @@
+"""Every error Callsheet raises on purpose, as one tree.
+
+    CallsheetError                      exit code 1 unless a branch says otherwise
+    ├── InputError                  2   the person can mend it: nothing was sent, nothing was spent
+    │   ├── ManifestError               rows that cannot be made as written; carries every Problem
+    │   ├── UsageError                  an option or a file name that makes no sense
+    │   └── PlanChanged                 the plan file no longer describes what would be bought
+    ├── BudgetError                     money: a cap would be passed
+    │   ├── OverBudget              3   before anything was sent
+    │   └── CapReached              5   part-way through a run
+    ├── AccountError                6   the key is missing or refused, or the account is locked
+    ├── QueueError                      a call to fal's queue did not do what it was for
+    │   ├── NotSent                     the request provably never left this machine
+    │   ├── Throttled                   429: refused for now, nothing was enqueued
+    │   ├── Refused                     they said no: nothing was enqueued
+    │   ├── OutcomeUnknown              a paid POST that may have arrived: it is never sent again
+    │   ├── Unavailable                 a free read (status, result, file) failed; it may be tried again
+    │   ├── RenderFailed                fal took the job and reports that it failed
+    │   └── UntrustedHost               a reply named a host that is not ours to talk to
+    ├── MediaError                      the file is not the video that was asked for
+    ├── LedgerError                     the ledger refused
+    │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
+    │   ├── NoSlot                      all places are taken
+    │   └── LedgerUnsafe                the database does not keep what it acknowledges
+    └── Interrupted               130   stopped by a person or by the machine; the ledger has everything
+
+"They refused" (`Refused`) and "we do not know" (`OutcomeUnknown`) are different classes on purpose: the
+first gives the money back, the second keeps it until somebody knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong with one cell, said so that a person can mend it.
+
+    `row` counts as the file's own reader shows it: in CSV and XLSX the header is row 1 and the first data
+    row is row 2; in JSONL and Parquet the first record is row 1. 0 means the file as a whole.
+    """
+
+    file: str
+    row: int
+    column: str
+    found: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}, row {self.row}" if self.row else self.file
+        column = f", column {self.column}" if self.column else ""
+        found = f": found {self.found}" if self.found else ""
+        return f"{where}{column}{found}: {self.message}"
+
+
+class CallsheetError(Exception):
+    """Something that Callsheet knows how to name."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InputError(CallsheetError):
+    """What was given cannot be used; nothing was sent and nothing was spent."""
+
+    exit_code = 2
+
+
+class ManifestError(InputError):
+    """Rows that cannot be made as written.
+
+    `problems` holds every mistake of every row, in row order; it is never empty.
+    """
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        count = len(problems)
+        super().__init__(f"{count} mistake{'s' if count != 1 else ''} in the manifest; nothing was sent")
+
+
+class UsageError(InputError):
+    """An option, a name or a file that makes no sense here."""
+
+
+class PlanChanged(InputError):
+    """What would be bought now is not what was planned; `differences` says in which ways."""
+
+    def __init__(self, differences: list[str]) -> None:
+        self.differences = differences
+        super().__init__("the plan no longer holds: " + "; ".join(differences))
+
+
+class BudgetError(CallsheetError):
+    """A cap would be passed. Amounts are in nano-dollars (1e-9 USD)."""
+
+    def __init__(
+        self, message: str, *, scope: str, limit_nano: int, taken_nano: int, needed_nano: int
+    ) -> None:
+        self.scope = scope
+        self.limit_nano = limit_nano
+        self.taken_nano = taken_nano
+        self.needed_nano = needed_nano
+        super().__init__(message)
+
+
+class OverBudget(BudgetError):
+    """It does not fit, and so nothing was sent."""
+
+    exit_code = 3
+
+
+class CapReached(BudgetError):
+    """A cap was reached part-way: nothing new is submitted, what renders is finished."""
+
+    exit_code = 5
+
+
+class AccountError(CallsheetError):
+    """The key is missing or refused, or the account is locked: every further call would fail too."""
+
+    exit_code = 6
+
+
+class QueueError(CallsheetError):
+    """A call to fal's queue did not do what it was for.
+
+    `error_type` is fal's own word where it gave one (for example `content_policy_violation`).
+    """
+
+    def __init__(self, message: str, *, error_type: str = "") -> None:
+        self.error_type = error_type
+        super().__init__(message)
+
+
+class NotSent(QueueError):
+    """The request provably never left this machine (name, connection, TLS, pool): it may be sent again."""
+
+
+class Throttled(QueueError):
+    """429: nothing was enqueued. `retry_after_s` is the server's own advice in seconds, or None."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, error_type: str = "") -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message, error_type=error_type)
+
+
+class Refused(QueueError):
+    """They said no and nothing was enqueued.
+
+    `charged` is "no", or "unknown" for a 422, which fal says may be charged (facts: fal.ai/docs FAQ).
+    """
+
+    def __init__(self, message: str, *, error_type: str = "", charged: str = "no") -> None:
+        self.charged = charged
+        super().__init__(message, error_type=error_type)
+
+
+class OutcomeUnknown(QueueError):
+    """The POST may have arrived and may be charged. It is never repeated; the hold and the slot stay.
+
+    `lead_request_id` is the id of a header of the broken reply, where there was one.
+    """
+
+    def __init__(self, message: str, *, lead_request_id: str | None = None, error_type: str = "") -> None:
+        self.lead_request_id = lead_request_id
+        super().__init__(message, error_type=error_type)
+
+
+class Unavailable(QueueError):
+    """A free read failed (network, 5xx, 429, still in progress). It may be tried again and changes nothing.
+
+    `retry_after_s` is the server's own advice in seconds, or None. `gone` is True where the queue says that
+    it no longer holds the request (404), so that asking again there is no use.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, gone: bool = False, error_type: str = ""
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        self.gone = gone
+        super().__init__(message, error_type=error_type)
+
+
+class RenderFailed(QueueError):
+    """fal took the job and reports that it failed.
+
+    `charged` is "no" (5xx, or billable units of 0), "yes" (units above 0) or "unknown" (4xx without units).
+    `billable_units` is the reply's header as decimal text, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_type: str = "",
+        charged: str = "unknown",
+        billable_units: str | None = None,
+    ) -> None:
+        self.charged = charged
+        self.billable_units = billable_units
+        super().__init__(message, error_type=error_type)
+
+
+class UntrustedHost(QueueError):
+    """A reply named a host outside the configured ones; nothing was sent there."""
+
+
+class MediaError(CallsheetError):
+    """The file is not the video that was asked for. `reason` is a short stable word, e.g. `truncated`."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class LedgerError(CallsheetError):
+    """The ledger refused, and changed nothing."""
+
+
+class IllegalTransition(LedgerError):
+    """That event does not exist in that state; nothing was changed."""
+
+
+class NoSlot(LedgerError):
+    """Every place is taken. `limit` is how many there are."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"all {limit} slots are taken")
+
+
+class LedgerUnsafe(LedgerError):
+    """The database would not keep what it acknowledges, or is not the one this output belongs to."""
+
+
+class Interrupted(CallsheetError):
+    """Stopped by a person or by the machine; the ledger has everything needed to go on."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""fal's queue: messages, polling, and the client that sends them."""

@@ -1,0 +1,1 @@
+"""The truth about money, slots and outcomes."""

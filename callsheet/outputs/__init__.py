@@ -1,0 +1,1 @@
+"""Finished videos: what a file really holds, and how it gets to its final name."""

@@ -1,0 +1,1 @@
+"""What a run came to: results, roll-ups, pages."""

@@ -1,0 +1,116 @@
+"""One frozen object with every setting, made at the edge from the environment and passed down.
+
+Order of precedence: flag, environment, campaign file, default. Flags and campaign files are applied by the
+command line with `dataclasses.replace`; nothing below the edge reads the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from callsheet.errors import UsageError
+
+DEFAULT_CONCURRENCY = 10
+"""fal's own page for Seedance says "up to 10 simultaneous renders"."""
+
+SEEDANCE_OWNER_HOSTS = ("fal.media",)
+"""Where results and uploads live: this host and every name under it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """The key for fal. `repr` and `str` are masked; `reveal` is for the one header that needs it."""
+
+    _value: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "[key]"
+
+    def __repr__(self) -> str:
+        return "ApiKey([key])"
+
+    def reveal(self) -> str:
+        """Return the key itself, to be written into an Authorization header and nowhere else."""
+        return self._value
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says. URLs carry no trailing slash; times are in seconds.
+
+    `start_timeout_s` bounds how long an accepted job may wait before it starts (sent to fal as
+    X-Fal-Request-Timeout), `run_timeout_s` how long it may then render, `history_lag_s` how late fal's
+    history may show it: together they bound how long an unknown submission may still turn up.
+    """
+
+    data_dir: Path
+    key: ApiKey | None = None
+    queue_url: str = "https://queue.fal.run"
+    rest_url: str = "https://rest.fal.ai"
+    cdn_url: str = "https://v3.fal.media"
+    platform_url: str = "https://api.fal.ai/v1"
+    ledger_url: str = ""
+    concurrency: int = DEFAULT_CONCURRENCY
+    out: str = "runs"
+    start_timeout_s: int = 3600
+    run_timeout_s: int = 1800
+    history_lag_s: int = 600
+
+    @property
+    def ledger(self) -> str:
+        """The ledger's database URL; by default SQLite in the user's data folder."""
+        return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger.sqlite'}"
+
+
+_URLS = ("queue_url", "rest_url", "cdn_url", "platform_url")
+_WHOLE_NUMBERS = {
+    "concurrency": (1, 1000),
+    "start_timeout_s": (1, 7 * 86_400),
+    "run_timeout_s": (1, 7 * 86_400),
+    "history_lag_s": (0, 7 * 86_400),
+}
+
+
+def settings_from(environ: Mapping[str, str]) -> Settings:
+    """Read the settings. Raises UsageError naming the variable, what it holds and what it may hold."""
+    given: dict[str, str | int | Path | ApiKey | None] = {"key": _key(environ)}
+    data_dir = environ.get("CALLSHEET_DATA_DIR")
+    given["data_dir"] = Path(data_dir) if data_dir else platformdirs.user_data_path("callsheet")
+    for name in _URLS:
+        value = environ.get(f"CALLSHEET_{name.upper()}", "").strip().rstrip("/")
+        if value and not value.startswith(("https://", "http://")):
+            raise UsageError(f"CALLSHEET_{name.upper()} is {value!r}; it must begin with https:// or http://")
+        if value:
+            given[name] = value
+    for name, (low, high) in _WHOLE_NUMBERS.items():
+        text = environ.get(f"CALLSHEET_{name.upper()}", "").strip()
+        if text:
+            given[name] = _whole_number(f"CALLSHEET_{name.upper()}", text, low, high)
+    for name in ("ledger_url", "out"):
+        text = environ.get(f"CALLSHEET_{name.upper()}", "").strip()
+        if text:
+            given[name] = text
+    return Settings(**given)  # type: ignore[arg-type]
+
+
+def _key(environ: Mapping[str, str]) -> ApiKey | None:
+    key = environ.get("FAL_KEY", "").strip()
+    if not key and environ.get("FAL_KEY_ID") and environ.get("FAL_KEY_SECRET"):
+        key = f"{environ['FAL_KEY_ID'].strip()}:{environ['FAL_KEY_SECRET'].strip()}"
+    if not key:
+        return None
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError(
+            "FAL_KEY holds characters that no key has (spaces, line breaks or non-ASCII letters)"
+        )
+    return ApiKey(key)
+
+
+def _whole_number(name: str, text: str, low: int, high: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
+        raise UsageError(f"{name} is {text[:40]!r}; it must be a whole number from {low} to {high}")
+    return int(text)

@@ -1,0 +1,1 @@
+"""The order of steps: Prefect flows and nothing else."""

@@ -1,0 +1,1 @@
+"""What is to be made: jobs, columns, readers and the plan."""

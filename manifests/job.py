@@ -1,0 +1,127 @@
+"""One video to make: what a manifest row becomes once everything about it is known to be possible.
+
+A Job is complete: nothing in it is left to a default that somebody else could change, because a changed
+default would be a changed price. What fal is sent is `arguments`, with the pictures' addresses put in at the
+last moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pricing.catalog import Endpoint
+from pricing.quotes import Shot
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that a job starts from, ends with or refers to.
+
+    `kind` is "url" (an address that fal fetches itself) or "file" (a local file, uploaded once per distinct
+    content). For a file `sha256`, `content_type` and `size` (width, height in pixels) are known; for an
+    address they are not, and are None.
+    """
+
+    kind: Literal["url", "file"]
+    value: str
+    sha256: str | None = None
+    content_type: str | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def identity(self) -> str:
+        """What makes two pictures the same one: the content where it is known, else the address."""
+        return f"sha256:{self.sha256}" if self.sha256 else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One video to make.
+
+    `row` is the manifest's row as errors count it (see `callsheet.errors.Problem`), `take` starts at 1.
+    Exactly one of `duration_s` (whole seconds) and `num_frames` is set. `camera_fixed`, `seed` and
+    `enable_safety_checker` are None where the row left them empty, and are then not sent; `generate_audio`
+    is None on endpoints that make no sound. `extra` holds every other column as text, untouched.
+    """
+
+    row: int
+    custom_id: str
+    endpoint: Endpoint
+    prompt: str
+    resolution: str
+    aspect_ratio: str
+    duration_s: int | None = None
+    num_frames: int | None = None
+    camera_fixed: bool | None = None
+    seed: int | None = None
+    enable_safety_checker: bool | None = None
+    generate_audio: bool | None = None
+    image: Image | None = None
+    end_image: Image | None = None
+    references: tuple[Image, ...] = ()
+    take: int = 1
+    priority: int = 0
+    client: str = ""
+    output_name: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shot(self) -> Shot:
+        """What decides the price."""
+        first = self.image or (self.references[0] if self.references else None)
+        return Shot(
+            endpoint=self.endpoint,
+            resolution=self.resolution,
+            aspect_ratio=self.aspect_ratio,
+            duration_s=self.duration_s,
+            num_frames=self.num_frames,
+            audio=bool(self.generate_audio),
+            image_size=first.size if first else None,
+        )
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Every picture that must have an address before the job can be submitted."""
+        return tuple(image for image in (self.image, self.end_image, *self.references) if image is not None)
+
+    def arguments(self, addresses: Mapping[str, str], *, seed: int | None = None) -> dict[str, Any]:
+        """Return the model input that is sent to fal.
+
+        `addresses` maps each picture's `identity` to the URL that fal shall fetch. `seed` is used where the
+        row gave none. What decides the price is always spelled out, also where it equals fal's default.
+        """
+        chosen = self.seed if self.seed is not None else seed
+        arguments: dict[str, Any] = {
+            "prompt": self.prompt,
+            "aspect_ratio": self.aspect_ratio,
+            "resolution": self.resolution,
+            "duration": str(self.duration_s) if self.num_frames is None else None,
+            "num_frames": self.num_frames,
+            "camera_fixed": self.camera_fixed,
+            "seed": chosen,
+            "enable_safety_checker": self.enable_safety_checker,
+            "generate_audio": self.generate_audio,
+            "image_url": addresses[self.image.identity] if self.image else None,
+            "end_image_url": addresses[self.end_image.identity] if self.end_image else None,
+            "reference_image_urls": [addresses[image.identity] for image in self.references] or None,
+        }
+        return {name: value for name, value in arguments.items() if value is not None}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of everything that makes the video: equal fingerprints are the same purchase.
+
+        Names, priorities and other columns are not part of it; the take is.
+        """
+        addresses = {image.identity: image.identity for image in self.images}
+        content = {"endpoint": self.endpoint.id, "take": self.take, **self.arguments(addresses)}
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """Write JSON in the one form that hashes are taken over: sorted keys, no spaces, UTF-8 kept."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,124 @@
+"""What one job will cost, and what it can cost at worst.
+
+expected  the published formula over the pixels asked for and 24 frames a second.
+maximum   what the provider may bill at worst: one frame more (real bills count 121 frames for 5 s:
+          usage.completion_tokens of 246,840 = 1920 x 1088 x 121 / 1024 in BytePlus's own sample), and the
+          largest picture of the resolution where the aspect ratio is left to the model.
+
+Budgets hold the maximum.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pricing.catalog import AUTO, DEFAULT_DURATION_S, Catalog, Endpoint
+from pricing.money import NANO_PER_USD, NanoUsd, ceil_div
+from pricing.tokens import TOKENS_PER_RATE, cost_nano, tokens
+
+EXTRA_FRAMES_BILLED = 1
+_ASSUMED_RATIO = "16:9"
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What decides a price: everything resolved to a value, nothing left to a default.
+
+    Either `duration_s` (whole seconds) or `num_frames` is given; `num_frames` wins, as at fal.
+    `image_size` is the first frame's width and height in pixels, None when there is none or it is not known.
+    """
+
+    endpoint: Endpoint
+    resolution: str
+    aspect_ratio: str
+    duration_s: int | None = DEFAULT_DURATION_S
+    num_frames: int | None = None
+    audio: bool = False
+    image_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Expected and maximum cost of one job in nano-dollars, and the clip that the expected cost is for.
+
+    `frames` is 24 x duration or `num_frames`; the file may hold one more.
+    """
+
+    width_px: int
+    height_px: int
+    fps: int
+    frames: int
+    expected_nano: NanoUsd
+    maximum_nano: NanoUsd
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds, as the formula counts them."""
+        return self.frames / self.fps
+
+    @property
+    def tokens(self) -> float:
+        """Tokens, as the published formula counts them."""
+        return tokens(self.width_px, self.height_px, self.frames)
+
+
+def quote(catalog: Catalog, shot: Shot) -> Quote:
+    """Price one shot. Raises LookupError where the price book has no such rate: unknown is never free."""
+    rate_nano = catalog.rate_nano(shot.endpoint, audio=shot.audio)
+    sizes = catalog.sizes(shot.endpoint, shot.resolution)
+    likely, possible = _sizes_of(sizes, shot)
+    frames = shot.num_frames or catalog.fps * (shot.duration_s or DEFAULT_DURATION_S)
+    width_px, height_px = likely
+    largest = max(possible, key=lambda size: size[0] * size[1])
+    return Quote(
+        width_px=width_px,
+        height_px=height_px,
+        fps=catalog.fps,
+        frames=frames,
+        expected_nano=cost_nano(width_px, height_px, frames, rate_nano),
+        maximum_nano=cost_nano(*largest, frames + EXTRA_FRAMES_BILLED, rate_nano),
+    )
+
+
+def _sizes_of(sizes: dict[str, tuple[int, int]], shot: Shot) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """Return the likely size and all that fal may choose."""
+    if shot.aspect_ratio != AUTO:
+        return sizes[shot.aspect_ratio], [sizes[shot.aspect_ratio]]
+    if shot.image_size is None:
+        return sizes[_ASSUMED_RATIO], list(sizes.values())
+    nearest = nearest_ratios(tuple(sizes), shot.image_size)
+    return sizes[nearest[0]], [sizes[ratio] for ratio in nearest]
+
+
+def nearest_ratios(ratios: tuple[str, ...], image_size: tuple[int, int]) -> list[str]:
+    """Return the ratio that `auto` will most likely choose for an image, first, and any other it might.
+
+    The documents say "the closest aspect ratio" and not by which measure (Volcengine 82379/1520757), so the
+    nearest by quotient and the nearest by difference both count; for most images they are the same one.
+    """
+    actual = image_size[0] / image_size[1]
+
+    def value(ratio: str) -> float:
+        width, height = ratio.split(":")
+        return int(width) / int(height)
+
+    by_quotient = min(ratios, key=lambda ratio: abs(math.log(value(ratio) / actual)))
+    by_difference = min(ratios, key=lambda ratio: abs(value(ratio) - actual))
+    return list(dict.fromkeys((by_quotient, by_difference)))
+
+
+def cost_of_units(catalog: Catalog, endpoint: Endpoint, *, audio: bool, units: Decimal) -> NanoUsd:
+    """Cost of fal's billable units (1,000 tokens each), rounded up to a whole nano-dollar.
+
+    `units` is finite and not negative. Raises LookupError where the price book has no such rate.
+    """
+    rate_nano = catalog.rate_nano(endpoint, audio=audio)
+    numerator, denominator = (units * catalog.tokens_per_unit).as_integer_ratio()
+    return NanoUsd(ceil_div(numerator * rate_nano, denominator * TOKENS_PER_RATE))
+
+
+def rate_text(rate_nano: int) -> str:
+    """Write a rate as dollars per million tokens, e.g. `2.5`."""
+    return f"{Decimal(rate_nano) / NANO_PER_USD:f}"

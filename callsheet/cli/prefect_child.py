@@ -1,0 +1,38 @@
+"""The Prefect server of one run, as a child process: `python -m callsheet.cli.prefect_child PORT`.
+
+It ends when its parent does, however that ends: the parent holds the other end of standard input and the
+kernel closes it. Nothing is left running on anybody's machine.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    """Serve Prefect's API and pages on 127.0.0.1 at the port given as the only argument."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run; the run then ends us
+
+    import uvicorn  # noqa: PLC0415 -- the watcher must be in place before the slow imports
+
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        log_level="error",
+        timeout_graceful_shutdown=1,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Which Prefect server a run reports to: the configured one, or one of its own while it lasts.
+
+A server of our own takes seconds to start, so it is started first and the plan is made meanwhile. Making
+its database by Prefect's hundred migrations takes seconds more, so an empty one that is already migrated
+comes with us (`deploy/make_prefect_database.sh` makes it; a test holds its revision against Prefect's). Its
+history stays in `<data folder>/prefect` and can be looked at later with `prefect server start`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+
+from callsheet.errors import CallsheetError
+
+START_TIMEOUT_S = 60.0
+_SERVER_ENVIRONMENT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
+    # Writing task runs and events in batches costs a third of the server's time per task run, which
+    # matters on two cores.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "100",
+}
+_CLIENT_ENVIRONMENT = {
+    # The run has its own progress display; Prefect's lines go to its server and not to the terminal.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+}
+
+
+def configured_api_url(environ: Mapping[str, str], home: Path) -> str | None:
+    """Return the Prefect API that the person has chosen, by PREFECT_API_URL or in the active profile."""
+    if url := environ.get("PREFECT_API_URL"):
+        return url
+    profiles = Path(environ.get("PREFECT_HOME", home / ".prefect")) / "profiles.toml"
+    try:
+        document = tomllib.loads(profiles.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return None
+    name = environ.get("PREFECT_PROFILE", document.get("active", ""))
+    url = document.get("profiles", {}).get(name, {}).get("PREFECT_API_URL")
+    return url if isinstance(url, str) and url else None
+
+
+@dataclass(slots=True)
+class EmbeddedServer:
+    """A Prefect server that lives as long as this run. `url` is its API."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    home: Path
+
+    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Return once the API answers. Raises CallsheetError when it ends or takes too long."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise CallsheetError(
+                    f"Prefect's server ended with code {self.process.returncode} while starting; "
+                    f"its log is {self.home / 'server.log'}"
+                )
+            if _answers(self.url):
+                return
+            time.sleep(0.05)
+        raise CallsheetError(f"Prefect's server did not answer within {timeout_s:.0f} s; see {self.home}")
+
+    def stop(self) -> None:
+        """End the server; what it knows is in its database."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_embedded_server(data_dir: Path) -> EmbeddedServer:
+    """Start a server on a free port of 127.0.0.1 without waiting for it; history in `data_dir`/prefect."""
+    home = data_dir / "prefect"
+    home.mkdir(parents=True, exist_ok=True)
+    _lay_out_database(home)
+    port = _free_port()
+    environment = {**os.environ, **_SERVER_ENVIRONMENT, "PREFECT_HOME": str(home)}
+    environment.pop("PREFECT_API_URL", None)
+    for secret in ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET"):
+        environment.pop(secret, None)
+    with (home / "server.log").open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603 -- our own module, by our own interpreter
+            [sys.executable, "-m", "callsheet.cli.prefect_child", str(port)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+    return EmbeddedServer(process=process, url=f"http://127.0.0.1:{port}/api", home=home)
+
+
+def client_environment(server: EmbeddedServer | None) -> dict[str, str]:
+    """Return what must be in the environment before Prefect is imported."""
+    chosen = {name: value for name, value in _CLIENT_ENVIRONMENT.items() if name not in os.environ}
+    if server is not None:
+        chosen |= {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(server.home)}
+    return chosen
+
+
+def _lay_out_database(home: Path) -> None:
+    """Put the migrated empty database in place where there is none; Prefect makes its own without it."""
+    database = home / "prefect.db"
+    template = resources.files("callsheet.cli") / "data" / f"prefect-{metadata.version('prefect')}.sqlite.gz"
+    if database.exists() or not template.is_file():
+        return
+    temporary = home / f".prefect.db.{os.getpid()}"
+    temporary.write_bytes(gzip.decompress(template.read_bytes()))
+    temporary.replace(database)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=1) as reply:  # noqa: S310 -- always http://127.0.0.1
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -18,6 +18,7 @@
     │   ├── RenderFailed                fal took the job and reports that it failed
     │   └── UntrustedHost               a reply named a host that is not ours to talk to
     ├── MediaError                      the file is not the video that was asked for
+    ├── DiskFull                        no room for outputs: nothing is lost, and nothing new is sent
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
     │   ├── NoSlot                      all places are taken
@@ -212,6 +213,10 @@ class MediaError(CallsheetError):
     def __init__(self, message: str, *, reason: str) -> None:
         self.reason = reason
         super().__init__(message)
+
+
+class DiskFull(CallsheetError):
+    """There is no room where the outputs go; what is rendered is still at fal and in the ledger."""
 
 
 class LedgerError(CallsheetError):

@@ -1,0 +1,45 @@
+"""CSV for people's spreadsheets.
+
+A spreadsheet runs a cell that begins like a formula, and prompts come from anywhere. Such cells of the
+results get a leading apostrophe, as OWASP advises (owasp.org/www-community/attacks/CSV_Injection, which names
+= + - @, tab, CR, LF and the full-width forms), and every cell is quoted, so that a separator inside a text
+cannot begin a new cell. The lossless form of the same table is results.parquet.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+
+from callsheet.report.rows import Value
+
+_FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  (the full-width forms are meant)
+_PLAIN_NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?", re.ASCII)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+    """Write a table as RFC 4180 CSV with every cell quoted."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerow(header)
+    writer.writerows([cell_text(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def cell_text(value: Value) -> str:
+    """Write one value: nothing for None, `true` and `false`, numbers as Python writes them."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def guarded(value: Value) -> Value:
+    """Put an apostrophe before a text that a spreadsheet could take for a formula.
+
+    Numbers stay numbers, also those that a manifest holds as text: `-5` calculates nothing.
+    """
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS) and not _PLAIN_NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value

@@ -1,0 +1,47 @@
+"""The files that a run leaves beside its videos, each replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from callsheet.report.atomic import write_atomically, write_text_atomically
+from callsheet.report.csv_text import csv_text, guarded
+from callsheet.report.page import existing_posters, render_page
+from callsheet.report.rows import ResultRow
+from callsheet.report.summary import RunFacts, Summary, summarise, summary_document
+from callsheet.report.tables import errors_table, results_table
+
+if TYPE_CHECKING:  # pyarrow takes 0.13 s to import; only a finished run pays for it
+    import pyarrow as pa
+
+
+def write_run_files(directory: Path, run: RunFacts, manifest: pa.Table, rows: Sequence[ResultRow]) -> Summary:
+    """Write results.parquet, results.csv, errors.csv, summary.json and report.html into `directory`.
+
+    `manifest` holds one row per job, known by its `custom_id`. Written again they replace what was there.
+    Raises OSError.
+    """
+    summary = summarise(run, rows)
+    write_results(directory, manifest, rows)
+    # Not guarded against formulas: an apostrophe would become part of the prompt, and be paid for.
+    write_text_atomically(directory / "errors.csv", csv_text(*errors_table(manifest, rows)))
+    document = json.dumps(summary_document(summary), indent=2, ensure_ascii=False)
+    write_text_atomically(directory / "summary.json", document + "\n")
+    page = render_page(summary, rows, existing_posters(directory, rows))
+    write_text_atomically(directory / "report.html", page)
+    return summary
+
+
+def write_results(directory: Path, manifest: pa.Table, rows: Sequence[ResultRow]) -> None:
+    """Write results.parquet, lossless, and results.csv, in which no cell is a formula. Raises OSError."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    table = results_table(manifest, rows)
+    write_atomically(directory / "results.parquet", lambda file: pq.write_table(table, file))
+    columns = [table.column(name).to_pylist() for name in table.column_names]
+    cells = ([guarded(value) for value in row] for row in zip(*columns, strict=True))
+    header = [str(guarded(name)) for name in table.column_names]
+    write_text_atomically(directory / "results.csv", csv_text(header, cells))

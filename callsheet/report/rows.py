@@ -1,0 +1,203 @@
+"""One row per job: what became of it, in the columns that people's scripts read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from callsheet.ledger.records import JobRow, Output, Run, Submission
+from manifests.job import Job
+from pricing.money import usd_text
+
+Value = str | int | float | bool | None
+
+SUCCESSES = frozenset({"succeeded", "already_made"})
+SKIPPED = frozenset({"skipped_budget"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """What became of one job.
+
+    Amounts are nano-dollars, times Unix milliseconds, sizes pixels and bytes; None where it has not happened
+    or is not known. `actual_nano` is what is booked, `held_nano` what is still held. `output_path` is
+    relative to the run's folder. `render_s` is how long the render took at fal, in seconds.
+    """
+
+    job: Job
+    model: str
+    status: str
+    expected_nano: int
+    maximum_nano: int
+    price_book: str
+    error_type: str = ""
+    error: str = ""
+    charged: str = ""
+    request_id: str = ""
+    attempts: int = 0
+    actual_nano: int | None = None
+    held_nano: int = 0
+    cost_basis: str = ""
+    billable_units: str = ""
+    output_path: str = ""
+    output_url: str = ""
+    sha256: str = ""
+    bytes: int | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    fps: float | None = None
+    duration_s: float | None = None
+    has_audio: bool | None = None
+    seed_used: int | None = None
+    submitted_ms: int | None = None
+    started_ms: int | None = None
+    render_s: float | None = None
+    finished_ms: int | None = None
+
+    @property
+    def custom_id(self) -> str:
+        """The job's name."""
+        return self.job.custom_id
+
+
+def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = None) -> ResultRow:
+    """Make the row of a job from the ledger's.
+
+    `output_path` is given where the file stands elsewhere than its own run says: that of an `already_made`
+    job lies in the folder of the run that made it.
+    """
+    result = ResultRow(
+        job=job,
+        model=row.model,
+        status=row.state.value,
+        expected_nano=row.expected_nano,
+        maximum_nano=row.maximum_nano,
+        price_book=run.price_book,
+        error_type=row.error_type,
+        error=row.error,
+        charged=row.charged or "",
+        attempts=row.attempts,
+        actual_nano=row.spent_nano,
+        finished_ms=row.finished_at_ms,
+    )
+    if row.submission is not None:
+        result = _with_submission(result, row.submission)
+    return _with_output(result, row.output, output_path) if row.output is not None else result
+
+
+def _with_submission(result: ResultRow, submission: Submission) -> ResultRow:
+    held_nano = 0 if submission.settled else submission.hold_nano
+    return replace(
+        result,
+        request_id=submission.ticket.request_id if submission.ticket else "",
+        actual_nano=None if held_nano and not result.actual_nano else result.actual_nano,
+        held_nano=held_nano,
+        cost_basis=submission.cost_basis or "",
+        billable_units=submission.billable_units or "",
+        seed_used=submission.seed_used,
+        submitted_ms=submission.submitted_at_ms,
+        started_ms=submission.started_at_ms,
+        render_s=_render_s(submission),
+    )
+
+
+def _render_s(submission: Submission) -> float | None:
+    """Return how long the render took in seconds: fal's own figure, else the time between what we saw."""
+    if submission.rendering_s is not None:
+        return submission.rendering_s
+    if submission.started_at_ms is None or submission.rendered_at_ms is None:
+        return None
+    return (submission.rendered_at_ms - submission.started_at_ms) / 1000
+
+
+def _with_output(result: ResultRow, output: Output, output_path: str | None) -> ResultRow:
+    return replace(
+        result,
+        output_path=output_path or output.path,
+        output_url=output.url,
+        sha256=output.sha256,
+        bytes=output.bytes,
+        width_px=output.width_px,
+        height_px=output.height_px,
+        fps=output.fps,
+        duration_s=output.duration_s,
+        has_audio=output.has_audio,
+    )
+
+
+def iso_utc(unix_ms: int | None) -> str:
+    """Write a time as ISO 8601 in UTC with milliseconds; empty text for None."""
+    if unix_ms is None:
+        return ""
+    seconds, milliseconds = divmod(unix_ms, 1000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class ResultColumn:
+    """One column of the results: its name, what its cells are, and where they come from."""
+
+    name: str
+    kind: Literal["text", "int", "float", "bool"]
+    value: Callable[[ResultRow], Value]
+
+
+def _usd(nano: int | None) -> str:
+    return "" if nano is None else usd_text(nano)
+
+
+RESULT_COLUMNS = (
+    ResultColumn("custom_id", "text", lambda row: row.custom_id),
+    ResultColumn("status", "text", lambda row: row.status),
+    ResultColumn("error_type", "text", lambda row: row.error_type),
+    ResultColumn("error", "text", lambda row: row.error),
+    ResultColumn("charged", "text", lambda row: row.charged),
+    ResultColumn("request_id", "text", lambda row: row.request_id),
+    ResultColumn("endpoint", "text", lambda row: row.job.endpoint.id),
+    ResultColumn("attempts", "int", lambda row: row.attempts),
+    ResultColumn("expected_usd", "text", lambda row: _usd(row.expected_nano)),
+    ResultColumn("maximum_usd", "text", lambda row: _usd(row.maximum_nano)),
+    ResultColumn("actual_usd", "text", lambda row: _usd(row.actual_nano)),
+    ResultColumn("cost_basis", "text", lambda row: row.cost_basis),
+    ResultColumn("billable_units", "text", lambda row: row.billable_units),
+    ResultColumn("price_book", "text", lambda row: row.price_book),
+    ResultColumn("output_path", "text", lambda row: row.output_path),
+    ResultColumn("output_url", "text", lambda row: row.output_url),
+    ResultColumn("sha256", "text", lambda row: row.sha256),
+    ResultColumn("bytes", "int", lambda row: row.bytes),
+    ResultColumn("width", "int", lambda row: row.width_px),
+    ResultColumn("height", "int", lambda row: row.height_px),
+    ResultColumn("fps", "float", lambda row: row.fps),
+    ResultColumn("duration_s", "float", lambda row: row.duration_s),
+    ResultColumn("has_audio", "bool", lambda row: row.has_audio),
+    ResultColumn("seed_used", "int", lambda row: row.seed_used),
+    ResultColumn("submitted_at", "text", lambda row: iso_utc(row.submitted_ms)),
+    ResultColumn("started_at", "text", lambda row: iso_utc(row.started_ms)),
+    ResultColumn("finished_at", "text", lambda row: iso_utc(row.finished_ms)),
+)
+"""The contract: these names in this order, after the manifest's own columns."""
+
+RESULT_NAMES = tuple(column.name for column in RESULT_COLUMNS)
+
+
+def carried_names(manifest_columns: tuple[str, ...]) -> Mapping[str, str]:
+    """Return the name in the results of each manifest column that is carried there, in order.
+
+    `custom_id` stands once, among the result columns. Where a manifest column has the name of a result
+    column (an errors.csv that is run again has some), the result keeps the name and the manifest's column
+    becomes `input_<name>`.
+    """
+    taken = {*manifest_columns, *RESULT_NAMES}
+    names: dict[str, str] = {}
+    for column in manifest_columns:
+        if column == "custom_id":
+            continue
+        name = column
+        while name in RESULT_NAMES or (name != column and name in taken):
+            name = f"input_{name}"
+        taken.add(name)
+        names[column] = name
+    return names

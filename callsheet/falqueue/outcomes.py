@@ -1,0 +1,110 @@
+"""What became of a paid POST, as one table: who said no, who said yes, and when nobody can know.
+
+Two questions are answered here and nowhere else. What does this status code of a submit mean? And what
+does a failure without any reply mean? Everything that is not listed is UNKNOWN: an outcome that nobody has
+thought of is counted as money that may be gone, never as money that is still there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+
+
+class Outcome(Enum):
+    """What one POST did at the other end."""
+
+    ACCEPTED = "accepted"
+    """2xx: enqueued, if the body says under which id."""
+    REFUSED = "refused"
+    """A 4xx in fal's own words: nothing was enqueued."""
+    ACCOUNT = "account"
+    """The key or the account was refused: nothing was enqueued, and nothing will be."""
+    THROTTLED = "throttled"
+    """429: nothing was enqueued, later it may be."""
+    NOT_SENT = "not sent"
+    """The request never left this machine."""
+    UNKNOWN = "unknown"
+    """It may have been enqueued; it is never sent again."""
+
+
+_SINGLE_CODES: Mapping[int, Outcome] = MappingProxyType(
+    {
+        401: Outcome.ACCOUNT,
+        402: Outcome.ACCOUNT,
+        403: Outcome.ACCOUNT,
+        # Somebody on the way gave up waiting, or saw the same request twice: it may be through.
+        408: Outcome.UNKNOWN,
+        409: Outcome.UNKNOWN,
+        425: Outcome.UNKNOWN,
+        499: Outcome.UNKNOWN,
+        429: Outcome.THROTTLED,
+    }
+)
+
+_CODE_CLASSES: Mapping[int, Outcome] = MappingProxyType(
+    {
+        2: Outcome.ACCEPTED,
+        3: Outcome.UNKNOWN,  # who redirects a POST may have read it first; redirects are not followed
+        4: Outcome.REFUSED,
+        5: Outcome.UNKNOWN,  # a gateway answers 502-504 for a request that its backend already took
+    }
+)
+
+FAILURES: Mapping[str, Outcome] = MappingProxyType(
+    {
+        # Before the request is written: name lookup, TCP, TLS, the proxy's CONNECT, a place in the pool.
+        "ConnectError": Outcome.NOT_SENT,
+        "ConnectTimeout": Outcome.NOT_SENT,
+        "PoolTimeout": Outcome.NOT_SENT,
+        "ProxyError": Outcome.NOT_SENT,
+        "UnsupportedProtocol": Outcome.NOT_SENT,
+        "InvalidURL": Outcome.NOT_SENT,
+        "LocalProtocolError": Outcome.NOT_SENT,
+        # While it is written or after: the other end may have it all.
+        "WriteError": Outcome.UNKNOWN,
+        "WriteTimeout": Outcome.UNKNOWN,
+        "ReadError": Outcome.UNKNOWN,
+        "ReadTimeout": Outcome.UNKNOWN,
+        "CloseError": Outcome.UNKNOWN,
+        "RemoteProtocolError": Outcome.UNKNOWN,
+        "DecodingError": Outcome.UNKNOWN,
+        "TooManyRedirects": Outcome.UNKNOWN,
+        "HTTPStatusError": Outcome.UNKNOWN,
+        "TimeoutError": Outcome.UNKNOWN,
+        "CancelledError": Outcome.UNKNOWN,
+        # Branches of httpx's tree, should one ever be raised bare.
+        "HTTPError": Outcome.UNKNOWN,
+        "RequestError": Outcome.UNKNOWN,
+        "TransportError": Outcome.UNKNOWN,
+        "TimeoutException": Outcome.UNKNOWN,
+        "NetworkError": Outcome.UNKNOWN,
+        "ProtocolError": Outcome.UNKNOWN,
+        # Misuse of the library: a mistake of ours, and no excuse to pay twice.
+        "StreamError": Outcome.UNKNOWN,
+        "StreamConsumed": Outcome.UNKNOWN,
+        "StreamClosed": Outcome.UNKNOWN,
+        "ResponseNotRead": Outcome.UNKNOWN,
+        "RequestNotRead": Outcome.UNKNOWN,
+        "CookieConflict": Outcome.UNKNOWN,
+    }
+)
+"""Outcome of a POST that ended without a whole reply, by the name of the exception's class."""
+
+
+def outcome_of_code(status_code: int) -> Outcome:
+    """Return what a submit's status code says by itself. The body may still turn it into UNKNOWN."""
+    by_class = _CODE_CLASSES.get(status_code // 100, Outcome.UNKNOWN)
+    return _SINGLE_CODES.get(status_code, by_class)
+
+
+def outcome_of_failure(name: str, *, sent: bool | None) -> Outcome:
+    """Return what became of a POST that ended in an exception of the class called `name`.
+
+    `sent` is what the wire itself says: True once writing the request began, False while it provably had
+    not, None where nobody watched. The wire outranks the name, and without it the table decides.
+    """
+    if sent is None:
+        return FAILURES.get(name, Outcome.UNKNOWN)
+    return Outcome.UNKNOWN if sent else Outcome.NOT_SENT

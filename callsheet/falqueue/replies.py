@@ -1,0 +1,145 @@
+"""One HTTP reply as plain values, and what is read from any of fal's replies alike.
+
+Pure: no network and no clock. Nothing here trusts the other end. Texts are cut and stripped before a
+person's terminal sees them, numbers are bounded, and a body that is not JSON is simply not JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn
+
+MAX_TEXT = 500
+"""Characters of the other end's text that go into a message."""
+
+MAX_RETRY_AFTER_S = 3600.0
+"""The longest advice to wait, in seconds, that is taken seriously."""
+
+_UNITS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+_REQUEST_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,127}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole HTTP reply. `headers` has lower-case names."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        """The body as a JSON object, or None where it is anything else."""
+        try:
+            value = json.loads(self.body, parse_constant=_not_json)
+        except (ValueError, RecursionError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status code is 2xx."""
+        return 200 <= self.status_code < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An error in fal's own words. `error_type` is fal's stable word for it, or empty."""
+
+    text: str
+    error_type: str
+
+
+def _not_json(constant: str) -> NoReturn:
+    message = f"{constant} is not JSON"
+    raise ValueError(message)
+
+
+def clean(text: str, limit: int = MAX_TEXT) -> str:
+    """Return `text` on one line, without control or direction characters, of at most `limit` characters."""
+    head = text[: 4 * limit]
+    plain = "".join(" " if unicodedata.category(letter)[0] in "CZ" else letter for letter in head)
+    line = " ".join(plain.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def fault_of(reply: Reply) -> Fault | None:
+    """Return the error that the body states in one of fal's shapes, or None if it states none.
+
+    Shapes: `{"detail": "...", "error_type": "..."}` for the queue's errors and `{"detail": [{"loc", "msg",
+    "type"}]}` for a model's (fal.ai/docs, errors); `{"error": ...}` for the platform's.
+    """
+    document = reply.document
+    if document is None or not document.keys() & {"detail", "error", "error_type"}:
+        return None
+    text, item_type = described(document.get("detail", document.get("error")))
+    named = document.get("error_type") or item_type or reply.headers.get("x-fal-error-type", "")
+    return Fault(text or clean(str(named)), clean(str(named), 80))
+
+
+def described(detail: Any) -> tuple[str, str]:
+    """Return one line of text and the error type for a `detail` or `error` of any shape."""
+    if isinstance(detail, list):
+        items = [described(item) for item in detail[:5]]
+        return clean("; ".join(text for text, _ in items if text)), items[0][1] if items else ""
+    if isinstance(detail, dict):
+        text = detail.get("msg", detail.get("message", ""))
+        where = detail.get("loc")
+        place = ".".join(str(step) for step in where[:8]) + ": " if isinstance(where, list) and where else ""
+        return clean(f"{place}{text}"), clean(str(detail.get("type") or ""), 80)
+    return ("", "") if detail is None else (clean(str(detail)), "")
+
+
+def excerpt(reply: Reply) -> str:
+    """Return what a reply says in at most 500 characters: fal's own words, else the start of its body."""
+    fault = fault_of(reply)
+    if fault and fault.text:
+        return fault.text
+    return clean(reply.body[: 4 * MAX_TEXT].decode("utf-8", "replace")) or "(empty body)"
+
+
+def billable_units(reply: Reply) -> str | None:
+    """Return `x-fal-billable-units` as decimal text, or None where it is absent or no plain number."""
+    text = reply.headers.get("x-fal-billable-units", "").strip()
+    return text if _UNITS.fullmatch(text) else None
+
+
+def charged_by_units(units: str | None) -> str:
+    """Return "yes", "no" or "unknown": whether billable units say that money was taken."""
+    if units is None:
+        return "unknown"
+    return "yes" if Decimal(units) > 0 else "no"
+
+
+def request_id_in(text: Any) -> str | None:
+    """Return `text` if it can be the id of a request (a UUID or a token like one), else None."""
+    return text if isinstance(text, str) and _REQUEST_ID.fullmatch(text) else None
+
+
+def retry_after_s(reply: Reply) -> float | None:
+    """Return the server's advice in seconds (0 to 3600), or None.
+
+    A date is read against the reply's own Date header: both are the server's clock, ours does not matter.
+    """
+    text = reply.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:6]), MAX_RETRY_AFTER_S)
+    then, now = _moment(text), _moment(reply.headers.get("date", ""))
+    if then is None or now is None:
+        return None
+    return min(max((then - now).total_seconds(), 0.0), MAX_RETRY_AFTER_S)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo else None

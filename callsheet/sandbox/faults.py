@@ -1,0 +1,168 @@
+"""Faults: what can go wrong at a provider, each with a name, armed by tests and by a control route.
+
+    refusals   answer instead of doing what was asked; nothing is accepted
+    spoiled    do it, then spoil the reply: the caller cannot know that it was done
+    renders    end an accepted request badly, or bill it badly
+    files      hand out a file that is not the file
+
+A fault fires on its route, `count` times (None: for ever), each time with `probability`, drawn from its own
+seeded generator: the same calls in the same order meet the same faults.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from callsheet.errors import UsageError
+
+Route = Literal[
+    "submit", "status", "stream", "result", "cancel", "file", "upload", "platform", "render", "any"
+]
+Stage = Literal["refusal", "spoiled", "render", "file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row of the table: what the fault is, where it strikes and with which status when none is named."""
+
+    stage: Stage
+    route: Route
+    status: int
+    meaning: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "throttle": Kind("refusal", "submit", 429, "429 with Retry-After of `delay_s`"),
+    "server_error": Kind("refusal", "submit", 503, "JSON error of fal's own with `status`"),
+    "nginx_error": Kind("refusal", "submit", 502, "a proxy's HTML page with `status`"),
+    "account_locked": Kind("refusal", "submit", 403, "fal's 403 for an exhausted balance"),
+    "not_found": Kind("refusal", "result", 404, "the queue no longer holds it: the result has expired"),
+    "close": Kind("spoiled", "submit", 0, "connection closed without a reply"),
+    "reset": Kind("spoiled", "submit", 0, "connection reset"),
+    "hang": Kind("spoiled", "submit", 0, "no reply until the client gives up"),
+    "late": Kind("spoiled", "submit", 0, "no reply; done only `delay_s` seconds after the client gave up"),
+    "truncate": Kind("spoiled", "submit", 0, "half of the body, then the connection is closed"),
+    "nginx_after": Kind("spoiled", "submit", 504, "done, but a proxy answers with its HTML page"),
+    "error_after": Kind(
+        "spoiled", "submit", 500, "done, but the reply is a JSON error with x-fal-request-id"
+    ),
+    "bad_json": Kind("spoiled", "submit", 200, "200 with a body that is no JSON"),
+    "no_request_id": Kind("spoiled", "submit", 200, "200 without request_id"),
+    "slow_reply": Kind("spoiled", "submit", 0, "the true reply, `delay_s` seconds late"),
+    "render_failed": Kind("render", "render", 500, "COMPLETED with an error; the result answers `status`"),
+    "overbill": Kind("render", "render", 0, "billed `factor` times what the file holds"),
+    "file_truncated": Kind("file", "file", 0, "half of the bytes, then the connection is closed"),
+    "file_cut": Kind("file", "file", 0, "half of the bytes with a Content-Length that says so is all"),
+    "file_wrong": Kind("file", "file", 0, "200 with an HTML page"),
+    "file_corrupt": Kind("file", "file", 0, "the right length, zeros in the middle"),
+    "file_gzip": Kind("file", "file", 0, "Content-Encoding gzip"),
+    "file_wrong_length": Kind("file", "file", 0, "a Content-Length of 1000 bytes more than come"),
+    "file_no_length": Kind("file", "file", 0, "no Content-Length, half of the bytes"),
+    "file_slow": Kind("file", "file", 0, "in 20 pieces over `delay_s` seconds"),
+}
+
+
+@dataclass(slots=True)
+class Fault:
+    """One armed fault.
+
+    `status`, `delay_s` (seconds), `factor`, `error_type` and `message` matter where the kind uses them.
+    `prompt_contains` narrows a render fault to prompts with that text. Raises UsageError for an unknown
+    kind or route, or a number out of its bounds.
+    """
+
+    kind: str
+    route: str = ""
+    count: int | None = 1
+    probability: float = 1.0
+    seed: int = 0
+    status: int = 0
+    delay_s: float = 1.0
+    factor: float = 2
+    error_type: str = "internal_server_error"
+    message: str = "The provider failed"
+    prompt_contains: str = ""
+    fired: int = 0
+    _random: random.Random = field(default_factory=random.Random, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        row = KINDS.get(self.kind)
+        if row is None:
+            raise UsageError(f"there is no fault {self.kind!r}; there are: {', '.join(KINDS)}")
+        self.route = self.route or row.route
+        if self.route not in get_args(Route):
+            raise UsageError(f"there is no route {self.route!r}; there are: {', '.join(get_args(Route))}")
+        if not 0 < self.probability <= 1:
+            raise UsageError(f"probability is {self.probability}; it must be above 0 and at most 1")
+        if not 0 <= self.delay_s <= 3600 or not 0 <= self.factor <= 1000:
+            raise UsageError("delay_s must be from 0 to 3600 and factor from 0 to 1000")
+        self.status = self.status or row.status
+        self._random.seed(self.seed)
+
+    def strikes(self) -> bool:
+        """Draw once; True counts as fired."""
+        if self.count is not None and self.fired >= self.count:
+            return False
+        if self._random.random() >= self.probability:
+            return False
+        self.fired += 1
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """Return the fault as the control route shows it."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name[0] != "_"}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Fault:
+        """Read what the control route was sent. Raises UsageError for an unknown field."""
+        allowed = {each.name for each in fields(cls)} - {"_random", "fired"}
+        unknown = sorted(set(document) - allowed)
+        if unknown or "kind" not in document:
+            raise UsageError(
+                f"a fault has a kind and may have {', '.join(sorted(allowed))}; found {unknown or 'no kind'}"
+            )
+        return cls(**document)
+
+
+class FaultBook:
+    """The armed faults, asked in the order they were armed; the first that strikes is the one."""
+
+    def __init__(self) -> None:
+        self._armed: list[Fault] = []
+        self.fired: Counter[str] = Counter()
+
+    @property
+    def armed(self) -> list[Fault]:
+        """Every armed fault, spent ones too."""
+        return list(self._armed)
+
+    def arm(self, fault: Fault) -> None:
+        """Add a fault behind those that are armed."""
+        self._armed.append(fault)
+
+    def clear(self) -> None:
+        """Disarm everything."""
+        self._armed.clear()
+
+    def on_route(self, route: str) -> Fault | None:
+        """Return the fault that strikes this call, if one does."""
+        return self._first(
+            lambda fault: fault.route in (route, "any") and KINDS[fault.kind].stage != "render"
+        )
+
+    def on_render(self, prompt: str) -> Fault | None:
+        """Return the fault that strikes this render, if one does."""
+        return self._first(
+            lambda fault: KINDS[fault.kind].stage == "render" and fault.prompt_contains in prompt
+        )
+
+    def _first(self, meant: Any) -> Fault | None:
+        for fault in self._armed:
+            if meant(fault) and fault.strikes():
+                self.fired[fault.kind] += 1
+                return fault
+        return None

@@ -1,0 +1,114 @@
+"""Finds the sandbox of a state folder, or starts one that outlives this process."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from callsheet.errors import CallsheetError
+from callsheet.sandbox.config import SandboxAddress
+
+ADDRESS_FILE = "server.json"
+LOG_FILE = "sandbox.log"
+START_TIMEOUT_S = 15.0
+
+
+class SandboxNotStarted(CallsheetError):
+    """The sandbox's process ended or stayed silent; the message ends with the last lines of its log."""
+
+
+def ensure_sandbox(state_dir: Path, *, speed: float, idle_timeout_s: float = 600.0) -> SandboxAddress:
+    """Return the address of the sandbox on `state_dir`, starting it where none runs.
+
+    A sandbox that runs already is taken as it is, at its own speed. A new one takes the port of the last
+    one where that is free, so that URLs in stored results stay right, and ends by itself after
+    `idle_timeout_s` seconds without work. Raises SandboxNotStarted.
+    """
+    state_dir.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if (address := running_address(state_dir)) is not None:
+            return address
+        # Losing a race against another launcher ends the child at once; the winner is then found above.
+        _start(state_dir, speed, idle_timeout_s, deadline)
+    raise SandboxNotStarted(f"the sandbox did not start within {START_TIMEOUT_S:g} s. {_log_tail(state_dir)}")
+
+
+def running_address(state_dir: Path) -> SandboxAddress | None:
+    """Return the address of the sandbox that runs on `state_dir` and answers, or None."""
+    address = _written_address(state_dir)
+    return address if address is not None and _answers(address) else None
+
+
+def _written_address(state_dir: Path) -> SandboxAddress | None:
+    try:
+        document = json.loads((state_dir / ADDRESS_FILE).read_text(encoding="utf-8"))
+        return SandboxAddress(
+            document["url"], document["key"], int(document["pid"]), float(document["speed"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _answers(address: SandboxAddress) -> bool:
+    """Ask for its health; the process id tells our sandbox from a stranger on the same port."""
+    parts = urlsplit(address.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2.0)
+    try:
+        connection.request("GET", "/_sandbox/health")
+        reply = connection.getresponse()
+        found: object = json.loads(reply.read())
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    else:
+        return isinstance(found, dict) and found.get("pid") == address.pid
+    finally:
+        connection.close()
+
+
+def _start(state_dir: Path, speed: float, idle_timeout_s: float, deadline: float) -> None:
+    """Start a detached process and wait for its first line, or its end."""
+    previous = _written_address(state_dir)
+    port = urlsplit(previous.url).port if previous is not None else 0
+    command = [sys.executable, "-m", "callsheet.sandbox", "--port", str(port or 0), "--any-port"]
+    command += ["--speed", str(speed), "--state", str(state_dir), "--idle-timeout-s", str(idle_timeout_s)]
+    # A key for the real fal has no business in a process that pretends to be fal.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FAL_")}
+    with (state_dir / LOG_FILE).open("ab") as log:
+        # The shell leaves the server behind as nobody's child: it is neither waited for nor killed with us.
+        shell = subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
+            ["/bin/sh", "-c", '"$@" &', "sh", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+    with shell:
+        if shell.stdout is None:
+            raise SandboxNotStarted("the sandbox's output could not be read")
+        _first_line(shell.stdout, deadline)
+
+
+def _first_line(output: IO[bytes], deadline: float) -> None:
+    left_s = max(0.0, deadline - time.monotonic())
+    readable, _, _ = select.select([output], [], [], left_s)
+    if readable and not output.readline():
+        # It ended without a line; a short pause keeps a lost race from becoming a busy loop.
+        time.sleep(0.05)
+
+
+def _log_tail(state_dir: Path) -> str:
+    try:
+        lines = (state_dir / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return " / ".join(lines[-3:])

@@ -1,0 +1,278 @@
+"""The queue: places, order, render times and ends. One event loop, no threads but the renderer's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
+
+from callsheet.sandbox.endpoints import ENDPOINTS, Endpoint, Shot, shot_of
+from callsheet.sandbox.faults import Fault
+from callsheet.sandbox.images import BadInput
+from callsheet.sandbox.pixels import billable_units, cost_nano, render_time_s
+from callsheet.sandbox.record import NORMAL, Record
+from callsheet.sandbox.state import State
+
+log = logging.getLogger("callsheet.sandbox")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A finished file and its hash."""
+
+    path: Path
+    sha256: str
+
+
+class Scene(Protocol):
+    """A shot with its pictures loaded and its size known."""
+
+    @property
+    def width_px(self) -> int:
+        """Width of the video."""
+
+    @property
+    def height_px(self) -> int:
+        """Height of the video."""
+
+
+class Renderer(Protocol):
+    """Turns shots into files, off the event loop."""
+
+    def prepare(self, shot: Shot) -> Awaitable[Scene]:
+        """Load the pictures and settle the size. Raises BadInput."""
+
+    def render(self, scene: Any) -> Awaitable[Rendered]:
+        """Encode the video."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the headers of a submit asked for. `start_timeout_s` bounds the wait for a place."""
+
+    base_url: str
+    priority: str = NORMAL
+    start_timeout_s: float | None = None
+    keep_payloads: bool = True
+
+
+class RenderQueue:
+    """Accepts, starts in order while fewer than `slots` render, finishes. All methods run in one loop."""
+
+    def __init__(
+        self,
+        state: State,
+        renderer: Renderer,
+        *,
+        slots: int,
+        speed: float,
+        clock: Callable[[], float],
+        noise_seed: int = 0,
+        render_fault: Callable[[str], Fault | None] = lambda _prompt: None,
+    ) -> None:
+        self._state = state
+        self._renderer = renderer
+        self._slots = slots
+        self._speed = speed
+        self._clock = clock
+        self._noise_seed = noise_seed
+        self._render_fault = render_fault
+        self._records = {record.id: record for record in state.records()}
+        self._open = {record.id: record for record in self._records.values() if record.completed_at is None}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Condition()
+
+    @property
+    def records(self) -> list[Record]:
+        """Every request ever accepted, in order of acceptance."""
+        return list(self._records.values())
+
+    @property
+    def waiting(self) -> list[Record]:
+        """Requests without a place yet, in the order they will start."""
+        return sorted((r for r in self._open.values() if r.status == "IN_QUEUE"), key=lambda r: r.place)
+
+    @property
+    def rendering(self) -> list[Record]:
+        """Requests that hold a place."""
+        return [r for r in self._open.values() if r.status == "IN_PROGRESS"]
+
+    def find(self, owner: str, alias: str, request_id: str) -> Record | None:
+        """Find a request by its short URL."""
+        record = self._records.get(request_id)
+        return record if record and (record.owner, record.alias) == (owner, alias) else None
+
+    def position(self, record: Record) -> int:
+        """How many requests are ahead of one that waits."""
+        return sum(other.place < record.place for other in self.waiting)
+
+    async def resume(self) -> None:
+        """Go on with what an earlier process left open."""
+        for record in self.rendering:
+            self._spawn(self._render(record))
+        for record in self.waiting:
+            self._watch_deadline(record)
+        await self._fill()
+
+    async def stop(self) -> None:
+        """Stop every task; the records stay as they are for the next process."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def submit(self, endpoint: Endpoint, arguments: Mapping[str, Any], wishes: Wishes) -> Record:
+        """Accept a request. Raises pydantic.ValidationError for arguments against the schema."""
+        chosen = random.randrange(2**31)  # noqa: S311 - a seed for pictures, as the model chooses one
+        shot = shot_of(endpoint, arguments, chosen)
+        now = self._clock()
+        record = Record(
+            id=str(uuid.uuid4()),
+            number=len(self._records) + 1,
+            endpoint=endpoint.id,
+            arguments=dict(arguments),
+            base_url=wishes.base_url,
+            submitted_at=now,
+            seed=shot.seed,
+            priority=wishes.priority,
+            keep_payloads=wishes.keep_payloads,
+            start_by=None if wishes.start_timeout_s is None else now + wishes.start_timeout_s,
+            frames=shot.frames,
+            audio=shot.audio,
+        )
+        self._records[record.id] = self._open[record.id] = record
+        self._state.save(record)
+        self._watch_deadline(record)
+        await self._fill()
+        return record
+
+    async def cancel(self, record: Record) -> bool:
+        """Cancel a request; False where it is over. One that renders goes on: the model does not listen."""
+        if record.status == "COMPLETED":
+            return False
+        if record.status == "IN_QUEUE":
+            record.cancelled = True
+            await self._fail(record, 499, "client_cancelled", "Request was cancelled")
+        return True
+
+    async def wait_for_change(self, record: Record, seen: str, timeout_s: float) -> None:
+        """Return when the record's status is no longer `seen`, or after `timeout_s` seconds."""
+        async with self._changed:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._changed.wait_for(lambda: record.status != seen)
+            except TimeoutError:
+                return
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _watch_deadline(self, record: Record) -> None:
+        if record.start_by is not None:
+            self._spawn(self._expire(record, record.start_by))
+
+    async def _expire(self, record: Record, start_by: float) -> None:
+        await asyncio.sleep(max(0.0, start_by - self._clock()))
+        if record.status == "IN_QUEUE":
+            record.headers = {"X-Fal-Request-Timeout-Type": "user"}
+            await self._fail(record, 504, "request_timeout", "Request did not start in time")
+
+    async def _fill(self) -> None:
+        """Start the next in line while places are free."""
+        free = self._slots - len(self.rendering)
+        for record in self.waiting[: max(0, free)]:
+            record.started_at = self._clock()
+            self._apply_fault(record)
+            self._state.save(record)
+            self._spawn(self._render(record))
+        await self._tell()
+
+    def _apply_fault(self, record: Record) -> None:
+        fault = self._render_fault(str(record.arguments.get("prompt", "")))
+        if fault is None:
+            return
+        if fault.kind == "overbill":
+            record.overbill = str(fault.factor)
+        else:
+            record.failure = {
+                "status_code": fault.status,
+                "error_type": fault.error_type,
+                "message": fault.message,
+            }
+
+    async def _render(self, record: Record) -> None:
+        try:
+            await self._render_to_end(record)
+        except BadInput as refusal:
+            found = record.arguments.get(str(refusal.loc[0]))
+            await self._fail(record, 422, refusal.type, str(refusal), body=refusal.body(found))
+        except Exception:
+            log.exception("request %s could not be rendered", record.id)
+            await self._fail(record, 500, "internal_server_error", "Internal server error")
+        await self._fill()
+
+    async def _render_to_end(self, record: Record) -> None:
+        endpoint = ENDPOINTS[record.endpoint]
+        shot = replace(shot_of(endpoint, record.arguments, record.seed), seed=record.seed)
+        scene = await self._renderer.prepare(shot)
+        self._settle_size(record, scene)
+        if record.failure is not None:
+            await self._wait_until(record.ready_at)
+            failure = record.failure
+            await self._fail(record, failure["status_code"], failure["error_type"], failure["message"])
+            return
+        rendered, _ = await asyncio.gather(self._renderer.render(scene), self._wait_until(record.ready_at))
+        await self._finish(record, endpoint, rendered)
+
+    def _settle_size(self, record: Record, scene: Scene) -> None:
+        record.width_px, record.height_px = scene.width_px, scene.height_px
+        noise = random.Random(f"{self._noise_seed}:{record.number}").random()  # noqa: S311 - spread of times
+        needed_s = render_time_s(record.width_px, record.height_px, record.frames, noise) / self._speed
+        record.ready_at = (record.started_at or self._clock()) + needed_s
+        self._state.save(record)
+
+    async def _wait_until(self, moment: float | None) -> None:
+        await asyncio.sleep(max(0.0, (moment or 0.0) - self._clock()))
+
+    async def _finish(self, record: Record, endpoint: Endpoint, rendered: Rendered) -> None:
+        name = f"render/{record.id.replace('-', '')}_video.mp4"
+        stored = self._state.add_file(rendered.path, name, "video/mp4", rendered.sha256)
+        units = billable_units(record.width_px, record.height_px, record.frames) * Decimal(record.overbill)
+        record.units = f"{units.normalize():f}"
+        record.cost_nano = cost_nano(units, endpoint.rate(audio=record.audio))
+        record.file, record.sha256 = stored.name, rendered.sha256
+        record.bytes = stored.path.stat().st_size
+        record.status_code = 200
+        record.headers = {"X-Fal-Billable-Units": record.units}
+        video = {"url": f"{record.base_url}/files/{stored.name}", "content_type": "video/mp4"}
+        record.result = {
+            "video": {**video, "file_name": Path(stored.name).name, "file_size": record.bytes},
+            "seed": record.seed,
+        }
+        await self._complete(record)
+
+    async def _fail(
+        self, record: Record, status_code: int, error_type: str, message: str, body: Any = None
+    ) -> None:
+        record.status_code = status_code
+        record.error, record.error_type = message, error_type
+        record.result = body or {"detail": message, "error_type": error_type}
+        record.headers = {**record.headers, "X-Fal-Error-Type": error_type}
+        await self._complete(record)
+
+    async def _complete(self, record: Record) -> None:
+        record.completed_at = self._clock()
+        self._open.pop(record.id, None)
+        self._state.save(record)
+        await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()

@@ -21,12 +21,13 @@ from pricing.quotes import Shot
 class Image:
     """A picture that a job starts from, ends with or refers to.
 
-    `kind` is "url" (an address that fal fetches itself) or "file" (a local file, uploaded once per distinct
-    content). For a file `sha256`, `content_type` and `size` (width, height in pixels) are known; for an
-    address they are not, and are None.
+    `kind` is "url" (an address that fal fetches itself), "file" (a local file, uploaded once per distinct
+    content) or "data" (a `data:` URI of the manifest, made a file before the run: `manifests.images`). For a
+    file and for data `sha256` and `content_type` are known, and `size` (width, height in pixels) unless the
+    file says that it is to be turned; for an address none of them are known, and they are None.
     """
 
-    kind: Literal["url", "file"]
+    kind: Literal["url", "file", "data"]
     value: str
     sha256: str | None = None
     content_type: str | None = None

@@ -2,8 +2,9 @@
 
 expected  the published formula over the pixels asked for and 24 frames a second.
 maximum   what the provider may bill at worst: one frame more (real bills count 121 frames for 5 s:
-          usage.completion_tokens of 246,840 = 1920 x 1088 x 121 / 1024 in BytePlus's own sample), and the
-          largest picture of the resolution where the aspect ratio is left to the model.
+          usage.completion_tokens of 246,840 = 1920 x 1088 x 121 / 1024 in BytePlus's own sample), up to the
+          next number the model can make where `num_frames` is between two, and the largest picture of the
+          resolution where the aspect ratio is left to the model.
 
 Budgets hold the maximum.
 """
@@ -16,9 +17,8 @@ from decimal import Decimal
 
 from pricing.catalog import AUTO, DEFAULT_DURATION_S, Catalog, Endpoint
 from pricing.money import NANO_PER_USD, NanoUsd, ceil_div
-from pricing.tokens import TOKENS_PER_RATE, cost_nano, tokens
+from pricing.tokens import TOKENS_PER_RATE, cost_nano, most_frames, tokens
 
-EXTRA_FRAMES_BILLED = 1
 _ASSUMED_RATIO = "16:9"
 
 
@@ -78,7 +78,7 @@ def quote(catalog: Catalog, shot: Shot) -> Quote:
         fps=catalog.fps,
         frames=frames,
         expected_nano=cost_nano(width_px, height_px, frames, rate_nano),
-        maximum_nano=cost_nano(*largest, frames + EXTRA_FRAMES_BILLED, rate_nano),
+        maximum_nano=cost_nano(*largest, most_frames(frames), rate_nano),
     )
 
 

@@ -11,6 +11,10 @@ from pricing.money import NanoUsd, ceil_div
 PIXEL_FRAMES_PER_TOKEN = 1024
 TOKENS_PER_RATE = 1_000_000
 
+FRAME_GRID_OFFSET, FRAME_GRID_STEP = 25, 4
+"""Seedance 1.0 makes clips of 25 + 4n frames (Volcengine 82379/1520757). What fal does with a number between
+two of these is not known."""
+
 
 def tokens(width_px: int, height_px: int, frames: int) -> float:
     """Tokens of a clip, for showing: exact, because the divisor is a power of two."""
@@ -22,3 +26,9 @@ def cost_nano(width_px: int, height_px: int, frames: int, rate_nano: int) -> Nan
     return NanoUsd(
         ceil_div(width_px * height_px * frames * rate_nano, PIXEL_FRAMES_PER_TOKEN * TOKENS_PER_RATE)
     )
+
+
+def most_frames(num_frames: int) -> int:
+    """Frames that may be billed at worst for a number asked for: the next on the grid, at least one more."""
+    beyond = (num_frames - FRAME_GRID_OFFSET) % FRAME_GRID_STEP
+    return num_frames + max(1, (FRAME_GRID_STEP - beyond) % FRAME_GRID_STEP)

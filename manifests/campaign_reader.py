@@ -1,0 +1,135 @@
+"""The campaign file: TOML, read strictly; every mistake names its key, what was found and what is allowed."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from callsheet.errors import ManifestError, Problem, UsageError
+from manifests.campaign import Campaign
+from manifests.campaign_schema import CampaignFile, Number
+from manifests.columns import COLUMN
+from manifests.spelling import likely_column
+from manifests.table import shown
+from pricing.budgets import Cap, Window
+
+FILE_LIMIT_BYTES = 1 << 20
+
+
+def read_campaign(path: Path) -> Campaign:
+    """Read a campaign file. Raises UsageError for a file that is not TOML, ManifestError for what it says."""
+    data = _toml(path)
+    try:
+        given = CampaignFile.model_validate(data)
+    except ValidationError as error:
+        raise ManifestError([_problem(str(path), dict(each)) for each in error.errors()]) from None
+    campaign = _campaign(given, path)
+    problems = [*_key_problems(campaign), *_clash_problems(campaign)]
+    if problems:
+        raise ManifestError(problems)
+    return campaign
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if len(content) > FILE_LIMIT_BYTES:
+        raise UsageError(
+            f"{path} is larger than 1 MiB; a campaign file names a manifest, it does not hold one"
+        )
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"), parse_float=Number)
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8; save it as UTF-8") from None
+    except (ValueError, RecursionError) as error:  # a TOMLDecodeError is a ValueError; so is int("9" * 5000)
+        raise UsageError(f"{path} is not TOML: {shown(str(error))}") from None
+
+
+def _campaign(given: CampaignFile, path: Path) -> Campaign:
+    return Campaign(
+        name=given.campaign.name,
+        manifest=given.campaign.manifest,
+        folder=path.resolve().parent,
+        file=str(path),
+        defaults=given.defaults,
+        columns=given.columns,
+        templates=given.template,
+        matrix={name: tuple(values) for name, values in given.matrix.values_by_column.items()},
+        takes=given.matrix.takes,
+        caps=_caps(given),
+        out=given.output.dir,
+        naming=given.output.name,
+    )
+
+
+def _caps(given: CampaignFile) -> tuple[Cap, ...]:
+    name, budget = given.campaign.name, given.budget
+    amounts: tuple[tuple[Window, int | None], ...] = (
+        ("total", budget.total_usd),
+        ("day", budget.daily_usd),
+        ("month", budget.monthly_usd),
+    )
+    caps = [Cap("campaign", name, window, limit) for window, limit in amounts if limit is not None]
+    clients = [
+        Cap("campaign_client", f"{name}/{who}", "total", limit) for who, limit in budget.client.items()
+    ]
+    return (*caps, *clients)
+
+
+def _key_problems(campaign: Campaign) -> list[Problem]:
+    """Name the columns that look like one of ours misspelt: setting them would change nothing."""
+    named = [
+        *((f"defaults.{name}", name) for name in campaign.defaults),
+        *((f"template.{name}", name) for name in campaign.templates),
+        *((f"matrix.{name}", name) for name in campaign.matrix),
+        *((f"columns.{theirs}", ours) for theirs, ours in campaign.columns.items()),
+    ]
+    wrong = [(key, name, likely_column(name)) for key, name in named if name not in COLUMN]
+    return [
+        Problem(campaign.file, 0, key, shown(name), f"no column of Callsheet's; {near} is the nearest")
+        for key, name, near in wrong
+        if near
+    ]
+
+
+def _clash_problems(campaign: Campaign) -> list[Problem]:
+    ours = list(campaign.columns.values())
+    twice = [name for name in dict.fromkeys(ours) if ours.count(name) > 1]
+    clash = [
+        Problem(campaign.file, 0, "columns", name, "two columns are renamed to this one") for name in twice
+    ]
+    both = [name for name in campaign.matrix if name in campaign.templates]
+    if "output_name" in campaign.templates:
+        clash.append(Problem(campaign.file, 0, "template.output_name", "", "write it as name under [output]"))
+    return clash + [
+        Problem(campaign.file, 0, f"matrix.{name}", name, f"template.{name} decides this column already")
+        for name in both
+    ]
+
+
+_WORDS = {"missing": "this key is required", "dict_type": "must be a table", "model_type": "must be a table"}
+
+
+def _problem(file: str, error: Mapping[str, Any]) -> Problem:
+    """Say one of pydantic's findings in our words."""
+    key = ".".join(str(part) for part in error["loc"])
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return Problem(file, 0, key, "", f"there is no such key; allowed are {_siblings(error['loc'])}")
+    found = "" if kind == "missing" else shown(str(error["input"]))
+    if kind == "value_error":
+        return Problem(file, 0, key, found, str(error["ctx"]["error"]))
+    return Problem(file, 0, key, found, _WORDS.get(kind, str(error["msg"])))
+
+
+def _siblings(location: tuple[str, ...]) -> str:
+    model: Any = CampaignFile
+    for part in location[:-1]:
+        model = model.model_fields[part].annotation
+    return ", ".join(model.model_fields)

@@ -1,0 +1,186 @@
+"""What a row must satisfy, declared once, as data.
+
+A column says which values it takes (`kind`) and which field of the endpoint it depends on. Nothing here
+reads a cell: the single-row check (`manifests.rows`), the documentation, and any check that works column by
+column read this same declaration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pricing.tokens import FRAME_GRID_OFFSET, FRAME_GRID_STEP
+
+SEED_MAX = 2**31 - 1
+"""Volcengine 82379/1520757: seed from -1 to 2^31-1; -1 is random."""
+
+PROMPT_MAX_CHARS = 5_000
+"""fal publishes no limit. The longest prompt in its examples has 300 characters; ten times what anybody
+writes by hand still fits, and a document pasted into the wrong column does not become a paid video."""
+
+NAME_MAX_CHARS = 120
+PRIORITY_BOUND = 1_000
+TAKE_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text of at most `max_chars` characters; on one line and printable unless `lines`."""
+
+    max_chars: int
+    lines: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """A name that is safe on every file system: see `manifests.names`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """A model's alias or an endpoint's id, of those in the catalog."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the values that the endpoint lists in `allowed`; `default` names the field of its default."""
+
+    allowed: str
+    default: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Whole seconds, of those that the endpoint lists in `allowed`."""
+
+    allowed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number from `low` to `high`, both included. `same_as_empty` is a number that says nothing."""
+
+    low: int
+    high: int
+    default: int | None = None
+    same_as_empty: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """A whole number within the bounds in the endpoint's field `bounds`, where it has any.
+
+    Off the grid of `offset` + n x `step` it earns a warning.
+    """
+
+    bounds: str
+    offset: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false.
+
+    `where` names the endpoint's field that says whether it has the option; elsewhere only false is accepted,
+    and left out. `default` is spelled out where the row is empty; None leaves it to fal.
+    """
+
+    where: str = ""
+    default: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """One picture, or as many as the endpoint's field `bounds` says.
+
+    `where` names the endpoint's field that says whether it takes one here.
+    """
+
+    where: str = ""
+    bounds: str = ""
+
+
+Kind = Text | FileName | ModelName | Choice | Seconds | Whole | Frames | Flag | Pictures
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the manifest.
+
+    `mistaken` lists names that people write for it; such a column is carried, with a warning.
+    """
+
+    name: str
+    kind: Kind
+    about: str
+    required: bool = False
+    mistaken: tuple[str, ...] = ()
+
+
+COLUMNS = (
+    Column("custom_id", Text(NAME_MAX_CHARS), "unique; made from the row's content when empty"),
+    Column(
+        "prompt",
+        Text(PROMPT_MAX_CHARS, lines=True),
+        "what the video shows",
+        required=True,
+        mistaken=("text", "description"),
+    ),
+    Column(
+        "model", ModelName(), "a model's alias or an endpoint's id", required=True, mistaken=("endpoint",)
+    ),
+    Column(
+        "image_url",
+        Pictures(),
+        "the first frame: https URL, data: URI or a file beside the manifest",
+        mistaken=("image", "image_path", "picture", "start_image", "first_frame"),
+    ),
+    Column(
+        "end_image_url",
+        Pictures(where="end_image"),
+        "the last frame, same forms",
+        mistaken=("end_image", "last_frame"),
+    ),
+    Column(
+        "reference_image_urls",
+        Pictures(bounds="reference_images"),
+        "pictures to take subjects from, one a line or separated by ' | '",
+        mistaken=("reference_images", "references"),
+    ),
+    Column(
+        "aspect_ratio",
+        Choice("aspect_ratios", "default_aspect_ratio"),
+        "width to height",
+        mistaken=("ratio", "aspect"),
+    ),
+    Column("resolution", Choice("resolutions", "default_resolution"), "lines of the picture"),
+    Column("duration", Seconds("durations_s"), "seconds", mistaken=("seconds", "length")),
+    Column(
+        "num_frames",
+        Frames("num_frames", offset=FRAME_GRID_OFFSET, step=FRAME_GRID_STEP),
+        "frames at 24 a second; wins over duration",
+        mistaken=("frames",),
+    ),
+    Column("camera_fixed", Flag(), "keep the camera still", mistaken=("fixed_camera",)),
+    Column("seed", Whole(-1, SEED_MAX, same_as_empty=-1), "-1 or empty is random"),
+    Column("enable_safety_checker", Flag(), "fal's own filter", mistaken=("safety_checker",)),
+    Column(
+        "generate_audio",
+        Flag(where="audio", default=True),
+        "sound, where the model makes any",
+        mistaken=("audio", "sound"),
+    ),
+    Column("priority", Whole(-PRIORITY_BOUND, PRIORITY_BOUND, default=0), "higher first"),
+    Column(
+        "take",
+        Whole(1, TAKE_MAX, default=1),
+        "which variant of the same row this is",
+        mistaken=("takes", "variant"),
+    ),
+    Column("client", Text(NAME_MAX_CHARS), "whose money it is", mistaken=("customer",)),
+    Column("output_name", FileName(), "the file's name, without .mp4", mistaken=("filename", "file_name")),
+)
+
+COLUMN = {column.name: column for column in COLUMNS}
+"""The same columns, by name."""

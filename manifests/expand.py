@@ -1,0 +1,128 @@
+"""From a table's rows to the rows that are checked: renaming, defaults, every combination, templates.
+
+In that order, all of it on text: what comes out is a manifest that could have been written by hand.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+
+from callsheet.errors import Problem
+from manifests.campaign import Campaign
+from manifests.cells import whole_number
+from manifests.names import safe_part
+from manifests.notes import Notes
+from manifests.table import Row, Table, shown
+from manifests.template import BadTemplate, Template
+
+MAX_JOBS = 1_000_000
+_NAMING = ("custom_id", "output_name")
+
+
+def expansion_problems(campaign: Campaign, tables: list[Table]) -> list[Problem]:
+    """Return what is wrong with the campaign as these tables fill it: missing columns, too many jobs."""
+    problems = []
+    rows = sum(len(table.rows) for table in tables)
+    factor = campaign.takes * math.prod(len(values) for values in campaign.matrix.values())
+    if rows * factor > MAX_JOBS:
+        message = (
+            f"{rows:,} rows x {factor:,} combinations are more than {MAX_JOBS:,} jobs; cut the campaign up"
+        )
+        problems.append(Problem(campaign.file, 0, "matrix", f"{rows * factor:,} jobs", message))
+    for table in tables:
+        if table.rows:
+            problems += [*_unnamed(campaign, table), *_unfilled(campaign, table)]
+    return problems
+
+
+def _unnamed(campaign: Campaign, table: Table) -> Iterator[Problem]:
+    """Yield the renamings that this table cannot be given."""
+    for theirs, ours in campaign.columns.items():
+        if theirs not in table.columns:
+            listed = ", ".join(shown(name) for name in table.columns)
+            message = f"{table.file} has no such column; it has {listed}"
+            yield Problem(campaign.file, 0, f"columns.{theirs}", shown(theirs), message)
+        elif ours in table.columns and theirs != ours:
+            message = f"{table.file} has a column {ours} already"
+            yield Problem(campaign.file, 0, f"columns.{theirs}", shown(ours), message)
+
+
+def _unfilled(campaign: Campaign, table: Table) -> Iterator[Problem]:
+    """Yield the templates that ask for a column nobody has."""
+    there = {campaign.columns.get(name, name) for name in table.columns}
+    there |= {*campaign.defaults, *campaign.matrix}
+    for name, template in campaign.templates.items():
+        for needed in template.columns:
+            if needed not in there:
+                message = f"neither {table.file} nor [defaults] or [matrix] has this column"
+                yield Problem(campaign.file, 0, f"template.{name}", f"{{{shown(needed)}}}", message)
+
+
+def expanded(campaign: Campaign, tables: list[Table], notes: Notes) -> Iterator[Row]:
+    """Yield the rows to be checked; a row whose template cannot be filled is noted and passed over."""
+    combinations = [
+        dict(zip(campaign.matrix, values, strict=True))
+        for values in itertools.product(*campaign.matrix.values())
+    ]
+    for table in tables:
+        names = {theirs: campaign.columns.get(theirs, theirs) for theirs in table.columns}
+        empty = dict.fromkeys([*names.values(), *campaign.defaults], "")
+        for row in table.rows:
+            cells = empty | {names[name]: cell for name, cell in row.cells.items()}
+            cells |= {name: value for name, value in campaign.defaults.items() if not cells[name].strip()}
+            yield from _combined(campaign, Row(row.file, row.folder, row.row, cells), combinations, notes)
+
+
+def _combined(
+    campaign: Campaign, row: Row, combinations: list[dict[str, str]], notes: Notes
+) -> Iterator[Row]:
+    """Yield every combination and take of one row."""
+    _warn_of_overridden(campaign, row, notes)
+    for combination in combinations:
+        for take in range(1, campaign.takes + 1):
+            cells = {**row.cells, **combination}
+            _tell_apart(cells, combination, take)
+            if campaign.takes > 1:
+                cells |= _take_cells(cells, take)
+            made = Row(row.file, row.folder, row.row, cells)
+            if _fill(campaign.templates, made, cells, notes):
+                yield made
+
+
+def _warn_of_overridden(campaign: Campaign, row: Row, notes: Notes) -> None:
+    replaced = [*campaign.matrix, *(["take"] if campaign.takes > 1 else [])]
+    for name in replaced:
+        if row.cells.get(name, "").strip() and name not in campaign.defaults:
+            notes.warn(row, name, "[matrix] decides this column; what stands here is not used")
+
+
+def _tell_apart(cells: dict[str, str], combination: Mapping[str, str], take: int) -> None:
+    """Add to the names that a row brings what tells its jobs apart: `shot-1` becomes `shot-1-9x16-t2`."""
+    parts = [safe_part(value.replace(":", "x")) for value in combination.values()]
+    suffix = "".join(f"-{part}" for part in [*parts, *([f"t{take}"] if take > 1 else [])])
+    for name in _NAMING:
+        if suffix and cells.get(name, "").strip():
+            cells[name] = cells[name].strip().removesuffix(".mp4") + suffix
+
+
+def _take_cells(cells: Mapping[str, str], take: int) -> dict[str, str]:
+    """Number the take; a seed that the row gives counts up with it, so that no two takes are the same."""
+    seed = whole_number(cells.get("seed", "").strip())
+    if seed is None or seed < 0:
+        return {"take": str(take)}
+    return {"take": str(take), "seed": str(seed + take - 1)}
+
+
+def _fill(templates: Mapping[str, Template], row: Row, cells: dict[str, str], notes: Notes) -> bool:
+    """Write every template's column; False where one could not be filled."""
+    given = dict(cells)
+    filled = True
+    for name, template in templates.items():
+        try:
+            cells[name] = template.render(given)
+        except BadTemplate as error:
+            notes.wrong(row, name, str(error), found="")
+            filled = False
+    return filled

@@ -1,0 +1,217 @@
+"""Pictures of a manifest: checked before anything is spent, because fal may charge for one it cannot use.
+
+Addresses are passed on and never fetched from here. Local files and `data:` URIs are read once.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import os
+import re
+import stat
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from manifests.files import write_atomically
+from manifests.job import Image, Job
+
+MAX_BYTES = 30_000_000
+MIN_SIDE_PX, MAX_SIDE_PX = 300, 6000
+MIN_RATIO, MAX_RATIO = 0.4, 2.5
+"""Upstream's rules: under 30 MB, sides of 300-6000 px, width/height of 0.4-2.5
+(docs.modelhunter.ai seedance/image-to-video, read 2026-11; not confirmed on fal's own pages)."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
+"""fal.ai/models/fal-ai/bytedance/seedance/v1/lite/image-to-video: jpg, jpeg, png, webp, gif, avif."""
+
+URL_MAX_CHARS = 4096
+"""Presigned addresses run to some 2,000 characters; servers commonly refuse above 8,000."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_SUFFIXES = {
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/avif": ".avif",
+}
+_ORIENTATION_TAG = 0x0112
+_FIRST_TURNED_ORIENTATION = 5
+
+
+class BadPicture(ValueError):
+    """The picture cannot be used; the message says what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFinder:
+    """Reads the picture cells of one plan, each file once.
+
+    Local files must lie under the manifest's folder or under `working_dir`; with `input_root` set, under that
+    folder, and relative paths begin there.
+    """
+
+    working_dir: Path
+    input_root: Path | None
+    _seen: dict[str, Image | str]
+
+    @classmethod
+    def of(cls, working_dir: Path, input_root: Path | None = None) -> PictureFinder:
+        """Make one, with nothing read yet."""
+        return cls(working_dir.resolve(), input_root.resolve() if input_root else None, {})
+
+    def find(self, cell: str, folder: Path) -> Image:
+        """Read a picture cell of a manifest that lies in `folder`. Raises BadPicture."""
+        scheme = _SCHEME.match(cell)
+        word = scheme[1].lower() if scheme else ""
+        if word in ("http", "https"):
+            return _address(cell)
+        if word and word != "data":
+            raise BadPicture(f"{word}: is no way to name a picture; use https://, data: or a path")
+        key = cell if word else str((self.input_root or folder) / cell)
+        found = self._seen.get(key)
+        if found is None:
+            found = self._seen[key] = self._read(cell, key, folder, is_data=bool(word))
+        if isinstance(found, str):
+            raise BadPicture(found)
+        return found
+
+    def _read(self, cell: str, path: str, folder: Path, *, is_data: bool) -> Image | str:
+        try:
+            return _from_data(cell) if is_data else self._from_file(Path(path), folder)
+        except BadPicture as error:
+            return str(error)
+
+    def _from_file(self, path: Path, folder: Path) -> Image:
+        try:
+            real = path.resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):
+            raise BadPicture(f"there is no file {path}") from None
+        roots = (self.input_root,) if self.input_root else (folder, self.working_dir)
+        if not any(real.is_relative_to(root) for root in roots):
+            where = " or ".join(str(root) for root in dict.fromkeys(roots))
+            raise BadPicture(f"{real} lies outside {where}; move it there or set the input root")
+        return _image("file", str(real), _content_of(real))
+
+
+def _address(cell: str) -> Image:
+    try:
+        parts = urlsplit(cell)
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadPicture(f"this is not a web address: {error}") from None
+    if not host or any(char.isspace() for char in cell):
+        raise BadPicture("this is not a web address like https://example.com/picture.jpg")
+    if parts.username is not None or parts.password is not None:
+        raise BadPicture("a name or password in an address would be sent on to fal; use a presigned address")
+    if len(cell) > URL_MAX_CHARS:
+        raise BadPicture(f"the address is longer than {URL_MAX_CHARS} characters")
+    return Image("url", cell)
+
+
+def _from_data(cell: str) -> Image:
+    head, comma, body = cell.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise BadPicture("a data: URI must look like data:image/png;base64,...")
+    if len(body) > MAX_BYTES * 4 // 3 + 4:
+        raise BadPicture(f"the picture is larger than {MAX_BYTES // 1_000_000} MB")
+    try:
+        content = base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadPicture("the data: URI holds characters that base64 does not have, or is cut off") from None
+    return _image("data", cell, content)
+
+
+def _content_of(path: Path) -> bytes:
+    try:
+        # Without O_NONBLOCK a named pipe would keep the plan waiting for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BadPicture(f"{path} is not a file")
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BadPicture(f"cannot read {path}: {error.strerror}") from None
+
+
+def _image(kind: str, value: str, content: bytes) -> Image:
+    if len(content) > MAX_BYTES:
+        raise BadPicture(f"the picture is larger than {MAX_BYTES // 1_000_000} MB")
+    content_type, size, turned = _look_into(content)
+    width, height = size
+    if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in size):
+        allowed = f"each side must have {MIN_SIDE_PX} to {MAX_SIDE_PX} pixels"
+        raise BadPicture(f"the picture has {width} x {height} pixels; {allowed}")
+    if not MIN_RATIO * height <= width <= MAX_RATIO * height:
+        ratio = f"width / height is {width / height:.2f}"
+        raise BadPicture(
+            f"the picture has {width} x {height} pixels, {ratio}; {MIN_RATIO} to {MAX_RATIO} is allowed"
+        )
+    return Image(
+        kind="data" if kind == "data" else "file",
+        value=value,
+        sha256=hashlib.sha256(content).hexdigest(),
+        content_type=content_type,
+        # Which way round fal reads a turned photograph is not documented, and `auto` prices by the shape:
+        # a size that is not known is priced at the largest.
+        size=None if turned else size,
+    )
+
+
+def _look_into(content: bytes) -> tuple[str, tuple[int, int], bool]:
+    """Return content type, size and whether it is to be turned when shown; nothing is decoded."""
+    import PIL.Image  # noqa: PLC0415  # only manifests with pictures of their own pay for the import
+
+    try:
+        with warnings.catch_warnings():
+            # Above the warning's bound the sides are refused anyway, in words of our own.
+            warnings.simplefilter("ignore")
+            with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+                turned = picture.getexif().get(_ORIENTATION_TAG, 1) >= _FIRST_TURNED_ORIENTATION
+                kind, size = str(picture.format), picture.size
+    except PIL.Image.DecompressionBombError:
+        raise BadPicture(f"the picture is too large; a side has at most {MAX_SIDE_PX} pixels") from None
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, OverflowError):
+        raise BadPicture("this is not a whole JPEG, PNG, WebP, GIF or AVIF picture") from None
+    if _is_cut_off(kind, content):
+        raise BadPicture(f"this {kind} picture is cut off; copy it again")
+    return PIL.Image.MIME[kind], size, turned
+
+
+def _is_cut_off(kind: str, content: bytes) -> bool:
+    """Whether the end is missing, where the format marks its end."""
+    if kind == "JPEG":
+        return b"\xff\xd9" not in content[-65_536:]
+    if kind == "PNG":
+        return b"IEND" not in content[-65_536:]
+    if kind == "WEBP":
+        return int.from_bytes(content[4:8], "little") + 8 > len(content)
+    return False
+
+
+def materialised(job: Job, folder: Path) -> Job:
+    """Return the job with every `data:` picture written into `folder`, named by its content.
+
+    The fingerprint stays the same: a picture is known by its content.
+    """
+    return replace(
+        job,
+        image=job.image and _materialised(job.image, folder),
+        end_image=job.end_image and _materialised(job.end_image, folder),
+        references=tuple(_materialised(image, folder) for image in job.references),
+    )
+
+
+def _materialised(image: Image, folder: Path) -> Image:
+    if image.kind != "data":
+        return image
+    path = folder / f"{image.sha256}{_SUFFIXES.get(image.content_type or '', '.bin')}"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, base64.b64decode(image.value.partition(",")[2]))
+    return replace(image, kind="file", value=str(path))

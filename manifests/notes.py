@@ -1,0 +1,68 @@
+"""Where mistakes and warnings gather while rows are read, so that all of them can be shown together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from callsheet.errors import Problem
+from manifests.table import Row, shown
+
+
+@dataclass(slots=True)
+class Notes:
+    """Problems are kept once each, in the order they were found; equal warnings of many rows become one."""
+
+    _problems: dict[Problem, None] = field(default_factory=dict)
+    _warnings: dict[Problem, tuple[Problem, int]] = field(default_factory=dict)
+
+    def wrong(self, row: Row, column: str, message: str, *, found: str | None = None) -> None:
+        """Note a mistake in a cell; what was found is the cell's own text unless it is given."""
+        self.add(_problem(row, column, message, found))
+
+    def add(self, problem: Problem) -> None:
+        """Note a mistake as it stands."""
+        self._problems[problem] = None
+
+    def add_all(self, problems: Iterable[Problem]) -> None:
+        """Note mistakes that were found before the rows were read."""
+        self._problems.update(dict.fromkeys(problems))
+
+    def warn(self, row: Row, column: str, message: str, *, found: str | None = None) -> None:
+        """Note something that may be meant as it is."""
+        self.add_warning(_problem(row, column, message, found))
+
+    def add_warning(self, warning: Problem) -> None:
+        """Note a warning as it stands."""
+        first, count = self._warnings.get(replace(warning, row=0), (warning, 0))
+        self._warnings[replace(warning, row=0)] = (first, count + 1)
+
+    @property
+    def count(self) -> int:
+        """How many mistakes there are so far."""
+        return len(self._problems)
+
+    def problems(self) -> list[Problem]:
+        """Every mistake, in row order within each file, files in the order they were read."""
+        return _in_row_order(list(self._problems))
+
+    def warnings(self) -> list[Problem]:
+        """Every warning, in row order; one that several rows earned names the first and counts the others."""
+        return _in_row_order([_counted(first, count) for first, count in self._warnings.values()])
+
+
+def _problem(row: Row, column: str, message: str, found: str | None) -> Problem:
+    cell = row.cells.get(column, "").strip() if found is None else found
+    return Problem(row.file, row.row, column, shown(cell), message)
+
+
+def _counted(first: Problem, count: int) -> Problem:
+    if count == 1:
+        return first
+    more = f"{count - 1:,} more row{'s' if count > 2 else ''}"
+    return replace(first, message=f"{first.message} (and {more})")
+
+
+def _in_row_order(problems: list[Problem]) -> list[Problem]:
+    order = {file: at for at, file in enumerate(dict.fromkeys(problem.file for problem in problems))}
+    return sorted(problems, key=lambda problem: (order[problem.file], problem.row))

@@ -1,0 +1,117 @@
+"""The plan as JSON documents for scripts: the keys of the command line's contract, and more.
+
+Amounts are exact decimal strings of dollars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from callsheet.errors import ManifestError, Problem
+from manifests.plan import Plan, PlannedJob, Total
+from pricing.budgets import Cap, Room, full_room, shortfalls
+from pricing.money import usd_text
+
+ROWS_SHOWN = 10_000
+"""Above this many jobs the rows are left out unless they are asked for."""
+
+
+def plan_document(plan: Plan, *, room: Room | None = None, rows: bool | None = None) -> dict[str, Any]:
+    """Describe a plan. `room` is what is left of its caps (by default all of them are untouched).
+
+    `rows` None leaves them out above 10,000 jobs.
+    """
+    room = full_room(plan.caps) if room is None else room
+    short = {each.cap: each.needed_nano for each in shortfalls(plan.spends(), room)}
+    document: dict[str, Any] = {
+        "plan_hash": plan.hash,
+        "campaign": plan.campaign,
+        "source": plan.source.as_posix(),
+        "price_book": plan.price_book,
+        "jobs": plan.total.jobs,
+        "expected_usd": usd_text(plan.total.expected_nano),
+        "maximum_usd": usd_text(plan.total.maximum_nano),
+        "fits": not short,
+        "by_model": totals_document(plan.by_model()),
+        "by_client": totals_document(plan.by_client()),
+        "caps": [
+            cap_document(cap) | {"left_usd": usd_text(left), "fits": cap not in short}
+            for cap, left in room.items()
+        ],
+    }
+    if rows or (rows is None and len(plan.jobs) <= ROWS_SHOWN):
+        document["rows"] = [row_document(planned) for planned in plan.jobs]
+    return document | {"errors": [], "warnings": [problem_document(each) for each in plan.warnings]}
+
+
+def refusal_document(error: ManifestError) -> dict[str, Any]:
+    """Describe a manifest that cannot be planned, with the keys of a plan."""
+    return {
+        "plan_hash": "",
+        "jobs": 0,
+        "expected_usd": usd_text(0),
+        "maximum_usd": usd_text(0),
+        "fits": False,
+        "rows": [],
+        "errors": problems_document(error.problems),
+        "warnings": [],
+    }
+
+
+def row_document(planned: PlannedJob) -> dict[str, Any]:
+    """Describe one job and its price."""
+    job, quote = planned.job, planned.quote
+    return {
+        "custom_id": job.custom_id,
+        "row": job.row,
+        "take": job.take,
+        "endpoint": job.endpoint.id,
+        "model": job.endpoint.model,
+        "resolution": job.resolution,
+        "aspect_ratio": job.aspect_ratio,
+        "width": quote.width_px,
+        "height": quote.height_px,
+        "fps": quote.fps,
+        "frames": quote.frames,
+        "duration_s": quote.duration_s,
+        "tokens": quote.tokens,
+        "expected_usd": usd_text(quote.expected_nano),
+        "maximum_usd": usd_text(quote.maximum_nano),
+        "priority": job.priority,
+        "client": job.client,
+        "output_name": job.output_name,
+    }
+
+
+def totals_document(totals: Mapping[str, Total]) -> dict[str, Any]:
+    """Describe totals by name."""
+    return {
+        name: {
+            "jobs": total.jobs,
+            "expected_usd": usd_text(total.expected_nano),
+            "maximum_usd": usd_text(total.maximum_nano),
+        }
+        for name, total in totals.items()
+    }
+
+
+def cap_document(cap: Cap) -> dict[str, Any]:
+    """Describe one cap."""
+    return {"scope": cap.scope, "key": cap.key, "window": cap.window, "limit_usd": usd_text(cap.limit_nano)}
+
+
+def problems_document(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Describe mistakes or warnings."""
+    return [problem_document(problem) for problem in problems]
+
+
+def problem_document(problem: Problem) -> dict[str, Any]:
+    """Describe one mistake or warning."""
+    return {
+        "file": problem.file,
+        "row": problem.row,
+        "column": problem.column,
+        "found": problem.found,
+        "message": problem.message,
+    }

@@ -1,0 +1,120 @@
+"""From a SOURCE (a manifest, a campaign file or a plan file) to the plan. Reads files, spends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from callsheet.errors import ManifestError, PlanChanged, UsageError
+from manifests.campaign import Campaign, is_name
+from manifests.check import check_rows
+from manifests.expand import expanded, expansion_problems
+from manifests.identity import Entry
+from manifests.images import PictureFinder
+from manifests.names import safe_part
+from manifests.notes import Notes
+from manifests.plan import Plan, PlannedJob, PlanOptions
+from manifests.plan_file import differences, read_plan
+from manifests.readers import read_tables
+from manifests.rows import Context
+from pricing.budgets import Cap
+from pricing.catalog import Catalog, load_catalog
+from pricing.money import parse_usd
+from pricing.quotes import quote
+
+
+def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Plan:
+    """Check and price everything that SOURCE describes.
+
+    `.toml` is a campaign file, `.json` a plan file, everything else a manifest. A plan file is planned anew
+    from its own source and options. Raises ManifestError with every mistake of every row, PlanChanged where
+    a plan file no longer holds, and UsageError where a file or an option cannot be used at all.
+    """
+    path = Path(source)
+    options = overrides or PlanOptions()
+    if path.suffix.lower() == ".json":
+        return _planned_again(path, options)
+    if path.suffix.lower() == ".toml":
+        from manifests.campaign_reader import read_campaign  # noqa: PLC0415  # a bare manifest needs no pydantic
+
+        return _plan(path, read_campaign(path), options)
+    return _plan(path, _bare(path), options)
+
+
+def _planned_again(path: Path, options: PlanOptions) -> Plan:
+    planned = read_plan(path)
+    given = planned.options
+    merged = PlanOptions(
+        budget_usd=options.budget_usd or given.budget_usd,
+        concurrency=options.concurrency or given.concurrency,
+        out=options.out or given.out,
+        defaults={**given.defaults, **options.defaults},
+        input_root=options.input_root or given.input_root,
+    )
+    plan = make_plan(planned.source, overrides=merged)
+    changes = differences(planned, plan)
+    if changes:
+        raise PlanChanged(changes)
+    return plan
+
+
+def _bare(path: Path) -> Campaign:
+    """Return a campaign of one manifest that says nothing more."""
+    name = path.stem if is_name(path.stem) else safe_part(path.stem)
+    return Campaign(name=name, manifest=path.name, folder=path.parent)
+
+
+def _plan(source: Path, written: Campaign, options: PlanOptions) -> Plan:
+    caps = (*written.caps, *_run_caps(options))
+    campaign = replace(written, defaults=_cells({**written.defaults, **options.defaults}))
+    catalog = load_catalog()
+    notes = Notes()
+    pictures = PictureFinder.of(Path.cwd(), options.input_root)
+    entries = _checked(campaign, Context(catalog, pictures, campaign.naming), notes)
+    jobs = tuple(_priced(entry, catalog, notes) for entry in entries)
+    if notes.count:
+        raise ManifestError(notes.problems())
+    return Plan(
+        campaign=campaign.name,
+        source=source,
+        jobs=tuple(job for job in jobs if job is not None),
+        caps=caps,
+        price_book=catalog.price_book,
+        warnings=tuple(notes.warnings()),
+        out=options.out or campaign.out or None,
+        concurrency=options.concurrency,
+        options=options,
+    )
+
+
+def _checked(campaign: Campaign, context: Context, notes: Notes) -> list[Entry]:
+    tables = read_tables(campaign.manifest, campaign.folder)
+    for table in tables:
+        notes.add_all(table.problems)
+    in_the_way = expansion_problems(campaign, tables)
+    notes.add_all(in_the_way)
+    # Rows of a campaign that cannot be filled would only repeat its mistake, once a row.
+    return [] if in_the_way else check_rows(expanded(campaign, tables, notes), context, notes)
+
+
+def _priced(entry: Entry, catalog: Catalog, notes: Notes) -> PlannedJob | None:
+    try:
+        price = quote(catalog, entry.job.shot)
+    except LookupError as error:
+        notes.wrong(entry.row, "model", f"{error.args[0]}, and what has no price is not bought")
+        return None
+    return PlannedJob(entry.job, price, entry.fingerprint, entry.row.cells)
+
+
+def _run_caps(options: PlanOptions) -> tuple[Cap, ...]:
+    if options.budget_usd is None:
+        return ()
+    try:
+        return (Cap("run", "", "total", parse_usd(options.budget_usd)),)
+    except ValueError as error:
+        raise UsageError(f"the budget: {error}") from None
+
+
+def _cells(defaults: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in defaults.items() if value.strip()}

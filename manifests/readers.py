@@ -1,0 +1,71 @@
+"""Which reader a manifest needs, by its name and its first bytes."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from callsheet.errors import Problem, UsageError
+from manifests.csv_reader import read_csv
+from manifests.jsonl_reader import read_jsonl
+from manifests.parquet_reader import read_parquet
+from manifests.table import Records, Row, Table, shown
+
+_READERS = {"csv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}
+_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+
+
+def read_tables(pattern: str, folder: Path) -> list[Table]:
+    """Read the manifest, or every manifest that a glob pattern names, in the order of their names.
+
+    `pattern` is relative to `folder`. Raises UsageError when there is no such file.
+    """
+    if "://" in pattern:
+        raise UsageError(f"{pattern} is not on this machine; copy the manifest here and name the copy")
+    plain = folder / pattern
+    if plain.is_file():
+        return [read_table(plain)]
+    # Path.glob takes no absolute pattern; a campaign may name one.
+    names = sorted(glob.glob(str(plain), recursive=True))  # noqa: PTH207
+    paths = [path for path in map(Path, names) if path.is_file()]
+    if not paths:
+        raise UsageError(f"there is no manifest {plain}; give a CSV, Parquet or JSONL file")
+    return [read_table(path) for path in paths]
+
+
+def read_table(path: Path) -> Table:
+    """Read one manifest file. Raises UsageError where the file itself cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    records = _READERS[_format_of(path, content)](content)
+    file, folder = str(path), path.resolve().parent
+    problems = [Problem(file, row, column, shown(found), text) for row, column, found, text in records.flaws]
+    if not problems and not records.rows:
+        problems.append(Problem(file, 0, "", "", "the manifest has no rows"))
+    return Table(file, folder, records.columns, _rows(records, file, folder), tuple(problems))
+
+
+def _rows(records: Records, file: str, folder: Path) -> tuple[Row, ...]:
+    return tuple(Row(file, folder, number, cells) for number, cells in records.rows)
+
+
+def _format_of(path: Path, content: bytes) -> str:
+    """Let the content decide where it is unmistakable, then the name."""
+    if content.startswith(b"PAR1"):
+        return "parquet"
+    if content.startswith(b"PK\x03\x04"):
+        raise UsageError(f"{path} is a workbook or an archive; save the sheet as “CSV UTF-8” and give that")
+    if content.startswith(b"\x1f\x8b"):
+        raise UsageError(f"{path} is compressed; unpack it first")
+    start = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    return _SUFFIXES.get(path.suffix.lower(), "jsonl" if start == b"{" else "csv")

@@ -1,0 +1,84 @@
+"""A manifest as its reader leaves it: rows of text cells, each knowing where it stands in its file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from callsheet.errors import Problem
+
+CELL_LIMIT_BYTES = 1 << 20
+"""A cell longer than 1 MiB is not a prompt, and one CSV quote forgotten makes a cell of a whole file."""
+
+LONGEST_SHOWN = 80
+
+# Line breaks and tabs are text; the other control characters are damage or an attack on a terminal, and a
+# lone surrogate (JSON can spell one) is no text at all: it could not be written to any file of ours.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row. `cells` holds text by column name, "" where the cell is empty; `row` counts as Problem does.
+
+    `folder` is where the manifest lies: local pictures are looked for from there.
+    """
+
+    file: str
+    folder: Path
+    row: int
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Everything one manifest file holds. `problems` are those of the file itself, not of its values."""
+
+    file: str
+    folder: Path
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+class Flaw(NamedTuple):
+    """What a reader could not read: a Problem that does not know its file yet."""
+
+    row: int
+    column: str
+    found: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What one format's reader found: the columns, row numbers with their cells, and the flaws."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, Mapping[str, str]], ...]
+    flaws: tuple[Flaw, ...] = ()
+
+
+def shown(text: str) -> str:
+    """Return text fit for a message: short, and with nothing a terminal would obey."""
+    short = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text):,} characters)"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in short)
+
+
+def header_flaws(columns: tuple[str, ...], row: int) -> list[Flaw]:
+    """Name columns without a name and names that stand twice; `row` is where the header stands."""
+    unnamed = [
+        Flaw(row, "", f"column {at}", "this column has no name in the header; name it or remove it")
+        for at, name in enumerate(columns, 1)
+        if not name
+    ]
+    first: dict[str, int] = {}
+    twice = [
+        Flaw(row, name, f"columns {first[name]} and {at}", "two columns have this name; rename or remove one")
+        for at, name in enumerate(columns, 1)
+        if name and first.setdefault(name, at) != at
+    ]
+    return unnamed + twice

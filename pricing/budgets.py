@@ -1,0 +1,123 @@
+"""Caps as arithmetic: what fits, what does not, and what to take when not everything does.
+
+Pure and in whole nano-dollars. What has been spent is the ledger's to know; here it comes in as `room`: for
+each cap, what is left of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Scope = Literal["run", "campaign", "client", "campaign_client", "model", "ledger"]
+Window = Literal["total", "day", "month"]
+
+Room = Mapping["Cap", int]
+"""What is left of each cap, in nano-dollars; below 0 where more was spent than the cap now allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """A limit on what may be spent.
+
+    `key` says whose: the campaign's name, the client's, `campaign/client`, the model's alias; "" for the run
+    that is being planned and for the whole ledger. A day or a month is a calendar one, in UTC.
+    """
+
+    scope: Scope
+    key: str
+    window: Window
+    limit_nano: int
+
+    @property
+    def label(self) -> str:
+        """The cap in words, for messages."""
+        whose = f"{self.scope.replace('_', ' ')} {self.key}".strip()
+        return whose if self.window == "total" else f"{whose}, per {self.window}"
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What budgets need to know of one job. `maximum_nano` is what is held for it; 0 or more."""
+
+    campaign: str
+    client: str
+    model: str
+    priority: int
+    maximum_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """A cap that would be passed: what is needed in it and what is left of it, in nano-dollars."""
+
+    cap: Cap
+    needed_nano: int
+    left_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which jobs to take, as positions in the given order, and what the others would cost at most."""
+
+    taken: tuple[int, ...]
+    left: tuple[int, ...]
+    left_maximum_nano: int
+
+
+def counts_in(spend: Spend, cap: Cap) -> bool:
+    """Whether a job's cost counts in a cap."""
+    match cap.scope:
+        case "run" | "ledger":
+            return True
+        case "campaign":
+            return cap.key == spend.campaign
+        case "client":
+            return bool(spend.client) and cap.key == spend.client
+        case "campaign_client":
+            return bool(spend.client) and cap.key == f"{spend.campaign}/{spend.client}"
+        case "model":
+            return cap.key == spend.model
+
+
+def full_room(caps: Iterable[Cap]) -> dict[Cap, int]:
+    """Return the room of caps in which nothing has been spent or held."""
+    return {cap: cap.limit_nano for cap in caps}
+
+
+def shortfalls(spends: Iterable[Spend], room: Room) -> list[Shortfall]:
+    """Return every cap that all the jobs together would pass; empty when everything fits."""
+    needed = dict.fromkeys(room, 0)
+    for spend in spends:
+        for cap in room:
+            if counts_in(spend, cap):
+                needed[cap] += spend.maximum_nano
+    # A cap that none of the jobs counts in cannot be in their way, even when it is already passed.
+    return [Shortfall(cap, needed[cap], room[cap]) for cap in room if needed[cap] > max(room[cap], 0)]
+
+
+def fits(spends: Iterable[Spend], room: Room) -> bool:
+    """Whether all the jobs together stay within every cap."""
+    return not shortfalls(spends, room)
+
+
+def choose(spends: Iterable[Spend], room: Room) -> Choice:
+    """Take jobs by priority, highest first, then in the given order, each that still fits every cap.
+
+    The choice is greedy on purpose: a lower priority never pushes out a higher one, although a small job may
+    still fit after a large one did not. It does not try to fill the caps to the last cent.
+    """
+    jobs = list(spends)
+    left_nano = dict(room)
+    taken = []
+    for position in sorted(range(len(jobs)), key=lambda at: -jobs[at].priority):
+        job = jobs[position]
+        concerned = [cap for cap in room if counts_in(job, cap)]
+        if all(job.maximum_nano <= left_nano[cap] for cap in concerned):
+            for cap in concerned:
+                left_nano[cap] -= job.maximum_nano
+            taken.append(position)
+    chosen = frozenset(taken)
+    left = tuple(position for position in range(len(jobs)) if position not in chosen)
+    return Choice(tuple(sorted(taken)), left, sum(jobs[position].maximum_nano for position in left))

@@ -100,6 +100,8 @@ class Fault:
             raise UsageError(f"probability is {self.probability}; it must be above 0 and at most 1")
         if not 0 <= self.delay_s <= 3600 or not 0 <= self.factor <= 1000:
             raise UsageError("delay_s must be from 0 to 3600 and factor from 0 to 1000")
+        if self.kind == "no_request_id" and self.route != "submit":
+            raise UsageError("no_request_id spoils the reply of the submit; no other reply has one")
         self.status = self.status or row.status
         self._random.seed(self.seed)
 

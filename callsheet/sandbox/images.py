@@ -113,7 +113,7 @@ def _decoded(body: bytes, loc: tuple[str | int, ...]) -> Image:
         with Image.open(io.BytesIO(body)) as picture:
             _check_sides(*picture.size, loc)
             return ImageOps.exif_transpose(picture).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise BadInput("Failed to load the image", type_="image_load_error", loc=loc) from error
 
 

@@ -139,21 +139,26 @@ def _nginx(status: int) -> Reply:
 
 async def _spoil(fault: Fault, reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
     """It was done; what comes back says something else, or nothing."""
-    transport = scope["state"]["transport"]
-    if fault.kind == "close":
-        transport.close()
-    elif fault.kind == "reset":
-        _reset(transport)
-    elif fault.kind == "hang":
+    if fault.kind == "hang":
         await _gone(receive)
-    elif fault.kind == "truncate":
-        await _send_part(send, reply, reply.body[: len(reply.body) // 2])
-        transport.close()
     elif fault.kind == "slow_reply":
         await asyncio.sleep(fault.delay_s)
         await _send(send, reply)
+    elif fault.kind in ("close", "reset", "truncate"):
+        if fault.kind == "truncate":
+            await _send_part(send, reply, reply.body[: len(reply.body) // 2])
+        await _hang_up(scope, receive, reset=fault.kind == "reset")
     else:
         await _send(send, _spoiled(fault, reply))
+
+
+async def _hang_up(scope: Scope, receive: Receive, *, reset: bool = False) -> None:
+    """Close the connection and return when it is closed: until then the server would send a 500."""
+    transport = scope["state"]["transport"]
+    if reset:
+        _linger_no_more(transport)
+    transport.close()
+    await _gone(receive)
 
 
 def _spoiled(fault: Fault, reply: Reply) -> Reply:
@@ -169,7 +174,7 @@ def _spoiled(fault: Fault, reply: Reply) -> Reply:
     return reply.with_body(json.dumps(document).encode())
 
 
-async def _spoil_file(fault: Fault, reply: Reply, scope: Scope, _receive: Receive, send: Send) -> None:
+async def _spoil_file(fault: Fault, reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
     """The file is there; what comes back is not the file."""
     half = reply.body[: len(reply.body) // 2]
     if fault.kind == "file_slow":
@@ -179,7 +184,7 @@ async def _spoil_file(fault: Fault, reply: Reply, scope: Scope, _receive: Receiv
         claimed = len(reply.body) + (1000 if fault.kind == "file_wrong_length" else 0)
         bodies = half if fault.kind == "file_truncated" else reply.body
         await _send_part(send, reply.with_body(reply.body, content_length=str(claimed)), bodies)
-        scope["state"]["transport"].close()
+        await _hang_up(scope, receive)
         return
     await _send(send, _other_file(fault.kind, reply, half))
 
@@ -241,8 +246,7 @@ def _start(reply: Reply) -> Message:
     return {"type": "http.response.start", "status": reply.status, "headers": headers}
 
 
-def _reset(transport: Any) -> None:
-    """Close with a TCP reset: lingering for no time at all makes the kernel throw the connection away."""
+def _linger_no_more(transport: Any) -> None:
+    """Make the coming close a TCP reset: lingering for no time at all throws the connection away."""
     connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()

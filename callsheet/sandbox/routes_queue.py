@@ -68,7 +68,7 @@ async def _submit(request: Request) -> Response:
     if endpoint is None:
         return JSONResponse({"detail": f"Application '{endpoint_id}' not found"}, 404)
     try:
-        arguments = json.loads(await request.body() or b"{}")
+        arguments = json.loads(await request.body() or b"{}", parse_constant=_no_constant)
         wishes = _wishes(request)
     except ValueError as error:
         return JSONResponse({"detail": f"Bad request: {error}", "error_type": "bad_request"}, 400)
@@ -82,6 +82,10 @@ async def _submit(request: Request) -> Response:
     except ValidationError as error:
         return _unprocessable(error)
     return JSONResponse(_accepted(room, record), headers={"x-fal-request-id": record.id})
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _wishes(request: Request) -> Wishes:

@@ -64,9 +64,7 @@ def _wrapped(text: str, width_px: int, size_px: int) -> list[str]:
         if measure(candidate) <= width_px:
             lines[-1] = candidate
         else:
-            lines += _broken(word, width_px, size_px) if lines[-1] else []
-            if not lines[0]:
-                lines = _broken(word, width_px, size_px)
+            lines = [*(line for line in lines if line), *_broken(word, width_px, size_px)]
     return lines
 
 

@@ -22,6 +22,7 @@
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
     │   ├── NoSlot                      all places are taken
+    │   ├── RunStopping                 the run was asked to stop: it admits nothing more
     │   └── LedgerUnsafe                the database does not keep what it acknowledges
     └── Interrupted               130   stopped by a person or by the machine; the ledger has everything
 
@@ -233,6 +234,10 @@ class NoSlot(LedgerError):
     def __init__(self, limit: int) -> None:
         self.limit = limit
         super().__init__(f"all {limit} slots are taken")
+
+
+class RunStopping(LedgerError):
+    """The run was asked to stop, or is closed: it admits nothing more until it is resumed."""
 
 
 class LedgerUnsafe(LedgerError):

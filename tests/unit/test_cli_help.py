@@ -1,0 +1,50 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from callsheet.cli import commands
+from callsheet.cli.app import _COMMANDS
+
+SLOW_TO_LOAD = ("alembic", "av", "fastapi", "httpx", "pandas", "prefect", "pyarrow", "sqlalchemy")
+
+HELP = """
+import sys
+from callsheet.cli.app import make_app
+make_app()(["--help"], result_action="return_value")
+print("loaded:", *sorted(set(sys.argv[1:]) & set(sys.modules)))
+"""
+
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+NAMES = [name for group in _COMMANDS.values() for name in group]
+
+
+@pytest.fixture(scope="module")
+def helped() -> list[str]:
+    """The lines that a process of its own prints for `callsheet --help`, and what it loaded for that."""
+    command = [sys.executable, "-c", HELP, *SLOW_TO_LOAD]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.splitlines()
+
+
+def test_help_loads_nothing_slow(helped: list[str]) -> None:
+    """Help answers at once: it imports neither Prefect nor a database nor an array library."""
+    assert helped[-1] == "loaded:"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_lists_every_command(helped: list[str], name: str) -> None:
+    """Every command is in the list that a person sees first."""
+    assert any(line.strip("│ ").split()[:1] == [name] for line in helped)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_says_its_purpose_and_an_example(name: str) -> None:
+    """What a command is for comes first, as a sentence, and a line to copy follows."""
+    module = ast.parse(Path(commands.__path__[0], f"{name}.py").read_text("utf-8"))
+    functions = {found.name: found for found in ast.walk(module) if isinstance(found, DEFINITIONS)}
+    text = ast.get_docstring(functions[name]) or ""
+    assert text.split("\n\n")[0].endswith((".", "?"))
+    assert f"callsheet {name}" in text

@@ -67,8 +67,8 @@ def _create(destination: Path) -> PartFile:
 
 
 def sweep_parts(directory: Path) -> int:
-    """Remove the part files that nobody is writing any more; returns how many. A missing folder has none."""
-    return sum(_remove_if_dead(path) for path in directory.glob(f".*{SUFFIX}"))
+    """Remove the part files below `directory` that nobody is writing any more; returns how many."""
+    return sum(_remove_if_dead(path) for path in directory.rglob(f".*{SUFFIX}"))
 
 
 def _remove_if_dead(path: Path) -> bool:

@@ -80,7 +80,7 @@ def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = Non
         charged=row.charged or "",
         attempts=row.attempts,
         actual_nano=row.spent_nano,
-        finished_ms=row.finished_at_ms,
+        finished_ms=row.finished_ms,
     )
     if row.submission is not None:
         result = _with_submission(result, row.submission)
@@ -88,7 +88,7 @@ def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = Non
 
 
 def _with_submission(result: ResultRow, submission: Submission) -> ResultRow:
-    held_nano = 0 if submission.settled else submission.hold_nano
+    held_nano = 0 if submission.booked else submission.hold_nano
     return replace(
         result,
         request_id=submission.ticket.request_id if submission.ticket else "",
@@ -97,19 +97,17 @@ def _with_submission(result: ResultRow, submission: Submission) -> ResultRow:
         cost_basis=submission.cost_basis or "",
         billable_units=submission.billable_units or "",
         seed_used=submission.seed_used,
-        submitted_ms=submission.submitted_at_ms,
-        started_ms=submission.started_at_ms,
+        submitted_ms=submission.submitted_ms,
+        started_ms=submission.started_ms,
         render_s=_render_s(submission),
     )
 
 
 def _render_s(submission: Submission) -> float | None:
-    """Return how long the render took in seconds: fal's own figure, else the time between what we saw."""
-    if submission.rendering_s is not None:
-        return submission.rendering_s
-    if submission.started_at_ms is None or submission.rendered_at_ms is None:
+    """Return how long the render took at fal, in seconds."""
+    if submission.started_ms is None or submission.rendered_ms is None:
         return None
-    return (submission.rendered_at_ms - submission.started_at_ms) / 1000
+    return (submission.rendered_ms - submission.started_ms) / 1000
 
 
 def _with_output(result: ResultRow, output: Output, output_path: str | None) -> ResultRow:

@@ -1,0 +1,117 @@
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from PIL import Image
+
+from callsheet.errors import DiskFull, MediaError, UsageError
+from callsheet.outputs.disk import enough_space, free_bytes, require_space
+from callsheet.outputs.posters import MAX_WIDTH_PX, make_poster
+from callsheet.outputs.storage import open_storage
+
+MakeClip = Callable[..., bytes]
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """Give an object store in memory, emptied afterwards."""
+    yield "memory://bucket/runs"
+    fsspec.filesystem("memory").store.clear()
+
+
+def test_an_object_store_gets_the_whole_file(tmp_path: Path, clip: bytes, bucket: str) -> None:
+    """A verified file is copied under its relative name, and copying it again is harmless."""
+    local = tmp_path / "a.mp4"
+    local.write_bytes(clip)
+    storage = open_storage(bucket + "/")
+    addresses = {storage.publish(local, "r1/media/acme/a.mp4") for _ in range(2)}
+    assert len(addresses) == 1
+    with fsspec.open(addresses.pop()) as file:
+        assert file.read() == clip
+
+
+def test_a_short_copy_is_no_copy(
+    tmp_path: Path, clip: bytes, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that holds fewer bytes than were sent is not believed."""
+    local = tmp_path / "a.mp4"
+    local.write_bytes(clip)
+    storage = open_storage(bucket)
+    real_put = fsspec.filesystem("memory").put_file
+
+    def put_half(path: str, target: str) -> None:
+        short = tmp_path / "short"
+        short.write_bytes(Path(path).read_bytes()[:100])
+        real_put(str(short), target)
+
+    monkeypatch.setattr(storage.filesystem, "put_file", put_half)
+    with pytest.raises(MediaError, match="100 stand there") as caught:
+        storage.publish(local, "a.mp4")
+    assert caught.value.reason == "not_stored"
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_a_local_folder_needs_no_copy(tmp_path: Path, clip: bytes, prefix: str) -> None:
+    """In a local folder the verified file already is where it stays; another one is refused."""
+    (tmp_path / "a.mp4").write_bytes(clip)
+    (tmp_path / "b.mp4").write_bytes(clip)
+    storage = open_storage(f"{prefix}{tmp_path}")
+    assert storage.publish(tmp_path / "a.mp4", "a.mp4") == str(tmp_path / "a.mp4")
+    for name in ("b.mp4", "nowhere.mp4"):
+        with pytest.raises(MediaError):
+            storage.publish(tmp_path / "a.mp4", name)
+
+
+def test_an_unknown_place_is_bad_input() -> None:
+    """A protocol that nobody knows is the person's mistake, said before anything is made."""
+    with pytest.raises(UsageError, match="nosuch"):
+        open_storage("nosuch://bucket/runs")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"), [(1280, 720, (480, 270)), (704, 1248, (480, 851)), (128, 72, (128, 72))]
+)
+def test_a_still_is_small(
+    tmp_path: Path, make_clip: MakeClip, width: int, height: int, size: tuple[int, int]
+) -> None:
+    """A still keeps the clip's shape, is at most 480 pixels wide and is never enlarged."""
+    video = tmp_path / "a.mp4"
+    video.write_bytes(make_clip(width, height, 2))
+    make_poster(video, tmp_path / "posters" / "acme" / "a.jpg")
+    content = (tmp_path / "posters" / "acme" / "a.jpg").read_bytes()
+    with Image.open(io.BytesIO(content)) as still:
+        assert (still.format, still.size) == ("JPEG", size)
+    assert size[0] <= MAX_WIDTH_PX
+
+
+def test_a_still_is_replaced(tmp_path: Path, make_clip: MakeClip) -> None:
+    """Made again, a still replaces the old one and leaves nothing beside it."""
+    video, still = tmp_path / "a.mp4", tmp_path / "posters" / "a.jpg"
+    still.parent.mkdir()
+    still.write_bytes(b"old")
+    video.write_bytes(make_clip())
+    make_poster(video, still)
+    assert still.read_bytes()[:2] == b"\xff\xd8"
+    assert list(still.parent.iterdir()) == [still]
+
+
+@pytest.mark.parametrize("content", [b"", b"no video"])
+def test_no_still_of_what_is_no_video(tmp_path: Path, content: bytes) -> None:
+    """What is no video has no still, and says so."""
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(MediaError):
+        make_poster(tmp_path / "a.mp4", tmp_path / "a.jpg")
+    assert not (tmp_path / "a.jpg").exists()
+
+
+def test_room_is_asked_for_before(tmp_path: Path) -> None:
+    """The question names the folder that will be written to, also before it exists, and both amounts."""
+    folder = tmp_path / "runs" / "r1"
+    assert enough_space(folder, 1)
+    require_space(folder, 1)
+    assert not enough_space(folder, free_bytes(folder) + 2**40)
+    with pytest.raises(DiskFull, match=r"MiB free and .* MiB are needed"):
+        require_space(folder, 2**60)
+    assert not folder.exists()

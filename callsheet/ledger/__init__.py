@@ -1,1 +1,57 @@
-"""The truth about money, slots and outcomes."""
+"""The ledger: the truth about money, slots and outcomes.
+
+`Ledger` is opened on SQLite or PostgreSQL and has one verb for everything that can happen to a job.
+"""
+
+from callsheet.ledger.life import wall_clock_ms
+from callsheet.ledger.records import (
+    Account,
+    Booking,
+    Cap,
+    Entry,
+    JobRow,
+    NewCap,
+    NewJob,
+    NewRun,
+    Output,
+    Recovered,
+    RenderTime,
+    Run,
+    Settlement,
+    Submission,
+    Tally,
+    Ticket,
+)
+from callsheet.ledger.scopes import AccountRef, account_refs, campaign_client_key
+from callsheet.ledger.store import Ledger
+from callsheet.ledger.submission import FINISHED, HOLDS_SLOT, Charged, CostBasis, Event, State
+
+__all__ = [
+    "FINISHED",
+    "HOLDS_SLOT",
+    "Account",
+    "AccountRef",
+    "Booking",
+    "Cap",
+    "Charged",
+    "CostBasis",
+    "Entry",
+    "Event",
+    "JobRow",
+    "Ledger",
+    "NewCap",
+    "NewJob",
+    "NewRun",
+    "Output",
+    "Recovered",
+    "RenderTime",
+    "Run",
+    "Settlement",
+    "State",
+    "Submission",
+    "Tally",
+    "Ticket",
+    "account_refs",
+    "campaign_client_key",
+    "wall_clock_ms",
+]

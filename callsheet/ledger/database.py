@@ -1,0 +1,99 @@
+"""Opening the database, and the only two ways of using it: a read and a write, each one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+
+from callsheet.errors import LedgerError, UsageError
+from callsheet.ledger import postgres, sqlite
+from callsheet.ledger.migrate import bring_up_to_date
+from callsheet.ledger.ownership import Locks, file_locks, server_locks
+
+_POSTGRES_NAMES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database. `file` is None on PostgreSQL; `label` names it without its password."""
+
+    engine: sa.Engine
+    label: str
+    file: Path | None
+    locks: Locks
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """One consistent view of the ledger (SQLite) or of each statement (PostgreSQL); writes nothing."""
+        with self.errors_named(), self.engine.execution_options(reads=True).connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """One transaction that no other writer runs beside: on disk at the end, undone by any exception."""
+        with self.errors_named(), self.engine.begin() as connection:
+            if self.file is None:
+                postgres.lock_gate(connection)
+            yield connection
+
+    @contextmanager
+    def outside(self) -> Iterator[sa.Connection]:
+        """A connection that is in no transaction, which is what VACUUM needs."""
+        with self.errors_named(), self.engine.connect() as connection:
+            connection.exec_driver_sql("COMMIT")
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def errors_named(self) -> Iterator[None]:
+        """Turn the database's own errors into LedgerError; ours pass."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            said = str(error.orig).strip()
+            raise LedgerError(f"the ledger {self.label} did not do it: {said}") from error
+
+
+def open_database(url: str) -> Database:
+    """Open `sqlite:////path/to/file` or `postgresql://...`, creating or migrating the tables if need be.
+
+    Raises UsageError for any other URL, LedgerUnsafe where the database would not keep what it acknowledges
+    or was written by a newer Callsheet, LedgerError where it cannot be reached.
+    """
+    database = _connect_lazily(_parsed(url))
+    try:
+        with database.errors_named():
+            bring_up_to_date(database.engine)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _connect_lazily(url: URL) -> Database:
+    if url.drivername == "sqlite":
+        file = sqlite.ledger_file(url)
+        return Database(sqlite.engine_for(file), str(file), file, file_locks(file))
+    label = url.render_as_string(hide_password=True)
+    engine = postgres.engine_for(url)
+    return Database(engine, label, None, server_locks(engine))
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError:
+        # The text is not shown: it may hold a password.
+        raise UsageError("the ledger's URL cannot be read; use sqlite:////path or postgresql://...") from None
+    if parsed.drivername != "sqlite" and parsed.drivername not in _POSTGRES_NAMES:
+        raise UsageError(f"a ledger is kept in sqlite or postgresql, not in {parsed.drivername!r}")
+    return parsed

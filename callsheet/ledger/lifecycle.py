@@ -1,0 +1,199 @@
+"""The verbs that move a job along, except admission and those that book a cost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from callsheet.errors import LedgerError, UsageError
+from callsheet.ledger import schema
+from callsheet.ledger.admission import NO_ERROR
+from callsheet.ledger.records import Output, Recovered, Ticket
+from callsheet.ledger.settlement import give_back
+from callsheet.ledger.steps import chunks, current, step, step_many
+from callsheet.ledger.submission import Event, State
+
+
+def send(
+    connection: Connection,
+    job_id: int,
+    at_ms: int,
+    *,
+    seed: int | None,
+    arguments_sha256: str,
+    attempt: int | None,
+) -> None:
+    """Write down that the POST is about to leave: from here on it may have arrived."""
+    now = current(connection, job_id, attempt=attempt)
+    columns = {"sent_ms": at_ms, "seed": seed, "arguments_sha256": arguments_sha256}
+    step(connection, now, Event.SEND, at_ms, job=_one_more("attempts"), submission=columns)
+
+
+def not_sent(connection: Connection, job_id: int, at_ms: int, *, why: str, attempt: int | None) -> None:
+    """Write down that the POST provably did nothing: it is no attempt."""
+    now = current(connection, job_id, attempt=attempt)
+    one_less = {"attempts": schema.job.c.attempts - 1}
+    step(connection, now, Event.NOT_SENT, at_ms, why=why, job=one_less, submission={"sent_ms": None})
+
+
+def take_ticket(
+    connection: Connection,
+    job_id: int,
+    event: Event,
+    ticket: Ticket,
+    at_ms: int,
+    *,
+    why: str = "",
+    attempt: int | None = None,
+) -> None:
+    """Store fal's request id (`accept` or `find`). Raises LedgerError when another submission has it."""
+    now = current(connection, job_id, attempt=attempt)
+    table = schema.submission
+    other = connection.execute(
+        select(table.c.job_id).where(table.c.request_id == ticket.request_id)
+    ).scalar_one_or_none()
+    columns = {
+        "request_id": ticket.request_id,
+        "status_url": ticket.status_url,
+        "response_url": ticket.response_url,
+        "cancel_url": ticket.cancel_url,
+        "submitted_ms": at_ms,
+    }
+    if other is not None:
+        raise LedgerError(f"request {ticket.request_id} belongs to job {other} already, not to job {job_id}")
+    step(connection, now, event, at_ms, why=why, job=_one_more("purchases"), submission=columns)
+
+
+def lose(
+    connection: Connection,
+    job_id: int,
+    at_ms: int,
+    *,
+    why: str,
+    lead_request_id: str | None,
+    attempt: int | None,
+) -> None:
+    """Write down that nobody knows whether the POST arrived. Hold and slot stay."""
+    now = current(connection, job_id, attempt=attempt)
+    step(connection, now, Event.LOSE, at_ms, why=why, submission={"lead_request_id": lead_request_id})
+
+
+def start(connection: Connection, job_id: int, at_ms: int) -> None:
+    """Write down that fal began to render."""
+    step(connection, current(connection, job_id), Event.START, at_ms, submission={"started_ms": at_ms})
+
+
+def render(connection: Connection, job_id: int, at_ms: int, *, started_ms: int | None) -> None:
+    """Write down that the render ended at fal: the slot is free from here on."""
+    now = current(connection, job_id)
+    columns = {"rendered_ms": at_ms}
+    if started_ms is not None and now.started_ms is None:
+        columns["started_ms"] = started_ms
+    step(connection, now, Event.RENDER, at_ms, submission=columns)
+
+
+def collect(connection: Connection, job_id: int, at_ms: int, output: Output) -> None:
+    """Write down that the verified file stands under its final name."""
+    now = current(connection, job_id)
+    made = {"output_id": _store_output(connection, now.run_id, now.submission_id, output)}
+    step(connection, now, Event.COLLECT, at_ms, job=made, submission={"closed_ms": at_ms})
+
+
+def fail_media(
+    connection: Connection, job_id: int, at_ms: int, *, error_type: str, error: str, output: Output | None
+) -> None:
+    """Write down that the file is not the video that was asked for; `output` is the file that was kept."""
+    now = current(connection, job_id)
+    columns: dict[str, Any] = {"error_type": error_type, "error": error}
+    if output is not None:
+        columns["output_id"] = _store_output(connection, now.run_id, now.submission_id, output)
+    step(connection, now, Event.FAIL_MEDIA, at_ms, why=error, job=columns, submission={"closed_ms": at_ms})
+
+
+def retry(connection: Connection, job_ids: Collection[int], at_ms: int, *, why: str) -> None:
+    """Let failed, cancelled or skipped jobs be admitted again."""
+    step_many(connection, job_ids, Event.RETRY, at_ms, why=why, job={**NO_ERROR, "output_id": None})
+
+
+def skip(connection: Connection, job_ids: Collection[int], at_ms: int, *, why: str) -> None:
+    """Leave pending jobs out because the budget does not reach."""
+    step_many(connection, job_ids, Event.SKIP, at_ms, why=why)
+
+
+def reuse(connection: Connection, made_by: Mapping[int, int], at_ms: int) -> None:
+    """Give jobs the file of a job that succeeded before: {job: the job that made it}."""
+    table = schema.job
+    outputs: dict[int, int] = {}
+    for piece in chunks(set(made_by.values())):
+        rows = connection.execute(
+            select(table.c.job_id, table.c.output_id).where(
+                table.c.job_id.in_(piece), table.c.state == State.SUCCEEDED.value
+            )
+        )
+        outputs.update((job_id, output_id) for job_id, output_id in rows)
+    if missing := set(made_by.values()) - set(outputs):
+        raise UsageError(f"job {min(missing)} has no finished video to use again")
+    step_many(
+        connection, made_by, Event.REUSE, at_ms, output_ids={job: outputs[made_by[job]] for job in made_by}
+    )
+
+
+def recover(connection: Connection, run_id: str, at_ms: int, *, job_ids: Collection[int] | None) -> Recovered:
+    """Put right what a dead owner left: a POST under way is unknown, a hold not yet used is given back."""
+    left = _left_behind(connection, run_id, job_ids)
+    for job_id in left[State.SUBMITTING]:
+        lose(
+            connection,
+            job_id,
+            at_ms,
+            why="its process ended while the request was under way",
+            lead_request_id=None,
+            attempt=None,
+        )
+    for job_id in left[State.HELD]:
+        give_back(connection, job_id, Event.RELEASE, at_ms, why="its process ended before the request left")
+    return Recovered(unknown=len(left[State.SUBMITTING]), released=len(left[State.HELD]))
+
+
+def _left_behind(
+    connection: Connection, run_id: str, job_ids: Collection[int] | None
+) -> dict[State, list[int]]:
+    table = schema.job
+    left: dict[State, list[int]] = {State.SUBMITTING: [], State.HELD: []}
+    rows = connection.execute(
+        select(table.c.job_id, table.c.state).where(
+            table.c.run_id == run_id, table.c.state.in_([state.value for state in left])
+        )
+    )
+    ours = None if job_ids is None else set(job_ids)
+    for job_id, state in rows:
+        if ours is None or job_id in ours:
+            left[State(state)].append(job_id)
+    return left
+
+
+def _store_output(connection: Connection, run_id: str, submission_id: int, output: Output) -> int:
+    written = connection.execute(
+        schema.output.insert().values(
+            submission_id=submission_id,
+            run_id=run_id,
+            path=output.path,
+            url=output.url,
+            sha256=output.sha256,
+            bytes=output.bytes,
+            width_px=output.width_px,
+            height_px=output.height_px,
+            fps=output.fps,
+            duration_s=output.duration_s,
+            has_audio=int(output.has_audio),
+        )
+    )
+    key = written.inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _one_more(column: str) -> dict[str, Any]:
+    return {column: schema.job.c[column] + 1}

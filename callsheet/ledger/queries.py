@@ -1,0 +1,218 @@
+"""What is read from the ledger: runs, jobs, tallies, entries. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator
+from typing import Any, cast
+
+from sqlalchemy import Connection, Row, Select, and_, func, select
+
+from callsheet.errors import UsageError
+from callsheet.ledger import schema
+from callsheet.ledger.records import Entry, JobRow, Output, RenderTime, Run, Submission, Tally, Ticket
+from callsheet.ledger.scopes import AccountRef
+from callsheet.ledger.steps import chunks
+from callsheet.ledger.submission import State
+
+_JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
+_SUBMISSION = [column.label(f"s_{column.name}") for column in schema.submission.c]
+_OUTPUT = [column.label(f"o_{column.name}") for column in schema.output.c]
+
+
+def run(connection: Connection, run_id: str) -> Run:
+    """Return a run. Raises UsageError for an unknown one, naming the nearest."""
+    table = schema.run
+    row = connection.execute(select(table).where(table.c.run_id == run_id)).one_or_none()
+    if row is None:
+        raise UsageError(_no_such_run(connection, run_id))
+    return _as_run(row)
+
+
+def runs(connection: Connection, *, limit: int) -> list[Run]:
+    """Return the newest runs, newest first."""
+    table = schema.run
+    query = select(table).order_by(table.c.created_ms.desc(), table.c.run_id.desc()).limit(limit)
+    return [_as_run(row) for row in connection.execute(query)]
+
+
+def latest_unfinished(connection: Connection) -> Run | None:
+    """Return the newest run that nobody closed."""
+    table = schema.run
+    row = connection.execute(
+        select(table)
+        .where(table.c.closed_ms.is_(None))
+        .order_by(table.c.created_ms.desc(), table.c.run_id.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else _as_run(row)
+
+
+def jobs(connection: Connection, run_id: str, states: Collection[State] | None) -> list[JobRow]:
+    """Return a run's jobs in the plan's order."""
+    job = schema.job
+    query = _job_query().where(job.c.run_id == run_id).order_by(job.c.position)
+    if states is not None:
+        query = query.where(job.c.state.in_([state.value for state in states]))
+    return [_as_job(row) for row in connection.execute(query)]
+
+
+def job(connection: Connection, job_id: int) -> JobRow:
+    """Return one job. Raises UsageError for an unknown one."""
+    row = connection.execute(_job_query().where(schema.job.c.job_id == job_id)).one_or_none()
+    if row is None:
+        raise UsageError(f"the ledger has no job {job_id}")
+    return _as_job(row)
+
+
+def open_jobs(connection: Connection, states: Collection[State]) -> list[JobRow]:
+    """Return the jobs of every run that are in one of these states, oldest first."""
+    job = schema.job
+    wanted = job.c.state.in_([state.value for state in states])
+    return [_as_job(row) for row in connection.execute(_job_query().where(wanted).order_by(job.c.job_id))]
+
+
+def tally(connection: Connection, run_id: str) -> Tally:
+    """Count a run's jobs by state, with the money of its own account."""
+    job, account = schema.job, schema.account
+    counts = connection.execute(
+        select(job.c.state, func.count()).where(job.c.run_id == run_id).group_by(job.c.state)
+    )
+    ref = AccountRef("run", run_id)
+    money = connection.execute(
+        select(account.c.held_nano, account.c.spent_nano).where(
+            account.c.scope == ref.scope, account.c.key == ref.key, account.c.window == ref.window
+        )
+    ).one_or_none()
+    held_nano, spent_nano = money or (0, 0)
+    return Tally(
+        counts={State(state): count for state, count in counts}, held_nano=held_nano, spent_nano=spent_nano
+    )
+
+
+def already_made(connection: Connection, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
+    """Return the newest succeeded job of the campaign for each fingerprint that has one."""
+    job, table = schema.job, schema.run
+    made: dict[str, JobRow] = {}
+    for piece in chunks(set(fingerprints)):
+        query = (
+            _job_query()
+            .join(table, table.c.run_id == job.c.run_id)
+            .where(
+                table.c.campaign == campaign,
+                job.c.state == State.SUCCEEDED.value,
+                job.c.output_id.is_not(None),
+                job.c.fingerprint.in_(piece),
+            )
+            .order_by(job.c.job_id)
+        )
+        made.update((row.fingerprint, row) for row in map(_as_job, connection.execute(query)))
+    return made
+
+
+def render_times(connection: Connection, cell: str, *, limit: int) -> list[RenderTime]:
+    """Return how long the newest renders of a cell took, newest first."""
+    job, table = schema.job, schema.submission
+    rows = connection.execute(
+        select(table.c.submitted_ms, table.c.started_ms, table.c.rendered_ms)
+        .join_from(table, job, table.c.job_id == job.c.job_id)
+        .where(job.c.cell == cell, table.c.started_ms.is_not(None), table.c.rendered_ms.is_not(None))
+        .order_by(table.c.submission_id.desc())
+        .limit(limit)
+    )
+    return [
+        RenderTime(waited_ms=max(0, started - submitted), rendered_ms=max(0, rendered - started))
+        for submitted, started, rendered in rows
+    ]
+
+
+def uploaded(connection: Connection, sha256: str, *, since_ms: int) -> str | None:
+    """Return where a picture was uploaded to at `since_ms` or later."""
+    table = schema.upload
+    return connection.execute(
+        select(table.c.url).where(table.c.sha256 == sha256, table.c.uploaded_ms >= since_ms)
+    ).scalar_one_or_none()
+
+
+def entries(connection: Connection, *, run_id: str | None, campaign: str | None) -> Iterator[Entry]:
+    """Yield the book's lines, oldest first."""
+    entry, submission, job, table = schema.entry, schema.submission, schema.job, schema.run
+    query = (
+        select(
+            entry.c.entry_id,
+            entry.c.at_ms,
+            entry.c.kind,
+            entry.c.amount_nano,
+            entry.c.submission_id,
+            submission.c.request_id,
+            job.c.job_id,
+            job.c.run_id,
+            job.c.custom_id,
+            job.c.client,
+            job.c.model,
+            table.c.campaign,
+        )
+        .join_from(entry, submission, submission.c.submission_id == entry.c.submission_id)
+        .join(job, job.c.job_id == submission.c.job_id)
+        .join(table, table.c.run_id == job.c.run_id)
+        .order_by(entry.c.entry_id)
+    )
+    if run_id is not None:
+        query = query.where(job.c.run_id == run_id)
+    if campaign is not None:
+        query = query.where(table.c.campaign == campaign)
+    for row in connection.execute(query.execution_options(yield_per=1000)):
+        yield Entry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+def _job_query() -> Select[Any]:
+    job, submission, output = schema.job, schema.submission, schema.output
+    last = and_(submission.c.job_id == job.c.job_id, submission.c.number == job.c.submissions)
+    return (
+        select(*_JOB, *_SUBMISSION, *_OUTPUT)
+        .outerjoin_from(job, submission, last)
+        .outerjoin(output, output.c.output_id == job.c.output_id)
+    )
+
+
+def _as_run(row: Row[Any]) -> Run:
+    return Run(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+def _as_job(row: Row[Any]) -> JobRow:
+    values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+    own = {column.name: values[column.name] for column in _JOB}
+    own["state"] = State(own["state"])
+    return JobRow(
+        **own,
+        submission=_as_submission(values),
+        output=_as_output(values),
+        output_run_id=values["o_run_id"],
+    )
+
+
+_TICKET = ("request_id", "status_url", "response_url", "cancel_url")
+
+
+def _as_submission(values: dict[str, Any]) -> Submission | None:
+    if values["s_submission_id"] is None:
+        return None
+    names = [column.name for column in schema.submission.c if column.name not in _TICKET]
+    ticket = None
+    if values["s_request_id"] is not None:
+        ticket = Ticket(*(cast("str", values[f"s_{name}"]) for name in _TICKET))
+    return Submission(ticket=ticket, **{name: values[f"s_{name}"] for name in names})
+
+
+def _as_output(values: dict[str, Any]) -> Output | None:
+    if values["o_output_id"] is None:
+        return None
+    names = ("path", "url", "sha256", "bytes", "width_px", "height_px", "fps", "duration_s")
+    return Output(has_audio=bool(values["o_has_audio"]), **{name: values[f"o_{name}"] for name in names})
+
+
+def _no_such_run(connection: Connection, run_id: str) -> str:
+    known = [found.run_id for found in runs(connection, limit=200)]
+    if near := difflib.get_close_matches(run_id, known, n=1, cutoff=0.0):
+        return f"there is no run {run_id!r}; the nearest is {near[0]!r} (`callsheet status` lists them)"
+    return f"there is no run {run_id!r}; this ledger has no runs yet"

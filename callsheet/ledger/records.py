@@ -1,0 +1,311 @@
+"""What goes into the ledger and what comes out of it.
+
+Money is whole nano-dollars, times are whole Unix milliseconds (UTC); None means "not yet" or "not known".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from callsheet.ledger.scopes import AccountRef, Scope, WindowKind
+from callsheet.ledger.submission import FINISHED, Charged, CostBasis, State
+
+EntryKind = Literal["hold", "release", "settle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """One execution of a plan. `out` is the folder of its results; `options` is the engine's own text."""
+
+    run_id: str
+    campaign: str
+    plan_hash: str
+    price_book: str
+    out: str
+    options: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """One video to make.
+
+    `row` is the manifest's row as errors count it, `take` starts at 1, `client` is empty where there is none,
+    `payload` is the engine's own text. `maximum_nano`, above 0, is what is held. `cell` groups jobs that
+    should take equally long to render, for `Ledger.render_times`.
+    """
+
+    row: int
+    custom_id: str
+    endpoint: str
+    model: str
+    fingerprint: str
+    payload: str
+    expected_nano: int
+    maximum_nano: int
+    take: int = 1
+    priority: int = 0
+    client: str = ""
+    output_name: str = ""
+    cell: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCap:
+    """A limit to be set; None lifts it. `key` is empty for the scope `ledger`."""
+
+    scope: Scope
+    key: str
+    limit_nano: int | None
+    window: WindowKind = "total"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """A limit in force. It outlives runs."""
+
+    scope: Scope
+    key: str
+    window: WindowKind
+    limit_nano: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run as the ledger has it."""
+
+    run_id: str
+    campaign: str
+    plan_hash: str
+    price_book: str
+    out: str
+    options: str
+    created_ms: int
+    stopping_ms: int | None = None
+    closed_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What fal gives for an accepted request. The URLs are to be checked against our hosts before use."""
+
+    request_id: str
+    status_url: str
+    response_url: str
+    cancel_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One attempt at a job: at most one paid POST.
+
+    `number` counts the job's submissions from 1. `cost_nano` is None until the cost is booked; `cost_basis`
+    says where the figure comes from. `seed` is what was sent, `seed_used` what fal says it used.
+    `lead_request_id` came in a header of a broken reply. `sent_ms` is when the POST was about to leave,
+    `submitted_ms` when its request id was known, `closed_ms` when nothing was left to do for it.
+    """
+
+    submission_id: int
+    job_id: int
+    number: int
+    hold_nano: int
+    admitted_ms: int
+    cost_nano: int | None = None
+    cost_basis: CostBasis | None = None
+    billable_units: str | None = None
+    seed: int | None = None
+    seed_used: int | None = None
+    arguments_sha256: str | None = None
+    ticket: Ticket | None = None
+    lead_request_id: str | None = None
+    result_json: str | None = None
+    sent_ms: int | None = None
+    submitted_ms: int | None = None
+    started_ms: int | None = None
+    rendered_ms: int | None = None
+    booked_ms: int | None = None
+    closed_ms: int | None = None
+
+    @property
+    def booked(self) -> bool:
+        """Whether the hold has been turned into a cost or given back."""
+        return self.booked_ms is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What a render cost in the end, with fal's reply to keep. `billable_units` is decimal text."""
+
+    cost_nano: int
+    cost_basis: CostBasis
+    result_json: str
+    billable_units: str | None = None
+    seed_used: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """How a submission was booked.
+
+    `overrun_nano` is what the cost is above its hold by. `replayed` means that it had been booked before and
+    that nothing was changed.
+    """
+
+    cost_nano: int
+    cost_basis: CostBasis
+    overrun_nano: int = 0
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A file that was kept. `path` is relative to the folder of the run that made it."""
+
+    path: str
+    url: str
+    sha256: str
+    bytes: int
+    width_px: int
+    height_px: int
+    fps: float
+    duration_s: float
+    has_audio: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """A job with everything that the results need.
+
+    `attempts` counts POSTs that may have arrived, `purchases` those that fal accepted. `submission` is the
+    latest one, `spent_nano` what all of them cost. `output_run_id` is the run in whose folder the file of
+    `output` lies: another one for a job that is `already_made`.
+    """
+
+    job_id: int
+    run_id: str
+    position: int
+    row: int
+    custom_id: str
+    take: int
+    priority: int
+    client: str
+    endpoint: str
+    model: str
+    output_name: str
+    cell: str
+    fingerprint: str
+    payload: str
+    expected_nano: int
+    maximum_nano: int
+    spent_nano: int
+    state: State
+    attempts: int
+    purchases: int
+    error_type: str
+    error: str
+    charged: Charged | Literal[""]
+    submission: Submission | None = None
+    output: Output | None = None
+    output_run_id: str | None = None
+
+    @property
+    def ticket(self) -> Ticket | None:
+        """Where the latest submission is at fal, if its request id is known."""
+        return self.submission.ticket if self.submission else None
+
+    @property
+    def booked(self) -> bool:
+        """Whether the latest submission's cost is booked."""
+        return self.submission is not None and self.submission.booked
+
+    @property
+    def finished_ms(self) -> int | None:
+        """When the latest submission ended; None while one is open, and where there is none."""
+        return self.submission.closed_ms if self.submission else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What one account holds.
+
+    `frozen` means that a cost came out above its hold and nobody has looked yet: nothing more is admitted.
+    `over_nano` is how much of what is taken no limit was asked about: overruns, and what was there already
+    when a lower limit was set.
+    """
+
+    ref: AccountRef
+    limit_nano: int | None
+    held_nano: int = 0
+    spent_nano: int = 0
+    over_nano: int = 0
+    frozen: bool = False
+
+    @property
+    def taken_nano(self) -> int:
+        """What is held and what is spent."""
+        return self.held_nano + self.spent_nano
+
+    @property
+    def left_nano(self) -> int | None:
+        """What can still be held here; None where there is no limit."""
+        if self.frozen:
+            return 0
+        return None if self.limit_nano is None else max(0, self.limit_nano - self.taken_nano)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """A run at a glance. States that no job is in are left out of `counts`."""
+
+    counts: Mapping[State, int]
+    held_nano: int
+    spent_nano: int
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs the run has."""
+        return sum(self.counts.values())
+
+    @property
+    def finished(self) -> int:
+        """How many of them are done, well or badly."""
+        return sum(count for state, count in self.counts.items() if state in FINISHED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What a dead owner left behind: jobs whose outcome is unknown now, and jobs put back to `pending`."""
+
+    unknown: int
+    released: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderTime:
+    """How long one render waited in fal's queue and how long it then took, in milliseconds."""
+
+    waited_ms: int
+    rendered_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the book.
+
+    `amount_nano` is signed: a hold adds, a release takes away, a settlement adds its cost and a correction
+    the difference; the sum is what is held and spent.
+    """
+
+    entry_id: int
+    at_ms: int
+    kind: EntryKind
+    amount_nano: int
+    submission_id: int
+    request_id: str | None
+    job_id: int
+    run_id: str
+    custom_id: str
+    client: str
+    model: str
+    campaign: str

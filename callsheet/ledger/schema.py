@@ -1,0 +1,236 @@
+"""The tables, as they stand after every migration.
+
+A test holds that the migrations lead to exactly this schema. Types are those that SQLite's STRICT tables and
+PostgreSQL both keep exactly: 64-bit integers and text; `double precision` for what is measured and is no
+money. The database keeps the invariants that it can: one open submission per job, a request id once, no
+account above its limit unless an overrun explains it, and journals that only grow.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from callsheet.ledger.submission import COST_BASES, HOLDS_SLOT, State
+
+INT: Final[Any] = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+REAL: Final[Any] = sa.Double().with_variant(sa.REAL(), "sqlite")
+TEXT: Final = sa.Text()
+
+metadata = sa.MetaData()
+
+
+def one_of(column: str, values: tuple[str, ...]) -> str:
+    """Write the condition that a column holds one of these words, in alphabetical order."""
+    return f"{column} IN ({', '.join(repr(str(value)) for value in sorted(values))})"
+
+
+IN_SLOT: Final = one_of("state", tuple(HOLDS_SLOT))
+"""Written out, and never as parameters: only so can the index on exactly these rows answer it."""
+
+
+def _table(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
+    return sa.Table(name, metadata, *parts, sqlite_strict=True)
+
+
+def _col(
+    name: str, kind: Any, *parts: Any, null: bool = False, default: str | None = None, unique: bool = False
+) -> sa.Column[Any]:
+    return sa.Column(name, kind, *parts, nullable=null, server_default=default, unique=unique or None)
+
+
+def _key(name: str, kind: Any, *parts: Any, auto: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, kind, *parts, primary_key=True, autoincrement=auto)
+
+
+gate = _table(
+    "gate",  # one row: PostgreSQL locks it at the start of each write, which puts all writes in one line
+    _key("id", INT),
+    _col("ledger_id", TEXT),
+    _col("entries", INT),  # how many entries there are,
+    _col("head", TEXT),  # and the hash of the last one
+    sa.CheckConstraint("id = 1", name="gate_one_row"),
+)
+
+run = _table(
+    "run",
+    _key("run_id", TEXT),
+    _col("campaign", TEXT),
+    _col("plan_hash", TEXT),
+    _col("price_book", TEXT),
+    _col("out", TEXT),
+    _col("options", TEXT),
+    _col("created_ms", INT),
+    _col("stopping_ms", INT, null=True),
+    _col("closed_ms", INT, null=True),
+)
+
+job = _table(
+    "job",
+    _key("job_id", INT, auto=True),
+    _col("run_id", TEXT, sa.ForeignKey("run.run_id")),
+    _col("position", INT),
+    _col("row", INT),
+    _col("custom_id", TEXT),
+    _col("take", INT),
+    _col("priority", INT),
+    _col("client", TEXT),
+    _col("endpoint", TEXT),
+    _col("model", TEXT),
+    _col("output_name", TEXT),
+    _col("cell", TEXT),
+    _col("fingerprint", TEXT),
+    _col("payload", TEXT),
+    _col("expected_nano", INT),
+    _col("maximum_nano", INT),
+    _col("spent_nano", INT, default="0"),
+    _col("state", TEXT, default=State.PENDING.value),
+    _col("attempts", INT, default="0"),
+    _col("purchases", INT, default="0"),
+    _col("submissions", INT, default="0"),  # how many there are; the latest one's number
+    _col("output_id", INT, null=True),
+    _col("error_type", TEXT, default=""),
+    _col("error", TEXT, default=""),
+    _col("charged", TEXT, default=""),
+    sa.UniqueConstraint("run_id", "position", name="job_once_per_position"),
+    sa.CheckConstraint(one_of("state", tuple(State)), name="job_state_known"),
+    sa.CheckConstraint("expected_nano >= 0", name="job_expected_not_negative"),
+    sa.CheckConstraint("maximum_nano > 0 AND maximum_nano >= expected_nano", name="job_maximum_covers"),
+    sa.CheckConstraint(one_of("charged", ("", "no", "unknown", "yes")), name="job_charged_known"),
+    sa.Index("job_by_cell", "cell"),
+    sa.Index("job_by_fingerprint", "fingerprint"),
+    sa.Index("job_by_state", "run_id", "state"),
+    sa.Index("job_in_slot", "state", sqlite_where=sa.text(IN_SLOT), postgresql_where=sa.text(IN_SLOT)),
+)
+
+_BOOKED_WITH_COST = "(booked_ms IS NULL) = (cost_nano IS NULL) AND (booked_ms IS NULL) = (cost_basis IS NULL)"
+
+submission = _table(
+    "submission",
+    _key("submission_id", INT, auto=True),
+    _col("job_id", INT, sa.ForeignKey("job.job_id")),
+    _col("number", INT),
+    _col("hold_nano", INT),
+    _col("cost_nano", INT, null=True),
+    _col("cost_basis", TEXT, null=True),
+    _col("billable_units", TEXT, null=True),
+    _col("seed", INT, null=True),
+    _col("seed_used", INT, null=True),
+    _col("arguments_sha256", TEXT, null=True),
+    _col("request_id", TEXT, null=True, unique=True),
+    _col("status_url", TEXT, null=True),
+    _col("response_url", TEXT, null=True),
+    _col("cancel_url", TEXT, null=True),
+    _col("lead_request_id", TEXT, null=True),
+    _col("result_json", TEXT, null=True),
+    _col("admitted_ms", INT),
+    _col("sent_ms", INT, null=True),
+    _col("submitted_ms", INT, null=True),
+    _col("started_ms", INT, null=True),
+    _col("rendered_ms", INT, null=True),
+    _col("booked_ms", INT, null=True),
+    _col("closed_ms", INT, null=True),
+    sa.UniqueConstraint("job_id", "number", name="submission_once_per_number"),
+    sa.CheckConstraint("hold_nano > 0", name="submission_hold_positive"),
+    sa.CheckConstraint("cost_nano >= 0", name="submission_cost_not_negative"),
+    sa.CheckConstraint(_BOOKED_WITH_COST, name="submission_booked_with_cost"),
+    sa.CheckConstraint("closed_ms IS NULL OR booked_ms IS NOT NULL", name="submission_closed_when_booked"),
+    sa.CheckConstraint(one_of("cost_basis", COST_BASES), name="submission_basis_known"),
+    sa.Index(
+        "submission_open",  # at most one per job that is not finished
+        "job_id",
+        unique=True,
+        sqlite_where=sa.text("closed_ms IS NULL"),
+        postgresql_where=sa.text("closed_ms IS NULL"),
+    ),
+)
+
+output = _table(
+    "output",
+    _key("output_id", INT, auto=True),
+    _col("submission_id", INT, sa.ForeignKey("submission.submission_id"), unique=True),
+    _col("run_id", TEXT, sa.ForeignKey("run.run_id")),
+    _col("path", TEXT),
+    _col("url", TEXT),
+    _col("sha256", TEXT),
+    _col("bytes", INT),
+    _col("width_px", INT),
+    _col("height_px", INT),
+    _col("fps", REAL),
+    _col("duration_s", REAL),
+    _col("has_audio", INT),
+)
+
+_WITHIN_LIMIT = "limit_nano IS NULL OR held_nano + spent_nano <= limit_nano + over_nano"
+
+account = _table(
+    "account",
+    _key("account_id", INT, auto=True),
+    _col("scope", TEXT),
+    _col("key", TEXT),
+    _col("window", TEXT),
+    _col("limit_nano", INT, null=True),
+    _col("held_nano", INT, default="0"),
+    _col("spent_nano", INT, default="0"),
+    _col("over_nano", INT, default="0"),
+    _col("frozen", INT, default="0"),
+    sa.UniqueConstraint("scope", "key", "window", name="account_once"),
+    sa.CheckConstraint("held_nano >= 0 AND spent_nano >= 0 AND over_nano >= 0", name="account_not_negative"),
+    sa.CheckConstraint(_WITHIN_LIMIT, name="account_within_limit"),
+    sa.CheckConstraint("frozen IN (0, 1)", name="account_frozen_flag"),
+)
+
+cap = _table(
+    "cap",
+    _key("scope", TEXT),
+    _key("key", TEXT),
+    _key("window", TEXT),
+    _col("limit_nano", INT),
+    sa.CheckConstraint("limit_nano >= 0", name="cap_not_negative"),
+)
+
+submission_account = _table(
+    "submission_account",
+    _key("submission_id", INT, sa.ForeignKey("submission.submission_id")),
+    _key("account_id", INT, sa.ForeignKey("account.account_id")),
+)
+
+_SIGNED_BY_KIND = (
+    "(kind = 'hold' AND amount_nano > 0) OR (kind = 'release' AND amount_nano < 0) OR kind = 'settle'"
+)
+
+entry = _table(
+    "entry",
+    _key("entry_id", INT),
+    _col("at_ms", INT),
+    _col("submission_id", INT, sa.ForeignKey("submission.submission_id")),
+    _col("kind", TEXT),
+    _col("amount_nano", INT),
+    _col("hash", TEXT),
+    sa.CheckConstraint(_SIGNED_BY_KIND, name="entry_signed_by_kind"),
+    sa.Index("entry_by_submission", "submission_id"),
+)
+
+event = _table(
+    "event",
+    _key("event_id", INT, auto=True),
+    _col("at_ms", INT),
+    _col("job_id", INT, sa.ForeignKey("job.job_id")),
+    _col("number", INT),  # of the job's submission, 0 without one
+    _col("event", TEXT),
+    _col("from_state", TEXT),
+    _col("to_state", TEXT),
+    _col("why", TEXT),
+    sa.Index("event_by_job", "job_id"),
+)
+
+upload = _table(
+    "upload",
+    _key("sha256", TEXT),
+    _col("url", TEXT),
+    _col("uploaded_ms", INT),
+)
+
+APPEND_ONLY: Final = ("entry", "event", "submission_account")
+"""Tables whose rows are never changed and never deleted; triggers of the migrations refuse it."""

@@ -1,0 +1,183 @@
+"""One step of one job: the table is asked, the row is changed under guard, the event is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, bindparam, select
+
+from callsheet.errors import IllegalTransition, LedgerError, UsageError
+from callsheet.ledger import schema
+from callsheet.ledger.submission import Event, State, next_state
+
+CHUNK = 500
+"""Ids per statement: SQLite takes 999 parameters in its older builds."""
+
+_current = (
+    select(
+        schema.job.c.job_id,
+        schema.job.c.run_id,
+        schema.job.c.state,
+        schema.job.c.submissions,
+        schema.submission.c.submission_id,
+        schema.submission.c.hold_nano,
+        schema.submission.c.cost_nano,
+        schema.submission.c.cost_basis,
+        schema.submission.c.booked_ms,
+        schema.submission.c.started_ms,
+    )
+    .outerjoin_from(
+        schema.job,
+        schema.submission,
+        and_(
+            schema.submission.c.job_id == schema.job.c.job_id,
+            schema.submission.c.number == schema.job.c.submissions,
+        ),
+    )
+    .where(schema.job.c.job_id == bindparam("wanted"))
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """A job as a step finds it. Without a submission so far, `number` is 0 and `submission_id` 0."""
+
+    job_id: int
+    run_id: str
+    state: State
+    number: int
+    submission_id: int
+    hold_nano: int
+    cost_nano: int | None
+    cost_basis: Any
+    booked: bool
+    started_ms: int | None
+
+
+def current(connection: Connection, job_id: int, *, attempt: int | None = None) -> Current:
+    """Read a job and its last submission.
+
+    `attempt` fences a late owner off: where it is given and is not the number of the last submission,
+    somebody else has taken the job over, and IllegalTransition is raised. Raises UsageError for an unknown
+    job.
+    """
+    row: Row[Any] | None = connection.execute(_current, {"wanted": job_id}).one_or_none()
+    if row is None:
+        raise UsageError(f"the ledger has no job {job_id}")
+    if attempt is not None and attempt != row.submissions:
+        raise IllegalTransition(
+            f"submission {attempt} of job {job_id} is over: somebody else works on number {row.submissions}"
+        )
+    return Current(
+        job_id=row.job_id,
+        run_id=row.run_id,
+        state=State(row.state),
+        number=row.submissions,
+        submission_id=row.submission_id or 0,
+        hold_nano=row.hold_nano or 0,
+        cost_nano=row.cost_nano,
+        cost_basis=row.cost_basis,
+        booked=row.booked_ms is not None,
+        started_ms=row.started_ms,
+    )
+
+
+def step(
+    connection: Connection,
+    now: Current,
+    event: Event,
+    at_ms: int,
+    *,
+    why: str = "",
+    job: Mapping[str, Any] | None = None,
+    submission: Mapping[str, Any] | None = None,
+) -> State:
+    """Move a job along its arrow, changing the given columns of the job and its submission as well.
+
+    Raises IllegalTransition, and the transaction then changes nothing, when there is no such arrow.
+    """
+    target = next_state(now.state, event, booked=now.booked)
+    table = schema.job
+    moved = connection.execute(
+        table.update()
+        .where(table.c.job_id == now.job_id, table.c.state == now.state)
+        .values({"state": target.value, **(job or {})})
+    )
+    if moved.rowcount != 1:
+        raise LedgerError(f"job {now.job_id} was {now.state} a moment ago and is not any more")
+    if submission:
+        table = schema.submission
+        changed = table.update().where(table.c.submission_id == now.submission_id).values(dict(submission))
+        connection.execute(changed)
+    connection.execute(
+        schema.event.insert(), _event(now.job_id, now.number, event, now.state, target, at_ms, why)
+    )
+    return target
+
+
+def step_many(
+    connection: Connection,
+    job_ids: Collection[int],
+    event: Event,
+    at_ms: int,
+    *,
+    why: str = "",
+    job: Mapping[str, Any] | None = None,
+    output_ids: Mapping[int, int] | None = None,
+) -> None:
+    """Move many jobs along the same arrow, all or none. None of them may have an open submission.
+
+    `output_ids` gives jobs the file of another one.
+    """
+    states = {job_id: (state, number) for job_id, state, number in _states(connection, job_ids)}
+    if missing := set(job_ids) - set(states):
+        raise UsageError(f"the ledger has no job {min(missing)}")
+    moves = [(job_id, State(state), number) for job_id, (state, number) in states.items()]
+    targets = {job_id: next_state(state, event) for job_id, state, _ in moves}
+    if not moves:
+        return
+    outputs = output_ids or {}
+    table = schema.job
+    values: dict[str, Any] = {"state": bindparam("target"), **(job or {})}
+    if outputs:
+        values["output_id"] = bindparam("made")
+    rows = [{"wanted": j, "target": targets[j].value, "made": outputs.get(j)} for j, _, _ in moves]
+    connection.execute(
+        table.update().where(table.c.job_id == bindparam("wanted")).values(values),
+        rows if outputs else [{"wanted": r["wanted"], "target": r["target"]} for r in rows],
+    )
+    connection.execute(
+        schema.event.insert(), [_event(j, n, event, state, targets[j], at_ms, why) for j, state, n in moves]
+    )
+
+
+def chunks(items: Collection[Any]) -> Iterator[Sequence[Any]]:
+    """Cut into pieces that fit one statement."""
+    iterator = iter(items)
+    while piece := list(islice(iterator, CHUNK)):
+        yield piece
+
+
+def _states(connection: Connection, job_ids: Collection[int]) -> Iterator[Row[Any]]:
+    table = schema.job
+    for piece in chunks(job_ids):
+        yield from connection.execute(
+            select(table.c.job_id, table.c.state, table.c.submissions).where(table.c.job_id.in_(piece))
+        )
+
+
+def _event(
+    job_id: int, number: int, event: Event, before: State, after: State, at_ms: int, why: str
+) -> dict[str, Any]:
+    return {
+        "at_ms": at_ms,
+        "job_id": job_id,
+        "number": number,
+        "event": event.value,
+        "from_state": before.value,
+        "to_state": after.value,
+        "why": why,
+    }

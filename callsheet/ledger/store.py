@@ -1,0 +1,222 @@
+"""The ledger: the truth about money, slots and outcomes.
+
+Every verb is one transaction: it happens whole and is on disk when it returns, or it raises and nothing has
+changed. What each verb may be called on stands in `callsheet.ledger.submission`; a wrong one raises
+IllegalTransition. All verbs raise LedgerError when the database itself fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from callsheet.ledger import caps, lifecycle, opening, queries, uploads, verify
+from callsheet.ledger.database import open_database
+from callsheet.ledger.life import Clock, SubmissionVerbs, wall_clock_ms
+from callsheet.ledger.records import (
+    Account,
+    Cap,
+    Entry,
+    JobRow,
+    NewCap,
+    NewJob,
+    NewRun,
+    Recovered,
+    RenderTime,
+    Run,
+    Tally,
+)
+from callsheet.ledger.scopes import AccountRef, Scope, WindowKind
+from callsheet.ledger.submission import HAS_OPEN_SUBMISSION, State
+
+
+class Ledger(SubmissionVerbs):
+    """An open ledger. A context manager; to be used from one thread at a time.
+
+    `job_id` is the number that `jobs` gives. `attempt`, where a verb takes it, is the `number` of the
+    submission that the caller works on: it fences off a process that was taken for dead and wakes up late.
+    """
+
+    @classmethod
+    def open(cls, url: str, *, clock: Clock = wall_clock_ms) -> Ledger:
+        """Open the ledger at `sqlite:///path` or `postgresql://...`, creating or migrating it where needed.
+
+        Raises UsageError for another kind of URL, LedgerUnsafe for a database that does not keep what it
+        acknowledges, LedgerError when it cannot be opened.
+        """
+        return cls(open_database(url), clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    # -- runs ----------------------------------------------------------------------------------------------
+
+    def open_run(self, run: NewRun, jobs: Iterable[NewJob], caps: Iterable[NewCap] = ()) -> None:
+        """Write a run, its jobs in the plan's order, and its caps. Raises UsageError for a run id in use."""
+        with self._database.write() as connection:
+            opening.open_run(connection, run, jobs, caps, self._clock())
+
+    def run(self, run_id: str) -> Run:
+        """Return a run. Raises UsageError for an unknown one, naming the nearest."""
+        with self._database.read() as connection:
+            return queries.run(connection, run_id)
+
+    def runs(self, *, limit: int = 50) -> list[Run]:
+        """Return the newest runs, newest first."""
+        with self._database.read() as connection:
+            return queries.runs(connection, limit=limit)
+
+    def latest_unfinished(self) -> Run | None:
+        """Return the newest run that was not closed."""
+        with self._database.read() as connection:
+            return queries.latest_unfinished(connection)
+
+    def request_stop(self, run_id: str) -> None:
+        """Ask a run to stop: from now on `admit` raises RunStopping for its jobs, in every process."""
+        with self._database.write() as connection:
+            opening.mark(connection, run_id, stopping_ms=self._clock())
+
+    def close_run(self, run_id: str) -> None:
+        """Write down that there is nothing left to do for a run."""
+        with self._database.write() as connection:
+            opening.mark(connection, run_id, closed_ms=self._clock())
+
+    def reopen_run(self, run_id: str) -> None:
+        """Let a stopped or closed run admit again."""
+        with self._database.write() as connection:
+            opening.mark(connection, run_id, stopping_ms=None, closed_ms=None)
+
+    def claim(self, run_id: str, *, part: str = "") -> AbstractContextManager[None]:
+        """Own a run while the context is entered, or one `part` of it while others own other parts.
+
+        The lock vanishes with the process. Raises LedgerError when somebody alive owns it.
+        """
+        return self._database.locks.claim(run_id, part)
+
+    def recover(self, run_id: str, *, job_ids: Collection[int] | None = None) -> Recovered:
+        """Put right what a dead owner left, in the whole run or in the given jobs; call it inside `claim`.
+
+        `submitting` becomes `unknown` (hold and slot stay), `held` goes back to `pending`.
+        """
+        with self._database.write() as connection:
+            return lifecycle.recover(connection, run_id, self._clock(), job_ids=job_ids)
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def jobs(self, run_id: str, *, states: Collection[State] | None = None) -> list[JobRow]:
+        """Return a run's jobs in the plan's order, or those that are in one of `states`."""
+        with self._database.read() as connection:
+            return queries.jobs(connection, run_id, states)
+
+    def job(self, job_id: int) -> JobRow:
+        """Return one job. Raises UsageError for an unknown one."""
+        with self._database.read() as connection:
+            return queries.job(connection, job_id)
+
+    def open_jobs(self, *, states: Collection[State] = HAS_OPEN_SUBMISSION) -> list[JobRow]:
+        """Return the jobs of every run whose submission is not over: what `reconcile` has to look at."""
+        with self._database.read() as connection:
+            return queries.open_jobs(connection, states)
+
+    def tally(self, run_id: str) -> Tally:
+        """Count a run's jobs by state, with its money. Cheap enough for a progress line."""
+        with self._database.read() as connection:
+            return queries.tally(connection, run_id)
+
+    def already_made(self, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
+        """Return, by fingerprint, the campaign's newest succeeded job with a file."""
+        with self._database.read() as connection:
+            return queries.already_made(connection, campaign, fingerprints)
+
+    def render_times(self, cell: str, *, limit: int = 50) -> list[RenderTime]:
+        """Return how long the newest renders of a cell took, newest first."""
+        with self._database.read() as connection:
+            return queries.render_times(connection, cell, limit=limit)
+
+    def entries(self, *, run_id: str | None = None, campaign: str | None = None) -> Iterator[Entry]:
+        """Yield the book's lines, oldest first."""
+        with self._database.read() as connection:
+            yield from queries.entries(connection, run_id=run_id, campaign=campaign)
+
+    # -- money ---------------------------------------------------------------------------------------------
+
+    def balances(self, *, scope: Scope | None = None, key: str | None = None) -> list[Account]:
+        """Return the accounts of a scope and key, or all."""
+        with self._database.read() as connection:
+            return caps.balances(connection, scope=scope, key=key)
+
+    def headroom(self, refs: Iterable[AccountRef]) -> dict[AccountRef, Account]:
+        """Return each named account as it stands, also those that nothing counts in yet.
+
+        `scopes.account_refs` names the accounts that a planned job would count in.
+        """
+        with self._database.read() as connection:
+            return caps.headroom(connection, refs)
+
+    def caps(self) -> list[Cap]:
+        """Return every cap in force."""
+        with self._database.read() as connection:
+            return caps.caps(connection)
+
+    def set_cap(self, scope: Scope, key: str, window: WindowKind, limit_nano: int | None) -> None:
+        """Set a cap, or lift it with None. Raises UsageError for a scope or window that has none."""
+        with self._database.write() as connection:
+            caps.set_cap(connection, NewCap(scope=scope, key=key, window=window, limit_nano=limit_nano))
+
+    def unfreeze(self) -> int:
+        """Let accounts frozen by an overrun admit again; return how many there were."""
+        with self._database.write() as connection:
+            return caps.unfreeze(connection)
+
+    def verify(self) -> list[str]:
+        """Return every broken invariant as a sentence; empty when the ledger is sound."""
+        with self._database.read() as connection:
+            return verify.verify(connection)
+
+    def backup(self, path: Path) -> None:
+        """Copy a SQLite ledger as it is now into a new file, readable by its owner alone.
+
+        Raises UsageError when the file exists or the ledger is on a server (use pg_dump there).
+        """
+        verify.backup(self._database, path)
+
+    # -- many jobs at once ---------------------------------------------------------------------------------
+
+    def retry(self, job_ids: Collection[int], *, why: str = "") -> None:
+        """Let failed, cancelled or skipped jobs be admitted again: all of them, or none."""
+        with self._database.write() as connection:
+            lifecycle.retry(connection, job_ids, self._clock(), why=why)
+
+    def skip(self, job_ids: Collection[int], *, why: str = "") -> None:
+        """Leave pending jobs out because the budget does not reach: all of them, or none."""
+        with self._database.write() as connection:
+            lifecycle.skip(connection, job_ids, self._clock(), why=why)
+
+    def reuse(self, made_by: Mapping[int, int]) -> None:
+        """Give pending jobs the file of a job that succeeded before: {job: the job that made it}."""
+        with self._database.write() as connection:
+            lifecycle.reuse(connection, made_by, self._clock())
+
+    # -- uploads -------------------------------------------------------------------------------------------
+
+    def uploaded(self, sha256: str, *, since_ms: int = 0) -> str | None:
+        """Return where this picture was uploaded to, at `since_ms` or later."""
+        with self._database.read() as connection:
+            return queries.uploaded(connection, sha256, since_ms=since_ms)
+
+    def remember_upload(self, sha256: str, url: str) -> None:
+        """Remember where a picture was uploaded to, so that it is uploaded once."""
+        with self._database.write() as connection:
+            uploads.remember(connection, sha256, url, self._clock())

@@ -1,0 +1,166 @@
+"""Every promise of the ledger as a query that finds where it is broken."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+
+from callsheet.errors import UsageError
+from callsheet.ledger.booking import entry_hash
+from callsheet.ledger.database import Database
+from callsheet.ledger.submission import ARROWS, HAS_OPEN_SUBMISSION, HAS_REQUEST, State
+
+
+def _listed(words: frozenset[State]) -> str:
+    return ", ".join(f"'{word}'" for word in sorted(words))
+
+
+_SUM_BY_ACCOUNT = """
+    SELECT sa.account_id, SUM({amount}) AS amount
+    FROM submission_account sa JOIN {source} ON {on}
+    WHERE {where} GROUP BY sa.account_id
+"""
+
+
+def _account_check(column: str, amount: str, source: str, on: str, where: str) -> str:
+    """SQL: accounts whose `column` is not what the rows behind it add up to."""
+    summed = _SUM_BY_ACCOUNT.format(amount=amount, source=source, on=on, where=where)
+    return (
+        f'SELECT a.scope, a.key, a."window", {column}, COALESCE(t.amount, 0) '  # noqa: S608 - constants
+        f"FROM account a LEFT JOIN ({summed}) t ON t.account_id = a.account_id "
+        f"WHERE {column} <> COALESCE(t.amount, 0) ORDER BY 1, 2, 3"
+    )
+
+
+_BY_SUBMISSION = ("submission s", "s.submission_id = sa.submission_id")
+_BY_ENTRY = ("entry e", "e.submission_id = sa.submission_id")
+
+CHECKS: dict[str, str] = {
+    "I1: the account {0} {1} ({2}) holds {3} nano-dollars, its open submissions {4}": _account_check(
+        "a.held_nano", "s.hold_nano", *_BY_SUBMISSION, "s.booked_ms IS NULL"
+    ),
+    "I2: the account {0} {1} ({2}) spent {3} nano-dollars, its booked submissions cost {4}": _account_check(
+        "a.spent_nano", "s.cost_nano", *_BY_SUBMISSION, "s.booked_ms IS NOT NULL"
+    ),
+    "I3: the account {0} {1} ({2}) has taken {3} nano-dollars, its entries add up to {4}": _account_check(
+        "a.held_nano + a.spent_nano", "e.amount_nano", *_BY_ENTRY, "1 = 1"
+    ),
+    "I3: the account {0} {1} ({2}) spent {3} nano-dollars, its settle entries add up to {4}": _account_check(
+        "a.spent_nano", "e.amount_nano", *_BY_ENTRY, "e.kind = 'settle'"
+    ),
+    "I3: job {0} spent {1} nano-dollars, its submissions cost {2}": (
+        "SELECT j.job_id, j.spent_nano, COALESCE(SUM(s.cost_nano), 0) FROM job j "
+        "LEFT JOIN submission s ON s.job_id = j.job_id GROUP BY j.job_id, j.spent_nano "
+        "HAVING j.spent_nano <> COALESCE(SUM(s.cost_nano), 0) ORDER BY 1"
+    ),
+    "I4: the account {0} {1} ({2}) has taken {3} nano-dollars of {4}, and no overrun explains it": (
+        'SELECT scope, key, "window", held_nano + spent_nano, limit_nano FROM account '
+        "WHERE limit_nano IS NOT NULL AND held_nano + spent_nano > limit_nano + over_nano ORDER BY 1, 2, 3"
+    ),
+    "I5: request {0} belongs to {1} submissions": (
+        "SELECT request_id, COUNT(*) FROM submission WHERE request_id IS NOT NULL "
+        "GROUP BY request_id HAVING COUNT(*) > 1 ORDER BY 1"
+    ),
+    "I6: job {0} has {1} open submissions": (
+        "SELECT job_id, COUNT(*) FROM submission WHERE closed_ms IS NULL "
+        "GROUP BY job_id HAVING COUNT(*) > 1 ORDER BY 1"
+    ),
+    "I6: job {0} is {1}, and its last submission is not open, or is open when it should not be": (
+        "SELECT j.job_id, j.state FROM job j LEFT JOIN submission s "  # noqa: S608 - constants
+        "ON s.job_id = j.job_id AND s.number = j.submissions "
+        f"WHERE (j.state IN ({_listed(HAS_OPEN_SUBMISSION)})) "
+        "<> (s.submission_id IS NOT NULL AND s.closed_ms IS NULL) ORDER BY 1"
+    ),
+    "I6: job {0} counts {1} submissions and has {2}": (
+        "SELECT j.job_id, j.submissions, COUNT(s.submission_id) FROM job j "
+        "LEFT JOIN submission s ON s.job_id = j.job_id GROUP BY j.job_id, j.submissions "
+        "HAVING j.submissions <> COUNT(s.submission_id) ORDER BY 1"
+    ),
+    "I7: job {0} is {1} and has no file": (
+        "SELECT j.job_id, j.state FROM job j LEFT JOIN output o ON o.output_id = j.output_id "
+        "WHERE j.state IN ('succeeded', 'already_made') AND (o.sha256 IS NULL OR o.sha256 = '') ORDER BY 1"
+    ),
+    "I8: job {0} is {1} and has no request id": (
+        "SELECT j.job_id, j.state FROM job j LEFT JOIN submission s "  # noqa: S608 - constants
+        "ON s.job_id = j.job_id AND s.number = j.submissions "
+        f"WHERE j.state IN ({_listed(HAS_REQUEST)}) AND s.request_id IS NULL ORDER BY 1"
+    ),
+    "I10: job {0} is {1}, its last event leads to {2}": (
+        "SELECT j.job_id, j.state, COALESCE(e.to_state, 'pending') FROM job j LEFT JOIN event e "
+        "ON e.event_id = (SELECT MAX(x.event_id) FROM event x WHERE x.job_id = j.job_id) "
+        "WHERE j.state <> COALESCE(e.to_state, 'pending') ORDER BY 1"
+    ),
+}
+"""Sentence -> query; the query's columns fill the sentence's places. An empty result is a kept promise.
+
+I9, slots within the cap, is a promise about every moment, and the cap is the caller's: `admit` keeps it.
+"""
+
+
+def verify(connection: Connection) -> list[str]:
+    """Return every broken promise as a sentence."""
+    found = [
+        sentence.format(*row) for sentence, query in CHECKS.items() for row in connection.execute(text(query))
+    ]
+    return [*found, *_broken_arrows(connection), *_broken_chain(connection), *_broken_file(connection)]
+
+
+def _broken_arrows(connection: Connection) -> Iterator[str]:
+    """I10: every event is an arrow of the table, and begins where the job's last one ended."""
+    before: dict[int, str] = {}
+    rows = connection.execute(
+        text("SELECT job_id, event, from_state, to_state FROM event ORDER BY event_id"),
+        execution_options={"yield_per": 1000},
+    )
+    arrows = {(s.value, e.value, t.value) for s, after in ARROWS.items() for e, t in after.items()}
+    for job_id, event, from_state, to_state in rows:
+        if (from_state, event, to_state) not in arrows:
+            yield f"I10: job {job_id} went {from_state} -{event}-> {to_state}, which is no arrow"
+        if before.get(job_id, State.PENDING.value) != from_state:
+            yield f"I10: job {job_id} was {before.get(job_id)} when {event} found it {from_state}"
+        before[job_id] = to_state
+
+
+def _broken_chain(connection: Connection) -> Iterator[str]:
+    """Report where the entries are not the ones that were written: changed, removed or added."""
+    count, head = connection.execute(text("SELECT entries, head FROM gate")).one()
+    previous, seen = "", 0
+    rows = connection.execute(
+        text("SELECT entry_id, at_ms, submission_id, kind, amount_nano, hash FROM entry ORDER BY entry_id"),
+        execution_options={"yield_per": 1000},
+    )
+    for row in rows:
+        seen += 1
+        content = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+        written = content.pop("hash")
+        if row.entry_id != seen or entry_hash(previous, **content) != written:
+            yield f"the book was tampered with at entry {seen}: it is not what was written there"
+            return
+        previous = written
+    if (seen, previous) != (count, head):
+        yield f"the book was tampered with: it has {seen} entries, {count} were written"
+
+
+def _broken_file(connection: Connection) -> Iterator[str]:
+    if connection.dialect.name != "sqlite":
+        return
+    for row in connection.exec_driver_sql("PRAGMA integrity_check"):
+        if row[0] != "ok":
+            yield f"the database file is damaged: {row[0]}"
+    for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield f"the database file is damaged: row {row[1]} of {row[0]} points to a missing row of {row[2]}"
+
+
+def backup(database: Database, path: Path) -> None:
+    """Copy a SQLite ledger into a new file (0600). See `Ledger.backup`."""
+    if database.file is None:
+        raise UsageError("this ledger is on a PostgreSQL server; back it up with pg_dump")
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        raise UsageError(f"{path} exists already; a backup never writes over a file") from None
+    with database.outside() as connection:
+        connection.exec_driver_sql("VACUUM INTO ?", (str(path),))

@@ -80,7 +80,8 @@ class RenderQueue:
         self._renderer = renderer
         self._slots = slots
         self._speed = speed
-        self._clock = clock
+        # Microseconds, as ISO times carry: what a time is written as is what it is.
+        self._clock: Callable[[], float] = lambda: round(clock(), 6)
         self._noise_seed = noise_seed
         self._render_fault = render_fault
         self._records = {record.id: record for record in state.records()}

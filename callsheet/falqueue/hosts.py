@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import httpx
 
-from callsheet.errors import UntrustedHost
+from callsheet.errors import UntrustedHost, UsageError
 from callsheet.falqueue.messages import Ticket, ticket_for
 from callsheet.falqueue.replies import clean
 from callsheet.settings import SEEDANCE_OWNER_HOSTS, Settings
@@ -20,8 +20,11 @@ from callsheet.settings import SEEDANCE_OWNER_HOSTS, Settings
 Origin = tuple[str, str, int | None]
 """Scheme, host and port; the port is None where it is the scheme's own."""
 
-_PLAIN = re.compile(r"[!#-\[\]-~]{1,2048}", re.ASCII)
+_PLAIN = re.compile(r"[!#-\[\]-~]{1,8192}", re.ASCII)
 """Printable ASCII without space, quote and backslash: what an address is once it is written properly."""
+
+_AUTHORITY = re.compile(r"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+"""A name or an IP address, and perhaps a port: no user name, no percent signs, no dot at the end."""
 
 
 def origin_of(url: httpx.URL) -> Origin:
@@ -30,13 +33,16 @@ def origin_of(url: httpx.URL) -> Origin:
 
 
 class Hosts:
-    """The hosts of one set of settings: three that are given the key, and where files may lie."""
+    """The hosts of one set of settings: which are given the key, and where files may lie.
+
+    Raises UsageError for a configured address that cannot be one.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.queue_url = settings.queue_url
-        self._queue = origin_of(httpx.URL(settings.queue_url))
-        self._with_key = {self._queue, origin_of(httpx.URL(settings.rest_url))}
-        self._cdn = origin_of(httpx.URL(settings.cdn_url))
+        self._queue = _configured("CALLSHEET_QUEUE_URL", settings.queue_url)
+        self._with_key = {self._queue, _configured("CALLSHEET_REST_URL", settings.rest_url)}
+        self._cdn = _configured("CALLSHEET_CDN_URL", settings.cdn_url)
 
     def may_have_key(self, text: str) -> httpx.URL:
         """Return the address if it is on a host that is given the key; raise UntrustedHost if not."""
@@ -77,19 +83,27 @@ class Hosts:
         return origin_of(url) == self._queue and ticket.request_id in url.path.split("/")
 
 
+def _configured(name: str, text: str) -> Origin:
+    try:
+        return origin_of(_parsed(text))
+    except UntrustedHost as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
 def _is_fal_media(url: httpx.URL) -> bool:
     is_named = any(url.host == name or url.host.endswith(f".{name}") for name in SEEDANCE_OWNER_HOSTS)
     return is_named and url.scheme == "https" and url.port is None
 
 
 def _parsed(text: str) -> httpx.URL:
-    if not _PLAIN.fullmatch(text):
-        raise UntrustedHost(f"{clean(text, 120)!r} is not a plain address")
+    authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
+    if not _PLAIN.fullmatch(text) or not _AUTHORITY.fullmatch(authority):
+        raise UntrustedHost(f"{clean(text, 120)!r} is not a plain address of a web server")
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         raise UntrustedHost(f"{clean(text, 120)!r} is not an address") from None
-    if url.scheme not in {"https", "http"} or not url.host or url.userinfo or "@" in url.netloc.decode():
+    if url.scheme not in {"https", "http"} or not url.host or url.userinfo:
         raise UntrustedHost(f"{clean(text, 120)!r} is not an address of a web server without a user name")
     return url
 

@@ -7,7 +7,6 @@ Pure: bytes and headers in, a value or one of our errors out. Facts are fal's do
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -239,11 +238,10 @@ def _completed(document: dict[str, Any]) -> Completed:
     error_type = clean(str(document.get("error_type") or item_type or ""), 80)
     metrics = document.get("metrics")
     time_s = metrics.get("inference_time") if isinstance(metrics, dict) else None
-    measured = isinstance(time_s, int | float) and not isinstance(time_s, bool) and math.isfinite(time_s)
     return Completed(
         error=text or (error_type or None),
         error_type=error_type or None,
-        inference_time_s=float(time_s) if measured and time_s is not None and 0 <= time_s < 1e9 else None,
+        inference_time_s=_seconds(time_s),
     )
 
 
@@ -258,8 +256,8 @@ def parse_result(reply: Reply) -> Rendered:
     if fault and reply.status_code >= 400 and not _only_unreadable(reply, fault.error_type, fault.text):
         raise _failed(reply, fault.text, fault.error_type)
     document = read_object(reply, "the result")
-    if "video" not in document and document.get("status") in {"IN_QUEUE", "IN_PROGRESS"}:
-        raise Unavailable("the result is not there yet: the request is still in progress")
+    if "video" not in document and "status" in document:
+        raise Unavailable("the result is not there yet: a status came in its place")
     video = document.get("video")
     url = video.get("url") if isinstance(video, dict) else None
     if not isinstance(video, dict) or not isinstance(url, str) or not url:
@@ -278,7 +276,7 @@ def parse_result(reply: Reply) -> Rendered:
 def _only_unreadable(reply: Reply, error_type: str, text: str) -> bool:
     """Whether an error is about this reading of the result and not about the render."""
     code = reply.status_code
-    if code in {401, 402, 403, 404, 408, 410, 425, 429}:
+    if code in {401, 402, 403, 404, 408, 409, 410, 425, 429}:
         return True
     if code == 400:
         return "still in progress" in text.lower()
@@ -354,6 +352,11 @@ def said(who: str, reply: Reply) -> str:
 
 def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
+
+
+def _seconds(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < 1e9 else None
 
 
 def text_or_none(value: Any) -> str | None:

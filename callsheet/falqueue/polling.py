@@ -5,7 +5,7 @@ next job could have run; and every question costs a call. Render times of one ki
 the questions are put where the end is expected:
 
     waiting     sparse: time in the queue is not render time
-    early       from a 20th of the expected time on, in growing steps: finds failures, and estimates far off
+    early       from a 16th of the expected time on, in growing steps: finds failures, and estimates far off
     expected    between the low and the high estimate, in small steps
     late        in growing steps again, never more than an eighth of the time already gone
 
@@ -31,6 +31,10 @@ REFERENCE_WORK = 1920 * 1088 * 120
 FLOOR_S = 0.02
 CEILING_S = 10.0
 """Bounds of the time between two questions, in seconds."""
+
+_FIRST = 0.061
+"""When a render is first asked about, as a share of the expected time: about a 16th, which keeps the lag
+within 25 % even where the truth is 20 times shorter."""
 
 _ENOUGH = 5
 """Observed renders after which a kind of job counts as known."""
@@ -134,7 +138,7 @@ class PollSchedule:
 
     def first_wait_s(self, now_s: float) -> float:
         """Return how long to wait before the first question; 0 for a job that is already old."""
-        return max(0.0, _within(self.estimate.expected_s / 20) - (now_s - self.submitted_s))
+        return max(0.0, _within(self.estimate.expected_s * _FIRST) - (now_s - self.submitted_s))
 
     def next_wait_s(self, seen: Status, now_s: float) -> float:
         """Return how long to wait after `seen`; 0 once it is over. Raises Unavailable (see the class)."""
@@ -189,11 +193,11 @@ class PollSchedule:
         aim = self.estimate
         if longest_s < aim.low_s:
             growth = 2.0 if aim.is_known else 1.25
-            at_s = max(aim.expected_s / 20, longest_s * growth)
+            at_s = max(aim.expected_s * _FIRST, longest_s * growth)
             return _within(min(at_s, aim.low_s) - longest_s)
-        step_s = min(longest_s, aim.high_s) * 0.055
+        step_s = min(longest_s, aim.high_s) * 0.056
         if aim.is_known:
-            step_s = min(step_s, (aim.high_s - aim.low_s + longest_s - shortest_s) / 13)
+            step_s = min(step_s, (aim.high_s - aim.low_s + longest_s - shortest_s) / 12)
         if shortest_s <= aim.high_s:
             self._late_wait_s = step_s
             return _within(step_s)

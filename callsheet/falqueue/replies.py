@@ -22,6 +22,9 @@ MAX_TEXT = 500
 MAX_RETRY_AFTER_S = 3600.0
 """The longest advice to wait, in seconds, that is taken seriously."""
 
+MAX_DEPTH = 40
+"""Levels of nesting of a body that is read: everything that walks it later stays far from its own limits."""
+
 _UNITS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
 _REQUEST_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,127}", re.ASCII)
 
@@ -41,7 +44,7 @@ class Reply:
             value = json.loads(self.body, parse_constant=_not_json)
         except (ValueError, RecursionError):
             return None
-        return value if isinstance(value, dict) else None
+        return value if isinstance(value, dict) and _is_shallow(value, MAX_DEPTH) else None
 
     @property
     def is_success(self) -> bool:
@@ -60,6 +63,13 @@ class Fault:
 def _not_json(constant: str) -> NoReturn:
     message = f"{constant} is not JSON"
     raise ValueError(message)
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    items = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in items)
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:

@@ -7,7 +7,7 @@ import re
 _WHOLE = re.compile(r"([+-]?[0-9]{1,12})(?:\.0{1,6})?", re.ASCII)
 _SECONDS = re.compile(r"([0-9]{1,6})(?:\.0{1,6})?\s?(?:s|sec|seconds)?", re.ASCII | re.IGNORECASE)
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2})?", re.ASCII)
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::00)?", re.ASCII)
 _BETWEEN_PICTURES = re.compile(r"\s*(?:\n|\s\|\s)\s*")
 
 
@@ -28,9 +28,10 @@ def flag(text: str) -> bool | None:
     return _FLAGS.get(text.lower())
 
 
-def is_clock(text: str) -> bool:
-    """Whether a spreadsheet may have made a time of day of a ratio: 16:9 becomes 16:09 or 16:09:00."""
-    return _CLOCK.fullmatch(text) is not None
+def ratio_of_clock(text: str) -> str:
+    """Return the ratio that a spreadsheet may have made a time of (16:09 or 16:09:00 for 16:9), or ""."""
+    match = _CLOCK.fullmatch(text)
+    return f"{int(match[1])}:{int(match[2])}" if match else ""
 
 
 def picture_list(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from manifests.identity import Entry, identified
 from manifests.notes import Notes
 from manifests.rows import Context, read_row
 from manifests.spelling import likely_column
-from manifests.table import Row
+from manifests.table import Row, shown
 
 
 def check_rows(rows: Iterable[Row], context: Context, notes: Notes) -> list[Entry]:
@@ -47,4 +47,4 @@ def _check_header(row: Row, notes: Notes) -> None:
     for name, ours in meant.items():
         if ours:
             message = f"no column of Callsheet's, so it is only carried to the results; is {ours} meant?"
-            notes.add_warning(Problem(row.file, 0, name, "", message))
+            notes.add_warning(Problem(row.file, 0, shown(name), "", message))

@@ -38,7 +38,7 @@ def _read(text: str) -> Records:
     number = 0
     try:
         for number, cells in enumerate(reader, 1):
-            if not any(cells):
+            if not any(map(str.strip, cells)):
                 continue
             if not columns:
                 columns = tuple(cell.strip() for cell in cells)

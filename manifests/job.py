@@ -73,7 +73,7 @@ class Job:
     @property
     def shot(self) -> Shot:
         """What decides the price."""
-        first = self.image or (self.references[0] if self.references else None)
+        # Of all pictures only a first frame decides what `auto` becomes (Volcengine 82379/1520757).
         return Shot(
             endpoint=self.endpoint,
             resolution=self.resolution,
@@ -81,7 +81,7 @@ class Job:
             duration_s=self.duration_s,
             num_frames=self.num_frames,
             audio=bool(self.generate_audio),
-            image_size=first.size if first else None,
+            image_size=self.image.size if self.image else None,
         )
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from callsheet.errors import Problem
-from manifests.table import Row, shown
+from manifests.table import Row, printable, shown
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Notes:
 
 def _problem(row: Row, column: str, message: str, found: str | None) -> Problem:
     cell = row.cells.get(column, "").strip() if found is None else found
-    return Problem(row.file, row.row, column, shown(cell), message)
+    return Problem(row.file, row.row, shown(column), shown(cell), printable(message))
 
 
 def _counted(first: Problem, count: int) -> Problem:

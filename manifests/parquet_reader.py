@@ -20,7 +20,7 @@ def read_parquet(content: bytes) -> Records:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        table = pq.read_table(pa.BufferReader(content), use_threads=False)
+        table = pq.ParquetFile(pa.BufferReader(content)).read()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         return Records((), (), (Flaw(0, "", "", f"this is not a whole Parquet file: {reason}"),))

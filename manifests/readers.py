@@ -9,7 +9,7 @@ from callsheet.errors import Problem, UsageError
 from manifests.csv_reader import read_csv
 from manifests.jsonl_reader import read_jsonl
 from manifests.parquet_reader import read_parquet
-from manifests.table import Records, Row, Table, shown
+from manifests.table import Records, Row, Table, printable, shown
 
 _READERS = {"csv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}
 _SUFFIXES = {
@@ -49,7 +49,10 @@ def read_table(path: Path) -> Table:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     records = _READERS[_format_of(path, content)](content)
     file, folder = str(path), path.resolve().parent
-    problems = [Problem(file, row, column, shown(found), text) for row, column, found, text in records.flaws]
+    problems = [
+        Problem(file, row, shown(column), shown(found), printable(text))
+        for row, column, found, text in records.flaws
+    ]
     if not problems and not records.rows:
         problems.append(Problem(file, 0, "", "", "the manifest has no rows"))
     return Table(file, folder, records.columns, _rows(records, file, folder), tuple(problems))

@@ -56,9 +56,11 @@ class _Reading:
     def wrong(self, column: Column, message: str) -> None:
         self.notes.wrong(self.row, column.name, message)
 
-    def allowed(self, field: str) -> list[Any]:
+    def allowed(self, field: str) -> tuple[Any, ...]:
         """Every value that the endpoint lists in that field, in the catalog's order."""
-        return list(dict.fromkeys(value for endpoint in self.endpoints for value in getattr(endpoint, field)))
+        return tuple(
+            dict.fromkeys(value for endpoint in self.endpoints for value in getattr(endpoint, field))
+        )
 
     def having(self, field: str) -> str:
         """Return the models that have something, for a message."""
@@ -67,7 +69,11 @@ class _Reading:
 
     @property
     def name(self) -> str:
-        return self.endpoints[0].id if len(self.endpoints) == 1 else "any model"
+        """The endpoint for a message: the model's alias and the task, as nobody types ids of this length."""
+        if len({endpoint.model for endpoint in self.endpoints}) > 1:
+            return "any model"
+        first = self.endpoints[0]
+        return f"{first.model} {first.task}" if len(self.endpoints) == 1 else first.model
 
 
 def read_row(row: Row, context: Context, notes: Notes) -> Job | None:
@@ -79,7 +85,8 @@ def read_row(row: Row, context: Context, notes: Notes) -> Job | None:
     _check_characters(row, notes)
     reading = _Reading(row, context, notes, candidates(row, context.catalog, notes))
     values = {column.name: _READERS[type(column.kind)](reading, column) for column in COLUMNS}
-    if notes.count > before:
+    # A column that is missing altogether is one mistake of the file, and none of the row.
+    if notes.count > before or len(reading.endpoints) > 1 or not values["prompt"]:
         return None
     _warn_of_camera(reading, values["prompt"])
     return _job(row, reading.endpoints[0], values)
@@ -158,8 +165,9 @@ def _read_choice(reading: _Reading, column: Column) -> str:
         return str(getattr(reading.endpoints[0], column.kind.default))
     allowed = reading.allowed(column.kind.allowed)
     if text not in allowed:
-        hint = " A spreadsheet made a time of it: set the column to text." if cells.is_clock(text) else ""
-        reading.wrong(column, f"{reading.name} allows {', '.join(allowed)}.{hint}")
+        ratio = cells.ratio_of_clock(text)
+        hint = f"; a spreadsheet made a time of {ratio}: set the column to text" if ratio in allowed else ""
+        reading.wrong(column, f"{reading.name} allows {', '.join(allowed)}{hint}")
     return text
 
 

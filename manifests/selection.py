@@ -71,6 +71,6 @@ def _unknown_model(row: Row, model: str, catalog: Catalog, notes: Notes) -> None
         if "model" in row.cells:
             notes.wrong(row, "model", f"a model must be named: {', '.join(catalog.models)}")
         return
-    near = difflib.get_close_matches(model.lower(), [*catalog.models, *catalog.endpoints], n=1, cutoff=0.75)
+    near = difflib.get_close_matches(model.lower(), [*catalog.models, *catalog.endpoints], n=1, cutoff=0.88)
     hint = f"did you mean {near[0]}? " if near else ""
     notes.wrong(row, "model", f"{hint}allowed are {', '.join(catalog.models)}, or an endpoint's id")

@@ -19,6 +19,9 @@ LONGEST_SHOWN = 80
 # lone surrogate (JSON can spell one) is no text at all: it could not be written to any file of ours.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
+_LOGIN = re.compile(r"//[^/@\s]+@")
+"""A name and password in an address: mistakes are printed, logged and mailed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -64,8 +67,16 @@ class Records:
 
 def shown(text: str) -> str:
     """Return text fit for a message: short, and with nothing a terminal would obey."""
+    text = _LOGIN.sub("//[hidden]@", text)
     short = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text):,} characters)"
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in short)
+    return printable(short)
+
+
+def printable(text: str) -> str:
+    """Return text with everything written out that a terminal would obey or hide."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def header_flaws(columns: tuple[str, ...], row: int) -> list[Flaw]:

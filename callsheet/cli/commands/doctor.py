@@ -1,0 +1,83 @@
+"""`callsheet doctor`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+from callsheet.cli.console import document, result
+from callsheet.cli.options import Json
+from callsheet.cli.prefect_server import configured_api_url
+from callsheet.errors import CallsheetError
+from callsheet.settings import Settings, settings_from
+
+LOW_DISK_BYTES = 2 * 2**30
+Finding = tuple[bool, str]
+
+
+def doctor(*, json: Json = False) -> int:
+    """Say what works on this machine and what does not: key, server, ledger, disk, versions.
+
+    Example: callsheet doctor
+    """
+    settings = settings_from(os.environ)
+    findings = {name: check(settings) for name, check in _CHECKS.items()}
+    if json:
+        document({name: {"ok": ok, "text": text} for name, (ok, text) in findings.items()})
+    else:
+        for name, (ok, text) in findings.items():
+            result(f"{'ok     ' if ok else 'look at'}  {name:<9} {text}")
+    return 0
+
+
+def _key(settings: Settings) -> Finding:
+    if settings.key is None:
+        return False, "FAL_KEY is not set: only --sandbox runs are possible (fal.ai/dashboard/keys makes one)"
+    return True, f"set; it is sent to {settings.queue_url} and {settings.rest_url} only"
+
+
+def _ledger(settings: Settings) -> Finding:
+    from callsheet.ledger import Ledger  # noqa: PLC0415 -- a database library is 0.2 s
+
+    shown = settings.ledger.rpartition("@")[2]
+    try:
+        with Ledger.open(settings.ledger) as ledger:
+            broken = ledger.verify()
+    except CallsheetError as error:
+        return False, f"{shown}: {error}"
+    return not broken, f"{shown}: " + ("every invariant holds" if not broken else "; ".join(broken[:3]))
+
+
+def _server(_settings: Settings) -> Finding:
+    url = configured_api_url(os.environ, Path.home())
+    return True, f"Prefect at {url}" if url else "Prefect: each run starts a server of its own"
+
+
+def _disk(settings: Settings) -> Finding:
+    place = next(folder for folder in _upwards(Path(settings.out).resolve()) if folder.exists())
+    free = shutil.disk_usage(place).free
+    return free >= LOW_DISK_BYTES, f"{free / 2**30:.1f} GiB free for {settings.out}"
+
+
+def _upwards(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield from folder.parents
+
+
+def _versions(_settings: Settings) -> Finding:
+    names = ("callsheet", "prefect", "fastapi", "sqlalchemy", "httpx", "av")
+    python = f"python {sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    return True, ", ".join([python, *(f"{name} {metadata.version(name)}" for name in names)])
+
+
+_CHECKS: dict[str, Callable[[Settings], Finding]] = {
+    "key": _key,
+    "ledger": _ledger,
+    "server": _server,
+    "disk": _disk,
+    "versions": _versions,
+}

@@ -1,0 +1,28 @@
+"""`callsheet report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from callsheet.cli.console import document, result
+from callsheet.cli.options import Json, RunId, Sandbox
+from callsheet.cli.runs import chosen_run, run_settings
+from callsheet.engine.session import write_report
+from callsheet.ledger import Ledger
+
+
+def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
+    """Write a run's results, summary and page again, from what the ledger knows now.
+
+    Example: callsheet report spring-launch-20261121-142530-3f9a
+    """
+    settings = run_settings(sandbox=sandbox)
+    run = chosen_run(settings, run_id, latest_of_all=True)
+    with Ledger.open(settings.ledger) as ledger:
+        accounts = ledger.balances(scope="run", key=run.run_id)
+        summary = write_report(run.run, ledger.jobs(run.run_id), accounts)
+    if json:
+        document(summary)
+    else:
+        result(str(Path(run.run.out) / "report.html"))
+    return 0

@@ -1,0 +1,106 @@
+"""`callsheet run`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from callsheet.cli.console import ask, say
+from callsheet.cli.options import Budget, Concurrency, Fit, Json, Out, Sandbox, Source, Speed, Yes
+from callsheet.cli.planning import show_plan
+from callsheet.cli.running import early_server, run_flow
+from callsheet.engine.opening import Selection, open_run, require_a_cap, room_for, select
+from callsheet.engine.request import RunRequest
+from callsheet.engine.session import settings_for
+from callsheet.errors import UsageError
+from callsheet.ledger import Ledger
+from callsheet.settings import Settings
+from manifests.plan import Plan, PlanOptions
+from manifests.planning import make_plan
+from pricing.money import parse_usd, usd_rounded_up
+
+
+def run(
+    source: Source,
+    *,
+    budget_usd: Budget = None,
+    concurrency: Concurrency = None,
+    out: Out = None,
+    sandbox: Sandbox = False,
+    speed: Speed = 1.0,
+    fit: Fit = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> int:
+    """Plan, ask, render, collect.
+
+    Example: callsheet run shots.csv --budget-usd 25
+    """
+    if budget_usd is not None:
+        _check_amount(budget_usd)
+    request = RunRequest(
+        source=source,
+        budget_usd=budget_usd,
+        concurrency=concurrency,
+        out=out,
+        fit=fit,
+        sandbox=sandbox,
+        speed=speed,
+    )
+    plan = make_plan(source, overrides=PlanOptions(budget_usd=budget_usd, concurrency=concurrency, out=out))
+    return run_plan(plan, request, yes=yes, as_json=json)
+
+
+def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> int:
+    """Open a run for a plan and carry it out. The server warms up while the person decides."""
+    if (
+        request.concurrency is None
+        and plan.concurrency is not None
+        and "CALLSHEET_CONCURRENCY" not in os.environ
+    ):
+        request = request.model_copy(update={"concurrency": plan.concurrency})
+    settings = settings_for(request)
+    server = early_server(settings)
+    try:
+        run_id = _opened(plan, request, settings, yes=yes, as_json=as_json)
+    except BaseException:
+        if server is not None:
+            server.stop()
+        raise
+    return run_flow(request.model_copy(update={"run_id": run_id}), settings, server, as_json=as_json)
+
+
+def _opened(plan: Plan, request: RunRequest, settings: Settings, *, yes: bool, as_json: bool) -> str:
+    with Ledger.open(settings.ledger) as ledger:
+        if not request.sandbox:
+            require_a_cap(ledger, plan)
+        selection = select(ledger, plan, fit=request.fit)
+        if not as_json:
+            show_plan(plan, room_for(ledger, plan), selection)
+        _name_what_is_left(plan, selection)
+        if not (yes or _agreed(plan, selection)):
+            raise UsageError("not confirmed, so nothing was sent; add --yes to run without being asked")
+        out = Path(plan.out or settings.out)
+        run_id = open_run(ledger, plan, selection, out=out, options=request.model_dump_json())
+    say(f"run {run_id}")
+    return run_id
+
+
+def _agreed(plan: Plan, selection: Selection) -> bool:
+    most = sum(plan.jobs[index].quote.maximum_nano for index in selection.buy)
+    return ask(f"Buy {len(selection.buy)} videos for at most {usd_rounded_up(most)}?")
+
+
+def _name_what_is_left(plan: Plan, selection: Selection) -> None:
+    for index in selection.left[:20]:
+        planned = plan.jobs[index]
+        say(f"left out: {planned.job.custom_id} (up to {usd_rounded_up(planned.quote.maximum_nano)})")
+    if len(selection.left) > 20:
+        say(f"left out: and {len(selection.left) - 20} more")
+
+
+def _check_amount(text: str) -> None:
+    try:
+        parse_usd(text)
+    except ValueError as error:
+        raise UsageError(f"--budget-usd: {error}") from error

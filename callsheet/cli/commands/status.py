@@ -1,0 +1,37 @@
+"""`callsheet status`."""
+
+from __future__ import annotations
+
+from callsheet.cli.console import document, result
+from callsheet.cli.options import Json, RunId, Sandbox
+from callsheet.cli.progress import in_words
+from callsheet.cli.runs import chosen_run, run_settings
+from callsheet.ledger import Ledger
+from pricing.money import usd_text
+
+
+def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
+    """Show where a run stands.
+
+    Example: callsheet status --json
+    """
+    settings = run_settings(sandbox=sandbox)
+    run = chosen_run(settings, run_id, latest_of_all=True)
+    with Ledger.open(settings.ledger) as ledger:
+        tally = ledger.tally(run.run_id)
+        accounts = ledger.balances(scope="run", key=run.run_id)
+    if json:
+        document(
+            {
+                "run_id": run.run_id,
+                "dir": run.run.out,
+                "finished": run.run.closed_ms is not None,
+                "statuses": {state.value: count for state, count in tally.counts.items()},
+                "held_usd": usd_text(tally.held_nano),
+                "spent_usd": usd_text(tally.spent_nano),
+            }
+        )
+        return 0
+    result(f"{run.run_id} in {run.run.out}")
+    result(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
+    return 0

@@ -1,0 +1,69 @@
+"""Where the process begins and where its exit code is decided."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+
+from callsheet.cli.console import document, say
+from callsheet.errors import CallsheetError, ManifestError
+
+INTERNAL_ERROR = 1
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with the code of docs/cli.md."""
+    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    from callsheet.cli.app import make_app  # noqa: PLC0415 -- imports are what a fast start is made of
+    from callsheet.guard import check_packages_are_ours  # noqa: PLC0415
+
+    try:
+        check_packages_are_ours()
+        code = make_app()(arguments, result_action="return_value", exit_on_error=True)
+    except CallsheetError as error:
+        _explain(error, as_json="--json" in arguments)
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("Interrupted.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 -- the last place that can say anything
+        _explain_mistake(error)
+        return INTERNAL_ERROR
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: CallsheetError, *, as_json: bool) -> None:
+    say(f"callsheet: {error}")
+    if not isinstance(error, ManifestError):
+        return
+    for problem in error.problems:
+        say(f"  {problem}")
+    if as_json:
+        document(
+            {
+                "errors": [
+                    {"row": p.row, "column": p.column, "found": p.found, "message": p.message}
+                    for p in error.problems
+                ]
+            }
+        )
+
+
+def _explain_mistake(error: Exception) -> None:
+    """Say that this is our mistake and keep the traceback, without the values of variables, in a file."""
+    with tempfile.NamedTemporaryFile("w", prefix="callsheet-", suffix=".log", delete=False) as log:
+        traceback.print_exception(error, file=log)
+    say(
+        f"callsheet: a mistake of ours: {type(error).__name__}: {str(error)[:300]}\n"
+        f"  The ledger has what was bought; `callsheet resume` goes on. The traceback is in {log.name}"
+    )

@@ -1,0 +1,125 @@
+"""Running a flow from the command line: a server, a stop sign, a display, an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from callsheet.cli.console import document, result, say
+from callsheet.cli.prefect_server import (
+    EmbeddedServer,
+    client_environment,
+    configured_api_url,
+    start_embedded_server,
+)
+from callsheet.cli.progress import Progress, show
+from callsheet.engine.request import RunRequest
+from callsheet.engine.stopping import Phase, StopSign, signals_to
+from callsheet.engine.watchers import stop_sign
+from callsheet.errors import CapReached
+from callsheet.settings import Settings
+from pricing.money import usd_rounded_up
+
+EXIT_FAILED_JOBS = 4
+EXIT_CAP = 5
+EXIT_UNKNOWN = 7
+
+
+def early_server(settings: Settings) -> EmbeddedServer | None:
+    """Start a Prefect server of our own where none is configured; it warms up while the plan is made."""
+    if configured_api_url(os.environ, Path.home()):
+        return None
+    return start_embedded_server(settings.data_dir)
+
+
+def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | None, *, as_json: bool) -> int:
+    """Run the campaign flow for an opened run, show how it goes, print its summary, return the exit code."""
+    os.environ.update(client_environment(server))
+    try:
+        from flows.run_campaign import run_campaign  # noqa: PLC0415 -- Prefect takes a second to import
+
+        if server is not None:
+            server.wait_ready()
+        stop = StopSign(_announcer(request))
+        summary = asyncio.run(_flow(run_campaign, request, settings, stop))
+        _drain_prefect()
+    finally:
+        if server is not None:
+            server.stop()
+    code = exit_code(summary, stop)
+    _print(summary, stop, as_json=as_json)
+    return code
+
+
+async def _flow(
+    flow: Callable[[RunRequest], Any], request: RunRequest, settings: Settings, stop: StopSign
+) -> dict[str, Any]:
+    token = stop_sign.set(stop)
+    try:
+        with show(Progress(settings, request.run_id or "")), signals_to(stop):
+            summary: dict[str, Any] = await flow(request)
+            return summary
+    finally:
+        stop_sign.reset(token)
+
+
+def exit_code(summary: dict[str, Any], stop: StopSign) -> int:
+    """Return the code of design: what stopped the run comes first, then unknown, capped and failed jobs."""
+    if stop.reason is not None and not isinstance(stop.reason, CapReached):
+        return stop.reason.exit_code
+    if summary["unknown"]:
+        return EXIT_UNKNOWN
+    if stop.reason is not None:
+        return EXIT_CAP
+    return EXIT_FAILED_JOBS if summary["failed"] else 0
+
+
+def _announcer(request: RunRequest) -> Callable[[Phase], None]:
+    again = f"callsheet resume {request.run_id}" + (" --sandbox" if request.sandbox else "")
+
+    def announce(phase: Phase) -> None:
+        if phase == "draining":
+            say(
+                "Nothing new is submitted; what is rendering is finished and collected. Ctrl-C stops now. "
+                f"Either way nothing is lost: `{again}` goes on."
+            )
+        else:
+            say(f"Stopped. What is rendering goes on at fal and is already paid for: `{again}` collects it.")
+
+    return announce
+
+
+def _drain_prefect() -> None:
+    """Let Prefect's background senders finish before its server goes away."""
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415 -- as above
+    from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
+
+    EventsWorker.drain_all(timeout=5)
+    APILogWorker.drain_all(timeout=5)
+
+
+def _print(summary: dict[str, Any], stop: StopSign, *, as_json: bool) -> None:
+    if stop.reason is not None:
+        say(f"callsheet: {stop.reason}")
+    if as_json:
+        document(summary)
+        return
+    folder = Path(summary["dir"])
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    counts = ", ".join(f"{count} {status}" for status, count in summary["statuses"].items())
+    result(f"{summary['run_id']}: {counts}")
+    result(f"cost    ${summary['actual_usd']} (expected ${summary['expected_usd']})")
+    result(f"videos  {shown / 'media'}")
+    result(f"report  {shown / 'report.html'}")
+    if summary["failed"]:
+        result(f"failed  {shown / 'errors.csv'} says why and can be run again")
+    sys.stdout.flush()
+
+
+def money(nano: int | None) -> str:
+    """Write an amount for the terminal; a dash where there is none."""
+    return "-" if nano is None else usd_rounded_up(nano)

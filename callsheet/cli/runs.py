@@ -1,0 +1,45 @@
+"""Finding the run that a person means."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from callsheet.engine.request import RunRequest
+from callsheet.engine.session import sandbox_ledger
+from callsheet.errors import UsageError
+from callsheet.ledger import Ledger, Run
+from callsheet.settings import Settings, settings_from
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRun:
+    """A run and the request that it was opened with."""
+
+    run_id: str
+    request: RunRequest
+    run: Run
+
+
+def run_settings(*, sandbox: bool) -> Settings:
+    """Return settings whose ledger is the one the run is in."""
+    settings = settings_from(os.environ)
+    return sandbox_ledger(settings) if sandbox else settings
+
+
+def chosen_run(settings: Settings, run_id: str | None, *, latest_of_all: bool = False) -> ChosenRun:
+    """Return the run of that id, or the latest unfinished one (the latest of all, where that is asked).
+
+    Raises UsageError where there is none.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        if run_id is not None:
+            run: Run | None = ledger.run(run_id)
+        elif latest_of_all:
+            run = next(iter(ledger.runs(limit=1)), None)
+        else:
+            run = ledger.latest_unfinished()
+    if run is None:
+        raise UsageError("there is no such run in this ledger; sandbox runs are found with --sandbox")
+    request = RunRequest.model_validate_json(run.options) if run.options else RunRequest()
+    return ChosenRun(run.run_id, request.model_copy(update={"run_id": run.run_id}), run)

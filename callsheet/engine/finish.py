@@ -1,0 +1,134 @@
+"""From a finished render to a verified file: take the result, settle, download, verify, record.
+
+None of this holds a slot, and all of it is free: it may be repeated as often as needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from decimal import Decimal, InvalidOperation
+
+from callsheet.engine.studio import Studio
+from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
+from callsheet.falqueue.messages import Rendered, Ticket
+from callsheet.ledger import CostBasis, JobRow, Ledger, Output, Settlement
+from callsheet.outputs.collect import Collected, collect
+from callsheet.outputs.expectation import expectation_of
+from manifests.job import Job
+from pricing.quotes import cost_of_units, quote
+
+RESULT_TRIES = 8
+"""How often a result is asked for: 9 of 18 paid clips were lost elsewhere to one 504 from the result
+(https://github.com/openstory-so/openstory/pull/1505). About two minutes in all."""
+
+MEDIA_TRIES = 3
+"""How often a file is fetched, each time from a fresh result."""
+
+MAX_UNITS_LENGTH = 20
+
+
+async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rendered | None:
+    """Take the result and book its real cost. Returns None where the render turns out to have failed."""
+    try:
+        rendered = await fetch_result(studio, ticket)
+    except RenderFailed as failure:
+        await book_failure(studio, job, row, failure)
+        return None
+    cost_nano, basis = real_cost(studio, job, rendered.billable_units)
+    settlement = Settlement(
+        cost_nano=cost_nano,
+        cost_basis=basis,
+        result_json=json.dumps(rendered.raw),
+        billable_units=rendered.billable_units,
+        seed_used=rendered.seed,
+    )
+    await studio.books(Ledger.settle, row.job_id, settlement)
+    return rendered
+
+
+async def fetch_result(studio: Studio, ticket: Ticket) -> Rendered:
+    """Ask for the result until it is there. Raises RenderFailed, and Unavailable when it stays away."""
+    for attempt in range(1, RESULT_TRIES + 1):
+        try:
+            return await studio.queue.result(ticket)
+        except Unavailable as error:
+            if attempt == RESULT_TRIES or error.gone:
+                raise
+            await asyncio.sleep(error.retry_after_s or min(30.0, 0.5 * 2 ** (attempt - 1)))
+    raise AssertionError("the loop returns or raises")
+
+
+def real_cost(studio: Studio, job: Job, billable_units: str | None) -> tuple[int, CostBasis]:
+    """Return what the render cost in nano-dollars and where that number comes from."""
+    units = _units(billable_units)
+    if units is None:
+        return quote(studio.catalog, job.shot).expected_nano, "expected"
+    audio = bool(job.generate_audio)
+    return cost_of_units(studio.catalog, job.endpoint, audio=audio, units=units), "billable_units"
+
+
+def _units(text: str | None) -> Decimal | None:
+    """Read the header strictly; length comes first, because a number can be long enough to hang on."""
+    if text is None or len(text) > MAX_UNITS_LENGTH:
+        return None
+    try:
+        units = Decimal(text)
+    except InvalidOperation:
+        return None
+    return units if units.is_finite() and 0 <= units < 10**9 else None
+
+
+async def book_failure(studio: Studio, job: Job, row: JobRow, failure: RenderFailed) -> None:
+    """Record a failed render and what it cost: nothing, the units it names, or the hold when nobody knows."""
+    cost_nano = real_cost(studio, job, failure.billable_units)[0] if failure.charged == "yes" else None
+    await studio.books(
+        Ledger.fail_render,
+        row.job_id,
+        error_type=failure.error_type,
+        error=str(failure),
+        charged=failure.charged,
+        cost_nano=cost_nano,
+    )
+
+
+async def deliver(studio: Studio, job: Job, row: JobRow, ticket: Ticket, rendered: Rendered) -> None:
+    """Download and verify; a wrong or cut file is fetched again from a fresh result."""
+    for attempt in range(1, MEDIA_TRIES + 1):
+        try:
+            collected = await _collect(studio, job, row, rendered)
+        except (MediaError, UntrustedHost) as error:
+            if attempt == MEDIA_TRIES:
+                reason = error.reason if isinstance(error, MediaError) else "untrusted_host"
+                await studio.books(Ledger.fail_media, row.job_id, error_type=reason, error=str(error))
+                return
+            await asyncio.sleep(0.5 * attempt)
+            rendered = await fetch_result(studio, ticket)
+        else:
+            await _record(studio, row, rendered, collected)
+            return
+
+
+async def _collect(studio: Studio, job: Job, row: JobRow, rendered: Rendered) -> Collected:
+    return await collect(
+        lambda: studio.queue.open_download(rendered.video_url),
+        studio.media / f"{row.output_name}.mp4",
+        expectation_of(job, studio.catalog),
+        expected_bytes=rendered.file_size,
+    )
+
+
+async def _record(studio: Studio, row: JobRow, rendered: Rendered, collected: Collected) -> None:
+    facts = collected.facts
+    output = Output(
+        path=collected.path.relative_to(studio.folder).as_posix(),
+        url=rendered.video_url,
+        sha256=collected.sha256,
+        bytes=collected.bytes,
+        width_px=facts.width_px,
+        height_px=facts.height_px,
+        fps=facts.fps,
+        duration_s=facts.duration_s,
+        has_audio=facts.has_audio,
+    )
+    await studio.books(Ledger.collect, row.job_id, output)

@@ -1,0 +1,172 @@
+"""From a plan to an opened run: does it fit, what is already made, what is left out; nothing is sent yet."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from callsheet.errors import OverBudget, UsageError
+from callsheet.ledger import JobRow, Ledger, NewCap, NewJob, NewRun, account_refs
+from manifests.job_codec import encode_job
+from manifests.plan import Plan, PlannedJob
+from manifests.plan_file import write_plan
+from manifests.plan_table import manifest_table
+from pricing.budgets import Cap, Room, Spend, choose, shortfalls
+from pricing.money import usd_rounded_up
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a run will do with a plan: buy, use again, or leave out. Holds positions in `plan.jobs`."""
+
+    buy: tuple[int, ...]
+    made: dict[int, JobRow]
+    left: tuple[int, ...]
+    left_maximum_nano: int = 0
+
+
+def select(ledger: Ledger, plan: Plan, *, fit: bool) -> Selection:
+    """Decide what is bought. Raises OverBudget where it does not fit and `fit` is off: nothing is sent."""
+    fingerprints = [planned.fingerprint for planned in plan.jobs]
+    known = ledger.already_made(plan.campaign, fingerprints)
+    made = {index: known[mark] for index, mark in enumerate(fingerprints) if mark in known}
+    wanted = [index for index in range(len(plan.jobs)) if index not in made]
+    every = plan.spends()
+    spends = [every[index] for index in wanted]
+    room = room_for(ledger, plan)
+    if not fit:
+        _refuse_unless_it_fits(spends, room)
+        return Selection(tuple(wanted), made, ())
+    choice = choose(spends, room)
+    return Selection(
+        buy=tuple(wanted[number] for number in choice.taken),
+        made=made,
+        left=tuple(wanted[number] for number in choice.left),
+        left_maximum_nano=choice.left_maximum_nano,
+    )
+
+
+def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
+    """Return what is left under each cap, the plan's own and those in the ledger, in nano-dollars."""
+    caps = {(cap.scope, cap.key, cap.window): cap for cap in plan.caps}
+    for standing in ledger.caps():
+        name = (standing.scope, standing.key, standing.window)
+        caps.setdefault(name, Cap(standing.scope, standing.key, standing.window, standing.limit_nano))
+    now_ms = int(time.time() * 1000)
+    taken: dict[tuple[str, str, str], int] = {}
+    for planned in plan.jobs:
+        refs = account_refs(
+            campaign=plan.campaign,
+            client=planned.job.client,
+            model=planned.job.endpoint.model,
+            run_id="",
+            at_ms=now_ms,
+        )
+        taken |= {(ref.scope, ref.key, ref.window_kind): 0 for ref in refs}
+    for account in ledger.balances():
+        taken[account.ref.scope, account.ref.key, account.ref.window_kind] = account.taken_nano
+    return {cap: max(0, cap.limit_nano - taken.get(name, 0)) for name, cap in caps.items()}
+
+
+def _refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:
+    for short in shortfalls(spends, room):
+        cap = short.cap
+        name = f"{cap.scope.replace('_', ' ')} {cap.key}".strip()
+        raise OverBudget(
+            f"it does not fit: up to {usd_rounded_up(short.needed_nano)} needed, "
+            f"{usd_rounded_up(short.left_nano)} left under the {cap.window} cap of the {name} "
+            f"({usd_rounded_up(cap.limit_nano)}); nothing was sent. Raise the cap, shorten the list, or take "
+            "what fits with --fit",
+            scope=cap.scope,
+            limit_nano=cap.limit_nano,
+            taken_nano=cap.limit_nano - short.left_nano,
+            needed_nano=short.needed_nano,
+        )
+
+
+def require_a_cap(ledger: Ledger, plan: Plan) -> None:
+    """Raise UsageError for a run against fal that nothing bounds."""
+    if not plan.caps and not ledger.caps():
+        raise UsageError(
+            "this run has no cap. Say the most it may cost: --budget-usd 25, or [budget] in the campaign file"
+        )
+
+
+def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, options: str) -> str:
+    """Make the run's folder, write plan and manifest, put every job into the ledger; returns its id."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s that a plan alone does not need
+
+    run_id = new_run_id(plan.campaign)
+    folder = (out / run_id).resolve()
+    (folder / "media").mkdir(parents=True)
+    write_plan(plan, folder / "plan.json")
+    pq.write_table(manifest_table(plan), folder / "manifest.parquet")
+    ledger.open_run(
+        NewRun(
+            run_id=run_id,
+            campaign=plan.campaign,
+            plan_hash=plan.hash,
+            price_book=plan.price_book,
+            out=str(folder),
+            options=options,
+        ),
+        [_new_job(planned) for planned in plan.jobs],
+        [_new_cap(cap, run_id) for cap in plan.caps],
+    )
+    job_ids = [row.job_id for row in sorted(ledger.jobs(run_id), key=lambda row: row.position)]
+    ledger.skip([job_ids[index] for index in selection.left], why="does not fit the budget")
+    ledger.reuse({job_ids[index]: row.job_id for index, row in selection.made.items()})
+    for row in selection.made.values():
+        _bring(ledger, row, folder)
+    return run_id
+
+
+def new_run_id(campaign: str) -> str:
+    """Name a run after its campaign and the UTC second it begins in, with four letters against twins."""
+    name = re.sub(r"[^a-z0-9]+", "-", campaign.lower()).strip("-")[:40] or "run"
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+def _new_job(planned: PlannedJob) -> NewJob:
+    job, quote = planned.job, planned.quote
+    return NewJob(
+        row=job.row,
+        custom_id=job.custom_id,
+        endpoint=job.endpoint.id,
+        model=job.endpoint.model,
+        fingerprint=planned.fingerprint,
+        payload=encode_job(job),
+        expected_nano=quote.expected_nano,
+        maximum_nano=quote.maximum_nano,
+        take=job.take,
+        priority=job.priority,
+        client=job.client,
+        output_name=job.output_name,
+        cell=f"{job.endpoint.id}|{quote.width_px * quote.height_px}|{quote.frames}",
+    )
+
+
+def _new_cap(cap: Cap, run_id: str) -> NewCap:
+    key = run_id if cap.scope == "run" else cap.key
+    return NewCap(scope=cap.scope, key=key, limit_nano=cap.limit_nano, window=cap.window)
+
+
+def _bring(ledger: Ledger, row: JobRow, folder: Path) -> None:
+    """Let an earlier run's file appear in this one's folder: a second name, or a copy across disks."""
+    if row.output is None or row.output_run_id is None:
+        return
+    source = Path(ledger.run(row.output_run_id).out) / row.output.path
+    target = folder / row.output.path
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError:
+        if source.exists():
+            shutil.copy2(source, target)

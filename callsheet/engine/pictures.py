@@ -1,0 +1,49 @@
+"""The addresses of a job's pictures: local files are uploaded once per distinct content."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+from callsheet.engine.studio import Studio
+from callsheet.errors import InputError
+from callsheet.ledger import Ledger
+from manifests.job import Image, Job
+
+
+async def addresses_of(studio: Studio, job: Job) -> dict[str, str]:
+    """Return the URL of each of the job's pictures by its identity, uploading what fal does not have yet.
+
+    Raises InputError where a file is gone or is no longer the one that was planned, and falqueue's errors
+    where the upload fails. Nothing here costs money.
+    """
+    return {image.identity: await _address(studio, image) for image in job.images}
+
+
+async def _address(studio: Studio, image: Image) -> str:
+    if image.kind == "url" or image.sha256 is None:
+        return image.value
+    async with studio.uploads.setdefault(image.sha256, asyncio.Lock()):
+        known = await studio.books(Ledger.uploaded, image.sha256)
+        if known is not None:
+            return known
+        path = Path(image.value)
+        content = await asyncio.to_thread(_read_unchanged, path, image.sha256)
+        url = await studio.queue.upload(
+            content,
+            content_type=image.content_type or "application/octet-stream",
+            file_name=f"{image.sha256[:16]}{path.suffix}",
+        )
+        await studio.books(Ledger.remember_upload, image.sha256, url)
+        return url
+
+
+def _read_unchanged(path: Path, sha256: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the picture {path} cannot be read any more: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"the picture {path} has changed since it was planned; plan again")
+    return content

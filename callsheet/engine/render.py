@@ -1,0 +1,89 @@
+"""One job from wherever it stands to wherever it can get: the steps in their order.
+
+Every step asks the ledger where the job stands, so doing it again after a crash is harmless.
+"""
+
+from __future__ import annotations
+
+from callsheet.engine.finish import deliver, fetch_result, settle
+from callsheet.engine.pictures import addresses_of
+from callsheet.engine.slots import Place
+from callsheet.engine.studio import Studio
+from callsheet.engine.submit import admit, submit
+from callsheet.engine.watch import watch
+from callsheet.errors import AccountError, CapReached, InputError, Interrupted, QueueError, Unavailable
+from callsheet.falqueue.messages import Ticket
+from callsheet.ledger import JobRow, Ledger, State
+from manifests.job import Job
+from manifests.job_codec import decode_job
+
+IN_FLIGHT = frozenset({State.IN_QUEUE, State.IN_PROGRESS})
+
+
+async def render_job(studio: Studio, job_id: int, place: Place) -> JobRow:
+    """Take one job as far as it will go and return how it then stands.
+
+    `place` is given back the moment the render ends at fal. Raises nothing for what can happen to a job:
+    that is in the row. Raises Interrupted when the run stops admitting before it is submitted.
+    """
+    try:
+        row = await studio.books(Ledger.job, job_id)
+        job = decode_job(row.payload, studio.catalog)
+        ticket = await _ticket(studio, job, row)
+        if ticket is not None:
+            row = await studio.books(Ledger.job, job_id)
+            await _follow(studio, job, row, ticket, place)
+    finally:
+        place.give_back()
+    return await studio.books(Ledger.job, job_id)
+
+
+async def _ticket(studio: Studio, job: Job, row: JobRow) -> Ticket | None:
+    """Return where the job is at fal, buying it if it is not there yet."""
+    if row.state is State.PENDING:
+        return await _buy(studio, job, row)
+    if row.ticket is None:
+        return None
+    known = row.ticket
+    return Ticket(
+        request_id=known.request_id,
+        endpoint_id=row.endpoint,
+        status_url=known.status_url,
+        response_url=known.response_url,
+        cancel_url=known.cancel_url,
+    )
+
+
+async def _buy(studio: Studio, job: Job, row: JobRow) -> Ticket | None:
+    """Bring the pictures, hold the money, send. The pictures come first: an upload takes no slot."""
+    addresses: dict[str, str] | InputError | QueueError
+    try:
+        addresses = await addresses_of(studio, job)
+    except (InputError, QueueError) as error:
+        addresses = error
+    try:
+        await admit(studio, row)
+    except CapReached:
+        await studio.books(Ledger.skip, [row.job_id], why="a cap was reached")
+        return None
+    except Interrupted:
+        return None
+    if isinstance(addresses, Exception):
+        await studio.books(Ledger.fail_inputs, row.job_id, error_type="inputs", error=str(addresses))
+        return None
+    return await submit(studio, job, row, addresses)
+
+
+async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: Place) -> None:
+    """Watch, settle, deliver. What cannot be reached now stays where it is for `resume`."""
+    try:
+        if row.state in IN_FLIGHT:
+            await watch(studio, job, row, ticket)
+        place.give_back()
+        rendered = await (fetch_result(studio, ticket) if row.booked else settle(studio, job, row, ticket))
+        if rendered is not None:
+            await deliver(studio, job, row, ticket, rendered)
+    except Unavailable as error:
+        studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
+    except AccountError as error:
+        studio.stop.stop(error)

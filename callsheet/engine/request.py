@@ -1,0 +1,35 @@
+"""What a run is asked to do: the flow's parameters, and so a form in Prefect's pages.
+
+Prefect stores flow parameters in plain sight. Nothing secret may ever be a field here; the key is read from
+the environment by the process that sends.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RunRequest(BaseModel):
+    """One execution of a plan, or its continuation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str | None = Field(
+        default=None, description="A manifest, a campaign file or a plan file; not needed with run_id"
+    )
+    run_id: str | None = Field(default=None, description="An opened run to go on with")
+    budget_usd: str | None = Field(
+        default=None, description="The most this run may cost, in dollars", pattern=r"^\d{1,7}(\.\d{1,9})?$"
+    )
+    concurrency: int | None = Field(default=None, ge=1, le=1000, description="Renders at the same time (10)")
+    out: str | None = Field(default=None, description="The folder that run folders are made in (runs)")
+    fit: bool = Field(default=False, description="Take what fits the budget, highest priority first")
+    sandbox: bool = Field(default=False, description="Run on the local sandbox: no key, no money")
+    speed: float = Field(default=1.0, gt=0, le=10_000, description="How much faster the sandbox renders")
+
+    @property
+    def label(self) -> str:
+        """What the flow run is called in Prefect's pages."""
+        return self.run_id or Path(self.source or "campaign").stem

@@ -1,0 +1,164 @@
+"""A run from the first look into the ledger to its summary."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from callsheet.engine.books import Books
+from callsheet.engine.opening import open_run, require_a_cap, select
+from callsheet.engine.request import RunRequest
+from callsheet.engine.slots import Places
+from callsheet.engine.stopping import StopSign
+from callsheet.engine.studio import Studio, current_studio
+from callsheet.errors import AccountError
+from callsheet.falqueue.client import FalQueue
+from callsheet.falqueue.polling import RenderTimes
+from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Run
+from callsheet.outputs.parts import sweep_parts
+from callsheet.report.files import write_run_files
+from callsheet.report.rows import result_row
+from callsheet.report.summary import RunFacts, summary_document
+from callsheet.sandbox.launcher import ensure_sandbox
+from callsheet.settings import ApiKey, Settings, settings_from
+from manifests.job_codec import decode_job
+from manifests.plan import PlanOptions
+from manifests.planning import make_plan
+from pricing.catalog import load_catalog
+
+NO_KEY = (
+    "no key for fal: set FAL_KEY (make one at fal.ai/dashboard/keys), or add --sandbox to run without a key "
+    "and without money"
+)
+
+
+def settings_for(request: RunRequest) -> Settings:
+    """Return the settings of one run: the environment's, with the request's own on top.
+
+    A sandbox run gets the sandbox's addresses and key, and keeps a ledger of its own unless the environment
+    names one: sandbox money never mixes with real money. Raises AccountError without a key.
+    """
+    settings = settings_from(os.environ)
+    if request.concurrency is not None:
+        settings = replace(settings, concurrency=request.concurrency)
+    if not request.sandbox:
+        if settings.key is None:
+            raise AccountError(NO_KEY)
+        return settings
+    return sandbox_settings(settings, speed=request.speed)
+
+
+def sandbox_settings(settings: Settings, *, speed: float) -> Settings:
+    """Start the local sandbox, or find the one that runs, and return settings that point at it."""
+    home = settings.data_dir / "sandbox"
+    sandbox = ensure_sandbox(home, speed=speed)
+    return replace(
+        sandbox_ledger(settings),
+        key=ApiKey(sandbox.key),
+        queue_url=sandbox.url,
+        rest_url=sandbox.url,
+        cdn_url=sandbox.url,
+        platform_url=f"{sandbox.url}/v1",
+    )
+
+
+def sandbox_ledger(settings: Settings) -> Settings:
+    """Return settings whose ledger is the sandbox's, unless the environment names one."""
+    if settings.ledger_url:
+        return settings
+    return replace(settings, ledger_url=f"sqlite:///{settings.data_dir / 'sandbox' / 'ledger.sqlite'}")
+
+
+@asynccontextmanager
+async def studio_for(
+    request: RunRequest, run_id: str, settings: Settings, stop: StopSign
+) -> AsyncIterator[Studio]:
+    """Open the run for work: claimed by this process alone, everything it needs at hand."""
+    ledger = await asyncio.to_thread(Ledger.open, settings.ledger)
+    books = Books(ledger)
+    try:
+        run = await books(Ledger.run, run_id)
+        scale = 1 / request.speed if request.sandbox else 1.0
+        with ledger.claim(run_id):
+            async with FalQueue(settings) as queue:
+                studio = Studio(
+                    settings=settings,
+                    catalog=load_catalog(),
+                    books=books,
+                    queue=queue,
+                    run=run,
+                    folder=Path(run.out),
+                    stop=stop,
+                    places=Places(settings.concurrency),
+                    times=RenderTimes(scale=scale),
+                )
+                current_studio.set(studio)
+                await _recover(studio)
+                yield studio
+    finally:
+        books.close()
+        ledger.close()
+
+
+async def _recover(studio: Studio) -> None:
+    """Put in order what a dead process left: requests nobody knows about, holds never used, part files."""
+    await studio.books(Ledger.reopen_run, studio.run.run_id)
+    await studio.books(Ledger.recover, studio.run.run_id)
+    await asyncio.to_thread(sweep_parts, studio.media)
+
+
+async def finish(studio: Studio) -> dict[str, Any]:
+    """Write everything a run leaves and return its summary, as `run --json` prints it."""
+    rows = await studio.books(Ledger.jobs, studio.run.run_id)
+    if all(row.state in FINISHED for row in rows):
+        await studio.books(Ledger.close_run, studio.run.run_id)
+    run = await studio.books(Ledger.run, studio.run.run_id)
+    accounts = await studio.books(Ledger.balances, scope="run", key=run.run_id)
+    return await asyncio.to_thread(write_report, run, rows, accounts)
+
+
+def write_report(run: Run, rows: list[JobRow], accounts: list[Account]) -> dict[str, Any]:
+    """Write results, errors, summary and page of a run into its folder. Returns the summary."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- only a finished run pays for this import
+
+    folder, catalog = Path(run.out), load_catalog()
+    facts = RunFacts(
+        run_id=run.run_id,
+        campaign=run.campaign,
+        dir=run.out,
+        price_book=run.price_book,
+        started_ms=run.created_ms,
+        finished_ms=run.closed_ms,
+        cap_nano=accounts[0].limit_nano if accounts else None,
+        is_sandbox=RunRequest.model_validate_json(run.options).sandbox if run.options else False,
+    )
+    results = [result_row(row, decode_job(row.payload, catalog), run) for row in rows]
+    return summary_document(
+        write_run_files(folder, facts, pq.read_table(folder / "manifest.parquet"), results)
+    )
+
+
+def opened(request: RunRequest, settings: Settings) -> str:
+    """Plan what the request names and open a run for it, as a schedule does: no questions are asked."""
+    plan = make_plan(
+        request.source or "",
+        overrides=PlanOptions(
+            budget_usd=request.budget_usd, concurrency=request.concurrency, out=request.out
+        ),
+    )
+    with Ledger.open(settings.ledger) as ledger:
+        if not request.sandbox:
+            require_a_cap(ledger, plan)
+        selection = select(ledger, plan, fit=request.fit)
+        return open_run(
+            ledger,
+            plan,
+            selection,
+            out=Path(plan.out or settings.out),
+            options=request.model_dump_json(),
+        )

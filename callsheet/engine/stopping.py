@@ -1,0 +1,89 @@
+"""How a run stops: by a person, by a cap, by a locked account; each time without losing anything.
+
+running   jobs are admitted
+draining  no new submissions; what renders at fal is finished and collected
+stopped   nothing more is waited for; what renders goes on at fal and `resume` picks it up
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from callsheet.errors import CallsheetError, Interrupted
+
+Phase = Literal["running", "draining", "stopped"]
+
+
+class StopSign:
+    """The one place that says whether a run may go on. Only ever moves towards `stopped`."""
+
+    def __init__(self, announce: Callable[[Phase], None] = lambda _phase: None) -> None:
+        self.phase: Phase = "running"
+        self.reason: CallsheetError | None = None
+        self._announce = announce
+        self._draining = asyncio.Event()
+        self._stopped = asyncio.Event()
+
+    @property
+    def admitting(self) -> bool:
+        """Whether new submissions are still made."""
+        return self.phase == "running"
+
+    def drain(self, reason: CallsheetError) -> None:
+        """Admit nothing more because of `reason`; the first reason given is the one that is kept."""
+        if self.phase != "running":
+            return
+        self.phase, self.reason = "draining", reason
+        self._draining.set()
+        self._announce(self.phase)
+
+    def stop(self, reason: CallsheetError) -> None:
+        """Wait for nothing more."""
+        if self.phase == "stopped":
+            return
+        self.reason = self.reason or reason
+        self.phase = "stopped"
+        self._draining.set()
+        self._stopped.set()
+        self._announce(self.phase)
+
+    def interrupt(self) -> None:
+        """Ctrl-C: the first drains, the second stops."""
+        reason = Interrupted("interrupted")
+        if self.phase == "running":
+            self.drain(reason)
+        else:
+            self.stop(reason)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait that long, or until nothing new is admitted any more."""
+        try:
+            await asyncio.wait_for(self._draining.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def wait_stopped(self) -> None:
+        """Return when the run is to end at once."""
+        await self._stopped.wait()
+
+
+@contextmanager
+def signals_to(stop: StopSign) -> Iterator[None]:
+    """Let SIGINT drain and then stop, and SIGTERM stop at once, while inside.
+
+    The handlers that stood before are put back. A run under a Prefect worker leaves Prefect's own in place.
+    """
+    loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    loop.add_signal_handler(signal.SIGINT, stop.interrupt)
+    loop.add_signal_handler(signal.SIGTERM, stop.stop, Interrupted("terminated"))
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)

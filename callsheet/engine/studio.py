@@ -1,0 +1,47 @@
+"""What a running campaign works with: one object, made at the edge, passed down to every step."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from callsheet.engine.books import Books
+from callsheet.engine.slots import Place, Places
+from callsheet.engine.stopping import StopSign
+from callsheet.falqueue.client import FalQueue
+from callsheet.falqueue.polling import RenderTimes
+from callsheet.ledger import Run
+from callsheet.settings import Settings
+from pricing.catalog import Catalog
+
+
+@dataclass(slots=True)
+class Studio:
+    """Everything the steps of a job share. `folder` is the run's own."""
+
+    settings: Settings
+    catalog: Catalog
+    books: Books
+    queue: FalQueue
+    run: Run
+    folder: Path
+    stop: StopSign
+    places: Places
+    times: RenderTimes
+    uploads: dict[str, asyncio.Lock] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    handed_over: dict[int, Place] = field(default_factory=dict)
+    seeds: random.Random = field(default_factory=random.SystemRandom)
+
+    @property
+    def media(self) -> Path:
+        """Where finished videos go."""
+        return self.folder / "media"
+
+
+current_studio: ContextVar[Studio] = ContextVar("current_studio")
+"""The studio of the flow that is running: Prefect's tasks take ids only, so that nothing secret and nothing
+large ever becomes a parameter."""

@@ -1,0 +1,129 @@
+"""Buying one video: admit, write down, send exactly once.
+
+    admit     money and slot held, in one transaction                        nothing was sent
+    send      "submitting" is on disk                                        nothing was sent
+    POST      once; only what provably never left this machine is tried again
+    accept    the request id is on disk                                      from here on it is polled
+
+Between `send` and `accept` nobody may interrupt: the POST and the writing down of its outcome are one step
+that is finished even when the run is being stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from typing import Any
+
+from callsheet.engine.studio import Studio
+from callsheet.errors import (
+    AccountError,
+    CapReached,
+    Interrupted,
+    NoSlot,
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+    RunStopping,
+    Throttled,
+)
+from callsheet.falqueue.messages import Ticket
+from callsheet.ledger import JobRow, Ledger
+from callsheet.ledger import Ticket as LedgerTicket
+from manifests.job import Job, canonical_json
+
+FREE_TRIES = 8
+"""How often a POST that never left, or that was throttled, is tried again: about two minutes in all."""
+
+SLOT_WAIT_S = 0.2
+"""How often a slot is asked for while other processes hold all of them, in seconds."""
+
+MAX_SEED = 2**31 - 1
+
+
+async def admit(studio: Studio, row: JobRow) -> None:
+    """Hold the job's maximum and take a slot, waiting while all slots are taken elsewhere.
+
+    Raises CapReached (and lets the run drain), Interrupted when nothing new is admitted any more.
+    """
+    while True:
+        if not studio.stop.admitting:
+            raise Interrupted("nothing new is submitted")
+        try:
+            await studio.books(Ledger.admit, row.job_id, slots=studio.settings.concurrency)
+        except NoSlot:
+            await studio.stop.pause(SLOT_WAIT_S)
+        except CapReached as reached:
+            studio.stop.drain(reached)
+            raise
+        except RunStopping as stopping:
+            studio.stop.drain(stopping)
+        else:
+            return
+
+
+async def submit(studio: Studio, job: Job, row: JobRow, addresses: dict[str, str]) -> Ticket | None:
+    """Send the one paid POST. Returns the ticket, or None where the job has ended instead.
+
+    A row without a seed gets a random one, which makes the request findable in fal's history.
+    """
+    seed = job.seed if job.seed is not None else studio.seeds.randint(1, MAX_SEED)
+    arguments = job.arguments(addresses, seed=seed)
+    outcome: Ticket | NotSent | Throttled | None = None
+    for attempt in range(1, FREE_TRIES + 1):
+        step = asyncio.ensure_future(_send_once(studio, job, row.job_id, arguments, seed))
+        try:
+            outcome = await asyncio.shield(step)
+        except asyncio.CancelledError:
+            await asyncio.wait([step])
+            raise
+        if not isinstance(outcome, NotSent | Throttled):
+            return outcome
+        if attempt == FREE_TRIES or not studio.stop.admitting:
+            break
+        await studio.stop.pause(_backoff_s(attempt, outcome))
+    await studio.books(Ledger.release, row.job_id, why="could not be sent")
+    studio.notes.append(f"{row.custom_id} could not be sent: {outcome}")
+    return None
+
+
+async def _send_once(
+    studio: Studio, job: Job, job_id: int, arguments: dict[str, Any], seed: int
+) -> Ticket | NotSent | Throttled | None:
+    """Write down that it is sent, send it, and write down what came of it."""
+    books = studio.books
+    digest = hashlib.sha256(canonical_json(arguments).encode()).hexdigest()
+    await books(Ledger.send, job_id, seed=seed, arguments_sha256=digest)
+    try:
+        ticket = await studio.queue.submit(
+            job.endpoint.id, arguments, start_timeout_s=studio.settings.start_timeout_s
+        )
+    except (NotSent, Throttled) as error:
+        await books(Ledger.not_sent, job_id, why=str(error))
+        return error
+    except AccountError as error:
+        await books(Ledger.not_sent, job_id, why=str(error))
+        await books(Ledger.release, job_id, why=str(error))
+        studio.stop.drain(error)
+        return None
+    except Refused as error:
+        await books(
+            Ledger.refuse, job_id, error_type=error.error_type, error=str(error), charged=error.charged
+        )
+        return None
+    except OutcomeUnknown as error:
+        await books(Ledger.lose, job_id, why=str(error), lead_request_id=error.lead_request_id)
+        return None
+    await books(
+        Ledger.accept,
+        job_id,
+        LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url),
+    )
+    return ticket
+
+
+def _backoff_s(attempt: int, error: NotSent | Throttled) -> float:
+    """Seconds until the next free try: the server's advice, else 1, 2, 4 ... 30 with jitter."""
+    advice = error.retry_after_s if isinstance(error, Throttled) else None
+    return advice if advice is not None else min(30.0, 2.0 ** (attempt - 1)) * random.uniform(0.7, 1.3)  # noqa: S311 -- jitter

@@ -1,0 +1,76 @@
+"""What a person sees in Prefect's pages: a table of results, a summary in words, the progress of shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
+
+from callsheet.engine.studio import Studio
+from callsheet.ledger import FINISHED, JobRow, Ledger, State
+from pricing.money import usd_text
+
+PROGRESS_EVERY_S = 10.0
+TABLE_ROWS = 1000
+
+
+async def publish_results(studio: Studio, summary: dict[str, Any]) -> None:
+    """Publish the table of results (of the failures alone, above a thousand jobs) and the summary."""
+    rows = await studio.books(Ledger.jobs, studio.run.run_id)
+    shown = rows if len(rows) <= TABLE_ROWS else [row for row in rows if row.state is State.FAILED]
+    key = "".join(letter if letter.isalnum() else "-" for letter in studio.run.run_id.lower())
+    await acreate_table_artifact(
+        key=f"{key}-results", table=[_line(row) for row in shown[:TABLE_ROWS]], description="Results"
+    )
+    await acreate_markdown_artifact(key=f"{key}-summary", markdown=_in_words(summary))
+
+
+@asynccontextmanager
+async def progress_of(studio: Studio, number: int, shard: list[JobRow]) -> AsyncIterator[None]:
+    """Keep one progress artifact of a shard up to date while inside."""
+    artifact = await acreate_progress_artifact(progress=0.0, description=f"Shard {number}: {len(shard)} jobs")
+    assert isinstance(artifact, UUID)
+    ids = {row.job_id for row in shard}
+
+    async def update() -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_EVERY_S)
+            await aupdate_progress_artifact(artifact, progress=await _done_percent(studio, ids))
+
+    updating = asyncio.ensure_future(update())
+    try:
+        yield
+    finally:
+        updating.cancel()
+        await asyncio.gather(updating, return_exceptions=True)
+        await aupdate_progress_artifact(artifact, progress=await _done_percent(studio, ids))
+
+
+async def _done_percent(studio: Studio, ids: set[int]) -> float:
+    rows = await studio.books(Ledger.jobs, studio.run.run_id, states=FINISHED)
+    return 100.0 * sum(row.job_id in ids for row in rows) / len(ids)
+
+
+def _line(row: JobRow) -> dict[str, str]:
+    return {
+        "custom_id": row.custom_id,
+        "status": row.state.value,
+        "model": row.model,
+        "cost_usd": usd_text(row.spent_nano),
+        "file": row.output.path if row.output else "",
+        "error": f"{row.error_type}: {row.error}" if row.error else "",
+    }
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    wanted = ("run_id", "dir", "succeeded", "failed", "skipped", "unknown", "expected_usd", "actual_usd")
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {summary.get(name, '')} |" for name in wanted)])

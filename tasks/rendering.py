@@ -1,0 +1,39 @@
+"""How many task runs a campaign becomes: one per job up to a thousand jobs, above that one per shard."""
+
+from __future__ import annotations
+
+import asyncio
+
+from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.studio import Studio
+from callsheet.ledger import JobRow, Ledger
+from tasks.artifacts import progress_of
+from tasks.render import render_named, render_shard
+
+JOBS_AS_TASK_RUNS = 1000
+"""Above this Prefect's server falls behind, and bursts over about 3,300 task runs lose history."""
+
+SHARD_JOBS = 1000
+SHARDS_AT_ONCE = 2
+"""The next shard starts while the last one ends, so that its tail leaves no slot idle."""
+
+
+async def render_all(studio: Studio) -> None:
+    """Render whatever of the run is still to be done."""
+    rows = in_order(await studio.books(Ledger.jobs, studio.run.run_id))
+    if len(rows) <= JOBS_AS_TASK_RUNS:
+        await dispatch(studio, rows, render_named)
+    else:
+        await _render_shards(studio, rows)
+
+
+async def _render_shards(studio: Studio, rows: list[JobRow]) -> None:
+    shards = [rows[start : start + SHARD_JOBS] for start in range(0, len(rows), SHARD_JOBS)]
+    gate = asyncio.Semaphore(SHARDS_AT_ONCE)
+
+    async def one(number: int, shard: list[JobRow]) -> None:
+        async with gate, progress_of(studio, number, shard):
+            name = f"shard {number} of {len(shards)}: {shard[0].custom_id} to {shard[-1].custom_id}"
+            await render_shard(name, [row.job_id for row in shard])
+
+    await asyncio.gather(*(one(number, shard) for number, shard in enumerate(shards, start=1)))

@@ -118,7 +118,7 @@ _WORDS = {"missing": "this key is required", "dict_type": "must be a table", "mo
 
 def _problem(file: str, error: Mapping[str, Any]) -> Problem:
     """Say one of pydantic's findings in our words."""
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(str(part) for part in error["loc"] if part != "values_by_column")
     kind = error["type"]
     if kind == "extra_forbidden":
         return Problem(file, 0, key, "", f"there is no such key; allowed are {_siblings(error['loc'])}")

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from callsheet.errors import Problem
 from manifests.columns import COLUMNS
 from manifests.identity import Entry, identified
+from manifests.kinds import Context
 from manifests.notes import Notes
-from manifests.rows import Context, read_row
+from manifests.rows import read_row
 from manifests.spelling import likely_column
 from manifests.table import Row, shown
 

@@ -9,9 +9,7 @@ import base64
 import binascii
 import hashlib
 import io
-import os
 import re
-import stat
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +38,8 @@ _SUFFIXES = {
     "image/gif": ".gif",
     "image/avif": ".avif",
 }
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b"\x00;"}
+_END_WITHIN_BYTES = 1024
 _ORIENTATION_TAG = 0x0112
 _FIRST_TURNED_ORIENTATION = 5
 
@@ -105,7 +105,7 @@ def _address(cell: str) -> Image:
         host, _port = parts.hostname, parts.port
     except ValueError as error:
         raise BadPicture(f"this is not a web address: {error}") from None
-    if not host or any(char.isspace() for char in cell):
+    if not host or " " in cell or not cell.isprintable():
         raise BadPicture("this is not a web address like https://example.com/picture.jpg")
     if parts.username is not None or parts.password is not None:
         raise BadPicture("a name or password in an address would be sent on to fal; use a presigned address")
@@ -129,11 +129,9 @@ def _from_data(cell: str) -> Image:
 
 def _content_of(path: Path) -> bytes:
     try:
-        # Without O_NONBLOCK a named pipe would keep the plan waiting for ever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise BadPicture(f"{path} is not a file")
+        if not path.is_file():  # a named pipe or a device would keep the plan waiting for ever
+            raise BadPicture(f"{path} is not a file")
+        with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadPicture(f"cannot read {path}: {error.strerror}") from None
@@ -172,7 +170,9 @@ def _look_into(content: bytes) -> tuple[str, tuple[int, int], bool]:
             # Above the warning's bound the sides are refused anyway, in words of our own.
             warnings.simplefilter("ignore")
             with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                turned = picture.getexif().get(_ORIENTATION_TAG, 1) >= _FIRST_TURNED_ORIENTATION
+                # Without this question a PNG would be decoded whole in search of its EXIF.
+                exif = picture.getexif() if "exif" in picture.info else {}
+                turned = exif.get(_ORIENTATION_TAG, 1) >= _FIRST_TURNED_ORIENTATION
                 kind, size = str(picture.format), picture.size
     except PIL.Image.DecompressionBombError:
         raise BadPicture(f"the picture is too large; a side has at most {MAX_SIDE_PX} pixels") from None
@@ -185,10 +185,9 @@ def _look_into(content: bytes) -> tuple[str, tuple[int, int], bool]:
 
 def _is_cut_off(kind: str, content: bytes) -> bool:
     """Whether the end is missing, where the format marks its end."""
-    if kind == "JPEG":
-        return b"\xff\xd9" not in content[-65_536:]
-    if kind == "PNG":
-        return b"IEND" not in content[-65_536:]
+    if kind in _ENDS:
+        # Some programs write a little behind the end; so it is looked for, not expected as the last bytes.
+        return _ENDS[kind] not in content[-_END_WITHIN_BYTES:]
     if kind == "WEBP":
         return int.from_bytes(content[4:8], "little") + 8 > len(content)
     return False

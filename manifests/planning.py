@@ -12,12 +12,12 @@ from manifests.check import check_rows
 from manifests.expand import expanded, expansion_problems
 from manifests.identity import Entry
 from manifests.images import PictureFinder
+from manifests.kinds import Context
 from manifests.names import safe_part
 from manifests.notes import Notes
 from manifests.plan import Plan, PlannedJob, PlanOptions
 from manifests.plan_file import differences, read_plan
 from manifests.readers import read_tables
-from manifests.rows import Context
 from pricing.budgets import Cap
 from pricing.catalog import Catalog, load_catalog
 from pricing.money import parse_usd

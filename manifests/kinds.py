@@ -1,0 +1,212 @@
+"""How a cell is read, for each kind of column that `manifests.columns` declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from manifests import cells
+from manifests.columns import (
+    Choice,
+    Column,
+    FileName,
+    Flag,
+    Frames,
+    ModelName,
+    Pictures,
+    Seconds,
+    Text,
+    Whole,
+)
+from manifests.images import BadPicture, PictureFinder
+from manifests.job import Image
+from manifests.names import NAME_RULE, is_safe
+from manifests.notes import Notes
+from manifests.table import UNPRINTABLE, Row
+from manifests.template import Template
+from pricing.catalog import Catalog, Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What rows are checked against; `naming` makes the file names of rows that bring none."""
+
+    catalog: Catalog
+    pictures: PictureFinder
+    naming: Template | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One row being read. `endpoints` is one, or more where the row names none: any may allow a value."""
+
+    row: Row
+    context: Context
+    notes: Notes
+    endpoints: tuple[Endpoint, ...]
+
+    def text(self, column: Column) -> str:
+        """Return the row's cell in a column, without spaces around it."""
+        return self.row.cells.get(column.name, "").strip()
+
+    def wrong(self, column: Column, message: str) -> None:
+        """Note a mistake in a column."""
+        self.notes.wrong(self.row, column.name, message)
+
+    def allowed(self, field: str) -> tuple[Any, ...]:
+        """Return every value that the endpoint lists in that field, in the catalog's order."""
+        return tuple(
+            dict.fromkeys(value for endpoint in self.endpoints for value in getattr(endpoint, field))
+        )
+
+    def having(self, field: str) -> str:
+        """Return the models that have something, for a message."""
+        endpoints = self.context.catalog.endpoints.values()
+        return ", ".join(dict.fromkeys(endpoint.model for endpoint in endpoints if getattr(endpoint, field)))
+
+    @property
+    def name(self) -> str:
+        """The endpoint for a message: the model's alias and the task, as nobody types ids of this length."""
+        if len({endpoint.model for endpoint in self.endpoints}) > 1:
+            return "any model"
+        first = self.endpoints[0]
+        return f"{first.model} {first.task}" if len(self.endpoints) == 1 else first.model
+
+
+def read_cell(reading: Reading, column: Column) -> Any:
+    """Return what a cell means, None where it says nothing; mistakes and warnings are noted."""
+    return _READERS[type(column.kind)](reading, column)
+
+
+def _read_text(reading: Reading, column: Column) -> str:
+    assert isinstance(column.kind, Text)
+    text = reading.text(column)
+    if not text and column.required:
+        if column.name in reading.row.cells:
+            reading.wrong(column, "this cell must not be empty")
+    elif len(text) > column.kind.max_chars:
+        reading.wrong(
+            column, f"at most {column.kind.max_chars:,} characters are allowed, here are {len(text):,}"
+        )
+    elif not column.kind.lines and not text.isprintable():
+        reading.wrong(column, "line breaks, tabs and invisible characters are not allowed here")
+    return text
+
+
+def _read_file_name(reading: Reading, column: Column) -> str:
+    text = reading.text(column).removesuffix(".mp4")
+    if text and not is_safe(text):
+        reading.wrong(column, f"not a safe file name; allowed are {NAME_RULE}")
+    return text
+
+
+def _read_model(_reading: Reading, _column: Column) -> None:
+    """Do nothing: the model was read first (`manifests.selection`), as the other columns need it."""
+
+
+def _read_choice(reading: Reading, column: Column) -> str:
+    assert isinstance(column.kind, Choice)
+    text = reading.text(column).lower()
+    if not text:
+        return str(getattr(reading.endpoints[0], column.kind.default))
+    allowed = reading.allowed(column.kind.allowed)
+    if text not in allowed:
+        ratio = cells.ratio_of_clock(text)
+        hint = f"; a spreadsheet made a time of {ratio}: set the column to text" if ratio in allowed else ""
+        reading.wrong(column, f"{reading.name} allows {', '.join(allowed)}{hint}")
+    return text
+
+
+def _read_seconds(reading: Reading, column: Column) -> int | None:
+    assert isinstance(column.kind, Seconds)
+    text = reading.text(column)
+    seconds = cells.whole_seconds(text)
+    allowed = reading.allowed(column.kind.allowed)
+    if text and seconds not in allowed:
+        message = f"{reading.name} allows whole seconds from {min(allowed)} to {max(allowed)}, like 5 or 5s"
+        reading.wrong(column, message)
+    return seconds
+
+
+def _read_whole(reading: Reading, column: Column) -> int | None:
+    assert isinstance(column.kind, Whole)
+    text = reading.text(column)
+    if not text:
+        return column.kind.default
+    number = cells.whole_number(text)
+    if number is None or not column.kind.low <= number <= column.kind.high:
+        reading.wrong(column, f"a whole number from {column.kind.low} to {column.kind.high} is allowed")
+    return None if number == column.kind.same_as_empty else number
+
+
+def _read_frames(reading: Reading, column: Column) -> int | None:
+    assert isinstance(column.kind, Frames)
+    text = reading.text(column)
+    if not text:
+        return None
+    bounds = [b for e in reading.endpoints if (b := getattr(e, column.kind.bounds)) is not None]
+    number = cells.whole_number(text)
+    if not bounds:
+        reading.wrong(column, f"{reading.name} takes no {column.name}; give duration")
+    elif number is None or not any(low <= number <= high for low, high in bounds):
+        reading.wrong(column, f"a whole number from {bounds[0][0]} to {bounds[0][1]} is allowed")
+    elif (number - column.kind.offset) % column.kind.step:
+        message = (
+            f"Seedance counts frames as {column.kind.offset} + {column.kind.step} x n; fal may choose another"
+        )
+        reading.notes.warn(reading.row, column.name, message)
+    return number
+
+
+def _read_flag(reading: Reading, column: Column) -> bool | None:
+    assert isinstance(column.kind, Flag)
+    text = reading.text(column)
+    value = cells.flag(text) if text else None
+    if text and value is None:
+        reading.wrong(column, "allowed are true and false (or yes and no, 1 and 0)")
+    where = column.kind.where
+    if where and not any(getattr(endpoint, where) for endpoint in reading.endpoints):
+        if value:
+            reading.wrong(column, f"{reading.name} makes no sound; with sound: {reading.having(where)}")
+        return None
+    return column.kind.default if value is None else value
+
+
+def _read_pictures(reading: Reading, column: Column) -> tuple[Image, ...]:
+    assert isinstance(column.kind, Pictures)
+    text = reading.text(column)
+    if not text or UNPRINTABLE.search(text):
+        return ()
+    parts = cells.picture_list(text) if column.kind.bounds else [text]
+    _check_they_go_here(reading, column, column.kind, len(parts))
+    found = []
+    for part in parts:
+        try:
+            found.append(reading.context.pictures.find(part, reading.row.folder))
+        except BadPicture as error:
+            reading.wrong(column, str(error))
+    return tuple(found)
+
+
+def _check_they_go_here(reading: Reading, column: Column, kind: Pictures, count: int) -> None:
+    if kind.where and not any(getattr(endpoint, kind.where) for endpoint in reading.endpoints):
+        reading.wrong(
+            column, f"{reading.name} takes no {column.name}; these do: {reading.having(kind.where)}"
+        )
+    bounds = [b for e in reading.endpoints if kind.bounds and (b := getattr(e, kind.bounds)) is not None]
+    if bounds and not any(low <= count <= high for low, high in bounds):
+        reading.wrong(column, f"here are {count} pictures; {bounds[0][0]} to {bounds[0][1]} are allowed")
+
+
+_READERS: dict[type, Callable[[Reading, Column], Any]] = {
+    Text: _read_text,
+    FileName: _read_file_name,
+    ModelName: _read_model,
+    Choice: _read_choice,
+    Seconds: _read_seconds,
+    Whole: _read_whole,
+    Frames: _read_frames,
+    Flag: _read_flag,
+    Pictures: _read_pictures,
+}

@@ -1,0 +1,143 @@
+"""File names, ids and takes."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.errors import ManifestError
+from manifests.camera import unknown_instructions
+from manifests.names import PART_MAX_CHARS, folded, is_safe, safe_part, with_hash
+from manifests.plan import Plan
+from manifests.planning import make_plan
+
+
+def _plan(folder: Path, *rows: dict[str, str]) -> Plan:
+    path = folder / "shots.jsonl"
+    full = ({"prompt": "A fox", "model": "seedance-1.0-pro-fast", **row} for row in rows)
+    path.write_text("\n".join(map(json.dumps, full)), encoding="utf-8")
+    return make_plan(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("Shot 1", "Shot-1"),
+        ("a/b\\c", "a-b-c"),
+        ("Frühling", "Fruhling"),
+        ("..", "clip-5ec1f7e7"),
+        ("CON", "CON-a3dbc4b6"),
+        ("日本", "clip-"),
+        ("x" * 300, "x" * 91),
+    ],
+)
+def test_any_text_becomes_a_safe_part(text: str, part: str) -> None:
+    """Separators become dashes, accents go, and what would lose letters gets a hash of its own."""
+    assert safe_part(text).startswith(part)
+
+
+@given(st.text())
+def test_safe_parts_are_safe(text: str) -> None:
+    """Whatever the text, its part is safe, is one part, and is the same each time."""
+    part = safe_part(text)
+    assert is_safe(part)
+    assert "/" not in part
+    assert len(part) <= PART_MAX_CHARS
+    assert safe_part(text) == part
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_hashed_parts_differ(one: str, other: str) -> None:
+    """Two texts that would become one part can be told apart by their hashes."""
+    assert (with_hash("a", one) == with_hash("a", other)) == (one == other)
+
+
+@given(st.text(max_size=30))
+def test_safe_names_stay_inside(name: str) -> None:
+    """No name that counts as safe climbs out of its folder, hides, or is the folder itself."""
+    if is_safe(name):
+        parts = name.split("/")
+        assert all(part and part[0] not in ".-" and part[-1] != "." for part in parts)
+        assert name.isascii()
+        assert not name.startswith("/")
+
+
+def test_folded_names() -> None:
+    """Case and composition make no difference to many file systems, and so not to us."""
+    assert folded("É") == folded(unicodedata.normalize("NFD", "é"))
+
+
+def test_ids_are_made_from_the_content(tmp_path: Path) -> None:
+    """A row without an id gets the same one whenever it is planned, and its video is called so."""
+    first = _plan(tmp_path, {"prompt": "A fox"}, {"prompt": "A cat"})
+    again = _plan(tmp_path, {"prompt": "A cat", "priority": "5"}, {"prompt": "A fox"})
+    ids = [planned.job.custom_id for planned in first.jobs]
+    assert [planned.job.custom_id for planned in again.jobs] == ids[::-1]
+    assert [planned.job.output_name for planned in first.jobs] == ids
+    assert len(set(ids)) == 2
+
+
+def test_equal_rows_are_takes_and_earn_a_warning(tmp_path: Path) -> None:
+    """A row that is there three times is made three times, said to be, and told apart."""
+    plan = _plan(tmp_path, {}, {"custom_id": "mine"}, {})
+    assert [planned.job.take for planned in plan.jobs] == [1, 2, 3]
+    assert len({planned.fingerprint for planned in plan.jobs}) == 3
+    first = plan.jobs[0].job.custom_id
+    assert [planned.job.custom_id for planned in plan.jobs] == [first, "mine", f"{first}-t3"]
+    assert [(warning.row, "equal to row 1" in warning.message) for warning in plan.warnings] == [
+        (2, True),
+        (3, True),
+    ]
+
+
+@pytest.mark.parametrize("cells", [{"seed": "2"}, {"take": "2"}, {"resolution": "480p"}, {"duration": "6"}])
+def test_different_purchases_are_not_equal(tmp_path: Path, cells: dict[str, str]) -> None:
+    """Another seed, take or option is another video, and no warning."""
+    plan = _plan(tmp_path, {"seed": "1"}, {"seed": "1", **cells})
+    assert plan.warnings == ()
+    assert plan.jobs[0].fingerprint != plan.jobs[1].fingerprint
+
+
+def test_a_take_that_is_taken_moves_on(tmp_path: Path) -> None:
+    """An equal row after a numbered take becomes the next free one."""
+    plan = _plan(tmp_path, {}, {"take": "2"}, {})
+    assert [planned.job.take for planned in plan.jobs] == [1, 2, 3]
+
+
+def test_default_names_give_way(tmp_path: Path) -> None:
+    """Ids that differ only in case or punctuation get different file names; given names stay as they are."""
+    rows = [{"custom_id": "Shot 1"}, {"custom_id": "shot-1"}, {"custom_id": "x", "output_name": "SHOT-1"}]
+    names = [planned.job.output_name for planned in _plan(tmp_path, *rows).jobs]
+    assert names[2] == "SHOT-1"
+    assert len({folded(name) for name in names}) == 3
+    assert all(is_safe(name) for name in names)
+
+
+def test_composed_and_decomposed_ids_are_one(tmp_path: Path) -> None:
+    """The same letters in two compositions are the same id, and both rows are named."""
+    rows = [{"custom_id": unicodedata.normalize(form, "é"), "prompt": form} for form in ("NFC", "NFD")]
+    with pytest.raises(ManifestError) as caught:
+        _plan(tmp_path, *rows)
+    (problem,) = caught.value.problems
+    assert (problem.row, problem.column) == (2, "custom_id")
+    assert "row 1 has the same custom_id" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("prompt", "unknown"),
+    [
+        ("A fox. [Push in] then [pan LEFT, Shake]", []),
+        ("[Low-angle shot] and [Overhead shot]", []),
+        ("[Crane up] [Push in] [Crane up]", ["Crane up"]),
+        ("no brackets, [] and [ ] or ]x[", []),
+        ("[" * 1000, []),
+    ],
+)
+def test_camera_instructions(prompt: str, unknown: list[str]) -> None:
+    """The instructions of Seedance's page are known in any case, alone or several in one bracket."""
+    assert unknown_instructions(prompt) == unknown

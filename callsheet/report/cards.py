@@ -34,6 +34,8 @@ _EXPLAINED = {
     "unknown": "It may have been ordered and may be charged. `callsheet reconcile` finds out.",
     "cancelled": "Cancelled.",
 }
+_KEPT = "\n\u200c\u200d"
+"""Line breaks, and the joiners that Persian, Hindi and family emoji are written with."""
 _CHARGED = {"yes": "charged", "no": "not charged", "unknown": "may be charged"}
 
 
@@ -121,5 +123,5 @@ def _is_web_address(url: str) -> bool:
 
 
 def _clean(text: str) -> str:
-    """Drop control characters, which HTML does not allow; line breaks stay."""
-    return "".join(char for char in text if char in "\n\t" or char.isprintable() or char.isspace())
+    """Drop control characters and those that turn the direction of text; joiners and line breaks stay."""
+    return "".join(char for char in text if char.isprintable() or char in _KEPT)

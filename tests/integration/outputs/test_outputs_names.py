@@ -2,6 +2,7 @@ import asyncio
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -159,3 +160,30 @@ def test_a_kill_leaves_nothing_that_counts(
     assert gather(source_of(clip), media / "a.mp4", expected).path == media / "a.mp4"
     assert names_in(media) == ["a.mp4"]
     assert (media / "a.mp4").read_bytes() == clip
+
+
+def test_the_name_comes_last_and_is_durable(
+    tmp_path: Path,
+    clip: bytes,
+    expected: Expectation,
+    source_of: SourceOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bytes are on the disk before they have a name, and the name is before anybody hears of it."""
+    (tmp_path / "media").mkdir()
+    steps: list[str] = []
+    real_fsync, real_link = os.fsync, os.link
+
+    def fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        steps.append("folder" if is_folder else "file")
+        real_fsync(descriptor)
+
+    def link(*args: Any, **options: Any) -> None:
+        steps.append("name")
+        real_link(*args, **options)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", link)
+    gather(source_of(clip), tmp_path / "media" / "a.mp4", expected)
+    assert steps == ["file", "name", "folder"]

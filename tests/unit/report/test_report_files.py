@@ -1,0 +1,194 @@
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from callsheet.report.atomic import write_atomically, write_text_atomically
+from callsheet.report.files import write_run_files
+from callsheet.report.inputs import manifest_cells
+from callsheet.report.rows import RESULT_NAMES, ResultRow
+from callsheet.report.summary import RunFacts
+from callsheet.report.tables import ERROR_NAMES
+from manifests.columns import COLUMNS
+from manifests.job import Image
+from manifests.plan_table import manifest_table
+from manifests.planning import make_plan
+
+MakeRow = Callable[..., ResultRow]
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file into records."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def write(folder: Path, run: RunFacts, manifest: list[dict[str, str]], rows: list[ResultRow]) -> None:
+    """Write a run's files from a manifest of text."""
+    write_run_files(folder, run, pa.Table.from_pylist(manifest), rows)
+
+
+def test_a_run_leaves_its_files(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:
+    """All five stand there, readable by everybody, and nothing temporary is left."""
+    write(tmp_path, run, [{"custom_id": "a"}], [make_row()])
+    names = ["errors.csv", "report.html", "results.csv", "results.parquet", "summary.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in tmp_path.iterdir())
+    assert json.loads((tmp_path / "summary.json").read_text("utf-8"))["succeeded"] == 1
+
+
+def test_results_carry_every_manifest_column(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:
+    """The manifest's columns come first, untouched; both forms hold the same, matched by custom_id."""
+    manifest = [
+        {"custom_id": "b", "Shot": "=2", "status": "mine", "prompt": "B"},
+        {"custom_id": "a", "Shot": "-5", "status": "", "prompt": "A"},
+    ]
+    write(tmp_path, run, manifest, [make_row(custom_id="a"), make_row("failed", custom_id="b", error="=no")])
+    lossless = pq.read_table(tmp_path / "results.parquet")
+    assert lossless.column_names == ["Shot", "input_status", "prompt", *RESULT_NAMES]
+    assert lossless.column("Shot").to_pylist() == ["-5", "=2"]
+    assert lossless.column("error").to_pylist() == ["", "=no"]
+    assert str(lossless.schema.field("bytes").type) == "int64"
+    guarded = read_csv(tmp_path / "results.csv")
+    assert list(guarded[0]) == lossless.column_names
+    assert [(each["Shot"], each["input_status"], each["error"]) for each in guarded] == [
+        ("-5", "", ""),
+        ("'=2", "mine", "'=no"),
+    ]
+    assert guarded[0]["has_audio"] == "false"
+    assert guarded[1]["bytes"] == ""
+
+
+def test_a_header_can_be_a_formula_too(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:
+    """A column's name is a cell like any other."""
+    write(tmp_path, run, [{"custom_id": "a", "=cmd()": "x"}], [make_row()])
+    assert "'=cmd()" in read_csv(tmp_path / "results.csv")[0]
+
+
+def test_a_job_that_the_manifest_lacks_has_empty_cells(
+    tmp_path: Path, run: RunFacts, make_row: MakeRow
+) -> None:
+    """No row is lost because its manifest row is."""
+    write(tmp_path, run, [{"custom_id": "x", "Shot": "1"}], [make_row()])
+    assert read_csv(tmp_path / "results.csv")[0]["Shot"] == ""
+
+
+def test_half_a_character_does_not_lose_the_results(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:
+    """What UTF-8 cannot hold of an error text becomes a question mark, and the page leaves it out."""
+    write(tmp_path, run, [{"custom_id": "a"}], [make_row("failed", error="bad \ud83d text")])
+    assert pq.read_table(tmp_path / "results.parquet").column("error").to_pylist() == ["bad ? text"]
+    assert "bad  text" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_written_again_they_are_replaced(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:
+    """A second report replaces the first one."""
+    write(tmp_path, run, [{"custom_id": "a"}], [make_row("in_progress")])
+    write(tmp_path, run, [{"custom_id": "a"}], [make_row()])
+    assert [each["status"] for each in read_csv(tmp_path / "results.csv")] == ["succeeded"]
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_only_what_may_be_bought_again_is_an_error(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:
+    """An unknown job may be paid for already, so the file that can be run does not hold it."""
+    states = ["failed", "cancelled", "skipped_budget", "unknown", "in_queue", "succeeded", "already_made"]
+    rows = [make_row(state, custom_id=state) for state in states]
+    write(tmp_path, run, [{"custom_id": state} for state in states], rows)
+    kept = [each["custom_id"] for each in read_csv(tmp_path / "errors.csv")]
+    assert kept == ["failed", "cancelled", "skipped_budget"]
+
+
+CAMPAIGN = """
+[campaign]
+name = "spring"
+manifest = "shots.csv"
+[defaults]
+model = "seedance-1.0-lite"
+resolution = "480p"
+[template]
+prompt = "{product}, {mood}. [Push in]"
+[matrix]
+aspect_ratio = ["16:9", "9:16"]
+takes = 2
+"""
+SHOTS = (
+    "product,mood,seed,client,status\r\n"
+    '"=cmd|\' /C calc\'!A0","a ""quoted"", mood; with\r\ntwo lines",7,acme,mine\r\n'
+    '"Kaffee, größer",-calm,,,\r\n'
+)
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Path:
+    """Give a campaign with defaults, a template, a matrix and takes, over hostile cells."""
+    (tmp_path / "shots.csv").write_text(SHOTS, "utf-8", newline="")
+    (tmp_path / "spring.toml").write_text(CAMPAIGN, "utf-8")
+    return tmp_path / "spring.toml"
+
+
+def test_errors_can_be_run_again(campaign: Path, run: RunFacts, make_row: MakeRow) -> None:
+    """Alone, without the campaign, errors.csv is a manifest of the very same purchases; and so once more."""
+    folder = campaign.parent / "runs" / "r1"
+    folder.mkdir(parents=True)
+    plan = make_plan(campaign)
+    assert len(plan.jobs) == 8
+    for _ in range(2):
+        base = make_row("failed", error='="x"', error_type="content_policy_violation", charged="no")
+        rows = [replace(base, job=planned.job) for planned in plan.jobs]
+        write_run_files(folder, run, manifest_table(plan), rows)
+        again = make_plan(folder / "errors.csv")
+        assert [each.fingerprint for each in again.jobs] == [each.fingerprint for each in plan.jobs]
+        assert [each.quote for each in again.jobs] == [each.quote for each in plan.jobs]
+        for name in ("custom_id", "output_name", "client", "take"):
+            assert [getattr(each.job, name) for each in again.jobs] == [
+                getattr(each.job, name) for each in plan.jobs
+            ]
+        assert again.jobs[0].job.extra["product"] == "=cmd|' /C calc'!A0"
+        plan = again
+
+
+def test_errors_say_what_went_wrong(campaign: Path, run: RunFacts, make_row: MakeRow) -> None:
+    """Each row names its failure once, however often the file was run."""
+    plan = make_plan(campaign)
+    rows = [replace(make_row("failed", error="no", request_id="q1"), job=each.job) for each in plan.jobs]
+    write_run_files(campaign.parent, run, manifest_table(plan), rows)
+    with (campaign.parent / "errors.csv").open(encoding="utf-8", newline="") as file:
+        header = next(csv.reader(file))
+    assert header[-len(ERROR_NAMES) :] == list(ERROR_NAMES)
+    assert len(header) == len(set(header))
+    assert read_csv(campaign.parent / "errors.csv")[0]["request_id"] == "q1"
+
+
+def test_a_job_is_written_in_every_column(make_row: MakeRow) -> None:
+    """Every column that a manifest may have is written, so that none is lost on the way back."""
+    assert set(manifest_cells(make_row().job)) == {column.name for column in COLUMNS}
+    job = replace(
+        make_row().job,
+        seed=0,
+        camera_fixed=False,
+        enable_safety_checker=True,
+        references=(Image("url", "https://a/1.png"), Image("url", "https://a/2.png")),
+    )
+    cells = manifest_cells(job)
+    assert (cells["seed"], cells["camera_fixed"], cells["enable_safety_checker"]) == ("0", "false", "true")
+    assert cells["reference_image_urls"] == "https://a/1.png\nhttps://a/2.png"
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    """Whatever happens while writing, a reader finds the old file whole and nothing beside it."""
+    path = tmp_path / "summary.json"
+    write_text_atomically(path, "old")
+
+    def broken(file: object) -> None:
+        assert hasattr(file, "write")
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, broken)
+    assert path.read_text("utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]

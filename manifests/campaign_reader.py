@@ -55,7 +55,7 @@ def _campaign(given: CampaignFile, path: Path) -> Campaign:
     return Campaign(
         name=given.campaign.name,
         manifest=given.campaign.manifest,
-        folder=path.resolve().parent,
+        folder=path.parent,
         file=str(path),
         defaults=given.defaults,
         columns=given.columns,

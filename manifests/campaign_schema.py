@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from manifests.campaign import NAME_MAX_CHARS, is_name
-from manifests.columns import TAKE_MAX
+from manifests.columns import TAKES_MAX
 from manifests.template import Template, parse_template
 from pricing.money import MAX_USD, parse_usd
 
@@ -59,8 +59,8 @@ def _name(value: Any) -> str:
 
 
 def _takes(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= TAKE_MAX:
-        raise ValueError(f"must be a whole number from 1 to {TAKE_MAX}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= TAKES_MAX:
+        raise ValueError(f"must be a whole number from 1 to {TAKES_MAX}")
     return value
 
 

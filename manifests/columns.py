@@ -20,7 +20,11 @@ writes by hand still fits, and a document pasted into the wrong column does not 
 
 NAME_MAX_CHARS = 120
 PRIORITY_BOUND = 1_000
-TAKE_MAX = 1_000
+TAKES_MAX = 1_000
+"""Takes that one line of a campaign file may ask for."""
+
+TAKE_MAX = 1_000_000
+"""The highest number of a take: as many as a plan can have jobs, if every row is the same."""
 
 
 @dataclass(frozen=True, slots=True)

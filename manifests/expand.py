@@ -18,6 +18,7 @@ from manifests.table import Row, Table, shown
 from manifests.template import BadTemplate, Template
 
 MAX_JOBS = 1_000_000
+"""What one machine plans; more is several campaigns."""
 _NAMING = ("custom_id", "output_name")
 
 

@@ -32,7 +32,7 @@ def read_jsonl(content: bytes) -> Records:
         if not line.strip():
             continue
         try:
-            cells = {key.strip(): cell_text(value) for key, value in _object(line).items()}
+            cells = {key: cell_text(value) for key, value in _object(line).items()}
         except _Unreadable as error:
             flaws.append(Flaw(number, "", line[:40].decode("utf-8", "replace"), str(error)))
             continue
@@ -58,7 +58,7 @@ def _object(line: bytes) -> dict[str, Any]:
         raise _Unreadable("this line is nested too deeply") from None
     if not isinstance(value, dict):
         raise _Unreadable('this line is not an object like {"prompt": "..."}')
-    return value
+    return _without_twins([(key.strip(), cell) for key, cell in value.items()])
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -27,7 +27,10 @@ _HASH_CHARS = 8
 
 def is_safe(name: str) -> bool:
     """Whether a name can be used as it stands."""
-    return len(name) <= NAME_MAX_CHARS and all(_is_safe_part(part) for part in name.split("/"))
+    # A folder called like a video would stand where that video is to be written.
+    if len(name) > NAME_MAX_CHARS or ".mp4/" in name.lower():
+        return False
+    return all(_is_safe_part(part) for part in name.split("/"))
 
 
 def _is_safe_part(part: str) -> bool:

@@ -16,57 +16,57 @@ def rows_table(plan: Plan) -> pa.Table:
     """Return one row per job with what is bought and its price in nano-dollars (64-bit integers)."""
     import pyarrow as pa  # noqa: PLC0415  # planning alone does not pay the 0.1 s of its import
 
-    schema = pa.schema(
-        [
-            *((name, pa.string()) for name in _TEXTS),
-            *((name, pa.int64()) for name in _WHOLES),
-        ]
-    )
+    types = {str: pa.string(), int: pa.int64()}
+    schema = pa.schema([(name, types[kind]) for name, kind in _ROW_TYPES.items()])
     return pa.Table.from_pylist([_row(planned) for planned in plan.jobs], schema=schema)
 
 
-_TEXTS = (
-    "custom_id",
-    "endpoint",
-    "model",
-    "resolution",
-    "aspect_ratio",
-    "prompt",
-    "client",
-    "output_name",
-    "fingerprint",
-    "digest",
-)
-_WHOLES = (
-    "row",
-    "take",
-    "priority",
-    "width_px",
-    "height_px",
-    "fps",
-    "frames",
-    "expected_nano",
-    "maximum_nano",
-)
+_ROW_TYPES: dict[str, type] = {
+    "custom_id": str,
+    "row": int,
+    "take": int,
+    "endpoint": str,
+    "model": str,
+    "prompt": str,
+    "resolution": str,
+    "aspect_ratio": str,
+    "width_px": int,
+    "height_px": int,
+    "fps": int,
+    "frames": int,
+    "expected_nano": int,
+    "maximum_nano": int,
+    "priority": int,
+    "client": str,
+    "output_name": str,
+    "fingerprint": str,
+    "digest": str,
+}
 
 
 def _row(planned: PlannedJob) -> dict[str, Any]:
     job, quote = planned.job, planned.quote
     return {
+        "custom_id": job.custom_id,
+        "row": job.row,
+        "take": job.take,
         "endpoint": job.endpoint.id,
         "model": job.endpoint.model,
+        "prompt": job.prompt,
+        "resolution": job.resolution,
+        "aspect_ratio": job.aspect_ratio,
+        "width_px": quote.width_px,
+        "height_px": quote.height_px,
+        "fps": quote.fps,
+        "frames": quote.frames,
+        "expected_nano": quote.expected_nano,
+        "maximum_nano": quote.maximum_nano,
+        "priority": job.priority,
+        "client": job.client,
+        "output_name": job.output_name,
         "fingerprint": planned.fingerprint,
         "digest": planned.digest,
-        **{
-            name: getattr(job, name)
-            for name in (*_TEXTS, *_WHOLES)
-            if hasattr(job, name) and name not in _OTHER
-        },
-        **{name: getattr(quote, name) for name in _WHOLES if hasattr(quote, name)},
     }
-
-
-_OTHER = ("endpoint", "fingerprint")
 
 
 def manifest_table(plan: Plan) -> pa.Table:

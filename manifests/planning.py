@@ -44,6 +44,8 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
 
 def _planned_again(path: Path, options: PlanOptions) -> Plan:
     planned = read_plan(path)
+    if planned.source.suffix.lower() == ".json":
+        raise UsageError(f"{path} was made from {planned.source}, which is a plan file itself; plan again")
     given = planned.options
     merged = PlanOptions(
         budget_usd=options.budget_usd or given.budget_usd,

@@ -224,6 +224,13 @@ def test_damaged_plan_files(tmp_path: Path) -> None:
         read_plan(tmp_path / "plan.json")
 
 
+def test_a_plan_of_a_plan_is_refused(tmp_path: Path) -> None:
+    """A plan file that names a plan file as its source would never come to a manifest."""
+    write_plan(replace(_plan(tmp_path), source=tmp_path / "plan.json"), tmp_path / "plan.json")
+    with pytest.raises(UsageError, match="which is a plan file itself"):
+        make_plan(tmp_path / "plan.json")
+
+
 def test_a_plan_that_cannot_be_written(tmp_path: Path) -> None:
     """A wrong name or a place that takes no files is a usage error, and leaves nothing behind."""
     plan = _plan(tmp_path)

@@ -102,6 +102,7 @@ def test_the_header_tells_the_separator(header: str, separator: str) -> None:
     ("line", "message"),
     [
         (b'{"a": 1, "a": 2}', "the key 'a' stands twice"),
+        (b'{"a": 1, " a ": 2}', "the key 'a' stands twice"),
         (b'{"a": NaN}', "NaN is not a JSON number"),
         (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
         (b"[1, 2]", "not an object"),

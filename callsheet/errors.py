@@ -33,7 +33,10 @@ first gives the money back, the second keeps it until somebody knows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+Charged = Literal["no", "yes", "unknown"]
+"""Whether fal charges for an attempt that brought no video."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -153,7 +156,7 @@ class Refused(QueueError):
     `charged` is "no", or "unknown" for a 422, which fal says may be charged (facts: fal.ai/docs FAQ).
     """
 
-    def __init__(self, message: str, *, error_type: str = "", charged: str = "no") -> None:
+    def __init__(self, message: str, *, error_type: str = "", charged: Charged = "no") -> None:
         self.charged = charged
         super().__init__(message, error_type=error_type)
 
@@ -196,7 +199,7 @@ class RenderFailed(QueueError):
         message: str,
         *,
         error_type: str = "",
-        charged: str = "unknown",
+        charged: Charged = "unknown",
         billable_units: str | None = None,
     ) -> None:
         self.charged = charged

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from callsheet.errors import (
     AccountError,
+    Charged,
     NotSent,
     OutcomeUnknown,
     QueueError,
@@ -177,7 +178,7 @@ def parse_submit(reply: Reply, endpoint_id: str) -> Ticket:
     if outcome is Outcome.REFUSED and fault:
         # fal's own texts differ on whether a 422 is charged; a header of 0 units settles it.
         by_units = charged_by_units(billable_units(reply))
-        charged = "no" if reply.status_code != 422 or by_units == "no" else "unknown"
+        charged: Charged = "no" if reply.status_code != 422 or by_units == "no" else "unknown"
         raise Refused(said("the queue", reply), error_type=error_type, charged=charged)
     raise _unknown(reply, said("the queue", reply), error_type)
 

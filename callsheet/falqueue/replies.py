@@ -16,6 +16,8 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
+from callsheet.errors import Charged
+
 MAX_TEXT = 500
 """Characters of the other end's text that go into a message."""
 
@@ -121,7 +123,7 @@ def billable_units(reply: Reply) -> str | None:
     return text if _UNITS.fullmatch(text) else None
 
 
-def charged_by_units(units: str | None) -> str:
+def charged_by_units(units: str | None) -> Charged:
     """Return "yes", "no" or "unknown": whether billable units say that money was taken."""
     if units is None:
         return "unknown"

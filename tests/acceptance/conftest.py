@@ -1,0 +1,59 @@
+"""The command line as a person starts it: a process of its own, over the sandbox, with real files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+
+class Desk:
+    """One person's desk: a folder to work in, a data folder, and the command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CALLSHEET_")},
+            "CALLSHEET_DATA_DIR": str(self.data),
+            "HOME": str(folder),
+        }
+
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen:
+        """Start a command and return its process."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "callsheet", *arguments],
+            cwd=self.folder,
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def call(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
+        """Run a command to its end."""
+        process = self.start(*arguments, **env)
+        out, err = process.communicate(timeout=110)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def sandbox(self) -> dict:
+        """Where the sandbox of this desk runs."""
+        return json.loads((self.data / "sandbox" / "server.json").read_text())
+
+    def close(self) -> None:
+        """End the sandbox that the runs left warm."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(self.sandbox()["pid"], signal.SIGTERM)
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """A fresh desk."""
+    made = Desk(tmp_path)
+    yield made
+    made.close()

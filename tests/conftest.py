@@ -1,0 +1,15 @@
+"""What every test stands on: nothing of this machine's own settings reaches it."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _scrubbed_environment(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith(("FAL_", "PREFECT_")) or (
+            name.startswith("CALLSHEET_") and not name.startswith("CALLSHEET_TEST_")
+        ):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CALLSHEET_DATA_DIR", str(tmp_path / "callsheet-data"))

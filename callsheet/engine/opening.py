@@ -13,6 +13,7 @@ from pathlib import Path
 
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import JobRow, Ledger, NewCap, NewJob, NewRun, account_refs
+from manifests.images import materialised
 from manifests.job_codec import encode_job
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_file import write_plan
@@ -116,7 +117,7 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
             out=str(folder),
             options=options,
         ),
-        [_new_job(planned) for planned in plan.jobs],
+        [_new_job(planned, folder) for planned in plan.jobs],
         [_new_cap(cap, run_id) for cap in plan.caps],
     )
     job_ids = [row.job_id for row in sorted(ledger.jobs(run_id), key=lambda row: row.position)]
@@ -133,8 +134,9 @@ def new_run_id(campaign: str) -> str:
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
-def _new_job(planned: PlannedJob) -> NewJob:
-    job, quote = planned.job, planned.quote
+def _new_job(planned: PlannedJob, folder: Path) -> NewJob:
+    """Make the ledger's row; pictures that were written into the manifest itself become files of the run."""
+    job, quote = materialised(planned.job, folder / "inputs"), planned.quote
     return NewJob(
         row=job.row,
         custom_id=job.custom_id,

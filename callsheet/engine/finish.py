@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 
 from callsheet.engine.studio import Studio
@@ -15,6 +16,8 @@ from callsheet.falqueue.messages import Rendered, Ticket
 from callsheet.ledger import CostBasis, JobRow, Ledger, Output, Settlement
 from callsheet.outputs.collect import Collected, collect
 from callsheet.outputs.expectation import expectation_of
+from callsheet.outputs.posters import make_poster
+from callsheet.report.cards import poster_of
 from manifests.job import Job
 from pricing.quotes import cost_of_units, quote
 
@@ -132,3 +135,7 @@ async def _record(studio: Studio, row: JobRow, rendered: Rendered, collected: Co
         has_audio=facts.has_audio,
     )
     await studio.books(Ledger.collect, row.job_id, output)
+    still = studio.folder / poster_of(output.path)
+    with suppress(MediaError, OSError):  # a page without one still is no reason to fail a job
+        still.parent.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(make_poster, collected.path, still)

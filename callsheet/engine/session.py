@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from callsheet.engine.books import Books
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.request import RunRequest
 from callsheet.engine.slots import Places
-from callsheet.engine.stopping import StopSign
+from callsheet.engine.stopping import StopSign, signals_to
 from callsheet.engine.studio import Studio, current_studio
+from callsheet.engine.watchers import stop_sign
 from callsheet.errors import AccountError
 from callsheet.falqueue.client import FalQueue
 from callsheet.falqueue.polling import RenderTimes
@@ -84,7 +85,7 @@ async def studio_for(
     try:
         run = await books(Ledger.run, run_id)
         scale = 1 / request.speed if request.sandbox else 1.0
-        with ledger.claim(run_id):
+        with ledger.claim(run_id), _own_signals(stop):
             async with FalQueue(settings) as queue:
                 studio = Studio(
                     settings=settings,
@@ -103,6 +104,15 @@ async def studio_for(
     finally:
         books.close()
         ledger.close()
+
+
+def _own_signals(stop: StopSign) -> AbstractContextManager[None]:
+    """Take the signals over from Prefect where a command line watches; a worker's run leaves them to Prefect.
+
+    Prefect puts a handler of its own in place when the flow begins, one that raises wherever the program
+    happens to be; so ours must come after it.
+    """
+    return signals_to(stop) if stop is stop_sign.get() else nullcontext()
 
 
 async def _recover(studio: Studio) -> None:

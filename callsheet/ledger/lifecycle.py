@@ -13,7 +13,7 @@ from callsheet.ledger.admission import NO_ERROR
 from callsheet.ledger.records import Output, Recovered, Ticket
 from callsheet.ledger.settlement import give_back
 from callsheet.ledger.steps import chunks, current, step, step_many
-from callsheet.ledger.submission import Event, State
+from callsheet.ledger.submission import Event, State, next_state
 
 
 def send(
@@ -97,6 +97,7 @@ def render(connection: Connection, job_id: int, at_ms: int, *, started_ms: int |
 def collect(connection: Connection, job_id: int, at_ms: int, output: Output) -> None:
     """Write down that the verified file stands under its final name."""
     now = current(connection, job_id)
+    next_state(now.state, Event.COLLECT, booked=now.booked)
     made = {"output_id": _store_output(connection, now.run_id, now.submission_id, output)}
     step(connection, now, Event.COLLECT, at_ms, job=made, submission={"closed_ms": at_ms})
 
@@ -106,6 +107,7 @@ def fail_media(
 ) -> None:
     """Write down that the file is not the video that was asked for; `output` is the file that was kept."""
     now = current(connection, job_id)
+    next_state(now.state, Event.FAIL_MEDIA, booked=now.booked)
     columns: dict[str, Any] = {"error_type": error_type, "error": error}
     if output is not None:
         columns["output_id"] = _store_output(connection, now.run_id, now.submission_id, output)

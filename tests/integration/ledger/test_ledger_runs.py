@@ -1,0 +1,328 @@
+import hashlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from callsheet.errors import LedgerError, RunStopping, UsageError
+from callsheet.ledger import Event, Ledger, NewJob, NewRun, State
+
+
+def test_a_job_comes_back_as_it_was_given(desk) -> None:
+    """Every field of a new job is in its row, also in a script that is not ours."""
+    given = NewJob(
+        row=17,
+        custom_id="été/1",
+        endpoint="fal-ai/x",
+        model="m",
+        fingerprint="f",
+        payload='{"prompt": "海 🎬 \\"quoted\\""}',
+        expected_nano=1,
+        maximum_nano=2**62,
+        take=3,
+        priority=-5,
+        client="Ünïted",
+        output_name="a b",
+        cell="c",
+    )
+    run = NewRun(run_id="r", campaign="c", plan_hash="h", price_book="p", out="o", options="{}")
+    desk.ledger.open_run(run, [given])
+    (row,) = desk.ledger.jobs("r")
+    assert {name: getattr(row, name) for name in NewJob.__dataclass_fields__} == {
+        name: getattr(given, name) for name in NewJob.__dataclass_fields__
+    }
+    assert (row.state, row.position, row.submission, row.output) == (State.PENDING, 0, None, None)
+
+
+def test_a_run_is_opened_whole_or_not_at_all(desk) -> None:
+    """A job that cannot be keeps the run, its other jobs and its caps out of the ledger."""
+    before = desk.dump()
+    with pytest.raises(LedgerError):
+        desk.run(2, expected_nano=200)  # above its own maximum
+    assert desk.dump() == before
+
+
+def test_a_run_id_is_used_once(desk) -> None:
+    """Opening a run again would buy it again; the error says how to go on instead."""
+    desk.run(run_id="spring-1")
+    with pytest.raises(UsageError, match="callsheet resume spring-1"):
+        desk.run(run_id="spring-1")
+
+
+def test_an_unknown_run_is_answered_with_the_nearest_one(desk) -> None:
+    """A slip of the pen costs no search."""
+    with pytest.raises(UsageError, match="no runs yet"):
+        desk.ledger.run("x")
+    desk.run(run_id="spring-1")
+    desk.run(run_id="autumn-7")
+    with pytest.raises(UsageError, match="the nearest is 'spring-1'"):
+        desk.ledger.run("sprig-1")
+    for verb in (Ledger.request_stop, Ledger.close_run, Ledger.reopen_run):
+        with pytest.raises(UsageError):
+            verb(desk.ledger, "sprig-1")
+
+
+def test_the_latest_unfinished_run_is_the_one_to_resume(desk) -> None:
+    """Runs come newest first, and closed ones are not resumed."""
+    for number in range(3):
+        desk.clock.now_ms += 1000
+        desk.run(run_id=f"r{number}")
+    desk.ledger.close_run("r2")
+    assert [run.run_id for run in desk.ledger.runs()] == ["r2", "r1", "r0"]
+    assert [run.run_id for run in desk.ledger.runs(limit=1)] == ["r2"]
+    assert desk.ledger.latest_unfinished().run_id == "r1"
+    for run_id in ("r1", "r0"):
+        desk.ledger.close_run(run_id)
+    assert desk.ledger.latest_unfinished() is None
+
+
+@pytest.mark.parametrize("verb", [Ledger.request_stop, Ledger.close_run])
+def test_a_stopped_or_closed_run_admits_nothing_until_it_is_opened_again(desk, verb) -> None:
+    """Stopping reaches every process through the ledger, and touches no other run."""
+    (job_id,), (other,) = desk.run(run_id="r"), desk.run(run_id="other")
+    verb(desk.ledger, "r")
+    with pytest.raises(RunStopping, match="run r"):
+        desk.ledger.admit(job_id, slots=10)
+    desk.ledger.admit(other, slots=10)
+    desk.ledger.reopen_run("r")
+    desk.ledger.admit(job_id, slots=10)
+
+
+def test_what_a_dead_owner_left_is_put_right(desk) -> None:
+    """A POST that was under way is unknown; a hold that was never used is given back; the rest stays."""
+    jobs = desk.run(5, run_id="r")
+    (foreign,) = desk.run()
+    for job_id, state in zip(
+        jobs,
+        [State.SUBMITTING, State.HELD, State.IN_QUEUE, State.RENDERED, State.PENDING],
+        strict=True,
+    ):
+        desk.bring(job_id, state)
+    desk.bring(foreign, State.SUBMITTING)
+    found = desk.ledger.recover("r")
+    assert (found.unknown, found.released) == (1, 1)
+    assert [desk.ledger.job(job_id).state for job_id in [*jobs, foreign]] == [
+        *(State.UNKNOWN, State.PENDING, State.IN_QUEUE, State.RENDERED, State.PENDING),
+        State.SUBMITTING,
+    ]
+    assert desk.ledger.recover("r") == type(found)(unknown=0, released=0)
+
+
+def test_a_shard_recovers_its_own_jobs_only(desk) -> None:
+    """Another worker's job of the same run may be under way right now."""
+    ours, theirs = desk.run(2, run_id="r")
+    for job_id in (ours, theirs):
+        desk.bring(job_id, State.SUBMITTING)
+    assert desk.ledger.recover("r", job_ids=[ours]).unknown == 1
+    assert desk.ledger.job(theirs).state is State.SUBMITTING
+
+
+def test_one_process_owns_a_run_and_another_run_is_free(desk, ledger_url) -> None:
+    """A second claim is refused at once, until the first one is given back."""
+    with Ledger.open(ledger_url) as second:
+        with (
+            desk.ledger.claim("r"),
+            second.claim("other"),
+            pytest.raises(LedgerError, match="run r is being worked on"),
+            second.claim("r"),
+        ):
+            pass
+        with second.claim("r"):
+            pass
+
+
+def test_parts_of_a_run_are_owned_side_by_side_but_not_beside_the_whole(desk, ledger_url) -> None:
+    """Workers may share a run by parts; nobody may own all of it meanwhile."""
+    with Ledger.open(ledger_url) as second:
+        with desk.ledger.claim("r", part="1"), second.claim("r", part="2"):
+            with pytest.raises(LedgerError, match="part 1 of run r"), second.claim("r", part="1"):
+                pass
+            with pytest.raises(LedgerError, match="run r is"), second.claim("r"):
+                pass
+        with desk.ledger.claim("r"), pytest.raises(LedgerError), second.claim("r", part="1"):
+            pass
+
+
+def test_a_claim_ends_also_when_its_work_fails(desk) -> None:
+    """An exception inside does not leave the run locked."""
+    with pytest.raises(KeyError), desk.ledger.claim("r"):
+        raise KeyError
+    with desk.ledger.claim("r"):
+        pass
+
+
+def test_the_tally_counts_a_run_and_only_that_run(desk) -> None:
+    """States, held and spent money of one run are there at a glance."""
+    jobs = desk.run(4, run_id="r")
+    desk.bring(desk.run()[0], State.HELD)
+    desk.bring(jobs[0], State.SUCCEEDED)
+    desk.bring(jobs[1], State.IN_QUEUE)
+    tally = desk.ledger.tally("r")
+    assert tally.counts == {State.PENDING: 2, State.SUCCEEDED: 1, State.IN_QUEUE: 1}
+    assert (tally.held_nano, tally.spent_nano, tally.jobs, tally.finished) == (100, 90, 4, 1)
+
+
+def test_jobs_are_read_in_the_plans_order_and_by_state(desk) -> None:
+    """Positions follow the order of the plan; a filter leaves the others out."""
+    jobs = desk.run(3, run_id="r")
+    desk.bring(jobs[1], State.HELD)
+    assert [row.position for row in desk.ledger.jobs("r")] == [0, 1, 2]
+    assert [row.job_id for row in desk.ledger.jobs("r", states={State.HELD})] == [jobs[1]]
+    assert desk.ledger.jobs("r", states=set()) == []
+    with pytest.raises(UsageError, match="no job 999999999"):
+        desk.ledger.job(999_999_999)
+
+
+def test_open_jobs_of_every_run_are_what_reconcile_looks_at(desk) -> None:
+    """Whatever may still cost money is found, whichever run it belongs to."""
+    one, two = desk.run(2)
+    (three,) = desk.run()
+    desk.bring(one, State.UNKNOWN)
+    desk.bring(two, State.SUCCEEDED)
+    desk.bring(three, State.RENDERED)
+    assert [row.job_id for row in desk.ledger.open_jobs()] == [one, three]
+    assert [row.job_id for row in desk.ledger.open_jobs(states={State.UNKNOWN})] == [one]
+
+
+def test_a_video_that_is_there_is_found_by_its_content_and_used_again(desk) -> None:
+    """Only succeeded jobs of the same campaign count, and the newest of them."""
+    first, failed = desk.run(2)
+    desk.bring(first, State.SUCCEEDED)
+    desk.bring(failed, State.FAILED)
+    desk.bring(desk.run(campaign="summer", fingerprint="print-9")[0], State.SUCCEEDED)
+    made = desk.ledger.already_made("spring", ["print-0", "print-1", "print-9", "never"])
+    assert {name: row.job_id for name, row in made.items()} == {"print-0": first}
+    (newer,) = desk.run()
+    desk.bring(newer, State.SUCCEEDED)
+    assert desk.ledger.already_made("spring", ["print-0"])["print-0"].job_id == newer
+
+    (again,) = desk.run(run_id="again")
+    desk.ledger.reuse({again: first})
+    row = desk.ledger.job(again)
+    assert (row.state, row.output_run_id, row.spent_nano) == (State.ALREADY_MADE, "run-0", 0)
+    assert row.output == desk.ledger.job(first).output
+
+
+def test_only_a_finished_video_can_be_used_again(desk) -> None:
+    """A job without a file cannot stand in for another one."""
+    one, two = desk.run(2)
+    with pytest.raises(UsageError, match="no finished video"):
+        desk.ledger.reuse({one: two})
+
+
+def test_a_rejected_file_is_kept_with_its_job_and_never_counts_as_made(desk) -> None:
+    """Paid for and wrong is still paid for: it stays findable, and the job stays failed."""
+    (job_id,) = desk.run()
+    desk.bring(job_id, State.SUCCEEDED)
+    (bad,) = desk.run(fingerprint="bad")
+    desk.bring(bad, State.RENDERED, settled=True)
+    output = desk.ledger.job(job_id).output
+    desk.ledger.fail_media(bad, error_type="wrong_size", error="640x360", output=output)
+    row = desk.ledger.job(bad)
+    assert (row.state, row.output, row.charged, row.error_type) == (
+        State.FAILED,
+        output,
+        "yes",
+        "wrong_size",
+    )
+    assert desk.ledger.already_made("spring", ["bad"]) == {}
+
+
+def test_render_times_are_learned_by_kind_of_job_newest_first(desk) -> None:
+    """Waiting and rendering are told apart; renders whose start nobody saw are left out."""
+    for cell, seconds in (("a", 10), ("a", 20), ("b", 30)):
+        (job_id,) = desk.run(cell=cell)
+        for event in (Event.ADMIT, Event.SEND, Event.ACCEPT, Event.START, Event.RENDER):
+            desk.clock.now_ms += {Event.START: 5000, Event.RENDER: seconds * 1000}.get(event, 0)
+            desk.do(event, job_id)
+    (unseen,) = desk.run(cell="a")
+    for event in (Event.ADMIT, Event.SEND, Event.ACCEPT, Event.RENDER):
+        desk.do(event, unseen)
+    times = desk.ledger.render_times("a")
+    assert [(time.waited_ms, time.rendered_ms) for time in times] == [(5000, 20_000), (5000, 10_000)]
+    assert len(desk.ledger.render_times("a", limit=1)) == 1
+
+
+def test_a_start_that_was_not_seen_can_be_told_with_the_render(desk) -> None:
+    """What fal says about the time is kept, unless the start was seen as it happened."""
+    told, seen = desk.run(2)
+    desk.bring(told, State.IN_QUEUE)
+    began = desk.bring(seen, State.IN_PROGRESS).submission.started_ms
+    for job_id in (told, seen):
+        desk.ledger.render(job_id, started_ms=123)
+    assert desk.ledger.job(told).submission.started_ms == 123
+    assert desk.ledger.job(seen).submission.started_ms == began
+
+
+def test_a_picture_is_uploaded_once_and_forgotten_when_it_is_too_old(desk) -> None:
+    """The newest address is given, and none that is older than asked for."""
+    assert desk.ledger.uploaded("aa") is None
+    desk.ledger.remember_upload("aa", "https://one")
+    desk.clock.now_ms += 1000
+    desk.ledger.remember_upload("aa", "https://two")
+    assert desk.ledger.uploaded("aa", since_ms=desk.clock.now_ms) == "https://two"
+    assert desk.ledger.uploaded("aa", since_ms=desk.clock.now_ms + 1) is None
+
+
+def test_the_book_tells_each_movement_of_money_in_order(desk) -> None:
+    """A statement needs nothing but the entries: what, when, how much, for which job and request."""
+    (job_id,) = desk.run(run_id="r")
+    row = desk.bring(job_id, State.SUCCEEDED)
+    desk.bring(desk.run(campaign="summer")[0], State.HELD)
+    entries = list(desk.ledger.entries(run_id="r"))
+    assert [(entry.kind, entry.amount_nano) for entry in entries] == [
+        ("hold", 100),
+        ("release", -100),
+        ("settle", 90),
+    ]
+    assert {entry.request_id for entry in entries} == {row.ticket.request_id}
+    assert len(list(desk.ledger.entries())) == 4
+    assert [entry.campaign for entry in desk.ledger.entries(campaign="summer")] == ["summer"]
+
+
+def test_the_ledger_can_be_written_while_its_book_is_being_read(desk) -> None:
+    """A long statement holds nobody up and sees nothing half done."""
+    (job_id,) = desk.run()
+    desk.bring(job_id, State.SUCCEEDED)
+    reading = desk.ledger.entries()
+    next(reading)
+    desk.bring(desk.run()[0], State.SUCCEEDED)
+    assert len(list(reading)) >= 2
+
+
+def test_everything_is_there_after_closing_and_opening_again(desk) -> None:
+    """The ledger keeps nothing in memory."""
+    jobs = desk.run(2)
+    desk.bring(jobs[0], State.SUCCEEDED)
+    desk.bring(jobs[1], State.IN_PROGRESS)
+    before, rows = desk.dump(), desk.ledger.jobs("run-0")
+    assert desk.reopen().jobs("run-0") == rows
+    assert desk.dump() == before
+
+
+def test_a_backup_is_a_whole_private_ledger_and_never_overwrites(
+    sqlite_url: str, open_desk, tmp_path: Path
+) -> None:
+    """The copy opens, is sound and holds the same; an existing file is left alone."""
+    desk = open_desk(sqlite_url)
+    desk.bring(desk.run()[0], State.SUCCEEDED)
+    copy = tmp_path / "copy" / "ledger.sqlite"
+    copy.parent.mkdir(mode=0o700)
+    desk.ledger.backup(copy)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert open_desk(f"sqlite:///{copy}").dump() == desk.dump()
+    digest = hashlib.sha256(copy.read_bytes()).digest()
+    with pytest.raises(UsageError, match="exists already"):
+        desk.ledger.backup(copy)
+    assert hashlib.sha256(copy.read_bytes()).digest() == digest
+    with sqlite3.connect(copy) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+@pytest.mark.postgres
+def test_a_server_is_backed_up_by_its_own_means(postgres_url: str, open_desk, tmp_path: Path) -> None:
+    """On PostgreSQL the error names the tool for it, and no empty file is left."""
+    with pytest.raises(UsageError, match="pg_dump"):
+        open_desk(postgres_url).ledger.backup(tmp_path / "x")
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,356 @@
+import secrets
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
+from callsheet.ledger import Event, Ledger, State, migrate, schema
+from callsheet.ledger.sqlite import engine_for
+
+# -- what is refused -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "sqlite+aiosqlite:///x", "postgresql+asyncpg://host/db"])
+def test_other_databases_are_refused(url: str) -> None:
+    """A database that was never tested is not trusted with money."""
+    with pytest.raises(UsageError, match="sqlite or postgresql"):
+        Ledger.open(url)
+
+
+def test_an_unreadable_url_is_not_repeated() -> None:
+    """What cannot be parsed may hold a password."""
+    with pytest.raises(UsageError) as refusal:
+        Ledger.open("postgresql//ada:secret@host")
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
+    """The error says which server and keeps the password to itself, in its causes as well."""
+    with pytest.raises(LedgerError) as refusal:
+        Ledger.open("postgresql://ada:secret@127.0.0.1:1/x")
+    assert "127.0.0.1" in str(refusal.value)
+    assert "secret" not in f"{refusal.value!r} {refusal.value.__cause__!r}"
+
+
+@pytest.mark.postgres
+def test_a_server_that_forgets_is_refused(postgres_url: str) -> None:
+    """With synchronous_commit=off the server acknowledges what it has not written."""
+    with pytest.raises(LedgerUnsafe, match="synchronous_commit=off"):
+        Ledger.open(f"{postgres_url}%20-csynchronous_commit%3Doff")
+
+
+def test_every_sqlite_connection_is_set_to_survive_a_power_cut(sqlite_url: str, open_desk) -> None:
+    """What is asserted at open holds for each connection of the pool."""
+    database = open_desk(sqlite_url).ledger._database
+    with database.read() as one, database.read() as two:
+        for connection in (one, two):
+            found = [
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            ]
+            assert found == ["wal", 2, 1, 30_000]
+
+
+def test_a_database_that_will_not_keep_a_wal_is_refused(tmp_path: Path) -> None:
+    """A pragma that SQLite quietly ignores is noticed: here WAL, in a database that cannot have one."""
+    engine = engine_for(Path(":memory:"))
+    with pytest.raises(LedgerUnsafe, match="journal_mode"):
+        engine.connect()
+    engine.dispose()
+
+
+def test_a_ledger_of_a_newer_callsheet_is_left_alone(desk, ledger_url: str) -> None:
+    """An old program must not write into tables it does not know."""
+    desk.sql("UPDATE alembic_version SET version_num = '9999'")
+    try:
+        with pytest.raises(LedgerUnsafe, match="newer Callsheet"):
+            Ledger.open(ledger_url)
+    finally:
+        desk.sql(f"UPDATE alembic_version SET version_num = '{migrate.HEAD}'")
+
+
+def test_a_broken_database_is_our_error(sqlite_url: str) -> None:
+    """A file that is no database is named as a ledger that could not be used."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(LedgerError, match=str(path)):
+        Ledger.open(sqlite_url)
+
+
+# -- the schema ----------------------------------------------------------------------------------------------
+
+
+def described_index(index: Any) -> str:
+    """Return what an index is over, and over which rows."""
+    rows = {name: str(value) for name, value in index.get("dialect_options", {}).items()}
+    return str((index["name"], index["column_names"], bool(index["unique"]), rows))
+
+
+def described(engine: sa.Engine) -> dict[str, object]:
+    """Return everything about the tables that the database's own catalogue tells."""
+    inspector = sa.inspect(engine)
+    return {
+        table: {
+            "columns": [
+                (c["name"], str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)
+            ],
+            "key": inspector.get_pk_constraint(table)["constrained_columns"],
+            "foreign": sorted(
+                (str(f["constrained_columns"]), f["referred_table"])
+                for f in inspector.get_foreign_keys(table)
+            ),
+            "unique": sorted(str(u["column_names"]) for u in inspector.get_unique_constraints(table)),
+            "indexes": sorted(map(described_index, inspector.get_indexes(table))),
+            "checks": sorted((str(c["name"]), c["sqltext"]) for c in inspector.get_check_constraints(table)),
+        }
+        for table in inspector.get_table_names()
+        if table != "alembic_version"
+    }
+
+
+def test_the_migrations_lead_to_the_schema_that_the_program_is_written_against_on_sqlite(
+    tmp_path: Path, sqlite_url: str, open_desk
+) -> None:
+    """Columns, keys, checks and indexes are equal, and so is each table's own text but for its layout."""
+    (tmp_path / "scratch").mkdir(mode=0o700)
+    scratch = engine_for(tmp_path / "scratch" / "s.sqlite")
+    schema.metadata.create_all(scratch)
+    migrated = open_desk(sqlite_url).ledger._database.engine
+    assert described(scratch) == described(migrated)
+
+    def texts(engine: sa.Engine) -> dict[str, str]:
+        query = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"
+        with engine.connect() as connection:
+            found = connection.exec_driver_sql(query)
+            return {name: "".join(sql.split()) for name, sql in found if name != "alembic_version"}
+
+    assert texts(scratch) == texts(migrated)
+    assert all(sql.endswith("STRICT") for name, sql in texts(migrated).items() if "CREATETABLE" in sql)
+    scratch.dispose()
+
+
+@pytest.mark.postgres
+def test_the_migrations_lead_to_the_schema_that_the_program_is_written_against_on_postgres(
+    empty_schema_url: str, postgres_url: str, open_desk
+) -> None:
+    """The server's catalogue says the same of both."""
+    scratch = sa.create_engine(empty_schema_url.replace("postgresql://", "postgresql+psycopg://"))
+    schema.metadata.create_all(scratch)
+    migrated = open_desk(postgres_url).ledger._database.engine
+    assert described(scratch) == described(migrated)
+    scratch.dispose()
+
+
+@pytest.mark.postgres
+def test_an_empty_server_is_migrated_when_it_is_opened(empty_schema_url: str, open_desk) -> None:
+    """Opening is all there is to do; the ledger then works and has a name of its own."""
+    desk = open_desk(empty_schema_url)
+    desk.bring(desk.run()[0], State.SUCCEEDED)
+    assert desk.ledger.verify() == []
+    assert len(desk.dump()["gate"][0][1]) == 32
+
+
+def test_the_program_knows_every_migration_there_is() -> None:
+    """The list that decides whether a ledger is behind has the files' own numbers, in order."""
+    files = sorted(Path(migrate.__file__).with_name("migrations").joinpath("versions").glob("[0-9]*_*.py"))
+    assert tuple(file.name[:4] for file in files) == migrate.REVISIONS
+    assert migrate.REVISIONS[-1] == migrate.HEAD
+
+
+def test_a_migration_that_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    """All of it is one transaction: the next one to open the ledger begins with an empty database."""
+    path = tmp_path / "private" / "l.sqlite"
+    real = sa.Connection.exec_driver_sql
+
+    def failing(self: sa.Connection, statement: str, *args: object, **kwargs: object) -> object:
+        if "CREATE TRIGGER event_no_update" in statement:
+            raise KeyboardInterrupt
+        return real(self, statement, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sa.Connection, "exec_driver_sql", failing)
+        with pytest.raises(KeyboardInterrupt):
+            Ledger.open(f"sqlite:///{path}")
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
+    connection.close()
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        assert ledger.verify() == []
+
+
+OPEN_TWICE = """
+import sys
+from callsheet.ledger import Ledger
+Ledger.open(sys.argv[1]).close()
+print(sorted(name for name in sys.modules if name in ("alembic", "mako", "pandas", "prefect", "psycopg")))
+"""
+
+
+def test_a_ledger_that_is_up_to_date_opens_without_alembic(sqlite_url: str) -> None:
+    """The everyday start does not pay for the tools of migration, nor for the other database's driver."""
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_TWICE, sqlite_url], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_two_processes_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
+    """The second one waits for the first one's migration and finds it done."""
+    url = f"sqlite:///{tmp_path / 'private' / 'l.sqlite'}"
+    processes = [subprocess.Popen([sys.executable, "-c", OPEN_TWICE, url], stdout=-3) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+
+
+# -- what the database itself refuses ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", schema.APPEND_ONLY)
+@pytest.mark.parametrize("what", ["UPDATE {0} SET {1} = {1}", "DELETE FROM {0}"])
+def test_the_journals_only_grow(desk, table: str, what: str) -> None:
+    """Neither this program nor anybody's SQL changes what was written down."""
+    desk.bring(desk.run()[0], State.SUCCEEDED)
+    before = desk.dump()
+    column = schema.metadata.tables[table].primary_key.columns.keys()[0]
+    with pytest.raises(LedgerError, match="append-only"):
+        desk.sql(what.format(table, column))
+    assert desk.dump() == before
+
+
+REFUSED = {
+    "an account above its limit": "UPDATE account SET limit_nano = 1",
+    "an account below zero": "UPDATE account SET held_nano = -1",
+    "money that is no whole number": "UPDATE account SET spent_nano = 'a dollar'",
+    "a state that does not exist": "UPDATE job SET state = 'done'",
+    "a maximum below the expected cost": "UPDATE job SET expected_nano = maximum_nano + 1",
+    "a cost without a moment": "UPDATE submission SET booked_ms = NULL",
+    "a second gate": "INSERT INTO gate VALUES (2, 'x', 0, '')",
+    "a submission of nobody": "INSERT INTO submission (job_id, number, hold_nano, admitted_ms) "
+    "VALUES (424242, 1, 1, 1)",
+    "a second open submission": "INSERT INTO submission (job_id, number, hold_nano, admitted_ms) "
+    "SELECT job_id, 7, 1, 1 FROM submission WHERE closed_ms IS NULL",
+    "a request that is two jobs'": "UPDATE submission SET request_id = 'same'",
+}
+
+
+@pytest.mark.parametrize("statement", REFUSED.values(), ids=REFUSED.keys())
+def test_the_database_itself_keeps_what_it_can(desk, statement: str) -> None:
+    """Even a mistake in this program could not write it."""
+    for job_id in desk.run(2):
+        desk.bring(job_id, State.RENDERED)
+        desk.do(Event.SETTLE, job_id)
+    before = desk.dump()
+    with pytest.raises(LedgerError):
+        desk.sql(statement)
+    assert desk.dump() == before
+
+
+# -- what verify finds ---------------------------------------------------------------------------------------
+
+DAMAGE = {
+    "UPDATE account SET held_nano = held_nano + 1 WHERE scope = 'client'": "I1: the account client acme",
+    "UPDATE account SET spent_nano = spent_nano + 1 WHERE scope = 'model'": "I2: the account model",
+    "UPDATE submission SET cost_nano = 1 WHERE cost_nano = 90": "I2",
+    "UPDATE job SET spent_nano = 5": "I3: job",
+    "UPDATE job SET state = 'pending' WHERE state = 'in_queue'": "I6",
+    "UPDATE job SET output_id = NULL": "I7: job",
+    "UPDATE submission SET request_id = NULL": "I8: job",
+    "INSERT INTO event (at_ms, job_id, number, event, from_state, to_state, why) "
+    "SELECT 1, job_id, 1, 'collect', 'held', 'succeeded', '' FROM job": "I10",
+    "UPDATE gate SET entries = entries + 1": "tampered",
+}
+PAST_THE_TRIGGERS = {
+    "UPDATE entry SET amount_nano = 1 WHERE kind = 'settle'": "tampered with at entry",
+    "UPDATE entry SET at_ms = at_ms + 1 WHERE entry_id = 2": "tampered with at entry 2",
+    "DELETE FROM entry WHERE entry_id = (SELECT MAX(entry_id) FROM entry)": "tampered",
+    "DELETE FROM entry": "tampered",
+    "DELETE FROM event WHERE event = 'send'": "I10",
+}
+
+
+def damaged(open_desk, url: str):
+    """A sound ledger with one finished and one running job, to be damaged."""
+    desk = open_desk(url)
+    done, open_ = desk.run(2)
+    desk.bring(done, State.SUCCEEDED)
+    desk.bring(open_, State.IN_QUEUE)
+    assert desk.ledger.verify() == []
+    return desk
+
+
+@pytest.mark.parametrize(("statement", "said"), DAMAGE.items())
+def test_verify_finds_every_broken_promise(open_desk, ledger_url: str, statement: str, said: str) -> None:
+    """Each invariant has damage that it alone must notice."""
+    desk = damaged(open_desk, ledger_url)
+    desk.sql(statement)
+    assert any(said in sentence for sentence in desk.ledger.verify())
+
+
+@pytest.mark.parametrize(("statement", "said"), PAST_THE_TRIGGERS.items())
+def test_verify_finds_tampering_behind_the_triggers(open_desk, sqlite_url: str, statement, said) -> None:
+    """Who can drop a trigger can still not change the book unnoticed."""
+    desk = damaged(open_desk, sqlite_url)
+    for trigger in ("entry_no_update", "entry_no_delete", "event_no_delete"):
+        desk.sql(f"DROP TRIGGER {trigger}")
+    desk.sql(statement)
+    assert any(said in sentence for sentence in desk.ledger.verify())
+
+
+def test_a_reference_to_nothing_is_found(open_desk, sqlite_url: str) -> None:
+    """Foreign keys can be switched off by others; verify looks for what that leaves behind."""
+    desk = damaged(open_desk, sqlite_url)
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE job SET run_id = 'nowhere'")
+    connection.close()
+    assert any("damaged" in sentence for sentence in desk.ledger.verify())
+
+
+def test_a_disk_that_is_full_stops_the_purchase_before_it_is_made(open_desk, sqlite_url: str) -> None:
+    """An intent that cannot be written raises, and the ledger is as it was."""
+    desk = open_desk(sqlite_url)
+    jobs = iter(desk.run(50))
+    with desk.ledger._database.read() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    before: dict[str, Any] = {}
+
+    def admit_until_full() -> None:
+        for job_id in jobs:
+            before.update(desk.dump())
+            desk.do(Event.ADMIT, job_id)
+
+    with pytest.raises(LedgerError, match="full"):
+        admit_until_full()
+    assert desk.dump() == before
+
+
+def test_a_private_file_stays_private_with_its_journal(open_desk, sqlite_url: str) -> None:
+    """The WAL and its index hold prompts and prices too."""
+    desk = open_desk(sqlite_url)
+    desk.run()
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    files = list(path.parent.glob(f"{path.name}*"))
+    assert len(files) == 3
+    assert {file.stat().st_mode & 0o077 for file in files} == {0}
+
+
+@pytest.mark.postgres
+def test_a_lost_connection_gives_its_claim_back(postgres_url: str, open_desk, server: str) -> None:
+    """When the server drops the owner's session, somebody else can take the run over at once."""
+    name = f"ledger_test_{secrets.token_hex(8)}"
+    desk, other = open_desk(f"{postgres_url}&application_name={name}"), open_desk(postgres_url)
+    with desk.ledger.claim("r"):
+        with psycopg.connect(server, autocommit=True) as admin:
+            # By a name that only this test's connections carry: the server has other people's, too.
+            mine = "FROM pg_stat_activity WHERE application_name = %s"
+            ended = admin.execute(f"SELECT pg_terminate_backend(pid, 5000) {mine}", [name]).fetchall()
+        assert ended
+        assert all(done for (done,) in ended)
+        with other.ledger.claim("r"):
+            pass
+    assert desk.run()  # and the first owner's ledger still works

@@ -96,8 +96,13 @@ class Misbehaviour:
         """Let the server do it, and keep the reply."""
         messages: list[Message] = []
 
+        parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
         async def receive() -> Message:
-            return {"type": "http.request", "body": body, "more_body": False}
+            if not parts:
+                # Whoever listens for the client's leaving listens in vain: the call is done to its end.
+                await asyncio.Event().wait()
+            return parts.pop()
 
         async def send(message: Message) -> None:
             messages.append(message)

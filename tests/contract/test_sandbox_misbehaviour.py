@@ -41,6 +41,11 @@ def accepted(client: httpx.Client) -> int:
     return int(client.get("/_sandbox/ledger").json()["accepted_count"])
 
 
+def same(one: bytes, other: bytes) -> bool:
+    """Whether two files are equal; pytest would spend minutes on showing where they are not."""
+    return one == other
+
+
 def finished(client: httpx.Client, **more: Any) -> Any:
     """Submit, wait until the end, return the submit's reply."""
     job = client.post(LITE, json={**SMALL, **more}).json()
@@ -72,13 +77,11 @@ def test_a_lost_reply_hides_an_accepted_job(
     assert client.get("/_sandbox/ledger").json()["fired"][kind] >= 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "status"), [("nginx_after", 502), ("nginx_after", 503), ("nginx_after", 504)]
-)
-def test_a_proxy_page_hides_an_accepted_job(client: httpx.Client, kind: str, status: int) -> None:
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_proxy_page_hides_an_accepted_job(client: httpx.Client, status: int) -> None:
     """A proxy's HTML page without an id comes back although the job was accepted."""
     before = accepted(client)
-    arm(client, kind, status=status)
+    arm(client, "nginx_after", status=status)
     reply = client.post(LITE, json=SMALL)
     assert (reply.status_code, "x-fal-request-id" in reply.headers) == (status, False)
     assert "nginx" in reply.text
@@ -211,22 +214,22 @@ def test_files_that_are_not_the_file(client: httpx.Client) -> None:
     arm(client, "file_no_length")
     short = client.get(url)
     assert "content-length" not in short.headers
-    assert short.content == whole[: len(whole) // 2]
+    assert same(short.content, whole[: len(whole) // 2])
     arm(client, "file_wrong")
     assert client.get(url).headers["content-type"] == "text/html"
     arm(client, "file_corrupt")
     corrupt = client.get(url).content
     assert len(corrupt) == len(whole)
-    assert corrupt != whole
+    assert not same(corrupt, whole)
     arm(client, "file_gzip")
     with client.stream("GET", url) as packed:
         assert packed.headers["content-encoding"] == "gzip"
-        assert gzip.decompress(b"".join(packed.iter_raw())) == whole
+        assert same(gzip.decompress(b"".join(packed.iter_raw())), whole)
     arm(client, "file_slow", delay_s=0.2)
     slow = client.get(url)
-    assert slow.content == whole
+    assert same(slow.content, whole)
     assert slow.elapsed.total_seconds() >= 0.15
-    assert client.get(url).content == whole
+    assert same(client.get(url).content, whole)
 
 
 def test_nonsense_is_not_armed(client: httpx.Client) -> None:

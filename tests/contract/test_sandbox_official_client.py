@@ -40,9 +40,9 @@ told["subscribed"] = fal_client.subscribe(
     LITE,
     arguments=SMALL,
     with_logs=True,
-    on_queue_update=lambda update: updates.append(type(update).__name__)
+    on_queue_update=updates.append
 )
-told["last_update"] = updates[-1]
+told["last_update"] = type(updates[-1]).__name__
 told["async"] = asyncio.run(fal_client.AsyncClient().subscribe(LITE, arguments=SMALL))
 
 def failure(work):

@@ -82,7 +82,7 @@ class VideoRenderer:
         return rendered
 
     def _forget_oldest(self) -> None:
-        """Keep the files used last. Twice as many stay as are kept for a moment: one may be being linked."""
+        """Keep the files used last, the one just made among them: the queue is about to link it."""
         with self._guard:
             files = sorted(self._folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
             for path in files[: max(0, len(files) - self._kept)]:

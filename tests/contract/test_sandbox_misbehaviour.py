@@ -210,7 +210,7 @@ def test_files_that_are_not_the_file(client: httpx.Client) -> None:
         with pytest.raises(httpx.RemoteProtocolError):
             client.get(url)
     arm(client, "file_cut")
-    assert client.get(url).content == whole[: len(whole) // 2]
+    assert same(client.get(url).content, whole[: len(whole) // 2])
     arm(client, "file_no_length")
     short = client.get(url)
     assert "content-length" not in short.headers

@@ -18,7 +18,7 @@ from callsheet.engine.stopping import StopSign, signals_to
 from callsheet.engine.studio import Studio, current_studio
 from callsheet.engine.watchers import stop_sign
 from callsheet.errors import AccountError
-from callsheet.falqueue.client import FalQueue
+from callsheet.falqueue.client import FalQueue, quiet_http_logs
 from callsheet.falqueue.polling import RenderTimes
 from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Run
 from callsheet.outputs.parts import sweep_parts
@@ -80,6 +80,7 @@ async def studio_for(
     request: RunRequest, run_id: str, settings: Settings, stop: StopSign
 ) -> AsyncIterator[Studio]:
     """Open the run for work: claimed by this process alone, everything it needs at hand."""
+    quiet_http_logs()
     ledger = await asyncio.to_thread(Ledger.open, settings.ledger)
     books = Books(ledger)
     try:

@@ -123,8 +123,6 @@ def _take_picture(frame: VideoFrame, count: _Count, video: VideoStream, bounds: 
 def _facts(video: VideoStream, audio: AudioStream | None, count: _Count) -> MediaFacts:
     if count.first_s is None or not video.average_rate:
         raise fault(Fault.NO_VIDEO, "the video track holds no pictures")
-    if video.frames not in {0, count.frames}:
-        raise fault(Fault.UNDECODABLE, f"the index names {video.frames} frames, {count.frames} decode")
     return MediaFacts(
         width_px=video.width,
         height_px=video.height,

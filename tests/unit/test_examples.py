@@ -1,0 +1,27 @@
+"""The examples are real campaigns that plan."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from manifests.planning import make_plan
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.mark.parametrize(("name", "jobs"), [("marketing-assets", 12), ("last-500-dollars", 12)])
+def test_an_example_campaign_plans_without_a_warning(name, jobs):
+    """Each campaign file is valid, has its expected number of jobs and earns no warning."""
+    plan = make_plan(EXAMPLES / name / "campaign.toml")
+    assert len(plan.jobs) == jobs
+    assert plan.warnings == ()
+    assert plan.total.maximum_nano <= min(cap.limit_nano for cap in plan.caps if cap.scope == "campaign")
+
+
+def test_the_nightly_manifest_plans(tmp_path):
+    """The script writes a Parquet manifest of 40 jobs."""
+    script = EXAMPLES / "nightly-parquet" / "make_night.py"
+    subprocess.run([sys.executable, str(script)], cwd=tmp_path, check=True)
+    assert len(make_plan(tmp_path / "night.parquet").jobs) == 40

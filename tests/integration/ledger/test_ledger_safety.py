@@ -83,6 +83,32 @@ def test_a_broken_database_is_our_error(sqlite_url: str) -> None:
         Ledger.open(sqlite_url)
 
 
+# -- one writer at a time ------------------------------------------------------------------------------------
+
+
+@pytest.mark.postgres
+def test_a_second_writer_on_postgres_waits_before_it_looks_at_anything(postgres_url: str, open_desk) -> None:
+    """While one transaction writes, another one does not even begin to count slots."""
+    desk, impatient = open_desk(postgres_url), open_desk(f"{postgres_url}%20-clock_timeout%3D20")
+    (job_id,) = desk.run()
+    with desk.ledger._database.write(), pytest.raises(LedgerError, match="lock timeout"):
+        impatient.ledger.admit(job_id, slots=1)
+    impatient.ledger.admit(job_id, slots=1)
+
+
+def test_a_second_writer_on_sqlite_waits_before_it_looks_at_anything(sqlite_url: str, open_desk) -> None:
+    """While one transaction writes, another one cannot begin; reading goes on."""
+    desk = open_desk(sqlite_url)
+    desk.run()
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), timeout=0, isolation_level=None) as other:
+        with desk.ledger._database.write(), pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        with desk.ledger._database.read():
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+    other.close()
+
+
 # -- the schema ----------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Many jobs: the next one starts the moment a place is free, in the order of their priority."""
+"""Many jobs: the next one is ready the moment a place is free, in the order of their priority."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ async def dispatch(studio: Studio, rows: Iterable[JobRow], render: Render) -> No
 
 
 async def _next_place(studio: Studio, row: JobRow, stopped: asyncio.Future[Any]) -> Place | None:
-    """Wait for a place; None where the row will not be started any more."""
+    """Wait to be let in; None where the row will not be started any more."""
     if stopped.done() or (row.state is State.PENDING and not studio.stop.admitting):
         return None
-    taking = asyncio.ensure_future(studio.places.take())
+    taking = asyncio.ensure_future(studio.places.enter())
     either: set[asyncio.Future[Any]] = {taking, stopped}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if not taking.done():

@@ -14,6 +14,7 @@ from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
 from callsheet.falqueue.messages import Rendered, Ticket
 from callsheet.ledger import CostBasis, JobRow, Ledger, Output, Settlement
+from callsheet.outputs.background import in_background
 from callsheet.outputs.collect import Collected, collect
 from callsheet.outputs.expectation import expectation_of
 from callsheet.outputs.posters import make_poster
@@ -138,4 +139,4 @@ async def _record(studio: Studio, row: JobRow, rendered: Rendered, collected: Co
     still = studio.folder / poster_of(output.path)
     with suppress(MediaError, OSError):  # a page without one still is no reason to fail a job
         still.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(make_poster, collected.path, still)
+        await in_background(make_poster, collected.path, still)

@@ -5,11 +5,13 @@ Every step asks the ledger where the job stands, so doing it again after a crash
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from callsheet.engine.finish import deliver, fetch_result, settle
 from callsheet.engine.pictures import addresses_of
 from callsheet.engine.slots import Place
 from callsheet.engine.studio import Studio
-from callsheet.engine.submit import admit, submit
+from callsheet.engine.submit import admit, order_of, submit
 from callsheet.engine.watch import watch
 from callsheet.errors import AccountError, CapReached, InputError, Interrupted, QueueError, Unavailable
 from callsheet.falqueue.messages import Ticket
@@ -23,27 +25,30 @@ IN_FLIGHT = frozenset({State.IN_QUEUE, State.IN_PROGRESS})
 async def render_job(studio: Studio, job_id: int, place: Place) -> JobRow:
     """Take one job as far as it will go and return how it then stands.
 
-    `place` is given back the moment the render ends at fal. Raises nothing for what can happen to a job:
-    that is in the row. Raises Interrupted when the run stops admitting before it is submitted.
+    `place` is taken when everything is ready to be sent and given back the moment the render ends at fal.
+    Raises nothing for what can happen to a job: that is in the row.
     """
     try:
         row = await studio.books(Ledger.job, job_id)
         job = decode_job(row.payload, studio.catalog)
-        ticket = await _ticket(studio, job, row)
+        ticket = await _ticket(studio, job, row, place)
         if ticket is not None:
-            row = await studio.books(Ledger.job, job_id)
+            if row.state is State.PENDING:
+                row = replace(row, state=State.IN_QUEUE, submission=None)  # what it holds is an earlier one
             await _follow(studio, job, row, ticket, place)
     finally:
         place.give_back()
     return await studio.books(Ledger.job, job_id)
 
 
-async def _ticket(studio: Studio, job: Job, row: JobRow) -> Ticket | None:
+async def _ticket(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket | None:
     """Return where the job is at fal, buying it if it is not there yet."""
     if row.state is State.PENDING:
-        return await _buy(studio, job, row)
+        return await _buy(studio, job, row, place)
     if row.ticket is None:
         return None
+    if row.state in IN_FLIGHT:
+        await place.take()
     known = row.ticket
     return Ticket(
         request_id=known.request_id,
@@ -54,24 +59,25 @@ async def _ticket(studio: Studio, job: Job, row: JobRow) -> Ticket | None:
     )
 
 
-async def _buy(studio: Studio, job: Job, row: JobRow) -> Ticket | None:
+async def _buy(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket | None:
     """Bring the pictures, hold the money, send. The pictures come first: an upload takes no slot."""
-    addresses: dict[str, str] | InputError | QueueError
+    missing = order = None
     try:
-        addresses = await addresses_of(studio, job)
+        order = order_of(studio, job, row, await addresses_of(studio, job))
     except (InputError, QueueError) as error:
-        addresses = error
+        missing = error
+    await place.take()
     try:
-        await admit(studio, row)
+        await admit(studio, row, order)
     except CapReached:
         await studio.books(Ledger.skip, [row.job_id], why="a cap was reached")
         return None
     except Interrupted:
         return None
-    if isinstance(addresses, Exception):
-        await studio.books(Ledger.fail_inputs, row.job_id, error_type="inputs", error=str(addresses))
+    if order is None:
+        await studio.books(Ledger.fail_inputs, row.job_id, error_type="inputs", error=str(missing))
         return None
-    return await submit(studio, job, row, addresses)
+    return await submit(studio, order)
 
 
 async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: Place) -> None:
@@ -79,7 +85,7 @@ async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: 
     try:
         if row.state in IN_FLIGHT:
             await watch(studio, job, row, ticket)
-        place.give_back()
+            place.give_back()
         rendered = await (fetch_result(studio, ticket) if row.booked else settle(studio, job, row, ticket))
         if rendered is not None:
             await deliver(studio, job, row, ticket, rendered)

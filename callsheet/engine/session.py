@@ -32,6 +32,9 @@ from manifests.plan import PlanOptions
 from manifests.planning import make_plan
 from pricing.catalog import load_catalog
 
+READY_AHEAD = 5
+"""Jobs that are made ready before a place is free. Renders of one kind tend to end together."""
+
 NO_KEY = (
     "no key for fal: set FAL_KEY (make one at fal.ai/dashboard/keys), or add --sandbox to run without a key "
     "and without money"
@@ -82,7 +85,7 @@ async def studio_for(
     """Open the run for work: claimed by this process alone, everything it needs at hand."""
     quiet_http_logs()
     ledger = await asyncio.to_thread(Ledger.open, settings.ledger)
-    books = Books(ledger)
+    books = Books(ledger, is_near=settings.ledger.startswith("sqlite:"))
     try:
         run = await books(Ledger.run, run_id)
         scale = 1 / request.speed if request.sandbox else 1.0
@@ -96,7 +99,7 @@ async def studio_for(
                     run=run,
                     folder=Path(run.out),
                     stop=stop,
-                    places=Places(settings.concurrency),
+                    places=Places(settings.concurrency, ahead=READY_AHEAD),
                     times=RenderTimes(scale=scale),
                 )
                 current_studio.set(studio)

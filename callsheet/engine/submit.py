@@ -1,7 +1,7 @@
 """Buying one video: admit, write down, send exactly once.
 
     admit     money and slot held, in one transaction                        nothing was sent
-    send      "submitting" is on disk                                        nothing was sent
+    send      "submitting" is on disk; follows admit without a pause         nothing was sent
     POST      once; only what provably never left this machine is tried again
     accept    the request id is on disk                                      from here on it is polled
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from dataclasses import dataclass
 from typing import Any
 
 from callsheet.engine.studio import Studio
@@ -42,8 +43,37 @@ SLOT_WAIT_S = 0.2
 MAX_SEED = 2**31 - 1
 
 
-async def admit(studio: Studio, row: JobRow) -> None:
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be sent for one job, ready before it has a slot: the arguments, their seed, their hash."""
+
+    job: Job
+    job_id: int
+    arguments: dict[str, Any]
+    seed: int
+
+    @property
+    def arguments_sha256(self) -> str:
+        """The hash by which the ledger remembers what was sent."""
+        return hashlib.sha256(canonical_json(self.arguments).encode()).hexdigest()
+
+
+def order_of(studio: Studio, job: Job, row: JobRow, addresses: dict[str, str]) -> Order:
+    """Make a job's order. A row without a seed gets a random one, by which fal's history knows it again."""
+    seed = job.seed if job.seed is not None else studio.seeds.randint(1, MAX_SEED)
+    return Order(job, row.job_id, job.arguments(addresses, seed=seed), seed)
+
+
+def admit_and_send(ledger: Ledger, order: Order, *, slots: int) -> None:
+    """Both steps before the POST, one after the other: a slot is taken for as short as can be."""
+    ledger.admit(order.job_id, slots=slots)
+    ledger.send(order.job_id, seed=order.seed, arguments_sha256=order.arguments_sha256)
+
+
+async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
     """Hold the job's maximum and take a slot, waiting while all slots are taken elsewhere.
+
+    With an order, it is written down as being sent as well: `submit` must follow.
 
     Raises CapReached (and lets the run drain), Interrupted when nothing new is admitted any more.
     """
@@ -51,7 +81,11 @@ async def admit(studio: Studio, row: JobRow) -> None:
         if not studio.stop.admitting:
             raise Interrupted("nothing new is submitted")
         try:
-            await studio.books(Ledger.admit, row.job_id, slots=studio.settings.concurrency)
+            slots = studio.settings.concurrency
+            if order is None:
+                await studio.books(Ledger.admit, row.job_id, slots=slots)
+            else:
+                await studio.books(admit_and_send, order, slots=slots)
         except NoSlot:
             await studio.stop.pause(SLOT_WAIT_S)
         except CapReached as reached:
@@ -63,16 +97,11 @@ async def admit(studio: Studio, row: JobRow) -> None:
             return
 
 
-async def submit(studio: Studio, job: Job, row: JobRow, addresses: dict[str, str]) -> Ticket | None:
-    """Send the one paid POST. Returns the ticket, or None where the job has ended instead.
-
-    A row without a seed gets a random one, which makes the request findable in fal's history.
-    """
-    seed = job.seed if job.seed is not None else studio.seeds.randint(1, MAX_SEED)
-    arguments = job.arguments(addresses, seed=seed)
+async def submit(studio: Studio, order: Order) -> Ticket | None:
+    """Send the one paid POST of an admitted order. Returns the ticket; None where the job ended instead."""
     outcome: Ticket | NotSent | Throttled | None = None
     for attempt in range(1, FREE_TRIES + 1):
-        step = asyncio.ensure_future(_send_once(studio, job, row.job_id, arguments, seed))
+        step = asyncio.ensure_future(_send_once(studio, order, again=attempt > 1))
         try:
             outcome = await asyncio.shield(step)
         except asyncio.CancelledError:
@@ -83,21 +112,19 @@ async def submit(studio: Studio, job: Job, row: JobRow, addresses: dict[str, str
         if attempt == FREE_TRIES or not studio.stop.admitting:
             break
         await studio.stop.pause(_backoff_s(attempt, outcome))
-    await studio.books(Ledger.release, row.job_id, why="could not be sent")
-    studio.notes.append(f"{row.custom_id} could not be sent: {outcome}")
+    await studio.books(Ledger.release, order.job_id, why="could not be sent")
+    studio.notes.append(f"{order.job.custom_id} could not be sent: {outcome}")
     return None
 
 
-async def _send_once(
-    studio: Studio, job: Job, job_id: int, arguments: dict[str, Any], seed: int
-) -> Ticket | NotSent | Throttled | None:
-    """Write down that it is sent, send it, and write down what came of it."""
-    books = studio.books
-    digest = hashlib.sha256(canonical_json(arguments).encode()).hexdigest()
-    await books(Ledger.send, job_id, seed=seed, arguments_sha256=digest)
+async def _send_once(studio: Studio, order: Order, *, again: bool) -> Ticket | NotSent | Throttled | None:
+    """Send what is written down as being sent, and write down what came of it."""
+    books, job_id = studio.books, order.job_id
+    if again:
+        await books(Ledger.send, job_id, seed=order.seed, arguments_sha256=order.arguments_sha256)
     try:
         ticket = await studio.queue.submit(
-            job.endpoint.id, arguments, start_timeout_s=studio.settings.start_timeout_s
+            order.job.endpoint.id, order.arguments, start_timeout_s=studio.settings.start_timeout_s
         )
     except (NotSent, Throttled) as error:
         await books(Ledger.not_sent, job_id, why=str(error))

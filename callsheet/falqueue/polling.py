@@ -104,7 +104,7 @@ def _spread(expected_s: float, low: float, high: float) -> Estimate:
 def _learned(seen: list[float]) -> Estimate:
     middle = median(seen)
     deviation = median(abs(value - middle) for value in seen)
-    half = min(max(2.4 * deviation, 0.04 * middle), 0.4 * middle)
+    half = min(max(2.4 * deviation, 0.015 * middle), 0.4 * middle)
     return Estimate(middle, middle - half, middle + half, is_known=True)
 
 
@@ -192,7 +192,7 @@ class PollSchedule:
         """Return the wait when the render has run for at least `shortest_s` and at most `longest_s`."""
         aim = self.estimate
         if longest_s < aim.low_s:
-            growth = 2.0 if aim.is_known else 1.25
+            growth = 4.0 if aim.is_known else 1.25
             at_s = max(aim.expected_s * _FIRST, longest_s * growth)
             return _within(min(at_s, aim.low_s) - longest_s)
         step_s = min(longest_s, aim.high_s) * 0.056

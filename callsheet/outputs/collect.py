@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from callsheet.errors import MediaError
+from callsheet.outputs.background import in_background
 from callsheet.outputs.boxes import check_boxes
 from callsheet.outputs.disk import make_directory, naming_full_disk
 from callsheet.outputs.expectation import Expectation, verify
@@ -148,7 +149,7 @@ async def _to_the_end(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
 
     The thread reads and names the part file; that may be closed and removed only when it no longer does.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    running = asyncio.ensure_future(in_background(work, *args, **kwargs))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

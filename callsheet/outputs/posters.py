@@ -59,5 +59,5 @@ def _jpeg(frame: VideoFrame) -> bytes:
     height_px = max(1, round(frame.height * width_px / frame.width))
     picture = io.BytesIO()
     image: Image.Image = frame.reformat(width=width_px, height=height_px, format="rgb24").to_image()  # type: ignore[no-untyped-call]
-    image.save(picture, "JPEG", quality=_QUALITY, optimize=True, progressive=True)
+    image.save(picture, "JPEG", quality=_QUALITY)
     return picture.getvalue()

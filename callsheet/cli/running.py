@@ -25,8 +25,13 @@ from callsheet.settings import Settings
 from pricing.money import usd_rounded_up
 
 EXIT_FAILED_JOBS = 4
+SHOWN_NOTES = 20
 EXIT_CAP = 5
 EXIT_UNKNOWN = 7
+AT_FAL = ("submitting", "in_queue", "in_progress")
+"""Where a job may still end well or badly: fal did not say in time."""
+LEFT_OVER = ("pending", "held", "rendered")
+"""Not sent, or rendered and not fetched, because something could not be reached: `resume` goes on."""
 
 
 def early_server(settings: Settings) -> EmbeddedServer | None:
@@ -75,7 +80,10 @@ def exit_code(summary: dict[str, Any], stop: StopSign) -> int:
         return EXIT_UNKNOWN
     if stop.reason is not None:
         return EXIT_CAP
-    return EXIT_FAILED_JOBS if summary["failed"] else 0
+    if any(summary["statuses"].get(status) for status in AT_FAL):
+        return EXIT_UNKNOWN
+    left = any(summary["statuses"].get(status) for status in LEFT_OVER)
+    return EXIT_FAILED_JOBS if summary["failed"] or left else 0
 
 
 def _announcer(request: RunRequest) -> Callable[[Phase], None]:
@@ -105,6 +113,8 @@ def _drain_prefect() -> None:
 def _print(summary: dict[str, Any], stop: StopSign, *, as_json: bool) -> None:
     if stop.reason is not None:
         say(f"callsheet: {stop.reason}")
+    for note in summary["notes"][:SHOWN_NOTES]:
+        say(f"not finished: {note}")
     if as_json:
         document(summary)
         return

@@ -26,6 +26,9 @@ RESULT_TRIES = 8
 """How often a result is asked for: 9 of 18 paid clips were lost elsewhere to one 504 from the result
 (https://github.com/openstory-so/openstory/pull/1505). About two minutes in all."""
 
+SURE = 3
+"""How often a failure must be said that costs nothing and would be bought again."""
+
 MEDIA_TRIES = 3
 """How often a file is fetched, each time from a fresh result."""
 
@@ -52,15 +55,27 @@ async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rende
 
 
 async def fetch_result(studio: Studio, ticket: Ticket) -> Rendered:
-    """Ask for the result until it is there. Raises RenderFailed, and Unavailable when it stays away."""
+    """Ask for the result until it is there. Raises RenderFailed, and Unavailable when it stays away.
+
+    A failure that fal does not charge for is believed when it is said `SURE` times: a gateway's mistake must
+    not write off a clip that is there and paid for.
+    """
+    failures = 0
     for attempt in range(1, RESULT_TRIES + 1):
+        wait_s = min(30.0, 0.5 * 2 ** (attempt - 1))
         try:
             return await studio.queue.result(ticket)
+        except RenderFailed as failure:
+            failures += 1
+            if failure.charged != "no" or failures == SURE:
+                raise
+            wait_s = 0.5 * failures
         except Unavailable as error:
             if attempt == RESULT_TRIES or error.gone:
                 raise
-            await asyncio.sleep(error.retry_after_s or min(30.0, 0.5 * 2 ** (attempt - 1)))
-    raise AssertionError("the loop returns or raises")
+            wait_s = error.retry_after_s or wait_s
+        await asyncio.sleep(wait_s)
+    raise Unavailable("fal's queue says now that the render failed and now that it cannot be read")
 
 
 def real_cost(studio: Studio, job: Job, billable_units: str | None) -> tuple[int, CostBasis]:
@@ -97,12 +112,19 @@ async def book_failure(studio: Studio, job: Job, row: JobRow, failure: RenderFai
 
 
 async def deliver(studio: Studio, job: Job, row: JobRow, ticket: Ticket, rendered: Rendered) -> None:
-    """Download and verify; a wrong or cut file is fetched again from a fresh result."""
+    """Download and verify; a wrong or cut file is fetched again from a fresh result.
+
+    Raises Unavailable where the file cannot be reached, and DiskFull: the job stays `rendered`, which
+    `resume` goes on from.
+    """
     for attempt in range(1, MEDIA_TRIES + 1):
         try:
-            collected = await _collect(studio, job, row, rendered)
-        except (MediaError, UntrustedHost) as error:
+            async with studio.downloads:
+                collected = await _collect(studio, job, row, rendered)
+        except (MediaError, UntrustedHost, Unavailable) as error:
             if attempt == MEDIA_TRIES:
+                if isinstance(error, Unavailable):
+                    raise
                 reason = error.reason if isinstance(error, MediaError) else "untrusted_host"
                 await studio.books(Ledger.fail_media, row.job_id, error_type=reason, error=str(error))
                 return

@@ -13,7 +13,15 @@ from callsheet.engine.slots import Place
 from callsheet.engine.studio import Studio
 from callsheet.engine.submit import admit, order_of, submit
 from callsheet.engine.watch import watch
-from callsheet.errors import AccountError, CapReached, InputError, Interrupted, QueueError, Unavailable
+from callsheet.errors import (
+    AccountError,
+    CapReached,
+    DiskFull,
+    InputError,
+    Interrupted,
+    QueueError,
+    Unavailable,
+)
 from callsheet.falqueue.messages import Ticket
 from callsheet.ledger import JobRow, Ledger, State
 from manifests.job import Job
@@ -66,6 +74,9 @@ async def _buy(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket | 
         order = order_of(studio, job, row, await addresses_of(studio, job))
     except (InputError, QueueError) as error:
         missing = error
+    except AccountError as error:
+        studio.stop.drain(error)
+        return None
     await place.take()
     try:
         await admit(studio, row, order)
@@ -91,5 +102,7 @@ async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: 
             await deliver(studio, job, row, ticket, rendered)
     except Unavailable as error:
         studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
+    except DiskFull as error:
+        studio.stop.drain(error)
     except AccountError as error:
         studio.stop.stop(error)

@@ -133,7 +133,8 @@ async def finish(studio: Studio) -> dict[str, Any]:
         await studio.books(Ledger.close_run, studio.run.run_id)
     run = await studio.books(Ledger.run, studio.run.run_id)
     accounts = await studio.books(Ledger.balances, scope="run", key=run.run_id)
-    return await asyncio.to_thread(write_report, run, rows, accounts)
+    summary = await asyncio.to_thread(write_report, run, rows, accounts)
+    return {**summary, "notes": studio.notes}
 
 
 def write_report(run: Run, rows: list[JobRow], accounts: list[Account]) -> dict[str, Any]:

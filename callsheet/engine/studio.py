@@ -17,6 +17,9 @@ from callsheet.ledger import Run
 from callsheet.settings import Settings
 from pricing.catalog import Catalog
 
+DOWNLOADS_AT_ONCE = 10
+"""Files fetched and verified at once; they hold no slot, so nothing else bounds them."""
+
 
 @dataclass(slots=True)
 class Studio:
@@ -31,6 +34,7 @@ class Studio:
     stop: StopSign
     places: Places
     times: RenderTimes
+    downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     uploads: dict[str, asyncio.Lock] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     handed_over: dict[int, Place] = field(default_factory=dict)

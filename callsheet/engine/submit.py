@@ -21,6 +21,7 @@ from callsheet.engine.studio import Studio
 from callsheet.errors import (
     AccountError,
     CapReached,
+    DiskFull,
     Interrupted,
     NoSlot,
     NotSent,
@@ -28,10 +29,12 @@ from callsheet.errors import (
     Refused,
     RunStopping,
     Throttled,
+    UsageError,
 )
 from callsheet.falqueue.messages import Ticket
 from callsheet.ledger import JobRow, Ledger
 from callsheet.ledger import Ticket as LedgerTicket
+from callsheet.outputs.disk import require_space
 from manifests.job import Job, canonical_json
 
 FREE_TRIES = 8
@@ -39,6 +42,9 @@ FREE_TRIES = 8
 
 SLOT_WAIT_S = 0.2
 """How often a slot is asked for while other processes hold all of them, in seconds."""
+
+SPARE_BYTES = 256 * 2**20
+"""Room that must be free before a video is bought: ten of the largest clips, and the ledger beside them."""
 
 MAX_SEED = 2**31 - 1
 
@@ -81,6 +87,7 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
         if not studio.stop.admitting:
             raise Interrupted("nothing new is submitted")
         try:
+            require_space(studio.folder, SPARE_BYTES)
             slots = studio.settings.concurrency
             if order is None:
                 await studio.books(Ledger.admit, row.job_id, slots=slots)
@@ -91,7 +98,7 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
         except CapReached as reached:
             studio.stop.drain(reached)
             raise
-        except RunStopping as stopping:
+        except (RunStopping, DiskFull) as stopping:
             studio.stop.drain(stopping)
         else:
             return
@@ -138,6 +145,9 @@ async def _send_once(studio: Studio, order: Order, *, again: bool) -> Ticket | N
         await books(
             Ledger.refuse, job_id, error_type=error.error_type, error=str(error), charged=error.charged
         )
+        return None
+    except UsageError as error:
+        await books(Ledger.refuse, job_id, error_type="unsendable", error=str(error), charged="no")
         return None
     except OutcomeUnknown as error:
         await books(Ledger.lose, job_id, why=str(error), lead_request_id=error.lead_request_id)

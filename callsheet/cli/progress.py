@@ -18,6 +18,8 @@ from pricing.money import usd_rounded_up
 
 REFRESH_S = 0.25
 QUIET_LINE_EVERY_S = 10.0
+ALSO = {State.UNKNOWN: "unknown", State.CANCELLED: "cancelled", State.SKIPPED_BUDGET: "left out"}
+"""Said only where there are some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ def _watch(progress: Progress, ended: threading.Event, painter: object) -> None:
 
 
 def _cap(ledger: Ledger, run_id: str) -> int | None:
-    accounts = ledger.balances(scope="run", key=run_id)
-    return accounts[0].limit_nano if accounts else None
+    mine = (cap.limit_nano for cap in ledger.caps() if (cap.scope, cap.key) == ("run", run_id))
+    return next(mine, None)
 
 
 def _paint_lines(tally: object, cap_nano: int | None, ended: threading.Event) -> None:
@@ -100,6 +102,7 @@ def in_words(tally: Tally, cap_nano: int | None, elapsed_s: float) -> str:
         f"{running} running",
         f"{counts.get(State.PENDING, 0)} waiting",
         f"{counts.get(State.FAILED, 0)} failed",
+        *(f"{counts[state]} {word}" for state, word in ALSO.items() if counts.get(state)),
         f"spent {usd_rounded_up(tally.spent_nano)}",
         f"held {usd_rounded_up(tally.held_nano)}",
     ]
@@ -113,4 +116,4 @@ def in_words(tally: Tally, cap_nano: int | None, elapsed_s: float) -> str:
 def time_left_s(tally: Tally, elapsed_s: float) -> float | None:
     """Estimate the seconds that are left from the pace so far; None before anything is finished or after."""
     finished, left = tally.finished, tally.jobs - tally.finished
-    return None if not finished or not left else elapsed_s / finished * left
+    return None if not finished or not left or not elapsed_s else elapsed_s / finished * left

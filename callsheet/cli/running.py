@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | N
         from flows.run_campaign import run_campaign  # noqa: PLC0415 -- Prefect takes a second to import
 
         if server is not None:
+            _import_the_rest()
             server.wait_ready()
         stop = StopSign(_announcer(request))
         summary = asyncio.run(_flow(run_campaign, request, settings, stop))
@@ -58,6 +60,12 @@ def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | N
     code = exit_code(summary, stop)
     _print(summary, stop, as_json=as_json)
     return code
+
+
+def _import_the_rest() -> None:
+    """Import what Prefect itself only imports when a flow begins, while its server is still starting."""
+    for name in ("prefect.flow_engine", "prefect.task_engine", "fastapi.encoders"):
+        import_module(name)
 
 
 async def _flow(

@@ -8,6 +8,7 @@
     ├── BudgetError                     money: a cap would be passed
     │   ├── OverBudget              3   before anything was sent
     │   └── CapReached              5   part-way through a run
+    │       └── Overbilled              a bill above what was held for it: its accounts are frozen
     ├── AccountError                6   the key is missing or refused, or the account is locked
     ├── QueueError                      a call to fal's queue did not do what it was for
     │   ├── NotSent                     the request provably never left this machine
@@ -22,7 +23,7 @@
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
     │   ├── NoSlot                      all places are taken
-    │   ├── RunStopping                 the run was asked to stop: it admits nothing more
+    │   ├── RunStopping           130   the run was asked to stop: it admits nothing more
     │   └── LedgerUnsafe                the database does not keep what it acknowledges
     └── Interrupted               130   stopped by a person or by the machine; the ledger has everything
 
@@ -119,6 +120,10 @@ class CapReached(BudgetError):
     """A cap was reached part-way: nothing new is submitted, what renders is finished."""
 
     exit_code = 5
+
+
+class Overbilled(CapReached):
+    """A bill came out above what was held for it: it is booked in full, and its accounts are frozen."""
 
 
 class AccountError(CallsheetError):
@@ -241,6 +246,8 @@ class NoSlot(LedgerError):
 
 class RunStopping(LedgerError):
     """The run was asked to stop, or is closed: it admits nothing more until it is resumed."""
+
+    exit_code = 130
 
 
 class LedgerUnsafe(LedgerError):

@@ -25,10 +25,18 @@ _COMMANDS = {
         "cancel": "Stop a run: nothing more is submitted, what can be is cancelled",
         "report": "Write a run's results and page again",
     },
+    "Money": {
+        "budget": "Show and set caps that outlive a run",
+        "ledger": "Show where the money is and went; check and copy the book",
+    },
     "Tools": {
         "sandbox": "Serve the local sandbox that speaks fal's queue API",
     },
 }
+
+
+_WITH_COMMANDS = frozenset({"budget", "ledger"})
+"""These have commands of their own: their module holds an `app` and not one function."""
 
 
 def make_app() -> App:
@@ -43,5 +51,6 @@ def make_app() -> App:
     for title, commands in _COMMANDS.items():
         group = Group.create_ordered(title)
         for name, purpose in commands.items():
-            app.command(f"callsheet.cli.commands.{name}:{name}", name=name, help=purpose, group=group)
+            target = "app" if name in _WITH_COMMANDS else name
+            app.command(f"callsheet.cli.commands.{name}:{target}", name=name, help=purpose, group=group)
     return app

@@ -1,15 +1,44 @@
-"""Results go to standard output, everything that is said to a person goes to standard error."""
+"""Results go to standard output, everything that is said to a person goes to standard error.
+
+Texts of a manifest or of a provider reach a terminal here and nowhere else, so here they lose what a terminal
+would obey: control characters (an escape sequence can write the clipboard) and changes of direction.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from typing import Any
+
+_KEPT = "\n\t\u200c\u200d"
+"""Line breaks and tabs, and the joiners that Persian, Hindi and family emoji are written with."""
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with every control and direction character made visible as `\x1b` or `\u202e`.
+
+    Line breaks, tabs and joiners stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter in _KEPT or unicodedata.category(letter) not in {"Cc", "Cf", "Cs"}
+        else _shown(letter)
+        for letter in text
+    )
+
+
+def _shown(letter: str) -> str:
+    return (
+        letter.encode("ascii", "backslashreplace").decode() if ord(letter) > 127 else f"\\x{ord(letter):02x}"
+    )
 
 
 def result(text: str) -> None:
     """Write a line of the result."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
 
 
 def document(value: Any) -> None:
@@ -19,7 +48,7 @@ def document(value: Any) -> None:
 
 def say(text: str) -> None:
     """Tell the person something."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
 
@@ -27,6 +56,6 @@ def ask(question: str) -> bool:
     """Ask for a yes. Anything else, and no terminal to ask at, is a no."""
     if not sys.stdin.isatty():
         return False
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(f"{printable(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

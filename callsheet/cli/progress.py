@@ -106,6 +106,8 @@ def in_words(tally: Tally, cap_nano: int | None, elapsed_s: float) -> str:
         f"spent {usd_rounded_up(tally.spent_nano)}",
         f"held {usd_rounded_up(tally.held_nano)}",
     ]
+    if tally.frozen:
+        parts.append("FROZEN by a bill above its hold")
     if cap_nano is not None:
         parts.append(f"cap {usd_rounded_up(cap_nano)}")
     if (left_s := time_left_s(tally, elapsed_s)) is not None:

@@ -21,7 +21,7 @@ from callsheet.cli.progress import Progress, show
 from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import Phase, StopSign, signals_to
 from callsheet.engine.watchers import stop_sign
-from callsheet.errors import CapReached
+from callsheet.errors import BudgetError, CapReached
 from callsheet.settings import Settings
 from pricing.money import usd_rounded_up
 
@@ -119,10 +119,7 @@ def _drain_prefect() -> None:
 
 
 def _print(summary: dict[str, Any], stop: StopSign, *, as_json: bool) -> None:
-    if stop.reason is not None:
-        say(f"callsheet: {stop.reason}")
-    for note in summary["notes"][:SHOWN_NOTES]:
-        say(f"not finished: {note}")
+    _say_why_it_stopped(summary, stop)
     if as_json:
         document(summary)
         return
@@ -136,6 +133,23 @@ def _print(summary: dict[str, Any], stop: StopSign, *, as_json: bool) -> None:
     if summary["failed"]:
         result(f"failed  {shown / 'errors.csv'} says why and can be run again")
     sys.stdout.flush()
+
+
+def _say_why_it_stopped(summary: dict[str, Any], stop: StopSign) -> None:
+    if stop.reason is not None:
+        say(f"callsheet: {stop.reason}")
+    for note in summary["notes"][:SHOWN_NOTES]:
+        say(f"not finished: {note}")
+    for over in summary["overruns"]:
+        say(
+            f"billed above its hold: {over['custom_id']} ({over['request_id']}): {over['billed_usd']} USD "
+            f"instead of at most {over['held_usd']}"
+        )
+    if isinstance(stop.reason, BudgetError) and summary["skipped"]:
+        say(
+            f"{summary['skipped']} not bought. Once there is room (`callsheet budget list`), "
+            f"`callsheet retry {summary['run_id']}` buys them"
+        )
 
 
 def money(nano: int | None) -> str:

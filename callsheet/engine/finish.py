@@ -10,6 +10,7 @@ import json
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 
+from callsheet.engine.overbilled import stop_if_overbilled
 from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
 from callsheet.falqueue.messages import Rendered, Ticket
@@ -50,7 +51,8 @@ async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rende
         billable_units=rendered.billable_units,
         seed_used=rendered.seed,
     )
-    await studio.books(Ledger.settle, row.job_id, settlement)
+    booking = await studio.books(Ledger.settle, row.job_id, settlement)
+    stop_if_overbilled(studio, row, booking)
     return rendered
 
 
@@ -101,7 +103,7 @@ def _units(text: str | None) -> Decimal | None:
 async def book_failure(studio: Studio, job: Job, row: JobRow, failure: RenderFailed) -> None:
     """Record a failed render and what it cost: nothing, the units it names, or the hold when nobody knows."""
     cost_nano = real_cost(studio, job, failure.billable_units)[0] if failure.charged == "yes" else None
-    await studio.books(
+    booking = await studio.books(
         Ledger.fail_render,
         row.job_id,
         error_type=failure.error_type,
@@ -109,6 +111,7 @@ async def book_failure(studio: Studio, job: Job, row: JobRow, failure: RenderFai
         charged=failure.charged,
         cost_nano=cost_nano,
     )
+    stop_if_overbilled(studio, row, booking)
 
 
 async def deliver(studio: Studio, job: Job, row: JobRow, ticket: Ticket, rendered: Rendered) -> None:

@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from callsheet.engine.frozen import refuse_frozen
 from callsheet.errors import OverBudget, UsageError
-from callsheet.ledger import JobRow, Ledger, NewCap, NewJob, NewRun, account_refs
+from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun
+from callsheet.ledger.scopes import window_at
 from manifests.images import materialised
 from manifests.job_codec import encode_job
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_file import write_plan
 from manifests.plan_table import manifest_table
-from pricing.budgets import Cap, Room, Spend, choose, shortfalls
+from pricing.budgets import Cap, Room, Spend, choose, counts_in, shortfalls
 from pricing.money import usd_rounded_up
 
 
@@ -33,7 +35,12 @@ class Selection:
 
 
 def select(ledger: Ledger, plan: Plan, *, fit: bool) -> Selection:
-    """Decide what is bought. Raises OverBudget where it does not fit and `fit` is off: nothing is sent."""
+    """Decide what is bought.
+
+    Raises OverBudget, and nothing is sent, where it does not fit and `fit` is off, and where an account is
+    frozen.
+    """
+    refuse_frozen(ledger, plan)
     fingerprints = [planned.fingerprint for planned in plan.jobs]
     known = ledger.already_made(plan.campaign, fingerprints)
     made = {index: known[mark] for index, mark in enumerate(fingerprints) if mark in known}
@@ -54,25 +61,22 @@ def select(ledger: Ledger, plan: Plan, *, fit: bool) -> Selection:
 
 
 def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
-    """Return what is left under each cap, the plan's own and those in the ledger, in nano-dollars."""
-    caps = {(cap.scope, cap.key, cap.window): cap for cap in plan.caps}
-    for standing in ledger.caps():
-        name = (standing.scope, standing.key, standing.window)
-        caps.setdefault(name, Cap(standing.scope, standing.key, standing.window, standing.limit_nano))
-    now_ms = int(time.time() * 1000)
-    taken: dict[tuple[str, str, str], int] = {}
-    for planned in plan.jobs:
-        refs = account_refs(
-            campaign=plan.campaign,
-            client=planned.job.client,
-            model=planned.job.endpoint.model,
-            run_id="",
-            at_ms=now_ms,
-        )
-        taken |= {(ref.scope, ref.key, ref.window_kind): 0 for ref in refs}
-    for account in ledger.balances():
-        taken[account.ref.scope, account.ref.key, account.ref.window_kind] = account.taken_nano
-    return {cap: max(0, cap.limit_nano - taken.get(name, 0)) for name, cap in caps.items()}
+    """Return what is left under each cap, the plan's own and those in the ledger, in nano-dollars.
+
+    A cap of the plan takes the place of the ledger's cap of the same name: it is what the run will set.
+    """
+    caps = {(cap.scope, cap.key, cap.window): cap for cap in [*standing_caps(ledger), *plan.caps]}
+    now_ms = time.time_ns() // 1_000_000
+    refs = {cap: AccountRef(cap.scope, cap.key, window_at(cap.window, now_ms)) for cap in caps.values()}
+    now = ledger.headroom(refs.values())
+    return {cap: max(0, cap.limit_nano - now[ref].taken_nano) for cap, ref in refs.items()}
+
+
+def standing_caps(ledger: Ledger) -> list[Cap]:
+    """Return the ledger's caps that a new run obeys: those of earlier runs are theirs alone."""
+    return [
+        Cap(cap.scope, cap.key, cap.window, cap.limit_nano) for cap in ledger.caps() if cap.scope != "run"
+    ]
 
 
 def _refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:
@@ -92,10 +96,13 @@ def _refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:
 
 
 def require_a_cap(ledger: Ledger, plan: Plan) -> None:
-    """Raise UsageError for a run against fal that nothing bounds."""
-    if not plan.caps and not ledger.caps():
+    """Raise UsageError for a run against fal that nothing bounds: a cap on something else is none."""
+    spends = plan.spends()
+    caps = [*plan.caps, *standing_caps(ledger)]
+    if not any(counts_in(spend, cap) for cap in caps for spend in spends):
         raise UsageError(
-            "this run has no cap. Say the most it may cost: --budget-usd 25, or [budget] in the campaign file"
+            "this run has no cap. Say the most it may cost: --budget-usd 25, [budget] in the campaign file, "
+            "or once for all runs `callsheet budget set ledger 100`"
         )
 
 

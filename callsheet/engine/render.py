@@ -80,8 +80,8 @@ async def _buy(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket | 
     await place.take()
     try:
         await admit(studio, row, order)
-    except CapReached:
-        await studio.books(Ledger.skip, [row.job_id], why="a cap was reached")
+    except CapReached as reached:
+        await studio.books(Ledger.skip, [row.job_id], why=f"not bought: {reached}"[:500])
         return None
     except Interrupted:
         return None

@@ -12,6 +12,7 @@ from typing import Any
 
 from callsheet.engine.books import Books
 from callsheet.engine.opening import open_run, require_a_cap, select
+from callsheet.engine.overbilled import leave_out_the_rest
 from callsheet.engine.request import RunRequest
 from callsheet.engine.slots import Places
 from callsheet.engine.stopping import StopSign, signals_to
@@ -20,7 +21,7 @@ from callsheet.engine.watchers import stop_sign
 from callsheet.errors import AccountError
 from callsheet.falqueue.client import FalQueue, quiet_http_logs
 from callsheet.falqueue.polling import RenderTimes
-from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Run
+from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Overrun, Run
 from callsheet.outputs.parts import sweep_parts
 from callsheet.report.files import write_run_files
 from callsheet.report.rows import result_row
@@ -128,16 +129,20 @@ async def _recover(studio: Studio) -> None:
 
 async def finish(studio: Studio) -> dict[str, Any]:
     """Write everything a run leaves and return its summary, as `run --json` prints it."""
+    await leave_out_the_rest(studio)
     rows = await studio.books(Ledger.jobs, studio.run.run_id)
     if all(row.state in FINISHED for row in rows):
         await studio.books(Ledger.close_run, studio.run.run_id)
     run = await studio.books(Ledger.run, studio.run.run_id)
     accounts = await studio.books(Ledger.balances, scope="run", key=run.run_id)
-    summary = await asyncio.to_thread(write_report, run, rows, accounts)
+    overruns = await studio.books(Ledger.overruns, run_id=run.run_id)
+    summary = await asyncio.to_thread(write_report, run, rows, accounts, overruns)
     return {**summary, "notes": studio.notes}
 
 
-def write_report(run: Run, rows: list[JobRow], accounts: list[Account]) -> dict[str, Any]:
+def write_report(
+    run: Run, rows: list[JobRow], accounts: list[Account], overruns: list[Overrun]
+) -> dict[str, Any]:
     """Write results, errors, summary and page of a run into its folder. Returns the summary."""
     import pyarrow.parquet as pq  # noqa: PLC0415 -- only a finished run pays for this import
 
@@ -150,6 +155,8 @@ def write_report(run: Run, rows: list[JobRow], accounts: list[Account]) -> dict[
         started_ms=run.created_ms,
         finished_ms=run.closed_ms,
         cap_nano=accounts[0].limit_nano if accounts else None,
+        is_frozen=any(account.frozen for account in accounts),
+        overruns=tuple(overruns),
         is_sandbox=RunRequest.model_validate_json(run.options).sandbox if run.options else False,
     )
     results = [result_row(row, decode_job(row.payload, catalog), run) for row in rows]

@@ -99,7 +99,7 @@ def _refusal(connection: Connection, account_id: int, amount_nano: int) -> CapRe
     if account.frozen:
         message = (
             f"{account.ref} is frozen: a cost came out above what was held for it. "
-            "Look at it with `callsheet ledger`, then go on with `callsheet budget set --unfreeze`"
+            "Look at it with `callsheet budget list`, then go on with `callsheet budget unfreeze`"
         )
     else:
         message = (

@@ -121,7 +121,8 @@ def retry(connection: Connection, job_ids: Collection[int], at_ms: int, *, why: 
 
 def skip(connection: Connection, job_ids: Collection[int], at_ms: int, *, why: str) -> None:
     """Leave pending jobs out because the budget does not reach."""
-    step_many(connection, job_ids, Event.SKIP, at_ms, why=why)
+    told = {"error_type": "budget", "error": why, "charged": "no"}
+    step_many(connection, job_ids, Event.SKIP, at_ms, why=why, job=told)
 
 
 def reuse(connection: Connection, made_by: Mapping[int, int], at_ms: int) -> None:

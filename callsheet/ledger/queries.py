@@ -10,7 +10,18 @@ from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from callsheet.errors import UsageError
 from callsheet.ledger import schema
-from callsheet.ledger.records import Entry, JobRow, Output, RenderTime, Run, Submission, Tally, Ticket
+from callsheet.ledger.records import (
+    Entry,
+    EntryFilter,
+    JobRow,
+    Output,
+    Overrun,
+    RenderTime,
+    Run,
+    Submission,
+    Tally,
+    Ticket,
+)
 from callsheet.ledger.scopes import AccountRef
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.submission import State
@@ -80,13 +91,16 @@ def tally(connection: Connection, run_id: str) -> Tally:
     )
     ref = AccountRef("run", run_id)
     money = connection.execute(
-        select(account.c.held_nano, account.c.spent_nano).where(
+        select(account.c.held_nano, account.c.spent_nano, account.c.frozen).where(
             account.c.scope == ref.scope, account.c.key == ref.key, account.c.window == ref.window
         )
     ).one_or_none()
-    held_nano, spent_nano = money or (0, 0)
+    held_nano, spent_nano, frozen = money or (0, 0, 0)
     return Tally(
-        counts={State(state): count for state, count in counts}, held_nano=held_nano, spent_nano=spent_nano
+        counts={State(state): count for state, count in counts},
+        held_nano=held_nano,
+        spent_nano=spent_nano,
+        frozen=bool(frozen),
     )
 
 
@@ -134,8 +148,8 @@ def uploaded(connection: Connection, sha256: str, *, since_ms: int) -> str | Non
     ).scalar_one_or_none()
 
 
-def entries(connection: Connection, *, run_id: str | None, campaign: str | None) -> Iterator[Entry]:
-    """Yield the book's lines, oldest first."""
+def entries(connection: Connection, wanted: EntryFilter) -> Iterator[Entry]:
+    """Yield the book's lines that are wanted, oldest first."""
     entry, submission, job, table = schema.entry, schema.submission, schema.job, schema.run
     query = (
         select(
@@ -144,6 +158,7 @@ def entries(connection: Connection, *, run_id: str | None, campaign: str | None)
             entry.c.kind,
             entry.c.amount_nano,
             entry.c.submission_id,
+            submission.c.admitted_ms,
             submission.c.request_id,
             job.c.job_id,
             job.c.run_id,
@@ -157,12 +172,41 @@ def entries(connection: Connection, *, run_id: str | None, campaign: str | None)
         .join(table, table.c.run_id == job.c.run_id)
         .order_by(entry.c.entry_id)
     )
-    if run_id is not None:
-        query = query.where(job.c.run_id == run_id)
-    if campaign is not None:
-        query = query.where(table.c.campaign == campaign)
+    named = (
+        (job.c.run_id, wanted.run_id),
+        (table.c.campaign, wanted.campaign),
+        (job.c.client, wanted.client),
+        (job.c.model, wanted.model),
+    )
+    query = query.where(*(column == value for column, value in named if value is not None))
+    if wanted.since_ms is not None:
+        query = query.where(submission.c.admitted_ms >= wanted.since_ms)
+    if wanted.until_ms is not None:
+        query = query.where(submission.c.admitted_ms < wanted.until_ms)
     for row in connection.execute(query.execution_options(yield_per=1000)):
         yield Entry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+def overruns(connection: Connection, *, run_id: str | None, limit: int) -> list[Overrun]:
+    """Return the newest submissions that cost more than was held for them, newest first."""
+    submission, job = schema.submission, schema.job
+    query = (
+        select(
+            submission.c.booked_ms.label("at_ms"),
+            job.c.run_id,
+            job.c.custom_id,
+            submission.c.request_id,
+            submission.c.hold_nano,
+            submission.c.cost_nano,
+        )
+        .join_from(submission, job, job.c.job_id == submission.c.job_id)
+        .where(submission.c.cost_nano > submission.c.hold_nano)
+        .order_by(submission.c.booked_ms.desc(), submission.c.submission_id.desc())
+        .limit(limit)
+    )
+    if run_id is not None:
+        query = query.where(job.c.run_id == run_id)
+    return [Overrun(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - as above
 
 
 def _job_query() -> Select[Any]:

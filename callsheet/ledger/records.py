@@ -256,11 +256,16 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """A run at a glance. States that no job is in are left out of `counts`."""
+    """A run at a glance. States that no job is in are left out of `counts`.
+
+    `frozen` means that a bill came out above its hold and that nothing more is admitted until a person has
+    looked.
+    """
 
     counts: Mapping[State, int]
     held_nano: int
     spent_nano: int
+    frozen: bool = False
 
     @property
     def jobs(self) -> int:
@@ -290,11 +295,40 @@ class RenderTime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntryFilter:
+    """Which lines of the book are wanted; None wants all.
+
+    `since_ms` (inclusive) and `until_ms` (exclusive) bound the moment at which the money was put aside, so
+    that the hold, the release and the cost of one submission are always shown together.
+    """
+
+    run_id: str | None = None
+    campaign: str | None = None
+    client: str | None = None
+    model: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrun:
+    """A submission that cost more than was held for it."""
+
+    at_ms: int
+    run_id: str
+    custom_id: str
+    request_id: str | None
+    hold_nano: int
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One line of the book.
 
     `amount_nano` is signed: a hold adds, a release takes away, a settlement adds its cost and a correction
-    the difference; the sum is what is held and spent.
+    the difference; the sum is what is held and spent. `admitted_ms` is when the money was put aside: it
+    decides in which day's and month's account the whole submission counts.
     """
 
     entry_id: int
@@ -302,6 +336,7 @@ class Entry:
     kind: EntryKind
     amount_nano: int
     submission_id: int
+    admitted_ms: int
     request_id: str | None
     job_id: int
     run_id: str

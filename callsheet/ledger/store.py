@@ -20,10 +20,12 @@ from callsheet.ledger.records import (
     Account,
     Cap,
     Entry,
+    EntryFilter,
     JobRow,
     NewCap,
     NewJob,
     NewRun,
+    Overrun,
     Recovered,
     RenderTime,
     Run,
@@ -31,6 +33,8 @@ from callsheet.ledger.records import (
 )
 from callsheet.ledger.scopes import AccountRef, Scope, WindowKind
 from callsheet.ledger.submission import HAS_OPEN_SUBMISSION, State
+
+EVERYTHING = EntryFilter()
 
 
 class Ledger(SubmissionVerbs):
@@ -56,6 +60,11 @@ class Ledger(SubmissionVerbs):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def label(self) -> str:
+        """What the ledger is called in messages: its file, or its URL without the password."""
+        return self._database.label
 
     def close(self) -> None:
         """Close every connection."""
@@ -145,10 +154,15 @@ class Ledger(SubmissionVerbs):
         with self._database.read() as connection:
             return queries.render_times(connection, cell, limit=limit)
 
-    def entries(self, *, run_id: str | None = None, campaign: str | None = None) -> Iterator[Entry]:
-        """Yield the book's lines, oldest first."""
+    def entries(self, wanted: EntryFilter = EVERYTHING) -> Iterator[Entry]:
+        """Yield the book's lines that are wanted, oldest first."""
         with self._database.read() as connection:
-            yield from queries.entries(connection, run_id=run_id, campaign=campaign)
+            yield from queries.entries(connection, wanted)
+
+    def overruns(self, *, run_id: str | None = None, limit: int = 20) -> list[Overrun]:
+        """Return the newest submissions that cost more than was held for them, newest first."""
+        with self._database.read() as connection:
+            return queries.overruns(connection, run_id=run_id, limit=limit)
 
     # -- money ---------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from callsheet.ledger.records import Overrun
 from callsheet.report.rollups import Rollup, frame_of, render_quantile_s, rollups, total
 from callsheet.report.rows import ResultRow, iso_utc
 from pricing.money import usd_text
@@ -17,6 +18,7 @@ class RunFacts:
     """What a run is called and bound by. `cap_nano` is the sum it may not pass, None where only others hold.
 
     Times are Unix milliseconds; `finished_ms` is None while it goes on. `is_sandbox` marks play money.
+    `overruns` are the bills above what was held for them, `is_frozen` that nobody has looked at them yet.
     """
 
     run_id: str
@@ -27,6 +29,8 @@ class RunFacts:
     finished_ms: int | None = None
     cap_nano: int | None = None
     is_sandbox: bool = False
+    is_frozen: bool = False
+    overruns: tuple[Overrun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +75,21 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "finished_at": iso_utc(run.finished_ms) or None,
         **_sums(summary.total),
         "cap_usd": None if run.cap_nano is None else usd_text(run.cap_nano),
+        "frozen": run.is_frozen,
+        "overruns": [_overrun(each) for each in run.overruns],
         "statuses": summary.statuses,
         "render_seconds": {"p50": summary.render_p50_s, "p95": summary.render_p95_s},
         "by_model": {group.name: _sums(group) for group in summary.by_model},
         "by_client": {group.name: _sums(group) for group in summary.by_client},
+    }
+
+
+def _overrun(overrun: Overrun) -> dict[str, Any]:
+    return {
+        "custom_id": overrun.custom_id,
+        "request_id": overrun.request_id,
+        "held_usd": usd_text(overrun.hold_nano),
+        "billed_usd": usd_text(overrun.cost_nano),
     }
 
 

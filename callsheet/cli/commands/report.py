@@ -20,7 +20,8 @@ def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
     run = chosen_run(settings, run_id, latest_of_all=True)
     with Ledger.open(settings.ledger) as ledger:
         accounts = ledger.balances(scope="run", key=run.run_id)
-        summary = write_report(run.run, ledger.jobs(run.run_id), accounts)
+        overruns = ledger.overruns(run_id=run.run_id)
+        summary = write_report(run.run, ledger.jobs(run.run_id), accounts, overruns)
     if json:
         document(summary)
     else:

@@ -29,6 +29,7 @@ def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
                 "statuses": {state.value: count for state, count in tally.counts.items()},
                 "held_usd": usd_text(tally.held_nano),
                 "spent_usd": usd_text(tally.spent_nano),
+                "frozen": tally.frozen,
             }
         )
         return 0

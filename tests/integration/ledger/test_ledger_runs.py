@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.errors import LedgerError, RunStopping, UsageError
-from callsheet.ledger import Event, Ledger, NewJob, NewRun, State
+from callsheet.ledger import EntryFilter, Event, Ledger, NewJob, NewRun, State
 
 
 def test_a_job_comes_back_as_it_was_given(desk) -> None:
@@ -269,7 +269,7 @@ def test_the_book_tells_each_movement_of_money_in_order(desk) -> None:
     (job_id,) = desk.run(run_id="r")
     row = desk.bring(job_id, State.SUCCEEDED)
     desk.bring(desk.run(campaign="summer")[0], State.HELD)
-    entries = list(desk.ledger.entries(run_id="r"))
+    entries = list(desk.ledger.entries(EntryFilter(run_id="r")))
     assert [(entry.kind, entry.amount_nano) for entry in entries] == [
         ("hold", 100),
         ("release", -100),
@@ -277,7 +277,7 @@ def test_the_book_tells_each_movement_of_money_in_order(desk) -> None:
     ]
     assert {entry.request_id for entry in entries} == {row.ticket.request_id}
     assert len(list(desk.ledger.entries())) == 4
-    assert [entry.campaign for entry in desk.ledger.entries(campaign="summer")] == ["summer"]
+    assert [entry.campaign for entry in desk.ledger.entries(EntryFilter(campaign="summer"))] == ["summer"]
 
 
 def test_the_ledger_can_be_written_while_its_book_is_being_read(desk) -> None:

@@ -1,0 +1,211 @@
+"""`callsheet ledger`: where the money is and went, whether the book is sound, and a copy of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from callsheet.cli.console import document, result, say
+from callsheet.cli.options import Json, Sandbox
+from callsheet.cli.periods import end_ms, first_ms
+from callsheet.cli.runs import run_settings
+from callsheet.cli.tables import show_table, write_csv
+from callsheet.ledger import Entry, EntryFilter, Ledger
+from callsheet.report.rows import iso_utc
+from callsheet.report.statement import Grouping, Line, statement, total
+from pricing.money import usd_text
+
+DAMAGED = 1
+
+
+def _wanted(name: str, text: str) -> Parameter:
+    return Parameter(name=name, env_var=f"CALLSHEET_LEDGER_{name.strip('-').upper()}", help=text)
+
+
+Run = Annotated[str | None, _wanted("--run", "Only this run")]
+Campaign = Annotated[str | None, _wanted("--campaign", "Only this campaign")]
+Client = Annotated[str | None, _wanted("--client", "Only this client")]
+Model = Annotated[str | None, _wanted("--model", "Only this model")]
+Since = Annotated[
+    str | None, _wanted("--since", "From this day on, e.g. 2026-11-01 (UTC, when money was put aside)")
+]
+Until = Annotated[str | None, _wanted("--until", "Up to and with this day")]
+Csv = Annotated[bool, Parameter(name="--csv", negative="", env_var="CALLSHEET_CSV", help="CSV on stdout")]
+By = Annotated[
+    list[Grouping],
+    Parameter(
+        name="--by",
+        negative="",
+        env_var="CALLSHEET_LEDGER_BY",
+        help="One line for each; may be given several times",
+    ),
+]
+CopyTo = Annotated[Path, Parameter(help="A new file; an existing one is never overwritten")]
+
+app = App(name="ledger")
+
+ENTRY_COLUMNS = (
+    "entry",
+    "at",
+    "kind",
+    "amount_usd",
+    "campaign",
+    "client",
+    "model",
+    "run_id",
+    "custom_id",
+    "request_id",
+)
+SUMS = ("submissions", "spent_usd", "held_usd")
+
+
+@app.default
+def ledger(*, sandbox: Sandbox = False, json: Json = False) -> int:
+    """Show where the money is and went, by campaign.
+
+    Example: callsheet ledger statement --by client --by day --since 2026-11-01 --csv
+    """
+    return show_statement(sandbox=sandbox, json=json)
+
+
+@app.command(name="statement")
+def show_statement(
+    *,
+    by: By | None = None,
+    run: Run = None,
+    campaign: Campaign = None,
+    client: Client = None,
+    model: Model = None,
+    since: Since = None,
+    until: Until = None,
+    sandbox: Sandbox = False,
+    csv: Csv = False,
+    json: Json = False,
+) -> int:
+    """Add up what was spent and what is held, by campaign, client, model, day or run.
+
+    Example: callsheet ledger statement --by client --by model --since 2026-11-01
+    """
+    groupings: list[Grouping] = by or ["campaign"]
+    wanted = _filter(run, campaign, client, model, since, until)
+    with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
+        lines = statement(opened.entries(wanted), groupings)
+    header = [*groupings, *SUMS]
+    if json:
+        rows = [dict(zip(header, _line_cells(line), strict=True)) for line in lines]
+        document({"lines": rows, "total": dict(zip(SUMS, _sums(total(lines)), strict=True))})
+    elif csv:
+        write_csv(header, map(_line_cells, lines))
+    else:
+        last = ["total", *([""] * (len(groupings) - 1)), *_sums(total(lines))]
+        show_table(header, [*map(_line_cells, lines), last], right=frozenset(SUMS))
+    return 0
+
+
+@app.command
+def entries(
+    *,
+    run: Run = None,
+    campaign: Campaign = None,
+    client: Client = None,
+    model: Model = None,
+    since: Since = None,
+    until: Until = None,
+    sandbox: Sandbox = False,
+    csv: Csv = False,
+    json: Json = False,
+) -> int:
+    """Show every line of the book: holds, releases, costs and corrections, in the order they were written.
+
+    Example: callsheet ledger entries --campaign spring-launch --csv
+    """
+    wanted = _filter(run, campaign, client, model, since, until)
+    with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
+        lines: Iterable[list[Any]] = map(_entry_cells, opened.entries(wanted))
+        if csv:
+            write_csv(ENTRY_COLUMNS, lines)
+        elif json:
+            document({"entries": [dict(zip(ENTRY_COLUMNS, line, strict=True)) for line in lines]})
+        else:
+            show_table(ENTRY_COLUMNS, lines, right=frozenset({"entry", "amount_usd"}))
+    return 0
+
+
+@app.command
+def verify(*, sandbox: Sandbox = False, json: Json = False) -> int:
+    """Check every invariant, the chain of hashes and the file; exit 1 and say what is wrong where one is.
+
+    Example: callsheet ledger verify
+    """
+    with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
+        broken = opened.verify()
+        label = opened.label
+    if json:
+        document({"ledger": label, "sound": not broken, "broken": broken})
+    else:
+        for sentence in broken:
+            result(sentence)
+        if not broken:
+            result(f"{label}: every invariant holds, every entry is as it was written")
+    if broken:
+        say(
+            f"callsheet: {label} is damaged ({len(broken)} findings). Run nothing on it: docs/operations.md, "
+            '"The ledger is damaged", says how to go back to a copy'
+        )
+    return DAMAGED if broken else 0
+
+
+@app.command
+def backup(file: CopyTo, *, sandbox: Sandbox = False) -> int:
+    """Copy the ledger as it is now into a new file, while runs may go on; PostgreSQL has pg_dump for this.
+
+    Example: callsheet ledger backup ledger-2026-11-21.sqlite
+    """
+    with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
+        opened.backup(file)
+    result(str(file))
+    return 0
+
+
+def _filter(
+    run: str | None,
+    campaign: str | None,
+    client: str | None,
+    model: str | None,
+    since: str | None,
+    until: str | None,
+) -> EntryFilter:
+    return EntryFilter(
+        run_id=run,
+        campaign=campaign,
+        client=client,
+        model=model,
+        since_ms=first_ms(since, "--since"),
+        until_ms=end_ms(until, "--until"),
+    )
+
+
+def _line_cells(line: Line) -> list[Any]:
+    return [*line.names, *_sums(line)]
+
+
+def _sums(line: Line) -> list[Any]:
+    return [line.submissions, usd_text(line.spent_nano), usd_text(line.held_nano)]
+
+
+def _entry_cells(entry: Entry) -> list[Any]:
+    return [
+        entry.entry_id,
+        iso_utc(entry.at_ms),
+        entry.kind,
+        usd_text(entry.amount_nano),
+        entry.campaign,
+        entry.client,
+        entry.model,
+        entry.run_id,
+        entry.custom_id,
+        entry.request_id or "",
+    ]

@@ -19,7 +19,7 @@ from callsheet.cli.prefect_server import (
 )
 from callsheet.cli.progress import Progress, show
 from callsheet.engine.request import RunRequest
-from callsheet.engine.stopping import Phase, StopSign, signals_to
+from callsheet.engine.stopping import StopSign, signals_to
 from callsheet.engine.watchers import stop_sign
 from callsheet.errors import BudgetError, CapReached
 from callsheet.settings import Settings
@@ -94,17 +94,19 @@ def exit_code(summary: dict[str, Any], stop: StopSign) -> int:
     return EXIT_FAILED_JOBS if summary["failed"] or left else 0
 
 
-def _announcer(request: RunRequest) -> Callable[[Phase], None]:
+def _announcer(request: RunRequest) -> Callable[[StopSign], None]:
     again = f"callsheet resume {request.run_id}" + (" --sandbox" if request.sandbox else "")
 
-    def announce(phase: Phase) -> None:
-        if phase == "draining":
+    def announce(stop: StopSign) -> None:
+        if stop.phase == "stopped":
+            say(f"Stopped. What is rendering goes on at fal and is already paid for: `{again}` collects it.")
+        elif isinstance(stop.reason, BudgetError):
+            say(f"Nothing new is bought; what is rendering is finished and collected. Why: {stop.reason}")
+        else:
             say(
                 "Nothing new is submitted; what is rendering is finished and collected. Ctrl-C stops now. "
                 f"Either way nothing is lost: `{again}` goes on."
             )
-        else:
-            say(f"Stopped. What is rendering goes on at fal and is already paid for: `{again}` collects it.")
 
     return announce
 
@@ -148,7 +150,7 @@ def _say_why_it_stopped(summary: dict[str, Any], stop: StopSign) -> None:
     if isinstance(stop.reason, BudgetError) and summary["skipped"]:
         say(
             f"{summary['skipped']} not bought. Once there is room (`callsheet budget list`), "
-            f"`callsheet retry {summary['run_id']}` buys them"
+            f"`callsheet retry {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}` buys them"
         )
 
 

@@ -14,7 +14,8 @@ def refuse_frozen(ledger: Ledger, plan: Plan) -> None:
     frozen = frozen_accounts(ledger, plan)
     if not frozen:
         return
-    names = ", ".join(str(account.ref) for account in frozen[:3]) + (", ..." if len(frozen) > 3 else "")
+    owners = dict.fromkeys(f"{each.ref.scope.replace('_', ' ')} {each.ref.key}".strip() for each in frozen)
+    names = ", ".join(list(owners)[:5])
     first = frozen[0]
     raise OverBudget(
         f"frozen: {names}. A bill came out above what was held for it, and nobody has looked yet; nothing "

@@ -21,7 +21,7 @@ Phase = Literal["running", "draining", "stopped"]
 class StopSign:
     """The one place that says whether a run may go on. Only ever moves towards `stopped`."""
 
-    def __init__(self, announce: Callable[[Phase], None] = lambda _phase: None) -> None:
+    def __init__(self, announce: Callable[[StopSign], None] = lambda _stop: None) -> None:
         self.phase: Phase = "running"
         self.reason: CallsheetError | None = None
         self._announce = announce
@@ -39,7 +39,7 @@ class StopSign:
             return
         self.phase, self.reason = "draining", reason
         self._draining.set()
-        self._announce(self.phase)
+        self._announce(self)
 
     def stop(self, reason: CallsheetError) -> None:
         """Wait for nothing more."""
@@ -49,7 +49,7 @@ class StopSign:
         self.phase = "stopped"
         self._draining.set()
         self._stopped.set()
-        self._announce(self.phase)
+        self._announce(self)
 
     def interrupt(self) -> None:
         """Ctrl-C: the first drains, the second stops."""

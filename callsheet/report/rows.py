@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from callsheet.ledger.records import JobRow, Output, Run, Submission
+from callsheet.ledger.submission import State
+from callsheet.report.error_table import advice_text
 from manifests.job import Job
 from pricing.money import usd_text
 
@@ -76,7 +78,7 @@ def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = Non
         maximum_nano=row.maximum_nano,
         price_book=run.price_book,
         error_type=row.error_type,
-        error=row.error,
+        error=_error_text(row),
         charged=row.charged or "",
         attempts=row.attempts,
         actual_nano=row.spent_nano,
@@ -85,6 +87,14 @@ def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = Non
     if row.submission is not None:
         result = _with_submission(result, row.submission)
     return _with_output(result, row.output, output_path) if row.output is not None else result
+
+
+def _error_text(row: JobRow) -> str:
+    """Return what went wrong, and for a failed job whether to try again and what that rests on."""
+    if row.state is not State.FAILED:
+        return row.error
+    advice = advice_text(row.error_type, row.charged, row.purchases)
+    return f"{row.error.rstrip('. ')}. {advice}" if row.error else advice
 
 
 def _with_submission(result: ResultRow, submission: Submission) -> ResultRow:

@@ -2,26 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from callsheet.cli.console import say
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.running import early_server, run_flow
 from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.session import settings_for
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import JobRow, Ledger, State
+from callsheet.report.error_table import advice_text, worth_trying
+from pricing.money import usd_rounded_up
 
 AGAIN = frozenset({State.FAILED, State.CANCELLED, State.SKIPPED_BUDGET})
+NAMED = 20
+
+All = Annotated[
+    bool,
+    Parameter(
+        name="--all", negative="", env_var="CALLSHEET_RETRY_ALL", help="Also what is not worth trying again"
+    ),
+]
 
 
-def retry(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Try the failed, cancelled and left-out jobs of a run again; each try is a new purchase under the caps.
+def retry(run_id: RunId = None, *, all: All = False, sandbox: Sandbox = False, json: Json = False) -> int:  # noqa: A002 -- the option's name
+    """Try again what failed and is worth it, was left out, or was cancelled; each try is a new purchase.
+
+    Which errors are worth it stands in docs/errors.md.
 
     Example: callsheet retry spring-launch-20261121-142530-3f9a
     """
     settings = run_settings(sandbox=sandbox)
     run = chosen_run(settings, run_id, latest_of_all=True)
-    with Ledger.open(settings.ledger) as ledger, ledger.claim(run.run_id):
-        again = [row.job_id for row in ledger.jobs(run.run_id, states=AGAIN)]
-        ledger.retry(again, why="retried by a person")
-    say(f"{len(again)} to try again")
     settings = settings_for(run.request)
+    with Ledger.open(settings.ledger) as ledger, ledger.claim(run.run_id):
+        rows = ledger.jobs(run.run_id, states=AGAIN)
+        again = [row for row in rows if all or is_worth_it(row)]
+        ledger.retry([row.job_id for row in again], why="retried by a person")
+    _say_what(rows, again)
     return run_flow(run.request, settings, early_server(settings), as_json=json)
+
+
+def is_worth_it(row: JobRow) -> bool:
+    """Say whether a job that ended without a video is worth another purchase."""
+    return row.state is not State.FAILED or worth_trying(row.error_type, row.charged, row.purchases)
+
+
+def _say_what(rows: list[JobRow], again: list[JobRow]) -> None:
+    most = usd_rounded_up(sum(row.maximum_nano for row in again))
+    bought = sum(row.purchases for row in again)
+    say(f"{len(again)} to try again, for at most {most}; fal has accepted {bought} tries at them so far")
+    chosen = {row.job_id for row in again}
+    _name_the_others([row for row in rows if row.job_id not in chosen])
+
+
+def _name_the_others(rows: Iterable[JobRow]) -> None:
+    left = list(rows)
+    for row in left[:NAMED]:
+        advice = advice_text(row.error_type, row.charged, row.purchases)
+        say(f"not tried: {row.custom_id} ({row.error_type or 'no error type'}). {advice}")
+    if len(left) > NAMED:
+        say(f"not tried: and {len(left) - NAMED} more; errors.csv names them")
+    if left:
+        say("`--all` tries these too")

@@ -101,7 +101,7 @@ def _announcer(request: RunRequest) -> Callable[[StopSign], None]:
         if stop.phase == "stopped":
             say(f"Stopped. What is rendering goes on at fal and is already paid for: `{again}` collects it.")
         elif isinstance(stop.reason, BudgetError):
-            say(f"Nothing new is bought; what is rendering is finished and collected. Why: {stop.reason}")
+            say("The money stops here: nothing new is bought; what is rendering is finished and collected.")
         else:
             say(
                 "Nothing new is submitted; what is rendering is finished and collected. Ctrl-C stops now. "

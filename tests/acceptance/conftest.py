@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,6 +45,20 @@ class Desk:
     def sandbox(self) -> dict:
         """Where the sandbox of this desk runs."""
         return json.loads((self.data / "sandbox" / "server.json").read_text())
+
+    def arm(self, **fault) -> None:
+        """Let the sandbox misbehave."""
+        self._control("faults", fault)
+
+    def accepted(self) -> list[dict]:
+        """Every request that the sandbox accepted: the provider's own count of purchases."""
+        return self._control("ledger")["accepted"]
+
+    def _control(self, name: str, body: dict | None = None) -> dict:
+        url = f"{self.sandbox()['url']}/_sandbox/{name}"
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(url, data)) as reply:
+            return json.loads(reply.read())
 
     def close(self) -> None:
         """End the sandbox that the runs left warm."""

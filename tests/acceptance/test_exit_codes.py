@@ -47,3 +47,44 @@ def test_plan_as_json_has_the_contract_keys(desk):
     row = document["rows"][0]
     assert {"custom_id", "endpoint", "width", "height", "fps", "duration_s", "tokens"} <= set(row)
     assert (row["tokens"], row["expected_usd"]) == (19440, "0.034992")
+
+
+@pytest.mark.parametrize("command", [("ledger", "verify"), ("run", "shots.csv", "--sandbox", "--yes")])
+def test_a_ledger_that_is_no_database_ends_with_code_1(desk, command):
+    """A damaged ledger is named, nothing is sent, and the code says that it is no mistake of the person's."""
+    (desk.folder / "shots.csv").write_text(GOOD)
+    damaged = desk.folder / "ledger.sqlite"
+    damaged.write_bytes(b"no database at all " * 500)
+    damaged.chmod(0o600)
+    done = desk.call(*command, CALLSHEET_LEDGER_URL=f"sqlite:///{damaged}")
+    assert done.returncode == 1
+    assert "not a database" in done.stderr
+    assert str(damaged) in done.stderr
+
+
+def test_a_mistake_of_ours_ends_with_code_1_and_keeps_its_traceback(desk):
+    """What nobody foresaw is told as ours; the file with the traceback holds no values of variables."""
+    (desk.folder / "shots.csv").write_text(GOOD)
+    broken = desk.folder / "sitecustomize.py"
+    broken.write_text(
+        "import manifests.planning as p\n"
+        "def boom(*given, **named):\n    secret = 'canary-' + 'value'\n    raise RuntimeError('unforeseen')\n"
+        "p.make_plan = boom\n"
+    )
+    done = desk.call("plan", "shots.csv", PYTHONPATH=str(desk.folder), TMPDIR=str(desk.folder))
+    assert done.returncode == 1
+    assert "a mistake of ours: RuntimeError: unforeseen" in done.stderr
+    (log,) = desk.folder.glob("callsheet-*.log")
+    assert "boom" in log.read_text()
+    assert "canary-value" not in log.read_text()
+
+
+def test_a_cap_that_outlives_runs_is_enough_for_a_run_against_fal(desk):
+    """With a cap over the whole ledger a run needs none of its own; a cap on something else is none."""
+    (desk.folder / "shots.csv").write_text(GOOD)
+    assert desk.call("budget", "set", "client:nobody", "5").returncode == 0
+    refused = desk.call("run", "shots.csv", "--yes", FAL_KEY="id:secret")
+    assert (refused.returncode, "no cap" in refused.stderr) == (2, True)
+    assert desk.call("budget", "set", "ledger", "0.01").returncode == 0
+    over = desk.call("run", "shots.csv", "--yes", FAL_KEY="id:secret")
+    assert (over.returncode, "nothing was sent" in over.stderr) == (3, True)

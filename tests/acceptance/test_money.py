@@ -1,0 +1,128 @@
+"""Money stops a run: caps, bills above their holds, and what does not fit; with the real command."""
+
+import csv
+import io
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from callsheet.ledger import Ledger
+
+pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
+
+HOLD_USD = 0.035721
+"""The most that one 480p clip of two seconds may cost on Seedance 1.0 Lite: 864 x 480 x 49 / 1024 tokens."""
+
+
+def write_shots(folder: Path, count: int, *, word: str = "kite") -> None:
+    """Write a manifest of equal clips, later ones with a higher priority."""
+    rows = [f"{word}-{n},A red {word} {n},seedance-1.0-lite,480p,2,acme,{n}" for n in range(count)]
+    header = "custom_id,prompt,model,resolution,duration,client,priority\n"
+    (folder / f"{word}.csv").write_text(header + "\n".join(rows) + "\n")
+
+
+def warm_up(desk) -> None:
+    """Start the desk's sandbox by a run of one clip."""
+    write_shots(desk.folder, 1, word="warm")
+    done = desk.call("run", "warm.csv", "--sandbox", "--speed", "20", "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_bill_above_its_hold_stops_the_run_freezes_and_says_so(desk):
+    """Exit 5, booked in full, nothing bought after it, and only a person's `unfreeze` lets the rest in."""
+    warm_up(desk)
+    desk.arm(kind="overbill", factor=900, prompt_contains="kite 9")
+    write_shots(desk.folder, 10)
+
+    done = desk.call("run", "kite.csv", "--sandbox", "--speed", "20", "-j", "2", "--yes", "--json")
+
+    assert done.returncode == 5, done.stderr
+    assert "32.1489 USD instead of at most 0.035721" in done.stderr
+    assert "FROZEN" in done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["frozen"]
+    assert [over["custom_id"] for over in summary["overruns"]] == ["kite-9"]
+    assert float(summary["actual_usd"]) == pytest.approx(
+        900 * HOLD_USD + (summary["succeeded"] - 1) * HOLD_USD
+    )
+    assert summary["succeeded"] + summary["skipped"] == 10
+    assert summary["succeeded"] <= 3
+    assert "Billed above what was held" in (Path(summary["dir"]) / "report.html").read_text()
+
+    refused = desk.call("run", "kite.csv", "--sandbox", "--speed", "20", "--yes")
+    assert (refused.returncode, "frozen" in refused.stderr) == (3, True)
+    listed = json.loads(desk.call("budget", "list", "--sandbox", "--json").stdout)
+    assert {"ledger", "campaign:kite", "client:acme"} <= {
+        each["scope"] for each in listed["accounts"] if each["frozen"]
+    }
+    assert listed["overruns"][0]["billed_usd"] == "32.1489"
+
+    assert desk.call("budget", "unfreeze", "--sandbox").returncode == 0
+    again = desk.call("retry", "--sandbox", "--json")
+    assert (again.returncode, json.loads(again.stdout)["succeeded"]) == (0, 10), again.stderr
+    assert len(desk.accepted()) == 11
+    assert desk.call("ledger", "verify", "--sandbox").returncode == 0
+
+
+def test_a_cap_that_is_lowered_while_a_run_goes_on_holds_at_once(desk):
+    """Nothing more is admitted, what is in flight is finished, exit 5, and nothing is spent past the cap."""
+    warm_up(desk)
+    write_shots(desk.folder, 8)
+    process = desk.start("run", "kite.csv", "--sandbox", "--speed", "2", "-j", "2", "--yes", "--json")
+    with Ledger.open(f"sqlite:///{desk.data / 'sandbox' / 'ledger.sqlite'}") as ledger:
+        while not any(run.campaign == "kite" for run in ledger.runs()):
+            assert process.poll() is None
+        run = ledger.latest_unfinished()
+        while ledger.tally(run.run_id).counts.get("in_progress", 0) < 2:
+            assert process.poll() is None
+    lowered = desk.call("budget", "set", "campaign:kite", "0.08", "--sandbox")
+    assert lowered.returncode == 0, lowered.stderr
+    out, err = process.communicate(timeout=100)
+
+    assert process.returncode == 5, err
+    summary = json.loads(out)
+    assert (summary["failed"], summary["unknown"]) == (0, 0)
+    assert 2 <= summary["succeeded"] < 8
+    assert summary["succeeded"] + summary["skipped"] == 8
+    assert len(desk.accepted()) == 1 + summary["succeeded"]
+    assert "the cap on campaign kite is 0.08 USD" in err
+    with (Path(summary["dir"]) / "errors.csv").open(newline="") as file:
+        left = list(csv.DictReader(file))
+    assert len(left) == summary["skipped"]
+    assert all("the cap on campaign kite" in row["error"] for row in left)
+
+
+def test_fit_takes_the_highest_priorities_and_names_the_rest_with_its_cost(desk):
+    """With room for three of five, the three highest are made, the others named, and that is a success."""
+    write_shots(desk.folder, 5)
+    done = desk.call(
+        "run", "kite.csv", "--sandbox", "--speed", "20", "--fit", "--budget-usd", "0.11", "--yes"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "kite-0 (up to $0.0358)" in done.stderr
+    assert "kite-1 (up to $0.0358)" in done.stderr
+    assert "left out: kite-2" not in done.stderr
+    assert "2 left out, which would need up to $0.0715 more" in done.stdout
+    statement = desk.call("ledger", "statement", "--sandbox", "--by", "client", "--by", "model", "--csv")
+    assert list(csv.reader(io.StringIO(statement.stdout))) == [
+        ["client", "model", "submissions", "spent_usd", "held_usd"],
+        ["acme", "seedance-1.0-lite", "3", "0.107163", "0.00"],
+    ]
+
+
+def test_a_book_that_was_tampered_with_is_named_and_ends_with_code_1(desk):
+    """One changed amount breaks the chain: `verify` says at which entry, and exits 1."""
+    warm_up(desk)
+    assert desk.call("ledger", "verify", "--sandbox").returncode == 0
+    with sqlite3.connect(desk.data / "sandbox" / "ledger.sqlite") as file:
+        for (trigger,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            file.execute(f'DROP TRIGGER "{trigger}"')
+        file.execute("UPDATE entry SET amount_nano = 1 WHERE entry_id = 3")
+    done = desk.call("ledger", "verify", "--sandbox", "--json")
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert not document["sound"]
+    assert any("tampered with at entry 3" in sentence for sentence in document["broken"])
+    assert "docs/operations.md" in done.stderr

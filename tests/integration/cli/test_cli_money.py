@@ -1,0 +1,172 @@
+"""`callsheet budget` and `callsheet ledger` over a real ledger, in this process."""
+
+import csv
+import io
+import json
+import os
+import sqlite3
+import stat
+
+import pytest
+
+from callsheet.cli.main import run_command
+from callsheet.ledger import Ledger, NewJob, NewRun, Settlement, Ticket
+
+NOON_MS = 1_795_262_400_000
+"""2026-11-21 12:00:00 UTC."""
+INJECTION = "x' OR '1'='1"
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """A ledger with one settled and one held clip of each of two clients, one of them with a hostile name."""
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", url)
+    with Ledger.open(url, clock=lambda: NOON_MS) as ledger:
+        run = NewRun(run_id="spring-1", campaign="spring", plan_hash="h", price_book="p", out=str(tmp_path))
+        ledger.open_run(run, [new_job(number) for number in range(4)])
+        for row in ledger.jobs("spring-1"):
+            ledger.admit(row.job_id, slots=10)
+            if row.position < 2:
+                ledger.send(row.job_id, arguments_sha256="x")
+                ledger.accept(row.job_id, Ticket(f"request-{row.position}", "s", "r", "c"))
+                ledger.render(row.job_id)
+                ledger.settle(
+                    row.job_id,
+                    Settlement(cost_nano=90_000_001, cost_basis="billable_units", result_json="{}"),
+                )
+    return tmp_path / "ledger.sqlite"
+
+
+def new_job(number: int) -> NewJob:
+    """An everyday job of one of two clients."""
+    return NewJob(
+        row=number + 2,
+        custom_id=f"shot-{number}",
+        endpoint="fal-ai/x",
+        model="seedance-1.0-pro",
+        fingerprint=f"f{number}",
+        payload="{}",
+        expected_nano=90_000_000,
+        maximum_nano=100_000_000,
+        client="=cmd|calc" if number % 2 else "acme",
+    )
+
+
+@pytest.fixture
+def call(capsys):
+    """Run a command in this process; returns its code, its output and what it said."""
+
+    def run(*arguments: str):
+        code = run_command(list(arguments))
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def test_a_statement_gives_exact_amounts(book, call):
+    """Sums stand to the nano-dollar in the table, and the total under them."""
+    code, out, _ = call("ledger", "statement", "--by", "client", "--by", "day")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["client", "day", "submissions", "spent_usd", "held_usd"]
+    assert ["acme", "2026-11-21", "1", "0.090000001", "0.10"] in lines
+    assert lines[-1] == ["total", "2", "0.180000002", "0.20"]
+
+
+def test_csv_for_a_spreadsheet_has_no_formulas(book, call):
+    """A client that is called like a formula comes as text; amounts below 0 stay numbers."""
+    _, out, _ = call("ledger", "entries", "--csv")
+    rows = list(csv.DictReader(io.StringIO(out, newline="")))
+    assert {row["client"] for row in rows} == {"acme", "'=cmd|calc"}
+    assert "-0.10" in {row["amount_usd"] for row in rows}
+    assert [int(row["entry"]) for row in rows] == list(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ((), 8),
+        (("--run", "spring-1"), 8),
+        (("--campaign", "spring", "--client", "acme"), 4),
+        (("--model", "seedance-1.0-lite"), 0),
+        (("--since", "2026-11-21", "--until", "2026-11-21"), 8),
+        (("--since", "2026-11-22"), 0),
+        (("--until", "2026-11-20"), 0),
+        (("--client", INJECTION), 0),
+        (("--campaign", "spring'; DROP TABLE entry; --"), 0),
+    ],
+)
+def test_entries_are_those_that_were_asked_for(book, call, options, count):
+    """Each filter narrows the book, and a filter is never read as SQL."""
+    code, out, _ = call("ledger", "entries", "--json", *options)
+    assert code == 0
+    assert len(json.loads(out)["entries"]) == count
+
+
+def test_caps_are_set_shown_and_lifted(book, call):
+    """A cap holds at once over what was spent before it; `none` takes it away."""
+    assert call("budget", "set", "campaign:spring", "0.5", "--per", "day")[0] == 0
+    assert call("budget", "set", "ledger", "0.3")[0] == 0
+    listed = json.loads(call("budget", "--json")[1])["accounts"]
+    whole = next(each for each in listed if each["scope"] == "ledger")
+    assert (whole["cap_usd"], whole["spent_usd"], whole["held_usd"]) == ("0.30", "0.180000002", "0.20")
+    assert (whole["free_usd"], whole["frozen"]) == ("0.00", False)
+    assert call("budget", "set", "ledger", "none")[0] == 0
+    listed = json.loads(call("budget", "list", "--json")[1])["accounts"]
+    assert next(each for each in listed if each["scope"] == "ledger")["cap_usd"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("budget", "set", "ledger", "NaN"), "not an amount"),
+        (("budget", "set", "ledger", "1e5000000"), "not an amount"),
+        (("budget", "set", "ledger", "9" * 5000), "not an amount"),
+        (("budget", "set", "ledger", "-5"), "amount"),
+        (("budget", "set", "client:acme", "5", "--per", "day"), "counts per total, not per day"),
+        (("budget", "set", "model:seedance-9", "5"), "there are seedance-1.0-lite"),
+        (("budget", "set", "run:nothing", "5"), "the nearest is 'spring-1'"),
+        (("ledger", "entries", "--since", "yesterday"), "--since is 'yesterday'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_what_would(book, call, arguments, said):
+    """Bad input ends with 2 and a sentence that names what is allowed; no cap is changed."""
+    try:
+        code, _, err = call(*arguments)
+    except SystemExit as ended:
+        code, err = ended.code, "amount"
+    assert code != 0
+    assert said in err
+    with Ledger.open(os.environ["CALLSHEET_LEDGER_URL"]) as ledger:
+        assert ledger.caps() == []
+
+
+def test_a_name_that_nothing_counts_in_yet_earns_a_hint(book, call):
+    """A cap on a misspelt client is set, and the ledger's own names are shown."""
+    _, _, err = call("budget", "set", "client:acne", "5")
+    assert "nothing has counted in client:acne yet; the ledger knows =cmd|calc, acme" in err
+
+
+def test_a_backup_is_whole_private_and_never_written_over(book, call, tmp_path):
+    """The copy verifies as a ledger of its own, only its owner can read it, and a second one is refused."""
+    copy = tmp_path / "copy.sqlite"
+    assert call("ledger", "backup", str(copy))[0] == 0
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    with Ledger.open(f"sqlite:///{copy}") as ledger:
+        assert ledger.verify() == []
+        assert len(list(ledger.entries())) == 8
+    code, _, err = call("ledger", "backup", str(copy))
+    assert (code, "exists already" in err) == (2, True)
+
+
+def test_verify_names_what_is_wrong_and_ends_with_1(book, call):
+    """A balance that its entries do not add up to is a finding, in words, on standard output."""
+    assert call("ledger", "verify")[0] == 0
+    with sqlite3.connect(book) as file:
+        file.execute("UPDATE account SET spent_nano = 1 WHERE scope = 'ledger'")
+    code, out, err = call("ledger", "verify")
+    assert code == 1
+    assert "I2: the account ledger" in out
+    assert "docs/operations.md" in err

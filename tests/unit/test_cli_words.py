@@ -1,0 +1,95 @@
+"""What a person types and what a terminal gets."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.cli.console import printable
+from callsheet.cli.periods import end_ms, first_ms
+from callsheet.cli.scope_names import parse_scope, scope_text
+from callsheet.cli.tables import display_width
+from callsheet.errors import UsageError
+from callsheet.ledger import AccountRef
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]52;c;ZXZpbA==\x07", r"\x1b]52;c;ZXZpbA==\x07"),
+        ("a\x9b31m", r"a\x9b31m"),
+        ("moc.live\u202eexe", r"moc.live\u202eexe"),
+        ("\u2066x\u2069", r"\u2066x\u2069"),
+        ("a\rb\x00", r"a\x0db\x00"),
+        ("one\ntwo\tthree", "one\ntwo\tthree"),
+        ("क्\u200dष 👨\u200d👩", "क्\u200dष 👨\u200d👩"),
+        ("half \ud83d", r"half \ud83d"),
+    ],
+)
+def test_nothing_that_a_terminal_obeys_reaches_it(text, shown):
+    """Escape sequences, control characters and changes of direction are shown and not sent."""
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_what_is_printed_can_be_written_anywhere(text):
+    """No text leaves an escape character, and every text can be encoded."""
+    shown = printable(text)
+    assert not {"\x1b", "\x9b", "\r", "\x00", "\u202e"} & set(shown)
+    shown.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "scope", "key"),
+    [
+        ("ledger", "ledger", ""),
+        ("campaign:spring-launch", "campaign", "spring-launch"),
+        ("campaign:a:b/c", "campaign", "a:b/c"),
+        ("client:Ünïted & Co", "client", "Ünïted & Co"),
+        ("campaign-client:spring/acme", "campaign_client", "spring/acme"),
+        ("model:seedance-1.0-pro", "model", "seedance-1.0-pro"),
+    ],
+)
+def test_a_scope_is_read_as_it_is_shown(text, scope, key):
+    """What `budget list` shows can be given to `budget set`."""
+    assert parse_scope(text) == (scope, key)
+    assert scope_text(AccountRef(scope, key)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ledger:", "ledger:x", "campaign", "campaign:", "modle:x", "client acme"]
+)
+def test_no_other_word_is_a_scope(text):
+    """Every other text is refused with the forms that there are."""
+    with pytest.raises(UsageError, match="campaign:NAME"):
+        parse_scope(text)
+
+
+def test_a_day_begins_and_ends_in_utc():
+    """`--since` and `--until` of one day hold exactly that day."""
+    assert first_ms("1970-01-02", "--since") == 86_400_000
+    assert end_ms("1970-01-02", "--until") == 2 * 86_400_000
+    assert first_ms(None, "--since") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "today",
+        "2026-13-01",
+        "2026-02-30",
+        "20261121",
+        "2026-11-21T00:00",
+        "\u0662\u0660\u0662\u0666-11-21",
+    ],
+)
+def test_what_is_no_day_is_named(text):
+    """A text that is no day is refused with the option's name and an example."""
+    with pytest.raises(UsageError, match=r"--until is .* a day"):
+        end_ms(text, "--until")
+
+
+@pytest.mark.parametrize(("text", "width"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("", 0)])
+def test_columns_of_a_terminal_are_counted(text, width):
+    """Wide letters take two columns and accents none."""
+    assert display_width(text) == width

@@ -18,6 +18,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data = folder / "data"
+        self.started: list[subprocess.Popen] = []
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("CALLSHEET_")},
             "CALLSHEET_DATA_DIR": str(self.data),
@@ -26,7 +27,7 @@ class Desk:
 
     def start(self, *arguments: str, **env: str) -> subprocess.Popen:
         """Start a command and return its process."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "callsheet", *arguments],
             cwd=self.folder,
             env={**self.env, **env},
@@ -35,6 +36,8 @@ class Desk:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def call(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
         """Run a command to its end."""
@@ -61,7 +64,11 @@ class Desk:
             return json.loads(reply.read())
 
     def close(self) -> None:
-        """End the sandbox that the runs left warm."""
+        """End what a failed test left running, and the sandbox that the runs left warm."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
         with suppress(FileNotFoundError, ProcessLookupError):
             os.kill(self.sandbox()["pid"], signal.SIGTERM)
 

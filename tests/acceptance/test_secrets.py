@@ -18,7 +18,7 @@ DEBUG = {
     "PREFECT_DEBUG_MODE": "true",
     "PREFECT_LOGGING_LEVEL": "DEBUG",
     "PREFECT_LOGGING_ROOT_LEVEL": "DEBUG",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "httpx,httpcore,callsheet,sqlalchemy,asyncio",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "callsheet,sqlalchemy,asyncio",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "DEBUG",
     "PYTHONASYNCIODEBUG": "1",
 }
@@ -84,7 +84,7 @@ def test_the_key_is_found_nowhere_after_runs_with_every_kind_of_error(desk, fal)
         "CALLSHEET_PLATFORM_URL": f"{address.url}/v1",
     }
 
-    process = desk.start("run", "shots.csv", "--budget-usd", "1", "-j", "3", "--yes", **env)
+    process = desk.start("run", "shots.csv", "--budget-usd", "1", "-j", "5", "--yes", **env)
     seen = command_lines()
     while process.poll() is None and "prefect_child" not in seen:
         seen = command_lines()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callsheet.engine.frozen import refuse_frozen
+from callsheet.engine.high_water import refuse_older_ledger, remember
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun
 from callsheet.ledger.scopes import window_at
@@ -110,6 +111,7 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
     """Make the run's folder, write plan and manifest, put every job into the ledger; returns its id."""
     import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s that a plan alone does not need
 
+    refuse_older_ledger(ledger, out)
     run_id = new_run_id(plan.campaign)
     folder = (out / run_id).resolve()
     (folder / "media").mkdir(parents=True)
@@ -132,6 +134,7 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
     ledger.reuse({job_ids[index]: row.job_id for index, row in selection.made.items()})
     for row in selection.made.values():
         _bring(ledger, row, folder)
+    remember(ledger, out, run_id)
     return run_id
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.engine.books import Books
+from callsheet.engine.high_water import remember
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.overbilled import leave_out_the_rest
 from callsheet.engine.request import RunRequest
@@ -136,6 +137,7 @@ async def finish(studio: Studio) -> dict[str, Any]:
     run = await studio.books(Ledger.run, studio.run.run_id)
     accounts = await studio.books(Ledger.balances, scope="run", key=run.run_id)
     overruns = await studio.books(Ledger.overruns, run_id=run.run_id)
+    await studio.books(remember, Path(run.out).parent, run.run_id)
     summary = await asyncio.to_thread(write_report, run, rows, accounts, overruns)
     return {**summary, "notes": studio.notes}
 

@@ -187,6 +187,13 @@ def entries(connection: Connection, wanted: EntryFilter) -> Iterator[Entry]:
         yield Entry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
 
 
+def identity(connection: Connection) -> tuple[str, int]:
+    """Return the ledger's own id and the number of its entries."""
+    gate = schema.gate
+    ledger_id, entries = connection.execute(select(gate.c.ledger_id, gate.c.entries)).one()
+    return ledger_id, entries
+
+
 def overruns(connection: Connection, *, run_id: str | None, limit: int) -> list[Overrun]:
     """Return the newest submissions that cost more than was held for them, newest first."""
     submission, job = schema.submission, schema.job

@@ -194,6 +194,11 @@ class Ledger(SubmissionVerbs):
         with self._database.write() as connection:
             return caps.unfreeze(connection)
 
+    def identity(self) -> tuple[str, int]:
+        """Return the ledger's own id, made with it, and how many entries its book has."""
+        with self._database.read() as connection:
+            return queries.identity(connection)
+
     def verify(self) -> list[str]:
         """Return every broken invariant as a sentence; empty when the ledger is sound."""
         with self._database.read() as connection:

@@ -22,7 +22,7 @@ DEBUG = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "DEBUG",
     "PYTHONASYNCIODEBUG": "1",
 }
-"""As loud as it gets."""
+"""As loud as it gets, save for httpx and asyncio: Prefect sends its lines with these, which never ends."""
 
 FAULTS = [
     {"kind": "render_failed", "prompt_contains": "shot 0", "message": f"no runner for Key {KEY}"},

@@ -13,6 +13,7 @@ from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.periods import end_ms, first_ms
 from callsheet.cli.runs import run_settings
 from callsheet.cli.tables import show_table, write_csv
+from callsheet.engine import high_water
 from callsheet.ledger import Entry, EntryFilter, Ledger
 from callsheet.report.rows import iso_utc
 from callsheet.report.statement import Grouping, Line, statement, total
@@ -44,6 +45,7 @@ By = Annotated[
     ),
 ]
 CopyTo = Annotated[Path, Parameter(help="A new file; an existing one is never overwritten")]
+RunsFolder = Annotated[Path, Parameter(help="The folder that run folders are made in")]
 
 app = App(name="ledger")
 
@@ -167,6 +169,22 @@ def backup(file: CopyTo, *, sandbox: Sandbox = False) -> int:
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
         opened.backup(file)
     result(str(file))
+    return 0
+
+
+@app.command
+def accept(out: RunsFolder, *, sandbox: Sandbox = False) -> int:
+    """Go on with a ledger that was restored from a copy, once what it has forgotten is dealt with.
+
+    Example: callsheet ledger accept runs
+    """
+    with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
+        mark = high_water.accept(opened, out)
+        entries = opened.identity()[1]
+    if mark is None:
+        result(f"nothing in {out} says that this ledger was ever further than it is")
+    else:
+        result(f"accepted: {entries} entries; it once had {mark.entries}, and the run {mark.run_id}")
     return 0
 
 

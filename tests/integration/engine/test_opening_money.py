@@ -1,0 +1,159 @@
+"""What a new run is measured against before anything is sent."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from callsheet.engine.frozen import refuse_frozen
+from callsheet.engine.high_water import accept, refuse_older_ledger, remember
+from callsheet.engine.opening import require_a_cap, room_for, select
+from callsheet.errors import LedgerUnsafe, OverBudget, UsageError
+from callsheet.ledger import Ledger, NewCap, NewJob, NewRun, Settlement, Ticket
+from manifests.plan import Plan, PlanOptions
+from manifests.planning import make_plan
+
+DAY_MS = 86_400_000
+COST_NANO = 30_000_000
+
+
+class Office:
+    """A folder with a manifest of two clips, and a ledger with a clock of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now_ms = time.time_ns() // 1_000_000
+        self.ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite'}", clock=lambda: self.now_ms)
+
+    def plan(self, *, budget_usd: str | None = None, daily_usd: str = "") -> Plan:
+        """Plan two clips of one campaign."""
+        (self.folder / "shots.csv").write_text(
+            "custom_id,prompt,model,resolution,duration,client\n"
+            "a,A boat,seedance-1.0-lite,480p,2,acme\nb,A ship,seedance-1.0-lite,480p,2,acme\n"
+        )
+        budget = f"[budget]\ndaily_usd = {daily_usd}\n" if daily_usd else ""
+        (self.folder / "c.toml").write_text(f'[campaign]\nname = "spring"\nmanifest = "shots.csv"\n{budget}')
+        return make_plan(self.folder / "c.toml", overrides=PlanOptions(budget_usd=budget_usd))
+
+    def bought(self, run_id: str, *, cost_nano: int = COST_NANO, caps: tuple[NewCap, ...] = ()) -> None:
+        """Buy one clip of the campaign."""
+        run = NewRun(run_id=run_id, campaign="spring", plan_hash="h", price_book="p", out=str(self.folder))
+        job = NewJob(
+            row=2,
+            custom_id="x",
+            endpoint="fal-ai/x",
+            model="seedance-1.0-lite",
+            fingerprint=run_id,
+            payload="{}",
+            expected_nano=COST_NANO,
+            maximum_nano=COST_NANO,
+            client="acme",
+        )
+        self.ledger.open_run(run, [job], caps)
+        (row,) = self.ledger.jobs(run_id)
+        self.ledger.admit(row.job_id, slots=10)
+        self.ledger.send(row.job_id, arguments_sha256="x")
+        self.ledger.accept(row.job_id, Ticket(f"request-{run_id}", "s", "r", "c"))
+        self.ledger.render(row.job_id)
+        self.ledger.settle(
+            row.job_id, Settlement(cost_nano=cost_nano, cost_basis="expected", result_json="{}")
+        )
+
+
+@pytest.fixture
+def office(tmp_path):
+    """An office whose ledger is closed at the end."""
+    made = Office(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+def test_the_cap_of_an_earlier_run_is_not_in_the_way_of_the_next(office):
+    """`--budget-usd` of one run bounds that run alone, also when it is spent."""
+    cap = NewCap(scope="run", key="one", limit_nano=COST_NANO)
+    office.bought("one", caps=(cap,))
+    plan = office.plan(budget_usd="1")
+    assert list(room_for(office.ledger, plan).values()) == [1_000_000_000]
+    assert len(select(office.ledger, plan, fit=False).buy) == 2
+
+
+def test_a_day_is_measured_by_what_was_spent_on_it(office):
+    """Yesterday's spending leaves today's cap whole; today's does not."""
+    office.now_ms -= DAY_MS
+    office.bought("yesterday")
+    plan = office.plan(daily_usd="0.10")
+    assert list(room_for(office.ledger, plan).values()) == [100_000_000]
+    office.now_ms += DAY_MS
+    office.bought("today")
+    assert list(room_for(office.ledger, plan).values()) == [100_000_000 - COST_NANO]
+
+
+def test_the_month_of_a_campaign_counts_every_day_of_it(office):
+    """A standing cap per month is part of what a plan is measured against."""
+    office.bought("one")
+    office.ledger.set_cap("campaign", "spring", "month", 2 * COST_NANO)
+    (left,) = room_for(office.ledger, office.plan()).values()
+    assert left == COST_NANO
+    with pytest.raises(OverBudget, match="month cap of the campaign spring"):
+        select(office.ledger, office.plan(), fit=False)
+
+
+@pytest.mark.parametrize(
+    ("scope", "key", "bounded"),
+    [
+        ("ledger", "", True),
+        ("campaign", "spring", True),
+        ("client", "acme", True),
+        ("model", "seedance-1.0-lite", True),
+        ("run", "one", False),
+        ("campaign", "summer", False),
+        ("client", "northwind", False),
+    ],
+)
+def test_only_a_cap_that_bounds_the_run_is_a_cap(office, scope, key, bounded):
+    """A cap on something else, or of an earlier run, does not let an unbounded run through."""
+    office.bought("one")
+    office.ledger.set_cap(scope, key, "total", 10**12)
+    if bounded:
+        require_a_cap(office.ledger, office.plan())
+    else:
+        with pytest.raises(UsageError, match="budget set ledger"):
+            require_a_cap(office.ledger, office.plan())
+
+
+def test_a_frozen_account_stops_a_run_before_anything_is_sent(office):
+    """A bill above its hold lets nothing in until a person has looked, and the message says what to do."""
+    office.bought("one", cost_nano=900 * COST_NANO)
+    with pytest.raises(OverBudget, match="budget unfreeze"):
+        refuse_frozen(office.ledger, office.plan())
+    (over,) = office.ledger.overruns(run_id="one")
+    assert (over.request_id, over.cost_nano, over.hold_nano) == ("request-one", 900 * COST_NANO, COST_NANO)
+    office.ledger.unfreeze()
+    refuse_frozen(office.ledger, office.plan())
+
+
+def test_a_ledger_restored_from_a_copy_is_refused_until_a_person_accepts_it(office, tmp_path):
+    """Yesterday's copy would buy today's videos again: it is refused, named, and accepted by a command."""
+    out = tmp_path / "runs"
+    out.mkdir()
+    office.bought("one")
+    copy = tmp_path / "copy.sqlite"
+    office.ledger.backup(copy)
+    office.bought("two")
+    remember(office.ledger, out, "two")
+    refuse_older_ledger(office.ledger, out)
+    with Ledger.open(f"sqlite:///{copy}") as restored:
+        with pytest.raises(LedgerUnsafe, match="lacks the run two"):
+            refuse_older_ledger(restored, out)
+        assert accept(restored, out).entries == 6
+        refuse_older_ledger(restored, out)
+
+
+def test_ledgers_do_not_meet_in_one_folder(office, tmp_path):
+    """The sandbox's ledger and the real one may run into the same folder: each has its own mark."""
+    out = tmp_path / "runs"
+    out.mkdir()
+    office.bought("one")
+    remember(office.ledger, out, "one")
+    with Ledger.open(f"sqlite:///{tmp_path / 'other.sqlite'}") as other:
+        refuse_older_ledger(other, out)

@@ -73,9 +73,22 @@ def ledger_file(url: URL) -> Path:
             f"{path} is on a network file system ({kind}), where SQLite can lose what it wrote; "
             "use a local disk, or PostgreSQL for several machines"
         )
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    _create(path)
     _refuse_strangers(path)
     return path
+
+
+def _create(path: Path) -> None:
+    """Create the file where it does not exist; one that exists is never opened here.
+
+    POSIX drops all of a process's locks on a file when it closes any descriptor of that file
+    (sqlite.org/howtocorrupt.html, 2.2): another connection of this process would lose its own, and a visitor
+    that leaves would then delete the journal under it.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return
 
 
 def _refuse_strangers(path: Path) -> None:

@@ -2,11 +2,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from callsheet.errors import LedgerError
-from callsheet.ledger import HOLDS_SLOT, NewCap, State
+from callsheet.ledger import HOLDS_SLOT, Ledger, NewCap, State
 
 PROCESSES = 4
 SLOTS = 3
@@ -145,3 +146,33 @@ def claim_soon(desk, owned: ExitStack) -> None:
             continue
         return
     raise AssertionError("the run is still claimed by a process that is dead")
+
+
+READ_AND_LEAVE = """
+import sys
+from callsheet.ledger import Ledger
+
+with Ledger.open(sys.argv[1]) as ledger:
+    print(len(ledger.runs()))
+"""
+
+
+def test_a_process_that_opens_the_ledger_twice_keeps_its_locks(tmp_path: Path) -> None:
+    """A visitor that reads and leaves does not take the journal away from under a process at work.
+
+    POSIX drops all locks of a process on a file when it closes any descriptor of that file. A run opens the
+    ledger a second time for its progress display; if that dropped the locks of the first, the visitor would
+    believe itself alone, and delete the journal with what the run had written.
+    """
+    file = tmp_path / "ledger.sqlite"
+    url = f"sqlite:///{file}"
+    with Ledger.open(url) as at_work, Ledger.open(url) as display:
+        at_work.set_cap("ledger", "", "total", 1)
+        display.caps()
+        journal = file.with_name("ledger.sqlite-wal").stat().st_ino
+        command = [sys.executable, "-c", READ_AND_LEAVE, url]
+        subprocess.run(command, check=True, timeout=60, capture_output=True)
+        assert file.with_name("ledger.sqlite-wal").stat().st_ino == journal
+        at_work.set_cap("ledger", "", "total", 2)
+    with Ledger.open(url) as later:
+        assert [cap.limit_nano for cap in later.caps()] == [2]

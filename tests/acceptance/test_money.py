@@ -125,3 +125,29 @@ def test_a_book_that_was_tampered_with_is_named_and_ends_with_code_1(desk):
     assert not document["sound"]
     assert any("tampered with at entry 3" in sentence for sentence in document["broken"])
     assert "docs/operations.md" in done.stderr
+
+
+def test_retry_tries_only_what_is_worth_it_unless_told_otherwise(desk):
+    """A refused prompt is named with fal's rule and left alone; a server's failure is bought again."""
+    warm_up(desk)
+    desk.arm(
+        kind="render_failed", prompt_contains="kite 0", status=422, error_type="content_policy_violation"
+    )
+    desk.arm(kind="render_failed", prompt_contains="kite 1", status=500, error_type="internal_server_error")
+    write_shots(desk.folder, 2)
+    failed = desk.call("run", "kite.csv", "--sandbox", "--speed", "20", "--yes", "--json")
+    assert failed.returncode == 4, failed.stderr
+    with (Path(json.loads(failed.stdout)["dir"]) / "errors.csv").open(newline="") as file:
+        rows = {row["custom_id"]: row for row in csv.DictReader(file)}
+    assert (rows["kite-0"]["charged"], rows["kite-1"]["charged"]) == ("unknown", "no")
+    assert "Try again: no (change the prompt" in rows["kite-0"]["error"]
+    assert "Try again: yes" in rows["kite-1"]["error"]
+
+    again = desk.call("retry", "--sandbox", "--json")
+    assert again.returncode == 4, again.stderr
+    assert "not tried: kite-0 (content_policy_violation)" in again.stderr
+    nothing = desk.call("retry", "--sandbox")
+    assert (nothing.returncode, "0 to try again" in nothing.stderr) == (4, True)
+    everything = desk.call("retry", "--sandbox", "--all", "--json")
+    assert (everything.returncode, json.loads(everything.stdout)["succeeded"]) == (0, 2), everything.stderr
+    assert len(desk.accepted()) == 5

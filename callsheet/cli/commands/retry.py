@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from callsheet.cli.console import say
 from callsheet.cli.options import Json, RunId, Sandbox
-from callsheet.cli.running import early_server, run_flow
+from callsheet.cli.running import EXIT_FAILED_JOBS, early_server, run_flow
 from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.session import settings_for
 from callsheet.ledger import JobRow, Ledger, State
@@ -42,6 +42,8 @@ def retry(run_id: RunId = None, *, all: All = False, sandbox: Sandbox = False, j
         again = [row for row in rows if all or is_worth_it(row)]
         ledger.retry([row.job_id for row in again], why="retried by a person")
     _say_what(rows, again)
+    if not again and run.run.closed_ms is not None:
+        return EXIT_FAILED_JOBS if rows else 0
     return run_flow(run.request, settings, early_server(settings), as_json=json)
 
 

@@ -1,0 +1,84 @@
+"""Where a key or a stranger could slip through: options, locked packages, the server's address."""
+
+import ast
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+import callsheet
+from callsheet.cli import options
+from callsheet.engine.request import RunRequest
+from callsheet.errors import UsageError
+from callsheet.settings import ApiKey, settings_from
+
+ROOT = Path(callsheet.__file__).parent.parent
+SECRET = "canary-9a71c3e5f0b2"
+SOURCES = sorted((ROOT / "callsheet" / "cli").rglob("*.py"))
+LOCKS = sorted((ROOT / "deploy").glob("requirements*.txt"))
+
+
+def option_names(source: str) -> set[str]:
+    """Every text in a module that is an option's name."""
+    texts = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+    return {text for text in texts if isinstance(text, str) and re.fullmatch(r"--?[a-z][a-z-]*", text)}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_option_takes_a_secret(path: Path) -> None:
+    """A key on a command line is in everybody's process list and in the shell's history."""
+    names = option_names(path.read_text("utf-8"))
+    assert not [name for name in names if re.search("key|secret|token|password", name)]
+
+
+def test_options_are_found_where_they_are() -> None:
+    """The reading of the test above sees options at all."""
+    assert {"--budget-usd", "--sandbox", "-j"} <= option_names(Path(options.__file__).read_text("utf-8"))
+
+
+def test_no_field_of_the_flow_is_a_secret() -> None:
+    """Prefect stores a flow's parameters in plain sight."""
+    assert not [name for name in RunRequest.model_fields if re.search("key|secret|token|password", name)]
+
+
+def test_a_key_does_not_show_itself() -> None:
+    """Neither a format, nor a log line, nor the settings that hold it show a key."""
+    settings = settings_from({"FAL_KEY": f"id:{SECRET}", "CALLSHEET_DATA_DIR": "x"})
+    key = ApiKey(f"id:{SECRET}")
+    record = logging.LogRecord("x", logging.INFO, "", 0, "%s %r", (key, settings), None)
+    for text in (str(key), repr(key), f"{key}", f"{key!r:>40}", str(settings), record.getMessage()):
+        assert SECRET not in text
+
+
+@pytest.mark.parametrize("value", [f"{SECRET} x", f"{SECRET}\x00", f"é{SECRET}", f"{SECRET}\nX: y"])
+def test_a_key_that_cannot_be_one_is_refused_without_being_shown(value: str) -> None:
+    """The message says what is wrong and not what was found."""
+    with pytest.raises(UsageError, match="characters that no key has") as refused:
+        settings_from({"FAL_KEY": value, "CALLSHEET_DATA_DIR": "x"})
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+def test_every_locked_package_has_its_hash_and_no_address(path: Path) -> None:
+    """What is installed is what was locked: one version each, with its hashes, from no named place."""
+    text = path.read_text("utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(lines) > 50
+    assert all(
+        re.match(r"[a-z0-9-]+(\[[a-z,]+\])?==\S+ .*--hash=sha256:[0-9a-f]{64}", line) for line in lines
+    )
+    assert "://" not in text
+
+
+def test_the_prefect_server_of_a_run_listens_on_this_machine_alone() -> None:
+    """It has no password, so nobody else may reach it."""
+    source = (ROOT / "callsheet" / "cli" / "prefect_child.py").read_text("utf-8")
+    hosts = [
+        keyword.value.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "host" and isinstance(keyword.value, ast.Constant)
+    ]
+    assert hosts == ["127.0.0.1"]

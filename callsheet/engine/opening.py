@@ -65,12 +65,16 @@ def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
     """Return what is left under each cap, the plan's own and those in the ledger, in nano-dollars.
 
     A cap of the plan takes the place of the ledger's cap of the same name: it is what the run will set.
+    Nothing is left where an account is frozen.
     """
     caps = {(cap.scope, cap.key, cap.window): cap for cap in [*standing_caps(ledger), *plan.caps]}
     now_ms = time.time_ns() // 1_000_000
     refs = {cap: AccountRef(cap.scope, cap.key, window_at(cap.window, now_ms)) for cap in caps.values()}
     now = ledger.headroom(refs.values())
-    return {cap: max(0, cap.limit_nano - now[ref].taken_nano) for cap, ref in refs.items()}
+    return {
+        cap: 0 if now[ref].frozen else max(0, cap.limit_nano - now[ref].taken_nano)
+        for cap, ref in refs.items()
+    }
 
 
 def standing_caps(ledger: Ledger) -> list[Cap]:

@@ -126,6 +126,7 @@ def test_a_frozen_account_stops_a_run_before_anything_is_sent(office):
     office.bought("one", cost_nano=900 * COST_NANO)
     with pytest.raises(OverBudget, match="budget unfreeze"):
         refuse_frozen(office.ledger, office.plan())
+    assert list(room_for(office.ledger, office.plan(daily_usd="100")).values()) == [0]
     (over,) = office.ledger.overruns(run_id="one")
     assert (over.request_id, over.cost_nano, over.hold_nano) == ("request-one", 900 * COST_NANO, COST_NANO)
     office.ledger.unfreeze()

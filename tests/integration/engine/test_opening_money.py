@@ -1,12 +1,13 @@
 """What a new run is measured against before anything is sent."""
 
+import json
 import time
 from pathlib import Path
 
 import pytest
 
 from callsheet.engine.frozen import refuse_frozen
-from callsheet.engine.high_water import accept, refuse_older_ledger, remember
+from callsheet.engine.high_water import accept, mark_file, refuse_older_ledger, remember
 from callsheet.engine.opening import require_a_cap, room_for, select
 from callsheet.errors import LedgerUnsafe, OverBudget, UsageError
 from callsheet.ledger import Ledger, NewCap, NewJob, NewRun, Settlement, Ticket
@@ -123,11 +124,12 @@ def test_only_a_cap_that_bounds_the_run_is_a_cap(office, scope, key, bounded):
 
 def test_a_frozen_account_stops_a_run_before_anything_is_sent(office):
     """A bill above its hold lets nothing in until a person has looked, and the message says what to do."""
+    office.bought("exact")
     office.bought("one", cost_nano=900 * COST_NANO)
     with pytest.raises(OverBudget, match="budget unfreeze"):
         refuse_frozen(office.ledger, office.plan())
     assert list(room_for(office.ledger, office.plan(daily_usd="100")).values()) == [0]
-    (over,) = office.ledger.overruns(run_id="one")
+    (over,) = office.ledger.overruns()
     assert (over.request_id, over.cost_nano, over.hold_nano) == ("request-one", 900 * COST_NANO, COST_NANO)
     office.ledger.unfreeze()
     refuse_frozen(office.ledger, office.plan())
@@ -148,6 +150,25 @@ def test_a_ledger_restored_from_a_copy_is_refused_until_a_person_accepts_it(offi
             refuse_older_ledger(restored, out)
         assert accept(restored, out).entries == 6
         refuse_older_ledger(restored, out)
+
+
+@pytest.mark.parametrize(("entries", "run_id"), [(3, "two"), (4, "one")])
+def test_either_a_missing_run_or_a_missing_entry_shows_an_old_ledger(office, tmp_path, entries, run_id):
+    """A run opened without an entry, and an entry of a run that is known, are both missed."""
+    out = tmp_path / "runs"
+    out.mkdir()
+    office.bought("one")
+    mark_file(office.ledger, out).write_text(json.dumps({"entries": entries, "run_id": run_id}))
+    with pytest.raises(LedgerUnsafe, match=f"3 entries of {entries}"):
+        refuse_older_ledger(office.ledger, out)
+
+
+def test_a_mark_that_cannot_be_read_is_named(office, tmp_path):
+    """A damaged mark stops the run too, and the message says which file it is."""
+    office.bought("one")
+    mark_file(office.ledger, tmp_path).write_text("{")
+    with pytest.raises(LedgerUnsafe, match=r"\.ledger-.*cannot be read"):
+        refuse_older_ledger(office.ledger, tmp_path)
 
 
 def test_ledgers_do_not_meet_in_one_folder(office, tmp_path):

@@ -84,6 +84,13 @@ def standing_caps(ledger: Ledger) -> list[Cap]:
     ]
 
 
+def changed_caps(ledger: Ledger, plan: Plan) -> list[tuple[Cap, Cap]]:
+    """Return the standing caps that the plan's own will replace, each with the new one."""
+    new = {(cap.scope, cap.key, cap.window): cap for cap in plan.caps}
+    pairs = ((old, new.get((old.scope, old.key, old.window), old)) for old in standing_caps(ledger))
+    return [(old, cap) for old, cap in pairs if cap.limit_nano != old.limit_nano]
+
+
 def _refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:
     for short in shortfalls(spends, room):
         cap = short.cap

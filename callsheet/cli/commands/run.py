@@ -9,7 +9,7 @@ from callsheet.cli.console import ask, say
 from callsheet.cli.options import Budget, Concurrency, Fit, Json, Out, Sandbox, Source, Speed, Yes
 from callsheet.cli.planning import show_plan
 from callsheet.cli.running import early_server, run_flow
-from callsheet.engine.opening import Selection, open_run, require_a_cap, room_for, select
+from callsheet.engine.opening import Selection, changed_caps, open_run, require_a_cap, room_for, select
 from callsheet.engine.request import RunRequest
 from callsheet.engine.session import settings_for
 from callsheet.errors import UsageError
@@ -17,7 +17,7 @@ from callsheet.ledger import Ledger
 from callsheet.settings import Settings
 from manifests.plan import Plan, PlanOptions
 from manifests.planning import make_plan
-from pricing.money import parse_usd, usd_rounded_up
+from pricing.money import parse_usd, usd_rounded_up, usd_text
 
 
 def run(
@@ -77,6 +77,8 @@ def _opened(plan: Plan, request: RunRequest, settings: Settings, *, yes: bool, a
         selection = select(ledger, plan, fit=request.fit)
         if not as_json:
             show_plan(plan, room_for(ledger, plan), selection)
+        for old, new in changed_caps(ledger, plan):
+            say(f"cap of {old.label}: {usd_text(old.limit_nano)} USD becomes {usd_text(new.limit_nano)}")
         _name_what_is_left(plan, selection)
         if not (yes or _agreed(plan, selection)):
             raise UsageError("not confirmed, so nothing was sent; add --yes to run without being asked")

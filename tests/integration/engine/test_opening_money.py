@@ -8,7 +8,7 @@ import pytest
 
 from callsheet.engine.frozen import refuse_frozen
 from callsheet.engine.high_water import accept, mark_file, refuse_older_ledger, remember
-from callsheet.engine.opening import require_a_cap, room_for, select
+from callsheet.engine.opening import changed_caps, require_a_cap, room_for, select
 from callsheet.errors import LedgerUnsafe, OverBudget, UsageError
 from callsheet.ledger import Ledger, NewCap, NewJob, NewRun, Settlement, Ticket
 from manifests.plan import Plan, PlanOptions
@@ -97,6 +97,18 @@ def test_the_month_of_a_campaign_counts_every_day_of_it(office):
     assert left == COST_NANO
     with pytest.raises(OverBudget, match="month cap of the campaign spring"):
         select(office.ledger, office.plan(), fit=False)
+
+
+def test_a_cap_that_a_campaign_file_will_replace_is_named(office):
+    """A file that raises what a person has set does not do it in silence; an equal cap is no news."""
+    office.ledger.set_cap("campaign", "spring", "day", 100_000_000)
+    assert changed_caps(office.ledger, office.plan(daily_usd="0.10")) == []
+    ((old, new),) = changed_caps(office.ledger, office.plan(daily_usd="5"))
+    assert (old.label, old.limit_nano, new.limit_nano) == (
+        "campaign spring, per day",
+        100_000_000,
+        5 * 10**9,
+    )
 
 
 @pytest.mark.parametrize(

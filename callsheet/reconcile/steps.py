@@ -1,0 +1,42 @@
+"""The look over a whole ledger: every submission of every run that nobody alive works on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from callsheet.ledger import HOLDS_SLOT, Ledger, State
+from callsheet.reconcile.desk import Desk, claimed
+from callsheet.reconcile.findings import Findings
+from callsheet.reconcile.underway import look_at_open
+from callsheet.reconcile.unknown import settle_unknown
+
+AT_FAL = frozenset({State.IN_QUEUE, State.IN_PROGRESS})
+
+
+async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Collection[str] = ()) -> Findings:
+    """Settle every unknown submission, and ask about every open one.
+
+    Runs that another process works on are left alone; `owned` runs are the caller's, claimed already. Open
+    submissions of the runs in `leave` are not asked about: the caller is about to follow them itself. Without
+    anything to settle this is one question to the ledger and none to fal.
+    """
+    held = await desk.books(Ledger.open_jobs, states=HOLDS_SLOT)
+    runs = {row.run_id for row in held}
+    if not runs:
+        return Findings()
+    with claimed(desk.ledger, runs, owned=owned) as mine:
+        for run_id in sorted(runs & mine):
+            await desk.books(Ledger.recover, run_id)
+        findings = Findings(busy=tuple(sorted(runs - mine)))
+        rows = [
+            row
+            for row in await desk.books(Ledger.open_jobs, states=AT_FAL | {State.UNKNOWN})
+            if row.run_id in mine
+        ]
+        unknown = [row for row in rows if row.state is State.UNKNOWN]
+        if unknown:
+            findings.take(await settle_unknown(desk, unknown))
+        findings.take(
+            await look_at_open(desk, [row for row in rows if row.state in AT_FAL and row.run_id not in leave])
+        )
+    return findings

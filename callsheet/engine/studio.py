@@ -8,12 +8,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from callsheet.engine.books import Books
 from callsheet.engine.slots import Place, Places
 from callsheet.engine.stopping import StopSign
 from callsheet.falqueue.client import FalQueue
 from callsheet.falqueue.polling import RenderTimes
 from callsheet.ledger import Run
+from callsheet.reconcile.desk import Books, Desk
 from callsheet.settings import Settings
 from pricing.catalog import Catalog
 
@@ -34,6 +34,7 @@ class Studio:
     stop: StopSign
     places: Places
     times: RenderTimes
+    desk: Desk
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     uploads: dict[str, asyncio.Lock] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

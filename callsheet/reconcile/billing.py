@@ -66,7 +66,7 @@ class Comparison:
     """Bills and purchases side by side, before anything is booked."""
 
     to_correct: tuple[tuple[Purchase, int], ...]
-    agreed: int
+    agreed: tuple[Purchase, ...]
     strangers: tuple[Stranger, ...]
     unbilled: tuple[Purchase, ...]
 
@@ -91,9 +91,12 @@ async def compare_bills(desk: Desk, *, days: int) -> Bills:
     known = await desk.books(Ledger.known_requests, {event.request_id for event in events})
     settled_by_ms = now_ms - 1000 * desk.settings.history_lag_s
     compared = compare(purchases, events, known=known, settled_by_ms=settled_by_ms)
+    for purchase in compared.agreed:
+        if purchase.cost_basis != "billing_event":
+            await _booked(desk, purchase, purchase.cost_nano or 0)
     corrected = [await _booked(desk, purchase, cost_nano) for purchase, cost_nano in compared.to_correct]
     return Bills(
-        agreed=compared.agreed,
+        agreed=len(compared.agreed),
         corrected=tuple(corrected),
         strangers=compared.strangers,
         unbilled=compared.unbilled,
@@ -114,26 +117,19 @@ def compare(
     """
     billed = _sums(events)
     booked = [purchase for purchase in purchases if purchase.cost_nano is not None]
-    to_correct = [
-        (purchase, billed[purchase.request_id][1])
-        for purchase in booked
-        if purchase.request_id in billed
-        and (purchase.cost_nano, purchase.cost_basis) != (billed[purchase.request_id][1], "billing_event")
-    ]
+    both = [(each, billed[each.request_id][1]) for each in booked if each.request_id in billed]
     return Comparison(
-        to_correct=tuple(to_correct),
-        agreed=sum(purchase.request_id in billed for purchase in booked) - len(to_correct),
+        to_correct=tuple((each, cost_nano) for each, cost_nano in both if each.cost_nano != cost_nano),
+        agreed=tuple(each for each, cost_nano in both if each.cost_nano == cost_nano),
         strangers=tuple(
             Stranger(request_id, endpoint, cost_nano)
             for request_id, (endpoint, cost_nano) in billed.items()
             if request_id not in known and cost_nano > 0
         ),
         unbilled=tuple(
-            purchase
-            for purchase in booked
-            if purchase.cost_nano
-            and purchase.request_id not in billed
-            and (purchase.booked_ms or 0) <= settled_by_ms
+            each
+            for each in booked
+            if each.cost_nano and each.request_id not in billed and (each.booked_ms or 0) <= settled_by_ms
         ),
     )
 

@@ -22,7 +22,7 @@ class Books(Protocol):
     """The ledger, called without holding up the event loop."""
 
     async def __call__(
-        self, verb: Callable[Concatenate[Ledger, P], T], /, *args: P.args, **kwargs: P.kwargs
+        self, verb: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do one verb of the ledger."""
 

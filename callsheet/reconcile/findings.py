@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from callsheet.falqueue.platform_messages import iso
@@ -31,7 +31,10 @@ UNDECIDED: tuple[Outcome, ...] = ("unknown", "ambiguous")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One submission. `why` is a sentence for people; `decidable_ms` is in Unix milliseconds."""
+    """One submission. `why` is a sentence for people; `decidable_ms` is in Unix milliseconds.
+
+    `was_found` says that it was unknown before this look, whatever it came to since.
+    """
 
     outcome: Outcome
     job_id: int
@@ -40,6 +43,7 @@ class Finding:
     why: str = ""
     request_ids: tuple[str, ...] = ()
     decidable_ms: int | None = None
+    was_found: bool = False
 
 
 def finding(outcome: Outcome, row: JobRow, why: str = "", **more: Any) -> Finding:
@@ -51,15 +55,23 @@ def finding(outcome: Outcome, row: JobRow, why: str = "", **more: Any) -> Findin
 
 @dataclass(slots=True)
 class Findings:
-    """Everything one look found out. `busy` are runs that another process works on; they were left alone."""
+    """Everything one look found out.
+
+    `busy` are runs that another process works on; they were left alone. `unknown_elsewhere` counts unknown
+    submissions that were not looked at.
+    """
 
     each: list[Finding] = field(default_factory=list)
     busy: tuple[str, ...] = ()
+    unknown_elsewhere: int = 0
 
     def take(self, more: Iterable[Finding]) -> None:
-        """Add findings; what is known of a job later replaces what was known before."""
+        """Add findings; what a job came to later replaces what it was before, except that it was found."""
         known = {finding.job_id: finding for finding in self.each}
-        known |= {finding.job_id: finding for finding in more}
+        for finding in more:
+            before = known.get(finding.job_id)
+            was_found = before is not None and before.was_found
+            known[finding.job_id] = replace(finding, was_found=was_found or finding.was_found)
         self.each = sorted(known.values(), key=lambda finding: finding.job_id)
 
     def by(self, *outcomes: Outcome) -> Sequence[Finding]:
@@ -69,7 +81,7 @@ class Findings:
     @property
     def undecided(self) -> int:
         """How many submissions are still unknown."""
-        return len(self.by(*UNDECIDED))
+        return len(self.by(*UNDECIDED)) + self.unknown_elsewhere
 
     def in_words(self) -> str:
         """Return one line: "2 found, 1 unknown"; empty where there was nothing to find."""
@@ -90,6 +102,7 @@ def _document(finding: Finding) -> dict[str, Any]:
         "run_id": finding.run_id,
         "custom_id": finding.custom_id,
         "why": finding.why,
+        "was_found": finding.was_found,
         "request_ids": list(finding.request_ids),
     }
     if finding.decidable_ms is not None:

@@ -27,16 +27,15 @@ async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Colle
     with claimed(desk.ledger, runs, owned=owned) as mine:
         for run_id in sorted(runs & mine):
             await desk.books(Ledger.recover, run_id)
-        findings = Findings(busy=tuple(sorted(runs - mine)))
-        rows = [
-            row
-            for row in await desk.books(Ledger.open_jobs, states=AT_FAL | {State.UNKNOWN})
-            if row.run_id in mine
-        ]
-        unknown = [row for row in rows if row.state is State.UNKNOWN]
-        if unknown:
-            findings.take(await settle_unknown(desk, unknown))
+        unknown = await desk.books(Ledger.open_jobs, states={State.UNKNOWN})
+        ours = [row for row in unknown if row.run_id in mine]
+        findings = Findings(busy=tuple(sorted(runs - mine)), unknown_elsewhere=len(unknown) - len(ours))
+        if ours:
+            findings.take(await settle_unknown(desk, ours))
+        at_fal = await desk.books(Ledger.open_jobs, states=AT_FAL)
         findings.take(
-            await look_at_open(desk, [row for row in rows if row.state in AT_FAL and row.run_id not in leave])
+            await look_at_open(
+                desk, [row for row in at_fal if row.run_id in mine and row.run_id not in leave]
+            )
         )
     return findings

@@ -133,7 +133,7 @@ async def _adopted(desk: Desk, row: JobRow, request_id: str, why: str) -> Findin
     found = desk.queue.ticket(row.endpoint, request_id)
     ticket = Ticket(found.request_id, found.status_url, found.response_url, found.cancel_url)
     await desk.books(Ledger.find, row.job_id, ticket, why=why)
-    return finding("found", row, why, request_ids=(request_id,))
+    return finding("found", row, why, request_ids=(request_id,), was_found=True)
 
 
 def _still_unknown(desk: Desk, row: JobRow, why: str) -> Finding:

@@ -24,6 +24,8 @@ from manifests.job_codec import decode_job
 LOOK_BACK_MS = 3_600_000
 """How much more of the history is read than could matter: its `start` is not said to mean any one time."""
 
+NOT_YET = "not in fal's history so far, but it may still turn up"
+
 NO_ARGUMENTS = "0" * 64
 
 SortBy = Literal["ended_at", "duration"]
@@ -37,9 +39,10 @@ async def settle_unknown(desk: Desk, rows: Sequence[JobRow]) -> list[Finding]:
     if not rest:
         return findings
     try:
-        first, second = await _looked_up(desk, rest)
+        first = await _look(desk, rest, "ended_at")
     except (QueueError, AccountError) as error:
         return findings + [_still_unknown(desk, row, str(error)) for row in rest]
+    second = await _second_look(desk, rest, first)
     return findings + [await _settled(desk, row, first, second) for row in rest]
 
 
@@ -57,18 +60,21 @@ class _Look:
         return min(self.server_ms, now_ms)
 
 
-async def _looked_up(desk: Desk, rows: Sequence[JobRow]) -> tuple[_Look, _Look | None]:
-    """Read once, and once more in another order where something is to be declared absent.
+async def _second_look(desk: Desk, rows: Sequence[JobRow], first: _Look) -> _Look | str:
+    """Read once more, in another order, where something is to be declared absent; or say why not.
 
     The list is paged by number and moves while it is read: a request that ends meanwhile may slip from a
     page that is still to come onto one that has been read. In the other order it does not.
     """
-    first = await _look(desk, rows, "ended_at")
     now_ms = first.certain_now_ms(desk.now_ms())
-    is_due = now_ms is not None and any(
-        row.job_id in first.answer.unseen and _decidable_ms(desk, row) <= now_ms for row in rows
-    )
-    return first, await _look(desk, rows, "duration") if is_due else None
+    if now_ms is None:
+        return "this machine's clock and fal's differ by more than two minutes"
+    if all(row.job_id not in first.answer.unseen or _decidable_ms(desk, row) > now_ms for row in rows):
+        return NOT_YET
+    try:
+        return await _look(desk, rows, "duration")
+    except (QueueError, AccountError) as error:
+        return str(error)
 
 
 async def _look(desk: Desk, rows: Sequence[JobRow], sort_by: SortBy) -> _Look:
@@ -88,26 +94,31 @@ async def _look(desk: Desk, rows: Sequence[JobRow], sort_by: SortBy) -> _Look:
     return _Look(history, match(attempts, (i for i in history.items if i.request_id not in claimed)))
 
 
-async def _settled(desk: Desk, row: JobRow, first: _Look, second: _Look | None) -> Finding:
+async def _settled(desk: Desk, row: JobRow, first: _Look, second: _Look | str) -> Finding:
     """Write down what the looks say about one job."""
-    looks = [first, second] if second is not None else [first]
-    for look in looks:
-        if row.job_id in look.answer.found:
-            return await _taken_over(desk, row, look.answer.found[row.job_id])
-        for tangle in look.answer.tangled:
-            if row.job_id in tangle.job_ids:
-                return finding("ambiguous", row, _tangled(tangle.job_ids), request_ids=tangle.request_ids)
-        if row.job_id in look.answer.hidden:
-            why = "fal's history hides the inputs of requests that it may be among"
-            return _still_unknown(desk, row, why)
-    now_ms = first.certain_now_ms(desk.now_ms())
-    if now_ms is None:
-        return _still_unknown(desk, row, "this machine's clock and fal's differ by more than two minutes")
-    if second is None or now_ms < _decidable_ms(desk, row):
-        return _still_unknown(desk, row, "not in fal's history so far, but it may still turn up")
+    for look in (first, second):
+        if isinstance(look, _Look) and (decided := await _decided(desk, row, look.answer)) is not None:
+            return decided
+    if isinstance(second, str):
+        return _still_unknown(desk, row, second)
+    now_ms = second.certain_now_ms(desk.now_ms())
+    if now_ms is None or now_ms < _decidable_ms(desk, row):
+        return _still_unknown(desk, row, NOT_YET)
     why = f"not in two whole reads of fal's history, {iso(now_ms)}; sent {iso(_sent_ms(row))}"
     await desk.books(Ledger.declare_absent, row.job_id, why=why)
     return finding("absent", row, why)
+
+
+async def _decided(desk: Desk, row: JobRow, answer: Answer) -> Finding | None:
+    """Return what one look knows of a job; None where it did not see it."""
+    if row.job_id in answer.found:
+        return await _taken_over(desk, row, answer.found[row.job_id])
+    for tangle in answer.tangled:
+        if row.job_id in tangle.job_ids:
+            return finding("ambiguous", row, _tangled(tangle.job_ids), request_ids=tangle.request_ids)
+    if row.job_id in answer.hidden:
+        return _still_unknown(desk, row, "fal's history hides the inputs of requests that it may be among")
+    return None
 
 
 async def _by_its_lead(desk: Desk, row: JobRow) -> Finding | None:

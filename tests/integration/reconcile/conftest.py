@@ -196,6 +196,7 @@ def sandbox() -> Iterator[tuple[SandboxAddress, FaultBook]]:
 def house(sandbox: Any, tmp_path: Path) -> Iterator[House]:
     """An empty ledger beside the sandbox, without a fault armed before and after."""
     address, faults = sandbox
+    faults.fired.clear()
     faults.clear()
     yield House(tmp_path, address, faults)
     faults.clear()

@@ -145,7 +145,7 @@ class FalPlatform:
                 reply = await self._read(path, query, auth)
                 return reply, parse_page(reply, *names)
             except Unavailable as error:
-                if attempt == TRIES:
+                if attempt == TRIES or error.gone:
                     raise
                 wait_s = error.retry_after_s or 0.5 * 2**attempt * (0.5 + self._jitter())
             await self._sleep(min(wait_s, 30.0))

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from callsheet.ledger import Ledger
+from callsheet.sandbox.launcher import ensure_sandbox
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
-FIRST = "custom_id,prompt,model,resolution,duration\na,A boat,seedance-1.0-lite,480p,2\n"
-MORE = "custom_id,prompt,model,resolution,duration\nb,A ship,seedance-1.0-lite,480p,2\n"
+SHOTS = "custom_id,prompt,model,resolution,duration\nb,A ship,seedance-1.0-lite,480p,2\n"
 
 
 def ask(desk, path, document=None):
@@ -24,13 +24,11 @@ def ask(desk, path, document=None):
 
 @pytest.fixture
 def lost(desk):
-    """A desk whose latest run lost the reply to its only job."""
-    (desk.folder / "first.csv").write_text(FIRST)
-    (desk.folder / "more.csv").write_text(MORE)
-    warm = desk.call("run", "first.csv", "--sandbox", "--speed", "40", "--yes")
-    assert warm.returncode == 0, warm.stderr
+    """A desk whose only run lost the reply to its only job."""
+    (desk.folder / "shots.csv").write_text(SHOTS)
+    ensure_sandbox(desk.data / "sandbox", speed=40)
     ask(desk, "/_sandbox/faults", {"kind": "reset"})
-    done = desk.call("run", "more.csv", "--sandbox", "--speed", "40", "--yes")
+    done = desk.call("run", "shots.csv", "--sandbox", "--yes")
     assert done.returncode == 7, done.stderr
     assert "callsheet reconcile" in done.stdout
     while ask(desk, "/_sandbox/health")["in_progress"]:
@@ -46,11 +44,11 @@ def test_reconcile_brings_what_a_lost_reply_hid(lost):
     document = json.loads(done.stdout)
     (collected,) = document["collected"]
     assert (collected["custom_id"], collected["was_found"], document["undecided"]) == ("b", True, 0)
-    assert document["billing_agreed"] == 2
+    assert document["billing_agreed"] == 1
     folder = Path(lost.folder) / "runs" / collected["run_id"]
     assert (folder / "media" / "b.mp4").exists()
     assert json.loads((folder / "summary.json").read_text())["succeeded"] == 1
-    assert ask(lost, "/_sandbox/ledger")["accepted_count"] == 2
+    assert ask(lost, "/_sandbox/ledger")["accepted_count"] == 1
     again = lost.call("reconcile", "--sandbox")
     assert (again.returncode, "nothing is open" in again.stdout) == (0, True)
 
@@ -60,7 +58,7 @@ def test_resume_reconciles_by_itself(lost):
     done = lost.call("resume", "--sandbox", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["succeeded"] == 1
-    assert ask(lost, "/_sandbox/ledger")["accepted_count"] == 2
+    assert ask(lost, "/_sandbox/ledger")["accepted_count"] == 1
 
 
 def test_a_decision_needs_no_provider_and_ends_what_is_unknown(lost):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from callsheet.engine.caretaker import caretaker, look_back, rest
 from callsheet.engine.desk import open_desk
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.request import RunRequest
@@ -22,7 +23,6 @@ from callsheet.falqueue.polling import RenderTimes
 from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Run
 from callsheet.outputs.parts import sweep_parts
 from callsheet.reconcile.desk import Desk
-from callsheet.reconcile.steps import settle_ledger
 from callsheet.report.files import write_run_files
 from callsheet.report.rows import result_row
 from callsheet.report.summary import RunFacts, summary_document
@@ -91,7 +91,8 @@ async def studio_for(
             studio = studio_at(desk, run, stop, scale=scale)
             current_studio.set(studio)
             await _recover(studio)
-            yield studio
+            async with caretaker(studio):
+                yield studio
 
 
 def studio_at(desk: Desk, run: Run, stop: StopSign, *, scale: float = 1.0) -> Studio:
@@ -128,13 +129,13 @@ async def _recover(studio: Studio) -> None:
     run_id = studio.run.run_id
     await studio.books(Ledger.reopen_run, run_id)
     await studio.books(Ledger.recover, run_id)
-    findings = await settle_ledger(studio.desk, owned={run_id}, leave={run_id})
-    studio.notes += [f"{each.custom_id} is {each.outcome}: {each.why}" for each in findings.each]
+    await look_back(studio)
     await asyncio.to_thread(sweep_parts, studio.media)
 
 
 async def finish(studio: Studio) -> dict[str, Any]:
     """Write everything a run leaves and return its summary, as `run --json` prints it."""
+    await rest(studio)
     rows = await studio.books(Ledger.jobs, studio.run.run_id)
     if all(row.state in FINISHED for row in rows):
         await studio.books(Ledger.close_run, studio.run.run_id)

@@ -7,6 +7,7 @@ import random
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from callsheet.engine.slots import Place, Places
 from callsheet.engine.stopping import StopSign
@@ -37,6 +38,7 @@ class Studio:
     desk: Desk
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     uploads: dict[str, asyncio.Lock] = field(default_factory=dict)
+    followed: set[asyncio.Future[Any]] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     handed_over: dict[int, Place] = field(default_factory=dict)
     seeds: random.Random = field(default_factory=random.SystemRandom)

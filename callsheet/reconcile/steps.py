@@ -16,16 +16,17 @@ AT_FAL = frozenset({State.IN_QUEUE, State.IN_PROGRESS})
 async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Collection[str] = ()) -> Findings:
     """Settle every unknown submission, and ask about every open one.
 
-    Runs that another process works on are left alone; `owned` runs are the caller's, claimed already. Open
-    submissions of the runs in `leave` are not asked about: the caller is about to follow them itself. Without
-    anything to settle this is one question to the ledger and none to fal.
+    Runs that another process works on are left alone; `owned` runs are the caller's, claimed and recovered
+    already. Open submissions of the runs in `leave` are not asked about: the caller follows them itself.
+    Without anything to settle this is one question to the ledger and none to fal.
     """
     held = await desk.books(Ledger.open_jobs, states=HOLDS_SLOT)
     runs = {row.run_id for row in held}
     if not runs:
         return Findings()
     with claimed(desk.ledger, runs, owned=owned) as mine:
-        for run_id in sorted(runs & mine):
+        # Not in the caller's own runs: there a request that is under way is alive.
+        for run_id in sorted((runs & mine) - set(owned)):
             await desk.books(Ledger.recover, run_id)
         unknown = await desk.books(Ledger.open_jobs, states={State.UNKNOWN})
         ours = [row for row in unknown if row.run_id in mine]

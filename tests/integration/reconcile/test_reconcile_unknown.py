@@ -3,7 +3,9 @@
 import httpx
 import pytest
 
-from callsheet.engine.session import studio_for
+from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.render import render_job
+from callsheet.engine.session import finish, studio_for
 from callsheet.engine.stopping import StopSign
 from callsheet.ledger import Ledger, State
 from callsheet.reconcile.steps import settle_ledger
@@ -223,6 +225,39 @@ async def test_a_new_run_frees_the_slots_of_dead_ones(house):
     async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
         assert await studio.books(Ledger.open_jobs) != []
         assert house.row(dead).state is State.RENDERED
+
+
+async def test_lost_replies_do_not_stop_a_run_for_good(house, monkeypatch):
+    """With the only slot held by a lost reply, the run finds it by itself and goes on to its end."""
+    monkeypatch.setattr("callsheet.engine.caretaker.CARE_EVERY_S", 0.05)
+    house.changes["concurrency"] = 1
+    run_id = house.open_run("a,A blocking boat", "b,A blocked boat")
+    house.arm("reset")
+
+    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
+
+        async def render(row, place):
+            return await render_job(studio, row.job_id, place)
+
+        await dispatch(studio, in_order(await studio.books(Ledger.jobs, run_id)), render)
+        summary = await finish(studio)
+
+    assert (summary["succeeded"], summary["unknown"]) == (2, 0)
+    assert len(house.accepted("A blocking boat")) == len(house.accepted("A blocked boat")) == 1
+    assert house.sound()
+
+
+async def test_a_look_during_a_run_leaves_what_is_under_way_alone(house):
+    """What the caller's own run is just sending or holding is neither unknown nor given back."""
+    run_id = house.open_run("a,A boat on its way", "b,A boat at the quay")
+    async with house.desk() as desk:
+        with desk.ledger.claim(run_id):
+            sending, holding = (row.job_id for row in desk.ledger.jobs(run_id))
+            for job_id in (sending, holding):
+                desk.ledger.admit(job_id, slots=10)
+            desk.ledger.send(sending, arguments_sha256="0" * 64)
+            await settle_ledger(desk, owned={run_id}, leave={run_id})
+    assert [row.state for row in house.rows(run_id)] == [State.SUBMITTING, State.HELD]
 
 
 async def test_a_run_that_somebody_works_on_is_left_alone(house):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from callsheet.cli.prefect_server import client_environment, start_embedded_server
 from callsheet.ledger import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
@@ -35,15 +36,20 @@ async def test_the_flow_settles_collects_and_compares(house):
         "CALLSHEET_PLATFORM_URL": f"{url}/v1",
     }
 
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", SCRIPT],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    server = start_embedded_server(house.folder)
+    try:
+        server.wait_ready()
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", SCRIPT],
+            env={**environment, **client_environment(server)},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+    finally:
+        server.stop()
 
     assert 'found: ["a"] 1' in done.stdout, done.stderr
     assert house.row(run_id).state is State.SUCCEEDED

@@ -103,6 +103,17 @@ async def test_a_result_that_is_nowhere_is_a_loss_once_the_history_must_show_it(
     assert (found.outcome, row.error_type, row.spent_nano) == ("lost", "result_lost", row.maximum_nano)
 
 
+async def test_a_result_that_the_history_may_not_show_yet_is_no_loss(house):
+    """Right after the end both places may be late: the job stays, with its money held."""
+    run_id = await stranded(house, "a,A quiet boat", request_id="00000000-0000-4000-8000-000000000004")
+    with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
+        ledger.render(house.row(run_id).job_id)
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(run_id).state) == ("rendered", State.RENDERED)
+
+
 async def test_a_settled_result_is_kept_in_the_ledger(house):
     """Once settled, an expired result is read from our own ledger, with the real price."""
     run_id = await stranded(house, "a,A kept boat")

@@ -179,6 +179,18 @@ async def test_equal_bodies_sent_twice_are_matched_one_to_one(house):
     assert {house.row(run_id).ticket.request_id for run_id in runs} == {each["id"] for each in truth}
 
 
+async def test_a_purchase_that_has_its_job_is_not_adopted_again(house):
+    """An equal job whose POST never arrived does not take over what another job bought."""
+    bought, lost = (house.open_run("a,A claimed boat,9", campaign=name) for name in ("first", "second"))
+    await house.work(bought)
+    house.arm("nginx_error")
+    await house.work(lost)
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(lost).state) == ("unknown", State.UNKNOWN)
+
+
 async def test_requests_with_hidden_inputs_keep_a_submission_unknown(house):
     """While the history hides the input of a request that could be ours, nothing is declared absent."""
     house.ago_ms = 101 * 60_000

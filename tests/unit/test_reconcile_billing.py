@@ -61,6 +61,6 @@ def test_a_purchase_beside_its_bills(changes, costs, expected):
 
 
 def test_a_bill_of_a_request_that_nobody_knows_is_a_stranger():
-    """A bill without any submission of this ledger is named; one of an older purchase, or of nothing, is not."""
+    """A bill without a submission here is named; one of an older purchase, or of nothing, is not."""
     events = [bill(7, "r-strange"), bill(7, "r-older"), bill(0, "r-free")]
     assert found([], events, known=("r-older",)) == ([], 0, [("r-strange", 7)], [])

@@ -49,9 +49,7 @@ async def rest(studio: Studio) -> None:
 async def look_back(studio: Studio) -> Findings:
     """Settle what is unknown, here and in dead runs. What this run has at fal it follows itself."""
     run_id = studio.run.run_id
-    findings = await settle_ledger(studio.desk, owned={run_id}, leave={run_id})
-    studio.notes += [f"{each.custom_id} is {each.outcome}: {each.why}" for each in findings.each]
-    return findings
+    return await settle_ledger(studio.desk, owned={run_id}, leave={run_id})
 
 
 async def _look_after(studio: Studio) -> None:
@@ -77,5 +75,5 @@ def _follow(studio: Studio, each: Finding) -> None:
 
 async def _followed(studio: Studio, each: Finding) -> None:
     # What is found holds its slot already; a place is needed only for what is bought again.
-    places = studio.places if each.outcome == "absent" else Places(1)
-    await render_job(studio, each.job_id, await places.take())
+    places = studio.places if each.outcome == "absent" else Places(1, ahead=0)
+    await render_job(studio, each.job_id, await places.enter())

@@ -58,8 +58,9 @@ async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rende
 async def fetch_result(studio: Studio, ticket: Ticket) -> Rendered:
     """Ask for the result until it is there, and elsewhere when it has expired.
 
-    Raises RenderFailed, and Unavailable when it stays away. A failure that fal does not charge for is believed
-    when it is said `SURE` times: a gateway's mistake must not write off a clip that is there and paid for.
+    Raises RenderFailed, and Unavailable when it stays away. A failure that fal does not charge for is
+    believed when it is said `SURE` times: a gateway's mistake must not write off a clip that is there and
+    paid for.
     """
     failures = 0
     for attempt in range(1, RESULT_TRIES + 1):

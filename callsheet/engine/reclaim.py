@@ -39,7 +39,7 @@ async def _collected(desk: Desk, run_id: str, rows: Iterable[JobRow]) -> list[Fi
 
     async def one(row: JobRow) -> Finding:
         async with gate:
-            return _how_it_ended(studio, await render_job(studio, row.job_id, await studio.places.take()))
+            return _how_it_ended(studio, await render_job(studio, row.job_id, await studio.places.enter()))
 
     ended = await asyncio.gather(*(one(row) for row in rows))
     if (Path(studio.run.out) / "manifest.parquet").exists():  # a person may have taken the folder away

@@ -189,6 +189,20 @@ async def test_a_purchase_that_has_its_job_is_not_adopted_again(house):
     (found,) = (await house.settled()).each
 
     assert (found.outcome, house.row(lost).state) == ("unknown", State.UNKNOWN)
+    assert "not in fal's history so far" in found.why
+
+
+async def test_an_id_in_a_broken_reply_leads_to_the_request(house):
+    """With the history closed, a 500 that named the request id is enough to find it in the queue."""
+    run_id = house.open_run("a,A boat with a lead")
+    house.arm("error_after")
+    await house.work(run_id)
+    await house.ended("A boat with a lead")
+    house.arm("nginx_error", route="platform", count=None)
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(run_id).state) == ("collected", State.SUCCEEDED)
 
 
 async def test_requests_with_hidden_inputs_keep_a_submission_unknown(house):

@@ -45,10 +45,12 @@ class Settings:
     `start_timeout_s` bounds how long an accepted job may wait before it starts (sent to fal as
     X-Fal-Request-Timeout), `run_timeout_s` how long it may then render, `history_lag_s` how late fal's
     history may show it: together they bound how long an unknown submission may still turn up.
+    `admin_key` may read billing events; only `reconcile` uses it.
     """
 
     data_dir: Path
     key: ApiKey | None = None
+    admin_key: ApiKey | None = None
     queue_url: str = "https://queue.fal.run"
     rest_url: str = "https://rest.fal.ai"
     cdn_url: str = "https://v3.fal.media"
@@ -78,6 +80,7 @@ _WHOLE_NUMBERS = {
 def settings_from(environ: Mapping[str, str]) -> Settings:
     """Read the settings. Raises UsageError naming the variable, what it holds and what it may hold."""
     given: dict[str, str | int | Path | ApiKey | None] = {"key": _key(environ)}
+    given["admin_key"] = _checked("FAL_ADMIN_KEY", environ.get("FAL_ADMIN_KEY", "").strip())
     data_dir = environ.get("CALLSHEET_DATA_DIR")
     given["data_dir"] = Path(data_dir) if data_dir else platformdirs.user_data_path("callsheet")
     for name in _URLS:
@@ -101,11 +104,15 @@ def _key(environ: Mapping[str, str]) -> ApiKey | None:
     key = environ.get("FAL_KEY", "").strip()
     if not key and environ.get("FAL_KEY_ID") and environ.get("FAL_KEY_SECRET"):
         key = f"{environ['FAL_KEY_ID'].strip()}:{environ['FAL_KEY_SECRET'].strip()}"
+    return _checked("FAL_KEY", key)
+
+
+def _checked(name: str, key: str) -> ApiKey | None:
     if not key:
         return None
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError(
-            "FAL_KEY holds characters that no key has (spaces, line breaks or non-ASCII letters)"
+            f"{name} holds characters that no key has (spaces, line breaks or non-ASCII letters)"
         )
     return ApiKey(key)
 

@@ -23,6 +23,7 @@ _COMMANDS = {
         "retry": "Try the failed jobs of a run again",
         "status": "Show where a run stands",
         "cancel": "Stop a run: nothing more is submitted, what can be is cancelled",
+        "reconcile": "Settle open and unknown submissions against fal's own records",
         "report": "Write a run's results and page again",
     },
     "Money": {

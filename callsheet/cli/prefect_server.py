@@ -107,8 +107,7 @@ def start_embedded_server(data_dir: Path) -> EmbeddedServer:
     port = _free_port()
     environment = {**os.environ, **_SERVER_ENVIRONMENT, "PREFECT_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
-    for secret in ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET"):
-        environment.pop(secret, None)
+    environment = {name: value for name, value in environment.items() if not name.startswith("FAL_")}
     with (home / "server.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 -- our own module, by our own interpreter
             [sys.executable, "-m", "callsheet.cli.prefect_child", str(port)],

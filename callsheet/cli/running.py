@@ -134,6 +134,8 @@ def _print(summary: dict[str, Any], stop: StopSign, *, as_json: bool) -> None:
     result(f"report  {shown / 'report.html'}")
     if summary["failed"]:
         result(f"failed  {shown / 'errors.csv'} says why and can be run again")
+    if summary["unknown"]:
+        result("unknown nobody knows yet whether fal took them; `callsheet reconcile` looks them up")
     sys.stdout.flush()
 
 

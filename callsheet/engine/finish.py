@@ -11,6 +11,7 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 
 from callsheet.engine.overbilled import stop_if_overbilled
+from callsheet.engine.rescue import rescued
 from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
 from callsheet.falqueue.messages import Rendered, Ticket
@@ -57,10 +58,11 @@ async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rende
 
 
 async def fetch_result(studio: Studio, ticket: Ticket) -> Rendered:
-    """Ask for the result until it is there. Raises RenderFailed, and Unavailable when it stays away.
+    """Ask for the result until it is there, and elsewhere when it has expired.
 
-    A failure that fal does not charge for is believed when it is said `SURE` times: a gateway's mistake must
-    not write off a clip that is there and paid for.
+    Raises RenderFailed, and Unavailable when it stays away. A failure that fal does not charge for is
+    believed when it is said `SURE` times: a gateway's mistake must not write off a clip that is there and
+    paid for.
     """
     failures = 0
     for attempt in range(1, RESULT_TRIES + 1):
@@ -73,7 +75,9 @@ async def fetch_result(studio: Studio, ticket: Ticket) -> Rendered:
                 raise
             wait_s = 0.5 * failures
         except Unavailable as error:
-            if attempt == RESULT_TRIES or error.gone:
+            if error.gone:
+                return await rescued(studio, ticket, error)
+            if attempt == RESULT_TRIES:
                 raise
             wait_s = error.retry_after_s or wait_s
         await asyncio.sleep(wait_s)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from callsheet.engine.books import Books
+from callsheet.engine.caretaker import caretaker, look_back, rest
+from callsheet.engine.desk import open_desk
 from callsheet.engine.high_water import remember
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.overbilled import leave_out_the_rest
@@ -20,10 +21,10 @@ from callsheet.engine.stopping import StopSign, signals_to
 from callsheet.engine.studio import Studio, current_studio
 from callsheet.engine.watchers import stop_sign
 from callsheet.errors import AccountError
-from callsheet.falqueue.client import FalQueue, quiet_http_logs
 from callsheet.falqueue.polling import RenderTimes
 from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Overrun, Run
 from callsheet.outputs.parts import sweep_parts
+from callsheet.reconcile.desk import Desk
 from callsheet.report.files import write_run_files
 from callsheet.report.rows import result_row
 from callsheet.report.summary import RunFacts, summary_document
@@ -85,31 +86,31 @@ async def studio_for(
     request: RunRequest, run_id: str, settings: Settings, stop: StopSign
 ) -> AsyncIterator[Studio]:
     """Open the run for work: claimed by this process alone, everything it needs at hand."""
-    quiet_http_logs()
-    ledger = await asyncio.to_thread(Ledger.open, settings.ledger)
-    books = Books(ledger, is_near=settings.ledger.startswith("sqlite:"))
-    try:
-        run = await books(Ledger.run, run_id)
-        scale = 1 / request.speed if request.sandbox else 1.0
-        with ledger.claim(run_id), _own_signals(stop):
-            async with FalQueue(settings) as queue:
-                studio = Studio(
-                    settings=settings,
-                    catalog=load_catalog(),
-                    books=books,
-                    queue=queue,
-                    run=run,
-                    folder=Path(run.out),
-                    stop=stop,
-                    places=Places(settings.concurrency, ahead=READY_AHEAD),
-                    times=RenderTimes(scale=scale),
-                )
-                current_studio.set(studio)
-                await _recover(studio)
+    scale = 1 / request.speed if request.sandbox else 1.0
+    async with open_desk(settings) as desk:
+        run = await desk.books(Ledger.run, run_id)
+        with desk.ledger.claim(run_id), _own_signals(stop):
+            studio = studio_at(desk, run, stop, scale=scale)
+            current_studio.set(studio)
+            await _recover(studio)
+            async with caretaker(studio):
                 yield studio
-    finally:
-        books.close()
-        ledger.close()
+
+
+def studio_at(desk: Desk, run: Run, stop: StopSign, *, scale: float = 1.0) -> Studio:
+    """Return the studio of a run; `scale` is how long renders take compared with fal's own."""
+    return Studio(
+        settings=desk.settings,
+        catalog=desk.catalog,
+        books=desk.books,
+        queue=desk.queue,
+        run=run,
+        folder=Path(run.out),
+        stop=stop,
+        places=Places(desk.settings.concurrency, ahead=READY_AHEAD),
+        times=RenderTimes(scale=scale),
+        desk=desk,
+    )
 
 
 def _own_signals(stop: StopSign) -> AbstractContextManager[None]:
@@ -122,15 +123,22 @@ def _own_signals(stop: StopSign) -> AbstractContextManager[None]:
 
 
 async def _recover(studio: Studio) -> None:
-    """Put in order what a dead process left: requests nobody knows about, holds never used, part files."""
-    await studio.books(Ledger.reopen_run, studio.run.run_id)
-    await studio.books(Ledger.recover, studio.run.run_id)
+    """Put in order what dead processes left: requests nobody knows about, holds never used, part files.
+
+    What other dead runs hold is looked at as well: their slots and their money are missing here. What is at
+    fal for this run is not asked about, because it is followed next.
+    """
+    run_id = studio.run.run_id
+    await studio.books(Ledger.reopen_run, run_id)
+    await studio.books(Ledger.recover, run_id)
+    await look_back(studio)
     await asyncio.to_thread(sweep_parts, studio.media)
 
 
 async def finish(studio: Studio) -> dict[str, Any]:
     """Write everything a run leaves and return its summary, as `run --json` prints it."""
     await leave_out_the_rest(studio)
+    await rest(studio)
     rows = await studio.books(Ledger.jobs, studio.run.run_id)
     if all(row.state in FINISHED for row in rows):
         await studio.books(Ledger.close_run, studio.run.run_id)

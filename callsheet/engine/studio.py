@@ -7,13 +7,14 @@ import random
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from callsheet.engine.books import Books
 from callsheet.engine.slots import Place, Places
 from callsheet.engine.stopping import StopSign
 from callsheet.falqueue.client import FalQueue
 from callsheet.falqueue.polling import RenderTimes
 from callsheet.ledger import Run
+from callsheet.reconcile.desk import Books, Desk
 from callsheet.settings import Settings
 from pricing.catalog import Catalog
 
@@ -34,8 +35,10 @@ class Studio:
     stop: StopSign
     places: Places
     times: RenderTimes
+    desk: Desk
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     uploads: dict[str, asyncio.Lock] = field(default_factory=dict)
+    followed: set[asyncio.Future[Any]] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     handed_over: dict[int, Place] = field(default_factory=dict)
     seeds: random.Random = field(default_factory=random.SystemRandom)

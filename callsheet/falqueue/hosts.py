@@ -43,12 +43,25 @@ class Hosts:
         self._queue = _configured("CALLSHEET_QUEUE_URL", settings.queue_url)
         self._with_key = {self._queue, _configured("CALLSHEET_REST_URL", settings.rest_url)}
         self._cdn = _configured("CALLSHEET_CDN_URL", settings.cdn_url)
+        self._platform = _configured("CALLSHEET_PLATFORM_URL", settings.platform_url)
 
     def may_have_key(self, text: str) -> httpx.URL:
         """Return the address if it is on a host that is given the key; raise UntrustedHost if not."""
         url = _parsed(text)
         if origin_of(url) not in self._with_key:
             raise UntrustedHost(f"{_shown(url)} is not fal's queue as configured; the key is not sent there")
+        return url
+
+    def is_platform(self, text: str) -> httpx.URL:
+        """Return the address if it is on the platform API's host; raise UntrustedHost if not.
+
+        Only there the admin key goes, and no address of a reply is ever asked about here.
+        """
+        url = _parsed(text)
+        if origin_of(url) != self._platform:
+            raise UntrustedHost(
+                f"{_shown(url)} is not fal's platform API as configured; no key is sent there"
+            )
         return url
 
     def may_hold_media(self, text: str) -> httpx.URL:

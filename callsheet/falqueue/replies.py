@@ -149,6 +149,12 @@ def retry_after_s(reply: Reply) -> float | None:
     return min(max((then - now).total_seconds(), 0.0), MAX_RETRY_AFTER_S)
 
 
+def server_time_ms(reply: Reply) -> int | None:
+    """Return the server's own time (its Date header) as Unix milliseconds, or None."""
+    moment = _moment(reply.headers.get("date", ""))
+    return None if moment is None else round(moment.timestamp() * 1000)
+
+
 def _moment(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)

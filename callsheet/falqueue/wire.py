@@ -82,9 +82,14 @@ class Hearing:
 
 
 async def exchange(
-    client: httpx.AsyncClient, request: httpx.Request, auth: SecretAuth, hearing: Hearing | None = None
+    client: httpx.AsyncClient,
+    request: httpx.Request,
+    auth: SecretAuth,
+    hearing: Hearing | None = None,
+    *,
+    max_bytes: int = MAX_BODY_BYTES,
 ) -> Reply:
-    """Send one request, without redirects, and read the reply's body up to `MAX_BODY_BYTES`.
+    """Send one request, without redirects, and read the reply's body up to `max_bytes`.
 
     The secret never stands in what is returned, even where a reply repeats it. Raises httpx's exceptions.
     """
@@ -93,7 +98,7 @@ async def exchange(
         headers = {name.lower(): _masked(value, auth) for name, value in response.headers.items()}
         if hearing is not None:
             hearing.head = Reply(response.status_code, headers, b"")
-        return Reply(response.status_code, headers, auth.masked(await _body(response)))
+        return Reply(response.status_code, headers, auth.masked(await _body(response, max_bytes)))
     finally:
         await response.aclose()
 
@@ -130,12 +135,12 @@ def _masked(text: str, auth: SecretAuth) -> str:
     return auth.masked(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
-async def _body(response: httpx.Response) -> bytes:
+async def _body(response: httpx.Response, max_bytes: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.aiter_raw():
         chunks.append(chunk)
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
+        if size > max_bytes:
             break
-    return b"".join(chunks)[:MAX_BODY_BYTES]
+    return b"".join(chunks)[:max_bytes]

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterator
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy import Connection, Row, Select, and_, func, literal, select
 
 from callsheet.errors import UsageError
 from callsheet.ledger import schema
@@ -16,6 +16,7 @@ from callsheet.ledger.records import (
     JobRow,
     Output,
     Overrun,
+    Purchase,
     RenderTime,
     Run,
     Submission,
@@ -24,7 +25,7 @@ from callsheet.ledger.records import (
 )
 from callsheet.ledger.scopes import AccountRef
 from callsheet.ledger.steps import chunks
-from callsheet.ledger.submission import State
+from callsheet.ledger.submission import Event, State
 
 _JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
 _SUBMISSION = [column.label(f"s_{column.name}") for column in schema.submission.c]
@@ -151,6 +152,7 @@ def uploaded(connection: Connection, sha256: str, *, since_ms: int) -> str | Non
 def entries(connection: Connection, wanted: EntryFilter) -> Iterator[Entry]:
     """Yield the book's lines that are wanted, oldest first."""
     entry, submission, job, table = schema.entry, schema.submission, schema.job, schema.run
+    decided = schema.event
     query = (
         select(
             entry.c.entry_id,
@@ -166,8 +168,10 @@ def entries(connection: Connection, wanted: EntryFilter) -> Iterator[Entry]:
             job.c.client,
             job.c.model,
             table.c.campaign,
+            func.coalesce(decided.c.why, literal("")).label("why"),
         )
         .join_from(entry, submission, submission.c.submission_id == entry.c.submission_id)
+        .outerjoin(decided, _decides(decided, submission, entry))
         .join(job, job.c.job_id == submission.c.job_id)
         .join(table, table.c.run_id == job.c.run_id)
         .order_by(entry.c.entry_id)
@@ -214,6 +218,44 @@ def overruns(connection: Connection, *, run_id: str | None, limit: int) -> list[
     if run_id is not None:
         query = query.where(job.c.run_id == run_id)
     return [Overrun(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - as above
+
+
+_DECISIONS = (Event.WRITE_OFF.value, Event.DECLARE_ABSENT.value)
+
+
+def _decides(decided: Any, submission: Any, entry: Any) -> Any:
+    """The one event that ended a submission by decision belongs to the lines that it wrote."""
+    return and_(
+        decided.c.job_id == submission.c.job_id,
+        decided.c.number == submission.c.number,
+        decided.c.event.in_(_DECISIONS),
+        entry.c.kind != "hold",
+    )
+
+
+def known_requests(connection: Connection, request_ids: Collection[str]) -> dict[str, int]:
+    """Return which of these request ids the ledger has, each with the job that it was bought for."""
+    table = schema.submission
+    known: dict[str, int] = {}
+    for piece in chunks(request_ids):
+        rows = connection.execute(
+            select(table.c.request_id, table.c.job_id).where(table.c.request_id.in_(piece))
+        )
+        known.update((request_id, job_id) for request_id, job_id in rows)
+    return known
+
+
+def purchases(connection: Connection, *, since_ms: int) -> list[Purchase]:
+    """Return every submission that was accepted at `since_ms` or later, oldest first."""
+    job, table = schema.job, schema.submission
+    own = ("request_id", "submitted_ms", "hold_nano", "cost_nano", "cost_basis", "booked_ms")
+    query = (
+        select(job.c.run_id, job.c.job_id, job.c.custom_id, job.c.endpoint, *(table.c[name] for name in own))
+        .join_from(table, job, job.c.job_id == table.c.job_id)
+        .where(table.c.request_id.is_not(None), table.c.submitted_ms >= since_ms)
+        .order_by(table.c.submission_id)
+    )
+    return [Purchase(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - as above
 
 
 def _job_query() -> Select[Any]:

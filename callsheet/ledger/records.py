@@ -323,12 +323,29 @@ class Overrun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase:
+    """A submission that fal accepted, whatever became of it. `cost_nano` is None until it is booked."""
+
+    request_id: str
+    run_id: str
+    job_id: int
+    custom_id: str
+    endpoint: str
+    submitted_ms: int
+    hold_nano: int
+    cost_nano: int | None
+    cost_basis: CostBasis | None
+    booked_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One line of the book.
 
     `amount_nano` is signed: a hold adds, a release takes away, a settlement adds its cost and a correction
     the difference; the sum is what is held and spent. `admitted_ms` is when the money was put aside: it
-    decides in which day's and month's account the whole submission counts.
+    decides in which day's and month's account the whole submission counts. `why` is the reason
+    that was given where somebody decided about a submission that nobody knew about, and empty otherwise.
     """
 
     entry_id: int
@@ -344,3 +361,4 @@ class Entry:
     client: str
     model: str
     campaign: str
+    why: str = ""

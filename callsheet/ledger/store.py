@@ -26,6 +26,7 @@ from callsheet.ledger.records import (
     NewJob,
     NewRun,
     Overrun,
+    Purchase,
     Recovered,
     RenderTime,
     Run,
@@ -138,6 +139,16 @@ class Ledger(SubmissionVerbs):
         """Return the jobs of every run whose submission is not over: what `reconcile` has to look at."""
         with self._database.read() as connection:
             return queries.open_jobs(connection, states)
+
+    def known_requests(self, request_ids: Collection[str]) -> dict[str, int]:
+        """Return which of these request ids the ledger has, each with the job that it was bought for."""
+        with self._database.read() as connection:
+            return queries.known_requests(connection, request_ids)
+
+    def purchases(self, *, since_ms: int) -> list[Purchase]:
+        """Return every submission that fal accepted at `since_ms` or later, oldest first."""
+        with self._database.read() as connection:
+            return queries.purchases(connection, since_ms=since_ms)
 
     def tally(self, run_id: str) -> Tally:
         """Count a run's jobs by state, with its money. Cheap enough for a progress line."""

@@ -18,6 +18,19 @@ def test_every_exception_of_httpx_is_mapped() -> None:
     assert set(httpx_errors()) <= set(FAILURES)
 
 
+def below(kind: type[BaseException]) -> set[type[BaseException]]:
+    """Return a class and every class that descends from it."""
+    return {kind}.union(*map(below, kind.__subclasses__()))
+
+
+def test_the_whole_tree_of_httpx_is_mapped() -> None:
+    """Walked from its roots, httpx's tree of exceptions has no class without a line, exported or not."""
+    roots = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
+    tree = {each.__name__ for root in roots for each in below(root) if each.__module__.startswith("httpx")}
+    assert set(httpx_errors()) <= tree
+    assert tree <= set(FAILURES)
+
+
 def test_only_failures_from_before_the_request_left_count_as_not_sent() -> None:
     """Exactly these seven say that nothing was sent; everything else keeps the money."""
     harmless = {name for name, outcome in FAILURES.items() if outcome is Outcome.NOT_SENT}

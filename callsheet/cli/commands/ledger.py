@@ -60,6 +60,7 @@ ENTRY_COLUMNS = (
     "run_id",
     "custom_id",
     "request_id",
+    "why",
 )
 SUMS = ("submissions", "spent_usd", "held_usd")
 
@@ -226,4 +227,5 @@ def _entry_cells(entry: Entry) -> list[Any]:
         entry.run_id,
         entry.custom_id,
         entry.request_id or "",
+        entry.why,
     ]

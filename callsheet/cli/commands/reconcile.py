@@ -1,0 +1,93 @@
+"""`callsheet reconcile`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from callsheet.cli.console import document
+from callsheet.cli.findings import show_bills, show_findings
+from callsheet.cli.options import Json, Sandbox
+from callsheet.cli.running import EXIT_UNKNOWN
+from callsheet.cli.runs import run_settings
+from callsheet.engine.desk import open_desk
+from callsheet.engine.reclaim import settle_and_collect
+from callsheet.engine.request import RunRequest
+from callsheet.engine.session import settings_for
+from callsheet.errors import UsageError
+from callsheet.ledger import Ledger, State
+from callsheet.reconcile import decisions
+from callsheet.reconcile.billing import MAX_DAYS, Bills, compare_bills
+from callsheet.reconcile.findings import Findings
+from callsheet.settings import Settings
+
+AssumeSpent = Annotated[
+    str | None,
+    Parameter(
+        name="--assume-spent", help="Count the hold of this unknown job (number or custom_id) as spent"
+    ),
+]
+Resubmit = Annotated[
+    str | None,
+    Parameter(name="--resubmit", help="Free the hold of this unknown job and let it be bought again"),
+]
+Reason = Annotated[str, Parameter(name="--reason", help="Why; kept in the ledger with who decided")]
+Days = Annotated[
+    int,
+    Parameter(
+        name="--days", env_var="CALLSHEET_RECONCILE_DAYS", help=f"Days of bills to compare, 1-{MAX_DAYS}"
+    ),
+]
+
+
+def reconcile(
+    *,
+    assume_spent: AssumeSpent = None,
+    resubmit: Resubmit = None,
+    reason: Reason = "",
+    days: Days = 30,
+    sandbox: Sandbox = False,
+    json: Json = False,
+) -> int:
+    """Settle every open or unknown submission against fal's own records, and compare the bills.
+
+    What is found is adopted and its file fetched; what provably never arrived frees its money; the rest stays
+    unknown, with the time from which it can be decided. Exit code 7 while anything is unknown. Bills need an
+    admin key (FAL_ADMIN_KEY).
+
+    Example: callsheet reconcile
+
+    Example: callsheet reconcile --assume-spent 17 --reason "seen in fal's dashboard"
+    """
+    if not 1 <= days <= MAX_DAYS:
+        raise UsageError(f"--days is {days}; it may be 1 to {MAX_DAYS}")
+    if assume_spent or resubmit:
+        findings = _decided(run_settings(sandbox=sandbox), assume_spent, resubmit, reason)
+        bills = None
+    else:
+        findings, bills = asyncio.run(_looked_up(settings_for(RunRequest(sandbox=sandbox)), days))
+    if json:
+        document({**findings.document(), **(bills.document() if bills else {})})
+    else:
+        show_findings(findings)
+        if bills:
+            show_bills(bills)
+    return EXIT_UNKNOWN if findings.undecided else 0
+
+
+def _decided(settings: Settings, spent: str | None, again: str | None, reason: str) -> Findings:
+    """Write down a person's decision. It needs neither fal nor a key."""
+    if spent and again:
+        raise UsageError("--assume-spent and --resubmit are two decisions; give one at a time")
+    with Ledger.open(settings.ledger) as ledger:
+        decide = decisions.assume_spent if spent else decisions.resubmit
+        decided = decide(ledger, spent or again or "", reason=reason)
+        left = ledger.open_jobs(states={State.UNKNOWN})
+    return Findings([decided], unknown_elsewhere=len(left))
+
+
+async def _looked_up(settings: Settings, days: int) -> tuple[Findings, Bills]:
+    async with open_desk(settings) as desk:
+        return await settle_and_collect(desk), await compare_bills(desk, days=days)

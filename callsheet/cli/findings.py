@@ -1,0 +1,80 @@
+"""How what `reconcile` found is shown to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from callsheet.cli.console import result, say
+from callsheet.falqueue.platform_messages import iso
+from callsheet.reconcile.billing import Bills
+from callsheet.reconcile.findings import Finding, Findings
+from pricing.money import usd_text
+
+COLUMNS = ("outcome", "job", "run", "custom_id", "request")
+
+
+def show_findings(findings: Findings) -> None:
+    """Print one line per submission, with its reason below, and what is left to do."""
+    if not findings.each:
+        result("nothing is open and nothing is unknown")
+    else:
+        _print_table([_cells(each) for each in findings.each], [_below(each) for each in findings.each])
+        result(findings.in_words())
+    for run_id in findings.busy:
+        result(f"run {run_id} is being worked on by another process and was left alone")
+    for run_id in sorted({each.run_id for each in findings.by("absent")}):
+        result(f"`callsheet resume {run_id}` buys what never arrived")
+
+
+def show_bills(bills: Bills) -> None:
+    """Print what was billed otherwise than booked, and what only one side knows."""
+    if bills.not_read:
+        result(f"bills were not compared: {bills.not_read}")
+        return
+    for line in _bill_lines(bills):
+        result(line)
+    result(
+        f"bills: {bills.agreed} agreed, {len(bills.corrected)} corrected, {len(bills.strangers)} not ours, "
+        f"{len(bills.unbilled)} not billed"
+    )
+
+
+def _bill_lines(bills: Bills) -> Iterator[str]:
+    for each in bills.corrected:
+        booked, billed = usd_text(each.purchase.cost_nano or 0), usd_text(each.cost_nano)
+        whose = f"{each.purchase.custom_id} ({each.purchase.request_id})"
+        yield f"corrected: {whose}: booked ${booked}, billed ${billed}"
+        if each.overrun_nano:
+            over = usd_text(each.overrun_nano)
+            say(f"{each.purchase.custom_id} cost ${over} more than was held for it: its accounts are frozen")
+    for stranger in bills.strangers:
+        cost = usd_text(stranger.cost_nano)
+        yield f"billed, but not in this ledger: {stranger.request_id} ({stranger.endpoint}) ${cost}"
+    for purchase in bills.unbilled:
+        booked = usd_text(purchase.cost_nano or 0)
+        yield f"booked, but not billed so far: {purchase.custom_id} ({purchase.request_id}) ${booked}"
+
+
+def _cells(each: Finding) -> tuple[str, ...]:
+    return each.outcome, str(each.job_id), each.run_id, each.custom_id, ", ".join(each.request_ids)
+
+
+def _below(each: Finding) -> str:
+    until = "" if each.decidable_ms is None else f"; can be decided from {_local(each.decidable_ms)}"
+    found = "found in fal's records; " if each.was_found and each.outcome != "found" else ""
+    return f"{found}{each.why}{until}"
+
+
+def _local(moment_ms: int) -> str:
+    local = datetime.fromtimestamp(moment_ms / 1000, UTC).astimezone()
+    return f"{local:%Y-%m-%d %H:%M} ({iso(moment_ms)})"
+
+
+def _print_table(rows: Sequence[tuple[str, ...]], below: Sequence[str]) -> None:
+    widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
+    for number, cells in enumerate([COLUMNS, *rows]):
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        result("  ".join(padded).rstrip())
+        if number and below[number - 1]:
+            result(f"    {below[number - 1]}")

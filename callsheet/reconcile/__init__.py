@@ -1,0 +1,1 @@
+"""Settling what nobody knows: our submissions against fal's own records."""

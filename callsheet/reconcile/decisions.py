@@ -1,0 +1,66 @@
+"""What a person decides about a submission that nobody knows about, with the reason written down."""
+
+from __future__ import annotations
+
+import getpass
+
+from callsheet.errors import UsageError
+from callsheet.ledger import JobRow, Ledger, State
+from callsheet.reconcile.desk import claimed
+from callsheet.reconcile.findings import Finding, finding
+
+MAX_REASON = 500
+
+
+def assume_spent(ledger: Ledger, name: str, *, reason: str) -> Finding:
+    """Count the hold of an unknown submission as spent; the job fails, and `retry` may buy it again."""
+    row = _unknown_job(ledger, name)
+    why = _signed("assumed spent", reason)
+    with claimed(ledger, [row.run_id]) as mine:
+        _require(row, mine)
+        ledger.write_off(row.job_id, why=why)
+    return finding("lost", row, why)
+
+
+def resubmit(ledger: Ledger, name: str, *, reason: str) -> Finding:
+    """Take it on oneself that an unknown submission never arrived: its money is free, the job pending."""
+    row = _unknown_job(ledger, name)
+    why = _signed("resubmitted", reason)
+    with claimed(ledger, [row.run_id]) as mine:
+        _require(row, mine)
+        ledger.declare_absent(row.job_id, why=why)
+    return finding("absent", row, why)
+
+
+def _require(row: JobRow, mine: frozenset[str]) -> None:
+    if row.run_id not in mine:
+        raise UsageError(f"run {row.run_id} is being worked on by another process; stop it first")
+
+
+def _unknown_job(ledger: Ledger, name: str) -> JobRow:
+    """Return the unknown job of that number or custom_id. Raises UsageError where it is not exactly one."""
+    rows = ledger.open_jobs(states={State.UNKNOWN})
+    named = [row for row in rows if str(row.job_id) == name] or [row for row in rows if row.custom_id == name]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        which = ", ".join(f"{row.job_id} (run {row.run_id})" for row in named)
+        raise UsageError(f"{len(named)} unknown submissions are called {name!r}; say one by number: {which}")
+    which = ", ".join(f"{row.job_id} ({row.custom_id})" for row in rows) or "none"
+    raise UsageError(f"there is no unknown submission {name!r}; unknown are: {which}")
+
+
+def _signed(decision: str, reason: str) -> str:
+    words = " ".join(reason.split())
+    if not words:
+        raise UsageError("a decision about money needs its reason: --reason 'seen in fal's dashboard'")
+    if len(words) > MAX_REASON or not words.isprintable():
+        raise UsageError(f"the reason must be printable and at most {MAX_REASON} characters long")
+    return f"{decision} by {_person()}: {words}"
+
+
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user name
+        return "a person"

@@ -1,0 +1,110 @@
+"""What reconciling found out, submission by submission."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from callsheet.falqueue.platform_messages import iso
+from callsheet.ledger import JobRow
+
+Outcome = Literal[
+    "found", "absent", "unknown", "ambiguous", "rendering", "rendered", "collected", "failed", "lost"
+]
+"""How a submission stands after the look at fal.
+
+found      the request turned up and is followed from now on
+absent     it never arrived and cannot any more: its money is free again
+unknown    nobody can know yet (`decidable_ms` says when), or fal's records could not be read
+ambiguous  several requests or several attempts fit: a person has to decide
+rendering  fal still works on it
+rendered   the render has ended; `resume` of its run fetches the file
+collected  the file is here and verified
+failed     it ended without a file, as fal says
+lost       fal holds neither the request nor its result any more: its money counts as spent
+"""
+
+UNDECIDED: tuple[Outcome, ...] = ("unknown", "ambiguous")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One submission. `why` is a sentence for people; `decidable_ms` is in Unix milliseconds.
+
+    `was_found` says that it was unknown before this look, whatever it came to since.
+    """
+
+    outcome: Outcome
+    job_id: int
+    run_id: str
+    custom_id: str
+    why: str = ""
+    request_ids: tuple[str, ...] = ()
+    decidable_ms: int | None = None
+    was_found: bool = False
+
+
+def finding(outcome: Outcome, row: JobRow, why: str = "", **more: Any) -> Finding:
+    """Make the finding of a job."""
+    return Finding(
+        outcome=outcome, job_id=row.job_id, run_id=row.run_id, custom_id=row.custom_id, why=why, **more
+    )
+
+
+@dataclass(slots=True)
+class Findings:
+    """Everything one look found out.
+
+    `busy` are runs that another process works on; they were left alone. `unknown_elsewhere` counts unknown
+    submissions that were not looked at.
+    """
+
+    each: list[Finding] = field(default_factory=list)
+    busy: tuple[str, ...] = ()
+    unknown_elsewhere: int = 0
+
+    def take(self, more: Iterable[Finding]) -> None:
+        """Add findings; what a job came to later replaces what it was before, except that it was found."""
+        known = {finding.job_id: finding for finding in self.each}
+        for finding in more:
+            before = known.get(finding.job_id)
+            was_found = before is not None and before.was_found
+            known[finding.job_id] = replace(finding, was_found=was_found or finding.was_found)
+        self.each = sorted(known.values(), key=lambda finding: finding.job_id)
+
+    def by(self, *outcomes: Outcome) -> Sequence[Finding]:
+        """Return those with one of these outcomes."""
+        return [finding for finding in self.each if finding.outcome in outcomes]
+
+    @property
+    def undecided(self) -> int:
+        """How many submissions are still unknown."""
+        return len(self.by(*UNDECIDED)) + self.unknown_elsewhere
+
+    def in_words(self) -> str:
+        """Return one line: "2 found, 1 unknown"; empty where there was nothing to find."""
+        counts = Counter(finding.outcome for finding in self.each)
+        return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+
+    def document(self) -> dict[str, Any]:
+        """Return the findings as a JSON document, a list per outcome."""
+        lists: dict[str, Any] = {}
+        for each in self.each:
+            lists.setdefault(each.outcome, []).append(_document(each))
+        return {**lists, "undecided": self.undecided, "busy_runs": list(self.busy)}
+
+
+def _document(finding: Finding) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "job": finding.job_id,
+        "run_id": finding.run_id,
+        "custom_id": finding.custom_id,
+        "why": finding.why,
+        "was_found": finding.was_found,
+        "request_ids": list(finding.request_ids),
+    }
+    if finding.decidable_ms is not None:
+        document["decidable_at"] = iso(finding.decidable_ms)
+    return document

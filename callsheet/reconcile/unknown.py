@@ -1,0 +1,196 @@
+"""Submissions whose outcome is unknown: found, absent, or still open with the time when it can be known.
+
+    lead     the reply was broken but named a request id: the queue is asked about it
+    history  what was sent is looked for among everything that fal took; what is found is adopted
+    absence  only after the deadline, by clocks that agree, and after two whole reads without it
+
+A read that fails, or that is not whole, concludes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from callsheet.errors import AccountError, CallsheetError, LedgerError, QueueError, UsageError
+from callsheet.falqueue.platform import History
+from callsheet.falqueue.platform_messages import iso
+from callsheet.ledger import JobRow, Ledger, State, Ticket
+from callsheet.reconcile.desk import Desk
+from callsheet.reconcile.findings import Finding, finding
+from callsheet.reconcile.matching import CLOCK_SLACK_MS, Answer, Attempt, digest, match
+from manifests.job_codec import decode_job
+
+LOOK_BACK_MS = 3_600_000
+"""How much more of the history is read than could matter: its `start` is not said to mean any one time."""
+
+NOT_YET = "not in fal's history so far, but it may still turn up"
+
+NO_ARGUMENTS = "0" * 64
+
+SortBy = Literal["ended_at", "duration"]
+
+
+async def settle_unknown(desk: Desk, rows: Sequence[JobRow]) -> list[Finding]:
+    """Settle what can be settled of these jobs. They are `unknown`, and their runs are the caller's own."""
+    findings = [each for row in rows if (each := await _by_its_lead(desk, row)) is not None]
+    decided = {each.job_id for each in findings}
+    rest = [row for row in rows if row.job_id not in decided]
+    if not rest:
+        return findings
+    try:
+        first = await _look(desk, rest, "ended_at")
+    except (QueueError, AccountError) as error:
+        return findings + [_still_unknown(desk, row, str(error)) for row in rest]
+    second = await _second_look(desk, rest, first)
+    return findings + [await _settled(desk, row, first, second) for row in rest]
+
+
+class _Look:
+    """One whole read of the history and what it says."""
+
+    def __init__(self, history: History, answer: Answer) -> None:
+        self.answer = answer
+        self.server_ms = history.server_ms
+
+    def certain_now_ms(self, now_ms: int) -> int | None:
+        """Return a time that has certainly come by both clocks; None where they disagree."""
+        if self.server_ms is None or abs(self.server_ms - now_ms) > CLOCK_SLACK_MS:
+            return None
+        return min(self.server_ms, now_ms)
+
+
+async def _second_look(desk: Desk, rows: Sequence[JobRow], first: _Look) -> _Look | str:
+    """Read once more, in another order, where something is to be declared absent; or say why not.
+
+    The list is paged by number and moves while it is read: a request that ends meanwhile may slip from a
+    page that is still to come onto one that has been read. In the other order it does not.
+    """
+    now_ms = first.certain_now_ms(desk.now_ms())
+    if now_ms is None:
+        return "this machine's clock and fal's differ by more than two minutes"
+    if all(row.job_id not in first.answer.unseen or _decidable_ms(desk, row) > now_ms for row in rows):
+        return NOT_YET
+    try:
+        return await _look(desk, rows, "duration")
+    except (QueueError, AccountError) as error:
+        return str(error)
+
+
+async def _look(desk: Desk, rows: Sequence[JobRow], sort_by: SortBy) -> _Look:
+    start_ms = min(_sent_ms(row) for row in rows) - LOOK_BACK_MS
+    endpoints = sorted({row.endpoint for row in rows})
+    history = await desk.platform.history(endpoints, start_ms=start_ms, sort_by=sort_by)
+    # Asked after the read: whatever was accepted before it is known to the ledger or is in motion by now.
+    wanted = {row.job_id for row in rows}
+    others = [
+        row
+        for row in await desk.books(Ledger.open_jobs, states={State.SUBMITTING, State.UNKNOWN})
+        if row.job_id not in wanted
+    ]
+    claimed = await desk.books(Ledger.known_requests, [item.request_id for item in history.items])
+    attempts = [await _attempt(desk, row) for row in rows]
+    attempts += [await _attempt(desk, row, in_motion=True) for row in others]
+    return _Look(history, match(attempts, (i for i in history.items if i.request_id not in claimed)))
+
+
+async def _settled(desk: Desk, row: JobRow, first: _Look, second: _Look | str) -> Finding:
+    """Write down what the looks say about one job."""
+    for look in (first, second):
+        if isinstance(look, _Look) and (decided := await _decided(desk, row, look.answer)) is not None:
+            return decided
+    if isinstance(second, str):
+        return _still_unknown(desk, row, second)
+    now_ms = second.certain_now_ms(desk.now_ms())
+    if now_ms is None or now_ms < _decidable_ms(desk, row):
+        return _still_unknown(desk, row, NOT_YET)
+    why = f"not in two whole reads of fal's history, {iso(now_ms)}; sent {iso(_sent_ms(row))}"
+    await desk.books(Ledger.declare_absent, row.job_id, why=why)
+    return finding("absent", row, why)
+
+
+async def _decided(desk: Desk, row: JobRow, answer: Answer) -> Finding | None:
+    """Return what one look knows of a job; None where it did not see it."""
+    if row.job_id in answer.found:
+        return await _taken_over(desk, row, answer.found[row.job_id])
+    for tangle in answer.tangled:
+        if row.job_id in tangle.job_ids:
+            return finding("ambiguous", row, _tangled(tangle.job_ids), request_ids=tangle.request_ids)
+    if row.job_id in answer.hidden:
+        return _still_unknown(desk, row, "fal's history hides the inputs of requests that it may be among")
+    return None
+
+
+async def _by_its_lead(desk: Desk, row: JobRow) -> Finding | None:
+    """Ask the queue about the id that a broken reply brought; None where that leads nowhere."""
+    lead = row.submission.lead_request_id if row.submission else None
+    if lead is None:
+        return None
+    try:
+        await desk.queue.status(desk.queue.ticket(row.endpoint, lead))
+        return await _adopted(desk, row, lead, "the broken reply named the request, and fal has it")
+    except (QueueError, AccountError, UsageError, LedgerError):
+        return None
+
+
+async def _taken_over(desk: Desk, row: JobRow, request_id: str) -> Finding:
+    try:
+        return await _adopted(desk, row, request_id, "found in fal's request history")
+    except LedgerError as error:  # another process was quicker: with this job, or with this request
+        return _still_unknown(desk, row, str(error))
+
+
+async def _adopted(desk: Desk, row: JobRow, request_id: str, why: str) -> Finding:
+    found = desk.queue.ticket(row.endpoint, request_id)
+    ticket = Ticket(found.request_id, found.status_url, found.response_url, found.cancel_url)
+    await desk.books(Ledger.find, row.job_id, ticket, why=why)
+    return finding("found", row, why, request_ids=(request_id,), was_found=True)
+
+
+def _still_unknown(desk: Desk, row: JobRow, why: str) -> Finding:
+    return finding("unknown", row, why, decidable_ms=_decidable_ms(desk, row))
+
+
+def _tangled(job_ids: Sequence[int]) -> str:
+    many = f"jobs {', '.join(map(str, job_ids))} and" if len(job_ids) > 1 else "more than one of"
+    return f"{many} these requests fit each other; decide with --assume-spent or --resubmit"
+
+
+async def _attempt(desk: Desk, row: JobRow, *, in_motion: bool = False) -> Attempt:
+    sha256 = (row.submission.arguments_sha256 if row.submission else None) or NO_ARGUMENTS
+    sent_ms = _sent_ms(row)
+    return Attempt(
+        job_id=row.job_id,
+        endpoint=row.endpoint,
+        sent_ms=sent_ms,
+        until_ms=sent_ms + desk.window_ms,
+        arguments_sha256=sha256,
+        arguments=await _arguments(desk, row, sha256),
+        in_motion=in_motion,
+    )
+
+
+async def _arguments(desk: Desk, row: JobRow, sha256: str) -> dict[str, object] | None:
+    """Return the body that was sent, if what is made of the job again is exactly that body."""
+    try:
+        job = decode_job(row.payload, desk.catalog)
+    except (CallsheetError, ValueError, KeyError, TypeError):
+        return None
+    addresses: dict[str, str] = {}
+    for image in job.images:
+        url = image.value if image.sha256 is None else await desk.books(Ledger.uploaded, image.sha256)
+        if url is None:
+            return None
+        addresses[image.identity] = url
+    arguments = job.arguments(addresses, seed=row.submission.seed if row.submission else None)
+    return arguments if digest(arguments) == sha256 else None
+
+
+def _sent_ms(row: JobRow) -> int:
+    submission = row.submission
+    assert submission is not None, "a job that was never admitted is not unknown"
+    return submission.sent_ms if submission.sent_ms is not None else submission.admitted_ms
+
+
+def _decidable_ms(desk: Desk, row: JobRow) -> int:
+    return _sent_ms(row) + desk.window_ms

@@ -1,0 +1,202 @@
+"""A real sandbox, a real ledger, and a clock that can be told that something happened a while ago."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from callsheet.engine.books import Books
+from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.opening import open_run, select
+from callsheet.engine.reclaim import settle_and_collect
+from callsheet.engine.render import render_job
+from callsheet.engine.request import RunRequest
+from callsheet.engine.session import studio_at
+from callsheet.engine.stopping import StopSign
+from callsheet.falqueue.client import FalQueue
+from callsheet.falqueue.platform import FalPlatform
+from callsheet.ledger import JobRow, Ledger
+from callsheet.reconcile.desk import Desk
+from callsheet.sandbox.config import LIMITED_KEY, SandboxAddress, SandboxConfig
+from callsheet.sandbox.faults import Fault, FaultBook
+from callsheet.sandbox.server import running_sandbox
+from callsheet.settings import ApiKey, Settings
+from manifests.plan import PlanOptions
+from manifests.planning import make_plan
+from pricing.catalog import load_catalog
+
+HEADER = "custom_id,prompt,model,resolution,num_frames,seed\n"
+MINUTE_MS = 60_000
+DUE_MS = 101 * MINUTE_MS
+"""Just longer ago than the deadline (3600 + 1800 + 600 s), and within what clocks may differ by."""
+
+
+class Impatient(FalQueue):
+    """Gives a POST half a second where the real one gives it a minute."""
+
+    async def submit(self, endpoint_id: str, arguments: Any, **more: Any) -> Any:
+        return await super().submit(endpoint_id, arguments, deadline_s=0.5, **more)
+
+
+@dataclass
+class House:
+    """One sandbox and one ledger; `ago_ms` is how far behind the wall clock our own clock is."""
+
+    folder: Path
+    address: SandboxAddress
+    faults: FaultBook
+    ago_ms: int = 0
+    transport: Callable[[], httpx.AsyncBaseTransport | None] = lambda: None
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000 - self.ago_ms
+
+    @property
+    def settings(self) -> Settings:
+        url = self.address.url
+        made = Settings(
+            data_dir=self.folder,
+            key=ApiKey(self.address.key),
+            queue_url=url,
+            rest_url=url,
+            cdn_url=url,
+            platform_url=f"{url}/v1",
+            ledger_url=f"sqlite:///{self.folder / 'ledger.sqlite'}",
+            out=str(self.folder / "runs"),
+        )
+        return replace(made, **self.changes)
+
+    @asynccontextmanager
+    async def desk(self) -> AsyncIterator[Desk]:
+        """Open everything, as `open_desk` does, with this house's clock and an impatient queue."""
+        ledger = Ledger.open(self.settings.ledger, clock=self.now_ms)
+        books = Books(ledger)
+        platform = FalPlatform(self.settings, transport=self.transport(), sleep=_at_once)
+        try:
+            async with Impatient(self.settings) as queue, platform:
+                yield Desk(
+                    settings=self.settings,
+                    catalog=load_catalog(),
+                    ledger=ledger,
+                    books=books,
+                    queue=queue,
+                    platform=platform,
+                    now_ms=self.now_ms,
+                )
+        finally:
+            books.close()
+            ledger.close()
+
+    def open_run(self, *shots: str, campaign: str = "spring") -> str:
+        """Plan and open a run of small shots; each is `custom_id,prompt[,seed]`."""
+        rows = []
+        for shot in shots:
+            name, prompt, *seed = shot.split(",")
+            rows.append(f"{name},{prompt},seedance-1.0-lite,480p,29,{''.join(seed)}\n")
+        source = self.folder / f"{campaign}.csv"
+        source.write_text(HEADER + "".join(rows))
+        plan = make_plan(str(source), overrides=PlanOptions())
+        request = RunRequest(source=str(source), sandbox=True, speed=5000)
+        with Ledger.open(self.settings.ledger, clock=self.now_ms) as ledger:
+            selection = select(ledger, plan, fit=False)
+            return open_run(
+                ledger, plan, selection, out=self.folder / "runs", options=request.model_dump_json()
+            )
+
+    def arm(self, kind: str, **more: Any) -> None:
+        self.faults.arm(Fault(kind, **more))
+
+    def request(self, run_id: str) -> RunRequest:
+        return RunRequest(run_id=run_id, sandbox=True, speed=5000)
+
+    def rows(self, run_id: str) -> list[JobRow]:
+        with Ledger.open(self.settings.ledger) as ledger:
+            return ledger.jobs(run_id)
+
+    def row(self, run_id: str) -> JobRow:
+        (row,) = self.rows(run_id)
+        return row
+
+    def truth(self) -> dict[str, Any]:
+        """What the provider itself says it accepted."""
+        return dict(httpx.get(f"{self.address.url}/_sandbox/ledger").json())
+
+    def accepted(self, prompt: str) -> list[dict[str, Any]]:
+        return [each for each in self.truth()["accepted"] if each["arguments"]["prompt"] == prompt]
+
+    async def work(self, run_id: str) -> None:
+        """Do what a run does, without Prefect and without looking back first."""
+        async with self.desk() as desk:
+            studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+
+            async def render(row: JobRow, place: Any) -> Any:
+                return await render_job(studio, row.job_id, place)
+
+            await dispatch(studio, in_order(desk.ledger.jobs(run_id)), render)
+
+    async def settled(self) -> Any:
+        """Do what `callsheet reconcile` does."""
+        async with self.desk() as desk:
+            return await settle_and_collect(desk)
+
+    async def ended(self, prompt: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until the provider has rendered this many requests with that prompt."""
+        async with httpx.AsyncClient(base_url=self.address.url) as client:
+            while True:
+                truth = json.loads((await client.get("/_sandbox/ledger")).text)
+                mine = [each for each in truth["accepted"] if each["arguments"]["prompt"] == prompt]
+                if len([each for each in mine if each["status"] == "COMPLETED"]) >= count:
+                    return mine
+
+    def buy_by_hand(self, body: dict[str, Any], **headers: str) -> str:
+        """Send a POST that no ledger knows of."""
+        reply = httpx.post(
+            f"{self.address.url}/fal-ai/bytedance/seedance/v1/lite/text-to-video",
+            json=body,
+            headers={"Authorization": f"Key {self.address.key}", **headers},
+        )
+        return str(reply.json()["request_id"])
+
+    def with_an_ordinary_key(self) -> None:
+        self.changes["key"] = ApiKey(LIMITED_KEY)
+
+    def sound(self) -> bool:
+        """Every invariant of the ledger holds."""
+        with Ledger.open(self.settings.ledger) as ledger:
+            return ledger.verify() == []
+
+
+async def _at_once(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop that async tests run in."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[tuple[SandboxAddress, FaultBook]]:
+    """One sandbox for all of these tests: each test has prompts of its own."""
+    faults = FaultBook()
+    with running_sandbox(SandboxConfig(speed=5000, draw_seed=False), faults=faults) as address:
+        yield address, faults
+
+
+@pytest.fixture
+def house(sandbox: Any, tmp_path: Path) -> Iterator[House]:
+    """An empty ledger beside the sandbox, without a fault armed before and after."""
+    address, faults = sandbox
+    faults.fired.clear()
+    faults.clear()
+    yield House(tmp_path, address, faults)
+    faults.clear()

@@ -1,0 +1,135 @@
+"""Submissions that fal took, after the one who sent them died."""
+
+import json
+
+import pytest
+
+from callsheet.ledger import Ledger, Settlement, State, Ticket
+
+pytestmark = pytest.mark.anyio
+
+
+async def stranded(house, shot, *, request_id=None):
+    """Let a run die right after fal accepted its one job; returns the run."""
+    run_id = house.open_run(shot)
+    prompt = shot.split(",")[1]
+    house.arm("reset")
+    await house.work(run_id)
+    if request_id is None:
+        (truth,) = await house.ended(prompt)
+        request_id = truth["id"]
+    async with house.desk() as desk:
+        ticket = desk.queue.ticket(house.row(run_id).endpoint, request_id)
+    with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
+        known = Ticket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
+        ledger.find(house.row(run_id).job_id, known)
+    return run_id
+
+
+async def test_an_open_submission_of_a_dead_run_is_finished(house):
+    """What was in the queue when its owner died is settled and collected."""
+    run_id = await stranded(house, "a,An orphaned boat")
+    (found,) = (await house.settled()).each
+    assert (found.outcome, house.row(run_id).state) == ("collected", State.SUCCEEDED)
+    assert house.sound()
+
+
+async def test_a_render_that_goes_on_is_left_alone(house):
+    """Still rendering means no change but what is seen."""
+    run_id = await stranded(house, "a,A slow boat")
+    house.arm("server_error", route="status", count=None)
+    (found,) = (await house.settled()).each
+    assert (found.outcome, house.row(run_id).state) == ("rendering", State.IN_QUEUE)
+
+
+async def test_an_expired_result_comes_back_from_the_history(house):
+    """With the queue's copies of status and result gone, the history's output is settled and collected."""
+    run_id = await stranded(house, "a,An expired boat")
+    house.arm("not_found", route="status", count=None)
+    house.arm("not_found", route="result", count=None)
+
+    (found,) = (await house.settled()).each
+
+    row = house.row(run_id)
+    assert (found.outcome, row.state, row.submission.cost_basis) == ("collected", State.SUCCEEDED, "expected")
+    assert row.output.sha256 == house.accepted("An expired boat")[0]["sha256"]
+
+
+async def test_a_failure_that_has_expired_is_known_from_the_history(house):
+    """A failed render whose result expired ends as fal ended it, and costs nothing."""
+    house.arm("render_failed", prompt_contains="sinking")
+    run_id = await stranded(house, "a,A sinking boat")
+    house.arm("not_found", route="result", count=None)
+
+    (found,) = (await house.settled()).each
+
+    row = house.row(run_id)
+    assert (found.outcome, row.state, row.charged, row.spent_nano) == ("failed", State.FAILED, "no", 0)
+
+
+async def test_what_fal_no_longer_knows_is_named_as_lost_and_counted_as_spent(house):
+    """After the deadline a request that is in neither queue nor history costs its hold."""
+    house.ago_ms = 101 * 60_000
+    run_id = await stranded(house, "a,A vanished boat", request_id="00000000-0000-4000-8000-000000000001")
+    house.ago_ms = 0
+
+    (found,) = (await house.settled()).each
+
+    row = house.row(run_id)
+    assert (found.outcome, row.state, row.error_type) == ("lost", State.FAILED, "lost_at_provider")
+    assert (row.charged, row.spent_nano) == ("unknown", row.maximum_nano)
+    assert house.sound()
+
+
+async def test_what_the_queue_has_lost_sight_of_is_not_lost_before_the_deadline(house):
+    """Until then the queue may be wrong, and nothing is booked."""
+    run_id = await stranded(house, "a,A misplaced boat", request_id="00000000-0000-4000-8000-000000000002")
+    (found,) = (await house.settled()).each
+    assert (found.outcome, house.row(run_id).state) == ("rendering", State.IN_QUEUE)
+    assert found.decidable_ms is not None
+
+
+async def test_a_result_that_is_nowhere_is_a_loss_once_the_history_must_show_it(house):
+    """A finished render without a result anywhere is named, and its hold counts as spent."""
+    run_id = await stranded(house, "a,A mute boat", request_id="00000000-0000-4000-8000-000000000003")
+    house.ago_ms = 11 * 60_000
+    with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
+        ledger.render(house.row(run_id).job_id)
+    house.ago_ms = 0
+
+    (found,) = (await house.settled()).each
+
+    row = house.row(run_id)
+    assert (found.outcome, row.error_type, row.spent_nano) == ("lost", "result_lost", row.maximum_nano)
+
+
+async def test_a_result_that_the_history_may_not_show_yet_is_no_loss(house):
+    """Right after the end both places may be late: the job stays, with its money held."""
+    run_id = await stranded(house, "a,A quiet boat", request_id="00000000-0000-4000-8000-000000000004")
+    with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
+        ledger.render(house.row(run_id).job_id)
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(run_id).state) == ("rendered", State.RENDERED)
+
+
+async def test_a_settled_result_is_kept_in_the_ledger(house):
+    """Once settled, an expired result is read from our own ledger, with the real price."""
+    run_id = await stranded(house, "a,A kept boat")
+    async with house.desk() as desk:
+        row = house.row(run_id)
+        ticket = desk.queue.ticket(row.endpoint, row.ticket.request_id)
+        rendered = await desk.queue.result(ticket)
+        desk.ledger.render(row.job_id)
+        desk.ledger.settle(
+            row.job_id,
+            Settlement(cost_nano=1234, cost_basis="billable_units", result_json=json.dumps(rendered.raw)),
+        )
+    house.arm("not_found", route="result", count=None)
+    house.arm("not_found", route="platform", count=None)
+
+    (found,) = (await house.settled()).each
+
+    assert found.outcome == "collected"
+    assert house.row(run_id).spent_nano == 1234

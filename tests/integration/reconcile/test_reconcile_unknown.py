@@ -1,0 +1,322 @@
+"""Unknown submissions against a provider that accepts and then says something else, or nothing."""
+
+import httpx
+import pytest
+
+from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.render import render_job
+from callsheet.engine.session import finish, studio_for
+from callsheet.engine.stopping import StopSign
+from callsheet.ledger import Ledger, State
+from callsheet.reconcile.steps import settle_ledger
+
+pytestmark = pytest.mark.anyio
+
+AMBIGUOUS = [
+    ("close", {}, 1),
+    ("reset", {}, 1),
+    ("hang", {}, 1),
+    ("late", {"delay_s": 0.7}, 1),
+    ("truncate", {}, 1),
+    ("slow_reply", {"delay_s": 1}, 1),
+    ("nginx_after", {"status": 502}, 1),
+    ("nginx_after", {"status": 503}, 1),
+    ("nginx_after", {"status": 504}, 1),
+    ("error_after", {"status": 500}, 1),
+    ("error_after", {"status": 502}, 1),
+    ("error_after", {"status": 503}, 1),
+    ("error_after", {"status": 504}, 1),
+    ("error_after", {"status": 408}, 1),
+    ("error_after", {"status": 409}, 1),
+    ("error_after", {"status": 425}, 1),
+    ("error_after", {"status": 307}, 1),
+    ("bad_json", {}, 1),
+    ("no_request_id", {}, 1),
+    ("nginx_error", {"status": 502}, 0),
+    ("nginx_error", {"status": 504}, 0),
+    ("server_error", {"status": 503}, 0),
+]
+"""22 kinds of reply after which nobody can know, and how many purchases are behind each."""
+
+
+def named(kind, more, _count):
+    """Name a row of the table in the test's output."""
+    return "-".join([kind, *map(str, more.values())])
+
+
+@pytest.mark.parametrize(("kind", "more", "purchases"), AMBIGUOUS, ids=[named(*each) for each in AMBIGUOUS])
+async def test_an_ambiguous_reply_is_one_purchase_at_most_and_is_settled(house, kind, more, purchases):
+    """One POST, the state `unknown`, and reconciling brings the video or, after the deadline, the money."""
+    prompt = f"A kite {kind} {more}"
+    house.ago_ms = 101 * 60_000
+    run_id = house.open_run(f"a,{prompt}")
+    house.arm(kind, **more)
+    await house.work(run_id)
+    assert house.row(run_id).state is State.UNKNOWN
+    if purchases:
+        await house.ended(prompt)
+    house.ago_ms = 0
+
+    findings = await house.settled()
+
+    row = house.row(run_id)
+    assert len(house.accepted(prompt)) == purchases
+    assert (row.state, row.purchases) == ((State.SUCCEEDED, 1) if purchases else (State.PENDING, 0))
+    assert [each.outcome for each in findings.each] == ["collected" if purchases else "absent"]
+    assert house.sound()
+
+
+async def test_what_is_found_is_verified_and_costs_what_it_cost(house):
+    """A lost reply ends as a whole file under its name, with the provider's own price."""
+    run_id = house.open_run("a,A lost boat")
+    house.arm("reset")
+    await house.work(run_id)
+    (truth,) = await house.ended("A lost boat")
+
+    await house.settled()
+
+    row = house.row(run_id)
+    assert row.ticket.request_id == truth["id"]
+    assert (row.output.sha256, row.spent_nano) == (truth["sha256"], truth["cost_nano"])
+    assert (house.folder / "runs" / run_id / row.output.path).stat().st_size == truth["bytes"]
+
+
+async def test_a_late_acceptance_is_not_taken_for_an_absent_one(house):
+    """What is not in the history yet stays unknown, and is found once it has arrived."""
+    run_id = house.open_run("a,A late boat")
+    house.arm("late", delay_s=1.5)
+    await house.work(run_id)
+
+    (early,) = (await house.settled()).each
+    await house.ended("A late boat")
+    (later,) = (await house.settled()).each
+
+    assert (early.outcome, later.outcome) == ("unknown", "collected")
+    assert early.decidable_ms == house.row(run_id).submission.sent_ms + 6_000_000
+    assert len(house.accepted("A late boat")) == 1
+
+
+@pytest.mark.parametrize(("ago_s", "outcome"), [(5_990, "unknown"), (6_010, "absent")])
+async def test_absence_counts_only_after_the_deadline(house, ago_s, outcome):
+    """Ten seconds before start, render and history bounds are over nothing is concluded; after, it is."""
+    house.ago_ms = ago_s * 1000
+    run_id = house.open_run("a,A ghost boat")
+    house.arm("nginx_error")
+    await house.work(run_id)
+    house.ago_ms = 0
+
+    (found,) = (await house.settled()).each
+
+    assert found.outcome == outcome
+    assert house.row(run_id).state is (State.PENDING if outcome == "absent" else State.UNKNOWN)
+
+
+class Flaky(httpx.AsyncHTTPTransport):
+    """Real, until the listing sorted in the second order is asked for."""
+
+    async def handle_async_request(self, request):
+        if "sort_by=duration" in str(request.url):
+            return httpx.Response(503, stream=httpx.ByteStream(b"<html>nginx</html>"))
+        return await super().handle_async_request(request)
+
+
+async def test_absence_needs_two_whole_reads(house):
+    """Where the second read of the history fails nothing is absent; what the first found is found."""
+    house.ago_ms = 101 * 60_000
+    for name, fault in (("unread", "nginx_error"), ("read", "reset")):
+        run_id = house.open_run(f"a,A half {name} boat", campaign=name)
+        house.arm(fault)
+        await house.work(run_id)
+    await house.ended("A half read boat")
+    house.ago_ms, house.transport = 0, Flaky
+
+    unread, read = (await house.settled()).each
+
+    assert (unread.outcome, read.outcome) == ("unknown", "collected")
+    assert "503" in unread.why
+
+
+async def test_clocks_that_disagree_conclude_nothing(house):
+    """A machine whose clock ran ahead of fal's by an hour declares nothing absent."""
+    house.ago_ms = 101 * 60_000
+    run_id = house.open_run("a,A boat out of time")
+    house.arm("nginx_error")
+    await house.work(run_id)
+    house.ago_ms = -3_600_000
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(run_id).state) == ("unknown", State.UNKNOWN)
+    assert "clock" in found.why
+
+
+async def test_two_requests_that_fit_one_attempt_are_named_and_left_alone(house):
+    """With a second equal purchase of unknown origin nothing is adopted; both ids are told."""
+    run_id = house.open_run("a,A doubled boat,77")
+    house.arm("reset")
+    await house.work(run_id)
+    (truth,) = house.accepted("A doubled boat")
+    other = house.buy_by_hand(truth["arguments"])
+    await house.ended("A doubled boat", 2)
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(run_id).state) == ("ambiguous", State.UNKNOWN)
+    assert set(found.request_ids) == {truth["id"], other}
+
+
+async def test_equal_bodies_sent_twice_are_matched_one_to_one(house):
+    """Two equal jobs with both replies lost become two purchases, each adopted once."""
+    runs = [house.open_run("a,A twin boat,5", campaign=name) for name in ("one", "two")]
+    for run_id in runs:
+        house.arm("reset")
+        await house.work(run_id)
+    truth = await house.ended("A twin boat", 2)
+
+    findings = await house.settled()
+
+    assert [each.outcome for each in findings.each] == ["collected", "collected"]
+    assert {house.row(run_id).ticket.request_id for run_id in runs} == {each["id"] for each in truth}
+
+
+async def test_a_purchase_that_has_its_job_is_not_adopted_again(house):
+    """An equal job whose POST never arrived does not take over what another job bought."""
+    bought, lost = (house.open_run("a,A claimed boat,9", campaign=name) for name in ("first", "second"))
+    await house.work(bought)
+    house.arm("nginx_error")
+    await house.work(lost)
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(lost).state) == ("unknown", State.UNKNOWN)
+    assert "not in fal's history so far" in found.why
+
+
+async def test_an_id_in_a_broken_reply_leads_to_the_request(house):
+    """With the history closed, a 500 that named the request id is enough to find it in the queue."""
+    run_id = house.open_run("a,A boat with a lead")
+    house.arm("error_after")
+    await house.work(run_id)
+    await house.ended("A boat with a lead")
+    house.arm("nginx_error", route="platform", count=None)
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(run_id).state) == ("collected", State.SUCCEEDED)
+
+
+async def test_requests_with_hidden_inputs_keep_a_submission_unknown(house):
+    """While the history hides the input of a request that could be ours, nothing is declared absent."""
+    house.ago_ms = 101 * 60_000
+    run_id = house.open_run("a,A hidden boat")
+    house.arm("nginx_error")
+    await house.work(run_id)
+    body = {"prompt": "A stranger's boat", "resolution": "480p", "num_frames": 29}
+    house.buy_by_hand(body, **{"X-Fal-Store-IO": "0"})
+    await house.ended("A stranger's boat")
+    house.ago_ms = 0
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(run_id).state) == ("unknown", State.UNKNOWN)
+    assert "hides" in found.why
+
+
+async def test_a_session_settles_what_its_run_lost_before(house):
+    """`resume` finds the lost request by itself and buys nothing."""
+    run_id = house.open_run("a,A resumed boat")
+    house.arm("reset")
+    await house.work(run_id)
+    await house.ended("A resumed boat")
+    request = house.request(run_id)
+
+    async with studio_for(request, run_id, house.settings, StopSign()) as studio:
+        row = await studio.books(Ledger.job, house.row(run_id).job_id)
+        assert (row.state, row.purchases) == (State.IN_QUEUE, 1)
+    await house.work(run_id)
+
+    assert house.row(run_id).state is State.SUCCEEDED
+    assert len(house.accepted("A resumed boat")) == 1
+
+
+async def test_a_new_run_frees_the_slots_of_dead_ones(house):
+    """What a dead run left unknown or rendering gives its slots back when another run begins."""
+    dead = house.open_run("a,A dead boat", campaign="dead")
+    house.arm("reset")
+    await house.work(dead)
+    await house.ended("A dead boat")
+    run_id = house.open_run("b,A live boat", campaign="live")
+
+    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
+        assert await studio.books(Ledger.open_jobs) != []
+        assert house.row(dead).state is State.RENDERED
+
+
+async def test_lost_replies_do_not_stop_a_run_for_good(house, monkeypatch):
+    """With the only slot held by a lost reply, the run finds it by itself and goes on to its end."""
+    monkeypatch.setattr("callsheet.engine.caretaker.CARE_EVERY_S", 0.05)
+    house.changes["concurrency"] = 1
+    run_id = house.open_run("a,A blocking boat", "b,A blocked boat")
+    house.arm("reset")
+
+    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
+
+        async def render(row, place):
+            return await render_job(studio, row.job_id, place)
+
+        await dispatch(studio, in_order(await studio.books(Ledger.jobs, run_id)), render)
+        summary = await finish(studio)
+
+    assert (summary["succeeded"], summary["unknown"]) == (2, 0)
+    assert len(house.accepted("A blocking boat")) == len(house.accepted("A blocked boat")) == 1
+    assert house.sound()
+
+
+async def test_a_look_during_a_run_leaves_what_is_under_way_alone(house):
+    """What the caller's own run is just sending or holding is neither unknown nor given back."""
+    run_id = house.open_run("a,A boat on its way", "b,A boat at the quay")
+    async with house.desk() as desk:
+        with desk.ledger.claim(run_id):
+            sending, holding = (row.job_id for row in desk.ledger.jobs(run_id))
+            for job_id in (sending, holding):
+                desk.ledger.admit(job_id, slots=10)
+            desk.ledger.send(sending, arguments_sha256="0" * 64)
+            await settle_ledger(desk, owned={run_id}, leave={run_id})
+    assert [row.state for row in house.rows(run_id)] == [State.SUBMITTING, State.HELD]
+
+
+async def test_a_run_that_somebody_works_on_is_left_alone(house):
+    """Unknown submissions of a run with a living owner are counted, and not touched."""
+    run_id = house.open_run("a,A busy boat")
+    house.arm("reset")
+    await house.work(run_id)
+    await house.ended("A busy boat")
+
+    with Ledger.open(house.settings.ledger) as owner, owner.claim(run_id):
+        findings = await house.settled()
+
+    assert (findings.each, findings.busy, findings.undecided) == ([], (run_id,), 1)
+    assert house.row(run_id).state is State.UNKNOWN
+
+
+async def test_nothing_open_means_no_question_to_fal(house):
+    """A ledger without open submissions is settled without one call."""
+    house.open_run("a,An idle boat")
+    house.arm("server_error", route="any", count=None)
+    async with house.desk() as desk:
+        findings = await settle_ledger(desk)
+    assert findings.each == []
+    assert house.truth()["fired"].get("server_error", 0) == 0
+
+
+async def test_a_history_that_cannot_be_read_concludes_nothing(house):
+    """While the platform answers with errors, everything stays as it is, with the reason."""
+    run_id = house.open_run("a,A boat in the dark")
+    house.arm("reset")
+    await house.work(run_id)
+    house.arm("nginx_error", route="platform", count=None)
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(run_id).state) == ("unknown", State.UNKNOWN)
+    assert "502" in found.why

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.pace import learn
 from callsheet.engine.studio import Studio
 from callsheet.ledger import JobRow, Ledger
 from tasks.artifacts import progress_of
@@ -21,6 +22,8 @@ SHARDS_AT_ONCE = 2
 async def render_all(studio: Studio) -> None:
     """Render whatever of the run is still to be done."""
     rows = in_order(await studio.books(Ledger.jobs, studio.run.run_id))
+    if not studio.is_sandbox:
+        await learn(studio, rows)
     if len(rows) <= JOBS_AS_TASK_RUNS:
         await dispatch(studio, rows, render_named)
     else:

@@ -52,19 +52,33 @@ async def look_back(studio: Studio) -> Findings:
     return await settle_ledger(studio.desk, owned={run_id}, leave={run_id})
 
 
+async def last_look(studio: Studio) -> None:
+    """Look once more before the run ends, so that a lost reply need not wait for the next command."""
+    if not studio.stop.admitting:
+        return
+    run_id = studio.run.run_id
+    if await studio.books(Ledger.jobs, run_id, states={State.UNKNOWN}):
+        await _look(studio)
+        await rest(studio)
+
+
 async def _look_after(studio: Studio) -> None:
     while True:
         await asyncio.sleep(CARE_EVERY_S)
         if not await studio.books(Ledger.open_jobs, states={State.UNKNOWN}):
             continue
-        try:
-            findings = await look_back(studio)
-        except LedgerError as error:
-            studio.notes.append(str(error))
-            continue
-        for each in findings.by("found", "absent"):
-            if each.run_id == studio.run.run_id:
-                _follow(studio, each)
+        await _look(studio)
+
+
+async def _look(studio: Studio) -> None:
+    try:
+        findings = await look_back(studio)
+    except LedgerError as error:
+        studio.notes.append(str(error))
+        return
+    for each in findings.by("found", "absent"):
+        if each.run_id == studio.run.run_id:
+            _follow(studio, each)
 
 
 def _follow(studio: Studio, each: Finding) -> None:

@@ -34,6 +34,9 @@ SURE = 3
 MEDIA_TRIES = 3
 """How often a file is fetched, each time from a fresh result."""
 
+MEDIA_GONE_MS = 3_600_000
+"""How long after its render a file that is not found may still turn up; fal keeps files for days."""
+
 MAX_UNITS_LENGTH = 20
 
 
@@ -130,16 +133,27 @@ async def deliver(studio: Studio, job: Job, row: JobRow, ticket: Ticket, rendere
                 collected = await _collect(studio, job, row, rendered)
         except (MediaError, UntrustedHost, Unavailable) as error:
             if attempt == MEDIA_TRIES:
-                if isinstance(error, Unavailable):
-                    raise
-                reason = error.reason if isinstance(error, MediaError) else "untrusted_host"
-                await studio.books(Ledger.fail_media, row.job_id, error_type=reason, error=str(error))
+                await _give_up(studio, row, error)
                 return
             await asyncio.sleep(0.5 * attempt)
             rendered = await fetch_result(studio, ticket)
         else:
             await _record(studio, row, rendered, collected)
             return
+
+
+async def _give_up(studio: Studio, row: JobRow, error: MediaError | UntrustedHost | Unavailable) -> None:
+    """Record what stays wrong as a failed job. Raises the error where a later try may still help."""
+    reason = "untrusted_host"
+    if isinstance(error, MediaError):
+        reason = error.reason
+    elif isinstance(error, Unavailable):
+        submission = (await studio.books(Ledger.job, row.job_id)).submission
+        rendered_ms = submission.rendered_ms if submission else None
+        if not error.gone or studio.desk.now_ms() < (rendered_ms or 0) + MEDIA_GONE_MS:
+            raise error
+        reason = "file_gone"
+    await studio.books(Ledger.fail_media, row.job_id, error_type=reason, error=str(error))
 
 
 async def _collect(studio: Studio, job: Job, row: JobRow, rendered: Rendered) -> Collected:

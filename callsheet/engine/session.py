@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from callsheet.engine.caretaker import caretaker, look_back, rest
+from callsheet.engine.caretaker import caretaker, last_look, look_back, rest
 from callsheet.engine.desk import open_desk
 from callsheet.engine.high_water import remember
 from callsheet.engine.opening import open_run, require_a_cap, select
@@ -90,14 +90,16 @@ async def studio_for(
     async with open_desk(settings) as desk:
         run = await desk.books(Ledger.run, run_id)
         with desk.ledger.claim(run_id), _own_signals(stop):
-            studio = studio_at(desk, run, stop, scale=scale)
+            studio = studio_at(desk, run, stop, scale=scale, is_sandbox=request.sandbox)
             current_studio.set(studio)
             await _recover(studio)
             async with caretaker(studio):
                 yield studio
 
 
-def studio_at(desk: Desk, run: Run, stop: StopSign, *, scale: float = 1.0) -> Studio:
+def studio_at(
+    desk: Desk, run: Run, stop: StopSign, *, scale: float = 1.0, is_sandbox: bool = False
+) -> Studio:
     """Return the studio of a run; `scale` is how long renders take compared with fal's own."""
     return Studio(
         settings=desk.settings,
@@ -110,6 +112,7 @@ def studio_at(desk: Desk, run: Run, stop: StopSign, *, scale: float = 1.0) -> St
         places=Places(desk.settings.concurrency, ahead=READY_AHEAD),
         times=RenderTimes(scale=scale),
         desk=desk,
+        is_sandbox=is_sandbox,
     )
 
 
@@ -139,6 +142,7 @@ async def finish(studio: Studio) -> dict[str, Any]:
     """Write everything a run leaves and return its summary, as `run --json` prints it."""
     await leave_out_the_rest(studio)
     await rest(studio)
+    await last_look(studio)
     rows = await studio.books(Ledger.jobs, studio.run.run_id)
     if all(row.state in FINISHED for row in rows):
         await studio.books(Ledger.close_run, studio.run.run_id)

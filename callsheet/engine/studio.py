@@ -36,6 +36,7 @@ class Studio:
     places: Places
     times: RenderTimes
     desk: Desk
+    is_sandbox: bool = False
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     uploads: dict[str, asyncio.Lock] = field(default_factory=dict)
     followed: set[asyncio.Future[Any]] = field(default_factory=set)

@@ -32,7 +32,7 @@ from callsheet.errors import (
     UsageError,
 )
 from callsheet.falqueue.messages import Ticket
-from callsheet.ledger import JobRow, Ledger
+from callsheet.ledger import JobRow, Ledger, State
 from callsheet.ledger import Ticket as LedgerTicket
 from callsheet.outputs.disk import require_space
 from manifests.job import Job, canonical_json
@@ -76,6 +76,14 @@ def admit_and_send(ledger: Ledger, order: Order, *, slots: int) -> None:
     ledger.send(order.job_id, seed=order.seed, arguments_sha256=order.arguments_sha256)
 
 
+def take_back_unsent(ledger: Ledger, job_id: int) -> None:
+    """Give back what `admit_and_send` took for a job that nobody will send: its run was stopped just then."""
+    if ledger.job(job_id).state is State.SUBMITTING:
+        ledger.not_sent(job_id, why="the run was stopped before it was sent")
+    if ledger.job(job_id).state is State.HELD:
+        ledger.release(job_id, why="the run was stopped before it was sent")
+
+
 async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
     """Hold the job's maximum and take a slot, waiting while all slots are taken elsewhere.
 
@@ -93,6 +101,9 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
                 await studio.books(Ledger.admit, row.job_id, slots=slots)
             else:
                 await studio.books(admit_and_send, order, slots=slots)
+        except asyncio.CancelledError:
+            await studio.books(take_back_unsent, row.job_id)
+            raise
         except NoSlot:
             await studio.stop.pause(SLOT_WAIT_S)
         except CapReached as reached:

@@ -126,6 +126,14 @@ ERROR_CLASSES: Final[tuple[ErrorClass, ...]] = (
         "literal_error",
     ),
     *_ours(_AGAIN, "no", "mend the picture, then try again; nothing is bought before it is there", "inputs"),
+    *_ours(_NOT_AGAIN, "no", "the row cannot be sent as it is written: mend it", "unsendable"),
+    *_ours(
+        _NOT_AGAIN,
+        "unknown",
+        "neither fal's queue nor its history holds it any more: ask fal, with the request id",
+        "result_lost",
+        "lost_at_provider",
+    ),
     *_ours(_AGAIN, "no", "left out for want of budget: raise the cap, then try again", "budget"),
     *_ours(_AGAIN, "no", "it was taken back by a person", "cancelled"),
     *_ours(_NOT_AGAIN, "unknown", "written off by a person as spent; --all buys it again", "written_off"),
@@ -159,6 +167,7 @@ ERROR_CLASSES: Final[tuple[ErrorClass, ...]] = (
         "wrong_duration",
         "missing_audio",
         "not_stored",
+        "file_gone",
         "untrusted_host",
     ),
 )

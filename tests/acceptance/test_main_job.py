@@ -131,7 +131,25 @@ def test_failed_jobs_end_with_code_4_and_can_be_retried(desk):
 
 
 def test_a_lost_reply_ends_with_code_7_and_one_purchase(desk):
-    """A POST whose reply is lost is not sent again: its outcome is unknown, and the code says so."""
+    """A POST whose reply is lost is not sent again; where fal's history cannot be read, the code says so."""
+    (desk.folder / "shots.csv").write_text(
+        "custom_id,prompt,model,resolution,duration\na,A boat,seedance-1.0-lite,480p,2\n"
+    )
+    warm = desk.call("run", "shots.csv", "--sandbox", "--speed", "40", "--yes", "--json")
+    assert warm.returncode == 0, warm.stderr
+    arm(desk, {"kind": "reset", "count": 1})
+    arm(desk, {"kind": "server_error", "route": "platform", "count": 1000})
+    (desk.folder / "more.csv").write_text(
+        "custom_id,prompt,model,resolution,duration\nb,A ship,seedance-1.0-lite,480p,2\n"
+    )
+    lost = desk.call("run", "more.csv", "--sandbox", "--speed", "40", "--yes", "--json")
+    assert lost.returncode == 7, lost.stderr
+    assert json.loads(lost.stdout)["unknown"] == 1
+    assert len(accepted(desk)) == 2
+
+
+def test_a_lost_reply_is_found_before_the_run_ends(desk):
+    """What was bought without an answer is looked up in fal's history, followed and fetched."""
     (desk.folder / "shots.csv").write_text(
         "custom_id,prompt,model,resolution,duration\na,A boat,seedance-1.0-lite,480p,2\n"
     )
@@ -141,9 +159,9 @@ def test_a_lost_reply_ends_with_code_7_and_one_purchase(desk):
     (desk.folder / "more.csv").write_text(
         "custom_id,prompt,model,resolution,duration\nb,A ship,seedance-1.0-lite,480p,2\n"
     )
-    lost = desk.call("run", "more.csv", "--sandbox", "--speed", "40", "--yes", "--json")
-    assert lost.returncode == 7, lost.stderr
-    assert json.loads(lost.stdout)["unknown"] == 1
+    found = desk.call("run", "more.csv", "--sandbox", "--speed", "40", "--yes", "--json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["succeeded"] == 1
     assert len(accepted(desk)) == 2
 
 

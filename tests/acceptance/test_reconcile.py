@@ -14,23 +14,25 @@ pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 SHOTS = "custom_id,prompt,model,resolution,duration\nb,A ship,seedance-1.0-lite,480p,2\n"
 
 
-def ask(desk, path, document=None):
+def ask(desk, path, document=None, method=None):
     """Ask the sandbox's own routes."""
     data = None if document is None else json.dumps(document).encode()
-    request = urllib.request.Request(desk.sandbox()["url"] + path, data=data)
+    request = urllib.request.Request(desk.sandbox()["url"] + path, data=data, method=method)
     with urllib.request.urlopen(request) as reply:
         return json.loads(reply.read())
 
 
 @pytest.fixture
 def lost(desk):
-    """A desk whose only run lost the reply to its only job."""
+    """A desk whose only run lost the reply to its only job while fal's history could not be read."""
     (desk.folder / "shots.csv").write_text(SHOTS)
     ensure_sandbox(desk.data / "sandbox", speed=40)
     ask(desk, "/_sandbox/faults", {"kind": "reset"})
+    ask(desk, "/_sandbox/faults", {"kind": "server_error", "route": "platform", "count": 1000})
     done = desk.call("run", "shots.csv", "--sandbox", "--yes")
     assert done.returncode == 7, done.stderr
     assert "callsheet reconcile" in done.stdout
+    ask(desk, "/_sandbox/faults", method="DELETE")
     while ask(desk, "/_sandbox/health")["in_progress"]:
         pass
     return desk

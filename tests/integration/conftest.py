@@ -20,6 +20,7 @@ from callsheet.engine.render import render_job
 from callsheet.engine.request import RunRequest
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
+from callsheet.engine.studio import Studio
 from callsheet.falqueue.client import FalQueue
 from callsheet.falqueue.platform import FalPlatform
 from callsheet.ledger import JobRow, Ledger
@@ -132,8 +133,8 @@ class House:
     def accepted(self, prompt: str) -> list[dict[str, Any]]:
         return [each for each in self.truth()["accepted"] if each["arguments"]["prompt"] == prompt]
 
-    async def work(self, run_id: str) -> None:
-        """Do what a run does, without Prefect and without looking back first."""
+    async def work(self, run_id: str) -> Studio:
+        """Do what a run does, without Prefect and without looking back first; returns what it worked with."""
         async with self.desk() as desk:
             studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
 
@@ -141,6 +142,7 @@ class House:
                 return await render_job(studio, row.job_id, place)
 
             await dispatch(studio, in_order(desk.ledger.jobs(run_id)), render)
+            return studio
 
     async def settled(self) -> Any:
         """Do what `callsheet reconcile` does."""

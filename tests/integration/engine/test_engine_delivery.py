@@ -1,0 +1,139 @@
+"""From a finished render to a file: what is asked again, what stays for `resume`, what is named a loss."""
+
+import asyncio
+
+import pytest
+
+from callsheet.engine.pace import cell_named
+from callsheet.engine.session import studio_at
+from callsheet.engine.stopping import StopSign
+from callsheet.engine.submit import Order, admit, admit_and_send, take_back_unsent
+from callsheet.errors import DiskFull, UsageError
+from callsheet.falqueue.client import FalQueue
+from callsheet.falqueue.polling import Cell
+from callsheet.ledger import Ledger, State
+from callsheet.outputs import disk
+from manifests.job_codec import decode_job
+from pricing.catalog import load_catalog
+
+pytestmark = pytest.mark.anyio
+HOUR_MS = 3_600_000
+
+
+async def test_a_file_that_breaks_off_is_fetched_again(house):
+    """One download cut short costs a second download and nothing else."""
+    run_id = house.open_run("a,delivery one")
+    house.arm("file_truncated", count=1)
+    await house.work(run_id)
+    assert house.row(run_id).state is State.SUCCEEDED
+    assert len(house.accepted("delivery one")) == 1
+
+
+async def test_a_media_host_that_is_down_loses_nothing(house):
+    """The job stays `rendered` with a note, and the next run fetches it without buying it again."""
+    run_id = house.open_run("a,delivery two")
+    house.arm("server_error", route="file", count=99)
+    studio = await house.work(run_id)
+    assert house.row(run_id).state is State.RENDERED
+    assert "a (request" in studio.notes[0]
+    house.faults.clear()
+    await house.work(run_id)
+    assert house.row(run_id).state is State.SUCCEEDED
+    assert len(house.accepted("delivery two")) == 1
+    assert house.sound()
+
+
+async def test_a_failure_that_is_said_once_is_not_believed(house):
+    """A gateway that answers for the model must not write off a clip that is there and paid for."""
+    run_id = house.open_run("a,delivery three")
+    house.arm("server_error", route="result", status=500, count=2)
+    await house.work(run_id)
+    row = house.row(run_id)
+    assert row.state is State.SUCCEEDED
+    assert row.spent_nano > 0
+
+
+async def test_a_failure_that_is_said_three_times_is_one(house):
+    """A render that fal says failed, and charges nothing for, gives its money back."""
+    run_id = house.open_run("a,delivery four")
+    house.arm("render_failed", prompt_contains="delivery four")
+    await house.work(run_id)
+    row = house.row(run_id)
+    assert (row.state, row.charged, row.spent_nano) == (State.FAILED, "no", 0)
+
+
+async def test_a_file_that_is_gone_for_good_is_a_named_loss(house):
+    """Not found shortly after the render may mend itself; an hour later it is a failed job that was paid."""
+    run_id = house.open_run("a,delivery five")
+    house.arm("not_found", route="file", count=99)
+    house.ago_ms = 2 * HOUR_MS
+    await house.work(run_id)
+    assert house.row(run_id).state is State.RENDERED
+    house.ago_ms = 0
+    await house.work(run_id)
+    row = house.row(run_id)
+    assert (row.state, row.error_type) == (State.FAILED, "file_gone")
+    assert row.spent_nano > 0
+
+
+async def test_a_full_disk_buys_nothing(house, monkeypatch):
+    """Without room for what would be bought, nothing is sent and the run stops."""
+    run_id = house.open_run("a,delivery six", "b,delivery six b")
+    monkeypatch.setattr(disk, "free_bytes", lambda _directory: 0)
+    studio = await house.work(run_id)
+    assert isinstance(studio.stop.reason, DiskFull)
+    assert {row.state for row in house.rows(run_id)} == {State.PENDING}
+    assert house.accepted("delivery six") == []
+
+
+async def test_a_job_that_cannot_be_put_into_a_request_fails_alone(house, monkeypatch):
+    """What is wrong with one job is in its row; it holds no money and no slot."""
+
+    async def unsendable(*_: object, **__: object) -> None:
+        raise UsageError("cannot be written as JSON")
+
+    run_id = house.open_run("a,delivery seven")
+    monkeypatch.setattr(FalQueue, "submit", unsendable)
+    await house.work(run_id)
+    row = house.row(run_id)
+    assert (row.state, row.error_type, row.charged) == (State.FAILED, "unsendable", "no")
+    assert house.sound()
+
+
+async def test_a_job_bought_at_the_moment_of_the_stop_is_given_back(house):
+    """A run that is stopped between the write and the POST leaves no job that nobody can tell about."""
+    run_id = house.open_run("a,delivery eight")
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        row = house.row(run_id)
+        order = Order(decode_job(row.payload, desk.catalog), row.job_id, {"prompt": "x"}, 1)
+        buying = asyncio.ensure_future(admit(studio, row, order))
+        await asyncio.sleep(0)
+        buying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await buying
+    assert house.row(run_id).state is State.PENDING
+    assert house.sound()
+
+
+@pytest.mark.parametrize("sent", [False, True])
+async def test_only_what_was_not_sent_is_taken_back(house, sent):
+    """A job that is at fal is none that can be given back."""
+    run_id = house.open_run("a,delivery nine")
+    (row,) = house.rows(run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        job = Order(decode_job(row.payload, load_catalog()), row.job_id, {"prompt": "x"}, 1)
+        admit_and_send(ledger, job, slots=10)
+        if sent:
+            ledger.lose(row.job_id, why="no reply")
+        take_back_unsent(ledger, row.job_id)
+        assert ledger.job(row.job_id).state is (State.UNKNOWN if sent else State.PENDING)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [("fal-ai/x|414720|49", Cell("fal-ai/x", 414720, 49)), ("fal-ai/x", None), ("x|a|1", None), ("", None)],
+)
+def test_the_ledgers_name_of_a_kind_of_job_is_read(name, cell):
+    """Endpoint, pixels and frames, as the plan wrote them; anything else teaches nothing."""
+    assert cell_named(name) == cell

@@ -15,8 +15,9 @@ from manifests.notes import Notes
 from manifests.table import Row
 from manifests.template import Template
 
-_ID_CHARS = 12
-_BY_ID = Template(("", "custom_id", ""))
+ID_CHARS = 12
+"""Of the fingerprint, in an id that is made."""
+BY_ID = Template(("", "custom_id", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def identified(pairs: list[tuple[Row, Job]], notes: Notes, naming: Template | No
     """
     entries = _with_takes(pairs, notes)
     entries = _with_ids(entries, notes)
-    return _with_names(entries, naming or _BY_ID, notes)
+    return _with_names(entries, naming or BY_ID, notes)
 
 
 def _with_takes(pairs: list[tuple[Row, Job]], notes: Notes) -> list[Entry]:
@@ -87,8 +88,8 @@ def _with_ids(entries: list[Entry], notes: Notes) -> list[Entry]:
 
 def _made_id(entry: Entry) -> str:
     if entry.job.take == 1:
-        return entry.fingerprint[:_ID_CHARS]
-    return f"{replace(entry.job, take=1).fingerprint[:_ID_CHARS]}-t{entry.job.take}"
+        return entry.fingerprint[:ID_CHARS]
+    return f"{replace(entry.job, take=1).fingerprint[:ID_CHARS]}-t{entry.job.take}"
 
 
 def _with_names(entries: list[Entry], naming: Template, notes: Notes) -> list[Entry]:
@@ -132,8 +133,13 @@ def made_name(naming: Template, entry: Entry) -> str:
     }
     cells = {name: decided.get(name, entry.row.cells.get(name, "")).strip() for name in naming.columns}
     name = naming.fill({name: safe_part(cell) if cell else "" for name, cell in cells.items()})
+    return cleaned_name(name, job.custom_id)
+
+
+def cleaned_name(name: str, custom_id: str) -> str:
+    """Leave out folders that came out empty, and the dashes and dots at the ends of parts."""
     parts = [part.strip("-.") for part in name.split("/")]
-    return "/".join(part for part in parts if part) or safe_part(job.custom_id)
+    return "/".join(part for part in parts if part) or safe_part(custom_id)
 
 
 def _where(first: Row, second: Row) -> str:

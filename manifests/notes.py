@@ -32,10 +32,11 @@ class Notes:
         """Note something that may be meant as it is."""
         self.add_warning(_problem(row, column, message, found))
 
-    def add_warning(self, warning: Problem) -> None:
-        """Note a warning as it stands."""
-        first, count = self._warnings.get(replace(warning, row=0), (warning, 0))
-        self._warnings[replace(warning, row=0)] = (first, count + 1)
+    def add_warning(self, warning: Problem, rows: int = 1) -> None:
+        """Note a warning as it stands; `rows` is how many rows earned it, the one it names being the first."""
+        key = replace(warning, row=0)
+        first, count = self._warnings.get(key, (warning, 0))
+        self._warnings[key] = (first, count + rows)
 
     @property
     def count(self) -> int:

@@ -8,20 +8,16 @@ from pathlib import Path
 
 from callsheet.errors import ManifestError, PlanChanged, UsageError
 from manifests.campaign import Campaign, is_name
-from manifests.check import check_rows
-from manifests.expand import expanded, expansion_problems
-from manifests.identity import Entry
 from manifests.images import PictureFinder
 from manifests.kinds import Context
 from manifests.names import safe_part
 from manifests.notes import Notes
-from manifests.plan import Plan, PlannedJob, PlanOptions
+from manifests.plan import Plan, PlanOptions
 from manifests.plan_file import differences, read_plan
-from manifests.readers import read_tables
+from manifests.planning_rows import planned_rows
 from pricing.budgets import Cap
-from pricing.catalog import Catalog, load_catalog
+from pricing.catalog import load_catalog
 from pricing.money import parse_usd
-from pricing.quotes import quote
 
 
 def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Plan:
@@ -73,40 +69,21 @@ def _plan(source: Path, written: Campaign, options: PlanOptions) -> Plan:
     catalog = load_catalog()
     notes = Notes()
     pictures = PictureFinder.of(Path.cwd(), options.input_root)
-    entries = _checked(campaign, Context(catalog, pictures, campaign.naming), notes)
-    jobs = tuple(_priced(entry, catalog, notes) for entry in entries)
+    jobs, counted = planned_rows(campaign, Context(catalog, pictures, campaign.naming), notes)
     if notes.count:
         raise ManifestError(notes.problems())
     return Plan(
         campaign=campaign.name,
         source=source,
-        jobs=tuple(job for job in jobs if job is not None),
+        jobs=jobs,
         caps=caps,
         price_book=catalog.price_book,
         warnings=tuple(notes.warnings()),
         out=options.out or campaign.out or None,
         concurrency=options.concurrency,
         options=options,
+        counted=counted,
     )
-
-
-def _checked(campaign: Campaign, context: Context, notes: Notes) -> list[Entry]:
-    tables = read_tables(campaign.manifest, campaign.folder)
-    for table in tables:
-        notes.add_all(table.problems)
-    in_the_way = expansion_problems(campaign, tables)
-    notes.add_all(in_the_way)
-    # Rows of a campaign that cannot be filled would only repeat its mistake, once a row.
-    return [] if in_the_way else check_rows(expanded(campaign, tables, notes), context, notes)
-
-
-def _priced(entry: Entry, catalog: Catalog, notes: Notes) -> PlannedJob | None:
-    try:
-        price = quote(catalog, entry.job.shot)
-    except LookupError as error:
-        notes.wrong(entry.row, "model", f"{error.args[0]}, and what has no price is not bought")
-        return None
-    return PlannedJob(entry.job, price, entry.fingerprint, entry.row.cells)
 
 
 def _run_caps(options: PlanOptions) -> tuple[Cap, ...]:

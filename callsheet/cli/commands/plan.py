@@ -67,7 +67,7 @@ def _room(made: Plan) -> dict[Cap, int]:
 
 
 def _say_whether_it_fits(made: Plan, room: dict[Cap, int]) -> None:
-    short = shortfalls(made.spends(), room)
+    short = shortfalls(made.demands(), room)
     for each in short:
         name = f"{each.cap.scope.replace('_', ' ')} {each.cap.key}".strip()
         result(

@@ -16,8 +16,8 @@ def validate(source: Source, *, json: Json = False) -> int:
     """
     plan = make_plan(source, overrides=PlanOptions())
     if json:
-        document({"jobs": len(plan.jobs), "errors": [], "warnings": [str(each) for each in plan.warnings]})
+        document({"jobs": plan.total.jobs, "errors": [], "warnings": [str(each) for each in plan.warnings]})
         return 0
     show_warnings(plan)
-    result(f"{len(plan.jobs)} jobs, all of them can be made")
+    result(f"{plan.total.jobs} jobs, all of them can be made")
     return 0

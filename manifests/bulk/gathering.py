@@ -1,0 +1,284 @@
+"""From checked batches to the rows of a plan: ids, names, prices, and the keys that twins are found by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from callsheet.errors import Problem
+from manifests.bulk.cell_classes import Looked
+from manifests.bulk.checking import Checked
+from manifests.bulk.naming import made_ids, made_names
+from manifests.bulk.own_cells import composed
+from manifests.bulk.setups import Setup, Setups
+from manifests.bulk.texts import Keys, Mask, Numbers, Texts, mixed, text_array
+from manifests.identity import BY_ID, ID_CHARS
+from manifests.job import Job
+from manifests.names import NAME_RULE
+from manifests.notes import Notes
+from manifests.plan_hash import references_identity
+from manifests.plan_rows import EXTRA, MADE_ID, MADE_NAME, PICTURE_COLUMNS, pictures_text, shared_cells
+from manifests.table import Row
+from manifests.template import Template
+
+_IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Rows of a plan. `columns` are the table's, `hashed` what the plan's hash takes besides.
+
+    `content` is a key of what is bought, apart from the take; `setups` are numbers of `Setups.all`.
+    """
+
+    columns: Mapping[str, Any]
+    hashed: Mapping[str, Any]
+    setups: Numbers
+    takes: Numbers
+    ids: Keys
+    names: Keys
+    content: Keys
+    problems: tuple[Problem, ...]
+
+    def __len__(self) -> int:
+        return len(self.setups)
+
+
+class Gatherer:
+    """Makes rows of what was checked."""
+
+    def __init__(self, setups: Setups, naming: Template | None, extras: Sequence[str]) -> None:
+        self._setups, self._naming, self._extras = setups, naming or BY_ID, extras
+
+    def gather(self, checked: Checked) -> Gathered:
+        """Return the batch's good rows."""
+        shared = _Shared.of(checked.setups, self._setups.all)
+        identities = {_IDENTITIES[name]: _identities(*each) for name, each in checked.pictures.items()}
+        ids, is_made = self._ids(checked, shared, identities)
+        named = {**checked.texts, "custom_id": ids}
+        names, name_is_made, problems = self._names(checked, named, shared)
+        count = len(checked.good)
+        columns: dict[str, Any] = {
+            "file": _same(checked.batch.file, count),
+            "row": pa.array(checked.batch.rows[checked.good]),
+            **named,
+            "output_name": names,
+            "made": _made(is_made, name_is_made),
+            "given": shared.column([setup.given for setup in shared.setups]),
+            **{name: pa.array(values) for name, values in checked.numbers.items()},
+            **_picture_columns(checked, count),
+            **{f"{EXTRA}{name}": checked.extra.get(name) for name in self._extras},
+            **shared.price_columns(),
+        }
+        columns |= {name: pa.nulls(count, pa.string()) for name, column in columns.items() if column is None}
+        return Gathered(
+            columns=columns,
+            hashed={name: identities.get(name, _same("", count)) for name in _IDENTITIES.values()},
+            setups=checked.setups,
+            takes=checked.numbers["take"],
+            ids=Texts.of(ids).keys(),
+            names=_folded(names).keys(),
+            content=_content(checked, shared, identities),
+            problems=problems,
+        )
+
+    def _ids(
+        self, checked: Checked, shared: _Shared, identities: Mapping[str, Any]
+    ) -> tuple[Any, Mask]:
+        ids = composed(Texts.of(checked.texts["custom_id"]))
+        missing = ids.lengths == 0
+        if not missing.any():
+            return ids.array, missing
+        rows = np.flatnonzero(missing)
+        takes = checked.numbers["take"]
+        made = np.empty(len(rows), object)
+        plain = np.array([not any(each[int(at)].as_py() for each in identities.values()) for at in rows], bool)
+        for which, setup in enumerate(shared.setups):
+            mine = np.flatnonzero(plain & (shared.places[rows] == which))
+            here = rows[mine]
+            if not len(here):
+                continue
+            prompts = checked.texts["prompt"].take(pa.array(here)).to_pylist()
+            made[mine] = made_ids(setup, prompts, checked.numbers["seed"][here].tolist())
+        for at in np.flatnonzero(~plain):
+            made[at] = self._fingerprint(checked, shared, int(rows[at]))[:ID_CHARS]
+        late = np.flatnonzero(takes[rows] > 1)
+        made[late] = [f"{made[at]}-t{takes[rows[at]]}" for at in late]
+        if len(rows) == len(ids):
+            return pa.array(made.tolist(), pa.string()), missing
+        cells = ids.array.to_pylist()
+        for at, name in zip(rows.tolist(), made.tolist(), strict=True):
+            cells[at] = name
+        return pa.array(cells, pa.string()), missing
+
+    def _fingerprint(self, checked: Checked, shared: _Shared, at: int) -> str:
+        """Return the fingerprint of a row with pictures, as its first take."""
+        setup = shared.setups[int(shared.places[at])]
+        images = {name: _images(*each, at) for name, each in checked.pictures.items()}
+        seed = int(checked.numbers["seed"][at])
+        assert setup.endpoint is not None
+        return Job(
+            row=0,
+            custom_id="",
+            endpoint=setup.endpoint,
+            prompt=checked.texts["prompt"][at].as_py(),
+            duration_s=setup.values["duration"],
+            seed=seed if seed >= 0 else None,
+            image=next(iter(images.get("image_url", ())), None),
+            end_image=next(iter(images.get("end_image_url", ())), None),
+            references=tuple(images.get("reference_image_urls", ())),
+            **{name: setup.values[name] for name in _OPTIONS},
+        ).fingerprint
+
+    def _names(
+        self, checked: Checked, named: Mapping[str, Any], shared: _Shared
+    ) -> tuple[Any, Mask, tuple[Problem, ...]]:
+        given = checked.texts["output_name"]
+        missing = Texts.of(given).lengths == 0
+        if not missing.any():
+            return given, missing, ()
+        cells = {name: self._cells(name, checked, named, shared) for name in self._naming.columns}
+        made, unsafe = made_names(self._naming, cells, named["custom_id"])
+        unsafe &= missing
+        names = made if missing.all() else pc.if_else(pa.array(missing), made, given)
+        return names, missing, tuple(_unsafe(checked, names, int(at)) for at in np.flatnonzero(unsafe))
+
+    def _cells(self, name: str, checked: Checked, named: Mapping[str, Any], shared: _Shared) -> Any:
+        """Return what a file name's template is filled with: what the check decided, else the row's cell."""
+        if name == "custom_id":
+            return named["custom_id"]
+        if name == "take":
+            return pa.array(checked.numbers["take"]).cast(pa.string())
+        decided = {
+            "model": [setup.endpoint.model if setup.endpoint else "" for setup in shared.setups],
+            "resolution": [setup.values.get("resolution", "") for setup in shared.setups],
+            "aspect_ratio": [setup.values.get("aspect_ratio", "").replace(":", "x") for setup in shared.setups],
+        }
+        if name in decided:
+            return shared.column(decided[name])
+        if name not in checked.batch.columns:
+            return _same("", len(checked.good))
+        cells = text_array(checked.batch.columns[name].take(pa.array(checked.good)))
+        return Texts.of(cells).stripped().array
+
+
+_OPTIONS = (
+    "resolution",
+    "aspect_ratio",
+    "num_frames",
+    "camera_fixed",
+    "enable_safety_checker",
+    "generate_audio",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """The setups of one batch, and each row's place among them."""
+
+    setups: list[Setup]
+    places: Numbers
+
+    @classmethod
+    def of(cls, numbers: Numbers, everything: Sequence[Setup]) -> _Shared:
+        distinct, places = np.unique(numbers, return_inverse=True)
+        return cls([everything[int(number)] for number in distinct], places)
+
+    def column(self, values: list[str]) -> Any:
+        return pa.array(values, pa.string()).take(pa.array(self.places))
+
+    def price_columns(self) -> dict[str, Any]:
+        rows = [shared_cells(_job_of(setup), setup.price) for setup in self.setups if setup.price]
+        if not rows:
+            return {}
+        return {
+            name: pa.array([row[name] for row in rows]).take(pa.array(self.places)) for name in rows[0]
+        }
+
+
+def _job_of(setup: Setup) -> Job:
+    assert setup.endpoint is not None
+    options = {name: setup.values[name] for name in _OPTIONS}
+    return Job(0, "", setup.endpoint, "", duration_s=setup.values["duration"], **options)
+
+
+def _same(text: str, count: int) -> Any:
+    return pa.array([text], pa.string()).take(pa.array(np.zeros(count, np.int64)))
+
+
+def _made(is_made: Mask, name_is_made: Mask) -> Any:
+    words = pa.array(["", MADE_ID, MADE_NAME, f"{MADE_ID} {MADE_NAME}"], pa.string())
+    return words.take(pa.array(is_made.astype(np.int64) + 2 * name_is_made.astype(np.int64)))
+
+
+def _folded(names: Any) -> Texts:
+    """Return names as a file system may take them for one another: all of them are ASCII."""
+    texts = Texts.of(names)
+    capitals = bool(((texts.data >= ord("A")) & (texts.data <= ord("Z"))).any())
+    return Texts.of(pc.ascii_lower(names)) if capitals else texts
+
+
+def _images(texts: Any, looks: Sequence[Looked | None], at: int) -> list[Any]:
+    from manifests.job import Image  # noqa: PLC0415
+
+    look = looks[at]
+    if look is not None:
+        return list(look.images)
+    address = texts[at].as_py().strip()
+    return [Image("url", address)] if address else []
+
+
+def _identities(texts: Any, looks: Sequence[Looked | None]) -> Any:
+    """Return for every row what makes its pictures the ones they are."""
+    if not any(looks):
+        return texts if Texts.of(texts).stripped().array is texts else pc.utf8_trim_whitespace(texts)
+    cells = texts.to_pylist()
+    for at, look in enumerate(looks):
+        cells[at] = references_identity(look.images) if look is not None else cells[at].strip()
+    return pa.array(cells, pa.string())
+
+
+def _picture_columns(checked: Checked, count: int) -> dict[str, Any]:
+    columns = {name: _same("", count) for name in PICTURE_COLUMNS}
+    looked = {name: looks for name, (_, looks) in checked.pictures.items() if any(looks)}
+    for name, (texts, _) in checked.pictures.items():
+        columns[name] = pc.utf8_trim_whitespace(texts)
+    if not looked:
+        return columns | {"pictures": _same("", count)}
+    known = [
+        pictures_text({name: look.images for name, looks in looked.items() if (look := looks[at])})
+        for at in range(count)
+    ]
+    return columns | {"pictures": pa.array(known, pa.string())}
+
+
+def _content(checked: Checked, shared: _Shared, identities: Mapping[str, Any]) -> Keys:
+    """Return a key of everything that makes the video, apart from the take."""
+    bought = np.array([hash(_bought(setup)) for setup in shared.setups], np.int64).view(np.uint64)
+    keys = Texts.of(checked.texts["prompt"]).keys()
+    if len(bought):
+        keys = mixed(keys, bought[shared.places])
+    keys = mixed(keys, checked.numbers["seed"].view(np.uint64))
+    for name, texts in identities.items():
+        cells = Texts.of(texts)
+        if len(cells.data):
+            apart = cells.keys() ^ np.uint64(hash(name) & 0xFFFF)
+            keys = np.where(cells.lengths > 0, mixed(keys, apart), keys)
+    return keys
+
+
+def _bought(setup: Setup) -> tuple[Any, ...]:
+    return (setup.endpoint and setup.endpoint.id, setup.values["duration"], *(setup.values[n] for n in _OPTIONS))
+
+
+def _unsafe(checked: Checked, names: Any, at: int) -> Problem:
+    notes = Notes()
+    row = Row(checked.batch.file, checked.batch.folder, int(checked.batch.rows[checked.good[at]]), {})
+    message = f"not a safe file name; allowed are {NAME_RULE}"
+    notes.wrong(row, "output_name", message, found=names[at].as_py())
+    return notes.problems()[0]

@@ -1,0 +1,137 @@
+"""Cells that are read by themselves: text, whole numbers and file names, a column at a time.
+
+What passes here passes the one-row reader; a cell that does not is given to that reader for its message.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from callsheet.errors import Problem
+from manifests import cells
+from manifests.bulk.batches import Batch
+from manifests.bulk.texts import Mask, Numbers, Texts, text_array
+from manifests.columns import COLUMNS, Column, FileName, Text, Whole
+from manifests.kinds import Context, Reading, read_cell
+from manifests.names import DEVICE_NAME, SAFE_NAME, is_safe
+from manifests.notes import Notes
+from manifests.table import Row
+
+NO_SEED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A mistake in one cell: which row of the batch, where it stands among that row's own, and the words."""
+
+    at: int
+    order: int
+    problem: Problem
+
+
+class OwnCells:
+    """Reads the columns of one batch that are read by themselves."""
+
+    def __init__(self, batch: Batch, context: Context) -> None:
+        self._batch, self._context = batch, context
+        self.found: list[Found] = []
+
+    def texts(self, column: Column) -> Texts | None:
+        """Return a text column without white space around its cells; None where the batch has no such column."""
+        assert isinstance(column.kind, Text)
+        if column.name not in self._batch.columns:
+            return None
+        texts = Texts.of(text_array(self._batch.columns[column.name])).stripped()
+        wrong = texts.longer_than(column.kind.max_chars)
+        if column.required:
+            wrong |= texts.lengths == 0
+        if not column.kind.lines:
+            wrong |= texts.unprintable()
+        self._explain(column, np.flatnonzero(wrong))
+        return texts
+
+    def numbers(self, column: Column) -> Numbers:
+        """Return a column of whole numbers; what says nothing is the default, or `NO_SEED` without one."""
+        assert isinstance(column.kind, Whole)
+        nothing = NO_SEED if column.kind.default is None else column.kind.default
+        if column.name not in self._batch.columns:
+            return np.full(len(self._batch), nothing, np.int64)
+        values, wrong = _whole_numbers(self._batch.columns[column.name], column.kind, nothing)
+        self._explain(column, np.flatnonzero(wrong))
+        return values
+
+    def names(self, column: Column) -> Texts | None:
+        """Return a column of file names without suffix."""
+        assert isinstance(column.kind, FileName)
+        if column.name not in self._batch.columns:
+            return None
+        texts = Texts.of(text_array(self._batch.columns[column.name])).stripped()
+        if not len(texts.data):
+            return texts
+        cut = pc.replace_substring_regex(texts.array, r"\.mp4$", "")
+        safe = is_plain_name(cut)
+        plain = cut.to_pylist() if not safe.all() else []
+        unsafe = [at for at in np.flatnonzero(~safe) if plain[at] and not is_safe(plain[at])]
+        self._explain(column, unsafe)
+        return Texts.of(cut)
+
+    def _explain(self, column: Column, rows: Iterable[int]) -> None:
+        order = COLUMNS.index(column)
+        for at in rows:
+            notes = Notes()
+            row = Row(self._batch.file, self._batch.folder, int(self._batch.rows[at]), self._cell(column, at))
+            read_cell(Reading(row, self._context, notes, ()), column)
+            self.found += [Found(int(at), order, problem) for problem in notes.problems()]
+
+    def _cell(self, column: Column, at: int) -> dict[str, str]:
+        return {column.name: text_array(self._batch.columns[column.name][int(at) : int(at) + 1])[0].as_py()}
+
+
+def _whole_numbers(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask]:
+    """Read a column of any type; the mask says which cells are no such number."""
+    if pa.types.is_integer(array.type):
+        return _in_bounds(array, kind, nothing)
+    texts = Texts.of(text_array(array)).stripped()
+    simple = pc.match_substring_regex(texts.array, r"^-?[0-9]{1,12}$").to_numpy(zero_copy_only=False)
+    empty = texts.lengths == 0
+    readable = pc.if_else(pa.array(simple), texts.array, pa.scalar(None, pa.string())).cast(pa.int64())
+    values, wrong = _in_bounds(readable, kind, nothing)
+    for at in np.flatnonzero(~simple & ~empty):
+        number = cells.whole_number(texts.array[int(at)].as_py())
+        if number is None or not kind.low <= number <= kind.high:
+            wrong[at] = True
+        else:
+            values[at] = nothing if number == kind.same_as_empty else number
+    return values, wrong
+
+
+def _in_bounds(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask]:
+    absent = array.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_uint64(array.type):  # what no signed number holds is out of every bound
+        array = pc.min_element_wise(array, pa.scalar(1 << 62, pa.uint64()), skip_nulls=False)
+    values = array.cast(pa.int64()).fill_null(kind.low).to_numpy().copy()
+    wrong = ((values < kind.low) | (values > kind.high)) & ~absent
+    values[absent | wrong] = nothing
+    if kind.same_as_empty is not None:
+        values[values == kind.same_as_empty] = nothing
+    return values, wrong
+
+
+def is_plain_name(array: Any) -> Mask:
+    """Say which texts are safe names of one part that nothing need be changed in; others may be safe too."""
+    plain: Mask = pc.match_substring_regex(array, SAFE_NAME).to_numpy(zero_copy_only=False)
+    return plain & ~pc.match_substring_regex(array, DEVICE_NAME).to_numpy(zero_copy_only=False)
+
+
+def composed(texts: Texts) -> Texts:
+    """Return text in its composed form (NFC): two ways to write one letter are one name."""
+    if texts.is_ascii:
+        return texts
+    return Texts.of(pa.array([unicodedata.normalize("NFC", text) for text in texts.array.to_pylist()]))

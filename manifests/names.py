@@ -19,8 +19,8 @@ NAME_RULE = (
     "not beginning with '.' or '-', not ending with '.', no device name such as CON"
 )
 
-SAFE_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_])?$"
-"""Names of one part that are surely safe unless they are a device's: for a quick look at very many."""
+SAFE_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?$"
+"""Names of one part that are safe if short and no device's: for a quick look at very many."""
 
 DEVICE_NAME = r"(?i)^(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?$"
 

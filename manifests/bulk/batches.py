@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from manifests.bulk.texts import Numbers, text_array
+from manifests.bulk.arrow import Numbers, mask_array, same_text, text_scalar, texts_of
+from manifests.bulk.texts import Texts, text_array
 from manifests.campaign import Campaign
 from manifests.parquet_reader import ParquetFile, value_text
 from manifests.table import Row, Table
@@ -96,7 +96,7 @@ def _of_rows(rows: list[Row], names: tuple[str, ...]) -> Batch:
 
 
 def _columns(rows: list[Row], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: pa.array([row.cells.get(name, "") for row in rows], pa.string()) for name in names}
+    return {name: texts_of([row.cells.get(name, "") for row in rows]) for name in names}
 
 
 def _is_writable(row: Row) -> bool:
@@ -111,7 +111,7 @@ def _prepared(columns: Mapping[str, Any], count: int, campaign: Campaign) -> dic
     """Rename columns and fill those that are absent or empty with the campaign's defaults."""
     ready = {campaign.columns.get(theirs, theirs): column for theirs, column in columns.items()}
     for name, value in campaign.defaults.items():
-        ready[name] = _filled(ready[name], value) if name in ready else _constant(value, count)
+        ready[name] = _filled(ready[name], value) if name in ready else same_text(value, count)
     return ready
 
 
@@ -121,11 +121,7 @@ def _prepared_row(cells: Mapping[str, str], names: tuple[str, ...], campaign: Ca
     return ready | blank
 
 
-def _constant(value: str, count: int) -> Any:
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], pa.string()))
-
-
 def _filled(column: Any, value: str) -> Any:
     texts = text_array(column)
-    blank = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0)
-    return pc.if_else(blank, pa.scalar(value), texts) if pc.any(blank).as_py() else column
+    blank = Texts.of(texts).stripped().lengths == 0
+    return pc.if_else(mask_array(blank), text_scalar(value), texts) if blank.any() else column

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callsheet.errors import Problem
+from manifests.bulk.arrow import Mask, Numbers, distinct, mask_of, numbers_of, rows_of, same_text
 from manifests.bulk.batches import Batch
 from manifests.bulk.camera_notes import CameraNote, camera_notes
 from manifests.bulk.cell_classes import DECISIVE, PLAIN_ADDRESS, Looked
 from manifests.bulk.own_cells import Found, OwnCells, composed
 from manifests.bulk.setups import AFTER_THE_COLUMNS, Setup, Setups
-from manifests.bulk.texts import Mask, Numbers, Texts, text_array
+from manifests.bulk.texts import Texts, text_array
 from manifests.columns import COLUMN, COLUMNS, Pictures
 from manifests.images import URL_MAX_CHARS
 from manifests.notes import Notes
@@ -94,7 +95,7 @@ class Checker:
             texts=taken,
             pictures={name: _of_good(each, good) for name, each in looked.items()},
             extra={
-                name: text_array(column).take(pa.array(good)) if len(good) < len(batch) else text_array(column)
+                name: rows_of(text_array(column), good) if len(good) < len(batch) else text_array(column)
                 for name, column in batch.columns.items()
                 if name not in COLUMN
             },
@@ -153,20 +154,20 @@ class Checker:
         classes = self._setups.classes
         texts = text_array(encoded.dictionary).to_pylist()
         codes = np.array([classes.code(name, text, batch.folder) for text in texts], np.int64)
-        return codes[encoded.indices.to_numpy()]
+        return codes[numbers_of(encoded.indices)]
 
     def _picture_codes(self, batch: Batch, name: str) -> tuple[Numbers, tuple[Any, list[Looked | None]]]:
         """Return classes, the cells, and for each cell that is no plain address what was found there."""
         classes = self._setups.classes
         texts = text_array(batch.columns[name])
-        plain = pc.match_substring_regex(texts, PLAIN_ADDRESS).to_numpy(zero_copy_only=False)
+        plain = mask_of(pc.match_substring_regex(texts, PLAIN_ADDRESS))
         plain = plain & (Texts.of(texts).lengths <= URL_MAX_CHARS)
         codes = np.zeros(len(batch), np.int64)
         looks: list[Looked | None] = [None] * len(batch)
         if plain.any():
             codes[plain] = classes.plain_address(name)
         others = np.flatnonzero(~plain)
-        encoded = texts.take(pa.array(others)).dictionary_encode()
+        encoded = rows_of(texts, others).dictionary_encode()
         seen = [classes.looked(name, text, batch.folder) for text in encoded.dictionary.to_pylist()]
         kinds = [classes.code(name, text, batch.folder) for text in encoded.dictionary.to_pylist()]
         for at, which in zip(others.tolist(), encoded.indices.to_pylist(), strict=True):
@@ -191,7 +192,8 @@ def _distinct_text(column: Any) -> Any:
 def _of_all_rows(column: Any, mask: Mask) -> Mask:
     if not pa.types.is_dictionary(column.type):
         return mask
-    return np.append(mask, False)[column.indices.fill_null(len(mask)).to_numpy()]  # noqa: FBT003  # a mask's cell
+    column = _encoded(column)
+    return mask[numbers_of(column.indices)]
 
 
 def _combinations(columns: list[Numbers], count: int) -> tuple[Numbers, Numbers]:
@@ -203,11 +205,8 @@ def _combinations(columns: list[Numbers], count: int) -> tuple[Numbers, Numbers]
             _, keys = np.unique(keys, return_inverse=True)
             space = int(keys.max()) + 1
         keys, space = keys * width + codes, space * width
-    _, first, places = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return first[order], rank[places]
+    _, first, places = distinct(keys, space)
+    return first, places
 
 
 def _of_pictures(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked | None]]]) -> list[Found]:
@@ -247,7 +246,7 @@ def _of_setups(batch: Batch, setups: Sequence[Setup], of_rows: Numbers, rare: Ma
 def _stripped(batch: Batch, column: str, rows: Numbers) -> list[str]:
     if column not in batch.columns:
         return [""] * len(rows)
-    return [text.strip() for text in text_array(batch.columns[column].take(pa.array(rows))).to_pylist()]
+    return [text.strip() for text in text_array(rows_of(batch.columns[column], rows)).to_pylist()]
 
 
 def _sorted(found: list[Found], batch: Batch) -> list[Problem]:  # noqa: ARG001
@@ -275,15 +274,15 @@ def _camera(batch: Batch, noted: Sequence[CameraNote]) -> list[Warned]:
 
 def _taken(texts: Texts | None, good: Numbers) -> Any:
     if texts is None:
-        return pa.array([""] * len(good), pa.string())
-    return texts.array if len(good) == len(texts) else texts.array.take(pa.array(good))
+        return same_text("", len(good)).dictionary_decode()
+    return texts.array if len(good) == len(texts) else rows_of(texts.array, good)
 
 
 def _of_good(
     pictures: tuple[Any, Sequence[Looked | None]], good: Numbers
 ) -> tuple[Any, Sequence[Looked | None]]:
     texts, looks = pictures
-    return texts.take(pa.array(good)), [looks[at] for at in good]
+    return rows_of(texts, good), [looks[at] for at in good]
 
 
 __all__ = ["AFTER_THE_COLUMNS", "Checked", "Checker", "Warned", "composed"]

@@ -11,12 +11,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callsheet.errors import Problem
+from manifests.bulk.arrow import (
+    Mask,
+    Numbers,
+    coded_text,
+    distinct,
+    mask_array,
+    number_array,
+    rows_of,
+    same_text,
+    texts_of,
+)
 from manifests.bulk.cell_classes import Looked
 from manifests.bulk.checking import Checked
 from manifests.bulk.naming import made_ids, made_names
 from manifests.bulk.own_cells import composed
 from manifests.bulk.setups import Setup, Setups
-from manifests.bulk.texts import Keys, Mask, Numbers, Texts, mixed, text_array
+from manifests.bulk.texts import Keys, Texts, mixed, text_array
 from manifests.identity import BY_ID, ID_CHARS
 from manifests.job import Job
 from manifests.names import NAME_RULE
@@ -63,14 +74,15 @@ class Gatherer:
         named = {**checked.texts, "custom_id": ids}
         names, name_is_made, problems = self._names(checked, named, shared)
         count = len(checked.good)
+        id_keys, folded = Texts.of(ids).keys(), _folded(names)
         columns: dict[str, Any] = {
-            "file": _same(checked.batch.file, count),
-            "row": pa.array(checked.batch.rows[checked.good]),
+            "file": same_text(checked.batch.file, count),
+            "row": number_array(checked.batch.rows[checked.good]),
             **named,
             "output_name": names,
             "made": _made(is_made, name_is_made),
             "given": shared.column([setup.given for setup in shared.setups]),
-            **{name: pa.array(values) for name, values in checked.numbers.items()},
+            **{name: number_array(values) for name, values in checked.numbers.items()},
             **_picture_columns(checked, count),
             **{f"{EXTRA}{name}": checked.extra.get(name) for name in self._extras},
             **shared.price_columns(),
@@ -78,11 +90,11 @@ class Gatherer:
         columns |= {name: pa.nulls(count, pa.string()) for name, column in columns.items() if column is None}
         return Gathered(
             columns=columns,
-            hashed={name: identities.get(name, _same("", count)) for name in _IDENTITIES.values()},
+            hashed={name: identities.get(name, same_text("", count)) for name in _IDENTITIES.values()},
             setups=checked.setups,
             takes=checked.numbers["take"],
-            ids=Texts.of(ids).keys(),
-            names=_folded(names).keys(),
+            ids=id_keys,
+            names=id_keys if folded is ids else Texts.of(folded).keys(),
             content=_content(checked, shared, identities),
             problems=problems,
         )
@@ -103,18 +115,18 @@ class Gatherer:
             here = rows[mine]
             if not len(here):
                 continue
-            prompts = checked.texts["prompt"].take(pa.array(here)).to_pylist()
+            prompts = rows_of(checked.texts["prompt"], here).to_pylist()
             made[mine] = made_ids(setup, prompts, checked.numbers["seed"][here].tolist())
         for at in np.flatnonzero(~plain):
             made[at] = self._fingerprint(checked, shared, int(rows[at]))[:ID_CHARS]
         late = np.flatnonzero(takes[rows] > 1)
         made[late] = [f"{made[at]}-t{takes[rows[at]]}" for at in late]
         if len(rows) == len(ids):
-            return pa.array(made.tolist(), pa.string()), missing
+            return texts_of(made.tolist()), missing
         cells = ids.array.to_pylist()
         for at, name in zip(rows.tolist(), made.tolist(), strict=True):
             cells[at] = name
-        return pa.array(cells, pa.string()), missing
+        return texts_of(cells), missing
 
     def _fingerprint(self, checked: Checked, shared: _Shared, at: int) -> str:
         """Return the fingerprint of a row with pictures, as its first take."""
@@ -145,7 +157,7 @@ class Gatherer:
         cells = {name: self._cells(name, checked, named, shared) for name in self._naming.columns}
         made, unsafe = made_names(self._naming, cells, named["custom_id"])
         unsafe &= missing
-        names = made if missing.all() else pc.if_else(pa.array(missing), made, given)
+        names = made if missing.all() else pc.if_else(mask_array(missing), made, given)
         return names, missing, tuple(_unsafe(checked, names, int(at)) for at in np.flatnonzero(unsafe))
 
     def _cells(self, name: str, checked: Checked, named: Mapping[str, Any], shared: _Shared) -> Any:
@@ -153,17 +165,17 @@ class Gatherer:
         if name == "custom_id":
             return named["custom_id"]
         if name == "take":
-            return pa.array(checked.numbers["take"]).cast(pa.string())
+            return number_array(checked.numbers["take"]).cast(pa.string())
         decided = {
             "model": [setup.endpoint.model if setup.endpoint else "" for setup in shared.setups],
             "resolution": [setup.values.get("resolution", "") for setup in shared.setups],
             "aspect_ratio": [setup.values.get("aspect_ratio", "").replace(":", "x") for setup in shared.setups],
         }
         if name in decided:
-            return shared.column(decided[name])
+            return shared.column(decided[name]).dictionary_decode()
         if name not in checked.batch.columns:
-            return _same("", len(checked.good))
-        cells = text_array(checked.batch.columns[name].take(pa.array(checked.good)))
+            return same_text("", len(checked.good)).dictionary_decode()
+        cells = text_array(rows_of(checked.batch.columns[name], checked.good))
         return Texts.of(cells).stripped().array
 
 
@@ -186,19 +198,22 @@ class _Shared:
 
     @classmethod
     def of(cls, numbers: Numbers, everything: Sequence[Setup]) -> _Shared:
-        distinct, places = np.unique(numbers, return_inverse=True)
-        return cls([everything[int(number)] for number in distinct], places)
+        which, _, places = distinct(numbers, int(numbers.max()) + 1 if len(numbers) else 0)
+        return cls([everything[int(number)] for number in which], places)
 
     def column(self, values: list[str]) -> Any:
-        return pa.array(values, pa.string()).take(pa.array(self.places))
+        return coded_text(self.places, values)
 
     def price_columns(self) -> dict[str, Any]:
         rows = [shared_cells(_job_of(setup), setup.price) for setup in self.setups if setup.price]
         if not rows:
             return {}
-        return {
-            name: pa.array([row[name] for row in rows]).take(pa.array(self.places)) for name in rows[0]
-        }
+        return {name: self._cells([row[name] for row in rows]) for name in rows[0]}
+
+    def _cells(self, values: Sequence[str | int]) -> Any:
+        if isinstance(values[0], str):
+            return self.column([str(value) for value in values])
+        return number_array(np.array(values, np.int64)[self.places])
 
 
 def _job_of(setup: Setup) -> Job:
@@ -207,20 +222,15 @@ def _job_of(setup: Setup) -> Job:
     return Job(0, "", setup.endpoint, "", duration_s=setup.values["duration"], **options)
 
 
-def _same(text: str, count: int) -> Any:
-    return pa.array([text], pa.string()).take(pa.array(np.zeros(count, np.int64)))
-
-
 def _made(is_made: Mask, name_is_made: Mask) -> Any:
-    words = pa.array(["", MADE_ID, MADE_NAME, f"{MADE_ID} {MADE_NAME}"], pa.string())
-    return words.take(pa.array(is_made.astype(np.int64) + 2 * name_is_made.astype(np.int64)))
+    words = ["", MADE_ID, MADE_NAME, f"{MADE_ID} {MADE_NAME}"]
+    return coded_text(is_made.astype(np.int32) + 2 * name_is_made.astype(np.int32), words)
 
 
-def _folded(names: Any) -> Texts:
+def _folded(names: Any) -> Any:
     """Return names as a file system may take them for one another: all of them are ASCII."""
-    texts = Texts.of(names)
-    capitals = bool(((texts.data >= ord("A")) & (texts.data <= ord("Z"))).any())
-    return Texts.of(pc.ascii_lower(names)) if capitals else texts
+    data = Texts.of(names).data
+    return pc.ascii_lower(names) if bool(((data >= ord("A")) & (data <= ord("Z"))).any()) else names
 
 
 def _images(texts: Any, looks: Sequence[Looked | None], at: int) -> list[Any]:
@@ -240,21 +250,21 @@ def _identities(texts: Any, looks: Sequence[Looked | None]) -> Any:
     cells = texts.to_pylist()
     for at, look in enumerate(looks):
         cells[at] = references_identity(look.images) if look is not None else cells[at].strip()
-    return pa.array(cells, pa.string())
+    return texts_of(cells)
 
 
 def _picture_columns(checked: Checked, count: int) -> dict[str, Any]:
-    columns = {name: _same("", count) for name in PICTURE_COLUMNS}
+    columns = {name: same_text("", count) for name in PICTURE_COLUMNS}
     looked = {name: looks for name, (_, looks) in checked.pictures.items() if any(looks)}
     for name, (texts, _) in checked.pictures.items():
         columns[name] = pc.utf8_trim_whitespace(texts)
     if not looked:
-        return columns | {"pictures": _same("", count)}
+        return columns | {"pictures": same_text("", count)}
     known = [
         pictures_text({name: look.images for name, looks in looked.items() if (look := looks[at])})
         for at in range(count)
     ]
-    return columns | {"pictures": pa.array(known, pa.string())}
+    return columns | {"pictures": texts_of(known)}
 
 
 def _content(checked: Checked, shared: _Shared, identities: Mapping[str, Any]) -> Keys:

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from manifests.bulk.arrow import Mask, mask_of, same_text, text_scalar, texts_of
 from manifests.bulk.own_cells import is_plain_name
 from manifests.bulk.setups import Setup
-from manifests.bulk.texts import Mask, Texts, text_array
+from manifests.bulk.texts import Texts, text_array
 from manifests.identity import ID_CHARS, cleaned_name
 from manifests.job import canonical_json
 from manifests.names import is_safe, safe_part
@@ -32,19 +33,21 @@ def safe_parts(texts: Any) -> Any:
         return texts
     encoded = texts.dictionary_encode()
     safe = [safe_part(text) if text else "" for text in encoded.dictionary.to_pylist()]
-    return pa.array(safe, pa.string()).take(encoded.indices)
+    return texts_of(safe).take(encoded.indices)
 
 
 def made_names(naming: Template, cells: Mapping[str, Any], custom_ids: Any) -> tuple[Any, Mask]:
     """Fill a template for every row, from cells without space around them; the mask says which are not safe."""
     if naming.parts == ("", "custom_id", ""):
+        if is_plain_name(custom_ids).all():
+            return custom_ids, np.zeros(len(custom_ids), bool)
         filled = safe_parts(custom_ids)
     else:
-        parts: list[Any] = [pa.scalar(part) for part in naming.parts]
+        parts: list[Any] = [text_scalar(part) for part in naming.parts]
         parts[1::2] = [safe_parts(cells[name]) for name in naming.parts[1::2]]
         filled = text_array(_joined(parts, len(custom_ids)))
-    clean = pc.match_substring_regex(filled, _CLEAN).to_numpy(zero_copy_only=False)
-    clean = clean & ~pc.match_substring_regex(filled, _DOUBTFUL).to_numpy(zero_copy_only=False)
+    clean = mask_of(pc.match_substring_regex(filled, _CLEAN))
+    clean &= ~mask_of(pc.match_substring_regex(filled, _DOUBTFUL))
     clean &= Texts.of(filled).lengths <= _CLEAN_MAX_BYTES
     unsafe = np.zeros(len(filled), bool)
     if clean.all():
@@ -53,13 +56,13 @@ def made_names(naming: Template, cells: Mapping[str, Any], custom_ids: Any) -> t
     for at in np.flatnonzero(~clean):
         names[at] = cleaned_name(names[at], custom_ids[int(at)].as_py())
         unsafe[at] = not is_safe(names[at])
-    return pa.array(names, pa.string()), unsafe
+    return texts_of(names), unsafe
 
 
 def _joined(parts: list[Any], count: int) -> Any:
     if all(isinstance(part, pa.Scalar) for part in parts):
-        return pa.array(["".join(part.as_py() for part in parts)] * count, pa.string())
-    return pc.binary_join_element_wise(*parts, pa.scalar(""))
+        return same_text("".join(part.as_py() for part in parts), count).dictionary_decode()
+    return pc.binary_join_element_wise(*parts, text_scalar(""))
 
 
 def made_ids(setup: Setup, prompts: list[str], seeds: list[int]) -> list[str]:

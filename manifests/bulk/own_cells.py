@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 
 from callsheet.errors import Problem
 from manifests import cells
+from manifests.bulk.arrow import Mask, Numbers, mask_array, mask_of, numbers_of, texts_of
 from manifests.bulk.batches import Batch
-from manifests.bulk.texts import Mask, Numbers, Texts, text_array
+from manifests.bulk.texts import Texts, text_array
 from manifests.columns import COLUMNS, Column, FileName, Text, Whole
 from manifests.kinds import Context, Reading, read_cell
-from manifests.names import DEVICE_NAME, SAFE_NAME, is_safe
+from manifests.names import DEVICE_NAME, PART_MAX_CHARS, SAFE_NAME, is_safe
 from manifests.notes import Notes
 from manifests.table import Row
 
@@ -99,10 +100,12 @@ def _whole_numbers(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask
     if pa.types.is_integer(array.type):
         return _in_bounds(array, kind, nothing)
     texts = Texts.of(text_array(array)).stripped()
-    simple = pc.match_substring_regex(texts.array, r"^-?[0-9]{1,12}$").to_numpy(zero_copy_only=False)
+    simple = mask_of(pc.match_substring_regex(texts.array, r"^-?[0-9]+$")) & (texts.lengths <= _PLAIN_DIGITS)
     empty = texts.lengths == 0
-    readable = pc.if_else(pa.array(simple), texts.array, pa.scalar(None, pa.string())).cast(pa.int64())
-    values, wrong = _in_bounds(readable, kind, nothing)
+    readable = texts.array
+    if not simple.all():
+        readable = pc.if_else(mask_array(simple), texts.array, pa.nulls(1, pa.string())[0])
+    values, wrong = _in_bounds(readable.cast(pa.int64()), kind, nothing)
     for at in np.flatnonzero(~simple & ~empty):
         number = cells.whole_number(texts.array[int(at)].as_py())
         if number is None or not kind.low <= number <= kind.high:
@@ -112,26 +115,30 @@ def _whole_numbers(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask
     return values, wrong
 
 
+_PLAIN_DIGITS = 12
+
+
 def _in_bounds(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask]:
-    absent = array.is_null().to_numpy(zero_copy_only=False)
-    if pa.types.is_uint64(array.type):  # what no signed number holds is out of every bound
-        array = pc.min_element_wise(array, pa.scalar(1 << 62, pa.uint64()), skip_nulls=False)
-    values = array.cast(pa.int64()).fill_null(kind.low).to_numpy().copy()
-    wrong = ((values < kind.low) | (values > kind.high)) & ~absent
-    values[absent | wrong] = nothing
+    values = numbers_of(array)
+    wrong = (values < kind.low) | (values > kind.high)
+    unsaid = np.zeros(len(values), bool)
+    if array.null_count:
+        unsaid = mask_of(array.is_null())
+        wrong &= ~unsaid
     if kind.same_as_empty is not None:
-        values[values == kind.same_as_empty] = nothing
+        unsaid |= values == kind.same_as_empty
+    values[unsaid | wrong] = nothing
     return values, wrong
 
 
 def is_plain_name(array: Any) -> Mask:
     """Say which texts are safe names of one part that nothing need be changed in; others may be safe too."""
-    plain: Mask = pc.match_substring_regex(array, SAFE_NAME).to_numpy(zero_copy_only=False)
-    return plain & ~pc.match_substring_regex(array, DEVICE_NAME).to_numpy(zero_copy_only=False)
+    plain = mask_of(pc.match_substring_regex(array, SAFE_NAME)) & (Texts.of(array).lengths <= PART_MAX_CHARS)
+    return plain & ~mask_of(pc.match_substring_regex(array, DEVICE_NAME))
 
 
 def composed(texts: Texts) -> Texts:
     """Return text in its composed form (NFC): two ways to write one letter are one name."""
     if texts.is_ascii:
         return texts
-    return Texts.of(pa.array([unicodedata.normalize("NFC", text) for text in texts.array.to_pylist()]))
+    return Texts.of(texts_of([unicodedata.normalize("NFC", text) for text in texts.array.to_pylist()]))

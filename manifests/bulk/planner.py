@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from manifests.bulk.arrow import distinct, numbers_of
 from manifests.bulk.batches import Batch
 from manifests.bulk.checking import Checked, Checker
 from manifests.bulk.gathering import Gathered, Gatherer
@@ -83,11 +84,9 @@ class BulkPlanner:
 
     def _setup_numbers(self, setups: Any) -> Any:
         """Number what rows share as the hash does: by its text, as it is first met."""
-        distinct, first, places = np.unique(setups, return_index=True, return_inverse=True)
-        numbers = np.empty(len(distinct), np.int32)
-        for at in np.argsort(first):
-            numbers[at] = self._digest.setup_number(self._setups.all[int(distinct[at])].text)
-        return numbers[places]
+        met, _, places = distinct(setups, int(setups.max()) + 1)
+        texts = (self._setups.all[int(number)].text for number in met)
+        return np.array([self._digest.setup_number(text) for text in texts], np.int32)[places]
 
     def _settled(self, jobs: SpooledJobs, suspects: Any, schema: Any) -> SpooledJobs:
         """Settle clashes; where that changes rows, write all of them again and take the hash anew."""
@@ -124,12 +123,11 @@ class Totals:
         """Add a batch. Counts are multiplied with whole nano-dollars; nothing is rounded."""
         encoded = clients.dictionary_encode()
         width = int(setups.max()) + 1
-        keys = encoded.indices.to_numpy().astype(np.int64) * width + setups
-        distinct, first, counts = np.unique(keys, return_index=True, return_counts=True)
         names = encoded.dictionary.to_pylist()
-        for at in np.argsort(first):
-            client, which = divmod(int(distinct[at]), width)
-            self._add(self._setups[which], names[client], int(counts[at]))
+        met, _, places = distinct(numbers_of(encoded.indices) * width + setups, width * len(names))
+        for key, count in zip(met.tolist(), np.bincount(places).tolist(), strict=True):
+            client, which = divmod(key, width)
+            self._add(self._setups[which], names[client], count)
 
     def _add(self, setup: Setup, client: str, count: int) -> None:
         assert setup.endpoint is not None

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
-
+from manifests.bulk.arrow import texts_of
 from manifests.cells import picture_list
 from manifests.job import Image
 from manifests.plan_hash import references_identity, setup_of_job
@@ -35,12 +34,11 @@ def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return for every row what makes its pictures the ones they are."""
     known = [json.loads(text) if text else {} for text in columns["pictures"].to_pylist()]
     return {
-        hashed: pa.array(
+        hashed: texts_of(
             [
                 _identity(cell, pictures.get(name))
                 for cell, pictures in zip(columns[name].to_pylist(), known, strict=True)
-            ],
-            pa.string(),
+            ]
         )
         for name, hashed in _IDENTITIES.items()
     }

@@ -13,19 +13,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.bulk.texts import Texts
+from manifests.bulk.arrow import numbers_of
+from manifests.bulk.texts import Texts, text_array
 from manifests.plan import PlannedJob
 from manifests.plan_hash import ABSENT, NUMBER_COLUMNS, RowsDigest
 from manifests.plan_rows import EXTRA, planned_of, rows_schema
 from pricing.catalog import Catalog
 
 _ONE_EACH = {"custom_id", "prompt", "output_name", "seed", "row"}
+_SHARED = {
+    "file",
+    "made",
+    "given",
+    "endpoint",
+    "model",
+    "resolution",
+    "aspect_ratio",
+    "camera_fixed",
+    "enable_safety_checker",
+    "generate_audio",
+}
 _ROWS_AT_ONCE = 1 << 13
 _HASHED_AS_THEY_ARE = ("custom_id", "prompt", "client", "output_name")
 
 
-def write_rows(path: Path, schema: Any, batches: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows to a Parquet file, batch by batch."""
+def write_rows(path: Path, table: Any, batches: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows to a Parquet file, batch by batch. It reads as `table` says, without Arrow's own notes."""
+    schema = coded_schema(table)
     repeated = [name for name in schema.names if name not in _ONE_EACH]
     with pq.ParquetWriter(
         path, schema, compression="lz4", use_dictionary=repeated, write_statistics=False, store_schema=False
@@ -36,11 +50,22 @@ def write_rows(path: Path, schema: Any, batches: Iterable[Mapping[str, Any]]) ->
 
 def record_batch(schema: Any, columns: Mapping[str, Any]) -> Any:
     """Put columns into the order and the types of the table."""
-    return pa.RecordBatch.from_arrays([columns[name].cast(kind) for name, kind in _fields(schema)], schema=schema)
+    return pa.RecordBatch.from_arrays(
+        [_as(columns[name], kind) for name, kind in zip(schema.names, schema.types, strict=True)], schema=schema
+    )
 
 
-def _fields(schema: Any) -> list[tuple[str, Any]]:
-    return list(zip(schema.names, schema.types, strict=True))
+def _as(array: Any, kind: Any) -> Any:
+    if array.type == kind:
+        return array
+    return array.dictionary_encode() if pa.types.is_dictionary(kind) else array.cast(kind)
+
+
+def coded_schema(schema: Any) -> Any:
+    """Return the table's schema with the text that rows share as words and places, which is how it comes."""
+    coded = pa.dictionary(pa.int32(), pa.string())
+    kinds = [(name, coded if name in _SHARED else kind) for name, kind in zip(schema.names, schema.types, strict=True)]
+    return pa.schema(kinds)
 
 
 class Scratch:
@@ -121,7 +146,7 @@ def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, An
         _feed_texts(digest, f"{EXTRA}{name}", columns[f"{EXTRA}{name}"])
     for name in NUMBER_COLUMNS:
         if name != "setup":
-            digest.add_numbers(name, columns[name].to_numpy().astype("<i8").data)
+            digest.add_numbers(name, numbers_of(columns[name]).astype("<i8").data)
     digest.add_numbers("setup", np.array(setups, "<i4").data)
 
 
@@ -129,5 +154,5 @@ def _feed_texts(digest: RowsDigest, name: str, array: Any) -> None:
     if array.null_count == len(array) and len(array):
         digest.add_texts(name, np.full(len(array), ABSENT, "<i4").data, b"")
         return
-    texts = Texts.of(array)
+    texts = Texts.of(text_array(array))
     digest.add_texts(name, texts.lengths.astype("<i4").data, texts.data.data)

@@ -15,11 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from manifests.bulk.arrow import Mask, Numbers, mask_of, numbers_of, same_text, text_scalar, texts_of
 from manifests.parquet_reader import value_text
 
 Keys = npt.NDArray[np.uint64]
-Numbers = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 _SPACE, _DELETE, _NON_ASCII, _C1_LEAD = 0x20, 0x7F, 0x80, 0xC2
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
@@ -39,9 +38,9 @@ def text_array(array: Any) -> Any:
     if pa.types.is_dictionary(kind):
         return text_array(array.dictionary_decode())
     if pa.types.is_string(kind):
-        return array.fill_null("") if array.null_count else array
+        return pc.coalesce(array, text_scalar("")) if array.null_count else array
     if pa.types.is_null(kind):
-        return pa.array([""] * len(array), pa.string())
+        return same_text("", len(array)).dictionary_decode()
     if (
         pa.types.is_integer(kind)
         or pa.types.is_boolean(kind)
@@ -49,7 +48,7 @@ def text_array(array: Any) -> Any:
         or pa.types.is_string_view(kind)
     ):
         return text_array(array.cast(pa.string()))
-    return pa.array([value_text(value) for value in array.to_pylist()], pa.string())
+    return texts_of([value_text(value) for value in array.to_pylist()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Texts:
         suspect = bool((data < _SPACE).any() or (data == _DELETE).any() or (data == _C1_LEAD).any())
         if not suspect:
             return None
-        found: Mask = pc.match_substring_regex(self.array, _CONTROL).to_numpy(zero_copy_only=False)
+        found = mask_of(pc.match_substring_regex(self.array, _CONTROL))
         return found if found.any() else None
 
     def stripped(self) -> Texts:
@@ -110,7 +109,7 @@ class Texts:
         """Say which cells have more characters than that."""
         long: Mask = self.lengths > chars  # in bytes, of which a character has at least one
         if long.any() and not self.is_ascii:
-            long = pc.utf8_length(self.array).to_numpy() > chars
+            long = numbers_of(pc.utf8_length(self.array)) > chars
         return long
 
     def unprintable(self) -> Mask:
@@ -130,7 +129,7 @@ def keys_of(data: npt.NDArray[np.uint8], starts: Numbers, lengths: Numbers) -> K
     if not len(data):
         return keys
     padded = np.concatenate((data, np.zeros(_WORD_BYTES, np.uint8)))
-    words = np.ndarray((len(data) + 1,), "<u8", padded.tobytes(), 0, (1,))
+    words: Keys = np.ndarray((len(data) + 1,), "<u8", padded, 0, (1,))  # one begins at every byte
     long = np.flatnonzero(lengths > _LONG_BYTES)
     for at in long:
         keys[at] = np.uint64(hash(data[starts[at] : starts[at] + lengths[at]].tobytes()) & 0xFFFFFFFFFFFFFFFF)

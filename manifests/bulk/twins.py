@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from manifests.bulk.spool import SpooledJobs
-from manifests.bulk.texts import Keys, Mask, Numbers, mixed, repeated
+from manifests.bulk.arrow import Mask, Numbers, number_array, texts_of
+from manifests.bulk.texts import Keys, mixed, repeated
 from manifests.identity import BY_ID, Entry, identified
 from manifests.notes import Notes
 from manifests.plan import PlannedJob
@@ -35,7 +36,7 @@ class RowKeys:
     def add(self, ids: Keys, names: Keys, content: Keys, takes: Numbers) -> None:
         """Add a batch's. What is the same twice, or says nothing, is kept once or not at all."""
         self.ids.append(ids)
-        self.names.append(ids if np.array_equal(ids, names) else names)
+        self.names.append(names)
         self.content.append(content)
         self.takes.append(takes.astype(np.int32) if (takes != 1).any() else np.empty(0, np.int32))
 
@@ -117,7 +118,7 @@ def _suspected(jobs: SpooledJobs, suspects: Mask) -> Iterator[tuple[int, tuple[P
     for batch in jobs.batches():
         mine = np.flatnonzero(suspects[start : start + batch.num_rows])
         if len(mine):
-            rows = batch.take(pa.array(mine)).to_pylist()
+            rows = batch.take(number_array(mine)).to_pylist()
             for at, values in zip(mine.tolist(), rows, strict=True):
                 yield start + at, _read(values, jobs)
         start += batch.num_rows
@@ -149,7 +150,11 @@ def _changed(batch: Any, start: int, changes: list[tuple[int, Change]]) -> Any:
         cells["take"][at - start] = change.take
         cells["output_name"][at - start] = change.output_name
     arrays = [
-        pa.array(cells[name], batch.schema.field(name).type) if name in cells else batch.column(name)
+        number_array(np.array(cells[name], np.int64))
+        if name == "take"
+        else texts_of(cells[name])
+        if name in cells
+        else batch.column(name)
         for name in batch.schema.names
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)

@@ -38,6 +38,12 @@ class Notes:
         first, count = self._warnings.get(key, (warning, 0))
         self._warnings[key] = (first, count + rows)
 
+    def add_from(self, notes: Notes) -> None:
+        """Note everything that other notes hold."""
+        self._problems.update(notes._problems)
+        for warning, count in notes._warnings.values():
+            self.add_warning(warning, count)
+
     @property
     def count(self) -> int:
         """How many mistakes there are so far."""

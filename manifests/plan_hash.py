@@ -60,6 +60,11 @@ class RowsDigest:
         """Return the number of what jobs share, a new one for a text that is met for the first time."""
         return self._setups.setdefault(text, len(self._setups))
 
+    @property
+    def setups(self) -> tuple[str, ...]:
+        """The texts that have numbers, in their order."""
+        return tuple(self._setups)
+
     def document(self) -> dict[str, Any]:
         """Return the hashes so far, by column."""
         return {

@@ -133,26 +133,6 @@ def shared_cells(job: Job, price: Quote) -> dict[str, str | int]:
     }
 
 
-def shared_names() -> tuple[str, ...]:
-    """Return the columns of `shared_cells`."""
-    return (
-        "endpoint",
-        "resolution",
-        "aspect_ratio",
-        "duration_s",
-        "num_frames",
-        "camera_fixed",
-        "enable_safety_checker",
-        "generate_audio",
-        "width_px",
-        "height_px",
-        "fps",
-        "frames",
-        "expected_nano",
-        "maximum_nano",
-    )
-
-
 def given_text(cells: Mapping[str, str]) -> str:
     """Write the cells that are not kept in columns of their own; None stands for those that are."""
     return canonical_json([[name, cell if _is_kept_here(name) else None] for name, cell in cells.items()])

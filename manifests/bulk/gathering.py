@@ -28,9 +28,9 @@ from manifests.bulk.naming import made_ids, made_names
 from manifests.bulk.own_cells import composed
 from manifests.bulk.setups import Setup, Setups
 from manifests.bulk.texts import Keys, Texts, mixed, text_array
-from manifests.identity import BY_ID, ID_CHARS
+from manifests.clashes import id_of_take
+from manifests.identity import BY_ID, ID_CHARS, note_unsafe
 from manifests.job import Job
-from manifests.names import NAME_RULE
 from manifests.notes import Notes
 from manifests.plan_hash import references_identity
 from manifests.plan_rows import EXTRA, MADE_ID, MADE_NAME, PICTURE_COLUMNS, pictures_text, shared_cells
@@ -109,7 +109,9 @@ class Gatherer:
         rows = np.flatnonzero(missing)
         takes = checked.numbers["take"]
         made = np.empty(len(rows), object)
-        plain = np.array([not any(each[int(at)].as_py() for each in identities.values()) for at in rows], bool)
+        plain = np.ones(len(rows), bool)
+        for texts in identities.values():
+            plain &= Texts.of(texts).lengths[rows] == 0
         for which, setup in enumerate(shared.setups):
             mine = np.flatnonzero(plain & (shared.places[rows] == which))
             here = rows[mine]
@@ -120,7 +122,7 @@ class Gatherer:
         for at in np.flatnonzero(~plain):
             made[at] = self._fingerprint(checked, shared, int(rows[at]))[:ID_CHARS]
         late = np.flatnonzero(takes[rows] > 1)
-        made[late] = [f"{made[at]}-t{takes[rows[at]]}" for at in late]
+        made[late] = [id_of_take(made[at], int(takes[rows[at]])) for at in late]
         if len(rows) == len(ids):
             return texts_of(made.tolist()), missing
         cells = ids.array.to_pylist()
@@ -289,6 +291,5 @@ def _bought(setup: Setup) -> tuple[Any, ...]:
 def _unsafe(checked: Checked, names: Any, at: int) -> Problem:
     notes = Notes()
     row = Row(checked.batch.file, checked.batch.folder, int(checked.batch.rows[checked.good[at]]), {})
-    message = f"not a safe file name; allowed are {NAME_RULE}"
-    notes.wrong(row, "output_name", message, found=names[at].as_py())
+    note_unsafe(row, names[at].as_py(), notes)
     return notes.problems()[0]

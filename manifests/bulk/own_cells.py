@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from callsheet.errors import Problem
 from manifests import cells
-from manifests.bulk.arrow import Mask, Numbers, mask_array, mask_of, numbers_of, texts_of
+from manifests.bulk.arrow import Mask, Numbers, mask_array, mask_of, numbers_of, rows_of, texts_of
 from manifests.bulk.batches import Batch
 from manifests.bulk.texts import Texts, text_array
 from manifests.columns import COLUMNS, Column, FileName, Text, Whole
@@ -84,15 +84,16 @@ class OwnCells:
         return Texts.of(cut)
 
     def _explain(self, column: Column, rows: Iterable[int]) -> None:
-        order = COLUMNS.index(column)
-        for at in rows:
+        order, places = COLUMNS.index(column), np.array(list(rows), np.int64)
+        if not len(places):
+            return
+        cells_there = text_array(rows_of(self._batch.columns[column.name], places)).to_pylist()
+        numbers = self._batch.rows[places].tolist()
+        for at, number, cell in zip(places.tolist(), numbers, cells_there, strict=True):
             notes = Notes()
-            row = Row(self._batch.file, self._batch.folder, int(self._batch.rows[at]), self._cell(column, at))
+            row = Row(self._batch.file, self._batch.folder, number, {column.name: cell})
             read_cell(Reading(row, self._context, notes, ()), column)
-            self.found += [Found(int(at), order, problem) for problem in notes.problems()]
-
-    def _cell(self, column: Column, at: int) -> dict[str, str]:
-        return {column.name: text_array(self._batch.columns[column.name][int(at) : int(at) + 1])[0].as_py()}
+            self.found += [Found(at, order, problem) for problem in notes.problems()]
 
 
 def _whole_numbers(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask]:

@@ -13,9 +13,10 @@ from manifests.bulk.arrow import distinct, numbers_of
 from manifests.bulk.batches import Batch
 from manifests.bulk.checking import Checked, Checker
 from manifests.bulk.gathering import Gathered, Gatherer
+from manifests.bulk.rereading import identities_of
 from manifests.bulk.setups import Setup, Setups
 from manifests.bulk.spool import Scratch, SpooledJobs, feed, schema_for, write_rows
-from manifests.bulk.twins import RowKeys, changed, settle
+from manifests.bulk.twins import RowKeys, Settler, changed
 from manifests.check import check_header
 from manifests.kinds import Context
 from manifests.notes import Notes
@@ -40,6 +41,7 @@ class BulkPlanner:
         self._keys = RowKeys()
         self._totals = Totals(self._setups.all)
         self._digest = RowsDigest(self._extras)
+        self._numbers: list[Any] = []
         self._count = 0
 
     def plan(self, batches: Iterable[Batch]) -> tuple[SpooledJobs, Summary]:
@@ -49,9 +51,7 @@ class BulkPlanner:
         schema = schema_for(self._extras)
         write_rows(path, schema, (gathered.columns for gathered in self._gathered(batches)))
         jobs = SpooledJobs(path, self._count, self._context.catalog, folder)
-        suspects = self._keys.suspects()
-        if suspects.any():
-            jobs = self._settled(jobs, suspects, schema)
+        jobs = self._settled(jobs, schema)
         return jobs, Summary(jobs=self._count, groups=self._totals.groups(), rows=self._digest.document())
 
     def _gathered(self, batches: Iterable[Batch]) -> Iterator[Gathered]:
@@ -80,7 +80,8 @@ class BulkPlanner:
         self._count += len(gathered)
         self._keys.add(gathered.ids, gathered.names, gathered.content, gathered.takes)
         self._totals.add(gathered.setups, gathered.columns["client"])
-        feed(self._digest, gathered.columns, gathered.hashed, self._setup_numbers(gathered.setups))
+        self._numbers.append(self._setup_numbers(gathered.setups))
+        feed(self._digest, gathered.columns, gathered.hashed, self._numbers[-1])
 
     def _setup_numbers(self, setups: Any) -> Any:
         """Number what rows share as the hash does: by its text, as it is first met."""
@@ -88,27 +89,26 @@ class BulkPlanner:
         texts = (self._setups.all[int(number)].text for number in met)
         return np.array([self._digest.setup_number(text) for text in texts], np.int32)[places]
 
-    def _settled(self, jobs: SpooledJobs, suspects: Any, schema: Any) -> SpooledJobs:
+    def _settled(self, jobs: SpooledJobs, schema: Any) -> SpooledJobs:
         """Settle clashes; where that changes rows, write all of them again and take the hash anew."""
-        changes = settle(jobs, suspects, self._context.naming, self._notes)
+        setups = np.concatenate(self._numbers) if self._numbers else np.empty(0, np.int64)
+        changes = Settler(jobs, setups, self._context.naming, self._notes).settle(self._keys)
         if not changes or self._notes.count:
             return jobs
-        self._digest = self._rehashed()
+        before, self._digest = self._digest, RowsDigest(self._extras)
+        for text in before.setups:
+            self._digest.setup_number(text)
         path = jobs.path.with_name("settled.parquet")
-        write_rows(path, schema, self._fed_again(changed(jobs, changes)))
+        write_rows(path, schema, self._fed_again(changed(jobs, changes), setups))
         return SpooledJobs(path, len(jobs), jobs.catalog, jobs.folder)
 
-    def _rehashed(self) -> RowsDigest:
-        return RowsDigest(self._extras)
-
-    def _fed_again(self, batches: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
-        from manifests.bulk.rereading import identities_of, setup_texts_of  # noqa: PLC0415
-
+    def _fed_again(self, batches: Iterable[Any], setups: Any) -> Iterator[Mapping[str, Any]]:
+        start = 0
         for batch in batches:
             columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-            texts = setup_texts_of(columns, self._context.catalog)
-            numbers = [self._digest.setup_number(text) for text in texts]
-            feed(self._digest, columns, identities_of(columns), numbers)
+            end = start + batch.num_rows
+            feed(self._digest, columns, identities_of(columns), setups[start:end])
+            start = end
             yield columns
 
 

@@ -6,32 +6,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow.compute as pc
+
 from manifests.bulk.arrow import texts_of
 from manifests.cells import picture_list
 from manifests.job import Image
-from manifests.plan_hash import references_identity, setup_of_job
-from manifests.plan_rows import planned_of, shared_names
-from pricing.catalog import Catalog
+from manifests.plan_hash import references_identity
 
 _IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
 
 
-def setup_texts_of(columns: Mapping[str, Any], catalog: Catalog) -> list[str]:
-    """Return for every row the text of what it shares with others, each distinct one written once."""
-    names = shared_names()
-    known: dict[tuple[Any, ...], str] = {}
-    texts = []
-    filler = {name: column[0].as_py() for name, column in columns.items()} if len(columns["row"]) else {}
-    for values in zip(*(columns[name].to_pylist() for name in names), strict=True):
-        if values not in known:
-            job, price, _, _ = planned_of({**filler, **dict(zip(names, values, strict=True))}, catalog)
-            known[values] = setup_of_job(job, price)
-        texts.append(known[values])
-    return texts
-
-
 def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return for every row what makes its pictures the ones they are."""
+    if all(not _has_text(columns[name]) for name in _IDENTITIES):
+        return {hashed: columns[name] for name, hashed in _IDENTITIES.items()}
     known = [json.loads(text) if text else {} for text in columns["pictures"].to_pylist()]
     return {
         hashed: texts_of(
@@ -56,3 +44,7 @@ def _identity(cell: str, known: list[list[Any]] | None) -> str:
     if known is None:
         return "\n".join(picture_list(cell))
     return references_identity(Image(kind, value, sha256) for kind, value, sha256, _, _ in known)
+
+
+def _has_text(column: Any) -> bool:
+    return bool(pc.max(pc.binary_length(column)).as_py())

@@ -5,7 +5,7 @@ Only rows whose keys stand more than once are looked at again, so a manifest wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,22 @@ import pyarrow as pa
 
 from manifests.bulk.spool import SpooledJobs
 from manifests.bulk.arrow import Mask, Numbers, number_array, texts_of
-from manifests.bulk.texts import Keys, mixed, repeated
-from manifests.identity import BY_ID, Entry, identified
+from manifests.bulk.rereading import identities_of
+from manifests.bulk.texts import Keys, Texts, mixed, repeated
+from manifests.clashes import clashes, id_of_take, settled_names, settled_takes
+from manifests.identity import (
+    BY_ID,
+    Entry,
+    cleaned_name,
+    made_name,
+    note_equal,
+    note_same_id,
+    note_same_name,
+    note_unsafe,
+)
+from manifests.names import folded, is_safe, safe_part
 from manifests.notes import Notes
-from manifests.plan import PlannedJob
-from manifests.plan_rows import MADE_ID, MADE_NAME, planned_of
+from manifests.plan_rows import MADE_ID, MADE_NAME, PICTURE_COLUMNS, planned_of
 from manifests.table import Row
 from manifests.template import Template
 
@@ -59,6 +70,14 @@ class RowKeys:
         return suspect | _is_repeated(content)
 
 
+    def having(self, ids: list[str], names: list[str]) -> Mask:
+        """Say which rows may have one of these ids, or one of these names."""
+        folded_names = [folded(name) for name in names]
+        return np.isin(_joined(self.ids), Texts.of(texts_of(ids)).keys()) | np.isin(
+            _joined(self.names), Texts.of(texts_of(folded_names)).keys()
+        )
+
+
 def _joined(parts: list[Keys]) -> Keys:
     return np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
@@ -77,60 +96,122 @@ class Change:
     output_name: str
 
 
-def settle(jobs: SpooledJobs, suspects: Mask, naming: Template | None, notes: Notes) -> dict[int, Change]:
-    """Settle clashes by the rules of single rows; returns the rows that are changed, by position.
+class Settler:
+    """Settles clashes by the rules of `manifests.clashes`. Problems and warnings go into `notes`.
 
-    Two keys can be equal by chance; the rules look at the rows themselves, so that changes nothing.
+    Two keys can be equal by chance; the rules look at what the rows hold, so that changes nothing.
     """
-    positions: list[int] = []
-    pairs: list[tuple[Row, Any]] = []
-    given: list[PlannedJob] = []
-    for position, (planned, row) in _suspected(jobs, suspects):
-        positions.append(position)
-        given.append(planned)
-        pairs.append((row, _as_written(planned, row)))
-    entries = identified(pairs, notes, naming or BY_ID)
-    return {
-        position: Change(entry.job.custom_id, entry.job.take, entry.job.output_name)
-        for position, entry, before in zip(positions, entries, given, strict=True)
-        if _names(entry) != (before.job.custom_id, before.job.take, before.job.output_name)
-    }
+
+    def __init__(self, jobs: SpooledJobs, setups: Numbers, naming: Template | None, notes: Notes) -> None:
+        self._jobs, self._setups, self._notes = jobs, setups, notes
+        self._naming = naming or BY_ID
+
+    def settle(self, keys: RowKeys) -> dict[int, Change]:
+        """Return the rows that are changed, by position."""
+        suspects = keys.suspects()
+        while suspects.any():
+            notes = Notes()
+            changes = self._settled(suspects, notes)
+            # A name that was made anew may be another row's, which nothing spoke against before.
+            met = keys.having(
+                [change.custom_id for change in changes.values()],
+                [change.output_name for change in changes.values()],
+            )
+            if not (met & ~suspects).any():
+                self._notes.add_from(notes)
+                return changes
+            suspects |= met
+        return {}
+
+    def _settled(self, suspects: Mask, notes: Notes) -> dict[int, Change]:
+        rows = _Suspects.read(self._jobs, suspects, self._setups)
+        takes, equal_to = settled_takes(rows.contents, rows.takes)
+        ids = [
+            id_of_take(before.removesuffix(f"-t{old}") if old > 1 else before, take) if is_made else before
+            for before, is_made, old, take in zip(rows.ids, rows.id_is_made, rows.takes, takes, strict=True)
+        ]
+        given = ["" if is_made else name for name, is_made in zip(rows.names, rows.name_is_made, strict=True)]
+        names, same = settled_names(given, lambda at: self._made_name(rows, at, ids[at], takes[at]), ids)
+        for at, first in equal_to.items():
+            note_equal(rows.row(at, prompt=True), rows.row(first), takes[at], notes)
+        for at, first in clashes(ids).items():
+            note_same_id(rows.row(at), rows.row(first), ids[at], notes)
+        for at, first in same.items():
+            note_same_name(rows.row(at), rows.row(first), names[at], notes)
+        found = zip(rows.positions, ids, takes, names, rows.ids, rows.takes, rows.names, strict=True)
+        changes = {
+            position: Change(custom_id, take, name)
+            for position, custom_id, take, name, *before in found
+            if [custom_id, take, name] != before
+        }
+        for at, position in enumerate(rows.positions):
+            if position in changes and not given[at] and not is_safe(names[at]):
+                note_unsafe(rows.row(at), names[at], notes)
+        return changes
+
+    def _made_name(self, rows: _Suspects, at: int, custom_id: str, take: int) -> str:
+        if custom_id == rows.ids[at] and (take == rows.takes[at] or "take" not in self._naming.columns):
+            return rows.names[at]
+        if self._naming == BY_ID:
+            return cleaned_name(safe_part(custom_id), custom_id)
+        job, _, cells, file = planned_of(rows.values(at), self._jobs.catalog)
+        named = replace(job, custom_id=custom_id, take=take)
+        return made_name(self._naming, Entry(named, "", "", Row(file, Path(), job.row, cells)))
 
 
-def _names(entry: Entry) -> tuple[str, int, str]:
-    return entry.job.custom_id, entry.job.take, entry.job.output_name
+@dataclass(slots=True)
+class _Suspects:
+    """The rows that may clash, as lists."""
+
+    positions: list[int]
+    table: Any
+    contents: list[Hashable]
+    ids: list[str]
+    takes: list[int]
+    names: list[str]
+    id_is_made: list[bool]
+    name_is_made: list[bool]
+    files: list[str]
+    numbers: list[int]
+
+    @classmethod
+    def read(cls, jobs: SpooledJobs, suspects: Mask, setups: Numbers) -> _Suspects:
+        pieces, start = [], 0
+        for batch in jobs.batches():
+            mine = np.flatnonzero(suspects[start : start + batch.num_rows])
+            pieces.append(batch.take(number_array(mine)))
+            start += batch.num_rows
+        table = pa.Table.from_batches(pieces)
+        columns = {name: table[name].to_pylist() for name in _LOOKED_AT}
+        identities = identities_of({name: table[name] for name in (*PICTURE_COLUMNS, "pictures")})
+        pictures = zip(*(texts.to_pylist() for texts in identities.values()), strict=True)
+        bought = zip(setups[suspects].tolist(), columns["prompt"], columns["seed"], pictures, strict=True)
+        made = [text.split() for text in columns["made"]]
+        return cls(
+            positions=np.flatnonzero(suspects).tolist(),
+            table=table,
+            contents=list(bought),
+            ids=columns["custom_id"],
+            takes=columns["take"],
+            names=columns["output_name"],
+            id_is_made=[MADE_ID in words for words in made],
+            name_is_made=[MADE_NAME in words for words in made],
+            files=columns["file"],
+            numbers=columns["row"],
+        )
+
+    def row(self, at: int, *, prompt: bool = False) -> Row:
+        """Return as much of a row as a message needs."""
+        cells = {"prompt": self.table["prompt"][at].as_py()} if prompt else {}
+        return Row(self.files[at], Path(), self.numbers[at], cells)
+
+    def values(self, at: int) -> dict[str, Any]:
+        """Return a row of the table."""
+        (row,) = self.table.slice(at, 1).to_pylist()
+        return dict(row)
 
 
-def _as_written(planned: PlannedJob, row: Row) -> Any:
-    """Return the job as it was before names were made."""
-    job = planned.job
-    made_id = not row.cells.get("custom_id", "").strip()
-    made_name = not row.cells.get("output_name", "").strip().removesuffix(".mp4")
-    return replace(
-        job,
-        custom_id="" if made_id else job.custom_id,
-        output_name="" if made_name else job.output_name,
-    )
-
-
-def _suspected(jobs: SpooledJobs, suspects: Mask) -> Iterator[tuple[int, tuple[PlannedJob, Row]]]:
-    start = 0
-    for batch in jobs.batches():
-        mine = np.flatnonzero(suspects[start : start + batch.num_rows])
-        if len(mine):
-            rows = batch.take(number_array(mine)).to_pylist()
-            for at, values in zip(mine.tolist(), rows, strict=True):
-                yield start + at, _read(values, jobs)
-        start += batch.num_rows
-
-
-def _read(values: Mapping[str, Any], jobs: SpooledJobs) -> tuple[PlannedJob, Row]:
-    job, price, cells, file = planned_of(values, jobs.catalog)
-    # As names are made from cells, a made name must not be found in them again.
-    made = values["made"].split()
-    cells |= {"custom_id": ""} if MADE_ID in made else {}
-    cells |= {"output_name": ""} if MADE_NAME in made else {}
-    return PlannedJob(job, price, "", cells, file), Row(file, Path(), job.row, cells)
+_LOOKED_AT = ("custom_id", "take", "output_name", "made", "file", "row", "prompt", "seed")
 
 
 def changed(jobs: SpooledJobs, changes: Mapping[int, Change]) -> Iterator[Any]:

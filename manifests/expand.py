@@ -13,6 +13,7 @@ from typing import Protocol
 from callsheet.errors import Problem
 from manifests.campaign import Campaign
 from manifests.cells import whole_number
+from manifests.columns import COLUMN
 from manifests.names import safe_part
 from manifests.notes import Notes
 from manifests.table import Row, Table, shown
@@ -48,7 +49,7 @@ def expansion_problems(campaign: Campaign, tables: Sequence[Headed]) -> list[Pro
         message = (
             f"{rows:,} rows x {factor:,} combinations are more than {MAX_JOBS:,} jobs; cut the campaign up"
         )
-        problems.append(Problem(campaign.file, 0, "matrix", f"{rows * factor:,} jobs", message))
+        problems.append(campaign.problem(("matrix",), f"{rows * factor:,} jobs", message))
     for table in tables:
         if table.count:
             problems += [*_unnamed(campaign, table), *_unfilled(campaign, table)]
@@ -56,15 +57,26 @@ def expansion_problems(campaign: Campaign, tables: Sequence[Headed]) -> list[Pro
 
 
 def _unnamed(campaign: Campaign, table: Headed) -> Iterator[Problem]:
-    """Yield the renamings that this table cannot be given."""
+    """Yield the renamings that this table cannot be given.
+
+    Several names of theirs may stand for one of ours (many manifests, many hands); a table has one of them.
+    """
+    names: dict[str, list[str]] = {}
     for theirs, ours in campaign.columns.items():
-        if theirs not in table.columns:
+        names.setdefault(ours, []).append(theirs)
+    for ours, aliases in names.items():
+        there = [theirs for theirs in aliases if theirs in table.columns]
+        key = ("columns", (there or aliases)[-1])
+        if not there:
             listed = ", ".join(shown(name) for name in table.columns)
             message = f"{table.file} has no such column; it has {listed}"
-            yield Problem(campaign.file, 0, f"columns.{theirs}", shown(theirs), message)
-        elif ours in table.columns and theirs != ours:
-            message = f"{table.file} has a column {ours} already"
-            yield Problem(campaign.file, 0, f"columns.{theirs}", shown(ours), message)
+            yield campaign.problem(key, shown(" or ".join(aliases)), message)
+        elif len(there) > 1:
+            yield campaign.problem(
+                key, ours, f"{table.file} has {shown(' and '.join(there))}, two for one column"
+            )
+        elif ours in table.columns and ours not in aliases:
+            yield campaign.problem(key, shown(ours), f"{table.file} has a column {ours} already")
 
 
 def _unfilled(campaign: Campaign, table: Headed) -> Iterator[Problem]:
@@ -75,7 +87,17 @@ def _unfilled(campaign: Campaign, table: Headed) -> Iterator[Problem]:
         for needed in template.columns:
             if needed not in there:
                 message = f"neither {table.file} nor [defaults] or [matrix] has this column"
-                yield Problem(campaign.file, 0, f"template.{name}", f"{{{shown(needed)}}}", message)
+                yield campaign.problem(("template", name), f"{{{shown(needed)}}}", message)
+    yield from _unnameable(campaign, table, there)
+
+
+def _unnameable(campaign: Campaign, table: Headed, there: set[str]) -> Iterator[Problem]:
+    """Yield the columns that file names are to be made of and that neither a row nor the check brings."""
+    known = there | {*campaign.templates} | COLUMN.keys()
+    for needed in campaign.naming.columns if campaign.naming else ():
+        if needed not in known:
+            message = f"neither {table.file} nor [defaults], [matrix] or [template] has this column"
+            yield campaign.problem(("output", "name"), f"{{{shown(needed)}}}", message)
 
 
 def expanded(campaign: Campaign, tables: Iterable[Table], notes: Notes) -> Iterator[Row]:

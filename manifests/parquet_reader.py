@@ -29,8 +29,11 @@ class ParquetFile:
     _reader: Any
 
     @classmethod
-    def open(cls, path: Path, content: bytes | None = None) -> ParquetFile | Records:
-        """Open a file, or its content; what stands in its way is returned as Records without rows."""
+    def open(cls, path: Path, name: str = "", content: bytes | None = None) -> ParquetFile | Records:
+        """Open a file, or its content; what stands in its way is returned as Records without rows.
+
+        `name` is what messages call it.
+        """
         import pyarrow as pa  # noqa: PLC0415  # a CSV manifest does not pay the 0.1 s of its import
         import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -43,7 +46,7 @@ class ParquetFile:
         flaws = header_flaws(columns, 0)
         if flaws:
             return Records(columns, (), tuple(flaws))
-        return cls(str(path), path.resolve().parent, columns, reader.metadata.num_rows, reader)
+        return cls(name or str(path), path.resolve().parent, columns, reader.metadata.num_rows, reader)
 
     def batches(self, rows: int) -> Iterator[Any]:
         """Yield Arrow record batches of at most so many rows. Raises Damaged where a page cannot be read."""
@@ -69,7 +72,7 @@ class ParquetFile:
 
 def read_parquet(content: bytes) -> Records:
     """Read a Parquet file that is in memory."""
-    opened = ParquetFile.open(Path(), content)
+    opened = ParquetFile.open(Path(), content=content)
     return opened if isinstance(opened, Records) else opened.records()
 
 

@@ -21,7 +21,8 @@ class PlanOptions:
 
     `budget_usd` is text as a person types it, and caps this run; the caps of the campaign file hold as well.
     `defaults` fills columns that are absent or empty. `input_root` is the one folder that local pictures may
-    come from, instead of the manifest's folder and the working directory.
+    come from, instead of the manifest's folder and the working directory. `allow_private_hosts` lets manifests
+    be fetched from addresses inside the network; a plan file never says so.
     """
 
     budget_usd: str | None = None
@@ -29,6 +30,7 @@ class PlanOptions:
     out: str | None = None
     defaults: Mapping[str, str] = field(default_factory=dict)
     input_root: Path | None = None
+    allow_private_hosts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,13 @@ class Summary:
 class Plan:
     """Everything that a run would buy.
 
-    `source` is what the plan was made from (a manifest or a campaign file); `out` and `concurrency` are None
+    `source` is what the plan was made from (a manifest, its address, or a campaign file); `out` and `concurrency` are None
     where nothing was said. `caps` holds those of the campaign file and the run's own. `jobs` of a large plan
     are read from disk when they are asked for; `counted` is then known already.
     """
 
     campaign: str
-    source: Path
+    source: Path | str
     jobs: Sequence[PlannedJob]
     caps: tuple[Cap, ...]
     price_book: str

@@ -27,7 +27,7 @@ def plan_document(plan: Plan, *, room: Room | None = None, rows: bool | None = N
     document: dict[str, Any] = {
         "plan_hash": plan.hash,
         "campaign": plan.campaign,
-        "source": plan.source.as_posix(),
+        "source": plan.source if isinstance(plan.source, str) else plan.source.as_posix(),
         "price_book": plan.price_book,
         "jobs": plan.total.jobs,
         "expected_usd": usd_text(plan.total.expected_nano),

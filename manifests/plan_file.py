@@ -18,6 +18,7 @@ from manifests.files import file_sha256, write_atomically
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_document import cap_document, plan_document
 from manifests.plan_rows_file import row_differences, write_rows
+from manifests.remote import is_remote
 from pricing.budgets import Cap
 from pricing.money import parse_usd, usd_text
 
@@ -31,7 +32,7 @@ class PlanFile:
 
     path: Path
     campaign: str
-    source: Path
+    source: Path | str
     options: PlanOptions
     hash: str
     caps: tuple[Cap, ...]
@@ -56,7 +57,7 @@ def write_plan(plan: Plan, path: Path) -> None:
 def _text(plan: Plan, folder: Path, rows_file: str, rows_sha256: str) -> bytes:
     document = plan_document(plan, rows=False) | {
         "format": FORMAT,
-        "source": _relative(plan.source, folder),
+        "source": plan.source if isinstance(plan.source, str) else _relative(plan.source, folder),
         "options": _options_document(plan.options, folder),
         "caps": [cap_document(cap) for cap in plan.caps],
         "rows_file": rows_file,
@@ -74,7 +75,7 @@ def read_plan(path: Path) -> PlanFile:
         return PlanFile(
             path=path,
             campaign=document["campaign"],
-            source=path.parent / document["source"],
+            source=_source(document["source"], path.parent),
             options=_options(document["options"], path.parent),
             hash=document["plan_hash"],
             caps=tuple(_cap(each) for each in document["caps"]),
@@ -85,6 +86,10 @@ def read_plan(path: Path) -> PlanFile:
         raise UsageError(f"cannot read {error.filename or path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} is no whole plan file ({type(error).__name__}); plan again") from error
+
+
+def _source(text: str, folder: Path) -> Path | str:
+    return text if is_remote(text) else folder / text
 
 
 def _rows(path: Path, sha256: str) -> Path:

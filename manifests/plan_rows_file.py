@@ -73,7 +73,9 @@ def _differ(before: Any, after: Any, names: list[str]) -> Any:
     for name in names:
         left = before[name] if name in before.column_names else absent
         right = after[name] if name in after.column_names else absent
-        same = pc.or_(pc.fill_null(pc.equal(left, right), False), pc.and_(pc.is_null(left), pc.is_null(right)))
+        same = pc.or_(
+            pc.fill_null(pc.equal(left, right), False), pc.and_(pc.is_null(left), pc.is_null(right))
+        )
         found = pc.or_(found, pc.invert(same))
     return found
 

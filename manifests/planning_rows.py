@@ -6,7 +6,6 @@ Both ways find the same mistakes and make the same jobs; the second takes a thir
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manifests.campaign import Campaign
@@ -31,14 +30,14 @@ FEW_JOBS = 2_000
 
 
 def planned_rows(
-    campaign: Campaign, context: Context, notes: Notes, *, few: int = FEW_JOBS
+    campaign: Campaign, context: Context, notes: Notes, *, few: int = FEW_JOBS, allow_private: bool = False
 ) -> tuple[Sequence[PlannedJob], Summary | None]:
     """Read, check and price every row; mistakes and warnings go into `notes`.
 
     Where there are any mistakes, what is returned is only part of the plan. The summary is None where the
     jobs are in memory and can be counted there. Raises UsageError where a file cannot be read at all.
     """
-    manifests = open_manifests(campaign.manifest, campaign.folder)
+    manifests = open_manifests(campaign.manifest, campaign.folder, allow_private=allow_private)
     jobs = sum(manifest.count for manifest in manifests) * factor_of(campaign)
     if jobs <= few:
         manifests = [as_table(manifest) for manifest in manifests]
@@ -101,7 +100,7 @@ def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Notes) ->
             try:
                 yield from batches.batches_of_parquet(manifest, campaign)
             except Damaged as error:
-                damaged = table_of(Records((), (), (error.flaw,)), Path(manifest.file))
+                damaged = table_of(Records((), (), (error.flaw,)), manifest.file, manifest.folder)
                 notes.add_all(damaged.problems)
         else:
             yield from batches.batches_of_table(manifest, campaign)

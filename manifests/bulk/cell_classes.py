@@ -71,9 +71,7 @@ class CellClasses:
         known = self._codes[column]
         if text not in known:
             stripped = text.strip()
-            means = (
-                stripped if isinstance(kind, Pictures) else self._readers[type(kind)](kind, stripped)
-            )
+            means = stripped if isinstance(kind, Pictures) else self._readers[type(kind)](kind, stripped)
             known[text] = self._number(column, means, stripped)
         return known[text]
 

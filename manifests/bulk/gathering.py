@@ -99,9 +99,7 @@ class Gatherer:
             problems=problems,
         )
 
-    def _ids(
-        self, checked: Checked, shared: _Shared, identities: Mapping[str, Any]
-    ) -> tuple[Any, Mask]:
+    def _ids(self, checked: Checked, shared: _Shared, identities: Mapping[str, Any]) -> tuple[Any, Mask]:
         ids = composed(Texts.of(checked.texts["custom_id"]))
         missing = ids.lengths == 0
         if not missing.any():
@@ -171,7 +169,9 @@ class Gatherer:
         decided = {
             "model": [setup.endpoint.model if setup.endpoint else "" for setup in shared.setups],
             "resolution": [setup.values.get("resolution", "") for setup in shared.setups],
-            "aspect_ratio": [setup.values.get("aspect_ratio", "").replace(":", "x") for setup in shared.setups],
+            "aspect_ratio": [
+                setup.values.get("aspect_ratio", "").replace(":", "x") for setup in shared.setups
+            ],
         }
         if name in decided:
             return shared.column(decided[name]).dictionary_decode()
@@ -285,7 +285,11 @@ def _content(checked: Checked, shared: _Shared, identities: Mapping[str, Any]) -
 
 
 def _bought(setup: Setup) -> tuple[Any, ...]:
-    return (setup.endpoint and setup.endpoint.id, setup.values["duration"], *(setup.values[n] for n in _OPTIONS))
+    return (
+        setup.endpoint and setup.endpoint.id,
+        setup.values["duration"],
+        *(setup.values[n] for n in _OPTIONS),
+    )
 
 
 def _unsafe(checked: Checked, names: Any, at: int) -> Problem:

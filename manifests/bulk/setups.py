@@ -83,7 +83,9 @@ class Setups:
         endpoints, values = reader.read()
         given = canonical_json([[name, self._given(name, texts)] for name in header])
         setup = Setup(len(self.all), tuple(reader.wrong), tuple(reader.warnings), given)
-        return setup if setup.wrong or len(endpoints) > 1 else _priced(setup, endpoints[0], values, row, context)
+        return (
+            setup if setup.wrong or len(endpoints) > 1 else _priced(setup, endpoints[0], values, row, context)
+        )
 
     def _given(self, name: str, texts: Mapping[str, str]) -> str | None:
         # Pictures are the row's own: one setup stands for many of them.
@@ -122,9 +124,7 @@ class _Reader:
         self.warnings += [Finding(order, problem) for problem in notes.warnings()]
 
 
-def _priced(
-    setup: Setup, endpoint: Endpoint, values: Mapping[str, Any], row: Row, context: Context
-) -> Setup:
+def _priced(setup: Setup, endpoint: Endpoint, values: Mapping[str, Any], row: Row, context: Context) -> Setup:
     frames, image = values["num_frames"], next(iter(values["image_url"]), None)
     resolved = dict(values) | {
         "duration": None if frames else values["duration"] or DEFAULT_DURATION_S,

@@ -51,7 +51,8 @@ def write_rows(path: Path, table: Any, batches: Iterable[Mapping[str, Any]]) -> 
 def record_batch(schema: Any, columns: Mapping[str, Any]) -> Any:
     """Put columns into the order and the types of the table."""
     return pa.RecordBatch.from_arrays(
-        [_as(columns[name], kind) for name, kind in zip(schema.names, schema.types, strict=True)], schema=schema
+        [_as(columns[name], kind) for name, kind in zip(schema.names, schema.types, strict=True)],
+        schema=schema,
     )
 
 
@@ -64,7 +65,10 @@ def _as(array: Any, kind: Any) -> Any:
 def coded_schema(schema: Any) -> Any:
     """Return the table's schema with the text that rows share as words and places, which is how it comes."""
     coded = pa.dictionary(pa.int32(), pa.string())
-    kinds = [(name, coded if name in _SHARED else kind) for name, kind in zip(schema.names, schema.types, strict=True)]
+    kinds = [
+        (name, coded if name in _SHARED else kind)
+        for name, kind in zip(schema.names, schema.types, strict=True)
+    ]
     return pa.schema(kinds)
 
 
@@ -133,7 +137,9 @@ def schema_for(extras: Iterable[str]) -> Any:
     return rows_schema(extras)
 
 
-def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, Any], setups: Sequence[str]) -> None:
+def feed(
+    digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, Any], setups: Sequence[str]
+) -> None:
     """Add a batch to the plan's hash; `setups` are its rows' texts of what jobs share, as codes and words.
 
     `hashed` holds the identities of pictures.

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from manifests.bulk.spool import SpooledJobs
 from manifests.bulk.arrow import Mask, Numbers, number_array, texts_of
 from manifests.bulk.rereading import identities_of
+from manifests.bulk.spool import SpooledJobs
 from manifests.bulk.texts import Keys, Texts, mixed, repeated
 from manifests.clashes import clashes, id_of_take, settled_names, settled_takes
 from manifests.identity import (
@@ -60,15 +60,16 @@ class RowKeys:
         del ids
         content = _joined(self.content)
         if any(len(takes) for takes in self.takes):
-            takes = _joined([
-                takes.astype(np.uint64) if len(takes) else np.ones(len(keys), np.uint64)
-                for takes, keys in zip(self.takes, self.content, strict=True)
-            ])
+            takes = _joined(
+                [
+                    takes.astype(np.uint64) if len(takes) else np.ones(len(keys), np.uint64)
+                    for takes, keys in zip(self.takes, self.content, strict=True)
+                ]
+            )
             twins = _is_repeated(mixed(content, takes))
             # The number of a new take depends on all takes of the same content.
             return suspect | np.isin(content, content[twins])
         return suspect | _is_repeated(content)
-
 
     def having(self, ids: list[str], names: list[str]) -> Mask:
         """Say which rows may have one of these ids, or one of these names."""

@@ -28,10 +28,48 @@ from pricing.catalog import load_catalog
 CATALOG = load_catalog()
 PAD = st.sampled_from(["", "", "", " ", "\u3000"])
 TEXTS: dict[str, list[str]] = {
-    "custom_id": ["", "a", "b", "A", "é", "e\u0301", "x y", "con", "n" * 121, "tab\tbed", "shot/1", "null\x00"],
-    "prompt": ["A fox", "A cat [Push in]", "[Slow zoom, Push in] [Pan left]", "雨の街", "", "x" * 5001, "\x1b"],
-    "model": [*CATALOG.models, "Seedance-1.0-PRO", *list(CATALOG.endpoints)[:4], "seedance-1.0-pr", "veo", ""],
-    "image_url": ["", "", "", "https://example.com/a.png", "a.png", "b.png", "gone.png", "ftp://x/y", "HTTPS://h/x"],
+    "custom_id": [
+        "",
+        "a",
+        "b",
+        "A",
+        "é",
+        "e\u0301",
+        "x y",
+        "con",
+        "n" * 121,
+        "tab\tbed",
+        "shot/1",
+        "null\x00",
+    ],
+    "prompt": [
+        "A fox",
+        "A cat [Push in]",
+        "[Slow zoom, Push in] [Pan left]",
+        "雨の街",
+        "",
+        "x" * 5001,
+        "\x1b",
+    ],
+    "model": [
+        *CATALOG.models,
+        "Seedance-1.0-PRO",
+        *list(CATALOG.endpoints)[:4],
+        "seedance-1.0-pr",
+        "veo",
+        "",
+    ],
+    "image_url": [
+        "",
+        "",
+        "",
+        "https://example.com/a.png",
+        "a.png",
+        "b.png",
+        "gone.png",
+        "ftp://x/y",
+        "HTTPS://h/x",
+    ],
     "end_image_url": ["", "", "", "https://example.com/b.png", "a.png", "http://u:p@h/x"],
     "reference_image_urls": ["", "", "", "https://h/1.png | https://h/2.png", "a.png | https://h/3.png"],
     "aspect_ratio": ["", "16:9", "9:16", "9:21", "auto", "AUTO", "16:09", "16:10"],
@@ -68,7 +106,9 @@ def manifests(draw: Any) -> tuple[list[str], list[list[str]]]:
     return names, draw(st.lists(row, min_size=1, max_size=12))
 
 
-NAMINGS = st.sampled_from([None, "{client}/{custom_id}", "{client}-{custom_id}-{take}", "{product}{aspect_ratio}"])
+NAMINGS = st.sampled_from(
+    [None, "{client}/{custom_id}", "{client}-{custom_id}-{take}", "{product}{aspect_ratio}"]
+)
 
 
 @pytest.fixture(scope="module")

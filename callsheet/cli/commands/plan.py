@@ -34,7 +34,12 @@ def plan(
     Example: callsheet plan shots.csv --budget-usd 25 --out plan.json
     """
     try:
-        made = make_plan(source, overrides=PlanOptions(budget_usd=budget_usd))
+        made = make_plan(
+            source,
+            overrides=PlanOptions(
+                budget_usd=budget_usd, allow_private_hosts=settings_from(os.environ).allow_private_hosts
+            ),
+        )
     except ManifestError as error:
         if json:
             document(refusal_document(error))

@@ -19,7 +19,8 @@ class Campaign:
     """A campaign as it was written down. A bare manifest is a campaign that says nothing but its name.
 
     `manifest` is a path or a glob pattern relative to `folder`; `file` is the campaign file as the person
-    named it, "" for a bare manifest. `columns` maps their names to ours, several of theirs to one of ours if need be. `out` is "" where nothing is said.
+    named it, "" for a bare manifest. `columns` maps their names
+    to ours, several of theirs to one of ours if need be. `out` is "" where nothing is said.
     `naming` makes the file names of rows that bring none. `lines` says where each key of the file stands.
     """
 

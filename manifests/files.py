@@ -21,7 +21,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary place beside `path`; what is written there gets the name at the end, if all went well."""
+    """Give a temporary place beside `path`; what is written there gets the name if all goes well."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(descriptor)
     temporary = Path(name)

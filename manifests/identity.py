@@ -61,7 +61,8 @@ def _with_takes(pairs: list[tuple[Row, Job]], notes: Notes) -> list[Entry]:
 def note_equal(row: Row, first: Row, take: int, notes: Notes) -> None:
     """Warn of a row that is equal to an earlier one."""
     message = (
-        f"this row is equal to {_where(first, row)}; both will be made and paid for, this one as take {take}. "
+        f"this row is equal to {_where(first, row)}; both will be made and paid for, "
+        f"this one as take {take}. "
         "Delete one if that is not meant; give each a seed or a take of its own if it is"
     )
     notes.warn(row, "prompt", message)

@@ -36,7 +36,7 @@ class Notes:
         self.add_warning(_problem(row, column, message, found))
 
     def add_warning(self, warning: Problem, rows: int = 1) -> None:
-        """Note a warning as it stands; `rows` is how many rows earned it, the one it names being the first."""
+        """Note a warning as it stands; `rows` is how many rows earned it, the first of which it names."""
         key = replace(warning, row=0)
         first, count = self._warnings.get(key, (warning, 0))
         self._warnings[key] = (first, count + rows)

@@ -20,7 +20,7 @@ _EXACT_FLOAT = 2.0**53
 
 @dataclass(frozen=True, slots=True)
 class ParquetFile:
-    """A Parquet file that is open and has a header that can be used; its `count` rows are read when asked for."""
+    """A Parquet file that is open and whose header can be used; its `count` rows are read when asked for."""
 
     file: str
     folder: Path
@@ -58,7 +58,7 @@ class ParquetFile:
             raise Damaged(_not_whole(error)) from error
 
     def records(self) -> Records:
-        """Read all rows as text. Missing values and NaN (pandas writes it for "missing") become empty cells."""
+        """Read all rows as text. Missing values and NaN (pandas' word for them) become empty cells."""
         rows: list[tuple[int, dict[str, str]]] = []
         try:
             for batch in self.batches(_ROWS_AT_ONCE):

@@ -21,8 +21,8 @@ class PlanOptions:
 
     `budget_usd` is text as a person types it, and caps this run; the caps of the campaign file hold as well.
     `defaults` fills columns that are absent or empty. `input_root` is the one folder that local pictures may
-    come from, instead of the manifest's folder and the working directory. `allow_private_hosts` lets manifests
-    be fetched from addresses inside the network; a plan file never says so.
+    come from, instead of the manifest's folder and the working directory. `allow_private_hosts` lets
+    manifests be fetched from addresses inside the network; a plan file never says so.
     """
 
     budget_usd: str | None = None
@@ -59,7 +59,7 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is known of all jobs together: totals by model and client, and what the plan's hash takes of the rows."""
+    """All jobs together: totals by model and client, and what the plan's hash takes of the rows."""
 
     jobs: int
     groups: Mapping[tuple[str, str], Total]
@@ -70,9 +70,9 @@ class Summary:
 class Plan:
     """Everything that a run would buy.
 
-    `source` is what the plan was made from (a manifest, its address, or a campaign file); `out` and `concurrency` are None
-    where nothing was said. `caps` holds those of the campaign file and the run's own. `jobs` of a large plan
-    are read from disk when they are asked for; `counted` is then known already.
+    `source` is what the plan was made from (a manifest, its address, or a campaign file); `out` and
+    `concurrency` are None where nothing was said. `caps` holds those of the campaign file and the run's own.
+    `jobs` of a large plan are read from disk when they are asked for; `counted` is then known already.
     """
 
     campaign: str
@@ -116,7 +116,7 @@ class Plan:
         return self._by(1)
 
     def demands(self) -> list[Spend]:
-        """Return what is needed by model and client: whether it fits can be said without a look at any job."""
+        """Return what is needed by model and client: it says whether all fits without a look at any job."""
         return [
             Spend(self.campaign, client, model, priority=0, maximum_nano=total.maximum_nano)
             for (model, client), total in self.summary.groups.items()

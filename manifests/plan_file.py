@@ -1,7 +1,7 @@
 """Plan files: what was planned, kept so that exactly that can be bought later, or the change be named.
 
-`plan.json` holds totals, caps, price book and hash; `plan.rows.parquet` beside it holds the priced rows and is
-referred to by name and SHA-256. The rows are there to be compared; a run plans its source anew.
+`plan.json` holds totals, caps, price book and hash; `plan.rows.parquet` beside it holds the priced rows and
+is referred to by name and SHA-256. The rows are there to be compared; a run plans its source anew.
 """
 
 from __future__ import annotations

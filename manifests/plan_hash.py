@@ -1,7 +1,7 @@
 """What a plan's hash is taken over: its rows as columns, so that it can be taken while they stream by.
 
-Each column is hashed by itself, from the first row to the last: text as the lengths of its cells (32-bit) and
-their bytes, numbers as 32- or 64-bit integers, all little-endian. Neither batches nor file formats show in it.
+Each column is hashed by itself, from the first row to the last: text as the lengths of its cells (32-bit)
+and their bytes, numbers as 32- or 64-bit integers, all little-endian. Neither batches nor file formats show.
 What many jobs share (endpoint, options, pixels, price) is written once, numbered as it is first met, and a
 column of these numbers is hashed.
 """

@@ -14,7 +14,8 @@ from manifests.plan_rows import PICTURE_COLUMNS, rows_table
 _IDS_NAMED = 5
 _PRICE = ("width_px", "height_px", "fps", "frames", "expected_nano", "maximum_nano")
 _NOT_COMPARED = {"custom_id", "file", "row", "made", "given", "model", "pictures", *PICTURE_COLUMNS, *_PRICE}
-"""Pictures are compared by what they are. Where a row stands and how it was spelled may change; what is bought, for whom and at what price may not."""
+"""Pictures are compared by what they are. Where a row stands and how it was spelled may change;
+what is bought, for whom and at what price may not."""
 
 
 def write_rows(jobs: Sequence[PlannedJob], path: Path) -> str:
@@ -63,7 +64,7 @@ def _columns(was: Any, new: Any) -> list[str]:
 
 
 def _differ(before: Any, after: Any, names: list[str]) -> Any:
-    """Say for each row whether any of these columns differs; a column that only one has differs where it is filled."""
+    """Say for each row whether any of these columns differs; a column that one side lacks is empty there."""
     import numpy as np  # noqa: PLC0415
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
@@ -74,7 +75,8 @@ def _differ(before: Any, after: Any, names: list[str]) -> Any:
         left = before[name] if name in before.column_names else absent
         right = after[name] if name in after.column_names else absent
         same = pc.or_(
-            pc.fill_null(pc.equal(left, right), False), pc.and_(pc.is_null(left), pc.is_null(right))
+            pc.coalesce(pc.equal(left, right), pa.scalar(value=False)),
+            pc.and_(pc.is_null(left), pc.is_null(right)),
         )
         found = pc.or_(found, pc.invert(same))
     return found

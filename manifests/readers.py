@@ -36,8 +36,8 @@ Manifest = Table | ParquetFile
 def open_manifests(pattern: str, folder: Path, *, allow_private: bool = False) -> list[Manifest]:
     """Open the manifest, or every manifest that a glob pattern names, in the order of their names.
 
-    `pattern` is an address, or a path relative to `folder`; `#sheet` behind a workbook names one of its sheets.
-    `allow_private` allows addresses inside the network. Raises UsageError when there is no such file.
+    `pattern` is an address, or a path relative to `folder`; `#name` behind a workbook names one of its
+    sheets. `allow_private` allows addresses inside the network. Raises UsageError when there is no such file.
     """
     if is_remote(pattern):
         with fetched(pattern, allow_private=allow_private) as found:
@@ -57,7 +57,7 @@ def open_manifests(pattern: str, folder: Path, *, allow_private: bool = False) -
 
 
 def open_manifest(path: Path, *, name: str = "", sheet: str = "") -> Manifest:
-    """Open one manifest file; `name` is what messages call it. Raises UsageError where it cannot be read at all."""
+    """Open one manifest file; messages call it `name`. Raises UsageError where it cannot be read at all."""
     name = name or str(path)
     try:
         with path.open("rb") as file:

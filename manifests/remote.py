@@ -59,7 +59,8 @@ def fetched(
             yield _from_store(address, Path(folder), max_bytes)
         else:
             raise UsageError(
-                f"{shown(address)}: manifests are read from paths, https://, s3:// and gs://, not from {scheme}://"
+                f"{shown(address)}: manifests are read from paths, https://, s3:// and gs://, "
+                f"not from {scheme}://"
             )
 
 
@@ -84,7 +85,7 @@ def _from_web(address: str, folder: Path, *, allow_private: bool, max_bytes: int
 
     name, where = _bare(address), address
     path = folder / (PurePosixPath(urlsplit(address).path).name or "manifest")
-    backend = _PublicOnly(httpcore.SyncBackend(), allow_private=allow_private)
+    backend: Any = _PublicOnly(httpcore.SyncBackend(), allow_private=allow_private)
     timeouts = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
     try:
         with httpcore.ConnectionPool(
@@ -92,7 +93,7 @@ def _from_web(address: str, folder: Path, *, allow_private: bool, max_bytes: int
         ) as pool:
             for _ in range(REDIRECTS_MAX + 1):
                 _check_address(where, allow_private=allow_private)
-                headers = {"Accept-Encoding": "identity", "Host": urlsplit(where).netloc}
+                headers = [("Accept-Encoding", "identity"), ("Host", urlsplit(where).netloc)]
                 with pool.stream("GET", where, headers=headers, extensions={"timeout": timeouts}) as reply:
                     if reply.status in _REDIRECTS:
                         where = urljoin(where, _header(reply, b"location"))
@@ -122,8 +123,12 @@ def _check_address(address: str, *, allow_private: bool) -> None:
         raise UsageError(f"{_bare(address)}: leave name and password out of the address; use a presigned one")
 
 
+def _is_public(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_global
+
+
 class _PublicOnly:
-    """Connects to public addresses alone: the name is resolved here, and it is the answer that is connected to."""
+    """Connects to public addresses alone: names are resolved here, and the answer is what is connected to."""
 
     def __init__(self, inner: Any, *, allow_private: bool) -> None:
         self._inner, self._allow_private = inner, allow_private
@@ -137,7 +142,7 @@ class _PublicOnly:
             ]
             if inside:
                 raise UsageError(
-                    f"{shown(host)} is the address {inside[0]} inside this network, which is not fetched from; "
+                    f"{shown(host)} is {inside[0]} inside this network, which is not fetched from; "
                     "CALLSHEET_ALLOW_PRIVATE_HOSTS=true allows it"
                 )
         return self._inner.connect_tcp(str(found[0]), port, **options)

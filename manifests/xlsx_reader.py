@@ -66,7 +66,8 @@ def _count(archive: zipfile.ZipFile, member: zipfile.ZipInfo, expanded: int, pac
             too_dense = expanded > _RATIO_FROM_BYTES and expanded > RATIO_MAX * packed
             if expanded > EXPANDED_MAX_BYTES or too_dense:
                 raise _Unreadable(
-                    f"the workbook expands to more than {expanded:,} bytes from {packed:,}; save the rows as CSV"
+                    f"the workbook expands to more than {expanded:,} bytes from {packed:,}; "
+                    "save the rows as CSV"
                 )
             if is_sheet:
                 for letters, digits in _REFERENCE.findall(rest + chunk):

@@ -1,4 +1,4 @@
-"""Mistakes on the terminal: each by itself while they are few, by kind when they are many, all of them in a file."""
+"""Mistakes on the terminal: one by one while they are few, by kind when they are many, all in a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _COLUMNS = ("file", "row", "column", "found", "message")
 ErrorsFile = Annotated[
     Path | None,
     Parameter(
-        name="--errors", env_var="CALLSHEET_ERRORS", help="Where all mistakes are written (when there are many)"
+        name="--errors",
+        env_var="CALLSHEET_ERRORS",
+        help="Where all mistakes are written (when there are many)",
     ),
 ]
 

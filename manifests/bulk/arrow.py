@@ -88,9 +88,9 @@ def rows_of(array: Any, places: Numbers) -> Any:
 
 
 def distinct(keys: Numbers, space: int) -> tuple[Numbers, Numbers, Numbers]:
-    """Return the distinct keys (each at least 0 and below `space`), where each first stands, and each row's place.
+    """Return the distinct keys as they are met, where each first stands, and each row's place among them.
 
-    The distinct keys are in the order in which they are met.
+    Keys are at least 0 and below `space`.
     """
     count = len(keys)
     if space > 4 * count + 1024:

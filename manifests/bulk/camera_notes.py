@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from callsheet.errors import Problem
-from manifests.bulk.texts import Mask, Numbers, Texts, keys_of
+from manifests.bulk.arrow import Mask, Numbers
+from manifests.bulk.texts import Texts, keys_of
 from manifests.camera import unknown_instructions, unlisted
 from manifests.table import printable, shown
 

@@ -16,8 +16,8 @@ from manifests.bulk.arrow import Mask, Numbers, distinct, mask_of, numbers_of, r
 from manifests.bulk.batches import Batch
 from manifests.bulk.camera_notes import CameraNote, camera_notes
 from manifests.bulk.cell_classes import DECISIVE, PLAIN_ADDRESS, Looked
-from manifests.bulk.own_cells import Found, OwnCells, composed
-from manifests.bulk.setups import AFTER_THE_COLUMNS, Setup, Setups
+from manifests.bulk.own_cells import Found, OwnCells
+from manifests.bulk.setups import Setup, Setups
 from manifests.bulk.texts import Texts, text_array
 from manifests.columns import COLUMN, COLUMNS, Pictures
 from manifests.images import URL_MAX_CHARS
@@ -38,7 +38,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A batch after the check. `good` are the positions of rows that can be made; all columns hold only those.
+    """A batch after the check. `good` are the positions of rows that can be made; columns hold only those.
 
     `setups` are numbers of `Setups.all`; `numbers` holds seed (-1 for none), priority and take; `texts` the
     columns of text as they are used, `pictures` the cells of pictures and what was found in them.
@@ -79,7 +79,7 @@ class Checker:
             bad[:] = True
         # What is wrong with a combination is said before what is wrong with its pictures.
         found = [*_of_setups(batch, setups, of_rows, rare), *(each for each in found if not rare[each.at])]
-        problems = [*_sorted(found, batch), *self._one_by_one(batch, rare)]
+        problems = [*_sorted(found), *self._one_by_one(batch, rare)]
         problems.sort(key=lambda problem: problem.row)
         good = np.flatnonzero(~bad)
         prompts = texts["prompt"]
@@ -249,7 +249,7 @@ def _stripped(batch: Batch, column: str, rows: Numbers) -> list[str]:
     return [text.strip() for text in text_array(rows_of(batch.columns[column], rows)).to_pylist()]
 
 
-def _sorted(found: list[Found], batch: Batch) -> list[Problem]:  # noqa: ARG001
+def _sorted(found: list[Found]) -> list[Problem]:
     found.sort(key=lambda each: (each.at, each.order))
     return [each.problem for each in found]
 
@@ -283,6 +283,3 @@ def _of_good(
 ) -> tuple[Any, Sequence[Looked | None]]:
     texts, looks = pictures
     return rows_of(texts, good), [looks[at] for at in good]
-
-
-__all__ = ["AFTER_THE_COLUMNS", "Checked", "Checker", "Warned", "composed"]

@@ -30,7 +30,7 @@ from manifests.bulk.setups import Setup, Setups
 from manifests.bulk.texts import Keys, Texts, mixed, text_array
 from manifests.clashes import id_of_take
 from manifests.identity import BY_ID, ID_CHARS, note_unsafe
-from manifests.job import Job
+from manifests.job import Image, Job
 from manifests.notes import Notes
 from manifests.plan_hash import references_identity
 from manifests.plan_rows import EXTRA, MADE_ID, MADE_NAME, PICTURE_COLUMNS, pictures_text, shared_cells
@@ -117,10 +117,10 @@ class Gatherer:
                 continue
             prompts = rows_of(checked.texts["prompt"], here).to_pylist()
             made[mine] = made_ids(setup, prompts, checked.numbers["seed"][here].tolist())
-        for at in np.flatnonzero(~plain):
+        for at in np.flatnonzero(~plain).tolist():
             made[at] = self._fingerprint(checked, shared, int(rows[at]))[:ID_CHARS]
         late = np.flatnonzero(takes[rows] > 1)
-        made[late] = [id_of_take(made[at], int(takes[rows[at]])) for at in late]
+        made[late] = [id_of_take(made[at], int(takes[rows[at]])) for at in late.tolist()]
         if len(rows) == len(ids):
             return texts_of(made.tolist()), missing
         cells = ids.array.to_pylist()
@@ -236,8 +236,6 @@ def _folded(names: Any) -> Any:
 
 
 def _images(texts: Any, looks: Sequence[Looked | None], at: int) -> list[Any]:
-    from manifests.job import Image  # noqa: PLC0415
-
     look = looks[at]
     if look is not None:
         return list(look.images)

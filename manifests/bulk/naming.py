@@ -37,7 +37,7 @@ def safe_parts(texts: Any) -> Any:
 
 
 def made_names(naming: Template, cells: Mapping[str, Any], custom_ids: Any) -> tuple[Any, Mask]:
-    """Fill a template for every row, from cells without space around them; the mask says which are not safe."""
+    """Fill a template for every row from its stripped cells; the mask says which names are not safe."""
     if naming.parts == ("", "custom_id", ""):
         if is_plain_name(custom_ids).all():
             return custom_ids, np.zeros(len(custom_ids), bool)

@@ -45,7 +45,7 @@ class OwnCells:
         self.found: list[Found] = []
 
     def texts(self, column: Column) -> Texts | None:
-        """Return a text column without white space around its cells; None where the batch has no such column."""
+        """Return a text column, its cells stripped; None where the batch has no such column."""
         assert isinstance(column.kind, Text)
         if column.name not in self._batch.columns:
             return None
@@ -79,7 +79,7 @@ class OwnCells:
         cut = pc.replace_substring_regex(texts.array, r"\.mp4$", "")
         safe = is_plain_name(cut)
         plain = cut.to_pylist() if not safe.all() else []
-        unsafe = [at for at in np.flatnonzero(~safe) if plain[at] and not is_safe(plain[at])]
+        unsafe = [at for at in np.flatnonzero(~safe).tolist() if plain[at] and not is_safe(plain[at])]
         self._explain(column, unsafe)
         return Texts.of(cut)
 

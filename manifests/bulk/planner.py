@@ -30,7 +30,7 @@ _AHEAD = 3
 
 
 class BulkPlanner:
-    """Plans one manifest. Mistakes and warnings go into `notes`; where there are any mistakes, no plan is made."""
+    """Plans one manifest. Mistakes and warnings go into `notes`; with any mistakes there is no whole plan."""
 
     def __init__(self, context: Context, notes: Notes, extras: Iterable[str]) -> None:
         self._context, self._notes = context, notes

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.bulk.arrow import numbers_of
+from manifests.bulk.arrow import Numbers, numbers_of
 from manifests.bulk.texts import Texts, text_array
 from manifests.plan import PlannedJob
 from manifests.plan_hash import ABSENT, NUMBER_COLUMNS, RowsDigest
@@ -137,10 +137,8 @@ def schema_for(extras: Iterable[str]) -> Any:
     return rows_schema(extras)
 
 
-def feed(
-    digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, Any], setups: Sequence[str]
-) -> None:
-    """Add a batch to the plan's hash; `setups` are its rows' texts of what jobs share, as codes and words.
+def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, Any], setups: Numbers) -> None:
+    """Add a batch to the plan's hash; `setups` are its rows' numbers of what jobs share.
 
     `hashed` holds the identities of pictures.
     """
@@ -153,7 +151,7 @@ def feed(
     for name in NUMBER_COLUMNS:
         if name != "setup":
             digest.add_numbers(name, numbers_of(columns[name]).astype("<i8").data)
-    digest.add_numbers("setup", np.array(setups, "<i4").data)
+    digest.add_numbers("setup", setups.astype("<i4").data)
 
 
 def _feed_texts(digest: RowsDigest, name: str, array: Any) -> None:

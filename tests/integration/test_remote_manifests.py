@@ -50,7 +50,7 @@ def address():
 
 
 def test_a_manifest_is_planned_from_its_address(address, tmp_path):
-    """Redirects are followed; messages and the campaign take the name; a plan file finds the address again."""
+    """Redirects are followed, a plan file finds the address again, and never says that it may go inside."""
     options = PlanOptions(allow_private_hosts=True, budget_usd="1")
     plan = make_plan(f"{address}/to//night/shots.csv?signature=abc", overrides=options)
     assert (plan.total.jobs, plan.jobs[0].job.prompt) == (1, "A fox")
@@ -63,24 +63,36 @@ def test_a_manifest_is_planned_from_its_address(address, tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("/gone.csv", "answers 404"), ("/to/", "redirects more than 5 times"), ("/to/file:///etc/passwd", "only https")],
+    [
+        ("/gone.csv", "answers 404"),
+        ("/to/", "redirects more than 5 times"),
+        ("/to/file:///etc/passwd", "only https"),
+    ],
 )
 def test_addresses_that_lead_nowhere(address, path, message):
     """Every ending has its sentence; the query, where signatures stand, is in none."""
-    with pytest.raises(UsageError, match=message) as caught, fetched(f"{address}{path}?key=x", allow_private=True):
+    with (
+        pytest.raises(UsageError, match=message) as caught,
+        fetched(f"{address}{path}?key=x", allow_private=True),
+    ):
         pass
     assert "key=x" not in str(caught.value)
 
 
 def test_size_is_bounded_while_it_is_read(address):
     """A manifest above the bound is cut off where it passes it."""
-    with pytest.raises(UsageError, match="larger than 8 bytes"), fetched(address, allow_private=True, max_bytes=8):
+    with (
+        pytest.raises(UsageError, match="larger than 8 bytes"),
+        fetched(address, allow_private=True, max_bytes=8),
+    ):
         pass
 
 
-@pytest.mark.parametrize("found", ["127.0.0.1", "10.0.0.8", "169.254.169.254", "::1", "fd00::1", "100.64.0.1", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "found", ["127.0.0.1", "10.0.0.8", "169.254.169.254", "::1", "fd00::1", "100.64.0.1", "0.0.0.0"]
+)
 def test_a_name_that_resolves_inside_the_network_is_refused(monkeypatch, found):
-    """It is the resolved address that counts, so no name leads inside, and one bad answer among good ones is enough."""
+    """It is the resolved address that counts, and one bad answer among good ones is enough."""
     answers = [(0, 0, 0, "", ("93.184.216.34", 443)), (0, 0, 0, "", (found, 443))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
     with pytest.raises(UsageError, match="inside this network"), fetched("https://example.com/shots.csv"):

@@ -52,13 +52,21 @@ CASES = {
     ),
     "TOML that is none": (CAMPAIGN + "[budget\n", SHOTS, ["is not TOML", "line 4"]),
     "a campaign file that is not UTF-8": (CAMPAIGN.encode() + b"# \xe4\n", SHOTS, ["is not UTF-8"]),
-    "a manifest that is not UTF-8": (CAMPAIGN, "prompt,model\nK\xe4se,x\n".encode("latin-1"), ["row 2", "not UTF-8"]),
+    "a manifest that is not UTF-8": (
+        CAMPAIGN,
+        "prompt,model\nK\xe4se,x\n".encode("latin-1"),
+        ["row 2", "not UTF-8"],
+    ),
     "ragged rows": (CAMPAIGN, SHOTS + "A cat\n", ["row 3", "1 cells", "the header has 2"]),
     "an unclosed quote": (CAMPAIGN, SHOTS + '"A cat,x\nA dog,y\n', ["row 3", "never closed"]),
     "no manifest": (CAMPAIGN.replace("shots.csv", "*.xlsx"), SHOTS, ["there is no manifest"]),
     "a sheet of a text file": (CAMPAIGN.replace("shots.csv", "shots.csv#A"), SHOTS, ["is no workbook"]),
     "a workbook that is cut off": (CAMPAIGN, _workbook(b"<x/>")[:-30], ["not a whole XLSX workbook"]),
-    "an XLSX bomb": (CAMPAIGN, _workbook(b" " * (64 << 20)), ["expands to more than", "save the rows as CSV"]),
+    "an XLSX bomb": (
+        CAMPAIGN,
+        _workbook(b" " * (64 << 20)),
+        ["expands to more than", "save the rows as CSV"],
+    ),
     "a workbook with a cell in its last corner": (
         CAMPAIGN,
         _workbook(b'<c r="A1"/>' + b" " * (1 << 20) + b'<c r="XFD1048576"/>'),

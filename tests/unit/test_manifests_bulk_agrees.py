@@ -114,7 +114,8 @@ def _drawn(draw: random.Random) -> tuple[list[str], list[list[str]]]:
         names.remove(draw.choice(names))
     few = 4 if draw.random() < 0.6 else None
     rows = [
-        [draw.choice(TEXTS[name][:few]) + draw.choice(PAD) for name in names] for _ in range(draw.randint(1, 12))
+        [draw.choice(TEXTS[name][:few]) + draw.choice(PAD) for name in names]
+        for _ in range(draw.randint(1, 12))
     ]
     return names, rows + (rows[:3] if draw.random() < 0.3 else [])
 
@@ -154,7 +155,7 @@ def _both_ways(folder: Path, **changes: Any) -> Outcome:
 
 
 def _comparable(cells: Any) -> list[tuple[str, str]]:
-    """Return cells with what may be spelled differently left out: numbers, and space around our own columns."""
+    """Return cells without what may be spelled otherwise: numbers, and space around our own columns."""
     numbers = ("seed", "priority", "take")
     return [
         (name, "" if name in numbers else cell.strip() if name in COLUMN else cell)
@@ -194,7 +195,7 @@ def test_campaigns_mean_the_same_both_ways(folder, seed):
         {"duration": pa.array([5, None, 12, 13], pa.int8())},
         {"duration": pa.array(["5", "5s", None, "5"]).dictionary_encode()},
         {"camera_fixed": pa.array([True, None, False, True])},
-        {"priority": pa.array([Decimal("1"), Decimal("2.0"), None, Decimal("9")])},
+        {"priority": pa.array([Decimal(1), Decimal("2.0"), None, Decimal(9)])},
         {"note": pa.array([{"a": 1}, None, {"a": 2}, {"a": 3}])},
         {"note": pa.array([b"x", b"y", None, b"\xff"])},
         {"note": pa.nulls(4)},
@@ -235,14 +236,28 @@ def test_a_made_id_that_somebody_has_is_a_mistake(folder):
     rows = [["a fox", "seedance-1.0-lite", ""]] * 2
     pq.write_table(_table(["prompt", "model", "custom_id"], rows), folder / "m.parquet")
     made = _both_ways(folder)[2][1].job.custom_id
-    pq.write_table(_table(["prompt", "model", "custom_id"], [*rows, ["a cat", rows[0][1], made]]), folder / "m.parquet")
+    pq.write_table(
+        _table(["prompt", "model", "custom_id"], [*rows, ["a cat", rows[0][1], made]]), folder / "m.parquet"
+    )
     (problem,) = _both_ways(folder)[0]
     assert (problem.row, problem.found) == (3, made)
 
 
 def test_keys_depend_on_every_byte():
     """Cells that differ in one byte anywhere, or only in length, have different keys."""
-    cells = ["", "a", "aa", "x" * 8, "x" * 9, "x" * 16, "x" * 17, "x" * 15 + "y", "y" + "x" * 15, "z" * 5000, "z" * 5001]
+    cells = [
+        "",
+        "a",
+        "aa",
+        "x" * 8,
+        "x" * 9,
+        "x" * 16,
+        "x" * 17,
+        "x" * 15 + "y",
+        "y" + "x" * 15,
+        "z" * 5000,
+        "z" * 5001,
+    ]
     keys = Texts.of(texts_of(cells)).keys()
     assert len(set(keys.tolist())) == len(cells)
     assert Texts.of(texts_of(cells[::-1])).keys().tolist() == keys.tolist()[::-1]
@@ -262,7 +277,10 @@ def test_a_large_plan_needs_no_pandas(tmp_path):
 
 def test_jobs_of_a_large_plan_are_a_sequence(folder):
     """They can be counted, indexed from both ends, cut and read again, and are the same each time."""
-    pq.write_table(_table(["prompt", "model"], [[f"fox {n}", "seedance-1.0-lite"] for n in range(20)]), folder / "m.parquet")
+    pq.write_table(
+        _table(["prompt", "model"], [[f"fox {n}", "seedance-1.0-lite"] for n in range(20)]),
+        folder / "m.parquet",
+    )
     campaign = Campaign(name="c", manifest="m.parquet", folder=folder)
     jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Notes(), few=-1)
     assert (len(jobs), jobs[3].job.prompt, jobs[-1].job.prompt) == (20, "fox 3", "fox 19")
@@ -274,4 +292,3 @@ def test_jobs_of_a_large_plan_are_a_sequence(folder):
 
 def _table(names: Iterable[str], rows: list[list[str]]) -> pa.Table:
     return pa.table({name: pa.array([row[at] for row in rows], pa.string()) for at, name in enumerate(names)})
-

@@ -19,7 +19,7 @@ def _book(**sheets: list[list[object]]) -> bytes:
         kinds = f'<Relationships xmlns="{_LINKS.replace("officeDocument", "package")}">'
         names = "".join(
             f'<sheet name="{name}" sheetId="{at}" r:id="r{at}"'
-            f'{" state=" + chr(34) + "hidden" + chr(34) if name.endswith("_hidden") else ""}/>'
+            f"{' state=' + chr(34) + 'hidden' + chr(34) if name.endswith('_hidden') else ''}/>"
             for at, name in enumerate(sheets, 1)
         )
         links = "".join(
@@ -29,7 +29,8 @@ def _book(**sheets: list[list[object]]) -> bytes:
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr(
             "_rels/.rels",
-            f'{kinds}<Relationship Id="a" Type="{_LINKS}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+            f'{kinds}<Relationship Id="a" Type="{_LINKS}/officeDocument" Target="xl/workbook.xml"/>'
+            "</Relationships>",
         )
         archive.writestr(
             "xl/workbook.xml",
@@ -43,7 +44,8 @@ def _book(**sheets: list[list[object]]) -> bytes:
 
 def _sheet(rows: list[list[object]]) -> str:
     lines = [
-        f'<row r="{number}">' + "".join(_cell(f"{chr(65 + at)}{number}", value) for at, value in enumerate(row))
+        f'<row r="{number}">'
+        + "".join(_cell(f"{chr(65 + at)}{number}", value) for at, value in enumerate(row))
         + "</row>"
         for number, row in enumerate(rows, 1)
     ]
@@ -70,7 +72,7 @@ SHOTS = [
 
 
 def test_a_sheet_is_read_as_it_is_seen():
-    """Whole numbers have no point, blank rows count and are skipped, empty columns behind the table are none."""
+    """Whole numbers have no point, blank rows count and are skipped, empty columns behind are none."""
     records = read_xlsx(_book(Shots=SHOTS))
     assert records.flaws == ()
     assert records.columns == ("prompt", "duration", "camera_fixed")

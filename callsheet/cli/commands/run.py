@@ -47,7 +47,9 @@ def run(
         sandbox=sandbox,
         speed=speed,
     )
-    plan = make_plan(source, overrides=PlanOptions(
+    plan = make_plan(
+        source,
+        overrides=PlanOptions(
             budget_usd=budget_usd,
             concurrency=concurrency,
             out=out,

@@ -16,10 +16,15 @@ def manifest_table(plan: Plan) -> pa.Table:
     """Return one row per job with every column as it was given, as text, and `custom_id` filled in."""
     import pyarrow as pa  # noqa: PLC0415
 
-    names = dict.fromkeys(["custom_id", *(name for planned in plan.jobs for name in planned.cells)])
-    columns = {name: [planned.cells.get(name, "") for planned in plan.jobs] for name in names}
-    columns["custom_id"] = [planned.job.custom_id for planned in plan.jobs]
-    return pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
+    columns: dict[str, list[str]] = {"custom_id": []}
+    for count, planned in enumerate(plan.jobs):
+        for name, cell in ({**planned.cells} | {"custom_id": planned.job.custom_id}).items():
+            cells = columns.setdefault(name, [])
+            cells += [""] * (count - len(cells))  # rows before the first that has this column
+            cells.append(cell)
+    total = len(plan.jobs)
+    filled = {name: cells + [""] * (total - len(cells)) for name, cells in columns.items()}
+    return pa.table({name: pa.array(cells, pa.string()) for name, cells in filled.items()})
 
 
 def runnable_row(planned: PlannedJob) -> dict[str, str]:

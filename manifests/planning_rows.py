@@ -30,16 +30,18 @@ FEW_JOBS = 2_000
 
 
 def planned_rows(
-    campaign: Campaign, context: Context, notes: Notes, *, few: int = FEW_JOBS, allow_private: bool = False
+    campaign: Campaign, context: Context, notes: Notes, *, few: int | None = None, allow_private: bool = False
 ) -> tuple[Sequence[PlannedJob], Summary | None]:
     """Read, check and price every row; mistakes and warnings go into `notes`.
 
     Where there are any mistakes, what is returned is only part of the plan. The summary is None where the
-    jobs are in memory and can be counted there. Raises UsageError where a file cannot be read at all.
+    jobs are in memory and can be counted there; `few` says up to how many that is. Raises UsageError where
+    a file cannot be read at all.
     """
     manifests = open_manifests(campaign.manifest, campaign.folder, allow_private=allow_private)
     jobs = sum(manifest.count for manifest in manifests) * factor_of(campaign)
-    if jobs <= few:
+    is_few = jobs <= (FEW_JOBS if few is None else few)
+    if is_few:
         manifests = [as_table(manifest) for manifest in manifests]
     for manifest in manifests:
         if isinstance(manifest, Table):
@@ -49,7 +51,7 @@ def planned_rows(
     if in_the_way:
         # Rows of a campaign that cannot be filled would only repeat its mistake, once a row.
         return (), None
-    if jobs <= few:
+    if is_few:
         return _one_by_one(campaign, manifests, context, notes), None
     return _by_columns(campaign, manifests, context, notes)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import shutil
 import tempfile
 import weakref
@@ -87,6 +89,7 @@ class SpooledJobs(Sequence[PlannedJob]):
         self.path, self.catalog, self.folder = path, catalog, folder
         self._length = length
         self._last: dict[int, list[PlannedJob]] = {}
+        self._starts: list[int] = []
 
     def __len__(self) -> int:
         return self._length
@@ -118,13 +121,12 @@ class SpooledJobs(Sequence[PlannedJob]):
         yield from pq.ParquetFile(self.path).iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns)
 
     def _group_of(self, at: int) -> tuple[int, int]:
-        metadata = pq.ParquetFile(self.path).metadata
-        for group in range(metadata.num_row_groups):
-            rows = metadata.row_group(group).num_rows
-            if at < rows:
-                return group, at
-            at -= rows
-        raise IndexError(at)
+        if not self._starts:
+            metadata = pq.ParquetFile(self.path).metadata
+            rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+            self._starts = [0, *itertools.accumulate(rows)]
+        group = bisect.bisect_right(self._starts, at) - 1
+        return group, at - self._starts[group]
 
 
 def _planned(row: Mapping[str, Any], catalog: Catalog) -> PlannedJob:

@@ -20,6 +20,10 @@ MEMBERS_MAX = 10_000
 CELLS_MAX = 20_000_000
 """A sheet is read as a full rectangle: one cell in its last corner would ask for 17,000,000,000."""
 
+SHARED_MAX_BYTES = 4 << 30
+"""One long text that every cell points to is copied for each of them."""
+
+_SHORT_BYTES = 1 << 15
 _CHUNK_BYTES = 1 << 20
 _OVERLAP_BYTES = 64
 _REFERENCE = re.compile(rb'\br\s*=\s*["\']([A-Za-z]{1,7})([0-9]{1,10})["\']')
@@ -47,19 +51,22 @@ def _measure(content: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()
+            longest = _longest_shared(archive)
             if len(members) > MEMBERS_MAX:
                 raise _Unreadable(f"the workbook holds {len(members):,} files; {MEMBERS_MAX:,} are allowed")
             expanded = 0
             for member in members:
-                expanded = _count(archive, member, expanded, len(content))
+                expanded = _count(archive, member, expanded, len(content), longest)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise _Unreadable(f"this is not a whole XLSX workbook: {error}") from None
 
 
-def _count(archive: zipfile.ZipFile, member: zipfile.ZipInfo, expanded: int, packed: int) -> int:
+def _count(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, expanded: int, packed: int, longest_bytes: int
+) -> int:
     """Return how much is expanded with this member; what an archive says of itself is not believed."""
     is_sheet = "worksheets/" in member.filename.lower()
-    rest, width, height = b"", 0, 0
+    rest, width, height, filled = b"", 0, 0, 0
     with archive.open(member) as file:
         while chunk := file.read(_CHUNK_BYTES):
             expanded += len(chunk)
@@ -70,6 +77,7 @@ def _count(archive: zipfile.ZipFile, member: zipfile.ZipInfo, expanded: int, pac
                     "save the rows as CSV"
                 )
             if is_sheet:
+                filled += chunk.count(b"<c ")
                 for letters, digits in _REFERENCE.findall(rest + chunk):
                     width, height = max(width, _column(letters)), max(height, int(digits))
                 rest = chunk[-_OVERLAP_BYTES:]
@@ -78,7 +86,26 @@ def _count(archive: zipfile.ZipFile, member: zipfile.ZipInfo, expanded: int, pac
             f"{member.filename} reaches to column {width:,} and row {height:,}; "
             "delete what stands far outside the table, or save the rows as CSV"
         )
+    if filled * longest_bytes > SHARED_MAX_BYTES:
+        raise _Unreadable(
+            f"{member.filename} may repeat a text of {longest_bytes:,} bytes in {filled:,} cells; "
+            "save the rows as CSV"
+        )
     return expanded
+
+
+def _longest_shared(archive: zipfile.ZipFile) -> int:
+    """Return the length in bytes of the longest text that many cells may point to, as far as it is long."""
+    longest = since = 0
+    for name in archive.namelist():
+        if name.lower().endswith("sharedstrings.xml"):
+            with archive.open(name) as file:
+                while (chunk := file.read(_CHUNK_BYTES)) and longest <= EXPANDED_MAX_BYTES:
+                    *ends, tail = chunk.split(b"</si>")
+                    longest = max([longest, *(since * (at == 0) + len(end) for at, end in enumerate(ends))])
+                    since = len(tail) if ends else since + len(tail)
+                    longest = max(longest, since)
+    return longest if longest > _SHORT_BYTES else 0
 
 
 def _column(letters: bytes) -> int:

@@ -14,11 +14,12 @@ CAMPAIGN = '[campaign]\nname = "spring"\nmanifest = "shots.csv"\n'
 SHOTS = "prompt,model\nA fox,seedance-1.0-lite\n"
 
 
-def _workbook(sheet: bytes) -> bytes:
-    """Return an archive that looks like a workbook with that one sheet."""
+def _workbook(sheet: bytes, shared: bytes = b"") -> bytes:
+    """Return an archive that looks like a workbook with that one sheet and those shared texts."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/sharedStrings.xml", shared)
         archive.writestr("xl/worksheets/sheet1.xml", sheet)
     return packed.getvalue()
 
@@ -71,6 +72,11 @@ CASES = {
         CAMPAIGN,
         _workbook(b'<c r="A1"/>' + b" " * (1 << 20) + b'<c r="XFD1048576"/>'),
         ["column 16,384 and row 1,048,576"],
+    ),
+    "a workbook whose cells all point to one long text": (
+        CAMPAIGN,
+        _workbook(b'<c t="s"><v>0</v></c>' * 10_000, b"<sst><si>" + b"x" * 500_000 + b"</si></sst>"),
+        ["may repeat a text", "10,000 cells"],
     ),
     "an address inside the network": (
         CAMPAIGN.replace("shots.csv", "https://127.0.0.1/shots.csv"),

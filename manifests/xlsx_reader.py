@@ -96,11 +96,12 @@ def _count(
 
 def _longest_shared(archive: zipfile.ZipFile) -> int:
     """Return the length in bytes of the longest text that many cells may point to, as far as it is long."""
-    longest = since = 0
+    longest = since = unpacked = 0
     for name in archive.namelist():
         if name.lower().endswith("sharedstrings.xml"):
             with archive.open(name) as file:
-                while (chunk := file.read(_CHUNK_BYTES)) and longest <= EXPANDED_MAX_BYTES:
+                while (chunk := file.read(_CHUNK_BYTES)) and unpacked <= EXPANDED_MAX_BYTES:
+                    unpacked += len(chunk)
                     *ends, tail = chunk.split(b"</si>")
                     longest = max([longest, *(since * (at == 0) + len(end) for at, end in enumerate(ends))])
                     since = len(tail) if ends else since + len(tail)

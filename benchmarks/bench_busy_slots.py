@@ -111,7 +111,7 @@ def _by_hand(folder: Path, environment: dict[str, str]) -> tuple[dict[str, Any],
 
 
 def _certificates(folder: Path) -> Path:
-    import trustme  # noqa: PLC0415 -- only this half needs it
+    import trustme
 
     authority = trustme.CA()
     served = authority.issue_cert("localhost", "127.0.0.1")
@@ -122,8 +122,8 @@ def _certificates(folder: Path) -> Path:
 
 
 async def _loop_by_hand(clips: Path) -> None:
-    import fal_client  # noqa: PLC0415 -- reads its hosts from the environment when imported
-    import httpx  # noqa: PLC0415 -- comes with it
+    import fal_client
+    import httpx
 
     places = asyncio.Semaphore(SLOTS)
     client = fal_client.AsyncClient(key=os.environ["FAL_KEY"])

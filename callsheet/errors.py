@@ -45,7 +45,8 @@ class Problem:
     """One thing wrong with one cell, said so that a person can mend it.
 
     `row` counts as the file's own reader shows it: in CSV and XLSX the header is row 1 and the first data
-    row is row 2; in JSONL and Parquet the first record is row 1. 0 means the file as a whole.
+    row is row 2; in JSONL and Parquet the first record is row 1. In a campaign file (TOML) it is the line.
+    0 means the file as a whole.
     """
 
     file: str
@@ -55,7 +56,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        where = f"{self.file}, row {self.row}" if self.row else self.file
+        unit = "line" if self.file.lower().endswith(".toml") else "row"
+        where = f"{self.file}, {unit} {self.row}" if self.row else self.file
         column = f", column {self.column}" if self.column else ""
         found = f": found {self.found}" if self.found else ""
         return f"{where}{column}{found}: {self.message}"
@@ -82,7 +84,7 @@ class ManifestError(InputError):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         count = len(problems)
-        super().__init__(f"{count} mistake{'s' if count != 1 else ''} in the manifest; nothing was sent")
+        super().__init__(f"{count:,} mistake{'s' if count != 1 else ''} in the manifest; nothing was sent")
 
 
 class UsageError(InputError):

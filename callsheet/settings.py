@@ -46,6 +46,7 @@ class Settings:
     X-Fal-Request-Timeout), `run_timeout_s` how long it may then render, `history_lag_s` how late fal's
     history may show it: together they bound how long an unknown submission may still turn up.
     `admin_key` may read billing events; only `reconcile` uses it.
+    `allow_private_hosts` lets manifests be fetched from addresses inside the network.
     """
 
     data_dir: Path
@@ -61,6 +62,7 @@ class Settings:
     start_timeout_s: int = 3600
     run_timeout_s: int = 1800
     history_lag_s: int = 600
+    allow_private_hosts: bool = False
 
     @property
     def ledger(self) -> str:
@@ -97,6 +99,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         text = environ.get(f"CALLSHEET_{name.upper()}", "").strip()
         if text:
             given[name] = text
+    given["allow_private_hosts"] = _flag(environ, "CALLSHEET_ALLOW_PRIVATE_HOSTS")
     return Settings(**given)  # type: ignore[arg-type]
 
 
@@ -115,6 +118,13 @@ def _checked(name: str, key: str) -> ApiKey | None:
             f"{name} holds characters that no key has (spaces, line breaks or non-ASCII letters)"
         )
     return ApiKey(key)
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name, "").strip().lower()
+    if text not in ("", "true", "false", "1", "0"):
+        raise UsageError(f"{name} is {text[:40]!r}; it must be true or false")
+    return text in ("true", "1")
 
 
 def _whole_number(name: str, text: str, low: int, high: int) -> int:

@@ -35,3 +35,8 @@ def unknown_instructions(prompt: str) -> list[str]:
         return []
     parts = (part.strip() for group in _BRACKETS.findall(prompt) for part in group.split(","))
     return list(dict.fromkeys(part for part in parts if part and part.lower() not in _KNOWN))
+
+
+def unlisted() -> str:
+    """Return the warning's words."""
+    return f"no camera instruction that Seedance lists; known are {', '.join(INSTRUCTIONS)}"

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from callsheet.errors import Problem
 from manifests.template import Template
+from manifests.toml_lines import line_of
 from pricing.budgets import Cap
 
 NAME_MAX_CHARS = 100
@@ -17,8 +19,9 @@ class Campaign:
     """A campaign as it was written down. A bare manifest is a campaign that says nothing but its name.
 
     `manifest` is a path or a glob pattern relative to `folder`; `file` is the campaign file as the person
-    named it, "" for a bare manifest. `columns` maps their names to ours. `out` is "" where nothing is said.
-    `naming` makes the file names of rows that bring none.
+    named it, "" for a bare manifest. `columns` maps their names
+    to ours, several of theirs to one of ours if need be. `out` is "" where nothing is said.
+    `naming` makes the file names of rows that bring none. `lines` says where each key of the file stands.
     """
 
     name: str
@@ -33,6 +36,12 @@ class Campaign:
     caps: tuple[Cap, ...] = ()
     out: str = ""
     naming: Template | None = None
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+
+    def problem(self, key: tuple[str, ...], found: str, message: str) -> Problem:
+        """Return a mistake in the campaign file, with the line that its key stands on."""
+        line = line_of(dict(self.lines), key)
+        return Problem(self.file, line, ".".join(key), found, message)
 
 
 def is_name(name: str) -> bool:

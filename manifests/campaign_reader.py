@@ -15,6 +15,7 @@ from manifests.campaign_schema import CampaignFile, Number
 from manifests.columns import COLUMN
 from manifests.spelling import likely_column
 from manifests.table import shown
+from manifests.toml_lines import key_lines, line_of
 from pricing.budgets import Cap, Window
 
 FILE_LIMIT_BYTES = 1 << 20
@@ -22,19 +23,20 @@ FILE_LIMIT_BYTES = 1 << 20
 
 def read_campaign(path: Path) -> Campaign:
     """Read a campaign file. Raises UsageError for a file that is not TOML, ManifestError for what it says."""
-    data = _toml(path)
+    text, data = _toml(path)
+    lines = key_lines(text)
     try:
         given = CampaignFile.model_validate(data)
     except ValidationError as error:
-        raise ManifestError([_problem(str(path), dict(each)) for each in error.errors()]) from None
-    campaign = _campaign(given, path)
+        raise ManifestError([_problem(str(path), dict(each), lines) for each in error.errors()]) from None
+    campaign = _campaign(given, path, lines)
     problems = [*_key_problems(campaign), *_clash_problems(campaign)]
     if problems:
         raise ManifestError(problems)
     return campaign
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def _toml(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -44,14 +46,15 @@ def _toml(path: Path) -> dict[str, Any]:
             f"{path} is larger than 1 MiB; a campaign file names a manifest, it does not hold one"
         )
     try:
-        return tomllib.loads(content.decode("utf-8-sig"), parse_float=Number)
+        text = content.decode("utf-8-sig")
+        return text, tomllib.loads(text, parse_float=Number)
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8; save it as UTF-8") from None
     except (ValueError, RecursionError) as error:  # a TOMLDecodeError is a ValueError; so is int("9" * 5000)
         raise UsageError(f"{path} is not TOML: {shown(str(error))}") from None
 
 
-def _campaign(given: CampaignFile, path: Path) -> Campaign:
+def _campaign(given: CampaignFile, path: Path, lines: dict[tuple[str, ...], int]) -> Campaign:
     return Campaign(
         name=given.campaign.name,
         manifest=given.campaign.manifest,
@@ -65,6 +68,7 @@ def _campaign(given: CampaignFile, path: Path) -> Campaign:
         caps=_caps(given),
         out=given.output.dir,
         naming=given.output.name,
+        lines=lines,
     )
 
 
@@ -85,47 +89,44 @@ def _caps(given: CampaignFile) -> tuple[Cap, ...]:
 def _key_problems(campaign: Campaign) -> list[Problem]:
     """Name the columns that look like one of ours misspelt: setting them would change nothing."""
     named = [
-        *((f"defaults.{name}", name) for name in campaign.defaults),
-        *((f"template.{name}", name) for name in campaign.templates),
-        *((f"matrix.{name}", name) for name in campaign.matrix),
-        *((f"columns.{theirs}", ours) for theirs, ours in campaign.columns.items()),
+        *((("defaults", name), name) for name in campaign.defaults),
+        *((("template", name), name) for name in campaign.templates),
+        *((("matrix", name), name) for name in campaign.matrix),
+        *((("columns", theirs), ours) for theirs, ours in campaign.columns.items()),
     ]
     wrong = [(key, name, likely_column(name)) for key, name in named if name not in COLUMN]
     return [
-        Problem(campaign.file, 0, key, shown(name), f"no column of Callsheet's; {near} is the nearest")
+        campaign.problem(key, shown(name), f"no column of Callsheet's; {near} is the nearest")
         for key, name, near in wrong
         if near
     ]
 
 
 def _clash_problems(campaign: Campaign) -> list[Problem]:
-    ours = list(campaign.columns.values())
-    twice = [name for name in dict.fromkeys(ours) if ours.count(name) > 1]
-    clash = [
-        Problem(campaign.file, 0, "columns", name, "two columns are renamed to this one") for name in twice
-    ]
-    both = [name for name in campaign.matrix if name in campaign.templates]
+    clash = []
     if "output_name" in campaign.templates:
-        clash.append(Problem(campaign.file, 0, "template.output_name", "", "write it as name under [output]"))
+        clash.append(campaign.problem(("template", "output_name"), "", "write it as name under [output]"))
     return clash + [
-        Problem(campaign.file, 0, f"matrix.{name}", name, f"template.{name} decides this column already")
-        for name in both
+        campaign.problem(("matrix", name), name, f"template.{name} decides this column already")
+        for name in campaign.matrix
+        if name in campaign.templates
     ]
 
 
 _WORDS = {"missing": "this key is required", "dict_type": "must be a table", "model_type": "must be a table"}
 
 
-def _problem(file: str, error: Mapping[str, Any]) -> Problem:
+def _problem(file: str, error: Mapping[str, Any], lines: dict[tuple[str, ...], int]) -> Problem:
     """Say one of pydantic's findings in our words."""
-    key = ".".join(str(part) for part in error["loc"] if part != "values_by_column")
+    path = [str(part) for part in error["loc"] if part != "values_by_column"]
+    key, line = ".".join(path), line_of(lines, path)
     kind = error["type"]
     if kind == "extra_forbidden":
-        return Problem(file, 0, key, "", f"there is no such key; allowed are {_siblings(error['loc'])}")
+        return Problem(file, line, key, "", f"there is no such key; allowed are {_siblings(error['loc'])}")
     found = "" if kind == "missing" else shown(str(error["input"]))
     if kind == "value_error":
-        return Problem(file, 0, key, found, str(error["ctx"]["error"]))
-    return Problem(file, 0, key, found, _WORDS.get(kind, str(error["msg"])))
+        return Problem(file, line, key, found, str(error["ctx"]["error"]))
+    return Problem(file, line, key, found, _WORDS.get(kind, str(error["msg"])))
 
 
 def _siblings(location: tuple[str, ...]) -> str:

@@ -25,14 +25,14 @@ def check_rows(rows: Iterable[Row], context: Context, notes: Notes) -> list[Entr
         header = (row.file, tuple(row.cells))
         if header not in headers:
             headers.add(header)
-            _check_header(row, notes)
+            check_header(row, notes)
         job = read_row(row, context, notes)
         if job is not None:
             pairs.append((row, job))
     return identified(pairs, notes, context.naming)
 
 
-def _check_header(row: Row, notes: Notes) -> None:
+def check_header(row: Row, notes: Notes) -> None:
     """Note the columns that must be there and are not, and those that look like one of ours misspelt."""
     names = [column.name for column in COLUMNS]
     meant = {name: likely_column(name, row.cells) for name in row.cells if name not in names}

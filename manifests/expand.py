@@ -7,50 +7,79 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from callsheet.errors import Problem
 from manifests.campaign import Campaign
 from manifests.cells import whole_number
+from manifests.columns import COLUMN
 from manifests.names import safe_part
 from manifests.notes import Notes
 from manifests.table import Row, Table, shown
 from manifests.template import BadTemplate, Template
 
 MAX_JOBS = 1_000_000
-"""What one machine plans; more is several campaigns."""
+"""What a matrix may make of a manifest; a manifest that is that long by itself is another matter."""
 _NAMING = ("custom_id", "output_name")
 
 
-def expansion_problems(campaign: Campaign, tables: list[Table]) -> list[Problem]:
+class Headed(Protocol):
+    """What has a header and so many rows: a table, or a file that is only open."""
+
+    @property
+    def file(self) -> str: ...  # noqa: D102
+    @property
+    def columns(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def count(self) -> int: ...  # noqa: D102
+
+
+def factor_of(campaign: Campaign) -> int:
+    """Return how many jobs each row becomes."""
+    return campaign.takes * math.prod(len(values) for values in campaign.matrix.values())
+
+
+def expansion_problems(campaign: Campaign, tables: Sequence[Headed]) -> list[Problem]:
     """Return what is wrong with the campaign as these tables fill it: missing columns, too many jobs."""
     problems = []
-    rows = sum(len(table.rows) for table in tables)
-    factor = campaign.takes * math.prod(len(values) for values in campaign.matrix.values())
-    if rows * factor > MAX_JOBS:
+    rows = sum(table.count for table in tables)
+    factor = factor_of(campaign)
+    if factor > 1 and rows * factor > MAX_JOBS:
         message = (
             f"{rows:,} rows x {factor:,} combinations are more than {MAX_JOBS:,} jobs; cut the campaign up"
         )
-        problems.append(Problem(campaign.file, 0, "matrix", f"{rows * factor:,} jobs", message))
+        problems.append(campaign.problem(("matrix",), f"{rows * factor:,} jobs", message))
     for table in tables:
-        if table.rows:
+        if table.count:
             problems += [*_unnamed(campaign, table), *_unfilled(campaign, table)]
     return problems
 
 
-def _unnamed(campaign: Campaign, table: Table) -> Iterator[Problem]:
-    """Yield the renamings that this table cannot be given."""
+def _unnamed(campaign: Campaign, table: Headed) -> Iterator[Problem]:
+    """Yield the renamings that this table cannot be given.
+
+    Several names of theirs may stand for one of ours (many manifests, many hands); a table has one of them.
+    """
+    names: dict[str, list[str]] = {}
     for theirs, ours in campaign.columns.items():
-        if theirs not in table.columns:
+        names.setdefault(ours, []).append(theirs)
+    for ours, aliases in names.items():
+        there = [theirs for theirs in aliases if theirs in table.columns]
+        key = ("columns", (there or aliases)[-1])
+        if not there:
             listed = ", ".join(shown(name) for name in table.columns)
             message = f"{table.file} has no such column; it has {listed}"
-            yield Problem(campaign.file, 0, f"columns.{theirs}", shown(theirs), message)
-        elif ours in table.columns and theirs != ours:
-            message = f"{table.file} has a column {ours} already"
-            yield Problem(campaign.file, 0, f"columns.{theirs}", shown(ours), message)
+            yield campaign.problem(key, shown(" or ".join(aliases)), message)
+        elif len(there) > 1:
+            yield campaign.problem(
+                key, ours, f"{table.file} has {shown(' and '.join(there))}, two for one column"
+            )
+        elif ours in table.columns and ours not in aliases:
+            yield campaign.problem(key, shown(ours), f"{table.file} has a column {ours} already")
 
 
-def _unfilled(campaign: Campaign, table: Table) -> Iterator[Problem]:
+def _unfilled(campaign: Campaign, table: Headed) -> Iterator[Problem]:
     """Yield the templates that ask for a column nobody has."""
     there = {campaign.columns.get(name, name) for name in table.columns}
     there |= {*campaign.defaults, *campaign.matrix}
@@ -58,10 +87,20 @@ def _unfilled(campaign: Campaign, table: Table) -> Iterator[Problem]:
         for needed in template.columns:
             if needed not in there:
                 message = f"neither {table.file} nor [defaults] or [matrix] has this column"
-                yield Problem(campaign.file, 0, f"template.{name}", f"{{{shown(needed)}}}", message)
+                yield campaign.problem(("template", name), f"{{{shown(needed)}}}", message)
+    yield from _unnameable(campaign, table, there)
 
 
-def expanded(campaign: Campaign, tables: list[Table], notes: Notes) -> Iterator[Row]:
+def _unnameable(campaign: Campaign, table: Headed, there: set[str]) -> Iterator[Problem]:
+    """Yield the columns that file names are to be made of and that neither a row nor the check brings."""
+    known = there | {*campaign.templates} | COLUMN.keys()
+    for needed in campaign.naming.columns if campaign.naming else ():
+        if needed not in known:
+            message = f"neither {table.file} nor [defaults], [matrix] or [template] has this column"
+            yield campaign.problem(("output", "name"), f"{{{shown(needed)}}}", message)
+
+
+def expanded(campaign: Campaign, tables: Iterable[Table], notes: Notes) -> Iterator[Row]:
     """Yield the rows to be checked; a row whose template cannot be filled is noted and passed over."""
     combinations = [
         dict(zip(campaign.matrix, values, strict=True))

@@ -9,22 +9,25 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from manifests.clashes import clashes, id_of_take, settled_names, settled_takes
 from manifests.job import Job
-from manifests.names import NAME_RULE, folded, is_safe, safe_part, with_hash
+from manifests.names import NAME_RULE, is_safe, safe_part
 from manifests.notes import Notes
 from manifests.table import Row
 from manifests.template import Template
 
-_ID_CHARS = 12
-_BY_ID = Template(("", "custom_id", ""))
+ID_CHARS = 12
+"""Of the fingerprint, in an id that is made."""
+BY_ID = Template(("", "custom_id", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A checked row: its job, the job's fingerprint, and the row it came from."""
+    """A checked row: its job, the job's fingerprint and that of its first take, and the row it came from."""
 
     job: Job
     fingerprint: str
+    content: str
     row: Row
 
     @property
@@ -40,81 +43,77 @@ def identified(pairs: list[tuple[Row, Job]], notes: Notes, naming: Template | No
     """
     entries = _with_takes(pairs, notes)
     entries = _with_ids(entries, notes)
-    return _with_names(entries, naming or _BY_ID, notes)
+    return _with_names(entries, naming or BY_ID, notes)
 
 
 def _with_takes(pairs: list[tuple[Row, Job]], notes: Notes) -> list[Entry]:
-    """Count rows that would buy the very same video as takes of it: a second one is a purchase of its own."""
-    first_at: dict[str, Row] = {}
-    last_take: dict[str, int] = {}
-    entries = []
-    for row, job in pairs:
-        fingerprint = job.fingerprint
-        content = fingerprint if job.take == 1 else replace(job, take=1).fingerprint
-        made = job
-        if fingerprint in first_at:
-            made = replace(job, take=last_take[content] + 1)
-            fingerprint = made.fingerprint
-            _warn_of_equal(row, first_at[job.fingerprint], made.take, notes)
-        first_at.setdefault(fingerprint, row)
-        last_take[content] = max(last_take.get(content, 0), made.take)
-        entries.append(Entry(made, fingerprint, row))
-    return entries
+    """Count rows that would buy the very same video as takes of it."""
+    contents = [replace(job, take=1).fingerprint for _, job in pairs]
+    takes, equal_to = settled_takes(contents, [job.take for _, job in pairs])
+    for at, first in equal_to.items():
+        note_equal(pairs[at][0], pairs[first][0], takes[at], notes)
+    return [
+        Entry(made := replace(job, take=take), content if take == 1 else made.fingerprint, content, row)
+        for (row, job), take, content in zip(pairs, takes, contents, strict=True)
+    ]
 
 
-def _warn_of_equal(row: Row, first: Row, take: int, notes: Notes) -> None:
-    where = _where(first, row)
+def note_equal(row: Row, first: Row, take: int, notes: Notes) -> None:
+    """Warn of a row that is equal to an earlier one."""
     message = (
-        f"this row is equal to {where}; both will be made and paid for, this one as take {take}. "
+        f"this row is equal to {_where(first, row)}; both will be made and paid for, "
+        f"this one as take {take}. "
         "Delete one if that is not meant; give each a seed or a take of its own if it is"
     )
     notes.warn(row, "prompt", message)
 
 
+def note_same_id(row: Row, first: Row, custom_id: str, notes: Notes) -> None:
+    """Note a row whose id an earlier one has."""
+    message = f"{_where(first, row)} has the same custom_id; every row needs its own"
+    notes.wrong(row, "custom_id", message, found=custom_id)
+
+
+def note_same_name(row: Row, first: Row, name: str, notes: Notes) -> None:
+    """Note a row whose file name an earlier one has."""
+    message = f"{_where(first, row)} has this output_name too (upper and lower case are one name)"
+    notes.wrong(row, "output_name", message, found=name)
+
+
+def note_unsafe(row: Row, name: str, notes: Notes) -> None:
+    """Note a row whose file name, as it was made, cannot be used."""
+    notes.wrong(row, "output_name", f"not a safe file name; allowed are {NAME_RULE}", found=name)
+
+
 def _with_ids(entries: list[Entry], notes: Notes) -> list[Entry]:
     """Keep the ids that were given; make the others from the content, to be the same next time."""
-    first_at: dict[str, Row] = {}
-    result = []
-    for entry in entries:
-        custom_id = unicodedata.normalize("NFC", entry.job.custom_id) or _made_id(entry)
-        first = first_at.setdefault(custom_id, entry.row)
-        if first is not entry.row:
-            message = f"{_where(first, entry.row)} has the same custom_id; every row needs its own"
-            notes.wrong(entry.row, "custom_id", message, found=custom_id)
-        result.append(replace(entry, job=replace(entry.job, custom_id=custom_id)))
-    return result
-
-
-def _made_id(entry: Entry) -> str:
-    if entry.job.take == 1:
-        return entry.fingerprint[:_ID_CHARS]
-    return f"{replace(entry.job, take=1).fingerprint[:_ID_CHARS]}-t{entry.job.take}"
+    ids = [
+        unicodedata.normalize("NFC", entry.job.custom_id)
+        or id_of_take(entry.content[:ID_CHARS], entry.job.take)
+        for entry in entries
+    ]
+    for at, first in clashes(ids).items():
+        note_same_id(entries[at].row, entries[first].row, ids[at], notes)
+    return [
+        replace(entry, job=replace(entry.job, custom_id=custom_id))
+        for entry, custom_id in zip(entries, ids, strict=True)
+    ]
 
 
 def _with_names(entries: list[Entry], naming: Template, notes: Notes) -> list[Entry]:
     """Keep the file names that were given and make the others; no two may be taken for one."""
-    first_at: dict[str, Row] = {}
-    for entry in entries:
-        if not entry.job.output_name:
-            continue
-        first = first_at.setdefault(folded(entry.job.output_name), entry.row)
-        if first is not entry.row:
-            message = (
-                f"{_where(first, entry.row)} has this output_name too (upper and lower case are one name)"
-            )
-            notes.wrong(entry.row, "output_name", message, found=entry.job.output_name)
-    return [entry if entry.job.output_name else _named(entry, naming, first_at, notes) for entry in entries]
-
-
-def _named(entry: Entry, naming: Template, taken: dict[str, Row], notes: Notes) -> Entry:
-    name = made_name(naming, entry)
-    if folded(name) in taken:
-        folder, slash, last = name.rpartition("/")
-        name = folder + slash + with_hash(last, entry.job.custom_id)
-    if not is_safe(name):
-        notes.wrong(entry.row, "output_name", f"not a safe file name; allowed are {NAME_RULE}", found=name)
-    taken[folded(name)] = entry.row
-    return replace(entry, job=replace(entry.job, output_name=name))
+    given = [entry.job.output_name for entry in entries]
+    ids = [entry.job.custom_id for entry in entries]
+    names, wrong = settled_names(given, lambda at: made_name(naming, entries[at]), ids)
+    for at, first in wrong.items():
+        note_same_name(entries[at].row, entries[first].row, given[at], notes)
+    for at, name in enumerate(names):
+        if not given[at] and not is_safe(name):
+            note_unsafe(entries[at].row, name, notes)
+    return [
+        replace(entry, job=replace(entry.job, output_name=name))
+        for entry, name in zip(entries, names, strict=True)
+    ]
 
 
 def made_name(naming: Template, entry: Entry) -> str:
@@ -132,8 +131,13 @@ def made_name(naming: Template, entry: Entry) -> str:
     }
     cells = {name: decided.get(name, entry.row.cells.get(name, "")).strip() for name in naming.columns}
     name = naming.fill({name: safe_part(cell) if cell else "" for name, cell in cells.items()})
+    return cleaned_name(name, job.custom_id)
+
+
+def cleaned_name(name: str, custom_id: str) -> str:
+    """Leave out folders that came out empty, and the dashes and dots at the ends of parts."""
     parts = [part.strip("-.") for part in name.split("/")]
-    return "/".join(part for part in parts if part) or safe_part(job.custom_id)
+    return "/".join(part for part in parts if part) or safe_part(custom_id)
 
 
 def _where(first: Row, second: Row) -> str:

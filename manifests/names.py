@@ -19,8 +19,13 @@ NAME_RULE = (
     "not beginning with '.' or '-', not ending with '.', no device name such as CON"
 )
 
+SAFE_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?$"
+"""Names of one part that are safe if short and no device's: for a quick look at very many."""
+
+DEVICE_NAME = r"(?i)^(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?$"
+
 _SAFE_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?", re.ASCII)
-_DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?", re.ASCII | re.IGNORECASE)
+_DEVICE = re.compile(DEVICE_NAME, re.ASCII)
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 _HASH_CHARS = 8
 

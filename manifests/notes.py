@@ -15,6 +15,7 @@ class Notes:
 
     _problems: dict[Problem, None] = field(default_factory=dict)
     _warnings: dict[Problem, tuple[Problem, int]] = field(default_factory=dict)
+    _noted: int = 0
 
     def wrong(self, row: Row, column: str, message: str, *, found: str | None = None) -> None:
         """Note a mistake in a cell; what was found is the cell's own text unless it is given."""
@@ -22,25 +23,34 @@ class Notes:
 
     def add(self, problem: Problem) -> None:
         """Note a mistake as it stands."""
+        self._noted += 1
         self._problems[problem] = None
 
     def add_all(self, problems: Iterable[Problem]) -> None:
         """Note mistakes that were found before the rows were read."""
-        self._problems.update(dict.fromkeys(problems))
+        for problem in problems:
+            self.add(problem)
 
     def warn(self, row: Row, column: str, message: str, *, found: str | None = None) -> None:
         """Note something that may be meant as it is."""
         self.add_warning(_problem(row, column, message, found))
 
-    def add_warning(self, warning: Problem) -> None:
-        """Note a warning as it stands."""
-        first, count = self._warnings.get(replace(warning, row=0), (warning, 0))
-        self._warnings[replace(warning, row=0)] = (first, count + 1)
+    def add_warning(self, warning: Problem, rows: int = 1) -> None:
+        """Note a warning as it stands; `rows` is how many rows earned it, the first of which it names."""
+        key = replace(warning, row=0)
+        first, count = self._warnings.get(key, (warning, 0))
+        self._warnings[key] = (first, count + rows)
+
+    def add_from(self, notes: Notes) -> None:
+        """Note everything that other notes hold."""
+        self.add_all(notes._problems)
+        for warning, count in notes._warnings.values():
+            self.add_warning(warning, count)
 
     @property
     def count(self) -> int:
-        """How many mistakes there are so far."""
-        return len(self._problems)
+        """How many mistakes were noted so far; jobs of one row may share one, which then counts again."""
+        return self._noted
 
     def problems(self) -> list[Problem]:
         """Every mistake, in row order within each file, files in the order they were read."""

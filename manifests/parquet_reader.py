@@ -5,35 +5,88 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from manifests.table import Flaw, Records, header_flaws
 
+_ROWS_AT_ONCE = 1 << 14
 _EXACT_FLOAT = 2.0**53
 """Below this a float that is whole is exactly the integer it looks like."""
 
 
-def read_parquet(content: bytes) -> Records:
-    """Read a Parquet file. Missing values and NaN (pandas writes it for "missing") become empty cells."""
-    import pyarrow as pa  # noqa: PLC0415  # a CSV manifest does not pay the 0.1 s of its import
-    import pyarrow.parquet as pq  # noqa: PLC0415
+@dataclass(frozen=True, slots=True)
+class ParquetFile:
+    """A Parquet file that is open and whose header can be used; its `count` rows are read when asked for."""
 
-    try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        return Records((), (), (Flaw(0, "", "", f"this is not a whole Parquet file: {reason}"),))
-    columns = tuple(name.strip() for name in table.column_names)
-    flaws = header_flaws(columns, 0)
-    if flaws:
-        return Records(columns, (), tuple(flaws))
-    texts = [[value_text(value) for value in column.to_pylist()] for column in table.columns]
-    rows = (
-        (number, dict(zip(columns, cells, strict=True)))
-        for number, cells in enumerate(zip(*texts, strict=True), 1)
-    )
-    return Records(columns, tuple(rows))
+    file: str
+    folder: Path
+    columns: tuple[str, ...]
+    count: int
+    _reader: Any
+
+    @classmethod
+    def open(cls, path: Path, name: str = "", content: bytes | None = None) -> ParquetFile | Records:
+        """Open a file, or its content; what stands in its way is returned as Records without rows.
+
+        `name` is what messages call it.
+        """
+        import pyarrow as pa  # noqa: PLC0415  # a CSV manifest does not pay the 0.1 s of its import
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        try:
+            reader = pq.ParquetFile(path if content is None else pa.BufferReader(content))
+            names = reader.schema_arrow.names
+        except (pa.ArrowException, OSError) as error:
+            return Records((), (), (_not_whole(error),))
+        columns = tuple(name.strip() for name in names)
+        flaws = header_flaws(columns, 0)
+        if flaws:
+            return Records(columns, (), tuple(flaws))
+        return cls(name or str(path), path.resolve().parent, columns, reader.metadata.num_rows, reader)
+
+    def batches(self, rows: int) -> Iterator[Any]:
+        """Yield Arrow record batches of at most so many rows. Raises Damaged where a page cannot be read."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        try:
+            yield from self._reader.iter_batches(batch_size=rows)
+        except (pa.ArrowException, OSError) as error:
+            raise Damaged(_not_whole(error)) from error
+
+    def records(self) -> Records:
+        """Read all rows as text. Missing values and NaN (pandas' word for them) become empty cells."""
+        rows: list[tuple[int, dict[str, str]]] = []
+        try:
+            for batch in self.batches(_ROWS_AT_ONCE):
+                texts = [[value_text(value) for value in column.to_pylist()] for column in batch.columns]
+                found = (dict(zip(self.columns, cells, strict=True)) for cells in zip(*texts, strict=True))
+                rows += enumerate(found, len(rows) + 1)
+        except Damaged as error:
+            return Records((), (), (error.flaw,))
+        return Records(self.columns, tuple(rows))
+
+
+def read_parquet(content: bytes) -> Records:
+    """Read a Parquet file that is in memory."""
+    opened = ParquetFile.open(Path(), content=content)
+    return opened if isinstance(opened, Records) else opened.records()
+
+
+class Damaged(Exception):
+    """A file that opened well and then could not be read; `flaw` says why."""
+
+    def __init__(self, flaw: Flaw) -> None:
+        self.flaw = flaw
+        super().__init__(flaw.message)
+
+
+def _not_whole(error: Exception) -> Flaw:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return Flaw(0, "", "", f"this is not a whole Parquet file: {reason}")
 
 
 def value_text(value: Any) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from callsheet.errors import Problem
-from manifests.job import Job, canonical_json
+from manifests.job import Job
+from manifests.plan_hash import plan_hash, rows_of_jobs
 from pricing.budgets import Cap, Spend
 from pricing.quotes import Quote
 
@@ -21,7 +21,8 @@ class PlanOptions:
 
     `budget_usd` is text as a person types it, and caps this run; the caps of the campaign file hold as well.
     `defaults` fills columns that are absent or empty. `input_root` is the one folder that local pictures may
-    come from, instead of the manifest's folder and the working directory.
+    come from, instead of the manifest's folder and the working directory. `allow_private_hosts` lets
+    manifests be fetched from addresses inside the network; a plan file never says so.
     """
 
     budget_usd: str | None = None
@@ -29,41 +30,22 @@ class PlanOptions:
     out: str | None = None
     defaults: Mapping[str, str] = field(default_factory=dict)
     input_root: Path | None = None
+    allow_private_hosts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
     """A job, its price, and the row it came from.
 
-    `cells` is the row as text, with the campaign's renamings, defaults and templates applied.
+    `cells` is the row as text, with the campaign's renamings, defaults and templates applied; `file` is where
+    it stands.
     """
 
     job: Job
     quote: Quote
     fingerprint: str
     cells: Mapping[str, str]
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """What the plan's hash is taken over, of this job: what is bought, for whom and at what price."""
-        return {
-            "custom_id": self.job.custom_id,
-            "fingerprint": self.fingerprint,
-            "priority": self.job.priority,
-            "client": self.job.client,
-            "output_name": self.job.output_name,
-            "extra": dict(self.job.extra),
-            "width_px": self.quote.width_px,
-            "height_px": self.quote.height_px,
-            "frames": self.quote.frames,
-            "expected_nano": self.quote.expected_nano,
-            "maximum_nano": self.quote.maximum_nano,
-        }
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) of `content`."""
-        return hashlib.sha256(canonical_json(self.content).encode()).hexdigest()
+    file: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,48 +57,70 @@ class Total:
     maximum_nano: int
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All jobs together: totals by model and client, and what the plan's hash takes of the rows."""
+
+    jobs: int
+    groups: Mapping[tuple[str, str], Total]
+    rows: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that a run would buy.
 
-    `source` is what the plan was made from (a manifest or a campaign file); `out` and `concurrency` are None
-    where nothing was said. `caps` holds those of the campaign file and the run's own.
+    `source` is what the plan was made from (a manifest, its address, or a campaign file); `out` and
+    `concurrency` are None where nothing was said. `caps` holds those of the campaign file and the run's own.
+    `jobs` of a large plan are read from disk when they are asked for; `counted` is then known already.
     """
 
     campaign: str
-    source: Path
-    jobs: tuple[PlannedJob, ...]
+    source: Path | str
+    jobs: Sequence[PlannedJob]
     caps: tuple[Cap, ...]
     price_book: str
     warnings: tuple[Problem, ...] = ()
     out: str | None = None
     concurrency: int | None = None
     options: PlanOptions = field(default_factory=PlanOptions)
+    counted: Summary | None = None
+
+    @cached_property
+    def summary(self) -> Summary:
+        """All jobs together, by model and client."""
+        return self.counted or summary_of(self.jobs)
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 (hex) over every job's content and price, the caps and the price book."""
-        caps = sorted([cap.scope, cap.key, cap.window, cap.limit_nano] for cap in self.caps)
-        content = {
-            "campaign": self.campaign,
-            "jobs": [planned.digest for planned in self.jobs],
-            "caps": caps,
-            "price_book": self.price_book,
-        }
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return plan_hash(
+            campaign=self.campaign,
+            price_book=self.price_book,
+            caps=self.caps,
+            jobs=self.summary.jobs,
+            rows=self.summary.rows,
+        )
 
     @cached_property
     def total(self) -> Total:
         """All jobs together."""
-        return _total(self.jobs)
+        return _sum(self.summary.groups.values())
 
     def by_model(self) -> dict[str, Total]:
         """Totals by the model's alias, in the order of the jobs."""
-        return self._by(lambda planned: planned.job.endpoint.model)
+        return self._by(0)
 
     def by_client(self) -> dict[str, Total]:
         """Totals by client; "" for the jobs that name none."""
-        return self._by(lambda planned: planned.job.client)
+        return self._by(1)
+
+    def demands(self) -> list[Spend]:
+        """Return what is needed by model and client: it says whether all fits without a look at any job."""
+        return [
+            Spend(self.campaign, client, model, priority=0, maximum_nano=total.maximum_nano)
+            for (model, client), total in self.summary.groups.items()
+        ]
 
     def spends(self) -> list[Spend]:
         """Return what budgets need to know of every job, in order."""
@@ -131,14 +135,28 @@ class Plan:
             for planned in self.jobs
         ]
 
-    def _by(self, key: Callable[[PlannedJob], str]) -> dict[str, Total]:
-        groups: dict[str, list[PlannedJob]] = {}
-        for planned in self.jobs:
-            groups.setdefault(key(planned), []).append(planned)
-        return {name: _total(jobs) for name, jobs in groups.items()}
+    def _by(self, part: int) -> dict[str, Total]:
+        found: dict[str, list[Total]] = {}
+        for key, total in self.summary.groups.items():
+            found.setdefault(key[part], []).append(total)
+        return {name: _sum(totals) for name, totals in found.items()}
 
 
-def _total(jobs: Iterable[PlannedJob]) -> Total:
-    quotes = [planned.quote for planned in jobs]
-    expected_nano = sum(each.expected_nano for each in quotes)
-    return Total(len(quotes), expected_nano, sum(each.maximum_nano for each in quotes))
+def summary_of(jobs: Sequence[PlannedJob]) -> Summary:
+    """Count jobs that are in memory."""
+    groups: dict[tuple[str, str], Total] = {}
+    for planned in jobs:
+        key = (planned.job.endpoint.model, planned.job.client)
+        price = planned.quote
+        one = Total(1, price.expected_nano, price.maximum_nano)
+        groups[key] = _sum((groups[key], one)) if key in groups else one
+    return Summary(len(jobs), groups, rows_of_jobs([(each.job, each.quote) for each in jobs]))
+
+
+def _sum(totals: Iterable[Total]) -> Total:
+    jobs = expected_nano = maximum_nano = 0
+    for each in totals:
+        jobs += each.jobs
+        expected_nano += each.expected_nano
+        maximum_nano += each.maximum_nano
+    return Total(jobs, expected_nano, maximum_nano)

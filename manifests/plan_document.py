@@ -23,11 +23,11 @@ def plan_document(plan: Plan, *, room: Room | None = None, rows: bool | None = N
     `rows` None leaves them out above 10,000 jobs.
     """
     room = full_room(plan.caps) if room is None else room
-    short = {each.cap: each.needed_nano for each in shortfalls(plan.spends(), room)}
+    short = {each.cap: each.needed_nano for each in shortfalls(plan.demands(), room)}
     document: dict[str, Any] = {
         "plan_hash": plan.hash,
         "campaign": plan.campaign,
-        "source": plan.source.as_posix(),
+        "source": plan.source if isinstance(plan.source, str) else plan.source.as_posix(),
         "price_book": plan.price_book,
         "jobs": plan.total.jobs,
         "expected_usd": usd_text(plan.total.expected_nano),
@@ -40,7 +40,7 @@ def plan_document(plan: Plan, *, room: Room | None = None, rows: bool | None = N
             for cap, left in room.items()
         ],
     }
-    if rows or (rows is None and len(plan.jobs) <= ROWS_SHOWN):
+    if rows or (rows is None and plan.total.jobs <= ROWS_SHOWN):
         document["rows"] = [row_document(planned) for planned in plan.jobs]
     return document | {"errors": [], "warnings": [problem_document(each) for each in plan.warnings]}
 

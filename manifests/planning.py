@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from callsheet.errors import ManifestError, PlanChanged, UsageError
 from manifests.campaign import Campaign, is_name
-from manifests.check import check_rows
-from manifests.expand import expanded, expansion_problems
-from manifests.identity import Entry
 from manifests.images import PictureFinder
 from manifests.kinds import Context
 from manifests.names import safe_part
 from manifests.notes import Notes
-from manifests.plan import Plan, PlannedJob, PlanOptions
+from manifests.plan import Plan, PlanOptions
 from manifests.plan_file import differences, read_plan
-from manifests.readers import read_tables
+from manifests.planning_rows import planned_rows
+from manifests.remote import is_remote
 from pricing.budgets import Cap
-from pricing.catalog import Catalog, load_catalog
+from pricing.catalog import load_catalog
 from pricing.money import parse_usd
-from pricing.quotes import quote
 
 
 def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Plan:
@@ -31,8 +29,10 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
     from its own source and options. Raises ManifestError with every mistake of every row, PlanChanged where
     a plan file no longer holds, and UsageError where a file or an option cannot be used at all.
     """
-    path = Path(source)
     options = overrides or PlanOptions()
+    if is_remote(str(source)):
+        return _plan(str(source), _far(str(source)), options)
+    path = Path(source)
     if path.suffix.lower() == ".json":
         return _planned_again(path, options)
     if path.suffix.lower() == ".toml":
@@ -44,7 +44,7 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
 
 def _planned_again(path: Path, options: PlanOptions) -> Plan:
     planned = read_plan(path)
-    if planned.source.suffix.lower() == ".json":
+    if str(planned.source).lower().endswith(".json"):
         raise UsageError(f"{path} was made from {planned.source}, which is a plan file itself; plan again")
     given = planned.options
     merged = PlanOptions(
@@ -53,6 +53,7 @@ def _planned_again(path: Path, options: PlanOptions) -> Plan:
         out=options.out or given.out,
         defaults={**given.defaults, **options.defaults},
         input_root=options.input_root or given.input_root,
+        allow_private_hosts=options.allow_private_hosts,
     )
     plan = make_plan(planned.source, overrides=merged)
     changes = differences(planned, plan)
@@ -61,52 +62,45 @@ def _planned_again(path: Path, options: PlanOptions) -> Plan:
     return plan
 
 
+def _far(address: str) -> Campaign:
+    """Return a campaign of one manifest on another machine."""
+    place = PurePosixPath(urlsplit(address).path)
+    name = place.stem if is_name(place.stem) else safe_part(place.stem)
+    return Campaign(name=name, manifest=address, folder=Path())
+
+
 def _bare(path: Path) -> Campaign:
     """Return a campaign of one manifest that says nothing more."""
     name = path.stem if is_name(path.stem) else safe_part(path.stem)
     return Campaign(name=name, manifest=path.name, folder=path.parent)
 
 
-def _plan(source: Path, written: Campaign, options: PlanOptions) -> Plan:
+def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
     caps = (*written.caps, *_run_caps(options))
     campaign = replace(written, defaults=_cells({**written.defaults, **options.defaults}))
     catalog = load_catalog()
     notes = Notes()
     pictures = PictureFinder.of(Path.cwd(), options.input_root)
-    entries = _checked(campaign, Context(catalog, pictures, campaign.naming), notes)
-    jobs = tuple(_priced(entry, catalog, notes) for entry in entries)
+    jobs, counted = planned_rows(
+        campaign,
+        Context(catalog, pictures, campaign.naming),
+        notes,
+        allow_private=options.allow_private_hosts,
+    )
     if notes.count:
         raise ManifestError(notes.problems())
     return Plan(
         campaign=campaign.name,
         source=source,
-        jobs=tuple(job for job in jobs if job is not None),
+        jobs=jobs,
         caps=caps,
         price_book=catalog.price_book,
         warnings=tuple(notes.warnings()),
         out=options.out or campaign.out or None,
         concurrency=options.concurrency,
         options=options,
+        counted=counted,
     )
-
-
-def _checked(campaign: Campaign, context: Context, notes: Notes) -> list[Entry]:
-    tables = read_tables(campaign.manifest, campaign.folder)
-    for table in tables:
-        notes.add_all(table.problems)
-    in_the_way = expansion_problems(campaign, tables)
-    notes.add_all(in_the_way)
-    # Rows of a campaign that cannot be filled would only repeat its mistake, once a row.
-    return [] if in_the_way else check_rows(expanded(campaign, tables, notes), context, notes)
-
-
-def _priced(entry: Entry, catalog: Catalog, notes: Notes) -> PlannedJob | None:
-    try:
-        price = quote(catalog, entry.job.shot)
-    except LookupError as error:
-        notes.wrong(entry.row, "model", f"{error.args[0]}, and what has no price is not bought")
-        return None
-    return PlannedJob(entry.job, price, entry.fingerprint, entry.row.cells)
 
 
 def _run_caps(options: PlanOptions) -> tuple[Cap, ...]:

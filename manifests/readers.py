@@ -8,47 +8,96 @@ from pathlib import Path
 from callsheet.errors import Problem, UsageError
 from manifests.csv_reader import read_csv
 from manifests.jsonl_reader import read_jsonl
-from manifests.parquet_reader import read_parquet
+from manifests.parquet_reader import ParquetFile
+from manifests.remote import fetched, is_remote
 from manifests.table import Records, Row, Table, printable, shown
+from manifests.xlsx_reader import read_xlsx
 
-_READERS = {"csv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}
+_READERS = {"csv": read_csv, "jsonl": read_jsonl}
+_PARQUET, _XLSX = b"PAR1", b"PK\x03\x04"
+_OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
+TEXT_MAX_BYTES = 1 << 30
+"""Text is read whole. Parquet is read piece by piece and may be of any size."""
+
+_LIMITS_BYTES = {_XLSX: 128 << 20}
 _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
 }
 
 
-def read_tables(pattern: str, folder: Path) -> list[Table]:
-    """Read the manifest, or every manifest that a glob pattern names, in the order of their names.
+Manifest = Table | ParquetFile
+"""A manifest that was read, or one that is only open: Parquet is read piece by piece where it is large."""
 
-    `pattern` is relative to `folder`. Raises UsageError when there is no such file.
+
+def open_manifests(pattern: str, folder: Path, *, allow_private: bool = False) -> list[Manifest]:
+    """Open the manifest, or every manifest that a glob pattern names, in the order of their names.
+
+    `pattern` is an address, or a path relative to `folder`; `#name` behind a workbook names one of its
+    sheets. `allow_private` allows addresses inside the network. Raises UsageError when there is no such file.
     """
-    if "://" in pattern:
-        raise UsageError(f"{pattern} is not on this machine; copy the manifest here and name the copy")
+    if is_remote(pattern):
+        with fetched(pattern, allow_private=allow_private) as found:
+            return [open_manifest(each.path, name=each.name) for each in found]
     plain = folder / pattern
     if plain.is_file():
-        return [read_table(plain)]
+        return [open_manifest(plain)]
+    book, _, sheet = str(plain).rpartition("#")
+    if book and Path(book).is_file():
+        return [open_manifest(Path(book), sheet=sheet)]
     # Path.glob takes no absolute pattern; a campaign may name one.
     names = sorted(glob.glob(str(plain), recursive=True))  # noqa: PTH207
     paths = [path for path in map(Path, names) if path.is_file()]
     if not paths:
-        raise UsageError(f"there is no manifest {plain}; give a CSV, Parquet or JSONL file")
-    return [read_table(path) for path in paths]
+        raise UsageError(f"there is no manifest {plain}; give a CSV, Parquet, JSONL or XLSX file")
+    return [open_manifest(path) for path in paths]
+
+
+def open_manifest(path: Path, *, name: str = "", sheet: str = "") -> Manifest:
+    """Open one manifest file; messages call it `name`. Raises UsageError where it cannot be read at all."""
+    name = name or str(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_XLSX))
+        if start == _PARQUET:
+            opened = ParquetFile.open(path, name)
+            return table_of(opened, name, path) if isinstance(opened, Records) else opened
+        size = path.stat().st_size
+        if size > _LIMITS_BYTES.get(start, TEXT_MAX_BYTES):
+            raise UsageError(f"{name} has {size:,} bytes, too many for its format; make it a Parquet file")
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}") from error
+    if start == _XLSX:
+        return table_of(read_xlsx(content, sheet), name, path)
+    if sheet:
+        raise UsageError(f"{name} is no workbook, so it has no sheet {shown(sheet)}")
+    return table_of(_READERS[_format_of(path, content, name)](content), name, path)
+
+
+def as_table(manifest: Manifest) -> Table:
+    """Return a manifest whole."""
+    if isinstance(manifest, Table):
+        return manifest
+    return table_of(manifest.records(), manifest.file, Path(manifest.folder, "manifest"))
+
+
+def read_tables(pattern: str, folder: Path) -> list[Table]:
+    """Read every manifest that a pattern names; see `open_manifests`."""
+    return [as_table(manifest) for manifest in open_manifests(pattern, folder)]
 
 
 def read_table(path: Path) -> Table:
     """Read one manifest file. Raises UsageError where the file itself cannot be read."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    records = _READERS[_format_of(path, content)](content)
-    file, folder = str(path), path.resolve().parent
+    return as_table(open_manifest(path))
+
+
+def table_of(records: Records, file: str, path: Path) -> Table:
+    """Say of a reader's records where they come from, and what is wrong with the file."""
+    folder = path.resolve().parent
     problems = [
         Problem(file, row, shown(column), shown(found), printable(text))
         for row, column, found, text in records.flaws
@@ -62,13 +111,15 @@ def _rows(records: Records, file: str, folder: Path) -> tuple[Row, ...]:
     return tuple(Row(file, folder, number, cells) for number, cells in records.rows)
 
 
-def _format_of(path: Path, content: bytes) -> str:
+def _format_of(path: Path, content: bytes, name: str) -> str:
     """Let the content decide where it is unmistakable, then the name."""
-    if content.startswith(b"PAR1"):
-        return "parquet"
-    if content.startswith(b"PK\x03\x04"):
-        raise UsageError(f"{path} is a workbook or an archive; save the sheet as “CSV UTF-8” and give that")
+    if content.startswith(_OLD_WORKBOOK):
+        raise UsageError(
+            f"{name} is an old workbook (.xls) or one with a password; save it as .xlsx without one"
+        )
     if content.startswith(b"\x1f\x8b"):
-        raise UsageError(f"{path} is compressed; unpack it first")
+        raise UsageError(f"{name} is compressed; unpack it first")
+    if path.suffix.lower() in (".parquet", ".pq"):
+        raise UsageError(f"{name} is no Parquet file: it does not begin like one; write it again")
     start = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     return _SUFFIXES.get(path.suffix.lower(), "jsonl" if start == b"{" else "csv")

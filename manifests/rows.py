@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from manifests.camera import INSTRUCTIONS, unknown_instructions
+from manifests.camera import unknown_instructions, unlisted
 from manifests.columns import COLUMN, COLUMNS, Pictures
 from manifests.job import Job
 from manifests.kinds import Context, Reading, read_cell
@@ -67,5 +67,4 @@ def _check_characters(row: Row, notes: Notes) -> None:
 
 def _warn_of_camera(reading: Reading, prompt: str) -> None:
     for instruction in unknown_instructions(prompt):
-        message = f"no camera instruction that Seedance lists; known are {', '.join(INSTRUCTIONS)}"
-        reading.notes.warn(reading.row, "prompt", message, found=f"[{instruction}]")
+        reading.notes.warn(reading.row, "prompt", unlisted(), found=f"[{instruction}]")

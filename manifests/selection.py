@@ -8,6 +8,9 @@ from manifests.notes import Notes
 from manifests.table import Row
 from pricing.catalog import Catalog, Endpoint, Task
 
+_NEAR = 0.88
+"""How alike a name must be (difflib's ratio) for a misspelling to be suspected."""
+
 _PICTURE_COLUMN: dict[Task, str] = {
     "image-to-video": "image_url",
     "reference-to-video": "reference_image_urls",
@@ -71,6 +74,13 @@ def _unknown_model(row: Row, model: str, catalog: Catalog, notes: Notes) -> None
         if "model" in row.cells:
             notes.wrong(row, "model", f"a model must be named: {', '.join(catalog.models)}")
         return
-    near = difflib.get_close_matches(model.lower(), [*catalog.models, *catalog.endpoints], n=1, cutoff=0.88)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest_model(model, catalog)
+    hint = f"did you mean {near}? " if near else ""
     notes.wrong(row, "model", f"{hint}allowed are {', '.join(catalog.models)}, or an endpoint's id")
+
+
+def nearest_model(model: str, catalog: Catalog) -> str:
+    """Return the alias or endpoint that a name may be a misspelling of, or ""."""
+    known = [*catalog.models, *catalog.endpoints]
+    near = difflib.get_close_matches(model.lower(), known, n=1, cutoff=_NEAR)
+    return near[0] if near else ""

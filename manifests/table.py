@@ -46,6 +46,11 @@ class Table:
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self.rows)
+
 
 class Flaw(NamedTuple):
     """What a reader could not read: a Problem that does not know its file yet."""

@@ -8,6 +8,7 @@ import tempfile
 import traceback
 
 from callsheet.cli.console import document, say
+from callsheet.cli.problems import show_problems
 from callsheet.errors import CallsheetError, ManifestError
 
 INTERNAL_ERROR = 1
@@ -46,8 +47,8 @@ def _explain(error: CallsheetError, *, as_json: bool) -> None:
     say(f"callsheet: {error}")
     if not isinstance(error, ManifestError):
         return
-    for problem in error.problems:
-        say(f"  {problem}")
+    if not show_problems(error.problems):
+        say("  `callsheet validate` writes all of them down, row by row")
     if as_json:
         document(
             {

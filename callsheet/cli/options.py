@@ -6,7 +6,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-Source = Annotated[str, Parameter(help="A manifest (CSV, Parquet, JSONL), a campaign file or a plan file")]
+Source = Annotated[
+    str,
+    Parameter(
+        help="A manifest (CSV, XLSX, Parquet, JSONL; a path, https://, s3://, gs://), a campaign or plan file"
+    ),
+]
 Budget = Annotated[
     str | None,
     Parameter(name=["--budget-usd", "--max-cost"], env_var="CALLSHEET_BUDGET_USD", help="Most it may cost"),

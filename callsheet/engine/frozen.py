@@ -37,7 +37,7 @@ def frozen_accounts(ledger: Ledger, plan: Plan) -> list[Account]:
 def plan_refs(plan: Plan) -> frozenset[AccountRef]:
     """Return every account that the plan's jobs would count in if they were admitted now."""
     now_ms = time.time_ns() // 1_000_000
-    owners = {(planned.job.client, planned.job.endpoint.model) for planned in plan.jobs}
+    owners = {(need.client, need.model) for need in plan.demands()}
     return frozenset(
         ref
         for client, model in owners

@@ -109,7 +109,7 @@ def _refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:
 
 def require_a_cap(ledger: Ledger, plan: Plan) -> None:
     """Raise UsageError for a run against fal that nothing bounds: a cap on something else is none."""
-    spends = plan.spends()
+    spends = plan.demands()
     caps = [*plan.caps, *standing_caps(ledger)]
     if not any(counts_in(spend, cap) for cap in caps for spend in spends):
         raise UsageError(

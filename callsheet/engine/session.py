@@ -184,7 +184,10 @@ def opened(request: RunRequest, settings: Settings) -> str:
     plan = make_plan(
         request.source or "",
         overrides=PlanOptions(
-            budget_usd=request.budget_usd, concurrency=request.concurrency, out=request.out
+            budget_usd=request.budget_usd,
+            concurrency=request.concurrency,
+            out=request.out,
+            allow_private_hosts=settings.allow_private_hosts,
         ),
     )
     with Ledger.open(settings.ledger) as ledger:

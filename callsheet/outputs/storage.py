@@ -72,7 +72,7 @@ def open_storage(location: str) -> Storage:
         return LocalFolder(Path(location))
     if protocol == "file":
         return LocalFolder(Path(rest))
-    import fsspec  # type: ignore[import-untyped]  # noqa: PLC0415
+    import fsspec  # noqa: PLC0415
 
     try:
         filesystem, root = fsspec.core.url_to_fs(location)

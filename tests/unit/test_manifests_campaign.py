@@ -136,15 +136,15 @@ name = "{client}/{custom_id}"
             "matrix.prompt",
             "decides this column",
         ),
-        (HEAD + '[columns]\na = "prompt"\nb = "prompt"\n', "columns", "renamed to this one"),
         (HEAD + '[columns]\nText = "prompt"\n', "columns.Text", "has no such column; it has prompt"),
         (HEAD + '[template]\nprompt = "{product}"\n', "template.prompt", "has this column"),
     ],
 )
 def test_mistakes_name_their_key(tmp_path: Path, text: str, key: str, message: str) -> None:
-    """A wrong key or value is one mistake of the file, under its own name, with what is allowed."""
+    """A wrong key or value is one mistake of the file, under its own name and line, with what is allowed."""
     ((row, column, found),) = _problems(tmp_path, text)
-    assert (row, column) == (0, key)
+    assert column == key
+    assert not text or any(part in text.split("\n")[row - 1] for part in key.split(".")[-2:])
     assert message in found
 
 

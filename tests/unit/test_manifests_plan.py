@@ -23,7 +23,8 @@ from manifests.job_codec import decode_job, encode_job
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_document import plan_document, refusal_document
 from manifests.plan_file import differences, read_plan, write_plan
-from manifests.plan_table import manifest_table, rows_table, runnable_row
+from manifests.plan_rows import rows_table
+from manifests.plan_table import manifest_table, runnable_row
 from manifests.planning import make_plan
 from pricing.budgets import Cap, full_room
 from pricing.catalog import load_catalog
@@ -193,7 +194,7 @@ def test_a_plan_file_that_holds_is_the_same_plan(tmp_path: Path) -> None:
     again = make_plan(tmp_path / "plans" / "plan.json")
     assert (again.hash, again.jobs, again.caps) == (plan.hash, plan.jobs, plan.caps)
     assert (again.out, again.concurrency) == ("x", 3)
-    assert {path.name for path in (tmp_path / "plans").iterdir()} == {"plan.json", "plan.parquet"}
+    assert {path.name for path in (tmp_path / "plans").iterdir()} == {"plan.json", "plan.rows.parquet"}
 
 
 def test_plan_and_manifest_can_be_moved_together(tmp_path: Path) -> None:
@@ -210,16 +211,16 @@ def test_damaged_plan_files(tmp_path: Path) -> None:
     """A plan file that is none, is cut off, or whose rows are others, is refused."""
     write_plan(_plan(tmp_path), tmp_path / "plan.json")
     text = (tmp_path / "plan.json").read_text()
-    rows = (tmp_path / "plan.parquet").read_bytes()
+    rows = (tmp_path / "plan.rows.parquet").read_bytes()
     for broken in ("", "[]", "{}", text[:-10], text.replace('"campaign": "shots"', '"campaigns": 1')):
         (tmp_path / "plan.json").write_text(broken)
         with pytest.raises(UsageError, match="plan"):
             read_plan(tmp_path / "plan.json")
     (tmp_path / "plan.json").write_text(text)
-    (tmp_path / "plan.parquet").write_bytes(rows[:-1])
+    (tmp_path / "plan.rows.parquet").write_bytes(rows[:-1])
     with pytest.raises(UsageError, match="not the file that the plan was written with"):
         read_plan(tmp_path / "plan.json")
-    (tmp_path / "plan.parquet").unlink()
+    (tmp_path / "plan.rows.parquet").unlink()
     with pytest.raises(UsageError, match="No such file"):
         read_plan(tmp_path / "plan.json")
 
@@ -248,11 +249,11 @@ def test_a_plan_that_cannot_be_written(tmp_path: Path) -> None:
 def test_rows_beside_the_plan_are_money_in_integers(tmp_path: Path) -> None:
     """The rows' table holds nano-dollars as 64-bit integers, and everything that decided them."""
     plan = _plan(tmp_path)
-    table = rows_table(plan)
+    table = rows_table(plan.jobs)
     assert {str(table.schema.field(name).type) for name in ("expected_nano", "maximum_nano")} == {"int64"}
     row = table.to_pylist()[0]
     assert row["expected_nano"] == plan.jobs[0].quote.expected_nano
-    assert (row["prompt"], row["width_px"], row["fingerprint"]) == ("A fox", 1920, plan.jobs[0].fingerprint)
+    assert (row["prompt"], row["width_px"], row["row"]) == ("A fox", 1920, 2)
     assert row["endpoint"] == plan.jobs[0].job.endpoint.id
     assert None not in row.values()
 

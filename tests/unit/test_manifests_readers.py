@@ -199,13 +199,13 @@ def test_parquet_that_is_cut_off_or_has_twins() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("shots.xlsx", b"PK\x03\x04rest", "workbook"),
-        ("shots.csv", b"PK\x03\x04rest", "workbook"),
+        ("shots.xls", b"\xd0\xcf\x11\xe0rest", "old workbook"),
+        ("shots.parquet", b"prompt\nA fox\n", "no Parquet file"),
         ("shots.csv.gz", b"\x1f\x8brest", "compressed"),
     ],
 )
 def test_files_that_are_no_manifests(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    """Workbooks and archives are known by their content and refused with what to do."""
+    """Old workbooks and archives are known by their content and refused with what to do."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=message):
         read_table(tmp_path / name)
@@ -234,8 +234,8 @@ def test_patterns_name_several_files(tmp_path: Path) -> None:
     assert [table.rows[0].cells["prompt"] for table in read_tables("*.csv", tmp_path)] == ["a", "b"]
     with pytest.raises(UsageError, match="there is no manifest"):
         read_tables("c*.csv", tmp_path)
-    with pytest.raises(UsageError, match="not on this machine"):
-        read_tables("s3://bucket/shots.csv", tmp_path)
+    with pytest.raises(UsageError, match="not from ftp"):
+        read_tables("ftp://bucket/shots.csv", tmp_path)
 
 
 @given(st.binary(max_size=200))

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from callsheet.cli.console import document, result, say
 from callsheet.cli.options import Budget, Json, Source
 from callsheet.cli.planning import show_plan
+from callsheet.cli.problems import ErrorsFile, explain_mistakes
 from callsheet.errors import ManifestError
 from callsheet.settings import settings_from
 from manifests.plan import Plan, PlanOptions
@@ -27,21 +28,29 @@ Rows = Annotated[bool, Parameter(name="--rows", negative="", help="Every row, al
 
 
 def plan(
-    source: Source, *, budget_usd: Budget = None, out: PlanFile = None, rows: Rows = False, json: Json = False
+    source: Source,
+    *,
+    budget_usd: Budget = None,
+    out: PlanFile = None,
+    rows: Rows = False,
+    errors: ErrorsFile = None,
+    json: Json = False,
 ) -> int:
     """Check every row and say what it will cost, and whether that fits. Nothing is sent.
 
     Example: callsheet plan shots.csv --budget-usd 25 --out plan.json
     """
     try:
-        made = make_plan(source, overrides=PlanOptions(budget_usd=budget_usd))
+        made = make_plan(
+            source,
+            overrides=PlanOptions(
+                budget_usd=budget_usd, allow_private_hosts=settings_from(os.environ).allow_private_hosts
+            ),
+        )
     except ManifestError as error:
         if json:
             document(refusal_document(error))
-        for problem in error.problems:
-            say(f"  {problem}")
-        say(f"callsheet: {error}")
-        return error.exit_code
+        return explain_mistakes(error, source, errors)
     room = _room(made)
     if out is not None:
         write_plan(made, out)
@@ -67,7 +76,7 @@ def _room(made: Plan) -> dict[Cap, int]:
 
 
 def _say_whether_it_fits(made: Plan, room: dict[Cap, int]) -> None:
-    short = shortfalls(made.spends(), room)
+    short = shortfalls(made.demands(), room)
     for each in short:
         name = f"{each.cap.scope.replace('_', ' ')} {each.cap.key}".strip()
         result(

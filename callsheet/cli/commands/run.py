@@ -14,7 +14,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.session import settings_for
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger
-from callsheet.settings import Settings
+from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan, PlanOptions
 from manifests.planning import make_plan
 from pricing.money import parse_usd, usd_rounded_up, usd_text
@@ -47,7 +47,15 @@ def run(
         sandbox=sandbox,
         speed=speed,
     )
-    plan = make_plan(source, overrides=PlanOptions(budget_usd=budget_usd, concurrency=concurrency, out=out))
+    plan = make_plan(
+        source,
+        overrides=PlanOptions(
+            budget_usd=budget_usd,
+            concurrency=concurrency,
+            out=out,
+            allow_private_hosts=settings_from(os.environ).allow_private_hosts,
+        ),
+    )
     return run_plan(plan, request, yes=yes, as_json=json)
 
 

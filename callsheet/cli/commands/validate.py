@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import os
+
 from callsheet.cli.console import document, result
 from callsheet.cli.options import Json, Source
 from callsheet.cli.planning import show_warnings
+from callsheet.cli.problems import ErrorsFile, explain_mistakes
+from callsheet.errors import ManifestError
+from callsheet.settings import settings_from
 from manifests.plan import PlanOptions
+from manifests.plan_document import problems_document
 from manifests.planning import make_plan
 
 
-def validate(source: Source, *, json: Json = False) -> int:
+def validate(source: Source, *, errors: ErrorsFile = None, json: Json = False) -> int:
     """Check every row and say everything that is wrong at once; nothing is sent, nothing is spent.
 
     Example: callsheet validate shots.csv
     """
-    plan = make_plan(source, overrides=PlanOptions())
+    private = settings_from(os.environ).allow_private_hosts
+    try:
+        plan = make_plan(source, overrides=PlanOptions(allow_private_hosts=private))
+    except ManifestError as error:
+        if json:
+            document({"jobs": 0, "errors": problems_document(error.problems), "warnings": []})
+        return explain_mistakes(error, source, errors)
     if json:
-        document({"jobs": len(plan.jobs), "errors": [], "warnings": [str(each) for each in plan.warnings]})
+        document({"jobs": plan.total.jobs, "errors": [], "warnings": [str(each) for each in plan.warnings]})
         return 0
     show_warnings(plan)
-    result(f"{len(plan.jobs)} jobs, all of them can be made")
+    result(f"{plan.total.jobs:,} jobs, all of them can be made")
     return 0

@@ -1,0 +1,87 @@
+"""Mistakes on the terminal: one by one while they are few, by kind when they are many, all in a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from callsheet.cli.console import say
+from callsheet.errors import ManifestError, Problem, UsageError
+from manifests.files import write_atomically
+
+LISTED = 50
+"""Up to this many are listed one by one."""
+
+ROWS_NAMED = 5
+_ROW_NUMBER = re.compile(r"\brow [0-9]+")
+_COLUMNS = ("file", "row", "column", "found", "message")
+
+ErrorsFile = Annotated[
+    Path | None,
+    Parameter(
+        name="--errors",
+        env_var="CALLSHEET_ERRORS",
+        help="Where all mistakes are written (when there are many)",
+    ),
+]
+
+
+def show_problems(problems: Sequence[Problem]) -> bool:
+    """Say what is wrong: one by one, or by kind. Returns whether every single one was said."""
+    if len(problems) <= LISTED:
+        for problem in problems:
+            say(f"  {problem}")
+        return True
+    for group in by_kind(problems)[:LISTED]:
+        say(f"  {_line(group)}")
+    return False
+
+
+def explain_mistakes(error: ManifestError, source: str, errors: Path | None) -> int:
+    """Say what is wrong with a manifest, write down what is too much to say, return the exit code.
+
+    Without a name of its own the file is called after the source, in the working directory.
+    """
+    all_said = show_problems(error.problems)
+    if errors is not None or not all_said:
+        path = errors or Path(f"{PurePath(source.partition('?')[0]).stem or 'manifest'}.errors.csv")
+        try:
+            write_atomically(path, errors_csv(error.problems).encode())
+        except OSError as reason:
+            raise UsageError(f"cannot write {path}: {reason.strerror}") from reason
+        say(f"all of them are in {path}")
+    say(f"callsheet: {error}")
+    return error.exit_code
+
+
+def by_kind(problems: Sequence[Problem]) -> list[list[Problem]]:
+    """Gather problems that say the same of the same column, the largest groups first."""
+    groups: dict[tuple[str, str, str], list[Problem]] = {}
+    for problem in problems:
+        kind = _ROW_NUMBER.sub("row", problem.message) if "row " in problem.message else problem.message
+        groups.setdefault((problem.file, problem.column, kind), []).append(problem)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _line(group: Sequence[Problem]) -> str:
+    if len(group) == 1:
+        return str(group[0])
+    first = group[0]
+    rows = ", ".join(str(problem.row) for problem in group[:ROWS_NAMED])
+    more = f" and {len(group) - ROWS_NAMED:,} more" if len(group) > ROWS_NAMED else ""
+    column = f", column {first.column}" if first.column else ""
+    found = list(dict.fromkeys(problem.found for problem in group[:1000] if problem.found))[:ROWS_NAMED]
+    shown = f": found {', '.join(found)}" if found else ""
+    return f"{first.file}{column}, {len(group):,} rows ({rows}{more}){shown}: {first.message}"
+
+
+def errors_csv(problems: Sequence[Problem]) -> str:
+    """Return all mistakes as CSV that no spreadsheet takes for formulas."""
+    from callsheet.report.csv_text import csv_text, guarded  # noqa: PLC0415 -- it brings the ledger's library
+
+    cells = ((each.file, each.row, each.column, each.found, each.message) for each in problems)
+    return csv_text(_COLUMNS, [[guarded(cell) for cell in row] for row in cells])

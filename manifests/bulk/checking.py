@@ -1,0 +1,285 @@
+"""One batch checked: which rows can be made, what they are, and what is wrong with the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from callsheet.errors import Problem
+from manifests.bulk.arrow import Mask, Numbers, distinct, mask_of, numbers_of, rows_of, same_text
+from manifests.bulk.batches import Batch
+from manifests.bulk.camera_notes import CameraNote, camera_notes
+from manifests.bulk.cell_classes import DECISIVE, PLAIN_ADDRESS, Looked
+from manifests.bulk.own_cells import Found, OwnCells
+from manifests.bulk.setups import Setup, Setups
+from manifests.bulk.texts import Texts, text_array
+from manifests.columns import COLUMN, COLUMNS, Pictures
+from manifests.images import URL_MAX_CHARS
+from manifests.notes import Notes
+from manifests.rows import read_row
+from manifests.table import CELL_LIMIT_BYTES, Row, shown
+
+_PICTURES = tuple(column.name for column in COLUMNS if isinstance(column.kind, Pictures))
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning, of how many rows; `warning` names the first of them."""
+
+    warning: Problem
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A batch after the check. `good` are the positions of rows that can be made; columns hold only those.
+
+    `setups` are numbers of `Setups.all`; `numbers` holds seed (-1 for none), priority and take; `texts` the
+    columns of text as they are used, `pictures` the cells of pictures and what was found in them.
+    """
+
+    batch: Batch
+    good: Numbers
+    setups: Numbers
+    numbers: Mapping[str, Numbers]
+    texts: Mapping[str, Any]
+    pictures: Mapping[str, tuple[Any, Sequence[Looked | None]]]
+    extra: Mapping[str, Any]
+    problems: tuple[Problem, ...]
+    warnings: tuple[Warned, ...]
+
+
+class Checker:
+    """Checks batches, several at a time if need be: what they share is behind a lock."""
+
+    def __init__(self, setups: Setups) -> None:
+        self._setups = setups
+        self._lock = threading.Lock()
+
+    def check(self, batch: Batch) -> Checked:
+        """Check one batch."""
+        own = OwnCells(batch, self._setups.context)
+        texts = {name: own.texts(COLUMN[name]) for name in ("custom_id", "prompt", "client")}
+        numbers = {name: own.numbers(COLUMN[name]) for name in ("seed", "priority", "take")}
+        names = own.names(COLUMN["output_name"])
+        rare = self._rare_rows(batch)
+        looked, setups, of_rows = self._decide(batch)
+        found = [*own.found, *_of_pictures(batch, looked)]
+        bad = np.zeros(len(batch), bool)
+        bad[np.array([each.at for each in found], np.int64)] = True
+        bad |= np.array([setup.endpoint is None for setup in setups], bool)[of_rows]
+        bad |= rare
+        if texts["prompt"] is None:
+            bad[:] = True
+        # What is wrong with a combination is said before what is wrong with its pictures.
+        found = [*_of_setups(batch, setups, of_rows, rare), *(each for each in found if not rare[each.at])]
+        problems = [*_sorted(found), *self._one_by_one(batch, rare)]
+        problems.sort(key=lambda problem: problem.row)
+        good = np.flatnonzero(~bad)
+        prompts = texts["prompt"]
+        camera = camera_notes(prompts, bad) if prompts is not None else []
+        numbers_of_setups = np.array([setup.number for setup in setups], np.int64)
+        taken = {name: _taken(column, good) for name, column in texts.items()}
+        taken["output_name"] = _taken(names, good)
+        return Checked(
+            batch=batch,
+            good=good,
+            setups=numbers_of_setups[of_rows[good]],
+            numbers={name: values[good] for name, values in numbers.items()},
+            texts=taken,
+            pictures={name: _of_good(each, good) for name, each in looked.items()},
+            extra={
+                name: rows_of(text_array(column), good) if len(good) < len(batch) else text_array(column)
+                for name, column in batch.columns.items()
+                if name not in COLUMN
+            },
+            problems=tuple(problems),
+            warnings=(*_warnings(batch, setups, of_rows, rare), *_camera(batch, camera)),
+        )
+
+    def _rare_rows(self, batch: Batch) -> Mask:
+        """Say which rows hold what has no place in a manifest; they are read one by one."""
+        rare = np.zeros(len(batch), bool)
+        for name, column in batch.columns.items():
+            texts = Texts.of(_distinct_text(column))
+            control = texts.with_control_characters()
+            if control is not None:
+                rare |= _of_all_rows(column, control)
+            if name not in COLUMN or not isinstance(COLUMN[name].kind, Pictures):
+                long = texts.longer_than(CELL_LIMIT_BYTES)
+                if long.any():
+                    rare |= _of_all_rows(column, long)
+        return rare
+
+    def _one_by_one(self, batch: Batch, rare: Mask) -> list[Problem]:
+        rows: list[Row] = [*batch.unwritable, *(batch.row(int(at)) for at in np.flatnonzero(rare))]
+        if not rows:
+            return []
+        notes = Notes()
+        with self._lock:
+            jobs = [read_row(row, self._setups.context, notes) for row in rows]
+        assert not any(jobs), "a row that is kept from the fast path is always wrong"
+        return notes.problems()
+
+    def _decide(
+        self, batch: Batch
+    ) -> tuple[dict[str, tuple[Any, list[Looked | None]]], list[Setup], Numbers]:
+        """Return the looks at pictures, the batch's setups and each row's place among them."""
+        looked = {}
+        columns: list[tuple[str, Numbers]] = []
+        with self._lock:
+            for name in (each for each in DECISIVE if each in batch.columns):
+                if name in _PICTURES:
+                    codes, looked[name] = self._picture_codes(batch, name)
+                else:
+                    codes = self._codes(batch, name)
+                columns.append((name, codes))
+            first, of_rows = _combinations([codes for _, codes in columns], len(batch))
+            setups = [
+                self._setups.of(
+                    batch.file, batch.folder, batch.header, {name: int(codes[at]) for name, codes in columns}
+                )
+                for at in first
+            ]
+        return looked, setups, of_rows
+
+    def _codes(self, batch: Batch, name: str) -> Numbers:
+        encoded = _encoded(batch.columns[name])
+        classes = self._setups.classes
+        texts = text_array(encoded.dictionary).to_pylist()
+        codes = np.array([classes.code(name, text, batch.folder) for text in texts], np.int64)
+        return codes[numbers_of(encoded.indices)]
+
+    def _picture_codes(self, batch: Batch, name: str) -> tuple[Numbers, tuple[Any, list[Looked | None]]]:
+        """Return classes, the cells, and for each cell that is no plain address what was found there."""
+        classes = self._setups.classes
+        texts = text_array(batch.columns[name])
+        plain = mask_of(pc.match_substring_regex(texts, PLAIN_ADDRESS))
+        plain = plain & (Texts.of(texts).lengths <= URL_MAX_CHARS)
+        codes = np.zeros(len(batch), np.int64)
+        looks: list[Looked | None] = [None] * len(batch)
+        if plain.any():
+            codes[plain] = classes.plain_address(name)
+        others = np.flatnonzero(~plain)
+        encoded = rows_of(texts, others).dictionary_encode()
+        seen = [classes.looked(name, text, batch.folder) for text in encoded.dictionary.to_pylist()]
+        kinds = [classes.code(name, text, batch.folder) for text in encoded.dictionary.to_pylist()]
+        for at, which in zip(others.tolist(), encoded.indices.to_pylist(), strict=True):
+            codes[at] = kinds[which]
+            looks[at] = seen[which] if seen[which].text else None
+        return codes, (texts, looks)
+
+
+def _encoded(column: Any) -> Any:
+    """Return a column as distinct values and their places, nulls among the values."""
+    if not pa.types.is_dictionary(column.type):
+        return column.dictionary_encode(null_encoding="encode")
+    if column.null_count:
+        return column.dictionary_decode().dictionary_encode(null_encoding="encode")
+    return column
+
+
+def _distinct_text(column: Any) -> Any:
+    return text_array(column.dictionary if pa.types.is_dictionary(column.type) else column)
+
+
+def _of_all_rows(column: Any, mask: Mask) -> Mask:
+    if not pa.types.is_dictionary(column.type):
+        return mask
+    column = _encoded(column)
+    return mask[numbers_of(column.indices)]
+
+
+def _combinations(columns: list[Numbers], count: int) -> tuple[Numbers, Numbers]:
+    """Return where each distinct combination first stands, in that order, and each row's place among them."""
+    keys, space = np.zeros(count, np.int64), 1
+    for codes in columns:
+        width = int(codes.max()) + 1 if count else 1
+        if space * width >= 1 << 62:
+            _, keys = np.unique(keys, return_inverse=True)
+            space = int(keys.max()) + 1
+        keys, space = keys * width + codes, space * width
+    _, first, places = distinct(keys, space)
+    return first, places
+
+
+def _of_pictures(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked | None]]]) -> list[Found]:
+    return [
+        Found(at, COLUMNS.index(COLUMN[name]), _problem(batch, at, name, look.text, message))
+        for name, (_, looks) in looked.items()
+        for at, look in enumerate(looks)
+        if look is not None
+        for message in look.messages
+    ]
+
+
+def _problem(batch: Batch, at: int, column: str, found: str, message: str) -> Problem:
+    notes = Notes()
+    notes.wrong(Row(batch.file, batch.folder, int(batch.rows[at]), {}), column, message, found=found)
+    return notes.problems()[0]
+
+
+def _of_setups(batch: Batch, setups: Sequence[Setup], of_rows: Numbers, rare: Mask) -> list[Found]:
+    """Write out the mistakes of every row whose combination is wrong."""
+    found = []
+    for which, setup in enumerate(setups):
+        if not setup.wrong:
+            continue
+        rows = np.flatnonzero((of_rows == which) & ~rare)
+        numbers = batch.rows[rows].tolist()
+        for each in setup.wrong:
+            column, message, file = each.problem.column, each.problem.message, each.problem.file
+            cells = [shown(text) for text in _stripped(batch, column, rows)]
+            found += [
+                Found(at, each.order, Problem(file, number, column, cell, message))
+                for at, number, cell in zip(rows.tolist(), numbers, cells, strict=True)
+            ]
+    return found
+
+
+def _stripped(batch: Batch, column: str, rows: Numbers) -> list[str]:
+    if column not in batch.columns:
+        return [""] * len(rows)
+    return [text.strip() for text in text_array(rows_of(batch.columns[column], rows)).to_pylist()]
+
+
+def _sorted(found: list[Found]) -> list[Problem]:
+    found.sort(key=lambda each: (each.at, each.order))
+    return [each.problem for each in found]
+
+
+def _warnings(batch: Batch, setups: Sequence[Setup], of_rows: Numbers, rare: Mask) -> list[Warned]:
+    warned = []
+    for which, setup in enumerate(setups):
+        if setup.warnings:
+            rows = np.flatnonzero((of_rows == which) & ~rare)
+            warned += [_warned(batch, each.problem, rows) for each in setup.warnings if len(rows)]
+    return warned
+
+
+def _warned(batch: Batch, problem: Problem, rows: Numbers) -> Warned:
+    first = int(batch.rows[rows[0]])
+    return Warned(Problem(problem.file, first, problem.column, problem.found, problem.message), len(rows))
+
+
+def _camera(batch: Batch, noted: Sequence[CameraNote]) -> list[Warned]:
+    return [Warned(note.warning(batch.file, int(batch.rows[note.first])), note.count) for note in noted]
+
+
+def _taken(texts: Texts | None, good: Numbers) -> Any:
+    if texts is None:
+        return same_text("", len(good)).dictionary_decode()
+    return texts.array if len(good) == len(texts) else rows_of(texts.array, good)
+
+
+def _of_good(
+    pictures: tuple[Any, Sequence[Looked | None]], good: Numbers
+) -> tuple[Any, Sequence[Looked | None]]:
+    texts, looks = pictures
+    return rows_of(texts, good), [looks[at] for at in good]

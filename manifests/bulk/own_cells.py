@@ -1,0 +1,145 @@
+"""Cells that are read by themselves: text, whole numbers and file names, a column at a time.
+
+What passes here passes the one-row reader; a cell that does not is given to that reader for its message.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from callsheet.errors import Problem
+from manifests import cells
+from manifests.bulk.arrow import Mask, Numbers, mask_array, mask_of, numbers_of, rows_of, texts_of
+from manifests.bulk.batches import Batch
+from manifests.bulk.texts import Texts, text_array
+from manifests.columns import COLUMNS, Column, FileName, Text, Whole
+from manifests.kinds import Context, Reading, read_cell
+from manifests.names import DEVICE_NAME, PART_MAX_CHARS, SAFE_NAME, is_safe
+from manifests.notes import Notes
+from manifests.table import Row
+
+NO_SEED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A mistake in one cell: which row of the batch, where it stands among that row's own, and the words."""
+
+    at: int
+    order: int
+    problem: Problem
+
+
+class OwnCells:
+    """Reads the columns of one batch that are read by themselves."""
+
+    def __init__(self, batch: Batch, context: Context) -> None:
+        self._batch, self._context = batch, context
+        self.found: list[Found] = []
+
+    def texts(self, column: Column) -> Texts | None:
+        """Return a text column, its cells stripped; None where the batch has no such column."""
+        assert isinstance(column.kind, Text)
+        if column.name not in self._batch.columns:
+            return None
+        texts = Texts.of(text_array(self._batch.columns[column.name])).stripped()
+        wrong = texts.longer_than(column.kind.max_chars)
+        if column.required:
+            wrong |= texts.lengths == 0
+        if not column.kind.lines:
+            wrong |= texts.unprintable()
+        self._explain(column, np.flatnonzero(wrong))
+        return texts
+
+    def numbers(self, column: Column) -> Numbers:
+        """Return a column of whole numbers; what says nothing is the default, or `NO_SEED` without one."""
+        assert isinstance(column.kind, Whole)
+        nothing = NO_SEED if column.kind.default is None else column.kind.default
+        if column.name not in self._batch.columns:
+            return np.full(len(self._batch), nothing, np.int64)
+        values, wrong = _whole_numbers(self._batch.columns[column.name], column.kind, nothing)
+        self._explain(column, np.flatnonzero(wrong))
+        return values
+
+    def names(self, column: Column) -> Texts | None:
+        """Return a column of file names without suffix."""
+        assert isinstance(column.kind, FileName)
+        if column.name not in self._batch.columns:
+            return None
+        texts = Texts.of(text_array(self._batch.columns[column.name])).stripped()
+        if not len(texts.data):
+            return texts
+        cut = pc.replace_substring_regex(texts.array, r"\.mp4$", "")
+        safe = is_plain_name(cut)
+        plain = cut.to_pylist() if not safe.all() else []
+        unsafe = [at for at in np.flatnonzero(~safe).tolist() if plain[at] and not is_safe(plain[at])]
+        self._explain(column, unsafe)
+        return Texts.of(cut)
+
+    def _explain(self, column: Column, rows: Iterable[int]) -> None:
+        order, places = COLUMNS.index(column), np.array(list(rows), np.int64)
+        if not len(places):
+            return
+        cells_there = text_array(rows_of(self._batch.columns[column.name], places)).to_pylist()
+        numbers = self._batch.rows[places].tolist()
+        for at, number, cell in zip(places.tolist(), numbers, cells_there, strict=True):
+            notes = Notes()
+            row = Row(self._batch.file, self._batch.folder, number, {column.name: cell})
+            read_cell(Reading(row, self._context, notes, ()), column)
+            self.found += [Found(at, order, problem) for problem in notes.problems()]
+
+
+def _whole_numbers(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask]:
+    """Read a column of any type; the mask says which cells are no such number."""
+    if pa.types.is_integer(array.type):
+        return _in_bounds(array, kind, nothing)
+    texts = Texts.of(text_array(array)).stripped()
+    simple = mask_of(pc.match_substring_regex(texts.array, r"^-?[0-9]+$")) & (texts.lengths <= _PLAIN_DIGITS)
+    empty = texts.lengths == 0
+    readable = texts.array
+    if not simple.all():
+        readable = pc.if_else(mask_array(simple), texts.array, pa.nulls(1, pa.string())[0])
+    values, wrong = _in_bounds(readable.cast(pa.int64()), kind, nothing)
+    for at in np.flatnonzero(~simple & ~empty):
+        number = cells.whole_number(texts.array[int(at)].as_py())
+        if number is None or not kind.low <= number <= kind.high:
+            wrong[at] = True
+        else:
+            values[at] = nothing if number == kind.same_as_empty else number
+    return values, wrong
+
+
+_PLAIN_DIGITS = 12
+
+
+def _in_bounds(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask]:
+    values = numbers_of(array)
+    wrong = (values < kind.low) | (values > kind.high)
+    unsaid = np.zeros(len(values), bool)
+    if array.null_count:
+        unsaid = mask_of(array.is_null())
+        wrong &= ~unsaid
+    if kind.same_as_empty is not None:
+        unsaid |= values == kind.same_as_empty
+    values[unsaid | wrong] = nothing
+    return values, wrong
+
+
+def is_plain_name(array: Any) -> Mask:
+    """Say which texts are safe names of one part that nothing need be changed in; others may be safe too."""
+    plain = mask_of(pc.match_substring_regex(array, SAFE_NAME)) & (Texts.of(array).lengths <= PART_MAX_CHARS)
+    return plain & ~mask_of(pc.match_substring_regex(array, DEVICE_NAME))
+
+
+def composed(texts: Texts) -> Texts:
+    """Return text in its composed form (NFC): two ways to write one letter are one name."""
+    if texts.is_ascii:
+        return texts
+    return Texts.of(texts_of([unicodedata.normalize("NFC", text) for text in texts.array.to_pylist()]))

@@ -1,0 +1,158 @@
+"""Very many rows planned: read, checked, priced and written down batch by batch, on two cores."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from manifests.bulk.arrow import distinct, numbers_of
+from manifests.bulk.batches import Batch
+from manifests.bulk.checking import Checked, Checker
+from manifests.bulk.gathering import Gathered, Gatherer
+from manifests.bulk.rereading import identities_of
+from manifests.bulk.setups import Setup, Setups
+from manifests.bulk.spool import Scratch, SpooledJobs, feed, schema_for, write_rows
+from manifests.bulk.twins import RowKeys, Settler, changed
+from manifests.check import check_header
+from manifests.kinds import Context
+from manifests.notes import Notes
+from manifests.plan import Summary, Total
+from manifests.plan_hash import RowsDigest
+from manifests.table import Row
+
+_WORKERS = 2
+_AHEAD = 3
+"""Batches in work at a time: enough for both cores, few enough for the memory."""
+
+
+class BulkPlanner:
+    """Plans one manifest. Mistakes and warnings go into `notes`; with any mistakes there is no whole plan."""
+
+    def __init__(self, context: Context, notes: Notes, extras: Iterable[str]) -> None:
+        self._context, self._notes = context, notes
+        self._extras = tuple(sorted(extras))
+        self._setups = Setups(context)
+        self._checker = Checker(self._setups)
+        self._gatherer = Gatherer(self._setups, context.naming, self._extras)
+        self._keys = RowKeys()
+        self._totals = Totals(self._setups.all)
+        self._digest = RowsDigest(self._extras)
+        self._numbers: list[Any] = []
+        self._count = 0
+
+    def plan(self, batches: Iterable[Batch]) -> tuple[SpooledJobs, Summary]:
+        """Plan every row."""
+        folder = Scratch()
+        path = folder.path / "rows.parquet"
+        schema = schema_for(self._extras)
+        write_rows(path, schema, (gathered.columns for gathered in self._gathered(batches)))
+        jobs = SpooledJobs(path, self._count, self._context.catalog, folder)
+        jobs = self._settled(jobs, schema)
+        return jobs, Summary(jobs=self._count, groups=self._totals.groups(), rows=self._digest.document())
+
+    def _gathered(self, batches: Iterable[Batch]) -> Iterator[Gathered]:
+        for checked, gathered in _in_order(self._work, self._noting_headers(batches)):
+            for problem in (*checked.problems, *gathered.problems):
+                self._notes.add(problem)
+            for each in checked.warnings:
+                self._notes.add_warning(each.warning, each.count)
+            if len(gathered):
+                self._keep(gathered)
+                yield gathered
+
+    def _work(self, batch: Batch) -> tuple[Checked, Gathered]:
+        checked = self._checker.check(batch)
+        return checked, self._gatherer.gather(checked)
+
+    def _noting_headers(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        seen: set[tuple[str, tuple[str, ...]]] = set()
+        for batch in batches:
+            if (batch.file, batch.header) not in seen:
+                seen.add((batch.file, batch.header))
+                check_header(Row(batch.file, batch.folder, 0, dict.fromkeys(batch.header, "")), self._notes)
+            yield batch
+
+    def _keep(self, gathered: Gathered) -> None:
+        self._count += len(gathered)
+        self._keys.add(gathered.ids, gathered.names, gathered.content, gathered.takes)
+        self._totals.add(gathered.setups, gathered.columns["client"])
+        self._numbers.append(self._setup_numbers(gathered.setups))
+        feed(self._digest, gathered.columns, gathered.hashed, self._numbers[-1])
+
+    def _setup_numbers(self, setups: Any) -> Any:
+        """Number what rows share as the hash does: by its text, as it is first met."""
+        met, _, places = distinct(setups, int(setups.max()) + 1)
+        texts = (self._setups.all[int(number)].text for number in met)
+        return np.array([self._digest.setup_number(text) for text in texts], np.int32)[places]
+
+    def _settled(self, jobs: SpooledJobs, schema: Any) -> SpooledJobs:
+        """Settle clashes; where that changes rows, write all of them again and take the hash anew."""
+        setups = np.concatenate(self._numbers) if self._numbers else np.empty(0, np.int64)
+        changes = Settler(jobs, setups, self._context.naming, self._notes).settle(self._keys)
+        if not changes or self._notes.count:
+            return jobs
+        before, self._digest = self._digest, RowsDigest(self._extras)
+        for text in before.setups:
+            self._digest.setup_number(text)
+        path = jobs.path.with_name("settled.parquet")
+        write_rows(path, schema, self._fed_again(changed(jobs, changes), setups))
+        return SpooledJobs(path, len(jobs), jobs.catalog, jobs.folder)
+
+    def _fed_again(self, batches: Iterable[Any], setups: Any) -> Iterator[Mapping[str, Any]]:
+        start = 0
+        for batch in batches:
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            end = start + batch.num_rows
+            feed(self._digest, columns, identities_of(columns), setups[start:end])
+            start = end
+            yield columns
+
+
+class Totals:
+    """Jobs and money by model and client, as rows come in."""
+
+    def __init__(self, setups: Sequence[Setup]) -> None:
+        self._setups = setups
+        self._groups: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, setups: Any, clients: Any) -> None:
+        """Add a batch. Counts are multiplied with whole nano-dollars; nothing is rounded."""
+        encoded = clients.dictionary_encode()
+        width = int(setups.max()) + 1
+        names = encoded.dictionary.to_pylist()
+        met, _, places = distinct(numbers_of(encoded.indices) * width + setups, width * len(names))
+        for key, count in zip(met.tolist(), np.bincount(places).tolist(), strict=True):
+            client, which = divmod(key, width)
+            self._add(self._setups[which], names[client], count)
+
+    def _add(self, setup: Setup, client: str, count: int) -> None:
+        assert setup.endpoint is not None
+        assert setup.price is not None
+        sums = self._groups.setdefault((setup.endpoint.model, client), [0, 0, 0])
+        sums[0] += count
+        sums[1] += count * setup.price.expected_nano
+        sums[2] += count * setup.price.maximum_nano
+
+    def groups(self) -> dict[tuple[str, str], Total]:
+        """Return the totals by model and client, in the order of the jobs."""
+        return {key: Total(*sums) for key, sums in self._groups.items()}
+
+
+def _in_order(work: Any, batches: Iterable[Batch]) -> Iterator[tuple[Checked, Gathered]]:
+    """Do the work of several batches at a time and yield the results in the batches' order."""
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="plan") as pool:
+        waiting: deque[Future[tuple[Checked, Gathered]]] = deque()
+        try:
+            for batch in batches:
+                waiting.append(pool.submit(work, batch))
+                if len(waiting) == _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()

@@ -1,0 +1,164 @@
+"""The rows of a large plan: written to a file as they come, read back as jobs when they are asked for."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests.bulk.arrow import Numbers, numbers_of
+from manifests.bulk.texts import Texts, text_array
+from manifests.plan import PlannedJob
+from manifests.plan_hash import ABSENT, NUMBER_COLUMNS, RowsDigest
+from manifests.plan_rows import EXTRA, planned_of, rows_schema
+from pricing.catalog import Catalog
+
+_ONE_EACH = {"custom_id", "prompt", "output_name", "seed", "row"}
+_SHARED = {
+    "file",
+    "made",
+    "given",
+    "endpoint",
+    "model",
+    "resolution",
+    "aspect_ratio",
+    "camera_fixed",
+    "enable_safety_checker",
+    "generate_audio",
+}
+_ROWS_AT_ONCE = 1 << 13
+_HASHED_AS_THEY_ARE = ("custom_id", "prompt", "client", "output_name")
+
+
+def write_rows(path: Path, table: Any, batches: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows to a Parquet file, batch by batch. It reads as `table` says, without Arrow's own notes."""
+    schema = coded_schema(table)
+    repeated = [name for name in schema.names if name not in _ONE_EACH]
+    with pq.ParquetWriter(
+        path, schema, compression="lz4", use_dictionary=repeated, write_statistics=False, store_schema=False
+    ) as writer:
+        for columns in batches:
+            writer.write_batch(record_batch(schema, columns))
+
+
+def record_batch(schema: Any, columns: Mapping[str, Any]) -> Any:
+    """Put columns into the order and the types of the table."""
+    return pa.RecordBatch.from_arrays(
+        [_as(columns[name], kind) for name, kind in zip(schema.names, schema.types, strict=True)],
+        schema=schema,
+    )
+
+
+def _as(array: Any, kind: Any) -> Any:
+    if array.type == kind:
+        return array
+    return array.dictionary_encode() if pa.types.is_dictionary(kind) else array.cast(kind)
+
+
+def coded_schema(schema: Any) -> Any:
+    """Return the table's schema with the text that rows share as words and places, which is how it comes."""
+    coded = pa.dictionary(pa.int32(), pa.string())
+    kinds = [
+        (name, coded if name in _SHARED else kind)
+        for name, kind in zip(schema.names, schema.types, strict=True)
+    ]
+    return pa.schema(kinds)
+
+
+class Scratch:
+    """A folder that is removed when nobody holds this object any more, and at the end of the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="callsheet-plan-"))
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+class SpooledJobs(Sequence[PlannedJob]):
+    """The jobs of a large plan, as a sequence. They stand in a file at `path`, in a folder of `folder`'s."""
+
+    def __init__(self, path: Path, length: int, catalog: Catalog, folder: Scratch) -> None:
+        self.path, self.catalog, self.folder = path, catalog, folder
+        self._length = length
+        self._last: dict[int, list[PlannedJob]] = {}
+        self._starts: list[int] = []
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[PlannedJob]:
+        for batch in self.batches():
+            for row in batch.to_pylist():
+                yield _planned(row, self.catalog)
+
+    @overload
+    def __getitem__(self, index: int) -> PlannedJob: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[PlannedJob, ...]: ...
+    def __getitem__(self, index: int | slice) -> PlannedJob | tuple[PlannedJob, ...]:
+        if isinstance(index, slice):
+            return tuple(self[at] for at in range(*index.indices(self._length)))
+        at = index + self._length if index < 0 else index
+        if not 0 <= at < self._length:
+            raise IndexError(index)
+        group, within = self._group_of(at)
+        if group not in self._last:
+            self._last.clear()
+            rows = pq.ParquetFile(self.path).read_row_group(group).to_pylist()
+            self._last[group] = [_planned(row, self.catalog) for row in rows]
+        return self._last[group][within]
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """Yield the rows as Arrow record batches."""
+        yield from pq.ParquetFile(self.path).iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns)
+
+    def _group_of(self, at: int) -> tuple[int, int]:
+        if not self._starts:
+            metadata = pq.ParquetFile(self.path).metadata
+            rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+            self._starts = [0, *itertools.accumulate(rows)]
+        group = bisect.bisect_right(self._starts, at) - 1
+        return group, at - self._starts[group]
+
+
+def _planned(row: Mapping[str, Any], catalog: Catalog) -> PlannedJob:
+    job, price, cells, file = planned_of(row, catalog)
+    return PlannedJob(job, price, job.fingerprint, cells, file)
+
+
+def schema_for(extras: Iterable[str]) -> Any:
+    """Return the table's schema."""
+    return rows_schema(extras)
+
+
+def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, Any], setups: Numbers) -> None:
+    """Add a batch to the plan's hash; `setups` are its rows' numbers of what jobs share.
+
+    `hashed` holds the identities of pictures.
+    """
+    for name in _HASHED_AS_THEY_ARE:
+        _feed_texts(digest, name, columns[name])
+    for name, texts in hashed.items():
+        _feed_texts(digest, name, texts)
+    for name in digest.extras:
+        _feed_texts(digest, f"{EXTRA}{name}", columns[f"{EXTRA}{name}"])
+    for name in NUMBER_COLUMNS:
+        if name != "setup":
+            digest.add_numbers(name, numbers_of(columns[name]).astype("<i8").data)
+    digest.add_numbers("setup", setups.astype("<i4").data)
+
+
+def _feed_texts(digest: RowsDigest, name: str, array: Any) -> None:
+    if array.null_count == len(array) and len(array):
+        digest.add_texts(name, np.full(len(array), ABSENT, "<i4").data, b"")
+        return
+    texts = Texts.of(text_array(array))
+    digest.add_texts(name, texts.lengths.astype("<i4").data, texts.data.data)

@@ -1,0 +1,233 @@
+"""A planned job as a row of a table and back, exactly: the rows beside a plan file, and those of large plans.
+
+Numbers that are not there are -1 (seed) or 0 (duration_s, num_frames), options that were left to fal are "".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from manifests.cells import picture_list
+from manifests.columns import COLUMN, Pictures
+from manifests.job import Image, Job, canonical_json
+from manifests.plan_hash import NO_SEED
+from pricing.catalog import Catalog
+from pricing.money import NanoUsd
+from pricing.quotes import Quote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from manifests.plan import PlannedJob
+
+EXTRA = "extra:"
+"""What the names of columns begin with that are only carried to the results."""
+
+TEXTS = (
+    "file",
+    "custom_id",
+    "endpoint",
+    "model",
+    "prompt",
+    "resolution",
+    "aspect_ratio",
+    "camera_fixed",
+    "enable_safety_checker",
+    "generate_audio",
+    "image_url",
+    "end_image_url",
+    "reference_image_urls",
+    "pictures",
+    "client",
+    "output_name",
+    "made",
+    "given",
+)
+NUMBERS = (
+    "row",
+    "take",
+    "priority",
+    "seed",
+    "duration_s",
+    "num_frames",
+    "width_px",
+    "height_px",
+    "fps",
+    "frames",
+    "expected_nano",
+    "maximum_nano",
+)
+MADE_ID, MADE_NAME = "id", "name"
+PICTURE_COLUMNS = ("image_url", "end_image_url", "reference_image_urls")
+_FLAGS = {None: "", True: "true", False: "false"}
+_READ_FLAGS = {text: value for value, text in _FLAGS.items()}
+
+
+def rows_schema(extras: Iterable[str]) -> pa.Schema:
+    """Return the table's columns; `extras` are the columns that the manifest brings besides ours."""
+    import pyarrow as pa  # noqa: PLC0415  # planning a few rows does not pay the 0.1 s of its import
+
+    texts = [(name, pa.string()) for name in (*TEXTS, *(f"{EXTRA}{name}" for name in sorted(extras)))]
+    return pa.schema([*texts, *((name, pa.int64()) for name in NUMBERS)])
+
+
+def rows_table(jobs: Sequence[PlannedJob]) -> pa.Table:
+    """Return jobs that are in memory as a table."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    schema = rows_schema({name for planned in jobs for name in planned.job.extra})
+    return pa.Table.from_pylist([_row(planned) for planned in jobs], schema=schema)
+
+
+def _row(planned: PlannedJob) -> dict[str, Any]:
+    job, price, cells = planned.job, planned.quote, planned.cells
+    made = [MADE_ID] * (not cells.get("custom_id", "").strip())
+    made += [MADE_NAME] * (not cells.get("output_name", "").strip().removesuffix(".mp4"))
+    row = {
+        "file": planned.file,
+        "row": job.row,
+        "custom_id": job.custom_id,
+        "prompt": job.prompt,
+        "seed": NO_SEED if job.seed is None else job.seed,
+        "take": job.take,
+        "priority": job.priority,
+        "client": job.client,
+        "output_name": job.output_name,
+        "made": " ".join(made),
+        "given": given_text(cells),
+        "pictures": pictures_text(
+            {"image_url": one(job.image), "end_image_url": one(job.end_image)}
+            | {"reference_image_urls": job.references}
+        ),
+    }
+    row |= {name: cells.get(name, "").strip() for name in PICTURE_COLUMNS}
+    row |= {f"{EXTRA}{name}": cell for name, cell in job.extra.items()}
+    return row | shared_cells(job, price)
+
+
+def one(image: Image | None) -> tuple[Image, ...]:
+    """Return one picture, or none, as a sequence."""
+    return (image,) if image else ()
+
+
+def shared_cells(job: Job, price: Quote) -> dict[str, str | int]:
+    """Return the cells that all jobs of the same options and price have in common."""
+    return {
+        "endpoint": job.endpoint.id,
+        "model": job.endpoint.model,
+        "resolution": job.resolution,
+        "aspect_ratio": job.aspect_ratio,
+        "duration_s": job.duration_s or 0,
+        "num_frames": job.num_frames or 0,
+        "camera_fixed": _FLAGS[job.camera_fixed],
+        "enable_safety_checker": _FLAGS[job.enable_safety_checker],
+        "generate_audio": _FLAGS[job.generate_audio],
+        "width_px": price.width_px,
+        "height_px": price.height_px,
+        "fps": price.fps,
+        "frames": price.frames,
+        "expected_nano": price.expected_nano,
+        "maximum_nano": price.maximum_nano,
+    }
+
+
+def given_text(cells: Mapping[str, str]) -> str:
+    """Write the cells that are not kept in columns of their own; None stands for those that are."""
+    return canonical_json([[name, cell if _is_kept_here(name) else None] for name, cell in cells.items()])
+
+
+def _is_kept_here(name: str) -> bool:
+    """Whether `given` holds a column's cells: one whose columns in the table are resolved to values."""
+    return name in COLUMN and name not in _OWN and not isinstance(COLUMN[name].kind, Pictures)
+
+
+_OWN = frozenset({"custom_id", "prompt", "client", "output_name", "seed", "take", "priority"})
+
+
+def pictures_text(pictures: Mapping[str, Sequence[Image]]) -> str:
+    """Write what is known of pictures that are no addresses; "" where all of them are."""
+    known = {
+        name: [[i.kind, i.value, i.sha256, i.content_type, list(i.size) if i.size else None] for i in images]
+        for name, images in pictures.items()
+        if any(image.kind != "url" for image in images)
+    }
+    return canonical_json(known) if known else ""
+
+
+def planned_of(row: Mapping[str, Any], catalog: Catalog) -> tuple[Job, Quote, dict[str, str], str]:
+    """Read a row back: the job, its price, the cells it came from and the file they stood in."""
+    extra = {
+        name.removeprefix(EXTRA): cell
+        for name, cell in row.items()
+        if name.startswith(EXTRA) and cell is not None
+    }
+    pictures = _pictures(row)
+    job = Job(
+        row=row["row"],
+        custom_id=row["custom_id"],
+        endpoint=catalog.endpoints[row["endpoint"]],
+        prompt=row["prompt"],
+        resolution=row["resolution"],
+        aspect_ratio=row["aspect_ratio"],
+        duration_s=row["duration_s"] or None,
+        num_frames=row["num_frames"] or None,
+        camera_fixed=_READ_FLAGS[row["camera_fixed"]],
+        seed=None if row["seed"] == NO_SEED else row["seed"],
+        enable_safety_checker=_READ_FLAGS[row["enable_safety_checker"]],
+        generate_audio=_READ_FLAGS[row["generate_audio"]],
+        image=next(iter(pictures["image_url"]), None),
+        end_image=next(iter(pictures["end_image_url"]), None),
+        references=tuple(pictures["reference_image_urls"]),
+        take=row["take"],
+        priority=row["priority"],
+        client=row["client"],
+        output_name=row["output_name"],
+        extra=extra,
+    )
+    return job, _quote(row), _cells(row, job), row["file"]
+
+
+def _quote(row: Mapping[str, Any]) -> Quote:
+    return Quote(
+        width_px=row["width_px"],
+        height_px=row["height_px"],
+        fps=row["fps"],
+        frames=row["frames"],
+        expected_nano=NanoUsd(row["expected_nano"]),
+        maximum_nano=NanoUsd(row["maximum_nano"]),
+    )
+
+
+def _pictures(row: Mapping[str, Any]) -> dict[str, list[Image]]:
+    known = json.loads(row["pictures"]) if row["pictures"] else {}
+    found = {}
+    for name in PICTURE_COLUMNS:
+        if name in known:
+            found[name] = [
+                Image(kind, value, sha256, content_type, tuple(size) if size else None)
+                for kind, value, sha256, content_type, size in known[name]
+            ]
+        else:
+            found[name] = [Image("url", part) for part in picture_list(row[name])]
+    return found
+
+
+def _cells(row: Mapping[str, Any], job: Job) -> dict[str, str]:
+    """Return the cells that the job came from; numbers in their plain form, text without space around it."""
+    made = row["made"].split()
+    own = {
+        "custom_id": "" if MADE_ID in made else job.custom_id,
+        "prompt": job.prompt,
+        "client": job.client,
+        "output_name": "" if MADE_NAME in made else job.output_name,
+        "seed": "" if job.seed is None else str(job.seed),
+        "take": str(job.take),
+        "priority": str(job.priority),
+    }
+    own |= {name: row[name] for name in PICTURE_COLUMNS}
+    return {
+        name: cell if cell is not None else own[name] if name in own else job.extra[name]
+        for name, cell in json.loads(row["given"])
+    }

@@ -1,0 +1,188 @@
+"""Manifests on other machines: fetched to a temporary file, bounded, and never from inside the network.
+
+`https://` is read by a small client of our own that connects only to public addresses, checked after the name
+is resolved and at every redirect. `s3://`, `gs://` and the like are read through fsspec with the credentials
+that its libraries find.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import urljoin, urlsplit
+
+from callsheet.errors import UsageError
+from manifests.table import shown
+
+MAX_BYTES = 4 << 30
+"""A manifest of ten million rows has about 300 MB."""
+
+REDIRECTS_MAX = 5
+TIMEOUT_S = 60.0
+_CHUNK_BYTES = 1 << 20
+_OK, _REDIRECTS = 200, (301, 302, 303, 307, 308)
+_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A manifest that was fetched: `name` is its address as messages show it, without what may be secret."""
+
+    name: str
+    path: Path
+
+
+def is_remote(address: str) -> bool:
+    """Whether a manifest is named by an address and not by a path."""
+    return "://" in address
+
+
+@contextmanager
+def fetched(
+    address: str, *, allow_private: bool = False, max_bytes: int = MAX_BYTES
+) -> Iterator[list[Remote]]:
+    """Fetch a manifest, or every one that a pattern in an object store names; the copies are gone at the end.
+
+    A file that was opened meanwhile stays readable. Raises UsageError where anything cannot be fetched.
+    """
+    scheme = urlsplit(address).scheme.lower()
+    with tempfile.TemporaryDirectory(prefix="callsheet-manifest-", ignore_cleanup_errors=True) as folder:
+        if scheme in ("https", "http"):
+            yield [_from_web(address, Path(folder), allow_private=allow_private, max_bytes=max_bytes)]
+        elif scheme in _STORES:
+            yield _from_store(address, Path(folder), max_bytes)
+        else:
+            raise UsageError(
+                f"{shown(address)}: manifests are read from paths, https://, s3:// and gs://, "
+                f"not from {scheme}://"
+            )
+
+
+def _bare(address: str) -> str:
+    """Return an address without query and fragment, where signatures stand."""
+    return shown(address.partition("?")[0].partition("#")[0])
+
+
+def _save(chunks: Iterable[bytes], path: Path, name: str, max_bytes: int) -> None:
+    size = 0
+    with path.open("wb") as file:
+        for chunk in chunks:
+            size += len(chunk)
+            if size > max_bytes:
+                raise UsageError(f"{name} is larger than {max_bytes:,} bytes; cut the manifest up")
+            file.write(chunk)
+
+
+def _from_web(address: str, folder: Path, *, allow_private: bool, max_bytes: int) -> Remote:
+    import httpcore  # noqa: PLC0415  # only remote manifests need it
+    import httpx  # noqa: PLC0415
+
+    name, where = _bare(address), address
+    path = folder / (PurePosixPath(urlsplit(address).path).name or "manifest")
+    backend: Any = _PublicOnly(httpcore.SyncBackend(), allow_private=allow_private)
+    timeouts = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
+    try:
+        with httpcore.ConnectionPool(
+            network_backend=backend, ssl_context=httpx.create_ssl_context(), max_connections=1
+        ) as pool:
+            for _ in range(REDIRECTS_MAX + 1):
+                _check_address(where, allow_private=allow_private)
+                headers = [("Accept-Encoding", "identity"), ("Host", urlsplit(where).netloc)]
+                with pool.stream("GET", where, headers=headers, extensions={"timeout": timeouts}) as reply:
+                    if reply.status in _REDIRECTS:
+                        where = urljoin(where, _header(reply, b"location"))
+                    elif reply.status == _OK:
+                        _save(reply.iter_stream(), path, name, max_bytes)
+                        return Remote(name, path)
+                    else:
+                        raise UsageError(
+                            f"{name} answers {reply.status}; is the address right and not expired?"
+                        )
+    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
+        raise UsageError(f"{name} cannot be fetched: {str(error) or type(error).__name__}") from None
+    except (httpcore.UnsupportedProtocol, ValueError):
+        raise UsageError(f"{name} is no address that can be fetched") from None
+    raise UsageError(f"{name} redirects more than {REDIRECTS_MAX} times")
+
+
+def _header(reply: Any, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in reply.headers if key.lower() == name), "")
+
+
+def _check_address(address: str, *, allow_private: bool) -> None:
+    parts = urlsplit(address)
+    if parts.scheme.lower() != "https" and not (allow_private and parts.scheme.lower() == "http"):
+        raise UsageError(f"{_bare(address)}: only https:// is fetched")
+    if parts.username is not None or parts.password is not None:
+        raise UsageError(f"{_bare(address)}: leave name and password out of the address; use a presigned one")
+
+
+def _is_public(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_global
+
+
+class _PublicOnly:
+    """Connects to public addresses alone: names are resolved here, and the answer is what is connected to."""
+
+    def __init__(self, inner: Any, *, allow_private: bool) -> None:
+        self._inner, self._allow_private = inner, allow_private
+
+    def connect_tcp(self, host: str, port: int, **options: Any) -> Any:
+        """Resolve, check, connect. Raises UsageError for an address inside the network."""
+        found = [each[4][0] for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        if not self._allow_private:
+            inside = [
+                each for each in found if not ipaddress.ip_address(str(each).partition("%")[0]).is_global
+            ]
+            if inside:
+                raise UsageError(
+                    f"{shown(host)} is {inside[0]} inside this network, which is not fetched from; "
+                    "CALLSHEET_ALLOW_PRIVATE_HOSTS=true allows it"
+                )
+        return self._inner.connect_tcp(str(found[0]), port, **options)
+
+    def connect_unix_socket(self, *_: Any, **__: Any) -> Any:
+        """Refuse: nothing asks for it."""
+        raise UsageError("sockets are not fetched from")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, as the pool's retries would."""
+        self._inner.sleep(seconds)
+
+
+def _from_store(address: str, folder: Path, max_bytes: int) -> list[Remote]:
+    import fsspec  # noqa: PLC0415  # only remote manifests need it
+
+    try:
+        filesystem, place = fsspec.core.url_to_fs(address)
+        protocol = urlsplit(address).scheme
+        is_pattern = any(char in place for char in "*?[")
+        places = sorted(filesystem.glob(place)) if is_pattern else [place]
+        found = []
+        for number, each in enumerate(places):
+            name = f"{protocol}://{each}"
+            path = folder / str(number) / PurePosixPath(each).name
+            path.parent.mkdir()
+            with filesystem.open(each, "rb") as file:
+                _save(_chunks(file), path, shown(name), max_bytes)
+            found.append(Remote(shown(name), path))
+    except ImportError as error:
+        raise UsageError(f"{_bare(address)} needs a library that is not installed: {error}") from None
+    except UsageError:
+        raise
+    except Exception as error:  # each store has exceptions of its own
+        raise UsageError(f"{_bare(address)} cannot be read: {shown(str(error))}") from error
+    if not found:
+        raise UsageError(f"there is no manifest {_bare(address)}")
+    return found
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK_BYTES):
+        yield chunk

@@ -1,0 +1,71 @@
+"""What `callsheet plan` prints, word for word."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from callsheet.cli.main import run_command
+
+CAMPAIGN = """\
+[campaign]
+name = "spring"
+manifest = "shots-*.csv"
+[defaults]
+model = "seedance-1.0-pro-fast"
+[columns]
+"Shot text" = "prompt"
+"Text" = "prompt"
+[matrix]
+resolution = ["480p", "720p"]
+[budget]
+total_usd = 0.5
+[budget.client]
+acme = 0.3
+[output]
+name = "{client}/{custom_id}"
+"""
+GOLDEN = """\
+spring: 6 jobs, price book 2026-11-21
+  model                         jobs      expected       at most
+  seedance-1.0-pro-fast            4       $0.3032       $0.3057
+  seedance-1.0-lite                2       $0.2729       $0.2751
+  client                        jobs      expected       at most
+  acme                             4       $0.4244       $0.4280
+  northwind                        2       $0.1516       $0.1529
+  total                            6       $0.5760       $0.5808
+cap total of campaign spring: $0.5000, $0.5000 left
+cap total of campaign client spring/acme: $0.3000, $0.3000 left
+does not fit the total cap of campaign spring: needs up to $0.5808, $0.5000 left
+does not fit the total cap of campaign client spring/acme: needs up to $0.4280, $0.3000 left
+"""
+
+
+@pytest.fixture(autouse=True)
+def _campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CALLSHEET_DATA_DIR", str(tmp_path / "data"))
+    Path("campaign.toml").write_text(CAMPAIGN)
+    Path("shots-a.csv").write_text("custom_id,Shot text,client\na,A fox,acme\nb,A cat,northwind\n")
+    Path("shots-b.csv").write_text("custom_id,Text,model,client\nc,A dog,seedance-1.0-lite,acme\n")
+
+
+def test_a_plan_prints_its_totals_and_what_does_not_fit(capsys):
+    """Totals by model and client, the caps, and each cap that is too small."""
+    assert run_command(["plan", "campaign.toml"]) == 0
+    assert capsys.readouterr().out == GOLDEN
+
+
+def test_a_plan_has_the_same_hash_whichever_way_it_was_made(capsys, monkeypatch):
+    """The hash of a plan is fixed: by the rows one at a time, by columns, and in the next version."""
+    hashes = []
+    for few in (2000, 0):
+        monkeypatch.setattr("manifests.planning_rows.FEW_JOBS", few)
+        assert run_command(["plan", "campaign.toml", "--json"]) == 0
+        hashes.append(json.loads(capsys.readouterr().out)["plan_hash"])
+    assert hashes == [HASH, HASH]
+
+
+HASH = "d2996e826823198911033093d3d6c8a32d3862db7cd08d570023deaade385b09"

@@ -1,0 +1,133 @@
+"""Input that cannot be used: one clear sentence, exit code 2, and nothing written anywhere."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from callsheet.cli.main import run_command
+
+CAMPAIGN = '[campaign]\nname = "spring"\nmanifest = "shots.csv"\n'
+SHOTS = "prompt,model\nA fox,seedance-1.0-lite\n"
+
+
+def _workbook(sheet: bytes, shared: bytes = b"") -> bytes:
+    """Return an archive that looks like a workbook with that one sheet and those shared texts."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/sharedStrings.xml", shared)
+        archive.writestr("xl/worksheets/sheet1.xml", sheet)
+    return packed.getvalue()
+
+
+CASES = {
+    "a template column that does not exist": (
+        CAMPAIGN + '[template]\nprompt = "{product} on {colour}"\n',
+        SHOTS.replace("prompt", "product"),
+        ["line 5", "template.prompt", "{colour}", "has this column"],
+    ),
+    "a matrix past a million jobs": (
+        CAMPAIGN + "[matrix]\nseed = [" + ",".join(map(str, range(1001))) + "]\ntakes = 1000\n",
+        SHOTS,
+        ["line 4", "1,001,000 jobs", "more than 1,000,000"],
+    ),
+    "a budget of NaN": (
+        CAMPAIGN + "\n[budget]\n# the most\ntotal_usd = nan\n",
+        SHOTS,
+        ["line 7", "budget.total_usd", "found nan", "amount of dollars"],
+    ),
+    "an unknown key": (CAMPAIGN + "[budget]\ntotal = 5\n", SHOTS, ["line 5", "allowed are total_usd"]),
+    "a wrong value in an inline table": (
+        CAMPAIGN + 'budget = { client = { acme = "x" } }\n',
+        SHOTS,
+        ["line 4", "campaign.budget"],
+    ),
+    "a name of files that needs a column": (
+        CAMPAIGN + '[output]\nname = "{client}-{shot}"\n',
+        SHOTS,
+        ["line 5", "output.name", "{shot}"],
+    ),
+    "TOML that is none": (CAMPAIGN + "[budget\n", SHOTS, ["is not TOML", "line 4"]),
+    "a campaign file that is not UTF-8": (CAMPAIGN.encode() + b"# \xe4\n", SHOTS, ["is not UTF-8"]),
+    "a manifest that is not UTF-8": (
+        CAMPAIGN,
+        "prompt,model\nK\xe4se,x\n".encode("latin-1"),
+        ["row 2", "not UTF-8"],
+    ),
+    "ragged rows": (CAMPAIGN, SHOTS + "A cat\n", ["row 3", "1 cells", "the header has 2"]),
+    "an unclosed quote": (CAMPAIGN, SHOTS + '"A cat,x\nA dog,y\n', ["row 3", "never closed"]),
+    "no manifest": (CAMPAIGN.replace("shots.csv", "*.xlsx"), SHOTS, ["there is no manifest"]),
+    "a sheet of a text file": (CAMPAIGN.replace("shots.csv", "shots.csv#A"), SHOTS, ["is no workbook"]),
+    "a workbook that is cut off": (CAMPAIGN, _workbook(b"<x/>")[:-30], ["not a whole XLSX workbook"]),
+    "an XLSX bomb": (
+        CAMPAIGN,
+        _workbook(b" " * (64 << 20)),
+        ["expands to more than", "save the rows as CSV"],
+    ),
+    "a workbook with a cell in its last corner": (
+        CAMPAIGN,
+        _workbook(b'<c r="A1"/>' + b" " * (1 << 20) + b'<c r="XFD1048576"/>'),
+        ["column 16,384 and row 1,048,576"],
+    ),
+    "a workbook whose cells all point to one long text": (
+        CAMPAIGN,
+        _workbook(b'<c t="s"><v>0</v></c>' * 10_000, b"<sst><si>" + b"x" * 500_000 + b"</si></sst>"),
+        ["may repeat a text", "10,000 cells"],
+    ),
+    "an address inside the network": (
+        CAMPAIGN.replace("shots.csv", "https://127.0.0.1/shots.csv"),
+        SHOTS,
+        ["127.0.0.1", "inside this network"],
+    ),
+    "an address that is not encrypted": (
+        CAMPAIGN.replace("shots.csv", "http://example.com/shots.csv"),
+        SHOTS,
+        ["only https:// is fetched"],
+    ),
+    "a password in an address": (
+        CAMPAIGN.replace("shots.csv", "https://me:secret@example.com/shots.csv"),
+        SHOTS,
+        ["[hidden]", "leave name and password out"],
+    ),
+    "an address of another kind": (
+        CAMPAIGN.replace("shots.csv", "file:///etc/passwd"),
+        SHOTS,
+        ["not from file://"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("campaign", "shots", "words"), CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("command", ["plan", "validate", "run"])
+def test_bad_input(tmp_path, monkeypatch, capsys, command, campaign, shots, words):
+    """It is refused with exit code 2 and what is wrong, where, in words; no file appears."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CALLSHEET_DATA_DIR", str(tmp_path / "data"))
+    for name, content in (("campaign.toml", campaign), ("shots.csv", shots)):
+        Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    arguments = [command, "campaign.toml", *(["--out", "plan.json"] if command == "plan" else [])]
+    assert run_command(arguments) == 2
+    said = capsys.readouterr()
+    for word in words:
+        assert word in said.err
+    assert "secret" not in said.err + said.out
+    assert "Traceback" not in said.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["campaign.toml", "shots.csv"]
+
+
+def test_very_many_mistakes_are_said_by_kind_and_written_down(tmp_path, monkeypatch, capsys):
+    """A hundred rows with two kinds of mistakes are two lines, and a hundred rows of the errors file."""
+    monkeypatch.chdir(tmp_path)
+    rows = ["=1,seedance-1.0-lite,99", "A cat,seedance-1.0-lite,0"] * 50
+    Path("shots.csv").write_text("\n".join(["prompt,model,duration", *rows]) + "\n")
+    assert run_command(["validate", "shots.csv"]) == 2
+    said = capsys.readouterr().err
+    assert "column duration, 100 rows (2, 3, 4, 5, 6 and 95 more): found 99, 0: seedance-1.0-lite" in said
+    assert "all of them are in shots.errors.csv" in said
+    assert len(Path("shots.errors.csv").read_text().splitlines()) == 101
+    assert run_command(["plan", "shots.csv", "--errors", "other.csv"]) == 2
+    assert Path("other.csv").read_bytes() == Path("shots.errors.csv").read_bytes()

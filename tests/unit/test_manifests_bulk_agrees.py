@@ -1,0 +1,294 @@
+"""Many rows at once and one by one: the same mistakes, the same jobs, the same prices, the same hash."""
+
+from __future__ import annotations
+
+import csv
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from callsheet.errors import Problem
+from manifests.bulk import batches
+from manifests.bulk.arrow import texts_of
+from manifests.bulk.texts import Texts
+from manifests.campaign import Campaign
+from manifests.columns import COLUMN
+from manifests.images import PictureFinder
+from manifests.kinds import Context
+from manifests.notes import Notes
+from manifests.plan import Summary, summary_of
+from manifests.planning_rows import planned_rows
+from manifests.template import parse_template
+from pricing.catalog import load_catalog
+
+CATALOG = load_catalog()
+PAD = ("", "", "", " ", "\u3000")
+TEXTS: dict[str, list[str]] = {
+    "custom_id": [
+        "",
+        "a",
+        "b",
+        "A",
+        "é",
+        "e\u0301",
+        "x y",
+        "con",
+        "n" * 121,
+        "tab\tbed",
+        "shot/1",
+        "null\x00",
+    ],
+    "prompt": [
+        "A fox",
+        "A cat [Push in]",
+        "[Slow zoom, Push in] [Pan left]",
+        "雨の街",
+        "",
+        "x" * 5001,
+        "\x1b",
+    ],
+    "model": [
+        *CATALOG.models,
+        "Seedance-1.0-PRO",
+        *list(CATALOG.endpoints)[:4],
+        "seedance-1.0-pr",
+        "veo",
+        "",
+    ],
+    "image_url": [
+        "",
+        "",
+        "",
+        "https://example.com/a.png",
+        "a.png",
+        "b.png",
+        "gone.png",
+        "ftp://x/y",
+        "HTTPS://h/x",
+    ],
+    "end_image_url": ["", "", "", "https://example.com/b.png", "a.png", "http://u:p@h/x"],
+    "reference_image_urls": ["", "", "", "https://h/1.png | https://h/2.png", "a.png | https://h/3.png"],
+    "aspect_ratio": ["", "16:9", "9:16", "9:21", "auto", "AUTO", "16:09", "16:10"],
+    "resolution": ["", "480p", "720P", "1080p", "4k"],
+    "duration": ["", "5", "5s", "2", "3", "12", "13", "2.5", "5 sec"],
+    "num_frames": ["", "", "", "29", "30", "289", "290", "x"],
+    "camera_fixed": ["", "true", "FALSE", "perhaps"],
+    "enable_safety_checker": ["", "yes", "0"],
+    "generate_audio": ["", "true", "no", "?"],
+    "seed": ["", "-1", "7", "7.0", "+7", "-2", "4294967296", "many"],
+    "priority": ["", "3", "-1000", "1001"],
+    "take": ["", "1", "2", "0"],
+    "client": ["", "acme", "Zoë", "b\u200bd", "c" * 121],
+    "output_name": ["", "", "", "hero", "Hero.mp4", "../a", "a/b", "NUL.mp4", ".mp4"],
+    "note": ["", " kept ", "x", "\x07"],
+    "product": ["tea", "Käse", "", "a/b"],
+}
+NAMINGS = ("", "", "{client}/{custom_id}", "{client}-{custom_id}-{take}", "{product}{aspect_ratio}")
+EXPANSIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"defaults": {"model": "seedance-1.5-pro", "client": "acme", "extra": "e"}},
+    {"takes": 2, "templates": {"prompt": parse_template("{product}: [Push in]")}},
+    {"matrix": {"resolution": ("480p", "4k"), "aspect_ratio": ("1:1", "auto")}, "takes": 2},
+    {"columns": {"note": "client2"}},
+)
+
+
+def _drawn(draw: random.Random) -> tuple[list[str], list[list[str]]]:
+    """Draw a header and rows of cells, many of them good and some of them twice."""
+    others = [name for name in TEXTS if name not in ("prompt", "model")]
+    names = ["prompt", "model", *draw.sample(others, draw.randint(0, 9))]
+    if draw.random() < 0.1:
+        names.remove(draw.choice(names))
+    few = 4 if draw.random() < 0.6 else None
+    rows = [
+        [draw.choice(TEXTS[name][:few]) + draw.choice(PAD) for name in names]
+        for _ in range(draw.randint(1, 12))
+    ]
+    return names, rows + (rows[:3] if draw.random() < 0.3 else [])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pictures beside the manifest."""
+    home = tmp_path_factory.mktemp("agrees")
+    PIL.Image.new("RGB", (400, 400)).save(home / "a.png")
+    PIL.Image.new("RGB", (800, 400)).save(home / "b.png")
+    return home
+
+
+Outcome = tuple[list[Problem], list[Problem], list[Any], Summary | None]
+
+
+def _planned(folder: Path, few: int, **changes: Any) -> Outcome:
+    campaign = replace(Campaign(name="c", manifest="m.parquet", folder=folder), **changes)
+    notes = Notes()
+    context = Context(CATALOG, PictureFinder.of(folder), campaign.naming)
+    jobs, counted = planned_rows(campaign, context, notes, few=few)
+    if notes.count:
+        return notes.problems(), [], [], None
+    return [], notes.warnings(), list(jobs), counted or summary_of(jobs)
+
+
+def _both_ways(folder: Path, **changes: Any) -> Outcome:
+    """Plan both ways, hold one against the other, return what they agree on."""
+    singly, by_columns = _planned(folder, 10**9, **changes), _planned(folder, -1, **changes)
+    assert by_columns[0] == singly[0]
+    assert by_columns[1] == singly[1]
+    for ours, theirs in zip(by_columns[2], singly[2], strict=True):
+        assert (ours.job, ours.quote, ours.fingerprint) == (theirs.job, theirs.quote, theirs.fingerprint)
+        assert _comparable(ours.cells) == _comparable(theirs.cells)
+    assert by_columns[3] == singly[3]
+    return by_columns
+
+
+def _comparable(cells: Any) -> list[tuple[str, str]]:
+    """Return cells without what may be spelled otherwise: numbers, and space around our own columns."""
+    numbers = ("seed", "priority", "take")
+    return [
+        (name, "" if name in numbers else cell.strip() if name in COLUMN else cell)
+        for name, cell in cells.items()
+        if name not in ("custom_id", "output_name")
+    ]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32))
+def test_every_row_means_the_same_both_ways(folder, seed):
+    """Mistakes, warnings, jobs, prices, cells, totals and hash of generated rows agree, error for error."""
+    draw = random.Random(seed)
+    names, rows = _drawn(draw)
+    pq.write_table(_table(names, rows), folder / "m.parquet")
+    naming = draw.choice(NAMINGS)
+    _both_ways(folder, naming=parse_template(naming) if naming else None)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32))
+def test_campaigns_mean_the_same_both_ways(folder, seed):
+    """Defaults, renamings, templates, a matrix and takes make the same jobs of CSV rows both ways."""
+    draw = random.Random(seed)
+    names, rows = _drawn(draw)
+    with (folder / "m.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([names, *rows])
+    _both_ways(folder, manifest="m.csv", **draw.choice(EXPANSIONS))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"seed": pa.array([7, None, -1, 9])},
+        {"seed": pa.array([7.0, None, math.nan, 2.5])},
+        {"seed": pa.array([1, 2**63, 3, 4], pa.uint64())},
+        {"duration": pa.array([5, None, 12, 13], pa.int8())},
+        {"duration": pa.array(["5", "5s", None, "5"]).dictionary_encode()},
+        {"camera_fixed": pa.array([True, None, False, True])},
+        {"priority": pa.array([Decimal(1), Decimal("2.0"), None, Decimal(9)])},
+        {"note": pa.array([{"a": 1}, None, {"a": 2}, {"a": 3}])},
+        {"note": pa.array([b"x", b"y", None, b"\xff"])},
+        {"note": pa.nulls(4)},
+        {"note": pa.array(["a", None, "b", "c"], pa.large_string())},
+        {"custom_id": pa.array([1, 2, 3, 1])},
+    ],
+    ids=lambda column: f"{next(iter(column))} {next(iter(column.values())).type}",
+)
+def test_columns_of_any_type_agree(folder, column):
+    """Numbers, flags, dates, dictionaries and nested values are the same cells both ways."""
+    rows = {"prompt": ["a", "b", "c", "d"], "model": ["seedance-1.0-lite"] * 4}
+    pq.write_table(pa.table({**rows, **column}), folder / "m.parquet")
+    _both_ways(folder)
+
+
+def test_text_that_is_no_text_is_named(folder):
+    """A lone surrogate, which JSON can spell and no file can hold, is a mistake of its row."""
+    good, bad = '{"prompt": "a fox", "model": "seedance-1.0-lite"}', '{"prompt": "\\ud800", "model": "x"}'
+    (folder / "m.jsonl").write_text(f"{good}\n{bad}\n{good}\n")
+    problems = _both_ways(folder, manifest="m.jsonl")[0]
+    assert {problem.row for problem in problems} == {2}
+
+
+def test_batches_do_not_show(folder, monkeypatch):
+    """Rows that are twins over the border of two batches are found, and the hash is that of one batch."""
+    rows = [["a fox", "seedance-1.0-lite", str(number % 5)] for number in range(12)]
+    pq.write_table(_table(["prompt", "model", "seed"], rows), folder / "m.parquet")
+    whole = _both_ways(folder)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 4)
+    cut = _both_ways(folder)
+    assert cut[1] == whole[1]
+    assert cut[3] == whole[3]
+    assert [planned.job.take for planned in cut[2]][5:] == [2] * 5 + [3] * 2
+
+
+def test_a_made_id_that_somebody_has_is_a_mistake(folder):
+    """The id made for a second take is refused where a third row was given that very name."""
+    rows = [["a fox", "seedance-1.0-lite", ""]] * 2
+    pq.write_table(_table(["prompt", "model", "custom_id"], rows), folder / "m.parquet")
+    made = _both_ways(folder)[2][1].job.custom_id
+    pq.write_table(
+        _table(["prompt", "model", "custom_id"], [*rows, ["a cat", rows[0][1], made]]), folder / "m.parquet"
+    )
+    (problem,) = _both_ways(folder)[0]
+    assert (problem.row, problem.found) == (3, made)
+
+
+def test_keys_depend_on_every_byte():
+    """Cells that differ in one byte anywhere, or only in length, have different keys."""
+    cells = [
+        "",
+        "a",
+        "aa",
+        "x" * 8,
+        "x" * 9,
+        "x" * 16,
+        "x" * 17,
+        "x" * 15 + "y",
+        "y" + "x" * 15,
+        "z" * 5000,
+        "z" * 5001,
+    ]
+    keys = Texts.of(texts_of(cells)).keys()
+    assert len(set(keys.tolist())) == len(cells)
+    assert Texts.of(texts_of(cells[::-1])).keys().tolist() == keys.tolist()[::-1]
+
+
+def test_a_large_plan_needs_no_pandas(tmp_path):
+    """Importing pandas would take longer than planning a hundred thousand rows."""
+    path = tmp_path / "m.parquet"
+    pq.write_table(_table(["prompt", "model"], [["a fox", "seedance-1.0-lite"]] * 3000), path)
+    code = (
+        "import sys; from manifests.planning import make_plan; plan = make_plan(sys.argv[1]);"
+        "print(plan.total.jobs, plan.hash != '', 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3000", "True", "False"]
+
+
+def test_jobs_of_a_large_plan_are_a_sequence(folder):
+    """They can be counted, indexed from both ends, cut and read again, and are the same each time."""
+    pq.write_table(
+        _table(["prompt", "model"], [[f"fox {n}", "seedance-1.0-lite"] for n in range(20)]),
+        folder / "m.parquet",
+    )
+    campaign = Campaign(name="c", manifest="m.parquet", folder=folder)
+    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Notes(), few=-1)
+    assert (len(jobs), jobs[3].job.prompt, jobs[-1].job.prompt) == (20, "fox 3", "fox 19")
+    assert [planned.job.row for planned in jobs[5:7]] == [6, 7]
+    assert list(jobs) == list(jobs)
+    with pytest.raises(IndexError):
+        jobs[20]
+
+
+def _table(names: Iterable[str], rows: list[list[str]]) -> pa.Table:
+    return pa.table({name: pa.array([row[at] for row in rows], pa.string()) for at, name in enumerate(names)})

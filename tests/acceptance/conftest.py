@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from callsheet.cli.prefect_server import start_embedded_server
+
 
 class Desk:
     """One person's desk: a folder to work in, a data folder, and the command."""
@@ -73,9 +75,22 @@ class Desk:
             os.kill(self.sandbox()["pid"], signal.SIGTERM)
 
 
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory) -> str:
+    """The API of one Prefect server for many runs: a server of its own costs each of them seconds."""
+    server = start_embedded_server(tmp_path_factory.mktemp("prefect"))
+    server.wait_ready()
+    yield server.url
+    server.stop()
+
+
 @pytest.fixture
-def desk(tmp_path):
-    """A fresh desk."""
+def desk(tmp_path, request):
+    """A fresh desk. Runs report to the shared Prefect server, save where a test is marked `own_server`."""
     made = Desk(tmp_path)
+    marks = {mark.name for mark in request.node.iter_markers()}
+    if "prefect" in marks and "own_server" not in marks:
+        made.env["PREFECT_API_URL"] = request.getfixturevalue("prefect_api")
+        made.env["PREFECT_HOME"] = str(tmp_path / "prefect-home")
     yield made
     made.close()

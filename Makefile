@@ -28,7 +28,8 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)  ## every figure beside what it is compared with
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@broken=0; for script in benchmarks/bench_*.py; do \
+	  echo "== $$script"; $(BIN)/python $$script || broken=1; done; exit $$broken
 
 lock: $(READY)  ## renew the locked versions; needs uv on the PATH
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --group dev pyproject.toml -o deploy/requirements-dev.txt

@@ -8,7 +8,7 @@ from measuring import CALLSHEET, Figure, Place, median_s, place, report, succeed
 
 TIMES = 7
 HELP_BOUND_S = 0.25
-PLAN_BOUND_S = 1.5
+PLAN_BOUND_S = 0.5
 
 
 def main() -> int:

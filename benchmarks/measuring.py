@@ -144,8 +144,8 @@ def oracle(url: str, context: Any = None) -> dict[str, Any]:
     return document
 
 
-def peak_rss_mb(process: subprocess.Popen[Any], every_s: float = 0.1) -> float:
-    """Wait for a process to end; return the most memory that it alone had in use, in megabytes (Linux)."""
+def peak_rss_mib(process: subprocess.Popen[Any], every_s: float = 0.1) -> float:
+    """Wait for a process to end; return the most memory that it alone had in use, in MiB (Linux)."""
     peak_kb = 0
     status = Path(f"/proc/{process.pid}/status")
     deadline = time.monotonic() + RUN_TIMEOUT_S

@@ -27,6 +27,7 @@ from pricing.money import usd_rounded_up
 
 EXIT_FAILED_JOBS = 4
 SHOWN_NOTES = 20
+LATE_IMPORTS = ("prefect.flow_engine", "prefect.task_engine", "fastapi.encoders", "pandas", "pyarrow.parquet")
 EXIT_CAP = 5
 EXIT_UNKNOWN = 7
 AT_FAL = ("submitting", "in_queue", "in_progress")
@@ -63,8 +64,14 @@ def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | N
 
 
 def _import_the_rest() -> None:
-    """Import what Prefect itself only imports when a flow begins, while its server is still starting."""
-    for name in ("prefect.flow_engine", "prefect.task_engine", "fastapi.encoders"):
+    """Import what a flow needs at its beginning and its end, while Prefect's server is still starting."""
+    for name in (
+        "prefect.flow_engine",
+        "prefect.task_engine",
+        "fastapi.encoders",
+        "pandas",
+        "pyarrow.parquet",
+    ):
         import_module(name)
 
 

@@ -139,6 +139,8 @@ def _print(summary: dict[str, Any], stop: StopSign, *, as_json: bool) -> None:
     result(f"cost    ${summary['actual_usd']} (expected ${summary['expected_usd']})")
     result(f"videos  {shown / 'media'}")
     result(f"report  {shown / 'report.html'}")
+    if summary["published"]:
+        result(f"copied  {summary['published']}")
     if summary["failed"]:
         result(f"failed  {shown / 'errors.csv'} says why and can be run again")
     if summary["unknown"]:

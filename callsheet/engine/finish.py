@@ -11,6 +11,7 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 
 from callsheet.engine.overbilled import stop_if_overbilled
+from callsheet.engine.publishing import publish
 from callsheet.engine.rescue import rescued
 from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
@@ -178,6 +179,7 @@ async def _record(studio: Studio, row: JobRow, rendered: Rendered, collected: Co
         duration_s=facts.duration_s,
         has_audio=facts.has_audio,
     )
+    await publish(studio, collected.path)
     await studio.books(Ledger.collect, row.job_id, output)
     still = studio.folder / poster_of(output.path)
     with suppress(MediaError, OSError):  # a page without one still is no reason to fail a job

@@ -15,6 +15,7 @@ from callsheet.engine.desk import open_desk
 from callsheet.engine.high_water import remember
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.overbilled import leave_out_the_rest
+from callsheet.engine.publishing import address_of, folder_for, publish_report, storage_of
 from callsheet.engine.request import RunRequest
 from callsheet.engine.slots import Places
 from callsheet.engine.stopping import StopSign, signals_to
@@ -113,6 +114,7 @@ def studio_at(
         times=RenderTimes(scale=scale),
         desk=desk,
         is_sandbox=is_sandbox,
+        storage=storage_of(run),
     )
 
 
@@ -151,7 +153,8 @@ async def finish(studio: Studio) -> dict[str, Any]:
     overruns = await studio.books(Ledger.overruns, run_id=run.run_id)
     await studio.books(remember, Path(run.out).parent, run.run_id)
     summary = await asyncio.to_thread(write_report, run, rows, accounts, overruns)
-    return {**summary, "notes": studio.notes}
+    await publish_report(studio, rows)
+    return {**summary, "notes": studio.notes, "published": address_of(run)}
 
 
 def write_report(
@@ -190,6 +193,7 @@ def opened(request: RunRequest, settings: Settings) -> str:
             allow_private_hosts=settings.allow_private_hosts,
         ),
     )
+    out = plan.out or settings.out
     with Ledger.open(settings.ledger) as ledger:
         if not request.sandbox:
             require_a_cap(ledger, plan)
@@ -198,6 +202,6 @@ def opened(request: RunRequest, settings: Settings) -> str:
             ledger,
             plan,
             selection,
-            out=Path(plan.out or settings.out),
-            options=request.model_dump_json(),
+            out=folder_for(out, settings),
+            options=request.model_copy(update={"out": out}).model_dump_json(),
         )

@@ -14,6 +14,7 @@ from callsheet.engine.stopping import StopSign
 from callsheet.falqueue.client import FalQueue
 from callsheet.falqueue.polling import RenderTimes
 from callsheet.ledger import Run
+from callsheet.outputs.storage import Storage
 from callsheet.reconcile.desk import Books, Desk
 from callsheet.settings import Settings
 from pricing.catalog import Catalog
@@ -37,6 +38,7 @@ class Studio:
     times: RenderTimes
     desk: Desk
     is_sandbox: bool = False
+    storage: Storage | None = None
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     uploads: dict[str, asyncio.Lock] = field(default_factory=dict)
     followed: set[asyncio.Future[Any]] = field(default_factory=set)

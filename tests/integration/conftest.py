@@ -96,7 +96,7 @@ class House:
             books.close()
             ledger.close()
 
-    def open_run(self, *shots: str, campaign: str = "spring") -> str:
+    def open_run(self, *shots: str, campaign: str = "spring", out: str | None = None) -> str:
         """Plan and open a run of small shots; each is `custom_id,prompt[,seed]`."""
         rows = []
         for shot in shots:
@@ -105,7 +105,7 @@ class House:
         source = self.folder / f"{campaign}.csv"
         source.write_text(HEADER + "".join(rows))
         plan = make_plan(str(source), overrides=PlanOptions())
-        request = RunRequest(source=str(source), sandbox=True, speed=5000)
+        request = RunRequest(source=str(source), sandbox=True, speed=5000, out=out)
         with Ledger.open(self.settings.ledger, clock=self.now_ms) as ledger:
             selection = select(ledger, plan, fit=False)
             return open_run(

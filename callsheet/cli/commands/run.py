@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from callsheet.cli.console import ask, say
 from callsheet.cli.options import Budget, Concurrency, Fit, Json, Out, Sandbox, Source, Speed, Yes
 from callsheet.cli.planning import show_plan
 from callsheet.cli.running import early_server, run_flow
 from callsheet.engine.opening import Selection, changed_caps, open_run, require_a_cap, room_for, select
+from callsheet.engine.publishing import folder_for
 from callsheet.engine.request import RunRequest
 from callsheet.engine.session import settings_for
 from callsheet.errors import UsageError
@@ -90,8 +90,9 @@ def _opened(plan: Plan, request: RunRequest, settings: Settings, *, yes: bool, a
         _name_what_is_left(plan, selection)
         if not (yes or _agreed(plan, selection)):
             raise UsageError("not confirmed, so nothing was sent; add --yes to run without being asked")
-        out = Path(plan.out or settings.out)
-        run_id = open_run(ledger, plan, selection, out=out, options=request.model_dump_json())
+        out = plan.out or settings.out
+        options = request.model_copy(update={"out": out}).model_dump_json()
+        run_id = open_run(ledger, plan, selection, out=folder_for(out, settings), options=options)
     say(f"run {run_id}")
     return run_id
 

@@ -1,0 +1,76 @@
+"""Results in an object store: every file is made and verified on this machine, then copied there.
+
+The run's folder stays in the data folder, so that a run can be resumed, reported and retried without asking
+the store for anything. A video counts as fetched only when all of it has arrived.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from callsheet.engine.request import RunRequest
+from callsheet.engine.studio import Studio
+from callsheet.errors import MediaError, Unavailable
+from callsheet.ledger import JobRow, Run, State
+from callsheet.outputs.background import in_background
+from callsheet.outputs.storage import Storage, open_storage
+from callsheet.settings import Settings
+
+KEPT_HERE = frozenset({"media", "inputs"})
+"""Folders of a run that are not copied as a whole: videos go one by one, inputs are fal's already."""
+
+
+def is_remote(out: str) -> bool:
+    """Whether results go to an address such as s3://bucket/runs and not to a folder."""
+    return "://" in out
+
+
+def folder_for(out: str, settings: Settings) -> Path:
+    """Return the folder of this machine that run folders are made in. Raises UsageError for a bad address."""
+    if not is_remote(out):
+        return Path(out)
+    open_storage(out)
+    return settings.data_dir / "outbox"
+
+
+def storage_of(run: Run) -> Storage | None:
+    """Return where a run's results are copied to; None where its folder is all there is."""
+    out = address_of(run)
+    return open_storage(out) if out else None
+
+
+def address_of(run: Run) -> str | None:
+    """Return the address of a run's results in an object store."""
+    out = RunRequest.model_validate_json(run.options).out if run.options else None
+    return f"{out.rstrip('/')}/{run.run_id}" if out and is_remote(out) else None
+
+
+async def publish(studio: Studio, path: Path) -> None:
+    """Copy one file of the run's folder, where results go to a store.
+
+    Raises Unavailable where it did not arrive: it stays here, and `resume` copies it.
+    """
+    if studio.storage is None:
+        return
+    name = path.relative_to(studio.folder).as_posix()
+    try:
+        await in_background(studio.storage.publish, path, name)
+    except (MediaError, OSError) as error:
+        raise Unavailable(f"{name} could not be copied: {error}") from error
+    except Exception as error:  # the store's own classes are its package's
+        raise Unavailable(f"{name} could not be copied: {type(error).__name__}") from error
+
+
+async def publish_report(studio: Studio, rows: list[JobRow]) -> None:
+    """Copy what a run leaves beside its videos, and the videos that were made by earlier runs."""
+    if studio.storage is None:
+        return
+    made = {row.output.path for row in rows if row.state is State.ALREADY_MADE and row.output}
+    files = [path for path in sorted(studio.folder.rglob("*")) if path.is_file()]
+    for path in files:
+        name = path.relative_to(studio.folder)
+        if name.parts[0] not in KEPT_HERE or name.as_posix() in made:
+            try:
+                await publish(studio, path)
+            except Unavailable as error:
+                studio.notes.append(str(error))

@@ -33,6 +33,7 @@ NAMED_SHARE = 0.4
 LIFE_S = (0.05, 1.1)
 PATIENCE = Patience(absent_after_s=1.6)
 LONGEST_S = 90.0
+QUIET_LIFE_S = 1.5
 
 
 @dataclass(slots=True)
@@ -47,11 +48,15 @@ class Tally:
 
 @dataclass(slots=True)
 class Lane:
-    """One run and the worker that is on it. `until_s` is when the rig kills it by itself."""
+    """One run and the worker that is on it.
+
+    `until_s` is when the rig kills it by itself; `idle` counts its last lives that found nothing to do.
+    """
 
     run_id: str
     pid: int = 0
     failpoint: str = ""
+    idle: int = 0
     until_s: float = float("inf")
 
 
@@ -104,7 +109,7 @@ def _torment(scene: Setting, kills: int, tally: Tally) -> None:
     """Start both workers again and again until so many have been killed."""
     target = tally.kills + kills
     reconciler, deadline_s = 0, time.monotonic() + LONGEST_S
-    while tally.kills < target and time.monotonic() < deadline_s:
+    while tally.kills < target and time.monotonic() < deadline_s and any(lane.idle < 3 for lane in scene.lanes):
         for lane in scene.lanes:
             if not lane.pid:
                 _start(scene, lane)
@@ -142,6 +147,7 @@ def _reap(lane: Lane, tally: Tally) -> bool:
     if status is None:
         return False
     lane.pid = 0
+    lane.idle = lane.idle + 1 if status == 0 else 0
     if status == KILLED:
         tally.kills += 1
         tally.by_name["at random" if ours else lane.failpoint.partition(":")[0]] += 1
@@ -152,18 +158,17 @@ def _reap(lane: Lane, tally: Tally) -> bool:
 
 def _finish(scene: Setting) -> None:
     """Let everything come to its end in peace: no faults, no kills, until nothing is open any more."""
-    for _ in range(12):
+    for _ in range(40):
+        apart(settle_unknown, scene.settings, scene.patience, scene.bug)
         pids = [spawn(live, Life(scene.settings, lane.run_id, "", scene.bug)) for lane in scene.lanes]
-        for _ in range(300):
+        # A worker may wait for a slot that a job of the other run holds, which only its next life looks at.
+        until_s = time.monotonic() + QUIET_LIFE_S
+        while pids and time.monotonic() < until_s:
             pids = [pid for pid in pids if ended(pid) is None]
-            if not pids:
-                break
-            apart(settle_unknown, scene.settings, scene.patience, scene.bug)
-            time.sleep(0.1)
+            time.sleep(0.01)
         for pid in pids:
             kill(pid)
             wait(pid)
-        apart(settle_unknown, scene.settings, scene.patience, scene.bug)
         if wait(spawn(_require_finished, scene)) == 0:
             return
 

@@ -25,7 +25,7 @@ def spawn(work: Callable[..., object], *arguments: object) -> int:
         status = 0
     except SystemExit as end:
         status = int(end.code or 0)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing of the parent may run on in the child
         traceback.print_exc()
     finally:
         os._exit(status)

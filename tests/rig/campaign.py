@@ -109,7 +109,9 @@ def _torment(scene: Setting, kills: int, tally: Tally) -> None:
     """Start both workers again and again until so many have been killed."""
     target = tally.kills + kills
     reconciler, deadline_s = 0, time.monotonic() + LONGEST_S
-    while tally.kills < target and time.monotonic() < deadline_s and any(lane.idle < 3 for lane in scene.lanes):
+    while (
+        tally.kills < target and time.monotonic() < deadline_s and any(lane.idle < 3 for lane in scene.lanes)
+    ):
         for lane in scene.lanes:
             if not lane.pid:
                 _start(scene, lane)

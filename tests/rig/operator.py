@@ -9,8 +9,7 @@ from callsheet.errors import IllegalTransition
 from callsheet.falqueue.messages import ticket_for
 from callsheet.ledger import JobRow, Ledger, State, Ticket
 from callsheet.settings import Settings
-from tests.rig.provider import Provider
-from tests.rig.worker import silence
+from tests.rig.provider import Provider, silence
 
 
 @dataclass(frozen=True, slots=True)

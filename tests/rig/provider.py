@@ -126,6 +126,13 @@ def provider(folder: Path):
             wait(pid)
 
 
+def silence() -> None:
+    """Keep libraries from writing between the rig's lines; CALLSHEET_RIG_LOG names a file that gets it."""
+    log = Path(os.environ.get("CALLSHEET_RIG_LOG", os.devnull))
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
+
+
 def _serve(folder: Path) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    silence()
     serve(SandboxConfig(state_dir=folder, speed=SPEED, draw_seed=False, render_threads=1))

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from callsheet import failpoints
 from callsheet.engine.dispatch import dispatch, in_order
@@ -17,7 +16,7 @@ from callsheet.engine.studio import Studio
 from callsheet.falqueue.client import FalQueue
 from callsheet.ledger import JobRow, Ledger
 from callsheet.settings import Settings
-from tests.rig.provider import SPEED
+from tests.rig.provider import SPEED, silence
 
 GIVES_UP_S = 0.4
 """How long a worker waits for the reply to a POST: less than a late acceptance takes."""
@@ -56,10 +55,3 @@ def _renderer(studio: Studio) -> Callable[[JobRow, Place], object]:
         return await render_job(studio, row.job_id, place)
 
     return render
-
-
-def silence() -> None:
-    """Keep PyAV and httpx from writing between the rig's lines."""
-    log = Path(os.environ.get("CALLSHEET_RIG_LOG", os.devnull))
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(descriptor, 2)

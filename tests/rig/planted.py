@@ -1,0 +1,98 @@
+"""Four bugs, planted on purpose: a rig that does not find them proves nothing.
+
+Each is a mistake that has been made elsewhere with real money.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from callsheet import failpoints
+from callsheet.engine import submit as submitting
+from callsheet.errors import NotSent, OutcomeUnknown, Refused, Throttled
+from callsheet.falqueue.client import FalQueue
+from callsheet.ledger import Ledger
+from callsheet.ledger import Ticket as LedgerTicket
+from manifests.job import canonical_json
+from tests.rig.campaign import Tally
+from tests.rig.crowd import crowd_rounds
+from tests.rig.figures import Figure, at_least
+from tests.rig.kills import kill_campaigns, memory_folder
+from tests.rig.operator import Patience
+
+PART = "planted bugs"
+
+
+def id_after_post() -> None:
+    """Nothing is on disk before the id is: a death in between, or a lost reply, and it is sent again."""
+
+    async def send_once(studio: Any, job: Any, job_id: int, arguments: dict[str, Any], seed: int) -> Any:
+        books = studio.books
+        try:
+            ticket = await studio.queue.submit(job.endpoint.id, arguments)
+        except (NotSent, Throttled) as error:
+            return error
+        except (Refused, OutcomeUnknown):
+            await books(Ledger.release, job_id)
+            return None
+        failpoints.passing("after_post")
+        await _sent(books, job_id, arguments, seed)
+        await books(
+            Ledger.accept,
+            job_id,
+            LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url),
+        )
+        return ticket
+
+    submitting._send_once = send_once
+
+
+async def _sent(books: Any, job_id: int, arguments: dict[str, Any], seed: int) -> None:
+    digest = hashlib.sha256(canonical_json(arguments).encode()).hexdigest()
+    await books(Ledger.send, job_id, seed=seed, arguments_sha256=digest)
+
+
+def three_retries() -> None:
+    """A POST whose reply is unclear is sent again, as fal's own client does."""
+    once = FalQueue.submit
+
+    async def submit(self: FalQueue, *arguments: Any, **named: Any) -> Any:
+        for _ in range(3):
+            try:
+                return await once(self, *arguments, **named)
+            except OutcomeUnknown:
+                continue
+        return await once(self, *arguments, **named)
+
+    submit.__kwdefaults__ = {}
+    FalQueue.submit = submit
+
+
+IN_A_CAMPAIGN: dict[str, dict[str, Any]] = {
+    "id stored after the POST": {"bug": id_after_post},
+    "three retries": {"bug": three_retries},
+    "absent at once, without a deadline": {"patience": Patience(absent_after_s=0.0)},
+}
+
+
+def found_in_a_campaign(bug: str, folder: Path, *, kills: int, seed: int) -> Tally:
+    """Attack a product with this bug."""
+    return kill_campaigns(folder, kills=kills, seed=seed, **IN_A_CAMPAIGN[bug])
+
+
+def planted_figures(*, kills: int, seed: int) -> list[Figure]:
+    """Return how often each planted bug was caught."""
+    figures = []
+    for bug in IN_A_CAMPAIGN:
+        with memory_folder() as folder:
+            tally = found_in_a_campaign(bug, folder, kills=kills, seed=seed)
+        what = f"{bug}: bought twice in {tally.kills} kills"
+        figures.append(at_least(PART, what, tally.judgement.bought_twice, 1))
+    figures.append(_check_then_write(rounds=2))
+    return figures
+
+
+def _check_then_write(*, rounds: int) -> Figure:
+    with memory_folder() as folder:
+        crowd = crowd_rounds("sqlite", folder, rounds=rounds, checks_first=True)
+    return at_least(PART, f"check, then write: jobs over budget in {rounds} rounds", crowd.over, 1)

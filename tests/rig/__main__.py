@@ -27,7 +27,7 @@ Part = Callable[[int], list[Figure]]
 
 FULL: dict[str, Part] = {
     "kills": lambda seed: kill_figures(kills=1_000, seed=seed),
-    "planted": lambda seed: planted_figures(kills=100, seed=seed),
+    "planted": lambda seed: planted_figures(kills=100, rounds=5, seed=seed),
     "crowd": lambda _: [*crowd_figures("sqlite", rounds=20), *_on_postgres(rounds=20)],
     "power": lambda seed: power_figures(cuts=2_000, seed=seed),
     "replies": lambda _: reply_figures(jobs=50),
@@ -36,8 +36,8 @@ FULL: dict[str, Part] = {
 }
 
 QUICK: dict[str, Part] = {
-    "kills": lambda seed: kill_figures(kills=12, seed=seed),
-    "planted": lambda seed: planted_figures(kills=10, seed=seed),
+    "kills": lambda seed: kill_figures(kills=10, seed=seed),
+    "planted": lambda seed: planted_figures(kills=6, rounds=2, seed=seed),
     "crowd": lambda _: [*crowd_figures("sqlite", rounds=2), *_on_postgres(rounds=2)],
     "power": lambda seed: power_figures(cuts=60, seed=seed),
     "replies": lambda _: reply_figures(jobs=2),
@@ -64,7 +64,8 @@ def main() -> int:
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are: {', '.join(FULL)}")
     tier = QUICK if given.quick else FULL
     figures = list(_attacked({name: tier[name] for name in given.parts or tier}, given.seed))
-    print(json.dumps([asdict(figure) for figure in figures]) if given.json else table(figures))
+    text = json.dumps([asdict(figure) for figure in figures]) if given.json else table(figures)
+    sys.stdout.write(f"{text}\n")
     return 0 if all(figure.ok for figure in figures) else 1
 
 
@@ -72,7 +73,7 @@ def _attacked(parts: dict[str, Part], seed: int) -> Iterator[Figure]:
     for name, part in parts.items():
         begun = time.monotonic()
         yield from part(seed)
-        print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{name}: {time.monotonic() - begun:.0f} s\n")
 
 
 if __name__ == "__main__":

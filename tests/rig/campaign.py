@@ -3,9 +3,10 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from callsheet import failpoints
 from callsheet.engine.opening import Selection, open_run
@@ -82,12 +83,14 @@ def attack(
     tally: Tally,
     bug: Callable[[], None] | None = None,
     patience: Patience = PATIENCE,
+    faults: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Run one campaign through about so many kills and to its end, then ask the oracle."""
     folder.mkdir(parents=True)
     plans = [_plan(folder, number) for number in range(RUNS)]
     with provider(folder / "provider") as there:
-        there.arm(*bad_replies(0.30, seed), *other_trouble(seed))
+        trouble = faults or (*bad_replies(0.30, seed), *other_trouble(seed))
+        there.arm(*trouble)
         ledger_url = f"sqlite:///{folder / 'ledger.sqlite'}"
         settings = there.settings(folder, ledger_url, SLOTS)
         apart(_open, ledger_url, plans, folder)
@@ -98,6 +101,7 @@ def attack(
         )
         _torment(scene, kills, tally)
         there.calm()
+        time.sleep(max(fault.get("delay_s", 0) for fault in trouble))  # what comes late has come
         _finish(scene)
         tally.campaigns += 1
         apart_result = folder / "judgement.json"

@@ -16,10 +16,10 @@ from tests.rig.kills import memory_folder
 from tests.rig.processes import apart, spawn, wait
 
 PROCESSES = 8
-JOBS_EACH = 40
+JOBS_EACH = 25
 HOLD_NANO = 100
-AFFORDABLE = 201
-"""Of 320 jobs. Every fourth is settled at 60 of the 100 nano-dollars held, which makes room for more."""
+AFFORDABLE = 121
+"""Of 200 jobs. Every fourth is settled at 60 of the 100 nano-dollars held, which makes room for more."""
 
 SERVERS = ("postgresql:///root?host=/var/run/postgresql", "postgresql://127.0.0.1/postgres")
 
@@ -41,7 +41,7 @@ def crowd_figures(database: str, *, rounds: int) -> list[Figure]:
         crowd = crowd_rounds(database, folder, rounds=rounds)
     part = f"8 processes, {database}"
     return [
-        at_least(part, "rounds of 320 jobs on one cap", crowd.rounds, rounds),
+        at_least(part, "rounds of 200 jobs on one cap", crowd.rounds, rounds),
         at_least(part, "jobs bought", crowd.bought, rounds * AFFORDABLE),
         none_of(part, "jobs bought past the cap", crowd.over),
         none_of(part, "jobs the cap would have held, not bought", crowd.short),
@@ -59,7 +59,8 @@ def crowd_rounds(database: str, folder: Path, *, rounds: int, checks_first: bool
             pids = [spawn(_buy, url, place, gate, starter, checks_first) for place in range(PROCESSES)]
             os.close(starter)
             os.close(gate)
-            if any([wait(pid) for pid in pids]):
+            ends = [wait(pid) for pid in pids]
+            if any(ends):
                 raise RuntimeError("a buyer failed; see above")
             result = folder / f"round-{number}.txt"
             apart(_count, url, result)

@@ -19,6 +19,7 @@ from tests.rig.crowd import crowd_rounds
 from tests.rig.figures import Figure, at_least
 from tests.rig.kills import kill_campaigns, memory_folder
 from tests.rig.operator import Patience
+from tests.rig.provider import LATE_S
 
 PART = "planted bugs"
 
@@ -68,10 +69,12 @@ def three_retries() -> None:
     FalQueue.submit = submit
 
 
+ALWAYS_LATE = {"kind": "late", "count": None, "probability": 0.5, "delay_s": 2 * LATE_S}
+
 IN_A_CAMPAIGN: dict[str, dict[str, Any]] = {
     "id stored after the POST": {"bug": id_after_post},
     "three retries": {"bug": three_retries},
-    "absent at once, without a deadline": {"patience": Patience(absent_after_s=0.0)},
+    "absent at once, without a deadline": {"patience": Patience(absent_after_s=0.0), "faults": [ALWAYS_LATE]},
 }
 
 
@@ -80,7 +83,7 @@ def found_in_a_campaign(bug: str, folder: Path, *, kills: int, seed: int) -> Tal
     return kill_campaigns(folder, kills=kills, seed=seed, **IN_A_CAMPAIGN[bug])
 
 
-def planted_figures(*, kills: int, seed: int) -> list[Figure]:
+def planted_figures(*, kills: int, rounds: int, seed: int) -> list[Figure]:
     """Return how often each planted bug was caught."""
     figures = []
     for bug in IN_A_CAMPAIGN:
@@ -88,7 +91,7 @@ def planted_figures(*, kills: int, seed: int) -> list[Figure]:
             tally = found_in_a_campaign(bug, folder, kills=kills, seed=seed)
         what = f"{bug}: bought twice in {tally.kills} kills"
         figures.append(at_least(PART, what, tally.judgement.bought_twice, 1))
-    figures.append(_check_then_write(rounds=2))
+    figures.append(_check_then_write(rounds=rounds))
     return figures
 
 

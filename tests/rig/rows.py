@@ -29,7 +29,7 @@ COLUMNS = (
     "note",
 )
 
-NO_NUMBERS = ("five", "5.5", "NaN", "Infinity", "1e5000000", "-1", "0x10", "٥ ٥", "1" * 5000, "--5")
+NO_NUMBERS = ("five", "5.5", "NaN", "Infinity", "1e5000000", "-1", "0x10", "\u0665 \u0665", "1" * 5000, "--5")
 
 BAD: dict[str, tuple[str, ...]] = {
     "prompt": ("", "   ", "\t"),

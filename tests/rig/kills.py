@@ -8,7 +8,7 @@ from callsheet import failpoints
 from tests.rig.campaign import SLOTS, Tally, attack
 from tests.rig.figures import Figure, at_least, at_most, none_of
 
-KILLS_PER_CAMPAIGN = 20
+KILLS_PER_CAMPAIGN = 36
 PART = "kills"
 
 
@@ -35,7 +35,7 @@ def kill_figures(*, kills: int, seed: int) -> list[Figure]:
         at_least(PART, "kills, of which", tally.kills, kills),
         at_least(PART, "  at a named boundary", named, kills // 10),
         at_least(PART, f"  at {fewest}, which has the fewest", tally.by_name[fewest], int(kills >= 500)),
-        at_least(PART, "campaigns of 28 jobs, 2 workers", tally.campaigns, 1),
+        at_least(PART, "campaigns of 44 jobs, 2 workers", tally.campaigns, 1),
         at_least(PART, "requests accepted", verdict.accepted, 1),
         at_least(PART, "bad replies and other faults", verdict.bad_replies, kills // 4),
         none_of(PART, "bought twice", verdict.bought_twice),

@@ -3,7 +3,6 @@
 Each is a mistake that has been made elsewhere with real money.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from callsheet.errors import NotSent, OutcomeUnknown, Refused, Throttled
 from callsheet.falqueue.client import FalQueue
 from callsheet.ledger import Ledger
 from callsheet.ledger import Ticket as LedgerTicket
-from manifests.job import canonical_json
 from tests.rig.campaign import Tally
 from tests.rig.crowd import crowd_rounds
 from tests.rig.figures import Figure, at_least
@@ -27,30 +25,26 @@ PART = "planted bugs"
 def id_after_post() -> None:
     """Nothing is on disk before the id is: a death in between, or a lost reply, and it is sent again."""
 
-    async def send_once(studio: Any, job: Any, job_id: int, arguments: dict[str, Any], seed: int) -> Any:
-        books = studio.books
+    async def send_once(studio: Any, order: Any, *, again: bool) -> Any:
         try:
-            ticket = await studio.queue.submit(job.endpoint.id, arguments)
+            ticket = await studio.queue.submit(order.job.endpoint.id, order.arguments)
         except (NotSent, Throttled) as error:
             return error
         except (Refused, OutcomeUnknown):
-            await books(Ledger.release, job_id)
+            await studio.books(Ledger.release, order.job_id)
             return None
         failpoints.passing("after_post")
-        await _sent(books, job_id, arguments, seed)
-        await books(
-            Ledger.accept,
-            job_id,
-            LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url),
-        )
+        sent = {"seed": order.seed, "arguments_sha256": order.arguments_sha256}
+        await studio.books(Ledger.send, order.job_id, **sent)
+        urls = (ticket.status_url, ticket.response_url, ticket.cancel_url)
+        await studio.books(Ledger.accept, order.job_id, LedgerTicket(ticket.request_id, *urls))
         return ticket
 
+    def admit_only(ledger: Ledger, order: Any, *, slots: int) -> None:
+        ledger.admit(order.job_id, slots=slots)
+
     submitting._send_once = send_once
-
-
-async def _sent(books: Any, job_id: int, arguments: dict[str, Any], seed: int) -> None:
-    digest = hashlib.sha256(canonical_json(arguments).encode()).hexdigest()
-    await books(Ledger.send, job_id, seed=seed, arguments_sha256=digest)
+    submitting.admit_and_send = admit_only
 
 
 def three_retries() -> None:

@@ -34,7 +34,7 @@ PATIENCE = Patience(absent_after_s=4.0)
 """Five times what a late acceptance takes: a busy machine may hold the provider up."""
 
 LONGEST_S = 90.0
-QUIET_LIFE_S = 1.5
+QUIET_LIFE_S = 5.0
 
 
 @dataclass(slots=True)

@@ -37,7 +37,7 @@ FULL: dict[str, Part] = {
 
 QUICK: dict[str, Part] = {
     "kills": lambda seed: kill_figures(kills=10, seed=seed),
-    "planted": lambda seed: planted_figures(kills=6, rounds=2, seed=seed),
+    "planted": lambda seed: planted_figures(kills=8, rounds=2, seed=seed),
     "crowd": lambda _: [*crowd_figures("sqlite", rounds=2), *_on_postgres(rounds=2)],
     "power": lambda seed: power_figures(cuts=60, seed=seed),
     "replies": lambda _: reply_figures(jobs=2),

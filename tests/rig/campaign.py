@@ -29,7 +29,7 @@ SLOTS = 4
 AFFORDABLE = 35
 """How many of the 44 jobs the budget holds: it ends while both workers are busy."""
 
-LIFE_S = (0.05, 1.1)
+LIFE_S = (0.05, 1.6)
 PATIENCE = Patience(absent_after_s=4.0)
 """Five times what a late acceptance takes: a busy machine may hold the provider up."""
 
@@ -147,7 +147,7 @@ def _start(scene: Setting, lane: Lane) -> None:
     if scene.lives % 2:  # every other life ends at a named boundary, each name in its turn
         name = scene.names[scene.lives // 2 % len(scene.names)]
         lane.failpoint = f"{name}:{scene.rng.choice((1, 1, 2, 3))}"
-        lane.until_s = time.monotonic() + 2.0
+        lane.until_s = time.monotonic() + 3.0
     lane.pid = spawn(live, Life(scene.settings, lane.run_id, lane.failpoint, scene.bug))
 
 

@@ -63,11 +63,12 @@ def three_retries() -> None:
     FalQueue.submit = submit
 
 
+OFTEN_LOST = {"kind": "close", "count": None, "probability": 0.5}
 ALWAYS_LATE = {"kind": "late", "count": None, "probability": 0.5, "delay_s": 2 * LATE_S}
 
 IN_A_CAMPAIGN: dict[str, dict[str, Any]] = {
     "id stored after the POST": {"bug": id_after_post},
-    "three retries": {"bug": three_retries},
+    "three retries": {"bug": three_retries, "faults": [OFTEN_LOST]},
     "absent at once, without a deadline": {"patience": Patience(absent_after_s=0.0), "faults": [ALWAYS_LATE]},
 }
 

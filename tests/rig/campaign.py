@@ -100,7 +100,7 @@ def attack(
         settings = there.settings(folder, ledger_url, SLOTS)
         apart(_open, ledger_url, plans, folder)
         job_nano = plans[0].jobs[0].quote.maximum_nano
-        lanes = [Lane(name) for name in sorted(path.name for path in (folder / "runs").iterdir())]
+        lanes = [Lane(name) for name in sorted(path.name for path in (folder / "runs").glob("rig-*"))]
         scene = Setting(
             there, settings, lanes, job_nano * AFFORDABLE, job_nano, random.Random(seed), bug, patience
         )

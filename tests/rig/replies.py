@@ -154,7 +154,7 @@ def _buy(prompts: list[str], folder: Path) -> None:
     writing.close()
     port = int(reading.recv(10))
     settings = _open(folder, port, prompts)
-    run_id = next(path.name for path in (folder / "runs").iterdir())
+    run_id = next((folder / "runs").glob("shots-*")).name
     for _ in range(LIVES):
         apart(live, Life(settings, run_id))
     reading.sendall(b"enough")

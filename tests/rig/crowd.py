@@ -126,7 +126,7 @@ def _count(url: str, result: Path) -> None:
         taken = held * HOLD_NANO + settled * 60
         over = max(0, -(-(taken - AFFORDABLE * HOLD_NANO) // HOLD_NANO))
         balance = _taken(ledger)
-        entries = sum(entry.amount_nano for entry in ledger.entries(run_id="r"))
+        entries = sum(entry.amount_nano for entry in ledger.entries())
         broken = len(ledger.verify()) + (not taken == balance == entries)
         # Room that a late settlement made may find nobody left who asks; a whole hold before it may not.
         room = AFFORDABLE * HOLD_NANO - held * HOLD_NANO - settled * HOLD_NANO

@@ -16,7 +16,7 @@ from callsheet.settings import Settings
 from manifests.plan import Plan
 from manifests.planning import make_plan
 from tests.rig.judgement import Judgement, judge
-from tests.rig.operator import Patience, settle_unknown
+from tests.rig.operator import reconcile
 from tests.rig.processes import KILLED, apart, ended, kill, spawn, wait
 from tests.rig.provider import Provider, bad_replies, other_trouble, provider, silence
 from tests.rig.worker import Life, live
@@ -30,9 +30,6 @@ AFFORDABLE = 35
 """How many of the 44 jobs the budget holds: it ends while both workers are busy."""
 
 LIFE_S = (0.05, 1.6)
-PATIENCE = Patience(absent_after_s=4.0)
-"""Five times what a late acceptance takes: a busy machine may hold the provider up."""
-
 LONGEST_S = 90.0
 QUIET_LIFE_S = 5.0
 
@@ -72,7 +69,6 @@ class Setting:
     job_nano: int
     rng: random.Random
     bug: Callable[[], None] | None = None
-    patience: Patience = PATIENCE
     lives: int = 0
     names: list[str] = field(default_factory=list)
 
@@ -87,7 +83,6 @@ def attack(
     seed: int,
     tally: Tally,
     bug: Callable[[], None] | None = None,
-    patience: Patience = PATIENCE,
     faults: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Run one campaign through about so many kills and to its end, then ask the oracle."""
@@ -101,9 +96,7 @@ def attack(
         apart(_open, ledger_url, plans, folder)
         job_nano = plans[0].jobs[0].quote.maximum_nano
         lanes = [Lane(name) for name in sorted(path.name for path in (folder / "runs").glob("rig-*"))]
-        scene = Setting(
-            there, settings, lanes, job_nano * AFFORDABLE, job_nano, random.Random(seed), bug, patience
-        )
+        scene = Setting(there, settings, lanes, job_nano * AFFORDABLE, job_nano, random.Random(seed), bug)
         _torment(scene, kills, tally)
         there.calm()
         time.sleep(max(fault.get("delay_s", 0) for fault in trouble))  # what comes late has come
@@ -128,7 +121,7 @@ def _torment(scene: Setting, kills: int, tally: Tally) -> None:
         if reconciler and ended(reconciler) is not None:
             reconciler = 0
         if died and not reconciler:
-            reconciler = spawn(settle_unknown, scene.settings, scene.patience, scene.bug)
+            reconciler = spawn(reconcile, scene.settings, scene.bug)
         if not died:
             time.sleep(0.004)
     for lane in scene.lanes:
@@ -172,7 +165,7 @@ def _reap(lane: Lane, tally: Tally) -> bool:
 def _finish(scene: Setting) -> None:
     """Let everything come to its end in peace: no faults, no kills, until nothing is open any more."""
     for _ in range(40):
-        apart(settle_unknown, scene.settings, scene.patience, scene.bug)
+        apart(reconcile, scene.settings, scene.bug)
         pids = [spawn(live, Life(scene.settings, lane.run_id, "", scene.bug)) for lane in scene.lanes]
         # A worker may wait for a slot that a job of the other run holds, which only its next life looks at.
         until_s = time.monotonic() + QUIET_LIFE_S

@@ -12,11 +12,11 @@ from callsheet.errors import NotSent, OutcomeUnknown, Refused, Throttled
 from callsheet.falqueue.client import FalQueue
 from callsheet.ledger import Ledger
 from callsheet.ledger import Ticket as LedgerTicket
+from callsheet.reconcile.desk import Desk
 from tests.rig.campaign import Tally
 from tests.rig.crowd import crowd_rounds
 from tests.rig.figures import Figure, at_least
 from tests.rig.kills import kill_campaigns, memory_folder
-from tests.rig.operator import Patience
 from tests.rig.provider import LATE_S
 
 PART = "planted bugs"
@@ -63,13 +63,18 @@ def three_retries() -> None:
     FalQueue.submit = submit
 
 
+def no_deadline() -> None:
+    """What is not in the history now is taken for never sent."""
+    Desk.window_ms = property(lambda _: 0)
+
+
 OFTEN_LOST = {"kind": "close", "count": None, "probability": 0.5}
 ALWAYS_LATE = {"kind": "late", "count": None, "probability": 0.5, "delay_s": 2 * LATE_S}
 
 IN_A_CAMPAIGN: dict[str, dict[str, Any]] = {
     "id stored after the POST": {"bug": id_after_post},
     "three retries": {"bug": three_retries, "faults": [OFTEN_LOST]},
-    "absent at once, without a deadline": {"patience": Patience(absent_after_s=0.0), "faults": [ALWAYS_LATE]},
+    "absent at once, without a deadline": {"bug": no_deadline, "faults": [ALWAYS_LATE]},
 }
 
 

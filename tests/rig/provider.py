@@ -80,6 +80,10 @@ class Provider:
             platform_url=f"{self.url}/v1",
             ledger_url=ledger_url,
             concurrency=concurrency,
+            # Absence after four seconds: five times what a late acceptance takes, on a busy machine.
+            start_timeout_s=2,
+            run_timeout_s=1,
+            history_lag_s=1,
         )
 
 

@@ -1,6 +1,7 @@
 """Kills at random instants and at every named boundary, under a provider that answers badly."""
 
 import shutil
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,10 @@ def kill_campaigns(folder: Path, *, kills: int, seed: int, **variant: object) ->
         attack(place, kills=wanted, seed=seed * 10_000 + number * 100, tally=tally, **variant)  # type: ignore[arg-type]
         shutil.rmtree(place)
         number += 1
+        if number % 5 == 0:
+            sys.stderr.write(
+                f"  {tally.kills:,} kills of {kills:,}; bought twice: {tally.judgement.bought_twice}\n"
+            )
     return tally
 
 

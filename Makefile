@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test torture lint bench lock clean
 
 $(READY): deploy/requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -20,6 +20,9 @@ demo: $(READY)  ## the main job on the sandbox: no key, no server, no money
 
 test: lint  ## every check: lint, types, import directions, tests
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+torture: $(READY)  ## the rig in full: kills, power cuts, crowds; about half an hour, one table of figures
+	$(BIN)/python -m tests.rig
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import json
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 
+from callsheet import failpoints
 from callsheet.engine.overbilled import stop_if_overbilled
 from callsheet.engine.publishing import publish
 from callsheet.engine.rescue import rescued
@@ -56,7 +57,9 @@ async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rende
         billable_units=rendered.billable_units,
         seed_used=rendered.seed,
     )
+    failpoints.passing("before_settle")
     booking = await studio.books(Ledger.settle, row.job_id, settlement)
+    failpoints.passing("after_settle")
     stop_if_overbilled(studio, row, booking)
     return rendered
 
@@ -181,6 +184,7 @@ async def _record(studio: Studio, row: JobRow, rendered: Rendered, collected: Co
     )
     await publish(studio, collected.path)
     await studio.books(Ledger.collect, row.job_id, output)
+    failpoints.passing("after_done")
     still = studio.folder / poster_of(output.path)
     with suppress(MediaError, OSError):  # a page without one still is no reason to fail a job
         still.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from callsheet import failpoints
 from callsheet.engine.caretaker import caretaker, last_look, look_back, rest
 from callsheet.engine.desk import open_desk
 from callsheet.engine.high_water import remember
@@ -137,6 +138,7 @@ async def _recover(studio: Studio) -> None:
     await studio.books(Ledger.reopen_run, run_id)
     await studio.books(Ledger.recover, run_id)
     await look_back(studio)
+    failpoints.passing("after_reconcile")
     await asyncio.to_thread(sweep_parts, studio.media)
 
 

@@ -17,6 +17,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from callsheet import failpoints
 from callsheet.engine.studio import Studio
 from callsheet.errors import (
     AccountError,
@@ -140,6 +141,7 @@ async def _send_once(studio: Studio, order: Order, *, again: bool) -> Ticket | N
     books, job_id = studio.books, order.job_id
     if again:
         await books(Ledger.send, job_id, seed=order.seed, arguments_sha256=order.arguments_sha256)
+    failpoints.passing("after_intent")
     try:
         ticket = await studio.queue.submit(
             order.job.endpoint.id, order.arguments, start_timeout_s=studio.settings.start_timeout_s
@@ -163,11 +165,13 @@ async def _send_once(studio: Studio, order: Order, *, again: bool) -> Ticket | N
     except OutcomeUnknown as error:
         await books(Ledger.lose, job_id, why=str(error), lead_request_id=error.lead_request_id)
         return None
+    failpoints.passing("after_post")
     await books(
         Ledger.accept,
         job_id,
         LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url),
     )
+    failpoints.passing("after_record")
     return ticket
 
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import httpx
 
+from callsheet import failpoints
 from callsheet.errors import AccountError, NotSent, Unavailable
 from callsheet.falqueue.downloads import Download, open_file
 from callsheet.falqueue.hosts import Hosts
@@ -82,6 +83,7 @@ class FalQueue:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        failpoints.only_here(settings.queue_url)
         self._settings = settings
         self._hosts = Hosts(settings)
         self._transport = transport

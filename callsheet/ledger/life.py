@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from callsheet import failpoints
 from callsheet.ledger import admission, lifecycle, settlement
 from callsheet.ledger.database import Database
 from callsheet.ledger.records import Booking, Output, Settlement, Submission, Ticket
@@ -52,6 +53,7 @@ class SubmissionVerbs:
         """Store where fal keeps the request. Raises LedgerError when another job has this request id."""
         with self._database.write() as connection:
             lifecycle.take_ticket(connection, job_id, Event.ACCEPT, ticket, self._clock(), attempt=attempt)
+            failpoints.passing("in_record_tx")
 
     def not_sent(self, job_id: int, *, why: str = "", attempt: int | None = None) -> None:
         """The POST provably did nothing: back to `held`, to be sent again; hold and slot stay."""

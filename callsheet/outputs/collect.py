@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from callsheet import failpoints
 from callsheet.errors import MediaError
 from callsheet.outputs.background import in_background
 from callsheet.outputs.boxes import check_boxes
@@ -100,6 +101,7 @@ async def _receive(
                     break
                 digest.update(chunk)
                 part.write(chunk)
+                failpoints.passing("half_download")
                 earned_s = limits.grace_s + size / limits.min_bytes_per_s
                 timeout.reschedule(begun + min(earned_s, limits.total_s))
     except TimeoutError:

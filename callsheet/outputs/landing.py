@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from callsheet import failpoints
 from callsheet.outputs.disk import make_directory, sync_directory
 from callsheet.outputs.parts import PartFile
 
@@ -26,8 +27,10 @@ def land(part: PartFile, destination: Path, sha256: str) -> Path:
     is used: nothing that was paid for is written over. Raises OSError.
     """
     os.fsync(part.descriptor)
+    failpoints.passing("before_rename")
     for name in _siblings(destination):
         if _give_name(part.path, name) or sha256_of(name) == sha256:
+            failpoints.passing("after_rename")
             sync_directory(name.parent)
             return name
     raise FileExistsError(errno.EEXIST, f"{MAX_SIBLINGS} other files have this name", str(destination))

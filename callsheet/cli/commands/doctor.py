@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
+from callsheet import failpoints
 from callsheet.cli.console import document, result
 from callsheet.cli.options import Json
 from callsheet.cli.prefect_server import configured_api_url
@@ -68,6 +69,12 @@ def _upwards(folder: Path) -> Iterator[Path]:
     yield from folder.parents
 
 
+def _failpoint(_settings: Settings) -> Finding:
+    if failpoints.armed():
+        return False, f"{failpoints.VARIABLE} is set and kills runs on purpose: unset it"
+    return True, f"{failpoints.VARIABLE} is unset: nothing kills runs on purpose"
+
+
 def _versions(_settings: Settings) -> Finding:
     names = ("callsheet", "prefect", "fastapi", "sqlalchemy", "httpx", "av")
     python = f"python {sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
@@ -79,5 +86,6 @@ _CHECKS: dict[str, Callable[[Settings], Finding]] = {
     "ledger": _ledger,
     "server": _server,
     "disk": _disk,
+    "failpoint": _failpoint,
     "versions": _versions,
 }

@@ -254,13 +254,18 @@ def shared_schema_url(server: str) -> Iterator[str]:
 @pytest.fixture
 def postgres_url(shared_schema_url: str) -> str:
     """A ledger on PostgreSQL that is as good as new."""
-    with psycopg.connect(shared_schema_url) as connection:
+    empty(shared_schema_url)
+    return shared_schema_url
+
+
+def empty(url: str) -> None:
+    """Make a ledger on PostgreSQL as good as new."""
+    with psycopg.connect(url) as connection:
         connection.execute("SET session_replication_role = replica")  # past the triggers of the journals
         for table in metadata.sorted_tables:  # one by one: to TRUNCATE would be twenty times slower
             if table.name != "gate":
                 connection.execute(f'DELETE FROM "{table.name}"')
         connection.execute("UPDATE gate SET entries = 0, head = ''")
-    return shared_schema_url
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,12 @@
 """Any sequence of events, crashes and corrections, against a model of forty lines."""
 
+import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,11 +36,14 @@ from callsheet.ledger import (
     Ticket,
 )
 from callsheet.ledger.submission import next_state
+from tests.integration.ledger.conftest import empty
 
 SLOTS = 2
 HOLD = 100
 LIMIT = 350
 JOBS = 5
+DAY_S = 86_400
+YEAR_S = 365 * DAY_S
 FILE = Output(
     path="a",
     url="u",
@@ -62,16 +68,16 @@ class Model:
     request: str = ""
 
 
-BLANK: list[Path] = []
+PLACE: list[Callable[[], AbstractContextManager[str]]] = []
+"""Gives an empty ledger's URL, each time it is entered."""
 
 
 class LedgerMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
-        self.folder = TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
-        path = Path(self.folder.name) / "l.sqlite"
-        shutil.copy(BLANK[0], path)
-        self.url, self.now_ms, self.requests = f"sqlite:///{path}", 1_795_262_400_000, 0
+        self.end = ExitStack()
+        self.url = self.end.enter_context(PLACE[0]())
+        self.now_ms, self.requests = 1_795_262_400_000, 0
         self.ledger = Ledger.open(self.url, clock=lambda: self.now_ms)
         new = [
             NewJob(
@@ -97,7 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "ledger"):
             self.ledger.close()
-            self.folder.cleanup()
+            self.end.close()
 
     # -- what can happen ---------------------------------------------------------------------------------
 
@@ -181,10 +187,10 @@ class LedgerMachine(RuleBasedStateMachine):
             model.spent += cost - before.cost_nano
             self.frozen |= cost > max(HOLD, before.cost_nano)
 
-    @rule()
-    def next_day(self) -> None:
-        """Midnight: new daily accounts are opened."""
-        self.now_ms += 86_400_000
+    @rule(by_s=st.sampled_from([-YEAR_S, -DAY_S, -3600, -1, 1, 3600, DAY_S, YEAR_S]))
+    def jump(self, by_s: int) -> None:
+        """The clock jumps, also backwards: other days have other accounts, and nothing else moves."""
+        self.now_ms += by_s * 1000
 
     # -- the model ---------------------------------------------------------------------------------------
 
@@ -279,20 +285,48 @@ class LedgerMachine(RuleBasedStateMachine):
         assert sum(count for state, count in tally.counts.items() if state in HOLDS_SLOT) <= SLOTS
 
 
+@contextmanager
+def sqlite_place(blank_ledger: Path) -> Iterator[str]:
+    """A fresh file."""
+    with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        path = Path(folder) / "l.sqlite"
+        shutil.copy(blank_ledger, path)
+        yield f"sqlite:///{path}"
+
+
+@contextmanager
+def postgres_place(url: str) -> Iterator[str]:
+    """The schema of this process, emptied."""
+    empty(url)
+    yield url
+
+
 @pytest.fixture
-def blank(blank_ledger: Path) -> Iterator[None]:
-    """A fresh ledger to copy."""
-    BLANK.append(blank_ledger)
-    yield
-    BLANK.clear()
+def sqlite_examples(blank_ledger: Path) -> Iterator[int]:
+    """Fresh files, and how many sequences to try."""
+    PLACE.append(partial(sqlite_place, blank_ledger))
+    yield 60
+    PLACE.clear()
 
 
-def test_no_sequence_of_events_breaks_a_promise(blank: None) -> None:
+@pytest.fixture
+def postgres_examples(shared_schema_url: str) -> Iterator[int]:
+    """A schema on a real server, and how many sequences to try: each step takes ten times as long there."""
+    PLACE.append(partial(postgres_place, shared_schema_url))
+    yield 6
+    PLACE.clear()
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_no_sequence_of_events_breaks_a_promise(database: str, request: pytest.FixtureRequest) -> None:
     """Whatever happens in whatever order, the ledger does what forty lines of model say."""
+    examples = request.getfixturevalue(f"{database}_examples")
+    many = 20 if os.environ.get("CALLSHEET_TEST_TORTURE") else 1
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
-            max_examples=60,
+            max_examples=examples * many,
             stateful_step_count=25,
             deadline=None,
             database=None,

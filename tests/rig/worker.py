@@ -1,0 +1,67 @@
+"""One life of a worker: the engine as the flow runs it, without Prefect, over one run of the ledger."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from callsheet import failpoints
+from callsheet.engine import caretaker
+from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.render import render_job
+from callsheet.engine.request import RunRequest
+from callsheet.engine.session import studio_for
+from callsheet.engine.slots import Place
+from callsheet.engine.stopping import StopSign
+from callsheet.engine.studio import Studio
+from callsheet.errors import LedgerError
+from callsheet.falqueue.client import FalQueue
+from callsheet.ledger import JobRow, Ledger
+from callsheet.settings import Settings
+from tests.rig.provider import SPEED, silence
+
+GIVES_UP_S = 0.4
+"""How long a worker waits for the reply to a POST: less than a late acceptance takes."""
+
+CARE_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What one worker process is told. `bug` changes the product before it begins."""
+
+    settings: Settings
+    run_id: str
+    failpoint: str = ""
+    bug: Callable[[], None] | None = None
+
+
+def live(life: Life) -> None:
+    """Go on with a run until there is nothing left that this process can do, or until killed."""
+    silence()
+    if life.failpoint:
+        os.environ[failpoints.VARIABLE] = life.failpoint
+    FalQueue.submit.__kwdefaults__["deadline_s"] = GIVES_UP_S
+    caretaker.CARE_EVERY_S = CARE_EVERY_S
+    if life.bug is not None:
+        life.bug()
+    try:
+        asyncio.run(_go_on(life))
+    except LedgerError as error:
+        # Whoever reconciles owns a dead run for a moment; a person would start again.
+        if "worked on by another process" not in str(error):
+            raise
+
+
+async def _go_on(life: Life) -> None:
+    request = RunRequest(run_id=life.run_id, sandbox=True, speed=SPEED)
+    async with studio_for(request, life.run_id, life.settings, StopSign()) as studio:
+        rows = in_order(await studio.books(Ledger.jobs, life.run_id))
+        await dispatch(studio, rows, _renderer(studio))
+
+
+def _renderer(studio: Studio) -> Callable[[JobRow, Place], object]:
+    async def render(row: JobRow, place: Place) -> JobRow:
+        return await render_job(studio, row.job_id, place)
+
+    return render

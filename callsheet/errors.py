@@ -23,6 +23,7 @@
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
     │   ├── NoSlot                      all places are taken
+    │   ├── Busy                        somebody alive works on that run
     │   ├── RunStopping           130   the run was asked to stop: it admits nothing more
     │   └── LedgerUnsafe                the database does not keep what it acknowledges
     └── Interrupted               130   stopped by a person or by the machine; the ledger has everything
@@ -236,6 +237,10 @@ class LedgerError(CallsheetError):
 
 class IllegalTransition(LedgerError):
     """That event does not exist in that state; nothing was changed."""
+
+
+class Busy(LedgerError):
+    """Somebody alive works on that run, or looks after what a dead process left of it."""
 
 
 class NoSlot(LedgerError):

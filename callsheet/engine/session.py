@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from callsheet.engine.slots import Places
 from callsheet.engine.stopping import StopSign, signals_to
 from callsheet.engine.studio import Studio, current_studio
 from callsheet.engine.watchers import stop_sign
-from callsheet.errors import AccountError
+from callsheet.errors import AccountError, Busy
 from callsheet.falqueue.polling import RenderTimes
 from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Overrun, Run
 from callsheet.outputs.parts import sweep_parts
@@ -39,6 +39,10 @@ from pricing.catalog import load_catalog
 
 READY_AHEAD = 5
 """Jobs that are made ready before a place is free. Renders of one kind tend to end together."""
+
+CLAIM_TRIES = 10
+CLAIM_PAUSE_S = 0.3
+"""How long a run is waited for that another process holds, in all three seconds."""
 
 NO_KEY = (
     "no key for fal: set FAL_KEY (make one at fal.ai/dashboard/keys), or add --sandbox to run without a key "
@@ -91,12 +95,32 @@ async def studio_for(
     scale = 1 / request.speed if request.sandbox else 1.0
     async with open_desk(settings) as desk:
         run = await desk.books(Ledger.run, run_id)
-        with desk.ledger.claim(run_id), _own_signals(stop):
-            studio = studio_at(desk, run, stop, scale=scale, is_sandbox=request.sandbox)
-            current_studio.set(studio)
-            await _recover(studio)
-            async with caretaker(studio):
-                yield studio
+        async with _claimed(desk, run_id):
+            with _own_signals(stop):
+                studio = studio_at(desk, run, stop, scale=scale, is_sandbox=request.sandbox)
+                current_studio.set(studio)
+                await _recover(studio)
+                async with caretaker(studio):
+                    yield studio
+
+
+@asynccontextmanager
+async def _claimed(desk: Desk, run_id: str) -> AsyncIterator[None]:
+    """Own the run. Another process that only looks after what a dead one left is waited for; it is quick.
+
+    Raises Busy where somebody goes on owning it.
+    """
+    with ExitStack() as owned:
+        for left in range(CLAIM_TRIES - 1, -1, -1):
+            try:
+                owned.enter_context(desk.ledger.claim(run_id))
+            except Busy:
+                if not left:
+                    raise
+                await asyncio.sleep(CLAIM_PAUSE_S)
+            else:
+                break
+        yield
 
 
 def studio_at(

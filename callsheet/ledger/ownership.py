@@ -19,7 +19,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from callsheet.errors import LedgerError
+from callsheet.errors import Busy
 
 Lock = Callable[[str, Literal["shared", "alone"]], AbstractContextManager[bool]]
 """(name, how) -> holds the lock while entered; gives False at once when somebody else has it."""
@@ -35,7 +35,7 @@ class Locks:
     def claim(self, run_id: str, part: str) -> Iterator[None]:
         """Own a whole run (`part` empty), or one part of it while others own other parts.
 
-        Raises LedgerError at once when somebody alive owns it.
+        Raises Busy at once when somebody alive owns it.
         """
         with ExitStack() as held:
             free = held.enter_context(self._lock(f"run-{run_id}", "shared" if part else "alone"))
@@ -43,9 +43,7 @@ class Locks:
                 free = held.enter_context(self._lock(f"part-{run_id}-{part}", "alone"))
             if not free:
                 what = f"part {part} of run {run_id}" if part else f"run {run_id}"
-                raise LedgerError(
-                    f"{what} is being worked on by another process; wait for it or stop it first"
-                )
+                raise Busy(f"{what} is being worked on by another process; wait for it or stop it first")
             yield
 
 

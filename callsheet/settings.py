@@ -17,6 +17,9 @@ from callsheet.errors import UsageError
 DEFAULT_CONCURRENCY = 10
 """fal's own page for Seedance says "up to 10 simultaneous renders"."""
 
+DEFAULT_START_TIMEOUT_S = 3600
+"""How long an accepted job may wait before it starts, in seconds."""
+
 SEEDANCE_OWNER_HOSTS = ("fal.media",)
 """Where results and uploads live: this host and every name under it."""
 
@@ -59,7 +62,7 @@ class Settings:
     ledger_url: str = ""
     concurrency: int = DEFAULT_CONCURRENCY
     out: str = "runs"
-    start_timeout_s: int = 3600
+    start_timeout_s: int = DEFAULT_START_TIMEOUT_S
     run_timeout_s: int = 1800
     history_lag_s: int = 600
     allow_private_hosts: bool = False

@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+# How fast an example runs says something about the machine, and nothing about the claim.
+settings.register_profile("callsheet", deadline=None)
+settings.load_profile("callsheet")
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,8 @@ def show_findings(findings: Findings) -> None:
     else:
         _print_table([_cells(each) for each in findings.each], [_below(each) for each in findings.each])
         result(findings.in_words())
+    if findings.again_ms is not None:
+        result(f"`callsheet reconcile` again from {_local(findings.again_ms)}; nothing is lost by waiting")
     for run_id in findings.busy:
         result(f"run {run_id} is being worked on by another process and was left alone")
     for run_id in sorted({each.run_id for each in findings.by("absent")}):
@@ -61,7 +63,7 @@ def _cells(each: Finding) -> tuple[str, ...]:
 
 
 def _below(each: Finding) -> str:
-    until = "" if each.decidable_ms is None else f"; can be decided from {_local(each.decidable_ms)}"
+    until = "" if each.again_ms is None else f"; look again from {_local(each.again_ms)}"
     found = "found in fal's records; " if each.was_found and each.outcome != "found" else ""
     return f"{found}{each.why}{until}"
 

@@ -52,12 +52,17 @@ MAX_SEED = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be sent for one job, ready before it has a slot: the arguments, their seed, their hash."""
+    """What is to be sent for one job, ready before it has a slot: the arguments, their seed, their hash.
+
+    `start_timeout_s` is the wait for a start that goes with it, in seconds. The ledger keeps the same figure:
+    it bounds how long the request may still turn up when its reply is lost.
+    """
 
     job: Job
     job_id: int
     arguments: dict[str, Any]
     seed: int
+    start_timeout_s: int
 
     @property
     def arguments_sha256(self) -> str:
@@ -68,13 +73,24 @@ class Order:
 def order_of(studio: Studio, job: Job, row: JobRow, addresses: dict[str, str]) -> Order:
     """Make a job's order. A row without a seed gets a random one, by which fal's history knows it again."""
     seed = job.seed if job.seed is not None else studio.seeds.randint(1, MAX_SEED)
-    return Order(job, row.job_id, job.arguments(addresses, seed=seed), seed)
+    arguments = job.arguments(addresses, seed=seed)
+    return Order(job, row.job_id, arguments, seed, studio.settings.start_timeout_s)
 
 
 def admit_and_send(ledger: Ledger, order: Order, *, slots: int) -> None:
     """Both steps before the POST, one after the other: a slot is taken for as short as can be."""
     ledger.admit(order.job_id, slots=slots)
-    ledger.send(order.job_id, seed=order.seed, arguments_sha256=order.arguments_sha256)
+    send(ledger, order)
+
+
+def send(ledger: Ledger, order: Order) -> None:
+    """Write down that this order is about to leave."""
+    ledger.send(
+        order.job_id,
+        seed=order.seed,
+        arguments_sha256=order.arguments_sha256,
+        start_timeout_s=order.start_timeout_s,
+    )
 
 
 def take_back_unsent(ledger: Ledger, job_id: int) -> None:
@@ -140,11 +156,11 @@ async def _send_once(studio: Studio, order: Order, *, again: bool) -> Ticket | N
     """Send what is written down as being sent, and write down what came of it."""
     books, job_id = studio.books, order.job_id
     if again:
-        await books(Ledger.send, job_id, seed=order.seed, arguments_sha256=order.arguments_sha256)
+        await books(send, order)
     failpoints.passing("after_intent")
     try:
         ticket = await studio.queue.submit(
-            order.job.endpoint.id, order.arguments, start_timeout_s=studio.settings.start_timeout_s
+            order.job.endpoint.id, order.arguments, start_timeout_s=order.start_timeout_s
         )
     except (NotSent, Throttled) as error:
         await books(Ledger.not_sent, job_id, why=str(error))

@@ -36,9 +36,18 @@ class SubmissionVerbs:
             return admission.admit(connection, job_id, slots=slots, at_ms=self._clock())
 
     def send(
-        self, job_id: int, *, arguments_sha256: str, seed: int | None = None, attempt: int | None = None
+        self,
+        job_id: int,
+        *,
+        arguments_sha256: str,
+        seed: int | None = None,
+        start_timeout_s: int | None = None,
+        attempt: int | None = None,
     ) -> None:
-        """Write down that the POST is about to leave. When this has returned, and only then, send it."""
+        """Write down that the POST is about to leave. When this has returned, and only then, send it.
+
+        `start_timeout_s`, above 0, is the wait for a start that goes with it.
+        """
         with self._database.write() as connection:
             lifecycle.send(
                 connection,
@@ -46,6 +55,7 @@ class SubmissionVerbs:
                 self._clock(),
                 seed=seed,
                 arguments_sha256=arguments_sha256,
+                start_timeout_s=start_timeout_s,
                 attempt=attempt,
             )
 
@@ -123,6 +133,11 @@ class SubmissionVerbs:
         """The unknown request turned up: adopt its id."""
         with self._database.write() as connection:
             lifecycle.take_ticket(connection, job_id, Event.FIND, ticket, self._clock(), why=why)
+
+    def note_unseen(self, job_id: int, *, at_ms: int | None) -> None:
+        """Write down when fal's whole records first did not show an unknown request; None takes it back."""
+        with self._database.write() as connection:
+            lifecycle.note_unseen(connection, job_id, at_ms)
 
     def declare_absent(self, job_id: int, *, why: str) -> None:
         """The unknown request provably never arrived, and cannot any more: release it, back to `pending`."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from callsheet.errors import LedgerError, UsageError
+from callsheet.errors import IllegalTransition, LedgerError, UsageError
 from callsheet.ledger import schema
 from callsheet.ledger.admission import NO_ERROR
 from callsheet.ledger.records import Output, Recovered, Ticket
@@ -23,11 +23,17 @@ def send(
     *,
     seed: int | None,
     arguments_sha256: str,
+    start_timeout_s: int | None,
     attempt: int | None,
 ) -> None:
     """Write down that the POST is about to leave: from here on it may have arrived."""
     now = current(connection, job_id, attempt=attempt)
-    columns = {"sent_ms": at_ms, "seed": seed, "arguments_sha256": arguments_sha256}
+    columns = {
+        "sent_ms": at_ms,
+        "seed": seed,
+        "arguments_sha256": arguments_sha256,
+        "start_timeout_s": start_timeout_s,
+    }
     step(connection, now, Event.SEND, at_ms, job=_one_more("attempts"), submission=columns)
 
 
@@ -78,6 +84,17 @@ def lose(
     """Write down that nobody knows whether the POST arrived. Hold and slot stay."""
     now = current(connection, job_id, attempt=attempt)
     step(connection, now, Event.LOSE, at_ms, why=why, submission={"lead_request_id": lead_request_id})
+
+
+def note_unseen(connection: Connection, job_id: int, at_ms: int | None) -> None:
+    """Write down when fal's records first did not show an unknown request. The job stays as it is."""
+    now = current(connection, job_id)
+    if now.state is not State.UNKNOWN:
+        raise IllegalTransition(f"job {job_id} is {now.state}; only what is unknown can be unseen")
+    table = schema.submission
+    connection.execute(
+        table.update().where(table.c.submission_id == now.submission_id).values(unseen_ms=at_ms)
+    )
 
 
 def start(connection: Connection, job_id: int, at_ms: int) -> None:

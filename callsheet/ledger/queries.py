@@ -220,11 +220,11 @@ def overruns(connection: Connection, *, run_id: str | None, limit: int) -> list[
     return [Overrun(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - as above
 
 
-_DECISIONS = (Event.WRITE_OFF.value, Event.DECLARE_ABSENT.value)
+_DECISIONS = (Event.WRITE_OFF.value, Event.DECLARE_ABSENT.value, Event.FIND.value)
 
 
 def _decides(decided: Any, submission: Any, entry: Any) -> Any:
-    """The one event that ended a submission by decision belongs to the lines that it wrote."""
+    """The one event that settled what nobody knew belongs to the lines that were written after it."""
     return and_(
         decided.c.job_id == submission.c.job_id,
         decided.c.number == submission.c.number,

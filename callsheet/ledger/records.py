@@ -102,8 +102,11 @@ class Submission:
 
     `number` counts the job's submissions from 1. `cost_nano` is None until the cost is booked; `cost_basis`
     says where the figure comes from. `seed` is what was sent, `seed_used` what fal says it used.
-    `lead_request_id` came in a header of a broken reply. `sent_ms` is when the POST was about to leave,
-    `submitted_ms` when its request id was known, `closed_ms` when nothing was left to do for it.
+    `lead_request_id` came in a header of a broken reply. `start_timeout_s` is the wait for a start, in
+    seconds, that fal was told to allow; None for submissions of older ledgers. `unseen_ms` is when fal's
+    records, read whole after the deadline, first did not show it, by fal's clock. `sent_ms` is when the POST
+    was about to leave, `submitted_ms` when its request id was known, `closed_ms` when nothing was left to do
+    for it.
     """
 
     submission_id: int
@@ -119,6 +122,8 @@ class Submission:
     arguments_sha256: str | None = None
     ticket: Ticket | None = None
     lead_request_id: str | None = None
+    start_timeout_s: int | None = None
+    unseen_ms: int | None = None
     result_json: str | None = None
     sent_ms: int | None = None
     submitted_ms: int | None = None
@@ -344,8 +349,8 @@ class Entry:
 
     `amount_nano` is signed: a hold adds, a release takes away, a settlement adds its cost and a correction
     the difference; the sum is what is held and spent. `admitted_ms` is when the money was put aside: it
-    decides in which day's and month's account the whole submission counts. `why` is the reason
-    that was given where somebody decided about a submission that nobody knew about, and empty otherwise.
+    decides in which day's and month's account the whole submission counts. `why` says how
+    it was settled, and who decided, where nobody had known about the submission; otherwise it is empty.
     """
 
     entry_id: int

@@ -106,6 +106,8 @@ job = _table(
 
 _BOOKED_WITH_COST = "(booked_ms IS NULL) = (cost_nano IS NULL) AND (booked_ms IS NULL) = (cost_basis IS NULL)"
 
+_START_TIMEOUT = sa.CheckConstraint("start_timeout_s > 0", name="submission_start_timeout_positive")
+
 submission = _table(
     "submission",
     _key("submission_id", INT, auto=True),
@@ -131,6 +133,8 @@ submission = _table(
     _col("rendered_ms", INT, null=True),
     _col("booked_ms", INT, null=True),
     _col("closed_ms", INT, null=True),
+    _col("start_timeout_s", INT, _START_TIMEOUT, null=True),
+    _col("unseen_ms", INT, null=True),
     sa.UniqueConstraint("job_id", "number", name="submission_once_per_number"),
     sa.CheckConstraint("hold_nano > 0", name="submission_hold_positive"),
     sa.CheckConstraint("cost_nano >= 0", name="submission_cost_not_negative"),

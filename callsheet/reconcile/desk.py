@@ -10,7 +10,9 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from callsheet.errors import LedgerError
 from callsheet.falqueue.client import FalQueue
 from callsheet.falqueue.platform import FalPlatform
-from callsheet.ledger import Ledger, wall_clock_ms
+from callsheet.ledger import Ledger, Submission, wall_clock_ms
+from callsheet.reconcile import absence
+from callsheet.reconcile.absence import Due
 from callsheet.settings import Settings
 from pricing.catalog import Catalog
 
@@ -39,15 +41,22 @@ class Desk:
     platform: FalPlatform
     now_ms: Callable[[], int] = wall_clock_ms
 
-    @property
-    def window_ms(self) -> int:
-        """How long after it was sent a submission may still turn up, in milliseconds.
+    def window_ms(self, submission: Submission) -> int:
+        """Return for how long after it was sent a submission may still turn up, in milliseconds."""
+        return absence.window_ms(self.settings, submission)
 
-        The longest wait for a start, then the longest render, then what fal's history may be late by: after
-        that an accepted request has ended and is listed.
-        """
-        settings = self.settings
-        return 1000 * (settings.start_timeout_s + settings.run_timeout_s + settings.history_lag_s)
+    def due(self, submission: Submission) -> Due:
+        """Return what has to have happened before it may count as absent."""
+        return Due(
+            deadline_ms=sent_ms(submission) + self.window_ms(submission),
+            gap_ms=absence.gap_ms(self.settings),
+            first_look_ms=submission.unseen_ms,
+        )
+
+
+def sent_ms(submission: Submission) -> int:
+    """Return when the POST was about to leave; for one that did not come so far, when it was admitted."""
+    return submission.sent_ms if submission.sent_ms is not None else submission.admitted_ms
 
 
 @contextmanager

@@ -17,7 +17,7 @@ Outcome = Literal[
 
 found      the request turned up and is followed from now on
 absent     it never arrived and cannot any more: its money is free again
-unknown    nobody can know yet (`decidable_ms` says when), or fal's records could not be read
+unknown    nobody can know yet (`again_ms` says when to look again), or fal's records could not be read
 ambiguous  several requests or several attempts fit: a person has to decide
 rendering  fal still works on it
 rendered   the render has ended; `resume` of its run fetches the file
@@ -31,8 +31,9 @@ UNDECIDED: tuple[Outcome, ...] = ("unknown", "ambiguous")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One submission. `why` is a sentence for people; `decidable_ms` is in Unix milliseconds.
+    """One submission. `why` is a sentence for people.
 
+    `again_ms` (Unix milliseconds) is from when on another look can bring something new.
     `was_found` says that it was unknown before this look, whatever it came to since.
     """
 
@@ -42,7 +43,7 @@ class Finding:
     custom_id: str
     why: str = ""
     request_ids: tuple[str, ...] = ()
-    decidable_ms: int | None = None
+    again_ms: int | None = None
     was_found: bool = False
 
 
@@ -83,6 +84,11 @@ class Findings:
         """How many submissions are still unknown."""
         return len(self.by(*UNDECIDED)) + self.unknown_elsewhere
 
+    @property
+    def again_ms(self) -> int | None:
+        """From when on another look can settle something unknown; None where no look can."""
+        return min((each.again_ms for each in self.by(*UNDECIDED) if each.again_ms is not None), default=None)
+
     def in_words(self) -> str:
         """Return one line: "2 found, 1 unknown"; empty where there was nothing to find."""
         counts = Counter(finding.outcome for finding in self.each)
@@ -93,6 +99,8 @@ class Findings:
         lists: dict[str, Any] = {}
         for each in self.each:
             lists.setdefault(each.outcome, []).append(_document(each))
+        if self.again_ms is not None:
+            lists["look_again_at"] = iso(self.again_ms)
         return {**lists, "undecided": self.undecided, "busy_runs": list(self.busy)}
 
 
@@ -105,6 +113,6 @@ def _document(finding: Finding) -> dict[str, Any]:
         "was_found": finding.was_found,
         "request_ids": list(finding.request_ids),
     }
-    if finding.decidable_ms is not None:
-        document["decidable_at"] = iso(finding.decidable_ms)
+    if finding.again_ms is not None:
+        document["look_again_at"] = iso(finding.again_ms)
     return document

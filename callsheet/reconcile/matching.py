@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from callsheet.falqueue.platform_messages import HistoryItem
+from callsheet.falqueue.platform_messages import HistoryItem, iso
 from manifests.job import canonical_json
 
 CLOCK_SLACK_MS = 120_000
@@ -176,6 +176,18 @@ def _tangle(ours: Sequence[Attempt], theirs: Sequence[HistoryItem]) -> Tangle:
         tuple(sorted(attempt.job_id for attempt in ours if not attempt.in_motion)),
         tuple(sorted(item.request_id for item in theirs)),
     )
+
+
+def contradiction(attempt: Attempt, item: HistoryItem) -> str:
+    """Say what rules out that this request is this attempt, in words; empty where nothing does."""
+    if item.endpoint_id != attempt.endpoint:
+        return f"it was sent to {item.endpoint_id}, the job goes to {attempt.endpoint}"
+    if item.sent_ms < attempt.sent_ms - CLOCK_SLACK_MS:
+        return f"fal took it at {iso(item.sent_ms)}, before the job was sent at {iso(attempt.sent_ms)}"
+    if item.input is None or attempt.arguments is None or digest(item.input) == attempt.arguments_sha256:
+        return ""
+    other = [name for name, value in attempt.arguments.items() if not _holds(item.input, {name: value})]
+    return f"what it was sent differs from the job in {', '.join(sorted(other))}" if other else ""
 
 
 def _may_be_hidden(attempt: Attempt, item: HistoryItem) -> bool:

@@ -8,7 +8,7 @@ from callsheet.errors import AccountError, QueueError, Unavailable
 from callsheet.falqueue.messages import Completed, InProgress, Status
 from callsheet.falqueue.platform_messages import HistoryItem, iso
 from callsheet.ledger import JobRow, Ledger, State
-from callsheet.reconcile.desk import Desk
+from callsheet.reconcile.desk import Desk, sent_ms
 from callsheet.reconcile.findings import Finding, finding
 
 LOOK_BACK_MS = 86_400_000
@@ -50,7 +50,7 @@ async def _gone(desk: Desk, row: JobRow) -> Finding:
     assert row.ticket is not None
     assert row.submission is not None
     request_id, submission = row.ticket.request_id, row.submission
-    accepted_ms = submission.sent_ms or submission.admitted_ms
+    accepted_ms = sent_ms(submission)
     try:
         item = await remembered(desk, row.endpoint, request_id, accepted_ms)
     except (QueueError, AccountError) as error:
@@ -58,10 +58,10 @@ async def _gone(desk: Desk, row: JobRow) -> Finding:
     if item is not None and item.ended_ms is not None:
         await desk.books(Ledger.render, row.job_id)
         return finding("rendered", row, "the render has ended", request_ids=(request_id,))
-    latest_ms = max(submission.submitted_ms or 0, accepted_ms) + desk.window_ms
+    latest_ms = max(submission.submitted_ms or 0, accepted_ms) + desk.window_ms(submission)
     if item is not None or desk.now_ms() < latest_ms:
         why = f"the queue no longer holds it; it counts as lost from {iso(latest_ms)}"
-        return finding("rendering", row, why, request_ids=(request_id,), decidable_ms=latest_ms)
+        return finding("rendering", row, why, request_ids=(request_id,), again_ms=latest_ms)
     why = "neither fal's queue nor its history holds the request any more; its hold counts as spent"
     await desk.books(
         Ledger.fail_render, row.job_id, charged="unknown", error_type="lost_at_provider", error=why
@@ -69,10 +69,11 @@ async def _gone(desk: Desk, row: JobRow) -> Finding:
     return finding("lost", row, why, request_ids=(request_id,))
 
 
-async def remembered(desk: Desk, endpoint: str, request_id: str, sent_ms: int) -> HistoryItem | None:
+async def remembered(desk: Desk, endpoint: str, request_id: str, accepted_ms: int) -> HistoryItem | None:
     """Return what fal's history holds of one request; None where a whole read does not list it.
 
     Raises Unavailable or AccountError where it could not be read.
     """
-    history = await desk.platform.history([endpoint], start_ms=sent_ms - LOOK_BACK_MS, request_id=request_id)
+    start_ms = accepted_ms - LOOK_BACK_MS
+    history = await desk.platform.history([endpoint], start_ms=start_ms, request_id=request_id)
     return next((item for item in history.items if item.request_id == request_id), None)

@@ -2,7 +2,8 @@
 
     lead     the reply was broken but named a request id: the queue is asked about it
     history  what was sent is looked for among everything that fal took; what is found is adopted
-    absence  only after the deadline, by clocks that agree, and after two whole reads without it
+    absence  only after the deadline, by clocks that agree, and after two looks some time apart, each of them
+             two whole reads without it
 
 A read that fails, or that is not whole, concludes nothing.
 """
@@ -10,23 +11,24 @@ A read that fails, or that is not whole, concludes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
-from callsheet.errors import AccountError, CallsheetError, LedgerError, QueueError, UsageError
+from callsheet.errors import AccountError, LedgerError, QueueError, UsageError
 from callsheet.falqueue.platform import History
 from callsheet.falqueue.platform_messages import iso
-from callsheet.ledger import JobRow, Ledger, State, Ticket
-from callsheet.reconcile.desk import Desk
+from callsheet.ledger import JobRow, Ledger, State, Submission, Ticket
+from callsheet.reconcile.absence import Due
+from callsheet.reconcile.attempts import attempt_of
+from callsheet.reconcile.desk import Desk, sent_ms
 from callsheet.reconcile.findings import Finding, finding
-from callsheet.reconcile.matching import CLOCK_SLACK_MS, Answer, Attempt, digest, match
-from manifests.job_codec import decode_job
+from callsheet.reconcile.matching import CLOCK_SLACK_MS, Answer, match
 
 LOOK_BACK_MS = 3_600_000
 """How much more of the history is read than could matter: its `start` is not said to mean any one time."""
 
 NOT_YET = "not in fal's history so far, but it may still turn up"
-
-NO_ARGUMENTS = "0" * 64
+ONCE = "not in fal's history, read whole after its deadline; a second look some time later decides"
 
 SortBy = Literal["ended_at", "duration"]
 
@@ -69,7 +71,7 @@ async def _second_look(desk: Desk, rows: Sequence[JobRow], first: _Look) -> _Loo
     now_ms = first.certain_now_ms(desk.now_ms())
     if now_ms is None:
         return "this machine's clock and fal's differ by more than two minutes"
-    if all(row.job_id not in first.answer.unseen or _decidable_ms(desk, row) > now_ms for row in rows):
+    if all(row.job_id not in first.answer.unseen or _due(desk, row).deadline_ms > now_ms for row in rows):
         return NOT_YET
     try:
         return await _look(desk, rows, "duration")
@@ -89,8 +91,8 @@ async def _look(desk: Desk, rows: Sequence[JobRow], sort_by: SortBy) -> _Look:
         if row.job_id not in wanted
     ]
     claimed = await desk.books(Ledger.known_requests, [item.request_id for item in history.items])
-    attempts = [await _attempt(desk, row) for row in rows]
-    attempts += [await _attempt(desk, row, in_motion=True) for row in others]
+    attempts = [await attempt_of(desk, row) for row in rows]
+    attempts += [await attempt_of(desk, row, in_motion=True) for row in others]
     return _Look(history, match(attempts, (i for i in history.items if i.request_id not in claimed)))
 
 
@@ -102,17 +104,27 @@ async def _settled(desk: Desk, row: JobRow, first: _Look, second: _Look | str) -
     if isinstance(second, str):
         return _still_unknown(desk, row, second)
     now_ms = second.certain_now_ms(desk.now_ms())
-    if now_ms is None or now_ms < _decidable_ms(desk, row):
+    due = _due(desk, row)
+    if now_ms is None or now_ms < due.deadline_ms:
         return _still_unknown(desk, row, NOT_YET)
-    why = f"not in two whole reads of fal's history, {iso(now_ms)}; sent {iso(_sent_ms(row))}"
-    await desk.books(Ledger.declare_absent, row.job_id, why=why)
-    return finding("absent", row, why)
+    if first.server_ms is not None and due.is_absent(first.server_ms):
+        looks = " and ".join(iso(each) for each in (due.first_look_ms, second.server_ms) if each is not None)
+        why = f"not in fal's history, read whole {looks}; sent {iso(_sent_ms(row))}"
+        await desk.books(Ledger.declare_absent, row.job_id, why=why)
+        return finding("absent", row, why)
+    if not due.had_first_look:
+        await desk.books(Ledger.note_unseen, row.job_id, at_ms=second.server_ms)
+        due = replace(due, first_look_ms=second.server_ms)
+    return finding("unknown", row, ONCE, again_ms=due.again_ms)
 
 
 async def _decided(desk: Desk, row: JobRow, answer: Answer) -> Finding | None:
     """Return what one look knows of a job; None where it did not see it."""
     if row.job_id in answer.found:
         return await _taken_over(desk, row, answer.found[row.job_id])
+    if row.job_id not in answer.unseen and row.submission and row.submission.unseen_ms is not None:
+        # It may be there after all: an earlier look without it does not count any more.
+        await desk.books(Ledger.note_unseen, row.job_id, at_ms=None)
     for tangle in answer.tangled:
         if row.job_id in tangle.job_ids:
             return finding("ambiguous", row, _tangled(tangle.job_ids), request_ids=tangle.request_ids)
@@ -148,49 +160,22 @@ async def _adopted(desk: Desk, row: JobRow, request_id: str, why: str) -> Findin
 
 
 def _still_unknown(desk: Desk, row: JobRow, why: str) -> Finding:
-    return finding("unknown", row, why, decidable_ms=_decidable_ms(desk, row))
+    return finding("unknown", row, why, again_ms=_due(desk, row).again_ms)
 
 
 def _tangled(job_ids: Sequence[int]) -> str:
     many = f"jobs {', '.join(map(str, job_ids))} and" if len(job_ids) > 1 else "more than one of"
-    return f"{many} these requests fit each other; decide with --assume-spent or --resubmit"
-
-
-async def _attempt(desk: Desk, row: JobRow, *, in_motion: bool = False) -> Attempt:
-    sha256 = (row.submission.arguments_sha256 if row.submission else None) or NO_ARGUMENTS
-    sent_ms = _sent_ms(row)
-    return Attempt(
-        job_id=row.job_id,
-        endpoint=row.endpoint,
-        sent_ms=sent_ms,
-        until_ms=sent_ms + desk.window_ms,
-        arguments_sha256=sha256,
-        arguments=await _arguments(desk, row, sha256),
-        in_motion=in_motion,
-    )
-
-
-async def _arguments(desk: Desk, row: JobRow, sha256: str) -> dict[str, object] | None:
-    """Return the body that was sent, if what is made of the job again is exactly that body."""
-    try:
-        job = decode_job(row.payload, desk.catalog)
-    except (CallsheetError, ValueError, KeyError, TypeError):
-        return None
-    addresses: dict[str, str] = {}
-    for image in job.images:
-        url = image.value if image.sha256 is None else await desk.books(Ledger.uploaded, image.sha256)
-        if url is None:
-            return None
-        addresses[image.identity] = url
-    arguments = job.arguments(addresses, seed=row.submission.seed if row.submission else None)
-    return arguments if digest(arguments) == sha256 else None
+    return f"{many} these requests fit each other; decide with --adopt, --assume-spent or --resubmit"
 
 
 def _sent_ms(row: JobRow) -> int:
-    submission = row.submission
-    assert submission is not None, "a job that was never admitted is not unknown"
-    return submission.sent_ms if submission.sent_ms is not None else submission.admitted_ms
+    return sent_ms(_submission(row))
 
 
-def _decidable_ms(desk: Desk, row: JobRow) -> int:
-    return _sent_ms(row) + desk.window_ms
+def _due(desk: Desk, row: JobRow) -> Due:
+    return desk.due(_submission(row))
+
+
+def _submission(row: JobRow) -> Submission:
+    assert row.submission is not None, "a job that was never admitted is not unknown"
+    return row.submission

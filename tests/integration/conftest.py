@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,40 @@ from manifests.planning import make_plan
 from pricing.catalog import load_catalog
 
 HEADER = "custom_id,prompt,model,resolution,num_frames,seed\n"
+LITE = "fal-ai/bytedance/seedance/v1/lite/text-to-video"
 MINUTE_MS = 60_000
 DUE_MS = 101 * MINUTE_MS
 """Just longer ago than the deadline (3600 + 1800 + 600 s), and within what clocks may differ by."""
 
 
+SECOND_LOOK_MS = 301_000
+"""Just longer than what lies between two looks of which the second one decides (half the history's lag)."""
+
+
+class InStep(httpx.AsyncHTTPTransport):
+    """fal's platform API with its clock (the Date header) set to the house's."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        super().__init__()
+        self._now_ms = now_ms
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        response.headers["date"] = formatdate(self._now_ms() / 1000, usegmt=True)
+        return response
+
+
+SILENT = ("hang", "late", "slow_reply")
+"""Faults after which a reply is waited for in vain."""
+
+
 class Impatient(FalQueue):
-    """Gives a POST half a second where the real one gives it a minute."""
+    """Gives a POST `patience_s` where the real one gives it a minute."""
+
+    patience_s = 60.0
 
     async def submit(self, endpoint_id: str, arguments: Any, **more: Any) -> Any:
-        return await super().submit(endpoint_id, arguments, deadline_s=0.5, **more)
+        return await super().submit(endpoint_id, arguments, deadline_s=self.patience_s, **more)
 
 
 @dataclass
@@ -55,7 +80,9 @@ class House:
     faults: FaultBook
     ago_ms: int = 0
     transport: Callable[[], httpx.AsyncBaseTransport | None] = lambda: None
+    """What the platform API is reached through; by default, simply the network."""
     changes: dict[str, Any] = field(default_factory=dict)
+    patience_s: float = 60.0
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000 - self.ago_ms
@@ -83,6 +110,7 @@ class House:
         platform = FalPlatform(self.settings, transport=self.transport(), sleep=_at_once)
         try:
             async with Impatient(self.settings) as queue, platform:
+                queue.patience_s = self.patience_s
                 yield Desk(
                     settings=self.settings,
                     catalog=load_catalog(),
@@ -96,12 +124,19 @@ class House:
             books.close()
             ledger.close()
 
-    def open_run(self, *shots: str, campaign: str = "spring", out: str | None = None) -> str:
+    def open_run(
+        self,
+        *shots: str,
+        campaign: str = "spring",
+        model: str = "seedance-1.0-lite",
+        num_frames: str = "29",
+        out: str | None = None,
+    ) -> str:
         """Plan and open a run of small shots; each is `custom_id,prompt[,seed]`."""
         rows = []
         for shot in shots:
             name, prompt, *seed = shot.split(",")
-            rows.append(f"{name},{prompt},seedance-1.0-lite,480p,29,{''.join(seed)}\n")
+            rows.append(f"{name},{prompt},{model},480p,{num_frames},{''.join(seed)}\n")
         source = self.folder / f"{campaign}.csv"
         source.write_text(HEADER + "".join(rows))
         plan = make_plan(str(source), overrides=PlanOptions())
@@ -113,6 +148,8 @@ class House:
             )
 
     def arm(self, kind: str, **more: Any) -> None:
+        if kind in SILENT:
+            self.patience_s = 0.5
         self.faults.arm(Fault(kind, **more))
 
     def request(self, run_id: str) -> RunRequest:
@@ -149,6 +186,15 @@ class House:
         async with self.desk() as desk:
             return await settle_and_collect(desk)
 
+    async def looked_again(self) -> Any:
+        """Let the time between two looks pass, at fal too, and do what `callsheet reconcile` does."""
+        self.ago_ms -= SECOND_LOOK_MS
+        before, self.transport = self.transport, lambda: InStep(self.now_ms)
+        try:
+            return await self.settled()
+        finally:
+            self.transport = before
+
     async def ended(self, prompt: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait until the provider has rendered this many requests with that prompt."""
         async with httpx.AsyncClient(base_url=self.address.url) as client:
@@ -158,10 +204,10 @@ class House:
                 if len([each for each in mine if each["status"] == "COMPLETED"]) >= count:
                     return mine
 
-    def buy_by_hand(self, body: dict[str, Any], **headers: str) -> str:
+    def buy_by_hand(self, body: dict[str, Any], *, endpoint: str = LITE, **headers: str) -> str:
         """Send a POST that no ledger knows of."""
         reply = httpx.post(
-            f"{self.address.url}/fal-ai/bytedance/seedance/v1/lite/text-to-video",
+            f"{self.address.url}/{endpoint}",
             json=body,
             headers={"Authorization": f"Key {self.address.key}", **headers},
         )

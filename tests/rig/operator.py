@@ -6,12 +6,13 @@ from collections.abc import Callable
 from callsheet.engine.desk import open_desk
 from callsheet.reconcile.steps import settle_ledger
 from callsheet.settings import Settings
-from tests.rig.provider import silence
+from tests.rig.provider import hurry, silence
 
 
 def reconcile(settings: Settings, bug: Callable[[], None] | None = None) -> None:
     """Settle what nobody knows of the runs that nobody works on, as the command does."""
     silence()
+    hurry()
     if bug is not None:
         bug()
     asyncio.run(_reconcile(settings))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from callsheet.reconcile import absence
 from callsheet.sandbox.config import SANDBOX_KEY, SandboxConfig
 from callsheet.sandbox.server import ADDRESS_FILE, serve
 from callsheet.settings import ApiKey, Settings
@@ -128,6 +129,11 @@ def provider(folder: Path):
         kill(pid, signal.SIGTERM)
         with suppress(ChildProcessError):
             wait(pid)
+
+
+def hurry() -> None:
+    """Let two looks without a submission decide half a second apart, as its deadline is seconds away too."""
+    absence.MIN_GAP_MS = 500
 
 
 def silence() -> None:

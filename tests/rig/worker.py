@@ -18,7 +18,7 @@ from callsheet.errors import LedgerError
 from callsheet.falqueue.client import FalQueue
 from callsheet.ledger import JobRow, Ledger
 from callsheet.settings import Settings
-from tests.rig.provider import SPEED, silence
+from tests.rig.provider import SPEED, hurry, silence
 
 GIVES_UP_S = 0.4
 """How long a worker waits for the reply to a POST: less than a late acceptance takes."""
@@ -39,6 +39,7 @@ class Life:
 def live(life: Life) -> None:
     """Go on with a run until there is nothing left that this process can do, or until killed."""
     silence()
+    hurry()
     if life.failpoint:
         os.environ[failpoints.VARIABLE] = life.failpoint
     FalQueue.submit.__kwdefaults__["deadline_s"] = GIVES_UP_S

@@ -1,6 +1,9 @@
 """What reconciling reads from a ledger, on both databases."""
 
-from callsheet.ledger import State
+import pytest
+
+from callsheet.errors import IllegalTransition, LedgerError
+from callsheet.ledger import Event, State
 
 NEVER = "00000000-0000-4000-8000-00000000dead"
 
@@ -31,6 +34,40 @@ def test_purchases_are_what_fal_accepted_since_then(desk):
     assert [each.job_id for each in every] == [first, second]
     assert [each.cost_nano is None for each in every] == [False, True]
     assert [each.job_id for each in desk.ledger.purchases(since_ms=since_ms)] == [second]
+
+
+def test_the_wait_for_a_start_is_kept_with_what_was_sent(desk):
+    """It is the submission's own, in seconds, and has to be above zero."""
+    first, second = desk.run(2)
+    for job_id in (first, second):
+        desk.ledger.admit(job_id, slots=10)
+    desk.ledger.send(first, arguments_sha256="x", start_timeout_s=900)
+    assert desk.ledger.job(first).submission.start_timeout_s == 900
+    with pytest.raises(LedgerError):
+        desk.ledger.send(second, arguments_sha256="x", start_timeout_s=0)
+    assert desk.ledger.job(second).state is State.HELD
+
+
+def test_only_what_is_unknown_can_be_unseen(desk):
+    """The first look without it is noted and taken back; for a job that is found there is none."""
+    job_id = brought(desk, State.UNKNOWN)
+    for at_ms in (123, None):
+        desk.ledger.note_unseen(job_id, at_ms=at_ms)
+        assert desk.ledger.job(job_id).submission.unseen_ms == at_ms
+    found = brought(desk, State.IN_QUEUE)
+    with pytest.raises(IllegalTransition):
+        desk.ledger.note_unseen(found, at_ms=123)
+
+
+def test_who_found_it_stands_in_the_lines_that_follow(desk):
+    """After an adoption its reason stands beside the cost, and not beside the hold before it."""
+    job_id = brought(desk, State.UNKNOWN)
+    desk.ledger.find(job_id, desk.ticket(), why="adopted by ada: the seed is ours")
+    desk.do(Event.RENDER, job_id)
+    desk.do(Event.SETTLE, job_id)
+    lines = [(line.kind, line.why) for line in desk.ledger.entries()]
+    why = "adopted by ada: the seed is ours"
+    assert lines == [("hold", ""), ("release", why), ("settle", why)]
 
 
 def test_a_decision_stands_in_the_lines_that_it_wrote(desk):

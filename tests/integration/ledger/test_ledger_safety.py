@@ -189,6 +189,21 @@ def test_the_program_knows_every_migration_there_is() -> None:
     assert migrate.REVISIONS[-1] == migrate.HEAD
 
 
+def test_submissions_of_an_older_ledger_are_kept(desk) -> None:
+    """A ledger from before absence was judged by what was sent opens, sound, with that left unknown."""
+    (job_id,) = desk.run()
+    before = desk.bring(job_id, State.UNKNOWN)
+    for column in ("start_timeout_s", "unseen_ms"):
+        desk.sql(f"ALTER TABLE submission DROP COLUMN {column}")
+    desk.sql("UPDATE alembic_version SET version_num = '0001'")
+
+    after = desk.reopen().job(job_id)
+
+    assert after == before
+    assert (after.submission.start_timeout_s, after.submission.unseen_ms) == (None, None)
+    desk.do(Event.FIND, job_id)
+
+
 def test_a_migration_that_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
     """All of it is one transaction: the next one to open the ledger begins with an empty database."""
     path = tmp_path / "private" / "l.sqlite"

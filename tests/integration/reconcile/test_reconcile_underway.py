@@ -86,7 +86,7 @@ async def test_what_the_queue_has_lost_sight_of_is_not_lost_before_the_deadline(
     run_id = await stranded(house, "a,A misplaced boat", request_id="00000000-0000-4000-8000-000000000002")
     (found,) = (await house.settled()).each
     assert (found.outcome, house.row(run_id).state) == ("rendering", State.IN_QUEUE)
-    assert found.decidable_ms is not None
+    assert found.again_ms is not None
 
 
 async def test_a_result_that_is_nowhere_is_a_loss_once_the_history_must_show_it(house):

@@ -1,0 +1,59 @@
+"""A run that is stopped while its ledger, on a server, is just being written to."""
+
+import asyncio
+import threading
+
+import pytest
+
+from callsheet.engine import submit
+from callsheet.engine.session import studio_at
+from callsheet.engine.stopping import StopSign
+from callsheet.ledger import Ledger, State
+from manifests.job_codec import decode_job
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+
+@pytest.mark.parametrize("moment", ["before the hold", "between hold and intent", "after the intent"])
+async def test_what_was_bought_as_the_run_was_stopped_is_given_back(
+    house, empty_schema_url, monkeypatch, moment
+):
+    """Whichever commit the cancellation meets, hold and slot are free and the job can be bought once."""
+    house.changes["ledger_url"] = empty_schema_url
+    prompt = f"A stopped boat {moment}"
+    run_id = house.open_run(f"a,{prompt}")
+    reached, go = threading.Event(), threading.Event()
+
+    def pause_at(here: str) -> None:
+        if here == moment:
+            reached.set()
+            go.wait()
+
+    def admit_and_send(ledger: Ledger, order: submit.Order, *, slots: int) -> None:
+        pause_at("before the hold")
+        ledger.admit(order.job_id, slots=slots)
+        pause_at("between hold and intent")
+        submit.send(ledger, order)
+        pause_at("after the intent")
+
+    monkeypatch.setattr(submit, "admit_and_send", admit_and_send)
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        row = house.row(run_id)
+        order = submit.order_of(studio, decode_job(row.payload, desk.catalog), row, {})
+        buying = asyncio.ensure_future(submit.admit(studio, row, order))
+        await asyncio.to_thread(reached.wait)
+        buying.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await buying
+
+    assert house.row(run_id).state is State.PENDING
+    with Ledger.open(empty_schema_url) as ledger:
+        assert {account.taken_nano for account in ledger.balances()} <= {0}
+        assert ledger.verify() == []
+    moment = ""
+    await house.work(run_id)
+    assert house.row(run_id).state is State.SUCCEEDED
+    assert len(house.accepted(prompt)) == 1

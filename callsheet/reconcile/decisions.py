@@ -14,30 +14,31 @@ MAX_REASON = 500
 
 def assume_spent(ledger: Ledger, name: str, *, reason: str) -> Finding:
     """Count the hold of an unknown submission as spent; the job fails, and `retry` may buy it again."""
-    row = _unknown_job(ledger, name)
-    why = _signed("assumed spent", reason)
+    row = unknown_job(ledger, name)
+    why = signed("assumed spent", reason)
     with claimed(ledger, [row.run_id]) as mine:
-        _require(row, mine)
+        require_owned(row, mine)
         ledger.write_off(row.job_id, why=why)
     return finding("lost", row, why)
 
 
 def resubmit(ledger: Ledger, name: str, *, reason: str) -> Finding:
     """Take it on oneself that an unknown submission never arrived: its money is free, the job pending."""
-    row = _unknown_job(ledger, name)
-    why = _signed("resubmitted", reason)
+    row = unknown_job(ledger, name)
+    why = signed("resubmitted", reason)
     with claimed(ledger, [row.run_id]) as mine:
-        _require(row, mine)
+        require_owned(row, mine)
         ledger.declare_absent(row.job_id, why=why)
     return finding("absent", row, why)
 
 
-def _require(row: JobRow, mine: frozenset[str]) -> None:
+def require_owned(row: JobRow, mine: frozenset[str]) -> None:
+    """Raise UsageError where another process works on the job's run."""
     if row.run_id not in mine:
         raise UsageError(f"run {row.run_id} is being worked on by another process; stop it first")
 
 
-def _unknown_job(ledger: Ledger, name: str) -> JobRow:
+def unknown_job(ledger: Ledger, name: str) -> JobRow:
     """Return the unknown job of that number or custom_id. Raises UsageError where it is not exactly one."""
     rows = ledger.open_jobs(states={State.UNKNOWN})
     named = [row for row in rows if str(row.job_id) == name] or [row for row in rows if row.custom_id == name]
@@ -50,7 +51,8 @@ def _unknown_job(ledger: Ledger, name: str) -> JobRow:
     raise UsageError(f"there is no unknown submission {name!r}; unknown are: {which}")
 
 
-def _signed(decision: str, reason: str) -> str:
+def signed(decision: str, reason: str) -> str:
+    """Return a decision with who made it and why. Raises UsageError for a reason that says nothing."""
     words = " ".join(reason.split())
     if not words:
         raise UsageError("a decision about money needs its reason: --reason 'seen in fal's dashboard'")

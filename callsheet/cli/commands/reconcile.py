@@ -19,6 +19,7 @@ from callsheet.engine.session import settings_for
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State
 from callsheet.reconcile import decisions
+from callsheet.reconcile.adoption import adopt as adopt_request
 from callsheet.reconcile.billing import MAX_DAYS, Bills, compare_bills
 from callsheet.reconcile.findings import Findings
 from callsheet.settings import Settings
@@ -33,6 +34,14 @@ Resubmit = Annotated[
     str | None,
     Parameter(name="--resubmit", help="Free the hold of this unknown job and let it be bought again"),
 ]
+Adopt = Annotated[
+    tuple[str, str] | None,
+    Parameter(
+        name="--adopt",
+        negative=(),
+        help="JOB REQUEST_ID: this unknown job (number or custom_id) bought that request of fal's",
+    ),
+]
 Reason = Annotated[str, Parameter(name="--reason", help="Why; kept in the ledger with who decided")]
 Days = Annotated[
     int,
@@ -46,6 +55,7 @@ def reconcile(
     *,
     assume_spent: AssumeSpent = None,
     resubmit: Resubmit = None,
+    adopt: Adopt = None,
     reason: Reason = "",
     days: Days = 30,
     sandbox: Sandbox = False,
@@ -54,20 +64,27 @@ def reconcile(
     """Settle every open or unknown submission against fal's own records, and compare the bills.
 
     What is found is adopted and its file fetched; what provably never arrived frees its money; the rest stays
-    unknown, with the time from which it can be decided. Exit code 7 while anything is unknown. Bills need an
+    unknown, with the time from which to look again. Where a person has to decide: --adopt, --assume-spent,
+    --resubmit, each with its --reason. Exit code 7 while anything is unknown. Bills need an
     admin key (FAL_ADMIN_KEY).
 
     Example: callsheet reconcile
 
     Example: callsheet reconcile --assume-spent 17 --reason "seen in fal's dashboard"
+
+    Example: callsheet reconcile --adopt 17 764cabcf-b745-4b3e-ae38-1200304cf45b --reason "the seed is ours"
     """
     if not 1 <= days <= MAX_DAYS:
         raise UsageError(f"--days is {days}; it may be 1 to {MAX_DAYS}")
-    if assume_spent or resubmit:
+    if sum(decision is not None for decision in (assume_spent, resubmit, adopt)) > 1:
+        raise UsageError("--adopt, --assume-spent and --resubmit are decisions; give one at a time")
+    if assume_spent is not None or resubmit is not None:
         findings = _decided(run_settings(sandbox=sandbox), assume_spent, resubmit, reason)
         bills = None
     else:
-        findings, bills = asyncio.run(_looked_up(settings_for(RunRequest(sandbox=sandbox)), days))
+        findings, bills = asyncio.run(
+            _looked_up(settings_for(RunRequest(sandbox=sandbox)), days, adopt, reason)
+        )
     if json:
         document({**findings.document(), **(bills.document() if bills else {})})
     else:
@@ -79,15 +96,21 @@ def reconcile(
 
 def _decided(settings: Settings, spent: str | None, again: str | None, reason: str) -> Findings:
     """Write down a person's decision. It needs neither fal nor a key."""
-    if spent and again:
-        raise UsageError("--assume-spent and --resubmit are two decisions; give one at a time")
     with Ledger.open(settings.ledger) as ledger:
-        decide = decisions.assume_spent if spent else decisions.resubmit
+        decide = decisions.resubmit if spent is None else decisions.assume_spent
         decided = decide(ledger, spent or again or "", reason=reason)
         left = ledger.open_jobs(states={State.UNKNOWN})
     return Findings([decided], unknown_elsewhere=len(left))
 
 
-async def _looked_up(settings: Settings, days: int) -> tuple[Findings, Bills]:
+async def _looked_up(
+    settings: Settings, days: int, adopted: tuple[str, str] | None, reason: str
+) -> tuple[Findings, Bills]:
     async with open_desk(settings) as desk:
-        return await settle_and_collect(desk), await compare_bills(desk, days=days)
+        findings = Findings()
+        if adopted is not None:
+            findings.take([await adopt_request(desk, *adopted, reason=reason)])
+        looked_up = await settle_and_collect(desk)
+        findings.take(looked_up.each)
+        findings.busy, findings.unknown_elsewhere = looked_up.busy, looked_up.unknown_elsewhere
+        return findings, await compare_bills(desk, days=days)

@@ -23,6 +23,7 @@ from callsheet.errors import (
 )
 from callsheet.falqueue.client import FalQueue
 from callsheet.settings import ApiKey, Settings
+from tests.contract.clock import pass_time
 
 KEY = "canary-key-id:canary-secret-0123456789"
 SECRETS = (KEY, KEY.partition(":")[2])
@@ -101,17 +102,19 @@ def says(raw: bytes, *, then: str = "stay") -> Answer:
 
 
 async def hangs(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    """Take the job and never answer."""
+    """Take the job and let the caller's minute pass."""
+    pass_time(61)
     await reader.read()
 
 
 async def drips(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer a byte at a time."""
+    """Answer a byte a second: no single read is slow."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n")
     for _byte in range(4000):
         writer.write(b" ")
         await writer.drain()
-        await asyncio.sleep(0.02)  # the drip itself is what is tested
+        pass_time(1)
+        await asyncio.sleep(0.001)
 
 
 OK = json.dumps({"request_id": ID}).encode()
@@ -148,8 +151,8 @@ def test_one_submit_is_one_post(case: str) -> None:
     async def run() -> None:
         async with serving(answer) as (server, url), FalQueue(settings(url)) as queue:
             with pytest.raises((QueueError, AccountError)) as caught:
-                async with asyncio.timeout(30):  # a drip would last 80 s; TimeoutError is none of ours
-                    await queue.submit(ENDPOINT, {"prompt": "x"}, deadline_s=0.5)
+                async with asyncio.timeout(600):  # a drip lasts 4,000 s; TimeoutError is none of ours
+                    await queue.submit(ENDPOINT, {"prompt": "x"})
             assert type(caught.value) is expected
             assert server.posts == 1
             shown = "".join(
@@ -168,7 +171,7 @@ def test_not_even_locals_show_the_key(case: str) -> None:
     async def run() -> None:
         async with serving(answer) as (_server, url), FalQueue(settings(url)) as queue:
             with pytest.raises(QueueError) as caught:
-                await queue.submit(ENDPOINT, {"prompt": "x"}, deadline_s=0.5)
+                await queue.submit(ENDPOINT, {"prompt": "x"})
             shown = "".join(
                 traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
             )
@@ -184,7 +187,7 @@ def test_the_lead_survives_a_broken_body() -> None:
         raw = whole("200 OK", OK, LEAD)[:-8]
         async with serving(says(raw, then="close")) as (_, url), FalQueue(settings(url)) as queue:
             with pytest.raises(OutcomeUnknown) as caught:
-                await queue.submit(ENDPOINT, {}, deadline_s=2)
+                await queue.submit(ENDPOINT, {})
             assert caught.value.lead_request_id == ID
 
     asyncio.run(run())

@@ -29,6 +29,7 @@ from callsheet.errors import (
 from callsheet.falqueue.client import FalQueue, quiet_http_logs
 from callsheet.falqueue.messages import Completed, InQueue, Ticket
 from callsheet.settings import ApiKey, Settings
+from tests.contract.clock import pass_time
 
 ENDPOINT = "fal-ai/bytedance/seedance/v1/pro/fast/text-to-video"
 ID = "764cabcf-b745-4b3e-ae38-1200304cf45b"
@@ -147,12 +148,19 @@ async def hangs(_request: Request, _writer: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 
 
+async def outlasts(_request: Request, _writer: asyncio.StreamWriter) -> None:
+    """Take the job and let the caller's minute pass."""
+    pass_time(61)
+    await asyncio.Event().wait()
+
+
 async def drips(_request: Request, writer: asyncio.StreamWriter) -> None:
-    """Accept the job one byte at a time: no single read is slow, the whole takes three seconds."""
+    """Accept the job one byte a second: no single read is slow, the whole takes five minutes."""
     for byte in http(200, b" " * 300 + json.dumps(ACCEPTED).encode(), LEAD):
         writer.write(bytes([byte]))
         if byte == ord(" "):
-            await asyncio.sleep(0.01)
+            pass_time(1)
+            await asyncio.sleep(0.001)
 
 
 def settings(queue: str, *, rest: str = "", cdn: str = "") -> Settings:
@@ -183,7 +191,7 @@ async def submit_to(answer: Answer, **options: Any) -> tuple[Server, Ticket | Ca
 ONE_POST = {
     "normal": (says(http(200, ACCEPTED)), Ticket),
     "202": (says(http(202, ACCEPTED)), Ticket),
-    "never answers": (hangs, OutcomeUnknown),
+    "never answers": (outlasts, OutcomeUnknown),
     "closes": (then_closes(), OutcomeUnknown),
     "closes within the head": (then_closes(b"HTTP/1.1 200 OK\r\ncontent-le"), OutcomeUnknown),
     "resets": (resets, OutcomeUnknown),
@@ -212,7 +220,7 @@ ONE_POST = {
 def test_one_submit_is_one_post(name: str) -> None:
     """Whatever the other end does, one submit sends exactly one POST and ends in one named outcome."""
     answer, outcome = ONE_POST[name]
-    server, ended = asyncio.run(submit_to(answer, deadline_s=0.4))
+    server, ended = asyncio.run(submit_to(answer))
     assert type(ended) is outcome
     assert [seen.line.split()[0] for seen in server.requests] == ["POST"]
     assert server.connections == 1
@@ -229,7 +237,7 @@ def test_the_id_of_a_broken_reply_is_kept_as_a_lead(name: str) -> None:
 
 def test_a_dripping_reply_ends_at_the_total_deadline() -> None:
     """Bytes that keep coming do not prolong the call: a yes that takes longer is lost, with its lead."""
-    _, ended = asyncio.run(submit_to(drips, deadline_s=0.3))
+    _, ended = asyncio.run(submit_to(drips))
     assert isinstance(ended, OutcomeUnknown)
     assert ended.lead_request_id == ID
 

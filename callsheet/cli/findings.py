@@ -22,7 +22,8 @@ def show_findings(findings: Findings) -> None:
         _print_table([_cells(each) for each in findings.each], [_below(each) for each in findings.each])
         result(findings.in_words())
     if findings.again_ms is not None:
-        result(f"`callsheet reconcile` again from {_local(findings.again_ms)}; nothing is lost by waiting")
+        when = _local(findings.again_ms)
+        result(f"`callsheet reconcile` again: soon for what may turn up, from {when} for what does not")
     for run_id in findings.busy:
         result(f"run {run_id} is being worked on by another process and was left alone")
     for run_id in sorted({each.run_id for each in findings.by("absent")}):
@@ -63,7 +64,9 @@ def _cells(each: Finding) -> tuple[str, ...]:
 
 
 def _below(each: Finding) -> str:
-    until = "" if each.again_ms is None else f"; look again from {_local(each.again_ms)}"
+    until = (
+        "" if each.again_ms is None else f"; if it does not turn up, look again from {_local(each.again_ms)}"
+    )
     found = "found in fal's records; " if each.was_found and each.outcome != "found" else ""
     return f"{found}{each.why}{until}"
 

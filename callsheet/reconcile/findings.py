@@ -33,7 +33,7 @@ UNDECIDED: tuple[Outcome, ...] = ("unknown", "ambiguous")
 class Finding:
     """One submission. `why` is a sentence for people.
 
-    `again_ms` (Unix milliseconds) is from when on another look can bring something new.
+    `again_ms` (Unix milliseconds) is from when on another look counts even if the request does not turn up.
     `was_found` says that it was unknown before this look, whatever it came to since.
     """
 
@@ -86,7 +86,7 @@ class Findings:
 
     @property
     def again_ms(self) -> int | None:
-        """From when on another look can settle something unknown; None where no look can."""
+        """From when on another look counts for something that does not turn up; None where no look can."""
         return min((each.again_ms for each in self.by(*UNDECIDED) if each.again_ms is not None), default=None)
 
     def in_words(self) -> str:

@@ -63,6 +63,21 @@ def test_resume_reconciles_by_itself(lost):
     assert ask(lost, "/_sandbox/ledger")["accepted_count"] == 1
 
 
+def test_a_person_says_which_request_it_was(lost):
+    """`--adopt` with the id that fal's dashboard shows brings the video, and the ledger keeps who said so."""
+    (truth,) = ask(lost, "/_sandbox/ledger")["accepted"]
+
+    done = lost.call(
+        "reconcile", "--sandbox", "--json", "--adopt", "b", truth["id"], "--reason", "our seed, our minute"
+    )
+
+    assert done.returncode == 0, done.stderr
+    (collected,) = json.loads(done.stdout)["collected"]
+    assert (collected["request_ids"], collected["was_found"]) == ([truth["id"]], True)
+    entries = lost.call("ledger", "entries", "--sandbox")
+    assert entries.stdout.count("our seed, our minute") == 2
+
+
 def test_a_decision_needs_no_provider_and_ends_what_is_unknown(lost):
     """While fal's records are closed the code stays 7, and a person's decision with a reason ends it."""
     ask(lost, "/_sandbox/faults", {"kind": "not_found", "route": "platform", "count": None})

@@ -27,7 +27,7 @@ from callsheet.reconcile.matching import CLOCK_SLACK_MS, Answer, match
 LOOK_BACK_MS = 3_600_000
 """How much more of the history is read than could matter: its `start` is not said to mean any one time."""
 
-NOT_YET = "not in fal's history so far, but it may still turn up"
+NOT_YET = "not in fal's history so far"
 ONCE = "not in fal's history, read whole after its deadline; a second look some time later decides"
 
 SortBy = Literal["ended_at", "duration"]

@@ -19,6 +19,7 @@
     │   ├── RenderFailed                fal took the job and reports that it failed
     │   └── UntrustedHost               a reply named a host that is not ours to talk to
     ├── MediaError                      the file is not the video that was asked for
+    ├── PricesChanged               5   fal's price list is not what was planned: nothing more is bought
     ├── DiskFull                        no room for outputs: nothing is lost, and nothing new is sent
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
@@ -225,6 +226,19 @@ class MediaError(CallsheetError):
     def __init__(self, message: str, *, reason: str) -> None:
         self.reason = reason
         super().__init__(message)
+
+
+class PricesChanged(CallsheetError):
+    """fal's price list says something else than the plan; `changes` says what, an endpoint at a time."""
+
+    exit_code = 5
+
+    def __init__(self, changes: list[str], run_id: str) -> None:
+        self.changes = changes
+        super().__init__(
+            f"fal's prices are not those of the plan: {'; '.join(changes)}. Nothing more is bought, and "
+            f"nothing is lost. To go on at these prices: `callsheet resume {run_id} --accept-prices`"
+        )
 
 
 class DiskFull(CallsheetError):

@@ -28,6 +28,7 @@ _COMMANDS = {
     },
     "Money": {
         "budget": "Show and set caps that outlive a run",
+        "prices": "Show the dated price book; compare it with fal's price list",
         "ledger": "Show where the money is and went; check and copy the book",
     },
     "Tools": {
@@ -36,7 +37,7 @@ _COMMANDS = {
 }
 
 
-_WITH_COMMANDS = frozenset({"budget", "ledger"})
+_WITH_COMMANDS = frozenset({"budget", "ledger", "prices"})
 """These have commands of their own: their module holds an `app` and not one function."""
 
 

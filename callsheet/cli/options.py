@@ -34,6 +34,15 @@ Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", env_var="CALL
 Json = Annotated[
     bool, Parameter(name="--json", negative="", env_var="CALLSHEET_JSON", help="One JSON document on stdout")
 ]
+AcceptPrices = Annotated[
+    bool,
+    Parameter(
+        name="--accept-prices",
+        negative="",
+        env_var="CALLSHEET_ACCEPT_PRICES",
+        help="Go on at fal's prices where they are not those of the plan",
+    ),
+]
 RunId = Annotated[str | None, Parameter(help="A run's id; without it the latest unfinished one")]
 Fit = Annotated[
     bool,

@@ -153,6 +153,8 @@ def _say_why_it_stopped(summary: dict[str, Any], stop: StopSign) -> None:
         say(f"callsheet: {stop.reason}")
     for note in summary["notes"][:SHOWN_NOTES]:
         say(f"not finished: {note}")
+    for remark in summary["remarks"][:SHOWN_NOTES]:
+        say(f"note: {remark}")
     for over in summary["overruns"]:
         say(
             f"billed above its hold: {over['custom_id']} ({over['request_id']}): {over['billed_usd']} USD "

@@ -24,6 +24,7 @@ from callsheet.outputs.expectation import expectation_of
 from callsheet.outputs.posters import make_poster
 from callsheet.report.cards import poster_of
 from manifests.job import Job
+from pricing.catalog import Catalog
 from pricing.quotes import cost_of_units, quote
 
 RESULT_TRIES = 8
@@ -49,7 +50,7 @@ async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rende
     except RenderFailed as failure:
         await book_failure(studio, job, row, failure)
         return None
-    cost_nano, basis = real_cost(studio, job, rendered.billable_units)
+    cost_nano, basis = real_cost(_catalog(studio, row), job, rendered.billable_units)
     settlement = Settlement(
         cost_nano=cost_nano,
         cost_basis=basis,
@@ -91,13 +92,18 @@ async def fetch_result(studio: Studio, ticket: Ticket) -> Rendered:
     raise Unavailable("fal's queue says now that the render failed and now that it cannot be read")
 
 
-def real_cost(studio: Studio, job: Job, billable_units: str | None) -> tuple[int, CostBasis]:
+def _catalog(studio: Studio, row: JobRow) -> Catalog:
+    """Return the rates at which this job was bought."""
+    return studio.catalog_at(row.submission.admitted_ms if row.submission else None)
+
+
+def real_cost(catalog: Catalog, job: Job, billable_units: str | None) -> tuple[int, CostBasis]:
     """Return what the render cost in nano-dollars and where that number comes from."""
     units = _units(billable_units)
     if units is None:
-        return quote(studio.catalog, job.shot).expected_nano, "expected"
+        return quote(catalog, job.shot).expected_nano, "expected"
     audio = bool(job.generate_audio)
-    return cost_of_units(studio.catalog, job.endpoint, audio=audio, units=units), "billable_units"
+    return cost_of_units(catalog, job.endpoint, audio=audio, units=units), "billable_units"
 
 
 def _units(text: str | None) -> Decimal | None:
@@ -113,7 +119,9 @@ def _units(text: str | None) -> Decimal | None:
 
 async def book_failure(studio: Studio, job: Job, row: JobRow, failure: RenderFailed) -> None:
     """Record a failed render and what it cost: nothing, the units it names, or the hold when nobody knows."""
-    cost_nano = real_cost(studio, job, failure.billable_units)[0] if failure.charged == "yes" else None
+    cost_nano = None
+    if failure.charged == "yes":
+        cost_nano = real_cost(_catalog(studio, row), job, failure.billable_units)[0]
     booking = await studio.books(
         Ledger.fail_render,
         row.job_id,

@@ -22,7 +22,9 @@ from manifests.plan import Plan, PlannedJob
 from manifests.plan_file import write_plan
 from manifests.plan_table import manifest_table
 from pricing.budgets import Cap, Room, Spend, choose, counts_in, shortfalls
+from pricing.catalog import load_catalog
 from pricing.money import usd_rounded_up
+from pricing.pins import first_pin, pins_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
             price_book=plan.price_book,
             out=str(folder),
             options=options,
+            prices=pins_text([first_pin(load_catalog())]),
         ),
         [_new_job(planned, folder) for planned in plan.jobs],
         [_new_cap(cap, run_id) for cap in plan.caps],

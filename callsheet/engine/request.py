@@ -29,6 +29,15 @@ class RunRequest(BaseModel):
     sandbox: bool = Field(default=False, description="Run on the local sandbox: no key, no money")
     speed: float = Field(default=1.0, gt=0, le=10_000, description="How much faster the sandbox renders")
 
+    accept_prices: bool = Field(
+        default=False, description="Go on where fal's price list says something else than the plan"
+    )
+
+    @property
+    def kept(self) -> str:
+        """The request as a run keeps it: prices are accepted once, and not for every later resume."""
+        return self.model_copy(update={"accept_prices": False}).model_dump_json()
+
     @property
     def label(self) -> str:
         """What the flow run is called in Prefect's pages."""

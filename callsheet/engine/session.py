@@ -16,6 +16,7 @@ from callsheet.engine.desk import open_desk
 from callsheet.engine.high_water import remember
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.overbilled import leave_out_the_rest
+from callsheet.engine.prices import look_at_prices
 from callsheet.engine.publishing import address_of, folder_for, publish_report, storage_of
 from callsheet.engine.request import RunRequest
 from callsheet.engine.slots import Places
@@ -36,6 +37,8 @@ from manifests.job_codec import decode_job
 from manifests.plan import PlanOptions
 from manifests.planning import make_plan
 from pricing.catalog import load_catalog
+from pricing.live import with_rates
+from pricing.pins import read_pins
 
 READY_AHEAD = 5
 """Jobs that are made ready before a place is free. Renders of one kind tend to end together."""
@@ -100,6 +103,7 @@ async def studio_for(
                 studio = studio_at(desk, run, stop, scale=scale, is_sandbox=request.sandbox)
                 current_studio.set(studio)
                 await _recover(studio)
+                await look_at_prices(studio, accept=request.accept_prices)
                 async with caretaker(studio):
                     yield studio
 
@@ -127,9 +131,11 @@ def studio_at(
     desk: Desk, run: Run, stop: StopSign, *, scale: float = 1.0, is_sandbox: bool = False
 ) -> Studio:
     """Return the studio of a run; `scale` is how long renders take compared with fal's own."""
+    pins = read_pins(run.prices, desk.catalog)
     return Studio(
         settings=desk.settings,
-        catalog=desk.catalog,
+        catalog=with_rates(desk.catalog, pins[-1].rates),
+        pins=pins,
         books=desk.books,
         queue=desk.queue,
         run=run,
@@ -180,7 +186,8 @@ async def finish(studio: Studio) -> dict[str, Any]:
     await studio.books(remember, Path(run.out).parent, run.run_id)
     summary = await asyncio.to_thread(write_report, run, rows, accounts, overruns)
     await publish_report(studio, rows)
-    return {**summary, "notes": studio.notes, "published": address_of(run)}
+    told = {"notes": studio.notes, "remarks": studio.remarks, "published": address_of(run)}
+    return {**summary, **told}
 
 
 def write_report(
@@ -229,5 +236,5 @@ def opened(request: RunRequest, settings: Settings) -> str:
             plan,
             selection,
             out=folder_for(out, settings),
-            options=request.model_copy(update={"out": out}).model_dump_json(),
+            options=request.model_copy(update={"out": out}).kept,
         )

@@ -18,6 +18,7 @@ from callsheet.outputs.storage import Storage
 from callsheet.reconcile.desk import Books, Desk
 from callsheet.settings import Settings
 from pricing.catalog import Catalog
+from pricing.pins import Pin, catalog_at
 
 DOWNLOADS_AT_ONCE = 10
 """Files fetched and verified at once; they hold no slot, so nothing else bounds them."""
@@ -25,7 +26,11 @@ DOWNLOADS_AT_ONCE = 10
 
 @dataclass(slots=True)
 class Studio:
-    """Everything the steps of a job share. `folder` is the run's own."""
+    """Everything the steps of a job share. `folder` is the run's own.
+
+    `notes` say what was not finished, `remarks` what a person should know besides. `catalog` has the rates
+    that hold now, `pins` all that the run ever had.
+    """
 
     settings: Settings
     catalog: Catalog
@@ -43,8 +48,16 @@ class Studio:
     uploads: dict[str, asyncio.Lock] = field(default_factory=dict)
     followed: set[asyncio.Future[Any]] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    pins: tuple[Pin, ...] = ()
     handed_over: dict[int, Place] = field(default_factory=dict)
     seeds: random.Random = field(default_factory=random.SystemRandom)
+
+    def catalog_at(self, at_ms: int | None) -> Catalog:
+        """Return the catalog with the rates at which something was bought; those of now without a time."""
+        if at_ms is None or len(self.pins) < 2:
+            return self.catalog
+        return catalog_at(self.catalog, self.pins, at_ms)
 
     @property
     def media(self) -> Path:

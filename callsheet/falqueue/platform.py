@@ -1,4 +1,4 @@
-"""The client of fal's platform API: the request history and the billing events, read whole or not at all.
+"""The client of fal's platform API: history, billing events and prices, read whole or not at all.
 
 Nothing here costs money or changes anything, so every read is tried again. The key goes to the configured
 platform host alone, without redirects.
@@ -20,18 +20,22 @@ from callsheet.falqueue.hosts import Hosts
 from callsheet.falqueue.platform_messages import (
     BILLS,
     HISTORY,
+    PRICES,
     BillingEvent,
     HistoryItem,
     Page,
     billing_query,
     history_query,
+    parse_credits,
     parse_event,
     parse_item,
     parse_page,
+    parse_price,
 )
 from callsheet.falqueue.replies import Reply, server_time_ms
 from callsheet.falqueue.wire import READ_FAILURES, SecretAuth, exchange, key_auth, open_client
 from callsheet.settings import ApiKey, Settings
+from pricing.live import ListedPrice
 
 TRIES = 4
 READ_TIMEOUT_S = 30.0
@@ -120,14 +124,37 @@ class FalPlatform:
         pages = await self._pages("/models/billing-events", query, (BILLS, "billing_events"), key)
         return [parse_event(item) for item in pages.items]
 
+    async def prices(self, endpoint_ids: Sequence[str], *, tries: int = TRIES) -> list[ListedPrice]:
+        """Return what fal asks for these endpoints (1 to 50), a line each; some may be missing.
+
+        Raises Unavailable where the list could not be read in `tries`, AccountError where the key may not.
+        """
+        query = [("endpoint_id", each) for each in endpoint_ids]
+        pages = await self._pages("/models/pricing", query, (PRICES, "prices"), self._key(), tries=tries)
+        return [parse_price(item) for item in pages.items]
+
+    async def credits_nano(self) -> int:
+        """Return the account's balance in nano-dollars.
+
+        Raises AccountError without an admin key, Unavailable where it could not be read in one try.
+        """
+        key = self._settings.admin_key or self._key()
+        return parse_credits(await self._read("/account/billing", [("expand", "credits")], key_auth(key)))
+
     async def _pages(
-        self, path: str, query: Sequence[tuple[str, str]], names: tuple[str, str], key: ApiKey
+        self,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        names: tuple[str, str],
+        key: ApiKey,
+        *,
+        tries: int = TRIES,
     ) -> _Pages:
         what, name = names
         pages, seen, cursor = _Pages(), set[str](), None
         for _ in range(MAX_PAGES):
             asked = [*query, ("cursor", cursor)] if cursor else list(query)
-            reply, page = await self._page(path, asked, names, key_auth(key))
+            reply, page = await self._page(path, asked, names, key_auth(key), tries)
             pages.take(page.items, server_time_ms(reply))
             cursor = page.cursor
             if cursor is None:
@@ -138,14 +165,19 @@ class FalPlatform:
         raise Unavailable(f"{what} could not be read whole: it has more than {MAX_PAGES} pages")
 
     async def _page(
-        self, path: str, query: Sequence[tuple[str, str]], names: tuple[str, str], auth: SecretAuth
+        self,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        names: tuple[str, str],
+        auth: SecretAuth,
+        tries: int,
     ) -> tuple[Reply, Page]:
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, tries + 1):
             try:
                 reply = await self._read(path, query, auth)
                 return reply, parse_page(reply, *names)
             except Unavailable as error:
-                if attempt == TRIES or error.gone:
+                if attempt == tries or error.gone:
                     raise
                 wait_s = error.retry_after_s or 0.5 * 2**attempt * (0.5 + self._jitter())
             await self._sleep(min(wait_s, 30.0))

@@ -1,8 +1,9 @@
-"""fal's platform API in values of ours: pages of the request history and of billing events.
+"""fal's platform API in values of ours: pages of the request history, billing events and prices.
 
 Pure. Facts are fal's Platform OpenAPI as of 2026-11 (`GET /models/requests/by-endpoint`,
-`GET /models/billing-events`). A page that is not wholly understood raises Unavailable: conclusions are drawn
-from what is *not* in these lists, so a part of a list must never look like a whole one.
+`GET /models/billing-events`, `GET /models/pricing`, `GET /account/billing`). A page that is not wholly
+understood raises Unavailable: conclusions are drawn from what is *not* in these lists, so a part of a list
+must never look like a whole one.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 from callsheet.errors import Unavailable
 from callsheet.falqueue.messages import Rendered, parse_result, read_object
 from callsheet.falqueue.replies import Reply, request_id_in
+from pricing.live import ListedPrice
+from pricing.money import NANO_PER_USD
 
 HISTORY = "fal's request history"
+PRICES = "fal's price list"
+ACCOUNT = "fal's account record"
 BILLS = "fal's billing events"
 
 HISTORY_PAGE = 100
@@ -28,6 +33,8 @@ BILLS_PAGE = 1000
 """Events per page, at some 400 bytes each; fal allows 10,000."""
 
 MAX_NANO = 2**62
+MAX_PRICE = 10**9
+"""Dollars. Numbers are judged by their size before anything is reckoned with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,35 @@ def parse_event(item: Mapping[str, Any]) -> BillingEvent:
         at_ms=_moment_ms(item.get("timestamp"), BILLS),
         cost_nano=nano,
     )
+
+
+def parse_price(item: Mapping[str, Any]) -> ListedPrice:
+    """Return one line of the price list. Raises Unavailable for one that cannot be read."""
+    price = item.get("unit_price")
+    if isinstance(price, bool) or not isinstance(price, int | Decimal) or not 0 <= price <= MAX_PRICE:
+        raise _torn(PRICES, "an entry has no price")
+    return ListedPrice(
+        endpoint_id=_text(item, "endpoint_id", PRICES),
+        price=Decimal(price),
+        unit=_text(item, "unit", PRICES)[:60],
+        currency=_text(item, "currency", PRICES)[:8],
+    )
+
+
+def parse_credits(reply: Reply) -> int:
+    """Return the account's balance in nano-dollars, rounded down: it is what may still be spent.
+
+    Raises Unavailable where the reply does not say one in dollars.
+    """
+    read_object(reply, ACCOUNT)
+    told = json.loads(reply.body, parse_float=Decimal).get("credits")
+    balance = told.get("current_balance") if isinstance(told, dict) else None
+    is_number = isinstance(balance, int | Decimal) and not isinstance(balance, bool)
+    if not isinstance(told, dict) or not is_number or told.get("currency") != "USD":
+        raise Unavailable(f"{ACCOUNT} names no balance in dollars")
+    if balance is None or not 0 <= balance <= MAX_PRICE:
+        raise Unavailable(f"{ACCOUNT} names no balance in dollars")
+    return int((Decimal(balance) * NANO_PER_USD).to_integral_value(ROUND_FLOOR))
 
 
 def result_of(item: HistoryItem) -> Rendered:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
-from callsheet.errors import UsageError
+from callsheet.errors import LedgerError, UsageError
 from callsheet.ledger import queries, schema
 from callsheet.ledger.caps import set_cap
 from callsheet.ledger.records import NewCap, NewJob, NewRun
+from callsheet.ledger.submission import State
 
 
 def open_run(
@@ -37,3 +38,26 @@ def mark(connection: Connection, run_id: str, **columns: int | None) -> None:
     queries.run(connection, run_id)
     table = schema.run
     connection.execute(table.update().where(table.c.run_id == run_id).values(**columns))
+
+
+def reprice(connection: Connection, run_id: str, amounts: Mapping[int, tuple[int, int]], prices: str) -> None:
+    """Write other prices for pending jobs of a run, and pin them."""
+    queries.run(connection, run_id)
+    table = schema.job
+    pending = connection.execute(
+        select(table.c.job_id).where(table.c.run_id == run_id, table.c.state == State.PENDING.value)
+    ).scalars()
+    if others := set(amounts) - set(pending):
+        raise LedgerError(f"job {min(others)} is no pending job of run {run_id}; its price stays")
+    if amounts:
+        connection.execute(
+            table.update()
+            .where(table.c.job_id == bindparam("wanted"))
+            .values(expected_nano=bindparam("expected"), maximum_nano=bindparam("maximum")),
+            [
+                {"wanted": job_id, "expected": expected_nano, "maximum": maximum_nano}
+                for job_id, (expected_nano, maximum_nano) in amounts.items()
+            ],
+        )
+    runs = schema.run
+    connection.execute(runs.update().where(runs.c.run_id == run_id).values(prices=prices))

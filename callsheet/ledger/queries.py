@@ -19,6 +19,7 @@ from callsheet.ledger.records import (
     Purchase,
     RenderTime,
     Run,
+    Settled,
     Submission,
     Tally,
     Ticket,
@@ -139,6 +140,23 @@ def render_times(connection: Connection, cell: str, *, limit: int) -> list[Rende
         RenderTime(waited_ms=max(0, started - submitted), rendered_ms=max(0, rendered - started))
         for submitted, started, rendered in rows
     ]
+
+
+BILLED = ("billing_event", "billable_units")
+"""Bases of a cost that fal itself has said; anything else is our own arithmetic."""
+
+
+def settled(connection: Connection, *, limit: int) -> list[Settled]:
+    """Return the newest renders whose cost fal has said, newest first."""
+    job, table = schema.job, schema.submission
+    rows = connection.execute(
+        select(job.c.endpoint, job.c.cell, job.c.payload, table.c.cost_nano, table.c.cost_basis)
+        .join_from(table, job, job.c.job_id == table.c.job_id)
+        .where(table.c.cost_basis.in_(BILLED), table.c.cost_nano > 0, table.c.result_json.is_not(None))
+        .order_by(table.c.submission_id.desc())
+        .limit(limit)
+    )
+    return [Settled(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented name
 
 
 def uploaded(connection: Connection, sha256: str, *, since_ms: int) -> str | None:

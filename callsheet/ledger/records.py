@@ -17,7 +17,10 @@ EntryKind = Literal["hold", "release", "settle"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """One execution of a plan. `out` is the folder of its results; `options` is the engine's own text."""
+    """One execution of a plan.
+
+    `out` is the folder of its results; `options` and `prices` (the pinned rates) are the engine's own texts.
+    """
 
     run_id: str
     campaign: str
@@ -25,6 +28,7 @@ class NewRun:
     price_book: str
     out: str
     options: str = ""
+    prices: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,7 @@ class Run:
     created_ms: int
     stopping_ms: int | None = None
     closed_ms: int | None = None
+    prices: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +302,20 @@ class RenderTime:
 
     waited_ms: int
     rendered_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A render whose bill is known: what it cost, and the cell that says how large it was.
+
+    `payload` is the engine's own text of the job.
+    """
+
+    endpoint: str
+    cell: str
+    payload: str
+    cost_nano: int
+    cost_basis: CostBasis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

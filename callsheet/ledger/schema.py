@@ -64,6 +64,7 @@ run = _table(
     _col("created_ms", INT),
     _col("stopping_ms", INT, null=True),
     _col("closed_ms", INT, null=True),
+    _col("prices", TEXT, default=""),
 )
 
 job = _table(

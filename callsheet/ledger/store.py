@@ -30,6 +30,7 @@ from callsheet.ledger.records import (
     Recovered,
     RenderTime,
     Run,
+    Settled,
     Tally,
 )
 from callsheet.ledger.scopes import AccountRef, Scope, WindowKind
@@ -165,6 +166,11 @@ class Ledger(SubmissionVerbs):
         with self._database.read() as connection:
             return queries.render_times(connection, cell, limit=limit)
 
+    def settled(self, *, limit: int = 10_000) -> list[Settled]:
+        """Return the newest renders whose cost fal has said, newest first."""
+        with self._database.read() as connection:
+            return queries.settled(connection, limit=limit)
+
     def entries(self, wanted: EntryFilter = EVERYTHING) -> Iterator[Entry]:
         """Yield the book's lines that are wanted, oldest first."""
         with self._database.read() as connection:
@@ -238,6 +244,15 @@ class Ledger(SubmissionVerbs):
         """Give pending jobs the file of a job that succeeded before: {job: the job that made it}."""
         with self._database.write() as connection:
             lifecycle.reuse(connection, made_by, self._clock())
+
+    def reprice(self, run_id: str, amounts: Mapping[int, tuple[int, int]], *, prices: str) -> None:
+        """Give pending jobs of a run other prices, {job: (expected, maximum)}, and pin `prices`: all or none.
+
+        What has been held for a job is not touched: its price was that of the moment it was bought.
+        Raises LedgerError where a job is not pending.
+        """
+        with self._database.write() as connection:
+            opening.reprice(connection, run_id, amounts, prices)
 
     # -- uploads -------------------------------------------------------------------------------------------
 

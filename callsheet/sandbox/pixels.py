@@ -100,7 +100,7 @@ def billable_units(width_px: int, height_px: int, frames: int) -> Decimal:
     return Decimal(width_px * height_px * frames) / Decimal(1_024_000)
 
 
-def cost_nano(units: Decimal, rate_nano_per_token: int) -> int:
+def cost_nano(units: Decimal, rate_nano_per_token: int | Fraction) -> int:
     """What the provider bills, in nano-dollars (1e-9 USD), rounded up."""
     return math.ceil(Fraction(units) * 1000 * rate_nano_per_token)
 

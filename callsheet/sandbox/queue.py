@@ -16,6 +16,7 @@ from callsheet.sandbox.endpoints import ENDPOINTS, Endpoint, Shot, shot_of
 from callsheet.sandbox.faults import Fault
 from callsheet.sandbox.images import BadInput
 from callsheet.sandbox.pixels import billable_units, cost_nano, render_time_s
+from callsheet.sandbox.prices import PriceList
 from callsheet.sandbox.record import NORMAL, Record
 from callsheet.sandbox.state import State
 
@@ -75,6 +76,7 @@ class RenderQueue:
         clock: Callable[[], float],
         noise_seed: int = 0,
         render_fault: Callable[[str], Fault | None] = lambda _prompt: None,
+        prices: PriceList | None = None,
     ) -> None:
         self._state = state
         self._renderer = renderer
@@ -84,6 +86,7 @@ class RenderQueue:
         self._clock: Callable[[], float] = lambda: round(clock(), 6)
         self._noise_seed = noise_seed
         self._render_fault = render_fault
+        self._prices = prices or PriceList()
         self._records = {record.id: record for record in state.records()}
         self._open = {record.id: record for record in self._records.values() if record.completed_at is None}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -247,7 +250,7 @@ class RenderQueue:
         stored = self._state.add_file(rendered.path, name, "video/mp4", rendered.sha256)
         units = billable_units(record.width_px, record.height_px, record.frames) * Decimal(record.overbill)
         record.units = f"{units.normalize():f}"
-        record.cost_nano = cost_nano(units, endpoint.rate(audio=record.audio))
+        record.cost_nano = cost_nano(units, self._prices.rate(endpoint.id, audio=record.audio))
         record.file, record.sha256 = stored.name, rendered.sha256
         record.bytes = stored.path.stat().st_size
         record.status_code = 200

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from callsheet.sandbox.config import SandboxConfig
 from callsheet.sandbox.faults import FaultBook
 from callsheet.sandbox.images import ImageLoader
+from callsheet.sandbox.prices import PriceList
 from callsheet.sandbox.queue import RenderQueue
 from callsheet.sandbox.renderer import VideoRenderer
 from callsheet.sandbox.state import State
@@ -28,6 +29,7 @@ class Room:
     queue: RenderQueue
     faults: FaultBook
     clock: Callable[[], float]
+    prices: PriceList
     last_call_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -56,6 +58,7 @@ def open_room(config: SandboxConfig, state: State, faults: FaultBook, clock: Cal
     renderer = VideoRenderer(
         state.folder / "renders", loader, threads=config.render_threads, draw_seed=config.draw_seed
     )
+    prices = PriceList()
     queue = RenderQueue(
         state,
         renderer,
@@ -64,8 +67,9 @@ def open_room(config: SandboxConfig, state: State, faults: FaultBook, clock: Cal
         clock=clock,
         noise_seed=config.noise_seed,
         render_fault=faults.on_render,
+        prices=prices,
     )
-    return Room(config, state, renderer, queue, faults, clock)
+    return Room(config, state, renderer, queue, faults, clock, prices)
 
 
 def room_of(request: Request) -> Room:

@@ -23,6 +23,7 @@ def routes() -> list[Route]:
         Route("/_sandbox/faults", _show, methods=["GET"]),
         Route("/_sandbox/faults", _arm, methods=["POST"]),
         Route("/_sandbox/faults", _clear, methods=["DELETE"]),
+        Route("/_sandbox/prices", _change_prices, methods=["POST"]),
     ]
 
 
@@ -58,3 +59,12 @@ async def _arm(request: Request) -> Response:
 async def _clear(request: Request) -> Response:
     room_of(request).faults.clear()
     return JSONResponse({"armed": 0})
+
+
+async def _change_prices(request: Request) -> Response:
+    """Multiply published rates from now on, in the price list and in the bills: {endpoint id: "1.1"}."""
+    try:
+        room_of(request).prices.change(json.loads(await request.body()))
+    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
+        return JSONResponse({"detail": str(error)}, 422)
+    return JSONResponse({"changed": True})

@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from functools import wraps
 from typing import Any
 
@@ -65,14 +66,13 @@ def _error(status: int, type_: str, message: str) -> Response:
     return JSONResponse({"error": {"type": type_, "message": message}}, status)
 
 
-def _pricing(request: Request, _room: Room) -> dict[str, Any]:
+def _pricing(request: Request, room: Room) -> dict[str, Any]:
     prices = []
     for endpoint_id in _endpoint_ids(request, required=True):
-        endpoint = ENDPOINTS.get(endpoint_id)
-        if endpoint is None:
+        if endpoint_id not in ENDPOINTS:
             raise LookupError(f"Endpoint {endpoint_id} not found")
         # One price per endpoint, without a variant for silent video: the one with everything on.
-        price = _usd(endpoint.rate(audio=True) * 1000)
+        price = _usd(room.prices.rate(endpoint_id, audio=True) * 1000)
         prices.append({"endpoint_id": endpoint_id, "unit_price": price, "unit": UNIT, "currency": "USD"})
     return {"prices": prices, "next_cursor": None, "has_more": False}
 
@@ -122,18 +122,18 @@ def _billing(request: Request, room: Room) -> dict[str, Any]:
         if record.units and record.completed_at and start <= record.completed_at < end
     ]
     page, cursor = _page(request, found[::-1], default=50, most=10_000)
-    events = [_event(record) for record in page]
+    events = [_event(record, room) for record in page]
     return {"billing_events": events, "next_cursor": cursor, "has_more": cursor is not None}
 
 
-def _event(record: Record) -> dict[str, Any]:
+def _event(record: Record, room: Room) -> dict[str, Any]:
     cost = _usd(record.cost_nano)
     return {
         "request_id": record.id,
         "endpoint_id": record.endpoint,
         "timestamp": _iso(record.completed_at or 0.0),
         "output_units": float(record.units),
-        "unit_price": _usd(ENDPOINTS[record.endpoint].rate(audio=record.audio) * 1000),
+        "unit_price": _usd(room.prices.rate(record.endpoint, audio=record.audio) * 1000),
         "percent_discount": None,
         "cost_subtotal": cost,
         "cost_discount": 0,
@@ -150,9 +150,9 @@ def _account(request: Request, room: Room) -> dict[str, Any]:
     return document
 
 
-def _usd(nano: int) -> float:
+def _usd(nano: int | Fraction) -> float:
     """Dollars are numbers in the JSON of fal; this server's own sums stay in nano-dollars."""
-    return nano / 1_000_000_000
+    return float(nano / 1_000_000_000)
 
 
 def _iso(moment: float) -> str:

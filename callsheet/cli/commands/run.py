@@ -5,7 +5,18 @@ from __future__ import annotations
 import os
 
 from callsheet.cli.console import ask, say
-from callsheet.cli.options import Budget, Concurrency, Fit, Json, Out, Sandbox, Source, Speed, Yes
+from callsheet.cli.options import (
+    AcceptPrices,
+    Budget,
+    Concurrency,
+    Fit,
+    Json,
+    Out,
+    Sandbox,
+    Source,
+    Speed,
+    Yes,
+)
 from callsheet.cli.planning import show_plan
 from callsheet.cli.running import early_server, run_flow
 from callsheet.engine.opening import Selection, changed_caps, open_run, require_a_cap, room_for, select
@@ -29,6 +40,7 @@ def run(
     sandbox: Sandbox = False,
     speed: Speed = 1.0,
     fit: Fit = False,
+    accept_prices: AcceptPrices = False,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -46,6 +58,7 @@ def run(
         fit=fit,
         sandbox=sandbox,
         speed=speed,
+        accept_prices=accept_prices,
     )
     plan = make_plan(
         source,
@@ -91,7 +104,7 @@ def _opened(plan: Plan, request: RunRequest, settings: Settings, *, yes: bool, a
         if not (yes or _agreed(plan, selection)):
             raise UsageError("not confirmed, so nothing was sent; add --yes to run without being asked")
         out = plan.out or settings.out
-        options = request.model_copy(update={"out": out}).model_dump_json()
+        options = request.model_copy(update={"out": out}).kept
         run_id = open_run(ledger, plan, selection, out=folder_for(out, settings), options=options)
     say(f"run {run_id}")
     return run_id

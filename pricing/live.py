@@ -1,0 +1,132 @@
+"""fal's own price list beside the price book: what agrees, what differs, and what to hold if it is accepted.
+
+Pure. fal lists one price per endpoint, without variants for sound (Platform OpenAPI, `GET /models/pricing`),
+in a unit that it writes as free text; which text it uses for Seedance is not documented, so every plain way
+of writing an amount of tokens is read, and anything else is "not comparable", never "the same".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Literal
+
+from pricing.catalog import Catalog
+from pricing.money import NANO_PER_USD, ceil_div
+from pricing.tokens import TOKENS_PER_RATE
+
+Verdict = Literal["agrees", "differs", "not comparable", "not listed"]
+Rates = Mapping[tuple[str, bool], int]
+"""Nano-dollars per million tokens by model and by "with audio", as in the catalog."""
+
+_WORDS = {"": 1, "k": 1000, "thousand": 1000, "m": 1_000_000, "million": 1_000_000}
+_UNIT = re.compile(r"(?:per\s+)?(\d{1,9})?\s*(k|m|thousand|million)?\s*(?:video\s+)?tokens?", re.ASCII)
+_MAX_RATE_NANO = 10**6 * NANO_PER_USD
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPrice:
+    """One line of fal's price list: `price` in `currency` per `unit`, as fal writes them."""
+
+    endpoint_id: str
+    price: Decimal
+    unit: str
+    currency: str
+
+    @property
+    def rate_nano(self) -> int | None:
+        """Nano-dollars per million tokens, rounded up; None where the unit or the currency is another."""
+        found = _UNIT.fullmatch(self.unit.strip().lower().replace(",", ""))
+        if found is None or self.currency.upper() != "USD":
+            return None
+        unit_tokens = int(found[1] or 1) * _WORDS[found[2] or ""]
+        if unit_tokens == 0:
+            return None
+        numerator, denominator = (self.price * NANO_PER_USD).as_integer_ratio()
+        rate_nano = ceil_div(numerator * TOKENS_PER_RATE, denominator * unit_tokens)
+        return rate_nano if 0 < rate_nano <= _MAX_RATE_NANO else None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceCheck:
+    """One endpoint of the book beside fal's list.
+
+    `book_nano` holds the book's rates (two where sound has a price of its own), `listed_nano` is None where
+    there is nothing to compare; `said` is what fal's list says, in its words.
+    """
+
+    endpoint_id: str
+    model: str
+    verdict: Verdict
+    book_nano: tuple[int, ...]
+    listed_nano: int | None
+    said: str
+
+
+def check_prices(
+    catalog: Catalog,
+    endpoint_ids: Iterable[str],
+    listed: Sequence[ListedPrice],
+    *,
+    accepted: Mapping[str, int] | None = None,
+) -> list[PriceCheck]:
+    """Set fal's list beside the rates of `catalog`, an endpoint at a time.
+
+    A listed price agrees where it is one of the model's rates, or what a person has `accepted` for that
+    endpoint (nano-dollars per million tokens).
+    """
+    by_id = {price.endpoint_id: price for price in listed}
+    return [_checked(catalog, each, by_id.get(each), (accepted or {}).get(each)) for each in endpoint_ids]
+
+
+def _checked(
+    catalog: Catalog, endpoint_id: str, price: ListedPrice | None, accepted_nano: int | None
+) -> PriceCheck:
+    model = catalog.endpoints[endpoint_id].model
+    book = tuple(rate for (name, _), rate in catalog.rates.items() if name == model)
+    rate_nano = price.rate_nano if price else None
+    verdict: Verdict = "differs"
+    if price is None:
+        verdict = "not listed"
+    elif rate_nano is None:
+        verdict = "not comparable"
+    elif rate_nano in book or rate_nano == accepted_nano:
+        verdict = "agrees"
+    said = f"{price.price:f} {price.currency} per {price.unit}" if price else ""
+    return PriceCheck(endpoint_id, model, verdict, book, rate_nano, said)
+
+
+def differing(checks: Iterable[PriceCheck]) -> list[PriceCheck]:
+    """Return those where fal's list says another price."""
+    return [each for each in checks if each.verdict == "differs"]
+
+
+def accepted_rates(catalog: Catalog, checks: Iterable[PriceCheck]) -> dict[tuple[str, bool], int]:
+    """Return all rates, those of the differing endpoints as fal lists them.
+
+    Where endpoints of one model differ from each other, the highest counts. Where a model has a price of its
+    own for sound, fal does not say which of the two it lists: the nearest one is taken to be meant, both move
+    in its proportion, and neither falls below the book.
+    """
+    rates = dict(catalog.rates)
+    found: dict[tuple[str, bool], int] = {}
+    for each in differing(checks):
+        for key, rate_nano in _moved(catalog.rates, each).items():
+            found[key] = max(rate_nano, found.get(key, 0))
+    return rates | found
+
+
+def _moved(book: Rates, check: PriceCheck) -> dict[tuple[str, bool], int]:
+    listed_nano = check.listed_nano or 0
+    own = {key: rate for key, rate in book.items() if key[0] == check.model}
+    if len(own) == 1:
+        return dict.fromkeys(own, listed_nano)
+    meant = min(own.values(), key=lambda rate: Decimal(max(rate, listed_nano)) / min(rate, listed_nano))
+    return {key: max(rate, ceil_div(rate * listed_nano, meant)) for key, rate in own.items()}
+
+
+def with_rates(catalog: Catalog, rates: Rates) -> Catalog:
+    """Return the catalog with these rates in place of its own; those it does not name stay."""
+    return replace(catalog, rates={**catalog.rates, **rates})

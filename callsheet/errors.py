@@ -20,6 +20,10 @@
     │   └── UntrustedHost               a reply named a host that is not ours to talk to
     ├── MediaError                      the file is not the video that was asked for
     ├── PricesChanged               5   fal's price list is not what was planned: nothing more is bought
+    ├── CanaryError                     a job that went first did not end as planned: the rest waits
+    │   ├── CanaryFailed            4   it brought no video
+    │   ├── CanaryDisagrees         5   its bill or its reply is not what was planned
+    │   └── CanaryUnknown           7   nobody knows yet how it ended
     ├── DiskFull                        no room for outputs: nothing is lost, and nothing new is sent
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
@@ -233,12 +237,34 @@ class PricesChanged(CallsheetError):
 
     exit_code = 5
 
-    def __init__(self, changes: list[str], run_id: str) -> None:
+    def __init__(self, changes: list[str], *, again: str) -> None:
         self.changes = changes
         super().__init__(
             f"fal's prices are not those of the plan: {'; '.join(changes)}. Nothing more is bought, and "
-            f"nothing is lost. To go on at these prices: `callsheet resume {run_id} --accept-prices`"
+            f"nothing is lost. To go on at these prices: `{again} --accept-prices`"
         )
+
+
+class CanaryError(CallsheetError):
+    """A job that went first did not end as planned: the rest waits for a person."""
+
+
+class CanaryFailed(CanaryError):
+    """A canary brought no video."""
+
+    exit_code = 4
+
+
+class CanaryDisagrees(CanaryError):
+    """A canary's bill or reply is not what was planned."""
+
+    exit_code = 5
+
+
+class CanaryUnknown(CanaryError):
+    """Nobody knows yet how a canary ended."""
+
+    exit_code = 7
 
 
 class DiskFull(CallsheetError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from callsheet.engine.canary import send_canaries
 from callsheet.engine.dispatch import dispatch, in_order
 from callsheet.engine.pace import learn
 from callsheet.engine.studio import Studio
@@ -17,6 +18,12 @@ JOBS_AS_TASK_RUNS = 1000
 SHARD_JOBS = 1000
 SHARDS_AT_ONCE = 2
 """The next shard starts while the last one ends, so that its tail leaves no slot idle."""
+
+
+async def render_canaries(studio: Studio, most: int | None) -> None:
+    """Render one job of each price cell first, where the run was asked to; a task run each, as any job."""
+    if most is not None:
+        await send_canaries(studio, most, render_named)
 
 
 async def render_all(studio: Studio) -> None:

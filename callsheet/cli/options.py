@@ -43,6 +43,14 @@ AcceptPrices = Annotated[
         help="Go on at fal's prices where they are not those of the plan",
     ),
 ]
+Canary = Annotated[
+    int | None,
+    Parameter(
+        name="--canary",
+        env_var="CALLSHEET_CANARY",
+        help="First one job of each price cell, of so many cells at most; the rest when bill and file agree",
+    ),
+]
 RunId = Annotated[str | None, Parameter(help="A run's id; without it the latest unfinished one")]
 Fit = Annotated[
     bool,

@@ -21,7 +21,7 @@ from callsheet.cli.progress import Progress, show
 from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSign, signals_to
 from callsheet.engine.watchers import stop_sign
-from callsheet.errors import BudgetError, CapReached
+from callsheet.errors import BudgetError, CanaryError, CapReached, PricesChanged
 from callsheet.settings import Settings
 from pricing.money import usd_rounded_up
 
@@ -107,6 +107,8 @@ def _announcer(request: RunRequest) -> Callable[[StopSign], None]:
     def announce(stop: StopSign) -> None:
         if stop.phase == "stopped":
             say(f"Stopped. What is rendering goes on at fal and is already paid for: `{again}` collects it.")
+        elif isinstance(stop.reason, PricesChanged | CanaryError):
+            say("Nothing new is submitted; what is rendering is finished and collected.")
         elif isinstance(stop.reason, BudgetError):
             say("The money stops here: nothing new is bought; what is rendering is finished and collected.")
         else:

@@ -47,7 +47,7 @@ async def look_at_prices(studio: Studio, *, accept: bool) -> None:
     if changed and accept:
         await _accept(studio, waiting, changed)
     elif changed:
-        studio.stop.drain(PricesChanged(changes_in_words(changed), studio.run.run_id))
+        studio.stop.drain(PricesChanged(changes_in_words(changed), again=studio.again))
 
 
 async def _accept(studio: Studio, waiting: Sequence[JobRow], changed: Sequence[PriceCheck]) -> None:

@@ -29,6 +29,9 @@ class RunRequest(BaseModel):
     sandbox: bool = Field(default=False, description="Run on the local sandbox: no key, no money")
     speed: float = Field(default=1.0, gt=0, le=10_000, description="How much faster the sandbox renders")
 
+    canary: int | None = Field(
+        default=None, ge=1, le=1000, description="First one job of each price cell, of so many cells at most"
+    )
     accept_prices: bool = Field(
         default=False, description="Go on where fal's price list says something else than the plan"
     )

@@ -60,6 +60,11 @@ class Studio:
         return catalog_at(self.catalog, self.pins, at_ms)
 
     @property
+    def again(self) -> str:
+        """The command that goes on with this run."""
+        return f"callsheet resume {self.run.run_id}" + " --sandbox" * self.is_sandbox
+
+    @property
     def media(self) -> Path:
         """Where finished videos go."""
         return self.folder / "media"

@@ -8,6 +8,7 @@ from callsheet.cli.console import ask, say
 from callsheet.cli.options import (
     AcceptPrices,
     Budget,
+    Canary,
     Concurrency,
     Fit,
     Json,
@@ -30,6 +31,8 @@ from manifests.plan import Plan, PlanOptions
 from manifests.planning import make_plan
 from pricing.money import parse_usd, usd_rounded_up, usd_text
 
+MOST_CANARIES = 1000
+
 
 def run(
     source: Source,
@@ -40,6 +43,7 @@ def run(
     sandbox: Sandbox = False,
     speed: Speed = 1.0,
     fit: Fit = False,
+    canary: Canary = None,
     accept_prices: AcceptPrices = False,
     yes: Yes = False,
     json: Json = False,
@@ -50,6 +54,8 @@ def run(
     """
     if budget_usd is not None:
         _check_amount(budget_usd)
+    if canary is not None and not 1 <= canary <= MOST_CANARIES:
+        raise UsageError(f"--canary is {canary}; it may be 1 to {MOST_CANARIES} price cells")
     request = RunRequest(
         source=source,
         budget_usd=budget_usd,
@@ -58,6 +64,7 @@ def run(
         fit=fit,
         sandbox=sandbox,
         speed=speed,
+        canary=canary,
         accept_prices=accept_prices,
     )
     plan = make_plan(

@@ -1,0 +1,139 @@
+"""One job of each price cell first: bill, file and reply are looked at before the rest is bought."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from callsheet.engine.dispatch import TO_DO, Render, dispatch
+from callsheet.engine.studio import Studio
+from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
+from callsheet.ledger import JobRow, Ledger, State
+from callsheet.reconcile.billing import compare_bills
+from manifests.job_codec import decode_job
+from pricing.catalog import AUTO
+from pricing.cells import PriceCell, cell_of
+from pricing.money import usd_text
+
+NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Canaries:
+    """The jobs that go first, by cell; `left` are the cells that nobody tries."""
+
+    first: dict[PriceCell, JobRow]
+    left: tuple[PriceCell, ...] = ()
+
+
+def choose_canaries(studio: Studio, rows: Sequence[JobRow], most: int) -> Canaries:
+    """Choose one job of every cell that still has jobs to buy and has brought no video yet, at most `most`.
+
+    A video of an earlier run proves nothing about the prices of this one.     A job of the cell that is at fal already goes before another purchase; else the cheapest is taken. Where
+    there are more cells, the cheapest canaries are chosen.
+    """
+    cells: dict[PriceCell, list[JobRow]] = {}
+    for row in rows:
+        cells.setdefault(cell_of(decode_job(row.payload, studio.catalog).shot), []).append(row)
+    found = {
+        cell: min(
+            (row for row in group if row.state in TO_DO),
+            key=lambda row: (row.state is State.PENDING, row.maximum_nano, row.position),
+        )
+        for cell, group in cells.items()
+        if any(row.state is State.PENDING for row in group)
+        and not any(row.state is State.SUCCEEDED for row in group)
+    }
+    cheapest = sorted(found, key=lambda cell: (found[cell].maximum_nano, found[cell].position))
+    return Canaries({cell: found[cell] for cell in cheapest[:most]}, tuple(cheapest[most:]))
+
+
+async def send_canaries(studio: Studio, most: int, render: Render) -> None:
+    """Render the canaries and judge them; where one does not agree, the run buys nothing more.
+
+    Everything else stays pending: `resume` is the person's word that the rest may be bought.
+    """
+    run_id = studio.run.run_id
+    canaries = choose_canaries(studio, await studio.books(Ledger.jobs, run_id), most)
+    if not canaries.first or not studio.stop.admitting:
+        return
+    if canaries.left:
+        left = len(canaries.left)
+        studio.remarks.append(f"canary: {left} price cells were not tried: {_named(canaries.left)}")
+    await dispatch(studio, canaries.first.values(), render)
+    if studio.stop.reason is None:
+        await _read_bills(studio)
+        ended = {cell: await studio.books(Ledger.job, row.job_id) for cell, row in canaries.first.items()}
+        _judge(studio, ended)
+
+
+async def _read_bills(studio: Studio) -> None:
+    """Take the bills of fal itself where an admin key opens them; else what its replies say has to do."""
+    if studio.settings.admin_key is not None:
+        await compare_bills(studio.desk, days=1)
+
+
+def _judge(studio: Studio, ended: dict[PriceCell, JobRow]) -> None:
+    unknown = [row for row in ended.values() if row.state not in (State.SUCCEEDED, State.FAILED)]
+    failed = [row for row in ended.values() if row.state is State.FAILED]
+    made = [row for row in ended.values() if row.state is State.SUCCEEDED]
+    wrong = "; ".join(text for row in made for text in disagreements(studio, row))
+    rest = f"The rest waits: `{studio.again}` buys it all the same"
+    if failed:
+        why = "; ".join(f"{row.custom_id}: {row.error_type}: {row.error}" for row in failed[:NAMED])
+        studio.stop.drain(CanaryFailed(f"a canary brought no video: {why}. {rest}"))
+    elif wrong:
+        studio.stop.drain(CanaryDisagrees(f"a canary does not agree with the plan: {wrong}. {rest}"))
+    elif unknown:
+        names = ", ".join(row.custom_id for row in unknown[:NAMED])
+        studio.stop.drain(CanaryUnknown(f"nobody knows yet how a canary ended: {names}. {rest}"))
+    else:
+        studio.remarks.append(
+            f"canary: bill, file and reply agree in {len(ended)} price cells: {_named(ended)}"
+        )
+
+
+def disagreements(studio: Studio, row: JobRow) -> list[str]:
+    """Say where the bill or the reply of a made video is not as it was planned.
+
+    The file has been held against what was ordered when it was collected; it would not be made otherwise.
+    """
+    submission = row.submission
+    if submission is None or submission.cost_nano is None:
+        return []
+    found = []
+    cost_nano, basis = submission.cost_nano, submission.cost_basis
+    least_nano = 0 if _may_be_smaller(studio, row) else row.expected_nano
+    if basis == "expected":
+        found.append(f"{row.custom_id}: fal said nothing about the bill, so it cannot be compared")
+    elif not least_nano <= cost_nano <= row.maximum_nano:
+        planned = f"{usd_text(row.expected_nano)} to {usd_text(row.maximum_nano)}"
+        found.append(f"{row.custom_id} was billed {usd_text(cost_nano)} USD; planned was {planned}")
+    missing = _missing_in(submission.result_json)
+    if missing:
+        found.append(f"{row.custom_id}: the reply has no {' and no '.join(missing)}")
+    return found
+
+
+def _may_be_smaller(studio: Studio, row: JobRow) -> bool:
+    """Whether fal chose the picture's shape, and so may have made a smaller one than expected."""
+    return decode_job(row.payload, studio.catalog).aspect_ratio == AUTO
+
+
+def _missing_in(result_json: str | None) -> list[str]:
+    """Name what fal's documented reply holds and this one does not (`{"video": {"url"}, "seed"}`)."""
+    reply = json.loads(result_json) if result_json else {}
+    video = reply.get("video") if isinstance(reply, dict) else None
+    found = []
+    if not isinstance(video, dict) or not isinstance(video.get("url"), str):
+        found.append("video.url")
+    if not isinstance(reply, dict) or not isinstance(reply.get("seed"), int):
+        found.append("seed")
+    return found
+
+
+def _named(cells: Iterable[PriceCell]) -> str:
+    listed = list(cells)
+    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
+    return ", ".join(map(str, listed[:NAMED])) + more

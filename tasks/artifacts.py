@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -21,17 +22,69 @@ from pricing.money import usd_text
 
 PROGRESS_EVERY_S = 10.0
 TABLE_ROWS = 1000
+PLAN_ROWS = 20
 
 
 async def publish_results(studio: Studio, summary: dict[str, Any]) -> None:
     """Publish the table of results (of the failures alone, above a thousand jobs) and the summary."""
     rows = await studio.books(Ledger.jobs, studio.run.run_id)
     shown = rows if len(rows) <= TABLE_ROWS else [row for row in rows if row.state is State.FAILED]
-    key = "".join(letter if letter.isalnum() else "-" for letter in studio.run.run_id.lower())
+    key = _key(studio)
     await acreate_table_artifact(
         key=f"{key}-results", table=[_line(row) for row in shown[:TABLE_ROWS]], description="Results"
     )
     await acreate_markdown_artifact(key=f"{key}-summary", markdown=_in_words(summary))
+
+
+async def publish_plan(studio: Studio, waiting: Sequence[JobRow]) -> None:
+    """Publish what a person is asked to approve: sums by model and client, and the most expensive jobs."""
+    most = sorted(waiting, key=lambda row: (-row.maximum_nano, row.position))[:PLAN_ROWS]
+    lines = [
+        f"# {_cell(studio.run.campaign)}: {len(waiting)} videos to buy",
+        "",
+        f"Run `{studio.run.run_id}`, price book {studio.run.price_book}, plan `{studio.run.plan_hash[:12]}`.",
+        "",
+        *_sums("model", [(row.model, row) for row in waiting]),
+        *_sums("client", [(row.client or "(none)", row) for row in waiting]),
+        f"The {len(most)} most expensive:",
+        "",
+        "| job | model | expected USD | at most USD |",
+        "|---|---|--:|--:|",
+        *(
+            f"| {_cell(row.custom_id)} | {row.model} | {usd_text(row.expected_nano)} "
+            f"| {usd_text(row.maximum_nano)} |"
+            for row in most
+        ),
+    ]
+    await acreate_markdown_artifact(key=f"{_key(studio)}-plan", markdown="\n".join(lines))
+
+
+def _sums(name: str, owned: Sequence[tuple[str, JobRow]]) -> list[str]:
+    """Return a table of sums with its total."""
+    groups: dict[str, list[JobRow]] = {}
+    for owner, row in owned:
+        groups.setdefault(_cell(owner), []).append(row)
+    groups["**total**"] = [row for _, row in owned]
+    return [
+        f"| {name} | jobs | expected USD | at most USD |",
+        "|---|--:|--:|--:|",
+        *(
+            f"| {owner} | {len(rows)} | {usd_text(sum(row.expected_nano for row in rows))} "
+            f"| {usd_text(sum(row.maximum_nano for row in rows))} |"
+            for owner, rows in groups.items()
+        ),
+        "",
+    ]
+
+
+def _cell(text: str) -> str:
+    """Write a manifest's text so that it stays in its cell and makes no markup."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text[:120])
+    return re.sub(r"([\\|`*_<>\[\]#!])", r"\\\1", plain)
+
+
+def _key(studio: Studio) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in studio.run.run_id.lower())
 
 
 @asynccontextmanager
@@ -73,4 +126,5 @@ def _line(row: JobRow) -> dict[str, str]:
 
 def _in_words(summary: dict[str, Any]) -> str:
     wanted = ("run_id", "dir", "succeeded", "failed", "skipped", "unknown", "expected_usd", "actual_usd")
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {summary.get(name, '')} |" for name in wanted)])
+    table = ["| | |", "|---|---|", *(f"| {name} | {summary.get(name, '')} |" for name in wanted)]
+    return "\n".join([*table, "", *(f"- {_cell(remark)}" for remark in summary["remarks"])])

@@ -32,6 +32,7 @@ _COMMANDS = {
         "ledger": "Show where the money is and went; check and copy the book",
     },
     "Tools": {
+        "deploy": "Register flows and schedules with a Prefect server",
         "sandbox": "Serve the local sandbox that speaks fal's queue API",
     },
 }

@@ -30,8 +30,9 @@ class Canaries:
 def choose_canaries(studio: Studio, rows: Sequence[JobRow], most: int) -> Canaries:
     """Choose one job of every cell that still has jobs to buy and has brought no video yet, at most `most`.
 
-    A video of an earlier run proves nothing about the prices of this one.     A job of the cell that is at fal already goes before another purchase; else the cheapest is taken. Where
-    there are more cells, the cheapest canaries are chosen.
+    A video of an earlier run proves nothing about the prices of this one. A job of the cell that is at fal
+    already goes before another purchase; else the cheapest is taken. Where there are more cells, the cheapest
+    canaries are chosen.
     """
     cells: dict[PriceCell, list[JobRow]] = {}
     for row in rows:
@@ -47,6 +48,10 @@ def choose_canaries(studio: Studio, rows: Sequence[JobRow], most: int) -> Canari
     }
     cheapest = sorted(found, key=lambda cell: (found[cell].maximum_nano, found[cell].position))
     return Canaries({cell: found[cell] for cell in cheapest[:most]}, tuple(cheapest[most:]))
+
+
+def _is_untried(states: set[State]) -> bool:
+    return State.PENDING in states and State.SUCCEEDED not in states
 
 
 async def send_canaries(studio: Studio, most: int, render: Render) -> None:

@@ -29,6 +29,14 @@ class RunRequest(BaseModel):
     sandbox: bool = Field(default=False, description="Run on the local sandbox: no key, no money")
     speed: float = Field(default=1.0, gt=0, le=10_000, description="How much faster the sandbox renders")
 
+    approve_above_usd: str | None = Field(
+        default=None,
+        description="Wait for a person's approval in Prefect where it may cost more than so many dollars",
+        pattern=r"^\d{1,7}(\.\d{1,9})?$",
+    )
+    approve_within_s: int = Field(
+        default=3600, ge=1, le=30 * 86_400, description="Seconds that an approval is waited for"
+    )
     canary: int | None = Field(
         default=None, ge=1, le=1000, description="First one job of each price cell, of so many cells at most"
     )

@@ -1,0 +1,111 @@
+"""`callsheet deploy`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from pydantic import ValidationError
+
+from callsheet.cli.console import document, result, say
+from callsheet.cli.options import Budget, Json
+from callsheet.cli.prefect_server import configured_api_url
+from callsheet.engine.request import RunRequest
+from callsheet.errors import UsageError
+from manifests.remote import is_remote
+
+Source = Annotated[
+    str | None,
+    Parameter(help="What the schedule runs: a manifest, a campaign file, a plan file; on the worker's disk"),
+]
+Cron = Annotated[
+    str | None,
+    Parameter(
+        name="--cron", env_var="CALLSHEET_CRON", help="When run-campaign starts, in UTC, e.g. '0 2 * * *'"
+    ),
+]
+ReconcileCron = Annotated[
+    str | None,
+    Parameter(
+        name="--reconcile-cron", env_var="CALLSHEET_RECONCILE_CRON", help="When reconcile-ledger starts"
+    ),
+]
+WorkPool = Annotated[
+    str,
+    Parameter(
+        name="--work-pool",
+        env_var="CALLSHEET_WORK_POOL",
+        help="The work pool; made with type process where there is none",
+    ),
+]
+ApproveAbove = Annotated[
+    str | None,
+    Parameter(
+        name="--approve-above-usd",
+        env_var="CALLSHEET_APPROVE_ABOVE_USD",
+        help="Wait for a person in Prefect where a run may cost more",
+    ),
+]
+
+
+def deploy(
+    source: Source = None,
+    *,
+    cron: Cron = None,
+    reconcile_cron: ReconcileCron = None,
+    work_pool: WorkPool = "callsheet",
+    budget_usd: Budget = None,
+    approve_above_usd: ApproveAbove = None,
+    json: Json = False,
+) -> int:
+    """Register run-campaign and reconcile-ledger with the Prefect server of PREFECT_API_URL.
+
+    Doing it again changes the two deployments. The workers need this package, FAL_KEY and, where there are
+    several, CALLSHEET_LEDGER_URL in their environment; no key is stored in Prefect.
+
+    Example: callsheet deploy campaign.toml --cron "0 2 * * *" --budget-usd 40
+    """
+    url = configured_api_url(os.environ, Path.home())
+    if url is None:
+        raise UsageError(
+            "there is no Prefect server to register with: set PREFECT_API_URL (one is started with "
+            "`prefect server start`)"
+        )
+    if cron is not None and source is None:
+        raise UsageError(
+            "--cron needs to know what to run, e.g. callsheet deploy campaign.toml --cron '0 2 * * *'"
+        )
+    request = _request(source, budget_usd, approve_above_usd)
+    from flows.reconcile_ledger import reconcile_ledger  # noqa: PLC0415 -- Prefect takes a second to import
+    from flows.run_campaign import run_campaign  # noqa: PLC0415
+    from tasks.deploying import Registration, register  # noqa: PLC0415
+
+    given = {"request": request.model_dump(exclude_defaults=True)} if source else {}
+    wanted = [Registration(run_campaign, cron, given), Registration(reconcile_ledger, reconcile_cron)]
+    names = asyncio.run(register(wanted, work_pool=work_pool))
+    if json:
+        document({"api": url, "work_pool": work_pool, "deployments": names})
+        return 0
+    for name in names:
+        result(f"registered {name}")
+    say(f"a worker takes them with: prefect worker start --pool {work_pool}")
+    return 0
+
+
+def _request(source: str | None, budget_usd: str | None, approve_above_usd: str | None) -> RunRequest:
+    given = {"budget_usd": budget_usd, "approve_above_usd": approve_above_usd}
+    try:
+        return RunRequest.model_validate({"source": _where(source)} | given)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        raise UsageError(
+            f"--{name.replace('_', '-')} is {given.get(name)!r}; say dollars like 40 or 39.50"
+        ) from None
+
+
+def _where(source: str | None) -> str | None:
+    """Name the source so that a worker finds it: workers start in folders of their own."""
+    return source if source is None or is_remote(source) else str(Path(source).resolve())

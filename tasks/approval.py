@@ -1,0 +1,83 @@
+"""A person's word above a sum of money: the run waits in Prefect and buys nothing meanwhile."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from prefect.client.schemas import State
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import apause_flow_run
+from prefect.input import RunInput
+from prefect.states import Cancelled
+from pydantic import Field
+
+from callsheet.engine.refusal import refuse_run
+from callsheet.engine.request import RunRequest
+from callsheet.engine.session import finish
+from callsheet.engine.studio import Studio
+from callsheet.ledger import JobRow, Ledger
+from callsheet.ledger import State as JobState
+from pricing.money import usd_rounded_up, usd_text
+from tasks.artifacts import publish_plan, publish_results
+
+POLL_S = 2
+"""How often Prefect is asked whether the answer is there. A read of one flow run; the server is ours."""
+
+
+class Approval(RunInput):
+    """The answer that a waiting run needs."""
+
+    approved: bool = Field(default=False, description="Buy what the plan lists")
+    reason: str = Field(default="", max_length=500, description="Who decided, and why; kept with the run")
+
+
+async def is_approved(studio: Studio, request: RunRequest) -> bool:
+    """Wait for a person where what is to be bought may cost more than `approve_above_usd`.
+
+    The plan is published first. A refusal, an answer that does not come within `approve_within_s`, and an
+    answer that is none are all a no: every job that waits is cancelled, and nothing was bought.
+    """
+    waiting = await studio.books(Ledger.jobs, studio.run.run_id, states={JobState.PENDING})
+    most_nano = sum(row.maximum_nano for row in waiting)
+    if request.approve_above_usd is None or most_nano <= _nano(request.approve_above_usd):
+        return True
+    await publish_plan(studio, waiting)
+    why = await _refusal(request, waiting, most_nano)
+    if why is None:
+        studio.remarks.append(f"approved by a person: up to {usd_text(most_nano)} USD")
+        return True
+    await refuse_run(studio, waiting, why)
+    return False
+
+
+async def turned_down(studio: Studio) -> State[Any]:
+    """Write what a run leaves that was not approved, and show it as cancelled."""
+    summary = await finish(studio)
+    await publish_results(studio, summary)
+    return Cancelled(message="; ".join(studio.remarks[-1:])[:500])
+
+
+async def _refusal(request: RunRequest, waiting: list[JobRow], most_nano: int) -> str | None:
+    """Return why the answer is no; None where it is yes."""
+    question = (
+        f"{len(waiting)} videos for at most {usd_rounded_up(most_nano)}, which is above "
+        f"${request.approve_above_usd}. The plan is among the artifacts of this run."
+    )
+    try:
+        answer = await apause_flow_run(
+            wait_for_input=Approval.with_initial_data(description=question),
+            timeout=request.approve_within_s,
+            poll_interval=POLL_S,
+            key="approval",
+        )
+    except FlowPauseTimeout:
+        return f"nobody approved it within {request.approve_within_s} s"
+    if answer.approved:
+        return None
+    return f"a person refused it: {answer.reason}" if answer.reason else "a person refused it"
+
+
+def _nano(text: str) -> int:
+    """Read the request's own form of dollars (digits and at most nine decimals); 0 asks about every run."""
+    return int(Decimal(text).scaleb(9))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from callsheet.errors import Problem
 from manifests.job import Job
@@ -57,12 +57,22 @@ class Total:
     maximum_nano: int
 
 
+class Size(NamedTuple):
+    """How large a clip is, and where it is made. `pixels` is width x height."""
+
+    endpoint_id: str
+    resolution: str
+    pixels: int
+    frames: int
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All jobs together: totals by model and client, and what the plan's hash takes of the rows."""
+    """All jobs together: totals by model and client, by size, and what the plan's hash takes of the rows."""
 
     jobs: int
     groups: Mapping[tuple[str, str], Total]
+    sizes: Mapping[Size, Total]
     rows: Mapping[str, Any]
 
 
@@ -115,6 +125,13 @@ class Plan:
         """Totals by client; "" for the jobs that name none."""
         return self._by(1)
 
+    def by_resolution(self) -> dict[str, Total]:
+        """Totals by resolution, in the order of the jobs."""
+        found: dict[str, list[Total]] = {}
+        for size, total in self.summary.sizes.items():
+            found.setdefault(size.resolution, []).append(total)
+        return {name: _sum(totals) for name, totals in found.items()}
+
     def demands(self) -> list[Spend]:
         """Return what is needed by model and client: it says whether all fits without a look at any job."""
         return [
@@ -145,12 +162,15 @@ class Plan:
 def summary_of(jobs: Sequence[PlannedJob]) -> Summary:
     """Count jobs that are in memory."""
     groups: dict[tuple[str, str], Total] = {}
+    sizes: dict[Size, Total] = {}
     for planned in jobs:
-        key = (planned.job.endpoint.model, planned.job.client)
-        price = planned.quote
+        job, price = planned.job, planned.quote
+        key = (job.endpoint.model, job.client)
+        size = Size(job.endpoint.id, job.resolution, price.width_px * price.height_px, price.frames)
         one = Total(1, price.expected_nano, price.maximum_nano)
         groups[key] = _sum((groups[key], one)) if key in groups else one
-    return Summary(len(jobs), groups, rows_of_jobs([(each.job, each.quote) for each in jobs]))
+        sizes[size] = _sum((sizes[size], one)) if size in sizes else one
+    return Summary(len(jobs), groups, sizes, rows_of_jobs([(each.job, each.quote) for each in jobs]))
 
 
 def _sum(totals: Iterable[Total]) -> Total:

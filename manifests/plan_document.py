@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from callsheet.errors import ManifestError, Problem
+from manifests.changes import Changes, to_pay
 from manifests.plan import Plan, PlannedJob, Total
 from pricing.budgets import Cap, Room, full_room, shortfalls
 from pricing.money import usd_text
@@ -17,13 +18,22 @@ ROWS_SHOWN = 10_000
 """Above this many jobs the rows are left out unless they are asked for."""
 
 
-def plan_document(plan: Plan, *, room: Room | None = None, rows: bool | None = None) -> dict[str, Any]:
+def plan_document(
+    plan: Plan,
+    *,
+    room: Room | None = None,
+    rows: bool | None = None,
+    changes: Changes | None = None,
+    differs: Mapping[int, Sequence[str]] | None = None,
+) -> dict[str, Any]:
     """Describe a plan. `room` is what is left of its caps (by default all of them are untouched).
 
-    `rows` None leaves them out above 10,000 jobs.
+    `rows` None leaves them out above 10,000 jobs. `changes` is the plan beside what was made before, and
+    `differs` says by position in what; whether it fits is a question about what costs money.
     """
+    changes = changes or Changes()
     room = full_room(plan.caps) if room is None else room
-    short = {each.cap: each.needed_nano for each in shortfalls(plan.demands(), room)}
+    short = {each.cap: each.needed_nano for each in shortfalls(to_pay(plan, changes), room)}
     document: dict[str, Any] = {
         "plan_hash": plan.hash,
         "campaign": plan.campaign,
@@ -35,14 +45,45 @@ def plan_document(plan: Plan, *, room: Room | None = None, rows: bool | None = N
         "fits": not short,
         "by_model": totals_document(plan.by_model()),
         "by_client": totals_document(plan.by_client()),
+        "by_resolution": totals_document(plan.by_resolution()),
+        "changes": changes_document(plan, changes),
         "caps": [
             cap_document(cap) | {"left_usd": usd_text(left), "fits": cap not in short}
             for cap, left in room.items()
         ],
     }
     if rows or (rows is None and plan.total.jobs <= ROWS_SHOWN):
-        document["rows"] = [row_document(planned) for planned in plan.jobs]
+        document["rows"] = [
+            row_document(planned) | change_document(changes, position, planned, (differs or {}).get(position))
+            for position, planned in enumerate(plan.jobs)
+        ]
     return document | {"errors": [], "warnings": [problem_document(each) for each in plan.warnings]}
+
+
+def changes_document(plan: Plan, changes: Changes) -> dict[str, Any]:
+    """Describe how much is new (`+`), changed (`~`) and already made (`=`), each with its money."""
+    return {
+        sign: {
+            "jobs": each.jobs,
+            "expected_usd": usd_text(each.expected_nano),
+            "maximum_usd": usd_text(each.maximum_nano),
+            "paid_usd": usd_text(each.paid_nano),
+        }
+        for sign, each in changes.sums(plan).items()
+    }
+
+
+def change_document(
+    changes: Changes, position: int, planned: PlannedJob, differs: Sequence[str] | None
+) -> dict[str, Any]:
+    """Describe how one job stands beside what was made, and what it still costs at most."""
+    made = changes.made.get(position) or changes.changed.get(position)
+    return {
+        "change": changes.sign(position),
+        "to_pay_usd": usd_text(0 if position in changes.made else planned.quote.maximum_nano),
+        "paid_usd": usd_text(made.paid_nano if made else 0),
+        "differs": list(differs or ()),
+    }
 
 
 def refusal_document(error: ManifestError) -> dict[str, Any]:

@@ -43,6 +43,15 @@ AcceptPrices = Annotated[
         help="Go on at fal's prices where they are not those of the plan",
     ),
 ]
+Again = Annotated[
+    bool,
+    Parameter(
+        name="--again",
+        negative="",
+        env_var="CALLSHEET_AGAIN",
+        help="Buy also what was made and paid for already",
+    ),
+]
 Canary = Annotated[
     int | None,
     Parameter(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from callsheet.engine.frozen import refuse_frozen
 from callsheet.engine.high_water import refuse_older_ledger, remember
+from callsheet.engine.made_files import bring
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun
 from callsheet.ledger.scopes import window_at
+from manifests.changes import Changes, compare
 from manifests.images import materialised
 from manifests.job_codec import encode_job
 from manifests.plan import Plan, PlannedJob
@@ -35,32 +35,47 @@ class Selection:
     made: dict[int, JobRow]
     left: tuple[int, ...]
     left_maximum_nano: int = 0
+    changes: Changes = field(default_factory=Changes)
 
 
-def select(ledger: Ledger, plan: Plan, *, fit: bool) -> Selection:
-    """Decide what is bought.
+def select(ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False) -> Selection:
+    """Decide what is bought; with `again` also what was made already.
 
     Raises OverBudget, and nothing is sent, where it does not fit and `fit` is off, and where an account is
     frozen.
     """
     refuse_frozen(ledger, plan)
-    fingerprints = [planned.fingerprint for planned in plan.jobs]
-    known = ledger.already_made(plan.campaign, fingerprints)
-    made = {index: known[mark] for index, mark in enumerate(fingerprints) if mark in known}
+    changes = changes_of(ledger, plan)
+    made = {} if again else _rows_of_made(ledger, plan.campaign, changes)
     wanted = [index for index in range(len(plan.jobs)) if index not in made]
     every = plan.spends()
     spends = [every[index] for index in wanted]
     room = room_for(ledger, plan)
     if not fit:
         _refuse_unless_it_fits(spends, room)
-        return Selection(tuple(wanted), made, ())
+        return Selection(tuple(wanted), made, (), changes=changes)
     choice = choose(spends, room)
     return Selection(
         buy=tuple(wanted[number] for number in choice.taken),
         made=made,
         left=tuple(wanted[number] for number in choice.left),
         left_maximum_nano=choice.left_maximum_nano,
+        changes=changes,
     )
+
+
+def changes_of(ledger: Ledger, plan: Plan) -> Changes:
+    """Set a plan beside what its campaign has made and paid for."""
+    return compare(plan.jobs, ledger.made_jobs(plan.campaign))
+
+
+def _rows_of_made(ledger: Ledger, campaign: str, changes: Changes) -> dict[int, JobRow]:
+    known = ledger.already_made(campaign, {each.fingerprint for each in changes.made.values()})
+    return {
+        position: known[each.fingerprint]
+        for position, each in changes.made.items()
+        if each.fingerprint in known
+    }
 
 
 def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
@@ -147,7 +162,7 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
     ledger.skip([job_ids[index] for index in selection.left], why="does not fit the budget")
     ledger.reuse({job_ids[index]: row.job_id for index, row in selection.made.items()})
     for row in selection.made.values():
-        _bring(ledger, row, folder)
+        bring(ledger, row, folder)
     remember(ledger, out, run_id)
     return run_id
 
@@ -181,18 +196,3 @@ def _new_job(planned: PlannedJob, folder: Path) -> NewJob:
 def _new_cap(cap: Cap, run_id: str) -> NewCap:
     key = run_id if cap.scope == "run" else cap.key
     return NewCap(scope=cap.scope, key=key, limit_nano=cap.limit_nano, window=cap.window)
-
-
-def _bring(ledger: Ledger, row: JobRow, folder: Path) -> None:
-    """Let an earlier run's file appear in this one's folder: a second name, or a copy across disks."""
-    if row.output is None or row.output_run_id is None:
-        return
-    source = Path(ledger.run(row.output_run_id).out) / row.output.path
-    target = folder / row.output.path
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return
-    except OSError:
-        if source.exists():
-            shutil.copy2(source, target)

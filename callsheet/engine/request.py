@@ -26,6 +26,7 @@ class RunRequest(BaseModel):
     concurrency: int | None = Field(default=None, ge=1, le=1000, description="Renders at the same time (10)")
     out: str | None = Field(default=None, description="The folder that run folders are made in (runs)")
     fit: bool = Field(default=False, description="Take what fits the budget, highest priority first")
+    again: bool = Field(default=False, description="Buy also what was made and paid for already")
     sandbox: bool = Field(default=False, description="Run on the local sandbox: no key, no money")
     speed: float = Field(default=1.0, gt=0, le=10_000, description="How much faster the sandbox renders")
 

@@ -14,6 +14,7 @@ from callsheet import failpoints
 from callsheet.engine.caretaker import caretaker, last_look, look_back, rest
 from callsheet.engine.desk import open_desk
 from callsheet.engine.high_water import remember
+from callsheet.engine.made_files import gone_files
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.overbilled import leave_out_the_rest
 from callsheet.engine.prices import look_at_prices
@@ -25,7 +26,7 @@ from callsheet.engine.studio import Studio, current_studio
 from callsheet.engine.watchers import stop_sign
 from callsheet.errors import AccountError, Busy
 from callsheet.falqueue.polling import RenderTimes
-from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Overrun, Run
+from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Overrun, Run, State
 from callsheet.outputs.parts import sweep_parts
 from callsheet.reconcile.desk import Desk
 from callsheet.report.files import write_run_files
@@ -180,6 +181,8 @@ async def finish(studio: Studio) -> dict[str, Any]:
     rows = await studio.books(Ledger.jobs, studio.run.run_id)
     if all(row.state in FINISHED for row in rows):
         await studio.books(Ledger.close_run, studio.run.run_id)
+    reused = [row for row in rows if row.state is State.ALREADY_MADE]
+    studio.remarks.extend(await studio.books(gone_files, reused))
     run = await studio.books(Ledger.run, studio.run.run_id)
     accounts = await studio.books(Ledger.balances, scope="run", key=run.run_id)
     overruns = await studio.books(Ledger.overruns, run_id=run.run_id)
@@ -230,7 +233,7 @@ def opened(request: RunRequest, settings: Settings) -> str:
     with Ledger.open(settings.ledger) as ledger:
         if not request.sandbox:
             require_a_cap(ledger, plan)
-        selection = select(ledger, plan, fit=request.fit)
+        selection = select(ledger, plan, fit=request.fit, again=request.again)
         return open_run(
             ledger,
             plan,

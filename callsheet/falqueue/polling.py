@@ -21,12 +21,7 @@ from statistics import median
 
 from callsheet.errors import Unavailable
 from callsheet.falqueue.messages import Completed, InProgress, InQueue, Status
-
-REFERENCE_RENDER_S = 41.0
-"""fal's page for Seedance: "~41 seconds for 5-second 1080p video on L20 GPU"."""
-
-REFERENCE_WORK = 1920 * 1088 * 120
-"""The pixels of that video: 1080p at 16:9 in Seedance 1.0, 24 frames a second, 5 seconds."""
+from pricing.duration import published_render_s
 
 FLOOR_S = 0.02
 CEILING_S = 10.0
@@ -51,7 +46,7 @@ class Cell:
     @property
     def prior_s(self) -> float:
         """The published figure, scaled by how much there is to render."""
-        return REFERENCE_RENDER_S * self.pixels * self.frames / REFERENCE_WORK
+        return published_render_s(self.pixels, self.frames)
 
 
 @dataclass(frozen=True, slots=True)

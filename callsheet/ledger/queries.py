@@ -27,6 +27,7 @@ from callsheet.ledger.records import (
 from callsheet.ledger.scopes import AccountRef
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.submission import Event, State
+from manifests.changes import MadeJob
 
 _JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
 _SUBMISSION = [column.label(f"s_{column.name}") for column in schema.submission.c]
@@ -124,6 +125,32 @@ def already_made(connection: Connection, campaign: str, fingerprints: Collection
         )
         made.update((row.fingerprint, row) for row in map(_as_job, connection.execute(query)))
     return made
+
+
+def made_jobs(connection: Connection, campaign: str) -> list[MadeJob]:
+    """Return every job of the campaign that was made and whose file was kept, oldest first."""
+    job, table = schema.job, schema.run
+    rows = connection.execute(
+        select(job.c.job_id, job.c.custom_id, job.c.fingerprint, job.c.spent_nano.label("paid_nano"))
+        .join_from(job, table, table.c.run_id == job.c.run_id)
+        .where(
+            table.c.campaign == campaign,
+            job.c.state == State.SUCCEEDED.value,
+            job.c.output_id.is_not(None),
+        )
+        .order_by(job.c.job_id)
+    )
+    return [MadeJob(*row) for row in rows]
+
+
+def payloads(connection: Connection, job_ids: Collection[int]) -> dict[int, str]:
+    """Return the engine's own texts of these jobs."""
+    job = schema.job
+    found: dict[int, str] = {}
+    for piece in chunks(job_ids):
+        rows = connection.execute(select(job.c.job_id, job.c.payload).where(job.c.job_id.in_(piece)))
+        found.update((job_id, payload) for job_id, payload in rows)
+    return found
 
 
 def render_times(connection: Connection, cell: str, *, limit: int) -> list[RenderTime]:

@@ -35,6 +35,7 @@ from callsheet.ledger.records import (
 )
 from callsheet.ledger.scopes import AccountRef, Scope, WindowKind
 from callsheet.ledger.submission import HAS_OPEN_SUBMISSION, State
+from manifests.changes import MadeJob
 
 EVERYTHING = EntryFilter()
 
@@ -160,6 +161,16 @@ class Ledger(SubmissionVerbs):
         """Return, by fingerprint, the campaign's newest succeeded job with a file."""
         with self._database.read() as connection:
             return queries.already_made(connection, campaign, fingerprints)
+
+    def made_jobs(self, campaign: str) -> list[MadeJob]:
+        """Return every job of the campaign that was made and whose file was kept, oldest first."""
+        with self._database.read() as connection:
+            return queries.made_jobs(connection, campaign)
+
+    def payloads(self, job_ids: Collection[int]) -> dict[int, str]:
+        """Return the engine's own texts of these jobs."""
+        with self._database.read() as connection:
+            return queries.payloads(connection, job_ids)
 
     def render_times(self, cell: str, *, limit: int = 50) -> list[RenderTime]:
         """Return how long the newest renders of a cell took, newest first."""

@@ -20,7 +20,7 @@ from manifests.bulk.twins import RowKeys, Settler, changed
 from manifests.check import check_header
 from manifests.kinds import Context
 from manifests.notes import Notes
-from manifests.plan import Summary, Total
+from manifests.plan import Size, Summary, Total
 from manifests.plan_hash import RowsDigest
 from manifests.table import Row
 
@@ -52,7 +52,13 @@ class BulkPlanner:
         write_rows(path, schema, (gathered.columns for gathered in self._gathered(batches)))
         jobs = SpooledJobs(path, self._count, self._context.catalog, folder)
         jobs = self._settled(jobs, schema)
-        return jobs, Summary(jobs=self._count, groups=self._totals.groups(), rows=self._digest.document())
+        summary = Summary(
+            jobs=self._count,
+            groups=self._totals.groups(),
+            sizes=self._totals.sizes(),
+            rows=self._digest.document(),
+        )
+        return jobs, summary
 
     def _gathered(self, batches: Iterable[Batch]) -> Iterator[Gathered]:
         for checked, gathered in _in_order(self._work, self._noting_headers(batches)):
@@ -118,6 +124,7 @@ class Totals:
     def __init__(self, setups: Sequence[Setup]) -> None:
         self._setups = setups
         self._groups: dict[tuple[str, str], list[int]] = {}
+        self._sizes: dict[Size, list[int]] = {}
 
     def add(self, setups: Any, clients: Any) -> None:
         """Add a batch. Counts are multiplied with whole nano-dollars; nothing is rounded."""
@@ -132,14 +139,22 @@ class Totals:
     def _add(self, setup: Setup, client: str, count: int) -> None:
         assert setup.endpoint is not None
         assert setup.price is not None
-        sums = self._groups.setdefault((setup.endpoint.model, client), [0, 0, 0])
-        sums[0] += count
-        sums[1] += count * setup.price.expected_nano
-        sums[2] += count * setup.price.maximum_nano
+        price = setup.price
+        pixels = price.width_px * price.height_px
+        size = Size(setup.endpoint.id, setup.values["resolution"], pixels, price.frames)
+        group = self._groups.setdefault((setup.endpoint.model, client), [0, 0, 0])
+        for sums in (group, self._sizes.setdefault(size, [0, 0, 0])):
+            sums[0] += count
+            sums[1] += count * price.expected_nano
+            sums[2] += count * price.maximum_nano
 
     def groups(self) -> dict[tuple[str, str], Total]:
         """Return the totals by model and client, in the order of the jobs."""
         return {key: Total(*sums) for key, sums in self._groups.items()}
+
+    def sizes(self) -> dict[Size, Total]:
+        """Return the totals by size."""
+        return {key: Total(*sums) for key, sums in self._sizes.items()}
 
 
 def _in_order(work: Any, batches: Iterable[Batch]) -> Iterator[tuple[Checked, Gathered]]:

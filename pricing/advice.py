@@ -1,0 +1,203 @@
+"""What would fit where a plan does not: cheaper ways to make the same shots, each with its exact saving.
+
+Pure. Priorities are kept: a change begins with the jobs of the lowest priority, the last of them first, and
+goes no further than it has to. A saving is the difference of the quotes, to the nano-dollar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from pricing.budgets import Cap, Room, Spend, counts_in
+from pricing.catalog import Catalog
+from pricing.quotes import Quote, Shot, quote
+
+LOW = "480p"
+FAST = "seedance-1.0-pro-fast"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One job, as far as advice needs it. `end_image` says that it ends with a given picture."""
+
+    shot: Shot
+    quote: Quote
+    spend: Spend
+    end_image: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One change that makes a plan fit: `shots` is what the orders at `positions` become.
+
+    Savings are in nano-dollars: of the maximum, which budgets hold, and of what is expected.
+    """
+
+    change: str
+    positions: tuple[int, ...]
+    shots: tuple[Shot, ...]
+    saving_maximum_nano: int
+    saving_expected_nano: int
+
+
+Change = Callable[[Catalog, Order], Shot | None]
+"""Gives the cheaper shot, or None where that job cannot be made so."""
+
+
+def advise(catalog: Catalog, orders: Sequence[Order], room: Room) -> list[Advice]:
+    """Return every single change, and if there is none the shortest row of changes, by which all fits.
+
+    Those that touch the fewest jobs come first. Empty where everything fits as it is, and where nothing
+    short of leaving jobs out would do.
+    """
+    found = [
+        advice
+        for name, change in _changes(orders)
+        if (advice := _applied(catalog, orders, room, name, (change,))) is not None
+    ]
+    if not found:
+        found = list(_together(catalog, orders, room))
+    shortest = _best_duration(found)
+    return sorted(shortest, key=lambda advice: (len(advice.positions), advice.saving_maximum_nano))
+
+
+def _changes(orders: Sequence[Order]) -> Iterator[tuple[str, Change]]:
+    yield "without sound", _silent
+    yield f"at {LOW}", _low
+    yield f"with {FAST}", _fast
+    longest_s = max((order.shot.duration_s or 0 for order in orders), default=0)
+    for most_s in range(longest_s - 1, 1, -1):
+        yield f"{_SHORTER}{most_s} s", partial(_shorter, most_s=most_s)
+
+
+_SHORTER = "at most "
+
+
+def _best_duration(found: list[Advice]) -> list[Advice]:
+    """Keep, of all shorter durations that fit, the longest: the first that was tried."""
+    kept: list[Advice] = []
+    for advice in found:
+        if not advice.change.startswith(_SHORTER) or not any(
+            each.change.startswith(_SHORTER) for each in kept
+        ):
+            kept.append(advice)
+    return kept
+
+
+def _together(catalog: Catalog, orders: Sequence[Order], room: Room) -> Iterator[Advice]:
+    """Add one change to the others until all fits: what is lost least first."""
+    row: list[tuple[str, Change]] = []
+    shortest = partial(_shorter, most_s=0)
+    for step in (
+        ("without sound", _silent),
+        (f"at {LOW}", _low),
+        (f"with {FAST}", _fast),
+        ("as short as can be", shortest),
+    ):
+        row.append(step)
+        name = ", ".join(name for name, _ in row)
+        advice = _applied(catalog, orders, room, name, tuple(change for _, change in row))
+        if advice is not None:
+            yield advice
+            return
+
+
+def _applied(
+    catalog: Catalog, orders: Sequence[Order], room: Room, name: str, changes: Sequence[Change]
+) -> Advice | None:
+    """Change jobs from the least important one on until all fits; None where that is not enough."""
+    over = _over(orders, room)
+    changed: dict[int, tuple[Shot, Quote]] = {}
+    for position in sorted(range(len(orders)), key=lambda at: (orders[at].spend.priority, -at)):
+        if not over:
+            break
+        order = orders[position]
+        caps = [cap for cap in over if counts_in(order.spend, cap)]
+        cheaper = _cheaper(catalog, order, changes) if caps else None
+        if cheaper is None:
+            continue
+        changed[position] = cheaper
+        saved_nano = order.quote.maximum_nano - cheaper[1].maximum_nano
+        for cap in [cap for cap in over if counts_in(order.spend, cap)]:
+            over[cap] -= saved_nano
+            if over[cap] <= 0:
+                del over[cap]
+    if over or not changed:
+        return None
+    positions = tuple(sorted(changed))
+    before, after = [orders[at].quote for at in positions], [changed[at][1] for at in positions]
+    return Advice(
+        change=name,
+        positions=positions,
+        shots=tuple(changed[at][0] for at in positions),
+        saving_maximum_nano=sum(each.maximum_nano for each in before)
+        - sum(each.maximum_nano for each in after),
+        saving_expected_nano=sum(each.expected_nano for each in before)
+        - sum(each.expected_nano for each in after),
+    )
+
+
+def _over(orders: Sequence[Order], room: Room) -> dict[Cap, int]:
+    """Return by how much each cap is passed, in nano-dollars."""
+    over = {}
+    for cap, left_nano in room.items():
+        needed_nano = sum(each.spend.maximum_nano for each in orders if counts_in(each.spend, cap))
+        if needed_nano > max(left_nano, 0):
+            over[cap] = needed_nano - max(left_nano, 0)
+    return over
+
+
+def _cheaper(catalog: Catalog, order: Order, changes: Sequence[Change]) -> tuple[Shot, Quote] | None:
+    """Return the order after as many of the changes as are possible, where that costs less."""
+    now = order
+    for change in changes:
+        shot = change(catalog, now)
+        if shot is not None:
+            now = replace(now, shot=shot)
+    if now is order:
+        return None
+    price = quote(catalog, now.shot)
+    return (now.shot, price) if price.maximum_nano < order.quote.maximum_nano else None
+
+
+def _silent(_catalog: Catalog, order: Order) -> Shot | None:
+    shot = order.shot
+    return replace(shot, audio=False) if shot.endpoint.audio and shot.audio else None
+
+
+def _low(_catalog: Catalog, order: Order) -> Shot | None:
+    shot = order.shot
+    if shot.resolution == LOW or LOW not in shot.endpoint.resolutions:
+        return None
+    return replace(shot, resolution=LOW)
+
+
+def _fast(catalog: Catalog, order: Order) -> Shot | None:
+    """Return the shot on Pro Fast, where that takes everything the job asks for; it makes no sound."""
+    shot = order.shot
+    fast = catalog.endpoint_for(FAST, shot.endpoint.task)
+    if fast is None or shot.endpoint.model == FAST or (order.end_image and not fast.end_image):
+        return None
+    takes = (
+        shot.resolution in fast.resolutions
+        and shot.aspect_ratio in fast.aspect_ratios
+        and (shot.num_frames is None or _within(shot.num_frames, fast.num_frames))
+        and (shot.num_frames is not None or shot.duration_s in fast.durations_s)
+    )
+    return replace(shot, endpoint=fast, audio=False) if takes else None
+
+
+def _within(frames: int, bounds: tuple[int, int] | None) -> bool:
+    return bounds is not None and bounds[0] <= frames <= bounds[1]
+
+
+def _shorter(_catalog: Catalog, order: Order, *, most_s: int) -> Shot | None:
+    """Cap the duration; jobs that name their frames are left alone."""
+    shot = order.shot
+    if shot.num_frames is not None or shot.duration_s is None:
+        return None
+    shortest_s = min(shot.endpoint.durations_s)
+    wanted_s = max(most_s, shortest_s)
+    return replace(shot, duration_s=wanted_s) if wanted_s < shot.duration_s else None

@@ -20,6 +20,8 @@ def show_plan(plan: Plan, room: dict[Cap, int], selection: Selection | None = No
     total = plan.total
     result(f"{plan.campaign}: {total.jobs} job{'s' if total.jobs != 1 else ''}, price book {plan.price_book}")
     _show_group("model", plan.by_model())
+    if len(plan.by_resolution()) > 1:
+        _show_group("resolution", plan.by_resolution())
     if set(plan.by_client()) != {""}:
         _show_group("client", plan.by_client())
     result(f"  {'total':<28}{_amounts(total)}")
@@ -33,7 +35,10 @@ def show_plan(plan: Plan, room: dict[Cap, int], selection: Selection | None = No
 
 
 def _show_selection(selection: Selection) -> None:
-    result(f"+ {len(selection.buy)} to buy   = {len(selection.made)} already made, not bought again")
+    made, changed = len(selection.made), selection.changes.changed
+    again = len([position for position in selection.buy if position in changed])
+    told = f"   ~ {again} of them changed" if again else ""
+    result(f"+ {len(selection.buy)} to buy{told}   = {made} already made, not bought again")
     if selection.left:
         more = usd_rounded_up(selection.left_maximum_nano)
         result(f"- {len(selection.left)} left out, which would need up to {more} more")

@@ -8,18 +8,28 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from callsheet.cli.advice import (
+    advice_document,
+    advice_lines,
+    more_document,
+    show_expensive,
+    show_time,
+)
+from callsheet.cli.changes import show_changes
 from callsheet.cli.console import document, result, say
-from callsheet.cli.options import Budget, Json, Source
+from callsheet.cli.options import Budget, Json, Sandbox, Source
+from callsheet.cli.outlook import Outlook, outlook_of
 from callsheet.cli.planning import show_plan
 from callsheet.cli.problems import ErrorsFile, explain_mistakes
 from callsheet.errors import ManifestError
 from callsheet.settings import settings_from
+from manifests.changes import to_pay
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_document import plan_document, refusal_document
 from manifests.plan_file import write_plan
 from manifests.planning import make_plan
-from pricing.budgets import Cap, full_room, shortfalls
-from pricing.money import usd_rounded_up
+from pricing.budgets import shortfalls
+from pricing.money import usd_rounded_up, usd_text
 
 PlanFile = Annotated[
     Path | None, Parameter(name="--out", help="Write a plan file that can be approved and run")
@@ -34,9 +44,12 @@ def plan(
     out: PlanFile = None,
     rows: Rows = False,
     errors: ErrorsFile = None,
+    sandbox: Sandbox = False,
     json: Json = False,
 ) -> int:
-    """Check every row and say what it will cost, and whether that fits. Nothing is sent.
+    """Check every row and say what it will cost, whether that fits, and what would. Nothing is sent.
+
+    Beside what the campaign has paid for already: `+` new, `~` changed, `=` made; only + and ~ cost money.
 
     Example: callsheet plan shots.csv --budget-usd 25 --out plan.json
     """
@@ -51,37 +64,39 @@ def plan(
         if json:
             document(refusal_document(error))
         return explain_mistakes(error, source, errors)
-    room = _room(made)
+    settings = settings_from(os.environ)
+    concurrency = made.concurrency or settings.concurrency
+    seen = outlook_of(made, sandbox=sandbox)
+    takes_s, learned = seen.takes_s(made, concurrency), bool(seen.learned_s)
     if out is not None:
         write_plan(made, out)
         say(f"wrote {out}")
     if json:
-        document(plan_document(made, room=room, rows=rows or None))
-    else:
-        show_plan(made, room)
-        _say_whether_it_fits(made, room)
+        told = plan_document(
+            made, room=seen.room, rows=rows or None, changes=seen.changes, differs=seen.differs
+        )
+        more = more_document(made, takes_s, learned=learned, credit_nano=seen.credit_nano)
+        document({**told, "advice": advice_document(made, seen.changes, seen.room), **more})
+        return 0
+    show_plan(made, dict(seen.room))
+    show_changes(made, seen.changes, seen.differs)
+    _say_whether_it_fits(made, seen)
+    for line in advice_lines(made, seen.changes, seen.room):
+        result(line)
+    show_expensive(made)
+    show_time(takes_s, concurrency, learned=learned)
+    if seen.credit_nano is not None:
+        result(f"credit at fal: ${usd_text(seen.credit_nano)}")
     return 0
 
 
-def _room(made: Plan) -> dict[Cap, int]:
-    """What is left under every cap: all of it without a ledger, and none is made for asking."""
-    settings = settings_from(os.environ)
-    if not settings.ledger_url and not (settings.data_dir / "ledger.sqlite").exists():
-        return dict(full_room(made.caps))
-    from callsheet.engine.opening import room_for  # noqa: PLC0415 -- a database library is 0.2 s
-    from callsheet.ledger import Ledger  # noqa: PLC0415
-
-    with Ledger.open(settings.ledger) as ledger:
-        return room_for(ledger, made)
-
-
-def _say_whether_it_fits(made: Plan, room: dict[Cap, int]) -> None:
-    short = shortfalls(made.demands(), room)
+def _say_whether_it_fits(made: Plan, seen: Outlook) -> None:
+    short = shortfalls(to_pay(made, seen.changes), seen.room)
     for each in short:
         name = f"{each.cap.scope.replace('_', ' ')} {each.cap.key}".strip()
         result(
             f"does not fit the {each.cap.window} cap of {name}: needs up to "
             f"{usd_rounded_up(each.needed_nano)}, {usd_rounded_up(each.left_nano)} left"
         )
-    if room and not short:
+    if seen.room and not short:
         result("fits")

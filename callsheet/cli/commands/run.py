@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+from callsheet.cli.advice import advice_lines
 from callsheet.cli.console import ask, say
 from callsheet.cli.options import (
     AcceptPrices,
+    Again,
     Budget,
     Canary,
     Concurrency,
@@ -20,13 +22,23 @@ from callsheet.cli.options import (
 )
 from callsheet.cli.planning import show_plan
 from callsheet.cli.running import early_server, run_flow
-from callsheet.engine.opening import Selection, changed_caps, open_run, require_a_cap, room_for, select
+from callsheet.engine.made_files import gone_files
+from callsheet.engine.opening import (
+    Selection,
+    changed_caps,
+    changes_of,
+    open_run,
+    require_a_cap,
+    room_for,
+    select,
+)
 from callsheet.engine.publishing import folder_for
 from callsheet.engine.request import RunRequest
 from callsheet.engine.session import settings_for
-from callsheet.errors import UsageError
+from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger
 from callsheet.settings import Settings, settings_from
+from manifests.changes import Changes
 from manifests.plan import Plan, PlanOptions
 from manifests.planning import make_plan
 from pricing.money import parse_usd, usd_rounded_up, usd_text
@@ -43,6 +55,7 @@ def run(
     sandbox: Sandbox = False,
     speed: Speed = 1.0,
     fit: Fit = False,
+    again: Again = False,
     canary: Canary = None,
     accept_prices: AcceptPrices = False,
     yes: Yes = False,
@@ -64,6 +77,7 @@ def run(
         fit=fit,
         sandbox=sandbox,
         speed=speed,
+        again=again,
         canary=canary,
         accept_prices=accept_prices,
     )
@@ -102,11 +116,13 @@ def _opened(plan: Plan, request: RunRequest, settings: Settings, *, yes: bool, a
     with Ledger.open(settings.ledger) as ledger:
         if not request.sandbox:
             require_a_cap(ledger, plan)
-        selection = select(ledger, plan, fit=request.fit)
+        selection = _selected(ledger, plan, request)
         if not as_json:
             show_plan(plan, room_for(ledger, plan), selection)
         for old, new in changed_caps(ledger, plan):
             say(f"cap of {old.label}: {usd_text(old.limit_nano)} USD becomes {usd_text(new.limit_nano)}")
+        for gone in gone_files(ledger, selection.made.values()):
+            say(gone)
         _name_what_is_left(plan, selection)
         if not (yes or _agreed(plan, selection)):
             raise UsageError("not confirmed, so nothing was sent; add --yes to run without being asked")
@@ -115,6 +131,17 @@ def _opened(plan: Plan, request: RunRequest, settings: Settings, *, yes: bool, a
         run_id = open_run(ledger, plan, selection, out=folder_for(out, settings), options=options)
     say(f"run {run_id}")
     return run_id
+
+
+def _selected(ledger: Ledger, plan: Plan, request: RunRequest) -> Selection:
+    """Choose what is bought. Where it does not fit, what would is said before the refusal."""
+    try:
+        return select(ledger, plan, fit=request.fit, again=request.again)
+    except OverBudget:
+        changes = Changes() if request.again else changes_of(ledger, plan)
+        for line in advice_lines(plan, changes, room_for(ledger, plan)):
+            say(line)
+        raise
 
 
 def _agreed(plan: Plan, selection: Selection) -> bool:

@@ -28,12 +28,12 @@ def plan_document(
 ) -> dict[str, Any]:
     """Describe a plan. `room` is what is left of its caps (by default all of them are untouched).
 
-    `rows` None leaves them out above 10,000 jobs. `changes` is the plan beside what was made before, and
-    `differs` says by position in what; whether it fits is a question about what costs money.
+    `rows` None leaves them out above 10,000 jobs. `changes` is the plan beside what was made before, where
+    anybody has looked, and `differs` says by position in what; whether it fits is a question about what
+    costs money.
     """
-    changes = changes or Changes()
     room = full_room(plan.caps) if room is None else room
-    short = {each.cap: each.needed_nano for each in shortfalls(to_pay(plan, changes), room)}
+    short = {each.cap: each.needed_nano for each in shortfalls(to_pay(plan, changes or Changes()), room)}
     document: dict[str, Any] = {
         "plan_hash": plan.hash,
         "campaign": plan.campaign,
@@ -46,15 +46,17 @@ def plan_document(
         "by_model": totals_document(plan.by_model()),
         "by_client": totals_document(plan.by_client()),
         "by_resolution": totals_document(plan.by_resolution()),
-        "changes": changes_document(plan, changes),
         "caps": [
             cap_document(cap) | {"left_usd": usd_text(left), "fits": cap not in short}
             for cap, left in room.items()
         ],
     }
+    if changes is not None:
+        document["changes"] = changes_document(plan, changes)
     if rows or (rows is None and plan.total.jobs <= ROWS_SHOWN):
+        told = differs or {}
         document["rows"] = [
-            row_document(planned) | change_document(changes, position, planned, (differs or {}).get(position))
+            row_document(planned) | change_document(changes, position, planned, told.get(position, ()))
             for position, planned in enumerate(plan.jobs)
         ]
     return document | {"errors": [], "warnings": [problem_document(each) for each in plan.warnings]}
@@ -74,15 +76,17 @@ def changes_document(plan: Plan, changes: Changes) -> dict[str, Any]:
 
 
 def change_document(
-    changes: Changes, position: int, planned: PlannedJob, differs: Sequence[str] | None
+    changes: Changes | None, position: int, planned: PlannedJob, differs: Sequence[str]
 ) -> dict[str, Any]:
     """Describe how one job stands beside what was made, and what it still costs at most."""
+    if changes is None:
+        return {}
     made = changes.made.get(position) or changes.changed.get(position)
     return {
         "change": changes.sign(position),
         "to_pay_usd": usd_text(0 if position in changes.made else planned.quote.maximum_nano),
         "paid_usd": usd_text(made.paid_nano if made else 0),
-        "differs": list(differs or ()),
+        "differs": list(differs),
     }
 
 

@@ -1,0 +1,223 @@
+"""fal's prices change while a run is on: over a real sandbox that lists and bills them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from callsheet.engine.canary import send_canaries
+from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.made_files import gone_files
+from callsheet.engine.opening import open_run, select
+from callsheet.engine.prices import bills_of, listed_beside_the_book, look_at_prices
+from callsheet.engine.render import render_job
+from callsheet.engine.request import RunRequest
+from callsheet.engine.session import studio_at
+from callsheet.engine.stopping import StopSign
+from callsheet.engine.studio import Studio
+from callsheet.errors import CanaryDisagrees, CanaryFailed, PricesChanged
+from callsheet.ledger import Ledger, State
+from manifests.planning import make_plan
+from pricing.learned import learned_rates
+
+pytestmark = pytest.mark.anyio
+
+LITE = "fal-ai/bytedance/seedance/v1/lite/text-to-video"
+ONE_NANO = 21_141_000
+"""The expected price of the small clip of `House.open_run`: 864 x 480 x 29 / 1024 tokens at 1.8 dollars."""
+
+NAMES = iter(range(10**6))
+
+
+@pytest.fixture
+def listing(house: Any) -> Iterator[Any]:
+    """Change what the sandbox lists and bills; it goes back at the end."""
+
+    def change(**factors: str) -> None:
+        body = {LITE: factors["lite"]} if factors else {}
+        httpx.post(f"{house.address.url}/_sandbox/prices", json=body).raise_for_status()
+
+    yield change
+    change()
+
+
+async def worked(house: Any, run_id: str, *, accept: bool = False, canary: int | None = None) -> Studio:
+    """Do what the flow does, without Prefect."""
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+
+        async def render(row: Any, place: Any) -> Any:
+            return await render_job(studio, row.job_id, place)
+
+        await look_at_prices(studio, accept=accept)
+        if canary is not None:
+            await send_canaries(studio, canary, render)
+        await dispatch(studio, in_order(desk.ledger.jobs(run_id)), render)
+        return studio
+
+
+def opened(house: Any, text: str, *, again: bool = False) -> str:
+    """Open a run of a manifest."""
+    source = house.folder / "cells.csv"
+    source.write_text("custom_id,prompt,model,resolution,num_frames,duration\n" + text)
+    plan = make_plan(source)
+    with Ledger.open(house.settings.ledger) as ledger:
+        selection = select(ledger, plan, fit=False, again=again)
+        options = RunRequest(source=str(source), sandbox=True).kept
+        return open_run(ledger, plan, selection, out=house.folder / "runs", options=options)
+
+
+async def test_other_prices_stop_a_run_before_it_buys_until_a_person_accepts(house, listing):
+    """Exit 5, nothing bought, all pending; accepted, the holds cover the new price and it is booked."""
+    word = f"A dear boat {next(NAMES)}"
+    run_id = house.open_run(f"a,{word}")
+    listing(lite="1.25")
+    stopped = await worked(house, run_id)
+    assert isinstance(stopped.stop.reason, PricesChanged)
+    assert stopped.stop.reason.exit_code == 5
+    assert f"{LITE} costs $2.25 per million tokens, planned was $1.8" in str(stopped.stop.reason)
+    assert (house.row(run_id).state, house.accepted(word)) == (State.PENDING, [])
+
+    accepted = await worked(house, run_id, accept=True)
+    row = house.row(run_id)
+    assert accepted.stop.reason is None
+    assert (row.state, len(house.accepted(word))) == (State.SUCCEEDED, 1)
+    assert row.submission.cost_nano == house.accepted(word)[0]["cost_nano"] <= row.maximum_nano
+    assert row.expected_nano == -(-864 * 480 * 29 * 2_250_000_000 // (1024 * 10**6))
+    assert house.sound()
+
+
+async def test_accepted_prices_stay_accepted_and_are_pinned_for_what_is_bought_later(house, listing):
+    """The run remembers its rates: the next resume asks nobody, and another change stops it again."""
+    word = f"A pinned boat {next(NAMES)}"
+    run_id = house.open_run(f"a,{word} one", f"b,{word} two")
+    listing(lite="1.25")
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        await look_at_prices(studio, accept=True)
+    assert (await worked(house, run_id)).stop.reason is None
+    with Ledger.open(house.settings.ledger) as ledger:
+        assert '"accepted": {"' + LITE in ledger.run(run_id).prices
+    later = house.open_run(f"c,{word} three", campaign="later")
+    assert isinstance((await worked(house, later)).stop.reason, PricesChanged)
+
+
+async def test_a_run_keeps_the_prices_it_was_planned_with(house):
+    """Rates of the pin, and not those of a newer book, settle what a resumed run buys."""
+    run_id = house.open_run(f"a,An old boat {next(NAMES)}")
+    with Ledger.open(house.settings.ledger) as ledger:
+        text = ledger.run(run_id).prices.replace(
+            '"seedance-1.0-lite": 1800000000', '"seedance-1.0-lite": 900000000'
+        )
+        ledger.reprice(run_id, {}, prices=text)
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        assert studio.catalog.rates["seedance-1.0-lite", False] == 900_000_000
+        assert desk.catalog.rates["seedance-1.0-lite", False] == 1_800_000_000
+
+
+async def test_a_list_that_cannot_be_read_is_a_remark_and_no_stop(house):
+    """The run goes on, and says that nobody compared."""
+    house.transport = lambda: httpx.MockTransport(lambda _request: httpx.Response(503, text="<html>"))
+    run_id = house.open_run(f"a,A blind boat {next(NAMES)}")
+    studio = await worked(house, run_id)
+    assert (studio.stop.reason, house.row(run_id).state) == (None, State.SUCCEEDED)
+    assert "was not compared" in studio.remarks[0]
+
+
+async def test_nothing_is_asked_where_nothing_is_left_to_buy(house, listing):
+    """A finished run is not stopped by a price that no longer concerns it."""
+    run_id = house.open_run(f"a,A done boat {next(NAMES)}")
+    await worked(house, run_id)
+    listing(lite="3")
+    assert (await worked(house, run_id)).stop.reason is None
+
+
+async def test_only_pending_jobs_get_another_price(house):
+    """What is bought keeps what was held for it: the ledger refuses."""
+    run_id = house.open_run(f"a,A sold boat {next(NAMES)}")
+    await worked(house, run_id)
+    row = house.row(run_id)
+    with Ledger.open(house.settings.ledger) as ledger, pytest.raises(Exception, match="no pending job"):
+        ledger.reprice(run_id, {row.job_id: (1, 2)}, prices="[]")
+    assert house.row(run_id) == row
+
+
+async def test_the_book_agrees_with_the_list_and_bills_teach_its_rates(house):
+    """`prices check` and `prices show`: the list is read whole, and a real bill comes to the book's rate."""
+    await worked(house, house.open_run(f"a,A learned boat {next(NAMES)}"))
+    async with house.desk() as desk:
+        assert {each.verdict for each in await listed_beside_the_book(desk)} == {"agrees"}
+        learned = learned_rates(bills_of(desk.ledger.settled()))
+    assert learned[LITE, False].count == 1
+    assert learned[LITE, False].deviation_permille(1_800_000_000) == 0
+
+
+CELLS = (
+    "a,{word} a,seedance-1.0-lite,480p,29,\nb,{word} b,seedance-1.0-lite,480p,29,\n"
+    "c,{word} c,seedance-1.0-lite,480p,33,\nd,{word} d,seedance-1.0-pro,480p,,2\n"
+)
+
+
+async def test_a_canary_of_each_cell_goes_first_and_the_rest_follows_when_they_agree(house):
+    """One job per cell up to N, the cheapest cells; the others are named; then everything is bought."""
+    word = f"A yellow bird {next(NAMES)}"
+    run_id = opened(house, CELLS.format(word=word))
+    studio = await worked(house, run_id, canary=2)
+    assert {row.state for row in house.rows(run_id)} == {State.SUCCEEDED}
+    order = [
+        each["arguments"]["prompt"][-1]
+        for each in house.truth()["accepted"]
+        if word in each["arguments"]["prompt"]
+    ]
+    assert (set(order[:2]), set(order[2:])) == ({"a", "c"}, {"b", "d"})
+    assert studio.remarks[0].startswith(
+        "canary: 1 price cells were not tried: fal-ai/bytedance/seedance/v1/pro/"
+    )
+    assert studio.remarks[1].startswith("canary: bill, file and reply agree in 2 price cells")
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "why"),
+    [
+        ({"kind": "overbill", "factor": 0.5}, CanaryDisagrees, "a was billed 0.010"),
+        ({"kind": "render_failed"}, CanaryFailed, "a canary brought no video: a: "),
+    ],
+)
+async def test_a_canary_that_does_not_agree_stops_the_rest(house, fault, error, why):
+    """One purchase, the rest pending; `resume` is the person's word, and then it is bought."""
+    word = f"A sick bird {next(NAMES)}"
+    run_id = opened(house, "".join(f"{name},{word} {name},seedance-1.0-lite,480p,29,\n" for name in "abc"))
+    house.arm(**fault, prompt_contains=f"{word} a")
+    studio = await worked(house, run_id, canary=1)
+    assert isinstance(studio.stop.reason, error)
+    assert why in str(studio.stop.reason)
+    assert [row.state for row in house.rows(run_id)][1:] == [State.PENDING, State.PENDING]
+
+    await worked(house, run_id, canary=1)
+    assert [row.state for row in house.rows(run_id)][1:] == [State.SUCCEEDED, State.SUCCEEDED]
+    assert house.sound()
+
+
+async def test_what_was_made_is_never_bought_again_unless_told(house):
+    """Also when its file is gone: that is said with its place; `again` buys it once more."""
+    word = f"A kept boat {next(NAMES)}"
+    text = f"a,{word},seedance-1.0-lite,480p,29,\n"
+    first = opened(house, text)
+    await worked(house, first)
+    made = Path(house.settings.out) / first / "media" / "a.mp4"
+    made.unlink()
+
+    second = opened(house, text)
+    row = house.row(second)
+    assert row.state is State.ALREADY_MADE
+    with Ledger.open(house.settings.ledger) as ledger:
+        (told,) = gone_files(ledger, [row])
+    assert str(made) in told
+    assert "--again" in told
+
+    third = opened(house, text, again=True)
+    await worked(house, third)
+    assert (house.row(third).state, len(house.accepted(word))) == (State.SUCCEEDED, 2)

@@ -111,21 +111,14 @@ def _applied(
     over = _over(orders, room)
     changed: dict[int, tuple[Shot, Quote]] = {}
     for position in sorted(range(len(orders)), key=lambda at: (orders[at].spend.priority, -at)):
-        if not over:
-            break
-        order = orders[position]
-        caps = [cap for cap in over if counts_in(order.spend, cap)]
-        cheaper = _cheaper(catalog, order, changes) if caps else None
-        if cheaper is None:
-            continue
-        changed[position] = cheaper
-        saved_nano = order.quote.maximum_nano - cheaper[1].maximum_nano
-        for cap in [cap for cap in over if counts_in(order.spend, cap)]:
-            over[cap] -= saved_nano
-            if over[cap] <= 0:
-                del over[cap]
-    if over or not changed:
+        caps = [cap for cap in over if over[cap] > 0 and counts_in(orders[position].spend, cap)]
+        cheaper = _cheaper(catalog, orders[position], changes) if caps else None
+        if cheaper is not None:
+            changed[position] = cheaper
+            _move(over, orders[position], -_saved(orders[position], cheaper))
+    if not changed or any(nano > 0 for nano in over.values()):
         return None
+    _take_back(orders, changed, over)
     positions = tuple(sorted(changed))
     before, after = [orders[at].quote for at in positions], [changed[at][1] for at in positions]
     return Advice(
@@ -137,6 +130,25 @@ def _applied(
         saving_expected_nano=sum(each.expected_nano for each in before)
         - sum(each.expected_nano for each in after),
     )
+
+
+def _take_back(orders: Sequence[Order], changed: dict[int, tuple[Shot, Quote]], over: dict[Cap, int]) -> None:
+    """Undo what larger savings after it have made needless, the highest priority first."""
+    for position in reversed(list(changed)):
+        saved_nano = _saved(orders[position], changed[position])
+        if all(over[cap] + saved_nano <= 0 for cap in over if counts_in(orders[position].spend, cap)):
+            _move(over, orders[position], saved_nano)
+            del changed[position]
+
+
+def _saved(order: Order, cheaper: tuple[Shot, Quote]) -> int:
+    return order.quote.maximum_nano - cheaper[1].maximum_nano
+
+
+def _move(over: dict[Cap, int], order: Order, by_nano: int) -> None:
+    for cap in over:
+        if counts_in(order.spend, cap):
+            over[cap] += by_nano
 
 
 def _over(orders: Sequence[Order], room: Room) -> dict[Cap, int]:

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from callsheet.cli.prefect_server import client_environment, start_embedded_server
 from callsheet.ledger import Ledger, State
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
@@ -30,7 +29,7 @@ async def main(above, within_s, answer):
             paused = [each for each in await client.read_flow_runs() if each.state.is_paused()]
             if paused and paused[0].state.state_details.run_input_keyset:
                 artifacts = await client.read_artifacts()
-                told["plan"] = [each.data for each in artifacts if each.key.endswith("-plan")][-1]
+                told["plan"] = [each.data for each in artifacts if each.flow_run_id == paused[0].id][0]
                 await client.resume_flow_run(paused[0].id, run_input=answer)
                 break
             await asyncio.sleep(0.1)
@@ -56,24 +55,13 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(scope="module")
-def prefect(tmp_path_factory):
-    """One Prefect server for all of these tests; gives its environment."""
-    server = start_embedded_server(tmp_path_factory.mktemp("prefect"))
-    server.wait_ready()
-    yield {"PREFECT_API_URL": server.url, **client_environment(server)}
-    server.stop()
-
-
-def asked(
-    desk, prefect: dict, *, above: str = "0.01", within_s: int = 60, answer: dict | None = None
-) -> dict:
+def asked(desk, *, above: str = "0.01", within_s: int = 60, answer: dict | None = None) -> dict:
     """Run the flow as a worker does, and answer it as a person does in Prefect's pages."""
     (desk.folder / "shots.csv").write_text(SHOTS)
     done = subprocess.run(
         [sys.executable, "-c", ASK, above, str(within_s), json.dumps(answer)],
         cwd=desk.folder,
-        env={**os.environ, **desk.env, **prefect},
+        env={**os.environ, **desk.env},
         capture_output=True,
         text=True,
         timeout=100,
@@ -90,9 +78,9 @@ def the_run(desk):
         return run, ledger.jobs(run.run_id), list(ledger.entries())
 
 
-def test_a_run_above_the_sum_waits_with_its_plan_and_buys_after_a_yes(desk, prefect):
+def test_a_run_above_the_sum_waits_with_its_plan_and_buys_after_a_yes(desk):
     """The plan is published before the answer; after it everything is bought as planned."""
-    told = asked(desk, prefect, answer={"approved": True, "reason": "fits the month"})
+    told = asked(desk, answer={"approved": True, "reason": "fits the month"})
     assert told["state"] == "COMPLETED"
     assert "1 videos to buy" in told["plan"]
     assert "| a | seedance-1.0-lite | 0.0211" in told["plan"]
@@ -107,32 +95,30 @@ def test_a_run_above_the_sum_waits_with_its_plan_and_buys_after_a_yes(desk, pref
         (None, 1, "nobody approved it within 1 s"),
     ],
 )
-def test_without_a_yes_nothing_is_bought(desk, prefect, answer, within_s, why):
+def test_without_a_yes_nothing_is_bought(desk, answer, within_s, why):
     """A refusal and a silence cancel every job and close the run; the ledger has no entry at all."""
-    told = asked(desk, prefect, answer=answer, within_s=within_s)
+    told = asked(desk, answer=answer, within_s=within_s)
     assert why in (told["message"] or "") or told["state"] == "FAILED"
     run, (job,), entries = the_run(desk)
     assert (run.closed_ms is not None, job.state, entries) == (True, State.CANCELLED, [])
     assert desk.accepted() == []
 
 
-def test_a_run_below_the_sum_asks_nobody(desk, prefect):
+def test_a_run_below_the_sum_asks_nobody(desk):
     """What may cost less than the sum is bought at once."""
-    assert asked(desk, prefect, above="5")["state"] == "COMPLETED"
+    assert asked(desk, above="5")["state"] == "COMPLETED"
     assert len(desk.accepted()) == 1
 
 
-def test_deploy_registers_both_flows_and_a_schedule(desk, prefect):
+def test_deploy_registers_both_flows_and_a_schedule(desk):
     """Done twice it leaves two deployments in one process pool, the campaign with its cron and its source."""
     (desk.folder / "shots.csv").write_text(SHOTS)
     for _ in range(2):
-        done = desk.call(
-            "deploy", "shots.csv", "--cron", "0 2 * * *", "--budget-usd", "40", "--json", **prefect
-        )
+        done = desk.call("deploy", "shots.csv", "--cron", "0 2 * * *", "--budget-usd", "40", "--json")
         assert done.returncode == 0, done.stderr
     shown = subprocess.run(
         [sys.executable, "-c", SHOW],
-        env={**os.environ, **desk.env, **prefect},
+        env={**os.environ, **desk.env},
         capture_output=True,
         text=True,
         check=True,

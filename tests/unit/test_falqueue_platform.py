@@ -278,3 +278,64 @@ def test_what_the_history_does_not_show_is_no_result(hidden: dict[str, Any]) -> 
     """Without an output, an end or a code nothing is known."""
     with pytest.raises(Unavailable):
         result_of(an_item(**hidden))
+
+
+def priced(body: str, question: str = "prices") -> Any:
+    """Read the price list, or the balance, from a server of this answer."""
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, content=body.encode())
+
+    def ask(platform: FalPlatform) -> Any:
+        return platform.prices([ENDPOINT]) if question == "prices" else platform.credits_nano()
+
+    return _with(answer, SETTINGS, ask), seen[0]
+
+
+def test_a_price_is_read_exactly() -> None:
+    """A JSON number becomes a decimal and never a float; the ordinary key asks."""
+    line = f'{{"endpoint_id": "{ENDPOINT}", "unit_price": 0.0018, "unit": "1000 tokens", "currency": "USD"}}'
+    (found,), request = priced(f'{{"prices": [{line}], "next_cursor": null, "has_more": false}}')
+    assert (found.endpoint_id, found.rate_nano) == (ENDPOINT, 1_800_000_000)
+    assert request.url.params.get_list("endpoint_id") == [ENDPOINT]
+    assert request.headers["authorization"] == "Key run-key-0123"
+
+
+@pytest.mark.parametrize("price", ['"1"', "null", "true", "-1", "1e400", "1e5000000", "NaN", "9e99"])
+def test_a_price_that_is_no_amount_is_an_error(price: str) -> None:
+    """A list that is not understood is not read, and so compares with nothing."""
+    line = f'{{"endpoint_id": "{ENDPOINT}", "unit_price": {price}, "unit": "token", "currency": "USD"}}'
+    with pytest.raises(Unavailable):
+        priced(f'{{"prices": [{line}], "next_cursor": null, "has_more": false}}')
+
+
+def test_a_list_that_is_looked_at_once_is_not_waited_for() -> None:
+    """With one try a server's mistake is reported at once."""
+    calls: list[int] = []
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        calls.append(1)
+        return httpx.Response(503)
+
+    with pytest.raises(Unavailable):
+        _with(answer, SETTINGS, lambda platform: platform.prices([ENDPOINT], tries=1))
+    assert len(calls) == 1
+
+
+def test_the_balance_is_rounded_down_and_asked_with_the_admin_key() -> None:
+    """What may still be spent is never shown larger than it is."""
+    body = '{"username": "u", "credits": {"current_balance": 24.5000000009, "currency": "USD"}}'
+    nano, request = priced(body, "credits")
+    assert nano == 24_500_000_000
+    assert request.headers["authorization"] == "Key admin-key-0123"
+
+
+@pytest.mark.parametrize(
+    "told", ["null", "{}", '{"current_balance": "1", "currency": "USD"}', '{"current_balance": 1}']
+)
+def test_a_balance_that_is_not_told_is_an_error(told: str) -> None:
+    """Nothing is made up where fal does not say it."""
+    with pytest.raises(Unavailable, match="no balance"):
+        priced(f'{{"username": "u", "credits": {told}}}', "credits")

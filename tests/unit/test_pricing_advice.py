@@ -90,6 +90,13 @@ def test_the_lowest_priority_changes_first_and_no_more_than_needed():
     assert [advice.change for advice in found] == ["at most 4 s", "with seedance-1.0-pro-fast", "at 480p"]
 
 
+def test_a_change_that_a_larger_saving_makes_needless_is_taken_back():
+    """The small last clip stays as it is, where the large one before it has to change in any case."""
+    jobs = [order(shot("v1/pro/text-to-video")), order(shot("v1/lite/text-to-video", resolution="480p"))]
+    room = {CAPS[0]: sum(each.quote.maximum_nano for each in jobs) // 2}
+    assert {advice.positions for advice in advise(CATALOG, jobs, room)} == {(0,)}
+
+
 @pytest.mark.parametrize(
     ("job", "change", "possible"),
     [

@@ -1,0 +1,167 @@
+"""`callsheet plan` and `prices` over a real ledger, in this process."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from callsheet.cli.main import run_command
+from callsheet.engine.opening import open_run, select
+from callsheet.errors import OverBudget
+from callsheet.ledger import Ledger, Output, Settlement, Ticket
+from manifests.planning import make_plan
+from pricing.catalog import load_catalog
+
+HEADER = "custom_id,prompt,model,resolution,duration\n"
+FILE = Output(
+    path="media/a.mp4",
+    url="https://v3.fal.media/a.mp4",
+    sha256="ab" * 32,
+    bytes=1000,
+    width_px=864,
+    height_px=480,
+    fps=24.0,
+    duration_s=2.0,
+    has_audio=False,
+)
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run a command in a folder of its own, with a ledger; returns its code, its output and what it said."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CALLSHEET_DATA_DIR", str(tmp_path))
+
+    def run(*arguments: str):
+        code = run_command(list(arguments))
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+@pytest.fixture
+def spring(tmp_path):
+    """A campaign of two clips, both made and paid for."""
+    source = tmp_path / "spring.csv"
+    source.write_text(f"{HEADER}a,A fox,seedance-1.0-lite,480p,2\nb,A cat,seedance-1.0-lite,480p,2\n")
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+        plan = make_plan(source)
+        run_id = open_run(ledger, plan, select(ledger, plan, fit=False), out=tmp_path / "runs", options="")
+        for row in ledger.jobs(run_id):
+            ledger.admit(row.job_id, slots=10)
+            ledger.send(row.job_id, arguments_sha256="x")
+            ledger.accept(row.job_id, Ticket(f"request-{row.job_id}", "s", "r", "c"))
+            ledger.start(row.job_id)
+            ledger.render(row.job_id)
+            paid = Settlement(cost_nano=35_721_000, cost_basis="billing_event", result_json="{}")
+            ledger.settle(row.job_id, paid)
+            ledger.collect(row.job_id, FILE)
+    return source
+
+
+def test_only_new_and_changed_rows_cost_money(call, spring):
+    """A made row costs nothing, a changed one names what differs, and the caps are asked about both alone."""
+    spring.write_text(
+        f"{HEADER}a,A fox,seedance-1.0-lite,480p,2\nb,A cat,seedance-1.0-lite,480p,3\n"
+        "c,A dog,seedance-1.0-lite,480p,2\n"
+    )
+    code, out, _ = call("plan", "spring.csv", "--budget-usd", "0.09")
+    assert code == 0
+    assert "+ 1 new: $0.0350 expected, at most $0.0358" in out
+    assert "~ 1 changed: $0.0525 expected, at most $0.0533" in out
+    assert "= 1 already made for $0.035721, not bought again" in out
+    assert "duration: 3, was 2" in out
+    assert "fits" in out.splitlines()
+
+    told = json.loads(call("plan", "spring.csv", "--budget-usd", "0.09", "--json")[1])
+    assert [row["change"] for row in told["rows"]] == ["=", "~", "+"]
+    assert [row["to_pay_usd"] for row in told["rows"]] == ["0.00", "0.053217", "0.035721"]
+    assert told["rows"][1]["differs"] == ["duration: 3, was 2"]
+    assert told["changes"]["="] == {
+        "jobs": 1,
+        "expected_usd": "0.00",
+        "maximum_usd": "0.00",
+        "paid_usd": "0.035721",
+    }
+    assert told["fits"]
+
+
+def test_what_does_not_fit_is_shown_with_what_would(call, spring):
+    """Advice with its exact saving, what `--fit` would do, what costs most, how long it takes."""
+    spring.write_text(f"{HEADER}c,A dog,seedance-1.0-pro,1080p,5\nd,A cow,seedance-1.0-lite,480p,2\n")
+    code, out, _ = call("plan", "spring.csv", "--budget-usd", "0.5", "--json")
+    told = json.loads(out)
+    assert (code, told["fits"]) == (0, False)
+    assert {
+        "change": "with seedance-1.0-pro-fast",
+        "jobs": 1,
+        "saving_expected_usd": "0.3672",
+        "saving_maximum_usd": "0.37026",
+        "custom_ids": ["c"],
+    } in told["advice"]
+    assert told["most_expensive"][0] == {"custom_id": "c", "maximum_usd": "0.6171"}
+    assert (told["takes_from"], told["credit_usd"]) == ("ledger", None)
+    assert "--fit: takes 1 jobs, leaves out 1" in call("plan", "spring.csv", "--budget-usd", "0.5")[1]
+
+
+def test_a_run_that_does_not_fit_says_what_would(call, spring, monkeypatch):
+    """The refusal (exit 3) comes with the same advice, and nothing is sent."""
+    monkeypatch.setenv("FAL_KEY", "a-key-that-is-never-used")
+    monkeypatch.setattr("callsheet.cli.commands.run.early_server", lambda _settings: None)
+    spring.write_text(f"{HEADER}c,A dog,seedance-1.0-pro,1080p,5\n")
+    code, _, err = call("run", "spring.csv", "--budget-usd", "0.5", "--yes")
+    assert code == OverBudget.exit_code
+    assert "at 480p: 1 jobs, saves $0.4945875" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda source: source.write_text(source.read_text().replace("A fox", "A wolf")), "1 row changed: a"),
+        (
+            lambda source: source.write_text(source.read_text() + "c,x,seedance-1.0-lite,480p,2\n"),
+            "1 row added: c",
+        ),
+    ],
+)
+def test_a_plan_file_runs_only_as_it_was_planned(call, spring, change, told):
+    """Rows that changed after the plan was approved are named, and nothing is opened (exit 2)."""
+    assert call("plan", "spring.csv", "--budget-usd", "9", "--out", "plan.json")[0] == 0
+    change(spring)
+    code, _, err = call("run", "plan.json", "--sandbox", "--yes")
+    assert (code, told in err) == (2, True), err
+
+
+def test_another_cap_is_another_plan(call, spring):
+    """An approved plan file with another budget is refused, with both amounts."""
+    assert call("plan", "spring.csv", "--budget-usd", "9", "--out", "plan.json")[0] == 0
+    code, _, err = call("run", "plan.json", "--budget-usd", "10", "--sandbox", "--yes")
+    assert (code, "the cap on run is $10.00, not $9.00" in err) == (2, True), err
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "told"),
+    [
+        ("price_book", "2099-01-01", "the price book is of 2099-01-01, not 2026-11-21"),
+        ("rates", {("seedance-1.0-lite", False): 1_900_000_000}, "2 rows priced differently: a, b"),
+    ],
+)
+def test_other_prices_are_another_plan(call, spring, monkeypatch, part, value, told):
+    """A newer book, and another rate, are each named for what they are (exit 2)."""
+    assert call("plan", "spring.csv", "--out", "plan.json")[0] == 0
+    old = load_catalog()
+    changed = replace(old, **{part: {**old.rates, **value} if part == "rates" else value})
+    monkeypatch.setattr("manifests.planning.load_catalog", lambda: changed)
+    code, _, err = call("run", "plan.json", "--sandbox", "--yes")
+    assert (code, told in err) == (2, True), err
+
+
+def test_the_book_stands_beside_what_bills_teach(call, spring):
+    """Every endpoint with its rate, date and source; two bills of one of them with their median."""
+    told = json.loads(call("prices", "show", "--json")[1])
+    assert (told["price_book"], len(told["rates"])) == ("2026-11-21", 11)
+    (learned,) = [line for line in told["rates"] if line["bills"]]
+    assert (learned["bills"], learned["usd_per_million_tokens"]) == (2, "1.8")
+    assert (learned["learned"], learned["deviation"]) == ("1.8375", "+2.1 %")
+    assert all(line["source"].startswith("https://") for line in told["rates"])

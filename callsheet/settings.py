@@ -48,7 +48,7 @@ class Settings:
     `start_timeout_s` bounds how long an accepted job may wait before it starts (sent to fal as
     X-Fal-Request-Timeout), `run_timeout_s` how long it may then render, `history_lag_s` how late fal's
     history may show it: together they bound how long an unknown submission may still turn up.
-    `admin_key` may read billing events; only `reconcile` uses it.
+    `admin_key` may read billing events and the balance; `reconcile`, `plan` and a canary use it.
     `allow_private_hosts` lets manifests be fetched from addresses inside the network.
     """
 

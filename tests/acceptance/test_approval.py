@@ -135,6 +135,7 @@ def test_deploy_registers_both_flows_and_a_schedule(desk):
     }
 
 
+@pytest.mark.own_server
 def test_deploy_without_a_server_says_what_is_missing(desk):
     """It never registers with a server that ends with the command."""
     done = desk.call("deploy")

@@ -151,3 +151,23 @@ def test_retry_tries_only_what_is_worth_it_unless_told_otherwise(desk):
     everything = desk.call("retry", "--sandbox", "--all", "--json")
     assert (everything.returncode, json.loads(everything.stdout)["succeeded"]) == (0, 2), everything.stderr
     assert len(desk.accepted()) == 5
+
+
+def test_other_prices_stop_a_run_until_a_person_accepts_them(desk):
+    """`prices check` ends with 4, a run with 5 and nothing bought; `resume --accept-prices` buys all of it."""
+    warm_up(desk)
+    desk._control("prices", {"fal-ai/bytedance/seedance/v1/lite/text-to-video": "1.25"})
+    checked = desk.call("prices", "check", "--sandbox")
+    assert (checked.returncode, "DIFFERS" in checked.stdout) == (4, True), checked.stderr
+
+    write_shots(desk.folder, 2)
+    stopped = desk.call("run", "kite.csv", "--sandbox", "--speed", "20", "--yes", "--json")
+    assert stopped.returncode == 5, stopped.stderr
+    assert json.loads(stopped.stdout)["statuses"] == {"pending": 2}
+    assert "costs $2.25 per million tokens, planned was $1.8" in stopped.stderr
+    assert len(desk.accepted()) == 1
+
+    resumed = desk.call("resume", "--sandbox", "--accept-prices", "--json")
+    assert (resumed.returncode, len(desk.accepted())) == (0, 3), resumed.stderr
+    assert float(json.loads(resumed.stdout)["actual_usd"]) == pytest.approx(2 * 1.25 * HOLD_USD)
+    assert desk.call("ledger", "verify", "--sandbox").returncode == 0

@@ -154,7 +154,7 @@ def test_retry_tries_only_what_is_worth_it_unless_told_otherwise(desk):
 
 
 def test_other_prices_stop_a_run_until_a_person_accepts_them(desk):
-    """`prices check` ends with 4, a run with 5 and nothing bought; `resume --accept-prices` buys all of it."""
+    """`prices check` ends with 4, a run with 5 and nothing bought; `--accept-prices` buys all."""
     warm_up(desk)
     desk._control("prices", {"fal-ai/bytedance/seedance/v1/lite/text-to-video": "1.25"})
     checked = desk.call("prices", "check", "--sandbox")

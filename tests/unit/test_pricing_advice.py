@@ -90,6 +90,16 @@ def test_the_lowest_priority_changes_first_and_no_more_than_needed():
     assert [advice.change for advice in found] == ["at most 4 s", "with seedance-1.0-pro-fast", "at 480p"]
 
 
+@pytest.mark.parametrize(("short_by_nano", "touched"), [(0, 1), (1, 2)])
+def test_one_nano_too_little_is_too_little(short_by_nano: int, touched: int):
+    """Where the saving of one job is a nano-dollar short, a second job changes too."""
+    jobs = [order(shot("v1/pro/text-to-video")) for _ in range(2)]
+    low = quote(CATALOG, replace(jobs[0].shot, resolution="480p"))
+    room = {CAPS[0]: jobs[0].quote.maximum_nano + low.maximum_nano - short_by_nano}
+    (advice,) = [each for each in advise(CATALOG, jobs, room) if each.change == "at 480p"]
+    assert len(advice.positions) == touched
+
+
 def test_a_change_that_a_larger_saving_makes_needless_is_taken_back():
     """The small last clip stays as it is, where the large one before it has to change in any case."""
     jobs = [order(shot("v1/pro/text-to-video")), order(shot("v1/lite/text-to-video", resolution="480p"))]

@@ -18,6 +18,9 @@ from pricing.money import usd_rounded_up, usd_text
 MOST_JOBS = 20_000
 """Above this many jobs nothing is advised: it would take longer than the plan."""
 
+IN_MEMORY = 2_000
+"""Above this many jobs a plan lies on disk, and looking for single jobs takes longer than planning them."""
+
 EXPENSIVE = 5
 NAMED = 20
 
@@ -53,10 +56,16 @@ def advice_lines(plan: Plan, changes: Changes, room: Room) -> list[str]:
 
 
 def show_expensive(plan: Plan) -> None:
-    """Print the jobs that cost most."""
-    if not 1 < plan.total.jobs <= MOST_JOBS:
+    """Print the jobs that cost most; of large plans, the kinds of jobs."""
+    if plan.total.jobs < 2:
         return
     result("most expensive:")
+    if plan.total.jobs > IN_MEMORY:
+        sizes = sorted(plan.summary.sizes.items(), key=lambda item: -item[1].maximum_nano // item[1].jobs)
+        for size, total in sizes[:EXPENSIVE]:
+            each = usd_rounded_up(total.maximum_nano // total.jobs)
+            result(f"  {each:>10} each, {total.jobs:,} jobs: {size.endpoint_id} {size.resolution}")
+        return
     for planned in most_expensive(plan):
         job, price = planned.job, planned.quote
         length = f"{job.num_frames} frames" if job.num_frames else f"{job.duration_s} s"
@@ -119,7 +128,7 @@ def more_document(plan: Plan, takes_s: float, *, learned: bool, credit_nano: int
     return {
         "most_expensive": [
             {"custom_id": each.job.custom_id, "maximum_usd": usd_text(each.quote.maximum_nano)}
-            for each in (most_expensive(plan) if plan.total.jobs <= MOST_JOBS else ())
+            for each in (most_expensive(plan) if plan.total.jobs <= IN_MEMORY else ())
         ],
         "takes_s": round(takes_s, 1),
         "takes_from": "ledger" if learned else "published",

@@ -195,11 +195,13 @@ def test_submissions_of_an_older_ledger_are_kept(desk) -> None:
     before = desk.bring(job_id, State.UNKNOWN)
     for column in ("start_timeout_s", "unseen_ms"):
         desk.sql(f"ALTER TABLE submission DROP COLUMN {column}")
+    desk.sql("ALTER TABLE run DROP COLUMN prices")
     desk.sql("UPDATE alembic_version SET version_num = '0001'")
 
     after = desk.reopen().job(job_id)
 
     assert after == before
+    assert desk.ledger.run(after.run_id).prices == ""
     assert (after.submission.start_timeout_s, after.submission.unseen_ms) == (None, None)
     desk.do(Event.FIND, job_id)
 

@@ -8,7 +8,7 @@ from prefect import flow
 
 from callsheet.engine.desk import current_desk, open_desk
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import settings_for
+from callsheet.engine.surroundings import settings_for
 from tasks.reconciling import compare_with_bills, publish_findings, settle_submissions
 
 

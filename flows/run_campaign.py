@@ -7,8 +7,10 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas import State
 
+from callsheet.engine.closing import finish
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import finish, opened, settings_for, studio_for
+from callsheet.engine.session import opened, studio_for
+from callsheet.engine.surroundings import settings_for
 from callsheet.engine.watchers import current_stop
 from tasks.approval import is_approved, turned_down
 from tasks.artifacts import publish_results

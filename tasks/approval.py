@@ -12,9 +12,9 @@ from prefect.input import RunInput
 from prefect.states import Cancelled
 from pydantic import Field
 
+from callsheet.engine.closing import finish
 from callsheet.engine.refusal import refuse_run
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import finish
 from callsheet.engine.studio import Studio
 from callsheet.ledger import JobRow, Ledger
 from callsheet.ledger import State as JobState

@@ -38,6 +38,27 @@ _COMMANDS = {
 }
 
 
+_EXAMPLES = {
+    "demo": "callsheet demo",
+    "init": "callsheet init spring",
+    "doctor": "callsheet doctor",
+    "models": "callsheet models --json",
+    "validate": "callsheet validate shots.csv",
+    "plan": "callsheet plan shots.csv --budget-usd 25 --out plan.json",
+    "run": "callsheet run shots.csv --budget-usd 25",
+    "resume": "callsheet resume",
+    "retry": "callsheet retry",
+    "status": "callsheet status --json",
+    "cancel": "callsheet cancel spring-20261121-090000-a1b2",
+    "reconcile": "callsheet reconcile",
+    "report": "callsheet report spring-20261121-090000-a1b2",
+    "budget": "callsheet budget set client:acme 60",
+    "prices": "callsheet prices check",
+    "ledger": "callsheet ledger statement --by client --csv",
+    "deploy": 'callsheet deploy campaign.toml --cron "0 2 * * *" --budget-usd 40',
+    "sandbox": "callsheet sandbox --speed 20",
+}
+
 _WITH_COMMANDS = frozenset({"budget", "ledger", "prices"})
 """These have commands of their own: their module holds an `app` and not one function."""
 
@@ -55,5 +76,6 @@ def make_app() -> App:
         group = Group.create_ordered(title)
         for name, purpose in commands.items():
             target = "app" if name in _WITH_COMMANDS else name
-            app.command(f"callsheet.cli.commands.{name}:{target}", name=name, help=purpose, group=group)
+            shown = f"{purpose}\n\nExample: {_EXAMPLES[name]}"
+            app.command(f"callsheet.cli.commands.{name}:{target}", name=name, help=shown, group=group)
     return app

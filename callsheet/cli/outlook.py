@@ -67,7 +67,7 @@ def outlook_of(plan: Plan, *, sandbox: bool = False) -> Outlook:
     """Look into the ledger, where there is one; none is made for asking."""
     settings = settings_from(os.environ)
     if sandbox:
-        from callsheet.engine.session import sandbox_ledger  # noqa: PLC0415 -- the engine is slow to import
+        from callsheet.engine.surroundings import sandbox_ledger  # noqa: PLC0415 -- the engine is slow to import
 
         settings = replace(sandbox_ledger(settings), admin_key=None)
     found = _from_ledger(plan, settings) or Outlook(dict(full_room(plan.caps)))

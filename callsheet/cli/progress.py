@@ -96,7 +96,7 @@ def in_words(tally: Tally, cap_nano: int | None, elapsed_s: float) -> str:
     """Say where a run stands: done, running, waiting, failed; spent, held, cap; time left."""
     counts = tally.counts
     done = counts.get(State.SUCCEEDED, 0) + counts.get(State.ALREADY_MADE, 0)
-    running = sum(counts.get(state, 0) for state in HOLDS_SLOT)
+    running = sum(counts.get(state, 0) for state in HOLDS_SLOT - {State.UNKNOWN})
     parts = [
         f"{done}/{tally.jobs} done",
         f"{running} running",

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import sandbox_ledger
+from callsheet.engine.surroundings import sandbox_ledger
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, Run
 from callsheet.settings import Settings, settings_from

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
+from callsheet.engine.closing import finish
 from callsheet.engine.render import render_job
-from callsheet.engine.session import finish, studio_at
+from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.studio import Studio
 from callsheet.ledger import JobRow, Ledger, State

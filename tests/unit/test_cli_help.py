@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.cli import commands
-from callsheet.cli.app import _COMMANDS
+from callsheet.cli.app import _COMMANDS, _EXAMPLES
 
 SLOW_TO_LOAD = ("alembic", "av", "fastapi", "httpx", "pandas", "prefect", "pyarrow", "sqlalchemy")
 
@@ -48,3 +48,9 @@ def test_every_command_says_its_purpose_and_an_example(name: str) -> None:
     text = ast.get_docstring(functions[name]) or ""
     assert text.split("\n\n")[0].endswith((".", "?"))
     assert f"callsheet {name}" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_shows_how_it_is_called(name: str) -> None:
+    """Each command has an example, and that example begins with its own name."""
+    assert _EXAMPLES[name].startswith(f"callsheet {name}")

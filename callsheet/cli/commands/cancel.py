@@ -7,7 +7,7 @@ import asyncio
 from callsheet.cli.console import result, say
 from callsheet.cli.options import Sandbox
 from callsheet.cli.runs import ChosenRun, chosen_run, run_settings
-from callsheet.engine.session import settings_for
+from callsheet.engine.surroundings import settings_for
 from callsheet.errors import QueueError
 from callsheet.falqueue.client import FalQueue
 from callsheet.ledger import JobRow, Ledger, State

@@ -14,7 +14,7 @@ from callsheet.cli.tables import show_table
 from callsheet.engine.desk import open_desk
 from callsheet.engine.prices import bills_of, listed_beside_the_book
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import settings_for
+from callsheet.engine.surroundings import settings_for
 from callsheet.ledger import Ledger
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, load_catalog

@@ -15,7 +15,7 @@ from callsheet.cli.runs import run_settings
 from callsheet.engine.desk import open_desk
 from callsheet.engine.reclaim import settle_and_collect
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import settings_for
+from callsheet.engine.surroundings import settings_for
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State
 from callsheet.reconcile import decisions

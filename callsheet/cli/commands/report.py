@@ -7,7 +7,7 @@ from pathlib import Path
 from callsheet.cli.console import document, result
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.runs import chosen_run, run_settings
-from callsheet.engine.session import write_report
+from callsheet.engine.closing import write_report
 from callsheet.ledger import Ledger
 
 

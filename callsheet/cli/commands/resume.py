@@ -5,7 +5,7 @@ from __future__ import annotations
 from callsheet.cli.options import AcceptPrices, Json, RunId, Sandbox
 from callsheet.cli.running import early_server, run_flow
 from callsheet.cli.runs import chosen_run, run_settings
-from callsheet.engine.session import settings_for
+from callsheet.engine.surroundings import settings_for
 
 
 def resume(

@@ -11,7 +11,7 @@ from callsheet.cli.console import say
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.running import EXIT_FAILED_JOBS, early_server, run_flow
 from callsheet.cli.runs import chosen_run, run_settings
-from callsheet.engine.session import settings_for
+from callsheet.engine.surroundings import settings_for
 from callsheet.ledger import JobRow, Ledger, State
 from callsheet.report.error_table import advice_text, worth_trying
 from pricing.money import usd_rounded_up

@@ -34,7 +34,7 @@ from callsheet.engine.opening import (
 )
 from callsheet.engine.publishing import folder_for
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import settings_for
+from callsheet.engine.surroundings import settings_for
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger
 from callsheet.settings import Settings, settings_from

@@ -3,9 +3,10 @@
 import httpx
 import pytest
 
+from callsheet.engine.closing import finish
 from callsheet.engine.dispatch import dispatch, in_order
 from callsheet.engine.render import render_job
-from callsheet.engine.session import finish, studio_for
+from callsheet.engine.session import studio_for
 from callsheet.engine.stopping import StopSign
 from callsheet.ledger import Ledger, State
 from callsheet.reconcile.steps import settle_ledger

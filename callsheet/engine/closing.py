@@ -1,0 +1,66 @@
+"""The end of a run: what is still open is looked at once more, and everything it leaves is written."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from callsheet.engine.caretaker import last_look, rest
+from callsheet.engine.high_water import remember
+from callsheet.engine.made_files import gone_files
+from callsheet.engine.overbilled import leave_out_the_rest
+from callsheet.engine.publishing import address_of, publish_report
+from callsheet.engine.request import RunRequest
+from callsheet.engine.studio import Studio
+from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Overrun, Run, State
+from callsheet.report.files import write_run_files
+from callsheet.report.rows import result_row
+from callsheet.report.summary import RunFacts, summary_document
+from manifests.job_codec import decode_job
+from pricing.catalog import load_catalog
+
+
+async def finish(studio: Studio) -> dict[str, Any]:
+    """Write everything a run leaves and return its summary, as `run --json` prints it."""
+    await leave_out_the_rest(studio)
+    await rest(studio)
+    await last_look(studio)
+    rows = await studio.books(Ledger.jobs, studio.run.run_id)
+    if all(row.state in FINISHED for row in rows):
+        await studio.books(Ledger.close_run, studio.run.run_id)
+    reused = [row for row in rows if row.state is State.ALREADY_MADE]
+    studio.remarks.extend(await studio.books(gone_files, reused))
+    run = await studio.books(Ledger.run, studio.run.run_id)
+    accounts = await studio.books(Ledger.balances, scope="run", key=run.run_id)
+    overruns = await studio.books(Ledger.overruns, run_id=run.run_id)
+    await studio.books(remember, Path(run.out).parent, run.run_id)
+    summary = await asyncio.to_thread(write_report, run, rows, accounts, overruns)
+    await publish_report(studio, rows)
+    told = {"notes": studio.notes, "remarks": studio.remarks, "published": address_of(run)}
+    return {**summary, **told}
+
+
+def write_report(
+    run: Run, rows: list[JobRow], accounts: list[Account], overruns: list[Overrun]
+) -> dict[str, Any]:
+    """Write results, errors, summary and page of a run into its folder. Returns the summary."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- only a finished run pays for this import
+
+    folder, catalog = Path(run.out), load_catalog()
+    facts = RunFacts(
+        run_id=run.run_id,
+        campaign=run.campaign,
+        dir=run.out,
+        price_book=run.price_book,
+        started_ms=run.created_ms,
+        finished_ms=run.closed_ms,
+        cap_nano=accounts[0].limit_nano if accounts else None,
+        is_frozen=any(account.frozen for account in accounts),
+        overruns=tuple(overruns),
+        is_sandbox=RunRequest.model_validate_json(run.options).sandbox if run.options else False,
+    )
+    results = [result_row(row, decode_job(row.payload, catalog), run) for row in rows]
+    return summary_document(
+        write_run_files(folder, facts, pq.read_table(folder / "manifest.parquet"), results)
+    )

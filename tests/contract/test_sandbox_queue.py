@@ -123,6 +123,7 @@ def test_cancelling(slow: httpx.Client) -> None:
 
 def test_low_priority_lets_others_pass(slow: httpx.Client) -> None:
     """A low priority job stands behind normal ones that came later."""
+    submit(slow)
     low = submit(slow, headers={"X-Fal-Queue-Priority": "low"})
     normal = submit(slow)
     places = [slow.get(job["status_url"]).json()["queue_position"] for job in (low, normal)]

@@ -16,7 +16,7 @@ from manifests.columns import COLUMN
 from manifests.spelling import likely_column
 from manifests.table import shown
 from manifests.toml_lines import key_lines, line_of
-from pricing.budgets import Cap, Window
+from pricing.budgets import Cap, Window, campaign_client_key
 
 FILE_LIMIT_BYTES = 1 << 20
 
@@ -81,7 +81,8 @@ def _caps(given: CampaignFile) -> tuple[Cap, ...]:
     )
     caps = [Cap("campaign", name, window, limit) for window, limit in amounts if limit is not None]
     clients = [
-        Cap("campaign_client", f"{name}/{who}", "total", limit) for who, limit in budget.client.items()
+        Cap("campaign_client", campaign_client_key(name, who), "total", limit)
+        for who, limit in budget.client.items()
     ]
     return (*caps, *clients)
 

@@ -76,9 +76,14 @@ def counts_in(spend: Spend, cap: Cap) -> bool:
         case "client":
             return bool(spend.client) and cap.key == spend.client
         case "campaign_client":
-            return bool(spend.client) and cap.key == f"{spend.campaign}/{spend.client}"
+            return bool(spend.client) and cap.key == campaign_client_key(spend.campaign, spend.client)
         case "model":
             return cap.key == spend.model
+
+
+def campaign_client_key(campaign: str, client: str) -> str:
+    """Name a client within a campaign: `spring/acme`. A slash in the campaign's own name is written %2F."""
+    return f"{campaign.replace('%', '%25').replace('/', '%2F')}/{client}"
 
 
 def full_room(caps: Iterable[Cap]) -> dict[Cap, int]:

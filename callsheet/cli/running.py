@@ -58,7 +58,7 @@ def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | N
     finally:
         if server is not None:
             server.stop()
-    code = exit_code(summary, stop)
+    code = exit_code(summary, stop, fit=request.fit)
     _print(summary, stop, as_json=as_json)
     return code
 
@@ -87,8 +87,11 @@ async def _flow(
         stop_sign.reset(token)
 
 
-def exit_code(summary: dict[str, Any], stop: StopSign) -> int:
-    """Return the code of design: what stopped the run comes first, then unknown, capped and failed jobs."""
+def exit_code(summary: dict[str, Any], stop: StopSign, *, fit: bool = False) -> int:
+    """Return the code of design: what stopped the run comes first, then unknown, capped and failed jobs.
+
+    With `fit`, what was left out was chosen to be; without it, a cap left it out.
+    """
     if stop.reason is not None and not isinstance(stop.reason, CapReached):
         return stop.reason.exit_code
     if summary["unknown"]:
@@ -98,7 +101,9 @@ def exit_code(summary: dict[str, Any], stop: StopSign) -> int:
     if any(summary["statuses"].get(status) for status in AT_FAL):
         return EXIT_UNKNOWN
     left = any(summary["statuses"].get(status) for status in LEFT_OVER)
-    return EXIT_FAILED_JOBS if summary["failed"] or left else 0
+    if summary["failed"] or left or summary["unpublished"]:
+        return EXIT_FAILED_JOBS
+    return EXIT_CAP if summary["skipped"] and not fit else 0
 
 
 def _announcer(request: RunRequest) -> Callable[[StopSign], None]:

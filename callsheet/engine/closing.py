@@ -36,9 +36,9 @@ async def finish(studio: Studio) -> dict[str, Any]:
     overruns = await studio.books(Ledger.overruns, run_id=run.run_id)
     await studio.books(remember, Path(run.out).parent, run.run_id)
     summary = await asyncio.to_thread(write_report, run, rows, accounts, overruns)
-    await publish_report(studio, rows)
+    unpublished = await publish_report(studio, rows)
     told = {"notes": studio.notes, "remarks": studio.remarks, "published": address_of(run)}
-    return {**summary, **told}
+    return {**summary, **told, "unpublished": unpublished}
 
 
 def write_report(

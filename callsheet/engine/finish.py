@@ -22,6 +22,7 @@ from callsheet.outputs.background import in_background
 from callsheet.outputs.collect import Collected, collect
 from callsheet.outputs.expectation import expectation_of
 from callsheet.outputs.posters import make_poster
+from callsheet.outputs.recheck import recheck
 from callsheet.report.cards import poster_of
 from manifests.job import Job
 from pricing.catalog import Catalog
@@ -145,6 +146,9 @@ async def deliver(studio: Studio, job: Job, row: JobRow, ticket: Ticket, rendere
                 collected = await _collect(studio, job, row, rendered)
         except (MediaError, UntrustedHost, Unavailable) as error:
             if attempt == MEDIA_TRIES:
+                if (collected_before := await _landed(studio, job, row)) is not None:
+                    await _record(studio, row, rendered, collected_before)
+                    return
                 await _give_up(studio, row, error)
                 return
             await asyncio.sleep(0.5 * attempt)
@@ -152,6 +156,14 @@ async def deliver(studio: Studio, job: Job, row: JobRow, ticket: Ticket, rendere
         else:
             await _record(studio, row, rendered, collected)
             return
+
+
+async def _landed(studio: Studio, job: Job, row: JobRow) -> Collected | None:
+    """Return the file that a dead process had fetched and verified, and had not told the ledger of."""
+    path = studio.media / f"{row.output_name}.mp4"
+    with suppress(MediaError, OSError):
+        return await in_background(recheck, path, expectation_of(job, studio.catalog))
+    return None
 
 
 async def _give_up(studio: Studio, row: JobRow, error: MediaError | UntrustedHost | Unavailable) -> None:

@@ -11,6 +11,9 @@ from callsheet.errors import InputError
 from callsheet.ledger import Ledger
 from manifests.job import Image, Job
 
+UPLOAD_GOOD_FOR_MS = 25 * 86_400_000
+"""fal is asked to keep uploads for 30 days; a job may still wait for days after its picture was looked up."""
+
 
 async def addresses_of(studio: Studio, job: Job) -> dict[str, str]:
     """Return the URL of each of the job's pictures by its identity, uploading what fal does not have yet.
@@ -25,7 +28,8 @@ async def _address(studio: Studio, image: Image) -> str:
     if image.kind == "url" or image.sha256 is None:
         return image.value
     async with studio.uploads.setdefault(image.sha256, asyncio.Lock()):
-        known = await studio.books(Ledger.uploaded, image.sha256)
+        since_ms = studio.desk.now_ms() - UPLOAD_GOOD_FOR_MS
+        known = await studio.books(Ledger.uploaded, image.sha256, since_ms=since_ms)
         if known is not None:
             return known
         path = Path(image.value)

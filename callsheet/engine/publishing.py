@@ -61,10 +61,14 @@ async def publish(studio: Studio, path: Path) -> None:
         raise Unavailable(f"{name} could not be copied: {type(error).__name__}") from error
 
 
-async def publish_report(studio: Studio, rows: list[JobRow]) -> None:
-    """Copy what a run leaves beside its videos, and the videos that were made by earlier runs."""
+async def publish_report(studio: Studio, rows: list[JobRow]) -> int:
+    """Copy what a run leaves beside its videos, and the videos that were made by earlier runs.
+
+    Returns how many files did not arrive; each has a note, and `resume` copies them all again.
+    """
     if studio.storage is None:
-        return
+        return 0
+    failed = 0
     made = {row.output.path for row in rows if row.state is State.ALREADY_MADE and row.output}
     files = [path for path in sorted(studio.folder.rglob("*")) if path.is_file()]
     for path in files:
@@ -73,4 +77,6 @@ async def publish_report(studio: Studio, rows: list[JobRow]) -> None:
             try:
                 await publish(studio, path)
             except Unavailable as error:
+                failed += 1
                 studio.notes.append(str(error))
+    return failed

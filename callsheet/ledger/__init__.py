@@ -26,7 +26,7 @@ from callsheet.ledger.records import (
     Tally,
     Ticket,
 )
-from callsheet.ledger.scopes import AccountRef, account_refs, campaign_client_key
+from callsheet.ledger.scopes import AccountRef, account_refs
 from callsheet.ledger.store import Ledger
 from callsheet.ledger.submission import FINISHED, HOLDS_SLOT, Charged, CostBasis, Event, State
 
@@ -60,6 +60,5 @@ __all__ = [
     "Tally",
     "Ticket",
     "account_refs",
-    "campaign_client_key",
     "wall_clock_ms",
 ]

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
+from pricing.budgets import campaign_client_key
+
 Scope = Literal["ledger", "campaign", "client", "campaign_client", "model", "run"]
 WindowKind = Literal["total", "day", "month"]
 
@@ -69,11 +71,6 @@ def account_refs(*, campaign: str, client: str, model: str, run_id: str, at_ms: 
         for scope, key in owners
         for kind in WINDOW_KINDS[scope]
     ]
-
-
-def campaign_client_key(campaign: str, client: str) -> str:
-    """Name a client within a campaign: `spring/acme`. A slash in the campaign's own name is written %2F."""
-    return f"{campaign.replace('%', '%25').replace('/', '%2F')}/{client}"
 
 
 def window_at(kind: WindowKind, at_ms: int) -> str:

@@ -6,10 +6,10 @@ from callsheet.ledger.scopes import (
     WINDOW_KINDS,
     AccountRef,
     account_refs,
-    campaign_client_key,
     window_at,
     window_kind,
 )
+from pricing.budgets import campaign_client_key
 
 NOON_MS = 1_795_262_400_000  # 2026-11-21 12:00:00 UTC
 

@@ -8,7 +8,7 @@ from callsheet.cli.console import result, say
 from callsheet.cli.options import Sandbox
 from callsheet.cli.runs import ChosenRun, chosen_run, run_settings
 from callsheet.engine.surroundings import settings_for
-from callsheet.errors import QueueError
+from callsheet.errors import CallsheetError, IllegalTransition
 from callsheet.falqueue.client import FalQueue
 from callsheet.ledger import JobRow, Ledger, State
 from callsheet.settings import Settings
@@ -28,13 +28,21 @@ def cancel(run_id: str, *, sandbox: Sandbox = False) -> int:
     with Ledger.open(settings.ledger) as ledger:
         ledger.request_stop(run.run_id)
         waiting = ledger.jobs(run.run_id, states={State.PENDING})
-        for row in waiting:
-            ledger.cancel(row.job_id, why="cancelled by a person")
+        cancelled = sum(_cancelled(ledger, row) for row in waiting)
         at_fal = ledger.jobs(run.run_id, states=AT_FAL)
-    result(f"{len(waiting)} cancelled before they were submitted")
+    result(f"{cancelled} cancelled before they were submitted")
     if at_fal:
         asyncio.run(_ask_fal(settings_for(run.request), run, at_fal))
     return 0
+
+
+def _cancelled(ledger: Ledger, row: JobRow) -> bool:
+    """Cancel a job; False where the run that is still going on has moved it meanwhile."""
+    try:
+        ledger.cancel(row.job_id, why="cancelled by a person")
+    except IllegalTransition:
+        return False
+    return True
 
 
 async def _ask_fal(settings: Settings, run: ChosenRun, rows: list[JobRow]) -> None:
@@ -44,7 +52,7 @@ async def _ask_fal(settings: Settings, run: ChosenRun, rows: list[JobRow]) -> No
                 continue
             try:
                 outcome = await queue.cancel(queue.ticket(row.endpoint, row.ticket.request_id))
-            except QueueError as error:
+            except CallsheetError as error:
                 outcome_text = str(error)
             else:
                 outcome_text = outcome.replace("_", " ")

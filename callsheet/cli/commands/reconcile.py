@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from callsheet.cli.console import document
 from callsheet.cli.findings import show_bills, show_findings
 from callsheet.cli.options import Json, Sandbox
-from callsheet.cli.running import EXIT_UNKNOWN
+from callsheet.cli.running import EXIT_FAILED_JOBS, EXIT_UNKNOWN
 from callsheet.cli.runs import run_settings
 from callsheet.engine.desk import open_desk
 from callsheet.engine.reclaim import settle_and_collect
@@ -91,7 +91,9 @@ def reconcile(
         show_findings(findings)
         if bills:
             show_bills(bills)
-    return EXIT_UNKNOWN if findings.undecided else 0
+    if findings.undecided:
+        return EXIT_UNKNOWN
+    return EXIT_FAILED_JOBS if findings.by("rendered") else 0
 
 
 def _decided(settings: Settings, spent: str | None, again: str | None, reason: str) -> Findings:

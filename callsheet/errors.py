@@ -282,6 +282,8 @@ class IllegalTransition(LedgerError):
 class Busy(LedgerError):
     """Somebody alive works on that run, or looks after what a dead process left of it."""
 
+    exit_code = 2
+
 
 class NoSlot(LedgerError):
     """Every place is taken. `limit` is how many there are."""

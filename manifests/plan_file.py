@@ -38,6 +38,9 @@ class PlanFile:
     caps: tuple[Cap, ...]
     price_book: str
     rows: Path
+    jobs: int
+    expected_nano: int
+    maximum_nano: int
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -81,6 +84,9 @@ def read_plan(path: Path) -> PlanFile:
             caps=tuple(_cap(each) for each in document["caps"]),
             price_book=document["price_book"],
             rows=_rows(path.parent / Path(document["rows_file"]).name, document["rows_sha256"]),
+            jobs=int(document["jobs"]),
+            expected_nano=parse_usd(document["expected_usd"]),
+            maximum_nano=parse_usd(document["maximum_usd"]),
         )
     except OSError as error:
         raise UsageError(f"cannot read {error.filename or path}: {error.strerror}") from error
@@ -100,15 +106,32 @@ def _rows(path: Path, sha256: str) -> Path:
 
 def differences(planned: PlanFile, now: Plan) -> list[str]:
     """Say in which ways a plan made now is another than the one written down; empty when it is the same."""
-    if planned.hash == now.hash:
-        return []
     found = []
     if planned.campaign != now.campaign:
         found.append(f"the campaign is {now.campaign}, not {planned.campaign}")
     if planned.price_book != now.price_book:
         found.append(f"the price book is of {now.price_book}, not {planned.price_book}")
-    found += [*_cap_differences(planned.caps, now.caps), *row_differences(planned.rows, now.jobs)]
-    return found or ["the rows stand in another order"]
+    found += [*_cap_differences(planned.caps, now.caps), *_sum_differences(planned, now)]
+    if planned.hash != now.hash:
+        found += row_differences(planned.rows, now.jobs)
+        found = found or ["the rows stand in another order, or the file's hash was edited"]
+    return found
+
+
+def _sum_differences(planned: PlanFile, now: Plan) -> list[str]:
+    """Say where the sums that a person reads in the file are not those of its rows."""
+    found = []
+    if planned.jobs != now.total.jobs:
+        found.append(f"there are {now.total.jobs} jobs, not {planned.jobs}")
+    sums = (
+        ("expected", planned.expected_nano, now.total.expected_nano),
+        ("at most", planned.maximum_nano, now.total.maximum_nano),
+    )
+    return found + [
+        f"{what} it costs ${usd_text(is_now)}, not ${usd_text(was)}"
+        for what, was, is_now in sums
+        if was != is_now
+    ]
 
 
 def _cap_differences(before: Iterable[Cap], after: Iterable[Cap]) -> list[str]:

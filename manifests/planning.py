@@ -64,7 +64,10 @@ def _planned_again(path: Path, options: PlanOptions) -> Plan:
 
 def _far(address: str) -> Campaign:
     """Return a campaign of one manifest on another machine."""
-    place = PurePosixPath(urlsplit(address).path)
+    try:
+        place = PurePosixPath(urlsplit(address).path)
+    except ValueError as error:
+        raise UsageError(f"{address} is no address: {error}") from None
     name = place.stem if is_name(place.stem) else safe_part(place.stem)
     return Campaign(name=name, manifest=address, folder=Path())
 

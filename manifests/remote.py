@@ -51,7 +51,10 @@ def fetched(
 
     A file that was opened meanwhile stays readable. Raises UsageError where anything cannot be fetched.
     """
-    scheme = urlsplit(address).scheme.lower()
+    try:
+        scheme = urlsplit(address).scheme.lower()
+    except ValueError as error:
+        raise UsageError(f"{address} is no address: {error}") from None
     with tempfile.TemporaryDirectory(prefix="callsheet-manifest-", ignore_cleanup_errors=True) as folder:
         if scheme in ("https", "http"):
             yield [_from_web(address, Path(folder), allow_private=allow_private, max_bytes=max_bytes)]

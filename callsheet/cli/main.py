@@ -9,7 +9,7 @@ import traceback
 
 from callsheet.cli.console import document, say
 from callsheet.cli.problems import show_problems
-from callsheet.errors import CallsheetError, ManifestError
+from callsheet.errors import CallsheetError, ManifestError, UsageError
 
 INTERNAL_ERROR = 1
 INTERRUPTED = 130
@@ -38,14 +38,28 @@ def run_command(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 -- the last place that can say anything
+        if (bad_option := _as_usage_error(error)) is not None:
+            _explain(bad_option, as_json="--json" in arguments)
+            return bad_option.exit_code
         _explain_mistake(error)
         return INTERNAL_ERROR
     return code if isinstance(code, int) else 0
 
 
+def _as_usage_error(error: Exception) -> UsageError | None:
+    """Name the option whose value the request refused; None where it is a mistake of ours."""
+    if type(error).__name__ != "ValidationError" or getattr(error, "title", "") != "RunRequest":
+        return None
+    first = error.errors()[0]  # type: ignore[attr-defined]
+    option = "--" + str(first["loc"][0]).replace("_", "-")
+    return UsageError(f"{option}: found {first['input']}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+
+
 def _explain(error: CallsheetError, *, as_json: bool) -> None:
     say(f"callsheet: {error}")
     if not isinstance(error, ManifestError):
+        if as_json:
+            document({"error": str(error), "exit_code": error.exit_code, "errors": []})
         return
     if not show_problems(error.problems):
         say("  `callsheet validate` writes all of them down, row by row")

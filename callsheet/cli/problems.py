@@ -48,6 +48,8 @@ def explain_mistakes(error: ManifestError, source: str, errors: Path | None) -> 
     """
     all_said = show_problems(error.problems)
     if errors is not None or not all_said:
+        if errors is not None:
+            _refuse_to_overwrite(errors)
         path = errors or Path(f"{PurePath(source.partition('?')[0]).stem or 'manifest'}.errors.csv")
         try:
             write_atomically(path, errors_csv(error.problems).encode())
@@ -56,6 +58,17 @@ def explain_mistakes(error: ManifestError, source: str, errors: Path | None) -> 
         say(f"all of them are in {path}")
     say(f"callsheet: {error}")
     return error.exit_code
+
+
+def _refuse_to_overwrite(path: Path) -> None:
+    """Raise UsageError where a file stands that is none of ours: it may be the manifest itself."""
+    try:
+        with path.open("rb") as file:
+            ours = file.readline().strip().replace(b'"', b"") == ",".join(_COLUMNS).encode()
+    except OSError:
+        return
+    if not ours:
+        raise UsageError(f"--errors {path}: that file holds something else; name another one")
 
 
 def by_kind(problems: Sequence[Problem]) -> list[list[Problem]]:

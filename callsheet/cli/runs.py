@@ -40,7 +40,8 @@ def chosen_run(settings: Settings, run_id: str | None, *, latest_of_all: bool = 
         else:
             run = ledger.latest_unfinished()
     if run is None:
-        raise UsageError("there is no such run in this ledger; sandbox runs are found with --sandbox")
+        what = "run" if latest_of_all else "unfinished run"
+        raise UsageError(f"there is no {what} in this ledger; sandbox runs are found with --sandbox")
     request = RunRequest.model_validate_json(run.options) if run.options else RunRequest()
     # Whoever types the command is the person that a run in Prefect waits for.
     answered = {"run_id": run.run_id, "approve_above_usd": None}

@@ -18,7 +18,7 @@ GOOD = "custom_id,prompt,model,resolution,duration\na,A boat,seedance-1.0-lite,4
         (("run", "shots.csv", "--budget-usd", "1", "--yes"), 6, "FAL_KEY"),
         (("run", "shots.csv", "--sandbox", "--budget-usd", "0.01", "--yes"), 3, "nothing was sent"),
         (("run", "shots.csv", "--sandbox", "--budget-usd", "1"), 2, "--yes"),
-        (("resume", "--sandbox"), 2, "no such run"),
+        (("resume", "--sandbox"), 2, "no unfinished run"),
     ],
 )
 def test_each_ending_has_its_code_and_its_sentence(desk, arguments, code, said):

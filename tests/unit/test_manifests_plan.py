@@ -149,7 +149,7 @@ CHANGES = [
     ([ROWS[0].replace("A fox", "A wolf"), *ROWS[1:]], {}, "1 row changed: a"),
     ([ROWS[0].replace(",1,one", ",2,one"), *ROWS[1:]], {}, "1 row changed: a"),
     ([ROWS[0].replace("one", "other"), *ROWS[1:]], {}, "1 row changed: a"),
-    (ROWS[::-1], {}, "the rows stand in another order"),
+    (ROWS[::-1], {}, "the rows stand in another order, or the file's hash was edited"),
     (ROWS, {"budget_usd": "9"}, "the cap on run is $9.00, not $5.00"),
     (
         [f"z{at},A fox {at},seedance-1.5-pro,,,,,," for at in range(7)],
@@ -182,8 +182,32 @@ def test_prices_caps_and_campaigns_that_changed(tmp_path: Path) -> None:
         "the price book is of 2027-01-01, not 2026-11-21",
         "the cap on run is gone",
         "there is a new cap on campaign shots, per day",
+        "at most it costs $1.466092, not $0.712932",
         "1 row priced differently: a",
     ]
+
+
+@pytest.mark.parametrize(
+    ("field", "edited", "change"),
+    [
+        ("price_book", "2020-01-01", "the price book is of"),
+        ("maximum_usd", "0.0001", "at most it costs"),
+        ("expected_usd", "0.0001", "expected it costs"),
+        ("jobs", 1, "jobs, not 1"),
+        ("campaign", "other", "the campaign is"),
+        ("caps", [], "there is a new cap"),
+        ("plan_hash", "0" * 64, "hash was edited"),
+    ],
+)
+def test_a_plan_file_that_was_edited_is_refused(
+    tmp_path: Path, field: str, edited: object, change: str
+) -> None:
+    """What a person approves in the file is what its rows say: each field is held against them."""
+    path = tmp_path / "plan.json"
+    write_plan(_plan(tmp_path, budget_usd="5"), path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: edited}))
+    with pytest.raises(PlanChanged, match=change):
+        make_plan(path, overrides=PlanOptions())
 
 
 def test_a_plan_file_that_holds_is_the_same_plan(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def _cancelled(ledger: Ledger, row: JobRow) -> bool:
 
 
 async def _ask_fal(settings: Settings, run: ChosenRun, rows: list[JobRow]) -> None:
+    again = f"callsheet resume {run.run_id}" + (" --sandbox" if run.request.sandbox else "")
     async with FalQueue(settings) as queue:
         for row in rows:
             if row.ticket is None:
@@ -57,4 +58,4 @@ async def _ask_fal(settings: Settings, run: ChosenRun, rows: list[JobRow]) -> No
             else:
                 outcome_text = outcome.replace("_", " ")
             say(f"{row.custom_id}: {outcome_text}")
-    result(f"{len(rows)} asked to stop at fal; `callsheet resume {run.run_id}` reads how they ended")
+    result(f"{len(rows)} asked to stop at fal; `{again}` reads how they ended")

@@ -18,6 +18,11 @@ def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
     settings = run_settings(sandbox=sandbox)
     run = chosen_run(settings, run_id, latest_of_all=True)
     with Ledger.open(settings.ledger) as ledger:
+        if run_id is None and (unfinished := ledger.latest_unfinished()) is not None:
+            run = chosen_run(settings, unfinished.run_id)
+        others = [
+            each.run_id for each in ledger.runs() if each.closed_ms is None and each.run_id != run.run_id
+        ]
         tally = ledger.tally(run.run_id)
         accounts = ledger.balances(scope="run", key=run.run_id)
     if json:
@@ -30,9 +35,12 @@ def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
                 "held_usd": usd_text(tally.held_nano),
                 "spent_usd": usd_text(tally.spent_nano),
                 "frozen": tally.frozen,
+                "other_unfinished": others,
             }
         )
         return 0
     result(f"{run.run_id} in {run.run.out}")
     result(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
+    for other in others:
+        result(f"also unfinished: {other}")
     return 0

@@ -11,6 +11,7 @@ from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.studio import Studio
+from callsheet.errors import Interrupted
 from callsheet.ledger import JobRow, Ledger, State
 from callsheet.reconcile.desk import Desk, claimed
 from callsheet.reconcile.findings import Finding, Findings, Outcome, finding
@@ -34,8 +35,10 @@ async def settle_and_collect(desk: Desk) -> Findings:
 
 
 async def _collected(desk: Desk, run_id: str, rows: Iterable[JobRow]) -> list[Finding]:
-    """Fetch a run's files and write its results again."""
-    studio = studio_at(desk, await desk.books(Ledger.run, run_id), StopSign())
+    """Fetch a run's files and write its results again. Nothing is bought here: that takes `resume`."""
+    stop = StopSign()
+    stop.drain(Interrupted("reconciling buys nothing"))
+    studio = studio_at(desk, await desk.books(Ledger.run, run_id), stop)
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(row: JobRow) -> Finding:

@@ -26,6 +26,7 @@ async def run_campaign(request: RunRequest) -> dict[str, Any] | State[Any]:
         if not await is_approved(studio, request):
             return await turned_down(studio)
         await render_canaries(studio, request.canary)
+        studio.may_buy = True
         await render_all(studio)
         summary = await finish(studio)
         await publish_results(studio, summary)

@@ -1,7 +1,8 @@
 """Looks after unknown submissions while a run goes on, so that they do not hold its slots until it ends.
 
 A lost reply keeps its slot. Were nobody to look before the next `resume`, ten of them would leave the run
-waiting for ever. What is found is followed here to its file; what provably never arrived is bought again.
+waiting for ever. What is found is followed here to its file; what provably never arrived is bought again,
+where the run may buy by then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from callsheet.engine.slots import Places
 from callsheet.engine.studio import Studio
 from callsheet.errors import LedgerError
 from callsheet.ledger import Ledger, State
-from callsheet.reconcile.findings import Finding, Findings
+from callsheet.reconcile.findings import Finding, Findings, Outcome
 from callsheet.reconcile.steps import settle_ledger
 
 CARE_EVERY_S = 60.0
@@ -71,12 +72,14 @@ async def _look_after(studio: Studio) -> None:
 
 
 async def _look(studio: Studio) -> None:
+    # Asked before the look: what it frees earlier is among the pending jobs that the run then goes through.
+    outcomes: tuple[Outcome, ...] = ("found", "absent") if studio.may_buy else ("found",)
     try:
         findings = await look_back(studio)
     except LedgerError as error:
         studio.notes.append(str(error))
         return
-    for each in findings.by("found", "absent"):
+    for each in findings.by(*outcomes):
         if each.run_id == studio.run.run_id:
             _follow(studio, each)
 

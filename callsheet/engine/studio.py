@@ -29,7 +29,8 @@ class Studio:
     """Everything the steps of a job share. `folder` is the run's own.
 
     `notes` say what was not finished, `remarks` what a person should know besides. `catalog` has the rates
-    that hold now, `pins` all that the run ever had.
+    that hold now, `pins` all that the run ever had. `may_buy` says that whoever has to has agreed: until the
+    approval is given and the canaries are judged, nothing is bought beside the plan's own steps.
     """
 
     settings: Settings
@@ -43,6 +44,7 @@ class Studio:
     times: RenderTimes
     desk: Desk
     is_sandbox: bool = False
+    may_buy: bool = False
     storage: Storage | None = None
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     uploads: dict[str, asyncio.Lock] = field(default_factory=dict)

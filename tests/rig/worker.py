@@ -57,6 +57,7 @@ def live(life: Life) -> None:
 async def _go_on(life: Life) -> None:
     request = RunRequest(run_id=life.run_id, sandbox=True, speed=SPEED)
     async with studio_for(request, life.run_id, life.settings, StopSign()) as studio:
+        studio.may_buy = True
         rows = in_order(await studio.books(Ledger.jobs, life.run_id))
         await dispatch(studio, rows, _renderer(studio))
 

@@ -1,0 +1,38 @@
+"""Who looks after lost replies while a run goes on: what it may buy."""
+
+import pytest
+
+from callsheet.engine import caretaker
+from callsheet.engine.session import studio_at
+from callsheet.engine.stopping import StopSign
+from callsheet.ledger import Ledger, State
+from tests.integration.conftest import DUE_MS, SECOND_LOOK_MS
+
+pytestmark = pytest.mark.anyio
+
+
+def lost(house, shot: str) -> str:
+    """Open a run whose one POST never arrived; the next look that does not show it is the second one."""
+    run_id = house.open_run(shot)
+    with Ledger.open(house.settings.ledger, clock=lambda: house.now_ms() - DUE_MS - SECOND_LOOK_MS) as ledger:
+        (row,) = ledger.jobs(run_id)
+        ledger.admit(row.job_id, slots=10)
+        ledger.send(row.job_id, arguments_sha256="ab" * 32, seed=1, start_timeout_s=3600)
+        ledger.lose(row.job_id, why="reset")
+        ledger.note_unseen(row.job_id, at_ms=house.now_ms() - SECOND_LOOK_MS - 5_000)
+    return run_id
+
+
+@pytest.mark.parametrize(
+    ("may_buy", "state", "bought"), [(False, State.PENDING, 0), (True, State.SUCCEEDED, 1)]
+)
+async def test_what_never_arrived_is_bought_again_only_where_the_run_may_buy(house, may_buy, state, bought):
+    """While a person is asked or a canary is not judged, its money is free and nothing is sent."""
+    prompt = f"A boat that {'may' if may_buy else 'may not'} be bought"
+    run_id = lost(house, f"a,{prompt}")
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        studio.may_buy = may_buy
+        await caretaker.last_look(studio)
+    assert house.row(run_id).state is state
+    assert len(house.accepted(prompt)) == bought

@@ -8,14 +8,14 @@ where the run may buy by then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from callsheet.engine.render import render_job
 from callsheet.engine.slots import Places
 from callsheet.engine.studio import Studio
-from callsheet.errors import LedgerError
+from callsheet.errors import CallsheetError
 from callsheet.ledger import Ledger, State
 from callsheet.reconcile.findings import Finding, Findings, Outcome
 from callsheet.reconcile.steps import settle_ledger
@@ -59,26 +59,34 @@ async def last_look(studio: Studio) -> None:
         return
     run_id = studio.run.run_id
     if await studio.books(Ledger.jobs, run_id, states={State.UNKNOWN}):
-        await _look(studio)
+        with _noted(studio):
+            await _look(studio)
         await rest(studio)
 
 
 async def _look_after(studio: Studio) -> None:
     while True:
         await asyncio.sleep(CARE_EVERY_S)
-        if not await studio.books(Ledger.open_jobs, states={State.UNKNOWN}):
-            continue
-        await _look(studio)
+        with _noted(studio):
+            if await studio.books(Ledger.open_jobs, states={State.UNKNOWN}):
+                await _look(studio)
+
+
+@contextmanager
+def _noted(studio: Studio) -> Iterator[None]:
+    """Let nothing but a cancellation end the looking after: what goes wrong is a note, once, and no more."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 -- nobody waits for this task, so nobody would ever hear of it
+        note = str(error) if isinstance(error, CallsheetError) else f"looking back failed: {error!r}"
+        if note not in studio.notes:
+            studio.notes.append(note)
 
 
 async def _look(studio: Studio) -> None:
     # Asked before the look: what it frees earlier is among the pending jobs that the run then goes through.
     outcomes: tuple[Outcome, ...] = ("found", "absent") if studio.may_buy else ("found",)
-    try:
-        findings = await look_back(studio)
-    except LedgerError as error:
-        studio.notes.append(str(error))
-        return
+    findings = await look_back(studio)
     for each in findings.by(*outcomes):
         if each.run_id == studio.run.run_id:
             _follow(studio, each)
@@ -93,4 +101,5 @@ def _follow(studio: Studio, each: Finding) -> None:
 async def _followed(studio: Studio, each: Finding) -> None:
     # What is found holds its slot already; a place is needed only for what is bought again.
     places = studio.places if each.outcome == "absent" else Places(1, ahead=0)
-    await render_job(studio, each.job_id, await places.enter())
+    with _noted(studio):
+        await render_job(studio, each.job_id, await places.enter())

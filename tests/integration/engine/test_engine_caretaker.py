@@ -1,5 +1,7 @@
 """Who looks after lost replies while a run goes on: what it may buy."""
 
+import asyncio
+
 import pytest
 
 from callsheet.engine import caretaker
@@ -36,3 +38,27 @@ async def test_what_never_arrived_is_bought_again_only_where_the_run_may_buy(hou
         await caretaker.last_look(studio)
     assert house.row(run_id).state is state
     assert len(house.accepted(prompt)) == bought
+
+
+async def test_a_look_that_breaks_is_noted_and_not_the_last(house, monkeypatch):
+    """A full table of open files ends one look; the next one finds what was lost."""
+    monkeypatch.setattr(caretaker, "CARE_EVERY_S", 0.01)
+    run_id = lost(house, "a,A boat in a full table")
+    look_back, looks, looked = caretaker.look_back, [], asyncio.Event()
+
+    async def breaks_once(studio):
+        looks.append(studio)
+        if len(looks) == 1:
+            raise OSError(24, "Too many open files")
+        findings = await look_back(studio)
+        looked.set()
+        return findings
+
+    monkeypatch.setattr(caretaker, "look_back", breaks_once)
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        async with caretaker.caretaker(studio), asyncio.timeout(10):
+            await looked.wait()
+    (note,) = studio.notes
+    assert "Too many open files" in note
+    assert house.row(run_id).state is State.PENDING

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from typing import Literal
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from callsheet.errors import Busy
+from callsheet.errors import Busy, LedgerError
 
 Lock = Callable[[str, Literal["shared", "alone"]], AbstractContextManager[bool]]
 """(name, how) -> holds the lock while entered; gives False at once when somebody else has it."""
@@ -70,28 +71,94 @@ def file_locks(database: Path) -> Locks:
 
 
 def server_locks(engine: Engine) -> Locks:
-    """Locks as advisory locks of a PostgreSQL session of their own."""
+    """Locks as advisory locks of one PostgreSQL session, which is there while any of them is held.
+
+    However many runs are claimed, they cost one connection; the ledger's own work keeps the rest of the pool.
+    """
+    return Locks(_ServerSession(engine).lock)
+
+
+class _ServerSession:
+    """One session for all locks of an open ledger.
+
+    The server lets a session take its own lock again, so what is held here is counted here as well.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._guard = threading.Lock()
+        self._session: Connection | None = None
+        self._schema = ""
+        self._held: list[tuple[str, str]] = []
 
     @contextmanager
-    def lock(name: str, how: Literal["shared", "alone"]) -> Iterator[bool]:
-        shared = "_shared" if how == "shared" else ""
-        with engine.connect() as plain:
-            session = plain.execution_options(isolation_level="AUTOCOMMIT")
-            schema = session.execute(text("SELECT current_schema()")).scalar_one()
-            key = {"key": _advisory_key(f"{schema}/{name}")}
-            got = session.execute(text(f"SELECT pg_try_advisory_lock{shared}(:key)"), key).scalar_one()
+    def lock(self, name: str, how: Literal["shared", "alone"]) -> Iterator[bool]:
+        """Hold the lock while entered. Raises LedgerError where the server cannot be asked."""
+        with self._guard:
+            session = self._taken(name, how)
+        try:
+            yield session is not None
+        finally:
+            if session is not None:
+                with self._guard:
+                    self._give_back(session, name, how)
+
+    def _taken(self, name: str, how: str) -> Connection | None:
+        """Return the session that has taken the lock; None where somebody else has it."""
+        if any(other == name and "alone" in (how, others) for other, others in self._held):
+            return None
+        try:
+            session = self._open()
+            got = session.execute(text(f"SELECT pg_try_advisory_lock{_SUFFIX[how]}(:key)"), self._key(name))
+            if got.scalar_one():
+                self._held.append((name, how))
+                return session
+        except SQLAlchemyError as error:
+            self._drop_if_lost()
+            said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+            raise LedgerError(f"the ledger's locks cannot be reached: {said}") from error
+        self._close_if_idle()
+        return None
+
+    def _give_back(self, session: Connection, name: str, how: str) -> None:
+        self._held.remove((name, how))
+        if session is self._session:  # a lost session has given its locks back already
             try:
-                yield bool(got)
-            finally:
-                if got:
-                    _unlock(session, shared, key)
+                session.execute(text(f"SELECT pg_advisory_unlock{_SUFFIX[how]}(:key)"), self._key(name))
+            except SQLAlchemyError:
+                self._drop_if_lost()
+        self._close_if_idle()
 
-    return Locks(lock)
+    def _open(self) -> Connection:
+        if self._session is None:
+            self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._schema = self._session.execute(text("SELECT current_schema()")).scalar_one()
+        return self._session
+
+    def _close_if_idle(self) -> None:
+        if self._session is not None and not self._held:
+            self._session.close()
+            self._session = None
+
+    def _drop_if_lost(self) -> None:
+        """After an error: forget a session that the server has ended, or that holds nothing else.
+
+        One that is alive stays, for ending it would give back what others still work under.
+        """
+        session = self._session
+        if session is None or (self._held and not session.invalidated):
+            return
+        self._session = None
+        with suppress(SQLAlchemyError):
+            session.invalidate()  # it must not go back into the pool with a lock on it
+        with suppress(SQLAlchemyError):
+            session.close()
+
+    def _key(self, name: str) -> dict[str, int]:
+        return {"key": _advisory_key(f"{self._schema}/{name}")}
 
 
-def _unlock(session: Connection, shared: str, key: dict[str, int]) -> None:
-    with suppress(DBAPIError):  # a lost connection has given its locks back already
-        session.execute(text(f"SELECT pg_advisory_unlock{shared}(:key)"), key)
+_SUFFIX = {"shared": "_shared", "alone": ""}
 
 
 def _file_name(name: str) -> str:

@@ -24,6 +24,7 @@ from callsheet.errors import (
 )
 from callsheet.falqueue.messages import Ticket
 from callsheet.ledger import JobRow, Ledger, State
+from callsheet.reconcile.underway import look_at_open
 from manifests.job import Job
 from manifests.job_codec import decode_job
 
@@ -101,8 +102,25 @@ async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: 
         if rendered is not None:
             await deliver(studio, job, row, ticket, rendered)
     except Unavailable as error:
-        studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
+        if not await _looked_up(studio, job, row, ticket, place):
+            studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
     except DiskFull as error:
         studio.stop.drain(error)
     except AccountError as error:
         studio.stop.stop(error)
+
+
+async def _looked_up(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: Place) -> bool:
+    """Where watching was given up, settle the job as `reconcile` does, and go on if its render has ended.
+
+    Else a request that fal no longer holds would keep its slot and its money, however often its run is
+    resumed. Returns False where nothing is known so far, or where it is not the watching that failed.
+    """
+    now = await studio.books(Ledger.job, row.job_id)
+    if now.state not in IN_FLIGHT:
+        return False
+    (found,) = await look_at_open(studio.desk, [now])
+    if found.outcome == "rendered":
+        place.give_back()
+        await _follow(studio, job, await studio.books(Ledger.job, row.job_id), ticket, place)
+    return found.outcome in ("rendered", "lost")

@@ -133,3 +133,27 @@ async def test_a_settled_result_is_kept_in_the_ledger(house):
 
     assert found.outcome == "collected"
     assert house.row(run_id).spent_nano == 1234
+
+
+async def test_a_resumed_run_itself_gives_back_what_fal_no_longer_holds(house):
+    """No other command is needed: what is gone from queue and history costs its hold, and frees its slot."""
+    house.ago_ms = 101 * 60_000
+    run_id = await stranded(house, "a,A boat nobody has", request_id="00000000-0000-4000-8000-000000000005")
+    house.ago_ms = 0
+
+    await house.work(run_id)
+
+    row = house.row(run_id)
+    assert (row.state, row.error_type, row.charged) == (State.FAILED, "lost_at_provider", "unknown")
+    assert house.sound()
+
+
+async def test_a_resumed_run_takes_from_the_history_what_the_queue_no_longer_holds(house):
+    """With status and result gone from the queue, the history's video is fetched by the run itself."""
+    run_id = await stranded(house, "a,A boat of the archive")
+    house.arm("not_found", route="status", count=None)
+    house.arm("not_found", route="result", count=None)
+
+    await house.work(run_id)
+
+    assert house.row(run_id).state is State.SUCCEEDED

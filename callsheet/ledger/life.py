@@ -135,7 +135,7 @@ class SubmissionVerbs:
             lifecycle.take_ticket(connection, job_id, Event.FIND, ticket, self._clock(), why=why)
 
     def note_unseen(self, job_id: int, *, at_ms: int | None) -> None:
-        """Write down when fal's whole records first did not show an unknown request; None takes it back."""
+        """Write down when fal's whole records first did not show an open request; None takes it back."""
         with self._database.write() as connection:
             lifecycle.note_unseen(connection, job_id, at_ms)
 

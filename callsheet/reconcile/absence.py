@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from callsheet.ledger import Submission
+from callsheet.reconcile.matching import CLOCK_SLACK_MS
 from callsheet.settings import DEFAULT_START_TIMEOUT_S, Settings
 
 MIN_GAP_MS = 30_000
@@ -37,6 +38,13 @@ def gap_ms(settings: Settings) -> int:
     With the default lag of 600 s that is five minutes.
     """
     return max(MIN_GAP_MS, 500 * settings.history_lag_s)
+
+
+def certain_now_ms(server_ms: int | None, now_ms: int) -> int | None:
+    """Return a time that has certainly come by fal's clock and ours; None where they disagree."""
+    if server_ms is None or abs(server_ms - now_ms) > CLOCK_SLACK_MS:
+        return None
+    return min(server_ms, now_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from callsheet.errors import AccountError, QueueError, Unavailable
+from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable
 from callsheet.falqueue.messages import Completed, InProgress, Status
+from callsheet.falqueue.platform import History
 from callsheet.falqueue.platform_messages import HistoryItem, iso
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import JobRow, Ledger, State, Submission
+from callsheet.reconcile.absence import Due, certain_now_ms
 from callsheet.reconcile.desk import Desk, sent_ms
 from callsheet.reconcile.findings import Finding, finding
 
 LOOK_BACK_MS = 86_400_000
 """How long before its acceptance a request is looked for in the history."""
+
+GONE = "neither fal's queue nor its history holds the request any more"
 
 
 async def look_at_open(desk: Desk, rows: Sequence[JobRow]) -> list[Finding]:
@@ -36,6 +41,7 @@ async def _look(desk: Desk, row: JobRow) -> Finding:
 
 async def _written(desk: Desk, row: JobRow, seen: Status) -> Finding:
     request = (row.ticket.request_id,) if row.ticket else ()
+    await _seen(desk, row)
     if isinstance(seen, Completed):
         await desk.books(Ledger.render, row.job_id)
         return finding("rendered", row, "the render has ended", request_ids=request)
@@ -46,27 +52,76 @@ async def _written(desk: Desk, row: JobRow, seen: Status) -> Finding:
 
 
 async def _gone(desk: Desk, row: JobRow) -> Finding:
-    """The queue no longer holds the request: the history does, or it is lost once it must have ended."""
+    """The queue no longer holds the request: the history does, or it is lost once it must have ended.
+
+    As with what is unknown, two looks decide, after the deadline by both clocks and some time apart; and the
+    queue is asked for the result itself, which a mistake about the status does not hide.
+    """
     assert row.ticket is not None
     assert row.submission is not None
-    request_id, submission = row.ticket.request_id, row.submission
-    accepted_ms = sent_ms(submission)
+    request = (row.ticket.request_id,)
     try:
-        item = await remembered(desk, row.endpoint, request_id, accepted_ms)
+        history = await _history(desk, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
+        item = _item(history, row.ticket.request_id)
+        if (item is not None and item.ended_ms is not None) or await _has_result(desk, row):
+            await _seen(desk, row)
+            await desk.books(Ledger.render, row.job_id)
+            return finding("rendered", row, "the render has ended", request_ids=request)
     except (QueueError, AccountError) as error:
-        return finding("rendering", row, str(error), request_ids=(request_id,))
-    if item is not None and item.ended_ms is not None:
-        await desk.books(Ledger.render, row.job_id)
-        return finding("rendered", row, "the render has ended", request_ids=(request_id,))
-    latest_ms = max(submission.submitted_ms or 0, accepted_ms) + desk.window_ms(submission)
-    if item is not None or desk.now_ms() < latest_ms:
-        why = f"the queue no longer holds it; it counts as lost from {iso(latest_ms)}"
-        return finding("rendering", row, why, request_ids=(request_id,), again_ms=latest_ms)
-    why = "neither fal's queue nor its history holds the request any more; its hold counts as spent"
-    await desk.books(
-        Ledger.fail_render, row.job_id, charged="unknown", error_type="lost_at_provider", error=why
-    )
-    return finding("lost", row, why, request_ids=(request_id,))
+        return finding("rendering", row, str(error), request_ids=request)
+    if item is not None:
+        await _seen(desk, row)
+        why = "the queue no longer holds it; the history does not say yet that it has ended"
+        return finding("rendering", row, why, request_ids=request)
+    return await _not_seen(desk, row, history.server_ms)
+
+
+async def _not_seen(desk: Desk, row: JobRow, server_ms: int | None) -> Finding:
+    """Write down a look that showed the request nowhere; the second one decides."""
+    assert row.ticket is not None
+    assert row.submission is not None
+    request, due = (row.ticket.request_id,), _due(desk, row.submission)
+    now_ms = certain_now_ms(server_ms, desk.now_ms())
+    if now_ms is None:
+        why = "this machine's clock and fal's differ by more than two minutes"
+        return finding("rendering", row, f"{GONE}, but {why}", request_ids=request)
+    if now_ms >= due.deadline_ms and not due.had_first_look:
+        await desk.books(Ledger.note_unseen, row.job_id, at_ms=server_ms)
+        due = replace(due, first_look_ms=server_ms)
+    elif now_ms >= due.deadline_ms and due.is_absent(now_ms):
+        why = f"{GONE}; its hold counts as spent"
+        await desk.books(
+            Ledger.fail_render, row.job_id, charged="unknown", error_type="lost_at_provider", error=why
+        )
+        return finding("lost", row, why, request_ids=request)
+    why = f"{GONE}; from {iso(due.again_ms)} on another look decides"
+    return finding("rendering", row, why, request_ids=request, again_ms=due.again_ms)
+
+
+def _due(desk: Desk, submission: Submission) -> Due:
+    """Return what has to have happened before it may count as lost; it counts from when it was taken."""
+    taken_ms = max(submission.submitted_ms or 0, sent_ms(submission))
+    return replace(desk.due(submission), deadline_ms=taken_ms + desk.window_ms(submission))
+
+
+async def _seen(desk: Desk, row: JobRow) -> None:
+    """Take back an earlier look that did not show the request: it is there after all."""
+    if row.submission is not None and row.submission.unseen_ms is not None:
+        await desk.books(Ledger.note_unseen, row.job_id, at_ms=None)
+
+
+async def _has_result(desk: Desk, row: JobRow) -> bool:
+    """Whether the queue still answers for the result, well or badly. Raises where it cannot be known."""
+    assert row.ticket is not None
+    try:
+        await desk.queue.result(desk.queue.ticket(row.endpoint, row.ticket.request_id))
+    except RenderFailed:
+        return True
+    except Unavailable as error:
+        if error.gone:
+            return False
+        raise
+    return True
 
 
 async def remembered(desk: Desk, endpoint: str, request_id: str, accepted_ms: int) -> HistoryItem | None:
@@ -74,6 +129,13 @@ async def remembered(desk: Desk, endpoint: str, request_id: str, accepted_ms: in
 
     Raises Unavailable or AccountError where it could not be read.
     """
+    return _item(await _history(desk, endpoint, request_id, accepted_ms), request_id)
+
+
+async def _history(desk: Desk, endpoint: str, request_id: str, accepted_ms: int) -> History:
     start_ms = accepted_ms - LOOK_BACK_MS
-    history = await desk.platform.history([endpoint], start_ms=start_ms, request_id=request_id)
+    return await desk.platform.history([endpoint], start_ms=start_ms, request_id=request_id)
+
+
+def _item(history: History, request_id: str) -> HistoryItem | None:
     return next((item for item in history.items if item.request_id == request_id), None)

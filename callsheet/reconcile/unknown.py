@@ -18,11 +18,11 @@ from callsheet.errors import AccountError, LedgerError, QueueError, UsageError
 from callsheet.falqueue.platform import History
 from callsheet.falqueue.platform_messages import iso
 from callsheet.ledger import JobRow, Ledger, State, Submission, Ticket
-from callsheet.reconcile.absence import Due
+from callsheet.reconcile.absence import Due, certain_now_ms
 from callsheet.reconcile.attempts import attempt_of
 from callsheet.reconcile.desk import Desk, sent_ms
 from callsheet.reconcile.findings import Finding, finding
-from callsheet.reconcile.matching import CLOCK_SLACK_MS, Answer, match
+from callsheet.reconcile.matching import Answer, match
 
 LOOK_BACK_MS = 3_600_000
 """How much more of the history is read than could matter: its `start` is not said to mean any one time."""
@@ -57,9 +57,7 @@ class _Look:
 
     def certain_now_ms(self, now_ms: int) -> int | None:
         """Return a time that has certainly come by both clocks; None where they disagree."""
-        if self.server_ms is None or abs(self.server_ms - now_ms) > CLOCK_SLACK_MS:
-            return None
-        return min(self.server_ms, now_ms)
+        return certain_now_ms(self.server_ms, now_ms)
 
 
 async def _second_look(desk: Desk, rows: Sequence[JobRow], first: _Look) -> _Look | str:

@@ -48,15 +48,16 @@ def test_the_wait_for_a_start_is_kept_with_what_was_sent(desk):
     assert desk.ledger.job(second).state is State.HELD
 
 
-def test_only_what_is_unknown_can_be_unseen(desk):
-    """The first look without it is noted and taken back; for a job that is found there is none."""
-    job_id = brought(desk, State.UNKNOWN)
+@pytest.mark.parametrize("state", [State.UNKNOWN, State.IN_QUEUE, State.IN_PROGRESS])
+def test_only_what_is_at_fal_can_be_unseen(desk, state):
+    """The first look without it is noted and taken back; once the render has ended there is none."""
+    job_id = brought(desk, state)
     for at_ms in (123, None):
         desk.ledger.note_unseen(job_id, at_ms=at_ms)
         assert desk.ledger.job(job_id).submission.unseen_ms == at_ms
-    found = brought(desk, State.IN_QUEUE)
+    ended = brought(desk, State.RENDERED)
     with pytest.raises(IllegalTransition):
-        desk.ledger.note_unseen(found, at_ms=123)
+        desk.ledger.note_unseen(ended, at_ms=123)
 
 
 def test_who_found_it_stands_in_the_lines_that_follow(desk):

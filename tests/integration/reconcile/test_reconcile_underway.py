@@ -1,10 +1,15 @@
 """Submissions that fal took, after the one who sent them died."""
 
 import json
+import time
 
 import pytest
 
+from callsheet.falqueue.client import FalQueue
+from callsheet.falqueue.messages import InQueue
+from callsheet.falqueue.platform import FalPlatform, History
 from callsheet.ledger import Ledger, Settlement, State, Ticket
+from tests.integration.conftest import SECOND_LOOK_MS, InStep
 
 pytestmark = pytest.mark.anyio
 
@@ -68,14 +73,18 @@ async def test_a_failure_that_has_expired_is_known_from_the_history(house):
 
 
 async def test_what_fal_no_longer_knows_is_named_as_lost_and_counted_as_spent(house):
-    """After the deadline a request that is in neither queue nor history costs its hold."""
+    """After the deadline a request that two looks see in neither queue nor history costs its hold."""
     house.ago_ms = 101 * 60_000
     run_id = await stranded(house, "a,A vanished boat", request_id="00000000-0000-4000-8000-000000000001")
     house.ago_ms = 0
 
-    (found,) = (await house.settled()).each
+    (once,) = (await house.settled()).each
+    (too_soon,) = (await house.settled()).each
+    assert house.row(run_id).state is State.IN_QUEUE
+    (found,) = (await house.looked_again()).each
 
     row = house.row(run_id)
+    assert (once.outcome, too_soon.outcome) == ("rendering", "rendering")
     assert (found.outcome, row.state, row.error_type) == ("lost", State.FAILED, "lost_at_provider")
     assert (row.charged, row.spent_nano) == ("unknown", row.maximum_nano)
     assert house.sound()
@@ -140,6 +149,10 @@ async def test_a_resumed_run_itself_gives_back_what_fal_no_longer_holds(house):
     house.ago_ms = 101 * 60_000
     run_id = await stranded(house, "a,A boat nobody has", request_id="00000000-0000-4000-8000-000000000005")
     house.ago_ms = 0
+    await house.work(run_id)
+    assert house.row(run_id).state is State.IN_QUEUE
+    house.ago_ms = -SECOND_LOOK_MS
+    house.transport = lambda: InStep(house.now_ms)
 
     await house.work(run_id)
 
@@ -157,3 +170,36 @@ async def test_a_resumed_run_takes_from_the_history_what_the_queue_no_longer_hol
     await house.work(run_id)
 
     assert house.row(run_id).state is State.SUCCEEDED
+
+
+async def test_a_status_that_is_not_found_does_not_write_off_what_has_a_result(house, monkeypatch):
+    """With the status gone and nothing in the history, the queue's own result still brings the video."""
+    house.ago_ms = 101 * 60_000
+    run_id = await stranded(house, "a,A boat without a status")
+    house.ago_ms = 0
+    house.arm("not_found", route="status", count=None)
+    monkeypatch.setattr(FalPlatform, "history", _nothing)
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(run_id).state) == ("collected", State.SUCCEEDED)
+
+
+async def test_a_look_that_shows_it_again_takes_the_first_one_back(house, monkeypatch):
+    """A request that was out of sight once begins anew: the next look without it is a first look."""
+    house.ago_ms = 101 * 60_000
+    run_id = await stranded(house, "a,A boat in the fog", request_id="00000000-0000-4000-8000-000000000006")
+    house.ago_ms = 0
+    await house.settled()
+    assert house.row(run_id).submission.unseen_ms is not None
+    monkeypatch.setattr(FalQueue, "status", _waiting)
+    await house.settled()
+    assert house.row(run_id).submission.unseen_ms is None
+
+
+async def _waiting(*_args, **_more):
+    return InQueue(position=1)
+
+
+async def _nothing(*_args, **_more):
+    return History((), time.time_ns() // 1_000_000)

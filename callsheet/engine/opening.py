@@ -157,10 +157,9 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
         ),
         [_new_job(planned, folder) for planned in plan.jobs],
         [_new_cap(cap, run_id) for cap in plan.caps],
+        left=selection.left,
+        made={position: row.job_id for position, row in selection.made.items()},
     )
-    job_ids = [row.job_id for row in sorted(ledger.jobs(run_id), key=lambda row: row.position)]
-    ledger.skip([job_ids[index] for index in selection.left], why="does not fit the budget")
-    ledger.reuse({job_ids[index]: row.job_id for index, row in selection.made.items()})
     for row in selection.made.values():
         bring(ledger, row, folder)
     remember(ledger, out, run_id)

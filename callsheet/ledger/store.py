@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from callsheet.ledger import caps, lifecycle, opening, queries, uploads, verify
@@ -38,6 +38,7 @@ from callsheet.ledger.submission import HAS_OPEN_SUBMISSION, State
 from manifests.changes import MadeJob
 
 EVERYTHING = EntryFilter()
+NOTHING_MADE: Mapping[int, int] = MappingProxyType({})
 
 
 class Ledger(SubmissionVerbs):
@@ -75,10 +76,22 @@ class Ledger(SubmissionVerbs):
 
     # -- runs ----------------------------------------------------------------------------------------------
 
-    def open_run(self, run: NewRun, jobs: Iterable[NewJob], caps: Iterable[NewCap] = ()) -> None:
-        """Write a run, its jobs in the plan's order, and its caps. Raises UsageError for a run id in use."""
+    def open_run(
+        self,
+        run: NewRun,
+        jobs: Iterable[NewJob],
+        caps: Iterable[NewCap] = (),
+        *,
+        left: Collection[int] = (),
+        made: Mapping[int, int] = NOTHING_MADE,
+    ) -> None:
+        """Write a run, its jobs in the plan's order, and its caps. Raises UsageError for a run id in use.
+
+        `left` are the positions of jobs that the budget does not reach, `made` those of jobs that get the
+        file of an earlier one: {position: the job that made it}.
+        """
         with self._database.write() as connection:
-            opening.open_run(connection, run, jobs, caps, self._clock())
+            opening.open_run(connection, run, jobs, caps, self._clock(), left=left, made=made)
 
     def run(self, run_id: str) -> Run:
         """Return a run. Raises UsageError for an unknown one, naming the nearest."""

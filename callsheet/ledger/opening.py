@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, select
 from callsheet.errors import LedgerError, UsageError
 from callsheet.ledger import lifecycle, queries, schema
 from callsheet.ledger.caps import set_cap
+from callsheet.ledger.in_flight import refuse_in_flight, refuse_made
 from callsheet.ledger.records import NewCap, NewJob, NewRun
 from callsheet.ledger.submission import State
 
@@ -23,14 +24,24 @@ def open_run(
     *,
     left: Collection[int],
     made: Mapping[int, int],
+    once: bool,
 ) -> None:
     """Write a run, its jobs in order, and its caps. Raises UsageError for a run id that exists.
+
+    With `once` also where the campaign has, or is buying, what the run is to buy: asked here, because between
+    the plan and this moment a person was asked and another process may have opened the same.
 
     What is not to be bought is marked in the same transaction: a pending job is one that `resume` buys.
     """
     table = schema.run
     if connection.execute(select(table.c.run_id).where(table.c.run_id == run.run_id)).first():
         raise UsageError(f"run {run.run_id} exists already; go on with `callsheet resume {run.run_id}`")
+    jobs = list(jobs)
+    if once:
+        kept = {*left, *made}
+        wanted = [job.fingerprint for position, job in enumerate(jobs) if position not in kept]
+        refuse_in_flight(connection, run.campaign, lambda: wanted)
+        refuse_made(connection, run.campaign, lambda: wanted)
     connection.execute(table.insert(), {**asdict(run), "created_ms": at_ms})
     names = NewJob.__dataclass_fields__
     rows = [

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from callsheet.ledger import caps, lifecycle, opening, queries, uploads, verify
+from callsheet.ledger import caps, in_flight, lifecycle, opening, queries, uploads, verify
 from callsheet.ledger.database import open_database
+from callsheet.ledger.in_flight import Fingerprints
 from callsheet.ledger.life import Clock, SubmissionVerbs, wall_clock_ms
 from callsheet.ledger.records import (
     Account,
@@ -84,14 +85,21 @@ class Ledger(SubmissionVerbs):
         *,
         left: Collection[int] = (),
         made: Mapping[int, int] = NOTHING_MADE,
+        once: bool = False,
     ) -> None:
         """Write a run, its jobs in the plan's order, and its caps. Raises UsageError for a run id in use.
 
         `left` are the positions of jobs that the budget does not reach, `made` those of jobs that get the
-        file of an earlier one: {position: the job that made it}.
+        file of an earlier one: {position: the job that made it}. `once` refuses with UsageError to buy what
+        the campaign has or is buying.
         """
         with self._database.write() as connection:
-            opening.open_run(connection, run, jobs, caps, self._clock(), left=left, made=made)
+            opening.open_run(connection, run, jobs, caps, self._clock(), left=left, made=made, once=once)
+
+    def refuse_in_flight(self, campaign: str, wanted: Fingerprints) -> None:
+        """Raise UsageError where an unfinished run of the campaign has some of these fingerprints to make."""
+        with self._database.read() as connection:
+            in_flight.refuse_in_flight(connection, campaign, wanted)
 
     def run(self, run_id: str) -> Run:
         """Return a run. Raises UsageError for an unknown one, naming the nearest."""

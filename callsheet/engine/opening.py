@@ -13,7 +13,7 @@ from callsheet.engine.frozen import refuse_frozen
 from callsheet.engine.high_water import refuse_older_ledger, remember
 from callsheet.engine.made_files import bring
 from callsheet.errors import OverBudget, UsageError
-from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun
+from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun, State
 from callsheet.ledger.scopes import window_at
 from manifests.changes import Changes, compare
 from manifests.images import materialised
@@ -165,7 +165,7 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
         made={position: row.job_id for position, row in selection.made.items()},
         once=not selection.again,
     )
-    for row in selection.made.values():
+    for row in ledger.jobs(run_id, states={State.ALREADY_MADE}):
         bring(ledger, row, folder)
     remember(ledger, out, run_id)
     return run_id

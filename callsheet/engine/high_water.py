@@ -32,9 +32,9 @@ def mark_file(ledger: Ledger, out: Path) -> Path:
 def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
     """Raise LedgerUnsafe where the ledger has fewer entries than it once had, or lacks the last run."""
     mark = _read(mark_file(ledger, out))
-    entries = ledger.identity()[1]
-    if mark is None or (entries >= mark.entries and _has(ledger, mark.run_id)):
+    if mark is None or not _is_older(ledger, mark):
         return
+    entries = ledger.identity()[1]
     raise LedgerUnsafe(
         f"the ledger {ledger.label} is older than the runs in {out}: it has {entries} entries of "
         f"{mark.entries} and {'has' if _has(ledger, mark.run_id) else 'lacks'} the run {mark.run_id}. Was it "
@@ -43,10 +43,25 @@ def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
     )
 
 
+def go_on_from_the_mark(ledger: Ledger, out: Path, run_id: str) -> None:
+    """Let a run go on, and remember how far the ledger is. Raises LedgerUnsafe for an older ledger."""
+    refuse_older_ledger(ledger, out)
+    remember(ledger, out, run_id)
+
+
 def remember(ledger: Ledger, out: Path, run_id: str) -> None:
-    """Write down how far the ledger is."""
+    """Write down how far the ledger is. A mark that it does not reach, or cannot be read, stays as it is."""
+    path = mark_file(ledger, out)
+    try:
+        mark = _read(path)
+    except LedgerUnsafe:
+        return
+    if mark is not None:
+        if _is_older(ledger, mark):
+            return
+        run_id = max(mark.run_id, run_id, key=lambda each: ledger.run(each).created_ms)
     document = {"entries": ledger.identity()[1], "run_id": run_id}
-    write_text_atomically(mark_file(ledger, out), json.dumps(document) + "\n")
+    write_text_atomically(path, json.dumps(document) + "\n")
 
 
 def accept(ledger: Ledger, out: Path) -> Mark | None:
@@ -68,6 +83,10 @@ def _read(path: Path) -> Mark | None:
             f"{path} cannot be read ({error}); it says how far the ledger was. If the ledger is the newest "
             "there is, delete that file"
         ) from error
+
+
+def _is_older(ledger: Ledger, mark: Mark) -> bool:
+    return ledger.identity()[1] < mark.entries or not _has(ledger, mark.run_id)
 
 
 def _has(ledger: Ledger, run_id: str) -> bool:

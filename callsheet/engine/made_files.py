@@ -14,13 +14,16 @@ NAMED = 20
 
 def made_path(ledger: Ledger, row: JobRow) -> Path | None:
     """Return where the file of a job lies, or lay; None where it has none."""
-    if row.output is None or row.output_run_id is None:
+    if row.output_path_there is None or row.output_run_id is None:
         return None
-    return Path(ledger.run(row.output_run_id).out) / row.output.path
+    return Path(ledger.run(row.output_run_id).out) / row.output_path_there
 
 
 def bring(ledger: Ledger, row: JobRow, folder: Path) -> None:
-    """Let an earlier run's file appear in this one's folder: a second name, or a copy across disks."""
+    """Let an earlier run's file appear in this one's folder: a second name, or a copy across disks.
+
+    `row` is the job of this run; another job of it with the same video may have brought the file already.
+    """
     source = made_path(ledger, row)
     if source is None or row.output is None:
         return

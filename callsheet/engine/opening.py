@@ -13,7 +13,7 @@ from callsheet.engine.frozen import refuse_frozen
 from callsheet.engine.high_water import refuse_older_ledger, remember
 from callsheet.engine.made_files import bring
 from callsheet.errors import OverBudget, UsageError
-from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun
+from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun, State
 from callsheet.ledger.scopes import window_at
 from manifests.changes import Changes, compare
 from manifests.images import materialised
@@ -36,24 +36,27 @@ class Selection:
     left: tuple[int, ...]
     left_maximum_nano: int = 0
     changes: Changes = field(default_factory=Changes)
+    again: bool = False
 
 
 def select(ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False) -> Selection:
     """Decide what is bought; with `again` also what was made already.
 
     Raises OverBudget, and nothing is sent, where it does not fit and `fit` is off, and where an account is
-    frozen.
+    frozen. Raises UsageError where an unfinished run has some of it in flight and `again` is off.
     """
     refuse_frozen(ledger, plan)
     changes = changes_of(ledger, plan)
     made = {} if again else _rows_of_made(ledger, plan.campaign, changes)
     wanted = [index for index in range(len(plan.jobs)) if index not in made]
+    if not again:
+        ledger.refuse_in_flight(plan.campaign, lambda: {plan.jobs[index].fingerprint for index in wanted})
     every = plan.spends()
     spends = [every[index] for index in wanted]
     room = room_for(ledger, plan)
     if not fit:
         _refuse_unless_it_fits(spends, room)
-        return Selection(tuple(wanted), made, (), changes=changes)
+        return Selection(tuple(wanted), made, (), changes=changes, again=again)
     choice = choose(spends, room)
     return Selection(
         buy=tuple(wanted[number] for number in choice.taken),
@@ -61,6 +64,7 @@ def select(ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False) -> Sel
         left=tuple(wanted[number] for number in choice.left),
         left_maximum_nano=choice.left_maximum_nano,
         changes=changes,
+        again=again,
     )
 
 
@@ -157,11 +161,11 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
         ),
         [_new_job(planned, folder) for planned in plan.jobs],
         [_new_cap(cap, run_id) for cap in plan.caps],
+        left=selection.left,
+        made={position: row.job_id for position, row in selection.made.items()},
+        once=not selection.again,
     )
-    job_ids = [row.job_id for row in sorted(ledger.jobs(run_id), key=lambda row: row.position)]
-    ledger.skip([job_ids[index] for index in selection.left], why="does not fit the budget")
-    ledger.reuse({job_ids[index]: row.job_id for index, row in selection.made.items()})
-    for row in selection.made.values():
+    for row in ledger.jobs(run_id, states={State.ALREADY_MADE}):
         bring(ledger, row, folder)
     remember(ledger, out, run_id)
     return run_id

@@ -26,10 +26,12 @@ async def look_at_prices(studio: Studio, *, accept: bool) -> None:
 
     Where it says something else, nothing more is bought until a person accepts it; with `accept` the waiting
     jobs are priced anew, so that what is held for them covers it. A list that cannot be read is a remark.
+    Jobs that were not waiting when other prices were accepted (tried again since) get those first.
     """
     waiting = await studio.books(Ledger.jobs, studio.run.run_id, states={State.PENDING})
     if not waiting:
         return
+    await _catch_up(studio, waiting)
     endpoint_ids = sorted({row.endpoint for row in waiting})
     try:
         async with asyncio.timeout(LOOK_S):
@@ -65,6 +67,20 @@ async def _accept(studio: Studio, waiting: Sequence[JobRow], changed: Sequence[P
     await studio.books(Ledger.reprice, studio.run.run_id, amounts, prices=pins_text(pins))
     studio.pins, studio.catalog = pins, catalog
     studio.remarks.append(f"other prices accepted: {'; '.join(changes_in_words(changed))}")
+
+
+async def _catch_up(studio: Studio, waiting: Sequence[JobRow]) -> None:
+    """Price jobs at the rates that hold now where the ledger has others: a hold must cover its bill."""
+    amounts = await asyncio.to_thread(_other_amounts, studio.catalog, waiting)
+    if not amounts:
+        return
+    await studio.books(Ledger.reprice, studio.run.run_id, amounts, prices=pins_text(studio.pins))
+    studio.remarks.append(f"{len(amounts)} waiting jobs had older prices; they have those of the run now")
+
+
+def _other_amounts(catalog: Catalog, rows: Iterable[JobRow]) -> dict[int, tuple[int, int]]:
+    priced = ((row, _amounts(catalog, row)) for row in rows)
+    return {row.job_id: now for row, now in priced if now != (row.expected_nano, row.maximum_nano)}
 
 
 def _amounts(catalog: Catalog, row: JobRow) -> tuple[int, int]:

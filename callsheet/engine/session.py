@@ -10,6 +10,7 @@ from pathlib import Path
 from callsheet import failpoints
 from callsheet.engine.caretaker import caretaker, look_back
 from callsheet.engine.desk import open_desk
+from callsheet.engine.high_water import go_on_from_the_mark
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.prices import look_at_prices
 from callsheet.engine.publishing import folder_for, storage_of
@@ -46,6 +47,7 @@ async def studio_for(
     async with open_desk(settings) as desk:
         run = await desk.books(Ledger.run, run_id)
         async with _claimed(desk, run_id):
+            await desk.books(go_on_from_the_mark, Path(run.out).parent, run_id)
             with _own_signals(stop):
                 studio = studio_at(desk, run, stop, scale=scale, is_sandbox=request.sandbox)
                 current_studio.set(studio)

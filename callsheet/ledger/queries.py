@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, and_, func, literal, select
 
 from callsheet.errors import UsageError
 from callsheet.ledger import schema
+from callsheet.ledger.names_here import named_here
 from callsheet.ledger.records import (
     Entry,
     EntryFilter,
@@ -68,7 +69,7 @@ def jobs(connection: Connection, run_id: str, states: Collection[State] | None) 
     query = _job_query().where(job.c.run_id == run_id).order_by(job.c.position)
     if states is not None:
         query = query.where(job.c.state.in_([state.value for state in states]))
-    return [_as_job(row) for row in connection.execute(query)]
+    return named_here(_as_job(row) for row in connection.execute(query))
 
 
 def job(connection: Connection, job_id: int) -> JobRow:
@@ -326,6 +327,7 @@ def _as_job(row: Row[Any]) -> JobRow:
         submission=_as_submission(values),
         output=_as_output(values),
         output_run_id=values["o_run_id"],
+        output_path_there=values["o_path"],
     )
 
 

@@ -170,7 +170,7 @@ class Booking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """A file that was kept. `path` is relative to the folder of the run that made it."""
+    """A file that was kept. `path` is relative to the folder of the run whose job it is."""
 
     path: str
     url: str
@@ -188,8 +188,8 @@ class JobRow:
     """A job with everything that the results need.
 
     `attempts` counts POSTs that may have arrived, `purchases` those that fal accepted. `submission` is the
-    latest one, `spent_nano` what all of them cost. `output_run_id` is the run in whose folder the file of
-    `output` lies: another one for a job that is `already_made`.
+    latest one, `spent_nano` what all of them cost. `output_run_id` is the run that made the file of
+    `output`, another one for a job that is `already_made`, and `output_path_there` its path in that folder.
     """
 
     job_id: int
@@ -218,6 +218,7 @@ class JobRow:
     submission: Submission | None = None
     output: Output | None = None
     output_run_id: str | None = None
+    output_path_there: str | None = None
 
     @property
     def ticket(self) -> Ticket | None:

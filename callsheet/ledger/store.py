@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
-from callsheet.ledger import caps, lifecycle, opening, queries, uploads, verify
+from callsheet.ledger import caps, in_flight, lifecycle, opening, queries, uploads, verify
 from callsheet.ledger.database import open_database
+from callsheet.ledger.in_flight import Fingerprints
 from callsheet.ledger.life import Clock, SubmissionVerbs, wall_clock_ms
 from callsheet.ledger.records import (
     Account,
@@ -38,6 +39,7 @@ from callsheet.ledger.submission import HAS_OPEN_SUBMISSION, State
 from manifests.changes import MadeJob
 
 EVERYTHING = EntryFilter()
+NOTHING_MADE: Mapping[int, int] = MappingProxyType({})
 
 
 class Ledger(SubmissionVerbs):
@@ -75,10 +77,29 @@ class Ledger(SubmissionVerbs):
 
     # -- runs ----------------------------------------------------------------------------------------------
 
-    def open_run(self, run: NewRun, jobs: Iterable[NewJob], caps: Iterable[NewCap] = ()) -> None:
-        """Write a run, its jobs in the plan's order, and its caps. Raises UsageError for a run id in use."""
+    def open_run(
+        self,
+        run: NewRun,
+        jobs: Iterable[NewJob],
+        caps: Iterable[NewCap] = (),
+        *,
+        left: Collection[int] = (),
+        made: Mapping[int, int] = NOTHING_MADE,
+        once: bool = False,
+    ) -> None:
+        """Write a run, its jobs in the plan's order, and its caps. Raises UsageError for a run id in use.
+
+        `left` are the positions of jobs that the budget does not reach, `made` those of jobs that get the
+        file of an earlier one: {position: the job that made it}. `once` refuses with UsageError to buy what
+        the campaign has or is buying.
+        """
         with self._database.write() as connection:
-            opening.open_run(connection, run, jobs, caps, self._clock())
+            opening.open_run(connection, run, jobs, caps, self._clock(), left=left, made=made, once=once)
+
+    def refuse_in_flight(self, campaign: str, wanted: Fingerprints) -> None:
+        """Raise UsageError where an unfinished run of the campaign has some of these fingerprints to make."""
+        with self._database.read() as connection:
+            in_flight.refuse_in_flight(connection, campaign, wanted)
 
     def run(self, run_id: str) -> Run:
         """Return a run. Raises UsageError for an unknown one, naming the nearest."""

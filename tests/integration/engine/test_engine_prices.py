@@ -104,6 +104,27 @@ async def test_accepted_prices_stay_accepted_and_are_pinned_for_what_is_bought_l
     assert isinstance((await worked(house, later)).stop.reason, PricesChanged)
 
 
+async def test_a_job_tried_again_is_held_at_the_accepted_price(house, listing):
+    """What was left out while other prices were accepted is priced at them before it is bought."""
+    word = f"A late boat {next(NAMES)}"
+    run_id = house.open_run(f"a,{word} one", f"b,{word} two")
+    first, second = house.rows(run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.skip([second.job_id], why="not bought")
+    listing(lite="2")
+    await worked(house, run_id, accept=True)
+    spent_nano = house.rows(run_id)[0].spent_nano
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.set_cap("run", run_id, "total", spent_nano + first.maximum_nano)
+        ledger.retry([second.job_id], why="tried again")
+    await worked(house, run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        (account,) = ledger.balances(scope="run", key=run_id)
+    assert house.rows(run_id)[1].maximum_nano == house.rows(run_id)[0].maximum_nano > first.maximum_nano
+    assert (account.spent_nano, account.frozen) == (spent_nano, False)
+    assert house.accepted(f"{word} two") == []
+
+
 async def test_a_run_keeps_the_prices_it_was_planned_with(house):
     """Rates of the pin, and not those of a newer book, settle what a resumed run buys."""
     run_id = house.open_run(f"a,An old boat {next(NAMES)}")

@@ -1,0 +1,35 @@
+"""Files of earlier runs that had one name in two folders: each job of a new run has its own video."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callsheet.engine.closing import write_report
+from callsheet.engine.made_files import gone_files
+from callsheet.ledger import Ledger, State
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_two_reused_videos_of_one_name_stay_two_videos(house: Any) -> None:
+    """The second one is called `~2`, in the folder, in the ledger's rows and in the results."""
+    for prompt in ("A boat in port", "A boat at sea"):
+        await house.work(house.open_run(f"a,{prompt}"))
+    run_id = house.open_run("a,A boat at sea", "b,A boat in port")
+    rows = house.rows(run_id)
+    assert {row.state for row in rows} == {State.ALREADY_MADE}
+    assert [row.output.path for row in rows] == ["media/a.mp4", "media/a~2.mp4"]
+    with Ledger.open(house.settings.ledger) as ledger:
+        run = ledger.run(run_id)
+        write_report(run, rows, [], [])
+        assert gone_files(ledger, rows) == []
+    told = list(csv.DictReader((Path(run.out) / "results.csv").read_text().splitlines()))
+    for row, line in zip(rows, told, strict=True):
+        data = (Path(run.out) / line["output_path"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == row.output.sha256
+    assert rows[0].output.sha256 != rows[1].output.sha256

@@ -80,7 +80,11 @@ def order_of(studio: Studio, job: Job, row: JobRow, addresses: dict[str, str]) -
 def admit_and_send(ledger: Ledger, order: Order, *, slots: int) -> None:
     """Both steps before the POST, one after the other: a slot is taken for as short as can be."""
     ledger.admit(order.job_id, slots=slots)
-    send(ledger, order)
+    try:
+        send(ledger, order)
+    except RunStopping:
+        ledger.release(order.job_id, why="the run was stopped before it was sent")
+        raise
 
 
 def send(ledger: Ledger, order: Order) -> None:
@@ -136,12 +140,17 @@ async def submit(studio: Studio, order: Order) -> Ticket | None:
     """Send the one paid POST of an admitted order. Returns the ticket; None where the job ended instead."""
     outcome: Ticket | NotSent | Throttled | None = None
     for attempt in range(1, FREE_TRIES + 1):
+        if attempt > 1 and not studio.stop.admitting:  # the stop came during the pause
+            break
         step = asyncio.ensure_future(_send_once(studio, order, again=attempt > 1))
         try:
             outcome = await asyncio.shield(step)
         except asyncio.CancelledError:
             await asyncio.wait([step])
             raise
+        except RunStopping as stopping:  # another process stopped the run; it was not sent
+            studio.stop.drain(stopping)
+            break
         if not isinstance(outcome, NotSent | Throttled):
             return outcome
         if attempt == FREE_TRIES or not studio.stop.admitting:

@@ -1,0 +1,41 @@
+"""A stop reaches what waits between two tries: nothing leaves after it, and nothing stays held."""
+
+import asyncio
+
+import pytest
+
+from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.render import render_job
+from callsheet.engine.session import studio_at
+from callsheet.engine.stopping import StopSign
+from callsheet.errors import Interrupted, RunStopping
+from callsheet.ledger import Ledger, State
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("by", ["ctrl_c", "cancel"])
+async def test_a_throttled_job_is_not_sent_after_the_stop(house, by):
+    """Ctrl-C here, or `callsheet cancel` in another process, while a POST waits to be tried again."""
+    word = f"stopping one {by}"
+    run_id = house.open_run(f"a,{word}")
+    house.arm("throttle", count=1, delay_s=30 if by == "ctrl_c" else 1)
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+
+        async def render(row, place):
+            return await render_job(studio, row.job_id, place)
+
+        going = asyncio.ensure_future(dispatch(studio, in_order(desk.ledger.jobs(run_id)), render))
+        while not (house.faults.fired.get("throttle") and house.row(run_id).state is State.HELD):  # noqa: ASYNC110 -- the ledger has no event
+            await asyncio.sleep(0)
+        if by == "ctrl_c":
+            studio.stop.interrupt()
+        else:
+            with Ledger.open(house.settings.ledger) as other:
+                other.request_stop(run_id)
+        await going
+    assert house.accepted(word) == []
+    assert house.row(run_id).state is State.PENDING
+    assert isinstance(studio.stop.reason, Interrupted if by == "ctrl_c" else RunStopping)
+    assert house.sound()

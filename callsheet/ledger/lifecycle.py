@@ -31,6 +31,7 @@ def send(
     Raises RunStopping where the run was asked to stop, or was closed, since the job was admitted.
     """
     now = current(connection, job_id, attempt=attempt)
+    next_state(now.state, Event.SEND)
     run = schema.run
     stopping = connection.execute(
         select(func.coalesce(run.c.stopping_ms, run.c.closed_ms)).where(run.c.run_id == now.run_id)

@@ -6,15 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from callsheet.engine.render import IN_FLIGHT
+from callsheet.engine.render import TO_DO
 from callsheet.engine.slots import Place
 from callsheet.engine.studio import Studio
 from callsheet.ledger import JobRow, State
 
 Render = Callable[[JobRow, Place], Awaitable[Any]]
-
-TO_DO = frozenset({State.PENDING, State.RENDERED}) | IN_FLIGHT
-"""States in which this process can do something for a job. `unknown` waits to be reconciled."""
 
 
 def in_order(rows: Iterable[JobRow]) -> list[JobRow]:

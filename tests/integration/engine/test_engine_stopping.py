@@ -39,3 +39,26 @@ async def test_a_throttled_job_is_not_sent_after_the_stop(house, by):
     assert house.row(run_id).state is State.PENDING
     assert isinstance(studio.stop.reason, Interrupted if by == "ctrl_c" else RunStopping)
     assert house.sound()
+
+
+async def test_a_job_that_moved_on_since_the_list_was_read_is_left_alone(house):
+    """A retried job that is cancelled while it waits must not follow its earlier request."""
+    word = "stopping two"
+    run_id = house.open_run(f"a,{word}")
+    house.arm("render_failed", prompt_contains=word, count=1, status=422)
+    await house.work(run_id)
+    row = house.row(run_id)
+    assert row.state is State.FAILED
+    async with house.desk() as desk:
+        desk.ledger.retry([row.job_id], why="again")
+        rows = in_order(desk.ledger.jobs(run_id))
+        desk.ledger.cancel(row.job_id, why="cancelled by a person")
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+
+        async def render(row, place):
+            return await render_job(studio, row.job_id, place)
+
+        await dispatch(studio, rows, render)
+    assert house.row(run_id).state is State.CANCELLED
+    assert len(house.accepted(word)) == 1
+    assert house.sound()

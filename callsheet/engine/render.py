@@ -115,6 +115,11 @@ async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: 
         studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
     except DiskFull as error:
         studio.stop.drain(error)
+    except OSError as error:  # read-only, unmounted, not ours to write: the next file would fare the same
+        studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
+        studio.stop.drain(
+            DiskFull(f"{studio.media} cannot be written: {error}; what is rendered is kept at fal")
+        )
     except AccountError as error:
         studio.stop.stop(error)
 

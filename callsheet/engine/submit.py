@@ -23,7 +23,9 @@ from callsheet.errors import (
     AccountError,
     CapReached,
     DiskFull,
+    IllegalTransition,
     Interrupted,
+    LedgerError,
     NoSlot,
     NotSent,
     OutcomeUnknown,
@@ -40,6 +42,10 @@ from manifests.job import Job, canonical_json
 
 FREE_TRIES = 8
 """How often a POST that never left, or that was throttled, is tried again: about two minutes in all."""
+
+ACCEPT_TRIES = 3
+ACCEPT_PAUSE_S = 0.5
+"""How often, and how long apart in seconds, the ledger is asked to keep the id of a request that is paid."""
 
 SLOT_WAIT_S = 0.2
 """How often a slot is asked for while other processes hold all of them, in seconds."""
@@ -191,13 +197,23 @@ async def _send_once(studio: Studio, order: Order, *, again: bool) -> Ticket | N
         await books(Ledger.lose, job_id, why=str(error), lead_request_id=error.lead_request_id)
         return None
     failpoints.passing("after_post")
-    await books(
-        Ledger.accept,
-        job_id,
-        LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url),
-    )
+    await _accept(studio, job_id, ticket)
     failpoints.passing("after_record")
     return ticket
+
+
+async def _accept(studio: Studio, job_id: int, ticket: Ticket) -> None:
+    """Write down the request id of what is bought; a ledger that is busy just now is asked again."""
+    known = LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
+    for left in range(ACCEPT_TRIES - 1, -1, -1):
+        try:
+            await studio.books(Ledger.accept, job_id, known)
+        except LedgerError as error:
+            if not left or isinstance(error, IllegalTransition):
+                raise
+            await asyncio.sleep(ACCEPT_PAUSE_S)
+        else:
+            return
 
 
 def _backoff_s(attempt: int, error: NotSent | Throttled) -> float:

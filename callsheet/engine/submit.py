@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +32,12 @@ from callsheet.errors import (
     OutcomeUnknown,
     Refused,
     RunStopping,
+    SlotsUnknown,
     Throttled,
     UsageError,
 )
 from callsheet.falqueue.messages import Ticket
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import HOLDS_SLOT, JobRow, Ledger, State
 from callsheet.ledger import Ticket as LedgerTicket
 from callsheet.outputs.disk import require_space
 from manifests.job import Job, canonical_json
@@ -49,6 +51,11 @@ ACCEPT_PAUSE_S = 0.5
 
 SLOT_WAIT_S = 0.2
 """How often a slot is asked for while other processes hold all of them, in seconds."""
+
+STUCK_LOOK_S = 10.0
+STUCK_S = 180.0
+"""How often, in seconds, it is asked who holds the slots, and how long the same unknown requests may hold all
+of them before the run ends. The caretaker looks every minute, so at least one whole look was in vain."""
 
 SPARE_BYTES = 256 * 2**20
 """Room that must be free before a video is bought: ten of the largest clips, and the ledger beside them."""
@@ -111,6 +118,36 @@ def take_back_unsent(ledger: Ledger, job_id: int) -> None:
         ledger.release(job_id, why="the run was stopped before it was sent")
 
 
+class Stuck:
+    """Notices that no slot can come free: the same unknown requests hold them all, look after look."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._next_s = time.monotonic() + STUCK_LOOK_S
+        self._since_s = 0.0
+        self._held_by: frozenset[int] = frozenset()
+
+    async def look(self) -> None:
+        """Let the run drain where that has gone on for too long."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + STUCK_LOOK_S
+        rows = await self._studio.books(Ledger.open_jobs, states=HOLDS_SLOT)
+        unknown = frozenset(row.job_id for row in rows if row.state is State.UNKNOWN)
+        if len(unknown) < len(rows) or unknown != self._held_by:
+            self._held_by = unknown if len(unknown) == len(rows) else frozenset()
+            self._since_s = now_s
+        elif unknown and now_s - self._since_s >= STUCK_S:
+            self._studio.stop.drain(
+                SlotsUnknown(
+                    f"all slots are held by {len(unknown)} requests of which nobody knows whether fal took "
+                    "them, and no look at fal's records decides it; nothing more can be bought. "
+                    f"`callsheet reconcile` settles them, then `{self._studio.again}` goes on"
+                )
+            )
+
+
 async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
     """Hold the job's maximum and take a slot, waiting while all slots are taken elsewhere.
 
@@ -118,6 +155,7 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
 
     Raises CapReached (and lets the run drain), Interrupted when nothing new is admitted any more.
     """
+    stuck = Stuck(studio)
     while True:
         if not studio.stop.admitting:
             raise Interrupted("nothing new is submitted")
@@ -132,6 +170,7 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
             await studio.books(take_back_unsent, row.job_id)
             raise
         except NoSlot:
+            await stuck.look()
             await studio.stop.pause(SLOT_WAIT_S)
         except CapReached as reached:
             studio.stop.drain(reached)

@@ -8,7 +8,7 @@ from callsheet.engine.dispatch import dispatch, in_order
 from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
-from callsheet.errors import Interrupted, RunStopping
+from callsheet.errors import Interrupted, RunStopping, SlotsUnknown
 from callsheet.ledger import Ledger, State
 
 pytestmark = pytest.mark.anyio
@@ -62,3 +62,24 @@ async def test_a_job_that_moved_on_since_the_list_was_read_is_left_alone(house):
     assert house.row(run_id).state is State.CANCELLED
     assert len(house.accepted(word)) == 1
     assert house.sound()
+
+
+async def test_slots_that_nobody_can_free_end_the_run(house, monkeypatch):
+    """With unknown requests of another run in every slot, the run ends by itself and says what settles it."""
+    monkeypatch.setattr("callsheet.engine.submit.STUCK_LOOK_S", 0)
+    monkeypatch.setattr("callsheet.engine.submit.STUCK_S", 0)
+    house.with_an_ordinary_key()
+    house.changes["concurrency"] = 1
+    first = house.open_run("a,stopping three")
+    house.arm("close")
+    await house.work(first)
+    house.faults.clear()
+    assert house.row(first).state is State.UNKNOWN
+    second = house.open_run("b,stopping three two", campaign="other")
+    async with asyncio.timeout(30):
+        studio = await house.work(second)
+    assert isinstance(studio.stop.reason, SlotsUnknown)
+    assert studio.stop.reason.exit_code == 7
+    assert "`callsheet reconcile`" in str(studio.stop.reason)
+    assert house.row(second).state is State.PENDING
+    assert house.accepted("stopping three two") == []

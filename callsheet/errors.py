@@ -24,6 +24,7 @@
     │   ├── CanaryFailed            4   it brought no video
     │   ├── CanaryDisagrees         5   its bill or its reply is not what was planned
     │   └── CanaryUnknown           7   nobody knows yet how it ended
+    ├── SlotsUnknown                7   unknown requests hold every slot, and no look decides about them
     ├── DiskFull                        no room for outputs: nothing is lost, and nothing new is sent
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
@@ -263,6 +264,12 @@ class CanaryDisagrees(CanaryError):
 
 class CanaryUnknown(CanaryError):
     """Nobody knows yet how a canary ended."""
+
+    exit_code = 7
+
+
+class SlotsUnknown(CallsheetError):
+    """Requests that nobody knows about hold every slot, and no look at fal's records decides about them."""
 
     exit_code = 7
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -89,23 +89,32 @@ def _key(studio: Studio) -> str:
 
 @asynccontextmanager
 async def progress_of(studio: Studio, number: int, shard: list[JobRow]) -> AsyncIterator[None]:
-    """Keep one progress artifact of a shard up to date while inside."""
-    artifact = await acreate_progress_artifact(progress=0.0, description=f"Shard {number}: {len(shard)} jobs")
-    assert isinstance(artifact, UUID)
+    """Keep one progress artifact of a shard up to date while inside.
+
+    It is for looking at only: a Prefect server that does not answer costs a remark and never the shard.
+    """
+    over = asyncio.Event()
     ids = {row.job_id for row in shard}
-
-    async def update() -> None:
-        while True:
-            await asyncio.sleep(PROGRESS_EVERY_S)
-            await aupdate_progress_artifact(artifact, progress=await _done_percent(studio, ids))
-
-    updating = asyncio.ensure_future(update())
+    updating = asyncio.ensure_future(_show_progress(studio, number, ids, over))
     try:
         yield
     finally:
-        updating.cancel()
-        await asyncio.gather(updating, return_exceptions=True)
-        await aupdate_progress_artifact(artifact, progress=await _done_percent(studio, ids))
+        over.set()
+        await updating
+
+
+async def _show_progress(studio: Studio, number: int, ids: set[int], over: asyncio.Event) -> None:
+    try:
+        artifact = await acreate_progress_artifact(
+            progress=0.0, description=f"Shard {number}: {len(ids)} jobs"
+        )
+        assert isinstance(artifact, UUID)
+        while not over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), PROGRESS_EVERY_S)
+            await aupdate_progress_artifact(artifact, progress=await _done_percent(studio, ids))
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the videos matter more
+        studio.remarks.append(f"Prefect does not show the progress of shard {number}: {error}"[:500])
 
 
 async def _done_percent(studio: Studio, ids: set[int]) -> float:

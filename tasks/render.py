@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State
 from prefect.states import Completed, Failed
 
-from callsheet.engine.dispatch import dispatch
+from callsheet.engine.dispatch import dispatch, end_by_mistake
 from callsheet.engine.render import render_job
 from callsheet.engine.slots import Place
 from callsheet.engine.studio import current_studio
@@ -23,11 +23,14 @@ from callsheet.ledger import State as JobState
 
 
 @task(name="render", task_run_name="{custom_id}", retries=0, cache_policy=NO_CACHE, persist_result=False)
-async def render(job_id: int, custom_id: str) -> State[Any]:  # noqa: ARG001 -- Prefect reads the name
+async def render(job_id: int, custom_id: str) -> State[Any]:
     """Render one job; the task run's state tells how it ended, in words."""
     studio = current_studio.get()
     place = studio.handed_over.pop(job_id)
-    row = await render_job(studio, job_id, place)
+    try:
+        row = await render_job(studio, job_id, place)
+    except Exception as error:  # noqa: BLE001 -- Prefect would keep it in the task run, and buying would go on
+        return Failed(message=end_by_mistake(studio, custom_id, error))
     return _prefect_state(row)
 
 
@@ -51,7 +54,10 @@ async def render_shard(name: str, job_ids: list[int]) -> None:  # noqa: ARG001 -
     mine = [row for row in rows if row.job_id in place_in_line]
 
     async def one(row: JobRow, place: Place) -> object:
-        return await render_job(studio, row.job_id, place)
+        try:
+            return await render_job(studio, row.job_id, place)
+        except Exception as error:  # noqa: BLE001 -- as above
+            return end_by_mistake(studio, row.custom_id, error)
 
     await dispatch(studio, sorted(mine, key=lambda row: place_in_line[row.job_id]), one)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from callsheet.engine.canary import send_canaries
 from callsheet.engine.dispatch import dispatch, in_order
@@ -46,4 +48,18 @@ async def _render_shards(studio: Studio, rows: list[JobRow]) -> None:
             name = f"shard {number} of {len(shards)}: {shard[0].custom_id} to {shard[-1].custom_id}"
             await render_shard(name, [row.job_id for row in shard])
 
-    await asyncio.gather(*(one(number, shard) for number, shard in enumerate(shards, start=1)))
+    await together([one(number, shard) for number, shard in enumerate(shards, start=1)])
+
+
+async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Do all of them; where one fails, the others have ended before its error is raised.
+
+    The run is ours only until then: nobody may go on sending for it afterwards.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -17,6 +17,7 @@ from queue import PriorityQueue
 from threading import Thread
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from callsheet.errors import LedgerError
 from callsheet.ledger import Ledger
 
 P = ParamSpec("P")
@@ -45,6 +46,7 @@ class Books:
         self._waiting: PriorityQueue[_Work] = PriorityQueue()
         self._numbers = itertools.count()
         self._thread = Thread(target=self._serve, name="ledger", daemon=True)
+        self._closed = False
         self._thread.start()
 
     async def __call__(
@@ -53,8 +55,10 @@ class Books:
         """Do one verb of the ledger.
 
         A verb that was asked for is finished and awaited even when the caller is cancelled: nobody may be
-        left not knowing what the ledger holds.
+        left not knowing what the ledger holds. Raises LedgerError after `close`.
         """
+        if self._closed:
+            raise LedgerError("the ledger is closed already; nothing was changed")
         name = getattr(verb, "__name__", "")
         if name in self._at_once:
             return verb(self._ledger, *args, **kwargs)
@@ -70,6 +74,7 @@ class Books:
 
     def close(self) -> None:
         """Finish what was asked for and end the thread."""
+        self._closed = True
         self._put(_LAST, None)
         self._thread.join()
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from callsheet.engine.dispatch import TO_DO, Render, dispatch
+from callsheet.engine.dispatch import Render, dispatch
+from callsheet.engine.render import TO_DO
 from callsheet.engine.studio import Studio
 from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
 from callsheet.ledger import JobRow, Ledger, State

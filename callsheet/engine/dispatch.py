@@ -6,15 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from callsheet.engine.render import IN_FLIGHT
+from callsheet.engine.render import TO_DO
 from callsheet.engine.slots import Place
 from callsheet.engine.studio import Studio
+from callsheet.errors import CallsheetError
 from callsheet.ledger import JobRow, State
 
 Render = Callable[[JobRow, Place], Awaitable[Any]]
-
-TO_DO = frozenset({State.PENDING, State.RENDERED}) | IN_FLIGHT
-"""States in which this process can do something for a job. `unknown` waits to be reconciled."""
 
 
 def in_order(rows: Iterable[JobRow]) -> list[JobRow]:
@@ -57,6 +55,19 @@ async def dispatch(studio: Studio, rows: Iterable[JobRow], render: Render) -> No
         await asyncio.gather(*running, return_exceptions=True)
     if mistakes:
         raise mistakes[0]
+
+
+def end_by_mistake(studio: Studio, custom_id: str, error: Exception) -> str:
+    """Let the run drain because something that nobody foresaw happened to a job. Returns it in words.
+
+    What else is at fal is finished; nothing more is bought, since the next job may fare the same.
+    """
+    said = f"{custom_id}: {type(error).__name__}: {error}"[:500]
+    studio.notes.append(said)
+    studio.stop.drain(
+        CallsheetError(f"{said}. Nothing more is bought; the ledger has everything: `{studio.again}` goes on")
+    )
+    return said
 
 
 async def _next_place(studio: Studio, row: JobRow, stopped: asyncio.Future[Any]) -> Place | None:

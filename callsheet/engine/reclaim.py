@@ -43,7 +43,11 @@ async def _collected(desk: Desk, run_id: str, rows: Iterable[JobRow]) -> list[Fi
 
     async def one(row: JobRow) -> Finding:
         async with gate:
-            return _how_it_ended(studio, await render_job(studio, row.job_id, await studio.places.enter()))
+            try:
+                ended = await render_job(studio, row.job_id, await studio.places.enter())
+            except Exception as error:  # noqa: BLE001 -- one file must not keep the others back
+                return finding("rendered", row, f"{type(error).__name__}: {error}"[:500])
+            return _how_it_ended(studio, ended)
 
     ended = await asyncio.gather(*(one(row) for row in rows))
     if (Path(studio.run.out) / "manifest.parquet").exists():  # a person may have taken the folder away

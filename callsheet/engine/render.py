@@ -5,6 +5,7 @@ Every step asks the ledger where the job stands, so doing it again after a crash
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from callsheet.engine.finish import deliver, fetch_result, settle
@@ -20,15 +21,21 @@ from callsheet.errors import (
     InputError,
     Interrupted,
     QueueError,
+    RenderFailed,
     Unavailable,
+    UntrustedHost,
 )
-from callsheet.falqueue.messages import Ticket
+from callsheet.falqueue.messages import Rendered, Ticket, parse_result
+from callsheet.falqueue.replies import Reply
 from callsheet.ledger import JobRow, Ledger, State
 from callsheet.reconcile.underway import look_at_open
 from manifests.job import Job
 from manifests.job_codec import decode_job
 
 IN_FLIGHT = frozenset({State.IN_QUEUE, State.IN_PROGRESS})
+
+TO_DO = frozenset({State.PENDING, State.RENDERED}) | IN_FLIGHT
+"""States in which this process can do something for a job. `unknown` waits to be reconciled."""
 
 
 async def render_job(studio: Studio, job_id: int, place: Place) -> JobRow:
@@ -39,6 +46,8 @@ async def render_job(studio: Studio, job_id: int, place: Place) -> JobRow:
     """
     try:
         row = await studio.books(Ledger.job, job_id)
+        if row.state not in TO_DO:  # it moved on since the list was read
+            return row
         job = decode_job(row.payload, studio.catalog)
         ticket = await _ticket(studio, job, row, place)
         if ticket is not None:
@@ -98,14 +107,23 @@ async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: 
         if row.state in IN_FLIGHT:
             await watch(studio, job, row, ticket)
             place.give_back()
-        rendered = await (fetch_result(studio, ticket) if row.booked else settle(studio, job, row, ticket))
+        rendered = await (
+            _known_result(studio, row, ticket) if row.booked else settle(studio, job, row, ticket)
+        )
         if rendered is not None:
             await deliver(studio, job, row, ticket, rendered)
     except Unavailable as error:
         if not await _looked_up(studio, job, row, ticket, place):
             studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
+    except (RenderFailed, UntrustedHost) as error:
+        studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
     except DiskFull as error:
         studio.stop.drain(error)
+    except OSError as error:  # read-only, unmounted, not ours to write: the next file would fare the same
+        studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
+        studio.stop.drain(
+            DiskFull(f"{studio.media} cannot be written: {error}; what is rendered is kept at fal")
+        )
     except AccountError as error:
         studio.stop.stop(error)
 
@@ -124,3 +142,12 @@ async def _looked_up(studio: Studio, job: Job, row: JobRow, ticket: Ticket, plac
         place.give_back()
         await _follow(studio, job, await studio.books(Ledger.job, row.job_id), ticket, place)
     return found.outcome in ("rendered", "lost")
+
+
+async def _known_result(studio: Studio, row: JobRow, ticket: Ticket) -> Rendered:
+    """Return the result that was paid for: the ledger's own copy, and fal's where that says too little."""
+    kept = row.submission.result_json if row.submission else None
+    if kept is not None:
+        with suppress(Unavailable, RenderFailed, UntrustedHost):
+            return parse_result(Reply(200, {}, kept.encode()))
+    return await fetch_result(studio, ticket)

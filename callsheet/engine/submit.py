@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,17 +24,20 @@ from callsheet.errors import (
     AccountError,
     CapReached,
     DiskFull,
+    IllegalTransition,
     Interrupted,
+    LedgerError,
     NoSlot,
     NotSent,
     OutcomeUnknown,
     Refused,
     RunStopping,
+    SlotsUnknown,
     Throttled,
     UsageError,
 )
 from callsheet.falqueue.messages import Ticket
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import HOLDS_SLOT, JobRow, Ledger, State
 from callsheet.ledger import Ticket as LedgerTicket
 from callsheet.outputs.disk import require_space
 from manifests.job import Job, canonical_json
@@ -41,8 +45,17 @@ from manifests.job import Job, canonical_json
 FREE_TRIES = 8
 """How often a POST that never left, or that was throttled, is tried again: about two minutes in all."""
 
+ACCEPT_TRIES = 3
+ACCEPT_PAUSE_S = 0.5
+"""How often, and how long apart in seconds, the ledger is asked to keep the id of a request that is paid."""
+
 SLOT_WAIT_S = 0.2
 """How often a slot is asked for while other processes hold all of them, in seconds."""
+
+STUCK_LOOK_S = 10.0
+STUCK_S = 180.0
+"""How often, in seconds, it is asked who holds the slots, and how long the same unknown requests may hold all
+of them before the run ends. The caretaker looks every minute, so at least one whole look was in vain."""
 
 SPARE_BYTES = 256 * 2**20
 """Room that must be free before a video is bought: ten of the largest clips, and the ledger beside them."""
@@ -80,7 +93,11 @@ def order_of(studio: Studio, job: Job, row: JobRow, addresses: dict[str, str]) -
 def admit_and_send(ledger: Ledger, order: Order, *, slots: int) -> None:
     """Both steps before the POST, one after the other: a slot is taken for as short as can be."""
     ledger.admit(order.job_id, slots=slots)
-    send(ledger, order)
+    try:
+        send(ledger, order)
+    except RunStopping:
+        ledger.release(order.job_id, why="the run was stopped before it was sent")
+        raise
 
 
 def send(ledger: Ledger, order: Order) -> None:
@@ -101,6 +118,36 @@ def take_back_unsent(ledger: Ledger, job_id: int) -> None:
         ledger.release(job_id, why="the run was stopped before it was sent")
 
 
+class Stuck:
+    """Notices that no slot can come free: the same unknown requests hold them all, look after look."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._next_s = time.monotonic() + STUCK_LOOK_S
+        self._since_s = 0.0
+        self._held_by: frozenset[int] = frozenset()
+
+    async def look(self) -> None:
+        """Let the run drain where that has gone on for too long."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + STUCK_LOOK_S
+        rows = await self._studio.books(Ledger.open_jobs, states=HOLDS_SLOT)
+        unknown = frozenset(row.job_id for row in rows if row.state is State.UNKNOWN)
+        if len(unknown) < len(rows) or unknown != self._held_by:
+            self._held_by = unknown if len(unknown) == len(rows) else frozenset()
+            self._since_s = now_s
+        elif unknown and now_s - self._since_s >= STUCK_S:
+            self._studio.stop.drain(
+                SlotsUnknown(
+                    f"all slots are held by {len(unknown)} requests of which nobody knows whether fal took "
+                    "them, and no look at fal's records decides it; nothing more can be bought. "
+                    f"`callsheet reconcile` settles them, then `{self._studio.again}` goes on"
+                )
+            )
+
+
 async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
     """Hold the job's maximum and take a slot, waiting while all slots are taken elsewhere.
 
@@ -108,6 +155,7 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
 
     Raises CapReached (and lets the run drain), Interrupted when nothing new is admitted any more.
     """
+    stuck = Stuck(studio)
     while True:
         if not studio.stop.admitting:
             raise Interrupted("nothing new is submitted")
@@ -122,6 +170,7 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
             await studio.books(take_back_unsent, row.job_id)
             raise
         except NoSlot:
+            await stuck.look()
             await studio.stop.pause(SLOT_WAIT_S)
         except CapReached as reached:
             studio.stop.drain(reached)
@@ -136,12 +185,17 @@ async def submit(studio: Studio, order: Order) -> Ticket | None:
     """Send the one paid POST of an admitted order. Returns the ticket; None where the job ended instead."""
     outcome: Ticket | NotSent | Throttled | None = None
     for attempt in range(1, FREE_TRIES + 1):
+        if attempt > 1 and not studio.stop.admitting:  # the stop came during the pause
+            break
         step = asyncio.ensure_future(_send_once(studio, order, again=attempt > 1))
         try:
             outcome = await asyncio.shield(step)
         except asyncio.CancelledError:
             await asyncio.wait([step])
             raise
+        except RunStopping as stopping:  # another process stopped the run; it was not sent
+            studio.stop.drain(stopping)
+            break
         if not isinstance(outcome, NotSent | Throttled):
             return outcome
         if attempt == FREE_TRIES or not studio.stop.admitting:
@@ -182,13 +236,23 @@ async def _send_once(studio: Studio, order: Order, *, again: bool) -> Ticket | N
         await books(Ledger.lose, job_id, why=str(error), lead_request_id=error.lead_request_id)
         return None
     failpoints.passing("after_post")
-    await books(
-        Ledger.accept,
-        job_id,
-        LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url),
-    )
+    await _accept(studio, job_id, ticket)
     failpoints.passing("after_record")
     return ticket
+
+
+async def _accept(studio: Studio, job_id: int, ticket: Ticket) -> None:
+    """Write down the request id of what is bought; a ledger that is busy just now is asked again."""
+    known = LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
+    for left in range(ACCEPT_TRIES - 1, -1, -1):
+        try:
+            await studio.books(Ledger.accept, job_id, known)
+        except LedgerError as error:
+            if not left or isinstance(error, IllegalTransition):
+                raise
+            await asyncio.sleep(ACCEPT_PAUSE_S)
+        else:
+            return
 
 
 def _backoff_s(attempt: int, error: NotSent | Throttled) -> float:

@@ -46,7 +46,7 @@ class SubmissionVerbs:
     ) -> None:
         """Write down that the POST is about to leave. When this has returned, and only then, send it.
 
-        `start_timeout_s`, above 0, is the wait for a start that goes with it.
+        `start_timeout_s`, above 0, is the wait for a start that goes with it. Raises RunStopping.
         """
         with self._database.write() as connection:
             lifecycle.send(

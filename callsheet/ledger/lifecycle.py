@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from callsheet.errors import IllegalTransition, LedgerError, UsageError
+from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageError
 from callsheet.ledger import schema
 from callsheet.ledger.admission import NO_ERROR
 from callsheet.ledger.records import Output, Recovered, Ticket
@@ -26,8 +26,18 @@ def send(
     start_timeout_s: int | None,
     attempt: int | None,
 ) -> None:
-    """Write down that the POST is about to leave: from here on it may have arrived."""
+    """Write down that the POST is about to leave: from here on it may have arrived.
+
+    Raises RunStopping where the run was asked to stop, or was closed, since the job was admitted.
+    """
     now = current(connection, job_id, attempt=attempt)
+    next_state(now.state, Event.SEND)
+    run = schema.run
+    stopping = connection.execute(
+        select(func.coalesce(run.c.stopping_ms, run.c.closed_ms)).where(run.c.run_id == now.run_id)
+    ).scalar_one()
+    if stopping is not None:
+        raise RunStopping(f"run {now.run_id} is stopping; nothing more is sent until it is resumed")
     columns = {
         "sent_ms": at_ms,
         "seed": seed,

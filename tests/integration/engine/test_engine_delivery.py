@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from callsheet.engine.pace import cell_named
+from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.submit import Order, admit, admit_and_send, take_back_unsent
@@ -137,3 +138,53 @@ async def test_only_what_was_not_sent_is_taken_back(house, sent):
 def test_the_ledgers_name_of_a_kind_of_job_is_read(name, cell):
     """Endpoint, pixels and frames, as the plan wrote them; anything else teaches nothing."""
     assert cell_named(name) == cell
+
+
+async def paid_without_its_file(house, *shots):
+    """Work on a run whose renders are settled while the media host is down."""
+    run_id = house.open_run(*shots)
+    house.arm("server_error", route="file", count=999)
+    await house.work(run_id)
+    house.faults.clear()
+    assert all(row.state is State.RENDERED and row.booked for row in house.rows(run_id))
+    return run_id
+
+
+async def test_a_settled_result_is_taken_from_the_ledger(house):
+    """What the queue says of a clip that is paid for no longer matters: its address is known."""
+    run_id = await paid_without_its_file(house, "a,delivery ten")
+    house.arm("server_error", route="result", status=422, count=999)
+    await house.settled()
+    assert house.row(run_id).state is State.SUCCEEDED
+
+
+async def test_a_settled_job_whose_result_turned_into_an_error_stays_with_a_note(house):
+    """It blocks neither reconcile nor the run, and its money is not written off twice."""
+    run_id = await paid_without_its_file(house, "a,delivery eleven")
+    house.arm("server_error", route="result", status=422, count=999)
+    house.arm("server_error", route="file", count=999)
+    findings = await house.settled()
+    studio = await house.work(run_id)
+    assert [each.outcome for each in findings.each] == ["rendered"]
+    assert house.row(run_id).state is State.RENDERED
+    assert "a (request" in studio.notes[0]
+    assert house.sound()
+
+
+async def test_a_job_that_cannot_be_collected_does_not_keep_the_others_back(house, monkeypatch):
+    """Whatever happens to one file, reconcile brings the next one."""
+    run_id = await paid_without_its_file(house, "a,delivery twelve a", "b,delivery twelve b")
+    first, second = house.rows(run_id)
+
+    async def breaks(studio, job_id, place):
+        if job_id == first.job_id:
+            raise ValueError("nobody thought of this")
+        return await render_job(studio, job_id, place)
+
+    monkeypatch.setattr("callsheet.engine.reclaim.render_job", breaks)
+    findings = await house.settled()
+    assert {each.job_id: each.outcome for each in findings.each} == {
+        first.job_id: "rendered",
+        second.job_id: "collected",
+    }
+    assert "nobody thought of this" in findings.by("rendered")[0].why

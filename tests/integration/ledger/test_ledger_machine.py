@@ -130,6 +130,10 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(refusal):
                 self.do(event, job_id, charged, cost)
             return
+        if event is Event.SEND and self.stopping:
+            with pytest.raises(RunStopping):
+                self.do(event, job_id, charged, cost)
+            return
         if event is Event.REUSE and not any(m.state is State.SUCCEEDED for m in self.jobs.values()):
             return
         self.do(event, job_id, charged, cost)

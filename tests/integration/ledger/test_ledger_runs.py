@@ -88,6 +88,17 @@ def test_a_stopped_or_closed_run_admits_nothing_until_it_is_opened_again(desk, v
     desk.ledger.admit(job_id, slots=10)
 
 
+@pytest.mark.parametrize("verb", [Ledger.request_stop, Ledger.close_run])
+def test_what_was_admitted_before_the_stop_is_not_sent_after_it(desk, verb) -> None:
+    """A job that waits between two tries does not leave once its run was asked to stop."""
+    (job_id,) = desk.run(run_id="r")
+    desk.ledger.admit(job_id, slots=10)
+    verb(desk.ledger, "r")
+    with pytest.raises(RunStopping, match="run r"):
+        desk.ledger.send(job_id, arguments_sha256="0" * 64)
+    assert desk.ledger.job(job_id).state is State.HELD
+
+
 def test_what_a_dead_owner_left_is_put_right(desk) -> None:
     """A POST that was under way is unknown; a hold that was never used is given back; the rest stays."""
     jobs = desk.run(5, run_id="r")

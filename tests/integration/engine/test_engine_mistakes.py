@@ -1,0 +1,74 @@
+"""What nobody foresaw: the run says so, buys nothing more, and keeps what is paid for."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.session import studio_at
+from callsheet.engine.stopping import StopSign
+from callsheet.engine.studio import current_studio
+from callsheet.errors import DiskFull, LedgerError
+from callsheet.ledger import Ledger, State
+from tasks.render import render
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_folder_that_cannot_be_written_stops_the_buying(house):
+    """The first file that has no place is the last one bought; it stays at fal for `resume`."""
+    names = [f"mistakes one {number}" for number in range(4)]
+    run_id = house.open_run(*(f"j{number},{name}" for number, name in enumerate(names)))
+    house.changes["concurrency"] = 1
+    with Ledger.open(house.settings.ledger) as ledger:
+        media = Path(ledger.run(run_id).out) / "media"
+    shutil.rmtree(media)
+    media.write_text("not mounted")
+    studio = await house.work(run_id)
+    assert isinstance(studio.stop.reason, DiskFull)
+    assert "cannot be written" in str(studio.stop.reason)
+    assert sum(len(house.accepted(name)) for name in names) < len(names)
+    assert State.PENDING in {row.state for row in house.rows(run_id)}
+
+
+async def test_a_ledger_that_is_busy_for_a_moment_still_gets_the_request_id(house, monkeypatch):
+    """What has been paid for is written down at the second try."""
+    real, asked = Ledger.accept, []
+
+    def accept(self, *more, **named):
+        asked.append(more)
+        if len(asked) == 1:
+            raise LedgerError("database is locked")
+        return real(self, *more, **named)
+
+    monkeypatch.setattr(Ledger, "accept", accept)
+    run_id = house.open_run("a,mistakes two")
+    await house.work(run_id)
+    assert house.row(run_id).state is State.SUCCEEDED
+    assert len(house.accepted("mistakes two")) == 1
+
+
+async def test_a_mistake_in_a_task_ends_the_run_and_is_named(house, monkeypatch):
+    """Prefect keeps what a task raises to itself; the run must not go on buying over it."""
+
+    def locked(_self, *_more, **_named):
+        raise LedgerError("database is locked")
+
+    run_id = house.open_run("a,mistakes three a", "b,mistakes three b")
+    house.changes["concurrency"] = 1
+    monkeypatch.setattr(Ledger, "accept", locked)
+
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        current_studio.set(studio)
+
+        async def as_prefect_does(row, place):
+            studio.handed_over[row.job_id] = place
+            return await render.fn(row.job_id, row.custom_id)
+
+        await dispatch(studio, in_order(desk.ledger.jobs(run_id)), as_prefect_does)
+    assert studio.stop.reason.exit_code == 1
+    assert studio.notes == ["a: LedgerError: database is locked"]
+    assert studio.notes[0] in str(studio.stop.reason)
+    assert [row.state for row in house.rows(run_id)] == [State.SUBMITTING, State.PENDING]

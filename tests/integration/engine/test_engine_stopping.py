@@ -1,0 +1,85 @@
+"""A stop reaches what waits between two tries: nothing leaves after it, and nothing stays held."""
+
+import asyncio
+
+import pytest
+
+from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.render import render_job
+from callsheet.engine.session import studio_at
+from callsheet.engine.stopping import StopSign
+from callsheet.errors import Interrupted, RunStopping, SlotsUnknown
+from callsheet.ledger import Ledger, State
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("by", ["ctrl_c", "cancel"])
+async def test_a_throttled_job_is_not_sent_after_the_stop(house, by):
+    """Ctrl-C here, or `callsheet cancel` in another process, while a POST waits to be tried again."""
+    word = f"stopping one {by}"
+    run_id = house.open_run(f"a,{word}")
+    house.arm("throttle", count=1, delay_s=30 if by == "ctrl_c" else 1)
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+
+        async def render(row, place):
+            return await render_job(studio, row.job_id, place)
+
+        going = asyncio.ensure_future(dispatch(studio, in_order(desk.ledger.jobs(run_id)), render))
+        while not (house.faults.fired.get("throttle") and house.row(run_id).state is State.HELD):  # noqa: ASYNC110 -- the ledger has no event
+            await asyncio.sleep(0)
+        if by == "ctrl_c":
+            studio.stop.interrupt()
+        else:
+            with Ledger.open(house.settings.ledger) as other:
+                other.request_stop(run_id)
+        await going
+    assert house.accepted(word) == []
+    assert house.row(run_id).state is State.PENDING
+    assert isinstance(studio.stop.reason, Interrupted if by == "ctrl_c" else RunStopping)
+    assert house.sound()
+
+
+async def test_a_job_that_moved_on_since_the_list_was_read_is_left_alone(house):
+    """A retried job that is cancelled while it waits must not follow its earlier request."""
+    word = "stopping two"
+    run_id = house.open_run(f"a,{word}")
+    house.arm("render_failed", prompt_contains=word, count=1, status=422)
+    await house.work(run_id)
+    row = house.row(run_id)
+    assert row.state is State.FAILED
+    async with house.desk() as desk:
+        desk.ledger.retry([row.job_id], why="again")
+        rows = in_order(desk.ledger.jobs(run_id))
+        desk.ledger.cancel(row.job_id, why="cancelled by a person")
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+
+        async def render(row, place):
+            return await render_job(studio, row.job_id, place)
+
+        await dispatch(studio, rows, render)
+    assert house.row(run_id).state is State.CANCELLED
+    assert len(house.accepted(word)) == 1
+    assert house.sound()
+
+
+async def test_slots_that_nobody_can_free_end_the_run(house, monkeypatch):
+    """With unknown requests of another run in every slot, the run ends by itself and says what settles it."""
+    monkeypatch.setattr("callsheet.engine.submit.STUCK_LOOK_S", 0)
+    monkeypatch.setattr("callsheet.engine.submit.STUCK_S", 0)
+    house.with_an_ordinary_key()
+    house.changes["concurrency"] = 1
+    first = house.open_run("a,stopping three")
+    house.arm("close")
+    await house.work(first)
+    house.faults.clear()
+    assert house.row(first).state is State.UNKNOWN
+    second = house.open_run("b,stopping three two", campaign="other")
+    async with asyncio.timeout(30):
+        studio = await house.work(second)
+    assert isinstance(studio.stop.reason, SlotsUnknown)
+    assert studio.stop.reason.exit_code == 7
+    assert "`callsheet reconcile`" in str(studio.stop.reason)
+    assert house.row(second).state is State.PENDING
+    assert house.accepted("stopping three two") == []

@@ -14,6 +14,18 @@ from callsheet.ledger import Ledger, State
 pytestmark = pytest.mark.anyio
 
 
+class Watched(StopSign):
+    """Says when a job waits between two tries."""
+
+    def __init__(self):
+        super().__init__()
+        self.pausing = asyncio.Event()
+
+    async def pause(self, seconds):
+        self.pausing.set()
+        await super().pause(seconds)
+
+
 @pytest.mark.parametrize("by", ["ctrl_c", "cancel"])
 async def test_a_throttled_job_is_not_sent_after_the_stop(house, by):
     """Ctrl-C here, or `callsheet cancel` in another process, while a POST waits to be tried again."""
@@ -21,14 +33,14 @@ async def test_a_throttled_job_is_not_sent_after_the_stop(house, by):
     run_id = house.open_run(f"a,{word}")
     house.arm("throttle", count=1, delay_s=30 if by == "ctrl_c" else 1)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.run(run_id), Watched(), scale=1 / 5000)
 
         async def render(row, place):
             return await render_job(studio, row.job_id, place)
 
         going = asyncio.ensure_future(dispatch(studio, in_order(desk.ledger.jobs(run_id)), render))
-        while not (house.faults.fired.get("throttle") and house.row(run_id).state is State.HELD):  # noqa: ASYNC110 -- the ledger has no event
-            await asyncio.sleep(0)
+        await studio.stop.pausing.wait()
+        assert house.row(run_id).state is State.HELD
         if by == "ctrl_c":
             studio.stop.interrupt()
         else:

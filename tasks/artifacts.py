@@ -17,7 +17,7 @@ from prefect.artifacts import (
 )
 
 from callsheet.engine.studio import Studio
-from callsheet.ledger import FINISHED, JobRow, Ledger, State
+from callsheet.ledger import JobRow, Ledger, State
 from pricing.money import usd_text
 
 PROGRESS_EVERY_S = 10.0
@@ -112,14 +112,13 @@ async def _show_progress(studio: Studio, number: int, ids: set[int], over: async
         while not over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), PROGRESS_EVERY_S)
-            await aupdate_progress_artifact(artifact, progress=await _done_percent(studio, ids))
+            await aupdate_progress_artifact(artifact, progress=_done_percent(studio, ids))
     except Exception as error:  # noqa: BLE001 -- whatever it is, the videos matter more
         studio.remarks.append(f"Prefect does not show the progress of shard {number}: {error}"[:500])
 
 
-async def _done_percent(studio: Studio, ids: set[int]) -> float:
-    rows = await studio.books(Ledger.jobs, studio.run.run_id, states=FINISHED)
-    return 100.0 * sum(row.job_id in ids for row in rows) / len(ids)
+def _done_percent(studio: Studio, ids: set[int]) -> float:
+    return 100.0 * len(studio.ended & ids) / len(ids)
 
 
 def _line(row: JobRow) -> dict[str, str]:

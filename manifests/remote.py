@@ -39,7 +39,7 @@ class Remote:
 
 
 def is_remote(address: str) -> bool:
-    """Whether a manifest is named by an address and not by a path."""
+    """Whether a place is named by an address, such as s3://bucket/runs, and not by a path."""
     return "://" in address
 
 

@@ -42,7 +42,7 @@ def chosen_run(settings: Settings, run_id: str | None, *, latest_of_all: bool = 
     if run is None:
         what = "run" if latest_of_all else "unfinished run"
         raise UsageError(f"there is no {what} in this ledger; sandbox runs are found with --sandbox")
-    request = RunRequest.model_validate_json(run.options) if run.options else RunRequest()
+    request = RunRequest.of(run)
     # Whoever types the command is the person that a run in Prefect waits for.
     answered = {"run_id": run.run_id, "approve_above_usd": None}
     return ChosenRun(run.run_id, request.model_copy(update=answered), run)

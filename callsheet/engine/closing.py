@@ -58,7 +58,7 @@ def write_report(
         cap_nano=accounts[0].limit_nano if accounts else None,
         is_frozen=any(account.frozen for account in accounts),
         overruns=tuple(overruns),
-        is_sandbox=RunRequest.model_validate_json(run.options).sandbox if run.options else False,
+        is_sandbox=RunRequest.of(run).sandbox,
     )
     results = [result_row(row, decode_job(row.payload, catalog), run) for row in rows]
     return summary_document(

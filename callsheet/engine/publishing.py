@@ -15,14 +15,10 @@ from callsheet.ledger import JobRow, Run, State
 from callsheet.outputs.background import in_background
 from callsheet.outputs.storage import Storage, open_storage
 from callsheet.settings import Settings
+from manifests.remote import is_remote
 
 KEPT_HERE = frozenset({"media", "inputs"})
 """Folders of a run that are not copied as a whole: videos go one by one, inputs are fal's already."""
-
-
-def is_remote(out: str) -> bool:
-    """Whether results go to an address such as s3://bucket/runs and not to a folder."""
-    return "://" in out
 
 
 def folder_for(out: str, settings: Settings) -> Path:
@@ -41,7 +37,7 @@ def storage_of(run: Run) -> Storage | None:
 
 def address_of(run: Run) -> str | None:
     """Return the address of a run's results in an object store."""
-    out = RunRequest.model_validate_json(run.options).out if run.options else None
+    out = RunRequest.of(run).out
     return f"{out.rstrip('/')}/{run.run_id}" if out and is_remote(out) else None
 
 

@@ -27,14 +27,12 @@ from callsheet.errors import (
 )
 from callsheet.falqueue.messages import Rendered, Ticket, parse_result
 from callsheet.falqueue.replies import Reply
-from callsheet.ledger import FINISHED, JobRow, Ledger, State
+from callsheet.ledger import AT_FAL, FINISHED, JobRow, Ledger, State
 from callsheet.reconcile.underway import look_at_open
 from manifests.job import Job
 from manifests.job_codec import decode_job
 
-IN_FLIGHT = frozenset({State.IN_QUEUE, State.IN_PROGRESS})
-
-TO_DO = frozenset({State.PENDING, State.RENDERED}) | IN_FLIGHT
+TO_DO = frozenset({State.PENDING, State.RENDERED}) | AT_FAL
 """States in which this process can do something for a job. `unknown` waits to be reconciled."""
 
 
@@ -68,7 +66,7 @@ async def _ticket(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket
         return await _buy(studio, job, row, place)
     if row.ticket is None:
         return None
-    if row.state in IN_FLIGHT:
+    if row.state in AT_FAL:
         await place.take()
     known = row.ticket
     return Ticket(
@@ -107,7 +105,7 @@ async def _buy(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket | 
 async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: Place) -> None:
     """Watch, settle, deliver. What cannot be reached now stays where it is for `resume`."""
     try:
-        if row.state in IN_FLIGHT:
+        if row.state in AT_FAL:
             await watch(studio, job, row, ticket)
             place.give_back()
         rendered = await (
@@ -138,7 +136,7 @@ async def _looked_up(studio: Studio, job: Job, row: JobRow, ticket: Ticket, plac
     resumed. Returns False where nothing is known so far, or where it is not the watching that failed.
     """
     now = await studio.books(Ledger.job, row.job_id)
-    if now.state not in IN_FLIGHT:
+    if now.state not in AT_FAL:
         return False
     (found,) = await look_at_open(studio.desk, [now])
     if found.outcome == "rendered":

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from callsheet.ledger import Run
+
 
 class RunRequest(BaseModel):
     """One execution of a plan, or its continuation."""
@@ -49,6 +51,11 @@ class RunRequest(BaseModel):
     def kept(self) -> str:
         """The request as a run keeps it: prices are accepted once, and not for every later resume."""
         return self.model_copy(update={"accept_prices": False}).model_dump_json()
+
+    @classmethod
+    def of(cls, run: Run) -> RunRequest:
+        """Return the request that a run was opened with; an empty one for a run that keeps none."""
+        return cls.model_validate_json(run.options) if run.options else cls()
 
     @property
     def label(self) -> str:

@@ -28,9 +28,10 @@ from callsheet.ledger.records import (
 )
 from callsheet.ledger.scopes import AccountRef, account_refs
 from callsheet.ledger.store import Ledger
-from callsheet.ledger.submission import FINISHED, HOLDS_SLOT, Charged, CostBasis, Event, State
+from callsheet.ledger.submission import AT_FAL, FINISHED, HOLDS_SLOT, Charged, CostBasis, Event, State
 
 __all__ = [
+    "AT_FAL",
     "FINISHED",
     "HOLDS_SLOT",
     "Account",

@@ -136,9 +136,10 @@ MUST_BE_BOOKED: Final[Mapping[tuple[State, Event], bool]] = MappingProxyType(
 )
 """Arrows that also depend on whether the cost has been booked already (rule 6)."""
 
-HOLDS_SLOT: Final = frozenset(
-    {State.HELD, State.SUBMITTING, State.IN_QUEUE, State.IN_PROGRESS, State.UNKNOWN}
-)
+AT_FAL: Final = frozenset({State.IN_QUEUE, State.IN_PROGRESS})
+"""States in which fal has the request and its render has not ended."""
+
+HOLDS_SLOT: Final = frozenset({State.HELD, State.SUBMITTING, State.UNKNOWN}) | AT_FAL
 """States in which a job takes one of the places (rule 5)."""
 
 HAS_OPEN_SUBMISSION: Final = HOLDS_SLOT | {State.RENDERED}

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from callsheet.ledger import HOLDS_SLOT, Ledger, State
+from callsheet.ledger import AT_FAL, HOLDS_SLOT, Ledger, State
 from callsheet.reconcile.desk import Desk, claimed
 from callsheet.reconcile.findings import Findings
 from callsheet.reconcile.underway import look_at_open
 from callsheet.reconcile.unknown import settle_unknown
-
-AT_FAL = frozenset({State.IN_QUEUE, State.IN_PROGRESS})
 
 
 async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Collection[str] = ()) -> Findings:

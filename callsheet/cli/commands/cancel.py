@@ -10,10 +10,8 @@ from callsheet.cli.runs import ChosenRun, chosen_run, run_settings
 from callsheet.engine.surroundings import settings_for
 from callsheet.errors import CallsheetError, IllegalTransition
 from callsheet.falqueue.client import FalQueue
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import AT_FAL, JobRow, Ledger, State
 from callsheet.settings import Settings
-
-AT_FAL = frozenset({State.IN_QUEUE, State.IN_PROGRESS})
 
 
 def cancel(run_id: str, *, sandbox: Sandbox = False) -> int:

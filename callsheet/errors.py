@@ -25,6 +25,7 @@
     │   ├── CanaryDisagrees         5   its bill or its reply is not what was planned
     │   └── CanaryUnknown           7   nobody knows yet how it ended
     ├── SlotsUnknown                7   unknown requests hold every slot, and no look decides about them
+    ├── NoPrefect                       Prefect's server did not start: its pages are missing, nothing else
     ├── DiskFull                        no room for outputs: nothing is lost, and nothing new is sent
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
@@ -272,6 +273,10 @@ class SlotsUnknown(CallsheetError):
     """Requests that nobody knows about hold every slot, and no look at fal's records decides about them."""
 
     exit_code = 7
+
+
+class NoPrefect(CallsheetError):
+    """The Prefect server that a run brings with it did not start."""
 
 
 class DiskFull(CallsheetError):

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from manifests.arrow_cells import number_column, text_column
 from manifests.cells import picture_list
 from manifests.columns import COLUMN, Pictures
 from manifests.job import Image, Job, canonical_json
@@ -78,7 +79,14 @@ def rows_table(jobs: Sequence[PlannedJob]) -> pa.Table:
     import pyarrow as pa  # noqa: PLC0415
 
     schema = rows_schema({name for planned in jobs for name in planned.job.extra})
-    return pa.Table.from_pylist([_row(planned) for planned in jobs], schema=schema)
+    rows = [_row(planned) for planned in jobs]
+    columns = [
+        number_column([row[name] for row in rows])
+        if name in NUMBERS
+        else text_column([row.get(name) for row in rows])
+        for name in schema.names
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _row(planned: PlannedJob) -> dict[str, Any]:

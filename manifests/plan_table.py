@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from manifests.arrow_cells import text_column
 from manifests.job import Image
 from manifests.plan import Plan, PlannedJob
 
@@ -24,7 +25,7 @@ def manifest_table(plan: Plan) -> pa.Table:
             cells.append(cell)
     total = len(plan.jobs)
     filled = {name: cells + [""] * (total - len(cells)) for name, cells in columns.items()}
-    return pa.table({name: pa.array(cells, pa.string()) for name, cells in filled.items()})
+    return pa.table({name: text_column(cells) for name, cells in filled.items()})
 
 
 def runnable_row(planned: PlannedJob) -> dict[str, str]:

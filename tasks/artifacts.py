@@ -88,7 +88,7 @@ def _key(studio: Studio) -> str:
 
 
 @asynccontextmanager
-async def progress_of(studio: Studio, number: int, shard: list[JobRow]) -> AsyncIterator[None]:
+async def progress_of(studio: Studio, number: int, shard: Sequence[JobRow]) -> AsyncIterator[None]:
     """Keep one progress artifact of a shard up to date while inside.
 
     It is for looking at only: a Prefect server that does not answer costs a remark and never the shard.

@@ -1,65 +1,97 @@
-"""How many task runs a campaign becomes: one per job up to a thousand jobs, above that one per shard."""
+"""How many task runs a campaign becomes: one per job up to a thousand jobs, above that one per shard.
+
+The engine renders; these watch it. Prefect is for looking at: where it cannot be told of a job, the run says
+so once and goes on, because the videos matter more.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any
 
 from callsheet.engine.canary import send_canaries
-from callsheet.engine.dispatch import dispatch, in_order
-from callsheet.engine.pace import learn
 from callsheet.engine.studio import Studio
-from callsheet.ledger import JobRow, Ledger
+from callsheet.engine.work import Started, Work, begin
 from tasks.artifacts import progress_of
-from tasks.render import render_named, render_shard
+from tasks.render import show_job, show_shard
 
 JOBS_AS_TASK_RUNS = 1000
 """Above this Prefect's server falls behind, and bursts over about 3,300 task runs lose history."""
 
 SHARD_JOBS = 1000
-SHARDS_AT_ONCE = 2
-"""The next shard starts while the last one ends, so that its tail leaves no slot idle."""
 
 
 async def render_canaries(studio: Studio, most: int | None) -> None:
     """Render one job of each price cell first, where the run was asked to; a task run each, as any job."""
     if most is not None:
-        await send_canaries(studio, most, render_named)
+        await send_canaries(studio, most, lambda work: _show_jobs(studio, work))
 
 
 async def render_all(studio: Studio) -> None:
     """Render whatever of the run is still to be done."""
-    rows = in_order(await studio.books(Ledger.jobs, studio.run.run_id))
-    if not studio.is_sandbox:
-        await learn(studio, rows)
-    if len(rows) <= JOBS_AS_TASK_RUNS:
-        await dispatch(studio, rows, render_named)
+    work = await begin(studio)
+    if len(work.rows) <= JOBS_AS_TASK_RUNS:
+        await _show_jobs(studio, work)
     else:
-        await _render_shards(studio, rows)
+        await _show_shards(studio, work)
 
 
-async def _render_shards(studio: Studio, rows: list[JobRow]) -> None:
-    shards = [rows[start : start + SHARD_JOBS] for start in range(0, len(rows), SHARD_JOBS)]
-    gate = asyncio.Semaphore(SHARDS_AT_ONCE)
-
-    async def one(number: int, shard: list[JobRow]) -> None:
-        async with gate, progress_of(studio, number, shard):
-            name = f"shard {number} of {len(shards)}: {shard[0].custom_id} to {shard[-1].custom_id}"
-            await render_shard(name, [row.job_id for row in shard])
-
-    await together([one(number, shard) for number, shard in enumerate(shards, start=1)])
+async def _show_jobs(studio: Studio, work: Work) -> None:
+    async with asyncio.TaskGroup() as shown:
+        async for started in work.started():
+            shown.create_task(_told(studio, show_job(studio, started)))
+    await work.over()
 
 
-async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Do all of them; where one fails, the others have ended before its error is raised.
+async def _show_shards(studio: Studio, work: Work) -> None:
+    shards: dict[int, Shard] = {}
+    async with asyncio.TaskGroup() as shown:
+        async for started in work.started():
+            number = started.index // SHARD_JOBS
+            if number not in shards:
+                shards[number] = Shard(studio, work, number)
+                shown.create_task(shards[number].show())
+            shards[number].watch(started)
+        for shard in shards.values():
+            shard.over.set()
+    await work.over()
 
-    The run is ours only until then: nobody may go on sending for it afterwards.
-    """
-    tasks = [asyncio.ensure_future(work) for work in works]
+
+class Shard:
+    """A thousand jobs that Prefect shows as one task run, from the first start to the last end."""
+
+    def __init__(self, studio: Studio, work: Work, number: int) -> None:
+        self.rows = work.rows[number * SHARD_JOBS :][:SHARD_JOBS]
+        self.over = asyncio.Event()
+        self._studio = studio
+        self._number = number + 1
+        self._of = -(-len(work.rows) // SHARD_JOBS)
+        self._left = len(self.rows)
+
+    def watch(self, started: Started) -> None:
+        """Count a job when it ends; the shard is over with its last one."""
+        started.ended.add_done_callback(self._count)
+
+    def _count(self, _ended: object) -> None:
+        self._left -= 1
+        if not self._left:
+            self.over.set()
+
+    async def show(self) -> None:
+        """Show the shard until it is over."""
+        first, last = self.rows[0].custom_id, self.rows[-1].custom_id
+        name = f"shard {self._number} of {self._of}: {first} to {last}"
+        async with progress_of(self._studio, self._number, self.rows):
+            await _told(self._studio, show_shard(self._studio, self._number, name, self.over))
+
+
+async def _told(studio: Studio, telling: Coroutine[Any, Any, object]) -> None:
+    """Tell Prefect of a job; what keeps it from hearing is a remark, once."""
     try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await telling
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the videos matter more
+        kind = type(error).__name__
+        remark = f"Prefect was not told of every job ({kind}); the ledger and the report have them all"
+        if remark not in studio.remarks:
+            studio.remarks.append(remark)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 
-from callsheet.errors import CallsheetError
+from callsheet.errors import NoPrefect
 
 START_TIMEOUT_S = 60.0
 NICENESS = 5
@@ -68,11 +68,11 @@ class EmbeddedServer:
     home: Path
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Return once the API answers. Raises CallsheetError when it ends or takes too long."""
+        """Return once the API answers. Raises NoPrefect when it ends or takes too long."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             if self.process.poll() is not None:
-                raise CallsheetError(
+                raise NoPrefect(
                     f"Prefect's server ended with code {self.process.returncode} while starting; "
                     f"its log is {self.home / 'server.log'}"
                 )
@@ -80,7 +80,7 @@ class EmbeddedServer:
                 self._step_back()
                 return
             time.sleep(0.05)
-        raise CallsheetError(f"Prefect's server did not answer within {timeout_s:.0f} s; see {self.home}")
+        raise NoPrefect(f"Prefect's server did not answer within {timeout_s:.0f} s; see {self.home}")
 
     def _step_back(self) -> None:
         """Give the server, which keeps a history to look at, less of the machine than the run itself."""

@@ -18,16 +18,27 @@ from callsheet.cli.prefect_server import (
     start_embedded_server,
 )
 from callsheet.cli.progress import Progress, show
+from callsheet.engine.closing import completed
 from callsheet.engine.request import RunRequest
+from callsheet.engine.session import head_start
 from callsheet.engine.stopping import StopSign, signals_to
 from callsheet.engine.watchers import stop_sign
-from callsheet.errors import BudgetError, CanaryError, CapReached, PricesChanged
+from callsheet.errors import BudgetError, CallsheetError, CanaryError, CapReached, NoPrefect, PricesChanged
 from callsheet.settings import Settings
 from pricing.money import usd_rounded_up
 
 EXIT_FAILED_JOBS = 4
 SHOWN_NOTES = 20
-LATE_IMPORTS = ("prefect.flow_engine", "prefect.task_engine", "fastapi.encoders", "pandas", "pyarrow.parquet")
+LATE_IMPORTS = (
+    "prefect.flow_engine",
+    "prefect.task_engine",
+    "fastapi.encoders",
+    "pandas",
+    "pyarrow.parquet",
+)
+"""What a flow imports at its beginning and its end; better while Prefect's server is starting."""
+YIELD_EVERY_S = 0.0002
+"""How soon the thread that imports lets go of the interpreter; what renders meanwhile must not wait."""
 EXIT_CAP = 5
 EXIT_UNKNOWN = 7
 AT_FAL = ("submitting", "in_queue", "in_progress")
@@ -46,14 +57,9 @@ def early_server(settings: Settings) -> EmbeddedServer | None:
 def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | None, *, as_json: bool) -> int:
     """Run the campaign flow for an opened run, show how it goes, print its summary, return the exit code."""
     os.environ.update(client_environment(server))
+    stop = StopSign(_announcer(request))
     try:
-        from flows.run_campaign import run_campaign  # noqa: PLC0415 -- Prefect takes a second to import
-
-        if server is not None:
-            _import_the_rest()
-            server.wait_ready()
-        stop = StopSign(_announcer(request))
-        summary = asyncio.run(_flow(run_campaign, request, settings, stop))
+        summary = asyncio.run(_carried_out(request, settings, stop, server))
         _drain_prefect()
     finally:
         if server is not None:
@@ -63,28 +69,41 @@ def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | N
     return code
 
 
-def _import_the_rest() -> None:
-    """Import what a flow needs at its beginning and its end, while Prefect's server is still starting."""
-    for name in (
-        "prefect.flow_engine",
-        "prefect.task_engine",
-        "fastapi.encoders",
-        "pandas",
-        "pyarrow.parquet",
-    ):
-        import_module(name)
-
-
-async def _flow(
-    flow: Callable[[RunRequest], Any], request: RunRequest, settings: Settings, stop: StopSign
+async def _carried_out(
+    request: RunRequest, settings: Settings, stop: StopSign, server: EmbeddedServer | None
 ) -> dict[str, Any]:
-    token = stop_sign.set(stop)
-    try:
-        with show(Progress(settings, request.run_id or "")), signals_to(stop):
-            summary: dict[str, Any] = await flow(request)
+    """Begin the run and let the flow take it over as soon as Prefect is there. Returns the summary."""
+    run_id = request.run_id or ""
+    stop_sign.set(stop)
+    with show(Progress(settings, run_id)), signals_to(stop):
+        async with head_start(request, run_id, settings, stop) as studio:
+            try:
+                flow = await asyncio.to_thread(_flow, server)
+                summary: dict[str, Any] = await flow(request)
+            except Exception as error:
+                if studio is None or (isinstance(error, CallsheetError) and not isinstance(error, NoPrefect)):
+                    raise
+                # What Prefect raises where its server is missing has no common class. Were it a mistake of
+                # ours, finishing without Prefect would meet it again and raise it.
+                studio.remarks.append(f"Prefect shows this run in part or not at all: {error}"[:500])
+                return await completed(studio)
             return summary
+
+
+def _flow(server: EmbeddedServer | None) -> Callable[[RunRequest], Any]:
+    """Import Prefect, which takes seconds, with what its flows import late; wait for its server."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(YIELD_EVERY_S)
+    try:
+        for name in LATE_IMPORTS:
+            import_module(name)
+        from flows.run_campaign import run_campaign  # noqa: PLC0415 -- as above
     finally:
-        stop_sign.reset(token)
+        sys.setswitchinterval(usual_s)
+
+    if server is not None:
+        server.wait_ready()
+    return run_campaign
 
 
 def exit_code(summary: dict[str, Any], stop: StopSign, *, fit: bool = False) -> int:

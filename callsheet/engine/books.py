@@ -1,36 +1,53 @@
 """The ledger, called from the event loop.
 
+A commit is what takes the time: the disk, or a server's, has to say that it has it. So verbs that are asked
+for at the same moment share one: ten renders that end together free their slots with one commit, and the
+next ten jobs are bought with another. Every one of them is answered after that commit and not before.
+
 A commit to a server waits for the network and for other machines, so a thread does it and the loop goes on.
 A ledger that is a file of this machine answers within a few milliseconds, and handing over to a thread and
 back costs several times that, since every statement gives up the interpreter lock and has to win it back;
-so there the short verbs are done on the spot. In the thread, what a slot waits for goes first: when ten
-renders end together, the next ten jobs are bought before the ten old ones are booked.
+so there the short verbs are done in the loop. Wherever they are done, what a slot waits for goes first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from queue import PriorityQueue
+from queue import Empty, PriorityQueue
 from threading import Thread
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from callsheet.errors import LedgerError
 from callsheet.ledger import Ledger
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Outcome = tuple[Any, BaseException | None]
 
 FIRST = frozenset({"admit", "admit_and_send", "send", "accept", "render"})
 """Verbs that a slot waits for: the end of a render frees it, and the others fill it again."""
 
-SHORT = FIRST | {"not_sent", "release", "refuse", "start", "settle", "collect", "job"}
-"""Verbs about one job: a handful of statements and at most one commit."""
+SHORT = FIRST | {"not_sent", "release", "refuse", "start", "settle", "collect"}
+"""Verbs that write about one job: a handful of statements. These share a commit."""
 
-_LAST = 2
-_Work = tuple[int, int, Callable[[], Any] | None, Future[Any]]
+READS = frozenset({"job"})
+"""Verbs that read one job: nothing to share."""
+
+MOST_TOGETHER = 32
+"""Verbs in one commit: the first of them waits for the last."""
+
+
+class Asked(NamedTuple):
+    """A verb that was asked for; the smallest is done first."""
+
+    rank: int
+    number: int
+    name: str
+    do: Callable[[], Any]
+    answer: Future[Any]
 
 
 class Books:
@@ -42,8 +59,9 @@ class Books:
 
     def __init__(self, ledger: Ledger, *, is_near: bool = False) -> None:
         self._ledger = ledger
-        self._at_once = SHORT if is_near else frozenset[str]()
-        self._waiting: PriorityQueue[_Work] = PriorityQueue()
+        self._is_near = is_near
+        self._waiting: PriorityQueue[Asked] = PriorityQueue()
+        self._next: list[Asked] = []
         self._numbers = itertools.count()
         self._thread = Thread(target=self._serve, name="ledger", daemon=True)
         self._closed = False
@@ -60,11 +78,20 @@ class Books:
         if self._closed:
             raise LedgerError("the ledger is closed already; nothing was changed")
         name = getattr(verb, "__name__", "")
-        if name in self._at_once:
+        if self._is_near and name in READS:
             return verb(self._ledger, *args, **kwargs)
-        rank = 0 if name in FIRST else 1
-        asked = self._put(rank, lambda: verb(self._ledger, *args, **kwargs))
-        work: asyncio.Future[T] = asyncio.wrap_future(asked)
+        asked = Asked(
+            0 if name in FIRST else 1,
+            next(self._numbers),
+            name,
+            lambda: verb(self._ledger, *args, **kwargs),
+            Future(),
+        )
+        if self._is_near and name in SHORT:
+            self._ask_here(asked)
+        else:
+            self._waiting.put(asked)
+        work: asyncio.Future[T] = asyncio.wrap_future(asked.answer)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -75,22 +102,79 @@ class Books:
     def close(self) -> None:
         """Finish what was asked for and end the thread."""
         self._closed = True
-        self._put(_LAST, None)
+        self._do_next()
+        self._waiting.put(Asked(2, next(self._numbers), "", _nothing, Future()))
         self._thread.join()
 
-    def _put(self, rank: int, work: Callable[[], Any] | None) -> Future[Any]:
-        future: Future[Any] = Future()
-        self._waiting.put((rank, next(self._numbers), work, future))
-        return future
+    def _ask_here(self, asked: Asked) -> None:
+        """Let the loop do it as soon as it has heard everybody who is asking now."""
+        self._next.append(asked)
+        if len(self._next) == 1:
+            asyncio.get_running_loop().call_soon(self._do_next)
+
+    def _do_next(self) -> None:
+        asked, self._next = sorted(self._next, key=_turn), []
+        for start in range(0, len(asked), MOST_TOGETHER):
+            _do(self._ledger, asked[start : start + MOST_TOGETHER])
 
     def _serve(self) -> None:
-        while True:
-            _, _, work, future = self._waiting.get()
-            if work is None:
-                return
+        """Do what is asked for in this thread: short verbs together, anything else by itself."""
+        over = False
+        while not over:
+            together: list[Asked] = []
+            for asked in self._take():
+                if asked.do is _nothing:
+                    over = True
+                elif asked.name in SHORT:
+                    together.append(asked)
+                else:
+                    _do(self._ledger, together)
+                    together = []
+                    _do(self._ledger, [asked])
+            _do(self._ledger, together)
+
+    def _take(self) -> list[Asked]:
+        """Wait for somebody to ask; return him and those who have asked by then."""
+        taken = [self._waiting.get()]
+        while len(taken) < MOST_TOGETHER:
             try:
-                answer = work()
-            except BaseException as error:  # noqa: BLE001 -- it belongs to whoever asked
-                future.set_exception(error)
-            else:
-                future.set_result(answer)
+                taken.append(self._waiting.get_nowait())
+            except Empty:
+                break
+        return taken
+
+
+def _nothing() -> None:
+    """Stand for the end of all asking."""
+
+
+def _turn(asked: Asked) -> tuple[int, int]:
+    return asked.rank, asked.number
+
+
+def _do(ledger: Ledger, asked: Sequence[Asked]) -> None:
+    """Do some verbs with one commit and answer everybody after it; a verb alone is its own transaction."""
+    for each, (result, error) in zip(asked, _outcomes(ledger, asked), strict=True):
+        if error is None:
+            each.answer.set_result(result)
+        else:
+            each.answer.set_exception(error)
+
+
+def _outcomes(ledger: Ledger, asked: Sequence[Asked]) -> list[Outcome]:
+    if len(asked) < 2:
+        return [_outcome(each) for each in asked]
+    outcomes: list[Outcome] = []
+    try:
+        with ledger.together():
+            outcomes.extend(_outcome(each) for each in asked)
+    except BaseException as error:  # noqa: BLE001 -- none of it has happened, and everybody must hear it
+        return [(None, error) for _ in asked]
+    return outcomes
+
+
+def _outcome(asked: Asked) -> Outcome:
+    try:
+        return asked.do(), None
+    except BaseException as error:  # noqa: BLE001 -- it belongs to whoever asked
+        return None, error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from callsheet.engine.dispatch import Render, dispatch
 from callsheet.engine.render import TO_DO
 from callsheet.engine.studio import Studio
+from callsheet.engine.work import Work
 from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
 from callsheet.ledger import JobRow, Ledger, State
 from callsheet.reconcile.billing import compare_bills
@@ -55,7 +55,7 @@ def _is_untried(states: set[State]) -> bool:
     return State.PENDING in states and State.SUCCEEDED not in states
 
 
-async def send_canaries(studio: Studio, most: int, render: Render) -> None:
+async def send_canaries(studio: Studio, most: int, show: Callable[[Work], Awaitable[None]]) -> None:
     """Render the canaries and judge them; where one does not agree, the run buys nothing more.
 
     Everything else stays pending: `resume` is the person's word that the rest may be bought.
@@ -67,7 +67,11 @@ async def send_canaries(studio: Studio, most: int, render: Render) -> None:
     if canaries.left:
         left = len(canaries.left)
         studio.remarks.append(f"canary: {left} price cells were not tried: {_named(canaries.left)}")
-    await dispatch(studio, canaries.first.values(), render)
+    work = Work(studio, list(canaries.first.values()))
+    try:
+        await show(work)
+    finally:
+        await work.end()
     if studio.stop.reason is None:
         await _read_bills(studio)
         ended = {cell: await studio.books(Ledger.job, row.job_id) for cell, row in canaries.first.items()}

@@ -13,12 +13,20 @@ from callsheet.engine.overbilled import leave_out_the_rest
 from callsheet.engine.publishing import address_of, publish_report
 from callsheet.engine.request import RunRequest
 from callsheet.engine.studio import Studio
+from callsheet.engine.work import begin
 from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Overrun, Run, State
 from callsheet.report.files import write_run_files
 from callsheet.report.rows import result_row
 from callsheet.report.summary import RunFacts, summary_document
 from manifests.job_codec import decode_job
 from pricing.catalog import load_catalog
+
+
+async def completed(studio: Studio) -> dict[str, Any]:
+    """Render what is left and finish, where no flow is there to do it. Returns the summary."""
+    work = await begin(studio)
+    await work.over()
+    return await finish(studio)
 
 
 async def finish(studio: Studio) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from callsheet import failpoints
@@ -16,9 +16,11 @@ from callsheet.engine.prices import look_at_prices
 from callsheet.engine.publishing import folder_for, storage_of
 from callsheet.engine.request import RunRequest
 from callsheet.engine.slots import Places
-from callsheet.engine.stopping import StopSign, signals_to
+from callsheet.engine.stopping import StopSign, take_signals
 from callsheet.engine.studio import Studio, current_studio
-from callsheet.engine.watchers import stop_sign
+from callsheet.engine.surroundings import settings_for
+from callsheet.engine.watchers import begun_studio, current_stop, stop_sign
+from callsheet.engine.work import begin
 from callsheet.errors import Busy
 from callsheet.falqueue.polling import RenderTimes
 from callsheet.ledger import Ledger, Run
@@ -48,13 +50,53 @@ async def studio_for(
         run = await desk.books(Ledger.run, run_id)
         async with _claimed(desk, run_id):
             await desk.books(go_on_from_the_mark, Path(run.out).parent, run_id)
-            with _own_signals(stop):
-                studio = studio_at(desk, run, stop, scale=scale, is_sandbox=request.sandbox)
-                current_studio.set(studio)
-                await _recover(studio)
-                await look_at_prices(studio, accept=request.accept_prices)
-                async with caretaker(studio):
+            studio = studio_at(desk, run, stop, scale=scale, is_sandbox=request.sandbox)
+            current_studio.set(studio)
+            await _recover(studio)
+            await look_at_prices(studio, accept=request.accept_prices)
+            async with caretaker(studio):
+                try:
                     yield studio
+                finally:
+                    if studio.work is not None:
+                        await studio.work.end()
+
+
+@asynccontextmanager
+async def head_start(
+    request: RunRequest, run_id: str, settings: Settings, stop: StopSign
+) -> AsyncIterator[Studio | None]:
+    """Begin to render an opened run before its flow is there: Prefect takes seconds to import and to start.
+
+    Yields None, and does nothing, where a person or a canary has a word first: their steps are the flow's.
+    """
+    if request.canary is not None or request.approve_above_usd is not None:
+        yield None
+        return
+    async with studio_for(request, run_id, settings, stop) as studio:
+        begun_studio.set(studio)
+        await begin(studio)
+        yield studio
+
+
+@asynccontextmanager
+async def studio_of(request: RunRequest) -> AsyncIterator[Studio]:
+    """Return the studio of the run that has begun already, or open the run that is asked for.
+
+    Prefect puts a handler for signals of its own in place when a flow begins, one that raises wherever the
+    program happens to be. Where a command line watches, the signals are its own; a worker's run leaves them
+    to Prefect.
+    """
+    stop = current_stop()
+    if stop is stop_sign.get():
+        take_signals(stop)
+    if (begun := begun_studio.get()) is not None:
+        yield begun
+        return
+    settings = settings_for(request)
+    run_id = request.run_id or opened(request, settings)
+    async with studio_for(request, run_id, settings, stop) as studio:
+        yield studio
 
 
 @asynccontextmanager
@@ -96,15 +138,6 @@ def studio_at(
         is_sandbox=is_sandbox,
         storage=storage_of(run),
     )
-
-
-def _own_signals(stop: StopSign) -> AbstractContextManager[None]:
-    """Take the signals over from Prefect where a command line watches; a worker's run leaves them to Prefect.
-
-    Prefect puts a handler of its own in place when the flow begins, one that raises wherever the program
-    happens to be; so ours must come after it.
-    """
-    return signals_to(stop) if stop is stop_sign.get() else nullcontext()
 
 
 async def _recover(studio: Studio) -> None:

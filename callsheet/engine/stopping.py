@@ -79,11 +79,17 @@ def signals_to(stop: StopSign) -> Iterator[None]:
     """
     loop = asyncio.get_running_loop()
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    loop.add_signal_handler(signal.SIGINT, stop.interrupt)
-    loop.add_signal_handler(signal.SIGTERM, stop.stop, Interrupted("terminated"))
+    take_signals(stop)
     try:
         yield
     finally:
         for number, handler in previous.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
+
+
+def take_signals(stop: StopSign) -> None:
+    """Let SIGINT drain and then stop, and SIGTERM stop at once, from here on, whoever had them before."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, stop.interrupt)
+    loop.add_signal_handler(signal.SIGTERM, stop.stop, Interrupted("terminated"))

@@ -7,9 +7,9 @@ import random
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from callsheet.engine.slots import Place, Places
+from callsheet.engine.slots import Places
 from callsheet.engine.stopping import StopSign
 from callsheet.falqueue.client import FalQueue
 from callsheet.falqueue.polling import RenderTimes
@@ -19,6 +19,9 @@ from callsheet.reconcile.desk import Books, Desk
 from callsheet.settings import Settings
 from pricing.catalog import Catalog
 from pricing.pins import Pin, catalog_at
+
+if TYPE_CHECKING:
+    from callsheet.engine.work import Work
 
 DOWNLOADS_AT_ONCE = 10
 """Files fetched and verified at once; they hold no slot, so nothing else bounds them."""
@@ -30,7 +33,8 @@ class Studio:
 
     `notes` say what was not finished, `remarks` what a person should know besides. `catalog` has the rates
     that hold now, `pins` all that the run ever had. `may_buy` says that whoever has to has agreed: until the
-    approval is given and the canaries are judged, nothing is bought beside the plan's own steps.
+    approval is given and the canaries are judged, nothing is bought beside the plan's own steps. `work`
+    renders the run's jobs, once it has begun, and `watched` is what Prefect is just being told of.
     """
 
     settings: Settings
@@ -53,7 +57,8 @@ class Studio:
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     pins: tuple[Pin, ...] = ()
-    handed_over: dict[int, Place] = field(default_factory=dict)
+    work: Work | None = None
+    watched: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     seeds: random.Random = field(default_factory=random.SystemRandom)
 
     def catalog_at(self, at_ms: int | None) -> Catalog:

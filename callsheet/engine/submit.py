@@ -91,13 +91,10 @@ def order_of(studio: Studio, job: Job, row: JobRow, addresses: dict[str, str]) -
 
 
 def admit_and_send(ledger: Ledger, order: Order, *, slots: int) -> None:
-    """Both steps before the POST, one after the other: a slot is taken for as short as can be."""
-    ledger.admit(order.job_id, slots=slots)
-    try:
+    """Intent, hold and slot in one durable transaction. Where it raises, none of them is there."""
+    with ledger.together():
+        ledger.admit(order.job_id, slots=slots)
         send(ledger, order)
-    except RunStopping:
-        ledger.release(order.job_id, why="the run was stopped before it was sent")
-        raise
 
 
 def send(ledger: Ledger, order: Order) -> None:

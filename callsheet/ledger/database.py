@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import local
 from typing import Final
 
 import sqlalchemy as sa
@@ -27,16 +28,39 @@ class Database:
     label: str
     file: Path | None
     locks: Locks
+    _group: local = field(default_factory=local)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let what this thread reads and writes meanwhile be one transaction, on disk when the context ends.
+
+        Each write is still done whole or not at all, and can be undone by its own exception. Where the
+        context raises, none of them has happened.
+        """
+        with self.write() as connection:
+            around = getattr(self._group, "connection", None)
+            self._group.connection = connection
+            try:
+                yield
+            finally:
+                self._group.connection = around
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent view of the ledger (SQLite) or of each statement (PostgreSQL); writes nothing."""
+        if (grouped := getattr(self._group, "connection", None)) is not None:
+            yield grouped
+            return
         with self.errors_named(), self.engine.execution_options(reads=True).connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One transaction that no other writer runs beside: on disk at the end, undone by any exception."""
+        if (grouped := getattr(self._group, "connection", None)) is not None:
+            with self.errors_named(), grouped.begin_nested():
+                yield grouped
+            return
         with self.errors_named(), self.engine.begin() as connection:
             if self.file is None:
                 postgres.lock_gate(connection)

@@ -75,6 +75,14 @@ class Ledger(SubmissionVerbs):
         """Close every connection."""
         self._database.close()
 
+    def together(self) -> AbstractContextManager[None]:
+        """Let the verbs that this thread calls meanwhile share one commit, which is what takes the time.
+
+        What they return is true only once the context has ended: where it raises LedgerError, none of them
+        has happened. A verb that raises has changed nothing, and the others go on.
+        """
+        return self._database.together()
+
     # -- runs ----------------------------------------------------------------------------------------------
 
     def open_run(

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.engine.dispatch import dispatch, in_order
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
-from callsheet.engine.studio import current_studio
+from callsheet.engine.work import begin
 from callsheet.errors import DiskFull, LedgerError
 from callsheet.ledger import Ledger, State
-from tasks.render import render
+from tasks.render import prefect_state
 
 pytestmark = pytest.mark.anyio
 
@@ -49,8 +48,8 @@ async def test_a_ledger_that_is_busy_for_a_moment_still_gets_the_request_id(hous
     assert len(house.accepted("mistakes two")) == 1
 
 
-async def test_a_mistake_in_a_task_ends_the_run_and_is_named(house, monkeypatch):
-    """Prefect keeps what a task raises to itself; the run must not go on buying over it."""
+async def test_a_mistake_in_a_job_ends_the_run_and_is_named(house, monkeypatch):
+    """The run must not go on buying over it, and Prefect shows which job it was."""
 
     def locked(_self, *_more, **_named):
         raise LedgerError("database is locked")
@@ -61,13 +60,11 @@ async def test_a_mistake_in_a_task_ends_the_run_and_is_named(house, monkeypatch)
 
     async with house.desk() as desk:
         studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
-        current_studio.set(studio)
-
-        async def as_prefect_does(row, place):
-            studio.handed_over[row.job_id] = place
-            return await render.fn(row.job_id, row.custom_id)
-
-        await dispatch(studio, in_order(desk.ledger.jobs(run_id)), as_prefect_does)
+        work = await begin(studio)
+        await work.over()
+    shown = prefect_state((await anext(work.started())).ended.result())
+    assert shown.is_failed()
+    assert shown.message == "a: LedgerError: database is locked"
     assert studio.stop.reason.exit_code == 1
     assert studio.notes == ["a: LedgerError: database is locked"]
     assert studio.notes[0] in str(studio.stop.reason)

@@ -8,15 +8,14 @@ import httpx
 import pytest
 
 from callsheet.engine.canary import send_canaries
-from callsheet.engine.dispatch import dispatch, in_order
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.opening import open_run, select
 from callsheet.engine.prices import bills_of, listed_beside_the_book, look_at_prices
-from callsheet.engine.render import render_job
 from callsheet.engine.request import RunRequest
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.studio import Studio
+from callsheet.engine.work import Work, begin
 from callsheet.errors import CanaryDisagrees, CanaryFailed, PricesChanged
 from callsheet.ledger import Ledger, State
 from manifests.planning import make_plan
@@ -48,13 +47,10 @@ async def worked(house: Any, run_id: str, *, accept: bool = False, canary: int |
     async with house.desk() as desk:
         studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
 
-        async def render(row: Any, place: Any) -> Any:
-            return await render_job(studio, row.job_id, place)
-
         await look_at_prices(studio, accept=accept)
         if canary is not None:
-            await send_canaries(studio, canary, render)
-        await dispatch(studio, in_order(desk.ledger.jobs(run_id)), render)
+            await send_canaries(studio, canary, Work.over)
+        await (await begin(studio)).over()
         return studio
 
 

@@ -1,0 +1,92 @@
+"""The ledger from the event loop: who asks at the same moment shares a commit, and is answered after it."""
+
+import asyncio
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+
+from callsheet.engine.books import Books
+from callsheet.errors import IllegalTransition, LedgerError
+from callsheet.ledger import Ledger, State
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[False, True], ids=["far", "near"])
+def books(house, request):
+    """The ledger behind a thread, and in the loop; with five jobs in it."""
+    run_id = house.open_run(*(f"shot-{number},number {number}" for number in range(5)))
+    ledger = Ledger.open(house.settings.ledger)
+    books = Books(ledger, is_near=request.param)
+    books.jobs = [row.job_id for row in ledger.jobs(run_id)]
+    books.ledger = ledger
+    yield books
+    books.close()
+    ledger.close()
+
+
+@pytest.fixture
+def commits(books):
+    """Every commit of the ledger, as it happens."""
+    seen = []
+    sa.event.listen(books.ledger._database.engine, "commit", lambda _connection: seen.append("commit"))
+    return seen
+
+
+@pytest.mark.parametrize("books", [True], indirect=True)  # how many a thread finds depends on the moment
+async def test_a_near_ledger_commits_once_for_all_who_ask_at_the_same_moment(books, commits):
+    """Five jobs are admitted by one commit, each with its own hold."""
+    await asyncio.gather(*(books(Ledger.admit, job, slots=10) for job in books.jobs))
+    assert commits == ["commit"]
+    assert {books.ledger.job(job).state for job in books.jobs} == {State.HELD}
+
+
+async def test_each_hears_of_his_own_verb(books):
+    """One that is not possible raises for him who asked; the others are done."""
+    first, second, *_ = books.jobs
+    asked = [books(Ledger.admit, first, slots=10), books(Ledger.start, second)]
+    done, refused = await asyncio.gather(*asked, return_exceptions=True)
+    assert not isinstance(done, BaseException)
+    assert isinstance(refused, IllegalTransition)
+    assert [books.ledger.job(job).state for job in (first, second)] == [State.HELD, State.PENDING]
+
+
+async def test_where_the_commit_fails_everybody_hears_it_and_nothing_has_happened(books, monkeypatch):
+    """Nobody may go on with what the disk does not have."""
+
+    @contextmanager
+    def failing(ledger):
+        with ledger._database.together():
+            yield
+            raise LedgerError("the disk is full")
+
+    monkeypatch.setattr(Ledger, "together", failing)
+    blocker = asyncio.ensure_future(books(Ledger.open_jobs))  # so that the thread finds all of them waiting
+    asked = [books(Ledger.admit, job, slots=10) for job in books.jobs]
+    said = await asyncio.gather(*asked, return_exceptions=True)
+    await blocker
+    heard = [each for each in said if isinstance(each, LedgerError)]
+    held = [job for job in books.jobs if books.ledger.job(job).state is State.HELD]
+    assert len(heard) + len(held) == len(books.jobs)
+    assert heard
+
+
+async def test_a_verb_whose_asker_is_cancelled_is_finished_first(books):
+    """Nobody may be left not knowing what the ledger holds."""
+    asked = asyncio.ensure_future(books(Ledger.admit, books.jobs[0], slots=10))
+    await asyncio.sleep(0)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert books.ledger.job(books.jobs[0]).state is State.HELD
+
+
+async def test_a_closed_ledger_is_said_and_not_waited_for(books):
+    """A verb that comes too late raises at once, instead of waiting for a thread that has ended."""
+    books.close()
+    for verb in (Ledger.runs, Ledger.open_jobs):
+        with pytest.raises(LedgerError, match="closed already"):
+            async with asyncio.timeout(5):
+                await books(verb)
+    books.close = lambda: None

@@ -124,7 +124,9 @@ def client_environment(server: EmbeddedServer | None) -> dict[str, str]:
     """Return what must be in the environment before Prefect is imported."""
     chosen = {name: value for name, value in _CLIENT_ENVIRONMENT.items() if name not in os.environ}
     if server is not None:
+        # A server on this machine that does not answer has died; each call is tried for 3 s instead of 31.
         chosen |= {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(server.home)}
+        chosen |= {"PREFECT_CLIENT_MAX_RETRIES": os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "2")}
     return chosen
 
 

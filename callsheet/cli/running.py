@@ -60,7 +60,6 @@ def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | N
     stop = StopSign(_announcer(request))
     try:
         summary = asyncio.run(_carried_out(request, settings, stop, server))
-        _drain_prefect()
     finally:
         if server is not None:
             server.stop()
@@ -80,6 +79,7 @@ async def _carried_out(
             try:
                 flow = await asyncio.to_thread(_flow, server)
                 summary: dict[str, Any] = await flow(request)
+                await asyncio.to_thread(_drain_prefect)
             except Exception as error:
                 if studio is None or (isinstance(error, CallsheetError) and not isinstance(error, NoPrefect)):
                     raise

@@ -29,6 +29,17 @@ def folder_for(out: str, settings: Settings) -> Path:
     return settings.data_dir / "outbox"
 
 
+def lasting(out: str, source: str, settings: Settings) -> str:
+    """Return where a run that nobody started from a folder keeps what it makes: beside its source.
+
+    Prefect's workers start each run in a temporary folder and remove it afterwards, and the videos would go
+    with it. A source that is not on this machine's disk leaves the data folder.
+    """
+    if is_remote(out) or Path(out).is_absolute():
+        return out
+    return str((settings.data_dir if is_remote(source) else Path(source).absolute().parent) / out)
+
+
 def storage_of(run: Run) -> Storage | None:
     """Return where a run's results are copied to; None where its folder is all there is."""
     out = address_of(run)

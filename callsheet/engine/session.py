@@ -13,7 +13,7 @@ from callsheet.engine.desk import open_desk
 from callsheet.engine.high_water import go_on_from_the_mark
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.prices import look_at_prices
-from callsheet.engine.publishing import folder_for, storage_of
+from callsheet.engine.publishing import folder_for, lasting, storage_of
 from callsheet.engine.request import RunRequest
 from callsheet.engine.slots import Places
 from callsheet.engine.stopping import StopSign, take_signals
@@ -165,7 +165,7 @@ def opened(request: RunRequest, settings: Settings) -> str:
             allow_private_hosts=settings.allow_private_hosts,
         ),
     )
-    out = plan.out or settings.out
+    out = lasting(plan.out or settings.out, request.source or "", settings)
     with Ledger.open(settings.ledger) as ledger:
         if not request.sandbox:
             require_a_cap(ledger, plan)

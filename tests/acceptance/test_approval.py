@@ -135,6 +135,31 @@ def test_deploy_registers_both_flows_and_a_schedule(desk):
     }
 
 
+def test_a_worker_takes_a_deployed_run_and_its_videos_stay(desk):
+    """A worker's folder is removed after the run; what was paid for lies beside the manifest."""
+    (desk.folder / "shots.csv").write_text(SHOTS)
+    pool = ("--work-pool", "one-run")
+    deployed = desk.call("deploy", "shots.csv", *pool, "--budget-usd", "4", "--sandbox", "--speed", "50")
+    assert deployed.returncode == 0, deployed.stderr
+    prefect(desk, "deployment", "run", "run-campaign/callsheet")
+    prefect(desk, "worker", "start", "--pool", "one-run", "--run-once")
+    (run,) = (desk.folder / "runs").glob("shots-*")
+    assert [path.suffix for path in (run / "media").iterdir()] == [".mp4"]
+    assert (run / "report.html").is_file()
+    assert len(desk.accepted()) == 1
+
+
+def prefect(desk, *arguments: str) -> None:
+    """Do what a person does with Prefect's own command."""
+    subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        env={**os.environ, **desk.env},
+        check=True,
+        capture_output=True,
+        timeout=110,
+    )
+
+
 @pytest.mark.own_server
 def test_deploy_without_a_server_says_what_is_missing(desk):
     """It never registers with a server that ends with the command."""

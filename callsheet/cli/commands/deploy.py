@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 from callsheet.cli.console import document, result, say
-from callsheet.cli.options import Budget, Json
+from callsheet.cli.options import Budget, Json, Sandbox, Speed
 from callsheet.cli.prefect_server import configured_api_url
 from callsheet.engine.request import RunRequest
 from callsheet.errors import UsageError
@@ -49,6 +49,10 @@ ApproveAbove = Annotated[
         help="Wait for a person in Prefect where a run may cost more",
     ),
 ]
+Out = Annotated[
+    str | None,
+    Parameter(name="--out", env_var="CALLSHEET_OUT", help="Where run folders go (runs, beside the source)"),
+]
 
 
 def deploy(
@@ -59,12 +63,16 @@ def deploy(
     work_pool: WorkPool = "callsheet",
     budget_usd: Budget = None,
     approve_above_usd: ApproveAbove = None,
+    out: Out = None,
+    sandbox: Sandbox = False,
+    speed: Speed = 1.0,
     json: Json = False,
 ) -> int:
     """Register run-campaign and reconcile-ledger with the Prefect server of PREFECT_API_URL.
 
     Doing it again changes the two deployments. The workers need this package, FAL_KEY and, where there are
-    several, CALLSHEET_LEDGER_URL in their environment; no key is stored in Prefect.
+    several, CALLSHEET_LEDGER_URL in their environment; no key is stored in Prefect. With --sandbox the
+    schedule is rehearsed: no key, no money.
 
     Example: callsheet deploy campaign.toml --cron "0 2 * * *" --budget-usd 40
     """
@@ -78,7 +86,9 @@ def deploy(
         raise UsageError(
             "--cron needs to know what to run, e.g. callsheet deploy campaign.toml --cron '0 2 * * *'"
         )
-    request = _request(source, budget_usd, approve_above_usd)
+    request = _request(source, budget_usd, approve_above_usd).model_copy(
+        update={"out": _where(out), "sandbox": sandbox, "speed": speed}
+    )
     from flows.reconcile_ledger import reconcile_ledger  # noqa: PLC0415 -- Prefect takes a second to import
     from flows.run_campaign import run_campaign  # noqa: PLC0415
     from tasks.deploying import Registration, register  # noqa: PLC0415
@@ -106,6 +116,6 @@ def _request(source: str | None, budget_usd: str | None, approve_above_usd: str 
         ) from None
 
 
-def _where(source: str | None) -> str | None:
-    """Name the source so that a worker finds it: workers start in folders of their own."""
-    return source if source is None or is_remote(source) else str(Path(source).resolve())
+def _where(path: str | None) -> str | None:
+    """Name a file or folder so that a worker finds it: workers start in temporary folders of their own."""
+    return path if path is None or is_remote(path) else str(Path(path).resolve())

@@ -22,22 +22,24 @@ def text_column(cells: Sequence[str | None]) -> pa.Array:
 
     encoded = [(cell or "").encode() for cell in cells]
     ends = array("i", accumulate(map(len, encoded), initial=0))
-    buffers = [_validity(cells), ends, b"".join(encoded)]
-    return pa.Array.from_buffers(
-        pa.string(), len(cells), [None if buffer is None else pa.py_buffer(buffer) for buffer in buffers]
-    )
+    return _laid_out(pa.string(), cells, ends, b"".join(encoded))
 
 
-def _validity(cells: Sequence[str | None]) -> bytes | None:
-    """Return one bit for each cell, the first in the lowest, 1 where it is there; None where all are."""
-    if None not in cells:
-        return None
-    bits = "".join("0" if cell is None else "1" for cell in reversed(cells))
-    return int(bits, 2).to_bytes(-(-len(cells) // 8), "little")
-
-
-def number_column(numbers: Sequence[int]) -> pa.Array:
-    """Return whole numbers as a column of 64 bits, none of them null. Raises OverflowError beyond."""
+def int_column(numbers: Sequence[int | None]) -> pa.Array:
+    """Return whole numbers as a column of 64 bits; None becomes null. Raises OverflowError beyond."""
     import pyarrow as pa  # noqa: PLC0415
 
-    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(array("q", numbers))])
+    return _laid_out(pa.int64(), numbers, array("q", [number or 0 for number in numbers]))
+
+
+def _laid_out(kind: pa.DataType, cells: Sequence[object], *buffers: bytes | array[int]) -> pa.Array:
+    import pyarrow as pa  # noqa: PLC0415
+
+    validity = pa.py_buffer(_bits([cell is not None for cell in cells])) if None in cells else None
+    return pa.Array.from_buffers(kind, len(cells), [validity, *map(pa.py_buffer, buffers)])
+
+
+def _bits(flags: Sequence[bool]) -> bytes:
+    """Pack eight flags into a byte, the first in its lowest bit."""
+    text = "".join("1" if flag else "0" for flag in reversed(flags))
+    return int(text or "0", 2).to_bytes(-(-len(flags) // 8), "little")

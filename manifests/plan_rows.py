@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from manifests.arrow_cells import number_column, text_column
+from manifests.arrow_cells import int_column, text_column
 from manifests.cells import picture_list
 from manifests.columns import COLUMN, Pictures
 from manifests.job import Image, Job, canonical_json
@@ -81,7 +81,7 @@ def rows_table(jobs: Sequence[PlannedJob]) -> pa.Table:
     schema = rows_schema({name for planned in jobs for name in planned.job.extra})
     rows = [_row(planned) for planned in jobs]
     columns = [
-        number_column([row[name] for row in rows])
+        int_column([row[name] for row in rows])
         if name in NUMBERS
         else text_column([row.get(name) for row in rows])
         for name in schema.names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
@@ -27,8 +27,9 @@ PLAN_ROWS = 20
 
 async def publish_results(studio: Studio, summary: dict[str, Any]) -> None:
     """Publish the table of results (of the failures alone, above a thousand jobs) and the summary."""
-    rows = await studio.books(Ledger.jobs, studio.run.run_id)
-    shown = rows if len(rows) <= TABLE_ROWS else [row for row in rows if row.state is State.FAILED]
+    tally = await studio.books(Ledger.tally, studio.run.run_id)
+    states = None if tally.jobs <= TABLE_ROWS else {State.FAILED}
+    shown = await studio.books(Ledger.jobs, studio.run.run_id, states=states)
     key = _key(studio)
     await acreate_table_artifact(
         key=f"{key}-results", table=[_line(row) for row in shown[:TABLE_ROWS]], description="Results"
@@ -88,14 +89,15 @@ def _key(studio: Studio) -> str:
 
 
 @asynccontextmanager
-async def progress_of(studio: Studio, number: int, shard: Sequence[JobRow]) -> AsyncIterator[None]:
-    """Keep one progress artifact of a shard up to date while inside.
+async def progress_of(
+    studio: Studio, number: int, jobs: int, ended: Callable[[], int]
+) -> AsyncIterator[None]:
+    """Keep one progress artifact of a shard up to date while inside; `ended` counts its jobs that have.
 
     It is for looking at only: a Prefect server that does not answer costs a remark and never the shard.
     """
     over = asyncio.Event()
-    ids = {row.job_id for row in shard}
-    updating = asyncio.ensure_future(_show_progress(studio, number, ids, over))
+    updating = asyncio.ensure_future(_show_progress(studio, number, jobs, ended, over))
     try:
         yield
     finally:
@@ -103,22 +105,18 @@ async def progress_of(studio: Studio, number: int, shard: Sequence[JobRow]) -> A
         await updating
 
 
-async def _show_progress(studio: Studio, number: int, ids: set[int], over: asyncio.Event) -> None:
+async def _show_progress(
+    studio: Studio, number: int, jobs: int, ended: Callable[[], int], over: asyncio.Event
+) -> None:
     try:
-        artifact = await acreate_progress_artifact(
-            progress=0.0, description=f"Shard {number}: {len(ids)} jobs"
-        )
+        artifact = await acreate_progress_artifact(progress=0.0, description=f"Shard {number}: {jobs} jobs")
         assert isinstance(artifact, UUID)
         while not over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), PROGRESS_EVERY_S)
-            await aupdate_progress_artifact(artifact, progress=_done_percent(studio, ids))
+            await aupdate_progress_artifact(artifact, progress=100.0 * ended() / jobs)
     except Exception as error:  # noqa: BLE001 -- whatever it is, the videos matter more
         studio.remarks.append(f"Prefect does not show the progress of shard {number}: {error}"[:500])
-
-
-def _done_percent(studio: Studio, ids: set[int]) -> float:
-    return 100.0 * len(studio.ended & ids) / len(ids)
 
 
 def _line(row: JobRow) -> dict[str, str]:

@@ -31,7 +31,7 @@ async def render_canaries(studio: Studio, most: int | None) -> None:
 async def render_all(studio: Studio) -> None:
     """Render whatever of the run is still to be done."""
     work = await begin(studio)
-    if len(work.rows) <= JOBS_AS_TASK_RUNS:
+    if len(work.names) <= JOBS_AS_TASK_RUNS:
         await _show_jobs(studio, work)
     else:
         await _show_shards(studio, work)
@@ -62,27 +62,26 @@ class Shard:
     """A thousand jobs that Prefect shows as one task run, from the first start to the last end."""
 
     def __init__(self, studio: Studio, work: Work, number: int) -> None:
-        self.rows = work.rows[number * SHARD_JOBS :][:SHARD_JOBS]
         self.over = asyncio.Event()
         self._studio = studio
+        self._names = work.names[number * SHARD_JOBS :][:SHARD_JOBS]
         self._number = number + 1
-        self._of = -(-len(work.rows) // SHARD_JOBS)
-        self._left = len(self.rows)
+        self._of = -(-len(work.names) // SHARD_JOBS)
+        self._ended = 0
 
     def watch(self, started: Started) -> None:
         """Count a job when it ends; the shard is over with its last one."""
         started.ended.add_done_callback(self._count)
 
     def _count(self, _ended: object) -> None:
-        self._left -= 1
-        if not self._left:
+        self._ended += 1
+        if self._ended == len(self._names):
             self.over.set()
 
     async def show(self) -> None:
         """Show the shard until it is over."""
-        first, last = self.rows[0].custom_id, self.rows[-1].custom_id
-        name = f"shard {self._number} of {self._of}: {first} to {last}"
-        async with progress_of(self._studio, self._number, self.rows):
+        name = f"shard {self._number} of {self._of}: {self._names[0]} to {self._names[-1]}"
+        async with progress_of(self._studio, self._number, len(self._names), lambda: self._ended):
             await _told(self._studio, show_shard(self._studio, self._number, name, self.over))
 
 

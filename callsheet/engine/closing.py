@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from callsheet.engine.publishing import address_of, publish_report
 from callsheet.engine.request import RunRequest
 from callsheet.engine.studio import Studio
 from callsheet.engine.work import begin
-from callsheet.ledger import FINISHED, Account, JobRow, Ledger, Overrun, Run, State
+from callsheet.ledger import Account, JobRow, Ledger, Overrun, Run, State
 from callsheet.report.files import write_run_files
 from callsheet.report.rows import result_row
 from callsheet.report.summary import RunFacts, summary_document
@@ -34,23 +35,24 @@ async def finish(studio: Studio) -> dict[str, Any]:
     await leave_out_the_rest(studio)
     await rest(studio)
     await last_look(studio)
-    rows = await studio.books(Ledger.jobs, studio.run.run_id)
-    if all(row.state in FINISHED for row in rows):
+    tally = await studio.books(Ledger.tally, studio.run.run_id)
+    if tally.finished == tally.jobs:
         await studio.books(Ledger.close_run, studio.run.run_id)
-    reused = [row for row in rows if row.state is State.ALREADY_MADE]
+    reused = await studio.books(Ledger.jobs, studio.run.run_id, states={State.ALREADY_MADE})
     studio.remarks.extend(await studio.books(gone_files, reused))
     run = await studio.books(Ledger.run, studio.run.run_id)
     accounts = await studio.books(Ledger.balances, scope="run", key=run.run_id)
     overruns = await studio.books(Ledger.overruns, run_id=run.run_id)
     await studio.books(remember, Path(run.out).parent, run.run_id)
-    summary = await asyncio.to_thread(write_report, run, rows, accounts, overruns)
-    unpublished = await publish_report(studio, rows)
+    every = studio.desk.ledger.each_job(run.run_id)  # the report needs little of what thousands of rows hold
+    summary = await asyncio.to_thread(write_report, run, every, accounts, overruns)
+    unpublished = await publish_report(studio, reused)
     told = {"notes": studio.notes, "remarks": studio.remarks, "published": address_of(run)}
     return {**summary, **told, "unpublished": unpublished}
 
 
 def write_report(
-    run: Run, rows: list[JobRow], accounts: list[Account], overruns: list[Overrun]
+    run: Run, rows: Iterable[JobRow], accounts: list[Account], overruns: list[Overrun]
 ) -> dict[str, Any]:
     """Write results, errors, summary and page of a run into its folder. Returns the summary."""
     import pyarrow.parquet as pq  # noqa: PLC0415 -- only a finished run pays for this import

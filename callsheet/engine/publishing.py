@@ -11,7 +11,7 @@ from pathlib import Path
 from callsheet.engine.request import RunRequest
 from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, Unavailable
-from callsheet.ledger import JobRow, Run, State
+from callsheet.ledger import JobRow, Run
 from callsheet.outputs.background import in_background
 from callsheet.outputs.storage import Storage, open_storage
 from callsheet.settings import Settings
@@ -68,15 +68,15 @@ async def publish(studio: Studio, path: Path) -> None:
         raise Unavailable(f"{name} could not be copied: {type(error).__name__}") from error
 
 
-async def publish_report(studio: Studio, rows: list[JobRow]) -> int:
-    """Copy what a run leaves beside its videos, and the videos that were made by earlier runs.
+async def publish_report(studio: Studio, reused: list[JobRow]) -> int:
+    """Copy what a run leaves beside its videos, and the videos that earlier runs made for its `reused` jobs.
 
     Returns how many files did not arrive; each has a note, and `resume` copies them all again.
     """
     if studio.storage is None:
         return 0
     failed = 0
-    made = {row.output.path for row in rows if row.state is State.ALREADY_MADE and row.output}
+    made = {row.output.path for row in reused if row.output}
     files = [path for path in sorted(studio.folder.rglob("*")) if path.is_file()]
     for path in files:
         name = path.relative_to(studio.folder)

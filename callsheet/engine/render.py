@@ -27,7 +27,7 @@ from callsheet.errors import (
 )
 from callsheet.falqueue.messages import Rendered, Ticket, parse_result
 from callsheet.falqueue.replies import Reply
-from callsheet.ledger import AT_FAL, FINISHED, JobRow, Ledger, State
+from callsheet.ledger import AT_FAL, JobRow, Ledger, State
 from callsheet.reconcile.underway import look_at_open
 from manifests.job import Job
 from manifests.job_codec import decode_job
@@ -54,10 +54,7 @@ async def render_job(studio: Studio, job_id: int, place: Place) -> JobRow:
             await _follow(studio, job, row, ticket, place)
     finally:
         place.give_back()
-    row = await studio.books(Ledger.job, job_id)
-    if row.state in FINISHED:
-        studio.ended.add(job_id)
-    return row
+    return await studio.books(Ledger.job, job_id)
 
 
 async def _ticket(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket | None:

@@ -53,7 +53,6 @@ class Studio:
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     uploads: dict[str, asyncio.Lock] = field(default_factory=dict)
     followed: set[asyncio.Future[Any]] = field(default_factory=set)
-    ended: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     pins: tuple[Pin, ...] = ()

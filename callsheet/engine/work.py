@@ -31,12 +31,17 @@ class Started:
 
 
 class Work:
-    """Some jobs of a run that are being rendered. It has one watcher, who may come late."""
+    """Some jobs of a run that are being rendered. It has one watcher, who may come late.
+
+    `rows` are the jobs as they stood at the beginning, as long as any of them waits; `names` are their
+    custom_ids, for good.
+    """
 
     def __init__(self, studio: Studio, rows: Sequence[JobRow]) -> None:
         self.rows = rows
+        self.names = [row.custom_id for row in rows]
         self._studio = studio
-        self._count = 0
+        self._begun = 0
         self._started: asyncio.Queue[Started | None] = asyncio.Queue()
         self._dispatching = asyncio.ensure_future(self._dispatch())
 
@@ -58,12 +63,13 @@ class Work:
         try:
             await dispatch(self._studio, self.rows, self._start)
         finally:
+            self.rows = ()  # thousands of them would lie here until the report is written
             self._started.put_nowait(None)
 
     def _start(self, row: JobRow, place: Place) -> asyncio.Future[Ended]:
         ended: asyncio.Future[Ended] = asyncio.ensure_future(self._render(row, place))
-        self._started.put_nowait(Started(self._count, row, ended))
-        self._count += 1
+        self._started.put_nowait(Started(self._begun, row, ended))
+        self._begun += 1
         return ended
 
     async def _render(self, row: JobRow, place: Place) -> Ended:

@@ -11,14 +11,15 @@ from callsheet.ledger.records import JobRow
 from callsheet.ledger.submission import State
 
 
-def named_here(rows: Iterable[JobRow]) -> list[JobRow]:
+def named_here(rows: Iterable[JobRow]) -> Iterator[JobRow]:
     """Give every file of earlier runs a name of its own in this run: `a.mp4`, and `a~2.mp4` for another `a`.
 
     The rows are those of one run in the plan's order, with all that are `already_made`: these never change
     again, so that the names stay the same.
     """
     taken: dict[str, str] = {}
-    return [_named(row, taken) if row.state is State.ALREADY_MADE else row for row in rows]
+    for row in rows:
+        yield _named(row, taken) if row.state is State.ALREADY_MADE else row
 
 
 def _named(row: JobRow, taken: dict[str, str]) -> JobRow:

@@ -30,6 +30,9 @@ from callsheet.ledger.steps import chunks
 from callsheet.ledger.submission import Event, State
 from manifests.changes import MadeJob
 
+ROWS_AT_ONCE = 500
+"""Rows of a run that the database hands over at a time."""
+
 _JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
 _SUBMISSION = [column.label(f"s_{column.name}") for column in schema.submission.c]
 _OUTPUT = [column.label(f"o_{column.name}") for column in schema.output.c]
@@ -63,13 +66,14 @@ def latest_unfinished(connection: Connection) -> Run | None:
     return None if row is None else _as_run(row)
 
 
-def jobs(connection: Connection, run_id: str, states: Collection[State] | None) -> list[JobRow]:
-    """Return a run's jobs in the plan's order."""
+def jobs(connection: Connection, run_id: str, states: Collection[State] | None = None) -> Iterator[JobRow]:
+    """Yield a run's jobs in the plan's order."""
     job = schema.job
     query = _job_query().where(job.c.run_id == run_id).order_by(job.c.position)
     if states is not None:
         query = query.where(job.c.state.in_([state.value for state in states]))
-    return named_here(_as_job(row) for row in connection.execute(query))
+    read = connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE})
+    return named_here(_as_job(row) for row in read)
 
 
 def job(connection: Connection, job_id: int) -> JobRow:

@@ -159,7 +159,12 @@ class Ledger(SubmissionVerbs):
     def jobs(self, run_id: str, *, states: Collection[State] | None = None) -> list[JobRow]:
         """Return a run's jobs in the plan's order, or those that are in one of `states`."""
         with self._database.read() as connection:
-            return queries.jobs(connection, run_id, states)
+            return list(queries.jobs(connection, run_id, states))
+
+    def each_job(self, run_id: str) -> Iterator[JobRow]:
+        """Yield a run's jobs in the plan's order, of one moment, and hold no more than a few of them."""
+        with self._database.read() as connection:
+            yield from queries.jobs(connection, run_id)
 
     def job(self, job_id: int) -> JobRow:
         """Return one job. Raises UsageError for an unknown one."""

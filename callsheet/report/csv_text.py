@@ -12,6 +12,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 from callsheet.report.rows import Value
 
@@ -22,10 +23,15 @@ _PLAIN_NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?", re.ASCII)
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
     """Write a table as RFC 4180 CSV with every cell quoted."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    write_csv(text, header, rows)
+    return text.getvalue()
+
+
+def write_csv(file: TextIO, header: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
+    """Write the same into a file, row by row."""
+    writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(header)
     writer.writerows([cell_text(value) for value in row] for row in rows)
-    return text.getvalue()
 
 
 def cell_text(value: Value) -> str:

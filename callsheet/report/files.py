@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from callsheet.report.atomic import write_atomically, write_text_atomically
-from callsheet.report.csv_text import csv_text, guarded
+from callsheet.report.csv_text import csv_text, guarded, write_csv
 from callsheet.report.page import existing_posters, render_page
-from callsheet.report.rows import ResultRow
+from callsheet.report.rows import ResultRow, Value
 from callsheet.report.summary import RunFacts, Summary, summarise, summary_document
 from callsheet.report.tables import errors_table, results_table
 
 if TYPE_CHECKING:  # pyarrow takes 0.13 s to import; only a finished run pays for it
     import pyarrow as pa
+
+
+ROWS_AT_ONCE = 500
 
 
 def write_run_files(directory: Path, run: RunFacts, manifest: pa.Table, rows: Sequence[ResultRow]) -> Summary:
@@ -41,7 +45,19 @@ def write_results(directory: Path, manifest: pa.Table, rows: Sequence[ResultRow]
 
     table = results_table(manifest, rows)
     write_atomically(directory / "results.parquet", lambda file: pq.write_table(table, file))
-    columns = [table.column(name).to_pylist() for name in table.column_names]
-    cells = ([guarded(value) for value in row] for row in zip(*columns, strict=True))
     header = [str(guarded(name)) for name in table.column_names]
-    write_text_atomically(directory / "results.csv", csv_text(header, cells))
+    write_atomically(directory / "results.csv", lambda file: _write_cells(file, header, _cells(table)))
+
+
+def _write_cells(file: BinaryIO, header: list[str], cells: Iterable[list[Value]]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")
+    write_csv(text, header, cells)
+    text.detach()  # flushes, and leaves the file to whoever opened it
+
+
+def _cells(table: pa.Table) -> Iterator[list[Value]]:
+    """Yield the rows of a table a few at a time: as Python's objects they take ten times their size."""
+    for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE):
+        columns = [column.to_pylist() for column in batch.columns]
+        for row in zip(*columns, strict=True):
+            yield [guarded(value) for value in row]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from callsheet.errors import LedgerError, UsageError
-from callsheet.ledger import postgres, sqlite
+from callsheet.ledger import fence, postgres, sqlite
 from callsheet.ledger.migrate import bring_up_to_date
 from callsheet.ledger.ownership import Locks, file_locks, server_locks
 
@@ -27,6 +27,7 @@ class Database:
     label: str
     file: Path | None
     locks: Locks
+    fence: fence.Fence = field(default_factory=fence.Fence)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -35,12 +36,34 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """One transaction that no other writer runs beside: on disk at the end, undone by any exception."""
+    def write(self, *, fenced: bool = True) -> Iterator[sa.Connection]:
+        """One transaction that no other writer runs beside: on disk at the end, undone by any exception.
+
+        Raises ClaimLost where a run that is claimed here was taken over; not so with `fenced` off, which is
+        for what stays true whoever owns the run.
+        """
         with self.errors_named(), self.engine.begin() as connection:
             if self.file is None:
                 postgres.lock_gate(connection)
+            if fenced:
+                self.fence.check(connection)
             yield connection
+
+    @contextmanager
+    def buy(self) -> Iterator[sa.Connection]:
+        """A write that a purchase follows. Raises ClaimLost also where the lock on a claimed run is gone."""
+        with self.write() as connection:
+            self.locks.require_held(connection)
+            yield connection
+
+    @contextmanager
+    def claim(self, run_id: str, part: str) -> Iterator[None]:
+        """Own a run, or one part of it: its lock is held, and its number in the ledger is this owner's."""
+        with self.locks.claim(run_id, part):
+            with self.write() as connection:
+                mine = fence.take(connection, run_id, part)
+            with self.fence.holding(mine):
+                yield
 
     @contextmanager
     def outside(self) -> Iterator[sa.Connection]:

@@ -197,6 +197,7 @@ def test_submissions_of_an_older_ledger_are_kept(desk) -> None:
     for column in ("start_timeout_s", "unseen_ms"):
         desk.sql(f"ALTER TABLE submission DROP COLUMN {column}")
     desk.sql("ALTER TABLE run DROP COLUMN prices")
+    desk.sql("DROP TABLE claim")
     desk.sql("UPDATE alembic_version SET version_num = '0001'")
 
     after = desk.reopen().job(job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,10 +19,19 @@ from callsheet.ledger.ownership import Locks, file_locks, server_locks
 
 _POSTGRES_NAMES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 
+_SHOWN_OPTIONS: Final = frozenset({"host", "port", "dbname"})
+"""What of a URL's options is shown: the others may be a password."""
+
+_FAILURES: Final = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, OverflowError, UnicodeError)
+"""What using a database fails with: its own errors and those of its pool, files and sockets, and values that
+no column takes (a number beyond 64 bits, half of a surrogate pair)."""
+
+_NO_ROOM: Final = ("disk is full", "No space left on device")
+
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One database. `file` is None on PostgreSQL; `label` names it without its password."""
+    """One database. `file` is None on PostgreSQL; `label` names it without anything secret."""
 
     engine: sa.Engine
     label: str
@@ -78,12 +88,18 @@ class Database:
 
     @contextmanager
     def errors_named(self) -> Iterator[None]:
-        """Turn the database's own errors into LedgerError; ours pass."""
+        """Turn whatever using the database fails with into LedgerError; our own errors pass."""
         try:
             yield
-        except sa.exc.DBAPIError as error:
-            said = str(error.orig).strip()
-            raise LedgerError(f"the ledger {self.label} did not do it: {said}") from error
+        except _FAILURES as error:
+            raise LedgerError(f"the ledger {self.label} did not do it: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    said = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).strip() or type(error).__name__
+    if any(words in said for words in _NO_ROOM):
+        said += ". Make room on its disk; what was not written down was not sent"
+    return said
 
 
 def open_database(url: str) -> Database:
@@ -106,17 +122,29 @@ def _connect_lazily(url: URL) -> Database:
     if url.drivername == "sqlite":
         file = sqlite.ledger_file(url)
         return Database(sqlite.engine_for(file), str(file), file, file_locks(file))
-    label = url.render_as_string(hide_password=True)
-    engine = postgres.engine_for(url)
+    shown = {name: value for name, value in url.query.items() if name in _SHOWN_OPTIONS}
+    label = url.set(query=shown).render_as_string(hide_password=True)
+    try:
+        engine = postgres.engine_for(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise UsageError(_UNREADABLE) from None
     return Database(engine, label, None, server_locks(engine))
+
+
+_UNREADABLE: Final = (
+    "the ledger's URL cannot be read; use sqlite:////path or postgresql://..., and write @ as %40 within a "
+    "password"
+)
+"""The URL itself is not shown, nor is what refused it kept as a cause: it may hold a password."""
 
 
 def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except sa.exc.ArgumentError:
-        # The text is not shown: it may hold a password.
-        raise UsageError("the ledger's URL cannot be read; use sqlite:////path or postgresql://...") from None
+    except (sa.exc.ArgumentError, ValueError):
+        raise UsageError(_UNREADABLE) from None
+    if "@" in f"{parsed.host}{parsed.database}" and parsed.drivername != "sqlite":
+        raise UsageError(_UNREADABLE)  # the rest of a password would be shown as the host
     if parsed.drivername != "sqlite" and parsed.drivername not in _POSTGRES_NAMES:
         raise UsageError(f"a ledger is kept in sqlite or postgresql, not in {parsed.drivername!r}")
     return parsed

@@ -72,8 +72,11 @@ def file_locks(database: Path) -> Locks:
 
     @contextmanager
     def lock(name: str, how: Literal["shared", "alone"]) -> Iterator[bool]:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(folder / _file_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(folder / _file_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise LedgerError(f"the ledger's locks in {folder} cannot be made: {error.strerror}") from error
         try:
             mode = fcntl.LOCK_SH if how == "shared" else fcntl.LOCK_EX
             try:

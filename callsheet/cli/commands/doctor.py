@@ -44,12 +44,11 @@ def _key(settings: Settings) -> Finding:
 def _ledger(settings: Settings) -> Finding:
     from callsheet.ledger import Ledger  # noqa: PLC0415 -- a database library is 0.2 s
 
-    shown = settings.ledger.rpartition("@")[2]
     try:
         with Ledger.open(settings.ledger) as ledger:
-            broken = ledger.verify()
+            shown, broken = ledger.label, ledger.verify()
     except CallsheetError as error:
-        return False, f"{shown}: {error}"
+        return False, str(error)
     return not broken, f"{shown}: " + ("every invariant holds" if not broken else "; ".join(broken[:3]))
 
 

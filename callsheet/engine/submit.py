@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callsheet import failpoints
+from callsheet.engine.room import require_room
 from callsheet.engine.studio import Studio
 from callsheet.errors import (
     AccountError,
@@ -41,7 +42,6 @@ from callsheet.errors import (
 from callsheet.falqueue.messages import Ticket
 from callsheet.ledger import HOLDS_SLOT, JobRow, Ledger, State
 from callsheet.ledger import Ticket as LedgerTicket
-from callsheet.outputs.disk import require_space
 from manifests.job import Job, canonical_json
 
 FREE_TRIES = 8
@@ -58,9 +58,6 @@ STUCK_LOOK_S = 10.0
 STUCK_S = 180.0
 """How often, in seconds, it is asked who holds the slots, and how long the same unknown requests may hold all
 of them before the run ends. The caretaker looks every minute, so at least one whole look was in vain."""
-
-SPARE_BYTES = 256 * 2**20
-"""Room that must be free before a video is bought: ten of the largest clips, and the ledger beside them."""
 
 MAX_SEED = 2**31 - 1
 
@@ -181,7 +178,7 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> Intent:
         if not studio.stop.admitting:
             raise Interrupted("nothing new is submitted")
         try:
-            require_space(studio.folder, SPARE_BYTES)
+            require_room(studio)
             slots = studio.settings.concurrency
             if order is None:
                 held = await studio.books(Ledger.admit, row.job_id, slots=slots)

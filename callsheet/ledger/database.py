@@ -26,7 +26,8 @@ _FAILURES: Final = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, OverflowErro
 """What using a database fails with: its own errors and those of its pool, files and sockets, and values that
 no column takes (a number beyond 64 bits, half of a surrogate pair)."""
 
-_NO_ROOM: Final = ("disk is full", "No space left on device")
+_NO_ROOM: Final = ("disk is full", "SQLITE_IOERR_SHMSIZE", "No space left on device")
+"""How SQLite (its data, and the index of its journal) and PostgreSQL say that a disk is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,9 @@ class Database:
 
 
 def _said(error: BaseException) -> str:
-    said = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).strip() or type(error).__name__
-    if any(words in said for words in _NO_ROOM):
+    driver = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    said = str(driver).strip() or type(error).__name__
+    if any(words in f"{said} {getattr(driver, 'sqlite_errorname', '')}" for words in _NO_ROOM):
         said += ". Make room on its disk; what was not written down was not sent"
     return said
 

@@ -71,6 +71,11 @@ class Ledger(SubmissionVerbs):
         """What the ledger is called in messages: its file, or its URL without the password."""
         return self._database.label
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a ledger that is a file; None on a server."""
+        return self._database.file.parent if self._database.file else None
+
     def close(self) -> None:
         """Close every connection."""
         self._database.close()

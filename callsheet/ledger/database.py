@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -42,8 +42,11 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """One consistent view of the ledger (SQLite) or of each statement (PostgreSQL); writes nothing."""
-        with self.errors_named(), self.engine.execution_options(reads=True).connect() as connection:
+        """One consistent view of the ledger, whatever is written meanwhile; writes nothing."""
+        options: dict[str, Any] = {"reads": True}
+        if self.file is None:
+            options["isolation_level"] = "REPEATABLE READ"
+        with self.errors_named(), self.engine.execution_options(**options).connect() as connection:
             yield connection
 
     @contextmanager

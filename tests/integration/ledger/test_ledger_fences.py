@@ -273,6 +273,45 @@ def answer(process: subprocess.Popen[str], verb: str) -> str:
     return process.stdout.readline().strip()
 
 
+STANDS_STILL = """
+import sys
+from callsheet.errors import LedgerError
+from callsheet.ledger import Ledger, postgres
+
+postgres.STANDSTILL_MS = 100
+ledger = Ledger.open(sys.argv[1])
+try:
+    with ledger._database.write() as connection:
+        connection.exec_driver_sql("UPDATE job SET error = 'half done'")
+        print("in the middle", flush=True)
+        sys.stdin.readline()
+        connection.exec_driver_sql("SELECT 1")
+except LedgerError:
+    print("LedgerError", flush=True)
+"""
+
+
+@pytest.mark.postgres
+def test_a_process_that_stands_still_in_the_middle_of_a_write_holds_nobody_up(
+    postgres_url: str, open_desk
+) -> None:
+    """The server ends its session, undoes what it had begun, and lets the next writer in."""
+    desk = open_desk(postgres_url)
+    (job_id,) = desk.run()
+    command = [sys.executable, "-c", STANDS_STILL, postgres_url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in the middle\n"
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        try:
+            desk.do(Event.ADMIT, job_id)
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+        assert process.communicate("go on\n")[0] == "LedgerError\n"
+    assert desk.ledger.job(job_id).error == ""
+
+
 def test_a_process_that_slept_through_a_takeover_buys_nothing_when_it_wakes(
     owner: Owner, desk, ledger_url: str
 ) -> None:

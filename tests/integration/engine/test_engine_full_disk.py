@@ -131,6 +131,22 @@ async def test_a_ledger_that_runs_full_anywhere_loses_nothing_and_buys_nothing_t
     assert {State.PENDING, State.SUCCEEDED} < ended  # and states in between
 
 
+async def test_a_backup_that_does_not_fit_is_none(house, small_disk):
+    """Half a copy is not left for somebody to find when the ledger is lost."""
+    small_disk(house.folder / "copies")
+    house.open_run("a,full disk five")
+    copy = house.folder / "copies" / "ledger.sqlite"
+    filler = fill(house.folder / "copies", but_pages=2)
+    with Ledger.open(house.settings.ledger) as ledger:
+        with pytest.raises(LedgerError, match="Make room on its disk"):
+            ledger.backup(copy)
+        assert not copy.exists()
+        filler.unlink()
+        ledger.backup(copy)
+    with Ledger.open(f"sqlite:///{copy}") as restored:
+        assert restored.verify() == []
+
+
 async def test_a_report_that_does_not_fit_leaves_the_old_one_and_says_how_to_write_it(
     house, small_disk, monkeypatch
 ):

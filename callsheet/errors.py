@@ -31,6 +31,7 @@
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
     │   ├── NoSlot                      all places are taken
     │   ├── Busy                        somebody alive works on that run
+    │   ├── ClaimLost             130   the run is not this process's any more, or may not be
     │   ├── RunStopping           130   the run was asked to stop: it admits nothing more
     │   └── LedgerUnsafe                the database does not keep what it acknowledges
     └── Interrupted               130   stopped by a person or by the machine; the ledger has everything
@@ -295,6 +296,12 @@ class Busy(LedgerError):
     """Somebody alive works on that run, or looks after what a dead process left of it."""
 
     exit_code = 2
+
+
+class ClaimLost(LedgerError):
+    """The run was taken over by another process, or the lock on it is gone: nothing more is bought here."""
+
+    exit_code = 130
 
 
 class NoSlot(LedgerError):

@@ -16,6 +16,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.studio import Studio
 from callsheet.engine.work import begin
 from callsheet.ledger import Account, JobRow, Ledger, Overrun, Run, State
+from callsheet.outputs.disk import naming_full_disk
 from callsheet.report.files import write_run_files
 from callsheet.report.rows import result_row
 from callsheet.report.summary import RunFacts, summary_document
@@ -43,7 +44,8 @@ async def finish(studio: Studio) -> dict[str, Any]:
     run = await studio.books(Ledger.run, studio.run.run_id)
     accounts = await studio.books(Ledger.balances, scope="run", key=run.run_id)
     overruns = await studio.books(Ledger.overruns, run_id=run.run_id)
-    await studio.books(remember, Path(run.out).parent, run.run_id)
+    with naming_full_disk(Path(run.out).parent):
+        await studio.books(remember, Path(run.out).parent, run.run_id)
     every = studio.desk.ledger.each_job(run.run_id)  # the report needs little of what thousands of rows hold
     summary = await asyncio.to_thread(write_report, run, every, accounts, overruns)
     unpublished = await publish_report(studio, reused)
@@ -54,7 +56,10 @@ async def finish(studio: Studio) -> dict[str, Any]:
 def write_report(
     run: Run, rows: Iterable[JobRow], accounts: list[Account], overruns: list[Overrun]
 ) -> dict[str, Any]:
-    """Write results, errors, summary and page of a run into its folder. Returns the summary."""
+    """Write results, errors, summary and page of a run into its folder. Returns the summary.
+
+    Raises DiskFull, and the files of before are still there, where they do not fit.
+    """
     import pyarrow.parquet as pq  # noqa: PLC0415 -- only a finished run pays for this import
 
     folder, catalog = Path(run.out), load_catalog()
@@ -71,6 +76,6 @@ def write_report(
         is_sandbox=RunRequest.of(run).sandbox,
     )
     results = [result_row(row, decode_job(row.payload, catalog), run) for row in rows]
-    return summary_document(
-        write_run_files(folder, facts, pq.read_table(folder / "manifest.parquet"), results)
-    )
+    with naming_full_disk(folder, f"make room, then `callsheet report {run.run_id}` writes the rest"):
+        summary = write_run_files(folder, facts, pq.read_table(folder / "manifest.parquet"), results)
+    return summary_document(summary)

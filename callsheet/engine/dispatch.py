@@ -9,7 +9,7 @@ from typing import Any
 from callsheet.engine.render import TO_DO
 from callsheet.engine.slots import Place
 from callsheet.engine.studio import Studio
-from callsheet.errors import CallsheetError
+from callsheet.errors import CallsheetError, ClaimLost
 from callsheet.ledger import JobRow, State
 
 Render = Callable[[JobRow, Place], Awaitable[Any]]
@@ -62,6 +62,9 @@ def end_by_mistake(studio: Studio, custom_id: str, error: Exception) -> str:
 
     What else is at fal is finished; nothing more is bought, since the next job may fare the same.
     """
+    if isinstance(error, ClaimLost):  # it goes on elsewhere: nothing is waited for here
+        studio.stop.stop(error)
+        return str(error)
     said = f"{custom_id}: {type(error).__name__}: {error}"[:500]
     studio.notes.append(said)
     studio.stop.drain(

@@ -60,7 +60,7 @@ async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rende
         seed_used=rendered.seed,
     )
     failpoints.passing("before_settle")
-    booking = await studio.books(Ledger.settle, row.job_id, settlement)
+    booking = await studio.books(Ledger.settle, row.job_id, settlement, attempt=row.attempt)
     failpoints.passing("after_settle")
     stop_if_overbilled(studio, row, booking)
     return rendered
@@ -130,6 +130,7 @@ async def book_failure(studio: Studio, job: Job, row: JobRow, failure: RenderFai
         error=str(failure),
         charged=failure.charged,
         cost_nano=cost_nano,
+        attempt=row.attempt,
     )
     stop_if_overbilled(studio, row, booking)
 
@@ -177,7 +178,9 @@ async def _give_up(studio: Studio, row: JobRow, error: MediaError | UntrustedHos
         if not error.gone or studio.desk.now_ms() < (rendered_ms or 0) + MEDIA_GONE_MS:
             raise error
         reason = "file_gone"
-    await studio.books(Ledger.fail_media, row.job_id, error_type=reason, error=str(error))
+    await studio.books(
+        Ledger.fail_media, row.job_id, error_type=reason, error=str(error), attempt=row.attempt
+    )
 
 
 async def _collect(studio: Studio, job: Job, row: JobRow, rendered: Rendered) -> Collected:
@@ -203,7 +206,7 @@ async def _record(studio: Studio, row: JobRow, rendered: Rendered, collected: Co
         has_audio=facts.has_audio,
     )
     await publish(studio, collected.path)
-    await studio.books(Ledger.collect, row.job_id, output)
+    await studio.books(Ledger.collect, row.job_id, output, attempt=row.attempt)
     failpoints.passing("after_done")
     still = studio.folder / poster_of(output.path)
     with suppress(MediaError, OSError):  # a page without one still is no reason to fail a job

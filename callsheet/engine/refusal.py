@@ -12,5 +12,5 @@ async def refuse_run(studio: Studio, waiting: Sequence[JobRow], why: str) -> Non
     """Let the run admit nothing more, in any process, and cancel what waits."""
     await studio.books(Ledger.request_stop, studio.run.run_id)
     for row in waiting:
-        await studio.books(Ledger.cancel, row.job_id, why=f"not approved: {why}"[:500])
+        await studio.books(Ledger.cancel, row.job_id, why=f"not approved: {why}"[:500], attempt=row.attempt)
     studio.remarks.append(f"not approved, nothing was bought: {why}")

@@ -6,7 +6,6 @@ Every step asks the ledger where the job stands, so doing it again after a crash
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 
 from callsheet.engine.finish import deliver, fetch_result, settle
 from callsheet.engine.pictures import addresses_of
@@ -50,7 +49,7 @@ async def render_job(studio: Studio, job_id: int, place: Place) -> JobRow:
         ticket = await _ticket(studio, job, row, place)
         if ticket is not None:
             if row.state is State.PENDING:
-                row = replace(row, state=State.IN_QUEUE, submission=None)  # what it holds is an earlier one
+                row = await studio.books(Ledger.job, job_id)  # what it held so far was an earlier submission
             await _follow(studio, job, row, ticket, place)
     finally:
         place.give_back()
@@ -87,16 +86,22 @@ async def _buy(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket | 
         return None
     await place.take()
     try:
-        await admit(studio, row, order)
+        intent = await admit(studio, row, order)
     except CapReached as reached:
         await studio.books(Ledger.skip, [row.job_id], why=f"not bought: {reached}"[:500])
         return None
     except Interrupted:
         return None
     if order is None:
-        await studio.books(Ledger.fail_inputs, row.job_id, error_type="inputs", error=str(missing))
+        await studio.books(
+            Ledger.fail_inputs,
+            row.job_id,
+            error_type="inputs",
+            error=str(missing),
+            attempt=intent.attempt,
+        )
         return None
-    return await submit(studio, order)
+    return await submit(studio, order, intent)
 
 
 async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: Place) -> None:

@@ -15,14 +15,17 @@ import asyncio
 import hashlib
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from callsheet import failpoints
+from callsheet.engine.room import require_room
 from callsheet.engine.studio import Studio
 from callsheet.errors import (
     AccountError,
     CapReached,
+    ClaimLost,
     DiskFull,
     IllegalTransition,
     Interrupted,
@@ -39,7 +42,6 @@ from callsheet.errors import (
 from callsheet.falqueue.messages import Ticket
 from callsheet.ledger import HOLDS_SLOT, JobRow, Ledger, State
 from callsheet.ledger import Ticket as LedgerTicket
-from callsheet.outputs.disk import require_space
 from manifests.job import Job, canonical_json
 
 FREE_TRIES = 8
@@ -56,9 +58,6 @@ STUCK_LOOK_S = 10.0
 STUCK_S = 180.0
 """How often, in seconds, it is asked who holds the slots, and how long the same unknown requests may hold all
 of them before the run ends. The caretaker looks every minute, so at least one whole look was in vain."""
-
-SPARE_BYTES = 256 * 2**20
-"""Room that must be free before a video is bought: ten of the largest clips, and the ledger beside them."""
 
 MAX_SEED = 2**31 - 1
 
@@ -90,29 +89,47 @@ def order_of(studio: Studio, job: Job, row: JobRow, addresses: dict[str, str]) -
     return Order(job, row.job_id, arguments, seed, studio.settings.start_timeout_s)
 
 
-def admit_and_send(ledger: Ledger, order: Order, *, slots: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is written down before a POST: the number of its submission, and until when it may leave.
+
+    `send_before_s` is the queue's own moment, taken before the ledger has the intent: whoever finds the
+    intent and takes the job over can count on it.
+    """
+
+    attempt: int
+    send_before_s: float
+
+
+def admit_and_send(
+    ledger: Ledger, order: Order, *, slots: int, latest_departure_s: Callable[[], float]
+) -> Intent:
     """Intent, hold and slot in one durable transaction. Where it raises, none of them is there."""
     with ledger.together():
-        ledger.admit(order.job_id, slots=slots)
-        send(ledger, order)
+        attempt = ledger.admit(order.job_id, slots=slots).number
+        return send(ledger, order, attempt, latest_departure_s)
 
 
-def send(ledger: Ledger, order: Order) -> None:
+def send(ledger: Ledger, order: Order, attempt: int, latest_departure_s: Callable[[], float]) -> Intent:
     """Write down that this order is about to leave."""
+    intent = Intent(attempt, latest_departure_s())
     ledger.send(
         order.job_id,
         seed=order.seed,
         arguments_sha256=order.arguments_sha256,
         start_timeout_s=order.start_timeout_s,
+        attempt=attempt,
     )
+    return intent
 
 
 def take_back_unsent(ledger: Ledger, job_id: int) -> None:
     """Give back what `admit_and_send` took for a job that nobody will send: its run was stopped just then."""
-    if ledger.job(job_id).state is State.SUBMITTING:
-        ledger.not_sent(job_id, why="the run was stopped before it was sent")
+    row = ledger.job(job_id)
+    if row.state is State.SUBMITTING:
+        ledger.not_sent(job_id, why="the run was stopped before it was sent", attempt=row.attempt)
     if ledger.job(job_id).state is State.HELD:
-        ledger.release(job_id, why="the run was stopped before it was sent")
+        ledger.release(job_id, why="the run was stopped before it was sent", attempt=row.attempt)
 
 
 class Stuck:
@@ -145,10 +162,11 @@ class Stuck:
             )
 
 
-async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
+async def admit(studio: Studio, row: JobRow, order: Order | None) -> Intent:
     """Hold the job's maximum and take a slot, waiting while all slots are taken elsewhere.
 
-    With an order, it is written down as being sent as well: `submit` must follow.
+    With an order, it is written down as being sent as well: `submit` must follow. Without one, nothing is to
+    leave.
 
     Raises CapReached (and lets the run drain), Interrupted when nothing new is admitted any more.
     """
@@ -157,12 +175,13 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
         if not studio.stop.admitting:
             raise Interrupted("nothing new is submitted")
         try:
-            require_space(studio.folder, SPARE_BYTES)
+            require_room(studio)
             slots = studio.settings.concurrency
             if order is None:
-                await studio.books(Ledger.admit, row.job_id, slots=slots)
-            else:
-                await studio.books(admit_and_send, order, slots=slots)
+                held = await studio.books(Ledger.admit, row.job_id, slots=slots)
+                return Intent(held.number, 0.0)
+            departs = studio.queue.latest_departure_s
+            return await studio.books(admit_and_send, order, slots=slots, latest_departure_s=departs)
         except asyncio.CancelledError:
             await studio.books(take_back_unsent, row.job_id)
             raise
@@ -172,25 +191,23 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
         except CapReached as reached:
             studio.stop.drain(reached)
             raise
-        except (RunStopping, DiskFull) as stopping:
+        except (RunStopping, ClaimLost, DiskFull) as stopping:
             studio.stop.drain(stopping)
-        else:
-            return
 
 
-async def submit(studio: Studio, order: Order) -> Ticket | None:
+async def submit(studio: Studio, order: Order, intent: Intent) -> Ticket | None:
     """Send the one paid POST of an admitted order. Returns the ticket; None where the job ended instead."""
     outcome: Ticket | NotSent | Throttled | None = None
     for attempt in range(1, FREE_TRIES + 1):
         if attempt > 1 and not studio.stop.admitting:  # the stop came during the pause
             break
-        step = asyncio.ensure_future(_send_once(studio, order, again=attempt > 1))
+        step = asyncio.ensure_future(_send_once(studio, order, intent, again=attempt > 1))
         try:
             outcome = await asyncio.shield(step)
         except asyncio.CancelledError:
             await asyncio.wait([step])
             raise
-        except RunStopping as stopping:  # another process stopped the run; it was not sent
+        except (RunStopping, ClaimLost) as stopping:  # another process's doing; it was not sent
             studio.stop.drain(stopping)
             break
         if not isinstance(outcome, NotSent | Throttled):
@@ -198,52 +215,75 @@ async def submit(studio: Studio, order: Order) -> Ticket | None:
         if attempt == FREE_TRIES or not studio.stop.admitting:
             break
         await studio.stop.pause(_backoff_s(attempt, outcome))
-    await studio.books(Ledger.release, order.job_id, why="could not be sent")
+    await studio.books(Ledger.release, order.job_id, why="could not be sent", attempt=intent.attempt)
     studio.notes.append(f"{order.job.custom_id} could not be sent: {outcome}")
     return None
 
 
-async def _send_once(studio: Studio, order: Order, *, again: bool) -> Ticket | NotSent | Throttled | None:
+async def _send_once(
+    studio: Studio, order: Order, intent: Intent, *, again: bool
+) -> Ticket | NotSent | Throttled | None:
     """Send what is written down as being sent, and write down what came of it."""
-    books, job_id = studio.books, order.job_id
+    books, job_id, attempt = studio.books, order.job_id, intent.attempt
     if again:
-        await books(send, order)
+        intent = await books(send, order, attempt, studio.queue.latest_departure_s)
     failpoints.passing("after_intent")
     try:
         ticket = await studio.queue.submit(
-            order.job.endpoint.id, order.arguments, start_timeout_s=order.start_timeout_s
+            order.job.endpoint.id,
+            order.arguments,
+            start_timeout_s=order.start_timeout_s,
+            send_before_s=intent.send_before_s,
         )
     except (NotSent, Throttled) as error:
-        await books(Ledger.not_sent, job_id, why=str(error))
+        await books(Ledger.not_sent, job_id, why=str(error), attempt=attempt)
         return error
     except AccountError as error:
-        await books(Ledger.not_sent, job_id, why=str(error))
-        await books(Ledger.release, job_id, why=str(error))
+        await books(Ledger.not_sent, job_id, why=str(error), attempt=attempt)
+        await books(Ledger.release, job_id, why=str(error), attempt=attempt)
         studio.stop.drain(error)
         return None
     except Refused as error:
         await books(
-            Ledger.refuse, job_id, error_type=error.error_type, error=str(error), charged=error.charged
+            Ledger.refuse,
+            job_id,
+            error_type=error.error_type,
+            error=str(error),
+            charged=error.charged,
+            attempt=attempt,
         )
         return None
     except UsageError as error:
-        await books(Ledger.refuse, job_id, error_type="unsendable", error=str(error), charged="no")
+        await books(
+            Ledger.refuse,
+            job_id,
+            error_type="unsendable",
+            error=str(error),
+            charged="no",
+            attempt=attempt,
+        )
         return None
     except OutcomeUnknown as error:
-        await books(Ledger.lose, job_id, why=str(error), lead_request_id=error.lead_request_id)
+        await books(
+            Ledger.lose,
+            job_id,
+            why=str(error),
+            lead_request_id=error.lead_request_id,
+            attempt=attempt,
+        )
         return None
     failpoints.passing("after_post")
-    await _accept(studio, job_id, ticket)
+    await _accept(studio, job_id, attempt, ticket)
     failpoints.passing("after_record")
     return ticket
 
 
-async def _accept(studio: Studio, job_id: int, ticket: Ticket) -> None:
+async def _accept(studio: Studio, job_id: int, attempt: int, ticket: Ticket) -> None:
     """Write down the request id of what is bought; a ledger that is busy just now is asked again."""
     known = LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
     for left in range(ACCEPT_TRIES - 1, -1, -1):
         try:
-            await studio.books(Ledger.accept, job_id, known)
+            await studio.books(Ledger.accept, job_id, known, attempt=attempt)
         except LedgerError as error:
             if not left or isinstance(error, IllegalTransition):
                 raise

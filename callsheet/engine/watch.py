@@ -35,13 +35,13 @@ async def watch(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> None:
     waiting = row.state is State.IN_QUEUE
     async for seen in studio.queue.watch(ticket, schedule):
         if isinstance(seen, InProgress) and waiting:
-            await studio.books(Ledger.start, row.job_id)
+            await studio.books(Ledger.start, row.job_id, attempt=row.attempt)
             waiting = False
         if isinstance(seen, Completed):
             now_s = time.monotonic()
             render_s = schedule.render_s(seen, now_s)
             started_ms = int((time.time() - render_s) * 1000) if waiting else None
-            await studio.books(Ledger.render, row.job_id, started_ms=started_ms)
+            await studio.books(Ledger.render, row.job_id, started_ms=started_ms, attempt=row.attempt)
             if not seen.error:
                 studio.times.observe(cell, render_s)
 

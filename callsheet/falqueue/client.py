@@ -19,6 +19,7 @@ import httpx
 
 from callsheet import failpoints
 from callsheet.errors import AccountError, NotSent, Unavailable
+from callsheet.falqueue.clocks import since_boot_s
 from callsheet.falqueue.downloads import Download, open_file
 from callsheet.falqueue.hosts import Hosts
 from callsheet.falqueue.messages import (
@@ -58,7 +59,7 @@ READ_DEADLINE_S = 60.0
 """A whole read, however slowly its bytes drip in."""
 
 SEND_WITHIN_S = 15.0
-"""How long after the call the paid POST may still leave."""
+"""How long after its intent was written down the paid POST may still leave, in seconds."""
 
 
 def quiet_http_logs() -> None:
@@ -70,8 +71,9 @@ def quiet_http_logs() -> None:
 class FalQueue:
     """fal's queue, spoken to with one key: `async with FalQueue(settings) as queue`.
 
-    `transport` replaces the network (tests), `now` is a monotonic clock in seconds, `sleep` waits, and
-    `jitter` returns numbers in [0, 1).
+    `transport` replaces the network (tests), `now` is a monotonic clock in seconds, `since_boot` one that
+    also counts the time in which the machine was suspended, `sleep` waits, and `jitter` returns numbers in
+    [0, 1).
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class FalQueue:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         now: Callable[[], float] = time.monotonic,
+        since_boot: Callable[[], float] = since_boot_s,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -88,6 +91,7 @@ class FalQueue:
         self._hosts = Hosts(settings)
         self._transport = transport
         self._now = now
+        self._since_boot = since_boot
         self._sleep = sleep
         self._jitter = jitter
         self._stack = AsyncExitStack()
@@ -114,6 +118,10 @@ class FalQueue:
         self._clients = None
         await self._stack.aclose()
 
+    def latest_departure_s(self) -> float:
+        """Return until when a POST that is decided on now may leave, for `submit`'s `send_before_s`."""
+        return self._since_boot() + SEND_WITHIN_S
+
     async def submit(
         self,
         endpoint_id: str,
@@ -126,7 +134,8 @@ class FalQueue:
         """Send the paid POST, exactly once, on a connection of its own, and return the accepted job's ticket.
 
         `deadline_s` bounds the whole call in seconds; `start_timeout_s` (default: the settings') is sent to
-        fal. The POST does not leave after `send_before_s` on this object's clock (default: 15 s from now).
+        fal. The POST does not leave after `send_before_s`, a moment that `latest_departure_s` gave when the
+        intent was written down (default: the one it gives now).
 
         Every ending has a name: NotSent, Throttled, Refused and AccountError (nothing was enqueued), or
         OutcomeUnknown. That includes a cancellation while it is under way: it raises NotSent where no byte
@@ -137,8 +146,8 @@ class FalQueue:
         """
         client, auth = self._opened()[0], self._auth()
         timeout_s = self._settings.start_timeout_s if start_timeout_s is None else start_timeout_s
-        latest_s = self._now() + SEND_WITHIN_S if send_before_s is None else send_before_s
-        departure = Departure(latest_s, self._now)
+        latest_s = self.latest_departure_s() if send_before_s is None else send_before_s
+        departure = Departure(latest_s, self._since_boot)
         request = client.build_request(
             "POST",
             self._hosts.may_have_key(submit_url(self._settings.queue_url, endpoint_id)),

@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import local
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from callsheet.errors import LedgerError, UsageError
-from callsheet.ledger import postgres, sqlite
+from callsheet.ledger import fence, postgres, sqlite
 from callsheet.ledger.migrate import bring_up_to_date
 from callsheet.ledger.ownership import Locks, file_locks, server_locks
 
 _POSTGRES_NAMES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 
+_SHOWN_OPTIONS: Final = frozenset({"host", "port", "dbname"})
+"""What of a URL's options is shown: the others may be a password."""
+
+_FAILURES: Final = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, OverflowError, UnicodeError)
+"""What using a database fails with: its own errors and those of its pool, files and sockets, and values that
+no column takes (a number beyond 64 bits, half of a surrogate pair)."""
+
+_NO_ROOM: Final = ("disk is full", "SQLITE_IOERR_SHMSIZE", "No space left on device")
+"""How SQLite (its data, and the index of its journal) and PostgreSQL say that a disk is full."""
+
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One database. `file` is None on PostgreSQL; `label` names it without its password."""
+    """One database. `file` is None on PostgreSQL; `label` names it without anything secret."""
 
     engine: sa.Engine
     label: str
     file: Path | None
     locks: Locks
+    fence: fence.Fence = field(default_factory=fence.Fence)
     _group: local = field(default_factory=local)
 
     @contextmanager
     def together(self) -> Iterator[None]:
         """Let what this thread reads and writes meanwhile be one transaction, on disk when the context ends.
 
-        Each write is still done whole or not at all, and can be undone by its own exception. Where the
-        context raises, none of them has happened.
+        Each write is still done whole or not at all, asks for its own claim, and can be undone by its own
+        exception. Where the context raises, none of them has happened.
         """
-        with self.write() as connection:
-            around = getattr(self._group, "connection", None)
+        around = self._grouped
+        with self._transaction() as connection:
             self._group.connection = connection
             try:
                 yield
@@ -47,17 +59,44 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """One consistent view of the ledger (SQLite) or of each statement (PostgreSQL); writes nothing."""
-        if (grouped := getattr(self._group, "connection", None)) is not None:
+        """One consistent view of the ledger, whatever is written meanwhile; writes nothing."""
+        if (grouped := self._grouped) is not None:
             yield grouped
             return
-        with self.errors_named(), self.engine.execution_options(reads=True).connect() as connection:
+        options: dict[str, Any] = {"reads": True}
+        if self.file is None:
+            options["isolation_level"] = "REPEATABLE READ"
+        with self.errors_named(), self.engine.execution_options(**options).connect() as connection:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """One transaction that no other writer runs beside: on disk at the end, undone by any exception."""
-        if (grouped := getattr(self._group, "connection", None)) is not None:
+    def write(self, *, fenced: bool = True) -> Iterator[sa.Connection]:
+        """One transaction that no other writer runs beside: on disk at the end, undone by any exception.
+
+        Raises ClaimLost where a run that is claimed here was taken over; not so with `fenced` off, which is
+        for what stays true whoever owns the run.
+        """
+        with self._transaction() as connection:
+            if fenced:
+                self.fence.check(connection)
+            yield connection
+
+    @contextmanager
+    def buy(self) -> Iterator[sa.Connection]:
+        """A write that a purchase follows. Raises ClaimLost also where the lock on a claimed run is gone."""
+        with self.write() as connection:
+            self.locks.require_held(connection)
+            yield connection
+
+    @property
+    def _grouped(self) -> sa.Connection | None:
+        """The transaction that this thread's writes are parts of."""
+        return getattr(self._group, "connection", None)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        """A transaction of its own, or a part of the one around it that can be undone alone."""
+        if (grouped := self._grouped) is not None:
             with self.errors_named(), grouped.begin_nested():
                 yield grouped
             return
@@ -65,6 +104,15 @@ class Database:
             if self.file is None:
                 postgres.lock_gate(connection)
             yield connection
+
+    @contextmanager
+    def claim(self, run_id: str, part: str) -> Iterator[None]:
+        """Own a run, or one part of it: its lock is held, and its number in the ledger is this owner's."""
+        with self.locks.claim(run_id, part):
+            with self.write() as connection:
+                mine = fence.take(connection, run_id, part)
+            with self.fence.holding(mine):
+                yield
 
     @contextmanager
     def outside(self) -> Iterator[sa.Connection]:
@@ -79,12 +127,19 @@ class Database:
 
     @contextmanager
     def errors_named(self) -> Iterator[None]:
-        """Turn the database's own errors into LedgerError; ours pass."""
+        """Turn whatever using the database fails with into LedgerError; our own errors pass."""
         try:
             yield
-        except sa.exc.DBAPIError as error:
-            said = str(error.orig).strip()
-            raise LedgerError(f"the ledger {self.label} did not do it: {said}") from error
+        except _FAILURES as error:
+            raise LedgerError(f"the ledger {self.label} did not do it: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    driver = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    said = str(driver).strip() or type(error).__name__
+    if any(words in f"{said} {getattr(driver, 'sqlite_errorname', '')}" for words in _NO_ROOM):
+        said += ". Make room on its disk; what was not written down was not sent"
+    return said
 
 
 def open_database(url: str) -> Database:
@@ -107,17 +162,29 @@ def _connect_lazily(url: URL) -> Database:
     if url.drivername == "sqlite":
         file = sqlite.ledger_file(url)
         return Database(sqlite.engine_for(file), str(file), file, file_locks(file))
-    label = url.render_as_string(hide_password=True)
-    engine = postgres.engine_for(url)
+    shown = {name: value for name, value in url.query.items() if name in _SHOWN_OPTIONS}
+    label = url.set(query=shown).render_as_string(hide_password=True)
+    try:
+        engine = postgres.engine_for(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise UsageError(_UNREADABLE) from None
     return Database(engine, label, None, server_locks(engine))
+
+
+_UNREADABLE: Final = (
+    "the ledger's URL cannot be read; use sqlite:////path or postgresql://..., and write @ as %40 within a "
+    "password"
+)
+"""The URL itself is not shown, nor is what refused it kept as a cause: it may hold a password."""
 
 
 def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except sa.exc.ArgumentError:
-        # The text is not shown: it may hold a password.
-        raise UsageError("the ledger's URL cannot be read; use sqlite:////path or postgresql://...") from None
+    except (sa.exc.ArgumentError, ValueError):
+        raise UsageError(_UNREADABLE) from None
+    if "@" in f"{parsed.host}{parsed.database}" and parsed.drivername != "sqlite":
+        raise UsageError(_UNREADABLE)  # the rest of a password would be shown as the host
     if parsed.drivername != "sqlite" and parsed.drivername not in _POSTGRES_NAMES:
         raise UsageError(f"a ledger is kept in sqlite or postgresql, not in {parsed.drivername!r}")
     return parsed

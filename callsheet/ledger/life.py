@@ -1,4 +1,8 @@
-"""One submission's life as verbs: each is one transaction, guarded by the table of transitions."""
+"""One submission's life as verbs: each is one transaction, guarded by the table of transitions.
+
+`attempt`, wherever a verb takes it, is the number of the submission that the caller speaks of. Where the job
+is at another one by now, IllegalTransition is raised and nothing changes.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +34,9 @@ class SubmissionVerbs:
     def admit(self, job_id: int, *, slots: int) -> Submission:
         """Hold the job's maximum in every account it counts in, take one of `slots`, write the intent.
 
-        Raises NoSlot, CapReached, RunStopping.
+        Raises NoSlot, CapReached, RunStopping; ClaimLost where the lock on a claimed run is gone.
         """
-        with self._database.write() as connection:
+        with self._database.buy() as connection:
             return admission.admit(connection, job_id, slots=slots, at_ms=self._clock())
 
     def send(
@@ -46,9 +50,10 @@ class SubmissionVerbs:
     ) -> None:
         """Write down that the POST is about to leave. When this has returned, and only then, send it.
 
-        `start_timeout_s`, above 0, is the wait for a start that goes with it. Raises RunStopping.
+        `start_timeout_s`, above 0, is the wait for a start that goes with it. Raises RunStopping, and
+        ClaimLost where the lock on a claimed run is gone.
         """
-        with self._database.write() as connection:
+        with self._database.buy() as connection:
             lifecycle.send(
                 connection,
                 job_id,
@@ -60,8 +65,12 @@ class SubmissionVerbs:
             )
 
     def accept(self, job_id: int, ticket: Ticket, *, attempt: int | None = None) -> None:
-        """Store where fal keeps the request. Raises LedgerError when another job has this request id."""
-        with self._database.write() as connection:
+        """Store where fal keeps the request. Raises LedgerError when another job has this request id.
+
+        A reply tells the truth about its attempt whoever owns the run by now: it is also taken from a process
+        that was taken for dead meanwhile, whose attempt is `unknown` until then.
+        """
+        with self._database.write(fenced=False) as connection:
             lifecycle.take_ticket(connection, job_id, Event.ACCEPT, ticket, self._clock(), attempt=attempt)
             failpoints.passing("in_record_tx")
 
@@ -70,10 +79,10 @@ class SubmissionVerbs:
         with self._database.write() as connection:
             lifecycle.not_sent(connection, job_id, self._clock(), why=why, attempt=attempt)
 
-    def release(self, job_id: int, *, why: str = "") -> None:
+    def release(self, job_id: int, *, why: str = "", attempt: int | None = None) -> None:
         """Give hold and slot back before anything was sent: `held` -> `pending`."""
         with self._database.write() as connection:
-            settlement.give_back(connection, job_id, Event.RELEASE, self._clock(), why=why)
+            settlement.give_back(connection, job_id, Event.RELEASE, self._clock(), why=why, attempt=attempt)
 
     def refuse(
         self,
@@ -97,7 +106,9 @@ class SubmissionVerbs:
                 attempt=attempt,
             )
 
-    def fail_inputs(self, job_id: int, *, error_type: str = "", error: str = "") -> None:
+    def fail_inputs(
+        self, job_id: int, *, error_type: str = "", error: str = "", attempt: int | None = None
+    ) -> None:
         """What the job needs (a picture) cannot be had; nothing was sent and nothing is charged."""
         with self._database.write() as connection:
             settlement.fail(
@@ -108,6 +119,7 @@ class SubmissionVerbs:
                 charged="no",
                 error_type=error_type,
                 error=error,
+                attempt=attempt,
             )
 
     def lose(
@@ -129,22 +141,26 @@ class SubmissionVerbs:
                 attempt=attempt,
             )
 
-    def find(self, job_id: int, ticket: Ticket, *, why: str = "") -> None:
+    def find(self, job_id: int, ticket: Ticket, *, why: str = "", attempt: int | None = None) -> None:
         """The unknown request turned up: adopt its id."""
         with self._database.write() as connection:
-            lifecycle.take_ticket(connection, job_id, Event.FIND, ticket, self._clock(), why=why)
+            lifecycle.take_ticket(
+                connection, job_id, Event.FIND, ticket, self._clock(), why=why, attempt=attempt
+            )
 
-    def note_unseen(self, job_id: int, *, at_ms: int | None) -> None:
+    def note_unseen(self, job_id: int, *, at_ms: int | None, attempt: int | None = None) -> None:
         """Write down when fal's whole records first did not show an open request; None takes it back."""
         with self._database.write() as connection:
-            lifecycle.note_unseen(connection, job_id, at_ms)
+            lifecycle.note_unseen(connection, job_id, at_ms, attempt=attempt)
 
-    def declare_absent(self, job_id: int, *, why: str) -> None:
+    def declare_absent(self, job_id: int, *, why: str, attempt: int | None = None) -> None:
         """The unknown request provably never arrived, and cannot any more: release it, back to `pending`."""
         with self._database.write() as connection:
-            settlement.give_back(connection, job_id, Event.DECLARE_ABSENT, self._clock(), why=why)
+            settlement.give_back(
+                connection, job_id, Event.DECLARE_ABSENT, self._clock(), why=why, attempt=attempt
+            )
 
-    def write_off(self, job_id: int, *, why: str) -> Booking:
+    def write_off(self, job_id: int, *, why: str, attempt: int | None = None) -> Booking:
         """Stop looking for an unknown request and book its hold as spent. `why` says who decided."""
         with self._database.write() as connection:
             return settlement.fail(
@@ -155,28 +171,29 @@ class SubmissionVerbs:
                 charged="unknown",
                 error_type="written_off",
                 error=why,
+                attempt=attempt,
             )
 
-    def start(self, job_id: int) -> None:
+    def start(self, job_id: int, *, attempt: int | None = None) -> None:
         """Fal began to render."""
         with self._database.write() as connection:
-            lifecycle.start(connection, job_id, self._clock())
+            lifecycle.start(connection, job_id, self._clock(), attempt=attempt)
 
-    def render(self, job_id: int, *, started_ms: int | None = None) -> None:
+    def render(self, job_id: int, *, started_ms: int | None = None, attempt: int | None = None) -> None:
         """The render ended at fal: the slot is free now, the hold stays until `settle`.
 
         `started_ms` is when it started, where that was not seen as it happened.
         """
         with self._database.write() as connection:
-            lifecycle.render(connection, job_id, self._clock(), started_ms=started_ms)
+            lifecycle.render(connection, job_id, self._clock(), started_ms=started_ms, attempt=attempt)
 
-    def settle(self, job_id: int, result: Settlement) -> Booking:
+    def settle(self, job_id: int, result: Settlement, *, attempt: int | None = None) -> Booking:
         """Turn the hold into the real cost and keep the result. Calling it again changes nothing.
 
         A cost above the hold is booked in full, freezes the accounts, and is returned as `overrun_nano`.
         """
         with self._database.write() as connection:
-            return settlement.settle(connection, job_id, self._clock(), result)
+            return settlement.settle(connection, job_id, self._clock(), result, attempt=attempt)
 
     def correct(self, request_id: str, *, cost_nano: int, cost_basis: CostBasis) -> Booking:
         """Book the difference to what a settled request cost in the end (fal's billing events)."""
@@ -196,6 +213,7 @@ class SubmissionVerbs:
         cost_basis: CostBasis | None = None,
         billable_units: str | None = None,
         result_json: str | None = None,
+        attempt: int | None = None,
     ) -> Booking:
         """Fal took the job and brought no video.
 
@@ -213,21 +231,40 @@ class SubmissionVerbs:
                 cost_nano=cost_nano,
                 cost_basis=cost_basis,
                 submission={"billable_units": billable_units, "result_json": result_json},
+                attempt=attempt,
             )
 
-    def collect(self, job_id: int, output: Output) -> None:
+    def collect(self, job_id: int, output: Output, *, attempt: int | None = None) -> None:
         """The verified file stands under its final name: `succeeded`."""
         with self._database.write() as connection:
-            lifecycle.collect(connection, job_id, self._clock(), output)
+            lifecycle.collect(connection, job_id, self._clock(), output, attempt=attempt)
 
-    def fail_media(self, job_id: int, *, error_type: str, error: str, output: Output | None = None) -> None:
+    def fail_media(
+        self,
+        job_id: int,
+        *,
+        error_type: str,
+        error: str,
+        output: Output | None = None,
+        attempt: int | None = None,
+    ) -> None:
         """The settled video is not what was asked for; `output` names the file that was kept."""
         with self._database.write() as connection:
             lifecycle.fail_media(
-                connection, job_id, self._clock(), error_type=error_type, error=error, output=output
+                connection,
+                job_id,
+                self._clock(),
+                error_type=error_type,
+                error=error,
+                output=output,
+                attempt=attempt,
             )
 
-    def cancel(self, job_id: int, *, charged: Charged = "no", why: str = "") -> Booking:
+    def cancel(
+        self, job_id: int, *, charged: Charged = "no", why: str = "", attempt: int | None = None
+    ) -> Booking:
         """A job shall not be made: before it was sent, or after fal confirmed that it ended as cancelled."""
         with self._database.write() as connection:
-            return settlement.cancel(connection, job_id, self._clock(), charged=charged, why=why)
+            return settlement.cancel(
+                connection, job_id, self._clock(), charged=charged, why=why, attempt=attempt
+            )

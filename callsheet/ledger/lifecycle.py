@@ -66,6 +66,8 @@ def take_ticket(
 ) -> None:
     """Store fal's request id (`accept` or `find`). Raises LedgerError when another submission has it."""
     now = current(connection, job_id, attempt=attempt)
+    if event is Event.ACCEPT and attempt is not None and now.state is State.UNKNOWN:
+        event, why = Event.FIND, "the reply came after its process was taken for dead"
     table = schema.submission
     other = connection.execute(
         select(table.c.job_id).where(table.c.request_id == ticket.request_id)
@@ -96,9 +98,9 @@ def lose(
     step(connection, now, Event.LOSE, at_ms, why=why, submission={"lead_request_id": lead_request_id})
 
 
-def note_unseen(connection: Connection, job_id: int, at_ms: int | None) -> None:
+def note_unseen(connection: Connection, job_id: int, at_ms: int | None, *, attempt: int | None) -> None:
     """Write down when fal's records first did not show a request. The job stays as it is."""
-    now = current(connection, job_id)
+    now = current(connection, job_id, attempt=attempt)
     if now.state not in (State.UNKNOWN, State.IN_QUEUE, State.IN_PROGRESS):
         raise IllegalTransition(f"job {job_id} is {now.state}; only what fal has yet to end can be unseen")
     table = schema.submission
@@ -107,33 +109,43 @@ def note_unseen(connection: Connection, job_id: int, at_ms: int | None) -> None:
     )
 
 
-def start(connection: Connection, job_id: int, at_ms: int) -> None:
+def start(connection: Connection, job_id: int, at_ms: int, *, attempt: int | None) -> None:
     """Write down that fal began to render."""
-    step(connection, current(connection, job_id), Event.START, at_ms, submission={"started_ms": at_ms})
+    now = current(connection, job_id, attempt=attempt)
+    step(connection, now, Event.START, at_ms, submission={"started_ms": at_ms})
 
 
-def render(connection: Connection, job_id: int, at_ms: int, *, started_ms: int | None) -> None:
+def render(
+    connection: Connection, job_id: int, at_ms: int, *, started_ms: int | None, attempt: int | None
+) -> None:
     """Write down that the render ended at fal: the slot is free from here on."""
-    now = current(connection, job_id)
+    now = current(connection, job_id, attempt=attempt)
     columns = {"rendered_ms": at_ms}
     if started_ms is not None and now.started_ms is None:
         columns["started_ms"] = started_ms
     step(connection, now, Event.RENDER, at_ms, submission=columns)
 
 
-def collect(connection: Connection, job_id: int, at_ms: int, output: Output) -> None:
+def collect(connection: Connection, job_id: int, at_ms: int, output: Output, *, attempt: int | None) -> None:
     """Write down that the verified file stands under its final name."""
-    now = current(connection, job_id)
+    now = current(connection, job_id, attempt=attempt)
     next_state(now.state, Event.COLLECT, booked=now.booked)
     made = {"output_id": _store_output(connection, now.run_id, now.submission_id, output)}
     step(connection, now, Event.COLLECT, at_ms, job=made, submission={"closed_ms": at_ms})
 
 
 def fail_media(
-    connection: Connection, job_id: int, at_ms: int, *, error_type: str, error: str, output: Output | None
+    connection: Connection,
+    job_id: int,
+    at_ms: int,
+    *,
+    error_type: str,
+    error: str,
+    output: Output | None,
+    attempt: int | None,
 ) -> None:
     """Write down that the file is not the video that was asked for; `output` is the file that was kept."""
-    now = current(connection, job_id)
+    now = current(connection, job_id, attempt=attempt)
     next_state(now.state, Event.FAIL_MEDIA, booked=now.booked)
     columns: dict[str, Any] = {"error_type": error_type, "error": error}
     if output is not None:

@@ -20,10 +20,18 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from callsheet.errors import Busy, LedgerError
+from callsheet.errors import Busy, ClaimLost, LedgerError
 
 Lock = Callable[[str, Literal["shared", "alone"]], AbstractContextManager[bool]]
 """(name, how) -> holds the lock while entered; gives False at once when somebody else has it."""
+
+
+Missing = Callable[[Connection], str]
+"""Names one of the locks that are thought to be held and are not, "" without any."""
+
+
+def _none_missing(_connection: Connection) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,7 @@ class Locks:
     """Named locks between processes."""
 
     _lock: Lock
+    _missing: Missing = _none_missing
 
     @contextmanager
     def claim(self, run_id: str, part: str) -> Iterator[None]:
@@ -47,15 +56,27 @@ class Locks:
                 raise Busy(f"{what} is being worked on by another process; wait for it or stop it first")
             yield
 
+    def require_held(self, connection: Connection) -> None:
+        """Raise ClaimLost, in the transaction of `connection`, where a lock that is claimed is gone."""
+        if name := self._missing(connection):
+            raise ClaimLost(
+                f"the database server ended the session that held {name} for this process (a restart, or the "
+                "network), so another process may own it by now; nothing more is bought here, and what is at "
+                "fal is finished. `callsheet resume` goes on"
+            )
+
 
 def file_locks(database: Path) -> Locks:
-    """Locks as files beside a SQLite ledger."""
+    """Locks as files beside a SQLite ledger. The kernel keeps them for as long as the process lives."""
     folder = database.with_name(f"{database.name}.locks")
 
     @contextmanager
     def lock(name: str, how: Literal["shared", "alone"]) -> Iterator[bool]:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(folder / _file_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(folder / _file_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise LedgerError(f"the ledger's locks in {folder} cannot be made: {error.strerror}") from error
         try:
             mode = fcntl.LOCK_SH if how == "shared" else fcntl.LOCK_EX
             try:
@@ -75,7 +96,8 @@ def server_locks(engine: Engine) -> Locks:
 
     However many runs are claimed, they cost one connection; the ledger's own work keeps the rest of the pool.
     """
-    return Locks(_ServerSession(engine).lock)
+    session = _ServerSession(engine)
+    return Locks(session.lock, session.missing)
 
 
 class _ServerSession:
@@ -89,6 +111,7 @@ class _ServerSession:
         self._guard = threading.Lock()
         self._session: Connection | None = None
         self._schema = ""
+        self._pid = 0
         self._held: list[tuple[str, str]] = []
 
     @contextmanager
@@ -102,6 +125,18 @@ class _ServerSession:
             if session is not None:
                 with self._guard:
                     self._give_back(session, name, how)
+
+    def missing(self, connection: Connection) -> str:
+        """Ask on another connection, in its transaction, whether the session still has all its locks.
+
+        Under the guard: no lock may be given back between the count here and the server's.
+        """
+        with self._guard:
+            held = set(self._held)
+            if not held:
+                return ""
+            found: int = connection.execute(_LOCKS_OF, {"pid": self._pid}).scalar_one()
+            return "" if found >= len(held) else min(name for name, _ in held).replace("-", " ", 1)
 
     def _taken(self, name: str, how: str) -> Connection | None:
         """Return the session that has taken the lock; None where somebody else has it."""
@@ -132,7 +167,7 @@ class _ServerSession:
     def _open(self) -> Connection:
         if self._session is None:
             self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            self._schema = self._session.execute(text("SELECT current_schema()")).scalar_one()
+            self._schema, self._pid = self._session.execute(_WHO).one()
         return self._session
 
     def _close_if_idle(self) -> None:
@@ -158,6 +193,8 @@ class _ServerSession:
         return {"key": _advisory_key(f"{self._schema}/{name}")}
 
 
+_WHO = text("SELECT current_schema(), pg_backend_pid()")
+_LOCKS_OF = text("SELECT COUNT(*) FROM pg_locks WHERE pid = :pid AND locktype = 'advisory' AND granted")
 _SUFFIX = {"shared": "_shared", "alone": ""}
 
 

@@ -1,7 +1,8 @@
 """PostgreSQL: the ledger for many machines.
 
 READ COMMITTED, and one row that each writing transaction locks before it looks at anything: so admissions
-stand in one line, and what one of them has read cannot be out of date when it writes.
+stand in one line, and what one of them has read cannot be out of date when it writes. Who only reads sees
+one moment (REPEATABLE READ), however many statements it takes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ _CONNECT_ARGS: Final[dict[str, Any]] = {
     "keepalives_count": 3,
 }
 
-_LOCK_GATE: Final = sa.select(schema.gate.c.id).with_for_update()
+STANDSTILL_MS = 60_000
+"""How long a write may stand still between two statements, in milliseconds, before the server ends it."""
+
+_LOCK_GATE: Final = sa.select(
+    sa.func.set_config("idle_in_transaction_session_timeout", sa.bindparam("limit"), sa.true()),
+    schema.gate.c.id,
+).with_for_update()
 
 
 def engine_for(url: URL) -> sa.Engine:
@@ -47,5 +54,9 @@ def refuse_unsafe(connection: sa.Connection) -> None:
 
 
 def lock_gate(connection: sa.Connection) -> None:
-    """Wait until no other transaction writes."""
-    connection.execute(_LOCK_GATE).scalar_one()
+    """Wait until no other transaction writes.
+
+    A process that stops in the middle of its write (suspended, SIGSTOP) would keep everybody waiting for as
+    long as it stands still: the server ends its session instead, and undoes what it had begun.
+    """
+    connection.execute(_LOCK_GATE, {"limit": str(STANDSTILL_MS)}).one()

@@ -226,6 +226,11 @@ class JobRow:
         return self.submission.ticket if self.submission else None
 
     @property
+    def attempt(self) -> int:
+        """The latest submission's number, 0 without one: what a verb names that acts on what was read."""
+        return self.submission.number if self.submission else 0
+
+    @property
     def booked(self) -> bool:
         """Whether the latest submission's cost is booked."""
         return self.submission is not None and self.submission.booked

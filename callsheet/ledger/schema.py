@@ -67,6 +67,13 @@ run = _table(
     _col("prices", TEXT, default=""),
 )
 
+claim = _table(
+    "claim",  # how often a run (part "") or a part of it was claimed; see callsheet.ledger.fence
+    _key("run_id", TEXT),
+    _key("part", TEXT),
+    _col("number", INT),
+)
+
 job = _table(
     "job",
     _key("job_id", INT, auto=True),

@@ -22,9 +22,10 @@ def give_back(
     *,
     why: str = "",
     job: dict[str, Any] | None = None,
+    attempt: int | None = None,
 ) -> None:
     """End a submission that cost nothing: its whole hold is released."""
-    now = current(connection, job_id)
+    now = current(connection, job_id, attempt=attempt)
     _end(connection, now, event, at_ms, cost_nano=0, basis="none", why=why, job=job)
 
 
@@ -69,9 +70,11 @@ def fail(
     )
 
 
-def cancel(connection: Connection, job_id: int, at_ms: int, *, charged: Charged, why: str) -> Booking:
+def cancel(
+    connection: Connection, job_id: int, at_ms: int, *, charged: Charged, why: str, attempt: int | None
+) -> Booking:
     """End a job that shall not be made; what it holds, if anything, is released or booked."""
-    now = current(connection, job_id)
+    now = current(connection, job_id, attempt=attempt)
     columns = {"error_type": "cancelled", "error": why, "charged": charged}
     if now.state not in HAS_OPEN_SUBMISSION:
         step(connection, now, Event.CANCEL, at_ms, why=why, job={**columns, "charged": "no"})
@@ -80,9 +83,11 @@ def cancel(connection: Connection, job_id: int, at_ms: int, *, charged: Charged,
     return _end(connection, now, Event.CANCEL, at_ms, cost_nano=cost_nano, basis=basis, why=why, job=columns)
 
 
-def settle(connection: Connection, job_id: int, at_ms: int, settlement: Settlement) -> Booking:
+def settle(
+    connection: Connection, job_id: int, at_ms: int, settlement: Settlement, *, attempt: int | None
+) -> Booking:
     """Book what a render cost and keep its result, in one go. A replay changes nothing."""
-    now = current(connection, job_id)
+    now = current(connection, job_id, attempt=attempt)
     next_state(now.state, Event.SETTLE)
     if now.booked:
         return Booking(cost_nano=now.cost_nano or 0, cost_basis=now.cost_basis, replayed=True)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from callsheet.errors import LedgerUnsafe, UsageError
+from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
 
 OLDEST_VERSION: Final = (3, 37, 0)
 """STRICT tables came with 3.37 (sqlite.org/stricttables.html)."""
@@ -57,15 +57,27 @@ _PRAGMAS: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = MappingProxyType
 def ledger_file(url: URL) -> Path:
     """Return the absolute path of the ledger's file, and create it (0600) and its folder (0700).
 
-    Raises LedgerUnsafe for a ledger in memory, on a network file system, or open to other people.
+    Raises UsageError for a path that cannot be a file, LedgerUnsafe for a ledger in memory, on a network file
+    system, or open to other people, LedgerError where the disk does not take it.
     """
     if url.query:
-        raise UsageError(f"a SQLite ledger takes no options after '?'; found {url.render_as_string()}")
+        raise UsageError(f"a SQLite ledger takes no options after '?'; found {', '.join(url.query)}")
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise LedgerUnsafe(
             "a ledger in memory forgets what was paid for; give a file: sqlite:////path/to/file"
         )
-    path = Path(url.database).expanduser().absolute()
+    try:
+        return _private_file(Path(url.database).expanduser().absolute())
+    except (ValueError, RuntimeError) as error:  # a NUL in it, or the home folder of nobody
+        raise UsageError(f"the ledger's path cannot be used: {error}") from error
+    except OSError as error:
+        said = f"the ledger {url.database} cannot be made or looked at: {error.strerror}"
+        raise LedgerError(said) from error
+
+
+def _private_file(path: Path) -> Path:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; the ledger is a file: sqlite:///{path}/ledger.sqlite")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     kind = filesystem_of(path.parent, _mounts())
     if kind in _NETWORK_FILESYSTEMS:

@@ -71,6 +71,11 @@ class Ledger(SubmissionVerbs):
         """What the ledger is called in messages: its file, or its URL without the password."""
         return self._database.label
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a ledger that is a file; None on a server."""
+        return self._database.file.parent if self._database.file else None
+
     def close(self) -> None:
         """Close every connection."""
         self._database.close()
@@ -142,9 +147,11 @@ class Ledger(SubmissionVerbs):
     def claim(self, run_id: str, *, part: str = "") -> AbstractContextManager[None]:
         """Own a run while the context is entered, or one `part` of it while others own other parts.
 
-        The lock vanishes with the process. Raises LedgerError when somebody alive owns it.
+        The lock vanishes with the process. Raises Busy when somebody alive owns it. From here on every verb
+        of this ledger raises ClaimLost, and changes nothing, once somebody else has claimed the same; `admit`
+        and `send` also where the lock is gone and nobody has yet.
         """
-        return self._database.locks.claim(run_id, part)
+        return self._database.claim(run_id, part)
 
     def recover(self, run_id: str, *, job_ids: Collection[int] | None = None) -> Recovered:
         """Put right what a dead owner left, in the whole run or in the given jobs; call it inside `claim`.

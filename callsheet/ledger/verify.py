@@ -155,12 +155,18 @@ def _broken_file(connection: Connection) -> Iterator[str]:
 
 
 def backup(database: Database, path: Path) -> None:
-    """Copy a SQLite ledger into a new file (0600). See `Ledger.backup`."""
+    """Copy a SQLite ledger into a new file (0600), whole or not at all. See `Ledger.backup`."""
     if database.file is None:
         raise UsageError("this ledger is on a PostgreSQL server; back it up with pg_dump")
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         raise UsageError(f"{path} exists already; a backup never writes over a file") from None
-    with database.outside() as connection:
-        connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be made: {error.strerror}") from error
+    try:
+        with database.outside() as connection:
+            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+    except BaseException:
+        path.unlink()  # half a copy must not be taken for one
+        raise

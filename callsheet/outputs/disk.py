@@ -25,28 +25,30 @@ def enough_space(directory: Path, needed_bytes: int) -> bool:
     return free_bytes(directory) >= needed_bytes
 
 
-def require_space(directory: Path, needed_bytes: int) -> None:
-    """Raise DiskFull, naming both amounts, where `needed_bytes` more do not fit below `directory`."""
+def require_space(directory: Path, needed_bytes: int, *, instead: str) -> None:
+    """Raise DiskFull, naming both amounts, where `needed_bytes` more do not fit below `directory`.
+
+    `instead` says what can be done but making room.
+    """
     free = free_bytes(directory)
     if free < needed_bytes:
         raise DiskFull(
-            f"{directory} has {_mib(free)} free and {_mib(needed_bytes)} are needed; "
-            "make room or choose another output folder"
+            f"{directory} has {_mib(free)} free and {_mib(needed_bytes)} are needed; make room or {instead}"
         )
 
 
+KEPT_AT_FAL = "make room and resume: what is rendered is kept at fal and is fetched then"
+
+
 @contextmanager
-def naming_full_disk(directory: Path) -> Iterator[None]:
-    """Turn "no space left" (or a used-up quota) into DiskFull; every other OSError passes."""
+def naming_full_disk(directory: Path, advice: str = KEPT_AT_FAL) -> Iterator[None]:
+    """Turn "no space left" (or a used-up quota) into DiskFull with that advice; other OSErrors pass."""
     try:
         yield
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        raise DiskFull(
-            f"no room is left in {directory}; make room and resume: what is rendered is kept at fal "
-            "and is fetched then"
-        ) from error
+        raise DiskFull(f"no room is left in {directory}; {advice}") from error
 
 
 def sync_directory(directory: Path) -> None:

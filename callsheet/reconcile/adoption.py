@@ -30,7 +30,7 @@ async def adopt(desk: Desk, name: str, request_id: str, *, reason: str) -> Findi
     ticket = Ticket(found.request_id, found.status_url, found.response_url, found.cancel_url)
     with claimed(desk.ledger, [row.run_id]) as mine:
         require_owned(row, mine)
-        await desk.books(Ledger.find, row.job_id, ticket, why=why)
+        await desk.books(Ledger.find, row.job_id, ticket, why=why, attempt=row.attempt)
     return finding("found", row, why, request_ids=(request_id,), was_found=True)
 
 

@@ -18,7 +18,7 @@ def assume_spent(ledger: Ledger, name: str, *, reason: str) -> Finding:
     why = signed("assumed spent", reason)
     with claimed(ledger, [row.run_id]) as mine:
         require_owned(row, mine)
-        ledger.write_off(row.job_id, why=why)
+        ledger.write_off(row.job_id, why=why, attempt=row.attempt)
     return finding("lost", row, why)
 
 
@@ -28,7 +28,7 @@ def resubmit(ledger: Ledger, name: str, *, reason: str) -> Finding:
     why = signed("resubmitted", reason)
     with claimed(ledger, [row.run_id]) as mine:
         require_owned(row, mine)
-        ledger.declare_absent(row.job_id, why=why)
+        ledger.declare_absent(row.job_id, why=why, attempt=row.attempt)
     return finding("absent", row, why)
 
 

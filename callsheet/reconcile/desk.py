@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from callsheet.errors import LedgerError
+from callsheet.errors import Busy
 from callsheet.falqueue.client import FalQueue
 from callsheet.falqueue.platform import FalPlatform
 from callsheet.ledger import Ledger, Submission, wall_clock_ms
@@ -72,7 +72,7 @@ def claimed(
         for run_id in sorted(set(run_ids) - mine):
             try:
                 held.enter_context(ledger.claim(run_id))
-            except LedgerError:
+            except Busy:
                 continue
             mine.add(run_id)
         yield frozenset(mine)

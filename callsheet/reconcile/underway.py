@@ -43,10 +43,10 @@ async def _written(desk: Desk, row: JobRow, seen: Status) -> Finding:
     request = (row.ticket.request_id,) if row.ticket else ()
     await _seen(desk, row)
     if isinstance(seen, Completed):
-        await desk.books(Ledger.render, row.job_id)
+        await desk.books(Ledger.render, row.job_id, attempt=row.attempt)
         return finding("rendered", row, "the render has ended", request_ids=request)
     if isinstance(seen, InProgress) and row.state is State.IN_QUEUE:
-        await desk.books(Ledger.start, row.job_id)
+        await desk.books(Ledger.start, row.job_id, attempt=row.attempt)
     why = "it renders" if isinstance(seen, InProgress) else "it waits in fal's queue"
     return finding("rendering", row, why, request_ids=request)
 
@@ -65,7 +65,7 @@ async def _gone(desk: Desk, row: JobRow) -> Finding:
         item = _item(history, row.ticket.request_id)
         if (item is not None and item.ended_ms is not None) or await _has_result(desk, row):
             await _seen(desk, row)
-            await desk.books(Ledger.render, row.job_id)
+            await desk.books(Ledger.render, row.job_id, attempt=row.attempt)
             return finding("rendered", row, "the render has ended", request_ids=request)
     except (QueueError, AccountError) as error:
         return finding("rendering", row, str(error), request_ids=request)
@@ -86,12 +86,17 @@ async def _not_seen(desk: Desk, row: JobRow, server_ms: int | None) -> Finding:
         why = "this machine's clock and fal's differ by more than two minutes"
         return finding("rendering", row, f"{GONE}, but {why}", request_ids=request)
     if now_ms >= due.deadline_ms and not due.had_first_look:
-        await desk.books(Ledger.note_unseen, row.job_id, at_ms=server_ms)
+        await desk.books(Ledger.note_unseen, row.job_id, at_ms=server_ms, attempt=row.attempt)
         due = replace(due, first_look_ms=server_ms)
     elif now_ms >= due.deadline_ms and due.is_absent(now_ms):
         why = f"{GONE}; its hold counts as spent"
         await desk.books(
-            Ledger.fail_render, row.job_id, charged="unknown", error_type="lost_at_provider", error=why
+            Ledger.fail_render,
+            row.job_id,
+            charged="unknown",
+            error_type="lost_at_provider",
+            error=why,
+            attempt=row.attempt,
         )
         return finding("lost", row, why, request_ids=request)
     why = f"{GONE}; from {iso(due.again_ms)} on another look decides"
@@ -107,7 +112,7 @@ def _due(desk: Desk, submission: Submission) -> Due:
 async def _seen(desk: Desk, row: JobRow) -> None:
     """Take back an earlier look that did not show the request: it is there after all."""
     if row.submission is not None and row.submission.unseen_ms is not None:
-        await desk.books(Ledger.note_unseen, row.job_id, at_ms=None)
+        await desk.books(Ledger.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
 
 
 async def _has_result(desk: Desk, row: JobRow) -> bool:

@@ -108,10 +108,10 @@ async def _settled(desk: Desk, row: JobRow, first: _Look, second: _Look | str) -
     if first.server_ms is not None and due.is_absent(first.server_ms):
         looks = " and ".join(iso(each) for each in (due.first_look_ms, second.server_ms) if each is not None)
         why = f"not in fal's history, read whole {looks}; sent {iso(_sent_ms(row))}"
-        await desk.books(Ledger.declare_absent, row.job_id, why=why)
+        await desk.books(Ledger.declare_absent, row.job_id, why=why, attempt=row.attempt)
         return finding("absent", row, why)
     if not due.had_first_look:
-        await desk.books(Ledger.note_unseen, row.job_id, at_ms=second.server_ms)
+        await desk.books(Ledger.note_unseen, row.job_id, at_ms=second.server_ms, attempt=row.attempt)
         due = replace(due, first_look_ms=second.server_ms)
     return finding("unknown", row, ONCE, again_ms=due.again_ms)
 
@@ -122,7 +122,7 @@ async def _decided(desk: Desk, row: JobRow, answer: Answer) -> Finding | None:
         return await _taken_over(desk, row, answer.found[row.job_id])
     if row.job_id not in answer.unseen and row.submission and row.submission.unseen_ms is not None:
         # It may be there after all: an earlier look without it does not count any more.
-        await desk.books(Ledger.note_unseen, row.job_id, at_ms=None)
+        await desk.books(Ledger.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
     for tangle in answer.tangled:
         if row.job_id in tangle.job_ids:
             return finding("ambiguous", row, _tangled(tangle.job_ids), request_ids=tangle.request_ids)
@@ -153,7 +153,7 @@ async def _taken_over(desk: Desk, row: JobRow, request_id: str) -> Finding:
 async def _adopted(desk: Desk, row: JobRow, request_id: str, why: str) -> Finding:
     found = desk.queue.ticket(row.endpoint, request_id)
     ticket = Ticket(found.request_id, found.status_url, found.response_url, found.cancel_url)
-    await desk.books(Ledger.find, row.job_id, ticket, why=why)
+    await desk.books(Ledger.find, row.job_id, ticket, why=why, attempt=row.attempt)
     return finding("found", row, why, request_ids=(request_id,), was_found=True)
 
 

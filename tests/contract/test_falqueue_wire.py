@@ -321,12 +321,20 @@ def test_a_handshake_that_never_ends_is_not_sent() -> None:
 
 
 def test_a_process_that_was_stopped_too_long_does_not_send() -> None:
-    """When the connection is ready only after the latest moment, the POST does not leave any more."""
+    """When the connection is ready only after the latest moment, the POST does not leave any more.
+
+    By the clock that goes on while the machine is suspended.
+    """
 
     async def scene() -> Server:
-        async with serving(hangs) as server, FalQueue(settings(server.url), now=lambda: 100.0) as queue:
+        clock = iter([85.0, 100.1])
+        async with (
+            serving(hangs) as server,
+            FalQueue(settings(server.url), since_boot=lambda: next(clock)) as queue,
+        ):
+            latest_s = queue.latest_departure_s()
             with pytest.raises(NotSent, match="too late"):
-                await queue.submit(ENDPOINT, {}, send_before_s=99.0)
+                await queue.submit(ENDPOINT, {}, send_before_s=latest_s)
             return server
 
     assert asyncio.run(scene()).requests == []

@@ -26,7 +26,7 @@ PART = "planted bugs"
 def id_after_post() -> None:
     """Nothing is on disk before the id is: a death in between, or a lost reply, and it is sent again."""
 
-    async def send_once(studio: Any, order: Any, *, again: bool) -> Any:
+    async def send_once(studio: Any, order: Any, _intent: Any, *, again: bool) -> Any:
         try:
             ticket = await studio.queue.submit(order.job.endpoint.id, order.arguments)
         except (NotSent, Throttled) as error:
@@ -41,8 +41,8 @@ def id_after_post() -> None:
         await studio.books(Ledger.accept, order.job_id, LedgerTicket(ticket.request_id, *urls))
         return ticket
 
-    def admit_only(ledger: Ledger, order: Any, *, slots: int) -> None:
-        ledger.admit(order.job_id, slots=slots)
+    def admit_only(ledger: Ledger, order: Any, *, slots: int, latest_departure_s: Any) -> Any:
+        return submitting.Intent(ledger.admit(order.job_id, slots=slots).number, latest_departure_s())
 
     submitting._send_once = send_once
     submitting.admit_and_send = admit_only

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -38,18 +40,40 @@ def doctor(*, json: Json = False) -> int:
 def _key(settings: Settings) -> Finding:
     if settings.key is None:
         return False, "FAL_KEY is not set: only --sandbox runs are possible (fal.ai/dashboard/keys makes one)"
+    if _may_administer(settings):
+        return False, (
+            "FAL_KEY is an admin key: whoever gets it can make keys and delete what is paid for. Give runs "
+            "an ordinary key, and this one to `reconcile` as FAL_ADMIN_KEY"
+        )
     return True, f"set; it is sent to {settings.queue_url} and {settings.rest_url} only"
+
+
+def _may_administer(settings: Settings) -> bool:
+    """Ask fal for what only an admin key may read. Where it cannot be asked there is nothing to warn of."""
+    from callsheet.falqueue.platform import FalPlatform  # noqa: PLC0415 -- an HTTP library is 0.2 s
+
+    if settings.key == settings.admin_key:
+        return True
+
+    async def read() -> int:
+        async with FalPlatform(replace(settings, admin_key=None)) as platform:
+            return await platform.credits_nano()
+
+    try:
+        asyncio.run(read())
+    except CallsheetError:
+        return False
+    return True
 
 
 def _ledger(settings: Settings) -> Finding:
     from callsheet.ledger import Ledger  # noqa: PLC0415 -- a database library is 0.2 s
 
-    shown = settings.ledger.rpartition("@")[2]
     try:
         with Ledger.open(settings.ledger) as ledger:
-            broken = ledger.verify()
+            shown, broken = ledger.label, ledger.verify()
     except CallsheetError as error:
-        return False, f"{shown}: {error}"
+        return False, str(error)
     return not broken, f"{shown}: " + ("every invariant holds" if not broken else "; ".join(broken[:3]))
 
 

@@ -11,6 +11,7 @@ from callsheet.engine.stopping import StopSign
 from callsheet.engine.submit import Order, admit, admit_and_send, take_back_unsent
 from callsheet.errors import DiskFull, UsageError
 from callsheet.falqueue.client import FalQueue
+from callsheet.falqueue.clocks import since_boot_s
 from callsheet.falqueue.polling import Cell
 from callsheet.ledger import Ledger, State
 from callsheet.outputs import disk
@@ -124,7 +125,7 @@ async def test_only_what_was_not_sent_is_taken_back(house, sent):
     (row,) = house.rows(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
         job = Order(decode_job(row.payload, load_catalog()), row.job_id, {"prompt": "x"}, 1, 3600)
-        admit_and_send(ledger, job, slots=10)
+        admit_and_send(ledger, job, slots=10, latest_departure_s=since_boot_s)
         if sent:
             ledger.lose(row.job_id, why="no reply")
         take_back_unsent(ledger, row.job_id)

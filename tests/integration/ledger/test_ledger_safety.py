@@ -110,6 +110,23 @@ def test_a_second_writer_on_sqlite_waits_before_it_looks_at_anything(sqlite_url:
     other.close()
 
 
+def test_verify_sees_one_moment_while_others_write(ledger_url: str, open_desk) -> None:
+    """An entry that is added between two of its questions is no tampering."""
+    desk, busy = open_desk(ledger_url), open_desk(ledger_url)
+    jobs = iter(busy.run(3))
+    busy.do(Event.ADMIT, next(jobs))
+
+    def write_after(_connection, _cursor, statement: str, *_more: object) -> None:
+        if "FROM gate" in statement:
+            busy.do(Event.ADMIT, next(jobs))
+
+    engine = desk.ledger._database.engine
+    sa.event.listen(engine, "after_cursor_execute", write_after)
+    assert desk.ledger.verify() == []
+    sa.event.remove(engine, "after_cursor_execute", write_after)
+    assert busy.ledger.identity()[1] == 2
+
+
 # -- the schema ----------------------------------------------------------------------------------------------
 
 
@@ -197,6 +214,7 @@ def test_submissions_of_an_older_ledger_are_kept(desk) -> None:
     for column in ("start_timeout_s", "unseen_ms"):
         desk.sql(f"ALTER TABLE submission DROP COLUMN {column}")
     desk.sql("ALTER TABLE run DROP COLUMN prices")
+    desk.sql("DROP TABLE claim")
     desk.sql("UPDATE alembic_version SET version_num = '0001'")
 
     after = desk.reopen().job(job_id)

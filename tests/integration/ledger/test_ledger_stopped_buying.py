@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -29,12 +30,15 @@ async def test_what_was_bought_as_the_run_was_stopped_is_given_back(
             reached.set()
             go.wait()
 
-    def admit_and_send(ledger: Ledger, order: submit.Order, *, slots: int) -> None:
+    def admit_and_send(
+        ledger: Ledger, order: submit.Order, *, slots: int, latest_departure_s: Callable[[], float]
+    ) -> submit.Intent:
         pause_at("before the hold")
-        ledger.admit(order.job_id, slots=slots)
+        held = ledger.admit(order.job_id, slots=slots)
         pause_at("between hold and intent")
-        submit.send(ledger, order)
+        intent = submit.send(ledger, order, held.number, latest_departure_s)
         pause_at("after the intent")
+        return intent
 
     monkeypatch.setattr(submit, "admit_and_send", admit_and_send)
     async with house.desk() as desk:

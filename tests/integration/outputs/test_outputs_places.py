@@ -110,8 +110,8 @@ def test_room_is_asked_for_before(tmp_path: Path) -> None:
     """The question names the folder that will be written to, also before it exists, and both amounts."""
     folder = tmp_path / "runs" / "r1"
     assert enough_space(folder, 1)
-    require_space(folder, 1)
+    require_space(folder, 1, instead="wait")
     assert not enough_space(folder, free_bytes(folder) + 2**40)
     with pytest.raises(DiskFull, match=r"MiB free and .* MiB are needed"):
-        require_space(folder, 2**60)
+        require_space(folder, 2**60, instead="choose another output folder")
     assert not folder.exists()

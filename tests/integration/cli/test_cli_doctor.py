@@ -1,0 +1,30 @@
+"""What `callsheet doctor` says of the key that runs are given."""
+
+import pytest
+
+from callsheet.cli.commands.doctor import _key
+from callsheet.settings import ApiKey
+
+
+def test_a_run_key_with_admin_rights_is_warned_of(house) -> None:
+    """What only an admin key may read is asked for, and fal answers."""
+    is_fine, told = _key(house.settings)
+    assert not is_fine
+    assert told.startswith("FAL_KEY is an admin key")
+
+
+def test_an_ordinary_run_key_is_fine(house) -> None:
+    """Also beside an admin key in its own place."""
+    house.changes["admin_key"] = house.settings.key
+    house.with_an_ordinary_key()
+    assert _key(house.settings) == (
+        True,
+        f"set; it is sent to {house.address.url} and {house.address.url} only",
+    )
+
+
+@pytest.mark.parametrize(("admin", "is_fine"), [("a", False), ("b", True)])
+def test_without_a_network_only_one_key_in_both_places_is_warned_of(house, admin, is_fine) -> None:
+    """What cannot be asked is no reason for a warning."""
+    house.changes.update(key=ApiKey("a"), admin_key=ApiKey(admin), platform_url="http://127.0.0.1:1/v1")
+    assert _key(house.settings)[0] is is_fine

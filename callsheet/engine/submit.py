@@ -114,6 +114,11 @@ def take_back_unsent(ledger: Ledger, job_id: int) -> None:
     """Give back what `admit_and_send` took for a job that nobody will send: its run was stopped just then."""
     if ledger.job(job_id).state is State.SUBMITTING:
         ledger.not_sent(job_id, why="the run was stopped before it was sent")
+    release_held(ledger, job_id)
+
+
+def release_held(ledger: Ledger, job_id: int) -> None:
+    """Give hold and slot back where nothing was sent; whatever else became of the job stays as it is."""
     if ledger.job(job_id).state is State.HELD:
         ledger.release(job_id, why="the run was stopped before it was sent")
 
@@ -190,17 +195,18 @@ async def submit(studio: Studio, order: Order) -> Ticket | None:
         step = asyncio.ensure_future(_send_once(studio, order, again=attempt > 1))
         try:
             outcome = await asyncio.shield(step)
-        except asyncio.CancelledError:
+            if not isinstance(outcome, NotSent | Throttled):
+                return outcome
+            if attempt == FREE_TRIES or not studio.stop.admitting:
+                break
+            await studio.stop.pause(_backoff_s(attempt, outcome))
+        except asyncio.CancelledError:  # nobody goes on with it: the second Ctrl-C, or SIGTERM
             await asyncio.wait([step])
+            await studio.books(release_held, order.job_id)
             raise
         except RunStopping as stopping:  # another process stopped the run; it was not sent
             studio.stop.drain(stopping)
             break
-        if not isinstance(outcome, NotSent | Throttled):
-            return outcome
-        if attempt == FREE_TRIES or not studio.stop.admitting:
-            break
-        await studio.stop.pause(_backoff_s(attempt, outcome))
     await studio.books(Ledger.release, order.job_id, why="could not be sent")
     studio.notes.append(f"{order.job.custom_id} could not be sent: {outcome}")
     return None

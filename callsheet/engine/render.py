@@ -5,7 +5,9 @@ Every step asks the ledger where the job stands, so doing it again after a crash
 
 from __future__ import annotations
 
-from contextlib import suppress
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from callsheet.engine.finish import deliver, fetch_result, settle
@@ -40,24 +42,45 @@ async def render_job(studio: Studio, job_id: int, place: Place) -> JobRow:
     """Take one job as far as it will go and return how it then stands.
 
     `place` is taken when everything is ready to be sent and given back the moment the render ends at fal.
-    Raises nothing for what can happen to a job: that is in the row.
+    A job that is under way here already (the caretaker found it while a person was asked) has its one
+    follower: that one is waited for. Raises nothing for what can happen to a job: that is in the row.
     """
     try:
-        row = await studio.books(Ledger.job, job_id)
-        if row.state not in TO_DO:  # it moved on since the list was read
-            return row
-        job = decode_job(row.payload, studio.catalog)
-        ticket = await _ticket(studio, job, row, place)
-        if ticket is not None:
-            if row.state is State.PENDING:
-                row = replace(row, state=State.IN_QUEUE, submission=None)  # what it holds is an earlier one
-            await _follow(studio, job, row, ticket, place)
+        if (theirs := studio.under_way.get(job_id)) is not None:
+            place.give_back()
+            await asyncio.wait([theirs])
+        else:
+            with _under_way(studio, job_id):
+                await _take_on(studio, job_id, place)
     finally:
         place.give_back()
     row = await studio.books(Ledger.job, job_id)
     if row.state in FINISHED:
         studio.ended.add(job_id)
     return row
+
+
+@contextmanager
+def _under_way(studio: Studio, job_id: int) -> Iterator[None]:
+    ours: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    studio.under_way[job_id] = ours
+    try:
+        yield
+    finally:
+        del studio.under_way[job_id]
+        ours.set_result(None)
+
+
+async def _take_on(studio: Studio, job_id: int, place: Place) -> None:
+    row = await studio.books(Ledger.job, job_id)
+    if row.state not in TO_DO:  # it moved on since the list was read
+        return
+    job = decode_job(row.payload, studio.catalog)
+    ticket = await _ticket(studio, job, row, place)
+    if ticket is not None:
+        if row.state is State.PENDING:
+            row = replace(row, state=State.IN_QUEUE, submission=None)  # what it holds is an earlier one
+        await _follow(studio, job, row, ticket, place)
 
 
 async def _ticket(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket | None:

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from callsheet.engine import caretaker
+from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.ledger import Ledger, State
@@ -62,3 +64,44 @@ async def test_a_look_that_breaks_is_noted_and_not_the_last(house, monkeypatch):
     (note,) = studio.notes
     assert "Too many open files" in note
     assert house.row(run_id).state is State.PENDING
+
+
+async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
+    """The run begins when its caretaker follows a job already: it waits for that one and asks fal nothing."""
+    prompt = "A boat that is followed once"
+    run_id = house.open_run(f"a,{prompt}")
+    house.arm("close")
+    await house.work(run_id)
+    house.faults.clear()
+    assert house.row(run_id).state is State.UNKNOWN
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        watch, watched, go_on = desk.queue.watch, [], asyncio.Event()
+
+        async def watch_counted(ticket, schedule):
+            watched.append(ticket.request_id)
+            await go_on.wait()
+            async for seen in watch(ticket, schedule):
+                yield seen
+
+        desk.queue.watch = watch_counted
+        await caretaker._look(studio)
+        while not watched:
+            await asyncio.sleep(0)
+        rows = in_order(desk.ledger.jobs(run_id))
+        assert [row.state for row in rows] == [State.IN_QUEUE]
+        given = asyncio.Event()
+
+        async def render(row, place):
+            ends = asyncio.ensure_future(render_job(studio, row.job_id, place))
+            given.set()
+            return await ends
+
+        going = asyncio.ensure_future(dispatch(studio, rows, render))
+        await given.wait()
+        go_on.set()
+        await going
+        await caretaker.rest(studio)
+    assert house.row(run_id).state is State.SUCCEEDED
+    assert (len(watched), studio.notes) == (1, [])
+    assert house.sound()

@@ -11,6 +11,7 @@ from callsheet import failpoints
 from callsheet.engine.caretaker import caretaker, look_back
 from callsheet.engine.desk import open_desk
 from callsheet.engine.high_water import go_on_from_the_mark
+from callsheet.engine.made_files import bring_all
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.prices import look_at_prices
 from callsheet.engine.publishing import folder_for, storage_of
@@ -108,7 +109,7 @@ def _own_signals(stop: StopSign) -> AbstractContextManager[None]:
 
 
 async def _recover(studio: Studio) -> None:
-    """Put in order what dead processes left: requests nobody knows about, holds never used, part files.
+    """Put in order what dead processes left: requests nobody knows about, holds never used, files not brought.
 
     What other dead runs hold is looked at as well: their slots and their money are missing here. What is at
     fal for this run is not asked about, because it is followed next.
@@ -119,6 +120,7 @@ async def _recover(studio: Studio) -> None:
     await look_back(studio)
     failpoints.passing("after_reconcile")
     await asyncio.to_thread(sweep_parts, studio.media)
+    await studio.books(bring_all, run_id, studio.folder)
 
 
 def opened(request: RunRequest, settings: Settings) -> str:

@@ -62,11 +62,16 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
         land(part, target, sha256)
 
 
+def is_gone(ledger: Ledger, row: JobRow) -> bool:
+    """Say whether the file of a job that has one is not where it was."""
+    path = made_path(ledger, row)
+    return path is not None and not path.exists()
+
+
 def gone_files(ledger: Ledger, rows: Iterable[JobRow]) -> list[str]:
     """Name what was made and paid for and is no longer where it was, with what can be done about it."""
     reused = [row for row in rows if row.state in (State.SUCCEEDED, State.ALREADY_MADE)]
-    places = [(row.custom_id, made_path(ledger, row)) for row in reused]
-    gone = [(name, path) for name, path in places if path is not None and not path.exists()]
+    gone = [(row.custom_id, made_path(ledger, row)) for row in reused if is_gone(ledger, row)]
     told = [
         f"{name} was made and paid for, but its file is gone: {path}. It is not bought again; put the file "
         "back, or buy it once more with --again"

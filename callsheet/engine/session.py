@@ -109,7 +109,7 @@ def _own_signals(stop: StopSign) -> AbstractContextManager[None]:
 
 
 async def _recover(studio: Studio) -> None:
-    """Put in order what dead processes left: requests nobody knows about, holds never used, files not brought.
+    """Put in order what dead processes left: requests nobody knows about, holds never used, files.
 
     What other dead runs hold is looked at as well: their slots and their money are missing here. What is at
     fal for this run is not asked about, because it is followed next.

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, func, select
 
 from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageError
 from callsheet.ledger import schema
-from callsheet.ledger.admission import NO_ERROR
 from callsheet.ledger.records import Output, Recovered, Ticket
 from callsheet.ledger.settlement import give_back
 from callsheet.ledger.steps import chunks, current, step, step_many
@@ -139,11 +138,6 @@ def fail_media(
     if output is not None:
         columns["output_id"] = _store_output(connection, now.run_id, now.submission_id, output)
     step(connection, now, Event.FAIL_MEDIA, at_ms, why=error, job=columns, submission={"closed_ms": at_ms})
-
-
-def retry(connection: Connection, job_ids: Collection[int], at_ms: int, *, why: str) -> None:
-    """Let failed, cancelled or skipped jobs be admitted again."""
-    step_many(connection, job_ids, Event.RETRY, at_ms, why=why, job={**NO_ERROR, "output_id": None})
 
 
 def skip(connection: Connection, job_ids: Collection[int], at_ms: int, *, why: str) -> None:

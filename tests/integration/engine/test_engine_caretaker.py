@@ -76,18 +76,19 @@ async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
     assert house.row(run_id).state is State.UNKNOWN
     async with house.desk() as desk:
         studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
-        watch, watched, go_on = desk.queue.watch, [], asyncio.Event()
+        watch, watched = desk.queue.watch, []
+        begun, go_on = asyncio.Event(), asyncio.Event()
 
         async def watch_counted(ticket, schedule):
             watched.append(ticket.request_id)
+            begun.set()
             await go_on.wait()
             async for seen in watch(ticket, schedule):
                 yield seen
 
         desk.queue.watch = watch_counted
         await caretaker._look(studio)
-        while not watched:
-            await asyncio.sleep(0)
+        await begun.wait()
         rows = in_order(desk.ledger.jobs(run_id))
         assert [row.state for row in rows] == [State.IN_QUEUE]
         given = asyncio.Event()

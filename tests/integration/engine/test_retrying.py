@@ -1,0 +1,73 @@
+"""Trying again what a later run has made meanwhile, or is making: nothing is bought a second time."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callsheet.engine.session import studio_for
+from callsheet.engine.stopping import StopSign
+from callsheet.errors import UsageError
+from callsheet.ledger import Ledger, State
+
+pytestmark = pytest.mark.anyio
+
+
+async def failed_run(house: Any, *shots: str, failing: str) -> str:
+    """Open and work a run of which one job fails at the provider."""
+    run_id = house.open_run(*shots)
+    house.arm("render_failed", prompt_contains=failing, count=1, status=422)
+    await house.work(run_id)
+    house.faults.clear()
+    return str(run_id)
+
+
+def failed_ids(house: Any, run_id: str) -> list[int]:
+    """Return the failed jobs of a run."""
+    return [row.job_id for row in house.rows(run_id) if row.state is State.FAILED]
+
+
+async def test_what_a_later_run_made_is_used_and_not_bought(house: Any) -> None:
+    """Its file comes into the folder under a name that no other video of the run has; the cost is 0."""
+    first = await failed_run(house, "a,A boat made first", "b,A boat made later", failing="made later")
+    await house.work(house.open_run("a,A boat made later"))
+    with Ledger.open(house.settings.ledger) as ledger:
+        made = ledger.retry(failed_ids(house, first), once=True)
+    assert len(made) == 1
+    async with studio_for(house.request(first), first, house.settings, StopSign()):
+        pass
+    rows = house.rows(first)
+    assert [row.state for row in rows] == [State.SUCCEEDED, State.ALREADY_MADE]
+    assert [row.output.path for row in rows] == ["media/a.mp4", "media/a~2.mp4"]
+    with Ledger.open(house.settings.ledger) as ledger:
+        folder = Path(ledger.run(first).out)
+        assert ledger.verify() == []
+    for row in rows:
+        assert hashlib.sha256((folder / row.output.path).read_bytes()).hexdigest() == row.output.sha256
+    assert len(house.accepted("A boat made later")) == 2
+
+
+async def test_a_name_stays_when_retry_brings_another_file_of_that_name(house: Any) -> None:
+    """The file that came first keeps its name, wherever its job stands in the plan."""
+    await house.work(house.open_run("a,A boat at dawn"))
+    first = await failed_run(house, "x,A boat at dusk", "y,A boat at dawn", failing="at dusk")
+    assert house.rows(first)[1].output.path == "media/a.mp4"
+    await house.work(house.open_run("a,A boat at dusk"))
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.retry(failed_ids(house, first), once=True)
+    assert [row.output.path for row in house.rows(first)] == ["media/a~2.mp4", "media/a.mp4"]
+
+
+async def test_what_a_later_run_has_in_flight_is_not_bought_beside_it(house: Any) -> None:
+    """The run that has it is named and nothing changes; with `--again` it is bought on purpose."""
+    first = await failed_run(house, "a,A boat in flight", failing="in flight")
+    later = house.open_run("a,A boat in flight")
+    with Ledger.open(house.settings.ledger) as ledger:
+        with pytest.raises(UsageError, match=later):
+            ledger.retry(failed_ids(house, first), once=True)
+        assert house.row(first).state is State.FAILED
+        assert ledger.retry(failed_ids(house, first)) == {}
+    assert house.row(first).state is State.PENDING

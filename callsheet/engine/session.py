@@ -10,7 +10,7 @@ from pathlib import Path
 from callsheet import failpoints
 from callsheet.engine.caretaker import caretaker, look_back
 from callsheet.engine.desk import open_desk
-from callsheet.engine.high_water import go_on_from_the_mark
+from callsheet.engine.high_water import go_on_from_the_mark, rising_mark
 from callsheet.engine.made_files import bring_all
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.prices import look_at_prices
@@ -54,7 +54,7 @@ async def studio_for(
                 current_studio.set(studio)
                 await _recover(studio)
                 await look_at_prices(studio, accept=request.accept_prices)
-                async with caretaker(studio):
+                async with rising_mark(studio), caretaker(studio):
                     yield studio
 
 

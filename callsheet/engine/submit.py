@@ -218,6 +218,7 @@ async def _send_once(studio: Studio, order: Order, *, again: bool) -> Ticket | N
     if again:
         await books(send, order)
     failpoints.passing("after_intent")
+    studio.buying.set()
     try:
         ticket = await studio.queue.submit(
             order.job.endpoint.id, order.arguments, start_timeout_s=order.start_timeout_s

@@ -67,7 +67,7 @@ async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rende
 
 
 async def fetch_result(studio: Studio, ticket: Ticket) -> Rendered:
-    """Ask for the result until it is there, and elsewhere when it has expired.
+    """Ask for the result until it is there, and elsewhere when it has expired or stays away.
 
     Raises RenderFailed, and Unavailable when it stays away. A failure that fal does not charge for is
     believed when it is said `SURE` times: a gateway's mistake must not write off a clip that is there and
@@ -84,10 +84,8 @@ async def fetch_result(studio: Studio, ticket: Ticket) -> Rendered:
                 raise
             wait_s = 0.5 * failures
         except Unavailable as error:
-            if error.gone:
+            if error.gone or attempt == RESULT_TRIES:
                 return await rescued(studio, ticket, error)
-            if attempt == RESULT_TRIES:
-                raise
             wait_s = error.retry_after_s or wait_s
         await asyncio.sleep(wait_s)
     raise Unavailable("fal's queue says now that the render failed and now that it cannot be read")

@@ -96,10 +96,10 @@ def lose(
 
 
 def note_unseen(connection: Connection, job_id: int, at_ms: int | None) -> None:
-    """Write down when fal's records first did not show a request. The job stays as it is."""
+    """Write down when fal's records first did not show a request, or its result. The job stays as it is."""
     now = current(connection, job_id)
-    if now.state not in (State.UNKNOWN, State.IN_QUEUE, State.IN_PROGRESS):
-        raise IllegalTransition(f"job {job_id} is {now.state}; only what fal has yet to end can be unseen")
+    if now.state not in (State.UNKNOWN, State.IN_QUEUE, State.IN_PROGRESS, State.RENDERED):
+        raise IllegalTransition(f"job {job_id} is {now.state}; only what is open can be unseen")
     table = schema.submission
     connection.execute(
         table.update().where(table.c.submission_id == now.submission_id).values(unseen_ms=at_ms)

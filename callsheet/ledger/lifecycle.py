@@ -124,7 +124,7 @@ def collect(connection: Connection, job_id: int, at_ms: int, output: Output) -> 
     """Write down that the verified file stands under its final name."""
     now = current(connection, job_id)
     next_state(now.state, Event.COLLECT, booked=now.booked)
-    made = {"output_id": _store_output(connection, now.run_id, now.submission_id, output)}
+    made = {"output_id": _store_output(connection, now.run_id, now.submission_id, output), "error": ""}
     step(connection, now, Event.COLLECT, at_ms, job=made, submission={"closed_ms": at_ms})
 
 

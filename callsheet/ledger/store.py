@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from callsheet.ledger import caps, in_flight, lifecycle, opening, queries, retrying, uploads, verify
+from callsheet.ledger import caps, in_flight, lifecycle, opening, queries, retrying, turned_up, uploads, verify
 from callsheet.ledger.database import open_database
 from callsheet.ledger.in_flight import Fingerprints
 from callsheet.ledger.life import Clock, SubmissionVerbs, wall_clock_ms
@@ -162,6 +162,11 @@ class Ledger(SubmissionVerbs):
         """Return the jobs of every run whose submission is not over: what `reconcile` has to look at."""
         with self._database.read() as connection:
             return queries.open_jobs(connection, states)
+
+    def lost_jobs(self, error_types: Collection[str], *, since_ms: int) -> list[int]:
+        """Return the failed jobs of every run with one of these errors that fal took at `since_ms` or later."""
+        with self._database.read() as connection:
+            return turned_up.lost_jobs(connection, error_types, since_ms=since_ms)
 
     def known_requests(self, request_ids: Collection[str]) -> dict[str, int]:
         """Return which of these request ids the ledger has, each with the job that it was bought for."""

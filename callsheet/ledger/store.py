@@ -13,7 +13,17 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from callsheet.ledger import caps, in_flight, lifecycle, opening, queries, retrying, turned_up, uploads, verify
+from callsheet.ledger import (
+    caps,
+    in_flight,
+    lifecycle,
+    opening,
+    queries,
+    retrying,
+    turned_up,
+    uploads,
+    verify,
+)
 from callsheet.ledger.database import open_database
 from callsheet.ledger.in_flight import Fingerprints
 from callsheet.ledger.life import Clock, SubmissionVerbs, wall_clock_ms
@@ -164,7 +174,7 @@ class Ledger(SubmissionVerbs):
             return queries.open_jobs(connection, states)
 
     def lost_jobs(self, error_types: Collection[str], *, since_ms: int) -> list[int]:
-        """Return the failed jobs of every run with one of these errors that fal took at `since_ms` or later."""
+        """Return every run's failed jobs with one of these errors that fal took at `since_ms` or later."""
         with self._database.read() as connection:
             return turned_up.lost_jobs(connection, error_types, since_ms=since_ms)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Annotated
 
@@ -11,10 +12,13 @@ from callsheet.cli.console import say
 from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
 from callsheet.cli.running import EXIT_FAILED_JOBS, early_server, run_flow
 from callsheet.cli.runs import chosen_run, run_settings
+from callsheet.engine.desk import open_desk
+from callsheet.engine.given_up import GIVEN_UP, Looked, look_for
 from callsheet.engine.made_files import gone_files, is_gone
 from callsheet.engine.surroundings import settings_for
 from callsheet.ledger import JobRow, Ledger, Run, State
 from callsheet.report.error_table import advice_text, worth_trying
+from callsheet.settings import Settings
 from pricing.money import usd_rounded_up
 
 AGAIN = frozenset({State.FAILED, State.CANCELLED, State.SKIPPED_BUDGET})
@@ -47,15 +51,39 @@ def retry(
     request = run.request.model_copy(update={"accept_prices": accept_prices})
     settings = settings_for(request)
     with Ledger.open(settings.ledger) as ledger, ledger.claim(run.run_id):
-        rows = ledger.jobs(run.run_id, states=AGAIN)
+        ended = ledger.jobs(run.run_id, states=AGAIN)
+        looked = Looked() if again else _looked_for(settings, ended)
+        rows = [row for row in ended if row.job_id not in looked.found | looked.unsure.keys()]
         free, gone = (set(), set()) if again else _made_since(ledger, run.run, rows)
         rows = [row for row in rows if row.fingerprint not in gone]
         tried = [row for row in rows if all or row.fingerprint in free or is_worth_it(row)]
         made = ledger.retry([row.job_id for row in tried], why="retried by a person", once=not again)
     _say_what(rows, tried, made)
-    if not tried and run.run.closed_ms is not None:
-        return EXIT_FAILED_JOBS if rows or gone else 0
+    if not (tried or looked.found) and run.run.closed_ms is not None:
+        return EXIT_FAILED_JOBS if ended else 0
     return run_flow(request, settings, early_server(settings), as_json=json)
+
+
+def _looked_for(settings: Settings, rows: list[JobRow]) -> Looked:
+    """Ask fal for what was given up; what it has after all is fetched by the run, and not bought."""
+    given_up = [row for row in rows if row.error_type in GIVEN_UP]
+    if not given_up:
+        return Looked()
+    looked = asyncio.run(_look(settings, given_up))
+    if looked.found:
+        say(f"{len(looked.found)} were given up, and fal has them after all: they are fetched, not bought")
+    for row in given_up:
+        if row.job_id in looked.unsure:
+            say(
+                f"not tried: {row.custom_id}: fal could not be asked for its video "
+                f"({looked.unsure[row.job_id]}); `--all --again` buys it all the same"
+            )
+    return looked
+
+
+async def _look(settings: Settings, rows: list[JobRow]) -> Looked:
+    async with open_desk(settings) as desk:
+        return await look_for(desk, rows)
 
 
 def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow]) -> tuple[set[str], set[str]]:

@@ -213,6 +213,28 @@ async def test_a_result_that_the_history_may_not_show_yet_is_no_loss(house):
     assert (found.outcome, house.row(run_id).state) == ("rendered", State.RENDERED)
 
 
+@pytest.mark.parametrize("how", ["result_lost", "lost_at_provider"])
+async def test_a_loss_that_turns_up_is_fetched_and_costs_what_it_cost(house, how):
+    """Written off at its hold, it is found by the next reconcile: its real cost takes the hold's place."""
+    prompt = f"A boat that was no {how}"
+    run_id = await stranded(house, f"a,{prompt}")
+    (truth,) = await house.ended(prompt)
+    with Ledger.open(house.settings.ledger) as ledger:
+        job_id = house.row(run_id).job_id
+        if how == "result_lost":
+            ledger.render(job_id)
+        ledger.fail_render(job_id, charged="unknown", error_type=how, error="nowhere")
+    assert house.row(run_id).spent_nano == house.row(run_id).maximum_nano
+
+    (found,) = (await house.settled()).each
+
+    row = house.row(run_id)
+    assert (found.outcome, row.state, row.charged) == ("collected", State.SUCCEEDED, "yes")
+    assert row.spent_nano == truth["cost_nano"] < row.maximum_nano
+    assert len(house.accepted(prompt)) == 1
+    assert house.sound()
+
+
 async def test_a_settled_result_is_kept_in_the_ledger(house):
     """Once settled, an expired result is read from our own ledger, with the real price."""
     run_id = await stranded(house, "a,A kept boat")

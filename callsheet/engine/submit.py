@@ -110,17 +110,24 @@ def send(ledger: Ledger, order: Order) -> None:
     )
 
 
+def send_again(ledger: Ledger, order: Order) -> None:
+    """Write down that an order leaves once more. Raises RunStopping where a person has taken the job back."""
+    if ledger.job(order.job_id).state is not State.HELD:
+        raise RunStopping("the job was taken back while it waited to be sent again")
+    send(ledger, order)
+
+
 def take_back_unsent(ledger: Ledger, job_id: int) -> None:
     """Give back what `admit_and_send` took for a job that nobody will send: its run was stopped just then."""
     if ledger.job(job_id).state is State.SUBMITTING:
         ledger.not_sent(job_id, why="the run was stopped before it was sent")
-    release_held(ledger, job_id)
+    release_held(ledger, job_id, why="the run was stopped before it was sent")
 
 
-def release_held(ledger: Ledger, job_id: int) -> None:
+def release_held(ledger: Ledger, job_id: int, *, why: str) -> None:
     """Give hold and slot back where nothing was sent; whatever else became of the job stays as it is."""
     if ledger.job(job_id).state is State.HELD:
-        ledger.release(job_id, why="the run was stopped before it was sent")
+        ledger.release(job_id, why=why)
 
 
 class Stuck:
@@ -166,11 +173,7 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
             raise Interrupted("nothing new is submitted")
         try:
             require_space(studio.folder, SPARE_BYTES)
-            slots = studio.settings.concurrency
-            if order is None:
-                await studio.books(Ledger.admit, row.job_id, slots=slots)
-            else:
-                await studio.books(admit_and_send, order, slots=slots)
+            await _admit_once(studio, row, order)
         except asyncio.CancelledError:
             await studio.books(take_back_unsent, row.job_id)
             raise
@@ -184,6 +187,22 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> None:
             studio.stop.drain(stopping)
         else:
             return
+
+
+async def _admit_once(studio: Studio, row: JobRow, order: Order | None) -> None:
+    slots = studio.settings.concurrency
+    try:
+        if order is None:
+            await studio.books(Ledger.admit, row.job_id, slots=slots)
+        else:
+            await studio.books(admit_and_send, order, slots=slots)
+    except IllegalTransition:
+        if (await studio.books(Ledger.job, row.job_id)).state is State.PENDING:
+            raise
+        run = await studio.books(Ledger.run, studio.run.run_id)
+        if run.stopping_ms is not None:
+            studio.stop.drain(RunStopping(f"run {run.run_id} was stopped by `callsheet cancel`"))
+        raise Interrupted("the job was taken back before it was bought") from None
 
 
 async def submit(studio: Studio, order: Order) -> Ticket | None:
@@ -202,12 +221,12 @@ async def submit(studio: Studio, order: Order) -> Ticket | None:
             await studio.stop.pause(_backoff_s(attempt, outcome))
         except asyncio.CancelledError:  # nobody goes on with it: the second Ctrl-C, or SIGTERM
             await asyncio.wait([step])
-            await studio.books(release_held, order.job_id)
+            await studio.books(release_held, order.job_id, why="the run was stopped before it was sent")
             raise
         except RunStopping as stopping:  # another process stopped the run; it was not sent
             studio.stop.drain(stopping)
             break
-    await studio.books(Ledger.release, order.job_id, why="could not be sent")
+    await studio.books(release_held, order.job_id, why="could not be sent")
     studio.notes.append(f"{order.job.custom_id} could not be sent: {outcome}")
     return None
 
@@ -216,7 +235,7 @@ async def _send_once(studio: Studio, order: Order, *, again: bool) -> Ticket | N
     """Send what is written down as being sent, and write down what came of it."""
     books, job_id = studio.books, order.job_id
     if again:
-        await books(send, order)
+        await books(send_again, order)
     failpoints.passing("after_intent")
     studio.buying.set()
     try:

@@ -117,6 +117,39 @@ async def test_a_job_that_moved_on_since_the_list_was_read_is_left_alone(house):
     assert house.sound()
 
 
+@pytest.mark.parametrize("when", ["before it is admitted", "between two tries"])
+async def test_a_job_that_is_cancelled_from_outside_ends_nothing_by_mistake(house, when):
+    """`callsheet cancel` beside a run: it drains as a stopped run does, and buys nothing."""
+    word = f"stopping cancelled {when}"
+    run_id = house.open_run(f"a,{word}")
+    house.arm("throttle", count=1, delay_s=1)
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), Watched(), scale=1 / 5000)
+
+        def cancelled():
+            with Ledger.open(house.settings.ledger) as other:
+                other.request_stop(run_id)
+                other.cancel(other.jobs(run_id)[0].job_id, why="cancelled by a person")
+
+        if when == "before it is admitted":
+            desk.ledger.admit = lambda *given, **more: (
+                cancelled(),
+                Ledger.admit(desk.ledger, *given, **more),
+            )
+
+        async def render(row, place):
+            return await render_job(studio, row.job_id, place)
+
+        going = asyncio.ensure_future(dispatch(studio, in_order(desk.ledger.jobs(run_id)), render))
+        if when == "between two tries":
+            await studio.stop.pausing.wait()
+            cancelled()
+        await going
+    assert isinstance(studio.stop.reason, RunStopping)
+    assert (house.row(run_id).state, house.accepted(word)) == (State.CANCELLED, [])
+    assert house.sound()
+
+
 async def test_slots_that_nobody_can_free_end_the_run(house, monkeypatch):
     """With unknown requests of another run in every slot, the run ends by itself and says what settles it."""
     monkeypatch.setattr("callsheet.engine.submit.STUCK_LOOK_S", 0)

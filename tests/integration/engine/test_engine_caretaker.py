@@ -6,6 +6,7 @@ import pytest
 
 from callsheet.engine import caretaker
 from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.refusal import refuse_run
 from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
@@ -40,6 +41,17 @@ async def test_what_never_arrived_is_bought_again_only_where_the_run_may_buy(hou
         await caretaker.last_look(studio)
     assert house.row(run_id).state is state
     assert len(house.accepted(prompt)) == bought
+
+
+async def test_a_refusal_also_takes_back_what_came_free_while_a_person_was_asked(house):
+    """A lost request that provably never arrived waits again; a no to the run is a no to it as well."""
+    run_id = lost(house, "a,A boat that nobody wanted")
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        await caretaker.last_look(studio)
+        assert house.row(run_id).state is State.PENDING
+        await refuse_run(studio, "a person refused it")
+    assert (house.row(run_id).state, house.accepted("A boat that nobody wanted")) == (State.CANCELLED, [])
 
 
 async def test_a_look_that_breaks_is_noted_and_not_the_last(house, monkeypatch):

@@ -171,34 +171,3 @@ def test_other_prices_stop_a_run_until_a_person_accepts_them(desk):
     assert (resumed.returncode, len(desk.accepted())) == (0, 3), resumed.stderr
     assert float(json.loads(resumed.stdout)["actual_usd"]) == pytest.approx(2 * 1.25 * HOLD_USD)
     assert desk.call("ledger", "verify", "--sandbox").returncode == 0
-
-
-def test_retry_buys_only_what_no_later_run_has_made_and_at_prices_that_were_accepted(desk):
-    """What a later run made is brought and costs nothing; the rest waits for `--accept-prices`."""
-    warm_up(desk)
-    for shot, times in (("kite 0", 1), ("kite 1", 2)):
-        desk.arm(
-            kind="render_failed",
-            prompt_contains=shot,
-            count=times,
-            status=500,
-            error_type="internal_server_error",
-        )
-    write_shots(desk.folder, 2)
-    first, _ = (desk.call("run", "kite.csv", "--sandbox", "--speed", "20", "--yes", "--json") for _ in "ab")
-    run_id, bought = json.loads(first.stdout)["run_id"], len(desk.accepted())
-    desk._control("prices", {"fal-ai/bytedance/seedance/v1/lite/text-to-video": "1.25"})
-
-    waits = desk.call("retry", run_id, "--sandbox", "--json")
-    assert (waits.returncode, len(desk.accepted())) == (5, bought), waits.stderr
-    assert "1 were made since" in waits.stderr
-    assert json.loads(waits.stdout)["statuses"] == {"already_made": 1, "pending": 1}
-
-    done = desk.call("retry", run_id, "--sandbox", "--accept-prices", "--json")
-    assert (done.returncode, len(desk.accepted())) == (0, bought + 1), done.stderr
-    summary = json.loads(done.stdout)
-    assert float(summary["actual_usd"]) == pytest.approx(1.25 * HOLD_USD)
-    with (Path(summary["dir"]) / "results.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            assert (Path(summary["dir"]) / row["output_path"]).is_file()
-    assert desk.call("ledger", "verify", "--sandbox").returncode == 0

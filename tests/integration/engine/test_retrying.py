@@ -23,7 +23,8 @@ def typed(house: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     for name in ("run_settings", "settings_for"):
         monkeypatch.setattr(command, name, lambda *_, **__: house.settings)
     monkeypatch.setattr(command, "early_server", lambda _: None)
-    monkeypatch.setattr(command, "run_flow", lambda *_, **__: 0)
+    monkeypatch.setattr(command, "run_flow", lambda request, *_, **__: house.asked.append(request) or 0)
+    house.asked = []
 
     def typed(run_id: str, **options: bool) -> str:
         command.retry(run_id, sandbox=True, **options)
@@ -58,6 +59,20 @@ def test_what_was_given_up_is_bought_only_where_fal_says_that_it_is_gone(house: 
     assert house.row(run_id).state is State.FAILED
     assert "1 to try again" in typed(run_id, all=True)
     assert house.row(run_id).state is State.PENDING
+
+
+@pytest.mark.parametrize("accept_prices", [False, True])
+def test_retry_brings_what_a_later_run_made_and_hands_on_what_prices_a_person_accepted(
+    house: Any, typed: Any, *, accept_prices: bool
+) -> None:
+    """The video of the later run is free, also where its error alone was not worth a purchase."""
+    prompt = f"A boat at prices {accept_prices}"
+    first = asyncio.run(failed_run(house, f"a,{prompt}", failing=prompt))
+    asyncio.run(house.work(house.open_run(f"a,{prompt}")))
+    said = typed(first, accept_prices=accept_prices)
+    assert "1 were made since: their files are used again and cost nothing" in said
+    assert house.row(first).state is State.ALREADY_MADE
+    assert [request.accept_prices for request in house.asked] == [accept_prices]
 
 
 def test_a_video_of_a_later_run_whose_file_is_gone_is_not_bought_again(house: Any, typed: Any) -> None:

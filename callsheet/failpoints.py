@@ -18,6 +18,7 @@ from callsheet.errors import UsageError
 VARIABLE: Final = "CALLSHEET_FAILPOINT"
 
 NAMES: Final = (
+    "after_open",  # a run is in the ledger, and the files that it uses again are not in its folder
     "after_intent",  # the intent is on disk, the POST has not left
     "after_post",  # fal answered, and the request id is known to this process alone
     "in_record_tx",  # the request id is written, and not committed

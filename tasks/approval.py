@@ -47,7 +47,7 @@ async def is_approved(studio: Studio, request: RunRequest) -> bool:
     if why is None:
         studio.remarks.append(f"approved by a person: up to {usd_text(most_nano)} USD")
         return True
-    await refuse_run(studio, waiting, why)
+    await refuse_run(studio, why)
     return False
 
 

@@ -27,10 +27,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Outcome = tuple[Any, BaseException | None]
 
-FIRST = frozenset({"admit", "admit_and_send", "send", "accept", "render"})
+FIRST = frozenset({"admit", "admit_and_send", "send_again", "accept", "render"})
 """Verbs that a slot waits for: the end of a render frees it, and the others fill it again."""
 
-SHORT = FIRST | {"not_sent", "release", "refuse", "start", "settle", "collect"}
+SHORT = FIRST | {"not_sent", "release", "release_held", "refuse", "start", "settle", "collect"}
 """Verbs that write about one job: a handful of statements. These share a commit."""
 
 READS = frozenset({"job"})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from callsheet.ledger import JobRow, Ledger, State
+from callsheet.outputs.disk import make_directory, naming_full_disk, sync_directory
+from callsheet.outputs.landing import land
+from callsheet.outputs.parts import part_file
 
 NAMED = 20
+PIECE_BYTES = 1 << 20
 
 
 def made_path(ledger: Ledger, row: JobRow) -> Path | None:
@@ -19,29 +22,56 @@ def made_path(ledger: Ledger, row: JobRow) -> Path | None:
     return Path(ledger.run(row.output_run_id).out) / row.output_path_there
 
 
+def bring_all(ledger: Ledger, run_id: str, folder: Path) -> None:
+    """Let every file that a run uses again appear in its folder; what is there already stays as it is.
+
+    A run asks for this when it is opened and each time it is gone on with: a process may have died between
+    the ledger's word that a job is made and the file. Raises OSError, and DiskFull where there is no room.
+    """
+    for row in ledger.jobs(run_id, states={State.ALREADY_MADE}):
+        bring(ledger, row, folder)
+
+
 def bring(ledger: Ledger, row: JobRow, folder: Path) -> None:
     """Let an earlier run's file appear in this one's folder: a second name, or a copy across disks.
 
     `row` is the job of this run; another job of it with the same video may have brought the file already.
     """
+    if row.output is None or (target := folder / row.output.path).exists():
+        return
     source = made_path(ledger, row)
-    if source is None or row.output is None:
+    if source is None or not source.exists():
         return
-    target = folder / row.output.path
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return
-    except OSError:
-        if source.exists():
-            shutil.copy2(source, target)
+    with naming_full_disk(folder):
+        make_directory(target.parent)
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            return
+        except OSError:
+            _copy(source, target, row.output.sha256)
+        else:
+            sync_directory(target.parent)
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    """Copy across disks: under its name the file appears only when all of it is there."""
+    with part_file(target) as part, source.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            part.write(piece)
+        land(part, target, sha256)
+
+
+def is_gone(ledger: Ledger, row: JobRow) -> bool:
+    """Say whether the file of a job that has one is not where it was."""
+    path = made_path(ledger, row)
+    return path is not None and not path.exists()
 
 
 def gone_files(ledger: Ledger, rows: Iterable[JobRow]) -> list[str]:
     """Name what was made and paid for and is no longer where it was, with what can be done about it."""
     reused = [row for row in rows if row.state in (State.SUCCEEDED, State.ALREADY_MADE)]
-    places = [(row.custom_id, made_path(ledger, row)) for row in reused]
-    gone = [(name, path) for name, path in places if path is not None and not path.exists()]
+    gone = [(row.custom_id, made_path(ledger, row)) for row in reused if is_gone(ledger, row)]
     told = [
         f"{name} was made and paid for, but its file is gone: {path}. It is not bought again; put the file "
         "back, or buy it once more with --again"

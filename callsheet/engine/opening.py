@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from callsheet import failpoints
 from callsheet.engine.frozen import refuse_frozen
 from callsheet.engine.high_water import refuse_older_ledger, remember
-from callsheet.engine.made_files import bring
+from callsheet.engine.made_files import bring_all
 from callsheet.errors import OverBudget, UsageError
-from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun, State
+from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun
 from callsheet.ledger.scopes import window_at
 from manifests.changes import Changes, compare
 from manifests.images import materialised
@@ -165,8 +166,8 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
         made={position: row.job_id for position, row in selection.made.items()},
         once=not selection.again,
     )
-    for row in ledger.jobs(run_id, states={State.ALREADY_MADE}):
-        bring(ledger, row, folder)
+    failpoints.passing("after_open")
+    bring_all(ledger, run_id, folder)
     remember(ledger, out, run_id)
     return run_id
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from callsheet.engine.closing import finish
+from callsheet.engine.given_up import given_up_jobs, look_for
 from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
@@ -23,10 +24,13 @@ AT_ONCE = 4
 
 async def settle_and_collect(desk: Desk) -> Findings:
     """Settle the ledger against fal's records and bring every file that is paid for."""
+    given_up = await given_up_jobs(desk)
     findings = await settle_ledger(desk)
     rendered = await desk.books(Ledger.open_jobs, states={State.RENDERED})
-    runs = {row.run_id for row in rendered} | {each.run_id for each in findings.each}
+    runs = {row.run_id for row in (*rendered, *given_up)} | {each.run_id for each in findings.each}
     with claimed(desk.ledger, runs) as mine:
+        looked = await look_for(desk, [row for row in given_up if row.run_id in mine])
+        rendered += [await desk.books(Ledger.job, job_id) for job_id in sorted(looked.found)]
         for run_id in sorted(mine):
             rows = [row for row in rendered if row.run_id == run_id]
             findings.take(await _collected(desk, run_id, rows))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from callsheet.engine.studio import Studio
-from callsheet.ledger import JobRow, Ledger
+from callsheet.ledger import Ledger, State
 
 
-async def refuse_run(studio: Studio, waiting: Sequence[JobRow], why: str) -> None:
-    """Let the run admit nothing more, in any process, and cancel what waits."""
+async def refuse_run(studio: Studio, why: str) -> None:
+    """Let the run admit nothing more, in any process, and cancel what waits.
+
+    That may be more than the person was asked about: a lost request may have turned out absent meanwhile.
+    """
     await studio.books(Ledger.request_stop, studio.run.run_id)
-    for row in waiting:
+    for row in await studio.books(Ledger.jobs, studio.run.run_id, states={State.PENDING}):
         await studio.books(Ledger.cancel, row.job_id, why=f"not approved: {why}"[:500], attempt=row.attempt)
     studio.remarks.append(f"not approved, nothing was bought: {why}")

@@ -5,9 +5,12 @@ Every step asks the ledger where the job stands, so doing it again after a crash
 
 from __future__ import annotations
 
-from contextlib import suppress
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from callsheet.engine.finish import deliver, fetch_result, settle
+from callsheet.engine.delivery import deliver, give_up
+from callsheet.engine.finish import known_result, settle
 from callsheet.engine.pictures import addresses_of
 from callsheet.engine.slots import Place
 from callsheet.engine.studio import Studio
@@ -24,8 +27,7 @@ from callsheet.errors import (
     Unavailable,
     UntrustedHost,
 )
-from callsheet.falqueue.messages import Rendered, Ticket, parse_result
-from callsheet.falqueue.replies import Reply
+from callsheet.falqueue.messages import Rendered, Ticket
 from callsheet.ledger import AT_FAL, JobRow, Ledger, State
 from callsheet.reconcile.underway import look_at_open
 from manifests.job import Job
@@ -39,21 +41,42 @@ async def render_job(studio: Studio, job_id: int, place: Place) -> JobRow:
     """Take one job as far as it will go and return how it then stands.
 
     `place` is taken when everything is ready to be sent and given back the moment the render ends at fal.
-    Raises nothing for what can happen to a job: that is in the row.
+    A job that is under way here already (the caretaker found it while a person was asked) has its one
+    follower: that one is waited for. Raises nothing for what can happen to a job: that is in the row.
     """
     try:
-        row = await studio.books(Ledger.job, job_id)
-        if row.state not in TO_DO:  # it moved on since the list was read
-            return row
-        job = decode_job(row.payload, studio.catalog)
-        ticket = await _ticket(studio, job, row, place)
-        if ticket is not None:
-            if row.state is State.PENDING:
-                row = await studio.books(Ledger.job, job_id)  # what it held so far was an earlier submission
-            await _follow(studio, job, row, ticket, place)
+        if (theirs := studio.under_way.get(job_id)) is not None:
+            place.give_back()
+            await asyncio.wait([theirs])
+        else:
+            with _under_way(studio, job_id):
+                await _take_on(studio, job_id, place)
     finally:
         place.give_back()
     return await studio.books(Ledger.job, job_id)
+
+
+@contextmanager
+def _under_way(studio: Studio, job_id: int) -> Iterator[None]:
+    ours: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    studio.under_way[job_id] = ours
+    try:
+        yield
+    finally:
+        del studio.under_way[job_id]
+        ours.set_result(None)
+
+
+async def _take_on(studio: Studio, job_id: int, place: Place) -> None:
+    row = await studio.books(Ledger.job, job_id)
+    if row.state not in TO_DO:  # it moved on since the list was read
+        return
+    job = decode_job(row.payload, studio.catalog)
+    ticket = await _ticket(studio, job, row, place)
+    if ticket is not None:
+        if row.state is State.PENDING:
+            row = await studio.books(Ledger.job, job_id)  # what it held so far was an earlier submission
+        await _follow(studio, job, row, ticket, place)
 
 
 async def _ticket(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket | None:
@@ -111,15 +134,15 @@ async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: 
             await watch(studio, job, row, ticket)
             place.give_back()
         rendered = await (
-            _known_result(studio, row, ticket) if row.booked else settle(studio, job, row, ticket)
+            _paid_result(studio, job, row, ticket) if row.booked else settle(studio, job, row, ticket)
         )
         if rendered is not None:
             await deliver(studio, job, row, ticket, rendered)
     except Unavailable as error:
         if not await _looked_up(studio, job, row, ticket, place):
-            studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
+            await _noted(studio, row, ticket, error)
     except (RenderFailed, UntrustedHost) as error:
-        studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
+        await _noted(studio, row, ticket, error)
     except DiskFull as error:
         studio.stop.drain(error)
     except OSError as error:  # read-only, unmounted, not ours to write: the next file would fare the same
@@ -129,6 +152,22 @@ async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: 
         )
     except AccountError as error:
         studio.stop.stop(error)
+
+
+async def _paid_result(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rendered | None:
+    """Return the result of a job whose cost is booked; None where there is an end to asking for it."""
+    try:
+        return await known_result(studio, job, row, ticket)
+    except (RenderFailed, UntrustedHost, Unavailable) as error:
+        await give_up(studio, row, error)
+        return None
+
+
+async def _noted(studio: Studio, row: JobRow, ticket: Ticket, error: QueueError) -> None:
+    """Say what was not finished: in the run's notes, and with the job for `status` and the results."""
+    studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
+    if (await studio.books(Ledger.job, row.job_id)).state is State.RENDERED:
+        await studio.books(Ledger.note_waiting, row.job_id, why=str(error)[:500], attempt=row.attempt)
 
 
 async def _looked_up(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: Place) -> bool:
@@ -145,12 +184,3 @@ async def _looked_up(studio: Studio, job: Job, row: JobRow, ticket: Ticket, plac
         place.give_back()
         await _follow(studio, job, await studio.books(Ledger.job, row.job_id), ticket, place)
     return found.outcome in ("rendered", "lost")
-
-
-async def _known_result(studio: Studio, row: JobRow, ticket: Ticket) -> Rendered:
-    """Return the result that was paid for: the ledger's own copy, and fal's where that says too little."""
-    kept = row.submission.result_json if row.submission else None
-    if kept is not None:
-        with suppress(Unavailable, RenderFailed, UntrustedHost):
-            return parse_result(Reply(200, {}, kept.encode()))
-    return await fetch_result(studio, ticket)

@@ -1,52 +1,79 @@
-"""A result that the queue no longer holds: out of our own ledger, else out of fal's history, else a loss.
+"""A result that the queue does not give: out of our own ledger, else out of fal's history, else a loss.
 
 fal's queue keeps a result for an hour, the history keeps it for 30 days (fal.ai/docs, queue and headers).
+What is paid for is written off only where both say that they do not have it: after that hour and the
+history's lag, in two looks some time apart. A look that fails says nothing.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from callsheet.engine.studio import Studio
 from callsheet.errors import AccountError, RenderFailed, Unavailable
 from callsheet.falqueue.messages import Rendered, Ticket, parse_result
-from callsheet.falqueue.platform_messages import HistoryItem, result_of
+from callsheet.falqueue.platform_messages import result_of
 from callsheet.falqueue.replies import Reply
-from callsheet.ledger import Ledger, Submission
-from callsheet.reconcile.underway import remembered
+from callsheet.ledger import JobRow, Ledger, Submission
+from callsheet.reconcile import absence
+from callsheet.reconcile.absence import Due
+from callsheet.reconcile.desk import Desk, sent_ms
+from callsheet.reconcile.underway import Remembered, another_look, remembered
+
+RESULT_KEPT_MS = 3_600_000
+HISTORY_KEPT_MS = 30 * 86_400_000
+"""How long after a render the queue and the history keep its result, in milliseconds."""
+
+NOWHERE = "fal's queue and its history no longer hold the result"
 
 
-async def rescued(studio: Studio, ticket: Ticket, gone: Unavailable) -> Rendered:
-    """Return the result of a request whose result the queue answered with `gone`.
+async def rescued(studio: Studio, ticket: Ticket, error: Unavailable) -> Rendered:
+    """Return the result of a request for whose result the queue answered with `error`.
 
     Raises RenderFailed for a render that failed, and for one whose result is lost: then what is held for it
     counts as spent. Raises Unavailable while it cannot be known which it is.
     """
     known = await studio.books(Ledger.known_requests, [ticket.request_id])
-    submission = (await studio.books(Ledger.job, known[ticket.request_id])).submission
-    assert submission is not None, "a request id belongs to a submission"
-    if submission.result_json is not None:
-        return parse_result(Reply(200, {}, submission.result_json.encode()))
-    item = await _in_history(studio, ticket, submission)
-    if item is not None:
-        with suppress(Unavailable):
-            return result_of(item)
-    lag_ms = 1000 * studio.settings.history_lag_s
-    if studio.desk.now_ms() < (submission.rendered_ms or 0) + lag_ms:
-        raise gone
-    raise RenderFailed(
-        f"fal's queue and its history no longer hold the result of request {ticket.request_id};"
-        " what was held for it counts as spent",
-        error_type="result_lost",
-        charged="unknown",
+    row = await studio.books(Ledger.job, known[ticket.request_id])
+    assert row.submission is not None, "a request id belongs to a submission"
+    if row.submission.result_json is not None:
+        return parse_result(Reply(200, {}, row.submission.result_json.encode()))
+    if not error.gone and studio.desk.now_ms() >= _ended_ms(row.submission) + HISTORY_KEPT_MS:
+        raise _lost(f"fal keeps no result for longer than 30 days, and this one was never read ({error})")
+    seen = await in_history(studio.desk, row)
+    if seen.item is not None:
+        try:
+            return result_of(seen.item)
+        except Unavailable:
+            if seen.item.ended_ms is None:
+                raise
+    if not error.gone:
+        raise error
+    due = Due(
+        deadline_ms=_ended_ms(row.submission) + max(RESULT_KEPT_MS, 1000 * studio.settings.history_lag_s),
+        gap_ms=absence.gap_ms(studio.settings),
+        first_look_ms=row.submission.unseen_ms,
     )
+    if (wait := await another_look(studio.desk, row, due, seen.server_ms)) is not None:
+        raise Unavailable(f"{NOWHERE}{wait.why}")
+    raise _lost(f"{NOWHERE} of request {ticket.request_id}")
 
 
-async def _in_history(studio: Studio, ticket: Ticket, submission: Submission) -> HistoryItem | None:
-    sent_ms = submission.sent_ms or submission.admitted_ms
+async def in_history(desk: Desk, row: JobRow) -> Remembered:
+    """Ask fal's history about a job's last request. Raises Unavailable where it cannot be read."""
+    assert row.submission is not None
+    assert row.ticket is not None
     try:
-        return await remembered(studio.desk, ticket.endpoint_id, ticket.request_id, sent_ms)
+        return await remembered(desk, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
     except AccountError as error:  # the key may read the queue and still not the history
         raise Unavailable(
             f"the result has expired, and the history is closed to this key: {error}"
         ) from error
+
+
+def _ended_ms(submission: Submission) -> int:
+    return submission.rendered_ms or sent_ms(submission)
+
+
+def _lost(why: str) -> RenderFailed:
+    return RenderFailed(
+        f"{why}; what was held for it counts as spent", error_type="result_lost", charged="unknown"
+    )

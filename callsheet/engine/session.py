@@ -10,7 +10,8 @@ from pathlib import Path
 from callsheet import failpoints
 from callsheet.engine.caretaker import caretaker, look_back
 from callsheet.engine.desk import open_desk
-from callsheet.engine.high_water import go_on_from_the_mark
+from callsheet.engine.high_water import go_on_from_the_mark, rising_mark
+from callsheet.engine.made_files import bring_all
 from callsheet.engine.opening import open_run, require_a_cap, select
 from callsheet.engine.prices import look_at_prices
 from callsheet.engine.publishing import folder_for, lasting, storage_of
@@ -54,7 +55,7 @@ async def studio_for(
             current_studio.set(studio)
             await _recover(studio)
             await look_at_prices(studio, accept=request.accept_prices)
-            async with caretaker(studio):
+            async with rising_mark(studio), caretaker(studio):
                 try:
                     yield studio
                 finally:
@@ -141,7 +142,7 @@ def studio_at(
 
 
 async def _recover(studio: Studio) -> None:
-    """Put in order what dead processes left: requests nobody knows about, holds never used, part files.
+    """Put in order what dead processes left: requests nobody knows about, holds never used, files.
 
     What other dead runs hold is looked at as well: their slots and their money are missing here. What is at
     fal for this run is not asked about, because it is followed next.
@@ -152,6 +153,7 @@ async def _recover(studio: Studio) -> None:
     await look_back(studio)
     failpoints.passing("after_reconcile")
     await asyncio.to_thread(sweep_parts, studio.media)
+    await studio.books(bring_all, run_id, studio.folder)
 
 
 def opened(request: RunRequest, settings: Settings) -> str:

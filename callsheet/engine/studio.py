@@ -34,7 +34,9 @@ class Studio:
     `notes` say what was not finished, `remarks` what a person should know besides. `catalog` has the rates
     that hold now, `pins` all that the run ever had. `may_buy` says that whoever has to has agreed: until the
     approval is given and the canaries are judged, nothing is bought beside the plan's own steps. `work`
-    renders the run's jobs, once it has begun, and `watched` is what Prefect is just being told of.
+    renders the run's jobs, once it has begun, and `watched` is what Prefect is just being told of. `buying`
+    is set with every POST. `under_way` are the jobs that somebody here works on, each with what ends when
+    that does.
     """
 
     settings: Settings
@@ -53,6 +55,8 @@ class Studio:
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     uploads: dict[str, asyncio.Lock] = field(default_factory=dict)
     followed: set[asyncio.Future[Any]] = field(default_factory=set)
+    under_way: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+    buying: asyncio.Event = field(default_factory=asyncio.Event)
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     pins: tuple[Pin, ...] = ()

@@ -123,13 +123,26 @@ def send(ledger: Ledger, order: Order, attempt: int, latest_departure_s: Callabl
     return intent
 
 
+def send_again(ledger: Ledger, order: Order, attempt: int, latest_departure_s: Callable[[], float]) -> Intent:
+    """Write down that an order leaves once more. Raises RunStopping where a person has taken the job back."""
+    if ledger.job(order.job_id).state is not State.HELD:
+        raise RunStopping("the job was taken back while it waited to be sent again")
+    return send(ledger, order, attempt, latest_departure_s)
+
+
 def take_back_unsent(ledger: Ledger, job_id: int) -> None:
     """Give back what `admit_and_send` took for a job that nobody will send: its run was stopped just then."""
     row = ledger.job(job_id)
     if row.state is State.SUBMITTING:
         ledger.not_sent(job_id, why="the run was stopped before it was sent", attempt=row.attempt)
-    if ledger.job(job_id).state is State.HELD:
-        ledger.release(job_id, why="the run was stopped before it was sent", attempt=row.attempt)
+    release_held(ledger, job_id, why="the run was stopped before it was sent", attempt=row.attempt)
+
+
+def release_held(ledger: Ledger, job_id: int, *, why: str, attempt: int) -> None:
+    """Give hold and slot back where nothing was sent; whatever else became of the job stays as it is."""
+    row = ledger.job(job_id)
+    if row.state is State.HELD and row.attempt == attempt:
+        ledger.release(job_id, why=why, attempt=attempt)
 
 
 class Stuck:
@@ -176,12 +189,7 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> Intent:
             raise Interrupted("nothing new is submitted")
         try:
             require_room(studio)
-            slots = studio.settings.concurrency
-            if order is None:
-                held = await studio.books(Ledger.admit, row.job_id, slots=slots)
-                return Intent(held.number, 0.0)
-            departs = studio.queue.latest_departure_s
-            return await studio.books(admit_and_send, order, slots=slots, latest_departure_s=departs)
+            return await _admit_once(studio, row, order)
         except asyncio.CancelledError:
             await studio.books(take_back_unsent, row.job_id)
             raise
@@ -195,6 +203,23 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> Intent:
             studio.stop.drain(stopping)
 
 
+async def _admit_once(studio: Studio, row: JobRow, order: Order | None) -> Intent:
+    slots = studio.settings.concurrency
+    try:
+        if order is None:
+            held = await studio.books(Ledger.admit, row.job_id, slots=slots)
+            return Intent(held.number, 0.0)
+        departs = studio.queue.latest_departure_s
+        return await studio.books(admit_and_send, order, slots=slots, latest_departure_s=departs)
+    except IllegalTransition:
+        if (await studio.books(Ledger.job, row.job_id)).state is State.PENDING:
+            raise
+        run = await studio.books(Ledger.run, studio.run.run_id)
+        if run.stopping_ms is not None:
+            studio.stop.drain(RunStopping(f"run {run.run_id} was stopped by `callsheet cancel`"))
+        raise Interrupted("the job was taken back before it was bought") from None
+
+
 async def submit(studio: Studio, order: Order, intent: Intent) -> Ticket | None:
     """Send the one paid POST of an admitted order. Returns the ticket; None where the job ended instead."""
     outcome: Ticket | NotSent | Throttled | None = None
@@ -204,18 +229,20 @@ async def submit(studio: Studio, order: Order, intent: Intent) -> Ticket | None:
         step = asyncio.ensure_future(_send_once(studio, order, intent, again=attempt > 1))
         try:
             outcome = await asyncio.shield(step)
-        except asyncio.CancelledError:
+            if not isinstance(outcome, NotSent | Throttled):
+                return outcome
+            if attempt == FREE_TRIES or not studio.stop.admitting:
+                break
+            await studio.stop.pause(_backoff_s(attempt, outcome))
+        except asyncio.CancelledError:  # nobody goes on with it: the second Ctrl-C, or SIGTERM
             await asyncio.wait([step])
+            why = "the run was stopped before it was sent"
+            await studio.books(release_held, order.job_id, why=why, attempt=intent.attempt)
             raise
         except (RunStopping, ClaimLost) as stopping:  # another process's doing; it was not sent
             studio.stop.drain(stopping)
             break
-        if not isinstance(outcome, NotSent | Throttled):
-            return outcome
-        if attempt == FREE_TRIES or not studio.stop.admitting:
-            break
-        await studio.stop.pause(_backoff_s(attempt, outcome))
-    await studio.books(Ledger.release, order.job_id, why="could not be sent", attempt=intent.attempt)
+    await studio.books(release_held, order.job_id, why="could not be sent", attempt=intent.attempt)
     studio.notes.append(f"{order.job.custom_id} could not be sent: {outcome}")
     return None
 
@@ -226,8 +253,9 @@ async def _send_once(
     """Send what is written down as being sent, and write down what came of it."""
     books, job_id, attempt = studio.books, order.job_id, intent.attempt
     if again:
-        intent = await books(send, order, attempt, studio.queue.latest_departure_s)
+        intent = await books(send_again, order, attempt, studio.queue.latest_departure_s)
     failpoints.passing("after_intent")
+    studio.buying.set()
     try:
         ticket = await studio.queue.submit(
             order.job.endpoint.id,

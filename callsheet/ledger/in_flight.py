@@ -18,9 +18,15 @@ IN_FLIGHT = HAS_OPEN_SUBMISSION | {State.PENDING}
 """Bought and not finished, or waiting in a run that `resume` goes on with. What was left out is neither."""
 
 
-def refuse_in_flight(connection: Connection, campaign: str, wanted: Fingerprints) -> None:
-    """Raise UsageError where a run of the campaign is about to make, or is making, some of these."""
+def refuse_in_flight(
+    connection: Connection, campaign: str, wanted: Fingerprints, *, besides: str = ""
+) -> None:
+    """Raise UsageError where a run of the campaign is about to make, or is making, some of these.
+
+    The run `besides` is the one that asks; it is not looked at.
+    """
     found = _runs_with(connection, campaign, wanted, IN_FLIGHT)
+    del found[besides]
     if not found:
         return
     run_id, count = found.most_common(1)[0]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from callsheet import failpoints
-from callsheet.ledger import admission, lifecycle, settlement
+from callsheet.ledger import admission, lifecycle, settlement, turned_up
 from callsheet.ledger.database import Database
 from callsheet.ledger.records import Booking, Output, Settlement, Submission, Ticket
 from callsheet.ledger.submission import Charged, CostBasis, Event
@@ -259,6 +259,24 @@ class SubmissionVerbs:
                 output=output,
                 attempt=attempt,
             )
+
+    def note_waiting(self, job_id: int, *, why: str, attempt: int | None = None) -> None:
+        """Write down what a rendered job waits for, for `status`; its file or its failure takes it away."""
+        with self._database.write() as connection:
+            turned_up.note_waiting(connection, job_id, why, attempt=attempt)
+
+    def take_up(self, job_id: int, *, why: str, attempt: int | None = None) -> None:
+        """What a failed job bought turned up at fal: `rendered` again, with what was booked for it.
+
+        Raises IllegalTransition for a job whose last submission fal never took, or that brought a file.
+        """
+        with self._database.write() as connection:
+            turned_up.take_up(connection, job_id, self._clock(), why=why, attempt=attempt)
+
+    def settle_found(self, job_id: int, result: Settlement, *, attempt: int | None = None) -> Booking:
+        """Book what a render cost whose hold was written off as spent, and keep its result."""
+        with self._database.write() as connection:
+            return turned_up.settle_found(connection, job_id, self._clock(), result, attempt=attempt)
 
     def cancel(
         self, job_id: int, *, charged: Charged = "no", why: str = "", attempt: int | None = None

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, func, select
 
 from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageError
 from callsheet.ledger import schema
-from callsheet.ledger.admission import NO_ERROR
 from callsheet.ledger.records import Output, Recovered, Ticket
 from callsheet.ledger.settlement import give_back
 from callsheet.ledger.steps import chunks, current, step, step_many
@@ -99,10 +98,10 @@ def lose(
 
 
 def note_unseen(connection: Connection, job_id: int, at_ms: int | None, *, attempt: int | None) -> None:
-    """Write down when fal's records first did not show a request. The job stays as it is."""
+    """Write down when fal's records first did not show a request, or its result. The job stays as it is."""
     now = current(connection, job_id, attempt=attempt)
-    if now.state not in (State.UNKNOWN, State.IN_QUEUE, State.IN_PROGRESS):
-        raise IllegalTransition(f"job {job_id} is {now.state}; only what fal has yet to end can be unseen")
+    if now.state not in (State.UNKNOWN, State.IN_QUEUE, State.IN_PROGRESS, State.RENDERED):
+        raise IllegalTransition(f"job {job_id} is {now.state}; only what is open can be unseen")
     table = schema.submission
     connection.execute(
         table.update().where(table.c.submission_id == now.submission_id).values(unseen_ms=at_ms)
@@ -130,7 +129,7 @@ def collect(connection: Connection, job_id: int, at_ms: int, output: Output, *, 
     """Write down that the verified file stands under its final name."""
     now = current(connection, job_id, attempt=attempt)
     next_state(now.state, Event.COLLECT, booked=now.booked)
-    made = {"output_id": _store_output(connection, now.run_id, now.submission_id, output)}
+    made = {"output_id": _store_output(connection, now.run_id, now.submission_id, output), "error": ""}
     step(connection, now, Event.COLLECT, at_ms, job=made, submission={"closed_ms": at_ms})
 
 
@@ -151,11 +150,6 @@ def fail_media(
     if output is not None:
         columns["output_id"] = _store_output(connection, now.run_id, now.submission_id, output)
     step(connection, now, Event.FAIL_MEDIA, at_ms, why=error, job=columns, submission={"closed_ms": at_ms})
-
-
-def retry(connection: Connection, job_ids: Collection[int], at_ms: int, *, why: str) -> None:
-    """Let failed, cancelled or skipped jobs be admitted again."""
-    step_many(connection, job_ids, Event.RETRY, at_ms, why=why, job={**NO_ERROR, "output_id": None})
 
 
 def skip(connection: Connection, job_ids: Collection[int], at_ms: int, *, why: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import PurePosixPath
@@ -10,25 +10,40 @@ from pathlib import PurePosixPath
 from callsheet.ledger.records import JobRow
 from callsheet.ledger.submission import State
 
+Order = Callable[[], Mapping[int, int]]
+"""Gives, by job, a number that grows with the moment at which it was given its file."""
 
-def named_here(rows: Iterable[JobRow]) -> Iterator[JobRow]:
+
+def named_here(rows: Sequence[JobRow], own: Callable[[], Mapping[str, str]], order: Order) -> list[JobRow]:
     """Give every file of earlier runs a name of its own in this run: `a.mp4`, and `a~2.mp4` for another `a`.
 
-    The rows are those of one run in the plan's order, with all that are `already_made`: these never change
-    again, so that the names stay the same.
+    The rows are those of one run in the plan's order, with all that are `already_made`; `own` gives the
+    names of the files that the run made itself, each with its SHA-256. A name once given stays: the run's
+    own files have theirs, and the others get theirs in the order in which the run got them, for `retry` adds
+    some later.
     """
-    taken: dict[str, str] = {}
-    for row in rows:
-        yield _named(row, taken) if row.state is State.ALREADY_MADE else row
+    reused = [row for row in rows if row.state is State.ALREADY_MADE and row.output]
+    taken = dict(own()) if reused else {}
+    if all(taken.setdefault(path, sha256) == sha256 for path, sha256 in map(_file, reused)):
+        return list(rows)
+    taken, since = dict(own()), order()
+    named = {
+        row.job_id: _named(row, taken)
+        for row in sorted(reused, key=lambda row: (since.get(row.job_id, 0), row.position))
+    }
+    return [named.get(row.job_id, row) for row in rows]
+
+
+def _file(row: JobRow) -> tuple[str, str]:
+    assert row.output is not None
+    return row.output.path, row.output.sha256
 
 
 def _named(row: JobRow, taken: dict[str, str]) -> JobRow:
-    output = row.output
-    if output is None:
-        return row
-    path = next(name for name in _siblings(output.path) if taken.get(name, output.sha256) == output.sha256)
-    taken[path] = output.sha256
-    return replace(row, output=replace(output, path=path))
+    assert row.output is not None
+    plain, sha256 = _file(row)
+    path = next(name for name in _siblings(plain) if taken.setdefault(name, sha256) == sha256)
+    return replace(row, output=replace(row.output, path=path))
 
 
 def _siblings(path: str) -> Iterator[str]:

@@ -13,7 +13,17 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from callsheet.ledger import caps, in_flight, lifecycle, opening, queries, uploads, verify
+from callsheet.ledger import (
+    caps,
+    in_flight,
+    lifecycle,
+    opening,
+    queries,
+    retrying,
+    turned_up,
+    uploads,
+    verify,
+)
 from callsheet.ledger.database import open_database
 from callsheet.ledger.in_flight import Fingerprints
 from callsheet.ledger.life import Clock, SubmissionVerbs, wall_clock_ms
@@ -183,6 +193,11 @@ class Ledger(SubmissionVerbs):
         with self._database.read() as connection:
             return queries.open_jobs(connection, states)
 
+    def lost_jobs(self, error_types: Collection[str], *, since_ms: int) -> list[int]:
+        """Return every run's failed jobs with one of these errors that fal took at `since_ms` or later."""
+        with self._database.read() as connection:
+            return turned_up.lost_jobs(connection, error_types, since_ms=since_ms)
+
     def known_requests(self, request_ids: Collection[str]) -> dict[str, int]:
         """Return which of these request ids the ledger has, each with the job that it was bought for."""
         with self._database.read() as connection:
@@ -282,10 +297,14 @@ class Ledger(SubmissionVerbs):
 
     # -- many jobs at once ---------------------------------------------------------------------------------
 
-    def retry(self, job_ids: Collection[int], *, why: str = "") -> None:
-        """Let failed, cancelled or skipped jobs be admitted again: all of them, or none."""
+    def retry(self, job_ids: Collection[int], *, why: str = "", once: bool = False) -> Mapping[int, int]:
+        """Let failed, cancelled or skipped jobs be admitted again: all of them, or none.
+
+        With `once`, what the campaign has made since is used and not bought: returns {job: the job that made
+        it}. Raises UsageError where another unfinished run of the campaign has one of them to make.
+        """
         with self._database.write() as connection:
-            lifecycle.retry(connection, job_ids, self._clock(), why=why)
+            return retrying.retry(connection, job_ids, self._clock(), why=why, once=once)
 
     def skip(self, job_ids: Collection[int], *, why: str = "") -> None:
         """Leave pending jobs out because the budget does not reach: all of them, or none."""

@@ -14,6 +14,8 @@ Rules
        It is booked once: `settle` on a rendered submission, or with the event that ends it otherwise.
        Only a settled submission can be collected, so that no file is ever there without its price.
     7. Money is given back only where nothing can have been charged. Unclear is counted as spent.
+    8. What failed without its file and turns up at fal after all is taken up again (`take_up`): its cost is
+       booked, only the file is to come.
 
     pending -admit-> held -send-> submitting -accept-> in_queue -start-> in_progress -render-> rendered
     rendered -settle-> rendered -collect-> succeeded
@@ -66,6 +68,7 @@ class Event(StrEnum):
     FAIL_RENDER = "fail_render"
     COLLECT = "collect"
     FAIL_MEDIA = "fail_media"
+    TAKE_UP = "take_up"
     CANCEL = "cancel"
     RETRY = "retry"
     SKIP = "skip"
@@ -118,7 +121,7 @@ ARROWS: Final[Mapping[State, Mapping[Event, State]]] = MappingProxyType(
             Event.COLLECT: State.SUCCEEDED,
             Event.FAIL_MEDIA: State.FAILED,
         },
-        State.FAILED: {Event.RETRY: State.PENDING},
+        State.FAILED: {Event.RETRY: State.PENDING, Event.TAKE_UP: State.RENDERED},
         State.CANCELLED: {Event.RETRY: State.PENDING},
         State.SKIPPED_BUDGET: {Event.RETRY: State.PENDING},
         State.SUCCEEDED: {},
@@ -132,6 +135,7 @@ MUST_BE_BOOKED: Final[Mapping[tuple[State, Event], bool]] = MappingProxyType(
         (State.RENDERED, Event.FAIL_RENDER): False,
         (State.RENDERED, Event.COLLECT): True,
         (State.RENDERED, Event.FAIL_MEDIA): True,
+        (State.FAILED, Event.TAKE_UP): True,
     }
 )
 """Arrows that also depend on whether the cost has been booked already (rule 6)."""

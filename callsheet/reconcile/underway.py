@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable
 from callsheet.falqueue.messages import Completed, InProgress, Status
@@ -81,26 +81,44 @@ async def _not_seen(desk: Desk, row: JobRow, server_ms: int | None) -> Finding:
     assert row.ticket is not None
     assert row.submission is not None
     request, due = (row.ticket.request_id,), _due(desk, row.submission)
+    wait = await another_look(desk, row, due, server_ms)
+    if wait is not None:
+        return finding("rendering", row, f"{GONE}{wait.why}", request_ids=request, again_ms=wait.again_ms)
+    why = f"{GONE}; its hold counts as spent"
+    await desk.books(
+        Ledger.fail_render,
+        row.job_id,
+        charged="unknown",
+        error_type="lost_at_provider",
+        error=why,
+        attempt=row.attempt,
+    )
+    return finding("lost", row, why, request_ids=request)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why one more look is needed, as the end of a sentence, and from when on it counts (Unix ms)."""
+
+    why: str
+    again_ms: int | None = None
+
+
+async def another_look(desk: Desk, row: JobRow, due: Due, server_ms: int | None) -> Wait | None:
+    """Write down a whole look that showed nothing; None where it is the second one, and so decides.
+
+    `server_ms` is fal's own time of the look.
+    """
     now_ms = certain_now_ms(server_ms, desk.now_ms())
     if now_ms is None:
-        why = "this machine's clock and fal's differ by more than two minutes"
-        return finding("rendering", row, f"{GONE}, but {why}", request_ids=request)
-    if now_ms >= due.deadline_ms and not due.had_first_look:
-        await desk.books(Ledger.note_unseen, row.job_id, at_ms=server_ms, attempt=row.attempt)
-        due = replace(due, first_look_ms=server_ms)
-    elif now_ms >= due.deadline_ms and due.is_absent(now_ms):
-        why = f"{GONE}; its hold counts as spent"
-        await desk.books(
-            Ledger.fail_render,
-            row.job_id,
-            charged="unknown",
-            error_type="lost_at_provider",
-            error=why,
-            attempt=row.attempt,
-        )
-        return finding("lost", row, why, request_ids=request)
-    why = f"{GONE}; from {iso(due.again_ms)} on another look decides"
-    return finding("rendering", row, why, request_ids=request, again_ms=due.again_ms)
+        return Wait(", but this machine's clock and fal's differ by more than two minutes")
+    if now_ms >= due.deadline_ms:
+        if due.is_absent(now_ms):
+            return None
+        if not due.had_first_look:
+            await desk.books(Ledger.note_unseen, row.job_id, at_ms=server_ms, attempt=row.attempt)
+            due = replace(due, first_look_ms=server_ms)
+    return Wait(f"; from {iso(due.again_ms)} on another look decides", due.again_ms)
 
 
 def _due(desk: Desk, submission: Submission) -> Due:
@@ -129,12 +147,18 @@ async def _has_result(desk: Desk, row: JobRow) -> bool:
     return True
 
 
-async def remembered(desk: Desk, endpoint: str, request_id: str, accepted_ms: int) -> HistoryItem | None:
-    """Return what fal's history holds of one request; None where a whole read does not list it.
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What fal's history holds of one request, None where a whole read does not list it; and fal's time."""
 
-    Raises Unavailable or AccountError where it could not be read.
-    """
-    return _item(await _history(desk, endpoint, request_id, accepted_ms), request_id)
+    item: HistoryItem | None
+    server_ms: int | None
+
+
+async def remembered(desk: Desk, endpoint: str, request_id: str, accepted_ms: int) -> Remembered:
+    """Ask fal's history about one request. Raises Unavailable or AccountError where it could not be read."""
+    history = await _history(desk, endpoint, request_id, accepted_ms)
+    return Remembered(_item(history, request_id), history.server_ms)
 
 
 async def _history(desk: Desk, endpoint: str, request_id: str, accepted_ms: int) -> History:

@@ -130,9 +130,17 @@ ERROR_CLASSES: Final[tuple[ErrorClass, ...]] = (
     *_ours(
         _NOT_AGAIN,
         "unknown",
-        "neither fal's queue nor its history holds it any more: ask fal, with the request id",
+        "neither fal's queue nor its history holds it any more: ask fal, with the request id; `retry` and "
+        "`reconcile` look once more, and fetch what turns up",
         "result_lost",
         "lost_at_provider",
+    ),
+    *_ours(
+        _NOT_AGAIN,
+        "yes",
+        "it is paid for: `retry` and `reconcile` look at fal once more, and fetch what is there",
+        "file_gone",
+        "file_unreached",
     ),
     *_ours(_AGAIN, "no", "left out for want of budget: raise the cap, then try again", "budget"),
     *_ours(_AGAIN, "no", "it was taken back by a person", "cancelled"),
@@ -167,7 +175,7 @@ ERROR_CLASSES: Final[tuple[ErrorClass, ...]] = (
         "wrong_duration",
         "missing_audio",
         "not_stored",
-        "file_gone",
+        "result_failed",
         "untrusted_host",
     ),
 )

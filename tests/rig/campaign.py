@@ -1,5 +1,6 @@
 """One campaign: two runs on one tight budget, bought by two workers that are killed again and again."""
 
+import os
 import random
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from callsheet import failpoints
-from callsheet.engine.opening import Selection, open_run
+from callsheet.engine.opening import Selection, open_run, select
 from callsheet.ledger import FINISHED, Ledger, State
 from callsheet.settings import Settings
 from manifests.plan import Plan
@@ -28,6 +29,9 @@ JOBS = 22
 SLOTS = 4
 AFFORDABLE = 35
 """How many of the 44 jobs the budget holds: it ends while both workers are busy."""
+
+OPENING = "after_open"
+"""The one boundary that a worker does not pass: whoever opens a run does."""
 
 LIFE_S = (0.05, 1.6)
 LONGEST_S = 90.0
@@ -70,10 +74,12 @@ class Setting:
     rng: random.Random
     bug: Callable[[], None] | None = None
     lives: int = 0
+    again: str = ""
     names: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.names = self.rng.sample(failpoints.NAMES, len(failpoints.NAMES))
+        names = [name for name in failpoints.NAMES if name != OPENING]
+        self.names = self.rng.sample(names, len(names))
 
 
 def attack(
@@ -101,6 +107,7 @@ def attack(
         there.calm()
         time.sleep(max(fault.get("delay_s", 0) for fault in trouble))  # what comes late has come
         _finish(scene)
+        _open_again(scene, plans[0], folder / "runs", tally)
         tally.campaigns += 1
         apart_result = folder / "judgement.json"
         apart(_judge, scene, apart_result)
@@ -179,6 +186,24 @@ def _finish(scene: Setting) -> None:
             return
 
 
+def _open_again(scene: Setting, plan: Plan, folder: Path, tally: Tally) -> None:
+    """Open a run that uses again what was made, kill it before the files are brought, and go on with it."""
+    before = {path.name for path in folder.glob("rig-*")}
+    status = wait(spawn(_open_and_die, scene.settings.ledger, plan, folder))
+    tally.kills += status == KILLED
+    tally.by_name[OPENING] += status == KILLED
+    scene.again = next(path.name for path in folder.glob("rig-*") if path.name not in before)
+    tally.judgement.crashes += wait(spawn(live, Life(scene.settings, scene.again, "", scene.bug))) != 0
+
+
+def _open_and_die(ledger_url: str, plan: Plan, folder: Path) -> None:
+    os.environ[failpoints.VARIABLE] = OPENING
+    with Ledger.open(ledger_url) as ledger:
+        made = select(ledger, plan, fit=True).made
+        left = tuple(index for index in range(len(plan.jobs)) if index not in made)
+        open_run(ledger, plan, Selection((), made, left), out=folder, options="")
+
+
 def _require_finished(scene: Setting) -> None:
     with Ledger.open(scene.settings.ledger) as ledger:
         rows = [row for lane in scene.lanes for row in ledger.jobs(lane.run_id)]
@@ -211,6 +236,8 @@ def _judge(scene: Setting, path: Path) -> None:
     with Ledger.open(scene.settings.ledger) as ledger:
         rows = [row for lane in scene.lanes for row in ledger.jobs(lane.run_id)]
         folders = {lane.run_id: Path(ledger.run(lane.run_id).out) for lane in scene.lanes}
+        again = ledger.jobs(scene.again)
+        folders[scene.again] = Path(ledger.run(scene.again).out)
         broken = ledger.verify()
     found = judge(
         scene.provider.oracle(),
@@ -219,6 +246,7 @@ def _judge(scene: Setting, path: Path) -> None:
         limit_nano=scene.limit_nano,
         job_nano=scene.job_nano,
         slots=SLOTS,
+        again=again,
     )
     found.broken_promises += len(broken)
     found.skipped += sum(row.state is State.SKIPPED_BUDGET for row in rows)

@@ -18,6 +18,7 @@ class Judgement:
     jobs: int = 0
     accepted: int = 0
     delivered: int = 0
+    reused: int = 0
     bad_replies: int = 0
     skipped: int = 0
     bought_twice: int = 0
@@ -55,8 +56,12 @@ def judge(
     limit_nano: int,
     job_nano: int,
     slots: int,
+    again: Iterable[JobRow] = (),
 ) -> Judgement:
-    """Compare. A job is known at the provider by its prompt, which names it."""
+    """Compare. A job is known at the provider by its prompt, which names it.
+
+    `again` are the jobs of a run that was to use what the others made, and buy nothing.
+    """
     jobs = {json.loads(row.payload)["prompt"]: row for row in rows}
     accepted = oracle["accepted"]
     per_job = Counter(record["arguments"]["prompt"] for record in accepted)
@@ -72,6 +77,8 @@ def judge(
     )
     for record in accepted:
         _look_for(record, jobs[record["arguments"]["prompt"]], folders, verdict)
+    for row in again:
+        _look_for_reused(row, folders, verdict)
     for folder in folders.values():
         verdict.parts_left += len(list(folder.rglob(".*.part")))
     verdict.corrupt += _strange_files(accepted, folders.values())
@@ -93,6 +100,19 @@ def _look_for(
         verdict.corrupt += 1
         return
     verdict.delivered += 1
+
+
+def _look_for_reused(row: JobRow, folders: Mapping[str, Path], verdict: Judgement) -> None:
+    """A video that a run uses again must stand in that run's folder too, byte for byte."""
+    if row.state is not State.ALREADY_MADE:
+        return
+    path = folders[row.run_id] / row.output.path if row.output else None
+    if path is None or not path.is_file():
+        verdict.lost += 1
+    elif hashlib.sha256(path.read_bytes()).hexdigest() != row.output.sha256:
+        verdict.corrupt += 1
+    else:
+        verdict.reused += 1
 
 
 def _strange_files(accepted: Iterable[Mapping[str, Any]], folders: Iterable[Path]) -> int:

@@ -43,6 +43,7 @@ def kill_figures(*, kills: int, seed: int) -> list[Figure]:
         at_least(PART, "campaigns of 44 jobs, 2 workers", tally.campaigns, 1),
         at_least(PART, "requests accepted", verdict.accepted, 1),
         at_least(PART, "bad replies and other faults", verdict.bad_replies, kills // 4),
+        at_least(PART, "files used again after a kill", verdict.reused, 1),
         none_of(PART, "bought twice", verdict.bought_twice),
         none_of(PART, "paid and lost", verdict.lost),
         none_of(PART, "corrupt files", verdict.corrupt),

@@ -71,7 +71,7 @@ def no_deadline() -> None:
 
 
 OFTEN_LOST = {"kind": "close", "count": None, "probability": 0.5}
-ALWAYS_LATE = {"kind": "late", "count": None, "probability": 0.5, "delay_s": 2 * LATE_S}
+ALWAYS_LATE = {"kind": "late", "count": None, "probability": 0.5, "delay_s": 5 * LATE_S}
 
 IN_A_CAMPAIGN: dict[str, dict[str, Any]] = {
     "id stored after the POST": {"bug": id_after_post},

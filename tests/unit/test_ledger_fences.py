@@ -13,6 +13,7 @@ NAMES_ITS_ATTEMPT = frozenset(
     {
         *("send", "accept", "not_sent", "release", "refuse", "fail_inputs", "lose", "find", "note_unseen"),
         *("declare_absent", "write_off", "start", "render", "settle", "fail_render", "collect", "fail_media"),
+        *("take_up", "settle_found", "note_waiting"),
     }
 )
 ROOT = Path(__file__).parents[2]

@@ -42,6 +42,7 @@ rendered    fail_render    failed
 rendered    collect        succeeded
 rendered    fail_media     failed
 failed      retry          pending
+failed      take_up        rendered
 cancelled   retry          pending
 skipped_budget retry       pending
 """
@@ -61,6 +62,8 @@ def test_every_state_and_event_is_the_arrow_that_was_drawn_or_is_refused(
     """The table has the arrows of the drawing and no other."""
     wanted = EXPECTED.get((state, event))
     if state is State.RENDERED and event in (ONLY_UNSETTLED if booked else ONLY_SETTLED):
+        wanted = None
+    if event is Event.TAKE_UP and not booked:
         wanted = None
     if wanted is None:
         with pytest.raises(IllegalTransition):

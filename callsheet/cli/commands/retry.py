@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from callsheet.cli.console import say
-from callsheet.cli.options import Json, RunId, Sandbox
+from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
 from callsheet.cli.running import EXIT_FAILED_JOBS, early_server, run_flow
 from callsheet.cli.runs import chosen_run, run_settings
+from callsheet.engine.desk import open_desk
+from callsheet.engine.given_up import GIVEN_UP, Looked, look_for
+from callsheet.engine.made_files import gone_files, is_gone
 from callsheet.engine.surroundings import settings_for
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import JobRow, Ledger, Run, State
 from callsheet.report.error_table import advice_text, worth_trying
+from callsheet.settings import Settings
 from pricing.money import usd_rounded_up
 
 AGAIN = frozenset({State.FAILED, State.CANCELLED, State.SKIPPED_BUDGET})
@@ -27,24 +32,67 @@ All = Annotated[
 ]
 
 
-def retry(run_id: RunId = None, *, all: All = False, sandbox: Sandbox = False, json: Json = False) -> int:  # noqa: A002 -- the option's name
+def retry(
+    run_id: RunId = None,
+    *,
+    all: All = False,  # noqa: A002 -- the option's name
+    again: Again = False,
+    accept_prices: AcceptPrices = False,
+    sandbox: Sandbox = False,
+    json: Json = False,
+) -> int:
     """Try again what failed and is worth it, was left out, or was cancelled; each try is a new purchase.
 
-    Which errors are worth it stands in docs/errors.md.
+    Which errors are worth it stands in docs/errors.md. What another run has made since is used, not bought.
 
     Example: callsheet retry spring-launch-20261121-142530-3f9a
     """
-    settings = run_settings(sandbox=sandbox)
-    run = chosen_run(settings, run_id, latest_of_all=True)
-    settings = settings_for(run.request)
+    run = chosen_run(run_settings(sandbox=sandbox), run_id, latest_of_all=True)
+    request = run.request.model_copy(update={"accept_prices": accept_prices})
+    settings = settings_for(request)
     with Ledger.open(settings.ledger) as ledger, ledger.claim(run.run_id):
-        rows = ledger.jobs(run.run_id, states=AGAIN)
-        again = [row for row in rows if all or is_worth_it(row)]
-        ledger.retry([row.job_id for row in again], why="retried by a person")
-    _say_what(rows, again)
-    if not again and run.run.closed_ms is not None:
-        return EXIT_FAILED_JOBS if rows else 0
-    return run_flow(run.request, settings, early_server(settings), as_json=json)
+        ended = ledger.jobs(run.run_id, states=AGAIN)
+        looked = Looked() if again else _looked_for(settings, ended)
+        rows = [row for row in ended if row.job_id not in looked.found | looked.unsure.keys()]
+        free, gone = (set(), set()) if again else _made_since(ledger, run.run, rows)
+        rows = [row for row in rows if row.fingerprint not in gone]
+        tried = [row for row in rows if all or row.fingerprint in free or is_worth_it(row)]
+        made = ledger.retry([row.job_id for row in tried], why="retried by a person", once=not again)
+    _say_what(rows, tried, made)
+    if not (tried or looked.found) and run.run.closed_ms is not None:
+        return EXIT_FAILED_JOBS if ended else 0
+    return run_flow(request, settings, early_server(settings), as_json=json)
+
+
+def _looked_for(settings: Settings, rows: list[JobRow]) -> Looked:
+    """Ask fal for what was given up; what it has after all is fetched by the run, and not bought."""
+    given_up = [row for row in rows if row.error_type in GIVEN_UP]
+    if not given_up:
+        return Looked()
+    looked = asyncio.run(_look(settings, given_up))
+    if looked.found:
+        say(f"{len(looked.found)} were given up, and fal has them after all: they are fetched, not bought")
+    for row in given_up:
+        if row.job_id in looked.unsure:
+            say(
+                f"not tried: {row.custom_id}: fal could not be asked for its video "
+                f"({looked.unsure[row.job_id]}); `--all --again` buys it all the same"
+            )
+    return looked
+
+
+async def _look(settings: Settings, rows: list[JobRow]) -> Looked:
+    async with open_desk(settings) as desk:
+        return await look_for(desk, rows)
+
+
+def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow]) -> tuple[set[str], set[str]]:
+    """Return the fingerprints that the campaign has a video of, and those whose file is gone; names these."""
+    made = ledger.already_made(run.campaign, {row.fingerprint for row in rows})
+    for line in gone_files(ledger, made.values()):
+        say(line)
+    gone = {content for content, row in made.items() if is_gone(ledger, row)}
+    return set(made) - gone, gone
 
 
 def is_worth_it(row: JobRow) -> bool:
@@ -52,11 +100,14 @@ def is_worth_it(row: JobRow) -> bool:
     return row.state is not State.FAILED or worth_trying(row.error_type, row.charged, row.purchases)
 
 
-def _say_what(rows: list[JobRow], again: list[JobRow]) -> None:
+def _say_what(rows: list[JobRow], tried: list[JobRow], made: Mapping[int, int]) -> None:
+    again = [row for row in tried if row.job_id not in made]
     most = usd_rounded_up(sum(row.maximum_nano for row in again))
     bought = sum(row.purchases for row in again)
     say(f"{len(again)} to try again, for at most {most}; fal has accepted {bought} tries at them so far")
-    chosen = {row.job_id for row in again}
+    if made:
+        say(f"{len(made)} were made since: their files are used again and cost nothing")
+    chosen = {row.job_id for row in tried}
     _name_the_others([row for row in rows if row.job_id not in chosen])
 
 

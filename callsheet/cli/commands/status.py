@@ -6,8 +6,10 @@ from callsheet.cli.console import document, result
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.progress import in_words
 from callsheet.cli.runs import chosen_run, run_settings
-from callsheet.ledger import Ledger
+from callsheet.ledger import JobRow, Ledger, State
 from pricing.money import usd_text
+
+NAMED = 20
 
 
 def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
@@ -24,6 +26,7 @@ def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
             each.run_id for each in ledger.runs() if each.closed_ms is None and each.run_id != run.run_id
         ]
         tally = ledger.tally(run.run_id)
+        rendered = ledger.jobs(run.run_id, states={State.RENDERED}) if State.RENDERED in tally.counts else []
         accounts = ledger.balances(scope="run", key=run.run_id)
     if json:
         document(
@@ -35,12 +38,32 @@ def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
                 "held_usd": usd_text(tally.held_nano),
                 "spent_usd": usd_text(tally.spent_nano),
                 "frozen": tally.frozen,
+                "waits_for": [
+                    {"custom_id": row.custom_id, "request_id": _request(row), "why": _why(row)}
+                    for row in rendered
+                ],
                 "other_unfinished": others,
             }
         )
         return 0
     result(f"{run.run_id} in {run.run.out}")
     result(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
+    for row in rendered[:NAMED]:
+        result(f"waits for {row.custom_id} (request {_request(row)}): {_why(row)}")
+    if rendered:
+        more = f"{len(rendered) - NAMED} more wait; " if len(rendered) > NAMED else ""
+        result(f"{more}`callsheet resume {run.run_id}{' --sandbox' * sandbox}` fetches what is there")
     for other in others:
         result(f"also unfinished: {other}")
     return 0
+
+
+def _request(row: JobRow) -> str:
+    return row.ticket.request_id if row.ticket else ""
+
+
+def _why(row: JobRow) -> str:
+    """Say what a rendered job waits for: what kept it the last time, else what comes next."""
+    if row.error:
+        return row.error
+    return "paid for, its file is not here yet" if row.booked else "rendered, its result was not read yet"

@@ -75,6 +75,19 @@ def test_a_statement_gives_exact_amounts(book, call):
     assert lines[-1] == ["total", "2", "0.180000002", "0.20"]
 
 
+def test_status_says_what_a_rendered_job_waits_for(book, call):
+    """In words of the last try, or of the step that comes next; as JSON too."""
+    with Ledger.open(os.environ["CALLSHEET_LEDGER_URL"]) as ledger:
+        ledger.note_waiting(1, why="the host answered 503; asked for again until 2026-11-28T12:00:00Z")
+    code, out, _ = call("status", "spring-1")
+    assert code == 0
+    assert "waits for shot-0 (request request-0): the host answered 503; asked for again until" in out
+    assert "waits for shot-1 (request request-1): paid for, its file is not here yet" in out
+    assert "`callsheet resume spring-1` fetches what is there" in out
+    waits = json.loads(call("status", "spring-1", "--json")[1])["waits_for"]
+    assert [each["request_id"] for each in waits] == ["request-0", "request-1"]
+
+
 def test_csv_for_a_spreadsheet_has_no_formulas(book, call):
     """A client that is called like a formula comes as text; amounts below 0 stay numbers."""
     _, out, _ = call("ledger", "entries", "--csv")

@@ -5,6 +5,9 @@ import asyncio
 import pytest
 
 from callsheet.engine import caretaker
+from callsheet.engine.dispatch import dispatch, in_order
+from callsheet.engine.refusal import refuse_run
+from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.ledger import Ledger, State
@@ -40,6 +43,17 @@ async def test_what_never_arrived_is_bought_again_only_where_the_run_may_buy(hou
     assert len(house.accepted(prompt)) == bought
 
 
+async def test_a_refusal_also_takes_back_what_came_free_while_a_person_was_asked(house):
+    """A lost request that provably never arrived waits again; a no to the run is a no to it as well."""
+    run_id = lost(house, "a,A boat that nobody wanted")
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        await caretaker.last_look(studio)
+        assert house.row(run_id).state is State.PENDING
+        await refuse_run(studio, "a person refused it")
+    assert (house.row(run_id).state, house.accepted("A boat that nobody wanted")) == (State.CANCELLED, [])
+
+
 async def test_a_look_that_breaks_is_noted_and_not_the_last(house, monkeypatch):
     """A full table of open files ends one look; the next one finds what was lost."""
     monkeypatch.setattr(caretaker, "CARE_EVERY_S", 0.01)
@@ -62,3 +76,45 @@ async def test_a_look_that_breaks_is_noted_and_not_the_last(house, monkeypatch):
     (note,) = studio.notes
     assert "Too many open files" in note
     assert house.row(run_id).state is State.PENDING
+
+
+async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
+    """The run begins when its caretaker follows a job already: it waits for that one and asks fal nothing."""
+    prompt = "A boat that is followed once"
+    run_id = house.open_run(f"a,{prompt}")
+    house.arm("close")
+    await house.work(run_id)
+    house.faults.clear()
+    assert house.row(run_id).state is State.UNKNOWN
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        watch, watched = desk.queue.watch, []
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def watch_counted(ticket, schedule):
+            watched.append(ticket.request_id)
+            begun.set()
+            await go_on.wait()
+            async for seen in watch(ticket, schedule):
+                yield seen
+
+        desk.queue.watch = watch_counted
+        await caretaker._look(studio)
+        await begun.wait()
+        rows = in_order(desk.ledger.jobs(run_id))
+        assert [row.state for row in rows] == [State.IN_QUEUE]
+        given = asyncio.Event()
+
+        async def render(row, place):
+            ends = asyncio.ensure_future(render_job(studio, row.job_id, place))
+            given.set()
+            return await ends
+
+        going = asyncio.ensure_future(dispatch(studio, rows, render))
+        await given.wait()
+        go_on.set()
+        await going
+        await caretaker.rest(studio)
+    assert house.row(run_id).state is State.SUCCEEDED
+    assert (len(watched), studio.notes) == (1, [])
+    assert house.sound()

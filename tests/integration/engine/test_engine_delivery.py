@@ -1,9 +1,11 @@
 """From a finished render to a file: what is asked again, what stays for `resume`, what is named a loss."""
 
 import asyncio
+import sqlite3
 
 import pytest
 
+from callsheet.engine.given_up import look_for
 from callsheet.engine.pace import cell_named
 from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
@@ -189,3 +191,77 @@ async def test_a_job_that_cannot_be_collected_does_not_keep_the_others_back(hous
         second.job_id: "collected",
     }
     assert "nobody thought of this" in findings.by("rendered")[0].why
+
+
+DAY_MS = 24 * HOUR_MS
+
+
+@pytest.mark.parametrize(("days", "state"), [(6, State.RENDERED), (8, State.FAILED)])
+async def test_there_is_an_end_to_asking_for_a_file_whose_host_does_not_answer(house, days, state):
+    """For a week it is waited for, and the row says so; then the job has failed, its money spent."""
+    run_id = await paid_without_its_file(house, f"a,delivery of {days} days")
+    house.arm("server_error", route="file", count=999)
+    house.arm("server_error", route="result", status=503, count=999)
+    house.ago_ms = -days * DAY_MS
+    await house.work(run_id)
+    row = house.row(run_id)
+    assert (row.state, row.booked, row.spent_nano > 0) == (state, True, True)
+    if state is State.RENDERED:
+        assert "its file is paid for and is asked for again until" in row.error
+    else:
+        assert (row.error_type, "answered 503" in row.error) == ("file_unreached", True)
+    assert house.sound()
+
+
+@pytest.mark.parametrize("by", ["reconcile", "retry"])
+async def test_what_was_given_up_is_fetched_when_fal_has_it_again(house, by):
+    """It costs nothing more, and a note of what it waited for is gone with it."""
+    prompt = f"delivery found by {by}"
+    run_id = await paid_without_its_file(house, f"a,{prompt}")
+    house.arm("server_error", route="file", count=999)
+    house.ago_ms = -8 * DAY_MS
+    await house.work(run_id)
+    lost = house.row(run_id)
+    assert lost.error_type == "file_unreached"
+    if by == "retry":
+        async with house.desk() as desk:
+            assert (await look_for(desk, [lost])).unsure.keys() == {lost.job_id}
+    else:
+        await house.settled()
+    assert house.row(run_id).state is State.FAILED
+    house.faults.clear()
+    if by == "retry":
+        async with house.desk() as desk:
+            assert (await look_for(desk, [lost])).found == {lost.job_id}
+        await house.work(run_id)
+    else:
+        (found,) = (await house.settled()).each
+        assert found.outcome == "collected"
+    row = house.row(run_id)
+    assert (row.state, row.error, row.error_type) == (State.SUCCEEDED, "", "")
+    assert row.spent_nano == lost.spent_nano
+    assert len(house.accepted(prompt)) == 1
+    assert house.sound()
+
+
+async def test_what_is_nowhere_at_fal_stays_given_up(house):
+    """A file that fal says is gone is no purchase that may still come."""
+    run_id = await paid_without_its_file(house, "a,delivery nowhere")
+    house.arm("not_found", route="file", count=999)
+    house.ago_ms = -2 * HOUR_MS
+    await house.work(run_id)
+    async with house.desk() as desk:
+        looked = await look_for(desk, house.rows(run_id))
+    assert (looked.found, looked.unsure) == (set(), {})
+    assert (house.row(run_id).state, house.row(run_id).error_type) == (State.FAILED, "file_gone")
+
+
+async def test_a_paid_job_without_any_result_ends_as_a_failed_one(house):
+    """What cannot be read here and has failed there is over, and its cost stays booked."""
+    run_id = await paid_without_its_file(house, "a,delivery without a word")
+    with sqlite3.connect(house.folder / "ledger.sqlite") as ledger:
+        ledger.execute("UPDATE submission SET result_json = '[]'")
+    house.arm("server_error", route="result", status=422, count=999)
+    await house.work(run_id)
+    row = house.row(run_id)
+    assert (row.state, row.error_type, row.spent_nano > 0) == (State.FAILED, "result_failed", True)

@@ -53,6 +53,47 @@ async def test_a_throttled_job_is_not_sent_after_the_stop(house, by):
     assert house.sound()
 
 
+class InTheMiddle(Watched):
+    """Comes while the POST is under way, whose answer is then a 429."""
+
+    async def pause(self, seconds):
+        raise AssertionError("nobody waits any more")
+
+
+@pytest.mark.parametrize("when", ["between two tries", "during the try"])
+async def test_a_stop_at_once_leaves_nothing_held_that_was_not_sent(house, when):
+    """SIGTERM, or a second Ctrl-C, around a POST that was throttled: hold and slot are free at once."""
+    word = f"stopping at once {when}"
+    run_id = house.open_run(f"a,{word}")
+    house.arm("throttle", count=1, delay_s=30)
+    sign = Watched() if when == "between two tries" else InTheMiddle()
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), sign, scale=1 / 5000)
+        submit = studio.queue.submit
+
+        async def answered(*given, **more):
+            try:
+                return await submit(*given, **more)
+            finally:
+                if when == "during the try":
+                    sign.stop(Interrupted("terminated"))
+                    await asyncio.sleep(0)
+
+        studio.queue.submit = answered
+
+        async def render(row, place):
+            return await render_job(studio, row.job_id, place)
+
+        going = asyncio.ensure_future(dispatch(studio, in_order(desk.ledger.jobs(run_id)), render))
+        if when == "between two tries":
+            await sign.pausing.wait()
+            sign.stop(Interrupted("terminated"))
+        await going
+    assert house.accepted(word) == []
+    assert house.row(run_id).state is State.PENDING
+    assert house.sound()
+
+
 async def test_a_job_that_moved_on_since_the_list_was_read_is_left_alone(house):
     """A retried job that is cancelled while it waits must not follow its earlier request."""
     word = "stopping two"
@@ -73,6 +114,36 @@ async def test_a_job_that_moved_on_since_the_list_was_read_is_left_alone(house):
         await dispatch(studio, rows, render)
     assert house.row(run_id).state is State.CANCELLED
     assert len(house.accepted(word)) == 1
+    assert house.sound()
+
+
+@pytest.mark.parametrize("when", ["before it is admitted", "between two tries"])
+async def test_a_job_that_is_cancelled_from_outside_ends_nothing_by_mistake(house, when):
+    """`callsheet cancel` beside a run: it drains as a stopped run does, and buys nothing."""
+    word = f"stopping cancelled {when}"
+    run_id = house.open_run(f"a,{word}")
+    house.arm("throttle", count=1, delay_s=1)
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), Watched(), scale=1 / 5000)
+
+        def cancelled():
+            with Ledger.open(house.settings.ledger) as other:
+                other.request_stop(run_id)
+                other.cancel(other.jobs(run_id)[0].job_id, why="cancelled by a person")
+
+        if when == "before it is admitted":
+            desk.ledger.together = lambda: (cancelled(), Ledger.together(desk.ledger))[1]
+
+        async def render(row, place):
+            return await render_job(studio, row.job_id, place)
+
+        going = asyncio.ensure_future(dispatch(studio, in_order(desk.ledger.jobs(run_id)), render))
+        if when == "between two tries":
+            await studio.stop.pausing.wait()
+            cancelled()
+        await going
+    assert isinstance(studio.stop.reason, RunStopping)
+    assert (house.row(run_id).state, house.accepted(word)) == (State.CANCELLED, [])
     assert house.sound()
 
 

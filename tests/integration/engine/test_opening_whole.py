@@ -24,7 +24,7 @@ async def test_a_process_killed_while_it_opens_a_run_buys_nothing_again(house: A
     """What was made is marked with the run itself: a death right after it leaves nothing to buy."""
     first = house.open_run("a,An opened boat")
     await house.work(first)
-    monkeypatch.setattr(opening, "bring", killed)
+    monkeypatch.setattr(opening, "bring_all", killed)
     with pytest.raises(KeyboardInterrupt):
         house.open_run("a,An opened boat")
     with Ledger.open(house.settings.ledger) as ledger:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
 
+from callsheet.engine import high_water
+from callsheet.engine.dispatch import dispatch, in_order
 from callsheet.engine.high_water import go_on_from_the_mark, mark_file, remember
+from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_for
 from callsheet.engine.stopping import StopSign
 from callsheet.errors import LedgerUnsafe
@@ -47,6 +51,57 @@ async def test_a_session_moves_the_mark_before_it_buys(house: Any) -> None:
     await house.work(run_id)
     async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
         assert (await studio.books(lambda ledger: marked(house, ledger)))["entries"] == 3
+
+
+async def test_what_a_killed_process_bought_is_in_the_mark(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It rises with the first purchase of a second and not with each; the end of the run adds the rest."""
+    monkeypatch.setattr(high_water, "RISE_EVERY_S", 3600)
+    run_id = house.open_run(*(f"{name},A boat marked {name}" for name in "abc"))
+    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
+        written: list[int] = []
+        write = high_water.write_text_atomically
+
+        def noted(path: Any, text: str) -> None:
+            written.append(json.loads(text)["entries"])
+            write(path, text)
+
+        monkeypatch.setattr(high_water, "write_text_atomically", noted)
+
+        async def render(row: Any, place: Any) -> Any:
+            return await render_job(studio, row.job_id, place)
+
+        await dispatch(studio, in_order(await studio.books(Ledger.jobs, run_id)), render)
+        assert len(written) == 1
+        assert (await studio.books(lambda ledger: marked(house, ledger)))["entries"] == written[0] >= 1
+    assert written[1:] == [9]
+
+
+async def test_two_writers_at_once_leave_the_higher_mark(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has read the old mark and is slow does not write over what another one wrote meanwhile."""
+    runs, run_id = house.folder / "runs", house.open_run("a,A boat of two writers")
+    write, others = high_water.write_text_atomically, []
+
+    def slow(path: Any, text: str) -> None:
+        if not others:
+            others.append(threading.Thread(target=quick))
+            others[0].start()
+            others[0].join(timeout=0.5)  # one that need not wait for us is done by then
+        write(path, text)
+
+    def quick() -> None:
+        with Ledger.open(house.settings.ledger) as ledger:
+            ledger.release(job_id)
+            remember(ledger, runs, run_id)
+
+    monkeypatch.setattr(high_water, "write_text_atomically", slow)
+    with Ledger.open(house.settings.ledger) as ledger:
+        (job_id,) = (row.job_id for row in ledger.jobs(run_id))
+        ledger.admit(job_id, slots=10)
+        remember(ledger, runs, run_id)
+        others[0].join()
+        assert marked(house, ledger)["entries"] == ledger.identity()[1] == 2
 
 
 async def test_a_mark_is_never_lowered(house: Any) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from callsheet.engine import made_files, opening
 from callsheet.engine.closing import write_report
 from callsheet.engine.made_files import gone_files
+from callsheet.engine.session import studio_for
+from callsheet.engine.stopping import StopSign
 from callsheet.ledger import Ledger, State
+from callsheet.outputs import landing
 
 pytestmark = pytest.mark.anyio
 
@@ -33,3 +38,31 @@ async def test_two_reused_videos_of_one_name_stay_two_videos(house: Any) -> None
         data = (Path(run.out) / line["output_path"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == row.output.sha256
     assert rows[0].output.sha256 != rows[1].output.sha256
+
+
+@pytest.mark.parametrize("other_disk", [False, True])
+async def test_a_file_that_a_crash_kept_out_of_the_folder_is_brought_by_resume(
+    house: Any, monkeypatch: pytest.MonkeyPatch, *, other_disk: bool
+) -> None:
+    """The ledger said that it is made and the process died before the file was there."""
+    prompt = f"A boat brought late{' from afar' if other_disk else ''}"
+    await house.work(house.open_run(f"a,{prompt}"))
+    with monkeypatch.context() as dying:
+        dying.setattr(opening, "bring_all", lambda *_: None)
+        run_id = house.open_run(f"a,{prompt}")
+    (row,) = house.rows(run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        target = Path(ledger.run(run_id).out) / row.output.path
+    assert not target.exists()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EXDEV, "another disk")
+
+    with monkeypatch.context() as disks:
+        if other_disk:
+            disks.setattr(made_files.os, "link", refuse)
+            disks.setattr(landing, "_give_name", lambda part, name: bool(part.rename(name)))
+        async with studio_for(house.request(run_id), run_id, house.settings, StopSign()):
+            pass
+    assert hashlib.sha256(target.read_bytes()).hexdigest() == row.output.sha256
+    assert len(house.accepted(prompt)) == 1

@@ -192,6 +192,7 @@ VERBS: dict[Event, Callable[[Ledger, int, Desk], Any]] = {
     Event.FAIL_RENDER: lambda ledger, job, _: ledger.fail_render(job, charged="no", error="500"),
     Event.COLLECT: lambda ledger, job, _: ledger.collect(job, FILE),
     Event.FAIL_MEDIA: lambda ledger, job, _: ledger.fail_media(job, error_type="truncated", error="cut"),
+    Event.TAKE_UP: lambda ledger, job, _: ledger.take_up(job, why="fal has it"),
     Event.CANCEL: lambda ledger, job, _: ledger.cancel(job, why="not wanted"),
     Event.RETRY: lambda ledger, job, _: ledger.retry([job], why="again"),
     Event.SKIP: lambda ledger, job, _: ledger.skip([job], why="no money"),

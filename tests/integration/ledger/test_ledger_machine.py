@@ -134,6 +134,10 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(RunStopping):
                 self.do(event, job_id, charged, cost)
             return
+        if event is Event.TAKE_UP and not model.request:
+            with pytest.raises(IllegalTransition):
+                self.do(event, job_id, charged, cost)
+            return
         if event is Event.REUSE and not any(m.state is State.SUCCEEDED for m in self.jobs.values()):
             return
         self.do(event, job_id, charged, cost)
@@ -190,6 +194,22 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.correct(model.request, cost_nano=cost, cost_basis="billing_event")
             model.spent += cost - before.cost_nano
             self.frozen |= cost > max(HOLD, before.cost_nano)
+
+    @rule(number=st.integers(0, JOBS - 1), cost=st.sampled_from([0, 90, 130]))
+    def turn_up(self, number: int, cost: int) -> None:
+        """A result that was written off is there after all: its real cost takes the place of the hold's."""
+        job_id = list(self.jobs)[number]
+        model = self.jobs[job_id]
+        result = Settlement(cost_nano=cost, cost_basis="expected", result_json="{}")
+        if model.state is not State.RENDERED or not model.booked:
+            with pytest.raises(IllegalTransition):
+                self.ledger.settle_found(job_id, result)
+            return
+        before = self.ledger.job(job_id).submission
+        if before.cost_basis != "billing_event":
+            model.spent += cost - before.cost_nano
+            self.frozen |= cost > max(HOLD, before.cost_nano)
+        self.ledger.settle_found(job_id, result)
 
     @rule(by_s=st.sampled_from([-YEAR_S, -DAY_S, -3600, -1, 1, 3600, DAY_S, YEAR_S]))
     def jump(self, by_s: int) -> None:
@@ -259,6 +279,7 @@ class LedgerMachine(RuleBasedStateMachine):
             Event.FAIL_MEDIA: ([], {"error_type": "x", "error": "x"}),
             Event.DECLARE_ABSENT: ([], {"why": "x"}),
             Event.WRITE_OFF: ([], {"why": "x"}),
+            Event.TAKE_UP: ([], {"why": "x"}),
         }.get(event, ([], {}))
 
     def refuse_for_want_of_a_video(self) -> None:

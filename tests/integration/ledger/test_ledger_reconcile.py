@@ -48,14 +48,14 @@ def test_the_wait_for_a_start_is_kept_with_what_was_sent(desk):
     assert desk.ledger.job(second).state is State.HELD
 
 
-@pytest.mark.parametrize("state", [State.UNKNOWN, State.IN_QUEUE, State.IN_PROGRESS])
-def test_only_what_is_at_fal_can_be_unseen(desk, state):
-    """The first look without it is noted and taken back; once the render has ended there is none."""
+@pytest.mark.parametrize("state", [State.UNKNOWN, State.IN_QUEUE, State.IN_PROGRESS, State.RENDERED])
+def test_only_what_is_open_can_be_unseen(desk, state):
+    """The first look without it is noted and taken back; once the job has ended there is none."""
     job_id = brought(desk, state)
     for at_ms in (123, None):
         desk.ledger.note_unseen(job_id, at_ms=at_ms)
         assert desk.ledger.job(job_id).submission.unseen_ms == at_ms
-    ended = brought(desk, State.RENDERED)
+    ended = brought(desk, State.SUCCEEDED)
     with pytest.raises(IllegalTransition):
         desk.ledger.note_unseen(ended, at_ms=123)
 

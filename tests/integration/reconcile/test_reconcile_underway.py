@@ -3,6 +3,7 @@
 import json
 import time
 
+import httpx
 import pytest
 
 from callsheet.falqueue.client import FalQueue
@@ -98,18 +99,107 @@ async def test_what_the_queue_has_lost_sight_of_is_not_lost_before_the_deadline(
     assert found.again_ms is not None
 
 
-async def test_a_result_that_is_nowhere_is_a_loss_once_the_history_must_show_it(house):
-    """A finished render without a result anywhere is named, and its hold counts as spent."""
-    run_id = await stranded(house, "a,A mute boat", request_id="00000000-0000-4000-8000-000000000003")
-    house.ago_ms = 11 * 60_000
+async def ended_long_ago(house, shot, **more):
+    """Let fal have ended a run's one job an hour and a little ago; returns the run."""
+    house.ago_ms = 62 * 60_000
+    run_id = await stranded(house, shot, **more)
     with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
         ledger.render(house.row(run_id).job_id)
     house.ago_ms = 0
+    return run_id
 
-    (found,) = (await house.settled()).each
+
+async def test_a_result_that_is_nowhere_is_a_loss_at_the_second_look(house):
+    """After the hour that a result is kept, two looks some time apart decide; its hold counts as spent."""
+    run_id = await ended_long_ago(house, "a,A mute boat", request_id="00000000-0000-4000-8000-000000000003")
+
+    (once,) = (await house.settled()).each
+    (too_soon,) = (await house.settled()).each
+    assert (once.outcome, too_soon.outcome) == ("rendered", "rendered")
+    assert "another look decides" in once.why
+    assert house.row(run_id).state is State.RENDERED
+    (found,) = (await house.looked_again()).each
 
     row = house.row(run_id)
     assert (found.outcome, row.error_type, row.spent_nano) == ("lost", "result_lost", row.maximum_nano)
+    assert house.sound()
+
+
+@pytest.mark.parametrize(
+    ("kind", "route"),
+    [("server_error", "platform"), ("truncate", "platform"), ("account_locked", "platform")],
+)
+async def test_a_look_that_fails_writes_no_result_off(house, kind, route):
+    """Neither a refused nor a torn answer is one: the job stays, and the next look finds its video."""
+    prompt = f"A boat behind {kind}"
+    run_id = await ended_long_ago(house, f"a,{prompt}")
+    house.arm("not_found", route="result", count=None)
+    house.arm(kind, route=route, count=None)
+    for look in (house.settled, house.looked_again, house.looked_again):
+        (found,) = (await look()).each
+        assert (found.outcome, house.row(run_id).state) == ("rendered", State.RENDERED)
+    house.faults.clear()
+    house.arm("not_found", route="result", count=None)
+    (found,) = (await house.settled()).each
+    assert (found.outcome, house.row(run_id).state) == ("collected", State.SUCCEEDED)
+    assert house.sound()
+
+
+class Muted(InStep):
+    """A history that lists the request and shows nothing of its output; with `open_end` not even its end."""
+
+    def __init__(self, now_ms, *, open_end):
+        super().__init__(now_ms)
+        self.open_end = open_end
+
+    async def handle_async_request(self, request):
+        response = await super().handle_async_request(request)
+        document = json.loads(await response.aread())
+        for item in document["items"]:
+            item.pop("json_output", None)
+            if self.open_end:
+                item["ended_at"] = None
+        body = httpx.ByteStream(json.dumps(document).encode())
+        return httpx.Response(200, headers={"date": response.headers["date"]}, stream=body)
+
+
+@pytest.mark.parametrize(("open_end", "state"), [(False, State.FAILED), (True, State.RENDERED)])
+async def test_a_history_without_the_output_decides_only_where_it_shows_the_end(house, open_end, state):
+    """A request that the history shows as going on may still get its output there."""
+    run_id = await ended_long_ago(house, f"a,A boat without words {open_end}")
+    house.arm("not_found", route="result", count=None)
+    house.transport = lambda: Muted(house.now_ms, open_end=open_end)
+    await house.settled()
+    assert house.row(run_id).state is State.RENDERED
+    house.ago_ms = -SECOND_LOOK_MS
+    await house.settled()
+    assert house.row(run_id).state is state
+
+
+async def test_a_result_that_the_queue_cannot_read_comes_from_the_history(house, monkeypatch):
+    """A gateway in front of the queue that fails for good does not keep a paid video away."""
+    monkeypatch.setattr("callsheet.engine.finish.RESULT_TRIES", 1)
+    run_id = await ended_long_ago(house, "a,A boat behind a gateway")
+    house.arm("nginx_error", route="result", count=None)
+    (found,) = (await house.settled()).each
+    assert (found.outcome, house.row(run_id).state) == ("collected", State.SUCCEEDED)
+
+
+@pytest.mark.parametrize(("days", "state"), [(29, State.RENDERED), (31, State.FAILED)])
+async def test_a_result_that_was_never_read_is_lost_when_fal_keeps_it_no_longer(
+    house, monkeypatch, days, state
+):
+    """While the history keeps it, a result that cannot be read is waited for; then its money is spent."""
+    monkeypatch.setattr("callsheet.engine.finish.RESULT_TRIES", 1)
+    run_id = await ended_long_ago(house, f"a,A boat of {days} days")
+    house.arm("nginx_error", route="result", count=None)
+    house.arm("nginx_error", route="platform", count=None)
+    house.ago_ms = -days * 86_400_000
+    await house.settled()
+    row = house.row(run_id)
+    assert row.state is state
+    if state is State.FAILED:
+        assert (row.error_type, row.spent_nano) == ("result_lost", row.maximum_nano)
 
 
 async def test_a_result_that_the_history_may_not_show_yet_is_no_loss(house):
@@ -121,6 +211,28 @@ async def test_a_result_that_the_history_may_not_show_yet_is_no_loss(house):
     (found,) = (await house.settled()).each
 
     assert (found.outcome, house.row(run_id).state) == ("rendered", State.RENDERED)
+
+
+@pytest.mark.parametrize("how", ["result_lost", "lost_at_provider"])
+async def test_a_loss_that_turns_up_is_fetched_and_costs_what_it_cost(house, how):
+    """Written off at its hold, it is found by the next reconcile: its real cost takes the hold's place."""
+    prompt = f"A boat that was no {how}"
+    run_id = await stranded(house, f"a,{prompt}")
+    (truth,) = await house.ended(prompt)
+    with Ledger.open(house.settings.ledger) as ledger:
+        job_id = house.row(run_id).job_id
+        if how == "result_lost":
+            ledger.render(job_id)
+        ledger.fail_render(job_id, charged="unknown", error_type=how, error="nowhere")
+    assert house.row(run_id).spent_nano == house.row(run_id).maximum_nano
+
+    (found,) = (await house.settled()).each
+
+    row = house.row(run_id)
+    assert (found.outcome, row.state, row.charged) == ("collected", State.SUCCEEDED, "yes")
+    assert row.spent_nano == truth["cost_nano"] < row.maximum_nano
+    assert len(house.accepted(prompt)) == 1
+    assert house.sound()
 
 
 async def test_a_settled_result_is_kept_in_the_ledger(house):

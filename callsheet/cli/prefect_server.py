@@ -24,6 +24,7 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from callsheet.errors import CallsheetError
+from callsheet.folders import ELSEWHERE, usable_folder
 
 START_TIMEOUT_S = 60.0
 NICENESS = 5
@@ -100,9 +101,11 @@ class EmbeddedServer:
 
 
 def start_embedded_server(data_dir: Path) -> EmbeddedServer:
-    """Start a server on a free port of 127.0.0.1 without waiting for it; history in `data_dir`/prefect."""
-    home = data_dir / "prefect"
-    home.mkdir(parents=True, exist_ok=True)
+    """Start a server on a free port of 127.0.0.1 without waiting for it; history in `data_dir`/prefect.
+
+    Raises UsageError where that folder cannot be used.
+    """
+    home = usable_folder(data_dir / "prefect", what="the folder of Prefect's history", instead=ELSEWHERE)
     _lay_out_database(home)
     port = _free_port()
     environment = {**os.environ, **_SERVER_ENVIRONMENT, "PREFECT_HOME": str(home)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -152,7 +151,6 @@ def _print(summary: dict[str, Any], stop: StopSign, *, as_json: bool) -> None:
         result(f"failed  {shown / 'errors.csv'} says why and can be run again")
     if summary["unknown"]:
         result("unknown nobody knows yet whether fal took them; `callsheet reconcile` looks them up")
-    sys.stdout.flush()
 
 
 def _say_why_it_stopped(summary: dict[str, Any], stop: StopSign) -> None:

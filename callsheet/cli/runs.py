@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from callsheet.engine.request import RunRequest
 from callsheet.engine.surroundings import sandbox_ledger
 from callsheet.errors import UsageError
+from callsheet.folders import usable_data_folder
 from callsheet.ledger import Ledger, Run
 from callsheet.settings import Settings, settings_from
 
@@ -21,9 +22,14 @@ class ChosenRun:
     run: Run
 
 
-def run_settings(*, sandbox: bool) -> Settings:
-    """Return settings whose ledger is the one the run is in."""
+def run_settings(*, sandbox: bool, makes_ledger: bool = True) -> Settings:
+    """Return settings whose ledger is the one the run is in.
+
+    Raises UsageError where it is, or is to be made, in a data folder that cannot be used.
+    """
     settings = settings_from(os.environ)
+    if makes_ledger and not settings.ledger_url:
+        usable_data_folder(settings)
     return sandbox_ledger(settings) if sandbox else settings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from callsheet.cli.console import document, result
 from callsheet.cli.options import Json
 from callsheet.cli.prefect_server import configured_api_url
 from callsheet.errors import CallsheetError
+from callsheet.folders import usable_data_folder
 from callsheet.settings import Settings, settings_from
+from manifests.remote import is_remote
 
 LOW_DISK_BYTES = 2 * 2**30
 Finding = tuple[bool, str]
@@ -46,6 +48,8 @@ def _ledger(settings: Settings) -> Finding:
 
     shown = settings.ledger.rpartition("@")[2]
     try:
+        if not settings.ledger_url:
+            usable_data_folder(settings)
         with Ledger.open(settings.ledger) as ledger:
             broken = ledger.verify()
     except CallsheetError as error:
@@ -59,14 +63,17 @@ def _server(_settings: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    place = next(folder for folder in _upwards(Path(settings.out).resolve()) if folder.exists())
-    free = shutil.disk_usage(place).free
-    return free >= LOW_DISK_BYTES, f"{free / 2**30:.1f} GiB free for {settings.out}"
-
-
-def _upwards(folder: Path) -> Iterator[Path]:
-    yield folder
-    yield from folder.parents
+    is_far = is_remote(settings.out)
+    wanted = settings.data_dir / "outbox" if is_far else Path(settings.out).absolute()
+    try:
+        place = next(folder for folder in (wanted, *wanted.parents) if folder.exists())
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        return False, f"{wanted}: {error.strerror}"
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        return False, f"{wanted} cannot be used: {place} is not a folder that can be written to"
+    shown = f"{wanted} (copied to {settings.out})" if is_far else settings.out
+    return free >= LOW_DISK_BYTES, f"{free / 2**30:.1f} GiB free for {shown}"
 
 
 def _failpoint(_settings: Settings) -> Finding:

@@ -21,8 +21,6 @@ def init(folder: Folder = Path()) -> int:
     """
     if (folder / "campaign.toml").exists() or (folder / "shots.csv").exists():
         raise UsageError(f"{folder} has a campaign already; nothing was written")
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder")
     campaign = write_example(folder)
     result(f"{campaign}\nNext: callsheet plan {campaign}")
     return 0

@@ -26,7 +26,7 @@ from callsheet.settings import settings_from
 from manifests.changes import to_pay
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_document import plan_document, refusal_document
-from manifests.plan_file import write_plan
+from manifests.plan_file import refuse_to_replace, write_plan
 from manifests.planning import make_plan
 from pricing.budgets import shortfalls
 from pricing.money import usd_rounded_up, usd_text
@@ -53,6 +53,8 @@ def plan(
 
     Example: callsheet plan shots.csv --budget-usd 25 --out plan.json
     """
+    if out is not None:
+        refuse_to_replace(out)
     try:
         made = make_plan(
             source,

@@ -8,6 +8,7 @@ from typing import Any
 from cyclopts import App
 
 from callsheet.cli.console import document, result, say
+from callsheet.cli.ledger_there import has_ledger
 from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.runs import run_settings
 from callsheet.cli.tables import show_table
@@ -47,7 +48,7 @@ def show(*, sandbox: Sandbox = False, json: Json = False) -> int:
     Example: callsheet prices show --json
     """
     catalog = load_catalog()
-    lines = list(_book_lines(catalog, _learned(run_settings(sandbox=sandbox))))
+    lines = list(_book_lines(catalog, _learned(run_settings(sandbox=sandbox, makes_ledger=False))))
     if json:
         document(
             {
@@ -91,8 +92,7 @@ async def _checked(settings: Settings) -> list[PriceCheck]:
 
 def _learned(settings: Settings) -> dict[RateKey, LearnedRate]:
     """Return what real bills say; nothing where there is no ledger, and none is made for asking."""
-    path = settings.ledger.removeprefix("sqlite:///")
-    if path != settings.ledger and not settings.data_dir.joinpath(path).exists():
+    if not has_ledger(settings):
         return {}
     with Ledger.open(settings.ledger) as ledger:
         return dict(learned_rates(bills_of(ledger.settled())))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.cli.console import document, result, say
+from callsheet.cli.ending import AT_FAL, last_words
 from callsheet.cli.prefect_server import (
     EmbeddedServer,
     client_environment,
@@ -29,8 +30,6 @@ SHOWN_NOTES = 20
 LATE_IMPORTS = ("prefect.flow_engine", "prefect.task_engine", "fastapi.encoders", "pandas", "pyarrow.parquet")
 EXIT_CAP = 5
 EXIT_UNKNOWN = 7
-AT_FAL = ("submitting", "in_queue", "in_progress")
-"""Where a job may still end well or badly: fal did not say in time."""
 LEFT_OVER = ("pending", "held", "rendered")
 """Not sent, or rendered and not fetched, because something could not be reached: `resume` goes on."""
 
@@ -52,8 +51,10 @@ def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | N
             _import_the_rest()
             server.wait_ready()
         stop = StopSign(_announcer(request))
-        summary = asyncio.run(_flow(run_campaign, request, settings, stop))
-        _drain_prefect()
+        try:
+            summary = asyncio.run(_flow(run_campaign, request, settings, stop))
+        finally:
+            _drain_prefect()
     finally:
         if server is not None:
             server.stop()
@@ -110,7 +111,7 @@ def _announcer(request: RunRequest) -> Callable[[StopSign], None]:
 
     def announce(stop: StopSign) -> None:
         if stop.phase == "stopped":
-            say(f"Stopped. What is rendering goes on at fal and is already paid for: `{again}` collects it.")
+            say(f"Stopped: nothing more is waited for, and nothing is lost. `{again}` goes on.")
         elif isinstance(stop.reason, PricesChanged | CanaryError):
             say("Nothing new is submitted; what is rendering is finished and collected.")
         elif isinstance(stop.reason, BudgetError):
@@ -151,6 +152,8 @@ def _print(summary: dict[str, Any], stop: StopSign, *, as_json: bool) -> None:
         result(f"failed  {shown / 'errors.csv'} says why and can be run again")
     if summary["unknown"]:
         result("unknown nobody knows yet whether fal took them; `callsheet reconcile` looks them up")
+    for line in last_words(summary):
+        result(f"left    {line}")
 
 
 def _say_why_it_stopped(summary: dict[str, Any], stop: StopSign) -> None:

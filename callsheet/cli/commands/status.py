@@ -5,7 +5,7 @@ from __future__ import annotations
 from callsheet.cli.console import document, result
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.progress import in_words
-from callsheet.cli.runs import chosen_run, run_settings
+from callsheet.cli.runs import run_in, run_settings
 from callsheet.ledger import Ledger
 from pricing.money import usd_text
 
@@ -15,11 +15,9 @@ def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
 
     Example: callsheet status --json
     """
-    settings = run_settings(sandbox=sandbox)
-    run = chosen_run(settings, run_id, latest_of_all=True)
-    with Ledger.open(settings.ledger) as ledger:
-        if run_id is None and (unfinished := ledger.latest_unfinished()) is not None:
-            run = chosen_run(settings, unfinished.run_id)
+    with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
+        unfinished = ledger.latest_unfinished() if run_id is None else None
+        run = run_in(ledger, unfinished.run_id if unfinished else run_id, latest_of_all=True)
         others = [
             each.run_id for each in ledger.runs() if each.closed_ms is None and each.run_id != run.run_id
         ]

@@ -19,6 +19,8 @@ from callsheet.folders import FULL
 
 INTERNAL_ERROR = 1
 INTERRUPTED = 130
+_YES = frozenset({"1", "t", "true", "y", "yes"})
+"""What the command line's parser takes for a yes."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -50,7 +52,7 @@ def run_command(arguments: list[str]) -> int:
         code = make_app()(arguments, result_action="return_value", exit_on_error=False, print_error=False)
         flush()
     except CallsheetError as error:
-        _explain(error, as_json="--json" in arguments)
+        _explain(error, as_json=_wants_json(arguments))
         return error.exit_code
     except KeyboardInterrupt:
         say("Interrupted.")
@@ -59,8 +61,13 @@ def run_command(arguments: list[str]) -> int:
         write_no_more()
         return 0
     except Exception as error:  # noqa: BLE001 -- the last place that can say anything
-        return _end_by(error, as_json="--json" in arguments)
+        return _end_by(error, as_json=_wants_json(arguments))
     return code if isinstance(code, int) else 0
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Say whether a document is expected, also of a command whose options could not be read."""
+    return "--json" in arguments or os.environ.get("CALLSHEET_JSON", "").lower() in _YES
 
 
 def _end_by(error: Exception, *, as_json: bool) -> int:
@@ -93,21 +100,15 @@ def _as_usage_error(error: Exception) -> UsageError | None:
 
 def _explain(error: CallsheetError, *, as_json: bool) -> None:
     say(f"callsheet: {error}")
-    if not isinstance(error, ManifestError):
-        if as_json:
-            document({"error": str(error), "exit_code": error.exit_code, "errors": []})
-        return
-    if not show_problems(error.problems):
+    problems = error.problems if isinstance(error, ManifestError) else []
+    if not show_problems(problems):
         say("  `callsheet validate` writes all of them down, row by row")
     if as_json:
-        document(
-            {
-                "errors": [
-                    {"row": p.row, "column": p.column, "found": p.found, "message": p.message}
-                    for p in error.problems
-                ]
-            }
-        )
+        errors = [
+            {"row": each.row, "column": each.column, "found": each.found, "message": each.message}
+            for each in problems
+        ]
+        document({"error": str(error), "exit_code": error.exit_code, "errors": errors})
 
 
 def _explain_mistake(error: Exception) -> None:

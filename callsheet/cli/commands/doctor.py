@@ -10,9 +10,10 @@ from importlib import metadata
 from pathlib import Path
 
 from callsheet import failpoints
-from callsheet.cli.console import document, result
+from callsheet.cli.console import document, printable
 from callsheet.cli.options import Json
 from callsheet.cli.prefect_server import configured_api_url
+from callsheet.cli.terminal import show_folded, terminal_width
 from callsheet.errors import CallsheetError
 from callsheet.folders import usable_data_folder
 from callsheet.settings import Settings, settings_from
@@ -33,7 +34,8 @@ def doctor(*, json: Json = False) -> int:
         document({name: {"ok": ok, "text": text} for name, (ok, text) in findings.items()})
     else:
         for name, (ok, text) in findings.items():
-            result(f"{'ok     ' if ok else 'look at'}  {name:<9} {text}")
+            line = f"{'ok     ' if ok else 'look at'}  {name:<9} {printable(text)}"
+            show_folded(line, terminal_width(), indent=19)
     return 0
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from cyclopts import App
 
-from callsheet.cli.console import document, result, say
+from callsheet.cli.console import document, say
 from callsheet.cli.ledger_there import has_ledger
 from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.runs import run_settings
 from callsheet.cli.tables import show_table
+from callsheet.cli.terminal import show_line
 from callsheet.engine.desk import open_desk
 from callsheet.engine.prices import bills_of, listed_beside_the_book
 from callsheet.engine.request import RunRequest
@@ -61,7 +62,9 @@ def show(*, sandbox: Sandbox = False, json: Json = False) -> int:
         return 0
     shown = [[_cell(line[name]) for name in BOOK] for line in lines]
     show_table(BOOK, shown, right=frozenset(BOOK[2:3] + BOOK[4:7]))
-    result(f"Price book of {catalog.price_book}, in dollars per {UNIT}. Learned: the median of real bills.")
+    show_line(
+        f"Price book of {catalog.price_book}, in dollars per {UNIT}. Learned: the median of real bills."
+    )
     return 0
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from callsheet.cli.console import say
+from callsheet.cli.console import document, say
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.running import EXIT_FAILED_JOBS, early_server, run_flow
 from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.surroundings import settings_for
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import JobRow, Ledger, Run, State
 from callsheet.report.error_table import advice_text, worth_trying
 from pricing.money import usd_rounded_up
 
@@ -43,8 +43,27 @@ def retry(run_id: RunId = None, *, all: All = False, sandbox: Sandbox = False, j
         ledger.retry([row.job_id for row in again], why="retried by a person")
     _say_what(rows, again)
     if not again and run.run.closed_ms is not None:
+        if json:
+            document(_nothing(run.run, rows))
         return EXIT_FAILED_JOBS if rows else 0
     return run_flow(run.request, settings, early_server(settings), as_json=json)
+
+
+def _nothing(run: Run, rows: list[JobRow]) -> dict[str, Any]:
+    """Describe a run of which nothing is tried again."""
+    return {
+        "run_id": run.run_id,
+        "dir": run.out,
+        "retried": 0,
+        "not_tried": [
+            {
+                "custom_id": row.custom_id,
+                "error_type": row.error_type,
+                "advice": advice_text(row.error_type, row.charged, row.purchases),
+            }
+            for row in rows
+        ],
+    }
 
 
 def is_worth_it(row: JobRow) -> bool:

@@ -6,6 +6,7 @@ from callsheet.cli.console import document, result
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.progress import in_words
 from callsheet.cli.runs import run_in, run_settings
+from callsheet.cli.terminal import show_line
 from callsheet.ledger import Ledger
 from pricing.money import usd_text
 
@@ -38,7 +39,7 @@ def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
         )
         return 0
     result(f"{run.run_id} in {run.run.out}")
-    result(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
+    show_line(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
     for other in others:
         result(f"also unfinished: {other}")
     return 0

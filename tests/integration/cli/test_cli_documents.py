@@ -93,7 +93,7 @@ def test_the_variable_asks_for_a_document_as_the_option_does(call, monkeypatch):
 
 def test_a_refused_manifest_is_a_document_with_its_mistakes(call, shots):
     """`run` says of each row what is wrong, beside what it says of every other error."""
-    shots.write_text("prompt,duration\nA boat,99\n")
+    shots.write_text("prompt,model,duration\nA boat,seedance-1.0-lite,99\n")
     code, out, _ = call("run", "shots.csv", "--sandbox", "--yes", "--json")
     told = json.loads(out)
     assert (code, told["exit_code"], [each["row"] for each in told["errors"]]) == (2, 2, [2])

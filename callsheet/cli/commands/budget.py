@@ -46,7 +46,7 @@ app = App(name="budget")
 def budget(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) -> int:
     """Show every cap and account: cap, spent, held, free, and what is frozen.
 
-    Example: callsheet budget set campaign:spring-launch 120, then callsheet budget list
+    Example: callsheet budget list
     """
     return show(runs=runs, sandbox=sandbox, json=json)
 
@@ -55,7 +55,9 @@ def budget(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) 
 def show(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) -> int:
     """Show every cap and account: cap, spent, held, free, and what is frozen.
 
-    Days and months are those of now, in UTC. Example: callsheet budget list --json
+    Days and months are those of now, in UTC.
+
+    Example: callsheet budget list --json
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
         accounts = accounts_of_now(ledger, wall_clock_ms(), runs=runs)
@@ -83,8 +85,9 @@ def set_cap(
 ) -> int:
     """Set a cap that outlives runs; it holds at once, for every process that shares the ledger.
 
-    A campaign file that names the same cap sets it anew when it is run. Example:
-    callsheet budget set campaign:spring-launch 40 --per day
+    A campaign file that names the same cap sets it anew when it is run.
+
+    Example: callsheet budget set campaign:spring-launch 40 --per day
     """
     kind, name = parse_scope(scope)
     limit_nano = _limit(usd)

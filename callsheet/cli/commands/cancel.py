@@ -19,7 +19,7 @@ def cancel(run_id: str, *, sandbox: Sandbox = False, json: Json = False) -> int:
 
     What fal renders anyway is paid for; `callsheet resume` collects it.
 
-    Example: callsheet cancel spring-launch-20261121-142530-3f9a
+    Example: callsheet cancel spring-20261121-090000-a1b2
     """
     settings = run_settings(sandbox=sandbox)
     run = chosen_run(settings, run_id)

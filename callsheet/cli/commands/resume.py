@@ -17,7 +17,7 @@ def resume(
 ) -> int:
     """Go on with a run that was interrupted. Nothing is bought a second time.
 
-    Example: callsheet resume spring-launch-20261121-142530-3f9a
+    Example: callsheet resume spring-20261121-090000-a1b2
     """
     run = chosen_run(run_settings(sandbox=sandbox), run_id)
     refuse_busy(run_settings(sandbox=sandbox), run.run_id)

@@ -32,7 +32,7 @@ def retry(run_id: RunId = None, *, all: All = False, sandbox: Sandbox = False, j
 
     Which errors are worth it stands in docs/errors.md.
 
-    Example: callsheet retry spring-launch-20261121-142530-3f9a
+    Example: callsheet retry spring-20261121-090000-a1b2
     """
     settings = run_settings(sandbox=sandbox)
     run = chosen_run(settings, run_id, latest_of_all=True)
@@ -72,6 +72,9 @@ def is_worth_it(row: JobRow) -> bool:
 
 
 def _say_what(rows: list[JobRow], again: list[JobRow]) -> None:
+    if not rows:
+        say("nothing failed, was left out or was cancelled: there is nothing to try again")
+        return
     most = usd_rounded_up(sum(row.maximum_nano for row in again))
     bought = sum(row.purchases for row in again)
     say(f"{len(again)} to try again, for at most {most}; fal has accepted {bought} tries at them so far")

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,9 @@ b,north,A cat,seedance-1.0-pro-fast,480p,2
 CAMPAIGN = '[campaign]\nname = "spring"\nmanifest = "shots.csv"\n'
 ONE_JOB = ("--adopt", "--assume-spent")
 """Decisions about a job of that very number, which tests of `reconcile` prepare."""
+
+SMALLER = {"marketing-assets": "", "last-500-dollars": " --fit"}
+"""Example campaigns, of which the first shot is rendered smaller than it is, and how they are run."""
 
 FIRST, LAST = ("callsheet demo", "callsheet resume", "callsheet run"), ("callsheet sandbox",)
 TOGETHER = """
@@ -63,18 +67,28 @@ def readme() -> list[str]:
 
 
 def prepare(desk) -> None:
-    """Lay out what the examples name: manifests, a campaign, and a run that was interrupted."""
+    """Lay out what the examples name: manifests, campaigns, and a run that was interrupted."""
     desk.env |= {"CALLSHEET_SANDBOX": "true", "CALLSHEET_YES": "true", "CALLSHEET_SANDBOX_SPEED": "2000"}
     (desk.folder / "shots.csv").write_text(SHOTS)
     (desk.folder / "campaign.toml").write_text(CAMPAIGN)
     night = pyarrow.csv.read_csv(desk.folder / "shots.csv")
     pq.write_table(night, desk.folder / "night.parquet")
+    for name in SMALLER:
+        shutil.copytree(ROOT / "examples" / name, desk.folder / name)
+        campaign, shots = desk.folder / name / "campaign.toml", desk.folder / name / "shots.csv"
+        small = re.sub(r"^(resolution|duration) = .*$", _small, campaign.read_text(), flags=re.MULTILINE)
+        campaign.write_text(small)
+        shots.write_text("".join(shots.read_text().splitlines(keepends=True)[:2]))
     plan = make_plan(desk.folder / "campaign.toml")
     (desk.data / "sandbox").mkdir(parents=True)
     with Ledger.open(f"sqlite:///{desk.data / 'sandbox' / 'ledger.sqlite'}") as ledger:
         selection = opening.select(ledger, plan, fit=False)
         options = json.dumps({"sandbox": True, "speed": 2000})
         opening.open_run(ledger, plan, selection, out=desk.folder / "runs", options=options)
+
+
+def _small(setting: re.Match[str]) -> str:
+    return f'{setting[1]} = "{"480p" if setting[1] == "resolution" else 2}"'
 
 
 def _turn(line: str) -> int:
@@ -94,7 +108,12 @@ def test_every_printed_command_runs_as_it_is_printed(desk, monkeypatch):
     """Each ends with 0, one after the other, by copy and paste."""
     monkeypatch.setattr(opening, "new_run_id", lambda _campaign: RUN_ID)
     prepare(desk)
-    lines = [line for line in dict.fromkeys([*examples(), *readme()]) if not any(map(line.count, ONE_JOB))]
+    campaigns = [f"callsheet run {name}/campaign.toml{more}" for name, more in SMALLER.items()]
+    lines = [
+        line
+        for line in dict.fromkeys([*examples(), *readme(), *campaigns])
+        if not any(map(line.count, ONE_JOB))
+    ]
     here = sorted((line for line in lines if not line.startswith(LAST)), key=_turn)
     command = [sys.executable, "-c", TOGETHER, json.dumps(here)]
     done = subprocess.run(

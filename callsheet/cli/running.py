@@ -15,6 +15,7 @@ from callsheet.cli.prefect_server import (
     EmbeddedServer,
     client_environment,
     configured_api_url,
+    require_answer,
     start_embedded_server,
 )
 from callsheet.cli.progress import Progress, show
@@ -35,8 +36,12 @@ LEFT_OVER = ("pending", "held", "rendered")
 
 
 def early_server(settings: Settings) -> EmbeddedServer | None:
-    """Start a Prefect server of our own where none is configured; it warms up while the plan is made."""
-    if configured_api_url(os.environ, Path.home()):
+    """Start a Prefect server of our own where none is configured; it warms up while the plan is made.
+
+    Raises UsageError where one is configured and does not answer.
+    """
+    if url := configured_api_url(os.environ, Path.home()):
+        require_answer(url)
         return None
     return start_embedded_server(settings.data_dir)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.runs import run_settings
 from callsheet.cli.tables import show_table, write_csv
 from callsheet.engine import high_water
+from callsheet.errors import UsageError
+from callsheet.folders import FULL
 from callsheet.ledger import Entry, Ledger
 from callsheet.report.rows import iso_utc
 from callsheet.report.statement import Grouping, Line, statement, total
@@ -144,7 +147,8 @@ def backup(file: CopyTo, *, sandbox: Sandbox = False, json: Json = False) -> int
     Example: callsheet ledger backup ledger-2026-11-21.sqlite
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        opened.backup(file)
+        with _unwritable_named(file):
+            opened.backup(file)
         label = opened.label
     if json:
         document({"ledger": label, "file": str(file)})
@@ -159,6 +163,8 @@ def accept(out: RunsFolder, *, sandbox: Sandbox = False, json: Json = False) -> 
 
     Example: callsheet ledger accept runs
     """
+    if not out.is_dir():
+        raise UsageError(f"there is no folder {out}; name the one that run folders are made in")
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
         mark = high_water.accept(opened, out)
         entries = opened.identity()[1]
@@ -170,6 +176,16 @@ def accept(out: RunsFolder, *, sandbox: Sandbox = False, json: Json = False) -> 
     else:
         result(f"accepted: {entries} entries; it once had {mark.entries}, and the run {mark.run_id}")
     return 0
+
+
+@contextmanager
+def _unwritable_named(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _line_cells(line: Line) -> list[Any]:

@@ -73,6 +73,7 @@ def test_copies_of_the_ledger_are_documents(book, call, shots):
     told = json.loads(call("ledger", "backup", "copy.sqlite", "--json")[1])
     assert told["file"] == "copy.sqlite"
     assert shots.with_name("copy.sqlite").exists()
+    shots.with_name("runs").mkdir()
     assert json.loads(call("ledger", "accept", "runs", "--json")[1]) == {"entries": 0, "was": None}
 
 

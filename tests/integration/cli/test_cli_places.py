@@ -1,11 +1,15 @@
 """Folders and files that cannot be used: named with the reason and the way out, before anything is bought."""
 
+import csv
 import json
+import shutil
 
 import pytest
 
+from callsheet.engine.opening import open_run, select
 from callsheet.ledger import Ledger
 from callsheet.settings import settings_from
+from manifests.planning import make_plan
 
 ASKING = (
     ("plan", "shots.csv"),
@@ -22,6 +26,11 @@ ASKING = (
     ("reconcile",),
     ("run", "shots.csv", "--sandbox", "--yes"),
 )
+
+
+def ledger_url(shots) -> str:
+    """The ledger that commands use where nothing else is said."""
+    return settings_from({"CALLSHEET_DATA_DIR": str(shots.parent / "callsheet-data")}).ledger
 
 
 @pytest.mark.parametrize("command", ASKING, ids=" ".join)
@@ -69,14 +78,12 @@ def test_a_folder_for_runs_that_cannot_be_used_is_refused_before_a_run_is_opened
 ):
     """Exit code 2 with its name; the ledger knows of no run."""
     monkeypatch.setenv("FAL_KEY", "id:secret")
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.setattr("callsheet.cli.commands.run.early_server", lambda _settings: None)
     code, _, err = call("run", "shots.csv", "--budget-usd", "1", "--yes", "--out", out)
     assert code == 2
     assert f"the folder for runs {out} cannot be used: " in err
     assert "--out" in err
-    with Ledger.open(
-        settings_from({"CALLSHEET_DATA_DIR": str(shots.parent / "callsheet-data")}).ledger
-    ) as ledger:
+    with Ledger.open(ledger_url(shots)) as ledger:
         assert ledger.runs() == []
 
 
@@ -170,3 +177,60 @@ def test_a_sandbox_that_cannot_be_served_says_which_option(shots, call, options,
     code, _, err = call("sandbox", *options)
     assert code == 2
     assert said in err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("ledger", "backup", "shots.csv/x"), "cannot write shots.csv/x"),
+        (("ledger", "backup", "/proc/callsheet/x"), "cannot write /proc/callsheet/x"),
+        (("ledger", "accept", "shots.csv"), "there is no folder shots.csv"),
+        (("ledger", "accept", "nowhere"), "there is no folder nowhere"),
+        (("budget", "set", "campaign:a\nb", "5"), "no name that a budget is kept for"),
+        (("budget", "set", f"campaign:{'a' * 501}", "5"), "no name that a budget is kept for"),
+    ],
+)
+def test_what_a_ledger_command_cannot_write_or_read_is_named(shots, call, command, said):
+    """Exit code 2, and the name as it was given."""
+    code, out, err = call(*command)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [("http://127.0.0.1:9/api", "where nothing answers"), ("garbage", "which is no address")]
+)
+@pytest.mark.parametrize(
+    "command", [("run", "shots.csv", "--budget-usd", "1", "--yes"), ("deploy", "shots.csv")]
+)
+def test_a_prefect_server_that_does_not_answer_is_named_first(shots, call, monkeypatch, url, said, command):
+    """Exit code 2, and no run is left behind that nothing was sent of."""
+    monkeypatch.setenv("FAL_KEY", "id:secret")
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    code, _, err = call(*command.split())
+    assert code == 2
+    assert f"is {url}, {said}" in err
+    with Ledger.open(ledger_url(shots)) as ledger:
+        assert ledger.runs() == []
+
+
+def test_a_pool_name_that_prefect_refuses_is_named(shots, call, monkeypatch):
+    """`deploy` says which letters a name has not."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    for name in ("", "a/b"):
+        code, _, err = call("deploy", "shots.csv", "--work-pool", name)
+        assert (code, "--work-pool is" in err) == (2, True)
+
+
+def test_a_run_whose_folder_is_gone_can_still_be_reported(shots, call, monkeypatch):
+    """What the ledger knows of the manifest takes the place of its copy."""
+    monkeypatch.setenv("FAL_KEY", "id:secret")
+    plan = make_plan("shots.csv")
+    with Ledger.open(ledger_url(shots)) as ledger:
+        selection = select(ledger, plan, fit=False)
+        run_id = open_run(ledger, plan, selection, out=shots.with_name("runs"), options="{}")
+    shutil.rmtree(shots.with_name("runs"))
+    assert call("report", run_id)[0] == 0
+    results = (shots.parent / "runs" / run_id / "results.csv").read_text("utf-8")
+    (row,) = csv.DictReader(results.splitlines())
+    assert (row["custom_id"], row["prompt"], row["status"]) == ("a", "A boat", "pending")

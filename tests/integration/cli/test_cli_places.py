@@ -200,9 +200,7 @@ def test_what_a_ledger_command_cannot_write_or_read_is_named(shots, call, comman
 @pytest.mark.parametrize(
     ("url", "said"), [("http://127.0.0.1:9/api", "where nothing answers"), ("garbage", "which is no address")]
 )
-@pytest.mark.parametrize(
-    "command", [("run", "shots.csv", "--budget-usd", "1", "--yes"), ("deploy", "shots.csv")]
-)
+@pytest.mark.parametrize("command", ["run shots.csv --budget-usd 1 --yes", "deploy shots.csv"])
 def test_a_prefect_server_that_does_not_answer_is_named_first(shots, call, monkeypatch, url, said, command):
     """Exit code 2, and no run is left behind that nothing was sent of."""
     monkeypatch.setenv("FAL_KEY", "id:secret")

@@ -57,7 +57,10 @@ def run_in(ledger: Ledger, run_id: str | None, *, latest_of_all: bool = False) -
         run = ledger.latest_unfinished()
     if run is None:
         what = "run" if latest_of_all else "unfinished run"
-        raise UsageError(f"there is no {what} in this ledger; sandbox runs are found with --sandbox")
+        raise UsageError(
+            f"there is no {what} in the ledger {ledger.label}; sandbox runs have one of their own, which "
+            "--sandbox opens"
+        )
     request = RunRequest.of(run)
     # Whoever types the command is the person that a run in Prefect waits for.
     answered = {"run_id": run.run_id, "approve_above_usd": None}

@@ -1,6 +1,8 @@
 """`callsheet resume` and `status` of a run that somebody works on, in this process."""
 
 import os
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,8 +42,6 @@ def test_prefects_senders_are_drained_before_its_server_goes(monkeypatch):
     class Server:
         """A server that is only told to stop."""
 
-        url, home = "http://127.0.0.1:9/api", "nowhere"
-
         def wait_ready(self):
             """Be there."""
 
@@ -52,7 +52,10 @@ def test_prefects_senders_are_drained_before_its_server_goes(monkeypatch):
     async def busy(*_given):
         raise Busy("somebody works on it")
 
-    monkeypatch.setattr(os, "environ", dict(os.environ))
+    # Prefect itself would keep this server's address for every later test of this process.
+    monkeypatch.setitem(sys.modules, "flows.run_campaign", SimpleNamespace(run_campaign=None))
+    monkeypatch.setattr(running, "_import_the_rest", lambda: None)
+    monkeypatch.setattr(running, "client_environment", lambda _server: {})
     monkeypatch.setattr(running, "_flow", busy)
     monkeypatch.setattr(running, "_drain_prefect", lambda: order.append("drained"))
     with pytest.raises(Busy):

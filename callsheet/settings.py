@@ -86,8 +86,8 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
     """Read the settings. Raises UsageError naming the variable, what it holds and what it may hold."""
     given: dict[str, str | int | Path | ApiKey | None] = {"key": _key(environ)}
     given["admin_key"] = _checked("FAL_ADMIN_KEY", environ.get("FAL_ADMIN_KEY", "").strip())
-    data_dir = environ.get("CALLSHEET_DATA_DIR")
-    given["data_dir"] = Path(data_dir) if data_dir else platformdirs.user_data_path("callsheet")
+    data_dir = environ.get("CALLSHEET_DATA_DIR", "").strip()
+    given["data_dir"] = _home(data_dir) if data_dir else platformdirs.user_data_path("callsheet")
     for name in _URLS:
         value = environ.get(f"CALLSHEET_{name.upper()}", "").strip().rstrip("/")
         if value and not value.startswith(("https://", "http://")):
@@ -104,6 +104,14 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
             given[name] = text
     given["allow_private_hosts"] = _flag(environ, "CALLSHEET_ALLOW_PRIVATE_HOSTS")
     return Settings(**given)  # type: ignore[arg-type]
+
+
+def _home(text: str) -> Path:
+    """Read a folder; `~` is the home folder also where no shell has put it in."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UsageError(f"CALLSHEET_DATA_DIR is {text!r}, and nobody knows which folder `~` is") from None
 
 
 def _key(environ: Mapping[str, str]) -> ApiKey | None:

@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.errors import UsageError
+from callsheet.folders import usable_folder
 from manifests.files import file_sha256, write_atomically
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_document import cap_document, plan_document
-from manifests.plan_rows_file import row_differences, write_rows
+from manifests.plan_rows_file import holds_rows, row_differences, write_rows
 from manifests.remote import is_remote
 from pricing.budgets import Cap
 from pricing.money import parse_usd, usd_text
 
 FORMAT = "callsheet-plan-2"
 """1 hashed row by row, and kept every row's hash."""
+
+_ANY_FORMAT = "callsheet-plan-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +47,36 @@ class PlanFile:
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write `path` (.json) and beside it the rows (`<stem>.parquet`), each whole or not at all."""
+    """Write `path` (.json) and beside it the rows (`<stem>.rows.parquet`), each whole or not at all."""
     if path.suffix.lower() != ".json":
         raise UsageError(f"a plan file's name ends in .json, not {path.name}")
     rows_path = path.with_suffix(".rows.parquet")
+    usable_folder(path.parent, what="the plan's folder", instead="name another")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         # The rows first: a plan.json that can be read refers to rows that are there.
         rows_sha256 = write_rows(plan.jobs, rows_path)
         write_atomically(path, _text(plan, path.parent, rows_path.name, rows_sha256))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def refuse_to_replace(path: Path) -> None:
+    """Raise UsageError where a plan file of that name would take the place of something else."""
+    rows = path.with_suffix(".rows.parquet")
+    if path.is_file():
+        theirs = path if path.stat().st_size and not _is_plan(path) else None
+    else:
+        theirs = rows if rows.exists() and not holds_rows(rows) else None
+    if theirs is not None:
+        raise UsageError(f"{theirs} is no file of a plan, and stays as it is; name another with --out")
+
+
+def _is_plan(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and str(document.get("format")).startswith(_ANY_FORMAT)
 
 
 def _text(plan: Plan, folder: Path, rows_file: str, rows_sha256: str) -> bytes:

@@ -31,6 +31,18 @@ def write_rows(jobs: Sequence[PlannedJob], path: Path) -> str:
         return file_sha256(temporary)
 
 
+def holds_rows(path: Path) -> bool:
+    """Say whether a file looks like the rows of a plan."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        names = set(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError):
+        return False
+    return {"custom_id", *_PRICE} <= names
+
+
 def row_differences(planned: Path, now: Sequence[PlannedJob]) -> list[str]:
     """Say which rows were removed, added, changed or priced differently since they were written down."""
     import pyarrow as pa  # noqa: PLC0415

@@ -52,8 +52,17 @@ def open_manifests(pattern: str, folder: Path, *, allow_private: bool = False) -
     names = sorted(glob.glob(str(plain), recursive=True))  # noqa: PTH207
     paths = [path for path in map(Path, names) if path.is_file()]
     if not paths:
-        raise UsageError(f"there is no manifest {plain}; give a CSV, Parquet, JSONL or XLSX file")
+        raise UsageError(_why_none(plain))
     return [open_manifest(path) for path in paths]
+
+
+def _why_none(path: Path) -> str:
+    """Say why a path names no manifest, and what would."""
+    if path.is_dir():
+        return f'{path} is a folder; name the manifest in it (in a campaign file also "{path / "*.csv"}")'
+    if path.exists():
+        return f"{path} is no regular file; write the rows to a CSV, Parquet, JSONL or XLSX file first"
+    return f"there is no manifest {path}; give a CSV, Parquet, JSONL or XLSX file"
 
 
 def open_manifest(path: Path, *, name: str = "", sheet: str = "") -> Manifest:
@@ -119,7 +128,10 @@ def _format_of(path: Path, content: bytes, name: str) -> str:
         )
     if content.startswith(b"\x1f\x8b"):
         raise UsageError(f"{name} is compressed; unpack it first")
-    if path.suffix.lower() in (".parquet", ".pq"):
+    suffix = path.suffix.lower()
+    if suffix in (".parquet", ".pq"):
         raise UsageError(f"{name} is no Parquet file: it does not begin like one; write it again")
+    if suffix in (".xlsx", ".xlsm"):
+        raise UsageError(f"{name} is no XLSX workbook: it does not begin like one; save it again")
     start = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    return _SUFFIXES.get(path.suffix.lower(), "jsonl" if start == b"{" else "csv")
+    return _SUFFIXES.get(suffix, "jsonl" if start == b"{" else "csv")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from callsheet.cli.console import result
+from callsheet.cli.terminal import show_folded, show_line, terminal_width
 from manifests.changes import Changes, to_pay
 from manifests.plan import Plan, PlannedJob
 from pricing.advice import Advice, Order, advise
@@ -64,15 +65,15 @@ def show_expensive(plan: Plan) -> None:
         sizes = sorted(plan.summary.sizes.items(), key=lambda item: -item[1].maximum_nano // item[1].jobs)
         for size, total in sizes[:EXPENSIVE]:
             each = usd_rounded_up(total.maximum_nano // total.jobs)
-            result(f"  {each:>10} each, {total.jobs:,} jobs: {size.endpoint_id} {size.resolution}")
+            kind = f"{total.jobs:,} jobs: {size.endpoint_id} {size.resolution}"
+            show_folded(f"  {each:>10} each, {kind}", terminal_width(), indent=4)
         return
     for planned in most_expensive(plan):
         job, price = planned.job, planned.quote
         length = f"{job.num_frames} frames" if job.num_frames else f"{job.duration_s} s"
-        result(
-            f"  {job.custom_id:<28}{usd_rounded_up(price.maximum_nano):>10}  {job.endpoint.model} "
-            f"{job.resolution} {length}"
-        )
+        most = usd_rounded_up(price.maximum_nano)
+        line = f"  {job.custom_id:<28}{most:>10}  {job.endpoint.model} {job.resolution} {length}"
+        show_folded(line, terminal_width(), indent=4)
 
 
 def most_expensive(plan: Plan) -> list[PlannedJob]:
@@ -83,7 +84,7 @@ def most_expensive(plan: Plan) -> list[PlannedJob]:
 def show_time(takes_s: float, concurrency: int, *, learned: bool) -> None:
     """Print how long it takes."""
     basis = "by renders of this ledger" if learned else "by fal's published 41 s for 5 s of 1080p"
-    result(f"takes about {in_words(takes_s)} at {concurrency} at a time, {basis}")
+    show_line(f"takes about {in_words(takes_s)} at {concurrency} at a time, {basis}")
 
 
 def _advised(plan: Plan, changes: Changes, room: Room) -> list[Advice]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from callsheet.cli.console import result
+from callsheet.cli.terminal import show_folded, terminal_width
 from manifests.changes import Changes, Sum
 from manifests.plan import Plan
 from pricing.money import usd_rounded_up, usd_text
@@ -23,7 +24,7 @@ def show_changes(plan: Plan, changes: Changes, differs: Mapping[int, Sequence[st
     result(f"= {sums['='].jobs} already made for ${paid}, not bought again")
     places = _places(plan, changes)
     for position in places[:LINES_SHOWN]:
-        result(f"  {_line(plan, changes, differs, position)}")
+        show_folded(f"  {_line(plan, changes, differs, position)}", terminal_width(), indent=4)
     if plan.total.jobs > LINES_SHOWN:
         result(f"  and {plan.total.jobs - LINES_SHOWN:,} more jobs")
 

@@ -7,8 +7,11 @@ would obey: control characters (an escape sequence can write the clipboard) and 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _KEPT = "\n\t\u200c\u200d"
@@ -38,12 +41,37 @@ def _shown(letter: str) -> str:
 
 def result(text: str) -> None:
     """Write a line of the result."""
-    sys.stdout.write(printable(text) + "\n")
+    _write(printable(text) + "\n")
 
 
 def document(value: Any) -> None:
     """Write the result as one JSON document."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    _write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def flush() -> None:
+    """Hand everything over to whoever reads."""
+    with _gone_reader():
+        sys.stdout.flush()
+
+
+def write_no_more() -> None:
+    """Let everything that is still written go nowhere, the interpreter's last flush too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _write(text: str) -> None:
+    with _gone_reader():
+        sys.stdout.write(text)
+
+
+@contextmanager
+def _gone_reader() -> Iterator[None]:
+    """Go on where the reader has seen enough (`| head -1`): the exit code tells what was done, not that."""
+    try:
+        yield
+    except BrokenPipeError:
+        write_no_more()
 
 
 def say(text: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from callsheet.folders import usable_folder
+
 CAMPAIGN = """\
 # A campaign: one manifest, the values its rows leave empty, and the most it may cost.
 [campaign]
@@ -43,8 +45,11 @@ gulls,northwind,Gulls over the harbour and their cries. [Pan right],seedance-1.5
 
 
 def write_example(folder: Path) -> Path:
-    """Write the campaign into `folder` and return the campaign file. What is there already is replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the campaign into `folder` and return the campaign file. What is there already is replaced.
+
+    Raises UsageError for a folder that cannot be used.
+    """
+    usable_folder(folder, what="the folder", instead="name another")
     (folder / "shots.csv").write_text(SHOTS, encoding="utf-8")
     _teapot(folder / "teapot.png")
     _harbour(folder / "harbour.png")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from callsheet.cli.console import result, say
+from callsheet.cli.tables import show_table
 from callsheet.falqueue.platform_messages import iso
 from callsheet.reconcile.billing import Bills
 from callsheet.reconcile.findings import Finding, Findings
@@ -19,7 +20,7 @@ def show_findings(findings: Findings) -> None:
     if not findings.each:
         result("nothing is open and nothing is unknown")
     else:
-        _print_table([_cells(each) for each in findings.each], [_below(each) for each in findings.each])
+        show_table(COLUMNS, map(_cells, findings.each), below=[_below(each) for each in findings.each])
         result(findings.in_words())
     if findings.again_ms is not None:
         when = _local(findings.again_ms)
@@ -74,12 +75,3 @@ def _below(each: Finding) -> str:
 def _local(moment_ms: int) -> str:
     local = datetime.fromtimestamp(moment_ms / 1000, UTC).astimezone()
     return f"{local:%Y-%m-%d %H:%M} ({iso(moment_ms)})"
-
-
-def _print_table(rows: Sequence[tuple[str, ...]], below: Sequence[str]) -> None:
-    widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
-    for number, cells in enumerate([COLUMNS, *rows]):
-        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        result("  ".join(padded).rstrip())
-        if number and below[number - 1]:
-            result(f"    {below[number - 1]}")

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
 import traceback
+from pathlib import Path
+from typing import TextIO
 
-from callsheet.cli.console import document, say
+from cyclopts import CycloptsError, UnusedCliTokensError
+
+from callsheet.cli.console import document, flush, say, write_no_more
 from callsheet.cli.problems import show_problems
 from callsheet.errors import CallsheetError, ManifestError, UsageError
+from callsheet.folders import FULL
 
 INTERNAL_ERROR = 1
 INTERRUPTED = 130
+_YES = frozenset({"1", "t", "true", "y", "yes"})
+"""What the command line's parser takes for a yes."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with the code of docs/cli.md."""
+    _mend_streams()
     sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def _mend_streams() -> None:
+    """Let what is said be lost where nobody listens, and be readable where a terminal knows ASCII alone."""
+    # A process may be started with its streams closed; Python's are None then.
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def run_command(arguments: list[str]) -> int:
@@ -27,27 +49,48 @@ def run_command(arguments: list[str]) -> int:
 
     try:
         check_packages_are_ours()
-        code = make_app()(arguments, result_action="return_value", exit_on_error=True)
+        code = make_app()(arguments, result_action="return_value", exit_on_error=False, print_error=False)
+        flush()
     except CallsheetError as error:
-        _explain(error, as_json="--json" in arguments)
+        _explain(error, as_json=_wants_json(arguments))
         return error.exit_code
     except KeyboardInterrupt:
         say("Interrupted.")
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # a table that is written piece by piece has nobody to be written for
+        write_no_more()
         return 0
     except Exception as error:  # noqa: BLE001 -- the last place that can say anything
-        if (bad_option := _as_usage_error(error)) is not None:
-            _explain(bad_option, as_json="--json" in arguments)
-            return bad_option.exit_code
-        _explain_mistake(error)
-        return INTERNAL_ERROR
+        return _end_by(error, as_json=_wants_json(arguments))
     return code if isinstance(code, int) else 0
 
 
+def _wants_json(arguments: list[str]) -> bool:
+    """Say whether a document is expected, also of a command whose options could not be read."""
+    return "--json" in arguments or os.environ.get("CALLSHEET_JSON", "").lower() in _YES
+
+
+def _end_by(error: Exception, *, as_json: bool) -> int:
+    """Say what is wrong with the options, the room on a disk, or us; return the exit code."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        if error.filename is None:
+            write_no_more()
+        say(f"callsheet: there is no room in {error.filename or 'what standard output goes to'}")
+        return INTERNAL_ERROR
+    if (bad_option := _as_usage_error(error)) is not None:
+        _explain(bad_option, as_json=as_json)
+        return bad_option.exit_code
+    _explain_mistake(error)
+    return INTERNAL_ERROR
+
+
 def _as_usage_error(error: Exception) -> UsageError | None:
-    """Name the option whose value the request refused; None where it is a mistake of ours."""
+    """Say what is wrong with the options or with a value; None where it is a mistake of ours."""
+    if isinstance(error, UnusedCliTokensError):
+        words = ", ".join(map(repr, error.unused_tokens or ()))
+        return UsageError(f"nothing takes {words} here; `--help` behind the command shows what it takes")
+    if isinstance(error, CycloptsError):
+        return UsageError(" ".join(str(error).split()))
     if type(error).__name__ != "ValidationError" or getattr(error, "title", "") != "RunRequest":
         return None
     first = error.errors()[0]  # type: ignore[attr-defined]
@@ -57,21 +100,15 @@ def _as_usage_error(error: Exception) -> UsageError | None:
 
 def _explain(error: CallsheetError, *, as_json: bool) -> None:
     say(f"callsheet: {error}")
-    if not isinstance(error, ManifestError):
-        if as_json:
-            document({"error": str(error), "exit_code": error.exit_code, "errors": []})
-        return
-    if not show_problems(error.problems):
+    problems = error.problems if isinstance(error, ManifestError) else []
+    if not show_problems(problems):
         say("  `callsheet validate` writes all of them down, row by row")
     if as_json:
-        document(
-            {
-                "errors": [
-                    {"row": p.row, "column": p.column, "found": p.found, "message": p.message}
-                    for p in error.problems
-                ]
-            }
-        )
+        errors = [
+            {"row": each.row, "column": each.column, "found": each.found, "message": each.message}
+            for each in problems
+        ]
+        document({"error": str(error), "exit_code": error.exit_code, "errors": errors})
 
 
 def _explain_mistake(error: Exception) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from callsheet.cli.ledger_there import has_ledger
 from callsheet.errors import CallsheetError
 from callsheet.settings import Settings, settings_from
 from manifests.changes import Changes, what_differs
@@ -75,8 +76,7 @@ def outlook_of(plan: Plan, *, sandbox: bool = False) -> Outlook:
 
 
 def _from_ledger(plan: Plan, settings: Settings) -> Outlook | None:
-    path = settings.ledger.removeprefix("sqlite:///")
-    if path != settings.ledger and not settings.data_dir.joinpath(path).exists():
+    if not has_ledger(settings):
         return None
     from callsheet.engine.opening import changes_of, room_for  # noqa: PLC0415 -- a database library is 0.2 s
     from callsheet.ledger import Ledger  # noqa: PLC0415

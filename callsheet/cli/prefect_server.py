@@ -9,8 +9,10 @@ history stays in `<data folder>/prefect` and can be looked at later with `prefec
 from __future__ import annotations
 
 import gzip
+import http.client
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -23,9 +25,11 @@ from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 
-from callsheet.errors import NoPrefect
+from callsheet.errors import NoPrefect, UsageError
+from callsheet.folders import ELSEWHERE, usable_folder
 
 START_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 10.0
 NICENESS = 5
 _SERVER_ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -57,6 +61,25 @@ def configured_api_url(environ: Mapping[str, str], home: Path) -> str | None:
     name = environ.get("PREFECT_PROFILE", document.get("active", ""))
     url = document.get("profiles", {}).get(name, {}).get("PREFECT_API_URL")
     return url if isinstance(url, str) and url else None
+
+
+def require_answer(url: str) -> None:
+    """Raise UsageError where nothing answers at the API that was chosen.
+
+    Asked before a run is opened: it would stay behind with nothing sent. Any answer will do; what it means is
+    for Prefect's client to judge, which knows the certificates and keys that this question does not.
+    """
+    chosen = f"the chosen Prefect server (PREFECT_API_URL or the active profile) is {url[:200]}"
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(f"{chosen}, which is no address; it begins with http:// or https://")
+    try:
+        urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=ANSWER_TIMEOUT_S).close()  # noqa: S310
+    except (urllib.error.HTTPError, http.client.HTTPException):
+        return
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        if not isinstance(reason, ssl.SSLError):
+            raise UsageError(f"{chosen}, where nothing answers ({reason}); start it, or unset it") from error
 
 
 @dataclass(slots=True)
@@ -100,9 +123,11 @@ class EmbeddedServer:
 
 
 def start_embedded_server(data_dir: Path) -> EmbeddedServer:
-    """Start a server on a free port of 127.0.0.1 without waiting for it; history in `data_dir`/prefect."""
-    home = data_dir / "prefect"
-    home.mkdir(parents=True, exist_ok=True)
+    """Start a server on a free port of 127.0.0.1 without waiting for it; history in `data_dir`/prefect.
+
+    Raises UsageError where that folder cannot be used.
+    """
+    home = usable_folder(data_dir / "prefect", what="the folder of Prefect's history", instead=ELSEWHERE)
     _lay_out_database(home)
     port = _free_port()
     environment = {**os.environ, **_SERVER_ENVIRONMENT, "PREFECT_HOME": str(home)}

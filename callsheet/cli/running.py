@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.cli.console import document, result, say
+from callsheet.cli.ending import AT_FAL, last_words
 from callsheet.cli.prefect_server import (
     EmbeddedServer,
     client_environment,
     configured_api_url,
+    require_answer,
     start_embedded_server,
 )
 from callsheet.cli.progress import Progress, show
 from callsheet.engine.closing import completed
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import head_start
+from callsheet.engine.session import head_start, waits_for_its_flow
 from callsheet.engine.stopping import StopSign, signals_to
 from callsheet.engine.watchers import stop_sign
 from callsheet.errors import BudgetError, CallsheetError, CanaryError, CapReached, NoPrefect, PricesChanged
@@ -41,15 +43,18 @@ YIELD_EVERY_S = 0.0002
 """How soon the thread that imports lets go of the interpreter; what renders meanwhile must not wait."""
 EXIT_CAP = 5
 EXIT_UNKNOWN = 7
-AT_FAL = ("submitting", "in_queue", "in_progress")
-"""Where a job may still end well or badly: fal did not say in time."""
 LEFT_OVER = ("pending", "held", "rendered")
 """Not sent, or rendered and not fetched, because something could not be reached: `resume` goes on."""
 
 
-def early_server(settings: Settings) -> EmbeddedServer | None:
-    """Start a Prefect server of our own where none is configured; it warms up while the plan is made."""
-    if configured_api_url(os.environ, Path.home()):
+def early_server(settings: Settings, request: RunRequest) -> EmbeddedServer | None:
+    """Start a Prefect server of our own where none is configured; it warms up while the plan is made.
+
+    Raises UsageError where one is configured that does not answer, and the run cannot begin without.
+    """
+    if url := configured_api_url(os.environ, Path.home()):
+        if waits_for_its_flow(request):
+            require_answer(url)
         return None
     return start_embedded_server(settings.data_dir)
 
@@ -78,8 +83,10 @@ async def _carried_out(
         async with head_start(request, run_id, settings, stop) as studio:
             try:
                 flow = await asyncio.to_thread(_flow, server)
-                summary: dict[str, Any] = await flow(request)
-                await asyncio.to_thread(_drain_prefect)
+                try:
+                    summary: dict[str, Any] = await flow(request)
+                finally:
+                    await asyncio.to_thread(_drain_prefect)
             except Exception as error:
                 if studio is None or (isinstance(error, CallsheetError) and not isinstance(error, NoPrefect)):
                     raise
@@ -130,7 +137,7 @@ def _announcer(request: RunRequest) -> Callable[[StopSign], None]:
 
     def announce(stop: StopSign) -> None:
         if stop.phase == "stopped":
-            say(f"Stopped. What is rendering goes on at fal and is already paid for: `{again}` collects it.")
+            say(f"Stopped: nothing more is waited for, and nothing is lost. `{again}` goes on.")
         elif isinstance(stop.reason, PricesChanged | CanaryError):
             say("Nothing new is submitted; what is rendering is finished and collected.")
         elif isinstance(stop.reason, BudgetError):
@@ -171,7 +178,8 @@ def _print(summary: dict[str, Any], stop: StopSign, *, as_json: bool) -> None:
         result(f"failed  {shown / 'errors.csv'} says why and can be run again")
     if summary["unknown"]:
         result("unknown nobody knows yet whether fal took them; `callsheet reconcile` looks them up")
-    sys.stdout.flush()
+    for line in last_words(summary):
+        result(f"left    {line}")
 
 
 def _say_why_it_stopped(summary: dict[str, Any], stop: StopSign) -> None:

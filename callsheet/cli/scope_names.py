@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from typing import Final, cast
 
 from callsheet.errors import UsageError
@@ -10,6 +11,7 @@ from callsheet.ledger import AccountRef
 from callsheet.ledger.scopes import Scope
 
 KINDS: Final = ("ledger", "campaign", "client", "campaign-client", "model", "run")
+LONGEST: Final = 500
 FORMS: Final = "ledger, campaign:NAME, client:NAME, campaign-client:CAMPAIGN/CLIENT, model:NAME or run:ID"
 
 
@@ -22,6 +24,11 @@ def parse_scope(text: str) -> tuple[Scope, str]:
         raise UsageError(f"no budget is kept for {text[:80]!r}{hint}; there are {FORMS}")
     if (kind == "ledger") == bool(colon) or (kind != "ledger") != bool(name):
         raise UsageError(f"{text[:80]!r} is not one of {FORMS}")
+    if len(name) > LONGEST or any(unicodedata.category(letter) == "Cc" for letter in name):
+        raise UsageError(
+            f"{text[:80]!r} is no name that a budget is kept for: it has line breaks or other control "
+            f"characters, or more than {LONGEST} letters"
+        )
     return cast("Scope", kind.replace("-", "_")), name
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from callsheet.engine.caretaker import last_look, rest
 from callsheet.engine.high_water import remember
@@ -18,10 +18,13 @@ from callsheet.engine.work import begin
 from callsheet.ledger import Account, JobRow, Ledger, Overrun, Run, State
 from callsheet.outputs.disk import naming_full_disk
 from callsheet.report.files import write_run_files
-from callsheet.report.rows import result_row
+from callsheet.report.rows import ResultRow, result_row
 from callsheet.report.summary import RunFacts, summary_document
 from manifests.job_codec import decode_job
 from pricing.catalog import load_catalog
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 async def completed(studio: Studio) -> dict[str, Any]:
@@ -76,6 +79,23 @@ def write_report(
         is_sandbox=RunRequest.of(run).sandbox,
     )
     results = [result_row(row, decode_job(row.payload, catalog), run) for row in rows]
+    manifest = folder / "manifest.parquet"
+    table = pq.read_table(manifest) if manifest.is_file() else _manifest_of(results)
     with naming_full_disk(folder, f"make room, then `callsheet report {run.run_id}` writes the rest"):
-        summary = write_run_files(folder, facts, pq.read_table(folder / "manifest.parquet"), results)
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = write_run_files(folder, facts, table, results)
     return summary_document(summary)
+
+
+def _manifest_of(rows: list[ResultRow]) -> pa.Table:
+    """Return what the ledger knows of a manifest whose copy in the run's folder is gone."""
+    import pyarrow as pa  # noqa: PLC0415 -- as above
+
+    return pa.table(
+        {
+            "custom_id": [row.custom_id for row in rows],
+            "prompt": [row.job.prompt for row in rows],
+            "model": [row.model for row in rows],
+            "client": [row.job.client for row in rows],
+        }
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from callsheet.engine.request import RunRequest
 from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, Unavailable
+from callsheet.folders import usable_data_folder, usable_folder
 from callsheet.ledger import JobRow, Run
 from callsheet.outputs.background import in_background
 from callsheet.outputs.storage import Storage, open_storage
@@ -22,11 +23,14 @@ KEPT_HERE = frozenset({"media", "inputs"})
 
 
 def folder_for(out: str, settings: Settings) -> Path:
-    """Return the folder of this machine that run folders are made in. Raises UsageError for a bad address."""
+    """Return the folder of this machine that run folders are made in, and make it where it is not there.
+
+    Raises UsageError for a bad address, and for a folder that cannot be used.
+    """
     if not is_remote(out):
-        return Path(out)
+        return usable_folder(Path(out), what="the folder for runs", instead="name another with --out")
     open_storage(out)
-    return settings.data_dir / "outbox"
+    return usable_data_folder(settings, "outbox")
 
 
 def lasting(out: str, source: str, settings: Settings) -> str:

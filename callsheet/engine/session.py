@@ -63,6 +63,11 @@ async def studio_for(
                         await studio.work.end()
 
 
+def waits_for_its_flow(request: RunRequest) -> bool:
+    """Whether steps of the flow come before the first job: a person's approval, or canaries."""
+    return request.canary is not None or request.approve_above_usd is not None
+
+
 @asynccontextmanager
 async def head_start(
     request: RunRequest, run_id: str, settings: Settings, stop: StopSign
@@ -71,7 +76,7 @@ async def head_start(
 
     Yields None, and does nothing, where a person or a canary has a word first: their steps are the flow's.
     """
-    if request.canary is not None or request.approve_above_usd is not None:
+    if waits_for_its_flow(request):
         yield None
         return
     async with studio_for(request, run_id, settings, stop) as studio:

@@ -22,6 +22,7 @@ from typing import Any
 from callsheet import failpoints
 from callsheet.engine.room import require_room
 from callsheet.engine.studio import Studio
+from callsheet.engine.watchers import tell_trouble
 from callsheet.errors import (
     AccountError,
     CapReached,
@@ -230,7 +231,9 @@ async def submit(studio: Studio, order: Order, intent: Intent) -> Ticket | None:
         try:
             outcome = await asyncio.shield(step)
             if not isinstance(outcome, NotSent | Throttled):
+                tell_trouble("")
                 return outcome
+            tell_trouble(f"not sent to {studio.settings.queue_url} so far, trying again: {outcome}")
             if attempt == FREE_TRIES or not studio.stop.admitting:
                 break
             await studio.stop.pause(_backoff_s(attempt, outcome))

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from callsheet.engine.request import RunRequest
 from callsheet.errors import AccountError
+from callsheet.folders import usable_data_folder
 from callsheet.sandbox.launcher import ensure_sandbox
 from callsheet.settings import ApiKey, Settings, settings_from
 
@@ -23,9 +24,12 @@ def settings_for(request: RunRequest) -> Settings:
     """Return the settings of one run: the environment's, with the request's own on top.
 
     A sandbox run gets the sandbox's addresses and key, and keeps a ledger of its own unless the environment
-    names one: sandbox money never mixes with real money. Raises AccountError without a key.
+    names one: sandbox money never mixes with real money. Raises AccountError without a key, UsageError where
+    the data folder is needed and cannot be used.
     """
     settings = settings_from(os.environ)
+    if request.sandbox or not settings.ledger_url:
+        usable_data_folder(settings)
     if request.concurrency is not None:
         settings = replace(settings, concurrency=request.concurrency)
     if not request.sandbox:

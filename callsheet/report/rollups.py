@@ -18,7 +18,8 @@ Group = Literal["model", "client", "status"]
 class Rollup:
     """The sums of one group. Amounts in nano-dollars, `video_s` seconds of finished video.
 
-    `actual_nano` is booked, `held_nano` still held; `failed` counts failed and cancelled jobs.
+    `actual_nano` is booked, `held_nano` still held; `expected_nano` is of the jobs that either of the
+    two is for, so that it can be set beside them. `failed` counts failed and cancelled jobs.
     """
 
     name: str
@@ -61,7 +62,7 @@ def frame_of(rows: Sequence[ResultRow]) -> pd.DataFrame:
             "failed": [row.status in {"failed", "cancelled"} for row in rows],
             "skipped": [row.status in SKIPPED for row in rows],
             "unknown": [row.status == "unknown" for row in rows],
-            "expected_nano": [row.expected_nano for row in rows],
+            "expected_nano": [row.expected_nano if _is_paid(row) else 0 for row in rows],
             "maximum_nano": [row.maximum_nano for row in rows],
             "actual_nano": [row.actual_nano or 0 for row in rows],
             "held_nano": [row.held_nano for row in rows],
@@ -70,6 +71,11 @@ def frame_of(rows: Sequence[ResultRow]) -> pd.DataFrame:
         }
     )
     return frame.astype(dict.fromkeys(_SUMS, "int64") | {"video_s": "float64", "render_s": "float64"})
+
+
+def _is_paid(row: ResultRow) -> bool:
+    """Say whether money of this run was spent on a job, or is held for what was sent of it."""
+    return bool(row.actual_nano) or (row.held_nano > 0 and row.status != "held")
 
 
 def rollups(frame: pd.DataFrame, by: Group) -> list[Rollup]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from callsheet.cli.console import printable
 from callsheet.cli.periods import end_ms, first_ms
 from callsheet.cli.scope_names import parse_scope, scope_text
-from callsheet.cli.tables import display_width
+from callsheet.cli.terminal import display_width
 from callsheet.errors import UsageError
 from callsheet.ledger import AccountRef
 

@@ -262,7 +262,7 @@ def test_a_plan_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"ends in \.json"):
         write_plan(plan, tmp_path / "plan.txt")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot write"):
+    with pytest.raises(UsageError, match=r"the plan's folder .* cannot be used: it is a file"):
         write_plan(plan, tmp_path / "file" / "plan.json")
     (tmp_path / "taken.json").mkdir()
     with pytest.raises(UsageError, match="cannot write"):

@@ -46,7 +46,7 @@ app = App(name="budget")
 def budget(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) -> int:
     """Show every cap and account: cap, spent, held, free, and what is frozen.
 
-    Example: callsheet budget set campaign:spring-launch 120, then callsheet budget list
+    Example: callsheet budget list
     """
     return show(runs=runs, sandbox=sandbox, json=json)
 
@@ -55,7 +55,9 @@ def budget(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) 
 def show(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) -> int:
     """Show every cap and account: cap, spent, held, free, and what is frozen.
 
-    Days and months are those of now, in UTC. Example: callsheet budget list --json
+    Days and months are those of now, in UTC.
+
+    Example: callsheet budget list --json
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
         accounts = accounts_of_now(ledger, wall_clock_ms(), runs=runs)
@@ -78,11 +80,14 @@ def show(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) ->
 
 
 @app.command(name="set")
-def set_cap(scope: NAME, usd: Amount, *, per: Per = "total", sandbox: Sandbox = False) -> int:
+def set_cap(
+    scope: NAME, usd: Amount, *, per: Per = "total", sandbox: Sandbox = False, json: Json = False
+) -> int:
     """Set a cap that outlives runs; it holds at once, for every process that shares the ledger.
 
-    A campaign file that names the same cap sets it anew when it is run. Example:
-    callsheet budget set campaign:spring-launch 40 --per day
+    A campaign file that names the same cap sets it anew when it is run.
+
+    Example: callsheet budget set campaign:spring-launch 40 --per day
     """
     kind, name = parse_scope(scope)
     limit_nano = _limit(usd)
@@ -95,13 +100,16 @@ def set_cap(scope: NAME, usd: Amount, *, per: Per = "total", sandbox: Sandbox = 
         ref = AccountRef(kind, name, window_at(per, wall_clock_ms()))
         account = ledger.headroom([ref])[ref]
         known = {each.ref.key for each in ledger.balances(scope=kind)}
-    result(in_words(account))
+    if json:
+        document({"account": account_cells(account)})
+    else:
+        result(in_words(account))
     _hint_at_typos(kind, name, known)
     return 0
 
 
 @app.command
-def unfreeze(*, sandbox: Sandbox = False) -> int:
+def unfreeze(*, sandbox: Sandbox = False, json: Json = False) -> int:
     """Let accounts that were frozen by a bill above its hold admit again.
 
     Example: callsheet budget unfreeze
@@ -109,6 +117,9 @@ def unfreeze(*, sandbox: Sandbox = False) -> int:
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
         overruns = ledger.overruns()
         count = ledger.unfreeze()
+    if json:
+        document({"unfrozen": count, "overruns": [overrun_cells(each) for each in overruns] if count else []})
+        return 0
     if not count:
         result("nothing is frozen")
         return 0

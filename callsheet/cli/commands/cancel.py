@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from callsheet.cli.console import result, say
-from callsheet.cli.options import Sandbox
-from callsheet.cli.runs import ChosenRun, chosen_run, run_settings
+from callsheet.cli.console import document, result, say
+from callsheet.cli.options import Json, Sandbox
+from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.surroundings import settings_for
 from callsheet.errors import CallsheetError, IllegalTransition
 from callsheet.falqueue.client import FalQueue
@@ -14,12 +14,12 @@ from callsheet.ledger import AT_FAL, JobRow, Ledger, State
 from callsheet.settings import Settings
 
 
-def cancel(run_id: str, *, sandbox: Sandbox = False) -> int:
+def cancel(run_id: str, *, sandbox: Sandbox = False, json: Json = False) -> int:
     """Stop a run: nothing more is submitted, and fal is asked to drop what it has not rendered.
 
     What fal renders anyway is paid for; `callsheet resume` collects it.
 
-    Example: callsheet cancel spring-launch-20261121-142530-3f9a
+    Example: callsheet cancel spring-20261121-090000-a1b2
     """
     settings = run_settings(sandbox=sandbox)
     run = chosen_run(settings, run_id)
@@ -28,9 +28,14 @@ def cancel(run_id: str, *, sandbox: Sandbox = False) -> int:
         waiting = ledger.jobs(run.run_id, states={State.PENDING})
         cancelled = sum(_cancelled(ledger, row) for row in waiting)
         at_fal = ledger.jobs(run.run_id, states=AT_FAL)
-    result(f"{cancelled} cancelled before they were submitted")
-    if at_fal:
-        asyncio.run(_ask_fal(settings_for(run.request), run, at_fal))
+    if not json:
+        result(f"{cancelled} cancelled before they were submitted")
+    answers = asyncio.run(_ask_fal(settings_for(run.request), at_fal)) if at_fal else []
+    if json:
+        document({"run_id": run.run_id, "cancelled": cancelled, "at_fal": answers})
+    elif at_fal:
+        again = f"callsheet resume {run.run_id}" + (" --sandbox" if run.request.sandbox else "")
+        result(f"{len(answers)} asked to stop at fal; `{again}` reads how they ended")
     return 0
 
 
@@ -43,17 +48,18 @@ def _cancelled(ledger: Ledger, row: JobRow) -> bool:
     return True
 
 
-async def _ask_fal(settings: Settings, run: ChosenRun, rows: list[JobRow]) -> None:
-    again = f"callsheet resume {run.run_id}" + (" --sandbox" if run.request.sandbox else "")
+async def _ask_fal(settings: Settings, rows: list[JobRow]) -> list[dict[str, str]]:
+    """Ask fal to drop each of these requests; returns what it answered, and says it."""
+    answers = []
     async with FalQueue(settings) as queue:
         for row in rows:
             if row.ticket is None:
                 continue
+            request_id = row.ticket.request_id
             try:
-                outcome = await queue.cancel(queue.ticket(row.endpoint, row.ticket.request_id))
+                answer = (await queue.cancel(queue.ticket(row.endpoint, request_id))).replace("_", " ")
             except CallsheetError as error:
-                outcome_text = str(error)
-            else:
-                outcome_text = outcome.replace("_", " ")
-            say(f"{row.custom_id}: {outcome_text}")
-    result(f"{len(rows)} asked to stop at fal; `{again}` reads how they ended")
+                answer = str(error)
+            say(f"{row.custom_id}: {answer}")
+            answers.append({"custom_id": row.custom_id, "request_id": request_id, "answer": answer})
+    return answers

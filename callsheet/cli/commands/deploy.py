@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,12 @@ from pydantic import ValidationError
 
 from callsheet.cli.console import document, result, say
 from callsheet.cli.options import Budget, Json, Sandbox, Speed
-from callsheet.cli.prefect_server import configured_api_url
+from callsheet.cli.prefect_server import configured_api_url, require_answer
 from callsheet.engine.request import RunRequest
 from callsheet.errors import UsageError
 from manifests.remote import is_remote
+
+_POOL_NAME = re.compile(r"[^/%&><]+")
 
 Source = Annotated[
     str | None,
@@ -82,6 +85,8 @@ def deploy(
             "there is no Prefect server to register with: set PREFECT_API_URL (one is started with "
             "`prefect server start`)"
         )
+    if not _POOL_NAME.fullmatch(work_pool):
+        raise UsageError(f"--work-pool is {work_pool[:80]!r}; a name has none of / % & > <")
     if cron is not None and source is None:
         raise UsageError(
             "--cron needs to know what to run, e.g. callsheet deploy campaign.toml --cron '0 2 * * *'"
@@ -89,6 +94,7 @@ def deploy(
     request = _request(source, budget_usd, approve_above_usd).model_copy(
         update={"out": _where(out), "sandbox": sandbox, "speed": speed}
     )
+    require_answer(url)
     from flows.reconcile_ledger import reconcile_ledger  # noqa: PLC0415 -- Prefect takes a second to import
     from flows.run_campaign import run_campaign  # noqa: PLC0415
     from tasks.deploying import Registration, register  # noqa: PLC0415

@@ -6,17 +6,20 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 from callsheet import failpoints
-from callsheet.cli.console import document, result
+from callsheet.cli.console import document, printable
 from callsheet.cli.options import Json
 from callsheet.cli.prefect_server import configured_api_url
+from callsheet.cli.terminal import show_folded, terminal_width
 from callsheet.errors import CallsheetError
+from callsheet.folders import usable_data_folder
 from callsheet.settings import Settings, settings_from
+from manifests.remote import is_remote
 
 LOW_DISK_BYTES = 2 * 2**30
 Finding = tuple[bool, str]
@@ -33,7 +36,8 @@ def doctor(*, json: Json = False) -> int:
         document({name: {"ok": ok, "text": text} for name, (ok, text) in findings.items()})
     else:
         for name, (ok, text) in findings.items():
-            result(f"{'ok     ' if ok else 'look at'}  {name:<9} {text}")
+            line = f"{'ok     ' if ok else 'look at'}  {name:<9} {printable(text)}"
+            show_folded(line, terminal_width(), indent=19)
     return 0
 
 
@@ -70,6 +74,8 @@ def _ledger(settings: Settings) -> Finding:
     from callsheet.ledger import Ledger  # noqa: PLC0415 -- a database library is 0.2 s
 
     try:
+        if not settings.ledger_url:
+            usable_data_folder(settings)
         with Ledger.open(settings.ledger) as ledger:
             shown, broken = ledger.label, ledger.verify()
     except CallsheetError as error:
@@ -83,14 +89,17 @@ def _server(_settings: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    place = next(folder for folder in _upwards(Path(settings.out).resolve()) if folder.exists())
-    free = shutil.disk_usage(place).free
-    return free >= LOW_DISK_BYTES, f"{free / 2**30:.1f} GiB free for {settings.out}"
-
-
-def _upwards(folder: Path) -> Iterator[Path]:
-    yield folder
-    yield from folder.parents
+    is_far = is_remote(settings.out)
+    wanted = settings.data_dir / "outbox" if is_far else Path(settings.out).absolute()
+    try:
+        place = next(folder for folder in (wanted, *wanted.parents) if folder.exists())
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        return False, f"{wanted}: {error.strerror}"
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        return False, f"{wanted} cannot be used: {place} is not a folder that can be written to"
+    shown = f"{wanted} (copied to {settings.out})" if is_far else settings.out
+    return free >= LOW_DISK_BYTES, f"{free / 2**30:.1f} GiB free for {shown}"
 
 
 def _failpoint(_settings: Settings) -> Finding:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from callsheet.cli.console import document, result, say
+from callsheet.cli.entry_options import Wanted, filter_of
 from callsheet.cli.options import Json, Sandbox
-from callsheet.cli.periods import end_ms, first_ms
 from callsheet.cli.runs import run_settings
 from callsheet.cli.tables import show_table, write_csv
 from callsheet.engine import high_water
-from callsheet.ledger import Entry, EntryFilter, Ledger
+from callsheet.errors import UsageError
+from callsheet.folders import FULL
+from callsheet.ledger import Entry, Ledger
 from callsheet.report.rows import iso_utc
 from callsheet.report.statement import Grouping, Line, statement, total
 from pricing.money import usd_text
@@ -22,18 +25,6 @@ from pricing.money import usd_text
 DAMAGED = 1
 
 
-def _wanted(name: str, text: str) -> Parameter:
-    return Parameter(name=name, env_var=f"CALLSHEET_LEDGER_{name.strip('-').upper()}", help=text)
-
-
-Run = Annotated[str | None, _wanted("--run", "Only this run")]
-Campaign = Annotated[str | None, _wanted("--campaign", "Only this campaign")]
-Client = Annotated[str | None, _wanted("--client", "Only this client")]
-Model = Annotated[str | None, _wanted("--model", "Only this model")]
-Since = Annotated[
-    str | None, _wanted("--since", "From this day on, e.g. 2026-11-01 (UTC, when money was put aside)")
-]
-Until = Annotated[str | None, _wanted("--until", "Up to and with this day")]
 Csv = Annotated[bool, Parameter(name="--csv", negative="", env_var="CALLSHEET_CSV", help="CSV on stdout")]
 By = Annotated[
     list[Grouping],
@@ -78,12 +69,7 @@ def ledger(*, sandbox: Sandbox = False, json: Json = False) -> int:
 def show_statement(
     *,
     by: By | None = None,
-    run: Run = None,
-    campaign: Campaign = None,
-    client: Client = None,
-    model: Model = None,
-    since: Since = None,
-    until: Until = None,
+    wanted: Wanted = None,
     sandbox: Sandbox = False,
     csv: Csv = False,
     json: Json = False,
@@ -93,9 +79,8 @@ def show_statement(
     Example: callsheet ledger statement --by client --by model --since 2026-11-01
     """
     groupings: list[Grouping] = by or ["campaign"]
-    wanted = _filter(run, campaign, client, model, since, until)
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        lines = statement(opened.entries(wanted), groupings)
+        lines = statement(opened.entries(filter_of(wanted)), groupings)
     header = [*groupings, *SUMS]
     if json:
         rows = [dict(zip(header, _line_cells(line), strict=True)) for line in lines]
@@ -111,12 +96,7 @@ def show_statement(
 @app.command
 def entries(
     *,
-    run: Run = None,
-    campaign: Campaign = None,
-    client: Client = None,
-    model: Model = None,
-    since: Since = None,
-    until: Until = None,
+    wanted: Wanted = None,
     sandbox: Sandbox = False,
     csv: Csv = False,
     json: Json = False,
@@ -125,9 +105,8 @@ def entries(
 
     Example: callsheet ledger entries --campaign spring-launch --csv
     """
-    wanted = _filter(run, campaign, client, model, since, until)
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        lines: Iterable[list[Any]] = map(_entry_cells, opened.entries(wanted))
+        lines: Iterable[list[Any]] = map(_entry_cells, opened.entries(filter_of(wanted)))
         if csv:
             write_csv(ENTRY_COLUMNS, lines)
         elif json:
@@ -162,49 +141,51 @@ def verify(*, sandbox: Sandbox = False, json: Json = False) -> int:
 
 
 @app.command
-def backup(file: CopyTo, *, sandbox: Sandbox = False) -> int:
+def backup(file: CopyTo, *, sandbox: Sandbox = False, json: Json = False) -> int:
     """Copy the ledger as it is now into a new file, while runs may go on; PostgreSQL has pg_dump for this.
 
     Example: callsheet ledger backup ledger-2026-11-21.sqlite
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        opened.backup(file)
-    result(str(file))
+        with _unwritable_named(file):
+            opened.backup(file)
+        label = opened.label
+    if json:
+        document({"ledger": label, "file": str(file)})
+    else:
+        result(str(file))
     return 0
 
 
 @app.command
-def accept(out: RunsFolder, *, sandbox: Sandbox = False) -> int:
+def accept(out: RunsFolder, *, sandbox: Sandbox = False, json: Json = False) -> int:
     """Go on with a ledger that was restored from a copy, once what it has forgotten is dealt with.
 
     Example: callsheet ledger accept runs
     """
+    if not out.is_dir():
+        raise UsageError(f"there is no folder {out}; name the one that run folders are made in")
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
         mark = high_water.accept(opened, out)
         entries = opened.identity()[1]
-    if mark is None:
+    if json:
+        before = None if mark is None else {"entries": mark.entries, "run_id": mark.run_id}
+        document({"entries": entries, "was": before})
+    elif mark is None:
         result(f"nothing in {out} says that this ledger was ever further than it is")
     else:
         result(f"accepted: {entries} entries; it once had {mark.entries}, and the run {mark.run_id}")
     return 0
 
 
-def _filter(
-    run: str | None,
-    campaign: str | None,
-    client: str | None,
-    model: str | None,
-    since: str | None,
-    until: str | None,
-) -> EntryFilter:
-    return EntryFilter(
-        run_id=run,
-        campaign=campaign,
-        client=client,
-        model=model,
-        since_ms=first_ms(since, "--since"),
-        until_ms=end_ms(until, "--until"),
-    )
+@contextmanager
+def _unwritable_named(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _line_cells(line: Line) -> list[Any]:

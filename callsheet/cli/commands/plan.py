@@ -21,20 +21,32 @@ from callsheet.cli.options import Budget, Json, Sandbox, Source
 from callsheet.cli.outlook import Outlook, outlook_of
 from callsheet.cli.planning import show_plan
 from callsheet.cli.problems import ErrorsFile, explain_mistakes
+from callsheet.cli.terminal import show_line
 from callsheet.errors import ManifestError
 from callsheet.settings import settings_from
 from manifests.changes import to_pay
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_document import plan_document, refusal_document
-from manifests.plan_file import write_plan
+from manifests.plan_file import refuse_to_replace, write_plan
 from manifests.planning import make_plan
 from pricing.budgets import shortfalls
 from pricing.money import usd_rounded_up, usd_text
 
 PlanFile = Annotated[
-    Path | None, Parameter(name="--out", help="Write a plan file that can be approved and run")
+    Path | None,
+    Parameter(
+        name="--out", env_var="CALLSHEET_PLAN_OUT", help="Write a plan file that can be approved and run"
+    ),
 ]
-Rows = Annotated[bool, Parameter(name="--rows", negative="", help="Every row, also above 10,000 jobs")]
+Rows = Annotated[
+    bool,
+    Parameter(
+        name="--rows",
+        negative="",
+        env_var="CALLSHEET_ROWS",
+        help="Every row in the document, also above 10,000 jobs",
+    ),
+]
 
 
 def plan(
@@ -53,6 +65,8 @@ def plan(
 
     Example: callsheet plan shots.csv --budget-usd 25 --out plan.json
     """
+    if out is not None:
+        refuse_to_replace(out)
     try:
         made = make_plan(
             source,
@@ -82,7 +96,7 @@ def plan(
     show_changes(made, seen.changes, seen.differs)
     _say_whether_it_fits(made, seen)
     for line in advice_lines(made, seen.changes, seen.room):
-        result(line)
+        show_line(line)
     show_expensive(made)
     show_time(takes_s, concurrency, learned=learned)
     if seen.credit_nano is not None:
@@ -94,7 +108,7 @@ def _say_whether_it_fits(made: Plan, seen: Outlook) -> None:
     short = shortfalls(to_pay(made, seen.changes), seen.room)
     for each in short:
         name = f"{each.cap.scope.replace('_', ' ')} {each.cap.key}".strip()
-        result(
+        show_line(
             f"does not fit the {each.cap.window} cap of {name}: needs up to "
             f"{usd_rounded_up(each.needed_nano)}, {usd_rounded_up(each.left_nano)} left"
         )

@@ -7,10 +7,12 @@ from typing import Any
 
 from cyclopts import App
 
-from callsheet.cli.console import document, result, say
+from callsheet.cli.console import document, say
+from callsheet.cli.ledger_there import has_ledger
 from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.runs import run_settings
 from callsheet.cli.tables import show_table
+from callsheet.cli.terminal import show_line
 from callsheet.engine.desk import open_desk
 from callsheet.engine.prices import bills_of, listed_beside_the_book
 from callsheet.engine.request import RunRequest
@@ -47,7 +49,7 @@ def show(*, sandbox: Sandbox = False, json: Json = False) -> int:
     Example: callsheet prices show --json
     """
     catalog = load_catalog()
-    lines = list(_book_lines(catalog, _learned(run_settings(sandbox=sandbox))))
+    lines = list(_book_lines(catalog, _learned(run_settings(sandbox=sandbox, makes_ledger=False))))
     if json:
         document(
             {
@@ -60,7 +62,9 @@ def show(*, sandbox: Sandbox = False, json: Json = False) -> int:
         return 0
     shown = [[_cell(line[name]) for name in BOOK] for line in lines]
     show_table(BOOK, shown, right=frozenset(BOOK[2:3] + BOOK[4:7]))
-    result(f"Price book of {catalog.price_book}, in dollars per {UNIT}. Learned: the median of real bills.")
+    show_line(
+        f"Price book of {catalog.price_book}, in dollars per {UNIT}. Learned: the median of real bills."
+    )
     return 0
 
 
@@ -91,8 +95,7 @@ async def _checked(settings: Settings) -> list[PriceCheck]:
 
 def _learned(settings: Settings) -> dict[RateKey, LearnedRate]:
     """Return what real bills say; nothing where there is no ledger, and none is made for asking."""
-    path = settings.ledger.removeprefix("sqlite:///")
-    if path != settings.ledger and not settings.data_dir.joinpath(path).exists():
+    if not has_ledger(settings):
         return {}
     with Ledger.open(settings.ledger) as ledger:
         return dict(learned_rates(bills_of(ledger.settled())))

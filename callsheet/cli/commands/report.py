@@ -14,7 +14,7 @@ from callsheet.ledger import Ledger
 def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
     """Write a run's results, summary and page again, from what the ledger knows now.
 
-    Example: callsheet report spring-launch-20261121-142530-3f9a
+    Example: callsheet report spring-20261121-090000-a1b2
     """
     settings = run_settings(sandbox=sandbox)
     run = chosen_run(settings, run_id, latest_of_all=True)

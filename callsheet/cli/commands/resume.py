@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from callsheet.cli.options import AcceptPrices, Json, RunId, Sandbox
 from callsheet.cli.running import early_server, run_flow
-from callsheet.cli.runs import chosen_run, run_settings
+from callsheet.cli.runs import chosen_run, refuse_busy, run_settings
 from callsheet.engine.surroundings import settings_for
 
 
@@ -17,9 +17,10 @@ def resume(
 ) -> int:
     """Go on with a run that was interrupted. Nothing is bought a second time.
 
-    Example: callsheet resume spring-launch-20261121-142530-3f9a
+    Example: callsheet resume spring-20261121-090000-a1b2
     """
     run = chosen_run(run_settings(sandbox=sandbox), run_id)
+    refuse_busy(run_settings(sandbox=sandbox), run.run_id)
     request = run.request.model_copy(update={"accept_prices": accept_prices})
     settings = settings_for(request)
-    return run_flow(request, settings, early_server(settings), as_json=json)
+    return run_flow(request, settings, early_server(settings, request), as_json=json)

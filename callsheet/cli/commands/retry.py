@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from callsheet.cli.console import say
+from callsheet.cli.console import document, say
 from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
 from callsheet.cli.running import EXIT_FAILED_JOBS, early_server, run_flow
 from callsheet.cli.runs import chosen_run, run_settings
@@ -45,7 +45,7 @@ def retry(
 
     Which errors are worth it stands in docs/errors.md. What another run has made since is used, not bought.
 
-    Example: callsheet retry spring-launch-20261121-142530-3f9a
+    Example: callsheet retry spring-20261121-090000-a1b2
     """
     run = chosen_run(run_settings(sandbox=sandbox), run_id, latest_of_all=True)
     request = run.request.model_copy(update={"accept_prices": accept_prices})
@@ -60,8 +60,10 @@ def retry(
         made = ledger.retry([row.job_id for row in tried], why="retried by a person", once=not again)
     _say_what(rows, tried, made)
     if not (tried or looked.found) and run.run.closed_ms is not None:
+        if json:
+            document(_nothing(run.run, rows))
         return EXIT_FAILED_JOBS if ended else 0
-    return run_flow(request, settings, early_server(settings), as_json=json)
+    return run_flow(request, settings, early_server(settings, request), as_json=json)
 
 
 def _looked_for(settings: Settings, rows: list[JobRow]) -> Looked:
@@ -95,12 +97,32 @@ def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow]) -> tuple[set[s
     return set(made) - gone, gone
 
 
+def _nothing(run: Run, rows: list[JobRow]) -> dict[str, Any]:
+    """Describe a run of which nothing is tried again."""
+    return {
+        "run_id": run.run_id,
+        "dir": run.out,
+        "retried": 0,
+        "not_tried": [
+            {
+                "custom_id": row.custom_id,
+                "error_type": row.error_type,
+                "advice": advice_text(row.error_type, row.charged, row.purchases),
+            }
+            for row in rows
+        ],
+    }
+
+
 def is_worth_it(row: JobRow) -> bool:
     """Say whether a job that ended without a video is worth another purchase."""
     return row.state is not State.FAILED or worth_trying(row.error_type, row.charged, row.purchases)
 
 
 def _say_what(rows: list[JobRow], tried: list[JobRow], made: Mapping[int, int]) -> None:
+    if not rows:
+        say("nothing failed, was left out or was cancelled: there is nothing to try again")
+        return
     again = [row for row in tried if row.job_id not in made]
     most = usd_rounded_up(sum(row.maximum_nano for row in again))
     bought = sum(row.purchases for row in again)

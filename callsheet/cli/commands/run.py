@@ -102,7 +102,7 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
     ):
         request = request.model_copy(update={"concurrency": plan.concurrency})
     settings = settings_for(request)
-    server = early_server(settings)
+    server = early_server(settings, request)
     try:
         run_id = _opened(plan, request, settings, yes=yes, as_json=as_json)
     except BaseException:

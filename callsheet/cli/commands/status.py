@@ -5,7 +5,8 @@ from __future__ import annotations
 from callsheet.cli.console import document, result
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.progress import in_words
-from callsheet.cli.runs import chosen_run, run_settings
+from callsheet.cli.runs import run_in, run_settings
+from callsheet.cli.terminal import show_line
 from callsheet.ledger import JobRow, Ledger, State
 from pricing.money import usd_text
 
@@ -17,11 +18,9 @@ def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
 
     Example: callsheet status --json
     """
-    settings = run_settings(sandbox=sandbox)
-    run = chosen_run(settings, run_id, latest_of_all=True)
-    with Ledger.open(settings.ledger) as ledger:
-        if run_id is None and (unfinished := ledger.latest_unfinished()) is not None:
-            run = chosen_run(settings, unfinished.run_id)
+    with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
+        unfinished = ledger.latest_unfinished() if run_id is None else None
+        run = run_in(ledger, unfinished.run_id if unfinished else run_id, latest_of_all=True)
         others = [
             each.run_id for each in ledger.runs() if each.closed_ms is None and each.run_id != run.run_id
         ]
@@ -47,9 +46,9 @@ def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
         )
         return 0
     result(f"{run.run_id} in {run.run.out}")
-    result(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
+    show_line(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
     for row in rendered[:NAMED]:
-        result(f"waits for {row.custom_id} (request {_request(row)}): {_why(row)}")
+        show_line(f"waits for {row.custom_id} (request {_request(row)}): {_why(row)}")
     if rendered:
         more = f"{len(rendered) - NAMED} more wait; " if len(rendered) > NAMED else ""
         result(f"{more}`callsheet resume {run.run_id}{' --sandbox' * sandbox}` fetches what is there")

@@ -9,7 +9,6 @@ import stat
 
 import pytest
 
-from callsheet.cli.main import run_command
 from callsheet.ledger import Ledger, NewJob, NewRun, Settlement, Ticket
 
 NOON_MS = 1_795_262_400_000
@@ -51,18 +50,6 @@ def new_job(number: int) -> NewJob:
         maximum_nano=100_000_000,
         client="=cmd|calc" if number % 2 else "acme",
     )
-
-
-@pytest.fixture
-def call(capsys):
-    """Run a command in this process; returns its code, its output and what it said."""
-
-    def run(*arguments: str):
-        code = run_command(list(arguments))
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
 
 
 def test_a_statement_gives_exact_amounts(book, call):

@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_shown_with_what_would(call, spring):
 def test_a_run_that_does_not_fit_says_what_would(call, spring, monkeypatch):
     """The refusal (exit 3) comes with the same advice, and nothing is sent."""
     monkeypatch.setenv("FAL_KEY", "a-key-that-is-never-used")
-    monkeypatch.setattr("callsheet.cli.commands.run.early_server", lambda _settings: None)
+    monkeypatch.setattr("callsheet.cli.commands.run.early_server", lambda *_: None)
     spring.write_text(f"{HEADER}c,A dog,seedance-1.0-pro,1080p,5\n")
     code, _, err = call("run", "spring.csv", "--budget-usd", "0.5", "--yes")
     assert code == OverBudget.exit_code

@@ -38,6 +38,16 @@ def test_every_job_is_counted_once(rows: list[ResultRow]) -> None:
     assert sums.held_nano == 2 * 103_818_000
 
 
+def test_expected_is_of_what_was_paid_for(make_row: MakeRow) -> None:
+    """Jobs made before, left out, waiting, and failed for nothing are not what spent is compared with."""
+    free = [make_row(status) for status in ("already_made", "skipped_budget", "pending", "cancelled")]
+    free += [make_row("failed", actual_nano=0, charged="no"), make_row("held", held_nano=103_818_000)]
+    paid = [make_row(), make_row("failed", actual_nano=5), make_row("unknown", held_nano=103_818_000)]
+    sums = total(frame_of([*free, *paid]))
+    assert sums.expected_nano == 3 * 102_960_000
+    assert sums.maximum_nano == 9 * 103_818_000
+
+
 def test_groups_add_up(rows: list[ResultRow]) -> None:
     """By model, by client and by status the same sums come out, under the right names."""
     frame = frame_of(rows)

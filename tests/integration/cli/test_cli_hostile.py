@@ -1,0 +1,85 @@
+"""What people type, and where they send the output: no traceback, no exit code 1, nothing untrue."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+CLOSED = "{python} -m callsheet models >&-"
+FULL = "{python} -m callsheet models > /dev/full"
+CUT = "{python} -m callsheet models --json | head -c 1"
+CUT_WITH_A_CODE = """
+{python} -c "import sys, callsheet.cli.main as m, callsheet.cli.console as c
+def app(*_, **__):
+    for _ in range(5000): c.result('x' * 99)
+    return 4
+import callsheet.cli.app; callsheet.cli.app.make_app = lambda: app
+code = m.run_command([]); sys.stderr.write(f'code {{code}}'); sys.exit(code)" | head -c 1
+"""
+ASCII = "PYTHONIOENCODING=ascii {python} -m callsheet plan é.csv"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("paln",), 'Did you mean "plan"?'),
+        (("plan", "shots.csv", "--bugdet-usd", "3"), "--budget-usd"),
+        (("plan", "shots.csv", "b", "c"), "nothing takes 'b', 'c' here"),
+        (("plan",), "requires an argument"),
+        (("run", "shots.csv", "-j", "ten"), '"ten" into int'),
+        (("ledger", "statement", "--by", "moon"), '"moon" for --by'),
+    ],
+)
+def test_a_mistyped_command_is_told_in_one_line(call, arguments, said):
+    """Exit code 2; with --json the document says the same."""
+    code, out, err = call(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("callsheet: ")
+    assert said in err
+    code, out, _ = call(*arguments, "--json")
+    assert (code, json.loads(out)["exit_code"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", ". is a folder"),
+        ("sub", "sub is a folder; name the manifest in it"),
+        ("/dev/null", "/dev/null is no regular file"),
+        ("nowhere.csv", "there is no manifest nowhere.csv"),
+        ("shots.csv/x", "there is no manifest shots.csv/x"),
+        ("text.xlsx", "text.xlsx is no XLSX workbook"),
+        ("text.parquet", "text.parquet is no Parquet file"),
+        ("a\nb \u202e.csv", r"there is no manifest a"),
+    ],
+)
+def test_what_is_no_manifest_is_named_for_what_it_is(shots, call, name, said):
+    """A folder, a device and a text under a workbook's name are told apart; nothing is read into them."""
+    shots.with_name("sub").mkdir()
+    for text in ("text.xlsx", "text.parquet"):
+        shots.with_name(text).write_text("prompt\nA boat\n")
+    code, out, err = call("validate", name)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "\u202e" not in err
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [(CLOSED, 0), (FULL, 1), (CUT, 0), (ASCII, 0)], ids=["closed", "full", "cut", "ascii"]
+)
+def test_no_output_is_a_mistake_of_ours(shots, line, code):
+    """Standard output may be closed, full, cut off or ASCII only."""
+    shots.rename(shots.with_name("é.csv"))
+    command = line.format(python=sys.executable)
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert "mistake of ours" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_changes_no_exit_code():
+    """Failed jobs end a run with 4 also where its output is cut off."""
+    command = CUT_WITH_A_CODE.format(python=sys.executable)
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == "code 4"

@@ -1,0 +1,234 @@
+"""Folders and files that cannot be used: named with the reason and the way out, before anything is bought."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+from callsheet.engine.opening import open_run, select
+from callsheet.ledger import Ledger
+from callsheet.settings import settings_from
+from manifests.planning import make_plan
+
+ASKING = (
+    ("plan", "shots.csv"),
+    ("status",),
+    ("budget", "list"),
+    ("budget", "set", "ledger", "5"),
+    ("ledger",),
+    ("ledger", "verify"),
+    ("prices",),
+    ("cancel", "run-1"),
+    ("retry",),
+    ("resume",),
+    ("report",),
+    ("reconcile",),
+    ("run", "shots.csv", "--sandbox", "--yes"),
+)
+
+
+def ledger_url(shots) -> str:
+    """The ledger that commands use where nothing else is said."""
+    return settings_from({"CALLSHEET_DATA_DIR": str(shots.parent / "callsheet-data")}).ledger
+
+
+@pytest.mark.parametrize("command", ASKING, ids=" ".join)
+def test_a_data_folder_that_is_a_file_is_the_persons_to_mend(shots, call, monkeypatch, command):
+    """Exit code 2, with the folder, the reason and the variable that names another."""
+    monkeypatch.setenv("CALLSHEET_DATA_DIR", str(shots))
+    code, out, err = call(*command)
+    assert (code, out) == (2, "")
+    assert f"{shots} is a file" in err or f"{shots} cannot be used: it is a file" in err
+    assert "set CALLSHEET_DATA_DIR" in err
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(shots, call, monkeypatch):
+    """A folder below a file, and one where no folder can be made, end with 2 too."""
+    for folder in (shots / "x" / "y", "/proc/callsheet"):
+        monkeypatch.setenv("CALLSHEET_DATA_DIR", str(folder))
+        code, _, err = call("status")
+        assert code == 2
+        assert f"{folder} cannot be used: " in err
+
+
+def test_the_doctor_goes_on_where_the_data_folder_cannot_be_used(shots, call, monkeypatch):
+    """It says so of the ledger, and says everything else as well."""
+    monkeypatch.setenv("CALLSHEET_DATA_DIR", str(shots))
+    monkeypatch.setenv("CALLSHEET_OUT", str(shots / "runs"))
+    code, out, _ = call("doctor", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert not found["ledger"]["ok"]
+    assert "it is a file; set CALLSHEET_DATA_DIR" in found["ledger"]["text"]
+    assert not found["disk"]["ok"]
+    assert "is not a folder that can be written to" in found["disk"]["text"]
+    assert "versions" in found
+
+
+def test_a_data_folder_may_be_named_from_home(monkeypatch, tmp_path):
+    """`~` is the home folder also where no shell has put it in."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert settings_from({"CALLSHEET_DATA_DIR": "~/book"}).data_dir == tmp_path / "book"
+
+
+@pytest.mark.parametrize("out", ["shots.csv", "shots.csv/runs", "/proc/callsheet/runs"])
+def test_a_folder_for_runs_that_cannot_be_used_is_refused_before_a_run_is_opened(
+    shots, call, monkeypatch, out
+):
+    """Exit code 2 with its name; the ledger knows of no run."""
+    monkeypatch.setenv("FAL_KEY", "id:secret")
+    monkeypatch.setattr("callsheet.cli.commands.run.early_server", lambda *_: None)
+    code, _, err = call("run", "shots.csv", "--budget-usd", "1", "--yes", "--out", out)
+    assert code == 2
+    assert f"the folder for runs {out} cannot be used: " in err
+    assert "--out" in err
+    with Ledger.open(ledger_url(shots)) as ledger:
+        assert ledger.runs() == []
+
+
+def test_plan_makes_no_data_folder(shots, call, monkeypatch):
+    """Where there is no ledger there are no caps, and none is made for asking."""
+    assert call("plan", "shots.csv")[0] == 0
+    assert call("prices")[0] == 0
+    assert [each.name for each in shots.parent.iterdir()] == ["shots.csv"]
+
+
+@pytest.mark.parametrize("url", ["sqlite:///{folder}/sub/book.sqlite", "sqlite:///sub/book.sqlite"])
+def test_plan_sees_the_caps_of_the_ledger_that_runs_would_use(shots, call, monkeypatch, url):
+    """Also where the URL names the file from the working directory."""
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", url.format(folder=shots.parent))
+    assert call("budget", "set", "ledger", "0.01")[0] == 0
+    code, out, _ = call("plan", "shots.csv", "--json")
+    assert (code, json.loads(out)["fits"]) == (0, False)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///:memory:", "sqlite://", "sqlite:///", "sqlite:///file:x", "mysql://x/y", "nonsense"]
+)
+def test_plan_does_not_pass_over_a_ledger_that_cannot_be_opened(shots, call, monkeypatch, url):
+    """A broken URL is said and not taken for a ledger without caps."""
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", url)
+    code, out, err = call("plan", "shots.csv")
+    assert code in {1, 2}
+    assert "ledger" in err
+    assert "a mistake of ours" not in err
+    assert "fits" not in out
+
+
+def test_plan_does_not_pass_over_a_ledger_below_a_file(shots, call, monkeypatch):
+    """What cannot be looked at is not taken for absent."""
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", f"sqlite:///{shots}/book.sqlite")
+    code, _, err = call("plan", "shots.csv")
+    assert code == 2
+    assert f"{shots} is a file; CALLSHEET_LEDGER_URL names it" in err
+
+
+@pytest.mark.parametrize("content", ["{}", '{"format": "theirs"}', "[1]", "not JSON", '"callsheet-plan-2"'])
+def test_a_plan_replaces_no_file_of_somebody_else(shots, call, content):
+    """`plan --out` refuses with 2 and leaves the file as it is."""
+    theirs = shots.with_name("package.json")
+    theirs.write_text(content)
+    code, _, err = call("plan", "shots.csv", "--out", "package.json")
+    assert (code, theirs.read_text()) == (2, content)
+    assert "package.json is no file of a plan" in err
+
+
+def test_a_plan_replaces_a_plan_and_an_empty_file(shots, call):
+    """Planning again into the same file is what one does every day."""
+    shots.with_name("plan.json").touch()
+    for _ in range(2):
+        assert call("plan", "shots.csv", "--out", "plan.json")[0] == 0
+    theirs = shots.with_name("other.rows.parquet")
+    theirs.write_text("theirs")
+    assert call("plan", "shots.csv", "--out", "other.json")[0] == 2
+    assert theirs.read_text() == "theirs"
+
+
+def test_a_plan_file_below_a_file_is_named(shots, call):
+    """The folder that cannot be made is said to be a file."""
+    code, _, err = call("plan", "shots.csv", "--out", "shots.csv/plan.json")
+    assert code == 2
+    assert "it is a file" in err
+
+
+@pytest.mark.parametrize("name", ["init", "demo"])
+def test_an_example_is_not_written_where_a_file_stands(shots, call, name):
+    """Exit code 2 with the name of the file."""
+    for folder in ("shots.csv", "shots.csv/spring"):
+        code, _, err = call(name, folder)
+        assert code == 2
+        assert f"the folder {folder} cannot be used: " in err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--port", "-1"), "--port is -1"),
+        (("--port", "65536"), "--port is 65536"),
+        (("--speed", "nan"), "--speed is nan"),
+        (("--speed", "0"), "--speed is 0"),
+        (("--speed", "inf"), "--speed is inf"),
+        (("--state", "shots.csv/x"), "the sandbox's folder shots.csv/x cannot be used"),
+    ],
+)
+def test_a_sandbox_that_cannot_be_served_says_which_option(shots, call, options, said):
+    """Every option out of its bounds ends with 2."""
+    code, _, err = call("sandbox", *options)
+    assert code == 2
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("ledger", "backup", "shots.csv/x"), "shots.csv/x cannot be made"),
+        (("ledger", "backup", "/proc/callsheet/x"), "/proc/callsheet/x cannot be made"),
+        (("ledger", "accept", "shots.csv"), "there is no folder shots.csv"),
+        (("ledger", "accept", "nowhere"), "there is no folder nowhere"),
+        (("budget", "set", "campaign:a\nb", "5"), "no name that a budget is kept for"),
+        (("budget", "set", f"campaign:{'a' * 501}", "5"), "no name that a budget is kept for"),
+    ],
+)
+def test_what_a_ledger_command_cannot_write_or_read_is_named(shots, call, command, said):
+    """Exit code 2, and the name as it was given."""
+    code, out, err = call(*command)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [("http://127.0.0.1:9/api", "where nothing answers"), ("garbage", "which is no address")]
+)
+@pytest.mark.parametrize("command", ["run shots.csv --budget-usd 1 --yes --canary 1", "deploy shots.csv"])
+def test_a_prefect_server_that_does_not_answer_is_named_first(shots, call, monkeypatch, url, said, command):
+    """Exit code 2, and no run is left behind: what begins with a step of its flow cannot do without."""
+    monkeypatch.setenv("FAL_KEY", "id:secret")
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    code, _, err = call(*command.split())
+    assert code == 2
+    assert f"is {url}, {said}" in err
+    with Ledger.open(ledger_url(shots)) as ledger:
+        assert ledger.runs() == []
+
+
+def test_a_pool_name_that_prefect_refuses_is_named(shots, call, monkeypatch):
+    """`deploy` says which letters a name has not."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    for name in ("", "a/b"):
+        code, _, err = call("deploy", "shots.csv", "--work-pool", name)
+        assert (code, "--work-pool is" in err) == (2, True)
+
+
+def test_a_run_whose_folder_is_gone_can_still_be_reported(shots, call, monkeypatch):
+    """What the ledger knows of the manifest takes the place of its copy."""
+    monkeypatch.setenv("FAL_KEY", "id:secret")
+    plan = make_plan("shots.csv")
+    with Ledger.open(ledger_url(shots)) as ledger:
+        selection = select(ledger, plan, fit=False)
+        run_id = open_run(ledger, plan, selection, out=shots.with_name("runs"), options="{}")
+    shutil.rmtree(shots.with_name("runs"))
+    assert call("report", run_id)[0] == 0
+    results = (shots.parent / "runs" / run_id / "results.csv").read_text("utf-8")
+    (row,) = csv.DictReader(results.splitlines())
+    assert (row["custom_id"], row["prompt"], row["status"]) == ("a", "A boat", "pending")

@@ -1,0 +1,72 @@
+"""`callsheet resume` and `status` of a run that somebody works on, in this process."""
+
+import os
+from contextlib import nullcontext
+
+import pytest
+
+from callsheet.cli import running, runs
+from callsheet.cli.commands import resume as command
+from callsheet.engine.request import RunRequest
+from callsheet.errors import Busy
+from callsheet.ledger import Ledger, NewRun
+from callsheet.settings import settings_from
+
+
+@pytest.fixture
+def opened(monkeypatch, tmp_path):
+    """A ledger with one unfinished run."""
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    monkeypatch.setenv("FAL_KEY", "id:secret")
+    with Ledger.open(settings_from(os.environ).ledger) as ledger:
+        run = NewRun(run_id="spring-1", campaign="spring", plan_hash="h", price_book="p", out=str(tmp_path))
+        ledger.open_run(run, [])
+        yield ledger
+
+
+def test_a_run_that_is_worked_on_is_refused_before_a_server_is_started(opened, call, monkeypatch):
+    """The second `resume` ends with 2 and one line."""
+    monkeypatch.setattr(runs, "CLAIM_PAUSE_S", 0.0)
+    monkeypatch.setattr(command, "early_server", lambda *_: pytest.fail("a server was started"))
+    with opened.claim("spring-1"):
+        code, out, err = call("resume", "spring-1")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "is being worked on by another process" in err
+
+
+def test_prefects_senders_are_drained_before_its_server_goes(monkeypatch):
+    """Also where the flow raises: what it cannot deliver any more it would write to the terminal."""
+    order = []
+
+    class Server:
+        """A server that is only told to stop."""
+
+        def wait_ready(self):
+            """Be there."""
+
+        def stop(self):
+            """Go."""
+            order.append("stopped")
+
+    async def busy(*_given):
+        raise Busy("somebody works on it")
+
+    # Prefect itself would keep this server's address for every later test of this process.
+    monkeypatch.setattr(running, "client_environment", lambda _server: {})
+    monkeypatch.setattr(running, "_flow", lambda _server: busy)
+    monkeypatch.setattr(running, "show", lambda _progress: nullcontext())
+    monkeypatch.setattr(running, "head_start", lambda *_given: nullcontext())
+    monkeypatch.setattr(running, "_drain_prefect", lambda: order.append("drained"))
+    with pytest.raises(Busy):
+        running.run_flow(RunRequest(run_id="r"), settings_from({}), Server(), as_json=False)
+    assert order == ["drained", "stopped"]
+
+
+def test_status_opens_the_ledger_once(opened, call, monkeypatch):
+    """Three openings are three chances to see different things."""
+    opens = []
+    plain = Ledger.open
+    monkeypatch.setattr(Ledger, "open", lambda *given, **named: opens.append(given) or plain(*given, **named))
+    assert call("status")[0] == 0
+    assert call("status", "spring-1")[0] == 0
+    assert len(opens) == 2

@@ -1,0 +1,92 @@
+"""What is said while a run goes on, and at its end."""
+
+import threading
+
+import pytest
+
+from callsheet.cli.ending import last_words
+from callsheet.cli.progress import View, in_words, paint_lines, time_left_s
+from callsheet.engine.watchers import Trouble
+from callsheet.ledger import State, Tally
+
+AGAIN = "`callsheet resume spring-1`"
+
+
+def tally(**counts: int) -> Tally:
+    """A run with so many jobs in each state."""
+    return Tally(counts={State(name): count for name, count in counts.items()}, held_nano=10**9, spent_nano=0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"held": 6}, "0/6 done, 0 running, 6 waiting, 0 failed, spent"),
+        ({"submitting": 2, "pending": 1}, "0/3 done, 0 running, 1 waiting, 0 failed, 2 being sent, spent"),
+        ({"in_queue": 1, "in_progress": 2, "held": 1}, "0/4 done, 3 running, 1 waiting, 0 failed, spent"),
+        (
+            {"succeeded": 1, "already_made": 1, "unknown": 1},
+            "2/3 done, 0 running, 0 waiting, 0 failed, 1 unk",
+        ),
+    ],
+)
+def test_only_what_fal_has_is_running(counts, said):
+    """A job that is merely held waits: nothing of it was sent."""
+    assert in_words(tally(**counts), None, 1.0).startswith(said)
+
+
+def test_what_was_finished_before_says_nothing_about_the_pace():
+    """A resumed run estimates from what it finished itself."""
+    assert time_left_s(tally(succeeded=9, pending=1), 60.0, before=8) == 60.0
+    assert time_left_s(tally(already_made=9, pending=1), 60.0, before=9) is None
+
+
+def test_trouble_is_a_line_of_its_own(capsys):
+    """What keeps jobs from being sent is said before the next line is due, and again when it is over."""
+    ended = threading.Event()
+    trouble = Trouble("not sent to fal so far, trying again: no connection\x1b")
+    ended.set()
+    paint_lines(View(lambda: tally(held=1), trouble, None), ended)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == r"not sent to fal so far, trying again: no connection\x1b"
+    assert said[1].startswith("0/1 done, 0 running, 1 waiting")
+    assert len(said) == 2
+
+
+def test_trouble_does_not_wait_for_the_next_line(capsys, monkeypatch):
+    """It is looked for ten times as often as a line is written."""
+    monkeypatch.setattr("callsheet.cli.progress.TROUBLE_WITHIN_S", 0.001)
+    ended, trouble, told = threading.Event(), Trouble("no connection"), []
+
+    def hear(text: str) -> None:
+        told.append(text)
+        ended.set()
+
+    monkeypatch.setattr("callsheet.cli.progress.say", hear)
+    paint_lines(View(lambda: tally(held=1), trouble, None), ended)
+    assert told[0] == "no connection"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "lines"),
+    [
+        ({"succeeded": 2, "already_made": 1}, []),
+        ({"pending": 5, "held": 1}, [f"nothing was bought; 6 not sent; {AGAIN} goes on with them"]),
+        ({"pending": 5, "succeeded": 1}, [f"5 not sent; {AGAIN} goes on with them"]),
+        (
+            {"in_queue": 1, "in_progress": 1, "rendered": 1},
+            [
+                f"2 at fal, which goes on with them and is paid for it; {AGAIN} collects them",
+                f"1 rendered and paid for; {AGAIN} fetches the files",
+            ],
+        ),
+    ],
+)
+def test_the_end_says_what_is_left_and_whether_anything_was_bought(statuses, lines):
+    """What is at fal is called paid for, and nothing else is."""
+    assert last_words({"run_id": "spring-1", "sandbox": False, "statuses": statuses}) == lines
+
+
+def test_a_run_on_the_sandbox_is_resumed_there():
+    """The command can be copied as it stands."""
+    (line,) = last_words({"run_id": "r", "sandbox": True, "statuses": {"pending": 1}})
+    assert "`callsheet resume r --sandbox`" in line

@@ -43,8 +43,22 @@ def same_text(text: str, count: int) -> Any:
 
 
 def coded_text(places: npt.NDArray[Any], words: Sequence[str]) -> Any:
-    """Return a word for every row, by its place among the words."""
-    return pa.DictionaryArray.from_arrays(number_array(places.astype(np.int32)), texts_of(words), safe=False)
+    """Return a word for every row, by its place among the words, of which some may be the same."""
+    distinct_words = list(dict.fromkeys(words))
+    if len(distinct_words) < len(words):  # Parquet writes a dictionary with twins out row by row
+        rank = {word: at for at, word in enumerate(distinct_words)}
+        places = np.array([rank[word] for word in words], np.int32)[places]
+    indices = number_array(places.astype(np.int32, copy=False))
+    return pa.DictionaryArray.from_arrays(indices, texts_of(distinct_words), safe=False)
+
+
+def coded(column: Any) -> Any:
+    """Return a column as distinct values and their places, nulls among the values."""
+    if not pa.types.is_dictionary(column.type):
+        return column.dictionary_encode(null_encoding="encode")
+    if column.null_count:
+        return column.dictionary_decode().dictionary_encode(null_encoding="encode")
+    return column
 
 
 def number_array(values: npt.NDArray[Any]) -> Any:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callsheet.errors import Problem
-from manifests.bulk.arrow import Mask, Numbers, distinct, mask_of, numbers_of, rows_of, same_text
+from manifests.bulk.arrow import Mask, Numbers, coded, distinct, mask_of, numbers_of, rows_of, same_text
 from manifests.bulk.batches import Batch
 from manifests.bulk.camera_notes import CameraNote, camera_notes
 from manifests.bulk.cell_classes import DECISIVE, PLAIN_ADDRESS, Looked
@@ -107,6 +107,8 @@ class Checker:
         """Say which rows hold what has no place in a manifest; they are read one by one."""
         rare = np.zeros(len(batch), bool)
         for name, column in batch.columns.items():
+            if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+                continue
             texts = Texts.of(_distinct_text(column))
             control = texts.with_control_characters()
             if control is not None:
@@ -150,7 +152,7 @@ class Checker:
         return looked, setups, of_rows
 
     def _codes(self, batch: Batch, name: str) -> Numbers:
-        encoded = _encoded(batch.columns[name])
+        encoded = coded(batch.columns[name])
         classes = self._setups.classes
         texts = text_array(encoded.dictionary).to_pylist()
         codes = np.array([classes.code(name, text, batch.folder) for text in texts], np.int64)
@@ -176,15 +178,6 @@ class Checker:
         return codes, (texts, looks)
 
 
-def _encoded(column: Any) -> Any:
-    """Return a column as distinct values and their places, nulls among the values."""
-    if not pa.types.is_dictionary(column.type):
-        return column.dictionary_encode(null_encoding="encode")
-    if column.null_count:
-        return column.dictionary_decode().dictionary_encode(null_encoding="encode")
-    return column
-
-
 def _distinct_text(column: Any) -> Any:
     return text_array(column.dictionary if pa.types.is_dictionary(column.type) else column)
 
@@ -192,7 +185,7 @@ def _distinct_text(column: Any) -> Any:
 def _of_all_rows(column: Any, mask: Mask) -> Mask:
     if not pa.types.is_dictionary(column.type):
         return mask
-    column = _encoded(column)
+    column = coded(column)
     return mask[numbers_of(column.indices)]
 
 

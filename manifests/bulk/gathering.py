@@ -14,6 +14,7 @@ from callsheet.errors import Problem
 from manifests.bulk.arrow import (
     Mask,
     Numbers,
+    coded,
     coded_text,
     distinct,
     mask_array,
@@ -27,6 +28,7 @@ from manifests.bulk.checking import Checked
 from manifests.bulk.naming import made_ids, made_names
 from manifests.bulk.own_cells import composed
 from manifests.bulk.setups import Setup, Setups
+from manifests.bulk.spool import SHARED
 from manifests.bulk.texts import Keys, Texts, mixed, text_array
 from manifests.clashes import id_of_take
 from manifests.identity import BY_ID, ID_CHARS, note_unsafe
@@ -88,9 +90,10 @@ class Gatherer:
             **shared.price_columns(),
         }
         columns |= {name: pa.nulls(count, pa.string()) for name, column in columns.items() if column is None}
+        hashed = {name: identities.get(name, same_text("", count)) for name in _IDENTITIES.values()}
         return Gathered(
-            columns=columns,
-            hashed={name: identities.get(name, same_text("", count)) for name in _IDENTITIES.values()},
+            columns={name: coded(column) if name in SHARED else column for name, column in columns.items()},
+            hashed={**hashed, "client": columns["client"]},
             setups=checked.setups,
             takes=checked.numbers["take"],
             ids=id_keys,

@@ -5,6 +5,7 @@ What passes here passes the one-row reader; a cell that does not is given to tha
 
 from __future__ import annotations
 
+import string
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -134,8 +135,38 @@ def _in_bounds(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask]:
 
 def is_plain_name(array: Any) -> Mask:
     """Say which texts are safe names of one part that nothing need be changed in; others may be safe too."""
-    plain = mask_of(pc.match_substring_regex(array, SAFE_NAME)) & (Texts.of(array).lengths <= PART_MAX_CHARS)
-    return plain & ~mask_of(pc.match_substring_regex(array, DEVICE_NAME))
+    texts = Texts.of(array)
+    lengths = texts.lengths
+    plain: Mask = (lengths > 0) & (lengths <= PART_MAX_CHARS)
+    if plain.all() and _IN_NAMES[texts.data].all():
+        plain &= _AT_ENDS[texts.data[texts.offsets[:-1]]]
+        plain &= _AT_ENDS[texts.data[texts.offsets[1:] - 1]]
+    else:
+        plain &= mask_of(pc.match_substring_regex(array, SAFE_NAME))
+    doubtful = _like_devices(texts, np.flatnonzero(plain & (lengths >= _DEVICE_CHARS_MIN)))
+    if len(doubtful):
+        plain[doubtful] = ~mask_of(pc.match_substring_regex(rows_of(array, doubtful), DEVICE_NAME))
+    return plain
+
+
+def _like_devices(texts: Texts, rows: Numbers) -> Numbers:
+    """Return those of the rows, of at least three bytes each, that begin as the name of a device does."""
+    for at, letters in enumerate(_DEVICE_LETTERS):
+        rows = rows[letters[texts.data[texts.offsets[rows] + at]]]
+    return rows
+
+
+def _bytes_in(chars: str) -> Mask:
+    found = np.zeros(256, bool)
+    found[np.frombuffer(chars.encode(), np.uint8)] = True
+    return found
+
+
+_AT_ENDS = _bytes_in(string.ascii_letters + string.digits + "_")
+_IN_NAMES = _AT_ENDS | _bytes_in(".-")
+_DEVICE_CHARS_MIN = 3
+_DEVICE_LETTERS = tuple(map(_bytes_in, ("CPANLcpanl", "ORUPorup", "NXLMTnxlmt")))
+"""The first, second and third letters of CON, PRN, AUX, NUL, COM and LPT."""
 
 
 def composed(texts: Texts) -> Texts:

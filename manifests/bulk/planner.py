@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from manifests.bulk.arrow import distinct, numbers_of
+from manifests.bulk.arrow import coded, distinct, numbers_of
 from manifests.bulk.batches import Batch
 from manifests.bulk.checking import Checked, Checker
 from manifests.bulk.gathering import Gathered, Gatherer
@@ -128,7 +128,7 @@ class Totals:
 
     def add(self, setups: Any, clients: Any) -> None:
         """Add a batch. Counts are multiplied with whole nano-dollars; nothing is rounded."""
-        encoded = clients.dictionary_encode()
+        encoded = coded(clients)
         width = int(setups.max()) + 1
         names = encoded.dictionary.to_pylist()
         met, _, places = distinct(numbers_of(encoded.indices) * width + setups, width * len(names))

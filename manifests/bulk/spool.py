@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, overload
 
@@ -22,10 +23,15 @@ from manifests.plan_hash import ABSENT, NUMBER_COLUMNS, RowsDigest
 from manifests.plan_rows import EXTRA, planned_of, rows_schema
 from pricing.catalog import Catalog
 
-_ONE_EACH = {"custom_id", "prompt", "output_name", "seed", "row"}
-_SHARED = {
+ONE_EACH = {"custom_id", "prompt", "output_name", "seed", "row"}
+SHARED = {  # as words and places, which is how most of it comes
     "file",
     "made",
+    "client",
+    "image_url",
+    "end_image_url",
+    "reference_image_urls",
+    "pictures",
     "given",
     "endpoint",
     "model",
@@ -40,14 +46,32 @@ _HASHED_AS_THEY_ARE = ("custom_id", "prompt", "client", "output_name")
 
 
 def write_rows(path: Path, table: Any, batches: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows to a Parquet file, batch by batch. It reads as `table` says, without Arrow's own notes."""
+    """Write rows to a Parquet file, batch by batch. It reads as `table` says, without Arrow's own notes.
+
+    A batch is written in a thread of its own while the next one is made.
+    """
     schema = coded_schema(table)
-    repeated = [name for name in schema.names if name not in _ONE_EACH]
-    with pq.ParquetWriter(
-        path, schema, compression="lz4", use_dictionary=repeated, write_statistics=False, store_schema=False
-    ) as writer:
+    repeated = [name for name in schema.names if name not in ONE_EACH]
+    with (
+        pq.ParquetWriter(
+            path,
+            schema,
+            compression="lz4",
+            use_dictionary=repeated,
+            column_encoding={"row": "DELTA_BINARY_PACKED"},
+            write_statistics=False,
+            store_schema=False,
+        ) as writer,
+        ThreadPoolExecutor(1, thread_name_prefix="write") as pool,
+    ):
+        written: Future[None] | None = None
         for columns in batches:
-            writer.write_batch(record_batch(schema, columns))
+            batch = record_batch(schema, columns)
+            if written is not None:
+                written.result()
+            written = pool.submit(writer.write_batch, batch)
+        if written is not None:
+            written.result()
 
 
 def record_batch(schema: Any, columns: Mapping[str, Any]) -> Any:
@@ -68,7 +92,7 @@ def coded_schema(schema: Any) -> Any:
     """Return the table's schema with the text that rows share as words and places, which is how it comes."""
     coded = pa.dictionary(pa.int32(), pa.string())
     kinds = [
-        (name, coded if name in _SHARED else kind)
+        (name, coded if name in SHARED else kind)
         for name, kind in zip(schema.names, schema.types, strict=True)
     ]
     return pa.schema(kinds)
@@ -142,10 +166,10 @@ def schema_for(extras: Iterable[str]) -> Any:
 def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, Any], setups: Numbers) -> None:
     """Add a batch to the plan's hash; `setups` are its rows' numbers of what jobs share.
 
-    `hashed` holds the identities of pictures.
+    `hashed` holds the identities of pictures, and may hold a column as plain text that is coded in `columns`.
     """
-    for name in _HASHED_AS_THEY_ARE:
-        _feed_texts(digest, name, columns[name])
+    for name, texts in {name: columns[name] for name in _HASHED_AS_THEY_ARE if name not in hashed}.items():
+        _feed_texts(digest, name, texts)
     for name, texts in hashed.items():
         _feed_texts(digest, name, texts)
     for name in digest.extras:
@@ -159,6 +183,9 @@ def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, An
 def _feed_texts(digest: RowsDigest, name: str, array: Any) -> None:
     if array.null_count == len(array) and len(array):
         digest.add_texts(name, np.full(len(array), ABSENT, "<i4").data, b"")
+        return
+    if pa.types.is_dictionary(array.type) and not len(Texts.of(array.dictionary).data):
+        digest.add_texts(name, np.zeros(len(array), "<i4").data, b"")
         return
     texts = Texts.of(text_array(array))
     digest.add_texts(name, texts.lengths.astype("<i4").data, texts.data.data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -72,15 +73,16 @@ class Checker:
         looked, setups, of_rows = self._decide(batch)
         found = [*own.found, *_of_pictures(batch, looked)]
         bad = np.zeros(len(batch), bool)
-        bad[np.array([each.at for each in found], np.int64)] = True
+        for each in found:
+            bad[each.rows] = True
         bad |= np.array([setup.endpoint is None for setup in setups], bool)[of_rows]
         bad |= rare
         if texts["prompt"] is None:
             bad[:] = True
         # What is wrong with a combination is said before what is wrong with its pictures.
-        found = [*_of_setups(batch, setups, of_rows, rare), *(each for each in found if not rare[each.at])]
-        problems = [*_sorted(found), *self._one_by_one(batch, rare)]
-        problems.sort(key=lambda problem: problem.row)
+        problems = _in_row_order(batch, [*_of_setups(batch, setups, of_rows), *found], rare)
+        problems += self._one_by_one(batch, rare)
+        problems.sort(key=attrgetter("row"))
         good = np.flatnonzero(~bad)
         prompts = texts["prompt"]
         camera = camera_notes(prompts, bad) if prompts is not None else []
@@ -203,48 +205,63 @@ def _combinations(columns: list[Numbers], count: int) -> tuple[Numbers, Numbers]
 
 
 def _of_pictures(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked | None]]]) -> list[Found]:
-    return [
-        Found(at, COLUMNS.index(COLUMN[name]), _problem(batch, at, name, look.text, message))
-        for name, (_, looks) in looked.items()
-        for at, look in enumerate(looks)
-        if look is not None
-        for message in look.messages
-    ]
-
-
-def _problem(batch: Batch, at: int, column: str, found: str, message: str) -> Problem:
-    notes = Notes()
-    notes.wrong(Row(batch.file, batch.folder, int(batch.rows[at]), {}), column, message, found=found)
-    return notes.problems()[0]
-
-
-def _of_setups(batch: Batch, setups: Sequence[Setup], of_rows: Numbers, rare: Mask) -> list[Found]:
-    """Write out the mistakes of every row whose combination is wrong."""
     found = []
-    for which, setup in enumerate(setups):
-        if not setup.wrong:
-            continue
-        rows = np.flatnonzero((of_rows == which) & ~rare)
-        numbers = batch.rows[rows].tolist()
-        for each in setup.wrong:
-            column, message, file = each.problem.column, each.problem.message, each.problem.file
-            cells = [shown(text) for text in _stripped(batch, column, rows)]
-            found += [
-                Found(at, each.order, Problem(file, number, column, cell, message))
-                for at, number, cell in zip(rows.tolist(), numbers, cells, strict=True)
-            ]
+    for name, (_, looks) in looked.items():
+        rows: dict[Looked, list[int]] = {}
+        for at, look in enumerate(looks):
+            if look is not None and look.messages:
+                rows.setdefault(look, []).append(at)
+        found += [
+            _found(batch, np.array(places, np.int64), name, look.text, message)
+            for look, places in rows.items()
+            for message in look.messages
+        ]
     return found
 
 
-def _stripped(batch: Batch, column: str, rows: Numbers) -> list[str]:
+def _found(batch: Batch, rows: Numbers, column: str, text: str, message: str) -> Found:
+    notes = Notes()
+    notes.wrong(Row(batch.file, batch.folder, 0, {}), column, message, found=text)
+    return Found.of(rows, COLUMNS.index(COLUMN[column]), notes.problems()[0])
+
+
+def _of_setups(batch: Batch, setups: Sequence[Setup], of_rows: Numbers) -> list[Found]:
+    """Write out the mistakes of every row whose combination is wrong."""
+    found = []
+    for which, setup in enumerate(setups):
+        if setup.wrong:
+            rows = np.flatnonzero(of_rows == which)
+            for each in setup.wrong:
+                column, message = each.problem.column, each.problem.message
+                found.append(Found(rows, _cells(batch, column, rows), each.order, column, message))
+    return found
+
+
+def _cells(batch: Batch, column: str, rows: Numbers) -> list[str]:
+    """Return these rows' cells as messages show them."""
     if column not in batch.columns:
         return [""] * len(rows)
-    return [text.strip() for text in text_array(rows_of(batch.columns[column], rows)).to_pylist()]
+    encoded = coded(rows_of(batch.columns[column], rows))
+    words = [shown(text.strip()) for text in text_array(encoded.dictionary).to_pylist()]
+    return [words[place] for place in encoded.indices.to_pylist()]
 
 
-def _sorted(found: list[Found]) -> list[Problem]:
-    found.sort(key=lambda each: (each.at, each.order))
-    return [each.problem for each in found]
+def _in_row_order(batch: Batch, found: Sequence[Found], rare: Mask) -> list[Problem]:
+    """Write every mistake of every row down, but for rows that are read one by one."""
+    if not found:
+        return []
+    rows = np.concatenate([each.rows for each in found])
+    counts = [len(each.rows) for each in found]
+    orders = np.repeat([each.order for each in found], counts)
+    which = np.repeat(np.arange(len(found)), counts)
+    cells = [cell for each in found for cell in each.cells]
+    kept = np.lexsort((orders, rows))
+    kept = kept[~rare[rows[kept]]]
+    written = zip(batch.rows[rows[kept]].tolist(), which[kept].tolist(), kept.tolist(), strict=True)
+    return [
+        Problem(batch.file, number, found[group].column, cells[place], found[group].message)
+        for number, group, place in written
+    ]
 
 
 def _warnings(batch: Batch, setups: Sequence[Setup], of_rows: Numbers, rare: Mask) -> list[Warned]:

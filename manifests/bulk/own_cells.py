@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +31,21 @@ NO_SEED = -1
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A mistake in one cell: which row of the batch, where it stands among that row's own, and the words."""
+    """A mistake that rows of a batch share: which rows, each one's cell as it is shown, and the words.
 
-    at: int
+    `order` is where it stands among a row's own.
+    """
+
+    rows: Numbers
+    cells: Sequence[str]
     order: int
-    problem: Problem
+    column: str
+    message: str
+
+    @classmethod
+    def of(cls, rows: Numbers, order: int, problem: Problem) -> Found:
+        """Return what is wrong with these rows in one way, with the same cell."""
+        return cls(rows, [problem.found] * len(rows), order, problem.column, problem.message)
 
 
 class OwnCells:
@@ -86,15 +96,22 @@ class OwnCells:
 
     def _explain(self, column: Column, rows: Iterable[int]) -> None:
         order, places = COLUMNS.index(column), np.array(list(rows), np.int64)
-        if not len(places):
-            return
-        cells_there = text_array(rows_of(self._batch.columns[column.name], places)).to_pylist()
-        numbers = self._batch.rows[places].tolist()
-        for at, number, cell in zip(places.tolist(), numbers, cells_there, strict=True):
+        for cell, alike in rows_by_cell(self._batch.columns[column.name], places):
             notes = Notes()
-            row = Row(self._batch.file, self._batch.folder, number, {column.name: cell})
+            row = Row(self._batch.file, self._batch.folder, 0, {column.name: cell})
             read_cell(Reading(row, self._context, notes, ()), column)
-            self.found += [Found(at, order, problem) for problem in notes.problems()]
+            self.found += [Found.of(alike, order, problem) for problem in notes.problems()]
+
+
+def rows_by_cell(column: Any, rows: Numbers) -> Iterator[tuple[str, Numbers]]:
+    """Yield each distinct text that these rows have in a column, with the rows that have it."""
+    if not len(rows):
+        return
+    encoded = text_array(rows_of(column, rows)).dictionary_encode()
+    places = numbers_of(encoded.indices)
+    ends = np.cumsum(np.bincount(places))
+    alike = np.split(rows[np.argsort(places, kind="stable")], ends[:-1])
+    yield from zip(encoded.dictionary.to_pylist(), alike, strict=True)
 
 
 def _whole_numbers(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask]:

@@ -62,8 +62,7 @@ class BulkPlanner:
 
     def _gathered(self, batches: Iterable[Batch]) -> Iterator[Gathered]:
         for checked, gathered in _in_order(self._work, self._noting_headers(batches)):
-            for problem in (*checked.problems, *gathered.problems):
-                self._notes.add(problem)
+            self._notes.add_all((*checked.problems, *gathered.problems))
             for each in checked.warnings:
                 self._notes.add_warning(each.warning, each.count)
             if len(gathered):
@@ -87,7 +86,8 @@ class BulkPlanner:
         self._keys.add(gathered.ids, gathered.names, gathered.content, gathered.takes)
         self._totals.add(gathered.setups, gathered.columns["client"])
         self._numbers.append(self._setup_numbers(gathered.setups))
-        feed(self._digest, gathered.columns, gathered.hashed, self._numbers[-1])
+        if not self._notes.count:  # with any mistakes there is no plan to hash
+            feed(self._digest, gathered.columns, gathered.hashed, self._numbers[-1])
 
     def _setup_numbers(self, setups: Any) -> Any:
         """Number what rows share as the hash does: by its text, as it is first met."""

@@ -66,11 +66,15 @@ _READ_FLAGS = {text: value for value, text in _FLAGS.items()}
 
 
 def rows_schema(extras: Iterable[str]) -> pa.Schema:
-    """Return the table's columns; `extras` are the columns that the manifest brings besides ours."""
+    """Return the table's columns; `extras` are the columns that the manifest brings besides ours.
+
+    Only those may be null: where a row's file has no such column.
+    """
     import pyarrow as pa  # noqa: PLC0415  # planning a few rows does not pay the 0.1 s of its import
 
-    texts = [(name, pa.string()) for name in (*TEXTS, *(f"{EXTRA}{name}" for name in sorted(extras)))]
-    return pa.schema([*texts, *((name, pa.int64()) for name in NUMBERS)])
+    texts = [pa.field(name, pa.string(), nullable=False) for name in TEXTS]
+    theirs = [pa.field(f"{EXTRA}{name}", pa.string()) for name in sorted(extras)]
+    return pa.schema([*texts, *theirs, *(pa.field(name, pa.int64(), nullable=False) for name in NUMBERS)])
 
 
 def rows_table(jobs: Sequence[PlannedJob]) -> pa.Table:

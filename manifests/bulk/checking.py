@@ -92,8 +92,8 @@ class Checker:
         return Checked(
             batch=batch,
             good=good,
-            setups=numbers_of_setups[of_rows[good]],
-            numbers={name: values[good] for name, values in numbers.items()},
+            setups=numbers_of_setups[_kept(of_rows, good)],
+            numbers={name: _kept(values, good) for name, values in numbers.items()},
             texts=taken,
             pictures={name: _of_good(each, good) for name, each in looked.items()},
             extra={
@@ -280,6 +280,10 @@ def _warned(batch: Batch, problem: Problem, rows: Numbers) -> Warned:
 
 def _camera(batch: Batch, noted: Sequence[CameraNote]) -> list[Warned]:
     return [Warned(note.warning(batch.file, int(batch.rows[note.first])), note.count) for note in noted]
+
+
+def _kept(values: Numbers, good: Numbers) -> Numbers:
+    return values if len(good) == len(values) else values[good]
 
 
 def _taken(texts: Texts | None, good: Numbers) -> Any:

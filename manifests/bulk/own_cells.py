@@ -155,7 +155,7 @@ def is_plain_name(array: Any) -> Mask:
     texts = Texts.of(array)
     lengths = texts.lengths
     plain: Mask = (lengths > 0) & (lengths <= PART_MAX_CHARS)
-    if plain.all() and _IN_NAMES[texts.data].all():
+    if plain.all() and not texts.data.tobytes().translate(None, _IN_NAMES):
         plain &= _AT_ENDS[texts.data[texts.offsets[:-1]]]
         plain &= _AT_ENDS[texts.data[texts.offsets[1:] - 1]]
     else:
@@ -179,8 +179,8 @@ def _bytes_in(chars: str) -> Mask:
     return found
 
 
-_AT_ENDS = _bytes_in(string.ascii_letters + string.digits + "_")
-_IN_NAMES = _AT_ENDS | _bytes_in(".-")
+_IN_NAMES = f"{string.ascii_letters}{string.digits}_.-".encode()
+_AT_ENDS = _bytes_in(f"{string.ascii_letters}{string.digits}_")
 _DEVICE_CHARS_MIN = 3
 _DEVICE_LETTERS = tuple(map(_bytes_in, ("CPANLcpanl", "ORUPorup", "NXLMTnxlmt")))
 """The first, second and third letters of CON, PRN, AUX, NUL, COM and LPT."""

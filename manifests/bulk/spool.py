@@ -91,11 +91,7 @@ def _as(array: Any, kind: Any) -> Any:
 def coded_schema(schema: Any) -> Any:
     """Return the table's schema with the text that rows share as words and places, which is how it comes."""
     coded = pa.dictionary(pa.int32(), pa.string())
-    kinds = [
-        (name, coded if name in SHARED else kind)
-        for name, kind in zip(schema.names, schema.types, strict=True)
-    ]
-    return pa.schema(kinds)
+    return pa.schema([field.with_type(coded) if field.name in SHARED else field for field in schema])
 
 
 class Scratch:

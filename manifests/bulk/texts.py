@@ -149,9 +149,11 @@ def _hashed(keys: Keys, blocks: npt.NDArray[Any], starts: Numbers, lengths: Numb
     """Mix each range's words into its key; the longest ranges stand first, so that ended ones drop out."""
     whole = lengths // _WORD_BYTES
     most = int(whole.max())
-    order = np.argsort((most - whole).astype(np.uint16), kind="stable")
-    starts, whole, masks = starts[order], whole[order], _MASKS[lengths[order] % _WORD_BYTES]
-    found, spare = keys[order], np.empty_like(keys)
+    order = np.argsort((most - whole).astype(np.uint16), kind="stable") if most > whole.min() else None
+    if order is not None:
+        starts, lengths, whole = starts[order], lengths[order], whole[order]
+    masks = _MASKS[lengths & (_WORD_BYTES - 1)]
+    found, spare = keys.copy() if order is None else keys[order], np.empty_like(keys)
     # How many ranges have so many whole words; the part of a word after them is masked.
     having = [len(keys), *(len(keys) - np.searchsorted(whole[::-1], np.arange(1, most + 2))).tolist()]
     words = np.empty((0, _WORDS_AT_ONCE), np.uint64)
@@ -162,9 +164,10 @@ def _hashed(keys: Keys, blocks: npt.NDArray[Any], starts: Numbers, lengths: Numb
         word = words[:count, at % _WORDS_AT_ONCE]
         word[going_on:] &= masks[going_on:count]
         _mix(found[:count], word, spare[:count])
-    result = np.empty_like(keys)
-    result[order] = found
-    return result
+    if order is None:
+        return found
+    spare[order] = found
+    return spare
 
 
 def _mix(keys: Keys, more: Keys, spare: Keys) -> None:

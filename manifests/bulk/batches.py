@@ -14,7 +14,7 @@ from manifests.bulk.arrow import Numbers, mask_array, same_text, text_scalar, te
 from manifests.bulk.texts import Texts, text_array
 from manifests.campaign import Campaign
 from manifests.parquet_reader import ParquetFile, value_text
-from manifests.table import Row, Table
+from manifests.table import Grid, Row, Rows, Table
 
 BATCH_ROWS = 1 << 16
 
@@ -60,13 +60,21 @@ def batches_of_parquet(file: ParquetFile, campaign: Campaign) -> Iterator[Batch]
 def batches_of_table(table: Table, campaign: Campaign) -> Iterator[Batch]:
     """Cut a table that was read whole, renamed and with the campaign's defaults."""
     for start in range(0, len(table.rows), BATCH_ROWS):
-        batch = _of_rows(list(table.rows[start : start + BATCH_ROWS]), table.columns)
+        batch = _of_table(table.rows[start : start + BATCH_ROWS], table.columns)
         columns = _prepared(batch.columns, len(batch), campaign)
         unwritable = tuple(
             Row(row.file, row.folder, row.row, _prepared_row(row.cells, table.columns, campaign))
             for row in batch.unwritable
         )
         yield Batch(batch.file, batch.folder, batch.rows, columns, unwritable)
+
+
+def _of_table(rows: Rows, names: tuple[str, ...]) -> Batch:
+    grid = rows.records
+    if not isinstance(grid, Grid):
+        return _of_rows(list(rows), names)
+    columns = dict(zip(grid.columns, map(texts_of, zip(*grid.cells, strict=True)), strict=True))
+    return Batch(rows.file, rows.folder, np.array(grid.numbers, np.int64), columns)
 
 
 def batches_of_rows(rows: Iterator[Row]) -> Iterator[Batch]:

@@ -15,7 +15,7 @@ from manifests.table import Flaw, Records, header_flaws
 
 _ROWS_AT_ONCE = 1 << 14
 CODED_FROM_ROWS = 1 << 14
-_CODED_BYTES_MAX = 3
+CODED_BYTES_MAX = 3
 """A place takes two bytes at most where words are few; text by itself takes four for its length alone."""
 
 _EXACT_FLOAT = 2.0**53
@@ -96,7 +96,7 @@ def _repeating(reader: Any) -> list[str]:
         for chunk in chunks
         if chunk.path_in_schema in texts
         and chunk.has_dictionary_page
-        and chunk.total_uncompressed_size < _CODED_BYTES_MAX * chunk.num_values
+        and chunk.total_uncompressed_size < CODED_BYTES_MAX * chunk.num_values
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,11 +12,13 @@ import numpy as np
 from manifests.bulk.arrow import coded, distinct, numbers_of
 from manifests.bulk.batches import Batch
 from manifests.bulk.checking import Checked, Checker
+from manifests.bulk.expanding import Expander
 from manifests.bulk.gathering import Gathered, Gatherer
 from manifests.bulk.rereading import identities_of
 from manifests.bulk.setups import Setup, Setups
 from manifests.bulk.spool import Scratch, SpooledJobs, feed, schema_for, write_rows
 from manifests.bulk.twins import RowKeys, Settler, changed
+from manifests.campaign import Campaign
 from manifests.check import check_header
 from manifests.kinds import Context
 from manifests.notes import Notes
@@ -29,10 +31,15 @@ _AHEAD = 3
 """Batches in work at a time: enough for both cores, few enough for the memory."""
 
 
+_Worked = tuple[Notes, Checked, Gathered]
+"""A batch expanded and checked: what the expansion found, and what the check did."""
+
+
 class BulkPlanner:
     """Plans one manifest. Mistakes and warnings go into `notes`; with any mistakes there is no whole plan."""
 
-    def __init__(self, context: Context, notes: Notes, extras: Iterable[str]) -> None:
+    def __init__(self, campaign: Campaign, context: Context, notes: Notes, extras: Iterable[str]) -> None:
+        self._expander = Expander(campaign)
         self._context, self._notes = context, notes
         self._extras = tuple(sorted(extras))
         self._setups = Setups(context)
@@ -61,7 +68,13 @@ class BulkPlanner:
         return jobs, summary
 
     def _gathered(self, batches: Iterable[Batch]) -> Iterator[Gathered]:
-        for checked, gathered in _in_order(self._work, self._noting_headers(batches)):
+        headers: set[tuple[str, tuple[str, ...]]] = set()
+        for notes, checked, gathered in _in_order(self._work, batches):
+            self._notes.add_from(notes)
+            batch = checked.batch
+            if (len(batch) or batch.unwritable) and (batch.file, batch.header) not in headers:
+                headers.add((batch.file, batch.header))
+                check_header(Row(batch.file, batch.folder, 0, dict.fromkeys(batch.header, "")), self._notes)
             self._notes.add_all((*checked.problems, *gathered.problems))
             for each in checked.warnings:
                 self._notes.add_warning(each.warning, each.count)
@@ -69,17 +82,10 @@ class BulkPlanner:
                 self._keep(gathered)
                 yield gathered
 
-    def _work(self, batch: Batch) -> tuple[Checked, Gathered]:
-        checked = self._checker.check(batch)
-        return checked, self._gatherer.gather(checked)
-
-    def _noting_headers(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        seen: set[tuple[str, tuple[str, ...]]] = set()
-        for batch in batches:
-            if (batch.file, batch.header) not in seen:
-                seen.add((batch.file, batch.header))
-                check_header(Row(batch.file, batch.folder, 0, dict.fromkeys(batch.header, "")), self._notes)
-            yield batch
+    def _work(self, batch: Batch) -> _Worked:
+        notes = Notes()
+        checked = self._checker.check(self._expander.expand(batch, notes))
+        return notes, checked, self._gatherer.gather(checked)
 
     def _keep(self, gathered: Gathered) -> None:
         self._count += len(gathered)
@@ -157,10 +163,10 @@ class Totals:
         return {key: Total(*sums) for key, sums in self._sizes.items()}
 
 
-def _in_order(work: Any, batches: Iterable[Batch]) -> Iterator[tuple[Checked, Gathered]]:
+def _in_order(work: Callable[[Batch], _Worked], batches: Iterable[Batch]) -> Iterator[_Worked]:
     """Do the work of several batches at a time and yield the results in the batches' order."""
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="plan") as pool:
-        waiting: deque[Future[tuple[Checked, Gathered]]] = deque()
+        waiting: deque[Future[_Worked]] = deque()
         try:
             for batch in batches:
                 waiting.append(pool.submit(work, batch))

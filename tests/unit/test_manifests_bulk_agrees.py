@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,6 +14,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import PIL.Image
 import pyarrow as pa
@@ -21,13 +24,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from callsheet.errors import Problem
-from manifests.bulk import batches
+from manifests import parquet_reader
+from manifests.bulk import batches, expanding
 from manifests.bulk.arrow import texts_of
+from manifests.bulk.own_cells import is_plain_name
 from manifests.bulk.texts import Texts
 from manifests.campaign import Campaign
 from manifests.columns import COLUMN
 from manifests.images import PictureFinder
 from manifests.kinds import Context
+from manifests.names import DEVICE_NAME, SAFE_NAME
 from manifests.notes import Notes
 from manifests.plan import Summary, summary_of
 from manifests.planning_rows import planned_rows
@@ -96,6 +102,7 @@ TEXTS: dict[str, list[str]] = {
     "note": ["", " kept ", "x", "\x07"],
     "product": ["tea", "Käse", "", "a/b"],
 }
+MODELS = ("seedance-1.0-lite", "seedance-1.0-pro")
 NAMINGS = ("", "", "{client}/{custom_id}", "{client}-{custom_id}-{take}", "{product}{aspect_ratio}")
 EXPANSIONS: tuple[dict[str, Any], ...] = (
     {},
@@ -103,6 +110,14 @@ EXPANSIONS: tuple[dict[str, Any], ...] = (
     {"takes": 2, "templates": {"prompt": parse_template("{product}: [Push in]")}},
     {"matrix": {"resolution": ("480p", "4k"), "aspect_ratio": ("1:1", "auto")}, "takes": 2},
     {"columns": {"note": "client2"}},
+    {"takes": 3, "matrix": {"seed": ("5", "7.0", "", "many"), "custom_id": ("a.mp4", " b ")}},
+    {
+        "matrix": {"resolution": ("480p", "720p"), "word": ("x", "")},
+        "templates": {"prompt": parse_template("{word}"), "custom_id": parse_template("{model}-{seed}")},
+        "defaults": {"resolution": "1080p", "seed": "11"},
+    },
+    {"matrix": {"take": ("1", "2")}, "templates": {"client": parse_template("{{ {product}")}},
+    {"templates": {"prompt": parse_template("always the same"), "new": parse_template("{prompt} {note}")}},
 )
 
 
@@ -172,18 +187,20 @@ def test_every_row_means_the_same_both_ways(folder, seed):
     names, rows = _drawn(draw)
     pq.write_table(_table(names, rows), folder / "m.parquet")
     naming = draw.choice(NAMINGS)
-    _both_ways(folder, naming=parse_template(naming) if naming else None)
+    # Text may be read as words and their places; so is every column here, or none.
+    with mock.patch.object(parquet_reader, "CODED_BYTES_MAX", draw.choice((0, 1 << 20))):
+        _both_ways(folder, naming=parse_template(naming) if naming else None)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_campaigns_mean_the_same_both_ways(folder, seed):
-    """Defaults, renamings, templates, a matrix and takes make the same jobs of CSV rows both ways."""
+    """Defaults, renamings, templates, a matrix and takes make the same jobs of rows both ways."""
     draw = random.Random(seed)
     names, rows = _drawn(draw)
-    with (folder / "m.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([names, *rows])
-    _both_ways(folder, manifest="m.csv", **draw.choice(EXPANSIONS))
+    kind = draw.choice(("csv", "jsonl", "parquet"))
+    _write(folder / f"m.{kind}", names, rows)
+    _both_ways(folder, manifest=f"m.{kind}", **draw.choice(EXPANSIONS))
 
 
 @pytest.mark.parametrize(
@@ -211,12 +228,104 @@ def test_columns_of_any_type_agree(folder, column):
     _both_ways(folder)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "con",
+        "CON.tar",
+        "com1",
+        "lpt9.x",
+        "comet",
+        "conn",
+        "nul-1",
+        "prn",
+        "aux",
+        "auxx",
+        "a..b",
+        "_",
+        "a-",
+        ".a",
+        "-a",
+        "a.",
+        "a b",
+        "é",
+        "",
+        "n" * 100,
+        "n" * 101,
+    ],
+)
+def test_plain_names_are_safe_names_of_one_part(name):
+    """What a quick look takes for a plain name is what the pattern takes for one, and no device's."""
+    expected = bool(re.search(SAFE_NAME, name)) and not re.search(DEVICE_NAME, name) and len(name) <= 100
+    assert is_plain_name(texts_of([name])).tolist() == [expected]
+    assert is_plain_name(texts_of(["shot-1", name, "Ü"])).tolist() == [True, expected, False]
+
+
+def test_a_bracket_ends_in_its_own_prompt(folder):
+    """What one prompt opens, the next one does not close."""
+    prompts = ["A fox [Slow", "zoom] by the sea", "[[Slow zoom]]", "[] [Push in][Slow zoom", "no end ["]
+    rows = [[prompt, "seedance-1.0-lite"] for prompt in prompts]
+    pq.write_table(_table(["prompt", "model"], rows), folder / "m.parquet")
+    assert [(warning.row, warning.found) for warning in _both_ways(folder)[1]] == [(3, "[Slow zoom]")]
+
+
+def test_a_hundred_thousand_cells_are_encoded_as_they_are():
+    """Many cells at once are the same text as one by one, also where one holds the byte between them."""
+    for cells in (["a", "", "Zoë", "雨"] * 50, ["a\0", "", "\0b"] * 50, [""] * 101, ["x"]):
+        assert texts_of(cells).to_pylist() == cells
+
+
+def test_what_many_setups_share_is_kept_as_words(folder):
+    """A column of few words is written as such, though many combinations have the same word."""
+    rows = [["a fox", "seedance-1.0-lite", str(at % 9 + 3), str(at)] for at in range(4000)]
+    pq.write_table(_table(["prompt", "model", "duration", "seed"], rows), folder / "m.parquet")
+    campaign = Campaign(name="c", manifest="m.parquet", folder=folder)
+    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Notes(), few=-1)
+    group = pq.ParquetFile(jobs.path).metadata.row_group(0)
+    sizes = {each.path_in_schema: each.total_uncompressed_size for each in map(group.column, range(30))}
+    assert max(sizes[name] for name in ("endpoint", "model", "resolution", "client", "image_url")) < 1000
+
+
+def test_a_matrix_of_many_rows_never_sees_a_row(folder, monkeypatch):
+    """Combinations, takes and templates of many rows are made column by column."""
+    monkeypatch.setattr(expanding, "combined", None)
+    rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(50)]
+    pq.write_table(_table(["subject", "model"], rows), folder / "m.parquet")
+    jobs = _both_ways(
+        folder,
+        templates={"prompt": parse_template("A {subject} at dusk")},
+        matrix={"resolution": ("480p", "720p")},
+        takes=3,
+    )[2]
+    assert [jobs[at].job.prompt for at in (0, 5, 6)] == ["A fox 0 at dusk"] * 2 + ["A fox 1 at dusk"]
+    assert len(jobs) == 300
+
+
+def test_a_parquet_file_that_ends_early_is_a_mistake_of_a_campaign_too(folder):
+    """Rows that cannot be read are not left out in silence where a matrix multiplies them."""
+    path = folder / "damaged.parquet"
+    rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(5000)]
+    pq.write_table(_table(["prompt", "model"], rows), path, row_group_size=1000, compression="none")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4000] = b"\xff" * 4000
+    path.write_bytes(content)
+    problems = _planned(folder, -1, manifest="damaged.parquet", takes=2)[0]
+    assert "not a whole Parquet file" in problems[0].message
+
+
 def test_text_that_is_no_text_is_named(folder):
     """A lone surrogate, which JSON can spell and no file can hold, is a mistake of its row."""
     good, bad = '{"prompt": "a fox", "model": "seedance-1.0-lite"}', '{"prompt": "\\ud800", "model": "x"}'
     (folder / "m.jsonl").write_text(f"{good}\n{bad}\n{good}\n")
     problems = _both_ways(folder, manifest="m.jsonl")[0]
     assert {problem.row for problem in problems} == {2}
+    assert {problem.row for problem in _both_ways(folder, manifest="m.jsonl", takes=2)[0]} == {2}
+    assert _both_ways(
+        folder,
+        manifest="m.jsonl",
+        templates={"prompt": parse_template("A {model}")},
+        matrix={"model": MODELS},
+    )[3]
 
 
 def test_batches_do_not_show(folder, monkeypatch):
@@ -257,6 +366,8 @@ def test_keys_depend_on_every_byte():
         "y" + "x" * 15,
         "z" * 5000,
         "z" * 5001,
+        *("w" * length for length in range(1, 150)),
+        *("v" * at + "u" + "v" * (149 - at) for at in range(150)),
     ]
     keys = Texts.of(texts_of(cells)).keys()
     assert len(set(keys.tolist())) == len(cells)
@@ -288,6 +399,17 @@ def test_jobs_of_a_large_plan_are_a_sequence(folder):
     assert list(jobs) == list(jobs)
     with pytest.raises(IndexError):
         jobs[20]
+
+
+def _write(path: Path, names: list[str], rows: list[list[str]]) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(_table(names, rows), path)
+    elif path.suffix == ".jsonl":
+        lines = [json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=True) for row in rows]
+        path.write_text("\n".join(lines))
+    else:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([names, *rows])
 
 
 def _table(names: Iterable[str], rows: list[list[str]]) -> pa.Table:

@@ -62,7 +62,7 @@ NUMBERS = (
 MADE_ID, MADE_NAME = "id", "name"
 PICTURE_COLUMNS = ("image_url", "end_image_url", "reference_image_urls")
 _FLAGS = {None: "", True: "true", False: "false"}
-_READ_FLAGS = {text: value for value, text in _FLAGS.items()}
+READ_FLAGS = {text: value for value, text in _FLAGS.items()}
 
 
 def rows_schema(extras: Iterable[str]) -> pa.Schema:
@@ -177,10 +177,10 @@ def planned_of(row: Mapping[str, Any], catalog: Catalog) -> tuple[Job, Quote, di
         aspect_ratio=row["aspect_ratio"],
         duration_s=row["duration_s"] or None,
         num_frames=row["num_frames"] or None,
-        camera_fixed=_READ_FLAGS[row["camera_fixed"]],
+        camera_fixed=READ_FLAGS[row["camera_fixed"]],
         seed=None if row["seed"] == NO_SEED else row["seed"],
-        enable_safety_checker=_READ_FLAGS[row["enable_safety_checker"]],
-        generate_audio=_READ_FLAGS[row["generate_audio"]],
+        enable_safety_checker=READ_FLAGS[row["enable_safety_checker"]],
+        generate_audio=READ_FLAGS[row["generate_audio"]],
         image=next(iter(pictures["image_url"]), None),
         end_image=next(iter(pictures["end_image_url"]), None),
         references=tuple(pictures["reference_image_urls"]),

@@ -131,3 +131,16 @@ def distinct(keys: Numbers, space: int) -> tuple[Numbers, Numbers, Numbers]:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return values[order], first[order], rank[places]
+
+
+def combinations(columns: list[Numbers], count: int) -> tuple[Numbers, Numbers]:
+    """Return where each distinct combination first stands, in that order, and each row's place among them."""
+    keys, space = np.zeros(count, np.int64), 1
+    for codes in columns:
+        width = int(codes.max()) + 1 if count else 1
+        if space * width >= 1 << 62:
+            _, keys = np.unique(keys, return_inverse=True)
+            space = int(keys.max()) + 1
+        keys, space = keys * width + codes, space * width
+    _, first, places = distinct(keys, space)
+    return first, places

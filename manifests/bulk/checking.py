@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callsheet.errors import Problem
-from manifests.bulk.arrow import Mask, Numbers, coded, distinct, mask_of, numbers_of, rows_of, same_text
+from manifests.bulk.arrow import Mask, Numbers, coded, combinations, mask_of, numbers_of, rows_of, same_text
 from manifests.bulk.batches import Batch
 from manifests.bulk.camera_notes import CameraNote, camera_notes
 from manifests.bulk.cell_classes import DECISIVE, PLAIN_ADDRESS, Looked
@@ -144,7 +144,7 @@ class Checker:
                 else:
                     codes = self._codes(batch, name)
                 columns.append((name, codes))
-            first, of_rows = _combinations([codes for _, codes in columns], len(batch))
+            first, of_rows = combinations([codes for _, codes in columns], len(batch))
             setups = [
                 self._setups.of(
                     batch.file, batch.folder, batch.header, {name: int(codes[at]) for name, codes in columns}
@@ -189,19 +189,6 @@ def _of_all_rows(column: Any, mask: Mask) -> Mask:
         return mask
     column = coded(column)
     return mask[numbers_of(column.indices)]
-
-
-def _combinations(columns: list[Numbers], count: int) -> tuple[Numbers, Numbers]:
-    """Return where each distinct combination first stands, in that order, and each row's place among them."""
-    keys, space = np.zeros(count, np.int64), 1
-    for codes in columns:
-        width = int(codes.max()) + 1 if count else 1
-        if space * width >= 1 << 62:
-            _, keys = np.unique(keys, return_inverse=True)
-            space = int(keys.max()) + 1
-        keys, space = keys * width + codes, space * width
-    _, first, places = distinct(keys, space)
-    return first, places
 
 
 def _of_pictures(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked | None]]]) -> list[Found]:

@@ -16,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.bulk.arrow import Numbers, numbers_of
+from manifests.bulk.arrow import Numbers, numbers_of, rows_of
+from manifests.bulk.rereading import SHARED_CONTENT, fingerprints_of
 from manifests.bulk.texts import Texts, text_array
 from manifests.plan import PlannedJob
 from manifests.plan_hash import ABSENT, NUMBER_COLUMNS, RowsDigest
-from manifests.plan_rows import EXTRA, planned_of, rows_schema
+from manifests.plan_rows import EXTRA, PICTURE_COLUMNS, planned_of, rows_schema
+from manifests.stored import StoredJobs
 from pricing.catalog import Catalog
 
 ONE_EACH = {"custom_id", "prompt", "output_name", "seed", "row"}
@@ -42,6 +44,8 @@ SHARED = {  # as words and places, which is how most of it comes
     "generate_audio",
 }
 _ROWS_AT_ONCE = 1 << 13
+_JOBS_AT_ONCE = 1 << 8
+_FINGERPRINTED = (*SHARED_CONTENT, "prompt", "seed", "take", *PICTURE_COLUMNS, "pictures")
 _HASHED_AS_THEY_ARE = ("custom_id", "prompt", "client", "output_name")
 
 
@@ -102,13 +106,14 @@ class Scratch:
         self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-class SpooledJobs(Sequence[PlannedJob]):
+class SpooledJobs(StoredJobs):
     """The jobs of a large plan, as a sequence. They stand in a file at `path`, in a folder of `folder`'s."""
 
     def __init__(self, path: Path, length: int, catalog: Catalog, folder: Scratch) -> None:
         self.path, self.catalog, self.folder = path, catalog, folder
         self._length = length
-        self._last: dict[int, list[PlannedJob]] = {}
+        self._last: tuple[int, list[PlannedJob]] = (-1, [])
+        self._group: tuple[int, Any] = (-1, None)
         self._starts: list[int] = []
 
     def __len__(self) -> int:
@@ -129,24 +134,52 @@ class SpooledJobs(Sequence[PlannedJob]):
         at = index + self._length if index < 0 else index
         if not 0 <= at < self._length:
             raise IndexError(index)
-        group, within = self._group_of(at)
-        if group not in self._last:
-            self._last.clear()
-            rows = pq.ParquetFile(self.path).read_row_group(group).to_pylist()
-            self._last[group] = [_planned(row, self.catalog) for row in rows]
-        return self._last[group][within]
+        first = self._last[0]
+        if not first <= at < first + len(self._last[1]):
+            self._last = first, _ = self._around(at)
+        return self._last[1][at - first]
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """Yield the rows as Arrow record batches."""
         yield from pq.ParquetFile(self.path).iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns)
 
-    def _group_of(self, at: int) -> tuple[int, int]:
+    def values(self, *columns: str) -> Iterator[tuple[Any, ...]]:
+        """Yield what every job has in these columns, in order."""
+        for batch in self.batches(columns):
+            yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
+
+    def fingerprints(self) -> Iterator[str]:
+        """Yield every job's fingerprint, in order."""
+        for batch in self.batches(_FINGERPRINTED):
+            yield from fingerprints_of({name: batch[name] for name in _FINGERPRINTED})
+
+    def picked(self, positions: Iterable[int]) -> Iterator[PlannedJob]:
+        """Yield the jobs at these positions, in ascending order."""
+        wanted = np.array(sorted(positions), np.int64)
+        for group, (start, end) in enumerate(itertools.pairwise(self._groups())):
+            mine = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, end)]
+            if len(mine):
+                table = pq.ParquetFile(self.path).read_row_group(group)
+                for row in rows_of(table, mine - start).to_pylist():
+                    yield _planned(row, self.catalog)
+
+    def _around(self, at: int) -> tuple[int, list[PlannedJob]]:
+        """Make the jobs around a position; returns where the first of them stands."""
+        starts = self._groups()
+        group = bisect.bisect_right(starts, at) - 1
+        if self._group[0] != group:
+            self._group = group, pq.ParquetFile(self.path).read_row_group(group)
+        within = (at - starts[group]) // _JOBS_AT_ONCE * _JOBS_AT_ONCE
+        rows = self._group[1].slice(within, _JOBS_AT_ONCE).to_pylist()
+        return starts[group] + within, [_planned(row, self.catalog) for row in rows]
+
+    def _groups(self) -> list[int]:
+        """Return where each row group begins, and where the last one ends."""
         if not self._starts:
             metadata = pq.ParquetFile(self.path).metadata
             rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
             self._starts = [0, *itertools.accumulate(rows)]
-        group = bisect.bisect_right(self._starts, at) - 1
-        return group, at - self._starts[group]
+        return self._starts
 
 
 def _planned(row: Mapping[str, Any], catalog: Catalog) -> PlannedJob:

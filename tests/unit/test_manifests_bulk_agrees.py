@@ -24,19 +24,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from callsheet.errors import Problem
-from manifests import parquet_reader
-from manifests.bulk import batches, expanding
+from manifests import parquet_reader, planning_rows
+from manifests.bulk import batches, expanding, spool
 from manifests.bulk.arrow import texts_of
 from manifests.bulk.own_cells import is_plain_name
 from manifests.bulk.texts import Texts
 from manifests.campaign import Campaign
+from manifests.changes import MadeJob, compare, to_pay
 from manifests.columns import COLUMN
 from manifests.images import PictureFinder
 from manifests.kinds import Context
 from manifests.names import DEVICE_NAME, SAFE_NAME
 from manifests.notes import Notes
 from manifests.plan import Summary, summary_of
+from manifests.planning import make_plan
 from manifests.planning_rows import planned_rows
+from manifests.stored import StoredJobs
 from manifests.template import parse_template
 from pricing.catalog import load_catalog
 
@@ -154,7 +157,10 @@ def _planned(folder: Path, few: int, **changes: Any) -> Outcome:
     jobs, counted = planned_rows(campaign, context, notes, few=few)
     if notes.count:
         return notes.problems(), [], [], None
-    return [], notes.warnings(), list(jobs), counted or summary_of(jobs)
+    every = list(jobs)
+    if isinstance(jobs, StoredJobs):
+        assert list(jobs.fingerprints()) == [planned.fingerprint for planned in every]
+    return [], notes.warnings(), every, counted or summary_of(jobs)
 
 
 def _both_ways(folder: Path, **changes: Any) -> Outcome:
@@ -397,8 +403,31 @@ def test_jobs_of_a_large_plan_are_a_sequence(folder):
     assert (len(jobs), jobs[3].job.prompt, jobs[-1].job.prompt) == (20, "fox 3", "fox 19")
     assert [planned.job.row for planned in jobs[5:7]] == [6, 7]
     assert list(jobs) == list(jobs)
+    assert list(jobs.picked({17, 2})) == [jobs[2], jobs[17]]
+    assert list(jobs.values("row", "prompt"))[:2] == [(1, "fox 0"), (2, "fox 1")]
     with pytest.raises(IndexError):
         jobs[20]
+
+
+def test_questions_about_a_large_plan_are_answered_without_its_jobs(folder, monkeypatch):
+    """Signs, sums, what is left to pay and what budgets ask come out the same, and no job is made."""
+    names = ["prompt", "model", "duration", "client", "priority"]
+    rows = [[f"fox {n}", MODELS[n % 2], str(n % 9 + 3), "abc"[n % 3], str(n % 4)] for n in range(300)]
+    pq.write_table(_table(names, rows), folder / "m.parquet")
+    monkeypatch.setattr(batches, "BATCH_ROWS", 90)
+    small = make_plan(folder / "m.parquet")
+    monkeypatch.setattr(planning_rows, "FEW_JOBS", 100)
+    large = make_plan(folder / "m.parquet")
+    known = list(enumerate(small.identities()))
+    made = [MadeJob(at, name, fingerprint, 5) for at, (fingerprint, name) in known if at % 3 == 0]
+    made += [MadeJob(at, name, "other", 7) for at, (_, name) in known if at in (4, 7, 299)]
+    monkeypatch.setattr(spool, "_planned", None)
+    changes = compare(large, made)
+    assert changes == compare(small, made)
+    assert (len(changes.made), len(changes.changed)) == (100, 3)
+    assert changes.sums(large) == changes.sums(small)
+    assert to_pay(large, changes) == to_pay(small, changes)
+    assert large.spends() == small.spends()
 
 
 def _write(path: Path, names: list[str], rows: list[list[str]]) -> None:

@@ -156,15 +156,15 @@ class Plan:
 
     def spends(self) -> list[Spend]:
         """Return what budgets need to know of every job, in order."""
-        rows: Iterable[tuple[Any, ...]]
         if isinstance(self.jobs, StoredJobs):
             rows = self.jobs.values("client", "model", "priority", "maximum_nano")
-        else:
-            rows = (
-                (each.job.client, each.job.endpoint.model, each.job.priority, each.quote.maximum_nano)
-                for each in self.jobs
-            )
-        return [Spend(self.campaign, *row) for row in rows]
+            return [Spend(self.campaign, *row) for row in rows]
+        return list(map(self.spend, self.jobs))
+
+    def spend(self, planned: PlannedJob) -> Spend:
+        """Return what budgets need to know of one job."""
+        job = planned.job
+        return Spend(self.campaign, job.client, job.endpoint.model, job.priority, planned.quote.maximum_nano)
 
     def identities(self) -> Iterator[tuple[str, str]]:
         """Yield every job's fingerprint and custom_id, in order."""

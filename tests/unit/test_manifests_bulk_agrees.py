@@ -23,8 +23,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from callsheet.cli.advice import advice_document, advice_lines
 from callsheet.errors import Problem
 from manifests import parquet_reader, planning_rows
+from manifests.alike import alike
 from manifests.bulk import batches, expanding, spool
 from manifests.bulk.arrow import texts_of
 from manifests.bulk.own_cells import is_plain_name
@@ -41,6 +43,7 @@ from manifests.planning import make_plan
 from manifests.planning_rows import planned_rows
 from manifests.stored import StoredJobs
 from manifests.template import parse_template
+from pricing.budgets import Cap
 from pricing.catalog import load_catalog
 
 CATALOG = load_catalog()
@@ -428,6 +431,38 @@ def test_questions_about_a_large_plan_are_answered_without_its_jobs(folder, monk
     assert changes.sums(large) == changes.sums(small)
     assert to_pay(large, changes) == to_pay(small, changes)
     assert large.spends() == small.spends()
+
+
+def test_advice_on_a_large_plan_is_that_of_its_jobs(folder, monkeypatch):
+    """Jobs on disk get the same advice as jobs in memory: the same ones, with the same savings."""
+    names = [
+        "prompt",
+        "model",
+        "duration",
+        "client",
+        "priority",
+        "aspect_ratio",
+        "image_url",
+        "end_image_url",
+    ]
+    looks = [["16:9", "", ""], ["auto", "a.png", "b.png"], ["auto", "b.png", ""], ["", "https://h/a.png", ""]]
+    rows = [
+        [f"fox {n}", MODELS[n % 2], str(n % 7 + 4), "abc"[n % 3], str(n % 4), *looks[n // 5 % 4]]
+        for n in range(200)
+    ]
+    pq.write_table(_table(names, rows), folder / "m.parquet")
+    small = make_plan(folder / "m.parquet")
+    monkeypatch.setattr(planning_rows, "FEW_JOBS", 100)
+    large = make_plan(folder / "m.parquet")
+    changes = compare(small, [MadeJob(1, name, found, 5) for found, name in list(small.identities())[:9]])
+    for percent in (90, 40, 1):
+        room = {Cap("run", "", "total", 1): small.total.maximum_nano * percent // 100}
+        advised = advice_document(large, changes, room)
+        assert advised == advice_document(small, changes, room)
+        assert advice_lines(large, changes, room) == advice_lines(small, changes, room)
+        assert bool(advised) is (percent > 1)
+    examples, which = alike(large, changes.made)
+    assert (len(which), len(examples) < len(which)) == (191, True)
 
 
 def _write(path: Path, names: list[str], rows: list[list[str]]) -> None:

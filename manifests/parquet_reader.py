@@ -42,11 +42,13 @@ class ParquetFile:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         try:
-            reader = pq.ParquetFile(path if content is None else pa.BufferReader(content))
+            reader = pq.ParquetFile(path if content is None else pa.BufferReader(content), pre_buffer=False)
             names = reader.schema_arrow.names
             repeating = _repeating(reader)
             if content is None and repeating:
-                reader = pq.ParquetFile(path, read_dictionary=repeating, metadata=reader.metadata)
+                reader = pq.ParquetFile(
+                    path, read_dictionary=repeating, metadata=reader.metadata, pre_buffer=False
+                )
         except (pa.ArrowException, OSError) as error:
             return Records((), (), (_not_whole(error),))
         columns = tuple(name.strip() for name in names)

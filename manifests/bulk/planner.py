@@ -103,8 +103,11 @@ class BulkPlanner:
 
     def _settled(self, jobs: SpooledJobs, schema: Any) -> SpooledJobs:
         """Settle clashes; where that changes rows, write all of them again and take the hash anew."""
-        setups = np.concatenate(self._numbers) if self._numbers else np.empty(0, np.int64)
-        changes = Settler(jobs, setups, self._context.naming, self._notes).settle(self._keys)
+        suspects = self._keys.suspects()
+        if not suspects.any():
+            return jobs
+        setups = np.concatenate(self._numbers)
+        changes = Settler(jobs, setups, self._context.naming, self._notes).settle(self._keys, suspects)
         if not changes or self._notes.count:
             return jobs
         before, self._digest = self._digest, RowsDigest(self._extras)

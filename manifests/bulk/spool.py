@@ -141,7 +141,8 @@ class SpooledJobs(StoredJobs):
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """Yield the rows as Arrow record batches."""
-        yield from pq.ParquetFile(self.path).iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns)
+        file = pq.ParquetFile(self.path, pre_buffer=False)
+        yield from file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns)
 
     def values(self, *columns: str) -> Iterator[tuple[Any, ...]]:
         """Yield what every job has in these columns, in order."""

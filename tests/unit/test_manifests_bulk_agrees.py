@@ -27,7 +27,7 @@ from callsheet.cli.advice import advice_document, advice_lines
 from callsheet.errors import Problem
 from manifests import parquet_reader, planning_rows
 from manifests.alike import alike
-from manifests.bulk import batches, expanding, spool
+from manifests.bulk import batches, expanding, own_cells, spool
 from manifests.bulk.arrow import texts_of
 from manifests.bulk.own_cells import is_plain_name
 from manifests.bulk.texts import Texts
@@ -42,6 +42,7 @@ from manifests.plan import Summary, summary_of
 from manifests.planning import make_plan
 from manifests.planning_rows import planned_rows
 from manifests.stored import StoredJobs
+from manifests.table import Grid
 from manifests.template import parse_template
 from pricing.budgets import Cap
 from pricing.catalog import load_catalog
@@ -268,6 +269,26 @@ def test_plain_names_are_safe_names_of_one_part(name):
     expected = bool(re.search(SAFE_NAME, name)) and not re.search(DEVICE_NAME, name) and len(name) <= 100
     assert is_plain_name(texts_of([name])).tolist() == [expected]
     assert is_plain_name(texts_of(["shot-1", name, "Ü"])).tolist() == [True, expected, False]
+
+
+def test_a_mistake_is_explained_once_for_each_distinct_cell(folder, monkeypatch):
+    """A thousand rows with the same bad cell are read once, and each of them is named."""
+    asked = []
+    read = own_cells.read_cell
+    monkeypatch.setattr(own_cells, "read_cell", lambda *each: asked.append(each) or read(*each))
+    rows = [["A fox", "seedance-1.0-lite", ("-9", "many")[at % 2]] for at in range(1000)]
+    pq.write_table(_table(["prompt", "model", "seed"], rows), folder / "m.parquet")
+    problems = _planned(folder, -1)[0]
+    assert [(each.row, each.found) for each in problems[:2]] == [(1, "-9"), (2, "many")]
+    assert (len(problems), len(asked)) == (1000, 2)
+
+
+def test_rows_of_a_long_csv_never_become_mappings(folder, monkeypatch):
+    """CSV is read into columns: a mapping for every row would take longer than all the rest."""
+    rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(300)]
+    _write(folder / "m.csv", ["prompt", "model"], rows)
+    monkeypatch.setattr(Grid, "__iter__", None)
+    assert len(_planned(folder, -1, manifest="m.csv")[2]) == 300
 
 
 def test_a_bracket_ends_in_its_own_prompt(folder):

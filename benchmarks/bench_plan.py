@@ -189,19 +189,23 @@ def _models(path: Path) -> None:
 
 
 def _row(planned: Any) -> dict[str, Any]:
-    from manifests.plan_rows import shared_cells
+    from manifests.plan_rows import TEXTS, shared_cells
 
     job = planned.job
-    return shared_cells(job, planned.quote) | {
-        "row": job.row,
-        "custom_id": job.custom_id,
-        "prompt": job.prompt,
-        "seed": job.seed,
-        "client": job.client,
-        "output_name": job.output_name,
-        "take": job.take,
-        "priority": job.priority,
-    }
+    return (
+        dict.fromkeys(TEXTS, "")
+        | shared_cells(job, planned.quote)
+        | {
+            "row": job.row,
+            "custom_id": job.custom_id,
+            "prompt": job.prompt,
+            "seed": job.seed,
+            "client": job.client,
+            "output_name": job.output_name,
+            "take": job.take,
+            "priority": job.priority,
+        }
+    )
 
 
 def _bare(path: Path) -> None:

@@ -10,11 +10,11 @@ Pure. What makes a video is its content (`Job.fingerprint`); a custom_id is only
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from manifests.job import Job
-from manifests.plan import Plan, PlannedJob
+from manifests.plan import Plan
 from pricing.budgets import Spend
 
 Sign = Literal["+", "~", "="]
@@ -67,18 +67,18 @@ class Changes:
         total = plan.total
         sums = {sign: Sum() for sign in SIGNS}
         sums["+"] = Sum(total.jobs, total.expected_nano, total.maximum_nano)
-        for sign, found in (("~", self.changed), ("=", self.made)):
-            for position, before in found.items():
-                price = plan.jobs[position].quote
-                sums["+"].take(-1, -price.expected_nano, -price.maximum_nano)
-                if sign == "~":
-                    sums["~"].take(1, price.expected_nano, price.maximum_nano)
-                else:
-                    sums["="].take(1, 0, 0, paid_nano=before.paid_nano)
+        for found in filter(None, (self.changed, self.made)):
+            part = plan.part(found).total
+            sums["+"].take(-part.jobs, -part.expected_nano, -part.maximum_nano)
+            if found is self.changed:
+                sums["~"].take(part.jobs, part.expected_nano, part.maximum_nano)
+            else:
+                paid_nano = sum(before.paid_nano for before in found.values())
+                sums["="].take(part.jobs, 0, 0, paid_nano=paid_nano)
         return sums
 
 
-def compare(jobs: Iterable[PlannedJob], made: Iterable[MadeJob]) -> Changes:
+def compare(plan: Plan, made: Iterable[MadeJob]) -> Changes:
     """Set a plan's jobs beside what was made; of several that fit, the last one counts."""
     by_content, by_name = {}, {}
     for each in made:
@@ -88,20 +88,24 @@ def compare(jobs: Iterable[PlannedJob], made: Iterable[MadeJob]) -> Changes:
         return Changes()
     same: dict[int, MadeJob] = {}
     other: dict[int, MadeJob] = {}
-    for position, planned in enumerate(jobs):
-        known = by_content.get(planned.fingerprint)
+    for position, (fingerprint, custom_id) in enumerate(plan.identities()):
+        known = by_content.get(fingerprint)
         if known is not None:
             same[position] = known
-        elif planned.job.custom_id in by_name:
-            other[position] = by_name[planned.job.custom_id]
+        elif custom_id in by_name:
+            other[position] = by_name[custom_id]
     return Changes(same, other)
 
 
 def to_pay(plan: Plan, changes: Changes) -> list[Spend]:
-    """Return what budgets need to know of what costs money: all but what is made already."""
-    if not changes.made:
-        return plan.demands()
-    return [spend for position, spend in enumerate(plan.spends()) if position not in changes.made]
+    """Return what is needed by model and client of what costs money: all but what is made already."""
+    made = plan.part(changes.made).groups if changes.made else {}
+    return [
+        replace(each, maximum_nano=each.maximum_nano - made[each.model, each.client].maximum_nano)
+        if (each.model, each.client) in made
+        else each
+        for each in plan.demands()
+    ]
 
 
 def what_differs(before: Job, now: Job) -> list[str]:

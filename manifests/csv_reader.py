@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from manifests.table import CELL_LIMIT_BYTES, Flaw, Records, header_flaws
+from manifests.table import CELL_LIMIT_BYTES, Flaw, Grid, Records, header_flaws
 
 SEPARATORS = (",", ";", "\t")
 _QUOTED = re.compile(r'"[^"]*"?')
@@ -34,11 +34,12 @@ def _read(text: str) -> Records:
     reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator_of(text), strict=True)
     flaws: list[Flaw] = []
     columns: tuple[str, ...] = ()
-    rows: list[tuple[int, dict[str, str]]] = []
+    numbers: list[int] = []
+    rows: list[list[str]] = []
     number = 0
     try:
         for number, cells in enumerate(reader, 1):
-            if not any(map(str.strip, cells)):
+            if not (cells and cells[0].strip()) and not any(map(str.strip, cells)):
                 continue
             if not columns:
                 columns = tuple(cell.strip() for cell in cells)
@@ -47,10 +48,11 @@ def _read(text: str) -> Records:
                 message = f"the header has {len(columns)}; is a separator or a quote missing?"
                 flaws.append(Flaw(number, "", f"{len(cells)} cells", message))
             else:
-                rows.append((number, dict(zip(columns, cells, strict=True))))
+                numbers.append(number)
+                rows.append(cells)
     except csv.Error as error:
         flaws.append(Flaw(number + 1, "", "", _in_words(str(error))))
-    return Records(columns, tuple(rows), tuple(flaws))
+    return Records(columns, Grid(columns, numbers, rows), tuple(flaws))
 
 
 def separator_of(text: str) -> str:

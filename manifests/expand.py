@@ -21,7 +21,8 @@ from manifests.template import BadTemplate, Template
 
 MAX_JOBS = 1_000_000
 """What a matrix may make of a manifest; a manifest that is that long by itself is another matter."""
-_NAMING = ("custom_id", "output_name")
+NAMING = ("custom_id", "output_name")
+OVERRIDDEN = "[matrix] decides this column; what stands here is not used"
 
 
 class Headed(Protocol):
@@ -102,23 +103,29 @@ def _unnameable(campaign: Campaign, table: Headed, there: set[str]) -> Iterator[
 
 def expanded(campaign: Campaign, tables: Iterable[Table], notes: Notes) -> Iterator[Row]:
     """Yield the rows to be checked; a row whose template cannot be filled is noted and passed over."""
-    combinations = [
-        dict(zip(campaign.matrix, values, strict=True))
-        for values in itertools.product(*campaign.matrix.values())
-    ]
+    combinations = combinations_of(campaign)
     for table in tables:
         names = {theirs: campaign.columns.get(theirs, theirs) for theirs in table.columns}
         empty = dict.fromkeys([*names.values(), *campaign.defaults], "")
         for row in table.rows:
             cells = empty | {names[name]: cell for name, cell in row.cells.items()}
             cells |= {name: value for name, value in campaign.defaults.items() if not cells[name].strip()}
-            yield from _combined(campaign, Row(row.file, row.folder, row.row, cells), combinations, notes)
+            # All of a row at once: what is wrong with its templates is said before what is wrong with cells.
+            yield from list(
+                combined(campaign, Row(row.file, row.folder, row.row, cells), combinations, notes)
+            )
 
 
-def _combined(
-    campaign: Campaign, row: Row, combinations: list[dict[str, str]], notes: Notes
-) -> Iterator[Row]:
-    """Yield every combination and take of one row."""
+def combinations_of(campaign: Campaign) -> list[dict[str, str]]:
+    """Return the matrix's combinations, one and empty where there is no matrix."""
+    return [
+        dict(zip(campaign.matrix, values, strict=True))
+        for values in itertools.product(*campaign.matrix.values())
+    ]
+
+
+def combined(campaign: Campaign, row: Row, combinations: list[dict[str, str]], notes: Notes) -> Iterator[Row]:
+    """Yield every combination and take of one row; one whose template cannot be filled is noted."""
     _warn_of_overridden(campaign, row, notes)
     for combination in combinations:
         for take in range(1, campaign.takes + 1):
@@ -132,19 +139,29 @@ def _combined(
 
 
 def _warn_of_overridden(campaign: Campaign, row: Row, notes: Notes) -> None:
+    for name in overridden(campaign):
+        if row.cells.get(name, "").strip():
+            notes.warn(row, name, OVERRIDDEN)
+
+
+def overridden(campaign: Campaign) -> list[str]:
+    """Return the columns that the matrix decides and that a row has no business to fill."""
     replaced = [*campaign.matrix, *(["take"] if campaign.takes > 1 else [])]
-    for name in replaced:
-        if row.cells.get(name, "").strip() and name not in campaign.defaults:
-            notes.warn(row, name, "[matrix] decides this column; what stands here is not used")
+    return [name for name in replaced if name not in campaign.defaults]
 
 
 def _tell_apart(cells: dict[str, str], combination: Mapping[str, str], take: int) -> None:
     """Add to the names that a row brings what tells its jobs apart: `shot-1` becomes `shot-1-9x16-t2`."""
-    parts = [safe_part(value.replace(":", "x")) for value in combination.values()]
-    suffix = "".join(f"-{part}" for part in [*parts, *([f"t{take}"] if take > 1 else [])])
-    for name in _NAMING:
+    suffix = suffix_of(combination, take)
+    for name in NAMING:
         if suffix and cells.get(name, "").strip():
             cells[name] = cells[name].strip().removesuffix(".mp4") + suffix
+
+
+def suffix_of(combination: Mapping[str, str], take: int) -> str:
+    """Return what tells the jobs of one row apart, "" where it has but one."""
+    parts = [safe_part(value.replace(":", "x")) for value in combination.values()]
+    return "".join(f"-{part}" for part in [*parts, *([f"t{take}"] if take > 1 else [])])
 
 
 def _take_cells(cells: Mapping[str, str], take: int) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from callsheet.errors import Problem
 from manifests.table import Row, printable, shown
@@ -75,4 +76,6 @@ def _counted(first: Problem, count: int) -> Problem:
 
 def _in_row_order(problems: list[Problem]) -> list[Problem]:
     order = {file: at for at, file in enumerate(dict.fromkeys(problem.file for problem in problems))}
+    if len(order) <= 1:
+        return sorted(problems, key=attrgetter("row"))
     return sorted(problems, key=lambda problem: (order[problem.file], problem.row))

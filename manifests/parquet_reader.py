@@ -14,6 +14,10 @@ from typing import Any
 from manifests.table import Flaw, Records, header_flaws
 
 _ROWS_AT_ONCE = 1 << 14
+CODED_FROM_ROWS = 1 << 14
+CODED_BYTES_MAX = 3
+"""A place takes two bytes at most where words are few; text by itself takes four for its length alone."""
+
 _EXACT_FLOAT = 2.0**53
 """Below this a float that is whole is exactly the integer it looks like."""
 
@@ -38,8 +42,13 @@ class ParquetFile:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         try:
-            reader = pq.ParquetFile(path if content is None else pa.BufferReader(content))
+            reader = pq.ParquetFile(path if content is None else pa.BufferReader(content), pre_buffer=False)
             names = reader.schema_arrow.names
+            repeating = _repeating(reader)
+            if content is None and repeating:
+                reader = pq.ParquetFile(
+                    path, read_dictionary=repeating, metadata=reader.metadata, pre_buffer=False
+                )
         except (pa.ArrowException, OSError) as error:
             return Records((), (), (_not_whole(error),))
         columns = tuple(name.strip() for name in names)
@@ -68,6 +77,29 @@ class ParquetFile:
         except Damaged as error:
             return Records((), (), (error.flaw,))
         return Records(self.columns, tuple(rows))
+
+
+def _repeating(reader: Any) -> list[str]:
+    """Return the columns of text that the file keeps as few words and their places; so they are read.
+
+    Such a column is cut where a row group ends, so that small groups are read as plain text.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    metadata = reader.metadata
+    if not metadata.num_row_groups or metadata.row_group(0).num_rows < min(
+        CODED_FROM_ROWS, metadata.num_rows
+    ):
+        return []
+    texts = {field.name for field in reader.schema_arrow if pa.types.is_string(field.type)}
+    chunks = [metadata.row_group(0).column(at) for at in range(metadata.num_columns)]
+    return [
+        chunk.path_in_schema
+        for chunk in chunks
+        if chunk.path_in_schema in texts
+        and chunk.has_dictionary_page
+        and chunk.total_uncompressed_size < CODED_BYTES_MAX * chunk.num_values
+    ]
 
 
 def read_parquet(content: bytes) -> Records:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 from callsheet.errors import Problem
 from manifests.job import Job
 from manifests.plan_hash import plan_hash, rows_of_jobs
+from manifests.stored import StoredJobs
 from pricing.budgets import Cap, Spend
 from pricing.quotes import Quote
 
@@ -74,6 +76,19 @@ class Summary:
     groups: Mapping[tuple[str, str], Total]
     sizes: Mapping[Size, Total]
     rows: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some jobs together: totals by model and client, and by size."""
+
+    groups: Mapping[tuple[str, str], Total]
+    sizes: Mapping[Size, Total]
+
+    @property
+    def total(self) -> Total:
+        """All of them together."""
+        return _sum(self.groups.values())
 
 
 @dataclass(frozen=True)
@@ -141,16 +156,33 @@ class Plan:
 
     def spends(self) -> list[Spend]:
         """Return what budgets need to know of every job, in order."""
-        return [
-            Spend(
-                campaign=self.campaign,
-                client=planned.job.client,
-                model=planned.job.endpoint.model,
-                priority=planned.job.priority,
-                maximum_nano=planned.quote.maximum_nano,
-            )
-            for planned in self.jobs
-        ]
+        if isinstance(self.jobs, StoredJobs):
+            rows = self.jobs.values("client", "model", "priority", "maximum_nano")
+            return [Spend(self.campaign, *row) for row in rows]
+        return list(map(self.spend, self.jobs))
+
+    def spend(self, planned: PlannedJob) -> Spend:
+        """Return what budgets need to know of one job."""
+        job = planned.job
+        return Spend(self.campaign, job.client, job.endpoint.model, job.priority, planned.quote.maximum_nano)
+
+    def identities(self) -> Iterator[tuple[str, str]]:
+        """Yield every job's fingerprint and custom_id, in order."""
+        if isinstance(self.jobs, StoredJobs):
+            ids = (custom_id for (custom_id,) in self.jobs.values("custom_id"))
+            return zip(self.jobs.fingerprints(), ids, strict=True)
+        return ((planned.fingerprint, planned.job.custom_id) for planned in self.jobs)
+
+    def picked(self, positions: Iterable[int]) -> Iterator[tuple[int, PlannedJob]]:
+        """Yield the jobs at these positions, with them, in ascending order."""
+        wanted = sorted(positions)
+        if isinstance(self.jobs, StoredJobs):
+            return zip(wanted, self.jobs.picked(wanted), strict=True)
+        return ((position, self.jobs[position]) for position in wanted)
+
+    def part(self, positions: Container[int]) -> Part:
+        """Add up the jobs at these positions."""
+        return _part(Counter(kind for at, kind in enumerate(_kinds(self.jobs)) if at in positions))
 
     def _by(self, part: int) -> dict[str, Total]:
         found: dict[str, list[Total]] = {}
@@ -161,16 +193,48 @@ class Plan:
 
 def summary_of(jobs: Sequence[PlannedJob]) -> Summary:
     """Count jobs that are in memory."""
-    groups: dict[tuple[str, str], Total] = {}
-    sizes: dict[Size, Total] = {}
+    part = _part(Counter(_kinds(jobs)))
+    rows = rows_of_jobs([(each.job, each.quote) for each in jobs])
+    return Summary(len(jobs), part.groups, part.sizes, rows)
+
+
+class _Kind(NamedTuple):
+    """What the totals know of a job, by the columns of the plan's table."""
+
+    model: str
+    client: str
+    endpoint: str
+    resolution: str
+    width_px: int
+    height_px: int
+    frames: int
+    expected_nano: int
+    maximum_nano: int
+
+
+def _kinds(jobs: Sequence[PlannedJob]) -> Iterator[tuple[Any, ...]]:
+    if isinstance(jobs, StoredJobs):
+        yield from jobs.values(*_Kind._fields)
+        return
     for planned in jobs:
         job, price = planned.job, planned.quote
-        key = (job.endpoint.model, job.client)
-        size = Size(job.endpoint.id, job.resolution, price.width_px * price.height_px, price.frames)
-        one = Total(1, price.expected_nano, price.maximum_nano)
-        groups[key] = _sum((groups[key], one)) if key in groups else one
-        sizes[size] = _sum((sizes[size], one)) if size in sizes else one
-    return Summary(len(jobs), groups, sizes, rows_of_jobs([(each.job, each.quote) for each in jobs]))
+        size = (price.width_px, price.height_px, price.frames)
+        amounts = (price.expected_nano, price.maximum_nano)
+        yield job.endpoint.model, job.client, job.endpoint.id, job.resolution, *size, *amounts
+
+
+def _part(counts: Mapping[tuple[Any, ...], int]) -> Part:
+    """Multiply kinds by how many there are of each; nothing is rounded."""
+    groups: dict[tuple[str, str], Total] = {}
+    sizes: dict[Size, Total] = {}
+    for values, jobs in counts.items():
+        kind = _Kind(*values)
+        group = (kind.model, kind.client)
+        size = Size(kind.endpoint, kind.resolution, kind.width_px * kind.height_px, kind.frames)
+        these = Total(jobs, jobs * kind.expected_nano, jobs * kind.maximum_nano)
+        groups[group] = _sum((groups[group], these)) if group in groups else these
+        sizes[size] = _sum((sizes[size], these)) if size in sizes else these
+    return Part(groups, sizes)
 
 
 def _sum(totals: Iterable[Total]) -> Total:

@@ -63,15 +63,19 @@ NUMBERS = (
 MADE_ID, MADE_NAME = "id", "name"
 PICTURE_COLUMNS = ("image_url", "end_image_url", "reference_image_urls")
 _FLAGS = {None: "", True: "true", False: "false"}
-_READ_FLAGS = {text: value for value, text in _FLAGS.items()}
+READ_FLAGS = {text: value for value, text in _FLAGS.items()}
 
 
 def rows_schema(extras: Iterable[str]) -> pa.Schema:
-    """Return the table's columns; `extras` are the columns that the manifest brings besides ours."""
+    """Return the table's columns; `extras` are the columns that the manifest brings besides ours.
+
+    Only those may be null: where a row's file has no such column.
+    """
     import pyarrow as pa  # noqa: PLC0415  # planning a few rows does not pay the 0.1 s of its import
 
-    texts = [(name, pa.string()) for name in (*TEXTS, *(f"{EXTRA}{name}" for name in sorted(extras)))]
-    return pa.schema([*texts, *((name, pa.int64()) for name in NUMBERS)])
+    texts = [pa.field(name, pa.string(), nullable=False) for name in TEXTS]
+    theirs = [pa.field(f"{EXTRA}{name}", pa.string()) for name in sorted(extras)]
+    return pa.schema([*texts, *theirs, *(pa.field(name, pa.int64(), nullable=False) for name in NUMBERS)])
 
 
 def rows_table(jobs: Sequence[PlannedJob]) -> pa.Table:
@@ -181,10 +185,10 @@ def planned_of(row: Mapping[str, Any], catalog: Catalog) -> tuple[Job, Quote, di
         aspect_ratio=row["aspect_ratio"],
         duration_s=row["duration_s"] or None,
         num_frames=row["num_frames"] or None,
-        camera_fixed=_READ_FLAGS[row["camera_fixed"]],
+        camera_fixed=READ_FLAGS[row["camera_fixed"]],
         seed=None if row["seed"] == NO_SEED else row["seed"],
-        enable_safety_checker=_READ_FLAGS[row["enable_safety_checker"]],
-        generate_audio=_READ_FLAGS[row["generate_audio"]],
+        enable_safety_checker=READ_FLAGS[row["enable_safety_checker"]],
+        generate_audio=READ_FLAGS[row["generate_audio"]],
         image=next(iter(pictures["image_url"]), None),
         end_image=next(iter(pictures["end_image_url"]), None),
         references=tuple(pictures["reference_image_urls"]),

@@ -80,7 +80,7 @@ def _by_columns(
     # NumPy and Arrow take a third of a second, which a few rows need not pay.
     from manifests.bulk.planner import BulkPlanner  # noqa: PLC0415
 
-    planner = BulkPlanner(context, notes, extra_columns(campaign, manifests))
+    planner = BulkPlanner(campaign, context, notes, extra_columns(campaign, manifests))
     return planner.plan(_batches(campaign, manifests, notes))
 
 
@@ -94,9 +94,6 @@ def extra_columns(campaign: Campaign, manifests: Sequence[Manifest]) -> set[str]
 def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Notes) -> Iterator[Batch]:
     from manifests.bulk import batches  # noqa: PLC0415
 
-    if campaign.templates or factor_of(campaign) > 1:
-        yield from batches.batches_of_rows(expanded(campaign, map(as_table, manifests), notes))
-        return
     for manifest in manifests:
         if isinstance(manifest, ParquetFile):
             try:

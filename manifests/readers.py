@@ -10,7 +10,7 @@ from manifests.csv_reader import read_csv
 from manifests.jsonl_reader import read_jsonl
 from manifests.parquet_reader import ParquetFile
 from manifests.remote import fetched, is_remote
-from manifests.table import Records, Row, Table, printable, shown
+from manifests.table import Records, Rows, Table, printable, shown
 from manifests.xlsx_reader import read_xlsx
 
 _READERS = {"csv": read_csv, "jsonl": read_jsonl}
@@ -113,11 +113,7 @@ def table_of(records: Records, file: str, path: Path) -> Table:
     ]
     if not problems and not records.rows:
         problems.append(Problem(file, 0, "", "", "the manifest has no rows"))
-    return Table(file, folder, records.columns, _rows(records, file, folder), tuple(problems))
-
-
-def _rows(records: Records, file: str, folder: Path) -> tuple[Row, ...]:
-    return tuple(Row(file, folder, number, cells) for number, cells in records.rows)
+    return Table(file, folder, records.columns, Rows(file, folder, records.rows), tuple(problems))
 
 
 def _format_of(path: Path, content: bytes, name: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from callsheet.errors import Problem
 
@@ -37,13 +37,66 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Grid(Sequence[tuple[int, Mapping[str, str]]]):
+    """Row numbers with their cells, of which every row has as many as there are columns.
+
+    A row becomes a mapping when it is asked for: very many are read as columns. Text that came out of UTF-8.
+    """
+
+    columns: tuple[str, ...]
+    numbers: Sequence[int]
+    cells: Sequence[Sequence[str]]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[tuple[int, Mapping[str, str]]]:
+        for number, cells in zip(self.numbers, self.cells, strict=True):
+            yield number, dict(zip(self.columns, cells, strict=True))
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[int, Mapping[str, str]]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Grid: ...
+    def __getitem__(self, index: int | slice) -> tuple[int, Mapping[str, str]] | Grid:
+        if isinstance(index, slice):
+            return Grid(self.columns, self.numbers[index], self.cells[index])
+        return self.numbers[index], dict(zip(self.columns, self.cells[index], strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Sequence[Row]):
+    """The rows of one file, made of its records as they are asked for."""
+
+    file: str
+    folder: Path
+    records: Sequence[tuple[int, Mapping[str, str]]]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Row]:
+        for number, cells in self.records:
+            yield Row(self.file, self.folder, number, cells)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Rows: ...
+    def __getitem__(self, index: int | slice) -> Row | Rows:
+        if isinstance(index, slice):
+            return Rows(self.file, self.folder, self.records[index])
+        return Row(self.file, self.folder, *self.records[index])
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Everything one manifest file holds. `problems` are those of the file itself, not of its values."""
 
     file: str
     folder: Path
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: Rows
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -66,7 +119,7 @@ class Records:
     """What one format's reader found: the columns, row numbers with their cells, and the flaws."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[int, Mapping[str, str]], ...]
+    rows: Sequence[tuple[int, Mapping[str, str]]]
     flaws: tuple[Flaw, ...] = ()
 
 

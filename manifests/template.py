@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_RENDERED_MAX_CHARS = 1 << 20
+RENDERED_MAX_CHARS = 1 << 20
 
 
 class BadTemplate(ValueError):
@@ -36,7 +36,7 @@ class Template:
         """Fill the columns in, whatever they hold. Raises BadTemplate where the text grows past 1 MiB."""
         parts = list(self.parts)
         parts[1::2] = [cells.get(name, "").strip() for name in parts[1::2]]
-        if sum(map(len, parts)) > _RENDERED_MAX_CHARS:
+        if sum(map(len, parts)) > RENDERED_MAX_CHARS:
             raise BadTemplate("the text made from the template is longer than 1 MiB")
         return "".join(parts)
 

@@ -6,13 +6,18 @@ goes no further than it has to. A saving is the difference of the quotes, to the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-from pricing.budgets import Cap, Room, Spend, counts_in
+from pricing.budgets import Room, Spend
 from pricing.catalog import Catalog
 from pricing.quotes import Quote, Shot, quote
+
+if TYPE_CHECKING:
+    from pricing.fitting import Queue
 
 LOW = "480p"
 FAST = "seedance-1.0-pro-fast"
@@ -30,14 +35,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One change that makes a plan fit: `shots` is what the orders at `positions` become.
+    """One change that makes a plan fit: `shots` is what the jobs at `positions` become.
 
-    Savings are in nano-dollars: of the maximum, which budgets hold, and of what is expected.
+    `priorities` are those jobs', each once, the lowest first. Savings are in nano-dollars: of the maximum,
+    which budgets hold, and of what is expected.
     """
 
     change: str
     positions: tuple[int, ...]
     shots: tuple[Shot, ...]
+    priorities: tuple[int, ...]
     saving_maximum_nano: int
     saving_expected_nano: int
 
@@ -52,13 +59,23 @@ def advise(catalog: Catalog, orders: Sequence[Order], room: Room) -> list[Advice
     Those that touch the fewest jobs come first. Empty where everything fits as it is, and where nothing
     short of leaving jobs out would do.
     """
+    return advise_alike(catalog, orders, range(len(orders)), room)
+
+
+def advise_alike(catalog: Catalog, orders: Sequence[Order], which: Sequence[int], room: Room) -> list[Advice]:
+    """Advise on very many jobs, many of them alike: `which` says for each job which of the orders it is."""
+    from pricing.fitting import Queue  # noqa: PLC0415  # NumPy takes 0.1 s that a plan that fits does not pay
+
+    queue = Queue([order.spend for order in orders], which, room)
+    if not queue.over:
+        return []
     found = [
         advice
         for name, change in _changes(orders)
-        if (advice := _applied(catalog, orders, room, name, (change,))) is not None
+        if (advice := _applied(catalog, orders, queue, name, (change,))) is not None
     ]
     if not found:
-        found = list(_together(catalog, orders, room))
+        found = list(_together(catalog, orders, queue))
     shortest = _best_duration(found)
     return sorted(shortest, key=lambda advice: (len(advice.positions), advice.saving_maximum_nano))
 
@@ -86,7 +103,7 @@ def _best_duration(found: list[Advice]) -> list[Advice]:
     return kept
 
 
-def _together(catalog: Catalog, orders: Sequence[Order], room: Room) -> Iterator[Advice]:
+def _together(catalog: Catalog, orders: Sequence[Order], queue: Queue) -> Iterator[Advice]:
     """Add one change to the others until all fits: what is lost least first."""
     row: list[tuple[str, Change]] = []
     shortest = partial(_shorter, most_s=0)
@@ -98,67 +115,37 @@ def _together(catalog: Catalog, orders: Sequence[Order], room: Room) -> Iterator
     ):
         row.append(step)
         name = ", ".join(name for name, _ in row)
-        advice = _applied(catalog, orders, room, name, tuple(change for _, change in row))
+        advice = _applied(catalog, orders, queue, name, tuple(change for _, change in row))
         if advice is not None:
             yield advice
             return
 
 
 def _applied(
-    catalog: Catalog, orders: Sequence[Order], room: Room, name: str, changes: Sequence[Change]
+    catalog: Catalog, orders: Sequence[Order], queue: Queue, name: str, changes: Sequence[Change]
 ) -> Advice | None:
     """Change jobs from the least important one on until all fits; None where that is not enough."""
-    over = _over(orders, room)
-    changed: dict[int, tuple[Shot, Quote]] = {}
-    for position in sorted(range(len(orders)), key=lambda at: (orders[at].spend.priority, -at)):
-        caps = [cap for cap in over if over[cap] > 0 and counts_in(orders[position].spend, cap)]
-        cheaper = _cheaper(catalog, orders[position], changes) if caps else None
-        if cheaper is not None:
-            changed[position] = cheaper
-            _move(over, orders[position], -_saved(orders[position], cheaper))
-    if not changed or any(nano > 0 for nano in over.values()):
+    cheaper = [_cheaper(catalog, order, changes) for order in orders]
+    pairs = list(zip(orders, cheaper, strict=True))
+    changed = queue.changed(
+        [0 if new is None else order.quote.maximum_nano - new[1].maximum_nano for order, new in pairs]
+    )
+    if changed is None:
         return None
-    _take_back(orders, changed, over)
-    positions = tuple(sorted(changed))
-    before, after = [orders[at].quote for at in positions], [changed[at][1] for at in positions]
+    counts = Counter(queue.which(changed))
+    these = [(*pairs[kind], count) for kind, count in counts.items()]
     return Advice(
         change=name,
-        positions=positions,
-        shots=tuple(changed[at][0] for at in positions),
-        saving_maximum_nano=sum(each.maximum_nano for each in before)
-        - sum(each.maximum_nano for each in after),
-        saving_expected_nano=sum(each.expected_nano for each in before)
-        - sum(each.expected_nano for each in after),
+        positions=tuple(changed),
+        shots=tuple(new[0] for kind in queue.which(changed) if (new := cheaper[kind]) is not None),
+        priorities=tuple(sorted({orders[kind].spend.priority for kind in counts})),
+        saving_maximum_nano=sum(
+            count * (order.quote.maximum_nano - new[1].maximum_nano) for order, new, count in these if new
+        ),
+        saving_expected_nano=sum(
+            count * (order.quote.expected_nano - new[1].expected_nano) for order, new, count in these if new
+        ),
     )
-
-
-def _take_back(orders: Sequence[Order], changed: dict[int, tuple[Shot, Quote]], over: dict[Cap, int]) -> None:
-    """Undo what larger savings after it have made needless, the highest priority first."""
-    for position in reversed(list(changed)):
-        saved_nano = _saved(orders[position], changed[position])
-        if all(over[cap] + saved_nano <= 0 for cap in over if counts_in(orders[position].spend, cap)):
-            _move(over, orders[position], saved_nano)
-            del changed[position]
-
-
-def _saved(order: Order, cheaper: tuple[Shot, Quote]) -> int:
-    return order.quote.maximum_nano - cheaper[1].maximum_nano
-
-
-def _move(over: dict[Cap, int], order: Order, by_nano: int) -> None:
-    for cap in over:
-        if counts_in(order.spend, cap):
-            over[cap] += by_nano
-
-
-def _over(orders: Sequence[Order], room: Room) -> dict[Cap, int]:
-    """Return by how much each cap is passed, in nano-dollars."""
-    over = {}
-    for cap, left_nano in room.items():
-        needed_nano = sum(each.spend.maximum_nano for each in orders if counts_in(each.spend, cap))
-        if needed_nano > max(left_nano, 0):
-            over[cap] = needed_nano - max(left_nano, 0)
-    return over
 
 
 def _cheaper(catalog: Catalog, order: Order, changes: Sequence[Change]) -> tuple[Shot, Quote] | None:

@@ -116,9 +116,13 @@ def choose(spends: Iterable[Spend], room: Room) -> Choice:
     jobs = list(spends)
     left_nano = dict(room)
     taken = []
+    concerns: dict[tuple[str, str, str], list[Cap]] = {}
     for position in sorted(range(len(jobs)), key=lambda at: -jobs[at].priority):
         job = jobs[position]
-        concerned = [cap for cap in room if counts_in(job, cap)]
+        whose = (job.campaign, job.client, job.model)
+        if whose not in concerns:
+            concerns[whose] = [cap for cap in room if counts_in(job, cap)]
+        concerned = concerns[whose]
         if all(job.maximum_nano <= left_nano[cap] for cap in concerned):
             for cap in concerned:
                 left_nano[cap] -= job.maximum_nano

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from callsheet.cli.console import result
 from callsheet.cli.terminal import show_folded, show_line, terminal_width
+from manifests.alike import alike
 from manifests.changes import Changes, to_pay
 from manifests.plan import Plan, PlannedJob
-from pricing.advice import Advice, Order, advise
-from pricing.budgets import Room, Spend, choose, shortfalls
+from pricing.advice import Advice, Order, advise_alike
+from pricing.budgets import Room, choose, shortfalls
 from pricing.catalog import load_catalog
 from pricing.duration import in_words
 from pricing.money import usd_rounded_up, usd_text
-
-MOST_JOBS = 20_000
-"""Above this many jobs nothing is advised: it would take longer than the plan."""
 
 IN_MEMORY = 2_000
 """Above this many jobs a plan lies on disk, and looking for single jobs takes longer than planning them."""
@@ -27,16 +26,22 @@ NAMED = 20
 
 
 def advice_document(plan: Plan, changes: Changes, room: Room) -> list[dict[str, Any]]:
-    """Describe what would fit, with exact savings; empty where all fits, and above 20,000 jobs."""
+    """Describe what would fit, with exact savings; empty where all fits."""
+    if not shortfalls(to_pay(plan, changes), room):
+        return []
+    asked = _Asked.of(plan, changes)
     return [
         {
             "change": advice.change,
             "jobs": len(advice.positions),
             "saving_expected_usd": usd_text(advice.saving_expected_nano),
             "saving_maximum_usd": usd_text(advice.saving_maximum_nano),
-            "custom_ids": [_name(plan, at) for at in _in_plan(plan, changes, advice.positions)[:NAMED]],
+            "custom_ids": [
+                planned.job.custom_id
+                for _, planned in plan.picked(asked.positions[at] for at in advice.positions[:NAMED])
+            ],
         }
-        for advice in _advised(plan, changes, room)
+        for advice in asked.advice(room)
     ]
 
 
@@ -44,11 +49,10 @@ def advice_lines(plan: Plan, changes: Changes, room: Room) -> list[str]:
     """Say what would fit."""
     if not shortfalls(to_pay(plan, changes), room):
         return []
-    if plan.total.jobs > MOST_JOBS:
-        return [f"no advice on more than {MOST_JOBS:,} jobs; `--fit` takes the highest priorities that fit"]
+    asked = _Asked.of(plan, changes)
     lines = ["what would fit (lowest priorities first):"]
-    lines += [f"  {_line(plan, changes, advice)}" for advice in _advised(plan, changes, room)]
-    choice = choose(_spends(plan, changes), room)
+    lines += [f"  {_line(advice)}" for advice in asked.advice(room)]
+    choice = choose((asked.orders[kind].spend for kind in asked.which), room)
     lines.append(
         f"  --fit: takes {len(choice.taken)} jobs, leaves out {len(choice.left)} which would need up to "
         f"{usd_rounded_up(choice.left_maximum_nano)}"
@@ -87,41 +91,32 @@ def show_time(takes_s: float, concurrency: int, *, learned: bool) -> None:
     show_line(f"takes about {in_words(takes_s)} at {concurrency} at a time, {basis}")
 
 
-def _advised(plan: Plan, changes: Changes, room: Room) -> list[Advice]:
-    if plan.total.jobs > MOST_JOBS or not shortfalls(to_pay(plan, changes), room):
-        return []
-    return advise(load_catalog(), _orders(plan, changes), room)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The jobs that cost money: where each stands in the plan, and which of the orders it is."""
+
+    positions: Sequence[int]
+    orders: Sequence[Order]
+    which: Sequence[int]
+
+    @classmethod
+    def of(cls, plan: Plan, changes: Changes) -> _Asked:
+        examples, which = alike(plan, changes.made)
+        orders = [
+            Order(each.job.shot, each.quote, plan.spend(each), end_image=each.job.end_image is not None)
+            for each in examples
+        ]
+        return cls([at for at in range(plan.total.jobs) if at not in changes.made], orders, which)
+
+    def advice(self, room: Room) -> list[Advice]:
+        return advise_alike(load_catalog(), self.orders, self.which, room)
 
 
-def _orders(plan: Plan, changes: Changes) -> list[Order]:
-    spends = plan.spends()
-    return [
-        Order(planned.job.shot, planned.quote, spends[at], end_image=planned.job.end_image is not None)
-        for at, planned in enumerate(plan.jobs)
-        if at not in changes.made
-    ]
-
-
-def _spends(plan: Plan, changes: Changes) -> list[Spend]:
-    return [spend for at, spend in enumerate(plan.spends()) if at not in changes.made]
-
-
-def _in_plan(plan: Plan, changes: Changes, positions: tuple[int, ...]) -> list[int]:
-    """Return positions in the plan of positions among the jobs that cost money."""
-    wanted = [at for at in range(plan.total.jobs) if at not in changes.made]
-    return [wanted[position] for position in positions]
-
-
-def _line(plan: Plan, changes: Changes, advice: Advice) -> str:
-    places = _in_plan(plan, changes, advice.positions)
-    priorities = sorted({plan.jobs[at].job.priority for at in places})
-    reach = f" (priority up to {priorities[-1]})" if len(priorities) > 1 else ""
+def _line(advice: Advice) -> str:
+    reach = f" (priority up to {advice.priorities[-1]})" if len(advice.priorities) > 1 else ""
     most, expected = usd_text(advice.saving_maximum_nano), usd_text(advice.saving_expected_nano)
-    return f"{advice.change}: {len(places)} jobs{reach}, saves ${most} of the maximum, ${expected} expected"
-
-
-def _name(plan: Plan, at: int) -> str:
-    return plan.jobs[at].job.custom_id
+    jobs = len(advice.positions)
+    return f"{advice.change}: {jobs} jobs{reach}, saves ${most} of the maximum, ${expected} expected"
 
 
 def more_document(plan: Plan, takes_s: float, *, learned: bool, credit_nano: int | None) -> Mapping[str, Any]:

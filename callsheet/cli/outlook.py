@@ -18,7 +18,6 @@ from manifests.plan import Plan, Size
 from pricing.budgets import Cap, full_room
 from pricing.catalog import load_catalog
 from pricing.duration import campaign_s, published_render_s
-from pricing.quotes import Quote
 
 if TYPE_CHECKING:  # a database library, which a plan alone can do without
     from callsheet.ledger import Ledger
@@ -47,10 +46,9 @@ class Outlook:
     def takes_s(self, plan: Plan, concurrency: int) -> float:
         """How long it takes to render what is not made yet, in seconds."""
         left = {size: total.jobs for size, total in plan.summary.sizes.items()}
-        for position in self.changes.made:
-            planned = plan.jobs[position]
-            price = planned.quote
-            left[Size(planned.job.endpoint.id, planned.job.resolution, *_work(price))] -= 1
+        if self.changes.made:
+            for size, total in plan.part(self.changes.made).sizes.items():
+                left[size] -= total.jobs
         return campaign_s(
             (
                 (jobs, self.learned_s.get(size, published_render_s(size.pixels, size.frames)))
@@ -58,10 +56,6 @@ class Outlook:
             ),
             concurrency=concurrency,
         )
-
-
-def _work(price: Quote) -> tuple[int, int]:
-    return price.width_px * price.height_px, price.frames
 
 
 def outlook_of(plan: Plan, *, sandbox: bool = False) -> Outlook:
@@ -97,8 +91,8 @@ def differences(ledger: Ledger, plan: Plan, changes: Changes) -> dict[int, list[
     first = dict(list(changes.changed.items())[:COMPARED])
     before = ledger.payloads({each.job_id for each in first.values()})
     return {
-        position: what_differs(decode_job(before[each.job_id], catalog), plan.jobs[position].job)
-        for position, each in first.items()
+        position: what_differs(decode_job(before[first[position].job_id], catalog), planned.job)
+        for position, planned in plan.picked(first)
     }
 
 

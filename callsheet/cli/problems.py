@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from callsheet.cli.console import say
 from callsheet.errors import ManifestError, Problem, UsageError
+from callsheet.report.csv_text import csv_text, guarded
 from manifests.files import write_atomically
 
 LISTED = 50
@@ -74,8 +75,9 @@ def _refuse_to_overwrite(path: Path) -> None:
 def by_kind(problems: Sequence[Problem]) -> list[list[Problem]]:
     """Gather problems that say the same of the same column, the largest groups first."""
     groups: dict[tuple[str, str, str], list[Problem]] = {}
+    kinds = {message: _ROW_NUMBER.sub("row", message) for message in {each.message for each in problems}}
     for problem in problems:
-        kind = _ROW_NUMBER.sub("row", problem.message) if "row " in problem.message else problem.message
+        kind = kinds[problem.message]
         groups.setdefault((problem.file, problem.column, kind), []).append(problem)
     return sorted(groups.values(), key=len, reverse=True)
 
@@ -94,7 +96,12 @@ def _line(group: Sequence[Problem]) -> str:
 
 def errors_csv(problems: Sequence[Problem]) -> str:
     """Return all mistakes as CSV that no spreadsheet takes for formulas."""
-    from callsheet.report.csv_text import csv_text, guarded  # noqa: PLC0415 -- it brings the ledger's library
-
-    cells = ((each.file, each.row, each.column, each.found, each.message) for each in problems)
-    return csv_text(_COLUMNS, [[guarded(cell) for cell in row] for row in cells])
+    texts = {text for each in problems for text in (each.file, each.column, each.found, each.message)}
+    safe = {text: str(guarded(text)) for text in texts}
+    return csv_text(
+        _COLUMNS,
+        (
+            (safe[each.file], each.row, safe[each.column], safe[each.found], safe[each.message])
+            for each in problems
+        ),
+    )

@@ -71,7 +71,7 @@ def select(ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False) -> Sel
 
 def changes_of(ledger: Ledger, plan: Plan) -> Changes:
     """Set a plan beside what its campaign has made and paid for."""
-    return compare(plan.jobs, ledger.made_jobs(plan.campaign))
+    return compare(plan, ledger.made_jobs(plan.campaign))
 
 
 def _rows_of_made(ledger: Ledger, campaign: str, changes: Changes) -> dict[int, JobRow]:

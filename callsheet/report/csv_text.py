@@ -12,9 +12,10 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from callsheet.report.rows import Value
+if TYPE_CHECKING:  # a database library, which a list of mistakes can do without
+    from callsheet.report.rows import Value
 
 _FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  (the full-width forms are meant)
 _PLAIN_NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?", re.ASCII)
@@ -31,7 +32,7 @@ def write_csv(file: TextIO, header: Sequence[str], rows: Iterable[Sequence[Value
     """Write the same into a file, row by row."""
     writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(header)
-    writer.writerows([cell_text(value) for value in row] for row in rows)
+    writer.writerows([value if type(value) is str else cell_text(value) for value in row] for row in rows)
 
 
 def cell_text(value: Value) -> str:

@@ -26,10 +26,21 @@ _WIDTHS = {
 
 def texts_of(cells: Sequence[str]) -> Any:
     """Return text as an Arrow array. Raises UnicodeEncodeError for a lone surrogate."""
+    joined = "\0".join(cells).encode()
+    ends = np.zeros(len(cells) + 1, np.int32)
+    if len(cells) > _FEW and joined.count(0) == len(cells) - 1:
+        data = np.frombuffer(joined, np.uint8)
+        between = np.flatnonzero(data == 0)
+        ends[1:-1] = between - np.arange(len(between))
+        ends[-1] = len(data) - len(between)
+        return pa.StringArray.from_buffers(len(cells), pa.py_buffer(ends), pa.py_buffer(data[data != 0]))
     contents = [cell.encode() for cell in cells]
-    ends = np.zeros(len(contents) + 1, np.int32)
     np.cumsum([len(each) for each in contents], out=ends[1:])
     return pa.StringArray.from_buffers(len(contents), pa.py_buffer(ends), pa.py_buffer(b"".join(contents)))
+
+
+_FEW = 100
+"""Up to this many cells are encoded one by one; more of them at once, where none holds a NUL."""
 
 
 def text_scalar(text: str) -> Any:
@@ -43,8 +54,22 @@ def same_text(text: str, count: int) -> Any:
 
 
 def coded_text(places: npt.NDArray[Any], words: Sequence[str]) -> Any:
-    """Return a word for every row, by its place among the words."""
-    return pa.DictionaryArray.from_arrays(number_array(places.astype(np.int32)), texts_of(words), safe=False)
+    """Return a word for every row, by its place among the words, of which some may be the same."""
+    distinct_words = list(dict.fromkeys(words))
+    if len(distinct_words) < len(words):  # Parquet writes a dictionary with twins out row by row
+        rank = {word: at for at, word in enumerate(distinct_words)}
+        places = np.array([rank[word] for word in words], np.int32)[places]
+    indices = number_array(places.astype(np.int32, copy=False))
+    return pa.DictionaryArray.from_arrays(indices, texts_of(distinct_words), safe=False)
+
+
+def coded(column: Any) -> Any:
+    """Return a column as distinct values and their places, nulls among the values."""
+    if not pa.types.is_dictionary(column.type):
+        return column.dictionary_encode(null_encoding="encode")
+    if column.null_count:
+        return column.dictionary_decode().dictionary_encode(null_encoding="encode")
+    return column
 
 
 def number_array(values: npt.NDArray[Any]) -> Any:
@@ -106,3 +131,16 @@ def distinct(keys: Numbers, space: int) -> tuple[Numbers, Numbers, Numbers]:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return values[order], first[order], rank[places]
+
+
+def combinations(columns: list[Numbers], count: int) -> tuple[Numbers, Numbers]:
+    """Return where each distinct combination first stands, in that order, and each row's place among them."""
+    keys, space = np.zeros(count, np.int64), 1
+    for codes in columns:
+        width = int(codes.max()) + 1 if count else 1
+        if space * width >= 1 << 62:
+            _, keys = np.unique(keys, return_inverse=True)
+            space = int(keys.max()) + 1
+        keys, space = keys * width + codes, space * width
+    _, first, places = distinct(keys, space)
+    return first, places

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from manifests.bulk.arrow import Numbers, mask_array, same_text, text_scalar, texts_of
 from manifests.bulk.texts import Texts, text_array
 from manifests.campaign import Campaign
+from manifests.expand import factor_of
 from manifests.parquet_reader import ParquetFile, value_text
-from manifests.table import Row, Table
+from manifests.table import Grid, Row, Rows, Table
 
 BATCH_ROWS = 1 << 16
 
@@ -50,7 +51,7 @@ class Batch:
 def batches_of_parquet(file: ParquetFile, campaign: Campaign) -> Iterator[Batch]:
     """Read a Parquet file piece by piece, renamed and with the campaign's defaults."""
     number = 1
-    for piece in file.batches(BATCH_ROWS):
+    for piece in file.batches(_source_rows(campaign)):
         columns = dict(zip(file.columns, piece.columns, strict=True))
         rows = np.arange(number, number + piece.num_rows, dtype=np.int64)
         number += piece.num_rows
@@ -59,8 +60,9 @@ def batches_of_parquet(file: ParquetFile, campaign: Campaign) -> Iterator[Batch]
 
 def batches_of_table(table: Table, campaign: Campaign) -> Iterator[Batch]:
     """Cut a table that was read whole, renamed and with the campaign's defaults."""
-    for start in range(0, len(table.rows), BATCH_ROWS):
-        batch = _of_rows(list(table.rows[start : start + BATCH_ROWS]), table.columns)
+    at_once = _source_rows(campaign)
+    for start in range(0, len(table.rows), at_once):
+        batch = _of_table(table.rows[start : start + at_once], table.columns)
         columns = _prepared(batch.columns, len(batch), campaign)
         unwritable = tuple(
             Row(row.file, row.folder, row.row, _prepared_row(row.cells, table.columns, campaign))
@@ -69,21 +71,21 @@ def batches_of_table(table: Table, campaign: Campaign) -> Iterator[Batch]:
         yield Batch(batch.file, batch.folder, batch.rows, columns, unwritable)
 
 
-def batches_of_rows(rows: Iterator[Row]) -> Iterator[Batch]:
-    """Gather rows that were expanded one by one; a batch ends where file or header change."""
-    gathered: list[Row] = []
-    for row in rows:
-        first = gathered[0] if gathered else row
-        if len(gathered) == BATCH_ROWS or row.file != first.file or tuple(row.cells) != tuple(first.cells):
-            yield _of_rows(gathered, tuple(first.cells))
-            gathered = []
-        gathered.append(row)
-    if gathered:
-        yield _of_rows(gathered, tuple(gathered[0].cells))
+def _source_rows(campaign: Campaign) -> int:
+    """How many rows become a batch when they are expanded."""
+    return max(1, BATCH_ROWS // factor_of(campaign))
 
 
-def _of_rows(rows: list[Row], names: tuple[str, ...]) -> Batch:
-    first = rows[0]
+def _of_table(rows: Rows, names: tuple[str, ...]) -> Batch:
+    grid = rows.records
+    if not isinstance(grid, Grid):
+        return batch_of_rows(rows.file, rows.folder, list(rows), names)
+    columns = dict(zip(grid.columns, map(texts_of, zip(*grid.cells, strict=True)), strict=True))
+    return Batch(rows.file, rows.folder, np.array(grid.numbers, np.int64), columns)
+
+
+def batch_of_rows(file: str, folder: Path, rows: list[Row], names: tuple[str, ...]) -> Batch:
+    """Make columns of rows that have the same header."""
     try:
         columns = _columns(rows, names)
         unwritable: tuple[Row, ...] = ()
@@ -92,7 +94,7 @@ def _of_rows(rows: list[Row], names: tuple[str, ...]) -> Batch:
         rows = [row for row in rows if _is_writable(row)]
         columns = _columns(rows, names)
     numbers = np.fromiter((row.row for row in rows), np.int64, len(rows))
-    return Batch(first.file, first.folder, numbers, columns, unwritable)
+    return Batch(file, folder, numbers, columns, unwritable)
 
 
 def _columns(rows: list[Row], names: tuple[str, ...]) -> dict[str, Any]:

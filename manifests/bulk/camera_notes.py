@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from callsheet.errors import Problem
-from manifests.bulk.arrow import Mask, Numbers
+from manifests.bulk.arrow import Mask, Numbers, distinct, number_array, numbers_of
 from manifests.bulk.texts import Texts, keys_of
 from manifests.camera import unknown_instructions, unlisted
 from manifests.table import printable, shown
@@ -36,8 +36,9 @@ def camera_notes(prompts: Texts, passed_over: Mask) -> list[CameraNote]:
     rows, starts, lengths = rows[kept], starts[kept], lengths[kept]
     if not len(rows):
         return []
-    keys = keys_of(prompts.data, starts, lengths)
-    _, example, which = np.unique(keys, return_index=True, return_inverse=True)
+    # Instructions are few: coding their keys is quicker than sorting them.
+    encoded = number_array(keys_of(prompts.data, starts, lengths)).dictionary_encode()
+    _, example, which = distinct(numbers_of(encoded.indices), len(encoded.dictionary))
     met: dict[str, list[int]] = {}
     for group, at in enumerate(example):
         start = int(starts[at])
@@ -59,10 +60,12 @@ def _note(
 def _brackets(prompts: Texts) -> tuple[Numbers, Numbers, Numbers]:
     """Return row, start and length of what stands between a `[` and the `]` that is the next bracket."""
     places = np.flatnonzero((prompts.data == _OPEN) | (prompts.data == _CLOSE))
-    rows = np.searchsorted(prompts.offsets, places, side="right") - 1
     is_open = prompts.data[places] == _OPEN
-    pair = is_open[:-1] & ~is_open[1:] & (rows[:-1] == rows[1:])
-    starts = places[:-1][pair] + 1
-    lengths = places[1:][pair] - starts
+    pair = np.flatnonzero(is_open[:-1] & ~is_open[1:])
+    starts, ends = places[pair] + 1, places[pair + 1]
+    lengths = ends - starts
     fits = (lengths > 0) & (lengths <= _BYTES_MAX)
-    return rows[:-1][pair][fits], starts[fits], lengths[fits]
+    starts, ends, lengths = starts[fits], ends[fits], lengths[fits]
+    rows = np.searchsorted(prompts.offsets, starts, side="right") - 1
+    within = ends < prompts.offsets[rows + 1]
+    return rows[within], starts[within], lengths[within]

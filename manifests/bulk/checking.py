@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callsheet.errors import Problem
-from manifests.bulk.arrow import Mask, Numbers, distinct, mask_of, numbers_of, rows_of, same_text
+from manifests.bulk.arrow import Mask, Numbers, coded, combinations, mask_of, numbers_of, rows_of, same_text
 from manifests.bulk.batches import Batch
 from manifests.bulk.camera_notes import CameraNote, camera_notes
 from manifests.bulk.cell_classes import DECISIVE, PLAIN_ADDRESS, Looked
@@ -72,15 +73,16 @@ class Checker:
         looked, setups, of_rows = self._decide(batch)
         found = [*own.found, *_of_pictures(batch, looked)]
         bad = np.zeros(len(batch), bool)
-        bad[np.array([each.at for each in found], np.int64)] = True
+        for each in found:
+            bad[each.rows] = True
         bad |= np.array([setup.endpoint is None for setup in setups], bool)[of_rows]
         bad |= rare
         if texts["prompt"] is None:
             bad[:] = True
         # What is wrong with a combination is said before what is wrong with its pictures.
-        found = [*_of_setups(batch, setups, of_rows, rare), *(each for each in found if not rare[each.at])]
-        problems = [*_sorted(found), *self._one_by_one(batch, rare)]
-        problems.sort(key=lambda problem: problem.row)
+        problems = _in_row_order(batch, [*_of_setups(batch, setups, of_rows), *found], rare)
+        problems += self._one_by_one(batch, rare)
+        problems.sort(key=attrgetter("row"))
         good = np.flatnonzero(~bad)
         prompts = texts["prompt"]
         camera = camera_notes(prompts, bad) if prompts is not None else []
@@ -90,8 +92,8 @@ class Checker:
         return Checked(
             batch=batch,
             good=good,
-            setups=numbers_of_setups[of_rows[good]],
-            numbers={name: values[good] for name, values in numbers.items()},
+            setups=numbers_of_setups[_kept(of_rows, good)],
+            numbers={name: _kept(values, good) for name, values in numbers.items()},
             texts=taken,
             pictures={name: _of_good(each, good) for name, each in looked.items()},
             extra={
@@ -107,6 +109,8 @@ class Checker:
         """Say which rows hold what has no place in a manifest; they are read one by one."""
         rare = np.zeros(len(batch), bool)
         for name, column in batch.columns.items():
+            if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+                continue
             texts = Texts.of(_distinct_text(column))
             control = texts.with_control_characters()
             if control is not None:
@@ -140,7 +144,7 @@ class Checker:
                 else:
                     codes = self._codes(batch, name)
                 columns.append((name, codes))
-            first, of_rows = _combinations([codes for _, codes in columns], len(batch))
+            first, of_rows = combinations([codes for _, codes in columns], len(batch))
             setups = [
                 self._setups.of(
                     batch.file, batch.folder, batch.header, {name: int(codes[at]) for name, codes in columns}
@@ -150,7 +154,7 @@ class Checker:
         return looked, setups, of_rows
 
     def _codes(self, batch: Batch, name: str) -> Numbers:
-        encoded = _encoded(batch.columns[name])
+        encoded = coded(batch.columns[name])
         classes = self._setups.classes
         texts = text_array(encoded.dictionary).to_pylist()
         codes = np.array([classes.code(name, text, batch.folder) for text in texts], np.int64)
@@ -176,15 +180,6 @@ class Checker:
         return codes, (texts, looks)
 
 
-def _encoded(column: Any) -> Any:
-    """Return a column as distinct values and their places, nulls among the values."""
-    if not pa.types.is_dictionary(column.type):
-        return column.dictionary_encode(null_encoding="encode")
-    if column.null_count:
-        return column.dictionary_decode().dictionary_encode(null_encoding="encode")
-    return column
-
-
 def _distinct_text(column: Any) -> Any:
     return text_array(column.dictionary if pa.types.is_dictionary(column.type) else column)
 
@@ -192,66 +187,68 @@ def _distinct_text(column: Any) -> Any:
 def _of_all_rows(column: Any, mask: Mask) -> Mask:
     if not pa.types.is_dictionary(column.type):
         return mask
-    column = _encoded(column)
+    column = coded(column)
     return mask[numbers_of(column.indices)]
 
 
-def _combinations(columns: list[Numbers], count: int) -> tuple[Numbers, Numbers]:
-    """Return where each distinct combination first stands, in that order, and each row's place among them."""
-    keys, space = np.zeros(count, np.int64), 1
-    for codes in columns:
-        width = int(codes.max()) + 1 if count else 1
-        if space * width >= 1 << 62:
-            _, keys = np.unique(keys, return_inverse=True)
-            space = int(keys.max()) + 1
-        keys, space = keys * width + codes, space * width
-    _, first, places = distinct(keys, space)
-    return first, places
-
-
 def _of_pictures(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked | None]]]) -> list[Found]:
-    return [
-        Found(at, COLUMNS.index(COLUMN[name]), _problem(batch, at, name, look.text, message))
-        for name, (_, looks) in looked.items()
-        for at, look in enumerate(looks)
-        if look is not None
-        for message in look.messages
-    ]
-
-
-def _problem(batch: Batch, at: int, column: str, found: str, message: str) -> Problem:
-    notes = Notes()
-    notes.wrong(Row(batch.file, batch.folder, int(batch.rows[at]), {}), column, message, found=found)
-    return notes.problems()[0]
-
-
-def _of_setups(batch: Batch, setups: Sequence[Setup], of_rows: Numbers, rare: Mask) -> list[Found]:
-    """Write out the mistakes of every row whose combination is wrong."""
     found = []
-    for which, setup in enumerate(setups):
-        if not setup.wrong:
-            continue
-        rows = np.flatnonzero((of_rows == which) & ~rare)
-        numbers = batch.rows[rows].tolist()
-        for each in setup.wrong:
-            column, message, file = each.problem.column, each.problem.message, each.problem.file
-            cells = [shown(text) for text in _stripped(batch, column, rows)]
-            found += [
-                Found(at, each.order, Problem(file, number, column, cell, message))
-                for at, number, cell in zip(rows.tolist(), numbers, cells, strict=True)
-            ]
+    for name, (_, looks) in looked.items():
+        rows: dict[Looked, list[int]] = {}
+        for at, look in enumerate(looks):
+            if look is not None and look.messages:
+                rows.setdefault(look, []).append(at)
+        found += [
+            _found(batch, np.array(places, np.int64), name, look.text, message)
+            for look, places in rows.items()
+            for message in look.messages
+        ]
     return found
 
 
-def _stripped(batch: Batch, column: str, rows: Numbers) -> list[str]:
+def _found(batch: Batch, rows: Numbers, column: str, text: str, message: str) -> Found:
+    notes = Notes()
+    notes.wrong(Row(batch.file, batch.folder, 0, {}), column, message, found=text)
+    return Found.of(rows, COLUMNS.index(COLUMN[column]), notes.problems()[0])
+
+
+def _of_setups(batch: Batch, setups: Sequence[Setup], of_rows: Numbers) -> list[Found]:
+    """Write out the mistakes of every row whose combination is wrong."""
+    found = []
+    for which, setup in enumerate(setups):
+        if setup.wrong:
+            rows = np.flatnonzero(of_rows == which)
+            for each in setup.wrong:
+                column, message = each.problem.column, each.problem.message
+                found.append(Found(rows, _cells(batch, column, rows), each.order, column, message))
+    return found
+
+
+def _cells(batch: Batch, column: str, rows: Numbers) -> list[str]:
+    """Return these rows' cells as messages show them."""
     if column not in batch.columns:
         return [""] * len(rows)
-    return [text.strip() for text in text_array(rows_of(batch.columns[column], rows)).to_pylist()]
+    encoded = coded(rows_of(batch.columns[column], rows))
+    words = [shown(text.strip()) for text in text_array(encoded.dictionary).to_pylist()]
+    return [words[place] for place in encoded.indices.to_pylist()]
 
 
-def _sorted(found: list[Found]) -> list[Problem]:
-    found.sort(key=lambda each: (each.at, each.order))
-    return [each.problem for each in found]
+def _in_row_order(batch: Batch, found: Sequence[Found], rare: Mask) -> list[Problem]:
+    """Write every mistake of every row down, but for rows that are read one by one."""
+    if not found:
+        return []
+    rows = np.concatenate([each.rows for each in found])
+    counts = [len(each.rows) for each in found]
+    orders = np.repeat([each.order for each in found], counts)
+    which = np.repeat(np.arange(len(found)), counts)
+    cells = [cell for each in found for cell in each.cells]
+    kept = np.lexsort((orders, rows))
+    kept = kept[~rare[rows[kept]]]
+    written = zip(batch.rows[rows[kept]].tolist(), which[kept].tolist(), kept.tolist(), strict=True)
+    return [
+        Problem(batch.file, number, found[group].column, cells[place], found[group].message)
+        for number, group, place in written
+    ]
 
 
 def _warnings(batch: Batch, setups: Sequence[Setup], of_rows: Numbers, rare: Mask) -> list[Warned]:
@@ -270,6 +267,10 @@ def _warned(batch: Batch, problem: Problem, rows: Numbers) -> Warned:
 
 def _camera(batch: Batch, noted: Sequence[CameraNote]) -> list[Warned]:
     return [Warned(note.warning(batch.file, int(batch.rows[note.first])), note.count) for note in noted]
+
+
+def _kept(values: Numbers, good: Numbers) -> Numbers:
+    return values if len(good) == len(values) else values[good]
 
 
 def _taken(texts: Texts | None, good: Numbers) -> Any:

@@ -14,6 +14,7 @@ from callsheet.errors import Problem
 from manifests.bulk.arrow import (
     Mask,
     Numbers,
+    coded,
     coded_text,
     distinct,
     mask_array,
@@ -24,13 +25,15 @@ from manifests.bulk.arrow import (
 )
 from manifests.bulk.cell_classes import Looked
 from manifests.bulk.checking import Checked
-from manifests.bulk.naming import made_ids, made_names
+from manifests.bulk.fingerprints import Own, Pieces, fingerprints, pieces_of
+from manifests.bulk.naming import made_names
 from manifests.bulk.own_cells import composed
 from manifests.bulk.setups import Setup, Setups
+from manifests.bulk.spool import SHARED
 from manifests.bulk.texts import Keys, Texts, mixed, text_array
 from manifests.clashes import id_of_take
 from manifests.identity import BY_ID, ID_CHARS, note_unsafe
-from manifests.job import Image, Job
+from manifests.job import Job
 from manifests.notes import Notes
 from manifests.plan_hash import references_identity
 from manifests.plan_rows import EXTRA, MADE_ID, MADE_NAME, PICTURE_COLUMNS, pictures_text, shared_cells
@@ -88,9 +91,10 @@ class Gatherer:
             **shared.price_columns(),
         }
         columns |= {name: pa.nulls(count, pa.string()) for name, column in columns.items() if column is None}
+        hashed = {name: identities.get(name, same_text("", count)) for name in _IDENTITIES.values()}
         return Gathered(
-            columns=columns,
-            hashed={name: identities.get(name, same_text("", count)) for name in _IDENTITIES.values()},
+            columns={name: coded(column) if name in SHARED else column for name, column in columns.items()},
+            hashed={**hashed, "client": columns["client"]},
             setups=checked.setups,
             takes=checked.numbers["take"],
             ids=id_keys,
@@ -105,47 +109,36 @@ class Gatherer:
         if not missing.any():
             return ids.array, missing
         rows = np.flatnonzero(missing)
-        takes = checked.numbers["take"]
-        made = np.empty(len(rows), object)
-        plain = np.ones(len(rows), bool)
-        for texts in identities.values():
-            plain &= Texts.of(texts).lengths[rows] == 0
-        for which, setup in enumerate(shared.setups):
-            mine = np.flatnonzero(plain & (shared.places[rows] == which))
-            here = rows[mine]
-            if not len(here):
-                continue
-            prompts = rows_of(checked.texts["prompt"], here).to_pylist()
-            made[mine] = made_ids(setup, prompts, checked.numbers["seed"][here].tolist())
-        for at in np.flatnonzero(~plain).tolist():
-            made[at] = self._fingerprint(checked, shared, int(rows[at]))[:ID_CHARS]
-        late = np.flatnonzero(takes[rows] > 1)
-        made[late] = [id_of_take(made[at], int(takes[rows[at]])) for at in late.tolist()]
+        made = self._made_ids(checked, shared, identities, rows)
+        takes = checked.numbers["take"][rows]
+        for at in np.flatnonzero(takes > 1).tolist():
+            made[at] = id_of_take(made[at], int(takes[at]))
         if len(rows) == len(ids):
-            return texts_of(made.tolist()), missing
+            return texts_of(made), missing
         cells = ids.array.to_pylist()
-        for at, name in zip(rows.tolist(), made.tolist(), strict=True):
+        for at, name in zip(rows.tolist(), made, strict=True):
             cells[at] = name
         return texts_of(cells), missing
 
-    def _fingerprint(self, checked: Checked, shared: _Shared, at: int) -> str:
-        """Return the fingerprint of a row with pictures, as its first take."""
-        setup = shared.setups[int(shared.places[at])]
-        images = {name: _images(*each, at) for name, each in checked.pictures.items()}
-        seed = int(checked.numbers["seed"][at])
-        assert setup.endpoint is not None
-        return Job(
-            row=0,
-            custom_id="",
-            endpoint=setup.endpoint,
-            prompt=checked.texts["prompt"][at].as_py(),
-            duration_s=setup.values["duration"],
-            seed=seed if seed >= 0 else None,
-            image=next(iter(images.get("image_url", ())), None),
-            end_image=next(iter(images.get("end_image_url", ())), None),
-            references=tuple(images.get("reference_image_urls", ())),
-            **{name: setup.values[name] for name in _OPTIONS},
-        ).fingerprint
+    def _made_ids(
+        self, checked: Checked, shared: _Shared, identities: Mapping[str, Any], rows: Numbers
+    ) -> list[str]:
+        """Make ids from the content of these rows, as first takes."""
+
+        def own(name: str) -> list[str]:
+            texts = identities.get(name)
+            return [""] * len(rows) if texts is None else rows_of(texts, rows).to_pylist()
+
+        content = Own(
+            prompts=rows_of(checked.texts["prompt"], rows).to_pylist(),
+            seeds=checked.numbers["seed"][rows].tolist(),
+            takes=[1] * len(rows),
+            images=own("image"),
+            end_images=own("end_image"),
+            references=own("references"),
+        )
+        found = fingerprints(list(map(_pieces, shared.setups)), shared.places[rows].tolist(), content)
+        return [fingerprint[:ID_CHARS] for fingerprint in found]
 
     def _names(
         self, checked: Checked, named: Mapping[str, Any], shared: _Shared
@@ -218,6 +211,11 @@ class _Shared:
         return number_array(np.array(values, np.int64)[self.places])
 
 
+def _pieces(setup: Setup) -> Pieces:
+    assert setup.endpoint is not None
+    return pieces_of(setup.endpoint.id, setup.values)
+
+
 def _job_of(setup: Setup) -> Job:
     assert setup.endpoint is not None
     options = {name: setup.values[name] for name in _OPTIONS}
@@ -233,14 +231,6 @@ def _folded(names: Any) -> Any:
     """Return names as a file system may take them for one another: all of them are ASCII."""
     data = Texts.of(names).data
     return pc.ascii_lower(names) if bool(((data >= ord("A")) & (data <= ord("Z"))).any()) else names
-
-
-def _images(texts: Any, looks: Sequence[Looked | None], at: int) -> list[Any]:
-    look = looks[at]
-    if look is not None:
-        return list(look.images)
-    address = texts[at].as_py().strip()
-    return [Image("url", address)] if address else []
 
 
 def _identities(texts: Any, looks: Sequence[Looked | None]) -> Any:

@@ -1,10 +1,8 @@
-"""Ids and file names of many rows: made where the row brings none."""
+"""File names of many rows: made where the row brings none."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,8 @@ import pyarrow.compute as pc
 
 from manifests.bulk.arrow import Mask, mask_of, same_text, text_scalar, texts_of
 from manifests.bulk.own_cells import is_plain_name
-from manifests.bulk.setups import Setup
 from manifests.bulk.texts import Texts, text_array
-from manifests.identity import ID_CHARS, cleaned_name
-from manifests.job import canonical_json
+from manifests.identity import cleaned_name
 from manifests.names import is_safe, safe_part
 from manifests.template import Template
 
@@ -63,30 +59,3 @@ def _joined(parts: list[Any], count: int) -> Any:
     if all(isinstance(part, pa.Scalar) for part in parts):
         return same_text("".join(part.as_py() for part in parts), count).dictionary_decode()
     return pc.binary_join_element_wise(*parts, text_scalar(""))
-
-
-def made_ids(setup: Setup, prompts: list[str], seeds: list[int]) -> list[str]:
-    """Make ids from the content of rows of one setup without pictures, first takes."""
-    head, tail = fingerprint_ends(setup)
-    seeded = [f',"seed":{seed},"take":1}}' if seed >= 0 else ',"take":1}' for seed in seeds]
-    return [
-        hashlib.sha256(f"{head}{encode_basestring(prompt)}{tail}{end}".encode()).hexdigest()[:ID_CHARS]
-        for prompt, end in zip(prompts, seeded, strict=True)
-    ]
-
-
-def fingerprint_ends(setup: Setup) -> tuple[str, str]:
-    """Return what stands before and after the prompt in the text that a job's fingerprint is taken over."""
-    assert setup.endpoint is not None
-    values = setup.values
-    before = {
-        "aspect_ratio": values["aspect_ratio"],
-        "camera_fixed": values["camera_fixed"],
-        "duration": None if values["num_frames"] else str(values["duration"]),
-        "enable_safety_checker": values["enable_safety_checker"],
-        "endpoint": setup.endpoint.id,
-        "generate_audio": values["generate_audio"],
-        "num_frames": values["num_frames"],
-    }
-    known = {name: value for name, value in before.items() if value is not None}
-    return f'{canonical_json(known)[:-1]},"prompt":', f',"resolution":"{values["resolution"]}"'

@@ -5,8 +5,9 @@ What passes here passes the one-row reader; a cell that does not is given to tha
 
 from __future__ import annotations
 
+import string
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +31,21 @@ NO_SEED = -1
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A mistake in one cell: which row of the batch, where it stands among that row's own, and the words."""
+    """A mistake that rows of a batch share: which rows, each one's cell as it is shown, and the words.
 
-    at: int
+    `order` is where it stands among a row's own.
+    """
+
+    rows: Numbers
+    cells: Sequence[str]
     order: int
-    problem: Problem
+    column: str
+    message: str
+
+    @classmethod
+    def of(cls, rows: Numbers, order: int, problem: Problem) -> Found:
+        """Return what is wrong with these rows in one way, with the same cell."""
+        return cls(rows, [problem.found] * len(rows), order, problem.column, problem.message)
 
 
 class OwnCells:
@@ -85,15 +96,22 @@ class OwnCells:
 
     def _explain(self, column: Column, rows: Iterable[int]) -> None:
         order, places = COLUMNS.index(column), np.array(list(rows), np.int64)
-        if not len(places):
-            return
-        cells_there = text_array(rows_of(self._batch.columns[column.name], places)).to_pylist()
-        numbers = self._batch.rows[places].tolist()
-        for at, number, cell in zip(places.tolist(), numbers, cells_there, strict=True):
+        for cell, alike in rows_by_cell(self._batch.columns[column.name], places):
             notes = Notes()
-            row = Row(self._batch.file, self._batch.folder, number, {column.name: cell})
+            row = Row(self._batch.file, self._batch.folder, 0, {column.name: cell})
             read_cell(Reading(row, self._context, notes, ()), column)
-            self.found += [Found(at, order, problem) for problem in notes.problems()]
+            self.found += [Found.of(alike, order, problem) for problem in notes.problems()]
+
+
+def rows_by_cell(column: Any, rows: Numbers) -> Iterator[tuple[str, Numbers]]:
+    """Yield each distinct text that these rows have in a column, with the rows that have it."""
+    if not len(rows):
+        return
+    encoded = text_array(rows_of(column, rows)).dictionary_encode()
+    places = numbers_of(encoded.indices)
+    ends = np.cumsum(np.bincount(places))
+    alike = np.split(rows[np.argsort(places, kind="stable")], ends[:-1])
+    yield from zip(encoded.dictionary.to_pylist(), alike, strict=True)
 
 
 def _whole_numbers(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask]:
@@ -134,8 +152,38 @@ def _in_bounds(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask]:
 
 def is_plain_name(array: Any) -> Mask:
     """Say which texts are safe names of one part that nothing need be changed in; others may be safe too."""
-    plain = mask_of(pc.match_substring_regex(array, SAFE_NAME)) & (Texts.of(array).lengths <= PART_MAX_CHARS)
-    return plain & ~mask_of(pc.match_substring_regex(array, DEVICE_NAME))
+    texts = Texts.of(array)
+    lengths = texts.lengths
+    plain: Mask = (lengths > 0) & (lengths <= PART_MAX_CHARS)
+    if plain.all() and not texts.data.tobytes().translate(None, _IN_NAMES):
+        plain &= _AT_ENDS[texts.data[texts.offsets[:-1]]]
+        plain &= _AT_ENDS[texts.data[texts.offsets[1:] - 1]]
+    else:
+        plain &= mask_of(pc.match_substring_regex(array, SAFE_NAME))
+    doubtful = _like_devices(texts, np.flatnonzero(plain & (lengths >= _DEVICE_CHARS_MIN)))
+    if len(doubtful):
+        plain[doubtful] = ~mask_of(pc.match_substring_regex(rows_of(array, doubtful), DEVICE_NAME))
+    return plain
+
+
+def _like_devices(texts: Texts, rows: Numbers) -> Numbers:
+    """Return those of the rows, of at least three bytes each, that begin as the name of a device does."""
+    for at, letters in enumerate(_DEVICE_LETTERS):
+        rows = rows[letters[texts.data[texts.offsets[rows] + at]]]
+    return rows
+
+
+def _bytes_in(chars: str) -> Mask:
+    found = np.zeros(256, bool)
+    found[np.frombuffer(chars.encode(), np.uint8)] = True
+    return found
+
+
+_IN_NAMES = f"{string.ascii_letters}{string.digits}_.-".encode()
+_AT_ENDS = _bytes_in(f"{string.ascii_letters}{string.digits}_")
+_DEVICE_CHARS_MIN = 3
+_DEVICE_LETTERS = tuple(map(_bytes_in, ("CPANLcpanl", "ORUPorup", "NXLMTnxlmt")))
+"""The first, second and third letters of CON, PRN, AUX, NUL, COM and LPT."""
 
 
 def composed(texts: Texts) -> Texts:

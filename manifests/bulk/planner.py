@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from manifests.bulk.arrow import distinct, numbers_of
+from manifests.bulk.arrow import coded, distinct, numbers_of
 from manifests.bulk.batches import Batch
 from manifests.bulk.checking import Checked, Checker
+from manifests.bulk.expanding import Expander
 from manifests.bulk.gathering import Gathered, Gatherer
 from manifests.bulk.rereading import identities_of
 from manifests.bulk.setups import Setup, Setups
 from manifests.bulk.spool import Scratch, SpooledJobs, feed, schema_for, write_rows
 from manifests.bulk.twins import RowKeys, Settler, changed
+from manifests.campaign import Campaign
 from manifests.check import check_header
 from manifests.kinds import Context
 from manifests.notes import Notes
@@ -29,10 +31,15 @@ _AHEAD = 3
 """Batches in work at a time: enough for both cores, few enough for the memory."""
 
 
+_Worked = tuple[Notes, Checked, Gathered]
+"""A batch expanded and checked: what the expansion found, and what the check did."""
+
+
 class BulkPlanner:
     """Plans one manifest. Mistakes and warnings go into `notes`; with any mistakes there is no whole plan."""
 
-    def __init__(self, context: Context, notes: Notes, extras: Iterable[str]) -> None:
+    def __init__(self, campaign: Campaign, context: Context, notes: Notes, extras: Iterable[str]) -> None:
+        self._expander = Expander(campaign)
         self._context, self._notes = context, notes
         self._extras = tuple(sorted(extras))
         self._setups = Setups(context)
@@ -61,33 +68,32 @@ class BulkPlanner:
         return jobs, summary
 
     def _gathered(self, batches: Iterable[Batch]) -> Iterator[Gathered]:
-        for checked, gathered in _in_order(self._work, self._noting_headers(batches)):
-            for problem in (*checked.problems, *gathered.problems):
-                self._notes.add(problem)
+        headers: set[tuple[str, tuple[str, ...]]] = set()
+        for notes, checked, gathered in _in_order(self._work, batches):
+            self._notes.add_from(notes)
+            batch = checked.batch
+            if (len(batch) or batch.unwritable) and (batch.file, batch.header) not in headers:
+                headers.add((batch.file, batch.header))
+                check_header(Row(batch.file, batch.folder, 0, dict.fromkeys(batch.header, "")), self._notes)
+            self._notes.add_all((*checked.problems, *gathered.problems))
             for each in checked.warnings:
                 self._notes.add_warning(each.warning, each.count)
             if len(gathered):
                 self._keep(gathered)
                 yield gathered
 
-    def _work(self, batch: Batch) -> tuple[Checked, Gathered]:
-        checked = self._checker.check(batch)
-        return checked, self._gatherer.gather(checked)
-
-    def _noting_headers(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        seen: set[tuple[str, tuple[str, ...]]] = set()
-        for batch in batches:
-            if (batch.file, batch.header) not in seen:
-                seen.add((batch.file, batch.header))
-                check_header(Row(batch.file, batch.folder, 0, dict.fromkeys(batch.header, "")), self._notes)
-            yield batch
+    def _work(self, batch: Batch) -> _Worked:
+        notes = Notes()
+        checked = self._checker.check(self._expander.expand(batch, notes))
+        return notes, checked, self._gatherer.gather(checked)
 
     def _keep(self, gathered: Gathered) -> None:
         self._count += len(gathered)
         self._keys.add(gathered.ids, gathered.names, gathered.content, gathered.takes)
         self._totals.add(gathered.setups, gathered.columns["client"])
         self._numbers.append(self._setup_numbers(gathered.setups))
-        feed(self._digest, gathered.columns, gathered.hashed, self._numbers[-1])
+        if not self._notes.count:  # with any mistakes there is no plan to hash
+            feed(self._digest, gathered.columns, gathered.hashed, self._numbers[-1])
 
     def _setup_numbers(self, setups: Any) -> Any:
         """Number what rows share as the hash does: by its text, as it is first met."""
@@ -97,8 +103,11 @@ class BulkPlanner:
 
     def _settled(self, jobs: SpooledJobs, schema: Any) -> SpooledJobs:
         """Settle clashes; where that changes rows, write all of them again and take the hash anew."""
-        setups = np.concatenate(self._numbers) if self._numbers else np.empty(0, np.int64)
-        changes = Settler(jobs, setups, self._context.naming, self._notes).settle(self._keys)
+        suspects = self._keys.suspects()
+        if not suspects.any():
+            return jobs
+        setups = np.concatenate(self._numbers)
+        changes = Settler(jobs, setups, self._context.naming, self._notes).settle(self._keys, suspects)
         if not changes or self._notes.count:
             return jobs
         before, self._digest = self._digest, RowsDigest(self._extras)
@@ -128,7 +137,7 @@ class Totals:
 
     def add(self, setups: Any, clients: Any) -> None:
         """Add a batch. Counts are multiplied with whole nano-dollars; nothing is rounded."""
-        encoded = clients.dictionary_encode()
+        encoded = coded(clients)
         width = int(setups.max()) + 1
         names = encoded.dictionary.to_pylist()
         met, _, places = distinct(numbers_of(encoded.indices) * width + setups, width * len(names))
@@ -157,10 +166,10 @@ class Totals:
         return {key: Total(*sums) for key, sums in self._sizes.items()}
 
 
-def _in_order(work: Any, batches: Iterable[Batch]) -> Iterator[tuple[Checked, Gathered]]:
+def _in_order(work: Callable[[Batch], _Worked], batches: Iterable[Batch]) -> Iterator[_Worked]:
     """Do the work of several batches at a time and yield the results in the batches' order."""
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="plan") as pool:
-        waiting: deque[Future[tuple[Checked, Gathered]]] = deque()
+        waiting: deque[Future[_Worked]] = deque()
         try:
             for batch in batches:
                 waiting.append(pool.submit(work, batch))

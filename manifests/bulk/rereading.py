@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow.compute as pc
 
-from manifests.bulk.arrow import texts_of
+from manifests.bulk.arrow import Numbers, coded, combinations, numbers_of, texts_of
+from manifests.bulk.fingerprints import Own, Pieces, fingerprints, pieces_of
 from manifests.cells import picture_list
 from manifests.job import Image
 from manifests.plan_hash import references_identity
+from manifests.plan_rows import READ_FLAGS
+
+FLAGS = ("camera_fixed", "enable_safety_checker", "generate_audio")
+SHARED_CONTENT = ("endpoint", "resolution", "aspect_ratio", "duration_s", "num_frames", *FLAGS)
+"""The columns that many jobs have in common and that make the video."""
 
 _IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
 
@@ -30,6 +36,31 @@ def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
         )
         for name, hashed in _IDENTITIES.items()
     }
+
+
+def fingerprints_of(columns: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the fingerprint of every row."""
+    first, places = combinations([_codes(columns[name]) for name in SHARED_CONTENT], len(columns["prompt"]))
+    identities = {name: texts.to_pylist() for name, texts in identities_of(columns).items()}
+    own = Own(
+        prompts=columns["prompt"].to_pylist(),
+        seeds=columns["seed"].to_pylist(),
+        takes=columns["take"].to_pylist(),
+        images=identities["image"],
+        end_images=identities["end_image"],
+        references=identities["references"],
+    )
+    yield from fingerprints([_pieces(columns, int(at)) for at in first], places.tolist(), own)
+
+
+def _codes(column: Any) -> Numbers:
+    return numbers_of(coded(column).indices)
+
+
+def _pieces(columns: Mapping[str, Any], at: int) -> Pieces:
+    row = {name: columns[name][at].as_py() for name in SHARED_CONTENT}
+    flags = {name: READ_FLAGS[row[name]] for name in FLAGS}
+    return pieces_of(row["endpoint"], {**row, **flags, "duration": row["duration_s"]})
 
 
 def with_identities(table: Any) -> Any:

@@ -24,7 +24,11 @@ _SPACE, _DELETE, _NON_ASCII, _C1_LEAD = 0x20, 0x7F, 0x80, 0xC2
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
 """`manifests.table.UNPRINTABLE` for text that is valid UTF-8, which has no lone surrogates."""
 _WORD_BYTES = 8
+_WORDS_AT_ONCE = 8
 _LONG_BYTES = 4096
+_CELLS_AT_ONCE = 1 << 14
+"""As many as a processor keeps close by while it goes over them word by word."""
+
 # Drawn anew in every process, so that no file can be written whose cells all get one key.
 _START = np.uint64(secrets.randbits(64))
 _FACTOR = np.uint64(secrets.randbits(64) | 1)
@@ -124,30 +128,61 @@ class Texts:
 
 
 def keys_of(data: npt.NDArray[np.uint8], starts: Numbers, lengths: Numbers) -> Keys:
-    """Hash ranges of bytes, eight bytes of all of them at a time. Long ones are left to Python's hash."""
-    keys = np.full(len(starts), _START, np.uint64) ^ lengths.astype(np.uint64)
+    """Hash ranges of bytes, eight bytes of many of them at a time. Long ones are left to Python's hash."""
+    keys = lengths.astype(np.uint64) ^ _START
     if not len(data):
         return keys
-    padded = np.concatenate((data, np.zeros(_WORD_BYTES, np.uint8)))
-    words: Keys = np.ndarray((len(data) + 1,), "<u8", padded, 0, (1,))  # one begins at every byte
+    padded = np.concatenate((data, np.zeros(_WORD_BYTES * _WORDS_AT_ONCE, np.uint8)))
+    # One begins at every byte. What a block holds beyond its cell is masked, or never looked at.
+    blocks = np.ndarray((len(data) + 1,), f"V{_WORD_BYTES * _WORDS_AT_ONCE}", padded, 0, (1,))
     long = np.flatnonzero(lengths > _LONG_BYTES)
+    short = np.where(lengths > _LONG_BYTES, 0, lengths) if len(long) else lengths
+    for first in range(0, len(keys), _CELLS_AT_ONCE):
+        some = slice(first, first + _CELLS_AT_ONCE)
+        keys[some] = _hashed(keys[some], blocks, starts[some], short[some])
     for at in long:
         keys[at] = np.uint64(hash(data[starts[at] : starts[at] + lengths[at]].tobytes()) & 0xFFFFFFFFFFFFFFFF)
-    active = np.flatnonzero((lengths > 0) & (lengths <= _LONG_BYTES))
-    done = 0
-    while len(active):
-        left = np.minimum(lengths[active] - done, _WORD_BYTES)
-        word = words[starts[active] + done] & _MASKS[left]
-        keys[active] = mixed(keys[active], word)
-        done += _WORD_BYTES
-        active = active[lengths[active] > done]
     return keys
+
+
+def _hashed(keys: Keys, blocks: npt.NDArray[Any], starts: Numbers, lengths: Numbers) -> Keys:
+    """Mix each range's words into its key; the longest ranges stand first, so that ended ones drop out."""
+    whole = lengths // _WORD_BYTES
+    most = int(whole.max())
+    order = np.argsort((most - whole).astype(np.uint16), kind="stable") if most > whole.min() else None
+    if order is not None:
+        starts, lengths, whole = starts[order], lengths[order], whole[order]
+    masks = _MASKS[lengths & (_WORD_BYTES - 1)]
+    found, spare = keys.copy() if order is None else keys[order], np.empty_like(keys)
+    # How many ranges have so many whole words; the part of a word after them is masked.
+    having = [len(keys), *(len(keys) - np.searchsorted(whole[::-1], np.arange(1, most + 2))).tolist()]
+    words = np.empty((0, _WORDS_AT_ONCE), np.uint64)
+    for at in range(most + 1):
+        count, going_on = having[at], having[at + 1]
+        if at % _WORDS_AT_ONCE == 0:
+            words = blocks[starts[:count] + at * _WORD_BYTES].view("<u8").reshape(count, _WORDS_AT_ONCE)
+        word = words[:count, at % _WORDS_AT_ONCE]
+        word[going_on:] &= masks[going_on:count]
+        _mix(found[:count], word, spare[:count])
+    if order is None:
+        return found
+    spare[order] = found
+    return spare
+
+
+def _mix(keys: Keys, more: Keys, spare: Keys) -> None:
+    """Make of `keys`, in place, keys that depend on both."""
+    keys ^= more
+    keys *= _FACTOR
+    np.right_shift(keys, _SHIFT, out=spare)
+    keys ^= spare
 
 
 def mixed(keys: Keys, more: Keys) -> Keys:
     """Return keys that depend on both."""
-    result = (keys ^ more) * _FACTOR
-    return result ^ (result >> _SHIFT)
+    result = keys.copy()
+    _mix(result, more, np.empty_like(keys))
+    return result
 
 
 def repeated(keys: Keys) -> Keys:

@@ -53,23 +53,24 @@ class RowKeys:
 
     def suspects(self) -> Mask:
         """Say which rows may clash with another one."""
-        ids = _joined(self.ids)
-        suspect = _is_repeated(ids)
-        if any(name is not id_ for name, id_ in zip(self.names, self.ids, strict=True)):
+        has_names = any(name is not id_ for name, id_ in zip(self.names, self.ids, strict=True))
+        suspect = _is_repeated(_joined(self.ids))
+        if has_names:
             suspect |= _is_repeated(_joined(self.names))
-        del ids
-        content = _joined(self.content)
+        else:
+            self.names = self.ids
         if any(len(takes) for takes in self.takes):
-            takes = _joined(
+            takes = np.concatenate(
                 [
                     takes.astype(np.uint64) if len(takes) else np.ones(len(keys), np.uint64)
                     for takes, keys in zip(self.takes, self.content, strict=True)
                 ]
             )
+            content = _joined(self.content)
             twins = _is_repeated(mixed(content, takes))
             # The number of a new take depends on all takes of the same content.
             return suspect | np.isin(content, content[twins])
-        return suspect | _is_repeated(content)
+        return suspect | _is_repeated(_joined(self.content))
 
     def having(self, ids: list[str], names: list[str]) -> Mask:
         """Say which rows may have one of these ids, or one of these names."""
@@ -80,7 +81,11 @@ class RowKeys:
 
 
 def _joined(parts: list[Keys]) -> Keys:
-    return np.concatenate(parts) if parts else np.empty(0, np.uint64)
+    """Return all parts as one, which takes their place: twice a million rows' keys are memory enough."""
+    if len(parts) != 1:
+        joined = np.concatenate(parts) if parts else np.empty(0, np.uint64)
+        parts[:] = [joined]
+    return parts[0]
 
 
 def _is_repeated(keys: Keys) -> Mask:
@@ -107,9 +112,8 @@ class Settler:
         self._jobs, self._setups, self._notes = jobs, setups, notes
         self._naming = naming or BY_ID
 
-    def settle(self, keys: RowKeys) -> dict[int, Change]:
-        """Return the rows that are changed, by position."""
-        suspects = keys.suspects()
+    def settle(self, keys: RowKeys, suspects: Mask) -> dict[int, Change]:
+        """Return the rows that are changed, by position; `suspects` are the rows that may clash."""
         while suspects.any():
             notes = Notes()
             changes = self._settled(suspects, notes)

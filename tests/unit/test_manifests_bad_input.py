@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -131,3 +133,14 @@ def test_very_many_mistakes_are_said_by_kind_and_written_down(tmp_path, monkeypa
     assert len(Path("shots.errors.csv").read_text().splitlines()) == 101
     assert run_command(["plan", "shots.csv", "--errors", "other.csv"]) == 2
     assert Path("other.csv").read_bytes() == Path("shots.errors.csv").read_bytes()
+
+
+def test_mistakes_are_written_down_without_a_database_library():
+    """Its import would take longer than a hundred thousand mistakes; and none of them runs as a formula."""
+    code = (
+        "import sys; from callsheet.cli.problems import errors_csv; from callsheet.errors import Problem;"
+        "text = errors_csv([Problem('m.csv', 2, 'seed', '=1+1', 'no')] * 2);"
+        "print('sqlalchemy' in sys.modules, text.count(chr(39) + '=1+1'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "2"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,6 +14,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import PIL.Image
 import pyarrow as pa
@@ -20,18 +23,28 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from callsheet.cli.advice import advice_document, advice_lines
 from callsheet.errors import Problem
-from manifests.bulk import batches
+from manifests import parquet_reader, planning_rows
+from manifests.alike import alike
+from manifests.bulk import batches, expanding, own_cells, spool
 from manifests.bulk.arrow import texts_of
+from manifests.bulk.own_cells import is_plain_name
 from manifests.bulk.texts import Texts
 from manifests.campaign import Campaign
+from manifests.changes import MadeJob, compare, to_pay
 from manifests.columns import COLUMN
 from manifests.images import PictureFinder
 from manifests.kinds import Context
+from manifests.names import DEVICE_NAME, SAFE_NAME
 from manifests.notes import Notes
 from manifests.plan import Summary, summary_of
+from manifests.planning import make_plan
 from manifests.planning_rows import planned_rows
+from manifests.stored import StoredJobs
+from manifests.table import Grid
 from manifests.template import parse_template
+from pricing.budgets import Cap
 from pricing.catalog import load_catalog
 
 CATALOG = load_catalog()
@@ -96,6 +109,7 @@ TEXTS: dict[str, list[str]] = {
     "note": ["", " kept ", "x", "\x07"],
     "product": ["tea", "Käse", "", "a/b"],
 }
+MODELS = ("seedance-1.0-lite", "seedance-1.0-pro")
 NAMINGS = ("", "", "{client}/{custom_id}", "{client}-{custom_id}-{take}", "{product}{aspect_ratio}")
 EXPANSIONS: tuple[dict[str, Any], ...] = (
     {},
@@ -103,6 +117,14 @@ EXPANSIONS: tuple[dict[str, Any], ...] = (
     {"takes": 2, "templates": {"prompt": parse_template("{product}: [Push in]")}},
     {"matrix": {"resolution": ("480p", "4k"), "aspect_ratio": ("1:1", "auto")}, "takes": 2},
     {"columns": {"note": "client2"}},
+    {"takes": 3, "matrix": {"seed": ("5", "7.0", "", "many"), "custom_id": ("a.mp4", " b ")}},
+    {
+        "matrix": {"resolution": ("480p", "720p"), "word": ("x", "")},
+        "templates": {"prompt": parse_template("{word}"), "custom_id": parse_template("{model}-{seed}")},
+        "defaults": {"resolution": "1080p", "seed": "11"},
+    },
+    {"matrix": {"take": ("1", "2")}, "templates": {"client": parse_template("{{ {product}")}},
+    {"templates": {"prompt": parse_template("always the same"), "new": parse_template("{prompt} {note}")}},
 )
 
 
@@ -139,7 +161,10 @@ def _planned(folder: Path, few: int, **changes: Any) -> Outcome:
     jobs, counted = planned_rows(campaign, context, notes, few=few)
     if notes.count:
         return notes.problems(), [], [], None
-    return [], notes.warnings(), list(jobs), counted or summary_of(jobs)
+    every = list(jobs)
+    if isinstance(jobs, StoredJobs):
+        assert list(jobs.fingerprints()) == [planned.fingerprint for planned in every]
+    return [], notes.warnings(), every, counted or summary_of(jobs)
 
 
 def _both_ways(folder: Path, **changes: Any) -> Outcome:
@@ -172,18 +197,20 @@ def test_every_row_means_the_same_both_ways(folder, seed):
     names, rows = _drawn(draw)
     pq.write_table(_table(names, rows), folder / "m.parquet")
     naming = draw.choice(NAMINGS)
-    _both_ways(folder, naming=parse_template(naming) if naming else None)
+    # Text may be read as words and their places; so is every column here, or none.
+    with mock.patch.object(parquet_reader, "CODED_BYTES_MAX", draw.choice((0, 1 << 20))):
+        _both_ways(folder, naming=parse_template(naming) if naming else None)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_campaigns_mean_the_same_both_ways(folder, seed):
-    """Defaults, renamings, templates, a matrix and takes make the same jobs of CSV rows both ways."""
+    """Defaults, renamings, templates, a matrix and takes make the same jobs of rows both ways."""
     draw = random.Random(seed)
     names, rows = _drawn(draw)
-    with (folder / "m.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([names, *rows])
-    _both_ways(folder, manifest="m.csv", **draw.choice(EXPANSIONS))
+    kind = draw.choice(("csv", "jsonl", "parquet"))
+    _write(folder / f"m.{kind}", names, rows)
+    _both_ways(folder, manifest=f"m.{kind}", **draw.choice(EXPANSIONS))
 
 
 @pytest.mark.parametrize(
@@ -211,12 +238,124 @@ def test_columns_of_any_type_agree(folder, column):
     _both_ways(folder)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "con",
+        "CON.tar",
+        "com1",
+        "lpt9.x",
+        "comet",
+        "conn",
+        "nul-1",
+        "prn",
+        "aux",
+        "auxx",
+        "a..b",
+        "_",
+        "a-",
+        ".a",
+        "-a",
+        "a.",
+        "a b",
+        "é",
+        "",
+        "n" * 100,
+        "n" * 101,
+    ],
+)
+def test_plain_names_are_safe_names_of_one_part(name):
+    """What a quick look takes for a plain name is what the pattern takes for one, and no device's."""
+    expected = bool(re.search(SAFE_NAME, name)) and not re.search(DEVICE_NAME, name) and len(name) <= 100
+    assert is_plain_name(texts_of([name])).tolist() == [expected]
+    assert is_plain_name(texts_of(["shot-1", name, "Ü"])).tolist() == [True, expected, False]
+
+
+def test_a_mistake_is_explained_once_for_each_distinct_cell(folder, monkeypatch):
+    """A thousand rows with the same bad cell are read once, and each of them is named."""
+    asked = []
+    read = own_cells.read_cell
+    monkeypatch.setattr(own_cells, "read_cell", lambda *each: asked.append(each) or read(*each))
+    rows = [["A fox", "seedance-1.0-lite", ("-9", "many")[at % 2]] for at in range(1000)]
+    pq.write_table(_table(["prompt", "model", "seed"], rows), folder / "m.parquet")
+    problems = _planned(folder, -1)[0]
+    assert [(each.row, each.found) for each in problems[:2]] == [(1, "-9"), (2, "many")]
+    assert (len(problems), len(asked)) == (1000, 2)
+
+
+def test_rows_of_a_long_csv_never_become_mappings(folder, monkeypatch):
+    """CSV is read into columns: a mapping for every row would take longer than all the rest."""
+    rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(300)]
+    _write(folder / "m.csv", ["prompt", "model"], rows)
+    monkeypatch.setattr(Grid, "__iter__", None)
+    assert len(_planned(folder, -1, manifest="m.csv")[2]) == 300
+
+
+def test_a_bracket_ends_in_its_own_prompt(folder):
+    """What one prompt opens, the next one does not close."""
+    prompts = ["A fox [Slow", "zoom] by the sea", "[[Slow zoom]]", "[] [Push in][Slow zoom", "no end ["]
+    rows = [[prompt, "seedance-1.0-lite"] for prompt in prompts]
+    pq.write_table(_table(["prompt", "model"], rows), folder / "m.parquet")
+    assert [(warning.row, warning.found) for warning in _both_ways(folder)[1]] == [(3, "[Slow zoom]")]
+
+
+def test_a_hundred_thousand_cells_are_encoded_as_they_are():
+    """Many cells at once are the same text as one by one, also where one holds the byte between them."""
+    for cells in (["a", "", "Zoë", "雨"] * 50, ["a\0", "", "\0b"] * 50, [""] * 101, ["x"]):
+        assert texts_of(cells).to_pylist() == cells
+
+
+def test_what_many_setups_share_is_kept_as_words(folder):
+    """A column of few words is written as such, though many combinations have the same word."""
+    rows = [["a fox", "seedance-1.0-lite", str(at % 9 + 3), str(at)] for at in range(4000)]
+    pq.write_table(_table(["prompt", "model", "duration", "seed"], rows), folder / "m.parquet")
+    campaign = Campaign(name="c", manifest="m.parquet", folder=folder)
+    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Notes(), few=-1)
+    group = pq.ParquetFile(jobs.path).metadata.row_group(0)
+    sizes = {each.path_in_schema: each.total_uncompressed_size for each in map(group.column, range(30))}
+    assert max(sizes[name] for name in ("endpoint", "model", "resolution", "client", "image_url")) < 1000
+
+
+def test_a_matrix_of_many_rows_never_sees_a_row(folder, monkeypatch):
+    """Combinations, takes and templates of many rows are made column by column."""
+    monkeypatch.setattr(expanding, "combined", None)
+    rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(50)]
+    pq.write_table(_table(["subject", "model"], rows), folder / "m.parquet")
+    jobs = _both_ways(
+        folder,
+        templates={"prompt": parse_template("A {subject} at dusk")},
+        matrix={"resolution": ("480p", "720p")},
+        takes=3,
+    )[2]
+    assert [jobs[at].job.prompt for at in (0, 5, 6)] == ["A fox 0 at dusk"] * 2 + ["A fox 1 at dusk"]
+    assert len(jobs) == 300
+
+
+def test_a_parquet_file_that_ends_early_is_a_mistake_of_a_campaign_too(folder):
+    """Rows that cannot be read are not left out in silence where a matrix multiplies them."""
+    path = folder / "damaged.parquet"
+    rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(5000)]
+    pq.write_table(_table(["prompt", "model"], rows), path, row_group_size=1000, compression="none")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4000] = b"\xff" * 4000
+    path.write_bytes(content)
+    problems = _planned(folder, -1, manifest="damaged.parquet", takes=2)[0]
+    assert "not a whole Parquet file" in problems[0].message
+
+
 def test_text_that_is_no_text_is_named(folder):
     """A lone surrogate, which JSON can spell and no file can hold, is a mistake of its row."""
     good, bad = '{"prompt": "a fox", "model": "seedance-1.0-lite"}', '{"prompt": "\\ud800", "model": "x"}'
     (folder / "m.jsonl").write_text(f"{good}\n{bad}\n{good}\n")
     problems = _both_ways(folder, manifest="m.jsonl")[0]
     assert {problem.row for problem in problems} == {2}
+    assert {problem.row for problem in _both_ways(folder, manifest="m.jsonl", takes=2)[0]} == {2}
+    assert _both_ways(
+        folder,
+        manifest="m.jsonl",
+        templates={"prompt": parse_template("A {model}")},
+        matrix={"model": MODELS},
+    )[3]
 
 
 def test_batches_do_not_show(folder, monkeypatch):
@@ -257,6 +396,8 @@ def test_keys_depend_on_every_byte():
         "y" + "x" * 15,
         "z" * 5000,
         "z" * 5001,
+        *("w" * length for length in range(1, 150)),
+        *("v" * at + "u" + "v" * (149 - at) for at in range(150)),
     ]
     keys = Texts.of(texts_of(cells)).keys()
     assert len(set(keys.tolist())) == len(cells)
@@ -286,8 +427,74 @@ def test_jobs_of_a_large_plan_are_a_sequence(folder):
     assert (len(jobs), jobs[3].job.prompt, jobs[-1].job.prompt) == (20, "fox 3", "fox 19")
     assert [planned.job.row for planned in jobs[5:7]] == [6, 7]
     assert list(jobs) == list(jobs)
+    assert list(jobs.picked({17, 2})) == [jobs[2], jobs[17]]
+    assert list(jobs.values("row", "prompt"))[:2] == [(1, "fox 0"), (2, "fox 1")]
     with pytest.raises(IndexError):
         jobs[20]
+
+
+def test_questions_about_a_large_plan_are_answered_without_its_jobs(folder, monkeypatch):
+    """Signs, sums, what is left to pay and what budgets ask come out the same, and no job is made."""
+    names = ["prompt", "model", "duration", "client", "priority"]
+    rows = [[f"fox {n}", MODELS[n % 2], str(n % 9 + 3), "abc"[n % 3], str(n % 4)] for n in range(300)]
+    pq.write_table(_table(names, rows), folder / "m.parquet")
+    monkeypatch.setattr(batches, "BATCH_ROWS", 90)
+    small = make_plan(folder / "m.parquet")
+    monkeypatch.setattr(planning_rows, "FEW_JOBS", 100)
+    large = make_plan(folder / "m.parquet")
+    known = list(enumerate(small.identities()))
+    made = [MadeJob(at, name, fingerprint, 5) for at, (fingerprint, name) in known if at % 3 == 0]
+    made += [MadeJob(at, name, "other", 7) for at, (_, name) in known if at in (4, 7, 299)]
+    monkeypatch.setattr(spool, "_planned", None)
+    changes = compare(large, made)
+    assert changes == compare(small, made)
+    assert (len(changes.made), len(changes.changed)) == (100, 3)
+    assert changes.sums(large) == changes.sums(small)
+    assert to_pay(large, changes) == to_pay(small, changes)
+    assert large.spends() == small.spends()
+
+
+def test_advice_on_a_large_plan_is_that_of_its_jobs(folder, monkeypatch):
+    """Jobs on disk get the same advice as jobs in memory: the same ones, with the same savings."""
+    names = [
+        "prompt",
+        "model",
+        "duration",
+        "client",
+        "priority",
+        "aspect_ratio",
+        "image_url",
+        "end_image_url",
+    ]
+    looks = [["16:9", "", ""], ["auto", "a.png", "b.png"], ["auto", "b.png", ""], ["", "https://h/a.png", ""]]
+    rows = [
+        [f"fox {n}", MODELS[n % 2], str(n % 7 + 4), "abc"[n % 3], str(n % 4), *looks[n // 5 % 4]]
+        for n in range(200)
+    ]
+    pq.write_table(_table(names, rows), folder / "m.parquet")
+    small = make_plan(folder / "m.parquet")
+    monkeypatch.setattr(planning_rows, "FEW_JOBS", 100)
+    large = make_plan(folder / "m.parquet")
+    changes = compare(small, [MadeJob(1, name, found, 5) for found, name in list(small.identities())[:9]])
+    for percent in (90, 40, 1):
+        room = {Cap("run", "", "total", 1): small.total.maximum_nano * percent // 100}
+        advised = advice_document(large, changes, room)
+        assert advised == advice_document(small, changes, room)
+        assert advice_lines(large, changes, room) == advice_lines(small, changes, room)
+        assert bool(advised) is (percent > 1)
+    examples, which = alike(large, changes.made)
+    assert (len(which), len(examples) < len(which)) == (191, True)
+
+
+def _write(path: Path, names: list[str], rows: list[list[str]]) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(_table(names, rows), path)
+    elif path.suffix == ".jsonl":
+        lines = [json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=True) for row in rows]
+        path.write_text("\n".join(lines))
+    else:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([names, *rows])
 
 
 def _table(names: Iterable[str], rows: list[list[str]]) -> pa.Table:

@@ -35,14 +35,14 @@ def made(plan: Plan, position: int, **changes: object) -> MadeJob:
 def test_new_changed_and_made(tmp_path: Path) -> None:
     """Equal content is made, an equal name with other content is changed, everything else is new."""
     plan = plan_of(tmp_path)
-    changes = compare(plan.jobs, [made(plan, 0), made(plan, 1, fingerprint="other")])
+    changes = compare(plan, [made(plan, 0), made(plan, 1, fingerprint="other")])
     assert [changes.sign(position) for position in range(3)] == ["=", "~", "+"]
 
 
 def test_a_new_name_for_the_same_content_is_made_already(tmp_path: Path) -> None:
     """A name is only a name: renaming a row costs nothing."""
     plan = plan_of(tmp_path)
-    assert compare(plan.jobs, [made(plan, 0, custom_id="z")]).sign(0) == "="
+    assert compare(plan, [made(plan, 0, custom_id="z")]).sign(0) == "="
 
 
 @given(signs=st.lists(st.sampled_from("+~="), min_size=3, max_size=3))

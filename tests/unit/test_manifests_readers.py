@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from callsheet.errors import UsageError
 from manifests.csv_reader import read_csv, separator_of
 from manifests.jsonl_reader import read_jsonl
-from manifests.parquet_reader import read_parquet, value_text
+from manifests.parquet_reader import ParquetFile, read_parquet, value_text
 from manifests.readers import read_table, read_tables
 from manifests.table import CELL_LIMIT_BYTES, Records
 
@@ -217,6 +217,38 @@ def test_a_manifest_without_rows_is_a_mistake(tmp_path: Path, content: bytes) ->
     (tmp_path / "empty.csv").write_bytes(content)
     (problem,) = read_table(tmp_path / "empty.csv").problems
     assert problem.message == "the manifest has no rows"
+
+
+def test_a_parquet_file_that_is_read_through_is_not_kept_in_memory(tmp_path: Path) -> None:
+    """Piece by piece means that the pieces before are gone, also as the bytes they were read from."""
+    path = tmp_path / "shots.parquet"
+    prompts = [f"{number:>1000}" for number in range(8000)]
+    pq.write_table(pa.table({"prompt": prompts}), path, row_group_size=1000, compression="none")
+    opened = ParquetFile.open(path)
+    assert isinstance(opened, ParquetFile)
+    before_bytes, most_bytes = pa.total_allocated_bytes(), 0
+    for _ in opened.batches(500):
+        most_bytes = max(most_bytes, pa.total_allocated_bytes() - before_bytes)
+    assert most_bytes < path.stat().st_size / 2
+
+
+def test_text_of_few_words_is_read_as_words(tmp_path: Path) -> None:
+    """A column that the file keeps as a dictionary stays one, whatever else is in the file."""
+    rows = {"model": ["a", "b", None] * 10_000, "prompt": [f"fox {n}" for n in range(30_000)]}
+    pq.write_table(pa.table(rows), tmp_path / "coded.parquet")
+    pq.write_table(pa.table(rows), tmp_path / "cut.parquet", row_group_size=1000)
+    kinds = {}
+    for name in ("coded", "cut"):
+        opened = ParquetFile.open(tmp_path / f"{name}.parquet")
+        assert isinstance(opened, ParquetFile)
+        pieces = list(opened.batches(1 << 16))
+        kinds[name] = [str(kind) for kind in pieces[0].schema.types]
+        assert [len(piece) for piece in pieces] == [30_000]
+        assert [cells["model"] for _, cells in opened.records().rows][:3] == ["a", "b", ""]
+    assert kinds == {
+        "coded": ["dictionary<values=string, indices=int32, ordered=0>", "string"],
+        "cut": ["string", "string"],
+    }
 
 
 def test_content_decides_where_the_name_says_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pricing.advice import Order, advise
+from pricing.advice import Order, advise, advise_alike
 from pricing.budgets import Cap, Spend, fits
 from pricing.catalog import load_catalog
 from pricing.quotes import Shot, quote
@@ -73,6 +73,22 @@ def test_an_advised_plan_fits_and_its_saving_is_the_difference_of_the_quotes(job
         )
         assert (advice.saving_maximum_nano, advice.saving_expected_nano) == (saved_nano, expected_nano)
         assert saved_nano > 0
+
+
+@given(
+    st.lists(orders(), min_size=1, max_size=4),
+    st.lists(st.integers(0, 3), min_size=1, max_size=30),
+    st.integers(1, 100),
+)
+def test_jobs_that_are_alike_get_the_same_advice_together(kinds, places, percent):
+    """Many jobs of few kinds are advised on as if each stood for itself, to the nano-dollar."""
+    which = [place % len(kinds) for place in places]
+    jobs = [kinds[kind] for kind in which]
+    room = {CAPS[0]: sum(each.quote.maximum_nano for each in jobs) * percent // 100, CAPS[1]: 10**9}
+    found = advise_alike(CATALOG, kinds, which, room)
+    assert found == advise(CATALOG, jobs, room)
+    for advice in found:
+        assert advice.priorities == tuple(sorted({jobs[at].spend.priority for at in advice.positions}))
 
 
 def test_what_fits_needs_no_advice():

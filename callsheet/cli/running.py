@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from callsheet.cli import importing
 from callsheet.cli.console import document, result, say
 from callsheet.cli.ending import AT_FAL, last_words
 from callsheet.cli.prefect_server import (
@@ -37,10 +36,9 @@ LATE_IMPORTS = (
     "fastapi.encoders",
     "pandas",
     "pyarrow.parquet",
+    "flows.run_campaign",
 )
 """What a flow imports at its beginning and its end; better while Prefect's server is starting."""
-YIELD_EVERY_S = 0.0002
-"""How soon the thread that imports lets go of the interpreter; what renders meanwhile must not wait."""
 EXIT_CAP = 5
 EXIT_UNKNOWN = 7
 LEFT_OVER = ("pending", "held", "rendered")
@@ -64,7 +62,7 @@ def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | N
     os.environ.update(client_environment(server))
     stop = StopSign(_announcer(request))
     try:
-        summary = asyncio.run(_carried_out(request, settings, stop, server))
+        summary = importing.run(_carried_out(request, settings, stop, server))
     finally:
         if server is not None:
             server.stop()
@@ -99,14 +97,8 @@ async def _carried_out(
 
 def _flow(server: EmbeddedServer | None) -> Callable[[RunRequest], Any]:
     """Import Prefect, which takes seconds, with what its flows import late; wait for its server."""
-    usual_s = sys.getswitchinterval()
-    sys.setswitchinterval(YIELD_EVERY_S)
-    try:
-        for name in LATE_IMPORTS:
-            import_module(name)
-        from flows.run_campaign import run_campaign  # noqa: PLC0415 -- as above
-    finally:
-        sys.setswitchinterval(usual_s)
+    importing.import_beside(LATE_IMPORTS)
+    from flows.run_campaign import run_campaign  # noqa: PLC0415 -- as above
 
     if server is not None:
         server.wait_ready()

@@ -1,8 +1,8 @@
 """Importing large packages beside an event loop that has better things to do.
 
-An import is a second of pure computing, and the interpreter lets one thread compute at a time: whatever the loop
-does meanwhile would wait for its turn at every call of the system. So the thread that imports looks before each
-module whether the loop is at rest (waiting for sockets and timers), and goes on only then.
+An import is a second of pure computing, and the interpreter lets one thread compute at a time: whatever the
+loop does meanwhile would wait for its turn at every call of the system. So the thread that imports looks before
+each module whether the loop is at rest (waiting for sockets and timers), and goes on only then.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ class _StepsBack(MetaPathFinder):
         self._thread = threading.get_ident()
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self,
+        fullname: str,  # noqa: ARG002 -- whatever it is, the loop goes first
+        path: Sequence[str] | None,  # noqa: ARG002 -- as above
+        target: ModuleType | None = None,  # noqa: ARG002 -- as above
     ) -> ModuleSpec | None:
         """Wait for the loop to rest."""
         if threading.get_ident() == self._thread:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Connection, Row, func, or_, select, text
+from sqlalchemy import Connection, bindparam, func, or_, select, text
 
 from callsheet.errors import CapReached, NoSlot, RunStopping
 from callsheet.ledger import schema
@@ -21,7 +19,7 @@ def admit(connection: Connection, job_id: int, *, slots: int, at_ms: int) -> Sub
     """Admit a job. See `Ledger.admit` for what it raises."""
     now = current(connection, job_id)
     next_state(now.state, Event.ADMIT)
-    wanted = _wanted(connection, job_id)
+    wanted = connection.execute(_wanted, {"job": job_id}).one()
     if wanted.stopping_ms is not None or wanted.closed_ms is not None:
         raise RunStopping(f"run {now.run_id} is stopping; nothing more is admitted until it is resumed")
     if slots_taken(connection) >= slots:
@@ -50,26 +48,44 @@ def admit(connection: Connection, job_id: int, *, slots: int, at_ms: int) -> Sub
     )
 
 
+_job, _run, _account = schema.job, schema.run, schema.account
+_slots = select(func.count()).select_from(_job).where(text(schema.IN_SLOT))
+_wanted = (
+    select(
+        _job.c.client,
+        _job.c.model,
+        _job.c.maximum_nano,
+        _run.c.campaign,
+        _run.c.stopping_ms,
+        _run.c.closed_ms,
+    )
+    .join_from(_job, _run, _job.c.run_id == _run.c.run_id)
+    .where(_job.c.job_id == bindparam("job"))
+)
+_held_then_nano = _account.c.held_nano + bindparam("amount_nano")
+_hold_if_it_fits = (
+    _account.update()
+    .where(
+        _account.c.account_id.in_(bindparam("accounts", expanding=True)),
+        _account.c.frozen == 0,
+        or_(
+            _account.c.limit_nano.is_(None),
+            _held_then_nano + _account.c.spent_nano <= _account.c.limit_nano,
+        ),
+    )
+    .values(held_nano=_held_then_nano)
+    .returning(_account.c.account_id)
+)
+_write_submission = schema.submission.insert()
+_write_accounts = schema.submission_account.insert()
+
 NO_ERROR = {"error_type": "", "error": "", "charged": ""}
 """What a new attempt writes over the last one's failure."""
 
 
 def slots_taken(connection: Connection) -> int:
     """Count the places at fal that are taken, over the whole ledger."""
-    return connection.execute(
-        select(func.count()).select_from(schema.job).where(text(schema.IN_SLOT))
-    ).scalar_one()
-
-
-def _wanted(connection: Connection, job_id: int) -> Row[Any]:
-    job, run = schema.job, schema.run
-    return connection.execute(
-        select(
-            job.c.client, job.c.model, job.c.maximum_nano, run.c.campaign, run.c.stopping_ms, run.c.closed_ms
-        )
-        .join_from(job, run, job.c.run_id == run.c.run_id)
-        .where(job.c.job_id == job_id)
-    ).one()
+    return connection.execute(_slots).scalar_one()
 
 
 def _hold(connection: Connection, accounts: list[int], amount_nano: int) -> None:
@@ -77,17 +93,7 @@ def _hold(connection: Connection, accounts: list[int], amount_nano: int) -> None
 
     The condition stands in the UPDATE itself, so it cannot be true when read and false when written.
     """
-    account = schema.account
-    fits = or_(
-        account.c.limit_nano.is_(None),
-        account.c.held_nano + account.c.spent_nano + amount_nano <= account.c.limit_nano,
-    )
-    held = connection.execute(
-        account.update()
-        .where(account.c.account_id.in_(accounts), account.c.frozen == 0, fits)
-        .values(held_nano=account.c.held_nano + amount_nano)
-        .returning(account.c.account_id)
-    ).scalars()
+    held = connection.execute(_hold_if_it_fits, {"accounts": accounts, "amount_nano": amount_nano}).scalars()
     if refused := sorted(set(accounts) - set(held)):
         raise _refusal(connection, refused[0], amount_nano)
 
@@ -119,16 +125,13 @@ def _refusal(connection: Connection, account_id: int, amount_nano: int) -> CapRe
 def _write_intent(
     connection: Connection, job_id: int, number: int, hold_nano: int, accounts: list[int], at_ms: int
 ) -> int:
-    written = connection.execute(
-        schema.submission.insert().values(
-            job_id=job_id, number=number, hold_nano=hold_nano, admitted_ms=at_ms
-        )
-    )
+    submission = {"job_id": job_id, "number": number, "hold_nano": hold_nano, "admitted_ms": at_ms}
+    written = connection.execute(_write_submission, submission)
     key = written.inserted_primary_key
     assert key is not None
     submission_id = int(key[0])
     connection.execute(
-        schema.submission_account.insert(),
+        _write_accounts,
         [{"submission_id": submission_id, "account_id": account_id} for account_id in accounts],
     )
     return submission_id

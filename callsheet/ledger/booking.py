@@ -6,12 +6,30 @@ Every change of money is here: entries and balances change in the same transacti
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
-from sqlalchemy import Connection, case, select
+from sqlalchemy import Connection, bindparam, case, select
 
 from callsheet.ledger import schema
 from callsheet.ledger.records import EntryKind
+
+_gate, _account, _counted = schema.gate, schema.account, schema.submission_account
+_head = select(_gate.c.entries, _gate.c.head)
+_new_head = _gate.update().values(entries=bindparam("to_entries"), head=bindparam("to_head"))
+_write_entry = schema.entry.insert()
+_held_then_nano = _account.c.held_nano - bindparam("hold_nano")
+_spent_then_nano = _account.c.spent_nano + bindparam("cost_nano")
+_beyond_nano = _held_then_nano + _spent_then_nano - _account.c.limit_nano
+_mine = select(_counted.c.account_id).where(_counted.c.submission_id == bindparam("submission"))
+_book = (
+    _account.update()
+    .where(_account.c.account_id.in_(_mine))
+    .values(
+        held_nano=_held_then_nano,
+        spent_nano=_spent_then_nano,
+        over_nano=case((_beyond_nano > _account.c.over_nano, _beyond_nano), else_=_account.c.over_nano),
+    )
+)
+_book_and_freeze = _book.values(frozen=1)
 
 
 def entry_hash(
@@ -29,8 +47,7 @@ def write_entry(
     connection: Connection, *, at_ms: int, submission_id: int, kind: EntryKind, amount_nano: int
 ) -> None:
     """Append one entry. The caller holds the gate, so numbers have no gaps and the chain no forks."""
-    gate = schema.gate
-    entries, head = connection.execute(select(gate.c.entries, gate.c.head)).one()
+    entries, head = connection.execute(_head).one()
     content = {
         "entry_id": entries + 1,
         "at_ms": at_ms,
@@ -39,8 +56,8 @@ def write_entry(
         "amount_nano": amount_nano,
     }
     new_head = entry_hash(head, **content)
-    connection.execute(schema.entry.insert(), {**content, "hash": new_head})
-    connection.execute(gate.update().values(entries=entries + 1, head=new_head))
+    connection.execute(_write_entry, {**content, "hash": new_head})
+    connection.execute(_new_head, {"to_entries": entries + 1, "to_head": new_head})
 
 
 def book_accounts(
@@ -51,14 +68,5 @@ def book_accounts(
     What is spent is booked in full, also past a limit: `over_nano` then grows to explain it. An overrun, a
     cost above its hold, freezes the accounts until a person has looked.
     """
-    account, counted = schema.account, schema.submission_account
-    mine = select(counted.c.account_id).where(counted.c.submission_id == submission_id)
-    beyond_nano = account.c.held_nano + account.c.spent_nano - hold_nano + cost_nano - account.c.limit_nano
-    changes: dict[str, Any] = {
-        "held_nano": account.c.held_nano - hold_nano,
-        "spent_nano": account.c.spent_nano + cost_nano,
-        "over_nano": case((beyond_nano > account.c.over_nano, beyond_nano), else_=account.c.over_nano),
-    }
-    if overrun:
-        changes["frozen"] = 1
-    connection.execute(account.update().where(account.c.account_id.in_(mine)).values(changes))
+    booked = {"submission": submission_id, "hold_nano": hold_nano, "cost_nano": cost_nano}
+    connection.execute(_book_and_freeze if overrun else _book, booked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, case, select, tuple_
 
 from callsheet.errors import UsageError
 from callsheet.ledger import schema
@@ -68,6 +68,12 @@ def caps(connection: Connection) -> list[Cap]:
     return [Cap(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented name
 
 
+_account = schema.account
+_by_name = select(_account.c.account_id, _account.c.scope, _account.c.key, _account.c.window).where(
+    tuple_(_account.c.scope, _account.c.key, _account.c.window).in_(bindparam("names", expanding=True))
+)
+
+
 def account_ids(connection: Connection, refs: Sequence[AccountRef]) -> list[int]:
     """Return the accounts' ids in ascending order, opening those that do not exist yet under their cap."""
     known = _known_ids(connection, refs)
@@ -84,13 +90,7 @@ def account_ids(connection: Connection, refs: Sequence[AccountRef]) -> list[int]
 
 
 def _known_ids(connection: Connection, refs: Sequence[AccountRef]) -> dict[AccountRef, int]:
-    account = schema.account
-    name = tuple_(account.c.scope, account.c.key, account.c.window)
-    rows = connection.execute(
-        select(account.c.account_id, account.c.scope, account.c.key, account.c.window).where(
-            name.in_([tuple(ref) for ref in refs])
-        )
-    )
+    rows = connection.execute(_by_name, {"names": [tuple(ref) for ref in refs]})
     return {AccountRef(scope, key, window): account_id for account_id, scope, key, window in rows}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from callsheet.errors import ClaimLost
 from callsheet.ledger import schema
@@ -20,6 +20,11 @@ from callsheet.ledger.steps import chunks
 
 WHOLE = ""
 """The part that means all of a run."""
+
+
+_of_runs = select(schema.claim.c.run_id, schema.claim.c.part, schema.claim.c.number).where(
+    schema.claim.c.run_id.in_(bindparam("runs", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +92,9 @@ def take(connection: Connection, run_id: str, part: str) -> Claim:
 
 def _numbers(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[str, int]]:
     """Return by run how often each part of it was claimed."""
-    table = schema.claim
     found: dict[str, dict[str, int]] = {run_id: {} for run_id in run_ids}
     for piece in chunks(run_ids):
-        rows = connection.execute(
-            select(table.c.run_id, table.c.part, table.c.number).where(table.c.run_id.in_(piece))
-        )
+        rows = connection.execute(_of_runs, {"runs": piece})
         for run_id, part, number in rows:
             found[run_id][part] = number
     return found

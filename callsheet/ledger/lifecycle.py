@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageError
 from callsheet.ledger import schema
@@ -13,6 +13,11 @@ from callsheet.ledger.records import Output, Recovered, Ticket
 from callsheet.ledger.settlement import give_back
 from callsheet.ledger.steps import chunks, current, step, step_many
 from callsheet.ledger.submission import Event, State, next_state
+
+_stopping = select(func.coalesce(schema.run.c.stopping_ms, schema.run.c.closed_ms)).where(
+    schema.run.c.run_id == bindparam("wanted")
+)
+_owner = select(schema.submission.c.job_id).where(schema.submission.c.request_id == bindparam("wanted"))
 
 
 def send(
@@ -31,10 +36,7 @@ def send(
     """
     now = current(connection, job_id, attempt=attempt)
     next_state(now.state, Event.SEND)
-    run = schema.run
-    stopping = connection.execute(
-        select(func.coalesce(run.c.stopping_ms, run.c.closed_ms)).where(run.c.run_id == now.run_id)
-    ).scalar_one()
+    stopping = connection.execute(_stopping, {"wanted": now.run_id}).scalar_one()
     if stopping is not None:
         raise RunStopping(f"run {now.run_id} is stopping; nothing more is sent until it is resumed")
     columns = {
@@ -43,14 +45,13 @@ def send(
         "arguments_sha256": arguments_sha256,
         "start_timeout_s": start_timeout_s,
     }
-    step(connection, now, Event.SEND, at_ms, job=_one_more("attempts"), submission=columns)
+    step(connection, now, Event.SEND, at_ms, more={"attempts": 1}, submission=columns)
 
 
 def not_sent(connection: Connection, job_id: int, at_ms: int, *, why: str, attempt: int | None) -> None:
     """Write down that the POST provably did nothing: it is no attempt."""
     now = current(connection, job_id, attempt=attempt)
-    one_less = {"attempts": schema.job.c.attempts - 1}
-    step(connection, now, Event.NOT_SENT, at_ms, why=why, job=one_less, submission={"sent_ms": None})
+    step(connection, now, Event.NOT_SENT, at_ms, why=why, more={"attempts": -1}, submission={"sent_ms": None})
 
 
 def take_ticket(
@@ -67,10 +68,7 @@ def take_ticket(
     now = current(connection, job_id, attempt=attempt)
     if event is Event.ACCEPT and attempt is not None and now.state is State.UNKNOWN:
         event, why = Event.FIND, "the reply came after its process was taken for dead"
-    table = schema.submission
-    other = connection.execute(
-        select(table.c.job_id).where(table.c.request_id == ticket.request_id)
-    ).scalar_one_or_none()
+    other = connection.execute(_owner, {"wanted": ticket.request_id}).scalar_one_or_none()
     columns = {
         "request_id": ticket.request_id,
         "status_url": ticket.status_url,
@@ -80,7 +78,7 @@ def take_ticket(
     }
     if other is not None:
         raise LedgerError(f"request {ticket.request_id} belongs to job {other} already, not to job {job_id}")
-    step(connection, now, event, at_ms, why=why, job=_one_more("purchases"), submission=columns)
+    step(connection, now, event, at_ms, why=why, more={"purchases": 1}, submission=columns)
 
 
 def lose(
@@ -229,7 +227,3 @@ def _store_output(connection: Connection, run_id: str, submission_id: int, outpu
     key = written.inserted_primary_key
     assert key is not None
     return int(key[0])
-
-
-def _one_more(column: str) -> dict[str, Any]:
-    return {column: schema.job.c[column] + 1}

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterator
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Select, and_, func, literal, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, literal, select
 
 from callsheet.errors import UsageError
 from callsheet.ledger import schema
@@ -111,7 +111,7 @@ def _reused_ms(connection: Connection, run_id: str) -> dict[int, int]:
 
 def job(connection: Connection, job_id: int) -> JobRow:
     """Return one job. Raises UsageError for an unknown one."""
-    row = connection.execute(_job_query().where(schema.job.c.job_id == job_id)).one_or_none()
+    row = connection.execute(_one_job, {"wanted": job_id}).one_or_none()
     if row is None:
         raise UsageError(f"the ledger has no job {job_id}")
     return _as_job(row)
@@ -349,6 +349,9 @@ def _job_query() -> Select[Any]:
         .outerjoin_from(job, submission, last)
         .outerjoin(output, output.c.output_id == job.c.output_id)
     )
+
+
+_one_job = _job_query().where(schema.job.c.job_id == bindparam("wanted"))
 
 
 def _as_run(row: Row[Any]) -> Run:

@@ -97,11 +97,15 @@ def settle(
         "seed_used": settlement.seed_used,
     }
     booking, booked = _book(connection, now, at_ms, settlement.cost_nano, settlement.cost_basis)
-    job = {
-        "spent_nano": schema.job.c.spent_nano + settlement.cost_nano,
-        "charged": "yes" if settlement.cost_nano else "no",
-    }
-    step(connection, now, Event.SETTLE, at_ms, job=job, submission={**booked, **columns})
+    step(
+        connection,
+        now,
+        Event.SETTLE,
+        at_ms,
+        job={"charged": "yes" if settlement.cost_nano else "no"},
+        more={"spent_nano": settlement.cost_nano},
+        submission={**booked, **columns},
+    )
     return booking
 
 
@@ -159,8 +163,8 @@ def _end(
     next_state(now.state, event, booked=now.booked)
     booking, booked = _book(connection, now, at_ms, cost_nano, basis)
     columns = {**booked, **(submission or {}), "closed_ms": at_ms}
-    spent = {"spent_nano": schema.job.c.spent_nano + cost_nano} if cost_nano else {}
-    step(connection, now, event, at_ms, why=why, job={**(job or {}), **spent}, submission=columns)
+    spent = {"spent_nano": cost_nano}
+    step(connection, now, event, at_ms, why=why, job=job or {}, more=spent, submission=columns)
     return booking
 
 

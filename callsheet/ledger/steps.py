@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, select
 
 from callsheet.errors import IllegalTransition, LedgerError, UsageError
 from callsheet.ledger import schema
+from callsheet.ledger.changing import NOTHING, change
 from callsheet.ledger.submission import Event, State, next_state
 
 CHUNK = 500
@@ -39,6 +40,8 @@ _current = (
     )
     .where(schema.job.c.job_id == bindparam("wanted"))
 )
+
+_write_event = schema.event.insert()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,29 +95,22 @@ def step(
     at_ms: int,
     *,
     why: str = "",
-    job: Mapping[str, Any] | None = None,
-    submission: Mapping[str, Any] | None = None,
+    job: Mapping[str, Any] = NOTHING,
+    more: Mapping[str, int] = NOTHING,
+    submission: Mapping[str, Any] = NOTHING,
 ) -> State:
     """Move a job along its arrow, changing the given columns of the job and its submission as well.
 
-    Raises IllegalTransition, and the transaction then changes nothing, when there is no such arrow.
+    `more` is added to the job's own numbers. Raises IllegalTransition, and the transaction then changes
+    nothing, when there is no such arrow.
     """
     target = next_state(now.state, event, booked=now.booked)
-    table = schema.job
-    moved = connection.execute(
-        table.update()
-        .where(table.c.job_id == now.job_id, table.c.state == now.state)
-        .values({"state": target.value, **(job or {})})
-    )
-    if moved.rowcount != 1:
+    here = {"job_id": now.job_id, "state": now.state.value}
+    if change(connection, schema.job, here, to={"state": target.value, **job}, more=more) != 1:
         raise LedgerError(f"job {now.job_id} was {now.state} a moment ago and is not any more")
     if submission:
-        table = schema.submission
-        changed = table.update().where(table.c.submission_id == now.submission_id).values(dict(submission))
-        connection.execute(changed)
-    connection.execute(
-        schema.event.insert(), _event(now.job_id, now.number, event, now.state, target, at_ms, why)
-    )
+        change(connection, schema.submission, {"submission_id": now.submission_id}, to=submission)
+    connection.execute(_write_event, _event(now.job_id, now.number, event, now.state, target, at_ms, why))
     return target
 
 

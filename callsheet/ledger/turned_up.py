@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from callsheet.errors import IllegalTransition
 from callsheet.ledger import schema
@@ -26,8 +26,8 @@ def take_up(connection: Connection, job_id: int, at_ms: int, *, why: str, attemp
     if request_id is None or connection.execute(kept).first() is not None:
         raise IllegalTransition(f"job {job_id} has no request at fal whose file is still to come")
     told = {"error_type": NO_ERROR["error_type"], "error": NO_ERROR["error"]}
-    ended = {"closed_ms": None, "rendered_ms": func.coalesce(table.c.rendered_ms, at_ms)}
-    step(connection, now, Event.TAKE_UP, at_ms, why=why, job=told, submission=ended)
+    step(connection, now, Event.TAKE_UP, at_ms, why=why, job=told, submission={"closed_ms": None})
+    connection.execute(table.update().where(mine, table.c.rendered_ms.is_(None)).values(rendered_ms=at_ms))
 
 
 def settle_found(

@@ -21,6 +21,10 @@ JOBS_AS_TASK_RUNS = 1000
 
 SHARD_JOBS = 1000
 
+TOLD_EVERY_S = 0.02
+"""Between two jobs that Prefect is told of, in seconds. Making a task run takes the loop a few milliseconds;
+those of all the jobs that started before Prefect was there, in one go, would keep renders waiting."""
+
 
 async def render_canaries(studio: Studio, most: int | None) -> None:
     """Render one job of each price cell first, where the run was asked to; a task run each, as any job."""
@@ -41,6 +45,7 @@ async def _show_jobs(studio: Studio, work: Work) -> None:
     async with asyncio.TaskGroup() as shown:
         async for started in work.started():
             shown.create_task(_told(studio, show_job(studio, started)))
+            await asyncio.sleep(TOLD_EVERY_S)
     await work.over()
 
 

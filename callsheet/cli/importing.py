@@ -2,26 +2,25 @@
 
 An import is a second of pure computing, and the interpreter lets one thread compute at a time: whatever the
 loop does meanwhile would wait for its turn at every call of the system. So the thread that imports looks
-before each module whether the loop is at rest (waiting for sockets and timers), and goes on only then.
+before each import statement whether the loop is at rest (waiting for sockets and timers), and goes on then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import builtins
 import selectors
 import sys
 import threading
-from collections.abc import Coroutine, Iterable, Sequence
-from importlib import import_module
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from collections.abc import Coroutine, Iterable
 from types import ModuleType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_S = 0.05
-"""How long one module waits for a loop that does not come to rest, in seconds."""
+PATIENCE_S = 0.02
+"""How long one import waits for a loop that does not come to rest, in seconds: the loop may itself wait for a
+module that this thread is just importing."""
 
 YIELD_EVERY_S = 0.0005
 """How soon a thread that computes lets another one have its turn, while there is an import."""
@@ -45,40 +44,29 @@ class _Selector(selectors.DefaultSelector):
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine as `asyncio.run` does, on a loop that imports beside it can step back for."""
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(_Selector())) as runner:
-        try:
+    try:
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(_Selector())) as runner:
             return runner.run(main)
-        finally:
-            _at_rest.set()
-
-
-class _StepsBack(MetaPathFinder):
-    """Finds no module; makes its thread wait before each that others find."""
-
-    def __init__(self) -> None:
-        self._thread = threading.get_ident()
-
-    def find_spec(
-        self,
-        fullname: str,  # noqa: ARG002 -- whatever it is, the loop goes first
-        path: Sequence[str] | None,  # noqa: ARG002 -- as above
-        target: ModuleType | None = None,  # noqa: ARG002 -- as above
-    ) -> ModuleSpec | None:
-        """Wait for the loop to rest."""
-        if threading.get_ident() == self._thread:
-            _at_rest.wait(PATIENCE_S)
-        return None
+    finally:
+        _at_rest.set()
 
 
 def import_beside(names: Iterable[str]) -> None:
     """Import modules, with all that they import, in this thread, stepping back for the loop before each."""
-    finder = _StepsBack()
-    usual_s = sys.getswitchinterval()
+    usual, usual_s, thread = builtins.__import__, sys.getswitchinterval(), threading.get_ident()
+
+    def stepping_back(*given: Any, **named: Any) -> ModuleType:
+        # A finder in sys.meta_path would be the usual place, but it is called under the lock of all imports:
+        # a loop that itself imports something would wait for the thread that waits for it.
+        if threading.get_ident() == thread:
+            _at_rest.wait(PATIENCE_S)
+        return usual(*given, **named)
+
     sys.setswitchinterval(YIELD_EVERY_S)
-    sys.meta_path.insert(0, finder)
+    builtins.__import__ = stepping_back
     try:
         for name in names:
-            import_module(name)
+            stepping_back(name)
     finally:
-        sys.meta_path.remove(finder)
+        builtins.__import__ = usual
         sys.setswitchinterval(usual_s)

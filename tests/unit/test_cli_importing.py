@@ -1,0 +1,65 @@
+"""Imports beside an event loop: the loop goes first, and nothing is changed for anybody afterwards."""
+
+import asyncio
+import builtins
+import sys
+import threading
+
+import pytest
+
+from callsheet.cli import importing
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module that nobody has imported yet."""
+    (tmp_path / "fresh_module_for_importing.py").write_text("made = True\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "fresh_module_for_importing"
+    sys.modules.pop("fresh_module_for_importing", None)
+
+
+def test_an_import_waits_for_a_loop_that_computes(module, monkeypatch):
+    """The module is not begun before the loop rests, and is there when it does."""
+    monkeypatch.setattr(importing, "PATIENCE_S", 60)
+    thread = threading.Thread(target=importing.import_beside, args=([module],))
+
+    async def computes() -> bool:
+        thread.start()
+        for _ in range(1000):  # the loop has not come to rest since the thread began
+            assert module not in sys.modules
+        await asyncio.to_thread(thread.join)
+        return module in sys.modules
+
+    assert importing.run(computes())
+
+
+def test_an_import_does_not_wait_for_ever(module, monkeypatch):
+    """A loop that never rests holds an import up for a moment per module."""
+    monkeypatch.setattr(importing, "PATIENCE_S", 0.001)
+    thread = threading.Thread(target=importing.import_beside, args=([module],))
+
+    async def never_rests() -> None:
+        thread.start()
+        thread.join(timeout=30)
+
+    importing.run(never_rests())
+    assert module in sys.modules
+
+
+def test_afterwards_everything_is_as_it_was(module):
+    """Neither imports nor the switching of threads stay changed, also where a module is missing."""
+    statement, interval_s = builtins.__import__, sys.getswitchinterval()
+    importing.import_beside([module])
+    with pytest.raises(ModuleNotFoundError):
+        importing.import_beside(["no_module_of_this_name"])
+    assert builtins.__import__ is statement
+    assert sys.getswitchinterval() == pytest.approx(interval_s)
+
+
+def test_without_a_loop_nothing_is_waited_for(module, monkeypatch):
+    """Before `run` and after it the loop counts as at rest."""
+    monkeypatch.setattr(importing, "PATIENCE_S", 60)
+    importing.run(asyncio.sleep(0))
+    importing.import_beside([module])
+    assert module in sys.modules

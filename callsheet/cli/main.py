@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TextIO
 
-from cyclopts import CycloptsError, UnusedCliTokensError
+from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from callsheet.cli.console import document, flush, say, write_no_more
 from callsheet.cli.problems import show_problems
@@ -89,6 +89,8 @@ def _as_usage_error(error: Exception) -> UsageError | None:
     if isinstance(error, UnusedCliTokensError):
         words = ", ".join(map(repr, error.unused_tokens or ()))
         return UsageError(f"nothing takes {words} here; `--help` behind the command shows what it takes")
+    if isinstance(error, MissingArgumentError) and (missing := _missing_argument(error)):
+        return UsageError(missing)
     if isinstance(error, CycloptsError):
         return UsageError(" ".join(str(error).split()))
     if type(error).__name__ != "ValidationError" or getattr(error, "title", "") != "RunRequest":
@@ -96,6 +98,21 @@ def _as_usage_error(error: Exception) -> UsageError | None:
     first = error.errors()[0]  # type: ignore[attr-defined]
     option = "--" + str(first["loc"][0]).replace("_", "-")
     return UsageError(f"{option}: found {first['input']}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+
+
+def _missing_argument(error: MissingArgumentError) -> str:
+    """Name an argument as it is typed, without dashes; "" for an option that lacks its value."""
+    argument = error.argument
+    if (
+        error.keyword is not None
+        or argument is None
+        or argument.tokens
+        or not argument.field_info.is_positional
+    ):
+        return ""
+    command = " ".join(["callsheet", *(error.command_chain or ())])
+    name = argument.name.removeprefix("--").upper()
+    return f"`{command}` requires an argument, {name}; `{command} --help` shows an example"
 
 
 def _explain(error: CallsheetError, *, as_json: bool) -> None:

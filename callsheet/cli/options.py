@@ -60,7 +60,8 @@ Canary = Annotated[
         help="First one job of each price cell, of so many cells at most; the rest when bill and file agree",
     ),
 ]
-RunId = Annotated[str | None, Parameter(help="A run's id; without it the latest unfinished one")]
+RunId = Annotated[str | None, Parameter(help="A run's id; without it the latest")]
+UnfinishedRunId = Annotated[str | None, Parameter(help="A run's id; without it the latest unfinished one")]
 Fit = Annotated[
     bool,
     Parameter(

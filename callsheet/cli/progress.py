@@ -27,6 +27,7 @@ TROUBLE_WITHIN_S = 1.0
 BAR_WIDTH = 40
 ALSO = {
     State.SUBMITTING: "being sent",
+    State.RENDERED: "to fetch",
     State.UNKNOWN: "unknown",
     State.CANCELLED: "cancelled",
     State.SKIPPED_BUDGET: "left out",

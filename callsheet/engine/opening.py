@@ -84,12 +84,15 @@ def _rows_of_made(ledger: Ledger, campaign: str, changes: Changes) -> dict[int, 
 
 
 def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
-    """Return what is left under each cap, the plan's own and those in the ledger, in nano-dollars.
+    """Return what is left under each cap that bounds the plan, in nano-dollars.
 
-    A cap of the plan takes the place of the ledger's cap of the same name: it is what the run will set.
-    Nothing is left where an account is frozen.
+    These are the plan's own and those of the ledger that any of its jobs counts in. A cap of the plan takes
+    the place of the ledger's cap of the same name: it is what the run will set. Nothing is left where an
+    account is frozen.
     """
-    caps = {(cap.scope, cap.key, cap.window): cap for cap in [*standing_caps(ledger), *plan.caps]}
+    demands = plan.demands()
+    standing = [cap for cap in standing_caps(ledger) if any(counts_in(each, cap) for each in demands)]
+    caps = {(cap.scope, cap.key, cap.window): cap for cap in [*standing, *plan.caps]}
     now_ms = time.time_ns() // 1_000_000
     refs = {cap: AccountRef(cap.scope, cap.key, window_at(cap.window, now_ms)) for cap in caps.values()}
     now = ledger.headroom(refs.values())

@@ -394,5 +394,8 @@ def _as_output(values: dict[str, Any]) -> Output | None:
 def _no_such_run(connection: Connection, run_id: str) -> str:
     known = [found.run_id for found in runs(connection, limit=200)]
     if near := difflib.get_close_matches(run_id, known, n=1, cutoff=0.0):
-        return f"there is no run {run_id!r}; the nearest is {near[0]!r} (`callsheet status` lists them)"
-    return f"there is no run {run_id!r}; this ledger has no runs yet"
+        return (
+            f"there is no run {run_id!r}; the nearest is {near[0]!r} (`callsheet ledger statement --by run` "
+            "lists what was bought)"
+        )
+    return f"there is no run {run_id!r}; this ledger has no runs yet (the sandbox's is opened by --sandbox)"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -116,14 +117,7 @@ def test_deploy_registers_both_flows_and_a_schedule(desk):
     for _ in range(2):
         done = desk.call("deploy", "shots.csv", "--cron", "0 2 * * *", "--budget-usd", "40", "--json")
         assert done.returncode == 0, done.stderr
-    shown = subprocess.run(
-        [sys.executable, "-c", SHOW],
-        env={**os.environ, **desk.env},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(shown.stdout.splitlines()[-1])
+    found = registered(desk)
     assert found["pools"] == {"callsheet": "process"}
     assert found["deployments"] == {
         "flows.run_campaign.run_campaign": [
@@ -141,12 +135,25 @@ def test_a_worker_takes_a_deployed_run_and_its_videos_stay(desk):
     pool = ("--work-pool", "one-run")
     deployed = desk.call("deploy", "shots.csv", *pool, "--budget-usd", "4", "--sandbox", "--speed", "50")
     assert deployed.returncode == 0, deployed.stderr
+    assert registered(desk)["deployments"]["flows.reconcile_ledger.reconcile_ledger"][2] == {"sandbox": True}
     prefect(desk, "deployment", "run", "run-campaign/callsheet")
     prefect(desk, "worker", "start", "--pool", "one-run", "--run-once")
     (run,) = (desk.folder / "runs").glob("shots-*")
     assert [path.suffix for path in (run / "media").iterdir()] == [".mp4"]
     assert (run / "report.html").is_file()
     assert len(desk.accepted()) == 1
+
+
+def registered(desk) -> dict[str, Any]:
+    """What the server has of pools and deployments."""
+    shown = subprocess.run(
+        [sys.executable, "-c", SHOW],
+        env={**os.environ, **desk.env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(shown.stdout.splitlines()[-1])
 
 
 def prefect(desk, *arguments: str) -> None:

@@ -147,7 +147,7 @@ def test_retry_tries_only_what_is_worth_it_unless_told_otherwise(desk):
     assert again.returncode == 4, again.stderr
     assert "not tried: kite-0 (content_policy_violation)" in again.stderr
     nothing = desk.call("retry", "--sandbox")
-    assert (nothing.returncode, "0 to try again" in nothing.stderr) == (4, True)
+    assert (nothing.returncode, "0 to try again\n" in nothing.stderr) == (4, True)
     everything = desk.call("retry", "--sandbox", "--all", "--json")
     assert (everything.returncode, json.loads(everything.stdout)["succeeded"]) == (0, 2), everything.stderr
     assert len(desk.accepted()) == 5

@@ -34,6 +34,13 @@ def test_only_what_fal_has_is_running(counts, said):
     assert in_words(tally(**counts), None, 1.0).startswith(said)
 
 
+@pytest.mark.parametrize("state", list(State))
+def test_every_job_stands_somewhere_in_the_line(state):
+    """What is done, runs, waits, has failed and the rest come to all jobs of the run."""
+    said = in_words(tally(**{state.value: 3}), None, 1.0).partition(", spent")[0]
+    assert sum(int(part.split("/")[0].split()[0]) for part in said.split(", ")) == 3
+
+
 def test_what_was_finished_before_says_nothing_about_the_pace():
     """A resumed run estimates from what it finished itself."""
     assert time_left_s(tally(succeeded=9, pending=1), 60.0, before=8) == 60.0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from callsheet.cli.console import document, result, say
 from callsheet.cli.options import Json, Sandbox
@@ -13,8 +16,10 @@ from callsheet.falqueue.client import FalQueue
 from callsheet.ledger import AT_FAL, JobRow, Ledger, State
 from callsheet.settings import Settings
 
+RunToStop = Annotated[str, Parameter(help="A run's id, as `callsheet status` shows it")]
 
-def cancel(run_id: str, *, sandbox: Sandbox = False, json: Json = False) -> int:
+
+def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -> int:
     """Stop a run: nothing more is submitted, and fal is asked to drop what it has not rendered.
 
     What fal renders anyway is paid for; `callsheet resume` collects it.

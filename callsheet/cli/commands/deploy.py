@@ -100,7 +100,11 @@ def deploy(
     from tasks.deploying import Registration, register  # noqa: PLC0415
 
     given = {"request": request.model_dump(exclude_defaults=True)} if source else {}
-    wanted = [Registration(run_campaign, cron, given), Registration(reconcile_ledger, reconcile_cron)]
+    rehearsed = {"sandbox": True} if sandbox else {}
+    wanted = [
+        Registration(run_campaign, cron, given),
+        Registration(reconcile_ledger, reconcile_cron, rehearsed),
+    ]
     names = asyncio.run(register(wanted, work_pool=work_pool))
     if json:
         document({"api": url, "work_pool": work_pool, "deployments": names})

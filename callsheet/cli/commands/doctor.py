@@ -14,9 +14,9 @@ from pathlib import Path
 from callsheet import failpoints
 from callsheet.cli.console import document, printable
 from callsheet.cli.options import Json
-from callsheet.cli.prefect_server import configured_api_url
+from callsheet.cli.prefect_server import configured_api_url, require_answer
 from callsheet.cli.terminal import show_folded, terminal_width
-from callsheet.errors import CallsheetError
+from callsheet.errors import CallsheetError, UsageError
 from callsheet.folders import usable_data_folder
 from callsheet.settings import Settings, settings_from
 from manifests.remote import is_remote
@@ -85,7 +85,13 @@ def _ledger(settings: Settings) -> Finding:
 
 def _server(_settings: Settings) -> Finding:
     url = configured_api_url(os.environ, Path.home())
-    return True, f"Prefect at {url}" if url else "Prefect: each run starts a server of its own"
+    if url is None:
+        return True, "Prefect: each run starts a server of its own"
+    try:
+        require_answer(url)
+    except UsageError as error:
+        return False, str(error)
+    return True, f"Prefect at {url}"
 
 
 def _disk(settings: Settings) -> Finding:

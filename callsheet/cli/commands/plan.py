@@ -97,8 +97,9 @@ def plan(
     _say_whether_it_fits(made, seen)
     for line in advice_lines(made, seen.changes, seen.room):
         show_line(line)
-    show_expensive(made)
-    show_time(takes_s, concurrency, learned=learned)
+    if len(seen.changes.made) < made.total.jobs:
+        show_expensive(made)
+        show_time(takes_s, concurrency, learned=learned)
     if seen.credit_nano is not None:
         result(f"credit at fal: ${usd_text(seen.credit_nano)}")
     return 0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from callsheet.cli.options import AcceptPrices, Json, RunId, Sandbox
+from callsheet.cli.options import AcceptPrices, Json, Sandbox, UnfinishedRunId
 from callsheet.cli.running import early_server, run_flow
 from callsheet.cli.runs import chosen_run, refuse_busy, run_settings
 from callsheet.engine.surroundings import settings_for
 
 
 def resume(
-    run_id: RunId = None,
+    run_id: UnfinishedRunId = None,
     *,
     accept_prices: AcceptPrices = False,
     sandbox: Sandbox = False,

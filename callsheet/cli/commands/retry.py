@@ -124,9 +124,12 @@ def _say_what(rows: list[JobRow], tried: list[JobRow], made: Mapping[int, int]) 
         say("nothing failed, was left out or was cancelled: there is nothing to try again")
         return
     again = [row for row in tried if row.job_id not in made]
-    most = usd_rounded_up(sum(row.maximum_nano for row in again))
-    bought = sum(row.purchases for row in again)
-    say(f"{len(again)} to try again, for at most {most}; fal has accepted {bought} tries at them so far")
+    if again:
+        most = usd_rounded_up(sum(row.maximum_nano for row in again))
+        bought = sum(row.purchases for row in again)
+        say(f"{len(again)} to try again, for at most {most}; fal has accepted {bought} tries at them so far")
+    else:
+        say("0 to try again")
     if made:
         say(f"{len(made)} were made since: their files are used again and cost nothing")
     chosen = {row.job_id for row in tried}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callsheet.cli.console import document, result
-from callsheet.cli.options import Json, RunId, Sandbox
+from callsheet.cli.options import Json, Sandbox, UnfinishedRunId
 from callsheet.cli.progress import in_words
 from callsheet.cli.runs import run_in, run_settings
 from callsheet.cli.terminal import show_line
@@ -13,8 +13,8 @@ from pricing.money import usd_text
 NAMED = 20
 
 
-def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Show where a run stands.
+def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
+    """Show where a run stands; without an id and with every run finished, the latest.
 
     Example: callsheet status --json
     """
@@ -49,9 +49,12 @@ def status(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
     show_line(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
     for row in rendered[:NAMED]:
         show_line(f"waits for {row.custom_id} (request {_request(row)}): {_why(row)}")
+    resume = f"`callsheet resume {run.run_id}{' --sandbox' * sandbox}`"
     if rendered:
         more = f"{len(rendered) - NAMED} more wait; " if len(rendered) > NAMED else ""
-        result(f"{more}`callsheet resume {run.run_id}{' --sandbox' * sandbox}` fetches what is there")
+        result(f"{more}{resume} fetches what is there")
+    elif run.run.closed_ms is None:
+        result(f"not finished; where no process works on it, {resume} goes on")
     for other in others:
         result(f"also unfinished: {other}")
     return 0

@@ -212,6 +212,13 @@ def test_a_prefect_server_that_does_not_answer_is_named_first(shots, call, monke
         assert ledger.runs() == []
 
 
+def test_doctor_names_a_prefect_server_that_does_not_answer(call, monkeypatch):
+    """What a deployment would fail on is not called fine."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    told = json.loads(call("doctor", "--json")[1])["server"]
+    assert (told["ok"], "where nothing answers" in told["text"]) == (False, True)
+
+
 def test_a_pool_name_that_prefect_refuses_is_named(shots, call, monkeypatch):
     """`deploy` says which letters a name has not."""
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")

@@ -87,6 +87,14 @@ def test_only_new_and_changed_rows_cost_money(call, spring):
     assert told["fits"]
 
 
+def test_a_plan_with_nothing_to_buy_names_no_price_and_no_time(call, spring):
+    """What is made already costs nothing: neither dear nor slow."""
+    _, out, _ = call("plan", "spring.csv", "--budget-usd", "1")
+    assert "= 2 already made" in out
+    assert "most expensive" not in out
+    assert "takes about" not in out
+
+
 def test_what_does_not_fit_is_shown_with_what_would(call, spring):
     """Advice with its exact saving, what `--fit` would do, what costs most, how long it takes."""
     spring.write_text(f"{HEADER}c,A dog,seedance-1.0-pro,1080p,5\nd,A cow,seedance-1.0-lite,480p,2\n")

@@ -70,3 +70,10 @@ def test_status_opens_the_ledger_once(opened, call, monkeypatch):
     assert call("status")[0] == 0
     assert call("status", "spring-1")[0] == 0
     assert len(opens) == 2
+
+
+def test_status_of_an_unfinished_run_says_how_to_go_on(opened, call):
+    """After a crash nothing else does; of a closed run there is nothing to say."""
+    assert "where no process works on it, `callsheet resume spring-1` goes on" in call("status")[1]
+    opened.close_run("spring-1")
+    assert "resume" not in call("status")[1]

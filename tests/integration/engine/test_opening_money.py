@@ -99,6 +99,25 @@ def test_the_month_of_a_campaign_counts_every_day_of_it(office):
         select(office.ledger, office.plan(), fit=False)
 
 
+@pytest.mark.parametrize(
+    ("scope", "key", "bounds"),
+    [
+        ("ledger", "", True),
+        ("client", "acme", True),
+        ("campaign_client", "spring/acme", True),
+        ("model", "seedance-1.0-lite", True),
+        ("campaign", "summer", False),
+        ("campaign_client", "summer/acme", False),
+        ("client", "northwind", False),
+        ("model", "seedance-1.0-pro", False),
+    ],
+)
+def test_a_plan_is_set_beside_the_caps_that_bound_it(office, scope, key, bounds):
+    """Caps of other campaigns, clients and models stand in no plan."""
+    office.ledger.set_cap(scope, key, "total", 10**9)
+    assert [cap.scope for cap in room_for(office.ledger, office.plan())] == [scope] * bounds
+
+
 def test_a_cap_that_a_campaign_file_will_replace_is_named(office):
     """A file that raises what a person has set does not do it in silence; an equal cap is no news."""
     office.ledger.set_cap("campaign", "spring", "day", 100_000_000)

@@ -166,7 +166,8 @@ def test_a_card_says_it_in_words(
 def test_totals_stand_at_the_top(run: RunFacts, make_row: MakeRow) -> None:
     """Spent, expected, the most it could be and the cap are dollars; the campaign is the heading."""
     text = Reader(page_of(run, make_row(), make_row("failed", custom_id="b", actual_nano=0))).text
-    for words in ("Spring <launch>", "1 of 2 clips finished", "$0.11", "$0.21", "$5.00", "2026-11-21"):
+    sums = ("$0.11", "$0.21", "$5.00", "Sums are rounded up to the cent")
+    for words in ("Spring <launch>", "1 of 2 clips finished", "2026-11-21", *sums):
         assert words in text
 
 

@@ -162,3 +162,9 @@ def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
 def _begin(connection: sa.Connection) -> None:
     reads = connection.get_execution_options().get("reads", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def is_in_transaction(connection: sa.Connection) -> bool:
+    """Say whether what was begun is still there: after some errors SQLite ends the transaction by itself."""
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.in_transaction)

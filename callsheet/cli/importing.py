@@ -11,7 +11,7 @@ import asyncio
 import selectors
 import sys
 import threading
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -52,11 +52,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
             _at_rest.set()
 
 
+class NotWanted(BaseException):
+    """What was being imported is of no use any more. No package may take it for a mistake of its own."""
+
+
 class _StepsBack(MetaPathFinder):
     """Finds no module; makes its thread wait before each that others find."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_wanted: Callable[[], bool]) -> None:
         self._thread = threading.get_ident()
+        self._is_wanted = is_wanted
 
     def find_spec(
         self,
@@ -66,13 +71,18 @@ class _StepsBack(MetaPathFinder):
     ) -> ModuleSpec | None:
         """Wait for the loop to rest."""
         if threading.get_ident() == self._thread:
+            if not self._is_wanted():
+                raise NotWanted
             _at_rest.wait(PATIENCE_S)
         return None
 
 
-def import_beside(names: Iterable[str]) -> None:
-    """Import modules, with all that they import, in this thread, stepping back for the loop before each."""
-    finder = _StepsBack()
+def import_beside(names: Iterable[str], is_wanted: Callable[[], bool] = lambda: True) -> None:
+    """Import modules, with all that they import, in this thread, stepping back for the loop before each.
+
+    Raises NotWanted before the next one where they are not wanted any more.
+    """
+    finder = _StepsBack(is_wanted)
     usual_s = sys.getswitchinterval()
     sys.setswitchinterval(YIELD_EVERY_S)
     sys.meta_path.insert(0, finder)

@@ -19,7 +19,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -90,10 +90,12 @@ class EmbeddedServer:
     url: str
     home: Path
 
-    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Return once the API answers. Raises NoPrefect when it ends or takes too long."""
+    def wait_ready(
+        self, timeout_s: float = START_TIMEOUT_S, is_wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Return once the API answers or nobody wants it. Raises NoPrefect when it ends or takes too long."""
         end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
+        while is_wanted() and time.monotonic() < end:
             if self.process.poll() is not None:
                 raise NoPrefect(
                     f"Prefect's server ended with code {self.process.returncode} while starting; "
@@ -103,7 +105,8 @@ class EmbeddedServer:
                 self._step_back()
                 return
             time.sleep(0.05)
-        raise NoPrefect(f"Prefect's server did not answer within {timeout_s:.0f} s; see {self.home}")
+        if is_wanted():
+            raise NoPrefect(f"Prefect's server did not answer within {timeout_s:.0f} s; see {self.home}")
 
     def _step_back(self) -> None:
         """Give the server, which keeps a history to look at, less of the machine than the run itself."""

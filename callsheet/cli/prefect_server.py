@@ -20,7 +20,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -146,6 +146,17 @@ def start_embedded_server(data_dir: Path) -> EmbeddedServer:
             start_new_session=True,
         )
     return EmbeddedServer(process=process, url=f"http://127.0.0.1:{port}/api", home=home)
+
+
+def keep_our_signals() -> None:
+    """Keep Prefect, imported by now, from taking SIGTERM when a flow begins.
+
+    Its handler raises wherever the program happens to be. The run buys already while the flow is beginning: a
+    POST, or the answer of the ledger, would be cut off there.
+    """
+    from prefect import flow_engine  # noqa: PLC0415 -- imports are what a fast start is made of
+
+    vars(flow_engine)["capture_sigterm"] = nullcontext
 
 
 def client_environment(server: EmbeddedServer | None) -> dict[str, str]:

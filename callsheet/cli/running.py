@@ -15,6 +15,7 @@ from callsheet.cli.prefect_server import (
     EmbeddedServer,
     client_environment,
     configured_api_url,
+    keep_our_signals,
     require_answer,
     start_embedded_server,
 )
@@ -117,6 +118,7 @@ def _flow(server: EmbeddedServer | None, is_wanted: Callable[[], bool]) -> Calla
     importing.import_beside(LATE_IMPORTS, is_wanted)
     from flows.run_campaign import run_campaign  # noqa: PLC0415 -- as above
 
+    keep_our_signals()
     if server is not None:
         server.wait_ready(is_wanted=is_wanted)
     if not is_wanted():

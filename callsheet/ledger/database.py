@@ -64,6 +64,11 @@ class Database:
             finally:
                 self._group.connection = around
 
+    def is_being_written(self) -> bool:
+        """Say, without waiting, whether somebody else writes just now. Of a server it is not known: False."""
+        with self.errors_named():
+            return self.file is not None and sqlite.is_being_written(self.engine)
+
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent view of the ledger, whatever is written meanwhile; writes nothing."""

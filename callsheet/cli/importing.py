@@ -12,7 +12,7 @@ import builtins
 import selectors
 import sys
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -51,14 +51,23 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         _at_rest.set()
 
 
-def import_beside(names: Iterable[str]) -> None:
-    """Import modules, with all that they import, in this thread, stepping back for the loop before each."""
+class NotWanted(BaseException):
+    """What was being imported is of no use any more. No package may take it for a mistake of its own."""
+
+
+def import_beside(names: Iterable[str], is_wanted: Callable[[], bool] = lambda: True) -> None:
+    """Import modules, with all that they import, in this thread, stepping back for the loop before each.
+
+    Raises NotWanted before the next one where they are not wanted any more.
+    """
     usual, usual_s, thread = builtins.__import__, sys.getswitchinterval(), threading.get_ident()
 
     def stepping_back(*given: Any, **named: Any) -> ModuleType:
         # A finder in sys.meta_path would be the usual place, but it is called under the lock of all imports:
         # a loop that itself imports something would wait for the thread that waits for it.
         if threading.get_ident() == thread:
+            if not is_wanted():
+                raise NotWanted
             _at_rest.wait(PATIENCE_S)
         return usual(*given, **named)
 

@@ -19,8 +19,8 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -90,10 +90,12 @@ class EmbeddedServer:
     url: str
     home: Path
 
-    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Return once the API answers. Raises NoPrefect when it ends or takes too long."""
+    def wait_ready(
+        self, timeout_s: float = START_TIMEOUT_S, is_wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Return once the API answers or nobody wants it. Raises NoPrefect when it ends or takes too long."""
         end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
+        while is_wanted() and time.monotonic() < end:
             if self.process.poll() is not None:
                 raise NoPrefect(
                     f"Prefect's server ended with code {self.process.returncode} while starting; "
@@ -103,7 +105,8 @@ class EmbeddedServer:
                 self._step_back()
                 return
             time.sleep(0.05)
-        raise NoPrefect(f"Prefect's server did not answer within {timeout_s:.0f} s; see {self.home}")
+        if is_wanted():
+            raise NoPrefect(f"Prefect's server did not answer within {timeout_s:.0f} s; see {self.home}")
 
     def _step_back(self) -> None:
         """Give the server, which keeps a history to look at, less of the machine than the run itself."""
@@ -143,6 +146,17 @@ def start_embedded_server(data_dir: Path) -> EmbeddedServer:
             start_new_session=True,
         )
     return EmbeddedServer(process=process, url=f"http://127.0.0.1:{port}/api", home=home)
+
+
+def keep_our_signals() -> None:
+    """Keep Prefect, imported by now, from taking SIGTERM when a flow begins.
+
+    Its handler raises wherever the program happens to be. The run buys already while the flow is beginning: a
+    POST, or the answer of the ledger, would be cut off there.
+    """
+    from prefect import flow_engine  # noqa: PLC0415 -- imports are what a fast start is made of
+
+    vars(flow_engine)["capture_sigterm"] = nullcontext
 
 
 def client_environment(server: EmbeddedServer | None) -> dict[str, str]:

@@ -15,6 +15,7 @@ from callsheet.cli.prefect_server import (
     EmbeddedServer,
     client_environment,
     configured_api_url,
+    keep_our_signals,
     require_answer,
     start_embedded_server,
 )
@@ -24,7 +25,15 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.session import head_start, waits_for_its_flow
 from callsheet.engine.stopping import StopSign, signals_to
 from callsheet.engine.watchers import stop_sign
-from callsheet.errors import BudgetError, CallsheetError, CanaryError, CapReached, NoPrefect, PricesChanged
+from callsheet.errors import (
+    BudgetError,
+    CallsheetError,
+    CanaryError,
+    CapReached,
+    Interrupted,
+    NoPrefect,
+    PricesChanged,
+)
 from callsheet.settings import Settings
 from pricing.money import usd_rounded_up
 
@@ -41,6 +50,7 @@ LATE_IMPORTS = (
 """What a flow imports at its beginning and its end; better while Prefect's server is starting."""
 EXIT_CAP = 5
 EXIT_UNKNOWN = 7
+STOPPED_EARLY = "Prefect does not show this run: it was stopped before Prefect was there"
 LEFT_OVER = ("pending", "held", "rendered")
 """Not sent, or rendered and not fetched, because something could not be reached: `resume` goes on."""
 
@@ -80,11 +90,16 @@ async def _carried_out(
     with show(Progress(settings, run_id)), signals_to(stop):
         async with head_start(request, run_id, settings, stop) as studio:
             try:
-                flow = await asyncio.to_thread(_flow, server)
+                flow = await asyncio.to_thread(_flow, server, lambda: stop.phase != "stopped")
                 try:
                     summary: dict[str, Any] = await flow(request)
                 finally:
                     await asyncio.to_thread(_drain_prefect)
+            except importing.NotWanted:
+                if studio is None:
+                    raise stop.reason or Interrupted("stopped") from None
+                studio.remarks.append(STOPPED_EARLY)
+                return await completed(studio)
             except Exception as error:
                 if studio is None or (isinstance(error, CallsheetError) and not isinstance(error, NoPrefect)):
                     raise
@@ -95,13 +110,19 @@ async def _carried_out(
             return summary
 
 
-def _flow(server: EmbeddedServer | None) -> Callable[[RunRequest], Any]:
-    """Import Prefect, which takes seconds, with what its flows import late; wait for its server."""
-    importing.import_beside(LATE_IMPORTS)
+def _flow(server: EmbeddedServer | None, is_wanted: Callable[[], bool]) -> Callable[[RunRequest], Any]:
+    """Import Prefect, which takes seconds, with what its flows import late; wait for its server.
+
+    Raises NotWanted as soon as the run does not wait for it any more.
+    """
+    importing.import_beside(LATE_IMPORTS, is_wanted)
     from flows.run_campaign import run_campaign  # noqa: PLC0415 -- as above
 
+    keep_our_signals()
     if server is not None:
-        server.wait_ready()
+        server.wait_ready(is_wanted=is_wanted)
+    if not is_wanted():
+        raise importing.NotWanted
     return run_campaign
 
 

@@ -7,7 +7,9 @@ next ten jobs are bought with another. Every one of them is answered after that 
 A commit to a server waits for the network and for other machines, so a thread does it and the loop goes on.
 A ledger that is a file of this machine answers within a few milliseconds, and handing over to a thread and
 back costs several times that, since every statement gives up the interpreter lock and has to win it back;
-so there the short verbs are done in the loop. Wherever they are done, what a slot waits for goes first.
+so there the short verbs are done in the loop. Only where another process is writing (a large run that is
+opened takes seconds) does the thread wait for its turn, while the loop hears fal and Ctrl-C. Wherever they
+are done, what a slot waits for goes first.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from queue import Empty, PriorityQueue
 from threading import Thread
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from callsheet.errors import LedgerError
+from callsheet.errors import CallsheetError, LedgerError
 from callsheet.ledger import Ledger
 
 P = ParamSpec("P")
@@ -113,7 +115,12 @@ class Books:
             asyncio.get_running_loop().call_soon(self._do_next)
 
     def _do_next(self) -> None:
+        """Do what was asked for here, or have the thread wait where another process is writing just now."""
         asked, self._next = sorted(self._next, key=_turn), []
+        if asked and _is_being_written(self._ledger):
+            for each in asked:
+                self._waiting.put(each)
+            return
         for start in range(0, len(asked), MOST_TOGETHER):
             _do(self._ledger, asked[start : start + MOST_TOGETHER])
 
@@ -146,6 +153,13 @@ class Books:
 
 def _nothing() -> None:
     """Stand for the end of all asking."""
+
+
+def _is_being_written(ledger: Ledger) -> bool:
+    try:
+        return ledger.is_being_written()
+    except CallsheetError:  # whoever asked hears it of the verb
+        return False
 
 
 def _turn(asked: Asked) -> tuple[int, int]:

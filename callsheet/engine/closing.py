@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 
 async def completed(studio: Studio) -> dict[str, Any]:
-    """Render what is left and finish, where no flow is there to do it. Returns the summary."""
+    """Render what is left and finish, where no flow is there to do it or where it ended too soon.
+
+    Returns the summary; that of the flow, where it came as far as that.
+    """
+    if studio.summary is not None:
+        return studio.summary
     work = await begin(studio)
     await work.over()
     return await finish(studio)
@@ -53,7 +58,8 @@ async def finish(studio: Studio) -> dict[str, Any]:
     summary = await asyncio.to_thread(write_report, run, every, accounts, overruns)
     unpublished = await publish_report(studio, reused)
     told = {"notes": studio.notes, "remarks": studio.remarks, "published": address_of(run)}
-    return {**summary, **told, "unpublished": unpublished}
+    studio.summary = {**summary, **told, "unpublished": unpublished}
+    return studio.summary
 
 
 def write_report(

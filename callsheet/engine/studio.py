@@ -34,9 +34,9 @@ class Studio:
     `notes` say what was not finished, `remarks` what a person should know besides. `catalog` has the rates
     that hold now, `pins` all that the run ever had. `may_buy` says that whoever has to has agreed: until the
     approval is given and the canaries are judged, nothing is bought beside the plan's own steps. `work`
-    renders the run's jobs, once it has begun, and `watched` is what Prefect is just being told of. `buying`
-    is set with every POST. `under_way` are the jobs that somebody here works on, each with what ends when
-    that does.
+    renders the run's jobs, once it has begun, and `watched` is what Prefect is just being told of. `summary`
+    is there once the run is finished. `buying` is set with every POST. `under_way` are the jobs that somebody
+    here works on, each with what ends when that does.
     """
 
     settings: Settings
@@ -62,6 +62,7 @@ class Studio:
     pins: tuple[Pin, ...] = ()
     work: Work | None = None
     watched: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
+    summary: dict[str, Any] | None = None
     seeds: random.Random = field(default_factory=random.SystemRandom)
 
     def catalog_at(self, at_ms: int | None) -> Catalog:

@@ -31,6 +31,13 @@ _NO_ROOM: Final = ("disk is full", "SQLITE_IOERR_SHMSIZE", "No space left on dev
 """How SQLite (its data, and the index of its journal) and PostgreSQL say that a disk is full."""
 
 
+class _Group(local):
+    """The transaction that this thread's verbs are parts of, and what the database undid all of it for."""
+
+    connection: sa.Connection | None = None
+    undone_by: BaseException | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Database:
     """One database. `file` is None on PostgreSQL; `label` names it without anything secret."""
@@ -40,7 +47,7 @@ class Database:
     file: Path | None
     locks: Locks
     fence: fence.Fence = field(default_factory=fence.Fence)
-    _group: local = field(default_factory=local)
+    _group: _Group = field(default_factory=_Group)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -49,7 +56,7 @@ class Database:
         Each write is still done whole or not at all, asks for its own claim, and can be undone by its own
         exception. Where the context raises, none of them has happened.
         """
-        around = self._grouped
+        around = self._group.connection
         with self._transaction() as connection:
             self._group.connection = connection
             try:
@@ -57,11 +64,17 @@ class Database:
             finally:
                 self._group.connection = around
 
+    def is_being_written(self) -> bool:
+        """Say, without waiting, whether somebody else writes just now. Of a server it is not known: False."""
+        with self.errors_named():
+            return self.file is not None and sqlite.is_being_written(self.engine)
+
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent view of the ledger, whatever is written meanwhile; writes nothing."""
-        if (grouped := self._grouped) is not None:
-            yield grouped
+        if (grouped := self._group.connection) is not None:
+            with self.errors_named():
+                yield grouped
             return
         options: dict[str, Any] = {"reads": True}
         if self.file is None:
@@ -88,22 +101,51 @@ class Database:
             self.locks.require_held(connection)
             yield connection
 
-    @property
-    def _grouped(self) -> sa.Connection | None:
-        """The transaction that this thread's writes are parts of."""
-        return getattr(self._group, "connection", None)
-
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         """A transaction of its own, or a part of the one around it that can be undone alone."""
-        if (grouped := self._grouped) is not None:
-            with self.errors_named(), grouped.begin_nested():
+        if (grouped := self._group.connection) is not None:
+            with self.errors_named(), self._part_of(grouped):
                 yield grouped
             return
+        self._group.undone_by = None
         with self.errors_named(), self.engine.begin() as connection:
             if self.file is None:
                 postgres.lock_gate(connection)
             yield connection
+            self._require_whole(connection)
+
+    @contextmanager
+    def _part_of(self, grouped: sa.Connection) -> Iterator[None]:
+        self._require_whole(grouped)
+        part = grouped.begin_nested()
+        try:
+            yield
+        except BaseException as error:
+            if self._is_whole(grouped):
+                part.rollback()
+            else:
+                self._group.undone_by = self._group.undone_by or error
+            raise
+        part.commit()
+
+    def _require_whole(self, connection: sa.Connection) -> None:
+        """Raise LedgerError where the database has undone the whole transaction by itself.
+
+        A full disk, a lost connection or a statement that was cut off does that. SQLite would begin another
+        transaction with the next part, and a commit after it says nothing on either database.
+        """
+        if not self._is_whole(connection):
+            cause = self._group.undone_by
+            why = _said(cause) if cause is not None else "the database undid it"
+            raise LedgerError(f"the ledger {self.label} did not do it: {why}")
+
+    def _is_whole(self, connection: sa.Connection) -> bool:
+        if connection.invalidated:
+            return False
+        if self.file is None:
+            return postgres.is_in_transaction(connection)
+        return sqlite.is_in_transaction(connection)
 
     @contextmanager
     def claim(self, run_id: str, part: str) -> Iterator[None]:

@@ -60,3 +60,9 @@ def lock_gate(connection: sa.Connection) -> None:
     long as it stands still: the server ends its session instead, and undoes what it had begun.
     """
     connection.execute(_LOCK_GATE, {"limit": str(STANDSTILL_MS)}).one()
+
+
+def is_in_transaction(connection: sa.Connection) -> bool:
+    """Say whether what was done can still be committed: after an error, COMMIT undoes it and says nothing."""
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.info.transaction_status.name == "INTRANS")

@@ -90,6 +90,10 @@ class Ledger(SubmissionVerbs):
         """Close every connection."""
         self._database.close()
 
+    def is_being_written(self) -> bool:
+        """Say, without waiting, whether somebody else writes into a ledger that is a file just now."""
+        return self._database.is_being_written()
+
     def together(self) -> AbstractContextManager[None]:
         """Let the verbs that this thread calls meanwhile share one commit, which is what takes the time.
 

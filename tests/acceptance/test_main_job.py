@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -96,6 +98,40 @@ def test_a_terminated_run_is_resumed_without_buying_anything_twice(desk):
     assert len(accepted(desk)) == 14
     with Ledger.open(f"sqlite:///{ledger_file}") as ledger:
         assert ledger.verify() == []
+
+
+STOPPED_WHILE_THE_FLOW_BEGINS = """
+import signal, sys
+from prefect.flow_engine import AsyncFlowRunEngine
+from callsheet.cli.main import main
+
+begin_run = AsyncFlowRunEngine.begin_run
+
+async def stopped(engine):
+    signal.raise_signal(signal.SIGTERM)
+    return await begin_run(engine)
+
+AsyncFlowRunEngine.begin_run = stopped
+main(sys.argv[1:])
+"""
+
+
+def test_a_run_is_stopped_in_order_also_while_its_flow_begins(desk):
+    """Prefect would raise in the middle of whatever is being done, and buying has begun by then."""
+    (desk.folder / "shots.csv").write_text("custom_id,prompt,model,duration\na,A boat,seedance-1.0-lite,2\n")
+    command = ["run", "shots.csv", "--sandbox", "--speed", "0.1", "--yes", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_THE_FLOW_BEGINS, *command],
+        cwd=desk.folder,
+        env=desk.env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout)["statuses"].keys() <= {"pending", "in_queue", "in_progress"}
 
 
 def test_equal_work_is_not_bought_again(desk):

@@ -56,6 +56,24 @@ def test_a_prefect_server_that_dies_in_the_middle_takes_no_video_with_it(desk, s
     assert any(remark.startswith("Prefect ") for remark in summary["remarks"])
 
 
+def test_a_stop_waits_for_no_prefect(desk, shots):
+    """Its server hangs while it starts; whoever ends the run has its summary all the same."""
+    run = desk.start(*RUN, "--speed", "0.05")
+    while not (server := server_of(run.pid)):
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.05)
+    os.kill(server, signal.SIGSTOP)
+    while not (desk.data / "sandbox" / "server.json").exists() or len(desk.accepted()) < ROWS:
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    out, err = run.communicate(timeout=110)
+    assert run.returncode == 130, err
+    summary = json.loads(out)
+    assert summary["statuses"].keys() <= {"in_queue", "in_progress"}
+    assert summary["remarks"] == ["Prefect does not show this run: it was stopped before Prefect was there"]
+
+
 def flow_runs(database: Path) -> int:
     """Count what Prefect has heard of; none while its database is still being laid out."""
     if not database.exists():
@@ -66,9 +84,9 @@ def flow_runs(database: Path) -> int:
 
 
 def server_of(pid: int) -> int:
-    """Return the process id of the Prefect server that a run brought with it."""
+    """Return the process id of the Prefect server that a run brought with it; 0 while there is none."""
     listed = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,args="], check=True, capture_output=True, text=True
     ).stdout
     found = [line.split() for line in listed.splitlines() if "prefect_child" in line]
-    return next(int(child) for child, parent, *_ in found if int(parent) == pid)
+    return next((int(child) for child, parent, *_ in found if int(parent) == pid), 0)

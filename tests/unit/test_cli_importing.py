@@ -63,3 +63,25 @@ def test_without_a_loop_nothing_is_waited_for(module, monkeypatch):
     importing.run(asyncio.sleep(0))
     importing.import_beside([module])
     assert module in sys.modules
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    """A module that imports two others, the first of which says how far the import is."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "beside_all.py").write_text("import beside_one\nimport beside_two\n")
+    (tmp_path / "beside_one.py").write_text("")
+    (tmp_path / "beside_two.py").write_text("")
+    yield
+    for name in ("beside_all", "beside_one", "beside_two"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("modules")
+def test_an_import_that_nobody_wants_any_more_ends_before_its_next_module():
+    """A run that was stopped does not wait for the rest of Prefect, and nothing half imported is kept."""
+    before = (builtins.__import__, sys.getswitchinterval())
+    with pytest.raises(importing.NotWanted):
+        importing.import_beside(["beside_all"], lambda: "beside_one" not in sys.modules)
+    assert not {"beside_all", "beside_two"} & sys.modules.keys()
+    assert (builtins.__import__, sys.getswitchinterval()) == before

@@ -82,6 +82,18 @@ async def test_a_verb_whose_asker_is_cancelled_is_finished_first(books):
     assert books.ledger.job(books.jobs[0]).state is State.HELD
 
 
+async def test_the_loop_goes_on_while_another_process_writes(books, house):
+    """A large run that is opened beside this one: replies of paid requests and Ctrl-C are heard meanwhile."""
+    with Ledger.open(house.settings.ledger) as other:
+        with other.together():
+            asked = [asyncio.ensure_future(books(Ledger.admit, job, slots=10)) for job in books.jobs]
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not any(each.done() for each in asked)
+        await asyncio.gather(*asked)
+    assert {books.ledger.job(job).state for job in books.jobs} == {State.HELD}
+
+
 async def test_a_closed_ledger_is_said_and_not_waited_for(books):
     """A verb that comes too late raises at once, instead of waiting for a thread that has ended."""
     books.close()

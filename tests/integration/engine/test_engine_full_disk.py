@@ -1,13 +1,15 @@
 """Disks that are really full: a small one is mounted for the videos, or for the ledger."""
 
+import asyncio
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from callsheet.engine import room
+from callsheet.engine.books import Books
 from callsheet.engine.closing import write_report
 from callsheet.errors import CallsheetError, DiskFull, LedgerError
 from callsheet.ledger import Ledger, Run, State
@@ -129,6 +131,25 @@ async def test_a_ledger_that_runs_full_anywhere_loses_nothing_and_buys_nothing_t
         assert house.row(run_id).state is State.SUCCEEDED
         assert len(house.accepted(name)) == 1
     assert {State.PENDING, State.SUCCEEDED} < ended  # and states in between
+
+
+async def test_where_the_disk_is_full_in_the_middle_of_a_commit_nobody_hears_of_a_success(house, small_disk):
+    """SQLite undoes all of it at the verb that found no room; the verbs before that one are told so too."""
+    small_disk(house.folder / "books")
+    house.changes["ledger_url"] = f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}"
+    run_id = house.open_run(*(f"a{number},full disk six {number}" for number in range(30)))
+    with Ledger.open(house.settings.ledger) as ledger, closing(Books(ledger, is_near=True)) as books:
+        with ledger._database.outside() as connection:
+            connection.exec_driver_sql("PRAGMA cache_size = 3")  # pages leave for the disk before the commit
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        jobs = [row.job_id for row in ledger.jobs(run_id)]
+        filler = fill(house.folder / "books", but_pages=16)
+        asked = [books(Ledger.admit, job, slots=30) for job in jobs]
+        said = await asyncio.gather(*asked, return_exceptions=True)
+        filler.unlink()
+        assert {type(each) for each in said} == {LedgerError}
+        assert all("Make room on its disk" in str(each) for each in said)
+        assert {row.state for row in ledger.jobs(run_id)} == {State.PENDING}
 
 
 async def test_a_backup_that_does_not_fit_is_none(house, small_disk):

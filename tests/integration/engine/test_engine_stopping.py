@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from callsheet.cli import running
 from callsheet.engine.dispatch import dispatch, in_order
 from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
@@ -166,3 +167,20 @@ async def test_slots_that_nobody_can_free_end_the_run(house, monkeypatch):
     assert "`callsheet reconcile`" in str(studio.stop.reason)
     assert house.row(second).state is State.PENDING
     assert house.accepted("stopping three two") == []
+
+
+@pytest.mark.parametrize("canary", [None, 1])
+async def test_a_run_that_is_stopped_before_prefect_is_there_ends_without_it(house, canary):
+    """With a summary where it has begun; where a canary has a word first, as what it was stopped for."""
+    run_id = house.open_run("a,stopped before Prefect")
+    request = house.request(run_id).model_copy(update={"canary": canary})
+    stop = StopSign()
+    stop.stop(Interrupted("terminated"))
+    ending = running._carried_out(request, house.settings, stop, None)
+    if canary:
+        with pytest.raises(Interrupted, match="terminated"):
+            await ending
+    else:
+        assert (await ending)["remarks"] == [running.STOPPED_EARLY]
+    assert house.row(run_id).state is State.PENDING
+    assert house.accepted("stopped before Prefect") == []

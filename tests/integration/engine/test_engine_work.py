@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from callsheet.engine import closing
 from callsheet.engine.session import studio_at
 from callsheet.engine.slots import Places
 from callsheet.engine.stopping import StopSign
@@ -91,6 +92,19 @@ async def test_a_prefect_that_hears_nothing_costs_one_remark_and_no_video(studio
         remark
         == "Prefect was not told of every job (ConnectionError); the ledger and the report have them all"
     )
+
+
+async def test_a_run_is_finished_once_also_where_prefect_goes_away_after_it(studio, monkeypatch):
+    """The flow has finished it and fails at the last page: nothing is written, copied or said again."""
+    monkeypatch.setattr(closing, "gone_files", lambda *_: ["the file of shot-9 is gone"])
+    await (await begin(studio)).over()
+    summary = await closing.finish(studio)
+    closed_ms = studio.desk.ledger.run(studio.run.run_id).closed_ms
+    monkeypatch.setattr(closing, "write_report", None)
+    studio.remarks.append("Prefect shows this run in part")
+    assert await closing.completed(studio) is summary
+    assert summary["remarks"] == ["the file of shot-9 is gone", "Prefect shows this run in part"]
+    assert studio.desk.ledger.run(studio.run.run_id).closed_ms == closed_ms
 
 
 async def test_a_shard_is_over_with_its_last_job(studio, monkeypatch):

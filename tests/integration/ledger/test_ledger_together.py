@@ -1,11 +1,14 @@
 """Verbs that share a commit: each whole or not at all, all of them or none, on both databases."""
 
 import threading
+from contextlib import suppress
 
 import pytest
+import sqlalchemy as sa
 
 from callsheet.errors import CapReached, LedgerError
 from callsheet.ledger import Event, Ledger, NewCap, State
+from tests.integration.ledger.conftest import Desk
 
 
 def test_a_verb_that_raises_changes_nothing_and_the_others_stay(desk) -> None:
@@ -73,3 +76,45 @@ def test_nobody_else_sees_any_of_it_before_the_commit(desk) -> None:
         thread.join()
     assert seen == [State.PENDING, State.PENDING]
     assert desk.ledger.job(job).state is State.HELD
+
+
+def break_off(desk: Desk, job: int) -> None:
+    """Let the database end the whole transaction by itself, as after a full disk or a cut off statement."""
+    if desk.ledger.folder is not None:
+        desk.do(Event.SEND, job)  # see `undoing`
+        return
+    with desk.ledger._database.read() as connection:
+        connection.exec_driver_sql("SELECT 1 / 0")
+
+
+def undoing(desk: Desk, job: int) -> None:
+    """Let SQLite undo everything at a change of this job; PostgreSQL does so at any mistake in a read."""
+    if desk.ledger.folder is not None:
+        desk.sql(
+            f"CREATE TRIGGER undo BEFORE UPDATE ON job WHEN OLD.job_id = {job} AND OLD.state = 'held' "
+            "BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END"
+        )
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_what_the_database_undoes_by_itself_is_never_taken_for_done(desk, goes_on) -> None:
+    """A POST follows an answer: none is given for what is gone, and nothing is begun after it."""
+    first, broken, late = desk.run(3)
+    undoing(desk, broken)
+    before = desk.dump()
+
+    def work() -> None:
+        with desk.ledger.together():
+            desk.do(Event.ADMIT, first)
+            desk.do(Event.ADMIT, broken)
+            with suppress(LedgerError, sa.exc.DBAPIError):
+                break_off(desk, broken)
+            if goes_on:
+                with suppress(LedgerError):
+                    desk.do(Event.ADMIT, late)
+
+    with pytest.raises(LedgerError, match="did not do it"):
+        work()
+    assert desk.dump() == before
+    desk.do(Event.ADMIT, late)
+    assert desk.ledger.job(late).state is State.HELD

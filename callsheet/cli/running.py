@@ -73,12 +73,11 @@ def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | N
     stop = StopSign(_announcer(request))
     try:
         summary = importing.run(_carried_out(request, settings, stop, server))
+        _print(summary, stop, as_json=as_json)  # before the server stops, which may take seconds
     finally:
         if server is not None:
             server.stop()
-    code = exit_code(summary, stop, fit=request.fit)
-    _print(summary, stop, as_json=as_json)
-    return code
+    return exit_code(summary, stop, fit=request.fit)
 
 
 async def _carried_out(

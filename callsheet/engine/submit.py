@@ -16,6 +16,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -310,12 +311,19 @@ async def _send_once(
 
 
 async def _accept(studio: Studio, job_id: int, attempt: int, ticket: Ticket) -> None:
-    """Write down the request id of what is bought; a ledger that is busy just now is asked again."""
+    """Write down the request id of what is bought; a ledger that is busy just now is asked again.
+
+    A server that is lost while it commits may have done it all the same: then it is there, and all is well.
+    """
     known = LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
     for left in range(ACCEPT_TRIES - 1, -1, -1):
         try:
             await studio.books(Ledger.accept, job_id, known, attempt=attempt)
         except LedgerError as error:
+            with suppress(LedgerError):
+                written = (await studio.books(Ledger.job, job_id)).ticket
+                if written is not None and written.request_id == ticket.request_id:
+                    return
             if not left or isinstance(error, IllegalTransition):
                 raise
             await asyncio.sleep(ACCEPT_PAUSE_S)

@@ -22,7 +22,8 @@ from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
 OLDEST_VERSION: Final = (3, 37, 0)
 """STRICT tables came with 3.37 (sqlite.org/stricttables.html)."""
 
-BUSY_TIMEOUT_MS: Final = 30_000
+BUSY_TIMEOUT_MS: Final = 120_000
+"""How long a writer waits for another one. Opening a run of a million jobs writes for half a minute."""
 
 _NETWORK_FILESYSTEMS: Final = frozenset(
     [

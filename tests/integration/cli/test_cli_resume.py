@@ -53,7 +53,7 @@ def test_prefects_senders_are_drained_before_its_server_goes(monkeypatch):
 
     # Prefect itself would keep this server's address for every later test of this process.
     monkeypatch.setattr(running, "client_environment", lambda _server: {})
-    monkeypatch.setattr(running, "_flow", lambda _server: busy)
+    monkeypatch.setattr(running, "_flow", lambda *_given: busy)
     monkeypatch.setattr(running, "show", lambda _progress: nullcontext())
     monkeypatch.setattr(running, "head_start", lambda *_given: nullcontext())
     monkeypatch.setattr(running, "_drain_prefect", lambda: order.append("drained"))

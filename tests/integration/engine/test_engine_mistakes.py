@@ -48,6 +48,22 @@ async def test_a_ledger_that_is_busy_for_a_moment_still_gets_the_request_id(hous
     assert len(house.accepted("mistakes two")) == 1
 
 
+async def test_a_commit_whose_answer_is_lost_is_no_mistake(house, monkeypatch):
+    """The server has it although the connection broke: the job goes on, and so does the buying."""
+    real, asked = Ledger.accept, []
+
+    def accept(self, *more, **named):
+        real(self, *more, **named)
+        asked.append(more)
+        raise LedgerError("the connection was lost")
+
+    monkeypatch.setattr(Ledger, "accept", accept)
+    run_id = house.open_run("a,mistakes four a", "b,mistakes four b")
+    studio = await house.work(run_id)
+    assert {row.state for row in house.rows(run_id)} == {State.SUCCEEDED}
+    assert (len(asked), studio.notes, studio.stop.reason) == (2, [], None)
+
+
 async def test_a_mistake_in_a_job_ends_the_run_and_is_named(house, monkeypatch):
     """The run must not go on buying over it, and Prefect shows which job it was."""
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, select
 
-from callsheet.ledger import lifecycle, queries, schema
+from callsheet.ledger import job_rows, lifecycle, schema
 from callsheet.ledger.admission import NO_ERROR
 from callsheet.ledger.in_flight import refuse_in_flight
 from callsheet.ledger.steps import chunks, step_many
@@ -27,7 +27,7 @@ def _made_elsewhere(connection: Connection, job_ids: Collection[int]) -> Mapping
     """Return which of these jobs the campaign has made. Raises UsageError where another run buys one."""
     made: dict[int, int] = {}
     for (run_id, campaign), jobs in _by_run(connection, job_ids).items():
-        known = queries.already_made(connection, campaign, set(jobs.values()))
+        known = job_rows.already_made(connection, campaign, set(jobs.values()))
         made.update((job, known[content].job_id) for job, content in jobs.items() if content in known)
         wanted = {content for content in jobs.values() if content not in known}
         refuse_in_flight(connection, campaign, wanted.copy, besides=run_id)

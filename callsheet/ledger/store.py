@@ -16,6 +16,7 @@ from typing import Self
 from callsheet.ledger import (
     caps,
     in_flight,
+    job_rows,
     lifecycle,
     opening,
     queries,
@@ -180,22 +181,22 @@ class Ledger(SubmissionVerbs):
     def jobs(self, run_id: str, *, states: Collection[State] | None = None) -> list[JobRow]:
         """Return a run's jobs in the plan's order, or those that are in one of `states`."""
         with self._database.read() as connection:
-            return list(queries.jobs(connection, run_id, states))
+            return list(job_rows.jobs(connection, run_id, states))
 
     def each_job(self, run_id: str) -> Iterator[JobRow]:
         """Yield a run's jobs in the plan's order, of one moment, and hold no more than a few of them."""
         with self._database.read() as connection:
-            yield from queries.jobs(connection, run_id)
+            yield from job_rows.jobs(connection, run_id)
 
     def job(self, job_id: int) -> JobRow:
         """Return one job. Raises UsageError for an unknown one."""
         with self._database.read() as connection:
-            return queries.job(connection, job_id)
+            return job_rows.job(connection, job_id)
 
     def open_jobs(self, *, states: Collection[State] = HAS_OPEN_SUBMISSION) -> list[JobRow]:
         """Return the jobs of every run whose submission is not over: what `reconcile` has to look at."""
         with self._database.read() as connection:
-            return queries.open_jobs(connection, states)
+            return job_rows.open_jobs(connection, states)
 
     def lost_jobs(self, error_types: Collection[str], *, since_ms: int) -> list[int]:
         """Return every run's failed jobs with one of these errors that fal took at `since_ms` or later."""
@@ -220,7 +221,7 @@ class Ledger(SubmissionVerbs):
     def already_made(self, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
         """Return, by fingerprint, the campaign's newest succeeded job with a file."""
         with self._database.read() as connection:
-            return queries.already_made(connection, campaign, fingerprints)
+            return job_rows.already_made(connection, campaign, fingerprints)
 
     def made_jobs(self, campaign: str) -> list[MadeJob]:
         """Return every job of the campaign that was made and whose file was kept, oldest first."""

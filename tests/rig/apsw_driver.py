@@ -85,6 +85,11 @@ class Connection:
         self.real = apsw.Connection(path, vfs=vfs)
         self.real.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open; a full disk ends one by itself."""
+        return bool(self.real.in_transaction)
+
     def cursor(self) -> Cursor:
         """Return a cursor."""
         return Cursor(self.real)

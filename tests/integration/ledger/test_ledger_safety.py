@@ -55,7 +55,7 @@ def test_every_sqlite_connection_is_set_to_survive_a_power_cut(sqlite_url: str, 
                 connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
                 for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             ]
-            assert found == ["wal", 2, 1, 30_000]
+            assert found == ["wal", 2, 1, 120_000]
 
 
 def test_a_database_that_will_not_keep_a_wal_is_refused(tmp_path: Path) -> None:

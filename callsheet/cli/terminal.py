@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 import unicodedata
 
@@ -20,6 +19,8 @@ def terminal_width() -> int | None:
     A pipe has as many as it needs, unless COLUMNS says that few are wanted; job runners set it to the usual
     80 for nobody in particular.
     """
+    import shutil  # noqa: PLC0415 -- it brings every packer of archives with it
+
     columns = max(NARROWEST, shutil.get_terminal_size().columns)
     return columns if sys.stdout.isatty() or columns < USUAL else None
 

@@ -35,7 +35,6 @@ from callsheet.errors import (
     PricesChanged,
 )
 from callsheet.settings import Settings
-from pricing.money import usd_rounded_up
 
 EXIT_FAILED_JOBS = 4
 SHOWN_NOTES = 20
@@ -211,8 +210,3 @@ def _say_why_it_stopped(summary: dict[str, Any], stop: StopSign) -> None:
             f"{summary['skipped']} not bought. Once there is room (`callsheet budget list`), "
             f"`callsheet retry {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}` buys them"
         )
-
-
-def money(nano: int | None) -> str:
-    """Write an amount for the terminal; a dash where there is none."""
-    return "-" if nano is None else usd_rounded_up(nano)

@@ -43,7 +43,7 @@ MOST_TOGETHER = 32
 
 
 class Asked(NamedTuple):
-    """A verb that was asked for; the smallest is done first."""
+    """A verb that was asked for; the smallest is done first. No two have the same number."""
 
     rank: int
     number: int
@@ -116,7 +116,7 @@ class Books:
 
     def _do_next(self) -> None:
         """Do what was asked for here, or have the thread wait where another process is writing just now."""
-        asked, self._next = sorted(self._next, key=_turn), []
+        asked, self._next = sorted(self._next), []
         if asked and _is_being_written(self._ledger):
             for each in asked:
                 self._waiting.put(each)
@@ -160,10 +160,6 @@ def _is_being_written(ledger: Ledger) -> bool:
         return ledger.is_being_written()
     except CallsheetError:  # whoever asked hears it of the verb
         return False
-
-
-def _turn(asked: Asked) -> tuple[int, int]:
-    return asked.rank, asked.number
 
 
 def _do(ledger: Ledger, asked: Sequence[Asked]) -> None:

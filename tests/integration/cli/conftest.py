@@ -3,8 +3,24 @@
 import pytest
 
 from callsheet.cli.main import run_command
+from callsheet.ledger import NewJob
 
 SHOTS = "custom_id,prompt,model,resolution,duration\na,A boat,seedance-1.0-lite,480p,2\n"
+
+
+def new_job(number: int, client: str = "") -> NewJob:
+    """An everyday job."""
+    return NewJob(
+        row=number + 2,
+        custom_id=f"shot-{number}",
+        endpoint="fal-ai/x",
+        model="seedance-1.0-pro",
+        fingerprint=f"f{number}",
+        payload="{}",
+        expected_nano=90_000_000,
+        maximum_nano=100_000_000,
+        client=client,
+    )
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from callsheet.ledger import Ledger, NewJob, NewRun, Ticket
+from callsheet.ledger import Ledger, NewRun, Ticket
+from tests.integration.cli.conftest import new_job
 
 
 @pytest.fixture
@@ -16,20 +17,7 @@ def book(shots, monkeypatch):
     monkeypatch.setenv("CALLSHEET_QUEUE_URL", "http://127.0.0.1:9")
     with Ledger.open(url) as ledger:
         run = NewRun(run_id="spring-1", campaign="spring", plan_hash="h", price_book="p", out="runs/spring-1")
-        jobs = [
-            NewJob(
-                row=number + 2,
-                custom_id=f"shot-{number}",
-                endpoint="fal-ai/x",
-                model="seedance-1.0-pro",
-                fingerprint=f"f{number}",
-                payload="{}",
-                expected_nano=90_000_000,
-                maximum_nano=100_000_000,
-            )
-            for number in range(3)
-        ]
-        ledger.open_run(run, jobs)
+        ledger.open_run(run, [new_job(number) for number in range(3)])
         yield ledger
 
 

@@ -9,7 +9,8 @@ import stat
 
 import pytest
 
-from callsheet.ledger import Ledger, NewJob, NewRun, Settlement, Ticket
+from callsheet.ledger import Ledger, NewRun, Settlement, Ticket
+from tests.integration.cli.conftest import new_job
 
 NOON_MS = 1_795_262_400_000
 """2026-11-21 12:00:00 UTC."""
@@ -23,7 +24,7 @@ def book(tmp_path, monkeypatch):
     monkeypatch.setenv("CALLSHEET_LEDGER_URL", url)
     with Ledger.open(url, clock=lambda: NOON_MS) as ledger:
         run = NewRun(run_id="spring-1", campaign="spring", plan_hash="h", price_book="p", out=str(tmp_path))
-        ledger.open_run(run, [new_job(number) for number in range(4)])
+        ledger.open_run(run, [new_job(number, "=cmd|calc" if number % 2 else "acme") for number in range(4)])
         for row in ledger.jobs("spring-1"):
             ledger.admit(row.job_id, slots=10)
             if row.position < 2:
@@ -35,21 +36,6 @@ def book(tmp_path, monkeypatch):
                     Settlement(cost_nano=90_000_001, cost_basis="billable_units", result_json="{}"),
                 )
     return tmp_path / "ledger.sqlite"
-
-
-def new_job(number: int) -> NewJob:
-    """An everyday job of one of two clients."""
-    return NewJob(
-        row=number + 2,
-        custom_id=f"shot-{number}",
-        endpoint="fal-ai/x",
-        model="seedance-1.0-pro",
-        fingerprint=f"f{number}",
-        payload="{}",
-        expected_nano=90_000_000,
-        maximum_nano=100_000_000,
-        client="=cmd|calc" if number % 2 else "acme",
-    )
 
 
 def test_a_statement_gives_exact_amounts(book, call):

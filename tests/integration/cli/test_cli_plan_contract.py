@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from callsheet.cli.main import run_command
 from callsheet.engine.opening import open_run, select
 from callsheet.errors import OverBudget
 from callsheet.ledger import Ledger, Output, Settlement, Ticket
@@ -27,17 +26,11 @@ FILE = Output(
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
+def call(call, tmp_path, monkeypatch):
     """Run a command in a folder of its own, with a ledger; returns its code, its output and what it said."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CALLSHEET_DATA_DIR", str(tmp_path))
-
-    def run(*arguments: str):
-        code = run_command(list(arguments))
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
+    return call
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ async def render_all(studio: Studio) -> None:
 async def _show_jobs(studio: Studio, work: Work) -> None:
     async with asyncio.TaskGroup() as shown:
         async for started in work.started():
+            await studio.places.calm()
             shown.create_task(_told(studio, show_job(studio, started)))
             await asyncio.sleep(TOLD_EVERY_S)
     await work.over()

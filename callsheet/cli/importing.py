@@ -12,15 +12,23 @@ import builtins
 import selectors
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from types import ModuleType
 from typing import Any, TypeVar
+
+from callsheet.cli import garbage
 
 T = TypeVar("T")
 
 PATIENCE_S = 0.02
 """How long one import waits for a loop that does not come to rest, in seconds: the loop may itself wait for a
 module that this thread is just importing."""
+
+RUSHES_S = 1.0
+"""How long imports wait in all, in seconds, for moments in which something else is in a hurry."""
+
+LOOK_EVERY_S = 0.002
 
 YIELD_EVERY_S = 0.0005
 """How soon a thread that computes lets another one have its turn, while there is an import."""
@@ -55,12 +63,43 @@ class NotWanted(BaseException):
     """What was being imported is of no use any more. No package may take it for a mistake of its own."""
 
 
-def import_beside(names: Iterable[str], is_wanted: Callable[[], bool] = lambda: True) -> None:
+class _Manners:
+    """When to go on with an import: where the loop rests, and nothing is in a hurry.
+
+    A loop that does not come to rest may itself wait for a module that this thread is just importing: then
+    all goes on at once until it has rested again.
+    """
+
+    def __init__(self, is_calm: Callable[[], bool]) -> None:
+        self._is_calm = is_calm
+        self._rushes_left_s = RUSHES_S
+        self._is_patient = True
+
+    def step_back(self) -> None:
+        """Wait for a moment in which an import disturbs nobody."""
+        self._rest()
+        while self._is_patient and self._rushes_left_s > 0 and not self._is_calm():
+            time.sleep(LOOK_EVERY_S)
+            self._rushes_left_s -= LOOK_EVERY_S
+            self._rest()
+
+    def _rest(self) -> None:
+        self._is_patient = _at_rest.wait(PATIENCE_S if self._is_patient else 0)
+
+
+def import_beside(
+    names: Iterable[str],
+    *,
+    is_wanted: Callable[[], bool] = lambda: True,
+    is_calm: Callable[[], bool] = lambda: True,
+) -> None:
     """Import modules, with all that they import, in this thread, stepping back for the loop before each.
 
-    Raises NotWanted before the next one where they are not wanted any more.
+    While it is not calm, they wait even where the loop rests. Raises NotWanted before the next one where they
+    are not wanted any more.
     """
     usual, usual_s, thread = builtins.__import__, sys.getswitchinterval(), threading.get_ident()
+    manners = _Manners(is_calm)
 
     def stepping_back(*given: Any, **named: Any) -> ModuleType:
         # A finder in sys.meta_path would be the usual place, but it is called under the lock of all imports:
@@ -68,7 +107,7 @@ def import_beside(names: Iterable[str], is_wanted: Callable[[], bool] = lambda: 
         if threading.get_ident() == thread:
             if not is_wanted():
                 raise NotWanted
-            _at_rest.wait(PATIENCE_S)
+            manners.step_back()
         return usual(*given, **named)
 
     sys.setswitchinterval(YIELD_EVERY_S)
@@ -79,3 +118,5 @@ def import_beside(names: Iterable[str], is_wanted: Callable[[], bool] = lambda: 
     finally:
         builtins.__import__ = usual
         sys.setswitchinterval(usual_s)
+        garbage.keep_for_good()
+        garbage.look_as_usual()

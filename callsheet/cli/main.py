@@ -10,6 +10,7 @@ from typing import TextIO
 
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
+from callsheet.cli import garbage
 from callsheet.cli.console import document, flush, say, write_no_more
 from callsheet.cli.problems import show_problems
 from callsheet.errors import CallsheetError, ManifestError, UsageError
@@ -23,8 +24,11 @@ _YES = frozenset({"1", "t", "true", "y", "yes"})
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with the code of docs/cli.md."""
+    garbage.look_seldom()
     _mend_streams()
-    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+    code = run_command(sys.argv[1:] if arguments is None else arguments)
+    garbage.keep_for_good()
+    sys.exit(code)
 
 
 def _mend_streams() -> None:

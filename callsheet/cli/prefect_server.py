@@ -20,7 +20,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -30,7 +30,6 @@ from callsheet.folders import ELSEWHERE, usable_folder
 
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 10.0
-NICENESS = 5
 _SERVER_ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
@@ -102,17 +101,10 @@ class EmbeddedServer:
                     f"its log is {self.home / 'server.log'}"
                 )
             if _answers(self.url):
-                self._step_back()
                 return
             time.sleep(0.05)
         if is_wanted():
             raise NoPrefect(f"Prefect's server did not answer within {timeout_s:.0f} s; see {self.home}")
-
-    def _step_back(self) -> None:
-        """Give the server, which keeps a history to look at, less of the machine than the run itself."""
-        if sys.platform == "linux":
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, self.process.pid, NICENESS)
 
     def stop(self) -> None:
         """End the server; what it knows is in its database."""

@@ -39,14 +39,17 @@ from callsheet.settings import Settings
 EXIT_FAILED_JOBS = 4
 SHOWN_NOTES = 20
 LATE_IMPORTS = (
+    "callsheet.outputs.probe",
+    "callsheet.outputs.posters",
     "prefect.flow_engine",
     "prefect.task_engine",
     "fastapi.encoders",
     "pandas",
     "pyarrow.parquet",
+    "callsheet.report.files",
     "flows.run_campaign",
 )
-"""What a flow imports at its beginning and its end; better while Prefect's server is starting."""
+"""What the first finished render needs, and what a flow imports at its beginning and its end."""
 EXIT_CAP = 5
 EXIT_UNKNOWN = 7
 STOPPED_EARLY = "Prefect does not show this run: it was stopped before Prefect was there"
@@ -88,7 +91,8 @@ async def _carried_out(
     with show(Progress(settings, run_id)), signals_to(stop):
         async with head_start(request, run_id, settings, stop) as studio:
             try:
-                flow = await asyncio.to_thread(_flow, server, lambda: stop.phase != "stopped")
+                is_calm = (lambda: True) if studio is None else studio.places.is_calm
+                flow = await asyncio.to_thread(_flow, server, lambda: stop.phase != "stopped", is_calm)
                 try:
                     summary: dict[str, Any] = await flow(request)
                 finally:
@@ -108,12 +112,14 @@ async def _carried_out(
             return summary
 
 
-def _flow(server: EmbeddedServer | None, is_wanted: Callable[[], bool]) -> Callable[[RunRequest], Any]:
+def _flow(
+    server: EmbeddedServer | None, is_wanted: Callable[[], bool], is_calm: Callable[[], bool]
+) -> Callable[[RunRequest], Any]:
     """Import Prefect, which takes seconds, with what its flows import late; wait for its server.
 
     Raises NotWanted as soon as the run does not wait for it any more.
     """
-    importing.import_beside(LATE_IMPORTS, is_wanted)
+    importing.import_beside(LATE_IMPORTS, is_wanted=is_wanted, is_calm=is_calm)
     from flows.run_campaign import run_campaign  # noqa: PLC0415 -- as above
 
     keep_our_signals()

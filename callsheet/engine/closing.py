@@ -17,7 +17,6 @@ from callsheet.engine.studio import Studio
 from callsheet.engine.work import begin
 from callsheet.ledger import Account, JobRow, Ledger, Overrun, Run, State
 from callsheet.outputs.disk import naming_full_disk
-from callsheet.report.files import write_run_files
 from callsheet.report.rows import ResultRow, result_row
 from callsheet.report.summary import RunFacts, summary_document
 from manifests.job_codec import decode_job
@@ -69,7 +68,9 @@ def write_report(
 
     Raises DiskFull, and the files of before are still there, where they do not fit.
     """
-    import pyarrow.parquet as pq  # noqa: PLC0415 -- only a finished run pays for this import
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- only a finished run pays for these imports
+
+    from callsheet.report.files import write_run_files  # noqa: PLC0415
 
     folder, catalog = Path(run.out), load_catalog()
     facts = RunFacts(

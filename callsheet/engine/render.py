@@ -14,7 +14,7 @@ from callsheet.engine.finish import known_result, settle
 from callsheet.engine.pictures import addresses_of
 from callsheet.engine.slots import Place
 from callsheet.engine.studio import Studio
-from callsheet.engine.submit import admit, order_of, submit
+from callsheet.engine.submit import Order, admit, order_of, submit
 from callsheet.engine.watch import watch
 from callsheet.errors import (
     AccountError,
@@ -108,6 +108,13 @@ async def _buy(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket | 
         studio.stop.drain(error)
         return None
     await place.take()
+    with studio.places.being_filled():
+        return await _bought(studio, row, order, missing)
+
+
+async def _bought(
+    studio: Studio, row: JobRow, order: Order | None, missing: InputError | QueueError | None
+) -> Ticket | None:
     try:
         intent = await admit(studio, row, order)
     except CapReached as reached:
@@ -133,6 +140,7 @@ async def _follow(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: 
         if row.state in AT_FAL:
             await watch(studio, job, row, ticket)
             place.give_back()
+            await studio.places.calm()
         rendered = await (
             _paid_result(studio, job, row, ticket) if row.booked else settle(studio, job, row, ticket)
         )

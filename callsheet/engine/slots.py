@@ -3,11 +3,19 @@
 The ledger alone decides whether a slot is free, over all processes; a place only keeps this process from
 asking for more slots than there could possibly be. A few jobs more than there are places are let in early:
 they read, decode and upload while they wait, so that a freed slot is filled by one that is ready.
+
+A place that is free costs time; whatever follows a render (its bill, its file, what people are told of it)
+does not. So that waits for a moment while a place is being filled.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+RUSH_S = 0.1
+"""How long, in seconds, anything waits for places that are being filled: fal may take long to answer."""
 
 
 class Place:
@@ -40,8 +48,35 @@ class Places:
     def __init__(self, count: int, *, ahead: int) -> None:
         self._door = asyncio.Semaphore(count + ahead)
         self._places = asyncio.Semaphore(count)
+        self._being_filled = 0
+        self._calm = asyncio.Event()
+        self._calm.set()
 
     async def enter(self) -> Place:
         """Wait to be let in."""
         await self._door.acquire()
         return Place(self._door, self._places)
+
+    @contextmanager
+    def being_filled(self) -> Iterator[None]:
+        """Let what can wait do so while a job is bought for a place."""
+        self._being_filled += 1
+        self._calm.clear()
+        try:
+            yield
+        finally:
+            self._being_filled -= 1
+            if not self._being_filled:
+                self._calm.set()
+
+    def is_calm(self) -> bool:
+        """Say whether no place is being filled. Any thread may ask."""
+        return self._calm.is_set()
+
+    async def calm(self) -> None:
+        """Return when no place is being filled, after RUSH_S at the latest."""
+        await asyncio.sleep(0)  # whoever waits for a place that was given back just now takes it first
+        if not self._calm.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RUSH_S):
+                    await self._calm.wait()

@@ -98,13 +98,10 @@ class FalQueue:
         self._clients: tuple[httpx.AsyncClient, httpx.AsyncClient, httpx.AsyncClient] | None = None
 
     async def __aenter__(self) -> Self:
-        ssl_context = httpx.create_ssl_context()
         urls = (self._settings.queue_url, self._settings.rest_url, self._settings.cdn_url)
 
         async def opened(*, keep_alive: bool) -> httpx.AsyncClient:
-            client = open_client(
-                transport=self._transport, ssl_context=ssl_context, keep_alive=keep_alive, urls=urls
-            )
+            client = open_client(transport=self._transport, keep_alive=keep_alive, urls=urls)
             return await self._stack.enter_async_context(client)
 
         self._clients = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 
 import httpx
 
@@ -108,6 +109,7 @@ def _is_fal_media(url: httpx.URL) -> bool:
     return is_named and url.scheme == "https" and url.port is None
 
 
+@lru_cache(maxsize=1024)
 def _parsed(text: str) -> httpx.URL:
     authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
     if not _PLAIN.fullmatch(text) or not _AUTHORITY.fullmatch(authority):

@@ -81,7 +81,6 @@ class FalPlatform:
     async def __aenter__(self) -> Self:
         client = open_client(
             transport=self._transport,
-            ssl_context=httpx.create_ssl_context(),
             keep_alive=True,
             urls=(self._settings.platform_url,),
         )

@@ -36,6 +36,7 @@ class _Group(local):
 
     connection: sa.Connection | None = None
     undone_by: BaseException | None = None
+    asked_for: tuple[fence.Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Database:
         """
         with self._transaction() as connection:
             if fenced:
-                self.fence.check(connection)
+                self._ask_for_claims(connection)
             yield connection
 
     @contextmanager
@@ -101,6 +102,13 @@ class Database:
             self.locks.require_held(connection)
             yield connection
 
+    def _ask_for_claims(self, connection: sa.Connection) -> None:
+        """Raise ClaimLost where one was lost. Nobody else writes in a transaction: once in each is enough."""
+        claims = self.fence.claims
+        if self._group.asked_for is not claims:
+            self.fence.check(connection)
+        self._group.asked_for = claims
+
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         """A transaction of its own, or a part of the one around it that can be undone alone."""
@@ -108,7 +116,7 @@ class Database:
             with self.errors_named(), self._part_of(grouped):
                 yield grouped
             return
-        self._group.undone_by = None
+        self._group.undone_by, self._group.asked_for = None, ()
         with self.errors_named(), self.engine.begin() as connection:
             if self.file is None:
                 postgres.lock_gate(connection)

@@ -52,6 +52,11 @@ class Fence:
         self._guard = threading.Lock()
         self._claims: tuple[Claim, ...] = ()
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What is claimed; another tuple as soon as that changes."""
+        return self._claims
+
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:
         """Let every write ask for this claim while entered."""

@@ -21,10 +21,10 @@ from callsheet.outputs.background import in_background
 from callsheet.outputs.boxes import check_boxes
 from callsheet.outputs.disk import make_directory, naming_full_disk
 from callsheet.outputs.expectation import Expectation, verify
+from callsheet.outputs.facts import MediaFacts
 from callsheet.outputs.faults import Fault, fault
 from callsheet.outputs.landing import land, set_aside
 from callsheet.outputs.parts import PartFile, part_file
-from callsheet.outputs.probe import MediaFacts, probe
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -164,6 +164,8 @@ async def _to_the_end(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
 
 def _finish(part: PartFile, destination: Path, expectation: Expectation, sha256: str, size: int) -> Collected:
     """Check, verify and name the received file. Blocks for as long as decoding takes."""
+    from callsheet.outputs.probe import probe  # noqa: PLC0415 -- no video waits for the decoder to be imported
+
     check_boxes(part.read_at, size)
     try:
         facts = probe(part.path)

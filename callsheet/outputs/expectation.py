@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from callsheet.outputs.facts import MediaFacts
 from callsheet.outputs.faults import Fault, fault
-from callsheet.outputs.probe import MediaFacts
 from manifests.job import Job
 from pricing.catalog import AUTO, DEFAULT_DURATION_S, Catalog
 

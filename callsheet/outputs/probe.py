@@ -17,6 +17,7 @@ from av import AudioFrame, AudioStream, Packet, VideoFrame, VideoStream
 from av.container import InputContainer
 from av.stream import Stream
 
+from callsheet.outputs.facts import MediaFacts
 from callsheet.outputs.faults import Fault, fault
 
 
@@ -32,23 +33,6 @@ class Bounds:
     max_pixels: int = 4096 * 2304
     max_frames: int = 2_000
     max_audio_samples: int = 120 * 96_000
-
-
-@dataclass(frozen=True, slots=True)
-class MediaFacts:
-    """What was found. Pixels as stored, `fps` as the track's average, `duration_s` of the decoded pictures.
-
-    `has_audio` is True where sound samples could be decoded, not where a track merely claims them.
-    """
-
-    width_px: int
-    height_px: int
-    fps: float
-    frames: int
-    duration_s: float
-    has_audio: bool
-    codec: str
-    audio_codec: str = ""
 
 
 def probe(path: Path, bounds: Bounds = Bounds()) -> MediaFacts:

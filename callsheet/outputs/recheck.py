@@ -8,7 +8,6 @@ from pathlib import Path
 from callsheet.outputs.boxes import check_boxes
 from callsheet.outputs.collect import Collected
 from callsheet.outputs.expectation import Expectation, verify
-from callsheet.outputs.probe import probe
 
 PIECE_BYTES = 1 << 20
 
@@ -20,6 +19,8 @@ def recheck(path: Path, expectation: Expectation) -> Collected | None:
     """
     if not path.is_file() or path.is_symlink():
         return None
+    from callsheet.outputs.probe import probe  # noqa: PLC0415 -- as in collect
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
 

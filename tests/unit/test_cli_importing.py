@@ -2,12 +2,21 @@
 
 import asyncio
 import builtins
+import gc
+import importlib
 import sys
 import threading
 
 import pytest
 
-from callsheet.cli import importing
+from callsheet.cli import garbage, importing
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_kept():
+    """The test process looks for its garbage everywhere again."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -47,14 +56,33 @@ def test_an_import_does_not_wait_for_ever(module, monkeypatch):
     assert module in sys.modules
 
 
+def test_an_import_waits_for_calm_and_not_for_ever(module, monkeypatch):
+    """While a place is being filled no module is begun; a fal that takes long to answer ends no import."""
+    monkeypatch.setattr(importing, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(importing, "RUSHES_S", 0.005)
+    looks = []
+
+    def is_calm() -> bool:
+        looks.append(module in sys.modules)
+        return False
+
+    importing.import_beside([module], is_calm=is_calm)
+    assert looks == [False] * 5
+    assert module in sys.modules
+
+
 def test_afterwards_everything_is_as_it_was(module):
     """Neither imports nor the switching of threads stay changed, also where a module is missing."""
     statement, interval_s = builtins.__import__, sys.getswitchinterval()
+    threshold = gc.get_threshold()
+    garbage.look_seldom()
+    assert gc.get_threshold() > threshold
     importing.import_beside([module])
     with pytest.raises(ModuleNotFoundError):
         importing.import_beside(["no_module_of_this_name"])
     assert builtins.__import__ is statement
     assert sys.getswitchinterval() == pytest.approx(interval_s)
+    assert gc.get_threshold() == threshold
 
 
 def test_without_a_loop_nothing_is_waited_for(module, monkeypatch):
@@ -82,6 +110,36 @@ def test_an_import_that_nobody_wants_any_more_ends_before_its_next_module():
     """A run that was stopped does not wait for the rest of Prefect, and nothing half imported is kept."""
     before = (builtins.__import__, sys.getswitchinterval())
     with pytest.raises(importing.NotWanted):
-        importing.import_beside(["beside_all"], lambda: "beside_one" not in sys.modules)
+        importing.import_beside(["beside_all"], is_wanted=lambda: "beside_one" not in sys.modules)
     assert not {"beside_all", "beside_two"} & sys.modules.keys()
     assert (builtins.__import__, sys.getswitchinterval()) == before
+
+
+@pytest.mark.usefixtures("modules")
+def test_a_loop_that_waits_for_a_module_of_this_thread_gets_it(monkeypatch):
+    """It computes, and nothing is calm, until it has the module: waiting for either would stop them both."""
+    monkeypatch.setattr(importing, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(importing, "RUSHES_S", 3600)
+    begun = threading.Event()
+
+    def is_calm() -> bool:
+        if "beside_one" not in sys.modules:
+            return True
+        begun.set()
+        return "beside_all" in sys.modules and not blocked
+
+    blocked = True
+    thread = threading.Thread(
+        target=importing.import_beside, args=(["beside_all"],), kwargs={"is_calm": is_calm}
+    )
+
+    async def imports_too() -> None:
+        nonlocal blocked
+        thread.start()
+        await asyncio.to_thread(begun.wait)
+        importlib.import_module("beside_all")
+        blocked = False
+        await asyncio.to_thread(thread.join)
+
+    importing.run(imports_too())
+    assert "beside_two" in sys.modules

@@ -5,8 +5,8 @@ import pytest
 
 from callsheet.errors import MediaError
 from callsheet.outputs.expectation import Expectation, expectation_of, verify
+from callsheet.outputs.facts import MediaFacts
 from callsheet.outputs.faults import Fault, fault, worth_another_read
-from callsheet.outputs.probe import MediaFacts
 from manifests.job import Job
 from pricing.catalog import load_catalog
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from callsheet.errors import MediaError
-from callsheet.outputs.probe import Bounds, MediaFacts, probe
+from callsheet.outputs.facts import MediaFacts
+from callsheet.outputs.probe import Bounds, probe
 
 MakeClip = Callable[..., bytes]
 

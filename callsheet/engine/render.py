@@ -102,6 +102,9 @@ async def _buy(studio: Studio, job: Job, row: JobRow, place: Place) -> Ticket | 
     missing = order = None
     try:
         order = order_of(studio, job, row, await addresses_of(studio, job))
+    except Unavailable as error:  # as with a POST that cannot leave: the job stays to be sent
+        studio.notes.append(f"{row.custom_id} was not sent, its picture could not be brought to fal: {error}")
+        return None
     except (InputError, QueueError) as error:
         missing = error
     except AccountError as error:

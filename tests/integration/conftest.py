@@ -139,6 +139,10 @@ class House:
             rows.append(f"{name},{prompt},{model},480p,{num_frames},{''.join(seed)}\n")
         source = self.folder / f"{campaign}.csv"
         source.write_text(HEADER + "".join(rows))
+        return self.open_source(source, out=out)
+
+    def open_source(self, source: Path, *, out: str | None = None) -> str:
+        """Plan a manifest and open a run of all of it."""
         plan = make_plan(str(source), overrides=PlanOptions())
         request = RunRequest(source=str(source), sandbox=True, speed=5000, out=out)
         with Ledger.open(self.settings.ledger, clock=self.now_ms) as ledger:

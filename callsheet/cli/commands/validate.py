@@ -31,5 +31,6 @@ def validate(source: Source, *, errors: ErrorsFile = None, json: Json = False) -
         document({"jobs": plan.total.jobs, "errors": [], "warnings": [str(each) for each in plan.warnings]})
         return 0
     show_warnings(plan)
-    result(f"{plan.total.jobs:,} jobs, all of them can be made")
+    jobs = plan.total.jobs
+    result("1 job, and it can be made" if jobs == 1 else f"{jobs:,} jobs, all of them can be made")
     return 0

@@ -2,6 +2,7 @@
 
 import json
 
+import PIL.Image
 import pytest
 
 from callsheet.cli.running import exit_code
@@ -9,6 +10,7 @@ from callsheet.engine.pictures import UPLOAD_GOOD_FOR_MS, _address
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.errors import DiskFull
+from callsheet.falqueue import uploads
 from callsheet.ledger import Ledger, State
 from manifests.job import Image
 from manifests.plan import PlanOptions
@@ -52,6 +54,26 @@ async def test_an_upload_that_fal_may_have_dropped_is_made_again(house, age_ms, 
         else:
             with pytest.raises(Exception, match="has changed since it was planned"):
                 await _address(studio, image)
+
+
+async def test_a_picture_that_cannot_be_uploaded_now_leaves_its_job_to_be_sent(house, monkeypatch):
+    """The network is gone for an hour: nothing failed, and `resume` sends it."""
+    monkeypatch.setattr(uploads, "TRIES", 1)
+    PIL.Image.new("RGB", (864, 480), "navy").save(house.folder / "boat.png")
+    source = house.folder / "pictures.csv"
+    source.write_text(
+        "custom_id,prompt,model,resolution,num_frames,image_url\n"
+        "a,leftovers picture,seedance-1.0-lite,480p,29,boat.png\n"
+    )
+    run_id = house.open_source(source)
+    house.arm("close", route="upload", count=1)
+    studio = await house.work(run_id)
+    row = house.row(run_id)
+    assert (row.state, row.submission) == (State.PENDING, None)
+    assert "a was not sent, its picture could not be brought to fal" in studio.notes[0]
+    await house.work(run_id)
+    assert house.row(run_id).state is State.SUCCEEDED
+    assert len(house.accepted("leftovers picture")) == 1
 
 
 @pytest.mark.parametrize("name", ["50% off", "100%25", "plain"])

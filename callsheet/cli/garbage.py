@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 
 _USUAL = gc.get_threshold()
-_SELDOM = (100_000, *_USUAL[1:])
+_SELDOM = (10_000, *_USUAL[1:])
 
 
 def look_seldom() -> None:

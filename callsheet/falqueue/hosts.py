@@ -109,7 +109,7 @@ def _is_fal_media(url: httpx.URL) -> bool:
     return is_named and url.scheme == "https" and url.port is None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _parsed(text: str) -> httpx.URL:
     authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
     if not _PLAIN.fullmatch(text) or not _AUTHORITY.fullmatch(authority):

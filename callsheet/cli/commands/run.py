@@ -81,16 +81,14 @@ def run(
         canary=canary,
         accept_prices=accept_prices,
     )
-    plan = make_plan(
-        source,
-        overrides=PlanOptions(
-            budget_usd=budget_usd,
-            concurrency=concurrency,
-            out=out,
-            allow_private_hosts=settings_from(os.environ).allow_private_hosts,
-        ),
+    overrides = PlanOptions(
+        budget_usd=budget_usd,
+        concurrency=concurrency,
+        out=out,
+        allow_private_hosts=settings_from(os.environ).allow_private_hosts,
     )
-    return run_plan(plan, request, yes=yes, as_json=json)
+    # The plan has no name here: whoever carries it out can let it go.
+    return run_plan(make_plan(source, overrides=overrides), request, yes=yes, as_json=json)
 
 
 def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> int:
@@ -109,6 +107,7 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
         if server is not None:
             server.stop()
         raise
+    del plan  # thousands of jobs that are in the ledger now; a run takes hours
     return run_flow(request.model_copy(update={"run_id": run_id}), settings, server, as_json=as_json)
 
 

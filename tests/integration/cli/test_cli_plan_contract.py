@@ -1,5 +1,6 @@
 """`callsheet plan` and `prices` over a real ledger, in this process."""
 
+import gc
 import json
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 from callsheet.engine.opening import open_run, select
 from callsheet.errors import OverBudget
 from callsheet.ledger import Ledger, Output, Settlement, Ticket
+from manifests.plan import Plan
 from manifests.planning import make_plan
 from pricing.catalog import load_catalog
 
@@ -104,6 +106,21 @@ def test_what_does_not_fit_is_shown_with_what_would(call, spring):
     assert told["most_expensive"][0] == {"custom_id": "c", "maximum_usd": "0.6171"}
     assert (told["takes_from"], told["credit_usd"]) == ("ledger", None)
     assert "--fit: takes 1 jobs, leaves out 1" in call("plan", "spring.csv", "--budget-usd", "0.5")[1]
+
+
+def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):
+    """Ten thousand jobs are 40 MB, and the ledger has them by the time the first one is bought."""
+    monkeypatch.setattr("callsheet.cli.commands.run.early_server", lambda *_: None)
+    monkeypatch.setattr("callsheet.cli.commands.run.run_flow", lambda *_, **__: len(plans()))
+
+    def plans() -> list[object]:
+        gc.collect()
+        return [each for each in gc.get_objects() if isinstance(each, Plan)]
+
+    (tmp_path / "summer.csv").write_text(f"{HEADER}a,A dog,seedance-1.0-lite,480p,2\n")
+    before = len(plans())
+    code, _, err = call("run", "summer.csv", "--sandbox", "--yes", "--budget-usd", "5")
+    assert code == before, err
 
 
 def test_a_run_that_does_not_fit_says_what_would(call, spring, monkeypatch):

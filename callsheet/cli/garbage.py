@@ -14,7 +14,7 @@ _SELDOM = (10_000, *_USUAL[1:])
 
 
 def look_seldom() -> None:
-    """Look for garbage only after many new objects: for the time of imports."""
+    """Look for garbage only after many new objects: for the time of imports, and of a short command."""
     gc.set_threshold(*_SELDOM)
 
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from importlib.machinery import ExtensionFileLoader
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -63,6 +64,18 @@ class NotWanted(BaseException):
     """What was being imported is of no use any more. No package may take it for a mistake of its own."""
 
 
+def _in_compiled_module() -> bool:
+    """Say whether a compiled module is being initialised in this thread.
+
+    Some crash the process where an import of theirs raises something else than ImportError (PyAV does).
+    """
+    frame = sys._getframe()  # noqa: SLF001 -- public in all but name (documented)
+    while frame := frame.f_back:  # type: ignore[assignment]
+        if isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
+            return True
+    return False
+
+
 class _Manners:
     """When to go on with an import: where the loop rests, and nothing is in a hurry.
 
@@ -105,7 +118,7 @@ def import_beside(
         # A finder in sys.meta_path would be the usual place, but it is called under the lock of all imports:
         # a loop that itself imports something would wait for the thread that waits for it.
         if threading.get_ident() == thread:
-            if not is_wanted():
+            if not is_wanted() and not _in_compiled_module():
                 raise NotWanted
             manners.step_back()
         return usual(*given, **named)
@@ -115,6 +128,10 @@ def import_beside(
     try:
         for name in names:
             stepping_back(name)
+    except Exception:  # what was begun may have been left half done
+        if is_wanted():
+            raise
+        raise NotWanted from None
     finally:
         builtins.__import__ = usual
         sys.setswitchinterval(usual_s)

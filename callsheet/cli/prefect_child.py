@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
 from contextlib import suppress
@@ -39,24 +38,14 @@ def main() -> None:
 
     import uvicorn  # noqa: PLC0415 -- the watcher must be in place before the slow imports
 
-    class Server(uvicorn.Server):
-        """Ends without waiting for connections: the only client there is has ended its own."""
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
-            for server in self.servers:
-                server.close()
-            await self.lifespan.shutdown()
-
-    Server(
-        uvicorn.Config(
-            "prefect.server.api.server:create_app",
-            factory=True,
-            host="127.0.0.1",
-            port=int(sys.argv[1]),
-            log_level="error",
-        )
-    ).run()
-    garbage.keep_for_good()
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        log_level="error",
+        timeout_graceful_shutdown=1,
+    )
 
 
 if __name__ == "__main__":

@@ -85,7 +85,9 @@ async def _read_bills(studio: Studio) -> None:
 
 
 def _judge(studio: Studio, ended: dict[PriceCell, JobRow]) -> None:
-    unknown = [row for row in ended.values() if row.state not in (State.SUCCEEDED, State.FAILED)]
+    unsent = [row for row in ended.values() if row.state in (State.PENDING, State.HELD)]
+    known = (State.SUCCEEDED, State.FAILED, State.PENDING, State.HELD)
+    unknown = [row for row in ended.values() if row.state not in known]
     failed = [row for row in ended.values() if row.state is State.FAILED]
     made = [row for row in ended.values() if row.state is State.SUCCEEDED]
     wrong = "; ".join(text for row in made for text in disagreements(studio, row))
@@ -98,6 +100,9 @@ def _judge(studio: Studio, ended: dict[PriceCell, JobRow]) -> None:
     elif unknown:
         names = ", ".join(row.custom_id for row in unknown[:NAMED])
         studio.stop.drain(CanaryUnknown(f"nobody knows yet how a canary ended: {names}. {rest}"))
+    elif unsent:
+        names = ", ".join(row.custom_id for row in unsent[:NAMED])
+        studio.stop.drain(CanaryFailed(f"a canary was not sent: {names}. {rest}"))
     else:
         studio.remarks.append(
             f"canary: bill, file and reply agree in {len(ended)} price cells: {_named(ended)}"

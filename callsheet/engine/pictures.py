@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 from pathlib import Path
 
+from callsheet.engine.patience import FREE_TRIES, backoff_s
 from callsheet.engine.studio import Studio
-from callsheet.errors import InputError
+from callsheet.engine.watchers import tell_trouble
+from callsheet.errors import InputError, Unavailable
 from callsheet.ledger import Ledger
 from manifests.job import Image, Job
 
@@ -19,9 +21,19 @@ async def addresses_of(studio: Studio, job: Job) -> dict[str, str]:
     """Return the URL of each of the job's pictures by its identity, uploading what fal does not have yet.
 
     Raises InputError where a file is gone or is no longer the one that was planned, and falqueue's errors
-    where the upload fails. Nothing here costs money.
+    where the upload fails; Unavailable only after as long as a POST that cannot leave is tried. Nothing here
+    costs money.
     """
-    return {image.identity: await _address(studio, image) for image in job.images}
+    attempt = 1
+    while True:
+        try:
+            return {image.identity: await _address(studio, image) for image in job.images}
+        except Unavailable as error:
+            if attempt == FREE_TRIES or not studio.stop.admitting:
+                raise
+            tell_trouble(f"a picture could not be brought to fal so far, trying again: {error}")
+            await studio.stop.pause(backoff_s(attempt, error.retry_after_s))
+        attempt += 1
 
 
 async def _address(studio: Studio, image: Image) -> str:

@@ -60,14 +60,27 @@ class Places:
     @contextmanager
     def being_filled(self) -> Iterator[None]:
         """Let what can wait do so while a job is bought for a place."""
-        self._being_filled += 1
-        self._calm.clear()
+        self._count(1)
         try:
             yield
         finally:
-            self._being_filled -= 1
-            if not self._being_filled:
-                self._calm.set()
+            self._count(-1)
+
+    @contextmanager
+    def standing_empty(self) -> Iterator[None]:
+        """Let it go on for as long as whoever fills a place waits for somebody else."""
+        self._count(-1)
+        try:
+            yield
+        finally:
+            self._count(1)
+
+    def _count(self, more: int) -> None:
+        self._being_filled += more
+        if self._being_filled > 0:
+            self._calm.clear()
+        else:
+            self._calm.set()
 
     def is_calm(self) -> bool:
         """Say whether no place is being filled. Any thread may ask."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callsheet import failpoints
+from callsheet.engine.patience import FREE_TRIES, backoff_s
 from callsheet.engine.room import require_room
 from callsheet.engine.studio import Studio
 from callsheet.engine.watchers import tell_trouble
@@ -45,9 +45,6 @@ from callsheet.falqueue.messages import Ticket
 from callsheet.ledger import HOLDS_SLOT, JobRow, Ledger, State
 from callsheet.ledger import Ticket as LedgerTicket
 from manifests.job import Job, canonical_json
-
-FREE_TRIES = 8
-"""How often a POST that never left, or that was throttled, is tried again: about two minutes in all."""
 
 ACCEPT_TRIES = 3
 ACCEPT_PAUSE_S = 0.5
@@ -197,7 +194,8 @@ async def admit(studio: Studio, row: JobRow, order: Order | None) -> Intent:
             raise
         except NoSlot:
             await stuck.look()
-            await studio.stop.pause(SLOT_WAIT_S)
+            with studio.places.standing_empty():
+                await studio.stop.pause(SLOT_WAIT_S)
         except CapReached as reached:
             studio.stop.drain(reached)
             raise
@@ -237,7 +235,9 @@ async def submit(studio: Studio, order: Order, intent: Intent) -> Ticket | None:
             tell_trouble(f"not sent to {studio.settings.queue_url} so far, trying again: {outcome}")
             if attempt == FREE_TRIES or not studio.stop.admitting:
                 break
-            await studio.stop.pause(_backoff_s(attempt, outcome))
+            advice_s = outcome.retry_after_s if isinstance(outcome, Throttled) else None
+            with studio.places.standing_empty():
+                await studio.stop.pause(backoff_s(attempt, advice_s))
         except asyncio.CancelledError:  # nobody goes on with it: the second Ctrl-C, or SIGTERM
             await asyncio.wait([step])
             why = "the run was stopped before it was sent"
@@ -329,9 +329,3 @@ async def _accept(studio: Studio, job_id: int, attempt: int, ticket: Ticket) -> 
             await asyncio.sleep(ACCEPT_PAUSE_S)
         else:
             return
-
-
-def _backoff_s(attempt: int, error: NotSent | Throttled) -> float:
-    """Seconds until the next free try: the server's advice, else 1, 2, 4 ... 30 with jitter."""
-    advice = error.retry_after_s if isinstance(error, Throttled) else None
-    return advice if advice is not None else min(30.0, 2.0 ** (attempt - 1)) * random.uniform(0.7, 1.3)  # noqa: S311 -- jitter

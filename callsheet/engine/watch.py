@@ -34,7 +34,7 @@ async def watch(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> None:
     )
     waiting = row.state is State.IN_QUEUE
     async for seen in studio.queue.watch(ticket, schedule):
-        schedule.estimate = studio.times.estimate(cell)  # others may have ended meanwhile
+        schedule.learn(studio.times.estimate(cell), time.monotonic())
         if isinstance(seen, InProgress) and waiting:
             await studio.books(Ledger.start, row.job_id, attempt=row.attempt)
             waiting = False

@@ -131,6 +131,14 @@ class PollSchedule:
         self._started_low_s = self._still_running_s = self.submitted_s
         self._queue_wait_s = self.estimate.expected_s / 20
 
+    def learn(self, estimate: Estimate, now_s: float) -> None:
+        """Take an estimate that others' renders have bettered, where this one cannot be ending yet.
+
+        Later its steps go on as they are: those of a known kind are small, and a straggler would take many.
+        """
+        if now_s - self._started_low_s < estimate.low_s:
+            self.estimate = estimate
+
     def first_wait_s(self, now_s: float) -> float:
         """Return how long to wait before the first question; 0 for a job that is already old."""
         return max(0.0, _within(self.estimate.expected_s * _FIRST) - (now_s - self.submitted_s))

@@ -20,7 +20,11 @@ def upload_headers(content_type: str, file_name: str) -> dict[str, str]:
 
 
 def parse_upload_token(reply: Reply) -> tuple[str, str | None]:
-    """Return the Authorization for one upload and the CDN's address as the reply names it, or None."""
+    """Return the Authorization for one upload and the CDN's address as the reply names it, or None.
+
+    Raises Refused for a 4xx that is not about the account and does not pass, else what `read_object` raises.
+    """
+    _refuse(reply, "the upload token", {400, *range(404, 500)})
     document = read_object(reply, "the upload token")
     kind, token = document.get("token_type"), document.get("token")
     credential = f"{kind} {token}"
@@ -31,9 +35,7 @@ def parse_upload_token(reply: Reply) -> tuple[str, str | None]:
 
 def parse_upload(reply: Reply) -> str:
     """Return the address of an uploaded file. Raises Refused where the file itself is refused (4xx)."""
-    if reply.status_code in {400, 413, 415, 422}:
-        fault = fault_of(reply)
-        raise Refused(said("the upload", reply), error_type=fault.error_type if fault else "")
+    _refuse(reply, "the upload", {400, 402, *range(404, 500)})
     if reply.status_code in {401, 403}:
         # Here it is the short-lived token that is refused, not the account's key.
         raise Unavailable(said("the upload", reply))
@@ -41,6 +43,13 @@ def parse_upload(reply: Reply) -> str:
     if not isinstance(url, str) or not url:
         raise Unavailable("the upload's answer names no address")
     return url
+
+
+def _refuse(reply: Reply, what: str, codes: set[int]) -> None:
+    """Raise Refused for these codes, save for those that pass (408, 425, 429)."""
+    if reply.status_code in codes - {408, 425, 429}:
+        fault = fault_of(reply)
+        raise Refused(said(what, reply), error_type=fault.error_type if fault else "")
 
 
 def _is_header(text: str) -> bool:

@@ -55,6 +55,16 @@ async def test_whoever_waits_for_a_place_comes_before_whoever_gave_it_back():
     assert order == ["bought", "settled"]
 
 
+async def test_whoever_waits_for_somebody_else_is_in_no_hurry():
+    """A 429 that says to come back in a minute holds nobody up meanwhile."""
+    places = Places(1, ahead=0)
+    with places.being_filled():
+        with places.standing_empty():
+            await places.calm()
+        assert not places.is_calm()
+    assert places.is_calm()
+
+
 async def test_nothing_waits_for_long(monkeypatch):
     """A purchase that takes long holds up nobody's bill."""
     monkeypatch.setattr(slots, "RUSH_S", 0.001)

@@ -446,6 +446,8 @@ def test_an_unusable_upload_token_may_be_asked_for_again(body: Any) -> None:
     [
         (413, {"detail": "too large"}, Refused),
         (422, MODEL_422, Refused),
+        (404, {"detail": "no such storage"}, Refused),
+        (429, {"detail": "slow down"}, Unavailable),
         (401, {"detail": "token expired"}, Unavailable),
         (500, NGINX, Unavailable),
         (200, {}, Unavailable),
@@ -457,6 +459,17 @@ def test_an_upload_that_fails_is_either_refused_or_tried_again(
     """An expired token is no trouble of the account: a fresh one is asked for."""
     with pytest.raises(error):
         parse_upload(reply(code, body))
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(404, Refused), (409, Refused), (408, Unavailable), (503, Unavailable)]
+)
+def test_a_token_that_is_not_given_is_either_refused_or_asked_for_again(
+    code: int, error: type[QueueError]
+) -> None:
+    """What does not pass by itself fails the job with its reason; it does not wait for ever."""
+    with pytest.raises(error):
+        parse_upload_token(reply(code, {"detail": "no"}))
 
 
 @given(text=st.text(max_size=3000))

@@ -36,14 +36,25 @@ def schedule(estimate: Estimate, **limits: float) -> PollSchedule:
     )
 
 
-def watched(true_s: float, estimate: Estimate, queued_s: float = 0.0, told_s: float | None = None) -> Watched:
-    """Follow one job that waits and then renders, and say how well its end was seen."""
+def watched(
+    true_s: float,
+    estimate: Estimate,
+    queued_s: float = 0.0,
+    told_s: float | None = None,
+    bettered: tuple[float, Estimate] | None = None,
+) -> Watched:
+    """Follow one job that waits and then renders, and say how well its end was seen.
+
+    `bettered` is when, in seconds, others' renders have brought which estimate.
+    """
     plan = schedule(estimate)
     waits, calls, end_s = [plan.first_wait_s(0.0)], 0, queued_s + true_s
     now_s = waits[0]
     while now_s < end_s:
         seen = InQueue(0) if now_s < queued_s else InProgress()
         calls += isinstance(seen, InProgress)
+        if bettered is not None and now_s >= bettered[0]:
+            plan.learn(bettered[1], now_s)
         waits.append(plan.next_wait_s(seen, now_s))
         now_s += waits[-1]
     render_s = plan.render_s(Completed(inference_time_s=told_s), now_s)
@@ -56,6 +67,21 @@ def learned(samples: Iterable[float]) -> Estimate:
     for sample in samples:
         times.observe(CELL, sample)
     return times.estimate(CELL)
+
+
+def test_what_others_teach_in_time_is_as_good_as_known_before() -> None:
+    """Ten renders begin together; those that begin with the next ten hear of it while they render."""
+    prior, known = RenderTimes().estimate(CELL), learned([40.0, 41.0, 41.5, 42.0, 40.5])
+    heard = watched(41.2, prior, bettered=(3.0, known))
+    assert heard.lag < watched(41.2, prior).lag
+    assert heard.lag <= 0.02
+
+
+def test_a_straggler_is_not_asked_after_more_often_for_what_others_teach() -> None:
+    """Half of its kind have ended when it might end any moment: its steps stay as large as they were."""
+    prior, known = RenderTimes().estimate(CELL), learned([40.0, 41.0, 41.5, 42.0, 40.5])
+    for true_s in (45.0, 60.0, 82.0):
+        assert watched(true_s, prior, bettered=(41.0, known)).calls == watched(true_s, prior).calls
 
 
 def test_learned_kinds_are_seen_within_two_percent_for_about_twenty_calls() -> None:

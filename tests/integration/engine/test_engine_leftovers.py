@@ -6,6 +6,7 @@ import PIL.Image
 import pytest
 
 from callsheet.cli.running import exit_code
+from callsheet.engine import pictures
 from callsheet.engine.pictures import UPLOAD_GOOD_FOR_MS, _address
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
@@ -57,8 +58,10 @@ async def test_an_upload_that_fal_may_have_dropped_is_made_again(house, age_ms, 
 
 
 async def test_a_picture_that_cannot_be_uploaded_now_leaves_its_job_to_be_sent(house, monkeypatch):
-    """The network is gone for an hour: nothing failed, and `resume` sends it."""
+    """The network is gone for an hour: nothing failed, and `resume` sends it. A minute is waited for."""
     monkeypatch.setattr(uploads, "TRIES", 1)
+    monkeypatch.setattr(pictures, "FREE_TRIES", 2)
+    monkeypatch.setattr(pictures, "backoff_s", lambda *_: 0)
     PIL.Image.new("RGB", (864, 480), "navy").save(house.folder / "boat.png")
     source = house.folder / "pictures.csv"
     source.write_text(
@@ -66,7 +69,7 @@ async def test_a_picture_that_cannot_be_uploaded_now_leaves_its_job_to_be_sent(h
         "a,leftovers picture,seedance-1.0-lite,480p,29,boat.png\n"
     )
     run_id = house.open_source(source)
-    house.arm("close", route="upload", count=1)
+    house.arm("close", route="upload", count=3)
     studio = await house.work(run_id)
     row = house.row(run_id)
     assert (row.state, row.submission) == (State.PENDING, None)

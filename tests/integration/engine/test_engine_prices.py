@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from callsheet.engine import render
 from callsheet.engine.canary import send_canaries
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.opening import open_run, select
@@ -16,7 +17,7 @@ from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.studio import Studio
 from callsheet.engine.work import Work, begin
-from callsheet.errors import CanaryDisagrees, CanaryFailed, PricesChanged
+from callsheet.errors import CanaryDisagrees, CanaryFailed, PricesChanged, Unavailable
 from callsheet.ledger import Ledger, State
 from manifests.planning import make_plan
 from pricing.learned import learned_rates
@@ -216,6 +217,20 @@ async def test_a_canary_that_does_not_agree_stops_the_rest(house, fault, error, 
     await worked(house, run_id, canary=1)
     assert [row.state for row in house.rows(run_id)][1:] == [State.SUCCEEDED, State.SUCCEEDED]
     assert house.sound()
+
+
+async def test_a_canary_that_was_not_sent_stops_the_rest_and_is_no_secret(house, monkeypatch):
+    """Its picture could not be brought to fal: nothing was bought, and nothing is unknown."""
+
+    async def unreachable(*_: object) -> None:
+        raise Unavailable("no route to fal")
+
+    monkeypatch.setattr(render, "addresses_of", unreachable)
+    run_id = opened(house, f"a,A bird unsent {next(NAMES)},seedance-1.0-lite,480p,29,\n")
+    studio = await worked(house, run_id, canary=1)
+    assert isinstance(studio.stop.reason, CanaryFailed)
+    assert "a canary was not sent: a." in str(studio.stop.reason)
+    assert house.row(run_id).state is State.PENDING
 
 
 async def test_what_was_made_is_never_bought_again_unless_told(house):

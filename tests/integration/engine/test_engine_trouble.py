@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def heard(monkeypatch):
     """What is heard of the run; free tries follow each other at once."""
-    monkeypatch.setattr(submit, "_backoff_s", lambda *_: 0.0)
+    monkeypatch.setattr(submit, "backoff_s", lambda *_: 0.0)
     made = Trouble()
     token = trouble.set(made)
     yield made

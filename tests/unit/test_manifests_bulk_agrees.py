@@ -433,6 +433,39 @@ def test_jobs_of_a_large_plan_are_a_sequence(folder):
         jobs[20]
 
 
+def test_jobs_are_picked_from_whichever_part_of_the_file_they_stand_in(folder, monkeypatch):
+    """A large plan is written part by part; first and last of each are found like any other."""
+    monkeypatch.setattr(batches, "BATCH_ROWS", 7)
+    pq.write_table(
+        _table(["prompt", "model"], [[f"fox {n}", "seedance-1.0-lite"] for n in range(20)]),
+        folder / "m.parquet",
+    )
+    campaign = Campaign(name="c", manifest="m.parquet", folder=folder)
+    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Notes(), few=-1)
+    places = [0, 6, 7, 12, 13, 14, 19]
+    assert [planned.job.prompt for planned in jobs.picked(places)] == [f"fox {n}" for n in places]
+    assert [jobs[at].job.prompt for at in places] == [f"fox {n}" for n in places]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kinds"),
+    [
+        (["auto", "a.png", ""], ["auto", "a.png", ""], 1),
+        (["auto", "a.png", ""], ["auto", "b.png", ""], 2),
+        (["16:9", "a.png", ""], ["16:9", "a.png", "a.png"], 2),
+        (["16:9", "a.png", "a.png"], ["16:9", "a.png", "b.png"], 1),
+    ],
+)
+def test_jobs_are_alike_where_a_first_frames_size_and_an_end_are(folder, one, other, kinds):
+    """The first frame's size decides the price of `auto`, and an end picture which models can make it."""
+    rows = [["a fox", "seedance-1.0-lite", *one], ["a fox", "seedance-1.0-lite", *other]]
+    names = ["prompt", "model", "aspect_ratio", "image_url", "end_image_url"]
+    pq.write_table(_table(names, rows), folder / "m.parquet")
+    with mock.patch.object(planning_rows, "FEW_JOBS", 1):
+        examples, which = alike(make_plan(folder / "m.parquet"), ())
+    assert (len(examples), which) == (kinds, [0, kinds - 1])
+
+
 def test_questions_about_a_large_plan_are_answered_without_its_jobs(folder, monkeypatch):
     """Signs, sums, what is left to pay and what budgets ask come out the same, and no job is made."""
     names = ["prompt", "model", "duration", "client", "priority"]

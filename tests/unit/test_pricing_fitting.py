@@ -68,3 +68,11 @@ def test_many_at_a_time_are_as_one_by_one(unit_nano, data):
         assert queue.changed(saved_nano) == expected
     else:
         assert expected == []
+
+
+def test_what_is_saved_to_the_nano_dollar_is_enough():
+    """A cap may be used up exactly: one job less is not asked for, and one more is not either."""
+    kinds, room = [Spend("spring", "", "pro", 0, 10)], {CAPS[0]: 20}
+    assert Queue(kinds, [0, 0, 0], room).changed([10]) == [2]
+    assert Queue(kinds, [0, 0], {CAPS[0]: 0}).changed([10]) == [0, 1]
+    assert Queue(kinds, [0, 0], {CAPS[0]: 0}).changed([9]) is None

@@ -12,9 +12,7 @@ from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from callsheet.cli import garbage
 from callsheet.cli.console import document, flush, say, write_no_more
-from callsheet.cli.problems import show_problems
 from callsheet.errors import CallsheetError, ManifestError, UsageError
-from callsheet.folders import FULL
 
 INTERNAL_ERROR = 1
 INTERRUPTED = 130
@@ -74,6 +72,8 @@ def _wants_json(arguments: list[str]) -> bool:
 
 def _end_by(error: Exception, *, as_json: bool) -> int:
     """Say what is wrong with the options, the room on a disk, or us; return the exit code."""
+    from callsheet.folders import FULL  # noqa: PLC0415 -- as in run_command
+
     if isinstance(error, OSError) and error.errno in FULL:
         if error.filename is None:
             write_no_more()
@@ -118,6 +118,8 @@ def _missing_argument(error: MissingArgumentError) -> str:
 
 
 def _explain(error: CallsheetError, *, as_json: bool) -> None:
+    from callsheet.cli.problems import show_problems  # noqa: PLC0415 -- as in run_command
+
     say(f"callsheet: {error}")
     problems = error.problems if isinstance(error, ManifestError) else []
     if not show_problems(problems):

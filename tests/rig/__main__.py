@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
@@ -72,8 +73,13 @@ def main() -> int:
 def _attacked(parts: dict[str, Part], seed: int) -> Iterator[Figure]:
     for name, part in parts.items():
         begun = time.monotonic()
-        yield from part(seed)
-        sys.stderr.write(f"{name}: {time.monotonic() - begun:.0f} s\n")
+        try:
+            figures = part(seed)
+        except Exception as error:  # noqa: BLE001 -- the other parts have something to say all the same
+            traceback.print_exception(error)
+            figures = [Figure(name, "came to its end", type(error).__name__, "no error", ok=False)]
+        sys.stderr.write(f"{table(figures)}\n{name}: {time.monotonic() - begun:.0f} s\n")
+        yield from figures
 
 
 if __name__ == "__main__":

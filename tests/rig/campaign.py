@@ -192,7 +192,12 @@ def _open_again(scene: Setting, plan: Plan, folder: Path, tally: Tally) -> None:
     status = wait(spawn(_open_and_die, scene.settings.ledger, plan, folder))
     tally.kills += status == KILLED
     tally.by_name[OPENING] += status == KILLED
-    scene.again = next(path.name for path in folder.glob("rig-*") if path.name not in before)
+    scene.again = next((path.name for path in folder.glob("rig-*") if path.name not in before), "")
+    if (
+        not scene.again
+    ):  # refused: something of the campaign is still in flight, which no product of ours leaves
+        tally.judgement.unfinished += 1
+        return
     tally.judgement.crashes += wait(spawn(live, Life(scene.settings, scene.again, "", scene.bug))) != 0
 
 
@@ -236,8 +241,9 @@ def _judge(scene: Setting, path: Path) -> None:
     with Ledger.open(scene.settings.ledger) as ledger:
         rows = [row for lane in scene.lanes for row in ledger.jobs(lane.run_id)]
         folders = {lane.run_id: Path(ledger.run(lane.run_id).out) for lane in scene.lanes}
-        again = ledger.jobs(scene.again)
-        folders[scene.again] = Path(ledger.run(scene.again).out)
+        again = ledger.jobs(scene.again) if scene.again else []
+        if scene.again:
+            folders[scene.again] = Path(ledger.run(scene.again).out)
         broken = ledger.verify()
     found = judge(
         scene.provider.oracle(),

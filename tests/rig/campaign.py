@@ -195,7 +195,7 @@ def _open_again(scene: Setting, plan: Plan, folder: Path, tally: Tally) -> None:
     scene.again = next((path.name for path in folder.glob("rig-*") if path.name not in before), "")
     if (
         not scene.again
-    ):  # refused: something of the campaign is still in flight, which no product of ours leaves
+    ):  # refused: something is in flight even now
         tally.judgement.unfinished += 1
         return
     tally.judgement.crashes += wait(spawn(live, Life(scene.settings, scene.again, "", scene.bug))) != 0

@@ -193,9 +193,7 @@ def _open_again(scene: Setting, plan: Plan, folder: Path, tally: Tally) -> None:
     tally.kills += status == KILLED
     tally.by_name[OPENING] += status == KILLED
     scene.again = next((path.name for path in folder.glob("rig-*") if path.name not in before), "")
-    if (
-        not scene.again
-    ):  # refused: something is in flight even now
+    if not scene.again:  # refused: something is in flight even now
         tally.judgement.unfinished += 1
         return
     tally.judgement.crashes += wait(spawn(live, Life(scene.settings, scene.again, "", scene.bug))) != 0

@@ -157,7 +157,7 @@ async def _recover(studio: Studio) -> None:
     await studio.books(Ledger.recover, run_id)
     await look_back(studio)
     failpoints.passing("after_reconcile")
-    await asyncio.to_thread(sweep_parts, studio.media)
+    await asyncio.to_thread(sweep_parts, studio.folder)
     await studio.books(bring_all, run_id, studio.folder)
 
 

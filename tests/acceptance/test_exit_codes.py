@@ -10,7 +10,7 @@ GOOD = "custom_id,prompt,model,resolution,duration\na,A boat,seedance-1.0-lite,4
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("validate", "shots.csv"), 0, "1 jobs"),
+        (("validate", "shots.csv"), 0, "1 job,"),
         (("plan", "shots.csv", "--budget-usd", "1"), 0, "fits"),
         (("validate", "bad.csv"), 2, "duration"),
         (("validate", "nowhere.csv"), 2, "nowhere.csv"),

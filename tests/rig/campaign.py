@@ -182,7 +182,8 @@ def _finish(scene: Setting) -> None:
         for pid in pids:
             kill(pid)
             wait(pid)
-        if wait(spawn(_require_finished, scene)) == 0:
+        # Who was killed may leave a part file: what sweeps it is a life after that one.
+        if not pids and wait(spawn(_require_finished, scene)) == 0:
             return
 
 

@@ -1,6 +1,7 @@
 """What a crash, an old upload or an odd name leaves behind."""
 
 import json
+from pathlib import Path
 
 import PIL.Image
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from callsheet.cli.running import exit_code
 from callsheet.engine import pictures
 from callsheet.engine.pictures import UPLOAD_GOOD_FOR_MS, _address
-from callsheet.engine.session import studio_at
+from callsheet.engine.session import studio_at, studio_for
 from callsheet.engine.stopping import StopSign
 from callsheet.errors import DiskFull
 from callsheet.falqueue import uploads
@@ -37,6 +38,18 @@ async def test_a_file_that_landed_before_a_crash_is_not_lost_with_fals_copy(hous
     row = house.row(run_id)
     assert row.state is State.SUCCEEDED
     assert row.output.path == "media/a.mp4"
+
+
+async def test_what_a_dead_process_was_writing_is_swept_from_the_whole_run(house):
+    """A clip that was half fetched, and a still of one that was whole; what others write stays."""
+    run_id = house.open_run("a,leftovers parts")
+    folder = Path(house.settings.out) / run_id
+    for name in ("media/.a.mp4.0011.part", "posters/media/.a.jpg.2233.part", "notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()):
+        assert not list(folder.rglob("*.part"))
+    assert (folder / "notes.txt").is_file()
 
 
 @pytest.mark.parametrize(("age_ms", "known"), [(0, True), (UPLOAD_GOOD_FOR_MS + 1, False)])

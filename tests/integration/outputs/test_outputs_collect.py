@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from callsheet.errors import DiskFull, MediaError, Unavailable
-from callsheet.outputs import collect as module
+from callsheet.outputs import probe as decoder
 from callsheet.outputs.collect import Collected, Limits, collect
 from callsheet.outputs.expectation import Expectation
 
@@ -264,8 +264,8 @@ def test_cancelling_waits_for_the_thread(
             seen.append("decoded" if path.exists() else "the file was taken away")
             return probe(path)
 
-        probe = module.probe
-        monkeypatch.setattr(module, "probe", slow_probe)
+        probe = decoder.probe
+        monkeypatch.setattr(decoder, "probe", slow_probe)
         task = asyncio.create_task(collect(source_of(clip), tmp_path / "a.mp4", expected))
         await decoding.wait()
         for _ in range(2):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -94,6 +95,7 @@ def _look_for(
     known = row.state is State.SUCCEEDED and row.ticket is not None and row.ticket.request_id == record["id"]
     if not known or row.output is None or row.spent_nano != record["cost_nano"]:
         verdict.lost += 1
+        sys.stderr.write(f"paid and lost: {dict(record)}; {row}\n")
         return
     path = folders[row.run_id] / row.output.path
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != record["sha256"]:
@@ -109,6 +111,7 @@ def _look_for_reused(row: JobRow, folders: Mapping[str, Path], verdict: Judgemen
     path = folders[row.run_id] / row.output.path if row.output else None
     if path is None or not path.is_file():
         verdict.lost += 1
+        sys.stderr.write(f"used again and not there: {row}\n")
     elif hashlib.sha256(path.read_bytes()).hexdigest() != row.output.sha256:
         verdict.corrupt += 1
     else:

@@ -104,17 +104,18 @@ def bad_replies(share: float, seed: int) -> list[dict[str, Any]]:
 
 
 def other_trouble(seed: int) -> list[dict[str, Any]]:
-    """Return faults of the free calls, of files and of renders: rarer, as each is tried again."""
-    rare = {"count": None, "probability": 0.04, "seed": seed}
-    reads = [
-        {**rare, "kind": kind, "route": route}
-        for kind in ("close", "truncate", "nginx_error")
-        for route in ("status", "result")
+    """Return faults of the free calls, of files and of renders: rarer, as each is tried again.
+
+    Each has dice of its own. With the same ones, every kind would strike in turn, one call after the other: three
+    bad files for one job, which is all the tries it has.
+    """
+    reads = [(kind, route) for kind in ("close", "truncate", "nginx_error") for route in ("status", "result")]
+    faults: list[dict[str, Any]] = [
+        *({"kind": kind, "route": route, "probability": 0.04} for kind, route in reads),
+        *({"kind": kind, "probability": 0.005} for kind in ("file_truncated", "file_cut", "file_wrong")),
+        {"kind": "render_failed", "probability": 0.04},
     ]
-    files = [
-        {**rare, "probability": 0.01, "kind": kind} for kind in ("file_truncated", "file_cut", "file_wrong")
-    ]
-    return [*reads, *files, {**rare, "kind": "render_failed"}]
+    return [{**fault, "count": None, "seed": seed * 100 + number} for number, fault in enumerate(faults)]
 
 
 @contextmanager

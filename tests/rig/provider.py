@@ -106,8 +106,8 @@ def bad_replies(share: float, seed: int) -> list[dict[str, Any]]:
 def other_trouble(seed: int) -> list[dict[str, Any]]:
     """Return faults of the free calls, of files and of renders: rarer, as each is tried again.
 
-    Each has dice of its own. With the same ones, every kind would strike in turn, one call after the other: three
-    bad files for one job, which is all the tries it has.
+    Each has dice of its own. With the same ones every kind would strike in turn, call after call: three bad
+    files for one job, which is all the tries it has.
     """
     reads = [(kind, route) for kind in ("close", "truncate", "nginx_error") for route in ("status", "result")]
     faults: list[dict[str, Any]] = [

@@ -29,7 +29,7 @@ from measuring import (
     succeed,
 )
 
-from callsheet.cli.prefect_server import start_embedded_server
+from callsheet.cli.prefect_server import embedded_server
 
 JOBS = 200
 SLOTS = 10
@@ -42,7 +42,7 @@ def main() -> int:
     """Measure and print."""
     with place() as here:
         alone, alone_s = _ours(here, "alone", {})
-        server = start_embedded_server(here.data_dir / "shared")
+        server = embedded_server(here.data_dir / "shared")
         try:
             server.wait_ready()
             beside, beside_s = _ours(here, "beside", {"PREFECT_API_URL": server.url})

@@ -10,18 +10,11 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
 
 from callsheet.cli import garbage
+from callsheet.niceness import step_back
 
-NICENESS = 5
-
-
-def _step_back() -> None:
-    """Leave the machine to the run itself: a history to look at can wait."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+NICENESS = 10
 
 
 def _end_with_parent() -> None:
@@ -33,7 +26,7 @@ def main() -> None:
     """Serve Prefect's API and pages on 127.0.0.1 at the port given as the only argument."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run; the run then ends us
-    _step_back()
+    step_back(NICENESS)  # it keeps a history to look at, which can wait
     garbage.look_seldom()
 
     import uvicorn  # noqa: PLC0415 -- the watcher must be in place before the slow imports

@@ -1,9 +1,9 @@
 """Which Prefect server a run reports to: the configured one, or one of its own while it lasts.
 
-A server of our own takes seconds to start, so it is started first and the plan is made meanwhile. Making
-its database by Prefect's hundred migrations takes seconds more, so an empty one that is already migrated
-comes with us (`deploy/make_prefect_database.sh` makes it; a test holds its revision against Prefect's). Its
-history stays in `<data folder>/prefect` and can be looked at later with `prefect server start`.
+A server of our own takes seconds to start, so a run buys meanwhile. Making its database by Prefect's hundred
+migrations takes seconds more, so an empty one that is already migrated comes with us
+(`deploy/make_prefect_database.sh` makes it; a test holds its revision against Prefect's). Its history stays
+in `<data folder>/prefect` and can be looked at later with `prefect server start`.
 """
 
 from __future__ import annotations
@@ -83,19 +83,45 @@ def require_answer(url: str) -> None:
 
 @dataclass(slots=True)
 class EmbeddedServer:
-    """A Prefect server that lives as long as this run. `url` is its API."""
+    """A Prefect server that lives as long as this run, once it is started."""
 
-    process: subprocess.Popen[bytes]
-    url: str
+    port: int
     home: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where its API is."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    def start(self) -> None:
+        """Start the server without waiting for it. Calling it again does nothing."""
+        if self.process is not None:
+            return
+        environment = {**os.environ, **_SERVER_ENVIRONMENT, "PREFECT_HOME": str(self.home)}
+        environment.pop("PREFECT_API_URL", None)
+        environment = {name: value for name, value in environment.items() if not name.startswith("FAL_")}
+        with (self.home / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603 -- our own module, by our own interpreter
+                [sys.executable, "-m", "callsheet.cli.prefect_child", str(self.port)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                process_group=0,
+            )
 
     def wait_ready(
         self, timeout_s: float = START_TIMEOUT_S, is_wanted: Callable[[], bool] = lambda: True
     ) -> None:
-        """Return once the API answers or nobody wants it. Raises NoPrefect when it ends or takes too long."""
+        """Start it, and return once the API answers or nobody wants it.
+
+        Raises NoPrefect when it ends or takes too long.
+        """
+        self.start()
         end = time.monotonic() + timeout_s
         while is_wanted() and time.monotonic() < end:
-            if self.process.poll() is not None:
+            if self.process is not None and self.process.poll() is not None:
                 raise NoPrefect(
                     f"Prefect's server ended with code {self.process.returncode} while starting; "
                     f"its log is {self.home / 'server.log'}"
@@ -106,10 +132,16 @@ class EmbeddedServer:
         if is_wanted():
             raise NoPrefect(f"Prefect's server did not answer within {timeout_s:.0f} s; see {self.home}")
 
+    def let_go(self) -> None:
+        """Let the server end, which takes it a moment, without waiting for it."""
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+
     def stop(self) -> None:
         """End the server; what it knows is in its database."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        self.let_go()
+        if self.process is None:
+            return
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -117,27 +149,14 @@ class EmbeddedServer:
             self.process.wait()
 
 
-def start_embedded_server(data_dir: Path) -> EmbeddedServer:
-    """Start a server on a free port of 127.0.0.1 without waiting for it; history in `data_dir`/prefect.
+def embedded_server(data_dir: Path) -> EmbeddedServer:
+    """Make ready a server on a free port of 127.0.0.1, with its history in `data_dir`/prefect.
 
     Raises UsageError where that folder cannot be used.
     """
     home = usable_folder(data_dir / "prefect", what="the folder of Prefect's history", instead=ELSEWHERE)
     _lay_out_database(home)
-    port = _free_port()
-    environment = {**os.environ, **_SERVER_ENVIRONMENT, "PREFECT_HOME": str(home)}
-    environment.pop("PREFECT_API_URL", None)
-    environment = {name: value for name, value in environment.items() if not name.startswith("FAL_")}
-    with (home / "server.log").open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 -- our own module, by our own interpreter
-            [sys.executable, "-m", "callsheet.cli.prefect_child", str(port)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-        )
-    return EmbeddedServer(process=process, url=f"http://127.0.0.1:{port}/api", home=home)
+    return EmbeddedServer(port=_free_port(), home=home)
 
 
 def keep_our_signals() -> None:

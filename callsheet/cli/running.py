@@ -15,15 +15,16 @@ from callsheet.cli.prefect_server import (
     EmbeddedServer,
     client_environment,
     configured_api_url,
+    embedded_server,
     keep_our_signals,
     require_answer,
-    start_embedded_server,
 )
 from callsheet.cli.progress import Progress, show
 from callsheet.engine.closing import completed
 from callsheet.engine.request import RunRequest
 from callsheet.engine.session import head_start, waits_for_its_flow
 from callsheet.engine.stopping import StopSign, signals_to
+from callsheet.engine.studio import Studio
 from callsheet.engine.watchers import stop_sign
 from callsheet.errors import (
     BudgetError,
@@ -58,7 +59,10 @@ LEFT_OVER = ("pending", "held", "rendered")
 
 
 def early_server(settings: Settings, request: RunRequest) -> EmbeddedServer | None:
-    """Start a Prefect server of our own where none is configured; it warms up while the plan is made.
+    """Make ready a Prefect server of our own where none is configured.
+
+    Where steps of the flow come first it starts at once, and warms up while the plan is looked at. Else it
+    starts when the first jobs are sent: until then it would only take its share of the machine.
 
     Raises UsageError where one is configured that does not answer, and the run cannot begin without.
     """
@@ -66,7 +70,10 @@ def early_server(settings: Settings, request: RunRequest) -> EmbeddedServer | No
         if waits_for_its_flow(request):
             require_answer(url)
         return None
-    return start_embedded_server(settings.data_dir)
+    server = embedded_server(settings.data_dir)
+    if waits_for_its_flow(request):
+        server.start()
+    return server
 
 
 def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | None, *, as_json: bool) -> int:
@@ -91,12 +98,14 @@ async def _carried_out(
     with show(Progress(settings, run_id)), signals_to(stop):
         async with head_start(request, run_id, settings, stop) as studio:
             try:
-                is_calm = (lambda: True) if studio is None else studio.places.is_calm
+                is_calm = await _first_jobs_sent(studio)
                 flow = await asyncio.to_thread(_flow, server, lambda: stop.phase != "stopped", is_calm)
                 try:
                     summary: dict[str, Any] = await flow(request)
                 finally:
                     await asyncio.to_thread(_drain_prefect)
+                    if server is not None:
+                        server.let_go()
             except importing.NotWanted:
                 if studio is None:
                     raise stop.reason or Interrupted("stopped") from None
@@ -112,6 +121,14 @@ async def _carried_out(
             return summary
 
 
+async def _first_jobs_sent(studio: Studio | None) -> Callable[[], bool]:
+    """Wait for them, where a run has begun, and return what tells whether others are being sent."""
+    if studio is None:
+        return lambda: True
+    await studio.places.filled_once()
+    return studio.places.is_calm
+
+
 def _flow(
     server: EmbeddedServer | None, is_wanted: Callable[[], bool], is_calm: Callable[[], bool]
 ) -> Callable[[RunRequest], Any]:
@@ -119,6 +136,8 @@ def _flow(
 
     Raises NotWanted as soon as the run does not wait for it any more.
     """
+    if server is not None:
+        server.start()
     importing.import_beside(LATE_IMPORTS, is_wanted=is_wanted, is_calm=is_calm)
     from flows.run_campaign import run_campaign  # noqa: PLC0415 -- as above
 

@@ -17,6 +17,9 @@ from contextlib import contextmanager, suppress
 RUSH_S = 0.1
 """How long, in seconds, anything waits for places that are being filled: fal may take long to answer."""
 
+FIRST_RUSH_S = 0.5
+"""How long, in seconds, anything waits for the first places to be filled: a run may have nothing to buy."""
+
 
 class Place:
     """One job's way in: let in already, at a place after `take`, gone after `give_back`."""
@@ -51,6 +54,7 @@ class Places:
         self._being_filled = 0
         self._calm = asyncio.Event()
         self._calm.set()
+        self._filled_once = asyncio.Event()
 
     async def enter(self) -> Place:
         """Wait to be let in."""
@@ -81,6 +85,7 @@ class Places:
             self._calm.clear()
         else:
             self._calm.set()
+            self._filled_once.set()
 
     def is_calm(self) -> bool:
         """Say whether no place is being filled. Any thread may ask."""
@@ -90,6 +95,14 @@ class Places:
         """Return when no place is being filled, after RUSH_S at the latest."""
         await asyncio.sleep(0)  # whoever waits for a place that was given back just now takes it first
         if not self._calm.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RUSH_S):
-                    await self._calm.wait()
+            await _soon(self._calm, RUSH_S)
+
+    async def filled_once(self) -> None:
+        """Return when the first places have been filled, after FIRST_RUSH_S at the latest."""
+        await _soon(self._filled_once, FIRST_RUSH_S)
+
+
+async def _soon(event: asyncio.Event, at_most_s: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(at_most_s):
+            await event.wait()

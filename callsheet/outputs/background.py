@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import ParamSpec, TypeVar
+
+from callsheet.niceness import step_back
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,13 +21,7 @@ NICENESS = 5
 THREADS = max(2, min(4, os.cpu_count() or 2))
 
 
-def _step_back() -> None:
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-
-
-_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode", initializer=_step_back)
+_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode", initializer=step_back, initargs=(NICENESS,))
 
 
 async def in_background(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

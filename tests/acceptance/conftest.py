@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.cli.prefect_server import start_embedded_server
+from callsheet.cli.prefect_server import embedded_server
 
 
 class Desk:
@@ -78,7 +78,7 @@ class Desk:
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory) -> str:
     """The API of one Prefect server for many runs: a server of its own costs each of them seconds."""
-    server = start_embedded_server(tmp_path_factory.mktemp("prefect"))
+    server = embedded_server(tmp_path_factory.mktemp("prefect"))
     server.wait_ready()
     yield server.url
     server.stop()

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.anyio
 def patient(monkeypatch):
     """No test waits by the clock unless it says so."""
     monkeypatch.setattr(slots, "RUSH_S", 60)
+    monkeypatch.setattr(slots, "FIRST_RUSH_S", 60)
 
 
 async def test_what_can_wait_goes_on_when_the_last_place_is_filled():
@@ -80,3 +81,26 @@ async def test_a_purchase_that_fails_ends_its_rush():
     with pytest.raises(ZeroDivisionError), places.being_filled():
         raise ZeroDivisionError
     assert places.is_calm()
+
+
+async def test_the_first_places_are_filled_when_all_of_them_are():
+    """Not with the first purchase, and for good: Prefect starts then, and does not wait a second time."""
+    places = Places(2, ahead=0)
+    first, second = places.being_filled(), places.being_filled()
+    waiting = asyncio.ensure_future(places.filled_once())
+    first.__enter__()
+    second.__enter__()
+    await asyncio.sleep(0)
+    first.__exit__(None, None, None)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    second.__exit__(None, None, None)
+    await waiting
+    with places.being_filled():
+        await places.filled_once()
+
+
+async def test_a_run_that_buys_nothing_is_not_waited_for(monkeypatch):
+    """All was made before, or the money is gone: no place is ever filled."""
+    monkeypatch.setattr(slots, "FIRST_RUSH_S", 0.001)
+    await Places(1, ahead=0).filled_once()

@@ -10,7 +10,7 @@ from importlib import metadata, resources
 
 import pytest
 
-from callsheet.cli.prefect_server import client_environment, start_embedded_server
+from callsheet.cli.prefect_server import client_environment, embedded_server
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
@@ -48,7 +48,7 @@ asyncio.run(main())
 
 def test_a_cron_deployment_gets_a_run(tmp_path):
     """On an empty home the server comes up, and a deployment with a cron schedule gets scheduled runs."""
-    server = start_embedded_server(tmp_path)
+    server = embedded_server(tmp_path)
     try:
         server.wait_ready()
         done = subprocess.run(
@@ -69,8 +69,8 @@ def test_a_cron_deployment_gets_a_run(tmp_path):
 def test_the_server_ends_with_its_parent(tmp_path):
     """When the process that started the server is killed, the server ends by itself."""
     code = (
-        "from pathlib import Path; from callsheet.cli.prefect_server import start_embedded_server;"
-        f"s = start_embedded_server(Path({str(tmp_path)!r})); s.wait_ready();"
+        "from pathlib import Path; from callsheet.cli.prefect_server import embedded_server;"
+        f"s = embedded_server(Path({str(tmp_path)!r})); s.wait_ready();"
         "import os; print(s.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(

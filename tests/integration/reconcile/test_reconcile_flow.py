@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from callsheet.cli.prefect_server import client_environment, start_embedded_server
+from callsheet.cli.prefect_server import client_environment, embedded_server
 from callsheet.ledger import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
@@ -36,7 +36,7 @@ async def test_the_flow_settles_collects_and_compares(house):
         "CALLSHEET_PLATFORM_URL": f"{url}/v1",
     }
 
-    server = start_embedded_server(house.folder)
+    server = embedded_server(house.folder)
     try:
         server.wait_ready()
         done = await asyncio.to_thread(

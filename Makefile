@@ -13,6 +13,8 @@ $(READY): deploy/requirements-dev.txt pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r deploy/requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# as pip does with a package that is not editable; where Python may write no bytecode, each start pays for it
+	@$(BIN)/python -m compileall -q callsheet flows tasks pricing manifests
 	@touch $(READY)
 
 demo: $(READY)  ## the main job on the sandbox: no key, no server, no money

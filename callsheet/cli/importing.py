@@ -26,8 +26,8 @@ PATIENCE_S = 0.02
 """How long one import waits for a loop that does not come to rest, in seconds: the loop may itself wait for a
 module that this thread is just importing."""
 
-RUSHES_S = 1.0
-"""How long imports wait in all, in seconds, for moments in which something else is in a hurry."""
+WAITS_S = 4.0
+"""How long imports wait in all, in seconds: on a slow machine they would take longer than the whole run."""
 
 LOOK_EVERY_S = 0.002
 
@@ -85,16 +85,19 @@ class _Manners:
 
     def __init__(self, is_calm: Callable[[], bool]) -> None:
         self._is_calm = is_calm
-        self._rushes_left_s = RUSHES_S
+        self._left_s = WAITS_S
         self._is_patient = True
 
     def step_back(self) -> None:
         """Wait for a moment in which an import disturbs nobody."""
-        self._rest()
-        while self._is_patient and self._rushes_left_s > 0 and not self._is_calm():
-            time.sleep(LOOK_EVERY_S)
-            self._rushes_left_s -= LOOK_EVERY_S
+        begun_s = time.monotonic()
+        until_s = begun_s + self._left_s
+        if self._left_s > 0:
             self._rest()
+        while self._is_patient and time.monotonic() < until_s and not self._is_calm():
+            time.sleep(LOOK_EVERY_S)
+            self._rest()
+        self._left_s -= time.monotonic() - begun_s
 
     def _rest(self) -> None:
         self._is_patient = _at_rest.wait(PATIENCE_S if self._is_patient else 0)
@@ -114,14 +117,15 @@ def import_beside(
     usual, usual_s, thread = builtins.__import__, sys.getswitchinterval(), threading.get_ident()
     manners = _Manners(is_calm)
 
-    def stepping_back(*given: Any, **named: Any) -> ModuleType:
+    def stepping_back(name: str, *given: Any, **named: Any) -> ModuleType:
         # A finder in sys.meta_path would be the usual place, but it is called under the lock of all imports:
-        # a loop that itself imports something would wait for the thread that waits for it.
-        if threading.get_ident() == thread:
+        # a loop that itself imports something would wait for the thread that waits for it. Nine of ten import
+        # statements name something that is there already.
+        if name not in sys.modules and threading.get_ident() == thread:
             if not is_wanted() and not _in_compiled_module():
                 raise NotWanted
             manners.step_back()
-        return usual(*given, **named)
+        return usual(name, *given, **named)
 
     sys.setswitchinterval(YIELD_EVERY_S)
     builtins.__import__ = stepping_back

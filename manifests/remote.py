@@ -179,6 +179,9 @@ def _from_store(address: str, folder: Path, max_bytes: int) -> list[Remote]:
         raise UsageError(f"{_bare(address)} needs a library that is not installed: {error}") from None
     except UsageError:
         raise
+    except FileNotFoundError as error:
+        why = "" if str(error).lstrip("/") in address else f": {shown(str(error))}"
+        raise UsageError(f"there is no manifest {_bare(address)}{why}") from None
     except Exception as error:  # each store has exceptions of its own
         raise UsageError(f"{_bare(address)} cannot be read: {shown(str(error))}") from error
     if not found:

@@ -85,11 +85,10 @@ async def _read_bills(studio: Studio) -> None:
 
 
 def _judge(studio: Studio, ended: dict[PriceCell, JobRow]) -> None:
-    unsent = [row for row in ended.values() if row.state in (State.PENDING, State.HELD)]
-    known = (State.SUCCEEDED, State.FAILED, State.PENDING, State.HELD)
-    unknown = [row for row in ended.values() if row.state not in known]
-    failed = [row for row in ended.values() if row.state is State.FAILED]
     made = [row for row in ended.values() if row.state is State.SUCCEEDED]
+    failed = [row for row in ended.values() if row.state is State.FAILED]
+    unsent = [row for row in ended.values() if row.state in (State.PENDING, State.HELD)]
+    unknown = [row for row in ended.values() if row not in (*made, *failed, *unsent)]
     wrong = "; ".join(text for row in made for text in disagreements(studio, row))
     rest = f"The rest waits: `{studio.again}` buys it all the same"
     if failed:
@@ -98,11 +97,9 @@ def _judge(studio: Studio, ended: dict[PriceCell, JobRow]) -> None:
     elif wrong:
         studio.stop.drain(CanaryDisagrees(f"a canary does not agree with the plan: {wrong}. {rest}"))
     elif unknown:
-        names = ", ".join(row.custom_id for row in unknown[:NAMED])
-        studio.stop.drain(CanaryUnknown(f"nobody knows yet how a canary ended: {names}. {rest}"))
+        studio.stop.drain(CanaryUnknown(f"nobody knows yet how a canary ended: {_ids(unknown)}. {rest}"))
     elif unsent:
-        names = ", ".join(row.custom_id for row in unsent[:NAMED])
-        studio.stop.drain(CanaryFailed(f"a canary was not sent: {names}. {rest}"))
+        studio.stop.drain(CanaryFailed(f"a canary was not sent: {_ids(unsent)}. {rest}"))
     else:
         studio.remarks.append(
             f"canary: bill, file and reply agree in {len(ended)} price cells: {_named(ended)}"
@@ -146,6 +143,10 @@ def _missing_in(result_json: str | None) -> list[str]:
     if not isinstance(reply, dict) or not isinstance(reply.get("seed"), int):
         found.append("seed")
     return found
+
+
+def _ids(rows: Sequence[JobRow]) -> str:
+    return ", ".join(row.custom_id for row in rows[:NAMED])
 
 
 def _named(cells: Iterable[PriceCell]) -> str:

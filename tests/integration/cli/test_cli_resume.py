@@ -39,13 +39,14 @@ def test_prefects_senders_are_drained_before_its_server_goes(monkeypatch):
     order = []
 
     class Server:
-        """A server that is only told to stop."""
+        """A server that is only told to go, and then waited for."""
 
-        def wait_ready(self):
-            """Be there."""
+        def let_go(self):
+            """Begin to go."""
+            order.append("let go")
 
         def stop(self):
-            """Go."""
+            """Be gone."""
             order.append("stopped")
 
     async def busy(*_given):
@@ -59,7 +60,7 @@ def test_prefects_senders_are_drained_before_its_server_goes(monkeypatch):
     monkeypatch.setattr(running, "_drain_prefect", lambda: order.append("drained"))
     with pytest.raises(Busy):
         running.run_flow(RunRequest(run_id="r"), settings_from({}), Server(), as_json=False)
-    assert order == ["drained", "stopped"]
+    assert order == ["drained", "let go", "stopped"]
 
 
 def test_status_opens_the_ledger_once(opened, call, monkeypatch):

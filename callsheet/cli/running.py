@@ -41,7 +41,6 @@ EXIT_FAILED_JOBS = 4
 SHOWN_NOTES = 20
 LATE_IMPORTS = (
     "callsheet.outputs.probe",
-    "callsheet.outputs.posters",
     "prefect.flow_engine",
     "prefect.task_engine",
     "fastapi.encoders",

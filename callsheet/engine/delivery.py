@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from pathlib import Path
 
 from callsheet import failpoints
 from callsheet.engine.finish import fetch_result
@@ -20,6 +19,7 @@ from callsheet.ledger import JobRow, Ledger, Output
 from callsheet.outputs.background import in_background
 from callsheet.outputs.collect import Collected, collect
 from callsheet.outputs.expectation import expectation_of
+from callsheet.outputs.posters import write_poster
 from callsheet.outputs.recheck import recheck
 from callsheet.report.cards import poster_of
 from manifests.job import Job
@@ -120,13 +120,6 @@ async def _record(studio: Studio, row: JobRow, rendered: Rendered, collected: Co
     await publish(studio, collected.path)
     await studio.books(Ledger.collect, row.job_id, output, attempt=row.attempt)
     failpoints.passing("after_done")
-    still = studio.folder / poster_of(output.path)
-    with suppress(MediaError, OSError):  # a page without one still is no reason to fail a job
-        still.parent.mkdir(parents=True, exist_ok=True)
-        await in_background(_make_poster, collected.path, still)
-
-
-def _make_poster(video: Path, still: Path) -> None:
-    from callsheet.outputs.posters import make_poster  # noqa: PLC0415 -- needed after the first render only
-
-    make_poster(video, still)
+    if facts.still:
+        with suppress(OSError):  # a page without one still is no reason to fail a job
+            await in_background(write_poster, facts.still, studio.folder / poster_of(output.path))

@@ -19,6 +19,7 @@ from av.stream import Stream
 
 from callsheet.outputs.facts import MediaFacts
 from callsheet.outputs.faults import Fault, fault
+from callsheet.outputs.stills import StillTaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def probe(path: Path, bounds: Bounds = Bounds()) -> MediaFacts:
 class _Count:
     """What has been decoded so far. Times are in seconds from the track's own zero."""
 
+    still: StillTaker
     frames: int = 0
     samples: int = 0
     first_s: Fraction | None = None
@@ -71,7 +73,7 @@ def _decoded(container: InputContainer, bounds: Bounds) -> MediaFacts:
         if stream is not None:
             stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(bounds.max_pixels)}
             stream.codec_context.thread_type = "NONE"
-    count = _Count()
+    count = _Count(StillTaker(video))
     for packet in container.demux([stream for stream in (video, audio) if stream is not None]):
         _take(packet, count, video, bounds)
     return _facts(video, audio, count)
@@ -99,6 +101,7 @@ def _take_picture(frame: VideoFrame, count: _Count, video: VideoStream, bounds: 
         raise fault(Fault.UNDECODABLE, f"the picture changes its size at frame {count.frames}")
     if frame.pts is None or frame.time_base is None:
         raise fault(Fault.UNDECODABLE, f"frame {count.frames} carries no time")
+    count.still.look_at(frame, frame.pts)
     at_s = frame.pts * frame.time_base
     count.first_s = at_s if count.first_s is None else min(count.first_s, at_s)
     count.end_s = max(count.end_s, at_s + (frame.duration or 0) * frame.time_base)
@@ -116,6 +119,7 @@ def _facts(video: VideoStream, audio: AudioStream | None, count: _Count) -> Medi
         has_audio=count.samples > 0,
         codec=video.codec_context.name,
         audio_codec=audio.codec_context.name if audio is not None and count.samples else "",
+        still=count.still.jpeg(),
     )
 
 

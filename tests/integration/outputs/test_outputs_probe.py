@@ -1,12 +1,19 @@
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from av import VideoFrame, VideoStream
+from PIL import Image
 
 from callsheet.errors import MediaError
+from callsheet.outputs import stills
 from callsheet.outputs.facts import MediaFacts
 from callsheet.outputs.probe import Bounds, probe
+from callsheet.outputs.stills import MAX_WIDTH_PX, StillTaker
 
 MakeClip = Callable[..., bytes]
 
@@ -29,6 +36,43 @@ def test_facts_are_what_was_rendered(
     assert facts.fps == pytest.approx(24)
     assert facts.duration_s == pytest.approx(frames / 24, abs=0.001)
     assert (facts.codec, facts.has_audio, facts.audio_codec) == ("h264", False, "")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"), [(1280, 720, (480, 270)), (704, 1248, (480, 851)), (128, 72, (128, 72))]
+)
+def test_a_still_is_small(
+    tmp_path: Path, make_clip: MakeClip, width: int, height: int, size: tuple[int, int]
+) -> None:
+    """A still keeps the clip's shape, is at most 480 pixels wide and is never enlarged."""
+    content = probed(tmp_path, make_clip(width, height, 2)).still
+    with Image.open(io.BytesIO(content)) as still:
+        assert (still.format, still.size) == ("JPEG", size)
+    assert size[0] <= MAX_WIDTH_PX
+
+
+@pytest.mark.parametrize(
+    ("claimed", "start", "kept"),
+    [(900, 0, 300), (900, 600, 900), (None, None, 0), (90_000, 0, 800)],
+    ids=["a third in", "the clip begins later", "no length is claimed", "the length is a lie"],
+)
+def test_a_still_is_of_a_third_into_the_clip(claimed: int | None, start: int | None, kept: int) -> None:
+    """The first frame there, or the last one before a clip ends that claims to be longer."""
+    taker = StillTaker(cast("VideoStream", SimpleNamespace(duration=claimed, start_time=start)))
+    frames = {(start or 0) + at: VideoFrame(16, 16) for at in range(0, 900, 100)}
+    for pts, frame in frames.items():
+        taker.look_at(frame, pts)
+    assert taker.kept is frames[kept]
+
+
+def test_a_still_that_cannot_be_made_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clip is not refused for its still: of a page it is the smaller part."""
+    taker = StillTaker(cast("VideoStream", SimpleNamespace(duration=1, start_time=0)))
+    assert taker.jpeg() == b""
+    taker.look_at(VideoFrame(16, 16), 0)
+    assert taker.jpeg()[:2] == b"\xff\xd8"
+    monkeypatch.setattr(stills, "_QUALITY", "no number")
+    assert taker.jpeg() == b""
 
 
 def test_sound_counts_when_it_decodes(tmp_path: Path, make_clip: MakeClip) -> None:

@@ -44,6 +44,7 @@ def main() -> int:
         alone, alone_s = _ours(here, "alone", {})
         server = embedded_server(here.data_dir / "shared")
         try:
+            server.start()
             server.wait_ready()
             beside, beside_s = _ours(here, "beside", {"PREFECT_API_URL": server.url})
         finally:

@@ -1,8 +1,9 @@
 """Importing large packages beside an event loop that has better things to do.
 
 An import is a second of pure computing, and the interpreter lets one thread compute at a time: whatever the
-loop does meanwhile would wait for its turn at every call of the system. So the thread that imports looks
-before each import statement whether the loop is at rest (waiting for sockets and timers), and goes on then.
+loop does meanwhile would wait for its turn at every call of the system. So the thread that imports looks at
+each import statement that names something new whether the loop is at rest (waiting for sockets and timers),
+and goes on then.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import selectors
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from importlib.machinery import ExtensionFileLoader
+from importlib.util import resolve_name
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -76,6 +78,15 @@ def _in_compiled_module() -> bool:
     return False
 
 
+def _full_name(name: str, given: tuple[Any, ...], named: Mapping[str, Any]) -> str:
+    """Return the whole name of a module from what `__import__` was given; "" where that is not known."""
+    level = given[3] if len(given) > 3 else named.get("level", 0)
+    if not level:
+        return name
+    package = (given[0] or {}).get("__package__") if given else None
+    return resolve_name("." * level + name, package) if package else ""
+
+
 class _Manners:
     """When to go on with an import: where the loop rests, and nothing is in a hurry.
 
@@ -109,7 +120,7 @@ def import_beside(
     is_wanted: Callable[[], bool] = lambda: True,
     is_calm: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Import modules, with all that they import, in this thread, stepping back for the loop before each.
+    """Import modules, with all that they import, in this thread, stepping back for the loop before new ones.
 
     While it is not calm, they wait even where the loop rests. Raises NotWanted before the next one where they
     are not wanted any more.
@@ -119,9 +130,8 @@ def import_beside(
 
     def stepping_back(name: str, *given: Any, **named: Any) -> ModuleType:
         # A finder in sys.meta_path would be the usual place, but it is called under the lock of all imports:
-        # a loop that itself imports something would wait for the thread that waits for it. Nine of ten import
-        # statements name something that is there already.
-        if name not in sys.modules and threading.get_ident() == thread:
+        # a loop that itself imports something would wait for the thread that waits for it.
+        if threading.get_ident() == thread and _full_name(name, given, named) not in sys.modules:
             if not is_wanted() and not _in_compiled_module():
                 raise NotWanted
             manners.step_back()

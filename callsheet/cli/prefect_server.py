@@ -21,7 +21,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -83,42 +83,36 @@ def require_answer(url: str) -> None:
 
 @dataclass(slots=True)
 class EmbeddedServer:
-    """A Prefect server that lives as long as this run, once it is started."""
+    """A Prefect server that lives as long as this run, once it is started; `url` is its API from then on.
 
-    port: int
+    `environment` is what it is started in: the person's own, from before anything was set for the run.
+    """
+
     home: Path
+    environment: Mapping[str, str] = field(repr=False)
+    url: str = ""
     process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """Where its API is."""
-        return f"http://127.0.0.1:{self.port}/api"
 
     def start(self) -> None:
         """Start the server without waiting for it. Calling it again does nothing."""
         if self.process is not None:
             return
-        environment = {**os.environ, **_SERVER_ENVIRONMENT, "PREFECT_HOME": str(self.home)}
-        environment.pop("PREFECT_API_URL", None)
-        environment = {name: value for name, value in environment.items() if not name.startswith("FAL_")}
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}/api"
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 -- our own module, by our own interpreter
-                [sys.executable, "-m", "callsheet.cli.prefect_child", str(self.port)],
+                [sys.executable, "-m", "callsheet.cli.prefect_child", str(port)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=self.environment,
                 process_group=0,
             )
 
     def wait_ready(
         self, timeout_s: float = START_TIMEOUT_S, is_wanted: Callable[[], bool] = lambda: True
     ) -> None:
-        """Start it, and return once the API answers or nobody wants it.
-
-        Raises NoPrefect when it ends or takes too long.
-        """
-        self.start()
+        """Return once the API answers or nobody wants it. Raises NoPrefect when it ends or takes too long."""
         end = time.monotonic() + timeout_s
         while is_wanted() and time.monotonic() < end:
             if self.process is not None and self.process.poll() is not None:
@@ -150,13 +144,17 @@ class EmbeddedServer:
 
 
 def embedded_server(data_dir: Path) -> EmbeddedServer:
-    """Make ready a server on a free port of 127.0.0.1, with its history in `data_dir`/prefect.
+    """Make ready a server on 127.0.0.1, with its history in `data_dir`/prefect.
 
     Raises UsageError where that folder cannot be used.
     """
     home = usable_folder(data_dir / "prefect", what="the folder of Prefect's history", instead=ELSEWHERE)
     _lay_out_database(home)
-    return EmbeddedServer(port=_free_port(), home=home)
+    environment = {**os.environ, **_SERVER_ENVIRONMENT, "PREFECT_HOME": str(home)}
+    environment.pop("PREFECT_API_URL", None)
+    return EmbeddedServer(
+        home, {name: value for name, value in environment.items() if not name.startswith("FAL_")}
+    )
 
 
 def keep_our_signals() -> None:

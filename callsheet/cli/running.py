@@ -57,7 +57,7 @@ LEFT_OVER = ("pending", "held", "rendered")
 """Not sent, or rendered and not fetched, because something could not be reached: `resume` goes on."""
 
 
-def early_server(settings: Settings, request: RunRequest) -> EmbeddedServer | None:
+def own_server_for(settings: Settings, request: RunRequest) -> EmbeddedServer | None:
     """Make ready a Prefect server of our own where none is configured.
 
     Where steps of the flow come first it starts at once, and warms up while the plan is looked at. Else it
@@ -77,7 +77,6 @@ def early_server(settings: Settings, request: RunRequest) -> EmbeddedServer | No
 
 def run_flow(request: RunRequest, settings: Settings, server: EmbeddedServer | None, *, as_json: bool) -> int:
     """Run the campaign flow for an opened run, show how it goes, print its summary, return the exit code."""
-    os.environ.update(client_environment(server))
     stop = StopSign(_announcer(request))
     try:
         summary = importing.run(_carried_out(request, settings, stop, server))
@@ -97,14 +96,7 @@ async def _carried_out(
     with show(Progress(settings, run_id)), signals_to(stop):
         async with head_start(request, run_id, settings, stop) as studio:
             try:
-                is_calm = await _first_jobs_sent(studio)
-                flow = await asyncio.to_thread(_flow, server, lambda: stop.phase != "stopped", is_calm)
-                try:
-                    summary: dict[str, Any] = await flow(request)
-                finally:
-                    await asyncio.to_thread(_drain_prefect)
-                    if server is not None:
-                        server.let_go()
+                return await _as_a_flow(request, studio, stop, server)
             except importing.NotWanted:
                 if studio is None:
                     raise stop.reason or Interrupted("stopped") from None
@@ -117,26 +109,42 @@ async def _carried_out(
                 # ours, finishing without Prefect would meet it again and raise it.
                 studio.remarks.append(f"Prefect shows this run in part or not at all: {error}"[:500])
                 return await completed(studio)
-            return summary
 
 
-async def _first_jobs_sent(studio: Studio | None) -> Callable[[], bool]:
-    """Wait for them, where a run has begun, and return what tells whether others are being sent."""
-    if studio is None:
-        return lambda: True
-    await studio.places.filled_once()
-    return studio.places.is_calm
+async def _as_a_flow(
+    request: RunRequest, studio: Studio | None, stop: StopSign, server: EmbeddedServer | None
+) -> dict[str, Any]:
+    """Let Prefect's flow take the run over, or begin it. Returns the summary.
+
+    Raises NotWanted as soon as the run does not wait for Prefect any more.
+    """
+    try:
+        if studio is not None:
+            await studio.places.filled_once()
+        is_calm = (lambda: True) if studio is None else studio.places.is_calm
+        flow = await asyncio.to_thread(_flow, server, lambda: stop.phase != "stopped", is_calm)
+        try:
+            summary: dict[str, Any] = await flow(request)
+        finally:
+            await asyncio.to_thread(_drain_prefect)
+    finally:
+        if server is not None:
+            server.let_go()
+    return summary
 
 
 def _flow(
     server: EmbeddedServer | None, is_wanted: Callable[[], bool], is_calm: Callable[[], bool]
 ) -> Callable[[RunRequest], Any]:
-    """Import Prefect, which takes seconds, with what its flows import late; wait for its server.
+    """Start Prefect's server, import Prefect with what its flows import late, and wait for the server.
 
     Raises NotWanted as soon as the run does not wait for it any more.
     """
+    if not is_wanted():
+        raise importing.NotWanted
     if server is not None:
         server.start()
+    os.environ.update(client_environment(server))
     importing.import_beside(LATE_IMPORTS, is_wanted=is_wanted, is_calm=is_calm)
     from flows.run_campaign import run_campaign  # noqa: PLC0415 -- as above
 

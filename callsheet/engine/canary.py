@@ -88,7 +88,8 @@ def _judge(studio: Studio, ended: dict[PriceCell, JobRow]) -> None:
     made = [row for row in ended.values() if row.state is State.SUCCEEDED]
     failed = [row for row in ended.values() if row.state is State.FAILED]
     unsent = [row for row in ended.values() if row.state in (State.PENDING, State.HELD)]
-    unknown = [row for row in ended.values() if row not in (*made, *failed, *unsent)]
+    known = (State.SUCCEEDED, State.FAILED, State.PENDING, State.HELD)
+    unknown = [row for row in ended.values() if row.state not in known]
     wrong = "; ".join(text for row in made for text in disagreements(studio, row))
     rest = f"The rest waits: `{studio.again}` buys it all the same"
     if failed:

@@ -120,6 +120,6 @@ async def _record(studio: Studio, row: JobRow, rendered: Rendered, collected: Co
     await publish(studio, collected.path)
     await studio.books(Ledger.collect, row.job_id, output, attempt=row.attempt)
     failpoints.passing("after_done")
-    if facts.still:
+    if collected.still:
         with suppress(OSError):  # a page without one still is no reason to fail a job
-            await in_background(write_poster, facts.still, studio.folder / poster_of(output.path))
+            await in_background(write_poster, collected.still, studio.folder / poster_of(output.path))

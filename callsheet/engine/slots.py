@@ -95,14 +95,14 @@ class Places:
         """Return when no place is being filled, after RUSH_S at the latest."""
         await asyncio.sleep(0)  # whoever waits for a place that was given back just now takes it first
         if not self._calm.is_set():
-            await _soon(self._calm, RUSH_S)
+            await _wait_for(self._calm, RUSH_S)
 
     async def filled_once(self) -> None:
-        """Return when the first places have been filled, after FIRST_RUSH_S at the latest."""
-        await _soon(self._filled_once, FIRST_RUSH_S)
+        """Return when the first rush for places is over, after FIRST_RUSH_S at the latest."""
+        await _wait_for(self._filled_once, FIRST_RUSH_S)
 
 
-async def _soon(event: asyncio.Event, at_most_s: float) -> None:
+async def _wait_for(event: asyncio.Event, at_most_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(at_most_s):
             await event.wait()

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -29,6 +29,7 @@ from callsheet.outputs.parts import PartFile, part_file
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Jpeg = bytes
 Download = tuple[Mapping[str, str], AsyncIterator[bytes]]
 Source = Callable[[], AbstractAsyncContextManager[Download]]
 """Opens the download anew at each call: the reply's headers and its body in pieces."""
@@ -52,13 +53,15 @@ class Limits:
 class Collected:
     """A finished clip: where it stands, the hash and number of its bytes, and what it holds.
 
-    `path` is `destination`, or a sibling of it where another job's file had that name.
+    `path` is `destination`, or a sibling of it where another job's file had that name. `still` is one of its
+    pictures, b"" where none could be made.
     """
 
     path: Path
     sha256: str
     bytes: int
     facts: MediaFacts
+    still: Jpeg = field(default=b"", repr=False)
 
 
 async def collect(
@@ -168,11 +171,11 @@ def _finish(part: PartFile, destination: Path, expectation: Expectation, sha256:
 
     check_boxes(part.read_at, size)
     try:
-        facts = probe(part.path)
+        facts, still = probe(part.path)
         verify(facts, expectation)
     except MediaError as error:
         kept = set_aside(part, destination, sha256)
         where = kept.relative_to(destination.parent)
         raise MediaError(f"{error}; the file is kept as {where}", reason=error.reason) from error
     path = land(part, destination, sha256)
-    return Collected(path=path, sha256=sha256, bytes=size, facts=facts)
+    return Collected(path=path, sha256=sha256, bytes=size, facts=facts, still=still.jpeg())

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class MediaFacts:
     """What was found. Pixels as stored, `fps` as the track's average, `duration_s` of the decoded pictures.
 
-    `has_audio` is True where sound samples could be decoded, not where a track merely claims them. `still` is
-    a JPEG of one picture, b"" where none could be made.
+    `has_audio` is True where sound samples could be decoded, not where a track merely claims them.
     """
 
     width_px: int
@@ -21,4 +20,3 @@ class MediaFacts:
     has_audio: bool
     codec: str
     audio_codec: str = ""
-    still: bytes = field(default=b"", compare=False, repr=False)

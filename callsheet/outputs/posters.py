@@ -1,4 +1,4 @@
-"""Where the stills of finished clips stand, for pages that show many."""
+"""Writing the still of a finished clip, for pages that show many."""
 
 from __future__ import annotations
 

@@ -36,10 +36,11 @@ class Bounds:
     max_audio_samples: int = 120 * 96_000
 
 
-def probe(path: Path, bounds: Bounds = Bounds()) -> MediaFacts:
+def probe(path: Path, bounds: Bounds = Bounds()) -> tuple[MediaFacts, StillTaker]:
     """Decode the whole file. Blocks; libavcodec releases the interpreter lock while it works.
 
-    Raises MediaError: undecodable, no_video or oversized.
+    Returns what it holds, and one picture of it for a still. Raises MediaError: undecodable, no_video or
+    oversized.
     """
     try:
         # The demuxer is named so that no playlist or script format can be smuggled in; `file:` so that a
@@ -63,7 +64,7 @@ class _Count:
     end_s: Fraction = Fraction(0)
 
 
-def _decoded(container: InputContainer, bounds: Bounds) -> MediaFacts:
+def _decoded(container: InputContainer, bounds: Bounds) -> tuple[MediaFacts, StillTaker]:
     if not container.streams.video:
         raise fault(Fault.NO_VIDEO, "the file has no video track")
     video = container.streams.video[0]
@@ -76,7 +77,7 @@ def _decoded(container: InputContainer, bounds: Bounds) -> MediaFacts:
     count = _Count(StillTaker(video))
     for packet in container.demux([stream for stream in (video, audio) if stream is not None]):
         _take(packet, count, video, bounds)
-    return _facts(video, audio, count)
+    return _facts(video, audio, count), count.still
 
 
 def _take(packet: Packet[Stream], count: _Count, video: VideoStream, bounds: Bounds) -> None:
@@ -119,7 +120,6 @@ def _facts(video: VideoStream, audio: AudioStream | None, count: _Count) -> Medi
         has_audio=count.samples > 0,
         codec=video.codec_context.name,
         audio_codec=audio.codec_context.name if audio is not None and count.samples else "",
-        still=count.still.jpeg(),
     )
 
 

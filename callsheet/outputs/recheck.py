@@ -33,6 +33,6 @@ def recheck(path: Path, expectation: Expectation) -> Collected | None:
         file.seek(0)
         while piece := file.read(PIECE_BYTES):
             digest.update(piece)
-    facts = probe(path)
+    facts, still = probe(path)
     verify(facts, expectation)
-    return Collected(path=path, sha256=digest.hexdigest(), bytes=size, facts=facts)
+    return Collected(path=path, sha256=digest.hexdigest(), bytes=size, facts=facts, still=still.jpeg())

@@ -79,6 +79,7 @@ class Desk:
 def prefect_api(tmp_path_factory) -> str:
     """The API of one Prefect server for many runs: a server of its own costs each of them seconds."""
     server = embedded_server(tmp_path_factory.mktemp("prefect"))
+    server.start()
     server.wait_ready()
     yield server.url
     server.stop()

@@ -6,6 +6,8 @@ import gc
 import importlib
 import sys
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,6 +71,49 @@ def test_an_import_waits_for_calm_and_not_for_ever(module, monkeypatch):
     importing.import_beside([module], is_calm=is_calm)
     assert set(looks) == {False}
     assert module in sys.modules
+
+
+def test_imports_wait_for_four_seconds_in_all(monkeypatch):
+    """Not for as long at each module: Prefect has thousands."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(importing, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    manners = importing._Manners(lambda: False)
+    for _ in range(3):
+        manners.step_back()
+    assert now[0] == pytest.approx(importing.WAITS_S, abs=importing.LOOK_EVERY_S)
+
+
+def test_a_loop_that_never_rests_is_waited_for_no_longer_either(monkeypatch):
+    """What was waited for rest counts as well."""
+    monkeypatch.setattr(importing, "WAITS_S", 0.001)
+    monkeypatch.setattr(importing, "PATIENCE_S", 0.01)
+    waits = []
+    at_rest = SimpleNamespace(wait=lambda at_most_s: waits.append(at_most_s) or not time.sleep(at_most_s))
+    monkeypatch.setattr(importing, "_at_rest", at_rest)
+    manners = importing._Manners(lambda: True)
+    for _ in range(3):
+        manners.step_back()
+    assert waits == [0.01]
+
+
+def test_an_import_of_what_is_there_waits_for_nothing(tmp_path, monkeypatch):
+    """Neither by its whole name nor from within its package."""
+    package = tmp_path / "there_already"
+    package.mkdir()
+    (package / "__init__.py").write_text("from . import part\nfrom .part import made\n")
+    (package / "part.py").write_text("made = True\n")
+    (package / "late.py").write_text("import sys\nfrom . import part\nfrom .part import made\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("there_already")
+    looks = []
+    importing.import_beside(["there_already.late"], is_calm=lambda: looks.append(1) or True)
+    for name in ("there_already", "there_already.part", "there_already.late"):
+        del sys.modules[name]
+    assert len(looks) == 1  # the module itself
 
 
 def test_afterwards_everything_is_as_it_was(module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callsheet.cli.options import AcceptPrices, Json, Sandbox, UnfinishedRunId
-from callsheet.cli.running import early_server, run_flow
+from callsheet.cli.running import own_server_for, run_flow
 from callsheet.cli.runs import chosen_run, refuse_busy, run_settings
 from callsheet.engine.surroundings import settings_for
 
@@ -23,4 +23,4 @@ def resume(
     refuse_busy(run_settings(sandbox=sandbox), run.run_id)
     request = run.request.model_copy(update={"accept_prices": accept_prices})
     settings = settings_for(request)
-    return run_flow(request, settings, early_server(settings, request), as_json=json)
+    return run_flow(request, settings, own_server_for(settings, request), as_json=json)

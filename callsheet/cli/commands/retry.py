@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from callsheet.cli.console import document, say
 from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
-from callsheet.cli.running import EXIT_FAILED_JOBS, early_server, run_flow
+from callsheet.cli.running import EXIT_FAILED_JOBS, own_server_for, run_flow
 from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.desk import open_desk
 from callsheet.engine.given_up import GIVEN_UP, Looked, look_for
@@ -63,7 +63,7 @@ def retry(
         if json:
             document(_nothing(run.run, rows))
         return EXIT_FAILED_JOBS if ended else 0
-    return run_flow(request, settings, early_server(settings, request), as_json=json)
+    return run_flow(request, settings, own_server_for(settings, request), as_json=json)
 
 
 def _looked_for(settings: Settings, rows: list[JobRow]) -> Looked:

@@ -21,7 +21,7 @@ from callsheet.cli.options import (
     Yes,
 )
 from callsheet.cli.planning import show_plan
-from callsheet.cli.running import early_server, run_flow
+from callsheet.cli.running import own_server_for, run_flow
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.opening import (
     Selection,
@@ -92,7 +92,7 @@ def run(
 
 
 def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> int:
-    """Open a run for a plan and carry it out. The server warms up while the person decides."""
+    """Open a run for a plan and carry it out."""
     if (
         request.concurrency is None
         and plan.concurrency is not None
@@ -100,7 +100,7 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
     ):
         request = request.model_copy(update={"concurrency": plan.concurrency})
     settings = settings_for(request)
-    server = early_server(settings, request)
+    server = own_server_for(settings, request)
     try:
         run_id = _opened(plan, request, settings, yes=yes, as_json=as_json)
     except BaseException:

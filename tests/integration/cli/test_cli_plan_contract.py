@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_shown_with_what_would(call, spring):
 
 def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):
     """Ten thousand jobs are 40 MB, and the ledger has them by the time the first one is bought."""
-    monkeypatch.setattr("callsheet.cli.commands.run.early_server", lambda *_: None)
+    monkeypatch.setattr("callsheet.cli.commands.run.own_server_for", lambda *_: None)
     monkeypatch.setattr("callsheet.cli.commands.run.run_flow", lambda *_, **__: len(plans()))
 
     def plans() -> list[object]:
@@ -126,7 +126,7 @@ def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):
 def test_a_run_that_does_not_fit_says_what_would(call, spring, monkeypatch):
     """The refusal (exit 3) comes with the same advice, and nothing is sent."""
     monkeypatch.setenv("FAL_KEY", "a-key-that-is-never-used")
-    monkeypatch.setattr("callsheet.cli.commands.run.early_server", lambda *_: None)
+    monkeypatch.setattr("callsheet.cli.commands.run.own_server_for", lambda *_: None)
     spring.write_text(f"{HEADER}c,A dog,seedance-1.0-pro,1080p,5\n")
     code, _, err = call("run", "spring.csv", "--budget-usd", "0.5", "--yes")
     assert code == OverBudget.exit_code

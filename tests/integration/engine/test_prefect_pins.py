@@ -50,6 +50,7 @@ def test_a_cron_deployment_gets_a_run(tmp_path):
     """On an empty home the server comes up, and a deployment with a cron schedule gets scheduled runs."""
     server = embedded_server(tmp_path)
     try:
+        server.start()
         server.wait_ready()
         done = subprocess.run(
             [sys.executable, "-c", DEPLOY_AND_WAIT],
@@ -70,7 +71,7 @@ def test_the_server_ends_with_its_parent(tmp_path):
     """When the process that started the server is killed, the server ends by itself."""
     code = (
         "from pathlib import Path; from callsheet.cli.prefect_server import embedded_server;"
-        f"s = embedded_server(Path({str(tmp_path)!r})); s.wait_ready();"
+        f"s = embedded_server(Path({str(tmp_path)!r})); s.start(); s.wait_ready();"
         "import os; print(s.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(

@@ -22,7 +22,7 @@ def typed(house: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     """Type `callsheet retry` up to where its flow would begin; returns what was said."""
     for name in ("run_settings", "settings_for"):
         monkeypatch.setattr(command, name, lambda *_, **__: house.settings)
-    monkeypatch.setattr(command, "early_server", lambda *_: None)
+    monkeypatch.setattr(command, "own_server_for", lambda *_: None)
     monkeypatch.setattr(command, "run_flow", lambda request, *_, **__: house.asked.append(request) or 0)
     house.asked = []
 

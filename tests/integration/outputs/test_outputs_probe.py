@@ -22,7 +22,7 @@ def probed(tmp_path: Path, content: bytes, bounds: Bounds | None = None) -> Medi
     """Probe these bytes as a file."""
     path = tmp_path / "a:b.mp4"  # a colon is no protocol
     path.write_bytes(content)
-    return probe(path, bounds or Bounds())
+    return probe(path, bounds or Bounds())[0]
 
 
 @pytest.mark.parametrize("index_first", [True, False])
@@ -45,7 +45,9 @@ def test_a_still_is_small(
     tmp_path: Path, make_clip: MakeClip, width: int, height: int, size: tuple[int, int]
 ) -> None:
     """A still keeps the clip's shape, is at most 480 pixels wide and is never enlarged."""
-    content = probed(tmp_path, make_clip(width, height, 2)).still
+    path = tmp_path / "a.mp4"
+    path.write_bytes(make_clip(width, height, 2))
+    content = probe(path)[1].jpeg()
     with Image.open(io.BytesIO(content)) as still:
         assert (still.format, still.size) == ("JPEG", size)
     assert size[0] <= MAX_WIDTH_PX

@@ -38,6 +38,7 @@ async def test_the_flow_settles_collects_and_compares(house):
 
     server = embedded_server(house.folder)
     try:
+        server.start()
         server.wait_ready()
         done = await asyncio.to_thread(
             subprocess.run,

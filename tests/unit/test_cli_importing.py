@@ -116,6 +116,19 @@ def test_an_import_of_what_is_there_waits_for_nothing(tmp_path, monkeypatch):
     assert len(looks) == 1  # the module itself
 
 
+def test_threads_that_compute_give_way_sooner_while_the_loop_runs():
+    """And as usual before and after, also where it ends badly."""
+    usual_s = sys.getswitchinterval()
+
+    async def fails() -> None:
+        assert sys.getswitchinterval() == pytest.approx(importing.YIELD_EVERY_S)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        importing.run(fails())
+    assert sys.getswitchinterval() == usual_s
+
+
 def test_afterwards_everything_is_as_it_was(module):
     """Neither imports nor the switching of threads stay changed, also where a module is missing."""
     statement, interval_s = builtins.__import__, sys.getswitchinterval()

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from callsheet.guard import PACKAGES
+
 CALLSHEET = str(Path(sys.executable).with_name("callsheet"))
 START_TIMEOUT_S = 15.0
 RUN_TIMEOUT_S = 1800.0
 # The sandbox renders 2 s of 480p in 41 s x (864 x 480 x 49) / (1920 x 1088 x 121) = 3.296 s at speed 1.
 SPEED_FOR_ONE_SECOND = 3.296
 _ROOT = Path(__file__).parents[1]
-_PACKAGES = ("callsheet", "flows", "tasks", "pricing", "manifests")
 _PRIVATE = ("FAL_", "CALLSHEET_", "PREFECT_")
 
 
@@ -91,7 +92,7 @@ def place() -> Iterator[Place]:
     Our packages are compiled first, as they are where pip has installed them: Python compiles an editable
     package at its first start, and at every one where it may write no bytecode.
     """
-    for name in _PACKAGES:
+    for name in ("callsheet", *PACKAGES):
         compileall.compile_dir(_ROOT / name, quiet=1)
     with tempfile.TemporaryDirectory(prefix="callsheet-bench-", ignore_cleanup_errors=True) as folder:
         yield Place(Path(folder))

@@ -29,7 +29,7 @@ from callsheet.outputs.parts import PartFile, part_file
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Jpeg = bytes
+Jpeg = bytes  # a field of `Collected` has the type's own name
 Download = tuple[Mapping[str, str], AsyncIterator[bytes]]
 Source = Callable[[], AbstractAsyncContextManager[Download]]
 """Opens the download anew at each call: the reply's headers and its body in pieces."""

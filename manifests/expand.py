@@ -47,9 +47,8 @@ def expansion_problems(campaign: Campaign, tables: Sequence[Headed]) -> list[Pro
     rows = sum(table.count for table in tables)
     factor = factor_of(campaign)
     if factor > 1 and rows * factor > MAX_JOBS:
-        message = (
-            f"{rows:,} rows x {factor:,} combinations are more than {MAX_JOBS:,} jobs; cut the campaign up"
-        )
+        counted = "1 row" if rows == 1 else f"{rows:,} rows"
+        message = f"{counted} x {factor:,} combinations are more than {MAX_JOBS:,} jobs; cut the campaign up"
         problems.append(campaign.problem(("matrix",), f"{rows * factor:,} jobs", message))
     for table in tables:
         if table.count:

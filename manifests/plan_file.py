@@ -15,7 +15,7 @@ from typing import Any
 
 from callsheet.errors import UsageError
 from callsheet.folders import usable_folder
-from manifests.files import file_sha256, write_atomically
+from callsheet.whole_files import file_sha256, write_atomically
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_document import cap_document, plan_document
 from manifests.plan_rows_file import holds_rows, row_differences, write_rows

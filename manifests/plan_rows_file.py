@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from manifests.files import atomically, file_sha256
+from callsheet.whole_files import atomically, file_sha256
 from manifests.plan import PlannedJob
 from manifests.plan_rows import PICTURE_COLUMNS, rows_table
 

@@ -1,4 +1,4 @@
-"""The Prefect server of one run, as a child process: `python -m callsheet.cli.prefect_child PORT`.
+"""The Prefect server of one run, as a child process: `python -m callsheet.cli.prefect_child DESCRIPTOR`.
 
 It ends when its parent does, however that ends: the parent holds the other end of standard input and the
 kernel closes it. Nothing is left running on anybody's machine.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 
@@ -23,7 +24,7 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Serve Prefect's API and pages on 127.0.0.1 at the port given as the only argument."""
+    """Serve Prefect's API and pages on the listening socket whose descriptor is the only argument."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run; the run then ends us
     step_back(NICENESS)  # it keeps a history to look at, which can wait
@@ -31,14 +32,10 @@ def main() -> None:
 
     import uvicorn  # noqa: PLC0415 -- the watcher must be in place before the slow imports
 
-    uvicorn.run(
-        "prefect.server.api.server:create_app",
-        factory=True,
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        log_level="error",
-        timeout_graceful_shutdown=1,
+    config = uvicorn.Config(
+        "prefect.server.api.server:create_app", factory=True, log_level="error", timeout_graceful_shutdown=1
     )
+    uvicorn.Server(config).run([socket.socket(fileno=int(sys.argv[1]))])
 
 
 if __name__ == "__main__":

@@ -30,10 +30,18 @@ from callsheet.folders import ELSEWHERE, usable_folder
 
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 10.0
+LOOK_S = 0.5
+"""How long one question to a server that is starting waits for its answer, in seconds: the system keeps up to
+128 callers of a socket that nobody serves yet."""
+
 _SERVER_ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
     "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
+    # A run uses no block types; registering them all takes a new database more than a second of processor
+    # time. A server that a person starts on this history later does it, unless a memo says that it was done.
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
     # Writing task runs and events in batches costs a third of the server's time per task run, which
     # matters on two cores.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
@@ -97,16 +105,20 @@ class EmbeddedServer:
         """Start the server without waiting for it. Calling it again does nothing."""
         if self.process is not None:
             return
-        port = _free_port()
-        self.url = f"http://127.0.0.1:{port}/api"
-        with (self.home / "server.log").open("ab") as log:
+        # The socket is ours before anybody hears of its port, so no other program can answer in its place.
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listening,
+            (self.home / "server.log").open("ab") as log,
+        ):
+            self.url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
             self.process = subprocess.Popen(  # noqa: S603 -- our own module, by our own interpreter
-                [sys.executable, "-m", "callsheet.cli.prefect_child", str(port)],
+                [sys.executable, "-m", "callsheet.cli.prefect_child", str(listening.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env=self.environment,
                 process_group=0,
+                pass_fds=[listening.fileno()],
             )
 
     def wait_ready(
@@ -189,16 +201,9 @@ def _lay_out_database(home: Path) -> None:
     temporary.replace(database)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=1) as reply:  # noqa: S310 -- always http://127.0.0.1
+        with urllib.request.urlopen(f"{url}/health", timeout=LOOK_S) as reply:  # noqa: S310 -- always http://127.0.0.1
             return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
+    except (OSError, http.client.HTTPException):
         return False

@@ -20,7 +20,7 @@ from pathlib import Path
 from callsheet.engine.studio import Studio
 from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
 from callsheet.ledger import Ledger
-from callsheet.report.atomic import write_text_atomically
+from callsheet.whole_files import write_text_atomically
 
 RISE_EVERY_S = 1.0
 """How often the mark rises while a run buys, in seconds. It is one small file, made durable each time."""

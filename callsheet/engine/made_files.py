@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from callsheet.ledger import JobRow, Ledger, State
-from callsheet.outputs.disk import make_directory, naming_full_disk, sync_directory
+from callsheet.outputs.disk import make_directory, naming_full_disk
 from callsheet.outputs.landing import land
-from callsheet.outputs.parts import part_file
+from callsheet.part_files import part_file
+from callsheet.whole_files import sync_directory
 
 NAMED = 20
 PIECE_BYTES = 1 << 20

@@ -25,7 +25,7 @@ from callsheet.engine.work import begin
 from callsheet.errors import Busy
 from callsheet.falqueue.polling import RenderTimes
 from callsheet.ledger import Ledger, Run
-from callsheet.outputs.parts import sweep_parts
+from callsheet.part_files import sweep_parts
 from callsheet.reconcile.desk import Desk
 from callsheet.settings import Settings
 from manifests.plan import PlanOptions

@@ -24,7 +24,7 @@ from callsheet.outputs.expectation import Expectation, verify
 from callsheet.outputs.facts import MediaFacts
 from callsheet.outputs.faults import Fault, fault
 from callsheet.outputs.landing import land, set_aside
-from callsheet.outputs.parts import PartFile, part_file
+from callsheet.part_files import PartFile, part_file
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from callsheet.errors import DiskFull
+from callsheet.whole_files import sync_directory
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -49,15 +49,6 @@ def naming_full_disk(directory: Path, advice: str = KEPT_AT_FAL) -> Iterator[Non
         if error.errno not in _NO_ROOM:
             raise
         raise DiskFull(f"no room is left in {directory}; {advice}") from error
-
-
-def sync_directory(directory: Path) -> None:
-    """Make names in `directory` durable: a new name survives a power cut only after this."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def make_directory(directory: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from callsheet import failpoints
-from callsheet.outputs.disk import make_directory, sync_directory
-from callsheet.outputs.parts import PartFile
+from callsheet.outputs.disk import make_directory
+from callsheet.part_files import PartFile
+from callsheet.whole_files import file_sha256, sync_directory
 
 MAX_SIBLINGS = 1_000
 REJECTED = "rejected"
@@ -70,5 +70,4 @@ def sha256_of(path: Path) -> str:
     """SHA-256 (hex) of a regular file; empty text for anything else, a link included."""
     if path.is_symlink() or not path.is_file():
         return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

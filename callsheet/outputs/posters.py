@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from callsheet.outputs.disk import make_directory
-from callsheet.outputs.parts import part_file
+from callsheet.part_files import part_file
 
 
 def write_poster(still: bytes, destination: Path) -> None:

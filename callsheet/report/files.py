@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from callsheet.report.atomic import write_atomically, write_text_atomically
 from callsheet.report.csv_text import csv_text, guarded, write_csv
 from callsheet.report.page import existing_posters, render_page
 from callsheet.report.rows import ResultRow, Value
 from callsheet.report.summary import RunFacts, Summary, summarise, summary_document
 from callsheet.report.tables import errors_table, results_table
+from callsheet.whole_files import atomically, write_text_atomically
 
 if TYPE_CHECKING:  # pyarrow takes 0.13 s to import; only a finished run pays for it
     import pyarrow as pa
@@ -44,15 +43,14 @@ def write_results(directory: Path, manifest: pa.Table, rows: Sequence[ResultRow]
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     table = results_table(manifest, rows)
-    write_atomically(directory / "results.parquet", lambda file: pq.write_table(table, file))
+    with atomically(directory / "results.parquet") as part:
+        pq.write_table(table, part)
     header = [str(guarded(name)) for name in table.column_names]
-    write_atomically(directory / "results.csv", lambda file: _write_cells(file, header, _cells(table)))
-
-
-def _write_cells(file: BinaryIO, header: list[str], cells: Iterable[list[Value]]) -> None:
-    text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")
-    write_csv(text, header, cells)
-    text.detach()  # flushes, and leaves the file to whoever opened it
+    with (
+        atomically(directory / "results.csv") as part,
+        part.open("w", encoding="utf-8", errors="replace", newline="") as text,
+    ):
+        write_csv(text, header, _cells(table))
 
 
 def _cells(table: pa.Table) -> Iterator[list[Value]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from callsheet.errors import UsageError
 from callsheet.sandbox.app import create_app
 from callsheet.sandbox.config import SandboxAddress, SandboxConfig
 from callsheet.sandbox.faults import FaultBook
-from callsheet.sandbox.state import write_json_atomically
+from callsheet.whole_files import write_atomically
 
 ADDRESS_FILE = "server.json"
 LOCK_FILE = "lock"
@@ -125,7 +126,7 @@ def _address(config: SandboxConfig, listener: socket.socket) -> SandboxAddress:
 
 def _write_address(state_dir: Path, address: SandboxAddress) -> None:
     document = {"url": address.url, "pid": address.pid, "key": address.key, "speed": address.speed}
-    write_json_atomically(state_dir / ADDRESS_FILE, document)
+    write_atomically(state_dir / ADDRESS_FILE, json.dumps(document, indent=1).encode(), mode=0o600)
 
 
 @contextmanager

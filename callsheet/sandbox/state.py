@@ -7,7 +7,6 @@ their names only when they are whole.
 from __future__ import annotations
 
 import hashlib
-import json
 import mimetypes
 import os
 import re
@@ -125,14 +124,3 @@ def _public_name(file_name: str, content_type: str) -> str:
     if "." not in clean:
         clean += mimetypes.guess_extension(content_type) or ".bin"
     return f"upload/{secrets.token_urlsafe(16)}_{clean[-80:]}"
-
-
-def write_json_atomically(path: Path, document: object) -> None:
-    """Write a small JSON file that is always either the old one or the new one, readable by its owner."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)

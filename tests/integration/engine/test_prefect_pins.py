@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from importlib import metadata, resources
 
 import pytest
@@ -46,9 +47,11 @@ asyncio.run(main())
 """
 
 
-def test_a_cron_deployment_gets_a_run(tmp_path):
-    """On an empty home the server comes up, and a deployment with a cron schedule gets scheduled runs."""
-    server = embedded_server(tmp_path)
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory):
+    """An empty home on which a server ran, and what came of a deployment with a cron schedule."""
+    home = tmp_path_factory.mktemp("home")
+    server = embedded_server(home)
     try:
         server.start()
         server.wait_ready()
@@ -62,9 +65,23 @@ def test_a_cron_deployment_gets_a_run(tmp_path):
         )
     finally:
         server.stop()
+    return server.home, done
+
+
+def test_a_cron_deployment_gets_a_run(deployed):
+    """On an empty home the server comes up, and a deployment with a cron schedule gets scheduled runs."""
+    _, done = deployed
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("scheduled")
     assert "Scheduled" in done.stdout
+
+
+def test_a_server_started_later_on_a_runs_history_still_registers_blocks(deployed):
+    """A run leaves that out to start sooner, and leaves no memo that would say it was done."""
+    home, _ = deployed
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        assert database.execute("SELECT count(*) FROM block_type").fetchone() == (0,)
+    assert not (home / "memo_store.toml").exists()
 
 
 def test_the_server_ends_with_its_parent(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from callsheet.outputs.collect import Collected, collect
 from callsheet.outputs.expectation import Expectation
-from callsheet.outputs.parts import part_file, sweep_parts
+from callsheet.part_files import sweep_parts
 
 MakeClip = Callable[..., bytes]
 SourceOf = Callable[..., Any]
@@ -96,20 +96,6 @@ def test_long_names_fit(tmp_path: Path, clip: bytes, expected: Expectation, sour
     """A name as long as the file system allows leaves room for the temporary one."""
     path = tmp_path / ("ü" * 125 + ".mp4")
     assert gather(source_of(clip), path, expected).path == path
-
-
-def test_a_sweep_takes_only_what_the_dead_left(tmp_path: Path) -> None:
-    """Part files without a living owner go, in folders below too; the one being written stays."""
-    (tmp_path / "acme").mkdir()
-    for name in (".a.mp4.0011.part", "acme/.b.mp4.2233.part", "c.part", "d.mp4"):
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / ".link.part").symlink_to(tmp_path / "d.mp4")
-    with part_file(tmp_path / "e.mp4") as living:
-        assert sweep_parts(tmp_path) == 2
-        assert living.path.exists()
-    assert names_in(tmp_path) == [".link.part", "acme", "c.part", "d.mp4"]
-    assert names_in(tmp_path / "acme") == []
-    assert sweep_parts(tmp_path / "nowhere") == 0
 
 
 KILLED = """

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from callsheet.report.atomic import write_atomically, write_text_atomically
 from callsheet.report.files import write_run_files
 from callsheet.report.inputs import manifest_cells
 from callsheet.report.rows import RESULT_NAMES, ResultRow
@@ -176,19 +175,3 @@ def test_a_job_is_written_in_every_column(make_row: MakeRow) -> None:
     cells = manifest_cells(job)
     assert (cells["seed"], cells["camera_fixed"], cells["enable_safety_checker"]) == ("0", "false", "true")
     assert cells["reference_image_urls"] == "https://a/1.png\nhttps://a/2.png"
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
-    """Whatever happens while writing, a reader finds the old file whole and nothing beside it."""
-    path = tmp_path / "summary.json"
-    write_text_atomically(path, "old")
-
-    def broken(file: object) -> None:
-        assert hasattr(file, "write")
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(path, broken)
-    assert path.read_text("utf-8") == "old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -1,10 +1,13 @@
 """Bringing a database to the schema of this version: only where it is behind, in one transaction.
 
-Alembic is imported only then; a ledger that is up to date opens without it.
+Alembic is imported only where there is something to migrate. A ledger that is up to date opens without it,
+and so does a new one on SQLite: it is made as all migrations together would leave it, from `NEW_LEDGER`
+(`deploy/make_new_ledger.sh` writes that file; a test holds it against the migrations).
 """
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +21,13 @@ REVISIONS: Final = ("0001", "0002", "0003", HEAD)
 """Every revision that this version knows, oldest first; a test compares it with the files."""
 
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
+NEW_LEDGER: Final = _MIGRATIONS / "new_sqlite.sql"
+
+STATEMENTS: Final = (
+    "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
+)
+"""What SQLite tells of a database's tables, indexes and triggers."""
+
 _LOCK: Final = 0x63616C6C73686565  # "callshee": this number is ours on whatever server
 
 
@@ -27,11 +37,27 @@ def bring_up_to_date(engine: sa.Engine) -> None:
         if engine.dialect.name == "postgresql":
             postgres.refuse_unsafe(connection)
         found = revision_of(connection)
+    if found is None and engine.dialect.name == "sqlite":
+        found = make_new(engine)
     if found == HEAD:
         return
     if found is not None and found not in REVISIONS:
         raise LedgerUnsafe(f"this ledger was written by a newer Callsheet (schema {found}); update Callsheet")
     upgrade(engine)
+
+
+def make_new(engine: sa.Engine) -> str:
+    """Make a new SQLite ledger, unless another process just did; returns its revision."""
+    statements = NEW_LEDGER.read_text(encoding="utf-8").split("\n\n")
+    with engine.begin() as connection:
+        if (found := revision_of(connection)) is not None:
+            return found
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        # Which ledger this is, as in the first migration.
+        connection.exec_driver_sql("INSERT INTO gate VALUES (1, ?, 0, '')", (secrets.token_hex(16),))
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (HEAD,))
+    return HEAD
 
 
 def revision_of(connection: sa.Connection) -> str | None:

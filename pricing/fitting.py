@@ -43,7 +43,8 @@ class Queue:
         self.over = [nano - max(room[cap], 0) for cap, nano in needed.items() if nano > max(room[cap], 0)]
         passed = [cap for cap, nano in needed.items() if nano > max(room[cap], 0)]
         self._counts_in = np.array([[counts_in(kind, cap) for cap in passed] for kind in kinds], bool)
-        self._number: Any = np.int64 if max(needed.values(), default=0) < _EXACT else object
+        largest_nano = max([*needed.values(), *(kind.maximum_nano for kind in kinds)], default=0)
+        self._number: Any = np.int64 if largest_nano < _EXACT else object
 
     def which(self, positions: Sequence[int]) -> list[int]:
         """Return the kinds of the jobs at these positions."""

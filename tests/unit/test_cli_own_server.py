@@ -1,5 +1,6 @@
 """When a run's own Prefect server starts: with the first jobs, or at once where its flow comes first."""
 
+import socket
 from typing import Any, ClassVar
 
 import pytest
@@ -17,7 +18,8 @@ class Child:
     started: ClassVar[list[dict[str, Any]]] = []
 
     def __init__(self, *_: object, **how: Any) -> None:
-        Child.started.append(how)
+        with socket.fromfd(how["pass_fds"][0], socket.AF_INET, socket.SOCK_STREAM) as listening:
+            Child.started.append({**how, "address": listening.getsockname()})
         self.stdin = None
 
     def wait(self, timeout: float) -> int:
@@ -69,6 +71,15 @@ def test_the_server_has_the_environment_of_the_person_and_not_that_of_the_run(se
     assert how["env"]["PREFECT_HOME"] == str(server.home)
     assert not {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_API_URL", "FAL_KEY"} & how["env"].keys()
     assert "secret" not in repr(server)
+
+
+def test_the_server_listens_on_this_machine_alone(settings):
+    """It has no password, so nobody else may reach it; and nobody else can answer at its address."""
+    server = own_server_for(settings, RunRequest(source="shots.csv"))
+    server.start()
+    host, port = Child.started[0]["address"]
+    assert host == "127.0.0.1"
+    assert server.url == f"http://127.0.0.1:{port}/api"
 
 
 def test_the_server_is_a_group_of_the_runs_own_session(settings):

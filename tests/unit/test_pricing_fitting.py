@@ -70,6 +70,12 @@ def test_many_at_a_time_are_as_one_by_one(unit_nano, data):
         assert expected == []
 
 
+def test_a_kind_that_no_cap_is_concerned_with_may_be_of_any_price():
+    """What is too large for 64 bits is so also where nothing of it is summed up."""
+    kinds = [Spend("spring", "", "pro", 0, 10), Spend("spring", "", "pro", 0, 10**19)]
+    assert Queue(kinds, [0, 0], {CAPS[0]: 10}).changed([10, 10**19]) == [1]
+
+
 def test_what_is_saved_to_the_nano_dollar_is_enough():
     """A cap may be used up exactly: one job less is not asked for, and one more is not either."""
     kinds, room = [Spend("spring", "", "pro", 0, 10)], {CAPS[0]: 20}

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 # Everything that a fork would otherwise import by itself, again and again.
-import alembic.command
-
 import callsheet.sandbox.render.encode
 import callsheet.sandbox.render.scene  # noqa: F401
 from tests.rig.bodies import body_figures
@@ -21,8 +19,6 @@ from tests.rig.planted import planted_figures
 from tests.rig.power import power_figures
 from tests.rig.replies import reply_figures
 from tests.rig.rows import row_figures
-
-assert alembic.command
 
 Part = Callable[[int], list[Figure]]
 

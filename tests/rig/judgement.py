@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +13,10 @@ from callsheet.ledger import FINISHED, JobRow, State
 
 @dataclass(slots=True)
 class Judgement:
-    """Counts. All that are not in `attacks` must be 0; `open_max` must not pass the cap."""
+    """Counts. All that are not in `attacks` must be 0; `open_max` must not pass the cap.
+
+    `missing` names what was lost, a line each.
+    """
 
     jobs: int = 0
     accepted: int = 0
@@ -32,9 +34,10 @@ class Judgement:
     parts_left: int = 0
     crashes: int = 0
     open_max: int = 0
+    missing: list[str] = field(default_factory=list)
 
     def add(self, other: Self) -> None:
-        """Add another campaign's counts; of `open_max` the larger."""
+        """Add another campaign's counts and lines; of `open_max` the larger."""
         for each in fields(self):
             one, two = getattr(self, each.name), getattr(other, each.name)
             setattr(self, each.name, max(one, two) if each.name == "open_max" else one + two)
@@ -95,7 +98,7 @@ def _look_for(
     known = row.state is State.SUCCEEDED and row.ticket is not None and row.ticket.request_id == record["id"]
     if not known or row.output is None or row.spent_nano != record["cost_nano"]:
         verdict.lost += 1
-        sys.stderr.write(f"paid and lost: {dict(record)}; {row}\n")
+        verdict.missing.append(f"paid and lost: {dict(record)}; {row}")
         return
     path = folders[row.run_id] / row.output.path
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != record["sha256"]:
@@ -111,7 +114,7 @@ def _look_for_reused(row: JobRow, folders: Mapping[str, Path], verdict: Judgemen
     path = folders[row.run_id] / row.output.path if row.output else None
     if path is None or not path.is_file():
         verdict.lost += 1
-        sys.stderr.write(f"used again and not there: {row}\n")
+        verdict.missing.append(f"used again and not there: {row}")
     elif hashlib.sha256(path.read_bytes()).hexdigest() != row.output.sha256:
         verdict.corrupt += 1
     else:

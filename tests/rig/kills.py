@@ -34,6 +34,7 @@ def kill_figures(*, kills: int, seed: int) -> list[Figure]:
     with memory_folder() as folder:
         tally = kill_campaigns(folder, kills=kills, seed=seed)
     verdict = tally.judgement
+    sys.stderr.writelines(f"{line}\n" for line in verdict.missing)
     named = sum(count for name, count in tally.by_name.items() if name != "at random")
     fewest = min(failpoints.NAMES, key=lambda name: tally.by_name[name])
     return [

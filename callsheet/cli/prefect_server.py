@@ -15,6 +15,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 import urllib.error
@@ -29,6 +30,7 @@ from callsheet.errors import NoPrefect, UsageError
 from callsheet.folders import ELSEWHERE, usable_folder
 
 START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 10.0
 LOOK_S = 0.5
 """How long one question to a server that is starting waits for its answer, in seconds: the system keeps up to
@@ -148,11 +150,13 @@ class EmbeddedServer:
         self.let_go()
         if self.process is None:
             return
-        try:
-            self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
+        # `wait` with a timeout looks every 50 ms; without one the system wakes whoever waits.
+        waiting = threading.Thread(target=self.process.wait, daemon=True)
+        waiting.start()
+        waiting.join(STOP_TIMEOUT_S)
+        if waiting.is_alive():
             self.process.kill()
-            self.process.wait()
+            waiting.join()
 
 
 def embedded_server(data_dir: Path) -> EmbeddedServer:

@@ -10,7 +10,6 @@ import base64
 import hashlib
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -29,8 +28,7 @@ MAX_CARDS = 2_000
 def render_page(summary: Summary, rows: Sequence[ResultRow], posters: Collection[str] = ()) -> str:
     """Return the page as HTML. `posters` are the stills that exist, relative to the run's folder."""
     shown = _shown(rows)
-    style = _style()
-    return _template().render(
+    return _TEMPLATE.render(
         summary=summary,
         run=summary.run,
         cards=[card_of(row, posters) for row in shown],
@@ -38,8 +36,8 @@ def render_page(summary: Summary, rows: Sequence[ResultRow], posters: Collection
         filters=_filters(summary.total),
         tables=[("Model", summary.by_model), ("Client", _named(summary.by_client))],
         bar=_bar(summary),
-        style=Markup(style),  # noqa: S704  (our own file)
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style=Markup(_STYLE),  # noqa: S704  (our own file)
+        style_hash=base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode(),
     )
 
 
@@ -100,7 +98,6 @@ def _seconds(value: float | None) -> str:
     return f"{minutes} min {seconds:02d} s"
 
 
-@cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("callsheet.report"),
@@ -113,9 +110,6 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _template() -> jinja2.Template:
-    return _environment().get_template("report.html.j2")
-
-
-def _style() -> str:
-    return _environment().get_template("report.css").render()
+# Compiled when imported: a run imports this while its videos render, and wants the page when they are there.
+_TEMPLATE = _environment().get_template("report.html.j2")
+_STYLE = _TEMPLATE.environment.get_template("report.css").render()

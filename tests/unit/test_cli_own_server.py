@@ -1,6 +1,7 @@
 """When a run's own Prefect server starts: with the first jobs, or at once where its flow comes first."""
 
 import socket
+import threading
 from typing import Any, ClassVar
 
 import pytest
@@ -22,9 +23,9 @@ class Child:
             Child.started.append({**how, "address": listening.getsockname()})
         self.stdin = None
 
-    def wait(self, timeout: float) -> int:
+    def wait(self) -> int:
         """End at once."""
-        return int(timeout * 0)
+        return 0
 
 
 @pytest.fixture
@@ -57,6 +58,18 @@ def test_a_server_that_was_never_started_is_stopped_quietly(settings):
     server.let_go()
     server.stop()
     assert not Child.started
+
+
+def test_a_server_that_does_not_end_is_killed(settings, monkeypatch):
+    """A run is over when its videos are there; nobody waits for a history that hangs."""
+    killed = threading.Event()
+    monkeypatch.setattr(prefect_server, "STOP_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(Child, "wait", lambda _self: killed.wait(10))
+    monkeypatch.setattr(Child, "kill", lambda _self: killed.set(), raising=False)
+    server = own_server_for(settings, RunRequest(source="shots.csv"))
+    server.start()
+    server.stop()
+    assert killed.is_set()
 
 
 def test_the_server_has_the_environment_of_the_person_and_not_that_of_the_run(settings, monkeypatch):

@@ -1,12 +1,13 @@
 """Bringing a database to the schema of this version: only where it is behind, in one transaction.
 
 Alembic is imported only where there is something to migrate. A ledger that is up to date opens without it,
-and so does a new one on SQLite: it is made as all migrations together would leave it, from `NEW_LEDGER`
-(`deploy/make_new_ledger.sh` writes that file; a test holds it against the migrations).
+and so does a new one on SQLite: it is made from the tables that the program is written against, as all
+migrations together would leave it (a test holds one against the other).
 """
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from pathlib import Path
 from typing import Final
@@ -14,19 +15,18 @@ from typing import Final
 import sqlalchemy as sa
 
 from callsheet.errors import LedgerUnsafe
-from callsheet.ledger import postgres
+from callsheet.ledger import postgres, schema
 
 HEAD: Final = "0004"
 REVISIONS: Final = ("0001", "0002", "0003", HEAD)
 """Every revision that this version knows, oldest first; a test compares it with the files."""
 
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
-NEW_LEDGER: Final = _MIGRATIONS / "new_sqlite.sql"
-
-STATEMENTS: Final = (
-    "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
+_REVISION_TABLE: Final = (
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+    "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
 )
-"""What SQLite tells of a database's tables, indexes and triggers."""
+"""As Alembic makes it."""
 
 _LOCK: Final = 0x63616C6C73686565  # "callshee": this number is ours on whatever server
 
@@ -48,14 +48,18 @@ def bring_up_to_date(engine: sa.Engine) -> None:
 
 def make_new(engine: sa.Engine) -> str:
     """Make a new SQLite ledger, unless another process just did; returns its revision."""
-    statements = NEW_LEDGER.read_text(encoding="utf-8").split("\n\n")
     with engine.begin() as connection:
         if (found := revision_of(connection)) is not None:
             return found
-        for statement in statements:
-            connection.exec_driver_sql(statement)
+        schema.metadata.create_all(connection, checkfirst=False)
+        for table, change in itertools.product(schema.APPEND_ONLY, ("update", "delete")):
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER {table}_no_{change} BEFORE {change.upper()} ON {table}\n"
+                f"BEGIN\n  SELECT RAISE(ABORT, '{table} is append-only');\nEND"
+            )
         # Which ledger this is, as in the first migration.
         connection.exec_driver_sql("INSERT INTO gate VALUES (1, ?, 0, '')", (secrets.token_hex(16),))
+        connection.exec_driver_sql(_REVISION_TABLE)
         connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (HEAD,))
     return HEAD
 

@@ -76,7 +76,7 @@ def test_the_migrations_lead_to_the_schema_that_the_program_is_written_against_o
 
 
 def test_a_new_ledger_is_what_all_migrations_together_make(engine_at) -> None:
-    """Every table, index and trigger, the revision, and an empty gate. If not: deploy/make_new_ledger.sh."""
+    """Every table, index and trigger, the revision, and an empty gate."""
     new, migrated = engine_at("new"), engine_at("migrated")
     assert migrate.make_new(new) == migrate.HEAD
     migrate.upgrade(migrated)

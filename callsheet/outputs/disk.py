@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from callsheet.errors import DiskFull
+from callsheet.folders import FULL
 from callsheet.whole_files import sync_directory
-
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def free_bytes(directory: Path) -> int:
@@ -46,7 +44,7 @@ def naming_full_disk(directory: Path, advice: str = KEPT_AT_FAL) -> Iterator[Non
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in FULL:
             raise
         raise DiskFull(f"no room is left in {directory}; {advice}") from error
 

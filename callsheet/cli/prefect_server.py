@@ -191,7 +191,15 @@ def client_environment(server: EmbeddedServer | None) -> dict[str, str]:
         # A server on this machine that does not answer has died; each call is tried for 3 s instead of 31.
         chosen |= {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(server.home)}
         chosen |= {"PREFECT_CLIENT_MAX_RETRIES": os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "2")}
+        chosen |= _past_proxies(os.environ)
     return chosen
+
+
+def _past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what keeps a proxy of the environment from standing between a run and its own server."""
+    name = "no_proxy" if "no_proxy" in environ else "NO_PROXY"  # the one in small letters is read first
+    given = environ.get(name, "")
+    return {} if given == "*" else {name: f"{given},127.0.0.1".lstrip(",")}
 
 
 def _lay_out_database(home: Path) -> None:

@@ -3,6 +3,7 @@
 import socket
 import threading
 from typing import Any, ClassVar
+from urllib.request import proxy_bypass
 
 import pytest
 
@@ -93,6 +94,29 @@ def test_the_server_listens_on_this_machine_alone(settings):
     host, port = Child.started[0]["address"]
     assert host == "127.0.0.1"
     assert server.url == f"http://127.0.0.1:{port}/api"
+
+
+@pytest.mark.parametrize(
+    ("given", "elsewhere"),
+    [
+        ({}, False),
+        ({"NO_PROXY": "example.com"}, False),
+        ({"no_proxy": "example.com", "NO_PROXY": ""}, False),
+        ({"NO_PROXY": "*"}, True),
+    ],
+)
+def test_no_proxy_stands_between_a_run_and_its_server(settings, monkeypatch, given, elsewhere):
+    """What the person has excepted stays so, and everything else goes where it went."""
+    for name in ("no_proxy", "NO_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HTTPS_PROXY": "http://proxy.test:3128", **given}.items():
+        monkeypatch.setenv(name, value)
+    assert bool(proxy_bypass("127.0.0.1")) is elsewhere
+    for name, value in client_environment(own_server_for(settings, RunRequest(source="a.csv"))).items():
+        monkeypatch.setenv(name, value)
+    assert proxy_bypass("127.0.0.1")
+    assert bool(proxy_bypass("queue.fal.run")) is elsewhere
+    assert bool(proxy_bypass("example.com")) is (elsewhere or "example.com" in given.values())
 
 
 def test_the_server_is_a_group_of_the_runs_own_session(settings):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from callsheet.whole_files import write_atomically
+from callsheet.files import write_atomically
 from manifests.job import Image, Job
 
 MAX_BYTES = 30_000_000

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.errors import UsageError
-from callsheet.folders import usable_folder
-from callsheet.whole_files import file_sha256, write_atomically
+from callsheet.files import file_sha256, usable_folder, write_atomically
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_document import cap_document, plan_document
 from manifests.plan_rows_file import holds_rows, row_differences, write_rows
-from manifests.remote import is_remote
+from manifests.readers.remote import is_remote
 from pricing.budgets import Cap
 from pricing.money import parse_usd, usd_text
 

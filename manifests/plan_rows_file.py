@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from callsheet.whole_files import atomically, file_sha256
+from callsheet.files import atomically, file_sha256
 from manifests.plan import PlannedJob
 from manifests.plan_rows import PICTURE_COLUMNS, rows_table
 
@@ -49,7 +49,7 @@ def row_differences(planned: Path, now: Sequence[PlannedJob]) -> list[str]:
     import pyarrow.compute as pc  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    from manifests.bulk.rereading import with_identities  # noqa: PLC0415
+    from manifests.columnar.rereading import with_identities  # noqa: PLC0415
 
     spooled = getattr(now, "path", None)
     was = with_identities(pq.read_table(planned))

@@ -16,7 +16,7 @@ from manifests.notes import Notes
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_file import differences, read_plan
 from manifests.planning_rows import planned_rows
-from manifests.remote import is_remote
+from manifests.readers.remote import is_remote
 from pricing.budgets import Cap
 from pricing.catalog import load_catalog
 from pricing.money import parse_usd

@@ -15,15 +15,15 @@ from manifests.expand import expanded, expansion_problems, factor_of
 from manifests.identity import Entry
 from manifests.kinds import Context
 from manifests.notes import Notes
-from manifests.parquet_reader import Damaged, ParquetFile
 from manifests.plan import PlannedJob, Summary
 from manifests.readers import Manifest, as_table, open_manifests, table_of
+from manifests.readers.parquet import Damaged, ParquetFile
 from manifests.table import Records, Table
 from pricing.catalog import Catalog
 from pricing.quotes import quote
 
 if TYPE_CHECKING:
-    from manifests.bulk.batches import Batch
+    from manifests.columnar.batches import Batch
 
 FEW_JOBS = 2_000
 """Up to this many, one by one is quicker (about 60 microseconds a row)."""
@@ -78,7 +78,7 @@ def _by_columns(
     campaign: Campaign, manifests: Sequence[Manifest], context: Context, notes: Notes
 ) -> tuple[Sequence[PlannedJob], Summary]:
     # NumPy and Arrow take a third of a second, which a few rows need not pay.
-    from manifests.bulk.planner import BulkPlanner  # noqa: PLC0415
+    from manifests.columnar.planner import BulkPlanner  # noqa: PLC0415
 
     planner = BulkPlanner(campaign, context, notes, extra_columns(campaign, manifests))
     return planner.plan(_batches(campaign, manifests, notes))
@@ -92,7 +92,7 @@ def extra_columns(campaign: Campaign, manifests: Sequence[Manifest]) -> set[str]
 
 
 def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Notes) -> Iterator[Batch]:
-    from manifests.bulk import batches  # noqa: PLC0415
+    from manifests.columnar import batches  # noqa: PLC0415
 
     for manifest in manifests:
         if isinstance(manifest, ParquetFile):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from callsheet.folders import usable_folder
+from callsheet.files import usable_folder
 
 CAMPAIGN = """\
 # A campaign: one manifest, the values its rows leave empty, and the most it may cost.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from callsheet.cli.console import result, say
 from callsheet.cli.tables import show_table
-from callsheet.falqueue.platform_messages import iso
+from callsheet.provider.platform_messages import iso
 from callsheet.reconcile.billing import Bills
 from callsheet.reconcile.findings import Finding, Findings
 from pricing.money import usd_text

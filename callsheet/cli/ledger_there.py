@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from callsheet.folders import ELSEWHERE, is_there
+from callsheet.files import ELSEWHERE, is_there
 from callsheet.settings import Settings
 
 _NO_FILE = ("", ":memory:", "file:")

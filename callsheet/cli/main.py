@@ -72,7 +72,7 @@ def _wants_json(arguments: list[str]) -> bool:
 
 def _end_by(error: Exception, *, as_json: bool) -> int:
     """Say what is wrong with the options, the room on a disk, or us; return the exit code."""
-    from callsheet.folders import FULL  # noqa: PLC0415 -- as in run_command
+    from callsheet.files import FULL  # noqa: PLC0415 -- as in run_command
 
     if isinstance(error, OSError) and error.errno in FULL:
         if error.filename is None:

@@ -107,7 +107,7 @@ def _learned(ledger: Ledger, plan: Plan) -> dict[Size, float]:
 
 def _credit_nano(settings: Settings) -> int | None:
     """Return the balance; None where it cannot be read, for a plan must not fail on that."""
-    from callsheet.falqueue.platform import FalPlatform  # noqa: PLC0415 -- an HTTP library is 0.2 s
+    from callsheet.provider.platform import FalPlatform  # noqa: PLC0415 -- an HTTP library is 0.2 s
 
     async def read() -> int:
         async with FalPlatform(settings) as platform:

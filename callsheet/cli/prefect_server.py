@@ -27,7 +27,7 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from callsheet.errors import NoPrefect, UsageError
-from callsheet.folders import ELSEWHERE, usable_folder
+from callsheet.files import ELSEWHERE, usable_folder
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0

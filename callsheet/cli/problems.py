@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from callsheet.cli.console import say
 from callsheet.errors import ManifestError, Problem, UsageError
+from callsheet.files import write_atomically
 from callsheet.report.csv_text import csv_text, guarded
-from callsheet.whole_files import write_atomically
 
 LISTED = 50
 """Up to this many are listed one by one."""

@@ -40,7 +40,7 @@ from callsheet.settings import Settings
 EXIT_FAILED_JOBS = 4
 SHOWN_NOTES = 20
 LATE_IMPORTS = (
-    "callsheet.outputs.probe",
+    "callsheet.media.probe",
     "prefect.flow_engine",
     "prefect.task_engine",
     "fastapi.encoders",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from callsheet.engine.request import RunRequest
 from callsheet.engine.surroundings import sandbox_ledger
 from callsheet.errors import Busy, UsageError
-from callsheet.folders import usable_data_folder
+from callsheet.files import usable_data_folder
 from callsheet.ledger import Ledger, Run
 from callsheet.settings import Settings, settings_from
 

@@ -15,8 +15,8 @@ from callsheet.engine.publishing import address_of, publish_report
 from callsheet.engine.request import RunRequest
 from callsheet.engine.studio import Studio
 from callsheet.engine.work import begin
+from callsheet.files import naming_full_disk
 from callsheet.ledger import Account, JobRow, Ledger, Overrun, Run, State
-from callsheet.outputs.disk import naming_full_disk
 from callsheet.report.rows import ResultRow, result_row
 from callsheet.report.summary import RunFacts, summary_document
 from manifests.job_codec import decode_job

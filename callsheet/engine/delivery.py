@@ -13,14 +13,14 @@ from callsheet.engine.finish import fetch_result
 from callsheet.engine.publishing import publish
 from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
-from callsheet.falqueue.messages import Rendered, Ticket
-from callsheet.falqueue.platform_messages import iso
 from callsheet.ledger import JobRow, Ledger, Output
-from callsheet.outputs.background import in_background
-from callsheet.outputs.collect import Collected, collect
-from callsheet.outputs.expectation import expectation_of
-from callsheet.outputs.posters import write_poster
-from callsheet.outputs.recheck import recheck
+from callsheet.media.background import in_background
+from callsheet.media.collect import Collected, collect
+from callsheet.media.expect import expectation_of
+from callsheet.media.posters import write_poster
+from callsheet.media.recheck import recheck
+from callsheet.provider.messages import Rendered, Ticket
+from callsheet.provider.platform_messages import iso
 from callsheet.report.cards import poster_of
 from manifests.job import Job
 

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
 from callsheet.engine.books import Books
-from callsheet.falqueue.client import FalQueue, quiet_http_logs
-from callsheet.falqueue.platform import FalPlatform
 from callsheet.ledger import Ledger
+from callsheet.provider.client import FalQueue, quiet_http_logs
+from callsheet.provider.platform import FalPlatform
 from callsheet.reconcile.desk import Desk
 from callsheet.settings import Settings
 from pricing.catalog import load_catalog

@@ -15,9 +15,9 @@ from callsheet.engine.overbilled import stop_if_overbilled
 from callsheet.engine.rescue import rescued
 from callsheet.engine.studio import Studio
 from callsheet.errors import RenderFailed, Unavailable, UntrustedHost
-from callsheet.falqueue.messages import Rendered, Ticket, parse_result
-from callsheet.falqueue.replies import Reply
 from callsheet.ledger import CostBasis, JobRow, Ledger, Settlement
+from callsheet.provider.messages import Rendered, Ticket, parse_result
+from callsheet.provider.replies import Reply
 from manifests.job import Job
 from pricing.catalog import Catalog
 from pricing.quotes import cost_of_units, quote

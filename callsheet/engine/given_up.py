@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from callsheet.engine.rescue import HISTORY_KEPT_MS, in_history
 from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable, UntrustedHost
-from callsheet.falqueue.messages import Rendered, parse_result
-from callsheet.falqueue.platform_messages import result_of
-from callsheet.falqueue.replies import Reply
 from callsheet.ledger import JobRow, Ledger, State
+from callsheet.provider.messages import Rendered, parse_result
+from callsheet.provider.platform_messages import result_of
+from callsheet.provider.replies import Reply
 from callsheet.reconcile.desk import Desk
 
 GIVEN_UP = frozenset({"result_lost", "lost_at_provider", "file_gone", "file_unreached"})

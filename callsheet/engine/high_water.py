@@ -19,8 +19,8 @@ from pathlib import Path
 
 from callsheet.engine.studio import Studio
 from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
+from callsheet.files import write_text_atomically
 from callsheet.ledger import Ledger
-from callsheet.whole_files import write_text_atomically
 
 RISE_EVERY_S = 1.0
 """How often the mark rises while a run buys, in seconds. It is one small file, made durable each time."""

@@ -6,11 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from callsheet.files import make_directory, naming_full_disk, part_file, sync_directory
 from callsheet.ledger import JobRow, Ledger, State
-from callsheet.outputs.disk import make_directory, naming_full_disk
-from callsheet.outputs.landing import land
-from callsheet.part_files import part_file
-from callsheet.whole_files import sync_directory
+from callsheet.media.place import land
 
 NAMED = 20
 PIECE_BYTES = 1 << 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from callsheet.engine.studio import Studio
-from callsheet.falqueue.polling import Cell
 from callsheet.ledger import JobRow, Ledger
+from callsheet.provider.polling import Cell
 
 REMEMBERED = 30
 """Renders of a kind that are looked back on; what fal ran on months ago tells little."""

@@ -20,7 +20,7 @@ UPLOAD_GOOD_FOR_MS = 25 * 86_400_000
 async def addresses_of(studio: Studio, job: Job) -> dict[str, str]:
     """Return the URL of each of the job's pictures by its identity, uploading what fal does not have yet.
 
-    Raises InputError where a file is gone or is no longer the one that was planned, and falqueue's errors
+    Raises InputError where a file is gone or is no longer the one that was planned, and provider's errors
     where the upload fails; Unavailable only after as long as a POST that cannot leave is tried. Nothing here
     costs money.
     """

@@ -11,12 +11,12 @@ from pathlib import Path
 from callsheet.engine.request import RunRequest
 from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, Unavailable
-from callsheet.folders import usable_data_folder, usable_folder
+from callsheet.files import usable_data_folder, usable_folder
 from callsheet.ledger import JobRow, Run
-from callsheet.outputs.background import in_background
-from callsheet.outputs.storage import Storage, open_storage
+from callsheet.media.background import in_background
+from callsheet.media.storage import Storage, open_storage
 from callsheet.settings import Settings
-from manifests.remote import is_remote
+from manifests.readers.remote import is_remote
 
 KEPT_HERE = frozenset({"media", "inputs"})
 """Folders of a run that are not copied as a whole: videos go one by one, inputs are fal's already."""

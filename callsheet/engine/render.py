@@ -27,8 +27,8 @@ from callsheet.errors import (
     Unavailable,
     UntrustedHost,
 )
-from callsheet.falqueue.messages import Rendered, Ticket
 from callsheet.ledger import AT_FAL, JobRow, Ledger, State
+from callsheet.provider.messages import Rendered, Ticket
 from callsheet.reconcile.underway import look_at_open
 from manifests.job import Job
 from manifests.job_codec import decode_job

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from callsheet.engine.studio import Studio
 from callsheet.errors import AccountError, RenderFailed, Unavailable
-from callsheet.falqueue.messages import Rendered, Ticket, parse_result
-from callsheet.falqueue.platform_messages import result_of
-from callsheet.falqueue.replies import Reply
 from callsheet.ledger import JobRow, Ledger, Submission
+from callsheet.provider.messages import Rendered, Ticket, parse_result
+from callsheet.provider.platform_messages import result_of
+from callsheet.provider.replies import Reply
 from callsheet.reconcile import absence
 from callsheet.reconcile.absence import Due
 from callsheet.reconcile.desk import Desk, sent_ms

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callsheet.engine.studio import Studio
-from callsheet.outputs.disk import require_space
+from callsheet.files import require_space
 
 SPARE_BYTES = 256 * 2**20
 """What must be free where the videos go: ten of the largest clips, and the report beside them."""

@@ -23,9 +23,9 @@ from callsheet.engine.surroundings import settings_for
 from callsheet.engine.watchers import begun_studio, current_stop, stop_sign
 from callsheet.engine.work import begin
 from callsheet.errors import Busy
-from callsheet.falqueue.polling import RenderTimes
+from callsheet.files import sweep_parts
 from callsheet.ledger import Ledger, Run
-from callsheet.part_files import sweep_parts
+from callsheet.provider.polling import RenderTimes
 from callsheet.reconcile.desk import Desk
 from callsheet.settings import Settings
 from manifests.plan import PlanOptions

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from callsheet.engine.slots import Places
 from callsheet.engine.stopping import StopSign
-from callsheet.falqueue.client import FalQueue
-from callsheet.falqueue.polling import RenderTimes
 from callsheet.ledger import Run
-from callsheet.outputs.storage import Storage
+from callsheet.media.storage import Storage
+from callsheet.provider.client import FalQueue
+from callsheet.provider.polling import RenderTimes
 from callsheet.reconcile.desk import Books, Desk
 from callsheet.settings import Settings
 from pricing.catalog import Catalog

@@ -41,9 +41,9 @@ from callsheet.errors import (
     Throttled,
     UsageError,
 )
-from callsheet.falqueue.messages import Ticket
 from callsheet.ledger import HOLDS_SLOT, JobRow, Ledger, State
 from callsheet.ledger import Ticket as LedgerTicket
+from callsheet.provider.messages import Ticket
 from manifests.job import Job, canonical_json
 
 ACCEPT_TRIES = 3

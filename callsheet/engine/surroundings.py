@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from callsheet.engine.request import RunRequest
 from callsheet.errors import AccountError
-from callsheet.folders import usable_data_folder
+from callsheet.files import usable_data_folder
 from callsheet.sandbox.launcher import ensure_sandbox
 from callsheet.settings import ApiKey, Settings, settings_from
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from callsheet.engine.studio import Studio
-from callsheet.falqueue.messages import Completed, InProgress, Ticket
-from callsheet.falqueue.polling import Cell, PollSchedule
 from callsheet.ledger import JobRow, Ledger, State
+from callsheet.provider.messages import Completed, InProgress, Ticket
+from callsheet.provider.polling import Cell, PollSchedule
 from manifests.job import Job
 from pricing.quotes import quote
 

@@ -27,8 +27,8 @@ from callsheet.ledger.records import (
     Ticket,
 )
 from callsheet.ledger.scopes import AccountRef, account_refs
+from callsheet.ledger.states import AT_FAL, FINISHED, HOLDS_SLOT, Charged, CostBasis, Event, State
 from callsheet.ledger.store import Ledger
-from callsheet.ledger.submission import AT_FAL, FINISHED, HOLDS_SLOT, Charged, CostBasis, Event, State
 
 __all__ = [
     "AT_FAL",

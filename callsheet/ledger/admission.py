@@ -10,8 +10,8 @@ from callsheet.ledger.booking import write_entry
 from callsheet.ledger.caps import account_ids, as_account
 from callsheet.ledger.records import Submission
 from callsheet.ledger.scopes import account_refs
+from callsheet.ledger.states import Event, next_state
 from callsheet.ledger.steps import current, step
-from callsheet.ledger.submission import Event, next_state
 from pricing.money import usd_text
 
 

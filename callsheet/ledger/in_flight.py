@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from callsheet.errors import UsageError
 from callsheet.ledger import schema
-from callsheet.ledger.submission import HAS_OPEN_SUBMISSION, State
+from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
 
 Fingerprints = Callable[[], Collection[str]]
 """Gives what a run is to buy. Called only where something is in flight: a plan may hold a million jobs."""

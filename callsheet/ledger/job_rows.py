@@ -11,8 +11,8 @@ from callsheet.errors import UsageError
 from callsheet.ledger import schema
 from callsheet.ledger.names_here import named_here
 from callsheet.ledger.records import JobRow, Output, Submission, Ticket
+from callsheet.ledger.states import Event, State
 from callsheet.ledger.steps import chunks
-from callsheet.ledger.submission import Event, State
 
 ROWS_AT_ONCE = 500
 """Rows of a run that the database hands over at a time."""

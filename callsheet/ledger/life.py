@@ -13,7 +13,7 @@ from callsheet import failpoints
 from callsheet.ledger import admission, lifecycle, settlement, turned_up
 from callsheet.ledger.database import Database
 from callsheet.ledger.records import Booking, Output, Settlement, Submission, Ticket
-from callsheet.ledger.submission import Charged, CostBasis, Event
+from callsheet.ledger.states import Charged, CostBasis, Event
 
 Clock = Callable[[], int]
 """Gives the time in whole milliseconds since 1970, UTC."""
@@ -25,7 +25,7 @@ def wall_clock_ms() -> int:
 
 
 class SubmissionVerbs:
-    """What can happen to one job. See `callsheet.ledger.submission` for what may follow what."""
+    """What can happen to one job. See `callsheet.ledger.states` for what may follow what."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database

@@ -11,8 +11,8 @@ from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageE
 from callsheet.ledger import schema
 from callsheet.ledger.records import Output, Recovered, Ticket
 from callsheet.ledger.settlement import give_back
+from callsheet.ledger.states import Event, State, next_state
 from callsheet.ledger.steps import chunks, current, step, step_many
-from callsheet.ledger.submission import Event, State, next_state
 
 _stopping = select(func.coalesce(schema.run.c.stopping_ms, schema.run.c.closed_ms)).where(
     schema.run.c.run_id == bindparam("wanted")

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import PurePosixPath
 
 from callsheet.ledger.records import JobRow
-from callsheet.ledger.submission import State
+from callsheet.ledger.states import State
 
 Order = Callable[[], Mapping[int, int]]
 """Gives, by job, a number that grows with the moment at which it was given its file."""

@@ -12,7 +12,7 @@ from callsheet.ledger import lifecycle, queries, schema
 from callsheet.ledger.caps import set_cap
 from callsheet.ledger.in_flight import refuse_in_flight, refuse_made
 from callsheet.ledger.records import NewCap, NewJob, NewRun
-from callsheet.ledger.submission import State
+from callsheet.ledger.states import State
 
 
 def open_run(

@@ -21,8 +21,8 @@ from callsheet.ledger.records import (
     Tally,
 )
 from callsheet.ledger.scopes import AccountRef
+from callsheet.ledger.states import Event, State
 from callsheet.ledger.steps import chunks
-from callsheet.ledger.submission import Event, State
 from manifests.changes import MadeJob
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from callsheet.ledger.scopes import AccountRef, Scope, WindowKind
-from callsheet.ledger.submission import FINISHED, Charged, CostBasis, State
+from callsheet.ledger.states import FINISHED, Charged, CostBasis, State
 
 EntryKind = Literal["hold", "release", "settle"]
 

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select
 from callsheet.ledger import job_rows, lifecycle, schema
 from callsheet.ledger.admission import NO_ERROR
 from callsheet.ledger.in_flight import refuse_in_flight
+from callsheet.ledger.states import Event
 from callsheet.ledger.steps import chunks, step_many
-from callsheet.ledger.submission import Event
 
 
 def retry(

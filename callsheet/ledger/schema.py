@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from callsheet.ledger.submission import COST_BASES, HOLDS_SLOT, State
+from callsheet.ledger.states import COST_BASES, HOLDS_SLOT, State
 
 INT: Final[Any] = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 REAL: Final[Any] = sa.Double().with_variant(sa.REAL(), "sqlite")

@@ -10,8 +10,8 @@ from callsheet.errors import LedgerError, UsageError
 from callsheet.ledger import schema
 from callsheet.ledger.booking import book_accounts, write_entry
 from callsheet.ledger.records import Booking, Settlement
+from callsheet.ledger.states import HAS_OPEN_SUBMISSION, Charged, CostBasis, Event, next_state
 from callsheet.ledger.steps import Current, current, step
-from callsheet.ledger.submission import HAS_OPEN_SUBMISSION, Charged, CostBasis, Event, next_state
 
 
 def give_back(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, select
 from callsheet.errors import IllegalTransition, LedgerError, UsageError
 from callsheet.ledger import schema
 from callsheet.ledger.changing import NOTHING, change
-from callsheet.ledger.submission import Event, State, next_state
+from callsheet.ledger.states import Event, State, next_state
 
 CHUNK = 500
 """Ids per statement: SQLite takes 999 parameters in its older builds."""

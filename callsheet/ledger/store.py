@@ -1,7 +1,7 @@
 """The ledger: the truth about money, slots and outcomes.
 
 Every verb is one transaction: it happens whole and is on disk when it returns, or it raises and nothing has
-changed. What each verb may be called on stands in `callsheet.ledger.submission`; a wrong one raises
+changed. What each verb may be called on stands in `callsheet.ledger.states`; a wrong one raises
 IllegalTransition. All verbs raise LedgerError when the database itself fails.
 """
 
@@ -46,7 +46,7 @@ from callsheet.ledger.records import (
     Tally,
 )
 from callsheet.ledger.scopes import AccountRef, Scope, WindowKind
-from callsheet.ledger.submission import HAS_OPEN_SUBMISSION, State
+from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
 from manifests.changes import MadeJob
 
 EVERYTHING = EntryFilter()

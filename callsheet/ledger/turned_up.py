@@ -11,8 +11,8 @@ from callsheet.ledger import schema
 from callsheet.ledger.admission import NO_ERROR
 from callsheet.ledger.records import Booking, Settlement
 from callsheet.ledger.settlement import correct
+from callsheet.ledger.states import Event, State, next_state
 from callsheet.ledger.steps import current, step
-from callsheet.ledger.submission import Event, State, next_state
 
 
 def take_up(connection: Connection, job_id: int, at_ms: int, *, why: str, attempt: int | None) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from callsheet.errors import UsageError
 from callsheet.ledger.booking import entry_hash
 from callsheet.ledger.database import Database
-from callsheet.ledger.submission import ARROWS, HAS_OPEN_SUBMISSION, HAS_REQUEST, State
+from callsheet.ledger.states import ARROWS, HAS_OPEN_SUBMISSION, HAS_REQUEST, State
 
 
 def _listed(words: frozenset[State]) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from callsheet.errors import AccountError, QueueError, Unavailable, UsageError
-from callsheet.falqueue.platform_messages import HistoryItem
 from callsheet.ledger import JobRow, Ledger, Ticket
+from callsheet.provider.platform_messages import HistoryItem
 from callsheet.reconcile.attempts import attempt_of
 from callsheet.reconcile.decisions import require_owned, signed, unknown_job
 from callsheet.reconcile.desk import Desk, claimed, sent_ms

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from callsheet.errors import AccountError, QueueError
-from callsheet.falqueue.platform_messages import BillingEvent
 from callsheet.ledger import Ledger, Purchase
+from callsheet.provider.platform_messages import BillingEvent
 from callsheet.reconcile.desk import Desk
 from pricing.money import usd_text
 

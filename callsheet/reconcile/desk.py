@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from callsheet.errors import Busy
-from callsheet.falqueue.client import FalQueue
-from callsheet.falqueue.platform import FalPlatform
 from callsheet.ledger import Ledger, Submission, wall_clock_ms
+from callsheet.provider.client import FalQueue
+from callsheet.provider.platform import FalPlatform
 from callsheet.reconcile import absence
 from callsheet.reconcile.absence import Due
 from callsheet.settings import Settings

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from callsheet.falqueue.platform_messages import iso
 from callsheet.ledger import JobRow
+from callsheet.provider.platform_messages import iso
 
 Outcome = Literal[
     "found", "absent", "unknown", "ambiguous", "rendering", "rendered", "collected", "failed", "lost"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from callsheet.falqueue.platform_messages import HistoryItem, iso
+from callsheet.provider.platform_messages import HistoryItem, iso
 from manifests.job import canonical_json
 
 CLOCK_SLACK_MS = 120_000

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable
-from callsheet.falqueue.messages import Completed, InProgress, Status
-from callsheet.falqueue.platform import History
-from callsheet.falqueue.platform_messages import HistoryItem, iso
 from callsheet.ledger import JobRow, Ledger, State, Submission
+from callsheet.provider.messages import Completed, InProgress, Status
+from callsheet.provider.platform import History
+from callsheet.provider.platform_messages import HistoryItem, iso
 from callsheet.reconcile.absence import Due, certain_now_ms
 from callsheet.reconcile.desk import Desk, sent_ms
 from callsheet.reconcile.findings import Finding, finding

@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import Literal
 
 from callsheet.errors import AccountError, LedgerError, QueueError, UsageError
-from callsheet.falqueue.platform import History
-from callsheet.falqueue.platform_messages import iso
 from callsheet.ledger import JobRow, Ledger, State, Submission, Ticket
+from callsheet.provider.platform import History
+from callsheet.provider.platform_messages import iso
 from callsheet.reconcile.absence import Due, certain_now_ms
 from callsheet.reconcile.attempts import attempt_of
 from callsheet.reconcile.desk import Desk, sent_ms

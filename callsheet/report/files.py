@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from callsheet.files import atomically, write_text_atomically
 from callsheet.report.csv_text import csv_text, guarded, write_csv
 from callsheet.report.page import existing_posters, render_page
 from callsheet.report.rows import ResultRow, Value
 from callsheet.report.summary import RunFacts, Summary, summarise, summary_document
 from callsheet.report.tables import errors_table, results_table
-from callsheet.whole_files import atomically, write_text_atomically
 
 if TYPE_CHECKING:  # pyarrow takes 0.13 s to import; only a finished run pays for it
     import pyarrow as pa

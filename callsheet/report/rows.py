@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from callsheet.ledger.records import JobRow, Output, Run, Submission
-from callsheet.ledger.submission import State
+from callsheet.ledger.states import State
 from callsheet.report.error_table import advice_text
 from manifests.job import Job
 from pricing.money import usd_text

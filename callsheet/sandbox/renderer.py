@@ -16,7 +16,7 @@ from callsheet.sandbox.images import ImageLoader
 from callsheet.sandbox.queue import Rendered
 
 if TYPE_CHECKING:
-    from callsheet.sandbox.render.scene import Scene
+    from callsheet.sandbox.video.scene import Scene
 
 KEPT_RENDERS = 64
 
@@ -61,12 +61,12 @@ class VideoRenderer:
 
     def _prepare(self, shot: Shot) -> Scene:
         # Loaded here, by the first shot: the server is up a third of a second sooner without them.
-        from callsheet.sandbox.render.scene import scene_of  # noqa: PLC0415
+        from callsheet.sandbox.video.scene import scene_of  # noqa: PLC0415
 
         return scene_of(shot, self._loader, draw_seed=self._draw_seed)
 
     def _render(self, scene: Scene) -> Rendered:
-        from callsheet.sandbox.render.encode import encode  # noqa: PLC0415
+        from callsheet.sandbox.video.encode import encode  # noqa: PLC0415
 
         path = self._folder / f"{scene.key}.mp4"
         with self._guard:

@@ -19,10 +19,10 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from callsheet.errors import UsageError
+from callsheet.files import write_atomically
 from callsheet.sandbox.app import create_app
 from callsheet.sandbox.config import SandboxAddress, SandboxConfig
 from callsheet.sandbox.faults import FaultBook
-from callsheet.whole_files import write_atomically
 
 ADDRESS_FILE = "server.json"
 LOCK_FILE = "lock"

@@ -22,9 +22,9 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.studio import Studio
-from callsheet.falqueue.client import FalQueue
-from callsheet.falqueue.platform import FalPlatform
 from callsheet.ledger import JobRow, Ledger
+from callsheet.provider.client import FalQueue
+from callsheet.provider.platform import FalPlatform
 from callsheet.reconcile.desk import Desk
 from callsheet.sandbox.config import LIMITED_KEY, SandboxAddress, SandboxConfig
 from callsheet.sandbox.faults import Fault, FaultBook

@@ -14,8 +14,8 @@ import av
 import numpy as np
 
 from callsheet.errors import MediaError
-from callsheet.outputs.collect import collect
-from callsheet.outputs.expectation import Expectation
+from callsheet.media.collect import collect
+from callsheet.media.expect import Expectation
 from tests.rig.figures import Figure, at_least, none_of
 from tests.rig.kills import memory_folder
 

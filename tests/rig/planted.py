@@ -9,9 +9,9 @@ from typing import Any
 from callsheet import failpoints
 from callsheet.engine import submit as submitting
 from callsheet.errors import NotSent, OutcomeUnknown, Refused, Throttled
-from callsheet.falqueue.client import FalQueue
 from callsheet.ledger import Ledger
 from callsheet.ledger import Ticket as LedgerTicket
+from callsheet.provider.client import FalQueue
 from callsheet.reconcile import absence
 from callsheet.reconcile.desk import Desk
 from tests.rig.campaign import Tally

@@ -15,8 +15,8 @@ from callsheet.engine.slots import Place
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.studio import Studio
 from callsheet.errors import LedgerError
-from callsheet.falqueue.client import FalQueue
 from callsheet.ledger import JobRow, Ledger
+from callsheet.provider.client import FalQueue
 from callsheet.settings import Settings
 from tests.rig.provider import SPEED, hurry, silence
 

@@ -9,7 +9,7 @@ import pytest
 import callsheet
 from callsheet import failpoints
 from callsheet.errors import UsageError
-from callsheet.falqueue.client import FalQueue
+from callsheet.provider.client import FalQueue
 from callsheet.settings import Settings
 
 PASS_THREE = (

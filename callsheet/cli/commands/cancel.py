@@ -12,8 +12,8 @@ from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.surroundings import settings_for
 from callsheet.errors import CallsheetError, IllegalTransition
-from callsheet.falqueue.client import FalQueue
 from callsheet.ledger import AT_FAL, JobRow, Ledger, State
+from callsheet.provider.client import FalQueue
 from callsheet.settings import Settings
 
 RunToStop = Annotated[str, Parameter(help="A run's id, as `callsheet status` shows it")]

@@ -16,7 +16,7 @@ from callsheet.cli.options import Budget, Json, Sandbox, Speed
 from callsheet.cli.prefect_server import configured_api_url, require_answer
 from callsheet.engine.request import RunRequest
 from callsheet.errors import UsageError
-from manifests.remote import is_remote
+from manifests.readers.remote import is_remote
 
 _POOL_NAME = re.compile(r"[^/%&><]+")
 

@@ -17,9 +17,9 @@ from callsheet.cli.options import Json
 from callsheet.cli.prefect_server import configured_api_url, require_answer
 from callsheet.cli.terminal import show_folded, terminal_width
 from callsheet.errors import CallsheetError, UsageError
-from callsheet.folders import usable_data_folder
+from callsheet.files import usable_data_folder
 from callsheet.settings import Settings, settings_from
-from manifests.remote import is_remote
+from manifests.readers.remote import is_remote
 
 LOW_DISK_BYTES = 2 * 2**30
 Finding = tuple[bool, str]
@@ -54,7 +54,7 @@ def _key(settings: Settings) -> Finding:
 
 def _may_administer(settings: Settings) -> bool:
     """Ask fal for what only an admin key may read. Where it cannot be asked there is nothing to warn of."""
-    from callsheet.falqueue.platform import FalPlatform  # noqa: PLC0415 -- an HTTP library is 0.2 s
+    from callsheet.provider.platform import FalPlatform  # noqa: PLC0415 -- an HTTP library is 0.2 s
 
     if settings.key == settings.admin_key:
         return True

@@ -16,7 +16,7 @@ from callsheet.cli.runs import run_settings
 from callsheet.cli.tables import show_table, write_csv
 from callsheet.engine import high_water
 from callsheet.errors import UsageError
-from callsheet.folders import FULL
+from callsheet.files import FULL
 from callsheet.ledger import Entry, Ledger
 from callsheet.report.rows import iso_utc
 from callsheet.report.statement import Grouping, Line, statement, total

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from callsheet.cli.options import Speed
 from callsheet.errors import UsageError
-from callsheet.folders import usable_folder
+from callsheet.files import usable_folder
 
 MAX_PORT = 65_535
 MAX_SPEED = 10_000

@@ -16,7 +16,7 @@ from callsheet.engine.made_files import gone_files
 from callsheet.engine.session import studio_for
 from callsheet.engine.stopping import StopSign
 from callsheet.ledger import Ledger, State
-from callsheet.outputs import landing
+from callsheet.media import place
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +61,7 @@ async def test_a_file_that_a_crash_kept_out_of_the_folder_is_brought_by_resume(
     with monkeypatch.context() as disks:
         if other_disk:
             disks.setattr(made_files.os, "link", refuse)
-            disks.setattr(landing, "_give_name", lambda part, name: bool(part.rename(name)))
+            disks.setattr(place, "_give_name", lambda part, name: bool(part.rename(name)))
         async with studio_for(house.request(run_id), run_id, house.settings, StopSign()):
             pass
     assert hashlib.sha256(target.read_bytes()).hexdigest() == row.output.sha256

@@ -1,0 +1,220 @@
+"""When to ask next. Pure: times come in as numbers, and nothing here waits or reads a clock.
+
+A slot stays taken until the end of a render is seen, so every second of seeing late is a second in which the
+next job could have run; and every question costs a call. Render times of one kind of job hardly differ, so
+the questions are put where the end is expected:
+
+    waiting     sparse: time in the queue is not render time
+    early       from a 16th of the expected time on, in growing steps: finds failures, and estimates far off
+    expected    between the low and the high estimate, in small steps
+    late        in growing steps again, never more than an eighth of the time already gone
+
+What was rendered teaches what to expect (`RenderTimes`). All times are in seconds of one clock.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+from callsheet.errors import Unavailable
+from callsheet.provider.messages import Completed, InProgress, InQueue, Status
+from pricing.duration import published_render_s
+
+FLOOR_S = 0.02
+CEILING_S = 10.0
+"""Bounds of the time between two questions, in seconds."""
+
+_FIRST = 0.061
+"""When a render is first asked about, as a share of the expected time: about a 16th, which keeps the lag
+within 25 % even where the truth is 20 times shorter."""
+
+_ENOUGH = 5
+"""Observed renders after which a kind of job counts as known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A kind of job whose renders take about the same time. `pixels` is width x height of the video."""
+
+    endpoint_id: str
+    pixels: int
+    frames: int
+
+    @property
+    def prior_s(self) -> float:
+        """The published figure, scaled by how much there is to render."""
+        return published_render_s(self.pixels, self.frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long a render takes, in seconds: `low_s` to `high_s`, most likely `expected_s` (all above 0).
+
+    `is_known` says that it was learned from enough renders of this very kind.
+    """
+
+    expected_s: float
+    low_s: float
+    high_s: float
+    is_known: bool = False
+
+
+class RenderTimes:
+    """What renders have taken, by kind of job.
+
+    `scale` multiplies the published figure until something has been learned (a sandbox at speed 20: 1 / 20).
+    Kinds never seen before follow the ratio of the endpoint's other kinds.
+    """
+
+    def __init__(self, *, scale: float = 1.0, remembered: int = 30) -> None:
+        self._scale = scale
+        self._by_cell: defaultdict[Cell, deque[float]] = defaultdict(lambda: deque(maxlen=remembered))
+        self._by_endpoint: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=remembered))
+
+    def observe(self, cell: Cell, render_s: float) -> None:
+        """Learn from a render that ended well. `render_s` counts from its start, not from the submission."""
+        if render_s > 0:
+            self._by_cell[cell].append(render_s)
+            self._by_endpoint[cell.endpoint_id].append(render_s / cell.prior_s)
+
+    def estimate(self, cell: Cell) -> Estimate:
+        """Return what to expect of the next render of this kind."""
+        seen = self._by_cell.get(cell, ())
+        if len(seen) >= _ENOUGH:
+            return _learned(sorted(seen))
+        if seen:
+            return _spread(median(seen), 0.8, 1.3)
+        ratios = self._by_endpoint.get(cell.endpoint_id, ())
+        ratio = median(ratios) if ratios else self._scale
+        return _spread(cell.prior_s * ratio, 0.7, 1.4)
+
+
+def _spread(expected_s: float, low: float, high: float) -> Estimate:
+    return Estimate(expected_s, expected_s * low, expected_s * high)
+
+
+def _learned(seen: list[float]) -> Estimate:
+    middle = median(seen)
+    deviation = median(abs(value - middle) for value in seen)
+    half = min(max(2.4 * deviation, 0.015 * middle), 0.4 * middle)
+    return Estimate(middle, middle - half, middle + half, is_known=True)
+
+
+@dataclass(slots=True)
+class PollSchedule:
+    """The questions about one submission: tell it what was seen, ask it how long to wait.
+
+    `submitted_s` is when the job was submitted, on the clock that every `now_s` comes from (for a job of an
+    earlier process: now minus its age). A render that is not over `run_timeout_s` after it was first seen to
+    run, or has not begun `start_timeout_s` after the submission, raises Unavailable with the `error_type`
+    "run_timeout" or "start_timeout": that says that watching is given up, and nothing about the job.
+    `jitter` returns numbers in [0, 1).
+    """
+
+    estimate: Estimate
+    submitted_s: float
+    run_timeout_s: float
+    start_timeout_s: float
+    jitter: Callable[[], float]
+    _started_low_s: float = field(init=False)
+    _started_high_s: float | None = field(init=False, default=None)
+    _still_running_s: float = field(init=False)
+    _queue_wait_s: float = field(init=False)
+    _late_wait_s: float = field(init=False, default=0.0)
+    _failures: int = field(init=False, default=0)
+    _times_gone: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._started_low_s = self._still_running_s = self.submitted_s
+        self._queue_wait_s = self.estimate.expected_s / 20
+
+    def learn(self, estimate: Estimate, now_s: float) -> None:
+        """Take an estimate that others' renders have bettered, where this one cannot be ending yet.
+
+        Later its steps go on as they are: those of a known kind are small, and a straggler would take many.
+        """
+        if now_s - self._started_low_s < estimate.low_s:
+            self.estimate = estimate
+
+    def first_wait_s(self, now_s: float) -> float:
+        """Return how long to wait before the first question; 0 for a job that is already old."""
+        return max(0.0, _within(self.estimate.expected_s * _FIRST) - (now_s - self.submitted_s))
+
+    def next_wait_s(self, seen: Status, now_s: float) -> float:
+        """Return how long to wait after `seen`; 0 once it is over. Raises Unavailable (see the class)."""
+        self._failures = self._times_gone = 0
+        if isinstance(seen, Completed):
+            return 0.0
+        if isinstance(seen, InQueue) and self._started_high_s is None:
+            self._started_low_s = now_s
+            self._give_up_unless(now_s - self.submitted_s < self.start_timeout_s, "start_timeout")
+            return self._waiting()
+        if self._started_high_s is None:
+            self._started_high_s = now_s
+        if isinstance(seen, InProgress):
+            self._still_running_s = now_s
+        self._give_up_unless(now_s - self._started_high_s < self.run_timeout_s, "run_timeout")
+        return self._running(now_s - self._started_low_s, now_s - self._started_high_s)
+
+    def wait_after_error_s(self, error: Unavailable, now_s: float) -> float:
+        """Return how long to wait after a question without an answer. It changes nothing about the job.
+
+        Raises the error itself when the queue said three times in a row that it does not hold the request,
+        and Unavailable (see the class) when time is up.
+        """
+        self._times_gone = self._times_gone + 1 if error.gone else 0
+        if self._times_gone >= 3:
+            raise error
+        since = self._started_high_s
+        limit_s = self.start_timeout_s + self.run_timeout_s if since is None else self.run_timeout_s
+        self._give_up_unless(now_s - (self.submitted_s if since is None else since) < limit_s, "run_timeout")
+        base_s = _within(self.estimate.expected_s / 20) * 2 ** min(self._failures, 10)
+        self._failures += 1
+        wait_s = _within(base_s * (0.75 + 0.5 * self.jitter()))
+        return max(wait_s, min(error.retry_after_s or 0.0, 300.0))
+
+    def render_s(self, completed: Completed, now_s: float) -> float:
+        """Return how long the render took: fal's own figure where it fits what was seen, else the middle."""
+        started_s = now_s if self._started_high_s is None else self._started_high_s
+        longest = now_s - self._started_low_s
+        shortest = max(0.0, self._still_running_s - started_s)
+        told = completed.inference_time_s
+        if told is not None and shortest <= told <= longest:
+            return told
+        return (shortest + longest) / 2
+
+    def _waiting(self) -> float:
+        wait_s = self._queue_wait_s
+        self._queue_wait_s = min(wait_s * 1.25, self.estimate.expected_s / 8)
+        return _within(wait_s)
+
+    def _running(self, longest_s: float, shortest_s: float) -> float:
+        """Return the wait when the render has run for at least `shortest_s` and at most `longest_s`."""
+        aim = self.estimate
+        if longest_s < aim.low_s:
+            growth = 4.0 if aim.is_known else 1.25
+            at_s = max(aim.expected_s * _FIRST, longest_s * growth)
+            return _within(min(at_s, aim.low_s) - longest_s)
+        step_s = min(longest_s, aim.high_s) * 0.056
+        if aim.is_known:
+            step_s = min(step_s, (aim.high_s - aim.low_s + longest_s - shortest_s) / 12)
+        if shortest_s <= aim.high_s:
+            self._late_wait_s = step_s
+            return _within(step_s)
+        self._late_wait_s = min(max(self._late_wait_s, step_s) * 1.3, shortest_s / 8)
+        return _within(self._late_wait_s)
+
+    def _give_up_unless(self, in_time: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence
+        if not in_time:
+            limit_s = self.run_timeout_s if what == "run_timeout" else self.start_timeout_s
+            raise Unavailable(
+                f"fal did not report the end of the job within the {what} of {limit_s:g} s; it may still end",
+                error_type=what,
+            )
+
+
+def _within(wait_s: float) -> float:
+    return min(max(wait_s, FLOOR_S), CEILING_S)

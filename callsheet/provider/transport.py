@@ -1,0 +1,153 @@
+"""One HTTP exchange: the key put in at the last moment, the body bounded, the departure watched."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import httpx
+
+from callsheet.errors import NotSent
+from callsheet.provider.replies import Reply
+from callsheet.settings import ApiKey
+
+MAX_BODY_BYTES = 4 * 2**20
+"""How much of a JSON reply is read: fal's are a few kB. What is longer is cut, and so unreadable."""
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+"""This machine: no proxy may stand between two programs on it."""
+
+
+READ_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
+"""What a free exchange fails with when the network does (a time-out is an OSError)."""
+
+
+class SecretAuth(httpx.Auth):
+    """Writes one Authorization header into one request. No client holds the secret, so none can leak it."""
+
+    def __init__(self, header: Callable[[], str]) -> None:
+        self._header = header
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the Authorization header."""
+        request.headers["Authorization"] = self._header()
+        yield request
+
+    def masked(self, body: bytes) -> bytes:
+        """Return the bytes with the secret replaced wherever it stands: the key, or the secret half of it."""
+        whole = self._header().partition(" ")[2]
+        for secret in (whole, whole.partition(":")[2]):
+            if len(secret) >= 8:
+                body = body.replace(secret.encode(), b"[key]")
+        return body
+
+
+def key_auth(key: ApiKey) -> SecretAuth:
+    """Return fal's own scheme: `Authorization: Key <key>`."""
+    return SecretAuth(lambda: f"Key {key.reveal()}")
+
+
+@dataclass(slots=True)
+class Departure:
+    """Watches one request on its way out (httpcore's `trace` extension).
+
+    `left` is None while nothing was seen, False from when a connection is being made, True from just before
+    the first byte of the request is written. A connection that is ready only after `latest_s` (on the clock
+    `now`) raises NotSent instead of writing: a process that was stopped in between must not send what
+    somebody else may have taken over.
+    """
+
+    latest_s: float
+    now: Callable[[], float]
+    left: bool | None = None
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take one of httpcore's events. Raises NotSent when it is too late to send."""
+        if event.startswith("connection.") and self.left is None:
+            self.left = False
+        request = info.get("request")
+        if event.endswith(".send_request_headers.started") and getattr(request, "method", b"") != b"CONNECT":
+            if self.now() > self.latest_s:
+                raise NotSent("the connection was ready too late to send the job; nothing was sent")
+            self.left = True
+
+
+@dataclass(slots=True)
+class Hearing:
+    """The reply's head as soon as it is there: what remains when the body does not arrive whole."""
+
+    head: Reply | None = None
+
+
+async def exchange(
+    client: httpx.AsyncClient,
+    request: httpx.Request,
+    auth: SecretAuth,
+    hearing: Hearing | None = None,
+    *,
+    max_bytes: int = MAX_BODY_BYTES,
+) -> Reply:
+    """Send one request, without redirects, and read the reply's body up to `max_bytes`.
+
+    The secret never stands in what is returned, even where a reply repeats it. Raises httpx's exceptions.
+    """
+    response = await client.send(request, auth=auth, stream=True, follow_redirects=False)
+    try:
+        headers = {name.lower(): _masked(value, auth) for name, value in response.headers.items()}
+        if hearing is not None:
+            hearing.head = Reply(response.status_code, headers, b"")
+        return Reply(response.status_code, headers, auth.masked(await _body(response, max_bytes)))
+    finally:
+        await response.aclose()
+
+
+def open_client(
+    *,
+    transport: httpx.AsyncBaseTransport | None,
+    keep_alive: bool,
+    urls: Iterable[str],
+) -> httpx.AsyncClient:
+    """Return a client without a key, without redirects, on HTTP/1.1.
+
+    Without `keep_alive` every request gets a connection of its own, so that a request fails before it left
+    or not at all for reasons of an earlier one. A proxy of the environment is used, but never between two
+    programs on this machine: `urls` are the configured addresses.
+    """
+    parsed = [httpx.URL(url) for url in urls]
+    loopback = {f"all://{url.netloc.decode()}": None for url in parsed if url.host in LOOPBACK}
+    kept = 20 if keep_alive else 0
+    return httpx.AsyncClient(
+        verify=_trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
+        transport=transport,
+        mounts=loopback,
+        http1=True,
+        http2=False,
+        follow_redirects=False,
+        headers={"User-Agent": "callsheet", "Accept-Encoding": "identity", "Accept": "application/json"},
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=30.0),
+    )
+
+
+@cache
+def _trusted(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    """Return whom to trust, as the environment says. Reading the certificates takes 25 ms."""
+    return httpx.create_ssl_context()
+
+
+def _masked(text: str, auth: SecretAuth) -> str:
+    return auth.masked(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+
+async def _body(response: httpx.Response, max_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_raw():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > max_bytes:
+            break
+    return b"".join(chunks)[:max_bytes]

@@ -1,0 +1,295 @@
+"""One batch checked: which rows can be made, what they are, and what is wrong with the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from callsheet.errors import Problem
+from manifests.columnar.arrow import (
+    Mask,
+    Numbers,
+    coded,
+    combinations,
+    mask_of,
+    numbers_of,
+    rows_of,
+    same_text,
+)
+from manifests.columnar.batches import Batch
+from manifests.columnar.camera_notes import CameraNote, camera_notes
+from manifests.columnar.cell_classes import DECISIVE, PLAIN_ADDRESS, Looked
+from manifests.columnar.own_cells import Found, OwnCells
+from manifests.columnar.setups import Setup, Setups
+from manifests.columnar.texts import Texts, text_array
+from manifests.columns import COLUMN, COLUMNS, Pictures
+from manifests.images import URL_MAX_CHARS
+from manifests.notes import Notes
+from manifests.rows import read_row
+from manifests.table import CELL_LIMIT_BYTES, Row, shown
+
+_PICTURES = tuple(column.name for column in COLUMNS if isinstance(column.kind, Pictures))
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning, of how many rows; `warning` names the first of them."""
+
+    warning: Problem
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A batch after the check. `good` are the positions of rows that can be made; columns hold only those.
+
+    `setups` are numbers of `Setups.all`; `numbers` holds seed (-1 for none), priority and take; `texts` the
+    columns of text as they are used, `pictures` the cells of pictures and what was found in them.
+    """
+
+    batch: Batch
+    good: Numbers
+    setups: Numbers
+    numbers: Mapping[str, Numbers]
+    texts: Mapping[str, Any]
+    pictures: Mapping[str, tuple[Any, Sequence[Looked | None]]]
+    extra: Mapping[str, Any]
+    problems: tuple[Problem, ...]
+    warnings: tuple[Warned, ...]
+
+
+class Checker:
+    """Checks batches, several at a time if need be: what they share is behind a lock."""
+
+    def __init__(self, setups: Setups) -> None:
+        self._setups = setups
+        self._lock = threading.Lock()
+
+    def check(self, batch: Batch) -> Checked:
+        """Check one batch."""
+        own = OwnCells(batch, self._setups.context)
+        texts = {name: own.texts(COLUMN[name]) for name in ("custom_id", "prompt", "client")}
+        numbers = {name: own.numbers(COLUMN[name]) for name in ("seed", "priority", "take")}
+        names = own.names(COLUMN["output_name"])
+        rare = self._rare_rows(batch)
+        looked, setups, of_rows = self._decide(batch)
+        found = [*own.found, *_of_pictures(batch, looked)]
+        bad = np.zeros(len(batch), bool)
+        for each in found:
+            bad[each.rows] = True
+        bad |= np.array([setup.endpoint is None for setup in setups], bool)[of_rows]
+        bad |= rare
+        if texts["prompt"] is None:
+            bad[:] = True
+        # What is wrong with a combination is said before what is wrong with its pictures.
+        problems = _in_row_order(batch, [*_of_setups(batch, setups, of_rows), *found], rare)
+        problems += self._one_by_one(batch, rare)
+        problems.sort(key=attrgetter("row"))
+        good = np.flatnonzero(~bad)
+        prompts = texts["prompt"]
+        camera = camera_notes(prompts, bad) if prompts is not None else []
+        numbers_of_setups = np.array([setup.number for setup in setups], np.int64)
+        taken = {name: _taken(column, good) for name, column in texts.items()}
+        taken["output_name"] = _taken(names, good)
+        return Checked(
+            batch=batch,
+            good=good,
+            setups=numbers_of_setups[_kept(of_rows, good)],
+            numbers={name: _kept(values, good) for name, values in numbers.items()},
+            texts=taken,
+            pictures={name: _of_good(each, good) for name, each in looked.items()},
+            extra={
+                name: rows_of(text_array(column), good) if len(good) < len(batch) else text_array(column)
+                for name, column in batch.columns.items()
+                if name not in COLUMN
+            },
+            problems=tuple(problems),
+            warnings=(*_warnings(batch, setups, of_rows, rare), *_camera(batch, camera)),
+        )
+
+    def _rare_rows(self, batch: Batch) -> Mask:
+        """Say which rows hold what has no place in a manifest; they are read one by one."""
+        rare = np.zeros(len(batch), bool)
+        for name, column in batch.columns.items():
+            if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+                continue
+            texts = Texts.of(_distinct_text(column))
+            control = texts.with_control_characters()
+            if control is not None:
+                rare |= _of_all_rows(column, control)
+            if name not in COLUMN or not isinstance(COLUMN[name].kind, Pictures):
+                long = texts.longer_than(CELL_LIMIT_BYTES)
+                if long.any():
+                    rare |= _of_all_rows(column, long)
+        return rare
+
+    def _one_by_one(self, batch: Batch, rare: Mask) -> list[Problem]:
+        rows: list[Row] = [*batch.unwritable, *(batch.row(int(at)) for at in np.flatnonzero(rare))]
+        if not rows:
+            return []
+        notes = Notes()
+        with self._lock:
+            jobs = [read_row(row, self._setups.context, notes) for row in rows]
+        assert not any(jobs), "a row that is kept from the fast path is always wrong"
+        return notes.problems()
+
+    def _decide(
+        self, batch: Batch
+    ) -> tuple[dict[str, tuple[Any, list[Looked | None]]], list[Setup], Numbers]:
+        """Return the looks at pictures, the batch's setups and each row's place among them."""
+        looked = {}
+        columns: list[tuple[str, Numbers]] = []
+        with self._lock:
+            for name in (each for each in DECISIVE if each in batch.columns):
+                if name in _PICTURES:
+                    codes, looked[name] = self._picture_codes(batch, name)
+                else:
+                    codes = self._codes(batch, name)
+                columns.append((name, codes))
+            first, of_rows = combinations([codes for _, codes in columns], len(batch))
+            setups = [
+                self._setups.of(
+                    batch.file, batch.folder, batch.header, {name: int(codes[at]) for name, codes in columns}
+                )
+                for at in first
+            ]
+        return looked, setups, of_rows
+
+    def _codes(self, batch: Batch, name: str) -> Numbers:
+        encoded = coded(batch.columns[name])
+        classes = self._setups.classes
+        texts = text_array(encoded.dictionary).to_pylist()
+        codes = np.array([classes.code(name, text, batch.folder) for text in texts], np.int64)
+        return codes[numbers_of(encoded.indices)]
+
+    def _picture_codes(self, batch: Batch, name: str) -> tuple[Numbers, tuple[Any, list[Looked | None]]]:
+        """Return classes, the cells, and for each cell that is no plain address what was found there."""
+        classes = self._setups.classes
+        texts = text_array(batch.columns[name])
+        plain = mask_of(pc.match_substring_regex(texts, PLAIN_ADDRESS))
+        plain = plain & (Texts.of(texts).lengths <= URL_MAX_CHARS)
+        codes = np.zeros(len(batch), np.int64)
+        looks: list[Looked | None] = [None] * len(batch)
+        if plain.any():
+            codes[plain] = classes.plain_address(name)
+        others = np.flatnonzero(~plain)
+        encoded = rows_of(texts, others).dictionary_encode()
+        seen = [classes.looked(name, text, batch.folder) for text in encoded.dictionary.to_pylist()]
+        kinds = [classes.code(name, text, batch.folder) for text in encoded.dictionary.to_pylist()]
+        for at, which in zip(others.tolist(), encoded.indices.to_pylist(), strict=True):
+            codes[at] = kinds[which]
+            looks[at] = seen[which] if seen[which].text else None
+        return codes, (texts, looks)
+
+
+def _distinct_text(column: Any) -> Any:
+    return text_array(column.dictionary if pa.types.is_dictionary(column.type) else column)
+
+
+def _of_all_rows(column: Any, mask: Mask) -> Mask:
+    if not pa.types.is_dictionary(column.type):
+        return mask
+    column = coded(column)
+    return mask[numbers_of(column.indices)]
+
+
+def _of_pictures(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked | None]]]) -> list[Found]:
+    found = []
+    for name, (_, looks) in looked.items():
+        rows: dict[Looked, list[int]] = {}
+        for at, look in enumerate(looks):
+            if look is not None and look.messages:
+                rows.setdefault(look, []).append(at)
+        found += [
+            _found(batch, np.array(places, np.int64), name, look.text, message)
+            for look, places in rows.items()
+            for message in look.messages
+        ]
+    return found
+
+
+def _found(batch: Batch, rows: Numbers, column: str, text: str, message: str) -> Found:
+    notes = Notes()
+    notes.wrong(Row(batch.file, batch.folder, 0, {}), column, message, found=text)
+    return Found.of(rows, COLUMNS.index(COLUMN[column]), notes.problems()[0])
+
+
+def _of_setups(batch: Batch, setups: Sequence[Setup], of_rows: Numbers) -> list[Found]:
+    """Write out the mistakes of every row whose combination is wrong."""
+    found = []
+    for which, setup in enumerate(setups):
+        if setup.wrong:
+            rows = np.flatnonzero(of_rows == which)
+            for each in setup.wrong:
+                column, message = each.problem.column, each.problem.message
+                found.append(Found(rows, _cells(batch, column, rows), each.order, column, message))
+    return found
+
+
+def _cells(batch: Batch, column: str, rows: Numbers) -> list[str]:
+    """Return these rows' cells as messages show them."""
+    if column not in batch.columns:
+        return [""] * len(rows)
+    encoded = coded(rows_of(batch.columns[column], rows))
+    words = [shown(text.strip()) for text in text_array(encoded.dictionary).to_pylist()]
+    return [words[place] for place in encoded.indices.to_pylist()]
+
+
+def _in_row_order(batch: Batch, found: Sequence[Found], rare: Mask) -> list[Problem]:
+    """Write every mistake of every row down, but for rows that are read one by one."""
+    if not found:
+        return []
+    rows = np.concatenate([each.rows for each in found])
+    counts = [len(each.rows) for each in found]
+    orders = np.repeat([each.order for each in found], counts)
+    which = np.repeat(np.arange(len(found)), counts)
+    cells = [cell for each in found for cell in each.cells]
+    kept = np.lexsort((orders, rows))
+    kept = kept[~rare[rows[kept]]]
+    written = zip(batch.rows[rows[kept]].tolist(), which[kept].tolist(), kept.tolist(), strict=True)
+    return [
+        Problem(batch.file, number, found[group].column, cells[place], found[group].message)
+        for number, group, place in written
+    ]
+
+
+def _warnings(batch: Batch, setups: Sequence[Setup], of_rows: Numbers, rare: Mask) -> list[Warned]:
+    warned = []
+    for which, setup in enumerate(setups):
+        if setup.warnings:
+            rows = np.flatnonzero((of_rows == which) & ~rare)
+            warned += [_warned(batch, each.problem, rows) for each in setup.warnings if len(rows)]
+    return warned
+
+
+def _warned(batch: Batch, problem: Problem, rows: Numbers) -> Warned:
+    first = int(batch.rows[rows[0]])
+    return Warned(Problem(problem.file, first, problem.column, problem.found, problem.message), len(rows))
+
+
+def _camera(batch: Batch, noted: Sequence[CameraNote]) -> list[Warned]:
+    return [Warned(note.warning(batch.file, int(batch.rows[note.first])), note.count) for note in noted]
+
+
+def _kept(values: Numbers, good: Numbers) -> Numbers:
+    return values if len(good) == len(values) else values[good]
+
+
+def _taken(texts: Texts | None, good: Numbers) -> Any:
+    if texts is None:
+        return same_text("", len(good)).dictionary_decode()
+    return texts.array if len(good) == len(texts) else rows_of(texts.array, good)
+
+
+def _of_good(
+    pictures: tuple[Any, Sequence[Looked | None]], good: Numbers
+) -> tuple[Any, Sequence[Looked | None]]:
+    texts, looks = pictures
+    return rows_of(texts, good), [looks[at] for at in good]

@@ -1,0 +1,246 @@
+"""Rows that clash: the same purchase, the same id, the same file. Found by keys, settled by what they hold.
+
+Only rows whose keys stand more than once are looked at again, so a manifest without twins pays for a sort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from manifests.clashes import clashes, id_of_take, settled_names, settled_takes
+from manifests.columnar.arrow import Mask, Numbers, number_array, texts_of
+from manifests.columnar.rereading import identities_of
+from manifests.columnar.spool import SpooledJobs
+from manifests.columnar.texts import Keys, Texts, mixed, repeated
+from manifests.identity import (
+    BY_ID,
+    Entry,
+    cleaned_name,
+    made_name,
+    note_equal,
+    note_same_id,
+    note_same_name,
+    note_unsafe,
+)
+from manifests.names import folded, is_safe, safe_part
+from manifests.notes import Notes
+from manifests.plan_rows import MADE_ID, MADE_NAME, PICTURE_COLUMNS, planned_of
+from manifests.table import Row
+from manifests.template import Template
+
+
+@dataclass(slots=True)
+class RowKeys:
+    """The keys of every row so far, batch by batch."""
+
+    ids: list[Keys] = field(default_factory=list)
+    names: list[Keys] = field(default_factory=list)
+    content: list[Keys] = field(default_factory=list)
+    takes: list[Numbers] = field(default_factory=list)
+
+    def add(self, ids: Keys, names: Keys, content: Keys, takes: Numbers) -> None:
+        """Add a batch's. What is the same twice, or says nothing, is kept once or not at all."""
+        self.ids.append(ids)
+        self.names.append(names)
+        self.content.append(content)
+        self.takes.append(takes.astype(np.int32) if (takes != 1).any() else np.empty(0, np.int32))
+
+    def suspects(self) -> Mask:
+        """Say which rows may clash with another one."""
+        has_names = any(name is not id_ for name, id_ in zip(self.names, self.ids, strict=True))
+        suspect = _is_repeated(_joined(self.ids))
+        if has_names:
+            suspect |= _is_repeated(_joined(self.names))
+        else:
+            self.names = self.ids
+        if any(len(takes) for takes in self.takes):
+            takes = np.concatenate(
+                [
+                    takes.astype(np.uint64) if len(takes) else np.ones(len(keys), np.uint64)
+                    for takes, keys in zip(self.takes, self.content, strict=True)
+                ]
+            )
+            content = _joined(self.content)
+            twins = _is_repeated(mixed(content, takes))
+            # The number of a new take depends on all takes of the same content.
+            return suspect | np.isin(content, content[twins])
+        return suspect | _is_repeated(_joined(self.content))
+
+    def having(self, ids: list[str], names: list[str]) -> Mask:
+        """Say which rows may have one of these ids, or one of these names."""
+        folded_names = [folded(name) for name in names]
+        return np.isin(_joined(self.ids), Texts.of(texts_of(ids)).keys()) | np.isin(
+            _joined(self.names), Texts.of(texts_of(folded_names)).keys()
+        )
+
+
+def _joined(parts: list[Keys]) -> Keys:
+    """Return all parts as one, which takes their place: twice a million rows' keys are memory enough."""
+    if len(parts) != 1:
+        joined = np.concatenate(parts) if parts else np.empty(0, np.uint64)
+        parts[:] = [joined]
+    return parts[0]
+
+
+def _is_repeated(keys: Keys) -> Mask:
+    twice = repeated(keys)
+    return np.isin(keys, twice) if len(twice) else np.zeros(len(keys), bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What settling a clash makes of a row."""
+
+    custom_id: str
+    take: int
+    output_name: str
+
+
+class Settler:
+    """Settles clashes by the rules of `manifests.clashes`. Problems and warnings go into `notes`.
+
+    Two keys can be equal by chance; the rules look at what the rows hold, so that changes nothing.
+    """
+
+    def __init__(self, jobs: SpooledJobs, setups: Numbers, naming: Template | None, notes: Notes) -> None:
+        self._jobs, self._setups, self._notes = jobs, setups, notes
+        self._naming = naming or BY_ID
+
+    def settle(self, keys: RowKeys, suspects: Mask) -> dict[int, Change]:
+        """Return the rows that are changed, by position; `suspects` are the rows that may clash."""
+        while suspects.any():
+            notes = Notes()
+            changes = self._settled(suspects, notes)
+            # A name that was made anew may be another row's, which nothing spoke against before.
+            met = keys.having(
+                [change.custom_id for change in changes.values()],
+                [change.output_name for change in changes.values()],
+            )
+            if not (met & ~suspects).any():
+                self._notes.add_from(notes)
+                return changes
+            suspects |= met
+        return {}
+
+    def _settled(self, suspects: Mask, notes: Notes) -> dict[int, Change]:
+        rows = _Suspects.read(self._jobs, suspects, self._setups)
+        takes, equal_to = settled_takes(rows.contents, rows.takes)
+        ids = [
+            id_of_take(before.removesuffix(f"-t{old}") if old > 1 else before, take) if is_made else before
+            for before, is_made, old, take in zip(rows.ids, rows.id_is_made, rows.takes, takes, strict=True)
+        ]
+        given = ["" if is_made else name for name, is_made in zip(rows.names, rows.name_is_made, strict=True)]
+        names, same = settled_names(given, lambda at: self._made_name(rows, at, ids[at], takes[at]), ids)
+        for at, first in equal_to.items():
+            note_equal(rows.row(at, prompt=True), rows.row(first), takes[at], notes)
+        for at, first in clashes(ids).items():
+            note_same_id(rows.row(at), rows.row(first), ids[at], notes)
+        for at, first in same.items():
+            note_same_name(rows.row(at), rows.row(first), names[at], notes)
+        found = zip(rows.positions, ids, takes, names, rows.ids, rows.takes, rows.names, strict=True)
+        changes = {
+            position: Change(custom_id, take, name)
+            for position, custom_id, take, name, *before in found
+            if [custom_id, take, name] != before
+        }
+        for at, position in enumerate(rows.positions):
+            if position in changes and not given[at] and not is_safe(names[at]):
+                note_unsafe(rows.row(at), names[at], notes)
+        return changes
+
+    def _made_name(self, rows: _Suspects, at: int, custom_id: str, take: int) -> str:
+        if custom_id == rows.ids[at] and (take == rows.takes[at] or "take" not in self._naming.columns):
+            return rows.names[at]
+        if self._naming == BY_ID:
+            return cleaned_name(safe_part(custom_id), custom_id)
+        job, _, cells, file = planned_of(rows.values(at), self._jobs.catalog)
+        named = replace(job, custom_id=custom_id, take=take)
+        return made_name(self._naming, Entry(named, "", "", Row(file, Path(), job.row, cells)))
+
+
+@dataclass(slots=True)
+class _Suspects:
+    """The rows that may clash, as lists."""
+
+    positions: list[int]
+    table: Any
+    contents: list[Hashable]
+    ids: list[str]
+    takes: list[int]
+    names: list[str]
+    id_is_made: list[bool]
+    name_is_made: list[bool]
+    files: list[str]
+    numbers: list[int]
+
+    @classmethod
+    def read(cls, jobs: SpooledJobs, suspects: Mask, setups: Numbers) -> _Suspects:
+        pieces, start = [], 0
+        for batch in jobs.batches():
+            mine = np.flatnonzero(suspects[start : start + batch.num_rows])
+            pieces.append(batch.take(number_array(mine)))
+            start += batch.num_rows
+        table = pa.Table.from_batches(pieces)
+        columns = {name: table[name].to_pylist() for name in _LOOKED_AT}
+        identities = identities_of({name: table[name] for name in (*PICTURE_COLUMNS, "pictures")})
+        pictures = zip(*(texts.to_pylist() for texts in identities.values()), strict=True)
+        bought = zip(setups[suspects].tolist(), columns["prompt"], columns["seed"], pictures, strict=True)
+        made = [text.split() for text in columns["made"]]
+        return cls(
+            positions=np.flatnonzero(suspects).tolist(),
+            table=table,
+            contents=list(bought),
+            ids=columns["custom_id"],
+            takes=columns["take"],
+            names=columns["output_name"],
+            id_is_made=[MADE_ID in words for words in made],
+            name_is_made=[MADE_NAME in words for words in made],
+            files=columns["file"],
+            numbers=columns["row"],
+        )
+
+    def row(self, at: int, *, prompt: bool = False) -> Row:
+        """Return as much of a row as a message needs."""
+        cells = {"prompt": self.table["prompt"][at].as_py()} if prompt else {}
+        return Row(self.files[at], Path(), self.numbers[at], cells)
+
+    def values(self, at: int) -> dict[str, Any]:
+        """Return a row of the table."""
+        (row,) = self.table.slice(at, 1).to_pylist()
+        return dict(row)
+
+
+_LOOKED_AT = ("custom_id", "take", "output_name", "made", "file", "row", "prompt", "seed")
+
+
+def changed(jobs: SpooledJobs, changes: Mapping[int, Change]) -> Iterator[Any]:
+    """Yield the rows again as record batches, with the changes made."""
+    order = np.array(sorted(changes), np.int64)
+    start = 0
+    for batch in jobs.batches():
+        mine = order[np.searchsorted(order, start) : np.searchsorted(order, start + batch.num_rows)]
+        yield _changed(batch, start, [(int(at), changes[int(at)]) for at in mine]) if len(mine) else batch
+        start += batch.num_rows
+
+
+def _changed(batch: Any, start: int, changes: list[tuple[int, Change]]) -> Any:
+    cells = {name: batch.column(name).to_pylist() for name in ("custom_id", "take", "output_name")}
+    for at, change in changes:
+        cells["custom_id"][at - start] = change.custom_id
+        cells["take"][at - start] = change.take
+        cells["output_name"][at - start] = change.output_name
+    arrays = [
+        number_array(np.array(cells[name], np.int64))
+        if name == "take"
+        else texts_of(cells[name])
+        if name in cells
+        else batch.column(name)
+        for name in batch.schema.names
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)

@@ -1,0 +1,189 @@
+"""Disks that are really full: a small one is mounted for the videos, or for the ledger."""
+
+import asyncio
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from callsheet.engine import room
+from callsheet.engine.books import Books
+from callsheet.engine.closing import write_report
+from callsheet.errors import CallsheetError, DiskFull, LedgerError
+from callsheet.files import free_bytes
+from callsheet.ledger import Ledger, Run, State
+
+pytestmark = pytest.mark.anyio
+
+PAGE_BYTES = 4096
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path], None]]:
+    """Mount a disk of two MiB on a folder. Skips loudly where this machine does not let us."""
+    with ExitStack() as mounted:
+
+        def mount(folder: Path) -> None:
+            folder.mkdir(mode=0o700)
+            command = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", str(folder)]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+            except FileNotFoundError:
+                pytest.skip("no `mount` here: a disk that is really full was not tried")
+            if done.returncode:
+                pytest.skip(f"a disk that is really full was not tried: {done.stderr.strip()}")
+            mounted.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=True)
+
+        yield mount
+
+
+def fill(folder: Path, *, but_pages: int = 0) -> Path:
+    """Take all the room there is but so many pages; returns the file that takes it."""
+    filler = folder / "filler"
+    filler.write_bytes(b"\0" * (free_bytes(folder) - but_pages * PAGE_BYTES))
+    assert free_bytes(folder) == but_pages * PAGE_BYTES
+    return filler
+
+
+@pytest.fixture
+def no_spare(monkeypatch) -> None:
+    """Buy although there is no room, as when somebody else fills the disk meanwhile."""
+    monkeypatch.setattr(room, "SPARE_BYTES", 0)
+    monkeypatch.setattr(room, "LEDGER_SPARE_BYTES", 0)
+
+
+@pytest.mark.parametrize(
+    ("place", "advice"), [("runs", "another output folder"), ("books", "move the ledger")]
+)
+async def test_without_room_for_videos_or_ledger_nothing_is_bought(house, small_disk, place, advice):
+    """It is asked before the purchase, of both disks, and the folder is named."""
+    small_disk(house.folder / place)
+    house.changes["ledger_url"] = f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}"
+    run_id = house.open_run(f"a,full disk one {place}")
+    studio = await house.work(run_id)
+    assert isinstance(studio.stop.reason, DiskFull)
+    assert studio.stop.reason.exit_code == 1
+    assert str(house.folder / place) in str(studio.stop.reason)
+    assert advice in str(studio.stop.reason)
+    assert house.row(run_id).state is State.PENDING
+    assert house.accepted(f"full disk one {place}") == []
+
+
+@pytest.mark.usefixtures("no_spare")
+async def test_videos_that_do_not_fit_stay_at_fal_until_there_is_room(house, small_disk):
+    """Nothing of a half file stays, the buying stops, and the next look brings what is paid for."""
+    small_disk(house.folder / "runs")
+    names = [f"full disk two {number}" for number in range(3)]
+    run_id = house.open_run(*(f"j{number},{name}" for number, name in enumerate(names)))
+    house.changes["concurrency"] = 1
+    filler = fill(house.folder / "runs", but_pages=2)
+    studio = await house.work(run_id)
+    assert isinstance(studio.stop.reason, DiskFull)
+    assert "make room and resume" in str(studio.stop.reason)
+    assert list((house.folder / "runs" / run_id / "media").iterdir()) == []
+    assert {row.state for row in house.rows(run_id)} == {State.RENDERED, State.PENDING}
+    assert house.sound()
+
+    filler.unlink()
+    await house.work(run_id)
+    assert {row.state for row in house.rows(run_id)} == {State.SUCCEEDED}
+    assert [len(house.accepted(name)) for name in names] == [1, 1, 1]
+
+
+async def said_at_work(house, run_id: str) -> str:
+    """Work on a run; returns what the ledger says where it fails, "" where it does not."""
+    try:
+        await house.work(run_id)
+    except LedgerError as error:
+        return str(error)
+    return ""
+
+
+def files_of(run: Run) -> dict[Path, bytes]:
+    """Return what stands in a run's folder, without its videos."""
+    return {path: path.read_bytes() for path in Path(run.out).iterdir() if path.is_file()}
+
+
+@pytest.mark.usefixtures("no_spare")
+async def test_a_ledger_that_runs_full_anywhere_loses_nothing_and_buys_nothing_twice(house, small_disk):
+    """With more pages each time another write is the first that fails: before the POST, or after it."""
+    small_disk(house.folder / "books")
+    house.changes["ledger_url"] = f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}"
+    ended = set()
+    for pages in (8, 28, 34, 40, 48, 64, 120):
+        name = f"full disk three {pages}"
+        run_id = house.open_run(f"a,{name}", campaign=f"c{pages}")
+        with Ledger.open(house.settings.ledger) as ledger, ledger._database.outside() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        filler = fill(house.folder / "books", but_pages=pages)
+        said = await said_at_work(house, run_id)
+        filler.unlink()
+        assert said == "" or "Make room on its disk" in said
+        row = house.row(run_id)
+        ended.add(row.state)
+        assert len(house.accepted(name)) == (row.state not in (State.PENDING, State.HELD))
+        assert house.sound()
+
+        await house.settled()
+        await house.work(run_id)
+        assert house.row(run_id).state is State.SUCCEEDED
+        assert len(house.accepted(name)) == 1
+    assert {State.PENDING, State.SUCCEEDED} < ended  # and states in between
+
+
+async def test_where_the_disk_is_full_in_the_middle_of_a_commit_nobody_hears_of_a_success(house, small_disk):
+    """SQLite undoes all of it at the verb that found no room; the verbs before that one are told so too."""
+    small_disk(house.folder / "books")
+    house.changes["ledger_url"] = f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}"
+    run_id = house.open_run(*(f"a{number},full disk six {number}" for number in range(30)))
+    with Ledger.open(house.settings.ledger) as ledger, closing(Books(ledger, is_near=True)) as books:
+        with ledger._database.outside() as connection:
+            connection.exec_driver_sql("PRAGMA cache_size = 3")  # pages leave for the disk before the commit
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        jobs = [row.job_id for row in ledger.jobs(run_id)]
+        filler = fill(house.folder / "books", but_pages=16)
+        asked = [books(Ledger.admit, job, slots=30) for job in jobs]
+        said = await asyncio.gather(*asked, return_exceptions=True)
+        filler.unlink()
+        assert {type(each) for each in said} == {LedgerError}
+        assert all("Make room on its disk" in str(each) for each in said)
+        assert {row.state for row in ledger.jobs(run_id)} == {State.PENDING}
+
+
+async def test_a_backup_that_does_not_fit_is_none(house, small_disk):
+    """Half a copy is not left for somebody to find when the ledger is lost."""
+    small_disk(house.folder / "copies")
+    house.open_run("a,full disk five")
+    copy = house.folder / "copies" / "ledger.sqlite"
+    filler = fill(house.folder / "copies", but_pages=2)
+    with Ledger.open(house.settings.ledger) as ledger:
+        with pytest.raises(LedgerError, match="Make room on its disk"):
+            ledger.backup(copy)
+        assert not copy.exists()
+        filler.unlink()
+        ledger.backup(copy)
+    with Ledger.open(f"sqlite:///{copy}") as restored:
+        assert restored.verify() == []
+
+
+async def test_a_report_that_does_not_fit_leaves_the_old_one_and_says_how_to_write_it(
+    house, small_disk, monkeypatch
+):
+    """The run is over and everything is there; only its page is to be written again."""
+    small_disk(house.folder / "runs")
+    run_id = house.open_run("a,full disk four")
+    monkeypatch.setattr(room, "SPARE_BYTES", 0)
+    await house.work(run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        run, rows = ledger.run(run_id), ledger.jobs(run_id)
+    write_report(run, rows, [], [])
+    before = files_of(run)
+    filler = fill(house.folder / "runs")
+    with pytest.raises(DiskFull, match=f"`callsheet report {run_id}` writes the rest") as full:
+        write_report(run, rows, [], [])
+    assert isinstance(full.value, CallsheetError)
+    assert files_of(run) == before
+    filler.unlink()
+    write_report(run, rows, [], [])

@@ -1,0 +1,115 @@
+"""Manifests at addresses: real servers, and everything that must not be fetched."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import fsspec
+import pytest
+
+from callsheet.errors import UsageError
+from manifests.plan import PlanOptions
+from manifests.plan_file import write_plan
+from manifests.planning import make_plan
+from manifests.readers import remote
+from manifests.readers.remote import fetched
+
+SHOTS = b"prompt,model\nA fox,seedance-1.0-lite\n"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        """Answer with the manifest, a redirect, or what the path says."""
+        path = self.path.partition("?")[0]
+        if path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", path.removeprefix("/to/") or "/to/")
+            self.end_headers()
+            return
+        self.send_response(404 if path == "/gone.csv" else 200)
+        self.send_header("Content-Length", str(len(SHOTS)))
+        self.end_headers()
+        self.wfile.write(SHOTS)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def address():
+    """The address of a server on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_manifest_is_planned_from_its_address(address, tmp_path):
+    """Redirects are followed, a plan file finds the address again, and never says that it may go inside."""
+    options = PlanOptions(allow_private_hosts=True, budget_usd="1")
+    plan = make_plan(f"{address}/to//night/shots.csv?signature=abc", overrides=options)
+    assert (plan.total.jobs, plan.jobs[0].job.prompt) == (1, "A fox")
+    write_plan(plan, tmp_path / "plan.json")
+    again = make_plan(tmp_path / "plan.json", overrides=PlanOptions(allow_private_hosts=True))
+    assert again.hash == plan.hash
+    with pytest.raises(UsageError, match="only https"):
+        make_plan(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/gone.csv", "answers 404"),
+        ("/to/", "redirects more than 5 times"),
+        ("/to/file:///etc/passwd", "only https"),
+    ],
+)
+def test_addresses_that_lead_nowhere(address, path, message):
+    """Every ending has its sentence; the query, where signatures stand, is in none."""
+    with (
+        pytest.raises(UsageError, match=message) as caught,
+        fetched(f"{address}{path}?key=x", allow_private=True),
+    ):
+        pass
+    assert "key=x" not in str(caught.value)
+
+
+def test_size_is_bounded_while_it_is_read(address):
+    """A manifest above the bound is cut off where it passes it."""
+    with (
+        pytest.raises(UsageError, match="larger than 8 bytes"),
+        fetched(address, allow_private=True, max_bytes=8),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "found", ["127.0.0.1", "10.0.0.8", "169.254.169.254", "::1", "fd00::1", "100.64.0.1", "0.0.0.0"]
+)
+def test_a_name_that_resolves_inside_the_network_is_refused(monkeypatch, found):
+    """It is the resolved address that counts, and one bad answer among good ones is enough."""
+    answers = [(0, 0, 0, "", ("93.184.216.34", 443)), (0, 0, 0, "", (found, 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
+    with pytest.raises(UsageError, match="inside this network"), fetched("https://example.com/shots.csv"):
+        pass
+
+
+def test_an_object_store_is_read_by_pattern(monkeypatch):
+    """Every file that a pattern names in a store is fetched, in the order of their names."""
+    monkeypatch.setattr(remote, "_STORES", ("memory",))
+    store = fsspec.filesystem("memory")
+    for name in ("b", "a"):
+        store.pipe(f"/nights/{name}.csv", SHOTS)
+    with fetched("memory://nights/*.csv") as found:
+        assert [each.path.read_bytes() for each in found] == [SHOTS, SHOTS]
+        assert [each.path.name for each in found] == ["a.csv", "b.csv"]
+    with pytest.raises(UsageError, match="there is no manifest"), fetched("memory://days/*.csv"):
+        pass
+    missing = "there is no manifest memory://nights/c.csv$"
+    with pytest.raises(UsageError, match=missing), fetched("memory://nights/c.csv"):
+        pass

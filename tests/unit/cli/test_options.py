@@ -1,0 +1,66 @@
+"""Every option has its environment variable, and docs/cli.md has them all."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from cyclopts import App
+
+from callsheet.cli.app import make_app
+from callsheet.settings import Settings
+
+DOCS = (Path(__file__).parents[3] / "docs" / "cli.md").read_text("utf-8")
+TYPED_FOR_ONE_JOB = {"--adopt", "--assume-spent", "--resubmit", "--reason"}
+
+
+def commands(app: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, App]]:
+    """Every command and its commands."""
+    for name in app:
+        if not name.startswith("-"):
+            yield " ".join([*path, name]), app[name]
+            yield from commands(app[name], (*path, name))
+
+
+def options() -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Every option: its command, its name, its variables."""
+    for command, app in commands(make_app()):
+        for argument in app.assemble_argument_collection():
+            if argument.name != "*" and argument.index is None:
+                yield command, argument.name, tuple(argument.parameter.env_var or ())
+
+
+def test_every_option_has_one_variable():
+    """Only what is typed for one job has none."""
+    found = list(options())
+    assert len(found) > 60
+    without = {name for _, name, variables in found if not variables}
+    assert without == TYPED_FOR_ONE_JOB
+    assert all(len(variables) < 2 for _, _, variables in found)
+
+
+def test_a_variable_means_one_option():
+    """One variable is never read as two different things."""
+    names: dict[str, set[str]] = {}
+    for _, name, variables in options():
+        for variable in variables:
+            names.setdefault(variable, set()).add(name)
+    assert {variable: each for variable, each in names.items() if len(each) > 1} == {}
+
+
+def test_the_document_has_every_variable_and_no_other():
+    """What docs/cli.md names exists, and what exists is named there."""
+    written = set(re.findall(r"CALLSHEET_[A-Z_]+[A-Z]", DOCS))
+    real = {variable for _, _, variables in options() for variable in variables}
+    settings = {f"CALLSHEET_{name.upper()}" for name in Settings.__dataclass_fields__}
+    assert real - written == set()
+    assert written - real - settings == set()
+
+
+def test_every_command_that_ends_speaks_json():
+    """Only the sandbox, which serves until it is stopped, has no document to print."""
+    silent = {
+        command
+        for command, app in commands(make_app())
+        if "--json" not in {argument.name for argument in app.assemble_argument_collection()}
+    }
+    assert silent == {"sandbox"}

@@ -1,0 +1,535 @@
+"""Many rows at once and one by one: the same mistakes, the same jobs, the same prices, the same hash."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from callsheet.cli.advice import advice_document, advice_lines
+from callsheet.errors import Problem
+from manifests import planning_rows
+from manifests.alike import alike
+from manifests.campaign import Campaign
+from manifests.changes import MadeJob, compare, to_pay
+from manifests.columnar import batches, expanding, own_cells, spool
+from manifests.columnar.arrow import texts_of
+from manifests.columnar.own_cells import is_plain_name
+from manifests.columnar.texts import Texts
+from manifests.columns import COLUMN
+from manifests.images import PictureFinder
+from manifests.kinds import Context
+from manifests.names import DEVICE_NAME, SAFE_NAME
+from manifests.notes import Notes
+from manifests.plan import Summary, summary_of
+from manifests.planning import make_plan
+from manifests.planning_rows import planned_rows
+from manifests.readers import parquet
+from manifests.stored import StoredJobs
+from manifests.table import Grid
+from manifests.template import parse_template
+from pricing.budgets import Cap
+from pricing.catalog import load_catalog
+
+CATALOG = load_catalog()
+PAD = ("", "", "", " ", "\u3000")
+TEXTS: dict[str, list[str]] = {
+    "custom_id": [
+        "",
+        "a",
+        "b",
+        "A",
+        "é",
+        "e\u0301",
+        "x y",
+        "con",
+        "n" * 121,
+        "tab\tbed",
+        "shot/1",
+        "null\x00",
+    ],
+    "prompt": [
+        "A fox",
+        "A cat [Push in]",
+        "[Slow zoom, Push in] [Pan left]",
+        "雨の街",
+        "",
+        "x" * 5001,
+        "\x1b",
+    ],
+    "model": [
+        *CATALOG.models,
+        "Seedance-1.0-PRO",
+        *list(CATALOG.endpoints)[:4],
+        "seedance-1.0-pr",
+        "veo",
+        "",
+    ],
+    "image_url": [
+        "",
+        "",
+        "",
+        "https://example.com/a.png",
+        "a.png",
+        "b.png",
+        "gone.png",
+        "ftp://x/y",
+        "HTTPS://h/x",
+    ],
+    "end_image_url": ["", "", "", "https://example.com/b.png", "a.png", "http://u:p@h/x"],
+    "reference_image_urls": ["", "", "", "https://h/1.png | https://h/2.png", "a.png | https://h/3.png"],
+    "aspect_ratio": ["", "16:9", "9:16", "9:21", "auto", "AUTO", "16:09", "16:10"],
+    "resolution": ["", "480p", "720P", "1080p", "4k"],
+    "duration": ["", "5", "5s", "2", "3", "12", "13", "2.5", "5 sec"],
+    "num_frames": ["", "", "", "29", "30", "289", "290", "x"],
+    "camera_fixed": ["", "true", "FALSE", "perhaps"],
+    "enable_safety_checker": ["", "yes", "0"],
+    "generate_audio": ["", "true", "no", "?"],
+    "seed": ["", "-1", "7", "7.0", "+7", "-2", "4294967296", "many"],
+    "priority": ["", "3", "-1000", "1001"],
+    "take": ["", "1", "2", "0"],
+    "client": ["", "acme", "Zoë", "b\u200bd", "c" * 121],
+    "output_name": ["", "", "", "hero", "Hero.mp4", "../a", "a/b", "NUL.mp4", ".mp4"],
+    "note": ["", " kept ", "x", "\x07"],
+    "product": ["tea", "Käse", "", "a/b"],
+}
+MODELS = ("seedance-1.0-lite", "seedance-1.0-pro")
+NAMINGS = ("", "", "{client}/{custom_id}", "{client}-{custom_id}-{take}", "{product}{aspect_ratio}")
+EXPANSIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"defaults": {"model": "seedance-1.5-pro", "client": "acme", "extra": "e"}},
+    {"takes": 2, "templates": {"prompt": parse_template("{product}: [Push in]")}},
+    {"matrix": {"resolution": ("480p", "4k"), "aspect_ratio": ("1:1", "auto")}, "takes": 2},
+    {"columns": {"note": "client2"}},
+    {"takes": 3, "matrix": {"seed": ("5", "7.0", "", "many"), "custom_id": ("a.mp4", " b ")}},
+    {
+        "matrix": {"resolution": ("480p", "720p"), "word": ("x", "")},
+        "templates": {"prompt": parse_template("{word}"), "custom_id": parse_template("{model}-{seed}")},
+        "defaults": {"resolution": "1080p", "seed": "11"},
+    },
+    {"matrix": {"take": ("1", "2")}, "templates": {"client": parse_template("{{ {product}")}},
+    {"templates": {"prompt": parse_template("always the same"), "new": parse_template("{prompt} {note}")}},
+)
+
+
+def _drawn(draw: random.Random) -> tuple[list[str], list[list[str]]]:
+    """Draw a header and rows of cells, many of them good and some of them twice."""
+    others = [name for name in TEXTS if name not in ("prompt", "model")]
+    names = ["prompt", "model", *draw.sample(others, draw.randint(0, 9))]
+    if draw.random() < 0.1:
+        names.remove(draw.choice(names))
+    few = 4 if draw.random() < 0.6 else None
+    rows = [
+        [draw.choice(TEXTS[name][:few]) + draw.choice(PAD) for name in names]
+        for _ in range(draw.randint(1, 12))
+    ]
+    return names, rows + (rows[:3] if draw.random() < 0.3 else [])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pictures beside the manifest."""
+    home = tmp_path_factory.mktemp("agrees")
+    PIL.Image.new("RGB", (400, 400)).save(home / "a.png")
+    PIL.Image.new("RGB", (800, 400)).save(home / "b.png")
+    return home
+
+
+Outcome = tuple[list[Problem], list[Problem], list[Any], Summary | None]
+
+
+def _planned(folder: Path, few: int, **changes: Any) -> Outcome:
+    campaign = replace(Campaign(name="c", manifest="m.parquet", folder=folder), **changes)
+    notes = Notes()
+    context = Context(CATALOG, PictureFinder.of(folder), campaign.naming)
+    jobs, counted = planned_rows(campaign, context, notes, few=few)
+    if notes.count:
+        return notes.problems(), [], [], None
+    every = list(jobs)
+    if isinstance(jobs, StoredJobs):
+        assert list(jobs.fingerprints()) == [planned.fingerprint for planned in every]
+    return [], notes.warnings(), every, counted or summary_of(jobs)
+
+
+def _both_ways(folder: Path, **changes: Any) -> Outcome:
+    """Plan both ways, hold one against the other, return what they agree on."""
+    singly, by_columns = _planned(folder, 10**9, **changes), _planned(folder, -1, **changes)
+    assert by_columns[0] == singly[0]
+    assert by_columns[1] == singly[1]
+    for ours, theirs in zip(by_columns[2], singly[2], strict=True):
+        assert (ours.job, ours.quote, ours.fingerprint) == (theirs.job, theirs.quote, theirs.fingerprint)
+        assert _comparable(ours.cells) == _comparable(theirs.cells)
+    assert by_columns[3] == singly[3]
+    return by_columns
+
+
+def _comparable(cells: Any) -> list[tuple[str, str]]:
+    """Return cells without what may be spelled otherwise: numbers, and space around our own columns."""
+    numbers = ("seed", "priority", "take")
+    return [
+        (name, "" if name in numbers else cell.strip() if name in COLUMN else cell)
+        for name, cell in cells.items()
+        if name not in ("custom_id", "output_name")
+    ]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32))
+def test_every_row_means_the_same_both_ways(folder, seed):
+    """Mistakes, warnings, jobs, prices, cells, totals and hash of generated rows agree, error for error."""
+    draw = random.Random(seed)
+    names, rows = _drawn(draw)
+    pq.write_table(_table(names, rows), folder / "m.parquet")
+    naming = draw.choice(NAMINGS)
+    # Text may be read as words and their places; so is every column here, or none.
+    with mock.patch.object(parquet, "CODED_BYTES_MAX", draw.choice((0, 1 << 20))):
+        _both_ways(folder, naming=parse_template(naming) if naming else None)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32))
+def test_campaigns_mean_the_same_both_ways(folder, seed):
+    """Defaults, renamings, templates, a matrix and takes make the same jobs of rows both ways."""
+    draw = random.Random(seed)
+    names, rows = _drawn(draw)
+    kind = draw.choice(("csv", "jsonl", "parquet"))
+    _write(folder / f"m.{kind}", names, rows)
+    _both_ways(folder, manifest=f"m.{kind}", **draw.choice(EXPANSIONS))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"seed": pa.array([7, None, -1, 9])},
+        {"seed": pa.array([7.0, None, math.nan, 2.5])},
+        {"seed": pa.array([1, 2**63, 3, 4], pa.uint64())},
+        {"duration": pa.array([5, None, 12, 13], pa.int8())},
+        {"duration": pa.array(["5", "5s", None, "5"]).dictionary_encode()},
+        {"camera_fixed": pa.array([True, None, False, True])},
+        {"priority": pa.array([Decimal(1), Decimal("2.0"), None, Decimal(9)])},
+        {"note": pa.array([{"a": 1}, None, {"a": 2}, {"a": 3}])},
+        {"note": pa.array([b"x", b"y", None, b"\xff"])},
+        {"note": pa.nulls(4)},
+        {"note": pa.array(["a", None, "b", "c"], pa.large_string())},
+        {"custom_id": pa.array([1, 2, 3, 1])},
+    ],
+    ids=lambda column: f"{next(iter(column))} {next(iter(column.values())).type}",
+)
+def test_columns_of_any_type_agree(folder, column):
+    """Numbers, flags, dates, dictionaries and nested values are the same cells both ways."""
+    rows = {"prompt": ["a", "b", "c", "d"], "model": ["seedance-1.0-lite"] * 4}
+    pq.write_table(pa.table({**rows, **column}), folder / "m.parquet")
+    _both_ways(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "con",
+        "CON.tar",
+        "com1",
+        "lpt9.x",
+        "comet",
+        "conn",
+        "nul-1",
+        "prn",
+        "aux",
+        "auxx",
+        "a..b",
+        "_",
+        "a-",
+        ".a",
+        "-a",
+        "a.",
+        "a b",
+        "é",
+        "",
+        "n" * 100,
+        "n" * 101,
+    ],
+)
+def test_plain_names_are_safe_names_of_one_part(name):
+    """What a quick look takes for a plain name is what the pattern takes for one, and no device's."""
+    expected = bool(re.search(SAFE_NAME, name)) and not re.search(DEVICE_NAME, name) and len(name) <= 100
+    assert is_plain_name(texts_of([name])).tolist() == [expected]
+    assert is_plain_name(texts_of(["shot-1", name, "Ü"])).tolist() == [True, expected, False]
+
+
+def test_a_mistake_is_explained_once_for_each_distinct_cell(folder, monkeypatch):
+    """A thousand rows with the same bad cell are read once, and each of them is named."""
+    asked = []
+    read = own_cells.read_cell
+    monkeypatch.setattr(own_cells, "read_cell", lambda *each: asked.append(each) or read(*each))
+    rows = [["A fox", "seedance-1.0-lite", ("-9", "many")[at % 2]] for at in range(1000)]
+    pq.write_table(_table(["prompt", "model", "seed"], rows), folder / "m.parquet")
+    problems = _planned(folder, -1)[0]
+    assert [(each.row, each.found) for each in problems[:2]] == [(1, "-9"), (2, "many")]
+    assert (len(problems), len(asked)) == (1000, 2)
+
+
+def test_rows_of_a_long_csv_never_become_mappings(folder, monkeypatch):
+    """CSV is read into columns: a mapping for every row would take longer than all the rest."""
+    rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(300)]
+    _write(folder / "m.csv", ["prompt", "model"], rows)
+    monkeypatch.setattr(Grid, "__iter__", None)
+    assert len(_planned(folder, -1, manifest="m.csv")[2]) == 300
+
+
+def test_a_bracket_ends_in_its_own_prompt(folder):
+    """What one prompt opens, the next one does not close."""
+    prompts = ["A fox [Slow", "zoom] by the sea", "[[Slow zoom]]", "[] [Push in][Slow zoom", "no end ["]
+    rows = [[prompt, "seedance-1.0-lite"] for prompt in prompts]
+    pq.write_table(_table(["prompt", "model"], rows), folder / "m.parquet")
+    assert [(warning.row, warning.found) for warning in _both_ways(folder)[1]] == [(3, "[Slow zoom]")]
+
+
+def test_a_hundred_thousand_cells_are_encoded_as_they_are():
+    """Many cells at once are the same text as one by one, also where one holds the byte between them."""
+    for cells in (["a", "", "Zoë", "雨"] * 50, ["a\0", "", "\0b"] * 50, [""] * 101, ["x"]):
+        assert texts_of(cells).to_pylist() == cells
+
+
+def test_what_many_setups_share_is_kept_as_words(folder):
+    """A column of few words is written as such, though many combinations have the same word."""
+    rows = [["a fox", "seedance-1.0-lite", str(at % 9 + 3), str(at)] for at in range(4000)]
+    pq.write_table(_table(["prompt", "model", "duration", "seed"], rows), folder / "m.parquet")
+    campaign = Campaign(name="c", manifest="m.parquet", folder=folder)
+    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Notes(), few=-1)
+    group = pq.ParquetFile(jobs.path).metadata.row_group(0)
+    sizes = {each.path_in_schema: each.total_uncompressed_size for each in map(group.column, range(30))}
+    assert max(sizes[name] for name in ("endpoint", "model", "resolution", "client", "image_url")) < 1000
+
+
+def test_a_matrix_of_many_rows_never_sees_a_row(folder, monkeypatch):
+    """Combinations, takes and templates of many rows are made column by column."""
+    monkeypatch.setattr(expanding, "combined", None)
+    rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(50)]
+    pq.write_table(_table(["subject", "model"], rows), folder / "m.parquet")
+    jobs = _both_ways(
+        folder,
+        templates={"prompt": parse_template("A {subject} at dusk")},
+        matrix={"resolution": ("480p", "720p")},
+        takes=3,
+    )[2]
+    assert [jobs[at].job.prompt for at in (0, 5, 6)] == ["A fox 0 at dusk"] * 2 + ["A fox 1 at dusk"]
+    assert len(jobs) == 300
+
+
+def test_a_parquet_file_that_ends_early_is_a_mistake_of_a_campaign_too(folder):
+    """Rows that cannot be read are not left out in silence where a matrix multiplies them."""
+    path = folder / "damaged.parquet"
+    rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(5000)]
+    pq.write_table(_table(["prompt", "model"], rows), path, row_group_size=1000, compression="none")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4000] = b"\xff" * 4000
+    path.write_bytes(content)
+    problems = _planned(folder, -1, manifest="damaged.parquet", takes=2)[0]
+    assert "not a whole Parquet file" in problems[0].message
+
+
+def test_text_that_is_no_text_is_named(folder):
+    """A lone surrogate, which JSON can spell and no file can hold, is a mistake of its row."""
+    good, bad = '{"prompt": "a fox", "model": "seedance-1.0-lite"}', '{"prompt": "\\ud800", "model": "x"}'
+    (folder / "m.jsonl").write_text(f"{good}\n{bad}\n{good}\n")
+    problems = _both_ways(folder, manifest="m.jsonl")[0]
+    assert {problem.row for problem in problems} == {2}
+    assert {problem.row for problem in _both_ways(folder, manifest="m.jsonl", takes=2)[0]} == {2}
+    assert _both_ways(
+        folder,
+        manifest="m.jsonl",
+        templates={"prompt": parse_template("A {model}")},
+        matrix={"model": MODELS},
+    )[3]
+
+
+def test_batches_do_not_show(folder, monkeypatch):
+    """Rows that are twins over the border of two batches are found, and the hash is that of one batch."""
+    rows = [["a fox", "seedance-1.0-lite", str(number % 5)] for number in range(12)]
+    pq.write_table(_table(["prompt", "model", "seed"], rows), folder / "m.parquet")
+    whole = _both_ways(folder)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 4)
+    cut = _both_ways(folder)
+    assert cut[1] == whole[1]
+    assert cut[3] == whole[3]
+    assert [planned.job.take for planned in cut[2]][5:] == [2] * 5 + [3] * 2
+
+
+def test_a_made_id_that_somebody_has_is_a_mistake(folder):
+    """The id made for a second take is refused where a third row was given that very name."""
+    rows = [["a fox", "seedance-1.0-lite", ""]] * 2
+    pq.write_table(_table(["prompt", "model", "custom_id"], rows), folder / "m.parquet")
+    made = _both_ways(folder)[2][1].job.custom_id
+    pq.write_table(
+        _table(["prompt", "model", "custom_id"], [*rows, ["a cat", rows[0][1], made]]), folder / "m.parquet"
+    )
+    (problem,) = _both_ways(folder)[0]
+    assert (problem.row, problem.found) == (3, made)
+
+
+def test_keys_depend_on_every_byte():
+    """Cells that differ in one byte anywhere, or only in length, have different keys."""
+    cells = [
+        "",
+        "a",
+        "aa",
+        "x" * 8,
+        "x" * 9,
+        "x" * 16,
+        "x" * 17,
+        "x" * 15 + "y",
+        "y" + "x" * 15,
+        "z" * 5000,
+        "z" * 5001,
+        *("w" * length for length in range(1, 150)),
+        *("v" * at + "u" + "v" * (149 - at) for at in range(150)),
+    ]
+    keys = Texts.of(texts_of(cells)).keys()
+    assert len(set(keys.tolist())) == len(cells)
+    assert Texts.of(texts_of(cells[::-1])).keys().tolist() == keys.tolist()[::-1]
+
+
+def test_a_large_plan_needs_no_pandas(tmp_path):
+    """Importing pandas would take longer than planning a hundred thousand rows."""
+    path = tmp_path / "m.parquet"
+    pq.write_table(_table(["prompt", "model"], [["a fox", "seedance-1.0-lite"]] * 3000), path)
+    code = (
+        "import sys; from manifests.planning import make_plan; plan = make_plan(sys.argv[1]);"
+        "print(plan.total.jobs, plan.hash != '', 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3000", "True", "False"]
+
+
+def test_jobs_of_a_large_plan_are_a_sequence(folder):
+    """They can be counted, indexed from both ends, cut and read again, and are the same each time."""
+    pq.write_table(
+        _table(["prompt", "model"], [[f"fox {n}", "seedance-1.0-lite"] for n in range(20)]),
+        folder / "m.parquet",
+    )
+    campaign = Campaign(name="c", manifest="m.parquet", folder=folder)
+    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Notes(), few=-1)
+    assert (len(jobs), jobs[3].job.prompt, jobs[-1].job.prompt) == (20, "fox 3", "fox 19")
+    assert [planned.job.row for planned in jobs[5:7]] == [6, 7]
+    assert list(jobs) == list(jobs)
+    assert list(jobs.picked({17, 2})) == [jobs[2], jobs[17]]
+    assert list(jobs.values("row", "prompt"))[:2] == [(1, "fox 0"), (2, "fox 1")]
+    with pytest.raises(IndexError):
+        jobs[20]
+
+
+def test_jobs_are_picked_from_whichever_part_of_the_file_they_stand_in(folder, monkeypatch):
+    """A large plan is written part by part; first and last of each are found like any other."""
+    monkeypatch.setattr(batches, "BATCH_ROWS", 7)
+    pq.write_table(
+        _table(["prompt", "model"], [[f"fox {n}", "seedance-1.0-lite"] for n in range(20)]),
+        folder / "m.parquet",
+    )
+    campaign = Campaign(name="c", manifest="m.parquet", folder=folder)
+    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Notes(), few=-1)
+    places = [0, 6, 7, 12, 13, 14, 19]
+    assert [planned.job.prompt for planned in jobs.picked(places)] == [f"fox {n}" for n in places]
+    assert [jobs[at].job.prompt for at in places] == [f"fox {n}" for n in places]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kinds"),
+    [
+        (["auto", "a.png", ""], ["auto", "a.png", ""], 1),
+        (["auto", "a.png", ""], ["auto", "b.png", ""], 2),
+        (["16:9", "a.png", ""], ["16:9", "a.png", "a.png"], 2),
+        (["16:9", "a.png", "a.png"], ["16:9", "a.png", "b.png"], 1),
+    ],
+)
+def test_jobs_are_alike_where_a_first_frames_size_and_an_end_are(folder, one, other, kinds):
+    """The first frame's size decides the price of `auto`, and an end picture which models can make it."""
+    rows = [["a fox", "seedance-1.0-lite", *one], ["a fox", "seedance-1.0-lite", *other]]
+    names = ["prompt", "model", "aspect_ratio", "image_url", "end_image_url"]
+    pq.write_table(_table(names, rows), folder / "m.parquet")
+    with mock.patch.object(planning_rows, "FEW_JOBS", 1):
+        examples, which = alike(make_plan(folder / "m.parquet"), ())
+    assert (len(examples), which) == (kinds, [0, kinds - 1])
+
+
+def test_questions_about_a_large_plan_are_answered_without_its_jobs(folder, monkeypatch):
+    """Signs, sums, what is left to pay and what budgets ask come out the same, and no job is made."""
+    names = ["prompt", "model", "duration", "client", "priority"]
+    rows = [[f"fox {n}", MODELS[n % 2], str(n % 9 + 3), "abc"[n % 3], str(n % 4)] for n in range(300)]
+    pq.write_table(_table(names, rows), folder / "m.parquet")
+    monkeypatch.setattr(batches, "BATCH_ROWS", 90)
+    small = make_plan(folder / "m.parquet")
+    monkeypatch.setattr(planning_rows, "FEW_JOBS", 100)
+    large = make_plan(folder / "m.parquet")
+    known = list(enumerate(small.identities()))
+    made = [MadeJob(at, name, fingerprint, 5) for at, (fingerprint, name) in known if at % 3 == 0]
+    made += [MadeJob(at, name, "other", 7) for at, (_, name) in known if at in (4, 7, 299)]
+    monkeypatch.setattr(spool, "_planned", None)
+    changes = compare(large, made)
+    assert changes == compare(small, made)
+    assert (len(changes.made), len(changes.changed)) == (100, 3)
+    assert changes.sums(large) == changes.sums(small)
+    assert to_pay(large, changes) == to_pay(small, changes)
+    assert large.spends() == small.spends()
+
+
+def test_advice_on_a_large_plan_is_that_of_its_jobs(folder, monkeypatch):
+    """Jobs on disk get the same advice as jobs in memory: the same ones, with the same savings."""
+    names = [
+        "prompt",
+        "model",
+        "duration",
+        "client",
+        "priority",
+        "aspect_ratio",
+        "image_url",
+        "end_image_url",
+    ]
+    looks = [["16:9", "", ""], ["auto", "a.png", "b.png"], ["auto", "b.png", ""], ["", "https://h/a.png", ""]]
+    rows = [
+        [f"fox {n}", MODELS[n % 2], str(n % 7 + 4), "abc"[n % 3], str(n % 4), *looks[n // 5 % 4]]
+        for n in range(200)
+    ]
+    pq.write_table(_table(names, rows), folder / "m.parquet")
+    small = make_plan(folder / "m.parquet")
+    monkeypatch.setattr(planning_rows, "FEW_JOBS", 100)
+    large = make_plan(folder / "m.parquet")
+    changes = compare(small, [MadeJob(1, name, found, 5) for found, name in list(small.identities())[:9]])
+    for percent in (90, 40, 1):
+        room = {Cap("run", "", "total", 1): small.total.maximum_nano * percent // 100}
+        advised = advice_document(large, changes, room)
+        assert advised == advice_document(small, changes, room)
+        assert advice_lines(large, changes, room) == advice_lines(small, changes, room)
+        assert bool(advised) is (percent > 1)
+    examples, which = alike(large, changes.made)
+    assert (len(which), len(examples) < len(which)) == (191, True)
+
+
+def _write(path: Path, names: list[str], rows: list[list[str]]) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(_table(names, rows), path)
+    elif path.suffix == ".jsonl":
+        lines = [json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=True) for row in rows]
+        path.write_text("\n".join(lines))
+    else:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([names, *rows])
+
+
+def _table(names: Iterable[str], rows: list[list[str]]) -> pa.Table:
+    return pa.table({name: pa.array([row[at] for row in rows], pa.string()) for at, name in enumerate(names)})

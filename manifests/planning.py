@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 from callsheet.errors import ManifestError, PlanChanged, Problem, UsageError
 from manifests.campaign import Campaign, is_name
 from manifests.images import PictureFinder
-from manifests.kinds import Context
 from manifests.names import safe_part
-from manifests.notes import Notes
+from manifests.parse_cells import Context
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_file import differences, read_plan
 from manifests.planning_rows import planned_rows
+from manifests.problems import Problems
 from manifests.readers.remote import is_remote
 from manifests.table import shown
 from pricing.budgets import Cap, client_key
@@ -41,7 +41,7 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
     if path.suffix.lower() == ".json":
         return _planned_again(path, options)
     if path.suffix.lower() == ".toml":
-        from manifests.campaign_reader import read_campaign  # noqa: PLC0415  # a bare manifest needs no pydantic
+        from manifests.campaign_file import read_campaign  # noqa: PLC0415  # a bare manifest needs no pydantic
 
         return _plan(path, read_campaign(path), options)
     return _plan(path, _bare(path), options)
@@ -87,7 +87,7 @@ def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
     caps = (*written.caps, *_run_caps(options))
     campaign = replace(written, defaults=_cells({**written.defaults, **options.defaults}))
     catalog = load_catalog()
-    notes = Notes()
+    notes = Problems()
     pictures = PictureFinder.of(Path.cwd(), options.input_root)
     jobs, counted = planned_rows(
         campaign,

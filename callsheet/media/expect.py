@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from callsheet.media.codes import MediaErrorCode, media_error
 from manifests.job import Job
 from pricing.catalog import AUTO, DEFAULT_DURATION_S, Catalog
-from pricing.tokens import FRAME_GRID_OFFSET, FRAME_GRID_STEP
+from pricing.tokens import grid_neighbours
 
 FRAME_RATE_TOLERANCE = 0.1
 """Frames per second; accepts 23.976 for 24."""
@@ -84,9 +84,7 @@ def _frames(job: Job, fps: int) -> tuple[int, int]:
     if job.num_frames is None:
         frames = fps * (job.duration_s or DEFAULT_DURATION_S)
         return frames, frames
-    beyond = (job.num_frames - FRAME_GRID_OFFSET) % FRAME_GRID_STEP
-    low = job.num_frames - beyond
-    return low, low + FRAME_GRID_STEP if beyond else low
+    return grid_neighbours(job.num_frames)
 
 
 def _nominal(size: tuple[int, int]) -> tuple[int, int]:

@@ -199,7 +199,7 @@ def _caps(given: CampaignFile) -> tuple[Cap, ...]:
     )
     caps = [Cap("campaign", name, window, limit) for window, limit in amounts if limit is not None]
     clients = [
-        Cap("campaign_client", campaign_client_key(name, who), "total", limit)
+        Cap("campaign_client", campaign_client_key(name, who), "total", limit, name=f"{name}/{who}")
         for who, limit in budget.client.items()
     ]
     return (*caps, *clients)
@@ -225,11 +225,27 @@ def _clash_problems(campaign: Campaign) -> list[Problem]:
     clash = []
     if "output_name" in campaign.templates:
         clash.append(campaign.problem(("template", "output_name"), "", "write it as name under [output]"))
+    clash += _same_client_problems(campaign)
     return clash + [
         campaign.problem(("matrix", name), name, f"template.{name} decides this column already")
         for name in campaign.matrix
         if name in campaign.templates
     ]
+
+
+def _same_client_problems(campaign: Campaign) -> list[Problem]:
+    """Name caps that are on one client, spelled in two ways."""
+    first: dict[str, str] = {}
+    found = []
+    for cap in campaign.caps:
+        if cap.scope != "campaign_client":
+            continue
+        client = cap.name.removeprefix(f"{campaign.name}/")
+        other = first.setdefault(cap.key, client)
+        if other != client:
+            message = f"this is the same client as {shown(other)}; give each client one cap"
+            found.append(campaign.problem(("budget", "client", client), shown(client), message))
+    return found
 
 
 _WORDS = {"missing": "this key is required", "dict_type": "must be a table", "model_type": "must be a table"}

@@ -35,8 +35,8 @@ PIECE_MAX_BYTES = 64 << 20
 TEXT_MAX_BYTES = 4 << 30
 """Text of all rows together: a million prompts of 4,000 characters."""
 
-_LARGE_BYTES = 256 << 20
-_DICTIONARY_SHARE = 0.2
+_LARGE_BYTES = 1 << 30
+_MOSTLY_WORDS = 0.5
 
 _EXACT_FLOAT = 2.0**53
 """Below this a float that is whole is exactly the integer it looks like."""
@@ -67,6 +67,7 @@ class ParquetFile:
     columns: tuple[str, ...]
     count: int
     _reader: Any
+    _coded: frozenset[int] = frozenset()
     partition: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -83,8 +84,9 @@ class ParquetFile:
             reader = pq.ParquetFile(path, pre_buffer=False)
             schema, metadata = reader.schema_arrow, reader.metadata
             names = [name.strip() for name in schema.names]
-            coded = _coded_columns(metadata, schema)
-            if coded:
+            few, swelling = _coded_columns(metadata, schema)
+            if few or swelling:
+                coded = sorted(few | swelling)
                 reader = pq.ParquetFile(path, read_dictionary=coded, metadata=metadata, pre_buffer=False)
         except (pa.ArrowException, OSError, ValueError) as error:
             return Table(file, folder, problems=(_not_whole(file, error),))
@@ -99,7 +101,10 @@ class ParquetFile:
         ]
         if problems:
             return Table(file, folder, header, named.names, problems=tuple(problems))
-        return cls(file, folder, header, named.names, metadata.num_rows, reader, added)
+        kept = frozenset(
+            at for at, each in enumerate(schema) if each.name in few or pa.types.is_dictionary(each.type)
+        )
+        return cls(file, folder, header, named.names, metadata.num_rows, reader, kept, added)
 
     def batches(self, rows: int) -> Iterator[Any]:
         """Yield Arrow record batches of at most so many rows, by our names.
@@ -126,9 +131,9 @@ class ParquetFile:
         import pyarrow as pa  # noqa: PLC0415
 
         found = []
-        for name, column in zip(self.columns, batch.columns, strict=False):
+        for at, (name, column) in enumerate(zip(self.columns, batch.columns, strict=False)):
             try:
-                found.append(_readable(column))
+                found.append(_readable(column, coded=at in self._coded))
             except (*_UNREADABLE, pa.ArrowException) as error:
                 row = first + _first_unreadable(column)
                 message = f"this value cannot be read as text: {str(error).splitlines()[0]}"
@@ -156,31 +161,35 @@ Manifest = Table | ParquetFile
 """A manifest that was read, or one that is only open: Parquet is read piece by piece where it is large."""
 
 
-def _coded_columns(metadata: Any, schema: Any) -> list[str]:
-    """Return the columns of text that are read as words and their places, as the file keeps them.
+def _coded_columns(metadata: Any, schema: Any) -> tuple[set[str], set[str]]:
+    """Return the columns of few words, and those whose words may be too long to write out for every row.
 
-    These are columns of few words, where the groups of rows are large, and columns whose words may be so long
-    that the rows written out would not fit the memory.
+    Both are read as words and their places, as the file keeps them; the first are handed on so, where the
+    groups of rows are large.
     """
     import pyarrow as pa  # noqa: PLC0415
 
     texts = {each.name for each in schema if pa.types.is_string(each.type)}
-    found: dict[str, None] = {}
+    few: set[str] = set()
+    sizes: dict[str, list[int]] = {}
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         is_large_group = group.num_rows >= min(CODED_FROM_ROWS, metadata.num_rows)
         for chunk in map(group.column, range(group.num_columns)):
-            if chunk.path_in_schema in texts and chunk.has_dictionary_page:
-                few = chunk.total_uncompressed_size < CODED_BYTES_MAX * chunk.num_values
-                if (few and is_large_group) or _may_swell(chunk):
-                    found[chunk.path_in_schema] = None
-    return list(found)
-
-
-def _may_swell(chunk: Any) -> bool:
-    """Whether a chunk is mostly a dictionary, and its rows may point to texts of hundreds of megabytes."""
-    words = chunk.data_page_offset - (chunk.dictionary_page_offset or chunk.data_page_offset)
-    is_mostly_words = words > _DICTIONARY_SHARE * chunk.total_compressed_size
-    return bool(is_mostly_words and chunk.num_values * chunk.total_uncompressed_size > _LARGE_BYTES)
+            name = chunk.path_in_schema
+            if name in texts and chunk.has_dictionary_page:
+                if is_large_group and chunk.total_uncompressed_size < CODED_BYTES_MAX * chunk.num_values:
+                    few.add(name)
+                words = chunk.data_page_offset - (chunk.dictionary_page_offset or chunk.data_page_offset)
+                sums = sizes.setdefault(name, [0, 0, 0])
+                sums[0] += words
+                sums[1] += chunk.total_compressed_size
+                sums[2] += chunk.num_values * chunk.total_uncompressed_size
+    swelling = {
+        name
+        for name, (words, compressed, at_worst) in sizes.items()
+        if words > _MOSTLY_WORDS * compressed and at_worst > _LARGE_BYTES
+    }
+    return few, swelling
 
 
 def _footer_problems(file: str, metadata: Any) -> Iterator[Problem]:
@@ -227,7 +236,7 @@ def _text_bytes(batch: Any) -> int:
 
     size = 0
     for column in batch.columns:
-        if pa.types.is_dictionary(column.type) and not pa.types.is_primitive(column.type.value_type):
+        if pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type):
             lengths = pc.binary_length(column.dictionary).cast(pa.int64())
             size += pc.sum(lengths.take(column.indices)).as_py() or 0
         elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -235,8 +244,8 @@ def _text_bytes(batch: Any) -> int:
     return size
 
 
-def _readable(column: Any) -> Any:  # noqa: PLR0911  # one for each family of types
-    """Return a column as whole numbers, true and false, or valid text.
+def _readable(column: Any, *, coded: bool = False) -> Any:  # noqa: PLR0911  # one for each family of types
+    """Return a column as whole numbers, true and false, or valid text; `coded` keeps words and their places.
 
     Raises ValueError, OverflowError, LookupError or ArrowException where a value cannot be written as text.
     """
@@ -245,12 +254,12 @@ def _readable(column: Any) -> Any:  # noqa: PLR0911  # one for each family of ty
 
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
-        return _readable(column.storage)
+        return _readable(column.storage, coded=coded)
     if pa.types.is_run_end_encoded(kind):
         return _readable(pc.run_end_decode(column))
-    if pa.types.is_dictionary(kind) and not pa.types.is_string(kind.value_type):
-        return _readable(column.dictionary_decode())
     if pa.types.is_dictionary(kind):
+        if not (coded and pa.types.is_string(kind.value_type)):
+            return _readable(column.dictionary_decode())
         column.dictionary.validate(full=True)
         return column
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):

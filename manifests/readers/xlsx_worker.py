@@ -221,9 +221,10 @@ def _rows(values: Any, sheet: _Sheet) -> Iterator[dict[str, Any]]:
     failed: dict[int, list[tuple[int, str]]] = {}
     for (number, column), text in sheet.failed.items():
         failed.setdefault(number, []).append((column - 1, text))
-    first_row, first_column = values.start or (0, 0)
-    for number, row in enumerate(values.iter_rows(), first_row + 1):
-        cells = [""] * first_column + [value_text(value) for value in row]
+    # calamine leaves out empty columns before the first filled one, but no rows.
+    before = [""] * (values.start or (0, 0))[1]
+    for number, row in enumerate(values.iter_rows(), 1):
+        cells = before + [value_text(value) for value in row]
         for column, text in failed.get(number, ()):
             cells += [""] * (column + 1 - len(cells))
             cells[column] = text

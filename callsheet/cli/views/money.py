@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from callsheet.errors import UsageError
 from callsheet.ledger import Account, AccountRef, EntryFilter, Ledger, Overrun
 from callsheet.ledger.scopes import Scope, window_at
+from pricing.budgets import client_key
 from pricing.money import usd_text
 
 KINDS: Final = ("ledger", "campaign", "client", "campaign-client", "model", "run")
@@ -44,7 +45,15 @@ def parse_scope(text: str) -> tuple[Scope, str]:
             f"{text[:80]!r} is not a valid name: it has line breaks or other control characters, or more "
             f"than {LONGEST} letters"
         )
-    return cast("Scope", kind.replace("-", "_")), name
+    return cast("Scope", kind.replace("-", "_")), _key(kind, name)
+
+
+def _key(kind: str, name: str) -> str:
+    """Return the name under which the ledger counts: a client is the same however it is typed."""
+    if kind == "client":
+        return client_key(name)
+    campaign, slash, client = name.rpartition("/")
+    return f"{campaign}/{client_key(client)}" if kind == "campaign-client" and slash else name
 
 
 def scope_text(ref: AccountRef) -> str:

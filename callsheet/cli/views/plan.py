@@ -19,8 +19,8 @@ from manifests.job_codec import decode_job
 from manifests.plan import Plan, Size, Total
 from pricing.budgets import Cap, full_room
 from pricing.catalog import load_catalog
-from pricing.duration import campaign_s, published_render_s
 from pricing.money import usd_rounded_up, usd_text
+from pricing.render_times import campaign_s, published_render_s
 
 if TYPE_CHECKING:  # planning alone does not import the database library
     from callsheet.engine.opening import Selection
@@ -168,7 +168,7 @@ def show_plan(plan: Plan, room: Mapping[Cap, int], selection: Selection | None =
 
 def cap_name(cap: Cap) -> str:
     """Name a cap, e.g. `total cap of campaign spring`."""
-    return f"{cap.window} cap of {cap.scope.replace('_', ' ')} {cap.key}".strip()
+    return f"{cap.window} cap of {cap.scope.replace('_', ' ')} {cap.name or cap.key}".strip()
 
 
 def _show_selection(selection: Selection) -> None:

@@ -8,7 +8,7 @@ Storage (cloud.google.com/storage/docs/access-control/signed-urls) and Azure Blo
 from __future__ import annotations
 
 import ipaddress
-import socket
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
@@ -109,10 +109,23 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         pass
-    try:  # `127.1`, `0x7f000001` and `2130706433` are 127.0.0.1 as well
-        return ipaddress.IPv4Address(socket.inet_aton(host))
-    except (OSError, UnicodeError):
+    return _loose_ip(host)
+
+
+def _loose_ip(host: str) -> ipaddress.IPv4Address | None:
+    """Read the forms that `inet_aton` takes besides: `127.1`, `0x7f000001` and `2130706433` are 127.0.0.1."""
+    parts = host.split(".")
+    if len(parts) > _BYTES or not all(_NUMBER.fullmatch(part) for part in parts):
         return None
+    numbers = [int(part, 8 if part[0] == "0" and part[1:].isdigit() else 0) for part in parts]
+    *heads, last = numbers
+    if any(head > 0xFF for head in heads) or last >= 1 << 8 * (_BYTES - len(heads)):
+        return None
+    return ipaddress.IPv4Address(last + sum(head << 8 * (3 - at) for at, head in enumerate(heads)))
+
+
+_BYTES = 4
+_NUMBER = re.compile(r"0x[0-9a-f]{1,8}|0[0-7]{0,11}|[1-9][0-9]{0,9}", re.ASCII)
 
 
 def _host(address: str) -> str:

@@ -105,6 +105,9 @@ def test_a_signature_that_ran_out_is_named(address: str) -> None:
         "https://cdn10.0.0.1.example.com/a.png",
         "https://localhost.example.com/a.png",
         "https://notlocal/a.png",
+        "https://127.0.0.1.1/a.png",
+        "https://256.0.0.1/a.png",
+        "https://4294967296/a.png",
     ],
 )
 def test_nothing_is_said_against_other_addresses(address: str) -> None:
@@ -124,7 +127,16 @@ def test_nothing_is_said_against_other_addresses(address: str) -> None:
             "vault.internal",
             "x.home.arpa",
         ),
-        *("127.0.0.1", "127.1", "2130706433", "0x7f000001", "0.0.0.0", "10.0.0.1", "172.31.255.255"),
+        *(
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "0.0.0.0",
+            "10.0.0.1",
+            "172.31.255.255",
+        ),
         *("192.168.1.5", "169.254.169.254", "100.64.0.1", "[::1]", "[fe80::1]", "[fd00::1]"),
         *("[::ffff:10.0.0.1]", "[::]"),
     ],

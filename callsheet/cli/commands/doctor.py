@@ -36,8 +36,8 @@ def doctor(*, json: Json = False) -> int:
         document({name: {"ok": ok, "text": text} for name, (ok, text) in findings.items()})
     else:
         for name, (ok, text) in findings.items():
-            line = f"{'ok     ' if ok else 'look at'}  {name:<9} {printable(text)}"
-            show_folded(line, terminal_width(), indent=19)
+            line = f"{'ok     ' if ok else 'look at'}  {name:<10} {printable(text)}"
+            show_folded(line, terminal_width(), indent=20)
     return 0
 
 
@@ -50,6 +50,14 @@ def _key(settings: Settings) -> Finding:
             "an ordinary key, and this one to `reconcile` as FAL_ADMIN_KEY"
         )
     return True, f"set; it is sent to {settings.queue_url} and {settings.rest_url} only"
+
+
+def _spending_controls(_settings: Settings) -> Finding:
+    """Say what fal's own spending limits add to Callsheet's caps; fal has no way of asking about them."""
+    return True, (
+        "Callsheet's caps stop Callsheet; fal's spending controls (fal.ai/dashboard, per key, day, week or "
+        "month) stop everything that uses the key. Lock each project's key a little above its cap"
+    )
 
 
 def _may_administer(settings: Settings) -> bool:
@@ -122,6 +130,7 @@ def _versions(_settings: Settings) -> Finding:
 
 _CHECKS: dict[str, Callable[[Settings], Finding]] = {
     "key": _key,
+    "fal limits": _spending_controls,
     "ledger": _ledger,
     "server": _server,
     "disk": _disk,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from callsheet.errors import Problem
 from manifests.campaign import Campaign
 from manifests.check import check_rows
 from manifests.columns import COLUMN
@@ -60,6 +61,9 @@ def planned_rows(
     if in_the_way:
         # Rows of a campaign that cannot be filled would only repeat its mistake, once a row.
         return (), None
+    if not jobs and not notes.count:
+        file = str(campaign.manifest)
+        notes.add_warning(Problem(file, 0, "", "", "the manifest has no rows, so there is nothing to make"))
     planned: tuple[Sequence[PlannedJob], Summary | None]
     if is_few:
         planned = _one_by_one(campaign, manifests, context, notes), None

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from callsheet.errors import ManifestError, PlanChanged, Problem, UsageError
 from manifests.campaign import Campaign, is_name
-from manifests.columns import COLUMN
+from manifests.columns import COLUMN, canonical
 from manifests.expand import expanded, expansion_problems, factor_of
 from manifests.images import PictureFinder
 from manifests.names import Entry, safe_part
@@ -22,10 +22,10 @@ from manifests.parse_cells import Context
 from manifests.plan import Plan, PlannedJob, PlanOptions, Summary
 from manifests.plan_file import differences, read_plan
 from manifests.problems import Problems
-from manifests.readers import Manifest, as_table, open_manifests, table_of
-from manifests.readers.parquet import Damaged, ParquetFile
+from manifests.readers import as_table, open_manifests
+from manifests.readers.parquet import Damaged, Manifest, ParquetFile
 from manifests.readers.remote import is_remote
-from manifests.table import Records, Table, shown
+from manifests.table import ReadOptions, Table, shown
 from manifests.validate import check_rows
 from pricing.budgets import Cap, client_key
 from pricing.catalog import Catalog, load_catalog
@@ -68,6 +68,9 @@ def _planned_again(path: Path, options: PlanOptions) -> Plan:
         defaults={**given.defaults, **options.defaults},
         input_root=options.input_root or given.input_root,
         allow_private_hosts=options.allow_private_hosts,
+        header_row=options.header_row or given.header_row,
+        skip_hidden=options.skip_hidden or given.skip_hidden,
+        manifest_max_mb=options.manifest_max_mb,
     )
     plan = make_plan(planned.source, overrides=merged)
     changes = differences(planned, plan)
@@ -79,17 +82,30 @@ def _planned_again(path: Path, options: PlanOptions) -> Plan:
 def _far(address: str) -> Campaign:
     """Return a campaign of one manifest on another machine."""
     try:
-        place = PurePosixPath(urlsplit(address).path)
+        place = urlsplit(address)
     except ValueError as error:
         raise UsageError(f"{address} is no address: {error}") from None
-    name = place.stem if is_name(place.stem) else safe_part(place.stem)
-    return Campaign(name=name, manifest=address, folder=Path())
+    return Campaign(name=_name_of(f"{place.netloc}{place.path}"), manifest=address, folder=Path())
 
 
 def _bare(path: Path) -> Campaign:
-    """Return a campaign of one manifest that says nothing more."""
-    name = path.stem if is_name(path.stem) else safe_part(path.stem)
-    return Campaign(name=name, manifest=path.name, folder=path.parent)
+    """Return a campaign of one manifest, a folder or a pattern, that says nothing more."""
+    return Campaign(name=_name_of(str(path)), manifest=path.name, folder=path.parent)
+
+
+def _name_of(source: str) -> str:
+    """Return a readable campaign name for a path, a folder or a pattern: `night/*.csv` is `night`."""
+    for part in reversed(PurePosixPath(source).parts):
+        stem = PurePosixPath(part).stem
+        if _WILDCARDS.search(stem):
+            stem = _WILDCARDS.sub("", stem).strip(" .-_")
+        is_partition = "=" in part and not PurePosixPath(part).suffix
+        if stem.strip("./~ ") and not is_partition:
+            return stem if is_name(stem) else safe_part(stem)
+    return safe_part(Path.cwd().name) or "campaign"
+
+
+_WILDCARDS = re.compile(r"[*?]+|\[[^]]*\]")
 
 
 def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
@@ -102,7 +118,13 @@ def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
         campaign,
         Context(catalog, pictures, campaign.naming),
         notes,
-        allow_private=options.allow_private_hosts,
+        options=ReadOptions(
+            renamed=campaign.columns,
+            header_row=options.header_row or campaign.header_row,
+            skip_hidden=options.skip_hidden or campaign.skip_hidden,
+            allow_private=options.allow_private_hosts,
+            max_bytes=options.manifest_max_mb << 20,
+        ),
     )
     if notes.count:
         raise ManifestError(notes.problems())
@@ -175,7 +197,7 @@ def _nearly_equal(first: str, second: str) -> bool:
 
 
 def _cells(defaults: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in defaults.items() if value.strip()}
+    return {canonical(name): value for name, value in defaults.items() if value.strip()}
 
 
 FEW_JOBS = 2_000
@@ -188,7 +210,7 @@ def planned_rows(
     notes: Problems,
     *,
     few: int | None = None,
-    allow_private: bool = False,
+    options: ReadOptions | None = None,
 ) -> tuple[Sequence[PlannedJob], Summary | None]:
     """Read, check and price every row; mistakes and warnings go into `notes`.
 
@@ -196,7 +218,9 @@ def planned_rows(
     jobs are in memory and can be counted there; `few` says up to how many that is. Raises UsageError where
     a file cannot be read at all.
     """
-    manifests = open_manifests(campaign.manifest, campaign.folder, allow_private=allow_private)
+    manifests = open_manifests(
+        campaign.manifest, campaign.folder, options or ReadOptions(renamed=campaign.columns)
+    )
     jobs = sum(manifest.count for manifest in manifests) * factor_of(campaign)
     is_few = jobs <= (FEW_JOBS if few is None else few)
     if is_few:
@@ -204,6 +228,8 @@ def planned_rows(
     for manifest in manifests:
         if isinstance(manifest, Table):
             notes.add_all(manifest.problems)
+            for warning in manifest.warnings:
+                notes.add_warning(warning)
     in_the_way = expansion_problems(campaign, manifests)
     notes.add_all(in_the_way)
     if in_the_way:
@@ -244,7 +270,7 @@ def _by_columns(
 
 def extra_columns(campaign: Campaign, manifests: Sequence[Manifest]) -> set[str]:
     """Return the columns that are not ours and are only carried to the results."""
-    theirs = {campaign.columns.get(name, name) for each in manifests if each.count for name in each.columns}
+    theirs = {name for each in manifests if each.count for name in each.columns}
     made = {*campaign.defaults, *campaign.templates, *campaign.matrix}
     return {name for name in theirs | made if name not in COLUMN}
 
@@ -257,7 +283,6 @@ def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Problems)
             try:
                 yield from batches.batches_of_parquet(manifest, campaign)
             except Damaged as error:
-                damaged = table_of(Records((), (), (error.flaw,)), manifest.file, manifest.folder)
-                notes.add_all(damaged.problems)
+                notes.add(error.problem)
         else:
             yield from batches.batches_of_table(manifest, campaign)

@@ -41,7 +41,7 @@ from manifests.plan import StoredJobs, Summary, alike, summary_of
 from manifests.planner import make_plan, planned_rows
 from manifests.problems import Problems
 from manifests.readers import parquet
-from manifests.table import Grid
+from manifests.table import Table
 from manifests.template import parse_template
 from pricing.budgets import Cap
 from pricing.catalog import load_catalog
@@ -310,7 +310,7 @@ def test_rows_of_a_long_csv_never_become_mappings(folder, monkeypatch):
     """CSV is read into columns: a mapping for every row would take longer than all the rest."""
     rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(300)]
     _write(folder / "m.csv", ["prompt", "model"], rows)
-    monkeypatch.setattr(Grid, "__iter__", None)
+    monkeypatch.setattr(Table, "rows", None)
     assert len(_planned(folder, -1, manifest="m.csv")[2]) == 300
 
 
@@ -373,12 +373,9 @@ def test_text_that_is_no_text_is_named(folder):
     problems = _both_ways(folder, manifest="m.jsonl")[0]
     assert {problem.row for problem in problems} == {2}
     assert {problem.row for problem in _both_ways(folder, manifest="m.jsonl", takes=2)[0]} == {2}
-    assert _both_ways(
-        folder,
-        manifest="m.jsonl",
-        templates={"prompt": parse_template("A {model}")},
-        matrix={"model": MODELS},
-    )[3]
+    changes = {"templates": {"prompt": parse_template("A {model}")}, "matrix": {"model": MODELS}}
+    problems = _both_ways(folder, manifest="m.jsonl", **changes)[0]
+    assert [(problem.row, problem.column) for problem in problems] == [(2, "prompt")]
 
 
 def test_batches_do_not_show(folder, monkeypatch):

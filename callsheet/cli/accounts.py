@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from callsheet.cli.scope_names import scope_text
-from callsheet.ledger import Account, AccountRef, Ledger, Overrun
+from callsheet.ledger import Account, AccountRef, Ledger, Overrun, admission
 from callsheet.ledger.scopes import window_at
 from pricing.money import usd_text
 
@@ -21,9 +21,13 @@ def accounts_of_now(ledger: Ledger, at_ms: int, *, runs: bool) -> list[Account]:
     for them, are left out, except where they are frozen.
     """
     present = {window_at("total", at_ms), window_at("day", at_ms), window_at("month", at_ms)}
-    known = {account.ref: account for account in ledger.balances()}
-    capped = [AccountRef(cap.scope, cap.key, window_at(cap.window, at_ms)) for cap in ledger.caps()]
-    known |= {ref: account for ref, account in ledger.headroom(capped).items() if ref not in known}
+    known = {account.ref: account for account in ledger.do(admission.balances)}
+    capped = [
+        AccountRef(cap.scope, cap.key, window_at(cap.window, at_ms)) for cap in ledger.do(admission.caps)
+    ]
+    known |= {
+        ref: account for ref, account in ledger.do(admission.headroom, capped).items() if ref not in known
+    }
     return [
         account
         for ref, account in sorted(known.items(), key=lambda item: _order(item[0]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from callsheet.cli.ledger_there import has_ledger
 from callsheet.errors import CallsheetError
+from callsheet.ledger import history, queries
 from callsheet.settings import Settings, settings_from
 from manifests.changes import Changes, what_differs
 from manifests.job_codec import decode_job
@@ -89,7 +90,7 @@ def differences(ledger: Ledger, plan: Plan, changes: Changes) -> dict[int, list[
     """Say in what each changed job differs from the last one of its name."""
     catalog = load_catalog()
     first = dict(list(changes.changed.items())[:COMPARED])
-    before = ledger.payloads({each.job_id for each in first.values()})
+    before = ledger.do(queries.payloads, {each.job_id for each in first.values()})
     return {
         position: what_differs(decode_job(before[first[position].job_id], catalog), planned.job)
         for position, planned in plan.picked(first)
@@ -99,7 +100,7 @@ def differences(ledger: Ledger, plan: Plan, changes: Changes) -> dict[int, list[
 def _learned(ledger: Ledger, plan: Plan) -> dict[Size, float]:
     found = {}
     for size in list(plan.summary.sizes)[:MOST_SIZES]:
-        seen = ledger.render_times(f"{size.endpoint_id}|{size.pixels}|{size.frames}")
+        seen = ledger.do(history.render_times, f"{size.endpoint_id}|{size.pixels}|{size.frames}")
         if seen:
             found[size] = median(each.rendered_ms for each in seen) / 1000
     return found

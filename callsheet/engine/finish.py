@@ -15,7 +15,7 @@ from callsheet.engine.overbilled import stop_if_overbilled
 from callsheet.engine.rescue import rescued
 from callsheet.engine.studio import Studio
 from callsheet.errors import RenderFailed, Unavailable, UntrustedHost
-from callsheet.ledger import CostBasis, JobRow, Ledger, Settlement
+from callsheet.ledger import CostBasis, JobRow, Settlement, recovery, settlement
 from callsheet.provider.messages import Rendered, Ticket, parse_result
 from callsheet.provider.replies import Reply
 from manifests.job import Job
@@ -40,8 +40,8 @@ async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rende
         await book_failure(studio, job, row, failure)
         return None
     failpoints.passing("before_settle")
-    settlement = _settlement(studio, job, row, rendered)
-    booking = await studio.books(Ledger.settle, row.job_id, settlement, attempt=row.attempt)
+    cost = _settlement(studio, job, row, rendered)
+    booking = await studio.books(settlement.settle, row.job_id, cost, attempt=row.attempt)
     failpoints.passing("after_settle")
     stop_if_overbilled(studio, row, booking)
     return rendered
@@ -59,8 +59,8 @@ async def known_result(studio: Studio, job: Job, row: JobRow, ticket: Ticket) ->
             return parse_result(Reply(200, {}, kept.encode()))
     rendered = await fetch_result(studio, ticket)
     if kept is None:
-        settlement = _settlement(studio, job, row, rendered)
-        booking = await studio.books(Ledger.settle_found, row.job_id, settlement, attempt=row.attempt)
+        cost = _settlement(studio, job, row, rendered)
+        booking = await studio.books(recovery.settle_found, row.job_id, cost, attempt=row.attempt)
         stop_if_overbilled(studio, row, booking)
     return rendered
 
@@ -132,7 +132,7 @@ async def book_failure(studio: Studio, job: Job, row: JobRow, failure: RenderFai
     if failure.charged == "yes":
         cost_nano = real_cost(_catalog(studio, row), job, failure.billable_units)[0]
     booking = await studio.books(
-        Ledger.fail_render,
+        settlement.fail_render,
         row.job_id,
         error_type=failure.error_type,
         error=str(failure),

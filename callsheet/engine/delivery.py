@@ -14,14 +14,12 @@ from callsheet.engine.publishing import publish
 from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
 from callsheet.ledger import JobRow, Output, queries, transitions
-from callsheet.media.background import in_background
-from callsheet.media.collect import Collected, collect
+from callsheet.media.download import Collected, collect, in_background, recheck
 from callsheet.media.expect import expectation_of
-from callsheet.media.posters import write_poster
-from callsheet.media.recheck import recheck
+from callsheet.media.place import write_thumbnail
 from callsheet.provider.messages import Rendered, Ticket
 from callsheet.provider.platform_messages import iso
-from callsheet.report.cards import poster_of
+from callsheet.report.cards import thumbnail_of
 from manifests.job import Job
 
 MEDIA_TRIES = 3
@@ -120,6 +118,8 @@ async def _record(studio: Studio, row: JobRow, rendered: Rendered, collected: Co
     await publish(studio, collected.path)
     await studio.books(transitions.collect, row.job_id, output, attempt=row.attempt)
     failpoints.passing("after_done")
-    if collected.still:
+    if collected.thumbnail:
         with suppress(OSError):  # a page without one still is no reason to fail a job
-            await in_background(write_poster, collected.still, studio.folder / poster_of(output.path))
+            await in_background(
+                write_thumbnail, collected.thumbnail, studio.folder / thumbnail_of(output.path)
+            )

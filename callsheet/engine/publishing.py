@@ -13,8 +13,8 @@ from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, Unavailable
 from callsheet.files import usable_data_folder, usable_folder
 from callsheet.ledger import JobRow, Run
-from callsheet.media.background import in_background
-from callsheet.media.storage import Storage, open_storage
+from callsheet.media.download import in_background
+from callsheet.media.storage import ObjectStore, open_storage
 from callsheet.settings import Settings
 from manifests.readers.remote import is_remote
 
@@ -44,7 +44,7 @@ def lasting(out: str, source: str, settings: Settings) -> str:
     return str((settings.data_dir if is_remote(source) else Path(source).absolute().parent) / out)
 
 
-def storage_of(run: Run) -> Storage | None:
+def storage_of(run: Run) -> ObjectStore | None:
     """Return where a run's results are copied to; None where its folder is all there is."""
     out = address_of(run)
     return open_storage(out) if out else None

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from callsheet.engine.slots import Places
 from callsheet.engine.stopping import StopSign
 from callsheet.ledger import Run
-from callsheet.media.storage import Storage
+from callsheet.media.storage import ObjectStore
 from callsheet.provider.client import FalQueue
-from callsheet.provider.polling import RenderTimes
 from callsheet.reconcile.desk import Books, Desk
 from callsheet.settings import Settings
 from pricing.catalog import Catalog
-from pricing.pins import Pin, catalog_at
+from pricing.price_list import Pin, catalog_at
+from pricing.render_times import RenderTimes
 
 if TYPE_CHECKING:
     from callsheet.engine.work import Work
@@ -51,7 +51,7 @@ class Studio:
     desk: Desk
     is_sandbox: bool = False
     may_buy: bool = False
-    storage: Storage | None = None
+    storage: ObjectStore | None = None
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     uploads: dict[str, asyncio.Lock] = field(default_factory=dict)
     followed: set[asyncio.Future[Any]] = field(default_factory=set)

@@ -12,6 +12,7 @@ from callsheet.ledger.records import Entry, EntryFilter, Overrun, Purchase, Rend
 from callsheet.ledger.states import Event
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read, write
+from pricing.budgets import client_key
 
 EVERYTHING = EntryFilter()
 
@@ -91,7 +92,6 @@ def entries(tx: Transaction, wanted: EntryFilter = EVERYTHING) -> Iterator[Entry
     named = (
         (job.c.run_id, wanted.run_id),
         (table.c.campaign, wanted.campaign),
-        (job.c.client, wanted.client),
         (job.c.model, wanted.model),
     )
     query = query.where(*(column == value for column, value in named if value is not None))
@@ -99,8 +99,10 @@ def entries(tx: Transaction, wanted: EntryFilter = EVERYTHING) -> Iterator[Entry
         query = query.where(submission.c.admitted_ms >= wanted.since_ms)
     if wanted.until_ms is not None:
         query = query.where(submission.c.admitted_ms < wanted.until_ms)
+    client = None if wanted.client is None else client_key(wanted.client)
     for row in tx.connection.execute(query.execution_options(yield_per=1000)):
-        yield Entry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+        if client is None or client_key(row.client) == client:
+            yield Entry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
 
 
 @read()

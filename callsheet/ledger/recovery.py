@@ -75,8 +75,6 @@ def settle_found(tx: Transaction, job_id: int, found: Settlement, *, attempt: in
     mine = table.c.submission_id == now.submission_id
     request_id = tx.connection.execute(select(table.c.request_id).where(mine)).scalar_one()
     cost_nano, basis = found.cost_nano, found.cost_basis
-    if now.cost_basis == "billing_event":  # fal's own bill is better than what a reply says
-        cost_nano, basis = now.cost_nano or 0, now.cost_basis
     booking = settlement.correct(tx, request_id, cost_nano=cost_nano, cost_basis=basis)
     kept = {
         "result_json": found.result_json,

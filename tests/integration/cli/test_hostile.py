@@ -15,7 +15,7 @@ CUT_WITH_A_CODE = """
 def app(*_, **__):
     for _ in range(5000): c.result('x' * 99)
     return 4
-app.meta = app; import callsheet.cli.app; callsheet.cli.app.make_app = lambda: app
+app.meta = app; import callsheet.cli.app; callsheet.cli.app.make_app = lambda _: app
 code = m.run_command([]); sys.stderr.write(f'code {{code}}'); sys.exit(code)" | head -c 1
 """
 ASCII = "PYTHONIOENCODING=ascii {python} -m callsheet plan é.csv"

@@ -13,6 +13,7 @@ from callsheet.errors import Problem
 from manifests.job import Job
 from manifests.plan_hash import plan_hash, rows_of_jobs
 from manifests.stored import StoredJobs
+from manifests.table import MAX_BYTES
 from pricing.budgets import Cap, Spend, first_spellings
 from pricing.quotes import Quote
 
@@ -24,7 +25,8 @@ class PlanOptions:
     `budget_usd` is text as a person types it, and caps this run; the caps of the campaign file hold as well.
     `defaults` fills columns that are absent or empty. `input_root` is the one folder that local pictures may
     come from, instead of the manifest's folder and the working directory. `allow_private_hosts` lets
-    manifests be fetched from addresses inside the network; a plan file never says so.
+    manifests be fetched from addresses inside the network; a plan file never says so. `header_row` and
+    `skip_hidden` are as in `ReadOptions`; `manifest_max_mb` bounds CSV and JSONL files, in MiB.
     """
 
     budget_usd: str | None = None
@@ -33,6 +35,9 @@ class PlanOptions:
     defaults: Mapping[str, str] = field(default_factory=dict)
     input_root: Path | None = None
     allow_private_hosts: bool = False
+    header_row: int | None = None
+    skip_hidden: bool = False
+    manifest_max_mb: int = MAX_BYTES >> 20
 
 
 @dataclass(frozen=True, slots=True)

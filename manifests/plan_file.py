@@ -183,6 +183,8 @@ def _options_document(options: PlanOptions, folder: Path) -> dict[str, Any]:
         "out": options.out,
         "defaults": dict(options.defaults),
         "input_root": _relative(root, folder) if root else None,
+        "header_row": options.header_row,
+        "skip_hidden": options.skip_hidden,
     }
 
 
@@ -194,6 +196,8 @@ def _options(document: Mapping[str, Any], folder: Path) -> PlanOptions:
         out=document["out"],
         defaults=document["defaults"],
         input_root=folder / root if root else None,
+        header_row=document.get("header_row"),
+        skip_hidden=bool(document.get("skip_hidden")),
     )
 
 

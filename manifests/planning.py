@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from callsheet.errors import ManifestError, PlanChanged, Problem, UsageError
 from manifests.campaign import Campaign, is_name
+from manifests.columns import canonical
 from manifests.images import PictureFinder
 from manifests.names import safe_part
 from manifests.parse_cells import Context
@@ -21,7 +22,7 @@ from manifests.plan_file import differences, read_plan
 from manifests.planning_rows import planned_rows
 from manifests.problems import Problems
 from manifests.readers.remote import is_remote
-from manifests.table import shown
+from manifests.table import ReadOptions, shown
 from pricing.budgets import Cap, client_key
 from pricing.catalog import load_catalog
 from pricing.money import parse_usd
@@ -59,6 +60,9 @@ def _planned_again(path: Path, options: PlanOptions) -> Plan:
         defaults={**given.defaults, **options.defaults},
         input_root=options.input_root or given.input_root,
         allow_private_hosts=options.allow_private_hosts,
+        header_row=options.header_row or given.header_row,
+        skip_hidden=options.skip_hidden or given.skip_hidden,
+        manifest_max_mb=options.manifest_max_mb,
     )
     plan = make_plan(planned.source, overrides=merged)
     changes = differences(planned, plan)
@@ -70,17 +74,30 @@ def _planned_again(path: Path, options: PlanOptions) -> Plan:
 def _far(address: str) -> Campaign:
     """Return a campaign of one manifest on another machine."""
     try:
-        place = PurePosixPath(urlsplit(address).path)
+        place = urlsplit(address)
     except ValueError as error:
         raise UsageError(f"{address} is no address: {error}") from None
-    name = place.stem if is_name(place.stem) else safe_part(place.stem)
-    return Campaign(name=name, manifest=address, folder=Path())
+    return Campaign(name=_name_of(f"{place.netloc}{place.path}"), manifest=address, folder=Path())
 
 
 def _bare(path: Path) -> Campaign:
-    """Return a campaign of one manifest that says nothing more."""
-    name = path.stem if is_name(path.stem) else safe_part(path.stem)
-    return Campaign(name=name, manifest=path.name, folder=path.parent)
+    """Return a campaign of one manifest, a folder or a pattern, that says nothing more."""
+    return Campaign(name=_name_of(str(path)), manifest=path.name, folder=path.parent)
+
+
+def _name_of(source: str) -> str:
+    """Return a readable campaign name for a path, a folder or a pattern: `night/*.csv` is `night`."""
+    for part in reversed(PurePosixPath(source).parts):
+        stem = PurePosixPath(part).stem
+        if _WILDCARDS.search(stem):
+            stem = _WILDCARDS.sub("", stem).strip(" .-_")
+        is_partition = "=" in part and not PurePosixPath(part).suffix
+        if stem.strip("./~ ") and not is_partition:
+            return stem if is_name(stem) else safe_part(stem)
+    return safe_part(Path.cwd().name) or "campaign"
+
+
+_WILDCARDS = re.compile(r"[*?]+|\[[^]]*\]")
 
 
 def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
@@ -93,7 +110,13 @@ def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
         campaign,
         Context(catalog, pictures, campaign.naming),
         notes,
-        allow_private=options.allow_private_hosts,
+        options=ReadOptions(
+            renamed=campaign.columns,
+            header_row=options.header_row or campaign.header_row,
+            skip_hidden=options.skip_hidden or campaign.skip_hidden,
+            allow_private=options.allow_private_hosts,
+            max_bytes=options.manifest_max_mb << 20,
+        ),
     )
     if notes.count:
         raise ManifestError(notes.problems())
@@ -166,4 +189,4 @@ def _nearly_equal(first: str, second: str) -> bool:
 
 
 def _cells(defaults: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in defaults.items() if value.strip()}
+    return {canonical(name): value for name, value in defaults.items() if value.strip()}

@@ -16,9 +16,9 @@ from manifests.identity import Entry
 from manifests.parse_cells import Context
 from manifests.plan import PlannedJob, Summary
 from manifests.problems import Problems
-from manifests.readers import Manifest, as_table, open_manifests, table_of
-from manifests.readers.parquet import Damaged, ParquetFile
-from manifests.table import Records, Table
+from manifests.readers import as_table, open_manifests
+from manifests.readers.parquet import Damaged, Manifest, ParquetFile
+from manifests.table import ReadOptions, Table
 from pricing.catalog import Catalog
 from pricing.quotes import quote
 
@@ -35,7 +35,7 @@ def planned_rows(
     notes: Problems,
     *,
     few: int | None = None,
-    allow_private: bool = False,
+    options: ReadOptions | None = None,
 ) -> tuple[Sequence[PlannedJob], Summary | None]:
     """Read, check and price every row; mistakes and warnings go into `notes`.
 
@@ -43,7 +43,9 @@ def planned_rows(
     jobs are in memory and can be counted there; `few` says up to how many that is. Raises UsageError where
     a file cannot be read at all.
     """
-    manifests = open_manifests(campaign.manifest, campaign.folder, allow_private=allow_private)
+    manifests = open_manifests(
+        campaign.manifest, campaign.folder, options or ReadOptions(renamed=campaign.columns)
+    )
     jobs = sum(manifest.count for manifest in manifests) * factor_of(campaign)
     is_few = jobs <= (FEW_JOBS if few is None else few)
     if is_few:
@@ -51,6 +53,8 @@ def planned_rows(
     for manifest in manifests:
         if isinstance(manifest, Table):
             notes.add_all(manifest.problems)
+            for warning in manifest.warnings:
+                notes.add_warning(warning)
     in_the_way = expansion_problems(campaign, manifests)
     notes.add_all(in_the_way)
     if in_the_way:
@@ -91,7 +95,7 @@ def _by_columns(
 
 def extra_columns(campaign: Campaign, manifests: Sequence[Manifest]) -> set[str]:
     """Return the columns that are not ours and are only carried to the results."""
-    theirs = {campaign.columns.get(name, name) for each in manifests if each.count for name in each.columns}
+    theirs = {name for each in manifests if each.count for name in each.columns}
     made = {*campaign.defaults, *campaign.templates, *campaign.matrix}
     return {name for name in theirs | made if name not in COLUMN}
 
@@ -104,7 +108,6 @@ def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Problems)
             try:
                 yield from batches.batches_of_parquet(manifest, campaign)
             except Damaged as error:
-                damaged = table_of(Records((), (), (error.flaw,)), manifest.file, manifest.folder)
-                notes.add_all(damaged.problems)
+                notes.add(error.problem)
         else:
             yield from batches.batches_of_table(manifest, campaign)

@@ -51,10 +51,6 @@ def choose_canaries(studio: Studio, rows: Sequence[JobRow], most: int) -> Canari
     return Canaries({cell: found[cell] for cell in cheapest[:most]}, tuple(cheapest[most:]))
 
 
-def _is_untried(states: set[State]) -> bool:
-    return State.PENDING in states and State.SUCCEEDED not in states
-
-
 async def send_canaries(studio: Studio, most: int, show: Callable[[Work], Awaitable[None]]) -> None:
     """Render the canaries and judge them; where one does not agree, the run buys nothing more.
 
@@ -118,7 +114,10 @@ def disagreements(studio: Studio, row: JobRow) -> list[str]:
     found = []
     cost_nano, basis = submission.cost_nano, submission.cost_basis
     least_nano = 0 if _may_be_smaller(studio, row) else row.expected_nano
-    if basis == "expected":
+    if basis == "bill_implausible":
+        units = submission.billable_units
+        found.append(f"{row.custom_id}: fal billed {units} units, less than the smallest such video costs")
+    elif basis == "expected":
         found.append(f"{row.custom_id}: fal said nothing about the bill, so it cannot be compared")
     elif not least_nano <= cost_nano <= row.maximum_nano:
         planned = f"{usd_text(row.expected_nano)} to {usd_text(row.maximum_nano)}"

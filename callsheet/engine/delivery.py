@@ -9,7 +9,7 @@ import asyncio
 from contextlib import suppress
 
 from callsheet import failpoints
-from callsheet.engine.finish import fetch_result
+from callsheet.engine.finish import book_delivered, fetch_result
 from callsheet.engine.publishing import publish
 from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
@@ -48,7 +48,7 @@ async def deliver(studio: Studio, job: Job, row: JobRow, ticket: Ticket, rendere
         except (MediaError, UntrustedHost, Unavailable) as error:
             if attempt == MEDIA_TRIES:
                 if (collected_before := await _landed(studio, job, row)) is not None:
-                    await _record(studio, row, rendered, collected_before)
+                    await _record(studio, job, row, rendered, collected_before)
                     return
                 await give_up(studio, row, error)
                 return
@@ -56,7 +56,7 @@ async def deliver(studio: Studio, job: Job, row: JobRow, ticket: Ticket, rendere
             with suppress(Unavailable, RenderFailed, UntrustedHost):  # what is known is tried again then
                 rendered = await fetch_result(studio, ticket, tries=FRESH_TRIES)
         else:
-            await _record(studio, row, rendered, collected)
+            await _record(studio, job, row, rendered, collected)
             return
 
 
@@ -102,7 +102,7 @@ async def _collect(studio: Studio, job: Job, row: JobRow, rendered: Rendered) ->
     )
 
 
-async def _record(studio: Studio, row: JobRow, rendered: Rendered, collected: Collected) -> None:
+async def _record(studio: Studio, job: Job, row: JobRow, rendered: Rendered, collected: Collected) -> None:
     facts = collected.facts
     output = Output(
         path=collected.path.relative_to(studio.folder).as_posix(),
@@ -116,6 +116,7 @@ async def _record(studio: Studio, row: JobRow, rendered: Rendered, collected: Co
         has_audio=facts.has_audio,
     )
     await publish(studio, collected.path)
+    await book_delivered(studio, job, row, (facts.width_px, facts.height_px))
     await studio.books(Ledger.collect, row.job_id, output, attempt=row.attempt)
     failpoints.passing("after_done")
     if collected.thumbnail:

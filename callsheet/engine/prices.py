@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from callsheet.engine.studio import Studio
 from callsheet.errors import AccountError, PricesChanged, QueueError
 from callsheet.ledger import JobRow, Ledger, Settled, State
 from callsheet.reconcile.desk import Desk
 from manifests.job_codec import decode_job
-from pricing.catalog import Catalog
+from pricing.catalog import Catalog, ListedPrice
 from pricing.observed_rates import Bill
-from pricing.price_list import Pin, PriceCheck, accepted_rates, check_prices, differing, pins_text, with_rates
+from pricing.price_list import Pin, PriceCheck, accepted_rates, at_pin, check_prices, differing, pins_text
 from pricing.quotes import quote, rate_text
 
 LOOK_S = 10.0
@@ -45,27 +46,41 @@ async def look_at_prices(studio: Studio, *, accept: bool) -> None:
     checks = check_prices(studio.catalog, endpoint_ids, listed, accepted=pin.accepted)
     studio.remarks.extend(_unsaid(checks))
     changed = differing(checks)
-    if changed and accept:
-        await _accept(studio, waiting, changed)
-    elif changed:
+    lines = {each.endpoint_id: each for each in listed if each.endpoint_id in endpoint_ids}
+    if changed and not accept:
         studio.stop.drain(PricesChanged(changes_in_words(changed), again=studio.again))
+    elif changed:
+        await _accept(studio, waiting, changed, lines)
+    elif lines != {name: pin.listed.get(name) for name in lines}:
+        kept = replace(pin, since_ms=studio.desk.now_ms(), listed={**pin.listed, **lines})
+        await _pin(studio, kept, {})
 
 
-async def _accept(studio: Studio, waiting: Sequence[JobRow], changed: Sequence[PriceCheck]) -> None:
+async def _accept(
+    studio: Studio,
+    waiting: Sequence[JobRow],
+    changed: Sequence[PriceCheck],
+    lines: Mapping[str, ListedPrice],
+) -> None:
     """Price what is not bought yet anew, and pin the new rates from now on, in one transaction."""
-    before, listed = studio.pins[-1], {each.endpoint_id: each.listed_nano or 0 for each in changed}
+    before, accepted = studio.pins[-1], {each.endpoint_id: each.listed_nano or 0 for each in changed}
     pin = Pin(
         since_ms=studio.desk.now_ms(),
         price_book=before.price_book,
         rates=accepted_rates(studio.catalog, changed),
-        accepted={**before.accepted, **listed},
+        accepted={**before.accepted, **accepted},
+        listed={**before.listed, **lines},
     )
-    catalog = with_rates(studio.catalog, pin.rates)
-    amounts = {row.job_id: _amounts(catalog, row) for row in waiting}
+    catalog = at_pin(studio.catalog, pin)
+    await _pin(studio, pin, {row.job_id: _amounts(catalog, row) for row in waiting})
+    studio.remarks.append(f"other prices accepted: {'; '.join(changes_in_words(changed))}")
+
+
+async def _pin(studio: Studio, pin: Pin, amounts: Mapping[int, tuple[int, int]]) -> None:
+    """Keep other prices from now on, with what waiting jobs cost at them, in one transaction."""
     pins = (*studio.pins, pin)
     await studio.books(Ledger.reprice, studio.run.run_id, amounts, prices=pins_text(pins))
-    studio.pins, studio.catalog = pins, catalog
-    studio.remarks.append(f"other prices accepted: {'; '.join(changes_in_words(changed))}")
+    studio.pins, studio.catalog = pins, at_pin(studio.catalog, pin)
 
 
 async def _catch_up(studio: Studio, waiting: Sequence[JobRow]) -> None:

@@ -29,7 +29,7 @@ from callsheet.reconcile.desk import Desk
 from callsheet.settings import Settings
 from manifests.plan import PlanOptions
 from manifests.planning import make_plan
-from pricing.price_list import read_pins, with_rates
+from pricing.price_list import at_pin, read_pins
 from pricing.render_times import RenderTimes
 
 READY_AHEAD = 5
@@ -130,7 +130,7 @@ def studio_at(
     pins = read_pins(run.prices, desk.catalog)
     return Studio(
         settings=desk.settings,
-        catalog=with_rates(desk.catalog, pins[-1].rates),
+        catalog=at_pin(desk.catalog, pins[-1]),
         pins=pins,
         books=desk.books,
         queue=desk.queue,

@@ -96,7 +96,7 @@ name = "{client}/{custom_id}"
         ("campaign = 3\n", "campaign", "must be a table"),
         ('[campaign]\nname = "a/b"\nmanifest = "x"\n', "campaign.name", "without / and \\"),
         ('[campaign]\nname = 7\nmanifest = "x"\n', "campaign.name", "must be text"),
-        (HEAD + "[budgets]\n", "budgets", "allowed are campaign, defaults, columns, template"),
+        (HEAD + "[budgets]\n", "budgets", "allowed are campaign, input, defaults, columns, template"),
         (
             HEAD + "[budget]\ntotal = 5\n",
             "budget.total",

@@ -217,7 +217,7 @@ def test_every_mistake_of_a_row_at_once(tmp_path: Path) -> None:
         ({"prompt": "A fox [Push in, Crane]"}, "prompt", "[Crane]", "known are"),
         ({"num_frames": "100"}, "num_frames", "100", "25 + 4 x n"),
         ({"promt": "x"}, "promt", "", "is prompt meant?"),
-        ({"aspect ratio": "16:9"}, "aspect ratio", "", "is aspect_ratio meant?"),
+        ({"aspect ration": "16:9"}, "aspect ration", "", "is aspect_ratio meant?"),
         ({"image": "x.png"}, "image", "", "is image_url meant?"),
     ],
 )

@@ -48,13 +48,13 @@ def test_a_mistyped_command_is_told_in_one_line(call, arguments, said):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("", ". is a folder"),
-        ("sub", "sub is a folder; name the manifest in it"),
+        ("", "text.parquet is not a Parquet file"),
+        ("sub", "sub is a folder without Parquet files; name the manifest in it"),
         ("/dev/null", "/dev/null is no regular file"),
         ("nowhere.csv", "there is no manifest nowhere.csv"),
         ("shots.csv/x", "there is no manifest shots.csv/x"),
-        ("text.xlsx", "text.xlsx is no XLSX workbook"),
-        ("text.parquet", "text.parquet is no Parquet file"),
+        ("text.xlsx", "text.xlsx is not an XLSX workbook"),
+        ("text.parquet", "text.parquet is not a Parquet file"),
         ("a\nb \u202e.csv", r"there is no manifest a"),
     ],
 )

@@ -23,7 +23,7 @@ from callsheet.ledger.records import (
 from callsheet.ledger.scopes import AccountRef
 from callsheet.ledger.states import Event, State
 from callsheet.ledger.steps import chunks
-from manifests.changes import MadeJob
+from manifests.diff import MadeJob
 from pricing.budgets import client_key
 
 

@@ -47,7 +47,7 @@ from callsheet.ledger.records import (
 )
 from callsheet.ledger.scopes import AccountRef, Scope, WindowKind
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
-from manifests.changes import MadeJob
+from manifests.diff import MadeJob
 
 EVERYTHING = EntryFilter()
 NOTHING_MADE: Mapping[int, int] = MappingProxyType({})

@@ -16,7 +16,7 @@ import pytest
 from callsheet.cli.app import _COMMANDS
 from callsheet.engine import opening
 from callsheet.ledger import Ledger
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 

@@ -12,7 +12,7 @@ from callsheet.engine.work import begin
 from callsheet.errors import ClaimLost, NotSent
 from callsheet.ledger import Ledger, State
 from callsheet.provider.client import SEND_WITHIN_S
-from manifests.job_codec import decode_job
+from manifests.job import decode_job
 
 pytestmark = pytest.mark.anyio
 

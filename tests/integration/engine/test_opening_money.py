@@ -12,7 +12,7 @@ from callsheet.engine.opening import changed_caps, require_a_cap, room_for, sele
 from callsheet.errors import LedgerUnsafe, OverBudget, UsageError
 from callsheet.ledger import Ledger, NewCap, NewJob, NewRun, Settlement, Ticket
 from manifests.plan import Plan, PlanOptions
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 DAY_MS = 86_400_000
 COST_NANO = 30_000_000

@@ -10,7 +10,7 @@ from callsheet.engine import submit
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.ledger import Ledger, State
-from manifests.job_codec import decode_job
+from manifests.job import decode_job
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 

@@ -30,8 +30,7 @@ from callsheet.errors import (
 from callsheet.ledger import AT_FAL, JobRow, State, queries, settlement, transitions
 from callsheet.provider.messages import Rendered, Ticket
 from callsheet.reconcile.underway import look_at_open
-from manifests.job import Job
-from manifests.job_codec import decode_job
+from manifests.job import Job, decode_job
 
 TO_DO = frozenset({State.PENDING, State.RENDERED}) | AT_FAL
 """States in which this process can do something for a job. `unknown` waits to be reconciled."""

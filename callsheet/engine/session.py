@@ -28,7 +28,7 @@ from callsheet.ledger import Ledger, Run, queries, recovery, runs
 from callsheet.reconcile.desk import Desk
 from callsheet.settings import Settings
 from manifests.plan import PlanOptions
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from pricing.price_list import at_pin, read_pins
 from pricing.render_times import RenderTimes
 

@@ -1,7 +1,7 @@
 """What a row must satisfy, declared once, as data.
 
-A column says which values it takes (`kind`) and which field of the endpoint it depends on. Nothing here
-reads a cell: the single-row check (`manifests.rows`), the documentation, and any check that works column by
+A column says which values it takes (`kind`) and which field of the endpoint it depends on. Nothing here reads
+a cell: the single-row check (`manifests.validate`), the documentation, and the check that works column by
 column read this same declaration.
 """
 

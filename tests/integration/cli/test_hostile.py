@@ -15,7 +15,7 @@ CUT_WITH_A_CODE = """
 def app(*_, **__):
     for _ in range(5000): c.result('x' * 99)
     return 4
-app.meta = app; import callsheet.cli.app; callsheet.cli.app.make_app = lambda: app
+app.meta = app; import callsheet.cli.app; callsheet.cli.app.make_app = lambda _: app
 code = m.run_command([]); sys.stderr.write(f'code {{code}}'); sys.exit(code)" | head -c 1
 """
 ASCII = "PYTHONIOENCODING=ascii {python} -m callsheet plan é.csv"
@@ -48,7 +48,7 @@ def test_a_mistyped_command_is_told_in_one_line(call, arguments, said):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("", ". is a folder without Parquet files"),
+        ("", "text.parquet is not a Parquet file"),
         ("sub", "sub is a folder without Parquet files; name the manifest in it"),
         ("/dev/null", "/dev/null is no regular file"),
         ("nowhere.csv", "there is no manifest nowhere.csv"),

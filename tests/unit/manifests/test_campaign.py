@@ -12,7 +12,7 @@ from callsheet.errors import ManifestError, UsageError
 from manifests.campaign_file import read_campaign
 from manifests.expand import MAX_JOBS
 from manifests.plan import Plan
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from manifests.template import BadTemplate, parse_template
 from pricing.budgets import Cap
 

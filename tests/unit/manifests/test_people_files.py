@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from callsheet.errors import ManifestError, Problem, UsageError
-from manifests import planning_rows
+from manifests import planner
 from manifests.plan import Plan, PlanOptions
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from tests.rig.workbooks import Failed, book, sheet, workbook
 
 FAST = "seedance-1.0-pro-fast"
@@ -26,7 +26,7 @@ def way(request, monkeypatch, tmp_path):
     """Check few rows and many rows alike: both ways must read every file in the same way."""
     monkeypatch.chdir(tmp_path)
     if request.param == "by columns":
-        monkeypatch.setattr(planning_rows, "FEW_JOBS", -1)
+        monkeypatch.setattr(planner, "FEW_JOBS", -1)
 
 
 def _plan(content: str | bytes, name: str = "shots.csv", **options: Any) -> Plan:

@@ -1,19 +1,21 @@
-"""One video to make: what a manifest row becomes once everything about it is known to be possible.
+"""One video to make: a manifest row after every check, what is sent to fal, and the fingerprint of it.
 
-A Job is complete: nothing in it is left to a default that somebody else could change, because a changed
-default would be a changed price. What fal is sent is `arguments`, with the pictures' addresses put in at the
-last moment.
+A Job is complete: no option that decides the price is left to a default that fal could change. `encode_job`
+and `decode_job` write it as one line of JSON and back, exactly: the ledger keeps jobs like this.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
-from pricing.catalog import Endpoint
+from callsheet.errors import UsageError
+from manifests.addresses import unsigned
+from pricing.catalog import Catalog, Endpoint
 from pricing.quotes import Shot
 
 
@@ -35,8 +37,8 @@ class Image:
 
     @property
     def identity(self) -> str:
-        """What makes two pictures the same one: the content where it is known, else the address."""
-        return f"sha256:{self.sha256}" if self.sha256 else self.value
+        """What makes two pictures the same one: the content where it is known, else the unsigned address."""
+        return f"sha256:{self.sha256}" if self.sha256 else unsigned(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,139 @@ class Job:
 
         Names, priorities and other columns are not part of it; the take is.
         """
-        addresses = {image.identity: image.identity for image in self.images}
-        content = {"endpoint": self.endpoint.id, "take": self.take, **self.arguments(addresses)}
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return fingerprint_of(
+            options_text(self.endpoint.id, self.options),
+            prompt=self.prompt,
+            seed=self.seed,
+            take=self.take,
+            image=self.image.identity if self.image else "",
+            end_image=self.end_image.identity if self.end_image else "",
+            references=(image.identity for image in self.references),
+        )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is chosen of the endpoint's options, by the manifest's names; None is left to fal."""
+        return {
+            "resolution": self.resolution,
+            "aspect_ratio": self.aspect_ratio,
+            "duration": self.duration_s,
+            "num_frames": self.num_frames,
+            "camera_fixed": self.camera_fixed,
+            "enable_safety_checker": self.enable_safety_checker,
+            "generate_audio": self.generate_audio,
+        }
+
+
+OPTIONS = (
+    "resolution",
+    "aspect_ratio",
+    "duration",
+    "num_frames",
+    "camera_fixed",
+    "enable_safety_checker",
+    "generate_audio",
+)
+"""The columns that choose an option of the endpoint."""
+
+FINGERPRINT_VERSION = "callsheet-job-1"
+"""Stands in every fingerprint: a change of what fingerprints mean needs another one (docs/decisions/0020)."""
+
+FAL_DEFAULTS = {"camera_fixed": False, "enable_safety_checker": True}
+"""What an option that is left out means at fal, on every Seedance endpoint (their OpenAPI, read 2026-11).
+All other options are resolved to the endpoint's default when a row is read."""
+
+
+def options_text(endpoint_id: str, options: Mapping[str, Any]) -> str:
+    """Write what jobs of the same endpoint and options share of a fingerprint.
+
+    An option that equals fal's default is the same video as one that is left out.
+    """
+    resolved = {
+        name: FAL_DEFAULTS.get(name) if value is None else value
+        for name, value in options.items()
+        if name != "duration" or options["num_frames"] is None
+    }
+    return canonical_json({"endpoint": endpoint_id, **resolved})
+
+
+def fingerprint_of(
+    options: str,
+    *,
+    prompt: str,
+    seed: int | None,
+    take: int,
+    image: str,
+    end_image: str,
+    references: Iterable[str],
+) -> str:
+    """Return the fingerprint of a job; pictures are given by their identities, "" for none.
+
+    No identity has white space in it, so the parts cannot be taken for one another.
+    """
+    own = f"{take}\n{'' if seed is None else seed}\n{image}\n{end_image}\n{' '.join(references)}\n{prompt}"
+    return hashlib.sha256(f"{FINGERPRINT_VERSION}\n{options}\n{own}".encode()).hexdigest()
+
+
+def plain_prompt(text: str) -> str:
+    """Return a prompt as it is sent and known: composed (NFC), each line break a line feed."""
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def canonical_json(value: Any) -> str:
     """Write JSON in the one form that hashes are taken over: sorted keys, no spaces, UTF-8 kept."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+_PLAIN = tuple(
+    each for each in fields(Job) if each.name not in ("endpoint", "image", "end_image", "references")
+)
+
+
+def encode_job(job: Job) -> str:
+    """Write a job as compact JSON; fields that hold their default are left out."""
+    data: dict[str, Any] = {"endpoint": job.endpoint.id}
+    for each in _PLAIN:
+        value = getattr(job, each.name)
+        if each.default is MISSING or value != each.default:
+            data[each.name] = value
+    if not job.extra:
+        del data["extra"]
+    for name in ("image", "end_image"):
+        image = getattr(job, name)
+        if image is not None:
+            data[name] = _image_data(image)
+    if job.references:
+        data["references"] = [_image_data(image) for image in job.references]
+    return canonical_json(data)
+
+
+def decode_job(text: str, catalog: Catalog) -> Job:
+    """Read a job back. Raises UsageError where the catalog no longer has its endpoint."""
+    data = json.loads(text)
+    endpoint = catalog.endpoints.get(data["endpoint"])
+    if endpoint is None:
+        raise UsageError(f"the catalog has no endpoint {data['endpoint']}; it had when this job was planned")
+    data["endpoint"] = endpoint
+    for name in ("image", "end_image"):
+        if name in data:
+            data[name] = _image(data[name])
+    data["references"] = tuple(_image(each) for each in data.get("references", ()))
+    return Job(**data)
+
+
+def _image_data(image: Image) -> dict[str, Any]:
+    data: dict[str, Any] = {"kind": image.kind, "value": image.value, "sha256": image.sha256}
+    data |= {"content_type": image.content_type, "size": list(image.size) if image.size else None}
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def _image(data: dict[str, Any]) -> Image:
+    size = data.get("size")
+    return Image(
+        kind=data["kind"],
+        value=data["value"],
+        sha256=data.get("sha256"),
+        content_type=data.get("content_type"),
+        size=(size[0], size[1]) if size else None,
+    )

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from manifests.campaign import Campaign
-from manifests.check import check_header
 from manifests.columnar.arrow import coded, distinct, numbers_of
 from manifests.columnar.batches import Batch
 from manifests.columnar.checking import Checked, Checker
@@ -25,6 +24,7 @@ from manifests.plan import Size, Summary, Total
 from manifests.plan_hash import RowsDigest
 from manifests.problems import Problems
 from manifests.table import Row
+from manifests.validate import check_header
 
 _WORKERS = 2
 _AHEAD = 3
@@ -107,7 +107,7 @@ class BulkPlanner:
         if not suspects.any():
             return jobs
         setups = np.concatenate(self._numbers)
-        changes = Settler(jobs, setups, self._context.naming, self._notes).settle(self._keys, suspects)
+        changes = Settler(jobs, self._context.naming, self._notes).settle(self._keys, suspects)
         if not changes or self._notes.count:
             return jobs
         before, self._digest = self._digest, RowsDigest(self._extras)

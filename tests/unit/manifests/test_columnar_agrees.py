@@ -25,25 +25,23 @@ from hypothesis import strategies as st
 
 from callsheet.cli.views.advice import advice_document, advice_lines
 from callsheet.errors import Problem
-from manifests import planning_rows
-from manifests.alike import alike
+from manifests import planner
 from manifests.campaign import Campaign
-from manifests.changes import MadeJob, compare, to_pay
 from manifests.columnar import batches, expanding, own_cells, spool
 from manifests.columnar.arrow import texts_of
 from manifests.columnar.own_cells import is_plain_name
 from manifests.columnar.texts import Texts
 from manifests.columns import COLUMN
+from manifests.diff import MadeJob, compare, to_pay
 from manifests.images import PictureFinder
+from manifests.job import plain_prompt
 from manifests.names import DEVICE_NAME, SAFE_NAME
 from manifests.parse_cells import Context
-from manifests.plan import Summary, summary_of
-from manifests.planning import make_plan
-from manifests.planning_rows import planned_rows
+from manifests.plan import StoredJobs, Summary, alike, summary_of
+from manifests.planner import make_plan, planned_rows
 from manifests.problems import Problems
 from manifests.readers import parquet
-from manifests.stored import StoredJobs
-from manifests.table import Grid
+from manifests.table import Table
 from manifests.template import parse_template
 from pricing.budgets import Cap
 from pricing.catalog import load_catalog
@@ -69,6 +67,10 @@ TEXTS: dict[str, list[str]] = {
         "A fox",
         "A cat [Push in]",
         "[Slow zoom, Push in] [Pan left]",
+        "[Slow zoom, Push in]\r\n[Pan left]",
+        "[Slow zoom, Push in]\n[Pan left]",
+        "Zoe\u0308",
+        "Zo\u00eb",
         "雨の街",
         "",
         "x" * 5001,
@@ -92,14 +94,33 @@ TEXTS: dict[str, list[str]] = {
         "gone.png",
         "ftp://x/y",
         "HTTPS://h/x",
+        "https://b.example.com/a.png?X-Amz-Date=20200101T000000Z&X-Amz-Expires=60&X-Amz-Signature=a&versionId=1",
+        "https://b.example.com/a.png?versionId=1&X-Amz-Date=20990101T000000Z&X-Amz-Expires=60&X-Amz-Signature=b",
+        "https://b.example.com/a.png?versionId=1",
+        "http://192.168.1.5/a.png",
     ],
-    "end_image_url": ["", "", "", "https://example.com/b.png", "a.png", "http://u:p@h/x"],
-    "reference_image_urls": ["", "", "", "https://h/1.png | https://h/2.png", "a.png | https://h/3.png"],
+    "end_image_url": [
+        "",
+        "",
+        "",
+        "https://example.com/b.png",
+        "a.png",
+        "http://u:p@h/x",
+        "https://nas.local/b.png",
+    ],
+    "reference_image_urls": [
+        "",
+        "",
+        "",
+        "https://h/1.png | https://h/2.png",
+        "a.png | https://h/3.png",
+        "https://localhost/1.png | http://10.0.0.1/2.png?sv=1&sig=2",
+    ],
     "aspect_ratio": ["", "16:9", "9:16", "9:21", "auto", "AUTO", "16:09", "16:10"],
     "resolution": ["", "480p", "720P", "1080p", "4k"],
     "duration": ["", "5", "5s", "2", "3", "12", "13", "2.5", "5 sec"],
     "num_frames": ["", "", "", "29", "30", "289", "290", "x"],
-    "camera_fixed": ["", "true", "FALSE", "perhaps"],
+    "camera_fixed": ["", "false", "true", "perhaps"],
     "enable_safety_checker": ["", "yes", "0"],
     "generate_audio": ["", "true", "no", "?"],
     "seed": ["", "-1", "7", "7.0", "+7", "-2", "4294967296", "many"],
@@ -181,11 +202,12 @@ def _both_ways(folder: Path, **changes: Any) -> Outcome:
 
 
 def _comparable(cells: Any) -> list[tuple[str, str]]:
-    """Return cells without what may be spelled otherwise: numbers, and space around our own columns."""
+    """Return cells without what may be spelled otherwise: numbers, prompts, space around our own columns."""
     numbers = ("seed", "priority", "take")
+    plain = dict(cells) | {"prompt": plain_prompt(cells.get("prompt", ""))}
     return [
         (name, "" if name in numbers else cell.strip() if name in COLUMN else cell)
-        for name, cell in cells.items()
+        for name, cell in plain.items()
         if name not in ("custom_id", "output_name")
     ]
 
@@ -288,7 +310,7 @@ def test_rows_of_a_long_csv_never_become_mappings(folder, monkeypatch):
     """CSV is read into columns: a mapping for every row would take longer than all the rest."""
     rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(300)]
     _write(folder / "m.csv", ["prompt", "model"], rows)
-    monkeypatch.setattr(Grid, "__iter__", None)
+    monkeypatch.setattr(Table, "rows", None)
     assert len(_planned(folder, -1, manifest="m.csv")[2]) == 300
 
 
@@ -351,12 +373,9 @@ def test_text_that_is_no_text_is_named(folder):
     problems = _both_ways(folder, manifest="m.jsonl")[0]
     assert {problem.row for problem in problems} == {2}
     assert {problem.row for problem in _both_ways(folder, manifest="m.jsonl", takes=2)[0]} == {2}
-    assert _both_ways(
-        folder,
-        manifest="m.jsonl",
-        templates={"prompt": parse_template("A {model}")},
-        matrix={"model": MODELS},
-    )[3]
+    changes = {"templates": {"prompt": parse_template("A {model}")}, "matrix": {"model": MODELS}}
+    problems = _both_ways(folder, manifest="m.jsonl", **changes)[0]
+    assert [(problem.row, problem.column) for problem in problems] == [(2, "prompt")]
 
 
 def test_batches_do_not_show(folder, monkeypatch):
@@ -410,7 +429,7 @@ def test_a_large_plan_needs_no_pandas(tmp_path):
     path = tmp_path / "m.parquet"
     pq.write_table(_table(["prompt", "model"], [["a fox", "seedance-1.0-lite"]] * 3000), path)
     code = (
-        "import sys; from manifests.planning import make_plan; plan = make_plan(sys.argv[1]);"
+        "import sys; from manifests.planner import make_plan; plan = make_plan(sys.argv[1]);"
         "print(plan.total.jobs, plan.hash != '', 'pandas' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
@@ -462,7 +481,7 @@ def test_jobs_are_alike_where_a_first_frames_size_and_an_end_are(folder, one, ot
     rows = [["a fox", "seedance-1.0-lite", *one], ["a fox", "seedance-1.0-lite", *other]]
     names = ["prompt", "model", "aspect_ratio", "image_url", "end_image_url"]
     pq.write_table(_table(names, rows), folder / "m.parquet")
-    with mock.patch.object(planning_rows, "FEW_JOBS", 1):
+    with mock.patch.object(planner, "FEW_JOBS", 1):
         examples, which = alike(make_plan(folder / "m.parquet"), ())
     assert (len(examples), which) == (kinds, [0, kinds - 1])
 
@@ -474,7 +493,7 @@ def test_questions_about_a_large_plan_are_answered_without_its_jobs(folder, monk
     pq.write_table(_table(names, rows), folder / "m.parquet")
     monkeypatch.setattr(batches, "BATCH_ROWS", 90)
     small = make_plan(folder / "m.parquet")
-    monkeypatch.setattr(planning_rows, "FEW_JOBS", 100)
+    monkeypatch.setattr(planner, "FEW_JOBS", 100)
     large = make_plan(folder / "m.parquet")
     known = list(enumerate(small.identities()))
     made = [MadeJob(at, name, fingerprint, 5) for at, (fingerprint, name) in known if at % 3 == 0]
@@ -507,7 +526,7 @@ def test_advice_on_a_large_plan_is_that_of_its_jobs(folder, monkeypatch):
     ]
     pq.write_table(_table(names, rows), folder / "m.parquet")
     small = make_plan(folder / "m.parquet")
-    monkeypatch.setattr(planning_rows, "FEW_JOBS", 100)
+    monkeypatch.setattr(planner, "FEW_JOBS", 100)
     large = make_plan(folder / "m.parquet")
     changes = compare(small, [MadeJob(1, name, found, 5) for found, name in list(small.identities())[:9]])
     for percent in (90, 40, 1):

@@ -9,17 +9,17 @@ from callsheet.report.error_table import BOUGHT_OFTEN_ENOUGH, ERROR_CLASSES, Err
 _HEAD = f"""\
 # Why a job failed, and what to do
 
-Generated from `callsheet/report/error_table.py`; a test checks that it is up to date. `error_type` and `charged` are
-columns of the results; the `error` column ends with the advice of this table.
+Generated from `callsheet/report/error_table.py`; a test checks that it is up to date. `error_type` and
+`charged` are columns of the results; the `error` column ends with the advice of this table.
 
-- `callsheet retry RUN` retries the errors with "yes" here, and skipped and cancelled jobs; `--all` retries every
-  failure. Each try is a new purchase under the caps.
-- A job that fal has accepted {BOUGHT_OFTEN_ENOUGH} times and never delivered is retried with `--all` only. Tries that never arrived at fal do
-  not count.
-- *charged* applies if fal's reply says nothing. Billable units in the reply, or a billing event, take precedence.
+- `callsheet retry RUN` retries the errors with "yes" here, and skipped and cancelled jobs; `--all` retries
+  every failure. Each try is a new purchase under the caps.
+- A job that fal has accepted {BOUGHT_OFTEN_ENOUGH} times and never delivered is retried with `--all` only.
+  Tries that never arrived at fal do not count.
+- *charged* applies if fal's reply says nothing. Billable units in the reply, or a billing event, win.
 - An `error_type` that is not listed is retried only if fal charged nothing.
-- `unknown` jobs have not failed: their outcome is not known yet. `callsheet reconcile` settles them; `retry` leaves
-  them alone.
+- `unknown` jobs have not failed: their outcome is not known yet. `callsheet reconcile` settles them;
+  `retry` leaves them alone.
 
 | error_type | HTTP | retry | charged | what to do | source |
 | --- | --- | --- | --- | --- | --- |

@@ -7,6 +7,7 @@ says stands in the row itself and wins.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -213,3 +214,38 @@ def advice_text(error_type: str, charged: str, purchases: int) -> str:
     often = f"bought {purchases} times already; " if found.retry and again == "no" else ""
     paid = {"no": "not charged", "yes": "charged", "unknown": "may be charged"}.get(charged, "may be charged")
     return f"Try again: {again} ({often}{found.advice}). {paid.capitalize()} ({found.source})."
+
+
+_HEAD = f"""\
+# Why a job failed, and what to do
+
+Made from `callsheet/report/error_table.py`; a test holds that it is up to date. `error_type` and `charged`
+are columns of the results; the `error` column ends with the advice of this table.
+
+- `callsheet retry RUN` tries what has "yes" here, and what was left out or cancelled; `--all` tries
+  everything that failed. Each try is a purchase of its own under the caps.
+- What fal has accepted {BOUGHT_OFTEN_ENOUGH} times and never delivered is tried again with `--all` only.
+  Tries that never arrived at fal do not count.
+- *charged* is the rule where fal's reply says nothing. Billable units in the reply, or a billing event, win.
+- An `error_type` that is not listed is tried again only where fal charged nothing.
+- `unknown` jobs have not failed: nobody knows yet. `callsheet reconcile` finds out; `retry` never touches
+  them.
+
+| error_type | HTTP | try again | charged | what to do | source |
+| --- | --- | --- | --- | --- | --- |
+"""
+
+
+def errors_page() -> str:
+    """Return docs/errors.md."""
+    return _HEAD + "".join(map(_line, ERROR_CLASSES))
+
+
+def _line(row: ErrorClass) -> str:
+    again = "yes" if row.retry else "no"
+    cells = (f"`{row.error_type}`", str(row.status or ""), again, row.charged, row.advice, row.source)
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(errors_page())

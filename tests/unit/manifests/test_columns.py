@@ -216,9 +216,9 @@ def test_every_mistake_of_a_row_at_once(tmp_path: Path) -> None:
         ({"prompt": "A fox [Dolly zoom]"}, "prompt", "[Dolly zoom]", "known are Truck left, Truck right"),
         ({"prompt": "A fox [Push in, Crane]"}, "prompt", "[Crane]", "known are"),
         ({"num_frames": "100"}, "num_frames", "100", "25 + 4 x n"),
-        ({"promt": "x"}, "promt", "", "is prompt meant?"),
-        ({"aspect ration": "16:9"}, "aspect ration", "", "is aspect_ratio meant?"),
-        ({"image": "x.png"}, "image", "", "is image_url meant?"),
+        ({"promt": "x"}, "promt", "", "did you mean prompt?"),
+        ({"aspect ration": "16:9"}, "aspect ration", "", "did you mean aspect_ratio?"),
+        ({"image": "x.png"}, "image", "", "did you mean image_url?"),
     ],
 )
 def test_warnings(tmp_path: Path, cells: dict[str, str], column: str, found: str, message: str) -> None:

@@ -11,14 +11,12 @@ import numpy as np
 
 from manifests.campaign import Campaign
 from manifests.columnar.arrow import coded, distinct, numbers_of
-from manifests.columnar.batches import Batch
-from manifests.columnar.checking import Checked, Checker
-from manifests.columnar.expanding import Expander
-from manifests.columnar.gathering import Gathered, Gatherer
-from manifests.columnar.rereading import identities_of
-from manifests.columnar.setups import Setup, Setups
-from manifests.columnar.spool import Scratch, SpooledJobs, feed, schema_for, write_rows
-from manifests.columnar.twins import RowKeys, Settler, changed
+from manifests.columnar.check import Checked, Checker
+from manifests.columnar.combos import Setup, Setups
+from manifests.columnar.duplicates import RowKeys, Settler, changed
+from manifests.columnar.expand import Batch, Expander
+from manifests.columnar.job_store import Scratch, SpooledJobs, feed, identities_of, schema_for, write_rows
+from manifests.columnar.rows import Gathered, Gatherer
 from manifests.parse_cells import Context
 from manifests.plan import Size, Summary, Total
 from manifests.plan_hash import RowsDigest

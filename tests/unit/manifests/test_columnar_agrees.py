@@ -27,10 +27,9 @@ from callsheet.cli.views.advice import advice_document, advice_lines
 from callsheet.errors import Problem
 from manifests import planner
 from manifests.campaign import Campaign
-from manifests.columnar import batches, expanding, own_cells, spool
-from manifests.columnar.arrow import texts_of
-from manifests.columnar.own_cells import is_plain_name
-from manifests.columnar.texts import Texts
+from manifests.columnar import check, expand, job_store
+from manifests.columnar.arrow import Texts, texts_of
+from manifests.columnar.check import is_plain_name
 from manifests.columns import COLUMN
 from manifests.diff import MadeJob, compare, to_pay
 from manifests.images import PictureFinder
@@ -297,8 +296,8 @@ def test_plain_names_are_safe_names_of_one_part(name):
 def test_a_mistake_is_explained_once_for_each_distinct_cell(folder, monkeypatch):
     """A thousand rows with the same bad cell are read once, and each of them is named."""
     asked = []
-    read = own_cells.read_cell
-    monkeypatch.setattr(own_cells, "read_cell", lambda *each: asked.append(each) or read(*each))
+    read = check.read_cell
+    monkeypatch.setattr(check, "read_cell", lambda *each: asked.append(each) or read(*each))
     rows = [["A fox", "seedance-1.0-lite", ("-9", "many")[at % 2]] for at in range(1000)]
     pq.write_table(_table(["prompt", "model", "seed"], rows), folder / "m.parquet")
     problems = _planned(folder, -1)[0]
@@ -341,7 +340,7 @@ def test_what_many_setups_share_is_kept_as_words(folder):
 
 def test_a_matrix_of_many_rows_never_sees_a_row(folder, monkeypatch):
     """Combinations, takes and templates of many rows are made column by column."""
-    monkeypatch.setattr(expanding, "combined", None)
+    monkeypatch.setattr(expand, "combined", None)
     rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(50)]
     pq.write_table(_table(["subject", "model"], rows), folder / "m.parquet")
     jobs = _both_ways(
@@ -383,7 +382,7 @@ def test_batches_do_not_show(folder, monkeypatch):
     rows = [["a fox", "seedance-1.0-lite", str(number % 5)] for number in range(12)]
     pq.write_table(_table(["prompt", "model", "seed"], rows), folder / "m.parquet")
     whole = _both_ways(folder)
-    monkeypatch.setattr(batches, "BATCH_ROWS", 4)
+    monkeypatch.setattr(expand, "BATCH_ROWS", 4)
     cut = _both_ways(folder)
     assert cut[1] == whole[1]
     assert cut[3] == whole[3]
@@ -455,7 +454,7 @@ def test_jobs_of_a_large_plan_are_a_sequence(folder):
 
 def test_jobs_are_picked_from_whichever_part_of_the_file_they_stand_in(folder, monkeypatch):
     """A large plan is written part by part; first and last of each are found like any other."""
-    monkeypatch.setattr(batches, "BATCH_ROWS", 7)
+    monkeypatch.setattr(expand, "BATCH_ROWS", 7)
     pq.write_table(
         _table(["prompt", "model"], [[f"fox {n}", "seedance-1.0-lite"] for n in range(20)]),
         folder / "m.parquet",
@@ -491,14 +490,14 @@ def test_questions_about_a_large_plan_are_answered_without_its_jobs(folder, monk
     names = ["prompt", "model", "duration", "client", "priority"]
     rows = [[f"fox {n}", MODELS[n % 2], str(n % 9 + 3), "abc"[n % 3], str(n % 4)] for n in range(300)]
     pq.write_table(_table(names, rows), folder / "m.parquet")
-    monkeypatch.setattr(batches, "BATCH_ROWS", 90)
+    monkeypatch.setattr(expand, "BATCH_ROWS", 90)
     small = make_plan(folder / "m.parquet")
     monkeypatch.setattr(planner, "FEW_JOBS", 100)
     large = make_plan(folder / "m.parquet")
     known = list(enumerate(small.identities()))
     made = [MadeJob(at, name, fingerprint, 5) for at, (fingerprint, name) in known if at % 3 == 0]
     made += [MadeJob(at, name, "other", 7) for at, (_, name) in known if at in (4, 7, 299)]
-    monkeypatch.setattr(spool, "_planned", None)
+    monkeypatch.setattr(job_store, "_planned", None)
     changes = compare(large, made)
     assert changes == compare(small, made)
     assert (len(changes.made), len(changes.changed)) == (100, 3)

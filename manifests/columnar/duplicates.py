@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from manifests.columnar.arrow import Mask, Numbers, number_array, texts_of
-from manifests.columnar.rereading import FINGERPRINTED, fingerprints_of
-from manifests.columnar.spool import SpooledJobs
-from manifests.columnar.texts import Keys, Texts, mixed, repeated
+from manifests.columnar.arrow import Keys, Mask, Numbers, Texts, mixed, number_array, repeated, texts_of
+from manifests.columnar.job_store import FINGERPRINTED, SpooledJobs, fingerprints_of
 from manifests.names import (
     BY_ID,
     Entry,

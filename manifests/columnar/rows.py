@@ -1,4 +1,4 @@
-"""From checked batches to the rows of a plan: ids, names, prices, and the keys that twins are found by."""
+"""File names of many rows: made where the row brings none."""
 
 from __future__ import annotations
 
@@ -12,31 +12,78 @@ import pyarrow.compute as pc
 
 from callsheet.errors import Problem
 from manifests.columnar.arrow import (
+    Keys,
     Mask,
     Numbers,
+    Texts,
     coded,
     coded_text,
     distinct,
     mask_array,
+    mask_of,
+    mixed,
     number_array,
     rows_of,
     same_text,
+    text_array,
+    text_scalar,
     texts_of,
 )
-from manifests.columnar.cell_classes import Looked
-from manifests.columnar.checking import Checked
-from manifests.columnar.naming import made_names
-from manifests.columnar.own_cells import NO_SEED, composed
-from manifests.columnar.setups import Setup, Setups
-from manifests.columnar.spool import SHARED
-from manifests.columnar.texts import Keys, Texts, mixed, text_array
+from manifests.columnar.check import NO_SEED, Checked, composed, is_plain_name
+from manifests.columnar.combos import Looked, Setup, Setups
+from manifests.columnar.job_store import SHARED
 from manifests.job import Job, fingerprint_of
-from manifests.names import BY_ID, ID_CHARS, id_of_take, note_unsafe
+from manifests.names import BY_ID, ID_CHARS, cleaned_name, id_of_take, is_safe, note_unsafe, safe_part
 from manifests.plan_hash import references_identity
 from manifests.plan_rows import EXTRA, MADE_ID, MADE_NAME, PICTURE_COLUMNS, pictures_text, shared_cells
 from manifests.problems import Problems
 from manifests.table import Row
 from manifests.template import Template
+
+_PART = "[A-Za-z0-9_]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_])?"
+_CLEAN = rf"^{_PART}(/{_PART})*$"
+_DOUBTFUL = r"(?i)(^|/)(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\.[^/]*)?(/|$)|\.mp4/"
+_CLEAN_MAX_BYTES = 200
+
+
+def safe_parts(texts: Any) -> Any:
+    """Return `safe_part` of every cell, "" where it is empty."""
+    plain = is_plain_name(texts)
+    if plain.all():
+        return texts
+    encoded = texts.dictionary_encode()
+    safe = [safe_part(text) if text else "" for text in encoded.dictionary.to_pylist()]
+    return texts_of(safe).take(encoded.indices)
+
+
+def made_names(naming: Template, cells: Mapping[str, Any], custom_ids: Any) -> tuple[Any, Mask]:
+    """Fill a template for every row from its stripped cells; the mask says which names are not safe."""
+    if naming.parts == ("", "custom_id", ""):
+        if is_plain_name(custom_ids).all():
+            return custom_ids, np.zeros(len(custom_ids), bool)
+        filled = safe_parts(custom_ids)
+    else:
+        parts: list[Any] = [text_scalar(part) for part in naming.parts]
+        parts[1::2] = [safe_parts(cells[name]) for name in naming.parts[1::2]]
+        filled = text_array(_joined(parts, len(custom_ids)))
+    clean = mask_of(pc.match_substring_regex(filled, _CLEAN))
+    clean &= ~mask_of(pc.match_substring_regex(filled, _DOUBTFUL))
+    clean &= Texts.of(filled).lengths <= _CLEAN_MAX_BYTES
+    unsafe = np.zeros(len(filled), bool)
+    if clean.all():
+        return filled, unsafe
+    names = filled.to_pylist()
+    for at in np.flatnonzero(~clean):
+        names[at] = cleaned_name(names[at], custom_ids[int(at)].as_py())
+        unsafe[at] = not is_safe(names[at])
+    return texts_of(names), unsafe
+
+
+def _joined(parts: list[Any], count: int) -> Any:
+    if all(isinstance(part, pa.Scalar) for part in parts):
+        return same_text("".join(part.as_py() for part in parts), count).dictionary_decode()
+    return pc.binary_join_element_wise(*parts, text_scalar(""))
+
 
 _IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
 

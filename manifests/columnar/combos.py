@@ -19,7 +19,7 @@ from manifests.columns import COLUMN, COLUMNS, Choice, Flag, Frames, ModelName, 
 from manifests.images import BadPicture, PictureFinder
 from manifests.job import OPTIONS, Image, canonical_json, options_text
 from manifests.parse_cells import Context, Reading, read_cell
-from manifests.plan_hash import setup_text
+from manifests.plan_hash import combo_text
 from manifests.problems import Problems
 from manifests.table import UNPRINTABLE, Row
 from manifests.validate import candidates, nearest_model
@@ -172,14 +172,14 @@ AFTER_THE_COLUMNS = len(COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A mistake or a warning of every row of a setup; `order` is where it stands among a row's own."""
+    """A mistake or a warning of every row of a combo; `order` is where it stands among a row's own."""
 
     order: int
     problem: Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class Combination:
     """One combination. `values` and `price` are None where it is wrong; `number` counts them from 0.
 
     `given` holds the cells as they were written, in the header's order; None stands for a cell of the row's
@@ -197,17 +197,17 @@ class Setup:
     options: str = ""
 
 
-class Setups:
+class Combinations:
     """Every combination seen so far. Not for two threads at once."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.classes = CellClasses(context)
-        self.all: list[Setup] = []
-        self._known: dict[tuple[Any, ...], Setup] = {}
+        self.all: list[Combination] = []
+        self._known: dict[tuple[Any, ...], Combination] = {}
 
-    def of(self, file: str, folder: Path, header: tuple[str, ...], codes: Mapping[str, int]) -> Setup:
-        """Return the setup of one combination of cell classes (by column) under a header."""
+    def of(self, file: str, folder: Path, header: tuple[str, ...], codes: Mapping[str, int]) -> Combination:
+        """Return the combo of one combination of cell classes (by column) under a header."""
         # A mistake names its file; apart from that it does not matter whose combination it is.
         key = (file, header, tuple(codes.values()))
         known = self._known.get(key)
@@ -216,7 +216,9 @@ class Setups:
             self.all.append(known)
         return known
 
-    def _read(self, file: str, folder: Path, header: tuple[str, ...], codes: Mapping[str, int]) -> Setup:
+    def _read(
+        self, file: str, folder: Path, header: tuple[str, ...], codes: Mapping[str, int]
+    ) -> Combination:
         texts = {name: self.classes.example(name, code) for name, code in codes.items()}
         row = Row(file, folder, 1, texts)
         pictures = _ClassPictures.of(folder)
@@ -224,13 +226,13 @@ class Setups:
         reader = _Reader(row, context)
         endpoints, values = reader.read()
         given = canonical_json([[name, self._given(name, texts)] for name in header])
-        setup = Setup(len(self.all), tuple(reader.wrong), tuple(reader.warnings), given)
+        combo = Combination(len(self.all), tuple(reader.wrong), tuple(reader.warnings), given)
         return (
-            setup if setup.wrong or len(endpoints) > 1 else _priced(setup, endpoints[0], values, row, context)
+            combo if combo.wrong or len(endpoints) > 1 else _priced(combo, endpoints[0], values, row, context)
         )
 
     def _given(self, name: str, texts: Mapping[str, str]) -> str | None:
-        # Pictures are the row's own: one setup stands for many of them.
+        # Pictures are the row's own: one combo stands for many of them.
         return None if name not in texts or isinstance(COLUMN[name].kind, Pictures) else texts[name]
 
 
@@ -266,7 +268,9 @@ class _Reader:
         self.warnings += [Finding(order, problem) for problem in notes.warnings()]
 
 
-def _priced(setup: Setup, endpoint: Endpoint, values: Mapping[str, Any], row: Row, context: Context) -> Setup:
+def _priced(
+    combo: Combination, endpoint: Endpoint, values: Mapping[str, Any], row: Row, context: Context
+) -> Combination:
     frames, image = values["num_frames"], next(iter(values["image_url"]), None)
     resolved = dict(values) | {
         "duration": None if frames else values["duration"] or DEFAULT_DURATION_S,
@@ -287,15 +291,15 @@ def _priced(setup: Setup, endpoint: Endpoint, values: Mapping[str, Any], row: Ro
         notes = Problems()
         notes.wrong(row, "model", message)
         wrong = tuple(Finding(AFTER_THE_COLUMNS, problem) for problem in notes.problems())
-        return Setup(setup.number, wrong, setup.warnings, setup.given)
-    return Setup(
-        number=setup.number,
+        return Combination(combo.number, wrong, combo.warnings, combo.given)
+    return Combination(
+        number=combo.number,
         wrong=(),
-        warnings=setup.warnings,
-        given=setup.given,
+        warnings=combo.warnings,
+        given=combo.given,
         endpoint=endpoint,
         values=resolved,
         price=price,
-        text=setup_text(endpoint, resolved, price),
+        text=combo_text(endpoint, resolved, price),
         options=options_text(endpoint.id, {name: resolved[name] for name in OPTIONS}),
     )

@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 from manifests.addresses import unsigned
 from manifests.columnar.arrow import (
     Numbers,
-    Texts,
     coded,
     combinations,
     numbers_of,
@@ -32,8 +31,8 @@ from manifests.columnar.arrow import (
 from manifests.job import Image, fingerprint_of, options_text
 from manifests.parse_cells import picture_list
 from manifests.plan import PlannedJob, StoredJobs
-from manifests.plan_hash import ABSENT, NO_SEED, NUMBER_COLUMNS, RowsDigest, references_identity
-from manifests.plan_rows import EXTRA, PICTURE_COLUMNS, READ_FLAGS, planned_of, rows_schema
+from manifests.plan_hash import ABSENT, COMBO_COLUMN, NO_SEED, NUMBER_COLUMNS, RowsDigest, references_identity
+from manifests.plan_rows import EXTRA, PICTURE_COLUMNS, READ_FLAGS, planned_of
 from pricing.catalog import Catalog
 
 FLAGS = ("camera_fixed", "enable_safety_checker", "generate_audio")
@@ -203,7 +202,7 @@ class Scratch:
         self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-class SpooledJobs(StoredJobs):
+class JobStore(StoredJobs):
     """The jobs of a large plan, as a sequence. They stand in a file at `path`, in a folder of `folder`'s."""
 
     def __init__(self, path: Path, length: int, catalog: Catalog, folder: Scratch) -> None:
@@ -285,13 +284,8 @@ def _planned(row: Mapping[str, Any], catalog: Catalog) -> PlannedJob:
     return PlannedJob(job, price, job.fingerprint, cells, file)
 
 
-def schema_for(extras: Iterable[str]) -> Any:
-    """Return the table's schema."""
-    return rows_schema(extras)
-
-
-def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, Any], setups: Numbers) -> None:
-    """Add a batch to the plan's hash; `setups` are its rows' numbers of what jobs share.
+def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, Any], combos: Numbers) -> None:
+    """Add a batch to the plan's hash; `combos` are its rows' numbers of what jobs share.
 
     `hashed` holds the identities of pictures, and may hold a column as plain text that is coded in `columns`.
     """
@@ -302,17 +296,16 @@ def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, An
     for name in digest.extras:
         _feed_texts(digest, f"{EXTRA}{name}", columns[f"{EXTRA}{name}"])
     for name in NUMBER_COLUMNS:
-        if name != "setup":
+        if name != COMBO_COLUMN:
             digest.add_numbers(name, numbers_of(columns[name]).astype("<i8").data)
-    digest.add_numbers("setup", setups.astype("<i4").data)
+    digest.add_numbers(COMBO_COLUMN, combos.astype("<i4").data)
 
 
 def _feed_texts(digest: RowsDigest, name: str, array: Any) -> None:
-    if array.null_count == len(array) and len(array):
+    if array.null_count == len(array):
         digest.add_texts(name, np.full(len(array), ABSENT, "<i4").data, b"")
         return
-    if pa.types.is_dictionary(array.type) and not len(Texts.of(array.dictionary).data):
-        digest.add_texts(name, np.zeros(len(array), "<i4").data, b"")
-        return
-    texts = Texts.of(text_array(array))
-    digest.add_texts(name, texts.lengths.astype("<i4").data, texts.data.data)
+    texts = text_array(array)
+    lengths = pc.binary_length(texts).to_numpy().astype("<i4")
+    whole = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts), "")
+    digest.add_texts(name, lengths.data, whole[0].as_buffer())

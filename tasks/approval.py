@@ -16,7 +16,7 @@ from callsheet.engine.closing import finish
 from callsheet.engine.refusal import refuse_run
 from callsheet.engine.request import RunRequest
 from callsheet.engine.studio import Studio
-from callsheet.ledger import JobRow, Ledger
+from callsheet.ledger import JobRow, queries
 from callsheet.ledger import State as JobState
 from pricing.money import usd_rounded_up, usd_text
 from tasks.artifacts import publish_plan, publish_results
@@ -38,7 +38,7 @@ async def is_approved(studio: Studio, request: RunRequest) -> bool:
     The plan is published first. A refusal, an answer that does not come within `approve_within_s`, and an
     answer that is none are all a no: every job that waits is cancelled, and nothing was bought.
     """
-    waiting = await studio.books(Ledger.jobs, studio.run.run_id, states={JobState.PENDING})
+    waiting = await studio.books(queries.jobs, studio.run.run_id, states={JobState.PENDING})
     most_nano = sum(row.maximum_nano for row in waiting)
     if request.approve_above_usd is None or most_nano <= _nano(request.approve_above_usd):
         return True

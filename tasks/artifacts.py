@@ -17,7 +17,7 @@ from prefect.artifacts import (
 )
 
 from callsheet.engine.studio import Studio
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import JobRow, State, queries
 from pricing.budgets import first_spellings
 from pricing.money import usd_text
 
@@ -28,9 +28,9 @@ PLAN_ROWS = 20
 
 async def publish_results(studio: Studio, summary: dict[str, Any]) -> None:
     """Publish the table of results (of the failures alone, above a thousand jobs) and the summary."""
-    tally = await studio.books(Ledger.tally, studio.run.run_id)
+    tally = await studio.books(queries.tally, studio.run.run_id)
     states = None if tally.jobs <= TABLE_ROWS else {State.FAILED}
-    shown = await studio.books(Ledger.jobs, studio.run.run_id, states=states)
+    shown = await studio.books(queries.jobs, studio.run.run_id, states=states)
     key = _key(studio)
     await acreate_table_artifact(
         key=f"{key}-results", table=[_line(row) for row in shown[:TABLE_ROWS]], description="Results"

@@ -18,7 +18,7 @@ from callsheet.cli.logs import printable
 from callsheet.cli.output import say
 from callsheet.engine.watchers import Trouble, trouble
 from callsheet.errors import CallsheetError
-from callsheet.ledger import AT_FAL, Ledger, State, Tally
+from callsheet.ledger import AT_FAL, Ledger, State, Tally, admission, queries
 from callsheet.settings import Settings
 from pricing.money import usd_rounded_up
 
@@ -80,10 +80,10 @@ def _watch(progress: Progress, ended: threading.Event) -> None:
     try:
         with Ledger.open(progress.settings.ledger) as ledger:
             view = View(
-                lambda: ledger.tally(progress.run_id),
+                lambda: ledger.do(queries.tally, progress.run_id),
                 progress.trouble,
                 _cap(ledger, progress.run_id),
-                before=ledger.tally(progress.run_id).finished,
+                before=ledger.do(queries.tally, progress.run_id).finished,
             )
             (_paint_live if is_live else paint_lines)(view, ended)
     except CallsheetError as error:
@@ -91,7 +91,7 @@ def _watch(progress: Progress, ended: threading.Event) -> None:
 
 
 def _cap(ledger: Ledger, run_id: str) -> int | None:
-    mine = (cap.limit_nano for cap in ledger.caps() if (cap.scope, cap.key) == ("run", run_id))
+    mine = (cap.limit_nano for cap in ledger.do(admission.caps) if (cap.scope, cap.key) == ("run", run_id))
     return next(mine, None)
 
 

@@ -9,7 +9,8 @@ A ledger that is a file of this machine answers within a few milliseconds, and h
 back costs several times that, since every statement gives up the interpreter lock and has to win it back;
 so there the short verbs are done in the loop. Only where another process is writing (a large run that is
 opened takes seconds) does the thread wait for its turn, while the loop hears fal and Ctrl-C. Wherever they
-are done, what a slot waits for goes first.
+are done, urgent verbs go first. Which verbs are short or urgent is declared on the verb
+(`callsheet.ledger.transaction`).
 """
 
 from __future__ import annotations
@@ -24,19 +25,11 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from callsheet.errors import CallsheetError, LedgerError
 from callsheet.ledger import Ledger
+from callsheet.ledger.transaction import Access, Verb
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Outcome = tuple[Any, BaseException | None]
-
-FIRST = frozenset({"admit", "admit_and_send", "send_again", "accept", "render"})
-"""Verbs that a slot waits for: the end of a render frees it, and the others fill it again."""
-
-SHORT = FIRST | {"not_sent", "release", "release_held", "refuse", "start", "settle", "collect"}
-"""Verbs that write about one job: a handful of statements. These share a commit."""
-
-READS = frozenset({"job"})
-"""Verbs that read one job: nothing to share."""
 
 MOST_TOGETHER = 32
 """Verbs in one commit: the first of them waits for the last."""
@@ -47,13 +40,13 @@ class Asked(NamedTuple):
 
     rank: int
     number: int
-    name: str
+    shares: bool
     do: Callable[[], Any]
     answer: Future[Any]
 
 
 class Books:
-    """The ledger, one verb at a time: `await books(Ledger.admit, job_id, slots=10)`.
+    """The ledger, one verb at a time: `await books(admission.admit, job_id, slots=10)`.
 
     `is_near` says that the ledger is a file of this machine. Verbs of one job keep their order as long as
     each is awaited before the next is asked for.
@@ -69,31 +62,53 @@ class Books:
         self._closed = False
         self._thread.start()
 
-    async def __call__(
-        self, verb: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def __call__(self, verb: Verb[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do one verb of the ledger.
 
         A verb that was asked for is finished and awaited even when the caller is cancelled: nobody may be
         left not knowing what the ledger holds. Raises LedgerError after `close`.
         """
-        if self._closed:
-            raise LedgerError("the ledger is closed already; nothing was changed")
-        name = getattr(verb, "__name__", "")
-        if self._is_near and name in READS:
-            return verb(self._ledger, *args, **kwargs)
+        self._require_open()
+        declared = verb.declared
+        is_read = declared.access is Access.READ
+        if self._is_near and declared.short and is_read:
+            return self._ledger.do(verb, *args, **kwargs)
         asked = Asked(
-            0 if name in FIRST else 1,
+            0 if declared.urgent else 1,
             next(self._numbers),
-            name,
-            lambda: verb(self._ledger, *args, **kwargs),
-            Future(),
+            shares=declared.short and not is_read,
+            do=lambda: self._ledger.do(verb, *args, **kwargs),
+            answer=Future(),
         )
-        if self._is_near and name in SHORT:
+        if self._is_near and asked.shares:
             self._ask_here(asked)
         else:
             self._waiting.put(asked)
-        work: asyncio.Future[T] = asyncio.wrap_future(asked.answer)
+        result: T = await self._answer(asked)
+        return result
+
+    async def call(
+        self, function: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function that executes several verbs, each in its own transaction. Otherwise as a verb."""
+        self._require_open()
+        asked = Asked(
+            1,
+            next(self._numbers),
+            shares=False,
+            do=lambda: function(self._ledger, *args, **kwargs),
+            answer=Future(),
+        )
+        self._waiting.put(asked)
+        result: T = await self._answer(asked)
+        return result
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise LedgerError("the ledger is closed already; nothing was changed")
+
+    async def _answer(self, asked: Asked) -> Any:
+        work: asyncio.Future[Any] = asyncio.wrap_future(asked.answer)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -105,7 +120,7 @@ class Books:
         """Finish what was asked for and end the thread."""
         self._closed = True
         self._do_next()
-        self._waiting.put(Asked(2, next(self._numbers), "", _nothing, Future()))
+        self._waiting.put(Asked(2, next(self._numbers), shares=False, do=_nothing, answer=Future()))
         self._thread.join()
 
     def _ask_here(self, asked: Asked) -> None:
@@ -132,7 +147,7 @@ class Books:
             for asked in self._take():
                 if asked.do is _nothing:
                     over = True
-                elif asked.name in SHORT:
+                elif asked.shares:
                     together.append(asked)
                 else:
                     _do(self._ledger, together)

@@ -10,7 +10,7 @@ from callsheet.engine.render import TO_DO
 from callsheet.engine.studio import Studio
 from callsheet.engine.work import Work
 from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import JobRow, State, queries
 from callsheet.reconcile.billing import compare_bills
 from manifests.job import decode_job
 from pricing.catalog import AUTO
@@ -57,7 +57,7 @@ async def send_canaries(studio: Studio, most: int, show: Callable[[Work], Awaita
     Everything else stays pending: `resume` is the person's word that the rest may be bought.
     """
     run_id = studio.run.run_id
-    canaries = choose_canaries(studio, await studio.books(Ledger.jobs, run_id), most)
+    canaries = choose_canaries(studio, await studio.books(queries.jobs, run_id), most)
     if not canaries.first or not studio.stop.admitting:
         return
     if canaries.left:
@@ -70,7 +70,7 @@ async def send_canaries(studio: Studio, most: int, show: Callable[[Work], Awaita
         await work.end()
     if studio.stop.reason is None:
         await _read_bills(studio)
-        ended = {cell: await studio.books(Ledger.job, row.job_id) for cell, row in canaries.first.items()}
+        ended = {cell: await studio.books(queries.job, row.job_id) for cell, row in canaries.first.items()}
         _judge(studio, ended)
 
 

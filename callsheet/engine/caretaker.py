@@ -16,7 +16,7 @@ from callsheet.engine.render import render_job
 from callsheet.engine.slots import Places
 from callsheet.engine.studio import Studio
 from callsheet.errors import CallsheetError
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import State, queries
 from callsheet.reconcile.findings import Finding, Findings, Outcome
 from callsheet.reconcile.steps import settle_ledger
 
@@ -58,7 +58,7 @@ async def last_look(studio: Studio) -> None:
     if not studio.stop.admitting:
         return
     run_id = studio.run.run_id
-    if await studio.books(Ledger.jobs, run_id, states={State.UNKNOWN}):
+    if await studio.books(queries.jobs, run_id, states={State.UNKNOWN}):
         with _noted(studio):
             await _look(studio)
         await rest(studio)
@@ -68,7 +68,7 @@ async def _look_after(studio: Studio) -> None:
     while True:
         await asyncio.sleep(CARE_EVERY_S)
         with _noted(studio):
-            if await studio.books(Ledger.open_jobs, states={State.UNKNOWN}):
+            if await studio.books(queries.open_jobs, states={State.UNKNOWN}):
                 await _look(studio)
 
 

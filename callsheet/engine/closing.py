@@ -16,7 +16,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.studio import Studio
 from callsheet.engine.work import begin
 from callsheet.files import naming_full_disk
-from callsheet.ledger import Account, JobRow, Ledger, Overrun, Run, State
+from callsheet.ledger import Account, JobRow, Overrun, Run, State, admission, history, queries, runs
 from callsheet.report.rows import ResultRow, result_row
 from callsheet.report.summary import RunFacts, summary_document
 from manifests.job import decode_job
@@ -43,17 +43,19 @@ async def finish(studio: Studio) -> dict[str, Any]:
     await leave_out_the_rest(studio)
     await rest(studio)
     await last_look(studio)
-    tally = await studio.books(Ledger.tally, studio.run.run_id)
+    tally = await studio.books(queries.tally, studio.run.run_id)
     if tally.finished == tally.jobs:
-        await studio.books(Ledger.close_run, studio.run.run_id)
-    reused = await studio.books(Ledger.jobs, studio.run.run_id, states={State.ALREADY_MADE})
-    studio.remarks.extend(await studio.books(gone_files, reused))
-    run = await studio.books(Ledger.run, studio.run.run_id)
-    accounts = await studio.books(Ledger.balances, scope="run", key=run.run_id)
-    overruns = await studio.books(Ledger.overruns, run_id=run.run_id)
+        await studio.books(runs.close_run, studio.run.run_id)
+    reused = await studio.books(queries.jobs, studio.run.run_id, states={State.ALREADY_MADE})
+    studio.remarks.extend(await studio.books.call(gone_files, reused))
+    run = await studio.books(queries.run, studio.run.run_id)
+    accounts = await studio.books(admission.balances, scope="run", key=run.run_id)
+    overruns = await studio.books(history.overruns, run_id=run.run_id)
     with naming_full_disk(Path(run.out).parent):
-        await studio.books(remember, Path(run.out).parent, run.run_id)
-    every = studio.desk.ledger.each_job(run.run_id)  # the report needs little of what thousands of rows hold
+        await studio.books.call(remember, Path(run.out).parent, run.run_id)
+    every = studio.desk.ledger.stream(
+        queries.each_job, run.run_id
+    )  # the report needs little of what thousands of rows hold
     summary = await asyncio.to_thread(write_report, run, every, accounts, overruns)
     unpublished = await publish_report(studio, reused)
     told = {"notes": studio.notes, "remarks": studio.remarks, "published": address_of(run)}

@@ -13,7 +13,7 @@ from callsheet.engine.finish import book_delivered, fetch_result
 from callsheet.engine.publishing import publish
 from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
-from callsheet.ledger import JobRow, Ledger, Output
+from callsheet.ledger import JobRow, Output, queries, transitions
 from callsheet.media.download import Collected, collect, in_background, recheck
 from callsheet.media.expect import expectation_of
 from callsheet.media.place import write_thumbnail
@@ -82,14 +82,14 @@ async def give_up(
     elif isinstance(error, RenderFailed):
         reason = error.error_type if error.error_type == "result_lost" else "result_failed"
     elif isinstance(error, Unavailable):
-        submission = (await studio.books(Ledger.job, row.job_id)).submission
+        submission = (await studio.books(queries.job, row.job_id)).submission
         rendered_ms = (submission.rendered_ms if submission else None) or 0
         until_ms = rendered_ms + (MEDIA_GONE_MS if error.gone else UNREACHED_END_MS)
         if studio.desk.now_ms() < until_ms:
             raise Unavailable(f"{error}; its file is paid for and is asked for again until {iso(until_ms)}")
         reason = "file_gone" if error.gone else "file_unreached"
     await studio.books(
-        Ledger.fail_media, row.job_id, error_type=reason, error=str(error), attempt=row.attempt
+        transitions.fail_media, row.job_id, error_type=reason, error=str(error), attempt=row.attempt
     )
 
 
@@ -117,7 +117,7 @@ async def _record(studio: Studio, job: Job, row: JobRow, rendered: Rendered, col
     )
     await publish(studio, collected.path)
     await book_delivered(studio, job, row, (facts.width_px, facts.height_px))
-    await studio.books(Ledger.collect, row.job_id, output, attempt=row.attempt)
+    await studio.books(transitions.collect, row.job_id, output, attempt=row.attempt)
     failpoints.passing("after_done")
     if collected.thumbnail:
         with suppress(OSError):  # a page without one still is no reason to fail a job

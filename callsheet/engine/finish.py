@@ -14,7 +14,7 @@ from callsheet.engine.overbilled import stop_if_overbilled
 from callsheet.engine.rescue import rescued
 from callsheet.engine.studio import Studio
 from callsheet.errors import RenderFailed, Unavailable, UntrustedHost
-from callsheet.ledger import JobRow, Ledger, Settlement
+from callsheet.ledger import JobRow, Settlement, queries, recovery, settlement
 from callsheet.provider.messages import Rendered, Ticket, parse_result
 from callsheet.provider.replies import Reply
 from manifests.job import Job
@@ -43,8 +43,8 @@ async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rende
         await book_failure(studio, job, row, failure)
         return None
     failpoints.passing("before_settle")
-    settlement = _settlement(studio, job, row, rendered)
-    booking = await studio.books(Ledger.settle, row.job_id, settlement, attempt=row.attempt)
+    cost = _settlement(studio, job, row, rendered)
+    booking = await studio.books(settlement.settle, row.job_id, cost, attempt=row.attempt)
     failpoints.passing("after_settle")
     stop_if_overbilled(studio, row, booking)
     return rendered
@@ -62,8 +62,8 @@ async def known_result(studio: Studio, job: Job, row: JobRow, ticket: Ticket) ->
             return parse_result(Reply(200, {}, kept.encode()))
     rendered = await fetch_result(studio, ticket)
     if kept is None:
-        settlement = _settlement(studio, job, row, rendered)
-        booking = await studio.books(Ledger.settle_found, row.job_id, settlement, attempt=row.attempt)
+        cost = _settlement(studio, job, row, rendered)
+        booking = await studio.books(recovery.settle_found, row.job_id, cost, attempt=row.attempt)
         stop_if_overbilled(studio, row, booking)
     return rendered
 
@@ -125,12 +125,12 @@ async def book_delivered(studio: Studio, job: Job, row: JobRow, size: tuple[int,
 
     Never more than the hold, which is what is booked so far. Repeating it changes nothing.
     """
-    submission = (await studio.books(Ledger.job, row.job_id)).submission
+    submission = (await studio.books(queries.job, row.job_id)).submission
     if submission is None or submission.ticket is None or submission.cost_basis != "bill_implausible":
         return
     delivered = delivered_nano(_catalog(studio, row), job.shot, width_px=size[0], height_px=size[1])
     await studio.books(
-        Ledger.correct,
+        settlement.correct,
         submission.ticket.request_id,
         cost_nano=min(delivered, submission.hold_nano),
         cost_basis="bill_implausible",
@@ -143,7 +143,7 @@ async def book_failure(studio: Studio, job: Job, row: JobRow, failure: RenderFai
     if failure.charged == "yes":
         cost = real_cost(studio, job, row, failure.billable_units)
     booking = await studio.books(
-        Ledger.fail_render,
+        settlement.fail_render,
         row.job_id,
         error_type=failure.error_type,
         error=str(failure),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from callsheet.errors import OverBudget
-from callsheet.ledger import Account, AccountRef, Ledger, account_refs
+from callsheet.ledger import Account, AccountRef, Ledger, account_refs, admission
 from manifests.plan import Plan
 
 
@@ -29,7 +29,7 @@ def refuse_frozen(ledger: Ledger, plan: Plan) -> None:
 
 def frozen_accounts(ledger: Ledger, plan: Plan) -> list[Account]:
     """Return the frozen accounts that jobs of the plan would count in now."""
-    frozen = [account for account in ledger.balances() if account.frozen]
+    frozen = [account for account in ledger.do(admission.balances) if account.frozen]
     concerned = plan_refs(plan) if frozen else frozenset()
     return [account for account in frozen if account.ref in concerned]
 

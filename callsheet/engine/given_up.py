@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from callsheet.engine.rescue import HISTORY_KEPT_MS, in_history
 from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable, UntrustedHost
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import JobRow, State, queries, recovery
 from callsheet.provider.messages import Rendered, parse_result
 from callsheet.provider.platform_messages import result_of
 from callsheet.provider.replies import Reply
@@ -32,8 +32,8 @@ class Looked:
 async def given_up_jobs(desk: Desk) -> list[JobRow]:
     """Return the jobs of all runs that were given up and that fal's history may still show."""
     since_ms = desk.now_ms() - HISTORY_KEPT_MS
-    job_ids = await desk.books(Ledger.lost_jobs, GIVEN_UP, since_ms=since_ms)
-    return [await desk.books(Ledger.job, job_id) for job_id in job_ids]
+    job_ids = await desk.books(recovery.lost_jobs, GIVEN_UP, since_ms=since_ms)
+    return [await desk.books(queries.job, job_id) for job_id in job_ids]
 
 
 async def look_for(desk: Desk, rows: Iterable[JobRow]) -> Looked:
@@ -43,13 +43,13 @@ async def look_for(desk: Desk, rows: Iterable[JobRow]) -> Looked:
     """
     looked = Looked()
     for each in rows:
-        row = await desk.books(Ledger.job, each.job_id)  # it may have moved on since the list was read
+        row = await desk.books(queries.job, each.job_id)  # it may have moved on since the list was read
         if row.state is not State.FAILED or row.error_type not in GIVEN_UP or row.ticket is None:
             continue
         try:
             if await _is_there(desk, row):
                 why = "it was given up, and fal has it after all"
-                await desk.books(Ledger.take_up, row.job_id, why=why, attempt=row.attempt)
+                await desk.books(recovery.take_up, row.job_id, why=why, attempt=row.attempt)
                 looked.found.add(row.job_id)
         except (QueueError, AccountError) as error:
             looked.unsure[row.job_id] = str(error)

@@ -20,7 +20,7 @@ from pathlib import Path
 from callsheet.engine.studio import Studio
 from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
 from callsheet.files import write_text_atomically
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, queries
 
 RISE_EVERY_S = 1.0
 """How often the mark rises while a run buys, in seconds. It is one small file, made durable each time."""
@@ -36,7 +36,7 @@ class Mark:
 
 def mark_file(ledger: Ledger, out: Path) -> Path:
     """Return where the mark of this ledger stands: one file for each ledger that runs into `out`."""
-    return out / f".ledger-{ledger.identity()[0]}.json"
+    return out / f".ledger-{ledger.do(queries.identity)[0]}.json"
 
 
 def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
@@ -44,7 +44,7 @@ def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
     mark = _read(mark_file(ledger, out))
     if mark is None or not _is_older(ledger, mark):
         return
-    entries = ledger.identity()[1]
+    entries = ledger.do(queries.identity)[1]
     raise LedgerUnsafe(
         f"the ledger {ledger.label} is older than the runs in {out}: it has {entries} entries of "
         f"{mark.entries} and {'has' if _has(ledger, mark.run_id) else 'lacks'} the run {mark.run_id}. Was it "
@@ -84,7 +84,7 @@ async def _rise(studio: Studio) -> None:
 
 async def _remembered(studio: Studio) -> None:
     try:
-        await studio.books(remember, Path(studio.run.out).parent, studio.run.run_id)
+        await studio.books.call(remember, Path(studio.run.out).parent, studio.run.run_id)
     except (OSError, LedgerError) as error:
         note = f"the mark beside the runs was not written: {error}"
         if note not in studio.notes:
@@ -105,8 +105,8 @@ def remember(ledger: Ledger, out: Path, run_id: str) -> None:
         if mark is not None:
             if _is_older(ledger, mark):
                 return
-            run_id = max(mark.run_id, run_id, key=lambda each: ledger.run(each).created_ms)
-        now = Mark(ledger.identity()[1], run_id)
+            run_id = max(mark.run_id, run_id, key=lambda each: ledger.do(queries.run, each).created_ms)
+        now = Mark(ledger.do(queries.identity)[1], run_id)
         if now != mark:
             write_text_atomically(path, json.dumps(asdict(now)) + "\n")
 
@@ -147,12 +147,12 @@ def _read(path: Path) -> Mark | None:
 
 
 def _is_older(ledger: Ledger, mark: Mark) -> bool:
-    return ledger.identity()[1] < mark.entries or not _has(ledger, mark.run_id)
+    return ledger.do(queries.identity)[1] < mark.entries or not _has(ledger, mark.run_id)
 
 
 def _has(ledger: Ledger, run_id: str) -> bool:
     try:
-        ledger.run(run_id)
+        ledger.do(queries.run, run_id)
     except UsageError:
         return False
     return True

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from callsheet.engine.studio import Studio
 from callsheet.errors import BudgetError, Overbilled
-from callsheet.ledger import Booking, JobRow, Ledger, State
+from callsheet.ledger import Booking, JobRow, State, queries, transitions
 from pricing.money import usd_text
 
 
@@ -45,6 +45,6 @@ async def leave_out_the_rest(studio: Studio) -> None:
     reason = studio.stop.reason
     if not isinstance(reason, BudgetError):
         return
-    waiting = await studio.books(Ledger.jobs, studio.run.run_id, states={State.PENDING})
+    waiting = await studio.books(queries.jobs, studio.run.run_id, states={State.PENDING})
     why = f"not bought: {reason}"
-    await studio.books(Ledger.skip, [row.job_id for row in waiting], why=why[:500])
+    await studio.books(transitions.skip, [row.job_id for row in waiting], why=why[:500])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from callsheet.engine.studio import Studio
-from callsheet.ledger import JobRow, Ledger
+from callsheet.ledger import JobRow, history
 from pricing.render_times import RenderKind
 
 REMEMBERED = 30
@@ -24,7 +24,7 @@ async def learn(studio: Studio, rows: Iterable[JobRow]) -> None:
         cell = cell_named(name)
         if cell is None:
             continue
-        times = await studio.books(Ledger.render_times, name, limit=REMEMBERED)
+        times = await studio.books(history.render_times, name, limit=REMEMBERED)
         for each in reversed(times):
             studio.times.observe(cell, each.rendered_ms / 1000)
 

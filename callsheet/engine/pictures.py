@@ -10,7 +10,7 @@ from callsheet.engine.patience import FREE_TRIES, backoff_s
 from callsheet.engine.studio import Studio
 from callsheet.engine.watchers import tell_trouble
 from callsheet.errors import InputError, Unavailable
-from callsheet.ledger import Ledger
+from callsheet.ledger import history
 from manifests.job import Image, Job
 
 UPLOAD_GOOD_FOR_MS = 25 * 86_400_000
@@ -41,7 +41,7 @@ async def _address(studio: Studio, image: Image) -> str:
         return image.value
     async with studio.uploads.setdefault(image.sha256, asyncio.Lock()):
         since_ms = studio.desk.now_ms() - UPLOAD_GOOD_FOR_MS
-        known = await studio.books(Ledger.uploaded, image.sha256, since_ms=since_ms)
+        known = await studio.books(history.uploaded, image.sha256, since_ms=since_ms)
         if known is not None:
             return known
         path = Path(image.value)
@@ -51,7 +51,7 @@ async def _address(studio: Studio, image: Image) -> str:
             content_type=image.content_type or "application/octet-stream",
             file_name=f"{image.sha256[:16]}{path.suffix}",
         )
-        await studio.books(Ledger.remember_upload, image.sha256, url)
+        await studio.books(history.remember_upload, image.sha256, url)
         return url
 
 

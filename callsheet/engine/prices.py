@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from callsheet.engine.studio import Studio
 from callsheet.errors import AccountError, PricesChanged, QueueError
-from callsheet.ledger import JobRow, Ledger, Settled, State
+from callsheet.ledger import JobRow, Settled, State, queries, runs
 from callsheet.reconcile.desk import Desk
 from manifests.job import decode_job
 from pricing.catalog import Catalog, ListedPrice
@@ -28,7 +28,7 @@ async def look_at_prices(studio: Studio, *, accept: bool) -> None:
     jobs are priced anew, so that what is held for them covers it. A list that cannot be read is a remark.
     Jobs that were not waiting when other prices were accepted (tried again since) get those first.
     """
-    waiting = await studio.books(Ledger.jobs, studio.run.run_id, states={State.PENDING})
+    waiting = await studio.books(queries.jobs, studio.run.run_id, states={State.PENDING})
     if not waiting:
         return
     await _catch_up(studio, waiting)
@@ -79,7 +79,7 @@ async def _accept(
 async def _pin(studio: Studio, pin: Pin, amounts: Mapping[int, tuple[int, int]]) -> None:
     """Keep other prices from now on, with what waiting jobs cost at them, in one transaction."""
     pins = (*studio.pins, pin)
-    await studio.books(Ledger.reprice, studio.run.run_id, amounts, prices=pins_text(pins))
+    await studio.books(runs.reprice, studio.run.run_id, amounts, prices=pins_text(pins))
     studio.pins, studio.catalog = pins, at_pin(studio.catalog, pin)
 
 
@@ -88,7 +88,7 @@ async def _catch_up(studio: Studio, waiting: Sequence[JobRow]) -> None:
     amounts = await asyncio.to_thread(_other_amounts, studio.catalog, waiting)
     if not amounts:
         return
-    await studio.books(Ledger.reprice, studio.run.run_id, amounts, prices=pins_text(studio.pins))
+    await studio.books(runs.reprice, studio.run.run_id, amounts, prices=pins_text(studio.pins))
     studio.remarks.append(f"{len(amounts)} waiting jobs had older prices; they have those of the run now")
 
 

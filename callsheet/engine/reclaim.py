@@ -13,7 +13,7 @@ from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.studio import Studio
 from callsheet.errors import Interrupted
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import JobRow, State, queries
 from callsheet.reconcile.desk import Desk, claimed
 from callsheet.reconcile.findings import Finding, Findings, Outcome, finding
 from callsheet.reconcile.steps import settle_ledger
@@ -26,11 +26,11 @@ async def settle_and_collect(desk: Desk) -> Findings:
     """Settle the ledger against fal's records and bring every file that is paid for."""
     given_up = await given_up_jobs(desk)
     findings = await settle_ledger(desk)
-    rendered = await desk.books(Ledger.open_jobs, states={State.RENDERED})
+    rendered = await desk.books(queries.open_jobs, states={State.RENDERED})
     runs = {row.run_id for row in (*rendered, *given_up)} | {each.run_id for each in findings.each}
     with claimed(desk.ledger, runs) as mine:
         looked = await look_for(desk, [row for row in given_up if row.run_id in mine])
-        rendered += [await desk.books(Ledger.job, job_id) for job_id in sorted(looked.found)]
+        rendered += [await desk.books(queries.job, job_id) for job_id in sorted(looked.found)]
         for run_id in sorted(mine):
             rows = [row for row in rendered if row.run_id == run_id]
             findings.take(await _collected(desk, run_id, rows))
@@ -42,7 +42,7 @@ async def _collected(desk: Desk, run_id: str, rows: Iterable[JobRow]) -> list[Fi
     """Fetch a run's files and write its results again. Nothing is bought here: that takes `resume`."""
     stop = StopSign()
     stop.drain(Interrupted("reconciling buys nothing"))
-    studio = studio_at(desk, await desk.books(Ledger.run, run_id), stop)
+    studio = studio_at(desk, await desk.books(queries.run, run_id), stop)
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(row: JobRow) -> Finding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callsheet.engine.studio import Studio
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import State, queries, runs, settlement
 
 
 async def refuse_run(studio: Studio, why: str) -> None:
@@ -11,7 +11,9 @@ async def refuse_run(studio: Studio, why: str) -> None:
 
     That may be more than the person was asked about: a lost request may have turned out absent meanwhile.
     """
-    await studio.books(Ledger.request_stop, studio.run.run_id)
-    for row in await studio.books(Ledger.jobs, studio.run.run_id, states={State.PENDING}):
-        await studio.books(Ledger.cancel, row.job_id, why=f"not approved: {why}"[:500], attempt=row.attempt)
+    await studio.books(runs.request_stop, studio.run.run_id)
+    for row in await studio.books(queries.jobs, studio.run.run_id, states={State.PENDING}):
+        await studio.books(
+            settlement.cancel, row.job_id, why=f"not approved: {why}"[:500], attempt=row.attempt
+        )
     studio.remarks.append(f"not approved, nothing was bought: {why}")

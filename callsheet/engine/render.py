@@ -27,7 +27,7 @@ from callsheet.errors import (
     Unavailable,
     UntrustedHost,
 )
-from callsheet.ledger import AT_FAL, JobRow, Ledger, State
+from callsheet.ledger import AT_FAL, JobRow, State, queries, settlement, transitions
 from callsheet.provider.messages import Rendered, Ticket
 from callsheet.reconcile.underway import look_at_open
 from manifests.job import Job, decode_job
@@ -52,7 +52,7 @@ async def render_job(studio: Studio, job_id: int, place: Place) -> JobRow:
                 await _take_on(studio, job_id, place)
     finally:
         place.give_back()
-    return await studio.books(Ledger.job, job_id)
+    return await studio.books(queries.job, job_id)
 
 
 @contextmanager
@@ -67,14 +67,14 @@ def _under_way(studio: Studio, job_id: int) -> Iterator[None]:
 
 
 async def _take_on(studio: Studio, job_id: int, place: Place) -> None:
-    row = await studio.books(Ledger.job, job_id)
+    row = await studio.books(queries.job, job_id)
     if row.state not in TO_DO:  # it moved on since the list was read
         return
     job = decode_job(row.payload, studio.catalog)
     ticket = await _ticket(studio, job, row, place)
     if ticket is not None:
         if row.state is State.PENDING:
-            row = await studio.books(Ledger.job, job_id)  # what it held so far was an earlier submission
+            row = await studio.books(queries.job, job_id)  # what it held so far was an earlier submission
         await _follow(studio, job, row, ticket, place)
 
 
@@ -120,13 +120,13 @@ async def _bought(
     try:
         intent = await admit(studio, row, order)
     except CapReached as reached:
-        await studio.books(Ledger.skip, [row.job_id], why=f"not bought: {reached}"[:500])
+        await studio.books(transitions.skip, [row.job_id], why=f"not bought: {reached}"[:500])
         return None
     except Interrupted:
         return None
     if order is None:
         await studio.books(
-            Ledger.fail_inputs,
+            settlement.fail_inputs,
             row.job_id,
             error_type="inputs",
             error=str(missing),
@@ -176,8 +176,8 @@ async def _paid_result(studio: Studio, job: Job, row: JobRow, ticket: Ticket) ->
 async def _noted(studio: Studio, row: JobRow, ticket: Ticket, error: QueueError) -> None:
     """Say what was not finished: in the run's notes, and with the job for `status` and the results."""
     studio.notes.append(f"{row.custom_id} (request {ticket.request_id}): {error}")
-    if (await studio.books(Ledger.job, row.job_id)).state is State.RENDERED:
-        await studio.books(Ledger.note_waiting, row.job_id, why=str(error)[:500], attempt=row.attempt)
+    if (await studio.books(queries.job, row.job_id)).state is State.RENDERED:
+        await studio.books(transitions.note_waiting, row.job_id, why=str(error)[:500], attempt=row.attempt)
 
 
 async def _looked_up(studio: Studio, job: Job, row: JobRow, ticket: Ticket, place: Place) -> bool:
@@ -186,11 +186,11 @@ async def _looked_up(studio: Studio, job: Job, row: JobRow, ticket: Ticket, plac
     Else a request that fal no longer holds would keep its slot and its money, however often its run is
     resumed. Returns False where nothing is known so far, or where it is not the watching that failed.
     """
-    now = await studio.books(Ledger.job, row.job_id)
+    now = await studio.books(queries.job, row.job_id)
     if now.state not in AT_FAL:
         return False
     (found,) = await look_at_open(studio.desk, [now])
     if found.outcome == "rendered":
         place.give_back()
-        await _follow(studio, job, await studio.books(Ledger.job, row.job_id), ticket, place)
+        await _follow(studio, job, await studio.books(queries.job, row.job_id), ticket, place)
     return found.outcome in ("rendered", "lost")

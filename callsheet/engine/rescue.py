@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from callsheet.engine.studio import Studio
 from callsheet.errors import AccountError, RenderFailed, Unavailable
-from callsheet.ledger import JobRow, Ledger, Submission
+from callsheet.ledger import JobRow, Submission, history, queries
 from callsheet.provider.messages import Rendered, Ticket, parse_result
 from callsheet.provider.platform_messages import result_of
 from callsheet.provider.replies import Reply
@@ -31,8 +31,8 @@ async def rescued(studio: Studio, ticket: Ticket, error: Unavailable) -> Rendere
     Raises RenderFailed for a render that failed, and for one whose result is lost: then what is held for it
     counts as spent. Raises Unavailable while it cannot be known which it is.
     """
-    known = await studio.books(Ledger.known_requests, [ticket.request_id])
-    row = await studio.books(Ledger.job, known[ticket.request_id])
+    known = await studio.books(history.known_requests, [ticket.request_id])
+    row = await studio.books(queries.job, known[ticket.request_id])
     assert row.submission is not None, "a request id belongs to a submission"
     if row.submission.result_json is not None:
         return parse_result(Reply(200, {}, row.submission.result_json.encode()))

@@ -24,7 +24,7 @@ from callsheet.engine.watchers import begun_studio, current_stop, stop_sign
 from callsheet.engine.work import begin
 from callsheet.errors import Busy
 from callsheet.files import sweep_parts
-from callsheet.ledger import Ledger, Run
+from callsheet.ledger import Ledger, Run, queries, recovery, runs
 from callsheet.reconcile.desk import Desk
 from callsheet.settings import Settings
 from manifests.plan import PlanOptions
@@ -47,9 +47,9 @@ async def studio_for(
     """Open the run for work: claimed by this process alone, everything it needs at hand."""
     scale = 1 / request.speed if request.sandbox else 1.0
     async with open_desk(settings) as desk:
-        run = await desk.books(Ledger.run, run_id)
+        run = await desk.books(queries.run, run_id)
         async with _claimed(desk, run_id):
-            await desk.books(go_on_from_the_mark, Path(run.out).parent, run_id)
+            await desk.books.call(go_on_from_the_mark, Path(run.out).parent, run_id)
             studio = studio_at(desk, run, stop, scale=scale, is_sandbox=request.sandbox)
             current_studio.set(studio)
             await _recover(studio)
@@ -152,12 +152,12 @@ async def _recover(studio: Studio) -> None:
     fal for this run is not asked about, because it is followed next.
     """
     run_id = studio.run.run_id
-    await studio.books(Ledger.reopen_run, run_id)
-    await studio.books(Ledger.recover, run_id)
+    await studio.books(runs.reopen_run, run_id)
+    await studio.books(recovery.recover, run_id)
     await look_back(studio)
     failpoints.passing("after_reconcile")
     await asyncio.to_thread(sweep_parts, studio.folder)
-    await studio.books(bring_all, run_id, studio.folder)
+    await studio.books.call(bring_all, run_id, studio.folder)
 
 
 def opened(request: RunRequest, settings: Settings) -> str:

@@ -41,8 +41,9 @@ from callsheet.errors import (
     Throttled,
     UsageError,
 )
-from callsheet.ledger import HOLDS_SLOT, JobRow, Ledger, State
+from callsheet.ledger import HOLDS_SLOT, JobRow, State, admission, queries, settlement, transitions
 from callsheet.ledger import Ticket as LedgerTicket
+from callsheet.ledger.transaction import Transaction, purchase, write
 from callsheet.provider.messages import Ticket
 from manifests.job import Job, canonical_json
 
@@ -100,19 +101,20 @@ class Intent:
     send_before_s: float
 
 
+@purchase(short=True, urgent=True)
 def admit_and_send(
-    ledger: Ledger, order: Order, *, slots: int, latest_departure_s: Callable[[], float]
+    tx: Transaction, order: Order, *, slots: int, latest_departure_s: Callable[[], float]
 ) -> Intent:
     """Intent, hold and slot in one durable transaction. Where it raises, none of them is there."""
-    with ledger.together():
-        attempt = ledger.admit(order.job_id, slots=slots).number
-        return send(ledger, order, attempt, latest_departure_s)
+    attempt = admission.admit(tx, order.job_id, slots=slots).number
+    return send(tx, order, attempt, latest_departure_s)
 
 
-def send(ledger: Ledger, order: Order, attempt: int, latest_departure_s: Callable[[], float]) -> Intent:
+def send(tx: Transaction, order: Order, attempt: int, latest_departure_s: Callable[[], float]) -> Intent:
     """Write down that this order is about to leave."""
     intent = Intent(attempt, latest_departure_s())
-    ledger.send(
+    transitions.send(
+        tx,
         order.job_id,
         seed=order.seed,
         arguments_sha256=order.arguments_sha256,
@@ -122,26 +124,32 @@ def send(ledger: Ledger, order: Order, attempt: int, latest_departure_s: Callabl
     return intent
 
 
-def send_again(ledger: Ledger, order: Order, attempt: int, latest_departure_s: Callable[[], float]) -> Intent:
+@purchase(short=True, urgent=True)
+def send_again(
+    tx: Transaction, order: Order, attempt: int, latest_departure_s: Callable[[], float]
+) -> Intent:
     """Write down that an order leaves once more. Raises RunStopping where a person has taken the job back."""
-    if ledger.job(order.job_id).state is not State.HELD:
+    if queries.job(tx, order.job_id).state is not State.HELD:
         raise RunStopping("the job was taken back while it waited to be sent again")
-    return send(ledger, order, attempt, latest_departure_s)
+    return send(tx, order, attempt, latest_departure_s)
 
 
-def take_back_unsent(ledger: Ledger, job_id: int) -> None:
+@write()
+def take_back_unsent(tx: Transaction, job_id: int) -> None:
     """Give back what `admit_and_send` took for a job that nobody will send: its run was stopped just then."""
-    row = ledger.job(job_id)
+    why = "the run was stopped before it was sent"
+    row = queries.job(tx, job_id)
     if row.state is State.SUBMITTING:
-        ledger.not_sent(job_id, why="the run was stopped before it was sent", attempt=row.attempt)
-    release_held(ledger, job_id, why="the run was stopped before it was sent", attempt=row.attempt)
+        transitions.not_sent(tx, job_id, why=why, attempt=row.attempt)
+    release_held(tx, job_id, why=why, attempt=row.attempt)
 
 
-def release_held(ledger: Ledger, job_id: int, *, why: str, attempt: int) -> None:
+@write(short=True)
+def release_held(tx: Transaction, job_id: int, *, why: str, attempt: int) -> None:
     """Give hold and slot back where nothing was sent; whatever else became of the job stays as it is."""
-    row = ledger.job(job_id)
+    row = queries.job(tx, job_id)
     if row.state is State.HELD and row.attempt == attempt:
-        ledger.release(job_id, why=why, attempt=attempt)
+        settlement.release(tx, job_id, why=why, attempt=attempt)
 
 
 class Stuck:
@@ -159,7 +167,7 @@ class Stuck:
         if now_s < self._next_s:
             return
         self._next_s = now_s + STUCK_LOOK_S
-        rows = await self._studio.books(Ledger.open_jobs, states=HOLDS_SLOT)
+        rows = await self._studio.books(queries.open_jobs, states=HOLDS_SLOT)
         unknown = frozenset(row.job_id for row in rows if row.state is State.UNKNOWN)
         if len(unknown) < len(rows) or unknown != self._held_by:
             self._held_by = unknown if len(unknown) == len(rows) else frozenset()
@@ -207,14 +215,14 @@ async def _admit_once(studio: Studio, row: JobRow, order: Order | None) -> Inten
     slots = studio.settings.concurrency
     try:
         if order is None:
-            held = await studio.books(Ledger.admit, row.job_id, slots=slots)
+            held = await studio.books(admission.admit, row.job_id, slots=slots)
             return Intent(held.number, 0.0)
         departs = studio.queue.latest_departure_s
         return await studio.books(admit_and_send, order, slots=slots, latest_departure_s=departs)
     except IllegalTransition:
-        if (await studio.books(Ledger.job, row.job_id)).state is State.PENDING:
+        if (await studio.books(queries.job, row.job_id)).state is State.PENDING:
             raise
-        run = await studio.books(Ledger.run, studio.run.run_id)
+        run = await studio.books(queries.run, studio.run.run_id)
         if run.stopping_ms is not None:
             studio.stop.drain(RunStopping(f"run {run.run_id} was stopped by `callsheet cancel`"))
         raise Interrupted("the job was taken back before it was bought") from None
@@ -268,16 +276,16 @@ async def _send_once(
             send_before_s=intent.send_before_s,
         )
     except (NotSent, Throttled) as error:
-        await books(Ledger.not_sent, job_id, why=str(error), attempt=attempt)
+        await books(transitions.not_sent, job_id, why=str(error), attempt=attempt)
         return error
     except AccountError as error:
-        await books(Ledger.not_sent, job_id, why=str(error), attempt=attempt)
-        await books(Ledger.release, job_id, why=str(error), attempt=attempt)
+        await books(transitions.not_sent, job_id, why=str(error), attempt=attempt)
+        await books(settlement.release, job_id, why=str(error), attempt=attempt)
         studio.stop.drain(error)
         return None
     except Refused as error:
         await books(
-            Ledger.refuse,
+            settlement.refuse,
             job_id,
             error_type=error.error_type,
             error=str(error),
@@ -287,7 +295,7 @@ async def _send_once(
         return None
     except UsageError as error:
         await books(
-            Ledger.refuse,
+            settlement.refuse,
             job_id,
             error_type="unsendable",
             error=str(error),
@@ -297,7 +305,7 @@ async def _send_once(
         return None
     except OutcomeUnknown as error:
         await books(
-            Ledger.lose,
+            transitions.lose,
             job_id,
             why=str(error),
             lead_request_id=error.lead_request_id,
@@ -318,10 +326,10 @@ async def _accept(studio: Studio, job_id: int, attempt: int, ticket: Ticket) -> 
     known = LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
     for left in range(ACCEPT_TRIES - 1, -1, -1):
         try:
-            await studio.books(Ledger.accept, job_id, known, attempt=attempt)
+            await studio.books(transitions.accept, job_id, known, attempt=attempt)
         except LedgerError as error:
             with suppress(LedgerError):
-                written = (await studio.books(Ledger.job, job_id)).ticket
+                written = (await studio.books(queries.job, job_id)).ticket
                 if written is not None and written.request_id == ticket.request_id:
                     return
             if not left or isinstance(error, IllegalTransition):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from callsheet.engine.studio import Studio
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import JobRow, State, transitions
 from callsheet.provider.messages import Completed, InProgress, Ticket
 from callsheet.provider.polling import PollSchedule
 from manifests.job import Job
@@ -37,13 +37,13 @@ async def watch(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> None:
     async for seen in studio.queue.watch(ticket, schedule):
         schedule.learn(studio.times.estimate(cell), time.monotonic())
         if isinstance(seen, InProgress) and waiting:
-            await studio.books(Ledger.start, row.job_id, attempt=row.attempt)
+            await studio.books(transitions.start, row.job_id, attempt=row.attempt)
             waiting = False
         if isinstance(seen, Completed):
             now_s = time.monotonic()
             render_s = schedule.render_s(seen, now_s)
             started_ms = int((time.time() - render_s) * 1000) if waiting else None
-            await studio.books(Ledger.render, row.job_id, started_ms=started_ms, attempt=row.attempt)
+            await studio.books(transitions.render, row.job_id, started_ms=started_ms, attempt=row.attempt)
             if not seen.error:
                 studio.times.observe(cell, render_s)
 

@@ -15,7 +15,7 @@ from callsheet.engine.pace import learn
 from callsheet.engine.render import render_job
 from callsheet.engine.slots import Place
 from callsheet.engine.studio import Studio
-from callsheet.ledger import JobRow, Ledger
+from callsheet.ledger import JobRow, queries
 
 Ended = JobRow | str
 """How a job stands after this process has done what it could; a text where a mistake of ours ended it."""
@@ -82,7 +82,7 @@ class Work:
 async def begin(studio: Studio) -> Work:
     """Return the work of the whole run, begun now where it has not been. From here on the run may buy."""
     if studio.work is None:
-        rows = in_order(await studio.books(Ledger.jobs, studio.run.run_id))
+        rows = in_order(await studio.books(queries.jobs, studio.run.run_id))
         if not studio.is_sandbox:
             await learn(studio, rows)
         studio.may_buy = True

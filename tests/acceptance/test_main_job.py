@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import av
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from callsheet.cli.example import write_example
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, queries, verify
 from callsheet.report.cards import thumbnail_of
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
@@ -21,9 +20,7 @@ pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
 def accepted(desk) -> list[dict]:
     """Every request that the sandbox accepted: the provider's own count of purchases."""
-    url = desk.sandbox()["url"] + "/_sandbox/ledger"
-    with urllib.request.urlopen(url) as reply:
-        return json.loads(reply.read())["accepted"]
+    return desk.accepted()
 
 
 def opened(path: Path) -> tuple[int, int, int, bool]:
@@ -86,8 +83,8 @@ def test_a_terminated_run_is_resumed_without_buying_anything_twice(desk):
         if line.startswith("run "):
             break
     with Ledger.open(f"sqlite:///{ledger_file}") as ledger:
-        run = ledger.latest_unfinished()
-        while ledger.tally(run.run_id).counts.get("in_progress", 0) < 3:
+        run = ledger.do(queries.latest_unfinished)
+        while ledger.do(queries.tally, run.run_id).counts.get("in_progress", 0) < 3:
             assert process.poll() is None, "".join(said)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
@@ -99,7 +96,7 @@ def test_a_terminated_run_is_resumed_without_buying_anything_twice(desk):
     assert json.loads(resumed.stdout)["succeeded"] == 14
     assert len(accepted(desk)) == 14
     with Ledger.open(f"sqlite:///{ledger_file}") as ledger:
-        assert ledger.verify() == []
+        assert ledger.do(verify.verify) == []
 
 
 STOPPED_WHILE_THE_FLOW_BEGINS = """
@@ -206,10 +203,4 @@ def test_a_lost_reply_is_found_before_the_run_ends(desk):
 
 def arm(desk, fault: dict) -> None:
     """Let the sandbox misbehave."""
-    request = urllib.request.Request(
-        desk.sandbox()["url"] + "/_sandbox/faults",
-        data=json.dumps(fault).encode(),
-        headers={"Content-Type": "application/json"},
-        method="POST",
-    )
-    urllib.request.urlopen(request).read()
+    desk.arm(**fault)

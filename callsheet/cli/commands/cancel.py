@@ -12,7 +12,7 @@ from callsheet.cli.output import document, result, say
 from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.surroundings import settings_for
 from callsheet.errors import CallsheetError, IllegalTransition
-from callsheet.ledger import AT_FAL, JobRow, Ledger, State
+from callsheet.ledger import AT_FAL, JobRow, Ledger, State, queries, runs, settlement
 from callsheet.provider.client import FalQueue
 from callsheet.settings import Settings
 
@@ -20,7 +20,7 @@ RunToStop = Annotated[str, Parameter(help="A run's id (`callsheet status` shows 
 
 
 def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Stop a run: submit nothing more, and ask fal to cancel what it has not rendered.
+    """Stop a run: submit nothing more, and cancel what fal has not rendered.
 
     fal charges for what it renders all the same; `callsheet resume` downloads it.
 
@@ -29,10 +29,10 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
     settings = run_settings(sandbox=sandbox)
     run = chosen_run(settings, run_id)
     with Ledger.open(settings.ledger) as ledger:
-        ledger.request_stop(run.run_id)
-        waiting = ledger.jobs(run.run_id, states={State.PENDING})
+        ledger.do(runs.request_stop, run.run_id)
+        waiting = ledger.do(queries.jobs, run.run_id, states={State.PENDING})
         cancelled = sum(_cancelled(ledger, row) for row in waiting)
-        at_fal = ledger.jobs(run.run_id, states=AT_FAL)
+        at_fal = ledger.do(queries.jobs, run.run_id, states=AT_FAL)
     if not json:
         result(f"{cancelled} cancelled before submission")
     answers = asyncio.run(_ask_fal(settings_for(run.request), at_fal)) if at_fal else []
@@ -47,7 +47,7 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
 def _cancelled(ledger: Ledger, row: JobRow) -> bool:
     """Cancel a job; False if the run, which may still be active, has changed its state."""
     try:
-        ledger.cancel(row.job_id, why="cancelled by a person")
+        ledger.do(settlement.cancel, row.job_id, why="cancelled by a person")
     except IllegalTransition:
         return False
     return True

@@ -56,10 +56,10 @@ def plan(
     sandbox: Sandbox = False,
     json: Json = False,
 ) -> int:
-    """Check every row and show what the manifest costs and whether it fits the budget. Nothing is sent.
+    """Show what a manifest costs and whether it fits the budget. Nothing is sent.
 
-    Compared with what the campaign has paid for: `+` new, `~` changed, `=` already made. Only `+` and `~`
-    cost money.
+    Compared with what the campaign has paid for: + new, ~ changed, = already
+    made. Only + and ~ cost money.
 
     Example: callsheet plan shots.csv --budget-usd 25 --out plan.json
     """

@@ -17,7 +17,7 @@ from callsheet.engine.reclaim import settle_and_collect
 from callsheet.engine.request import RunRequest
 from callsheet.engine.surroundings import settings_for
 from callsheet.errors import UsageError
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, queries
 from callsheet.reconcile import decisions
 from callsheet.reconcile.adoption import adopt as adopt_request
 from callsheet.reconcile.billing import MAX_DAYS, Bills, compare_bills
@@ -63,10 +63,11 @@ def reconcile(
 ) -> int:
     """Settle every open or unknown submission against fal's records, and compare the bills.
 
-    Requests that are found are followed and their files downloaded. The money of those that provably never
-    arrived is released. The rest stay unknown, and the exit code is 7; the output says when to check again.
-    You can decide with --adopt, --assume-spent or --resubmit, each with a --reason. Comparing bills needs an
-    admin key (FAL_ADMIN_KEY).
+    Requests that are found are followed and their files downloaded. The
+    money of those that provably never arrived is released. The rest stay
+    unknown, and the exit code is 7; the output says when to check again.
+    You can decide with --adopt, --assume-spent or --resubmit, each with a
+    --reason. Comparing bills needs an admin key (FAL_ADMIN_KEY).
 
     Example: callsheet reconcile
 
@@ -101,7 +102,7 @@ def _decided(settings: Settings, spent: str | None, again: str | None, reason: s
     with Ledger.open(settings.ledger) as ledger:
         decide = decisions.resubmit if spent is None else decisions.assume_spent
         decided = decide(ledger, spent or again or "", reason=reason)
-        left = ledger.open_jobs(states={State.UNKNOWN})
+        left = ledger.do(queries.open_jobs, states={State.UNKNOWN})
     return Findings([decided], unknown_elsewhere=len(left))
 
 

@@ -16,7 +16,7 @@ from callsheet.engine.desk import open_desk
 from callsheet.engine.given_up import GIVEN_UP, Looked, look_for
 from callsheet.engine.made_files import gone_files, is_gone
 from callsheet.engine.surroundings import settings_for
-from callsheet.ledger import JobRow, Ledger, Run, State
+from callsheet.ledger import JobRow, Ledger, Run, State, queries, recovery
 from callsheet.report.error_table import advice_text, worth_trying
 from callsheet.settings import Settings
 from pricing.money import usd_rounded_up
@@ -51,13 +51,15 @@ def retry(
     request = run.request.model_copy(update={"accept_prices": accept_prices})
     settings = settings_for(request)
     with Ledger.open(settings.ledger) as ledger, ledger.claim(run.run_id):
-        ended = ledger.jobs(run.run_id, states=AGAIN)
+        ended = ledger.do(queries.jobs, run.run_id, states=AGAIN)
         looked = Looked() if again else _looked_for(settings, ended)
         rows = [row for row in ended if row.job_id not in looked.found | looked.unsure.keys()]
         free, gone = (set(), set()) if again else _made_since(ledger, run.run, rows)
         rows = [row for row in rows if row.fingerprint not in gone]
         tried = [row for row in rows if all or row.fingerprint in free or is_worth_it(row)]
-        made = ledger.retry([row.job_id for row in tried], why="retried by a person", once=not again)
+        made = ledger.do(
+            recovery.retry, [row.job_id for row in tried], why="retried by a person", once=not again
+        )
     _say_what(rows, tried, made)
     if not (tried or looked.found) and run.run.closed_ms is not None:
         if json:
@@ -90,7 +92,7 @@ async def _look(settings: Settings, rows: list[JobRow]) -> Looked:
 
 def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow]) -> tuple[set[str], set[str]]:
     """Return the fingerprints that the campaign has a video of, and those whose file is gone; names these."""
-    made = ledger.already_made(run.campaign, {row.fingerprint for row in rows})
+    made = ledger.do(queries.already_made, run.campaign, {row.fingerprint for row in rows})
     for line in gone_files(ledger, made.values()):
         say(line)
     gone = {content for content, row in made.items() if is_gone(ledger, row)}

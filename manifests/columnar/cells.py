@@ -76,6 +76,8 @@ class OwnCells:
             wrong |= lengths == 0
         if not column.kind.lines:
             wrong |= _unprintable(texts)
+        odd = parse_cells.ODD_PROMPT if column.required else parse_cells.ODD_TEXT
+        wrong |= matches(texts, f"^{odd}$")
         self._explain(column, np.flatnonzero(wrong))
         return texts
 

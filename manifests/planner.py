@@ -34,7 +34,7 @@ from pricing.money import parse_usd
 from pricing.quotes import quote
 
 if TYPE_CHECKING:
-    from manifests.columnar.batches import Batch
+    from manifests.columnar.expand import Batch
 
 
 def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Plan:
@@ -286,13 +286,13 @@ def extra_columns(campaign: Campaign, manifests: Sequence[Manifest]) -> set[str]
 
 
 def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Problems) -> Iterator[Batch]:
-    from manifests.columnar import batches  # noqa: PLC0415
+    from manifests.columnar import expand  # noqa: PLC0415
 
     for manifest in manifests:
         if isinstance(manifest, ParquetFile):
             try:
-                yield from batches.batches_of_parquet(manifest, campaign)
+                yield from expand.batches_of_parquet(manifest, campaign)
             except Damaged as error:
                 notes.add(error.problem)
         else:
-            yield from batches.batches_of_table(manifest, campaign)
+            yield from expand.batches_of_table(manifest, campaign)

@@ -169,6 +169,7 @@ def opened(request: RunRequest, settings: Settings) -> str:
             concurrency=request.concurrency,
             out=request.out,
             allow_private_hosts=settings.allow_private_hosts,
+            manifest_max_mb=settings.manifest_max_mb,
         ),
     )
     out = lasting(plan.out or settings.out, request.source or "", settings)

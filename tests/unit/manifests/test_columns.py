@@ -104,7 +104,7 @@ BAD: list[tuple[dict[str, str], str, str]] = [
     ({"model": ""}, "model", "a model must be named"),
     ({"model": "seedance-1.0-pro-fats"}, "model", "did you mean seedance-1.0-pro-fast?"),
     ({"model": "sora"}, "model", "allowed are seedance-1.0-lite"),
-    *(({"resolution": text}, "resolution", "480p, 720p, 1080p") for text in ("720", "4k", "1080i")),
+    *(({"resolution": text}, "resolution", "480p, 720p, 1080p") for text in ("721", "4k", "1080i")),
     ({"aspect_ratio": "auto"}, "aspect_ratio", "allows 21:9, 16:9"),
     ({"aspect_ratio": "9:21"}, "aspect_ratio", "allows 21:9, 16:9"),
     ({"aspect_ratio": "16:09:00"}, "aspect_ratio", "a spreadsheet made a time of 16:9: set"),

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from callsheet.errors import Problem
-from manifests.columns import COLUMNS
+from manifests.columns import COLUMNS, likely_column
 from manifests.identity import Entry, identified
-from manifests.kinds import Context
-from manifests.notes import Notes
+from manifests.parse_cells import Context
+from manifests.problems import Problems
 from manifests.rows import read_row
-from manifests.spelling import likely_column
 from manifests.table import Row, shown
 
 
-def check_rows(rows: Iterable[Row], context: Context, notes: Notes) -> list[Entry]:
+def check_rows(rows: Iterable[Row], context: Context, notes: Problems) -> list[Entry]:
     """Check every row against the columns' declaration and against the other rows.
 
     Every mistake goes into `notes`. Where it gets any, what is returned is only part of the manifest.
@@ -32,7 +31,7 @@ def check_rows(rows: Iterable[Row], context: Context, notes: Notes) -> list[Entr
     return identified(pairs, notes, context.naming)
 
 
-def check_header(row: Row, notes: Notes) -> None:
+def check_header(row: Row, notes: Problems) -> None:
     """Note the columns that must be there and are not, and those that look like one of ours misspelt."""
     names = [column.name for column in COLUMNS]
     meant = {name: likely_column(name, row.cells) for name in row.cells if name not in names}

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from callsheet.errors import Problem
 from manifests.campaign import Campaign
-from manifests.cells import whole_number
 from manifests.columns import COLUMN
 from manifests.names import safe_part
-from manifests.notes import Notes
+from manifests.parse_cells import whole_number
+from manifests.problems import Problems
 from manifests.table import Row, Table, shown
 from manifests.template import BadTemplate, Template
 
@@ -100,7 +100,7 @@ def _unnameable(campaign: Campaign, table: Headed, there: set[str]) -> Iterator[
             yield campaign.problem(("output", "name"), f"{{{shown(needed)}}}", message)
 
 
-def expanded(campaign: Campaign, tables: Iterable[Table], notes: Notes) -> Iterator[Row]:
+def expanded(campaign: Campaign, tables: Iterable[Table], notes: Problems) -> Iterator[Row]:
     """Yield the rows to be checked; a row whose template cannot be filled is noted and passed over."""
     combinations = combinations_of(campaign)
     for table in tables:
@@ -123,7 +123,9 @@ def combinations_of(campaign: Campaign) -> list[dict[str, str]]:
     ]
 
 
-def combined(campaign: Campaign, row: Row, combinations: list[dict[str, str]], notes: Notes) -> Iterator[Row]:
+def combined(
+    campaign: Campaign, row: Row, combinations: list[dict[str, str]], notes: Problems
+) -> Iterator[Row]:
     """Yield every combination and take of one row; one whose template cannot be filled is noted."""
     _warn_of_overridden(campaign, row, notes)
     for combination in combinations:
@@ -137,7 +139,7 @@ def combined(campaign: Campaign, row: Row, combinations: list[dict[str, str]], n
                 yield made
 
 
-def _warn_of_overridden(campaign: Campaign, row: Row, notes: Notes) -> None:
+def _warn_of_overridden(campaign: Campaign, row: Row, notes: Problems) -> None:
     for name in overridden(campaign):
         if row.cells.get(name, "").strip():
             notes.warn(row, name, OVERRIDDEN)
@@ -171,7 +173,7 @@ def _take_cells(cells: Mapping[str, str], take: int) -> dict[str, str]:
     return {"take": str(take), "seed": str(seed + take - 1)}
 
 
-def _fill(templates: Mapping[str, Template], row: Row, cells: dict[str, str], notes: Notes) -> bool:
+def _fill(templates: Mapping[str, Template], row: Row, cells: dict[str, str], notes: Problems) -> bool:
     """Write every template's column; False where one could not be filled."""
     given = dict(cells)
     filled = True

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from manifests.clashes import clashes, id_of_take, settled_names, settled_takes
 from manifests.job import Job
 from manifests.names import NAME_RULE, is_safe, safe_part
-from manifests.notes import Notes
+from manifests.problems import Problems
 from manifests.table import Row
 from manifests.template import Template
 
@@ -36,7 +36,7 @@ class Entry:
         return self.row.cells
 
 
-def identified(pairs: list[tuple[Row, Job]], notes: Notes, naming: Template | None = None) -> list[Entry]:
+def identified(pairs: list[tuple[Row, Job]], notes: Problems, naming: Template | None = None) -> list[Entry]:
     """Give every job its take, id and file name, and note those that clash.
 
     `naming` makes the file names of rows that bring none; without it they are called after their id.
@@ -46,7 +46,7 @@ def identified(pairs: list[tuple[Row, Job]], notes: Notes, naming: Template | No
     return _with_names(entries, naming or BY_ID, notes)
 
 
-def _with_takes(pairs: list[tuple[Row, Job]], notes: Notes) -> list[Entry]:
+def _with_takes(pairs: list[tuple[Row, Job]], notes: Problems) -> list[Entry]:
     """Count rows that would buy the very same video as takes of it."""
     contents = [replace(job, take=1).fingerprint for _, job in pairs]
     takes, equal_to = settled_takes(contents, [job.take for _, job in pairs])
@@ -58,7 +58,7 @@ def _with_takes(pairs: list[tuple[Row, Job]], notes: Notes) -> list[Entry]:
     ]
 
 
-def note_equal(row: Row, first: Row, take: int, notes: Notes) -> None:
+def note_equal(row: Row, first: Row, take: int, notes: Problems) -> None:
     """Warn of a row that is equal to an earlier one."""
     message = (
         f"this row is equal to {_where(first, row)}; both will be made and paid for, "
@@ -68,24 +68,24 @@ def note_equal(row: Row, first: Row, take: int, notes: Notes) -> None:
     notes.warn(row, "prompt", message)
 
 
-def note_same_id(row: Row, first: Row, custom_id: str, notes: Notes) -> None:
+def note_same_id(row: Row, first: Row, custom_id: str, notes: Problems) -> None:
     """Note a row whose id an earlier one has."""
     message = f"{_where(first, row)} has the same custom_id; every row needs its own"
     notes.wrong(row, "custom_id", message, found=custom_id)
 
 
-def note_same_name(row: Row, first: Row, name: str, notes: Notes) -> None:
+def note_same_name(row: Row, first: Row, name: str, notes: Problems) -> None:
     """Note a row whose file name an earlier one has."""
     message = f"{_where(first, row)} has this output_name too (upper and lower case are one name)"
     notes.wrong(row, "output_name", message, found=name)
 
 
-def note_unsafe(row: Row, name: str, notes: Notes) -> None:
+def note_unsafe(row: Row, name: str, notes: Problems) -> None:
     """Note a row whose file name, as it was made, cannot be used."""
     notes.wrong(row, "output_name", f"not a safe file name; allowed are {NAME_RULE}", found=name)
 
 
-def _with_ids(entries: list[Entry], notes: Notes) -> list[Entry]:
+def _with_ids(entries: list[Entry], notes: Problems) -> list[Entry]:
     """Keep the ids that were given; make the others from the content, to be the same next time."""
     ids = [
         unicodedata.normalize("NFC", entry.job.custom_id)
@@ -100,7 +100,7 @@ def _with_ids(entries: list[Entry], notes: Notes) -> list[Entry]:
     ]
 
 
-def _with_names(entries: list[Entry], naming: Template, notes: Notes) -> list[Entry]:
+def _with_names(entries: list[Entry], naming: Template, notes: Problems) -> list[Entry]:
     """Keep the file names that were given and make the others; no two may be taken for one."""
     given = [entry.job.output_name for entry in entries]
     ids = [entry.job.custom_id for entry in entries]

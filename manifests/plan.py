@@ -13,7 +13,7 @@ from callsheet.errors import Problem
 from manifests.job import Job
 from manifests.plan_hash import plan_hash, rows_of_jobs
 from manifests.stored import StoredJobs
-from pricing.budgets import Cap, Spend
+from pricing.budgets import Cap, Spend, first_spellings
 from pricing.quotes import Quote
 
 
@@ -134,11 +134,18 @@ class Plan:
 
     def by_model(self) -> dict[str, Total]:
         """Totals by the model's alias, in the order of the jobs."""
-        return self._by(0)
+        found: dict[str, list[Total]] = {}
+        for (model, _), total in self.summary.groups.items():
+            found.setdefault(model, []).append(total)
+        return {name: _sum(totals) for name, totals in found.items()}
 
     def by_client(self) -> dict[str, Total]:
-        """Totals by client; "" for the jobs that name none."""
-        return self._by(1)
+        """Totals by client as first spelled; "" for the jobs that name none."""
+        spelled = first_spellings(client for _, client in self.summary.groups)
+        found: dict[str, list[Total]] = {}
+        for (_, client), total in self.summary.groups.items():
+            found.setdefault(spelled[client], []).append(total)
+        return {name: _sum(totals) for name, totals in found.items()}
 
     def by_resolution(self) -> dict[str, Total]:
         """Totals by resolution, in the order of the jobs."""
@@ -183,12 +190,6 @@ class Plan:
     def part(self, positions: Container[int]) -> Part:
         """Add up the jobs at these positions."""
         return _part(Counter(kind for at, kind in enumerate(_kinds(self.jobs)) if at in positions))
-
-    def _by(self, part: int) -> dict[str, Total]:
-        found: dict[str, list[Total]] = {}
-        for key, total in self.summary.groups.items():
-            found.setdefault(key[part], []).append(total)
-        return {name: _sum(totals) for name, totals in found.items()}
 
 
 def summary_of(jobs: Sequence[PlannedJob]) -> Summary:

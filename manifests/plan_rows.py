@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from manifests.arrow_cells import int_column, text_column
-from manifests.cells import picture_list
 from manifests.columns import COLUMN, Pictures
 from manifests.job import Image, Job, canonical_json
+from manifests.parse_cells import picture_list
 from manifests.plan_hash import NO_SEED
 from pricing.catalog import Catalog
 from pricing.money import NanoUsd

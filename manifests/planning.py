@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from callsheet.errors import ManifestError, PlanChanged, UsageError
+from callsheet.errors import ManifestError, PlanChanged, Problem, UsageError
 from manifests.campaign import Campaign, is_name
 from manifests.images import PictureFinder
-from manifests.kinds import Context
 from manifests.names import safe_part
-from manifests.notes import Notes
+from manifests.parse_cells import Context
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_file import differences, read_plan
 from manifests.planning_rows import planned_rows
+from manifests.problems import Problems
 from manifests.readers.remote import is_remote
-from pricing.budgets import Cap
+from manifests.table import shown
+from pricing.budgets import Cap, client_key
 from pricing.catalog import load_catalog
 from pricing.money import parse_usd
 
@@ -36,7 +41,7 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
     if path.suffix.lower() == ".json":
         return _planned_again(path, options)
     if path.suffix.lower() == ".toml":
-        from manifests.campaign_reader import read_campaign  # noqa: PLC0415  # a bare manifest needs no pydantic
+        from manifests.campaign_file import read_campaign  # noqa: PLC0415  # a bare manifest needs no pydantic
 
         return _plan(path, read_campaign(path), options)
     return _plan(path, _bare(path), options)
@@ -82,7 +87,7 @@ def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
     caps = (*written.caps, *_run_caps(options))
     campaign = replace(written, defaults=_cells({**written.defaults, **options.defaults}))
     catalog = load_catalog()
-    notes = Notes()
+    notes = Problems()
     pictures = PictureFinder.of(Path.cwd(), options.input_root)
     jobs, counted = planned_rows(
         campaign,
@@ -92,7 +97,7 @@ def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
     )
     if notes.count:
         raise ManifestError(notes.problems())
-    return Plan(
+    plan = Plan(
         campaign=campaign.name,
         source=source,
         jobs=jobs,
@@ -104,6 +109,8 @@ def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
         options=options,
         counted=counted,
     )
+    clients = [client for _, client in plan.summary.groups if client]
+    return replace(plan, warnings=(*plan.warnings, *client_warnings(campaign, clients)))
 
 
 def _run_caps(options: PlanOptions) -> tuple[Cap, ...]:
@@ -113,6 +120,49 @@ def _run_caps(options: PlanOptions) -> tuple[Cap, ...]:
         return (Cap("run", "", "total", parse_usd(options.budget_usd)),)
     except ValueError as error:
         raise UsageError(f"the budget: {error}") from None
+
+
+_CLIENTS_COMPARED = 500
+"""Up to this many clients, names are compared with each other: half a second at worst."""
+_NEAR = 0.85
+"""How alike two clients' names must be (difflib's ratio) to be pointed out."""
+
+
+def client_warnings(campaign: Campaign, clients: Iterable[str]) -> Iterator[Problem]:
+    """Warn of caps on clients that no row has, and of clients whose names are nearly equal."""
+    spelled: dict[str, str] = {}
+    for client in clients:
+        spelled.setdefault(client_key(client), client)
+    capped = {
+        client_key(cap.name.removeprefix(f"{campaign.name}/")): cap.name.removeprefix(f"{campaign.name}/")
+        for cap in campaign.caps
+        if cap.scope == "campaign_client"
+    }
+    for key, name in capped.items():
+        if key not in spelled:
+            near = next((theirs for other, theirs in spelled.items() if _nearly_equal(key, other)), "")
+            hint = f"; did you mean {shown(near)}?" if near else ""
+            yield campaign.problem(
+                ("budget", "client", name),
+                "",
+                f"no row has the client {shown(name)}, so this cap limits nothing{hint}",
+            )
+    if len(spelled) > _CLIENTS_COMPARED:
+        return
+    for (first, one), (second, other) in itertools.combinations(spelled.items(), 2):
+        if _nearly_equal(first, second):
+            message = f"{shown(one)} and {shown(other)} are counted as two clients; is that meant?"
+            yield Problem(campaign.file or campaign.manifest, 0, "client", "", message)
+
+
+def _nearly_equal(first: str, second: str) -> bool:
+    """Say whether two clients' keys differ by a slip of the finger, and not by a number only."""
+    if unicodedata.normalize("NFKC", first) == unicodedata.normalize("NFKC", second):
+        return True
+    if re.sub(r"\d+", "", first) == re.sub(r"\d+", "", second):
+        return False
+    matcher = difflib.SequenceMatcher(None, first, second, autojunk=False)
+    return matcher.quick_ratio() >= _NEAR and matcher.ratio() >= _NEAR
 
 
 def _cells(defaults: Mapping[str, str]) -> dict[str, str]:

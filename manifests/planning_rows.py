@@ -13,9 +13,9 @@ from manifests.check import check_rows
 from manifests.columns import COLUMN
 from manifests.expand import expanded, expansion_problems, factor_of
 from manifests.identity import Entry
-from manifests.kinds import Context
-from manifests.notes import Notes
+from manifests.parse_cells import Context
 from manifests.plan import PlannedJob, Summary
+from manifests.problems import Problems
 from manifests.readers import Manifest, as_table, open_manifests, table_of
 from manifests.readers.parquet import Damaged, ParquetFile
 from manifests.table import Records, Table
@@ -30,7 +30,12 @@ FEW_JOBS = 2_000
 
 
 def planned_rows(
-    campaign: Campaign, context: Context, notes: Notes, *, few: int | None = None, allow_private: bool = False
+    campaign: Campaign,
+    context: Context,
+    notes: Problems,
+    *,
+    few: int | None = None,
+    allow_private: bool = False,
 ) -> tuple[Sequence[PlannedJob], Summary | None]:
     """Read, check and price every row; mistakes and warnings go into `notes`.
 
@@ -57,7 +62,7 @@ def planned_rows(
 
 
 def _one_by_one(
-    campaign: Campaign, manifests: Sequence[Manifest], context: Context, notes: Notes
+    campaign: Campaign, manifests: Sequence[Manifest], context: Context, notes: Problems
 ) -> tuple[PlannedJob, ...]:
     tables = [as_table(manifest) for manifest in manifests]
     entries = check_rows(expanded(campaign, tables, notes), context, notes)
@@ -65,7 +70,7 @@ def _one_by_one(
     return tuple(job for job in priced if job is not None)
 
 
-def _priced(entry: Entry, catalog: Catalog, notes: Notes) -> PlannedJob | None:
+def _priced(entry: Entry, catalog: Catalog, notes: Problems) -> PlannedJob | None:
     try:
         price = quote(catalog, entry.job.shot)
     except LookupError as error:
@@ -75,7 +80,7 @@ def _priced(entry: Entry, catalog: Catalog, notes: Notes) -> PlannedJob | None:
 
 
 def _by_columns(
-    campaign: Campaign, manifests: Sequence[Manifest], context: Context, notes: Notes
+    campaign: Campaign, manifests: Sequence[Manifest], context: Context, notes: Problems
 ) -> tuple[Sequence[PlannedJob], Summary]:
     # NumPy and Arrow take a third of a second, which a few rows need not pay.
     from manifests.columnar.planner import BulkPlanner  # noqa: PLC0415
@@ -91,7 +96,7 @@ def extra_columns(campaign: Campaign, manifests: Sequence[Manifest]) -> set[str]
     return {name for name in theirs | made if name not in COLUMN}
 
 
-def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Notes) -> Iterator[Batch]:
+def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Problems) -> Iterator[Batch]:
     from manifests.columnar import batches  # noqa: PLC0415
 
     for manifest in manifests:

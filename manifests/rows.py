@@ -8,14 +8,14 @@ from typing import Any
 from manifests.camera import unknown_instructions, unlisted
 from manifests.columns import COLUMN, COLUMNS, Pictures
 from manifests.job import Job
-from manifests.kinds import Context, Reading, read_cell
-from manifests.notes import Notes
+from manifests.parse_cells import Context, Reading, read_cell
+from manifests.problems import Problems
 from manifests.selection import candidates
 from manifests.table import CELL_LIMIT_BYTES, UNPRINTABLE, Row
 from pricing.catalog import DEFAULT_DURATION_S, Endpoint
 
 
-def read_row(row: Row, context: Context, notes: Notes) -> Job | None:
+def read_row(row: Row, context: Context, notes: Problems) -> Job | None:
     """Return the job that a row describes, or None with every mistake of the row noted.
 
     `custom_id` and `output_name` are as given: empty where `manifests.identity` shall make them.
@@ -57,7 +57,7 @@ def _job(row: Row, endpoint: Endpoint, values: Mapping[str, Any]) -> Job:
     )
 
 
-def _check_characters(row: Row, notes: Notes) -> None:
+def _check_characters(row: Row, notes: Problems) -> None:
     for name, cell in row.cells.items():
         if UNPRINTABLE.search(cell):
             notes.wrong(row, name, "control characters have no place in a manifest; remove them", found=cell)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from manifests.notes import Notes
+from manifests.problems import Problems
 from manifests.table import Row
 from pricing.catalog import Catalog, Endpoint, Task
 
@@ -17,7 +17,7 @@ _PICTURE_COLUMN: dict[Task, str] = {
 }
 
 
-def candidates(row: Row, catalog: Catalog, notes: Notes) -> tuple[Endpoint, ...]:
+def candidates(row: Row, catalog: Catalog, notes: Problems) -> tuple[Endpoint, ...]:
     """Return the endpoint that the row means; several, with the mistake noted, where it means none.
 
     Several are returned so that the row's other cells can still be checked against what any of them allows.
@@ -40,7 +40,7 @@ def candidates(row: Row, catalog: Catalog, notes: Notes) -> tuple[Endpoint, ...]
     return tuple(e for e in everything if e.model == alias)
 
 
-def task_of(row: Row, notes: Notes) -> Task:
+def task_of(row: Row, notes: Problems) -> Task:
     """Return what the row's pictures ask for, and note pictures that do not go together."""
     image, end_image, references = (
         row.cells.get(name, "").strip() for name in ("image_url", "end_image_url", "reference_image_urls")
@@ -56,7 +56,7 @@ def task_of(row: Row, notes: Notes) -> Task:
     return "image-to-video" if image or end_image else "text-to-video"
 
 
-def _named(endpoint: Endpoint, row: Row, wanted: Task, notes: Notes) -> tuple[Endpoint, ...]:
+def _named(endpoint: Endpoint, row: Row, wanted: Task, notes: Problems) -> tuple[Endpoint, ...]:
     """Check that an endpoint named by its id gets the pictures it needs, and no others."""
     needed = _PICTURE_COLUMN.get(endpoint.task)
     brought = _PICTURE_COLUMN.get(wanted)
@@ -69,7 +69,7 @@ def _named(endpoint: Endpoint, row: Row, wanted: Task, notes: Notes) -> tuple[En
     return (endpoint,)
 
 
-def _unknown_model(row: Row, model: str, catalog: Catalog, notes: Notes) -> None:
+def _unknown_model(row: Row, model: str, catalog: Catalog, notes: Problems) -> None:
     if not model:
         if "model" in row.cells:
             notes.wrong(row, "model", f"a model must be named: {', '.join(catalog.models)}")

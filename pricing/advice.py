@@ -53,17 +53,12 @@ Change = Callable[[Catalog, Order], Shot | None]
 """Gives the cheaper shot, or None where that job cannot be made so."""
 
 
-def advise(catalog: Catalog, orders: Sequence[Order], room: Room) -> list[Advice]:
-    """Return every single change, and if there is none the shortest row of changes, by which all fits.
+def advise(catalog: Catalog, orders: Sequence[Order], which: Sequence[int], room: Room) -> list[Advice]:
+    """Return every single change by which all jobs fit, and if there is none the shortest list of changes.
 
-    Those that touch the fewest jobs come first. Empty where everything fits as it is, and where nothing
-    short of leaving jobs out would do.
+    `which` gives for each job the index of its order: many jobs may share one. Advice that touches the fewest
+    jobs comes first. Empty where everything fits as it is, and where only leaving jobs out would help.
     """
-    return advise_alike(catalog, orders, range(len(orders)), room)
-
-
-def advise_alike(catalog: Catalog, orders: Sequence[Order], which: Sequence[int], room: Room) -> list[Advice]:
-    """Advise on very many jobs, many of them alike: `which` says for each job which of the orders it is."""
     from pricing.fitting import Queue  # noqa: PLC0415  # NumPy takes 0.1 s that a plan that fits does not pay
 
     queue = Queue([order.spend for order in orders], which, room)

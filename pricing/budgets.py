@@ -6,8 +6,9 @@ each cap, what is left of it.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Scope = Literal["run", "campaign", "client", "campaign_client", "model", "ledger"]
@@ -21,19 +22,21 @@ Room = Mapping["Cap", int]
 class Cap:
     """A limit on what may be spent.
 
-    `key` says whose: the campaign's name, the client's, `campaign/client`, the model's alias; "" for the run
-    that is being planned and for the whole ledger. A day or a month is a calendar one, in UTC.
+    `key` says whose: the campaign's name, the client's (`client_key`), `campaign/client`
+    (`campaign_client_key`), the model's alias; "" for the run that is being planned and for the whole ledger.
+    `name` is the key as a person typed it, for messages. A day or a month is a calendar one, in UTC.
     """
 
     scope: Scope
     key: str
     window: Window
     limit_nano: int
+    name: str = field(default="", compare=False)
 
     @property
     def label(self) -> str:
         """The cap in words, for messages."""
-        whose = f"{self.scope.replace('_', ' ')} {self.key}".strip()
+        whose = f"{self.scope.replace('_', ' ')} {self.name or self.key}".strip()
         return whose if self.window == "total" else f"{whose}, per {self.window}"
 
 
@@ -74,16 +77,32 @@ def counts_in(spend: Spend, cap: Cap) -> bool:
         case "campaign":
             return cap.key == spend.campaign
         case "client":
-            return bool(spend.client) and cap.key == spend.client
+            return bool(spend.client) and cap.key == client_key(spend.client)
         case "campaign_client":
             return bool(spend.client) and cap.key == campaign_client_key(spend.campaign, spend.client)
         case "model":
             return cap.key == spend.model
 
 
+def client_key(client: str) -> str:
+    """Return the name that a client's money is counted under, however it is typed.
+
+    Case, Unicode composition (NFC) and white space do not matter; letters that only look alike stay apart.
+    """
+    composed = unicodedata.normalize("NFC", client)
+    # Casefolding can decompose (U+0390); composing again gives equal keys to equal names.
+    return " ".join(unicodedata.normalize("NFC", composed.casefold()).split())
+
+
+def first_spellings(clients: Iterable[str]) -> dict[str, str]:
+    """Return for every spelling of a client the one that comes first, which is the one to show."""
+    first: dict[str, str] = {}
+    return {client: first.setdefault(client_key(client), client) for client in clients}
+
+
 def campaign_client_key(campaign: str, client: str) -> str:
     """Name a client within a campaign: `spring/acme`. A slash in the campaign's own name is written %2F."""
-    return f"{campaign.replace('%', '%25').replace('/', '%2F')}/{client}"
+    return f"{campaign.replace('%', '%25').replace('/', '%2F')}/{client_key(client)}"
 
 
 def full_room(caps: Iterable[Cap]) -> dict[Cap, int]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from pricing.catalog import AUTO, DEFAULT_DURATION_S, Catalog, Endpoint
 from pricing.money import NANO_PER_USD, NanoUsd, ceil_div
@@ -122,3 +123,25 @@ def cost_of_units(catalog: Catalog, endpoint: Endpoint, *, audio: bool, units: D
 def rate_text(rate_nano: int) -> str:
     """Write a rate as dollars per million tokens, e.g. `2.5`."""
     return f"{Decimal(rate_nano) / NANO_PER_USD:f}"
+
+
+class PriceGroup(NamedTuple):
+    """Jobs that fal must bill by the same numbers: all that decides a price apart from the aspect ratio.
+
+    `length` is frames or whole seconds, in words.
+    """
+
+    endpoint_id: str
+    resolution: str
+    length: str
+    audio: bool
+
+    def __str__(self) -> str:
+        sound = ", with sound" if self.audio else ""
+        return f"{self.endpoint_id} {self.resolution} {self.length}{sound}"
+
+
+def price_group(shot: Shot) -> PriceGroup:
+    """Return the price group of a shot."""
+    length = f"{shot.num_frames} frames" if shot.num_frames else f"{shot.duration_s} s"
+    return PriceGroup(shot.endpoint.id, shot.resolution, length, shot.audio)

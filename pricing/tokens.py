@@ -28,7 +28,13 @@ def cost_nano(width_px: int, height_px: int, frames: int, rate_nano: int) -> Nan
     )
 
 
-def most_frames(num_frames: int) -> int:
-    """Frames that may be billed at worst for a number asked for: the next on the grid, at least one more."""
+def grid_neighbours(num_frames: int) -> tuple[int, int]:
+    """Return the frame counts on the grid around `num_frames`: twice the same where it is on the grid."""
     beyond = (num_frames - FRAME_GRID_OFFSET) % FRAME_GRID_STEP
-    return num_frames + max(1, (FRAME_GRID_STEP - beyond) % FRAME_GRID_STEP)
+    low = num_frames - beyond
+    return low, low + FRAME_GRID_STEP if beyond else low
+
+
+def most_frames(num_frames: int) -> int:
+    """Return the most frames that may be billed for a number asked for: the next on the grid, or one more."""
+    return max(num_frames + 1, grid_neighbours(num_frames)[1])

@@ -18,6 +18,7 @@ from prefect.artifacts import (
 
 from callsheet.engine.studio import Studio
 from callsheet.ledger import JobRow, Ledger, State
+from pricing.budgets import first_spellings
 from pricing.money import usd_text
 
 PROGRESS_EVERY_S = 10.0
@@ -39,6 +40,7 @@ async def publish_results(studio: Studio, summary: dict[str, Any]) -> None:
 
 async def publish_plan(studio: Studio, waiting: Sequence[JobRow]) -> None:
     """Publish what a person is asked to approve: sums by model and client, and the most expensive jobs."""
+    clients = first_spellings(row.client for row in waiting)
     most = sorted(waiting, key=lambda row: (-row.maximum_nano, row.position))[:PLAN_ROWS]
     lines = [
         f"# {_cell(studio.run.campaign)}: {len(waiting)} videos to buy",
@@ -46,7 +48,7 @@ async def publish_plan(studio: Studio, waiting: Sequence[JobRow]) -> None:
         f"Run `{studio.run.run_id}`, price book {studio.run.price_book}, plan `{studio.run.plan_hash[:12]}`.",
         "",
         *_sums("model", [(row.model, row) for row in waiting]),
-        *_sums("client", [(row.client or "(none)", row) for row in waiting]),
+        *_sums("client", [(clients[row.client] or "(none)", row) for row in waiting]),
         f"The {len(most)} most expensive:",
         "",
         "| job | model | expected USD | at most USD |",

@@ -12,11 +12,11 @@ from callsheet.cli.terminal import show_folded, show_line, terminal_width
 from manifests.alike import alike
 from manifests.changes import Changes, to_pay
 from manifests.plan import Plan, PlannedJob
-from pricing.advice import Advice, Order, advise_alike
+from pricing.advice import Advice, Order, advise
 from pricing.budgets import Room, choose, shortfalls
 from pricing.catalog import load_catalog
-from pricing.duration import in_words
 from pricing.money import usd_rounded_up, usd_text
+from pricing.render_times import in_words
 
 IN_MEMORY = 2_000
 """Above this many jobs a plan lies on disk, and looking for single jobs takes longer than planning them."""
@@ -109,7 +109,7 @@ class _Asked:
         return cls([at for at in range(plan.total.jobs) if at not in changes.made], orders, which)
 
     def advice(self, room: Room) -> list[Advice]:
-        return advise_alike(load_catalog(), self.orders, self.which, room)
+        return advise(load_catalog(), self.orders, self.which, room)
 
 
 def _line(advice: Advice) -> str:

@@ -17,7 +17,7 @@ from manifests.job_codec import decode_job
 from manifests.plan import Plan, Size
 from pricing.budgets import Cap, full_room
 from pricing.catalog import load_catalog
-from pricing.duration import campaign_s, published_render_s
+from pricing.render_times import campaign_s, published_render_s
 
 if TYPE_CHECKING:  # a database library, which a plan alone can do without
     from callsheet.ledger import Ledger

@@ -31,7 +31,7 @@ def show_plan(plan: Plan, room: dict[Cap, int], selection: Selection | None = No
         _show_group("client", plan.by_client())
     _show_total("total", total)
     for cap, left_nano in room.items():
-        name = f"{cap.scope.replace('_', ' ')} {cap.key}".strip()
+        name = f"{cap.scope.replace('_', ' ')} {cap.name or cap.key}".strip()
         limit, left = usd_rounded_up(cap.limit_nano), usd_rounded_up(left_nano)
         show_line(f"cap {cap.window} of {name}: {limit}, {left} left")
     if selection is not None:

@@ -9,6 +9,7 @@ from typing import Final, cast
 from callsheet.errors import UsageError
 from callsheet.ledger import AccountRef
 from callsheet.ledger.scopes import Scope
+from pricing.budgets import client_key
 
 KINDS: Final = ("ledger", "campaign", "client", "campaign-client", "model", "run")
 LONGEST: Final = 500
@@ -29,7 +30,15 @@ def parse_scope(text: str) -> tuple[Scope, str]:
             f"{text[:80]!r} is no name that a budget is kept for: it has line breaks or other control "
             f"characters, or more than {LONGEST} letters"
         )
-    return cast("Scope", kind.replace("-", "_")), name
+    return cast("Scope", kind.replace("-", "_")), _key(kind, name)
+
+
+def _key(kind: str, name: str) -> str:
+    """Return the name as the ledger counts it: a client is one client however it is typed."""
+    if kind == "client":
+        return client_key(name)
+    campaign, slash, client = name.rpartition("/")
+    return f"{campaign}/{client_key(client)}" if kind == "campaign-client" and slash else name
 
 
 def scope_text(ref: AccountRef) -> str:

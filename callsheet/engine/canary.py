@@ -1,4 +1,4 @@
-"""One job of each price cell first: bill, file and reply are looked at before the rest is bought."""
+"""One job of each price group first: bill, file and reply are looked at before the rest is bought."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from callsheet.ledger import JobRow, Ledger, State
 from callsheet.reconcile.billing import compare_bills
 from manifests.job_codec import decode_job
 from pricing.catalog import AUTO
-from pricing.cells import PriceCell, cell_of
 from pricing.money import usd_text
+from pricing.quotes import PriceGroup, price_group
 
 NAMED = 5
 
@@ -24,8 +24,8 @@ NAMED = 5
 class Canaries:
     """The jobs that go first, by cell; `left` are the cells that nobody tries."""
 
-    first: dict[PriceCell, JobRow]
-    left: tuple[PriceCell, ...] = ()
+    first: dict[PriceGroup, JobRow]
+    left: tuple[PriceGroup, ...] = ()
 
 
 def choose_canaries(studio: Studio, rows: Sequence[JobRow], most: int) -> Canaries:
@@ -35,9 +35,9 @@ def choose_canaries(studio: Studio, rows: Sequence[JobRow], most: int) -> Canari
     already goes before another purchase; else the cheapest is taken. Where there are more cells, the cheapest
     canaries are chosen.
     """
-    cells: dict[PriceCell, list[JobRow]] = {}
+    cells: dict[PriceGroup, list[JobRow]] = {}
     for row in rows:
-        cells.setdefault(cell_of(decode_job(row.payload, studio.catalog).shot), []).append(row)
+        cells.setdefault(price_group(decode_job(row.payload, studio.catalog).shot), []).append(row)
     found = {
         cell: min(
             (row for row in group if row.state in TO_DO),
@@ -66,7 +66,7 @@ async def send_canaries(studio: Studio, most: int, show: Callable[[Work], Awaita
         return
     if canaries.left:
         left = len(canaries.left)
-        studio.remarks.append(f"canary: {left} price cells were not tried: {_named(canaries.left)}")
+        studio.remarks.append(f"canary: {left} price groups were not tried: {_named(canaries.left)}")
     work = Work(studio, list(canaries.first.values()))
     try:
         await show(work)
@@ -84,7 +84,7 @@ async def _read_bills(studio: Studio) -> None:
         await compare_bills(studio.desk, days=1)
 
 
-def _judge(studio: Studio, ended: dict[PriceCell, JobRow]) -> None:
+def _judge(studio: Studio, ended: dict[PriceGroup, JobRow]) -> None:
     made = [row for row in ended.values() if row.state is State.SUCCEEDED]
     failed = [row for row in ended.values() if row.state is State.FAILED]
     unsent = [row for row in ended.values() if row.state in (State.PENDING, State.HELD)]
@@ -103,7 +103,7 @@ def _judge(studio: Studio, ended: dict[PriceCell, JobRow]) -> None:
         studio.stop.drain(CanaryFailed(f"a canary was not sent: {_ids(unsent)}. {rest}"))
     else:
         studio.remarks.append(
-            f"canary: bill, file and reply agree in {len(ended)} price cells: {_named(ended)}"
+            f"canary: bill, file and reply agree in {len(ended)} price groups: {_named(ended)}"
         )
 
 
@@ -150,7 +150,7 @@ def _ids(rows: Sequence[JobRow]) -> str:
     return ", ".join(row.custom_id for row in rows[:NAMED])
 
 
-def _named(cells: Iterable[PriceCell]) -> str:
+def _named(cells: Iterable[PriceGroup]) -> str:
     listed = list(cells)
     more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
     return ", ".join(map(str, listed[:NAMED])) + more

@@ -25,7 +25,7 @@ from manifests.plan_table import manifest_table
 from pricing.budgets import Cap, Room, Spend, choose, counts_in, shortfalls
 from pricing.catalog import load_catalog
 from pricing.money import usd_rounded_up
-from pricing.pins import first_pin, pins_text
+from pricing.price_list import first_pin, pins_text
 
 
 @dataclass(frozen=True, slots=True)

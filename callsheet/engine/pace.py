@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from callsheet.engine.studio import Studio
 from callsheet.ledger import JobRow, Ledger
-from callsheet.provider.polling import Cell
+from pricing.render_times import RenderKind
 
 REMEMBERED = 30
 """Renders of a kind that are looked back on; what fal ran on months ago tells little."""
@@ -29,10 +29,10 @@ async def learn(studio: Studio, rows: Iterable[JobRow]) -> None:
             studio.times.observe(cell, each.rendered_ms / 1000)
 
 
-def cell_named(name: str) -> Cell | None:
+def cell_named(name: str) -> RenderKind | None:
     """Read the ledger's name of a kind of job, `endpoint|pixels|frames`; None for anything else."""
     endpoint, _, numbers = name.partition("|")
     pixels, _, frames = numbers.partition("|")
     if not (endpoint and pixels.isdecimal() and frames.isdecimal()):
         return None
-    return Cell(endpoint, int(pixels), int(frames))
+    return RenderKind(endpoint, int(pixels), int(frames))

@@ -12,9 +12,8 @@ from callsheet.ledger import JobRow, Ledger, Settled, State
 from callsheet.reconcile.desk import Desk
 from manifests.job_codec import decode_job
 from pricing.catalog import Catalog
-from pricing.learned import Bill
-from pricing.live import PriceCheck, accepted_rates, check_prices, differing, with_rates
-from pricing.pins import Pin, pins_text
+from pricing.observed_rates import Bill
+from pricing.price_list import Pin, PriceCheck, accepted_rates, check_prices, differing, pins_text, with_rates
 from pricing.quotes import quote, rate_text
 
 LOOK_S = 10.0

@@ -25,13 +25,12 @@ from callsheet.engine.work import begin
 from callsheet.errors import Busy
 from callsheet.files import sweep_parts
 from callsheet.ledger import Ledger, Run
-from callsheet.provider.polling import RenderTimes
 from callsheet.reconcile.desk import Desk
 from callsheet.settings import Settings
 from manifests.plan import PlanOptions
 from manifests.planning import make_plan
-from pricing.live import with_rates
-from pricing.pins import read_pins
+from pricing.price_list import read_pins, with_rates
+from pricing.render_times import RenderTimes
 
 READY_AHEAD = 5
 """Jobs that are made ready before a place is free. Renders of one kind tend to end together."""

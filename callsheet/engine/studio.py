@@ -14,11 +14,11 @@ from callsheet.engine.stopping import StopSign
 from callsheet.ledger import Run
 from callsheet.media.storage import Storage
 from callsheet.provider.client import FalQueue
-from callsheet.provider.polling import RenderTimes
 from callsheet.reconcile.desk import Books, Desk
 from callsheet.settings import Settings
 from pricing.catalog import Catalog
-from pricing.pins import Pin, catalog_at
+from pricing.price_list import Pin, catalog_at
+from pricing.render_times import RenderTimes
 
 if TYPE_CHECKING:
     from callsheet.engine.work import Work

@@ -7,15 +7,16 @@ import time
 from callsheet.engine.studio import Studio
 from callsheet.ledger import JobRow, Ledger, State
 from callsheet.provider.messages import Completed, InProgress, Ticket
-from callsheet.provider.polling import Cell, PollSchedule
+from callsheet.provider.polling import PollSchedule
 from manifests.job import Job
 from pricing.quotes import quote
+from pricing.render_times import RenderKind
 
 
-def cell_of(studio: Studio, job: Job) -> Cell:
+def cell_of(studio: Studio, job: Job) -> RenderKind:
     """Return the kind of job this is, as far as render times go."""
     priced = quote(studio.catalog, job.shot)
-    return Cell(job.endpoint.id, priced.width_px * priced.height_px, priced.frames)
+    return RenderKind(job.endpoint.id, priced.width_px * priced.height_px, priced.frames)
 
 
 async def watch(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> None:

@@ -24,6 +24,7 @@ from callsheet.ledger.scopes import AccountRef
 from callsheet.ledger.states import Event, State
 from callsheet.ledger.steps import chunks
 from manifests.changes import MadeJob
+from pricing.budgets import client_key
 
 
 def run(connection: Connection, run_id: str) -> Run:
@@ -172,7 +173,6 @@ def entries(connection: Connection, wanted: EntryFilter) -> Iterator[Entry]:
     named = (
         (job.c.run_id, wanted.run_id),
         (table.c.campaign, wanted.campaign),
-        (job.c.client, wanted.client),
         (job.c.model, wanted.model),
     )
     query = query.where(*(column == value for column, value in named if value is not None))
@@ -180,8 +180,10 @@ def entries(connection: Connection, wanted: EntryFilter) -> Iterator[Entry]:
         query = query.where(submission.c.admitted_ms >= wanted.since_ms)
     if wanted.until_ms is not None:
         query = query.where(submission.c.admitted_ms < wanted.until_ms)
+    client = None if wanted.client is None else client_key(wanted.client)
     for row in connection.execute(query.execution_options(yield_per=1000)):
-        yield Entry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+        if client is None or client_key(row.client) == client:
+            yield Entry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
 
 
 def identity(connection: Connection) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
-from pricing.budgets import campaign_client_key
+from pricing.budgets import campaign_client_key, client_key
 
 Scope = Literal["ledger", "campaign", "client", "campaign_client", "model", "run"]
 WindowKind = Literal["total", "day", "month"]
@@ -65,7 +65,7 @@ def account_refs(*, campaign: str, client: str, model: str, run_id: str, at_ms: 
     owners: list[tuple[Scope, str]] = [("ledger", ""), ("campaign", campaign), ("model", model)]
     owners.append(("run", run_id))
     if client:
-        owners += [("client", client), ("campaign_client", campaign_client_key(campaign, client))]
+        owners += [("client", client_key(client)), ("campaign_client", campaign_client_key(campaign, client))]
     return [
         AccountRef(scope, key, window_at(kind, at_ms))
         for scope, key in owners

@@ -8,16 +8,13 @@ from callsheet.media.codes import Fault, fault
 from callsheet.media.facts import MediaFacts
 from manifests.job import Job
 from pricing.catalog import AUTO, DEFAULT_DURATION_S, Catalog
+from pricing.tokens import grid_neighbours
 
 FRAME_RATE_TOLERANCE = 0.1
 """Frames per second; lets 23.976 pass for 24, which nobody can see."""
 
 FRAME_TOLERANCE = 1
 """Frames either way, beyond 24d and 24d + 1, both of which are right (pricing/quotes.py)."""
-
-_GRID_FIRST, _GRID_STEP = 25, 4
-"""`num_frames` that Seedance makes are 25 + 4n (Volcengine 82379/1520757); what fal does with others is not
-written down, so both neighbours on the grid are right."""
 
 _NOMINAL = {1088: 1080}
 """Lines. Volcengine's table says 1088, which is 1080 padded to whole macroblocks; fal's page for Pro Fast
@@ -61,9 +58,7 @@ def _frames(job: Job, fps: int) -> tuple[int, int]:
     if job.num_frames is None:
         frames = fps * (job.duration_s or DEFAULT_DURATION_S)
         return frames, frames
-    beyond = (job.num_frames - _GRID_FIRST) % _GRID_STEP
-    low = job.num_frames - beyond
-    return low, low + _GRID_STEP if beyond else low
+    return grid_neighbours(job.num_frames)
 
 
 def _nominal(size: tuple[int, int]) -> tuple[int, int]:

@@ -19,9 +19,8 @@ import httpx
 
 from callsheet import failpoints
 from callsheet.errors import AccountError, NotSent, Unavailable
-from callsheet.provider.clocks import since_boot_s
-from callsheet.provider.downloads import Download, open_file
 from callsheet.provider.hosts import Hosts
+from callsheet.provider.media import Download, Uploader, open_file
 from callsheet.provider.messages import (
     CancelAnswer,
     Completed,
@@ -49,8 +48,8 @@ from callsheet.provider.transport import (
     exchange,
     key_auth,
     open_client,
+    since_boot_s,
 )
-from callsheet.provider.uploads import Uploader
 from callsheet.settings import Settings
 
 CONNECT_TIMEOUT_S = 10.0

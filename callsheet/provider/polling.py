@@ -14,14 +14,12 @@ What was rendered teaches what to expect (`RenderTimes`). All times are in secon
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from statistics import median
 
 from callsheet.errors import Unavailable
 from callsheet.provider.messages import Completed, InProgress, InQueue, Status
-from pricing.duration import published_render_s
+from pricing.render_times import Estimate
 
 FLOOR_S = 0.02
 CEILING_S = 10.0
@@ -30,77 +28,6 @@ CEILING_S = 10.0
 _FIRST = 0.061
 """When a render is first asked about, as a share of the expected time: about a 16th, which keeps the lag
 within 25 % even where the truth is 20 times shorter."""
-
-_ENOUGH = 5
-"""Observed renders after which a kind of job counts as known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A kind of job whose renders take about the same time. `pixels` is width x height of the video."""
-
-    endpoint_id: str
-    pixels: int
-    frames: int
-
-    @property
-    def prior_s(self) -> float:
-        """The published figure, scaled by how much there is to render."""
-        return published_render_s(self.pixels, self.frames)
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """How long a render takes, in seconds: `low_s` to `high_s`, most likely `expected_s` (all above 0).
-
-    `is_known` says that it was learned from enough renders of this very kind.
-    """
-
-    expected_s: float
-    low_s: float
-    high_s: float
-    is_known: bool = False
-
-
-class RenderTimes:
-    """What renders have taken, by kind of job.
-
-    `scale` multiplies the published figure until something has been learned (a sandbox at speed 20: 1 / 20).
-    Kinds never seen before follow the ratio of the endpoint's other kinds.
-    """
-
-    def __init__(self, *, scale: float = 1.0, remembered: int = 30) -> None:
-        self._scale = scale
-        self._by_cell: defaultdict[Cell, deque[float]] = defaultdict(lambda: deque(maxlen=remembered))
-        self._by_endpoint: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=remembered))
-
-    def observe(self, cell: Cell, render_s: float) -> None:
-        """Learn from a render that ended well. `render_s` counts from its start, not from the submission."""
-        if render_s > 0:
-            self._by_cell[cell].append(render_s)
-            self._by_endpoint[cell.endpoint_id].append(render_s / cell.prior_s)
-
-    def estimate(self, cell: Cell) -> Estimate:
-        """Return what to expect of the next render of this kind."""
-        seen = self._by_cell.get(cell, ())
-        if len(seen) >= _ENOUGH:
-            return _learned(sorted(seen))
-        if seen:
-            return _spread(median(seen), 0.8, 1.3)
-        ratios = self._by_endpoint.get(cell.endpoint_id, ())
-        ratio = median(ratios) if ratios else self._scale
-        return _spread(cell.prior_s * ratio, 0.7, 1.4)
-
-
-def _spread(expected_s: float, low: float, high: float) -> Estimate:
-    return Estimate(expected_s, expected_s * low, expected_s * high)
-
-
-def _learned(seen: list[float]) -> Estimate:
-    middle = median(seen)
-    deviation = median(abs(value - middle) for value in seen)
-    half = min(max(2.4 * deviation, 0.015 * middle), 0.4 * middle)
-    return Estimate(middle, middle - half, middle + half, is_known=True)
 
 
 @dataclass(slots=True)

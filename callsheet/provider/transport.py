@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -151,3 +152,14 @@ async def _body(response: httpx.Response, max_bytes: int) -> bytes:
         if size > max_bytes:
             break
     return b"".join(chunks)[:max_bytes]
+
+
+def since_boot_s() -> float:
+    """Seconds since the machine started, those in which it was suspended included.
+
+    The monotonic clock stands still while a laptop's lid is closed; the world does not. Where there is no
+    other (macOS), it is the monotonic one.
+    """
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()

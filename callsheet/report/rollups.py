@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from callsheet.report.rows import SKIPPED, SUCCESSES, ResultRow
+from pricing.budgets import first_spellings
 
 if TYPE_CHECKING:  # pandas takes 0.4 s to import; only a finished run pays for it
     import pandas as pd
@@ -52,10 +53,11 @@ def frame_of(rows: Sequence[ResultRow]) -> pd.DataFrame:
     """Return what is summed as a data frame: one row per job, counts and amounts as int64."""
     import pandas as pd  # noqa: PLC0415
 
+    clients = first_spellings(row.job.client for row in rows)
     frame = pd.DataFrame(
         {
             "model": [row.model for row in rows],
-            "client": [row.job.client for row in rows],
+            "client": [clients[row.job.client] for row in rows],
             "status": [row.status for row in rows],
             "jobs": [1 for _ in rows],
             "succeeded": [row.status in SUCCESSES for row in rows],

@@ -13,6 +13,7 @@ from typing import Final, Literal, get_args
 
 from callsheet.ledger.records import Entry
 from callsheet.report.rows import iso_utc
+from pricing.budgets import client_key
 
 Grouping = Literal["campaign", "client", "model", "day", "run"]
 GROUPINGS: Final[tuple[Grouping, ...]] = get_args(Grouping)
@@ -54,10 +55,19 @@ class Line:
 
 
 def statement(entries: Iterable[Entry], by: Sequence[Grouping]) -> list[Line]:
-    """Add up the entries by these groupings, in order of their names. No grouping gives one line, or none."""
+    """Add up the entries by these groupings, in order of their names. No grouping gives one line, or none.
+
+    A client is one client however it is typed; the first spelling is shown.
+    """
     lines: dict[tuple[str, ...], Line] = {}
+    clients: dict[str, str] = {}
     for entry in entries:
-        names = tuple(_NAMES[grouping](entry) for grouping in by)
+        names = tuple(
+            clients.setdefault(client_key(entry.client), entry.client)
+            if grouping == "client"
+            else _NAMES[grouping](entry)
+            for grouping in by
+        )
         lines.setdefault(names, Line(names)).add(entry)
     return [lines[names] for names in sorted(lines)]
 

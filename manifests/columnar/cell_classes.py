@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manifests import cells
+from manifests import parse_cells
 from manifests.columns import COLUMN, COLUMNS, Choice, Flag, Frames, ModelName, Pictures, Seconds
 from manifests.images import BadPicture
 from manifests.job import Image
-from manifests.kinds import Context
+from manifests.parse_cells import Context
 from manifests.selection import nearest_model
 from manifests.table import UNPRINTABLE
 
@@ -103,7 +103,7 @@ class CellClasses:
             # Control characters are refused before pictures are looked for.
             return Looked(text, _ANY_SIZE if text else "", (), ())
         kind = COLUMN[column].kind
-        parts = cells.picture_list(text) if isinstance(kind, Pictures) and kind.bounds else [text]
+        parts = parse_cells.picture_list(text) if isinstance(kind, Pictures) and kind.bounds else [text]
         images, messages = [], []
         for part in parts:
             try:
@@ -123,22 +123,22 @@ class CellClasses:
 
     def _choice(self, kind: Choice, text: str) -> Hashable:
         allowed = self._allowed(kind.allowed)
-        ratio = cells.ratio_of_clock(text.lower())
+        ratio = parse_cells.ratio_of_clock(text.lower())
         return text if not text or text.lower() in allowed else ("none of these", ratio)
 
     def _seconds(self, kind: Seconds, text: str) -> Hashable:
-        seconds = cells.whole_seconds(text)
+        seconds = parse_cells.whole_seconds(text)
         return text if not text or seconds in self._allowed(kind.allowed) else ("not these seconds",)
 
     def _frames(self, kind: Frames, text: str) -> Hashable:
-        number = cells.whole_number(text)
+        number = parse_cells.whole_number(text)
         endpoints = self._context.catalog.endpoints.values()
         bounds = [found for each in endpoints if (found := getattr(each, kind.bounds)) is not None]
         possible = number is not None and any(low <= number <= high for low, high in bounds)
         return text if not text or possible else ("not that many",)
 
     def _flag(self, _kind: Flag, text: str) -> Hashable:
-        return text if not text or cells.flag(text) is not None else ("neither",)
+        return text if not text or parse_cells.flag(text) is not None else ("neither",)
 
     def _allowed(self, field: str) -> set[Any]:
         return {value for each in self._context.catalog.endpoints.values() for value in getattr(each, field)}

@@ -31,7 +31,7 @@ from manifests.columnar.setups import Setup, Setups
 from manifests.columnar.texts import Texts, text_array
 from manifests.columns import COLUMN, COLUMNS, Pictures
 from manifests.images import URL_MAX_CHARS
-from manifests.notes import Notes
+from manifests.problems import Problems
 from manifests.rows import read_row
 from manifests.table import CELL_LIMIT_BYTES, Row, shown
 
@@ -134,7 +134,7 @@ class Checker:
         rows: list[Row] = [*batch.unwritable, *(batch.row(int(at)) for at in np.flatnonzero(rare))]
         if not rows:
             return []
-        notes = Notes()
+        notes = Problems()
         with self._lock:
             jobs = [read_row(row, self._setups.context, notes) for row in rows]
         assert not any(jobs), "a row that is kept from the fast path is always wrong"
@@ -216,7 +216,7 @@ def _of_pictures(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked |
 
 
 def _found(batch: Batch, rows: Numbers, column: str, text: str, message: str) -> Found:
-    notes = Notes()
+    notes = Problems()
     notes.wrong(Row(batch.file, batch.folder, 0, {}), column, message, found=text)
     return Found.of(rows, COLUMNS.index(COLUMN[column]), notes.problems()[0])
 

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from callsheet.errors import Problem
 from manifests.campaign import Campaign
-from manifests.cells import whole_number
 from manifests.columnar.arrow import (
     Mask,
     Numbers,
@@ -29,7 +28,8 @@ from manifests.columnar.cell_classes import DECISIVE
 from manifests.columnar.own_cells import rows_by_cell
 from manifests.columnar.texts import Texts, text_array
 from manifests.expand import NAMING, OVERRIDDEN, combinations_of, combined, factor_of, overridden, suffix_of
-from manifests.notes import Notes
+from manifests.parse_cells import whole_number
+from manifests.problems import Problems
 from manifests.table import Row, printable, shown
 from manifests.template import RENDERED_MAX_CHARS, BadTemplate, Template
 
@@ -51,7 +51,7 @@ class Expander:
         """Whether there is anything to expand."""
         return bool(self._campaign.templates) or factor_of(self._campaign) > 1
 
-    def expand(self, batch: Batch, notes: Notes) -> Batch:
+    def expand(self, batch: Batch, notes: Problems) -> Batch:
         """Return all jobs of a batch, row by row; a row whose template cannot be filled is left out."""
         if not self.changes_rows:
             return batch
@@ -79,14 +79,14 @@ class Expander:
             for name in self._campaign.matrix
         }
 
-    def _row_by_row(self, batch: Batch, notes: Notes) -> Batch:
+    def _row_by_row(self, batch: Batch, notes: Problems) -> Batch:
         rows = [*batch.unwritable, *(batch.row(at) for at in range(len(batch)))]
         rows.sort(key=lambda row: row.row)
         made = [each for row in rows for each in combined(self._campaign, row, self._combinations, notes)]
         names = tuple(made[0].cells) if made else batch.header
         return batch_of_rows(batch.file, batch.folder, made, names)
 
-    def _warn_of_overridden(self, batch: Batch, notes: Notes) -> None:
+    def _warn_of_overridden(self, batch: Batch, notes: Problems) -> None:
         for name in overridden(self._campaign):
             if name not in batch.columns:
                 continue
@@ -96,7 +96,7 @@ class Expander:
                 warning = Problem(batch.file, first, shown(name), shown(cell), printable(OVERRIDDEN))
                 notes.add_warning(warning, len(rows))
 
-    def _filled(self, batch: Batch, notes: Notes) -> Batch:
+    def _filled(self, batch: Batch, notes: Problems) -> Batch:
         """Write every template's column, and leave out the rows where one cannot be filled."""
         filled = np.ones(len(batch), bool)
         columns = dict(batch.columns)
@@ -165,7 +165,7 @@ def _rendered(template: Template, columns: Mapping[str, Any], count: int) -> tup
     return joined, unfilled | Texts.of(joined).longer_than(RENDERED_MAX_CHARS)
 
 
-def _explain(templates: Mapping[str, Template], row: Row, notes: Notes) -> None:
+def _explain(templates: Mapping[str, Template], row: Row, notes: Problems) -> None:
     for name, template in templates.items():
         try:
             template.render(row.cells)

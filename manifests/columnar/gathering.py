@@ -34,9 +34,9 @@ from manifests.columnar.spool import SHARED
 from manifests.columnar.texts import Keys, Texts, mixed, text_array
 from manifests.identity import BY_ID, ID_CHARS, note_unsafe
 from manifests.job import Job
-from manifests.notes import Notes
 from manifests.plan_hash import references_identity
 from manifests.plan_rows import EXTRA, MADE_ID, MADE_NAME, PICTURE_COLUMNS, pictures_text, shared_cells
+from manifests.problems import Problems
 from manifests.table import Row
 from manifests.template import Template
 
@@ -281,7 +281,7 @@ def _bought(setup: Setup) -> tuple[Any, ...]:
 
 
 def _unsafe(checked: Checked, names: Any, at: int) -> Problem:
-    notes = Notes()
+    notes = Problems()
     row = Row(checked.batch.file, checked.batch.folder, int(checked.batch.rows[checked.good[at]]), {})
     note_unsafe(row, names[at].as_py(), notes)
     return notes.problems()[0]

@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callsheet.errors import Problem
-from manifests import cells
+from manifests import parse_cells
 from manifests.columnar.arrow import Mask, Numbers, mask_array, mask_of, numbers_of, rows_of, texts_of
 from manifests.columnar.batches import Batch
 from manifests.columnar.texts import Texts, text_array
 from manifests.columns import COLUMNS, Column, FileName, Text, Whole
-from manifests.kinds import Context, Reading, read_cell
 from manifests.names import DEVICE_NAME, PART_MAX_CHARS, SAFE_NAME, is_safe
-from manifests.notes import Notes
+from manifests.parse_cells import Context, Reading, read_cell
+from manifests.problems import Problems
 from manifests.table import Row
 
 NO_SEED = -1
@@ -97,7 +97,7 @@ class OwnCells:
     def _explain(self, column: Column, rows: Iterable[int]) -> None:
         order, places = COLUMNS.index(column), np.array(list(rows), np.int64)
         for cell, alike in rows_by_cell(self._batch.columns[column.name], places):
-            notes = Notes()
+            notes = Problems()
             row = Row(self._batch.file, self._batch.folder, 0, {column.name: cell})
             read_cell(Reading(row, self._context, notes, ()), column)
             self.found += [Found.of(alike, order, problem) for problem in notes.problems()]
@@ -126,7 +126,7 @@ def _whole_numbers(array: Any, kind: Whole, nothing: int) -> tuple[Numbers, Mask
         readable = pc.if_else(mask_array(simple), texts.array, pa.nulls(1, pa.string())[0])
     values, wrong = _in_bounds(readable.cast(pa.int64()), kind, nothing)
     for at in np.flatnonzero(~simple & ~empty):
-        number = cells.whole_number(texts.array[int(at)].as_py())
+        number = parse_cells.whole_number(texts.array[int(at)].as_py())
         if number is None or not kind.low <= number <= kind.high:
             wrong[at] = True
         else:

@@ -20,10 +20,10 @@ from manifests.columnar.rereading import identities_of
 from manifests.columnar.setups import Setup, Setups
 from manifests.columnar.spool import Scratch, SpooledJobs, feed, schema_for, write_rows
 from manifests.columnar.twins import RowKeys, Settler, changed
-from manifests.kinds import Context
-from manifests.notes import Notes
+from manifests.parse_cells import Context
 from manifests.plan import Size, Summary, Total
 from manifests.plan_hash import RowsDigest
+from manifests.problems import Problems
 from manifests.table import Row
 
 _WORKERS = 2
@@ -31,14 +31,14 @@ _AHEAD = 3
 """Batches in work at a time: enough for both cores, few enough for the memory."""
 
 
-_Worked = tuple[Notes, Checked, Gathered]
+_Worked = tuple[Problems, Checked, Gathered]
 """A batch expanded and checked: what the expansion found, and what the check did."""
 
 
 class BulkPlanner:
     """Plans one manifest. Mistakes and warnings go into `notes`; with any mistakes there is no whole plan."""
 
-    def __init__(self, campaign: Campaign, context: Context, notes: Notes, extras: Iterable[str]) -> None:
+    def __init__(self, campaign: Campaign, context: Context, notes: Problems, extras: Iterable[str]) -> None:
         self._expander = Expander(campaign)
         self._context, self._notes = context, notes
         self._extras = tuple(sorted(extras))
@@ -83,7 +83,7 @@ class BulkPlanner:
                 yield gathered
 
     def _work(self, batch: Batch) -> _Worked:
-        notes = Notes()
+        notes = Problems()
         checked = self._checker.check(self._expander.expand(batch, notes))
         return notes, checked, self._gatherer.gather(checked)
 

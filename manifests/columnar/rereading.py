@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from manifests.cells import picture_list
 from manifests.columnar.arrow import Numbers, coded, combinations, numbers_of, texts_of
 from manifests.columnar.fingerprints import Own, Pieces, fingerprints, pieces_of
 from manifests.job import Image
+from manifests.parse_cells import picture_list
 from manifests.plan_hash import references_identity
 from manifests.plan_rows import READ_FLAGS
 

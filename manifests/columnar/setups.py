@@ -17,9 +17,9 @@ from manifests.columnar.cell_classes import DECISIVE, CellClasses, pictured
 from manifests.columns import COLUMN, COLUMNS, Pictures
 from manifests.images import PictureFinder
 from manifests.job import Image, canonical_json
-from manifests.kinds import Context, Reading, read_cell
-from manifests.notes import Notes
+from manifests.parse_cells import Context, Reading, read_cell
 from manifests.plan_hash import setup_text
+from manifests.problems import Problems
 from manifests.selection import candidates
 from manifests.table import Row
 from pricing.catalog import DEFAULT_DURATION_S, Endpoint
@@ -108,18 +108,18 @@ class _Reader:
         self.warnings: list[Finding] = []
 
     def read(self) -> tuple[tuple[Endpoint, ...], dict[str, Any]]:
-        notes = Notes()
+        notes = Problems()
         endpoints = candidates(self.row, self.context.catalog, notes)
         self._keep(notes, BEFORE_THE_COLUMNS)
         values = {}
         for order, column in enumerate(COLUMNS):
             if column.name in DECISIVE:
-                notes = Notes()
+                notes = Problems()
                 values[column.name] = read_cell(Reading(self.row, self.context, notes, endpoints), column)
                 self._keep(notes, order)
         return endpoints, values
 
-    def _keep(self, notes: Notes, order: int) -> None:
+    def _keep(self, notes: Problems, order: int) -> None:
         self.wrong += [Finding(order, problem) for problem in notes.problems()]
         self.warnings += [Finding(order, problem) for problem in notes.warnings()]
 
@@ -142,7 +142,7 @@ def _priced(setup: Setup, endpoint: Endpoint, values: Mapping[str, Any], row: Ro
         price = quote(context.catalog, shot)
     except LookupError as error:
         message = f"{error.args[0]}, and what has no price is not bought"
-        notes = Notes()
+        notes = Problems()
         notes.wrong(row, "model", message)
         wrong = tuple(Finding(AFTER_THE_COLUMNS, problem) for problem in notes.problems())
         return Setup(setup.number, wrong, setup.warnings, setup.given)

@@ -29,8 +29,8 @@ from manifests.identity import (
     note_unsafe,
 )
 from manifests.names import folded, is_safe, safe_part
-from manifests.notes import Notes
 from manifests.plan_rows import MADE_ID, MADE_NAME, PICTURE_COLUMNS, planned_of
+from manifests.problems import Problems
 from manifests.table import Row
 from manifests.template import Template
 
@@ -108,14 +108,14 @@ class Settler:
     Two keys can be equal by chance; the rules look at what the rows hold, so that changes nothing.
     """
 
-    def __init__(self, jobs: SpooledJobs, setups: Numbers, naming: Template | None, notes: Notes) -> None:
+    def __init__(self, jobs: SpooledJobs, setups: Numbers, naming: Template | None, notes: Problems) -> None:
         self._jobs, self._setups, self._notes = jobs, setups, notes
         self._naming = naming or BY_ID
 
     def settle(self, keys: RowKeys, suspects: Mask) -> dict[int, Change]:
         """Return the rows that are changed, by position; `suspects` are the rows that may clash."""
         while suspects.any():
-            notes = Notes()
+            notes = Problems()
             changes = self._settled(suspects, notes)
             # A name that was made anew may be another row's, which nothing spoke against before.
             met = keys.having(
@@ -128,7 +128,7 @@ class Settler:
             suspects |= met
         return {}
 
-    def _settled(self, suspects: Mask, notes: Notes) -> dict[int, Change]:
+    def _settled(self, suspects: Mask, notes: Problems) -> dict[int, Change]:
         rows = _Suspects.read(self._jobs, suspects, self._setups)
         takes, equal_to = settled_takes(rows.contents, rows.takes)
         ids = [

@@ -108,7 +108,7 @@ def plan(
 def _say_whether_it_fits(made: Plan, seen: Outlook) -> None:
     short = shortfalls(to_pay(made, seen.changes), seen.room)
     for each in short:
-        name = f"{each.cap.scope.replace('_', ' ')} {each.cap.key}".strip()
+        name = f"{each.cap.scope.replace('_', ' ')} {each.cap.name or each.cap.key}".strip()
         show_line(
             f"does not fit the {each.cap.window} cap of {name}: needs up to "
             f"{usd_rounded_up(each.needed_nano)}, {usd_rounded_up(each.left_nano)} left"

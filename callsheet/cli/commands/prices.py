@@ -20,9 +20,8 @@ from callsheet.engine.surroundings import settings_for
 from callsheet.ledger import Ledger
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, load_catalog
-from pricing.learned import LearnedRate, RateKey, learned_rates
-from pricing.live import PriceCheck
-from pricing.pins import rates_sha256
+from pricing.observed_rates import LearnedRate, RateKey, learned_rates
+from pricing.price_list import PriceCheck, rates_sha256
 from pricing.quotes import rate_text
 
 DRIFT = 4

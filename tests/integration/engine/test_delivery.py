@@ -15,10 +15,10 @@ from callsheet.engine.submit import Order, admit, admit_and_send, take_back_unse
 from callsheet.errors import DiskFull, UsageError
 from callsheet.ledger import Ledger, State
 from callsheet.provider.client import FalQueue
-from callsheet.provider.clocks import since_boot_s
-from callsheet.provider.polling import Cell
+from callsheet.provider.transport import since_boot_s
 from manifests.job_codec import decode_job
 from pricing.catalog import load_catalog
+from pricing.render_times import RenderKind
 
 pytestmark = pytest.mark.anyio
 HOUR_MS = 3_600_000
@@ -136,7 +136,12 @@ async def test_only_what_was_not_sent_is_taken_back(house, sent):
 
 @pytest.mark.parametrize(
     ("name", "cell"),
-    [("fal-ai/x|414720|49", Cell("fal-ai/x", 414720, 49)), ("fal-ai/x", None), ("x|a|1", None), ("", None)],
+    [
+        ("fal-ai/x|414720|49", RenderKind("fal-ai/x", 414720, 49)),
+        ("fal-ai/x", None),
+        ("x|a|1", None),
+        ("", None),
+    ],
 )
 def test_the_ledgers_name_of_a_kind_of_job_is_read(name, cell):
     """Endpoint, pixels and frames, as the plan wrote them; anything else teaches nothing."""

@@ -13,7 +13,7 @@ from callsheet.engine.session import studio_at, studio_for
 from callsheet.engine.stopping import StopSign
 from callsheet.errors import DiskFull
 from callsheet.ledger import Ledger, State
-from callsheet.provider import uploads
+from callsheet.provider import media
 from manifests.job import Image
 from manifests.plan import PlanOptions
 from manifests.planning import make_plan
@@ -72,7 +72,7 @@ async def test_an_upload_that_fal_may_have_dropped_is_made_again(house, age_ms, 
 
 async def test_a_picture_that_cannot_be_uploaded_now_leaves_its_job_to_be_sent(house, monkeypatch):
     """The network is gone for an hour: nothing failed, and `resume` sends it. A minute is waited for."""
-    monkeypatch.setattr(uploads, "TRIES", 1)
+    monkeypatch.setattr(media, "TRIES", 1)
     monkeypatch.setattr(pictures, "FREE_TRIES", 2)
     monkeypatch.setattr(pictures, "backoff_s", lambda *_: 0)
     PIL.Image.new("RGB", (864, 480), "navy").save(house.folder / "boat.png")

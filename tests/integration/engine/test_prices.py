@@ -20,7 +20,7 @@ from callsheet.engine.work import Work, begin
 from callsheet.errors import CanaryDisagrees, CanaryFailed, PricesChanged, Unavailable
 from callsheet.ledger import Ledger, State
 from manifests.planning import make_plan
-from pricing.learned import learned_rates
+from pricing.observed_rates import learned_rates
 
 pytestmark = pytest.mark.anyio
 
@@ -192,9 +192,9 @@ async def test_a_canary_of_each_cell_goes_first_and_the_rest_follows_when_they_a
     ]
     assert (set(order[:2]), set(order[2:])) == ({"a", "c"}, {"b", "d"})
     assert studio.remarks[0].startswith(
-        "canary: 1 price cells were not tried: fal-ai/bytedance/seedance/v1/pro/"
+        "canary: 1 price groups were not tried: fal-ai/bytedance/seedance/v1/pro/"
     )
-    assert studio.remarks[1].startswith("canary: bill, file and reply agree in 2 price cells")
+    assert studio.remarks[1].startswith("canary: bill, file and reply agree in 2 price groups")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_what_is_printed_can_be_written_anywhere(text):
         ("ledger", "ledger", ""),
         ("campaign:spring-launch", "campaign", "spring-launch"),
         ("campaign:a:b/c", "campaign", "a:b/c"),
-        ("client:Ünïted & Co", "client", "Ünïted & Co"),
+        ("client:ünïted & co", "client", "ünïted & co"),
         ("campaign-client:spring/acme", "campaign_client", "spring/acme"),
         ("model:seedance-1.0-pro", "model", "seedance-1.0-pro"),
     ],
@@ -53,6 +53,19 @@ def test_a_scope_is_read_as_it_is_shown(text, scope, key):
     """What `budget list` shows can be given to `budget set`."""
     assert parse_scope(text) == (scope, key)
     assert scope_text(AccountRef(scope, key)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("client: Ünïted  &\u00a0CO ", "ünïted & co"),
+        ("client:U\u0308ni\u0308ted & co", "ünïted & co"),
+        ("campaign-client:Spring/ACME ", "Spring/acme"),
+    ],
+)
+def test_a_client_is_one_client_however_it_is_typed(text, key):
+    """`budget set` caps the client that jobs count in; a campaign's name keeps its case."""
+    assert parse_scope(text)[1] == key
 
 
 @pytest.mark.parametrize(

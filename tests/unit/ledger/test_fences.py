@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.provider import clocks
-from callsheet.provider.clocks import since_boot_s
+from callsheet.provider import transport
+from callsheet.provider.transport import since_boot_s
 
 ROOMS = ("callsheet/engine", "callsheet/reconcile", "callsheet/cli", "tasks", "flows")
 NAMES_ITS_ATTEMPT = frozenset(
@@ -52,10 +52,10 @@ def test_a_verb_names_the_attempt_it_speaks_of(named: set[str]) -> None:
 def test_the_departure_clock_counts_what_the_monotonic_one_sleeps_through(monkeypatch) -> None:
     """It is the time since boot where the system has it, and the monotonic one elsewhere."""
     asked = []
-    monkeypatch.setattr(clocks.time, "CLOCK_BOOTTIME", 7, raising=False)
-    monkeypatch.setattr(clocks.time, "clock_gettime", lambda clock: asked.append(clock) or 42.0)
+    monkeypatch.setattr(transport.time, "CLOCK_BOOTTIME", 7, raising=False)
+    monkeypatch.setattr(transport.time, "clock_gettime", lambda clock: asked.append(clock) or 42.0)
     assert since_boot_s() == 42.0
     assert asked == [7]
-    monkeypatch.delattr(clocks.time, "CLOCK_BOOTTIME")
-    monkeypatch.setattr(clocks.time, "monotonic", lambda: 41.0)
+    monkeypatch.delattr(transport.time, "CLOCK_BOOTTIME")
+    monkeypatch.setattr(transport.time, "monotonic", lambda: 41.0)
     assert since_boot_s() == 41.0

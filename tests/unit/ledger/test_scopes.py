@@ -34,6 +34,11 @@ def test_a_job_counts_in_every_account_whether_it_is_capped_or_not() -> None:
     }
 
 
+def test_a_client_is_one_account_however_it_is_typed() -> None:
+    """Case, composition and white space make no account of their own."""
+    assert refs(" Caf\u00e9  CO") == refs("cafe\u0301 co")
+
+
 def test_a_job_without_a_client_counts_in_no_clients_account() -> None:
     """There is no account of nobody that a cap on one client could be mistaken for."""
     assert not any("client" in ref for ref in refs(""))

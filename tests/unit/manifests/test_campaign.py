@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.errors import ManifestError, UsageError
-from manifests.campaign_reader import read_campaign
+from manifests.campaign_file import read_campaign
 from manifests.expand import MAX_JOBS
 from manifests.plan import Plan
 from manifests.planning import make_plan

@@ -35,12 +35,12 @@ from manifests.columnar.own_cells import is_plain_name
 from manifests.columnar.texts import Texts
 from manifests.columns import COLUMN
 from manifests.images import PictureFinder
-from manifests.kinds import Context
 from manifests.names import DEVICE_NAME, SAFE_NAME
-from manifests.notes import Notes
+from manifests.parse_cells import Context
 from manifests.plan import Summary, summary_of
 from manifests.planning import make_plan
 from manifests.planning_rows import planned_rows
+from manifests.problems import Problems
 from manifests.readers import parquet
 from manifests.stored import StoredJobs
 from manifests.table import Grid
@@ -157,7 +157,7 @@ Outcome = tuple[list[Problem], list[Problem], list[Any], Summary | None]
 
 def _planned(folder: Path, few: int, **changes: Any) -> Outcome:
     campaign = replace(Campaign(name="c", manifest="m.parquet", folder=folder), **changes)
-    notes = Notes()
+    notes = Problems()
     context = Context(CATALOG, PictureFinder.of(folder), campaign.naming)
     jobs, counted = planned_rows(campaign, context, notes, few=few)
     if notes.count:
@@ -311,7 +311,7 @@ def test_what_many_setups_share_is_kept_as_words(folder):
     rows = [["a fox", "seedance-1.0-lite", str(at % 9 + 3), str(at)] for at in range(4000)]
     pq.write_table(_table(["prompt", "model", "duration", "seed"], rows), folder / "m.parquet")
     campaign = Campaign(name="c", manifest="m.parquet", folder=folder)
-    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Notes(), few=-1)
+    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Problems(), few=-1)
     group = pq.ParquetFile(jobs.path).metadata.row_group(0)
     sizes = {each.path_in_schema: each.total_uncompressed_size for each in map(group.column, range(30))}
     assert max(sizes[name] for name in ("endpoint", "model", "resolution", "client", "image_url")) < 1000
@@ -424,7 +424,7 @@ def test_jobs_of_a_large_plan_are_a_sequence(folder):
         folder / "m.parquet",
     )
     campaign = Campaign(name="c", manifest="m.parquet", folder=folder)
-    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Notes(), few=-1)
+    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Problems(), few=-1)
     assert (len(jobs), jobs[3].job.prompt, jobs[-1].job.prompt) == (20, "fox 3", "fox 19")
     assert [planned.job.row for planned in jobs[5:7]] == [6, 7]
     assert list(jobs) == list(jobs)
@@ -442,7 +442,7 @@ def test_jobs_are_picked_from_whichever_part_of_the_file_they_stand_in(folder, m
         folder / "m.parquet",
     )
     campaign = Campaign(name="c", manifest="m.parquet", folder=folder)
-    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Notes(), few=-1)
+    jobs, _ = planned_rows(campaign, Context(CATALOG, PictureFinder.of(folder)), Problems(), few=-1)
     places = [0, 6, 7, 12, 13, 14, 19]
     assert [planned.job.prompt for planned in jobs.picked(places)] == [f"fox {n}" for n in places]
     assert [jobs[at].job.prompt for at in places] == [f"fox {n}" for n in places]

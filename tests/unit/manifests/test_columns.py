@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from callsheet.errors import ManifestError, Problem
-from manifests.columns import COLUMNS, PROMPT_MAX_CHARS, SEED_MAX
+from manifests.columns import COLUMNS, PROMPT_MAX_CHARS, SEED_MAX, likely_column
 from manifests.job import Job
 from manifests.planning import make_plan
-from manifests.spelling import likely_column
 
 FAST, LITE, PRO, SOUND = "seedance-1.0-pro-fast", "seedance-1.0-lite", "seedance-1.0-pro", "seedance-1.5-pro"
 PICTURE = "https://example.com/a.png"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pricing.advice import Order, advise, advise_alike
+from pricing.advice import Order, advise
 from pricing.budgets import Cap, Spend, fits
 from pricing.catalog import load_catalog
 from pricing.quotes import Shot, quote
@@ -57,7 +57,7 @@ def test_an_advised_plan_fits_and_its_saving_is_the_difference_of_the_quotes(job
     """Priced anew, every advised plan stays within every cap and costs less by exactly what was said."""
     total_nano = sum(each.quote.maximum_nano for each in jobs)
     room = {CAPS[0]: total_nano * percent // 100, CAPS[1]: total_nano * of_acme // 100}
-    for advice in advise(CATALOG, jobs, room):
+    for advice in advise(CATALOG, jobs, range(len(jobs)), room):
         after = list(jobs)
         for position, changed in zip(advice.positions, advice.shots, strict=True):
             assert changed.duration_s in changed.endpoint.durations_s or changed.num_frames
@@ -85,8 +85,8 @@ def test_jobs_that_are_alike_get_the_same_advice_together(kinds, places, percent
     which = [place % len(kinds) for place in places]
     jobs = [kinds[kind] for kind in which]
     room = {CAPS[0]: sum(each.quote.maximum_nano for each in jobs) * percent // 100, CAPS[1]: 10**9}
-    found = advise_alike(CATALOG, kinds, which, room)
-    assert found == advise(CATALOG, jobs, room)
+    found = advise(CATALOG, kinds, which, room)
+    assert found == advise(CATALOG, jobs, range(len(jobs)), room)
     for advice in found:
         assert advice.priorities == tuple(sorted({jobs[at].spend.priority for at in advice.positions}))
 
@@ -94,14 +94,14 @@ def test_jobs_that_are_alike_get_the_same_advice_together(kinds, places, percent
 def test_what_fits_needs_no_advice():
     """Nothing is advised where there is room."""
     one = order(shot("v1/pro/text-to-video"))
-    assert advise(CATALOG, [one], {CAPS[0]: one.quote.maximum_nano}) == []
+    assert advise(CATALOG, [one], [0], {CAPS[0]: one.quote.maximum_nano}) == []
 
 
 def test_the_lowest_priority_changes_first_and_no_more_than_needed():
     """Of three equal jobs one has to change: the last one of the lowest priority."""
     jobs = [order(shot("v1/pro/text-to-video"), priority=priority) for priority in (1, 0, 0)]
     room = {CAPS[0]: sum(each.quote.maximum_nano for each in jobs) - 1}
-    found = advise(CATALOG, jobs, room)
+    found = advise(CATALOG, jobs, range(len(jobs)), room)
     assert {advice.positions for advice in found} == {(2,)}
     assert [advice.change for advice in found] == ["at most 4 s", "with seedance-1.0-pro-fast", "at 480p"]
 
@@ -112,7 +112,7 @@ def test_one_nano_too_little_is_too_little(short_by_nano: int, touched: int):
     jobs = [order(shot("v1/pro/text-to-video")) for _ in range(2)]
     low = quote(CATALOG, replace(jobs[0].shot, resolution="480p"))
     room = {CAPS[0]: jobs[0].quote.maximum_nano + low.maximum_nano - short_by_nano}
-    (advice,) = [each for each in advise(CATALOG, jobs, room) if each.change == "at 480p"]
+    (advice,) = [each for each in advise(CATALOG, jobs, range(len(jobs)), room) if each.change == "at 480p"]
     assert len(advice.positions) == touched
 
 
@@ -120,7 +120,7 @@ def test_a_change_that_a_larger_saving_makes_needless_is_taken_back():
     """The small last clip stays as it is, where the large one before it has to change in any case."""
     jobs = [order(shot("v1/pro/text-to-video")), order(shot("v1/lite/text-to-video", resolution="480p"))]
     room = {CAPS[0]: sum(each.quote.maximum_nano for each in jobs) // 2}
-    assert {advice.positions for advice in advise(CATALOG, jobs, room)} == {(0,)}
+    assert {advice.positions for advice in advise(CATALOG, jobs, range(len(jobs)), room)} == {(0,)}
 
 
 @pytest.mark.parametrize(
@@ -137,17 +137,17 @@ def test_a_change_that_a_larger_saving_makes_needless_is_taken_back():
 )
 def test_only_what_the_endpoint_takes_is_advised(job, change, possible):
     """A change that the job cannot be made with is never advised."""
-    found = advise(CATALOG, [job], {CAPS[0]: job.quote.maximum_nano - 1})
+    found = advise(CATALOG, [job], [0], {CAPS[0]: job.quote.maximum_nano - 1})
     assert (change in [advice.change for advice in found]) is possible
 
 
 def test_where_one_change_is_not_enough_they_are_put_together():
     """A twentieth of the price needs every change there is; the row of changes is the shortest that fits."""
     job = order(shot("v1.5/pro/text-to-video", duration_s=12, resolution="1080p"))
-    (advice,) = advise(CATALOG, [job], {CAPS[0]: job.quote.maximum_nano // 20})
+    (advice,) = advise(CATALOG, [job], [0], {CAPS[0]: job.quote.maximum_nano // 20})
     assert advice.change == "without sound, at 480p, with seedance-1.0-pro-fast, as short as can be"
 
 
 def test_what_nothing_helps_is_left_to_fit():
     """Without any room there is nothing to advise."""
-    assert advise(CATALOG, [order(shot("v1/pro/text-to-video"))], {CAPS[0]: 1}) == []
+    assert advise(CATALOG, [order(shot("v1/pro/text-to-video"))], [0], {CAPS[0]: 1}) == []

@@ -10,10 +10,11 @@ import pytest
 
 from callsheet.errors import AccountError, Refused, Unavailable, UntrustedHost, UsageError
 from callsheet.provider.client import FalQueue
+from callsheet.provider.media import MAX_UPLOAD_BYTES
 from callsheet.provider.messages import Completed, InProgress, InQueue, Status
-from callsheet.provider.polling import Estimate, PollSchedule
-from callsheet.provider.uploads import MAX_UPLOAD_BYTES
+from callsheet.provider.polling import PollSchedule
 from callsheet.settings import ApiKey, Settings
+from pricing.render_times import Estimate
 
 ID = "764cabcf-b745-4b3e-ae38-1200304cf45b"
 ENDPOINT = "fal-ai/bytedance/seedance/v1/pro/text-to-video"

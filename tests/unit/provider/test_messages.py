@@ -18,6 +18,7 @@ from callsheet.errors import (
     Unavailable,
     UsageError,
 )
+from callsheet.provider.media import parse_upload, parse_upload_token, upload_headers
 from callsheet.provider.messages import (
     Completed,
     InProgress,
@@ -32,7 +33,6 @@ from callsheet.provider.messages import (
     ticket_for,
 )
 from callsheet.provider.replies import Reply, clean, retry_after_s
-from callsheet.provider.upload_messages import parse_upload, parse_upload_token, upload_headers
 
 ENDPOINT = "fal-ai/bytedance/seedance/v1/pro/fast/text-to-video"
 ID = "764cabcf-b745-4b3e-ae38-1200304cf45b"

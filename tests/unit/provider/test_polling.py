@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from callsheet.errors import Unavailable
 from callsheet.provider.messages import Completed, InProgress, InQueue
-from callsheet.provider.polling import CEILING_S, FLOOR_S, Cell, Estimate, PollSchedule, RenderTimes
+from callsheet.provider.polling import CEILING_S, FLOOR_S, PollSchedule
+from pricing.render_times import Estimate, RenderKind, RenderTimes
 
-CELL = Cell("fal-ai/bytedance/seedance/v1/pro/text-to-video", 1920 * 1088, 120)
+CELL = RenderKind("fal-ai/bytedance/seedance/v1/pro/text-to-video", 1920 * 1088, 120)
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ def test_an_outage_does_not_outlast_the_timeouts() -> None:
 
 def test_the_prior_follows_pixels_frames_and_scale() -> None:
     """The published 41 s are for 1080p and 5 s; half the frames take half, a sandbox at speed 20 a 20th."""
-    half = Cell(CELL.endpoint_id, CELL.pixels, 60)
+    half = RenderKind(CELL.endpoint_id, CELL.pixels, 60)
     assert RenderTimes().estimate(CELL).expected_s == pytest.approx(41.0)
     assert RenderTimes().estimate(half).expected_s == pytest.approx(20.5)
     assert RenderTimes(scale=1 / 20).estimate(CELL).expected_s == pytest.approx(2.05)
@@ -248,8 +249,8 @@ def test_one_render_teaches_and_its_neighbours_learn_too() -> None:
     """A single observation replaces the prior, and other sizes on the endpoint follow its ratio."""
     times = RenderTimes()
     times.observe(CELL, 82.0)
-    half = Cell(CELL.endpoint_id, CELL.pixels // 2, CELL.frames)
-    elsewhere = Cell("fal-ai/other/model", CELL.pixels, CELL.frames)
+    half = RenderKind(CELL.endpoint_id, CELL.pixels // 2, CELL.frames)
+    elsewhere = RenderKind("fal-ai/other/model", CELL.pixels, CELL.frames)
     assert times.estimate(CELL).expected_s == pytest.approx(82.0)
     assert times.estimate(half).expected_s == pytest.approx(41.0)
     assert times.estimate(elsewhere).expected_s == pytest.approx(41.0)

@@ -11,7 +11,7 @@ from manifests.table import Row, printable, shown
 
 
 @dataclass(slots=True)
-class Notes:
+class Problems:
     """Problems are kept once each, in the order they were found; equal warnings of many rows become one."""
 
     _problems: dict[Problem, None] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Notes:
         first, count = self._warnings.get(key, (warning, 0))
         self._warnings[key] = (first, count + rows)
 
-    def add_from(self, notes: Notes) -> None:
+    def add_from(self, notes: Problems) -> None:
         """Note everything that other notes hold."""
         self.add_all(notes._problems)
         for warning, count in notes._warnings.values():

@@ -7,9 +7,19 @@ from decimal import Decimal
 import pytest
 
 from pricing.catalog import load_catalog
-from pricing.learned import Bill, learned_rates
-from pricing.live import ListedPrice, accepted_rates, check_prices, differing, with_rates
-from pricing.pins import Pin, catalog_at, first_pin, pins_text, read_pins
+from pricing.observed_rates import Bill, learned_rates
+from pricing.price_list import (
+    ListedPrice,
+    Pin,
+    accepted_rates,
+    catalog_at,
+    check_prices,
+    differing,
+    first_pin,
+    pins_text,
+    read_pins,
+    with_rates,
+)
 
 CATALOG = load_catalog()
 LITE, FAST, FIFTEEN = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pricing.duration import campaign_s, in_words, published_render_s
+from pricing.render_times import campaign_s, in_words, published_render_s
 
 
 def test_the_published_figure_comes_out() -> None:

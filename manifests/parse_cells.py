@@ -1,12 +1,12 @@
-"""How a cell is read, for each kind of column that `manifests.columns` declares."""
+"""Reading one cell. Form and length are checked before any conversion: "9" x 5,000 and 1e5000000 are text."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from manifests import cells
 from manifests.columns import (
     Choice,
     Column,
@@ -22,10 +22,44 @@ from manifests.columns import (
 from manifests.images import BadPicture, PictureFinder
 from manifests.job import Image
 from manifests.names import NAME_RULE, is_safe
-from manifests.notes import Notes
+from manifests.problems import Problems
 from manifests.table import UNPRINTABLE, Row
 from manifests.template import Template
 from pricing.catalog import Catalog, Endpoint
+
+_WHOLE = re.compile(r"([+-]?[0-9]{1,12})(?:\.0{1,6})?", re.ASCII)
+_SECONDS = re.compile(r"([0-9]{1,6})(?:\.0{1,6})?\s?(?:s|sec|seconds)?", re.ASCII | re.IGNORECASE)
+_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::00)?", re.ASCII)
+_BETWEEN_PICTURES = re.compile(r"\s*(?:\n|\s\|\s)\s*")
+
+
+def whole_number(text: str) -> int | None:
+    """Read `7`, `-7`, `+7` or `7.0` (as spreadsheets and pandas write it); None for anything else."""
+    match = _WHOLE.fullmatch(text)
+    return int(match[1]) if match else None
+
+
+def whole_seconds(text: str) -> int | None:
+    """Read `5`, `5.0`, `5s`, `5 s`, `5 sec` or `5 seconds`; None for anything else."""
+    match = _SECONDS.fullmatch(text)
+    return int(match[1]) if match else None
+
+
+def flag(text: str) -> bool | None:
+    """Read true/false, yes/no or 1/0 in any case; None for anything else."""
+    return _FLAGS.get(text.lower())
+
+
+def ratio_of_clock(text: str) -> str:
+    """Return the ratio that a spreadsheet may have made a time of (16:09 or 16:09:00 for 16:9), or ""."""
+    match = _CLOCK.fullmatch(text)
+    return f"{int(match[1])}:{int(match[2])}" if match else ""
+
+
+def picture_list(text: str) -> list[str]:
+    """Split a cell of several pictures at line breaks and at ` | `; empty parts are dropped."""
+    return [part for part in _BETWEEN_PICTURES.split(text.strip()) if part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +77,7 @@ class Reading:
 
     row: Row
     context: Context
-    notes: Notes
+    notes: Problems
     endpoints: tuple[Endpoint, ...]
 
     def text(self, column: Column) -> str:
@@ -112,7 +146,7 @@ def _read_choice(reading: Reading, column: Column) -> str:
         return str(getattr(reading.endpoints[0], column.kind.default))
     allowed = reading.allowed(column.kind.allowed)
     if text not in allowed:
-        ratio = cells.ratio_of_clock(text)
+        ratio = ratio_of_clock(text)
         hint = f"; a spreadsheet made a time of {ratio}: set the column to text" if ratio in allowed else ""
         reading.wrong(column, f"{reading.name} allows {', '.join(allowed)}{hint}")
     return text
@@ -121,7 +155,7 @@ def _read_choice(reading: Reading, column: Column) -> str:
 def _read_seconds(reading: Reading, column: Column) -> int | None:
     assert isinstance(column.kind, Seconds)
     text = reading.text(column)
-    seconds = cells.whole_seconds(text)
+    seconds = whole_seconds(text)
     allowed = reading.allowed(column.kind.allowed)
     if text and seconds not in allowed:
         message = f"{reading.name} allows whole seconds from {min(allowed)} to {max(allowed)}, like 5 or 5s"
@@ -134,7 +168,7 @@ def _read_whole(reading: Reading, column: Column) -> int | None:
     text = reading.text(column)
     if not text:
         return column.kind.default
-    number = cells.whole_number(text)
+    number = whole_number(text)
     if number is None or not column.kind.low <= number <= column.kind.high:
         reading.wrong(column, f"a whole number from {column.kind.low} to {column.kind.high} is allowed")
     return None if number == column.kind.same_as_empty else number
@@ -146,7 +180,7 @@ def _read_frames(reading: Reading, column: Column) -> int | None:
     if not text:
         return None
     bounds = [b for e in reading.endpoints if (b := getattr(e, column.kind.bounds)) is not None]
-    number = cells.whole_number(text)
+    number = whole_number(text)
     if not bounds:
         reading.wrong(column, f"{reading.name} takes no {column.name}; give duration")
     elif number is None or not any(low <= number <= high for low, high in bounds):
@@ -162,7 +196,7 @@ def _read_frames(reading: Reading, column: Column) -> int | None:
 def _read_flag(reading: Reading, column: Column) -> bool | None:
     assert isinstance(column.kind, Flag)
     text = reading.text(column)
-    value = cells.flag(text) if text else None
+    value = flag(text) if text else None
     if text and value is None:
         reading.wrong(column, "allowed are true and false (or yes and no, 1 and 0)")
     where = column.kind.where
@@ -178,7 +212,7 @@ def _read_pictures(reading: Reading, column: Column) -> tuple[Image, ...]:
     text = reading.text(column)
     if not text or UNPRINTABLE.search(text):
         return ()
-    parts = cells.picture_list(text) if column.kind.bounds else [text]
+    parts = picture_list(text) if column.kind.bounds else [text]
     _check_they_go_here(reading, column, column.kind, len(parts))
     found = []
     for part in parts:

@@ -1,0 +1,182 @@
+"""Files from fal's CDN, as they are: no key, no redirects, no compression."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from callsheet.errors import Refused, Unavailable, UsageError
+from callsheet.provider.hosts import Hosts
+from callsheet.provider.messages import lifecycle, read_object, said, text_or_none
+from callsheet.provider.replies import Reply, fault_of
+from callsheet.provider.transport import READ_FAILURES, SecretAuth, exchange
+from callsheet.settings import Settings
+
+DOWNLOAD_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+
+
+class Download(NamedTuple):
+    """An open download: the reply's headers by lower-case name, and its bytes as they arrive."""
+
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
+@asynccontextmanager
+async def open_file(client: httpx.AsyncClient, hosts: Hosts, address: str) -> AsyncIterator[Download]:
+    """Open a file. Raises UntrustedHost, or Unavailable (`gone` for 404 and 410) also while reading."""
+    url = hosts.may_hold_media(address)
+    request = client.build_request("GET", url, headers={"Accept": "*/*"}, timeout=DOWNLOAD_TIMEOUT)
+    try:
+        response = await client.send(request, stream=True, follow_redirects=False)
+    except READ_FAILURES as error:
+        raise Unavailable(f"the file could not be opened ({type(error).__name__})") from error
+    try:
+        _must_be_plain(response)
+        found = {name.lower(): value for name, value in response.headers.items()}
+        async with aclosing(_chunks(response)) as chunks:
+            yield Download(found, chunks)
+    finally:
+        await response.aclose()
+
+
+def _must_be_plain(response: httpx.Response) -> None:
+    code = response.status_code
+    if code != 200:
+        raise Unavailable(f"fal's media host answered {code} instead of the file", gone=code in {404, 410})
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise Unavailable("fal's media host sent the file compressed, which was not asked for")
+
+
+async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    try:
+        async for chunk in response.aiter_raw():
+            yield chunk
+    except READ_FAILURES as error:
+        raise Unavailable(f"the file broke off ({type(error).__name__})") from error
+
+
+def upload_headers(content_type: str, file_name: str) -> dict[str, str]:
+    """Return the headers of an upload, without the token. Only printable ASCII can stand in a header."""
+    return {
+        "Content-Type": _header_text(content_type) or "application/octet-stream",
+        "X-Fal-File-Name": _header_text(file_name) or "upload",
+        "X-Fal-Object-Lifecycle": lifecycle(),
+    }
+
+
+def parse_upload_token(reply: Reply) -> tuple[str, str | None]:
+    """Return the Authorization for one upload and the CDN's address as the reply names it, or None.
+
+    Raises Refused for a 4xx that is not about the account and does not pass, else what `read_object` raises.
+    """
+    _refuse(reply, "the upload token", {400, *range(404, 500)})
+    document = read_object(reply, "the upload token")
+    kind, token = document.get("token_type"), document.get("token")
+    credential = f"{kind} {token}"
+    if not isinstance(kind, str) or not isinstance(token, str) or not token or not _is_header(credential):
+        raise Unavailable("the upload token's reply holds no usable token")
+    return credential, text_or_none(document.get("base_url"))
+
+
+def parse_upload(reply: Reply) -> str:
+    """Return the address of an uploaded file. Raises Refused where the file itself is refused (4xx)."""
+    _refuse(reply, "the upload", {400, 402, *range(404, 500)})
+    if reply.status_code in {401, 403}:
+        # Here it is the short-lived token that is refused, not the account's key.
+        raise Unavailable(said("the upload", reply))
+    url = read_object(reply, "the upload's answer").get("access_url")
+    if not isinstance(url, str) or not url:
+        raise Unavailable("the upload's answer names no address")
+    return url
+
+
+def _refuse(reply: Reply, what: str, codes: set[int]) -> None:
+    """Raise Refused for these codes, save for those that pass (408, 425, 429)."""
+    if reply.status_code in codes - {408, 425, 429}:
+        fault = fault_of(reply)
+        raise Refused(said(what, reply), error_type=fault.error_type if fault else "")
+
+
+def _is_header(text: str) -> bool:
+    return text.isascii() and text.isprintable() and len(text) <= 8192
+
+
+def _header_text(text: str) -> str:
+    return "".join(letter if " " <= letter <= "~" else "_" for letter in text).strip()[:200]
+
+
+TRIES = 3
+
+MAX_UPLOAD_BYTES = 100 * 2**20
+"""Where fal's own client begins to upload in parts; Seedance takes pictures up to 30 MB."""
+
+TOKEN_DEADLINE_S = 60.0
+UPLOAD_DEADLINE_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Uploader:
+    """Uploads files: `api` speaks to the REST host with `auth`, `cdn` is a client that never has the key."""
+
+    settings: Settings
+    hosts: Hosts
+    api: httpx.AsyncClient
+    cdn: httpx.AsyncClient
+    auth: SecretAuth
+    sleep: Callable[[float], Awaitable[None]]
+    jitter: Callable[[], float]
+
+    async def upload(self, content: Path | bytes, *, content_type: str, file_name: str) -> str:
+        """Return the address of the uploaded file. See `FalQueue.upload`."""
+        data = await _bytes_of(content)
+        headers = upload_headers(content_type, file_name)
+        for attempt in range(1, TRIES + 1):
+            try:
+                return await self._once(data, headers)
+            except Unavailable as error:
+                if attempt == TRIES:
+                    raise
+                advice_s = error.retry_after_s or 0.0
+            await self.sleep(min(max(advice_s, 2**attempt * (0.25 + 0.5 * self.jitter())), 60.0))
+        raise AssertionError("the last try returns or raises")
+
+    async def _once(self, data: bytes, headers: dict[str, str]) -> str:
+        url = self.hosts.may_have_key(f"{self.settings.rest_url}/storage/auth/token")
+        wanted = {"storage_type": "fal-cdn-v3"}
+        ask = self.api.build_request("POST", url, params=wanted, json={})
+        token, base_url = parse_upload_token(await _sent(self.api, ask, self.auth, TOKEN_DEADLINE_S))
+        if base_url is not None:
+            self.hosts.may_hold_media(base_url)  # raises for a host that the picture must not go to
+        target = self.hosts.may_hold_media(f"{self.settings.cdn_url}/files/upload")
+        put = self.cdn.build_request("POST", target, content=data, headers=headers)
+        address = parse_upload(await _sent(self.cdn, put, SecretAuth(lambda: token), UPLOAD_DEADLINE_S))
+        self.hosts.may_hold_media(address)
+        return address
+
+
+async def _sent(
+    client: httpx.AsyncClient, request: httpx.Request, auth: SecretAuth, deadline_s: float
+) -> Reply:
+    request.extensions["timeout"] = httpx.Timeout(30.0, connect=10.0).as_dict()
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await exchange(client, request, auth)
+    except READ_FAILURES as error:
+        raise Unavailable(f"fal's storage could not be reached ({type(error).__name__})") from error
+
+
+async def _bytes_of(content: Path | bytes) -> bytes:
+    size = len(content) if isinstance(content, bytes) else (await asyncio.to_thread(content.stat)).st_size
+    if size > MAX_UPLOAD_BYTES:
+        raise UsageError(
+            f"a picture of {size:,} bytes cannot be uploaded; at most {MAX_UPLOAD_BYTES:,} bytes can"
+        )
+    return content if isinstance(content, bytes) else await asyncio.to_thread(content.read_bytes)

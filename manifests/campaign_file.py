@@ -1,0 +1,271 @@
+"""The campaign file: TOML, read strictly. Every mistake names its key, what was found and what is allowed."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from callsheet.errors import ManifestError, Problem, UsageError
+from manifests.campaign import NAME_MAX_CHARS, Campaign, is_name
+from manifests.columns import COLUMN, TAKES_MAX, likely_column
+from manifests.table import shown
+from manifests.template import Template, parse_template
+from manifests.toml_lines import key_lines, line_of
+from pricing.budgets import Cap, Window, campaign_client_key
+from pricing.money import MAX_USD, parse_usd
+
+_WHOLE_MAX = 10**15
+
+
+class Number(str):
+    """A TOML float as it was written: nothing is converted before the rule that bounds it."""
+
+    __slots__ = ()
+
+
+def _cell(value: Any) -> str:
+    """Take what a cell may be in TOML (text, a number, true or false) as the cell's text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str) or (isinstance(value, int) and abs(value) < _WHOLE_MAX):
+        return str(value)
+    raise ValueError("must be text, a number or true/false")
+
+
+def _cells(value: Any) -> list[str]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("must be a list of values")
+    cells = [_cell(item) for item in value]
+    if len(set(cells)) != len(cells):
+        raise ValueError("a value stands twice in the list; for variants use takes")
+    return cells
+
+
+def _amount(value: Any) -> int:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(value, str) or (is_whole and abs(value) <= MAX_USD):
+        return parse_usd(str(value).replace("_", ""))
+    raise ValueError(f"must be an amount above 0 and at most {MAX_USD:,} USD")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or isinstance(value, Number) or not value.strip():
+        raise ValueError("must be text")
+    return value.strip()
+
+
+def _name(value: Any) -> str:
+    name = _text(value)
+    if not is_name(name):
+        raise ValueError(f"must be 1 to {NAME_MAX_CHARS} printable characters, without / and \\")
+    return name
+
+
+def _takes(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= TAKES_MAX:
+        raise ValueError(f"must be a whole number from 1 to {TAKES_MAX}")
+    return value
+
+
+def _template(value: Any) -> Template:
+    return parse_template(_text(value))
+
+
+Cell = Annotated[str, BeforeValidator(_cell)]
+Cells = Annotated[list[str], BeforeValidator(_cells)]
+Amount = Annotated[int, BeforeValidator(_amount)]
+Text = Annotated[str, BeforeValidator(_text)]
+Pattern = Annotated[Template, BeforeValidator(_template)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class CampaignSection(_Section):
+    """[campaign]"""  # noqa: D415  # the section's own name
+
+    name: Annotated[str, BeforeValidator(_name)]
+    manifest: Text
+
+
+class MatrixSection(_Section):
+    """[matrix]: lists of values by column, and takes."""
+
+    values_by_column: dict[str, Cells] = Field(default_factory=dict)
+    takes: Annotated[int, BeforeValidator(_takes)] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        columns = {name: value for name, value in data.items() if name != "takes"}
+        return {"values_by_column": columns, **{name: data[name] for name in data if name == "takes"}}
+
+
+class BudgetSection(_Section):
+    """[budget]: dollars, read as nano-dollars."""
+
+    total_usd: Amount | None = None
+    daily_usd: Amount | None = None
+    monthly_usd: Amount | None = None
+    client: dict[str, Amount] = Field(default_factory=dict)
+
+
+class OutputSection(_Section):
+    """[output]: where the run's folder is made, and what its videos are called."""
+
+    dir: Text = ""
+    name: Pattern | None = None
+
+
+class CampaignFile(_Section):
+    """The whole file."""
+
+    campaign: CampaignSection
+    defaults: dict[str, Cell] = Field(default_factory=dict)
+    columns: dict[str, Text] = Field(default_factory=dict)
+    template: dict[str, Pattern] = Field(default_factory=dict)
+    matrix: MatrixSection = Field(default_factory=MatrixSection)
+    budget: BudgetSection = Field(default_factory=BudgetSection)
+    output: OutputSection = Field(default_factory=OutputSection)
+
+
+FILE_LIMIT_BYTES = 1 << 20
+
+
+def read_campaign(path: Path) -> Campaign:
+    """Read a campaign file. Raises UsageError for a file that is not TOML, ManifestError for what it says."""
+    text, data = _toml(path)
+    lines = key_lines(text)
+    try:
+        given = CampaignFile.model_validate(data)
+    except ValidationError as error:
+        raise ManifestError([_problem(str(path), dict(each), lines) for each in error.errors()]) from None
+    campaign = _campaign(given, path, lines)
+    problems = [*_key_problems(campaign), *_clash_problems(campaign)]
+    if problems:
+        raise ManifestError(problems)
+    return campaign
+
+
+def _toml(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if len(content) > FILE_LIMIT_BYTES:
+        raise UsageError(
+            f"{path} is larger than 1 MiB; a campaign file names a manifest, it does not hold one"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+        return text, tomllib.loads(text, parse_float=Number)
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8; save it as UTF-8") from None
+    except (ValueError, RecursionError) as error:  # a TOMLDecodeError is a ValueError; so is int("9" * 5000)
+        raise UsageError(f"{path} is not TOML: {shown(str(error))}") from None
+
+
+def _campaign(given: CampaignFile, path: Path, lines: dict[tuple[str, ...], int]) -> Campaign:
+    return Campaign(
+        name=given.campaign.name,
+        manifest=given.campaign.manifest,
+        folder=path.parent,
+        file=str(path),
+        defaults=given.defaults,
+        columns=given.columns,
+        templates=given.template,
+        matrix={name: tuple(values) for name, values in given.matrix.values_by_column.items()},
+        takes=given.matrix.takes,
+        caps=_caps(given),
+        out=given.output.dir,
+        naming=given.output.name,
+        lines=lines,
+    )
+
+
+def _caps(given: CampaignFile) -> tuple[Cap, ...]:
+    name, budget = given.campaign.name, given.budget
+    amounts: tuple[tuple[Window, int | None], ...] = (
+        ("total", budget.total_usd),
+        ("day", budget.daily_usd),
+        ("month", budget.monthly_usd),
+    )
+    caps = [Cap("campaign", name, window, limit) for window, limit in amounts if limit is not None]
+    clients = [
+        Cap("campaign_client", campaign_client_key(name, who), "total", limit, name=f"{name}/{who}")
+        for who, limit in budget.client.items()
+    ]
+    return (*caps, *clients)
+
+
+def _key_problems(campaign: Campaign) -> list[Problem]:
+    """Name the columns that look like one of ours misspelt: setting them would change nothing."""
+    named = [
+        *((("defaults", name), name) for name in campaign.defaults),
+        *((("template", name), name) for name in campaign.templates),
+        *((("matrix", name), name) for name in campaign.matrix),
+        *((("columns", theirs), ours) for theirs, ours in campaign.columns.items()),
+    ]
+    wrong = [(key, name, likely_column(name)) for key, name in named if name not in COLUMN]
+    return [
+        campaign.problem(key, shown(name), f"no column of Callsheet's; {near} is the nearest")
+        for key, name, near in wrong
+        if near
+    ]
+
+
+def _clash_problems(campaign: Campaign) -> list[Problem]:
+    clash = []
+    if "output_name" in campaign.templates:
+        clash.append(campaign.problem(("template", "output_name"), "", "write it as name under [output]"))
+    clash += _same_client_problems(campaign)
+    return clash + [
+        campaign.problem(("matrix", name), name, f"template.{name} decides this column already")
+        for name in campaign.matrix
+        if name in campaign.templates
+    ]
+
+
+def _same_client_problems(campaign: Campaign) -> list[Problem]:
+    """Name caps that are on one client, spelled in two ways."""
+    first: dict[str, str] = {}
+    found = []
+    for cap in campaign.caps:
+        if cap.scope != "campaign_client":
+            continue
+        client = cap.name.removeprefix(f"{campaign.name}/")
+        other = first.setdefault(cap.key, client)
+        if other != client:
+            message = f"this is the same client as {shown(other)}; give each client one cap"
+            found.append(campaign.problem(("budget", "client", client), shown(client), message))
+    return found
+
+
+_WORDS = {"missing": "this key is required", "dict_type": "must be a table", "model_type": "must be a table"}
+
+
+def _problem(file: str, error: Mapping[str, Any], lines: dict[tuple[str, ...], int]) -> Problem:
+    """Say one of pydantic's findings in our words."""
+    path = [str(part) for part in error["loc"] if part != "values_by_column"]
+    key, line = ".".join(path), line_of(lines, path)
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return Problem(file, line, key, "", f"there is no such key; allowed are {_siblings(error['loc'])}")
+    found = "" if kind == "missing" else shown(str(error["input"]))
+    if kind == "value_error":
+        return Problem(file, line, key, found, str(error["ctx"]["error"]))
+    return Problem(file, line, key, found, _WORDS.get(kind, str(error["msg"])))
+
+
+def _siblings(location: tuple[str, ...]) -> str:
+    model: Any = CampaignFile
+    for part in location[:-1]:
+        model = model.model_fields[part].annotation
+    return ", ".join(model.model_fields)

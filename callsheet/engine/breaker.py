@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 @dataclass(slots=True)
 class Breaker:
     """Counts how the paid jobs of each price group ended. `limit` is the number of equal failures that stop
-    buying the group; 0 turns the breaker off."""
+    buying the group; 0 turns the breaker off.
+    """
 
     limit: int
     _failures: dict[str, list[str]] = field(default_factory=dict)
@@ -33,6 +34,11 @@ class Breaker:
             return False
         self._open[group] = error_type
         return True
+
+    @property
+    def has_tripped(self) -> bool:
+        """Whether any group is not bought any more."""
+        return bool(self._open)
 
     def is_open(self, group: str) -> bool:
         """Say whether nothing more of the group is bought."""

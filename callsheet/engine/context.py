@@ -14,20 +14,25 @@ from typing import Any
 from callsheet.engine.breaker import Breaker
 from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.limiter import Limiter
-from callsheet.engine.request import RunRequest
+from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, Run
-from callsheet.media.storage import Storage
+from callsheet.media.storage import Storage, open_storage
 from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
 from callsheet.provider.polling import RenderTimes
 from callsheet.reconcile.desk import Books, Desk
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, load_catalog
-from pricing.price_list import Pin, catalog_at
+from pricing.price_list import Pin, catalog_at, read_pins, with_rates
 
 DOWNLOADS_AT_ONCE = 10
 """Files fetched and verified at the same time. They hold no slot."""
+
+
+FETCH_PAUSES_S = (0.5, 1, 2, 4, 8, 15, 30, 60, 60, 60, 60, 60)
+"""Pauses between attempts to fetch a file, in seconds: six minutes in all. A media host that answers badly
+for some seconds, or restarts, must not cost a clip."""
 
 
 @dataclass(slots=True)
@@ -38,12 +43,13 @@ class RunState:
     `may_buy` is False until the approval is given and the canaries are judged. `trouble` says why nothing can
     be sent at the moment, "" while all is well. `active` holds the jobs being worked on in this process.
     `bought` is set with every POST. `background` are the jobs that the reconcile loop follows. `summary` is
-    there once the run is finalized.
+    there once the run is finalized. `fetch_pauses_s` are the pauses between attempts to fetch a file.
     """
 
     limiter: Limiter
     breaker: Breaker
-    times: RenderTimes = field(default_factory=RenderTimes)
+    times: RenderTimes
+    fetch_pauses_s: tuple[float, ...] = FETCH_PAUSES_S
     unfinished: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     may_buy: bool = False
@@ -92,7 +98,7 @@ class RunContext:
 
     @property
     def queue(self) -> FalQueue:
-        """fal's queue."""
+        """Fal's queue."""
         return self.account.queue
 
     @property
@@ -115,6 +121,30 @@ class RunContext:
         if at_ms is None or len(self.pins) < 2:
             return self.catalog
         return catalog_at(self.catalog, self.pins, at_ms)
+
+
+def context_of(account: Desk, run: Run, request: RunRequest, stop: StopSignal) -> RunContext:
+    """Return the context of a run with the prices that are pinned for it."""
+    pins = read_pins(run.prices, account.catalog)
+    address = results_address(run)
+    settings = account.settings
+    state = RunState(
+        limiter=Limiter(settings.concurrency),
+        breaker=Breaker(settings.breaker),
+        # Until renders have been seen, the sandbox is expected to render at the speed it was asked for.
+        times=RenderTimes(scale=1 / request.speed if request.sandbox else 1.0),
+    )
+    return RunContext(
+        account=account,
+        run=run,
+        request=request,
+        catalog=with_rates(account.catalog, pins[-1].rates),
+        pins=pins,
+        folder=Path(run.out),
+        storage=open_storage(address) if address else None,
+        stop=stop,
+        state=state,
+    )
 
 
 current_run: ContextVar[RunContext | None] = ContextVar("current_run", default=None)

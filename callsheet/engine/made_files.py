@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from callsheet.files import make_directory, naming_full_disk, part_file, sync_directory
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import JobRow, Ledger, State, queries
 from callsheet.media.place import land
 
 NAMED = 20
@@ -18,7 +18,7 @@ def made_path(ledger: Ledger, row: JobRow) -> Path | None:
     """Return where the file of a job lies, or lay; None where it has none."""
     if row.output_path_there is None or row.output_run_id is None:
         return None
-    return Path(ledger.run(row.output_run_id).out) / row.output_path_there
+    return Path(ledger.do(queries.run, row.output_run_id).out) / row.output_path_there
 
 
 def bring_all(ledger: Ledger, run_id: str, folder: Path) -> None:
@@ -27,7 +27,7 @@ def bring_all(ledger: Ledger, run_id: str, folder: Path) -> None:
     A run asks for this when it is opened and each time it is gone on with: a process may have died between
     the ledger's word that a job is made and the file. Raises OSError, and DiskFull where there is no room.
     """
-    for row in ledger.jobs(run_id, states={State.ALREADY_MADE}):
+    for row in ledger.do(queries.jobs, run_id, states={State.ALREADY_MADE}):
         bring(ledger, row, folder)
 
 

@@ -13,7 +13,7 @@ from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
 from callsheet.cli.running import EXIT_FAILED_JOBS, own_server_for, run_flow
 from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.desk import open_desk
-from callsheet.engine.given_up import GIVEN_UP, Looked, look_for
+from callsheet.engine.recover import GIVEN_UP, Looked, look_for
 from callsheet.engine.made_files import gone_files, is_gone
 from callsheet.engine.surroundings import settings_for
 from callsheet.ledger import JobRow, Ledger, Run, State

@@ -1,4 +1,4 @@
-"""The end of a run: what is still open is looked at once more, and everything it leaves is written."""
+"""The end of a run: results, errors, summary and report are written, and copied where results go to a store."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callsheet.engine.caretaker import last_look, rest
-from callsheet.engine.high_water import remember
+from callsheet.engine.context import RunContext
 from callsheet.engine.made_files import gone_files
-from callsheet.engine.overbilled import leave_out_the_rest
-from callsheet.engine.publishing import address_of, publish_report
-from callsheet.engine.request import RunRequest
-from callsheet.engine.studio import Studio
-from callsheet.engine.work import begin
+from callsheet.engine.overbilled import skip_the_rest
+from callsheet.engine.publish import publish_report
+from callsheet.engine.request import RunRequest, results_address
+from callsheet.engine.rollback_guard import remember
 from callsheet.files import naming_full_disk
-from callsheet.ledger import Account, JobRow, Ledger, Overrun, Run, State
+from callsheet.ledger import Account, JobRow, Overrun, Run, State, admission, history, queries, runs
 from callsheet.report.rows import ResultRow, result_row
 from callsheet.report.summary import RunFacts, summary_document
 from manifests.job_codec import decode_job
@@ -26,39 +24,32 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-async def completed(studio: Studio) -> dict[str, Any]:
-    """Render what is left and finish, where no flow is there to do it or where it ended too soon.
-
-    Returns the summary; that of the flow, where it came as far as that.
-    """
-    if studio.summary is not None:
-        return studio.summary
-    work = await begin(studio)
-    await work.over()
-    return await finish(studio)
-
-
-async def finish(studio: Studio) -> dict[str, Any]:
+async def finalize(ctx: RunContext) -> dict[str, Any]:
     """Write everything a run leaves and return its summary, as `run --json` prints it."""
-    await leave_out_the_rest(studio)
-    await rest(studio)
-    await last_look(studio)
-    tally = await studio.books(Ledger.tally, studio.run.run_id)
+    await skip_the_rest(ctx)
+    tally = await ctx.do(queries.tally, ctx.run.run_id)
     if tally.finished == tally.jobs:
-        await studio.books(Ledger.close_run, studio.run.run_id)
-    reused = await studio.books(Ledger.jobs, studio.run.run_id, states={State.ALREADY_MADE})
-    studio.remarks.extend(await studio.books(gone_files, reused))
-    run = await studio.books(Ledger.run, studio.run.run_id)
-    accounts = await studio.books(Ledger.balances, scope="run", key=run.run_id)
-    overruns = await studio.books(Ledger.overruns, run_id=run.run_id)
+        await ctx.do(runs.close_run, ctx.run.run_id)
+    reused = await ctx.do(queries.jobs, ctx.run.run_id, states={State.ALREADY_MADE})
+    for text in await ctx.do(gone_files, reused):
+        ctx.state.notice(text)
+    run = await ctx.do(queries.run, ctx.run.run_id)
+    accounts = await ctx.do(admission.balances, scope="run", key=run.run_id)
+    overruns = await ctx.do(history.overruns, run_id=run.run_id)
     with naming_full_disk(Path(run.out).parent):
-        await studio.books(remember, Path(run.out).parent, run.run_id)
-    every = studio.desk.ledger.each_job(run.run_id)  # the report needs little of what thousands of rows hold
-    summary = await asyncio.to_thread(write_report, run, every, accounts, overruns)
-    unpublished = await publish_report(studio, reused)
-    told = {"notes": studio.notes, "remarks": studio.remarks, "published": address_of(run)}
-    studio.summary = {**summary, **told, "unpublished": unpublished}
-    return studio.summary
+        await ctx.do(remember, Path(run.out).parent, run.run_id)
+    # The report needs little of what thousands of rows hold, so they are read one at a time.
+    rows = ctx.account.ledger.stream(queries.each_job, run.run_id)
+    summary = await asyncio.to_thread(write_report, run, rows, accounts, overruns)
+    unpublished = await publish_report(ctx, reused)
+    told = {
+        "notes": ctx.state.unfinished,
+        "remarks": ctx.state.notices,
+        "published": results_address(run),
+        "stopped_by": str(ctx.stop.reason or ""),
+    }
+    ctx.state.summary = {**summary, **told, "unpublished": unpublished}
+    return ctx.state.summary
 
 
 def write_report(
@@ -88,7 +79,7 @@ def write_report(
     results = [result_row(row, decode_job(row.payload, catalog), run) for row in rows]
     manifest = folder / "manifest.parquet"
     table = pq.read_table(manifest) if manifest.is_file() else _manifest_of(results)
-    with naming_full_disk(folder, f"make room, then `callsheet report {run.run_id}` writes the rest"):
+    with naming_full_disk(folder, f"make space, then run `callsheet report {run.run_id}`"):
         folder.mkdir(parents=True, exist_ok=True)
         summary = write_run_files(folder, facts, table, results)
     return summary_document(summary)

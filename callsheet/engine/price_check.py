@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from callsheet.engine.studio import Studio
+from callsheet.engine.context import RunContext
 from callsheet.errors import AccountError, PricesChanged, QueueError
-from callsheet.ledger import JobRow, Ledger, Settled, State
+from callsheet.ledger import JobRow, Settled, State, queries, runs
 from callsheet.reconcile.desk import Desk
 from manifests.job_codec import decode_job
 from pricing.catalog import Catalog
@@ -20,61 +21,65 @@ LOOK_S = 10.0
 """How long the look may take: a run does not wait longer for a list that may not be there."""
 
 
-async def look_at_prices(studio: Studio, *, accept: bool) -> None:
+async def check_run_prices(ctx: RunContext, *, accept: bool) -> RunContext:
     """Compare fal's price list with what the run's waiting jobs were priced at.
 
     Where it says something else, nothing more is bought until a person accepts it; with `accept` the waiting
-    jobs are priced anew, so that what is held for them covers it. A list that cannot be read is a remark.
-    Jobs that were not waiting when other prices were accepted (tried again since) get those first.
+    jobs are priced anew, so that what is held for them covers it. A list that cannot be read is a notice.
+    Jobs that were not waiting when other prices were accepted (retried since) get those first. Returns the
+    context with the prices that hold from here on.
     """
-    waiting = await studio.books(Ledger.jobs, studio.run.run_id, states={State.PENDING})
+    waiting = await ctx.do(queries.jobs, ctx.run.run_id, states={State.PENDING})
     if not waiting:
-        return
-    await _catch_up(studio, waiting)
+        return ctx
+    await _catch_up(ctx, waiting)
     endpoint_ids = sorted({row.endpoint for row in waiting})
     try:
         async with asyncio.timeout(LOOK_S):
-            listed = await studio.desk.platform.prices(endpoint_ids, tries=1)
+            listed = await ctx.account.platform.prices(endpoint_ids, tries=1)
     except TimeoutError:
-        studio.remarks.append(f"fal's price list was not compared: no answer within {LOOK_S:.0f} s")
-        return
+        ctx.state.notice(f"fal's price list was not compared: no answer within {LOOK_S:.0f} s")
+        return ctx
     except (QueueError, AccountError) as error:
-        studio.remarks.append(f"fal's price list was not compared: {error}")
-        return
-    pin = studio.pins[-1]
-    checks = check_prices(studio.catalog, endpoint_ids, listed, accepted=pin.accepted)
-    studio.remarks.extend(_unsaid(checks))
+        ctx.state.notice(f"fal's price list was not compared: {error}")
+        return ctx
+    pin = ctx.pins[-1]
+    checks = check_prices(ctx.catalog, endpoint_ids, listed, accepted=pin.accepted)
+    ctx.state.notices.extend(_unsaid(checks))
     changed = differing(checks)
     if changed and accept:
-        await _accept(studio, waiting, changed)
-    elif changed:
-        studio.stop.drain(PricesChanged(changes_in_words(changed), again=studio.again))
+        return await _accept(ctx, waiting, changed)
+    if changed:
+        ctx.stop.drain(PricesChanged(changes_in_words(changed), again=ctx.resume_command))
+    return ctx
 
 
-async def _accept(studio: Studio, waiting: Sequence[JobRow], changed: Sequence[PriceCheck]) -> None:
+async def _accept(
+    ctx: RunContext, waiting: Sequence[JobRow], changed: Sequence[PriceCheck]
+) -> RunContext:
     """Price what is not bought yet anew, and pin the new rates from now on, in one transaction."""
-    before, listed = studio.pins[-1], {each.endpoint_id: each.listed_nano or 0 for each in changed}
+    before, listed = ctx.pins[-1], {each.endpoint_id: each.listed_nano or 0 for each in changed}
     pin = Pin(
-        since_ms=studio.desk.now_ms(),
+        since_ms=ctx.account.now_ms(),
         price_book=before.price_book,
-        rates=accepted_rates(studio.catalog, changed),
+        rates=accepted_rates(ctx.catalog, changed),
         accepted={**before.accepted, **listed},
     )
-    catalog = with_rates(studio.catalog, pin.rates)
+    catalog = with_rates(ctx.catalog, pin.rates)
     amounts = {row.job_id: _amounts(catalog, row) for row in waiting}
-    pins = (*studio.pins, pin)
-    await studio.books(Ledger.reprice, studio.run.run_id, amounts, prices=pins_text(pins))
-    studio.pins, studio.catalog = pins, catalog
-    studio.remarks.append(f"other prices accepted: {'; '.join(changes_in_words(changed))}")
+    pins = (*ctx.pins, pin)
+    await ctx.do(runs.reprice, ctx.run.run_id, amounts, prices=pins_text(pins))
+    ctx.state.notice(f"other prices accepted: {'; '.join(changes_in_words(changed))}")
+    return replace(ctx, pins=pins, catalog=catalog)
 
 
-async def _catch_up(studio: Studio, waiting: Sequence[JobRow]) -> None:
+async def _catch_up(ctx: RunContext, waiting: Sequence[JobRow]) -> None:
     """Price jobs at the rates that hold now where the ledger has others: a hold must cover its bill."""
-    amounts = await asyncio.to_thread(_other_amounts, studio.catalog, waiting)
+    amounts = await asyncio.to_thread(_other_amounts, ctx.catalog, waiting)
     if not amounts:
         return
-    await studio.books(Ledger.reprice, studio.run.run_id, amounts, prices=pins_text(studio.pins))
-    studio.remarks.append(f"{len(amounts)} waiting jobs had older prices; they have those of the run now")
+    await ctx.do(runs.reprice, ctx.run.run_id, amounts, prices=pins_text(ctx.pins))
+    ctx.state.notice(f"{len(amounts)} waiting jobs had older prices; they have those of the run now")
 
 
 def _other_amounts(catalog: Catalog, rows: Iterable[JobRow]) -> dict[int, tuple[int, int]]:

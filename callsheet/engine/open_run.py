@@ -11,10 +11,10 @@ from pathlib import Path
 
 from callsheet import failpoints
 from callsheet.engine.frozen import refuse_frozen
-from callsheet.engine.high_water import refuse_older_ledger, remember
 from callsheet.engine.made_files import bring_all
+from callsheet.engine.rollback_guard import refuse_older_ledger, remember
 from callsheet.errors import OverBudget, UsageError
-from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun
+from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun, admission, queries, runs
 from callsheet.ledger.scopes import window_at
 from manifests.changes import Changes, compare
 from manifests.images import materialised
@@ -51,7 +51,7 @@ def select(ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False) -> Sel
     made = {} if again else _rows_of_made(ledger, plan.campaign, changes)
     wanted = [index for index in range(len(plan.jobs)) if index not in made]
     if not again:
-        ledger.refuse_in_flight(plan.campaign, lambda: {plan.jobs[index].fingerprint for index in wanted})
+        ledger.do(runs.refuse_in_flight, plan.campaign, lambda: {plan.jobs[index].fingerprint for index in wanted})
     every = plan.spends()
     spends = [every[index] for index in wanted]
     room = room_for(ledger, plan)
@@ -71,11 +71,11 @@ def select(ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False) -> Sel
 
 def changes_of(ledger: Ledger, plan: Plan) -> Changes:
     """Set a plan beside what its campaign has made and paid for."""
-    return compare(plan, ledger.made_jobs(plan.campaign))
+    return compare(plan, ledger.do(queries.made_jobs, plan.campaign))
 
 
 def _rows_of_made(ledger: Ledger, campaign: str, changes: Changes) -> dict[int, JobRow]:
-    known = ledger.already_made(campaign, {each.fingerprint for each in changes.made.values()})
+    known = ledger.do(queries.already_made, campaign, {each.fingerprint for each in changes.made.values()})
     return {
         position: known[each.fingerprint]
         for position, each in changes.made.items()
@@ -95,7 +95,7 @@ def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
     caps = {(cap.scope, cap.key, cap.window): cap for cap in [*standing, *plan.caps]}
     now_ms = time.time_ns() // 1_000_000
     refs = {cap: AccountRef(cap.scope, cap.key, window_at(cap.window, now_ms)) for cap in caps.values()}
-    now = ledger.headroom(refs.values())
+    now = ledger.do(admission.headroom, refs.values())
     return {
         cap: 0 if now[ref].frozen else max(0, cap.limit_nano - now[ref].taken_nano)
         for cap, ref in refs.items()
@@ -105,7 +105,7 @@ def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
 def standing_caps(ledger: Ledger) -> list[Cap]:
     """Return the ledger's caps that a new run obeys: those of earlier runs are theirs alone."""
     return [
-        Cap(cap.scope, cap.key, cap.window, cap.limit_nano) for cap in ledger.caps() if cap.scope != "run"
+        Cap(cap.scope, cap.key, cap.window, cap.limit_nano) for cap in ledger.do(admission.caps) if cap.scope != "run"
     ]
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from callsheet.engine.context import RunContext
 from callsheet.engine.request import RunRequest
-from callsheet.engine.studio import Studio
 from callsheet.errors import MediaError, Unavailable
 from callsheet.files import usable_data_folder, usable_folder
 from callsheet.ledger import JobRow, Run
 from callsheet.media.background import in_background
-from callsheet.media.storage import Storage, open_storage
+from callsheet.media.storage import check_writable
 from callsheet.settings import Settings
 from manifests.readers.remote import is_remote
 
@@ -25,11 +25,11 @@ KEPT_HERE = frozenset({"media", "inputs"})
 def folder_for(out: str, settings: Settings) -> Path:
     """Return the folder of this machine that run folders are made in, and make it where it is not there.
 
-    Raises UsageError for a bad address, and for a folder that cannot be used.
+    Raises UsageError for an object store that cannot be written to, and for a folder that cannot be used.
     """
     if not is_remote(out):
         return usable_folder(Path(out), what="the folder for runs", instead="name another with --out")
-    open_storage(out)
+    check_writable(out)
     return usable_data_folder(settings, "outbox")
 
 
@@ -44,50 +44,38 @@ def lasting(out: str, source: str, settings: Settings) -> str:
     return str((settings.data_dir if is_remote(source) else Path(source).absolute().parent) / out)
 
 
-def storage_of(run: Run) -> Storage | None:
-    """Return where a run's results are copied to; None where its folder is all there is."""
-    out = address_of(run)
-    return open_storage(out) if out else None
-
-
-def address_of(run: Run) -> str | None:
-    """Return the address of a run's results in an object store."""
-    out = RunRequest.of(run).out
-    return f"{out.rstrip('/')}/{run.run_id}" if out and is_remote(out) else None
-
-
-async def publish(studio: Studio, path: Path) -> None:
+async def publish(ctx: RunContext, path: Path) -> None:
     """Copy one file of the run's folder, where results go to a store.
 
     Raises Unavailable where it did not arrive: it stays here, and `resume` copies it.
     """
-    if studio.storage is None:
+    if ctx.storage is None:
         return
-    name = path.relative_to(studio.folder).as_posix()
+    name = path.relative_to(ctx.folder).as_posix()
     try:
-        await in_background(studio.storage.publish, path, name)
+        await in_background(ctx.storage.publish, path, name)
     except (MediaError, OSError) as error:
         raise Unavailable(f"{name} could not be copied: {error}") from error
     except Exception as error:  # the store's own classes are its package's
         raise Unavailable(f"{name} could not be copied: {type(error).__name__}") from error
 
 
-async def publish_report(studio: Studio, reused: list[JobRow]) -> int:
+async def publish_report(ctx: RunContext, reused: list[JobRow]) -> int:
     """Copy what a run leaves beside its videos, and the videos that earlier runs made for its `reused` jobs.
 
     Returns how many files did not arrive; each has a note, and `resume` copies them all again.
     """
-    if studio.storage is None:
+    if ctx.storage is None:
         return 0
     failed = 0
     made = {row.output.path for row in reused if row.output}
-    files = [path for path in sorted(studio.folder.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(ctx.folder.rglob("*")) if path.is_file()]
     for path in files:
-        name = path.relative_to(studio.folder)
+        name = path.relative_to(ctx.folder)
         if name.parts[0] not in KEPT_HERE or name.as_posix() in made:
             try:
-                await publish(studio, path)
+                await publish(ctx, path)
             except Unavailable as error:
                 failed += 1
-                studio.notes.append(str(error))
+                ctx.state.unfinished.append(str(error))
     return failed

@@ -11,11 +11,11 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 
 from callsheet import failpoints
+from callsheet.engine.context import RunContext
 from callsheet.engine.overbilled import stop_if_overbilled
-from callsheet.engine.rescue import rescued
-from callsheet.engine.studio import Studio
+from callsheet.engine.recover import rescued
 from callsheet.errors import RenderFailed, Unavailable, UntrustedHost
-from callsheet.ledger import CostBasis, JobRow, Ledger, Settlement
+from callsheet.ledger import CostBasis, JobRow, Settlement, recovery, settlement
 from callsheet.provider.messages import Rendered, Ticket, parse_result
 from callsheet.provider.replies import Reply
 from manifests.job import Job
@@ -32,22 +32,22 @@ SURE = 3
 MAX_UNITS_LENGTH = 20
 
 
-async def settle(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rendered | None:
+async def settle(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Rendered | None:
     """Take the result and book its real cost. Returns None where the render turns out to have failed."""
     try:
-        rendered = await fetch_result(studio, ticket)
+        rendered = await fetch_result(ctx, ticket)
     except RenderFailed as failure:
-        await book_failure(studio, job, row, failure)
+        await book_failure(ctx, job, row, failure)
         return None
     failpoints.passing("before_settle")
-    settlement = _settlement(studio, job, row, rendered)
-    booking = await studio.books(Ledger.settle, row.job_id, settlement, attempt=row.attempt)
+    settlement = _settlement(ctx, job, row, rendered)
+    booking = await ctx.do(settlement.settle, row.job_id, settlement, attempt=row.attempt)
     failpoints.passing("after_settle")
-    stop_if_overbilled(studio, row, booking)
+    stop_if_overbilled(ctx, row, booking)
     return rendered
 
 
-async def known_result(studio: Studio, job: Job, row: JobRow, ticket: Ticket) -> Rendered:
+async def known_result(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Rendered:
     """Return the result of a job whose cost is booked: the ledger's own copy, else fal's.
 
     Where the ledger has none, the hold was written off as spent: the real cost is booked now.
@@ -57,16 +57,16 @@ async def known_result(studio: Studio, job: Job, row: JobRow, ticket: Ticket) ->
     if kept is not None:
         with suppress(Unavailable, RenderFailed, UntrustedHost):
             return parse_result(Reply(200, {}, kept.encode()))
-    rendered = await fetch_result(studio, ticket)
+    rendered = await fetch_result(ctx, ticket)
     if kept is None:
-        settlement = _settlement(studio, job, row, rendered)
-        booking = await studio.books(Ledger.settle_found, row.job_id, settlement, attempt=row.attempt)
-        stop_if_overbilled(studio, row, booking)
+        settlement = _settlement(ctx, job, row, rendered)
+        booking = await ctx.do(recovery.settle_found, row.job_id, settlement, attempt=row.attempt)
+        stop_if_overbilled(ctx, row, booking)
     return rendered
 
 
-def _settlement(studio: Studio, job: Job, row: JobRow, rendered: Rendered) -> Settlement:
-    cost_nano, basis = real_cost(_catalog(studio, row), job, rendered.billable_units)
+def _settlement(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered) -> Settlement:
+    cost_nano, basis = real_cost(_catalog(ctx, row), job, rendered.billable_units)
     return Settlement(
         cost_nano=cost_nano,
         cost_basis=basis,
@@ -76,7 +76,7 @@ def _settlement(studio: Studio, job: Job, row: JobRow, rendered: Rendered) -> Se
     )
 
 
-async def fetch_result(studio: Studio, ticket: Ticket, *, tries: int | None = None) -> Rendered:
+async def fetch_result(ctx: RunContext, ticket: Ticket, *, tries: int | None = None) -> Rendered:
     """Ask for the result until it is there, and elsewhere when it has expired or stays away.
 
     Raises RenderFailed, and Unavailable when it stays away. A failure that fal does not charge for is
@@ -87,7 +87,7 @@ async def fetch_result(studio: Studio, ticket: Ticket, *, tries: int | None = No
     for attempt in range(1, tries + 1):
         wait_s = min(30.0, 0.5 * 2 ** (attempt - 1))
         try:
-            return await studio.queue.result(ticket)
+            return await ctx.queue.result(ticket)
         except RenderFailed as failure:
             failures += 1
             if failure.charged != "no" or failures == SURE:
@@ -95,15 +95,15 @@ async def fetch_result(studio: Studio, ticket: Ticket, *, tries: int | None = No
             wait_s = 0.5 * failures
         except Unavailable as error:
             if error.gone or attempt == tries:
-                return await rescued(studio, ticket, error)
+                return await rescued(ctx, ticket, error)
             wait_s = error.retry_after_s or wait_s
         await asyncio.sleep(wait_s)
     raise Unavailable("fal's queue says now that the render failed and now that it cannot be read")
 
 
-def _catalog(studio: Studio, row: JobRow) -> Catalog:
+def _catalog(ctx: RunContext, row: JobRow) -> Catalog:
     """Return the rates at which this job was bought."""
-    return studio.catalog_at(row.submission.admitted_ms if row.submission else None)
+    return ctx.catalog_at(row.submission.admitted_ms if row.submission else None)
 
 
 def real_cost(catalog: Catalog, job: Job, billable_units: str | None) -> tuple[int, CostBasis]:
@@ -126,13 +126,13 @@ def _units(text: str | None) -> Decimal | None:
     return units if units.is_finite() and 0 <= units < 10**9 else None
 
 
-async def book_failure(studio: Studio, job: Job, row: JobRow, failure: RenderFailed) -> None:
+async def book_failure(ctx: RunContext, job: Job, row: JobRow, failure: RenderFailed) -> None:
     """Record a failed render and what it cost: nothing, the units it names, or the hold when nobody knows."""
     cost_nano = None
     if failure.charged == "yes":
-        cost_nano = real_cost(_catalog(studio, row), job, failure.billable_units)[0]
-    booking = await studio.books(
-        Ledger.fail_render,
+        cost_nano = real_cost(_catalog(ctx, row), job, failure.billable_units)[0]
+    booking = await ctx.do(
+        settlement.fail_render,
         row.job_id,
         error_type=failure.error_type,
         error=str(failure),
@@ -140,4 +140,4 @@ async def book_failure(studio: Studio, job: Job, row: JobRow, failure: RenderFai
         cost_nano=cost_nano,
         attempt=row.attempt,
     )
-    stop_if_overbilled(studio, row, booking)
+    stop_if_overbilled(ctx, row, booking)

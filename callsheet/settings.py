@@ -49,7 +49,8 @@ class Settings:
     X-Fal-Request-Timeout), `run_timeout_s` how long it may then render, `history_lag_s` how late fal's
     history may show it: together they bound how long an unknown submission may still turn up.
     `admin_key` may read billing events and the balance; `reconcile`, `plan` and a canary use it.
-    `allow_private_hosts` lets manifests be fetched from addresses inside the network.
+    `allow_private_hosts` lets manifests be fetched from addresses inside the network. `breaker` is the number
+    of equal failures of paid clips that stop buying a price group; 0 never stops.
     """
 
     data_dir: Path
@@ -66,6 +67,7 @@ class Settings:
     run_timeout_s: int = 1800
     history_lag_s: int = 600
     allow_private_hosts: bool = False
+    breaker: int = 3
 
     @property
     def ledger(self) -> str:
@@ -79,6 +81,7 @@ _WHOLE_NUMBERS = {
     "start_timeout_s": (1, 7 * 86_400),
     "run_timeout_s": (1, 7 * 86_400),
     "history_lag_s": (0, 7 * 86_400),
+    "breaker": (0, 1000),
 }
 
 

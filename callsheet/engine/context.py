@@ -17,7 +17,7 @@ from callsheet.engine.limiter import Limiter
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, Run
-from callsheet.media.storage import Storage, open_storage
+from callsheet.media.storage import ObjectStore, open_storage
 from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
 from callsheet.provider.polling import RenderTimes
@@ -87,7 +87,7 @@ class RunContext:
     catalog: Catalog
     pins: tuple[Pin, ...]
     folder: Path
-    storage: Storage | None
+    storage: ObjectStore | None
     stop: StopSignal
     state: RunState
 

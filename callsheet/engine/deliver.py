@@ -16,15 +16,13 @@ from callsheet.engine.publish import publish
 from callsheet.engine.settle import fetch_result
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
 from callsheet.ledger import JobRow, Output, queries, transitions
-from callsheet.media.background import in_background
 from callsheet.media.codes import worth_another_read
-from callsheet.media.collect import Collected, collect
+from callsheet.media.download import Collected, collect, in_background, recheck
 from callsheet.media.expect import expectation_of
-from callsheet.media.posters import write_poster
-from callsheet.media.recheck import recheck
+from callsheet.media.place import write_thumbnail
 from callsheet.provider.messages import Rendered, Ticket
 from callsheet.provider.platform_messages import iso
-from callsheet.report.cards import poster_of
+from callsheet.report.cards import thumbnail_of
 from manifests.job import Job
 
 logger = logging.getLogger(__name__)
@@ -129,9 +127,9 @@ async def _record(ctx: RunContext, row: JobRow, rendered: Rendered, collected: C
     await ctx.do(transitions.collect, row.job_id, output, attempt=row.attempt)
     failpoints.passing("after_done")
     logger.info("%s: saved %s", row.custom_id, output.path, extra=_extra(ctx, row))
-    if collected.still:
+    if collected.thumbnail:
         with suppress(OSError):  # a missing thumbnail is no reason to fail a job
-            await in_background(write_poster, collected.still, ctx.folder / poster_of(output.path))
+            await in_background(write_thumbnail, collected.thumbnail, ctx.folder / thumbnail_of(output.path))
 
 
 def _extra(ctx: RunContext, row: JobRow) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from callsheet.files import make_directory, naming_full_disk, part_file, sync_directory
 from callsheet.ledger import JobRow, Ledger, State, queries
-from callsheet.media.place import land
+from callsheet.media.place import place_file
 
 NAMED = 20
 PIECE_BYTES = 1 << 20
@@ -58,7 +58,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     with part_file(target) as part, source.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
             part.write(piece)
-        land(part, target, sha256)
+        place_file(part, target, sha256)
 
 
 def is_gone(ledger: Ledger, row: JobRow) -> bool:

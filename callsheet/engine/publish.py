@@ -13,7 +13,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.errors import MediaError, Unavailable
 from callsheet.files import usable_data_folder, usable_folder
 from callsheet.ledger import JobRow, Run
-from callsheet.media.background import in_background
+from callsheet.media.download import in_background
 from callsheet.media.storage import check_writable
 from callsheet.settings import Settings
 from manifests.readers.remote import is_remote

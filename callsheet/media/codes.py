@@ -1,9 +1,4 @@
-"""What can be wrong with a downloaded file, as short stable words (`MediaError.reason`).
-
-Two families. A fault of the delivery (cut short, not a video, too slow) may well be gone when the same
-address is read again, and reading is free. A fault of the content is what fal made and charged for: reading
-it again brings the same bytes.
-"""
+"""What can be wrong with a downloaded file, as short stable words (`MediaError.reason`)."""
 
 from __future__ import annotations
 
@@ -12,8 +7,8 @@ from enum import StrEnum
 from callsheet.errors import MediaError
 
 
-class Fault(StrEnum):
-    """Why a file is not the video that was asked for."""
+class MediaErrorCode(StrEnum):
+    """Why a file is not the video that was ordered."""
 
     # Seen in the reply, before or while its body is read.
     ENCODED = "encoded"
@@ -32,32 +27,39 @@ class Fault(StrEnum):
     UNDECODABLE = "undecodable"
     NO_VIDEO = "no_video"
     OVERSIZED = "oversized"
-    # Whole and playable, but not what was asked for.
+    # The file is whole and plays, but it is not what was ordered.
     WRONG_SIZE = "wrong_size"
     WRONG_FRAME_RATE = "wrong_frame_rate"
     WRONG_FRAME_COUNT = "wrong_frame_count"
     WRONG_DURATION = "wrong_duration"
     MISSING_AUDIO = "missing_audio"
+    SHORT_AUDIO = "short_audio"
     # The verified file did not arrive in the object store.
     NOT_STORED = "not_stored"
 
 
 _OF_THE_CONTENT = frozenset(
     {
-        Fault.WRONG_SIZE,
-        Fault.WRONG_FRAME_RATE,
-        Fault.WRONG_FRAME_COUNT,
-        Fault.WRONG_DURATION,
-        Fault.MISSING_AUDIO,
+        MediaErrorCode.WRONG_SIZE,
+        MediaErrorCode.WRONG_FRAME_RATE,
+        MediaErrorCode.WRONG_FRAME_COUNT,
+        MediaErrorCode.WRONG_DURATION,
+        MediaErrorCode.MISSING_AUDIO,
+        MediaErrorCode.SHORT_AUDIO,
     }
 )
 
 
-def fault(reason: Fault, message: str) -> MediaError:
-    """Return the error for one fault; `reason` becomes a plain word."""
-    return MediaError(message, reason=reason.value)
+def media_error(code: MediaErrorCode, message: str) -> MediaError:
+    """Return the error for one code; its `reason` is the code as a plain word."""
+    return MediaError(message, reason=code.value)
 
 
-def worth_another_read(error: MediaError) -> bool:
-    """Say whether reading the same address again, which is free, may bring a good file."""
-    return error.reason not in _OF_THE_CONTENT
+def worth_another_read(reason: str) -> bool:
+    """Say whether downloading the same address again, which is free, may bring a good file.
+
+    `reason` is the word in `MediaError.reason`. False where the file was whole and played but is not what
+    was ordered: fal made it so, and the same bytes would come again. Everything else, an unknown word
+    included, may be a fault of the delivery (a proxy's page, a cut body, a damaged copy).
+    """
+    return reason not in _OF_THE_CONTENT

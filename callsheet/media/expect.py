@@ -1,31 +1,57 @@
-"""What a clip must be, from what was ordered, and the comparison of the two. Pure."""
+"""What a clip must be, from what was ordered, what it is, and the comparison of the two. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from callsheet.media.codes import Fault, fault
-from callsheet.media.facts import MediaFacts
+from callsheet.media.codes import MediaErrorCode, media_error
 from manifests.job import Job
 from pricing.catalog import AUTO, DEFAULT_DURATION_S, Catalog
 from pricing.tokens import grid_neighbours
 
 FRAME_RATE_TOLERANCE = 0.1
-"""Frames per second; lets 23.976 pass for 24, which nobody can see."""
+"""Frames per second; accepts 23.976 for 24."""
 
 FRAME_TOLERANCE = 1
-"""Frames either way, beyond 24d and 24d + 1, both of which are right (pricing/quotes.py)."""
+"""Frames either way, beyond 24d and 24d + 1, which are both accepted (pricing/quotes.py)."""
+
+AUDIO_TOLERANCE_S = 0.5
+"""Seconds by which the sound may be shorter than the picture. AAC comes in frames of 21 ms, and encoders drop
+the first one or two."""
 
 _NOMINAL = {1088: 1080}
 """Lines. Volcengine's table says 1088, which is 1080 padded to whole macroblocks; fal's page for Pro Fast
-image-to-video prices 1080 ($0.243 = 1920 x 1080 x 120 / 1024 tokens). Either is what was ordered."""
+image-to-video prices 1080 ($0.243 = 1920 x 1080 x 120 / 1024 tokens). Both are accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFacts:
+    """What a file was found to hold, by decoding all of it.
+
+    Pixels as stored; `fps` is the track's average; `duration_s` is that of the decoded frames and `audio_s`
+    that of the decoded samples, 0 where there are none.
+    """
+
+    width_px: int
+    height_px: int
+    fps: float
+    frames: int
+    duration_s: float
+    codec: str
+    audio_s: float = 0.0
+    audio_codec: str = ""
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether there is sound that could be decoded; a track that merely claims it does not count."""
+        return self.audio_s > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What is right. `sizes` are (width, height) in pixels, frame bounds are inclusive.
+    """What is accepted. `sizes` are (width, height) in pixels, frame bounds are inclusive.
 
-    Where `audio_required` is False it does not matter whether there is sound.
+    Where `audio_required` is False the file may have sound or none.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -38,9 +64,8 @@ class Expectation:
 def expectation_of(job: Job, catalog: Catalog) -> Expectation:
     """Return what fal must deliver for a job.
 
-    With `auto` every size of the resolution is right, because fal alone chooses. Sound must be there where
-    it was paid for; where it was not asked for it is ignored: a silent track costs nothing, and no film is
-    thrown away for having one.
+    With `auto` every size of the resolution is accepted, because fal chooses. Sound must be there where it
+    was paid for; where it was not ordered it is ignored.
     """
     table = catalog.sizes(job.endpoint, job.resolution)
     sizes = list(table.values()) if job.aspect_ratio == AUTO else [table[job.aspect_ratio]]
@@ -55,6 +80,7 @@ def expectation_of(job: Job, catalog: Catalog) -> Expectation:
 
 
 def _frames(job: Job, fps: int) -> tuple[int, int]:
+    """Return the least and the most frames that are right; off the grid, both neighbours on it are."""
     if job.num_frames is None:
         frames = fps * (job.duration_s or DEFAULT_DURATION_S)
         return frames, frames
@@ -68,19 +94,22 @@ def _nominal(size: tuple[int, int]) -> tuple[int, int]:
 def verify(facts: MediaFacts, expected: Expectation) -> None:
     """Compare what came with what was ordered.
 
-    Raises MediaError naming both: wrong_size, wrong_frame_rate, wrong_frame_count, wrong_duration or
-    missing_audio.
+    Raises MediaError naming both: wrong_size, wrong_frame_rate, wrong_frame_count, wrong_duration,
+    missing_audio or short_audio.
     """
     if (facts.width_px, facts.height_px) not in expected.sizes:
         wanted = " or ".join(f"{width} x {height}" for width, height in expected.sizes)
-        raise fault(Fault.WRONG_SIZE, f"asked for {wanted} pixels, got {facts.width_px} x {facts.height_px}")
+        raise media_error(
+            MediaErrorCode.WRONG_SIZE, f"asked for {wanted} pixels, got {facts.width_px} x {facts.height_px}"
+        )
     if abs(facts.fps - expected.fps) > FRAME_RATE_TOLERANCE:
-        raise fault(
-            Fault.WRONG_FRAME_RATE, f"asked for {expected.fps:g} frames a second, got {facts.fps:.3f}"
+        raise media_error(
+            MediaErrorCode.WRONG_FRAME_RATE,
+            f"asked for {expected.fps:g} frames a second, got {facts.fps:.3f}",
         )
     if not expected.frames_min <= facts.frames <= expected.frames_max:
-        raise fault(
-            Fault.WRONG_FRAME_COUNT,
+        raise media_error(
+            MediaErrorCode.WRONG_FRAME_COUNT,
             f"asked for {expected.frames_min} to {expected.frames_max} frames, got {facts.frames}",
         )
     _verify_time_and_sound(facts, expected)
@@ -90,8 +119,19 @@ def _verify_time_and_sound(facts: MediaFacts, expected: Expectation) -> None:
     low_s = (expected.frames_min - 0.5) / expected.fps
     high_s = (expected.frames_max + 0.5) / expected.fps
     if not low_s <= facts.duration_s <= high_s:
-        raise fault(
-            Fault.WRONG_DURATION, f"asked for {low_s:.2f} to {high_s:.2f} s, got {facts.duration_s:.2f} s"
+        raise media_error(
+            MediaErrorCode.WRONG_DURATION,
+            f"asked for {low_s:.2f} to {high_s:.2f} s, got {facts.duration_s:.2f} s",
         )
-    if expected.audio_required and not facts.has_audio:
-        raise fault(Fault.MISSING_AUDIO, "asked for sound, which is paid for, and the video has none")
+    if not expected.audio_required:
+        return
+    if not facts.has_audio:
+        raise media_error(
+            MediaErrorCode.MISSING_AUDIO, "asked for sound, which is paid for, and the video has none"
+        )
+    if facts.audio_s < facts.duration_s - AUDIO_TOLERANCE_S:
+        raise media_error(
+            MediaErrorCode.SHORT_AUDIO,
+            f"asked for sound, which is paid for, and {facts.audio_s:.2f} s of the video's "
+            f"{facts.duration_s:.2f} s have any",
+        )

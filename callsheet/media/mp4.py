@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from callsheet.media.codes import Fault, fault
+from callsheet.media.codes import MediaErrorCode, media_error
 
 ReadAt = Callable[[int, int], bytes]
 """Read at most `count` bytes at `offset`: `read(offset, count)`; fewer only at the end of the file."""
@@ -38,15 +38,17 @@ def check_boxes(read: ReadAt, size: int) -> tuple[Box, ...]:
     Raises MediaError: not_mp4, truncated, bad_box, no_index (moov) or no_media (mdat).
     """
     if size == 0:
-        raise fault(Fault.EMPTY, "the file is empty")
+        raise media_error(MediaErrorCode.EMPTY, "the file is empty")
     if read(4, 4) != b"ftyp":
-        raise fault(Fault.NOT_MP4, f"the file is no MP4: it begins with {read(0, 16)!r}")
+        raise media_error(MediaErrorCode.NOT_MP4, f"the file is no MP4: it begins with {read(0, 16)!r}")
     boxes = tuple(_walk(read, size))
     kinds = {box.kind for box in boxes}
     if b"moov" not in kinds:
-        raise fault(Fault.NO_INDEX, "the file has no moov box: the index of its frames is missing")
+        raise media_error(
+            MediaErrorCode.NO_INDEX, "the file has no moov box: the index of its frames is missing"
+        )
     if b"mdat" not in kinds:
-        raise fault(Fault.NO_MEDIA, "the file has no mdat box: there are no frames in it")
+        raise media_error(MediaErrorCode.NO_MEDIA, "the file has no mdat box: there are no frames in it")
     return boxes
 
 
@@ -57,30 +59,33 @@ def _walk(read: ReadAt, size: int) -> Iterator[Box]:
             return
         box = _box_at(read, offset, size)
         if box.end > size:
-            raise fault(
-                Fault.TRUNCATED,
+            raise media_error(
+                MediaErrorCode.TRUNCATED,
                 f"the file ends at byte {size:,}, its last box ({_name(box.kind)}) at byte {box.end:,}",
             )
         yield box
         offset = box.end
-    raise fault(Fault.BAD_BOX, f"the file has more than {MAX_BOXES:,} outermost boxes")
+    raise media_error(MediaErrorCode.BAD_BOX, f"the file has more than {MAX_BOXES:,} outermost boxes")
 
 
 def _box_at(read: ReadAt, offset: int, size: int) -> Box:
     header = read(offset, _LONG_HEADER)
     if len(header) < _HEADER:
-        raise fault(Fault.TRUNCATED, f"the file ends within a box header at byte {offset:,}")
+        raise media_error(MediaErrorCode.TRUNCATED, f"the file ends within a box header at byte {offset:,}")
     claimed, kind = int.from_bytes(header[:4]), header[4:8]
     smallest = _HEADER
     if claimed == 1:
         if len(header) < _LONG_HEADER:
-            raise fault(Fault.TRUNCATED, f"the file ends within a box header at byte {offset:,}")
+            raise media_error(
+                MediaErrorCode.TRUNCATED, f"the file ends within a box header at byte {offset:,}"
+            )
         claimed, smallest = int.from_bytes(header[8:16]), _LONG_HEADER
     elif claimed == 0:
         claimed = size - offset
     if claimed < smallest or not _plausible(kind):
-        raise fault(
-            Fault.BAD_BOX, f"at byte {offset:,} stands no box: type {_name(kind)}, size {claimed:,} bytes"
+        raise media_error(
+            MediaErrorCode.BAD_BOX,
+            f"at byte {offset:,} stands no box: type {_name(kind)}, size {claimed:,} bytes",
         )
     return Box(kind=kind, offset=offset, end=offset + claimed)
 

@@ -1,4 +1,4 @@
-"""Giving a verified file its final name: durable, and never over another job's file."""
+"""Give a verified file its final name: durably, and never over another job's file."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from callsheet import failpoints
-from callsheet.files import PartFile, file_sha256, make_directory, sync_directory
+from callsheet.files import PartFile, file_sha256, make_directory, part_file, sync_directory
 
 MAX_SIBLINGS = 1_000
 REJECTED = "rejected"
-"""The folder, beside the finished ones, for files that are whole but not what was ordered: paid, so kept."""
+"""The folder, beside the finished files, for files that did not pass: they are paid for, so they are kept."""
 
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
 
 
-def land(part: PartFile, destination: Path, sha256: str) -> Path:
+def place_file(part: PartFile, destination: Path, sha256: str) -> Path:
     """Give the part file its final name and make that durable; returns the name it got.
 
-    Where the name is taken by the same content, that file is the one: it was landed before a crash and the
-    ledger did not hear of it. Where it is taken by another file, the next free of `name~2.mp4`, `name~3.mp4`
-    is used: nothing that was paid for is written over. Raises OSError.
+    Where the name is taken by the same content, that file is used: a crash came between its naming and the
+    ledger's record. Where it is taken by another file, the next free of `name~2.mp4`, `name~3.mp4` is used:
+    nothing that was paid for is overwritten. Raises OSError.
     """
     os.fsync(part.descriptor)
     failpoints.passing("before_rename")
@@ -34,11 +34,11 @@ def land(part: PartFile, destination: Path, sha256: str) -> Path:
     raise FileExistsError(errno.EEXIST, f"{MAX_SIBLINGS} other files have this name", str(destination))
 
 
-def set_aside(part: PartFile, destination: Path, sha256: str) -> Path:
-    """Keep a paid file that is not what was ordered: `rejected/<name>.<first of its hash>.mp4`."""
+def keep_rejected(part: PartFile, destination: Path, sha256: str) -> Path:
+    """Keep a paid file that did not pass as `rejected/<name>.<start of its hash>.mp4`. Raises OSError."""
     folder = destination.parent / REJECTED
     make_directory(folder)
-    return land(part, folder / f"{destination.stem}.{sha256[:12]}{destination.suffix}", sha256)
+    return place_file(part, folder / f"{destination.stem}.{sha256[:12]}{destination.suffix}", sha256)
 
 
 def _siblings(destination: Path) -> Iterator[Path]:
@@ -48,7 +48,7 @@ def _siblings(destination: Path) -> Iterator[Path]:
 
 
 def _give_name(part: Path, name: Path) -> bool:
-    """Name the file, or return False where the name is taken: link refuses where rename would replace."""
+    """Name the file, or return False where the name is taken: `link` refuses where `rename` would replace."""
     try:
         os.link(part, name, follow_symlinks=False)
     except FileExistsError:
@@ -56,8 +56,8 @@ def _give_name(part: Path, name: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        # FAT and some network folders have no hard links. One process owns a run, so between the look and
-        # the rename nobody else takes the name.
+        # FAT and some network folders have no hard links. One process owns a run, so nobody else can take the
+        # name between the check and the rename.
         if os.path.lexists(name):
             return False
         part.rename(name)
@@ -69,3 +69,11 @@ def sha256_of(path: Path) -> str:
     if path.is_symlink() or not path.is_file():
         return ""
     return file_sha256(path)
+
+
+def write_thumbnail(jpeg: bytes, destination: Path) -> None:
+    """Write a thumbnail, whole or not at all; an old one is replaced. Blocks. Raises OSError."""
+    make_directory(destination.parent)
+    with part_file(destination) as part:
+        part.write(jpeg)
+        os.replace(part.path, destination)  # noqa: PTH105  (a thumbnail may be replaced: it is no paid file)

@@ -1,81 +1,101 @@
-"""Where verified files end up: the run's own folder, or an object store behind it.
+"""The object store behind a run's folder.
 
-A file is always verified on a local disk first, because decoding needs one. With `s3://bucket/runs` (or any
-other address that fsspec knows) it is then copied there under the same relative name.
+Files are made and verified on a local disk, because decoding needs one. With `s3://bucket/runs`, or any
+other address that fsspec knows, each is then copied there under the same relative name. Nothing here creates
+a bucket.
 """
 
 from __future__ import annotations
 
+import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from callsheet.errors import UsageError
-from callsheet.media.codes import Fault, fault
+from callsheet.media.codes import MediaErrorCode, media_error
 
-
-class Storage(Protocol):
-    """A place for the files of runs."""
-
-    def publish(self, local: Path, name: str) -> str:
-        """Make the local file stand under `name`, relative to the place; returns its full address.
-
-        Blocks. Raises MediaError (not_stored) where what stands there is not the whole file, or OSError.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFolder:
-    """A folder on this machine: files are verified where they stay."""
-
-    root: Path
-
-    def publish(self, local: Path, name: str) -> str:
-        """Check that the file is there; see `Storage.publish`."""
-        path = self.root / name
-        if not path.is_file() or not path.samefile(local):
-            raise fault(Fault.NOT_STORED, f"{local} is not the file {path}")
-        return str(path)
+# In these stores folders exist by the names of their objects alone, and "making" one creates a bucket.
+_WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2"})
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectStore:
-    """A place that fsspec reaches. `root` is the address without its protocol, without a trailing slash."""
+    """A place that fsspec reaches. `root` is the address without its protocol and a trailing slash."""
 
     filesystem: Any
     protocol: str
     root: str
 
     def publish(self, local: Path, name: str) -> str:
-        """Copy the file and look whether all of it arrived; see `Storage.publish`."""
+        """Copy a local file to `name` (relative to the root), check its size, and return its full address.
+
+        Blocks. Raises MediaError (not_stored) where fewer or more bytes arrived, OSError, or whatever the
+        store's package raises.
+        """
         target = f"{self.root}/{name}"
-        parent = target.rpartition("/")[0]
-        self.filesystem.makedirs(parent, exist_ok=True)
+        self._make_parent(target)
         self.filesystem.put_file(str(local), target)
-        self.filesystem.invalidate_cache(parent)
+        self.filesystem.invalidate_cache(target.rpartition("/")[0])
         arrived, whole = self.filesystem.size(target), local.stat().st_size
         if arrived != whole:
-            raise fault(
-                Fault.NOT_STORED, f"{whole:,} bytes were copied to {target} and {arrived:,} stand there"
+            raise media_error(
+                MediaErrorCode.NOT_STORED,
+                f"{whole:,} bytes were copied to {target}, but {arrived:,} are there",
             )
         return f"{self.protocol}://{target}"
 
+    def check_writable(self) -> None:
+        """Write one small object below the root and delete it. Raises what the store's package raises."""
+        name = f"{self.root}/.callsheet-write-test-{secrets.token_hex(8)}"
+        self._make_parent(name)
+        self.filesystem.pipe_file(name, b"callsheet checks that it can write here\n")
+        self.filesystem.rm_file(name)
 
-def open_storage(location: str) -> Storage:
-    """Return the place that a folder's name or an address such as `s3://bucket/runs` means.
+    def _make_parent(self, target: str) -> None:
+        if self.protocol not in _WITHOUT_FOLDERS:
+            self.filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
 
-    Raises UsageError where the protocol is not known or its package is missing.
+
+def open_storage(address: str) -> ObjectStore:
+    """Return the object store that an address such as `s3://bucket/runs` names; nothing is contacted.
+
+    Raises UsageError where the protocol is unknown or its package is missing.
     """
-    protocol, mark, rest = location.partition("://")
-    if not mark:
-        return LocalFolder(Path(location))
-    if protocol == "file":
-        return LocalFolder(Path(rest))
-    import fsspec  # noqa: PLC0415
+    from fsspec.core import url_to_fs  # noqa: PLC0415 -- only runs that use a store pay for the import
 
+    protocol = address.partition("://")[0]
     try:
-        filesystem, root = fsspec.core.url_to_fs(location)
+        filesystem, root = url_to_fs(address)
     except (ImportError, ValueError) as error:
-        raise UsageError(f"{location} cannot be written to: {error}") from error
+        raise UsageError(f"{_shown(address)} cannot be used for results: {error}") from error
     return ObjectStore(filesystem, protocol, root.rstrip("/"))
+
+
+def check_writable(address: str) -> None:
+    """Check that results can be written to an object store, before anything is bought. Blocks.
+
+    Writes an object of 40 bytes below the address and deletes it. Does not create a bucket. Raises
+    UsageError where the bucket is missing, the credentials are refused, or the store cannot be reached.
+    """
+    store = open_storage(address)
+    try:
+        store.check_writable()
+    except Exception as error:  # each store's package has errors of its own
+        why = _reason(error)
+        raise UsageError(
+            f"results cannot be written to {_shown(address)}: {why}. Nothing was sent. Check the "
+            "bucket's name, the credentials and the network; Callsheet does not create buckets."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in one line; the store's own text may run over several."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.rstrip(".")[:300]
+
+
+def _shown(address: str) -> str:
+    """Return an address without a name and a password in it."""
+    return re.sub(r"//[^/@]*@", "//", address)

@@ -65,7 +65,7 @@ class Card:
 
 def card_of(row: ResultRow, posters: Collection[str] = ()) -> Card:
     """Make the card of one job. `posters` are the stills that exist, relative to the run's folder."""
-    poster = poster_of(row.output_path) if row.output_path else ""
+    poster = thumbnail_of(row.output_path) if row.output_path else ""
     return Card(
         custom_id=_clean(row.custom_id),
         group=_GROUPS.get(row.status, "open"),
@@ -85,7 +85,7 @@ def card_of(row: ResultRow, posters: Collection[str] = ()) -> Card:
     )
 
 
-def poster_of(output_path: str) -> str:
+def thumbnail_of(output_path: str) -> str:
     """Return where a clip's still stands: `media/a/b.mp4` has `posters/a/b.jpg`."""
     parts = [POSTERS if part == MEDIA else part for part in PurePosixPath(output_path).parts]
     return str(PurePosixPath(*parts).with_suffix(".jpg"))

@@ -174,6 +174,7 @@ ERROR_CLASSES: Final[tuple[ErrorClass, ...]] = (
         "wrong_frame_count",
         "wrong_duration",
         "missing_audio",
+        "short_audio",
         "not_stored",
         "result_failed",
         "untrusted_host",

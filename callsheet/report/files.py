@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from callsheet.files import atomically, write_text_atomically
 from callsheet.report.csv_text import csv_text, guarded, write_csv
-from callsheet.report.page import existing_posters, render_page
+from callsheet.report.page import existing_thumbnails, render_page
 from callsheet.report.rows import ResultRow, Value
 from callsheet.report.summary import RunFacts, Summary, summarise, summary_document
 from callsheet.report.tables import errors_table, results_table
@@ -33,7 +33,7 @@ def write_run_files(directory: Path, run: RunFacts, manifest: pa.Table, rows: Se
     write_text_atomically(directory / "errors.csv", csv_text(*errors_table(manifest, rows)))
     document = json.dumps(summary_document(summary), indent=2, ensure_ascii=False)
     write_text_atomically(directory / "summary.json", document + "\n")
-    page = render_page(summary, rows, existing_posters(directory, rows))
+    page = render_page(summary, rows, existing_thumbnails(directory, rows))
     write_text_atomically(directory / "report.html", page)
     return summary
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from callsheet.report.cards import card_of, poster_of
+from callsheet.report.cards import card_of, thumbnail_of
 from callsheet.report.rollups import Rollup
 from callsheet.report.rows import ResultRow
 from callsheet.report.summary import Summary
@@ -41,9 +41,9 @@ def render_page(summary: Summary, rows: Sequence[ResultRow], posters: Collection
     )
 
 
-def existing_posters(directory: Path, rows: Sequence[ResultRow]) -> frozenset[str]:
+def existing_thumbnails(directory: Path, rows: Sequence[ResultRow]) -> frozenset[str]:
     """Return the stills of these rows that stand in the run's folder."""
-    names = {poster_of(row.output_path) for row in rows if row.output_path}
+    names = {thumbnail_of(row.output_path) for row in rows if row.output_path}
     return frozenset(name for name in names if (directory / name).is_file())
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from callsheet.cli.example import write_example
 from callsheet.ledger import Ledger
-from callsheet.report.cards import poster_of
+from callsheet.report.cards import thumbnail_of
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
@@ -56,7 +56,7 @@ def test_a_manifest_becomes_verified_videos(desk, kind):
         assert (width, height) == (row["width"], row["height"])
         assert frames == 24 * int(row["duration"]) + 1
         assert sound == row["has_audio"]
-        assert (folder / poster_of(row["output_path"])).read_bytes()[:2] == b"\xff\xd8"
+        assert (folder / thumbnail_of(row["output_path"])).read_bytes()[:2] == b"\xff\xd8"
     assert sum(float(row["actual_usd"]) for row in rows) == pytest.approx(float(summary["actual_usd"]))
     assert float(summary["expected_usd"]) <= float(summary["actual_usd"]) <= 2.0
     names = {path.name for path in folder.iterdir()}

@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from callsheet.errors import MediaError
-from callsheet.media.collect import collect
+from callsheet.media.download import collect
 from callsheet.media.expect import Expectation
 from tests.rig.figures import Figure, at_least, none_of
 from tests.rig.kills import memory_folder

@@ -11,7 +11,7 @@ import pytest
 
 from callsheet.errors import DiskFull, MediaError, Unavailable
 from callsheet.media import probe as decoder
-from callsheet.media.collect import Collected, Limits, collect
+from callsheet.media.download import Collected, Limits, collect
 from callsheet.media.expect import Expectation
 
 MakeClip = Callable[..., bytes]
@@ -61,11 +61,6 @@ HTML = b"<!doctype html><h1>502 Bad Gateway</h1>"
 
 # name: (body from the clip, headers from the body or None for an honest length, reason)
 FAULTY: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], Mapping[str, str]] | None, str]] = {
-    "empty": (lambda _: b"", None, "empty"),
-    "one byte": (lambda clip: clip[:1], None, "not_mp4"),
-    "cut in the index": (lambda clip: clip[:300], None, "truncated"),
-    "cut in half": (lambda clip: clip[: len(clip) // 2], None, "truncated"),
-    "last byte missing": (lambda clip: clip[:-1], None, "truncated"),
     "length says more": (
         lambda clip: clip,
         lambda body: {"Content-Length": str(len(body) + 1)},
@@ -76,27 +71,57 @@ FAULTY: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], Mapping[str,
         lambda body: {"CONTENT-LENGTH": str(len(body) - 1)},
         "wrong_length",
     ),
-    "all zero": (lambda clip: bytes(len(clip)), None, "not_mp4"),
     "error page as it is": (
         lambda _: HTML,
         lambda _: {"Content-Type": "text/html; charset=utf-8"},
         "not_video",
     ),
-    "error page as a video": (lambda _: HTML, lambda _: {"Content-Type": "video/mp4"}, "not_mp4"),
     "JSON": (lambda _: b"{}", lambda _: {"content-type": "application/problem+json"}, "not_video"),
     "gzip, declared": (gzip.compress, lambda _: {"Content-Encoding": "gzip"}, "encoded"),
-    "gzip, undeclared": (gzip.compress, None, "not_mp4"),
-    "rubbish behind": (lambda clip: clip + b"rubbish", None, "truncated"),
-    "no frames": (lambda clip: clip[: clip.rindex(b"mdat") - 4], None, "no_media"),
     "larger than allowed": (lambda clip: clip, lambda _: {"content-length": str(3 * 2**30)}, "too_large"),
 }
+
+
+# name: (body from the clip, headers from the body or None for an honest length, reason)
+KEPT: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], Mapping[str, str]] | None, str]] = {
+    "empty": (lambda _: b"", None, "empty"),
+    "one byte": (lambda clip: clip[:1], None, "not_mp4"),
+    "cut in the index": (lambda clip: clip[:300], None, "truncated"),
+    "cut in half": (lambda clip: clip[: len(clip) // 2], None, "truncated"),
+    "last byte missing": (lambda clip: clip[:-1], None, "truncated"),
+    "all zero": (lambda clip: bytes(len(clip)), None, "not_mp4"),
+    "error page as a video": (lambda _: HTML, lambda _: {"Content-Type": "video/mp4"}, "not_mp4"),
+    "gzip, undeclared": (gzip.compress, None, "not_mp4"),
+    "rubbish behind": (lambda clip: clip + b"rubbish", None, "truncated"),
+    "no index": (lambda clip: clip[:32] + clip[clip.rindex(b"mdat") - 4 :], None, "no_index"),
+    "no frames": (lambda clip: clip[: clip.rindex(b"mdat") - 4], None, "no_media"),
+    "WebM": (lambda _: b"\x1aE\xdf\xa3" + bytes(400), None, "not_mp4"),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_whole_body_that_does_not_pass_is_kept(
+    tmp_path: Path, clip: bytes, expected: Expectation, source_of: SourceOf, sha256: Sha256, name: str
+) -> None:
+    """Whatever is wrong with a body that came to its end, it is kept in rejected/, once, and named."""
+    make, headers_of, reason = KEPT[name]
+    body = make(clip)
+    source = source_of(body, None if headers_of is None else headers_of(body))
+    for _ in range(2):
+        with pytest.raises(MediaError) as caught:
+            gather(source, tmp_path / "a.mp4", expected)
+        assert caught.value.reason == reason
+    kept = f"rejected/a.{sha256(body)[:12]}.mp4"
+    assert files_below(tmp_path) == [kept]
+    assert (tmp_path / kept).read_bytes() == body
+    assert kept in str(caught.value)
 
 
 @pytest.mark.parametrize("name", FAULTY)
 def test_a_faulty_delivery_leaves_nothing(
     tmp_path: Path, clip: bytes, expected: Expectation, source_of: SourceOf, name: str
 ) -> None:
-    """Whatever is wrong with the delivery has a name; no final file and no part of one stays."""
+    """A reply that is no video, or not all of one, has a name; no final file and no part of one stays."""
     make, headers_of, reason = FAULTY[name]
     body = make(clip)
     source = source_of(body, None if headers_of is None else headers_of(body))
@@ -116,7 +141,7 @@ def test_no_cut_is_ever_taken_for_whole(
         cut = whole[: len(whole) * step // 60]
         with pytest.raises(MediaError):
             gather(source_of(cut, {}), tmp_path / "a.mp4", expected)
-    assert files_below(tmp_path) == []
+    assert [name for name in files_below(tmp_path) if not name.startswith("rejected/")] == []
 
 
 @pytest.mark.parametrize(
@@ -161,14 +186,14 @@ def test_a_damaged_clip_is_set_aside(
 
 
 def test_the_results_size_must_agree(
-    tmp_path: Path, clip: bytes, expected: Expectation, source_of: SourceOf
+    tmp_path: Path, clip: bytes, expected: Expectation, source_of: SourceOf, sha256: Sha256
 ) -> None:
-    """A file of another length than the result announced is not that file."""
+    """A file of another length than the result announced is not that file, and is kept."""
     for headers in (None, {}):
         with pytest.raises(MediaError) as caught:
             gather(source_of(clip, headers), tmp_path / "a.mp4", expected, expected_bytes=len(clip) + 1)
         assert caught.value.reason == "wrong_length"
-    assert files_below(tmp_path) == []
+    assert files_below(tmp_path) == [f"rejected/a.{sha256(clip)[:12]}.mp4"]
 
 
 @asynccontextmanager

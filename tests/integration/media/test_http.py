@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.errors import CallsheetError
-from callsheet.media.collect import Collected, Limits, collect
+from callsheet.media.download import Collected, Limits, collect
 from callsheet.media.expect import Expectation
 from callsheet.provider.client import FalQueue
 from callsheet.settings import Settings
@@ -102,7 +102,8 @@ FAULTY: dict[str, Callable[[bytes], Answer]] = {
 def test_a_faulty_server_leaves_nothing(
     tmp_path: Path, clip: bytes, expected: Expectation, name: str
 ) -> None:
-    """Whatever a server does on the wire, it is one of our errors and no file."""
+    """Whatever a server does on the wire, it is one of our errors and no finished file."""
     with pytest.raises(CallsheetError):
         fetched(FAULTY[name](clip), tmp_path / "a.mp4", expected)
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "a.mp4").exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {"rejected"}

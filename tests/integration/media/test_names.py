@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from callsheet.files import sweep_parts
-from callsheet.media.collect import Collected, collect
+from callsheet.media.download import Collected, collect
 from callsheet.media.expect import Expectation
 
 MakeClip = Callable[..., bytes]
@@ -100,7 +100,7 @@ def test_long_names_fit(tmp_path: Path, clip: bytes, expected: Expectation, sour
 
 KILLED = """
 import asyncio, contextlib, os, pathlib, signal, sys
-from callsheet.media.collect import collect
+from callsheet.media.download import collect
 from callsheet.media.expect import Expectation
 
 folder, moment = pathlib.Path(sys.argv[1]), sys.argv[2]

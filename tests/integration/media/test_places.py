@@ -1,13 +1,18 @@
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import fsspec
 import pytest
+from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 from callsheet.errors import DiskFull, MediaError, UsageError
 from callsheet.files import require_space
-from callsheet.media.posters import write_poster
-from callsheet.media.storage import open_storage
+from callsheet.media.place import write_thumbnail
+from callsheet.media.storage import check_writable, open_storage
 
 MakeClip = Callable[..., bytes]
 
@@ -45,21 +50,9 @@ def test_a_short_copy_is_no_copy(
         real_put(str(short), target)
 
     monkeypatch.setattr(storage.filesystem, "put_file", put_half)
-    with pytest.raises(MediaError, match="100 stand there") as caught:
+    with pytest.raises(MediaError, match="but 100 are there") as caught:
         storage.publish(local, "a.mp4")
     assert caught.value.reason == "not_stored"
-
-
-@pytest.mark.parametrize("prefix", ["", "file://"])
-def test_a_local_folder_needs_no_copy(tmp_path: Path, clip: bytes, prefix: str) -> None:
-    """In a local folder the verified file already is where it stays; another one is refused."""
-    (tmp_path / "a.mp4").write_bytes(clip)
-    (tmp_path / "b.mp4").write_bytes(clip)
-    storage = open_storage(f"{prefix}{tmp_path}")
-    assert storage.publish(tmp_path / "a.mp4", "a.mp4") == str(tmp_path / "a.mp4")
-    for name in ("b.mp4", "nowhere.mp4"):
-        with pytest.raises(MediaError):
-            storage.publish(tmp_path / "a.mp4", name)
 
 
 def test_an_unknown_place_is_bad_input() -> None:
@@ -68,11 +61,83 @@ def test_an_unknown_place_is_bad_input() -> None:
         open_storage("nosuch://bucket/runs")
 
 
-def test_a_still_is_replaced(tmp_path: Path) -> None:
-    """Written again, a still replaces the old one and leaves nothing beside it; folders are made."""
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    """Serve the S3 protocol on a free port of this machine and return the server's address."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_client(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Point s3fs at the server by the environment, as a person does, with one bucket: `there`."""
+    environment = {
+        "AWS_ENDPOINT_URL": s3,
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "canary-secret",
+    }
+    for name, value in {**environment, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="there")
+    yield client
+    S3FileSystem.clear_instance_cache()
+
+
+def buckets(client: Any) -> list[str]:
+    """Name every bucket that the server has."""
+    return [each["Name"] for each in client.list_buckets()["Buckets"]]
+
+
+def test_a_bucket_that_is_there_can_be_written_to(s3_client: Any, tmp_path: Path, clip: bytes) -> None:
+    """The check leaves nothing behind, and a file published afterwards is there whole."""
+    check_writable("s3://there/runs")
+    assert "Contents" not in s3_client.list_objects_v2(Bucket="there")
+    local = tmp_path / "a.mp4"
+    local.write_bytes(clip)
+    assert (
+        open_storage("s3://there/runs").publish(local, "r1/media/a.mp4") == "s3://there/runs/r1/media/a.mp4"
+    )
+    assert s3_client.get_object(Bucket="there", Key="runs/r1/media/a.mp4")["Body"].read() == clip
+
+
+def test_a_missing_bucket_is_named_and_not_made(s3_client: Any, tmp_path: Path, clip: bytes) -> None:
+    """A mistyped bucket is an error before anything is bought, and publishing never makes one either."""
+    with pytest.raises(UsageError, match=r"s3://tehre/runs.*bucket does not exist") as caught:
+        check_writable("s3://tehre/runs")
+    assert "canary-secret" not in str(caught.value)
+    local = tmp_path / "a.mp4"
+    local.write_bytes(clip)
+    with pytest.raises(FileNotFoundError):
+        open_storage("s3://tehre/runs").publish(local, "r1/media/a.mp4")
+    assert buckets(s3_client) == ["there"]
+
+
+def test_a_store_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch, s3_client: Any) -> None:
+    """A store that cannot be reached is an error before anything is bought."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        S3FileSystem.clear_instance_cache()
+        with pytest.raises(UsageError, match="s3://there/runs: Could not connect"):
+            check_writable("s3://there/runs")
+
+
+def test_a_password_in_an_address_is_not_repeated() -> None:
+    """The message names the address without the name and the password in it."""
+    with pytest.raises(UsageError, match="nosuch://host/runs") as caught:
+        check_writable("nosuch://me:canary-secret@host/runs")
+    assert "canary-secret" not in str(caught.value)
+
+
+def test_a_thumbnail_is_replaced(tmp_path: Path) -> None:
+    """Written again, a thumbnail replaces the old one and leaves nothing beside it; folders are made."""
     still = tmp_path / "posters" / "acme" / "a.jpg"
     for content in (b"old", b"new"):
-        write_poster(content, still)
+        write_thumbnail(content, still)
         assert still.read_bytes() == content
     assert list(still.parent.iterdir()) == [still]
 

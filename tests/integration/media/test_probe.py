@@ -10,10 +10,9 @@ from av import VideoFrame, VideoStream
 from PIL import Image
 
 from callsheet.errors import MediaError
-from callsheet.media import thumbnail
-from callsheet.media.facts import MediaFacts
-from callsheet.media.probe import Bounds, probe
-from callsheet.media.thumbnail import MAX_WIDTH_PX, StillTaker
+from callsheet.media import probe as decoder
+from callsheet.media.expect import MediaFacts
+from callsheet.media.probe import THUMBNAIL_WIDTH_PX, Bounds, Thumbnail, probe
 
 MakeClip = Callable[..., bytes]
 
@@ -50,7 +49,7 @@ def test_a_still_is_small(
     content = probe(path)[1].jpeg()
     with Image.open(io.BytesIO(content)) as still:
         assert (still.format, still.size) == ("JPEG", size)
-    assert size[0] <= MAX_WIDTH_PX
+    assert size[0] <= THUMBNAIL_WIDTH_PX
 
 
 @pytest.mark.parametrize(
@@ -60,20 +59,20 @@ def test_a_still_is_small(
 )
 def test_a_still_is_of_a_third_into_the_clip(claimed: int | None, start: int | None, kept: int) -> None:
     """The first frame there, or the last one before a clip ends that claims to be longer."""
-    taker = StillTaker(cast("VideoStream", SimpleNamespace(duration=claimed, start_time=start)))
+    taker = Thumbnail(cast("VideoStream", SimpleNamespace(duration=claimed, start_time=start)))
     frames = {(start or 0) + at: VideoFrame(16, 16) for at in range(0, 900, 100)}
     for pts, frame in frames.items():
-        taker.look_at(frame, pts)
+        taker.offer(frame, pts)
     assert taker.kept is frames[kept]
 
 
 def test_a_still_that_cannot_be_made_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clip is not refused for its still: of a page it is the smaller part."""
-    taker = StillTaker(cast("VideoStream", SimpleNamespace(duration=1, start_time=0)))
+    taker = Thumbnail(cast("VideoStream", SimpleNamespace(duration=1, start_time=0)))
     assert taker.jpeg() == b""
-    taker.look_at(VideoFrame(16, 16), 0)
+    taker.offer(VideoFrame(16, 16), 0)
     assert taker.jpeg()[:2] == b"\xff\xd8"
-    monkeypatch.setattr(thumbnail, "_QUALITY", "no number")
+    monkeypatch.setattr(decoder, "_QUALITY", "no number")
     assert taker.jpeg() == b""
 
 
@@ -81,6 +80,7 @@ def test_sound_counts_when_it_decodes(tmp_path: Path, make_clip: MakeClip) -> No
     """A track with samples is sound."""
     facts = probed(tmp_path, make_clip(audio=True))
     assert (facts.has_audio, facts.audio_codec) == (True, "aac")
+    assert facts.audio_s == pytest.approx(13 / 24, abs=0.06)
 
 
 def test_other_rates_are_seen(tmp_path: Path, make_clip: MakeClip) -> None:

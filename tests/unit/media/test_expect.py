@@ -4,9 +4,8 @@ from typing import Any
 import pytest
 
 from callsheet.errors import MediaError
-from callsheet.media.codes import Fault, fault, worth_another_read
-from callsheet.media.expect import Expectation, expectation_of, verify
-from callsheet.media.facts import MediaFacts
+from callsheet.media.codes import MediaErrorCode, media_error, worth_another_read
+from callsheet.media.expect import Expectation, MediaFacts, expectation_of, verify
 from manifests.job import Job
 from pricing.catalog import load_catalog
 
@@ -15,9 +14,7 @@ LITE = "fal-ai/bytedance/seedance/v1/lite/text-to-video"
 PRO_FROM_IMAGE = "fal-ai/bytedance/seedance/v1/pro/image-to-video"
 WITH_SOUND = "fal-ai/bytedance/seedance/v1.5/pro/text-to-video"
 
-FACTS = MediaFacts(
-    width_px=1248, height_px=704, fps=24.0, frames=121, duration_s=121 / 24, has_audio=False, codec="h264"
-)
+FACTS = MediaFacts(width_px=1248, height_px=704, fps=24.0, frames=121, duration_s=121 / 24, codec="h264")
 
 
 def expectation(endpoint: str = PRO_FAST, **fields: Any) -> Expectation:
@@ -83,7 +80,7 @@ def test_sound_is_required_where_it_is_paid_for(asked: bool | None, required: bo
         replace(FACTS, frames=119, duration_s=119 / 24),
         replace(FACTS, frames=122, duration_s=122 / 24),
         replace(FACTS, fps=24000 / 1001, duration_s=121 * 1001 / 24000),
-        replace(FACTS, has_audio=True),
+        replace(FACTS, audio_s=1.0),
     ],
 )
 def test_what_was_ordered_passes(facts: MediaFacts) -> None:
@@ -118,9 +115,29 @@ def test_missing_sound_is_named() -> None:
     assert caught.value.reason == "missing_audio"
 
 
-@pytest.mark.parametrize("reason", list(Fault))
-def test_only_faults_of_the_content_are_final(reason: Fault) -> None:
+@pytest.mark.parametrize("reason", list(MediaErrorCode))
+def test_only_faults_of_the_content_are_final(reason: MediaErrorCode) -> None:
     """Reading the address again is of use for every fault except one of what fal made."""
-    of_the_content = reason.startswith("wrong_") and reason is not Fault.WRONG_LENGTH
-    of_the_content |= reason is Fault.MISSING_AUDIO
-    assert worth_another_read(fault(reason, "why")) is not of_the_content
+    of_the_content = reason.startswith("wrong_") and reason is not MediaErrorCode.WRONG_LENGTH
+    of_the_content |= reason in {MediaErrorCode.MISSING_AUDIO, MediaErrorCode.SHORT_AUDIO}
+    assert worth_another_read(media_error(reason, "why").reason) is not of_the_content
+
+
+def test_an_unknown_word_is_read_again() -> None:
+    """Reading is free, so what nobody has classified is read again."""
+    assert worth_another_read("something new")
+
+
+@pytest.mark.parametrize(
+    ("heard_s", "passes"), [(1.0, False), (4.5, False), (4.6, True), (5.1, True), (9.0, True)]
+)
+def test_sound_covers_the_picture(heard_s: float, passes: bool) -> None:
+    """Sound that is paid for lasts as long as the picture, give or take half a second."""
+    facts = replace(FACTS, width_px=1280, height_px=720, audio_s=heard_s)
+    if passes:
+        verify(facts, expectation(WITH_SOUND, generate_audio=True))
+    else:
+        with pytest.raises(MediaError, match=f"{heard_s:.2f} s of the video's 5.04 s") as caught:
+            verify(facts, expectation(WITH_SOUND, generate_audio=True))
+        assert caught.value.reason == "short_audio"
+    verify(replace(facts, audio_s=0.0), expectation(WITH_SOUND, generate_audio=False))

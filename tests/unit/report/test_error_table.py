@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import callsheet
-from callsheet.media.codes import Fault
+from callsheet.media.codes import MediaErrorCode
 from callsheet.report.error_docs import errors_page
 from callsheet.report.error_table import (
     BOUGHT_OFTEN_ENOUGH,
@@ -83,7 +83,7 @@ def test_the_table_has_no_other_words_of_fals() -> None:
     assert len({row.error_type for row in ERROR_CLASSES}) == len(ERROR_CLASSES)
 
 
-@pytest.mark.parametrize("word", [*map(str, Fault), "untrusted_host"])
+@pytest.mark.parametrize("word", [*map(str, MediaErrorCode), "untrusted_host"])
 def test_a_bad_file_is_paid_for_and_not_bought_again_unasked(word: str) -> None:
     """Every fault of a file is in the table: charged, and not worth a second purchase by itself."""
     found = error_class(word, "yes")

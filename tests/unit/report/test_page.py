@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from callsheet.report import page
-from callsheet.report.cards import card_of, poster_of
-from callsheet.report.page import existing_posters, render_page
+from callsheet.report.cards import card_of, thumbnail_of
+from callsheet.report.page import existing_thumbnails, render_page
 from callsheet.report.rows import ResultRow
 from callsheet.report.summary import RunFacts, summarise
 
@@ -201,7 +201,7 @@ def test_a_large_run_stays_a_page(run: RunFacts, make_row: MakeRow, monkeypatch:
 )
 def test_stills_stand_beside_the_clips(path: str, poster: str) -> None:
     """Each clip's still has the clip's name in a folder of its own."""
-    assert poster_of(path) == poster
+    assert thumbnail_of(path) == poster
 
 
 def test_only_stills_that_exist_are_shown(tmp_path: Path, make_row: MakeRow) -> None:
@@ -209,4 +209,4 @@ def test_only_stills_that_exist_are_shown(tmp_path: Path, make_row: MakeRow) -> 
     (tmp_path / "posters").mkdir()
     (tmp_path / "posters" / "a.jpg").write_bytes(b"x")
     rows = [make_row(), make_row(custom_id="b", output_path="media/b.mp4"), make_row("failed", custom_id="c")]
-    assert existing_posters(tmp_path, rows) == {"posters/a.jpg"}
+    assert existing_thumbnails(tmp_path, rows) == {"posters/a.jpg"}

@@ -97,9 +97,7 @@ async def fetch_failed(
         until_ms = rendered_ms + (MEDIA_GONE_MS if gone else FETCH_FOR_MS)
         if ctx.account.now_ms() < until_ms:
             raise Unavailable(f"{error}. The video is paid for and can be fetched until {iso(until_ms)}")
-    await ctx.do(
-        transitions.fail_media, row.job_id, error_type=reason, error=str(error), attempt=row.attempt
-    )
+    await ctx.do(transitions.fail_media, row.job_id, error_type=reason, error=str(error), attempt=row.attempt)
 
 
 async def _already_fetched(ctx: RunContext, job: Job, row: JobRow) -> Collected | None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from callsheet import failpoints
-from callsheet.engine.frozen import refuse_frozen
 from callsheet.engine.made_files import bring_all
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
 from callsheet.errors import OverBudget, UsageError
@@ -51,7 +50,9 @@ def select(ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False) -> Sel
     made = {} if again else _rows_of_made(ledger, plan.campaign, changes)
     wanted = [index for index in range(len(plan.jobs)) if index not in made]
     if not again:
-        ledger.do(runs.refuse_in_flight, plan.campaign, lambda: {plan.jobs[index].fingerprint for index in wanted})
+        ledger.do(
+            runs.refuse_in_flight, plan.campaign, lambda: {plan.jobs[index].fingerprint for index in wanted}
+        )
     every = plan.spends()
     spends = [every[index] for index in wanted]
     room = room_for(ledger, plan)
@@ -105,7 +106,9 @@ def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
 def standing_caps(ledger: Ledger) -> list[Cap]:
     """Return the ledger's caps that a new run obeys: those of earlier runs are theirs alone."""
     return [
-        Cap(cap.scope, cap.key, cap.window, cap.limit_nano) for cap in ledger.do(admission.caps) if cap.scope != "run"
+        Cap(cap.scope, cap.key, cap.window, cap.limit_nano)
+        for cap in ledger.do(admission.caps)
+        if cap.scope != "run"
     ]
 
 
@@ -204,3 +207,39 @@ def _new_job(planned: PlannedJob, folder: Path) -> NewJob:
 def _new_cap(cap: Cap, run_id: str) -> NewCap:
     key = run_id if cap.scope == "run" else cap.key
     return NewCap(scope=cap.scope, key=key, limit_nano=cap.limit_nano, window=cap.window)
+
+
+def refuse_frozen(ledger: Ledger, plan: Plan) -> None:
+    """Raise OverBudget where an account that the plan counts in is frozen; nothing was sent."""
+    frozen = frozen_accounts(ledger, plan)
+    if not frozen:
+        return
+    owners = dict.fromkeys(f"{each.ref.scope.replace('_', ' ')} {each.ref.key}".strip() for each in frozen)
+    names = ", ".join(list(owners)[:5])
+    first = frozen[0]
+    raise OverBudget(
+        f"frozen: {names}. A bill came out above what was held for it, and nobody has looked yet; nothing "
+        "was sent. `callsheet budget list` names the bill; go on with `callsheet budget unfreeze`",
+        scope=str(first.ref),
+        limit_nano=first.limit_nano or 0,
+        taken_nano=first.taken_nano,
+        needed_nano=0,
+    )
+
+
+def frozen_accounts(ledger: Ledger, plan: Plan) -> list[Account]:
+    """Return the frozen accounts that jobs of the plan would count in now."""
+    frozen = [account for account in ledger.do(admission.balances) if account.frozen]
+    concerned = plan_refs(plan) if frozen else frozenset()
+    return [account for account in frozen if account.ref in concerned]
+
+
+def plan_refs(plan: Plan) -> frozenset[AccountRef]:
+    """Return every account that the plan's jobs would count in if they were admitted now."""
+    now_ms = time.time_ns() // 1_000_000
+    owners = {(need.client, need.model) for need in plan.demands()}
+    return frozenset(
+        ref
+        for client, model in owners
+        for ref in account_refs(campaign=plan.campaign, client=client, model=model, run_id="", at_ms=now_ms)
+    )

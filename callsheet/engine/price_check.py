@@ -54,9 +54,7 @@ async def check_run_prices(ctx: RunContext, *, accept: bool) -> RunContext:
     return ctx
 
 
-async def _accept(
-    ctx: RunContext, waiting: Sequence[JobRow], changed: Sequence[PriceCheck]
-) -> RunContext:
+async def _accept(ctx: RunContext, waiting: Sequence[JobRow], changed: Sequence[PriceCheck]) -> RunContext:
     """Price what is not bought yet anew, and pin the new rates from now on, in one transaction."""
     before, listed = ctx.pins[-1], {each.endpoint_id: each.listed_nano or 0 for each in changed}
     pin = Pin(

@@ -9,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from callsheet.engine.context import RunContext
-from callsheet.engine.request import RunRequest
 from callsheet.errors import MediaError, Unavailable
 from callsheet.files import usable_data_folder, usable_folder
-from callsheet.ledger import JobRow, Run
+from callsheet.ledger import JobRow
 from callsheet.media.download import in_background
 from callsheet.media.storage import check_writable
 from callsheet.settings import Settings

@@ -55,9 +55,7 @@ class RunRequest(BaseModel):
     canary: int | None = Field(
         default=None, ge=1, le=1000, description="First render one job of each price group, at most so many"
     )
-    accept_prices: bool = Field(
-        default=False, description="Continue if fal's prices differ from the plan"
-    )
+    accept_prices: bool = Field(default=False, description="Continue if fal's prices differ from the plan")
 
     @property
     def kept(self) -> str:

@@ -170,9 +170,7 @@ def _alone(path: Path) -> Iterator[None]:
 def _read(path: Path) -> Mark | None:
     try:
         document = json.loads(path.read_text("utf-8"))
-        return Mark(
-            int(document["entries"]), str(document["run_id"]), str(document.get("ledger", ""))
-        )
+        return Mark(int(document["entries"]), str(document["run_id"]), str(document.get("ledger", "")))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

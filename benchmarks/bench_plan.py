@@ -91,7 +91,7 @@ def _plan(path: Path) -> None:
     try:
         write_plan(make_plan(path), path.with_name("plan.json"))
     except ManifestError as error:
-        from callsheet.cli.problems import by_kind, errors_csv
+        from callsheet.cli.views.problems import by_kind, errors_csv
 
         by_kind(error.problems)
         path.with_name("errors.csv").write_text(errors_csv(error.problems), encoding="utf-8")

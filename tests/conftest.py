@@ -1,5 +1,6 @@
 """What every test stands on: nothing of this machine's own settings reaches it."""
 
+import logging
 import os
 
 import pytest
@@ -11,10 +12,21 @@ settings.load_profile("callsheet")
 
 
 @pytest.fixture(autouse=True)
+def _plain_loggers():
+    """A command sets up the loggers of its process; the next test gets them as they were."""
+    yield
+    log = logging.getLogger("callsheet")
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
 def _scrubbed_environment(monkeypatch, tmp_path):
     for name in list(os.environ):
-        if name.startswith(("FAL_", "PREFECT_")) or (
-            name.startswith("CALLSHEET_") and not name.startswith("CALLSHEET_TEST_")
+        if (
+            name.startswith(("FAL_", "PREFECT_"))
+            or name in {"COLUMNS", "LINES", "FORCE_COLOR"}
+            or (name.startswith("CALLSHEET_") and not name.startswith("CALLSHEET_TEST_"))
         ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CALLSHEET_DATA_DIR", str(tmp_path / "callsheet-data"))

@@ -1,39 +1,42 @@
-"""The commands and where they live. Nothing is imported before it is needed, so that help is quick."""
+"""The commands and their modules. A command's module is imported only when the command is used."""
 
 from __future__ import annotations
 
-from cyclopts import App, Group
+from typing import Annotated
+
+from cyclopts import App, Group, Parameter
 
 from callsheet import __version__
+from callsheet.cli.options import LogJson, Quiet, Verbose
 
 _COMMANDS = {
     "Start here": {
-        "demo": "The whole job on the local sandbox: no key, no money",
+        "demo": "Run an example campaign on the local sandbox: no key, no money",
         "init": "Write an example campaign to start from",
-        "doctor": "Say what works on this machine and what does not",
+        "doctor": "Check the key, the Prefect server, the ledger, the disk and the versions",
     },
-    "Before": {
+    "Before a run": {
         "models": "Show endpoints, allowed values, rates and a sample price",
-        "validate": "Check every row; nothing is sent, nothing is spent",
-        "plan": "Say what it will cost, and whether it fits",
+        "validate": "Check every row. Nothing is sent or spent",
+        "plan": "Show what a manifest costs and whether it fits the budget",
     },
     "Run": {
-        "run": "Plan, ask, render, collect",
-        "resume": "Go on with a run that was interrupted",
+        "run": "Show the plan, ask for confirmation, render, and download",
+        "resume": "Continue an interrupted run",
         "retry": "Try the failed jobs of a run again",
-        "status": "Show where a run stands",
-        "cancel": "Stop a run: nothing more is submitted, what can be is cancelled",
-        "reconcile": "Settle open and unknown submissions against fal's own records",
-        "report": "Write a run's results and page again",
+        "status": "Show the state of a run",
+        "cancel": "Stop a run: submit nothing more and cancel what fal has not started",
+        "reconcile": "Settle open and unknown submissions against fal's records",
+        "report": "Write the results and the report page of a run again",
     },
     "Money": {
         "budget": "Show and set caps that outlive a run",
-        "prices": "Show the dated price book; compare it with fal's price list",
-        "ledger": "Show where the money is and went; check and copy the book",
+        "prices": "Show the price book; compare it with fal's price list",
+        "ledger": "Show where the money is and where it went; check and copy the ledger",
     },
     "Tools": {
         "deploy": "Register flows and schedules with a Prefect server",
-        "sandbox": "Serve the local sandbox that speaks fal's queue API",
+        "sandbox": "Serve the local sandbox, which speaks fal's queue API",
     },
 }
 
@@ -60,11 +63,13 @@ _EXAMPLES = {
 }
 
 _WITH_COMMANDS = frozenset({"budget", "ledger", "prices"})
-"""These have commands of their own: their module holds an `app` and not one function."""
+"""Commands that have subcommands: their module holds an `app` instead of a function."""
+
+Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
 
 
 def make_app() -> App:
-    """Return the command line."""
+    """Return the command line. Call its `meta`, which reads the options that every command takes."""
     app = App(
         name="callsheet",
         help="Bulk video on fal's Seedance models within a budget.\n\n"
@@ -78,4 +83,17 @@ def make_app() -> App:
             target = "app" if name in _WITH_COMMANDS else name
             shown = f"{purpose}\n\nExample: {_EXAMPLES[name]}"
             app.command(f"callsheet.cli.commands.{name}:{target}", name=name, help=shown, group=group)
+    app.register_install_completion_command(
+        help="Install tab completion for bash, zsh or fish", add_to_startup=False
+    )
+
+    @app.meta.default
+    def _launch(
+        *tokens: Tokens, verbose: Verbose = False, quiet: Quiet = False, log_json: LogJson = False
+    ) -> object:
+        from callsheet.cli.logs import configure  # noqa: PLC0415 -- help needs no log
+
+        configure(verbose=verbose, quiet=quiet, log_json=log_json)
+        return app(tokens, result_action="return_value", exit_on_error=False, print_error=False)
+
     return app

@@ -1,7 +1,8 @@
-"""Where the process begins and where its exit code is decided."""
+"""The entry point: run one command and turn every error into a message and an exit code."""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -10,46 +11,52 @@ from typing import TextIO
 
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
-from callsheet.cli import garbage
-from callsheet.cli.console import document, flush, say, write_no_more
+from callsheet.cli.output import discard_output, document, flush, say
 from callsheet.errors import CallsheetError, ManifestError, UsageError
 
 INTERNAL_ERROR = 1
 INTERRUPTED = 130
+
+ALMOST_FULL_BYTES = 2**20
+"""A disk with less than this free is taken for the full one, where the error does not name it."""
+
 _YES = frozenset({"1", "t", "true", "y", "yes"})
-"""What the command line's parser takes for a yes."""
+"""What cyclopts reads as true."""
+
+_NO_MEMORY = ("can't start new thread", "cannot allocate memory", "failed to map segment", "out of memory")
+"""How Python, the C library, the dynamic linker and SQLite report a memory limit, besides MemoryError."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit with the code of docs/cli.md."""
-    garbage.look_seldom()
-    _mend_streams()
+    """Run one command and exit with a code of docs/cli.md."""
+    _repair_streams()
     code = run_command(sys.argv[1:] if arguments is None else arguments)
-    garbage.keep_for_good()
     sys.exit(code)
 
 
-def _mend_streams() -> None:
-    """Let what is said be lost where nobody listens, and be readable where a terminal knows ASCII alone."""
-    # A process may be started with its streams closed; Python's are None then.
-    sys.stdout = sys.stdout or _nowhere()
-    sys.stderr = sys.stderr or _nowhere()
+def _repair_streams() -> None:
+    """Accept closed standard streams, and a terminal that knows ASCII only."""
+    # Python sets a stream that was closed before the start to None.
+    sys.stdout = sys.stdout or _devnull()
+    sys.stderr = sys.stderr or _devnull()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _nowhere() -> TextIO:
+def _devnull() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
-    from callsheet.cli.app import make_app  # noqa: PLC0415 -- imports are what a fast start is made of
-    from callsheet.guard import check_packages_are_ours  # noqa: PLC0415
-
     try:
+        from callsheet.cli.app import make_app  # noqa: PLC0415 -- keeps the start fast
+        from callsheet.guard import check_packages_are_ours  # noqa: PLC0415 -- as above
+
         check_packages_are_ours()
-        code = make_app()(arguments, result_action="return_value", exit_on_error=False, print_error=False)
+        code = make_app().meta(
+            arguments, result_action="return_value", exit_on_error=False, print_error=False
+        )
         flush()
     except CallsheetError as error:
         _explain(error, as_json=_wants_json(arguments))
@@ -57,40 +64,75 @@ def run_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         say("Interrupted.")
         return INTERRUPTED
-    except BrokenPipeError:  # a table that is written piece by piece has nobody to be written for
-        write_no_more()
+    except BrokenPipeError:  # write_csv prints piece by piece, and the reader has closed the pipe
+        discard_output()
         return 0
-    except Exception as error:  # noqa: BLE001 -- the last place that can say anything
+    except Exception as error:  # noqa: BLE001 -- the last place that can report anything
         return _end_by(error, as_json=_wants_json(arguments))
     return code if isinstance(code, int) else 0
 
 
 def _wants_json(arguments: list[str]) -> bool:
-    """Say whether a document is expected, also of a command whose options could not be read."""
+    """Say whether a JSON document is expected, also of a command whose options could not be read."""
     return "--json" in arguments or os.environ.get("CALLSHEET_JSON", "").lower() in _YES
 
 
 def _end_by(error: Exception, *, as_json: bool) -> int:
-    """Say what is wrong with the options, the room on a disk, or us; return the exit code."""
+    """Report a bad option, a full disk, a memory limit or an internal error; return the exit code."""
     from callsheet.files import FULL  # noqa: PLC0415 -- as in run_command
 
     if isinstance(error, OSError) and error.errno in FULL:
-        if error.filename is None:
-            write_no_more()
-        say(f"callsheet: there is no room in {error.filename or 'what standard output goes to'}")
+        say(f"callsheet: no space left {_full_place(error)}; free some space and run the command again")
+        return INTERNAL_ERROR
+    if _is_out_of_memory(error):
+        say(
+            f"callsheet: not enough memory ({type(error).__name__}). Raise the limit (`ulimit -v`, or the "
+            "container's) or use a larger machine. Nothing is lost: `callsheet resume` continues a run"
+        )
         return INTERNAL_ERROR
     if (bad_option := _as_usage_error(error)) is not None:
         _explain(bad_option, as_json=as_json)
         return bad_option.exit_code
-    _explain_mistake(error)
+    _explain_internal_error(error)
     return INTERNAL_ERROR
 
 
+def _full_place(error: OSError) -> str:
+    """Say where there is no space. An error without a file name is the temporary folder's or the output's."""
+    if error.filename is not None:
+        return f"for {error.filename}"
+    import shutil  # noqa: PLC0415 -- only where something is wrong
+    import tempfile  # noqa: PLC0415 -- as above
+
+    try:
+        folder = tempfile.gettempdir()
+        if shutil.disk_usage(folder).free < ALMOST_FULL_BYTES:
+            return f"in the temporary folder {folder} (TMPDIR names another)"
+    except OSError:  # gettempdir writes a file to find out which folder it can use
+        return "in the temporary folder (TMPDIR names another)"
+    discard_output()
+    return "where standard output goes"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error, or one that it was raised from, is due to a memory limit."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) == errno.ENOMEM:
+            return True
+        if isinstance(cause, ImportError | RuntimeError) and any(
+            words in str(cause).lower() for words in _NO_MEMORY
+        ):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def _as_usage_error(error: Exception) -> UsageError | None:
-    """Say what is wrong with the options or with a value; None where it is a mistake of ours."""
+    """Turn the parser's error, or a refused value, into a UsageError; None for an internal error."""
     if isinstance(error, UnusedCliTokensError):
         words = ", ".join(map(repr, error.unused_tokens or ()))
-        return UsageError(f"nothing takes {words} here; `--help` behind the command shows what it takes")
+        return UsageError(f"unexpected argument {words}; `--help` after the command shows what it takes")
     if isinstance(error, MissingArgumentError) and (missing := _missing_argument(error)):
         return UsageError(missing)
     if isinstance(error, CycloptsError):
@@ -103,7 +145,7 @@ def _as_usage_error(error: Exception) -> UsageError | None:
 
 
 def _missing_argument(error: MissingArgumentError) -> str:
-    """Name an argument as it is typed, without dashes; "" for an option that lacks its value."""
+    """Name a missing argument as it is typed, without dashes; "" for an option that lacks its value."""
     argument = error.argument
     if (
         error.keyword is not None
@@ -118,12 +160,12 @@ def _missing_argument(error: MissingArgumentError) -> str:
 
 
 def _explain(error: CallsheetError, *, as_json: bool) -> None:
-    from callsheet.cli.problems import show_problems  # noqa: PLC0415 -- as in run_command
+    from callsheet.cli.views.problems import show_problems  # noqa: PLC0415 -- as in run_command
 
     say(f"callsheet: {error}")
     problems = error.problems if isinstance(error, ManifestError) else []
     if not show_problems(problems):
-        say("  `callsheet validate` writes all of them down, row by row")
+        say("  `callsheet validate` writes the full list to a file")
     if as_json:
         errors = [
             {"row": each.row, "column": each.column, "found": each.found, "message": each.message}
@@ -132,14 +174,18 @@ def _explain(error: CallsheetError, *, as_json: bool) -> None:
         document({"error": str(error), "exit_code": error.exit_code, "errors": errors})
 
 
-def _explain_mistake(error: Exception) -> None:
-    """Say that this is our mistake and keep the traceback, without the values of variables, in a file."""
+def _explain_internal_error(error: Exception) -> None:
+    """Report an internal error. The traceback, without the values of variables, goes to a file."""
     import tempfile  # noqa: PLC0415 -- 30 ms that no other command has to pay
     import traceback  # noqa: PLC0415 -- as above
 
-    with tempfile.NamedTemporaryFile("w", prefix="callsheet-", suffix=".log", delete=False) as log:
-        traceback.print_exception(error, file=log)
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="callsheet-", suffix=".log", delete=False) as log:
+            traceback.print_exception(error, file=log)
+        where = f"The traceback is in {log.name}; please report it"
+    except OSError as reason:
+        where = f"The traceback could not be written: {reason.strerror}"
     say(
-        f"callsheet: a mistake of ours: {type(error).__name__}: {str(error)[:300]}\n"
-        f"  The ledger has what was bought; `callsheet resume` goes on. The traceback is in {log.name}"
+        f"callsheet: internal error: {type(error).__name__}: {str(error)[:300]}\n"
+        f"  Purchases are recorded in the ledger; `callsheet resume` continues a run. {where}"
     )

@@ -4,67 +4,79 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
+
+_LOGGING = Group("Messages (every command)", sort_key=1000)
+
+
+def _flag(name: str | list[str], env_var: str, text: str, group: Group | None = None) -> Parameter:
+    return Parameter(name=name, negative="", env_var=env_var, help=text, group=group)
+
 
 Source = Annotated[
     str,
     Parameter(
-        help="A manifest (CSV, XLSX, Parquet, JSONL; a path, https://, s3://, gs://), a campaign or plan file"
+        help="A manifest (CSV, XLSX, Parquet, JSONL; a path, https://, s3:// or gs://), a campaign file "
+        "(.toml) or a plan file (.json)"
     ),
 ]
 Budget = Annotated[
     str | None,
-    Parameter(name=["--budget-usd", "--max-cost"], env_var="CALLSHEET_BUDGET_USD", help="Most it may cost"),
+    Parameter(
+        name=["--budget-usd", "--max-cost"], env_var="CALLSHEET_BUDGET_USD", help="Spend at most this much"
+    ),
 ]
 Concurrency = Annotated[
     int | None,
-    Parameter(name=["--concurrency", "-j"], env_var="CALLSHEET_CONCURRENCY", help="Renders at a time (10)"),
+    Parameter(
+        name=["--concurrency", "-j"],
+        env_var="CALLSHEET_CONCURRENCY",
+        help="Renders at a time, over all runs of the ledger (default 10)",
+    ),
 ]
 Out = Annotated[
-    str | None, Parameter(name="--out", env_var="CALLSHEET_OUT", help="Where run folders go (runs)")
+    str | None,
+    Parameter(name="--out", env_var="CALLSHEET_OUT", help="The folder for run folders (default: runs)"),
 ]
-Sandbox = Annotated[
-    bool, Parameter(name="--sandbox", negative="", env_var="CALLSHEET_SANDBOX", help="Local sandbox, no key")
-]
+Sandbox = Annotated[bool, _flag("--sandbox", "CALLSHEET_SANDBOX", "Use the local sandbox: no key, no money")]
 Speed = Annotated[
     float,
-    Parameter(name="--speed", env_var="CALLSHEET_SANDBOX_SPEED", help="How much faster the sandbox renders"),
+    Parameter(
+        name="--speed",
+        env_var="CALLSHEET_SANDBOX_SPEED",
+        help="How many times faster than fal the sandbox renders",
+    ),
 ]
-Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", env_var="CALLSHEET_YES", help="Don't ask")]
-Json = Annotated[
-    bool, Parameter(name="--json", negative="", env_var="CALLSHEET_JSON", help="One JSON document on stdout")
-]
+Yes = Annotated[bool, _flag(["--yes", "-y"], "CALLSHEET_YES", "Do not ask for confirmation")]
+Json = Annotated[bool, _flag("--json", "CALLSHEET_JSON", "Print one JSON document")]
 AcceptPrices = Annotated[
     bool,
-    Parameter(
-        name="--accept-prices",
-        negative="",
-        env_var="CALLSHEET_ACCEPT_PRICES",
-        help="Go on at fal's prices where they are not those of the plan",
-    ),
+    _flag("--accept-prices", "CALLSHEET_ACCEPT_PRICES", "Continue if fal's prices differ from the plan"),
 ]
-Again = Annotated[
-    bool,
-    Parameter(
-        name="--again",
-        negative="",
-        env_var="CALLSHEET_AGAIN",
-        help="Buy also what was made and paid for already",
-    ),
-]
+Again = Annotated[bool, _flag("--again", "CALLSHEET_AGAIN", "Buy again videos you already have")]
 Canary = Annotated[
     int | None,
     Parameter(
         name="--canary",
         env_var="CALLSHEET_CANARY",
-        help="First one job of each price cell, of so many cells at most; the rest when bill and file agree",
+        help="First render one job of each price group, of at most this many groups; render the rest only if "
+        "their bills and files are as planned",
     ),
 ]
-RunId = Annotated[str | None, Parameter(help="A run's id; without it the latest")]
-UnfinishedRunId = Annotated[str | None, Parameter(help="A run's id; without it the latest unfinished one")]
+RunId = Annotated[str | None, Parameter(help="A run's id (default: the latest run)")]
+UnfinishedRunId = Annotated[str | None, Parameter(help="A run's id (default: the latest unfinished run)")]
 Fit = Annotated[
+    bool, _flag("--fit", "CALLSHEET_FIT", "Take the jobs that fit the budget, highest priority first")
+]
+Verbose = Annotated[
+    bool, _flag(["--verbose", "-v"], "CALLSHEET_VERBOSE", "Also log every step on standard error", _LOGGING)
+]
+Quiet = Annotated[
+    bool, _flag(["--quiet", "-q"], "CALLSHEET_QUIET", "Print warnings and errors only", _LOGGING)
+]
+LogJson = Annotated[
     bool,
-    Parameter(
-        name="--fit", negative="", env_var="CALLSHEET_FIT", help="Take what fits, highest priority first"
+    _flag(
+        "--log-json", "CALLSHEET_LOG_JSON", "Write messages and the log as one JSON object a line", _LOGGING
     ),
 ]

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from callsheet.cli.console import printable, say
+from callsheet.cli.logs import printable
+from callsheet.cli.output import say
 from callsheet.engine.watchers import Trouble, trouble
 from callsheet.errors import CallsheetError
 from callsheet.ledger import AT_FAL, Ledger, State, Tally

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.cli import importing
-from callsheet.cli.console import document, result, say
 from callsheet.cli.ending import AT_FAL, last_words
+from callsheet.cli.output import document, result, say
 from callsheet.cli.prefect_server import (
     EmbeddedServer,
     client_environment,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.cli.prefect_server import embedded_server
+from tests.procfs import send_signal
 
 
 class Desk:
@@ -72,7 +73,7 @@ class Desk:
                 process.kill()
                 process.communicate()
         with suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(self.sandbox()["pid"], signal.SIGTERM)
+            send_signal(self.sandbox()["pid"], signal.SIGTERM)
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def test_a_mistake_of_ours_ends_with_code_1_and_keeps_its_traceback(desk):
     )
     done = desk.call("plan", "shots.csv", PYTHONPATH=str(desk.folder), TMPDIR=str(desk.folder))
     assert done.returncode == 1
-    assert "a mistake of ours: RuntimeError: unforeseen" in done.stderr
+    assert "internal error: RuntimeError: unforeseen" in done.stderr
     (log,) = desk.folder.glob("callsheet-*.log")
     assert "boom" in log.read_text()
     assert "canary-value" not in log.read_text()

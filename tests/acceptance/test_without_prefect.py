@@ -1,17 +1,20 @@
 """Prefect is for looking at: a server that is not there, does not start or goes away costs no video."""
 
 import json
-import os
 import signal
 import sqlite3
-import subprocess
 import time
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.procfs import child_with, send_signal, wait_for_child
+
 pytestmark = [pytest.mark.prefect, pytest.mark.own_server, pytest.mark.xdist_group("without-prefect")]
+
+SERVER = "prefect_child"
+"""In the command line of the Prefect server that a run brings with it."""
 
 ROWS = 6
 RUN = ("run", "shots.csv", "--sandbox", "--budget-usd", "5", "--yes", "--json")
@@ -48,7 +51,7 @@ def test_a_prefect_server_that_dies_in_the_middle_takes_no_video_with_it(desk, s
     while not flow_runs(desk.data / "prefect" / "prefect.db"):
         assert run.poll() is None, run.communicate()
         time.sleep(0.05)
-    os.kill(server_of(run.pid), signal.SIGKILL)
+    send_signal(child_with(run.pid, SERVER), signal.SIGKILL)
     out, err = run.communicate(timeout=110)
     assert run.returncode == 0, err
     summary = json.loads(out)
@@ -59,10 +62,7 @@ def test_a_prefect_server_that_dies_in_the_middle_takes_no_video_with_it(desk, s
 def test_a_stop_waits_for_no_prefect(desk, shots):
     """Its server hangs while it starts; whoever ends the run has its summary all the same."""
     run = desk.start(*RUN, "--speed", "0.05")
-    while not (server := server_of(run.pid)):
-        assert run.poll() is None, run.communicate()
-        time.sleep(0.05)
-    os.kill(server, signal.SIGSTOP)
+    send_signal(wait_for_child(run.pid, SERVER), signal.SIGSTOP)
     while not (desk.data / "sandbox" / "server.json").exists() or len(desk.accepted()) < ROWS:
         assert run.poll() is None, run.communicate()
         time.sleep(0.05)
@@ -81,12 +81,3 @@ def flow_runs(database: Path) -> int:
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(database)) as connection:
         return connection.execute("SELECT count(*) FROM flow_run").fetchone()[0]
     return 0
-
-
-def server_of(pid: int) -> int:
-    """Return the process id of the Prefect server that a run brought with it; 0 while there is none."""
-    listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,args="], check=True, capture_output=True, text=True
-    ).stdout
-    found = [line.split() for line in listed.splitlines() if "prefect_child" in line]
-    return next((int(child) for child, parent, *_ in found if int(parent) == pid), 0)

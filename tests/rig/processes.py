@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
+from tests.procfs import send_signal
+
 KILLED = -signal.SIGKILL
 
 
@@ -43,9 +45,9 @@ def wait(pid: int) -> int:
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    """Send a signal; a process that is gone already is none of our business."""
+    """Send a signal to one process; one that is gone already is ignored."""
     with suppress(ProcessLookupError):
-        os.kill(pid, number)
+        send_signal(pid, number)
 
 
 def apart(work: Callable[..., object], *arguments: object) -> None:

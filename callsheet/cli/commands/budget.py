@@ -1,4 +1,4 @@
-"""`callsheet budget`: caps that outlive a run, and what has been spent under them."""
+"""`callsheet budget`: caps that outlive a run, and what was spent under them."""
 
 from __future__ import annotations
 
@@ -6,37 +6,41 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from callsheet.cli.accounts import (
-    AMOUNTS,
-    COLUMNS,
-    account_cells,
-    accounts_of_now,
-    in_words,
-    overrun_cells,
-    overruns_in_words,
-)
-from callsheet.cli.console import document, result, say
 from callsheet.cli.options import Json, Sandbox
+from callsheet.cli.output import document, result, say, show_line, show_table
 from callsheet.cli.runs import run_settings
-from callsheet.cli.scope_names import FORMS, parse_scope
-from callsheet.cli.tables import show_table
+from callsheet.cli.views.money import (
+    ACCOUNT_COLUMNS,
+    AMOUNTS,
+    FORMS,
+    account_cells,
+    account_line,
+    current_accounts,
+    overrun_cells,
+    overrun_lines,
+    parse_scope,
+)
 from callsheet.errors import UsageError
 from callsheet.ledger import AccountRef, Ledger, wall_clock_ms
 from callsheet.ledger.scopes import Scope, window_at
 from pricing.catalog import load_catalog
 from pricing.money import parse_usd
 
-NAME = Annotated[str, Parameter(help=f"What the cap is on: {FORMS}")]
-Amount = Annotated[str, Parameter(help="Dollars; 0 lets nothing more in, `none` lifts the cap")]
+Name = Annotated[str, Parameter(help=f"What to cap: {FORMS}")]
+Amount = Annotated[str, Parameter(help="Dollars; 0 stops all spending, `none` removes the cap")]
 Per = Annotated[
     Literal["total", "day", "month"],
     Parameter(
-        name="--per", env_var="CALLSHEET_BUDGET_PER", help="Counted over (campaigns: also day, month; UTC)"
+        name="--per",
+        env_var="CALLSHEET_BUDGET_PER",
+        help="The period of the cap (UTC); day and month are for campaigns",
     ),
 ]
 Runs = Annotated[
     bool,
-    Parameter(name="--runs", negative="", env_var="CALLSHEET_BUDGET_RUNS", help="Show each run's own too"),
+    Parameter(
+        name="--runs", negative="", env_var="CALLSHEET_BUDGET_RUNS", help="Also show the account of each run"
+    ),
 ]
 
 app = App(name="budget")
@@ -44,7 +48,7 @@ app = App(name="budget")
 
 @app.default
 def budget(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Show every cap and account: cap, spent, held, free, and what is frozen.
+    """Show every cap and account: cap, spent, held, free, frozen.
 
     Example: callsheet budget list
     """
@@ -53,14 +57,14 @@ def budget(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) 
 
 @app.command(name="list")
 def show(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Show every cap and account: cap, spent, held, free, and what is frozen.
+    """Show every cap and account: cap, spent, held, free, frozen.
 
-    Days and months are those of now, in UTC.
+    Daily and monthly caps show the current day and month (UTC).
 
     Example: callsheet budget list --json
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
-        accounts = accounts_of_now(ledger, wall_clock_ms(), runs=runs)
+        accounts = current_accounts(ledger, wall_clock_ms(), runs=runs)
         frozen = any(account.frozen for account in accounts)
         overruns = ledger.overruns() if frozen else []
     cells = [account_cells(account) for account in accounts]
@@ -68,24 +72,24 @@ def show(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) ->
         document({"accounts": cells, "overruns": [overrun_cells(each) for each in overruns]})
         return 0
     if not cells:
-        result("no caps and nothing spent; `callsheet budget set ledger 100` sets a cap over everything")
+        result("no caps, and nothing spent. `callsheet budget set ledger 100` caps all spending")
         return 0
     shown = [{**each, "frozen": "FROZEN" if each["frozen"] else ""} for each in cells]
-    show_table(COLUMNS, [[each[name] for name in COLUMNS] for each in shown], right=AMOUNTS)
-    for line in overruns_in_words(overruns):
+    show_table(ACCOUNT_COLUMNS, [[each[name] for name in ACCOUNT_COLUMNS] for each in shown], right=AMOUNTS)
+    for line in overrun_lines(overruns):
         result(f"billed above its hold: {line}")
     if frozen:
-        say("Frozen accounts let nothing in. When the bill is understood: `callsheet budget unfreeze`")
+        say("Nothing is bought from frozen accounts. Check the bills, then run `callsheet budget unfreeze`.")
     return 0
 
 
 @app.command(name="set")
 def set_cap(
-    scope: NAME, usd: Amount, *, per: Per = "total", sandbox: Sandbox = False, json: Json = False
+    scope: Name, usd: Amount, *, per: Per = "total", sandbox: Sandbox = False, json: Json = False
 ) -> int:
-    """Set a cap that outlives runs; it holds at once, for every process that shares the ledger.
+    """Set a cap. It takes effect at once, for every process that uses the ledger, and outlives runs.
 
-    A campaign file that names the same cap sets it anew when it is run.
+    Running a campaign file that has the same cap replaces it.
 
     Example: callsheet budget set campaign:spring-launch 40 --per day
     """
@@ -103,14 +107,14 @@ def set_cap(
     if json:
         document({"account": account_cells(account)})
     else:
-        result(in_words(account))
-    _hint_at_typos(kind, name, known)
+        result(account_line(account))
+    _warn_about_typos(kind, name, known)
     return 0
 
 
 @app.command
 def unfreeze(*, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Let accounts that were frozen by a bill above its hold admit again.
+    """Unfreeze the accounts that a bill above its hold has frozen.
 
     Example: callsheet budget unfreeze
     """
@@ -123,9 +127,9 @@ def unfreeze(*, sandbox: Sandbox = False, json: Json = False) -> int:
     if not count:
         result("nothing is frozen")
         return 0
-    for line in overruns_in_words(overruns):
+    for line in overrun_lines(overruns):
         result(line)
-    result(f"{count} accounts let jobs in again, within their caps; the bills above stay booked in full")
+    show_line(f"{count} accounts unfrozen. The bills above stay booked in full.")
     return 0
 
 
@@ -138,20 +142,20 @@ def _limit(usd: str) -> int | None:
     try:
         return parse_usd(text)
     except ValueError as error:
-        raise UsageError(f"{error}; `none` lifts the cap") from error
+        raise UsageError(f"{error}; `none` removes the cap") from error
 
 
 def _check_model(name: str) -> None:
     models = load_catalog().models
     if name not in models:
-        raise UsageError(f"there is no model {name[:80]!r}; there are {', '.join(models)}")
+        raise UsageError(f"unknown model {name[:80]!r}; known models: {', '.join(models)}")
 
 
-def _hint_at_typos(kind: Scope, name: str, known: set[str]) -> None:
+def _warn_about_typos(kind: Scope, name: str, known: set[str]) -> None:
     if name in known or kind in {"ledger", "run", "model"}:
         return
     others = ", ".join(sorted(known)[:5])
     say(
-        f"note: nothing has counted in {kind.replace('_', '-')}:{name} yet"
-        + (f"; the ledger knows {others}" if others else "")
+        f"note: {kind.replace('_', '-')}:{name} has no spending yet"
+        + (f"; the ledger has {others}" if others else "")
     )

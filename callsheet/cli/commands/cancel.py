@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from callsheet.cli.console import document, result, say
 from callsheet.cli.options import Json, Sandbox
+from callsheet.cli.output import document, result, say
 from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.surroundings import settings_for
 from callsheet.errors import CallsheetError, IllegalTransition
@@ -16,13 +16,13 @@ from callsheet.ledger import AT_FAL, JobRow, Ledger, State
 from callsheet.provider.client import FalQueue
 from callsheet.settings import Settings
 
-RunToStop = Annotated[str, Parameter(help="A run's id, as `callsheet status` shows it")]
+RunToStop = Annotated[str, Parameter(help="A run's id (`callsheet status` shows it)")]
 
 
 def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Stop a run: nothing more is submitted, and fal is asked to drop what it has not rendered.
+    """Stop a run: submit nothing more, and ask fal to cancel what it has not rendered.
 
-    What fal renders anyway is paid for; `callsheet resume` collects it.
+    fal charges for what it renders all the same; `callsheet resume` downloads it.
 
     Example: callsheet cancel spring-20261121-090000-a1b2
     """
@@ -34,18 +34,18 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
         cancelled = sum(_cancelled(ledger, row) for row in waiting)
         at_fal = ledger.jobs(run.run_id, states=AT_FAL)
     if not json:
-        result(f"{cancelled} cancelled before they were submitted")
+        result(f"{cancelled} cancelled before submission")
     answers = asyncio.run(_ask_fal(settings_for(run.request), at_fal)) if at_fal else []
     if json:
         document({"run_id": run.run_id, "cancelled": cancelled, "at_fal": answers})
     elif at_fal:
         again = f"callsheet resume {run.run_id}" + (" --sandbox" if run.request.sandbox else "")
-        result(f"{len(answers)} asked to stop at fal; `{again}` reads how they ended")
+        result(f"{len(answers)} cancellations requested at fal; `{again}` collects the outcomes")
     return 0
 
 
 def _cancelled(ledger: Ledger, row: JobRow) -> bool:
-    """Cancel a job; False where the run that is still going on has moved it meanwhile."""
+    """Cancel a job; False if the run, which may still be active, has changed its state."""
     try:
         ledger.cancel(row.job_id, why="cancelled by a person")
     except IllegalTransition:
@@ -54,7 +54,7 @@ def _cancelled(ledger: Ledger, row: JobRow) -> bool:
 
 
 async def _ask_fal(settings: Settings, rows: list[JobRow]) -> list[dict[str, str]]:
-    """Ask fal to drop each of these requests; returns what it answered, and says it."""
+    """Ask fal to cancel each of these requests; print and return its answers."""
     answers = []
     async with FalQueue(settings) as queue:
         for row in rows:

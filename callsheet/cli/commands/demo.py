@@ -8,9 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from callsheet.cli.commands.run import run
-from callsheet.cli.console import say
 from callsheet.cli.example import write_example
 from callsheet.cli.options import Json, Speed
+from callsheet.cli.output import say
 
 Folder = Annotated[Path, Parameter(help="Where the example campaign and its videos go")]
 

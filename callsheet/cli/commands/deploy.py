@@ -11,8 +11,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import ValidationError
 
-from callsheet.cli.console import document, result, say
 from callsheet.cli.options import Budget, Json, Sandbox, Speed
+from callsheet.cli.output import document, note, result
 from callsheet.cli.prefect_server import configured_api_url, require_answer
 from callsheet.engine.request import RunRequest
 from callsheet.errors import UsageError
@@ -22,18 +22,20 @@ _POOL_NAME = re.compile(r"[^/%&><]+")
 
 Source = Annotated[
     str | None,
-    Parameter(help="What the schedule runs: a manifest, a campaign file, a plan file; on the worker's disk"),
+    Parameter(help="A manifest, campaign file or plan file to run; the worker reads it from its own disk"),
 ]
 Cron = Annotated[
     str | None,
     Parameter(
-        name="--cron", env_var="CALLSHEET_CRON", help="When run-campaign starts, in UTC, e.g. '0 2 * * *'"
+        name="--cron", env_var="CALLSHEET_CRON", help="When to start run-campaign, e.g. '0 2 * * *' (UTC)"
     ),
 ]
 ReconcileCron = Annotated[
     str | None,
     Parameter(
-        name="--reconcile-cron", env_var="CALLSHEET_RECONCILE_CRON", help="When reconcile-ledger starts"
+        name="--reconcile-cron",
+        env_var="CALLSHEET_RECONCILE_CRON",
+        help="When to start reconcile-ledger (UTC)",
     ),
 ]
 WorkPool = Annotated[
@@ -41,7 +43,7 @@ WorkPool = Annotated[
     Parameter(
         name="--work-pool",
         env_var="CALLSHEET_WORK_POOL",
-        help="The work pool; made with type process where there is none",
+        help="The work pool; created with type process if missing",
     ),
 ]
 ApproveAbove = Annotated[
@@ -49,12 +51,16 @@ ApproveAbove = Annotated[
     Parameter(
         name="--approve-above-usd",
         env_var="CALLSHEET_APPROVE_ABOVE_USD",
-        help="Wait for a person in Prefect where a run may cost more",
+        help="Ask for approval in Prefect if a run may cost more",
     ),
 ]
 Out = Annotated[
     str | None,
-    Parameter(name="--out", env_var="CALLSHEET_OUT", help="Where run folders go (runs, beside the source)"),
+    Parameter(
+        name="--out",
+        env_var="CALLSHEET_OUT",
+        help="The folder for run folders (default: runs, next to the source)",
+    ),
 ]
 
 
@@ -71,25 +77,24 @@ def deploy(
     speed: Speed = 1.0,
     json: Json = False,
 ) -> int:
-    """Register run-campaign and reconcile-ledger with the Prefect server of PREFECT_API_URL.
+    """Register run-campaign and reconcile-ledger with the Prefect server at PREFECT_API_URL.
 
-    Doing it again changes the two deployments. The workers need this package, FAL_KEY and, where there are
-    several, CALLSHEET_LEDGER_URL in their environment; no key is stored in Prefect. With --sandbox the
-    schedule is rehearsed: no key, no money.
+    Registering again replaces the two deployments. Workers need this package and FAL_KEY in their
+    environment; several workers also need CALLSHEET_LEDGER_URL. No key is stored in Prefect. With --sandbox
+    the schedule is a rehearsal: no key, no money.
 
     Example: callsheet deploy campaign.toml --cron "0 2 * * *" --budget-usd 40
     """
     url = configured_api_url(os.environ, Path.home())
     if url is None:
         raise UsageError(
-            "there is no Prefect server to register with: set PREFECT_API_URL (one is started with "
-            "`prefect server start`)"
+            "no Prefect server is configured: set PREFECT_API_URL (`prefect server start` starts a server)"
         )
     if not _POOL_NAME.fullmatch(work_pool):
-        raise UsageError(f"--work-pool is {work_pool[:80]!r}; a name has none of / % & > <")
+        raise UsageError(f"--work-pool is {work_pool[:80]!r}; use a name without / % & > <")
     if cron is not None and source is None:
         raise UsageError(
-            "--cron needs to know what to run, e.g. callsheet deploy campaign.toml --cron '0 2 * * *'"
+            "--cron needs a SOURCE to run, e.g. callsheet deploy campaign.toml --cron '0 2 * * *'"
         )
     request = _request(source, budget_usd, approve_above_usd).model_copy(
         update={"out": _where(out), "sandbox": sandbox, "speed": speed}
@@ -111,7 +116,7 @@ def deploy(
         return 0
     for name in names:
         result(f"registered {name}")
-    say(f"a worker takes them with: prefect worker start --pool {work_pool}")
+    note(f"start a worker with: prefect worker start --pool {work_pool}")
     return 0
 
 
@@ -122,10 +127,10 @@ def _request(source: str | None, budget_usd: str | None, approve_above_usd: str 
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         raise UsageError(
-            f"--{name.replace('_', '-')} is {given.get(name)!r}; say dollars like 40 or 39.50"
+            f"--{name.replace('_', '-')} is {given.get(name)!r}; use dollars such as 40 or 39.50"
         ) from None
 
 
 def _where(path: str | None) -> str | None:
-    """Name a file or folder so that a worker finds it: workers start in temporary folders of their own."""
+    """Return an absolute path: workers start in temporary folders of their own."""
     return path if path is None or is_remote(path) else str(Path(path).resolve())

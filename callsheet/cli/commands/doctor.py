@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from stat import S_IRWXG, S_IRWXO
 
 from callsheet import failpoints
-from callsheet.cli.console import document, printable
 from callsheet.cli.options import Json
+from callsheet.cli.output import document, show_line
 from callsheet.cli.prefect_server import configured_api_url, require_answer
-from callsheet.cli.terminal import show_folded, terminal_width
 from callsheet.errors import CallsheetError, UsageError
 from callsheet.files import usable_data_folder
 from callsheet.settings import Settings, settings_from
@@ -26,7 +27,7 @@ Finding = tuple[bool, str]
 
 
 def doctor(*, json: Json = False) -> int:
-    """Say what works on this machine and what does not: key, server, ledger, disk, versions.
+    """Check the key, the ledger, the data folder, the Prefect server, the disk and the versions.
 
     Example: callsheet doctor
     """
@@ -36,24 +37,23 @@ def doctor(*, json: Json = False) -> int:
         document({name: {"ok": ok, "text": text} for name, (ok, text) in findings.items()})
     else:
         for name, (ok, text) in findings.items():
-            line = f"{'ok     ' if ok else 'look at'}  {name:<9} {printable(text)}"
-            show_folded(line, terminal_width(), indent=19)
+            show_line(f"{'ok     ' if ok else 'look at'}  {name:<9} {text}", indent=19)
     return 0
 
 
 def _key(settings: Settings) -> Finding:
     if settings.key is None:
-        return False, "FAL_KEY is not set: only --sandbox runs are possible (fal.ai/dashboard/keys makes one)"
+        return False, "FAL_KEY is not set, so only --sandbox runs work; create a key at fal.ai/dashboard/keys"
     if _may_administer(settings):
         return False, (
-            "FAL_KEY is an admin key: whoever gets it can make keys and delete what is paid for. Give runs "
-            "an ordinary key, and this one to `reconcile` as FAL_ADMIN_KEY"
+            "FAL_KEY is an admin key: anyone who gets it can create keys and delete paid results. Use an "
+            "ordinary key for runs, and set the admin key as FAL_ADMIN_KEY"
         )
-    return True, f"set; it is sent to {settings.queue_url} and {settings.rest_url} only"
+    return True, f"set; sent to {settings.queue_url} and {settings.rest_url} only"
 
 
 def _may_administer(settings: Settings) -> bool:
-    """Ask fal for what only an admin key may read. Where it cannot be asked there is nothing to warn of."""
+    """Ask fal for the balance, which only an admin key may read. False if fal cannot be asked."""
     from callsheet.provider.platform import FalPlatform  # noqa: PLC0415 -- an HTTP library is 0.2 s
 
     if settings.key == settings.admin_key:
@@ -80,13 +80,27 @@ def _ledger(settings: Settings) -> Finding:
             shown, broken = ledger.label, ledger.verify()
     except CallsheetError as error:
         return False, str(error)
-    return not broken, f"{shown}: " + ("every invariant holds" if not broken else "; ".join(broken[:3]))
+    return not broken, f"{shown}: " + ("no errors" if not broken else "; ".join(broken[:3]))
+
+
+def _data_folder(settings: Settings) -> Finding:
+    """Check that nobody else can read the ledger, and with it prompts, prices and paths."""
+    folder = settings.data_dir
+    if not folder.is_dir():
+        return True, f"{folder} is created by the first run"
+    open_to_others = [
+        path for path in (folder, *folder.glob("ledger.sqlite*")) if path.stat().st_mode & (S_IRWXG | S_IRWXO)
+    ]
+    if open_to_others:
+        paths = " ".join(map(shlex.quote, map(str, open_to_others)))
+        return False, f"other users can read {open_to_others[0]}: run chmod go= {paths}"
+    return True, f"{folder}: only you can read it"
 
 
 def _server(_settings: Settings) -> Finding:
     url = configured_api_url(os.environ, Path.home())
     if url is None:
-        return True, "Prefect: each run starts a server of its own"
+        return True, "no Prefect server is configured: each run starts its own"
     try:
         require_answer(url)
     except UsageError as error:
@@ -103,15 +117,18 @@ def _disk(settings: Settings) -> Finding:
     except OSError as error:
         return False, f"{wanted}: {error.strerror}"
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        return False, f"{wanted} cannot be used: {place} is not a folder that can be written to"
+        return (
+            False,
+            f"{wanted} cannot be used: {place} is not a writable folder; set CALLSHEET_OUT",
+        )
     shown = f"{wanted} (copied to {settings.out})" if is_far else settings.out
     return free >= LOW_DISK_BYTES, f"{free / 2**30:.1f} GiB free for {shown}"
 
 
 def _failpoint(_settings: Settings) -> Finding:
     if failpoints.armed():
-        return False, f"{failpoints.VARIABLE} is set and kills runs on purpose: unset it"
-    return True, f"{failpoints.VARIABLE} is unset: nothing kills runs on purpose"
+        return False, f"{failpoints.VARIABLE} is set and kills runs at test points: unset it"
+    return True, f"{failpoints.VARIABLE} is not set"
 
 
 def _versions(_settings: Settings) -> Finding:
@@ -123,6 +140,7 @@ def _versions(_settings: Settings) -> Finding:
 _CHECKS: dict[str, Callable[[Settings], Finding]] = {
     "key": _key,
     "ledger": _ledger,
+    "data": _data_folder,
     "server": _server,
     "disk": _disk,
     "failpoint": _failpoint,

@@ -1,4 +1,4 @@
-"""`callsheet ledger`: where the money is and went, whether the book is sound, and a copy of it."""
+"""`callsheet ledger`: where the money is and where it went; checks and copies of the ledger."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from callsheet.cli.console import document, result, say
-from callsheet.cli.entry_options import Wanted, filter_of
 from callsheet.cli.options import Json, Sandbox
+from callsheet.cli.output import document, result, say, show_table, write_csv
 from callsheet.cli.runs import run_settings
-from callsheet.cli.tables import show_table, write_csv
+from callsheet.cli.views.money import Wanted, filter_of
 from callsheet.engine import high_water
 from callsheet.errors import UsageError
 from callsheet.files import FULL
@@ -25,18 +24,18 @@ from pricing.money import usd_text
 DAMAGED = 1
 
 
-Csv = Annotated[bool, Parameter(name="--csv", negative="", env_var="CALLSHEET_CSV", help="CSV on stdout")]
+Csv = Annotated[bool, Parameter(name="--csv", negative="", env_var="CALLSHEET_CSV", help="Print CSV")]
 By = Annotated[
     list[Grouping],
     Parameter(
         name="--by",
         negative="",
         env_var="CALLSHEET_LEDGER_BY",
-        help="One line for each; may be given several times",
+        help="Group by this; may be given several times",
     ),
 ]
-CopyTo = Annotated[Path, Parameter(help="A new file; an existing one is never overwritten")]
-RunsFolder = Annotated[Path, Parameter(help="The folder that run folders are made in")]
+CopyTo = Annotated[Path, Parameter(help="The copy's file; an existing file is never overwritten")]
+RunsFolder = Annotated[Path, Parameter(help="The folder that holds the run folders")]
 
 app = App(name="ledger")
 
@@ -58,7 +57,7 @@ SUMS = ("submissions", "spent_usd", "held_usd")
 
 @app.default
 def ledger(*, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Show where the money is and went, by campaign.
+    """Show what was spent and what is held, by campaign.
 
     Example: callsheet ledger statement --by client --by day --since 2026-11-01 --csv
     """
@@ -74,7 +73,7 @@ def show_statement(
     csv: Csv = False,
     json: Json = False,
 ) -> int:
-    """Add up what was spent and what is held, by campaign, client, model, day or run.
+    """Sum what was spent and what is held, by campaign, client, model, day or run.
 
     Example: callsheet ledger statement --by client --by model --since 2026-11-01
     """
@@ -101,7 +100,7 @@ def entries(
     csv: Csv = False,
     json: Json = False,
 ) -> int:
-    """Show every line of the book: holds, releases, costs and corrections, in the order they were written.
+    """Show every entry of the ledger in order: holds, releases, costs and corrections.
 
     Example: callsheet ledger entries --campaign spring-launch --csv
     """
@@ -118,7 +117,7 @@ def entries(
 
 @app.command
 def verify(*, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Check every invariant, the chain of hashes and the file; exit 1 and say what is wrong where one is.
+    """Check every invariant, the hash chain and the file. Exits with 1 and names what is wrong.
 
     Example: callsheet ledger verify
     """
@@ -131,23 +130,23 @@ def verify(*, sandbox: Sandbox = False, json: Json = False) -> int:
         for sentence in broken:
             result(sentence)
         if not broken:
-            result(f"{label}: every invariant holds, every entry is as it was written")
+            result(f"{label}: no errors")
     if broken:
         say(
-            f"callsheet: {label} is damaged ({len(broken)} findings). Run nothing on it: docs/operations.md, "
-            '"The ledger is damaged", says how to go back to a copy'
+            f"callsheet: {label} is damaged ({len(broken)} findings). Do not use it; see docs/operations.md, "
+            '"The ledger is damaged", for how to restore a copy'
         )
     return DAMAGED if broken else 0
 
 
 @app.command
 def backup(file: CopyTo, *, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Copy the ledger as it is now into a new file, while runs may go on; PostgreSQL has pg_dump for this.
+    """Copy the ledger into a new file. Runs may be active. For PostgreSQL use pg_dump.
 
     Example: callsheet ledger backup ledger-2026-11-21.sqlite
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        with _unwritable_named(file):
+        with _naming_the_file(file):
             opened.backup(file)
         label = opened.label
     if json:
@@ -159,12 +158,12 @@ def backup(file: CopyTo, *, sandbox: Sandbox = False, json: Json = False) -> int
 
 @app.command
 def accept(out: RunsFolder, *, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Go on with a ledger that was restored from a copy, once what it has forgotten is dealt with.
+    """Accept a ledger that was restored from a copy. Do this after the steps in docs/operations.md.
 
     Example: callsheet ledger accept runs
     """
     if not out.is_dir():
-        raise UsageError(f"there is no folder {out}; name the one that run folders are made in")
+        raise UsageError(f"there is no folder {out}; name the one that holds the run folders")
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
         mark = high_water.accept(opened, out)
         entries = opened.identity()[1]
@@ -172,20 +171,20 @@ def accept(out: RunsFolder, *, sandbox: Sandbox = False, json: Json = False) -> 
         before = None if mark is None else {"entries": mark.entries, "run_id": mark.run_id}
         document({"entries": entries, "was": before})
     elif mark is None:
-        result(f"nothing in {out} says that this ledger was ever further than it is")
+        result(f"{out} has no record of a newer state of this ledger; nothing to accept")
     else:
-        result(f"accepted: {entries} entries; it once had {mark.entries}, and the run {mark.run_id}")
+        result(f"accepted: {entries} entries (before: {mark.entries}, with run {mark.run_id})")
     return 0
 
 
 @contextmanager
-def _unwritable_named(file: Path) -> Iterator[None]:
+def _naming_the_file(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
             raise
-        raise UsageError(f"cannot write {file}: {error.strerror}") from error
+        raise UsageError(f"cannot write {file}: {error.strerror}; name another file") from error
 
 
 def _line_cells(line: Line) -> list[Any]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from callsheet.cli.console import document
 from callsheet.cli.options import Json
-from callsheet.cli.terminal import show_folded, show_line, terminal_width
+from callsheet.cli.output import document, show_line
 from pricing.catalog import Catalog, Endpoint, load_catalog
 from pricing.money import usd_rounded_up, usd_text
 from pricing.quotes import Shot, quote, rate_text
@@ -21,8 +20,8 @@ def models(*, json: Json = False) -> int:
         return 0
     for endpoint in catalog.endpoints.values():
         for line in _lines(catalog, endpoint):
-            show_folded(line, terminal_width(), indent=16)
-    show_line(f"Price book of {catalog.price_book}. `auto` is held at the largest picture of its resolution.")
+            show_line(line, indent=16)
+    show_line(f"Price book of {catalog.price_book}. For `auto`, the price of the largest size is reserved.")
     return 0
 
 

@@ -8,20 +8,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from callsheet.cli.advice import (
+from callsheet.cli.options import Budget, Json, Sandbox, Source
+from callsheet.cli.output import document, note, result, show_line
+from callsheet.cli.views.advice import (
     advice_document,
     advice_lines,
     more_document,
     show_expensive,
     show_time,
 )
-from callsheet.cli.changes import show_changes
-from callsheet.cli.console import document, result, say
-from callsheet.cli.options import Budget, Json, Sandbox, Source
-from callsheet.cli.outlook import Outlook, outlook_of
-from callsheet.cli.planning import show_plan
-from callsheet.cli.problems import ErrorsFile, explain_mistakes
-from callsheet.cli.terminal import show_line
+from callsheet.cli.views.plan import PlanView, cap_name, show_changes, show_plan, view_plan
+from callsheet.cli.views.problems import ErrorsFile, explain_mistakes
 from callsheet.errors import ManifestError
 from callsheet.settings import settings_from
 from manifests.changes import to_pay
@@ -44,7 +41,7 @@ Rows = Annotated[
         name="--rows",
         negative="",
         env_var="CALLSHEET_ROWS",
-        help="Every row in the document, also above 10,000 jobs",
+        help="Include every row in the JSON document, also above 10,000 jobs",
     ),
 ]
 
@@ -59,9 +56,10 @@ def plan(
     sandbox: Sandbox = False,
     json: Json = False,
 ) -> int:
-    """Check every row and say what it will cost, whether that fits, and what would. Nothing is sent.
+    """Check every row and show what the manifest costs and whether it fits the budget. Nothing is sent.
 
-    Beside what the campaign has paid for already: `+` new, `~` changed, `=` made; only + and ~ cost money.
+    Compared with what the campaign has paid for: `+` new, `~` changed, `=` already made. Only `+` and `~`
+    cost money.
 
     Example: callsheet plan shots.csv --budget-usd 25 --out plan.json
     """
@@ -80,11 +78,11 @@ def plan(
         return explain_mistakes(error, source, errors)
     settings = settings_from(os.environ)
     concurrency = made.concurrency or settings.concurrency
-    seen = outlook_of(made, sandbox=sandbox)
+    seen = view_plan(made, sandbox=sandbox)
     takes_s, learned = seen.takes_s(made, concurrency), bool(seen.learned_s)
     if out is not None:
         write_plan(made, out)
-        say(f"wrote {out}")
+        note(f"wrote {out}")
     if json:
         told = plan_document(
             made, room=seen.room, rows=rows or None, changes=seen.changes, differs=seen.differs
@@ -92,7 +90,7 @@ def plan(
         more = more_document(made, takes_s, learned=learned, credit_nano=seen.credit_nano)
         document({**told, "advice": advice_document(made, seen.changes, seen.room), **more})
         return 0
-    show_plan(made, dict(seen.room))
+    show_plan(made, seen.room)
     show_changes(made, seen.changes, seen.differs)
     _say_whether_it_fits(made, seen)
     for line in advice_lines(made, seen.changes, seen.room):
@@ -105,13 +103,12 @@ def plan(
     return 0
 
 
-def _say_whether_it_fits(made: Plan, seen: Outlook) -> None:
+def _say_whether_it_fits(made: Plan, seen: PlanView) -> None:
     short = shortfalls(to_pay(made, seen.changes), seen.room)
     for each in short:
-        name = f"{each.cap.scope.replace('_', ' ')} {each.cap.name or each.cap.key}".strip()
         show_line(
-            f"does not fit the {each.cap.window} cap of {name}: needs up to "
+            f"does not fit the {cap_name(each.cap)}: needs up to "
             f"{usd_rounded_up(each.needed_nano)}, {usd_rounded_up(each.left_nano)} left"
         )
     if seen.room and not short:
-        result("fits")
+        result("fits the budget")

@@ -1,4 +1,4 @@
-"""`callsheet prices`: the dated price book, what real bills say beside it, and fal's own list."""
+"""`callsheet prices`: the dated price book, the rates of real bills, and fal's own list."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any
 
 from cyclopts import App
 
-from callsheet.cli.console import document, say
-from callsheet.cli.ledger_there import has_ledger
 from callsheet.cli.options import Json, Sandbox
+from callsheet.cli.output import document, say, show_line, show_table
 from callsheet.cli.runs import run_settings
-from callsheet.cli.tables import show_table
-from callsheet.cli.terminal import show_line
+from callsheet.cli.views.plan import has_ledger
 from callsheet.engine.desk import open_desk
 from callsheet.engine.prices import bills_of, listed_beside_the_book
 from callsheet.engine.request import RunRequest
@@ -34,7 +32,7 @@ app = App(name="prices")
 
 @app.default
 def prices(*, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Show the dated price book.
+    """Show the dated price book and the rates of real bills.
 
     Example: callsheet prices check
     """
@@ -43,7 +41,7 @@ def prices(*, sandbox: Sandbox = False, json: Json = False) -> int:
 
 @app.command(name="show")
 def show(*, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Show the dated price book with its sources, and beside it the rates that real bills come to.
+    """Show the dated price book with its sources, and the rates of real bills.
 
     Example: callsheet prices show --json
     """
@@ -62,14 +60,14 @@ def show(*, sandbox: Sandbox = False, json: Json = False) -> int:
     shown = [[_cell(line[name]) for name in BOOK] for line in lines]
     show_table(BOOK, shown, right=frozenset(BOOK[2:3] + BOOK[4:7]))
     show_line(
-        f"Price book of {catalog.price_book}, in dollars per {UNIT}. Learned: the median of real bills."
+        f"Price book of {catalog.price_book}, in dollars per {UNIT}. `learned` is the median of real bills."
     )
     return 0
 
 
 @app.command(name="check")
 def check(*, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Compare the price book with fal's own price list. Ends with 4 unless every endpoint agrees.
+    """Compare the price book with fal's price list. Exits with 4 unless every endpoint agrees.
 
     Example: callsheet prices check
     """
@@ -81,8 +79,8 @@ def check(*, sandbox: Sandbox = False, json: Json = False) -> int:
         show_table(CHECK, [_check_cells(each) for each in checks], right=frozenset(CHECK[1:3]))
     if not agree:
         say(
-            "fal's list is not what the price book says. A run whose prices differ stops before it buys, "
-            "until `--accept-prices`; what cannot be compared is remarked and does not stop it"
+            "fal's list differs from the price book. A run whose prices differ stops before it buys; "
+            "`--accept-prices` continues. Prices that cannot be compared do not stop it"
         )
     return 0 if agree else DRIFT
 
@@ -93,7 +91,7 @@ async def _checked(settings: Settings) -> list[PriceCheck]:
 
 
 def _learned(settings: Settings) -> dict[RateKey, LearnedRate]:
-    """Return what real bills say; nothing where there is no ledger, and none is made for asking."""
+    """Return the rates of real bills; empty without a ledger, and none is created."""
     if not has_ledger(settings):
         return {}
     with Ledger.open(settings.ledger) as ledger:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from callsheet.cli.console import document
-from callsheet.cli.findings import show_bills, show_findings
 from callsheet.cli.options import Json, Sandbox
+from callsheet.cli.output import document
 from callsheet.cli.running import EXIT_FAILED_JOBS, EXIT_UNKNOWN
 from callsheet.cli.runs import run_settings
+from callsheet.cli.views.reconcile import show_bills, show_findings
 from callsheet.engine.desk import open_desk
 from callsheet.engine.reclaim import settle_and_collect
 from callsheet.engine.request import RunRequest
@@ -26,23 +26,23 @@ from callsheet.settings import Settings
 
 AssumeSpent = Annotated[
     str | None,
-    Parameter(
-        name="--assume-spent", help="Count the hold of this unknown job (number or custom_id) as spent"
-    ),
+    Parameter(name="--assume-spent", help="Book the hold of this unknown job (number or custom_id) as spent"),
 ]
 Resubmit = Annotated[
     str | None,
-    Parameter(name="--resubmit", help="Free the hold of this unknown job and let it be bought again"),
+    Parameter(name="--resubmit", help="Release the hold of this unknown job, so that it can be bought again"),
 ]
 Adopt = Annotated[
     tuple[str, str] | None,
     Parameter(
         name="--adopt",
         negative=(),
-        help="JOB REQUEST_ID: this unknown job (number or custom_id) bought that request of fal's",
+        help="JOB REQUEST_ID: assign this request of fal's to this unknown job (number or custom_id)",
     ),
 ]
-Reason = Annotated[str, Parameter(name="--reason", help="Why; kept in the ledger with who decided")]
+Reason = Annotated[
+    str, Parameter(name="--reason", help="The reason for a decision; kept in the ledger with your user name")
+]
 Days = Annotated[
     int,
     Parameter(
@@ -61,11 +61,11 @@ def reconcile(
     sandbox: Sandbox = False,
     json: Json = False,
 ) -> int:
-    """Settle every open or unknown submission against fal's own records, and compare the bills.
+    """Settle every open or unknown submission against fal's records, and compare the bills.
 
-    What is found is adopted and its file fetched; what provably never arrived frees its money; the rest stays
-    unknown, with the time from which to look again. Where a person has to decide: --adopt, --assume-spent,
-    --resubmit, each with its --reason. Exit code 7 while anything is unknown. Bills need an
+    Requests that are found are followed and their files downloaded. The money of those that provably never
+    arrived is released. The rest stay unknown, and the exit code is 7; the output says when to check again.
+    You can decide with --adopt, --assume-spent or --resubmit, each with a --reason. Comparing bills needs an
     admin key (FAL_ADMIN_KEY).
 
     Example: callsheet reconcile
@@ -75,9 +75,9 @@ def reconcile(
     Example: callsheet reconcile --adopt 17 764cabcf-b745-4b3e-ae38-1200304cf45b --reason "the seed is ours"
     """
     if not 1 <= days <= MAX_DAYS:
-        raise UsageError(f"--days is {days}; it may be 1 to {MAX_DAYS}")
+        raise UsageError(f"--days is {days}; use 1 to {MAX_DAYS}")
     if sum(decision is not None for decision in (assume_spent, resubmit, adopt)) > 1:
-        raise UsageError("--adopt, --assume-spent and --resubmit are decisions; give one at a time")
+        raise UsageError("--adopt, --assume-spent and --resubmit exclude each other; give one at a time")
     if assume_spent is not None or resubmit is not None:
         findings = _decided(run_settings(sandbox=sandbox), assume_spent, resubmit, reason)
         bills = None
@@ -97,7 +97,7 @@ def reconcile(
 
 
 def _decided(settings: Settings, spent: str | None, again: str | None, reason: str) -> Findings:
-    """Write down a person's decision. It needs neither fal nor a key."""
+    """Record a person's decision. It needs neither fal nor a key."""
     with Ledger.open(settings.ledger) as ledger:
         decide = decisions.resubmit if spent is None else decisions.assume_spent
         decided = decide(ledger, spent or again or "", reason=reason)

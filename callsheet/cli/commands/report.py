@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from callsheet.cli.console import document, result
 from callsheet.cli.options import Json, RunId, Sandbox
+from callsheet.cli.output import document, result
 from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.closing import write_report
 from callsheet.ledger import Ledger
 
 
 def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Write a run's results, summary and page again, from what the ledger knows now.
+    """Write a run's results, summary and report page again from the ledger.
 
     Example: callsheet report spring-20261121-090000-a1b2
     """

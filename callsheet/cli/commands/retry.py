@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from callsheet.cli.console import document, say
 from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
+from callsheet.cli.output import document, say
 from callsheet.cli.running import EXIT_FAILED_JOBS, own_server_for, run_flow
 from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.desk import open_desk

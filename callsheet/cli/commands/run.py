@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from callsheet.cli.advice import advice_lines
-from callsheet.cli.console import ask, say
 from callsheet.cli.options import (
     AcceptPrices,
     Again,
@@ -20,8 +18,10 @@ from callsheet.cli.options import (
     Speed,
     Yes,
 )
-from callsheet.cli.planning import show_plan
+from callsheet.cli.output import ask, say
 from callsheet.cli.running import own_server_for, run_flow
+from callsheet.cli.views.advice import advice_lines
+from callsheet.cli.views.plan import show_plan
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.opening import (
     Selection,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from callsheet.cli.console import document, result
 from callsheet.cli.options import Json, Sandbox, UnfinishedRunId
+from callsheet.cli.output import document, result, show_line
 from callsheet.cli.progress import in_words
 from callsheet.cli.runs import run_in, run_settings
-from callsheet.cli.terminal import show_line
 from callsheet.ledger import JobRow, Ledger, State
 from pricing.money import usd_text
 
@@ -14,7 +13,7 @@ NAMED = 20
 
 
 def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Show where a run stands; without an id and with every run finished, the latest.
+    """Show the state of a run (default: the latest unfinished run, or the latest).
 
     Example: callsheet status --json
     """
@@ -45,16 +44,16 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
             }
         )
         return 0
-    result(f"{run.run_id} in {run.run.out}")
+    result(f"{run.run_id}, folder {run.run.out}")
     show_line(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
     for row in rendered[:NAMED]:
-        show_line(f"waits for {row.custom_id} (request {_request(row)}): {_why(row)}")
+        show_line(f"waiting for {row.custom_id} (request {_request(row)}): {_why(row)}")
     resume = f"`callsheet resume {run.run_id}{' --sandbox' * sandbox}`"
     if rendered:
-        more = f"{len(rendered) - NAMED} more wait; " if len(rendered) > NAMED else ""
-        result(f"{more}{resume} fetches what is there")
+        more = f"and {len(rendered) - NAMED} more; " if len(rendered) > NAMED else ""
+        result(f"{more}{resume} downloads what is available")
     elif run.run.closed_ms is None:
-        result(f"not finished; where no process works on it, {resume} goes on")
+        result(f"not finished; if no process is working on it, {resume} continues it")
     for other in others:
         result(f"also unfinished: {other}")
     return 0
@@ -65,7 +64,7 @@ def _request(row: JobRow) -> str:
 
 
 def _why(row: JobRow) -> str:
-    """Say what a rendered job waits for: what kept it the last time, else what comes next."""
+    """Say what a rendered job waits for: the last error, else the next step."""
     if row.error:
         return row.error
-    return "paid for, its file is not here yet" if row.booked else "rendered, its result was not read yet"
+    return "paid for, not downloaded yet" if row.booked else "rendered, its result was not read yet"

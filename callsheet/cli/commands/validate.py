@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from callsheet.cli.console import document, result
 from callsheet.cli.options import Json, Source
-from callsheet.cli.planning import show_warnings
-from callsheet.cli.problems import ErrorsFile, explain_mistakes
+from callsheet.cli.output import document, result
+from callsheet.cli.views.plan import show_warnings
+from callsheet.cli.views.problems import ErrorsFile, explain_mistakes
 from callsheet.errors import ManifestError
 from callsheet.settings import settings_from
 from manifests.plan import PlanOptions
@@ -16,7 +16,7 @@ from manifests.planning import make_plan
 
 
 def validate(source: Source, *, errors: ErrorsFile = None, json: Json = False) -> int:
-    """Check every row and say everything that is wrong at once; nothing is sent, nothing is spent.
+    """Check every row and list all errors. Nothing is sent or spent.
 
     Example: callsheet validate shots.csv
     """
@@ -32,5 +32,5 @@ def validate(source: Source, *, errors: ErrorsFile = None, json: Json = False) -
         return 0
     show_warnings(plan)
     jobs = plan.total.jobs
-    result("1 job, and it can be made" if jobs == 1 else f"{jobs:,} jobs, all of them can be made")
+    result(f"{jobs:,} job{'' if jobs == 1 else 's'}, no errors")
     return 0

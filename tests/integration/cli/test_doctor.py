@@ -19,7 +19,7 @@ def test_an_ordinary_run_key_is_fine(house) -> None:
     house.with_an_ordinary_key()
     assert _key(house.settings) == (
         True,
-        f"set; it is sent to {house.address.url} and {house.address.url} only",
+        f"set; sent to {house.address.url} and {house.address.url} only",
     )
 
 

@@ -1,6 +1,7 @@
 """What people type, and where they send the output: no traceback, no exit code 1, nothing untrue."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -10,11 +11,11 @@ CLOSED = "{python} -m callsheet models >&-"
 FULL = "{python} -m callsheet models > /dev/full"
 CUT = "{python} -m callsheet models --json | head -c 1"
 CUT_WITH_A_CODE = """
-{python} -c "import sys, callsheet.cli.main as m, callsheet.cli.console as c
+{python} -c "import sys, callsheet.cli.main as m, callsheet.cli.output as c
 def app(*_, **__):
     for _ in range(5000): c.result('x' * 99)
     return 4
-import callsheet.cli.app; callsheet.cli.app.make_app = lambda: app
+app.meta = app; import callsheet.cli.app; callsheet.cli.app.make_app = lambda: app
 code = m.run_command([]); sys.stderr.write(f'code {{code}}'); sys.exit(code)" | head -c 1
 """
 ASCII = "PYTHONIOENCODING=ascii {python} -m callsheet plan é.csv"
@@ -25,7 +26,7 @@ ASCII = "PYTHONIOENCODING=ascii {python} -m callsheet plan é.csv"
     [
         (("paln",), 'Did you mean "plan"?'),
         (("plan", "shots.csv", "--bugdet-usd", "3"), "--budget-usd"),
-        (("plan", "shots.csv", "b", "c"), "nothing takes 'b', 'c' here"),
+        (("plan", "shots.csv", "b", "c"), "unexpected argument 'b', 'c'"),
         (("plan",), "`callsheet plan` requires an argument, SOURCE; `callsheet plan --help` shows"),
         (("cancel",), "`callsheet cancel` requires an argument, RUN-ID;"),
         (("budget", "set", "ledger"), "`callsheet budget set` requires an argument, USD;"),
@@ -74,15 +75,15 @@ def test_what_is_no_manifest_is_named_for_what_it_is(shots, call, name, said):
 def test_no_output_is_a_mistake_of_ours(shots, line, code):
     """Standard output may be closed, full, cut off or ASCII only."""
     shots.rename(shots.with_name("é.csv"))
-    command = line.format(python=sys.executable)
+    command = line.format(python=shlex.quote(sys.executable))
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == code, done.stderr
-    assert "mistake of ours" not in done.stderr
+    assert "internal error" not in done.stderr
     assert "Exception ignored" not in done.stderr
 
 
 def test_a_reader_that_has_seen_enough_changes_no_exit_code():
     """Failed jobs end a run with 4 also where its output is cut off."""
-    command = CUT_WITH_A_CODE.format(python=sys.executable)
+    command = CUT_WITH_A_CODE.format(python=shlex.quote(sys.executable))
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr == "code 4"

@@ -54,9 +54,9 @@ def test_status_says_what_a_rendered_job_waits_for(book, call):
         ledger.note_waiting(1, why="the host answered 503; asked for again until 2026-11-28T12:00:00Z")
     code, out, _ = call("status", "spring-1")
     assert code == 0
-    assert "waits for shot-0 (request request-0): the host answered 503; asked for again until" in out
-    assert "waits for shot-1 (request request-1): paid for, its file is not here yet" in out
-    assert "`callsheet resume spring-1` fetches what is there" in out
+    assert "waiting for shot-0 (request request-0): the host answered 503; asked for again until" in out
+    assert "waiting for shot-1 (request request-1): paid for, not downloaded yet" in out
+    assert "`callsheet resume spring-1` downloads what is available" in out
     waits = json.loads(call("status", "spring-1", "--json")[1])["waits_for"]
     assert [each["request_id"] for each in waits] == ["request-0", "request-1"]
 
@@ -112,7 +112,7 @@ def test_caps_are_set_shown_and_lifted(book, call):
         (("budget", "set", "ledger", "9" * 5000), "not an amount"),
         (("budget", "set", "ledger", "-5"), "amount"),
         (("budget", "set", "client:acme", "5", "--per", "day"), "counts per total, not per day"),
-        (("budget", "set", "model:seedance-9", "5"), "there are seedance-1.0-lite"),
+        (("budget", "set", "model:seedance-9", "5"), "known models: seedance-1.0-lite"),
         (("budget", "set", "run:nothing", "5"), "the nearest is 'spring-1'"),
         (("ledger", "entries", "--since", "yesterday"), "--since is 'yesterday'"),
     ],
@@ -132,7 +132,7 @@ def test_what_makes_no_sense_is_refused_with_what_would(book, call, arguments, s
 def test_a_name_that_nothing_counts_in_yet_earns_a_hint(book, call):
     """A cap on a misspelt client is set, and the ledger's own names are shown."""
     _, _, err = call("budget", "set", "client:acne", "5")
-    assert "nothing has counted in client:acne yet; the ledger knows =cmd|calc, acme" in err
+    assert "client:acne has no spending yet; the ledger has =cmd|calc, acme" in err
 
 
 def test_a_backup_is_whole_private_and_never_written_over(book, call, tmp_path):

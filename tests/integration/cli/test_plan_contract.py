@@ -67,7 +67,7 @@ def test_only_new_and_changed_rows_cost_money(call, spring):
     assert "~ 1 changed: $0.0525 expected, at most $0.0533" in out
     assert "= 1 already made for $0.035721, not bought again" in out
     assert "duration: 3, was 2" in out
-    assert "fits" in out.splitlines()
+    assert "fits the budget" in out.splitlines()
 
     told = json.loads(call("plan", "spring.csv", "--budget-usd", "0.09", "--json")[1])
     assert [row["change"] for row in told["rows"]] == ["=", "~", "+"]
@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_shown_with_what_would(call, spring):
     } in told["advice"]
     assert told["most_expensive"][0] == {"custom_id": "c", "maximum_usd": "0.6171"}
     assert (told["takes_from"], told["credit_usd"]) == ("ledger", None)
-    assert "--fit: takes 1 jobs, leaves out 1" in call("plan", "spring.csv", "--budget-usd", "0.5")[1]
+    assert "--fit: takes 1 jobs and skips 1" in call("plan", "spring.csv", "--budget-usd", "0.5")[1]
 
 
 def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):

@@ -104,6 +104,6 @@ def test_status_opens_the_ledger_once(opened, call, monkeypatch):
 
 def test_status_of_an_unfinished_run_says_how_to_go_on(opened, call):
     """After a crash nothing else does; of a closed run there is nothing to say."""
-    assert "where no process works on it, `callsheet resume spring-1` goes on" in call("status")[1]
+    assert "if no process is working on it, `callsheet resume spring-1` continues it" in call("status")[1]
     opened.close_run("spring-1")
     assert "resume" not in call("status")[1]

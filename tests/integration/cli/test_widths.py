@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from callsheet.cli.findings import show_findings
-from callsheet.cli.tables import show_table
-from callsheet.cli.terminal import display_width
+from callsheet.cli.output import show_table
+from callsheet.cli.views.reconcile import show_findings
 from callsheet.reconcile.findings import Finding, Findings
 
 EXAMPLE = str(Path(__file__).parents[3] / "examples" / "marketing-assets" / "campaign.toml")
@@ -31,7 +31,7 @@ def test_no_line_is_wider_than_the_terminal(call, monkeypatch, command, width):
         assert call("budget", "set", scope, "120.123456789")[0] == 0
     code, out, _ = call(*command)
     assert code == 0
-    assert [line for line in out.splitlines() if display_width(line) > width] == []
+    assert [line for line in out.splitlines() if cell_len(line) > width] == []
 
 
 def test_every_cell_is_there_row_by_row(call, monkeypatch):

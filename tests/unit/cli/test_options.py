@@ -10,6 +10,7 @@ from callsheet.cli.app import make_app
 from callsheet.settings import Settings
 
 DOCS = (Path(__file__).parents[3] / "docs" / "cli.md").read_text("utf-8")
+COMPLETION = "--install-completion"
 TYPED_FOR_ONE_JOB = {"--adopt", "--assume-spent", "--resubmit", "--reason"}
 
 
@@ -23,9 +24,10 @@ def commands(app: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, App]]:
 
 def options() -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Every option: its command, its name, its variables."""
-    for command, app in commands(make_app()):
+    made = make_app()
+    for command, app in [("", made.meta), *commands(made)]:
         for argument in app.assemble_argument_collection():
-            if argument.name != "*" and argument.index is None:
+            if argument.name != "*" and argument.index is None and command != COMPLETION:
                 yield command, argument.name, tuple(argument.parameter.env_var or ())
 
 

@@ -39,21 +39,21 @@ spring: 6 jobs, price book 2026-11-21
   acme                             4       $0.4244       $0.4280
   northwind                        2       $0.1516       $0.1529
   total                            6       $0.5760       $0.5808
-cap total of campaign spring: $0.5000, $0.5000 left
-cap total of campaign client spring/acme: $0.3000, $0.3000 left
+total cap of campaign spring: $0.5000, $0.5000 left
+total cap of campaign client spring/acme: $0.3000, $0.3000 left
 does not fit the total cap of campaign spring: needs up to $0.5808, $0.5000 left
 does not fit the total cap of campaign client spring/acme: needs up to $0.4280, $0.3000 left
 what would fit (lowest priorities first):
   at 480p: 2 jobs, saves $0.1534764 of the maximum, $0.152208 expected
   at most 3 s: 3 jobs, saves $0.1503072 of the maximum, $0.1503072 expected
-  --fit: takes 5 jobs, leaves out 1 which would need up to $0.1869
+  --fit: takes 5 jobs and skips 1, which need up to $0.1869 more
 most expensive:
   c-720p                         $0.1869  seedance-1.0-lite 720p 5 s
   a-720p                         $0.1039  seedance-1.0-pro-fast 720p 5 s
   b-720p                         $0.1039  seedance-1.0-pro-fast 720p 5 s
   c-480p                         $0.0883  seedance-1.0-lite 480p 5 s
   a-480p                         $0.0491  seedance-1.0-pro-fast 480p 5 s
-takes about 17 s at 10 at a time, by fal's published 41 s for 5 s of 1080p
+takes about 17 s with 10 renders at a time, from fal's published 41 s for a 5 s clip at 1080p
 """
 
 

@@ -3,11 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
-from callsheet.cli.console import printable
-from callsheet.cli.periods import end_ms, first_ms
-from callsheet.cli.scope_names import parse_scope, scope_text
-from callsheet.cli.terminal import display_width
+from callsheet.cli.logs import printable
+from callsheet.cli.views.money import end_ms, first_ms, parse_scope, scope_text
 from callsheet.errors import UsageError
 from callsheet.ledger import AccountRef
 
@@ -105,4 +104,4 @@ def test_what_is_no_day_is_named(text):
 @pytest.mark.parametrize(("text", "width"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("", 0)])
 def test_columns_of_a_terminal_are_counted(text, width):
     """Wide letters take two columns and accents none."""
-    assert display_width(text) == width
+    assert cell_len(text) == width

@@ -129,7 +129,7 @@ def test_very_many_mistakes_are_said_by_kind_and_written_down(tmp_path, monkeypa
     assert run_command(["validate", "shots.csv"]) == 2
     said = capsys.readouterr().err
     assert "column duration, 100 rows (2, 3, 4, 5, 6 and 95 more): found 99, 0: seedance-1.0-lite" in said
-    assert "all of them are in shots.errors.csv" in said
+    assert "all errors are listed in shots.errors.csv" in said
     assert len(Path("shots.errors.csv").read_text().splitlines()) == 101
     assert run_command(["plan", "shots.csv", "--errors", "other.csv"]) == 2
     assert Path("other.csv").read_bytes() == Path("shots.errors.csv").read_bytes()
@@ -138,7 +138,8 @@ def test_very_many_mistakes_are_said_by_kind_and_written_down(tmp_path, monkeypa
 def test_mistakes_are_written_down_without_a_database_library():
     """Its import would take longer than a hundred thousand mistakes; and none of them runs as a formula."""
     code = (
-        "import sys; from callsheet.cli.problems import errors_csv; from callsheet.errors import Problem;"
+        "import sys; from callsheet.cli.views.problems import errors_csv;"
+        "from callsheet.errors import Problem;"
         "text = errors_csv([Problem('m.csv', 2, 'seed', '=1+1', 'no')] * 2);"
         "print('sqlalchemy' in sys.modules, text.count(chr(39) + '=1+1'))"
     )

@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callsheet.cli.advice import advice_document, advice_lines
+from callsheet.cli.views.advice import advice_document, advice_lines
 from callsheet.errors import Problem
 from manifests import planning_rows
 from manifests.alike import alike

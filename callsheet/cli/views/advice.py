@@ -1,4 +1,4 @@
-"""Advice on the terminal and in JSON: what would fit, what costs most, how long it takes, what is left."""
+"""What would fit a budget, what costs most and how long it takes, on the terminal and in JSON."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from callsheet.cli.console import result
-from callsheet.cli.terminal import show_folded, show_line, terminal_width
+from callsheet.cli.output import result, show_line
 from manifests.alike import alike
 from manifests.changes import Changes, to_pay
 from manifests.plan import Plan, PlannedJob
@@ -19,14 +18,14 @@ from pricing.money import usd_rounded_up, usd_text
 from pricing.render_times import in_words
 
 IN_MEMORY = 2_000
-"""Above this many jobs a plan lies on disk, and looking for single jobs takes longer than planning them."""
+"""Plans above this many jobs are on disk, and finding single jobs takes longer than planning them."""
 
 EXPENSIVE = 5
 NAMED = 20
 
 
 def advice_document(plan: Plan, changes: Changes, room: Room) -> list[dict[str, Any]]:
-    """Describe what would fit, with exact savings; empty where all fits."""
+    """Describe the changes that would make the plan fit, with exact savings; empty if it fits."""
     if not shortfalls(to_pay(plan, changes), room):
         return []
     asked = _Asked.of(plan, changes)
@@ -46,7 +45,7 @@ def advice_document(plan: Plan, changes: Changes, room: Room) -> list[dict[str, 
 
 
 def advice_lines(plan: Plan, changes: Changes, room: Room) -> list[str]:
-    """Say what would fit."""
+    """Describe the changes that would make the plan fit, one a line; empty if it fits."""
     if not shortfalls(to_pay(plan, changes), room):
         return []
     asked = _Asked.of(plan, changes)
@@ -54,14 +53,14 @@ def advice_lines(plan: Plan, changes: Changes, room: Room) -> list[str]:
     lines += [f"  {_line(advice)}" for advice in asked.advice(room)]
     choice = choose((asked.orders[kind].spend for kind in asked.which), room)
     lines.append(
-        f"  --fit: takes {len(choice.taken)} jobs, leaves out {len(choice.left)} which would need up to "
-        f"{usd_rounded_up(choice.left_maximum_nano)}"
+        f"  --fit: takes {len(choice.taken)} jobs and skips {len(choice.left)}, which need up to "
+        f"{usd_rounded_up(choice.left_maximum_nano)} more"
     )
     return lines
 
 
 def show_expensive(plan: Plan) -> None:
-    """Print the jobs that cost most; of large plans, the kinds of jobs."""
+    """Print the jobs that cost most; for large plans, the kinds of jobs."""
     if plan.total.jobs < 2:
         return
     result("most expensive:")
@@ -70,30 +69,34 @@ def show_expensive(plan: Plan) -> None:
         for size, total in sizes[:EXPENSIVE]:
             each = usd_rounded_up(total.maximum_nano // total.jobs)
             kind = f"{total.jobs:,} jobs: {size.endpoint_id} {size.resolution}"
-            show_folded(f"  {each:>10} each, {kind}", terminal_width(), indent=4)
+            show_line(f"  {each:>10} each, {kind}", indent=4)
         return
     for planned in most_expensive(plan):
         job, price = planned.job, planned.quote
         length = f"{job.num_frames} frames" if job.num_frames else f"{job.duration_s} s"
         most = usd_rounded_up(price.maximum_nano)
         line = f"  {job.custom_id:<28}{most:>10}  {job.endpoint.model} {job.resolution} {length}"
-        show_folded(line, terminal_width(), indent=4)
+        show_line(line, indent=4)
 
 
 def most_expensive(plan: Plan) -> list[PlannedJob]:
-    """Return the jobs that cost most, the earlier first where they cost the same."""
+    """Return the jobs that cost most; of equal ones, the earlier first."""
     return heapq.nlargest(EXPENSIVE, plan.jobs, key=lambda planned: planned.quote.maximum_nano)
 
 
 def show_time(takes_s: float, concurrency: int, *, learned: bool) -> None:
-    """Print how long it takes."""
-    basis = "by renders of this ledger" if learned else "by fal's published 41 s for 5 s of 1080p"
-    show_line(f"takes about {in_words(takes_s)} at {concurrency} at a time, {basis}")
+    """Print how long the plan takes to render."""
+    basis = (
+        "measured on renders in this ledger"
+        if learned
+        else "from fal's published 41 s for a 5 s clip at 1080p"
+    )
+    show_line(f"takes about {in_words(takes_s)} with {concurrency} renders at a time, {basis}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The jobs that cost money: where each stands in the plan, and which of the orders it is."""
+    """The jobs that cost money: their positions in the plan, and the order that each of them is."""
 
     positions: Sequence[int]
     orders: Sequence[Order]
@@ -113,14 +116,14 @@ class _Asked:
 
 
 def _line(advice: Advice) -> str:
-    reach = f" (priority up to {advice.priorities[-1]})" if len(advice.priorities) > 1 else ""
+    priorities = f" (priority up to {advice.priorities[-1]})" if len(advice.priorities) > 1 else ""
     most, expected = usd_text(advice.saving_maximum_nano), usd_text(advice.saving_expected_nano)
     jobs = len(advice.positions)
-    return f"{advice.change}: {jobs} jobs{reach}, saves ${most} of the maximum, ${expected} expected"
+    return f"{advice.change}: {jobs} jobs{priorities}, saves ${most} of the maximum, ${expected} expected"
 
 
 def more_document(plan: Plan, takes_s: float, *, learned: bool, credit_nano: int | None) -> Mapping[str, Any]:
-    """Describe what costs most, how long it takes, and the account's balance."""
+    """Describe what costs most, how long the plan takes, and the account's balance."""
     return {
         "most_expensive": [
             {"custom_id": each.job.custom_id, "maximum_usd": usd_text(each.quote.maximum_nano)}

@@ -1,12 +1,11 @@
-"""How what `reconcile` found is shown to a person."""
+"""What `reconcile` found, on the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from callsheet.cli.console import result, say
-from callsheet.cli.tables import show_table
+from callsheet.cli.output import result, say, show_line, show_table
 from callsheet.provider.platform_messages import iso
 from callsheet.reconcile.billing import Bills
 from callsheet.reconcile.findings import Finding, Findings
@@ -16,31 +15,34 @@ COLUMNS = ("outcome", "job", "run", "custom_id", "request")
 
 
 def show_findings(findings: Findings) -> None:
-    """Print one line per submission, with its reason below, and what is left to do."""
+    """Print one line per submission with its reason below, and what to do next."""
     if not findings.each:
-        result("nothing is open and nothing is unknown")
+        result("no open or unknown submissions")
     else:
         show_table(COLUMNS, map(_cells, findings.each), below=[_below(each) for each in findings.each])
-        result(findings.in_words())
+        show_line(findings.in_words())
     if findings.again_ms is not None:
         when = _local(findings.again_ms)
-        result(f"`callsheet reconcile` again: soon for what may turn up, from {when} for what does not")
+        show_line(
+            f"Run `callsheet reconcile` again soon to find late requests; from {when} on it can also decide "
+            "about those that never arrived."
+        )
     for run_id in findings.busy:
-        result(f"run {run_id} is being worked on by another process and was left alone")
+        show_line(f"Run {run_id} is in use by another process and was skipped.")
     for run_id in sorted({each.run_id for each in findings.by("absent")}):
-        result(f"`callsheet resume {run_id}` buys what never arrived")
+        show_line(f"`callsheet resume {run_id}` buys the jobs that never arrived.")
 
 
 def show_bills(bills: Bills) -> None:
-    """Print what was billed otherwise than booked, and what only one side knows."""
+    """Print bills that differ from the ledger, and what only one side has."""
     if bills.not_read:
-        result(f"bills were not compared: {bills.not_read}")
+        show_line(f"bills were not compared: {bills.not_read}")
         return
     for line in _bill_lines(bills):
-        result(line)
-    result(
-        f"bills: {bills.agreed} agreed, {len(bills.corrected)} corrected, {len(bills.strangers)} not ours, "
-        f"{len(bills.unbilled)} not billed"
+        show_line(line)
+    show_line(
+        f"bills: {bills.agreed} agree, {len(bills.corrected)} corrected, {len(bills.strangers)} not in this "
+        f"ledger, {len(bills.unbilled)} not billed"
     )
 
 
@@ -51,7 +53,10 @@ def _bill_lines(bills: Bills) -> Iterator[str]:
         yield f"corrected: {whose}: booked ${booked}, billed ${billed}"
         if each.overrun_nano:
             over = usd_text(each.overrun_nano)
-            say(f"{each.purchase.custom_id} cost ${over} more than was held for it: its accounts are frozen")
+            say(
+                f"{each.purchase.custom_id} cost ${over} more than its hold: its accounts are frozen. "
+                "Check the bill, then run `callsheet budget unfreeze`"
+            )
     for stranger in bills.strangers:
         cost = usd_text(stranger.cost_nano)
         yield f"billed, but not in this ledger: {stranger.request_id} ({stranger.endpoint}) ${cost}"
@@ -66,7 +71,7 @@ def _cells(each: Finding) -> tuple[str, ...]:
 
 def _below(each: Finding) -> str:
     until = (
-        "" if each.again_ms is None else f"; if it does not turn up, look again from {_local(each.again_ms)}"
+        "" if each.again_ms is None else f"; if it does not appear, check again from {_local(each.again_ms)}"
     )
     found = "found in fal's records; " if each.was_found and each.outcome != "found" else ""
     return f"{found}{each.why}{until}"

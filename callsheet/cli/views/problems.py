@@ -1,4 +1,4 @@
-"""Mistakes on the terminal: one by one while they are few, by kind when they are many, all in a file."""
+"""Errors in a manifest: one by one while they are few, grouped when they are many, all of them in a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from callsheet.cli.console import say
+from callsheet.cli.output import say
 from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.files import write_atomically
 from callsheet.report.csv_text import csv_text, guarded
@@ -26,13 +26,13 @@ ErrorsFile = Annotated[
     Parameter(
         name="--errors",
         env_var="CALLSHEET_ERRORS",
-        help="Where all mistakes are written (when there are many)",
+        help="Write all errors to this CSV file (default above 50 errors: SOURCE.errors.csv)",
     ),
 ]
 
 
 def show_problems(problems: Sequence[Problem]) -> bool:
-    """Say what is wrong: one by one, or by kind. Returns whether every single one was said."""
+    """Print the errors, or groups of them. Returns whether every single one was printed."""
     if len(problems) <= LISTED:
         for problem in problems:
             say(f"  {problem}")
@@ -43,9 +43,10 @@ def show_problems(problems: Sequence[Problem]) -> bool:
 
 
 def explain_mistakes(error: ManifestError, source: str, errors: Path | None) -> int:
-    """Say what is wrong with a manifest, write down what is too much to say, return the exit code.
+    """Print what is wrong with a manifest, write the full list to a file, return the exit code.
 
-    Without a name of its own the file is called after the source, in the working directory.
+    The file is written if `errors` names one, or if not every error was printed. Without a name it is called
+    after the source and written into the working directory.
     """
     all_said = show_problems(error.problems)
     if errors is not None or not all_said:
@@ -55,25 +56,27 @@ def explain_mistakes(error: ManifestError, source: str, errors: Path | None) -> 
         try:
             write_atomically(path, errors_csv(error.problems).encode())
         except OSError as reason:
-            raise UsageError(f"cannot write {path}: {reason.strerror}") from reason
-        say(f"all of them are in {path}")
+            raise UsageError(
+                f"cannot write {path}: {reason.strerror}; name another file with --errors"
+            ) from reason
+        say(f"all errors are listed in {path}")
     say(f"callsheet: {error}")
     return error.exit_code
 
 
 def _refuse_to_overwrite(path: Path) -> None:
-    """Raise UsageError where a file stands that is none of ours: it may be the manifest itself."""
+    """Raise UsageError if the file is not an error list: it may be the manifest itself."""
     try:
         with path.open("rb") as file:
             ours = file.readline().strip().replace(b'"', b"") == ",".join(_COLUMNS).encode()
     except OSError:
         return
     if not ours:
-        raise UsageError(f"--errors {path}: that file holds something else; name another one")
+        raise UsageError(f"--errors {path}: the file exists and is not an error list; name another file")
 
 
 def by_kind(problems: Sequence[Problem]) -> list[list[Problem]]:
-    """Gather problems that say the same of the same column, the largest groups first."""
+    """Group errors with the same message in the same column, the largest groups first."""
     groups: dict[tuple[str, str, str], list[Problem]] = {}
     kinds = {message: _ROW_NUMBER.sub("row", message) for message in {each.message for each in problems}}
     for problem in problems:
@@ -95,7 +98,7 @@ def _line(group: Sequence[Problem]) -> str:
 
 
 def errors_csv(problems: Sequence[Problem]) -> str:
-    """Return all mistakes as CSV that no spreadsheet takes for formulas."""
+    """Return all errors as CSV in which no cell is a spreadsheet formula."""
     texts = {text for each in problems for text in (each.file, each.column, each.found, each.message)}
     safe = {text: str(guarded(text)) for text in texts}
     return csv_text(

@@ -1,0 +1,60 @@
+"""The helper that finds and signals other processes."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.procfs import NoSuchProcess, child_with, children, command_line, parent, send_signal
+
+WAITS = "import sys; print(flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def child(tmp_path):
+    """A child whose command line is longer than any terminal is wide."""
+    word = "x" * 200 + " (with brackets) and spaces"
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS, word], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    process.stdout.readline()
+    yield process, word
+    process.communicate()
+
+
+def test_a_child_is_found_by_a_word_at_the_end_of_a_long_line(child, monkeypatch):
+    """Whatever COLUMNS says, and whatever the line holds."""
+    monkeypatch.setenv("COLUMNS", "20")
+    process, word = child
+    assert command_line(process.pid)[-1] == word
+    assert child_with(os.getpid(), word) == process.pid
+    assert parent(process.pid) == os.getpid()
+    assert process.pid in children(os.getpid())
+
+
+def test_a_process_that_is_not_there_is_an_error_and_no_number(child):
+    """Nobody gets a 0 that could be given to kill."""
+    process, word = child
+    with pytest.raises(NoSuchProcess):
+        child_with(os.getpid(), word, "and another word")
+    process.communicate()
+    with pytest.raises(NoSuchProcess):
+        command_line(process.pid)
+    with pytest.raises(NoSuchProcess):
+        child_with(os.getpid(), word)
+
+
+@pytest.mark.parametrize("pid", [lambda: 0, lambda: 1, lambda: -1, os.getpid, os.getppid])
+def test_no_group_and_not_this_process_is_signalled(pid):
+    """`os.kill(0, SIGKILL)` would end pytest without a word."""
+    with pytest.raises(ValueError, match="no process that a test may signal"):
+        send_signal(pid(), signal.SIGTERM)
+
+
+def test_a_child_is_signalled(child):
+    """The one that was found ends by that signal."""
+    process, word = child
+    send_signal(child_with(os.getpid(), word), signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL

@@ -1,9 +1,9 @@
 """Callsheet: bulk video on fal's Seedance models within a budget.
 
-    import callsheet
+import callsheet
 
-    plan = callsheet.plan("shots.csv", budget_usd="25")
-    summary = callsheet.run(plan)
+plan = callsheet.plan("shots.csv", budget_usd="25")
+summary = callsheet.run(plan)
 """
 
 from __future__ import annotations

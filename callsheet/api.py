@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -27,7 +27,8 @@ from callsheet.engine.scheduler import RenderJob, render_here
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.guard import check_packages_are_ours
-from callsheet.ledger import Ledger, Run, has_ledger, queries
+from callsheet.files import has_ledger
+from callsheet.ledger import Ledger, Run, queries
 from callsheet.reconcile.findings import Findings
 from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan
@@ -37,7 +38,6 @@ from pricing.budgets import full_room, shortfalls
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 Source = "str | Path | pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]"
 """A path or address of a manifest, a campaign file or a plan file; or rows in memory."""
@@ -136,8 +136,8 @@ def plan(
 ) -> Plan:
     """Check every row of `source` and price it.
 
-    `campaign` names rows given in memory. Problems of rows are in the plan's `errors`. Raises UsageError where
-    the source or an option cannot be used at all.
+    `campaign` names rows given in memory. Problems of rows are in the plan's `errors`. Raises UsageError
+    where the source or an option cannot be used at all.
     """
     check_packages_are_ours()
     settings = settings_from(os.environ)
@@ -368,7 +368,7 @@ def unfinished_runs(request: RunRequest) -> list[RunRequest]:
     if current_run.get() is not None or request.run_id is not None or request.source is None:
         return []
     settings = settings_for(request)
-    if not has_ledger(settings.ledger, settings.data_dir):
+    if not has_ledger(settings):
         return []
     name = campaign_name(request.source)
     with Ledger.open(settings.ledger) as ledger:
@@ -424,14 +424,14 @@ def _ledger_settings(*, sandbox: bool) -> Settings:
 
 def _fits(planned: ManifestPlan, settings: Settings) -> bool:
     demands = planned.demands()
-    if not has_ledger(settings.ledger, settings.data_dir):
+    if not has_ledger(settings):
         return not shortfalls(demands, dict(full_room(planned.caps)))
     with Ledger.open(settings.ledger) as ledger:
         return not shortfalls(demands, room_for(ledger, planned))
 
 
 def _as_file(source: Source, campaign: str) -> tuple[str, tempfile.TemporaryDirectory[str] | None]:
-    """Return the path of a source; rows in memory are written to a Parquet file that lives as the plan does."""
+    """Return the path of a source. Rows in memory are written to a Parquet file that lives with the plan."""
     if isinstance(source, str | Path):
         return str(source), None
     import pyarrow as pa  # noqa: PLC0415 -- a path needs none of it

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Breaker:
-    """Counts how the paid jobs of each price group ended. `limit` is the number of equal failures that stop
-    buying the group; 0 turns the breaker off.
+    """Counts how the paid jobs of each price group ended.
+
+    `limit` is the number of equal failures that stop buying the group; 0 turns the breaker off.
     """
 
     limit: int

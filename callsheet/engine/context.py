@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -43,7 +43,8 @@ class RunState:
     `may_buy` is False until the approval is given and the canaries are judged. `trouble` says why nothing can
     be sent at the moment, "" while all is well. `active` holds the jobs being worked on in this process.
     `bought` is set with every POST. `background` are the jobs that the reconcile loop follows. `summary` is
-    there once the run is finalized. `fetch_pauses_s` are the pauses between attempts to fetch a file.
+    there once the run is `finalized`. `shards` are those that Prefect's tasks render, by number.
+    `fetch_pauses_s` are the pauses between attempts to fetch a file.
     """
 
     limiter: Limiter
@@ -61,6 +62,8 @@ class RunState:
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     seeds: random.Random = field(default_factory=random.SystemRandom)
     summary: dict[str, Any] | None = None
+    finalized: asyncio.Event = field(default_factory=asyncio.Event)
+    shards: dict[int, Any] = field(default_factory=dict)
 
     def notice(self, text: str) -> None:
         """Add a notice, once."""
@@ -73,12 +76,17 @@ class RunState:
             self.unfinished.append(text)
 
 
+def _silent(_text: str) -> None:
+    """Show nothing: nobody watches."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
     """Everything that the steps of a run need.
 
     `catalog` has the rates that hold now, `pins` all rates that the run ever had. `folder` is the run's own.
-    `storage` is where results are copied to, None where the folder is all there is.
+    `storage` is where results are copied to, None where the folder is all there is. `tell` shows one line to
+    the person who watches.
     """
 
     account: Desk
@@ -90,6 +98,7 @@ class RunContext:
     storage: ObjectStore | None
     stop: StopSignal
     state: RunState
+    tell: Callable[[str], None] = _silent
 
     @property
     def settings(self) -> Settings:
@@ -123,7 +132,13 @@ class RunContext:
         return catalog_at(self.catalog, self.pins, at_ms)
 
 
-def context_of(account: Desk, run: Run, request: RunRequest, stop: StopSignal) -> RunContext:
+def context_of(
+    account: Desk,
+    run: Run,
+    request: RunRequest,
+    stop: StopSignal,
+    tell: Callable[[str], None] = _silent,
+) -> RunContext:
     """Return the context of a run with the prices that are pinned for it."""
     pins = read_pins(run.prices, account.catalog)
     address = results_address(run)
@@ -144,6 +159,7 @@ def context_of(account: Desk, run: Run, request: RunRequest, stop: StopSignal) -
         storage=open_storage(address) if address else None,
         stop=stop,
         state=state,
+        tell=tell,
     )
 
 

@@ -1,9 +1,9 @@
-"""The end of a run: results, errors, summary and report are written, and copied where results go to a store."""
+"""The end of a run: results, errors, summary and report are written, and copied to an object store."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from callsheet.engine.overbilled import skip_the_rest
 from callsheet.engine.publish import publish_report
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.rollback_guard import remember
+from callsheet.errors import BudgetError, CallsheetError, CapReached
 from callsheet.files import naming_full_disk
 from callsheet.ledger import Account, JobRow, Overrun, Run, State, admission, history, queries, runs
 from callsheet.report.rows import ResultRow, result_row
@@ -22,6 +23,17 @@ from pricing.catalog import load_catalog
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+EXIT_FAILED_JOBS = 4
+EXIT_CAP = 5
+EXIT_UNKNOWN = 7
+
+AT_FAL_STATUSES = ("submitting", "in_queue", "in_progress")
+"""Statuses of jobs that may still end well or badly."""
+
+LEFT_OVER = ("pending", "held", "rendered")
+"""Statuses of jobs that were not sent, or rendered and not fetched: `resume` goes on with them."""
 
 
 async def finalize(ctx: RunContext) -> dict[str, Any]:
@@ -47,9 +59,32 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
         "remarks": ctx.state.notices,
         "published": results_address(run),
         "stopped_by": str(ctx.stop.reason or ""),
+        "stopped_for_money": isinstance(ctx.stop.reason, BudgetError),
+        "unpublished": unpublished,
     }
-    ctx.state.summary = {**summary, **told, "unpublished": unpublished}
+    complete = {**summary, **told}
+    ctx.state.summary = {**complete, "exit_code": exit_code(complete, ctx.stop.reason, fit=ctx.request.fit)}
+    ctx.state.finalized.set()
     return ctx.state.summary
+
+
+def exit_code(summary: Mapping[str, Any], reason: CallsheetError | None, *, fit: bool) -> int:
+    """Return the code of docs/cli.md: what stopped the run comes first, then unknown, capped and failed jobs.
+
+    With `fit`, what was left out was chosen to be; without it, a cap left it out.
+    """
+    if reason is not None and not isinstance(reason, CapReached):
+        return reason.exit_code
+    if summary["unknown"]:
+        return EXIT_UNKNOWN
+    if reason is not None:
+        return EXIT_CAP
+    if any(summary["statuses"].get(status) for status in AT_FAL_STATUSES):
+        return EXIT_UNKNOWN
+    left = any(summary["statuses"].get(status) for status in LEFT_OVER)
+    if summary["failed"] or left or summary["unpublished"]:
+        return EXIT_FAILED_JOBS
+    return EXIT_CAP if summary["skipped"] and not fit else 0
 
 
 def write_report(

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from callsheet.engine.context import RunContext
 from callsheet.engine.deliver import deliver, fetch_failed
 from callsheet.engine.settle import known_result, settle
-from callsheet.engine.submit import Order, admit, order_of, submit
+from callsheet.engine.submit import Intent, Order, admit, order_of, submit
 from callsheet.engine.uploads import uploaded_images
 from callsheet.errors import (
     AccountError,
@@ -72,7 +72,7 @@ def stop_on_error(ctx: RunContext, job_id: int, error: Exception) -> None:
     if isinstance(error, ClaimLost):  # another process goes on with the run
         ctx.stop.stop(error)
         return
-    logger.exception("job %s failed unexpectedly", job_id, extra={"run": ctx.run.run_id})
+    logger.error("job %s failed unexpectedly", job_id, exc_info=error, extra={"run": ctx.run.run_id})
     text = f"job {job_id}: {type(error).__name__}: {error}"[:500]
     ctx.state.note_unfinished(text)
     ctx.stop.drain(
@@ -119,35 +119,43 @@ async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
     """Upload the images, hold the money, send the POST. None where nothing is at fal afterwards."""
     if not ctx.stop.admitting or ctx.state.breaker.is_open(group_of(ctx, row)):
         return None
-    failure: InputError | QueueError | None = None
-    order: Order | None = None
     try:
         order = order_of(ctx, job, row, await uploaded_images(ctx, job))
     except Unavailable as error:  # as with a POST that cannot leave: the job stays pending
         ctx.state.note_unfinished(f"{row.custom_id} was not sent: its image could not be uploaded: {error}")
         return None
     except (InputError, QueueError) as error:
-        failure = error
+        await _fail_inputs(ctx, row, error)
+        return None
     except AccountError as error:
         ctx.stop.drain(error)
         return None
-    try:
-        intent = await admit(ctx, row, order)
-    except CapReached as reached:
-        await ctx.do(transitions.skip, [row.job_id], why=f"not bought: {reached}"[:500])
-        return None
-    except Interrupted:
-        return None
-    if order is None:
+    intent = await _admitted(ctx, row, order)
+    return None if intent is None else await submit(ctx, order, intent)
+
+
+async def _fail_inputs(ctx: RunContext, row: JobRow, error: InputError | QueueError) -> None:
+    """Fail a job whose images cannot be used. Nothing was sent."""
+    intent = await _admitted(ctx, row, None)
+    if intent is not None:
         await ctx.do(
             settlement.fail_inputs,
             row.job_id,
             error_type="inputs",
-            error=str(failure),
+            error=str(error),
             attempt=intent.attempt,
         )
-        return None
-    return await submit(ctx, order, intent)
+
+
+async def _admitted(ctx: RunContext, row: JobRow, order: Order | None) -> Intent | None:
+    """Admit a job. None where a cap or a stop is in the way."""
+    try:
+        return await admit(ctx, row, order)
+    except CapReached as reached:
+        await ctx.do(transitions.skip, [row.job_id], why=f"not bought: {reached}"[:500])
+    except Interrupted:
+        pass
+    return None
 
 
 async def _follow(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> None:

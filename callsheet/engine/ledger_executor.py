@@ -1,7 +1,7 @@
 """The ledger, called from the event loop: one thread executes verbs in the order of their urgency.
 
-A commit waits for the disk or for a server. Short verbs that wait at the same time share one: ten renders that
-end together free their slots with one commit. Each is answered after that commit and not before.
+A commit waits for the disk or for a server. Short verbs that wait at the same time share one: ten renders
+that end together free their slots with one commit. Each is answered after that commit and not before.
 """
 
 from __future__ import annotations

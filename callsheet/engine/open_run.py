@@ -13,7 +13,19 @@ from callsheet import failpoints
 from callsheet.engine.made_files import bring_all
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
 from callsheet.errors import OverBudget, UsageError
-from callsheet.ledger import AccountRef, JobRow, Ledger, NewCap, NewJob, NewRun, admission, queries, runs
+from callsheet.ledger import (
+    Account,
+    AccountRef,
+    JobRow,
+    Ledger,
+    NewCap,
+    NewJob,
+    NewRun,
+    account_refs,
+    admission,
+    queries,
+    runs,
+)
 from callsheet.ledger.scopes import window_at
 from manifests.changes import Changes, compare
 from manifests.images import materialised

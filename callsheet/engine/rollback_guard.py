@@ -1,9 +1,9 @@
 """Refuses to buy with a ledger that has forgotten what it paid for.
 
-A ledger that was restored from a copy, or made anew where another one stood, does not know today's purchases:
-a run would pay for them again. So a mark beside the runs, and one beside a ledger that is a file, remember how
-far the ledger was and which run was opened last. A mark only rises: when a run begins, at most once a second
-while it buys, and when it ends.
+A ledger that was restored from a copy, or made anew where another one stood, does not know today's
+purchases: a run would pay for them again. So a mark beside the runs, and one beside a ledger that is a file,
+remember how far the ledger was and which run was opened last. A mark only rises: when a run begins, at most
+once a second while it buys, and when it ends.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
 
 
 _WHAT_TO_DO = (
-    "What was bought before would be bought again, so nothing was sent. Put the newest copy of the ledger back "
-    "(docs/operations.md says how to find out what was bought), or, if you know that nothing is missing, run"
+    "What was bought before would be bought again, so nothing was sent. Put the newest copy of the ledger "
+    "back (docs/operations.md says how to find out what was bought), or, if you know that nothing is "
+    "missing, run"
 )
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,11 @@ CLAIM_PAUSE_S = 0.3
 
 @asynccontextmanager
 async def open_context(
-    request: RunRequest, run_id: str, settings: Settings, stop: StopSignal
+    request: RunRequest,
+    run_id: str,
+    settings: Settings,
+    stop: StopSignal,
+    tell: Callable[[str], None] = lambda _text: None,
 ) -> AsyncIterator[RunContext]:
     """Open a run for work: owned by this process alone, and put right after earlier ones.
 
@@ -46,7 +50,7 @@ async def open_context(
         run = await account.books(queries.run, run_id)
         async with _claimed(account, run_id):
             await account.books(continue_from_mark, Path(run.out).parent, run_id)
-            ctx = context_of(account, run, request, stop)
+            ctx = context_of(account, run, request, stop, tell)
             await _recover(ctx)
             ctx = await check_run_prices(ctx, accept=request.accept_prices)
             async with rising_mark(ctx), reconcile_loop(ctx):

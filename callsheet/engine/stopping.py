@@ -88,8 +88,8 @@ def signals_to(stop: StopSignal) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def take_signals(stop: StopSignal) -> None:
-    """Let SIGINT drain and then stop, and SIGTERM stop at once, from here on, whoever had them before."""
+def take_signals(stop: StopSignal, *, terminate: Callable[[], object] | None = None) -> None:
+    """Let SIGINT drain and then stop, and SIGTERM stop at once (or call `terminate`), from here on."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, stop.interrupt)
-    loop.add_signal_handler(signal.SIGTERM, stop.stop, Interrupted("terminated"))
+    loop.add_signal_handler(signal.SIGTERM, terminate or (lambda: stop.stop(Interrupted("terminated"))))

@@ -69,7 +69,7 @@ SLOT_WAIT_S = 0.2
 SLOT_LOOK_S = 10.0
 STUCK_S = 180.0
 """How often, in seconds, it is asked who holds the slots, and how long the same unknown requests may hold all
-of them before the run ends. The reconcile loop looks every half minute, so at least one whole look was in vain."""
+of them before the run ends. The reconcile loop looks more often, so whole looks were in vain."""
 
 MAX_SEED = 2**31 - 1
 
@@ -177,7 +177,7 @@ class SlotWait:
         self._held_by: frozenset[int] = frozenset()
 
     async def look(self) -> None:
-        """Say who holds the slots. Stop buying where the same unknown requests have held them all too long."""
+        """Say who holds the slots. Stop buying where the same unknown requests hold them all for too long."""
         now_s = time.monotonic()
         if now_s < self._next_s:
             return
@@ -209,6 +209,7 @@ def tell_trouble(ctx: RunContext, text: str) -> None:
         return
     ctx.state.trouble = text
     logger.warning("%s", text or "submitting again", extra={"run": ctx.run.run_id})
+    ctx.tell(text or "submitting again")
 
 
 async def admit(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:
@@ -375,5 +376,5 @@ async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) ->
 
 
 def backoff_s(attempt: int, advice_s: float | None) -> float:
-    """Return the seconds until the next free attempt: the server's advice, else 1, 2, 4 ... 30 with jitter."""
+    """Return the seconds to the next free attempt: the server's advice, else 1, 2, 4 ... 30 with jitter."""
     return advice_s if advice_s is not None else min(30.0, 2.0 ** (attempt - 1)) * random.uniform(0.7, 1.3)  # noqa: S311 -- jitter

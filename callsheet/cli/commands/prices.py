@@ -11,10 +11,10 @@ from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.output import document, say, show_line, show_table
 from callsheet.cli.runs import run_settings
 from callsheet.cli.views.plan import has_ledger
-from callsheet.engine.desk import open_desk
-from callsheet.engine.prices import bills_of, listed_beside_the_book
+from callsheet.engine.context import open_account
+from callsheet.engine.price_check import bills_of, listed_beside_the_book
 from callsheet.engine.request import RunRequest
-from callsheet.engine.surroundings import settings_for
+from callsheet.engine.request import settings_for
 from callsheet.ledger import Ledger
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, load_catalog
@@ -86,7 +86,7 @@ def check(*, sandbox: Sandbox = False, json: Json = False) -> int:
 
 
 async def _checked(settings: Settings) -> list[PriceCheck]:
-    async with open_desk(settings) as desk:
+    async with open_account(settings) as desk:
         return await listed_beside_the_book(desk)
 
 

@@ -6,8 +6,8 @@ import sqlite3
 import pytest
 
 from callsheet import files
-from callsheet.engine.recover import look_for
 from callsheet.engine.pace import cell_named
+from callsheet.engine.recover import look_for
 from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign

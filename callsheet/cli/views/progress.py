@@ -16,15 +16,14 @@ from dataclasses import dataclass, field
 
 from callsheet.cli.logs import printable
 from callsheet.cli.output import say
-from callsheet.engine.watchers import Trouble, trouble
+from callsheet.engine.context import RunContext
 from callsheet.errors import CallsheetError
-from callsheet.ledger import AT_FAL, Ledger, State, Tally
-from callsheet.settings import Settings
+from callsheet.ledger import AT_FAL, Ledger, State, Tally, admission, queries
 from pricing.money import usd_rounded_up
 
 REFRESH_S = 0.25
 QUIET_LINE_EVERY_S = 10.0
-TROUBLE_WITHIN_S = 1.0
+LOOK_S = 1.0
 BAR_WIDTH = 40
 ALSO = {
     State.SUBMITTING: "being sent",
@@ -37,20 +36,11 @@ ALSO = {
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What is watched: a run in a ledger. `trouble` is what the run tells beside it."""
-
-    settings: Settings
-    run_id: str
-    trouble: Trouble = field(default_factory=Trouble)
-
-
-@dataclass(frozen=True, slots=True)
 class View:
     """A run as it is being looked at, since `begun_s` of the monotonic clock with `before` jobs finished."""
 
     tally: Callable[[], Tally]
-    trouble: Trouble
+    trouble: Callable[[], str]
     cap_nano: int | None
     before: int = 0
     begun_s: float = field(default_factory=time.monotonic)
@@ -61,29 +51,29 @@ class View:
 
 
 @contextmanager
-def show(progress: Progress) -> Iterator[None]:
+def show_progress(ctx: RunContext) -> Iterator[None]:
     """Show the run's progress while inside; a last line is always written."""
     ended = threading.Event()
-    thread = threading.Thread(target=_watch, args=(progress, ended), daemon=True)
+    thread = threading.Thread(target=_watch, args=(ctx, ended), daemon=True)
     thread.start()
-    token = trouble.set(progress.trouble)
     try:
         yield
     finally:
-        trouble.reset(token)
         ended.set()
+        # Waiting without the event loop would hold up the last commits of the run.
         thread.join(timeout=5)
 
 
-def _watch(progress: Progress, ended: threading.Event) -> None:
+def _watch(ctx: RunContext, ended: threading.Event) -> None:
     is_live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown", ""}
+    run_id = ctx.run.run_id
     try:
-        with Ledger.open(progress.settings.ledger) as ledger:
+        with Ledger.open(ctx.settings.ledger) as ledger:
             view = View(
-                lambda: ledger.tally(progress.run_id),
-                progress.trouble,
-                _cap(ledger, progress.run_id),
-                before=ledger.tally(progress.run_id).finished,
+                lambda: ledger.do(queries.tally, run_id),
+                lambda: ctx.state.trouble,
+                _cap(ledger, run_id),
+                before=ledger.do(queries.tally, run_id).finished,
             )
             (_paint_live if is_live else paint_lines)(view, ended)
     except CallsheetError as error:
@@ -91,19 +81,16 @@ def _watch(progress: Progress, ended: threading.Event) -> None:
 
 
 def _cap(ledger: Ledger, run_id: str) -> int | None:
-    mine = (cap.limit_nano for cap in ledger.caps() if (cap.scope, cap.key) == ("run", run_id))
+    mine = (cap.limit_nano for cap in ledger.do(admission.caps) if (cap.scope, cap.key) == ("run", run_id))
     return next(mine, None)
 
 
 def paint_lines(view: View, ended: threading.Event) -> None:
     """Write a line every ten seconds where something has moved, and within one what keeps jobs back."""
-    last = told = ""
+    last = ""
     due_s = view.begun_s + QUIET_LINE_EVERY_S
     while True:
-        over = ended.wait(TROUBLE_WITHIN_S)
-        if (words := view.trouble.words) != told:
-            say(words or "sending again")
-            told = words
+        over = ended.wait(LOOK_S)
         if not over and time.monotonic() < due_s:
             continue
         due_s = time.monotonic() + QUIET_LINE_EVERY_S
@@ -129,8 +116,8 @@ def _paint_live(view: View, ended: threading.Event) -> None:
         table = Table.grid(padding=(0, 1))
         table.add_row(ProgressBar(total=max(1, now.jobs), completed=now.finished, width=width))
         table.add_row(Text(view.line(now)))
-        if view.trouble.words and not ended.is_set():
-            table.add_row(Text(printable(view.trouble.words)))
+        if view.trouble() and not ended.is_set():
+            table.add_row(Text(printable(view.trouble())))
         return table
 
     with Live(picture(), console=console, refresh_per_second=4, transient=False) as live:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from manifests.job import Job
+from manifests.job import FAL_DEFAULTS, Job
 from manifests.plan import Plan
 from pricing.budgets import Spend
 
@@ -120,7 +120,8 @@ def what_differs(before: Job, now: Job) -> list[str]:
 
 def _content(job: Job) -> dict[str, Any]:
     addresses = {image.identity: image.identity for image in job.images}
-    return {"model": job.endpoint.model, **job.arguments(addresses), "take": job.take}
+    content = {"model": job.endpoint.model, **job.arguments(addresses), "take": job.take}
+    return {name: value for name, value in content.items() if FAL_DEFAULTS.get(name) is not value}
 
 
 def _shown(value: Any) -> str:

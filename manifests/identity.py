@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from manifests.clashes import clashes, id_of_take, settled_names, settled_takes
-from manifests.job import Job
+from manifests.job import Job, plain_prompt
 from manifests.names import NAME_RULE, is_safe, safe_part
 from manifests.problems import Problems
 from manifests.table import Row
@@ -65,7 +65,7 @@ def note_equal(row: Row, first: Row, take: int, notes: Problems) -> None:
         f"this one as take {take}. "
         "Delete one if that is not meant; give each a seed or a take of its own if it is"
     )
-    notes.warn(row, "prompt", message)
+    notes.warn(row, "prompt", message, found=plain_prompt(row.cells.get("prompt", "").strip()))
 
 
 def note_same_id(row: Row, first: Row, custom_id: str, notes: Problems) -> None:

@@ -12,10 +12,12 @@ import io
 import re
 import warnings
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from callsheet.files import write_atomically
+from manifests.addresses import doubt
 from manifests.job import Image, Job
 
 MAX_BYTES = 30_000_000
@@ -38,7 +40,7 @@ _SUFFIXES = {
     "image/gif": ".gif",
     "image/avif": ".avif",
 }
-_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b"\x00;"}
+_ENDS = {"PNG": b"IEND", "GIF": b"\x00;"}
 _END_WITHIN_BYTES = 1024
 _ORIENTATION_TAG = 0x0112
 _FIRST_TURNED_ORIENTATION = 5
@@ -53,17 +55,23 @@ class PictureFinder:
     """Reads the picture cells of one plan, each file once.
 
     Local files must lie under the manifest's folder or under `working_dir`; with `input_root` set, under that
-    folder, and relative paths begin there.
+    folder, and relative paths begin there. `now` is when signatures must still be good.
     """
 
     working_dir: Path
     input_root: Path | None
+    now: datetime
     _seen: dict[str, Image | str]
 
     @classmethod
     def of(cls, working_dir: Path, input_root: Path | None = None) -> PictureFinder:
         """Make one, with nothing read yet."""
-        return cls(working_dir.resolve(), input_root.resolve() if input_root else None, {})
+        root = input_root.resolve() if input_root else None
+        return cls(working_dir.resolve(), root, datetime.now(UTC), {})
+
+    def doubt(self, image: Image) -> str:
+        """Say why fal cannot fetch a picture from its address; "" where nothing is known against it."""
+        return doubt(image.value, self.now) if image.kind == "url" else ""
 
     def find(self, cell: str, folder: Path) -> Image:
         """Read a picture cell of a manifest that lies in `folder`. Raises BadPicture."""
@@ -174,6 +182,8 @@ def _look_into(content: bytes) -> tuple[str, tuple[int, int], bool]:
                 exif = picture.getexif() if "exif" in picture.info else {}
                 turned = exif.get(_ORIENTATION_TAG, 1) >= _FIRST_TURNED_ORIENTATION
                 kind, size = str(picture.format), picture.size
+                # A camera's MPO is a JPEG with more pictures behind it, and is read as its first one.
+                kind = "JPEG" if kind == "MPO" else kind
     except PIL.Image.DecompressionBombError:
         raise BadPicture(f"the picture is too large; a side has at most {MAX_SIDE_PX} pixels") from None
     except (OSError, ValueError, SyntaxError, EOFError, TypeError, OverflowError):
@@ -185,12 +195,29 @@ def _look_into(content: bytes) -> tuple[str, tuple[int, int], bool]:
 
 def _is_cut_off(kind: str, content: bytes) -> bool:
     """Whether the end is missing, where the format marks its end."""
+    if kind == "JPEG":
+        return not _jpeg_ends(content)
     if kind in _ENDS:
         # Some programs write a little behind the end; so it is looked for, not expected as the last bytes.
         return _ENDS[kind] not in content[-_END_WITHIN_BYTES:]
     if kind == "WEBP":
         return int.from_bytes(content[4:8], "little") + 8 > len(content)
     return False
+
+
+def _jpeg_ends(content: bytes) -> bool:
+    """Whether the first picture of a JPEG ends. A camera may put more behind it: other views, a film.
+
+    A segment is a marker (0xFF and its kind) with its length; pixels follow the first start of scan and hold
+    no 0xFF 0xD9 but the end itself (ITU T.81, annex B).
+    """
+    at = 2
+    while content[at : at + 2] != b"\xff\xda":
+        if at + 4 > len(content) or content[at] != 0xFF:
+            return False
+        # Fill bytes may stand before a marker.
+        at += 1 if content[at + 1] == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4])
+    return content.find(b"\xff\xd9", at) != -1
 
 
 def materialised(job: Job, folder: Path) -> Job:

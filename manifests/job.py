@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from manifests.addresses import unsigned
 from pricing.catalog import Endpoint
 from pricing.quotes import Shot
 
@@ -35,8 +37,8 @@ class Image:
 
     @property
     def identity(self) -> str:
-        """What makes two pictures the same one: the content where it is known, else the address."""
-        return f"sha256:{self.sha256}" if self.sha256 else self.value
+        """What makes two pictures the same one: the content where it is known, else the unsigned address."""
+        return f"sha256:{self.sha256}" if self.sha256 else unsigned(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,83 @@ class Job:
 
         Names, priorities and other columns are not part of it; the take is.
         """
-        addresses = {image.identity: image.identity for image in self.images}
-        content = {"endpoint": self.endpoint.id, "take": self.take, **self.arguments(addresses)}
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return fingerprint_of(
+            options_text(self.endpoint.id, self.options),
+            prompt=self.prompt,
+            seed=self.seed,
+            take=self.take,
+            image=self.image.identity if self.image else "",
+            end_image=self.end_image.identity if self.end_image else "",
+            references=(image.identity for image in self.references),
+        )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is chosen of the endpoint's options, by the manifest's names; None is left to fal."""
+        return {
+            "resolution": self.resolution,
+            "aspect_ratio": self.aspect_ratio,
+            "duration": self.duration_s,
+            "num_frames": self.num_frames,
+            "camera_fixed": self.camera_fixed,
+            "enable_safety_checker": self.enable_safety_checker,
+            "generate_audio": self.generate_audio,
+        }
+
+
+OPTIONS = (
+    "resolution",
+    "aspect_ratio",
+    "duration",
+    "num_frames",
+    "camera_fixed",
+    "enable_safety_checker",
+    "generate_audio",
+)
+"""The columns that choose an option of the endpoint."""
+
+FINGERPRINT_VERSION = "callsheet-job-1"
+"""Stands in every fingerprint: a change of what fingerprints mean needs another one (docs/decisions/0020)."""
+
+FAL_DEFAULTS = {"camera_fixed": False, "enable_safety_checker": True}
+"""What an option that is left out means at fal, on every Seedance endpoint (their OpenAPI, read 2026-11).
+All other options are resolved to the endpoint's default when a row is read."""
+
+
+def options_text(endpoint_id: str, options: Mapping[str, Any]) -> str:
+    """Write what jobs of the same endpoint and options share of a fingerprint.
+
+    An option that equals fal's default is the same video as one that is left out.
+    """
+    resolved = {
+        name: FAL_DEFAULTS.get(name) if value is None else value
+        for name, value in options.items()
+        if name != "duration" or options["num_frames"] is None
+    }
+    return canonical_json({"endpoint": endpoint_id, **resolved})
+
+
+def fingerprint_of(
+    options: str,
+    *,
+    prompt: str,
+    seed: int | None,
+    take: int,
+    image: str,
+    end_image: str,
+    references: Iterable[str],
+) -> str:
+    """Return the fingerprint of a job; pictures are given by their identities, "" for none.
+
+    No identity has white space in it, so the parts cannot be taken for one another.
+    """
+    own = f"{take}\n{'' if seed is None else seed}\n{image}\n{end_image}\n{' '.join(references)}\n{prompt}"
+    return hashlib.sha256(f"{FINGERPRINT_VERSION}\n{options}\n{own}".encode()).hexdigest()
+
+
+def plain_prompt(text: str) -> str:
+    """Return a prompt as it is sent and known: composed (NFC), each line break a line feed."""
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def canonical_json(value: Any) -> str:

@@ -217,9 +217,14 @@ def _read_pictures(reading: Reading, column: Column) -> tuple[Image, ...]:
     found = []
     for part in parts:
         try:
-            found.append(reading.context.pictures.find(part, reading.row.folder))
+            image = reading.context.pictures.find(part, reading.row.folder)
         except BadPicture as error:
             reading.wrong(column, str(error))
+            continue
+        found.append(image)
+        doubt = reading.context.pictures.doubt(image)
+        if doubt:
+            reading.notes.warn(reading.row, column.name, doubt, found=image.identity)
     return tuple(found)
 
 

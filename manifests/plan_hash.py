@@ -135,16 +135,7 @@ def references_identity(images: Iterable[Image]) -> str:
 
 def setup_of_job(job: Job, price: Quote) -> str:
     """Write what decides a job's price, and the price."""
-    decided = {
-        "resolution": job.resolution,
-        "aspect_ratio": job.aspect_ratio,
-        "duration": job.duration_s,
-        "num_frames": job.num_frames,
-        "camera_fixed": job.camera_fixed,
-        "enable_safety_checker": job.enable_safety_checker,
-        "generate_audio": job.generate_audio,
-    }
-    return setup_text(job.endpoint, decided, price)
+    return setup_text(job.endpoint, job.options, price)
 
 
 def setup_text(endpoint: Endpoint, values: Mapping[str, Any], price: Quote) -> str:

@@ -45,8 +45,12 @@ class Problems:
     def add_from(self, notes: Problems) -> None:
         """Note everything that other notes hold."""
         self.add_all(notes._problems)
-        for warning, count in notes._warnings.values():
+        for warning, count in notes.counted_warnings():
             self.add_warning(warning, count)
+
+    def counted_warnings(self) -> list[tuple[Problem, int]]:
+        """Every distinct warning with how many rows earned it, in the order they were found."""
+        return list(self._warnings.values())
 
     @property
     def count(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from manifests.camera import unknown_instructions, unlisted
 from manifests.columns import COLUMN, COLUMNS, Pictures
-from manifests.job import Job
+from manifests.job import Job, plain_prompt
 from manifests.parse_cells import Context, Reading, read_cell
 from manifests.problems import Problems
 from manifests.selection import candidates
@@ -37,7 +37,7 @@ def _job(row: Row, endpoint: Endpoint, values: Mapping[str, Any]) -> Job:
         row=row.row,
         custom_id=values["custom_id"],
         endpoint=endpoint,
-        prompt=values["prompt"],
+        prompt=plain_prompt(values["prompt"]),
         resolution=values["resolution"],
         aspect_ratio=values["aspect_ratio"],
         duration_s=None if frames else values["duration"] or DEFAULT_DURATION_S,

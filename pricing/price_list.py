@@ -9,46 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
-from pricing.catalog import Catalog
-from pricing.money import NANO_PER_USD, ceil_div
-from pricing.tokens import TOKENS_PER_RATE
+from pricing.catalog import Catalog, ListedPrice
+from pricing.money import ceil_div
 
 Verdict = Literal["agrees", "differs", "not comparable", "not listed"]
 Rates = Mapping[tuple[str, bool], int]
 """Nano-dollars per million tokens by model and by "with audio", as in the catalog."""
-
-_WORDS = {"": 1, "k": 1000, "thousand": 1000, "m": 1_000_000, "million": 1_000_000}
-_UNIT = re.compile(r"(?:per\s+)?(\d{1,9})?\s*(k|m|thousand|million)?\s*(?:video\s+)?tokens?", re.ASCII)
-_MAX_RATE_NANO = 10**6 * NANO_PER_USD
-
-
-@dataclass(frozen=True, slots=True)
-class ListedPrice:
-    """One line of fal's price list: `price` in `currency` per `unit`, as fal writes them."""
-
-    endpoint_id: str
-    price: Decimal
-    unit: str
-    currency: str
-
-    @property
-    def rate_nano(self) -> int | None:
-        """Nano-dollars per million tokens, rounded up; None where the unit or the currency is another."""
-        found = _UNIT.fullmatch(self.unit.strip().lower().replace(",", ""))
-        if found is None or self.currency.upper() != "USD":
-            return None
-        unit_tokens = int(found[1] or 1) * _WORDS[found[2] or ""]
-        if unit_tokens == 0:
-            return None
-        numerator, denominator = (self.price * NANO_PER_USD).as_integer_ratio()
-        rate_nano = ceil_div(numerator * TOKENS_PER_RATE, denominator * unit_tokens)
-        return rate_nano if 0 < rate_nano <= _MAX_RATE_NANO else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +65,8 @@ def _checked(
         verdict = "not listed"
     elif rate_nano is None:
         verdict = "not comparable"
-    elif rate_nano in book or rate_nano == accepted_nano:
-        verdict = "agrees"
+    elif any(abs(rate_nano - rate) <= 1 for rate in (*book, accepted_nano or 0)):
+        verdict = "agrees"  # within a nano-dollar per million tokens: floats such as 0.0024000000000000002
     said = f"{price.price:f} {price.currency} per {price.unit}" if price else ""
     return PriceCheck(endpoint_id, model, verdict, book, rate_nano, said)
 
@@ -139,15 +110,17 @@ _WITH_SOUND = "+audio"
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Rates that hold from `since_ms` (Unix milliseconds) on, in nano-dollars per million tokens.
+    """Prices that hold from `since_ms` (Unix milliseconds) on.
 
-    `accepted` is what fal's list said for an endpoint when a person accepted it.
+    `rates` are nano-dollars per million tokens, `listed` is what fal's list said by endpoint id: unit and
+    price of a unit. `accepted` is the rate that fal's list had for an endpoint when a person accepted it.
     """
 
     since_ms: int
     price_book: str
     rates: Rates
     accepted: Mapping[str, int] = field(default_factory=dict)
+    listed: Mapping[str, ListedPrice] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -161,8 +134,8 @@ def rates_sha256(rates: Rates) -> str:
 
 
 def first_pin(catalog: Catalog) -> Pin:
-    """Return the pin of a run that is opened with the catalog's own rates."""
-    return Pin(since_ms=0, price_book=catalog.price_book, rates=catalog.rates)
+    """Return the pin of a run that is opened at the catalog's own prices."""
+    return Pin(since_ms=0, price_book=catalog.price_book, rates=catalog.rates, listed=catalog.listed)
 
 
 def pins_text(pins: Sequence[Pin]) -> str:
@@ -175,6 +148,10 @@ def pins_text(pins: Sequence[Pin]) -> str:
                 "rates_sha256": pin.sha256,
                 "nano_per_million_tokens": _named(pin.rates),
                 "accepted": dict(pin.accepted),
+                "listed": {
+                    name: {"price": f"{each.price:f}", "unit": each.unit, "currency": each.currency}
+                    for name, each in pin.listed.items()
+                },
             }
             for pin in pins
         ]
@@ -191,15 +168,24 @@ def read_pins(text: str, catalog: Catalog) -> tuple[Pin, ...]:
             price_book=each["price_book"],
             rates=_keyed(each["nano_per_million_tokens"]),
             accepted=each["accepted"],
+            listed={
+                name: ListedPrice(name, Decimal(line["price"]), line["unit"], line["currency"])
+                for name, line in each["listed"].items()
+            },
         )
         for each in json.loads(text)
     )
 
 
 def catalog_at(catalog: Catalog, pins: Sequence[Pin], at_ms: int) -> Catalog:
-    """Return the catalog with the rates that held at a moment (Unix milliseconds)."""
+    """Return the catalog with the prices that held at a moment (Unix milliseconds)."""
     held = [pin for pin in pins if pin.since_ms <= at_ms] or [pins[0]]
-    return with_rates(catalog, held[-1].rates)
+    return at_pin(catalog, held[-1])
+
+
+def at_pin(catalog: Catalog, pin: Pin) -> Catalog:
+    """Return the catalog at the prices of a pin; what the pin does not name stays."""
+    return replace(with_rates(catalog, pin.rates), listed={**catalog.listed, **pin.listed})
 
 
 def _named(rates: Rates) -> dict[str, int]:

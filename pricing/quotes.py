@@ -17,8 +17,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from pricing.catalog import AUTO, DEFAULT_DURATION_S, Catalog, Endpoint
-from pricing.money import NANO_PER_USD, NanoUsd, ceil_div
-from pricing.tokens import TOKENS_PER_RATE, cost_nano, most_frames, tokens
+from pricing.money import NANO_PER_USD, NanoUsd
+from pricing.tokens import cost_nano, grid_neighbours, most_frames, tokens
 
 _ASSUMED_RATIO = "16:9"
 
@@ -70,7 +70,7 @@ def quote(catalog: Catalog, shot: Shot) -> Quote:
     rate_nano = catalog.rate_nano(shot.endpoint, audio=shot.audio)
     sizes = catalog.sizes(shot.endpoint, shot.resolution)
     likely, possible = _sizes_of(sizes, shot)
-    frames = shot.num_frames or catalog.fps * (shot.duration_s or DEFAULT_DURATION_S)
+    frames = _frames(catalog, shot)
     width_px, height_px = likely
     largest = max(possible, key=lambda size: size[0] * size[1])
     return Quote(
@@ -81,6 +81,10 @@ def quote(catalog: Catalog, shot: Shot) -> Quote:
         expected_nano=cost_nano(width_px, height_px, frames, rate_nano),
         maximum_nano=cost_nano(*largest, most_frames(frames), rate_nano),
     )
+
+
+def _frames(catalog: Catalog, shot: Shot) -> int:
+    return shot.num_frames or catalog.fps * (shot.duration_s or DEFAULT_DURATION_S)
 
 
 def _sizes_of(sizes: dict[str, tuple[int, int]], shot: Shot) -> tuple[tuple[int, int], list[tuple[int, int]]]:
@@ -110,14 +114,17 @@ def nearest_ratios(ratios: tuple[str, ...], image_size: tuple[int, int]) -> list
     return list(dict.fromkeys((by_quotient, by_difference)))
 
 
-def cost_of_units(catalog: Catalog, endpoint: Endpoint, *, audio: bool, units: Decimal) -> NanoUsd:
-    """Cost of fal's billable units (1,000 tokens each), rounded up to a whole nano-dollar.
+def least_nano(catalog: Catalog, shot: Shot) -> int:
+    """Return the least that fal can bill for a shot, in nano-dollars, less 2 % for how fal counts.
 
-    `units` is finite and not negative. Raises LookupError where the price book has no such rate.
+    That is the smallest picture that the shot allows and the fewest frames. Real bills cut tokens to whole
+    ones and round units, and fal's pages count 1080 lines where 1088 are made (0.7 %).
     """
-    rate_nano = catalog.rate_nano(endpoint, audio=audio)
-    numerator, denominator = (units * catalog.tokens_per_unit).as_integer_ratio()
-    return NanoUsd(ceil_div(numerator * rate_nano, denominator * TOKENS_PER_RATE))
+    sizes = catalog.sizes(shot.endpoint, shot.resolution)
+    width_px, height_px = min(_sizes_of(sizes, shot)[1], key=lambda size: size[0] * size[1])
+    frames = grid_neighbours(shot.num_frames)[0] if shot.num_frames else _frames(catalog, shot)
+    rate_nano = catalog.rate_nano(shot.endpoint, audio=shot.audio)
+    return cost_nano(width_px, height_px, frames, rate_nano) * 98 // 100
 
 
 def rate_text(rate_nano: int) -> str:

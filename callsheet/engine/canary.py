@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from callsheet.engine.context import RunContext
 from callsheet.engine.job import TO_DO
 from callsheet.engine.scheduler import RenderJob, run_jobs
+from callsheet.engine.context import RunContext
 from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
 from callsheet.ledger import JobRow, State, queries
 from callsheet.reconcile.billing import compare_bills
@@ -97,7 +97,7 @@ def _judge(ctx: RunContext, ended: dict[PriceGroup, JobRow]) -> None:
     elif unsent:
         ctx.stop.drain(CanaryFailed(f"a canary was not sent: {_ids(unsent)}. {rest}"))
     else:
-        ctx.state.notices.append(
+        ctx.state.notice(
             f"canary: bill, file and reply agree in {len(ended)} price groups: {_named(ended)}"
         )
 
@@ -113,7 +113,10 @@ def disagreements(ctx: RunContext, row: JobRow) -> list[str]:
     found = []
     cost_nano, basis = submission.cost_nano, submission.cost_basis
     least_nano = 0 if _may_be_smaller(ctx, row) else row.expected_nano
-    if basis == "expected":
+    if basis == "bill_implausible":
+        units = submission.billable_units
+        found.append(f"{row.custom_id}: fal billed {units} units, less than the smallest such video costs")
+    elif basis == "expected":
         found.append(f"{row.custom_id}: fal said nothing about the bill, so it cannot be compared")
     elif not least_nano <= cost_nano <= row.maximum_nano:
         planned = f"{usd_text(row.expected_nano)} to {usd_text(row.maximum_nano)}"

@@ -20,11 +20,11 @@ from callsheet.ledger import Ledger, Run
 from callsheet.media.storage import ObjectStore, open_storage
 from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
-from callsheet.provider.polling import RenderTimes
 from callsheet.reconcile.desk import Books, Desk
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, load_catalog
-from pricing.price_list import Pin, catalog_at, read_pins, with_rates
+from pricing.price_list import Pin, at_pin, catalog_at, read_pins
+from pricing.render_times import RenderTimes
 
 DOWNLOADS_AT_ONCE = 10
 """Files fetched and verified at the same time. They hold no slot."""
@@ -153,7 +153,7 @@ def context_of(
         account=account,
         run=run,
         request=request,
-        catalog=with_rates(account.catalog, pins[-1].rates),
+        catalog=at_pin(account.catalog, pins[-1]),
         pins=pins,
         folder=Path(run.out),
         storage=open_storage(address) if address else None,

@@ -13,7 +13,7 @@ from contextlib import suppress
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
 from callsheet.engine.publish import publish
-from callsheet.engine.settle import fetch_result
+from callsheet.engine.settle import book_delivered, fetch_result
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
 from callsheet.ledger import JobRow, Output, queries, transitions
 from callsheet.media.codes import worth_another_read
@@ -58,7 +58,7 @@ async def deliver(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket, render
                 await fetch_failed(ctx, row, error)
                 return
             if (earlier := await _already_fetched(ctx, job, row)) is not None:
-                await _record(ctx, row, rendered, earlier)
+                await _record(ctx, job, row, rendered, earlier)
                 return
             if pause_s is None or ctx.stop.phase == "stopped":
                 await fetch_failed(ctx, row, error)
@@ -67,7 +67,7 @@ async def deliver(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket, render
             with suppress(Unavailable, RenderFailed, UntrustedHost):  # the known result is tried again
                 rendered = await fetch_result(ctx, ticket, tries=FRESH_TRIES)
         else:
-            await _record(ctx, row, rendered, collected)
+            await _record(ctx, job, row, rendered, collected)
             return
 
 
@@ -108,7 +108,9 @@ async def _already_fetched(ctx: RunContext, job: Job, row: JobRow) -> Collected 
     return None
 
 
-async def _record(ctx: RunContext, row: JobRow, rendered: Rendered, collected: Collected) -> None:
+async def _record(
+    ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, collected: Collected
+) -> None:
     facts = collected.facts
     output = Output(
         path=collected.path.relative_to(ctx.folder).as_posix(),
@@ -122,6 +124,7 @@ async def _record(ctx: RunContext, row: JobRow, rendered: Rendered, collected: C
         has_audio=facts.has_audio,
     )
     await publish(ctx, collected.path)
+    await book_delivered(ctx, job, row, (facts.width_px, facts.height_px))
     await ctx.do(transitions.collect, row.job_id, output, attempt=row.attempt)
     failpoints.passing("after_done")
     logger.info("%s: saved %s", row.custom_id, output.path, extra=_extra(ctx, row))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from callsheet.engine.context import RunContext
@@ -12,9 +12,9 @@ from callsheet.errors import AccountError, PricesChanged, QueueError
 from callsheet.ledger import JobRow, Settled, State, queries, runs
 from callsheet.reconcile.desk import Desk
 from manifests.job_codec import decode_job
-from pricing.catalog import Catalog
+from pricing.catalog import Catalog, ListedPrice
 from pricing.observed_rates import Bill
-from pricing.price_list import Pin, PriceCheck, accepted_rates, check_prices, differing, pins_text, with_rates
+from pricing.price_list import Pin, PriceCheck, accepted_rates, at_pin, check_prices, differing, pins_text
 from pricing.quotes import quote, rate_text
 
 LOOK_S = 10.0
@@ -26,8 +26,9 @@ async def check_run_prices(ctx: RunContext, *, accept: bool) -> RunContext:
 
     Where it says something else, nothing more is bought until a person accepts it; with `accept` the waiting
     jobs are priced anew, so that what is held for them covers it. A list that cannot be read is a notice.
-    Jobs that were not waiting when other prices were accepted (retried since) get those first. Returns the
-    context with the prices that hold from here on.
+    Jobs that were not waiting when other prices were accepted (tried again since) get those first.
+
+    Returns the context with the prices that hold from here on.
     """
     waiting = await ctx.do(queries.jobs, ctx.run.run_id, states={State.PENDING})
     if not waiting:
@@ -47,28 +48,42 @@ async def check_run_prices(ctx: RunContext, *, accept: bool) -> RunContext:
     checks = check_prices(ctx.catalog, endpoint_ids, listed, accepted=pin.accepted)
     ctx.state.notices.extend(_unsaid(checks))
     changed = differing(checks)
-    if changed and accept:
-        return await _accept(ctx, waiting, changed)
-    if changed:
+    lines = {each.endpoint_id: each for each in listed if each.endpoint_id in endpoint_ids}
+    if changed and not accept:
         ctx.stop.drain(PricesChanged(changes_in_words(changed), again=ctx.resume_command))
+    elif changed:
+        return await _accept(ctx, waiting, changed, lines)
+    elif lines != {name: pin.listed.get(name) for name in lines}:
+        kept = replace(pin, since_ms=ctx.account.now_ms(), listed={**pin.listed, **lines})
+        return await _pin(ctx, kept, {})
     return ctx
 
 
-async def _accept(ctx: RunContext, waiting: Sequence[JobRow], changed: Sequence[PriceCheck]) -> RunContext:
+async def _accept(
+    ctx: RunContext,
+    waiting: Sequence[JobRow],
+    changed: Sequence[PriceCheck],
+    lines: Mapping[str, ListedPrice],
+) -> RunContext:
     """Price what is not bought yet anew, and pin the new rates from now on, in one transaction."""
-    before, listed = ctx.pins[-1], {each.endpoint_id: each.listed_nano or 0 for each in changed}
+    before, accepted = ctx.pins[-1], {each.endpoint_id: each.listed_nano or 0 for each in changed}
     pin = Pin(
         since_ms=ctx.account.now_ms(),
         price_book=before.price_book,
         rates=accepted_rates(ctx.catalog, changed),
-        accepted={**before.accepted, **listed},
+        accepted={**before.accepted, **accepted},
+        listed={**before.listed, **lines},
     )
-    catalog = with_rates(ctx.catalog, pin.rates)
-    amounts = {row.job_id: _amounts(catalog, row) for row in waiting}
+    catalog = at_pin(ctx.catalog, pin)
+    ctx.state.notice(f"other prices accepted: {'; '.join(changes_in_words(changed))}")
+    return await _pin(ctx, pin, {row.job_id: _amounts(catalog, row) for row in waiting})
+
+
+async def _pin(ctx: RunContext, pin: Pin, amounts: Mapping[int, tuple[int, int]]) -> RunContext:
+    """Keep other prices from now on, with what waiting jobs cost at them, in one transaction."""
     pins = (*ctx.pins, pin)
     await ctx.do(runs.reprice, ctx.run.run_id, amounts, prices=pins_text(pins))
-    ctx.state.notice(f"other prices accepted: {'; '.join(changes_in_words(changed))}")
-    return replace(ctx, pins=pins, catalog=catalog)
+    return replace(ctx, pins=pins, catalog=at_pin(ctx.catalog, pin))
 
 
 async def _catch_up(ctx: RunContext, waiting: Sequence[JobRow]) -> None:

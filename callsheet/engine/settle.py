@@ -8,19 +8,18 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
-from decimal import Decimal, InvalidOperation
 
 from callsheet import failpoints
-from callsheet.engine.context import RunContext
 from callsheet.engine.overbilled import stop_if_overbilled
-from callsheet.engine.recover import rescued
+from callsheet.engine.recover import recovered_result
+from callsheet.engine.context import RunContext
 from callsheet.errors import RenderFailed, Unavailable, UntrustedHost
-from callsheet.ledger import CostBasis, JobRow, Settlement, recovery, settlement
+from callsheet.ledger import JobRow, Settlement, queries, recovery, settlement
 from callsheet.provider.messages import Rendered, Ticket, parse_result
 from callsheet.provider.replies import Reply
 from manifests.job import Job
+from pricing.bills import Charge, charge, delivered_nano
 from pricing.catalog import Catalog
-from pricing.quotes import cost_of_units, quote
 
 RESULT_TRIES = 8
 """How often a result is asked for: 9 of 18 paid clips were lost elsewhere to one 504 from the result
@@ -29,7 +28,11 @@ RESULT_TRIES = 8
 SURE = 3
 """How often a failure must be said that costs nothing and would be bought again."""
 
-MAX_UNITS_LENGTH = 20
+IMPLAUSIBLE = (
+    "fal billed less than the smallest such video can cost. That is not believed: such rows say "
+    "bill_implausible and cost what the delivered video costs, or their hold where there is none. "
+    "`callsheet reconcile` with FAL_ADMIN_KEY books fal's own billing events"
+)
 
 
 async def settle(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Rendered | None:
@@ -40,8 +43,8 @@ async def settle(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Rend
         await book_failure(ctx, job, row, failure)
         return None
     failpoints.passing("before_settle")
-    settlement = _settlement(ctx, job, row, rendered)
-    booking = await ctx.do(settlement.settle, row.job_id, settlement, attempt=row.attempt)
+    found = _settlement(ctx, job, row, rendered)
+    booking = await ctx.do(settlement.settle, row.job_id, found, attempt=row.attempt)
     failpoints.passing("after_settle")
     stop_if_overbilled(ctx, row, booking)
     return rendered
@@ -59,17 +62,17 @@ async def known_result(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -
             return parse_result(Reply(200, {}, kept.encode()))
     rendered = await fetch_result(ctx, ticket)
     if kept is None:
-        settlement = _settlement(ctx, job, row, rendered)
-        booking = await ctx.do(recovery.settle_found, row.job_id, settlement, attempt=row.attempt)
+        found = _settlement(ctx, job, row, rendered)
+        booking = await ctx.do(recovery.settle_found, row.job_id, found, attempt=row.attempt)
         stop_if_overbilled(ctx, row, booking)
     return rendered
 
 
 def _settlement(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered) -> Settlement:
-    cost_nano, basis = real_cost(_catalog(ctx, row), job, rendered.billable_units)
+    charged = real_cost(ctx, job, row, rendered.billable_units)
     return Settlement(
-        cost_nano=cost_nano,
-        cost_basis=basis,
+        cost_nano=charged.nano,
+        cost_basis=charged.basis,
         result_json=json.dumps(rendered.raw),
         billable_units=rendered.billable_units,
         seed_used=rendered.seed,
@@ -95,7 +98,7 @@ async def fetch_result(ctx: RunContext, ticket: Ticket, *, tries: int | None = N
             wait_s = 0.5 * failures
         except Unavailable as error:
             if error.gone or attempt == tries:
-                return await rescued(ctx, ticket, error)
+                return await recovered_result(ctx, ticket, error)
             wait_s = error.retry_after_s or wait_s
         await asyncio.sleep(wait_s)
     raise Unavailable("fal's queue says now that the render failed and now that it cannot be read")
@@ -106,38 +109,47 @@ def _catalog(ctx: RunContext, row: JobRow) -> Catalog:
     return ctx.catalog_at(row.submission.admitted_ms if row.submission else None)
 
 
-def real_cost(catalog: Catalog, job: Job, billable_units: str | None) -> tuple[int, CostBasis]:
-    """Return what the render cost in nano-dollars and where that number comes from."""
-    units = _units(billable_units)
-    if units is None:
-        return quote(catalog, job.shot).expected_nano, "expected"
-    audio = bool(job.generate_audio)
-    return cost_of_units(catalog, job.endpoint, audio=audio, units=units), "billable_units"
+def real_cost(ctx: RunContext, job: Job, row: JobRow, billable_units: str | None) -> Charge:
+    """Return what a job cost by fal's reply: its hold where that bill is too low to be true."""
+    found = charge(_catalog(ctx, row), job.shot, billable_units)
+    if found.basis != "bill_implausible":
+        return found
+    ctx.state.notice(IMPLAUSIBLE)
+    hold_nano = row.submission.hold_nano if row.submission else row.maximum_nano
+    return Charge(hold_nano, found.basis)
 
 
-def _units(text: str | None) -> Decimal | None:
-    """Read the header strictly; length comes first, because a number can be long enough to hang on."""
-    if text is None or len(text) > MAX_UNITS_LENGTH:
-        return None
-    try:
-        units = Decimal(text)
-    except InvalidOperation:
-        return None
-    return units if units.is_finite() and 0 <= units < 10**9 else None
+async def book_delivered(ctx: RunContext, job: Job, row: JobRow, size: tuple[int, int]) -> None:
+    """Book what the delivered video costs where its bill was not believed; `size` is in pixels.
+
+    Never more than the hold, which is what is booked so far. Repeating it changes nothing.
+    """
+    submission = (await ctx.do(queries.job, row.job_id)).submission
+    if submission is None or submission.ticket is None or submission.cost_basis != "bill_implausible":
+        return
+    delivered = delivered_nano(_catalog(ctx, row), job.shot, width_px=size[0], height_px=size[1])
+    await ctx.do(
+        settlement.correct,
+        submission.ticket.request_id,
+        cost_nano=min(delivered, submission.hold_nano),
+        cost_basis="bill_implausible",
+    )
 
 
 async def book_failure(ctx: RunContext, job: Job, row: JobRow, failure: RenderFailed) -> None:
     """Record a failed render and what it cost: nothing, the units it names, or the hold when nobody knows."""
-    cost_nano = None
+    cost: Charge | None = None
     if failure.charged == "yes":
-        cost_nano = real_cost(_catalog(ctx, row), job, failure.billable_units)[0]
+        cost = real_cost(ctx, job, row, failure.billable_units)
     booking = await ctx.do(
         settlement.fail_render,
         row.job_id,
         error_type=failure.error_type,
         error=str(failure),
         charged=failure.charged,
-        cost_nano=cost_nano,
+        cost_nano=cost.nano if cost else None,
+        cost_basis=cost.basis if cost else None,
+        billable_units=failure.billable_units,
         attempt=row.attempt,
     )
     stop_if_overbilled(ctx, row, booking)

@@ -114,8 +114,9 @@ def correct(
 ) -> Booking:
     """Book the difference between what was booked for a request and what it cost in the end.
 
-    Entries are never changed: a correction is one more of them. Raises UsageError for an unknown request and
-    LedgerError for one that is not booked yet.
+    Entries are never changed: a correction is one more of them. Where fal's own billing event is booked,
+    nothing else replaces it. Raises UsageError for an unknown request and LedgerError for one that is not
+    booked yet.
     """
     table = schema.submission
     row = connection.execute(select(table).where(table.c.request_id == request_id)).one_or_none()
@@ -124,6 +125,8 @@ def correct(
     if row.booked_ms is None:
         raise LedgerError(f"request {request_id} is not settled yet, so there is nothing to correct")
     _not_negative(cost_nano)
+    if row.cost_basis == "billing_event" and cost_basis != "billing_event":
+        return Booking(cost_nano=row.cost_nano, cost_basis=row.cost_basis, replayed=True)
     change_nano = cost_nano - row.cost_nano
     if change_nano == 0 and cost_basis == row.cost_basis:
         return Booking(cost_nano=cost_nano, cost_basis=cost_basis, replayed=True)

@@ -76,8 +76,8 @@ class Event(StrEnum):
 
 
 Charged = Literal["no", "yes", "unknown"]
-CostBasis = Literal["billing_event", "billable_units", "expected", "hold", "none"]
-COST_BASES: Final = ("billing_event", "billable_units", "expected", "hold", "none")
+CostBasis = Literal["billing_event", "billable_units", "expected", "bill_implausible", "hold", "none"]
+COST_BASES: Final = ("billing_event", "billable_units", "expected", "bill_implausible", "hold", "none")
 
 ARROWS: Final[Mapping[State, Mapping[Event, State]]] = MappingProxyType(
     {

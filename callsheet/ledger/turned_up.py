@@ -41,8 +41,6 @@ def settle_found(
     mine = table.c.submission_id == now.submission_id
     request_id = connection.execute(select(table.c.request_id).where(mine)).scalar_one()
     cost_nano, basis = settlement.cost_nano, settlement.cost_basis
-    if now.cost_basis == "billing_event":  # fal's own bill is better than what a reply says
-        cost_nano, basis = now.cost_nano or 0, now.cost_basis
     booking = correct(connection, request_id, at_ms, cost_nano=cost_nano, cost_basis=basis)
     kept = {
         "result_json": settlement.result_json,

@@ -35,7 +35,7 @@ from callsheet.provider.platform_messages import (
 from callsheet.provider.replies import Reply, server_time_ms
 from callsheet.provider.transport import READ_FAILURES, SecretAuth, exchange, key_auth, open_client
 from callsheet.settings import ApiKey, Settings
-from pricing.price_list import ListedPrice
+from pricing.catalog import ListedPrice
 
 TRIES = 4
 READ_TIMEOUT_S = 30.0

@@ -118,14 +118,16 @@ def excerpt(reply: Reply) -> str:
 
 
 def billable_units(reply: Reply) -> str | None:
-    """Return `x-fal-billable-units` as decimal text, or None where it is absent or no plain number."""
-    text = reply.headers.get("x-fal-billable-units", "").strip()
-    return text if _UNITS.fullmatch(text) else None
+    """Return the text of `x-fal-billable-units`, at most 40 characters; None where it is absent or empty.
+
+    What is no plain number is returned as well: it is a bill that cannot be read, and not the lack of one.
+    """
+    return clean(reply.headers.get("x-fal-billable-units", ""), 40) or None
 
 
 def charged_by_units(units: str | None) -> Charged:
     """Return "yes", "no" or "unknown": whether billable units say that money was taken."""
-    if units is None:
+    if units is None or not _UNITS.fullmatch(units):
         return "unknown"
     return "yes" if Decimal(units) > 0 else "no"
 

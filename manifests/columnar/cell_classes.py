@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests import parse_cells
+from manifests.addresses import INSIDE, SIGNED
 from manifests.columns import COLUMN, COLUMNS, Choice, Flag, Frames, ModelName, Pictures, Seconds
 from manifests.images import BadPicture
 from manifests.job import Image
@@ -27,8 +28,11 @@ DECISIVE = tuple(
 )
 """The columns that are read together; every other one is read by itself."""
 
-PLAIN_ADDRESS = r"^https?://[A-Za-z0-9][A-Za-z0-9.-]*/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*$"
+PLAIN_ADDRESS = r"^https?://[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z]{2,}/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*$"
 """An address that `manifests.images` takes as it is, if it is not too long; others are looked at singly."""
+
+DOUBTFUL_ADDRESS = rf"{SIGNED}|(?i)^https?://[^/]*({'|'.join(map(re.escape, INSIDE))})/"
+"""What an address must not match to be plain: it may be signed, or inside a private network."""
 
 _ANY_SIZE = "picture:any"
 _SIZED = re.compile(r"picture:(\d+)x(\d+)")
@@ -36,12 +40,16 @@ _SIZED = re.compile(r"picture:(\d+)x(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A cell of pictures: which class it is in, the pictures, and why some of them cannot be used."""
+    """A cell of pictures: its class, the pictures, and why some of them cannot be used.
+
+    `doubts` are pictures that fal may not be able to fetch, each with the reason.
+    """
 
     text: str
     stands_for: str
     images: tuple[Image, ...]
     messages: tuple[str, ...]
+    doubts: tuple[tuple[str, str], ...] = ()
 
 
 class CellClasses:
@@ -113,7 +121,10 @@ class CellClasses:
         sizes = [_ANY_SIZE] * len(parts)
         if column == "image_url" and images and images[0].size:
             sizes = [f"picture:{images[0].size[0]}x{images[0].size[1]}"]
-        return Looked(text, "\n".join(sizes), tuple(images), tuple(messages))
+        doubts = tuple(
+            (image.identity, why) for image in images if (why := self._context.pictures.doubt(image))
+        )
+        return Looked(text, "\n".join(sizes), tuple(images), tuple(messages), doubts)
 
     def _model(self, _kind: ModelName, text: str) -> Hashable:
         catalog = self._context.catalog

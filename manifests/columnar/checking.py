@@ -25,8 +25,8 @@ from manifests.columnar.arrow import (
 )
 from manifests.columnar.batches import Batch
 from manifests.columnar.camera_notes import CameraNote, camera_notes
-from manifests.columnar.cell_classes import DECISIVE, PLAIN_ADDRESS, Looked
-from manifests.columnar.own_cells import Found, OwnCells
+from manifests.columnar.cell_classes import DECISIVE, DOUBTFUL_ADDRESS, PLAIN_ADDRESS, Looked
+from manifests.columnar.own_cells import Found, OwnCells, plain_prompts
 from manifests.columnar.setups import Setup, Setups
 from manifests.columnar.texts import Texts, text_array
 from manifests.columns import COLUMN, COLUMNS, Pictures
@@ -98,6 +98,7 @@ class Checker:
         numbers_of_setups = np.array([setup.number for setup in setups], np.int64)
         taken = {name: _taken(column, good) for name, column in texts.items()}
         taken["output_name"] = _taken(names, good)
+        taken["prompt"] = plain_prompts(taken["prompt"])
         return Checked(
             batch=batch,
             good=good,
@@ -111,7 +112,11 @@ class Checker:
                 if name not in COLUMN
             },
             problems=tuple(problems),
-            warnings=(*_warnings(batch, setups, of_rows, rare), *_camera(batch, camera)),
+            warnings=(
+                *_doubts(batch, looked),
+                *_warnings(batch, setups, of_rows, rare),
+                *_camera(batch, camera),
+            ),
         )
 
     def _rare_rows(self, batch: Batch) -> Mask:
@@ -174,7 +179,8 @@ class Checker:
         classes = self._setups.classes
         texts = text_array(batch.columns[name])
         plain = mask_of(pc.match_substring_regex(texts, PLAIN_ADDRESS))
-        plain = plain & (Texts.of(texts).lengths <= URL_MAX_CHARS)
+        plain &= Texts.of(texts).lengths <= URL_MAX_CHARS
+        plain &= ~mask_of(pc.match_substring_regex(texts, DOUBTFUL_ADDRESS))
         codes = np.zeros(len(batch), np.int64)
         looks: list[Looked | None] = [None] * len(batch)
         if plain.any():
@@ -213,6 +219,17 @@ def _of_pictures(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked |
             for message in look.messages
         ]
     return found
+
+
+def _doubts(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked | None]]]) -> list[Warned]:
+    """Warn of pictures that fal may not be able to fetch."""
+    notes = Problems()
+    for name in (column.name for column in COLUMNS if column.name in looked):
+        for at, look in enumerate(looked[name][1]):
+            for identity, why in look.doubts if look else ():
+                row = Row(batch.file, batch.folder, int(batch.rows[at]), {})
+                notes.warn(row, name, why, found=identity)
+    return [Warned(warning, count) for warning, count in notes.counted_warnings()]
 
 
 def _found(batch: Batch, rows: Numbers, column: str, text: str, message: str) -> Found:

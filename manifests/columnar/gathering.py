@@ -26,14 +26,13 @@ from manifests.columnar.arrow import (
 )
 from manifests.columnar.cell_classes import Looked
 from manifests.columnar.checking import Checked
-from manifests.columnar.fingerprints import Own, Pieces, fingerprints, pieces_of
 from manifests.columnar.naming import made_names
-from manifests.columnar.own_cells import composed
+from manifests.columnar.own_cells import NO_SEED, composed
 from manifests.columnar.setups import Setup, Setups
 from manifests.columnar.spool import SHARED
 from manifests.columnar.texts import Keys, Texts, mixed, text_array
 from manifests.identity import BY_ID, ID_CHARS, note_unsafe
-from manifests.job import Job
+from manifests.job import Job, fingerprint_of
 from manifests.plan_hash import references_identity
 from manifests.plan_rows import EXTRA, MADE_ID, MADE_NAME, PICTURE_COLUMNS, pictures_text, shared_cells
 from manifests.problems import Problems
@@ -129,16 +128,27 @@ class Gatherer:
             texts = identities.get(name)
             return [""] * len(rows) if texts is None else rows_of(texts, rows).to_pylist()
 
-        content = Own(
-            prompts=rows_of(checked.texts["prompt"], rows).to_pylist(),
-            seeds=checked.numbers["seed"][rows].tolist(),
-            takes=[1] * len(rows),
-            images=own("image"),
-            end_images=own("end_image"),
-            references=own("references"),
+        rowwise = zip(
+            shared.places[rows].tolist(),
+            rows_of(checked.texts["prompt"], rows).to_pylist(),
+            checked.numbers["seed"][rows].tolist(),
+            own("image"),
+            own("end_image"),
+            own("references"),
+            strict=True,
         )
-        found = fingerprints(list(map(_pieces, shared.setups)), shared.places[rows].tolist(), content)
-        return [fingerprint[:ID_CHARS] for fingerprint in found]
+        return [
+            fingerprint_of(
+                shared.setups[which].options,
+                prompt=prompt,
+                seed=None if seed == NO_SEED else seed,
+                take=1,
+                image=image,
+                end_image=end_image,
+                references=references.split(),
+            )[:ID_CHARS]
+            for which, prompt, seed, image, end_image, references in rowwise
+        ]
 
     def _names(
         self, checked: Checked, named: Mapping[str, Any], shared: _Shared
@@ -211,11 +221,6 @@ class _Shared:
         return number_array(np.array(values, np.int64)[self.places])
 
 
-def _pieces(setup: Setup) -> Pieces:
-    assert setup.endpoint is not None
-    return pieces_of(setup.endpoint.id, setup.values)
-
-
 def _job_of(setup: Setup) -> Job:
     assert setup.endpoint is not None
     options = {name: setup.values[name] for name in _OPTIONS}
@@ -259,7 +264,7 @@ def _picture_columns(checked: Checked, count: int) -> dict[str, Any]:
 
 def _content(checked: Checked, shared: _Shared, identities: Mapping[str, Any]) -> Keys:
     """Return a key of everything that makes the video, apart from the take."""
-    bought = np.array([hash(_bought(setup)) for setup in shared.setups], np.int64).view(np.uint64)
+    bought = np.array([hash(setup.options) for setup in shared.setups], np.int64).view(np.uint64)
     keys = Texts.of(checked.texts["prompt"]).keys()
     if len(bought):
         keys = mixed(keys, bought[shared.places])
@@ -270,14 +275,6 @@ def _content(checked: Checked, shared: _Shared, identities: Mapping[str, Any]) -
             apart = cells.keys() ^ np.uint64(hash(name) & 0xFFFF)
             keys = np.where(cells.lengths > 0, mixed(keys, apart), keys)
     return keys
-
-
-def _bought(setup: Setup) -> tuple[Any, ...]:
-    return (
-        setup.endpoint and setup.endpoint.id,
-        setup.values["duration"],
-        *(setup.values[n] for n in _OPTIONS),
-    )
 
 
 def _unsafe(checked: Checked, names: Any, at: int) -> Problem:

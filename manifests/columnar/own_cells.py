@@ -191,3 +191,10 @@ def composed(texts: Texts) -> Texts:
     if texts.is_ascii:
         return texts
     return Texts.of(texts_of([unicodedata.normalize("NFC", text) for text in texts.array.to_pylist()]))
+
+
+def plain_prompts(texts: Any) -> Any:
+    """Return prompts as they are sent and known (`manifests.job.plain_prompt`)."""
+    if pc.any(pc.match_substring(texts, "\r")).as_py():
+        texts = pc.replace_substring_regex(texts, "\r\n?", "\n")
+    return texts if pc.all(pc.string_is_ascii(texts)).as_py() else pc.utf8_normalize(texts, form="NFC")

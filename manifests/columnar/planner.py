@@ -107,7 +107,7 @@ class BulkPlanner:
         if not suspects.any():
             return jobs
         setups = np.concatenate(self._numbers)
-        changes = Settler(jobs, setups, self._context.naming, self._notes).settle(self._keys, suspects)
+        changes = Settler(jobs, self._context.naming, self._notes).settle(self._keys, suspects)
         if not changes or self._notes.count:
             return jobs
         before, self._digest = self._digest, RowsDigest(self._extras)

@@ -16,7 +16,7 @@ from callsheet.errors import Problem
 from manifests.columnar.cell_classes import DECISIVE, CellClasses, pictured
 from manifests.columns import COLUMN, COLUMNS, Pictures
 from manifests.images import PictureFinder
-from manifests.job import Image, canonical_json
+from manifests.job import OPTIONS, Image, canonical_json, options_text
 from manifests.parse_cells import Context, Reading, read_cell
 from manifests.plan_hash import setup_text
 from manifests.problems import Problems
@@ -42,7 +42,7 @@ class Setup:
     """One combination. `values` and `price` are None where it is wrong; `number` counts them from 0.
 
     `given` holds the cells as they were written, in the header's order; None stands for a cell of the row's
-    own. `text` is what a plan's hash takes of it.
+    own. `text` is what a plan's hash takes of it, `options` what a fingerprint does.
     """
 
     number: int
@@ -53,6 +53,7 @@ class Setup:
     values: Mapping[str, Any] = field(default_factory=dict)
     price: Quote | None = None
     text: str = ""
+    options: str = ""
 
 
 class Setups:
@@ -155,4 +156,5 @@ def _priced(setup: Setup, endpoint: Endpoint, values: Mapping[str, Any], row: Ro
         values=resolved,
         price=price,
         text=setup_text(endpoint, resolved, price),
+        options=options_text(endpoint.id, {name: resolved[name] for name in OPTIONS}),
     )

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.columnar.arrow import Numbers, numbers_of, rows_of
-from manifests.columnar.rereading import SHARED_CONTENT, fingerprints_of
+from manifests.columnar.rereading import FINGERPRINTED, fingerprints_of
 from manifests.columnar.texts import Texts, text_array
 from manifests.plan import PlannedJob
 from manifests.plan_hash import ABSENT, NUMBER_COLUMNS, RowsDigest
-from manifests.plan_rows import EXTRA, PICTURE_COLUMNS, planned_of, rows_schema
+from manifests.plan_rows import EXTRA, planned_of, rows_schema
 from manifests.stored import StoredJobs
 from pricing.catalog import Catalog
 
@@ -45,7 +45,6 @@ SHARED = {  # as words and places, which is how most of it comes
 }
 _ROWS_AT_ONCE = 1 << 13
 _JOBS_AT_ONCE = 1 << 8
-_FINGERPRINTED = (*SHARED_CONTENT, "prompt", "seed", "take", *PICTURE_COLUMNS, "pictures")
 _HASHED_AS_THEY_ARE = ("custom_id", "prompt", "client", "output_name")
 
 
@@ -151,8 +150,8 @@ class SpooledJobs(StoredJobs):
 
     def fingerprints(self) -> Iterator[str]:
         """Yield every job's fingerprint, in order."""
-        for batch in self.batches(_FINGERPRINTED):
-            yield from fingerprints_of({name: batch[name] for name in _FINGERPRINTED})
+        for batch in self.batches(FINGERPRINTED):
+            yield from fingerprints_of({name: batch[name] for name in FINGERPRINTED})
 
     def picked(self, positions: Iterable[int]) -> Iterator[PlannedJob]:
         """Yield the jobs at these positions, in ascending order."""

@@ -5,7 +5,7 @@ Only rows whose keys stand more than once are looked at again, so a manifest wit
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from manifests.clashes import clashes, id_of_take, settled_names, settled_takes
 from manifests.columnar.arrow import Mask, Numbers, number_array, texts_of
-from manifests.columnar.rereading import identities_of
+from manifests.columnar.rereading import FINGERPRINTED, fingerprints_of
 from manifests.columnar.spool import SpooledJobs
 from manifests.columnar.texts import Keys, Texts, mixed, repeated
 from manifests.identity import (
@@ -29,7 +29,7 @@ from manifests.identity import (
     note_unsafe,
 )
 from manifests.names import folded, is_safe, safe_part
-from manifests.plan_rows import MADE_ID, MADE_NAME, PICTURE_COLUMNS, planned_of
+from manifests.plan_rows import MADE_ID, MADE_NAME, planned_of
 from manifests.problems import Problems
 from manifests.table import Row
 from manifests.template import Template
@@ -108,8 +108,8 @@ class Settler:
     Two keys can be equal by chance; the rules look at what the rows hold, so that changes nothing.
     """
 
-    def __init__(self, jobs: SpooledJobs, setups: Numbers, naming: Template | None, notes: Problems) -> None:
-        self._jobs, self._setups, self._notes = jobs, setups, notes
+    def __init__(self, jobs: SpooledJobs, naming: Template | None, notes: Problems) -> None:
+        self._jobs, self._notes = jobs, notes
         self._naming = naming or BY_ID
 
     def settle(self, keys: RowKeys, suspects: Mask) -> dict[int, Change]:
@@ -129,7 +129,7 @@ class Settler:
         return {}
 
     def _settled(self, suspects: Mask, notes: Problems) -> dict[int, Change]:
-        rows = _Suspects.read(self._jobs, suspects, self._setups)
+        rows = _Suspects.read(self._jobs, suspects)
         takes, equal_to = settled_takes(rows.contents, rows.takes)
         ids = [
             id_of_take(before.removesuffix(f"-t{old}") if old > 1 else before, take) if is_made else before
@@ -170,7 +170,7 @@ class _Suspects:
 
     positions: list[int]
     table: Any
-    contents: list[Hashable]
+    contents: list[str]
     ids: list[str]
     takes: list[int]
     names: list[str]
@@ -180,7 +180,7 @@ class _Suspects:
     numbers: list[int]
 
     @classmethod
-    def read(cls, jobs: SpooledJobs, suspects: Mask, setups: Numbers) -> _Suspects:
+    def read(cls, jobs: SpooledJobs, suspects: Mask) -> _Suspects:
         pieces, start = [], 0
         for batch in jobs.batches():
             mine = np.flatnonzero(suspects[start : start + batch.num_rows])
@@ -188,14 +188,12 @@ class _Suspects:
             start += batch.num_rows
         table = pa.Table.from_batches(pieces)
         columns = {name: table[name].to_pylist() for name in _LOOKED_AT}
-        identities = identities_of({name: table[name] for name in (*PICTURE_COLUMNS, "pictures")})
-        pictures = zip(*(texts.to_pylist() for texts in identities.values()), strict=True)
-        bought = zip(setups[suspects].tolist(), columns["prompt"], columns["seed"], pictures, strict=True)
         made = [text.split() for text in columns["made"]]
+        content = {name: table[name].combine_chunks() for name in FINGERPRINTED}
         return cls(
             positions=np.flatnonzero(suspects).tolist(),
             table=table,
-            contents=list(bought),
+            contents=list(fingerprints_of(content, [1] * len(table))),
             ids=columns["custom_id"],
             takes=columns["take"],
             names=columns["output_name"],

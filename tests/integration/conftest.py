@@ -16,6 +16,7 @@ import pytest
 from callsheet.engine.books import Books
 from callsheet.engine.dispatch import dispatch, in_order
 from callsheet.engine.opening import open_run, select
+from callsheet.engine.prices import look_at_prices
 from callsheet.engine.reclaim import settle_and_collect
 from callsheet.engine.render import render_job
 from callsheet.engine.request import RunRequest
@@ -178,6 +179,7 @@ class House:
         """Do what a run does, without Prefect and without looking back first; returns what it worked with."""
         async with self.desk() as desk:
             studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+            await look_at_prices(studio, accept=False)
 
             async def render(row: JobRow, place: Any) -> Any:
                 return await render_job(studio, row.job_id, place)

@@ -37,7 +37,7 @@ def doctor(*, json: Json = False) -> int:
         document({name: {"ok": ok, "text": text} for name, (ok, text) in findings.items()})
     else:
         for name, (ok, text) in findings.items():
-            show_line(f"{'ok     ' if ok else 'look at'}  {name:<9} {text}", indent=19)
+            show_line(f"{'ok     ' if ok else 'look at'}  {name:<10} {text}", indent=20)
     return 0
 
 
@@ -50,6 +50,14 @@ def _key(settings: Settings) -> Finding:
             "ordinary key for runs, and set the admin key as FAL_ADMIN_KEY"
         )
     return True, f"set; sent to {settings.queue_url} and {settings.rest_url} only"
+
+
+def _spending_controls(_settings: Settings) -> Finding:
+    """Say what fal's own spending limits add to Callsheet's caps; fal has no way of asking about them."""
+    return True, (
+        "Callsheet's caps stop Callsheet; fal's spending controls (fal.ai/dashboard, per key, day, week or "
+        "month) stop everything that uses the key. Lock each project's key a little above its cap"
+    )
 
 
 def _may_administer(settings: Settings) -> bool:
@@ -139,6 +147,7 @@ def _versions(_settings: Settings) -> Finding:
 
 _CHECKS: dict[str, Callable[[Settings], Finding]] = {
     "key": _key,
+    "fal limits": _spending_controls,
     "ledger": _ledger,
     "data": _data_folder,
     "server": _server,

@@ -1,6 +1,8 @@
 """fal's prices change while a run is on: over a real sandbox that lists and bills them."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +11,23 @@ import pytest
 
 from callsheet.engine import render
 from callsheet.engine.canary import send_canaries
+from callsheet.engine.finish import IMPLAUSIBLE
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.opening import open_run, select
+from callsheet.engine.overbilled import stop_if_overbilled
 from callsheet.engine.prices import bills_of, listed_beside_the_book, look_at_prices
 from callsheet.engine.request import RunRequest
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.studio import Studio
 from callsheet.engine.work import Work, begin
-from callsheet.errors import CanaryDisagrees, CanaryFailed, PricesChanged, Unavailable
-from callsheet.ledger import Ledger, State
+from callsheet.errors import CanaryDisagrees, CanaryFailed, Overbilled, PricesChanged, Unavailable
+from callsheet.ledger import Booking, Ledger, State
+from callsheet.provider.messages import Rendered
+from callsheet.reconcile.billing import compare_bills
 from manifests.planning import make_plan
 from pricing.observed_rates import learned_rates
+from pricing.price_list import read_pins
 
 pytestmark = pytest.mark.anyio
 
@@ -200,7 +207,7 @@ async def test_a_canary_of_each_cell_goes_first_and_the_rest_follows_when_they_a
 @pytest.mark.parametrize(
     ("fault", "error", "why"),
     [
-        ({"kind": "overbill", "factor": 0.5}, CanaryDisagrees, "a was billed 0.010"),
+        ({"kind": "overbill", "factor": 0.5}, CanaryDisagrees, "a: fal billed 5.8725 units, less than"),
         ({"kind": "render_failed"}, CanaryFailed, "a canary brought no video: a: "),
     ],
 )
@@ -217,6 +224,125 @@ async def test_a_canary_that_does_not_agree_stops_the_rest(house, fault, error, 
     await worked(house, run_id, canary=1)
     assert [row.state for row in house.rows(run_id)][1:] == [State.SUCCEEDED, State.SUCCEEDED]
     assert house.sound()
+
+
+@pytest.mark.parametrize(
+    ("list_says", "why"),
+    [
+        ({"unit": "1000 tokens", "unit_price": 0.0018}, None),
+        ({"unit": "1m tokens", "unit_price": 1.8}, None),
+        ({"unit": "1M tokens", "unit_price": 1.8000000000000003}, None),
+        ({"unit": "million tokens", "unit_price": 1.8}, None),
+        ({"unit": "1m tokens", "unit_price": 1.9}, PricesChanged),
+        ({"unit": "1000 tokens", "unit_price": 1.8}, PricesChanged),
+        ({"unit": "units", "unit_price": 1.8}, "was not compared: it says 1.8 USD per units"),
+        ({"unit": "compute seconds", "unit_price": 0.0012}, "0.0012 USD per compute seconds"),
+        ({"unit": "videos", "unit_price": 0.02}, "was not compared: it says 0.02 USD per videos"),
+    ],
+)
+async def test_the_list_may_use_any_unit(house, list_says, why):
+    """The same price per token runs; another one stops; what cannot be compared is a remark and no stop."""
+    line = {"endpoint_id": LITE, "currency": "USD", **list_says}
+    body = json.dumps({"prices": [line], "next_cursor": None, "has_more": False}).encode()
+    house.transport = lambda: httpx.MockTransport(
+        lambda _request: httpx.Response(200, stream=httpx.ByteStream(body))
+    )
+    run_id = house.open_run(f"a,A boat by any unit {next(NAMES)}")
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        await look_at_prices(studio, accept=False)
+        kept = read_pins(desk.ledger.run(run_id).prices, desk.catalog)[-1].listed.get(LITE)
+    if why is PricesChanged:
+        assert isinstance(studio.stop.reason, PricesChanged)
+        assert kept is None
+    else:
+        assert (studio.stop.reason, kept.unit) == (None, list_says["unit"])
+        assert (why in studio.remarks[0]) if why else studio.remarks == []
+
+
+async def test_a_bill_below_the_smallest_video_is_not_believed(house):
+    """Booked is what the delivered video costs, 30 frames; the row says so, the run once, fal's bill may."""
+    word = f"A cheap bird {next(NAMES)}"
+    run_id = house.open_run(f"a,{word} a", f"b,{word} b", f"c,{word} c")
+    house.arm("overbill", factor=0.001, count=2, prompt_contains=word)
+    studio = await worked(house, run_id)
+    rows = house.rows(run_id)
+    marked = [row for row in rows if row.submission.cost_basis == "bill_implausible"]
+    assert {row.state for row in rows} == {State.SUCCEEDED}
+    assert [row.spent_nano for row in marked] == [-(-864 * 480 * 30 * 1_800_000_000 // (1024 * 10**6))] * 2
+    assert [text for text in studio.remarks if "bill_implausible" in text] == [IMPLAUSIBLE]
+    assert house.sound()
+
+    async with house.desk() as desk:
+        bills = await compare_bills(desk, days=1)
+    assert len(bills.corrected) == 2
+    after = {row.spent_nano for row in house.rows(run_id) if row.job_id in {each.job_id for each in marked}}
+    assert after == {each["cost_nano"] for each in house.accepted(f"{word} a")}
+    assert max(after) < ONE_NANO // 500
+
+
+@pytest.mark.parametrize("units", ["0", "-1", "nothing", "0.0000001"])
+async def test_without_a_file_a_bill_that_is_too_good_costs_its_hold(house, monkeypatch, units):
+    """No file came, so nobody knows the size: what was held stays spent, also when it is delivered later."""
+
+    async def unread(*_: object) -> None:
+        raise Unavailable("the media host is away")
+
+    run_id = house.open_run(f"a,A blind bird {next(NAMES)}")
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        real = studio.queue.result
+
+        async def result(ticket: Any) -> Rendered:
+            return replace(await real(ticket), billable_units=units)
+
+        monkeypatch.setattr(studio.queue, "result", result)
+        monkeypatch.setattr(render, "deliver", unread)
+        await look_at_prices(studio, accept=False)
+        await (await begin(studio)).over()
+    row = house.row(run_id)
+    assert row.state is State.RENDERED
+    assert (row.spent_nano, row.submission.cost_basis) == (row.maximum_nano, "bill_implausible")
+    assert row.submission.billable_units == units
+
+    monkeypatch.undo()
+    await house.work(run_id)
+    assert house.row(run_id).state is State.SUCCEEDED
+    assert house.row(run_id).spent_nano == -(-864 * 480 * 30 * 1_800_000_000 // (1024 * 10**6))
+    assert house.sound()
+
+
+async def test_fals_own_bill_outranks_whatever_a_reply_says(house):
+    """A billing event below the band is booked; what the delivered file would cost no longer matters."""
+    run_id = house.open_run(f"a,A billed bird {next(NAMES)}")
+    await worked(house, run_id)
+    request_id = house.row(run_id).ticket.request_id
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.correct(request_id, cost_nano=7, cost_basis="billing_event")
+        for basis in ("billable_units", "bill_implausible", "expected"):
+            assert ledger.correct(request_id, cost_nano=9, cost_basis=basis).replayed
+        ledger.correct(request_id, cost_nano=8, cost_basis="billing_event")
+    row = house.row(run_id)
+    assert (row.spent_nano, row.submission.cost_basis) == (8, "billing_event")
+
+
+async def test_an_overrun_that_is_booked_again_stops_the_run_once(house):
+    """A replayed settlement reports the overrun of its first booking to nobody."""
+    run_id = house.open_run(f"a,A dear bird {next(NAMES)}")
+    house.arm("overbill", factor=3)
+    first = await worked(house, run_id)
+    assert isinstance(first.stop.reason, Overbilled)
+    row = house.row(run_id)
+    async with house.desk() as desk:
+        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        for booking, reason in (
+            (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=5, replayed=True), None),
+            (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=0), None),
+            (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=1), Overbilled),
+        ):
+            stop_if_overbilled(studio, row, booking)
+            assert reason is None or isinstance(studio.stop.reason, reason)
+            assert (studio.stop.reason is None) is (reason is None)
 
 
 async def test_a_canary_that_was_not_sent_stops_the_rest_and_is_no_secret(house, monkeypatch):

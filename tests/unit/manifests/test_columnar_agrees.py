@@ -35,6 +35,7 @@ from manifests.columnar.own_cells import is_plain_name
 from manifests.columnar.texts import Texts
 from manifests.columns import COLUMN
 from manifests.images import PictureFinder
+from manifests.job import plain_prompt
 from manifests.names import DEVICE_NAME, SAFE_NAME
 from manifests.parse_cells import Context
 from manifests.plan import Summary, summary_of
@@ -69,6 +70,10 @@ TEXTS: dict[str, list[str]] = {
         "A fox",
         "A cat [Push in]",
         "[Slow zoom, Push in] [Pan left]",
+        "[Slow zoom, Push in]\r\n[Pan left]",
+        "[Slow zoom, Push in]\n[Pan left]",
+        "Zoe\u0308",
+        "Zo\u00eb",
         "雨の街",
         "",
         "x" * 5001,
@@ -92,14 +97,33 @@ TEXTS: dict[str, list[str]] = {
         "gone.png",
         "ftp://x/y",
         "HTTPS://h/x",
+        "https://b.example.com/a.png?X-Amz-Date=20200101T000000Z&X-Amz-Expires=60&X-Amz-Signature=a&versionId=1",
+        "https://b.example.com/a.png?versionId=1&X-Amz-Date=20990101T000000Z&X-Amz-Expires=60&X-Amz-Signature=b",
+        "https://b.example.com/a.png?versionId=1",
+        "http://192.168.1.5/a.png",
     ],
-    "end_image_url": ["", "", "", "https://example.com/b.png", "a.png", "http://u:p@h/x"],
-    "reference_image_urls": ["", "", "", "https://h/1.png | https://h/2.png", "a.png | https://h/3.png"],
+    "end_image_url": [
+        "",
+        "",
+        "",
+        "https://example.com/b.png",
+        "a.png",
+        "http://u:p@h/x",
+        "https://nas.local/b.png",
+    ],
+    "reference_image_urls": [
+        "",
+        "",
+        "",
+        "https://h/1.png | https://h/2.png",
+        "a.png | https://h/3.png",
+        "https://localhost/1.png | http://10.0.0.1/2.png?sv=1&sig=2",
+    ],
     "aspect_ratio": ["", "16:9", "9:16", "9:21", "auto", "AUTO", "16:09", "16:10"],
     "resolution": ["", "480p", "720P", "1080p", "4k"],
     "duration": ["", "5", "5s", "2", "3", "12", "13", "2.5", "5 sec"],
     "num_frames": ["", "", "", "29", "30", "289", "290", "x"],
-    "camera_fixed": ["", "true", "FALSE", "perhaps"],
+    "camera_fixed": ["", "false", "true", "perhaps"],
     "enable_safety_checker": ["", "yes", "0"],
     "generate_audio": ["", "true", "no", "?"],
     "seed": ["", "-1", "7", "7.0", "+7", "-2", "4294967296", "many"],
@@ -181,11 +205,12 @@ def _both_ways(folder: Path, **changes: Any) -> Outcome:
 
 
 def _comparable(cells: Any) -> list[tuple[str, str]]:
-    """Return cells without what may be spelled otherwise: numbers, and space around our own columns."""
+    """Return cells without what may be spelled otherwise: numbers, prompts, space around our own columns."""
     numbers = ("seed", "priority", "take")
+    plain = dict(cells) | {"prompt": plain_prompt(cells.get("prompt", ""))}
     return [
         (name, "" if name in numbers else cell.strip() if name in COLUMN else cell)
-        for name, cell in cells.items()
+        for name, cell in plain.items()
         if name not in ("custom_id", "output_name")
     ]
 

@@ -56,6 +56,40 @@ def test_files_are_known_by_their_content(tmp_path: Path, kind: str, content_typ
     assert Path(image.value) == (tmp_path / "picture.txt").resolve()
 
 
+def _mpo() -> bytes:
+    buffer = io.BytesIO()
+    first, second = (PIL.Image.new("RGB", (640, 360), colour) for colour in ((200, 80, 20), (20, 80, 200)))
+    first.save(buffer, "MPO", save_all=True, append_images=[second])
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [_mpo(), _picture("JPEG") + b"\0\0\0\x18ftypmp42" + b"film" * 5000, _picture("JPEG", progressive=True)],
+    ids=["mpo", "motion photo", "progressive"],
+)
+def test_a_cameras_jpeg_is_sent_as_one(tmp_path: Path, content: bytes) -> None:
+    """More views or a film behind the first picture do not matter; it is sent whole, as image/jpeg."""
+    (tmp_path / "a.jpg").write_bytes(content)
+    image = _find("a.jpg", tmp_path)
+    assert (image.content_type, image.size) == ("image/jpeg", (640, 360))
+    assert image.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.99])
+def test_a_jpeg_whose_thumbnail_ends_may_still_be_cut_off(tmp_path: Path, kept: float) -> None:
+    """The end of a picture within the header is not the end of the file's own picture."""
+    noise = PIL.Image.frombytes("RGB", (640, 360), random.Random(1).randbytes(640 * 360 * 3))
+    buffer = io.BytesIO()
+    noise.save(buffer, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0" + _picture("JPEG"))
+    content = buffer.getvalue()
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert _find("a.jpg", tmp_path).content_type == "image/jpeg"
+    (tmp_path / "a.jpg").write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(BadPicture, match="cut off"):
+        PictureFinder.of(tmp_path).find("a.jpg", tmp_path.resolve())
+
+
 @pytest.mark.parametrize(
     "cell", ["https://example.com/a.png", "HTTP://Example.com:8080/a?b=c#d", "https://[2001:db8::1]/a"]
 )

@@ -6,10 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from pricing.catalog import load_catalog
+from pricing.catalog import ListedPrice, load_catalog
 from pricing.observed_rates import Bill, learned_rates
 from pricing.price_list import (
-    ListedPrice,
     Pin,
     accepted_rates,
     catalog_at,
@@ -44,7 +43,19 @@ def listed(endpoint_id: str, price: str, unit: str = "1000 tokens", currency: st
         ("1.8", "1,000,000 tokens", 1_800_000_000),
         ("0.0000018", "token", 1_800_000_000),
         ("0.0000000000000001", "tokens", 1),
+        ("1.8", "1m tokens", 1_800_000_000),
+        ("1.8", " 1M TOKENS ", 1_800_000_000),
+        ("1.8", "1 million output tokens", 1_800_000_000),
+        ("1.8", "/1m tokens", 1_800_000_000),
+        ("0.0018", "1000_tokens", 1_800_000_000),
         ("0.62", "video", None),
+        ("0.62", "videos", None),
+        ("0.01", "seconds", None),
+        ("0.01", "compute seconds", None),
+        ("1.8", "units", None),
+        ("1.8", "1m token seconds", None),
+        ("1.8", "million", None),
+        ("1.8", "1.5m tokens", None),
         ("0.01", "second", None),
         ("0", "token", None),
         ("1", "0 tokens", None),
@@ -66,6 +77,12 @@ def test_another_currency_is_not_compared() -> None:
     [
         (LITE, listed(LITE, "0.0018"), "agrees"),
         (LITE, listed(LITE, "0.00180001"), "differs"),
+        (LITE, listed(LITE, "1.8", "1m tokens"), "agrees"),
+        (LITE, listed(LITE, "1.8000000000000003", "1m tokens"), "agrees"),
+        (LITE, listed(LITE, "0.0018", "1m tokens"), "differs"),
+        (LITE, listed(LITE, "1.8", "1000 tokens"), "differs"),
+        (LITE, listed(LITE, "1.8", "units"), "not comparable"),
+        (LITE, listed(LITE, "0.0009", "compute seconds"), "not comparable"),
         (FIFTEEN, listed(FIFTEEN, "0.0024"), "agrees"),
         (FIFTEEN, listed(FIFTEEN, "0.0012"), "agrees"),
         (FIFTEEN, listed(FIFTEEN, "0.0018"), "differs"),
@@ -112,7 +129,8 @@ def test_an_accepted_price_agrees_from_then_on() -> None:
 
 def test_pins_come_back_as_they_were_written() -> None:
     """Every rate, its moment and what a person accepted; a run without pins has the book's rates."""
-    later = Pin(5, "2026-11-21", {("seedance-1.5-pro", True): 7}, {FIFTEEN: 7})
+    told = {FIFTEEN: listed(FIFTEEN, "0.0000012", "token"), LITE: listed(LITE, "0.20", "videos", "EUR")}
+    later = Pin(5, "2026-11-21", {("seedance-1.5-pro", True): 7}, {FIFTEEN: 7}, told)
     pins = (first_pin(CATALOG), later)
     assert read_pins(pins_text(pins), CATALOG) == pins
     assert read_pins("", CATALOG) == (first_pin(CATALOG),)
@@ -125,6 +143,14 @@ def test_what_was_bought_keeps_the_rate_of_its_moment() -> None:
     newer_book = with_rates(CATALOG, {key: 3})
     found = [catalog_at(newer_book, pins, at_ms).rates[key] for at_ms in (0, 999, 1000, 10**15)]
     assert found == [1, 1, 2, 2]
+
+
+def test_a_unit_keeps_its_meaning_of_the_moment() -> None:
+    """What was bought while the list said "1m tokens" is settled by that, also after the list changed."""
+    first, then = listed(LITE, "1.8", "1m tokens"), listed(LITE, "0.0018", "1000 tokens")
+    pins = (Pin(0, "old", {}, {}, {LITE: first}), Pin(1000, "old", {}, {}, {LITE: then}))
+    assert [catalog_at(CATALOG, pins, at_ms).listed[LITE] for at_ms in (999, 1000)] == [first, then]
+    assert catalog_at(CATALOG, pins, 0).listed[FAST] == CATALOG.listed[FAST]
 
 
 def test_a_learned_rate_is_the_median_of_bills() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pricing.catalog import AUTO, Catalog, Endpoint, load_catalog
 from pricing.money import NANO_PER_USD
-from pricing.quotes import Quote, Shot, cost_of_units, nearest_ratios, quote, rate_text
+from pricing.quotes import Quote, Shot, least_nano, nearest_ratios, quote, rate_text
 from pricing.tokens import cost_nano, most_frames, tokens
 
 CATALOG = load_catalog()
@@ -92,22 +92,6 @@ def test_frames_between_two_of_the_grid(asked: int, most: int) -> None:
     assert most_frames(asked) == most
 
 
-@pytest.mark.parametrize(("seconds", "units"), [(4, "87.3"), (5, "108.9"), (6, "130.5")])
-def test_billing_events_of_the_field(seconds: int, units: str) -> None:
-    """Units seen in real billing events of 1280x720 clips cost exactly the maximum of such a clip."""
-    endpoint = CATALOG.endpoints[f"{BASE}.5/pro/text-to-video"]
-    price = quote(CATALOG, _shot(endpoint.id, aspect_ratio="16:9", duration_s=seconds, audio=True))
-    assert cost_of_units(CATALOG, endpoint, audio=True, units=Decimal(units)) == price.maximum_nano
-
-
-def test_units_are_rounded_up_to_a_nano_dollar() -> None:
-    """A fraction of a nano-dollar becomes a whole one; no units cost nothing."""
-    endpoint = CATALOG.endpoints[f"{BASE}/pro/fast/text-to-video"]
-    assert cost_of_units(CATALOG, endpoint, audio=False, units=Decimal("0.0001")) == 100
-    assert cost_of_units(CATALOG, endpoint, audio=False, units=Decimal("0.0000001")) == 1
-    assert cost_of_units(CATALOG, endpoint, audio=False, units=Decimal(0)) == 0
-
-
 def test_auto_without_a_known_picture_holds_the_largest() -> None:
     """Where the model chooses the shape, the maximum is that of the largest one, and the expectation 16:9."""
     price = quote(CATALOG, _shot(f"{BASE}/lite/image-to-video"))
@@ -173,6 +157,24 @@ def test_maximum_holds_for_whatever_auto_becomes(each: Shot, data: st.DataObject
     if each.endpoint.aspect_ratios[-1] == AUTO:
         chosen = data.draw(st.sampled_from(each.endpoint.aspect_ratios[:-1]))
         assert price.maximum_nano >= quote(CATALOG, replace(each, aspect_ratio=chosen)).maximum_nano
+
+
+@given(_shots())
+def test_the_least_bill_is_just_below_the_expectation(each: Shot) -> None:
+    """It is 2 % below the smallest video, which differs from the expected one only where fal chooses."""
+    price, least = quote(CATALOG, each), least_nano(CATALOG, each)
+    assert least < price.expected_nano
+    if each.aspect_ratio != AUTO and each.num_frames is None:
+        assert least == price.expected_nano * 98 // 100
+    assert least > price.expected_nano // 2
+
+
+def test_auto_may_be_billed_as_the_smallest_shape() -> None:
+    """A picture of unknown shape may become a 480p clip of 21:9, the smallest of Seedance 1.0's."""
+    unknown = _shot(f"{BASE}/lite/image-to-video", resolution="480p")
+    assert least_nano(CATALOG, unknown) == cost_nano(960, 416, 120, 1_800_000_000) * 98 // 100
+    known = replace(unknown, image_size=(1000, 1000))
+    assert least_nano(CATALOG, known) == cost_nano(640, 640, 120, 1_800_000_000) * 98 // 100
 
 
 @given(_shots(fixed=True))

@@ -275,10 +275,27 @@ def test_a_result_is_read_whole() -> None:
     assert (found.billable_units, found.content_type, found.raw) == ("0.2448", None, VIDEO)
 
 
-@pytest.mark.parametrize("units", ["", "-1", "1e9", "NaN", "Infinity", "9" * 5000, "1,5", "\u0661", "0x1"])
-def test_odd_billable_units_are_no_units(units: str) -> None:
-    """Only plain decimal text counts: what it is turned into is money."""
-    assert parse_result(reply(200, VIDEO, x_fal_billable_units=units)).billable_units is None
+ODD_UNITS = ["-1", "1e9", "NaN", "Infinity", "9" * 5000, "1,5", "\u0661", "0x1", "+1", "1 000"]
+
+
+@pytest.mark.parametrize("units", ODD_UNITS)
+def test_odd_billable_units_are_kept_and_never_settle_what_was_charged(units: str) -> None:
+    """Only plain decimal text counts as a number; anything else is a bill that nobody can read."""
+    found = parse_result(reply(200, VIDEO, x_fal_billable_units=units)).billable_units
+    assert found is not None
+    assert found[:3] == units[:3]
+    assert len(found) <= 40
+    with pytest.raises(RenderFailed) as caught:
+        parse_result(
+            reply(422, {"detail": [{"type": "content_policy_violation"}]}, x_fal_billable_units=units)
+        )
+    assert caught.value.charged == "unknown"
+
+
+@pytest.mark.parametrize("units", [{}, {"x_fal_billable_units": ""}, {"x_fal_billable_units": "  "}])
+def test_no_billable_units_are_none(units: dict[str, str]) -> None:
+    """A header that is absent or empty says nothing about the bill."""
+    assert parse_result(reply(200, VIDEO, **units)).billable_units is None
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ CREATE TABLE submission (
   CONSTRAINT submission_cost_not_negative CHECK (cost_nano >= 0),
   CONSTRAINT submission_booked_with_cost CHECK ((booked_ms IS NULL) = (cost_nano IS NULL) AND (booked_ms IS NULL) = (cost_basis IS NULL)),
   CONSTRAINT submission_closed_when_booked CHECK (closed_ms IS NULL OR booked_ms IS NOT NULL),
-  CONSTRAINT submission_basis_known CHECK (cost_basis IN ('billable_units', 'billing_event', 'expected', 'hold', 'none')),
+  CONSTRAINT submission_basis_known CHECK (cost_basis IN ('bill_implausible', 'billable_units', 'billing_event', 'expected', 'hold', 'none')),
   FOREIGN KEY(job_id) REFERENCES job (job_id),
   UNIQUE (request_id)
 )

@@ -26,8 +26,8 @@ from callsheet.engine.run import carry_out, open_context
 from callsheet.engine.scheduler import RenderJob, render_here
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import ManifestError, Problem, UsageError
-from callsheet.guard import check_packages_are_ours
 from callsheet.files import has_ledger
+from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Run, queries
 from callsheet.reconcile.findings import Findings
 from callsheet.settings import Settings, settings_from

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from callsheet.engine.context import RunContext
 from callsheet.engine.job import TO_DO
 from callsheet.engine.scheduler import RenderJob, run_jobs
-from callsheet.engine.context import RunContext
 from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
 from callsheet.ledger import JobRow, State, queries
 from callsheet.reconcile.billing import compare_bills
@@ -97,9 +97,7 @@ def _judge(ctx: RunContext, ended: dict[PriceGroup, JobRow]) -> None:
     elif unsent:
         ctx.stop.drain(CanaryFailed(f"a canary was not sent: {_ids(unsent)}. {rest}"))
     else:
-        ctx.state.notice(
-            f"canary: bill, file and reply agree in {len(ended)} price groups: {_named(ended)}"
-        )
+        ctx.state.notice(f"canary: bill, file and reply agree in {len(ended)} price groups: {_named(ended)}")
 
 
 def disagreements(ctx: RunContext, row: JobRow) -> list[str]:

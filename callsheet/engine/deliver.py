@@ -108,9 +108,7 @@ async def _already_fetched(ctx: RunContext, job: Job, row: JobRow) -> Collected 
     return None
 
 
-async def _record(
-    ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, collected: Collected
-) -> None:
+async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, collected: Collected) -> None:
     facts = collected.facts
     output = Output(
         path=collected.path.relative_to(ctx.folder).as_posix(),

@@ -31,11 +31,12 @@ from callsheet.errors import (
 )
 from callsheet.ledger import AT_FAL, JobRow, State, queries, settlement, transitions
 from callsheet.provider.messages import Completed, InProgress, Rendered, Ticket
-from callsheet.provider.polling import Cell, PollSchedule
+from callsheet.provider.polling import PollSchedule
 from callsheet.reconcile.underway import look_at_open
 from manifests.job import Job
 from manifests.job_codec import decode_job
 from pricing.quotes import price_group, quote
+from pricing.render_times import RenderKind
 
 logger = logging.getLogger(__name__)
 
@@ -189,10 +190,10 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> None:
     Asks for as long as it takes: a job that holds a slot is never left alone. Raises Unavailable where fal no
     longer holds the request; then nothing is known and nothing is changed.
     """
-    cell = render_cell(ctx, job)
+    kind = render_kind(ctx, job)
     times = ctx.state.times
     schedule = PollSchedule(
-        estimate=times.estimate(cell),
+        estimate=times.estimate(kind),
         submitted_s=time.monotonic() - _age_s(row),
         run_timeout_s=ctx.settings.run_timeout_s,
         start_timeout_s=ctx.settings.start_timeout_s,
@@ -201,7 +202,7 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> None:
     waiting = row.state is State.IN_QUEUE
     async for seen in ctx.queue.watch(ticket, schedule):
         now_s = time.monotonic()
-        schedule.learn(times.estimate(cell), now_s)
+        schedule.learn(times.estimate(kind), now_s)
         if isinstance(seen, InProgress) and waiting:
             await ctx.do(transitions.start, row.job_id, attempt=row.attempt)
             waiting = False
@@ -210,15 +211,15 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> None:
             started_ms = int((time.time() - render_s) * 1000) if waiting else None
             await ctx.do(transitions.render, row.job_id, started_ms=started_ms, attempt=row.attempt)
             if not seen.error:
-                times.observe(cell, render_s)
+                times.observe(kind, render_s)
         elif overdue := schedule.overdue(now_s):
             ctx.state.notice(f"{row.custom_id}: {overdue}; fal is still being asked")
 
 
-def render_cell(ctx: RunContext, job: Job) -> Cell:
+def render_kind(ctx: RunContext, job: Job) -> RenderKind:
     """Return the kind of job this is, as far as render times go."""
     priced = quote(ctx.catalog, job.shot)
-    return Cell(job.endpoint.id, priced.width_px * priced.height_px, priced.frames)
+    return RenderKind(job.endpoint.id, priced.width_px * priced.height_px, priced.frames)
 
 
 def group_of(ctx: RunContext, row: JobRow) -> str:

@@ -37,9 +37,7 @@ class Retry:
     @property
     def ended(self) -> int:
         """How many jobs had ended without a video."""
-        return (
-            len(self.bought) + len(self.reused) + self.fetched + len(self.unsure) + len(self.not_tried)
-        )
+        return len(self.bought) + len(self.reused) + self.fetched + len(self.unsure) + len(self.not_tried)
 
     @property
     def has_work(self) -> bool:
@@ -66,14 +64,18 @@ async def prepare_retry(settings: Settings, run: Run, *, all_failures: bool, aga
 
 
 def _write(
-    ledger: Ledger, run: Run, rows: list[JobRow], retry: Retry, all_failures: bool, again: bool  # noqa: FBT001
+    ledger: Ledger,
+    run: Run,
+    rows: list[JobRow],
+    retry: Retry,
+    all_failures: bool,
+    again: bool,  # noqa: FBT001
 ) -> Retry:
     free, gone = (set(), set()) if again else _made_since(ledger, run, rows, retry)
     tried = [
         row
         for row in rows
-        if row.fingerprint not in gone
-        and (all_failures or row.fingerprint in free or is_worth_trying(row))
+        if row.fingerprint not in gone and (all_failures or row.fingerprint in free or is_worth_trying(row))
     ]
     made: Mapping[int, int] = ledger.do(
         recovery.retry, [row.job_id for row in tried], why="retried by a person", once=not again
@@ -85,9 +87,7 @@ def _write(
     return retry
 
 
-def _made_since(
-    ledger: Ledger, run: Run, rows: Iterable[JobRow], retry: Retry
-) -> tuple[set[str], set[str]]:
+def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow], retry: Retry) -> tuple[set[str], set[str]]:
     """Return the fingerprints that the campaign has a video of, and those whose file is gone."""
     made = ledger.do(queries.already_made, run.campaign, {row.fingerprint for row in rows})
     retry.gone.extend(gone_files(ledger, made.values()))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from callsheet.engine.context import RunContext
-from callsheet.engine.job import TO_DO, group_of, render_cell, render_job
+from callsheet.engine.job import TO_DO, group_of, render_kind, render_job
 from callsheet.ledger import JobRow, State, history, queries
 from manifests.job_codec import decode_job
 
@@ -102,6 +102,6 @@ async def _learn_render_times(ctx: RunContext, rows: Iterable[JobRow]) -> None:
     """Learn from the ledger how long earlier renders of the run's kinds of jobs took, oldest first."""
     kinds = {row.cell: row for row in reversed(list(rows))}
     for name, row in list(kinds.items())[:KINDS]:
-        cell = render_cell(ctx, decode_job(row.payload, ctx.catalog))
+        kind = render_kind(ctx, decode_job(row.payload, ctx.catalog))
         for each in reversed(await ctx.do(history.render_times, name, limit=REMEMBERED)):
-            ctx.state.times.observe(cell, each.rendered_ms / 1000)
+            ctx.state.times.observe(kind, each.rendered_ms / 1000)

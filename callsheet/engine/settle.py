@@ -10,9 +10,9 @@ import json
 from contextlib import suppress
 
 from callsheet import failpoints
+from callsheet.engine.context import RunContext
 from callsheet.engine.overbilled import stop_if_overbilled
 from callsheet.engine.recover import recovered_result
-from callsheet.engine.context import RunContext
 from callsheet.errors import RenderFailed, Unavailable, UntrustedHost
 from callsheet.ledger import JobRow, Settlement, queries, recovery, settlement
 from callsheet.provider.messages import Rendered, Ticket, parse_result

@@ -180,8 +180,8 @@ class FalQueue:
     async def watch(self, ticket: Ticket, schedule: PollSchedule) -> AsyncGenerator[Status, None]:
         """Yield every status seen, until Completed, asking when the schedule says.
 
-        Failed reads are waited out. Raises Unavailable when the schedule gives up (its `error_type` says
-        why), with `gone` where the queue no longer holds the request; AccountError and UntrustedHost at once.
+        Failed reads are waited out. Raises Unavailable with `gone` where the queue no longer holds the
+        request; AccountError and UntrustedHost at once.
         """
         wait_s = schedule.first_wait_s(self._now())
         while True:

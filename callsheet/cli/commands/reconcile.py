@@ -9,13 +9,12 @@ from cyclopts import Parameter
 
 from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.output import document
-from callsheet.engine.finalize import EXIT_FAILED_JOBS, EXIT_UNKNOWN
 from callsheet.cli.runs import run_settings
 from callsheet.cli.views.reconcile import show_bills, show_findings
-from callsheet.engine.context import open_account
 from callsheet.engine.collect_runs import settle_and_collect
-from callsheet.engine.request import RunRequest
-from callsheet.engine.request import settings_for
+from callsheet.engine.context import open_account
+from callsheet.engine.finalize import EXIT_FAILED_JOBS, EXIT_UNKNOWN
+from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State
 from callsheet.reconcile import decisions

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from callsheet.cli.options import AcceptPrices, Json, Sandbox, UnfinishedRunId
 from callsheet import api
+from callsheet.cli.options import AcceptPrices, Json, Sandbox, UnfinishedRunId
 from callsheet.cli.runs import refuse_busy, run_settings
 from callsheet.cli.views.run import run_to_its_end
 from callsheet.engine.request import settings_for

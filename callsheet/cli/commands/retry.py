@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
 from callsheet import api
+from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
 from callsheet.cli.output import document, note, say
 from callsheet.cli.runs import run_settings
 from callsheet.cli.views.run import run_to_its_end
-from callsheet.engine.recover import GIVEN_UP, Looked, look_for
 from callsheet.engine.finalize import EXIT_FAILED_JOBS
 from callsheet.engine.request import settings_for
 from callsheet.engine.retry import Retry, prepare_retry
-from callsheet.ledger import JobRow, Ledger, Run, State
-from callsheet.report.error_table import advice_text, worth_trying
-from callsheet.settings import Settings
+from callsheet.ledger import JobRow, Run
+from callsheet.report.error_table import advice_text
 from pricing.money import usd_rounded_up
 
 NAMED = 20

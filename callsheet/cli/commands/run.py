@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from callsheet import api
 from callsheet.cli.options import (
     AcceptPrices,
     Again,
@@ -18,11 +19,10 @@ from callsheet.cli.options import (
     Speed,
     Yes,
 )
-from callsheet import api
-from callsheet.cli.output import document, note, result, ask, say
-from callsheet.cli.views.run import run_to_its_end
+from callsheet.cli.output import ask, document, note, result, say
 from callsheet.cli.views.advice import advice_lines
 from callsheet.cli.views.plan import show_plan
+from callsheet.cli.views.run import run_to_its_end
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.open_run import (
     Selection,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,15 @@ from callsheet.engine.finalize import AT_FAL_STATUSES
 from callsheet.engine.request import RunRequest
 from callsheet.engine.run import carry_out, open_context
 from callsheet.engine.stopping import StopSignal, signals_to
-from callsheet.errors import BudgetError, CallsheetError, CanaryError, Interrupted, NoPrefect, PricesChanged, UsageError
+from callsheet.errors import (
+    BudgetError,
+    CallsheetError,
+    CanaryError,
+    Interrupted,
+    NoPrefect,
+    PricesChanged,
+    UsageError,
+)
 from callsheet.settings import Settings
 
 SHOWN_NOTES = 20

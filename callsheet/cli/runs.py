@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from callsheet.engine.request import RunRequest, sandbox_ledger
 from callsheet.errors import Busy, UsageError
 from callsheet.files import usable_data_folder
-from callsheet.ledger import Ledger, Run
+from callsheet.ledger import Ledger, Run, queries
 from callsheet.settings import Settings, settings_from
 
 CLAIM_TRIES = 10
@@ -49,11 +49,11 @@ def chosen_run(settings: Settings, run_id: str | None, *, latest_of_all: bool = 
 def run_in(ledger: Ledger, run_id: str | None, *, latest_of_all: bool = False) -> ChosenRun:
     """Return a run of an open ledger, chosen as `chosen_run` does."""
     if run_id is not None:
-        run: Run | None = ledger.run(run_id)
+        run: Run | None = ledger.do(queries.run, run_id)
     elif latest_of_all:
-        run = next(iter(ledger.runs(limit=1)), None)
+        run = next(iter(ledger.do(queries.runs, limit=1)), None)
     else:
-        run = ledger.latest_unfinished()
+        run = ledger.do(queries.latest_unfinished)
     if run is None:
         what = "run" if latest_of_all else "unfinished run"
         raise UsageError(

@@ -1,9 +1,9 @@
 """The ledger: the truth about money, slots and outcomes.
 
-`Ledger` is opened on SQLite or PostgreSQL and has one verb for everything that can happen to a job.
+`Ledger` is opened on SQLite or PostgreSQL. Everything that can happen is one verb, a function on a
+transaction, in the module of its subject: `ledger.do(admission.admit, job_id, slots=10)`.
 """
 
-from callsheet.ledger.life import wall_clock_ms
 from callsheet.ledger.records import (
     Account,
     Booking,
@@ -28,7 +28,7 @@ from callsheet.ledger.records import (
 )
 from callsheet.ledger.scopes import AccountRef, account_refs
 from callsheet.ledger.states import AT_FAL, FINISHED, HOLDS_SLOT, Charged, CostBasis, Event, State
-from callsheet.ledger.store import Ledger
+from callsheet.ledger.store import Ledger, wall_clock_ms
 
 __all__ = [
     "AT_FAL",

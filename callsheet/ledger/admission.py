@@ -1,50 +1,58 @@
-"""Admission: hold the maximum, take a slot, write the intent. One transaction, or nothing."""
+"""Admission: hold the maximum, take a slot, write the intent; and the caps that admission obeys.
+
+All of it is one transaction, or nothing. A cap outlives every run.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, func, or_, select, text
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from callsheet.errors import CapReached, NoSlot, RunStopping
+from sqlalchemy import Row, bindparam, case, func, or_, select, text, tuple_
+
+from callsheet.errors import CapReached, NoSlot, RunStopping, UsageError
 from callsheet.ledger import schema
 from callsheet.ledger.booking import write_entry
-from callsheet.ledger.caps import account_ids, as_account
-from callsheet.ledger.records import Submission
-from callsheet.ledger.scopes import account_refs
+from callsheet.ledger.records import Account, Cap, NewCap, Submission
+from callsheet.ledger.scopes import WINDOW_KINDS, AccountRef, Scope, WindowKind, account_refs, window_kind
 from callsheet.ledger.states import Event, next_state
 from callsheet.ledger.steps import current, step
+from callsheet.ledger.transaction import Transaction, purchase, read, write
 from pricing.money import usd_text
 
 
-def admit(connection: Connection, job_id: int, *, slots: int, at_ms: int) -> Submission:
-    """Admit a job. See `Ledger.admit` for what it raises."""
-    now = current(connection, job_id)
+@purchase(short=True, urgent=True)
+def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
+    """Hold the job's maximum in every account it counts in, take one of `slots`, write the intent.
+
+    Raises NoSlot, CapReached, RunStopping.
+    """
+    now = current(tx, job_id)
     next_state(now.state, Event.ADMIT)
-    wanted = connection.execute(_wanted, {"job": job_id}).one()
+    wanted = tx.connection.execute(_wanted, {"job": job_id}).one()
     if wanted.stopping_ms is not None or wanted.closed_ms is not None:
         raise RunStopping(f"run {now.run_id} is stopping; nothing more is admitted until it is resumed")
-    if slots_taken(connection) >= slots:
+    if slots_taken(tx) >= slots:
         raise NoSlot(slots)
     refs = account_refs(
         campaign=wanted.campaign,
         client=wanted.client,
         model=wanted.model,
         run_id=now.run_id,
-        at_ms=at_ms,
+        at_ms=tx.at_ms,
     )
-    accounts = account_ids(connection, refs)
-    _hold(connection, accounts, wanted.maximum_nano)
+    accounts = account_ids(tx, refs)
+    _hold(tx, accounts, wanted.maximum_nano)
     number = now.number + 1
-    submission_id = _write_intent(connection, job_id, number, wanted.maximum_nano, accounts, at_ms)
-    write_entry(
-        connection, at_ms=at_ms, submission_id=submission_id, kind="hold", amount_nano=wanted.maximum_nano
-    )
-    step(connection, now, Event.ADMIT, at_ms, job={"submissions": number, **NO_ERROR})
+    submission_id = _write_intent(tx, job_id, number, wanted.maximum_nano, accounts)
+    write_entry(tx, submission_id=submission_id, kind="hold", amount_nano=wanted.maximum_nano)
+    step(tx, now, Event.ADMIT, job={"submissions": number, **NO_ERROR})
     return Submission(
         submission_id=submission_id,
         job_id=job_id,
         number=number,
         hold_nano=wanted.maximum_nano,
-        admitted_ms=at_ms,
+        admitted_ms=tx.at_ms,
     )
 
 
@@ -83,25 +91,27 @@ NO_ERROR = {"error_type": "", "error": "", "charged": ""}
 """What a new attempt writes over the last one's failure."""
 
 
-def slots_taken(connection: Connection) -> int:
+def slots_taken(tx: Transaction) -> int:
     """Count the places at fal that are taken, over the whole ledger."""
-    return connection.execute(_slots).scalar_one()
+    return tx.connection.execute(_slots).scalar_one()
 
 
-def _hold(connection: Connection, accounts: list[int], amount_nano: int) -> None:
+def _hold(tx: Transaction, accounts: list[int], amount_nano: int) -> None:
     """Add a hold to every account, if it fits into every one of them.
 
     The condition stands in the UPDATE itself, so it cannot be true when read and false when written.
     """
-    held = connection.execute(_hold_if_it_fits, {"accounts": accounts, "amount_nano": amount_nano}).scalars()
+    held = tx.connection.execute(
+        _hold_if_it_fits, {"accounts": accounts, "amount_nano": amount_nano}
+    ).scalars()
     if refused := sorted(set(accounts) - set(held)):
-        raise _refusal(connection, refused[0], amount_nano)
+        raise _refusal(tx, refused[0], amount_nano)
 
 
-def _refusal(connection: Connection, account_id: int, amount_nano: int) -> CapReached:
+def _refusal(tx: Transaction, account_id: int, amount_nano: int) -> CapReached:
     """Name the account that refused. Those that took the hold give it back with the transaction."""
     table = schema.account
-    account = as_account(connection.execute(select(table).where(table.c.account_id == account_id)).one())
+    account = as_account(tx.connection.execute(select(table).where(table.c.account_id == account_id)).one())
     if account.frozen:
         message = (
             f"{account.ref} is frozen: a cost came out above what was held for it. "
@@ -122,16 +132,142 @@ def _refusal(connection: Connection, account_id: int, amount_nano: int) -> CapRe
     )
 
 
-def _write_intent(
-    connection: Connection, job_id: int, number: int, hold_nano: int, accounts: list[int], at_ms: int
-) -> int:
-    submission = {"job_id": job_id, "number": number, "hold_nano": hold_nano, "admitted_ms": at_ms}
-    written = connection.execute(_write_submission, submission)
+def _write_intent(tx: Transaction, job_id: int, number: int, hold_nano: int, accounts: list[int]) -> int:
+    submission = {"job_id": job_id, "number": number, "hold_nano": hold_nano, "admitted_ms": tx.at_ms}
+    written = tx.connection.execute(_write_submission, submission)
     key = written.inserted_primary_key
     assert key is not None
     submission_id = int(key[0])
-    connection.execute(
+    tx.connection.execute(
         _write_accounts,
         [{"submission_id": submission_id, "account_id": account_id} for account_id in accounts],
     )
     return submission_id
+
+
+@write()
+def set_cap(tx: Transaction, scope: Scope, key: str, window: WindowKind, limit_nano: int | None) -> None:
+    """Set a cap, or lift it with None; every account that inherits it obeys at once.
+
+    A limit below what is taken already lets nothing more in. A frozen account stays frozen (`unfreeze`): runs
+    set their campaign's caps too, and must not thaw what a person has not looked at. Raises UsageError for a
+    scope that keeps no such windows, for a name that does not belong there, and for a negative limit.
+    """
+    new = NewCap(scope=scope, key=key, window=window, limit_nano=limit_nano)
+    kinds = WINDOW_KINDS.get(new.scope)
+    if kinds is None:
+        raise UsageError(f"no cap on {new.scope!r}; there are caps on {', '.join(WINDOW_KINDS)}")
+    if new.window not in kinds:
+        raise UsageError(f"a cap on {new.scope} counts per {' or '.join(kinds)}, not per {new.window}")
+    if (new.key == "") != (new.scope == "ledger"):
+        raise UsageError(f"a cap on {new.scope} takes {'no' if new.scope == 'ledger' else 'a'} name")
+    if new.limit_nano is not None and new.limit_nano < 0:
+        raise UsageError("a cap is at least 0")
+    cap = schema.cap
+    tx.connection.execute(
+        cap.delete().where(cap.c.scope == new.scope, cap.c.key == new.key, cap.c.window == new.window)
+    )
+    if new.limit_nano is not None:
+        row = {"scope": new.scope, "key": new.key, "window": new.window, "limit_nano": new.limit_nano}
+        tx.connection.execute(cap.insert(), row)
+    _hand_down(tx, new)
+
+
+def _hand_down(tx: Transaction, new: NewCap) -> None:
+    account = schema.account
+    taken = account.c.held_nano + account.c.spent_nano
+    limit = new.limit_nano
+    over = 0 if limit is None else case((taken > limit, taken - limit), else_=0)
+    found = tx.connection.execute(
+        select(account.c.account_id, account.c.window).where(
+            account.c.scope == new.scope, account.c.key == new.key
+        )
+    ).all()
+    heirs = [account_id for account_id, window in found if window_kind(window) == new.window]
+    tx.connection.execute(
+        account.update().where(account.c.account_id.in_(heirs)).values(limit_nano=limit, over_nano=over)
+    )
+
+
+@write()
+def unfreeze(tx: Transaction) -> int:
+    """Let frozen accounts admit again, once a person has looked; return how many there were."""
+    account = schema.account
+    return tx.connection.execute(account.update().where(account.c.frozen == 1).values(frozen=0)).rowcount
+
+
+@read()
+def caps(tx: Transaction) -> list[Cap]:
+    """Return every cap in force, in order of scope, key and window."""
+    table = schema.cap
+    rows = tx.connection.execute(select(table).order_by(table.c.scope, table.c.key, table.c.window))
+    return [Cap(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+_account = schema.account
+_by_name = select(_account.c.account_id, _account.c.scope, _account.c.key, _account.c.window).where(
+    tuple_(_account.c.scope, _account.c.key, _account.c.window).in_(bindparam("names", expanding=True))
+)
+
+
+def account_ids(tx: Transaction, refs: Sequence[AccountRef]) -> list[int]:
+    """Return the accounts' ids in ascending order, opening those that do not exist yet under their cap."""
+    known = _known_ids(tx, refs)
+    missing = [ref for ref in refs if ref not in known]
+    if missing:
+        limits = {(cap.scope, cap.key, cap.window): cap.limit_nano for cap in caps(tx)}
+        rows = [
+            {**ref._asdict(), "limit_nano": limits.get((ref.scope, ref.key, window_kind(ref.window)))}
+            for ref in missing
+        ]
+        tx.connection.execute(schema.account.insert(), rows)
+        known = _known_ids(tx, refs)
+    return sorted(known.values())
+
+
+def _known_ids(tx: Transaction, refs: Sequence[AccountRef]) -> dict[AccountRef, int]:
+    rows = tx.connection.execute(_by_name, {"names": [tuple(ref) for ref in refs]})
+    return {AccountRef(scope, key, window): account_id for account_id, scope, key, window in rows}
+
+
+@read()
+def balances(tx: Transaction, *, scope: Scope | None = None, key: str | None = None) -> list[Account]:
+    """Return the accounts of a scope and key, or all of them, in order of scope, key and window."""
+    account = schema.account
+    query = select(account).order_by(account.c.scope, account.c.key, account.c.window)
+    if scope is not None:
+        query = query.where(account.c.scope == scope)
+    if key is not None:
+        query = query.where(account.c.key == key)
+    return [as_account(row) for row in tx.connection.execute(query)]
+
+
+@read()
+def headroom(tx: Transaction, refs: Iterable[AccountRef]) -> dict[AccountRef, Account]:
+    """Return each named account as it stands; one that nothing counts in yet is empty under its cap."""
+    wanted = list(dict.fromkeys(refs))
+    account = schema.account
+    name = tuple_(account.c.scope, account.c.key, account.c.window)
+    found: dict[AccountRef, Account] = {}
+    for start in range(0, len(wanted), 200):
+        piece = [tuple(ref) for ref in wanted[start : start + 200]]
+        rows = tx.connection.execute(select(account).where(name.in_(piece)))
+        found.update((row.ref, row) for row in map(as_account, rows))
+    limits = {(cap.scope, cap.key, cap.window): cap.limit_nano for cap in caps(tx)}
+    return {
+        ref: found.get(ref)
+        or Account(ref=ref, limit_nano=limits.get((ref.scope, ref.key, window_kind(ref.window))))
+        for ref in wanted
+    }
+
+
+def as_account(row: Row[Any]) -> Account:
+    """Read one row of `account`."""
+    return Account(
+        ref=AccountRef(row.scope, row.key, row.window),
+        limit_nano=row.limit_nano,
+        held_nano=row.held_nano,
+        spent_nano=row.spent_nano,
+        over_nano=row.over_nano,
+        frozen=bool(row.frozen),
+    )

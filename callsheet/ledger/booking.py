@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 
-from sqlalchemy import Connection, bindparam, case, select
+from sqlalchemy import bindparam, case, select
 
 from callsheet.ledger import schema
 from callsheet.ledger.records import EntryKind
+from callsheet.ledger.transaction import Transaction
 
-_gate, _account, _counted = schema.gate, schema.account, schema.submission_account
-_head = select(_gate.c.entries, _gate.c.head)
-_new_head = _gate.update().values(entries=bindparam("to_entries"), head=bindparam("to_head"))
+_ledger_head, _account, _counted = schema.ledger_head, schema.account, schema.submission_account
+_head = select(_ledger_head.c.entries, _ledger_head.c.head)
+_new_head = _ledger_head.update().values(entries=bindparam("to_entries"), head=bindparam("to_head"))
 _write_entry = schema.entry.insert()
 _held_then_nano = _account.c.held_nano - bindparam("hold_nano")
 _spent_then_nano = _account.c.spent_nano + bindparam("cost_nano")
@@ -43,25 +44,23 @@ def entry_hash(
     return hashlib.sha256(content.encode("ascii")).hexdigest()
 
 
-def write_entry(
-    connection: Connection, *, at_ms: int, submission_id: int, kind: EntryKind, amount_nano: int
-) -> None:
-    """Append one entry. The caller holds the gate, so numbers have no gaps and the chain no forks."""
-    entries, head = connection.execute(_head).one()
+def write_entry(tx: Transaction, *, submission_id: int, kind: EntryKind, amount_nano: int) -> None:
+    """Append one entry. No other transaction writes meanwhile: numbers have no gaps, the chain no forks."""
+    entries, head = tx.connection.execute(_head).one()
     content = {
         "entry_id": entries + 1,
-        "at_ms": at_ms,
+        "at_ms": tx.at_ms,
         "submission_id": submission_id,
         "kind": kind,
         "amount_nano": amount_nano,
     }
     new_head = entry_hash(head, **content)
-    connection.execute(_write_entry, {**content, "hash": new_head})
-    connection.execute(_new_head, {"to_entries": entries + 1, "to_head": new_head})
+    tx.connection.execute(_write_entry, {**content, "hash": new_head})
+    tx.connection.execute(_new_head, {"to_entries": entries + 1, "to_head": new_head})
 
 
 def book_accounts(
-    connection: Connection, submission_id: int, *, hold_nano: int, cost_nano: int, overrun: bool
+    tx: Transaction, submission_id: int, *, hold_nano: int, cost_nano: int, overrun: bool
 ) -> None:
     """Take a hold away from every account of a submission and add its cost.
 
@@ -69,4 +68,4 @@ def book_accounts(
     cost above its hold, freezes the accounts until a person has looked.
     """
     booked = {"submission": submission_id, "hold_nano": hold_nano, "cost_nano": cost_nano}
-    connection.execute(_book_and_freeze if overrun else _book, booked)
+    tx.connection.execute(_book_and_freeze if overrun else _book, booked)

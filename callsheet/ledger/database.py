@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
-from callsheet.errors import LedgerError, UsageError
-from callsheet.ledger import fence, postgres, sqlite
-from callsheet.ledger.migrate import bring_up_to_date
-from callsheet.ledger.ownership import Locks, file_locks, server_locks
+from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
+from callsheet.ledger import postgres, schema, sqlite
+from callsheet.ledger.locks import Claim, Fence, Locks, file_locks, server_locks, take
+from callsheet.ledger.transaction import Access, Declaration
 
 _POSTGRES_NAMES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 
@@ -36,7 +37,7 @@ class _Group(local):
 
     connection: sa.Connection | None = None
     undone_by: BaseException | None = None
-    asked_for: tuple[fence.Claim, ...] = ()
+    asked_for: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Database:
     label: str
     file: Path | None
     locks: Locks
-    fence: fence.Fence = field(default_factory=fence.Fence)
+    fence: Fence = field(default_factory=Fence)
     _group: _Group = field(default_factory=_Group)
 
     @contextmanager
@@ -96,10 +97,15 @@ class Database:
             yield connection
 
     @contextmanager
-    def buy(self) -> Iterator[sa.Connection]:
-        """A write that a purchase follows. Raises ClaimLost also where the lock on a claimed run is gone."""
-        with self.write() as connection:
-            self.locks.require_held(connection)
+    def transaction(self, declared: Declaration) -> Iterator[sa.Connection]:
+        """The transaction of a verb that is declared like this."""
+        if declared.access is Access.READ:
+            with self.read() as connection:
+                yield connection
+            return
+        with self.write(fenced=declared.fenced) as connection:
+            if declared.access is Access.PURCHASE:
+                self.locks.require_held(connection)
             yield connection
 
     def _ask_for_claims(self, connection: sa.Connection) -> None:
@@ -119,7 +125,7 @@ class Database:
         self._group.undone_by, self._group.asked_for = None, ()
         with self.errors_named(), self.engine.begin() as connection:
             if self.file is None:
-                postgres.lock_gate(connection)
+                postgres.lock_head(connection)
             yield connection
             self._require_whole(connection)
 
@@ -160,7 +166,7 @@ class Database:
         """Own a run, or one part of it: its lock is held, and its number in the ledger is this owner's."""
         with self.locks.claim(run_id, part):
             with self.write() as connection:
-                mine = fence.take(connection, run_id, part)
+                mine = take(connection, run_id, part)
             with self.fence.holding(mine):
                 yield
 
@@ -193,19 +199,69 @@ def _said(error: BaseException) -> str:
 
 
 def open_database(url: str) -> Database:
-    """Open `sqlite:////path/to/file` or `postgresql://...`, creating or migrating the tables if need be.
+    """Open `sqlite:////path/to/file` or `postgresql://...`, creating the tables where there are none.
 
     Raises UsageError for any other URL, LedgerUnsafe where the database would not keep what it acknowledges
-    or was written by a newer Callsheet, LedgerError where it cannot be reached.
+    or was written by another version, LedgerError where it cannot be reached.
     """
     database = _connect_lazily(_parsed(url))
     try:
         with database.errors_named():
-            bring_up_to_date(database.engine)
+            create_or_check(database.engine, database.label)
     except BaseException:
         database.close()
         raise
     return database
+
+
+_CREATE_LOCK: Final = 0x63616C6C73686565  # "callshee": this number is ours on whatever server
+
+
+def create_or_check(engine: sa.Engine, label: str) -> None:
+    """Create the tables in an empty database, in one transaction; refuse those of another version.
+
+    Two processes may try at once: the second one waits and finds it done. Raises LedgerUnsafe.
+    """
+    with engine.execution_options(reads=True).connect() as connection:
+        if engine.dialect.name == "postgresql":
+            postgres.refuse_unsafe(connection)
+        if _has_tables(connection, label):
+            return
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATE_LOCK)))
+        if not _has_tables(connection, label):
+            schema.metadata.create_all(connection, checkfirst=False)
+            # An output folder can tell a ledger from its older copy or from another one by its id.
+            head = {"id": 1, "schema_version": schema.VERSION, "ledger_id": secrets.token_hex(16)}
+            connection.execute(schema.ledger_head.insert(), {**head, "entries": 0, "head": ""})
+
+
+def _has_tables(connection: sa.Connection, label: str) -> bool:
+    """Whether the ledger exists. Raises LedgerUnsafe for tables that this version cannot use."""
+    names = set(sa.inspect(connection).get_table_names())
+    if "ledger_head" not in names:
+        if {"gate", "entry"} <= names:
+            raise LedgerUnsafe(_other_version(label, "an earlier development version of Callsheet"))
+        if taken := names & set(schema.metadata.tables):
+            raise LedgerUnsafe(f"{label} has tables that are not Callsheet's: {', '.join(sorted(taken))}")
+        return False
+    version = connection.exec_driver_sql("SELECT schema_version FROM ledger_head").scalar_one()
+    if version > schema.VERSION:
+        raise LedgerUnsafe(
+            f"the ledger {label} was written by a newer Callsheet (schema {version}); update Callsheet"
+        )
+    if version < schema.VERSION:
+        raise LedgerUnsafe(_other_version(label, f"an earlier Callsheet (schema {version})"))
+    return True
+
+
+def _other_version(label: str, writer: str) -> str:
+    return (
+        f"the ledger {label} was written by {writer}, which this one cannot read; nothing was changed. "
+        "Finish its runs with that version, then keep the old ledger and name a new one with "
+        "CALLSHEET_LEDGER_URL"
+    )
 
 
 def _connect_lazily(url: URL) -> Database:

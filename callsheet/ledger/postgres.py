@@ -26,9 +26,9 @@ _CONNECT_ARGS: Final[dict[str, Any]] = {
 STANDSTILL_MS = 60_000
 """How long a write may stand still between two statements, in milliseconds, before the server ends it."""
 
-_LOCK_GATE: Final = sa.select(
+_LOCK_HEAD: Final = sa.select(
     sa.func.set_config("idle_in_transaction_session_timeout", sa.bindparam("limit"), sa.true()),
-    schema.gate.c.id,
+    schema.ledger_head.c.id,
 ).with_for_update()
 
 
@@ -53,13 +53,13 @@ def refuse_unsafe(connection: sa.Connection) -> None:
             )
 
 
-def lock_gate(connection: sa.Connection) -> None:
+def lock_head(connection: sa.Connection) -> None:
     """Wait until no other transaction writes.
 
     A process that stops in the middle of its write (suspended, SIGSTOP) would keep everybody waiting for as
     long as it stands still: the server ends its session instead, and undoes what it had begun.
     """
-    connection.execute(_LOCK_GATE, {"limit": str(STANDSTILL_MS)}).one()
+    connection.execute(_LOCK_HEAD, {"limit": str(STANDSTILL_MS)}).one()
 
 
 def is_in_transaction(connection: sa.Connection) -> bool:

@@ -1,6 +1,6 @@
-"""The tables, as they stand after every migration.
+"""The tables, for SQLite and PostgreSQL alike.
 
-A test holds that the migrations lead to exactly this schema. Types are those that SQLite's STRICT tables and
+Types are those that SQLite's STRICT tables and
 PostgreSQL both keep exactly: 64-bit integers and text; `double precision` for what is measured and is no
 money. The database keeps the invariants that it can: one open submission per job, a request id once, no
 account above its limit unless an overrun explains it, and journals that only grow.
@@ -44,13 +44,17 @@ def _key(name: str, kind: Any, *parts: Any, auto: bool = False) -> sa.Column[Any
     return sa.Column(name, kind, *parts, primary_key=True, autoincrement=auto)
 
 
-gate = _table(
-    "gate",  # one row: PostgreSQL locks it at the start of each write, which puts all writes in one line
+VERSION: Final = 1
+"""The version of these tables. A test compares their text with it: another schema needs another version."""
+
+ledger_head = _table(
+    "ledger_head",  # one row: PostgreSQL locks it at the start of each write, so only one transaction writes
     _key("id", INT),
+    _col("schema_version", INT),
     _col("ledger_id", TEXT),
     _col("entries", INT),  # how many entries there are,
     _col("head", TEXT),  # and the hash of the last one
-    sa.CheckConstraint("id = 1", name="gate_one_row"),
+    sa.CheckConstraint("id = 1", name="ledger_head_one_row"),
 )
 
 run = _table(
@@ -68,10 +72,10 @@ run = _table(
 )
 
 claim = _table(
-    "claim",  # how often a run (part "") or a part of it was claimed; see callsheet.ledger.fence
+    "claim",  # who may write about a run (part "") or a part of it; see callsheet.ledger.locks
     _key("run_id", TEXT),
     _key("part", TEXT),
-    _col("number", INT),
+    _col("fencing_token", INT),  # how often it was claimed
 )
 
 job = _table(
@@ -245,4 +249,30 @@ upload = _table(
 )
 
 APPEND_ONLY: Final = ("entry", "event", "submission_account")
-"""Tables whose rows are never changed and never deleted; triggers of the migrations refuse it."""
+"""Tables whose rows are never changed and never deleted; triggers refuse it."""
+
+
+_DDL: Any = sa.DDL
+
+
+def _refuse_changes(table: sa.Table) -> None:
+    for change in ("UPDATE", "DELETE"):
+        trigger = _DDL(
+            f"CREATE TRIGGER {table.name}_no_{change.lower()} BEFORE {change} ON {table.name}\n"
+            f"BEGIN\n  SELECT RAISE(ABORT, '{table.name} is append-only');\nEND"
+        )
+        sa.event.listen(table, "after_create", trigger.execute_if(dialect="sqlite"))
+    trigger = _DDL(
+        f"CREATE TRIGGER {table.name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table.name} "
+        "FOR EACH STATEMENT EXECUTE FUNCTION callsheet_append_only()"
+    )
+    sa.event.listen(table, "after_create", trigger.execute_if(dialect="postgresql"))
+
+
+for _name in APPEND_ONLY:
+    _refuse_changes(metadata.tables[_name])
+_refusal = _DDL(
+    "CREATE FUNCTION callsheet_append_only() RETURNS trigger LANGUAGE plpgsql AS $$\n"
+    "BEGIN\n  RAISE EXCEPTION '%% is append-only', TG_TABLE_NAME;\nEND\n$$"
+)
+sa.event.listen(metadata, "before_create", _refusal.execute_if(dialect="postgresql"))

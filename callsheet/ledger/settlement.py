@@ -2,92 +2,153 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from callsheet.errors import LedgerError, UsageError
 from callsheet.ledger import schema
 from callsheet.ledger.booking import book_accounts, write_entry
 from callsheet.ledger.records import Booking, Settlement
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, Charged, CostBasis, Event, next_state
-from callsheet.ledger.steps import Current, current, step
+from callsheet.ledger.steps import NOTHING, Current, current, step
+from callsheet.ledger.transaction import Transaction, write
 
 
-def give_back(
-    connection: Connection,
+@write(short=True)
+def release(tx: Transaction, job_id: int, *, why: str = "", attempt: int | None = None) -> None:
+    """Give hold and slot back before anything was sent: `held` -> `pending`."""
+    _give_back(tx, job_id, Event.RELEASE, why=why, attempt=attempt)
+
+
+@write()
+def declare_absent(tx: Transaction, job_id: int, *, why: str, attempt: int | None = None) -> None:
+    """Release an unknown request that provably never arrived and cannot any more: back to `pending`."""
+    _give_back(tx, job_id, Event.DECLARE_ABSENT, why=why, attempt=attempt)
+
+
+def _give_back(tx: Transaction, job_id: int, event: Event, *, why: str, attempt: int | None) -> None:
+    """End a submission that cost nothing: release its whole hold."""
+    now = current(tx, job_id, attempt=attempt)
+    _end(tx, now, event, cost_nano=0, basis="none", why=why)
+
+
+@write(short=True)
+def refuse(
+    tx: Transaction,
     job_id: int,
-    event: Event,
-    at_ms: int,
-    *,
-    why: str = "",
-    job: dict[str, Any] | None = None,
-    attempt: int | None = None,
-) -> None:
-    """End a submission that cost nothing: its whole hold is released."""
-    now = current(connection, job_id, attempt=attempt)
-    _end(connection, now, event, at_ms, cost_nano=0, basis="none", why=why, job=job)
-
-
-def fail(
-    connection: Connection,
-    job_id: int,
-    event: Event,
-    at_ms: int,
     *,
     charged: Charged,
-    error_type: str,
-    error: str,
-    cost_nano: int | None = None,
-    cost_basis: CostBasis | None = None,
-    submission: dict[str, Any] | None = None,
+    error_type: str = "",
+    error: str = "",
     attempt: int | None = None,
 ) -> Booking:
-    """End a submission that brought no video.
-
-    Booked is nothing when fal charged nothing, `cost_nano` when it is known, and else the whole hold: what
-    may have been spent counts as spent.
-    """
-    now = current(connection, job_id, attempt=attempt)
-    basis: CostBasis
-    if charged == "no":
-        cost_nano, basis = 0, "none"
-    elif charged == "yes" and cost_nano is not None:
-        basis = cost_basis or "expected"
-    else:
-        cost_nano, basis = now.hold_nano, "hold"
-    job = {"error_type": error_type, "error": error, "charged": charged}
-    return _end(
-        connection,
-        now,
-        event,
-        at_ms,
-        cost_nano=cost_nano,
-        basis=basis,
-        why=error or error_type,
-        job=job,
-        submission=submission,
-    )
+    """Record that fal refused the request. Released when `charged` is "no", else the hold is booked."""
+    failure = _Failure(charged, error_type, error)
+    return _fail(tx, job_id, Event.REFUSE, failure, attempt=attempt)
 
 
-def cancel(
-    connection: Connection, job_id: int, at_ms: int, *, charged: Charged, why: str, attempt: int | None
+@write()
+def fail_inputs(
+    tx: Transaction, job_id: int, *, error_type: str = "", error: str = "", attempt: int | None = None
+) -> None:
+    """Record that what the job needs (an image) is missing; nothing was sent and nothing is charged."""
+    _fail(tx, job_id, Event.FAIL_INPUTS, _Failure("no", error_type, error), attempt=attempt)
+
+
+@write()
+def write_off(tx: Transaction, job_id: int, *, why: str, attempt: int | None = None) -> Booking:
+    """Stop looking for an unknown request and book its hold as spent. `why` says who decided."""
+    failure = _Failure("unknown", "written_off", why)
+    return _fail(tx, job_id, Event.WRITE_OFF, failure, attempt=attempt)
+
+
+@write()
+def fail_render(
+    tx: Transaction,
+    job_id: int,
+    *,
+    charged: Charged,
+    error_type: str = "",
+    error: str = "",
+    cost_nano: int | None = None,
+    cost_basis: CostBasis | None = None,
+    billable_units: str | None = None,
+    result_json: str | None = None,
+    attempt: int | None = None,
 ) -> Booking:
-    """End a job that shall not be made; what it holds, if anything, is released or booked."""
-    now = current(connection, job_id, attempt=attempt)
+    """Record that fal took the job and brought no video.
+
+    "no" releases the hold, "yes" books `cost_nano`, "unknown" (or no `cost_nano`) books the hold.
+    """
+    failure = _Failure(charged, error_type, error, cost_nano, cost_basis)
+    columns = {"billable_units": billable_units, "result_json": result_json}
+    return _fail(tx, job_id, Event.FAIL_RENDER, failure, submission=columns, attempt=attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    charged: Charged
+    error_type: str
+    error: str
+    cost_nano: int | None = None
+    cost_basis: CostBasis | None = None
+
+    def booked(self, hold_nano: int) -> tuple[int, CostBasis]:
+        """Return nothing when fal charged nothing, the cost when it is known, and else the whole hold.
+
+        What may have been spent counts as spent.
+        """
+        if self.charged == "no":
+            return 0, "none"
+        if self.charged == "yes" and self.cost_nano is not None:
+            return self.cost_nano, self.cost_basis or "expected"
+        return hold_nano, "hold"
+
+
+def _fail(
+    tx: Transaction,
+    job_id: int,
+    event: Event,
+    failure: _Failure,
+    *,
+    submission: Mapping[str, Any] = NOTHING,
+    attempt: int | None,
+) -> Booking:
+    """End a submission that brought no video."""
+    now = current(tx, job_id, attempt=attempt)
+    cost_nano, basis = failure.booked(now.hold_nano)
+    job = {"error_type": failure.error_type, "error": failure.error, "charged": failure.charged}
+    why = failure.error or failure.error_type
+    return _end(tx, now, event, cost_nano=cost_nano, basis=basis, why=why, job=job, submission=submission)
+
+
+@write()
+def cancel(
+    tx: Transaction, job_id: int, *, charged: Charged = "no", why: str = "", attempt: int | None = None
+) -> Booking:
+    """End a job that is not to be made: before it was sent, or after fal confirmed that it was cancelled.
+
+    What it holds, if anything, is released (`charged` "no") or booked.
+    """
+    now = current(tx, job_id, attempt=attempt)
     columns = {"error_type": "cancelled", "error": why, "charged": charged}
     if now.state not in HAS_OPEN_SUBMISSION:
-        step(connection, now, Event.CANCEL, at_ms, why=why, job={**columns, "charged": "no"})
+        step(tx, now, Event.CANCEL, why=why, job={**columns, "charged": "no"})
         return Booking(cost_nano=0, cost_basis="none")
     cost_nano, basis = _cancelled_cost(now, charged)
-    return _end(connection, now, Event.CANCEL, at_ms, cost_nano=cost_nano, basis=basis, why=why, job=columns)
+    return _end(tx, now, Event.CANCEL, cost_nano=cost_nano, basis=basis, why=why, job=columns)
 
 
-def settle(
-    connection: Connection, job_id: int, at_ms: int, settlement: Settlement, *, attempt: int | None
-) -> Booking:
-    """Book what a render cost and keep its result, in one go. A replay changes nothing."""
-    now = current(connection, job_id, attempt=attempt)
+@write(short=True)
+def settle(tx: Transaction, job_id: int, settlement: Settlement, *, attempt: int | None = None) -> Booking:
+    """Turn the hold into the real cost and keep the result. Calling it again changes nothing.
+
+    A cost above the hold is booked in full, freezes the accounts, and is returned as `overrun_nano`.
+    """
+    now = current(tx, job_id, attempt=attempt)
     next_state(now.state, Event.SETTLE)
     if now.booked:
         return Booking(cost_nano=now.cost_nano or 0, cost_basis=now.cost_basis, replayed=True)
@@ -96,12 +157,11 @@ def settle(
         "billable_units": settlement.billable_units,
         "seed_used": settlement.seed_used,
     }
-    booking, booked = _book(connection, now, at_ms, settlement.cost_nano, settlement.cost_basis)
+    booking, booked = _book(tx, now, settlement.cost_nano, settlement.cost_basis)
     step(
-        connection,
+        tx,
         now,
         Event.SETTLE,
-        at_ms,
         job={"charged": "yes" if settlement.cost_nano else "no"},
         more={"spent_nano": settlement.cost_nano},
         submission={**booked, **columns},
@@ -109,9 +169,8 @@ def settle(
     return booking
 
 
-def correct(
-    connection: Connection, request_id: str, at_ms: int, *, cost_nano: int, cost_basis: CostBasis
-) -> Booking:
+@write()
+def correct(tx: Transaction, request_id: str, *, cost_nano: int, cost_basis: CostBasis) -> Booking:
     """Book the difference between what was booked for a request and what it cost in the end.
 
     Entries are never changed: a correction is one more of them. Where fal's own billing event is booked,
@@ -119,7 +178,7 @@ def correct(
     booked yet.
     """
     table = schema.submission
-    row = connection.execute(select(table).where(table.c.request_id == request_id)).one_or_none()
+    row = tx.connection.execute(select(table).where(table.c.request_id == request_id)).one_or_none()
     if row is None:
         raise UsageError(f"the ledger has no request {request_id}")
     if row.booked_ms is None:
@@ -132,17 +191,17 @@ def correct(
         return Booking(cost_nano=cost_nano, cost_basis=cost_basis, replayed=True)
     allowed_nano = max(row.hold_nano, row.cost_nano)
     overrun_nano = max(0, cost_nano - allowed_nano)
-    book_accounts(connection, row.submission_id, hold_nano=0, cost_nano=change_nano, overrun=overrun_nano > 0)
+    book_accounts(tx, row.submission_id, hold_nano=0, cost_nano=change_nano, overrun=overrun_nano > 0)
     if change_nano:
-        _entry(connection, row.submission_id, at_ms, "settle", change_nano)
+        _entry(tx, row.submission_id, "settle", change_nano)
     values = {"cost_nano": cost_nano, "cost_basis": cost_basis}
-    connection.execute(table.update().where(table.c.submission_id == row.submission_id).values(values))
+    tx.connection.execute(table.update().where(table.c.submission_id == row.submission_id).values(values))
     job = schema.job
     mine = job.c.job_id == row.job_id
-    connection.execute(job.update().where(mine).values(spent_nano=job.c.spent_nano + change_nano))
+    tx.connection.execute(job.update().where(mine).values(spent_nano=job.c.spent_nano + change_nano))
     latest = job.c.submissions == row.number
     charged = "yes" if cost_nano else "no"
-    connection.execute(job.update().where(mine, latest).values(charged=charged))
+    tx.connection.execute(job.update().where(mine, latest).values(charged=charged))
     return Booking(cost_nano=cost_nano, cost_basis=cost_basis, overrun_nano=overrun_nano)
 
 
@@ -151,48 +210,45 @@ def _cancelled_cost(now: Current, charged: Charged) -> tuple[int, CostBasis]:
 
 
 def _end(
-    connection: Connection,
+    tx: Transaction,
     now: Current,
     event: Event,
-    at_ms: int,
     *,
     cost_nano: int,
     basis: CostBasis,
     why: str = "",
-    job: dict[str, Any] | None = None,
-    submission: dict[str, Any] | None = None,
+    job: Mapping[str, Any] = NOTHING,
+    submission: Mapping[str, Any] = NOTHING,
 ) -> Booking:
     """Book a submission and close it, moving its job along `event`."""
     next_state(now.state, event, booked=now.booked)
-    booking, booked = _book(connection, now, at_ms, cost_nano, basis)
-    columns = {**booked, **(submission or {}), "closed_ms": at_ms}
+    booking, booked = _book(tx, now, cost_nano, basis)
+    columns = {**booked, **submission, "closed_ms": tx.at_ms}
     spent = {"spent_nano": cost_nano}
-    step(connection, now, event, at_ms, why=why, job=job or {}, more=spent, submission=columns)
+    step(tx, now, event, why=why, job=job, more=spent, submission=columns)
     return booking
 
 
-def _book(
-    connection: Connection, now: Current, at_ms: int, cost_nano: int, basis: CostBasis
-) -> tuple[Booking, dict[str, Any]]:
+def _book(tx: Transaction, now: Current, cost_nano: int, basis: CostBasis) -> tuple[Booking, dict[str, Any]]:
     """Book on the accounts and in the entries; return the submission's columns for its own row."""
     _not_negative(cost_nano)
     overrun_nano = max(0, cost_nano - now.hold_nano)
     book_accounts(
-        connection,
+        tx,
         now.submission_id,
         hold_nano=now.hold_nano,
         cost_nano=cost_nano,
         overrun=overrun_nano > 0,
     )
-    _entry(connection, now.submission_id, at_ms, "release", -now.hold_nano)
+    _entry(tx, now.submission_id, "release", -now.hold_nano)
     if basis != "none":
-        _entry(connection, now.submission_id, at_ms, "settle", cost_nano)
-    columns = {"booked_ms": at_ms, "cost_nano": cost_nano, "cost_basis": basis}
+        _entry(tx, now.submission_id, "settle", cost_nano)
+    columns = {"booked_ms": tx.at_ms, "cost_nano": cost_nano, "cost_basis": basis}
     return Booking(cost_nano=cost_nano, cost_basis=basis, overrun_nano=overrun_nano), columns
 
 
-def _entry(connection: Connection, submission_id: int, at_ms: int, kind: Any, amount_nano: int) -> None:
-    write_entry(connection, at_ms=at_ms, submission_id=submission_id, kind=kind, amount_nano=amount_nano)
+def _entry(tx: Transaction, submission_id: int, kind: Any, amount_nano: int) -> None:
+    write_entry(tx, submission_id=submission_id, kind=kind, amount_nano=amount_nano)
 
 
 def _not_negative(cost_nano: int) -> None:

@@ -1,18 +1,21 @@
-"""One step of one job: the table is asked, the row is changed under guard, the event is written down."""
+"""One step of one job: check the transition, change the row if it is unchanged, and record the event."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, select
+from sqlalchemy import Row, Table, Update, and_, bindparam, select
 
 from callsheet.errors import IllegalTransition, LedgerError, UsageError
 from callsheet.ledger import schema
-from callsheet.ledger.changing import NOTHING, change
 from callsheet.ledger.states import Event, State, next_state
+from callsheet.ledger.transaction import Transaction
+
+NOTHING: Mapping[str, Any] = {}
 
 CHUNK = 500
 """Ids per statement: SQLite takes 999 parameters in its older builds."""
@@ -60,14 +63,14 @@ class Current:
     started_ms: int | None
 
 
-def current(connection: Connection, job_id: int, *, attempt: int | None = None) -> Current:
+def current(tx: Transaction, job_id: int, *, attempt: int | None = None) -> Current:
     """Read a job and its last submission.
 
     `attempt` fences a late owner off: where it is given and is not the number of the last submission,
     somebody else has taken the job over, and IllegalTransition is raised. Raises UsageError for an unknown
     job.
     """
-    row: Row[Any] | None = connection.execute(_current, {"wanted": job_id}).one_or_none()
+    row: Row[Any] | None = tx.connection.execute(_current, {"wanted": job_id}).one_or_none()
     if row is None:
         raise UsageError(f"the ledger has no job {job_id}")
     if attempt is not None and attempt != row.submissions:
@@ -89,10 +92,9 @@ def current(connection: Connection, job_id: int, *, attempt: int | None = None) 
 
 
 def step(
-    connection: Connection,
+    tx: Transaction,
     now: Current,
     event: Event,
-    at_ms: int,
     *,
     why: str = "",
     job: Mapping[str, Any] = NOTHING,
@@ -106,19 +108,20 @@ def step(
     """
     target = next_state(now.state, event, booked=now.booked)
     here = {"job_id": now.job_id, "state": now.state.value}
-    if change(connection, schema.job, here, to={"state": target.value, **job}, more=more) != 1:
+    if change(tx, schema.job, here, to={"state": target.value, **job}, more=more) != 1:
         raise LedgerError(f"job {now.job_id} was {now.state} a moment ago and is not any more")
     if submission:
-        change(connection, schema.submission, {"submission_id": now.submission_id}, to=submission)
-    connection.execute(_write_event, _event(now.job_id, now.number, event, now.state, target, at_ms, why))
+        change(tx, schema.submission, {"submission_id": now.submission_id}, to=submission)
+    tx.connection.execute(
+        _write_event, _event(now.job_id, now.number, event, now.state, target, tx.at_ms, why)
+    )
     return target
 
 
 def step_many(
-    connection: Connection,
+    tx: Transaction,
     job_ids: Collection[int],
     event: Event,
-    at_ms: int,
     *,
     why: str = "",
     job: Mapping[str, Any] | None = None,
@@ -128,7 +131,7 @@ def step_many(
 
     `output_ids` gives jobs the file of another one.
     """
-    states = {job_id: (state, number) for job_id, state, number in _states(connection, job_ids)}
+    states = {job_id: (state, number) for job_id, state, number in _states(tx, job_ids)}
     if missing := set(job_ids) - set(states):
         raise UsageError(f"the ledger has no job {min(missing)}")
     moves = [(job_id, State(state), number) for job_id, (state, number) in states.items()]
@@ -141,12 +144,13 @@ def step_many(
     if outputs:
         values["output_id"] = bindparam("made")
     rows = [{"wanted": j, "target": targets[j].value, "made": outputs.get(j)} for j, _, _ in moves]
-    connection.execute(
+    tx.connection.execute(
         table.update().where(table.c.job_id == bindparam("wanted")).values(values),
         rows if outputs else [{"wanted": r["wanted"], "target": r["target"]} for r in rows],
     )
-    connection.execute(
-        schema.event.insert(), [_event(j, n, event, state, targets[j], at_ms, why) for j, state, n in moves]
+    tx.connection.execute(
+        schema.event.insert(),
+        [_event(j, n, event, state, targets[j], tx.at_ms, why) for j, state, n in moves],
     )
 
 
@@ -157,10 +161,10 @@ def chunks(items: Collection[Any]) -> Iterator[Sequence[Any]]:
         yield piece
 
 
-def _states(connection: Connection, job_ids: Collection[int]) -> Iterator[Row[Any]]:
+def _states(tx: Transaction, job_ids: Collection[int]) -> Iterator[Row[Any]]:
     table = schema.job
     for piece in chunks(job_ids):
-        yield from connection.execute(
+        yield from tx.connection.execute(
             select(table.c.job_id, table.c.state, table.c.submissions).where(table.c.job_id.in_(piece))
         )
 
@@ -177,3 +181,30 @@ def _event(
         "to_state": after.value,
         "why": why,
     }
+
+
+def change(
+    tx: Transaction,
+    table: Table,
+    where: Mapping[str, Any],
+    *,
+    to: Mapping[str, Any] = NOTHING,
+    more: Mapping[str, int] = NOTHING,
+) -> int:
+    """Set the columns `to` these values and add `more` to these, in the rows where all of `where` holds.
+
+    Returns how many rows that were.
+    """
+    statement = _statement(table, tuple(where), tuple(to), tuple(more))
+    values = {f"is_{name}": value for name, value in where.items()}
+    values |= {f"to_{name}": value for name, value in to.items()}
+    values |= {f"more_{name}": value for name, value in more.items()}
+    return tx.connection.execute(statement, values).rowcount
+
+
+@cache  # building an UPDATE costs more than executing it
+def _statement(table: Table, where: tuple[str, ...], to: tuple[str, ...], more: tuple[str, ...]) -> Update:
+    column = table.c
+    values: dict[str, Any] = {name: bindparam(f"to_{name}") for name in to}
+    values |= {name: column[name] + bindparam(f"more_{name}") for name in more}
+    return table.update().where(*(column[name] == bindparam(f"is_{name}") for name in where)).values(values)

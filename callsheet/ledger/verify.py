@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
-from callsheet.errors import UsageError
 from callsheet.ledger.booking import entry_hash
-from callsheet.ledger.database import Database
 from callsheet.ledger.states import ARROWS, HAS_OPEN_SUBMISSION, HAS_REQUEST, State
+from callsheet.ledger.transaction import Transaction, read
 
 
 def _listed(words: frozenset[State]) -> str:
@@ -100,18 +97,21 @@ I9, slots within the cap, is a promise about every moment, and the cap is the ca
 """
 
 
-def verify(connection: Connection) -> list[str]:
+@read()
+def verify(tx: Transaction) -> list[str]:
     """Return every broken promise as a sentence."""
     found = [
-        sentence.format(*row) for sentence, query in CHECKS.items() for row in connection.execute(text(query))
+        sentence.format(*row)
+        for sentence, query in CHECKS.items()
+        for row in tx.connection.execute(text(query))
     ]
-    return [*found, *_broken_arrows(connection), *_broken_chain(connection), *_broken_file(connection)]
+    return [*found, *_broken_arrows(tx), *_broken_chain(tx), *_broken_file(tx)]
 
 
-def _broken_arrows(connection: Connection) -> Iterator[str]:
+def _broken_arrows(tx: Transaction) -> Iterator[str]:
     """I10: every event is an arrow of the table, and begins where the job's last one ended."""
     before: dict[int, str] = {}
-    rows = connection.execute(
+    rows = tx.connection.execute(
         text("SELECT job_id, event, from_state, to_state FROM event ORDER BY event_id"),
         execution_options={"yield_per": 1000},
     )
@@ -124,11 +124,11 @@ def _broken_arrows(connection: Connection) -> Iterator[str]:
         before[job_id] = to_state
 
 
-def _broken_chain(connection: Connection) -> Iterator[str]:
+def _broken_chain(tx: Transaction) -> Iterator[str]:
     """Report where the entries are not the ones that were written: changed, removed or added."""
-    count, head = connection.execute(text("SELECT entries, head FROM gate")).one()
+    count, head = tx.connection.execute(text("SELECT entries, head FROM ledger_head")).one()
     previous, seen = "", 0
-    rows = connection.execute(
+    rows = tx.connection.execute(
         text("SELECT entry_id, at_ms, submission_id, kind, amount_nano, hash FROM entry ORDER BY entry_id"),
         execution_options={"yield_per": 1000},
     )
@@ -144,29 +144,11 @@ def _broken_chain(connection: Connection) -> Iterator[str]:
         yield f"the book was tampered with: it has {seen} entries, {count} were written"
 
 
-def _broken_file(connection: Connection) -> Iterator[str]:
-    if connection.dialect.name != "sqlite":
+def _broken_file(tx: Transaction) -> Iterator[str]:
+    if tx.connection.dialect.name != "sqlite":
         return
-    for row in connection.exec_driver_sql("PRAGMA integrity_check"):
+    for row in tx.connection.exec_driver_sql("PRAGMA integrity_check"):
         if row[0] != "ok":
             yield f"the database file is damaged: {row[0]}"
-    for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+    for row in tx.connection.exec_driver_sql("PRAGMA foreign_key_check"):
         yield f"the database file is damaged: row {row[1]} of {row[0]} points to a missing row of {row[2]}"
-
-
-def backup(database: Database, path: Path) -> None:
-    """Copy a SQLite ledger into a new file (0600), whole or not at all. See `Ledger.backup`."""
-    if database.file is None:
-        raise UsageError("this ledger is on a PostgreSQL server; back it up with pg_dump")
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        raise UsageError(f"{path} exists already; a backup never writes over a file") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be made: {error.strerror}") from error
-    try:
-        with database.outside() as connection:
-            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
-    except BaseException:
-        path.unlink()  # half a copy must not be taken for one
-        raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callsheet.errors import AccountError, QueueError, Unavailable, UsageError
-from callsheet.ledger import JobRow, Ledger, Ticket
+from callsheet.ledger import JobRow, Ticket, history, queries, transitions
 from callsheet.provider.platform_messages import HistoryItem
 from callsheet.reconcile.attempts import attempt_of
 from callsheet.reconcile.decisions import require_owned, signed, unknown_job
@@ -22,7 +22,7 @@ async def adopt(desk: Desk, name: str, request_id: str, *, reason: str) -> Findi
     of it may contradict what was sent. Raises UsageError where that is not so, Unavailable or AccountError
     where fal cannot be asked.
     """
-    row = await desk.books(unknown_job, name)
+    row = await desk.books.call(unknown_job, name)
     why = signed(f"request {request_id} adopted", reason)
     found = desk.queue.ticket(row.endpoint, request_id)
     await _require_free(desk, row, request_id)
@@ -30,14 +30,14 @@ async def adopt(desk: Desk, name: str, request_id: str, *, reason: str) -> Findi
     ticket = Ticket(found.request_id, found.status_url, found.response_url, found.cancel_url)
     with claimed(desk.ledger, [row.run_id]) as mine:
         require_owned(row, mine)
-        await desk.books(Ledger.find, row.job_id, ticket, why=why, attempt=row.attempt)
+        await desk.books(transitions.find, row.job_id, ticket, why=why, attempt=row.attempt)
     return finding("found", row, why, request_ids=(request_id,), was_found=True)
 
 
 async def _require_free(desk: Desk, row: JobRow, request_id: str) -> None:
-    known = await desk.books(Ledger.known_requests, [request_id])
+    known = await desk.books(history.known_requests, [request_id])
     if request_id in known:
-        owner = await desk.books(Ledger.job, known[request_id])
+        owner = await desk.books(queries.job, known[request_id])
         raise UsageError(
             f"request {request_id} belongs to job {owner.job_id} ({owner.custom_id}, run {owner.run_id})"
             f" already, not to job {row.job_id}"
@@ -69,9 +69,9 @@ async def _in_history(desk: Desk, row: JobRow, request_id: str) -> HistoryItem |
     start_ms = sent_ms(row.submission) - LOOK_BACK_MS
     try:
         # Of every endpoint: a request that was sent to another one is to be named, not missed.
-        history = await desk.platform.history(
+        found = await desk.platform.history(
             sorted(desk.catalog.endpoints), start_ms=start_ms, request_id=request_id
         )
     except (QueueError, AccountError):
         return None
-    return next((item for item in history.items if item.request_id == request_id), None)
+    return next((item for item in found.items if item.request_id == request_id), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callsheet.errors import CallsheetError
-from callsheet.ledger import JobRow, Ledger
+from callsheet.ledger import JobRow, history
 from callsheet.reconcile.desk import Desk, sent_ms
 from callsheet.reconcile.matching import Attempt, digest
 from manifests.job_codec import decode_job
@@ -35,7 +35,7 @@ async def _arguments(desk: Desk, row: JobRow, sha256: str) -> dict[str, object] 
         return None
     addresses: dict[str, str] = {}
     for image in job.images:
-        url = image.value if image.sha256 is None else await desk.books(Ledger.uploaded, image.sha256)
+        url = image.value if image.sha256 is None else await desk.books(history.uploaded, image.sha256)
         if url is None:
             return None
         addresses[image.identity] = url

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callsheet.errors import AccountError, QueueError
-from callsheet.ledger import Ledger, Purchase
+from callsheet.ledger import Purchase, history, settlement
 from callsheet.provider.platform_messages import BillingEvent
 from callsheet.reconcile.desk import Desk
 from pricing.money import usd_text
@@ -79,7 +79,7 @@ async def compare_bills(desk: Desk, *, days: int) -> Bills:
     """
     now_ms = desk.now_ms()
     since_ms = now_ms - min(days, MAX_DAYS) * DAY_MS
-    purchases = await desk.books(Ledger.purchases, since_ms=since_ms)
+    purchases = await desk.books(history.purchases, since_ms=since_ms)
     if not purchases:
         return Bills()
     try:
@@ -88,7 +88,7 @@ async def compare_bills(desk: Desk, *, days: int) -> Bills:
         return Bills(not_read=f"billing events need an admin key (FAL_ADMIN_KEY): {error}")
     except QueueError as error:
         return Bills(not_read=str(error))
-    known = await desk.books(Ledger.known_requests, {event.request_id for event in events})
+    known = await desk.books(history.known_requests, {event.request_id for event in events})
     settled_by_ms = now_ms - 1000 * desk.settings.history_lag_s
     compared = compare(purchases, events, known=known, settled_by_ms=settled_by_ms)
     for purchase in compared.agreed:
@@ -144,7 +144,7 @@ def _sums(events: Sequence[BillingEvent]) -> Mapping[str, tuple[str, int]]:
 
 async def _booked(desk: Desk, purchase: Purchase, cost_nano: int) -> Correction:
     booking = await desk.books(
-        Ledger.correct, purchase.request_id, cost_nano=cost_nano, cost_basis="billing_event"
+        settlement.correct, purchase.request_id, cost_nano=cost_nano, cost_basis="billing_event"
     )
     return Correction(purchase, cost_nano, booking.overrun_nano)
 

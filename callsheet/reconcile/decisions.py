@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 
 from callsheet.errors import UsageError
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.ledger import JobRow, Ledger, State, queries, settlement
 from callsheet.reconcile.desk import claimed
 from callsheet.reconcile.findings import Finding, finding
 
@@ -18,7 +18,7 @@ def assume_spent(ledger: Ledger, name: str, *, reason: str) -> Finding:
     why = signed("assumed spent", reason)
     with claimed(ledger, [row.run_id]) as mine:
         require_owned(row, mine)
-        ledger.write_off(row.job_id, why=why, attempt=row.attempt)
+        ledger.do(settlement.write_off, row.job_id, why=why, attempt=row.attempt)
     return finding("lost", row, why)
 
 
@@ -28,7 +28,7 @@ def resubmit(ledger: Ledger, name: str, *, reason: str) -> Finding:
     why = signed("resubmitted", reason)
     with claimed(ledger, [row.run_id]) as mine:
         require_owned(row, mine)
-        ledger.declare_absent(row.job_id, why=why, attempt=row.attempt)
+        ledger.do(settlement.declare_absent, row.job_id, why=why, attempt=row.attempt)
     return finding("absent", row, why)
 
 
@@ -40,7 +40,7 @@ def require_owned(row: JobRow, mine: frozenset[str]) -> None:
 
 def unknown_job(ledger: Ledger, name: str) -> JobRow:
     """Return the unknown job of that number or custom_id. Raises UsageError where it is not exactly one."""
-    rows = ledger.open_jobs(states={State.UNKNOWN})
+    rows = ledger.do(queries.open_jobs, states={State.UNKNOWN})
     named = [row for row in rows if str(row.job_id) == name] or [row for row in rows if row.custom_id == name]
     if len(named) == 1:
         return named[0]

@@ -9,6 +9,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from callsheet.errors import Busy
 from callsheet.ledger import Ledger, Submission, wall_clock_ms
+from callsheet.ledger.transaction import Verb
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
 from callsheet.reconcile import absence
@@ -23,10 +24,13 @@ T = TypeVar("T")
 class Books(Protocol):
     """The ledger, called without holding up the event loop."""
 
-    async def __call__(
-        self, verb: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def __call__(self, verb: Verb[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do one verb of the ledger."""
+
+    async def call(
+        self, function: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function that executes several verbs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

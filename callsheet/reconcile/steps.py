@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from callsheet.ledger import AT_FAL, HOLDS_SLOT, Ledger, State
+from callsheet.ledger import AT_FAL, HOLDS_SLOT, State, queries, recovery
 from callsheet.reconcile.desk import Desk, claimed
 from callsheet.reconcile.findings import Findings
 from callsheet.reconcile.underway import look_at_open
@@ -18,20 +18,20 @@ async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Colle
     already. Open submissions of the runs in `leave` are not asked about: the caller follows them itself.
     Without anything to settle this is one question to the ledger and none to fal.
     """
-    held = await desk.books(Ledger.open_jobs, states=HOLDS_SLOT)
+    held = await desk.books(queries.open_jobs, states=HOLDS_SLOT)
     runs = {row.run_id for row in held}
     if not runs:
         return Findings()
     with claimed(desk.ledger, runs, owned=owned) as mine:
         # Not in the caller's own runs: there a request that is under way is alive.
         for run_id in sorted((runs & mine) - set(owned)):
-            await desk.books(Ledger.recover, run_id)
-        unknown = await desk.books(Ledger.open_jobs, states={State.UNKNOWN})
+            await desk.books(recovery.recover, run_id)
+        unknown = await desk.books(queries.open_jobs, states={State.UNKNOWN})
         ours = [row for row in unknown if row.run_id in mine]
         findings = Findings(busy=tuple(sorted(runs - mine)), unknown_elsewhere=len(unknown) - len(ours))
         if ours:
             findings.take(await settle_unknown(desk, ours))
-        at_fal = await desk.books(Ledger.open_jobs, states=AT_FAL)
+        at_fal = await desk.books(queries.open_jobs, states=AT_FAL)
         findings.take(
             await look_at_open(
                 desk, [row for row in at_fal if row.run_id in mine and row.run_id not in leave]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable
-from callsheet.ledger import JobRow, Ledger, State, Submission
+from callsheet.ledger import JobRow, State, Submission, settlement, transitions
 from callsheet.provider.messages import Completed, InProgress, Status
 from callsheet.provider.platform import History
 from callsheet.provider.platform_messages import HistoryItem, iso
@@ -43,10 +43,10 @@ async def _written(desk: Desk, row: JobRow, seen: Status) -> Finding:
     request = (row.ticket.request_id,) if row.ticket else ()
     await _seen(desk, row)
     if isinstance(seen, Completed):
-        await desk.books(Ledger.render, row.job_id, attempt=row.attempt)
+        await desk.books(transitions.render, row.job_id, attempt=row.attempt)
         return finding("rendered", row, "the render has ended", request_ids=request)
     if isinstance(seen, InProgress) and row.state is State.IN_QUEUE:
-        await desk.books(Ledger.start, row.job_id, attempt=row.attempt)
+        await desk.books(transitions.start, row.job_id, attempt=row.attempt)
     why = "it renders" if isinstance(seen, InProgress) else "it waits in fal's queue"
     return finding("rendering", row, why, request_ids=request)
 
@@ -65,7 +65,7 @@ async def _gone(desk: Desk, row: JobRow) -> Finding:
         item = _item(history, row.ticket.request_id)
         if (item is not None and item.ended_ms is not None) or await _has_result(desk, row):
             await _seen(desk, row)
-            await desk.books(Ledger.render, row.job_id, attempt=row.attempt)
+            await desk.books(transitions.render, row.job_id, attempt=row.attempt)
             return finding("rendered", row, "the render has ended", request_ids=request)
     except (QueueError, AccountError) as error:
         return finding("rendering", row, str(error), request_ids=request)
@@ -86,7 +86,7 @@ async def _not_seen(desk: Desk, row: JobRow, server_ms: int | None) -> Finding:
         return finding("rendering", row, f"{GONE}{wait.why}", request_ids=request, again_ms=wait.again_ms)
     why = f"{GONE}; its hold counts as spent"
     await desk.books(
-        Ledger.fail_render,
+        settlement.fail_render,
         row.job_id,
         charged="unknown",
         error_type="lost_at_provider",
@@ -116,7 +116,7 @@ async def another_look(desk: Desk, row: JobRow, due: Due, server_ms: int | None)
         if due.is_absent(now_ms):
             return None
         if not due.had_first_look:
-            await desk.books(Ledger.note_unseen, row.job_id, at_ms=server_ms, attempt=row.attempt)
+            await desk.books(transitions.note_unseen, row.job_id, at_ms=server_ms, attempt=row.attempt)
             due = replace(due, first_look_ms=server_ms)
     return Wait(f"; from {iso(due.again_ms)} on another look decides", due.again_ms)
 
@@ -130,7 +130,7 @@ def _due(desk: Desk, submission: Submission) -> Due:
 async def _seen(desk: Desk, row: JobRow) -> None:
     """Take back an earlier look that did not show the request: it is there after all."""
     if row.submission is not None and row.submission.unseen_ms is not None:
-        await desk.books(Ledger.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
+        await desk.books(transitions.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
 
 
 async def _has_result(desk: Desk, row: JobRow) -> bool:

@@ -15,7 +15,16 @@ from dataclasses import replace
 from typing import Literal
 
 from callsheet.errors import AccountError, LedgerError, QueueError, UsageError
-from callsheet.ledger import JobRow, Ledger, State, Submission, Ticket
+from callsheet.ledger import (
+    JobRow,
+    State,
+    Submission,
+    Ticket,
+    history,
+    queries,
+    settlement,
+    transitions,
+)
 from callsheet.provider.platform import History
 from callsheet.provider.platform_messages import iso
 from callsheet.reconcile.absence import Due, certain_now_ms
@@ -80,18 +89,18 @@ async def _second_look(desk: Desk, rows: Sequence[JobRow], first: _Look) -> _Loo
 async def _look(desk: Desk, rows: Sequence[JobRow], sort_by: SortBy) -> _Look:
     start_ms = min(_sent_ms(row) for row in rows) - LOOK_BACK_MS
     endpoints = sorted({row.endpoint for row in rows})
-    history = await desk.platform.history(endpoints, start_ms=start_ms, sort_by=sort_by)
+    found = await desk.platform.history(endpoints, start_ms=start_ms, sort_by=sort_by)
     # Asked after the read: whatever was accepted before it is known to the ledger or is in motion by now.
     wanted = {row.job_id for row in rows}
     others = [
         row
-        for row in await desk.books(Ledger.open_jobs, states={State.SUBMITTING, State.UNKNOWN})
+        for row in await desk.books(queries.open_jobs, states={State.SUBMITTING, State.UNKNOWN})
         if row.job_id not in wanted
     ]
-    claimed = await desk.books(Ledger.known_requests, [item.request_id for item in history.items])
+    claimed = await desk.books(history.known_requests, [item.request_id for item in found.items])
     attempts = [await attempt_of(desk, row) for row in rows]
     attempts += [await attempt_of(desk, row, in_motion=True) for row in others]
-    return _Look(history, match(attempts, (i for i in history.items if i.request_id not in claimed)))
+    return _Look(found, match(attempts, (i for i in found.items if i.request_id not in claimed)))
 
 
 async def _settled(desk: Desk, row: JobRow, first: _Look, second: _Look | str) -> Finding:
@@ -108,10 +117,10 @@ async def _settled(desk: Desk, row: JobRow, first: _Look, second: _Look | str) -
     if first.server_ms is not None and due.is_absent(first.server_ms):
         looks = " and ".join(iso(each) for each in (due.first_look_ms, second.server_ms) if each is not None)
         why = f"not in fal's history, read whole {looks}; sent {iso(_sent_ms(row))}"
-        await desk.books(Ledger.declare_absent, row.job_id, why=why, attempt=row.attempt)
+        await desk.books(settlement.declare_absent, row.job_id, why=why, attempt=row.attempt)
         return finding("absent", row, why)
     if not due.had_first_look:
-        await desk.books(Ledger.note_unseen, row.job_id, at_ms=second.server_ms, attempt=row.attempt)
+        await desk.books(transitions.note_unseen, row.job_id, at_ms=second.server_ms, attempt=row.attempt)
         due = replace(due, first_look_ms=second.server_ms)
     return finding("unknown", row, ONCE, again_ms=due.again_ms)
 
@@ -122,7 +131,7 @@ async def _decided(desk: Desk, row: JobRow, answer: Answer) -> Finding | None:
         return await _taken_over(desk, row, answer.found[row.job_id])
     if row.job_id not in answer.unseen and row.submission and row.submission.unseen_ms is not None:
         # It may be there after all: an earlier look without it does not count any more.
-        await desk.books(Ledger.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
+        await desk.books(transitions.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
     for tangle in answer.tangled:
         if row.job_id in tangle.job_ids:
             return finding("ambiguous", row, _tangled(tangle.job_ids), request_ids=tangle.request_ids)
@@ -153,7 +162,7 @@ async def _taken_over(desk: Desk, row: JobRow, request_id: str) -> Finding:
 async def _adopted(desk: Desk, row: JobRow, request_id: str, why: str) -> Finding:
     found = desk.queue.ticket(row.endpoint, request_id)
     ticket = Ticket(found.request_id, found.status_url, found.response_url, found.cancel_url)
-    await desk.books(Ledger.find, row.job_id, ticket, why=why, attempt=row.attempt)
+    await desk.books(transitions.find, row.job_id, ticket, why=why, attempt=row.attempt)
     return finding("found", row, why, request_ids=(request_id,), was_found=True)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, history, queries
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
@@ -75,8 +75,8 @@ def asked(desk, *, above: str = "0.01", within_s: int = 60, answer: dict | None 
 def the_run(desk):
     """The only run of the sandbox's ledger, with its jobs."""
     with Ledger.open(f"sqlite:///{desk.data / 'sandbox' / 'ledger.sqlite'}") as ledger:
-        (run,) = ledger.runs()
-        return run, ledger.jobs(run.run_id), list(ledger.entries())
+        (run,) = ledger.do(queries.runs)
+        return run, ledger.do(queries.jobs, run.run_id), list(ledger.stream(history.entries))
 
 
 def test_a_run_above_the_sum_waits_with_its_plan_and_buys_after_a_yes(desk):

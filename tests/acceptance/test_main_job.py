@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from callsheet.cli.example import write_example
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, queries, verify
 from callsheet.report.cards import thumbnail_of
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
@@ -86,8 +86,8 @@ def test_a_terminated_run_is_resumed_without_buying_anything_twice(desk):
         if line.startswith("run "):
             break
     with Ledger.open(f"sqlite:///{ledger_file}") as ledger:
-        run = ledger.latest_unfinished()
-        while ledger.tally(run.run_id).counts.get("in_progress", 0) < 3:
+        run = ledger.do(queries.latest_unfinished)
+        while ledger.do(queries.tally, run.run_id).counts.get("in_progress", 0) < 3:
             assert process.poll() is None, "".join(said)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
@@ -99,7 +99,7 @@ def test_a_terminated_run_is_resumed_without_buying_anything_twice(desk):
     assert json.loads(resumed.stdout)["succeeded"] == 14
     assert len(accepted(desk)) == 14
     with Ledger.open(f"sqlite:///{ledger_file}") as ledger:
-        assert ledger.verify() == []
+        assert ledger.do(verify.verify) == []
 
 
 STOPPED_WHILE_THE_FLOW_BEGINS = """

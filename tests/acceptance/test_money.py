@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, admission, queries
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
@@ -72,12 +72,14 @@ def test_a_cap_that_is_lowered_while_a_run_goes_on_holds_at_once(desk):
     write_shots(desk.folder, 8)
     process = desk.start("run", "kite.csv", "--sandbox", "--speed", "3", "-j", "2", "--yes", "--json")
     with Ledger.open(f"sqlite:///{desk.data / 'sandbox' / 'ledger.sqlite'}") as ledger:
-        while not any(run.campaign == "kite" for run in ledger.runs()):
+        while not any(run.campaign == "kite" for run in ledger.do(queries.runs)):
             assert process.poll() is None
-        run = ledger.latest_unfinished()
-        while ledger.tally(run.run_id).counts.get("in_progress", 0) < 2:
+        run = ledger.do(queries.latest_unfinished)
+        while ledger.do(queries.tally, run.run_id).counts.get("in_progress", 0) < 2:
             assert process.poll() is None
-        ledger.set_cap("campaign", "kite", "total", 80_000_000)  # what `budget set campaign:kite 0.08` does
+        ledger.do(
+            admission.set_cap, "campaign", "kite", "total", 80_000_000
+        )  # what `budget set campaign:kite 0.08` does
     out, err = process.communicate(timeout=100)
 
     assert process.returncode == 5, err

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.ledger import EntryFilter, Ledger
+from callsheet.ledger import EntryFilter, Ledger, history, queries, verify
 from callsheet.sandbox.launcher import ensure_sandbox
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
@@ -90,14 +90,14 @@ def test_a_decision_needs_no_provider_and_ends_what_is_unknown(lost):
 
     assert decided.returncode == 0, decided.stderr
     with Ledger.open(f"sqlite:///{lost.data / 'sandbox' / 'ledger.sqlite'}") as ledger:
-        run = ledger.runs(limit=1)[0]
-        assert [line.kind for line in ledger.entries(EntryFilter(run_id=run.run_id))] == [
+        run = ledger.do(queries.runs, limit=1)[0]
+        assert [line.kind for line in ledger.stream(history.entries, EntryFilter(run_id=run.run_id))] == [
             "hold",
             "release",
             "settle",
         ]
         assert all(
             "seen in the dashboard" in line.why
-            for line in list(ledger.entries(EntryFilter(run_id=run.run_id)))[1:]
+            for line in list(ledger.stream(history.entries, EntryFilter(run_id=run.run_id)))[1:]
         )
-        assert ledger.verify() == []
+        assert ledger.do(verify.verify) == []

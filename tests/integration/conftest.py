@@ -23,7 +23,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.studio import Studio
-from callsheet.ledger import JobRow, Ledger
+from callsheet.ledger import JobRow, Ledger, queries, verify
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
 from callsheet.reconcile.desk import Desk
@@ -162,7 +162,7 @@ class House:
 
     def rows(self, run_id: str) -> list[JobRow]:
         with Ledger.open(self.settings.ledger) as ledger:
-            return ledger.jobs(run_id)
+            return ledger.do(queries.jobs, run_id)
 
     def row(self, run_id: str) -> JobRow:
         (row,) = self.rows(run_id)
@@ -178,13 +178,13 @@ class House:
     async def work(self, run_id: str) -> Studio:
         """Do what a run does, without Prefect and without looking back first; returns what it worked with."""
         async with self.desk() as desk:
-            studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+            studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
             await look_at_prices(studio, accept=False)
 
             async def render(row: JobRow, place: Any) -> Any:
                 return await render_job(studio, row.job_id, place)
 
-            await dispatch(studio, in_order(desk.ledger.jobs(run_id)), render)
+            await dispatch(studio, in_order(desk.ledger.do(queries.jobs, run_id)), render)
             return studio
 
     async def settled(self) -> Any:
@@ -225,7 +225,7 @@ class House:
     def sound(self) -> bool:
         """Every invariant of the ledger holds."""
         with Ledger.open(self.settings.ledger) as ledger:
-            return ledger.verify() == []
+            return ledger.do(verify.verify) == []
 
 
 async def _at_once(_seconds: float) -> None:

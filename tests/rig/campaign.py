@@ -12,7 +12,7 @@ from typing import Any
 
 from callsheet import failpoints
 from callsheet.engine.opening import Selection, open_run, select
-from callsheet.ledger import FINISHED, Ledger, State
+from callsheet.ledger import FINISHED, Ledger, State, admission, queries, verify
 from callsheet.settings import Settings
 from manifests.plan import Plan
 from manifests.planning import make_plan
@@ -210,7 +210,7 @@ def _open_and_die(ledger_url: str, plan: Plan, folder: Path) -> None:
 
 def _require_finished(scene: Setting) -> None:
     with Ledger.open(scene.settings.ledger) as ledger:
-        rows = [row for lane in scene.lanes for row in ledger.jobs(lane.run_id)]
+        rows = [row for lane in scene.lanes for row in ledger.do(queries.jobs, lane.run_id)]
     silence()
     open_rows = [row for row in rows if row.state not in FINISHED]
     for row in open_rows:
@@ -233,17 +233,17 @@ def _open(ledger_url: str, plans: list[Plan], folder: Path) -> None:
         for plan in plans:
             selection = Selection(tuple(range(len(plan.jobs))), {}, ())
             open_run(ledger, plan, selection, out=folder / "runs", options="")
-        ledger.set_cap("campaign", "rig", "total", limit_nano)
+        ledger.do(admission.set_cap, "campaign", "rig", "total", limit_nano)
 
 
 def _judge(scene: Setting, path: Path) -> None:
     with Ledger.open(scene.settings.ledger) as ledger:
-        rows = [row for lane in scene.lanes for row in ledger.jobs(lane.run_id)]
-        folders = {lane.run_id: Path(ledger.run(lane.run_id).out) for lane in scene.lanes}
-        again = ledger.jobs(scene.again) if scene.again else []
+        rows = [row for lane in scene.lanes for row in ledger.do(queries.jobs, lane.run_id)]
+        folders = {lane.run_id: Path(ledger.do(queries.run, lane.run_id).out) for lane in scene.lanes}
+        again = ledger.do(queries.jobs, scene.again) if scene.again else []
         if scene.again:
-            folders[scene.again] = Path(ledger.run(scene.again).out)
-        broken = ledger.verify()
+            folders[scene.again] = Path(ledger.do(queries.run, scene.again).out)
+        broken = ledger.do(verify.verify)
     found = judge(
         scene.provider.oracle(),
         rows,

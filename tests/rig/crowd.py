@@ -10,7 +10,22 @@ from pathlib import Path
 import psycopg
 
 from callsheet.errors import CapReached
-from callsheet.ledger import Ledger, NewCap, NewJob, NewRun, Settlement, State, Ticket
+from callsheet.ledger import (
+    Ledger,
+    NewCap,
+    NewJob,
+    NewRun,
+    Settlement,
+    State,
+    Ticket,
+    admission,
+    history,
+    queries,
+    runs,
+    settlement,
+    transitions,
+    verify,
+)
 from tests.rig.figures import Figure, at_least, none_of
 from tests.rig.kills import memory_folder
 from tests.rig.processes import apart, spawn, wait
@@ -90,44 +105,48 @@ def _open(url: str, checks_first: bool) -> None:
     cap = NewCap(scope="campaign", key="c", limit_nano=AFFORDABLE * HOLD_NANO)
     run = NewRun(run_id="r", campaign="c", plan_hash="", price_book="", out="")
     with Ledger.open(url) as ledger:
-        ledger.open_run(run, jobs, [] if checks_first else [cap])
+        ledger.do(runs.open_run, run, jobs, [] if checks_first else [cap])
 
 
 def _buy(url: str, place: int, gate: int, starter: int, checks_first: bool) -> None:
     os.close(starter)
     with Ledger.open(url) as ledger:
-        jobs = [row.job_id for row in ledger.jobs("r")][place::PROCESSES]
+        jobs = [row.job_id for row in ledger.do(queries.jobs, "r")][place::PROCESSES]
         os.read(gate, 1)  # the end of the pipe: everybody begins at once
         for job_id in jobs:
             try:
                 if checks_first and _taken(ledger) + HOLD_NANO > AFFORDABLE * HOLD_NANO:
                     continue
-                ledger.admit(job_id, slots=1_000_000)
+                ledger.do(admission.admit, job_id, slots=1_000_000)
             except CapReached:
                 continue
             if job_id % 4 == 0:
-                ledger.send(job_id, arguments_sha256="x")
-                ledger.accept(job_id, Ticket(f"request-{job_id}", "s", "r", "c"))
-                ledger.render(job_id)
-                ledger.settle(job_id, Settlement(cost_nano=60, cost_basis="expected", result_json="{}"))
+                ledger.do(transitions.send, job_id, arguments_sha256="x")
+                ledger.do(transitions.accept, job_id, Ticket(f"request-{job_id}", "s", "r", "c"))
+                ledger.do(transitions.render, job_id)
+                ledger.do(
+                    settlement.settle,
+                    job_id,
+                    Settlement(cost_nano=60, cost_basis="expected", result_json="{}"),
+                )
 
 
 def _taken(ledger: Ledger) -> int:
-    accounts = ledger.balances(scope="campaign", key="c")
+    accounts = ledger.do(admission.balances, scope="campaign", key="c")
     return sum(account.taken_nano for account in accounts if account.ref.window == "total")
 
 
 def _count(url: str, result: Path) -> None:
     """The oracle: from the jobs' own states, not from the balances that are under test."""
     with Ledger.open(url) as ledger:
-        rows = ledger.jobs("r")
+        rows = ledger.do(queries.jobs, "r")
         held = sum(row.state is State.HELD for row in rows)
         settled = sum(row.state is State.RENDERED for row in rows)
         taken = held * HOLD_NANO + settled * 60
         over = max(0, -(-(taken - AFFORDABLE * HOLD_NANO) // HOLD_NANO))
         balance = _taken(ledger)
-        entries = sum(entry.amount_nano for entry in ledger.entries())
-        broken = len(ledger.verify()) + (not taken == balance == entries)
+        entries = sum(entry.amount_nano for entry in ledger.stream(history.entries))
+        broken = len(ledger.do(verify.verify)) + (not taken == balance == entries)
         # Room that a late settlement made may find nobody left who asks; a whole hold before it may not.
         room = AFFORDABLE * HOLD_NANO - held * HOLD_NANO - settled * HOLD_NANO
         short = max(0, room // HOLD_NANO) if held + settled < len(rows) else 0

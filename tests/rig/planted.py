@@ -9,8 +9,9 @@ from typing import Any
 from callsheet import failpoints
 from callsheet.engine import submit as submitting
 from callsheet.errors import NotSent, OutcomeUnknown, Refused, Throttled
-from callsheet.ledger import Ledger
 from callsheet.ledger import Ticket as LedgerTicket
+from callsheet.ledger import admission, settlement, transitions
+from callsheet.ledger.transaction import Transaction, purchase
 from callsheet.provider.client import FalQueue
 from callsheet.reconcile import absence
 from callsheet.reconcile.desk import Desk
@@ -32,17 +33,18 @@ def id_after_post() -> None:
         except (NotSent, Throttled) as error:
             return error
         except (Refused, OutcomeUnknown):
-            await studio.books(Ledger.release, order.job_id)
+            await studio.books(settlement.release, order.job_id)
             return None
         failpoints.passing("after_post")
         sent = {"seed": order.seed, "arguments_sha256": order.arguments_sha256}
-        await studio.books(Ledger.send, order.job_id, **sent)
+        await studio.books(transitions.send, order.job_id, **sent)
         urls = (ticket.status_url, ticket.response_url, ticket.cancel_url)
-        await studio.books(Ledger.accept, order.job_id, LedgerTicket(ticket.request_id, *urls))
+        await studio.books(transitions.accept, order.job_id, LedgerTicket(ticket.request_id, *urls))
         return ticket
 
-    def admit_only(ledger: Ledger, order: Any, *, slots: int, latest_departure_s: Any) -> Any:
-        return submitting.Intent(ledger.admit(order.job_id, slots=slots).number, latest_departure_s())
+    @purchase()
+    def admit_only(tx: Transaction, order: Any, *, slots: int, latest_departure_s: Any) -> Any:
+        return submitting.Intent(admission.admit(tx, order.job_id, slots=slots).number, latest_departure_s())
 
     submitting._send_once = send_once
     submitting.admit_and_send = admit_only

@@ -15,9 +15,25 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from callsheet.errors import CallsheetError
-from callsheet.ledger import Event, Ledger, NewCap, NewJob, NewRun, Output, Settlement, Ticket, sqlite
+from callsheet.ledger import (
+    Event,
+    Ledger,
+    NewCap,
+    NewJob,
+    NewRun,
+    Output,
+    Settlement,
+    Ticket,
+    admission,
+    queries,
+    runs,
+    settlement,
+    sqlite,
+    transitions,
+    verify,
+)
 from callsheet.ledger.database import Database
-from callsheet.ledger.ownership import file_locks
+from callsheet.ledger.locks import file_locks
 from tests.rig import apsw_driver
 from tests.rig.disk import Acknowledged, Recorder, RecordingVFS
 from tests.rig.figures import Figure, at_least, none_of
@@ -94,7 +110,7 @@ def _survey(path: Path) -> tuple[int, bool]:
     path.chmod(0o600)
     try:
         with Ledger.open(f"sqlite:///{path}") as ledger:
-            sound = ledger.verify() == []
+            sound = ledger.do(verify.verify) == []
     except CallsheetError:
         return 0, False
     with sqlite3.connect(path) as connection:
@@ -111,9 +127,11 @@ def record(folder: Path, synchronous: str) -> Recorder:
     with _ledger(path, recorder, synchronous) as ledger:
         cap = NewCap(scope="campaign", key="c", limit_nano=JOBS * 100)
         jobs = [replace(_JOB, row=number, custom_id=str(number)) for number in range(JOBS)]
-        ledger.open_run(NewRun(run_id="r", campaign="c", plan_hash="", price_book="", out=""), jobs, [cap])
+        ledger.do(
+            runs.open_run, NewRun(run_id="r", campaign="c", plan_hash="", price_book="", out=""), jobs, [cap]
+        )
         done = 0
-        for row in ledger.jobs("r"):
+        for row in ledger.do(queries.jobs, "r"):
             for event in _LIFE:
                 _VERBS[event](ledger, row.job_id)
                 done += 1
@@ -159,12 +177,14 @@ _JOB = NewJob(
 )
 _LIFE = (Event.ADMIT, Event.SEND, Event.ACCEPT, Event.RENDER, Event.SETTLE, Event.COLLECT)
 _VERBS = {
-    Event.ADMIT: lambda ledger, job: ledger.admit(job, slots=10),
-    Event.SEND: lambda ledger, job: ledger.send(job, arguments_sha256="x"),
-    Event.ACCEPT: lambda ledger, job: ledger.accept(job, Ticket(f"request-{job}", "s", "r", "c")),
-    Event.RENDER: lambda ledger, job: ledger.render(job),
-    Event.SETTLE: lambda ledger, job: ledger.settle(
-        job, Settlement(cost_nano=90, cost_basis="expected", result_json="{}" * 400)
+    Event.ADMIT: lambda ledger, job: ledger.do(admission.admit, job, slots=10),
+    Event.SEND: lambda ledger, job: ledger.do(transitions.send, job, arguments_sha256="x"),
+    Event.ACCEPT: lambda ledger, job: ledger.do(
+        transitions.accept, job, Ticket(f"request-{job}", "s", "r", "c")
     ),
-    Event.COLLECT: lambda ledger, job: ledger.collect(job, FILE),
+    Event.RENDER: lambda ledger, job: ledger.do(transitions.render, job),
+    Event.SETTLE: lambda ledger, job: ledger.do(
+        settlement.settle, job, Settlement(cost_nano=90, cost_basis="expected", result_json="{}" * 400)
+    ),
+    Event.COLLECT: lambda ledger, job: ledger.do(transitions.collect, job, FILE),
 }

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from callsheet.engine.opening import Selection, open_run
-from callsheet.ledger import HOLDS_SLOT, Ledger, State
+from callsheet.ledger import HOLDS_SLOT, Ledger, State, queries, verify
 from callsheet.settings import ApiKey, Settings
 from manifests.planning import make_plan
 from tests.rig.figures import Figure, at_least, none_of
@@ -161,8 +161,8 @@ def _buy(prompts: list[str], folder: Path) -> None:
     taken: Counter[str] = Counter(json.loads(_all_of(reading)))
     wait(server)
     with Ledger.open(settings.ledger) as ledger:
-        rows = ledger.jobs(run_id)
-        broken = ledger.verify()
+        rows = ledger.do(queries.jobs, run_id)
+        broken = ledger.do(verify.verify)
     assert broken == []
     unsure = {State.UNKNOWN, State.IN_QUEUE}
     result = {

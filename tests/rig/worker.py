@@ -15,7 +15,7 @@ from callsheet.engine.slots import Place
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.studio import Studio
 from callsheet.errors import LedgerError
-from callsheet.ledger import JobRow, Ledger
+from callsheet.ledger import JobRow, queries
 from callsheet.provider.client import FalQueue
 from callsheet.settings import Settings
 from tests.rig.provider import SPEED, hurry, silence
@@ -58,7 +58,7 @@ async def _go_on(life: Life) -> None:
     request = RunRequest(run_id=life.run_id, sandbox=True, speed=SPEED)
     async with studio_for(request, life.run_id, life.settings, StopSign()) as studio:
         studio.may_buy = True
-        rows = in_order(await studio.books(Ledger.jobs, life.run_id))
+        rows = in_order(await studio.books(queries.jobs, life.run_id))
         await dispatch(studio, rows, _renderer(studio))
 
 

@@ -21,7 +21,7 @@ from callsheet.cli.views.money import (
     parse_scope,
 )
 from callsheet.errors import UsageError
-from callsheet.ledger import AccountRef, Ledger, wall_clock_ms
+from callsheet.ledger import AccountRef, Ledger, admission, history, queries, wall_clock_ms
 from callsheet.ledger.scopes import Scope, window_at
 from pricing.catalog import load_catalog
 from pricing.money import parse_usd
@@ -66,7 +66,7 @@ def show(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) ->
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
         accounts = current_accounts(ledger, wall_clock_ms(), runs=runs)
         frozen = any(account.frozen for account in accounts)
-        overruns = ledger.overruns() if frozen else []
+        overruns = ledger.do(history.overruns) if frozen else []
     cells = [account_cells(account) for account in accounts]
     if json:
         document({"accounts": cells, "overruns": [overrun_cells(each) for each in overruns]})
@@ -99,11 +99,11 @@ def set_cap(
         _check_model(name)
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
         if kind == "run":
-            ledger.run(name)
-        ledger.set_cap(kind, name, per, limit_nano)
+            ledger.do(queries.run, name)
+        ledger.do(admission.set_cap, kind, name, per, limit_nano)
         ref = AccountRef(kind, name, window_at(per, wall_clock_ms()))
-        account = ledger.headroom([ref])[ref]
-        known = {each.ref.key for each in ledger.balances(scope=kind)}
+        account = ledger.do(admission.headroom, [ref])[ref]
+        known = {each.ref.key for each in ledger.do(admission.balances, scope=kind)}
     if json:
         document({"account": account_cells(account)})
     else:
@@ -119,8 +119,8 @@ def unfreeze(*, sandbox: Sandbox = False, json: Json = False) -> int:
     Example: callsheet budget unfreeze
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
-        overruns = ledger.overruns()
-        count = ledger.unfreeze()
+        overruns = ledger.do(history.overruns)
+        count = ledger.do(admission.unfreeze)
     if json:
         document({"unfrozen": count, "overruns": [overrun_cells(each) for each in overruns] if count else []})
         return 0

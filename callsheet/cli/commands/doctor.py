@@ -19,6 +19,7 @@ from callsheet.cli.output import document, show_line
 from callsheet.cli.prefect import configured_api_url, require_answer
 from callsheet.errors import CallsheetError, UsageError
 from callsheet.files import usable_data_folder
+from callsheet.ledger import verify
 from callsheet.settings import Settings, settings_from
 from manifests.readers.remote import is_remote
 
@@ -85,7 +86,7 @@ def _ledger(settings: Settings) -> Finding:
         if not settings.ledger_url:
             usable_data_folder(settings)
         with Ledger.open(settings.ledger) as ledger:
-            shown, broken = ledger.label, ledger.verify()
+            shown, broken = ledger.label, ledger.do(verify.verify)
     except CallsheetError as error:
         return False, str(error)
     return not broken, f"{shown}: " + ("no errors" if not broken else "; ".join(broken[:3]))

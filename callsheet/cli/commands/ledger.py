@@ -16,7 +16,8 @@ from callsheet.cli.views.money import Wanted, filter_of
 from callsheet.engine import rollback_guard
 from callsheet.errors import UsageError
 from callsheet.files import FULL
-from callsheet.ledger import Entry, Ledger
+from callsheet.ledger import Entry, Ledger, history, queries
+from callsheet.ledger.verify import verify as check_ledger
 from callsheet.report.rows import iso_utc
 from callsheet.report.statement import Grouping, Line, statement, total
 from pricing.money import usd_text
@@ -79,7 +80,7 @@ def show_statement(
     """
     groupings: list[Grouping] = by or ["campaign"]
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        lines = statement(opened.entries(filter_of(wanted)), groupings)
+        lines = statement(opened.stream(history.entries, filter_of(wanted)), groupings)
     header = [*groupings, *SUMS]
     if json:
         rows = [dict(zip(header, _line_cells(line), strict=True)) for line in lines]
@@ -105,7 +106,7 @@ def entries(
     Example: callsheet ledger entries --campaign spring-launch --csv
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        lines: Iterable[list[Any]] = map(_entry_cells, opened.entries(filter_of(wanted)))
+        lines: Iterable[list[Any]] = map(_entry_cells, opened.stream(history.entries, filter_of(wanted)))
         if csv:
             write_csv(ENTRY_COLUMNS, lines)
         elif json:
@@ -122,7 +123,7 @@ def verify(*, sandbox: Sandbox = False, json: Json = False) -> int:
     Example: callsheet ledger verify
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        broken = opened.verify()
+        broken = opened.do(check_ledger)
         label = opened.label
     if json:
         document({"ledger": label, "sound": not broken, "broken": broken})
@@ -166,7 +167,7 @@ def accept(out: RunsFolder, *, sandbox: Sandbox = False, json: Json = False) -> 
         raise UsageError(f"there is no folder {out}; name the one that holds the run folders")
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
         mark = rollback_guard.accept(opened, out)
-        entries = opened.identity()[1]
+        entries = opened.do(queries.identity)[1]
     if json:
         before = None if mark is None else {"entries": mark.entries, "run_id": mark.run_id}
         document({"entries": entries, "was": before})

@@ -13,8 +13,9 @@ from callsheet.cli.runs import run_settings
 from callsheet.cli.views.plan import has_ledger
 from callsheet.engine.context import open_account
 from callsheet.engine.price_check import bills_of, listed_beside_the_book
-from callsheet.engine.request import RunRequest, settings_for
-from callsheet.ledger import Ledger
+from callsheet.engine.request import RunRequest
+from callsheet.engine.request import settings_for
+from callsheet.ledger import Ledger, history
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, load_catalog
 from pricing.observed_rates import LearnedRate, RateKey, learned_rates
@@ -94,7 +95,7 @@ def _learned(settings: Settings) -> dict[RateKey, LearnedRate]:
     if not has_ledger(settings):
         return {}
     with Ledger.open(settings.ledger) as ledger:
-        return dict(learned_rates(bills_of(ledger.settled())))
+        return dict(learned_rates(bills_of(ledger.do(history.settled))))
 
 
 def _book_lines(catalog: Catalog, learned: dict[RateKey, LearnedRate]) -> list[dict[str, Any]]:

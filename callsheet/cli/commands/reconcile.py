@@ -16,7 +16,7 @@ from callsheet.engine.context import open_account
 from callsheet.engine.finalize import EXIT_FAILED_JOBS, EXIT_UNKNOWN
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import UsageError
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, queries
 from callsheet.reconcile import decisions
 from callsheet.reconcile.adoption import adopt as adopt_request
 from callsheet.reconcile.billing import MAX_DAYS, Bills, compare_bills
@@ -100,7 +100,7 @@ def _decided(settings: Settings, spent: str | None, again: str | None, reason: s
     with Ledger.open(settings.ledger) as ledger:
         decide = decisions.resubmit if spent is None else decisions.assume_spent
         decided = decide(ledger, spent or again or "", reason=reason)
-        left = ledger.open_jobs(states={State.UNKNOWN})
+        left = ledger.do(queries.open_jobs, states={State.UNKNOWN})
     return Findings([decided], unknown_elsewhere=len(left))
 
 

@@ -8,7 +8,7 @@ from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.output import document, result
 from callsheet.cli.runs import chosen_run, run_settings
 from callsheet.engine.finalize import write_report
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, admission, history, queries
 
 
 def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
@@ -19,9 +19,9 @@ def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
     settings = run_settings(sandbox=sandbox)
     run = chosen_run(settings, run_id, latest_of_all=True)
     with Ledger.open(settings.ledger) as ledger:
-        accounts = ledger.balances(scope="run", key=run.run_id)
-        overruns = ledger.overruns(run_id=run.run_id)
-        summary = write_report(run.run, ledger.jobs(run.run_id), accounts, overruns)
+        accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
+        overruns = ledger.do(history.overruns, run_id=run.run_id)
+        summary = write_report(run.run, ledger.do(queries.jobs, run.run_id), accounts, overruns)
     if json:
         document(summary)
     else:

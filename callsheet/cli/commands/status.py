@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from callsheet.cli.options import Json, Sandbox, UnfinishedRunId
 from callsheet.cli.output import document, result, show_line
-from callsheet.cli.runs import run_in, run_settings
 from callsheet.cli.views.progress import in_words
-from callsheet.ledger import JobRow, Ledger, State
+from callsheet.cli.runs import run_in, run_settings
+from callsheet.ledger import JobRow, Ledger, State, admission, queries
 from pricing.money import usd_text
 
 NAMED = 20
@@ -18,14 +18,20 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
     Example: callsheet status --json
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
-        unfinished = ledger.latest_unfinished() if run_id is None else None
+        unfinished = ledger.do(queries.latest_unfinished) if run_id is None else None
         run = run_in(ledger, unfinished.run_id if unfinished else run_id, latest_of_all=True)
         others = [
-            each.run_id for each in ledger.runs() if each.closed_ms is None and each.run_id != run.run_id
+            each.run_id
+            for each in ledger.do(queries.runs)
+            if each.closed_ms is None and each.run_id != run.run_id
         ]
-        tally = ledger.tally(run.run_id)
-        rendered = ledger.jobs(run.run_id, states={State.RENDERED}) if State.RENDERED in tally.counts else []
-        accounts = ledger.balances(scope="run", key=run.run_id)
+        tally = ledger.do(queries.tally, run.run_id)
+        rendered = (
+            ledger.do(queries.jobs, run.run_id, states={State.RENDERED})
+            if State.RENDERED in tally.counts
+            else []
+        )
+        accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
     if json:
         document(
             {

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, cast
 from cyclopts import Parameter
 
 from callsheet.errors import UsageError
-from callsheet.ledger import Account, AccountRef, EntryFilter, Ledger, Overrun
+from callsheet.ledger import Account, AccountRef, EntryFilter, Ledger, Overrun, admission
 from callsheet.ledger.scopes import Scope, window_at
 from pricing.budgets import client_key
 from pricing.money import usd_text
@@ -96,9 +96,13 @@ def current_accounts(ledger: Ledger, at_ms: int, *, runs: bool) -> list[Account]
     is set; frozen accounts are always included.
     """
     current = {window_at("total", at_ms), window_at("day", at_ms), window_at("month", at_ms)}
-    known = {account.ref: account for account in ledger.balances()}
-    capped = [AccountRef(cap.scope, cap.key, window_at(cap.window, at_ms)) for cap in ledger.caps()]
-    known |= {ref: account for ref, account in ledger.headroom(capped).items() if ref not in known}
+    known = {account.ref: account for account in ledger.do(admission.balances)}
+    capped = [
+        AccountRef(cap.scope, cap.key, window_at(cap.window, at_ms)) for cap in ledger.do(admission.caps)
+    ]
+    known |= {
+        ref: account for ref, account in ledger.do(admission.headroom, capped).items() if ref not in known
+    }
     return [
         account
         for ref, account in sorted(known.items(), key=lambda item: _order(item[0]))

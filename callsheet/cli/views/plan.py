@@ -6,12 +6,14 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from callsheet.cli.output import result, say, show_line, terminal_width
 from callsheet.errors import CallsheetError
 from callsheet.files import has_ledger
+from callsheet.ledger import history, queries
 from callsheet.settings import Settings, settings_from
 from manifests.changes import Changes, Sum, what_differs
 from manifests.job_codec import decode_job
@@ -99,7 +101,7 @@ def differences(ledger: Ledger, plan: Plan, changes: Changes) -> dict[int, list[
     """Return, by position, how each changed job differs from the last one of its name."""
     catalog = load_catalog()
     first = dict(list(changes.changed.items())[:COMPARED])
-    before = ledger.payloads({each.job_id for each in first.values()})
+    before = ledger.do(queries.payloads, {each.job_id for each in first.values()})
     return {
         position: what_differs(decode_job(before[first[position].job_id], catalog), planned.job)
         for position, planned in plan.picked(first)
@@ -109,7 +111,7 @@ def differences(ledger: Ledger, plan: Plan, changes: Changes) -> dict[int, list[
 def _learned(ledger: Ledger, plan: Plan) -> dict[Size, float]:
     found = {}
     for size in list(plan.summary.sizes)[:MOST_SIZES]:
-        seen = ledger.render_times(f"{size.endpoint_id}|{size.pixels}|{size.frames}")
+        seen = ledger.do(history.render_times, f"{size.endpoint_id}|{size.pixels}|{size.frames}")
         if seen:
             found[size] = median(each.rendered_ms for each in seen) / 1000
     return found

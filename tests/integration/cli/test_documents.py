@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from callsheet.ledger import Ledger, NewRun, Ticket
+from callsheet.ledger import Ledger, NewRun, Ticket, admission, queries, runs, settlement, transitions
 from tests.integration.cli.conftest import new_job
 
 
@@ -17,16 +17,16 @@ def book(shots, monkeypatch):
     monkeypatch.setenv("CALLSHEET_QUEUE_URL", "http://127.0.0.1:9")
     with Ledger.open(url) as ledger:
         run = NewRun(run_id="spring-1", campaign="spring", plan_hash="h", price_book="p", out="runs/spring-1")
-        ledger.open_run(run, [new_job(number) for number in range(3)])
+        ledger.do(runs.open_run, run, [new_job(number) for number in range(3)])
         yield ledger
 
 
 def test_cancel_tells_what_was_cancelled_and_what_fal_said(book, call):
     """One job is at fal, which does not answer; the two others were not submitted."""
-    job_id = book.jobs("spring-1")[0].job_id
-    book.admit(job_id, slots=10)
-    book.send(job_id, arguments_sha256="x")
-    book.accept(job_id, Ticket("request-1", "s", "r", "c"))
+    job_id = book.do(queries.jobs, "spring-1")[0].job_id
+    book.do(admission.admit, job_id, slots=10)
+    book.do(transitions.send, job_id, arguments_sha256="x")
+    book.do(transitions.accept, job_id, Ticket("request-1", "s", "r", "c"))
     code, out, err = call("cancel", "spring-1", "--json")
     told = json.loads(out)
     assert (code, told["run_id"], told["cancelled"]) == (0, "spring-1", 2)
@@ -37,11 +37,13 @@ def test_cancel_tells_what_was_cancelled_and_what_fal_said(book, call):
 
 def test_retry_with_nothing_to_try_names_what_it_leaves(book, call):
     """A failed job that is not worth another purchase is in the document with the advice."""
-    for row in book.jobs("spring-1"):
-        book.admit(row.job_id, slots=10)
-        book.send(row.job_id, arguments_sha256="x")
-        book.refuse(row.job_id, error_type="content_policy_violation", error="no", charged="no")
-    book.close_run("spring-1")
+    for row in book.do(queries.jobs, "spring-1"):
+        book.do(admission.admit, row.job_id, slots=10)
+        book.do(transitions.send, row.job_id, arguments_sha256="x")
+        book.do(
+            settlement.refuse, row.job_id, error_type="content_policy_violation", error="no", charged="no"
+        )
+    book.do(runs.close_run, "spring-1")
     code, out, _ = call("retry", "spring-1", "--json")
     told = json.loads(out)
     assert (code, told["run_id"], told["retried"]) == (4, "spring-1", 0)

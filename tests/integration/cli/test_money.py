@@ -9,7 +9,19 @@ import stat
 
 import pytest
 
-from callsheet.ledger import Ledger, NewRun, Settlement, Ticket
+from callsheet.ledger import (
+    Ledger,
+    NewRun,
+    Settlement,
+    Ticket,
+    admission,
+    history,
+    queries,
+    runs,
+    settlement,
+    transitions,
+    verify,
+)
 from tests.integration.cli.conftest import new_job
 
 NOON_MS = 1_795_262_400_000
@@ -24,14 +36,19 @@ def book(tmp_path, monkeypatch):
     monkeypatch.setenv("CALLSHEET_LEDGER_URL", url)
     with Ledger.open(url, clock=lambda: NOON_MS) as ledger:
         run = NewRun(run_id="spring-1", campaign="spring", plan_hash="h", price_book="p", out=str(tmp_path))
-        ledger.open_run(run, [new_job(number, "=cmd|calc" if number % 2 else "acme") for number in range(4)])
-        for row in ledger.jobs("spring-1"):
-            ledger.admit(row.job_id, slots=10)
+        ledger.do(
+            runs.open_run,
+            run,
+            [new_job(number, "=cmd|calc" if number % 2 else "acme") for number in range(4)],
+        )
+        for row in ledger.do(queries.jobs, "spring-1"):
+            ledger.do(admission.admit, row.job_id, slots=10)
             if row.position < 2:
-                ledger.send(row.job_id, arguments_sha256="x")
-                ledger.accept(row.job_id, Ticket(f"request-{row.position}", "s", "r", "c"))
-                ledger.render(row.job_id)
-                ledger.settle(
+                ledger.do(transitions.send, row.job_id, arguments_sha256="x")
+                ledger.do(transitions.accept, row.job_id, Ticket(f"request-{row.position}", "s", "r", "c"))
+                ledger.do(transitions.render, row.job_id)
+                ledger.do(
+                    settlement.settle,
                     row.job_id,
                     Settlement(cost_nano=90_000_001, cost_basis="billable_units", result_json="{}"),
                 )
@@ -51,7 +68,11 @@ def test_a_statement_gives_exact_amounts(book, call):
 def test_status_says_what_a_rendered_job_waits_for(book, call):
     """In words of the last try, or of the step that comes next; as JSON too."""
     with Ledger.open(os.environ["CALLSHEET_LEDGER_URL"]) as ledger:
-        ledger.note_waiting(1, why="the host answered 503; asked for again until 2026-11-28T12:00:00Z")
+        ledger.do(
+            transitions.note_waiting,
+            1,
+            why="the host answered 503; asked for again until 2026-11-28T12:00:00Z",
+        )
     code, out, _ = call("status", "spring-1")
     assert code == 0
     assert "waiting for shot-0 (request request-0): the host answered 503; asked for again until" in out
@@ -126,7 +147,7 @@ def test_what_makes_no_sense_is_refused_with_what_would(book, call, arguments, s
     assert code != 0
     assert said in err
     with Ledger.open(os.environ["CALLSHEET_LEDGER_URL"]) as ledger:
-        assert ledger.caps() == []
+        assert ledger.do(admission.caps) == []
 
 
 def test_a_name_that_nothing_counts_in_yet_earns_a_hint(book, call):
@@ -141,8 +162,8 @@ def test_a_backup_is_whole_private_and_never_written_over(book, call, tmp_path):
     assert call("ledger", "backup", str(copy))[0] == 0
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with Ledger.open(f"sqlite:///{copy}") as ledger:
-        assert ledger.verify() == []
-        assert len(list(ledger.entries())) == 8
+        assert ledger.do(verify.verify) == []
+        assert len(list(ledger.stream(history.entries))) == 8
     code, _, err = call("ledger", "backup", str(copy))
     assert (code, "exists already" in err) == (2, True)
 

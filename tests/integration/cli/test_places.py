@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from callsheet.engine.opening import open_run, select
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, queries
 from callsheet.settings import settings_from
 from manifests.planning import make_plan
 
@@ -84,7 +84,7 @@ def test_a_folder_for_runs_that_cannot_be_used_is_refused_before_a_run_is_opened
     assert f"the folder for runs {out} cannot be used: " in err
     assert "--out" in err
     with Ledger.open(ledger_url(shots)) as ledger:
-        assert ledger.runs() == []
+        assert ledger.do(queries.runs) == []
 
 
 def test_plan_makes_no_data_folder(shots, call, monkeypatch):
@@ -209,7 +209,7 @@ def test_a_prefect_server_that_does_not_answer_is_named_first(shots, call, monke
     assert code == 2
     assert f"is {url}, {said}" in err
     with Ledger.open(ledger_url(shots)) as ledger:
-        assert ledger.runs() == []
+        assert ledger.do(queries.runs) == []
 
 
 def test_doctor_names_a_prefect_server_that_does_not_answer(call, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from callsheet.engine.opening import open_run, select
 from callsheet.errors import OverBudget
-from callsheet.ledger import Ledger, Output, Settlement, Ticket
+from callsheet.ledger import Ledger, Output, Settlement, Ticket, admission, queries, settlement, transitions
 from manifests.plan import Plan
 from manifests.planning import make_plan
 from pricing.catalog import load_catalog
@@ -43,15 +43,15 @@ def spring(tmp_path):
     with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
         plan = make_plan(source)
         run_id = open_run(ledger, plan, select(ledger, plan, fit=False), out=tmp_path / "runs", options="")
-        for row in ledger.jobs(run_id):
-            ledger.admit(row.job_id, slots=10)
-            ledger.send(row.job_id, arguments_sha256="x")
-            ledger.accept(row.job_id, Ticket(f"request-{row.job_id}", "s", "r", "c"))
-            ledger.start(row.job_id)
-            ledger.render(row.job_id)
+        for row in ledger.do(queries.jobs, run_id):
+            ledger.do(admission.admit, row.job_id, slots=10)
+            ledger.do(transitions.send, row.job_id, arguments_sha256="x")
+            ledger.do(transitions.accept, row.job_id, Ticket(f"request-{row.job_id}", "s", "r", "c"))
+            ledger.do(transitions.start, row.job_id)
+            ledger.do(transitions.render, row.job_id)
             paid = Settlement(cost_nano=35_721_000, cost_basis="billing_event", result_json="{}")
-            ledger.settle(row.job_id, paid)
-            ledger.collect(row.job_id, FILE)
+            ledger.do(settlement.settle, row.job_id, paid)
+            ledger.do(transitions.collect, row.job_id, FILE)
     return source
 
 

@@ -13,6 +13,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSign
 from callsheet.errors import Busy
 from callsheet.ledger import Ledger, NewRun
+from callsheet.ledger.runs import close_run, open_run
 from callsheet.settings import settings_from
 
 
@@ -23,7 +24,7 @@ def opened(monkeypatch, tmp_path):
     monkeypatch.setenv("FAL_KEY", "id:secret")
     with Ledger.open(settings_from(os.environ).ledger) as ledger:
         run = NewRun(run_id="spring-1", campaign="spring", plan_hash="h", price_book="p", out=str(tmp_path))
-        ledger.open_run(run, [])
+        ledger.do(open_run, run, [])
         yield ledger
 
 
@@ -105,5 +106,5 @@ def test_status_opens_the_ledger_once(opened, call, monkeypatch):
 def test_status_of_an_unfinished_run_says_how_to_go_on(opened, call):
     """After a crash nothing else does; of a closed run there is nothing to say."""
     assert "if no process is working on it, `callsheet resume spring-1` continues it" in call("status")[1]
-    opened.close_run("spring-1")
+    opened.do(close_run, "spring-1")
     assert "resume" not in call("status")[1]

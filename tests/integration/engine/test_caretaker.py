@@ -10,7 +10,7 @@ from callsheet.engine.refusal import refuse_run
 from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, admission, queries, transitions
 from tests.integration.conftest import DUE_MS, SECOND_LOOK_MS
 
 pytestmark = pytest.mark.anyio
@@ -20,11 +20,11 @@ def lost(house, shot: str) -> str:
     """Open a run whose one POST never arrived; the next look that does not show it is the second one."""
     run_id = house.open_run(shot)
     with Ledger.open(house.settings.ledger, clock=lambda: house.now_ms() - DUE_MS - SECOND_LOOK_MS) as ledger:
-        (row,) = ledger.jobs(run_id)
-        ledger.admit(row.job_id, slots=10)
-        ledger.send(row.job_id, arguments_sha256="ab" * 32, seed=1, start_timeout_s=3600)
-        ledger.lose(row.job_id, why="reset")
-        ledger.note_unseen(row.job_id, at_ms=house.now_ms() - SECOND_LOOK_MS - 5_000)
+        (row,) = ledger.do(queries.jobs, run_id)
+        ledger.do(admission.admit, row.job_id, slots=10)
+        ledger.do(transitions.send, row.job_id, arguments_sha256="ab" * 32, seed=1, start_timeout_s=3600)
+        ledger.do(transitions.lose, row.job_id, why="reset")
+        ledger.do(transitions.note_unseen, row.job_id, at_ms=house.now_ms() - SECOND_LOOK_MS - 5_000)
     return run_id
 
 
@@ -36,7 +36,7 @@ async def test_what_never_arrived_is_bought_again_only_where_the_run_may_buy(hou
     prompt = f"A boat that {'may' if may_buy else 'may not'} be bought"
     run_id = lost(house, f"a,{prompt}")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
         studio.may_buy = may_buy
         await caretaker.last_look(studio)
     assert house.row(run_id).state is state
@@ -47,7 +47,7 @@ async def test_a_refusal_also_takes_back_what_came_free_while_a_person_was_asked
     """A lost request that provably never arrived waits again; a no to the run is a no to it as well."""
     run_id = lost(house, "a,A boat that nobody wanted")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
         await caretaker.last_look(studio)
         assert house.row(run_id).state is State.PENDING
         await refuse_run(studio, "a person refused it")
@@ -70,7 +70,7 @@ async def test_a_look_that_breaks_is_noted_and_not_the_last(house, monkeypatch):
 
     monkeypatch.setattr(caretaker, "look_back", breaks_once)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
         async with caretaker.caretaker(studio), asyncio.timeout(10):
             await looked.wait()
     (note,) = studio.notes
@@ -87,7 +87,7 @@ async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
     house.faults.clear()
     assert house.row(run_id).state is State.UNKNOWN
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
         watch, watched = desk.queue.watch, []
         begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -101,7 +101,7 @@ async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
         desk.queue.watch = watch_counted
         await caretaker._look(studio)
         await begun.wait()
-        rows = in_order(desk.ledger.jobs(run_id))
+        rows = in_order(desk.ledger.do(queries.jobs, run_id))
         assert [row.state for row in rows] == [State.IN_QUEUE]
         given = asyncio.Event()
 

@@ -13,7 +13,7 @@ from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.submit import Order, admit, admit_and_send, take_back_unsent
 from callsheet.errors import DiskFull, UsageError
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, queries, transitions
 from callsheet.provider.client import FalQueue
 from callsheet.provider.transport import since_boot_s
 from manifests.job_codec import decode_job
@@ -108,7 +108,7 @@ async def test_a_job_bought_at_the_moment_of_the_stop_is_given_back(house):
     """A run that is stopped between the write and the POST leaves no job that nobody can tell about."""
     run_id = house.open_run("a,delivery eight")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
         row = house.row(run_id)
         order = Order(decode_job(row.payload, desk.catalog), row.job_id, {"prompt": "x"}, 1, 3600)
         buying = asyncio.ensure_future(admit(studio, row, order))
@@ -127,11 +127,11 @@ async def test_only_what_was_not_sent_is_taken_back(house, sent):
     (row,) = house.rows(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
         job = Order(decode_job(row.payload, load_catalog()), row.job_id, {"prompt": "x"}, 1, 3600)
-        admit_and_send(ledger, job, slots=10, latest_departure_s=since_boot_s)
+        ledger.do(admit_and_send, job, slots=10, latest_departure_s=since_boot_s)
         if sent:
-            ledger.lose(row.job_id, why="no reply")
-        take_back_unsent(ledger, row.job_id)
-        assert ledger.job(row.job_id).state is (State.UNKNOWN if sent else State.PENDING)
+            ledger.do(transitions.lose, row.job_id, why="no reply")
+        ledger.do(take_back_unsent, row.job_id)
+        assert ledger.do(queries.job, row.job_id).state is (State.UNKNOWN if sent else State.PENDING)
 
 
 @pytest.mark.parametrize(

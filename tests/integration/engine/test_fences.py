@@ -10,7 +10,8 @@ from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.work import begin
 from callsheet.errors import ClaimLost, NotSent
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, queries, transitions
+from callsheet.ledger.transaction import write
 from callsheet.provider.client import SEND_WITHIN_S
 from manifests.job_codec import decode_job
 
@@ -22,7 +23,7 @@ async def test_a_run_that_was_taken_over_buys_nothing_and_ends(house):
     names = [f"fences one {number}" for number in range(3)]
     run_id = house.open_run(*(f"j{number},{name}" for number, name in enumerate(names)))
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
         with desk.ledger.claim(run_id):
             shutil.rmtree(Path(f"{house.folder / 'ledger.sqlite'}.locks"))
             with Ledger.open(house.settings.ledger) as other, other.claim(run_id):
@@ -39,12 +40,13 @@ async def test_a_follower_whose_run_was_taken_over_waits_for_nothing_more(house,
     run_id = house.open_run("a,fences two")
     taken_over = ClaimLost("run was taken over")
 
-    def refused(_self, *_more, **_named):
+    @write()
+    def refused(_tx, *_more, **_named):
         raise taken_over
 
-    monkeypatch.setattr(Ledger, "render", refused)
+    monkeypatch.setattr(transitions, "render", refused)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
         await (await begin(studio)).over()
     assert (studio.stop.phase, studio.stop.reason) == ("stopped", taken_over)
     assert len(house.accepted("fences two")) == 1
@@ -55,7 +57,7 @@ async def test_a_post_does_not_leave_after_the_machine_slept_on_its_intent(house
     run_id = house.open_run("a,fences three")
     row = house.row(run_id)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
         order = submit.order_of(studio, decode_job(row.payload, desk.catalog), row, {})
         asleep_s = 0.0
         monkeypatch.setattr(desk.queue, "_since_boot", lambda: 1000.0 + asleep_s)

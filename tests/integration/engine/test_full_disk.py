@@ -13,7 +13,7 @@ from callsheet.engine.books import Books
 from callsheet.engine.closing import write_report
 from callsheet.errors import CallsheetError, DiskFull, LedgerError
 from callsheet.files import free_bytes
-from callsheet.ledger import Ledger, Run, State
+from callsheet.ledger import Ledger, Run, State, admission, queries, verify
 
 pytestmark = pytest.mark.anyio
 
@@ -142,14 +142,14 @@ async def test_where_the_disk_is_full_in_the_middle_of_a_commit_nobody_hears_of_
         with ledger._database.outside() as connection:
             connection.exec_driver_sql("PRAGMA cache_size = 3")  # pages leave for the disk before the commit
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        jobs = [row.job_id for row in ledger.jobs(run_id)]
+        jobs = [row.job_id for row in ledger.do(queries.jobs, run_id)]
         filler = fill(house.folder / "books", but_pages=16)
-        asked = [books(Ledger.admit, job, slots=30) for job in jobs]
+        asked = [books(admission.admit, job, slots=30) for job in jobs]
         said = await asyncio.gather(*asked, return_exceptions=True)
         filler.unlink()
         assert {type(each) for each in said} == {LedgerError}
         assert all("Make room on its disk" in str(each) for each in said)
-        assert {row.state for row in ledger.jobs(run_id)} == {State.PENDING}
+        assert {row.state for row in ledger.do(queries.jobs, run_id)} == {State.PENDING}
 
 
 async def test_a_backup_that_does_not_fit_is_none(house, small_disk):
@@ -165,7 +165,7 @@ async def test_a_backup_that_does_not_fit_is_none(house, small_disk):
         filler.unlink()
         ledger.backup(copy)
     with Ledger.open(f"sqlite:///{copy}") as restored:
-        assert restored.verify() == []
+        assert restored.do(verify.verify) == []
 
 
 async def test_a_report_that_does_not_fit_leaves_the_old_one_and_says_how_to_write_it(
@@ -177,7 +177,7 @@ async def test_a_report_that_does_not_fit_leaves_the_old_one_and_says_how_to_wri
     monkeypatch.setattr(room, "SPARE_BYTES", 0)
     await house.work(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
-        run, rows = ledger.run(run_id), ledger.jobs(run_id)
+        run, rows = ledger.do(queries.run, run_id), ledger.do(queries.jobs, run_id)
     write_report(run, rows, [], [])
     before = files_of(run)
     filler = fill(house.folder / "runs")

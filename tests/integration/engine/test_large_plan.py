@@ -7,7 +7,7 @@ import json
 import pyarrow.parquet as pq
 
 from callsheet.engine.opening import open_run, select
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, queries
 from manifests.job_codec import decode_job
 from manifests.plan import PlanOptions
 from manifests.plan_file import write_plan
@@ -28,7 +28,7 @@ def test_a_large_plan_is_opened_whole(tmp_path):
     with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
         selection = select(ledger, plan, fit=False)
         run_id = open_run(ledger, plan, selection, out=tmp_path / "runs", options="{}")
-        rows = sorted(ledger.jobs(run_id), key=lambda row: row.position)
+        rows = sorted(ledger.do(queries.jobs, run_id), key=lambda row: row.position)
     assert (len(selection.buy), len(rows)) == (ROWS, ROWS)
     assert [decode_job(row.payload, load_catalog()) for row in rows[::500]] == [
         planned.job for planned in list(plan.jobs)[::500]

@@ -12,7 +12,8 @@ from callsheet.engine.pictures import UPLOAD_GOOD_FOR_MS, _address
 from callsheet.engine.session import studio_at, studio_for
 from callsheet.engine.stopping import StopSign
 from callsheet.errors import DiskFull
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, history, queries, transitions
+from callsheet.ledger.transaction import write
 from callsheet.provider import media
 from manifests.job import Image
 from manifests.plan import PlanOptions
@@ -26,11 +27,12 @@ async def test_a_file_that_landed_before_a_crash_is_not_lost_with_fals_copy(hous
     """The verified file on the disk counts, also where fal no longer has it."""
     run_id = house.open_run("a,leftovers one")
 
+    @write(short=True)
     def stopped(*_: object, **__: object) -> None:
         raise DiskFull("the ledger hears nothing of it")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Ledger, "collect", stopped)
+        patched.setattr(transitions, "collect", stopped)
         await house.work(run_id)
     assert house.row(run_id).state is State.RENDERED
     house.arm("not_found", route="file", count=99)
@@ -59,10 +61,10 @@ async def test_an_upload_that_fal_may_have_dropped_is_made_again(house, age_ms, 
     picture.write_bytes(b"not looked at here")
     image = Image(kind="file", value=str(picture), sha256="cd" * 32, content_type="image/png")
     with Ledger.open(house.settings.ledger, clock=lambda: house.now_ms() - age_ms) as ledger:
-        ledger.remember_upload("cd" * 32, "https://v3.fal.media/files/old.png")
+        ledger.do(history.remember_upload, "cd" * 32, "https://v3.fal.media/files/old.png")
     run_id = house.open_run("a,leftovers two")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
         if known:
             assert await _address(studio, image) == "https://v3.fal.media/files/old.png"
         else:

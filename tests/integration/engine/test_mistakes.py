@@ -9,7 +9,8 @@ from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.work import begin
 from callsheet.errors import DiskFull, LedgerError
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, queries, transitions
+from callsheet.ledger.transaction import write
 from tasks.render import prefect_state
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +22,7 @@ async def test_a_folder_that_cannot_be_written_stops_the_buying(house):
     run_id = house.open_run(*(f"j{number},{name}" for number, name in enumerate(names)))
     house.changes["concurrency"] = 1
     with Ledger.open(house.settings.ledger) as ledger:
-        media = Path(ledger.run(run_id).out) / "media"
+        media = Path(ledger.do(queries.run, run_id).out) / "media"
     shutil.rmtree(media)
     media.write_text("not mounted")
     studio = await house.work(run_id)
@@ -33,15 +34,16 @@ async def test_a_folder_that_cannot_be_written_stops_the_buying(house):
 
 async def test_a_ledger_that_is_busy_for_a_moment_still_gets_the_request_id(house, monkeypatch):
     """What has been paid for is written down at the second try."""
-    real, asked = Ledger.accept, []
+    real, asked = transitions.accept, []
 
-    def accept(self, *more, **named):
+    @write(fenced=False, short=True)
+    def accept(tx, *more, **named):
         asked.append(more)
         if len(asked) == 1:
             raise LedgerError("database is locked")
-        return real(self, *more, **named)
+        return real(tx, *more, **named)
 
-    monkeypatch.setattr(Ledger, "accept", accept)
+    monkeypatch.setattr(transitions, "accept", accept)
     run_id = house.open_run("a,mistakes two")
     await house.work(run_id)
     assert house.row(run_id).state is State.SUCCEEDED
@@ -50,14 +52,16 @@ async def test_a_ledger_that_is_busy_for_a_moment_still_gets_the_request_id(hous
 
 async def test_a_commit_whose_answer_is_lost_is_no_mistake(house, monkeypatch):
     """The server has it although the connection broke: the job goes on, and so does the buying."""
-    real, asked = Ledger.accept, []
+    real, asked = Ledger.do, []
 
-    def accept(self, *more, **named):
-        real(self, *more, **named)
-        asked.append(more)
-        raise LedgerError("the connection was lost")
+    def do(self, verb, *more, **named):
+        done = real(self, verb, *more, **named)
+        if verb is transitions.accept:
+            asked.append(more)
+            raise LedgerError("the connection was lost")
+        return done
 
-    monkeypatch.setattr(Ledger, "accept", accept)
+    monkeypatch.setattr(Ledger, "do", do)
     run_id = house.open_run("a,mistakes four a", "b,mistakes four b")
     studio = await house.work(run_id)
     assert {row.state for row in house.rows(run_id)} == {State.SUCCEEDED}
@@ -67,15 +71,16 @@ async def test_a_commit_whose_answer_is_lost_is_no_mistake(house, monkeypatch):
 async def test_a_mistake_in_a_job_ends_the_run_and_is_named(house, monkeypatch):
     """The run must not go on buying over it, and Prefect shows which job it was."""
 
-    def locked(_self, *_more, **_named):
+    @write(fenced=False, short=True)
+    def locked(_tx, *_more, **_named):
         raise LedgerError("database is locked")
 
     run_id = house.open_run("a,mistakes three a", "b,mistakes three b")
     house.changes["concurrency"] = 1
-    monkeypatch.setattr(Ledger, "accept", locked)
+    monkeypatch.setattr(transitions, "accept", locked)
 
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
         work = await begin(studio)
         await work.over()
     shown = prefect_state((await anext(work.started())).ended.result())

@@ -10,7 +10,20 @@ from callsheet.engine.frozen import refuse_frozen
 from callsheet.engine.high_water import accept, mark_file, refuse_older_ledger, remember
 from callsheet.engine.opening import changed_caps, require_a_cap, room_for, select
 from callsheet.errors import LedgerUnsafe, OverBudget, UsageError
-from callsheet.ledger import Ledger, NewCap, NewJob, NewRun, Settlement, Ticket
+from callsheet.ledger import (
+    Ledger,
+    NewCap,
+    NewJob,
+    NewRun,
+    Settlement,
+    Ticket,
+    admission,
+    history,
+    queries,
+    runs,
+    settlement,
+    transitions,
+)
 from manifests.plan import Plan, PlanOptions
 from manifests.planning import make_plan
 
@@ -50,14 +63,16 @@ class Office:
             maximum_nano=COST_NANO,
             client="acme",
         )
-        self.ledger.open_run(run, [job], caps)
-        (row,) = self.ledger.jobs(run_id)
-        self.ledger.admit(row.job_id, slots=10)
-        self.ledger.send(row.job_id, arguments_sha256="x")
-        self.ledger.accept(row.job_id, Ticket(f"request-{run_id}", "s", "r", "c"))
-        self.ledger.render(row.job_id)
-        self.ledger.settle(
-            row.job_id, Settlement(cost_nano=cost_nano, cost_basis="expected", result_json="{}")
+        self.ledger.do(runs.open_run, run, [job], caps)
+        (row,) = self.ledger.do(queries.jobs, run_id)
+        self.ledger.do(admission.admit, row.job_id, slots=10)
+        self.ledger.do(transitions.send, row.job_id, arguments_sha256="x")
+        self.ledger.do(transitions.accept, row.job_id, Ticket(f"request-{run_id}", "s", "r", "c"))
+        self.ledger.do(transitions.render, row.job_id)
+        self.ledger.do(
+            settlement.settle,
+            row.job_id,
+            Settlement(cost_nano=cost_nano, cost_basis="expected", result_json="{}"),
         )
 
 
@@ -92,7 +107,7 @@ def test_a_day_is_measured_by_what_was_spent_on_it(office):
 def test_the_month_of_a_campaign_counts_every_day_of_it(office):
     """A standing cap per month is part of what a plan is measured against."""
     office.bought("one")
-    office.ledger.set_cap("campaign", "spring", "month", 2 * COST_NANO)
+    office.ledger.do(admission.set_cap, "campaign", "spring", "month", 2 * COST_NANO)
     (left,) = room_for(office.ledger, office.plan()).values()
     assert left == COST_NANO
     with pytest.raises(OverBudget, match="month cap of the campaign spring"):
@@ -114,13 +129,13 @@ def test_the_month_of_a_campaign_counts_every_day_of_it(office):
 )
 def test_a_plan_is_set_beside_the_caps_that_bound_it(office, scope, key, bounds):
     """Caps of other campaigns, clients and models stand in no plan."""
-    office.ledger.set_cap(scope, key, "total", 10**9)
+    office.ledger.do(admission.set_cap, scope, key, "total", 10**9)
     assert [cap.scope for cap in room_for(office.ledger, office.plan())] == [scope] * bounds
 
 
 def test_a_cap_that_a_campaign_file_will_replace_is_named(office):
     """A file that raises what a person has set does not do it in silence; an equal cap is no news."""
-    office.ledger.set_cap("campaign", "spring", "day", 100_000_000)
+    office.ledger.do(admission.set_cap, "campaign", "spring", "day", 100_000_000)
     assert changed_caps(office.ledger, office.plan(daily_usd="0.10")) == []
     ((old, new),) = changed_caps(office.ledger, office.plan(daily_usd="5"))
     assert (old.label, old.limit_nano, new.limit_nano) == (
@@ -145,7 +160,7 @@ def test_a_cap_that_a_campaign_file_will_replace_is_named(office):
 def test_only_a_cap_that_bounds_the_run_is_a_cap(office, scope, key, bounded):
     """A cap on something else, or of an earlier run, does not let an unbounded run through."""
     office.bought("one")
-    office.ledger.set_cap(scope, key, "total", 10**12)
+    office.ledger.do(admission.set_cap, scope, key, "total", 10**12)
     if bounded:
         require_a_cap(office.ledger, office.plan())
     else:
@@ -160,9 +175,9 @@ def test_a_frozen_account_stops_a_run_before_anything_is_sent(office):
     with pytest.raises(OverBudget, match="budget unfreeze"):
         refuse_frozen(office.ledger, office.plan())
     assert list(room_for(office.ledger, office.plan(daily_usd="100")).values()) == [0]
-    (over,) = office.ledger.overruns()
+    (over,) = office.ledger.do(history.overruns)
     assert (over.request_id, over.cost_nano, over.hold_nano) == ("request-one", 900 * COST_NANO, COST_NANO)
-    office.ledger.unfreeze()
+    office.ledger.do(admission.unfreeze)
     refuse_frozen(office.ledger, office.plan())
 
 

@@ -10,7 +10,7 @@ from callsheet.cli.commands import cancel as cancel_command
 from callsheet.engine.opening import Selection, open_run, select
 from callsheet.engine.request import RunRequest
 from callsheet.errors import UsageError
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, queries, transitions
 from manifests.planning import make_plan
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,7 @@ def test_two_processes_that_planned_together_do_not_both_open(house: Any) -> Non
     with pytest.raises(UsageError, match="in flight"):
         opened(house, Selection((0,), {}, ()))
     with Ledger.open(house.settings.ledger) as ledger:
-        assert [run.run_id for run in ledger.runs()] == [first]
+        assert [run.run_id for run in ledger.do(queries.runs)] == [first]
 
 
 async def test_what_was_made_while_a_person_was_asked_is_not_bought(house: Any) -> None:
@@ -82,7 +82,7 @@ def test_what_was_left_out_or_cancelled_is_not_in_flight(house: Any, monkeypatch
     """A run whose jobs were skipped, or that `cancel` ended, stands in nobody's way."""
     skipped = house.open_run("a,A dropped boat")
     with Ledger.open(house.settings.ledger) as ledger:
-        ledger.skip([house.row(skipped).job_id], why="not bought")
+        ledger.do(transitions.skip, [house.row(skipped).job_id], why="not bought")
     second = opened(house)
     monkeypatch.setattr(cancel_command, "run_settings", lambda **_: house.settings)
     cancel_command.cancel(second)

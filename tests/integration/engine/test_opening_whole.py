@@ -9,7 +9,7 @@ import pytest
 from callsheet.engine import opening
 from callsheet.engine.opening import Selection, open_run
 from callsheet.engine.request import RunRequest
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, queries
 from manifests.planning import make_plan
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ async def test_a_process_killed_while_it_opens_a_run_buys_nothing_again(house: A
     with pytest.raises(KeyboardInterrupt):
         house.open_run("a,An opened boat")
     with Ledger.open(house.settings.ledger) as ledger:
-        run = ledger.latest_unfinished()
+        run = ledger.do(queries.latest_unfinished)
     assert run is not None
     await house.work(run.run_id)
     assert (house.row(run.run_id).state, len(house.accepted("An opened boat"))) == (State.ALREADY_MADE, 1)
@@ -42,11 +42,11 @@ async def test_a_run_whose_marks_cannot_be_written_is_not_there(
     first = house.open_run("a,A marked boat")
     plan = make_plan(str(house.folder / "spring.csv"))
     with Ledger.open(house.settings.ledger) as ledger:
-        monkeypatch.setattr(f"callsheet.ledger.lifecycle.{verb}", killed)
+        monkeypatch.setattr(f"callsheet.ledger.transitions.{verb}", killed)
         options = RunRequest(sandbox=True).kept
         with pytest.raises(KeyboardInterrupt):
             open_run(ledger, plan, Selection((), {}, (0,)), out=house.folder / "runs", options=options)
-        assert [run.run_id for run in ledger.runs()] == [first]
+        assert [run.run_id for run in ledger.do(queries.runs)] == [first]
 
 
 async def test_what_fit_left_out_stays_left_out(house: Any) -> None:

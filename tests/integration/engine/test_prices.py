@@ -22,7 +22,18 @@ from callsheet.engine.stopping import StopSign
 from callsheet.engine.studio import Studio
 from callsheet.engine.work import Work, begin
 from callsheet.errors import CanaryDisagrees, CanaryFailed, Overbilled, PricesChanged, Unavailable
-from callsheet.ledger import Booking, Ledger, State
+from callsheet.ledger import (
+    Booking,
+    Ledger,
+    State,
+    admission,
+    history,
+    queries,
+    recovery,
+    runs,
+    settlement,
+    transitions,
+)
 from callsheet.provider.messages import Rendered
 from callsheet.reconcile.billing import compare_bills
 from manifests.planning import make_plan
@@ -53,7 +64,7 @@ def listing(house: Any) -> Iterator[Any]:
 async def worked(house: Any, run_id: str, *, accept: bool = False, canary: int | None = None) -> Studio:
     """Do what the flow does, without Prefect."""
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
 
         await look_at_prices(studio, accept=accept)
         if canary is not None:
@@ -99,11 +110,11 @@ async def test_accepted_prices_stay_accepted_and_are_pinned_for_what_is_bought_l
     run_id = house.open_run(f"a,{word} one", f"b,{word} two")
     listing(lite="1.25")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
         await look_at_prices(studio, accept=True)
     assert (await worked(house, run_id)).stop.reason is None
     with Ledger.open(house.settings.ledger) as ledger:
-        assert '"accepted": {"' + LITE in ledger.run(run_id).prices
+        assert '"accepted": {"' + LITE in ledger.do(queries.run, run_id).prices
     later = house.open_run(f"c,{word} three", campaign="later")
     assert isinstance((await worked(house, later)).stop.reason, PricesChanged)
 
@@ -114,16 +125,16 @@ async def test_a_job_tried_again_is_held_at_the_accepted_price(house, listing):
     run_id = house.open_run(f"a,{word} one", f"b,{word} two")
     first, second = house.rows(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
-        ledger.skip([second.job_id], why="not bought")
+        ledger.do(transitions.skip, [second.job_id], why="not bought")
     listing(lite="2")
     await worked(house, run_id, accept=True)
     spent_nano = house.rows(run_id)[0].spent_nano
     with Ledger.open(house.settings.ledger) as ledger:
-        ledger.set_cap("run", run_id, "total", spent_nano + first.maximum_nano)
-        ledger.retry([second.job_id], why="tried again")
+        ledger.do(admission.set_cap, "run", run_id, "total", spent_nano + first.maximum_nano)
+        ledger.do(recovery.retry, [second.job_id], why="tried again")
     await worked(house, run_id)
     with Ledger.open(house.settings.ledger) as ledger:
-        (account,) = ledger.balances(scope="run", key=run_id)
+        (account,) = ledger.do(admission.balances, scope="run", key=run_id)
     assert house.rows(run_id)[1].maximum_nano == house.rows(run_id)[0].maximum_nano > first.maximum_nano
     assert (account.spent_nano, account.frozen) == (spent_nano, False)
     assert house.accepted(f"{word} two") == []
@@ -133,12 +144,12 @@ async def test_a_run_keeps_the_prices_it_was_planned_with(house):
     """Rates of the pin, and not those of a newer book, settle what a resumed run buys."""
     run_id = house.open_run(f"a,An old boat {next(NAMES)}")
     with Ledger.open(house.settings.ledger) as ledger:
-        text = ledger.run(run_id).prices.replace(
+        text = ledger.do(queries.run, run_id).prices.replace(
             '"seedance-1.0-lite": 1800000000', '"seedance-1.0-lite": 900000000'
         )
-        ledger.reprice(run_id, {}, prices=text)
+        ledger.do(runs.reprice, run_id, {}, prices=text)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
         assert studio.catalog.rates["seedance-1.0-lite", False] == 900_000_000
         assert desk.catalog.rates["seedance-1.0-lite", False] == 1_800_000_000
 
@@ -166,7 +177,7 @@ async def test_only_pending_jobs_get_another_price(house):
     await worked(house, run_id)
     row = house.row(run_id)
     with Ledger.open(house.settings.ledger) as ledger, pytest.raises(Exception, match="no pending job"):
-        ledger.reprice(run_id, {row.job_id: (1, 2)}, prices="[]")
+        ledger.do(runs.reprice, run_id, {row.job_id: (1, 2)}, prices="[]")
     assert house.row(run_id) == row
 
 
@@ -175,7 +186,7 @@ async def test_the_book_agrees_with_the_list_and_bills_teach_its_rates(house):
     await worked(house, house.open_run(f"a,A learned boat {next(NAMES)}"))
     async with house.desk() as desk:
         assert {each.verdict for each in await listed_beside_the_book(desk)} == {"agrees"}
-        learned = learned_rates(bills_of(desk.ledger.settled()))
+        learned = learned_rates(bills_of(desk.ledger.do(history.settled)))
     assert learned[LITE, False].count == 1
     assert learned[LITE, False].deviation_permille(1_800_000_000) == 0
 
@@ -249,9 +260,9 @@ async def test_the_list_may_use_any_unit(house, list_says, why):
     )
     run_id = house.open_run(f"a,A boat by any unit {next(NAMES)}")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
         await look_at_prices(studio, accept=False)
-        kept = read_pins(desk.ledger.run(run_id).prices, desk.catalog)[-1].listed.get(LITE)
+        kept = read_pins(desk.ledger.do(queries.run, run_id).prices, desk.catalog)[-1].listed.get(LITE)
     if why is PricesChanged:
         assert isinstance(studio.stop.reason, PricesChanged)
         assert kept is None
@@ -290,7 +301,7 @@ async def test_without_a_file_a_bill_that_is_too_good_costs_its_hold(house, monk
 
     run_id = house.open_run(f"a,A blind bird {next(NAMES)}")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
         real = studio.queue.result
 
         async def result(ticket: Any) -> Rendered:
@@ -318,10 +329,10 @@ async def test_fals_own_bill_outranks_whatever_a_reply_says(house):
     await worked(house, run_id)
     request_id = house.row(run_id).ticket.request_id
     with Ledger.open(house.settings.ledger) as ledger:
-        ledger.correct(request_id, cost_nano=7, cost_basis="billing_event")
+        ledger.do(settlement.correct, request_id, cost_nano=7, cost_basis="billing_event")
         for basis in ("billable_units", "bill_implausible", "expected"):
-            assert ledger.correct(request_id, cost_nano=9, cost_basis=basis).replayed
-        ledger.correct(request_id, cost_nano=8, cost_basis="billing_event")
+            assert ledger.do(settlement.correct, request_id, cost_nano=9, cost_basis=basis).replayed
+        ledger.do(settlement.correct, request_id, cost_nano=8, cost_basis="billing_event")
     row = house.row(run_id)
     assert (row.spent_nano, row.submission.cost_basis) == (8, "billing_event")
 
@@ -334,7 +345,7 @@ async def test_an_overrun_that_is_booked_again_stops_the_run_once(house):
     assert isinstance(first.stop.reason, Overbilled)
     row = house.row(run_id)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
         for booking, reason in (
             (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=5, replayed=True), None),
             (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=0), None),

@@ -15,7 +15,7 @@ from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_for
 from callsheet.engine.stopping import StopSign
 from callsheet.errors import LedgerUnsafe
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, admission, queries, runs, settlement
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ async def test_a_run_is_not_gone_on_with_on_a_restored_ledger(house: Any) -> Non
         ledger.backup(copy)
     await house.work(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
-        ledger.close_run(run_id)
+        ledger.do(runs.close_run, run_id)
         remember(ledger, house.folder / "runs", run_id)
         before = marked(house, ledger)
     house.changes["ledger_url"] = f"sqlite:///{copy}"
@@ -50,7 +50,7 @@ async def test_a_session_moves_the_mark_before_it_buys(house: Any) -> None:
     run_id = house.open_run("a,A marked session")
     await house.work(run_id)
     async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
-        assert (await studio.books(lambda ledger: marked(house, ledger)))["entries"] == 3
+        assert (await studio.books.call(lambda ledger: marked(house, ledger)))["entries"] == 3
 
 
 async def test_what_a_killed_process_bought_is_in_the_mark(
@@ -72,15 +72,15 @@ async def test_what_a_killed_process_bought_is_in_the_mark(
         async def render(row: Any, place: Any) -> Any:
             return await render_job(studio, row.job_id, place)
 
-        await dispatch(studio, in_order(await studio.books(Ledger.jobs, run_id)), render)
+        await dispatch(studio, in_order(await studio.books(queries.jobs, run_id)), render)
         assert len(written) == 1
-        assert (await studio.books(lambda ledger: marked(house, ledger)))["entries"] == written[0] >= 1
+        assert (await studio.books.call(lambda ledger: marked(house, ledger)))["entries"] == written[0] >= 1
     assert written[1:] == [9]
 
 
 async def test_two_writers_at_once_leave_the_higher_mark(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has read the old mark and is slow does not write over what another one wrote meanwhile."""
-    runs, run_id = house.folder / "runs", house.open_run("a,A boat of two writers")
+    folder, run_id = house.folder / "runs", house.open_run("a,A boat of two writers")
     write, others = high_water.write_text_atomically, []
 
     def slow(path: Any, text: str) -> None:
@@ -92,26 +92,26 @@ async def test_two_writers_at_once_leave_the_higher_mark(house: Any, monkeypatch
 
     def quick() -> None:
         with Ledger.open(house.settings.ledger) as ledger:
-            ledger.release(job_id)
-            remember(ledger, runs, run_id)
+            ledger.do(settlement.release, job_id)
+            remember(ledger, folder, run_id)
 
     monkeypatch.setattr(high_water, "write_text_atomically", slow)
     with Ledger.open(house.settings.ledger) as ledger:
-        (job_id,) = (row.job_id for row in ledger.jobs(run_id))
-        ledger.admit(job_id, slots=10)
-        remember(ledger, runs, run_id)
+        (job_id,) = (row.job_id for row in ledger.do(queries.jobs, run_id))
+        ledger.do(admission.admit, job_id, slots=10)
+        remember(ledger, folder, run_id)
         others[0].join()
-        assert marked(house, ledger)["entries"] == ledger.identity()[1] == 2
+        assert marked(house, ledger)["entries"] == ledger.do(queries.identity)[1] == 2
 
 
 async def test_a_mark_is_never_lowered(house: Any) -> None:
     """Neither an older ledger nor the end of an earlier run takes anything from it."""
-    runs = house.folder / "runs"
+    folder = house.folder / "runs"
     first = house.open_run("a,A first boat", campaign="one")
     last = house.open_run("a,A last boat", campaign="two")
     with Ledger.open(house.settings.ledger) as ledger:
-        go_on_from_the_mark(ledger, runs, first)
+        go_on_from_the_mark(ledger, folder, first)
         assert marked(house, ledger) == {"entries": 0, "run_id": last}
-        mark_file(ledger, runs).write_text(json.dumps({"entries": 9, "run_id": last}))
-        remember(ledger, runs, first)
+        mark_file(ledger, folder).write_text(json.dumps({"entries": 9, "run_id": last}))
+        remember(ledger, folder, first)
         assert marked(house, ledger) == {"entries": 9, "run_id": last}

@@ -14,7 +14,7 @@ from callsheet.cli.commands import retry as command
 from callsheet.engine.session import studio_for
 from callsheet.engine.stopping import StopSign
 from callsheet.errors import UsageError
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, queries, recovery, transitions, verify
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_what_was_given_up_is_bought_only_where_fal_says_that_it_is_gone(house: 
     assert "they are fetched, not bought" in typed(run_id, all=True)
     assert house.row(run_id).state is State.RENDERED
     with Ledger.open(house.settings.ledger) as ledger:
-        ledger.fail_media(row.job_id, error_type="file_unreached", error="again")
+        ledger.do(transitions.fail_media, row.job_id, error_type="file_unreached", error="again")
     house.arm("not_found", route="file", count=99)
     assert "not tried: a (file_unreached)" in typed(run_id)
     assert house.row(run_id).state is State.FAILED
@@ -81,7 +81,7 @@ def test_a_video_of_a_later_run_whose_file_is_gone_is_not_bought_again(house: An
     later = house.open_run("a,A boat cleaned up")
     asyncio.run(house.work(later))
     with Ledger.open(house.settings.ledger) as ledger:
-        (Path(ledger.run(later).out) / "media/a.mp4").unlink()
+        (Path(ledger.do(queries.run, later).out) / "media/a.mp4").unlink()
     assert "its file is gone" in typed(first, all=True)
     assert house.row(first).state is State.FAILED
     typed(first, all=True, again=True)
@@ -108,7 +108,7 @@ async def test_what_a_later_run_made_is_used_and_not_bought(house: Any) -> None:
     first = await failed_run(house, "a,A boat made first", "b,A boat made later", failing="made later")
     await house.work(house.open_run("a,A boat made later"))
     with Ledger.open(house.settings.ledger) as ledger:
-        made = ledger.retry(failed_ids(house, first), once=True)
+        made = ledger.do(recovery.retry, failed_ids(house, first), once=True)
     assert len(made) == 1
     async with studio_for(house.request(first), first, house.settings, StopSign()):
         pass
@@ -116,8 +116,8 @@ async def test_what_a_later_run_made_is_used_and_not_bought(house: Any) -> None:
     assert [row.state for row in rows] == [State.SUCCEEDED, State.ALREADY_MADE]
     assert [row.output.path for row in rows] == ["media/a.mp4", "media/a~2.mp4"]
     with Ledger.open(house.settings.ledger) as ledger:
-        folder = Path(ledger.run(first).out)
-        assert ledger.verify() == []
+        folder = Path(ledger.do(queries.run, first).out)
+        assert ledger.do(verify.verify) == []
     for row in rows:
         assert hashlib.sha256((folder / row.output.path).read_bytes()).hexdigest() == row.output.sha256
     assert len(house.accepted("A boat made later")) == 2
@@ -131,7 +131,7 @@ async def test_a_name_stays_when_retry_brings_another_file_of_that_name(house: A
     assert house.rows(first)[1].output.path == "media/a.mp4"
     await house.work(house.open_run("a,A boat at dusk"))
     with Ledger.open(house.settings.ledger) as ledger:
-        ledger.retry(failed_ids(house, first), once=True)
+        ledger.do(recovery.retry, failed_ids(house, first), once=True)
     assert [row.output.path for row in house.rows(first)] == ["media/a~2.mp4", "media/a.mp4"]
 
 
@@ -142,7 +142,7 @@ async def test_what_a_later_run_has_in_flight_is_not_bought_beside_it(house: Any
     later = house.open_run("a,A boat in flight")
     with Ledger.open(house.settings.ledger) as ledger:
         with pytest.raises(UsageError, match=later):
-            ledger.retry(failed_ids(house, first), once=True)
+            ledger.do(recovery.retry, failed_ids(house, first), once=True)
         assert house.row(first).state is State.FAILED
-        assert ledger.retry(failed_ids(house, first)) == {}
+        assert ledger.do(recovery.retry, failed_ids(house, first)) == {}
     assert house.row(first).state is State.PENDING

@@ -15,7 +15,7 @@ from callsheet.engine.closing import write_report
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.session import studio_for
 from callsheet.engine.stopping import StopSign
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, queries
 from callsheet.media import place
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +30,7 @@ async def test_two_reused_videos_of_one_name_stay_two_videos(house: Any) -> None
     assert {row.state for row in rows} == {State.ALREADY_MADE}
     assert [row.output.path for row in rows] == ["media/a.mp4", "media/a~2.mp4"]
     with Ledger.open(house.settings.ledger) as ledger:
-        run = ledger.run(run_id)
+        run = ledger.do(queries.run, run_id)
         write_report(run, rows, [], [])
         assert gone_files(ledger, rows) == []
     told = list(csv.DictReader((Path(run.out) / "results.csv").read_text().splitlines()))
@@ -52,7 +52,7 @@ async def test_a_file_that_a_crash_kept_out_of_the_folder_is_brought_by_resume(
         run_id = house.open_run(f"a,{prompt}")
     (row,) = house.rows(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
-        target = Path(ledger.run(run_id).out) / row.output.path
+        target = Path(ledger.do(queries.run, run_id).out) / row.output.path
     assert not target.exists()
 
     def refuse(*_: Any, **__: Any) -> None:

@@ -9,8 +9,9 @@ from callsheet.engine.dispatch import dispatch, in_order
 from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
+from callsheet.engine.submit import admit_and_send
 from callsheet.errors import Interrupted, RunStopping, SlotsUnknown
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, queries, recovery, runs, settlement
 
 pytestmark = pytest.mark.anyio
 
@@ -34,19 +35,21 @@ async def test_a_throttled_job_is_not_sent_after_the_stop(house, by):
     run_id = house.open_run(f"a,{word}")
     house.arm("throttle", count=1, delay_s=30 if by == "ctrl_c" else 1)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), Watched(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), Watched(), scale=1 / 5000)
 
         async def render(row, place):
             return await render_job(studio, row.job_id, place)
 
-        going = asyncio.ensure_future(dispatch(studio, in_order(desk.ledger.jobs(run_id)), render))
+        going = asyncio.ensure_future(
+            dispatch(studio, in_order(desk.ledger.do(queries.jobs, run_id)), render)
+        )
         await studio.stop.pausing.wait()
         assert house.row(run_id).state is State.HELD
         if by == "ctrl_c":
             studio.stop.interrupt()
         else:
             with Ledger.open(house.settings.ledger) as other:
-                other.request_stop(run_id)
+                other.do(runs.request_stop, run_id)
         await going
     assert house.accepted(word) == []
     assert house.row(run_id).state is State.PENDING
@@ -69,7 +72,7 @@ async def test_a_stop_at_once_leaves_nothing_held_that_was_not_sent(house, when)
     house.arm("throttle", count=1, delay_s=30)
     sign = Watched() if when == "between two tries" else InTheMiddle()
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), sign, scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), sign, scale=1 / 5000)
         submit = studio.queue.submit
 
         async def answered(*given, **more):
@@ -85,7 +88,9 @@ async def test_a_stop_at_once_leaves_nothing_held_that_was_not_sent(house, when)
         async def render(row, place):
             return await render_job(studio, row.job_id, place)
 
-        going = asyncio.ensure_future(dispatch(studio, in_order(desk.ledger.jobs(run_id)), render))
+        going = asyncio.ensure_future(
+            dispatch(studio, in_order(desk.ledger.do(queries.jobs, run_id)), render)
+        )
         if when == "between two tries":
             await sign.pausing.wait()
             sign.stop(Interrupted("terminated"))
@@ -104,10 +109,10 @@ async def test_a_job_that_moved_on_since_the_list_was_read_is_left_alone(house):
     row = house.row(run_id)
     assert row.state is State.FAILED
     async with house.desk() as desk:
-        desk.ledger.retry([row.job_id], why="again")
-        rows = in_order(desk.ledger.jobs(run_id))
-        desk.ledger.cancel(row.job_id, why="cancelled by a person")
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000)
+        desk.ledger.do(recovery.retry, [row.job_id], why="again")
+        rows = in_order(desk.ledger.do(queries.jobs, run_id))
+        desk.ledger.do(settlement.cancel, row.job_id, why="cancelled by a person")
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
 
         async def render(row, place):
             return await render_job(studio, row.job_id, place)
@@ -125,20 +130,31 @@ async def test_a_job_that_is_cancelled_from_outside_ends_nothing_by_mistake(hous
     run_id = house.open_run(f"a,{word}")
     house.arm("throttle", count=1, delay_s=1)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), Watched(), scale=1 / 5000)
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), Watched(), scale=1 / 5000)
 
         def cancelled():
             with Ledger.open(house.settings.ledger) as other:
-                other.request_stop(run_id)
-                other.cancel(other.jobs(run_id)[0].job_id, why="cancelled by a person")
+                other.do(runs.request_stop, run_id)
+                other.do(
+                    settlement.cancel, other.do(queries.jobs, run_id)[0].job_id, why="cancelled by a person"
+                )
 
         if when == "before it is admitted":
-            desk.ledger.together = lambda: (cancelled(), Ledger.together(desk.ledger))[1]
+            plain = desk.ledger.do
+
+            def do(verb, *more, **named):
+                if verb is admit_and_send:
+                    cancelled()
+                return plain(verb, *more, **named)
+
+            desk.ledger.do = do
 
         async def render(row, place):
             return await render_job(studio, row.job_id, place)
 
-        going = asyncio.ensure_future(dispatch(studio, in_order(desk.ledger.jobs(run_id)), render))
+        going = asyncio.ensure_future(
+            dispatch(studio, in_order(desk.ledger.do(queries.jobs, run_id)), render)
+        )
         if when == "between two tries":
             await studio.stop.pausing.wait()
             cancelled()

@@ -11,7 +11,7 @@ from callsheet.engine.slots import Places
 from callsheet.engine.stopping import StopSign
 from callsheet.engine.work import Work, begin
 from callsheet.errors import CallsheetError
-from callsheet.ledger import State
+from callsheet.ledger import State, queries
 from tasks import artifacts, rendering
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,9 @@ async def studio(house):
     """A run of five jobs on a desk of its own."""
     run_id = house.open_run(*(f"shot-{number},number {number}" for number in range(5)))
     async with house.desk() as desk:
-        yield studio_at(desk, desk.ledger.run(run_id), StopSign(), scale=1 / 5000, is_sandbox=True)
+        yield studio_at(
+            desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000, is_sandbox=True
+        )
 
 
 async def test_who_comes_late_hears_of_every_job_in_its_order(studio):
@@ -85,7 +87,7 @@ async def test_a_prefect_that_hears_nothing_costs_one_remark_and_no_video(studio
 
     monkeypatch.setattr(rendering, "show_job", deaf)
     await rendering.render_all(studio)
-    rows = studio.desk.ledger.jobs(studio.run.run_id)
+    rows = studio.desk.ledger.do(queries.jobs, studio.run.run_id)
     assert {row.state for row in rows} == {State.SUCCEEDED}
     (remark,) = studio.remarks
     assert (
@@ -99,12 +101,12 @@ async def test_a_run_is_finished_once_also_where_prefect_goes_away_after_it(stud
     monkeypatch.setattr(closing, "gone_files", lambda *_: ["the file of shot-9 is gone"])
     await (await begin(studio)).over()
     summary = await closing.finish(studio)
-    closed_ms = studio.desk.ledger.run(studio.run.run_id).closed_ms
+    closed_ms = studio.desk.ledger.do(queries.run, studio.run.run_id).closed_ms
     monkeypatch.setattr(closing, "write_report", None)
     studio.remarks.append("Prefect shows this run in part")
     assert await closing.completed(studio) is summary
     assert summary["remarks"] == ["the file of shot-9 is gone", "Prefect shows this run in part"]
-    assert studio.desk.ledger.run(studio.run.run_id).closed_ms == closed_ms
+    assert studio.desk.ledger.do(queries.run, studio.run.run_id).closed_ms == closed_ms
 
 
 async def test_a_shard_is_over_with_its_last_job(studio, monkeypatch):
@@ -128,7 +130,7 @@ def _last_before(stop):
     async def render_job(_studio, _job_id, place):
         stop.drain(CallsheetError("enough"))
         place.give_back()
-        return _studio.desk.ledger.job(_job_id)
+        return _studio.desk.ledger.do(queries.job, _job_id)
 
     return render_job
 
@@ -164,7 +166,7 @@ async def test_progress_that_cannot_be_shown_does_not_fail_a_shard(house, monkey
     monkeypatch.setattr(artifacts, "acreate_progress_artifact", made)
     monkeypatch.setattr(artifacts, broken, silent)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
         async with artifacts.progress_of(studio, 1, 1, lambda: 0):
             await asked.wait()
     assert studio.remarks == ["Prefect does not show the progress of shard 1: no Prefect server"]

@@ -26,6 +26,13 @@ from callsheet.ledger import (
     Settlement,
     State,
     Ticket,
+    admission,
+    queries,
+    recovery,
+    runs,
+    settlement,
+    transitions,
+    verify,
 )
 from callsheet.ledger.schema import metadata
 
@@ -114,8 +121,8 @@ class Desk:
         """Open a run of equal jobs; return their ids."""
         name = run_id or f"run-{next(self.numbers)}"
         new = NewRun(run_id=name, campaign=campaign, plan_hash="h", price_book="2026-11", out="/runs/x")
-        self.ledger.open_run(new, [new_job(number, **changes) for number in range(jobs)], caps)
-        return [row.job_id for row in self.ledger.jobs(name)]
+        self.ledger.do(runs.open_run, new, [new_job(number, **changes) for number in range(jobs)], caps)
+        return [row.job_id for row in self.ledger.do(queries.jobs, name)]
 
     def do(self, event: Event, job_id: int) -> Any:
         """Let one event happen, with everyday particulars."""
@@ -127,7 +134,7 @@ class Desk:
             self.do(event, job_id)
         if settled:
             self.do(Event.SETTLE, job_id)
-        return self.ledger.job(job_id)
+        return self.ledger.do(queries.job, job_id)
 
     def made_before(self) -> int:
         """Return a job that has a video, whose money is on another campaign's account."""
@@ -141,12 +148,14 @@ class Desk:
 
     def account(self, scope: Any = "campaign", key: str = "spring", window: str = "total") -> Any:
         """Return one account's (held, spent)."""
-        found = [a for a in self.ledger.balances(scope=scope, key=key) if a.ref.window == window]
+        found = [
+            a for a in self.ledger.do(admission.balances, scope=scope, key=key) if a.ref.window == window
+        ]
         return (found[0].held_nano, found[0].spent_nano) if found else (0, 0)
 
     def slots(self) -> int:
         """Count the taken slots by hand."""
-        return len(self.ledger.open_jobs(states=HOLDS_SLOT))
+        return len(self.ledger.do(queries.open_jobs, states=HOLDS_SLOT))
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Return every row of every table."""
@@ -163,7 +172,7 @@ class Desk:
             connection.exec_driver_sql(statement)
 
 
-def settlement(cost_nano: int = COST_NANO) -> Settlement:
+def everyday_settlement(cost_nano: int = COST_NANO) -> Settlement:
     """What fal says about an everyday render."""
     return Settlement(
         cost_nano=cost_nano,
@@ -175,28 +184,38 @@ def settlement(cost_nano: int = COST_NANO) -> Settlement:
 
 
 VERBS: dict[Event, Callable[[Ledger, int, Desk], Any]] = {
-    Event.ADMIT: lambda ledger, job, _: ledger.admit(job, slots=1000),
-    Event.SEND: lambda ledger, job, _: ledger.send(job, arguments_sha256="cd" * 32, seed=7),
-    Event.ACCEPT: lambda ledger, job, desk: ledger.accept(job, desk.ticket()),
-    Event.NOT_SENT: lambda ledger, job, _: ledger.not_sent(job, why="no route"),
-    Event.RELEASE: lambda ledger, job, _: ledger.release(job, why="stopped"),
-    Event.REFUSE: lambda ledger, job, _: ledger.refuse(job, charged="no", error_type="bad", error="no"),
-    Event.FAIL_INPUTS: lambda ledger, job, _: ledger.fail_inputs(job, error_type="inputs", error="gone"),
-    Event.LOSE: lambda ledger, job, _: ledger.lose(job, why="reset", lead_request_id="lead"),
-    Event.FIND: lambda ledger, job, desk: ledger.find(job, desk.ticket()),
-    Event.DECLARE_ABSENT: lambda ledger, job, _: ledger.declare_absent(job, why="not in history"),
-    Event.WRITE_OFF: lambda ledger, job, _: ledger.write_off(job, why="ada: enough"),
-    Event.START: lambda ledger, job, _: ledger.start(job),
-    Event.RENDER: lambda ledger, job, _: ledger.render(job),
-    Event.SETTLE: lambda ledger, job, _: ledger.settle(job, settlement()),
-    Event.FAIL_RENDER: lambda ledger, job, _: ledger.fail_render(job, charged="no", error="500"),
-    Event.COLLECT: lambda ledger, job, _: ledger.collect(job, FILE),
-    Event.FAIL_MEDIA: lambda ledger, job, _: ledger.fail_media(job, error_type="truncated", error="cut"),
-    Event.TAKE_UP: lambda ledger, job, _: ledger.take_up(job, why="fal has it"),
-    Event.CANCEL: lambda ledger, job, _: ledger.cancel(job, why="not wanted"),
-    Event.RETRY: lambda ledger, job, _: ledger.retry([job], why="again"),
-    Event.SKIP: lambda ledger, job, _: ledger.skip([job], why="no money"),
-    Event.REUSE: lambda ledger, job, desk: ledger.reuse({job: desk.made_before()}),
+    Event.ADMIT: lambda ledger, job, _: ledger.do(admission.admit, job, slots=1000),
+    Event.SEND: lambda ledger, job, _: ledger.do(transitions.send, job, arguments_sha256="cd" * 32, seed=7),
+    Event.ACCEPT: lambda ledger, job, desk: ledger.do(transitions.accept, job, desk.ticket()),
+    Event.NOT_SENT: lambda ledger, job, _: ledger.do(transitions.not_sent, job, why="no route"),
+    Event.RELEASE: lambda ledger, job, _: ledger.do(settlement.release, job, why="stopped"),
+    Event.REFUSE: lambda ledger, job, _: ledger.do(
+        settlement.refuse, job, charged="no", error_type="bad", error="no"
+    ),
+    Event.FAIL_INPUTS: lambda ledger, job, _: ledger.do(
+        settlement.fail_inputs, job, error_type="inputs", error="gone"
+    ),
+    Event.LOSE: lambda ledger, job, _: ledger.do(transitions.lose, job, why="reset", lead_request_id="lead"),
+    Event.FIND: lambda ledger, job, desk: ledger.do(transitions.find, job, desk.ticket()),
+    Event.DECLARE_ABSENT: lambda ledger, job, _: ledger.do(
+        settlement.declare_absent, job, why="not in history"
+    ),
+    Event.WRITE_OFF: lambda ledger, job, _: ledger.do(settlement.write_off, job, why="ada: enough"),
+    Event.START: lambda ledger, job, _: ledger.do(transitions.start, job),
+    Event.RENDER: lambda ledger, job, _: ledger.do(transitions.render, job),
+    Event.SETTLE: lambda ledger, job, _: ledger.do(settlement.settle, job, everyday_settlement()),
+    Event.FAIL_RENDER: lambda ledger, job, _: ledger.do(
+        settlement.fail_render, job, charged="no", error="500"
+    ),
+    Event.COLLECT: lambda ledger, job, _: ledger.do(transitions.collect, job, FILE),
+    Event.FAIL_MEDIA: lambda ledger, job, _: ledger.do(
+        transitions.fail_media, job, error_type="truncated", error="cut"
+    ),
+    Event.TAKE_UP: lambda ledger, job, _: ledger.do(recovery.take_up, job, why="fal has it"),
+    Event.CANCEL: lambda ledger, job, _: ledger.do(settlement.cancel, job, why="not wanted"),
+    Event.RETRY: lambda ledger, job, _: ledger.do(recovery.retry, [job], why="again"),
+    Event.SKIP: lambda ledger, job, _: ledger.do(transitions.skip, [job], why="no money"),
+    Event.REUSE: lambda ledger, job, desk: ledger.do(transitions.reuse, {job: desk.made_before()}),
 }
 
 
@@ -246,7 +265,7 @@ def empty_schema_url(server: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def shared_schema_url(server: str) -> Iterator[str]:
-    """One migrated schema for all the tests of this process."""
+    """One ledger on the server for all the tests of this process."""
     with empty_schema(server) as url:
         Ledger.open(url).close()
         yield url
@@ -264,14 +283,14 @@ def empty(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute("SET session_replication_role = replica")  # past the triggers of the journals
         for table in metadata.sorted_tables:  # one by one: to TRUNCATE would be twenty times slower
-            if table.name != "gate":
+            if table.name != "ledger_head":
                 connection.execute(f'DELETE FROM "{table.name}"')
-        connection.execute("UPDATE gate SET entries = 0, head = ''")
+        connection.execute("UPDATE ledger_head SET entries = 0, head = ''")
 
 
 @pytest.fixture(scope="session")
 def blank_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite ledger fresh from its migrations."""
+    """A new SQLite ledger."""
     path = tmp_path_factory.mktemp("blank") / "ledger.sqlite"
     Ledger.open(f"sqlite:///{path}").close()
     return path
@@ -299,7 +318,7 @@ def desk(ledger_url: str) -> Iterator[Desk]:
     """An open ledger that must be sound when the test is over."""
     desk = Desk(ledger_url)
     yield desk
-    broken = desk.ledger.verify()
+    broken = desk.ledger.do(verify.verify)
     desk.ledger.close()
     assert broken == []
 

@@ -10,7 +10,7 @@ import pytest
 
 from callsheet.cli.commands.doctor import _ledger
 from callsheet.errors import CallsheetError, LedgerError, LedgerUnsafe, UsageError
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, admission, queries
 from callsheet.settings import Settings
 
 BAD_URLS: dict[str, tuple[str, type[CallsheetError], str]] = {
@@ -83,7 +83,7 @@ def test_an_amount_that_no_column_takes_is_refused(desk, limit_nano: int) -> Non
     """SQLite's driver raises an OverflowError of Python's own, PostgreSQL's a DataError."""
     before = desk.dump()
     with pytest.raises(LedgerError, match="did not do it"):
-        desk.ledger.set_cap("campaign", "spring", "total", limit_nano)
+        desk.ledger.do(admission.set_cap, "campaign", "spring", "total", limit_nano)
     assert desk.dump() == before
 
 
@@ -91,7 +91,7 @@ def test_a_text_that_no_column_takes_is_refused(desk) -> None:
     """Half of a surrogate pair is no UTF-8; it comes out of broken file names."""
     before = desk.dump()
     with pytest.raises(LedgerError, match="did not do it"):
-        desk.ledger.set_cap("campaign", "spr\udcff", "total", 1)
+        desk.ledger.do(admission.set_cap, "campaign", "spr\udcff", "total", 1)
     assert desk.dump() == before
 
 
@@ -125,7 +125,7 @@ def test_a_connection_that_is_lost_in_mid_transaction_changes_nothing(
 
     with pytest.raises(LedgerError, match="did not do it"):
         cut()
-    assert desk.ledger.job(job_id).error == ""
+    assert desk.ledger.do(queries.job, job_id).error == ""
 
 
 def test_locks_that_cannot_be_made_are_the_ledgers_error(sqlite_url: str, open_desk) -> None:

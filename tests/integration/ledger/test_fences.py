@@ -15,7 +15,19 @@ import psycopg
 import pytest
 
 from callsheet.errors import ClaimLost, IllegalTransition
-from callsheet.ledger import Event, Ledger, Output, Settlement, State
+from callsheet.ledger import (
+    Event,
+    Ledger,
+    Output,
+    Settlement,
+    State,
+    admission,
+    queries,
+    recovery,
+    runs,
+    settlement,
+    transitions,
+)
 
 PRICE = Settlement(cost_nano=90, cost_basis="expected", result_json="{}")
 CLIP = Output(
@@ -32,32 +44,44 @@ CLIP = Output(
 
 Verb = Callable[[Ledger, int, Any, int], Any]
 LATE: dict[Event, tuple[State, Verb]] = {
-    Event.SEND: (State.HELD, lambda led, job, _, n: led.send(job, arguments_sha256="x", attempt=n)),
-    Event.ACCEPT: (State.SUBMITTING, lambda led, job, ticket, n: led.accept(job, ticket, attempt=n)),
-    Event.NOT_SENT: (State.SUBMITTING, lambda led, job, _, n: led.not_sent(job, attempt=n)),
-    Event.RELEASE: (State.HELD, lambda led, job, _, n: led.release(job, attempt=n)),
-    Event.REFUSE: (State.SUBMITTING, lambda led, job, _, n: led.refuse(job, charged="no", attempt=n)),
-    Event.FAIL_INPUTS: (State.HELD, lambda led, job, _, n: led.fail_inputs(job, attempt=n)),
-    Event.LOSE: (State.SUBMITTING, lambda led, job, _, n: led.lose(job, attempt=n)),
-    Event.FIND: (State.UNKNOWN, lambda led, job, ticket, n: led.find(job, ticket, attempt=n)),
+    Event.SEND: (
+        State.HELD,
+        lambda led, job, _, n: led.do(transitions.send, job, arguments_sha256="x", attempt=n),
+    ),
+    Event.ACCEPT: (
+        State.SUBMITTING,
+        lambda led, job, ticket, n: led.do(transitions.accept, job, ticket, attempt=n),
+    ),
+    Event.NOT_SENT: (State.SUBMITTING, lambda led, job, _, n: led.do(transitions.not_sent, job, attempt=n)),
+    Event.RELEASE: (State.HELD, lambda led, job, _, n: led.do(settlement.release, job, attempt=n)),
+    Event.REFUSE: (
+        State.SUBMITTING,
+        lambda led, job, _, n: led.do(settlement.refuse, job, charged="no", attempt=n),
+    ),
+    Event.FAIL_INPUTS: (State.HELD, lambda led, job, _, n: led.do(settlement.fail_inputs, job, attempt=n)),
+    Event.LOSE: (State.SUBMITTING, lambda led, job, _, n: led.do(transitions.lose, job, attempt=n)),
+    Event.FIND: (State.UNKNOWN, lambda led, job, ticket, n: led.do(transitions.find, job, ticket, attempt=n)),
     Event.DECLARE_ABSENT: (
         State.UNKNOWN,
-        lambda led, job, _, n: led.declare_absent(job, why="-", attempt=n),
+        lambda led, job, _, n: led.do(settlement.declare_absent, job, why="-", attempt=n),
     ),
-    Event.WRITE_OFF: (State.UNKNOWN, lambda led, job, _, n: led.write_off(job, why="-", attempt=n)),
-    Event.START: (State.IN_QUEUE, lambda led, job, _, n: led.start(job, attempt=n)),
-    Event.RENDER: (State.IN_QUEUE, lambda led, job, _, n: led.render(job, attempt=n)),
-    Event.SETTLE: (State.RENDERED, lambda led, job, _, n: led.settle(job, PRICE, attempt=n)),
+    Event.WRITE_OFF: (
+        State.UNKNOWN,
+        lambda led, job, _, n: led.do(settlement.write_off, job, why="-", attempt=n),
+    ),
+    Event.START: (State.IN_QUEUE, lambda led, job, _, n: led.do(transitions.start, job, attempt=n)),
+    Event.RENDER: (State.IN_QUEUE, lambda led, job, _, n: led.do(transitions.render, job, attempt=n)),
+    Event.SETTLE: (State.RENDERED, lambda led, job, _, n: led.do(settlement.settle, job, PRICE, attempt=n)),
     Event.FAIL_RENDER: (
         State.IN_QUEUE,
-        lambda led, job, _, n: led.fail_render(job, charged="no", attempt=n),
+        lambda led, job, _, n: led.do(settlement.fail_render, job, charged="no", attempt=n),
     ),
-    Event.COLLECT: (State.RENDERED, lambda led, job, _, n: led.collect(job, CLIP, attempt=n)),
+    Event.COLLECT: (State.RENDERED, lambda led, job, _, n: led.do(transitions.collect, job, CLIP, attempt=n)),
     Event.FAIL_MEDIA: (
         State.RENDERED,
-        lambda led, job, _, n: led.fail_media(job, error_type="cut", error="-", attempt=n),
+        lambda led, job, _, n: led.do(transitions.fail_media, job, error_type="cut", error="-", attempt=n),
     ),
-    Event.CANCEL: (State.HELD, lambda led, job, _, n: led.cancel(job, attempt=n)),
+    Event.CANCEL: (State.HELD, lambda led, job, _, n: led.do(settlement.cancel, job, attempt=n)),
 }
 """Where the submission stands that has replaced a late process's own, and what that process says then."""
 
@@ -87,8 +111,8 @@ def test_a_look_about_an_earlier_attempt_is_not_noted(desk) -> None:
     desk.do(Event.DECLARE_ABSENT, job_id)
     desk.bring(job_id, State.UNKNOWN)
     with pytest.raises(IllegalTransition):
-        desk.ledger.note_unseen(job_id, at_ms=1, attempt=1)
-    assert desk.ledger.job(job_id).submission.unseen_ms is None
+        desk.ledger.do(transitions.note_unseen, job_id, at_ms=1, attempt=1)
+    assert desk.ledger.do(queries.job, job_id).submission.unseen_ms is None
 
 
 # -- a lock that is gone -------------------------------------------------------------------------------------
@@ -135,9 +159,9 @@ def test_who_was_taken_over_changes_nothing_any_more(owner: Owner, ledger_url: s
                 lambda: late.do(Event.SEND, held),
                 lambda: late.do(Event.RELEASE, held),
                 lambda: late.do(Event.SETTLE, rendered),
-                lambda: late.ledger.skip([pending]),
-                lambda: late.ledger.recover("r"),
-                lambda: late.ledger.close_run("r"),
+                lambda: late.ledger.do(transitions.skip, [pending]),
+                lambda: late.ledger.do(recovery.recover, "r"),
+                lambda: late.ledger.do(runs.close_run, "r"),
             ):
                 with pytest.raises(ClaimLost, match="run r was taken over by another process"):
                     say()
@@ -182,7 +206,7 @@ def test_a_claim_that_is_given_back_and_taken_again_is_no_loss(desk) -> None:
     for event in (Event.ADMIT, Event.SEND, Event.LOSE):
         with desk.ledger.claim("r"):
             desk.do(event, job_id)
-    assert desk.ledger.job(job_id).state is State.UNKNOWN
+    assert desk.ledger.do(queries.job, job_id).state is State.UNKNOWN
 
 
 @pytest.mark.postgres
@@ -216,10 +240,10 @@ def test_a_reply_that_comes_after_a_takeover_is_kept(owner: Owner, ledger_url: s
         late.bring(job_id, State.SUBMITTING)
         owner.lose_lock()
         with other.ledger.claim("r"):
-            assert other.ledger.recover("r").unknown == 1
+            assert other.ledger.do(recovery.recover, "r").unknown == 1
             ticket = late.ticket()
-            late.ledger.accept(job_id, ticket, attempt=1)
-            row = other.ledger.job(job_id)
+            late.ledger.do(transitions.accept, job_id, ticket, attempt=1)
+            row = other.ledger.do(queries.job, job_id)
     assert (row.state, row.ticket.request_id, row.purchases) == (State.IN_QUEUE, ticket.request_id, 1)
 
 
@@ -231,12 +255,12 @@ def test_in_one_commit_every_verb_asks_for_the_claim_itself(owner: Owner, ledger
         late.bring(sent, State.SUBMITTING)
         owner.lose_lock()
         with other.ledger.claim("r"):
-            other.ledger.recover("r")
+            other.ledger.do(recovery.recover, "r")
             with late.ledger.together():
                 with pytest.raises(ClaimLost):
-                    late.ledger.admit(pending, slots=10)
-                late.ledger.accept(sent, late.ticket(), attempt=1)
-            states = [other.ledger.job(job).state for job in (sent, pending)]
+                    late.ledger.do(admission.admit, pending, slots=10)
+                late.ledger.do(transitions.accept, sent, late.ticket(), attempt=1)
+            states = [other.ledger.do(queries.job, job).state for job in (sent, pending)]
     assert states == [State.IN_QUEUE, State.PENDING]
 
 
@@ -245,17 +269,17 @@ def test_in_one_commit_every_verb_asks_for_the_claim_itself(owner: Owner, ledger
 SLEEPER = """
 import sys
 from callsheet.errors import CallsheetError
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, admission, settlement, transitions
 
 url, job, other = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 ledger = Ledger.open(url)
 verbs = {
-    "admit": lambda: ledger.admit(other, slots=10),
-    "send": lambda: ledger.send(job, arguments_sha256="x", attempt=1),
-    "release": lambda: ledger.release(job, attempt=1),
+    "admit": lambda: ledger.do(admission.admit, other, slots=10),
+    "send": lambda: ledger.do(transitions.send, job, arguments_sha256="x", attempt=1),
+    "release": lambda: ledger.do(settlement.release, job, attempt=1),
 }
 with ledger.claim("r"):
-    ledger.admit(job, slots=10)
+    ledger.do(admission.admit, job, slots=10)
     print("held", flush=True)
     for line in sys.stdin:
         try:
@@ -326,7 +350,7 @@ def test_a_process_that_stands_still_in_the_middle_of_a_write_holds_nobody_up(
         finally:
             os.kill(process.pid, signal.SIGCONT)
         assert process.communicate("go on\n")[0] == "LedgerError\n"
-    assert desk.ledger.job(job_id).error == ""
+    assert desk.ledger.do(queries.job, job_id).error == ""
 
 
 def test_a_process_that_slept_through_a_takeover_buys_nothing_when_it_wakes(
@@ -339,8 +363,8 @@ def test_a_process_that_slept_through_a_takeover_buys_nothing_when_it_wakes(
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         owner.lose_lock()
         taken.enter_context(desk.ledger.claim("r"))
-        assert desk.ledger.recover("r").released == 1
-        desk.ledger.admit(begun, slots=10)
+        assert desk.ledger.do(recovery.recover, "r").released == 1
+        desk.ledger.do(admission.admit, begun, slots=10)
         before = desk.dump()
         os.kill(process.pid, signal.SIGCONT)
         assert [answer(process, verb) for verb in ("send", "admit", "release")] == ["ClaimLost"] * 3

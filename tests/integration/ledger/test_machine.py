@@ -34,11 +34,42 @@ from callsheet.ledger import (
     Settlement,
     State,
     Ticket,
+    admission,
+    queries,
+    recovery,
+    runs,
+    settlement,
+    transitions,
+    verify,
 )
 from callsheet.ledger.states import next_state
 from tests.integration.ledger.conftest import empty
 
 SLOTS = 2
+VERBS = {
+    Event.ADMIT: admission.admit,
+    Event.SEND: transitions.send,
+    Event.ACCEPT: transitions.accept,
+    Event.NOT_SENT: transitions.not_sent,
+    Event.RELEASE: settlement.release,
+    Event.REFUSE: settlement.refuse,
+    Event.FAIL_INPUTS: settlement.fail_inputs,
+    Event.LOSE: transitions.lose,
+    Event.FIND: transitions.find,
+    Event.DECLARE_ABSENT: settlement.declare_absent,
+    Event.WRITE_OFF: settlement.write_off,
+    Event.START: transitions.start,
+    Event.RENDER: transitions.render,
+    Event.SETTLE: settlement.settle,
+    Event.FAIL_RENDER: settlement.fail_render,
+    Event.COLLECT: transitions.collect,
+    Event.FAIL_MEDIA: transitions.fail_media,
+    Event.TAKE_UP: recovery.take_up,
+    Event.CANCEL: settlement.cancel,
+    Event.RETRY: recovery.retry,
+    Event.SKIP: transitions.skip,
+    Event.REUSE: transitions.reuse,
+}
 HOLD = 100
 LIMIT = 350
 JOBS = 5
@@ -93,10 +124,10 @@ class LedgerMachine(RuleBasedStateMachine):
             for n in range(JOBS)
         ]
         cap = NewCap(scope="campaign", key="c", limit_nano=LIMIT)
-        self.ledger.open_run(
-            NewRun(run_id="r", campaign="c", plan_hash="", price_book="", out=""), new, [cap]
+        self.ledger.do(
+            runs.open_run, NewRun(run_id="r", campaign="c", plan_hash="", price_book="", out=""), new, [cap]
         )
-        self.jobs = {row.job_id: Model() for row in self.ledger.jobs("r")}
+        self.jobs = {row.job_id: Model() for row in self.ledger.do(queries.jobs, "r")}
         self.frozen = self.stopping = False
         self.limit = LIMIT
 
@@ -159,7 +190,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """The process is gone and another one takes over."""
         self.ledger.close()
         self.ledger = Ledger.open(self.url, clock=lambda: self.now_ms)
-        self.ledger.recover("r")
+        self.ledger.do(recovery.recover, "r")
         for model in self.jobs.values():
             if model.state is State.SUBMITTING:
                 model.state = State.UNKNOWN
@@ -169,20 +200,20 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(limit=st.sampled_from([150, LIMIT, 500, None]))
     def set_cap(self, limit: int | None) -> None:
         """A person changes the cap, also below what is taken."""
-        self.ledger.set_cap("campaign", "c", "total", limit)
+        self.ledger.do(admission.set_cap, "campaign", "c", "total", limit)
         self.limit = limit
 
     @rule(stop=st.booleans())
     def stop_or_reopen(self, stop: bool) -> None:
         """A person stops the run, or lets it go on."""
-        (self.ledger.request_stop if stop else self.ledger.reopen_run)("r")
+        self.ledger.do(runs.request_stop if stop else runs.reopen_run, "r")
         self.stopping = stop
 
     @precondition(lambda self: self.frozen)
     @rule()
     def unfreeze(self) -> None:
         """A person has looked at the overrun."""
-        self.ledger.unfreeze()
+        self.ledger.do(admission.unfreeze)
         self.frozen = False
 
     @rule(number=st.integers(0, JOBS - 1), cost=st.sampled_from([0, 60, 100, 140]))
@@ -190,8 +221,8 @@ class LedgerMachine(RuleBasedStateMachine):
         """The billing event of a job's latest request comes in, after it was booked."""
         model = list(self.jobs.values())[number]
         if model.request and model.booked:
-            before = self.ledger.job(list(self.jobs)[number]).submission
-            self.ledger.correct(model.request, cost_nano=cost, cost_basis="billing_event")
+            before = self.ledger.do(queries.job, list(self.jobs)[number]).submission
+            self.ledger.do(settlement.correct, model.request, cost_nano=cost, cost_basis="billing_event")
             model.spent += cost - before.cost_nano
             self.frozen |= cost > max(HOLD, before.cost_nano)
 
@@ -203,13 +234,13 @@ class LedgerMachine(RuleBasedStateMachine):
         result = Settlement(cost_nano=cost, cost_basis="expected", result_json="{}")
         if model.state is not State.RENDERED or not model.booked:
             with pytest.raises(IllegalTransition):
-                self.ledger.settle_found(job_id, result)
+                self.ledger.do(recovery.settle_found, job_id, result)
             return
-        before = self.ledger.job(job_id).submission
+        before = self.ledger.do(queries.job, job_id).submission
         if before.cost_basis != "billing_event":
             model.spent += cost - before.cost_nano
             self.frozen |= cost > max(HOLD, before.cost_nano)
-        self.ledger.settle_found(job_id, result)
+        self.ledger.do(recovery.settle_found, job_id, result)
 
     @rule(by_s=st.sampled_from([-YEAR_S, -DAY_S, -3600, -1, 1, 3600, DAY_S, YEAR_S]))
     def jump(self, by_s: int) -> None:
@@ -253,19 +284,19 @@ class LedgerMachine(RuleBasedStateMachine):
         """Call the verb of that name with what it needs."""
         if event in (Event.ACCEPT, Event.FIND):
             self.requests += 1
-        verb = getattr(self.ledger, event.value)
+        verb = VERBS[event]
         if event in (Event.RETRY, Event.SKIP):
-            return verb([job_id])
+            return self.ledger.do(verb, [job_id])
         if event is Event.REUSE:
             made = [known for known, model in self.jobs.items() if model.state is State.SUCCEEDED]
-            return self.refuse_for_want_of_a_video() if not made else verb({job_id: made[0]})
+            return self.refuse_for_want_of_a_video() if not made else self.ledger.do(verb, {job_id: made[0]})
         positional, named = self.particulars(event, charged, cost)
-        return verb(job_id, *positional, **named)
+        return self.ledger.do(verb, job_id, *positional, **named)
 
     def particulars(self, event: Event, charged: str, cost: int) -> tuple[list, dict]:
         """What the verb takes besides the job."""
         ticket = Ticket(f"request-{self.requests}", "s", "r", "c")
-        settlement = Settlement(cost_nano=cost, cost_basis="expected", result_json="")
+        cost_of_it = Settlement(cost_nano=cost, cost_basis="expected", result_json="")
         return {
             Event.ADMIT: ([], {"slots": SLOTS}),
             Event.SEND: ([], {"arguments_sha256": "x"}),
@@ -274,7 +305,7 @@ class LedgerMachine(RuleBasedStateMachine):
             Event.REFUSE: ([], {"charged": charged}),
             Event.FAIL_RENDER: ([], {"charged": charged}),
             Event.CANCEL: ([], {"charged": charged}),
-            Event.SETTLE: ([settlement], {}),
+            Event.SETTLE: ([cost_of_it], {}),
             Event.COLLECT: ([FILE], {}),
             Event.FAIL_MEDIA: ([], {"error_type": "x", "error": "x"}),
             Event.DECLARE_ABSENT: ([], {"why": "x"}),
@@ -291,19 +322,19 @@ class LedgerMachine(RuleBasedStateMachine):
     def every_promise_holds(self) -> None:
         """I1 to I8 and I10, the chain, and the file itself."""
         if hasattr(self, "ledger"):
-            assert self.ledger.verify() == []
+            assert self.ledger.do(verify.verify) == []
 
     @invariant()
     def the_ledger_is_the_model(self) -> None:
         """States, money of each job and of the run, and slots are those of the model."""
         if not hasattr(self, "ledger"):
             return
-        rows = self.ledger.jobs("r")
+        rows = self.ledger.do(queries.jobs, "r")
         assert {row.job_id: row.state for row in rows} == {
             job: model.state for job, model in self.jobs.items()
         }
         assert [row.spent_nano for row in rows] == [model.spent for model in self.jobs.values()]
-        tally = self.ledger.tally("r")
+        tally = self.ledger.do(queries.tally, "r")
         assert tally.held_nano == sum(model.held for model in self.jobs.values())
         assert tally.spent_nano == sum(model.spent for model in self.jobs.values())
         assert tally.counts == Counter(model.state for model in self.jobs.values())

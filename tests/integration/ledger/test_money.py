@@ -1,7 +1,18 @@
 import pytest
 
 from callsheet.errors import CapReached, LedgerError, NoSlot, UsageError
-from callsheet.ledger import AccountRef, Event, NewCap, Settlement, State
+from callsheet.ledger import (
+    AccountRef,
+    Event,
+    NewCap,
+    Settlement,
+    State,
+    admission,
+    history,
+    queries,
+    settlement,
+    verify,
+)
 
 E = Event
 UNTIL_RENDERED = (E.ADMIT, E.SEND, E.ACCEPT, E.START, E.RENDER)
@@ -45,7 +56,7 @@ def test_every_verb_moves_exactly_its_money_and_its_slot(desk, events, effect) -
     assert {desk.account(*owner) for owner in owners} == {effect[:2]}
     assert desk.account(window="2026-11-21") == desk.account(window="2026-11") == effect[:2]
     assert desk.slots() == effect[2]
-    assert sum(entry.amount_nano for entry in desk.ledger.entries()) == effect[0] + effect[1]
+    assert sum(entry.amount_nano for entry in desk.ledger.stream(history.entries)) == effect[0] + effect[1]
 
 
 @pytest.mark.parametrize(
@@ -66,8 +77,8 @@ def test_a_failed_render_costs_what_is_known_and_else_the_hold(desk, given, book
     """Only what fal certainly did not charge is given back; unclear is counted as spent."""
     (job_id,) = desk.run()
     desk.bring(job_id, State.IN_PROGRESS)
-    desk.ledger.fail_render(job_id, error="x", **given)
-    row = desk.ledger.job(job_id)
+    desk.ledger.do(settlement.fail_render, job_id, error="x", **given)
+    row = desk.ledger.do(queries.job, job_id)
     assert (row.submission.cost_nano, row.submission.cost_basis, row.charged) == booked
     assert desk.account() == (0, booked[0])
 
@@ -80,8 +91,8 @@ def test_refused_and_cancelled_jobs_give_back_only_what_is_certainly_free(
     """A 422 and a cancellation that fal is not clear about are booked at the hold."""
     (job_id,) = desk.run()
     desk.bring(job_id, state)
-    end = desk.ledger.refuse if state is State.SUBMITTING else desk.ledger.cancel
-    end(job_id, charged=charged)
+    end = settlement.refuse if state is State.SUBMITTING else settlement.cancel
+    desk.ledger.do(end, job_id, charged=charged)
     assert desk.account() == (0, spent)
 
 
@@ -103,7 +114,7 @@ def test_a_replayed_settlement_answers_with_the_first_one(desk) -> None:
     (job_id,) = desk.run()
     desk.bring(job_id, State.RENDERED, settled=True)
     other = Settlement(cost_nano=55, cost_basis="expected", result_json="{}")
-    again = desk.ledger.settle(job_id, other)
+    again = desk.ledger.do(settlement.settle, job_id, other)
     assert (again.cost_nano, again.cost_basis, again.replayed) == (90, "billable_units", True)
 
 
@@ -111,23 +122,27 @@ def test_a_cost_above_its_hold_is_booked_in_full_and_stops_the_spending(desk) ->
     """Spent money is never left out; nothing more is admitted until a person has looked."""
     first, second = desk.run(2)
     desk.bring(first, State.RENDERED)
-    booking = desk.ledger.settle(
-        first, Settlement(cost_nano=130, cost_basis="billable_units", result_json="{}")
+    booking = desk.ledger.do(
+        settlement.settle, first, Settlement(cost_nano=130, cost_basis="billable_units", result_json="{}")
     )
     assert booking.overrun_nano == 30
     assert desk.account() == (0, 130)
-    assert all(account.frozen and account.left_nano == 0 for account in desk.ledger.balances())
+    assert all(account.frozen and account.left_nano == 0 for account in desk.ledger.do(admission.balances))
     with pytest.raises(CapReached, match="frozen"):
-        desk.ledger.admit(second, slots=10)
-    assert desk.ledger.unfreeze() == 8
-    desk.ledger.admit(second, slots=10)
+        desk.ledger.do(admission.admit, second, slots=10)
+    assert desk.ledger.do(admission.unfreeze) == 8
+    desk.ledger.do(admission.admit, second, slots=10)
 
 
 def test_an_overrun_past_the_limit_is_still_booked(desk) -> None:
     """No limit can make the ledger forget what was paid."""
     (job_id,) = desk.run(caps=[NewCap(scope="run", key="run-0", limit_nano=100)])
     desk.bring(job_id, State.RENDERED)
-    desk.ledger.settle(job_id, Settlement(cost_nano=1_000_000, cost_basis="billable_units", result_json="{}"))
+    desk.ledger.do(
+        settlement.settle,
+        job_id,
+        Settlement(cost_nano=1_000_000, cost_basis="billable_units", result_json="{}"),
+    )
     assert desk.account("run", "run-0") == (0, 1_000_000)
 
 
@@ -135,13 +150,13 @@ def test_a_bill_for_what_was_given_back_is_booked_though_the_money_is_taken(desk
     """A late charge counts even where others have meanwhile used the cap up, and shows in `charged`."""
     first, second = desk.run(2, caps=[NewCap(scope="campaign", key="spring", limit_nano=100)])
     ticket = desk.bring(first, State.IN_QUEUE).ticket
-    desk.ledger.fail_render(first, charged="no", error="500")
-    desk.ledger.admit(second, slots=10)
+    desk.ledger.do(settlement.fail_render, first, charged="no", error="500")
+    desk.ledger.do(admission.admit, second, slots=10)
     assert desk.account() == (100, 0)
-    booking = desk.ledger.correct(ticket.request_id, cost_nano=90, cost_basis="billing_event")
+    booking = desk.ledger.do(settlement.correct, ticket.request_id, cost_nano=90, cost_basis="billing_event")
     assert (booking.cost_nano, booking.overrun_nano) == (90, 0)
     assert desk.account() == (100, 90)
-    row = desk.ledger.job(first)
+    row = desk.ledger.do(queries.job, first)
     assert (row.spent_nano, row.charged, row.submission.cost_basis) == (90, "yes", "billing_event")
 
 
@@ -151,7 +166,9 @@ def test_a_correction_books_the_difference_once(desk, cost_nano: int) -> None:
     (job_id,) = desk.run()
     ticket = desk.bring(job_id, State.SUCCEEDED).ticket
     for replayed in (False, True):
-        booking = desk.ledger.correct(ticket.request_id, cost_nano=cost_nano, cost_basis="billing_event")
+        booking = desk.ledger.do(
+            settlement.correct, ticket.request_id, cost_nano=cost_nano, cost_basis="billing_event"
+        )
         assert booking.replayed is replayed
     assert desk.account() == (0, cost_nano)
 
@@ -161,9 +178,9 @@ def test_what_cannot_be_corrected_says_why(desk) -> None:
     (job_id,) = desk.run()
     ticket = desk.bring(job_id, State.IN_QUEUE).ticket
     with pytest.raises(UsageError, match="no request nobody"):
-        desk.ledger.correct("nobody", cost_nano=1, cost_basis="billing_event")
+        desk.ledger.do(settlement.correct, "nobody", cost_nano=1, cost_basis="billing_event")
     with pytest.raises(LedgerError, match="not settled yet"):
-        desk.ledger.correct(ticket.request_id, cost_nano=1, cost_basis="billing_event")
+        desk.ledger.do(settlement.correct, ticket.request_id, cost_nano=1, cost_basis="billing_event")
 
 
 def test_a_negative_cost_is_refused(desk) -> None:
@@ -172,7 +189,9 @@ def test_a_negative_cost_is_refused(desk) -> None:
     desk.bring(job_id, State.RENDERED)
     before = desk.dump()
     with pytest.raises(LedgerError, match="at least 0"):
-        desk.ledger.settle(job_id, Settlement(cost_nano=-1, cost_basis="expected", result_json="{}"))
+        desk.ledger.do(
+            settlement.settle, job_id, Settlement(cost_nano=-1, cost_basis="expected", result_json="{}")
+        )
     assert desk.dump() == before
 
 
@@ -192,10 +211,10 @@ CAPS = [
 def test_every_kind_of_cap_stops_the_job_that_would_pass_it(desk, cap: NewCap, name: str) -> None:
     """The refusal names the account, its limit, what is taken and what is needed, and changes nothing."""
     first, second = desk.run(2, caps=[cap])
-    desk.ledger.admit(first, slots=10)
+    desk.ledger.do(admission.admit, first, slots=10)
     before = desk.dump()
     with pytest.raises(CapReached) as refusal:
-        desk.ledger.admit(second, slots=10)
+        desk.ledger.do(admission.admit, second, slots=10)
     error = refusal.value
     assert (error.scope, error.limit_nano, error.taken_nano, error.needed_nano) == (name, 199, 100, 100)
     assert desk.dump() == before
@@ -205,7 +224,7 @@ def test_a_job_that_fits_to_the_nano_dollar_is_admitted(desk) -> None:
     """The cap is the last amount that may be held, not the first that may not."""
     jobs = desk.run(2, caps=[NewCap(scope="campaign", key="spring", limit_nano=200)])
     for job_id in jobs:
-        desk.ledger.admit(job_id, slots=10)
+        desk.ledger.do(admission.admit, job_id, slots=10)
     assert desk.account() == (200, 0)
 
 
@@ -215,7 +234,7 @@ def test_a_daily_cap_starts_anew_at_midnight_utc_and_a_settlement_stays_in_its_d
     first, second = desk.run(2, caps=caps)
     desk.bring(first, State.RENDERED)
     desk.clock.now_ms += DAY_MS
-    desk.ledger.admit(second, slots=10)
+    desk.ledger.do(admission.admit, second, slots=10)
     desk.do(Event.SETTLE, first)
     assert desk.account(window="2026-11-21") == (0, 90)
     assert desk.account(window="2026-11-22") == (100, 0)
@@ -226,24 +245,24 @@ def test_a_cap_that_is_set_later_knows_what_was_spent_before(desk) -> None:
     """Accounts count from the beginning, capped or not."""
     first, second = desk.run(2)
     desk.bring(first, State.SUCCEEDED)
-    desk.ledger.set_cap("client", "acme", "total", 150)
+    desk.ledger.do(admission.set_cap, "client", "acme", "total", 150)
     with pytest.raises(CapReached, match="client acme"):
-        desk.ledger.admit(second, slots=10)
-    desk.ledger.set_cap("client", "acme", "total", None)
-    desk.ledger.admit(second, slots=10)
-    assert desk.ledger.caps() == []
+        desk.ledger.do(admission.admit, second, slots=10)
+    desk.ledger.do(admission.set_cap, "client", "acme", "total", None)
+    desk.ledger.do(admission.admit, second, slots=10)
+    assert desk.ledger.do(admission.caps) == []
 
 
 def test_a_cap_below_what_is_taken_stops_everything_new_and_breaks_nothing(desk) -> None:
     """Lowering a cap is always possible; what was admitted before is finished and paid."""
     first, second = desk.run(2)
     desk.bring(first, State.RENDERED)
-    desk.ledger.set_cap("campaign", "spring", "total", 10)
+    desk.ledger.do(admission.set_cap, "campaign", "spring", "total", 10)
     with pytest.raises(CapReached):
-        desk.ledger.admit(second, slots=10)
+        desk.ledger.do(admission.admit, second, slots=10)
     desk.do(Event.SETTLE, first)
     assert desk.account() == (0, 90)
-    assert desk.ledger.verify() == []
+    assert desk.ledger.do(verify.verify) == []
 
 
 @pytest.mark.parametrize(
@@ -260,18 +279,18 @@ def test_a_cap_below_what_is_taken_stops_everything_new_and_breaks_nothing(desk)
 def test_a_cap_that_no_account_could_carry_is_refused(desk, scope, key, window, limit_nano, said) -> None:
     """A typing mistake in a cap must not leave a campaign without one."""
     with pytest.raises(UsageError, match=said):
-        desk.ledger.set_cap(scope, key, window, limit_nano)
-    assert desk.ledger.caps() == []
+        desk.ledger.do(admission.set_cap, scope, key, window, limit_nano)
+    assert desk.ledger.do(admission.caps) == []
 
 
 def test_headroom_knows_accounts_that_nothing_counts_in_yet(desk) -> None:
     """A plan sees tomorrow's daily cap before the first job of that day."""
-    desk.ledger.set_cap("campaign", "spring", "day", 300)
+    desk.ledger.do(admission.set_cap, "campaign", "spring", "day", 300)
     (job_id,) = desk.run()
-    desk.ledger.admit(job_id, slots=10)
+    desk.ledger.do(admission.admit, job_id, slots=10)
     today, tomorrow = (AccountRef("campaign", "spring", day) for day in ("2026-11-21", "2026-11-22"))
     free = AccountRef("model", "never used")
-    found = desk.ledger.headroom([today, tomorrow, free])
+    found = desk.ledger.do(admission.headroom, [today, tomorrow, free])
     assert [found[ref].left_nano for ref in (today, tomorrow, free)] == [200, 300, None]
 
 
@@ -280,7 +299,7 @@ def test_slots_are_counted_over_the_whole_ledger(desk) -> None:
     (one,), (two,) = desk.run(), desk.run(campaign="summer")
     desk.bring(one, State.UNKNOWN)
     with pytest.raises(NoSlot, match="all 1 slots"):
-        desk.ledger.admit(two, slots=1)
+        desk.ledger.do(admission.admit, two, slots=1)
     desk.do(Event.FIND, one)
     desk.do(Event.RENDER, one)
-    desk.ledger.admit(two, slots=1)
+    desk.ledger.do(admission.admit, two, slots=1)

@@ -1,7 +1,7 @@
 import pytest
 
 from callsheet.errors import CallsheetError, IllegalTransition
-from callsheet.ledger import Event, Ledger, State
+from callsheet.ledger import Event, State, admission, queries, recovery, settlement, transitions
 from callsheet.ledger.states import ARROWS, MUST_BE_BOOKED
 
 STANDINGS = [(state, False) for state in State] + [(State.RENDERED, True)]
@@ -38,7 +38,7 @@ def test_an_event_with_an_arrow_leads_where_the_table_says_and_is_written_down(
         (job_id,) = desk.run()
         desk.bring(job_id, state, settled=settled)
         desk.do(event, job_id)
-        assert desk.ledger.job(job_id).state is ARROWS[state][event]
+        assert desk.ledger.do(queries.job, job_id).state is ARROWS[state][event]
         last = max(row for row in desk.dump()["event"] if row[2] == job_id)
         assert last[4:7] == (event, state, ARROWS[state][event])
 
@@ -46,22 +46,22 @@ def test_an_event_with_an_arrow_leads_where_the_table_says_and_is_written_down(
 def test_a_late_owner_is_fenced_off(desk) -> None:
     """A process that was taken for dead cannot act on the submission that replaced its own."""
     (job_id,) = desk.run()
-    first = desk.ledger.admit(job_id, slots=1)
-    desk.ledger.release(job_id)
-    second = desk.ledger.admit(job_id, slots=1)
+    first = desk.ledger.do(admission.admit, job_id, slots=1)
+    desk.ledger.do(settlement.release, job_id)
+    second = desk.ledger.do(admission.admit, job_id, slots=1)
     assert (first.number, second.number) == (1, 2)
     with pytest.raises(IllegalTransition, match="somebody else works on number 2"):
-        desk.ledger.send(job_id, arguments_sha256="x", attempt=first.number)
-    desk.ledger.send(job_id, arguments_sha256="x", attempt=second.number)
+        desk.ledger.do(transitions.send, job_id, arguments_sha256="x", attempt=first.number)
+    desk.ledger.do(transitions.send, job_id, arguments_sha256="x", attempt=second.number)
     for late in (
-        lambda: desk.ledger.accept(job_id, desk.ticket(), attempt=1),
-        lambda: desk.ledger.not_sent(job_id, attempt=1),
-        lambda: desk.ledger.refuse(job_id, charged="no", attempt=1),
-        lambda: desk.ledger.lose(job_id, attempt=1),
+        lambda: desk.ledger.do(transitions.accept, job_id, desk.ticket(), attempt=1),
+        lambda: desk.ledger.do(transitions.not_sent, job_id, attempt=1),
+        lambda: desk.ledger.do(settlement.refuse, job_id, charged="no", attempt=1),
+        lambda: desk.ledger.do(transitions.lose, job_id, attempt=1),
     ):
         with pytest.raises(IllegalTransition):
             late()
-    assert desk.ledger.job(job_id).state is State.SUBMITTING
+    assert desk.ledger.do(queries.job, job_id).state is State.SUBMITTING
 
 
 def test_a_request_id_belongs_to_one_job_for_ever(desk) -> None:
@@ -70,31 +70,31 @@ def test_a_request_id_belongs_to_one_job_for_ever(desk) -> None:
     ticket = desk.ticket()
     for job_id in (one, two):
         desk.bring(job_id, State.SUBMITTING)
-    desk.ledger.accept(one, ticket)
+    desk.ledger.do(transitions.accept, one, ticket)
     before = desk.dump()
     with pytest.raises(CallsheetError, match=f"belongs to job {one} already"):
-        desk.ledger.accept(two, ticket)
+        desk.ledger.do(transitions.accept, two, ticket)
     assert desk.dump() == before
 
 
-@pytest.mark.parametrize("verb", [Ledger.skip, Ledger.retry])
+@pytest.mark.parametrize("verb", [transitions.skip, recovery.retry])
 def test_many_jobs_move_together_or_not_at_all(desk, verb) -> None:
     """One job that cannot move keeps all the others where they were."""
     jobs = desk.run(3)
-    desk.ledger.skip(jobs[:1] if verb is Ledger.skip else jobs[:2])
+    desk.ledger.do(transitions.skip, jobs[:1] if verb is transitions.skip else jobs[:2])
     before = desk.dump()
     with pytest.raises(IllegalTransition):
-        verb(desk.ledger, jobs)
+        desk.ledger.do(verb, jobs)
     assert desk.dump() == before
 
 
 def test_a_thousand_jobs_are_skipped_and_tried_again_in_one_go(desk) -> None:
     """Many jobs need no more parameters than an old SQLite takes in one statement."""
     jobs = desk.run(1100)
-    desk.ledger.skip(jobs, why="too dear")
-    assert desk.ledger.tally("run-0").counts == {State.SKIPPED_BUDGET: 1100}
-    desk.ledger.retry(jobs)
-    assert desk.ledger.tally("run-0").counts == {State.PENDING: 1100}
+    desk.ledger.do(transitions.skip, jobs, why="too dear")
+    assert desk.ledger.do(queries.tally, "run-0").counts == {State.SKIPPED_BUDGET: 1100}
+    desk.ledger.do(recovery.retry, jobs)
+    assert desk.ledger.do(queries.tally, "run-0").counts == {State.PENDING: 1100}
 
 
 def test_attempts_count_what_may_have_arrived_and_purchases_what_was_accepted(desk) -> None:
@@ -106,7 +106,7 @@ def test_attempts_count_what_may_have_arrived_and_purchases_what_was_accepted(de
         *(Event.FAIL_RENDER, Event.RETRY, Event.ADMIT, Event.SEND, Event.ACCEPT),
     ):
         desk.do(event, job_id)
-        row = desk.ledger.job(job_id)
+        row = desk.ledger.do(queries.job, job_id)
         seen.append((row.attempts, row.purchases))
     assert seen == [(0, 0), (1, 0), (0, 0), (1, 0), (1, 0), (1, 1), (1, 1), (1, 1), (1, 1), (2, 1), (2, 2)]
 
@@ -115,13 +115,15 @@ def test_a_new_attempt_forgets_the_last_ones_failure_but_not_its_cost(desk) -> N
     """After `retry` a job shows no error; what it spent so far stays."""
     (job_id,) = desk.run()
     desk.bring(job_id, State.IN_QUEUE)
-    desk.ledger.fail_render(job_id, charged="unknown", error_type="content_policy_violation", error="no")
-    failed = desk.ledger.job(job_id)
+    desk.ledger.do(
+        settlement.fail_render, job_id, charged="unknown", error_type="content_policy_violation", error="no"
+    )
+    failed = desk.ledger.do(queries.job, job_id)
     assert (failed.charged, failed.error_type, failed.spent_nano) == (
         "unknown",
         "content_policy_violation",
         100,
     )
-    desk.ledger.retry([job_id])
-    again = desk.ledger.job(job_id)
+    desk.ledger.do(recovery.retry, [job_id])
+    again = desk.ledger.do(queries.job, job_id)
     assert (again.charged, again.error_type, again.error, again.spent_nano) == ("", "", "", 100)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.errors import LedgerError
-from callsheet.ledger import HOLDS_SLOT, Ledger, NewCap, State
+from callsheet.ledger import HOLDS_SLOT, Ledger, NewCap, State, admission, queries, recovery, verify
 
 PROCESSES = 4
 SLOTS = 3
@@ -17,38 +17,39 @@ AFFORDABLE = 25  # of 48: the cap is reached while everybody is busy
 BUY = """
 import sys
 from callsheet.errors import CapReached, NoSlot
-from callsheet.ledger import Ledger, Settlement, Ticket
+from callsheet.ledger import Ledger, Settlement, Ticket, admission, queries, settlement, transitions
 
 url, slots, *jobs = sys.argv[1:]
 with Ledger.open(url) as ledger:
     print("ready", flush=True)
     sys.stdin.readline()
     for job in map(int, jobs):
-        while ledger.job(job).state == "pending":
+        while ledger.do(queries.job, job).state == "pending":
             try:
-                ledger.admit(job, slots=int(slots))
+                ledger.do(admission.admit, job, slots=int(slots))
             except NoSlot:
                 continue
             except CapReached:
-                ledger.skip([job])
+                ledger.do(transitions.skip, [job])
             else:
-                ledger.send(job, arguments_sha256="x")
-                ledger.accept(job, Ticket(f"request-{job}", "s", "r", "c"))
-                ledger.render(job)
-                ledger.settle(job, Settlement(cost_nano=100, cost_basis="expected", result_json="{}"))
+                ledger.do(transitions.send, job, arguments_sha256="x")
+                ledger.do(transitions.accept, job, Ticket(f"request-{job}", "s", "r", "c"))
+                ledger.do(transitions.render, job)
+                paid = Settlement(cost_nano=100, cost_basis="expected", result_json="{}")
+                ledger.do(settlement.settle, job, paid)
 """
 
 STEP = """
 import sys
-from callsheet.ledger import Ledger, Ticket
+from callsheet.ledger import Ledger, Ticket, admission, transitions
 
 url, run, job, *steps = sys.argv[1:]
 ledger = Ledger.open(url)
 job = int(job)
 verbs = {
-    "admit": lambda: ledger.admit(job, slots=1),
-    "send": lambda: ledger.send(job, arguments_sha256="x"),
-    "accept": lambda: ledger.accept(job, Ticket("q", "s", "r", "c")),
+    "admit": lambda: ledger.do(admission.admit, job, slots=1),
+    "send": lambda: ledger.do(transitions.send, job, arguments_sha256="x"),
+    "accept": lambda: ledger.do(transitions.accept, job, Ticket("q", "s", "r", "c")),
 }
 with ledger.claim(run):
     for step in steps:
@@ -99,7 +100,7 @@ def test_four_processes_on_one_tight_cap_never_pass_it_nor_the_slots(desk, ledge
     assert [buyer.returncode for buyer in buyers] == [0] * PROCESSES
 
     tables = desk.dump()
-    assert desk.ledger.tally("r").counts == {
+    assert desk.ledger.do(queries.tally, "r").counts == {
         State.RENDERED: AFFORDABLE,
         State.SKIPPED_BUDGET: PROCESSES * JOBS_EACH - AFFORDABLE,
     }
@@ -127,13 +128,13 @@ def test_a_process_that_is_killed_leaves_all_it_said_and_nothing_it_had_begun(
         pass
     process.kill()
     process.communicate()
-    assert desk.ledger.job(job_id).state is left
-    assert desk.ledger.verify() == []
-    assert desk.ledger.job(job_id).error == ""
+    assert desk.ledger.do(queries.job, job_id).state is left
+    assert desk.ledger.do(verify.verify) == []
+    assert desk.ledger.do(queries.job, job_id).error == ""
     with ExitStack() as owned:
         claim_soon(desk, owned)
-        desk.ledger.recover("r")
-    assert desk.ledger.job(job_id).state is afterwards
+        desk.ledger.do(recovery.recover, "r")
+    assert desk.ledger.do(queries.job, job_id).state is afterwards
     assert desk.account() == (held_nano, 0)
 
 
@@ -150,10 +151,10 @@ def claim_soon(desk, owned: ExitStack) -> None:
 
 READ_AND_LEAVE = """
 import sys
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, queries
 
 with Ledger.open(sys.argv[1]) as ledger:
-    print(len(ledger.runs()))
+    print(len(ledger.do(queries.runs)))
 """
 
 
@@ -167,12 +168,12 @@ def test_a_process_that_opens_the_ledger_twice_keeps_its_locks(tmp_path: Path) -
     file = tmp_path / "ledger.sqlite"
     url = f"sqlite:///{file}"
     with Ledger.open(url) as at_work, Ledger.open(url) as display:
-        at_work.set_cap("ledger", "", "total", 1)
-        display.caps()
+        at_work.do(admission.set_cap, "ledger", "", "total", 1)
+        display.do(admission.caps)
         journal = file.with_name("ledger.sqlite-wal").stat().st_ino
         command = [sys.executable, "-c", READ_AND_LEAVE, url]
         subprocess.run(command, check=True, timeout=60, capture_output=True)
         assert file.with_name("ledger.sqlite-wal").stat().st_ino == journal
-        at_work.set_cap("ledger", "", "total", 2)
+        at_work.do(admission.set_cap, "ledger", "", "total", 2)
     with Ledger.open(url) as later:
-        assert [cap.limit_nano for cap in later.caps()] == [2]
+        assert [cap.limit_nano for cap in later.do(admission.caps)] == [2]

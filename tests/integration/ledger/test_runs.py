@@ -5,7 +5,20 @@ from pathlib import Path
 import pytest
 
 from callsheet.errors import LedgerError, RunStopping, UsageError
-from callsheet.ledger import EntryFilter, Event, Ledger, NewJob, NewRun, State
+from callsheet.ledger import (
+    EntryFilter,
+    Event,
+    Ledger,
+    NewJob,
+    NewRun,
+    State,
+    admission,
+    history,
+    queries,
+    recovery,
+    runs,
+    transitions,
+)
 
 
 def test_a_job_comes_back_as_it_was_given(desk) -> None:
@@ -26,8 +39,8 @@ def test_a_job_comes_back_as_it_was_given(desk) -> None:
         cell="c",
     )
     run = NewRun(run_id="r", campaign="c", plan_hash="h", price_book="p", out="o", options="{}")
-    desk.ledger.open_run(run, [given])
-    (row,) = desk.ledger.jobs("r")
+    desk.ledger.do(runs.open_run, run, [given])
+    (row,) = desk.ledger.do(queries.jobs, "r")
     assert {name: getattr(row, name) for name in NewJob.__dataclass_fields__} == {
         name: getattr(given, name) for name in NewJob.__dataclass_fields__
     }
@@ -52,14 +65,14 @@ def test_a_run_id_is_used_once(desk) -> None:
 def test_an_unknown_run_is_answered_with_the_nearest_one(desk) -> None:
     """A slip of the pen costs no search."""
     with pytest.raises(UsageError, match="no runs yet"):
-        desk.ledger.run("x")
+        desk.ledger.do(queries.run, "x")
     desk.run(run_id="spring-1")
     desk.run(run_id="autumn-7")
     with pytest.raises(UsageError, match="the nearest is 'spring-1'"):
-        desk.ledger.run("sprig-1")
-    for verb in (Ledger.request_stop, Ledger.close_run, Ledger.reopen_run):
+        desk.ledger.do(queries.run, "sprig-1")
+    for verb in (runs.request_stop, runs.close_run, runs.reopen_run):
         with pytest.raises(UsageError):
-            verb(desk.ledger, "sprig-1")
+            desk.ledger.do(verb, "sprig-1")
 
 
 def test_the_latest_unfinished_run_is_the_one_to_resume(desk) -> None:
@@ -67,36 +80,36 @@ def test_the_latest_unfinished_run_is_the_one_to_resume(desk) -> None:
     for number in range(3):
         desk.clock.now_ms += 1000
         desk.run(run_id=f"r{number}")
-    desk.ledger.close_run("r2")
-    assert [run.run_id for run in desk.ledger.runs()] == ["r2", "r1", "r0"]
-    assert [run.run_id for run in desk.ledger.runs(limit=1)] == ["r2"]
-    assert desk.ledger.latest_unfinished().run_id == "r1"
+    desk.ledger.do(runs.close_run, "r2")
+    assert [run.run_id for run in desk.ledger.do(queries.runs)] == ["r2", "r1", "r0"]
+    assert [run.run_id for run in desk.ledger.do(queries.runs, limit=1)] == ["r2"]
+    assert desk.ledger.do(queries.latest_unfinished).run_id == "r1"
     for run_id in ("r1", "r0"):
-        desk.ledger.close_run(run_id)
-    assert desk.ledger.latest_unfinished() is None
+        desk.ledger.do(runs.close_run, run_id)
+    assert desk.ledger.do(queries.latest_unfinished) is None
 
 
-@pytest.mark.parametrize("verb", [Ledger.request_stop, Ledger.close_run])
+@pytest.mark.parametrize("verb", [runs.request_stop, runs.close_run])
 def test_a_stopped_or_closed_run_admits_nothing_until_it_is_opened_again(desk, verb) -> None:
     """Stopping reaches every process through the ledger, and touches no other run."""
     (job_id,), (other,) = desk.run(run_id="r"), desk.run(run_id="other")
-    verb(desk.ledger, "r")
+    desk.ledger.do(verb, "r")
     with pytest.raises(RunStopping, match="run r"):
-        desk.ledger.admit(job_id, slots=10)
-    desk.ledger.admit(other, slots=10)
-    desk.ledger.reopen_run("r")
-    desk.ledger.admit(job_id, slots=10)
+        desk.ledger.do(admission.admit, job_id, slots=10)
+    desk.ledger.do(admission.admit, other, slots=10)
+    desk.ledger.do(runs.reopen_run, "r")
+    desk.ledger.do(admission.admit, job_id, slots=10)
 
 
-@pytest.mark.parametrize("verb", [Ledger.request_stop, Ledger.close_run])
+@pytest.mark.parametrize("verb", [runs.request_stop, runs.close_run])
 def test_what_was_admitted_before_the_stop_is_not_sent_after_it(desk, verb) -> None:
     """A job that waits between two tries does not leave once its run was asked to stop."""
     (job_id,) = desk.run(run_id="r")
-    desk.ledger.admit(job_id, slots=10)
-    verb(desk.ledger, "r")
+    desk.ledger.do(admission.admit, job_id, slots=10)
+    desk.ledger.do(verb, "r")
     with pytest.raises(RunStopping, match="run r"):
-        desk.ledger.send(job_id, arguments_sha256="0" * 64)
-    assert desk.ledger.job(job_id).state is State.HELD
+        desk.ledger.do(transitions.send, job_id, arguments_sha256="0" * 64)
+    assert desk.ledger.do(queries.job, job_id).state is State.HELD
 
 
 def test_what_a_dead_owner_left_is_put_right(desk) -> None:
@@ -110,13 +123,13 @@ def test_what_a_dead_owner_left_is_put_right(desk) -> None:
     ):
         desk.bring(job_id, state)
     desk.bring(foreign, State.SUBMITTING)
-    found = desk.ledger.recover("r")
+    found = desk.ledger.do(recovery.recover, "r")
     assert (found.unknown, found.released) == (1, 1)
-    assert [desk.ledger.job(job_id).state for job_id in [*jobs, foreign]] == [
+    assert [desk.ledger.do(queries.job, job_id).state for job_id in [*jobs, foreign]] == [
         *(State.UNKNOWN, State.PENDING, State.IN_QUEUE, State.RENDERED, State.PENDING),
         State.SUBMITTING,
     ]
-    assert desk.ledger.recover("r") == type(found)(unknown=0, released=0)
+    assert desk.ledger.do(recovery.recover, "r") == type(found)(unknown=0, released=0)
 
 
 def test_a_shard_recovers_its_own_jobs_only(desk) -> None:
@@ -124,8 +137,8 @@ def test_a_shard_recovers_its_own_jobs_only(desk) -> None:
     ours, theirs = desk.run(2, run_id="r")
     for job_id in (ours, theirs):
         desk.bring(job_id, State.SUBMITTING)
-    assert desk.ledger.recover("r", job_ids=[ours]).unknown == 1
-    assert desk.ledger.job(theirs).state is State.SUBMITTING
+    assert desk.ledger.do(recovery.recover, "r", job_ids=[ours]).unknown == 1
+    assert desk.ledger.do(queries.job, theirs).state is State.SUBMITTING
 
 
 def test_one_process_owns_a_run_and_another_run_is_free(desk, ledger_url) -> None:
@@ -168,7 +181,7 @@ def test_the_tally_counts_a_run_and_only_that_run(desk) -> None:
     desk.bring(desk.run()[0], State.HELD)
     desk.bring(jobs[0], State.SUCCEEDED)
     desk.bring(jobs[1], State.IN_QUEUE)
-    tally = desk.ledger.tally("r")
+    tally = desk.ledger.do(queries.tally, "r")
     assert tally.counts == {State.PENDING: 2, State.SUCCEEDED: 1, State.IN_QUEUE: 1}
     assert (tally.held_nano, tally.spent_nano, tally.jobs, tally.finished) == (100, 90, 4, 1)
 
@@ -177,11 +190,11 @@ def test_jobs_are_read_in_the_plans_order_and_by_state(desk) -> None:
     """Positions follow the order of the plan; a filter leaves the others out."""
     jobs = desk.run(3, run_id="r")
     desk.bring(jobs[1], State.HELD)
-    assert [row.position for row in desk.ledger.jobs("r")] == [0, 1, 2]
-    assert [row.job_id for row in desk.ledger.jobs("r", states={State.HELD})] == [jobs[1]]
-    assert desk.ledger.jobs("r", states=set()) == []
+    assert [row.position for row in desk.ledger.do(queries.jobs, "r")] == [0, 1, 2]
+    assert [row.job_id for row in desk.ledger.do(queries.jobs, "r", states={State.HELD})] == [jobs[1]]
+    assert desk.ledger.do(queries.jobs, "r", states=set()) == []
     with pytest.raises(UsageError, match="no job 999999999"):
-        desk.ledger.job(999_999_999)
+        desk.ledger.do(queries.job, 999_999_999)
 
 
 def test_open_jobs_of_every_run_are_what_reconcile_looks_at(desk) -> None:
@@ -191,8 +204,8 @@ def test_open_jobs_of_every_run_are_what_reconcile_looks_at(desk) -> None:
     desk.bring(one, State.UNKNOWN)
     desk.bring(two, State.SUCCEEDED)
     desk.bring(three, State.RENDERED)
-    assert [row.job_id for row in desk.ledger.open_jobs()] == [one, three]
-    assert [row.job_id for row in desk.ledger.open_jobs(states={State.UNKNOWN})] == [one]
+    assert [row.job_id for row in desk.ledger.do(queries.open_jobs)] == [one, three]
+    assert [row.job_id for row in desk.ledger.do(queries.open_jobs, states={State.UNKNOWN})] == [one]
 
 
 def test_a_video_that_is_there_is_found_by_its_content_and_used_again(desk) -> None:
@@ -201,24 +214,24 @@ def test_a_video_that_is_there_is_found_by_its_content_and_used_again(desk) -> N
     desk.bring(first, State.SUCCEEDED)
     desk.bring(failed, State.FAILED)
     desk.bring(desk.run(campaign="summer", fingerprint="print-9")[0], State.SUCCEEDED)
-    made = desk.ledger.already_made("spring", ["print-0", "print-1", "print-9", "never"])
+    made = desk.ledger.do(queries.already_made, "spring", ["print-0", "print-1", "print-9", "never"])
     assert {name: row.job_id for name, row in made.items()} == {"print-0": first}
     (newer,) = desk.run()
     desk.bring(newer, State.SUCCEEDED)
-    assert desk.ledger.already_made("spring", ["print-0"])["print-0"].job_id == newer
+    assert desk.ledger.do(queries.already_made, "spring", ["print-0"])["print-0"].job_id == newer
 
     (again,) = desk.run(run_id="again")
-    desk.ledger.reuse({again: first})
-    row = desk.ledger.job(again)
+    desk.ledger.do(transitions.reuse, {again: first})
+    row = desk.ledger.do(queries.job, again)
     assert (row.state, row.output_run_id, row.spent_nano) == (State.ALREADY_MADE, "run-0", 0)
-    assert row.output == desk.ledger.job(first).output
+    assert row.output == desk.ledger.do(queries.job, first).output
 
 
 def test_only_a_finished_video_can_be_used_again(desk) -> None:
     """A job without a file cannot stand in for another one."""
     one, two = desk.run(2)
     with pytest.raises(UsageError, match="no finished video"):
-        desk.ledger.reuse({one: two})
+        desk.ledger.do(transitions.reuse, {one: two})
 
 
 def test_a_rejected_file_is_kept_with_its_job_and_never_counts_as_made(desk) -> None:
@@ -227,16 +240,16 @@ def test_a_rejected_file_is_kept_with_its_job_and_never_counts_as_made(desk) -> 
     desk.bring(job_id, State.SUCCEEDED)
     (bad,) = desk.run(fingerprint="bad")
     desk.bring(bad, State.RENDERED, settled=True)
-    output = desk.ledger.job(job_id).output
-    desk.ledger.fail_media(bad, error_type="wrong_size", error="640x360", output=output)
-    row = desk.ledger.job(bad)
+    output = desk.ledger.do(queries.job, job_id).output
+    desk.ledger.do(transitions.fail_media, bad, error_type="wrong_size", error="640x360", output=output)
+    row = desk.ledger.do(queries.job, bad)
     assert (row.state, row.output, row.charged, row.error_type) == (
         State.FAILED,
         output,
         "yes",
         "wrong_size",
     )
-    assert desk.ledger.already_made("spring", ["bad"]) == {}
+    assert desk.ledger.do(queries.already_made, "spring", ["bad"]) == {}
 
 
 def test_render_times_are_learned_by_kind_of_job_newest_first(desk) -> None:
@@ -249,9 +262,9 @@ def test_render_times_are_learned_by_kind_of_job_newest_first(desk) -> None:
     (unseen,) = desk.run(cell="a")
     for event in (Event.ADMIT, Event.SEND, Event.ACCEPT, Event.RENDER):
         desk.do(event, unseen)
-    times = desk.ledger.render_times("a")
+    times = desk.ledger.do(history.render_times, "a")
     assert [(time.waited_ms, time.rendered_ms) for time in times] == [(5000, 20_000), (5000, 10_000)]
-    assert len(desk.ledger.render_times("a", limit=1)) == 1
+    assert len(desk.ledger.do(history.render_times, "a", limit=1)) == 1
 
 
 def test_a_start_that_was_not_seen_can_be_told_with_the_render(desk) -> None:
@@ -260,19 +273,19 @@ def test_a_start_that_was_not_seen_can_be_told_with_the_render(desk) -> None:
     desk.bring(told, State.IN_QUEUE)
     began = desk.bring(seen, State.IN_PROGRESS).submission.started_ms
     for job_id in (told, seen):
-        desk.ledger.render(job_id, started_ms=123)
-    assert desk.ledger.job(told).submission.started_ms == 123
-    assert desk.ledger.job(seen).submission.started_ms == began
+        desk.ledger.do(transitions.render, job_id, started_ms=123)
+    assert desk.ledger.do(queries.job, told).submission.started_ms == 123
+    assert desk.ledger.do(queries.job, seen).submission.started_ms == began
 
 
 def test_a_picture_is_uploaded_once_and_forgotten_when_it_is_too_old(desk) -> None:
     """The newest address is given, and none that is older than asked for."""
-    assert desk.ledger.uploaded("aa") is None
-    desk.ledger.remember_upload("aa", "https://one")
+    assert desk.ledger.do(history.uploaded, "aa") is None
+    desk.ledger.do(history.remember_upload, "aa", "https://one")
     desk.clock.now_ms += 1000
-    desk.ledger.remember_upload("aa", "https://two")
-    assert desk.ledger.uploaded("aa", since_ms=desk.clock.now_ms) == "https://two"
-    assert desk.ledger.uploaded("aa", since_ms=desk.clock.now_ms + 1) is None
+    desk.ledger.do(history.remember_upload, "aa", "https://two")
+    assert desk.ledger.do(history.uploaded, "aa", since_ms=desk.clock.now_ms) == "https://two"
+    assert desk.ledger.do(history.uploaded, "aa", since_ms=desk.clock.now_ms + 1) is None
 
 
 def test_the_book_tells_each_movement_of_money_in_order(desk) -> None:
@@ -280,22 +293,24 @@ def test_the_book_tells_each_movement_of_money_in_order(desk) -> None:
     (job_id,) = desk.run(run_id="r")
     row = desk.bring(job_id, State.SUCCEEDED)
     desk.bring(desk.run(campaign="summer")[0], State.HELD)
-    entries = list(desk.ledger.entries(EntryFilter(run_id="r")))
+    entries = list(desk.ledger.stream(history.entries, EntryFilter(run_id="r")))
     assert [(entry.kind, entry.amount_nano) for entry in entries] == [
         ("hold", 100),
         ("release", -100),
         ("settle", 90),
     ]
     assert {entry.request_id for entry in entries} == {row.ticket.request_id}
-    assert len(list(desk.ledger.entries())) == 4
-    assert [entry.campaign for entry in desk.ledger.entries(EntryFilter(campaign="summer"))] == ["summer"]
+    assert len(list(desk.ledger.stream(history.entries))) == 4
+    assert [
+        entry.campaign for entry in desk.ledger.stream(history.entries, EntryFilter(campaign="summer"))
+    ] == ["summer"]
 
 
 def test_the_ledger_can_be_written_while_its_book_is_being_read(desk) -> None:
     """A long statement holds nobody up and sees nothing half done."""
     (job_id,) = desk.run()
     desk.bring(job_id, State.SUCCEEDED)
-    reading = desk.ledger.entries()
+    reading = desk.ledger.stream(history.entries)
     next(reading)
     desk.bring(desk.run()[0], State.SUCCEEDED)
     assert len(list(reading)) >= 2
@@ -306,8 +321,8 @@ def test_everything_is_there_after_closing_and_opening_again(desk) -> None:
     jobs = desk.run(2)
     desk.bring(jobs[0], State.SUCCEEDED)
     desk.bring(jobs[1], State.IN_PROGRESS)
-    before, rows = desk.dump(), desk.ledger.jobs("run-0")
-    assert desk.reopen().jobs("run-0") == rows
+    before, rows = desk.dump(), desk.ledger.do(queries.jobs, "run-0")
+    assert desk.reopen().do(queries.jobs, "run-0") == rows
     assert desk.dump() == before
 
 

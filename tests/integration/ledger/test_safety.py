@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from callsheet.errors import Busy, LedgerError, LedgerUnsafe, UsageError
-from callsheet.ledger import Event, Ledger, State, migrate, schema
+from callsheet.ledger import Event, Ledger, State, admission, queries, schema, verify
 from callsheet.ledger.sqlite import engine_for
 
 # -- what is refused -----------------------------------------------------------------------------------------
@@ -64,16 +64,6 @@ def test_a_database_that_will_not_keep_a_wal_is_refused(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_a_ledger_of_a_newer_callsheet_is_left_alone(desk, ledger_url: str) -> None:
-    """An old program must not write into tables it does not know."""
-    desk.sql("UPDATE alembic_version SET version_num = '9999'")
-    try:
-        with pytest.raises(LedgerUnsafe, match="newer Callsheet"):
-            Ledger.open(ledger_url)
-    finally:
-        desk.sql(f"UPDATE alembic_version SET version_num = '{migrate.HEAD}'")
-
-
 def test_a_broken_database_is_our_error(sqlite_url: str) -> None:
     """A file that is no database is named as a ledger that could not be used."""
     path = Path(sqlite_url.removeprefix("sqlite:///"))
@@ -91,8 +81,8 @@ def test_a_second_writer_on_postgres_waits_before_it_looks_at_anything(postgres_
     desk, impatient = open_desk(postgres_url), open_desk(f"{postgres_url}%20-clock_timeout%3D20")
     (job_id,) = desk.run()
     with desk.ledger._database.write(), pytest.raises(LedgerError, match="lock timeout"):
-        impatient.ledger.admit(job_id, slots=1)
-    impatient.ledger.admit(job_id, slots=1)
+        impatient.ledger.do(admission.admit, job_id, slots=1)
+    impatient.ledger.do(admission.admit, job_id, slots=1)
 
 
 def test_a_second_writer_on_sqlite_waits_before_it_looks_at_anything(sqlite_url: str, open_desk) -> None:
@@ -115,14 +105,14 @@ def test_verify_sees_one_moment_while_others_write(ledger_url: str, open_desk) -
     busy.do(Event.ADMIT, next(jobs))
 
     def write_after(_connection, _cursor, statement: str, *_more: object) -> None:
-        if "FROM gate" in statement:
+        if "FROM ledger_head" in statement:
             busy.do(Event.ADMIT, next(jobs))
 
     engine = desk.ledger._database.engine
     sa.event.listen(engine, "after_cursor_execute", write_after)
-    assert desk.ledger.verify() == []
+    assert desk.ledger.do(verify.verify) == []
     sa.event.remove(engine, "after_cursor_execute", write_after)
-    assert busy.ledger.identity()[1] == 2
+    assert busy.ledger.do(queries.identity)[1] == 2
 
 
 # -- what the database itself refuses ------------------------------------------------------------------------
@@ -147,7 +137,7 @@ REFUSED = {
     "a state that does not exist": "UPDATE job SET state = 'done'",
     "a maximum below the expected cost": "UPDATE job SET expected_nano = maximum_nano + 1",
     "a cost without a moment": "UPDATE submission SET booked_ms = NULL",
-    "a second gate": "INSERT INTO gate VALUES (2, 'x', 0, '')",
+    "a second head": "INSERT INTO ledger_head VALUES (2, 1, 'x', 0, '')",
     "a submission of nobody": "INSERT INTO submission (job_id, number, hold_nano, admitted_ms) "
     "VALUES (424242, 1, 1, 1)",
     "a second open submission": "INSERT INTO submission (job_id, number, hold_nano, admitted_ms) "
@@ -180,7 +170,7 @@ DAMAGE = {
     "UPDATE submission SET request_id = NULL": "I8: job",
     "INSERT INTO event (at_ms, job_id, number, event, from_state, to_state, why) "
     "SELECT 1, job_id, 1, 'collect', 'held', 'succeeded', '' FROM job": "I10",
-    "UPDATE gate SET entries = entries + 1": "tampered",
+    "UPDATE ledger_head SET entries = entries + 1": "tampered",
 }
 PAST_THE_TRIGGERS = {
     "UPDATE entry SET amount_nano = 1 WHERE kind = 'settle'": "tampered with at entry",
@@ -197,7 +187,7 @@ def damaged(open_desk, url: str):
     done, open_ = desk.run(2)
     desk.bring(done, State.SUCCEEDED)
     desk.bring(open_, State.IN_QUEUE)
-    assert desk.ledger.verify() == []
+    assert desk.ledger.do(verify.verify) == []
     return desk
 
 
@@ -206,7 +196,7 @@ def test_verify_finds_every_broken_promise(open_desk, ledger_url: str, statement
     """Each invariant has damage that it alone must notice."""
     desk = damaged(open_desk, ledger_url)
     desk.sql(statement)
-    assert any(said in sentence for sentence in desk.ledger.verify())
+    assert any(said in sentence for sentence in desk.ledger.do(verify.verify))
 
 
 @pytest.mark.parametrize(("statement", "said"), PAST_THE_TRIGGERS.items())
@@ -216,7 +206,7 @@ def test_verify_finds_tampering_behind_the_triggers(open_desk, sqlite_url: str, 
     for trigger in ("entry_no_update", "entry_no_delete", "event_no_delete"):
         desk.sql(f"DROP TRIGGER {trigger}")
     desk.sql(statement)
-    assert any(said in sentence for sentence in desk.ledger.verify())
+    assert any(said in sentence for sentence in desk.ledger.do(verify.verify))
 
 
 def test_a_reference_to_nothing_is_found(open_desk, sqlite_url: str) -> None:
@@ -225,7 +215,7 @@ def test_a_reference_to_nothing_is_found(open_desk, sqlite_url: str) -> None:
     with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
         connection.execute("UPDATE job SET run_id = 'nowhere'")
     connection.close()
-    assert any("damaged" in sentence for sentence in desk.ledger.verify())
+    assert any("damaged" in sentence for sentence in desk.ledger.do(verify.verify))
 
 
 def test_a_disk_that_is_full_stops_the_purchase_before_it_is_made(open_desk, sqlite_url: str) -> None:

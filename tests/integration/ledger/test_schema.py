@@ -1,18 +1,42 @@
-"""The tables: what the migrations make, what a new ledger is made of, and what the program counts on."""
+"""The tables: one schema for both databases, made once, and never replaced or altered by another version."""
 
+import hashlib
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-from callsheet.ledger import Event, Ledger, State, migrate, schema
-from callsheet.ledger.sqlite import engine_for
+from callsheet.errors import LedgerUnsafe
+from callsheet.ledger import Ledger, State, schema, verify
+
+PINNED = {1: "b4d7221a2d2dea8359946e043d53017b85d553fa4fe09d131ed23820a0db6713"}
+"""Versions of the schema, each with the SHA-256 of its text. A released version is never changed."""
+
+
+def text_of(dialect: Any) -> str:
+    """Return the statements that make the tables and their indexes."""
+    made = [
+        str(statement.compile(dialect=dialect)).strip()
+        for table in schema.metadata.sorted_tables
+        for statement in (
+            CreateTable(table),
+            *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name))),
+        )
+    ]
+    return "\n".join(" ".join(line.split()) for line in made)
+
+
+def test_another_schema_has_another_version() -> None:
+    """A table that changes without a new number would be used by two versions that do not agree."""
+    text = text_of(sqlite.dialect()) + text_of(postgresql.dialect())
+    assert {schema.VERSION: hashlib.sha256(text.encode()).hexdigest()} == PINNED
 
 
 def described_index(index: Any) -> str:
@@ -39,129 +63,120 @@ def described(engine: sa.Engine) -> dict[str, object]:
             "checks": sorted((str(c["name"]), c["sqltext"]) for c in inspector.get_check_constraints(table)),
         }
         for table in inspector.get_table_names()
-        if table != "alembic_version"
     }
 
 
-def texts(engine: sa.Engine) -> dict[str, str]:
-    """Return what SQLite keeps of each table, index and trigger, without its layout."""
-    query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
-    with engine.connect() as connection:
-        return {name: "".join(sql.split()) for name, sql in connection.exec_driver_sql(query)}
-
-
-@pytest.fixture
-def engine_at(tmp_path: Path) -> Iterator[Callable[[str], sa.Engine]]:
-    """Engines on empty SQLite files, by name."""
-    with ExitStack() as engines:
-
-        def made(name: str) -> sa.Engine:
-            (tmp_path / name).mkdir(mode=0o700)
-            engine = engine_for(tmp_path / name / "l.sqlite")
-            engines.callback(engine.dispose)
-            return engine
-
-        yield made
-
-
-def test_the_migrations_lead_to_the_schema_that_the_program_is_written_against_on_sqlite(engine_at) -> None:
-    """Columns, keys, checks and indexes are equal, and so is each table's own text but for its layout."""
-    scratch, migrated = engine_at("scratch"), engine_at("migrated")
-    schema.metadata.create_all(scratch)
-    migrate.upgrade(migrated)
-    assert described(scratch) == described(migrated)
-    written, found = texts(scratch), texts(migrated)
-    assert {name: found[name] for name in written} == written
-    assert all(sql.endswith("STRICT") for sql in written.values() if "CREATETABLE" in sql)
-
-
-def test_a_new_ledger_is_what_all_migrations_together_make(engine_at) -> None:
-    """Every table, index and trigger, the revision, and an empty gate."""
-    new, migrated = engine_at("new"), engine_at("migrated")
-    assert migrate.make_new(new) == migrate.HEAD
-    migrate.upgrade(migrated)
-    assert texts(new) == texts(migrated)
-    for query in ("SELECT * FROM alembic_version", "SELECT id, length(ledger_id), entries, head FROM gate"):
-        with new.connect() as one, migrated.connect() as other:
-            assert one.exec_driver_sql(query).all() == other.exec_driver_sql(query).all()
-
-
-def test_a_ledger_that_was_made_meanwhile_is_not_made_again(engine_at) -> None:
-    """Two processes may find no ledger at the same moment."""
-    engine = engine_at("new")
-    with engine.connect() as connection:
-        migrate.make_new(engine)
-        name = connection.exec_driver_sql("SELECT ledger_id FROM gate").scalar_one()
-    assert migrate.make_new(engine) == migrate.HEAD
-    with engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT ledger_id FROM gate").scalars().all() == [name]
+def without_types(engine: sa.Engine) -> dict[str, object]:
+    """Return what both catalogues must agree on: names, keys, references and checks."""
+    tables: dict[str, Any] = described(engine)
+    return {
+        name: (
+            [(column, null) for column, _, null, _ in table["columns"]],
+            table["key"],
+            table["foreign"],
+            [check for check, _ in table["checks"]],
+        )
+        for name, table in tables.items()
+    }
 
 
 @pytest.mark.postgres
-def test_the_migrations_lead_to_the_schema_that_the_program_is_written_against_on_postgres(
-    empty_schema_url: str, postgres_url: str, open_desk
-) -> None:
-    """The server's catalogue says the same of both."""
-    scratch = sa.create_engine(empty_schema_url.replace("postgresql://", "postgresql+psycopg://"))
-    schema.metadata.create_all(scratch)
-    migrated = open_desk(postgres_url).ledger._database.engine
-    assert described(scratch) == described(migrated)
-    scratch.dispose()
+def test_both_databases_have_the_same_tables(sqlite_url: str, postgres_url: str, open_desk) -> None:
+    """Columns, keys, references and checks are equal by the databases' own catalogues."""
+    near, far = (open_desk(url).ledger._database.engine for url in (sqlite_url, postgres_url))
+    assert without_types(near) == without_types(far)
+    assert set(without_types(near)) == set(schema.metadata.tables)
 
 
 @pytest.mark.postgres
-def test_an_empty_server_is_migrated_when_it_is_opened(empty_schema_url: str, open_desk) -> None:
-    """Opening is all there is to do; the ledger then works and has a name of its own."""
+def test_an_empty_server_gets_its_tables_when_it_is_opened(empty_schema_url: str, open_desk) -> None:
+    """Opening is all there is to do; the ledger then works and has an id of its own."""
     desk = open_desk(empty_schema_url)
     desk.bring(desk.run()[0], State.SUCCEEDED)
-    assert desk.ledger.verify() == []
-    assert len(desk.dump()["gate"][0][1]) == 32
+    assert desk.ledger.do(verify.verify) == []
+    ((_, version, ledger_id, *_),) = desk.dump()["ledger_head"]
+    assert (version, len(ledger_id)) == (schema.VERSION, 32)
 
 
-def test_the_program_knows_every_migration_there_is() -> None:
-    """The list that decides whether a ledger is behind has the files' own numbers, in order."""
-    files = sorted(Path(migrate.__file__).with_name("migrations").joinpath("versions").glob("[0-9]*_*.py"))
-    assert tuple(file.name[:4] for file in files) == migrate.REVISIONS
-    assert migrate.REVISIONS[-1] == migrate.HEAD
+EARLIER = {
+    "an earlier development version": (
+        "CREATE TABLE alembic_version (version_num TEXT)",
+        "INSERT INTO alembic_version VALUES ('0004')",
+        "CREATE TABLE gate (id INTEGER)",
+        "CREATE TABLE entry (entry_id INTEGER)",
+    ),
+    r"an earlier Callsheet \(schema 0\)": (
+        "CREATE TABLE ledger_head (id INTEGER, schema_version INTEGER)",
+        "INSERT INTO ledger_head VALUES (1, 0)",
+    ),
+    r"a newer Callsheet \(schema 9999\)": (
+        "CREATE TABLE ledger_head (id INTEGER, schema_version INTEGER)",
+        "INSERT INTO ledger_head VALUES (1, 9999)",
+    ),
+    "tables that are not Callsheet's: run": ("CREATE TABLE run (id INTEGER)",),
+}
 
 
-def test_submissions_of_an_older_ledger_are_kept(desk) -> None:
-    """A ledger from before absence was judged by what was sent opens, sound, with that left unknown."""
-    (job_id,) = desk.run()
-    before = desk.bring(job_id, State.UNKNOWN)
-    for column in ("start_timeout_s", "unseen_ms"):
-        desk.sql(f"ALTER TABLE submission DROP COLUMN {column}")
-    desk.sql("ALTER TABLE run DROP COLUMN prices")
-    desk.sql("DROP TABLE claim")
-    desk.sql("UPDATE alembic_version SET version_num = '0001'")
-
-    after = desk.reopen().job(job_id)
-
-    assert after == before
-    assert desk.ledger.run(after.run_id).prices == ""
-    assert (after.submission.start_timeout_s, after.submission.unseen_ms) == (None, None)
-    desk.do(Event.FIND, job_id)
+@pytest.mark.parametrize("said", EARLIER)
+def test_a_file_of_another_version_is_refused_and_left_as_it_is(tmp_path: Path, said: str) -> None:
+    """The sentence names the file; not one byte of its tables changes."""
+    path = tmp_path / "l.sqlite"
+    with sqlite3.connect(path) as connection:
+        for statement in EARLIER[said]:
+            connection.execute(statement)
+    before = list(connection.iterdump())
+    path.chmod(0o600)
+    with pytest.raises(LedgerUnsafe, match=said) as refused:
+        Ledger.open(f"sqlite:///{path}")
+    assert str(path) in str(refused.value)
+    assert list(connection.iterdump()) == before
+    connection.close()
 
 
-def test_a_migration_that_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.postgres
+@pytest.mark.parametrize("said", EARLIER)
+def test_a_server_with_tables_of_another_version_is_refused(empty_schema_url: str, said: str) -> None:
+    """As with a file; a Prefect server's `alembic_version` in the same place is no ledger."""
+    with psycopg.connect(empty_schema_url) as connection:
+        for statement in EARLIER[said]:
+            connection.execute(statement)
+    with pytest.raises(LedgerUnsafe, match=said):
+        Ledger.open(empty_schema_url)
+    with psycopg.connect(empty_schema_url) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema()"
+        ).fetchone()
+    assert found == (sum("CREATE" in statement for statement in EARLIER[said]),)
+
+
+@pytest.mark.postgres
+def test_tables_of_others_beside_the_ledger_do_not_matter(empty_schema_url: str) -> None:
+    """A database may be shared: only names that the ledger needs are in its way."""
+    with psycopg.connect(empty_schema_url) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("CREATE TABLE flow_run (id INTEGER)")
+    with Ledger.open(empty_schema_url) as ledger:
+        assert ledger.do(verify.verify) == []
+
+
+def test_a_creation_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
     """All of it is one transaction: the next one to open the ledger begins with an empty database."""
     path = tmp_path / "private" / "l.sqlite"
-    real = sa.Connection.exec_driver_sql
 
-    def failing(self: sa.Connection, statement: str, *args: object, **kwargs: object) -> object:
-        if "CREATE TRIGGER event_no_update" in statement:
-            raise KeyboardInterrupt
-        return real(self, statement, *args, **kwargs)
+    def interrupt(*_more: object, **_named: object) -> None:
+        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(sa.Connection, "exec_driver_sql", failing)
+    sa.event.listen(schema.event, "after_create", interrupt)
+    try:
         with pytest.raises(KeyboardInterrupt):
             Ledger.open(f"sqlite:///{path}")
+    finally:
+        sa.event.remove(schema.event, "after_create", interrupt)
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
     connection.close()
     with Ledger.open(f"sqlite:///{path}") as ledger:
-        assert ledger.verify() == []
+        assert ledger.do(verify.verify) == []
 
 
 OPENED = """
@@ -173,17 +188,17 @@ print(sorted(name for name in sys.modules if name in ("alembic", "mako", "pandas
 
 
 @pytest.mark.parametrize("is_new", [False, True])
-def test_a_ledger_that_is_up_to_date_or_new_opens_without_alembic(
+def test_opening_a_ledger_does_not_load_what_it_does_not_need(
     sqlite_url: str, tmp_path: Path, is_new
 ) -> None:
-    """The everyday start does not pay for the tools of migration, nor for the other database's driver."""
+    """The everyday start does not pay for the other database's driver, nor for the libraries of planning."""
     url = f"sqlite:///{tmp_path / 'private' / 'l.sqlite'}" if is_new else sqlite_url
     done = subprocess.run([sys.executable, "-c", OPENED, url], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_two_processes_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
-    """The second one waits for the first one's migration and finds it done."""
+    """The second one waits until the first one has made the tables and finds them."""
     url = f"sqlite:///{tmp_path / 'private' / 'l.sqlite'}"
     processes = [subprocess.Popen([sys.executable, "-c", OPENED, url], stdout=-3) for _ in range(2)]
     assert [process.wait(60) for process in processes] == [0, 0]

@@ -9,7 +9,8 @@ import pytest
 from callsheet.engine import submit
 from callsheet.engine.session import studio_at
 from callsheet.engine.stopping import StopSign
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, admission, queries, verify
+from callsheet.ledger.transaction import Transaction, purchase
 from manifests.job_codec import decode_job
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -30,19 +31,20 @@ async def test_what_was_bought_as_the_run_was_stopped_is_given_back(
             reached.set()
             go.wait()
 
+    @purchase(short=True, urgent=True)
     def admit_and_send(
-        ledger: Ledger, order: submit.Order, *, slots: int, latest_departure_s: Callable[[], float]
+        tx: Transaction, order: submit.Order, *, slots: int, latest_departure_s: Callable[[], float]
     ) -> submit.Intent:
         pause_at("before the hold")
-        held = ledger.admit(order.job_id, slots=slots)
+        held = admission.admit(tx, order.job_id, slots=slots)
         pause_at("between hold and intent")
-        intent = submit.send(ledger, order, held.number, latest_departure_s)
+        intent = submit.send(tx, order, held.number, latest_departure_s)
         pause_at("after the intent")
         return intent
 
     monkeypatch.setattr(submit, "admit_and_send", admit_and_send)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.run(run_id), StopSign())
+        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
         row = house.row(run_id)
         order = submit.order_of(studio, decode_job(row.payload, desk.catalog), row, {})
         buying = asyncio.ensure_future(submit.admit(studio, row, order))
@@ -55,8 +57,8 @@ async def test_what_was_bought_as_the_run_was_stopped_is_given_back(
 
     assert house.row(run_id).state is State.PENDING
     with Ledger.open(empty_schema_url) as ledger:
-        assert {account.taken_nano for account in ledger.balances()} <= {0}
-        assert ledger.verify() == []
+        assert {account.taken_nano for account in ledger.do(admission.balances)} <= {0}
+        assert ledger.do(verify.verify) == []
     moment = ""
     await house.work(run_id)
     assert house.row(run_id).state is State.SUCCEEDED

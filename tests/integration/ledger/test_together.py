@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from callsheet.errors import CapReached, LedgerError
-from callsheet.ledger import Event, Ledger, NewCap, State
+from callsheet.ledger import Event, Ledger, NewCap, State, queries, verify
 from tests.integration.ledger.conftest import Desk
 
 
@@ -20,10 +20,10 @@ def test_a_verb_that_raises_changes_nothing_and_the_others_stay(desk) -> None:
         with pytest.raises(CapReached):
             desk.do(Event.ADMIT, jobs[2])
         desk.do(Event.SEND, jobs[0])
-    states = [desk.ledger.job(job).state for job in jobs]
+    states = [desk.ledger.do(queries.job, job).state for job in jobs]
     assert states == [State.SUBMITTING, State.HELD, State.PENDING]
     assert (desk.account(), desk.slots()) == ((200, 0), 2)
-    assert not desk.ledger.verify()
+    assert not desk.ledger.do(verify.verify)
 
 
 def test_where_the_commit_does_not_come_nothing_has_happened(desk) -> None:
@@ -56,7 +56,10 @@ def test_together_within_together_is_one_part_of_it(desk) -> None:
         with pytest.raises(LedgerError, match="stopped"):
             stop()
         desk.do(Event.SEND, first)
-    assert [desk.ledger.job(job).state for job in (first, second)] == [State.SUBMITTING, State.PENDING]
+    assert [desk.ledger.do(queries.job, job).state for job in (first, second)] == [
+        State.SUBMITTING,
+        State.PENDING,
+    ]
 
 
 def test_nobody_else_sees_any_of_it_before_the_commit(desk) -> None:
@@ -66,8 +69,8 @@ def test_nobody_else_sees_any_of_it_before_the_commit(desk) -> None:
 
     def look() -> None:
         with Ledger.open(desk.url, clock=desk.clock) as other:
-            seen.append(other.job(job).state)
-        seen.append(desk.ledger.job(job).state)
+            seen.append(other.do(queries.job, job).state)
+        seen.append(desk.ledger.do(queries.job, job).state)
 
     with desk.ledger.together():
         desk.do(Event.ADMIT, job)
@@ -75,7 +78,7 @@ def test_nobody_else_sees_any_of_it_before_the_commit(desk) -> None:
         thread.start()
         thread.join()
     assert seen == [State.PENDING, State.PENDING]
-    assert desk.ledger.job(job).state is State.HELD
+    assert desk.ledger.do(queries.job, job).state is State.HELD
 
 
 def break_off(desk: Desk, job: int) -> None:
@@ -117,4 +120,4 @@ def test_what_the_database_undoes_by_itself_is_never_taken_for_done(desk, goes_o
         work()
     assert desk.dump() == before
     desk.do(Event.ADMIT, late)
-    assert desk.ledger.job(late).state is State.HELD
+    assert desk.ledger.do(queries.job, late).state is State.HELD

@@ -4,7 +4,7 @@ import pytest
 
 from callsheet.engine.reclaim import settle_and_collect
 from callsheet.errors import Unavailable, UsageError
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, history
 from callsheet.reconcile.adoption import adopt
 
 pytestmark = pytest.mark.anyio
@@ -43,7 +43,7 @@ async def test_an_ambiguous_job_takes_the_request_that_a_person_names(house):
     assert (row.state, row.purchases, row.ticket.request_id) == (State.SUCCEEDED, 1, ours)
     assert (house.folder / "runs" / run_id / row.output.path).exists()
     with Ledger.open(house.settings.ledger) as ledger:
-        hold, *rest = [line.why for line in ledger.entries()]
+        hold, *rest = [line.why for line in ledger.stream(history.entries)]
     assert hold == ""
     assert all(f"request {ours} adopted by " in why and "shows our seed" in why for why in rest)
     assert house.sound()

@@ -3,7 +3,7 @@
 import pytest
 
 from callsheet.engine import reclaim
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, admission, queries, transitions
 from tests.integration.conftest import DUE_MS, SECOND_LOOK_MS, InStep
 
 pytestmark = pytest.mark.anyio
@@ -14,10 +14,10 @@ async def test_what_turns_out_absent_while_reconciling_ends_is_not_bought(house,
     run_id = house.open_run("a,Nobody buys a boat")
     house.ago_ms = DUE_MS
     with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
-        (row,) = ledger.jobs(run_id)
-        ledger.admit(row.job_id, slots=10)
-        ledger.send(row.job_id, arguments_sha256="ab" * 32, seed=1, start_timeout_s=3600)
-        ledger.lose(row.job_id, why="reset")
+        (row,) = ledger.do(queries.jobs, run_id)
+        ledger.do(admission.admit, row.job_id, slots=10)
+        ledger.do(transitions.send, row.job_id, arguments_sha256="ab" * 32, seed=1, start_timeout_s=3600)
+        ledger.do(transitions.lose, row.job_id, why="reset")
     house.ago_ms = 0
     house.transport = lambda: InStep(house.now_ms)
     settle = reclaim.settle_ledger

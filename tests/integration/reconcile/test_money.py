@@ -3,7 +3,17 @@
 import pytest
 
 from callsheet.errors import UsageError
-from callsheet.ledger import EntryFilter, Ledger, State, Ticket
+from callsheet.ledger import (
+    EntryFilter,
+    Ledger,
+    State,
+    Ticket,
+    admission,
+    history,
+    queries,
+    settlement,
+    transitions,
+)
 from callsheet.reconcile.billing import compare_bills
 from callsheet.reconcile.decisions import assume_spent, resubmit
 
@@ -65,7 +75,7 @@ async def test_a_bill_above_its_hold_is_booked_in_full_and_freezes(house):
     (corrected,) = bills.corrected
     assert corrected.overrun_nano == truth["cost_nano"] - house.row(run_id).maximum_nano > 0
     with Ledger.open(house.settings.ledger) as ledger:
-        assert all(account.frozen for account in ledger.balances(scope="run", key=run_id))
+        assert all(account.frozen for account in ledger.do(admission.balances, scope="run", key=run_id))
     assert house.sound()
 
 
@@ -78,8 +88,8 @@ async def test_bills_that_are_not_ours_and_purchases_without_a_bill_are_named(ho
     request_id = "00000000-0000-4000-8000-000000000009"
     with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
         job_id = house.row(run_id).job_id
-        ledger.find(job_id, Ticket(request_id, "", "", ""))
-        ledger.fail_render(job_id, charged="unknown", error_type="lost_at_provider")
+        ledger.do(transitions.find, job_id, Ticket(request_id, "", "", ""))
+        ledger.do(settlement.fail_render, job_id, charged="unknown", error_type="lost_at_provider")
     house.ago_ms = 0
     stranger = house.buy_by_hand({"prompt": "A boat by hand", "resolution": "480p", "num_frames": 29})
     (truth,) = await house.ended("A boat by hand")
@@ -111,8 +121,8 @@ async def test_a_decision_is_kept_with_its_reason(house, decide, state, word):
     await house.work(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
         decide(ledger, "a", reason="seen in fal's dashboard")
-        row = ledger.jobs(run_id)[0]
-        lines = [line.why for line in ledger.entries(EntryFilter(run_id=run_id))]
+        row = ledger.do(queries.jobs, run_id)[0]
+        lines = [line.why for line in ledger.stream(history.entries, EntryFilter(run_id=run_id))]
     assert row.state is state
     assert row.spent_nano == (row.maximum_nano if state is State.FAILED else 0)
     assert lines[0] == ""

@@ -6,7 +6,7 @@ import time
 import httpx
 import pytest
 
-from callsheet.ledger import Ledger, Settlement, State, Ticket
+from callsheet.ledger import Ledger, Settlement, State, Ticket, settlement, transitions
 from callsheet.provider.client import FalQueue
 from callsheet.provider.messages import InQueue
 from callsheet.provider.platform import FalPlatform, History
@@ -28,7 +28,7 @@ async def stranded(house, shot, *, request_id=None):
         ticket = desk.queue.ticket(house.row(run_id).endpoint, request_id)
     with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
         known = Ticket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
-        ledger.find(house.row(run_id).job_id, known)
+        ledger.do(transitions.find, house.row(run_id).job_id, known)
     return run_id
 
 
@@ -104,7 +104,7 @@ async def ended_long_ago(house, shot, **more):
     house.ago_ms = 62 * 60_000
     run_id = await stranded(house, shot, **more)
     with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
-        ledger.render(house.row(run_id).job_id)
+        ledger.do(transitions.render, house.row(run_id).job_id)
     house.ago_ms = 0
     return run_id
 
@@ -206,7 +206,7 @@ async def test_a_result_that_the_history_may_not_show_yet_is_no_loss(house):
     """Right after the end both places may be late: the job stays, with its money held."""
     run_id = await stranded(house, "a,A quiet boat", request_id="00000000-0000-4000-8000-000000000004")
     with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
-        ledger.render(house.row(run_id).job_id)
+        ledger.do(transitions.render, house.row(run_id).job_id)
 
     (found,) = (await house.settled()).each
 
@@ -222,8 +222,8 @@ async def test_a_loss_that_turns_up_is_fetched_and_costs_what_it_cost(house, how
     with Ledger.open(house.settings.ledger) as ledger:
         job_id = house.row(run_id).job_id
         if how == "result_lost":
-            ledger.render(job_id)
-        ledger.fail_render(job_id, charged="unknown", error_type=how, error="nowhere")
+            ledger.do(transitions.render, job_id)
+        ledger.do(settlement.fail_render, job_id, charged="unknown", error_type=how, error="nowhere")
     assert house.row(run_id).spent_nano == house.row(run_id).maximum_nano
 
     (found,) = (await house.settled()).each
@@ -242,8 +242,9 @@ async def test_a_settled_result_is_kept_in_the_ledger(house):
         row = house.row(run_id)
         ticket = desk.queue.ticket(row.endpoint, row.ticket.request_id)
         rendered = await desk.queue.result(ticket)
-        desk.ledger.render(row.job_id)
-        desk.ledger.settle(
+        desk.ledger.do(transitions.render, row.job_id)
+        desk.ledger.do(
+            settlement.settle,
             row.job_id,
             Settlement(cost_nano=1234, cost_basis="billable_units", result_json=json.dumps(rendered.raw)),
         )

@@ -8,7 +8,7 @@ from callsheet.engine.dispatch import dispatch, in_order
 from callsheet.engine.render import render_job
 from callsheet.engine.session import studio_for
 from callsheet.engine.stopping import StopSign
-from callsheet.ledger import Ledger, State
+from callsheet.ledger import Ledger, State, admission, queries, transitions
 from callsheet.reconcile.steps import settle_ledger
 
 pytestmark = pytest.mark.anyio
@@ -279,7 +279,7 @@ async def test_a_session_settles_what_its_run_lost_before(house):
     request = house.request(run_id)
 
     async with studio_for(request, run_id, house.settings, StopSign()) as studio:
-        row = await studio.books(Ledger.job, house.row(run_id).job_id)
+        row = await studio.books(queries.job, house.row(run_id).job_id)
         assert (row.state, row.purchases) == (State.IN_QUEUE, 1)
     await house.work(run_id)
 
@@ -296,7 +296,7 @@ async def test_a_new_run_frees_the_slots_of_dead_ones(house):
     run_id = house.open_run("b,A live boat", campaign="live")
 
     async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
-        assert await studio.books(Ledger.open_jobs) != []
+        assert await studio.books(queries.open_jobs) != []
         assert house.row(dead).state is State.RENDERED
 
 
@@ -312,7 +312,7 @@ async def test_lost_replies_do_not_stop_a_run_for_good(house, monkeypatch):
         async def render(row, place):
             return await render_job(studio, row.job_id, place)
 
-        await dispatch(studio, in_order(await studio.books(Ledger.jobs, run_id)), render)
+        await dispatch(studio, in_order(await studio.books(queries.jobs, run_id)), render)
         summary = await finish(studio)
 
     assert (summary["succeeded"], summary["unknown"]) == (2, 0)
@@ -325,10 +325,10 @@ async def test_a_look_during_a_run_leaves_what_is_under_way_alone(house):
     run_id = house.open_run("a,A boat on its way", "b,A boat at the quay")
     async with house.desk() as desk:
         with desk.ledger.claim(run_id):
-            sending, holding = (row.job_id for row in desk.ledger.jobs(run_id))
+            sending, holding = (row.job_id for row in desk.ledger.do(queries.jobs, run_id))
             for job_id in (sending, holding):
-                desk.ledger.admit(job_id, slots=10)
-            desk.ledger.send(sending, arguments_sha256="0" * 64)
+                desk.ledger.do(admission.admit, job_id, slots=10)
+            desk.ledger.do(transitions.send, sending, arguments_sha256="0" * 64)
             await settle_ledger(desk, owned={run_id}, leave={run_id})
     assert [row.state for row in house.rows(run_id)] == [State.SUBMITTING, State.HELD]
 

@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[3]
 
 
 def verb_of(call: ast.Call) -> str:
-    """Return the ledger's verb that is called: `ledger.render(...)`, or `books(Ledger.render, ...)`."""
+    """Return the verb that is called, as `transitions.render(tx, ...)` or `do(transitions.render, ...)`."""
     for node in (call.func, *call.args[:1]):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
             owner = node.value.id if isinstance(node.value, ast.Name) else node.value.attr
-            if owner in ("ledger", "Ledger"):
+            if owner in ("transitions", "settlement", "recovery"):
                 return node.attr
     return ""
 

@@ -1,7 +1,10 @@
-"""Who works on what: locks that vanish with the process that holds them.
+"""Who works on what: locks that vanish with the process that holds them, and fencing tokens.
 
-Time never decides that an owner is dead. On one machine the kernel drops a `flock` with its process; on
-PostgreSQL the server drops a session's advisory lock with its connection.
+A lock says who may begin. On one machine the kernel drops a `flock` with its process; on PostgreSQL the
+server drops a session's advisory lock with its connection.
+
+A lock cannot tell a suspended process that it was lost; a fencing token can. Each claim raises a number in
+the ledger that only grows, and every write checks, in its own transaction, that it is still the claim's own.
 """
 
 from __future__ import annotations
@@ -10,17 +13,106 @@ import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, bindparam, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from callsheet.errors import Busy, ClaimLost, LedgerError
+from callsheet.ledger import schema
+from callsheet.ledger.steps import chunks
+
+WHOLE = ""
+"""The part that means all of a run."""
+
+
+_of_runs = select(schema.claim.c.run_id, schema.claim.c.part, schema.claim.c.fencing_token).where(
+    schema.claim.c.run_id.in_(bindparam("runs", expanding=True))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run, or a part of it, with the fencing tokens that must not have changed since it was claimed.
+
+    The owner of a whole run checks every token of the run, the owner of a part its own and the whole's.
+    """
+
+    run_id: str
+    part: str
+    tokens: Mapping[str, int]
+
+    def holds(self, now: Mapping[str, int]) -> bool:
+        """Say whether nobody has claimed this since, by the tokens in the ledger."""
+        if self.part == WHOLE:
+            return now == self.tokens
+        return all(now.get(part, 0) == self.tokens.get(part, 0) for part in (WHOLE, self.part))
+
+
+class Fence:
+    """The claims that an open ledger holds, which its writes check."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._claims: tuple[Claim, ...] = ()
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What is claimed; another tuple as soon as that changes."""
+        return self._claims
+
+    @contextmanager
+    def holding(self, claim: Claim) -> Iterator[None]:
+        """Let every write ask for this claim while entered."""
+        with self._guard:
+            self._claims = (*self._claims, claim)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._claims = tuple(each for each in self._claims if each is not claim)
+
+    def check(self, connection: Connection) -> None:
+        """Raise ClaimLost, and the transaction then changes nothing, where somebody took a run over."""
+        claims = self._claims
+        if not claims:
+            return
+        now = _tokens(connection, {claim.run_id for claim in claims})
+        for claim in claims:
+            if not claim.holds(now[claim.run_id]):
+                raise ClaimLost(
+                    f"run {claim.run_id} was taken over by another process while this one stood still; "
+                    f"nothing more is done for it here. `callsheet status {claim.run_id}` shows how far it is"
+                )
+
+
+def take(connection: Connection, run_id: str, part: str) -> Claim:
+    """Write down that a run, or a part of it, has a new owner. The caller holds its lock."""
+    tokens = _tokens(connection, {run_id})[run_id]
+    token = tokens.get(part, 0) + 1
+    table = schema.claim
+    if part in tokens:
+        mine = (table.c.run_id == run_id, table.c.part == part)
+        connection.execute(table.update().where(*mine).values(fencing_token=token))
+    else:
+        connection.execute(table.insert(), {"run_id": run_id, "part": part, "fencing_token": token})
+    return Claim(run_id, part, {**tokens, part: token})
+
+
+def _tokens(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[str, int]]:
+    """Return by run how often each part of it was claimed."""
+    found: dict[str, dict[str, int]] = {run_id: {} for run_id in run_ids}
+    for piece in chunks(run_ids):
+        rows = connection.execute(_of_runs, {"runs": piece})
+        for run_id, part, token in rows:
+            found[run_id][part] = token
+    return found
+
 
 Lock = Callable[[str, Literal["shared", "alone"]], AbstractContextManager[bool]]
 """(name, how) -> holds the lock while entered; gives False at once when somebody else has it."""

@@ -1,4 +1,4 @@
-"""Names of files that a run has from earlier ones: two of them may have had one name in two folders."""
+"""Unique file names for videos reused from earlier runs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Order = Callable[[], Mapping[int, int]]
 """Gives, by job, a number that grows with the moment at which it was given its file."""
 
 
-def named_here(rows: Sequence[JobRow], own: Callable[[], Mapping[str, str]], order: Order) -> list[JobRow]:
-    """Give every file of earlier runs a name of its own in this run: `a.mp4`, and `a~2.mp4` for another `a`.
+def unique_names(rows: Sequence[JobRow], own: Callable[[], Mapping[str, str]], order: Order) -> list[JobRow]:
+    """Give every reused file a unique name in this run: `a.mp4`, and `a~2.mp4` for another `a`.
 
     The rows are those of one run in the plan's order, with all that are `already_made`; `own` gives the
     names of the files that the run made itself, each with its SHA-256. A name once given stays: the run's
-    own files have theirs, and the others get theirs in the order in which the run got them, for `retry` adds
-    some later.
+    own files keep theirs, and the others get theirs in the order in which the run got them, because `retry`
+    may add some later.
     """
     reused = [row for row in rows if row.state is State.ALREADY_MADE and row.output]
     taken = dict(own()) if reused else {}

@@ -1,0 +1,144 @@
+"""Recovery: what a dead owner left, what was given up and turned up at fal, and what is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import select
+
+from callsheet.errors import IllegalTransition
+from callsheet.ledger import queries, runs, schema, settlement, transitions
+from callsheet.ledger.admission import NO_ERROR
+from callsheet.ledger.records import Booking, Recovered, Settlement
+from callsheet.ledger.states import Event, State, next_state
+from callsheet.ledger.steps import chunks, current, step, step_many
+from callsheet.ledger.transaction import Transaction, read, write
+
+
+@write()
+def recover(tx: Transaction, run_id: str, *, job_ids: Collection[int] | None = None) -> Recovered:
+    """Repair what a dead owner left, in the whole run or in the given jobs; call it inside `claim`.
+
+    `submitting` becomes `unknown` (hold and slot stay), `held` goes back to `pending`.
+    """
+    left = _left_behind(tx, run_id, job_ids)
+    for job_id in left[State.SUBMITTING]:
+        transitions.lose(tx, job_id, why="its process ended while the request was under way")
+    for job_id in left[State.HELD]:
+        settlement.release(tx, job_id, why="its process ended before the request left")
+    return Recovered(unknown=len(left[State.SUBMITTING]), released=len(left[State.HELD]))
+
+
+def _left_behind(tx: Transaction, run_id: str, job_ids: Collection[int] | None) -> dict[State, list[int]]:
+    table = schema.job
+    left: dict[State, list[int]] = {State.SUBMITTING: [], State.HELD: []}
+    rows = tx.connection.execute(
+        select(table.c.job_id, table.c.state).where(
+            table.c.run_id == run_id, table.c.state.in_([state.value for state in left])
+        )
+    )
+    ours = None if job_ids is None else set(job_ids)
+    for job_id, state in rows:
+        if ours is None or job_id in ours:
+            left[State(state)].append(job_id)
+    return left
+
+
+@write()
+def take_up(tx: Transaction, job_id: int, *, why: str, attempt: int | None = None) -> None:
+    """Follow a failed job's last request again: `rendered`, with what was booked for it.
+
+    Raises IllegalTransition for a job whose last submission fal never took, or that brought a file.
+    """
+    now = current(tx, job_id, attempt=attempt)
+    next_state(now.state, Event.TAKE_UP, booked=now.booked)
+    table, output = schema.submission, schema.output
+    mine = table.c.submission_id == now.submission_id
+    request_id = tx.connection.execute(select(table.c.request_id).where(mine)).scalar_one()
+    kept = select(output.c.output_id).where(output.c.submission_id == now.submission_id)
+    if request_id is None or tx.connection.execute(kept).first() is not None:
+        raise IllegalTransition(f"job {job_id} has no request at fal whose file is still to come")
+    told = {"error_type": NO_ERROR["error_type"], "error": NO_ERROR["error"]}
+    step(tx, now, Event.TAKE_UP, why=why, job=told, submission={"closed_ms": None})
+    tx.connection.execute(
+        table.update().where(mine, table.c.rendered_ms.is_(None)).values(rendered_ms=tx.at_ms)
+    )
+
+
+@write()
+def settle_found(tx: Transaction, job_id: int, found: Settlement, *, attempt: int | None = None) -> Booking:
+    """Book what a render cost whose hold was written off as spent, and keep its result."""
+    now = current(tx, job_id, attempt=attempt)
+    if now.state is not State.RENDERED or not now.booked:
+        raise IllegalTransition(f"job {job_id} is {now.state} and was not written off; nothing was changed")
+    table = schema.submission
+    mine = table.c.submission_id == now.submission_id
+    request_id = tx.connection.execute(select(table.c.request_id).where(mine)).scalar_one()
+    cost_nano, basis = found.cost_nano, found.cost_basis
+    booking = settlement.correct(tx, request_id, cost_nano=cost_nano, cost_basis=basis)
+    kept = {
+        "result_json": found.result_json,
+        "billable_units": found.billable_units,
+        "seed_used": found.seed_used,
+    }
+    tx.connection.execute(table.update().where(mine).values(kept))
+    return booking
+
+
+@read()
+def lost_jobs(tx: Transaction, error_types: Collection[str], *, since_ms: int) -> list[int]:
+    """Return the failed jobs with one of these errors that fal took at `since_ms` or later, oldest first."""
+    job, table = schema.job, schema.submission
+    rows = tx.connection.execute(
+        select(job.c.job_id)
+        .join_from(job, table, (table.c.job_id == job.c.job_id) & (table.c.number == job.c.submissions))
+        .where(
+            job.c.state == State.FAILED.value,
+            job.c.error_type.in_(list(error_types)),
+            table.c.request_id.is_not(None),
+            table.c.submitted_ms >= since_ms,
+        )
+        .order_by(job.c.job_id)
+    )
+    return list(rows.scalars())
+
+
+@write()
+def retry(
+    tx: Transaction, job_ids: Collection[int], *, why: str = "", once: bool = False
+) -> Mapping[int, int]:
+    """Let failed, cancelled or skipped jobs be admitted again: all of them, or none.
+
+    With `once`, what the campaign has made since is used and not bought: returns {job: the job that made
+    it}. Raises UsageError where another unfinished run of the campaign has one of them to make.
+    """
+    made = _made_elsewhere(tx, job_ids) if once else {}
+    step_many(tx, job_ids, Event.RETRY, why=why, job={**NO_ERROR, "output_id": None})
+    transitions.reuse(tx, made)
+    return made
+
+
+def _made_elsewhere(tx: Transaction, job_ids: Collection[int]) -> Mapping[int, int]:
+    """Return which of these jobs the campaign has made. Raises UsageError where another run buys one."""
+    made: dict[int, int] = {}
+    for (run_id, campaign), jobs in _by_run(tx, job_ids).items():
+        known = queries.already_made(tx, campaign, set(jobs.values()))
+        made.update((job, known[content].job_id) for job, content in jobs.items() if content in known)
+        wanted = {content for content in jobs.values() if content not in known}
+        runs.refuse_in_flight(tx, campaign, wanted.copy, besides=run_id)
+    return made
+
+
+def _by_run(tx: Transaction, job_ids: Collection[int]) -> dict[tuple[str, str], dict[int, str]]:
+    """Return the fingerprints of these jobs, {(run, campaign): {job: fingerprint}}."""
+    job, run = schema.job, schema.run
+    found: dict[tuple[str, str], dict[int, str]] = {}
+    for piece in chunks(job_ids):
+        rows = tx.connection.execute(
+            select(job.c.job_id, job.c.fingerprint, run.c.run_id, run.c.campaign)
+            .join_from(job, run, job.c.run_id == run.c.run_id)
+            .where(job.c.job_id.in_(piece))
+        )
+        for job_id, fingerprint, run_id, campaign in rows:
+            found.setdefault((run_id, campaign), {})[job_id] = fingerprint
+    return found

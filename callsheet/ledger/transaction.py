@@ -1,0 +1,96 @@
+"""Verbs: functions on one transaction, which say themselves how they are to be executed.
+
+A verb is a function whose first parameter is a `Transaction`. `read`, `write` and `purchase` declare it:
+
+    @write(short=True, urgent=True)
+    def render(tx: Transaction, job_id: int, ...) -> None: ...
+
+`Ledger.do(transitions.render, job_id, ...)` runs it in a transaction of its own: it happens whole and is on
+disk when it returns, or it raises and nothing has changed. Within another verb it is called like a function,
+`transitions.render(tx, job_id, ...)`, and is part of that verb's transaction.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Concatenate, Generic, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+
+from callsheet.errors import LedgerError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Access(IntEnum):
+    """What a verb needs; whoever has more may do less."""
+
+    READ = 0  # one consistent view; no other transaction waits for it
+    WRITE = 1  # the only writer, whose claims still hold
+    PURCHASE = 2  # a write that a POST may follow: also the lock of every claim must still be held
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One transaction of the ledger, and its time in Unix milliseconds."""
+
+    connection: Connection
+    at_ms: int
+    access: Access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """How a verb is executed.
+
+    `fenced` verbs raise ClaimLost where a run that is claimed here was taken over. `short` verbs are a
+    handful of statements about one job: they may share one commit with others. A slot waits for `urgent`
+    verbs, so they go first.
+    """
+
+    access: Access
+    fenced: bool = True
+    short: bool = False
+    urgent: bool = False
+
+    def __call__(self, function: Callable[Concatenate[Transaction, P], T]) -> Verb[P, T]:
+        """Make a verb of a function."""
+        return Verb(function, self)
+
+
+class Verb(Generic[P, T_co]):
+    """A function on a transaction, with its declaration."""
+
+    def __init__(self, function: Callable[Concatenate[Transaction, P], T_co], declared: Declaration) -> None:
+        self._function = function
+        self.declared = declared
+        functools.update_wrapper(self, function)
+
+    def __call__(self, tx: Transaction, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        """Do it as a part of this transaction. Raises LedgerError where that may not do as much."""
+        if tx.access < self.declared.access:
+            raise LedgerError(f"{self._function.__name__} cannot be a part of a {tx.access.name.lower()}")
+        return self._function(tx, *args, **kwargs)
+
+
+def read(*, short: bool = False) -> Declaration:
+    """Declare a verb that changes nothing."""
+    return Declaration(access=Access.READ, short=short)
+
+
+def write(*, fenced: bool = True, short: bool = False, urgent: bool = False) -> Declaration:
+    """Declare a verb that changes the ledger.
+
+    Not `fenced` is what stays true whoever owns the run: it is also taken from a process that was taken over.
+    """
+    return Declaration(access=Access.WRITE, fenced=fenced, short=short, urgent=urgent)
+
+
+def purchase(*, short: bool = False, urgent: bool = False) -> Declaration:
+    """Declare a verb that a POST may follow. It raises ClaimLost also where the lock of a claim is gone."""
+    return Declaration(access=Access.PURCHASE, short=short, urgent=urgent)

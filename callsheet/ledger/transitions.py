@@ -1,0 +1,238 @@
+"""The verbs that move a job along, except admission and those that book a cost.
+
+`attempt`, wherever a verb takes it, is the number of the submission that the caller means. Where the job is
+at another one by now, IllegalTransition is raised and nothing changes. See `callsheet.ledger.states` for what
+may follow what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import bindparam, func, select
+
+from callsheet import failpoints
+from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageError
+from callsheet.ledger import schema
+from callsheet.ledger.records import Output, Ticket
+from callsheet.ledger.states import Event, State, next_state
+from callsheet.ledger.steps import chunks, current, step, step_many
+from callsheet.ledger.transaction import Transaction, purchase, write
+
+_stopping = select(func.coalesce(schema.run.c.stopping_ms, schema.run.c.closed_ms)).where(
+    schema.run.c.run_id == bindparam("wanted")
+)
+_owner = select(schema.submission.c.job_id).where(schema.submission.c.request_id == bindparam("wanted"))
+
+
+@purchase()
+def send(
+    tx: Transaction,
+    job_id: int,
+    *,
+    arguments_sha256: str,
+    seed: int | None = None,
+    start_timeout_s: int | None = None,
+    attempt: int | None = None,
+) -> None:
+    """Record that the POST is about to leave. Send it only once this has returned.
+
+    `start_timeout_s`, above 0, is the wait for a start that goes with it. Raises RunStopping where the run
+    was asked to stop, or was closed, since the job was admitted.
+    """
+    now = current(tx, job_id, attempt=attempt)
+    next_state(now.state, Event.SEND)
+    stopping = tx.connection.execute(_stopping, {"wanted": now.run_id}).scalar_one()
+    if stopping is not None:
+        raise RunStopping(f"run {now.run_id} is stopping; nothing more is sent until it is resumed")
+    columns = {
+        "sent_ms": tx.at_ms,
+        "seed": seed,
+        "arguments_sha256": arguments_sha256,
+        "start_timeout_s": start_timeout_s,
+    }
+    step(tx, now, Event.SEND, more={"attempts": 1}, submission=columns)
+
+
+@write(short=True)
+def not_sent(tx: Transaction, job_id: int, *, why: str = "", attempt: int | None = None) -> None:
+    """Record that the POST provably did nothing: back to `held`, and it is no attempt. Hold and slot stay."""
+    now = current(tx, job_id, attempt=attempt)
+    step(tx, now, Event.NOT_SENT, why=why, more={"attempts": -1}, submission={"sent_ms": None})
+
+
+@write(fenced=False, short=True, urgent=True)
+def accept(tx: Transaction, job_id: int, ticket: Ticket, *, attempt: int | None = None) -> None:
+    """Store where fal keeps the request. Raises LedgerError when another job has this request id.
+
+    A reply is true for its attempt whoever owns the run by now. So it is not fenced: it is also taken from a
+    process that was taken for dead meanwhile, whose attempt is `unknown` until then.
+    """
+    _take_ticket(tx, job_id, Event.ACCEPT, ticket, attempt=attempt)
+    failpoints.passing("in_record_tx")
+
+
+@write()
+def find(tx: Transaction, job_id: int, ticket: Ticket, *, why: str = "", attempt: int | None = None) -> None:
+    """Store the request id of an unknown request that was found in fal's records."""
+    _take_ticket(tx, job_id, Event.FIND, ticket, why=why, attempt=attempt)
+
+
+def _take_ticket(
+    tx: Transaction,
+    job_id: int,
+    event: Event,
+    ticket: Ticket,
+    *,
+    why: str = "",
+    attempt: int | None = None,
+) -> None:
+    now = current(tx, job_id, attempt=attempt)
+    if event is Event.ACCEPT and attempt is not None and now.state is State.UNKNOWN:
+        event, why = Event.FIND, "the reply came after its process was taken for dead"
+    other = tx.connection.execute(_owner, {"wanted": ticket.request_id}).scalar_one_or_none()
+    columns = {
+        "request_id": ticket.request_id,
+        "status_url": ticket.status_url,
+        "response_url": ticket.response_url,
+        "cancel_url": ticket.cancel_url,
+        "submitted_ms": tx.at_ms,
+    }
+    if other is not None:
+        raise LedgerError(f"request {ticket.request_id} belongs to job {other} already, not to job {job_id}")
+    step(tx, now, event, why=why, more={"purchases": 1}, submission=columns)
+
+
+@write()
+def lose(
+    tx: Transaction,
+    job_id: int,
+    *,
+    why: str = "",
+    lead_request_id: str | None = None,
+    attempt: int | None = None,
+) -> None:
+    """Record that it is not known whether the POST arrived: `unknown`. Hold and slot stay."""
+    now = current(tx, job_id, attempt=attempt)
+    step(tx, now, Event.LOSE, why=why, submission={"lead_request_id": lead_request_id})
+
+
+@write()
+def note_unseen(tx: Transaction, job_id: int, *, at_ms: int | None, attempt: int | None = None) -> None:
+    """Record when fal's complete records first did not show an open request; None takes it back.
+
+    The job stays as it is.
+    """
+    now = current(tx, job_id, attempt=attempt)
+    if now.state not in (State.UNKNOWN, State.IN_QUEUE, State.IN_PROGRESS, State.RENDERED):
+        raise IllegalTransition(f"job {job_id} is {now.state}; only what is open can be unseen")
+    table = schema.submission
+    tx.connection.execute(
+        table.update().where(table.c.submission_id == now.submission_id).values(unseen_ms=at_ms)
+    )
+
+
+@write()
+def note_waiting(tx: Transaction, job_id: int, *, why: str, attempt: int | None = None) -> None:
+    """Record what a rendered job waits for, for `status`. Its file or its failure clears it."""
+    now = current(tx, job_id, attempt=attempt)
+    if now.state is not State.RENDERED:
+        raise IllegalTransition(f"job {job_id} is {now.state}; only what is rendered waits for its file")
+    job = schema.job
+    tx.connection.execute(job.update().where(job.c.job_id == job_id).values(error=why))
+
+
+@write(short=True)
+def start(tx: Transaction, job_id: int, *, attempt: int | None = None) -> None:
+    """Record that fal began to render."""
+    now = current(tx, job_id, attempt=attempt)
+    step(tx, now, Event.START, submission={"started_ms": tx.at_ms})
+
+
+@write(short=True, urgent=True)
+def render(
+    tx: Transaction, job_id: int, *, started_ms: int | None = None, attempt: int | None = None
+) -> None:
+    """Record that the render ended at fal: the slot is free from here on, the hold stays until `settle`.
+
+    `started_ms` is when it started, where that was not seen as it happened.
+    """
+    now = current(tx, job_id, attempt=attempt)
+    columns = {"rendered_ms": tx.at_ms}
+    if started_ms is not None and now.started_ms is None:
+        columns["started_ms"] = started_ms
+    step(tx, now, Event.RENDER, submission=columns)
+
+
+@write(short=True)
+def collect(tx: Transaction, job_id: int, output: Output, *, attempt: int | None = None) -> None:
+    """Record that the verified file is there under its final name: `succeeded`."""
+    now = current(tx, job_id, attempt=attempt)
+    next_state(now.state, Event.COLLECT, booked=now.booked)
+    made = {"output_id": _store_output(tx, now.run_id, now.submission_id, output), "error": ""}
+    step(tx, now, Event.COLLECT, job=made, submission={"closed_ms": tx.at_ms})
+
+
+@write()
+def fail_media(
+    tx: Transaction,
+    job_id: int,
+    *,
+    error_type: str,
+    error: str,
+    output: Output | None = None,
+    attempt: int | None = None,
+) -> None:
+    """Record that the file is not the video that was ordered; `output` is the file that was kept."""
+    now = current(tx, job_id, attempt=attempt)
+    next_state(now.state, Event.FAIL_MEDIA, booked=now.booked)
+    columns: dict[str, Any] = {"error_type": error_type, "error": error}
+    if output is not None:
+        columns["output_id"] = _store_output(tx, now.run_id, now.submission_id, output)
+    step(tx, now, Event.FAIL_MEDIA, why=error, job=columns, submission={"closed_ms": tx.at_ms})
+
+
+@write()
+def skip(tx: Transaction, job_ids: Collection[int], *, why: str = "") -> None:
+    """Leave out pending jobs that do not fit the budget: all of them, or none."""
+    told = {"error_type": "budget", "error": why, "charged": "no"}
+    step_many(tx, job_ids, Event.SKIP, why=why, job=told)
+
+
+@write()
+def reuse(tx: Transaction, made_by: Mapping[int, int]) -> None:
+    """Give pending jobs the file of a job that succeeded before: {job: the job that made it}."""
+    table = schema.job
+    outputs: dict[int, int] = {}
+    for piece in chunks(set(made_by.values())):
+        rows = tx.connection.execute(
+            select(table.c.job_id, table.c.output_id).where(
+                table.c.job_id.in_(piece), table.c.state == State.SUCCEEDED.value
+            )
+        )
+        outputs.update((job_id, output_id) for job_id, output_id in rows)
+    if missing := set(made_by.values()) - set(outputs):
+        raise UsageError(f"job {min(missing)} has no finished video to use again")
+    step_many(tx, made_by, Event.REUSE, output_ids={job: outputs[made_by[job]] for job in made_by})
+
+
+def _store_output(tx: Transaction, run_id: str, submission_id: int, output: Output) -> int:
+    written = tx.connection.execute(
+        schema.output.insert().values(
+            submission_id=submission_id,
+            run_id=run_id,
+            path=output.path,
+            url=output.url,
+            sha256=output.sha256,
+            bytes=output.bytes,
+            width_px=output.width_px,
+            height_px=output.height_px,
+            fps=output.fps,
+            duration_s=output.duration_s,
+            has_audio=int(output.has_audio),
+        )
+    )
+    key = written.inserted_primary_key
+    assert key is not None
+    return int(key[0])

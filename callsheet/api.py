@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from callsheet.engine.collect_runs import collect_campaign, settle_and_collect
 from callsheet.engine.context import RunContext, current_run, open_account
@@ -38,9 +38,10 @@ from pricing.budgets import full_room, shortfalls
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
-Source = "str | Path | pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]"
-"""A path or address of a manifest, a campaign file or a plan file; or rows in memory."""
+    Source: TypeAlias = str | Path | pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]
+    """A path or address of a manifest, a campaign file or a plan file; or rows in memory."""
 
 NANO = Decimal(1_000_000_000)
 

@@ -11,7 +11,6 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_UI_URL
 
 from callsheet.engine.cancel import cancel_run
 from callsheet.engine.context import RunContext
@@ -24,6 +23,9 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 5.0
 """How often Prefect is asked whether a person has cancelled the flow run, in seconds."""
 
+ANSWER_S = 3.0
+"""How long Prefect's answer is waited for, in seconds."""
+
 MOST_TAGS = 10
 CANCELLED = frozenset({StateType.CANCELLING, StateType.CANCELLED})
 
@@ -35,11 +37,11 @@ async def following_flow_run(ctx: RunContext) -> AsyncIterator[None]:
     The process's signals go to the run from here on: Prefect's own handler would raise in the middle of a
     step. SIGTERM from a worker is a cancellation where Prefect says so, and otherwise a stop.
     """
-    flow_run_id = flow_run.get_id()
+    flow_run_id = str(flow_run.id)
     loop = asyncio.get_running_loop()
     take_signals(ctx.stop, terminate=lambda: loop.create_task(_terminated(ctx, flow_run_id)))
-    if (address := flow_run.get_flow_run_ui_url() if PREFECT_UI_URL.value() else None) is not None:
-        ctx.tell(f"Prefect: {address}")
+    if flow_run.ui_url:
+        ctx.tell(f"Prefect: {flow_run.ui_url}")
     with suppress(Exception):  # Prefect shows the run; it does not carry it
         await _describe(ctx, flow_run_id)
     following = asyncio.ensure_future(_follow(ctx, flow_run_id))
@@ -71,7 +73,7 @@ async def _follow(ctx: RunContext, flow_run_id: str) -> None:
 async def _is_cancelled(flow_run_id: str) -> bool:
     """Say whether a person has cancelled the flow run; a server that does not answer says no."""
     with suppress(Exception):
-        async with get_client() as client:
+        async with asyncio.timeout(ANSWER_S), get_client() as client:
             state = (await client.read_flow_run(UUID(flow_run_id))).state
             return state is not None and state.type in CANCELLED
     return False

@@ -84,7 +84,7 @@ def _of(run_id: str, rows: Iterable[JobRow]) -> list[JobRow]:
 async def _collected(account: Desk, run_id: str, rows: Iterable[JobRow]) -> list[Finding]:
     """Fetch a run's files and write its results again."""
     run = await account.books(queries.run, run_id)
-    if not Path(run.out).is_dir():  # on another machine, or taken away: its own process or a person fetches
+    if not await asyncio.to_thread(Path(run.out).is_dir):  # on another machine, or taken away
         return [finding("rendered", row, f"the folder {run.out} cannot be reached here") for row in rows]
     stop = StopSignal()
     stop.drain(Interrupted("reconciling buys nothing"))

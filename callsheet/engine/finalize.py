@@ -43,13 +43,13 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     if tally.finished == tally.jobs:
         await ctx.do(runs.close_run, ctx.run.run_id)
     reused = await ctx.do(queries.jobs, ctx.run.run_id, states={State.ALREADY_MADE})
-    for text in await ctx.do(gone_files, reused):
+    for text in await ctx.do.call(gone_files, reused):
         ctx.state.notice(text)
     run = await ctx.do(queries.run, ctx.run.run_id)
     accounts = await ctx.do(admission.balances, scope="run", key=run.run_id)
     overruns = await ctx.do(history.overruns, run_id=run.run_id)
     with naming_full_disk(Path(run.out).parent):
-        await ctx.do(remember, Path(run.out).parent, run.run_id)
+        await ctx.do.call(remember, Path(run.out).parent, run.run_id)
     # The report needs little of what thousands of rows hold, so they are read one at a time.
     rows = ctx.account.ledger.stream(queries.each_job, run.run_id)
     summary = await asyncio.to_thread(write_report, run, rows, accounts, overruns)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Empty, PriorityQueue
 from threading import Thread
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from callsheet.errors import LedgerError
 from callsheet.ledger import Ledger
-from callsheet.ledger.transaction import Verb
+from callsheet.ledger.transaction import Access, Verb
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,10 +37,9 @@ class _Call(NamedTuple):
 
 
 class LedgerExecutor:
-    """The ledger, one call at a time: `await do(admission.admit, job_id, slots=10)`.
+    """The ledger, one verb at a time: `await do(admission.admit, job_id, slots=10)`.
 
-    Besides verbs it takes plain functions whose first parameter is the Ledger. Calls about one job keep their
-    order as long as each is awaited before the next is made.
+    Verbs about one job keep their order as long as each is awaited before the next is asked for.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -51,34 +50,33 @@ class LedgerExecutor:
         self._closed = False
         self._thread.start()
 
-    @overload
-    async def __call__(self, verb: Verb[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def __call__(self, verb: Verb[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Execute a verb of the ledger and return its result.
 
-    @overload
-    async def __call__(
-        self, verb: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
-
-    async def __call__(self, verb: Any, *args: Any, **kwargs: Any) -> Any:
-        """Execute a verb, or a function on the ledger, and return its result.
-
-        A call that was made is finished and awaited even when the caller is cancelled: nobody may be left not
-        knowing what the ledger holds. Raises LedgerError after `close`.
+        A verb that was asked for is finished and awaited even when the caller is cancelled: nobody may be
+        left not knowing what the ledger holds. Raises LedgerError after `close`.
         """
+        declared = verb.declared
+        result: T = await self._executed(
+            lambda: self._ledger.do(verb, *args, **kwargs),
+            rank=0 if declared.urgent else 1,
+            shares_commit=declared.short and declared.access is not Access.READ,
+        )
+        return result
+
+    async def call(
+        self, function: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function that executes several verbs, each in its own transaction. Otherwise as a verb."""
+        result: T = await self._executed(lambda: function(self._ledger, *args, **kwargs))
+        return result
+
+    async def _executed(
+        self, execute: Callable[[], Any], *, rank: int = 1, shares_commit: bool = False
+    ) -> Any:
         if self._closed:
             raise LedgerError("the ledger is closed; nothing was changed")
-        urgent = short = False
-        if isinstance(verb, Verb):
-            urgent, short = verb.declared.urgent, verb.declared.short
-
-            def execute() -> Any:
-                return self._ledger.do(verb, *args, **kwargs)
-        else:
-
-            def execute() -> Any:
-                return verb(self._ledger, *args, **kwargs)
-
-        call = _Call(0 if urgent else 1, next(self._numbers), short, execute, Future())
+        call = _Call(rank, next(self._numbers), shares_commit, execute, Future())
         self._waiting.put(call)
         result = asyncio.wrap_future(call.answer)
         try:

@@ -168,7 +168,8 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
     (folder / "media").mkdir(parents=True)
     write_plan(plan, folder / "plan.json")
     pq.write_table(manifest_table(plan), folder / "manifest.parquet")
-    ledger.open_run(
+    ledger.do(
+        runs.open_run,
         NewRun(
             run_id=run_id,
             campaign=plan.campaign,

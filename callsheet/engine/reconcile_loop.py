@@ -16,7 +16,8 @@ from callsheet.engine.collect_runs import collect_dead_runs
 from callsheet.engine.context import RunContext
 from callsheet.engine.job import render_job
 from callsheet.errors import CallsheetError
-from callsheet.ledger import HAS_OPEN_SUBMISSION, State, queries
+from callsheet.ledger import State, queries
+from callsheet.ledger.states import HAS_OPEN_SUBMISSION
 from callsheet.reconcile.findings import Finding, Findings, Outcome
 from callsheet.reconcile.steps import settle_ledger
 

@@ -58,8 +58,13 @@ async def prepare_retry(settings: Settings, run: Run, *, all_failures: bool, aga
             reopened = await reopen_unfetched(account, unfetched)
             unsure = [(row, reopened.unsure[row.job_id]) for row in ended if row.job_id in reopened.unsure]
             left = [row for row in ended if row.job_id not in reopened.found | reopened.unsure.keys()]
-            return await account.books(
-                _write, run, left, Retry(fetched=len(reopened.found), unsure=unsure), all_failures, again
+            return await account.books.call(
+                _write,
+                run,
+                left,
+                Retry(fetched=len(reopened.found), unsure=unsure),
+                all_failures=all_failures,
+                again=again,
             )
 
 
@@ -68,8 +73,9 @@ def _write(
     run: Run,
     rows: list[JobRow],
     retry: Retry,
+    *,
     all_failures: bool,
-    again: bool,  # noqa: FBT001
+    again: bool,
 ) -> Retry:
     free, gone = (set(), set()) if again else _made_since(ledger, run, rows, retry)
     tried = [

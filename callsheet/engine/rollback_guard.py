@@ -114,7 +114,7 @@ async def _rise(ctx: RunContext) -> None:
 
 async def _remembered(ctx: RunContext) -> None:
     try:
-        await ctx.do(remember, Path(ctx.run.out).parent, ctx.run.run_id)
+        await ctx.do.call(remember, Path(ctx.run.out).parent, ctx.run.run_id)
     except (OSError, LedgerError) as error:
         ctx.state.note_unfinished(f"the mark beside the runs was not written: {error}")
 

@@ -49,7 +49,7 @@ async def open_context(
     async with open_account(settings) as account:
         run = await account.books(queries.run, run_id)
         async with _claimed(account, run_id):
-            await account.books(continue_from_mark, Path(run.out).parent, run_id)
+            await account.books.call(continue_from_mark, Path(run.out).parent, run_id)
             ctx = context_of(account, run, request, stop, tell)
             await _recover(ctx)
             ctx = await check_run_prices(ctx, accept=request.accept_prices)
@@ -103,4 +103,4 @@ async def _recover(ctx: RunContext) -> None:
     failed = await ctx.do(queries.jobs, run_id, states={State.FAILED})
     await reopen_unfetched(ctx.account, failed)
     await asyncio.to_thread(sweep_parts, ctx.folder)
-    await ctx.do(bring_all, run_id, ctx.folder)
+    await ctx.do.call(bring_all, run_id, ctx.folder)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from callsheet.engine.context import RunContext
-from callsheet.engine.job import TO_DO, group_of, render_kind, render_job
+from callsheet.engine.job import TO_DO, group_of, render_job, render_kind
 from callsheet.ledger import JobRow, State, history, queries
 from manifests.job_codec import decode_job
 

@@ -189,7 +189,7 @@ class FalQueue:
             try:
                 seen = await self.status(ticket)
             except Unavailable as error:
-                wait_s = schedule.wait_after_error_s(error, self._now())
+                wait_s = schedule.wait_after_error_s(error)
                 continue
             seen_s = self._now()
             yield seen

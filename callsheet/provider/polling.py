@@ -83,7 +83,7 @@ class PollSchedule:
             self._still_running_s = now_s
         return self._running(now_s - self._started_low_s, now_s - self._started_high_s)
 
-    def wait_after_error_s(self, error: Unavailable, now_s: float) -> float:
+    def wait_after_error_s(self, error: Unavailable) -> float:
         """Return how long to wait after a question without an answer. It changes nothing about the job.
 
         Raises the error itself when the queue said three times in a row that it does not hold the request.

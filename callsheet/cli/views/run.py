@@ -116,11 +116,12 @@ async def _flow(url: str, server: OwnServer | None, stop: StopSignal) -> Flow | 
 
         if server is not None:
             server.wait_ready()
-        return run_campaign  # type: ignore[return-value]  # a Flow is called like a coroutine function
+        return run_campaign
 
     waiting: asyncio.Future[Flow] = asyncio.ensure_future(asyncio.to_thread(ready))
-    stopped = asyncio.ensure_future(stop.wait_stopped())
-    await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait_stopped())
+    either: set[asyncio.Future[Any]] = {waiting, stopped}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     if not waiting.done():
         raise stop.reason or Interrupted("stopped")

@@ -167,7 +167,7 @@ def _states(tx: Transaction, job_ids: Collection[int]) -> Iterator[tuple[int, st
         found = tx.connection.execute(
             select(table.c.job_id, table.c.state, table.c.submissions).where(table.c.job_id.in_(piece))
         )
-        yield from found.tuples()
+        yield from ((row.job_id, row.state, row.submissions) for row in found)
 
 
 def _event(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.cli.prefect_server import embedded_server
+from callsheet.cli.prefect import embedded_server
 from tests.procfs import send_signal
 
 

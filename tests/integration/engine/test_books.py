@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
-from callsheet.engine.books import Books
+from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.errors import IllegalTransition, LedgerError
 from callsheet.ledger import Ledger, State, admission, queries, transitions
 
@@ -18,7 +18,7 @@ def books(house, request):
     """The ledger behind a thread, and in the loop; with five jobs in it."""
     run_id = house.open_run(*(f"shot-{number},number {number}" for number in range(5)))
     ledger = Ledger.open(house.settings.ledger)
-    books = Books(ledger, is_near=request.param)
+    books = LedgerExecutor(ledger, is_near=request.param)
     books.jobs = [row.job_id for row in ledger.do(queries.jobs, run_id)]
     books.ledger = ledger
     yield books

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from callsheet.engine import caretaker
-from callsheet.engine.dispatch import dispatch, in_order
-from callsheet.engine.refusal import refuse_run
-from callsheet.engine.render import render_job
-from callsheet.engine.session import studio_at
-from callsheet.engine.stopping import StopSign
+from callsheet.engine import reconcile_loop
+from callsheet.engine.cancel import refuse_run
+from callsheet.engine.job import render_job
+from callsheet.engine.run import context_of
+from callsheet.engine.scheduler import dispatch, in_order
+from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
 from tests.integration.conftest import DUE_MS, SECOND_LOOK_MS
 
@@ -36,9 +36,9 @@ async def test_what_never_arrived_is_bought_again_only_where_the_run_may_buy(hou
     prompt = f"A boat that {'may' if may_buy else 'may not'} be bought"
     run_id = lost(house, f"a,{prompt}")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
-        studio.may_buy = may_buy
-        await caretaker.last_look(studio)
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
+        ctx.state.may_buy = may_buy
+        await reconcile_loop.last_look(ctx)
     assert house.row(run_id).state is state
     assert len(house.accepted(prompt)) == bought
 
@@ -47,39 +47,39 @@ async def test_a_refusal_also_takes_back_what_came_free_while_a_person_was_asked
     """A lost request that provably never arrived waits again; a no to the run is a no to it as well."""
     run_id = lost(house, "a,A boat that nobody wanted")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
-        await caretaker.last_look(studio)
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
+        await reconcile_loop.last_look(ctx)
         assert house.row(run_id).state is State.PENDING
-        await refuse_run(studio, "a person refused it")
+        await refuse_run(ctx, "a person refused it")
     assert (house.row(run_id).state, house.accepted("A boat that nobody wanted")) == (State.CANCELLED, [])
 
 
 async def test_a_look_that_breaks_is_noted_and_not_the_last(house, monkeypatch):
     """A full table of open files ends one look; the next one finds what was lost."""
-    monkeypatch.setattr(caretaker, "CARE_EVERY_S", 0.01)
+    monkeypatch.setattr(reconcile_loop, "CARE_EVERY_S", 0.01)
     run_id = lost(house, "a,A boat in a full table")
-    look_back, looks, looked = caretaker.look_back, [], asyncio.Event()
+    settle_others, looks, looked = reconcile_loop.settle_others, [], asyncio.Event()
 
-    async def breaks_once(studio):
-        looks.append(studio)
+    async def breaks_once(ctx):
+        looks.append(ctx)
         if len(looks) == 1:
             raise OSError(24, "Too many open files")
-        findings = await look_back(studio)
+        findings = await settle_others(ctx)
         looked.set()
         return findings
 
-    monkeypatch.setattr(caretaker, "look_back", breaks_once)
+    monkeypatch.setattr(reconcile_loop, "settle_others", breaks_once)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
-        async with caretaker.caretaker(studio), asyncio.timeout(10):
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
+        async with reconcile_loop.reconcile_loop(ctx), asyncio.timeout(10):
             await looked.wait()
-    (note,) = studio.notes
+    (note,) = ctx.state.unfinished
     assert "Too many open files" in note
     assert house.row(run_id).state is State.PENDING
 
 
 async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
-    """The run begins when its caretaker follows a job already: it waits for that one and asks fal nothing."""
+    """The run begins when its reconcile loop follows a job: it waits for that one and asks fal nothing."""
     prompt = "A boat that is followed once"
     run_id = house.open_run(f"a,{prompt}")
     house.arm("close")
@@ -87,7 +87,7 @@ async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
     house.faults.clear()
     assert house.row(run_id).state is State.UNKNOWN
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
         watch, watched = desk.queue.watch, []
         begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -99,22 +99,22 @@ async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
                 yield seen
 
         desk.queue.watch = watch_counted
-        await caretaker._look(studio)
+        await reconcile_loop._look(ctx)
         await begun.wait()
         rows = in_order(desk.ledger.do(queries.jobs, run_id))
         assert [row.state for row in rows] == [State.IN_QUEUE]
         given = asyncio.Event()
 
         async def render(row, place):
-            ends = asyncio.ensure_future(render_job(studio, row.job_id, place))
+            ends = asyncio.ensure_future(render_job(ctx, row.job_id, place))
             given.set()
             return await ends
 
-        going = asyncio.ensure_future(dispatch(studio, rows, render))
+        going = asyncio.ensure_future(dispatch(ctx, rows, render))
         await given.wait()
         go_on.set()
         await going
-        await caretaker.rest(studio)
+        await reconcile_loop.rest(ctx)
     assert house.row(run_id).state is State.SUCCEEDED
-    assert (len(watched), studio.notes) == (1, [])
+    assert (len(watched), ctx.state.unfinished) == (1, [])
     assert house.sound()

@@ -6,11 +6,11 @@ import sqlite3
 import pytest
 
 from callsheet import files
+from callsheet.engine.job import render_job
 from callsheet.engine.pace import cell_named
-from callsheet.engine.recover import look_for
-from callsheet.engine.render import render_job
-from callsheet.engine.session import studio_at
-from callsheet.engine.stopping import StopSign
+from callsheet.engine.recover import reopen_unfetched
+from callsheet.engine.run import context_of
+from callsheet.engine.stopping import StopSignal
 from callsheet.engine.submit import Order, admit, admit_and_send, take_back_unsent
 from callsheet.errors import DiskFull, UsageError
 from callsheet.ledger import Ledger, State, queries, transitions
@@ -37,9 +37,9 @@ async def test_a_media_host_that_is_down_loses_nothing(house):
     """The job stays `rendered` with a note, and the next run fetches it without buying it again."""
     run_id = house.open_run("a,delivery two")
     house.arm("server_error", route="file", count=99)
-    studio = await house.work(run_id)
+    ctx = await house.work(run_id)
     assert house.row(run_id).state is State.RENDERED
-    assert "a (request" in studio.notes[0]
+    assert "a (request" in ctx.state.unfinished[0]
     house.faults.clear()
     await house.work(run_id)
     assert house.row(run_id).state is State.SUCCEEDED
@@ -84,8 +84,8 @@ async def test_a_full_disk_buys_nothing(house, monkeypatch):
     """Without room for what would be bought, nothing is sent and the run stops."""
     run_id = house.open_run("a,delivery six", "b,delivery six b")
     monkeypatch.setattr(files, "free_bytes", lambda _directory: 0)
-    studio = await house.work(run_id)
-    assert isinstance(studio.stop.reason, DiskFull)
+    ctx = await house.work(run_id)
+    assert isinstance(ctx.stop.reason, DiskFull)
     assert {row.state for row in house.rows(run_id)} == {State.PENDING}
     assert house.accepted("delivery six") == []
 
@@ -108,10 +108,10 @@ async def test_a_job_bought_at_the_moment_of_the_stop_is_given_back(house):
     """A run that is stopped between the write and the POST leaves no job that nobody can tell about."""
     run_id = house.open_run("a,delivery eight")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
         row = house.row(run_id)
         order = Order(decode_job(row.payload, desk.catalog), row.job_id, {"prompt": "x"}, 1, 3600)
-        buying = asyncio.ensure_future(admit(studio, row, order))
+        buying = asyncio.ensure_future(admit(ctx, row, order))
         await asyncio.sleep(0)
         buying.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -172,10 +172,10 @@ async def test_a_settled_job_whose_result_turned_into_an_error_stays_with_a_note
     house.arm("server_error", route="result", status=422, count=999)
     house.arm("server_error", route="file", count=999)
     findings = await house.settled()
-    studio = await house.work(run_id)
+    ctx = await house.work(run_id)
     assert [each.outcome for each in findings.each] == ["rendered"]
     assert house.row(run_id).state is State.RENDERED
-    assert "a (request" in studio.notes[0]
+    assert "a (request" in ctx.state.unfinished[0]
     assert house.sound()
 
 
@@ -184,12 +184,12 @@ async def test_a_job_that_cannot_be_collected_does_not_keep_the_others_back(hous
     run_id = await paid_without_its_file(house, "a,delivery twelve a", "b,delivery twelve b")
     first, second = house.rows(run_id)
 
-    async def breaks(studio, job_id, place):
+    async def breaks(ctx, job_id, place):
         if job_id == first.job_id:
             raise ValueError("nobody thought of this")
-        return await render_job(studio, job_id, place)
+        return await render_job(ctx, job_id, place)
 
-    monkeypatch.setattr("callsheet.engine.reclaim.render_job", breaks)
+    monkeypatch.setattr("callsheet.engine.collect_runs.render_job", breaks)
     findings = await house.settled()
     assert {each.job_id: each.outcome for each in findings.each} == {
         first.job_id: "rendered",
@@ -230,14 +230,14 @@ async def test_what_was_given_up_is_fetched_when_fal_has_it_again(house, by):
     assert lost.error_type == "file_unreached"
     if by == "retry":
         async with house.desk() as desk:
-            assert (await look_for(desk, [lost])).unsure.keys() == {lost.job_id}
+            assert (await reopen_unfetched(desk, [lost])).unsure.keys() == {lost.job_id}
     else:
         await house.settled()
     assert house.row(run_id).state is State.FAILED
     house.faults.clear()
     if by == "retry":
         async with house.desk() as desk:
-            assert (await look_for(desk, [lost])).found == {lost.job_id}
+            assert (await reopen_unfetched(desk, [lost])).found == {lost.job_id}
         await house.work(run_id)
     else:
         (found,) = (await house.settled()).each
@@ -256,7 +256,7 @@ async def test_what_is_nowhere_at_fal_stays_given_up(house):
     house.ago_ms = -2 * HOUR_MS
     await house.work(run_id)
     async with house.desk() as desk:
-        looked = await look_for(desk, house.rows(run_id))
+        looked = await reopen_unfetched(desk, house.rows(run_id))
     assert (looked.found, looked.unsure) == (set(), {})
     assert (house.row(run_id).state, house.row(run_id).error_type) == (State.FAILED, "file_gone")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from callsheet.engine import room
-from callsheet.engine.books import Books
-from callsheet.engine.closing import write_report
+from callsheet.engine.finalize import write_report
+from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.errors import CallsheetError, DiskFull, LedgerError
 from callsheet.files import free_bytes
 from callsheet.ledger import Ledger, Run, State, admission, queries, verify
@@ -62,11 +62,11 @@ async def test_without_room_for_videos_or_ledger_nothing_is_bought(house, small_
     small_disk(house.folder / place)
     house.changes["ledger_url"] = f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}"
     run_id = house.open_run(f"a,full disk one {place}")
-    studio = await house.work(run_id)
-    assert isinstance(studio.stop.reason, DiskFull)
-    assert studio.stop.reason.exit_code == 1
-    assert str(house.folder / place) in str(studio.stop.reason)
-    assert advice in str(studio.stop.reason)
+    ctx = await house.work(run_id)
+    assert isinstance(ctx.stop.reason, DiskFull)
+    assert ctx.stop.reason.exit_code == 1
+    assert str(house.folder / place) in str(ctx.stop.reason)
+    assert advice in str(ctx.stop.reason)
     assert house.row(run_id).state is State.PENDING
     assert house.accepted(f"full disk one {place}") == []
 
@@ -79,9 +79,9 @@ async def test_videos_that_do_not_fit_stay_at_fal_until_there_is_room(house, sma
     run_id = house.open_run(*(f"j{number},{name}" for number, name in enumerate(names)))
     house.changes["concurrency"] = 1
     filler = fill(house.folder / "runs", but_pages=2)
-    studio = await house.work(run_id)
-    assert isinstance(studio.stop.reason, DiskFull)
-    assert "make room and resume" in str(studio.stop.reason)
+    ctx = await house.work(run_id)
+    assert isinstance(ctx.stop.reason, DiskFull)
+    assert "make room and resume" in str(ctx.stop.reason)
     assert list((house.folder / "runs" / run_id / "media").iterdir()) == []
     assert {row.state for row in house.rows(run_id)} == {State.RENDERED, State.PENDING}
     assert house.sound()
@@ -138,7 +138,7 @@ async def test_where_the_disk_is_full_in_the_middle_of_a_commit_nobody_hears_of_
     small_disk(house.folder / "books")
     house.changes["ledger_url"] = f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}"
     run_id = house.open_run(*(f"a{number},full disk six {number}" for number in range(30)))
-    with Ledger.open(house.settings.ledger) as ledger, closing(Books(ledger, is_near=True)) as books:
+    with Ledger.open(house.settings.ledger) as ledger, closing(LedgerExecutor(ledger, is_near=True)) as books:
         with ledger._database.outside() as connection:
             connection.exec_driver_sql("PRAGMA cache_size = 3")  # pages leave for the disk before the commit
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -6,7 +6,7 @@ import json
 
 import pyarrow.parquet as pq
 
-from callsheet.engine.opening import open_run, select
+from callsheet.engine.open_run import open_run, select
 from callsheet.ledger import Ledger, queries
 from manifests.job_codec import decode_job
 from manifests.plan import PlanOptions

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.engine.session import studio_at
-from callsheet.engine.stopping import StopSign
+from callsheet.engine.run import context_of
+from callsheet.engine.stopping import StopSignal
 from callsheet.engine.work import begin
 from callsheet.errors import DiskFull, LedgerError
 from callsheet.ledger import Ledger, State, queries, transitions
@@ -25,9 +25,9 @@ async def test_a_folder_that_cannot_be_written_stops_the_buying(house):
         media = Path(ledger.do(queries.run, run_id).out) / "media"
     shutil.rmtree(media)
     media.write_text("not mounted")
-    studio = await house.work(run_id)
-    assert isinstance(studio.stop.reason, DiskFull)
-    assert "cannot be written" in str(studio.stop.reason)
+    ctx = await house.work(run_id)
+    assert isinstance(ctx.stop.reason, DiskFull)
+    assert "cannot be written" in str(ctx.stop.reason)
     assert sum(len(house.accepted(name)) for name in names) < len(names)
     assert State.PENDING in {row.state for row in house.rows(run_id)}
 
@@ -63,9 +63,9 @@ async def test_a_commit_whose_answer_is_lost_is_no_mistake(house, monkeypatch):
 
     monkeypatch.setattr(Ledger, "do", do)
     run_id = house.open_run("a,mistakes four a", "b,mistakes four b")
-    studio = await house.work(run_id)
+    ctx = await house.work(run_id)
     assert {row.state for row in house.rows(run_id)} == {State.SUCCEEDED}
-    assert (len(asked), studio.notes, studio.stop.reason) == (2, [], None)
+    assert (len(asked), ctx.state.unfinished, ctx.stop.reason) == (2, [], None)
 
 
 async def test_a_mistake_in_a_job_ends_the_run_and_is_named(house, monkeypatch):
@@ -80,13 +80,13 @@ async def test_a_mistake_in_a_job_ends_the_run_and_is_named(house, monkeypatch):
     monkeypatch.setattr(transitions, "accept", locked)
 
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
-        work = await begin(studio)
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
+        work = await begin(ctx)
         await work.over()
     shown = prefect_state((await anext(work.started())).ended.result())
     assert shown.is_failed()
     assert shown.message == "a: LedgerError: database is locked"
-    assert studio.stop.reason.exit_code == 1
-    assert studio.notes == ["a: LedgerError: database is locked"]
-    assert studio.notes[0] in str(studio.stop.reason)
+    assert ctx.stop.reason.exit_code == 1
+    assert ctx.state.unfinished == ["a: LedgerError: database is locked"]
+    assert ctx.state.unfinished[0] in str(ctx.stop.reason)
     assert [row.state for row in house.rows(run_id)] == [State.SUBMITTING, State.PENDING]

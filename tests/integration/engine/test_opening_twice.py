@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from callsheet.cli.commands import cancel as cancel_command
-from callsheet.engine.opening import Selection, open_run, select
+from callsheet.engine.open_run import Selection, open_run, select
 from callsheet.engine.request import RunRequest
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, queries, transitions

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from callsheet.engine import opening
-from callsheet.engine.opening import Selection, open_run
+from callsheet.engine.open_run import Selection, open_run
 from callsheet.engine.request import RunRequest
 from callsheet.ledger import Ledger, State, queries
 from manifests.planning import make_plan

@@ -11,7 +11,7 @@ from importlib import metadata, resources
 
 import pytest
 
-from callsheet.cli.prefect_server import client_environment, embedded_server
+from callsheet.cli.prefect import client_environment, embedded_server
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
@@ -87,7 +87,7 @@ def test_a_server_started_later_on_a_runs_history_still_registers_blocks(deploye
 def test_the_server_ends_with_its_parent(tmp_path):
     """When the process that started the server is killed, the server ends by itself."""
     code = (
-        "from pathlib import Path; from callsheet.cli.prefect_server import embedded_server;"
+        "from pathlib import Path; from callsheet.cli.prefect import embedded_server;"
         f"s = embedded_server(Path({str(tmp_path)!r})); s.start(); s.wait_ready();"
         "import os; print(s.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )

@@ -11,15 +11,15 @@ import pytest
 
 from callsheet.engine import render
 from callsheet.engine.canary import send_canaries
-from callsheet.engine.finish import IMPLAUSIBLE
+from callsheet.engine.context import RunContext
 from callsheet.engine.made_files import gone_files
-from callsheet.engine.opening import open_run, select
+from callsheet.engine.open_run import open_run, select
 from callsheet.engine.overbilled import stop_if_overbilled
-from callsheet.engine.prices import bills_of, listed_beside_the_book, look_at_prices
+from callsheet.engine.price_check import bills_of, check_run_prices, listed_beside_the_book
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import studio_at
-from callsheet.engine.stopping import StopSign
-from callsheet.engine.studio import Studio
+from callsheet.engine.run import context_of
+from callsheet.engine.settle import IMPLAUSIBLE
+from callsheet.engine.stopping import StopSignal
 from callsheet.engine.work import Work, begin
 from callsheet.errors import CanaryDisagrees, CanaryFailed, Overbilled, PricesChanged, Unavailable
 from callsheet.ledger import (
@@ -61,16 +61,16 @@ def listing(house: Any) -> Iterator[Any]:
     change()
 
 
-async def worked(house: Any, run_id: str, *, accept: bool = False, canary: int | None = None) -> Studio:
+async def worked(house: Any, run_id: str, *, accept: bool = False, canary: int | None = None) -> RunContext:
     """Do what the flow does, without Prefect."""
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
 
-        await look_at_prices(studio, accept=accept)
+        await check_run_prices(ctx, accept=accept)
         if canary is not None:
-            await send_canaries(studio, canary, Work.over)
-        await (await begin(studio)).over()
-        return studio
+            await send_canaries(ctx, canary, Work.over)
+        await (await begin(ctx)).over()
+        return ctx
 
 
 def opened(house: Any, text: str, *, again: bool = False) -> str:
@@ -110,8 +110,8 @@ async def test_accepted_prices_stay_accepted_and_are_pinned_for_what_is_bought_l
     run_id = house.open_run(f"a,{word} one", f"b,{word} two")
     listing(lite="1.25")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
-        await look_at_prices(studio, accept=True)
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
+        await check_run_prices(ctx, accept=True)
     assert (await worked(house, run_id)).stop.reason is None
     with Ledger.open(house.settings.ledger) as ledger:
         assert '"accepted": {"' + LITE in ledger.do(queries.run, run_id).prices
@@ -149,8 +149,8 @@ async def test_a_run_keeps_the_prices_it_was_planned_with(house):
         )
         ledger.do(runs.reprice, run_id, {}, prices=text)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
-        assert studio.catalog.rates["seedance-1.0-lite", False] == 900_000_000
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
+        assert ctx.catalog.rates["seedance-1.0-lite", False] == 900_000_000
         assert desk.catalog.rates["seedance-1.0-lite", False] == 1_800_000_000
 
 
@@ -158,9 +158,9 @@ async def test_a_list_that_cannot_be_read_is_a_remark_and_no_stop(house):
     """The run goes on, and says that nobody compared."""
     house.transport = lambda: httpx.MockTransport(lambda _request: httpx.Response(503, text="<html>"))
     run_id = house.open_run(f"a,A blind boat {next(NAMES)}")
-    studio = await worked(house, run_id)
-    assert (studio.stop.reason, house.row(run_id).state) == (None, State.SUCCEEDED)
-    assert "was not compared" in studio.remarks[0]
+    ctx = await worked(house, run_id)
+    assert (ctx.stop.reason, house.row(run_id).state) == (None, State.SUCCEEDED)
+    assert "was not compared" in ctx.state.notices[0]
 
 
 async def test_nothing_is_asked_where_nothing_is_left_to_buy(house, listing):
@@ -201,7 +201,7 @@ async def test_a_canary_of_each_cell_goes_first_and_the_rest_follows_when_they_a
     """One job per cell up to N, the cheapest cells; the others are named; then everything is bought."""
     word = f"A yellow bird {next(NAMES)}"
     run_id = opened(house, CELLS.format(word=word))
-    studio = await worked(house, run_id, canary=2)
+    ctx = await worked(house, run_id, canary=2)
     assert {row.state for row in house.rows(run_id)} == {State.SUCCEEDED}
     order = [
         each["arguments"]["prompt"][-1]
@@ -209,10 +209,10 @@ async def test_a_canary_of_each_cell_goes_first_and_the_rest_follows_when_they_a
         if word in each["arguments"]["prompt"]
     ]
     assert (set(order[:2]), set(order[2:])) == ({"a", "c"}, {"b", "d"})
-    assert studio.remarks[0].startswith(
+    assert ctx.state.notices[0].startswith(
         "canary: 1 price groups were not tried: fal-ai/bytedance/seedance/v1/pro/"
     )
-    assert studio.remarks[1].startswith("canary: bill, file and reply agree in 2 price groups")
+    assert ctx.state.notices[1].startswith("canary: bill, file and reply agree in 2 price groups")
 
 
 @pytest.mark.parametrize(
@@ -227,9 +227,9 @@ async def test_a_canary_that_does_not_agree_stops_the_rest(house, fault, error, 
     word = f"A sick bird {next(NAMES)}"
     run_id = opened(house, "".join(f"{name},{word} {name},seedance-1.0-lite,480p,29,\n" for name in "abc"))
     house.arm(**fault, prompt_contains=f"{word} a")
-    studio = await worked(house, run_id, canary=1)
-    assert isinstance(studio.stop.reason, error)
-    assert why in str(studio.stop.reason)
+    ctx = await worked(house, run_id, canary=1)
+    assert isinstance(ctx.stop.reason, error)
+    assert why in str(ctx.stop.reason)
     assert [row.state for row in house.rows(run_id)][1:] == [State.PENDING, State.PENDING]
 
     await worked(house, run_id, canary=1)
@@ -260,15 +260,15 @@ async def test_the_list_may_use_any_unit(house, list_says, why):
     )
     run_id = house.open_run(f"a,A boat by any unit {next(NAMES)}")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
-        await look_at_prices(studio, accept=False)
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
+        await check_run_prices(ctx, accept=False)
         kept = read_pins(desk.ledger.do(queries.run, run_id).prices, desk.catalog)[-1].listed.get(LITE)
     if why is PricesChanged:
-        assert isinstance(studio.stop.reason, PricesChanged)
+        assert isinstance(ctx.stop.reason, PricesChanged)
         assert kept is None
     else:
-        assert (studio.stop.reason, kept.unit) == (None, list_says["unit"])
-        assert (why in studio.remarks[0]) if why else studio.remarks == []
+        assert (ctx.stop.reason, kept.unit) == (None, list_says["unit"])
+        assert (why in ctx.state.notices[0]) if why else ctx.state.notices == []
 
 
 async def test_a_bill_below_the_smallest_video_is_not_believed(house):
@@ -276,12 +276,12 @@ async def test_a_bill_below_the_smallest_video_is_not_believed(house):
     word = f"A cheap bird {next(NAMES)}"
     run_id = house.open_run(f"a,{word} a", f"b,{word} b", f"c,{word} c")
     house.arm("overbill", factor=0.001, count=2, prompt_contains=word)
-    studio = await worked(house, run_id)
+    ctx = await worked(house, run_id)
     rows = house.rows(run_id)
     marked = [row for row in rows if row.submission.cost_basis == "bill_implausible"]
     assert {row.state for row in rows} == {State.SUCCEEDED}
     assert [row.spent_nano for row in marked] == [-(-864 * 480 * 30 * 1_800_000_000 // (1024 * 10**6))] * 2
-    assert [text for text in studio.remarks if "bill_implausible" in text] == [IMPLAUSIBLE]
+    assert [text for text in ctx.state.notices if "bill_implausible" in text] == [IMPLAUSIBLE]
     assert house.sound()
 
     async with house.desk() as desk:
@@ -301,16 +301,16 @@ async def test_without_a_file_a_bill_that_is_too_good_costs_its_hold(house, monk
 
     run_id = house.open_run(f"a,A blind bird {next(NAMES)}")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
-        real = studio.queue.result
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
+        real = ctx.queue.result
 
         async def result(ticket: Any) -> Rendered:
             return replace(await real(ticket), billable_units=units)
 
-        monkeypatch.setattr(studio.queue, "result", result)
+        monkeypatch.setattr(ctx.queue, "result", result)
         monkeypatch.setattr(render, "deliver", unread)
-        await look_at_prices(studio, accept=False)
-        await (await begin(studio)).over()
+        await check_run_prices(ctx, accept=False)
+        await (await begin(ctx)).over()
     row = house.row(run_id)
     assert row.state is State.RENDERED
     assert (row.spent_nano, row.submission.cost_basis) == (row.maximum_nano, "bill_implausible")
@@ -345,15 +345,15 @@ async def test_an_overrun_that_is_booked_again_stops_the_run_once(house):
     assert isinstance(first.stop.reason, Overbilled)
     row = house.row(run_id)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
+        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
         for booking, reason in (
             (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=5, replayed=True), None),
             (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=0), None),
             (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=1), Overbilled),
         ):
-            stop_if_overbilled(studio, row, booking)
-            assert reason is None or isinstance(studio.stop.reason, reason)
-            assert (studio.stop.reason is None) is (reason is None)
+            stop_if_overbilled(ctx, row, booking)
+            assert reason is None or isinstance(ctx.stop.reason, reason)
+            assert (ctx.stop.reason is None) is (reason is None)
 
 
 async def test_a_canary_that_was_not_sent_stops_the_rest_and_is_no_secret(house, monkeypatch):
@@ -362,11 +362,11 @@ async def test_a_canary_that_was_not_sent_stops_the_rest_and_is_no_secret(house,
     async def unreachable(*_: object) -> None:
         raise Unavailable("no route to fal")
 
-    monkeypatch.setattr(render, "addresses_of", unreachable)
+    monkeypatch.setattr(render, "uploaded_images", unreachable)
     run_id = opened(house, f"a,A bird unsent {next(NAMES)},seedance-1.0-lite,480p,29,\n")
-    studio = await worked(house, run_id, canary=1)
-    assert isinstance(studio.stop.reason, CanaryFailed)
-    assert "a canary was not sent: a." in str(studio.stop.reason)
+    ctx = await worked(house, run_id, canary=1)
+    assert isinstance(ctx.stop.reason, CanaryFailed)
+    assert "a canary was not sent: a." in str(ctx.stop.reason)
     assert house.row(run_id).state is State.PENDING
 
 

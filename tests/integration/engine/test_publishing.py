@@ -3,7 +3,7 @@
 import fsspec
 import pytest
 
-from callsheet.engine.publishing import folder_for
+from callsheet.engine.publish import folder_for
 from callsheet.errors import UsageError
 from callsheet.ledger import State
 from callsheet.media.storage import ObjectStore
@@ -30,9 +30,9 @@ async def test_a_store_that_does_not_answer_loses_nothing(house, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(ObjectStore, "publish", down)
-        studio = await house.work(run_id)
+        ctx = await house.work(run_id)
     assert house.row(run_id).state is State.RENDERED
-    assert "the store is away" in studio.notes[0]
+    assert "the store is away" in ctx.state.unfinished[0]
     await house.work(run_id)
     row = house.row(run_id)
     assert row.state is State.SUCCEEDED

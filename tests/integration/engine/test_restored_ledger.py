@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from callsheet.engine import high_water
-from callsheet.engine.dispatch import dispatch, in_order
-from callsheet.engine.high_water import go_on_from_the_mark, mark_file, remember
-from callsheet.engine.render import render_job
-from callsheet.engine.session import studio_for
-from callsheet.engine.stopping import StopSign
+from callsheet.engine.job import render_job
+from callsheet.engine.rollback_guard import continue_from_mark, mark_file, remember
+from callsheet.engine.run import open_context
+from callsheet.engine.scheduler import dispatch, in_order
+from callsheet.engine.stopping import StopSignal
 from callsheet.errors import LedgerUnsafe
 from callsheet.ledger import Ledger, admission, queries, runs, settlement
 
@@ -38,7 +38,7 @@ async def test_a_run_is_not_gone_on_with_on_a_restored_ledger(house: Any) -> Non
         before = marked(house, ledger)
     house.changes["ledger_url"] = f"sqlite:///{copy}"
     with pytest.raises(LedgerUnsafe, match=r"0 entries of 3"):
-        async with studio_for(house.request(run_id), run_id, house.settings, StopSign()):
+        async with open_context(house.request(run_id), run_id, house.settings, StopSignal()):
             pass
     with Ledger.open(house.settings.ledger) as restored:
         assert marked(house, restored) == before
@@ -49,8 +49,8 @@ async def test_a_session_moves_the_mark_before_it_buys(house: Any) -> None:
     """What a process bought that was then killed is in the mark as soon as the next one begins."""
     run_id = house.open_run("a,A marked session")
     await house.work(run_id)
-    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
-        assert (await studio.books.call(lambda ledger: marked(house, ledger)))["entries"] == 3
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
+        assert (await ctx.do.call(lambda ledger: marked(house, ledger)))["entries"] == 3
 
 
 async def test_what_a_killed_process_bought_is_in_the_mark(
@@ -59,7 +59,7 @@ async def test_what_a_killed_process_bought_is_in_the_mark(
     """It rises with the first purchase of a second and not with each; the end of the run adds the rest."""
     monkeypatch.setattr(high_water, "RISE_EVERY_S", 3600)
     run_id = house.open_run(*(f"{name},A boat marked {name}" for name in "abc"))
-    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
         written: list[int] = []
         write = high_water.write_text_atomically
 
@@ -70,11 +70,11 @@ async def test_what_a_killed_process_bought_is_in_the_mark(
         monkeypatch.setattr(high_water, "write_text_atomically", noted)
 
         async def render(row: Any, place: Any) -> Any:
-            return await render_job(studio, row.job_id, place)
+            return await render_job(ctx, row.job_id, place)
 
-        await dispatch(studio, in_order(await studio.books(queries.jobs, run_id)), render)
+        await dispatch(ctx, in_order(await ctx.do(queries.jobs, run_id)), render)
         assert len(written) == 1
-        assert (await studio.books.call(lambda ledger: marked(house, ledger)))["entries"] == written[0] >= 1
+        assert (await ctx.do.call(lambda ledger: marked(house, ledger)))["entries"] == written[0] >= 1
     assert written[1:] == [9]
 
 
@@ -110,7 +110,7 @@ async def test_a_mark_is_never_lowered(house: Any) -> None:
     first = house.open_run("a,A first boat", campaign="one")
     last = house.open_run("a,A last boat", campaign="two")
     with Ledger.open(house.settings.ledger) as ledger:
-        go_on_from_the_mark(ledger, folder, first)
+        continue_from_mark(ledger, folder, first)
         assert marked(house, ledger) == {"entries": 0, "run_id": last}
         mark_file(ledger, folder).write_text(json.dumps({"entries": 9, "run_id": last}))
         remember(ledger, folder, first)

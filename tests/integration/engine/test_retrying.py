@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from callsheet.cli.commands import retry as command
-from callsheet.engine.session import studio_for
-from callsheet.engine.stopping import StopSign
+from callsheet.engine.run import open_context
+from callsheet.engine.stopping import StopSignal
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, queries, recovery, transitions, verify
 
@@ -110,7 +110,7 @@ async def test_what_a_later_run_made_is_used_and_not_bought(house: Any) -> None:
     with Ledger.open(house.settings.ledger) as ledger:
         made = ledger.do(recovery.retry, failed_ids(house, first), once=True)
     assert len(made) == 1
-    async with studio_for(house.request(first), first, house.settings, StopSign()):
+    async with open_context(house.request(first), first, house.settings, StopSignal()):
         pass
     rows = house.rows(first)
     assert [row.state for row in rows] == [State.SUCCEEDED, State.ALREADY_MADE]

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from callsheet.engine import made_files, opening
-from callsheet.engine.closing import write_report
+from callsheet.engine.finalize import write_report
 from callsheet.engine.made_files import gone_files
-from callsheet.engine.session import studio_for
-from callsheet.engine.stopping import StopSign
+from callsheet.engine.run import open_context
+from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, queries
 from callsheet.media import place
 
@@ -62,7 +62,7 @@ async def test_a_file_that_a_crash_kept_out_of_the_folder_is_brought_by_resume(
         if other_disk:
             disks.setattr(made_files.os, "link", refuse)
             disks.setattr(place, "_give_name", lambda part, name: bool(part.rename(name)))
-        async with studio_for(house.request(run_id), run_id, house.settings, StopSign()):
+        async with open_context(house.request(run_id), run_id, house.settings, StopSignal()):
             pass
     assert hashlib.sha256(target.read_bytes()).hexdigest() == row.output.sha256
     assert len(house.accepted(prompt)) == 1

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from callsheet.cli.prefect_server import client_environment, embedded_server
+from callsheet.cli.prefect import client_environment, embedded_server
 from callsheet.ledger import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.prefect, pytest.mark.xdist_group("prefect")]

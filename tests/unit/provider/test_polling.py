@@ -191,7 +191,8 @@ def test_errors_are_jittered() -> None:
 def test_the_servers_advice_is_followed(advice_s: float, at_least_s: float, at_most_s: float) -> None:
     """Retry-After is honoured, up to five minutes."""
     wait_s = schedule(Estimate(41.0, 39.0, 43.0)).wait_after_error_s(
-        Unavailable("no", retry_after_s=advice_s))
+        Unavailable("no", retry_after_s=advice_s)
+    )
     assert at_least_s <= wait_s <= at_most_s
 
 

@@ -86,7 +86,7 @@ def _act(action: str, path: Path) -> None:
 def _plan(path: Path) -> None:
     from callsheet.errors import ManifestError
     from manifests.plan_file import write_plan
-    from manifests.planning import make_plan
+    from manifests.planner import make_plan
 
     try:
         write_plan(make_plan(path), path.with_name("plan.json"))
@@ -139,10 +139,10 @@ def _models(path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from manifests.camera import unknown_instructions
     from manifests.names import folded, is_safe, safe_part
     from manifests.plan import PlannedJob
     from manifests.plan_rows import rows_schema
+    from manifests.validate import unknown_instructions
     from pricing.catalog import load_catalog
     from pricing.quotes import Shot as Priced
     from pricing.quotes import quote

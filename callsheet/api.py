@@ -33,7 +33,7 @@ from callsheet.reconcile.findings import Findings
 from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan
 from manifests.plan import PlanOptions
-from manifests.planning import campaign_name, make_plan
+from manifests.planner import campaign_name, make_plan
 from pricing.budgets import full_room, shortfalls
 
 if TYPE_CHECKING:

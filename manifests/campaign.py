@@ -18,10 +18,11 @@ NAME_MAX_CHARS = 100
 class Campaign:
     """A campaign as it was written down. A bare manifest is a campaign that says nothing but its name.
 
-    `manifest` is a path or a glob pattern relative to `folder`; `file` is the campaign file as the person
-    named it, "" for a bare manifest. `columns` maps their names
-    to ours, several of theirs to one of ours if need be. `out` is "" where nothing is said.
-    `naming` makes the file names of rows that bring none. `lines` says where each key of the file stands.
+    `manifest` is a path, a folder or a glob pattern relative to `folder`; `file` is the campaign file as the
+    person named it, "" for a bare manifest. `columns` maps headers to our names of columns, several headers
+    to one name if need be. `out` is "" where nothing is said. `naming` makes the file names of rows that
+    bring none. `lines` says where each key of the file stands. `header_row` and `skip_hidden` say how the
+    manifest is read, as in `ReadOptions`.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Campaign:
     out: str = ""
     naming: Template | None = None
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    header_row: int | None = None
+    skip_hidden: bool = False
 
     def problem(self, key: tuple[str, ...], found: str, message: str) -> Problem:
         """Return a mistake in the campaign file, with the line that its key stands on."""

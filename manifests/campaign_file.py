@@ -7,18 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from callsheet.errors import ManifestError, Problem, UsageError
 from manifests.campaign import NAME_MAX_CHARS, Campaign, is_name
-from manifests.columns import COLUMN, TAKES_MAX, likely_column
-from manifests.table import shown
+from manifests.columns import COLUMN, TAKES_MAX, canonical, likely_column
+from manifests.table import shown, two_claim
 from manifests.template import Template, parse_template
 from manifests.toml_lines import key_lines, line_of
 from pricing.budgets import Cap, Window, campaign_client_key
 from pricing.money import MAX_USD, parse_usd
 
 _WHOLE_MAX = 10**15
+_HEADER_ROW_MAX = 1000
 
 
 class Number(str):
@@ -71,6 +80,30 @@ def _takes(value: Any) -> int:
     return value
 
 
+def _header_row(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _HEADER_ROW_MAX:
+        raise ValueError(f"must be the header's row, a whole number from 1 to {_HEADER_ROW_MAX}")
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004  # pydantic reports ValueErrors
+    return value
+
+
+def _by_column(values: Any) -> Any:
+    """Name the columns of a table as we do. Two keys must not be one column."""
+    if not isinstance(values, dict):
+        return values
+    keys: dict[str, str] = {}
+    for key in values:
+        first = keys.setdefault(canonical(key), key)
+        if first != key:
+            raise ValueError(two_claim(first, key))
+    return dict(zip(keys, values.values(), strict=True))
+
+
 def _template(value: Any) -> Template:
     return parse_template(_text(value))
 
@@ -79,6 +112,7 @@ Cell = Annotated[str, BeforeValidator(_cell)]
 Cells = Annotated[list[str], BeforeValidator(_cells)]
 Amount = Annotated[int, BeforeValidator(_amount)]
 Text = Annotated[str, BeforeValidator(_text)]
+Header = Annotated[str, BeforeValidator(_text), AfterValidator(canonical)]
 Pattern = Annotated[Template, BeforeValidator(_template)]
 
 
@@ -96,7 +130,7 @@ class CampaignSection(_Section):
 class MatrixSection(_Section):
     """[matrix]: lists of values by column, and takes."""
 
-    values_by_column: dict[str, Cells] = Field(default_factory=dict)
+    values_by_column: Annotated[dict[str, Cells], BeforeValidator(_by_column)] = Field(default_factory=dict)
     takes: Annotated[int, BeforeValidator(_takes)] = 1
 
     @model_validator(mode="before")
@@ -124,13 +158,21 @@ class OutputSection(_Section):
     name: Pattern | None = None
 
 
+class InputSection(_Section):
+    """[input]: how the manifest is read."""
+
+    header_row: Annotated[int | None, BeforeValidator(_header_row)] = None
+    skip_hidden: Annotated[bool, BeforeValidator(_truth)] = False
+
+
 class CampaignFile(_Section):
     """The whole file."""
 
     campaign: CampaignSection
-    defaults: dict[str, Cell] = Field(default_factory=dict)
-    columns: dict[str, Text] = Field(default_factory=dict)
-    template: dict[str, Pattern] = Field(default_factory=dict)
+    input: InputSection = Field(default_factory=InputSection)
+    defaults: Annotated[dict[str, Cell], BeforeValidator(_by_column)] = Field(default_factory=dict)
+    columns: dict[str, Header] = Field(default_factory=dict)
+    template: Annotated[dict[str, Pattern], BeforeValidator(_by_column)] = Field(default_factory=dict)
     matrix: MatrixSection = Field(default_factory=MatrixSection)
     budget: BudgetSection = Field(default_factory=BudgetSection)
     output: OutputSection = Field(default_factory=OutputSection)
@@ -143,6 +185,8 @@ def read_campaign(path: Path) -> Campaign:
     """Read a campaign file. Raises UsageError for a file that is not TOML, ManifestError for what it says."""
     text, data = _toml(path)
     lines = key_lines(text)
+    # Messages name columns as we do, however the file spells them.
+    lines = {(*path[:-1], canonical(path[-1])): line for path, line in lines.items()} | lines
     try:
         given = CampaignFile.model_validate(data)
     except ValidationError as error:
@@ -187,6 +231,8 @@ def _campaign(given: CampaignFile, path: Path, lines: dict[tuple[str, ...], int]
         out=given.output.dir,
         naming=given.output.name,
         lines=lines,
+        header_row=given.input.header_row,
+        skip_hidden=given.input.skip_hidden,
     )
 
 

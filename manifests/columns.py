@@ -1,13 +1,14 @@
 """What a row must satisfy, declared once, as data.
 
-A column says which values it takes (`kind`) and which field of the endpoint it depends on. Nothing here
-reads a cell: the single-row check (`manifests.rows`), the documentation, and any check that works column by
+A column says which values it takes (`kind`) and which field of the endpoint it depends on. Nothing here reads
+a cell: the single-row check (`manifests.validate`), the documentation, and the check that works column by
 column read this same declaration.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Container
 from dataclasses import dataclass
 
@@ -191,9 +192,23 @@ COLUMNS = (
 COLUMN = {column.name: column for column in COLUMNS}
 """The same columns, by name."""
 
+_BETWEEN_WORDS = re.compile("[\\s_\\-\u00ad\u200b-\u200d\u2060\ufeff]+")
+"""What headers may differ in beside case: white space, `_`, `-`, and characters of no width."""
 
 _NEAR = 0.78
 """How alike two names must be (difflib's ratio) for one to be taken for a misspelling of the other."""
+
+
+def canonical(header: str) -> str:
+    """Return our name for a header that differs only in case, spaces, `-` or `_`; else the header."""
+    return _BY_WORDS.get(_words(header)) or header.strip()
+
+
+def _words(name: str) -> str:
+    return _BETWEEN_WORDS.sub("", name).casefold()
+
+
+_BY_WORDS = {_words(column.name): column.name for column in COLUMNS}
 
 
 def likely_column(name: str, beside: Container[str] = ()) -> str | None:

@@ -1,4 +1,4 @@
-"""From a table's rows to the rows that are checked: renaming, defaults, every combination, templates.
+"""From a table's rows to the rows that are checked: defaults, every combination, templates.
 
 In that order, all of it on text: what comes out is a manifest that could have been written by hand.
 """
@@ -16,11 +16,11 @@ from manifests.columns import COLUMN
 from manifests.names import safe_part
 from manifests.parse_cells import whole_number
 from manifests.problems import Problems
-from manifests.table import Row, Table, shown
+from manifests.table import ROWS_MAX, Row, Table, shown
 from manifests.template import BadTemplate, Template
 
-MAX_JOBS = 1_000_000
-"""What a matrix may make of a manifest; a manifest that is that long by itself is another matter."""
+MAX_JOBS = ROWS_MAX
+"""What a matrix may make of a manifest."""
 NAMING = ("custom_id", "output_name")
 OVERRIDDEN = "[matrix] decides this column; what stands here is not used"
 
@@ -30,6 +30,8 @@ class Headed(Protocol):
 
     @property
     def file(self) -> str: ...  # noqa: D102
+    @property
+    def header(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def columns(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
@@ -64,25 +66,16 @@ def _unnamed(campaign: Campaign, table: Headed) -> Iterator[Problem]:
     names: dict[str, list[str]] = {}
     for theirs, ours in campaign.columns.items():
         names.setdefault(ours, []).append(theirs)
-    for ours, aliases in names.items():
-        there = [theirs for theirs in aliases if theirs in table.columns]
-        key = ("columns", (there or aliases)[-1])
-        if not there:
-            listed = ", ".join(shown(name) for name in table.columns)
+    for aliases in names.values():
+        if not any(theirs in table.header for theirs in aliases):
+            listed = ", ".join(shown(name) for name in table.header)
             message = f"{table.file} has no such column; it has {listed}"
-            yield campaign.problem(key, shown(" or ".join(aliases)), message)
-        elif len(there) > 1:
-            yield campaign.problem(
-                key, ours, f"{table.file} has {shown(' and '.join(there))}, two for one column"
-            )
-        elif ours in table.columns and ours not in aliases:
-            yield campaign.problem(key, shown(ours), f"{table.file} has a column {ours} already")
+            yield campaign.problem(("columns", aliases[-1]), shown(" or ".join(aliases)), message)
 
 
 def _unfilled(campaign: Campaign, table: Headed) -> Iterator[Problem]:
     """Yield the templates that ask for a column nobody has."""
-    there = {campaign.columns.get(name, name) for name in table.columns}
-    there |= {*campaign.defaults, *campaign.matrix}
+    there = {*table.columns, *campaign.defaults, *campaign.matrix}
     for name, template in campaign.templates.items():
         for needed in template.columns:
             if needed not in there:
@@ -104,10 +97,9 @@ def expanded(campaign: Campaign, tables: Iterable[Table], notes: Problems) -> It
     """Yield the rows to be checked; a row whose template cannot be filled is noted and passed over."""
     combinations = combinations_of(campaign)
     for table in tables:
-        names = {theirs: campaign.columns.get(theirs, theirs) for theirs in table.columns}
-        empty = dict.fromkeys([*names.values(), *campaign.defaults], "")
-        for row in table.rows:
-            cells = empty | {names[name]: cell for name, cell in row.cells.items()}
+        empty = dict.fromkeys([*table.columns, *campaign.defaults], "")
+        for row in table.rows():
+            cells = {**empty, **row.cells}
             cells |= {name: value for name, value in campaign.defaults.items() if not cells[name].strip()}
             # All of a row at once: what is wrong with its templates is said before what is wrong with cells.
             yield from list(

@@ -1,8 +1,7 @@
-"""One video to make: what a manifest row becomes once everything about it is known to be possible.
+"""One video to make: a manifest row after every check, what is sent to fal, and the fingerprint of it.
 
-A Job is complete: nothing in it is left to a default that somebody else could change, because a changed
-default would be a changed price. What fal is sent is `arguments`, with the pictures' addresses put in at the
-last moment.
+A Job is complete: no option that decides the price is left to a default that fal could change. `encode_job`
+and `decode_job` write it as one line of JSON and back, exactly: the ledger keeps jobs like this.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
+from callsheet.errors import UsageError
 from manifests.addresses import unsigned
-from pricing.catalog import Endpoint
+from pricing.catalog import Catalog, Endpoint
 from pricing.quotes import Shot
 
 
@@ -202,3 +202,57 @@ def plain_prompt(text: str) -> str:
 def canonical_json(value: Any) -> str:
     """Write JSON in the one form that hashes are taken over: sorted keys, no spaces, UTF-8 kept."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+_PLAIN = tuple(
+    each for each in fields(Job) if each.name not in ("endpoint", "image", "end_image", "references")
+)
+
+
+def encode_job(job: Job) -> str:
+    """Write a job as compact JSON; fields that hold their default are left out."""
+    data: dict[str, Any] = {"endpoint": job.endpoint.id}
+    for each in _PLAIN:
+        value = getattr(job, each.name)
+        if each.default is MISSING or value != each.default:
+            data[each.name] = value
+    if not job.extra:
+        del data["extra"]
+    for name in ("image", "end_image"):
+        image = getattr(job, name)
+        if image is not None:
+            data[name] = _image_data(image)
+    if job.references:
+        data["references"] = [_image_data(image) for image in job.references]
+    return canonical_json(data)
+
+
+def decode_job(text: str, catalog: Catalog) -> Job:
+    """Read a job back. Raises UsageError where the catalog no longer has its endpoint."""
+    data = json.loads(text)
+    endpoint = catalog.endpoints.get(data["endpoint"])
+    if endpoint is None:
+        raise UsageError(f"the catalog has no endpoint {data['endpoint']}; it had when this job was planned")
+    data["endpoint"] = endpoint
+    for name in ("image", "end_image"):
+        if name in data:
+            data[name] = _image(data[name])
+    data["references"] = tuple(_image(each) for each in data.get("references", ()))
+    return Job(**data)
+
+
+def _image_data(image: Image) -> dict[str, Any]:
+    data: dict[str, Any] = {"kind": image.kind, "value": image.value, "sha256": image.sha256}
+    data |= {"content_type": image.content_type, "size": list(image.size) if image.size else None}
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def _image(data: dict[str, Any]) -> Image:
+    size = data.get("size")
+    return Image(
+        kind=data["kind"],
+        value=data["value"],
+        sha256=data.get("sha256"),
+        content_type=data.get("content_type"),
+        size=(size[0], size[1]) if size else None,
+    )

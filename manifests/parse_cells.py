@@ -136,7 +136,7 @@ def _read_file_name(reading: Reading, column: Column) -> str:
 
 
 def _read_model(_reading: Reading, _column: Column) -> None:
-    """Do nothing: the model was read first (`manifests.selection`), as the other columns need it."""
+    """Do nothing: the model was read first (`manifests.validate`), as the other columns need it."""
 
 
 def _read_choice(reading: Reading, column: Column) -> str:

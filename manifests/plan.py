@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from callsheet.errors import Problem
 from manifests.job import Job
 from manifests.plan_hash import plan_hash, rows_of_jobs
-from manifests.stored import StoredJobs
+from manifests.table import MAX_BYTES
 from pricing.budgets import Cap, Spend, first_spellings
 from pricing.quotes import Quote
 
@@ -24,7 +26,8 @@ class PlanOptions:
     `budget_usd` is text as a person types it, and caps this run; the caps of the campaign file hold as well.
     `defaults` fills columns that are absent or empty. `input_root` is the one folder that local pictures may
     come from, instead of the manifest's folder and the working directory. `allow_private_hosts` lets
-    manifests be fetched from addresses inside the network; a plan file never says so.
+    manifests be fetched from addresses inside the network; a plan file never says so. `header_row` and
+    `skip_hidden` are as in `ReadOptions`; `manifest_max_mb` bounds CSV and JSONL files, in MiB.
     """
 
     budget_usd: str | None = None
@@ -33,6 +36,9 @@ class PlanOptions:
     defaults: Mapping[str, str] = field(default_factory=dict)
     input_root: Path | None = None
     allow_private_hosts: bool = False
+    header_row: int | None = None
+    skip_hidden: bool = False
+    manifest_max_mb: int = MAX_BYTES >> 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,3 +251,64 @@ def _sum(totals: Iterable[Total]) -> Total:
         expected_nano += each.expected_nano
         maximum_nano += each.maximum_nano
     return Total(jobs, expected_nano, maximum_nano)
+
+
+class StoredJobs(Sequence["PlannedJob"], ABC):
+    """The jobs of a large plan, as a sequence; making one of them takes some 30 microseconds."""
+
+    @abstractmethod
+    def values(self, *columns: str) -> Iterator[tuple[Any, ...]]:
+        """Yield what every job has in these columns of the plan's table (`manifests.plan_rows`), in order."""
+
+    @abstractmethod
+    def fingerprints(self) -> Iterator[str]:
+        """Yield every job's fingerprint, in order."""
+
+    @abstractmethod
+    def picked(self, positions: Iterable[int]) -> Iterator[PlannedJob]:
+        """Yield the jobs at these positions, in ascending order."""
+
+
+_DECISIVE = (
+    "client",
+    "priority",
+    "endpoint",
+    "resolution",
+    "aspect_ratio",
+    "duration_s",
+    "num_frames",
+    "generate_audio",
+    "expected_nano",
+    "maximum_nano",
+)
+
+
+def alike(plan: Plan, without: Container[int]) -> tuple[list[PlannedJob], list[int]]:
+    """Return one job of each kind, and for every job of the plan which kind it is, in order.
+
+    Jobs at the positions `without` are passed over. Jobs in memory are few: each is a kind of its own.
+    """
+    if not isinstance(plan.jobs, StoredJobs):
+        jobs = [planned for at, planned in enumerate(plan.jobs) if at not in without]
+        return jobs, list(range(len(jobs)))
+    kinds: dict[tuple[Any, ...], int] = {}
+    firsts: list[int] = []
+    which: list[int] = []
+    rows = plan.jobs.values(*_DECISIVE, "end_image_url", "pictures")
+    for at, (*decisive, end_image, pictures) in enumerate(rows):
+        if at in without:
+            continue
+        kind = (*decisive, bool(end_image), _first_size(pictures))
+        number = kinds.setdefault(kind, len(kinds))
+        if number == len(firsts):
+            firsts.append(at)
+        which.append(number)
+    return [planned for _, planned in plan.picked(firsts)], which
+
+
+@lru_cache
+def _first_size(pictures: str) -> tuple[int, ...] | None:
+    """Return width and height of the first frame, where they are known; see `plan_rows.pictures_text`."""
+    found = json.loads(pictures).get("image_url") if pictures else None
+    size = found[0][-1] if found else None
+    return tuple(size) if size else None

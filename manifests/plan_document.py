@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from callsheet.errors import ManifestError, Problem
-from manifests.changes import Changes, to_pay
+from manifests.diff import Changes, to_pay
 from manifests.plan import Plan, PlannedJob, Total
 from pricing.budgets import Cap, Room, full_room, shortfalls
 from pricing.money import usd_text

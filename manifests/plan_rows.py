@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from manifests.arrow_cells import int_column, text_column
 from manifests.columns import COLUMN, Pictures
 from manifests.job import Image, Job, canonical_json
 from manifests.parse_cells import picture_list
+from manifests.plan import Plan, PlannedJob
 from manifests.plan_hash import NO_SEED
 from pricing.catalog import Catalog
 from pricing.money import NanoUsd
@@ -20,8 +20,6 @@ from pricing.quotes import Quote
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from manifests.plan import PlannedJob
 
 EXTRA = "extra:"
 """What the names of columns begin with that are only carried to the results."""
@@ -84,12 +82,7 @@ def rows_table(jobs: Sequence[PlannedJob]) -> pa.Table:
 
     schema = rows_schema({name for planned in jobs for name in planned.job.extra})
     rows = [_row(planned) for planned in jobs]
-    columns = [
-        int_column([row[name] for row in rows])
-        if name in NUMBERS
-        else text_column([row.get(name) for row in rows])
-        for name in schema.names
-    ]
+    columns = [pa.array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -243,3 +236,18 @@ def _cells(row: Mapping[str, Any], job: Job) -> dict[str, str]:
         name: cell if cell is not None else own[name] if name in own else job.extra[name]
         for name, cell in json.loads(row["given"])
     }
+
+
+def manifest_table(plan: Plan) -> pa.Table:
+    """Return one row per job with every column as it was given, as text, and `custom_id` filled in."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    columns: dict[str, list[str]] = {"custom_id": []}
+    for count, planned in enumerate(plan.jobs):
+        for name, cell in ({**planned.cells} | {"custom_id": planned.job.custom_id}).items():
+            cells = columns.setdefault(name, [])
+            cells += [""] * (count - len(cells))  # rows before the first that has this column
+            cells.append(cell)
+    total = len(plan.jobs)
+    filled = {name: cells + [""] * (total - len(cells)) for name, cells in columns.items()}
+    return pa.table({name: pa.array(cells, pa.string()) for name, cells in filled.items()})

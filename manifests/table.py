@@ -1,26 +1,62 @@
-"""A manifest as its reader leaves it: rows of text cells, each knowing where it stands in its file."""
+"""A manifest as its reader leaves it: rows of text cells under our names of the columns."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, overload
 
 from callsheet.errors import Problem
+from manifests.columns import COLUMN, FileName, Text, canonical
 
 CELL_LIMIT_BYTES = 1 << 20
 """A cell longer than 1 MiB is not a prompt, and one CSV quote forgotten makes a cell of a whole file."""
 
 LONGEST_SHOWN = 80
+ROWS_MAX = 1_000_000
+"""Rows of one manifest file, and jobs that a matrix may make of all of them."""
 
-# Line breaks and tabs are text; the other control characters are damage or an attack on a terminal, and a
-# lone surrogate (JSON can spell one) is no text at all: it could not be written to any file of ours.
+COLUMNS_MAX = 16_384
+"""As many as a sheet of Excel has."""
+
+CELLS_MAX = 20_000_000
+HEADER_ROWS = 10
+"""A header below a title is looked for in so many rows."""
+
+MAX_BYTES = 256 << 20
+"""The largest CSV or JSONL file that is read unless a setting says otherwise: it is held in memory whole."""
+
+# Line breaks and tabs are text; the other control characters are damage or an attack on a terminal.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _LOGIN = re.compile(r"//[^/@\s]+@")
-"""A name and password in an address: mistakes are printed, logged and mailed."""
+"""A name and password in an address: messages are printed, logged and mailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How manifests are read.
+
+    `renamed` maps headers to our names of columns. `header_row` is where the header stands in CSV and XLSX,
+    counted from 1; None looks for it. `skip_hidden` leaves out hidden and filtered rows of a workbook.
+    `allow_private` allows addresses inside the network. `max_bytes` bounds CSV and JSONL files.
+    """
+
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    header_row: int | None = None
+    skip_hidden: bool = False
+    allow_private: bool = False
+    max_bytes: int = MAX_BYTES
+
+    def column_of(self, header: str) -> str:
+        """Return our name for a header."""
+        return self.renamed.get(header) or canonical(header)
+
+    def known(self, cells: Iterable[str]) -> int:
+        """Return how many of these cells would be headers of columns that are ours or renamed."""
+        names = (cell.strip() for cell in cells)
+        return sum(name in self.renamed or canonical(name) in COLUMN for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,90 +73,175 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid(Sequence[tuple[int, Mapping[str, str]]]):
-    """Row numbers with their cells, of which every row has as many as there are columns.
+class Table:
+    """Everything one manifest file holds.
 
-    A row becomes a mapping when it is asked for: very many are read as columns. Text that came out of UTF-8.
+    `header` holds the columns' names in the file, `columns` ours. `numbers` and `cells` have one entry a row;
+    a row has a cell for every column. `problems` and `warnings` are those of the file, not of its values.
     """
 
-    columns: tuple[str, ...]
-    numbers: Sequence[int]
-    cells: Sequence[Sequence[str]]
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __iter__(self) -> Iterator[tuple[int, Mapping[str, str]]]:
-        for number, cells in zip(self.numbers, self.cells, strict=True):
-            yield number, dict(zip(self.columns, cells, strict=True))
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[int, Mapping[str, str]]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Grid: ...
-    def __getitem__(self, index: int | slice) -> tuple[int, Mapping[str, str]] | Grid:
-        if isinstance(index, slice):
-            return Grid(self.columns, self.numbers[index], self.cells[index])
-        return self.numbers[index], dict(zip(self.columns, self.cells[index], strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class Rows(Sequence[Row]):
-    """The rows of one file, made of its records as they are asked for."""
-
     file: str
     folder: Path
-    records: Sequence[tuple[int, Mapping[str, str]]]
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __iter__(self) -> Iterator[Row]:
-        for number, cells in self.records:
-            yield Row(self.file, self.folder, number, cells)
-
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> Rows: ...
-    def __getitem__(self, index: int | slice) -> Row | Rows:
-        if isinstance(index, slice):
-            return Rows(self.file, self.folder, self.records[index])
-        return Row(self.file, self.folder, *self.records[index])
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Everything one manifest file holds. `problems` are those of the file itself, not of its values."""
-
-    file: str
-    folder: Path
-    columns: tuple[str, ...]
-    rows: Rows
+    header: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    numbers: Sequence[int] = ()
+    cells: Sequence[Sequence[str]] = ()
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def count(self) -> int:
         """How many rows there are."""
-        return len(self.rows)
+        return len(self.numbers)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row."""
+        for number, cells in zip(self.numbers, self.cells, strict=True):
+            yield Row(self.file, self.folder, number, dict(zip(self.columns, cells, strict=True)))
 
 
-class Flaw(NamedTuple):
-    """What a reader could not read: a Problem that does not know its file yet."""
+@dataclass(slots=True)
+class Sheet:
+    """Rows of cells as a spreadsheet shows them, blank ones left out; the reader fills in what it finds.
 
-    row: int
-    column: str
-    found: str
-    message: str
+    `rows` are numbered from 1. `padded` says that cells may be missing at a row's end. `hidden` gathers the
+    numbers of hidden rows, and `problems` what could not be read, while the rows are taken.
+    """
+
+    file: str
+    folder: Path
+    rows: Iterator[tuple[int, list[str]]]
+    padded: bool = False
+    hidden: set[int] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+
+    def wrong(self, row: int, column: str, found: str, message: str) -> None:
+        """Note something that cannot be read."""
+        self.problems.append(Problem(self.file, row, shown(column), shown(found), printable(message)))
+
+    def table(self, options: ReadOptions) -> Table:
+        """Find the header and name the columns; rows under a header that cannot be used are left out."""
+        at, header, below = self._header(options)
+        numbers: list[int] = []
+        cells: list[list[str]] = []
+        left_out = 0
+        for number, row in below:
+            if options.skip_hidden and number in self.hidden:
+                left_out += 1
+                continue
+            if len(numbers) == ROWS_MAX or len(numbers) * len(header) > CELLS_MAX:
+                self.wrong(number, "", "", too_many(CELLS_MAX // max(len(header), 1)))
+                break
+            if self._fits(number, row, header):
+                numbers.append(number)
+                cells.append(row)
+        for each in cells:
+            each.extend([""] * (len(header) - len(each)))
+        kept = self._named(at, header, cells)
+        if len(kept) < len(header):
+            cells = [[row[place] for place in kept] for row in cells]
+            header = [header[place] for place in kept]
+        columns = named_columns(header, options, self.file, at)
+        problems = (*self.problems, *columns.problems)
+        if any(problem.row == at for problem in problems) and at:
+            numbers, cells = [], []
+        hidden = [] if left_out else [number for number in numbers if number in self.hidden]
+        warnings = (_hidden_warning(self.file, hidden),) if hidden else ()
+        return Table(self.file, self.folder, tuple(header), columns.names, numbers, cells, problems, warnings)
+
+    def _header(self, options: ReadOptions) -> tuple[int, list[str], Iterator[tuple[int, list[str]]]]:
+        """Return where the header stands, its cells, and the rows below it."""
+        first: list[tuple[int, list[str]]] = []
+        last = options.header_row or HEADER_ROWS
+        for number, row in self.rows:
+            first.append((number, row))
+            if number >= last:
+                break
+        if options.header_row is not None:
+            which = next((at for at, (number, _) in enumerate(first) if number == options.header_row), None)
+            if which is None:
+                if not self.problems:
+                    self.wrong(options.header_row, "", "", "header_row names this row, and it is empty")
+                return 0, [], iter(())
+        else:
+            known = [options.known(row) for _, row in first]
+            which = known.index(max(known)) if known and known[0] < 2 <= max(known) else 0
+        if not first:
+            return 0, [], iter(())
+        at, cells = first[which]
+        below = iter(first[which + 1 :])
+        return at, [cell.strip() for cell in cells], _chained(below, self.rows)
+
+    def _fits(self, number: int, row: list[str], header: list[str]) -> bool:
+        """Whether a row has the cells that the header asks for; what is blank behind them is cut off."""
+        if len(row) > len(header):
+            if not any(map(str.strip, row[len(header) :])):
+                del row[len(header) :]
+            elif self.padded:
+                header += [""] * (len(row) - len(header))
+            else:
+                self.wrong(number, "", f"{len(row)} cells", _ragged(len(header)))
+                return False
+        if len(row) < len(header) and not self.padded and any(header[len(row) :]):
+            self.wrong(number, "", f"{len(row)} cells", _ragged(len(header)))
+            return False
+        return True
+
+    def _named(self, at: int, header: list[str], cells: list[list[str]]) -> list[int]:
+        """Return the places of the columns that have a name; one without a name must be empty."""
+        nameless = [place for place, name in enumerate(header) if not name]
+        filled = [place + 1 for place in nameless if any(row[place].strip() for row in cells)]
+        if filled:
+            what = f"column{'s' if len(filled) > 1 else ''} {listed(filled)}"
+            has = "have" if len(filled) > 1 else "has"
+            message = f"{what} {has} no header. Is the header further down? Set header_row."
+            self.wrong(at, "", what, message[0].upper() + message[1:])
+        return [place for place, name in enumerate(header) if name]
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
-    """What one format's reader found: the columns, row numbers with their cells, and the flaws."""
+class NamedColumns:
+    """Our names for the columns of a file, and what is wrong with its header."""
 
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[int, Mapping[str, str]]]
-    flaws: tuple[Flaw, ...] = ()
+    names: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def named_columns(header: Sequence[str], options: ReadOptions, file: str, row: int) -> NamedColumns:
+    """Name the columns of a file whose header stands in `row`; two must not claim one column of ours."""
+    names = tuple(map(options.column_of, header))
+    problems = [
+        Problem(file, row, shown(name), f"columns {first + 1} and {at + 1}", two_claim(header[first], theirs))
+        for at, (name, theirs) in enumerate(zip(names, header, strict=True))
+        if (first := names.index(name)) != at
+    ]
+    return NamedColumns(names, tuple(problems))
+
+
+def two_claim(one: str, other: str) -> str:
+    """Say that two columns have the same name."""
+    if one == other:
+        return "two columns have this name; rename or remove one"
+    return f"{shown(one)!r} and {shown(other)!r} are the same column; rename or remove one"
+
+
+def not_text(column: str, what: str) -> str:
+    """Return what is wrong with a nested value in a column, "" where it may stand there."""
+    kind = getattr(COLUMN.get(column), "kind", None)
+    return f"this is {what}, not text" if isinstance(kind, Text | FileName) else ""
+
+
+def too_many(rows: int) -> str:
+    """Say how many rows are allowed."""
+    return f"a manifest may have at most {min(rows, ROWS_MAX):,} rows like these; split the file"
+
+
+def listed(numbers: Sequence[int], most: int = 5) -> str:
+    """Write numbers out: `2, 3 and 7`, and how many more there are."""
+    words = [f"{number:,}" for number in numbers[:most]]
+    if len(numbers) > most:
+        return f"{', '.join(words)} and {len(numbers) - most:,} more"
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def shown(text: str) -> str:
@@ -137,17 +258,16 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def header_flaws(columns: tuple[str, ...], row: int) -> list[Flaw]:
-    """Name columns without a name and names that stand twice; `row` is where the header stands."""
-    unnamed = [
-        Flaw(row, "", f"column {at}", "this column has no name in the header; name it or remove it")
-        for at, name in enumerate(columns, 1)
-        if not name
-    ]
-    first: dict[str, int] = {}
-    twice = [
-        Flaw(row, name, f"columns {first[name]} and {at}", "two columns have this name; rename or remove one")
-        for at, name in enumerate(columns, 1)
-        if name and first.setdefault(name, at) != at
-    ]
-    return unnamed + twice
+def _ragged(width: int) -> str:
+    return f"the header has {width}; is a separator or a quote missing?"
+
+
+def _hidden_warning(file: str, hidden: Sequence[int]) -> Problem:
+    rows = f"row {hidden[0]} is" if len(hidden) == 1 else f"{len(hidden):,} rows ({listed(hidden)}) are"
+    message = f"{rows} hidden or filtered out, and planned like the others; --skip-hidden leaves them out"
+    return Problem(file, hidden[0], "", "", message)
+
+
+def _chained(*parts: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    for part in parts:
+        yield from part

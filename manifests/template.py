@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from manifests.columns import canonical
+
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 RENDERED_MAX_CHARS = 1 << 20
 
@@ -56,6 +58,6 @@ def parse_template(text: str) -> Template:
         elif not match[1].strip():
             raise BadTemplate("{} names no column")
         else:
-            parts += [match[1].strip(), ""]
+            parts += [canonical(match[1]), ""]
     parts[-1] += text[end:]
     return Template(tuple(parts))

@@ -12,12 +12,18 @@ settings.load_profile("callsheet")
 
 
 @pytest.fixture(autouse=True)
-def _plain_loggers():
+def _loggers_as_they_were():
     """A command sets up the loggers of its process; the next test gets them as they were."""
+    before = {
+        name: (list(log.handlers), log.level, log.propagate)
+        for name in ("callsheet", "callsheet.cli")
+        for log in (logging.getLogger(name),)
+    }
     yield
-    log = logging.getLogger("callsheet")
-    log.handlers, log.propagate = [], True
-    log.setLevel(logging.NOTSET)
+    for name, (handlers, level, propagate) in before.items():
+        log = logging.getLogger(name)
+        log.handlers, log.propagate = handlers, propagate
+        log.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

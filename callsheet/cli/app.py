@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import App, Group, Parameter
 
 from callsheet import __version__
+from callsheet.cli.logs import configure
 from callsheet.cli.options import LogJson, Quiet, Verbose
 
 _COMMANDS = {
@@ -41,48 +43,32 @@ _COMMANDS = {
 }
 
 
-_EXAMPLES = {
-    "demo": "callsheet demo",
-    "init": "callsheet init spring",
-    "doctor": "callsheet doctor",
-    "models": "callsheet models --json",
-    "validate": "callsheet validate shots.csv",
-    "plan": "callsheet plan shots.csv --budget-usd 25 --out plan.json",
-    "run": "callsheet run shots.csv --budget-usd 25",
-    "resume": "callsheet resume",
-    "retry": "callsheet retry",
-    "status": "callsheet status --json",
-    "cancel": "callsheet cancel spring-20261121-090000-a1b2",
-    "reconcile": "callsheet reconcile",
-    "report": "callsheet report spring-20261121-090000-a1b2",
-    "budget": "callsheet budget set client:acme 60",
-    "prices": "callsheet prices check",
-    "ledger": "callsheet ledger statement --by client --csv",
-    "deploy": 'callsheet deploy campaign.toml --cron "0 2 * * *" --budget-usd 40',
-    "sandbox": "callsheet sandbox --speed 20",
-}
-
 _WITH_COMMANDS = frozenset({"budget", "ledger", "prices"})
 """Commands that have subcommands: their module holds an `app` instead of a function."""
 
 Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
 
 
-def make_app() -> App:
-    """Return the command line. Call its `meta`, which reads the options that every command takes."""
+def make_app(arguments: Sequence[str] = ()) -> App:
+    """Return the command line. Call its `meta`, which reads the options that every command takes.
+
+    Only the modules of commands among `arguments` are imported; their help is their docstring.
+    """
     app = App(
         name="callsheet",
         help="Bulk video on fal's Seedance models within a budget.\n\n"
         "Never past the budget, never paid twice, nothing paid for is lost.",
         version=__version__,
         help_format="plaintext",
+        group_commands=Group("Other", sort_key=98),
     )
-    for title, commands in _COMMANDS.items():
-        group = Group.create_ordered(title)
-        for name, purpose in commands.items():
+    for place, (title, commands) in enumerate(_COMMANDS.items()):
+        group = Group(title, sort_key=place)
+        for position, (name, purpose) in enumerate(commands.items()):
             target = "app" if name in _WITH_COMMANDS else name
-            shown = f"{purpose}\n\nExample: {_EXAMPLES[name]}"
-            app.command(f"callsheet.cli.commands.{name}:{target}", name=name, help=shown, group=group)
+            summary = {} if name in arguments else {"help": purpose}
+            module = f"callsheet.cli.commands.{name}:{target}"
+            app.command(module, name=name, group=group, sort_key=position, **summary)
     app.register_install_completion_command(
         help="Install tab completion for bash, zsh or fish", add_to_startup=False
     )
@@ -91,8 +77,6 @@ def make_app() -> App:
     def _launch(
         *tokens: Tokens, verbose: Verbose = False, quiet: Quiet = False, log_json: LogJson = False
     ) -> object:
-        from callsheet.cli.logs import configure  # noqa: PLC0415 -- help needs no log
-
         configure(verbose=verbose, quiet=quiet, log_json=log_json)
         return app(tokens, result_action="return_value", exit_on_error=False, print_error=False)
 

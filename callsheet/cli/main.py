@@ -54,9 +54,8 @@ def run_command(arguments: list[str]) -> int:
         from callsheet.guard import check_packages_are_ours  # noqa: PLC0415 -- as above
 
         check_packages_are_ours()
-        code = make_app().meta(
-            arguments, result_action="return_value", exit_on_error=False, print_error=False
-        )
+        run = make_app(arguments).meta
+        code = run(arguments, result_action="return_value", exit_on_error=False, print_error=False)
         flush()
     except CallsheetError as error:
         _explain(error, as_json=_wants_json(arguments))

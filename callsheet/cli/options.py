@@ -6,11 +6,15 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-_LOGGING = Group("Messages (every command)", sort_key=1000)
+_MESSAGES = Group("Messages (every command)", sort_key=99)
 
 
-def _flag(name: str | list[str], env_var: str, text: str, group: Group | None = None) -> Parameter:
-    return Parameter(name=name, negative="", env_var=env_var, help=text, group=group)
+def _flag(name: str | list[str], env_var: str, text: str) -> Parameter:
+    return Parameter(name=name, negative="", env_var=env_var, help=text)
+
+
+def _message_flag(name: str | list[str], env_var: str, text: str) -> Parameter:
+    return Parameter(name=name, negative="", env_var=env_var, help=text, group=_MESSAGES)
 
 
 Source = Annotated[
@@ -69,14 +73,10 @@ Fit = Annotated[
     bool, _flag("--fit", "CALLSHEET_FIT", "Take the jobs that fit the budget, highest priority first")
 ]
 Verbose = Annotated[
-    bool, _flag(["--verbose", "-v"], "CALLSHEET_VERBOSE", "Also log every step on standard error", _LOGGING)
+    bool, _message_flag(["--verbose", "-v"], "CALLSHEET_VERBOSE", "Also log every step on standard error")
 ]
-Quiet = Annotated[
-    bool, _flag(["--quiet", "-q"], "CALLSHEET_QUIET", "Print warnings and errors only", _LOGGING)
-]
+Quiet = Annotated[bool, _message_flag(["--quiet", "-q"], "CALLSHEET_QUIET", "Print warnings and errors only")]
 LogJson = Annotated[
     bool,
-    _flag(
-        "--log-json", "CALLSHEET_LOG_JSON", "Write messages and the log as one JSON object a line", _LOGGING
-    ),
+    _message_flag("--log-json", "CALLSHEET_LOG_JSON", "Write messages and the log as one JSON object a line"),
 ]

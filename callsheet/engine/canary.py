@@ -12,7 +12,7 @@ from callsheet.engine.scheduler import RenderJob, run_jobs
 from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
 from callsheet.ledger import JobRow, State, queries
 from callsheet.reconcile.billing import compare_bills
-from manifests.job_codec import decode_job
+from manifests.job import decode_job
 from pricing.catalog import AUTO
 from pricing.money import usd_text
 from pricing.quotes import PriceGroup, price_group

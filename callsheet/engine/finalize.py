@@ -18,7 +18,7 @@ from callsheet.files import naming_full_disk
 from callsheet.ledger import Account, JobRow, Overrun, Run, State, admission, history, queries, runs
 from callsheet.report.rows import ResultRow, result_row
 from callsheet.report.summary import RunFacts, summary_document
-from manifests.job_codec import decode_job
+from manifests.job import decode_job
 from pricing.catalog import load_catalog
 
 if TYPE_CHECKING:

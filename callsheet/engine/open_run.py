@@ -27,12 +27,12 @@ from callsheet.ledger import (
     runs,
 )
 from callsheet.ledger.scopes import window_at
-from manifests.changes import Changes, compare
+from manifests.diff import Changes, compare
 from manifests.images import materialised
-from manifests.job_codec import encode_job
+from manifests.job import encode_job
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_file import write_plan
-from manifests.plan_table import manifest_table
+from manifests.plan_rows import manifest_table
 from pricing.budgets import Cap, Room, Spend, choose, counts_in, shortfalls
 from pricing.catalog import load_catalog
 from pricing.money import usd_rounded_up

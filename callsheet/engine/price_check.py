@@ -11,7 +11,7 @@ from callsheet.engine.context import RunContext
 from callsheet.errors import AccountError, PricesChanged, QueueError
 from callsheet.ledger import JobRow, Settled, State, queries, runs
 from callsheet.reconcile.desk import Desk
-from manifests.job_codec import decode_job
+from manifests.job import decode_job
 from pricing.catalog import Catalog, ListedPrice
 from pricing.observed_rates import Bill
 from pricing.price_list import Pin, PriceCheck, accepted_rates, at_pin, check_prices, differing, pins_text

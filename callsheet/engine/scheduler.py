@@ -9,7 +9,7 @@ from typing import Any
 from callsheet.engine.context import RunContext
 from callsheet.engine.job import TO_DO, group_of, render_job, render_kind
 from callsheet.ledger import JobRow, State, history, queries
-from manifests.job_codec import decode_job
+from manifests.job import decode_job
 
 RenderJob = Callable[[RunContext, JobRow], Awaitable[Any]]
 """Renders one job. It may raise: the run then stops buying, and goes on with what is at fal."""

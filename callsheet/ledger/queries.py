@@ -16,7 +16,7 @@ from callsheet.ledger.states import HAS_OPEN_SUBMISSION, Event, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read
 from callsheet.ledger.unique_names import unique_names
-from manifests.changes import MadeJob
+from manifests.diff import MadeJob
 
 ROWS_AT_ONCE = 500
 """Rows of a run that the database hands over at a time."""

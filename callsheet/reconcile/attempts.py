@@ -6,7 +6,7 @@ from callsheet.errors import CallsheetError
 from callsheet.ledger import JobRow, history
 from callsheet.reconcile.desk import Desk, sent_ms
 from callsheet.reconcile.matching import Attempt, digest
-from manifests.job_codec import decode_job
+from manifests.job import decode_job
 
 NO_ARGUMENTS = "0" * 64
 

@@ -15,7 +15,7 @@ from manifests.columnar.arrow import Numbers, mask_array, same_text, text_scalar
 from manifests.columnar.texts import Texts, text_array
 from manifests.expand import factor_of
 from manifests.readers.parquet import ParquetFile, value_text
-from manifests.table import Grid, Row, Rows, Table
+from manifests.table import Row, Table
 
 BATCH_ROWS = 1 << 16
 
@@ -49,7 +49,7 @@ class Batch:
 
 
 def batches_of_parquet(file: ParquetFile, campaign: Campaign) -> Iterator[Batch]:
-    """Read a Parquet file piece by piece, renamed and with the campaign's defaults."""
+    """Read a Parquet file piece by piece, with the campaign's defaults."""
     number = 1
     for piece in file.batches(_source_rows(campaign)):
         columns = dict(zip(file.columns, piece.columns, strict=True))
@@ -59,29 +59,18 @@ def batches_of_parquet(file: ParquetFile, campaign: Campaign) -> Iterator[Batch]
 
 
 def batches_of_table(table: Table, campaign: Campaign) -> Iterator[Batch]:
-    """Cut a table that was read whole, renamed and with the campaign's defaults."""
+    """Cut a table that was read whole, with the campaign's defaults."""
     at_once = _source_rows(campaign)
-    for start in range(0, len(table.rows), at_once):
-        batch = _of_table(table.rows[start : start + at_once], table.columns)
-        columns = _prepared(batch.columns, len(batch), campaign)
-        unwritable = tuple(
-            Row(row.file, row.folder, row.row, _prepared_row(row.cells, table.columns, campaign))
-            for row in batch.unwritable
-        )
-        yield Batch(batch.file, batch.folder, batch.rows, columns, unwritable)
+    for start in range(0, table.count, at_once):
+        numbers = np.array(table.numbers[start : start + at_once], np.int64)
+        cells = zip(*table.cells[start : start + at_once], strict=True)
+        columns = dict(zip(table.columns, map(texts_of, cells), strict=True))
+        yield Batch(table.file, table.folder, numbers, _prepared(columns, len(numbers), campaign))
 
 
 def _source_rows(campaign: Campaign) -> int:
     """How many rows become a batch when they are expanded."""
     return max(1, BATCH_ROWS // factor_of(campaign))
-
-
-def _of_table(rows: Rows, names: tuple[str, ...]) -> Batch:
-    grid = rows.records
-    if not isinstance(grid, Grid):
-        return batch_of_rows(rows.file, rows.folder, list(rows), names)
-    columns = dict(zip(grid.columns, map(texts_of, zip(*grid.cells, strict=True)), strict=True))
-    return Batch(rows.file, rows.folder, np.array(grid.numbers, np.int64), columns)
 
 
 def batch_of_rows(file: str, folder: Path, rows: list[Row], names: tuple[str, ...]) -> Batch:
@@ -110,17 +99,11 @@ def _is_writable(row: Row) -> bool:
 
 
 def _prepared(columns: Mapping[str, Any], count: int, campaign: Campaign) -> dict[str, Any]:
-    """Rename columns and fill those that are absent or empty with the campaign's defaults."""
-    ready = {campaign.columns.get(theirs, theirs): column for theirs, column in columns.items()}
+    """Fill columns that are absent or empty with the campaign's defaults."""
+    ready = dict(columns)
     for name, value in campaign.defaults.items():
         ready[name] = _filled(ready[name], value) if name in ready else same_text(value, count)
     return ready
-
-
-def _prepared_row(cells: Mapping[str, str], names: tuple[str, ...], campaign: Campaign) -> dict[str, str]:
-    ready = {campaign.columns.get(name, name): cells.get(name, "") for name in names}
-    blank = {name: value for name, value in campaign.defaults.items() if not ready.get(name, "").strip()}
-    return ready | blank
 
 
 def _filled(column: Any, value: str) -> Any:

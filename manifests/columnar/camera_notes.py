@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from callsheet.errors import Problem
-from manifests.camera import unknown_instructions, unlisted
 from manifests.columnar.arrow import Mask, Numbers, distinct, number_array, numbers_of
 from manifests.columnar.texts import Texts, keys_of
 from manifests.table import printable, shown
+from manifests.validate import unknown_instructions, unlisted
 
 _OPEN, _CLOSE = ord("["), ord("]")
 _BYTES_MAX = 80 * 4

@@ -18,8 +18,8 @@ from manifests.columns import COLUMN, COLUMNS, Choice, Flag, Frames, ModelName, 
 from manifests.images import BadPicture
 from manifests.job import Image
 from manifests.parse_cells import Context
-from manifests.selection import nearest_model
 from manifests.table import UNPRINTABLE
+from manifests.validate import nearest_model
 
 DECISIVE = tuple(
     column.name

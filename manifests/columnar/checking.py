@@ -32,8 +32,8 @@ from manifests.columnar.texts import Texts, text_array
 from manifests.columns import COLUMN, COLUMNS, Pictures
 from manifests.images import URL_MAX_CHARS
 from manifests.problems import Problems
-from manifests.rows import read_row
 from manifests.table import CELL_LIMIT_BYTES, Row, shown
+from manifests.validate import read_row
 
 _PICTURES = tuple(column.name for column in COLUMNS if isinstance(column.kind, Pictures))
 

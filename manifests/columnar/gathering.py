@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callsheet.errors import Problem
-from manifests.clashes import id_of_take
 from manifests.columnar.arrow import (
     Mask,
     Numbers,
@@ -31,8 +30,8 @@ from manifests.columnar.own_cells import NO_SEED, composed
 from manifests.columnar.setups import Setup, Setups
 from manifests.columnar.spool import SHARED
 from manifests.columnar.texts import Keys, Texts, mixed, text_array
-from manifests.identity import BY_ID, ID_CHARS, note_unsafe
 from manifests.job import Job, fingerprint_of
+from manifests.names import BY_ID, ID_CHARS, id_of_take, note_unsafe
 from manifests.plan_hash import references_identity
 from manifests.plan_rows import EXTRA, MADE_ID, MADE_NAME, PICTURE_COLUMNS, pictures_text, shared_cells
 from manifests.problems import Problems

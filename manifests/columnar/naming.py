@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 from manifests.columnar.arrow import Mask, mask_of, same_text, text_scalar, texts_of
 from manifests.columnar.own_cells import is_plain_name
 from manifests.columnar.texts import Texts, text_array
-from manifests.identity import cleaned_name
-from manifests.names import is_safe, safe_part
+from manifests.names import cleaned_name, is_safe, safe_part
 from manifests.template import Template
 
 _PART = "[A-Za-z0-9_]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_])?"

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from manifests.campaign import Campaign
-from manifests.check import check_header
 from manifests.columnar.arrow import coded, distinct, numbers_of
 from manifests.columnar.batches import Batch
 from manifests.columnar.checking import Checked, Checker
@@ -25,6 +24,7 @@ from manifests.plan import Size, Summary, Total
 from manifests.plan_hash import RowsDigest
 from manifests.problems import Problems
 from manifests.table import Row
+from manifests.validate import check_header
 
 _WORKERS = 2
 _AHEAD = 3

@@ -20,8 +20,8 @@ from manifests.job import OPTIONS, Image, canonical_json, options_text
 from manifests.parse_cells import Context, Reading, read_cell
 from manifests.plan_hash import setup_text
 from manifests.problems import Problems
-from manifests.selection import candidates
 from manifests.table import Row
+from manifests.validate import candidates
 from pricing.catalog import DEFAULT_DURATION_S, Endpoint
 from pricing.quotes import Quote, Shot, quote
 

@@ -19,10 +19,9 @@ import pyarrow.parquet as pq
 from manifests.columnar.arrow import Numbers, numbers_of, rows_of
 from manifests.columnar.rereading import FINGERPRINTED, fingerprints_of
 from manifests.columnar.texts import Texts, text_array
-from manifests.plan import PlannedJob
+from manifests.plan import PlannedJob, StoredJobs
 from manifests.plan_hash import ABSENT, NUMBER_COLUMNS, RowsDigest
 from manifests.plan_rows import EXTRA, planned_of, rows_schema
-from manifests.stored import StoredJobs
 from pricing.catalog import Catalog
 
 ONE_EACH = {"custom_id", "prompt", "output_name", "seed", "row"}

@@ -13,22 +13,27 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from manifests.clashes import clashes, id_of_take, settled_names, settled_takes
 from manifests.columnar.arrow import Mask, Numbers, number_array, texts_of
 from manifests.columnar.rereading import FINGERPRINTED, fingerprints_of
 from manifests.columnar.spool import SpooledJobs
 from manifests.columnar.texts import Keys, Texts, mixed, repeated
-from manifests.identity import (
+from manifests.names import (
     BY_ID,
     Entry,
+    clashes,
     cleaned_name,
+    folded,
+    id_of_take,
+    is_safe,
     made_name,
     note_equal,
     note_same_id,
     note_same_name,
     note_unsafe,
+    safe_part,
+    settled_names,
+    settled_takes,
 )
-from manifests.names import folded, is_safe, safe_part
 from manifests.plan_rows import MADE_ID, MADE_NAME, planned_of
 from manifests.problems import Problems
 from manifests.table import Row
@@ -103,7 +108,7 @@ class Change:
 
 
 class Settler:
-    """Settles clashes by the rules of `manifests.clashes`. Problems and warnings go into `notes`.
+    """Settles clashes by the rules of `manifests.names`. Problems and warnings go into `notes`.
 
     Two keys can be equal by chance; the rules look at what the rows hold, so that changes nothing.
     """

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import glob
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
-from callsheet.errors import Problem, UsageError
+from callsheet.errors import UsageError
 from manifests.readers.csv import read_csv
 from manifests.readers.jsonl import read_jsonl
-from manifests.readers.parquet import ParquetFile
+from manifests.readers.parquet import Manifest, ParquetFile
 from manifests.readers.remote import fetched, is_remote
 from manifests.readers.xlsx import read_xlsx
-from manifests.table import Records, Rows, Table, printable, shown
+from manifests.table import ReadOptions, Table, shown
 
-_READERS = {"csv": read_csv, "jsonl": read_jsonl}
 _PARQUET, _XLSX = b"PAR1", b"PK\x03\x04"
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
-TEXT_MAX_BYTES = 1 << 30
-"""Text is read whole. Parquet is read piece by piece and may be of any size."""
-
-_LIMITS_BYTES = {_XLSX: 128 << 20}
+XLSX_MAX_BYTES = 128 << 20
+PARQUET_SUFFIXES = (".parquet", ".pq")
 _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -27,93 +25,120 @@ _SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+_LOCK = "~$"
+"""What Excel puts before the name of the file that it keeps beside an open workbook."""
+
+_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+"""How Hive and Spark name the folder of rows without a value."""
 
 
-Manifest = Table | ParquetFile
-"""A manifest that was read, or one that is only open: Parquet is read piece by piece where it is large."""
-
-
-def open_manifests(pattern: str, folder: Path, *, allow_private: bool = False) -> list[Manifest]:
-    """Open the manifest, or every manifest that a glob pattern names, in the order of their names.
+def open_manifests(pattern: str, folder: Path, options: ReadOptions) -> list[Manifest]:
+    """Open the manifest, or every manifest that a glob pattern or a folder names, in the order of names.
 
     `pattern` is an address, or a path relative to `folder`; `#name` behind a workbook names one of its
-    sheets. `allow_private` allows addresses inside the network. Raises UsageError when there is no such file.
+    sheets; a folder stands for the Parquet files in it. Raises UsageError when there is no such file.
     """
     if is_remote(pattern):
-        with fetched(pattern, allow_private=allow_private) as found:
-            return [open_manifest(each.path, name=each.name) for each in found]
+        with fetched(pattern, allow_private=options.allow_private) as found:
+            return [_open(each.path, options, name=each.name) for each in found]
     plain = folder / pattern
     if plain.is_file():
-        return [open_manifest(plain)]
+        return [_open(plain, options)]
+    if plain.is_dir():
+        return [_open(path, options) for path in _parquet_files(plain)]
     book, _, sheet = str(plain).rpartition("#")
     if book and Path(book).is_file():
-        return [open_manifest(Path(book), sheet=sheet)]
+        return [_open(Path(book), options, sheet=sheet)]
     # Path.glob takes no absolute pattern; a campaign may name one.
     names = sorted(glob.glob(str(plain), recursive=True))  # noqa: PTH207
-    paths = [path for path in map(Path, names) if path.is_file()]
+    paths = [path for path in map(Path, names) if path.is_file() and not path.name.startswith(_LOCK)]
     if not paths:
         raise UsageError(_why_none(plain))
-    return [open_manifest(path) for path in paths]
+    return [_open(path, options) for path in paths]
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    """Return the Parquet files in a folder and below; names that begin with `_` or `.` are not data."""
+    paths = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in PARQUET_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(("_", ".", _LOCK)) for part in path.relative_to(folder).parts)
+    ]
+    if not paths:
+        raise UsageError(
+            f"{folder} is a folder without Parquet files; name the manifest in it "
+            f'(in a campaign file also "{folder / "*.csv"}")'
+        )
+    return paths
 
 
 def _why_none(path: Path) -> str:
     """Say why a path names no manifest, and what would."""
-    if path.is_dir():
-        return f'{path} is a folder; name the manifest in it (in a campaign file also "{path / "*.csv"}")'
     if path.exists():
         return f"{path} is no regular file; write the rows to a CSV, Parquet, JSONL or XLSX file first"
     return f"there is no manifest {path}; give a CSV, Parquet, JSONL or XLSX file"
 
 
-def open_manifest(path: Path, *, name: str = "", sheet: str = "") -> Manifest:
+def _open(path: Path, options: ReadOptions, *, name: str = "", sheet: str = "") -> Manifest:
     """Open one manifest file; messages call it `name`. Raises UsageError where it cannot be read at all."""
-    name = name or str(path)
+    file = name or str(path)
+    if path.name.startswith(_LOCK):
+        raise UsageError(
+            f"{file} is the lock file that Excel keeps while {path.name[len(_LOCK) :]} is open; "
+            "name the workbook itself"
+        )
     try:
-        with path.open("rb") as file:
-            start = file.read(len(_XLSX))
+        with path.open("rb") as opened:
+            start = opened.read(len(_XLSX))
         if start == _PARQUET:
-            opened = ParquetFile.open(path, name)
-            return table_of(opened, name, path) if isinstance(opened, Records) else opened
+            _refuse_header_row(options, file, "Parquet")
+            return ParquetFile.open(path, file, options, partition_of(file))
+        limit = XLSX_MAX_BYTES if start == _XLSX else options.max_bytes
         size = path.stat().st_size
-        if size > _LIMITS_BYTES.get(start, TEXT_MAX_BYTES):
-            raise UsageError(f"{name} has {size:,} bytes, too many for its format; make it a Parquet file")
+        if size > limit:
+            raise UsageError(_too_large(file, size, limit, is_text=start != _XLSX))
+        if start == _XLSX:
+            return read_xlsx(path, sheet, file, options)
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror}") from error
-    if start == _XLSX:
-        return table_of(read_xlsx(content, sheet), name, path)
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
     if sheet:
-        raise UsageError(f"{name} is no workbook, so it has no sheet {shown(sheet)}")
-    return table_of(_READERS[_format_of(path, content, name)](content), name, path)
+        raise UsageError(f"{file} is no workbook, so it has no sheet {shown(sheet)}")
+    folder = path.resolve().parent
+    if _format_of(path, content, file) == "csv":
+        return read_csv(content, file, folder, options)
+    _refuse_header_row(options, file, "JSONL")
+    return read_jsonl(content, file, folder, options)
 
 
 def as_table(manifest: Manifest) -> Table:
     """Return a manifest whole."""
-    if isinstance(manifest, Table):
-        return manifest
-    return table_of(manifest.records(), manifest.file, Path(manifest.folder, "manifest"))
+    return manifest if isinstance(manifest, Table) else manifest.table()
 
 
-def read_tables(pattern: str, folder: Path) -> list[Table]:
-    """Read every manifest that a pattern names; see `open_manifests`."""
-    return [as_table(manifest) for manifest in open_manifests(pattern, folder)]
+def partition_of(name: str) -> dict[str, str]:
+    """Return the columns that the folders of a path name, as Hive writes them: `client=acme/part.parquet`."""
+    pairs = (part.partition("=") for part in PurePosixPath(name).parts[:-1])
+    return {
+        unquote(key): "" if value == _NO_PARTITION else unquote(value)
+        for key, equals, value in pairs
+        if key and equals
+    }
 
 
-def read_table(path: Path) -> Table:
-    """Read one manifest file. Raises UsageError where the file itself cannot be read."""
-    return as_table(open_manifest(path))
+def _refuse_header_row(options: ReadOptions, file: str, kind: str) -> None:
+    if options.header_row is not None:
+        raise UsageError(f"{file} is {kind} and has no header row; leave header_row out")
 
 
-def table_of(records: Records, file: str, path: Path) -> Table:
-    """Say of a reader's records where they come from, and what is wrong with the file."""
-    folder = path.resolve().parent
-    problems = [
-        Problem(file, row, shown(column), shown(found), printable(text))
-        for row, column, found, text in records.flaws
-    ]
-    if not problems and not records.rows:
-        problems.append(Problem(file, 0, "", "", "the manifest has no rows"))
-    return Table(file, folder, records.columns, Rows(file, folder, records.rows), tuple(problems))
+def _too_large(file: str, size: int, limit: int, *, is_text: bool) -> str:
+    raise_it = ", or raise CALLSHEET_MANIFEST_MAX_MB" if is_text else ""
+    return (
+        f"{file} has {size >> 20:,} MiB, and at most {limit >> 20:,} MiB are read in this format; "
+        f"make it a Parquet file{raise_it}"
+    )
 
 
 def _format_of(path: Path, content: bytes, name: str) -> str:
@@ -125,9 +150,9 @@ def _format_of(path: Path, content: bytes, name: str) -> str:
     if content.startswith(b"\x1f\x8b"):
         raise UsageError(f"{name} is compressed; unpack it first")
     suffix = path.suffix.lower()
-    if suffix in (".parquet", ".pq"):
-        raise UsageError(f"{name} is no Parquet file: it does not begin like one; write it again")
+    if suffix in PARQUET_SUFFIXES:
+        raise UsageError(f"{name} is not a Parquet file: it does not begin like one; write it again")
     if suffix in (".xlsx", ".xlsm"):
-        raise UsageError(f"{name} is no XLSX workbook: it does not begin like one; save it again")
-    start = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        raise UsageError(f"{name} is not an XLSX workbook: it does not begin like one; save it again")
+    start = content[:64].removeprefix(b"\xef\xbb\xbf").lstrip(b"\xff\xfe\0 \t\r\n")[:1]
     return _SUFFIXES.get(suffix, "jsonl" if start == b"{" else "csv")

@@ -7,59 +7,82 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from manifests.table import CELL_LIMIT_BYTES, Flaw, Grid, Records, header_flaws
+from callsheet.errors import Problem
+from manifests.table import CELL_LIMIT_BYTES, HEADER_ROWS, ReadOptions, Sheet, Table
 
-SEPARATORS = (",", ";", "\t")
+SEPARATORS = (",", ";", "\t", "|")
 _QUOTED = re.compile(r'"[^"]*"?')
+_HINT = re.compile(rb'"?sep=([^\r\n"])"?[^\S\n]*(?:\n|$)', re.IGNORECASE)
+"""Excel's own first line, which names the separator; Excel shows the table without it."""
+
+_BOM, _UTF_16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+_START_BYTES = 1 << 16
 
 
-def read_csv(content: bytes) -> Records:
-    """Read UTF-8 CSV with a header in row 1, separated by commas, semicolons or tabs.
+def read_csv(content: bytes, file: str, folder: Path, options: ReadOptions) -> Table:
+    """Read CSV in UTF-8, or in UTF-16 with a byte order mark, separated by commas, semicolons, tabs or bars.
 
     Blank rows are skipped but counted, so that numbers agree with the spreadsheet. A row with too few or too
-    many cells, an unclosed quote and bytes that are not UTF-8 are flaws that name their row.
+    many cells, an unclosed quote and bytes that are not UTF-8 are problems that name their row.
     """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        found = f"byte 0x{content[error.start]:02x}"
-        return Records((), (), (Flaw(line, "", found, "the file is not UTF-8; save it as “CSV UTF-8”"),))
+    if content.startswith(_UTF_16):
+        try:
+            content = content.decode("utf-16").encode()
+        except UnicodeError:
+            message = "the file begins like UTF-16 and is not; save it as “CSV UTF-8”"
+            return Table(file, folder, problems=(Problem(file, 0, "", "", message),))
+    while content.startswith(_BOM):
+        content = content[len(_BOM) :]
+    hint = _HINT.match(content)
+    if hint:
+        content, separator = content[hint.end() :], hint[1].decode("latin-1")
+    else:
+        separator = separator_of(content[:_START_BYTES].decode(errors="replace"), options)
+    sheet = Sheet(file, folder, iter(()))
+    sheet.rows = _rows(content, separator, sheet)
     with _field_limit(CELL_LIMIT_BYTES):
-        return _read(text)
+        return sheet.table(options)
 
 
-def _read(text: str) -> Records:
-    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator_of(text), strict=True)
-    flaws: list[Flaw] = []
-    columns: tuple[str, ...] = ()
-    numbers: list[int] = []
-    rows: list[list[str]] = []
+def _rows(content: bytes, separator: str, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank, up to the first that cannot be read."""
+    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="\n")
+    reader = csv.reader(text, delimiter=separator, strict=True)
     number = 0
     try:
         for number, cells in enumerate(reader, 1):
-            if not (cells and cells[0].strip()) and not any(map(str.strip, cells)):
-                continue
-            if not columns:
-                columns = tuple(cell.strip() for cell in cells)
-                flaws += header_flaws(columns, number)
-            elif len(cells) != len(columns):
-                message = f"the header has {len(columns)}; is a separator or a quote missing?"
-                flaws.append(Flaw(number, "", f"{len(cells)} cells", message))
-            else:
-                numbers.append(number)
-                rows.append(cells)
+            if (cells and cells[0].strip()) or any(map(str.strip, cells)):
+                yield number, cells
+    except UnicodeDecodeError:
+        line, byte = _first_bad_byte(content)
+        sheet.wrong(line, "", f"byte 0x{byte:02x}", "the file is not UTF-8; save it as “CSV UTF-8”")
     except csv.Error as error:
-        flaws.append(Flaw(number + 1, "", "", _in_words(str(error))))
-    return Records(columns, Grid(columns, numbers, rows), tuple(flaws))
+        sheet.wrong(number + 1, "", "", _in_words(str(error)))
 
 
-def separator_of(text: str) -> str:
-    """Return the separator that cuts the header into most columns; a comma when none does."""
-    header = next((line for line in text.split("\n", 20)[:20] if line.strip()), "")
-    bare = _QUOTED.sub("", header)
-    return max(SEPARATORS, key=bare.count)
+def _first_bad_byte(content: bytes) -> tuple[int, int]:
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return content.count(b"\n", 0, error.start) + 1, content[error.start]
+    raise AssertionError("the content was not UTF-8 a moment ago")
+
+
+def separator_of(text: str, options: ReadOptions) -> str:
+    """Return the separator that finds most known headers in the first rows; a comma when none does.
+
+    Of equal ones it is the one that cuts the first row into most cells.
+    """
+    lines = [line for line in text.split("\n", 2 * HEADER_ROWS)[: 2 * HEADER_ROWS] if line.strip()]
+    first = _QUOTED.sub("", lines[0]) if lines else ""
+
+    def suits(separator: str) -> tuple[int, int]:
+        cells = ([cell.strip().strip('"') for cell in line.split(separator)] for line in lines[:HEADER_ROWS])
+        return max((options.known(row) for row in cells), default=0), first.count(separator)
+
+    return max(SEPARATORS, key=suits)
 
 
 def _in_words(reason: str) -> str:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 from typing import Any
 
-from manifests.table import Flaw, Records
+from callsheet.errors import Problem
+from manifests.table import (
+    CELLS_MAX,
+    COLUMNS_MAX,
+    ROWS_MAX,
+    UNPRINTABLE,
+    ReadOptions,
+    Table,
+    not_text,
+    printable,
+    shown,
+    too_many,
+    two_claim,
+)
 
 LIST_SEPARATOR = "\n"
+DEPTH_MAX = 64
+"""How deep lists and objects may lie in one another: below this, nothing that writes JSON out can fail."""
 
 
 class _Number(str):
@@ -17,28 +34,73 @@ class _Number(str):
 
 
 class _Unreadable(ValueError):
-    """JSON that Python would accept and we do not."""
+    """JSON that Python would accept and we do not; `column` is "" where it is about the whole line."""
+
+    def __init__(self, message: str, column: str = "", found: str = "") -> None:
+        self.column, self.found = column, found
+        super().__init__(message)
 
 
-def read_jsonl(content: bytes) -> Records:
+def read_jsonl(content: bytes, file: str, folder: Path, options: ReadOptions) -> Table:
     """Read one JSON object a line. Blank lines are skipped but counted; a bad line is named and passed over.
 
     Keys that stand twice, NaN and Infinity are refused. Lists become lines of text, objects JSON text.
     """
-    columns: dict[str, None] = {}
-    rows: list[tuple[int, dict[str, str]]] = []
-    flaws: list[Flaw] = []
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        content = content.decode("utf-16", "replace").encode()
+    places: dict[str, int] = {}
+    header: dict[str, str] = {}
+    numbers: list[int] = []
+    rows: list[list[str]] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), 1):
         if not line.strip():
             continue
+        if len(rows) == ROWS_MAX or len(rows) * len(places) > CELLS_MAX or len(places) > COLUMNS_MAX:
+            message = too_many(CELLS_MAX // max(len(places), 1))
+            problems.append(Problem(file, number, "", f"{len(places):,} columns", message))
+            break
         try:
-            cells = {key: cell_text(value) for key, value in _object(line).items()}
+            cells = _cells(line, options, header)
         except _Unreadable as error:
-            flaws.append(Flaw(number, "", line[:40].decode("utf-8", "replace"), str(error)))
+            found = error.found or line[:40].decode("utf-8", "replace").strip()
+            problems.append(Problem(file, number, shown(error.column), shown(found), printable(str(error))))
             continue
-        columns.update(dict.fromkeys(cells))
-        rows.append((number, cells))
-    return Records(tuple(columns), tuple(rows), tuple(flaws))
+        row = [""] * len(places)
+        for name, cell in cells.items():
+            if places.setdefault(name, len(places)) == len(row):
+                row.append("")
+            row[places[name]] = cell
+        numbers.append(number)
+        rows.append(row)
+    for cells_of_row in rows:
+        cells_of_row.extend([""] * (len(places) - len(cells_of_row)))
+    named = tuple(header[name] for name in places)
+    return Table(file, folder, named, tuple(places), numbers, rows, tuple(problems))
+
+
+def _cells(line: bytes, options: ReadOptions, header: dict[str, str]) -> dict[str, str]:
+    """Return a line's cells by our names; `header` learns how the file calls each."""
+    cells: dict[str, str] = {}
+    theirs: dict[str, str] = {}
+    for key, value in _object(line).items():
+        name = options.column_of(key)
+        if name in theirs:
+            raise _Unreadable(two_claim(theirs[name], key), name, key)
+        theirs[name] = key
+        header.setdefault(name, key)
+        if isinstance(value, dict | list):
+            wrong = not_text(name, "an object" if isinstance(value, dict) else "a list")
+            if wrong:
+                raise _Unreadable(wrong, name, cell_text(value))
+        cells[name] = cell_text(value)
+        if _has_surrogate(key) or _has_surrogate(cells[name]):
+            raise _Unreadable("this text is not valid Unicode (half of a surrogate pair)", name, cells[name])
+    return cells
+
+
+def _has_surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= each[0] <= "\udfff" for each in UNPRINTABLE.findall(text))
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -55,10 +117,13 @@ def _object(line: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise _Unreadable("this line is not UTF-8; save the file as UTF-8") from None
     except RecursionError:
-        raise _Unreadable("this line is nested too deeply") from None
+        raise _Unreadable(_TOO_DEEP) from None
     if not isinstance(value, dict):
         raise _Unreadable('this line is not an object like {"prompt": "..."}')
     return _without_twins([(key.strip(), cell) for key, cell in value.items()])
+
+
+_TOO_DEEP = f"this line is nested too deeply; at most {DEPTH_MAX} levels are allowed"
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -84,15 +149,18 @@ def cell_text(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list) and all(not isinstance(item, list | dict) for item in value):
         return LIST_SEPARATOR.join(cell_text(item) for item in value)
-    return _json(value)
+    return _json(value, 1)
 
 
-def _json(value: Any) -> str:
-    """Write JSON, with numbers as they were written."""
+def _json(value: Any, depth: int) -> str:
+    """Write JSON, with numbers as they were written. Raises _Unreadable below `DEPTH_MAX` levels."""
+    if depth > DEPTH_MAX:
+        raise _Unreadable(_TOO_DEEP)
     if isinstance(value, _Number):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_json(key)}:{_json(item)}" for key, item in value.items()) + "}"
+        inner = (f"{_json(key, depth)}:{_json(item, depth + 1)}" for key, item in value.items())
+        return "{" + ",".join(inner) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(_json(item) for item in value) + "]"
+        return "[" + ",".join(_json(item, depth + 1) for item in value) + "]"
     return json.dumps(value, ensure_ascii=False)

@@ -126,10 +126,6 @@ def _check_address(address: str, *, allow_private: bool) -> None:
         raise UsageError(f"{_bare(address)}: leave name and password out of the address; use a presigned one")
 
 
-def _is_public(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_global
-
-
 class _PublicOnly:
     """Connects to public addresses alone: names are resolved here, and the answer is what is connected to."""
 
@@ -165,8 +161,7 @@ def _from_store(address: str, folder: Path, max_bytes: int) -> list[Remote]:
     try:
         filesystem, place = fsspec.core.url_to_fs(address)
         protocol = urlsplit(address).scheme
-        is_pattern = any(char in place for char in "*?[")
-        places = sorted(filesystem.glob(place)) if is_pattern else [place]
+        places = _places(filesystem, place)
         found = []
         for number, each in enumerate(places):
             name = f"{protocol}://{each}"
@@ -187,6 +182,20 @@ def _from_store(address: str, folder: Path, max_bytes: int) -> list[Remote]:
     if not found:
         raise UsageError(f"there is no manifest {_bare(address)}")
     return found
+
+
+def _places(filesystem: Any, place: str) -> list[str]:
+    """Return the files that a place names: one, those of a pattern, or the Parquet files of a folder."""
+    if any(char in place for char in "*?["):
+        return sorted(filesystem.glob(place))
+    if not filesystem.isfile(place) and filesystem.isdir(place):
+        return sorted(
+            each
+            for each in filesystem.find(place)
+            if each.lower().endswith((".parquet", ".pq"))
+            and not any(part.startswith(("_", ".")) for part in each.removeprefix(place).split("/"))
+        )
+    return [place]
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

@@ -13,10 +13,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from callsheet.cli.app import _EXAMPLES
+from callsheet.cli.app import _COMMANDS
 from callsheet.engine import opening
 from callsheet.ledger import Ledger
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
@@ -51,8 +51,8 @@ with open("codes.json", "w") as file:
 
 def examples() -> list[str]:
     """The examples of all help texts: of the commands, and of the commands below them."""
-    found = list(_EXAMPLES.values())
-    for name in _EXAMPLES:
+    found = []
+    for name in (name for group in _COMMANDS.values() for name in group):
         source = Path(importlib.import_module(f"callsheet.cli.commands.{name}").__file__).read_text("utf-8")
         found += re.findall(r"Example: (callsheet .*)$", source, re.MULTILINE)
     return found

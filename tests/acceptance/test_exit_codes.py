@@ -67,7 +67,7 @@ def test_a_mistake_of_ours_ends_with_code_1_and_keeps_its_traceback(desk):
     (desk.folder / "shots.csv").write_text(GOOD)
     broken = desk.folder / "sitecustomize.py"
     broken.write_text(
-        "import manifests.planning as p\n"
+        "import manifests.planner as p\n"
         "def boom(*given, **named):\n    secret = 'canary-' + 'value'\n    raise RuntimeError('unforeseen')\n"
         "p.make_plan = boom\n"
     )

@@ -29,7 +29,7 @@ from callsheet.sandbox.faults import Fault, FaultBook
 from callsheet.sandbox.server import running_sandbox
 from callsheet.settings import ApiKey, Settings
 from manifests.plan import PlanOptions
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from pricing.catalog import load_catalog
 
 HEADER = "custom_id,prompt,model,resolution,num_frames,seed\n"

@@ -15,7 +15,7 @@ from callsheet.engine.open_run import Selection, open_run, select
 from callsheet.ledger import FINISHED, Ledger, State, admission, queries, verify
 from callsheet.settings import Settings
 from manifests.plan import Plan
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from tests.rig.judgement import Judgement, judge
 from tests.rig.operator import reconcile
 from tests.rig.processes import KILLED, apart, ended, kill, spawn, wait

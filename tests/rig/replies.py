@@ -12,7 +12,7 @@ from pathlib import Path
 from callsheet.engine.open_run import Selection, open_run
 from callsheet.ledger import HOLDS_SLOT, Ledger, State, queries, verify
 from callsheet.settings import ApiKey, Settings
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from tests.rig.figures import Figure, at_least, none_of
 from tests.rig.kills import memory_folder
 from tests.rig.processes import apart, spawn, wait

@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from callsheet.errors import ManifestError
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from tests.rig.figures import Figure, at_least, none_of
 from tests.rig.kills import memory_folder
 

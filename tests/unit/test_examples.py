@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -87,9 +87,10 @@ def show(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) ->
 def set_cap(
     scope: Name, usd: Amount, *, per: Per = "total", sandbox: Sandbox = False, json: Json = False
 ) -> int:
-    """Set a cap. It takes effect at once, for every process that uses the ledger, and outlives runs.
+    """Set a cap that outlives runs.
 
-    Running a campaign file that has the same cap replaces it.
+    It takes effect at once, for every process that uses the ledger. Running a
+    campaign file that has the same cap replaces it.
 
     Example: callsheet budget set campaign:spring-launch 40 --per day
     """

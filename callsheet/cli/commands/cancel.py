@@ -21,7 +21,7 @@ RunToStop = Annotated[str, Parameter(help="A run's id (`callsheet status` shows 
 
 
 def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Stop a run: submit nothing more, and ask fal to cancel what it has not rendered.
+    """Stop a run: submit nothing more, and cancel what fal has not rendered.
 
     fal charges for what it renders all the same; `callsheet resume` downloads it.
 

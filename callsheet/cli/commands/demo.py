@@ -16,7 +16,9 @@ Folder = Annotated[Path, Parameter(help="Where the example campaign and its vide
 
 
 def demo(folder: Folder = Path("demo"), *, speed: Speed = 20.0, json: Json = False) -> int:
-    """Do the whole job on the local sandbox: plan, run, verified MP4s, report. No key, no money.
+    """Run an example campaign on the local sandbox: no key, no money.
+
+    Plans, renders, verifies the MP4s and writes the report page.
 
     Example: callsheet demo
     """

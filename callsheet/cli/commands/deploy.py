@@ -79,9 +79,10 @@ def deploy(
 ) -> int:
     """Register run-campaign and reconcile-ledger with the Prefect server at PREFECT_API_URL.
 
-    Registering again replaces the two deployments. Workers need this package and FAL_KEY in their
-    environment; several workers also need CALLSHEET_LEDGER_URL. No key is stored in Prefect. With --sandbox
-    the schedule is a rehearsal: no key, no money.
+    Registering again replaces the two deployments. Workers need this package
+    and FAL_KEY in their environment; several workers also need
+    CALLSHEET_LEDGER_URL. No key is stored in Prefect. With --sandbox the
+    schedule is a rehearsal: no key, no money.
 
     Example: callsheet deploy campaign.toml --cron "0 2 * * *" --budget-usd 40
     """

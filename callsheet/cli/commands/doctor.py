@@ -28,7 +28,7 @@ Finding = tuple[bool, str]
 
 
 def doctor(*, json: Json = False) -> int:
-    """Check the key, the ledger, the data folder, the Prefect server, the disk and the versions.
+    """Check the key, the ledger, the data folder, the server, the disk and versions.
 
     Example: callsheet doctor
     """

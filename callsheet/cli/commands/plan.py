@@ -21,11 +21,11 @@ from callsheet.cli.views.plan import PlanView, cap_name, show_changes, show_plan
 from callsheet.cli.views.problems import ErrorsFile, explain_mistakes
 from callsheet.errors import ManifestError
 from callsheet.settings import settings_from
-from manifests.changes import to_pay
+from manifests.diff import to_pay
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_document import plan_document, refusal_document
 from manifests.plan_file import refuse_to_replace, write_plan
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from pricing.budgets import shortfalls
 from pricing.money import usd_rounded_up, usd_text
 
@@ -56,10 +56,10 @@ def plan(
     sandbox: Sandbox = False,
     json: Json = False,
 ) -> int:
-    """Check every row and show what the manifest costs and whether it fits the budget. Nothing is sent.
+    """Show what a manifest costs and whether it fits the budget. Nothing is sent.
 
-    Compared with what the campaign has paid for: `+` new, `~` changed, `=` already made. Only `+` and `~`
-    cost money.
+    Compared with what the campaign has paid for: + new, ~ changed, = already
+    made. Only + and ~ cost money.
 
     Example: callsheet plan shots.csv --budget-usd 25 --out plan.json
     """

@@ -62,10 +62,11 @@ def reconcile(
 ) -> int:
     """Settle every open or unknown submission against fal's records, and compare the bills.
 
-    Requests that are found are followed and their files downloaded. The money of those that provably never
-    arrived is released. The rest stay unknown, and the exit code is 7; the output says when to check again.
-    You can decide with --adopt, --assume-spent or --resubmit, each with a --reason. Comparing bills needs an
-    admin key (FAL_ADMIN_KEY).
+    Requests that are found are followed and their files downloaded. The
+    money of those that provably never arrived is released. The rest stay
+    unknown, and the exit code is 7; the output says when to check again.
+    You can decide with --adopt, --assume-spent or --resubmit, each with a
+    --reason. Comparing bills needs an admin key (FAL_ADMIN_KEY).
 
     Example: callsheet reconcile
 

@@ -34,9 +34,9 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger
 from callsheet.settings import Settings, settings_from
-from manifests.changes import Changes
+from manifests.diff import Changes
 from manifests.plan import Plan, PlanOptions
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from pricing.money import parse_usd, usd_rounded_up, usd_text
 
 MOST_CANARIES = 1000

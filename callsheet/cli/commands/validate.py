@@ -12,7 +12,7 @@ from callsheet.errors import ManifestError
 from callsheet.settings import settings_from
 from manifests.plan import PlanOptions
 from manifests.plan_document import problems_document
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 
 def validate(source: Source, *, errors: ErrorsFile = None, json: Json = False) -> int:

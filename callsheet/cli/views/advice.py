@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from callsheet.cli.output import result, show_line
-from manifests.alike import alike
-from manifests.changes import Changes, to_pay
-from manifests.plan import Plan, PlannedJob
+from manifests.diff import Changes, to_pay
+from manifests.plan import Plan, PlannedJob, alike
 from pricing.advice import Advice, Order, advise
 from pricing.budgets import Room, choose, shortfalls
 from pricing.catalog import load_catalog

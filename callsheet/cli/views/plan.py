@@ -14,8 +14,8 @@ from callsheet.errors import CallsheetError
 from callsheet.files import has_ledger
 from callsheet.ledger import history, queries
 from callsheet.settings import Settings, settings_from
-from manifests.changes import Changes, Sum, what_differs
-from manifests.job_codec import decode_job
+from manifests.diff import Changes, Sum, what_differs
+from manifests.job import decode_job
 from manifests.plan import Plan, Size, Total
 from pricing.budgets import Cap, full_room
 from pricing.catalog import load_catalog

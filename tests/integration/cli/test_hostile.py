@@ -15,7 +15,7 @@ CUT_WITH_A_CODE = """
 def app(*_, **__):
     for _ in range(5000): c.result('x' * 99)
     return 4
-app.meta = app; import callsheet.cli.app; callsheet.cli.app.make_app = lambda: app
+app.meta = app; import callsheet.cli.app; callsheet.cli.app.make_app = lambda _: app
 code = m.run_command([]); sys.stderr.write(f'code {{code}}'); sys.exit(code)" | head -c 1
 """
 ASCII = "PYTHONIOENCODING=ascii {python} -m callsheet plan é.csv"
@@ -48,13 +48,13 @@ def test_a_mistyped_command_is_told_in_one_line(call, arguments, said):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("", ". is a folder"),
-        ("sub", "sub is a folder; name the manifest in it"),
+        ("", "text.parquet is not a Parquet file"),
+        ("sub", "sub is a folder without Parquet files; name the manifest in it"),
         ("/dev/null", "/dev/null is no regular file"),
         ("nowhere.csv", "there is no manifest nowhere.csv"),
         ("shots.csv/x", "there is no manifest shots.csv/x"),
-        ("text.xlsx", "text.xlsx is no XLSX workbook"),
-        ("text.parquet", "text.parquet is no Parquet file"),
+        ("text.xlsx", "text.xlsx is not an XLSX workbook"),
+        ("text.parquet", "text.parquet is not a Parquet file"),
         ("a\nb \u202e.csv", r"there is no manifest a"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from callsheet.engine.open_run import open_run, select
 from callsheet.ledger import Ledger, queries
 from callsheet.settings import settings_from
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 ASKING = (
     ("plan", "shots.csv"),

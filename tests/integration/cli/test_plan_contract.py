@@ -10,7 +10,7 @@ from callsheet.engine.open_run import open_run, select
 from callsheet.errors import OverBudget
 from callsheet.ledger import Ledger, Output, Settlement, Ticket, admission, queries, settlement, transitions
 from manifests.plan import Plan
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from pricing.catalog import load_catalog
 
 HEADER = "custom_id,prompt,model,resolution,duration\n"
@@ -170,7 +170,7 @@ def test_other_prices_are_another_plan(call, spring, monkeypatch, part, value, t
     assert call("plan", "spring.csv", "--out", "plan.json")[0] == 0
     old = load_catalog()
     changed = replace(old, **{part: {**old.rates, **value} if part == "rates" else value})
-    monkeypatch.setattr("manifests.planning.load_catalog", lambda: changed)
+    monkeypatch.setattr("manifests.planner.load_catalog", lambda: changed)
     code, _, err = call("run", "plan.json", "--sandbox", "--yes")
     assert (code, told in err) == (2, True), err
 

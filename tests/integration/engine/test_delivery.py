@@ -16,7 +16,7 @@ from callsheet.errors import DiskFull, UsageError
 from callsheet.ledger import Ledger, State, queries, transitions
 from callsheet.provider.client import FalQueue
 from callsheet.provider.transport import since_boot_s
-from manifests.job_codec import decode_job
+from manifests.job import decode_job
 from pricing.catalog import load_catalog
 from pricing.render_times import RenderKind
 

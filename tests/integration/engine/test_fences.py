@@ -13,7 +13,7 @@ from callsheet.errors import ClaimLost, NotSent
 from callsheet.ledger import Ledger, State, queries, transitions
 from callsheet.ledger.transaction import write
 from callsheet.provider.client import SEND_WITHIN_S
-from manifests.job_codec import decode_job
+from manifests.job import decode_job
 
 pytestmark = pytest.mark.anyio
 

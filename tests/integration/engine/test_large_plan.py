@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 
 from callsheet.engine.open_run import open_run, select
 from callsheet.ledger import Ledger, queries
-from manifests.job_codec import decode_job
+from manifests.job import decode_job
 from manifests.plan import PlanOptions
 from manifests.plan_file import write_plan
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from pricing.catalog import load_catalog
 
 ROWS = 2_500

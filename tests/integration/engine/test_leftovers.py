@@ -17,7 +17,7 @@ from callsheet.ledger.transaction import write
 from callsheet.provider import media
 from manifests.job import Image
 from manifests.plan import PlanOptions
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from pricing.budgets import counts_in
 
 pytestmark = pytest.mark.anyio

@@ -25,7 +25,7 @@ from callsheet.ledger import (
     transitions,
 )
 from manifests.plan import Plan, PlanOptions
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 DAY_MS = 86_400_000
 COST_NANO = 30_000_000

@@ -11,7 +11,7 @@ from callsheet.engine.open_run import Selection, open_run, select
 from callsheet.engine.request import RunRequest
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, queries, transitions
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 pytestmark = pytest.mark.anyio
 

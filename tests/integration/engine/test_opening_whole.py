@@ -10,7 +10,7 @@ from callsheet.engine import opening
 from callsheet.engine.open_run import Selection, open_run
 from callsheet.engine.request import RunRequest
 from callsheet.ledger import Ledger, State, queries
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 pytestmark = pytest.mark.anyio
 

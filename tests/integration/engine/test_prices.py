@@ -36,7 +36,7 @@ from callsheet.ledger import (
 )
 from callsheet.provider.messages import Rendered
 from callsheet.reconcile.billing import compare_bills
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from pricing.observed_rates import learned_rates
 from pricing.price_list import read_pins
 

@@ -11,7 +11,7 @@ from callsheet.engine.run import context_of
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, verify
 from callsheet.ledger.transaction import Transaction, purchase
-from manifests.job_codec import decode_job
+from manifests.job import decode_job
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 

@@ -12,7 +12,7 @@ import pytest
 from callsheet.errors import UsageError
 from manifests.plan import PlanOptions
 from manifests.plan_file import write_plan
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from manifests.readers import remote
 from manifests.readers.remote import fetched
 

@@ -19,7 +19,7 @@ def ended_by(error: BaseException, monkeypatch, capsys) -> tuple[int, str]:
     def raises(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(app, "make_app", lambda: SimpleNamespace(meta=raises))
+    monkeypatch.setattr(app, "make_app", lambda _arguments: SimpleNamespace(meta=raises))
     return main.run_command(["plan"]), capsys.readouterr().err
 
 

@@ -76,7 +76,7 @@ def test_a_plan_has_the_same_hash_whichever_way_it_was_made(capsys, monkeypatch)
     """The hash of a plan is fixed: by the rows one at a time, by columns, and in the next version."""
     hashes = []
     for few in (2000, 0):
-        monkeypatch.setattr("manifests.planning_rows.FEW_JOBS", few)
+        monkeypatch.setattr("manifests.planner.FEW_JOBS", few)
         assert run_command(["plan", "campaign.toml", "--json"]) == 0
         hashes.append(json.loads(capsys.readouterr().out)["plan_hash"])
     assert hashes == [HASH, HASH]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.cli.main import run_command
+from tests.rig.workbooks import shared_texts, sheet_xml, workbook
 
 CAMPAIGN = '[campaign]\nname = "spring"\nmanifest = "shots.csv"\n'
 SHOTS = "prompt,model\nA fox,seedance-1.0-lite\n"
@@ -72,13 +73,16 @@ CASES = {
     ),
     "a workbook with a cell in its last corner": (
         CAMPAIGN,
-        _workbook(b'<c r="A1"/>' + b" " * (1 << 20) + b'<c r="XFD1048576"/>'),
+        workbook({"S": sheet_xml('<row r="1"><c r="A1"/></row><row><c r="XFD1048576"/></row>')}),
         ["column 16,384 and row 1,048,576"],
     ),
     "a workbook whose cells all point to one long text": (
         CAMPAIGN,
-        _workbook(b'<c t="s"><v>0</v></c>' * 10_000, b"<sst><si>" + b"x" * 500_000 + b"</si></sst>"),
-        ["may repeat a text", "10,000 cells"],
+        workbook(
+            {"S": sheet_xml('<row><c t="s"><v>0</v></c></row>' * 10_000)},
+            shared=shared_texts(f"<si><t>{'x' * 500_000}</t></si>"),
+        ),
+        ["MiB of memory", "save the rows as CSV"],
     ),
     "an address inside the network": (
         CAMPAIGN.replace("shots.csv", "https://127.0.0.1/shots.csv"),

@@ -12,7 +12,7 @@ from callsheet.errors import ManifestError, UsageError
 from manifests.campaign_file import read_campaign
 from manifests.expand import MAX_JOBS
 from manifests.plan import Plan
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from manifests.template import BadTemplate, parse_template
 from pricing.budgets import Cap
 
@@ -96,7 +96,7 @@ name = "{client}/{custom_id}"
         ("campaign = 3\n", "campaign", "must be a table"),
         ('[campaign]\nname = "a/b"\nmanifest = "x"\n', "campaign.name", "without / and \\"),
         ('[campaign]\nname = 7\nmanifest = "x"\n', "campaign.name", "must be text"),
-        (HEAD + "[budgets]\n", "budgets", "allowed are campaign, defaults, columns, template"),
+        (HEAD + "[budgets]\n", "budgets", "allowed are campaign, input, defaults, columns, template"),
         (
             HEAD + "[budget]\ntotal = 5\n",
             "budget.total",

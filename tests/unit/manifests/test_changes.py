@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.changes import Changes, MadeJob, compare, to_pay, what_differs
+from manifests.diff import Changes, MadeJob, compare, to_pay, what_differs
 from manifests.plan import Plan
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 ROWS = (
     "custom_id,prompt,model,resolution,duration,seed\n"

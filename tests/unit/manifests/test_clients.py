@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from callsheet.errors import ManifestError
 from manifests.plan import Plan
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from pricing.budgets import client_key, fits, full_room
 
 CAMPAIGN = (

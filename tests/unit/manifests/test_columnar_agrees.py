@@ -25,26 +25,23 @@ from hypothesis import strategies as st
 
 from callsheet.cli.views.advice import advice_document, advice_lines
 from callsheet.errors import Problem
-from manifests import planning_rows
-from manifests.alike import alike
+from manifests import planner
 from manifests.campaign import Campaign
-from manifests.changes import MadeJob, compare, to_pay
 from manifests.columnar import batches, expanding, own_cells, spool
 from manifests.columnar.arrow import texts_of
 from manifests.columnar.own_cells import is_plain_name
 from manifests.columnar.texts import Texts
 from manifests.columns import COLUMN
+from manifests.diff import MadeJob, compare, to_pay
 from manifests.images import PictureFinder
 from manifests.job import plain_prompt
 from manifests.names import DEVICE_NAME, SAFE_NAME
 from manifests.parse_cells import Context
-from manifests.plan import Summary, summary_of
-from manifests.planning import make_plan
-from manifests.planning_rows import planned_rows
+from manifests.plan import StoredJobs, Summary, alike, summary_of
+from manifests.planner import make_plan, planned_rows
 from manifests.problems import Problems
 from manifests.readers import parquet
-from manifests.stored import StoredJobs
-from manifests.table import Grid
+from manifests.table import Table
 from manifests.template import parse_template
 from pricing.budgets import Cap
 from pricing.catalog import load_catalog
@@ -313,7 +310,7 @@ def test_rows_of_a_long_csv_never_become_mappings(folder, monkeypatch):
     """CSV is read into columns: a mapping for every row would take longer than all the rest."""
     rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(300)]
     _write(folder / "m.csv", ["prompt", "model"], rows)
-    monkeypatch.setattr(Grid, "__iter__", None)
+    monkeypatch.setattr(Table, "rows", None)
     assert len(_planned(folder, -1, manifest="m.csv")[2]) == 300
 
 
@@ -376,12 +373,9 @@ def test_text_that_is_no_text_is_named(folder):
     problems = _both_ways(folder, manifest="m.jsonl")[0]
     assert {problem.row for problem in problems} == {2}
     assert {problem.row for problem in _both_ways(folder, manifest="m.jsonl", takes=2)[0]} == {2}
-    assert _both_ways(
-        folder,
-        manifest="m.jsonl",
-        templates={"prompt": parse_template("A {model}")},
-        matrix={"model": MODELS},
-    )[3]
+    changes = {"templates": {"prompt": parse_template("A {model}")}, "matrix": {"model": MODELS}}
+    problems = _both_ways(folder, manifest="m.jsonl", **changes)[0]
+    assert [(problem.row, problem.column) for problem in problems] == [(2, "prompt")]
 
 
 def test_batches_do_not_show(folder, monkeypatch):
@@ -435,7 +429,7 @@ def test_a_large_plan_needs_no_pandas(tmp_path):
     path = tmp_path / "m.parquet"
     pq.write_table(_table(["prompt", "model"], [["a fox", "seedance-1.0-lite"]] * 3000), path)
     code = (
-        "import sys; from manifests.planning import make_plan; plan = make_plan(sys.argv[1]);"
+        "import sys; from manifests.planner import make_plan; plan = make_plan(sys.argv[1]);"
         "print(plan.total.jobs, plan.hash != '', 'pandas' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
@@ -487,7 +481,7 @@ def test_jobs_are_alike_where_a_first_frames_size_and_an_end_are(folder, one, ot
     rows = [["a fox", "seedance-1.0-lite", *one], ["a fox", "seedance-1.0-lite", *other]]
     names = ["prompt", "model", "aspect_ratio", "image_url", "end_image_url"]
     pq.write_table(_table(names, rows), folder / "m.parquet")
-    with mock.patch.object(planning_rows, "FEW_JOBS", 1):
+    with mock.patch.object(planner, "FEW_JOBS", 1):
         examples, which = alike(make_plan(folder / "m.parquet"), ())
     assert (len(examples), which) == (kinds, [0, kinds - 1])
 
@@ -499,7 +493,7 @@ def test_questions_about_a_large_plan_are_answered_without_its_jobs(folder, monk
     pq.write_table(_table(names, rows), folder / "m.parquet")
     monkeypatch.setattr(batches, "BATCH_ROWS", 90)
     small = make_plan(folder / "m.parquet")
-    monkeypatch.setattr(planning_rows, "FEW_JOBS", 100)
+    monkeypatch.setattr(planner, "FEW_JOBS", 100)
     large = make_plan(folder / "m.parquet")
     known = list(enumerate(small.identities()))
     made = [MadeJob(at, name, fingerprint, 5) for at, (fingerprint, name) in known if at % 3 == 0]
@@ -532,7 +526,7 @@ def test_advice_on_a_large_plan_is_that_of_its_jobs(folder, monkeypatch):
     ]
     pq.write_table(_table(names, rows), folder / "m.parquet")
     small = make_plan(folder / "m.parquet")
-    monkeypatch.setattr(planning_rows, "FEW_JOBS", 100)
+    monkeypatch.setattr(planner, "FEW_JOBS", 100)
     large = make_plan(folder / "m.parquet")
     changes = compare(small, [MadeJob(1, name, found, 5) for found, name in list(small.identities())[:9]])
     for percent in (90, 40, 1):

@@ -11,7 +11,7 @@ import pytest
 from callsheet.errors import ManifestError, Problem
 from manifests.columns import COLUMNS, PROMPT_MAX_CHARS, SEED_MAX, likely_column
 from manifests.job import Job
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 FAST, LITE, PRO, SOUND = "seedance-1.0-pro-fast", "seedance-1.0-lite", "seedance-1.0-pro", "seedance-1.5-pro"
 PICTURE = "https://example.com/a.png"
@@ -217,7 +217,7 @@ def test_every_mistake_of_a_row_at_once(tmp_path: Path) -> None:
         ({"prompt": "A fox [Push in, Crane]"}, "prompt", "[Crane]", "known are"),
         ({"num_frames": "100"}, "num_frames", "100", "25 + 4 x n"),
         ({"promt": "x"}, "promt", "", "is prompt meant?"),
-        ({"aspect ratio": "16:9"}, "aspect ratio", "", "is aspect_ratio meant?"),
+        ({"aspect ration": "16:9"}, "aspect ration", "", "is aspect_ratio meant?"),
         ({"image": "x.png"}, "image", "", "is image_url meant?"),
     ],
 )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from manifests.changes import MadeJob, compare, what_differs
+from manifests.diff import MadeJob, compare, what_differs
 from manifests.job import OPTIONS, Image, Job
 from manifests.plan import PlannedJob
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 from pricing.catalog import load_catalog
 
 ENDPOINT = load_catalog().endpoints["fal-ai/bytedance/seedance/v1/pro/fast/text-to-video"]

@@ -11,7 +11,7 @@ import pytest
 
 from callsheet.errors import ManifestError, Problem
 from manifests.columns import COLUMNS
-from manifests.planning import make_plan
+from manifests.planner import make_plan
 
 HEADER = "custom_id,prompt,model,image_url,end_image_url,aspect_ratio,resolution,duration,num_frames,seed,generate_audio,output_name"
 ROWS = """\

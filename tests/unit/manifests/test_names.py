@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.errors import ManifestError
-from manifests.camera import unknown_instructions
 from manifests.names import PART_MAX_CHARS, folded, is_safe, safe_part, with_hash
 from manifests.plan import Plan
-from manifests.planning import make_plan
+from manifests.planner import make_plan
+from manifests.validate import unknown_instructions
 
 
 def _plan(folder: Path, *rows: dict[str, str]) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import subprocess
@@ -18,14 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.errors import ManifestError, PlanChanged, UsageError
-from manifests.job import Image, Job
-from manifests.job_codec import decode_job, encode_job
+from manifests.job import Image, Job, decode_job, encode_job
 from manifests.plan import Plan, PlanOptions
 from manifests.plan_document import plan_document, refusal_document
 from manifests.plan_file import differences, read_plan, write_plan
-from manifests.plan_rows import rows_table
-from manifests.plan_table import manifest_table, runnable_row
-from manifests.planning import make_plan
+from manifests.plan_rows import manifest_table, rows_table
+from manifests.planner import make_plan
 from pricing.budgets import Cap, full_room
 from pricing.catalog import load_catalog
 
@@ -297,32 +294,6 @@ def test_the_manifest_is_kept_as_it_was_given(tmp_path: Path) -> None:
     assert pq.read_table(io.BytesIO(sink.getvalue())).equals(table)
 
 
-def test_rows_can_be_run_again_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows written out of a plan, pictures and takes and all, mean the same purchases in another folder."""
-    monkeypatch.chdir(tmp_path)
-    PIL.Image.new("RGB", (400, 400)).save(tmp_path / "a.png")
-    rows = [
-        "a,A fox,seedance-1.0-lite,,,,,,a.png",
-        ",A cat,seedance-1.5-pro,,,,,,",
-        ",A cat,seedance-1.5-pro,,,,,,",
-    ]
-    plan = _plan(tmp_path, rows)
-    cells = [runnable_row(planned) for planned in plan.jobs]
-    (tmp_path / "runs").mkdir()
-    with (tmp_path / "runs" / "errors.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in cells for name in row)), restval="")
-        writer.writeheader()
-        writer.writerows(cells[::-1])
-    again = make_plan(tmp_path / "runs" / "errors.csv")
-    assert [planned.fingerprint for planned in again.jobs[::-1]] == [
-        planned.fingerprint for planned in plan.jobs
-    ]
-    assert [planned.job.output_name for planned in again.jobs[::-1]] == [
-        each.job.output_name for each in plan.jobs
-    ]
-    assert again.warnings == ()
-
-
 def test_a_changed_picture_changes_the_plan(tmp_path: Path) -> None:
     """A picture counts by its content: the same name with another content is another purchase."""
     hashes = set()
@@ -335,7 +306,7 @@ def test_a_changed_picture_changes_the_plan(tmp_path: Path) -> None:
 def test_what_has_no_price_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that the price book does not know is a mistake of the row, never a free video."""
     rates = {key: rate for key, rate in CATALOG.rates.items() if key[0] != "seedance-1.5-pro"}
-    monkeypatch.setattr("manifests.planning.load_catalog", lambda: replace(CATALOG, rates=rates))
+    monkeypatch.setattr("manifests.planner.load_catalog", lambda: replace(CATALOG, rates=rates))
     with pytest.raises(ManifestError) as caught:
         _plan(tmp_path)
     (problem,) = caught.value.problems
@@ -404,5 +375,5 @@ def test_a_job_of_an_endpoint_that_is_gone(tmp_path: Path) -> None:
 def test_planning_a_csv_imports_no_heavy_library() -> None:
     """Planning a plain CSV pays for neither pandas nor pyarrow, Pillow or pydantic."""
     heavy = {"pandas", "pyarrow", "PIL", "pydantic"}
-    code = f"import sys, manifests.planning; print({heavy} & set(sys.modules))"
+    code = f"import sys, manifests.planner; print({heavy} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

@@ -2,65 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
+from pathlib import Path
 
-from manifests.readers import read_tables
-from manifests.readers.xlsx import read_xlsx
+import pytest
 
-_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-_LINKS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-
-
-def _book(**sheets: list[list[object]]) -> bytes:
-    """Write a workbook; None leaves a cell out, a name ending in `_hidden` hides its sheet."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        kinds = f'<Relationships xmlns="{_LINKS.replace("officeDocument", "package")}">'
-        names = "".join(
-            f'<sheet name="{name}" sheetId="{at}" r:id="r{at}"'
-            f"{' state=' + chr(34) + 'hidden' + chr(34) if name.endswith('_hidden') else ''}/>"
-            for at, name in enumerate(sheets, 1)
-        )
-        links = "".join(
-            f'<Relationship Id="r{at}" Type="{_LINKS}/worksheet" Target="worksheets/sheet{at}.xml"/>'
-            for at in range(1, len(sheets) + 1)
-        )
-        archive.writestr("[Content_Types].xml", "<Types/>")
-        archive.writestr(
-            "_rels/.rels",
-            f'{kinds}<Relationship Id="a" Type="{_LINKS}/officeDocument" Target="xl/workbook.xml"/>'
-            "</Relationships>",
-        )
-        archive.writestr(
-            "xl/workbook.xml",
-            f'<workbook xmlns="{_MAIN}" xmlns:r="{_LINKS}"><sheets>{names}</sheets></workbook>',
-        )
-        archive.writestr("xl/_rels/workbook.xml.rels", f"{kinds}{links}</Relationships>")
-        for at, rows in enumerate(sheets.values(), 1):
-            archive.writestr(f"xl/worksheets/sheet{at}.xml", _sheet(rows))
-    return packed.getvalue()
-
-
-def _sheet(rows: list[list[object]]) -> str:
-    lines = [
-        f'<row r="{number}">'
-        + "".join(_cell(f"{chr(65 + at)}{number}", value) for at, value in enumerate(row))
-        + "</row>"
-        for number, row in enumerate(rows, 1)
-    ]
-    return f'<worksheet xmlns="{_MAIN}"><sheetData>{"".join(lines)}</sheetData></worksheet>'
-
-
-def _cell(place: str, value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return f'<c r="{place}" t="b"><v>{int(value)}</v></c>'
-    if isinstance(value, int | float):
-        return f'<c r="{place}"><v>{value}</v></c>'
-    return f'<c r="{place}" t="inlineStr"><is><t>{value}</t></is></c>'
-
+from manifests.readers import as_table, open_manifests
+from manifests.table import ReadOptions, Table
+from tests.rig.workbooks import Failed, book, shared_texts, sheet, sheet_xml, workbook
 
 SHOTS = [
     [None, None, None],
@@ -69,31 +17,117 @@ SHOTS = [
     [None],
     ["A cat", 7.5, None],
 ]
+HEADER = ["custom_id", "prompt", "client"]
+KITES = [HEADER, ["a", "kite one", "acme"], ["b", "kite two", None], ["c", "kite three", None]]
 
 
-def test_a_sheet_is_read_as_it_is_seen():
+def _read(folder: Path, content: bytes, name: str = "book.xlsx", **options: object) -> Table:
+    (folder / "book.xlsx").write_bytes(content)
+    (found,) = open_manifests(name, folder, ReadOptions(**options))  # type: ignore[arg-type]
+    return as_table(found)
+
+
+def _messages(table: Table) -> list[str]:
+    return [problem.message for problem in table.problems]
+
+
+def test_a_sheet_is_read_as_it_is_seen(tmp_path):
     """Whole numbers have no point, blank rows count and are skipped, empty columns behind are none."""
-    records = read_xlsx(_book(Shots=SHOTS))
-    assert records.flaws == ()
-    assert records.columns == ("prompt", "duration", "camera_fixed")
-    assert [number for number, _ in records.rows] == [3, 5]
-    assert list(records.rows[0][1].values()) == ["A fox", "5", "true"]
-    assert list(records.rows[1][1].values()) == ["A cat", "7.5", ""]
+    table = _read(tmp_path, book(Shots=SHOTS))
+    assert table.problems == ()
+    assert table.columns == ("prompt", "duration", "camera_fixed")
+    assert list(table.numbers) == [3, 5]
+    assert [list(cells) for cells in table.cells] == [["A fox", "5", "true"], ["A cat", "7.5", ""]]
+
+
+def test_a_table_may_stand_anywhere(tmp_path):
+    """Empty rows above it and empty columns beside it change no row's number."""
+    rows = [[None], [None, None, "prompt", None, "seed"], [None, None, "A fox", None, 7]]
+    table = _read(tmp_path, book(Shots=rows))
+    assert (table.columns, list(table.numbers), table.cells[0]) == (("prompt", "seed"), [3], ["A fox", "7"])
 
 
 def test_several_sheets_want_a_name(tmp_path):
     """With two filled sheets one must be named, behind `#`; hidden and empty sheets are passed over."""
-    (tmp_path / "book.xlsx").write_bytes(_book(Shots=SHOTS, Notes=[["x"], ["y"]]))
-    (table,) = read_tables("book.xlsx", tmp_path)
-    assert "book.xlsx#Shots" in table.problems[0].message
-    (named,) = read_tables("book.xlsx#Shots", tmp_path)
+    content = book(Shots=SHOTS, Notes=[["x"], ["y"]])
+    assert "book.xlsx#Shots" in _messages(_read(tmp_path, content))[0]
+    named = _read(tmp_path, content, "book.xlsx#Shots")
     assert (named.problems, named.count) == ((), 2)
-    (missing,) = read_tables("book.xlsx#Shot", tmp_path)
-    assert "there is no sheet 'Shot'; there are 'Shots', 'Notes'" in missing.problems[0].message
-    assert read_xlsx(_book(Shots=SHOTS, Old_hidden=[["x"], ["y"]], Empty=[])).flaws == ()
+    missing = _read(tmp_path, content, "book.xlsx#Shot")
+    assert "there is no sheet 'Shot'; there are 'Shots', 'Notes'" in _messages(missing)[0]
+    assert _read(tmp_path, book(Shots=SHOTS, Old_hidden=[["x"], ["y"]], Empty=[])).problems == ()
 
 
-def test_a_header_with_a_hole_is_a_flaw():
+def test_a_header_with_a_hole_is_a_problem(tmp_path):
     """A filled column without a name is refused, with the header's own row."""
-    (flaw,) = read_xlsx(_book(Shots=[["prompt", None], ["A fox", "what is this"]])).flaws
-    assert (flaw.row, flaw.found) == (1, "column 2")
+    (problem,) = _read(tmp_path, book(Shots=[["prompt", None], ["A fox", "what is this"]])).problems
+    assert (problem.row, problem.found) == (1, "column 2")
+    assert problem.message == "Column 2 has no header. Is the header further down? Set header_row."
+
+
+def test_a_merged_cell_stands_in_each_of_its_rows(tmp_path):
+    """The client of a merged cell is the client of all its rows, and of no row below them."""
+    rows = [*KITES, ["d", "kite four", None]]
+    table = _read(tmp_path, workbook({"Shots": sheet(rows, merged=["C2:C4"])}))
+    assert [cells[2] for cells in table.cells] == ["acme", "acme", "acme", ""]
+
+
+def test_merged_cells_make_no_rows_of_their_own(tmp_path):
+    """A row merged with the one above in every column holds nothing of its own, and is no job."""
+    rows = [HEADER, ["a", "kite", "acme"], [None, None, None], ["c", "kite", "x"]]
+    content = workbook({"Shots": sheet(rows, merged=["A2:A3", "B2:B3", "C2:C3"])})
+    assert list(_read(tmp_path, content).numbers) == [2, 4]
+
+
+def test_a_formula_that_failed_is_its_error(tmp_path):
+    """Not an empty cell: what an empty one means may cost another price."""
+    rows = [HEADER, ["a", "kite", Failed("#N/A")], [Failed("#REF!"), "kite", "x"]]
+    table = _read(tmp_path, book(Shots=rows))
+    assert [list(cells) for cells in table.cells] == [["a", "kite", "#N/A"], ["#REF!", "kite", "x"]]
+
+
+def test_hidden_rows_are_told_or_left_out(tmp_path):
+    """Filtered rows are planned with a warning that names them; `skip_hidden` leaves them out."""
+    content = workbook({"Shots": sheet(KITES, hidden=[3, 4, 9])})
+    table = _read(tmp_path, content)
+    assert list(table.numbers) == [2, 3, 4]
+    (warning,) = table.warnings
+    assert warning.message.startswith("2 rows (3 and 4) are hidden or filtered out")
+    left = _read(tmp_path, content, skip_hidden=True)
+    assert (list(left.numbers), left.warnings) == ([2], ())
+    assert _read(tmp_path, book(Shots=KITES)).warnings == ()
+
+
+def test_a_title_above_the_header_is_passed_over(tmp_path):
+    """A header in row 3 is found by its names; a header of other names where `header_row` says it is."""
+    titled = [["Spring launch", None, None], [None], *KITES]
+    assert list(_read(tmp_path, book(Shots=titled)).numbers) == [4, 5, 6]
+    theirs = [["Spring launch"], ["Nr", "Text"], ["1", "kite"]]
+    table = _read(tmp_path, book(Shots=theirs), header_row=2)
+    assert (table.columns, list(table.numbers)) == (("Nr", "Text"), [3])
+
+
+CORNER = sheet_xml('<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c{}r="XFD1048576"/></row>')
+LONG = sheet_xml("".join(f'<row r="{n}"><c r="A{n}" t="s"><v>0</v></c></row>' for n in range(1, 10_001)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (workbook({"S": CORNER.format(" ")}), "column 16,384 and row 1,048,576"),
+        (workbook({"S": CORNER.format("\t")}), "column 16,384 and row 1,048,576"),
+        (workbook({"S": CORNER.format("\n")}, folder="elsewhere"), "column 16,384 and row 1,048,576"),
+        (workbook({"S": LONG}, shared=shared_texts(f"<si><t>{'x' * 500_000}</t></si>")), "MiB of memory"),
+        (workbook({"S": LONG}, shared=shared_texts("<si><t>x</t></si>", 4_294_967_295)), "damaged, or needs"),
+        (workbook({"S": '<!DOCTYPE a [<!ENTITY b "c">]>' + sheet([["prompt"]])}), "XML entities"),
+        (workbook({"S": sheet([["prompt"]])})[:-30], "not a whole XLSX workbook"),
+        (workbook({"S": "<worksheet>"}), "not a whole XLSX workbook"),
+    ],
+    ids=["corner", "corner, tab", "elsewhere", "long text", "many claimed", "entities", "cut off", "open"],
+)
+def test_a_workbook_made_to_do_harm_is_one_problem(tmp_path, content, message):
+    """Whatever it does to the process that reads it, this process goes on and says which file it was."""
+    table = _read(tmp_path, content)
+    (problem,) = table.problems
+    assert (table.count, problem.file) == (0, str(tmp_path / "book.xlsx"))
+    assert message in problem.message

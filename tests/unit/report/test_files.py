@@ -15,8 +15,8 @@ from callsheet.report.summary import RunFacts
 from callsheet.report.tables import ERROR_NAMES
 from manifests.columns import COLUMNS
 from manifests.job import Image
-from manifests.plan_table import manifest_table
-from manifests.planning import make_plan
+from manifests.plan_rows import manifest_table
+from manifests.planner import make_plan
 
 MakeRow = Callable[..., ResultRow]
 

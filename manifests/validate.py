@@ -1,0 +1,225 @@
+"""All rows checked, all mistakes together, before anything is spent."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from callsheet.errors import Problem
+from manifests.columns import COLUMN, COLUMNS, Pictures, likely_column
+from manifests.job import Job, plain_prompt
+from manifests.names import Entry, identified
+from manifests.parse_cells import Context, Reading, read_cell
+from manifests.problems import Problems
+from manifests.table import CELL_LIMIT_BYTES, UNPRINTABLE, Row, shown
+from pricing.catalog import DEFAULT_DURATION_S, Catalog, Endpoint, Task
+
+
+def check_rows(rows: Iterable[Row], context: Context, notes: Problems) -> list[Entry]:
+    """Check every row against the columns' declaration and against the other rows.
+
+    Every mistake goes into `notes`. Where it gets any, what is returned is only part of the manifest.
+    """
+    headers: set[tuple[str, tuple[str, ...]]] = set()
+    pairs = []
+    for row in rows:
+        header = (row.file, tuple(row.cells))
+        if header not in headers:
+            headers.add(header)
+            check_header(row, notes)
+        job = read_row(row, context, notes)
+        if job is not None:
+            pairs.append((row, job))
+    return identified(pairs, notes, context.naming)
+
+
+def check_header(row: Row, notes: Problems) -> None:
+    """Note the columns that must be there and are not, and those that look like one of ours misspelt."""
+    names = [column.name for column in COLUMNS]
+    meant = {name: likely_column(name, row.cells) for name in row.cells if name not in names}
+    for column in COLUMNS:
+        if column.required and column.name not in row.cells:
+            near = next((name for name, ours in meant.items() if ours == column.name), None)
+            hint = (
+                f"is {near!r} meant? Rename it"
+                if near
+                else "add it, or set it under [defaults] of a campaign"
+            )
+            notes.add(Problem(row.file, 0, column.name, "", f"the manifest has no such column; {hint}"))
+    for name, ours in meant.items():
+        if ours:
+            message = f"no column of Callsheet's, so it is only carried to the results; is {ours} meant?"
+            notes.add_warning(Problem(row.file, 0, shown(name), "", message))
+
+
+def read_row(row: Row, context: Context, notes: Problems) -> Job | None:
+    """Return the job that a row describes, or None with every mistake of the row noted.
+
+    `custom_id` and `output_name` are as given: empty where `manifests.names` shall make them.
+    """
+    before = notes.count
+    _check_characters(row, notes)
+    reading = Reading(row, context, notes, candidates(row, context.catalog, notes))
+    values = {column.name: read_cell(reading, column) for column in COLUMNS}
+    # A column that is missing altogether is one mistake of the file, and none of the row.
+    if notes.count > before or len(reading.endpoints) > 1 or not values["prompt"]:
+        return None
+    _warn_of_camera(reading, values["prompt"])
+    return _job(row, reading.endpoints[0], values)
+
+
+def _job(row: Row, endpoint: Endpoint, values: Mapping[str, Any]) -> Job:
+    frames = values["num_frames"]
+    return Job(
+        row=row.row,
+        custom_id=values["custom_id"],
+        endpoint=endpoint,
+        prompt=plain_prompt(values["prompt"]),
+        resolution=values["resolution"],
+        aspect_ratio=values["aspect_ratio"],
+        duration_s=None if frames else values["duration"] or DEFAULT_DURATION_S,
+        num_frames=frames,
+        camera_fixed=values["camera_fixed"],
+        seed=values["seed"],
+        enable_safety_checker=values["enable_safety_checker"],
+        generate_audio=values["generate_audio"],
+        image=next(iter(values["image_url"]), None),
+        end_image=next(iter(values["end_image_url"]), None),
+        references=values["reference_image_urls"],
+        take=values["take"],
+        priority=values["priority"],
+        client=values["client"],
+        output_name=values["output_name"],
+        extra={name: cell for name, cell in row.cells.items() if name not in COLUMN},
+    )
+
+
+def _check_characters(row: Row, notes: Problems) -> None:
+    for name, cell in row.cells.items():
+        if UNPRINTABLE.search(cell):
+            notes.wrong(row, name, "control characters have no place in a manifest; remove them", found=cell)
+        if len(cell) > CELL_LIMIT_BYTES and not isinstance(getattr(COLUMN.get(name), "kind", None), Pictures):
+            notes.wrong(row, name, "a cell is longer than 1 MiB")
+
+
+def _warn_of_camera(reading: Reading, prompt: str) -> None:
+    for instruction in unknown_instructions(prompt):
+        reading.notes.warn(reading.row, "prompt", unlisted(), found=f"[{instruction}]")
+
+
+_NEAR = 0.88
+"""How alike a name must be (difflib's ratio) for a misspelling to be suspected."""
+
+_PICTURE_COLUMN: dict[Task, str] = {
+    "image-to-video": "image_url",
+    "reference-to-video": "reference_image_urls",
+}
+
+
+def candidates(row: Row, catalog: Catalog, notes: Problems) -> tuple[Endpoint, ...]:
+    """Return the endpoint that the row means; several, with the mistake noted, where it means none.
+
+    Several are returned so that the row's other cells can still be checked against what any of them allows.
+    """
+    everything = tuple(catalog.endpoints.values())
+    model = row.cells.get("model", "").strip()
+    wanted = task_of(row, notes)
+    if model in catalog.endpoints:
+        return _named(catalog.endpoints[model], row, wanted, notes)
+    alias = model.lower()
+    if alias not in catalog.models:
+        _unknown_model(row, model, catalog, notes)
+        return everything
+    endpoint = catalog.endpoint_for(alias, wanted)
+    if endpoint is not None:
+        return (endpoint,)
+    others = [e.model for e in everything if e.task == wanted]
+    message = f"{alias} makes no {wanted}; these do: {', '.join(others)}"
+    notes.wrong(row, _PICTURE_COLUMN.get(wanted, "model"), message)
+    return tuple(e for e in everything if e.model == alias)
+
+
+def task_of(row: Row, notes: Problems) -> Task:
+    """Return what the row's pictures ask for, and note pictures that do not go together."""
+    image, end_image, references = (
+        row.cells.get(name, "").strip() for name in ("image_url", "end_image_url", "reference_image_urls")
+    )
+    if references and (image or end_image):
+        notes.wrong(
+            row, "reference_image_urls", "reference pictures do not go with image_url or end_image_url"
+        )
+    elif end_image and not image:
+        notes.wrong(row, "end_image_url", "a last frame needs a first one; fill image_url as well")
+    if references:
+        return "reference-to-video"
+    return "image-to-video" if image or end_image else "text-to-video"
+
+
+def _named(endpoint: Endpoint, row: Row, wanted: Task, notes: Problems) -> tuple[Endpoint, ...]:
+    """Check that an endpoint named by its id gets the pictures it needs, and no others."""
+    needed = _PICTURE_COLUMN.get(endpoint.task)
+    brought = _PICTURE_COLUMN.get(wanted)
+    if needed and needed != brought:
+        notes.wrong(row, needed, f"{endpoint.id} needs {needed}")
+    if brought and brought != needed:
+        notes.wrong(
+            row, brought, f"{endpoint.id} takes no {brought}; leave it empty or set model to {endpoint.model}"
+        )
+    return (endpoint,)
+
+
+def _unknown_model(row: Row, model: str, catalog: Catalog, notes: Problems) -> None:
+    if not model:
+        if "model" in row.cells:
+            notes.wrong(row, "model", f"a model must be named: {', '.join(catalog.models)}")
+        return
+    near = nearest_model(model, catalog)
+    hint = f"did you mean {near}? " if near else ""
+    notes.wrong(row, "model", f"{hint}allowed are {', '.join(catalog.models)}, or an endpoint's id")
+
+
+def nearest_model(model: str, catalog: Catalog) -> str:
+    """Return the alias or endpoint that a name may be a misspelling of, or ""."""
+    known = [*catalog.models, *catalog.endpoints]
+    near = difflib.get_close_matches(model.lower(), known, n=1, cutoff=_NEAR)
+    return near[0] if near else ""
+
+
+INSTRUCTIONS = (
+    "Truck left",
+    "Truck right",
+    "Pan left",
+    "Pan right",
+    "Push in",
+    "Pull out",
+    "Pedestal up",
+    "Pedestal down",
+    "Tilt up",
+    "Tilt down",
+    "Zoom in",
+    "Zoom out",
+    "Shake",
+    "Tracking shot",
+    "Static shot",
+    "Low-angle shot",
+    "Overhead shot",
+)
+"""fal's page for Seedance lists the movements; its examples use the last two."""
+
+_KNOWN = frozenset(name.lower() for name in INSTRUCTIONS)
+_BRACKETS = re.compile(r"\[([^\[\]]{1,80})\]")
+
+
+def unknown_instructions(prompt: str) -> list[str]:
+    """Return the instructions in brackets that Seedance's page does not list, each once."""
+    if "[" not in prompt:
+        return []
+    parts = (part.strip() for group in _BRACKETS.findall(prompt) for part in group.split(","))
+    return list(dict.fromkeys(part for part in parts if part and part.lower() not in _KNOWN))
+
+
+def unlisted() -> str:
+    """Return the warning's words."""
+    return f"no camera instruction that Seedance lists; known are {', '.join(INSTRUCTIONS)}"

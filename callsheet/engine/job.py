@@ -33,8 +33,7 @@ from callsheet.ledger import AT_FAL, JobRow, State, queries, settlement, transit
 from callsheet.provider.messages import Completed, InProgress, Rendered, Ticket
 from callsheet.provider.polling import PollSchedule
 from callsheet.reconcile.underway import look_at_open
-from manifests.job import Job
-from manifests.job import decode_job
+from manifests.job import Job, decode_job
 from pricing.quotes import price_group, quote
 from pricing.render_times import RenderKind
 

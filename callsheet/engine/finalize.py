@@ -13,7 +13,7 @@ from callsheet.engine.overbilled import skip_the_rest
 from callsheet.engine.publish import publish_report
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.rollback_guard import remember
-from callsheet.errors import BudgetError, CallsheetError, CapReached
+from callsheet.errors import BudgetError, CallsheetError, CanaryError, CapReached, Overbilled, PricesChanged
 from callsheet.files import naming_full_disk
 from callsheet.ledger import Account, JobRow, Overrun, Run, State, admission, history, queries, runs
 from callsheet.report.rows import ResultRow, result_row
@@ -39,6 +39,9 @@ LEFT_OVER = ("pending", "held", "rendered")
 async def finalize(ctx: RunContext) -> dict[str, Any]:
     """Write everything a run leaves and return its summary, as `run --json` prints it."""
     await skip_the_rest(ctx)
+    if isinstance(ctx.stop.reason, CanaryError | PricesChanged | Overbilled) or ctx.state.breaker.has_tripped:
+        # Going on is a person's word: a schedule does not take up what was stopped on purpose.
+        await ctx.do(runs.request_stop, ctx.run.run_id)
     tally = await ctx.do(queries.tally, ctx.run.run_id)
     if tally.finished == tally.jobs:
         await ctx.do(runs.close_run, ctx.run.run_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from callsheet import api
 from callsheet.cli.options import (
     AcceptPrices,
     Again,
@@ -23,6 +22,7 @@ from callsheet.cli.output import ask, document, note, result, say
 from callsheet.cli.views.advice import advice_lines
 from callsheet.cli.views.plan import show_plan
 from callsheet.cli.views.run import run_to_its_end
+from callsheet.engine import session
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.open_run import (
     Selection,
@@ -103,7 +103,7 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
 
     async def open_run() -> str:
         try:
-            run_id = await api.open_plan(plan, request, settings, review=review)
+            run_id = await session.open_plan(plan, request, settings, review=review)
         except OverBudget:
             _advise(plan, request, settings)
             raise

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -62,7 +64,6 @@ class Plan:
     errors: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     planned: ManifestPlan | None = field(default=None, repr=False, compare=False)
-    _folder: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False, compare=False)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per job: custom_id, model, size, length and price in USD."""
@@ -153,7 +154,7 @@ def plan(
     except ManifestError as error:
         return Plan(path, "", 0, Decimal(0), Decimal(0), fits=False, errors=tuple(error.problems))
     total = made.total
-    return Plan(
+    priced = Plan(
         source=path,
         campaign=made.campaign,
         jobs=total.jobs,
@@ -162,8 +163,10 @@ def plan(
         fits=_fits(made, sandbox_ledger(settings) if sandbox else settings),
         warnings=made.warnings,
         planned=made,
-        _folder=folder,
     )
+    if folder is not None:
+        weakref.finalize(priced, shutil.rmtree, folder, ignore_errors=True)
+    return priced
 
 
 async def run_async(
@@ -322,7 +325,7 @@ def _fits(planned: ManifestPlan, settings: Settings) -> bool:
         return not shortfalls(demands, room_for(ledger, planned))
 
 
-def _as_file(source: Source, campaign: str) -> tuple[str, tempfile.TemporaryDirectory[str] | None]:
+def _as_file(source: Source, campaign: str) -> tuple[str, Path | None]:
     """Return the path of a source. Rows in memory are written to a Parquet file that lives with the plan."""
     if isinstance(source, str | Path):
         return str(source), None
@@ -339,7 +342,6 @@ def _as_file(source: Source, campaign: str) -> tuple[str, tempfile.TemporaryDire
             table = pa.table({name: [row.get(name) for row in source] for name in names})
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UsageError(f"the rows are no table: {error}") from error
-    folder = tempfile.TemporaryDirectory(prefix="callsheet-")
-    path = Path(folder.name) / f"{campaign}.parquet"
-    pq.write_table(table, path)
-    return str(path), folder
+    folder = Path(tempfile.mkdtemp(prefix="callsheet-"))
+    pq.write_table(table, folder / f"{campaign}.parquet")
+    return str(folder / f"{campaign}.parquet"), folder

@@ -46,7 +46,8 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     if tally.finished == tally.jobs:
         await ctx.do(runs.close_run, ctx.run.run_id)
     reused = await ctx.do(queries.jobs, ctx.run.run_id, states={State.ALREADY_MADE})
-    for text in await ctx.do.call(gone_files, reused):
+    gone = await ctx.do.call(gone_files, reused)
+    for text in gone:
         ctx.state.notice(text)
     run = await ctx.do(queries.run, ctx.run.run_id)
     accounts = await ctx.do(admission.balances, scope="run", key=run.run_id)
@@ -64,6 +65,7 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
         "stopped_by": str(ctx.stop.reason or ""),
         "stopped_for_money": isinstance(ctx.stop.reason, BudgetError),
         "unpublished": unpublished,
+        "gone": len(gone),
     }
     complete = {**summary, **told}
     ctx.state.summary = {**complete, "exit_code": exit_code(complete, ctx.stop.reason, fit=ctx.request.fit)}
@@ -85,7 +87,7 @@ def exit_code(summary: Mapping[str, Any], reason: CallsheetError | None, *, fit:
     if any(summary["statuses"].get(status) for status in AT_FAL_STATUSES):
         return EXIT_UNKNOWN
     left = any(summary["statuses"].get(status) for status in LEFT_OVER)
-    if summary["failed"] or left or summary["unpublished"]:
+    if summary["failed"] or left or summary["unpublished"] or summary["gone"]:
         return EXIT_FAILED_JOBS
     return EXIT_CAP if summary["skipped"] and not fit else 0
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from callsheet.engine.collect_runs import collect_campaign
 from callsheet.engine.context import RunContext, current_run, open_account
+from callsheet.engine.made_files import Refetched, refetch_gone
 from callsheet.engine.open_run import Selection, open_run, require_a_cap, select
 from callsheet.engine.publish import folder_for, lasting
 from callsheet.engine.request import RunRequest, settings_for
@@ -20,8 +21,8 @@ from callsheet.settings import Settings
 from manifests.plan import Plan, PlanOptions
 from manifests.planner import campaign_name, make_plan
 
-Review = Callable[[Ledger, Selection], None]
-"""Called with what is about to be bought. It may raise: then nothing is opened."""
+Review = Callable[[Ledger, Selection, Refetched], None]
+"""Called with what is about to be bought and what was fetched again. If it raises, nothing is opened."""
 
 
 async def open_plan(
@@ -42,8 +43,9 @@ async def open_plan(
         if not request.again:
             await collect_campaign(account, planned.campaign)
         selection = select(account.ledger, planned, fit=request.fit, again=request.again)
+        refetched = await refetch_gone(account, selection.made.values())
         if review is not None:
-            review(account.ledger, selection)
+            review(account.ledger, selection, refetched)
         kept = request.model_copy(update={"out": out}).kept
         return open_run(account.ledger, planned, selection, out=folder, options=kept)
 

@@ -52,8 +52,8 @@ class Settings:
     history may show it: together they bound how long an unknown submission may still turn up.
     `admin_key` may read billing events and the balance; `reconcile`, `plan` and a canary use it.
     `allow_private_hosts` lets manifests be fetched from addresses inside the network. `manifest_max_mb` is
-    the size in MiB of the largest CSV or JSONL manifest: it is read into memory whole. `breaker` is the number
-    of equal failures of paid clips that stop buying a price group; 0 never stops.
+    the size in MiB of the largest CSV or JSONL manifest: it is read into memory whole. `breaker` is how many
+    equal failures of paid clips stop buying a price group; 0 never stops.
     """
 
     data_dir: Path

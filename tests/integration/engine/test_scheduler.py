@@ -1,172 +1,130 @@
-"""Work that Prefect watches: it comes late, it misses nothing, and what it cannot hear costs a remark."""
+"""Which jobs begin, in what order, and what the others do when one of them goes wrong."""
 
 import asyncio
-from contextlib import nullcontext
 
 import pytest
 
-from callsheet.engine import closing
-from callsheet.engine.limiter import Places
-from callsheet.engine.run import context_of
-from callsheet.engine.stopping import StopSignal
-from callsheet.engine.work import Work, begin
-from callsheet.errors import CallsheetError
+from callsheet.engine import finalize, job
+from callsheet.engine.run import carry_out
+from callsheet.engine.scheduler import in_order, run_jobs, waiting_jobs
+from callsheet.errors import CallsheetError, Interrupted
 from callsheet.ledger import State, queries
-from tasks import artifacts, rendering
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 async def ctx(house):
-    """A run of five jobs on a desk of its own."""
+    """A run of five jobs."""
     run_id = house.open_run(*(f"shot-{number},number {number}" for number in range(5)))
     async with house.desk() as desk:
-        yield context_of(
-            desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000, is_sandbox=True
-        )
+        yield house.context(desk, run_id)
 
 
-async def test_who_comes_late_hears_of_every_job_in_its_order(ctx):
-    """Prefect is there seconds after the first job was sent, and shows that one too."""
-    work = await begin(ctx)
-    rows = work.rows
-    await work.over()
-    started = [each async for each in work.started()]
-    assert [each.index for each in started] == [0, 1, 2, 3, 4]
-    assert [each.row.job_id for each in started] == [row.job_id for row in rows]
-    assert {each.ended.result().state for each in started} == {State.SUCCEEDED}
+def states(ctx) -> list[State]:
+    """Return the states of a run's jobs in the order of the manifest."""
+    return [row.state for row in ctx.account.ledger.do(queries.jobs, ctx.run.run_id)]
 
 
-async def test_work_is_begun_once(ctx):
-    """Whoever is there first begins it: the command line, or else the flow."""
-    first, second = await begin(ctx), await begin(ctx)
-    assert first is second
-    await first.over()
+async def test_jobs_begin_in_the_order_of_the_manifest(ctx):
+    """Without priorities the first row begins first; every job is rendered once."""
+    begun = []
+
+    async def render(ctx, row):
+        begun.append(row.custom_id)
+        await job.render_job(ctx, row.job_id)
+
+    await run_jobs(ctx, await waiting_jobs(ctx), render)
+    assert begun == [f"shot-{number}" for number in range(5)]
+    assert states(ctx) == [State.SUCCEEDED] * 5
 
 
-async def test_a_mistake_of_ours_lets_the_run_drain_and_is_told_in_words(ctx, monkeypatch):
-    """The job's task run says what happened; the ledger and the other jobs are as they were."""
+async def test_what_is_paid_for_goes_first_and_then_the_higher_priority(house):
+    """A render that is at fal already comes before any purchase; equal priorities keep the manifest's order."""
+    source = house.folder / "priorities.csv"
+    rows = [("a", 0), ("b", 5), ("c", 9), ("d", 5)]
+    lines = [f"{name},priority {name},seedance-1.0-lite,480p,29,{priority}\n" for name, priority in rows]
+    source.write_text("custom_id,prompt,model,resolution,num_frames,priority\n" + "".join(lines))
+    run_id = house.open_source(source)
+    house.changes["concurrency"] = 1
+    house.arm("server_error", route="file", count=None)
+    async with house.desk() as desk:
+        ctx = house.context(desk, run_id)
+        await run_jobs(ctx, desk.ledger.do(queries.jobs, run_id)[:1])
+        ordered = in_order(desk.ledger.do(queries.jobs, run_id))
+    assert [row.custom_id for row in ordered] == ["a", "c", "b", "d"]
 
-    async def broken(*_):
-        raise ZeroDivisionError("nobody foresaw this")
 
-    monkeypatch.setattr("callsheet.engine.work.render_job", broken)
-    work = await begin(ctx)
-    await work.over()
-    first = await anext(work.started())
-    assert "ZeroDivisionError: nobody foresaw this" in first.ended.result()
+async def test_an_unexpected_error_in_one_job_stops_the_buying_and_collects_the_rest(house, ctx, monkeypatch):
+    """The job that is at fal is fetched, the jobs that had not begun stay pending, and the run says why."""
+    ctx.state.limiter = type(ctx.state.limiter)(2)
+    at_fal = asyncio.Event()
+    poll, uploaded_images = job.poll, job.uploaded_images
+
+    async def noticed(ctx, planned, row, ticket):
+        at_fal.set()
+        await poll(ctx, planned, row, ticket)
+
+    async def broken(ctx, planned):
+        if planned.custom_id == "shot-0":
+            await at_fal.wait()
+            raise ZeroDivisionError("nobody foresaw this")
+        return await uploaded_images(ctx, planned)
+
+    monkeypatch.setattr(job, "poll", noticed)
+    monkeypatch.setattr(job, "uploaded_images", broken)
+    await run_jobs(ctx, await waiting_jobs(ctx))
+    assert states(ctx) == [State.PENDING, State.SUCCEEDED, *[State.PENDING] * 3]
     assert isinstance(ctx.stop.reason, CallsheetError)
+    assert "internal error in job" in str(ctx.stop.reason)
+    assert "ZeroDivisionError: nobody foresaw this" in ctx.state.unfinished[0]
+    assert (ctx.stop.phase, ctx.stop.reason.exit_code) == ("draining", 1)
+    assert house.sound()
 
 
-async def test_work_that_is_ended_has_ended_everywhere(ctx, monkeypatch):
-    """What may not be cut short is finished while the run is still ours."""
-    going = asyncio.Event()
-    ended = []
+async def test_jobs_that_are_stopped_have_ended_when_the_scheduler_returns(ctx):
+    """A step that may not be cut short is finished while the run is still owned."""
+    going, ended = asyncio.Event(), []
 
-    async def goes_on(*_):
+    async def goes_on(_ctx, row):
         try:
             going.set()
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
-            ended.append("a job")
+            ended.append(row.custom_id)
 
-    monkeypatch.setattr("callsheet.engine.work.render_job", goes_on)
-    work = Work(ctx, (await begin(ctx)).rows[:1])
+    rows = (await waiting_jobs(ctx))[:1]
+    working = asyncio.ensure_future(run_jobs(ctx, rows, goes_on))
     await going.wait()
-    await work.end()
-    assert ended
+    ctx.stop.stop(Interrupted("terminated"))
+    await working
+    assert ended == ["shot-0"]
 
 
-async def test_a_prefect_that_hears_nothing_costs_one_remark_and_no_video(ctx, monkeypatch):
-    """Its server may go at any time; every job is rendered all the same."""
+async def test_a_stop_ends_the_wait_for_a_slot(ctx):
+    """Jobs that wait for their turn when the run is stopped are not begun."""
+    ctx.state.limiter = type(ctx.state.limiter)(1)
+    begun = []
 
-    async def deaf(*_):
-        raise ConnectionError("no Prefect server")
+    async def stops_the_run(ctx, row):
+        begun.append(row.custom_id)
+        ctx.stop.stop(Interrupted("terminated"))
+        await asyncio.Event().wait()
 
-    monkeypatch.setattr(rendering, "show_job", deaf)
-    await rendering.render_all(ctx)
-    rows = ctx.account.ledger.do(queries.jobs, ctx.run.run_id)
-    assert {row.state for row in rows} == {State.SUCCEEDED}
-    (remark,) = ctx.state.notices
-    assert (
-        remark
-        == "Prefect was not told of every job (ConnectionError); the ledger and the report have them all"
-    )
+    async with asyncio.timeout(10):
+        await run_jobs(ctx, await waiting_jobs(ctx), stops_the_run)
+    assert begun == ["shot-0"]
+    assert states(ctx) == [State.PENDING] * 5
 
 
-async def test_a_run_is_finished_once_also_where_prefect_goes_away_after_it(ctx, monkeypatch):
-    """The flow has finished it and fails at the last page: nothing is written, copied or said again."""
-    monkeypatch.setattr(closing, "gone_files", lambda *_: ["the file of shot-9 is gone"])
-    await (await begin(ctx)).over()
-    summary = await closing.finish(ctx)
+async def test_a_run_is_finished_once(ctx, monkeypatch):
+    """Where Prefect fails after the run was finished, nothing is written, copied or said again."""
+    monkeypatch.setattr(finalize, "gone_files", lambda *_: ["the file of shot-9 is gone"])
+    summary = await carry_out(ctx)
     closed_ms = ctx.account.ledger.do(queries.run, ctx.run.run_id).closed_ms
-    monkeypatch.setattr(closing, "write_report", None)
-    ctx.state.notices.append("Prefect shows this run in part")
-    assert await closing.completed(ctx) is summary
+    monkeypatch.setattr(finalize, "write_report", None)
+    ctx.state.notice("Prefect shows this run in part")
+    assert await carry_out(ctx) is summary
     assert summary["remarks"] == ["the file of shot-9 is gone", "Prefect shows this run in part"]
     assert ctx.account.ledger.do(queries.run, ctx.run.run_id).closed_ms == closed_ms
-
-
-async def test_a_shard_is_over_with_its_last_job(ctx, monkeypatch):
-    """Shards follow each other in the order of the jobs, each shown once."""
-    shown = await _shown_in_shards_of_two(ctx, monkeypatch)
-    await rendering.render_all(ctx)
-    assert [name.split(":")[0] for name in shown] == ["shard 1 of 3", "shard 2 of 3", "shard 3 of 3"]
-
-
-async def test_a_shard_whose_jobs_are_not_started_any_more_is_over_too(ctx, monkeypatch):
-    """Nobody waits for jobs that a stop has left out."""
-    shown = await _shown_in_shards_of_two(ctx, monkeypatch)
-    ctx.places = Places(1, ahead=0)
-    monkeypatch.setattr("callsheet.engine.work.render_job", _last_before(ctx.stop))
-    async with asyncio.timeout(10):
-        await rendering.render_all(ctx)
-    assert len(shown) == 1
-
-
-def _last_before(stop):
-    async def render_job(_studio, _job_id, place):
-        stop.drain(CallsheetError("enough"))
-        place.give_back()
-        return _studio.desk.ledger.do(queries.job, _job_id)
-
-    return render_job
-
-
-async def _shown_in_shards_of_two(ctx, monkeypatch):
-    shown = []
-
-    async def show(_studio, _number, name, over):
-        shown.append(name)
-        await over.wait()
-
-    monkeypatch.setattr(rendering, "JOBS_AS_TASK_RUNS", 2)
-    monkeypatch.setattr(rendering, "SHARD_JOBS", 2)
-    monkeypatch.setattr(rendering, "show_shard", show)
-    monkeypatch.setattr(rendering, "progress_of", lambda *_: nullcontext())
-    return shown
-
-
-@pytest.mark.parametrize("broken", ["acreate_progress_artifact", "aupdate_progress_artifact"])
-async def test_progress_that_cannot_be_shown_does_not_fail_a_shard(house, monkeypatch, broken):
-    """A server that does not answer costs a remark; what is done inside is done."""
-    run_id = house.open_run("a,shards three")
-    asked = asyncio.Event()
-
-    async def silent(*_, **__):
-        asked.set()
-        raise ConnectionError("no Prefect server")
-
-    async def made(*_, **__):
-        return artifacts.UUID(int=1)
-
-    monkeypatch.setattr(artifacts, "PROGRESS_EVERY_S", 0)
-    monkeypatch.setattr(artifacts, "acreate_progress_artifact", made)
-    monkeypatch.setattr(artifacts, broken, silent)
-    async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
-        async with artifacts.progress_of(ctx, 1, 1, lambda: 0):
-            await asked.wait()
-    assert ctx.state.notices == ["Prefect does not show the progress of shard 1: no Prefect server"]

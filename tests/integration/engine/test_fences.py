@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 
 from callsheet.engine import submit
-from callsheet.engine.run import context_of
-from callsheet.engine.stopping import StopSignal
-from callsheet.engine.work import begin
+from callsheet.engine.scheduler import run_jobs, waiting_jobs
 from callsheet.errors import ClaimLost, NotSent
-from callsheet.ledger import Ledger, State, queries, transitions
+from callsheet.ledger import Ledger, State, transitions
 from callsheet.ledger.transaction import write
 from callsheet.provider.client import SEND_WITHIN_S
 from manifests.job import decode_job
@@ -23,11 +21,11 @@ async def test_a_run_that_was_taken_over_buys_nothing_and_ends(house):
     names = [f"fences one {number}" for number in range(3)]
     run_id = house.open_run(*(f"j{number},{name}" for number, name in enumerate(names)))
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
+        ctx = house.context(desk, run_id)
         with desk.ledger.claim(run_id):
             shutil.rmtree(Path(f"{house.folder / 'ledger.sqlite'}.locks"))
             with Ledger.open(house.settings.ledger) as other, other.claim(run_id):
-                await (await begin(ctx)).over()
+                await run_jobs(ctx, await waiting_jobs(ctx))
     assert isinstance(ctx.stop.reason, ClaimLost)
     assert ctx.stop.reason.exit_code == 130
     assert [house.accepted(name) for name in names] == [[], [], []]
@@ -46,8 +44,8 @@ async def test_a_follower_whose_run_was_taken_over_waits_for_nothing_more(house,
 
     monkeypatch.setattr(transitions, "render", refused)
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
-        await (await begin(ctx)).over()
+        ctx = house.context(desk, run_id)
+        await run_jobs(ctx, await waiting_jobs(ctx))
     assert (ctx.stop.phase, ctx.stop.reason) == ("stopped", taken_over)
     assert len(house.accepted("fences two")) == 1
 
@@ -57,7 +55,7 @@ async def test_a_post_does_not_leave_after_the_machine_slept_on_its_intent(house
     run_id = house.open_run("a,fences three")
     row = house.row(run_id)
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
+        ctx = house.context(desk, run_id)
         order = submit.order_of(ctx, decode_job(row.payload, desk.catalog), row, {})
         asleep_s = 0.0
         monkeypatch.setattr(desk.queue, "_since_boot", lambda: 1000.0 + asleep_s)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.engine import room
+from callsheet.engine import submit
 from callsheet.engine.finalize import write_report
 from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.errors import CallsheetError, DiskFull, LedgerError
@@ -50,8 +50,8 @@ def fill(folder: Path, *, but_pages: int = 0) -> Path:
 @pytest.fixture
 def no_spare(monkeypatch) -> None:
     """Buy although there is no room, as when somebody else fills the disk meanwhile."""
-    monkeypatch.setattr(room, "SPARE_BYTES", 0)
-    monkeypatch.setattr(room, "LEDGER_SPARE_BYTES", 0)
+    monkeypatch.setattr(submit, "SPARE_BYTES", 0)
+    monkeypatch.setattr(submit, "LEDGER_SPARE_BYTES", 0)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ async def test_where_the_disk_is_full_in_the_middle_of_a_commit_nobody_hears_of_
     small_disk(house.folder / "books")
     house.changes["ledger_url"] = f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}"
     run_id = house.open_run(*(f"a{number},full disk six {number}" for number in range(30)))
-    with Ledger.open(house.settings.ledger) as ledger, closing(LedgerExecutor(ledger, is_near=True)) as books:
+    with Ledger.open(house.settings.ledger) as ledger, closing(LedgerExecutor(ledger)) as books:
         with ledger._database.outside() as connection:
             connection.exec_driver_sql("PRAGMA cache_size = 3")  # pages leave for the disk before the commit
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -174,7 +174,7 @@ async def test_a_report_that_does_not_fit_leaves_the_old_one_and_says_how_to_wri
     """The run is over and everything is there; only its page is to be written again."""
     small_disk(house.folder / "runs")
     run_id = house.open_run("a,full disk four")
-    monkeypatch.setattr(room, "SPARE_BYTES", 0)
+    monkeypatch.setattr(submit, "SPARE_BYTES", 0)
     await house.work(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
         run, rows = ledger.do(queries.run, run_id), ledger.do(queries.jobs, run_id)

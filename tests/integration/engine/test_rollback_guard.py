@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from callsheet.engine import high_water
-from callsheet.engine.job import render_job
+from callsheet.engine import rollback_guard
 from callsheet.engine.rollback_guard import continue_from_mark, mark_file, remember
 from callsheet.engine.run import open_context
-from callsheet.engine.scheduler import dispatch, in_order
+from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import LedgerUnsafe
 from callsheet.ledger import Ledger, admission, queries, runs, settlement
@@ -57,22 +56,19 @@ async def test_what_a_killed_process_bought_is_in_the_mark(
     house: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It rises with the first purchase of a second and not with each; the end of the run adds the rest."""
-    monkeypatch.setattr(high_water, "RISE_EVERY_S", 3600)
+    monkeypatch.setattr(rollback_guard, "RISE_EVERY_S", 3600)
     run_id = house.open_run(*(f"{name},A boat marked {name}" for name in "abc"))
     async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
         written: list[int] = []
-        write = high_water.write_text_atomically
+        write = rollback_guard.write_text_atomically
 
         def noted(path: Any, text: str) -> None:
             written.append(json.loads(text)["entries"])
             write(path, text)
 
-        monkeypatch.setattr(high_water, "write_text_atomically", noted)
+        monkeypatch.setattr(rollback_guard, "write_text_atomically", noted)
 
-        async def render(row: Any, place: Any) -> Any:
-            return await render_job(ctx, row.job_id, place)
-
-        await dispatch(ctx, in_order(await ctx.do(queries.jobs, run_id)), render)
+        await run_jobs(ctx, in_order(await ctx.do(queries.jobs, run_id)))
         assert len(written) == 1
         assert (await ctx.do.call(lambda ledger: marked(house, ledger)))["entries"] == written[0] >= 1
     assert written[1:] == [9]
@@ -81,7 +77,7 @@ async def test_what_a_killed_process_bought_is_in_the_mark(
 async def test_two_writers_at_once_leave_the_higher_mark(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has read the old mark and is slow does not write over what another one wrote meanwhile."""
     folder, run_id = house.folder / "runs", house.open_run("a,A boat of two writers")
-    write, others = high_water.write_text_atomically, []
+    write, others = rollback_guard.write_text_atomically, []
 
     def slow(path: Any, text: str) -> None:
         if not others:
@@ -95,7 +91,7 @@ async def test_two_writers_at_once_leave_the_higher_mark(house: Any, monkeypatch
             ledger.do(settlement.release, job_id)
             remember(ledger, folder, run_id)
 
-    monkeypatch.setattr(high_water, "write_text_atomically", slow)
+    monkeypatch.setattr(rollback_guard, "write_text_atomically", slow)
     with Ledger.open(house.settings.ledger) as ledger:
         (job_id,) = (row.job_id for row in ledger.do(queries.jobs, run_id))
         ledger.do(admission.admit, job_id, slots=10)

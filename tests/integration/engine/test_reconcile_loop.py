@@ -7,9 +7,7 @@ import pytest
 from callsheet.engine import reconcile_loop
 from callsheet.engine.cancel import refuse_run
 from callsheet.engine.job import render_job
-from callsheet.engine.run import context_of
-from callsheet.engine.scheduler import dispatch, in_order
-from callsheet.engine.stopping import StopSignal
+from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.ledger import Ledger, State, admission, queries, transitions
 from tests.integration.conftest import DUE_MS, SECOND_LOOK_MS
 
@@ -36,9 +34,9 @@ async def test_what_never_arrived_is_bought_again_only_where_the_run_may_buy(hou
     prompt = f"A boat that {'may' if may_buy else 'may not'} be bought"
     run_id = lost(house, f"a,{prompt}")
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
+        ctx = house.context(desk, run_id)
         ctx.state.may_buy = may_buy
-        await reconcile_loop.last_look(ctx)
+        await reconcile_loop.settle_rest(ctx)
     assert house.row(run_id).state is state
     assert len(house.accepted(prompt)) == bought
 
@@ -47,8 +45,8 @@ async def test_a_refusal_also_takes_back_what_came_free_while_a_person_was_asked
     """A lost request that provably never arrived waits again; a no to the run is a no to it as well."""
     run_id = lost(house, "a,A boat that nobody wanted")
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
-        await reconcile_loop.last_look(ctx)
+        ctx = house.context(desk, run_id)
+        await reconcile_loop.settle_rest(ctx)
         assert house.row(run_id).state is State.PENDING
         await refuse_run(ctx, "a person refused it")
     assert (house.row(run_id).state, house.accepted("A boat that nobody wanted")) == (State.CANCELLED, [])
@@ -56,7 +54,7 @@ async def test_a_refusal_also_takes_back_what_came_free_while_a_person_was_asked
 
 async def test_a_look_that_breaks_is_noted_and_not_the_last(house, monkeypatch):
     """A full table of open files ends one look; the next one finds what was lost."""
-    monkeypatch.setattr(reconcile_loop, "CARE_EVERY_S", 0.01)
+    monkeypatch.setattr(reconcile_loop, "LOOK_EVERY_S", 0.01)
     run_id = lost(house, "a,A boat in a full table")
     settle_others, looks, looked = reconcile_loop.settle_others, [], asyncio.Event()
 
@@ -70,7 +68,7 @@ async def test_a_look_that_breaks_is_noted_and_not_the_last(house, monkeypatch):
 
     monkeypatch.setattr(reconcile_loop, "settle_others", breaks_once)
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
+        ctx = house.context(desk, run_id)
         async with reconcile_loop.reconcile_loop(ctx), asyncio.timeout(10):
             await looked.wait()
     (note,) = ctx.state.unfinished
@@ -87,7 +85,7 @@ async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
     house.faults.clear()
     assert house.row(run_id).state is State.UNKNOWN
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
+        ctx = house.context(desk, run_id)
         watch, watched = desk.queue.watch, []
         begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -105,16 +103,16 @@ async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
         assert [row.state for row in rows] == [State.IN_QUEUE]
         given = asyncio.Event()
 
-        async def render(row, place):
-            ends = asyncio.ensure_future(render_job(ctx, row.job_id, place))
+        async def render(ctx, row):
+            ends = asyncio.ensure_future(render_job(ctx, row.job_id))
             given.set()
-            return await ends
+            await ends
 
-        going = asyncio.ensure_future(dispatch(ctx, rows, render))
+        going = asyncio.ensure_future(run_jobs(ctx, rows, render))
         await given.wait()
         go_on.set()
         await going
-        await reconcile_loop.rest(ctx)
+        await reconcile_loop.settle_rest(ctx)
     assert house.row(run_id).state is State.SUCCEEDED
     assert (len(watched), ctx.state.unfinished) == (1, [])
     assert house.sound()

@@ -7,10 +7,7 @@ import pytest
 
 from callsheet import files
 from callsheet.engine.job import render_job
-from callsheet.engine.pace import cell_named
 from callsheet.engine.recover import reopen_unfetched
-from callsheet.engine.run import context_of
-from callsheet.engine.stopping import StopSignal
 from callsheet.engine.submit import Order, admit, admit_and_send, take_back_unsent
 from callsheet.errors import DiskFull, UsageError
 from callsheet.ledger import Ledger, State, queries, transitions
@@ -18,7 +15,6 @@ from callsheet.provider.client import FalQueue
 from callsheet.provider.transport import since_boot_s
 from manifests.job import decode_job
 from pricing.catalog import load_catalog
-from pricing.render_times import RenderKind
 
 pytestmark = pytest.mark.anyio
 HOUR_MS = 3_600_000
@@ -108,7 +104,7 @@ async def test_a_job_bought_at_the_moment_of_the_stop_is_given_back(house):
     """A run that is stopped between the write and the POST leaves no job that nobody can tell about."""
     run_id = house.open_run("a,delivery eight")
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
+        ctx = house.context(desk, run_id)
         row = house.row(run_id)
         order = Order(decode_job(row.payload, desk.catalog), row.job_id, {"prompt": "x"}, 1, 3600)
         buying = asyncio.ensure_future(admit(ctx, row, order))
@@ -132,20 +128,6 @@ async def test_only_what_was_not_sent_is_taken_back(house, sent):
             ledger.do(transitions.lose, row.job_id, why="no reply")
         ledger.do(take_back_unsent, row.job_id)
         assert ledger.do(queries.job, row.job_id).state is (State.UNKNOWN if sent else State.PENDING)
-
-
-@pytest.mark.parametrize(
-    ("name", "cell"),
-    [
-        ("fal-ai/x|414720|49", RenderKind("fal-ai/x", 414720, 49)),
-        ("fal-ai/x", None),
-        ("x|a|1", None),
-        ("", None),
-    ],
-)
-def test_the_ledgers_name_of_a_kind_of_job_is_read(name, cell):
-    """Endpoint, pixels and frames, as the plan wrote them; anything else teaches nothing."""
-    assert cell_named(name) == cell
 
 
 async def paid_without_its_file(house, *shots):
@@ -184,10 +166,10 @@ async def test_a_job_that_cannot_be_collected_does_not_keep_the_others_back(hous
     run_id = await paid_without_its_file(house, "a,delivery twelve a", "b,delivery twelve b")
     first, second = house.rows(run_id)
 
-    async def breaks(ctx, job_id, place):
+    async def breaks(ctx, job_id):
         if job_id == first.job_id:
             raise ValueError("nobody thought of this")
-        return await render_job(ctx, job_id, place)
+        return await render_job(ctx, job_id)
 
     monkeypatch.setattr("callsheet.engine.collect_runs.render_job", breaks)
     findings = await house.settled()

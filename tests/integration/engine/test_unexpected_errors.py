@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.engine.run import context_of
-from callsheet.engine.stopping import StopSignal
-from callsheet.engine.work import begin
+from callsheet.engine import submit
+from callsheet.engine.job import render_job
+from callsheet.engine.scheduler import run_jobs, waiting_jobs
 from callsheet.errors import DiskFull, LedgerError
 from callsheet.ledger import Ledger, State, queries, transitions
 from callsheet.ledger.transaction import write
-from tasks.render import prefect_state
 
 pytestmark = pytest.mark.anyio
 
@@ -69,7 +68,7 @@ async def test_a_commit_whose_answer_is_lost_is_no_mistake(house, monkeypatch):
 
 
 async def test_a_mistake_in_a_job_ends_the_run_and_is_named(house, monkeypatch):
-    """The run must not go on buying over it, and Prefect shows which job it was."""
+    """The run must not go on buying over it, the job is named and its task hears of it."""
 
     @write(fenced=False, short=True)
     def locked(_tx, *_more, **_named):
@@ -78,15 +77,22 @@ async def test_a_mistake_in_a_job_ends_the_run_and_is_named(house, monkeypatch):
     run_id = house.open_run("a,mistakes three a", "b,mistakes three b")
     house.changes["concurrency"] = 1
     monkeypatch.setattr(transitions, "accept", locked)
+    monkeypatch.setattr(submit, "ACCEPT_PAUSES_S", (0.0, 0.0))
 
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
-        work = await begin(ctx)
-        await work.over()
-    shown = prefect_state((await anext(work.started())).ended.result())
-    assert shown.is_failed()
-    assert shown.message == "a: LedgerError: database is locked"
+        ctx = house.context(desk, run_id)
+        raised = []
+
+        async def render(ctx, row):
+            try:
+                await render_job(ctx, row.job_id)
+            except LedgerError as error:
+                raised.append(str(error))
+                raise
+
+        await run_jobs(ctx, await waiting_jobs(ctx), render)
+    assert raised == ["database is locked"]
     assert ctx.stop.reason.exit_code == 1
-    assert ctx.state.unfinished == ["a: LedgerError: database is locked"]
+    assert ctx.state.unfinished == [f"job {house.rows(run_id)[0].job_id}: LedgerError: database is locked"]
     assert ctx.state.unfinished[0] in str(ctx.stop.reason)
     assert [row.state for row in house.rows(run_id)] == [State.SUBMITTING, State.PENDING]

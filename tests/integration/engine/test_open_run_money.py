@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.engine.frozen import refuse_frozen
-from callsheet.engine.open_run import changed_caps, require_a_cap, room_for, select
+from callsheet.engine.open_run import changed_caps, refuse_frozen, require_a_cap, room_for, select
 from callsheet.engine.rollback_guard import accept, mark_file, refuse_older_ledger, remember
 from callsheet.errors import LedgerUnsafe, OverBudget, UsageError
 from callsheet.ledger import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.engine import opening
+from callsheet.engine import open_run as opening
 from callsheet.engine.open_run import Selection, open_run
 from callsheet.engine.request import RunRequest
 from callsheet.ledger import Ledger, State, queries

@@ -9,18 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
-from callsheet.engine import render
-from callsheet.engine.canary import send_canaries
+from callsheet.engine import job
+from callsheet.engine.canary import render_canaries
 from callsheet.engine.context import RunContext
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.open_run import open_run, select
 from callsheet.engine.overbilled import stop_if_overbilled
 from callsheet.engine.price_check import bills_of, check_run_prices, listed_beside_the_book
 from callsheet.engine.request import RunRequest
-from callsheet.engine.run import context_of
+from callsheet.engine.scheduler import render_here, run_jobs, waiting_jobs
 from callsheet.engine.settle import IMPLAUSIBLE
-from callsheet.engine.stopping import StopSignal
-from callsheet.engine.work import Work, begin
 from callsheet.errors import CanaryDisagrees, CanaryFailed, Overbilled, PricesChanged, Unavailable
 from callsheet.ledger import (
     Booking,
@@ -65,12 +63,11 @@ def listing(house: Any) -> Iterator[Any]:
 async def worked(house: Any, run_id: str, *, accept: bool = False, canary: int | None = None) -> RunContext:
     """Do what the flow does, without Prefect."""
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
-
-        await check_run_prices(ctx, accept=accept)
-        if canary is not None:
-            await send_canaries(ctx, canary, Work.over)
-        await (await begin(ctx)).over()
+        ctx = house.context(desk, run_id)
+        ctx = replace(ctx, request=ctx.request.model_copy(update={"canary": canary}))
+        ctx = await check_run_prices(ctx, accept=accept)
+        await render_canaries(ctx, render_here)
+        await run_jobs(ctx, await waiting_jobs(ctx))
         return ctx
 
 
@@ -111,7 +108,7 @@ async def test_accepted_prices_stay_accepted_and_are_pinned_for_what_is_bought_l
     run_id = house.open_run(f"a,{word} one", f"b,{word} two")
     listing(lite="1.25")
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
+        ctx = house.context(desk, run_id)
         await check_run_prices(ctx, accept=True)
     assert (await worked(house, run_id)).stop.reason is None
     with Ledger.open(house.settings.ledger) as ledger:
@@ -150,7 +147,7 @@ async def test_a_run_keeps_the_prices_it_was_planned_with(house):
         )
         ledger.do(runs.reprice, run_id, {}, prices=text)
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
+        ctx = house.context(desk, run_id)
         assert ctx.catalog.rates["seedance-1.0-lite", False] == 900_000_000
         assert desk.catalog.rates["seedance-1.0-lite", False] == 1_800_000_000
 
@@ -261,7 +258,7 @@ async def test_the_list_may_use_any_unit(house, list_says, why):
     )
     run_id = house.open_run(f"a,A boat by any unit {next(NAMES)}")
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
+        ctx = house.context(desk, run_id)
         await check_run_prices(ctx, accept=False)
         kept = read_pins(desk.ledger.do(queries.run, run_id).prices, desk.catalog)[-1].listed.get(LITE)
     if why is PricesChanged:
@@ -302,16 +299,16 @@ async def test_without_a_file_a_bill_that_is_too_good_costs_its_hold(house, monk
 
     run_id = house.open_run(f"a,A blind bird {next(NAMES)}")
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal(), scale=1 / 5000)
+        ctx = house.context(desk, run_id)
         real = ctx.queue.result
 
         async def result(ticket: Any) -> Rendered:
             return replace(await real(ticket), billable_units=units)
 
         monkeypatch.setattr(ctx.queue, "result", result)
-        monkeypatch.setattr(render, "deliver", unread)
-        await check_run_prices(ctx, accept=False)
-        await (await begin(ctx)).over()
+        monkeypatch.setattr(job, "deliver", unread)
+        ctx = await check_run_prices(ctx, accept=False)
+        await run_jobs(ctx, await waiting_jobs(ctx))
     row = house.row(run_id)
     assert row.state is State.RENDERED
     assert (row.spent_nano, row.submission.cost_basis) == (row.maximum_nano, "bill_implausible")
@@ -346,7 +343,7 @@ async def test_an_overrun_that_is_booked_again_stops_the_run_once(house):
     assert isinstance(first.stop.reason, Overbilled)
     row = house.row(run_id)
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
+        ctx = house.context(desk, run_id)
         for booking, reason in (
             (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=5, replayed=True), None),
             (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=0), None),
@@ -363,7 +360,7 @@ async def test_a_canary_that_was_not_sent_stops_the_rest_and_is_no_secret(house,
     async def unreachable(*_: object) -> None:
         raise Unavailable("no route to fal")
 
-    monkeypatch.setattr(render, "uploaded_images", unreachable)
+    monkeypatch.setattr(job, "uploaded_images", unreachable)
     run_id = opened(house, f"a,A bird unsent {next(NAMES)},seedance-1.0-lite,480p,29,\n")
     ctx = await worked(house, run_id, canary=1)
     assert isinstance(ctx.stop.reason, CanaryFailed)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from callsheet.engine import made_files, opening
+from callsheet.engine import made_files
+from callsheet.engine import open_run as opening
 from callsheet.engine.finalize import write_report
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.run import open_context

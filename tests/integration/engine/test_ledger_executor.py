@@ -1,6 +1,7 @@
 """The ledger from the event loop: who asks at the same moment shares a commit, and is answered after it."""
 
 import asyncio
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -13,12 +14,12 @@ from callsheet.ledger import Ledger, State, admission, queries, transitions
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=[False, True], ids=["far", "near"])
-def books(house, request):
-    """The ledger behind a thread, and in the loop; with five jobs in it."""
+@pytest.fixture
+def books(house):
+    """The ledger behind its thread, with five jobs in it."""
     run_id = house.open_run(*(f"shot-{number},number {number}" for number in range(5)))
     ledger = Ledger.open(house.settings.ledger)
-    books = LedgerExecutor(ledger, is_near=request.param)
+    books = LedgerExecutor(ledger)
     books.jobs = [row.job_id for row in ledger.do(queries.jobs, run_id)]
     books.ledger = ledger
     yield books
@@ -34,10 +35,20 @@ def commits(books):
     return seen
 
 
-@pytest.mark.parametrize("books", [True], indirect=True)  # how many a thread finds depends on the moment
-async def test_a_near_ledger_commits_once_for_all_who_ask_at_the_same_moment(books, commits):
-    """Five jobs are admitted by one commit, each with its own hold."""
-    await asyncio.gather(*(books(admission.admit, job, slots=10) for job in books.jobs))
+async def test_short_verbs_that_wait_together_share_a_commit(books, commits):
+    """Five jobs are admitted by one commit, each with its own hold, after a call that kept the thread busy."""
+    busy, go_on = threading.Event(), threading.Event()
+
+    def occupy(_ledger):
+        busy.set()
+        go_on.wait()
+
+    occupying = asyncio.ensure_future(books.call(occupy))
+    await asyncio.to_thread(busy.wait)
+    asked = [asyncio.ensure_future(books(admission.admit, job, slots=10)) for job in books.jobs]
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(occupying, *asked)
     assert commits == ["commit"]
     assert {books.ledger.do(queries.job, job).state for job in books.jobs} == {State.HELD}
 
@@ -98,7 +109,7 @@ async def test_a_closed_ledger_is_said_and_not_waited_for(books):
     """A verb that comes too late raises at once, instead of waiting for a thread that has ended."""
     books.close()
     for verb in (queries.runs, queries.open_jobs):
-        with pytest.raises(LedgerError, match="closed already"):
+        with pytest.raises(LedgerError, match="the ledger is closed"):
             async with asyncio.timeout(5):
                 await books(verb)
     books.close = lambda: None

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from callsheet.engine import session
+from callsheet.engine import run
 from callsheet.errors import Busy
 from callsheet.ledger import Ledger
 
@@ -27,7 +27,7 @@ async def test_a_run_is_waited_for_while_another_process_looks_after_it(house):
 
 async def test_a_run_that_somebody_works_on_is_left_to_them(house, monkeypatch):
     """Where the other one goes on, the error says so."""
-    monkeypatch.setattr(session, "CLAIM_PAUSE_S", 0.0)
+    monkeypatch.setattr(run, "CLAIM_PAUSE_S", 0.0)
     run_id = house.open_run("a,claims two")
     async with house.desk() as desk:
         with (
@@ -39,5 +39,5 @@ async def test_a_run_that_somebody_works_on_is_left_to_them(house, monkeypatch):
 
 
 async def _own(desk, run_id: str) -> str:
-    async with session._claimed(desk, run_id):
+    async with run._claimed(desk, run_id):
         return "owned"

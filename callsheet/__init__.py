@@ -1,9 +1,11 @@
 """Callsheet: bulk video on fal's Seedance models within a budget.
 
-import callsheet
+    import callsheet
 
-plan = callsheet.plan("shots.csv", budget_usd="25")
-summary = callsheet.run(plan)
+    plan = callsheet.plan("shots.csv", budget_usd="25")
+    summary = callsheet.run(plan)
+
+The errors are those of `callsheet.errors`.
 """
 
 from __future__ import annotations
@@ -25,16 +27,46 @@ if TYPE_CHECKING:
         run,
         run_async,
     )
-    from callsheet.errors import CallsheetError
+    from callsheet.errors import (
+        AccountError,
+        BudgetError,
+        CallsheetError,
+        InputError,
+        LedgerError,
+        ManifestError,
+        OverBudget,
+        PlanChanged,
+        UsageError,
+    )
     from callsheet.settings import Settings
 
 __version__ = "0.1.0"
 
-__all__ = [
+_ERRORS = (
+    "AccountError",
+    "BudgetError",
     "CallsheetError",
+    "InputError",
+    "LedgerError",
+    "ManifestError",
+    "OverBudget",
+    "PlanChanged",
+    "UsageError",
+)
+
+__all__ = [
+    "AccountError",
+    "BudgetError",
+    "CallsheetError",
+    "InputError",
+    "LedgerError",
+    "ManifestError",
+    "OverBudget",
     "Plan",
+    "PlanChanged",
     "RunSummary",
     "Settings",
+    "UsageError",
     "plan",
     "reconcile",
     "reconcile_async",
@@ -51,5 +83,5 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: `import callsheet` alone is fast."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = {"Settings": "callsheet.settings", "CallsheetError": "callsheet.errors"}
-    return getattr(import_module(home.get(name, "callsheet.api")), name)
+    home = "callsheet.errors" if name in _ERRORS else "callsheet.api"
+    return getattr(import_module("callsheet.settings" if name == "Settings" else home), name)

@@ -8,32 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from callsheet.engine.collect_runs import collect_campaign, settle_and_collect
-from callsheet.engine.context import RunContext, current_run, open_account
-from callsheet.engine.open_run import Selection, open_run, require_a_cap, room_for, select
-from callsheet.engine.publish import folder_for, lasting
+from callsheet.engine.collect_runs import settle_and_collect
+from callsheet.engine.context import open_account
+from callsheet.engine.open_run import room_for
 from callsheet.engine.request import RunRequest, sandbox_ledger, settings_for
 from callsheet.engine.retry import prepare_retry
 from callsheet.engine.run import carry_out, open_context
 from callsheet.engine.scheduler import RenderJob, render_here
+from callsheet.engine.session import continued, find_run, open_plan
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.files import has_ledger
 from callsheet.guard import check_packages_are_ours
-from callsheet.ledger import Ledger, Run, queries
+from callsheet.ledger import Ledger
 from callsheet.reconcile.findings import Findings
 from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan
 from manifests.plan import PlanOptions
-from manifests.planner import campaign_name, make_plan
+from manifests.planner import make_plan
 from pricing.budgets import full_room, shortfalls
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ class Plan:
     errors: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     planned: ManifestPlan | None = field(default=None, repr=False, compare=False)
-    _folder: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False, compare=False)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per job: custom_id, model, size, length and price in USD."""
@@ -154,7 +154,7 @@ def plan(
     except ManifestError as error:
         return Plan(path, "", 0, Decimal(0), Decimal(0), fits=False, errors=tuple(error.problems))
     total = made.total
-    return Plan(
+    priced = Plan(
         source=path,
         campaign=made.campaign,
         jobs=total.jobs,
@@ -163,8 +163,10 @@ def plan(
         fits=_fits(made, sandbox_ledger(settings) if sandbox else settings),
         warnings=made.warnings,
         planned=made,
-        _folder=folder,
     )
+    if folder is not None:
+        weakref.finalize(priced, shutil.rmtree, folder, ignore_errors=True)
+    return priced
 
 
 async def run_async(
@@ -310,114 +312,6 @@ def reconcile(*, sandbox: bool = False) -> Findings:
     return asyncio.run(reconcile_async(sandbox=sandbox))
 
 
-# -- what the command line and the flows build on ----------------------------------------------------------
-
-
-Review = Callable[[Ledger, Selection], None]
-"""Called with what is about to be bought. It may raise: then nothing is opened."""
-
-
-async def open_plan(
-    planned: ManifestPlan, request: RunRequest, settings: Settings, *, review: Review | None = None
-) -> str:
-    """Open a run for a plan and return its id. Nothing is bought yet.
-
-    What the campaign has paid for and not fetched is fetched first, so that it is not bought again. Raises
-    OverBudget where the plan does not fit, UsageError without any cap or where a run of the campaign already
-    has some of it in flight.
-    """
-    check_packages_are_ours()
-    out = request.out or planned.out or settings.out
-    folder = folder_for(out, settings)
-    async with open_account(settings) as account:
-        if not request.sandbox:
-            require_a_cap(account.ledger, planned)
-        if not request.again:
-            await collect_campaign(account, planned.campaign)
-        selection = select(account.ledger, planned, fit=request.fit, again=request.again)
-        if review is not None:
-            review(account.ledger, selection)
-        kept = request.model_copy(update={"out": out}).kept
-        return open_run(account.ledger, planned, selection, out=folder, options=kept)
-
-
-@asynccontextmanager
-async def opened(request: RunRequest) -> AsyncIterator[RunContext]:
-    """Open the run that a request names, or a new one for its source; as a flow does.
-
-    Where the caller carries out a run already (`current_run`), that one is used.
-    """
-    check_packages_are_ours()
-    if (ctx := current_run.get()) is not None:
-        yield ctx
-        return
-    settings = settings_for(request)
-    run_id = request.run_id or await _open_scheduled(request, settings)
-    async with open_context(request, run_id, settings, StopSignal()) as ctx:
-        token = current_run.set(ctx)
-        try:
-            yield ctx
-        finally:
-            current_run.reset(token)
-
-
-def unfinished_runs(request: RunRequest) -> list[RunRequest]:
-    """Return the requests that go on with unfinished runs of a request's campaign, oldest first.
-
-    A scheduled run takes them up before it buys anything new. Runs that a living process owns are left out.
-    """
-    if current_run.get() is not None or request.run_id is not None or request.source is None:
-        return []
-    settings = settings_for(request)
-    if not has_ledger(settings):
-        return []
-    name = campaign_name(request.source)
-    with Ledger.open(settings.ledger) as ledger:
-        found = ledger.do(queries.unfinished, name)
-    return [continued(each) for each in found]
-
-
-def find_run(settings: Settings, run_id: str | None, *, latest_of_all: bool = False) -> Run:
-    """Return a run by its id, or the latest unfinished one (with `latest_of_all`: the latest one).
-
-    Raises UsageError where there is none.
-    """
-    with Ledger.open(settings.ledger) as ledger:
-        if run_id is not None:
-            return ledger.do(queries.run, run_id)
-        if latest_of_all:
-            found = next(iter(ledger.do(queries.runs, limit=1)), None)
-        else:
-            found = ledger.do(queries.latest_unfinished)
-        if found is None:
-            what = "run" if latest_of_all else "unfinished run"
-            raise UsageError(
-                f"there is no {what} in the ledger {ledger.label}. Sandbox runs have a ledger of their own: "
-                "add --sandbox"
-            )
-        return found
-
-
-def continued(run: Run, *, accept_prices: bool = False) -> RunRequest:
-    """Return the request that goes on with a run. Whoever asks for it has approved it."""
-    return RunRequest.of(run).model_copy(
-        update={"run_id": run.run_id, "approve_above_usd": None, "accept_prices": accept_prices}
-    )
-
-
-async def _open_scheduled(request: RunRequest, settings: Settings) -> str:
-    """Plan what a request names and open a run for it, as a schedule does."""
-    options = PlanOptions(
-        budget_usd=request.budget_usd,
-        concurrency=request.concurrency,
-        out=request.out,
-        allow_private_hosts=settings.allow_private_hosts,
-    )
-    planned = make_plan(request.source or "", overrides=options)
-    out = lasting(planned.out or settings.out, request.source or "", settings)
-    return await open_plan(planned, request.model_copy(update={"out": out}), settings)
-
-
 def _ledger_settings(*, sandbox: bool) -> Settings:
     settings = settings_from(os.environ)
     return sandbox_ledger(settings) if sandbox else settings
@@ -431,7 +325,7 @@ def _fits(planned: ManifestPlan, settings: Settings) -> bool:
         return not shortfalls(demands, room_for(ledger, planned))
 
 
-def _as_file(source: Source, campaign: str) -> tuple[str, tempfile.TemporaryDirectory[str] | None]:
+def _as_file(source: Source, campaign: str) -> tuple[str, Path | None]:
     """Return the path of a source. Rows in memory are written to a Parquet file that lives with the plan."""
     if isinstance(source, str | Path):
         return str(source), None
@@ -448,7 +342,6 @@ def _as_file(source: Source, campaign: str) -> tuple[str, tempfile.TemporaryDire
             table = pa.table({name: [row.get(name) for row in source] for name in names})
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UsageError(f"the rows are no table: {error}") from error
-    folder = tempfile.TemporaryDirectory(prefix="callsheet-")
-    path = Path(folder.name) / f"{campaign}.parquet"
-    pq.write_table(table, path)
-    return str(path), folder
+    folder = Path(tempfile.mkdtemp(prefix="callsheet-"))
+    pq.write_table(table, folder / f"{campaign}.parquet")
+    return str(folder / f"{campaign}.parquet"), folder

@@ -13,7 +13,7 @@ from callsheet.engine.overbilled import skip_the_rest
 from callsheet.engine.publish import publish_report
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.rollback_guard import remember
-from callsheet.errors import BudgetError, CallsheetError, CapReached
+from callsheet.errors import BudgetError, CallsheetError, CanaryError, CapReached, Overbilled, PricesChanged
 from callsheet.files import naming_full_disk
 from callsheet.ledger import Account, JobRow, Overrun, Run, State, admission, history, queries, runs
 from callsheet.report.rows import ResultRow, result_row
@@ -39,11 +39,15 @@ LEFT_OVER = ("pending", "held", "rendered")
 async def finalize(ctx: RunContext) -> dict[str, Any]:
     """Write everything a run leaves and return its summary, as `run --json` prints it."""
     await skip_the_rest(ctx)
+    if isinstance(ctx.stop.reason, CanaryError | PricesChanged | Overbilled) or ctx.state.breaker.has_tripped:
+        # Going on is a person's word: a schedule does not take up what was stopped on purpose.
+        await ctx.do(runs.request_stop, ctx.run.run_id)
     tally = await ctx.do(queries.tally, ctx.run.run_id)
     if tally.finished == tally.jobs:
         await ctx.do(runs.close_run, ctx.run.run_id)
     reused = await ctx.do(queries.jobs, ctx.run.run_id, states={State.ALREADY_MADE})
-    for text in await ctx.do.call(gone_files, reused):
+    gone = await ctx.do.call(gone_files, reused)
+    for text in gone:
         ctx.state.notice(text)
     run = await ctx.do(queries.run, ctx.run.run_id)
     accounts = await ctx.do(admission.balances, scope="run", key=run.run_id)
@@ -61,6 +65,7 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
         "stopped_by": str(ctx.stop.reason or ""),
         "stopped_for_money": isinstance(ctx.stop.reason, BudgetError),
         "unpublished": unpublished,
+        "gone": len(gone),
     }
     complete = {**summary, **told}
     ctx.state.summary = {**complete, "exit_code": exit_code(complete, ctx.stop.reason, fit=ctx.request.fit)}
@@ -82,7 +87,7 @@ def exit_code(summary: Mapping[str, Any], reason: CallsheetError | None, *, fit:
     if any(summary["statuses"].get(status) for status in AT_FAL_STATUSES):
         return EXIT_UNKNOWN
     left = any(summary["statuses"].get(status) for status in LEFT_OVER)
-    if summary["failed"] or left or summary["unpublished"]:
+    if summary["failed"] or left or summary["unpublished"] or summary["gone"]:
         return EXIT_FAILED_JOBS
     return EXIT_CAP if summary["skipped"] and not fit else 0
 

@@ -63,7 +63,8 @@ class Desk:
     def _control(self, name: str, body: dict | None = None) -> dict:
         url = f"{self.sandbox()['url']}/_sandbox/{name}"
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(url, data)) as reply:
+        key = {"Authorization": f"Key {self.sandbox()['key']}"}
+        with urllib.request.urlopen(urllib.request.Request(url, data, key)) as reply:
             return json.loads(reply.read())
 
     def close(self) -> None:

@@ -167,7 +167,8 @@ class House:
 
     def truth(self) -> dict[str, Any]:
         """What the provider itself says it accepted."""
-        return dict(httpx.get(f"{self.address.url}/_sandbox/ledger").json())
+        key = {"Authorization": f"Key {self.address.key}"}
+        return dict(httpx.get(f"{self.address.url}/_sandbox/ledger", headers=key).json())
 
     def accepted(self, prompt: str) -> list[dict[str, Any]]:
         return [each for each in self.truth()["accepted"] if each["arguments"]["prompt"] == prompt]
@@ -202,7 +203,8 @@ class House:
 
     async def ended(self, prompt: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait until the provider has rendered this many requests with that prompt."""
-        async with httpx.AsyncClient(base_url=self.address.url) as client:
+        key = {"Authorization": f"Key {self.address.key}"}
+        async with httpx.AsyncClient(base_url=self.address.url, headers=key) as client:
             while True:
                 truth = json.loads((await client.get("/_sandbox/ledger")).text)
                 mine = [each for each in truth["accepted"] if each["arguments"]["prompt"] == prompt]

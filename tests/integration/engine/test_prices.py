@@ -55,7 +55,8 @@ def listing(house: Any) -> Iterator[Any]:
 
     def change(**factors: str) -> None:
         body = {LITE: factors["lite"]} if factors else {}
-        httpx.post(f"{house.address.url}/_sandbox/prices", json=body).raise_for_status()
+        key = {"Authorization": f"Key {house.address.key}"}
+        httpx.post(f"{house.address.url}/_sandbox/prices", json=body, headers=key).raise_for_status()
 
     yield change
     change()

@@ -1,7 +1,7 @@
-"""How each fault looks on the wire: one middleware around the whole server.
+"""What each fault sends: one middleware around the whole server.
 
-The middleware takes the server's true reply, where there is one, and hands out something else. A reset needs
-the connection itself, which `server` puts into every request's state.
+The middleware takes the server's true reply, where there is one, and sends something else. A reset needs the
+connection itself, which `server` puts into every request's state.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import gzip
 import json
 import socket
 import struct
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from callsheet.sandbox.faults import KINDS, Fault, FaultBook
@@ -46,7 +48,8 @@ def route_of(method: str, path: str) -> str:
     if path.startswith("/_sandbox/"):
         return ""
     if path.startswith("/v1/"):
-        return "platform"
+        special = {"/requests/by-endpoint": "history", "/billing-events": "billing"}
+        return next((name for tail, name in special.items() if path.endswith(tail)), "platform")
     if path.startswith("/files/"):
         return "file" if method in ("GET", "HEAD") else "upload"
     if path.startswith("/storage/"):
@@ -57,8 +60,8 @@ def route_of(method: str, path: str) -> str:
     return next((name for tail, name in tails.items() if path.endswith(tail)), "result")
 
 
-class Misbehaviour:
-    """ASGI middleware: asks the book of faults about every call and lets at most one strike."""
+class FaultMiddleware:
+    """ASGI middleware: lets at most one armed fault strike each call."""
 
     def __init__(self, app: ASGIApp, book: FaultBook) -> None:
         self._app = app
@@ -68,14 +71,14 @@ class Misbehaviour:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, or let a fault have it."""
         route = route_of(scope["method"], scope["path"]) if scope["type"] == "http" else ""
-        fault = self._book.on_route(route) if route else None
+        fault = self._book.on_route(route, _key_in(scope)) if route else None
         if fault is None:
             await self._app(scope, receive, send)
             return
         body = await _read(receive)
         stage = KINDS[fault.kind].stage
         if stage == "refusal":
-            await _send(send, refusal(fault))
+            await _send(send, refusal(fault), head=scope["method"] == "HEAD")
         elif fault.kind == "late":
             self._later(scope, body, fault.delay_s)
             await _gone(receive)
@@ -100,7 +103,7 @@ class Misbehaviour:
 
         async def receive() -> Message:
             if not parts:
-                # Whoever listens for the client's leaving listens in vain: the call is done to its end.
+                # No disconnect is reported, so the call is done to its end.
                 await asyncio.Event().wait()
             return parts.pop()
 
@@ -112,18 +115,24 @@ class Misbehaviour:
         return Reply(messages[0]["status"], pairs, b"".join(each.get("body", b"") for each in messages[1:]))
 
 
+def _key_in(scope: Scope) -> str:
+    return Headers(scope=scope).get("authorization", "").partition(" ")[2]
+
+
 def refusal(fault: Fault) -> Reply:
     """Return the reply of a fault that lets nothing be done."""
-    if fault.kind == "throttle":
-        body = {"detail": "Too many requests", "error_type": "rate_limited"}
-        return _json(fault.status, body, {"retry-after": f"{fault.delay_s:g}"})
-    if fault.kind == "account_locked":
-        return _json(fault.status, {"detail": LOCKED})
-    if fault.kind == "not_found":
-        return _json(fault.status, {"status": "NOT_FOUND"})
     if fault.kind == "nginx_error":
         return _nginx(fault.status)
-    return _server_error(fault, {})
+    if fault.kind == "server_error":
+        return _server_error(fault, {})
+    headers = {"retry-after": f"{fault.delay_s:g}"} if fault.kind == "throttle" else fault.headers
+    bodies = {
+        "throttle": {"detail": "Too many requests", "error_type": "rate_limited"},
+        "account_locked": {"detail": LOCKED},
+        "not_found": {"status": "NOT_FOUND"},
+        "history_hidden": {"items": [], "next_cursor": None, "has_more": False},
+    }
+    return _json(fault.status, bodies.get(fault.kind, fault.body), headers)
 
 
 def _server_error(fault: Fault, headers: Mapping[str, str]) -> Reply:
@@ -143,7 +152,7 @@ def _nginx(status: int) -> Reply:
 
 
 async def _spoil(fault: Fault, reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
-    """It was done; what comes back says something else, or nothing."""
+    """Send something else, or nothing: what was asked has been done."""
     if fault.kind == "hang":
         await _gone(receive)
     elif fault.kind == "slow_reply":
@@ -154,7 +163,9 @@ async def _spoil(fault: Fault, reply: Reply, scope: Scope, receive: Receive, sen
             await _send_part(send, reply, reply.body[: len(reply.body) // 2])
         await _hang_up(scope, receive, reset=fault.kind == "reset")
     else:
-        await _send(send, _spoiled(fault, reply))
+        records = scope["app"].state.services.queue.records
+        earlier = records[-2].id if len(records) > 1 else str(uuid.uuid4())
+        await _send(send, _spoiled(fault, reply, earlier))
 
 
 async def _hang_up(scope: Scope, receive: Receive, *, reset: bool = False) -> None:
@@ -166,8 +177,18 @@ async def _hang_up(scope: Scope, receive: Receive, *, reset: bool = False) -> No
     await _gone(receive)
 
 
-def _spoiled(fault: Fault, reply: Reply) -> Reply:
-    request_id = {name: value for name, value in reply.headers.items() if name == "x-fal-request-id"}
+def _spoiled(fault: Fault, reply: Reply, earlier: str) -> Reply:
+    """Return the reply that hides the true one; `earlier` is the id of the request accepted before."""
+    true_id = reply.headers.get("x-fal-request-id", "")
+    request_id = {"x-fal-request-id": true_id} if true_id else {}
+    if fault.kind == "answer_after":
+        body = json.loads(json.dumps(fault.body).replace("{request_id}", true_id))
+        named = {name: text.replace("{request_id}", true_id) for name, text in fault.headers.items()}
+        return _json(fault.status, body, named)
+    if fault.kind in ("other_id", "torn_id"):
+        swapped = reply.with_body(reply.body.replace(true_id.encode(), earlier.encode()))
+        header = earlier if fault.kind == "other_id" else true_id
+        return replace(swapped, headers={**swapped.headers, "x-fal-request-id": header})
     if fault.kind == "nginx_after":
         return _nginx(fault.status)
     if fault.kind == "error_after":
@@ -180,7 +201,7 @@ def _spoiled(fault: Fault, reply: Reply) -> Reply:
 
 
 async def _spoil_file(fault: Fault, reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
-    """The file is there; what comes back is not the file."""
+    """Send something else than the file."""
     half = reply.body[: len(reply.body) // 2]
     if fault.kind == "file_slow":
         await _dribble(send, reply, fault.delay_s)
@@ -191,12 +212,23 @@ async def _spoil_file(fault: Fault, reply: Reply, scope: Scope, receive: Receive
         await _send_part(send, reply.with_body(reply.body, content_length=str(claimed)), bodies)
         await _hang_up(scope, receive)
         return
-    await _send(send, _other_file(fault.kind, reply, half))
+    if fault.kind == "file_redirect":
+        location = fault.location.replace("{path}", scope["path"]) or scope["path"]
+        await _send(send, Reply(fault.status, {"location": location, "content-length": "0"}, b""))
+        return
+    await _send(send, _other_file(fault, reply, half))
 
 
-def _other_file(kind: str, reply: Reply, half: bytes) -> Reply:
-    if kind == "file_cut":
-        return reply.with_body(half)
+def _other_file(fault: Fault, reply: Reply, half: bytes) -> Reply:
+    kind = fault.kind
+    bodies = {
+        "file_cut": half,
+        "file_empty": b"",
+        "file_trailing": reply.body + bytes(100),
+        "file_webm": b"\x1aE\xdf\xa3" + bytes(1000),
+    }
+    if kind in bodies:
+        return reply.with_body(bodies[kind])
     if kind == "file_corrupt":
         hole = min(65_536, len(reply.body) // 2)
         start = (len(reply.body) - hole) // 2
@@ -206,7 +238,8 @@ def _other_file(kind: str, reply: Reply, half: bytes) -> Reply:
     if kind == "file_no_length":
         kept = {name: value for name, value in reply.headers.items() if name != "content-length"}
         return Reply(reply.status, {**kept, "connection": "close"}, half)
-    return Reply(200, {"content-type": "text/html"}, b"<html><body>Not the video you ordered</body></html>")
+    page = b"<html><body>Not the video that was ordered</body></html>"
+    return Reply(fault.status, {"content-type": "text/html", "content-length": str(len(page))}, page)
 
 
 async def _read(receive: Receive) -> bytes:
@@ -224,9 +257,9 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _send(send: Send, reply: Reply) -> None:
+async def _send(send: Send, reply: Reply, *, head: bool = False) -> None:
     await send(_start(reply))
-    await send({"type": "http.response.body", "body": reply.body})
+    await send({"type": "http.response.body", "body": b"" if head else reply.body})
 
 
 async def _send_part(send: Send, reply: Reply, body: bytes) -> None:

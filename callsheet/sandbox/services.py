@@ -1,11 +1,12 @@
-"""What every route works with: the state, the queue, the renderer and the faults of one server."""
+"""What every route works with: the parts of one server, and how requests are read."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -16,11 +17,14 @@ from callsheet.sandbox.images import ImageLoader
 from callsheet.sandbox.prices import PriceList
 from callsheet.sandbox.queue import RenderQueue
 from callsheet.sandbox.renderer import VideoRenderer
-from callsheet.sandbox.state import State
+from callsheet.sandbox.store import State
+
+MAX_DEPTH = 100
+"""Levels of arrays and objects in a request's JSON."""
 
 
 @dataclass(slots=True)
-class Room:
+class Services:
     """One server's parts. `last_call_at` is by the monotonic clock, in seconds."""
 
     config: SandboxConfig
@@ -39,42 +43,31 @@ class Room:
         return 0.0 if busy else time.monotonic() - self.last_call_at
 
 
-class _OwnFiles:
-    """Reads this server's files. Paths come from the table of files, so no URL can name another path."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    def read(self, name: str) -> bytes | None:
-        """Return the bytes of a file by its path below /files/, or None."""
-        path = self._state.files_dir / name
-        inside = path.resolve().is_relative_to(self._state.files_dir.resolve())
-        return path.read_bytes() if inside and path.is_file() else None
-
-
-def open_room(config: SandboxConfig, state: State, faults: FaultBook, clock: Callable[[], float]) -> Room:
+def open_services(
+    config: SandboxConfig, state: State, faults: FaultBook, clock: Callable[[], float]
+) -> Services:
     """Put the parts together; the queue does nothing until `resume`."""
-    loader = ImageLoader(_OwnFiles(state), allow_fetch=config.allow_fetch)
+    loader = ImageLoader(state.read, allow_fetch=config.allow_fetch)
     renderer = VideoRenderer(
         state.folder / "renders", loader, threads=config.render_threads, draw_seed=config.draw_seed
     )
-    prices = PriceList()
+    prices = PriceList(config.audio_billing)
     queue = RenderQueue(
         state,
         renderer,
+        prices,
         slots=config.slots,
         speed=config.speed,
         clock=clock,
         noise_seed=config.noise_seed,
         render_fault=faults.on_render,
-        prices=prices,
     )
-    return Room(config, state, renderer, queue, faults, clock, prices)
+    return Services(config, state, renderer, queue, faults, clock, prices)
 
 
-def room_of(request: Request) -> Room:
-    """Return the room of the server that a request came to."""
-    return cast("Room", request.app.state.room)
+def services_of(request: Request) -> Services:
+    """Return the parts of the server that a request came to."""
+    return cast("Services", request.app.state.services)
 
 
 def base_url(request: Request) -> str:
@@ -85,12 +78,43 @@ def base_url(request: Request) -> str:
 def key_of(request: Request) -> str | None:
     """Return the key of `Authorization: Key ...`, or None where there is none that opens anything."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    config = room_of(request).config
+    config = services_of(request).config
     known = scheme.lower() == "key" and key in (config.key, config.limited_key)
     return key if known else None
 
 
 def unauthorized(app: str) -> JSONResponse:
-    """What fal answers to a missing or wrong key."""
+    """Answer a missing or wrong key as fal does."""
     detail = f'Cannot access application "{app}". Authentication is required to access this application.'
     return JSONResponse({"detail": detail}, 401)
+
+
+async def json_of(request: Request) -> Any:
+    """Return a request's JSON body; an empty one is an empty object.
+
+    Raises ValueError for what is no JSON, holds what UTF-8 or JSON cannot (half of a surrogate pair, NaN, an
+    endless number), or is nested deeper than `MAX_DEPTH` levels.
+    """
+    body = await request.body() or b"{}"
+    try:
+        document = json.loads(body, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+        level = [child for each in level for child in _children(each)]
+    json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    return document
+
+
+def _children(document: Any) -> list[Any]:
+    if isinstance(document, dict):
+        return list(document.values())
+    return document if isinstance(document, list) else []
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

@@ -7,15 +7,95 @@ their names only when they are whole.
 from __future__ import annotations
 
 import hashlib
+import json
 import mimetypes
 import os
 import re
 import secrets
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from callsheet.sandbox.record import Record
+NORMAL, LOW = "normal", "low"
+
+
+@dataclass(slots=True)
+class Record:
+    """One accepted request. Times are Unix seconds by the wall clock, and so the same after a restart.
+
+    `units` is the exact decimal text of the units billed, empty while unknown; `unit_price_nano` is a
+    fraction as text. `cost_nano` is what was billed, in nano-dollars: 0 until it completed, and 0 for what
+    failed. `result` is the body of the result call, whose status is `status_code`. `overbill` multiplies
+    units and cost (decimal text), `units_header` replaces X-Fal-Billable-Units, and `is_swapped` exchanges
+    width and height: all three are faults.
+    """
+
+    id: str
+    number: int
+    endpoint: str
+    arguments: dict[str, Any]
+    base_url: str
+    submitted_at: float
+    seed: int
+    priority: str = NORMAL
+    keep_payloads: bool = True
+    start_by: float | None = None
+    started_at: float | None = None
+    ready_at: float | None = None
+    completed_at: float | None = None
+    cancelled: bool = False
+    width_px: int = 0
+    height_px: int = 0
+    frames: int = 0
+    audio: bool = False
+    overbill: str = "1"
+    units_header: str | None = None
+    is_swapped: bool = False
+    failure: dict[str, Any] | None = None
+    status_code: int = 0
+    result: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+    error_type: str | None = None
+    units: str = ""
+    unit_price_nano: str = ""
+    cost_nano: int = 0
+    file: str = ""
+    bytes: int = 0
+    sha256: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The first part of the endpoint id."""
+        return self.endpoint.split("/")[0]
+
+    @property
+    def alias(self) -> str:
+        """The second part of the endpoint id."""
+        return self.endpoint.split("/")[1]
+
+    @property
+    def status(self) -> str:
+        """The word of fal for where the request is."""
+        if self.completed_at is not None:
+            return "COMPLETED"
+        return "IN_QUEUE" if self.started_at is None else "IN_PROGRESS"
+
+    @property
+    def place(self) -> tuple[bool, int]:
+        """What the queue is sorted by: low priority after normal, then by arrival."""
+        return (self.priority == LOW, self.number)
+
+    def dump(self) -> str:
+        """Return the record as JSON text."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def load(cls, text: str) -> Record:
+        """Read what `dump` wrote."""
+        return cls(**json.loads(text))
+
 
 _SCHEMA = """
 create table if not exists requests (
@@ -64,6 +144,15 @@ class State:
         self._db.execute(
             "insert or replace into requests values (?, ?, ?)", (record.id, record.number, record.dump())
         )
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of a file by its path below /files/, or None; may be called from any thread."""
+        try:
+            path = (self.files_dir / name).resolve()
+            inside = path.is_relative_to(self.files_dir.resolve())
+            return path.read_bytes() if inside and path.is_file() else None
+        except (OSError, ValueError):  # no such name: too long, or with a NUL in it
+            return None
 
     def add_bytes(self, body: bytes, file_name: str, content_type: str) -> StoredFile:
         """Store an upload under a name nobody can guess."""

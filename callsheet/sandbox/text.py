@@ -1,4 +1,4 @@
-"""Setting type: the one font Pillow brings along, in any size, wrapped to fit a box."""
+"""Text in Pillow's own font, wrapped to fit a box."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from PIL import ImageFont
 from PIL.ImageDraw import ImageDraw
 
-LEADING = 1.28
+LINE_HEIGHT = 1.28
 """Distance of base lines in font sizes."""
 
 ELLIPSIS = "…"
@@ -19,13 +19,13 @@ def font(size_px: int) -> ImageFont.FreeTypeFont:
     """Return the font in a size."""
     found = ImageFont.load_default(max(6, size_px))
     if not isinstance(found, ImageFont.FreeTypeFont):
-        raise TypeError("Pillow was built without FreeType, which the sandbox needs to set type")
+        raise TypeError("Pillow was built without FreeType, which the sandbox needs to draw text")
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines of one size; `height_px` is what they take."""
+    """Lines of one size."""
 
     lines: tuple[str, ...]
     size_px: int
@@ -33,14 +33,13 @@ class Block:
     @property
     def height_px(self) -> int:
         """Height of the whole block."""
-        return round(len(self.lines) * self.size_px * LEADING)
+        return round(len(self.lines) * self.size_px * LINE_HEIGHT)
 
-    def draw(self, canvas: ImageDraw, x: int, y: int, fill: tuple[int, ...] | int) -> None:
+    def draw(self, canvas: ImageDraw, x: int, y: int, fill: int) -> None:
         """Draw with the top left corner at (x, y)."""
         for number, line in enumerate(self.lines):
-            canvas.text(
-                (x, y + round(number * self.size_px * LEADING)), line, fill=fill, font=font(self.size_px)
-            )
+            top_px = y + round(number * self.size_px * LINE_HEIGHT)
+            canvas.text((x, top_px), line, fill=fill, font=font(self.size_px))
 
 
 def fitted(text: str, width_px: int, height_px: int, sizes_px: tuple[int, ...]) -> Block:
@@ -50,8 +49,8 @@ def fitted(text: str, width_px: int, height_px: int, sizes_px: tuple[int, ...]) 
         block = Block(tuple(_wrapped(words, width_px, size_px)), size_px)
         if block.height_px <= height_px:
             return block
-    room = max(1, int(height_px // (sizes_px[-1] * LEADING)))
-    lines = _wrapped(words, width_px, sizes_px[-1])[:room]
+    most = max(1, int(height_px // (sizes_px[-1] * LINE_HEIGHT)))
+    lines = _wrapped(words, width_px, sizes_px[-1])[:most]
     lines[-1] = _cut(lines[-1] + ELLIPSIS, width_px, sizes_px[-1])
     return Block(tuple(lines), sizes_px[-1])
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from callsheet.errors import ManifestError, PlanChanged, Problem, UsageError
 from manifests.campaign import Campaign, is_name
 from manifests.columns import COLUMN, canonical
+from manifests.error_file import campaign_of
 from manifests.expand import expanded, expansion_problems, factor_of
 from manifests.images import PictureFinder
 from manifests.names import Entry, safe_part
@@ -89,8 +90,10 @@ def _far(address: str) -> Campaign:
 
 
 def _bare(path: Path) -> Campaign:
-    """Return a campaign of one manifest, a folder or a pattern, that says nothing more."""
-    return Campaign(name=_name_of(str(path)), manifest=path.name, folder=path.parent)
+    """Return a campaign of one manifest, a folder or a pattern; an errors.csv has its run's campaign."""
+    of_errors = campaign_of(path)
+    name = of_errors if is_name(of_errors) else _name_of(str(path))
+    return Campaign(name=name, manifest=path.name, folder=path.parent)
 
 
 def _name_of(source: str) -> str:

@@ -46,7 +46,7 @@ LATE_IMPORTS = (
     "fastapi.encoders",
     "pandas",
     "pyarrow.parquet",
-    "callsheet.report.files",
+    "callsheet.report.run_files",
     "flows.run_campaign",
 )
 """What the first finished render needs, and what a flow imports at its beginning and its end."""

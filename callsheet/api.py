@@ -148,6 +148,7 @@ def plan(
         concurrency=concurrency,
         out=None if out is None else str(out),
         allow_private_hosts=settings.allow_private_hosts,
+        manifest_max_mb=settings.manifest_max_mb,
     )
     try:
         made = make_plan(path, overrides=options)

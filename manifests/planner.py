@@ -252,9 +252,16 @@ def planned_rows(
     if in_the_way:
         # Rows of a campaign that cannot be filled would only repeat its mistake, once a row.
         return (), None
+    if not jobs and not notes.count:
+        message = "the manifest has no rows, so there is nothing to make"
+        notes.add_warning(Problem(campaign.manifest, 0, "", "", message))
+    planned: tuple[Sequence[PlannedJob], Summary | None]
     if is_few:
-        return _one_by_one(campaign, manifests, context, notes), None
-    return _by_columns(campaign, manifests, context, notes)
+        planned = _one_by_one(campaign, manifests, context, notes), None
+    else:
+        planned = _by_columns(campaign, manifests, context, notes)
+    notes.blame(campaign.blamed)
+    return planned
 
 
 def _one_by_one(

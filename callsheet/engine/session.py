@@ -126,6 +126,7 @@ async def _open_scheduled(request: RunRequest, settings: Settings) -> str:
         concurrency=request.concurrency,
         out=request.out,
         allow_private_hosts=settings.allow_private_hosts,
+        manifest_max_mb=settings.manifest_max_mb,
     )
     planned = make_plan(request.source or "", overrides=options)
     out = lasting(planned.out or settings.out, request.source or "", settings)

@@ -13,8 +13,9 @@ from callsheet import failpoints
 from callsheet.engine.context import RunContext
 from callsheet.engine.overbilled import stop_if_overbilled
 from callsheet.engine.recover import recovered_result
-from callsheet.errors import RenderFailed, Unavailable, UntrustedHost
+from callsheet.errors import AccountError, RenderFailed, Unavailable, UntrustedHost
 from callsheet.ledger import JobRow, Settlement, queries, recovery, settlement
+from callsheet.provider.client import REFUSALS
 from callsheet.provider.messages import Rendered, Ticket, parse_result
 from callsheet.provider.replies import Reply
 from manifests.job import Job
@@ -82,11 +83,11 @@ def _settlement(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered) -> S
 async def fetch_result(ctx: RunContext, ticket: Ticket, *, tries: int | None = None) -> Rendered:
     """Ask for the result until it is there, and elsewhere when it has expired or stays away.
 
-    Raises RenderFailed, and Unavailable when it stays away. A failure that fal does not charge for is
-    believed when it is said `SURE` times: a gateway's mistake must not write off a clip that is there and
-    paid for.
+    Raises RenderFailed, Unavailable when it stays away, and AccountError when the key is refused repeatedly.
+    A failure that fal does not charge for is believed when it is said `SURE` times: a gateway's mistake must
+    not write off a clip that is there and paid for.
     """
-    failures, tries = 0, tries or RESULT_TRIES
+    failures, refusals, tries = 0, 0, tries or RESULT_TRIES
     for attempt in range(1, tries + 1):
         wait_s = min(30.0, 0.5 * 2 ** (attempt - 1))
         try:
@@ -96,6 +97,10 @@ async def fetch_result(ctx: RunContext, ticket: Ticket, *, tries: int | None = N
             if failure.charged != "no" or failures == SURE:
                 raise
             wait_s = 0.5 * failures
+        except AccountError:
+            refusals += 1
+            if refusals == REFUSALS or attempt == tries:
+                raise
         except Unavailable as error:
             if error.gone or attempt == tries:
                 return await recovered_result(ctx, ticket, error)

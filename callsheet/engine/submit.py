@@ -44,6 +44,7 @@ from callsheet.files import require_space
 from callsheet.ledger import HOLDS_SLOT, JobRow, State, admission, queries, settlement, transitions
 from callsheet.ledger import Ticket as LedgerTicket
 from callsheet.ledger.transaction import Transaction, purchase, write
+from callsheet.provider import transport
 from callsheet.provider.messages import Ticket
 from manifests.job import Job, canonical_json
 
@@ -376,5 +377,5 @@ async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) ->
 
 
 def backoff_s(attempt: int, advice_s: float | None) -> float:
-    """Return the seconds to the next free attempt: the server's advice, else 1, 2, 4 ... 30 with jitter."""
-    return advice_s if advice_s is not None else min(30.0, 2.0 ** (attempt - 1)) * random.uniform(0.7, 1.3)  # noqa: S311 -- jitter
+    """Return the seconds until the next free attempt. See `callsheet.provider.transport.backoff_s`."""
+    return transport.backoff_s(attempt, advice_s, random.random())  # noqa: S311 -- jitter

@@ -9,19 +9,19 @@ from callsheet.report.error_table import BOUGHT_OFTEN_ENOUGH, ERROR_CLASSES, Err
 _HEAD = f"""\
 # Why a job failed, and what to do
 
-Made from `callsheet/report/error_table.py`; a test holds that it is up to date. `error_type` and `charged`
-are columns of the results; the `error` column ends with the advice of this table.
+Generated from `callsheet/report/error_table.py`; a test checks that it is up to date. `error_type` and
+`charged` are columns of the results; the `error` column ends with the advice of this table.
 
-- `callsheet retry RUN` tries what has "yes" here, and what was left out or cancelled; `--all` tries
-  everything that failed. Each try is a purchase of its own under the caps.
-- What fal has accepted {BOUGHT_OFTEN_ENOUGH} times and never delivered is tried again with `--all` only.
+- `callsheet retry RUN` retries the errors with "yes" here, and skipped and cancelled jobs; `--all` retries
+  every failure. Each try is a new purchase under the caps.
+- A job that fal has accepted {BOUGHT_OFTEN_ENOUGH} times and never delivered is retried with `--all` only.
   Tries that never arrived at fal do not count.
-- *charged* is the rule where fal's reply says nothing. Billable units in the reply, or a billing event, win.
-- An `error_type` that is not listed is tried again only where fal charged nothing.
-- `unknown` jobs have not failed: nobody knows yet. `callsheet reconcile` finds out; `retry` never touches
-  them.
+- *charged* applies if fal's reply says nothing. Billable units in the reply, or a billing event, win.
+- An `error_type` that is not listed is retried only if fal charged nothing.
+- `unknown` jobs have not failed: their outcome is not known yet. `callsheet reconcile` settles them;
+  `retry` leaves them alone.
 
-| error_type | HTTP | try again | charged | what to do | source |
+| error_type | HTTP | retry | charged | what to do | source |
 | --- | --- | --- | --- | --- | --- |
 """
 

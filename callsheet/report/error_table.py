@@ -50,11 +50,11 @@ def _ours(retry: bool, charged: Charged, advice: str, *types: str) -> list[Error
     return [ErrorClass(name, 0, retry, charged, advice, OURS) for name in types]
 
 
-_LATER = "try again later"
-_PROMPT = "change the prompt or the picture"
-_PICTURE = "use another picture"
+_LATER = "retry later"
+_PROMPT = "change the prompt or the image"
+_PICTURE = "use another image"
 _ROW = "correct the row"
-_PAID = "it is paid for, and trying again buys it again: look at the file and at fal's result first"
+_PAID = "paid for; retrying buys it again. Check the file and fal's result first"
 
 _AGAIN, _NOT_AGAIN = True, False
 ERROR_CLASSES: Final[tuple[ErrorClass, ...]] = (
@@ -75,7 +75,7 @@ ERROR_CLASSES: Final[tuple[ErrorClass, ...]] = (
     *_fal(
         499,
         _NOT_AGAIN,
-        "it was cancelled; --all buys it again",
+        "cancelled; --all buys it again",
         REQUEST_ERRORS,
         "client_disconnected",
         "client_cancelled",
@@ -125,25 +125,25 @@ ERROR_CLASSES: Final[tuple[ErrorClass, ...]] = (
         "value_error",
         "literal_error",
     ),
-    *_ours(_AGAIN, "no", "mend the picture, then try again; nothing is bought before it is there", "inputs"),
-    *_ours(_NOT_AGAIN, "no", "the row cannot be sent as it is written: mend it", "unsendable"),
+    *_ours(_AGAIN, "no", "fix the image, then retry; nothing was bought", "inputs"),
+    *_ours(_NOT_AGAIN, "no", "the row cannot be sent as it is: fix it", "unsendable"),
     *_ours(
         _NOT_AGAIN,
         "unknown",
-        "neither fal's queue nor its history holds it any more: ask fal, with the request id; `retry` and "
-        "`reconcile` look once more, and fetch what turns up",
+        "fal's queue and history no longer have it: ask fal, with the request id. `retry` and `reconcile` "
+        "check again and download what they find",
         "result_lost",
         "lost_at_provider",
     ),
     *_ours(
         _NOT_AGAIN,
         "yes",
-        "it is paid for: `retry` and `reconcile` look at fal once more, and fetch what is there",
+        "paid for: `retry` and `reconcile` ask fal again and download what is there",
         "file_gone",
         "file_unreached",
     ),
-    *_ours(_AGAIN, "no", "left out for want of budget: raise the cap, then try again", "budget"),
-    *_ours(_AGAIN, "no", "it was taken back by a person", "cancelled"),
+    *_ours(_AGAIN, "no", "skipped: over budget. Raise the cap, then retry", "budget"),
+    *_ours(_AGAIN, "no", "cancelled by a person", "cancelled"),
     *_ours(_NOT_AGAIN, "unknown", "written off by a person as spent; --all buys it again", "written_off"),
     *_ours(
         _NOT_AGAIN,

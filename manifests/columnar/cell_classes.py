@@ -79,7 +79,11 @@ class CellClasses:
         known = self._codes[column]
         if text not in known:
             stripped = text.strip()
-            means = stripped if isinstance(kind, Pictures) else self._readers[type(kind)](kind, stripped)
+            means: Hashable = stripped
+            if not isinstance(kind, Pictures):
+                means = self._readers[type(kind)](kind, stripped)
+                if not isinstance(kind, ModelName) and parse_cells.is_failed_formula(stripped):
+                    means = ("failed formula",)
             known[text] = self._number(column, means, stripped)
         return known[text]
 
@@ -135,7 +139,8 @@ class CellClasses:
     def _choice(self, kind: Choice, text: str) -> Hashable:
         allowed = self._allowed(kind.allowed)
         ratio = parse_cells.ratio_of_clock(text.lower())
-        return text if not text or text.lower() in allowed else ("none of these", ratio)
+        known = not text or parse_cells.choice(text, allowed) in allowed
+        return text if known else ("none of these", ratio)
 
     def _seconds(self, kind: Seconds, text: str) -> Hashable:
         seconds = parse_cells.whole_seconds(text)

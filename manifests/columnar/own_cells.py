@@ -66,6 +66,8 @@ class OwnCells:
             wrong |= texts.lengths == 0
         if not column.kind.lines:
             wrong |= texts.unprintable()
+        odd = parse_cells.ODD_PROMPT if column.required else parse_cells.ODD_TEXT
+        wrong |= mask_of(pc.match_substring_regex(texts.array, f"^{odd}$"))
         self._explain(column, np.flatnonzero(wrong))
         return texts
 

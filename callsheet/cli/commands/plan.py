@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from callsheet.cli.options import Budget, Json, Sandbox, Source
+from callsheet.cli.options import Budget, HeaderRow, Json, Sandbox, SkipHidden, Source
 from callsheet.cli.output import document, note, result, show_line
 from callsheet.cli.views.advice import (
     advice_document,
@@ -52,6 +52,8 @@ def plan(
     budget_usd: Budget = None,
     out: PlanFile = None,
     rows: Rows = False,
+    header_row: HeaderRow = None,
+    skip_hidden: SkipHidden = False,
     errors: ErrorsFile = None,
     sandbox: Sandbox = False,
     json: Json = False,
@@ -65,18 +67,20 @@ def plan(
     """
     if out is not None:
         refuse_to_replace(out)
+    settings = settings_from(os.environ)
+    overrides = PlanOptions(
+        budget_usd=budget_usd,
+        allow_private_hosts=settings.allow_private_hosts,
+        header_row=header_row,
+        skip_hidden=skip_hidden,
+        manifest_max_mb=settings.manifest_max_mb,
+    )
     try:
-        made = make_plan(
-            source,
-            overrides=PlanOptions(
-                budget_usd=budget_usd, allow_private_hosts=settings_from(os.environ).allow_private_hosts
-            ),
-        )
+        made = make_plan(source, overrides=overrides)
     except ManifestError as error:
         if json:
             document(refusal_document(error))
         return explain_mistakes(error, source, errors)
-    settings = settings_from(os.environ)
     concurrency = made.concurrency or settings.concurrency
     seen = view_plan(made, sandbox=sandbox)
     takes_s, learned = seen.takes_s(made, concurrency), bool(seen.learned_s)

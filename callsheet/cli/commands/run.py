@@ -12,9 +12,11 @@ from callsheet.cli.options import (
     Canary,
     Concurrency,
     Fit,
+    HeaderRow,
     Json,
     Out,
     Sandbox,
+    SkipHidden,
     Source,
     Speed,
     Yes,
@@ -56,6 +58,8 @@ def run(
     again: Again = False,
     canary: Canary = None,
     accept_prices: AcceptPrices = False,
+    header_row: HeaderRow = None,
+    skip_hidden: SkipHidden = False,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -79,11 +83,15 @@ def run(
         canary=canary,
         accept_prices=accept_prices,
     )
+    settings = settings_from(os.environ)
     overrides = PlanOptions(
         budget_usd=budget_usd,
         concurrency=concurrency,
         out=out,
-        allow_private_hosts=settings_from(os.environ).allow_private_hosts,
+        allow_private_hosts=settings.allow_private_hosts,
+        header_row=header_row,
+        skip_hidden=skip_hidden,
+        manifest_max_mb=settings.manifest_max_mb,
     )
     return run_plan(make_plan(source, overrides=overrides), request, yes=yes, as_json=json)
 

@@ -7,9 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from callsheet.engine import submit
-from callsheet.engine.run import context_of
-from callsheet.engine.stopping import StopSignal
-from callsheet.ledger import Ledger, State, admission, queries, verify
+from callsheet.ledger import Ledger, State, admission, verify
 from callsheet.ledger.transaction import Transaction, purchase
 from manifests.job import decode_job
 
@@ -44,7 +42,7 @@ async def test_what_was_bought_as_the_run_was_stopped_is_given_back(
 
     monkeypatch.setattr(submit, "admit_and_send", admit_and_send)
     async with house.desk() as desk:
-        ctx = context_of(desk, desk.ledger.do(queries.run, run_id), StopSignal())
+        ctx = house.context(desk, run_id)
         row = house.row(run_id)
         order = submit.order_of(ctx, decode_job(row.payload, desk.catalog), row, {})
         buying = asyncio.ensure_future(submit.admit(ctx, row, order))

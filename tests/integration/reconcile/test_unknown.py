@@ -3,10 +3,8 @@
 import httpx
 import pytest
 
-from callsheet.engine.finalize import finish
-from callsheet.engine.job import render_job
-from callsheet.engine.run import open_context
-from callsheet.engine.scheduler import dispatch, in_order
+from callsheet.engine.run import finish, open_context
+from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
 from callsheet.reconcile.steps import settle_ledger
@@ -302,17 +300,13 @@ async def test_a_new_run_frees_the_slots_of_dead_ones(house):
 
 async def test_lost_replies_do_not_stop_a_run_for_good(house, monkeypatch):
     """With the only slot held by a lost reply, the run finds it by itself and goes on to its end."""
-    monkeypatch.setattr("callsheet.engine.reconcile_loop.CARE_EVERY_S", 0.05)
+    monkeypatch.setattr("callsheet.engine.reconcile_loop.LOOK_EVERY_S", 0.05)
     house.changes["concurrency"] = 1
     run_id = house.open_run("a,A blocking boat", "b,A blocked boat")
     house.arm("reset")
 
     async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
-
-        async def render(row, place):
-            return await render_job(ctx, row.job_id, place)
-
-        await dispatch(ctx, in_order(await ctx.do(queries.jobs, run_id)), render)
+        await run_jobs(ctx, in_order(await ctx.do(queries.jobs, run_id)))
         summary = await finish(ctx)
 
     assert (summary["succeeded"], summary["unknown"]) == (2, 0)

@@ -1,17 +1,13 @@
 """The pins around Prefect hold: its server starts, and a cron deployment really gets a run."""
 
-import gzip
 import os
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
-from importlib import metadata, resources
 
 import pytest
 
-from callsheet.cli.prefect import client_environment, embedded_server
+from callsheet.cli.prefect import client_environment, own_server
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
@@ -47,49 +43,29 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(scope="module")
-def deployed(tmp_path_factory):
-    """An empty home on which a server ran, and what came of a deployment with a cron schedule."""
-    home = tmp_path_factory.mktemp("home")
-    server = embedded_server(home)
-    try:
-        server.start()
+def test_a_cron_deployment_gets_a_run(tmp_path):
+    """On an empty home the server comes up, and a deployment with a cron schedule gets scheduled runs."""
+    with own_server(tmp_path) as server:
         server.wait_ready()
         done = subprocess.run(
             [sys.executable, "-c", DEPLOY_AND_WAIT],
-            env={**os.environ, **client_environment(server)},
+            env={**os.environ, **client_environment(server.url, os.environ)},
             capture_output=True,
             text=True,
             timeout=100,
             check=False,
         )
-    finally:
-        server.stop()
-    return server.home, done
-
-
-def test_a_cron_deployment_gets_a_run(deployed):
-    """On an empty home the server comes up, and a deployment with a cron schedule gets scheduled runs."""
-    _, done = deployed
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("scheduled")
     assert "Scheduled" in done.stdout
 
 
-def test_a_server_started_later_on_a_runs_history_still_registers_blocks(deployed):
-    """A run leaves that out to start sooner, and leaves no memo that would say it was done."""
-    home, _ = deployed
-    with closing(sqlite3.connect(home / "prefect.db")) as database:
-        assert database.execute("SELECT count(*) FROM block_type").fetchone() == (0,)
-    assert not (home / "memo_store.toml").exists()
-
-
 def test_the_server_ends_with_its_parent(tmp_path):
     """When the process that started the server is killed, the server ends by itself."""
     code = (
-        "from pathlib import Path; from callsheet.cli.prefect import embedded_server;"
-        f"s = embedded_server(Path({str(tmp_path)!r})); s.start(); s.wait_ready();"
-        "import os; print(s.process.pid, flush=True); os.kill(os.getpid(), 9)"
+        "import os; from pathlib import Path; from callsheet.cli.prefect import own_server;"
+        f"server = own_server(Path({str(tmp_path)!r})).__enter__(); server.wait_ready();"
+        "print(server.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False
@@ -104,18 +80,3 @@ def test_the_server_ends_with_its_parent(tmp_path):
         time.sleep(0.05)
     os.kill(pid, 9)
     pytest.fail("the server outlived its parent")
-
-
-def test_the_shipped_database_is_prefects_newest():
-    """The migrated database that comes with us has the revision that this Prefect wants."""
-    packed = resources.files("callsheet.cli") / "data" / f"prefect-{metadata.version('prefect')}.sqlite.gz"
-    database = sqlite3.connect(":memory:")
-    database.deserialize(gzip.decompress(packed.read_bytes()))
-    found = database.execute("SELECT version_num FROM alembic_version").fetchall()
-    database.close()
-    folder = resources.files("prefect.server.database") / "_migrations" / "versions" / "sqlite"
-    scripts = [path.read_text("utf-8") for path in folder.iterdir() if path.name.endswith(".py")]
-    assert len(found) == 1
-    revision = found[0][0]
-    assert any(f'revision = "{revision}"' in text for text in scripts)
-    assert not any(f'down_revision = "{revision}"' in text for text in scripts)

@@ -194,7 +194,7 @@ async def test_there_is_an_end_to_asking_for_a_file_whose_host_does_not_answer(h
     row = house.row(run_id)
     assert (row.state, row.booked, row.spent_nano > 0) == (state, True, True)
     if state is State.RENDERED:
-        assert "its file is paid for and is asked for again until" in row.error
+        assert "The video is paid for and can be fetched until" in row.error
     else:
         assert (row.error_type, "answered 503" in row.error) == ("file_unreached", True)
     assert house.sound()
@@ -243,12 +243,16 @@ async def test_what_is_nowhere_at_fal_stays_given_up(house):
     assert (house.row(run_id).state, house.row(run_id).error_type) == (State.FAILED, "file_gone")
 
 
-async def test_a_paid_job_without_any_result_ends_as_a_failed_one(house):
-    """What cannot be read here and has failed there is over, and its cost stays booked."""
-    run_id = await paid_without_its_file(house, "a,delivery without a word")
+@pytest.mark.parametrize(("days", "ended"), [(0, (State.RENDERED, "")), (8, (State.FAILED, "result_failed"))])
+async def test_a_paid_job_without_any_result_ends_as_a_failed_one_after_a_week(house, days, ended):
+    """What cannot be read here and is said to have failed there is asked for again; its cost stays booked."""
+    run_id = await paid_without_its_file(house, f"a,delivery without a word for {days} days")
+    house.ago_ms = -days * DAY_MS
     with sqlite3.connect(house.folder / "ledger.sqlite") as ledger:
         ledger.execute("UPDATE submission SET result_json = '[]'")
     house.arm("server_error", route="result", status=422, count=999)
     await house.work(run_id)
     row = house.row(run_id)
-    assert (row.state, row.error_type, row.spent_nano > 0) == (State.FAILED, "result_failed", True)
+    assert (row.state, row.error_type) == ended
+    assert row.spent_nano > 0
+    assert house.sound()

@@ -36,7 +36,7 @@ def commits(books):
 
 
 async def test_short_verbs_that_wait_together_share_a_commit(books, commits):
-    """Five jobs are admitted by one commit, each with its own hold, after a call that kept the thread busy."""
+    """Five jobs that wait behind a long call are admitted by one commit, each with its own hold."""
     busy, go_on = threading.Event(), threading.Event()
 
     def occupy(_ledger):

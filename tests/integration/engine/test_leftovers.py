@@ -88,7 +88,7 @@ async def test_a_picture_that_cannot_be_uploaded_now_leaves_its_job_to_be_sent(h
     ctx = await house.work(run_id)
     row = house.row(run_id)
     assert (row.state, row.submission) == (State.PENDING, None)
-    assert "a was not sent, its image could not be uploaded" in ctx.state.unfinished[0]
+    assert "a was not sent: its image could not be uploaded" in ctx.state.unfinished[0]
     await house.work(run_id)
     assert house.row(run_id).state is State.SUCCEEDED
     assert len(house.accepted("leftovers picture")) == 1
@@ -113,6 +113,7 @@ def test_a_clients_cap_counts_whatever_the_campaign_is_called(tmp_path, name):
         ({"skipped": 1}, False, 5),
         ({"skipped": 1}, True, 0),
         ({"unpublished": 2}, False, 4),
+        ({"gone": 1}, False, 4),
         ({"statuses": {"rendered": 1}}, False, 4),
         ({"statuses": {"in_progress": 1}}, False, 7),
         ({}, False, 0),
@@ -120,5 +121,5 @@ def test_a_clients_cap_counts_whatever_the_campaign_is_called(tmp_path, name):
 )
 def test_nothing_left_undone_ends_with_0(left, fit, code):
     """What a cap left out, what was not copied, not fetched or not seen to end is in the code."""
-    summary = {"unknown": 0, "failed": 0, "skipped": 0, "statuses": {}, "unpublished": 0, **left}
+    summary = {"unknown": 0, "failed": 0, "skipped": 0, "statuses": {}, "unpublished": 0, "gone": 0, **left}
     assert exit_code(summary, None, fit=fit) == code

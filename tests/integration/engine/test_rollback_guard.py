@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,23 +56,24 @@ async def test_a_session_moves_the_mark_before_it_buys(house: Any) -> None:
 async def test_what_a_killed_process_bought_is_in_the_mark(
     house: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It rises with the first purchase of a second and not with each; the end of the run adds the rest."""
+    """Both marks rise with the first purchase of a second and not with each; the run's end adds the rest."""
     monkeypatch.setattr(rollback_guard, "RISE_EVERY_S", 3600)
     run_id = house.open_run(*(f"{name},A boat marked {name}" for name in "abc"))
     async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
-        written: list[int] = []
+        written: dict[Path, list[int]] = {house.folder: [], house.folder / "runs": []}
         write = rollback_guard.write_text_atomically
 
         def noted(path: Any, text: str) -> None:
-            written.append(json.loads(text)["entries"])
+            written[path.parent].append(json.loads(text)["entries"])
             write(path, text)
 
         monkeypatch.setattr(rollback_guard, "write_text_atomically", noted)
 
         await run_jobs(ctx, in_order(await ctx.do(queries.jobs, run_id)))
-        assert len(written) == 1
-        assert (await ctx.do.call(lambda ledger: marked(house, ledger)))["entries"] == written[0] >= 1
-    assert written[1:] == [9]
+        assert [len(each) for each in written.values()] == [1, 1]
+        entries = (await ctx.do.call(lambda ledger: marked(house, ledger)))["entries"]
+        assert entries == written[house.folder / "runs"][0] >= 1
+    assert [each[1:] for each in written.values()] == [[9], [9]]
 
 
 async def test_two_writers_at_once_leave_the_higher_mark(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +109,7 @@ async def test_a_mark_is_never_lowered(house: Any) -> None:
     last = house.open_run("a,A last boat", campaign="two")
     with Ledger.open(house.settings.ledger) as ledger:
         continue_from_mark(ledger, folder, first)
-        assert marked(house, ledger) == {"entries": 0, "run_id": last}
+        assert marked(house, ledger) == {"entries": 0, "run_id": last, "ledger": ledger.label}
         mark_file(ledger, folder).write_text(json.dumps({"entries": 9, "run_id": last}))
         remember(ledger, folder, first)
         assert marked(house, ledger) == {"entries": 9, "run_id": last}

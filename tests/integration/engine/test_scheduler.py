@@ -40,7 +40,7 @@ async def test_jobs_begin_in_the_order_of_the_manifest(ctx):
 
 
 async def test_what_is_paid_for_goes_first_and_then_the_higher_priority(house):
-    """A render that is at fal already comes before any purchase; equal priorities keep the manifest's order."""
+    """What is at fal already comes before any purchase; equal priorities keep the manifest's order."""
     source = house.folder / "priorities.csv"
     rows = [("a", 0), ("b", 5), ("c", 9), ("d", 5)]
     lines = [f"{name},priority {name},seedance-1.0-lite,480p,29,{priority}\n" for name, priority in rows]

@@ -58,6 +58,18 @@ def latest_unfinished(tx: Transaction) -> Run | None:
 
 
 @read()
+def unfinished(tx: Transaction, campaign: str) -> list[Run]:
+    """Return the runs of a campaign that were not closed, oldest first."""
+    table = schema.run
+    found = tx.connection.execute(
+        select(table)
+        .where(table.c.campaign == campaign, table.c.closed_ms.is_(None))
+        .order_by(table.c.created_ms, table.c.run_id)
+    )
+    return [_as_run(row) for row in found]
+
+
+@read()
 def tally(tx: Transaction, run_id: str) -> Tally:
     """Count a run's jobs by state, with the money of its own account."""
     job, account = schema.job, schema.account

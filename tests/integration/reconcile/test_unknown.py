@@ -5,11 +5,9 @@ import sqlite3
 import httpx
 import pytest
 
-from callsheet.engine.closing import finish
-from callsheet.engine.dispatch import dispatch, in_order
-from callsheet.engine.render import render_job
-from callsheet.engine.session import studio_for
-from callsheet.engine.stopping import StopSign
+from callsheet.engine.run import finish, open_context
+from callsheet.engine.scheduler import in_order, run_jobs
+from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
 from callsheet.reconcile.attempts import attempt_of
 from callsheet.reconcile.steps import settle_ledger
@@ -364,8 +362,8 @@ async def test_a_session_settles_what_its_run_lost_before(house):
     await house.ended("A resumed boat")
     request = house.request(run_id)
 
-    async with studio_for(request, run_id, house.settings, StopSign()) as studio:
-        row = await studio.books(queries.job, house.row(run_id).job_id)
+    async with open_context(request, run_id, house.settings, StopSignal()) as ctx:
+        row = await ctx.do(queries.job, house.row(run_id).job_id)
         assert (row.state, row.purchases) == (State.IN_QUEUE, 1)
     await house.work(run_id)
 
@@ -381,25 +379,21 @@ async def test_a_new_run_frees_the_slots_of_dead_ones(house):
     await house.ended("A dead boat")
     run_id = house.open_run("b,A live boat", campaign="live")
 
-    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
-        assert await studio.books(queries.open_jobs) != []
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
+        assert await ctx.do(queries.open_jobs) != []
         assert house.row(dead).state is State.RENDERED
 
 
 async def test_lost_replies_do_not_stop_a_run_for_good(house, monkeypatch):
     """With the only slot held by a lost reply, the run finds it by itself and goes on to its end."""
-    monkeypatch.setattr("callsheet.engine.caretaker.CARE_EVERY_S", 0.05)
+    monkeypatch.setattr("callsheet.engine.reconcile_loop.LOOK_EVERY_S", 0.05)
     house.changes["concurrency"] = 1
     run_id = house.open_run("a,A blocking boat", "b,A blocked boat")
     house.arm("reset")
 
-    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
-
-        async def render(row, place):
-            return await render_job(studio, row.job_id, place)
-
-        await dispatch(studio, in_order(await studio.books(queries.jobs, run_id)), render)
-        summary = await finish(studio)
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
+        await run_jobs(ctx, in_order(await ctx.do(queries.jobs, run_id)))
+        summary = await finish(ctx)
 
     assert (summary["succeeded"], summary["unknown"]) == (2, 0)
     assert len(house.accepted("A blocking boat")) == len(house.accepted("A blocked boat")) == 1

@@ -156,19 +156,19 @@ def _logs(services: Services, record: Record) -> list[dict[str, str]]:
     ]
 
 
-def _wants_logs(request: Request) -> bool:
+def _asks_for_logs(request: Request) -> bool:
     return request.query_params.get("logs", "0").lower() in ("1", "true")
 
 
 async def _status(request: Request, services: Services, record: Record) -> Response:
     if _expired(services, record):
         return JSONResponse(_NOT_FOUND, 404)
-    document = _status_document(services, record, logs=_wants_logs(request))
+    document = _status_document(services, record, logs=_asks_for_logs(request))
     return JSONResponse(document, 200 if record.status == "COMPLETED" else 202)
 
 
 async def _stream(request: Request, services: Services, record: Record) -> Response:
-    logs = _wants_logs(request)
+    logs = _asks_for_logs(request)
 
     async def events() -> AsyncIterator[str]:
         while True:

@@ -57,6 +57,23 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
     return _plan(path, _bare(path), options)
 
 
+def campaign_name(source: Path | str) -> str:
+    """Return the name of the campaign that SOURCE describes, without reading its rows.
+
+    Raises UsageError or ManifestError where a campaign file or a plan file cannot be read.
+    """
+    if is_remote(str(source)):
+        return _far(str(source)).name
+    path = Path(source)
+    if path.suffix.lower() == ".json":
+        return campaign_name(read_plan(path).source)
+    if path.suffix.lower() == ".toml":
+        from manifests.campaign_file import read_campaign  # noqa: PLC0415  # a bare manifest needs no pydantic
+
+        return read_campaign(path).name
+    return _bare(path).name
+
+
 def _planned_again(path: Path, options: PlanOptions) -> Plan:
     planned = read_plan(path)
     if str(planned.source).lower().endswith(".json"):

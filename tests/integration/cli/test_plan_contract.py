@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from callsheet.engine.opening import open_run, select
+from callsheet.engine.open_run import open_run, select
 from callsheet.errors import OverBudget
 from callsheet.ledger import Ledger, Output, Settlement, Ticket, admission, queries, settlement, transitions
 from manifests.plan import Plan

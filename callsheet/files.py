@@ -258,3 +258,19 @@ def make_directory(directory: Path) -> None:
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
+
+
+def has_ledger(settings: Settings) -> bool:
+    """Say whether a ledger exists; planning must not create one.
+
+    True for every URL that is not a SQLite file, so that a bad URL is reported when it is opened. Raises
+    UsageError if the file's folder cannot be read: a cap in there must not be overlooked.
+    """
+    url = settings.ledger
+    file = url.removeprefix("sqlite:///")
+    if file == url or file.startswith((":memory:", "file:")) or not file or "?" in file:
+        return True
+    path = Path(file).expanduser().absolute()
+    is_ours = path.is_relative_to(settings.data_dir.absolute())
+    instead = ELSEWHERE if is_ours else "CALLSHEET_LEDGER_URL names it"
+    return is_there(path, what="the ledger", instead=instead)

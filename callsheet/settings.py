@@ -52,7 +52,8 @@ class Settings:
     history may show it: together they bound how long an unknown submission may still turn up.
     `admin_key` may read billing events and the balance; `reconcile`, `plan` and a canary use it.
     `allow_private_hosts` lets manifests be fetched from addresses inside the network. `manifest_max_mb` is
-    the size in MiB of the largest CSV or JSONL manifest: it is read into memory whole.
+    the size in MiB of the largest CSV or JSONL manifest: it is read into memory whole. `breaker` is how many
+    equal failures of paid clips stop buying a price group; 0 never stops.
     """
 
     data_dir: Path
@@ -70,6 +71,7 @@ class Settings:
     history_lag_s: int = 600
     allow_private_hosts: bool = False
     manifest_max_mb: int = DEFAULT_MANIFEST_MAX_MB
+    breaker: int = 3
 
     @property
     def ledger(self) -> str:
@@ -84,6 +86,7 @@ _WHOLE_NUMBERS = {
     "run_timeout_s": (1, 7 * 86_400),
     "history_lag_s": (0, 7 * 86_400),
     "manifest_max_mb": (1, 1 << 20),
+    "breaker": (0, 1000),
 }
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from callsheet.errors import ManifestError, PlanChanged, Problem, UsageError
 from manifests.campaign import Campaign, is_name
 from manifests.columns import COLUMN, canonical
+from manifests.error_file import campaign_of
 from manifests.expand import expanded, expansion_problems, factor_of
 from manifests.images import PictureFinder
 from manifests.names import Entry, safe_part
@@ -56,6 +57,23 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
     return _plan(path, _bare(path), options)
 
 
+def campaign_name(source: Path | str) -> str:
+    """Return the name of the campaign that SOURCE describes, without reading its rows.
+
+    Raises UsageError or ManifestError where a campaign file or a plan file cannot be read.
+    """
+    if is_remote(str(source)):
+        return _far(str(source)).name
+    path = Path(source)
+    if path.suffix.lower() == ".json":
+        return campaign_name(read_plan(path).source)
+    if path.suffix.lower() == ".toml":
+        from manifests.campaign_file import read_campaign  # noqa: PLC0415  # a bare manifest needs no pydantic
+
+        return read_campaign(path).name
+    return _bare(path).name
+
+
 def _planned_again(path: Path, options: PlanOptions) -> Plan:
     planned = read_plan(path)
     if str(planned.source).lower().endswith(".json"):
@@ -89,8 +107,10 @@ def _far(address: str) -> Campaign:
 
 
 def _bare(path: Path) -> Campaign:
-    """Return a campaign of one manifest, a folder or a pattern, that says nothing more."""
-    return Campaign(name=_name_of(str(path)), manifest=path.name, folder=path.parent)
+    """Return a campaign of one manifest, a folder or a pattern; an errors.csv has its run's campaign."""
+    of_errors = campaign_of(path)
+    name = of_errors if is_name(of_errors) else _name_of(str(path))
+    return Campaign(name=name, manifest=path.name, folder=path.parent)
 
 
 def _name_of(source: str) -> str:

@@ -58,6 +58,18 @@ def latest_unfinished(tx: Transaction) -> Run | None:
 
 
 @read()
+def unfinished(tx: Transaction, campaign: str) -> list[Run]:
+    """Return the runs of a campaign that were not closed, oldest first."""
+    table = schema.run
+    found = tx.connection.execute(
+        select(table)
+        .where(table.c.campaign == campaign, table.c.closed_ms.is_(None))
+        .order_by(table.c.created_ms, table.c.run_id)
+    )
+    return [_as_run(row) for row in found]
+
+
+@read()
 def tally(tx: Transaction, run_id: str) -> Tally:
     """Count a run's jobs by state, with the money of its own account."""
     job, account = schema.job, schema.account
@@ -198,6 +210,25 @@ def open_jobs(tx: Transaction, *, states: Collection[State] = HAS_OPEN_SUBMISSIO
     job = schema.job
     wanted = job.c.state.in_([state.value for state in states])
     return [_as_job(row) for row in tx.connection.execute(_job_query().where(wanted).order_by(job.c.job_id))]
+
+
+@read()
+def declared_absent(tx: Transaction, *, since_ms: int) -> list[Submission]:
+    """Return the submissions that never arrived at fal, as was declared at `since_ms` or later."""
+    table = schema.submission
+    query = (
+        select(*_SUBMISSION)
+        .where(
+            table.c.unseen_ms >= since_ms,
+            table.c.unseen_ms.is_not(None),
+            table.c.request_id.is_(None),
+            table.c.closed_ms.is_not(None),
+            table.c.cost_basis == "none",
+        )
+        .order_by(table.c.submission_id)
+    )
+    rows = tx.connection.execute(query)
+    return [found for row in rows if (found := _as_submission(dict(row._mapping))) is not None]  # noqa: SLF001 - as below
 
 
 @read()

@@ -160,6 +160,12 @@ submission = _table(
         sqlite_where=sa.text("closed_ms IS NULL"),
         postgresql_where=sa.text("closed_ms IS NULL"),
     ),
+    sa.Index(
+        "submission_unseen",  # the few that fal's records did not show
+        "unseen_ms",
+        sqlite_where=sa.text("unseen_ms IS NOT NULL"),
+        postgresql_where=sa.text("unseen_ms IS NOT NULL"),
+    ),
 )
 
 output = _table(

@@ -184,9 +184,8 @@ class FalQueue:
     async def watch(self, ticket: Ticket, schedule: PollSchedule) -> AsyncGenerator[Status, None]:
         """Yield every status seen, until Completed, asking when the schedule says.
 
-        Failed reads are waited out. Raises Unavailable when the schedule gives up (its `error_type` says
-        why), with `gone` where the queue no longer holds the request; AccountError when the key is refused
-        `REFUSALS` times in a row; UntrustedHost at once.
+        Failed reads are waited out. Raises Unavailable with `gone` where the queue no longer holds the
+        request; AccountError when the key is refused `REFUSALS` times in a row; UntrustedHost at once.
         """
         wait_s, refusals = schedule.first_wait_s(self._now()), 0
         while True:
@@ -197,10 +196,10 @@ class FalQueue:
                 refusals += 1
                 if refusals == REFUSALS:
                     raise
-                wait_s = schedule.wait_after_error_s(Unavailable(str(error)), self._now())
+                wait_s = schedule.wait_after_error_s(Unavailable(str(error)))
                 continue
             except Unavailable as error:
-                wait_s = schedule.wait_after_error_s(error, self._now())
+                wait_s = schedule.wait_after_error_s(error)
                 continue
             seen_s, refusals = self._now(), 0
             yield seen

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from callsheet.cli.app import _COMMANDS
-from callsheet.engine import opening
+from callsheet.engine import open_run
 from callsheet.ledger import Ledger
 from manifests.planner import make_plan
 
@@ -85,9 +85,9 @@ def prepare(desk) -> None:
     plan = make_plan(desk.folder / "campaign.toml")
     (desk.data / "sandbox").mkdir(parents=True)
     with Ledger.open(f"sqlite:///{desk.data / 'sandbox' / 'ledger.sqlite'}") as ledger:
-        selection = opening.select(ledger, plan, fit=False)
+        selection = open_run.select(ledger, plan, fit=False)
         options = json.dumps({"sandbox": True, "speed": 2000})
-        opening.open_run(ledger, plan, selection, out=desk.folder / "runs", options=options)
+        open_run.open_run(ledger, plan, selection, out=desk.folder / "runs", options=options)
 
 
 def _small(setting: re.Match[str]) -> str:
@@ -111,7 +111,7 @@ def test_the_lists_are_not_empty():
 
 def test_every_printed_command_runs_as_it_is_printed(desk, monkeypatch):
     """Each ends with 0, one after the other, by copy and paste."""
-    monkeypatch.setattr(opening, "new_run_id", lambda _campaign: RUN_ID)
+    monkeypatch.setattr(open_run, "new_run_id", lambda _campaign: RUN_ID)
     prepare(desk)
     campaigns = [f"callsheet run examples/{name}/campaign.toml{more}" for name, more in SMALLER.items()]
     lines = [

@@ -2,7 +2,6 @@
 
 Each figure is the best of a few runs, in a process of its own that prints its time and its peak memory; a
 machine that does other work besides shows it in the wall clock, so processor time is printed as well.
-`--large` adds ten million rows.
 """
 
 from __future__ import annotations
@@ -269,8 +268,6 @@ def main() -> int:
             ),
             Figure("10^5 bad rows of 10^6, all written down", *_columns(spoiled), "<= 5 s", spoiled[0] <= 5),
         ]
-        if "--large" in sys.argv:
-            figures += _large(here, plan)
         figures += _commands(here)
     return report(figures)
 
@@ -281,17 +278,6 @@ def _tenfold(figure: tuple[float, float, int]) -> tuple[float, float, int]:
 
 def _columns(figure: tuple[float, float, int]) -> tuple[str, str]:
     return f"{figure[0]:.2f} s", f"{figure[1]:.2f} s of processor, {figure[2] / MIB:,.0f} MiB"
-
-
-def _large(here: Place, plan: tuple[float, float, int]) -> list[Figure]:
-    path = here.folder / "large.parquet"
-    write_manifest(path, 10 * MILLION)
-    large = _measured("plan", path)
-    return [
-        Figure("plan 10^7 rows into a plan file", *_columns(large), "<= 30 s", large[0] <= 30),
-        Figure("  beside 10^6", f"{large[0] / plan[0]:.1f} x", "", "<= 11 x", large[0] <= 11 * plan[0]),
-        Figure("  memory", f"{large[2] / MIB:,.0f} MiB", "", "<= 1,024 MiB", large[2] <= 1 << 30),
-    ]
 
 
 def _commands(here: Place) -> list[Figure]:

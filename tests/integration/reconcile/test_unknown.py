@@ -10,8 +10,8 @@ from callsheet.engine.run import finish, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
-from callsheet.reconcile.attempts import attempt_of
-from callsheet.reconcile.steps import settle_ledger
+from callsheet.reconcile.desk import attempt_of
+from callsheet.reconcile.unknown import settle_ledger
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,6 @@ from callsheet.report.summary import RunFacts, RunTotals, summarise, summary_doc
 from callsheet.report.tables import errors_table, results_table
 
 if TYPE_CHECKING:  # pyarrow takes 0.13 s to import; only a finished run pays for it
-    import pandas as pd
     import pyarrow as pa
 
 
@@ -56,14 +55,6 @@ def write_results(directory: Path, manifest: pa.Table, rows: Sequence[ResultRow]
         part.open("w", encoding="utf-8", errors="replace", newline="") as text,
     ):
         write_csv(text, header, _cells(table))
-
-
-def read_results(directory: Path) -> pd.DataFrame:
-    """Return a run's results.parquet as a data frame. Raises OSError."""
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    frame: pd.DataFrame = pq.read_table(directory / "results.parquet").to_pandas()
-    return frame
 
 
 def _cells(table: pa.Table) -> Iterator[list[Value]]:

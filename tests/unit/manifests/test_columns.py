@@ -149,7 +149,7 @@ BAD: list[tuple[dict[str, str], str, str]] = [
         )
     ),
     ({"end_image_url": PICTURE, "model": PRO}, "end_image_url", "a last frame needs a first one"),
-    ({"end_image_url": PICTURE, "image_url": PICTURE}, "end_image_url", "these models do: seedance-1.0-lite"),
+    ({"end_image_url": PICTURE, "image_url": PICTURE}, "end_image_url", "these do: seedance-1.0-lite"),
     ({"reference_image_urls": PICTURE}, "reference_image_urls", "these models do: seedance-1.0-lite"),
     (
         {"reference_image_urls": " | ".join([PICTURE] * 5), "model": LITE},

@@ -6,6 +6,7 @@ command line with `dataclasses.replace`; nothing below the edge reads the enviro
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,11 @@ class ApiKey:
 
     def __repr__(self) -> str:
         return "ApiKey([key])"
+
+    @property
+    def account(self) -> str:
+        """A hash of the key's id, the part before the colon (of the whole key, where it has none)."""
+        return hashlib.sha256(self._value.partition(":")[0].encode()).hexdigest()[:16]
 
     def reveal(self) -> str:
         """Return the key itself, to be written into an Authorization header and nowhere else."""
@@ -72,6 +78,11 @@ class Settings:
     allow_private_hosts: bool = False
     manifest_max_mb: int = DEFAULT_MANIFEST_MAX_MB
     breaker: int = 3
+
+    @property
+    def account(self) -> str:
+        """A hash that tells one fal account from another, "" without a key. It is no secret."""
+        return self.key.account if self.key else ""
 
     @property
     def ledger(self) -> str:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from callsheet.engine.context import RunContext
 from callsheet.engine.deliver import deliver, fetch_failed
+from callsheet.engine.outage import wait_for_ledger
 from callsheet.engine.settle import known_result, settle
 from callsheet.engine.submit import Intent, Order, admit, order_of, submit
 from callsheet.engine.uploads import uploaded_images
@@ -24,6 +25,7 @@ from callsheet.errors import (
     DiskFull,
     InputError,
     Interrupted,
+    LedgerUnavailable,
     QueueError,
     RenderFailed,
     Unavailable,
@@ -56,7 +58,7 @@ async def render_job(ctx: RunContext, job_id: int) -> JobRow:
             await asyncio.wait([other])
         else:
             with _active(ctx, job_id):
-                await _advance(ctx, job_id)
+                await _advance_through_outages(ctx, job_id)
     except Exception as error:
         stop_on_error(ctx, job_id, error)
         raise
@@ -89,6 +91,17 @@ def _active(ctx: RunContext, job_id: int) -> Iterator[None]:
     finally:
         del ctx.state.active[job_id]
         ended.set_result(None)
+
+
+async def _advance_through_outages(ctx: RunContext, job_id: int) -> None:
+    """Advance a job; where the ledger was away meanwhile, again from where the ledger has it."""
+    while True:
+        try:
+            await _advance(ctx, job_id)
+        except LedgerUnavailable as error:
+            await wait_for_ledger(ctx, error)
+        else:
+            return
 
 
 async def _advance(ctx: RunContext, job_id: int) -> None:

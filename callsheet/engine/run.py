@@ -16,6 +16,7 @@ from callsheet.engine.canary import render_canaries
 from callsheet.engine.context import RunContext, context_of, open_account
 from callsheet.engine.finalize import finalize
 from callsheet.engine.made_files import bring_all
+from callsheet.engine.outage import wait_for_ledger
 from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.reconcile_loop import reconcile_loop, settle_others, settle_rest
 from callsheet.engine.recover import reopen_unfetched
@@ -23,7 +24,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
 from callsheet.engine.scheduler import RenderJob, render_here, run_jobs, waiting_jobs
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Busy
+from callsheet.errors import Busy, LedgerUnavailable
 from callsheet.files import sweep_parts
 from callsheet.ledger import State, queries, recovery, runs
 from callsheet.reconcile.desk import Desk
@@ -69,8 +70,12 @@ async def carry_out(ctx: RunContext, render: RenderJob = render_here) -> dict[st
 
 async def finish(ctx: RunContext) -> dict[str, Any]:
     """Look once more for what is unknown, and write everything that the run leaves. Returns the summary."""
-    await settle_rest(ctx)
-    return await finalize(ctx)
+    while True:
+        try:
+            await settle_rest(ctx)
+            return await finalize(ctx)
+        except LedgerUnavailable as error:
+            await wait_for_ledger(ctx, error)
 
 
 @asynccontextmanager

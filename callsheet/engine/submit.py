@@ -14,14 +14,14 @@ import hashlib
 import logging
 import random
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
+from callsheet.engine.outage import record, wait_for_ledger
 from callsheet.errors import (
     AccountError,
     CapReached,
@@ -30,6 +30,7 @@ from callsheet.errors import (
     IllegalTransition,
     Interrupted,
     LedgerError,
+    LedgerUnavailable,
     LedgerUnsafe,
     NoSlot,
     NotSent,
@@ -41,7 +42,17 @@ from callsheet.errors import (
     UsageError,
 )
 from callsheet.files import require_space
-from callsheet.ledger import HOLDS_SLOT, JobRow, State, admission, queries, settlement, transitions
+from callsheet.ledger import (
+    HOLDS_SLOT,
+    JobRow,
+    Ledger,
+    OpenWork,
+    State,
+    admission,
+    queries,
+    settlement,
+    transitions,
+)
 from callsheet.ledger import Ticket as LedgerTicket
 from callsheet.ledger.transaction import Transaction, purchase, write
 from callsheet.provider import transport
@@ -80,7 +91,8 @@ class Order:
     """What is to be sent for one job, ready before it has a slot: the arguments, their seed, their hash.
 
     `start_timeout_s` is the wait for a start that goes with it, in seconds. The ledger keeps the same figure:
-    it bounds how long the request may still turn up when its reply is lost.
+    it bounds how long the request may still turn up when its reply is lost. `account` and `queue_url` say
+    whom it is sent for and where: what another account or queue says about it proves nothing.
     """
 
     job: Job
@@ -88,6 +100,8 @@ class Order:
     arguments: dict[str, Any]
     seed: int
     start_timeout_s: int
+    account: str
+    queue_url: str
 
     @property
     def arguments_sha256(self) -> str:
@@ -99,7 +113,10 @@ def order_of(ctx: RunContext, job: Job, row: JobRow, addresses: dict[str, str]) 
     """Make a job's order. A row without a seed gets a random one, by which fal's history knows it again."""
     seed = job.seed if job.seed is not None else ctx.state.seeds.randint(1, MAX_SEED)
     arguments = job.arguments(addresses, seed=seed)
-    return Order(job, row.job_id, arguments, seed, ctx.settings.start_timeout_s)
+    settings = ctx.settings
+    return Order(
+        job, row.job_id, arguments, seed, settings.start_timeout_s, settings.account, settings.queue_url
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +152,8 @@ def send_order(
         seed=order.seed,
         arguments_sha256=order.arguments_sha256,
         start_timeout_s=order.start_timeout_s,
+        account=order.account,
+        queue_url=order.queue_url,
         attempt=attempt,
     )
     return intent
@@ -183,13 +202,8 @@ class SlotWait:
         if now_s < self._next_s:
             return
         self._next_s = now_s + SLOT_LOOK_S
+        self._ctx.tell_trouble(_holders(await self._ctx.do.call(Ledger.open_work)))
         rows = await self._ctx.do(queries.open_jobs, states=HOLDS_SLOT)
-        holders = Counter(row.run_id for row in rows)
-        tell_trouble(
-            self._ctx,
-            "waiting for a slot: "
-            + ", ".join(f"run {run_id} holds {count}" for run_id, count in holders.most_common(3)),
-        )
         unknown = frozenset(row.job_id for row in rows if row.state is State.UNKNOWN)
         if len(unknown) < len(rows) or unknown != self._held_by:
             self._held_by = unknown if len(unknown) == len(rows) else frozenset()
@@ -204,13 +218,15 @@ class SlotWait:
             )
 
 
-def tell_trouble(ctx: RunContext, text: str) -> None:
-    """Show why nothing can be sent at the moment, or with "" that it can again."""
-    if text == ctx.state.trouble:
-        return
-    ctx.state.trouble = text
-    logger.warning("%s", text or "submitting again", extra={"run": ctx.run.run_id})
-    ctx.tell(text or "submitting again")
+def _holders(work: Iterable[OpenWork]) -> str:
+    """Say which runs hold the slots, and whose they are."""
+    named = []
+    for each in work:
+        owner = f" ({each.owner.host}, process {each.owner.pid})" if each.owner else ""
+        dead = "" if each.alive else ", whose process has ended"
+        if each.slots:
+            named.append(f"run {each.run_id}{owner} holds {each.slots}{dead}")
+    return "waiting for a slot: " + "; ".join(named[:3])
 
 
 async def admit(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:
@@ -238,7 +254,7 @@ async def admit(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:
         except (RunStopping, ClaimLost, DiskFull, LedgerUnsafe) as stopping:
             ctx.stop.drain(stopping)
         else:
-            tell_trouble(ctx, "")
+            ctx.tell_trouble("")
             return intent
 
 
@@ -250,6 +266,10 @@ async def _admit_once(ctx: RunContext, row: JobRow, order: Order | None) -> Inte
             return Intent(held.number, 0.0)
         departs = ctx.queue.latest_departure_s
         return await ctx.do(admit_and_send, order, slots=slots, latest_departure_s=departs)
+    except LedgerUnavailable as error:  # it may have been committed; nothing was sent either way
+        await wait_for_ledger(ctx, error)
+        await record(ctx, take_back_unsent, row.job_id)
+        return await _admit_once(ctx, row, order)
     except IllegalTransition:
         if (await ctx.do(queries.job, row.job_id)).state is State.PENDING:
             raise
@@ -276,9 +296,9 @@ async def submit(ctx: RunContext, order: Order, intent: Intent) -> Ticket | None
         try:
             outcome = await asyncio.shield(step)
             if not isinstance(outcome, NotSent | Throttled):
-                tell_trouble(ctx, "")
+                ctx.tell_trouble("")
                 return outcome
-            tell_trouble(ctx, f"not sent to {ctx.settings.queue_url} so far, trying again: {outcome}")
+            ctx.tell_trouble(f"not sent to {ctx.settings.queue_url} so far, trying again: {outcome}")
             if attempt == FREE_TRIES or not ctx.stop.admitting:
                 break
             advice_s = outcome.retry_after_s if isinstance(outcome, Throttled) else None
@@ -313,15 +333,16 @@ async def _send_once(
             send_before_s=intent.send_before_s,
         )
     except (NotSent, Throttled) as error:
-        await ctx.do(transitions.not_sent, job_id, why=str(error), attempt=attempt)
+        await record(ctx, transitions.not_sent, job_id, why=str(error), attempt=attempt)
         return error
     except AccountError as error:
-        await ctx.do(transitions.not_sent, job_id, why=str(error), attempt=attempt)
-        await ctx.do(settlement.release, job_id, why=str(error), attempt=attempt)
+        await record(ctx, transitions.not_sent, job_id, why=str(error), attempt=attempt)
+        await record(ctx, settlement.release, job_id, why=str(error), attempt=attempt)
         ctx.stop.drain(error)
         return None
     except Refused as error:
-        await ctx.do(
+        await record(
+            ctx,
             settlement.refuse,
             job_id,
             error_type=error.error_type,
@@ -331,7 +352,8 @@ async def _send_once(
         )
         return None
     except UsageError as error:
-        await ctx.do(
+        await record(
+            ctx,
             settlement.refuse,
             job_id,
             error_type="unsendable",
@@ -341,7 +363,8 @@ async def _send_once(
         )
         return None
     except OutcomeUnknown as error:
-        await ctx.do(
+        await record(
+            ctx,
             transitions.lose,
             job_id,
             why=str(error),
@@ -356,9 +379,10 @@ async def _send_once(
 
 
 async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) -> None:
-    """Record the request id of what was bought. A ledger that is busy or away is asked again.
+    """Record the request id of what was bought, whoever owns the run by now, however long it takes.
 
-    A server that is lost while it commits may have recorded it all the same.
+    A server that is lost while it commits may have recorded it all the same. A ledger that is busy or full is
+    asked again.
     """
     known = LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
     for pause_s in (*ACCEPT_PAUSES_S, None):
@@ -371,6 +395,7 @@ async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) ->
                     return
             if pause_s is None or isinstance(error, IllegalTransition):
                 raise
+            ctx.tell_trouble(f"waiting for the ledger: {error}")
             await asyncio.sleep(pause_s)
         else:
             return

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from callsheet.engine.breaker import Breaker
 from callsheet.engine.ledger_executor import LedgerExecutor
-from callsheet.engine.limiter import Limiter
+from callsheet.engine.limits import Breaker, Limiter
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, Run

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callsheet.engine.context import RunContext
+from callsheet.engine.deliver import publish_report
 from callsheet.engine.made_files import gone_files
-from callsheet.engine.overbilled import skip_the_rest
-from callsheet.engine.publish import publish_report
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.rollback_guard import remember
+from callsheet.engine.settle import skip_the_rest
 from callsheet.errors import BudgetError, CallsheetError, CanaryError, CapReached, Overbilled, PricesChanged
 from callsheet.files import naming_full_disk
 from callsheet.ledger import Account, JobRow, Overrun, Run, State, admission, history, queries, runs

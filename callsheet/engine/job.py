@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from callsheet.engine.admit import Intent, Order, admit, order_of
 from callsheet.engine.context import RunContext
 from callsheet.engine.deliver import deliver, fetch_failed
 from callsheet.engine.outage import wait_for_ledger
 from callsheet.engine.settle import known_result, settle
-from callsheet.engine.submit import Intent, Order, admit, order_of, submit
+from callsheet.engine.submit import submit
 from callsheet.engine.uploads import uploaded_images
 from callsheet.errors import (
     AccountError,

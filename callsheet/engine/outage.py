@@ -1,4 +1,4 @@
-"""A ledger whose server restarts, fails over or is away: the run waits, and goes on if it still owns itself."""
+"""Waiting for a ledger whose server restarts or fails over, and going on if the run is still ours."""
 
 from __future__ import annotations
 

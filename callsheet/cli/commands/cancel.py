@@ -10,9 +10,9 @@ from cyclopts import Parameter
 from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.output import document, note, result
 from callsheet.cli.runs import run_settings
-from callsheet.engine import session
 from callsheet.engine.cancel import cancel_at_fal, cancel_pending
 from callsheet.engine.request import settings_for
+from callsheet.engine.run import continued, find_run
 from callsheet.ledger import AT_FAL, Ledger, queries
 from callsheet.provider.client import FalQueue
 from callsheet.settings import Settings
@@ -28,8 +28,8 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
     Example: callsheet cancel spring-20261121-090000-a1b2
     """
     settings = run_settings(sandbox=sandbox)
-    run = session.find_run(settings, run_id)
-    request = session.continued(run)
+    run = find_run(settings, run_id)
+    request = continued(run)
     with Ledger.open(settings.ledger) as ledger:
         cancelled = cancel_pending(ledger, run.run_id, "cancelled by a person")
         at_fal = ledger.do(queries.jobs, run.run_id, states=AT_FAL)

@@ -12,10 +12,10 @@ from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
 from callsheet.cli.output import document, note, say
 from callsheet.cli.runs import run_settings
 from callsheet.cli.views.run import run_to_its_end
-from callsheet.engine import session
 from callsheet.engine.finalize import EXIT_FAILED_JOBS
 from callsheet.engine.request import settings_for
 from callsheet.engine.retry import Retry, prepare_retry
+from callsheet.engine.run import continued, find_run
 from callsheet.ledger import JobRow, Run
 from callsheet.report.error_table import advice_text
 from pricing.money import usd_rounded_up
@@ -45,8 +45,8 @@ def retry(
 
     Example: callsheet retry spring-20261121-090000-a1b2
     """
-    run = session.find_run(run_settings(sandbox=sandbox), run_id, latest_of_all=True)
-    request = session.continued(run, accept_prices=accept_prices)
+    run = find_run(run_settings(sandbox=sandbox), run_id, latest_of_all=True)
+    request = continued(run, accept_prices=accept_prices)
     settings = settings_for(request)
     retried = asyncio.run(prepare_retry(settings, run, all_failures=all, again=again))
     _say_what(retried)

@@ -25,7 +25,6 @@ from callsheet.cli.output import ask, document, note, result, say
 from callsheet.cli.views.advice import advice_lines
 from callsheet.cli.views.plan import show_plan
 from callsheet.cli.views.run import run_to_its_end
-from callsheet.engine import session
 from callsheet.engine.made_files import Refetched
 from callsheet.engine.open_run import (
     Selection,
@@ -34,6 +33,7 @@ from callsheet.engine.open_run import (
     room_for,
 )
 from callsheet.engine.request import RunRequest, settings_for
+from callsheet.engine.run import open_plan
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger
 from callsheet.settings import Settings, settings_from
@@ -114,7 +114,7 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
 
     async def open_run() -> str:
         try:
-            run_id = await session.open_plan(plan, request, settings, review=review)
+            run_id = await open_plan(plan, request, settings, review=review)
         except OverBudget:
             _advise(plan, request, settings)
             raise

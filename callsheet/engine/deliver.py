@@ -182,22 +182,16 @@ async def publish(ctx: RunContext, path: Path) -> None:
         raise Unavailable(f"{name} could not be copied: {type(error).__name__}") from error
 
 
-async def publish_report(ctx: RunContext, reused: list[JobRow]) -> int:
-    """Copy what a run leaves beside its videos, and the videos that earlier runs made for its `reused` jobs.
-
-    Returns how many files did not arrive; each has a note, and `resume` copies them all again.
-    """
+async def publish_report(ctx: RunContext) -> int:
+    """Copy what a run leaves beside its videos. Returns how many files did not arrive; `resume` copies them."""
     if ctx.storage is None:
         return 0
     failed = 0
-    made = {row.output.path for row in reused if row.output}
-    files = [path for path in sorted(ctx.folder.rglob("*")) if path.is_file()]
-    for path in files:
-        name = path.relative_to(ctx.folder)
-        if name.parts[0] not in KEPT_HERE or name.as_posix() in made:
+    for path in [path for path in sorted(ctx.folder.rglob("*")) if path.is_file()]:
+        if path.relative_to(ctx.folder).parts[0] not in KEPT_HERE:
             try:
                 await publish(ctx, path)
             except Unavailable as error:
                 failed += 1
-                ctx.state.unfinished.append(str(error))
+                ctx.state.note_unfinished(str(error))
     return failed

@@ -17,7 +17,6 @@ from callsheet.engine.collect_runs import collect_campaign
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
 from callsheet.engine.deliver import folder_for, lasting
 from callsheet.engine.finalize import finalize
-from callsheet.engine.made_files import Refetched, bring_all, refetch_gone
 from callsheet.engine.open_run import Selection, open_run, require_a_cap, select
 from callsheet.engine.outage import wait_for_ledger
 from callsheet.engine.price_check import check_run_prices
@@ -114,11 +113,10 @@ async def _recover(ctx: RunContext) -> None:
     failed = await ctx.do(queries.jobs, run_id, states={State.FAILED})
     await reopen_unfetched(ctx.account, failed)
     await asyncio.to_thread(sweep_parts, ctx.folder)
-    await ctx.do.call(bring_all, run_id, ctx.folder)
 
 
-Review = Callable[[Ledger, Selection, Refetched], None]
-"""Called with what is about to be bought and what was fetched again. If it raises, nothing is opened."""
+Review = Callable[[Ledger, Selection], None]
+"""Called with what is about to be bought. If it raises, nothing is opened."""
 
 
 async def open_plan(
@@ -136,12 +134,12 @@ async def open_plan(
     async with open_account(settings) as account:
         if not request.sandbox:
             require_a_cap(account.ledger, planned)
+        waiting: frozenset[str] = frozenset()
         if not request.again:
-            await collect_campaign(account, planned.campaign)
-        selection = select(account.ledger, planned, fit=request.fit, again=request.again)
-        refetched = await refetch_gone(account, selection.made.values())
+            waiting = await collect_campaign(account, planned.campaign)
+        selection = select(account.ledger, planned, fit=request.fit, again=request.again, waiting=waiting)
         if review is not None:
-            review(account.ledger, selection, refetched)
+            review(account.ledger, selection)
         kept = request.model_copy(update={"out": out}).kept
         return open_run(account.ledger, planned, selection, out=folder, options=kept)
 

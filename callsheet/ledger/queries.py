@@ -233,6 +233,37 @@ def already_made(tx: Transaction, campaign: str, fingerprints: Collection[str]) 
     return made
 
 
+@read()
+def positions(tx: Transaction, run_id: str) -> list[int]:
+    """Return the places in the plan of a run's jobs: what was made before has none."""
+    job = schema.job
+    return list(tx.connection.execute(select(job.c.position).where(job.c.run_id == run_id)).scalars())
+
+
+@read()
+def paid_for(tx: Transaction, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
+    """Return, by fingerprint, the newest job of the campaign that was made, or else one that may be fetched.
+
+    The latter is `rendered`, or failed after fal had accepted it.
+    """
+    job, table = schema.job, schema.run
+    unfetched: dict[str, JobRow] = {}
+    for piece in chunks(set(fingerprints)):
+        query = (
+            _job_query()
+            .join(table, table.c.run_id == job.c.run_id)
+            .where(
+                table.c.campaign == campaign,
+                job.c.state.in_((State.RENDERED.value, State.FAILED.value)),
+                schema.submission.c.request_id.is_not(None),
+                job.c.fingerprint.in_(piece),
+            )
+            .order_by(job.c.job_id)
+        )
+        unfetched.update((row.fingerprint, row) for row in map(_as_job, tx.connection.execute(query)))
+    return unfetched | already_made(tx, campaign, fingerprints)
+
+
 def _job_query() -> Select[Any]:
     job, submission, output = schema.job, schema.submission, schema.output
     last = and_(submission.c.job_id == job.c.job_id, submission.c.number == job.c.submissions)

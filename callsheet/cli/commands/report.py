@@ -7,8 +7,8 @@ from pathlib import Path
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.output import document, result
 from callsheet.cli.runs import chosen_run, run_settings
-from callsheet.engine.finalize import write_report
-from callsheet.ledger import Ledger, admission, history, queries
+from callsheet.engine.results import write_report
+from callsheet.ledger import Ledger
 
 
 def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
@@ -19,9 +19,7 @@ def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
     settings = run_settings(sandbox=sandbox)
     run = chosen_run(settings, run_id, latest_of_all=True)
     with Ledger.open(settings.ledger) as ledger:
-        accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
-        overruns = ledger.do(history.overruns, run_id=run.run_id)
-        summary = write_report(run.run, ledger.do(queries.jobs, run.run_id), accounts, overruns)
+        summary = write_report(ledger, run.run)
     if json:
         document(summary)
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from callsheet.cli.options import (
     AcceptPrices,
@@ -25,7 +24,6 @@ from callsheet.cli.output import ask, document, note, result, say
 from callsheet.cli.views.advice import advice_lines
 from callsheet.cli.views.plan import show_plan
 from callsheet.cli.views.run import run_to_its_end
-from callsheet.engine.made_files import Refetched
 from callsheet.engine.open_run import (
     Selection,
     changed_caps,
@@ -43,7 +41,6 @@ from manifests.planner import make_plan
 from pricing.money import parse_usd, usd_rounded_up, usd_text
 
 MOST_CANARIES = 1000
-NAMED = 20
 
 
 def run(
@@ -108,8 +105,7 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
         return _nothing_to_do(plan, as_json=as_json)
     settings = settings_for(request)
 
-    def review(ledger: Ledger, selection: Selection, refetched: Refetched) -> None:
-        _say_what_was_gone(refetched)
+    def review(ledger: Ledger, selection: Selection) -> None:
         _review(plan, ledger, selection, yes=yes, as_json=as_json)
 
     async def open_run() -> str:
@@ -133,22 +129,6 @@ def _review(plan: Plan, ledger: Ledger, selection: Selection, *, yes: bool, as_j
     _name_what_is_left(plan, selection)
     if not (yes or _agreed(plan, selection)):
         raise UsageError("not confirmed, so nothing was sent; add --yes to run without being asked")
-
-
-def _say_what_was_gone(refetched: Refetched) -> None:
-    """Say which files of earlier runs were gone: those that fal still had, and those to be bought again."""
-    if refetched.again:
-        note(f"{_ids(refetched.again)}: the files were gone and were downloaded again, for free")
-    if refetched.lost:
-        say(
-            f"{_ids(refetched.lost)}: made and paid for, but the files are gone and fal no longer has them. "
-            "Put the files back, or buy them again with --again"
-        )
-
-
-def _ids(custom_ids: Sequence[str]) -> str:
-    more = f" and {len(custom_ids) - NAMED} more" if len(custom_ids) > NAMED else ""
-    return ", ".join(custom_ids[:NAMED]) + more
 
 
 def _advise(plan: Plan, request: RunRequest, settings: Settings) -> None:

@@ -87,10 +87,9 @@ async def _paid_and_not_fetched(account: Desk, campaign: str) -> list[JobRow]:
         *await account.books(queries.open_jobs, states={State.RENDERED}),
         *await unfetched_jobs(account),
     ]
-    names = {
-        run_id: (await account.books(queries.run, run_id)).campaign for run_id in {row.run_id for row in rows}
-    }
-    return [row for row in rows if names[row.run_id] == campaign]
+    runs = {row.run_id for row in rows}
+    ours = {each for each in runs if (await account.books(queries.run, each)).campaign == campaign}
+    return [row for row in rows if row.run_id in ours]
 
 
 def _of(run_id: str, rows: Iterable[JobRow]) -> list[JobRow]:

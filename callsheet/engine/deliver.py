@@ -183,7 +183,7 @@ async def publish(ctx: RunContext, path: Path) -> None:
 
 
 async def publish_report(ctx: RunContext) -> int:
-    """Copy what a run leaves beside its videos. Returns how many files did not arrive; `resume` copies them."""
+    """Copy what a run leaves beside its videos. Return how many files did not arrive."""
     if ctx.storage is None:
         return 0
     failed = 0

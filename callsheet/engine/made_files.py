@@ -18,7 +18,7 @@ from manifests.job import decode_job
 
 @dataclass(frozen=True, slots=True)
 class Refetched:
-    """Files that were made, paid for and gone, by custom_id: those that fal still had, and those it had not."""
+    """Files that were paid for and gone, by custom_id: those that fal still had, and those it had not."""
 
     again: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()

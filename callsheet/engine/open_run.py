@@ -73,6 +73,7 @@ def select(
     kept = {*changes.made, *fetchable}
     wanted = [position for position in range(len(prints)) if position not in kept]
     if not again:
+        ledger.discard_unopened(plan.campaign)
         ledger.do(runs.refuse_in_flight, plan.campaign, lambda: {prints[position] for position in wanted})
     every = plan.spends()
     spends = [every[index] for index in wanted]

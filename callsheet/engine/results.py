@@ -55,7 +55,7 @@ def result_rows(ledger: Ledger, run: Run) -> list[ResultRow]:
 def _by_position(
     ledger: Ledger, run: Run, catalog: Catalog
 ) -> Iterator[tuple[tuple[int, Job, Quote], JobRow | None]]:
-    """Yield the jobs of a run's manifest that are not the run's own, each with the earlier job that paid for it."""
+    """Yield the jobs of a run's manifest that are not its own, each with the earlier job that paid for it."""
     rows_file = Path(run.out) / "plan.rows.parquet"
     if not rows_file.is_file():  # a person has taken the folder away
         return

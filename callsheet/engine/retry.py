@@ -99,8 +99,8 @@ def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow], retry: Retry) 
     missing = gone_files(ledger, made.values())
     gone = {content for content, row in made.items() if row.job_id in missing}
     retry.gone.extend(
-        f"{row.custom_id} was made and paid for, but its file is gone: {missing[row.job_id]}. It is not bought "
-        "again; put the file back, or buy it once more with --again"
+        f"{row.custom_id} was made and paid for, but its file is gone: {missing[row.job_id]}. It is not "
+        "bought again; put the file back, or buy it once more with --again"
         for row in made.values()
         if row.job_id in missing
     )

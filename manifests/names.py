@@ -296,6 +296,18 @@ def made_name(naming: Template, entry: Entry) -> str:
     return cleaned_name(name, job.custom_id)
 
 
+def leaves_folder(naming: Template) -> bool:
+    r"""Whether a template names a place outside of its folder, whatever its cells hold: `..`, `/`, `\`, `C:`.
+
+    A cell cannot: what it holds is made one safe part.
+    """
+    parts = list(naming.parts)
+    parts[1::2] = ["x" for _ in parts[1::2]]
+    name = "".join(parts).strip()
+    is_absolute = name.startswith(("/", "~")) or name[1:2] == ":"
+    return is_absolute or "\\" in name or bool({".", ".."} & set(name.split("/")))
+
+
 def cleaned_name(name: str, custom_id: str) -> str:
     """Leave out folders that came out empty, and the dashes and dots at the ends of parts."""
     parts = [part.strip("-.") for part in name.split("/")]

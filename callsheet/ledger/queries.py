@@ -277,6 +277,25 @@ def open_jobs(tx: Transaction, *, states: Collection[State] = HAS_OPEN_SUBMISSIO
 
 
 @read()
+def declared_absent(tx: Transaction, *, since_ms: int) -> list[Submission]:
+    """Return the submissions that never arrived at fal, as was declared at `since_ms` or later."""
+    table = schema.submission
+    query = (
+        select(*_SUBMISSION)
+        .where(
+            table.c.unseen_ms >= since_ms,
+            table.c.unseen_ms.is_not(None),
+            table.c.request_id.is_(None),
+            table.c.closed_ms.is_not(None),
+            table.c.cost_basis == "none",
+        )
+        .order_by(table.c.submission_id)
+    )
+    rows = tx.connection.execute(query)
+    return [found for row in rows if (found := _as_submission(dict(row._mapping))) is not None]  # noqa: SLF001 - as below
+
+
+@read()
 def already_made(tx: Transaction, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
     """Return the newest succeeded job of the campaign for each fingerprint that has one."""
     job, table = schema.job, schema.run

@@ -50,18 +50,19 @@ _PICTURES = tuple(column.name for column in COLUMNS if isinstance(column.kind, P
 def camera_warnings(prompts: Any, rows: Numbers, file: str) -> list[Warned]:
     """Warn of every camera instruction that Seedance does not list, in the order they are met.
 
-    `rows` are the prompts' row numbers. Distinct instructions are few: what stands outside of brackets is cut
-    away, and each distinct rest is looked at once.
+    `rows` are the prompts' row numbers. Distinct instructions are few: what stands before the first bracket
+    and behind the last is cut away, and each distinct rest is looked at once.
     """
     places = np.flatnonzero(mask_of(pc.match_substring(prompts, "[")))
-    rest = rows_of(prompts, places)
-    for outside, instead in ((r"\][^\[\]]*\[", "]["), (r"^[^\[]*\[", "["), (r"\][^\]]*$", "]")):
-        rest = pc.replace_substring_regex(rest, outside, instead)
-    encoded = rest.dictionary_encode()
+    rest = pc.list_element(pc.split_pattern(rows_of(prompts, places), "[", max_splits=1), 1)
+    closed = np.flatnonzero(mask_of(pc.match_substring(rest, "]")))
+    places, rest = places[closed], rows_of(rest, closed)
+    rest = pc.list_element(pc.split_pattern(rest, "]", max_splits=1, reverse=True), 0)
+    encoded = pc.replace_substring_regex(rest, r"\][^\[\]]*\[", "][").dictionary_encode()
     which = numbers_of(encoded.indices)
     met: dict[str, list[int]] = {}
     for at, text in enumerate(encoded.dictionary.to_pylist()):
-        for instruction in unknown_instructions(text):
+        for instruction in unknown_instructions(f"[{text}]"):
             met.setdefault(instruction, []).append(at)
     warned = []
     for instruction, texts in met.items():

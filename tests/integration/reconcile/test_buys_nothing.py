@@ -19,6 +19,7 @@ async def test_what_turns_out_absent_while_reconciling_ends_is_not_bought(house,
         ledger.do(transitions.send, row.job_id, arguments_sha256="ab" * 32, seed=1, start_timeout_s=3600)
         ledger.do(transitions.lose, row.job_id, why="reset")
     house.ago_ms = 0
+    await house.control()
     house.transport = lambda: InStep(house.now_ms)
     settle = collect_runs.settle_ledger
 

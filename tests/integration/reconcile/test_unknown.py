@@ -1,5 +1,7 @@
 """Unknown submissions against a provider that accepts and then says something else, or nothing."""
 
+import sqlite3
+
 import httpx
 import pytest
 
@@ -7,6 +9,7 @@ from callsheet.engine.run import finish, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
+from callsheet.reconcile.attempts import attempt_of
 from callsheet.reconcile.steps import settle_ledger
 
 pytestmark = pytest.mark.anyio
@@ -52,9 +55,11 @@ async def test_an_ambiguous_reply_is_one_purchase_at_most_and_is_settled(house, 
     house.arm(kind, **more)
     await house.work(run_id)
     assert house.row(run_id).state is State.UNKNOWN
+    house.ago_ms = 0
     if purchases:
         await house.ended(prompt)
-    house.ago_ms = 0
+    else:
+        await house.control()
 
     findings = await house.settled()
     if not purchases:
@@ -150,14 +155,95 @@ async def test_the_deadline_is_that_of_the_wait_which_was_sent(house, sent_s, to
     assert found.outcome == outcome
 
 
-async def lost(house, shot, *, ago_s=6_060, **more):
-    """Open a run whose only POST was lost on its way so many seconds ago; the clock is now's afterwards."""
+async def lost(house, shot, *, ago_s=6_060, control=True, **more):
+    """Open a run whose only POST was lost on its way so many seconds ago; the clock is now's afterwards.
+
+    With `control` the ledger knows another purchase at that endpoint.
+    """
     house.ago_ms = ago_s * 1000
     run_id = house.open_run(shot, **more)
     house.arm("nginx_error")
     await house.work(run_id)
     house.ago_ms = 0
+    if control:
+        await house.control(**more)
     return run_id
+
+
+async def test_a_history_that_shows_nothing_of_ours_proves_nothing(house):
+    """Whole and empty, as for another account's key: nothing is absent until it shows a known request."""
+    run_id = await lost(house, "a,A boat of another account", control=False)
+    await house.control(model="seedance-1.0-pro", num_frames="")
+
+    for look in (house.settled, house.looked_again):
+        (found,) = (await look()).each
+        assert (found.outcome, house.row(run_id).submission.unseen_ms) == ("unknown", None)
+        assert "proves nothing" in found.why
+
+    await house.control()
+    looks = [(await house.looked_again()).each[0].outcome for _ in range(2)]
+    assert looks == ["unknown", "absent"]
+    assert len(house.accepted("A boat of another account")) == 0
+
+
+async def test_a_request_that_another_job_claims_wrongly_is_named(house):
+    """Fal's reply to B named A's request: A is not absent, nothing is adopted, and both are told."""
+    first = house.open_run("a,A boat with a namesake,11", campaign="first")
+    house.arm("reset")
+    await house.work(first)
+    second = house.open_run("b,Another boat with a namesake,12", campaign="second")
+    await house.work(second)
+    (mine,) = await house.ended("A boat with a namesake")
+    rename(house, second, mine["id"])
+
+    for look in (house.settled, house.looked_again):
+        (found,) = (await look()).each
+        assert (found.outcome, found.request_ids) == ("mismatch", (mine["id"],))
+        assert f"job {house.row(second).job_id} (b, run {second})" in found.why
+    assert house.row(first).state is State.UNKNOWN
+    assert len(house.accepted("A boat with a namesake")) == 1
+
+
+def rename(house, run_id, request_id):
+    """Let the ledger have another request id for a job, as if fal's reply had named it."""
+    with sqlite3.connect(house.folder / "ledger.sqlite") as ledger:
+        job_id = house.row(run_id).job_id
+        ledger.execute("UPDATE submission SET request_id = ? WHERE job_id = ?", (request_id, job_id))
+
+
+async def test_a_lead_to_somebody_elses_request_is_not_followed(house):
+    """The broken reply named a request that holds other arguments: the queue has it, and it is not ours."""
+    run_id = await lost(house, "a,A misled boat,13", ago_s=60)
+    stranger = house.buy_by_hand({"prompt": "A leading boat", "resolution": "480p", "num_frames": 29})
+    await house.ended("A leading boat")
+    with sqlite3.connect(house.folder / "ledger.sqlite") as ledger:
+        ledger.execute("UPDATE submission SET lead_request_id = ? WHERE request_id IS NULL", (stranger,))
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(run_id).ticket) == ("unknown", None)
+
+
+async def test_what_turns_up_after_it_was_declared_absent_is_named(house):
+    """An orphan: with any key, whatever became of its job since, and only while no job claims it."""
+    run_id = await lost(house, "a,An orphaned boat,14")
+    await house.settled()
+    async with house.desk() as desk:
+        body = (await attempt_of(desk, house.row(run_id))).arguments
+    assert [each.outcome for each in (await house.looked_again()).each] == ["absent"]
+    assert (await house.settled()).each == []
+    orphan = house.buy_by_hand(body)
+    await house.ended("An orphaned boat")
+    house.with_an_ordinary_key()
+
+    (found,) = (await house.settled()).by("orphan")
+
+    assert (found.run_id, found.request_ids) == (run_id, (orphan,))
+    assert "no job claims it; its video: http" in found.why
+    assert (await house.settled()).undecided == 0
+    near = house.buy_by_hand({**body, "seed": 15})
+    await house.ended("An orphaned boat", 2)
+    assert near not in {each.request_ids[0] for each in (await house.settled()).by("orphan")}
 
 
 class Flaky(httpx.AsyncHTTPTransport):

@@ -183,10 +183,10 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
             options=options,
             prices=pins_text([first_pin(load_catalog())]),
         ),
-        (
+        [
             _new_job(planned, position, folder)
             for position, planned in plan.picked((*selection.buy, *selection.left))
-        ),
+        ],
         [_new_cap(cap, run_id) for cap in plan.caps],
         left=selection.left,
         once=not selection.again,

@@ -383,7 +383,7 @@ def _as_submission(values: dict[str, Any]) -> Submission | None:
     ticket = None
     if values["s_request_id"] is not None:
         ticket = Ticket(*(cast("str", values[f"s_{name}"]) for name in _TICKET))
-    return Submission(ticket=ticket, **{name: values[f"s_{name}"] for name in names})
+    return Submission(ticket=ticket, **{name: values[f"s_{name}"] for name in names if name != "spending_id"})
 
 
 def _as_output(values: dict[str, Any]) -> Output | None:

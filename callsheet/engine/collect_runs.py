@@ -48,7 +48,11 @@ async def collect_dead_runs(account: Desk, *, leave: Collection[str] = ()) -> li
 
     A run whose folder cannot be reached from this machine keeps its jobs `rendered`.
     """
-    rendered = await account.books(queries.open_jobs, states={State.RENDERED})
+    rendered = [
+        row
+        for row in await account.books(queries.open_jobs, states={State.RENDERED})
+        if account.speaks_for(row.submission)
+    ]
     runs = {row.run_id for row in rendered} - set(leave)
     found: list[Finding] = []
     with claimed(account.ledger, runs) as mine:

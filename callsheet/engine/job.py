@@ -128,7 +128,7 @@ async def _advance(ctx: RunContext, job_id: int) -> None:
         return
     if not ctx.account.speaks_for(row.submission):
         ctx.state.note_unfinished(
-            f"{row.custom_id} (request {ticket.request_id}) was sent with another fal key; resume with that key"
+            f"{row.custom_id} (request {ticket.request_id}) was sent with another fal key: resume with that"
         )
         return
     await _follow(ctx, job, row, ticket)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from callsheet.ledger.records import Overrun
 from callsheet.report.rows import SKIPPED, SUCCESSES, ResultRow, iso_utc
+from pricing.budgets import first_spellings
 from pricing.money import ceil_div, usd_text
 
 Group = Literal["model", "client", "status"]
@@ -86,11 +87,12 @@ def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> Summary:
     )
 
 
-def rollups(rows: Iterable[ResultRow], by: Group) -> list[Rollup]:
-    """Sum by one column, groups in alphabetical order."""
+def rollups(rows: Sequence[ResultRow], by: Group) -> list[Rollup]:
+    """Sum by one column, groups in alphabetical order. Spellings of one client are one group."""
+    clients = first_spellings(row.job.client for row in rows)
     groups: dict[str, list[ResultRow]] = {}
     for row in rows:
-        name = row.job.client if by == "client" else str(getattr(row, by))
+        name = clients[row.job.client] if by == "client" else str(getattr(row, by))
         groups.setdefault(name, []).append(row)
     return [total(groups[name], name) for name in sorted(groups)]
 

@@ -44,73 +44,55 @@ class _Frames(_Seconds):
     num_frames: int | None = Field(default=None, ge=29, le=289)
 
 
-class LiteText(_Frames):
-    """v1/lite/text-to-video."""
-
+class _LiteText(_Frames):
     aspect_ratio: Ratio7 = "16:9"
     resolution: Resolution = "720p"
 
 
-class LiteImage(_Frames):
-    """v1/lite/image-to-video."""
-
+class _LiteImage(_Frames):
     image_url: str
     end_image_url: str | None = None
     aspect_ratio: RatioAuto = "auto"
     resolution: Resolution = "720p"
 
 
-class LiteReference(_Frames):
-    """v1/lite/reference-to-video."""
-
+class _LiteReference(_Frames):
     reference_image_urls: list[str] = Field(min_length=1, max_length=4)
     aspect_ratio: RatioAuto = "auto"
     resolution: ReferenceResolution = "720p"
 
 
-class ProText(_Seconds):
-    """v1/pro/text-to-video."""
-
+class _ProText(_Seconds):
     aspect_ratio: Ratio6 = "16:9"
     resolution: Resolution = "1080p"
 
 
-class ProImage(_Seconds):
-    """v1/pro/image-to-video."""
-
+class _ProImage(_Seconds):
     image_url: str
     end_image_url: str | None = None
     aspect_ratio: RatioAuto = "auto"
     resolution: Resolution = "1080p"
 
 
-class FastText(_Frames):
-    """v1/pro/fast/text-to-video."""
-
+class _FastText(_Frames):
     aspect_ratio: Ratio6 = "16:9"
     resolution: Resolution = "1080p"
 
 
-class FastImage(_Seconds):
-    """v1/pro/fast/image-to-video."""
-
+class _FastImage(_Seconds):
     image_url: str
     aspect_ratio: RatioAuto = "auto"
     resolution: Resolution = "1080p"
 
 
-class Text15(Arguments):
-    """v1.5/pro/text-to-video."""
-
+class _Text15(Arguments):
     aspect_ratio: RatioAuto = "16:9"
     resolution: Resolution = "720p"
     duration: Seconds4To12 = "5"
     generate_audio: bool = True
 
 
-class Image15(Text15):
-    """v1.5/pro/image-to-video."""
-
+class _Image15(_Text15):
     image_url: str
     end_image_url: str | None = None
 
@@ -146,15 +128,15 @@ def _row(path: str, name: str, schema: type[Arguments], rate_nano: int, silent_n
 # with audio and 1.2 without. A dollar per million tokens is 1000 nano-dollars per token. Units as in fal's
 # price list (captured 2026-10), which has no row for Lite: 1000 tokens is assumed there.
 _ROWS = (
-    _row("v1/lite/text-to-video", "Seedance 1.0 Lite", LiteText, 1800),
-    _row("v1/lite/image-to-video", "Seedance 1.0 Lite", LiteImage, 1800),
-    _row("v1/lite/reference-to-video", "Seedance 1.0 Lite", LiteReference, 1800),
-    _row("v1/pro/text-to-video", "Seedance 1.0 Pro", ProText, 2500),
-    _row("v1/pro/image-to-video", "Seedance 1.0 Pro", ProImage, 2500),
-    _row("v1/pro/fast/text-to-video", "Seedance 1.0 Pro Fast", FastText, 1000),
-    _row("v1/pro/fast/image-to-video", "Seedance 1.0 Pro Fast", FastImage, 1000),
-    _row("v1.5/pro/text-to-video", "Seedance 1.5 Pro", Text15, 2400, 1200),
-    _row("v1.5/pro/image-to-video", "Seedance 1.5 Pro", Image15, 2400, 1200),
+    _row("v1/lite/text-to-video", "Seedance 1.0 Lite", _LiteText, 1800),
+    _row("v1/lite/image-to-video", "Seedance 1.0 Lite", _LiteImage, 1800),
+    _row("v1/lite/reference-to-video", "Seedance 1.0 Lite", _LiteReference, 1800),
+    _row("v1/pro/text-to-video", "Seedance 1.0 Pro", _ProText, 2500),
+    _row("v1/pro/image-to-video", "Seedance 1.0 Pro", _ProImage, 2500),
+    _row("v1/pro/fast/text-to-video", "Seedance 1.0 Pro Fast", _FastText, 1000),
+    _row("v1/pro/fast/image-to-video", "Seedance 1.0 Pro Fast", _FastImage, 1000),
+    _row("v1.5/pro/text-to-video", "Seedance 1.5 Pro", _Text15, 2400, 1200),
+    _row("v1.5/pro/image-to-video", "Seedance 1.5 Pro", _Image15, 2400, 1200),
 )
 ENDPOINTS: Mapping[str, Endpoint] = {row.id: row for row in _ROWS}
 

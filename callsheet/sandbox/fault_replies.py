@@ -38,7 +38,7 @@ class Reply:
     body: bytes
 
     def with_body(self, body: bytes, **headers: str) -> Reply:
-        """Return the reply with another body and its length; underscores in `headers` stand for dashes."""
+        """Return the reply with another body and its length; underscores in `headers` become dashes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return replace(self, body=body, headers={**self.headers, "content-length": str(len(body)), **named})
 

@@ -34,7 +34,7 @@ def ensure_sandbox(state_dir: Path, *, speed: float, idle_timeout_s: float = 600
     on. A new one takes the port of the last one where that is free, so that URLs in stored results stay
     right, and ends by itself after `idle_timeout_s` seconds without work. Raises SandboxNotStarted.
     """
-    state_dir.mkdir(parents=True, exist_ok=True)
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         address = running_address(state_dir)

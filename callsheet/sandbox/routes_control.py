@@ -113,7 +113,7 @@ def truth_of(records: list[Record], faults: FaultBook) -> dict[str, Any]:
 
 
 def most_at_once(spans: Iterable[tuple[float | None, float | None]]) -> int:
-    """Return how many of the spans [start, end) overlap at most; an end of None is still to come."""
+    """Return how many of the spans [start, end) overlap at most; an end of None has not come yet."""
     edges = [(moment, step) for start, end in spans for moment, step in ((start, 1), (end, -1))]
     dated = [(moment, step) for moment, step in edges if moment is not None]
     level = highest = 0

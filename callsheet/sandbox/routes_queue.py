@@ -26,7 +26,7 @@ STORED_FOR_S = 3600.0
 """With X-Fal-Store-IO: 0 the queue keeps a result for an hour (https://fal.ai/docs, queue result)."""
 
 MAX_ECHO = 10_000
-"""Characters of a wrong value that a reply repeats."""
+"""Bytes of a request whose wrong values a reply repeats."""
 
 _NOT_FOUND = {"status": "NOT_FOUND"}
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -84,7 +84,7 @@ async def _submit(request: Request) -> Response:
     try:
         record = await services.queue.submit(endpoint, arguments, options)
     except ValidationError as error:
-        return _unprocessable(error)
+        return _unprocessable(error, echo=len(await request.body()) <= MAX_ECHO)
     return JSONResponse(_accepted(services, record), headers={"x-fal-request-id": record.id})
 
 
@@ -102,13 +102,15 @@ def _options(request: Request) -> SubmitOptions:
     )
 
 
-def _unprocessable(error: ValidationError) -> Response:
-    """Return a 422 as fal sends it: pydantic's own list with `body` in front of each place."""
-    items = json.loads(error.json())
+def _unprocessable(error: ValidationError, *, echo: bool) -> Response:
+    """Return a 422 as fal sends it: pydantic's own list with `body` in front of each place.
+
+    `echo` says whether to repeat the wrong values.
+    """
+    items = json.loads(error.json(include_input=echo))
     for item in items:
         item["loc"] = ["body", *item["loc"]]
-        if len(json.dumps(item["input"])) > MAX_ECHO:
-            item["input"] = None
+        item.setdefault("input", None)
     return JSONResponse({"detail": items}, 422, headers={"x-fal-billable-units": "0"})
 
 
@@ -156,19 +158,19 @@ def _logs(services: Services, record: Record) -> list[dict[str, str]]:
     ]
 
 
-def _wants_logs(request: Request) -> bool:
+def _asks_for_logs(request: Request) -> bool:
     return request.query_params.get("logs", "0").lower() in ("1", "true")
 
 
 async def _status(request: Request, services: Services, record: Record) -> Response:
     if _expired(services, record):
         return JSONResponse(_NOT_FOUND, 404)
-    document = _status_document(services, record, logs=_wants_logs(request))
+    document = _status_document(services, record, logs=_asks_for_logs(request))
     return JSONResponse(document, 200 if record.status == "COMPLETED" else 202)
 
 
 async def _stream(request: Request, services: Services, record: Record) -> Response:
-    logs = _wants_logs(request)
+    logs = _asks_for_logs(request)
 
     async def events() -> AsyncIterator[str]:
         while True:

@@ -150,7 +150,7 @@ def _state_lock(state_dir: Path | None) -> Iterator[None]:
     if state_dir is None:
         yield
         return
-    state_dir.mkdir(parents=True, exist_ok=True)
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (state_dir / LOCK_FILE).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

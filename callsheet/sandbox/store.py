@@ -155,7 +155,7 @@ class State:
             return None
 
     def add_bytes(self, body: bytes, file_name: str, content_type: str) -> StoredFile:
-        """Store an upload under a name nobody can guess."""
+        """Store an upload under a name that cannot be guessed."""
         name = _public_name(file_name, content_type)
         self._write(name, body)
         return self._register(name, content_type, hashlib.sha256(body).hexdigest())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil
 
 from PIL import ImageFont
 from PIL.ImageDraw import ImageDraw
@@ -51,35 +53,21 @@ def fitted(text: str, width_px: int, height_px: int, sizes_px: tuple[int, ...]) 
             return block
     most = max(1, int(height_px // (sizes_px[-1] * LINE_HEIGHT)))
     lines = _wrapped(words, width_px, sizes_px[-1])[:most]
-    lines[-1] = _cut(lines[-1] + ELLIPSIS, width_px, sizes_px[-1])
-    return Block(tuple(lines), sizes_px[-1])
+    while len(lines[-1]) > 1 and font(sizes_px[-1]).getlength(lines[-1] + ELLIPSIS) > width_px:
+        lines[-1] = lines[-1][:-1].rstrip()
+    return Block((*lines[:-1], lines[-1] + ELLIPSIS), sizes_px[-1])
 
 
 def _wrapped(text: str, width_px: int, size_px: int) -> list[str]:
+    """Cut text into lines at its spaces, and within a word that is wider than the box."""
     measure = font(size_px).getlength
-    lines = [""]
-    for word in text.split(" "):
-        candidate = f"{lines[-1]} {word}".strip()
-        if measure(candidate) <= width_px:
-            lines[-1] = candidate
-        else:
-            lines = [*(line for line in lines if line), *_broken(word, width_px, size_px)]
-    return lines
-
-
-def _broken(word: str, width_px: int, size_px: int) -> list[str]:
-    """Break a word that is wider than the box."""
-    measure = font(size_px).getlength
-    parts = [""]
-    for letter in word:
-        if measure(parts[-1] + letter) > width_px and parts[-1]:
-            parts.append("")
-        parts[-1] += letter
-    return parts
-
-
-def _cut(line: str, width_px: int, size_px: int) -> str:
-    measure = font(size_px).getlength
-    while measure(line) > width_px and len(line) > 1:
-        line = line[:-2].rstrip() + ELLIPSIS
-    return line
+    lines = []
+    while measure(text) > width_px:
+        fits = max(
+            1, bisect_right(range(len(text)), width_px, key=lambda count: ceil(measure(text[:count]))) - 1
+        )
+        space = text.rfind(" ", 0, fits + 1)
+        end = space if space > 0 else fits
+        lines.append(text[:end])
+        text = text[end:].lstrip()
+    return [*lines, text]

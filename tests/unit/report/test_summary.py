@@ -72,6 +72,18 @@ def test_money_is_added_to_the_last_nano(make_row: MakeRow, amounts: list[int]) 
     assert sum(group.expected_nano for group in rollups(rows, "status")) == sum(amounts)
 
 
+def test_one_client_is_one_group(make_row: MakeRow) -> None:
+    """However a client is typed it is one group, under the spelling that came first."""
+    rows = [
+        make_row(custom_id=name, client=name)
+        for name in ("Acme  Corp", "acme corp", "Ac\u00e9me", "Ace\u0301me")
+    ]
+    assert [(group.name, group.jobs) for group in rollups(rows, "client")] == [
+        ("Acme  Corp", 2),
+        ("Ac\u00e9me", 2),
+    ]
+
+
 CENT = 10**7
 
 

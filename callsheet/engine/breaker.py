@@ -1,7 +1,9 @@
 """A circuit breaker: stop buying a price group whose first paid clips all fail in the same way.
 
 Where every clip of a model and size comes out wrong, the next one will too, and each costs money. One clip
-that is fine closes the matter for its group: later failures are those of single jobs.
+that is fine closes the matter for its group: later failures are those of single jobs. Before that, each job
+keeps its place in the limiter until its file is judged: of a group that is all bad, at most `limit - 1`
+clips and one per slot are bought.
 """
 
 from __future__ import annotations
@@ -35,6 +37,10 @@ class Breaker:
             return False
         self._open[group] = error_type
         return True
+
+    def is_trusted(self, group: str) -> bool:
+        """Say whether the next clip of the group may be bought before the last one is judged."""
+        return not self.limit or group in self._trusted
 
     @property
     def has_tripped(self) -> bool:

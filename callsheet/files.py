@@ -145,6 +145,7 @@ def _lock(descriptor: int, *, without: bool) -> bool:
 
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+ALMOST_FULL_BYTES = 2**20
 DATA_FOLDER = "the data folder"
 ELSEWHERE = "set CALLSHEET_DATA_DIR to a folder that can be written to"
 
@@ -203,6 +204,21 @@ def free_bytes(directory: Path) -> int:
     """Bytes that this user may still write below `directory`, which need not exist yet."""
     existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     return shutil.disk_usage(existing).free
+
+
+def full_folder(*folders: Path) -> Path | None:
+    """Return the first folder whose disk has less than 1 MiB free for this user; None if there is none."""
+    for folder in folders:
+        with suppress(OSError):
+            if free_bytes(folder) < ALMOST_FULL_BYTES:
+                return folder
+    return None
+
+
+def temporary_folder() -> Path:
+    """Return the folder for temporary files, full or not. `tempfile` avoids one that is full."""
+    given = os.environ.get("TMPDIR", "")
+    return Path(given) if given and Path(given).is_dir() else Path("/tmp")  # noqa: S108 -- nothing is made here
 
 
 def require_space(directory: Path, needed_bytes: int, *, instead: str) -> None:

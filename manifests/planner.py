@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from callsheet.errors import ManifestError, PlanChanged, Problem, UsageError
 from manifests.campaign import Campaign, is_name
 from manifests.columns import COLUMN, canonical
+from manifests.error_file import campaign_of
 from manifests.expand import expanded, expansion_problems, factor_of
 from manifests.images import PictureFinder
 from manifests.names import Entry, safe_part
@@ -33,7 +34,7 @@ from pricing.money import parse_usd
 from pricing.quotes import quote
 
 if TYPE_CHECKING:
-    from manifests.columnar.batches import Batch
+    from manifests.columnar.expand import Batch
 
 
 def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Plan:
@@ -106,8 +107,10 @@ def _far(address: str) -> Campaign:
 
 
 def _bare(path: Path) -> Campaign:
-    """Return a campaign of one manifest, a folder or a pattern, that says nothing more."""
-    return Campaign(name=_name_of(str(path)), manifest=path.name, folder=path.parent)
+    """Return a campaign of one manifest, a folder or a pattern; an errors.csv has its run's campaign."""
+    of_errors = campaign_of(path)
+    name = of_errors if is_name(of_errors) else _name_of(str(path))
+    return Campaign(name=name, manifest=path.name, folder=path.parent)
 
 
 def _name_of(source: str) -> str:
@@ -300,13 +303,13 @@ def extra_columns(campaign: Campaign, manifests: Sequence[Manifest]) -> set[str]
 
 
 def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Problems) -> Iterator[Batch]:
-    from manifests.columnar import batches  # noqa: PLC0415
+    from manifests.columnar import expand  # noqa: PLC0415
 
     for manifest in manifests:
         if isinstance(manifest, ParquetFile):
             try:
-                yield from batches.batches_of_parquet(manifest, campaign)
+                yield from expand.batches_of_parquet(manifest, campaign)
             except Damaged as error:
                 notes.add(error.problem)
         else:
-            yield from batches.batches_of_table(manifest, campaign)
+            yield from expand.batches_of_table(manifest, campaign)

@@ -22,7 +22,7 @@ from callsheet.media.expect import expectation_of
 from callsheet.media.place import write_thumbnail
 from callsheet.provider.messages import Rendered, Ticket
 from callsheet.provider.platform_messages import iso
-from callsheet.report.cards import thumbnail_of
+from callsheet.report.rows import thumbnail_of
 from manifests.job import Job
 
 logger = logging.getLogger(__name__)

@@ -101,7 +101,7 @@ def write_report(
     """
     import pyarrow.parquet as pq  # noqa: PLC0415 -- only a finished run pays for these imports
 
-    from callsheet.report.files import write_run_files  # noqa: PLC0415
+    from callsheet.report.run_files import write_run_files  # noqa: PLC0415
 
     folder, catalog = Path(run.out), load_catalog()
     facts = RunFacts(

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
+from callsheet.files import full_folder, temporary_folder
 from callsheet.ledger import postgres, schema, sqlite
 from callsheet.ledger.locks import Claim, Fence, Locks, file_locks, server_locks, take
 from callsheet.ledger.transaction import Access, Declaration
@@ -151,7 +152,7 @@ class Database:
         """
         if not self._is_whole(connection):
             cause = self._group.undone_by
-            why = _said(cause) if cause is not None else "the database undid it"
+            why = _said(cause, self.file) if cause is not None else "the database undid it"
             raise LedgerError(f"the ledger {self.label} did not do it: {why}")
 
     def _is_whole(self, connection: sa.Connection) -> bool:
@@ -187,14 +188,22 @@ class Database:
         try:
             yield
         except _FAILURES as error:
-            raise LedgerError(f"the ledger {self.label} did not do it: {_said(error)}") from error
+            raise LedgerError(f"the ledger {self.label} did not do it: {_said(error, self.file)}") from error
 
 
-def _said(error: BaseException) -> str:
+def _said(error: BaseException, file: Path | None) -> str:
+    """Return a database error's own words, and which disk is full where it is about that.
+
+    SQLite has one error for the ledger's disk and for that of its temporary files.
+    """
     driver = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     said = str(driver).strip() or type(error).__name__
     if any(words in f"{said} {getattr(driver, 'sqlite_errorname', '')}" for words in _NO_ROOM):
-        said += ". Make room on its disk; what was not written down was not sent"
+        full = full_folder(file.parent, temporary_folder()) if file else None
+        said += (
+            f". Free some space {f'in {full}' if full else 'on the disk that is full'}; requests that were "
+            "already sent are in the ledger, or found by `callsheet reconcile`"
+        )
     return said
 
 

@@ -41,7 +41,7 @@ class SandboxConfig:
     certfile: Path | None = None
     keyfile: Path | None = None
     allow_fetch: bool = False
-    audio_billing: AudioBilling = "units"
+    audio_billing: AudioBilling = "price"
     draw_seed: bool = True
     render_threads: int = 2
     noise_seed: int = 0

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from callsheet.sandbox.camera import DRIFT, Move, move_of
 from callsheet.sandbox.pixels import FPS
-from callsheet.sandbox.renderer import Scene
+from callsheet.sandbox.scene import Scene
 from callsheet.sandbox.text import fitted, font
 
 Plane = NDArray[np.uint8]

@@ -50,7 +50,7 @@ class PriceList:
     not known; `audio_billing` chooses.
     """
 
-    def __init__(self, audio_billing: AudioBilling = "units") -> None:
+    def __init__(self, audio_billing: AudioBilling = "price") -> None:
         self._audio_billing = audio_billing
         self._changes: dict[str, PriceChange] = {}
 

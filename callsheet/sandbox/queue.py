@@ -16,7 +16,8 @@ from callsheet.sandbox.faults import Fault
 from callsheet.sandbox.images import BadInput, model_error
 from callsheet.sandbox.pixels import render_time_s
 from callsheet.sandbox.prices import PriceList
-from callsheet.sandbox.renderer import Rendered, Scene, VideoRenderer
+from callsheet.sandbox.renderer import Rendered, VideoRenderer
+from callsheet.sandbox.scene import Scene
 from callsheet.sandbox.store import NORMAL, Record, State
 
 log = logging.getLogger("callsheet.sandbox")

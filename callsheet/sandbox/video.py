@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from callsheet.sandbox.drawing import Drawing, planes_of
 from callsheet.sandbox.pixels import FPS
-from callsheet.sandbox.renderer import Scene
+from callsheet.sandbox.scene import Scene
 
 SAMPLE_RATE_HZ = 48_000
 

@@ -13,7 +13,7 @@ import pytest
 
 from callsheet.cli.example import write_example
 from callsheet.ledger import Ledger, queries, verify
-from callsheet.report.cards import thumbnail_of
+from callsheet.report.rows import thumbnail_of
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 

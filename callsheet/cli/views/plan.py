@@ -136,18 +136,23 @@ def show_plan(plan: Plan, room: Mapping[Cap, int], selection: Selection | None =
     show_line(
         f"{plan.campaign}: {total.jobs} job{'s' if total.jobs != 1 else ''}, price book {plan.price_book}"
     )
-    _show_group("model", plan.by_model())
-    if len(plan.by_resolution()) > 1:
-        _show_group("resolution", plan.by_resolution())
-    if set(plan.by_client()) - {""}:
-        _show_group("client", plan.by_client())
-    _show_total("total", total)
+    if total.jobs:
+        _show_totals(plan)
     for cap, left_nano in room.items():
         limit, left = usd_rounded_up(cap.limit_nano), usd_rounded_up(left_nano)
         show_line(f"{cap_name(cap)}: {limit}, {left} left")
     if selection is not None:
         _show_selection(selection)
     show_warnings(plan)
+
+
+def _show_totals(plan: Plan) -> None:
+    _show_group("model", plan.by_model())
+    if len(plan.by_resolution()) > 1:
+        _show_group("resolution", plan.by_resolution())
+    if set(plan.by_client()) - {""}:
+        _show_group("client", plan.by_client())
+    _show_total("total", plan.total)
 
 
 def cap_name(cap: Cap) -> str:

@@ -1,9 +1,10 @@
-"""The rows of a large plan: written to a file as they come, read back as jobs when they are asked for."""
+"""What the plan's hash takes of rows that are read back from their table."""
 
 from __future__ import annotations
 
 import bisect
 import itertools
+import json
 import shutil
 import tempfile
 import weakref
@@ -14,15 +15,112 @@ from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from manifests.columnar.arrow import Numbers, numbers_of, rows_of
-from manifests.columnar.rereading import FINGERPRINTED, fingerprints_of
-from manifests.columnar.texts import Texts, text_array
+from manifests.addresses import unsigned
+from manifests.columnar.arrow import (
+    Numbers,
+    coded,
+    combinations,
+    numbers_of,
+    rows_of,
+    text_array,
+    texts_of,
+)
+from manifests.job import Image, fingerprint_of, options_text
+from manifests.parse_cells import picture_list
 from manifests.plan import PlannedJob, StoredJobs
-from manifests.plan_hash import ABSENT, NUMBER_COLUMNS, RowsDigest
-from manifests.plan_rows import EXTRA, planned_of, rows_schema
+from manifests.plan_hash import ABSENT, COMBO_COLUMN, NO_SEED, NUMBER_COLUMNS, RowsDigest, references_identity
+from manifests.plan_rows import EXTRA, PICTURE_COLUMNS, READ_FLAGS, planned_of
 from pricing.catalog import Catalog
+
+FLAGS = ("camera_fixed", "enable_safety_checker", "generate_audio")
+SHARED_CONTENT = ("endpoint", "resolution", "aspect_ratio", "duration_s", "num_frames", *FLAGS)
+"""The columns that many jobs have in common and that make the video."""
+
+FINGERPRINTED = (*SHARED_CONTENT, "prompt", "seed", "take", *PICTURE_COLUMNS, "pictures")
+"""The columns that fingerprints are made of."""
+
+_IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
+
+
+def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return for every row what makes its pictures the ones they are."""
+    if not any(_has_text(columns[name]) for name in _IDENTITIES):
+        return {hashed: columns[name] for name, hashed in _IDENTITIES.items()}
+    known = [json.loads(text) if text else {} for text in columns["pictures"].to_pylist()]
+    return {
+        hashed: texts_of(
+            [
+                _identity(cell, pictures.get(name))
+                for cell, pictures in zip(columns[name].to_pylist(), known, strict=True)
+            ]
+        )
+        for name, hashed in _IDENTITIES.items()
+    }
+
+
+def fingerprints_of(columns: Mapping[str, Any], takes: Sequence[int] | None = None) -> Iterator[str]:
+    """Yield the fingerprint of every row; `takes` are used in place of its own where they are given."""
+    first, places = combinations([_codes(columns[name]) for name in SHARED_CONTENT], len(columns["prompt"]))
+    options = [_options(columns, int(at)) for at in first]
+    pictures = zip(*(texts.to_pylist() for texts in identities_of(columns).values()), strict=True)
+    rows = zip(
+        places.tolist(),
+        columns["prompt"].to_pylist(),
+        columns["seed"].to_pylist(),
+        takes or columns["take"].to_pylist(),
+        pictures,
+        strict=True,
+    )
+    for which, prompt, seed, take, (image, end_image, references) in rows:
+        yield fingerprint_of(
+            options[which],
+            prompt=prompt,
+            seed=None if seed == NO_SEED else seed,
+            take=take,
+            image=image,
+            end_image=end_image,
+            references=references.split(),
+        )
+
+
+def _codes(column: Any) -> Numbers:
+    return numbers_of(coded(column).indices)
+
+
+def _options(columns: Mapping[str, Any], at: int) -> str:
+    row = {name: columns[name][at].as_py() for name in SHARED_CONTENT}
+    flags = {name: READ_FLAGS[row[name]] for name in FLAGS}
+    frames = row["num_frames"] or None
+    options = {
+        "resolution": row["resolution"],
+        "aspect_ratio": row["aspect_ratio"],
+        "duration": row["duration_s"] or None,
+        "num_frames": frames,
+        **flags,
+    }
+    return options_text(row["endpoint"], options)
+
+
+def with_identities(table: Any) -> Any:
+    """Return the table with a column more for each kind of picture: what they are, wherever they lie."""
+    columns = {name: table[name] for name in (*_IDENTITIES, "pictures")}
+    for name, identities in identities_of(columns).items():
+        table = table.append_column(name, identities)
+    return table
+
+
+def _identity(cell: str, known: list[list[Any]] | None) -> str:
+    if known is None:
+        return "\n".join(map(unsigned, picture_list(cell)))
+    return references_identity(Image(kind, value, sha256) for kind, value, sha256, _, _ in known)
+
+
+def _has_text(column: Any) -> bool:
+    return bool(pc.max(pc.binary_length(column)).as_py())
+
 
 ONE_EACH = {"custom_id", "prompt", "output_name", "seed", "row"}
 SHARED = {  # as words and places, which is how most of it comes
@@ -104,7 +202,7 @@ class Scratch:
         self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-class SpooledJobs(StoredJobs):
+class JobStore(StoredJobs):
     """The jobs of a large plan, as a sequence. They stand in a file at `path`, in a folder of `folder`'s."""
 
     def __init__(self, path: Path, length: int, catalog: Catalog, folder: Scratch) -> None:
@@ -186,13 +284,8 @@ def _planned(row: Mapping[str, Any], catalog: Catalog) -> PlannedJob:
     return PlannedJob(job, price, job.fingerprint, cells, file)
 
 
-def schema_for(extras: Iterable[str]) -> Any:
-    """Return the table's schema."""
-    return rows_schema(extras)
-
-
-def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, Any], setups: Numbers) -> None:
-    """Add a batch to the plan's hash; `setups` are its rows' numbers of what jobs share.
+def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, Any], combos: Numbers) -> None:
+    """Add a batch to the plan's hash; `combos` are its rows' numbers of what jobs share.
 
     `hashed` holds the identities of pictures, and may hold a column as plain text that is coded in `columns`.
     """
@@ -203,17 +296,16 @@ def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, An
     for name in digest.extras:
         _feed_texts(digest, f"{EXTRA}{name}", columns[f"{EXTRA}{name}"])
     for name in NUMBER_COLUMNS:
-        if name != "setup":
+        if name != COMBO_COLUMN:
             digest.add_numbers(name, numbers_of(columns[name]).astype("<i8").data)
-    digest.add_numbers("setup", setups.astype("<i4").data)
+    digest.add_numbers(COMBO_COLUMN, combos.astype("<i4").data)
 
 
 def _feed_texts(digest: RowsDigest, name: str, array: Any) -> None:
-    if array.null_count == len(array) and len(array):
+    if array.null_count == len(array):
         digest.add_texts(name, np.full(len(array), ABSENT, "<i4").data, b"")
         return
-    if pa.types.is_dictionary(array.type) and not len(Texts.of(array.dictionary).data):
-        digest.add_texts(name, np.zeros(len(array), "<i4").data, b"")
-        return
-    texts = Texts.of(text_array(array))
-    digest.add_texts(name, texts.lengths.astype("<i4").data, texts.data.data)
+    texts = text_array(array)
+    lengths = pc.binary_length(texts).to_numpy().astype("<i4")
+    whole = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts), "")
+    digest.add_texts(name, lengths.data, whole[0].as_buffer())

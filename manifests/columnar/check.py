@@ -16,26 +16,59 @@ from callsheet.errors import Problem
 from manifests.columnar.arrow import (
     Mask,
     Numbers,
+    chars,
     coded,
     combinations,
     mask_of,
+    matches,
     numbers_of,
     rows_of,
     same_text,
+    text_array,
 )
-from manifests.columnar.batches import Batch
-from manifests.columnar.camera_notes import CameraNote, camera_notes
-from manifests.columnar.cell_classes import DECISIVE, DOUBTFUL_ADDRESS, PLAIN_ADDRESS, Looked
-from manifests.columnar.own_cells import Found, OwnCells, plain_prompts
-from manifests.columnar.setups import Setup, Setups
-from manifests.columnar.texts import Texts, text_array
+from manifests.columnar.cells import Found, OwnCells, plain_prompts
+from manifests.columnar.combos import (
+    DECISIVE,
+    DOUBTFUL_ADDRESS,
+    PLAIN_ADDRESS,
+    Combination,
+    Combinations,
+    Looked,
+)
+from manifests.columnar.expand import Batch
 from manifests.columns import COLUMN, COLUMNS, Pictures
 from manifests.images import URL_MAX_CHARS
 from manifests.problems import Problems
-from manifests.table import CELL_LIMIT_BYTES, Row, shown
-from manifests.validate import read_row
+from manifests.table import CELL_LIMIT_BYTES, Row, printable, shown
+from manifests.validate import read_row, unknown_instructions, unlisted
 
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
+"""`manifests.table.UNPRINTABLE` for text that is valid UTF-8, which has no lone surrogates."""
 _PICTURES = tuple(column.name for column in COLUMNS if isinstance(column.kind, Pictures))
+
+
+def camera_warnings(prompts: Any, rows: Numbers, file: str) -> list[Warned]:
+    """Warn of every camera instruction that Seedance does not list, in the order they are met.
+
+    `rows` are the prompts' row numbers. Distinct instructions are few: what stands outside of brackets is cut
+    away, and each distinct rest is looked at once.
+    """
+    places = np.flatnonzero(mask_of(pc.match_substring(prompts, "[")))
+    rest = rows_of(prompts, places)
+    for outside, instead in ((r"\][^\[\]]*\[", "]["), (r"^[^\[]*\[", "["), (r"\][^\]]*$", "]")):
+        rest = pc.replace_substring_regex(rest, outside, instead)
+    encoded = rest.dictionary_encode()
+    which = numbers_of(encoded.indices)
+    met: dict[str, list[int]] = {}
+    for at, text in enumerate(encoded.dictionary.to_pylist()):
+        for instruction in unknown_instructions(text):
+            met.setdefault(instruction, []).append(at)
+    warned = []
+    for instruction, texts in met.items():
+        found = rows[places[np.isin(which, texts)]]
+        cell = shown(f"[{instruction}]")
+        warned.append(Warned(Problem(file, int(found[0]), "prompt", cell, printable(unlisted())), len(found)))
+    return warned
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +83,13 @@ class Warned:
 class Checked:
     """A batch after the check. `good` are the positions of rows that can be made; columns hold only those.
 
-    `setups` are numbers of `Setups.all`; `numbers` holds seed (-1 for none), priority and take; `texts` the
-    columns of text as they are used, `pictures` the cells of pictures and what was found in them.
+    `combos` are numbers of `Combinations.all`; `numbers` holds seed (-1 for none), priority and take; `texts`
+    the columns of text as they are used, `pictures` the cells of pictures and what was found in them.
     """
 
     batch: Batch
     good: Numbers
-    setups: Numbers
+    combos: Numbers
     numbers: Mapping[str, Numbers]
     texts: Mapping[str, Any]
     pictures: Mapping[str, tuple[Any, Sequence[Looked | None]]]
@@ -68,55 +101,52 @@ class Checked:
 class Checker:
     """Checks batches, several at a time if need be: what they share is behind a lock."""
 
-    def __init__(self, setups: Setups) -> None:
-        self._setups = setups
+    def __init__(self, combos: Combinations) -> None:
+        self._combos = combos
         self._lock = threading.Lock()
 
     def check(self, batch: Batch) -> Checked:
         """Check one batch."""
-        own = OwnCells(batch, self._setups.context)
+        own = OwnCells(batch, self._combos.context)
         texts = {name: own.texts(COLUMN[name]) for name in ("custom_id", "prompt", "client")}
         numbers = {name: own.numbers(COLUMN[name]) for name in ("seed", "priority", "take")}
         names = own.names(COLUMN["output_name"])
         rare = self._rare_rows(batch)
-        looked, setups, of_rows = self._decide(batch)
+        looked, combos, of_rows = self._decide(batch)
         found = [*own.found, *_of_pictures(batch, looked)]
         bad = np.zeros(len(batch), bool)
         for each in found:
             bad[each.rows] = True
-        bad |= np.array([setup.endpoint is None for setup in setups], bool)[of_rows]
+        bad |= np.array([combo.endpoint is None for combo in combos], bool)[of_rows]
         bad |= rare
         if texts["prompt"] is None:
             bad[:] = True
         # What is wrong with a combination is said before what is wrong with its pictures.
-        problems = _in_row_order(batch, [*_of_setups(batch, setups, of_rows), *found], rare)
+        problems = _in_row_order(batch, [*_of_combos(batch, combos, of_rows), *found], rare)
         problems += self._one_by_one(batch, rare)
         problems.sort(key=attrgetter("row"))
         good = np.flatnonzero(~bad)
-        prompts = texts["prompt"]
-        camera = camera_notes(prompts, bad) if prompts is not None else []
-        numbers_of_setups = np.array([setup.number for setup in setups], np.int64)
-        taken = {name: _taken(column, good) for name, column in texts.items()}
-        taken["output_name"] = _taken(names, good)
-        taken["prompt"] = plain_prompts(taken["prompt"])
+        kept = {name: _kept(column, good, len(batch)) for name, column in texts.items()}
+        kept["output_name"] = _kept(names, good, len(batch))
+        camera = camera_warnings(kept["prompt"], batch.rows[good], batch.file)
+        kept["prompt"] = plain_prompts(kept["prompt"])
         return Checked(
             batch=batch,
             good=good,
-            setups=numbers_of_setups[_kept(of_rows, good)],
-            numbers={name: _kept(values, good) for name, values in numbers.items()},
-            texts=taken,
-            pictures={name: _of_good(each, good) for name, each in looked.items()},
+            combos=np.array([combo.number for combo in combos], np.int64)[of_rows[good]],
+            numbers={name: values[good] for name, values in numbers.items()},
+            texts=kept,
+            pictures={
+                name: (rows_of(texts, good), [looks[at] for at in good])
+                for name, (texts, looks) in looked.items()
+            },
             extra={
-                name: rows_of(text_array(column), good) if len(good) < len(batch) else text_array(column)
+                name: _kept(text_array(column), good, len(batch))
                 for name, column in batch.columns.items()
                 if name not in COLUMN
             },
             problems=tuple(problems),
-            warnings=(
-                *_doubts(batch, looked),
-                *_warnings(batch, setups, of_rows, rare),
-                *_camera(batch, camera),
-            ),
+            warnings=(*_doubts(batch, looked), *_warnings(batch, combos, of_rows, rare), *camera),
         )
 
     def _rare_rows(self, batch: Batch) -> Mask:
@@ -125,30 +155,27 @@ class Checker:
         for name, column in batch.columns.items():
             if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
                 continue
-            texts = Texts.of(_distinct_text(column))
-            control = texts.with_control_characters()
-            if control is not None:
-                rare |= _of_all_rows(column, control)
-            if name not in COLUMN or not isinstance(COLUMN[name].kind, Pictures):
-                long = texts.longer_than(CELL_LIMIT_BYTES)
-                if long.any():
-                    rare |= _of_all_rows(column, long)
+            is_coded = pa.types.is_dictionary(column.type)
+            words = text_array(coded(column).dictionary if is_coded else column)
+            odd = matches(words, _CONTROL)
+            if not isinstance(getattr(COLUMN.get(name), "kind", None), Pictures):
+                odd |= chars(words) > CELL_LIMIT_BYTES
+            if odd.any():
+                rare |= odd[numbers_of(coded(column).indices)] if is_coded else odd
         return rare
 
     def _one_by_one(self, batch: Batch, rare: Mask) -> list[Problem]:
-        rows: list[Row] = [*batch.unwritable, *(batch.row(int(at)) for at in np.flatnonzero(rare))]
-        if not rows:
-            return []
+        rows = [batch.row(int(at)) for at in np.flatnonzero(rare)]
         notes = Problems()
         with self._lock:
-            jobs = [read_row(row, self._setups.context, notes) for row in rows]
+            jobs = [read_row(row, self._combos.context, notes) for row in rows]
         assert not any(jobs), "a row that is kept from the fast path is always wrong"
         return notes.problems()
 
     def _decide(
         self, batch: Batch
-    ) -> tuple[dict[str, tuple[Any, list[Looked | None]]], list[Setup], Numbers]:
-        """Return the looks at pictures, the batch's setups and each row's place among them."""
+    ) -> tuple[dict[str, tuple[Any, list[Looked | None]]], list[Combination], Numbers]:
+        """Return the looks at pictures, the batch's combos and each row's place among them."""
         looked = {}
         columns: list[tuple[str, Numbers]] = []
         with self._lock:
@@ -159,28 +186,27 @@ class Checker:
                     codes = self._codes(batch, name)
                 columns.append((name, codes))
             first, of_rows = combinations([codes for _, codes in columns], len(batch))
-            setups = [
-                self._setups.of(
+            combos = [
+                self._combos.of(
                     batch.file, batch.folder, batch.header, {name: int(codes[at]) for name, codes in columns}
                 )
                 for at in first
             ]
-        return looked, setups, of_rows
+        return looked, combos, of_rows
 
     def _codes(self, batch: Batch, name: str) -> Numbers:
         encoded = coded(batch.columns[name])
-        classes = self._setups.classes
+        classes = self._combos.classes
         texts = text_array(encoded.dictionary).to_pylist()
         codes = np.array([classes.code(name, text, batch.folder) for text in texts], np.int64)
         return codes[numbers_of(encoded.indices)]
 
     def _picture_codes(self, batch: Batch, name: str) -> tuple[Numbers, tuple[Any, list[Looked | None]]]:
         """Return classes, the cells, and for each cell that is no plain address what was found there."""
-        classes = self._setups.classes
+        classes = self._combos.classes
         texts = text_array(batch.columns[name])
-        plain = mask_of(pc.match_substring_regex(texts, PLAIN_ADDRESS))
-        plain &= Texts.of(texts).lengths <= URL_MAX_CHARS
-        plain &= ~mask_of(pc.match_substring_regex(texts, DOUBTFUL_ADDRESS))
+        plain = matches(texts, PLAIN_ADDRESS) & ~matches(texts, DOUBTFUL_ADDRESS)
+        plain &= chars(texts) <= URL_MAX_CHARS
         codes = np.zeros(len(batch), np.int64)
         looks: list[Looked | None] = [None] * len(batch)
         if plain.any():
@@ -193,17 +219,6 @@ class Checker:
             codes[at] = kinds[which]
             looks[at] = seen[which] if seen[which].text else None
         return codes, (texts, looks)
-
-
-def _distinct_text(column: Any) -> Any:
-    return text_array(column.dictionary if pa.types.is_dictionary(column.type) else column)
-
-
-def _of_all_rows(column: Any, mask: Mask) -> Mask:
-    if not pa.types.is_dictionary(column.type):
-        return mask
-    column = coded(column)
-    return mask[numbers_of(column.indices)]
 
 
 def _of_pictures(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked | None]]]) -> list[Found]:
@@ -238,13 +253,13 @@ def _found(batch: Batch, rows: Numbers, column: str, text: str, message: str) ->
     return Found.of(rows, COLUMNS.index(COLUMN[column]), notes.problems()[0])
 
 
-def _of_setups(batch: Batch, setups: Sequence[Setup], of_rows: Numbers) -> list[Found]:
+def _of_combos(batch: Batch, combos: Sequence[Combination], of_rows: Numbers) -> list[Found]:
     """Write out the mistakes of every row whose combination is wrong."""
     found = []
-    for which, setup in enumerate(setups):
-        if setup.wrong:
+    for which, combo in enumerate(combos):
+        if combo.wrong:
             rows = np.flatnonzero(of_rows == which)
-            for each in setup.wrong:
+            for each in combo.wrong:
                 column, message = each.problem.column, each.problem.message
                 found.append(Found(rows, _cells(batch, column, rows), each.order, column, message))
     return found
@@ -277,12 +292,12 @@ def _in_row_order(batch: Batch, found: Sequence[Found], rare: Mask) -> list[Prob
     ]
 
 
-def _warnings(batch: Batch, setups: Sequence[Setup], of_rows: Numbers, rare: Mask) -> list[Warned]:
+def _warnings(batch: Batch, combos: Sequence[Combination], of_rows: Numbers, rare: Mask) -> list[Warned]:
     warned = []
-    for which, setup in enumerate(setups):
-        if setup.warnings:
+    for which, combo in enumerate(combos):
+        if combo.warnings:
             rows = np.flatnonzero((of_rows == which) & ~rare)
-            warned += [_warned(batch, each.problem, rows) for each in setup.warnings if len(rows)]
+            warned += [_warned(batch, each.problem, rows) for each in combo.warnings if len(rows)]
     return warned
 
 
@@ -291,22 +306,8 @@ def _warned(batch: Batch, problem: Problem, rows: Numbers) -> Warned:
     return Warned(Problem(problem.file, first, problem.column, problem.found, problem.message), len(rows))
 
 
-def _camera(batch: Batch, noted: Sequence[CameraNote]) -> list[Warned]:
-    return [Warned(note.warning(batch.file, int(batch.rows[note.first])), note.count) for note in noted]
-
-
-def _kept(values: Numbers, good: Numbers) -> Numbers:
-    return values if len(good) == len(values) else values[good]
-
-
-def _taken(texts: Texts | None, good: Numbers) -> Any:
+def _kept(texts: Any, good: Numbers, count: int) -> Any:
+    """Return the good ones of so many rows; a column that is missing is empty."""
     if texts is None:
-        return same_text("", len(good)).dictionary_decode()
-    return texts.array if len(good) == len(texts) else rows_of(texts.array, good)
-
-
-def _of_good(
-    pictures: tuple[Any, Sequence[Looked | None]], good: Numbers
-) -> tuple[Any, Sequence[Looked | None]]:
-    texts, looks = pictures
-    return rows_of(texts, good), [looks[at] for at in good]
+        return text_array(same_text("", len(good)))
+    return texts if len(good) == count else rows_of(texts, good)

@@ -13,17 +13,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from manifests.columnar.arrow import Mask, Numbers, number_array, texts_of
-from manifests.columnar.rereading import FINGERPRINTED, fingerprints_of
-from manifests.columnar.spool import SpooledJobs
-from manifests.columnar.texts import Keys, Texts, mixed, repeated
+from manifests.columnar.arrow import Mask, Numbers, keys_of, rows_of
+from manifests.columnar.job_store import FINGERPRINTED, JobStore, fingerprints_of
+from manifests.columnar.rows import PlanRows
 from manifests.names import (
     BY_ID,
     Entry,
     clashes,
     cleaned_name,
     folded,
-    id_of_take,
     is_safe,
     made_name,
     note_equal,
@@ -31,8 +29,10 @@ from manifests.names import (
     note_same_name,
     note_unsafe,
     safe_part,
+    settled_ids,
     settled_names,
     settled_takes,
+    slug,
 )
 from manifests.plan_rows import MADE_ID, MADE_NAME, planned_of
 from manifests.problems import Problems
@@ -42,60 +42,49 @@ from manifests.template import Template
 
 @dataclass(slots=True)
 class RowKeys:
-    """The keys of every row so far, batch by batch."""
+    """The keys of every row so far, batch by batch (`arrow.keys_of`)."""
 
-    ids: list[Keys] = field(default_factory=list)
-    names: list[Keys] = field(default_factory=list)
-    content: list[Keys] = field(default_factory=list)
+    ids: list[Numbers] = field(default_factory=list)
+    names: list[Numbers] = field(default_factory=list)
+    content: list[Numbers] = field(default_factory=list)
     takes: list[Numbers] = field(default_factory=list)
 
-    def add(self, ids: Keys, names: Keys, content: Keys, takes: Numbers) -> None:
-        """Add a batch's. What is the same twice, or says nothing, is kept once or not at all."""
-        self.ids.append(ids)
-        self.names.append(names)
-        self.content.append(content)
-        self.takes.append(takes.astype(np.int32) if (takes != 1).any() else np.empty(0, np.int32))
+    def add(self, rows: PlanRows) -> None:
+        """Add a batch's."""
+        self.ids.append(rows.ids)
+        self.names.append(rows.names)
+        self.content.append(rows.content)
+        self.takes.append(rows.takes)
 
     def suspects(self) -> Mask:
         """Say which rows may clash with another one."""
-        has_names = any(name is not id_ for name, id_ in zip(self.names, self.ids, strict=True))
-        suspect = _is_repeated(_joined(self.ids))
-        if has_names:
-            suspect |= _is_repeated(_joined(self.names))
-        else:
-            self.names = self.ids
-        if any(len(takes) for takes in self.takes):
-            takes = np.concatenate(
-                [
-                    takes.astype(np.uint64) if len(takes) else np.ones(len(keys), np.uint64)
-                    for takes, keys in zip(self.takes, self.content, strict=True)
-                ]
-            )
-            content = _joined(self.content)
-            twins = _is_repeated(mixed(content, takes))
-            # The number of a new take depends on all takes of the same content.
-            return suspect | np.isin(content, content[twins])
-        return suspect | _is_repeated(_joined(self.content))
+        content, takes = _joined(self.content), _joined(self.takes)
+        suspect = _repeated(_joined(self.ids)) | _repeated(_joined(self.names))
+        if (takes == 1).all():
+            return suspect | _repeated(content)
+        twins = content[_repeated(keys_of(content.tolist(), takes.tolist()))]
+        # The number of a new take depends on all takes of the same content.
+        return suspect | np.isin(content, twins)
 
     def having(self, ids: list[str], names: list[str]) -> Mask:
         """Say which rows may have one of these ids, or one of these names."""
-        folded_names = [folded(name) for name in names]
-        return np.isin(_joined(self.ids), Texts.of(texts_of(ids)).keys()) | np.isin(
-            _joined(self.names), Texts.of(texts_of(folded_names)).keys()
-        )
+        mask: Mask = np.isin(_joined(self.ids), keys_of(ids))
+        mask |= np.isin(_joined(self.names), keys_of(list(map(folded, names))))
+        return mask
 
 
-def _joined(parts: list[Keys]) -> Keys:
-    """Return all parts as one, which takes their place: twice a million rows' keys are memory enough."""
+def _joined(parts: list[Numbers]) -> Numbers:
+    """Return all parts as one, which takes their place: they need not be in memory twice."""
     if len(parts) != 1:
-        joined = np.concatenate(parts) if parts else np.empty(0, np.uint64)
-        parts[:] = [joined]
+        parts[:] = [np.concatenate([np.empty(0, np.int64), *parts])]
     return parts[0]
 
 
-def _is_repeated(keys: Keys) -> Mask:
-    twice = repeated(keys)
-    return np.isin(keys, twice) if len(twice) else np.zeros(len(keys), bool)
+def _repeated(keys: Numbers) -> Mask:
+    """Say which keys stand more than once."""
+    ordered = np.sort(keys)
+    mask: Mask = np.isin(keys, ordered[1:][ordered[1:] == ordered[:-1]])
+    return mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +102,7 @@ class Settler:
     Two keys can be equal by chance; the rules look at what the rows hold, so that changes nothing.
     """
 
-    def __init__(self, jobs: SpooledJobs, naming: Template | None, notes: Problems) -> None:
+    def __init__(self, jobs: JobStore, naming: Template | None, notes: Problems) -> None:
         self._jobs, self._notes = jobs, notes
         self._naming = naming or BY_ID
 
@@ -136,10 +125,12 @@ class Settler:
     def _settled(self, suspects: Mask, notes: Problems) -> dict[int, Change]:
         rows = _Suspects.read(self._jobs, suspects)
         takes, equal_to = settled_takes(rows.contents, rows.takes)
-        ids = [
-            id_of_take(before.removesuffix(f"-t{old}") if old > 1 else before, take) if is_made else before
-            for before, is_made, old, take in zip(rows.ids, rows.id_is_made, rows.takes, takes, strict=True)
-        ]
+        ids = settled_ids(
+            ["" if is_made else name for name, is_made in zip(rows.ids, rows.id_is_made, strict=True)],
+            list(map(slug, rows.prompts)),
+            rows.contents,
+            takes,
+        )
         given = ["" if is_made else name for name, is_made in zip(rows.names, rows.name_is_made, strict=True)]
         names, same = settled_names(given, lambda at: self._made_name(rows, at, ids[at], takes[at]), ids)
         for at, first in equal_to.items():
@@ -179,17 +170,17 @@ class _Suspects:
     ids: list[str]
     takes: list[int]
     names: list[str]
+    prompts: list[str]
     id_is_made: list[bool]
     name_is_made: list[bool]
     files: list[str]
     numbers: list[int]
 
     @classmethod
-    def read(cls, jobs: SpooledJobs, suspects: Mask) -> _Suspects:
+    def read(cls, jobs: JobStore, suspects: Mask) -> _Suspects:
         pieces, start = [], 0
         for batch in jobs.batches():
-            mine = np.flatnonzero(suspects[start : start + batch.num_rows])
-            pieces.append(batch.take(number_array(mine)))
+            pieces.append(rows_of(batch, np.flatnonzero(suspects[start : start + batch.num_rows])))
             start += batch.num_rows
         table = pa.Table.from_batches(pieces)
         columns = {name: table[name].to_pylist() for name in _LOOKED_AT}
@@ -202,6 +193,7 @@ class _Suspects:
             ids=columns["custom_id"],
             takes=columns["take"],
             names=columns["output_name"],
+            prompts=columns["prompt"],
             id_is_made=[MADE_ID in words for words in made],
             name_is_made=[MADE_NAME in words for words in made],
             files=columns["file"],
@@ -210,7 +202,7 @@ class _Suspects:
 
     def row(self, at: int, *, prompt: bool = False) -> Row:
         """Return as much of a row as a message needs."""
-        cells = {"prompt": self.table["prompt"][at].as_py()} if prompt else {}
+        cells = {"prompt": self.prompts[at]} if prompt else {}
         return Row(self.files[at], Path(), self.numbers[at], cells)
 
     def values(self, at: int) -> dict[str, Any]:
@@ -219,10 +211,10 @@ class _Suspects:
         return dict(row)
 
 
-_LOOKED_AT = ("custom_id", "take", "output_name", "made", "file", "row", "prompt", "seed")
+_LOOKED_AT = ("custom_id", "take", "output_name", "made", "file", "row", "prompt")
 
 
-def changed(jobs: SpooledJobs, changes: Mapping[int, Change]) -> Iterator[Any]:
+def changed(jobs: JobStore, changes: Mapping[int, Change]) -> Iterator[Any]:
     """Yield the rows again as record batches, with the changes made."""
     order = np.array(sorted(changes), np.int64)
     start = 0
@@ -239,11 +231,7 @@ def _changed(batch: Any, start: int, changes: list[tuple[int, Change]]) -> Any:
         cells["take"][at - start] = change.take
         cells["output_name"][at - start] = change.output_name
     arrays = [
-        number_array(np.array(cells[name], np.int64))
-        if name == "take"
-        else texts_of(cells[name])
-        if name in cells
-        else batch.column(name)
-        for name in batch.schema.names
+        pa.array(cells[each.name], each.type) if each.name in cells else batch.column(each.name)
+        for each in batch.schema
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)

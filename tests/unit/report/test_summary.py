@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.report.rollups import frame_of, rollups, total
 from callsheet.report.rows import ResultRow
-from callsheet.report.summary import RunFacts, summarise, summary_document
+from callsheet.report.summary import RunFacts, rollups, shown_together, summarise, summary_document, total
 
 MakeRow = Callable[..., ResultRow]
 
@@ -32,7 +31,7 @@ def rows(make_row: MakeRow) -> list[ResultRow]:
 
 def test_every_job_is_counted_once(rows: list[ResultRow]) -> None:
     """Finished, failed, left out and unknown are told apart; the rest are open."""
-    sums = total(frame_of(rows))
+    sums = total(rows)
     assert (sums.jobs, sums.succeeded, sums.failed, sums.skipped, sums.unknown) == (8, 3, 2, 1, 1)
     assert sums.actual_nano == 2 * 102_960_000 + 1
     assert sums.held_nano == 2 * 103_818_000
@@ -43,21 +42,20 @@ def test_expected_is_of_what_was_paid_for(make_row: MakeRow) -> None:
     free = [make_row(status) for status in ("already_made", "skipped_budget", "pending", "cancelled")]
     free += [make_row("failed", actual_nano=0, charged="no"), make_row("held", held_nano=103_818_000)]
     paid = [make_row(), make_row("failed", actual_nano=5), make_row("unknown", held_nano=103_818_000)]
-    sums = total(frame_of([*free, *paid]))
+    sums = total([*free, *paid])
     assert sums.expected_nano == 3 * 102_960_000
     assert sums.maximum_nano == 9 * 103_818_000
 
 
 def test_groups_add_up(rows: list[ResultRow]) -> None:
     """By model, by client and by status the same sums come out, under the right names."""
-    frame = frame_of(rows)
-    whole = total(frame)
+    whole = total(rows)
     for by in ("model", "client", "status"):
-        groups = rollups(frame, by)
+        groups = rollups(rows, by)
         assert [group.name for group in groups] == sorted(group.name for group in groups)
         for field in ("jobs", "succeeded", "expected_nano", "maximum_nano", "actual_nano", "held_nano"):
             assert sum(getattr(group, field) for group in groups) == getattr(whole, field)
-    clients = {group.name: group.jobs for group in rollups(frame, "client")}
+    clients = {group.name: group.jobs for group in rollups(rows, "client")}
     assert clients == {"": 5, "acme": 2, "globex": 1}
 
 
@@ -70,9 +68,26 @@ def test_money_is_added_to_the_last_nano(make_row: MakeRow, amounts: list[int]) 
         replace(base, actual_nano=amount, expected_nano=amount, status=("succeeded", "failed")[index % 2])
         for index, amount in enumerate(amounts)
     ]
-    frame = frame_of(rows)
-    assert total(frame).actual_nano == sum(amounts)
-    assert sum(group.expected_nano for group in rollups(frame, "status")) == sum(amounts)
+    assert total(rows).actual_nano == sum(amounts)
+    assert sum(group.expected_nano for group in rollups(rows, "status")) == sum(amounts)
+
+
+CENT = 10**7
+
+
+@given(st.lists(st.integers(min_value=0, max_value=10**12), max_size=30))
+def test_shown_cents_add_up(amounts: list[int]) -> None:
+    """What a table shows adds up to the total that it shows, and no figure is off by a cent or more."""
+    shown = shown_together(amounts, CENT)
+    assert sum(shown) == -(-sum(amounts) // CENT) * CENT
+    assert all(each % CENT == 0 for each in shown)
+    assert all(abs(each - exact) < CENT for each, exact in zip(shown, amounts, strict=True))
+
+
+def test_the_largest_remainder_gets_the_cent() -> None:
+    """Three times 3.33 cents of a total of 10 cents are 4, 3 and 3; what is exact stays exact."""
+    assert shown_together([33_333_334, 33_333_333, 33_333_333], CENT) == [40_000_000, 30_000_000, 30_000_000]
+    assert shown_together([20_000_000, 0], CENT) == [20_000_000, 0]
 
 
 def test_a_run_without_jobs_has_sums(run: RunFacts) -> None:

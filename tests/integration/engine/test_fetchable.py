@@ -1,4 +1,4 @@
-"""What is paid for can be fetched for free until fal says that it is gone, whatever the media host answers."""
+"""What is paid for can be fetched for free until fal says that it is gone."""
 
 import csv
 from collections.abc import Callable, Coroutine
@@ -16,7 +16,7 @@ from manifests.planner import make_plan
 pytestmark = pytest.mark.anyio
 
 BAD_FILES = [
-    "file_wrong",
+    "file_wrong",  # a page of HTML with 200
     "file_cut",
     "file_truncated",
     "file_redirect",
@@ -24,7 +24,6 @@ BAD_FILES = [
     "file_empty",
     "not_found",
 ]
-"""A page of HTML with 200, half a body in two ways, a redirect, another format, nothing, and a 404 too early."""
 
 
 async def carried_out(house: Any, run_id: str) -> dict[str, Any]:
@@ -51,16 +50,18 @@ async def test_a_media_host_that_answers_badly_for_a_while_costs_nothing(house: 
     assert house.sound()
 
 
-async def by_resume(house: Any, run_id: str, _shot: str) -> None:
+async def by_resume(house: Any, run_id: str) -> None:
+    """Go on with the run."""
     await carried_out(house, run_id)
 
 
-async def by_reconcile(house: Any, run_id: str, _shot: str) -> None:
+async def by_reconcile(house: Any, run_id: str) -> None:
+    """Do what `callsheet reconcile` does."""
     (found,) = (await house.settled()).each
     assert (found.run_id, found.outcome) == (run_id, "collected")
 
 
-async def by_the_next_run(house: Any, _run_id: str, shot: str) -> None:
+async def by_the_next_run(house: Any, _run_id: str) -> None:
     """Run the same manifest once more, as the next night does."""
     plan = make_plan(str(house.folder / "spring.csv"))
     request = house.request("").model_copy(update={"run_id": None})
@@ -72,7 +73,7 @@ async def by_the_next_run(house: Any, _run_id: str, shot: str) -> None:
     assert (house.folder / "runs" / second / line["output_path"]).is_file()
 
 
-Fetch = Callable[[Any, str, str], Coroutine[Any, Any, None]]
+Fetch = Callable[[Any, str], Coroutine[Any, Any, None]]
 
 
 @pytest.mark.parametrize("fetch", [by_resume, by_reconcile, by_the_next_run])
@@ -95,7 +96,7 @@ async def test_a_media_host_that_is_bad_for_a_whole_run_costs_nothing_either(
     spent_nano = row.spent_nano
 
     house.faults.clear()
-    await fetch(house, run_id, prompt)
+    await fetch(house, run_id)
     row = house.row(run_id)
     assert (row.state, row.error, row.spent_nano) == (State.SUCCEEDED, "", spent_nano)
     assert (house.folder / "runs" / run_id / row.output.path).is_file()
@@ -116,7 +117,7 @@ async def test_the_next_run_buys_nothing_of_what_it_cannot_fetch_yet(house: Any)
 
 
 async def test_a_clip_of_the_wrong_size_is_read_once_and_stays_fetchable(house: Any) -> None:
-    """The same bytes would come again: one download, kept in rejected/. `resume` looks again and buys nothing."""
+    """The same bytes would come again: one download, kept in rejected/. `resume` looks again, for free."""
     prompt = "fetched askew"
     run_id = house.open_run(f"a,{prompt}")
     house.arm("swapped_size", prompt_contains=prompt)

@@ -70,6 +70,10 @@ class Breaker:
         self._open[group] = error_type
         return True
 
+    def is_trusted(self, group: str) -> bool:
+        """Say whether the next clip of the group may be bought before the last one is judged."""
+        return not self.limit or group in self._trusted
+
     @property
     def has_tripped(self) -> bool:
         """Whether any group is not bought any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -153,10 +154,20 @@ def _with_submission(result: ResultRow, submission: Submission) -> ResultRow:
         cost_basis=submission.cost_basis or "",
         billable_units=submission.billable_units or "",
         seed_used=submission.seed_used,
+        output_url=_paid_url(submission),
         submitted_ms=submission.submitted_ms,
         started_ms=submission.started_ms,
         render_s=_render_s(submission),
     )
+
+
+def _paid_url(submission: Submission) -> str:
+    """Return the address of a paid video as fal's result names it, "" where there is none."""
+    try:
+        url = json.loads(submission.result_json or "{}")["video"]["url"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return url if isinstance(url, str) else ""
 
 
 def _render_s(submission: Submission) -> float | None:

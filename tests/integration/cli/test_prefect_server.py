@@ -64,7 +64,7 @@ def test_the_server_ends_with_its_parent(tmp_path):
     """When the process that started the server is killed, the server ends by itself."""
     code = (
         "import os; from pathlib import Path; from callsheet.cli.prefect import own_server;"
-        f"server = own_server(Path({str(tmp_path)!r})).__enter__(); server.wait_ready();"
+        f"entered = own_server(Path({str(tmp_path)!r})); server = entered.__enter__(); server.wait_ready();"
         "print(server.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(

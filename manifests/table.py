@@ -131,7 +131,7 @@ class Sheet:
                 continue
             if len(numbers) == ROWS_MAX or len(numbers) * len(header) > CELLS_MAX:
                 self.wrong(number, "", "", too_many(CELLS_MAX // max(len(header), 1)))
-                break
+                return Table(self.file, self.folder, problems=tuple(self.problems))
             if self._fits(number, row, header):
                 numbers.append(number)
                 cells.append(row)

@@ -15,10 +15,10 @@ from callsheet.reconcile.unknown import settle_unknown
 async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Collection[str] = ()) -> Findings:
     """Settle every unknown submission, and ask about every open one.
 
-    Runs that another process works on are left alone, and so is what was sent with another key; `owned` runs
-    are the caller's, claimed and recovered already. Open submissions of the runs in `leave` are not asked about: the caller follows them itself.
-    A caller that owns no run looks for requests that no job claims as well. Without anything to settle this
-    is two questions to the ledger and none to fal.
+    Runs that another process works on are left alone, and so is what was sent with another key; `owned`
+    runs are the caller's, claimed and recovered already. Open submissions of the runs in `leave` are not
+    asked about: the caller follows them itself. A caller that owns no run looks for requests that no job
+    claims as well. Without anything to settle this is two questions to the ledger and none to fal.
     """
     findings = Findings()
     if not owned:

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.engine.breaker import Breaker
+from callsheet.engine.limits import Breaker
 
 ENDINGS = st.lists(
     st.tuples(st.sampled_from("AB"), st.sampled_from(["passed", "wrong_size", "no_video"])), max_size=20

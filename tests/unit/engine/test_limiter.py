@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.engine.limiter import MOST_FETCHING, Limiter
+from callsheet.engine.limits import MOST_FETCHING, Limiter
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["enter", "release", "release", "leave", "cancel"]), st.integers(0, 60)),

@@ -51,6 +51,7 @@ def select(ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False) -> Sel
     made = {} if again else _rows_of_made(ledger, plan.campaign, changes)
     wanted = [index for index in range(len(plan.jobs)) if index not in made]
     if not again:
+        ledger.discard_unopened(plan.campaign)
         ledger.do(
             runs.refuse_in_flight, plan.campaign, lambda: {plan.jobs[index].fingerprint for index in wanted}
         )
@@ -73,7 +74,11 @@ def select(ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False) -> Sel
 
 def changes_of(ledger: Ledger, plan: Plan) -> Changes:
     """Set a plan beside what its campaign has made and paid for."""
-    return compare(plan, ledger.do(queries.made_jobs, plan.campaign))
+    prints = (fingerprint for fingerprint, _ in plan.identities())
+    same = ledger.do(queries.made_by_fingerprint, plan.campaign, prints)
+    names = (name for fingerprint, name in plan.identities() if fingerprint not in same)
+    other = ledger.do(queries.made_by_name, plan.campaign, names)
+    return compare(plan, sorted([*other.values(), *same.values()], key=lambda made: made.job_id))
 
 
 def _rows_of_made(ledger: Ledger, campaign: str, changes: Changes) -> dict[int, JobRow]:
@@ -157,8 +162,7 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
     (folder / "media").mkdir(parents=True)
     write_plan(plan, folder / "plan.json")
     pq.write_table(manifest_table(plan), folder / "manifest.parquet")
-    ledger.do(
-        runs.open_run,
+    ledger.open_run(
         NewRun(
             run_id=run_id,
             campaign=plan.campaign,

@@ -115,6 +115,15 @@ def _refuse_strangers(path: Path) -> None:
         raise LedgerUnsafe(f"everybody may replace files in {path.parent}; run: chmod o-w {path.parent}")
 
 
+def inode_of(path: Path) -> tuple[int, int] | None:
+    """Return the device and the number of the file under this path; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _mounts() -> str:
     try:
         return Path("/proc/self/mounts").read_text("utf-8", "surrogateescape")

@@ -29,7 +29,7 @@ from measuring import (
     succeed,
 )
 
-from callsheet.cli.prefect_server import embedded_server
+from callsheet.cli.prefect import embedded_server
 
 JOBS = 200
 SLOTS = 10

@@ -59,14 +59,14 @@ INSERT INTO spending (run_id, client, model, day, submissions, held_nano, spent_
            strftime('%Y-%m-%d', :start / 1000 + r * 86400, 'unixepoch'), count(*), 0, count(*) * 90
     FROM n GROUP BY 1, 2, 3, 4;
 INSERT INTO job (job_id, run_id, position, "row", custom_id, take, priority, client, endpoint, model,
-                 output_name, cell, fingerprint, payload, expected_nano, maximum_nano, spent_nano, state, attempts, purchases,
-                 submissions, output_id)
+                 output_name, cell, fingerprint, payload, expected_nano, maximum_nano, spent_nano, state,
+                 attempts, purchases, submissions, output_id)
     SELECT i + 1, 'run-' || r, i % 1000, i, 'shot-' || i, 1, 0, 'client-' || (i % 20), 'fal-ai/x',
            'm' || (i % 3), '', 'cell', 'print-' || i, :payload, 90, 100, 90, 'succeeded', 1, 1, 1, i + 1
     FROM n;
 INSERT INTO submission (submission_id, job_id, spending_id, number, hold_nano, cost_nano, cost_basis,
-                        request_id, status_url, response_url, cancel_url, result_json, admitted_ms, sent_ms, submitted_ms,
-                        started_ms, rendered_ms, booked_ms, closed_ms)
+                        request_id, status_url, response_url, cancel_url, result_json, admitted_ms,
+                        sent_ms, submitted_ms, started_ms, rendered_ms, booked_ms, closed_ms)
     SELECT i + 1, i + 1, (SELECT spending_id FROM spending WHERE run_id = 'run-' || r
                           AND client = 'client-' || (i % 20) AND model = 'm' || (i % 3)),
            1, 100, 90, 'billable_units', 'request-' || i, 's', 'r', 'c', :result,
@@ -76,7 +76,8 @@ INSERT INTO output (output_id, submission_id, run_id, path, url, sha256, bytes, 
     SELECT i + 1, i + 1, 'run-' || r, 'media/a.mp4', 'u', 'x', 1, 1, 1, 24.0, 5.0, 0 FROM n;
 INSERT INTO account (scope, key, "window", spent_nano)
     SELECT 'run', 'run-' || r, 'total', count(*) * 90 FROM n GROUP BY r;
-INSERT INTO account (scope, key, "window", spent_nano) SELECT 'campaign', 'nightly', 'total', count(*) * 90 FROM n
+INSERT INTO account (scope, key, "window", spent_nano)
+    SELECT 'campaign', 'nightly', 'total', count(*) * 90 FROM n
 """
 
 

@@ -145,6 +145,7 @@ def _lock(descriptor: int, *, without: bool) -> bool:
 
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+ALMOST_FULL_BYTES = 2**20
 DATA_FOLDER = "the data folder"
 ELSEWHERE = "set CALLSHEET_DATA_DIR to a folder that can be written to"
 
@@ -205,6 +206,21 @@ def free_bytes(directory: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
+def full_folder(*folders: Path) -> Path | None:
+    """Return the first folder whose disk has less than 1 MiB free for this user; None if there is none."""
+    for folder in folders:
+        with suppress(OSError):
+            if free_bytes(folder) < ALMOST_FULL_BYTES:
+                return folder
+    return None
+
+
+def temporary_folder() -> Path:
+    """Return the folder for temporary files, full or not. `tempfile` avoids one that is full."""
+    given = os.environ.get("TMPDIR", "")
+    return Path(given) if given and Path(given).is_dir() else Path("/tmp")  # noqa: S108 -- nothing is made here
+
+
 def require_space(directory: Path, needed_bytes: int, *, instead: str) -> None:
     """Raise DiskFull, naming both amounts, where `needed_bytes` more do not fit below `directory`.
 
@@ -242,3 +258,19 @@ def make_directory(directory: Path) -> None:
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
+
+
+def has_ledger(settings: Settings) -> bool:
+    """Say whether a ledger exists; planning must not create one.
+
+    True for every URL that is not a SQLite file, so that a bad URL is reported when it is opened. Raises
+    UsageError if the file's folder cannot be read: a cap in there must not be overlooked.
+    """
+    url = settings.ledger
+    file = url.removeprefix("sqlite:///")
+    if file == url or file.startswith((":memory:", "file:")) or not file or "?" in file:
+        return True
+    path = Path(file).expanduser().absolute()
+    is_ours = path.is_relative_to(settings.data_dir.absolute())
+    instead = ELSEWHERE if is_ours else "CALLSHEET_LEDGER_URL names it"
+    return is_there(path, what="the ledger", instead=instead)

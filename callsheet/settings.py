@@ -20,6 +20,8 @@ DEFAULT_CONCURRENCY = 10
 DEFAULT_START_TIMEOUT_S = 3600
 """How long an accepted job may wait before it starts, in seconds."""
 
+DEFAULT_MANIFEST_MAX_MB = 256
+
 SEEDANCE_OWNER_HOSTS = ("fal.media",)
 """Where results and uploads live: this host and every name under it."""
 
@@ -49,7 +51,9 @@ class Settings:
     X-Fal-Request-Timeout), `run_timeout_s` how long it may then render, `history_lag_s` how late fal's
     history may show it: together they bound how long an unknown submission may still turn up.
     `admin_key` may read billing events and the balance; `reconcile`, `plan` and a canary use it.
-    `allow_private_hosts` lets manifests be fetched from addresses inside the network.
+    `allow_private_hosts` lets manifests be fetched from addresses inside the network. `manifest_max_mb` is
+    the size in MiB of the largest CSV or JSONL manifest: it is read into memory whole. `breaker` is how many
+    equal failures of paid clips stop buying a price group; 0 never stops.
     """
 
     data_dir: Path
@@ -66,6 +70,8 @@ class Settings:
     run_timeout_s: int = 1800
     history_lag_s: int = 600
     allow_private_hosts: bool = False
+    manifest_max_mb: int = DEFAULT_MANIFEST_MAX_MB
+    breaker: int = 3
 
     @property
     def ledger(self) -> str:
@@ -79,6 +85,8 @@ _WHOLE_NUMBERS = {
     "start_timeout_s": (1, 7 * 86_400),
     "run_timeout_s": (1, 7 * 86_400),
     "history_lag_s": (0, 7 * 86_400),
+    "manifest_max_mb": (1, 1 << 20),
+    "breaker": (0, 1000),
 }
 
 

@@ -6,19 +6,13 @@ from typing import Any
 
 from prefect import flow
 
-from callsheet.engine.desk import current_desk, open_desk
-from callsheet.engine.request import RunRequest
-from callsheet.engine.surroundings import settings_for
 from tasks.reconciling import compare_with_bills, publish_findings, settle_submissions
 
 
 @flow(name="reconcile-ledger", persist_result=False)
 async def reconcile_ledger(days: int = 30, *, sandbox: bool = False) -> dict[str, Any]:
     """Settle every open and unknown submission, fetch what is paid for, compare `days` of bills."""
-    settings = settings_for(RunRequest(sandbox=sandbox))
-    async with open_desk(settings) as desk:
-        current_desk.set(desk)
-        findings = await settle_submissions()
-        bills = await compare_with_bills(days)
-        await publish_findings(findings, bills)
+    findings = await settle_submissions(sandbox=sandbox)
+    bills = await compare_with_bills(days, sandbox=sandbox)
+    await publish_findings(findings, bills)
     return {**findings, **bills}

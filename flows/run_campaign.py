@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas import State
 
-from callsheet.engine.closing import finish
+from callsheet.engine import session
+from callsheet.engine.canary import render_canaries
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import studio_of
+from callsheet.engine.run import finish
+from callsheet.errors import Busy
 from tasks.approval import is_approved, turned_down
-from tasks.artifacts import publish_results
-from tasks.rendering import render_all, render_canaries
+from tasks.artifacts import publish_plan, publish_results
+from tasks.flow_run import following_flow_run
+from tasks.render import render_all, render_in_task
 
 
 @flow(name="run-campaign", flow_run_name="{request.label}", persist_result=False)
 async def run_campaign(request: RunRequest) -> dict[str, Any] | State[Any]:
-    """Run a manifest, a campaign file or a plan file, or go on with a run that was opened before."""
-    async with studio_of(request) as studio:
-        if not await is_approved(studio, request):
-            return await turned_down(studio)
-        await render_canaries(studio, request.canary)
-        await render_all(studio)
-        summary = await finish(studio)
-        await publish_results(studio, summary)
+    """Run a manifest, a campaign file or a plan file, or go on with a run that was opened before.
+
+    Unfinished runs of the same campaign are taken up first.
+    """
+    for earlier in session.unfinished_runs(request):
+        with suppress(Busy):  # a living process goes on with it
+            await _carried_out(earlier)
+    return await _carried_out(request)
+
+
+async def _carried_out(request: RunRequest) -> dict[str, Any] | State[Any]:
+    async with session.opened(request) as ctx, following_flow_run(ctx):
+        await publish_plan(ctx)
+        if not await is_approved(ctx):
+            return await turned_down(ctx)
+        await render_canaries(ctx, render_in_task)
+        await render_all(ctx)
+        summary = await finish(ctx)
+        await publish_results(ctx, summary)
     return summary

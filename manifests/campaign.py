@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from callsheet.errors import Problem
+from manifests.table import shown
 from manifests.template import Template
 from manifests.toml_lines import line_of
 from pricing.budgets import Cap
@@ -44,7 +45,17 @@ class Campaign:
     def problem(self, key: tuple[str, ...], found: str, message: str) -> Problem:
         """Return a mistake in the campaign file, with the line that its key stands on."""
         line = line_of(dict(self.lines), key)
-        return Problem(self.file, line, ".".join(key), found, message)
+        return Problem(self.file or self.manifest, line, ".".join(key), found, message)
+
+    def blamed(self, problem: Problem) -> Problem:
+        """Return a mistake of a row as the campaign file's own where the file put that value there."""
+        for section, values in (
+            ("defaults", [self.defaults.get(problem.column, "")]),
+            ("matrix", self.matrix.get(problem.column, ())),
+        ):
+            if problem.found and problem.found in (shown(value.strip()) for value in values):
+                return self.problem((section, problem.column), problem.found, problem.message)
+        return problem
 
 
 def is_name(name: str) -> bool:

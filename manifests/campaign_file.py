@@ -261,7 +261,7 @@ def _key_problems(campaign: Campaign) -> list[Problem]:
     ]
     wrong = [(key, name, likely_column(name)) for key, name in named if name not in COLUMN]
     return [
-        campaign.problem(key, shown(name), f"no column of Callsheet's; {near} is the nearest")
+        campaign.problem(key, shown(name), f"not a Callsheet column; did you mean {near}?")
         for key, name, near in wrong
         if near
     ]

@@ -80,7 +80,7 @@ class PictureFinder:
         if word in ("http", "https"):
             return _address(cell)
         if word and word != "data":
-            raise BadPicture(f"{word}: is no way to name a picture; use https://, data: or a path")
+            raise BadPicture(f"{word}: URLs are not supported; use a path, https:// or data:")
         key = cell if word else str((self.input_root or folder) / cell)
         found = self._seen.get(key)
         if found is None:

@@ -156,7 +156,7 @@ OPTIONS = (
 """The columns that choose an option of the endpoint."""
 
 FINGERPRINT_VERSION = "callsheet-job-1"
-"""Stands in every fingerprint: a change of what fingerprints mean needs another one (docs/decisions/0020)."""
+"""Stands in every fingerprint: a change of what fingerprints mean needs another one (docs/decisions/0022)."""
 
 FAL_DEFAULTS = {"camera_fixed": False, "enable_safety_checker": True}
 """What an option that is left out means at fal, on every Seedance endpoint (their OpenAPI, read 2026-11).

@@ -95,9 +95,58 @@ def settled_takes(contents: Sequence[Hashable], takes: Sequence[int]) -> tuple[l
     return settled, equal_to
 
 
-def id_of_take(first_takes_id: str, take: int) -> str:
-    """Return the id that is made for a take, from the one that its first take has."""
-    return first_takes_id if take == 1 else f"{first_takes_id}-t{take}"
+def slug(prompt: str) -> str:
+    """Return the first telling words of a prompt as part of a name: `glass-teapot-sunlit-table`.
+
+    Only ASCII letters and digits count; "clip" where there are none. The same steps make the names of many
+    rows (`manifests.columnar.rows`).
+    """
+    plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
+    for pattern, instead in SLUG_STEPS:
+        plain = re.sub(pattern, instead, plain, flags=re.ASCII)
+    return plain[:SLUG_MAX_CHARS].rstrip("-") or NO_SLUG
+
+
+_SMALL_WORDS = "a|an|and|are|as|at|by|for|from|in|into|is|it|its|of|on|or|the|to|with"
+SLUG_STEPS = (
+    (r"\[[^\[\]]*\]", " "),  # camera instructions
+    ("'", ""),
+    (rf"\b({_SMALL_WORDS})\b", " "),
+    (r"[^a-z0-9]+", "-"),
+    (r"^-", ""),
+    (r"^(([a-z0-9]+-){3}[a-z0-9]+)-.*", r"\1"),
+)
+"""What makes a slug of a prompt in lower-case ASCII: regular expressions that Python and RE2 read alike."""
+
+SLUG_MAX_CHARS = 40
+NO_SLUG = "clip"
+SHORT_DIGITS, LONG_DIGITS = 6, 12
+"""Of the fingerprint, in an id that is made: the longer form where two videos would get one id."""
+
+
+def id_of_take(slug: str, fingerprint: str, take: int, digits: int = SHORT_DIGITS) -> str:
+    """Return the id of a row that brings none; `fingerprint` is that of its first take."""
+    suffix = "" if take == 1 else f"-t{take}"
+    return f"{slug}-{fingerprint[:digits]}{suffix}"
+
+
+def settled_ids(
+    given: Sequence[str], slugs: Sequence[str], contents: Sequence[str], takes: Sequence[int]
+) -> list[str]:
+    """Keep ids that were given ("" where none was) and make the others, whatever the order of the rows.
+
+    `contents` are the fingerprints of first takes.
+    """
+    short = [id_of_take(*each) for each in zip(slugs, contents, takes, strict=True)]
+    owners: dict[str, set[str]] = {}
+    for at, name in enumerate(short):
+        if not given[at]:
+            owners.setdefault(name, set()).add(contents[at])
+    return [
+        given[at]
+        or (name if len(owners[name]) == 1 else id_of_take(slugs[at], contents[at], takes[at], LONG_DIGITS))
+        for at, name in enumerate(short)
+    ]
 
 
 def clashes(names: Iterable[Hashable]) -> dict[int, int]:
@@ -130,8 +179,6 @@ def _made(name: str, custom_id: str, taken: set[str]) -> str:
     return name
 
 
-ID_CHARS = 12
-"""Of the fingerprint, in an id that is made."""
 BY_ID = Template(("", "custom_id", ""))
 
 
@@ -201,11 +248,12 @@ def note_unsafe(row: Row, name: str, notes: Problems) -> None:
 
 def _with_ids(entries: list[Entry], notes: Problems) -> list[Entry]:
     """Keep the ids that were given; make the others from the content, to be the same next time."""
-    ids = [
-        unicodedata.normalize("NFC", entry.job.custom_id)
-        or id_of_take(entry.content[:ID_CHARS], entry.job.take)
-        for entry in entries
-    ]
+    ids = settled_ids(
+        [unicodedata.normalize("NFC", entry.job.custom_id) for entry in entries],
+        ["" if entry.job.custom_id else slug(entry.job.prompt) for entry in entries],
+        [entry.content for entry in entries],
+        [entry.job.take for entry in entries],
+    )
     for at, first in clashes(ids).items():
         note_same_id(entries[at].row, entries[first].row, ids[at], notes)
     return [

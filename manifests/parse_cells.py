@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,22 @@ from pricing.catalog import Catalog, Endpoint
 _WHOLE = re.compile(r"([+-]?[0-9]{1,12})(?:\.0{1,6})?", re.ASCII)
 _SECONDS = re.compile(r"([0-9]{1,6})(?:\.0{1,6})?\s?(?:s|sec|seconds)?", re.ASCII | re.IGNORECASE)
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_LINES = re.compile(r"([0-9]{3,4})(?:\.0{1,6})?\s?p?", re.ASCII)
+_FAILED = (
+    r"#(?:N/A|N/D|NV|GETTING_DATA|DIV/0!|(?:REF|VALUE|NULL|NUM|SPILL|CALC|FIELD|BLOCKED|CONNECT|UNKNOWN|BUSY"
+    r"|ERROR|EXTERNAL|PYTHON|BEZUG|WERT|ZAHL|VALEUR|NOMBRE|NUL|VALOR|RIF|VALORE)!|(?:NAME|NOM|NOME)\?"
+    r"|¡(?:REF|VALOR|NUM|NULO|DIV/0)!|¿NOMBRE\?)|Err:[0-9]{3}"
+)
+"""What spreadsheets show for a formula that failed, in the languages that translate it."""
+
+_NOTHING = r"nan|-nan|none|null|nil|nat|<na>|n/a|#na|undefined|\(null\)|\(none\)|\(blank\)"
+"""What pandas (its `STR_NA_VALUES`), databases and spreadsheets write for an empty cell."""
+
+ODD_TEXT = rf"(?i:{_FAILED}|{_NOTHING})"
+ODD_PROMPT = rf"(?i:{_FAILED}|{_NOTHING}|na)"
+"""What no cell of text may consist of. A client may be called NA; nobody wants a video of it."""
+
+_IS_FAILED, _IS_ODD, _IS_ODD_PROMPT = (re.compile(each) for each in (f"(?i:{_FAILED})", ODD_TEXT, ODD_PROMPT))
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::00)?", re.ASCII)
 _BETWEEN_PICTURES = re.compile(r"\s*(?:\n|\s\|\s)\s*")
 
@@ -49,6 +65,22 @@ def whole_seconds(text: str) -> int | None:
 def flag(text: str) -> bool | None:
     """Read true/false, yes/no or 1/0 in any case; None for anything else."""
     return _FLAGS.get(text.lower())
+
+
+def is_failed_formula(text: str) -> bool:
+    """Whether a cell is what a spreadsheet shows for a formula that failed."""
+    return text.startswith(("#", "E", "e")) and _IS_FAILED.fullmatch(text) is not None
+
+
+def choice(text: str, allowed: Container[str]) -> str:
+    """Return the allowed value that a cell names: in any case, and `480` or `480.0` for `480p`.
+
+    A cell that names none is returned in lower case.
+    """
+    text = text.lower()
+    match = _LINES.fullmatch(text)
+    lines = f"{match[1]}p" if match else ""
+    return lines if lines in allowed else text
 
 
 def ratio_of_clock(text: str) -> str:
@@ -110,6 +142,10 @@ class Reading:
 
 def read_cell(reading: Reading, column: Column) -> Any:
     """Return what a cell means, None where it says nothing; mistakes and warnings are noted."""
+    # A model is checked before the other columns, and a picture is looked for, whatever it is called.
+    if not isinstance(column.kind, ModelName | Pictures) and is_failed_formula(reading.text(column)):
+        reading.wrong(column, "this formula failed in the spreadsheet; correct it, or empty the cell")
+        return "" if isinstance(column.kind, Text | FileName) else None
     return _READERS[type(column.kind)](reading, column)
 
 
@@ -125,6 +161,9 @@ def _read_text(reading: Reading, column: Column) -> str:
         )
     elif not column.kind.lines and not text.isprintable():
         reading.wrong(column, "line breaks, tabs and invisible characters are not allowed here")
+    elif (_IS_ODD_PROMPT if column.required else _IS_ODD).fullmatch(text):
+        instead = "write the text" if column.required else "empty the cell"
+        reading.wrong(column, f"this is a program's word for an empty cell, not a {column.name}; {instead}")
     return text
 
 
@@ -141,10 +180,10 @@ def _read_model(_reading: Reading, _column: Column) -> None:
 
 def _read_choice(reading: Reading, column: Column) -> str:
     assert isinstance(column.kind, Choice)
-    text = reading.text(column).lower()
+    allowed = reading.allowed(column.kind.allowed)
+    text = choice(reading.text(column), allowed)
     if not text:
         return str(getattr(reading.endpoints[0], column.kind.default))
-    allowed = reading.allowed(column.kind.allowed)
     if text not in allowed:
         ratio = ratio_of_clock(text)
         hint = f"; a spreadsheet made a time of {ratio}: set the column to text" if ratio in allowed else ""

@@ -244,7 +244,7 @@ def row_differences(planned: Path, now: Sequence[PlannedJob]) -> list[str]:
     import pyarrow.compute as pc  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    from manifests.columnar.rereading import with_identities  # noqa: PLC0415
+    from manifests.columnar.job_store import with_identities  # noqa: PLC0415
 
     spooled = getattr(now, "path", None)
     was = with_identities(pq.read_table(planned))

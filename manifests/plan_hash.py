@@ -28,7 +28,9 @@ TEXT_COLUMNS = (
     "client",
     "output_name",
 )
-NUMBER_COLUMNS = ("seed", "take", "priority", "setup")
+COMBO_COLUMN = "setup"
+"""The name under which combinations of options and price are hashed; the hash depends on it."""
+NUMBER_COLUMNS = ("seed", "take", "priority", COMBO_COLUMN)
 NO_SEED = -1
 ABSENT = -1
 """The length of a cell that is not there: the row's file has no such column."""
@@ -41,7 +43,7 @@ class RowsDigest:
 
     def __init__(self, extras: Iterable[str]) -> None:
         self.extras = tuple(sorted(extras))
-        self._setups: dict[str, int] = {}
+        self._combos: dict[str, int] = {}
         texts = (*TEXT_COLUMNS, *(f"extra:{name}" for name in self.extras))
         self._lengths = {name: hashlib.sha256() for name in texts}
         self._contents = {name: hashlib.sha256() for name in texts}
@@ -53,22 +55,22 @@ class RowsDigest:
         self._contents[column].update(contents)
 
     def add_numbers(self, column: str, values: bytes | memoryview) -> None:
-        """Add whole numbers, 64-bit; the numbers of setups are 32-bit."""
+        """Add whole numbers, 64-bit; the numbers of combinations are 32-bit."""
         self._numbers[column].update(values)
 
-    def setup_number(self, text: str) -> int:
+    def combo_number(self, text: str) -> int:
         """Return the number of what jobs share, a new one for a text that is met for the first time."""
-        return self._setups.setdefault(text, len(self._setups))
+        return self._combos.setdefault(text, len(self._combos))
 
     @property
-    def setups(self) -> tuple[str, ...]:
+    def combos(self) -> tuple[str, ...]:
         """The texts that have numbers, in their order."""
-        return tuple(self._setups)
+        return tuple(self._combos)
 
     def document(self) -> dict[str, Any]:
         """Return the hashes so far, by column."""
         return {
-            "setups": list(self._setups),
+            f"{COMBO_COLUMN}s": list(self._combos),
             "numbers": {name: each.hexdigest() for name, each in self._numbers.items()},
             "texts": {
                 name: [each.hexdigest(), self._contents[name].hexdigest()]
@@ -112,8 +114,8 @@ def rows_of_jobs(priced: Sequence[tuple[Job, Quote]]) -> dict[str, Any]:
     digest.add_numbers("seed", _little(_SIGNED_64, [NO_SEED if j.seed is None else j.seed for j in jobs]))
     digest.add_numbers("take", _little(_SIGNED_64, [job.take for job in jobs]))
     digest.add_numbers("priority", _little(_SIGNED_64, [job.priority for job in jobs]))
-    setups = [digest.setup_number(setup_of_job(job, price)) for job, price in priced]
-    digest.add_numbers("setup", _little(_SIGNED_32, setups))
+    combos = [digest.combo_number(combo_of_job(job, price)) for job, price in priced]
+    digest.add_numbers(COMBO_COLUMN, _little(_SIGNED_32, combos))
     return digest.document()
 
 
@@ -133,12 +135,12 @@ def references_identity(images: Iterable[Image]) -> str:
     return "\n".join(image.identity for image in images)
 
 
-def setup_of_job(job: Job, price: Quote) -> str:
+def combo_of_job(job: Job, price: Quote) -> str:
     """Write what decides a job's price, and the price."""
-    return setup_text(job.endpoint, job.options, price)
+    return combo_text(job.endpoint, job.options, price)
 
 
-def setup_text(endpoint: Endpoint, values: Mapping[str, Any], price: Quote) -> str:
+def combo_text(endpoint: Endpoint, values: Mapping[str, Any], price: Quote) -> str:
     """Write what jobs share: the endpoint, its options by the manifest's names, the pixels and the price."""
     decided: Sequence[Any] = (
         endpoint.id,

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from callsheet.errors import ManifestError, PlanChanged, Problem, UsageError
 from manifests.campaign import Campaign, is_name
 from manifests.columns import COLUMN, canonical
+from manifests.error_file import campaign_of
 from manifests.expand import expanded, expansion_problems, factor_of
 from manifests.images import PictureFinder
 from manifests.names import Entry, safe_part
@@ -33,7 +34,7 @@ from pricing.money import parse_usd
 from pricing.quotes import quote
 
 if TYPE_CHECKING:
-    from manifests.columnar.batches import Batch
+    from manifests.columnar.expand import Batch
 
 
 def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Plan:
@@ -54,6 +55,23 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
 
         return _plan(path, read_campaign(path), options)
     return _plan(path, _bare(path), options)
+
+
+def campaign_name(source: Path | str) -> str:
+    """Return the name of the campaign that SOURCE describes, without reading its rows.
+
+    Raises UsageError or ManifestError where a campaign file or a plan file cannot be read.
+    """
+    if is_remote(str(source)):
+        return _far(str(source)).name
+    path = Path(source)
+    if path.suffix.lower() == ".json":
+        return campaign_name(read_plan(path).source)
+    if path.suffix.lower() == ".toml":
+        from manifests.campaign_file import read_campaign  # noqa: PLC0415  # a bare manifest needs no pydantic
+
+        return read_campaign(path).name
+    return _bare(path).name
 
 
 def _planned_again(path: Path, options: PlanOptions) -> Plan:
@@ -89,8 +107,10 @@ def _far(address: str) -> Campaign:
 
 
 def _bare(path: Path) -> Campaign:
-    """Return a campaign of one manifest, a folder or a pattern, that says nothing more."""
-    return Campaign(name=_name_of(str(path)), manifest=path.name, folder=path.parent)
+    """Return a campaign of one manifest, a folder or a pattern; an errors.csv has its run's campaign."""
+    of_errors = campaign_of(path)
+    name = of_errors if is_name(of_errors) else _name_of(str(path))
+    return Campaign(name=name, manifest=path.name, folder=path.parent)
 
 
 def _name_of(source: str) -> str:
@@ -235,9 +255,16 @@ def planned_rows(
     if in_the_way:
         # Rows of a campaign that cannot be filled would only repeat its mistake, once a row.
         return (), None
+    if not jobs and not notes.count:
+        message = "the manifest has no rows, so there is nothing to make"
+        notes.add_warning(Problem(campaign.manifest, 0, "", "", message))
+    planned: tuple[Sequence[PlannedJob], Summary | None]
     if is_few:
-        return _one_by_one(campaign, manifests, context, notes), None
-    return _by_columns(campaign, manifests, context, notes)
+        planned = _one_by_one(campaign, manifests, context, notes), None
+    else:
+        planned = _by_columns(campaign, manifests, context, notes)
+    notes.blame(campaign.blamed)
+    return planned
 
 
 def _one_by_one(
@@ -276,13 +303,13 @@ def extra_columns(campaign: Campaign, manifests: Sequence[Manifest]) -> set[str]
 
 
 def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Problems) -> Iterator[Batch]:
-    from manifests.columnar import batches  # noqa: PLC0415
+    from manifests.columnar import expand  # noqa: PLC0415
 
     for manifest in manifests:
         if isinstance(manifest, ParquetFile):
             try:
-                yield from batches.batches_of_parquet(manifest, campaign)
+                yield from expand.batches_of_parquet(manifest, campaign)
             except Damaged as error:
                 notes.add(error.problem)
         else:
-            yield from batches.batches_of_table(manifest, campaign)
+            yield from expand.batches_of_table(manifest, campaign)

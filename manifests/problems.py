@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
@@ -51,6 +51,10 @@ class Problems:
     def counted_warnings(self) -> list[tuple[Problem, int]]:
         """Every distinct warning with how many rows earned it, in the order they were found."""
         return list(self._warnings.values())
+
+    def blame(self, blamed: Callable[[Problem], Problem]) -> None:
+        """Replace every mistake by what it comes from; those that come from the same become one."""
+        self._problems = dict.fromkeys(map(blamed, self._problems))
 
     @property
     def count(self) -> int:

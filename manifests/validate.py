@@ -50,7 +50,7 @@ def check_header(row: Row, notes: Problems) -> None:
             notes.add(Problem(row.file, 0, column.name, "", f"the manifest has no such column; {hint}"))
     for name, ours in meant.items():
         if ours:
-            message = f"no column of Callsheet's, so it is only carried to the results; is {ours} meant?"
+            message = f"not a Callsheet column, copied to the results; did you mean {ours}?"
             notes.add_warning(Problem(row.file, 0, shown(name), "", message))
 
 

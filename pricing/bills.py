@@ -63,6 +63,10 @@ def cost_of_units(catalog: Catalog, shot: Shot, units: Decimal) -> int | None:
     Where the endpoint has one rate, it is units times the listed price of a unit. Where it has several
     (sound), the list knows only one of them: the units then tell the tokens and the book's rate for this
     job their price, and the result is never below units times the listed price.
+
+    Whether fal counts sound in the price or in the units is not known. Units that would pass the maximum as
+    tokens, and that at the listed price come to between the expected cost and the maximum, count the sound
+    already: they cost the listed price.
     """
     listed = catalog.listed.get(shot.endpoint.id)
     if listed is None:
@@ -75,7 +79,14 @@ def cost_of_units(catalog: Catalog, shot: Shot, units: Decimal) -> int | None:
         return None if by_list_nano is None else max(by_list_nano, quote(catalog, shot).expected_nano)
     numerator, denominator = (units * listed.unit_tokens).as_integer_ratio()
     rate_nano = catalog.rate_nano(shot.endpoint, audio=shot.audio)
-    return max(ceil_div(numerator * rate_nano, denominator * TOKENS_PER_RATE), by_list_nano or 0)
+    by_tokens_nano = ceil_div(numerator * rate_nano, denominator * TOKENS_PER_RATE)
+    price = quote(catalog, shot)
+    if (
+        by_list_nano is not None
+        and price.expected_nano <= by_list_nano <= price.maximum_nano < by_tokens_nano
+    ):
+        return by_list_nano
+    return max(by_tokens_nano, by_list_nano or 0)
 
 
 def delivered_nano(catalog: Catalog, shot: Shot, *, width_px: int, height_px: int) -> int:

@@ -12,14 +12,14 @@ from prefect.input import RunInput
 from prefect.states import Cancelled
 from pydantic import Field
 
-from callsheet.engine.closing import finish
-from callsheet.engine.refusal import refuse_run
+from callsheet.engine.cancel import refuse_run
+from callsheet.engine.context import RunContext
 from callsheet.engine.request import RunRequest
-from callsheet.engine.studio import Studio
+from callsheet.engine.run import finish
 from callsheet.ledger import JobRow, queries
 from callsheet.ledger import State as JobState
 from pricing.money import usd_rounded_up, usd_text
-from tasks.artifacts import publish_plan, publish_results
+from tasks.artifacts import publish_results
 
 POLL_S = 2
 """How often Prefect is asked whether the answer is there. A read of one flow run; the server is ours."""
@@ -32,30 +32,30 @@ class Approval(RunInput):
     reason: str = Field(default="", max_length=500, description="Who decided, and why; kept with the run")
 
 
-async def is_approved(studio: Studio, request: RunRequest) -> bool:
+async def is_approved(ctx: RunContext) -> bool:
     """Wait for a person where what is to be bought may cost more than `approve_above_usd`.
 
-    The plan is published first. A refusal, an answer that does not come within `approve_within_s`, and an
+    A refusal, an answer that does not come within `approve_within_s`, and an
     answer that is none are all a no: every job that waits is cancelled, and nothing was bought.
     """
-    waiting = await studio.books(queries.jobs, studio.run.run_id, states={JobState.PENDING})
+    request = ctx.request
+    waiting = await ctx.do(queries.jobs, ctx.run.run_id, states={JobState.PENDING})
     most_nano = sum(row.maximum_nano for row in waiting)
     if request.approve_above_usd is None or most_nano <= _nano(request.approve_above_usd):
         return True
-    await publish_plan(studio, waiting)
     why = await _refusal(request, waiting, most_nano)
     if why is None:
-        studio.remarks.append(f"approved by a person: up to {usd_text(most_nano)} USD")
+        ctx.state.notice(f"approved by a person: up to {usd_text(most_nano)} USD")
         return True
-    await refuse_run(studio, why)
+    await refuse_run(ctx, why)
     return False
 
 
-async def turned_down(studio: Studio) -> State[Any]:
+async def turned_down(ctx: RunContext) -> State[Any]:
     """Write what a run leaves that was not approved, and show it as cancelled."""
-    summary = await finish(studio)
-    await publish_results(studio, summary)
-    return Cancelled(message="; ".join(studio.remarks[-1:])[:500])
+    summary = await finish(ctx)
+    await publish_results(ctx, summary)
+    return Cancelled(message="; ".join(ctx.state.notices[-1:])[:500])
 
 
 async def _refusal(request: RunRequest, waiting: list[JobRow], most_nano: int) -> str | None:

@@ -16,36 +16,61 @@ from prefect.artifacts import (
     aupdate_progress_artifact,
 )
 
-from callsheet.engine.studio import Studio
+from callsheet.engine.context import RunContext
 from callsheet.ledger import JobRow, State, queries
 from pricing.budgets import first_spellings
 from pricing.money import usd_text
 
 PROGRESS_EVERY_S = 10.0
+PUBLISH_S = 10.0
+"""How long publishing an artifact may take, in seconds."""
+
 TABLE_ROWS = 1000
 PLAN_ROWS = 20
 
 
-async def publish_results(studio: Studio, summary: dict[str, Any]) -> None:
+@asynccontextmanager
+async def _shown(ctx: RunContext, what: str) -> AsyncIterator[None]:
+    """Let a Prefect server that does not answer cost a notice and nothing else."""
+    try:
+        async with asyncio.timeout(PUBLISH_S):
+            yield
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the run goes on
+        ctx.state.notice(f"Prefect does not show the {what} ({type(error).__name__}); the report has it")
+
+
+async def publish_results(ctx: RunContext, summary: dict[str, Any]) -> None:
     """Publish the table of results (of the failures alone, above a thousand jobs) and the summary."""
-    tally = await studio.books(queries.tally, studio.run.run_id)
+    async with _shown(ctx, "results"):
+        await _publish_results(ctx, summary)
+
+
+async def _publish_results(ctx: RunContext, summary: dict[str, Any]) -> None:
+    tally = await ctx.do(queries.tally, ctx.run.run_id)
     states = None if tally.jobs <= TABLE_ROWS else {State.FAILED}
-    shown = await studio.books(queries.jobs, studio.run.run_id, states=states)
-    key = _key(studio)
+    shown = await ctx.do(queries.jobs, ctx.run.run_id, states=states)
+    key = _key(ctx)
     await acreate_table_artifact(
         key=f"{key}-results", table=[_line(row) for row in shown[:TABLE_ROWS]], description="Results"
     )
     await acreate_markdown_artifact(key=f"{key}-summary", markdown=_in_words(summary))
 
 
-async def publish_plan(studio: Studio, waiting: Sequence[JobRow]) -> None:
-    """Publish what a person is asked to approve: sums by model and client, and the most expensive jobs."""
+async def publish_plan(ctx: RunContext) -> None:
+    """Publish what is to be bought: sums by model and client, and the most expensive jobs."""
+    waiting = await ctx.do(queries.jobs, ctx.run.run_id, states={State.PENDING})
+    if waiting:
+        async with _shown(ctx, "plan"):
+            await _publish_plan(ctx, waiting)
+
+
+async def _publish_plan(ctx: RunContext, waiting: Sequence[JobRow]) -> None:
     clients = first_spellings(row.client for row in waiting)
     most = sorted(waiting, key=lambda row: (-row.maximum_nano, row.position))[:PLAN_ROWS]
     lines = [
-        f"# {_cell(studio.run.campaign)}: {len(waiting)} videos to buy",
+        f"# {_cell(ctx.run.campaign)}: {len(waiting)} videos to buy",
         "",
-        f"Run `{studio.run.run_id}`, price book {studio.run.price_book}, plan `{studio.run.plan_hash[:12]}`.",
+        f"Run `{ctx.run.run_id}`, price book {ctx.run.price_book}, plan `{ctx.run.plan_hash[:12]}`.",
         "",
         *_sums("model", [(row.model, row) for row in waiting]),
         *_sums("client", [(clients[row.client] or "(none)", row) for row in waiting]),
@@ -59,7 +84,7 @@ async def publish_plan(studio: Studio, waiting: Sequence[JobRow]) -> None:
             for row in most
         ),
     ]
-    await acreate_markdown_artifact(key=f"{_key(studio)}-plan", markdown="\n".join(lines))
+    await acreate_markdown_artifact(key=f"{_key(ctx)}-plan", markdown="\n".join(lines))
 
 
 def _sums(name: str, owned: Sequence[tuple[str, JobRow]]) -> list[str]:
@@ -86,20 +111,20 @@ def _cell(text: str) -> str:
     return re.sub(r"([\\|`*_<>\[\]#!])", r"\\\1", plain)
 
 
-def _key(studio: Studio) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in studio.run.run_id.lower())
+def _key(ctx: RunContext) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in ctx.run.run_id.lower())
 
 
 @asynccontextmanager
 async def progress_of(
-    studio: Studio, number: int, jobs: int, ended: Callable[[], int]
+    ctx: RunContext, number: int, jobs: int, ended: Callable[[], int]
 ) -> AsyncIterator[None]:
     """Keep one progress artifact of a shard up to date while inside; `ended` counts its jobs that have.
 
     It is for looking at only: a Prefect server that does not answer costs a remark and never the shard.
     """
     over = asyncio.Event()
-    updating = asyncio.ensure_future(_show_progress(studio, number, jobs, ended, over))
+    updating = asyncio.ensure_future(_show_progress(ctx, number, jobs, ended, over))
     try:
         yield
     finally:
@@ -108,7 +133,7 @@ async def progress_of(
 
 
 async def _show_progress(
-    studio: Studio, number: int, jobs: int, ended: Callable[[], int], over: asyncio.Event
+    ctx: RunContext, number: int, jobs: int, ended: Callable[[], int], over: asyncio.Event
 ) -> None:
     try:
         artifact = await acreate_progress_artifact(progress=0.0, description=f"Shard {number}: {jobs} jobs")
@@ -118,7 +143,7 @@ async def _show_progress(
                 await asyncio.wait_for(over.wait(), PROGRESS_EVERY_S)
             await aupdate_progress_artifact(artifact, progress=100.0 * ended() / jobs)
     except Exception as error:  # noqa: BLE001 -- whatever it is, the videos matter more
-        studio.remarks.append(f"Prefect does not show the progress of shard {number}: {error}"[:500])
+        ctx.state.notice(f"Prefect does not show the progress of shard {number}: {error}"[:500])
 
 
 def _line(row: JobRow) -> dict[str, str]:

@@ -8,21 +8,24 @@ from prefect import task
 from prefect.artifacts import acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from callsheet.engine.desk import current_desk
-from callsheet.engine.reclaim import settle_and_collect
+from callsheet.engine.collect_runs import settle_and_collect
+from callsheet.engine.context import open_account
+from callsheet.engine.request import RunRequest, settings_for
 from callsheet.reconcile.billing import compare_bills
 
 
 @task(name="settle submissions", retries=2, retry_delay_seconds=30, cache_policy=NO_CACHE)
-async def settle_submissions() -> dict[str, Any]:
+async def settle_submissions(*, sandbox: bool) -> dict[str, Any]:
     """Settle what is unknown and fetch what has ended."""
-    return (await settle_and_collect(current_desk.get())).document()
+    async with open_account(settings_for(RunRequest(sandbox=sandbox))) as account:
+        return (await settle_and_collect(account)).document()
 
 
 @task(name="compare bills", retries=2, retry_delay_seconds=30, cache_policy=NO_CACHE)
-async def compare_with_bills(days: int) -> dict[str, Any]:
+async def compare_with_bills(days: int, *, sandbox: bool) -> dict[str, Any]:
     """Book what fal really charged, and name what only one of the two knows."""
-    return (await compare_bills(current_desk.get(), days=days)).document()
+    async with open_account(settings_for(RunRequest(sandbox=sandbox))) as account:
+        return (await compare_bills(account, days=days)).document()
 
 
 async def publish_findings(findings: dict[str, Any], bills: dict[str, Any]) -> None:

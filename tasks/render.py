@@ -1,66 +1,117 @@
-"""Rendering as Prefect shows it: one row per job, named as the manifest names it.
+"""Rendering as Prefect tasks: one task run per job, named as the manifest names it; above 1,000 jobs, shards.
 
-The tasks take ids only, and watch what the engine does. Neither is ever retried by Prefect: a second try
-around a paid step would be a second purchase, so trying again is decided in the engine, where it is known
-what is free.
+The tasks take ids only and are never retried by Prefect: a second attempt around a paid step would be a
+second purchase. What may be repeated for free is repeated in the engine.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Completed, Failed
 
-from callsheet.engine.studio import Studio, current_studio
-from callsheet.engine.work import Ended, Started
+from callsheet.engine.context import RunContext, current_run
+from callsheet.engine.job import render_job
+from callsheet.engine.scheduler import render_here, run_jobs, waiting_jobs
+from callsheet.ledger import JobRow
 from callsheet.ledger import State as JobState
+from tasks.artifacts import progress_of
 
-STOPPED = "not waited for any more; what is at fal goes on there, and `callsheet resume` collects it"
+JOBS_AS_TASK_RUNS = 1000
+"""Above this Prefect's server falls behind, and bursts of more than about 3,300 task runs lose history."""
+
+SHARD_JOBS = 1000
 
 
 @task(name="render", task_run_name="{custom_id}", retries=0, cache_policy=NO_CACHE, persist_result=False)
 async def render(job_id: int, custom_id: str) -> State[Any]:  # noqa: ARG001 -- Prefect reads the name
-    """Follow one job to its end; the task run's state tells in words how it came out."""
-    ended = current_studio.get().watched.pop(f"job {job_id}")
-    await asyncio.wait({ended})
-    return Cancelled(message=STOPPED) if ended.cancelled() else prefect_state(ended.result())
+    """Render one job. The task run's state says how it ended."""
+    ctx = current_run.get()
+    assert ctx is not None, "the flow opens the run"
+    return prefect_state(await render_job(ctx, job_id))
 
 
 @task(name="render-shard", task_run_name="{name}", retries=0, cache_policy=NO_CACHE, persist_result=False)
 async def render_shard(number: int, name: str) -> None:  # noqa: ARG001 -- as above
-    """Follow many jobs under one task run: above a thousand, a row per job would drown the server."""
-    await current_studio.get().watched.pop(f"shard {number}")
+    """Render the jobs of one shard."""
+    ctx = current_run.get()
+    assert ctx is not None, "the flow opens the run"
+    shard = ctx.state.shards[number]
+    async with progress_of(ctx, number, len(shard.rows), lambda: shard.ended):
+        await run_jobs(ctx, shard.rows, shard.render)
+    shard.begun.set()
 
 
 # Prefect's overloads do not know that an async task that returns a state is awaited with return_state.
-_job: Callable[..., Coroutine[Any, Any, object]] = render
-_shard: Callable[..., Coroutine[Any, Any, object]] = render_shard
+_render: Callable[..., Coroutine[Any, Any, object]] = render
+_render_shard: Callable[..., Coroutine[Any, Any, object]] = render_shard
 
 
-async def show_job(studio: Studio, started: Started) -> None:
-    """Show a job, handing what is watched over beside Prefect and not through it."""
-    studio.watched[f"job {started.row.job_id}"] = started.ended
-    await _job(started.row.job_id, started.row.custom_id, return_state=True)
+async def render_in_task(ctx: RunContext, row: JobRow) -> None:
+    """Render one job in a Prefect task; in this process alone where Prefect cannot make one."""
+    try:
+        await _render(row.job_id, row.custom_id, return_state=True)
+    except Exception as error:  # noqa: BLE001 -- whatever keeps Prefect from it, the video matters more
+        ctx.state.notice(f"Prefect does not show every job ({type(error).__name__}); the report does")
+        await render_here(ctx, row)
 
 
-async def show_shard(studio: Studio, number: int, name: str, over: asyncio.Event) -> None:
-    """Show the `number`-th shard until it is over."""
-    studio.watched[f"shard {number}"] = asyncio.ensure_future(over.wait())
-    await _shard(number, name, return_state=True)
+@dataclass(slots=True)
+class Shard:
+    """A thousand jobs that Prefect shows as one task run. `begun` is set when its last job has begun."""
+
+    rows: Sequence[JobRow]
+    begun: asyncio.Event
+    ended: int = 0
+
+    async def render(self, ctx: RunContext, row: JobRow) -> None:
+        """Render one job and count it."""
+        if row is self.rows[-1]:
+            self.begun.set()
+        try:
+            await render_here(ctx, row)
+        finally:
+            self.ended += 1
 
 
-def prefect_state(ended: Ended) -> State[Any]:
+async def render_all(ctx: RunContext) -> None:
+    """Render what is left of the run."""
+    rows = await waiting_jobs(ctx)
+    if len(rows) <= JOBS_AS_TASK_RUNS:
+        await run_jobs(ctx, rows, render_in_task)
+        return
+    shards = [
+        Shard(rows[start : start + SHARD_JOBS], asyncio.Event()) for start in range(0, len(rows), SHARD_JOBS)
+    ]
+    async with asyncio.TaskGroup() as running:
+        for number, shard in enumerate(shards, 1):
+            ctx.state.shards[number] = shard
+            running.create_task(_render_one_shard(ctx, number, len(shards), shard))
+            await shard.begun.wait()  # the next one begins when this one has no more jobs to begin
+
+
+async def _render_one_shard(ctx: RunContext, number: int, of: int, shard: Shard) -> None:
+    name = f"shard {number} of {of}: {shard.rows[0].custom_id} to {shard.rows[-1].custom_id}"
+    try:
+        await _render_shard(number, name, return_state=True)
+    except Exception as error:  # noqa: BLE001 -- as for a single job
+        ctx.state.notice(f"Prefect does not show every shard ({type(error).__name__}); the report does")
+        await run_jobs(ctx, shard.rows, shard.render)
+    finally:
+        shard.begun.set()
+
+
+def prefect_state(row: JobRow) -> State[Any]:
     """Say in Prefect's words how a job ended."""
-    if isinstance(ended, str):
-        return Failed(message=ended)
-    if ended.state in {JobState.SUCCEEDED, JobState.ALREADY_MADE}:
-        return Completed(message=ended.output.path if ended.output else "")
-    if ended.state is JobState.FAILED:
-        return Failed(message=f"{ended.error_type}: {ended.error}"[:500])
-    name = ended.state.value.replace("_", " ").title().replace(" ", "")
-    return Completed(name=name, message=ended.error[:500])
+    if row.state in {JobState.SUCCEEDED, JobState.ALREADY_MADE}:
+        return Completed(message=row.output.path if row.output else "")
+    if row.state is JobState.FAILED:
+        return Failed(message=f"{row.error_type}: {row.error}"[:500])
+    name = row.state.value.replace("_", " ").title().replace(" ", "")
+    return Completed(name=name, message=row.error[:500])

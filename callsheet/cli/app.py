@@ -39,6 +39,7 @@ _COMMANDS = {
     "Tools": {
         "deploy": "Register flows and schedules with a Prefect server",
         "sandbox": "Serve the local sandbox, which speaks fal's queue API",
+        "ui": "Serve Prefect's pages of past runs",
     },
 }
 

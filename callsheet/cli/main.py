@@ -17,9 +17,6 @@ from callsheet.errors import CallsheetError, ManifestError, UsageError
 INTERNAL_ERROR = 1
 INTERRUPTED = 130
 
-ALMOST_FULL_BYTES = 2**20
-"""A disk with less than this free is taken for the full one, where the error does not name it."""
-
 _YES = frozenset({"1", "t", "true", "y", "yes"})
 """What cyclopts reads as true."""
 
@@ -100,15 +97,10 @@ def _full_place(error: OSError) -> str:
     """Say where there is no space. An error without a file name is the temporary folder's or the output's."""
     if error.filename is not None:
         return f"for {error.filename}"
-    import shutil  # noqa: PLC0415 -- only where something is wrong
-    import tempfile  # noqa: PLC0415 -- as above
+    from callsheet.files import full_folder, temporary_folder  # noqa: PLC0415 -- only where something is wrong
 
-    try:
-        folder = tempfile.gettempdir()
-        if shutil.disk_usage(folder).free < ALMOST_FULL_BYTES:
-            return f"in the temporary folder {folder} (TMPDIR names another)"
-    except OSError:  # gettempdir writes a file to find out which folder it can use
-        return "in the temporary folder (TMPDIR names another)"
+    if (folder := full_folder(temporary_folder())) is not None:
+        return f"in the temporary folder {folder} (TMPDIR names another)"
     discard_output()
     return "where standard output goes"
 

@@ -67,6 +67,23 @@ Canary = Annotated[
         "their bills and files are as planned",
     ),
 ]
+HeaderRow = Annotated[
+    int | None,
+    Parameter(
+        name="--header-row",
+        env_var="CALLSHEET_HEADER_ROW",
+        help="Row of the header in a CSV or XLSX manifest, if it is not found",
+    ),
+]
+SkipHidden = Annotated[
+    bool,
+    Parameter(
+        name="--skip-hidden",
+        negative="",
+        env_var="CALLSHEET_SKIP_HIDDEN",
+        help="Leave out hidden and filtered rows of a workbook",
+    ),
+]
 RunId = Annotated[str | None, Parameter(help="A run's id (default: the latest run)")]
 UnfinishedRunId = Annotated[str | None, Parameter(help="A run's id (default: the latest unfinished run)")]
 Fit = Annotated[

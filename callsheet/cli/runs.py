@@ -6,8 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from callsheet.engine.request import RunRequest
-from callsheet.engine.surroundings import sandbox_ledger
+from callsheet.engine.request import RunRequest, sandbox_ledger
 from callsheet.errors import Busy, UsageError
 from callsheet.files import usable_data_folder
 from callsheet.ledger import Ledger, Run, queries

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from callsheet.engine.render import TO_DO
-from callsheet.engine.studio import Studio
-from callsheet.engine.work import Work
+from callsheet.engine.context import RunContext
+from callsheet.engine.job import TO_DO
+from callsheet.engine.scheduler import RenderJob, run_jobs
 from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
 from callsheet.ledger import JobRow, State, queries
 from callsheet.reconcile.billing import compare_bills
@@ -28,7 +28,7 @@ class Canaries:
     left: tuple[PriceGroup, ...] = ()
 
 
-def choose_canaries(studio: Studio, rows: Sequence[JobRow], most: int) -> Canaries:
+def choose_canaries(ctx: RunContext, rows: Sequence[JobRow], most: int) -> Canaries:
     """Choose one job of every cell that still has jobs to buy and has brought no video yet, at most `most`.
 
     A video of an earlier run proves nothing about the prices of this one. A job of the cell that is at fal
@@ -37,7 +37,7 @@ def choose_canaries(studio: Studio, rows: Sequence[JobRow], most: int) -> Canari
     """
     cells: dict[PriceGroup, list[JobRow]] = {}
     for row in rows:
-        cells.setdefault(price_group(decode_job(row.payload, studio.catalog).shot), []).append(row)
+        cells.setdefault(price_group(decode_job(row.payload, ctx.catalog).shot), []).append(row)
     found = {
         cell: min(
             (row for row in group if row.state in TO_DO),
@@ -51,59 +51,56 @@ def choose_canaries(studio: Studio, rows: Sequence[JobRow], most: int) -> Canari
     return Canaries({cell: found[cell] for cell in cheapest[:most]}, tuple(cheapest[most:]))
 
 
-async def send_canaries(studio: Studio, most: int, show: Callable[[Work], Awaitable[None]]) -> None:
-    """Render the canaries and judge them; where one does not agree, the run buys nothing more.
+async def render_canaries(ctx: RunContext, render: RenderJob) -> None:
+    """Render one job of each price group and judge it; where one disagrees, the run buys nothing more.
 
-    Everything else stays pending: `resume` is the person's word that the rest may be bought.
+    Does nothing unless the run was asked to. Everything else stays pending: `resume` is the person's word
+    that the rest may be bought.
     """
-    run_id = studio.run.run_id
-    canaries = choose_canaries(studio, await studio.books(queries.jobs, run_id), most)
-    if not canaries.first or not studio.stop.admitting:
+    most = ctx.request.canary
+    if most is None:
+        return
+    canaries = choose_canaries(ctx, await ctx.do(queries.jobs, ctx.run.run_id), most)
+    if not canaries.first or not ctx.stop.admitting:
         return
     if canaries.left:
         left = len(canaries.left)
-        studio.remarks.append(f"canary: {left} price groups were not tried: {_named(canaries.left)}")
-    work = Work(studio, list(canaries.first.values()))
-    try:
-        await show(work)
-    finally:
-        await work.end()
-    if studio.stop.reason is None:
-        await _read_bills(studio)
-        ended = {cell: await studio.books(queries.job, row.job_id) for cell, row in canaries.first.items()}
-        _judge(studio, ended)
+        ctx.state.notice(f"canary: {left} price groups were not tried: {_named(canaries.left)}")
+    await run_jobs(ctx, list(canaries.first.values()), render)
+    if ctx.stop.reason is None:
+        await _read_bills(ctx)
+        ended = {cell: await ctx.do(queries.job, row.job_id) for cell, row in canaries.first.items()}
+        _judge(ctx, ended)
 
 
-async def _read_bills(studio: Studio) -> None:
+async def _read_bills(ctx: RunContext) -> None:
     """Take the bills of fal itself where an admin key opens them; else what its replies say has to do."""
-    if studio.settings.admin_key is not None:
-        await compare_bills(studio.desk, days=1)
+    if ctx.settings.admin_key is not None:
+        await compare_bills(ctx.account, days=1)
 
 
-def _judge(studio: Studio, ended: dict[PriceGroup, JobRow]) -> None:
+def _judge(ctx: RunContext, ended: dict[PriceGroup, JobRow]) -> None:
     made = [row for row in ended.values() if row.state is State.SUCCEEDED]
     failed = [row for row in ended.values() if row.state is State.FAILED]
     unsent = [row for row in ended.values() if row.state in (State.PENDING, State.HELD)]
     known = (State.SUCCEEDED, State.FAILED, State.PENDING, State.HELD)
     unknown = [row for row in ended.values() if row.state not in known]
-    wrong = "; ".join(text for row in made for text in disagreements(studio, row))
-    rest = f"The rest waits: `{studio.again}` buys it all the same"
+    wrong = "; ".join(text for row in made for text in disagreements(ctx, row))
+    rest = f"The rest waits: `{ctx.resume_command}` buys it all the same"
     if failed:
         why = "; ".join(f"{row.custom_id}: {row.error_type}: {row.error}" for row in failed[:NAMED])
-        studio.stop.drain(CanaryFailed(f"a canary brought no video: {why}. {rest}"))
+        ctx.stop.drain(CanaryFailed(f"a canary brought no video: {why}. {rest}"))
     elif wrong:
-        studio.stop.drain(CanaryDisagrees(f"a canary does not agree with the plan: {wrong}. {rest}"))
+        ctx.stop.drain(CanaryDisagrees(f"a canary does not agree with the plan: {wrong}. {rest}"))
     elif unknown:
-        studio.stop.drain(CanaryUnknown(f"nobody knows yet how a canary ended: {_ids(unknown)}. {rest}"))
+        ctx.stop.drain(CanaryUnknown(f"nobody knows yet how a canary ended: {_ids(unknown)}. {rest}"))
     elif unsent:
-        studio.stop.drain(CanaryFailed(f"a canary was not sent: {_ids(unsent)}. {rest}"))
+        ctx.stop.drain(CanaryFailed(f"a canary was not sent: {_ids(unsent)}. {rest}"))
     else:
-        studio.remarks.append(
-            f"canary: bill, file and reply agree in {len(ended)} price groups: {_named(ended)}"
-        )
+        ctx.state.notice(f"canary: bill, file and reply agree in {len(ended)} price groups: {_named(ended)}")
 
 
-def disagreements(studio: Studio, row: JobRow) -> list[str]:
+def disagreements(ctx: RunContext, row: JobRow) -> list[str]:
     """Say where the bill or the reply of a made video is not as it was planned.
 
     The file has been held against what was ordered when it was collected; it would not be made otherwise.
@@ -113,7 +110,7 @@ def disagreements(studio: Studio, row: JobRow) -> list[str]:
         return []
     found = []
     cost_nano, basis = submission.cost_nano, submission.cost_basis
-    least_nano = 0 if _may_be_smaller(studio, row) else row.expected_nano
+    least_nano = 0 if _may_be_smaller(ctx, row) else row.expected_nano
     if basis == "bill_implausible":
         units = submission.billable_units
         found.append(f"{row.custom_id}: fal billed {units} units, less than the smallest such video costs")
@@ -128,9 +125,9 @@ def disagreements(studio: Studio, row: JobRow) -> list[str]:
     return found
 
 
-def _may_be_smaller(studio: Studio, row: JobRow) -> bool:
+def _may_be_smaller(ctx: RunContext, row: JobRow) -> bool:
     """Whether fal chose the picture's shape, and so may have made a smaller one than expected."""
-    return decode_job(row.payload, studio.catalog).aspect_ratio == AUTO
+    return decode_job(row.payload, ctx.catalog).aspect_ratio == AUTO
 
 
 def _missing_in(result_json: str | None) -> list[str]:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from callsheet.errors import DiskFull, MediaError, QueueError
 from callsheet.files import make_directory, naming_full_disk, part_file, sync_directory
 from callsheet.ledger import JobRow, Ledger, State, queries
+from callsheet.media.download import collect
+from callsheet.media.expect import expectation_of
 from callsheet.media.place import place_file
+from callsheet.reconcile.desk import Desk
+from manifests.job import decode_job
 
 NAMED = 20
 PIECE_BYTES = 1 << 20
@@ -59,6 +66,42 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
         while piece := file.read(PIECE_BYTES):
             part.write(piece)
         place_file(part, target, sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Refetched:
+    """Files that were made, paid for and gone: those that fal still had, and the jobs of those it had not."""
+
+    again: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+async def refetch_gone(account: Desk, rows: Iterable[JobRow]) -> Refetched:
+    """Download the files of earlier jobs that are no longer where they were. It is free while fal has them.
+
+    `rows` are jobs that succeeded. A file is put back only if it is the very one: its hash is the ledger's.
+    """
+    again: list[str] = []
+    lost: list[str] = []
+    for row in rows:
+        if await account.books.call(is_gone, row):
+            back = await _refetched(account, row)
+            (again if back else lost).append(row.custom_id)
+    return Refetched(tuple(again), tuple(lost))
+
+
+async def _refetched(account: Desk, row: JobRow) -> bool:
+    path = await account.books.call(made_path, row)
+    if path is None or row.output is None or not row.output.url:
+        return False
+    expectation = expectation_of(decode_job(row.payload, account.catalog), account.catalog)
+    with suppress(QueueError, MediaError, OSError, DiskFull):
+        url = row.output.url
+        found = await collect(lambda: account.queue.open_download(url), path, expectation)
+        if found.sha256 == row.output.sha256:
+            return True
+        found.path.unlink()
+    return False
 
 
 def is_gone(ledger: Ledger, row: JobRow) -> bool:

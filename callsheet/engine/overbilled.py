@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from callsheet.engine.studio import Studio
+from callsheet.engine.context import RunContext
 from callsheet.errors import BudgetError, Overbilled
 from callsheet.ledger import Booking, JobRow, State, queries, transitions
 from pricing.money import usd_text
 
 
-def stop_if_overbilled(studio: Studio, row: JobRow, booking: Booking) -> None:
+def stop_if_overbilled(ctx: RunContext, row: JobRow, booking: Booking) -> None:
     """Let the run drain where a bill came out above its hold: the next one could be any amount.
 
     fal once billed 40,500 USD for 80 seconds (github.com/fal-ai/fal/issues/1175). The ledger has booked the
@@ -20,7 +20,7 @@ def stop_if_overbilled(studio: Studio, row: JobRow, booking: Booking) -> None:
         return
     hold_nano = row.submission.hold_nano if row.submission else row.maximum_nano
     where = f"request {row.ticket.request_id}" if row.ticket else f"run {row.run_id}"
-    studio.stop.drain(
+    ctx.stop.drain(
         Overbilled(
             f"{row.custom_id} ({where}) was billed {usd_text(booking.cost_nano)} USD, "
             f"{times(booking.cost_nano, hold_nano)} times the {usd_text(hold_nano)} USD held for it, the "
@@ -40,11 +40,11 @@ def times(cost_nano: int, hold_nano: int) -> str:
     return f"{ratio:.2f}" if ratio < 100 else f"{ratio:.0f}"
 
 
-async def leave_out_the_rest(studio: Studio) -> None:
+async def skip_the_rest(ctx: RunContext) -> None:
     """Where money stopped the run: leave out what was not bought, each job with the reason."""
-    reason = studio.stop.reason
+    reason = ctx.stop.reason
     if not isinstance(reason, BudgetError):
         return
-    waiting = await studio.books(queries.jobs, studio.run.run_id, states={State.PENDING})
+    waiting = await ctx.do(queries.jobs, ctx.run.run_id, states={State.PENDING})
     why = f"not bought: {reason}"
-    await studio.books(transitions.skip, [row.job_id for row in waiting], why=why[:500])
+    await ctx.do(transitions.skip, [row.job_id for row in waiting], why=why[:500])

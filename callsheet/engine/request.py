@@ -6,11 +6,23 @@ the environment by the process that sends.
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from callsheet.errors import AccountError
+from callsheet.files import usable_data_folder
 from callsheet.ledger import Run
+from callsheet.sandbox.launcher import ensure_sandbox
+from callsheet.settings import ApiKey, Settings, settings_from
+from manifests.readers.remote import is_remote
+
+NO_KEY = (
+    "no key for fal: set FAL_KEY (make one at fal.ai/dashboard/keys), or add --sandbox to run without a key "
+    "and without money"
+)
 
 
 class RunRequest(BaseModel):
@@ -28,7 +40,7 @@ class RunRequest(BaseModel):
     concurrency: int | None = Field(default=None, ge=1, le=1000, description="Renders at the same time (10)")
     out: str | None = Field(default=None, description="The folder that run folders are made in (runs)")
     fit: bool = Field(default=False, description="Take what fits the budget, highest priority first")
-    again: bool = Field(default=False, description="Buy also what was made and paid for already")
+    again: bool = Field(default=False, description="Buy again videos you already have")
     sandbox: bool = Field(default=False, description="Run on the local sandbox: no key, no money")
     speed: float = Field(default=1.0, gt=0, le=10_000, description="How much faster the sandbox renders")
 
@@ -38,14 +50,12 @@ class RunRequest(BaseModel):
         pattern=r"^\d{1,7}(\.\d{1,9})?$",
     )
     approve_within_s: int = Field(
-        default=3600, ge=1, le=30 * 86_400, description="Seconds that an approval is waited for"
+        default=3600, ge=1, le=30 * 86_400, description="Seconds to wait for an approval"
     )
     canary: int | None = Field(
-        default=None, ge=1, le=1000, description="First one job of each price cell, of so many cells at most"
+        default=None, ge=1, le=1000, description="First render one job of each price group, at most so many"
     )
-    accept_prices: bool = Field(
-        default=False, description="Go on where fal's price list says something else than the plan"
-    )
+    accept_prices: bool = Field(default=False, description="Continue if fal's prices differ from the plan")
 
     @property
     def kept(self) -> str:
@@ -59,5 +69,51 @@ class RunRequest(BaseModel):
 
     @property
     def label(self) -> str:
-        """What the flow run is called in Prefect's pages."""
+        """What the flow run is called until its run is known."""
         return self.run_id or Path(self.source or "campaign").stem
+
+
+def results_address(run: Run) -> str | None:
+    """Return the address of a run's results in an object store; None where its folder is all there is."""
+    out = RunRequest.of(run).out
+    return f"{out.rstrip('/')}/{run.run_id}" if out and is_remote(out) else None
+
+
+def settings_for(request: RunRequest) -> Settings:
+    """Return the settings of one run: the environment's, with the request's own on top.
+
+    A sandbox run gets the sandbox's addresses and key, and keeps a ledger of its own unless the environment
+    names one: sandbox money never mixes with real money. Raises AccountError without a key, UsageError where
+    the data folder is needed and cannot be used.
+    """
+    settings = settings_from(os.environ)
+    if request.sandbox or not settings.ledger_url:
+        usable_data_folder(settings)
+    if request.concurrency is not None:
+        settings = replace(settings, concurrency=request.concurrency)
+    if not request.sandbox:
+        if settings.key is None:
+            raise AccountError(NO_KEY)
+        return settings
+    return sandbox_settings(settings, speed=request.speed)
+
+
+def sandbox_settings(settings: Settings, *, speed: float) -> Settings:
+    """Start the local sandbox, or find the one that runs, and return settings that point at it."""
+    home = settings.data_dir / "sandbox"
+    sandbox = ensure_sandbox(home, speed=speed)
+    return replace(
+        sandbox_ledger(settings),
+        key=ApiKey(sandbox.key),
+        queue_url=sandbox.url,
+        rest_url=sandbox.url,
+        cdn_url=sandbox.url,
+        platform_url=f"{sandbox.url}/v1",
+    )
+
+
+def sandbox_ledger(settings: Settings) -> Settings:
+    """Return settings whose ledger is the sandbox's, unless the environment names one."""
+    if settings.ledger_url:
+        return settings
+    return replace(settings, ledger_url=f"sqlite:///{settings.data_dir / 'sandbox' / 'ledger.sqlite'}")

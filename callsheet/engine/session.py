@@ -1,185 +1,133 @@
-"""A run from the first look into the ledger to its summary."""
+"""Finding or opening the run that a request names: for the library, the command line and the flows alike."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-from callsheet import failpoints
-from callsheet.engine.caretaker import caretaker, look_back
-from callsheet.engine.desk import open_desk
-from callsheet.engine.high_water import go_on_from_the_mark, rising_mark
-from callsheet.engine.made_files import bring_all
-from callsheet.engine.opening import open_run, require_a_cap, select
-from callsheet.engine.prices import look_at_prices
-from callsheet.engine.publishing import folder_for, lasting, storage_of
-from callsheet.engine.request import RunRequest
-from callsheet.engine.slots import Places
-from callsheet.engine.stopping import StopSign, take_signals
-from callsheet.engine.studio import Studio, current_studio
-from callsheet.engine.surroundings import settings_for
-from callsheet.engine.watchers import begun_studio, current_stop, stop_sign
-from callsheet.engine.work import begin
-from callsheet.errors import Busy
-from callsheet.files import sweep_parts
-from callsheet.ledger import Ledger, Run, queries, recovery, runs
-from callsheet.reconcile.desk import Desk
+from callsheet.engine.collect_runs import collect_campaign
+from callsheet.engine.context import RunContext, current_run, open_account
+from callsheet.engine.made_files import Refetched, refetch_gone
+from callsheet.engine.open_run import Selection, open_run, require_a_cap, select
+from callsheet.engine.publish import folder_for, lasting
+from callsheet.engine.request import RunRequest, settings_for
+from callsheet.engine.run import open_context
+from callsheet.engine.stopping import StopSignal
+from callsheet.errors import UsageError
+from callsheet.files import has_ledger
+from callsheet.guard import check_packages_are_ours
+from callsheet.ledger import Ledger, Run, queries
 from callsheet.settings import Settings
-from manifests.plan import PlanOptions
-from manifests.planner import make_plan
-from pricing.price_list import at_pin, read_pins
-from pricing.render_times import RenderTimes
+from manifests.plan import Plan, PlanOptions
+from manifests.planner import campaign_name, make_plan
 
-READY_AHEAD = 5
-"""Jobs that are made ready before a place is free. Renders of one kind tend to end together."""
-
-CLAIM_TRIES = 10
-CLAIM_PAUSE_S = 0.3
-"""How long a run is waited for that another process holds, in all three seconds."""
+Review = Callable[[Ledger, Selection, Refetched], None]
+"""Called with what is about to be bought and what was fetched again. If it raises, nothing is opened."""
 
 
-@asynccontextmanager
-async def studio_for(
-    request: RunRequest, run_id: str, settings: Settings, stop: StopSign
-) -> AsyncIterator[Studio]:
-    """Open the run for work: claimed by this process alone, everything it needs at hand."""
-    scale = 1 / request.speed if request.sandbox else 1.0
-    async with open_desk(settings) as desk:
-        run = await desk.books(queries.run, run_id)
-        async with _claimed(desk, run_id):
-            await desk.books.call(go_on_from_the_mark, Path(run.out).parent, run_id)
-            studio = studio_at(desk, run, stop, scale=scale, is_sandbox=request.sandbox)
-            current_studio.set(studio)
-            await _recover(studio)
-            await look_at_prices(studio, accept=request.accept_prices)
-            async with rising_mark(studio), caretaker(studio):
-                try:
-                    yield studio
-                finally:
-                    if studio.work is not None:
-                        await studio.work.end()
+async def open_plan(
+    planned: Plan, request: RunRequest, settings: Settings, *, review: Review | None = None
+) -> str:
+    """Open a run for a plan and return its id. Nothing is bought yet.
 
-
-def waits_for_its_flow(request: RunRequest) -> bool:
-    """Whether steps of the flow come before the first job: a person's approval, or canaries."""
-    return request.canary is not None or request.approve_above_usd is not None
-
-
-@asynccontextmanager
-async def head_start(
-    request: RunRequest, run_id: str, settings: Settings, stop: StopSign
-) -> AsyncIterator[Studio | None]:
-    """Begin to render an opened run before its flow is there: Prefect takes seconds to import and to start.
-
-    Yields None, and does nothing, where a person or a canary has a word first: their steps are the flow's.
+    What the campaign has paid for and not fetched is fetched first, so that it is not bought again. Raises
+    OverBudget where the plan does not fit, UsageError without any cap or where a run of the campaign already
+    has some of it in flight.
     """
-    if waits_for_its_flow(request):
-        yield None
-        return
-    async with studio_for(request, run_id, settings, stop) as studio:
-        begun_studio.set(studio)
-        await begin(studio)
-        yield studio
+    check_packages_are_ours()
+    out = request.out or planned.out or settings.out
+    folder = folder_for(out, settings)
+    async with open_account(settings) as account:
+        if not request.sandbox:
+            require_a_cap(account.ledger, planned)
+        if not request.again:
+            await collect_campaign(account, planned.campaign)
+        selection = select(account.ledger, planned, fit=request.fit, again=request.again)
+        refetched = await refetch_gone(account, selection.made.values())
+        if review is not None:
+            review(account.ledger, selection, refetched)
+        kept = request.model_copy(update={"out": out}).kept
+        return open_run(account.ledger, planned, selection, out=folder, options=kept)
 
 
 @asynccontextmanager
-async def studio_of(request: RunRequest) -> AsyncIterator[Studio]:
-    """Return the studio of the run that has begun already, or open the run that is asked for.
+async def opened(request: RunRequest) -> AsyncIterator[RunContext]:
+    """Open the run that a request names, or a new one for its source; as a flow does.
 
-    Prefect puts a handler for signals of its own in place when a flow begins, one that raises wherever the
-    program happens to be. Where a command line watches, the signals are its own; a worker's run leaves them
-    to Prefect.
+    Where the caller carries out a run already (`current_run`), that one is used.
     """
-    stop = current_stop()
-    if stop is stop_sign.get():
-        take_signals(stop)
-    if (begun := begun_studio.get()) is not None:
-        yield begun
+    check_packages_are_ours()
+    if (ctx := current_run.get()) is not None:
+        yield ctx
         return
     settings = settings_for(request)
-    run_id = request.run_id or opened(request, settings)
-    async with studio_for(request, run_id, settings, stop) as studio:
-        yield studio
+    run_id = request.run_id or await _open_scheduled(request, settings)
+    async with open_context(request, run_id, settings, StopSignal()) as ctx:
+        token = current_run.set(ctx)
+        try:
+            yield ctx
+        finally:
+            current_run.reset(token)
 
 
-@asynccontextmanager
-async def _claimed(desk: Desk, run_id: str) -> AsyncIterator[None]:
-    """Own the run. Another process that only looks after what a dead one left is waited for; it is quick.
+def unfinished_runs(request: RunRequest) -> list[RunRequest]:
+    """Return the requests that go on with unfinished runs of a request's campaign, oldest first.
 
-    Raises Busy where somebody goes on owning it.
+    A scheduled run takes them up before it buys anything new. Runs that were stopped on purpose (by a person,
+    a canary, another price or a bill above its hold) are left out: going on with those is a person's word.
     """
-    with ExitStack() as owned:
-        for left in range(CLAIM_TRIES - 1, -1, -1):
-            try:
-                owned.enter_context(desk.ledger.claim(run_id))
-            except Busy:
-                if not left:
-                    raise
-                await asyncio.sleep(CLAIM_PAUSE_S)
-            else:
-                break
-        yield
-
-
-def studio_at(
-    desk: Desk, run: Run, stop: StopSign, *, scale: float = 1.0, is_sandbox: bool = False
-) -> Studio:
-    """Return the studio of a run; `scale` is how long renders take compared with fal's own."""
-    pins = read_pins(run.prices, desk.catalog)
-    return Studio(
-        settings=desk.settings,
-        catalog=at_pin(desk.catalog, pins[-1]),
-        pins=pins,
-        books=desk.books,
-        queue=desk.queue,
-        run=run,
-        folder=Path(run.out),
-        stop=stop,
-        places=Places(desk.settings.concurrency, ahead=READY_AHEAD),
-        times=RenderTimes(scale=scale),
-        desk=desk,
-        is_sandbox=is_sandbox,
-        storage=storage_of(run),
-    )
-
-
-async def _recover(studio: Studio) -> None:
-    """Put in order what dead processes left: requests nobody knows about, holds never used, files.
-
-    What other dead runs hold is looked at as well: their slots and their money are missing here. What is at
-    fal for this run is not asked about, because it is followed next.
-    """
-    run_id = studio.run.run_id
-    await studio.books(runs.reopen_run, run_id)
-    await studio.books(recovery.recover, run_id)
-    await look_back(studio)
-    failpoints.passing("after_reconcile")
-    await asyncio.to_thread(sweep_parts, studio.folder)
-    await studio.books.call(bring_all, run_id, studio.folder)
-
-
-def opened(request: RunRequest, settings: Settings) -> str:
-    """Plan what the request names and open a run for it, as a schedule does: no questions are asked."""
-    plan = make_plan(
-        request.source or "",
-        overrides=PlanOptions(
-            budget_usd=request.budget_usd,
-            concurrency=request.concurrency,
-            out=request.out,
-            allow_private_hosts=settings.allow_private_hosts,
-        ),
-    )
-    out = lasting(plan.out or settings.out, request.source or "", settings)
+    if current_run.get() is not None or request.run_id is not None or request.source is None:
+        return []
+    settings = settings_for(request)
+    if not has_ledger(settings):
+        return []
+    name = campaign_name(request.source)
     with Ledger.open(settings.ledger) as ledger:
-        if not request.sandbox:
-            require_a_cap(ledger, plan)
-        selection = select(ledger, plan, fit=request.fit, again=request.again)
-        return open_run(
-            ledger,
-            plan,
-            selection,
-            out=folder_for(out, settings),
-            options=request.model_copy(update={"out": out}).kept,
-        )
+        found = ledger.do(queries.unfinished, name)
+    return [
+        RunRequest.of(each).model_copy(update={"run_id": each.run_id})
+        for each in found
+        if each.stopping_ms is None
+    ]
+
+
+def find_run(settings: Settings, run_id: str | None, *, latest_of_all: bool = False) -> Run:
+    """Return a run by its id, or the latest unfinished one (with `latest_of_all`: the latest one).
+
+    Raises UsageError where there is none.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        if run_id is not None:
+            return ledger.do(queries.run, run_id)
+        if latest_of_all:
+            found = next(iter(ledger.do(queries.runs, limit=1)), None)
+        else:
+            found = ledger.do(queries.latest_unfinished)
+        if found is None:
+            what = "run" if latest_of_all else "unfinished run"
+            raise UsageError(
+                f"there is no {what} in the ledger {ledger.label}. Sandbox runs have a ledger of their own: "
+                "add --sandbox"
+            )
+        return found
+
+
+def continued(run: Run, *, accept_prices: bool = False) -> RunRequest:
+    """Return the request that goes on with a run. Whoever asks for it has approved it."""
+    return RunRequest.of(run).model_copy(
+        update={"run_id": run.run_id, "approve_above_usd": None, "accept_prices": accept_prices}
+    )
+
+
+async def _open_scheduled(request: RunRequest, settings: Settings) -> str:
+    """Plan what a request names and open a run for it, as a schedule does."""
+    options = PlanOptions(
+        budget_usd=request.budget_usd,
+        concurrency=request.concurrency,
+        out=request.out,
+        allow_private_hosts=settings.allow_private_hosts,
+        manifest_max_mb=settings.manifest_max_mb,
+    )
+    planned = make_plan(request.source or "", overrides=options)
+    out = lasting(planned.out or settings.out, request.source or "", settings)
+    return await open_plan(planned, request.model_copy(update={"out": out}), settings)

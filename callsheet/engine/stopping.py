@@ -1,8 +1,8 @@
-"""How a run stops: by a person, by a cap, by a locked account; each time without losing anything.
+"""How a run stops: by a person, by a cap, by a locked account. Nothing is lost either way.
 
 running   jobs are admitted
 draining  no new submissions; what renders at fal is finished and collected
-stopped   nothing more is waited for; what renders goes on at fal and `resume` picks it up
+stopped   nothing is waited for any more; renders go on at fal and `resume` collects them
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from callsheet.errors import CallsheetError, Interrupted
 Phase = Literal["running", "draining", "stopped"]
 
 
-class StopSign:
-    """The one place that says whether a run may go on. Only ever moves towards `stopped`."""
+class StopSignal:
+    """Says whether a run may go on. It only moves towards `stopped`. `announce` is called at each move."""
 
-    def __init__(self, announce: Callable[[StopSign], None] = lambda _stop: None) -> None:
+    def __init__(self, announce: Callable[[StopSignal], None] = lambda _stop: None) -> None:
         self.phase: Phase = "running"
         self.reason: CallsheetError | None = None
         self._announce = announce
@@ -72,7 +72,7 @@ class StopSign:
 
 
 @contextmanager
-def signals_to(stop: StopSign) -> Iterator[None]:
+def signals_to(stop: StopSignal) -> Iterator[None]:
     """Let SIGINT drain and then stop, and SIGTERM stop at once, while inside.
 
     The handlers that stood before are put back. A run under a Prefect worker leaves Prefect's own in place.
@@ -88,8 +88,8 @@ def signals_to(stop: StopSign) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def take_signals(stop: StopSign) -> None:
-    """Let SIGINT drain and then stop, and SIGTERM stop at once, from here on, whoever had them before."""
+def take_signals(stop: StopSignal, *, terminate: Callable[[], object] | None = None) -> None:
+    """Let SIGINT drain and then stop, and SIGTERM stop at once (or call `terminate`), from here on."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, stop.interrupt)
-    loop.add_signal_handler(signal.SIGTERM, stop.stop, Interrupted("terminated"))
+    loop.add_signal_handler(signal.SIGTERM, terminate or (lambda: stop.stop(Interrupted("terminated"))))

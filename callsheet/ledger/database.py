@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from callsheet.errors import Busy, LedgerError, LedgerUnavailable, LedgerUnsafe, UsageError
+from callsheet.files import full_folder, temporary_folder
 from callsheet.ledger import postgres, schema, sqlite
 from callsheet.ledger.locks import Claim, Claims, FileLocks, Renewer, busy_message
 from callsheet.ledger.transaction import Access, Declaration, Transaction
@@ -199,7 +200,7 @@ class Database:
         """
         if not self._is_whole(connection):
             cause = self._group.undone_by
-            why = _said(cause) if cause is not None else "the database undid it"
+            why = _said(cause, self.file) if cause is not None else "the database undid it"
             if cause is not None and self.file is None and postgres.is_unavailable(cause):
                 raise LedgerUnavailable(f"the ledger {self.label} cannot be reached: {why}")
             raise LedgerError(f"the ledger {self.label} did not do it: {why}")
@@ -263,16 +264,24 @@ class Database:
             yield
         except _FAILURES as error:
             if self.file is None and postgres.is_unavailable(error):
-                said = f"the ledger {self.label} cannot be reached: {_said(error)}"
+                said = f"the ledger {self.label} cannot be reached: {_said(error, self.file)}"
                 raise LedgerUnavailable(said) from error
-            raise LedgerError(f"the ledger {self.label} did not do it: {_said(error)}") from error
+            raise LedgerError(f"the ledger {self.label} did not do it: {_said(error, self.file)}") from error
 
 
-def _said(error: BaseException) -> str:
+def _said(error: BaseException, file: Path | None) -> str:
+    """Return a database error's own words, and which disk is full where it is about that.
+
+    SQLite has one error for the ledger's disk and for that of its temporary files.
+    """
     driver = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     said = str(driver).strip() or type(error).__name__
     if any(words in f"{said} {getattr(driver, 'sqlite_errorname', '')}" for words in _NO_ROOM):
-        said += ". Make room on its disk; what was not written down was not sent"
+        full = full_folder(file.parent, temporary_folder()) if file else None
+        said += (
+            f". Free some space {f'in {full}' if full else 'on the disk that is full'}; requests that were "
+            "already sent are in the ledger, or found by `callsheet reconcile`"
+        )
     return said
 
 

@@ -63,6 +63,18 @@ def latest_unfinished(tx: Transaction) -> Run | None:
 
 
 @read()
+def unfinished(tx: Transaction, campaign: str) -> list[Run]:
+    """Return the runs of a campaign that were not closed, oldest first."""
+    table = schema.run
+    found = tx.connection.execute(
+        select(table)
+        .where(table.c.campaign == campaign, table.c.closed_ms.is_(None))
+        .order_by(table.c.created_ms, table.c.run_id)
+    )
+    return [_as_run(row) for row in found]
+
+
+@read()
 def tally(tx: Transaction, run_id: str) -> Tally:
     """Count a run's jobs by state, with the money of its own account."""
     job, account = schema.job, schema.account
@@ -156,16 +168,6 @@ def open_work(tx: Transaction) -> list[OpenWork]:
         owner = None if last is None else Owner(host=last.host, pid=last.pid, since_ms=last.claimed_ms)
         found.append(OpenWork(**row._mapping, owner=owner, alive=bool(living)))  # noqa: SLF001 - as below
     return found
-
-
-@read()
-def unfinished_runs(tx: Transaction, *, campaign: str | None = None) -> list[Run]:
-    """Return the runs that were not closed, of a campaign or of all, oldest first."""
-    table = schema.run
-    query = select(table).where(table.c.closed_ms.is_(None)).order_by(table.c.created_ms, table.c.run_id)
-    if campaign is not None:
-        query = query.where(table.c.campaign == campaign)
-    return [_as_run(row) for row in tx.connection.execute(query)]
 
 
 @read()
@@ -263,6 +265,25 @@ def open_jobs(tx: Transaction, *, states: Collection[State] = HAS_OPEN_SUBMISSIO
         wanted = and_(wanted, job.c.job_id.in_(still_open))
     query = _job_query().where(wanted).order_by(job.c.job_id)
     return [_as_job(row) for row in tx.connection.execute(query)]
+
+
+@read()
+def declared_absent(tx: Transaction, *, since_ms: int) -> list[Submission]:
+    """Return the submissions that never arrived at fal, as was declared at `since_ms` or later."""
+    table = schema.submission
+    query = (
+        select(*_SUBMISSION)
+        .where(
+            table.c.unseen_ms >= since_ms,
+            table.c.unseen_ms.is_not(None),
+            table.c.request_id.is_(None),
+            table.c.closed_ms.is_not(None),
+            table.c.cost_basis == "none",
+        )
+        .order_by(table.c.submission_id)
+    )
+    rows = tx.connection.execute(query)
+    return [found for row in rows if (found := _as_submission(dict(row._mapping))) is not None]  # noqa: SLF001 - as below
 
 
 @read()

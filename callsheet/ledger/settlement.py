@@ -25,8 +25,15 @@ def release(tx: Transaction, job_id: int, *, why: str = "", attempt: int | None 
 
 @write()
 def declare_absent(tx: Transaction, job_id: int, *, why: str, attempt: int | None = None) -> None:
-    """Release an unknown request that provably never arrived and cannot any more: back to `pending`."""
+    """Release an unknown request that provably never arrived and cannot any more: back to `pending`.
+
+    Its submission keeps `unseen_ms`, so that a request which turns up later can be named.
+    """
     _give_back(tx, job_id, Event.DECLARE_ABSENT, why=why, attempt=attempt)
+    table, job = schema.submission, schema.job
+    number = select(job.c.submissions).where(job.c.job_id == job_id).scalar_subquery()
+    absent = (table.c.job_id == job_id) & (table.c.number == number) & table.c.unseen_ms.is_(None)
+    tx.connection.execute(table.update().where(absent).values(unseen_ms=tx.at_ms))
 
 
 def _give_back(tx: Transaction, job_id: int, event: Event, *, why: str, attempt: int | None) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Row, Table, Update, and_, bindparam, select
+from sqlalchemy import Table, Update, and_, bindparam, select
 
 from callsheet.errors import IllegalTransition, LedgerError, UsageError
 from callsheet.ledger import schema
@@ -70,7 +70,7 @@ def current(tx: Transaction, job_id: int, *, attempt: int | None = None) -> Curr
     somebody else has taken the job over, and IllegalTransition is raised. Raises UsageError for an unknown
     job.
     """
-    row: Row[Any] | None = tx.connection.execute(_current, {"wanted": job_id}).one_or_none()
+    row: Any = tx.connection.execute(_current, {"wanted": job_id}).one_or_none()
     if row is None:
         raise UsageError(f"the ledger has no job {job_id}")
     if attempt is not None and attempt != row.submissions:
@@ -161,12 +161,13 @@ def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
         yield piece
 
 
-def _states(tx: Transaction, job_ids: Collection[int]) -> Iterator[Row[Any]]:
+def _states(tx: Transaction, job_ids: Collection[int]) -> Iterator[tuple[int, str, int]]:
     table = schema.job
     for piece in chunks(job_ids):
-        yield from tx.connection.execute(
+        found = tx.connection.execute(
             select(table.c.job_id, table.c.state, table.c.submissions).where(table.c.job_id.in_(piece))
         )
+        yield from ((row.job_id, row.state, row.submissions) for row in found)
 
 
 def _event(

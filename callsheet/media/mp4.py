@@ -1,7 +1,7 @@
-"""The outermost boxes of an MP4: are the needed ones there, and does the last one end where the file does?
+"""Check the outermost boxes of an MP4: the needed ones are there, and the last one ends where the file does.
 
-Pure: works on offsets and a function that reads bytes. A decoder opens a truncated fast-start file without a
-word (its index stands in front), so the exact end of the last box is what tells a cut file from a whole one.
+Pure: works on offsets and a function that reads bytes. A decoder opens a truncated fast-start file without an
+error, because the index comes first; only the exact end of the last box tells a cut file from a whole one.
 Layout: ISO/IEC 14496-12, 4.2: 32-bit size, four-character type, then a 64-bit size where the first was 1;
 size 0 means "to the end of the file".
 """
@@ -85,7 +85,7 @@ def _box_at(read: ReadAt, offset: int, size: int) -> Box:
     if claimed < smallest or not _plausible(kind):
         raise media_error(
             MediaErrorCode.BAD_BOX,
-            f"at byte {offset:,} stands no box: type {_name(kind)}, size {claimed:,} bytes",
+            f"there is no box at byte {offset:,}: type {_name(kind)}, size {claimed:,} bytes",
         )
     return Box(kind=kind, offset=offset, end=offset + claimed)
 

@@ -57,6 +57,10 @@ READ_TIMEOUT_S = 30.0
 READ_DEADLINE_S = 60.0
 """A whole read, however slowly its bytes drip in."""
 
+REFUSALS = 3
+"""How often in a row a poll must be refused (401, 402, 403) until the key counts as refused. One refusal may
+be a mistake of fal's, and the render behind it is paid for."""
+
 SEND_WITHIN_S = 15.0
 """How long after its intent was written down the paid POST may still leave, in seconds."""
 
@@ -180,18 +184,24 @@ class FalQueue:
     async def watch(self, ticket: Ticket, schedule: PollSchedule) -> AsyncGenerator[Status, None]:
         """Yield every status seen, until Completed, asking when the schedule says.
 
-        Failed reads are waited out. Raises Unavailable when the schedule gives up (its `error_type` says
-        why), with `gone` where the queue no longer holds the request; AccountError and UntrustedHost at once.
+        Failed reads are waited out. Raises Unavailable with `gone` where the queue no longer holds the
+        request; AccountError when the key is refused `REFUSALS` times in a row; UntrustedHost at once.
         """
-        wait_s = schedule.first_wait_s(self._now())
+        wait_s, refusals = schedule.first_wait_s(self._now()), 0
         while True:
             await self._sleep(wait_s)
             try:
                 seen = await self.status(ticket)
-            except Unavailable as error:
-                wait_s = schedule.wait_after_error_s(error, self._now())
+            except AccountError as error:
+                refusals += 1
+                if refusals == REFUSALS:
+                    raise
+                wait_s = schedule.wait_after_error_s(Unavailable(str(error)))
                 continue
-            seen_s = self._now()
+            except Unavailable as error:
+                wait_s = schedule.wait_after_error_s(error)
+                continue
+            seen_s, refusals = self._now(), 0
             yield seen
             if isinstance(seen, Completed):
                 return

@@ -1,8 +1,14 @@
-"""Files from fal's CDN, as they are: no key, no redirects, no compression."""
+"""Files from and to fal's CDN.
+
+Downloads carry no key and follow redirects only to hosts of fal's files. Uploads (as in fal-client 1.0.3,
+repository `fal_v3`) fetch a short-lived token with the key from the configured REST host; the CDN gets the
+token alone. Both are free and may be tried again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -11,14 +17,18 @@ from typing import NamedTuple
 
 import httpx
 
-from callsheet.errors import Refused, Unavailable, UsageError
+from callsheet.errors import Refused, Unavailable, UntrustedHost, UsageError
 from callsheet.provider.hosts import Hosts
 from callsheet.provider.messages import lifecycle, read_object, said, text_or_none
 from callsheet.provider.replies import Reply, fault_of
-from callsheet.provider.transport import READ_FAILURES, SecretAuth, exchange
+from callsheet.provider.transport import READ_FAILURES, SecretAuth, exchange, retried
 from callsheet.settings import Settings
 
 DOWNLOAD_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+
+MAX_REDIRECTS = 3
+
+logger = logging.getLogger(__name__)
 
 
 class Download(NamedTuple):
@@ -30,13 +40,17 @@ class Download(NamedTuple):
 
 @asynccontextmanager
 async def open_file(client: httpx.AsyncClient, hosts: Hosts, address: str) -> AsyncIterator[Download]:
-    """Open a file. Raises UntrustedHost, or Unavailable (`gone` for 404 and 410) also while reading."""
-    url = hosts.may_hold_media(address)
-    request = client.build_request("GET", url, headers={"Accept": "*/*"}, timeout=DOWNLOAD_TIMEOUT)
-    try:
-        response = await client.send(request, stream=True, follow_redirects=False)
-    except READ_FAILURES as error:
-        raise Unavailable(f"the file could not be opened ({type(error).__name__})") from error
+    """Open a file, over at most MAX_REDIRECTS redirects, each to a host that may hold fal's files.
+
+    Raises UntrustedHost where `address` is elsewhere, and Unavailable (`gone` for 404 and 410) for everything
+    that keeps the file from coming, also while reading.
+    """
+    response = await _opened(client, hosts.may_hold_media(address))
+    for _ in range(MAX_REDIRECTS):
+        if not response.has_redirect_location:
+            break
+        await response.aclose()
+        response = await _opened(client, _target(response, hosts))
     try:
         _must_be_plain(response)
         found = {name.lower(): value for name, value in response.headers.items()}
@@ -44,6 +58,25 @@ async def open_file(client: httpx.AsyncClient, hosts: Hosts, address: str) -> As
             yield Download(found, chunks)
     finally:
         await response.aclose()
+
+
+async def _opened(client: httpx.AsyncClient, url: httpx.URL) -> httpx.Response:
+    request = client.build_request("GET", url, headers={"Accept": "*/*"}, timeout=DOWNLOAD_TIMEOUT)
+    try:
+        response = await client.send(request, stream=True, follow_redirects=False)
+    except READ_FAILURES as error:
+        raise Unavailable(f"the file could not be opened ({type(error).__name__})") from error
+    logger.debug("GET %s: %d", url.path, response.status_code)
+    return response
+
+
+def _target(response: httpx.Response, hosts: Hosts) -> httpx.URL:
+    try:
+        return hosts.may_hold_media(str(response.url.join(response.headers["location"])))
+    except httpx.InvalidURL as error:
+        raise Unavailable("fal's media host redirects to something that is no address") from error
+    except UntrustedHost as error:
+        raise Unavailable(f"fal's media host redirects elsewhere, which is not followed: {error}") from error
 
 
 def _must_be_plain(response: httpx.Response) -> None:
@@ -138,15 +171,9 @@ class Uploader:
         """Return the address of the uploaded file. See `FalQueue.upload`."""
         data = await _bytes_of(content)
         headers = upload_headers(content_type, file_name)
-        for attempt in range(1, TRIES + 1):
-            try:
-                return await self._once(data, headers)
-            except Unavailable as error:
-                if attempt == TRIES:
-                    raise
-                advice_s = error.retry_after_s or 0.0
-            await self.sleep(min(max(advice_s, 2**attempt * (0.25 + 0.5 * self.jitter())), 60.0))
-        raise AssertionError("the last try returns or raises")
+        return await retried(
+            lambda: self._once(data, headers), tries=TRIES, sleep=self.sleep, jitter=self.jitter
+        )
 
     async def _once(self, data: bytes, headers: dict[str, str]) -> str:
         url = self.hosts.may_have_key(f"{self.settings.rest_url}/storage/auth/token")

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from callsheet.errors import (
     AccountError,
-    Charged,
     NotSent,
     OutcomeUnknown,
     QueueError,
@@ -24,9 +23,10 @@ from callsheet.errors import (
     Unavailable,
     UsageError,
 )
-from callsheet.provider.outcomes import Outcome, outcome_of_code
+from callsheet.provider.outcomes import Outcome, is_failed_render, outcome_of_code
 from callsheet.provider.replies import (
     Reply,
+    advice_cut,
     billable_units,
     charged_by_units,
     clean,
@@ -175,11 +175,12 @@ def parse_submit(reply: Reply, endpoint_id: str) -> Ticket:
     error_type = fault.error_type if fault else ""
     if outcome is Outcome.THROTTLED:
         raise Throttled(said("the queue", reply), retry_after_s=retry_after_s(reply), error_type=error_type)
-    if outcome is Outcome.REFUSED and fault:
-        # fal's own texts differ on whether a 422 is charged; a header of 0 units settles it.
-        by_units = charged_by_units(billable_units(reply))
-        charged: Charged = "no" if reply.status_code != 422 or by_units == "no" else "unknown"
-        raise Refused(said("the queue", reply), error_type=error_type, charged=charged)
+    if outcome is Outcome.REFUSED and fault and not (reply.status_code == 422 and _named_ids(reply)):
+        # fal's own texts differ on whether a 422 is charged. One that names no request bought nothing,
+        # unless it names units.
+        units = billable_units(reply)
+        is_free = reply.status_code != 422 or units is None or charged_by_units(units) == "no"
+        raise Refused(said("the queue", reply), error_type=error_type, charged="no" if is_free else "unknown")
     raise _unknown(reply, said("the queue", reply), error_type)
 
 
@@ -188,16 +189,29 @@ def _accepted(reply: Reply, endpoint_id: str) -> Ticket:
     request_id = request_id_in(document.get("request_id")) if document else None
     if document is None or request_id is None or "content-encoding" in reply.headers:
         raise _unknown(reply, f"accepted ({reply.status_code}), but the reply holds no usable request id")
+    header = reply.headers.get("x-fal-request-id", "").strip()
+    if header and header.lower() not in {request_id.lower(), str(document.get("gateway_request_id")).lower()}:
+        raise _unknown(
+            reply,
+            f"accepted ({reply.status_code}), but the body names request {request_id} and the header "
+            f"{clean(header, 80)}",
+        )
     urls = [document.get(name) for name in ("status_url", "response_url", "cancel_url")]
     status, response, cancel = (url if isinstance(url, str) else "" for url in urls)
     return Ticket(request_id, endpoint_id, status, response, cancel)
 
 
+def _named_ids(reply: Reply) -> set[str]:
+    """Return the request ids that a reply to a submit names, in its body and in its header."""
+    named = ((reply.document or {}).get("request_id"), reply.headers.get("x-fal-request-id"))
+    return {found for each in named if (found := request_id_in(each)) is not None}
+
+
 def _unknown(reply: Reply, message: str, error_type: str = "") -> OutcomeUnknown:
-    lead = request_id_in(reply.headers.get("x-fal-request-id"))
+    named = _named_ids(reply)
     return OutcomeUnknown(
         f"{message}; it may have been enqueued and is not sent again",
-        lead_request_id=lead,
+        lead_request_id=named.pop() if len(named) == 1 else None,  # two ids contradict each other
         error_type=error_type,
     )
 
@@ -249,12 +263,12 @@ def _completed(document: dict[str, Any]) -> Completed:
 def parse_result(reply: Reply) -> Rendered:
     """Return the finished render.
 
-    Raises RenderFailed where fal, in its own words, says that the render failed; Unavailable where the
-    result could not be read (a gateway's 504 is no answer: the clip behind it is paid for and is asked for
-    again) or is gone (404); AccountError for 401, 402 and 403.
+    Raises RenderFailed where fal says so with one of its error types (see `outcomes.is_failed_render`);
+    Unavailable for every other answer without a video, because the clip behind it is paid for and may come
+    with the next one (`gone` where fal says 404 in JSON); AccountError for 401, 402 and 403.
     """
     fault = fault_of(reply)
-    if fault and reply.status_code >= 400 and not _only_unreadable(reply, fault.error_type, fault.text):
+    if fault and is_failed_render(reply.status_code, fault.error_type, is_validation=fault.is_validation):
         raise _failed(reply, fault.text, fault.error_type)
     document = read_object(reply, "the result")
     if "video" not in document and "status" in document:
@@ -262,7 +276,7 @@ def parse_result(reply: Reply) -> Rendered:
     video = document.get("video")
     url = video.get("url") if isinstance(video, dict) else None
     if not isinstance(video, dict) or not isinstance(url, str) or not url:
-        raise _failed(reply, "the render is done but its result names no video", "result_without_video")
+        raise Unavailable("the result names no video", error_type="result_without_video")
     return Rendered(
         video_url=url,
         content_type=text_or_none(video.get("content_type")),
@@ -272,17 +286,6 @@ def parse_result(reply: Reply) -> Rendered:
         billable_units=billable_units(reply),
         raw=document,
     )
-
-
-def _only_unreadable(reply: Reply, error_type: str, text: str) -> bool:
-    """Whether an error is about this reading of the result and not about the render."""
-    code = reply.status_code
-    if code in {401, 402, 403, 404, 408, 409, 410, 425, 429}:
-        return True
-    if code == 400:
-        return "still in progress" in text.lower()
-    # A 5xx is the model's own answer only where it carries fal's word for what went wrong.
-    return code >= 500 and not error_type
 
 
 def _failed(reply: Reply, text: str, error_type: str) -> RenderFailed:
@@ -341,14 +344,14 @@ def read_object(reply: Reply, what: str) -> dict[str, Any]:
     raise Unavailable(
         said(what, reply),
         retry_after_s=retry_after_s(reply),
-        gone=reply.status_code in {404, 410},
+        gone=reply.status_code in {404, 410} and document is not None,  # a proxy's 404 is a page
         error_type=fault.error_type if fault else "",
     )
 
 
 def said(who: str, reply: Reply) -> str:
     """Return one line: who answered, with which status code, and in which words."""
-    return f"{who} answered {reply.status_code}: {excerpt(reply)}"
+    return f"{who} answered {reply.status_code}: {excerpt(reply)}{advice_cut(reply)}"
 
 
 def _whole(value: Any) -> int | None:

@@ -93,6 +93,45 @@ FAILURES: Mapping[str, Outcome] = MappingProxyType(
 """Outcome of a POST that ended without a whole reply, by the name of the exception's class."""
 
 
+_MODEL_ERRORS = """
+    internal_server_error generation_timeout downstream_service_error downstream_service_unavailable
+    content_policy_violation no_media_generated image_too_small image_too_large image_load_error
+    file_download_error face_detection_error file_too_large greater_than greater_than_equal less_than
+    less_than_equal multiple_of sequence_too_short sequence_too_long one_of feature_not_supported
+    invalid_archive archive_file_count_below_minimum archive_file_count_exceeds_maximum
+    audio_duration_too_long audio_duration_too_short video_duration_too_long video_duration_too_short
+    unsupported_audio_format unsupported_image_format unsupported_video_format
+"""
+MODEL_ERRORS = frozenset(_MODEL_ERRORS.split())
+"""What a model says about its own failure (fal.ai/docs, model errors, 2026-11)."""
+
+_QUEUE_ERRORS = """
+    request_timeout startup_timeout runner_scheduling_failure runner_connection_timeout
+    runner_disconnected runner_connection_refused runner_connection_error runner_incomplete_response
+    runner_server_error client_disconnected client_cancelled internal_error
+"""
+QUEUE_ERRORS = frozenset(_QUEUE_ERRORS.split())
+"""What the queue says about a request that it could not carry out (fal.ai/docs, request errors, 2026-11).
+
+Its `bad_request` is not here: it may as well be about the reading of the result.
+"""
+
+_FAILED_CODES = frozenset({400, 422, 499, 500, 502, 503, 504})
+"""Status codes that fal's documents name for errors of a render."""
+
+
+def is_failed_render(status_code: int, error_type: str, *, is_validation: bool) -> bool:
+    """Say whether an answer for a result means that the render itself failed.
+
+    That takes one of fal's documented error types, or a model's list of validation errors with 422. Every
+    other answer, a plain text with a 4xx included, is about this reading: the clip may be there all the same.
+    """
+    if status_code not in _FAILED_CODES:
+        return False
+    known = error_type in MODEL_ERRORS or error_type in QUEUE_ERRORS
+    return known or (status_code == 422 and is_validation and bool(error_type))
+
+
 def outcome_of_code(status_code: int) -> Outcome:
     """Return what a submit's status code says by itself. The body may still turn it into UNKNOWN."""
     by_class = _CODE_CLASSES.get(status_code // 100, Outcome.UNKNOWN)

@@ -33,7 +33,14 @@ from callsheet.provider.platform_messages import (
     parse_price,
 )
 from callsheet.provider.replies import Reply, server_time_ms
-from callsheet.provider.transport import READ_FAILURES, SecretAuth, exchange, key_auth, open_client
+from callsheet.provider.transport import (
+    READ_FAILURES,
+    SecretAuth,
+    exchange,
+    key_auth,
+    open_client,
+    retried,
+)
 from callsheet.settings import ApiKey, Settings
 from pricing.catalog import ListedPrice
 
@@ -171,16 +178,11 @@ class FalPlatform:
         auth: SecretAuth,
         tries: int,
     ) -> tuple[Reply, Page]:
-        for attempt in range(1, tries + 1):
-            try:
-                reply = await self._read(path, query, auth)
-                return reply, parse_page(reply, *names)
-            except Unavailable as error:
-                if attempt == tries or error.gone:
-                    raise
-                wait_s = error.retry_after_s or 0.5 * 2**attempt * (0.5 + self._jitter())
-            await self._sleep(min(wait_s, 30.0))
-        raise AssertionError("the last try returns or raises")
+        async def read() -> tuple[Reply, Page]:
+            reply = await self._read(path, query, auth)
+            return reply, parse_page(reply, *names)
+
+        return await retried(read, tries=tries, sleep=self._sleep, jitter=self._jitter)
 
     async def _read(self, path: str, query: Sequence[tuple[str, str]], auth: SecretAuth) -> Reply:
         if self._client is None:

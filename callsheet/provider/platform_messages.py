@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
-from callsheet.errors import Unavailable
+from callsheet.errors import AccountError, RenderFailed, Unavailable
 from callsheet.provider.messages import Rendered, parse_result, read_object
 from callsheet.provider.replies import Reply, request_id_in
 from pricing.catalog import ListedPrice
@@ -163,13 +163,21 @@ def parse_credits(reply: Reply) -> int:
 
 
 def result_of(item: HistoryItem) -> Rendered:
-    """Read a result that the queue no longer holds out of the history, just as the queue would have told it.
+    """Read a result that the queue does not give out of the history, just as the queue would have told it.
 
     Raises RenderFailed where the render failed, Unavailable where the history does not show how it ended.
+    What the history keeps is what the render answered: where that is no video, there is none.
     """
     if item.ended_ms is None or item.status_code is None or item.output is None:
         raise Unavailable("fal's request history does not show how this request ended")
-    return parse_result(Reply(item.status_code, {}, json.dumps(item.output).encode()))
+    try:
+        return parse_result(Reply(item.status_code, {}, json.dumps(item.output).encode()))
+    except (Unavailable, AccountError) as error:
+        raise RenderFailed(
+            f"fal's request history says that it ended with {item.status_code} and no video: {error}",
+            error_type="result_without_video",
+            charged="unknown",
+        ) from error
 
 
 def _plain(value: Any) -> Any:

@@ -36,9 +36,8 @@ class PollSchedule:
 
     `submitted_s` is when the job was submitted, on the clock that every `now_s` comes from (for a job of an
     earlier process: now minus its age). A render that is not over `run_timeout_s` after it was first seen to
-    run, or has not begun `start_timeout_s` after the submission, raises Unavailable with the `error_type`
-    "run_timeout" or "start_timeout": that says that watching is given up, and nothing about the job.
-    `jitter` returns numbers in [0, 1).
+    run, or has not begun `start_timeout_s` after the submission, is `overdue`: a person may be told, and the
+    questions go on, since the job holds a slot until its end is seen. `jitter` returns numbers in [0, 1).
     """
 
     estimate: Estimate
@@ -71,37 +70,41 @@ class PollSchedule:
         return max(0.0, _within(self.estimate.expected_s * _FIRST) - (now_s - self.submitted_s))
 
     def next_wait_s(self, seen: Status, now_s: float) -> float:
-        """Return how long to wait after `seen`; 0 once it is over. Raises Unavailable (see the class)."""
+        """Return how long to wait after `seen`; 0 once it is over."""
         self._failures = self._times_gone = 0
         if isinstance(seen, Completed):
             return 0.0
         if isinstance(seen, InQueue) and self._started_high_s is None:
             self._started_low_s = now_s
-            self._give_up_unless(now_s - self.submitted_s < self.start_timeout_s, "start_timeout")
             return self._waiting()
         if self._started_high_s is None:
             self._started_high_s = now_s
         if isinstance(seen, InProgress):
             self._still_running_s = now_s
-        self._give_up_unless(now_s - self._started_high_s < self.run_timeout_s, "run_timeout")
         return self._running(now_s - self._started_low_s, now_s - self._started_high_s)
 
-    def wait_after_error_s(self, error: Unavailable, now_s: float) -> float:
+    def wait_after_error_s(self, error: Unavailable) -> float:
         """Return how long to wait after a question without an answer. It changes nothing about the job.
 
-        Raises the error itself when the queue said three times in a row that it does not hold the request,
-        and Unavailable (see the class) when time is up.
+        Raises the error itself when the queue said three times in a row that it does not hold the request.
         """
         self._times_gone = self._times_gone + 1 if error.gone else 0
         if self._times_gone >= 3:
             raise error
-        since = self._started_high_s
-        limit_s = self.start_timeout_s + self.run_timeout_s if since is None else self.run_timeout_s
-        self._give_up_unless(now_s - (self.submitted_s if since is None else since) < limit_s, "run_timeout")
         base_s = _within(self.estimate.expected_s / 20) * 2 ** min(self._failures, 10)
         self._failures += 1
         wait_s = _within(base_s * (0.75 + 0.5 * self.jitter()))
         return max(wait_s, min(error.retry_after_s or 0.0, 300.0))
+
+    def overdue(self, now_s: float) -> str:
+        """Say which timeout has passed without the job's start or end, in words; "" while none has."""
+        if self._started_high_s is not None:
+            if now_s - self._started_high_s < self.run_timeout_s:
+                return ""
+            return f"the render has not ended within {self.run_timeout_s:g} s"
+        if now_s - self.submitted_s < self.start_timeout_s:
+            return ""
+        return f"the render has not begun within {self.start_timeout_s:g} s"
 
     def render_s(self, completed: Completed, now_s: float) -> float:
         """Return how long the render took: fal's own figure where it fits what was seen, else the middle."""
@@ -133,14 +136,6 @@ class PollSchedule:
             return _within(step_s)
         self._late_wait_s = min(max(self._late_wait_s, step_s) * 1.3, shortest_s / 8)
         return _within(self._late_wait_s)
-
-    def _give_up_unless(self, in_time: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence
-        if not in_time:
-            limit_s = self.run_timeout_s if what == "run_timeout" else self.start_timeout_s
-            raise Unavailable(
-                f"fal did not report the end of the job within the {what} of {limit_s:g} s; it may still end",
-                error_type=what,
-            )
 
 
 def _within(wait_s: float) -> float:

@@ -7,6 +7,7 @@ person's terminal sees them, numbers are bounded, and a body that is not JSON is
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -21,13 +22,20 @@ from callsheet.errors import Charged
 MAX_TEXT = 500
 """Characters of the other end's text that go into a message."""
 
-MAX_RETRY_AFTER_S = 3600.0
-"""The longest advice to wait, in seconds, that is taken seriously."""
+MAX_RETRY_AFTER_S = 300.0
+"""The longest advice to wait that is followed, in seconds. A job that is held back holds a slot meanwhile."""
 
 MAX_DEPTH = 40
 """Levels of nesting of a body that is read: everything that walks it later stays far from its own limits."""
 
 _UNITS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, the cursor
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # titles, the clipboard
+    r"|\x1b[ -/]*[0-~]"
+)
+"""Terminal escape sequences, whole: without its first character the rest of one would stay readable."""
+
 _REQUEST_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,127}", re.ASCII)
 
 
@@ -56,10 +64,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An error in fal's own words. `error_type` is fal's stable word for it, or empty."""
+    """An error in fal's own words.
+
+    `error_type` is fal's stable word for it, or empty. `is_validation` says that it is a list of errors,
+    each with a place, a message and a type: the shape in which a model refuses its input.
+    """
 
     text: str
     error_type: str
+    is_validation: bool = False
 
 
 def _not_json(constant: str) -> NoReturn:
@@ -75,8 +88,11 @@ def _is_shallow(value: Any, levels: int) -> bool:
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Return `text` on one line, without control or direction characters, of at most `limit` characters."""
-    head = text[: 4 * limit]
+    """Return `text` on one line, without escape sequences, control or direction characters.
+
+    It has at most `limit` characters.
+    """
+    head = _ESCAPES.sub("", text[: 4 * limit])
     plain = "".join(" " if unicodedata.category(letter)[0] in "CZ" else letter for letter in head)
     line = " ".join(plain.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
@@ -93,7 +109,15 @@ def fault_of(reply: Reply) -> Fault | None:
         return None
     text, item_type = described(document.get("detail", document.get("error")))
     named = document.get("error_type") or item_type or reply.headers.get("x-fal-error-type", "")
-    return Fault(text or clean(str(named)), clean(str(named), 80))
+    return Fault(text or clean(str(named)), clean(str(named), 80), _is_validation(document.get("detail")))
+
+
+def _is_validation(detail: Any) -> bool:
+    return (
+        isinstance(detail, list)
+        and bool(detail)
+        and all(isinstance(item, dict) and {"loc", "msg", "type"} <= item.keys() for item in detail)
+    )
 
 
 def described(detail: Any) -> tuple[str, str]:
@@ -138,17 +162,27 @@ def request_id_in(text: Any) -> str | None:
 
 
 def retry_after_s(reply: Reply) -> float | None:
-    """Return the server's advice in seconds (0 to 3600), or None.
+    """Return the server's advice to wait, in seconds from 0 to MAX_RETRY_AFTER_S, or None."""
+    advice_s = _advice_s(reply)
+    return None if advice_s is None else min(advice_s, MAX_RETRY_AFTER_S)
 
-    A date is read against the reply's own Date header: both are the server's clock, ours does not matter.
-    """
+
+def advice_cut(reply: Reply) -> str:
+    """Say that the server's advice to wait was too long to be followed; empty where it was not."""
+    advice_s = _advice_s(reply)
+    if advice_s is None or advice_s <= MAX_RETRY_AFTER_S:
+        return ""
+    told = clean(reply.headers.get("retry-after", ""), 40)
+    return f" (it asks to wait {told}; the wait is cut to {MAX_RETRY_AFTER_S:.0f} s)"
+
+
+def _advice_s(reply: Reply) -> float | None:
+    """Read Retry-After: whole seconds, or a date against the reply's own Date header (one clock for both)."""
     text = reply.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:6]), MAX_RETRY_AFTER_S)
+        return float(text) if len(text) < 10 else math.inf
     then, now = _moment(text), _moment(reply.headers.get("date", ""))
-    if then is None or now is None:
-        return None
-    return min(max((then - now).total_seconds(), 0.0), MAX_RETRY_AFTER_S)
+    return None if then is None or now is None else max((then - now).total_seconds(), 0.0)
 
 
 def server_time_ms(reply: Reply) -> int | None:

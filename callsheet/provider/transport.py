@@ -1,20 +1,28 @@
-"""One HTTP exchange: the key put in at the last moment, the body bounded, the departure watched."""
+"""One HTTP exchange: the key put in at the last moment, the body bounded, the departure watched.
+
+Free calls are repeated by `retried`, all with the same backoff. The paid POST is never repeated.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
-from callsheet.errors import NotSent
-from callsheet.provider.replies import Reply
+from callsheet.errors import NotSent, Unavailable
+from callsheet.provider.replies import Reply, clean
 from callsheet.settings import ApiKey
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_BODY_BYTES = 4 * 2**20
 """How much of a JSON reply is read: fal's are a few kB. What is longer is cut, and so unreadable."""
@@ -97,6 +105,13 @@ async def exchange(
     The secret never stands in what is returned, even where a reply repeats it. Raises httpx's exceptions.
     """
     response = await client.send(request, auth=auth, stream=True, follow_redirects=False)
+    logger.debug(
+        "%s %s: %d, request id %s",
+        request.method,
+        request.url.path,
+        response.status_code,
+        clean(response.headers.get("x-fal-request-id", "none"), 80),
+    )
     try:
         headers = {name.lower(): _masked(value, auth) for name, value in response.headers.items()}
         if hearing is not None:
@@ -104,6 +119,39 @@ async def exchange(
         return Reply(response.status_code, headers, auth.masked(await _body(response, max_bytes)))
     finally:
         await response.aclose()
+
+
+def backoff_s(attempt: int, advice_s: float | None, jitter: float) -> float:
+    """Return the seconds to wait after failed attempt `attempt` (from 1): 1, 2, 4 ... 30, less or more 30 %.
+
+    The server's own advice goes first. `jitter` is in [0, 1).
+    """
+    return advice_s if advice_s is not None else min(30.0, 2.0 ** (attempt - 1)) * (0.7 + 0.6 * jitter)
+
+
+async def retried(
+    call: Callable[[], Awaitable[T]],
+    *,
+    tries: int,
+    sleep: Callable[[float], Awaitable[None]],
+    jitter: Callable[[], float],
+) -> T:
+    """Do a free call until it brings something, at most `tries` times.
+
+    Only Unavailable is tried again, and not where it says that the thing is gone; the last one is raised.
+    A library such as stamina would do the same with its own clock and its own log for the whole process;
+    here tests pass `sleep`, and the caller decides what is said.
+    """
+    for attempt in range(1, tries + 1):
+        try:
+            return await call()
+        except Unavailable as error:
+            if attempt == tries or error.gone:
+                raise
+            logger.debug("attempt %d of %d failed: %s", attempt, tries, error)
+            wait_s = backoff_s(attempt, error.retry_after_s, jitter())
+        await sleep(wait_s)
+    raise AssertionError("the last try returns or raises")
 
 
 def open_client(

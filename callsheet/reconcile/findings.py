@@ -11,7 +11,17 @@ from callsheet.ledger import JobRow
 from callsheet.provider.platform_messages import iso
 
 Outcome = Literal[
-    "found", "absent", "unknown", "ambiguous", "rendering", "rendered", "collected", "failed", "lost"
+    "found",
+    "absent",
+    "unknown",
+    "ambiguous",
+    "mismatch",
+    "rendering",
+    "rendered",
+    "collected",
+    "failed",
+    "lost",
+    "orphan",
 ]
 """How a submission stands after the look at fal.
 
@@ -19,14 +29,16 @@ found      the request turned up and is followed from now on
 absent     it never arrived and cannot any more: its money is free again
 unknown    nobody can know yet (`again_ms` says when to look again), or fal's records could not be read
 ambiguous  several requests or several attempts fit: a person has to decide
+mismatch   the request is booked for another job, which sent something else: a person has to decide
 rendering  fal still works on it
 rendered   the render has ended; `resume` of its run fetches the file
 collected  the file is here and verified
 failed     it ended without a file, as fal says
 lost       fal holds neither the request nor its result any more: its money counts as spent
+orphan     a request that holds what a job of ours sent, and that no job claims: paid for, and never fetched
 """
 
-UNDECIDED: tuple[Outcome, ...] = ("unknown", "ambiguous")
+UNDECIDED: tuple[Outcome, ...] = ("unknown", "ambiguous", "mismatch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +79,15 @@ class Findings:
     unknown_elsewhere: int = 0
 
     def take(self, more: Iterable[Finding]) -> None:
-        """Add findings; what a job came to later replaces what it was before, except that it was found."""
-        known = {finding.job_id: finding for finding in self.each}
+        """Add findings; what a job came to later replaces what it was before, except that it was found.
+
+        An orphan stands beside whatever became of the job that had sent it.
+        """
+        known = {_place(finding): finding for finding in self.each}
         for finding in more:
-            before = known.get(finding.job_id)
+            before = known.get(_place(finding))
             was_found = before is not None and before.was_found
-            known[finding.job_id] = replace(finding, was_found=was_found or finding.was_found)
+            known[_place(finding)] = replace(finding, was_found=was_found or finding.was_found)
         self.each = sorted(known.values(), key=lambda finding: finding.job_id)
 
     def by(self, *outcomes: Outcome) -> Sequence[Finding]:
@@ -102,6 +117,10 @@ class Findings:
         if self.again_ms is not None:
             lists["look_again_at"] = iso(self.again_ms)
         return {**lists, "undecided": self.undecided, "busy_runs": list(self.busy)}
+
+
+def _place(finding: Finding) -> tuple[int, tuple[str, ...]]:
+    return finding.job_id, finding.request_ids if finding.outcome == "orphan" else ()
 
 
 def _document(finding: Finding) -> dict[str, Any]:

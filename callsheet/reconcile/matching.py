@@ -79,6 +79,12 @@ def match(attempts: Sequence[Attempt], history: Iterable[HistoryItem]) -> Answer
     return Answer(found, tuple(tangled), frozenset(hidden), frozenset(unseen))
 
 
+def fitting(attempts: Sequence[Attempt], items: Iterable[HistoryItem]) -> list[HistoryItem]:
+    """Return the requests that hold what one of the attempts sent, whoever claims them."""
+    places = _places(attempts)
+    return [item for item in items if _candidates(item, attempts, places)]
+
+
 def digest(body: Mapping[str, Any]) -> str | None:
     """Return the hash of a body as the ledger keeps it; None for one that cannot have been ours."""
     try:

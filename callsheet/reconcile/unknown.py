@@ -1,17 +1,19 @@
 """Submissions whose outcome is unknown: found, absent, or still open with the time when it can be known.
 
-    lead     the reply was broken but named a request id: the queue is asked about it
-    history  what was sent is looked for among everything that fal took; what is found is adopted
+    history  what was sent is looked for among everything that fal took, what other jobs claim included;
+             what is found is adopted, unless another job claims it
+    lead     a broken reply named a request id that the history does not show, or not yet: the queue is asked
     absence  only after the deadline, by clocks that agree, and after two looks some time apart, each of them
-             two whole reads without it
+             two whole reads without it that show another request of ours to the same endpoint
 
 A read that fails, or that is not whole, concludes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from callsheet.errors import AccountError, LedgerError, QueueError, UsageError
@@ -25,44 +27,71 @@ from callsheet.ledger import (
     settlement,
     transitions,
 )
-from callsheet.provider.platform import History
-from callsheet.provider.platform_messages import iso
+from callsheet.provider.platform_messages import HistoryItem, iso
 from callsheet.reconcile.absence import Due, certain_now_ms
 from callsheet.reconcile.attempts import attempt_of
 from callsheet.reconcile.desk import Desk, sent_ms
 from callsheet.reconcile.findings import Finding, finding
-from callsheet.reconcile.matching import Answer, match
+from callsheet.reconcile.matching import Answer, Attempt, contradiction, fitting, match
 
 LOOK_BACK_MS = 3_600_000
 """How much more of the history is read than could matter: its `start` is not said to mean any one time."""
 
 NOT_YET = "not in fal's history so far"
+NO_CONTROL = (
+    "not in fal's history, but the history shows no other request of this ledger to that endpoint in that "
+    "time either, so it proves nothing (is it another account's key?)"
+)
 ONCE = "not in fal's history, read whole after its deadline; a second look some time later decides"
 
 SortBy = Literal["ended_at", "duration"]
 
 
+logger = logging.getLogger(__name__)
+
+
 async def settle_unknown(desk: Desk, rows: Sequence[JobRow]) -> list[Finding]:
     """Settle what can be settled of these jobs. They are `unknown`, and their runs are the caller's own."""
-    findings = [each for row in rows if (each := await _by_its_lead(desk, row)) is not None]
+    if not rows:
+        return []
+    try:
+        first = await _look(desk, rows, "ended_at")
+    except (QueueError, AccountError) as error:
+        return [await _by_its_lead(desk, row) or _still_unknown(desk, row, str(error)) for row in rows]
+    findings = [
+        each
+        for row in rows
+        if row.job_id in first.answer.unseen | first.answer.hidden
+        and not first.contradicts_lead(row)
+        and (each := await _by_its_lead(desk, row)) is not None
+    ]
     decided = {each.job_id for each in findings}
     rest = [row for row in rows if row.job_id not in decided]
-    if not rest:
-        return findings
-    try:
-        first = await _look(desk, rest, "ended_at")
-    except (QueueError, AccountError) as error:
-        return findings + [_still_unknown(desk, row, str(error)) for row in rest]
-    second = await _second_look(desk, rest, first)
+    second = await _second_look(desk, rest, first) if rest else NOT_YET
     return findings + [await _settled(desk, row, first, second) for row in rest]
 
 
+@dataclass(frozen=True, slots=True)
 class _Look:
-    """One whole read of the history and what it says."""
+    """One whole read of the history and what it says.
 
-    def __init__(self, history: History, answer: Answer) -> None:
-        self.answer = answer
-        self.server_ms = history.server_ms
+    `taken` are requests that hold what an unknown submission sent and that another job claims, whose
+    arguments they are not, each with that job. `controls` are endpoints to which the read shows a request
+    that the ledger knows: where there is none, the read proves nothing about what it does not show.
+    """
+
+    answer: Answer
+    server_ms: int | None
+    shown: Mapping[str, HistoryItem]
+    attempts: Mapping[int, Attempt]
+    taken: Mapping[str, JobRow]
+    controls: frozenset[str]
+
+    def contradicts_lead(self, row: JobRow) -> bool:
+        """Whether the request that a broken reply named is another job's: shown, and not what was sent."""
+        lead = row.submission.lead_request_id if row.submission else None
+        item = self.shown.get(lead or "")
+        return item is not None and bool(contradiction(self.attempts[row.job_id], item))
 
     def certain_now_ms(self, now_ms: int) -> int | None:
         """Return a time that has certainly come by both clocks; None where they disagree."""
@@ -100,13 +129,41 @@ async def _look(desk: Desk, rows: Sequence[JobRow], sort_by: SortBy) -> _Look:
     claimed = await desk.books(history.known_requests, [item.request_id for item in found.items])
     attempts = [await attempt_of(desk, row) for row in rows]
     attempts += [await attempt_of(desk, row, in_motion=True) for row in others]
-    return _Look(found, match(attempts, (i for i in found.items if i.request_id not in claimed)))
+    taken = await _wrongly_claimed(desk, fitting(attempts, found.items), claimed)
+    free = [item for item in found.items if item.request_id not in claimed or item.request_id in taken]
+    return _Look(
+        answer=match(attempts, free),
+        server_ms=found.server_ms,
+        shown={item.request_id: item for item in found.items},
+        attempts={attempt.job_id: attempt for attempt in attempts},
+        taken=taken,
+        controls=frozenset(
+            item.endpoint_id
+            for item in found.items
+            if item.request_id in claimed and item.sent_ms >= start_ms
+        ),
+    )
+
+
+async def _wrongly_claimed(
+    desk: Desk, items: Sequence[HistoryItem], claimed: Mapping[str, int]
+) -> dict[str, JobRow]:
+    """Return which of these requests belong to a job that sent something else: a reply named a wrong id."""
+    taken: dict[str, JobRow] = {}
+    for item in items:
+        if item.request_id not in claimed:
+            continue
+        owner = await desk.books(queries.job, claimed[item.request_id])
+        is_latest = owner.ticket is not None and owner.ticket.request_id == item.request_id
+        if is_latest and contradiction(await attempt_of(desk, owner), item):
+            taken[item.request_id] = owner
+    return taken
 
 
 async def _settled(desk: Desk, row: JobRow, first: _Look, second: _Look | str) -> Finding:
     """Write down what the looks say about one job."""
     for look in (first, second):
-        if isinstance(look, _Look) and (decided := await _decided(desk, row, look.answer)) is not None:
+        if isinstance(look, _Look) and (decided := await _decided(desk, row, look)) is not None:
             return decided
     if isinstance(second, str):
         return _still_unknown(desk, row, second)
@@ -114,10 +171,13 @@ async def _settled(desk: Desk, row: JobRow, first: _Look, second: _Look | str) -
     due = _due(desk, row)
     if now_ms is None or now_ms < due.deadline_ms:
         return _still_unknown(desk, row, NOT_YET)
+    if row.endpoint not in first.controls & second.controls:
+        return _still_unknown(desk, row, NO_CONTROL)
     if first.server_ms is not None and due.is_absent(first.server_ms):
         looks = " and ".join(iso(each) for each in (due.first_look_ms, second.server_ms) if each is not None)
         why = f"not in fal's history, read whole {looks}; sent {iso(_sent_ms(row))}"
         await desk.books(settlement.declare_absent, row.job_id, why=why, attempt=row.attempt)
+        logger.info("job %d (%s): absent: %s", row.job_id, row.custom_id, why)
         return finding("absent", row, why)
     if not due.had_first_look:
         await desk.books(transitions.note_unseen, row.job_id, at_ms=second.server_ms, attempt=row.attempt)
@@ -125,10 +185,14 @@ async def _settled(desk: Desk, row: JobRow, first: _Look, second: _Look | str) -
     return finding("unknown", row, ONCE, again_ms=due.again_ms)
 
 
-async def _decided(desk: Desk, row: JobRow, answer: Answer) -> Finding | None:
+async def _decided(desk: Desk, row: JobRow, look: _Look) -> Finding | None:
     """Return what one look knows of a job; None where it did not see it."""
+    answer = look.answer
     if row.job_id in answer.found:
-        return await _taken_over(desk, row, answer.found[row.job_id])
+        request_id = answer.found[row.job_id]
+        if request_id in look.taken:
+            return finding("mismatch", row, _mismatch(look.taken[request_id]), request_ids=(request_id,))
+        return await _taken_over(desk, row, request_id)
     if row.job_id not in answer.unseen and row.submission and row.submission.unseen_ms is not None:
         # It may be there after all: an earlier look without it does not count any more.
         await desk.books(transitions.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
@@ -163,11 +227,20 @@ async def _adopted(desk: Desk, row: JobRow, request_id: str, why: str) -> Findin
     found = desk.queue.ticket(row.endpoint, request_id)
     ticket = Ticket(found.request_id, found.status_url, found.response_url, found.cancel_url)
     await desk.books(transitions.find, row.job_id, ticket, why=why, attempt=row.attempt)
+    logger.info("job %d (%s): request %s: %s", row.job_id, row.custom_id, request_id, why)
     return finding("found", row, why, request_ids=(request_id,), was_found=True)
 
 
 def _still_unknown(desk: Desk, row: JobRow, why: str) -> Finding:
     return finding("unknown", row, why, again_ms=_due(desk, row).again_ms)
+
+
+def _mismatch(owner: JobRow) -> str:
+    return (
+        f"this request holds what this job sent, but job {owner.job_id} ({owner.custom_id}, run "
+        f"{owner.run_id}) has it, which sent something else: a reply of fal's named a wrong id. Check both "
+        "videos, then decide with --assume-spent or --resubmit"
+    )
 
 
 def _tangled(job_ids: Sequence[int]) -> str:

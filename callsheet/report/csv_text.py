@@ -1,9 +1,9 @@
-"""CSV for people's spreadsheets.
+"""CSV for spreadsheets.
 
-A spreadsheet runs a cell that begins like a formula, and prompts come from anywhere. Such cells of the
-results get a leading apostrophe, as OWASP advises (owasp.org/www-community/attacks/CSV_Injection, which names
-= + - @, tab, CR, LF and the full-width forms), and every cell is quoted, so that a separator inside a text
-cannot begin a new cell. The lossless form of the same table is results.parquet.
+A spreadsheet runs a cell that begins like a formula, and prompts come from anywhere. Such cells get a leading
+apostrophe, as OWASP advises (owasp.org/www-community/attacks/CSV_Injection, which names = + - @, tab, CR, LF
+and the full-width forms), and every cell is quoted, so that a separator inside a text cannot begin a new
+cell. results.parquet has the same table unchanged; errors.csv is read back unchanged (manifests.error_file).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ says stands in the row itself and wins.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -50,11 +51,11 @@ def _ours(retry: bool, charged: Charged, advice: str, *types: str) -> list[Error
     return [ErrorClass(name, 0, retry, charged, advice, OURS) for name in types]
 
 
-_LATER = "try again later"
-_PROMPT = "change the prompt or the picture"
-_PICTURE = "use another picture"
+_LATER = "retry later"
+_PROMPT = "change the prompt or the image"
+_PICTURE = "use another image"
 _ROW = "correct the row"
-_PAID = "it is paid for, and trying again buys it again: look at the file and at fal's result first"
+_PAID = "paid for; retrying buys it again. Check the file and fal's result first"
 
 _AGAIN, _NOT_AGAIN = True, False
 ERROR_CLASSES: Final[tuple[ErrorClass, ...]] = (
@@ -75,7 +76,7 @@ ERROR_CLASSES: Final[tuple[ErrorClass, ...]] = (
     *_fal(
         499,
         _NOT_AGAIN,
-        "it was cancelled; --all buys it again",
+        "cancelled; --all buys it again",
         REQUEST_ERRORS,
         "client_disconnected",
         "client_cancelled",
@@ -125,25 +126,25 @@ ERROR_CLASSES: Final[tuple[ErrorClass, ...]] = (
         "value_error",
         "literal_error",
     ),
-    *_ours(_AGAIN, "no", "mend the picture, then try again; nothing is bought before it is there", "inputs"),
-    *_ours(_NOT_AGAIN, "no", "the row cannot be sent as it is written: mend it", "unsendable"),
+    *_ours(_AGAIN, "no", "fix the image, then retry; nothing was bought", "inputs"),
+    *_ours(_NOT_AGAIN, "no", "the row cannot be sent as it is: fix it", "unsendable"),
     *_ours(
         _NOT_AGAIN,
         "unknown",
-        "neither fal's queue nor its history holds it any more: ask fal, with the request id; `retry` and "
-        "`reconcile` look once more, and fetch what turns up",
+        "fal's queue and history no longer have it: ask fal, with the request id. `retry` and `reconcile` "
+        "check again and download what they find",
         "result_lost",
         "lost_at_provider",
     ),
     *_ours(
         _NOT_AGAIN,
         "yes",
-        "it is paid for: `retry` and `reconcile` look at fal once more, and fetch what is there",
+        "paid for: `retry` and `reconcile` ask fal again and download what is there",
         "file_gone",
         "file_unreached",
     ),
-    *_ours(_AGAIN, "no", "left out for want of budget: raise the cap, then try again", "budget"),
-    *_ours(_AGAIN, "no", "it was taken back by a person", "cancelled"),
+    *_ours(_AGAIN, "no", "skipped: over budget. Raise the cap, then retry", "budget"),
+    *_ours(_AGAIN, "no", "cancelled by a person", "cancelled"),
     *_ours(_NOT_AGAIN, "unknown", "written off by a person as spent; --all buys it again", "written_off"),
     *_ours(
         _NOT_AGAIN,
@@ -213,3 +214,38 @@ def advice_text(error_type: str, charged: str, purchases: int) -> str:
     often = f"bought {purchases} times already; " if found.retry and again == "no" else ""
     paid = {"no": "not charged", "yes": "charged", "unknown": "may be charged"}.get(charged, "may be charged")
     return f"Try again: {again} ({often}{found.advice}). {paid.capitalize()} ({found.source})."
+
+
+_HEAD = f"""\
+# Why a job failed, and what to do
+
+Generated from `callsheet/report/error_table.py`; a test checks that it is up to date. `error_type` and
+`charged` are columns of the results; the `error` column ends with the advice of this table.
+
+- `callsheet retry RUN` retries the errors with "yes" here, and skipped and cancelled jobs; `--all` retries
+  every failure. Each try is a new purchase under the caps.
+- A job that fal has accepted {BOUGHT_OFTEN_ENOUGH} times and never delivered is retried with `--all` only.
+  Tries that never arrived at fal do not count.
+- *charged* applies if fal's reply says nothing. Billable units in the reply, or a billing event, win.
+- An `error_type` that is not listed is retried only if fal charged nothing.
+- `unknown` jobs have not failed: their outcome is not known yet. `callsheet reconcile` settles them;
+  `retry` leaves them alone.
+
+| error_type | HTTP | retry | charged | what to do | source |
+| --- | --- | --- | --- | --- | --- |
+"""
+
+
+def errors_page() -> str:
+    """Return docs/errors.md."""
+    return _HEAD + "".join(map(_line, ERROR_CLASSES))
+
+
+def _line(row: ErrorClass) -> str:
+    again = "yes" if row.retry else "no"
+    cells = (f"`{row.error_type}`", str(row.status or ""), again, row.charged, row.advice, row.source)
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(errors_page())

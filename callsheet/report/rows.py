@@ -1,10 +1,11 @@
-"""One row per job: what became of it, in the columns that people's scripts read."""
+"""One row per job: its result, in the columns that people's scripts read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Literal
 
 from callsheet.ledger.records import JobRow, Output, Run, Submission
@@ -17,15 +18,19 @@ Value = str | int | float | bool | None
 
 SUCCESSES = frozenset({"succeeded", "already_made"})
 SKIPPED = frozenset({"skipped_budget"})
+MEDIA, THUMBNAILS = "media", "posters"
+"""Folders of a run: its videos, and a thumbnail of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """What became of one job.
+    """The result of one job.
 
     Amounts are nano-dollars, times Unix milliseconds, sizes pixels and bytes; None where it has not happened
     or is not known. `actual_nano` is what is booked, `held_nano` what is still held. `output_path` is
-    relative to the run's folder. `render_s` is how long the render took at fal, in seconds.
+    relative to the run's folder and may lead to an earlier run's. A failed row has an `output_url` only
+    where its file is paid for and may still be had. `render_s` is how long the render took at fal, in
+    seconds. `draft_nano` and `finish_nano` are the parts of `actual_nano` where a draft was finished.
     """
 
     job: Job
@@ -57,6 +62,18 @@ class ResultRow:
     started_ms: int | None = None
     render_s: float | None = None
     finished_ms: int | None = None
+    retake_of: str = ""
+    verdict: str = ""
+    review_note: str = ""
+    flags: str = ""
+    draft_id: str = ""
+    draft_nano: int | None = None
+    finish_nano: int | None = None
+
+    @property
+    def is_fetchable(self) -> bool:
+        """Whether the job failed although its paid file may still be had, for free."""
+        return self.status == "failed" and bool(self.output_url)
 
     @property
     def custom_id(self) -> str:
@@ -64,11 +81,13 @@ class ResultRow:
         return self.job.custom_id
 
 
-def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = None) -> ResultRow:
+def result_row(
+    row: JobRow, job: Job, run: Run, *, output_path: str | None = None, output_url: str = ""
+) -> ResultRow:
     """Make the row of a job from the ledger's.
 
-    `output_path` is given where the file stands elsewhere than its own run says: that of an `already_made`
-    job lies in the folder of the run that made it.
+    `output_path` is given where the file is elsewhere than its own run says: that of an `already_made` job
+    is in the folder of the run that made it. `output_url` is given for a paid file that was not fetched yet.
     """
     result = ResultRow(
         job=job,
@@ -83,6 +102,8 @@ def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = Non
         attempts=row.attempts,
         actual_nano=row.spent_nano,
         finished_ms=row.finished_ms,
+        output_url=output_url,
+        retake_of=job.extra.get("retake_of", ""),
     )
     if row.submission is not None:
         result = _with_submission(result, row.submission)
@@ -135,6 +156,14 @@ def _with_output(result: ResultRow, output: Output, output_path: str | None) -> 
     )
 
 
+def thumbnail_of(output_path: str) -> str:
+    """Return the path of a clip's thumbnail: `media/a/b.mp4` has `posters/a/b.jpg`."""
+    parts = list(PurePosixPath(output_path).parts)
+    if MEDIA in parts:
+        parts[parts.index(MEDIA)] = THUMBNAILS
+    return str(PurePosixPath(*parts).with_suffix(".jpg"))
+
+
 def iso_utc(unix_ms: int | None) -> str:
     """Write a time as ISO 8601 in UTC with milliseconds; empty text for None."""
     if unix_ms is None:
@@ -185,23 +214,33 @@ RESULT_COLUMNS = (
     ResultColumn("submitted_at", "text", lambda row: iso_utc(row.submitted_ms)),
     ResultColumn("started_at", "text", lambda row: iso_utc(row.started_ms)),
     ResultColumn("finished_at", "text", lambda row: iso_utc(row.finished_ms)),
+    ResultColumn("take", "int", lambda row: row.job.take),
+    ResultColumn("retake_of", "text", lambda row: row.retake_of),
+    ResultColumn("verdict", "text", lambda row: row.verdict),
+    ResultColumn("review_note", "text", lambda row: row.review_note),
+    ResultColumn("flags", "text", lambda row: row.flags),
+    ResultColumn("draft_id", "text", lambda row: row.draft_id),
+    ResultColumn("draft_usd", "text", lambda row: _usd(row.draft_nano)),
+    ResultColumn("finish_usd", "text", lambda row: _usd(row.finish_nano)),
 )
 """The contract: these names in this order, after the manifest's own columns."""
 
 RESULT_NAMES = tuple(column.name for column in RESULT_COLUMNS)
+_GIVEN = frozenset({"custom_id", "take", "retake_of"})
+"""Columns of a manifest that are also a result's, with the same value."""
 
 
 def carried_names(manifest_columns: tuple[str, ...]) -> Mapping[str, str]:
     """Return the name in the results of each manifest column that is carried there, in order.
 
-    `custom_id` stands once, among the result columns. Where a manifest column has the name of a result
-    column (an errors.csv that is run again has some), the result keeps the name and the manifest's column
-    becomes `input_<name>`.
+    `custom_id`, `take` and `retake_of` appear once, among the result columns. Where a manifest column has
+    the name of another result column (an errors.csv that is run again has some), the result keeps the name
+    and the manifest's column becomes `input_<name>`.
     """
     taken = {*manifest_columns, *RESULT_NAMES}
     names: dict[str, str] = {}
     for column in manifest_columns:
-        if column == "custom_id":
+        if column in _GIVEN:
             continue
         name = column
         while name in RESULT_NAMES or (name != column and name in taken):

@@ -1,24 +1,28 @@
-"""A whole run in one document: counts, money, times."""
+"""A whole run in one document: counts, money, times. Money stays whole nano-dollars throughout."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from callsheet.ledger.records import Overrun
-from callsheet.report.rollups import Rollup, frame_of, render_quantile_s, rollups, total
-from callsheet.report.rows import ResultRow, iso_utc
-from pricing.money import usd_text
+from callsheet.report.rows import SKIPPED, SUCCESSES, ResultRow, iso_utc
+from pricing.budgets import first_spellings
+from pricing.money import ceil_div, usd_text
+
+Group = Literal["model", "client", "status"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What a run is called and bound by. `cap_nano` is the sum it may not pass, None where only others hold.
+    """What is known of a run beside its rows. `cap_nano` is the run's own cap, None where it has none.
 
-    Times are Unix milliseconds; `finished_ms` is None while it goes on. `is_sandbox` marks play money.
-    `overruns` are the bills above what was held for them, `is_frozen` that nobody has looked at them yet.
+    Times are Unix milliseconds; `finished_ms` is None while it goes on. `is_sandbox` marks a run without
+    real money. `overruns` are the bills above what was held for them; `is_frozen` says that one of them
+    stopped the run and was not released yet.
     """
 
     run_id: str
@@ -31,6 +35,27 @@ class RunFacts:
     is_sandbox: bool = False
     is_frozen: bool = False
     overruns: tuple[Overrun, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollup:
+    """The sums of one group. Amounts in nano-dollars, `video_s` seconds of finished video.
+
+    `actual_nano` is booked and `held_nano` still held. `expected_nano` is that of the jobs which either of
+    the two is for, so that they can be compared. `failed` counts failed and cancelled jobs.
+    """
+
+    name: str
+    jobs: int
+    succeeded: int
+    failed: int
+    skipped: int
+    unknown: int
+    expected_nano: int
+    maximum_nano: int
+    actual_nano: int
+    held_nano: int
+    video_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +74,73 @@ class Summary:
 
 def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> Summary:
     """Add up the rows of a run."""
-    frame = frame_of(rows)
+    times = sorted(row.render_s for row in rows if row.render_s is not None)
     return Summary(
         run=run,
-        total=total(frame),
+        total=total(rows),
         statuses=dict(sorted(Counter(row.status for row in rows).items())),
-        by_model=rollups(frame, "model"),
-        by_client=rollups(frame, "client"),
-        by_status=rollups(frame, "status"),
-        render_p50_s=render_quantile_s(frame, 0.5),
-        render_p95_s=render_quantile_s(frame, 0.95),
+        by_model=rollups(rows, "model"),
+        by_client=rollups(rows, "client"),
+        by_status=rollups(rows, "status"),
+        render_p50_s=_quantile(times, 0.5),
+        render_p95_s=_quantile(times, 0.95),
     )
+
+
+def rollups(rows: Sequence[ResultRow], by: Group) -> list[Rollup]:
+    """Sum by one column, groups in alphabetical order. Spellings of one client are one group."""
+    clients = first_spellings(row.job.client for row in rows)
+    groups: dict[str, list[ResultRow]] = {}
+    for row in rows:
+        name = clients[row.job.client] if by == "client" else str(getattr(row, by))
+        groups.setdefault(name, []).append(row)
+    return [total(groups[name], name) for name in sorted(groups)]
+
+
+def total(rows: Sequence[ResultRow], name: str = "") -> Rollup:
+    """Sum everything."""
+    return Rollup(
+        name=name,
+        jobs=len(rows),
+        succeeded=sum(row.status in SUCCESSES for row in rows),
+        failed=sum(row.status in {"failed", "cancelled"} for row in rows),
+        skipped=sum(row.status in SKIPPED for row in rows),
+        unknown=sum(row.status == "unknown" for row in rows),
+        expected_nano=sum(row.expected_nano for row in rows if _is_paid(row)),
+        maximum_nano=sum(row.maximum_nano for row in rows),
+        actual_nano=sum(row.actual_nano or 0 for row in rows),
+        held_nano=sum(row.held_nano for row in rows),
+        video_s=round(math.fsum(row.duration_s or 0.0 for row in rows), 3),
+    )
+
+
+def shown_together(amounts_nano: Sequence[int], step_nano: int) -> list[int]:
+    """Round amounts to whole steps (a cent is 10^7) so that they add up to their total, rounded up.
+
+    Each is rounded down, and the steps that are then missing go to the largest remainders. Amounts are 0 or
+    more; none moves by a step or more.
+    """
+    steps = [amount // step_nano for amount in amounts_nano]
+    missing = ceil_div(sum(amounts_nano), step_nano) - sum(steps)
+    order = sorted(range(len(steps)), key=lambda index: (-(amounts_nano[index] % step_nano), index))
+    for index in order[:missing]:
+        steps[index] += 1
+    return [count * step_nano for count in steps]
+
+
+def _is_paid(row: ResultRow) -> bool:
+    """Say whether money of this run was spent on a job, or is held for what was sent of it."""
+    return bool(row.actual_nano) or (row.held_nano > 0 and row.status != "held")
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float | None:
+    """Return a quantile of numbers in order, between two of them in proportion; None where there are none."""
+    if not ordered:
+        return None
+    place = share * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return round(ordered[low] + (ordered[high] - ordered[low]) * (place - low), 3)
 
 
 def summary_document(summary: Summary) -> dict[str, Any]:

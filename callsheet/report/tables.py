@@ -1,22 +1,24 @@
-"""The two tables a run leaves: what became of every job, and what can be run again."""
+"""The two tables of a run: the results of every job, and the failed rows that can be run again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from callsheet.report.inputs import manifest_cells
 from callsheet.report.rows import RESULT_COLUMNS, ResultRow, Value, carried_names
 
 if TYPE_CHECKING:  # pyarrow takes 0.13 s to import; only a finished run pays for it
     import pyarrow as pa
+from manifests.error_file import CAMPAIGN_COLUMN, escaped
+from manifests.job import Job
 
 RUN_AGAIN = frozenset({"failed", "cancelled", "skipped_budget"})
-"""What errors.csv holds. An `unknown` job may be paid for already: running it from a file would risk paying
-twice, so it stays with the ledger, where `reconcile` finds out."""
+"""What errors.csv holds. An `unknown` job may be paid for already, and a failed one whose file is at fal is
+paid for: running either from a file would pay twice, so `reconcile` and `resume` take care of them."""
 
-ERROR_NAMES = ("status", "error_type", "error", "charged", "request_id")
-"""Added to errors.csv for the person who reads it; a manifest's reader carries them without a meaning."""
+ERROR_NAMES = ("status", "error_type", "error", "charged", "request_id", CAMPAIGN_COLUMN)
+"""Added to errors.csv for the person who reads it. The last one names the campaign, which what is run from
+the file belongs to; the others are carried to the results like any column."""
 
 
 def results_table(manifest: pa.Table, rows: Sequence[ResultRow]) -> pa.Table:
@@ -51,20 +53,26 @@ def _matched(manifest: pa.Table, rows: Sequence[ResultRow]) -> pa.Table:
     return manifest.select(list(names)).take(order).rename_columns(list(names.values()))
 
 
-def errors_table(manifest: pa.Table, rows: Sequence[ResultRow]) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of errors.csv.
+def errors_table(
+    manifest: pa.Table, rows: Iterable[ResultRow], campaign: str
+) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of errors.csv, with no cell that a spreadsheet would run.
 
-    The manifest's own columns come first, as they were; those that Callsheet knows are written out from the
-    job, so that the file can be run alone, without the campaign's defaults, templates and expansion.
+    The manifest's own columns come first; those that Callsheet knows are written out from the job, so that
+    the file can be run alone, without the campaign's defaults, templates and expansion.
     """
-    failed = [row for row in rows if row.status in RUN_AGAIN]
+    failed = [row for row in rows if row.status in RUN_AGAIN and not row.is_fetchable]
     own = [name for name in manifest.column_names if name not in ERROR_NAMES]
     cells = {record["custom_id"]: record for record in manifest.select([*own]).to_pylist()} if failed else {}
     known = [manifest_cells(row.job) for row in failed]
     used = {name for row in known for name, text in row.items() if text}
     header = [*own, *(name for name in (known[0] if known else ()) if name in used and name not in own)]
-    return [*header, *ERROR_NAMES], [
-        [*_cells(header, cells.get(row.custom_id, {}), row_known), *_error_cells(row)]
+    return [escaped(name) for name in (*header, *ERROR_NAMES)], [
+        [
+            escaped(cell)
+            for cell in (*_cells(header, cells.get(row.custom_id, {}), row_known), *_error_cells(row))
+        ]
+        + [escaped(campaign)]
         for row, row_known in zip(failed, known, strict=True)
     ]
 
@@ -75,3 +83,35 @@ def _cells(header: list[str], given: dict[str, str | None], known: dict[str, str
 
 def _error_cells(row: ResultRow) -> list[str]:
     return [row.status, row.error_type, row.error, row.charged, row.request_id]
+
+
+def manifest_cells(job: Job) -> dict[str, str]:
+    """Return every known manifest column of a job as text; empty where the job leaves it to fal.
+
+    Read again, the row is the same purchase (the same `fingerprint`), as long as its pictures can be read.
+    """
+    return {
+        "custom_id": job.custom_id,
+        "prompt": job.prompt,
+        "model": job.endpoint.id,
+        "image_url": job.image.value if job.image else "",
+        "end_image_url": job.end_image.value if job.end_image else "",
+        "reference_image_urls": "\n".join(image.value for image in job.references),
+        "aspect_ratio": job.aspect_ratio,
+        "resolution": job.resolution,
+        "duration": _text(job.duration_s),
+        "num_frames": _text(job.num_frames),
+        "camera_fixed": _text(job.camera_fixed),
+        "seed": _text(job.seed),
+        "enable_safety_checker": _text(job.enable_safety_checker),
+        "generate_audio": _text(job.generate_audio),
+        "priority": str(job.priority),
+        "take": str(job.take),
+        "client": job.client,
+        "output_name": job.output_name,
+    }
+
+
+def _text(value: int | None) -> str:
+    """Write a number, or a flag as `true` and `false` (a bool is an int)."""
+    return "" if value is None else str(value).lower()

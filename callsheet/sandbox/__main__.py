@@ -25,6 +25,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--certfile", type=Path, help="certificate chain for TLS")
     parser.add_argument("--keyfile", type=Path, help="private key for TLS")
     parser.add_argument("--allow-fetch", action="store_true", help="fetch images from other hosts")
+    parser.add_argument("--allow-host", action="append", default=[], help="another name it is called by")
+    parser.add_argument(
+        "--audio-billing", choices=("price", "units"), default="price", help="what is doubled with sound"
+    )
     parser.add_argument("--hide-seed", action="store_true", help="leave the seed out of the picture")
     return parser
 
@@ -52,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         certfile=given.certfile,
         keyfile=given.keyfile,
         allow_fetch=given.allow_fetch,
+        hosts=tuple(given.allow_host),
+        audio_billing=given.audio_billing,
         draw_seed=not given.hide_seed,
     )
     try:

@@ -1,12 +1,14 @@
-"""What a sandbox is told when it starts, and the address it then has."""
+"""Settings of a sandbox, and the address of a running one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from callsheet.sandbox.prices import AudioBilling
+
 SANDBOX_KEY = "sandbox-key"
-"""Opens everything. It is no secret: it buys nothing and works on this machine only."""
+"""Opens everything, the control routes included. It buys nothing and works on this machine only."""
 
 LIMITED_KEY = "sandbox-limited-key"
 """Opens what an ordinary API key opens at fal: billing events and the balance answer 403."""
@@ -19,15 +21,18 @@ class SandboxConfig:
     `speed` divides render times (1.0 is the real model's pace; must be above 0). `slots` is how many
     requests render at once. `state_dir` keeps requests and files over restarts; None means a temporary
     folder. `port` 0 means any free one; with `any_port` a taken `port` gives way to a free one.
-    `idle_timeout_s` ends the process after that many seconds without a request and with nothing to render;
-    None means never. `draw_seed` off leaves the seed out of the picture, so that takes of one shot share
-    one encoded file (for tests with thousands of jobs). `noise_seed` fixes the spread of render times.
+    `hosts` are further names that requests may call the server by; loopback names, IP addresses and `host`
+    always may. `idle_timeout_s` ends the process after that many seconds without a request and with nothing
+    to render; None means never. `audio_billing` says whether a clip with audio has twice the units or twice
+    the unit price (v1.5). `draw_seed` off leaves the seed out of the picture, so that takes of one shot
+    share one encoded file (for tests with thousands of jobs). `noise_seed` fixes the spread of render times.
     """
 
     state_dir: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
     any_port: bool = False
+    hosts: tuple[str, ...] = ()
     speed: float = 1.0
     slots: int = 10
     key: str = SANDBOX_KEY
@@ -36,6 +41,7 @@ class SandboxConfig:
     certfile: Path | None = None
     keyfile: Path | None = None
     allow_fetch: bool = False
+    audio_billing: AudioBilling = "price"
     draw_seed: bool = True
     render_threads: int = 2
     noise_seed: int = 0

@@ -1,7 +1,7 @@
-"""The endpoints and the schema of each, as its own page at fal.ai states them.
+"""The endpoints, their prices, and the schema of each as its own page at fal.ai states it.
 
-Unknown fields are ignored, as fal's models do: so `num_frames` on an endpoint whose page does not list it
-changes nothing.
+Unknown fields are ignored, as fal's models do: `num_frames` changes nothing on an endpoint whose page does
+not list it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ Seconds2To12 = Literal["2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
 Seconds4To12 = Literal["4", "5", "6", "7", "8", "9", "10", "11", "12"]
 
 
+MAX_PROMPT = 50_000
+"""Characters. fal publishes no bound; this one keeps a request within reason."""
+
+
 class Arguments(BaseModel):
     """What every endpoint takes. `seed` -1 or none means: choose one."""
 
-    prompt: str
+    prompt: str = Field(max_length=MAX_PROMPT)
     camera_fixed: bool = False
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     enable_safety_checker: bool = True
 
 
@@ -40,80 +44,65 @@ class _Frames(_Seconds):
     num_frames: int | None = Field(default=None, ge=29, le=289)
 
 
-class LiteText(_Frames):
-    """v1/lite/text-to-video."""
-
+class _LiteText(_Frames):
     aspect_ratio: Ratio7 = "16:9"
     resolution: Resolution = "720p"
 
 
-class LiteImage(_Frames):
-    """v1/lite/image-to-video."""
-
+class _LiteImage(_Frames):
     image_url: str
     end_image_url: str | None = None
     aspect_ratio: RatioAuto = "auto"
     resolution: Resolution = "720p"
 
 
-class LiteReference(_Frames):
-    """v1/lite/reference-to-video."""
-
+class _LiteReference(_Frames):
     reference_image_urls: list[str] = Field(min_length=1, max_length=4)
     aspect_ratio: RatioAuto = "auto"
     resolution: ReferenceResolution = "720p"
 
 
-class ProText(_Seconds):
-    """v1/pro/text-to-video."""
-
+class _ProText(_Seconds):
     aspect_ratio: Ratio6 = "16:9"
     resolution: Resolution = "1080p"
 
 
-class ProImage(_Seconds):
-    """v1/pro/image-to-video."""
-
+class _ProImage(_Seconds):
     image_url: str
     end_image_url: str | None = None
     aspect_ratio: RatioAuto = "auto"
     resolution: Resolution = "1080p"
 
 
-class FastText(_Frames):
-    """v1/pro/fast/text-to-video."""
-
+class _FastText(_Frames):
     aspect_ratio: Ratio6 = "16:9"
     resolution: Resolution = "1080p"
 
 
-class FastImage(_Seconds):
-    """v1/pro/fast/image-to-video."""
-
+class _FastImage(_Seconds):
     image_url: str
     aspect_ratio: RatioAuto = "auto"
     resolution: Resolution = "1080p"
 
 
-class Text15(Arguments):
-    """v1.5/pro/text-to-video."""
-
+class _Text15(Arguments):
     aspect_ratio: RatioAuto = "16:9"
     resolution: Resolution = "720p"
     duration: Seconds4To12 = "5"
     generate_audio: bool = True
 
 
-class Image15(Text15):
-    """v1.5/pro/image-to-video."""
-
+class _Image15(_Text15):
     image_url: str
     end_image_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One model id. Rates are nano-dollars per token; `silent_rate_nano` holds where no audio is made."""
+    """One model id. Rates are nano-dollars per token; `silent_rate_nano` holds where no audio is made.
+
+    `unit` is the price list's word for what `X-Fal-Billable-Units` counts.
+    """
 
     id: str
     short_name: str
@@ -121,6 +110,7 @@ class Endpoint:
     version: str
     rate_nano: int
     silent_rate_nano: int
+    unit: str
 
     def rate(self, *, audio: bool) -> int:
         """Nano-dollars per token, with or without an audio track."""
@@ -130,21 +120,23 @@ class Endpoint:
 def _row(path: str, name: str, schema: type[Arguments], rate_nano: int, silent_nano: int = 0) -> Endpoint:
     version = "1.5" if path.startswith("v1.5") else "1.0"
     full_id = f"fal-ai/bytedance/seedance/{path}"
-    return Endpoint(full_id, name, schema, version, rate_nano, silent_nano or rate_nano)
+    unit = "1000 tokens" if "/lite/" in path else "1m tokens"
+    return Endpoint(full_id, name, schema, version, rate_nano, silent_nano or rate_nano, unit)
 
 
 # $ per million tokens on each endpoint's page at fal.ai: 1.0 Pro 2.5, Pro Fast 1.0, Lite 1.8; 1.5 Pro 2.4
-# with audio and 1.2 without. A dollar per million tokens is 1000 nano-dollars per token.
+# with audio and 1.2 without. A dollar per million tokens is 1000 nano-dollars per token. Units as in fal's
+# price list (captured 2026-10), which has no row for Lite: 1000 tokens is assumed there.
 _ROWS = (
-    _row("v1/lite/text-to-video", "Seedance 1.0 Lite", LiteText, 1800),
-    _row("v1/lite/image-to-video", "Seedance 1.0 Lite", LiteImage, 1800),
-    _row("v1/lite/reference-to-video", "Seedance 1.0 Lite", LiteReference, 1800),
-    _row("v1/pro/text-to-video", "Seedance 1.0 Pro", ProText, 2500),
-    _row("v1/pro/image-to-video", "Seedance 1.0 Pro", ProImage, 2500),
-    _row("v1/pro/fast/text-to-video", "Seedance 1.0 Pro Fast", FastText, 1000),
-    _row("v1/pro/fast/image-to-video", "Seedance 1.0 Pro Fast", FastImage, 1000),
-    _row("v1.5/pro/text-to-video", "Seedance 1.5 Pro", Text15, 2400, 1200),
-    _row("v1.5/pro/image-to-video", "Seedance 1.5 Pro", Image15, 2400, 1200),
+    _row("v1/lite/text-to-video", "Seedance 1.0 Lite", _LiteText, 1800),
+    _row("v1/lite/image-to-video", "Seedance 1.0 Lite", _LiteImage, 1800),
+    _row("v1/lite/reference-to-video", "Seedance 1.0 Lite", _LiteReference, 1800),
+    _row("v1/pro/text-to-video", "Seedance 1.0 Pro", _ProText, 2500),
+    _row("v1/pro/image-to-video", "Seedance 1.0 Pro", _ProImage, 2500),
+    _row("v1/pro/fast/text-to-video", "Seedance 1.0 Pro Fast", _FastText, 1000),
+    _row("v1/pro/fast/image-to-video", "Seedance 1.0 Pro Fast", _FastImage, 1000),
+    _row("v1.5/pro/text-to-video", "Seedance 1.5 Pro", _Text15, 2400, 1200),
+    _row("v1.5/pro/image-to-video", "Seedance 1.5 Pro", _Image15, 2400, 1200),
 )
 ENDPOINTS: Mapping[str, Endpoint] = {row.id: row for row in _ROWS}
 

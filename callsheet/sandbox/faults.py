@@ -1,33 +1,45 @@
-"""Faults: what can go wrong at a provider, each with a name, armed by tests and by a control route.
+"""Faults: what can go wrong at a provider, each with a name; tests arm them, directly or by a control route.
 
-    refusals   answer instead of doing what was asked; nothing is accepted
-    spoiled    do it, then spoil the reply: the caller cannot know that it was done
-    renders    end an accepted request badly, or bill it badly
-    files      hand out a file that is not the file
+    refusal    answers instead of doing what was asked; nothing is accepted
+    spoiled    does it, then spoils the reply: the caller cannot know that it was done
+    render     ends an accepted request badly, or bills it badly
+    file       hands out something else than the file
 
-A fault fires on its route, `count` times (None: for ever), each time with `probability`, drawn from its own
+A fault fires on its route, `count` times (None: always), each time with `probability`, drawn from its own
 seeded generator: the same calls in the same order meet the same faults.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from callsheet.errors import UsageError
 
 Route = Literal[
-    "submit", "status", "stream", "result", "cancel", "file", "upload", "platform", "render", "any"
+    "submit",
+    "status",
+    "stream",
+    "result",
+    "cancel",
+    "file",
+    "upload",
+    "platform",
+    "history",
+    "billing",
+    "render",
+    "any",
 ]
 Stage = Literal["refusal", "spoiled", "render", "file"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One row of the table: what the fault is, where it strikes and with which status when none is named."""
+    """One kind of fault: its stage, its usual route and status, and what it does."""
 
     stage: Stage
     route: Route
@@ -36,11 +48,14 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
+    "answer": Kind("refusal", "result", 400, "`status`, `body` and `headers`; nothing is done"),
     "throttle": Kind("refusal", "submit", 429, "429 with Retry-After of `delay_s`"),
-    "server_error": Kind("refusal", "submit", 503, "JSON error of fal's own with `status`"),
+    "server_error": Kind("refusal", "submit", 503, "a JSON error of fal's own with `status`"),
     "nginx_error": Kind("refusal", "submit", 502, "a proxy's HTML page with `status`"),
     "account_locked": Kind("refusal", "submit", 403, "fal's 403 for an exhausted balance"),
     "not_found": Kind("refusal", "result", 404, "the queue no longer holds it: the result has expired"),
+    "history_hidden": Kind("refusal", "history", 200, "an empty page of history"),
+    "answer_after": Kind("spoiled", "submit", 500, "done, but the reply is `status`, `body` and `headers`"),
     "close": Kind("spoiled", "submit", 0, "connection closed without a reply"),
     "reset": Kind("spoiled", "submit", 0, "connection reset"),
     "hang": Kind("spoiled", "submit", 0, "no reply until the client gives up"),
@@ -52,12 +67,20 @@ KINDS: Mapping[str, Kind] = {
     ),
     "bad_json": Kind("spoiled", "submit", 200, "200 with a body that is no JSON"),
     "no_request_id": Kind("spoiled", "submit", 200, "200 without request_id"),
+    "other_id": Kind("spoiled", "submit", 200, "body and header name the request accepted before this one"),
+    "torn_id": Kind("spoiled", "submit", 200, "the header is right, the body names the request before"),
     "slow_reply": Kind("spoiled", "submit", 0, "the true reply, `delay_s` seconds late"),
     "render_failed": Kind("render", "render", 500, "COMPLETED with an error; the result answers `status`"),
-    "overbill": Kind("render", "render", 0, "billed `factor` times what the file holds"),
+    "overbill": Kind("render", "render", 0, "header and billing event say `factor` times the true units"),
+    "units": Kind("render", "render", 0, "X-Fal-Billable-Units is `text`; the billing event is right"),
+    "swapped_size": Kind("render", "render", 0, "a clip with width and height exchanged"),
     "file_truncated": Kind("file", "file", 0, "half of the bytes, then the connection is closed"),
     "file_cut": Kind("file", "file", 0, "half of the bytes with a Content-Length that says so is all"),
-    "file_wrong": Kind("file", "file", 0, "200 with an HTML page"),
+    "file_empty": Kind("file", "file", 0, "no bytes"),
+    "file_trailing": Kind("file", "file", 0, "the file and 100 more bytes"),
+    "file_webm": Kind("file", "file", 0, "the beginning of a WebM file"),
+    "file_wrong": Kind("file", "file", 200, "an HTML page with `status`"),
+    "file_redirect": Kind("file", "file", 302, "a redirect to `location`, or to itself"),
     "file_corrupt": Kind("file", "file", 0, "the right length, zeros in the middle"),
     "file_gzip": Kind("file", "file", 0, "Content-Encoding gzip"),
     "file_wrong_length": Kind("file", "file", 0, "a Content-Length of 1000 bytes more than come"),
@@ -65,14 +88,19 @@ KINDS: Mapping[str, Kind] = {
     "file_slow": Kind("file", "file", 0, "in 20 pieces over `delay_s` seconds"),
 }
 
+_SUBMIT_ONLY = frozenset({"no_request_id", "other_id", "torn_id"})
+_HEADER_TEXT = re.compile(r"[\t\x20-\x7e]*")
+
 
 @dataclass(slots=True)
 class Fault:
     """One armed fault.
 
-    `status`, `delay_s` (seconds), `factor`, `error_type` and `message` matter where the kind uses them.
-    `prompt_contains` narrows a render fault to prompts with that text. Raises UsageError for an unknown
-    kind or route, or a number out of its bounds.
+    `status`, `delay_s` (seconds), `factor`, `error_type`, `message`, `body` (JSON), `headers`, `location`
+    and `text` matter where the kind uses them. `{request_id}` in `body` and `headers` becomes the accepted
+    request's id, `{path}` in `location` the file's path. `prompt_contains` narrows a render fault to prompts
+    with that text, `key` a call to those with that API key. Raises UsageError for an unknown kind or route,
+    and a value of the wrong type or out of its bounds.
     """
 
     kind: str
@@ -85,6 +113,11 @@ class Fault:
     factor: float = 2
     error_type: str = "internal_server_error"
     message: str = "The provider failed"
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    location: str = ""
+    text: str = ""
+    key: str = ""
     prompt_contains: str = ""
     fired: int = 0
     _random: random.Random = field(default_factory=random.Random, repr=False, compare=False)
@@ -93,6 +126,7 @@ class Fault:
         row = KINDS.get(self.kind)
         if row is None:
             raise UsageError(f"there is no fault {self.kind!r}; there are: {', '.join(KINDS)}")
+        self._check_types()
         self.route = self.route or row.route
         if self.route not in get_args(Route):
             raise UsageError(f"there is no route {self.route!r}; there are: {', '.join(get_args(Route))}")
@@ -100,10 +134,25 @@ class Fault:
             raise UsageError(f"probability is {self.probability}; it must be above 0 and at most 1")
         if not 0 <= self.delay_s <= 3600 or not 0 <= self.factor <= 1000:
             raise UsageError("delay_s must be from 0 to 3600 and factor from 0 to 1000")
-        if self.kind == "no_request_id" and self.route != "submit":
-            raise UsageError("no_request_id spoils the reply of the submit; no other reply has one")
+        if self.kind in _SUBMIT_ONLY and self.route != "submit":
+            raise UsageError(f"{self.kind} spoils the reply of a submit; it cannot be on route {self.route}")
         self.status = self.status or row.status
+        if self.status and not 200 <= self.status <= 599:
+            raise UsageError(f"status is {self.status}; it must be from 200 to 599")
         self._random.seed(self.seed)
+
+    def _check_types(self) -> None:
+        allowed = {"count": int | None, "seed": int, "status": int, "headers": dict, "body": object}
+        numbers = dict.fromkeys(("probability", "delay_s", "factor"), int | float)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            wanted = {**allowed, **numbers}.get(each.name, str)
+            if each.name not in ("fired", "_random") and not isinstance(value, wanted):
+                raise UsageError(f"{each.name} is {value!r}, which has the wrong type")
+        texts: tuple[Any, ...] = (self.error_type, self.location, self.text)
+        for text in (*texts, *self.headers, *self.headers.values()):
+            if not isinstance(text, str) or not _HEADER_TEXT.fullmatch(text):
+                raise UsageError(f"{text!r} cannot be sent as a header")
 
     def strikes(self) -> bool:
         """Draw once; True counts as fired."""
@@ -131,7 +180,7 @@ class Fault:
 
 
 class FaultBook:
-    """The armed faults, asked in the order they were armed; the first that strikes is the one."""
+    """The armed faults, tried in the order they were armed; the first that strikes is used."""
 
     def __init__(self) -> None:
         self._armed: list[Fault] = []
@@ -150,10 +199,13 @@ class FaultBook:
         """Disarm everything."""
         self._armed.clear()
 
-    def on_route(self, route: str) -> Fault | None:
-        """Return the fault that strikes this call, if one does."""
+    def on_route(self, route: str, key: str = "") -> Fault | None:
+        """Return the fault that strikes a call on this route with this API key, if one does."""
+        routes = {route, "any"} | ({"platform"} if route in ("history", "billing") else set())
         return self._first(
-            lambda fault: fault.route in (route, "any") and KINDS[fault.kind].stage != "render"
+            lambda fault: (
+                fault.route in routes and KINDS[fault.kind].stage != "render" and fault.key in ("", key)
+            )
         )
 
     def on_render(self, prompt: str) -> Fault | None:
@@ -162,9 +214,9 @@ class FaultBook:
             lambda fault: KINDS[fault.kind].stage == "render" and fault.prompt_contains in prompt
         )
 
-    def _first(self, meant: Any) -> Fault | None:
+    def _first(self, is_meant: Callable[[Fault], bool]) -> Fault | None:
         for fault in self._armed:
-            if meant(fault) and fault.strikes():
+            if is_meant(fault) and fault.strikes():
                 self.fired[fault.kind] += 1
                 return fault
         return None

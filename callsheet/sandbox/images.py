@@ -1,4 +1,4 @@
-"""The images a request names: found, fetched or refused, as fal's models answer."""
+"""The images that a request names: read, fetched, or refused with fal's own errors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import base64
 import binascii
 import io
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from callsheet.errors import CallsheetError
@@ -34,25 +35,26 @@ class BadInput(CallsheetError):
 
     def body(self, found: Any) -> dict[str, Any]:
         """Return the document of the 422 reply."""
-        item = {"loc": ["body", *self.loc], "msg": str(self), "type": self.type, "input": found}
-        item["url"] = f"https://docs.fal.ai/errors#{self.type}"
-        if self.context:
-            item["ctx"] = self.context
-        return {"detail": [item]}
+        return model_error(str(self), self.type, ["body", *self.loc], found, self.context)
 
 
-class Files(Protocol):
-    """Where this server's own files are read from."""
-
-    def read(self, name: str) -> bytes | None:
-        """Return the bytes of a file by its path below /files/, or None."""
+def model_error(
+    message: str, type_: str, loc: list[str | int], found: Any = None, context: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the body of a model's error as fal documents it: a list with one item."""
+    item = {"loc": loc, "msg": message, "type": type_, "input": found}
+    item["url"] = f"https://docs.fal.ai/errors#{type_}"
+    return {"detail": [{**item, "ctx": context} if context else item]}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLoader:
-    """Turns the URL of an argument into a picture. Other hosts are asked only where `allow_fetch` is set."""
+    """Turns the URL of an argument into a picture. Other hosts are asked only where `allow_fetch` is set.
 
-    files: Files
+    `read_own` returns the bytes of one of this server's files by its path below /files/, or None.
+    """
+
+    read_own: Callable[[str], bytes | None]
     allow_fetch: bool = False
 
     def load(self, url: str, loc: tuple[str | int, ...]) -> Image:
@@ -65,15 +67,10 @@ class ImageLoader:
         return _decoded(body, loc)
 
     def _bytes(self, url: str, loc: tuple[str | int, ...]) -> bytes:
-        parts = urlsplit(url)
-        body: bytes | None = None
-        if parts.scheme == "data":
-            body = _data_bytes(url)
-        elif parts.scheme in ("http", "https") and parts.path.startswith("/files/"):
-            own = parts.hostname in _OWN_HOSTS
-            body = self.files.read(parts.path.removeprefix("/files/")) if own else None
-        if body is None and self.allow_fetch and parts.scheme in ("http", "https"):
-            body = _fetched(url)
+        try:
+            body = self._read(url)
+        except ValueError:  # no URL: brackets without an end, a port that is no number
+            body = None
         if body is None:
             raise BadInput(
                 "Failed to download the file. The sandbox reads data: URIs, files uploaded to it and, with "
@@ -82,6 +79,18 @@ class ImageLoader:
                 loc=loc,
             )
         return body
+
+    def _read(self, url: str) -> bytes | None:
+        parts = urlsplit(url)
+        if parts.scheme == "data":
+            return _data_bytes(url)
+        if parts.scheme not in ("http", "https"):
+            return None
+        if parts.path.startswith("/files/") and parts.hostname in _OWN_HOSTS:
+            body = self.read_own(parts.path.removeprefix("/files/"))
+            if body is not None:
+                return body
+        return _fetched(url) if self.allow_fetch else None
 
 
 def _data_bytes(url: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Finds the sandbox of a state folder, or starts one that outlives this process."""
+"""Find the sandbox of a state folder, or start one that outlives this process."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import select
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from callsheet.errors import CallsheetError
@@ -22,22 +24,23 @@ START_TIMEOUT_S = 15.0
 
 
 class SandboxNotStarted(CallsheetError):
-    """The sandbox's process ended or stayed silent; the message ends with the last lines of its log."""
+    """The sandbox's process ended or did not answer; the message ends with the last lines of its log."""
 
 
 def ensure_sandbox(state_dir: Path, *, speed: float, idle_timeout_s: float = 600.0) -> SandboxAddress:
     """Return the address of the sandbox on `state_dir`, starting it where none runs.
 
-    A sandbox that runs already is taken as it is, at its own speed. A new one takes the port of the last
-    one where that is free, so that URLs in stored results stay right, and ends by itself after
-    `idle_timeout_s` seconds without work. Raises SandboxNotStarted.
+    One that runs already at another speed is set to `speed`, which holds for what starts to render from then
+    on. A new one takes the port of the last one where that is free, so that URLs in stored results stay
+    right, and ends by itself after `idle_timeout_s` seconds without work. Raises SandboxNotStarted.
     """
-    state_dir.mkdir(parents=True, exist_ok=True)
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
-        if (address := running_address(state_dir)) is not None:
-            return address
-        # Losing a race against another launcher ends the child at once; the winner is then found above.
+        address = running_address(state_dir)
+        if address is not None and (address.speed == speed or _set_speed(address, speed)):
+            return replace(address, speed=speed)
+        # A child that loses a race against another launcher ends at once; the winner is then found above.
         _start(state_dir, speed, idle_timeout_s, deadline)
     raise SandboxNotStarted(f"the sandbox did not start within {START_TIMEOUT_S:g} s. {_log_tail(state_dir)}")
 
@@ -45,7 +48,16 @@ def ensure_sandbox(state_dir: Path, *, speed: float, idle_timeout_s: float = 600
 def running_address(state_dir: Path) -> SandboxAddress | None:
     """Return the address of the sandbox that runs on `state_dir` and answers, or None."""
     address = _written_address(state_dir)
-    return address if address is not None and _answers(address) else None
+    health = _call(address, "GET", "/_sandbox/health") if address is not None else None
+    # The process id tells our sandbox from another program on the same port.
+    if address is None or health is None or health.get("pid") != address.pid:
+        return None
+    return replace(address, speed=float(health["speed"]))
+
+
+def _set_speed(address: SandboxAddress, speed: float) -> bool:
+    """Say whether the sandbox took the speed; it may have ended meanwhile."""
+    return _call(address, "POST", "/_sandbox/speed", {"speed": speed}) is not None
 
 
 def _written_address(state_dir: Path) -> SandboxAddress | None:
@@ -58,18 +70,19 @@ def _written_address(state_dir: Path) -> SandboxAddress | None:
         return None
 
 
-def _answers(address: SandboxAddress) -> bool:
-    """Ask for its health; the process id tells our sandbox from a stranger on the same port."""
+def _call(address: SandboxAddress, method: str, path: str, document: object = None) -> dict[str, Any] | None:
+    """Use a control route; None where it does not answer with 200 and a JSON object."""
     parts = urlsplit(address.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2.0)
+    body = None if document is None else json.dumps(document)
     try:
-        connection.request("GET", "/_sandbox/health")
+        connection.request(method, path, body, {"Authorization": f"Key {address.key}"})
         reply = connection.getresponse()
         found: object = json.loads(reply.read())
     except (OSError, ValueError, http.client.HTTPException):
-        return False
+        return None
     else:
-        return isinstance(found, dict) and found.get("pid") == address.pid
+        return found if reply.status == HTTPStatus.OK and isinstance(found, dict) else None
     finally:
         connection.close()
 
@@ -80,10 +93,10 @@ def _start(state_dir: Path, speed: float, idle_timeout_s: float, deadline: float
     port = urlsplit(previous.url).port if previous is not None else 0
     command = [sys.executable, "-m", "callsheet.sandbox", "--port", str(port or 0), "--any-port"]
     command += ["--speed", str(speed), "--state", str(state_dir), "--idle-timeout-s", str(idle_timeout_s)]
-    # A key for the real fal has no business in a process that pretends to be fal.
+    # The sandbox must not see the key for the real fal.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FAL_")}
     with (state_dir / LOG_FILE).open("ab") as log:
-        # The shell leaves the server behind as nobody's child: it is neither waited for nor killed with us.
+        # The shell exits at once, so the server is not our child and outlives this process.
         shell = subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
             ["/bin/sh", "-c", '"$@" &', "sh", *command],
             stdin=subprocess.DEVNULL,
@@ -102,7 +115,7 @@ def _first_line(output: IO[bytes], deadline: float) -> None:
     left_s = max(0.0, deadline - time.monotonic())
     readable, _, _ = select.select([output], [], [], left_s)
     if readable and not output.readline():
-        # It ended without a line; a short pause keeps a lost race from becoming a busy loop.
+        # It ended without a line; a short pause, or a lost race would become a busy loop.
         time.sleep(0.05)
 
 

@@ -1,78 +1,38 @@
-"""Pixels, frames and billing units, as this room reads fal's and ByteDance's pages."""
+"""Pixels, frames and render times, read from fal's and ByteDance's pages by the sandbox alone."""
 
 from __future__ import annotations
 
 import math
-from decimal import Decimal
-from fractions import Fraction
 
 FPS = 24
 
-# Width x height in pixels. Volcengine document 82379/1520757; 9:21 from Runware's model pages.
-PIXELS: dict[str, dict[str, dict[str, tuple[int, int]]]] = {
-    "1.0": {
-        "480p": {
-            "21:9": (960, 416),
-            "16:9": (864, 480),
-            "4:3": (736, 544),
-            "1:1": (640, 640),
-            "3:4": (544, 736),
-            "9:16": (480, 864),
-            "9:21": (416, 960),
-        },
-        "720p": {
-            "21:9": (1504, 640),
-            "16:9": (1248, 704),
-            "4:3": (1120, 832),
-            "1:1": (960, 960),
-            "3:4": (832, 1120),
-            "9:16": (704, 1248),
-            "9:21": (640, 1504),
-        },
-        "1080p": {
-            "21:9": (2176, 928),
-            "16:9": (1920, 1088),
-            "4:3": (1664, 1248),
-            "1:1": (1440, 1440),
-            "3:4": (1248, 1664),
-            "9:16": (1088, 1920),
-            "9:21": (928, 2176),
-        },
-    },
-    "1.5": {
-        "480p": {
-            "21:9": (992, 432),
-            "16:9": (864, 496),
-            "4:3": (752, 560),
-            "1:1": (640, 640),
-            "3:4": (560, 752),
-            "9:16": (496, 864),
-        },
-        "720p": {
-            "21:9": (1470, 630),
-            "16:9": (1280, 720),
-            "4:3": (1112, 834),
-            "1:1": (960, 960),
-            "3:4": (834, 1112),
-            "9:16": (720, 1280),
-        },
-        "1080p": {
-            "21:9": (2206, 946),
-            "16:9": (1920, 1080),
-            "4:3": (1664, 1248),
-            "1:1": (1440, 1440),
-            "3:4": (1248, 1664),
-            "9:16": (1080, 1920),
-        },
-    },
+_RATIOS = ("21:9", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21")
+# Width x height in pixels, in the order of _RATIOS. Volcengine document 82379/1520757; 9:21, which 1.0 alone
+# has, from Runware's model pages.
+_SIZES = {
+    ("1.0", "480p"): "960x416 864x480 736x544 640x640 544x736 480x864 416x960",
+    ("1.0", "720p"): "1504x640 1248x704 1120x832 960x960 832x1120 704x1248 640x1504",
+    ("1.0", "1080p"): "2176x928 1920x1088 1664x1248 1440x1440 1248x1664 1088x1920 928x2176",
+    ("1.5", "480p"): "992x432 864x496 752x560 640x640 560x752 496x864",
+    ("1.5", "720p"): "1470x630 1280x720 1112x834 960x960 834x1112 720x1280",
+    ("1.5", "1080p"): "2206x946 1920x1080 1664x1248 1440x1440 1248x1664 1080x1920",
+}
+PIXELS: dict[tuple[str, str], dict[str, tuple[int, int]]] = {
+    key: {
+        ratio: (int(width), int(height))
+        for ratio, (width, _, height) in zip(
+            _RATIOS, (size.partition("x") for size in text.split()), strict=False
+        )
+    }
+    for key, text in _SIZES.items()
 }
 
-AUTO_RATIOS = ("21:9", "16:9", "4:3", "1:1", "3:4", "9:16")
+AUTO_RATIOS = _RATIOS[:6]
 """What `auto` chooses from: 9:21 is not among them (Volcengine 82379/1520757)."""
 
 
 def nearest_ratio(width_px: int, height_px: int) -> str:
-    """Return the one of the six ratios that is nearest to an image, by the ratio of the two ratios."""
+    """Return the one of the six ratios that is nearest to an image, by the quotient of the two ratios."""
 
     def distance(ratio: str) -> float:
         across, down = map(int, ratio.split(":"))
@@ -83,26 +43,12 @@ def nearest_ratio(width_px: int, height_px: int) -> str:
 
 def size_of(version: str, resolution: str, ratio: str) -> tuple[int, int]:
     """Return (width, height) in pixels. Raises KeyError for a combination that does not exist."""
-    return PIXELS[version][resolution][ratio]
+    return PIXELS[version, resolution][ratio]
 
 
 def frames_of(duration_s: int) -> int:
-    """Frames of a clip of whole seconds: one more than 24 a second, the first and the last both count."""
+    """Frames of a clip of whole seconds: one more than 24 a second; the first and the last both count."""
     return FPS * duration_s + 1
-
-
-def billable_units(width_px: int, height_px: int, frames: int) -> Decimal:
-    """Units of 1000 tokens for the frames that are really in the file, exactly.
-
-    Billing events of fal were 87.3, 108.9 and 130.5 for 4, 5 and 6 s of 1280x720
-    (https://github.com/openstory-so/openstory/issues/1098). The quotient always ends: 1024000 = 2^13 5^3.
-    """
-    return Decimal(width_px * height_px * frames) / Decimal(1_024_000)
-
-
-def cost_nano(units: Decimal, rate_nano_per_token: int | Fraction) -> int:
-    """What the provider bills, in nano-dollars (1e-9 USD), rounded up."""
-    return math.ceil(Fraction(units) * 1000 * rate_nano_per_token)
 
 
 def render_time_s(width_px: int, height_px: int, frames: int, noise: float) -> float:

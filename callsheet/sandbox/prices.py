@@ -1,33 +1,125 @@
-"""What the sandbox asks for a video: the published rates, until a person raises or lowers them."""
+"""What the sandbox charges, in the units of fal's price list.
+
+`X-Fal-Billable-Units`, the billing events and the price list all speak of the same unit, which differs from
+endpoint to endpoint: 1m tokens for v1 Pro, v1 Pro Fast and v1.5 Pro, 1000 tokens for others. A token is
+width x height x frames / 1024; real bills count 24 frames a second and one more.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
+from typing import Any, Literal
 
 from callsheet.sandbox.endpoints import ENDPOINTS
+from callsheet.sandbox.pixels import FPS
+
+AudioBilling = Literal["units", "price"]
+TOKENS_PER_UNIT = {"1m tokens": 1_000_000, "1000 tokens": 1_000}
+NANO_PER_USD = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What one clip costs: units as exact decimal text, nano-dollars per unit, and their product."""
+
+    units: str
+    unit_price_nano: Fraction
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class PriceChange:
+    """How an endpoint's price differs from the published one: times `factor`, in another unit.
+
+    `unit_price_nano` replaces the price per unit; a unit that is not a number of tokens needs it.
+    """
+
+    factor: Fraction = Fraction(1)
+    unit: str = ""
+    unit_price_nano: Fraction | None = None
 
 
 class PriceList:
-    """Rates by endpoint, in nano-dollars per token. A change lasts as long as the server."""
+    """Unit and price of each endpoint. A change lasts as long as the server.
 
-    def __init__(self) -> None:
-        self._factors: dict[str, Fraction] = {}
+    v1.5 is listed at its silent price. Whether fal doubles the units or the price of a clip with audio is
+    not known; `audio_billing` chooses.
+    """
 
-    def rate(self, endpoint_id: str, *, audio: bool) -> Fraction:
-        """Return the rate that holds now."""
-        return ENDPOINTS[endpoint_id].rate(audio=audio) * self._factors.get(endpoint_id, Fraction(1))
+    def __init__(self, audio_billing: AudioBilling = "price") -> None:
+        self._audio_billing = audio_billing
+        self._changes: dict[str, PriceChange] = {}
 
-    def change(self, factors: Mapping[str, str]) -> None:
-        """Multiply the published rates of these endpoints: {endpoint id: "1.1"}; others go back to theirs.
+    def unit(self, endpoint_id: str) -> str:
+        """Return the unit's name as the price list spells it."""
+        return self._change(endpoint_id).unit or ENDPOINTS[endpoint_id].unit
 
-        Raises ValueError for an unknown endpoint or a factor that is no positive number.
+    def unit_price_nano(self, endpoint_id: str) -> Fraction:
+        """Return the listed price of one unit, in nano-dollars."""
+        change = self._change(endpoint_id)
+        if change.unit_price_nano is not None:
+            return change.unit_price_nano
+        tokens = TOKENS_PER_UNIT[self.unit(endpoint_id)]
+        return ENDPOINTS[endpoint_id].rate(audio=False) * tokens * change.factor
+
+    def bill(
+        self, endpoint_id: str, *, width_px: int, height_px: int, frames: int, audio: bool, factor: str = "1"
+    ) -> Bill:
+        """Return what a clip costs, rounded up to a nano-dollar. `factor` multiplies the units (a fault)."""
+        endpoint = ENDPOINTS[endpoint_id]
+        units = Fraction(factor) * self._quantity(endpoint_id, width_px * height_px * frames, frames)
+        unit_price_nano = self.unit_price_nano(endpoint_id)
+        surcharge = Fraction(endpoint.rate(audio=audio), endpoint.rate(audio=False))
+        if self._audio_billing == "units":
+            units *= surcharge
+        else:
+            unit_price_nano *= surcharge
+        return Bill(_decimal_text(units), unit_price_nano, math.ceil(units * unit_price_nano))
+
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Set the changes that hold from now on; endpoints that are not named get the published price.
+
+        A change is a factor as text (`"1.1"`), or an object with any of `factor`, `unit` and `unit_price`
+        (US dollars as text). Raises ValueError for an unknown endpoint, and for a number out of its bounds.
         """
-        found = {}
-        for endpoint_id, text in factors.items():
-            if endpoint_id not in ENDPOINTS:
-                raise ValueError(f"there is no endpoint {endpoint_id}")
-            found[endpoint_id] = Fraction(str(text)[:20])
-            if not 0 < found[endpoint_id] <= 1000:
-                raise ValueError(f"{text}: a factor is above 0 and at most 1000")
-        self._factors = found
+        self._changes = {
+            endpoint_id: _read_change(endpoint_id, given) for endpoint_id, given in changes.items()
+        }
+
+    def _change(self, endpoint_id: str) -> PriceChange:
+        return self._changes.get(endpoint_id, PriceChange())
+
+    def _quantity(self, endpoint_id: str, pixel_frames: int, frames: int) -> Fraction:
+        unit = self.unit(endpoint_id)
+        if unit in TOKENS_PER_UNIT:
+            return Fraction(pixel_frames, 1024 * TOKENS_PER_UNIT[unit])
+        return Fraction(frames, FPS) if unit.startswith("second") else Fraction(1)
+
+
+def _read_change(endpoint_id: str, given: object) -> PriceChange:
+    if endpoint_id not in ENDPOINTS:
+        raise ValueError(f"there is no endpoint {endpoint_id}")
+    named = given if isinstance(given, dict) else {"factor": given}
+    if unknown := sorted(set(named) - {"factor", "unit", "unit_price"}):
+        raise ValueError(f"a price has factor, unit and unit_price, not {', '.join(unknown)}")
+    unit = str(named.get("unit", ""))[:80]
+    price_nano = _number("unit_price", named["unit_price"]) * NANO_PER_USD if "unit_price" in named else None
+    if unit and unit not in TOKENS_PER_UNIT and price_nano is None:
+        raise ValueError(f"unit {unit!r} is no number of tokens; it needs a unit_price")
+    return PriceChange(_number("factor", named.get("factor", "1")), unit, price_nano)
+
+
+def _number(name: str, given: object) -> Fraction:
+    number = Fraction(str(given)[:20])
+    if not 0 < number <= 1000:
+        raise ValueError(f"{name} {given} is not above 0 and at most 1000")
+    return number
+
+
+def _decimal_text(number: Fraction) -> str:
+    """Write a number exactly where its digits end within 28, else rounded there."""
+    return f"{(Decimal(number.numerator) / Decimal(number.denominator)).normalize():f}"

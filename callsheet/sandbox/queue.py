@@ -1,4 +1,4 @@
-"""The queue: places, order, render times and ends. One event loop, no threads but the renderer's."""
+"""The queue: slots, order, render times and ends. One event loop; only the renderer has threads."""
 
 from __future__ import annotations
 
@@ -6,56 +6,30 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from callsheet.sandbox.endpoints import ENDPOINTS, Endpoint, Shot, shot_of
+from callsheet.sandbox.endpoints import ENDPOINTS, Endpoint, shot_of
 from callsheet.sandbox.faults import Fault
-from callsheet.sandbox.images import BadInput
-from callsheet.sandbox.pixels import billable_units, cost_nano, render_time_s
+from callsheet.sandbox.images import BadInput, model_error
+from callsheet.sandbox.pixels import render_time_s
 from callsheet.sandbox.prices import PriceList
-from callsheet.sandbox.record import NORMAL, Record
-from callsheet.sandbox.state import State
+from callsheet.sandbox.renderer import Rendered, VideoRenderer
+from callsheet.sandbox.scene import Scene
+from callsheet.sandbox.store import NORMAL, Record, State
 
 log = logging.getLogger("callsheet.sandbox")
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A finished file and its hash."""
-
-    path: Path
-    sha256: str
-
-
-class Scene(Protocol):
-    """A shot with its pictures loaded and its size known."""
-
-    @property
-    def width_px(self) -> int:
-        """Width of the video."""
-
-    @property
-    def height_px(self) -> int:
-        """Height of the video."""
-
-
-class Renderer(Protocol):
-    """Turns shots into files, off the event loop."""
-
-    def prepare(self, shot: Shot) -> Awaitable[Scene]:
-        """Load the pictures and settle the size. Raises BadInput."""
-
-    def render(self, scene: Any) -> Awaitable[Rendered]:
-        """Encode the video."""
+REQUEST_ERRORS = frozenset({"request_timeout", "client_cancelled"})
+"""Errors of fal's own that end a request; their body is `detail` as text, a model's is a list."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the headers of a submit asked for. `start_timeout_s` bounds the wait for a place."""
+class SubmitOptions:
+    """What the headers of a submit ask for. `start_timeout_s` bounds the wait for a slot."""
 
     base_url: str
     priority: str = NORMAL
@@ -69,24 +43,24 @@ class RenderQueue:
     def __init__(
         self,
         state: State,
-        renderer: Renderer,
+        renderer: VideoRenderer,
+        prices: PriceList,
         *,
         slots: int,
         speed: float,
         clock: Callable[[], float],
         noise_seed: int = 0,
         render_fault: Callable[[str], Fault | None] = lambda _prompt: None,
-        prices: PriceList | None = None,
     ) -> None:
         self._state = state
         self._renderer = renderer
         self._slots = slots
-        self._speed = speed
-        # Microseconds, as ISO times carry: what a time is written as is what it is.
+        self.speed = speed
+        # Microseconds, as ISO times carry, so that a time reads back as the same number.
         self._clock: Callable[[], float] = lambda: round(clock(), 6)
         self._noise_seed = noise_seed
         self._render_fault = render_fault
-        self._prices = prices or PriceList()
+        self._prices = prices
         self._records = {record.id: record for record in state.records()}
         self._open = {record.id: record for record in self._records.values() if record.completed_at is None}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,12 +73,12 @@ class RenderQueue:
 
     @property
     def waiting(self) -> list[Record]:
-        """Requests without a place yet, in the order they will start."""
+        """Requests without a slot yet, in the order they will start."""
         return sorted((r for r in self._open.values() if r.status == "IN_QUEUE"), key=lambda r: r.place)
 
     @property
     def rendering(self) -> list[Record]:
-        """Requests that hold a place."""
+        """Requests that hold a slot."""
         return [r for r in self._open.values() if r.status == "IN_PROGRESS"]
 
     def find(self, owner: str, alias: str, request_id: str) -> Record | None:
@@ -117,7 +91,7 @@ class RenderQueue:
         return sum(other.place < record.place for other in self.waiting)
 
     async def resume(self) -> None:
-        """Go on with what an earlier process left open."""
+        """Continue what an earlier process left open."""
         for record in self.rendering:
             self._spawn(self._render(record))
         for record in self.waiting:
@@ -130,7 +104,9 @@ class RenderQueue:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def submit(self, endpoint: Endpoint, arguments: Mapping[str, Any], wishes: Wishes) -> Record:
+    async def submit(
+        self, endpoint: Endpoint, arguments: Mapping[str, Any], options: SubmitOptions
+    ) -> Record:
         """Accept a request. Raises pydantic.ValidationError for arguments against the schema."""
         chosen = random.randrange(2**31)  # noqa: S311 - a seed for pictures, as the model chooses one
         shot = shot_of(endpoint, arguments, chosen)
@@ -140,12 +116,12 @@ class RenderQueue:
             number=len(self._records) + 1,
             endpoint=endpoint.id,
             arguments=dict(arguments),
-            base_url=wishes.base_url,
+            base_url=options.base_url,
             submitted_at=now,
             seed=shot.seed,
-            priority=wishes.priority,
-            keep_payloads=wishes.keep_payloads,
-            start_by=None if wishes.start_timeout_s is None else now + wishes.start_timeout_s,
+            priority=options.priority,
+            keep_payloads=options.keep_payloads,
+            start_by=None if options.start_timeout_s is None else now + options.start_timeout_s,
             frames=shot.frames,
             audio=shot.audio,
         )
@@ -156,7 +132,7 @@ class RenderQueue:
         return record
 
     async def cancel(self, record: Record) -> bool:
-        """Cancel a request; False where it is over. One that renders goes on: the model does not listen."""
+        """Cancel a request; False where it has ended. One that renders goes on, as the models ignore it."""
         if record.status == "COMPLETED":
             return False
         if record.status == "IN_QUEUE":
@@ -189,14 +165,14 @@ class RenderQueue:
             await self._fail(record, 504, "request_timeout", "Request did not start in time")
 
     async def _fill(self) -> None:
-        """Start the next in line while places are free."""
+        """Start the next in line while slots are free."""
         free = self._slots - len(self.rendering)
         for record in self.waiting[: max(0, free)]:
             record.started_at = self._clock()
             self._apply_fault(record)
             self._state.save(record)
             self._spawn(self._render(record))
-        await self._tell()
+        await self._notify()
 
     def _apply_fault(self, record: Record) -> None:
         fault = self._render_fault(str(record.arguments.get("prompt", "")))
@@ -204,6 +180,10 @@ class RenderQueue:
             return
         if fault.kind == "overbill":
             record.overbill = str(fault.factor)
+        elif fault.kind == "units":
+            record.units_header = fault.text
+        elif fault.kind == "swapped_size":
+            record.is_swapped = True
         else:
             record.failure = {
                 "status_code": fault.status,
@@ -226,6 +206,8 @@ class RenderQueue:
         endpoint = ENDPOINTS[record.endpoint]
         shot = replace(shot_of(endpoint, record.arguments, record.seed), seed=record.seed)
         scene = await self._renderer.prepare(shot)
+        if record.is_swapped:
+            scene = replace(scene, width_px=scene.height_px, height_px=scene.width_px)
         self._settle_size(record, scene)
         if record.failure is not None:
             await self._wait_until(record.ready_at)
@@ -238,7 +220,7 @@ class RenderQueue:
     def _settle_size(self, record: Record, scene: Scene) -> None:
         record.width_px, record.height_px = scene.width_px, scene.height_px
         noise = random.Random(f"{self._noise_seed}:{record.number}").random()  # noqa: S311 - spread of times
-        needed_s = render_time_s(record.width_px, record.height_px, record.frames, noise) / self._speed
+        needed_s = render_time_s(record.width_px, record.height_px, record.frames, noise) / self.speed
         record.ready_at = (record.started_at or self._clock()) + needed_s
         self._state.save(record)
 
@@ -248,13 +230,21 @@ class RenderQueue:
     async def _finish(self, record: Record, endpoint: Endpoint, rendered: Rendered) -> None:
         name = f"render/{record.id.replace('-', '')}_video.mp4"
         stored = self._state.add_file(rendered.path, name, "video/mp4", rendered.sha256)
-        units = billable_units(record.width_px, record.height_px, record.frames) * Decimal(record.overbill)
-        record.units = f"{units.normalize():f}"
-        record.cost_nano = cost_nano(units, self._prices.rate(endpoint.id, audio=record.audio))
+        bill = self._prices.bill(
+            endpoint.id,
+            width_px=record.width_px,
+            height_px=record.height_px,
+            frames=record.frames,
+            audio=record.audio,
+            factor=record.overbill,
+        )
+        record.units, record.unit_price_nano = bill.units, str(bill.unit_price_nano)
+        record.cost_nano = bill.cost_nano
         record.file, record.sha256 = stored.name, rendered.sha256
         record.bytes = stored.path.stat().st_size
         record.status_code = 200
-        record.headers = {"X-Fal-Billable-Units": record.units}
+        header = record.units if record.units_header is None else record.units_header
+        record.headers = {"X-Fal-Billable-Units": header}
         video = {"url": f"{record.base_url}/files/{stored.name}", "content_type": "video/mp4"}
         record.result = {
             "video": {**video, "file_name": Path(stored.name).name, "file_size": record.bytes},
@@ -267,7 +257,10 @@ class RenderQueue:
     ) -> None:
         record.status_code = status_code
         record.error, record.error_type = message, error_type
-        record.result = body or {"detail": message, "error_type": error_type}
+        if error_type in REQUEST_ERRORS:
+            record.result = {"detail": message, "error_type": error_type}
+        else:
+            record.result = body or model_error(message, error_type, ["body"])
         record.headers = {**record.headers, "X-Fal-Error-Type": error_type}
         await self._complete(record)
 
@@ -275,8 +268,8 @@ class RenderQueue:
         record.completed_at = self._clock()
         self._open.pop(record.id, None)
         self._state.save(record)
-        await self._tell()
+        await self._notify()
 
-    async def _tell(self) -> None:
+    async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()

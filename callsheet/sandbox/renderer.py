@@ -1,4 +1,4 @@
-"""Renders off the event loop, and each picture once: a small cache of files on disk."""
+"""Renders off the event loop, each picture once: a small cache of files on disk."""
 
 from __future__ import annotations
 
@@ -7,39 +7,37 @@ import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from callsheet.sandbox.endpoints import Shot
 from callsheet.sandbox.images import ImageLoader
-from callsheet.sandbox.queue import Rendered
-
-if TYPE_CHECKING:
-    from callsheet.sandbox.video.scene import Scene
+from callsheet.sandbox.scene import Scene, scene_of
 
 KEPT_RENDERS = 64
-
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A finished file and its hash."""
+
+    path: Path
+    sha256: str
+
+
 class VideoRenderer:
-    """Encodes in a few threads (PyAV releases the interpreter) and remembers the last files it made."""
+    """Encodes in a few threads (PyAV releases the interpreter lock) and keeps the last files it made."""
 
     def __init__(
-        self,
-        folder: Path,
-        loader: ImageLoader,
-        *,
-        threads: int = 2,
-        draw_seed: bool = True,
-        kept: int = KEPT_RENDERS,
+        self, folder: Path, loader: ImageLoader, *, threads: int = 2, draw_seed: bool = True
     ) -> None:
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
         self._loader = loader
         self._draw_seed = draw_seed
-        self._kept = kept
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="render")
         self._guard = Lock()
         self._locks: dict[str, Lock] = {}
@@ -49,24 +47,19 @@ class VideoRenderer:
         self._pool.shutdown(cancel_futures=True)
 
     async def prepare(self, shot: Shot) -> Scene:
-        """Load the pictures and settle the size. Raises BadInput."""
-        return await self._in_thread(lambda: self._prepare(shot))
+        """Load the pictures and choose the size. Raises BadInput."""
+        return await self._in_thread(lambda: scene_of(shot, self._loader, draw_seed=self._draw_seed))
 
     async def render(self, scene: Scene) -> Rendered:
-        """Encode the video, or take the equal one that is there."""
+        """Encode the video, or use the equal one that is there."""
         return await self._in_thread(lambda: self._render(scene))
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    def _prepare(self, shot: Shot) -> Scene:
-        # Loaded here, by the first shot: the server is up a third of a second sooner without them.
-        from callsheet.sandbox.video.scene import scene_of  # noqa: PLC0415
-
-        return scene_of(shot, self._loader, draw_seed=self._draw_seed)
-
     def _render(self, scene: Scene) -> Rendered:
-        from callsheet.sandbox.video.encode import encode  # noqa: PLC0415
+        # Imported with the first shot: the server starts a third of a second sooner without the encoder.
+        from callsheet.sandbox.video import encode  # noqa: PLC0415
 
         path = self._folder / f"{scene.key}.mp4"
         with self._guard:
@@ -78,13 +71,13 @@ class VideoRenderer:
                 part.rename(path)
             os.utime(path)
             rendered = Rendered(path, hashlib.sha256(path.read_bytes()).hexdigest())
-        self._forget_oldest()
+        self._remove_oldest()
         return rendered
 
-    def _forget_oldest(self) -> None:
-        """Keep the files used last, the one just made among them: the queue is about to link it."""
+    def _remove_oldest(self) -> None:
+        """Keep the files used last; the queue is about to link the one just made."""
         with self._guard:
             files = sorted(self._folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
-            for path in files[: max(0, len(files) - self._kept)]:
+            for path in files[: max(0, len(files) - KEPT_RENDERS)]:
                 path.unlink(missing_ok=True)
                 self._locks.pop(path.stem, None)

@@ -1,70 +1,124 @@
-"""The sandbox's own routes: health, faults and the oracle. They ask for no key."""
+"""The sandbox's own routes: health, faults, prices, speed, and what was really accepted and billed.
+
+They ask for the sandbox's key in `Authorization`, which a page of another origin cannot send without the
+browser asking first, and the sandbox never allows it.
+"""
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict
+from functools import wraps
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from callsheet.errors import UsageError
-from callsheet.sandbox.faults import KINDS, Fault
-from callsheet.sandbox.oracle import account_of
-from callsheet.sandbox.room import room_of
+from callsheet.sandbox.faults import KINDS, Fault, FaultBook
+from callsheet.sandbox.services import Services, json_of, key_of, services_of, unauthorized
+from callsheet.sandbox.store import Record
+
+_Handler = Callable[[Request, Services], Awaitable[dict[str, Any]]]
 
 
 def routes() -> list[Route]:
-    """The routes."""
+    """Return the routes."""
     return [
-        Route("/_sandbox/health", _health, methods=["GET"]),
-        Route("/_sandbox/ledger", _ledger, methods=["GET"]),
-        Route("/_sandbox/faults", _show, methods=["GET"]),
-        Route("/_sandbox/faults", _arm, methods=["POST"]),
-        Route("/_sandbox/faults", _clear, methods=["DELETE"]),
-        Route("/_sandbox/prices", _change_prices, methods=["POST"]),
+        Route("/_sandbox/health", _guarded(_health), methods=["GET"]),
+        Route("/_sandbox/ledger", _guarded(_ledger), methods=["GET"]),
+        Route("/_sandbox/faults", _guarded(_show_faults), methods=["GET"]),
+        Route("/_sandbox/faults", _guarded(_arm), methods=["POST"]),
+        Route("/_sandbox/faults", _guarded(_disarm), methods=["DELETE"]),
+        Route("/_sandbox/prices", _guarded(_change_prices), methods=["POST"]),
+        Route("/_sandbox/speed", _guarded(_change_speed), methods=["POST"]),
     ]
 
 
-async def _health(request: Request) -> Response:
-    room = room_of(request)
-    counts = {"in_queue": len(room.queue.waiting), "in_progress": len(room.queue.rendering)}
-    return JSONResponse({"status": "ok", "pid": os.getpid(), "speed": room.config.speed, **counts})
+def _guarded(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Check the key, and answer what the handler cannot use with 422."""
+
+    @wraps(handler)
+    async def checked(request: Request) -> Response:
+        services = services_of(request)
+        if key_of(request) != services.config.key:
+            return unauthorized("sandbox")
+        try:
+            return JSONResponse(await handler(request, services))
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, UsageError) as error:
+            return JSONResponse({"detail": str(error)}, 422)
+
+    return checked
 
 
-async def _ledger(request: Request) -> Response:
-    room = room_of(request)
-    return JSONResponse(account_of(room.queue.records, room.faults))
+async def _health(_request: Request, services: Services) -> dict[str, Any]:
+    queue = services.queue
+    counts = {"in_queue": len(queue.waiting), "in_progress": len(queue.rendering)}
+    return {"status": "ok", "pid": os.getpid(), "speed": queue.speed, **counts}
 
 
-async def _show(request: Request) -> Response:
+async def _ledger(_request: Request, services: Services) -> dict[str, Any]:
+    return truth_of(services.queue.records, services.faults)
+
+
+async def _show_faults(_request: Request, services: Services) -> dict[str, Any]:
     kinds = {name: {"route": kind.route, "meaning": kind.meaning} for name, kind in KINDS.items()}
-    armed = [fault.describe() for fault in room_of(request).faults.armed]
-    return JSONResponse({"kinds": kinds, "armed": armed})
+    return {"kinds": kinds, "armed": [fault.describe() for fault in services.faults.armed]}
 
 
-async def _arm(request: Request) -> Response:
+async def _arm(request: Request, services: Services) -> dict[str, Any]:
     """Arm one fault, or a list of them in order."""
-    try:
-        document = json.loads(await request.body())
-        faults = [Fault.from_json(each) for each in (document if isinstance(document, list) else [document])]
-    except (ValueError, TypeError, UsageError) as error:
-        return JSONResponse({"detail": str(error)}, 422)
+    document = await json_of(request)
+    faults = [Fault.from_json(each) for each in (document if isinstance(document, list) else [document])]
     for fault in faults:
-        room_of(request).faults.arm(fault)
-    return JSONResponse({"armed": len(faults)})
+        services.faults.arm(fault)
+    return {"armed": len(faults)}
 
 
-async def _clear(request: Request) -> Response:
-    room_of(request).faults.clear()
-    return JSONResponse({"armed": 0})
+async def _disarm(_request: Request, services: Services) -> dict[str, Any]:
+    services.faults.clear()
+    return {"armed": 0}
 
 
-async def _change_prices(request: Request) -> Response:
-    """Multiply published rates from now on, in the price list and in the bills: {endpoint id: "1.1"}."""
-    try:
-        room_of(request).prices.change(json.loads(await request.body()))
-    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
-        return JSONResponse({"detail": str(error)}, 422)
-    return JSONResponse({"changed": True})
+async def _change_prices(request: Request, services: Services) -> dict[str, Any]:
+    """Change prices from now on, in the price list and in the bills; see `PriceList.change`."""
+    services.prices.change(await json_of(request))
+    return {"changed": True}
+
+
+async def _change_speed(request: Request, services: Services) -> dict[str, Any]:
+    """Set how much faster than the real model what starts from now on renders: {"speed": 20}."""
+    speed = float((await json_of(request))["speed"])
+    if not 0 < speed < float("inf"):
+        raise ValueError(f"speed {speed} is not above 0")
+    services.queue.speed = speed
+    return {"speed": speed}
+
+
+def truth_of(records: list[Record], faults: FaultBook) -> dict[str, Any]:
+    """Return what was accepted, rendered and billed. Money in nano-dollars, times in Unix seconds."""
+    return {
+        "accepted": [{**asdict(record), "status": record.status} for record in records],
+        "accepted_count": len(records),
+        "cost_nano": sum(record.cost_nano for record in records),
+        "open_max": most_at_once((record.submitted_at, record.completed_at) for record in records),
+        "in_progress_max": most_at_once(
+            (record.started_at, record.completed_at) for record in records if record.started_at is not None
+        ),
+        "faults": [fault.describe() for fault in faults.armed],
+        "fired": dict(faults.fired),
+    }
+
+
+def most_at_once(spans: Iterable[tuple[float | None, float | None]]) -> int:
+    """Return how many of the spans [start, end) overlap at most; an end of None has not come yet."""
+    edges = [(moment, step) for start, end in spans for moment, step in ((start, 1), (end, -1))]
+    dated = [(moment, step) for moment, step in edges if moment is not None]
+    level = highest = 0
+    # At one instant ends come before starts: a slot that is given back is free at once.
+    for _, step in sorted(dated):
+        level += step
+        highest = max(highest, level)
+    return highest

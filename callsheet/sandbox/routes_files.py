@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from datetime import UTC, datetime, timedelta
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from callsheet.sandbox.room import base_url, key_of, room_of, unauthorized
+from callsheet.sandbox.services import base_url, json_of, key_of, services_of, unauthorized
 
 TOKEN_LIFE = timedelta(hours=1)
 _OCTETS = "application/octet-stream"
@@ -40,19 +40,16 @@ async def _token(request: Request) -> Response:
 
 
 def _upload_token(request: Request) -> str:
-    """One token for the life of this server: what is uploaded here is worth nothing to a thief.
-
-    It does not hold the key: a client may well hide its own key wherever it comes back in a reply.
-    """
-    return "upload-" + hashlib.sha256(room_of(request).config.key.encode()).hexdigest()[:32]
+    """Return the one token of this server; it does not contain the key."""
+    return "upload-" + hashlib.sha256(services_of(request).config.key.encode()).hexdigest()[:32]
 
 
 async def _upload(request: Request) -> Response:
     if request.headers.get("authorization") != f"Bearer {_upload_token(request)}":
         return unauthorized("storage")
     file_name = request.headers.get("x-fal-file-name", "file")
-    content_type = request.headers.get("content-type", _OCTETS)
-    stored = room_of(request).state.add_bytes(await request.body(), file_name, content_type)
+    content_type = _media_type(request.headers.get("content-type", _OCTETS))
+    stored = services_of(request).state.add_bytes(await request.body(), file_name, content_type)
     return JSONResponse({"access_url": f"{base_url(request)}/files/{stored.name}"})
 
 
@@ -60,23 +57,31 @@ async def _initiate(request: Request) -> Response:
     if key_of(request) is None:
         return unauthorized("storage")
     try:
-        wanted = json.loads(await request.body())
-        name = room_of(request).state.reserve(str(wanted["file_name"]), str(wanted["content_type"]))
+        wanted = await json_of(request)
+        content_type = _media_type(str(wanted["content_type"]))
+        name = services_of(request).state.reserve(str(wanted["file_name"]), content_type)
     except (ValueError, KeyError, TypeError):
         return JSONResponse({"detail": "file_name and content_type are needed"}, 422)
     url = f"{base_url(request)}/files/{name}"
     return JSONResponse({"upload_url": url, "file_url": url})
 
 
+def _media_type(text: str) -> str:
+    """Return a Content-Type that can be sent again as it is; anything else is plain bytes."""
+    return (
+        text if re.fullmatch(r"[\w.+-]{1,80}/[\w.+-]{1,80}(;[\x20-\x7e]{0,80})?", text, re.ASCII) else _OCTETS
+    )
+
+
 async def _put(request: Request) -> Response:
     body = await request.body()
-    if not room_of(request).state.put(request.path_params["name"], body):
+    if not services_of(request).state.put(request.path_params["name"], body):
         return JSONResponse({"detail": "Not Found"}, 404)
     return Response(status_code=200)
 
 
 async def _get(request: Request) -> Response:
-    stored = room_of(request).state.file(request.path_params["name"])
+    stored = services_of(request).state.file(request.path_params["name"])
     if stored is None or not stored.path.is_file():
         return JSONResponse({"detail": "Not Found"}, 404)
     # Starlette's FileResponse answers Range and HEAD, and sends Content-Length.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -15,12 +16,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from callsheet.sandbox.endpoints import ENDPOINTS
-from callsheet.sandbox.record import Record
-from callsheet.sandbox.room import Room, key_of, room_of
+from callsheet.sandbox.services import Services, key_of, services_of
+from callsheet.sandbox.store import Record
 
-UNIT = "1000 tokens"
 BALANCE_NANO = 1_000_000_000_000
-"""What the account holds before anything is rendered: 1000 USD of play money."""
+"""What the account holds before anything is rendered: 1000 USD."""
 
 _DAY = timedelta(days=1)
 _HISTORY = 90 * _DAY
@@ -42,18 +42,18 @@ def routes() -> list[Route]:
     ]
 
 
-def _guarded(handler: Callable[[Request, Room], dict[str, Any]], *, admin: bool) -> _Handler:
+def _guarded(handler: Callable[[Request, Services], dict[str, Any]], *, admin: bool) -> _Handler:
     """Check the key and turn refusals into the API's own error document."""
 
     @wraps(handler)
     async def checked(request: Request) -> Response:
-        key, room = key_of(request), room_of(request)
+        key, services = key_of(request), services_of(request)
         if key is None:
             return _error(401, "authorization_error", "Authentication required")
-        if admin and key != room.config.key:
+        if admin and key != services.config.key:
             return _error(403, "authorization_error", "Access denied: an admin API key is needed")
         try:
-            return JSONResponse(handler(request, room))
+            return JSONResponse(handler(request, services))
         except _Invalid as error:
             return _error(400, "validation_error", str(error))
         except LookupError as error:
@@ -66,25 +66,25 @@ def _error(status: int, type_: str, message: str) -> Response:
     return JSONResponse({"error": {"type": type_, "message": message}}, status)
 
 
-def _pricing(request: Request, room: Room) -> dict[str, Any]:
+def _pricing(request: Request, services: Services) -> dict[str, Any]:
     prices = []
     for endpoint_id in _endpoint_ids(request, required=True):
         if endpoint_id not in ENDPOINTS:
             raise LookupError(f"Endpoint {endpoint_id} not found")
-        # One price per endpoint, without a variant for silent video: the one with everything on.
-        price = _usd(room.prices.rate(endpoint_id, audio=True) * 1000)
-        prices.append({"endpoint_id": endpoint_id, "unit_price": price, "unit": UNIT, "currency": "USD"})
+        price = _usd(services.prices.unit_price_nano(endpoint_id))
+        unit = services.prices.unit(endpoint_id)
+        prices.append({"endpoint_id": endpoint_id, "unit_price": price, "unit": unit, "currency": "USD"})
     return {"prices": prices, "next_cursor": None, "has_more": False}
 
 
-def _history(request: Request, room: Room) -> dict[str, Any]:
+def _history(request: Request, services: Services) -> dict[str, Any]:
     wanted = set(_endpoint_ids(request, required=True))
     request_id = request.query_params.get("request_id")
-    start, end = _window(request, room, _HISTORY if request_id else _DAY)
+    start, end = _window(request, services, _HISTORY if request_id else _DAY)
     statuses = _status_codes(request)
     found = [
         record
-        for record in _selected(room.queue.records, wanted, {request_id} if request_id else set())
+        for record in _selected(services.queue.records, wanted, {request_id} if request_id else set())
         if record.started_at is not None
         and start <= (record.completed_at or record.started_at) < end
         and (statuses is None or record.status_code in statuses)
@@ -112,28 +112,28 @@ def _item(record: Record, *, payloads: bool) -> dict[str, Any]:
     return item
 
 
-def _billing(request: Request, room: Room) -> dict[str, Any]:
+def _billing(request: Request, services: Services) -> dict[str, Any]:
     wanted = set(_endpoint_ids(request, required=False))
     ids = set(_listed(request, "request_id"))
-    start, end = _window(request, room, _HISTORY if ids else _DAY)
+    start, end = _window(request, services, _HISTORY if ids else _DAY)
     found = [
         record
-        for record in _selected(room.queue.records, wanted, ids)
+        for record in _selected(services.queue.records, wanted, ids)
         if record.units and record.completed_at and start <= record.completed_at < end
     ]
     page, cursor = _page(request, found[::-1], default=50, most=10_000)
-    events = [_event(record, room) for record in page]
+    events = [_event(record) for record in page]
     return {"billing_events": events, "next_cursor": cursor, "has_more": cursor is not None}
 
 
-def _event(record: Record, room: Room) -> dict[str, Any]:
+def _event(record: Record) -> dict[str, Any]:
     cost = _usd(record.cost_nano)
     return {
         "request_id": record.id,
         "endpoint_id": record.endpoint,
         "timestamp": _iso(record.completed_at or 0.0),
         "output_units": float(record.units),
-        "unit_price": _usd(room.prices.rate(record.endpoint, audio=record.audio) * 1000),
+        "unit_price": _usd(Fraction(record.unit_price_nano)),
         "percent_discount": None,
         "cost_subtotal": cost,
         "cost_discount": 0,
@@ -142,10 +142,10 @@ def _event(record: Record, room: Room) -> dict[str, Any]:
     }
 
 
-def _account(request: Request, room: Room) -> dict[str, Any]:
+def _account(request: Request, services: Services) -> dict[str, Any]:
     document: dict[str, Any] = {"username": "sandbox"}
     if "credits" in _listed(request, "expand"):
-        left_nano = max(0, BALANCE_NANO - sum(record.cost_nano for record in room.queue.records))
+        left_nano = max(0, BALANCE_NANO - sum(record.cost_nano for record in services.queue.records))
         document["credits"] = {"current_balance": _usd(left_nano), "currency": "USD"}
     return document
 
@@ -179,9 +179,9 @@ def _selected(records: Iterable[Record], endpoints: set[str], ids: set[str]) -> 
     ]
 
 
-def _window(request: Request, room: Room, default: timedelta) -> tuple[float, float]:
+def _window(request: Request, services: Services, default: timedelta) -> tuple[float, float]:
     """Unix seconds [start, end). Without `end` everything up to now counts, this instant included."""
-    now = room.clock()
+    now = services.clock()
     start, end = request.query_params.get("start"), request.query_params.get("end")
     return (
         _moment("start", start) if start else now - default.total_seconds(),
@@ -193,9 +193,9 @@ def _moment(name: str, text: str) -> float:
     try:
         # A plus sign that was not escaped arrives as a space.
         moment = datetime.fromisoformat(text.replace(" ", "+"))
-    except ValueError as error:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
         raise _Invalid(f"{name}: {text!r} is no date in ISO 8601") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _status_codes(request: Request) -> range | None:
@@ -212,7 +212,7 @@ def _page(
 ) -> tuple[list[Record], str | None]:
     """Cut one page; cursors carry the page's number, as fal's do (`Mg==` is 2)."""
     limit_text = request.query_params.get("limit", str(default))
-    if not limit_text.isdigit() or not 1 <= int(limit_text) <= most:
+    if not re.fullmatch(r"[0-9]{1,9}", limit_text) or not 1 <= int(limit_text) <= most:
         raise _Invalid(f"limit: {limit_text!r}; it may be 1 to {most}")
     limit, number = int(limit_text), _page_number(request.query_params.get("cursor"))
     page = records[(number - 1) * limit : number * limit]

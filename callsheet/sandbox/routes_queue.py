@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from functools import wraps
@@ -14,15 +15,18 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from callsheet.sandbox.endpoints import ENDPOINTS
-from callsheet.sandbox.queue import Wishes
-from callsheet.sandbox.record import LOW, NORMAL, Record
-from callsheet.sandbox.room import Room, base_url, key_of, room_of, unauthorized
+from callsheet.sandbox.queue import SubmitOptions
+from callsheet.sandbox.services import Services, base_url, json_of, key_of, services_of, unauthorized
+from callsheet.sandbox.store import LOW, NORMAL, Record
 
 STREAM_BEAT_S = 0.5
 """A stream repeats the status at least this often."""
 
 STORED_FOR_S = 3600.0
 """With X-Fal-Store-IO: 0 the queue keeps a result for an hour (https://fal.ai/docs, queue result)."""
+
+MAX_ECHO = 10_000
+"""Bytes of a request whose wrong values a reply repeats."""
 
 _NOT_FOUND = {"status": "NOT_FOUND"}
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -41,7 +45,7 @@ def routes() -> list[Route]:
     ]
 
 
-def _with_record(handler: Callable[[Request, Room, Record], Awaitable[Response]]) -> _Handler:
+def _with_record(handler: Callable[[Request, Services, Record], Awaitable[Response]]) -> _Handler:
     """Check the key and find the request before the handler runs."""
 
     @wraps(handler)
@@ -49,11 +53,11 @@ def _with_record(handler: Callable[[Request, Room, Record], Awaitable[Response]]
         owner, alias = request.path_params["owner"], request.path_params["alias"]
         if key_of(request) is None:
             return unauthorized(f"{owner}/{alias}")
-        room = room_of(request)
-        record = room.queue.find(owner, alias, request.path_params["request_id"])
+        services = services_of(request)
+        record = services.queue.find(owner, alias, request.path_params["request_id"])
         if record is None:
             return JSONResponse(_NOT_FOUND, 404)
-        reply = await handler(request, room, record)
+        reply = await handler(request, services, record)
         reply.headers.setdefault("x-fal-request-id", record.id)
         return reply
 
@@ -68,28 +72,24 @@ async def _submit(request: Request) -> Response:
     if endpoint is None:
         return JSONResponse({"detail": f"Application '{endpoint_id}' not found"}, 404)
     try:
-        arguments = json.loads(await request.body() or b"{}", parse_constant=_no_constant)
-        wishes = _wishes(request)
+        arguments = await json_of(request)
+        options = _options(request)
     except ValueError as error:
         return JSONResponse({"detail": f"Bad request: {error}", "error_type": "bad_request"}, 400)
-    room = room_of(request)
+    services = services_of(request)
     longest = request.query_params.get("fal_max_queue_length", "")
-    if longest.isdigit() and len(room.queue.waiting) > int(longest):
+    if re.fullmatch(r"[0-9]{1,9}", longest) and len(services.queue.waiting) > int(longest):
         detail = f"Queue is longer than {longest} requests"
         return JSONResponse({"detail": detail, "error_type": "queue_length_exceeded"}, 429)
     try:
-        record = await room.queue.submit(endpoint, arguments, wishes)
+        record = await services.queue.submit(endpoint, arguments, options)
     except ValidationError as error:
-        return _unprocessable(error)
-    return JSONResponse(_accepted(room, record), headers={"x-fal-request-id": record.id})
+        return _unprocessable(error, echo=len(await request.body()) <= MAX_ECHO)
+    return JSONResponse(_accepted(services, record), headers={"x-fal-request-id": record.id})
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _wishes(request: Request) -> Wishes:
-    """Read the headers. Raises ValueError for one that fal would not understand."""
+def _options(request: Request) -> SubmitOptions:
+    """Read the headers. Raises ValueError for one that fal would refuse."""
     priority = request.headers.get("x-fal-queue-priority", NORMAL).lower()
     if priority not in (NORMAL, LOW):
         raise ValueError(f"X-Fal-Queue-Priority is {priority!r}; it may be normal or low")
@@ -97,14 +97,20 @@ def _wishes(request: Request) -> Wishes:
     timeout_s = None if text is None else float(text)
     if timeout_s is not None and not 0.1 < timeout_s < float("inf"):
         raise ValueError(f"X-Fal-Request-Timeout is {text}; it must be above 0.1 seconds")
-    return Wishes(base_url(request), priority, timeout_s, request.headers.get("x-fal-store-io", "1") != "0")
+    return SubmitOptions(
+        base_url(request), priority, timeout_s, request.headers.get("x-fal-store-io", "1") != "0"
+    )
 
 
-def _unprocessable(error: ValidationError) -> Response:
-    """A 422 as fal sends it: pydantic's own list with `body` in front of each place."""
-    items = json.loads(error.json())
+def _unprocessable(error: ValidationError, *, echo: bool) -> Response:
+    """Return a 422 as fal sends it: pydantic's own list with `body` in front of each place.
+
+    `echo` says whether to repeat the wrong values.
+    """
+    items = json.loads(error.json(include_input=echo))
     for item in items:
         item["loc"] = ["body", *item["loc"]]
+        item.setdefault("input", None)
     return JSONResponse({"detail": items}, 422, headers={"x-fal-billable-units": "0"})
 
 
@@ -113,21 +119,21 @@ def _urls(record: Record) -> dict[str, str]:
     return {"response_url": base, "status_url": f"{base}/status", "cancel_url": f"{base}/cancel"}
 
 
-def _accepted(room: Room, record: Record) -> dict[str, Any]:
+def _accepted(services: Services, record: Record) -> dict[str, Any]:
     return {
         "status": "IN_QUEUE",
         "request_id": record.id,
         "gateway_request_id": record.id,
         **_urls(record),
-        "queue_position": room.queue.position(record) if record.status == "IN_QUEUE" else 0,
+        "queue_position": services.queue.position(record) if record.status == "IN_QUEUE" else 0,
     }
 
 
-def _status_document(room: Room, record: Record, *, logs: bool) -> dict[str, Any]:
+def _status_document(services: Services, record: Record, *, logs: bool) -> dict[str, Any]:
     document: dict[str, Any] = {"status": record.status, "request_id": record.id, **_urls(record)}
     if record.status == "IN_QUEUE":
-        return {**document, "queue_position": room.queue.position(record)}
-    document["logs"] = _logs(room, record) if logs else None
+        return {**document, "queue_position": services.queue.position(record)}
+    document["logs"] = _logs(services, record) if logs else None
     if record.status == "COMPLETED":
         started = record.started_at or record.completed_at or 0.0
         document["metrics"] = {"inference_time": round((record.completed_at or 0.0) - started, 3)}
@@ -136,10 +142,10 @@ def _status_document(room: Room, record: Record, *, logs: bool) -> dict[str, Any
     return document
 
 
-def _logs(room: Room, record: Record) -> list[dict[str, str]]:
-    """What a model writes while it works: a line for each fifth of the way."""
+def _logs(services: Services, record: Record) -> list[dict[str, str]]:
+    """Return what a model writes while it works: a line for each fifth of the way."""
     start, end = record.started_at or 0.0, record.ready_at or 0.0
-    share = 1.0 if record.completed_at else (room.clock() - start) / max(0.001, end - start)
+    share = 1.0 if record.completed_at else (services.clock() - start) / max(0.001, end - start)
     return [
         {
             "message": f"Rendering {record.width_px}x{record.height_px}: {percent} %",
@@ -152,45 +158,45 @@ def _logs(room: Room, record: Record) -> list[dict[str, str]]:
     ]
 
 
-def _wants_logs(request: Request) -> bool:
+def _asks_for_logs(request: Request) -> bool:
     return request.query_params.get("logs", "0").lower() in ("1", "true")
 
 
-async def _status(request: Request, room: Room, record: Record) -> Response:
-    if _expired(room, record):
+async def _status(request: Request, services: Services, record: Record) -> Response:
+    if _expired(services, record):
         return JSONResponse(_NOT_FOUND, 404)
-    document = _status_document(room, record, logs=_wants_logs(request))
+    document = _status_document(services, record, logs=_asks_for_logs(request))
     return JSONResponse(document, 200 if record.status == "COMPLETED" else 202)
 
 
-async def _stream(request: Request, room: Room, record: Record) -> Response:
-    logs = _wants_logs(request)
+async def _stream(request: Request, services: Services, record: Record) -> Response:
+    logs = _asks_for_logs(request)
 
     async def events() -> AsyncIterator[str]:
         while True:
-            document = _status_document(room, record, logs=logs)
+            document = _status_document(services, record, logs=logs)
             yield f"data: {json.dumps(document)}\n\n"
             if document["status"] == "COMPLETED":
                 return
-            await room.queue.wait_for_change(record, document["status"], STREAM_BEAT_S)
+            await services.queue.wait_for_change(record, document["status"], STREAM_BEAT_S)
 
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-async def _result(_request: Request, room: Room, record: Record) -> Response:
+async def _result(_request: Request, services: Services, record: Record) -> Response:
     if record.status != "COMPLETED":
         return JSONResponse({"detail": "Request is still in progress"}, 400)
-    if _expired(room, record):
+    if _expired(services, record):
         return JSONResponse(_NOT_FOUND, 404)
     return JSONResponse(record.result, record.status_code, headers=dict(record.headers))
 
 
-async def _cancel(_request: Request, room: Room, record: Record) -> Response:
-    if await room.queue.cancel(record):
+async def _cancel(_request: Request, services: Services, record: Record) -> Response:
+    if await services.queue.cancel(record):
         return JSONResponse({"status": "CANCELLATION_REQUESTED"}, 202)
     return JSONResponse({"status": "ALREADY_COMPLETED"}, 400)
 
 
-def _expired(room: Room, record: Record) -> bool:
+def _expired(services: Services, record: Record) -> bool:
     done_at = record.completed_at
-    return not record.keep_payloads and done_at is not None and room.clock() > done_at + STORED_FOR_S
+    return not record.keep_payloads and done_at is not None and services.clock() > done_at + STORED_FOR_S

@@ -1,4 +1,4 @@
-"""The sandbox as a server: real TCP, TLS where asked for, one per state folder."""
+"""The sandbox as a server: TCP, TLS where asked for, one per state folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Tells when it listens, and stops by itself after a while without work."""
+    """Calls `on_ready` when it listens, and stops by itself after a while without work."""
 
     def __init__(self, config: SandboxConfig, app: Starlette, on_ready: Callable[[], None]) -> None:
         super().__init__(_uvicorn_config(config, app, self._stop_when_idle))
@@ -49,14 +49,14 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then tell."""
+        """Start, then call `on_ready`."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
 
     async def _stop_when_idle(self) -> None:
         """Called about once a second."""
-        if self._idle_timeout_s is not None and self._app.state.room.idle_s >= self._idle_timeout_s:
+        if self._idle_timeout_s is not None and self._app.state.services.idle_s >= self._idle_timeout_s:
             self.should_exit = True
 
 
@@ -65,7 +65,7 @@ def serve(config: SandboxConfig) -> None:
 
     Raises UsageError where another sandbox has the state folder, or the port is taken.
     """
-    # uvicorn raises the signals it caught again once it has stopped; they shall end nothing then.
+    # uvicorn raises the signals it caught again once it has stopped; then they must do nothing.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     with _state_lock(config.state_dir), _listening(config) as listener:
@@ -150,7 +150,7 @@ def _state_lock(state_dir: Path | None) -> Iterator[None]:
     if state_dir is None:
         yield
         return
-    state_dir.mkdir(parents=True, exist_ok=True)
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (state_dir / LOCK_FILE).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,7 @@
-"""Between NumPy and Arrow without pandas: `pa.array`, `pa.scalar` and `to_numpy` import it, for 0.3 s."""
+"""Columns of a batch as Arrow arrays, and what is asked about all of their cells at once.
+
+Text is kept as Arrow strings without nulls; masks, numbers and positions are NumPy arrays.
+"""
 
 from __future__ import annotations
 
@@ -8,44 +11,53 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from manifests.readers.parquet import value_text
 
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_WIDTHS = {
-    "int8": "i1",
-    "int16": "i2",
-    "int32": "i4",
-    "int64": "i8",
-    "uint8": "u1",
-    "uint16": "u2",
-    "uint32": "u4",
-    "uint64": "u8",
-}
+_LARGEST = 1 << 62
+"""Larger numbers of an unsigned column become this one: it is beyond every bound of ours."""
 
 
 def texts_of(cells: Sequence[str]) -> Any:
-    """Return text as an Arrow array. Raises UnicodeEncodeError for a lone surrogate."""
-    joined = "\0".join(cells).encode()
-    ends = np.zeros(len(cells) + 1, np.int32)
-    if len(cells) > _FEW and joined.count(0) == len(cells) - 1:
-        data = np.frombuffer(joined, np.uint8)
-        between = np.flatnonzero(data == 0)
-        ends[1:-1] = between - np.arange(len(between))
-        ends[-1] = len(data) - len(between)
-        return pa.StringArray.from_buffers(len(cells), pa.py_buffer(ends), pa.py_buffer(data[data != 0]))
-    contents = [cell.encode() for cell in cells]
-    np.cumsum([len(each) for each in contents], out=ends[1:])
-    return pa.StringArray.from_buffers(len(contents), pa.py_buffer(ends), pa.py_buffer(b"".join(contents)))
+    """Return cells as an array. Raises UnicodeEncodeError for a lone surrogate."""
+    return pa.array(cells, pa.string())
 
 
-_FEW = 100
-"""Up to this many cells are encoded one by one; more of them at once, where none holds a NUL."""
+def text_array(array: Any) -> Any:
+    """Return an array of any type as text without nulls, every value as `value_text` writes it."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return text_array(array.dictionary_decode())
+    if pa.types.is_string(kind):
+        return pc.fill_null(array, "") if array.null_count else array
+    if (
+        pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+    ):
+        return text_array(array.cast(pa.string()))
+    return texts_of([value_text(value) for value in array.to_pylist()])
 
 
-def text_scalar(text: str) -> Any:
-    """Return one text as an Arrow scalar."""
-    return texts_of([text])[0]
+def stripped(texts: Any) -> Any:
+    """Return texts without white space around them."""
+    return pc.utf8_trim_whitespace(texts)
+
+
+def chars(texts: Any) -> Numbers:
+    """Return how many characters each text has."""
+    return numbers_of(pc.utf8_length(texts))
+
+
+def matches(texts: Any, pattern: str) -> Mask:
+    """Say which texts a regular expression (RE2) is found in."""
+    return mask_of(pc.match_substring_regex(texts, pattern))
 
 
 def same_text(text: str, count: int) -> Any:
@@ -55,92 +67,63 @@ def same_text(text: str, count: int) -> Any:
 
 def coded_text(places: npt.NDArray[Any], words: Sequence[str]) -> Any:
     """Return a word for every row, by its place among the words, of which some may be the same."""
-    distinct_words = list(dict.fromkeys(words))
-    if len(distinct_words) < len(words):  # Parquet writes a dictionary with twins out row by row
-        rank = {word: at for at, word in enumerate(distinct_words)}
-        places = np.array([rank[word] for word in words], np.int32)[places]
-    indices = number_array(places.astype(np.int32, copy=False))
-    return pa.DictionaryArray.from_arrays(indices, texts_of(distinct_words), safe=False)
+    rank = {word: at for at, word in enumerate(dict.fromkeys(words))}
+    ranks = np.array([rank[word] for word in words], np.int32)
+    return pa.DictionaryArray.from_arrays(ranks[places], texts_of(list(rank)))
 
 
 def coded(column: Any) -> Any:
     """Return a column as distinct values and their places, nulls among the values."""
     if not pa.types.is_dictionary(column.type):
         return column.dictionary_encode(null_encoding="encode")
-    if column.null_count:
-        return column.dictionary_decode().dictionary_encode(null_encoding="encode")
-    return column
-
-
-def number_array(values: npt.NDArray[Any]) -> Any:
-    """Return whole numbers as an Arrow array; nothing is copied."""
-    values = np.ascontiguousarray(values)
-    return pa.Array.from_buffers(
-        pa.type_for_alias(values.dtype.name), len(values), [None, pa.py_buffer(values)]
-    )
-
-
-def mask_array(mask: Mask) -> Any:
-    """Return truth values as an Arrow array."""
-    bits = np.packbits(mask, bitorder="little")
-    return pa.Array.from_buffers(pa.bool_(), len(mask), [None, pa.py_buffer(bits)])
-
-
-def mask_of(array: Any) -> Mask:
-    """Return an Arrow array of truth values without nulls."""
-    if not len(array):
-        return np.zeros(0, bool)
-    bits = np.frombuffer(array.buffers()[1], np.uint8)
-    first = array.offset
-    found: Mask = np.unpackbits(bits, count=first + len(array), bitorder="little")[first:].view(bool)
-    return found
+    return coded(column.dictionary_decode()) if column.null_count else column
 
 
 def numbers_of(array: Any) -> Numbers:
-    """Return an Arrow array of whole numbers as 64-bit ones; what stands in place of a null means nothing."""
-    kind = np.dtype(_WIDTHS[str(array.type)])
-    if not len(array):
-        return np.zeros(0, np.int64)
-    values = np.frombuffer(array.buffers()[1], kind)[array.offset : array.offset + len(array)]
-    if kind == np.uint64:  # what no signed number holds is larger than any bound of ours
-        values = np.minimum(values, np.uint64(np.iinfo(np.int64).max))
-    return values.astype(np.int64)
+    """Return whole numbers of any width as 64-bit ones; a null is 0."""
+    if pa.types.is_uint64(array.type):
+        array = pc.min_element_wise(array, pa.scalar(_LARGEST, pa.uint64()), skip_nulls=False)
+    numbers: Numbers = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def mask_of(array: Any) -> Mask:
+    """Return truth values; a null is False."""
+    mask: Mask = pc.fill_null(array, fill_value=False).to_numpy(zero_copy_only=False)
+    return mask
 
 
 def rows_of(array: Any, places: Numbers) -> Any:
     """Return the rows at these places."""
-    return array.take(number_array(places))
+    return array.take(pa.array(places, pa.int64()))
 
 
-def distinct(keys: Numbers, space: int) -> tuple[Numbers, Numbers, Numbers]:
-    """Return the distinct keys as they are met, where each first stands, and each row's place among them.
-
-    Keys are at least 0 and below `space`.
-    """
-    count = len(keys)
-    if space > 4 * count + 1024:
-        values, first, places = np.unique(keys, return_index=True, return_inverse=True)
-    else:
-        firsts = np.full(space, count, np.int64)
-        firsts[keys[::-1]] = np.arange(count - 1, -1, -1)  # of equal places the last one written stays
-        values = np.flatnonzero(firsts < count)
-        first = firsts[values]
-        firsts[values] = np.arange(len(values))
-        places = firsts[keys]
+def distinct(keys: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Return the distinct keys as they are met, where each first stands, and each row's place among them."""
+    values, first, places = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
+    rank = np.argsort(order)
     return values[order], first[order], rank[places]
 
 
-def combinations(columns: list[Numbers], count: int) -> tuple[Numbers, Numbers]:
+def combinations(columns: Sequence[Numbers], count: int) -> tuple[Numbers, Numbers]:
     """Return where each distinct combination first stands, in that order, and each row's place among them."""
-    keys, space = np.zeros(count, np.int64), 1
+    places, first = np.zeros(count, np.int64), np.zeros(min(count, 1), np.int64)
     for codes in columns:
-        width = int(codes.max()) + 1 if count else 1
-        if space * width >= 1 << 62:
-            _, keys = np.unique(keys, return_inverse=True)
-            space = int(keys.max()) + 1
-        keys, space = keys * width + codes, space * width
-    _, first, places = distinct(keys, space)
+        _, first, places = distinct(places * (int(codes.max(initial=0)) + 1) + codes)
     return first, places
+
+
+def keys_of(*columns: Sequence[Any]) -> Numbers:
+    """Return 64 bits for each row: rows of equal cells have equal keys, others almost never.
+
+    Python draws its hashes anew in every process, so no file can be written whose rows all get one key.
+    """
+    rows = zip(*columns, strict=True)
+    return np.fromiter(map(hash, rows), np.int64, len(columns[0]))
+
+
+def words_of(texts: Any) -> Sequence[str]:
+    """Return texts as Python's."""
+    words: Sequence[str] = texts.to_numpy(zero_copy_only=False)
+    return words

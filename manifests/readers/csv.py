@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from callsheet.errors import Problem
+from manifests.error_file import without_marks
 from manifests.table import CELL_LIMIT_BYTES, HEADER_ROWS, ReadOptions, Sheet, Table
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -43,7 +44,7 @@ def read_csv(content: bytes, file: str, folder: Path, options: ReadOptions) -> T
     sheet = Sheet(file, folder, iter(()))
     sheet.rows = _rows(content, separator, sheet)
     with _field_limit(CELL_LIMIT_BYTES):
-        return sheet.table(options)
+        return without_marks(sheet.table(options))
 
 
 def _rows(content: bytes, separator: str, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:

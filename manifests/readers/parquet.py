@@ -15,6 +15,7 @@ from callsheet.errors import Problem
 from manifests.table import (
     COLUMNS_MAX,
     ROWS_MAX,
+    UNPRINTABLE,
     ReadOptions,
     Table,
     named_columns,
@@ -327,7 +328,8 @@ def _other_text(value: Any) -> str:
     if isinstance(value, dt.date | dt.time | dt.datetime):
         return value.isoformat()
     if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
+        text = value.decode("utf-8", "backslashreplace")
+        return "".join(ascii(each)[1:-1] if UNPRINTABLE.match(each) else each for each in text)
     if isinstance(value, dict):
         return json.dumps(_plain(value), ensure_ascii=False)
     return str(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.cli.prefect_server import embedded_server
+from callsheet.cli.prefect import own_server
 from tests.procfs import send_signal
 
 
@@ -63,7 +63,8 @@ class Desk:
     def _control(self, name: str, body: dict | None = None) -> dict:
         url = f"{self.sandbox()['url']}/_sandbox/{name}"
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(url, data)) as reply:
+        key = {"Authorization": f"Key {self.sandbox()['key']}"}
+        with urllib.request.urlopen(urllib.request.Request(url, data, key)) as reply:
             return json.loads(reply.read())
 
     def close(self) -> None:
@@ -79,11 +80,9 @@ class Desk:
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory) -> str:
     """The API of one Prefect server for many runs: a server of its own costs each of them seconds."""
-    server = embedded_server(tmp_path_factory.mktemp("prefect"))
-    server.start()
-    server.wait_ready()
-    yield server.url
-    server.stop()
+    with own_server(tmp_path_factory.mktemp("prefect")) as server:
+        server.wait_ready()
+        yield server.url
 
 
 @pytest.fixture

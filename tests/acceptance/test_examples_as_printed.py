@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from callsheet.cli.app import _COMMANDS
-from callsheet.engine import opening
+from callsheet.engine import open_run
 from callsheet.ledger import Ledger
 from manifests.planner import make_plan
 
@@ -34,7 +34,10 @@ ONE_JOB = ("--adopt", "--assume-spent")
 SMALLER = {"marketing-assets": "", "last-500-dollars": " --fit"}
 """Example campaigns, of which the first shot is rendered smaller than it is, and how they are run."""
 
-FIRST, LAST = ("callsheet demo", "callsheet resume", "callsheet run"), ("callsheet sandbox",)
+FIRST, LAST = (
+    ("callsheet demo", "callsheet init", "callsheet resume", "callsheet run"),
+    ("callsheet sandbox",),
+)
 TOGETHER = """
 import json, shlex, sys
 from callsheet.cli import example
@@ -74,17 +77,17 @@ def prepare(desk) -> None:
     night = pyarrow.csv.read_csv(desk.folder / "shots.csv")
     pq.write_table(night, desk.folder / "night.parquet")
     for name in SMALLER:
-        shutil.copytree(ROOT / "examples" / name, desk.folder / name)
-        campaign, shots = desk.folder / name / "campaign.toml", desk.folder / name / "shots.csv"
+        folder = shutil.copytree(ROOT / "examples" / name, desk.folder / "examples" / name)
+        campaign, shots = folder / "campaign.toml", folder / "shots.csv"
         small = re.sub(r"^(resolution|duration) = .*$", _small, campaign.read_text(), flags=re.MULTILINE)
         campaign.write_text(small)
         shots.write_text("".join(shots.read_text().splitlines(keepends=True)[:2]))
     plan = make_plan(desk.folder / "campaign.toml")
     (desk.data / "sandbox").mkdir(parents=True)
     with Ledger.open(f"sqlite:///{desk.data / 'sandbox' / 'ledger.sqlite'}") as ledger:
-        selection = opening.select(ledger, plan, fit=False)
+        selection = open_run.select(ledger, plan, fit=False)
         options = json.dumps({"sandbox": True, "speed": 2000})
-        opening.open_run(ledger, plan, selection, out=desk.folder / "runs", options=options)
+        open_run.open_run(ledger, plan, selection, out=desk.folder / "runs", options=options)
 
 
 def _small(setting: re.Match[str]) -> str:
@@ -92,23 +95,25 @@ def _small(setting: re.Match[str]) -> str:
 
 
 def _turn(line: str) -> int:
-    """What makes files and runs comes first; a plan file is run when it was written."""
+    """What makes files and runs comes first; a plan file is run after it was written."""
     if line.startswith("callsheet run plan.json"):
-        return 2
-    return 0 if line.startswith(FIRST) else 1
+        return 3
+    if line.startswith("callsheet init"):
+        return 0
+    return 1 if line.startswith(FIRST) else 2
 
 
 def test_the_lists_are_not_empty():
     """What is walked below is found where it stands."""
-    assert len(examples()) > 40
-    assert {"callsheet retry", "callsheet run plan.json"} <= set(readme())
+    assert len(examples()) >= 30
+    assert {"callsheet init spring", "callsheet plan spring/campaign.toml"} <= set(readme())
 
 
 def test_every_printed_command_runs_as_it_is_printed(desk, monkeypatch):
     """Each ends with 0, one after the other, by copy and paste."""
-    monkeypatch.setattr(opening, "new_run_id", lambda _campaign: RUN_ID)
+    monkeypatch.setattr(open_run, "new_run_id", lambda _campaign: RUN_ID)
     prepare(desk)
-    campaigns = [f"callsheet run {name}/campaign.toml{more}" for name, more in SMALLER.items()]
+    campaigns = [f"callsheet run examples/{name}/campaign.toml{more}" for name, more in SMALLER.items()]
     lines = [
         line
         for line in dict.fromkeys([*examples(), *readme(), *campaigns])

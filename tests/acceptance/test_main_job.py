@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import av
@@ -14,16 +13,14 @@ import pytest
 
 from callsheet.cli.example import write_example
 from callsheet.ledger import Ledger, queries, verify
-from callsheet.report.cards import thumbnail_of
+from callsheet.report.rows import thumbnail_of
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
 
 def accepted(desk) -> list[dict]:
     """Every request that the sandbox accepted: the provider's own count of purchases."""
-    url = desk.sandbox()["url"] + "/_sandbox/ledger"
-    with urllib.request.urlopen(url) as reply:
-        return json.loads(reply.read())["accepted"]
+    return desk.accepted()
 
 
 def opened(path: Path) -> tuple[int, int, int, bool]:
@@ -206,10 +203,4 @@ def test_a_lost_reply_is_found_before_the_run_ends(desk):
 
 def arm(desk, fault: dict) -> None:
     """Let the sandbox misbehave."""
-    request = urllib.request.Request(
-        desk.sandbox()["url"] + "/_sandbox/faults",
-        data=json.dumps(fault).encode(),
-        headers={"Content-Type": "application/json"},
-        method="POST",
-    )
-    urllib.request.urlopen(request).read()
+    desk.arm(**fault)

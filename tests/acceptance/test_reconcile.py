@@ -17,7 +17,9 @@ SHOTS = "custom_id,prompt,model,resolution,duration\nb,A ship,seedance-1.0-lite,
 def ask(desk, path, document=None, method=None):
     """Ask the sandbox's own routes."""
     data = None if document is None else json.dumps(document).encode()
-    request = urllib.request.Request(desk.sandbox()["url"] + path, data=data, method=method)
+    address = desk.sandbox()
+    key = {"Authorization": f"Key {address['key']}"}
+    request = urllib.request.Request(address["url"] + path, data=data, headers=key, method=method)
     with urllib.request.urlopen(request) as reply:
         return json.loads(reply.read())
 

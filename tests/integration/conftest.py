@@ -13,16 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from callsheet.engine.books import Books
-from callsheet.engine.dispatch import dispatch, in_order
-from callsheet.engine.opening import open_run, select
-from callsheet.engine.prices import look_at_prices
-from callsheet.engine.reclaim import settle_and_collect
-from callsheet.engine.render import render_job
+from callsheet.engine.collect_runs import settle_and_collect
+from callsheet.engine.context import RunContext, context_of
+from callsheet.engine.ledger_executor import LedgerExecutor
+from callsheet.engine.open_run import open_run, select
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import studio_at
-from callsheet.engine.stopping import StopSign
-from callsheet.engine.studio import Studio
+from callsheet.engine.scheduler import in_order, run_jobs
+from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import JobRow, Ledger, queries, verify
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
@@ -84,6 +81,7 @@ class House:
     """What the platform API is reached through; by default, simply the network."""
     changes: dict[str, Any] = field(default_factory=dict)
     patience_s: float = 60.0
+    controls: int = 0
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000 - self.ago_ms
@@ -105,9 +103,9 @@ class House:
 
     @asynccontextmanager
     async def desk(self) -> AsyncIterator[Desk]:
-        """Open everything, as `open_desk` does, with this house's clock and an impatient queue."""
+        """Open everything, as `open_account` does, with this house's clock and an impatient queue."""
         ledger = Ledger.open(self.settings.ledger, clock=self.now_ms)
-        books = Books(ledger)
+        books = LedgerExecutor(ledger)
         platform = FalPlatform(self.settings, transport=self.transport(), sleep=_at_once)
         try:
             async with Impatient(self.settings) as queue, platform:
@@ -170,22 +168,25 @@ class House:
 
     def truth(self) -> dict[str, Any]:
         """What the provider itself says it accepted."""
-        return dict(httpx.get(f"{self.address.url}/_sandbox/ledger").json())
+        key = {"Authorization": f"Key {self.address.key}"}
+        return dict(httpx.get(f"{self.address.url}/_sandbox/ledger", headers=key).json())
 
     def accepted(self, prompt: str) -> list[dict[str, Any]]:
         return [each for each in self.truth()["accepted"] if each["arguments"]["prompt"] == prompt]
 
-    async def work(self, run_id: str) -> Studio:
+    def context(self, desk: Desk, run_id: str, stop: StopSignal | None = None) -> RunContext:
+        """Return the context of a run, with short pauses between attempts to fetch a file."""
+        run = desk.ledger.do(queries.run, run_id)
+        ctx = context_of(desk, run, self.request(run_id), stop or StopSignal())
+        ctx.state.fetch_pauses_s = (0.0, 0.0)
+        return ctx
+
+    async def work(self, run_id: str) -> RunContext:
         """Do what a run does, without Prefect and without looking back first; returns what it worked with."""
         async with self.desk() as desk:
-            studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
-            await look_at_prices(studio, accept=False)
-
-            async def render(row: JobRow, place: Any) -> Any:
-                return await render_job(studio, row.job_id, place)
-
-            await dispatch(studio, in_order(desk.ledger.do(queries.jobs, run_id)), render)
-            return studio
+            ctx = self.context(desk, run_id)
+            await run_jobs(ctx, in_order(desk.ledger.do(queries.jobs, run_id)))
+            return ctx
 
     async def settled(self) -> Any:
         """Do what `callsheet reconcile` does."""
@@ -203,7 +204,8 @@ class House:
 
     async def ended(self, prompt: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait until the provider has rendered this many requests with that prompt."""
-        async with httpx.AsyncClient(base_url=self.address.url) as client:
+        key = {"Authorization": f"Key {self.address.key}"}
+        async with httpx.AsyncClient(base_url=self.address.url, headers=key) as client:
             while True:
                 truth = json.loads((await client.get("/_sandbox/ledger")).text)
                 mine = [each for each in truth["accepted"] if each["arguments"]["prompt"] == prompt]
@@ -218,6 +220,11 @@ class House:
             headers={"Authorization": f"Key {self.address.key}", **headers},
         )
         return str(reply.json()["request_id"])
+
+    async def control(self, **more: Any) -> None:
+        """Buy a video that the ledger knows: a history is believed only where it shows one of our own."""
+        self.controls += 1
+        await self.work(self.open_run(f"control,A known boat {self.controls}", campaign="control", **more))
 
     def with_an_ordinary_key(self) -> None:
         self.changes["key"] = ApiKey(LIMITED_KEY)

@@ -8,9 +8,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
+import callsheet.sandbox.video  # noqa: F401
+
 # Everything that a fork would otherwise import by itself, again and again.
-import callsheet.sandbox.video.encode
-import callsheet.sandbox.video.scene  # noqa: F401
 from tests.rig.bodies import body_figures
 from tests.rig.crowd import crowd_figures, has_server
 from tests.rig.figures import Figure, table

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from callsheet import failpoints
-from callsheet.engine.opening import Selection, open_run, select
+from callsheet.engine.open_run import Selection, open_run, select
 from callsheet.ledger import FINISHED, Ledger, State, admission, queries, verify
 from callsheet.settings import Settings
 from manifests.plan import Plan

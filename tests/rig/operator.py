@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from callsheet.engine.desk import open_desk
+from callsheet.engine.context import open_account
 from callsheet.reconcile.steps import settle_ledger
 from callsheet.settings import Settings
 from tests.rig.provider import hurry, silence
@@ -19,5 +19,5 @@ def reconcile(settings: Settings, bug: Callable[[], None] | None = None) -> None
 
 
 async def _reconcile(settings: Settings) -> None:
-    async with open_desk(settings) as desk:
+    async with open_account(settings) as desk:
         await settle_ledger(desk)

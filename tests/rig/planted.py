@@ -27,19 +27,19 @@ PART = "planted bugs"
 def id_after_post() -> None:
     """Nothing is on disk before the id is: a death in between, or a lost reply, and it is sent again."""
 
-    async def send_once(studio: Any, order: Any, _intent: Any, *, again: bool) -> Any:
+    async def send_once(ctx: Any, order: Any, _intent: Any, *, again: bool) -> Any:
         try:
-            ticket = await studio.queue.submit(order.job.endpoint.id, order.arguments)
+            ticket = await ctx.queue.submit(order.job.endpoint.id, order.arguments)
         except (NotSent, Throttled) as error:
             return error
         except (Refused, OutcomeUnknown):
-            await studio.books(settlement.release, order.job_id)
+            await ctx.do(settlement.release, order.job_id)
             return None
         failpoints.passing("after_post")
         sent = {"seed": order.seed, "arguments_sha256": order.arguments_sha256}
-        await studio.books(transitions.send, order.job_id, **sent)
+        await ctx.do(transitions.send, order.job_id, **sent)
         urls = (ticket.status_url, ticket.response_url, ticket.cancel_url)
-        await studio.books(transitions.accept, order.job_id, LedgerTicket(ticket.request_id, *urls))
+        await ctx.do(transitions.accept, order.job_id, LedgerTicket(ticket.request_id, *urls))
         return ticket
 
     @purchase()

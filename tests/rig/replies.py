@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from callsheet.engine.opening import Selection, open_run
+from callsheet.engine.open_run import Selection, open_run
 from callsheet.ledger import HOLDS_SLOT, Ledger, State, queries, verify
 from callsheet.settings import ApiKey, Settings
 from manifests.planner import make_plan

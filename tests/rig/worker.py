@@ -6,16 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from callsheet import failpoints
-from callsheet.engine import caretaker
-from callsheet.engine.dispatch import dispatch, in_order
-from callsheet.engine.render import render_job
+from callsheet.engine import reconcile_loop
 from callsheet.engine.request import RunRequest
-from callsheet.engine.session import studio_for
-from callsheet.engine.slots import Place
-from callsheet.engine.stopping import StopSign
-from callsheet.engine.studio import Studio
+from callsheet.engine.run import open_context
+from callsheet.engine.scheduler import in_order, run_jobs
+from callsheet.engine.stopping import StopSignal
 from callsheet.errors import LedgerError
-from callsheet.ledger import JobRow, queries
+from callsheet.ledger import queries
 from callsheet.provider.client import FalQueue
 from callsheet.settings import Settings
 from tests.rig.provider import SPEED, hurry, silence
@@ -23,7 +20,10 @@ from tests.rig.provider import SPEED, hurry, silence
 GIVES_UP_S = 0.4
 """How long a worker waits for the reply to a POST: less than a late acceptance takes."""
 
-CARE_EVERY_S = 0.5
+LOOK_EVERY_S = 0.5
+
+FETCH_PAUSES_S = (0.02, 0.05, 0.1, 0.2)
+"""A file host in trouble answers the next request here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def live(life: Life) -> None:
     if life.failpoint:
         os.environ[failpoints.VARIABLE] = life.failpoint
     FalQueue.submit.__kwdefaults__["deadline_s"] = GIVES_UP_S
-    caretaker.CARE_EVERY_S = CARE_EVERY_S
+    reconcile_loop.LOOK_EVERY_S = LOOK_EVERY_S
     if life.bug is not None:
         life.bug()
     try:
@@ -56,14 +56,7 @@ def live(life: Life) -> None:
 
 async def _go_on(life: Life) -> None:
     request = RunRequest(run_id=life.run_id, sandbox=True, speed=SPEED)
-    async with studio_for(request, life.run_id, life.settings, StopSign()) as studio:
-        studio.may_buy = True
-        rows = in_order(await studio.books(queries.jobs, life.run_id))
-        await dispatch(studio, rows, _renderer(studio))
-
-
-def _renderer(studio: Studio) -> Callable[[JobRow, Place], object]:
-    async def render(row: JobRow, place: Place) -> JobRow:
-        return await render_job(studio, row.job_id, place)
-
-    return render
+    async with open_context(request, life.run_id, life.settings, StopSignal()) as ctx:
+        ctx.state.may_buy = True
+        ctx.state.fetch_pauses_s = FETCH_PAUSES_S
+        await run_jobs(ctx, in_order(await ctx.do(queries.jobs, life.run_id)))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from callsheet import files
 from callsheet.files import atomically, part_file, sweep_parts, write_atomically, write_text_atomically
 
 
@@ -112,3 +113,17 @@ def test_a_file_system_without_locks_is_written_to_and_never_swept(tmp_path, mon
         assert part.path.exists()
     write_atomically(tmp_path / "plan.json", b"{}")
     assert names_in(tmp_path) == ["plan.json"]
+
+
+def test_the_full_folder_is_named_and_a_wrong_one_is_not(monkeypatch, tmp_path):
+    """SQLite has one error for two disks: the one with space left is not the one to clear."""
+    ledger, temporary = tmp_path / "ledger", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    full = {temporary}
+    monkeypatch.setattr(files, "free_bytes", lambda folder: 0 if folder in full else 2**30)
+    assert files.full_folder(ledger, files.temporary_folder()) == temporary
+    full = {ledger}
+    assert files.full_folder(ledger, files.temporary_folder()) == ledger
+    full = set()
+    assert files.full_folder(ledger, files.temporary_folder()) is None

@@ -1,6 +1,8 @@
 """The house: what stands where."""
 
+import ast
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -47,7 +49,7 @@ def test_a_flow_file_shadows_nothing(path):
 
 
 def test_no_module_is_longer_than_400_lines():
-    """A room that is crowded wants another room."""
+    """A longer one is divided."""
     long = [
         str(path.relative_to(ROOT))
         for package in OURS
@@ -55,3 +57,75 @@ def test_no_module_is_longer_than_400_lines():
         if len(path.read_text(encoding="utf-8").splitlines()) > 400
     ]
     assert long == []
+
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in OURS
+    for path in (ROOT / package).rglob("*.py")
+}
+
+
+def imported(module: str) -> Iterator[str]:
+    """The modules of ours that a module imports: also under TYPE_CHECKING, and inside functions."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                if name in MODULES:
+                    yield name
+                elif node.module in MODULES:
+                    yield node.module
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The groups of modules that reach each other: Kosaraju's two walks."""
+    back: dict[str, set[str]] = {name: set() for name in graph}
+    for name, others in graph.items():
+        for other in others:
+            back[other].add(name)
+    ended: dict[str, None] = {}
+    for name in graph:
+        _walk(name, graph, set(ended), ended)
+    found, seen = [], set()
+    for name in reversed(ended):
+        group: dict[str, None] = {}
+        _walk(name, back, seen, group)
+        seen |= group.keys()
+        if len(group) > 1 or name in graph[name]:
+            found.append(set(group))
+    return found
+
+
+def _walk(start: str, graph: dict[str, set[str]], skipped: set[str], ended: dict[str, None]) -> None:
+    """Add what can be reached to `ended`, each after everything that it leads to."""
+    entered = set(skipped)
+    stack = [(start, iter(()))] if start not in entered else []
+    if stack:
+        entered.add(start)
+        stack = [(start, iter(graph[start]))]
+    while stack:
+        name, others = stack[-1]
+        following = next((other for other in others if other not in entered), None)
+        if following is None:
+            ended[name] = None
+            stack.pop()
+        else:
+            entered.add(following)
+            stack.append((following, iter(graph[following])))
+
+
+@pytest.mark.parametrize(
+    ("graph", "found"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"a"}, "c": {"a"}}, [{"a", "b"}]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}, [{"b", "c"}]),
+        ({"a": {"a"}}, [{"a"}]),
+    ],
+)
+def test_a_circle_is_found(graph, found):
+    """The search sees circles of any length, and none where there is none."""
+    assert circles(graph) == found

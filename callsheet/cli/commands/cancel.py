@@ -8,11 +8,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from callsheet.cli.options import Json, Sandbox
-from callsheet.cli.output import document, result, say
-from callsheet.cli.runs import chosen_run, run_settings
-from callsheet.engine.surroundings import settings_for
-from callsheet.errors import CallsheetError, IllegalTransition
-from callsheet.ledger import AT_FAL, JobRow, Ledger, State, queries, runs, settlement
+from callsheet.cli.output import document, note, result
+from callsheet.cli.runs import run_settings
+from callsheet.engine import session
+from callsheet.engine.cancel import cancel_at_fal, cancel_pending
+from callsheet.engine.request import settings_for
+from callsheet.ledger import AT_FAL, Ledger, queries
 from callsheet.provider.client import FalQueue
 from callsheet.settings import Settings
 
@@ -27,44 +28,25 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
     Example: callsheet cancel spring-20261121-090000-a1b2
     """
     settings = run_settings(sandbox=sandbox)
-    run = chosen_run(settings, run_id)
+    run = session.find_run(settings, run_id)
+    request = session.continued(run)
     with Ledger.open(settings.ledger) as ledger:
-        ledger.do(runs.request_stop, run.run_id)
-        waiting = ledger.do(queries.jobs, run.run_id, states={State.PENDING})
-        cancelled = sum(_cancelled(ledger, row) for row in waiting)
+        cancelled = cancel_pending(ledger, run.run_id, "cancelled by a person")
         at_fal = ledger.do(queries.jobs, run.run_id, states=AT_FAL)
-    if not json:
-        result(f"{cancelled} cancelled before submission")
-    answers = asyncio.run(_ask_fal(settings_for(run.request), at_fal)) if at_fal else []
+        if not json:
+            result(f"{cancelled} cancelled before submission")
+        answers = asyncio.run(_ask_fal(settings_for(request), ledger, run.run_id)) if at_fal else []
     if json:
         document({"run_id": run.run_id, "cancelled": cancelled, "at_fal": answers})
-    elif at_fal:
-        again = f"callsheet resume {run.run_id}" + (" --sandbox" if run.request.sandbox else "")
+        return 0
+    for each in answers:
+        note(f"{each['custom_id']}: {each['answer']}")
+    if at_fal:
+        again = f"callsheet resume {run.run_id}" + (" --sandbox" if request.sandbox else "")
         result(f"{len(answers)} cancellations requested at fal; `{again}` collects the outcomes")
     return 0
 
 
-def _cancelled(ledger: Ledger, row: JobRow) -> bool:
-    """Cancel a job; False if the run, which may still be active, has changed its state."""
-    try:
-        ledger.do(settlement.cancel, row.job_id, why="cancelled by a person")
-    except IllegalTransition:
-        return False
-    return True
-
-
-async def _ask_fal(settings: Settings, rows: list[JobRow]) -> list[dict[str, str]]:
-    """Ask fal to cancel each of these requests; print and return its answers."""
-    answers = []
+async def _ask_fal(settings: Settings, ledger: Ledger, run_id: str) -> list[dict[str, str]]:
     async with FalQueue(settings) as queue:
-        for row in rows:
-            if row.ticket is None:
-                continue
-            request_id = row.ticket.request_id
-            try:
-                answer = (await queue.cancel(queue.ticket(row.endpoint, request_id))).replace("_", " ")
-            except CallsheetError as error:
-                answer = str(error)
-            say(f"{row.custom_id}: {answer}")
-            answers.append({"custom_id": row.custom_id, "request_id": request_id, "answer": answer})
-    return answers
+        return await cancel_at_fal(queue, ledger, run_id)

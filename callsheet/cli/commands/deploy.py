@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from callsheet.cli.options import Budget, Json, Sandbox, Speed
 from callsheet.cli.output import document, note, result
-from callsheet.cli.prefect_server import configured_api_url, require_answer
+from callsheet.cli.prefect import configured_api_url, require_answer
 from callsheet.engine.request import RunRequest
 from callsheet.errors import UsageError
 from manifests.readers.remote import is_remote

@@ -16,7 +16,7 @@ from stat import S_IRWXG, S_IRWXO
 from callsheet import failpoints
 from callsheet.cli.options import Json
 from callsheet.cli.output import document, show_line
-from callsheet.cli.prefect_server import configured_api_url, require_answer
+from callsheet.cli.prefect import configured_api_url, require_answer
 from callsheet.errors import CallsheetError, UsageError
 from callsheet.files import usable_data_folder
 from callsheet.ledger import verify

@@ -13,7 +13,7 @@ from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.output import document, result, say, show_table, write_csv
 from callsheet.cli.runs import run_settings
 from callsheet.cli.views.money import Wanted, filter_of
-from callsheet.engine import high_water
+from callsheet.engine import rollback_guard
 from callsheet.errors import UsageError
 from callsheet.files import FULL
 from callsheet.ledger import Entry, Ledger, history, queries
@@ -167,7 +167,7 @@ def accept(out: RunsFolder, *, sandbox: Sandbox = False, json: Json = False) -> 
     if not out.is_dir():
         raise UsageError(f"there is no folder {out}; name the one that holds the run folders")
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        mark = high_water.accept(opened, out)
+        mark = rollback_guard.accept(opened, out)
         entries = opened.do(queries.identity)[1]
     if json:
         before = None if mark is None else {"entries": mark.entries, "run_id": mark.run_id}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from callsheet.cli.options import Budget, Json, Sandbox, Source
+from callsheet.cli.options import Budget, HeaderRow, Json, Sandbox, SkipHidden, Source
 from callsheet.cli.output import document, note, result, show_line
 from callsheet.cli.views.advice import (
     advice_document,
@@ -19,14 +20,14 @@ from callsheet.cli.views.advice import (
 )
 from callsheet.cli.views.plan import PlanView, cap_name, show_changes, show_plan, view_plan
 from callsheet.cli.views.problems import ErrorsFile, explain_mistakes
-from callsheet.errors import ManifestError
+from callsheet.errors import ManifestError, OverBudget
 from callsheet.settings import settings_from
 from manifests.diff import to_pay
-from manifests.plan import Plan, PlanOptions
+from manifests.plan import PlanOptions
 from manifests.plan_document import plan_document, refusal_document
 from manifests.plan_file import refuse_to_replace, write_plan
 from manifests.planner import make_plan
-from pricing.budgets import shortfalls
+from pricing.budgets import Shortfall, shortfalls
 from pricing.money import usd_rounded_up, usd_text
 
 PlanFile = Annotated[
@@ -44,6 +45,15 @@ Rows = Annotated[
         help="Include every row in the JSON document, also above 10,000 jobs",
     ),
 ]
+Check = Annotated[
+    bool,
+    Parameter(
+        name="--check",
+        negative="",
+        env_var="CALLSHEET_PLAN_CHECK",
+        help="Exit with 3 if the plan does not fit a cap",
+    ),
+]
 
 
 def plan(
@@ -52,6 +62,9 @@ def plan(
     budget_usd: Budget = None,
     out: PlanFile = None,
     rows: Rows = False,
+    check: Check = False,
+    header_row: HeaderRow = None,
+    skip_hidden: SkipHidden = False,
     errors: ErrorsFile = None,
     sandbox: Sandbox = False,
     json: Json = False,
@@ -65,20 +78,24 @@ def plan(
     """
     if out is not None:
         refuse_to_replace(out)
+    settings = settings_from(os.environ)
+    overrides = PlanOptions(
+        budget_usd=budget_usd,
+        allow_private_hosts=settings.allow_private_hosts,
+        header_row=header_row,
+        skip_hidden=skip_hidden,
+        manifest_max_mb=settings.manifest_max_mb,
+    )
     try:
-        made = make_plan(
-            source,
-            overrides=PlanOptions(
-                budget_usd=budget_usd, allow_private_hosts=settings_from(os.environ).allow_private_hosts
-            ),
-        )
+        made = make_plan(source, overrides=overrides)
     except ManifestError as error:
         if json:
             document(refusal_document(error))
         return explain_mistakes(error, source, errors)
-    settings = settings_from(os.environ)
     concurrency = made.concurrency or settings.concurrency
     seen = view_plan(made, sandbox=sandbox)
+    short = shortfalls(to_pay(made, seen.changes), seen.room)
+    code = OverBudget.exit_code if check and short else 0
     takes_s, learned = seen.takes_s(made, concurrency), bool(seen.learned_s)
     if out is not None:
         write_plan(made, out)
@@ -89,10 +106,10 @@ def plan(
         )
         more = more_document(made, takes_s, learned=learned, credit_nano=seen.credit_nano)
         document({**told, "advice": advice_document(made, seen.changes, seen.room), **more})
-        return 0
+        return code
     show_plan(made, seen.room)
     show_changes(made, seen.changes, seen.differs)
-    _say_whether_it_fits(made, seen)
+    _show_fit(seen, short)
     for line in advice_lines(made, seen.changes, seen.room):
         show_line(line)
     if len(seen.changes.made) < made.total.jobs:
@@ -100,11 +117,10 @@ def plan(
         show_time(takes_s, concurrency, learned=learned)
     if seen.credit_nano is not None:
         result(f"credit at fal: ${usd_text(seen.credit_nano)}")
-    return 0
+    return code
 
 
-def _say_whether_it_fits(made: Plan, seen: PlanView) -> None:
-    short = shortfalls(to_pay(made, seen.changes), seen.room)
+def _show_fit(seen: PlanView, short: Sequence[Shortfall]) -> None:
     for each in short:
         show_line(
             f"does not fit the {cap_name(each.cap)}: needs up to "

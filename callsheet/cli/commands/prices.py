@@ -10,11 +10,10 @@ from cyclopts import App
 from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.output import document, say, show_line, show_table
 from callsheet.cli.runs import run_settings
-from callsheet.cli.views.plan import has_ledger
-from callsheet.engine.desk import open_desk
-from callsheet.engine.prices import bills_of, listed_beside_the_book
-from callsheet.engine.request import RunRequest
-from callsheet.engine.surroundings import settings_for
+from callsheet.engine.context import open_account
+from callsheet.engine.price_check import bills_of, listed_beside_the_book
+from callsheet.engine.request import RunRequest, settings_for
+from callsheet.files import has_ledger
 from callsheet.ledger import Ledger, history
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, load_catalog
@@ -86,7 +85,7 @@ def check(*, sandbox: Sandbox = False, json: Json = False) -> int:
 
 
 async def _checked(settings: Settings) -> list[PriceCheck]:
-    async with open_desk(settings) as desk:
+    async with open_account(settings) as desk:
         return await listed_beside_the_book(desk)
 
 

@@ -9,13 +9,12 @@ from cyclopts import Parameter
 
 from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.output import document
-from callsheet.cli.running import EXIT_FAILED_JOBS, EXIT_UNKNOWN
 from callsheet.cli.runs import run_settings
 from callsheet.cli.views.reconcile import show_bills, show_findings
-from callsheet.engine.desk import open_desk
-from callsheet.engine.reclaim import settle_and_collect
-from callsheet.engine.request import RunRequest
-from callsheet.engine.surroundings import settings_for
+from callsheet.engine.collect_runs import settle_and_collect
+from callsheet.engine.context import open_account
+from callsheet.engine.finalize import EXIT_FAILED_JOBS, EXIT_UNKNOWN
+from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, queries
 from callsheet.reconcile import decisions
@@ -109,7 +108,7 @@ def _decided(settings: Settings, spent: str | None, again: str | None, reason: s
 async def _looked_up(
     settings: Settings, days: int, adopted: tuple[str, str] | None, reason: str
 ) -> tuple[Findings, Bills]:
-    async with open_desk(settings) as desk:
+    async with open_account(settings) as desk:
         findings = Findings()
         if adopted is not None:
             findings.take([await adopt_request(desk, *adopted, reason=reason)])

@@ -7,7 +7,7 @@ from pathlib import Path
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.output import document, result
 from callsheet.cli.runs import chosen_run, run_settings
-from callsheet.engine.closing import write_report
+from callsheet.engine.finalize import write_report
 from callsheet.ledger import Ledger, admission, history, queries
 
 

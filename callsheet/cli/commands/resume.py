@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from callsheet.cli.options import AcceptPrices, Json, Sandbox, UnfinishedRunId
-from callsheet.cli.running import own_server_for, run_flow
-from callsheet.cli.runs import chosen_run, refuse_busy, run_settings
-from callsheet.engine.surroundings import settings_for
+from callsheet.cli.runs import refuse_busy, run_settings
+from callsheet.cli.views.run import run_to_its_end
+from callsheet.engine import session
+from callsheet.engine.request import settings_for
 
 
 def resume(
@@ -19,8 +20,11 @@ def resume(
 
     Example: callsheet resume spring-20261121-090000-a1b2
     """
-    run = chosen_run(run_settings(sandbox=sandbox), run_id)
+    run = session.find_run(run_settings(sandbox=sandbox), run_id)
     refuse_busy(run_settings(sandbox=sandbox), run.run_id)
-    request = run.request.model_copy(update={"accept_prices": accept_prices})
-    settings = settings_for(request)
-    return run_flow(request, settings, own_server_for(settings, request), as_json=json)
+    request = session.continued(run, accept_prices=accept_prices)
+
+    async def open_run() -> str:
+        return run.run_id
+
+    return run_to_its_end(request, settings_for(request), open_run, as_json=json)

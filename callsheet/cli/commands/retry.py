@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
-from callsheet.cli.output import document, say
-from callsheet.cli.running import EXIT_FAILED_JOBS, own_server_for, run_flow
-from callsheet.cli.runs import chosen_run, run_settings
-from callsheet.engine.desk import open_desk
-from callsheet.engine.given_up import GIVEN_UP, Looked, look_for
-from callsheet.engine.made_files import gone_files, is_gone
-from callsheet.engine.surroundings import settings_for
-from callsheet.ledger import JobRow, Ledger, Run, State, queries, recovery
-from callsheet.report.error_table import advice_text, worth_trying
-from callsheet.settings import Settings
+from callsheet.cli.output import document, note, say
+from callsheet.cli.runs import run_settings
+from callsheet.cli.views.run import run_to_its_end
+from callsheet.engine import session
+from callsheet.engine.finalize import EXIT_FAILED_JOBS
+from callsheet.engine.request import settings_for
+from callsheet.engine.retry import Retry, prepare_retry
+from callsheet.ledger import JobRow, Run
+from callsheet.report.error_table import advice_text
 from pricing.money import usd_rounded_up
 
-AGAIN = frozenset({State.FAILED, State.CANCELLED, State.SKIPPED_BUDGET})
 NAMED = 20
 
 All = Annotated[
@@ -47,56 +45,20 @@ def retry(
 
     Example: callsheet retry spring-20261121-090000-a1b2
     """
-    run = chosen_run(run_settings(sandbox=sandbox), run_id, latest_of_all=True)
-    request = run.request.model_copy(update={"accept_prices": accept_prices})
+    run = session.find_run(run_settings(sandbox=sandbox), run_id, latest_of_all=True)
+    request = session.continued(run, accept_prices=accept_prices)
     settings = settings_for(request)
-    with Ledger.open(settings.ledger) as ledger, ledger.claim(run.run_id):
-        ended = ledger.do(queries.jobs, run.run_id, states=AGAIN)
-        looked = Looked() if again else _looked_for(settings, ended)
-        rows = [row for row in ended if row.job_id not in looked.found | looked.unsure.keys()]
-        free, gone = (set(), set()) if again else _made_since(ledger, run.run, rows)
-        rows = [row for row in rows if row.fingerprint not in gone]
-        tried = [row for row in rows if all or row.fingerprint in free or is_worth_it(row)]
-        made = ledger.do(
-            recovery.retry, [row.job_id for row in tried], why="retried by a person", once=not again
-        )
-    _say_what(rows, tried, made)
-    if not (tried or looked.found) and run.run.closed_ms is not None:
+    retried = asyncio.run(prepare_retry(settings, run, all_failures=all, again=again))
+    _say_what(retried)
+    if not retried.has_work and run.closed_ms is not None:
         if json:
-            document(_nothing(run.run, rows))
-        return EXIT_FAILED_JOBS if ended else 0
-    return run_flow(request, settings, own_server_for(settings, request), as_json=json)
+            document(_nothing(run, retried.not_tried))
+        return EXIT_FAILED_JOBS if retried.ended else 0
 
+    async def open_run() -> str:
+        return run.run_id
 
-def _looked_for(settings: Settings, rows: list[JobRow]) -> Looked:
-    """Ask fal for what was given up; what it has after all is fetched by the run, and not bought."""
-    given_up = [row for row in rows if row.error_type in GIVEN_UP]
-    if not given_up:
-        return Looked()
-    looked = asyncio.run(_look(settings, given_up))
-    if looked.found:
-        say(f"{len(looked.found)} were given up, and fal has them after all: they are fetched, not bought")
-    for row in given_up:
-        if row.job_id in looked.unsure:
-            say(
-                f"not tried: {row.custom_id}: fal could not be asked for its video "
-                f"({looked.unsure[row.job_id]}); `--all --again` buys it all the same"
-            )
-    return looked
-
-
-async def _look(settings: Settings, rows: list[JobRow]) -> Looked:
-    async with open_desk(settings) as desk:
-        return await look_for(desk, rows)
-
-
-def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow]) -> tuple[set[str], set[str]]:
-    """Return the fingerprints that the campaign has a video of, and those whose file is gone; names these."""
-    made = ledger.do(queries.already_made, run.campaign, {row.fingerprint for row in rows})
-    for line in gone_files(ledger, made.values()):
-        say(line)
-    gone = {content for content, row in made.items() if is_gone(ledger, row)}
-    return set(made) - gone, gone
+    return run_to_its_end(request, settings, open_run, as_json=json)
 
 
 def _nothing(run: Run, rows: list[JobRow]) -> dict[str, Any]:
@@ -116,26 +78,28 @@ def _nothing(run: Run, rows: list[JobRow]) -> dict[str, Any]:
     }
 
 
-def is_worth_it(row: JobRow) -> bool:
-    """Say whether a job that ended without a video is worth another purchase."""
-    return row.state is not State.FAILED or worth_trying(row.error_type, row.charged, row.purchases)
-
-
-def _say_what(rows: list[JobRow], tried: list[JobRow], made: Mapping[int, int]) -> None:
-    if not rows:
-        say("nothing failed, was left out or was cancelled: there is nothing to try again")
+def _say_what(retried: Retry) -> None:
+    for line in retried.gone:
+        say(line)
+    if retried.fetched:
+        note(f"{retried.fetched} are still at fal: their videos are fetched, not bought")
+    for row, why in retried.unsure[:NAMED]:
+        say(
+            f"not tried: {row.custom_id}: fal could not be asked for its video ({why}); "
+            "`--all --again` buys another one"
+        )
+    if not retried.ended:
+        note("nothing failed, was skipped or was cancelled: there is nothing to retry")
         return
-    again = [row for row in tried if row.job_id not in made]
-    if again:
-        most = usd_rounded_up(sum(row.maximum_nano for row in again))
-        bought = sum(row.purchases for row in again)
-        say(f"{len(again)} to try again, for at most {most}; fal has accepted {bought} tries at them so far")
-    else:
-        say("0 to try again")
-    if made:
-        say(f"{len(made)} were made since: their files are used again and cost nothing")
-    chosen = {row.job_id for row in tried}
-    _name_the_others([row for row in rows if row.job_id not in chosen])
+    most = usd_rounded_up(sum(row.maximum_nano for row in retried.bought))
+    bought = sum(row.purchases for row in retried.bought)
+    if retried.bought:
+        note(f"{len(retried.bought)} to retry, for at most {most}; fal has accepted {bought} attempts so far")
+    elif not retried.fetched:
+        note("0 to retry")
+    if retried.reused:
+        note(f"{len(retried.reused)} were made since: their files are used and cost nothing")
+    _name_the_others(retried.not_tried)
 
 
 def _name_the_others(rows: Iterable[JobRow]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from callsheet.cli.options import (
     AcceptPrices,
@@ -11,30 +12,28 @@ from callsheet.cli.options import (
     Canary,
     Concurrency,
     Fit,
+    HeaderRow,
     Json,
     Out,
     Sandbox,
+    SkipHidden,
     Source,
     Speed,
     Yes,
 )
-from callsheet.cli.output import ask, say
-from callsheet.cli.running import own_server_for, run_flow
+from callsheet.cli.output import ask, document, note, result, say
 from callsheet.cli.views.advice import advice_lines
 from callsheet.cli.views.plan import show_plan
-from callsheet.engine.made_files import gone_files
-from callsheet.engine.opening import (
+from callsheet.cli.views.run import run_to_its_end
+from callsheet.engine import session
+from callsheet.engine.made_files import Refetched
+from callsheet.engine.open_run import (
     Selection,
     changed_caps,
     changes_of,
-    open_run,
-    require_a_cap,
     room_for,
-    select,
 )
-from callsheet.engine.publishing import folder_for
-from callsheet.engine.request import RunRequest
-from callsheet.engine.surroundings import settings_for
+from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger
 from callsheet.settings import Settings, settings_from
@@ -44,6 +43,7 @@ from manifests.planner import make_plan
 from pricing.money import parse_usd, usd_rounded_up, usd_text
 
 MOST_CANARIES = 1000
+NAMED = 20
 
 
 def run(
@@ -58,17 +58,19 @@ def run(
     again: Again = False,
     canary: Canary = None,
     accept_prices: AcceptPrices = False,
+    header_row: HeaderRow = None,
+    skip_hidden: SkipHidden = False,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
-    """Plan, ask, render, collect.
+    """Show the plan, ask for confirmation, render, and download.
 
     Example: callsheet run shots.csv --budget-usd 25
     """
     if budget_usd is not None:
         _check_amount(budget_usd)
     if canary is not None and not 1 <= canary <= MOST_CANARIES:
-        raise UsageError(f"--canary is {canary}; it may be 1 to {MOST_CANARIES} price cells")
+        raise UsageError(f"--canary is {canary}; use 1 to {MOST_CANARIES} price groups")
     request = RunRequest(
         source=source,
         budget_usd=budget_usd,
@@ -81,66 +83,90 @@ def run(
         canary=canary,
         accept_prices=accept_prices,
     )
+    settings = settings_from(os.environ)
     overrides = PlanOptions(
         budget_usd=budget_usd,
         concurrency=concurrency,
         out=out,
-        allow_private_hosts=settings_from(os.environ).allow_private_hosts,
+        allow_private_hosts=settings.allow_private_hosts,
+        header_row=header_row,
+        skip_hidden=skip_hidden,
+        manifest_max_mb=settings.manifest_max_mb,
     )
-    # The plan has no name here: whoever carries it out can let it go.
     return run_plan(make_plan(source, overrides=overrides), request, yes=yes, as_json=json)
 
 
 def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> int:
-    """Open a run for a plan and carry it out."""
+    """Show the plan, ask, open a run and carry it out."""
     if (
         request.concurrency is None
         and plan.concurrency is not None
         and "CALLSHEET_CONCURRENCY" not in os.environ
     ):
         request = request.model_copy(update={"concurrency": plan.concurrency})
+    if not plan.jobs:
+        return _nothing_to_do(plan, as_json=as_json)
     settings = settings_for(request)
-    server = own_server_for(settings, request)
-    try:
-        run_id = _opened(plan, request, settings, yes=yes, as_json=as_json)
-    except BaseException:
-        if server is not None:
-            server.stop()
-        raise
-    del plan  # thousands of jobs that are in the ledger now; a run takes hours
-    return run_flow(request.model_copy(update={"run_id": run_id}), settings, server, as_json=as_json)
+
+    def review(ledger: Ledger, selection: Selection, refetched: Refetched) -> None:
+        _say_what_was_gone(refetched)
+        _review(plan, ledger, selection, yes=yes, as_json=as_json)
+
+    async def open_run() -> str:
+        try:
+            run_id = await session.open_plan(plan, request, settings, review=review)
+        except OverBudget:
+            _advise(plan, request, settings)
+            raise
+        note(f"run {run_id}")
+        return run_id
+
+    return run_to_its_end(request, settings, open_run, as_json=as_json)
 
 
-def _opened(plan: Plan, request: RunRequest, settings: Settings, *, yes: bool, as_json: bool) -> str:
+def _review(plan: Plan, ledger: Ledger, selection: Selection, *, yes: bool, as_json: bool) -> None:
+    """Show what is about to be bought and ask for it. Raises UsageError without a yes."""
+    if not as_json:
+        show_plan(plan, room_for(ledger, plan), selection)
+    for old, new in changed_caps(ledger, plan):
+        say(f"cap of {old.label}: {usd_text(old.limit_nano)} USD becomes {usd_text(new.limit_nano)}")
+    _name_what_is_left(plan, selection)
+    if not (yes or _agreed(plan, selection)):
+        raise UsageError("not confirmed, so nothing was sent; add --yes to run without being asked")
+
+
+def _say_what_was_gone(refetched: Refetched) -> None:
+    """Say which files of earlier runs were gone: those that fal still had, and those to be bought again."""
+    if refetched.again:
+        note(f"{_ids(refetched.again)}: the files were gone and were downloaded again, for free")
+    if refetched.lost:
+        say(
+            f"{_ids(refetched.lost)}: made and paid for, but the files are gone and fal no longer has them. "
+            "Put the files back, or buy them again with --again"
+        )
+
+
+def _ids(custom_ids: Sequence[str]) -> str:
+    more = f" and {len(custom_ids) - NAMED} more" if len(custom_ids) > NAMED else ""
+    return ", ".join(custom_ids[:NAMED]) + more
+
+
+def _advise(plan: Plan, request: RunRequest, settings: Settings) -> None:
+    """Say what would fit, where the plan does not."""
     with Ledger.open(settings.ledger) as ledger:
-        if not request.sandbox:
-            require_a_cap(ledger, plan)
-        selection = _selected(ledger, plan, request)
-        if not as_json:
-            show_plan(plan, room_for(ledger, plan), selection)
-        for old, new in changed_caps(ledger, plan):
-            say(f"cap of {old.label}: {usd_text(old.limit_nano)} USD becomes {usd_text(new.limit_nano)}")
-        for gone in gone_files(ledger, selection.made.values()):
-            say(gone)
-        _name_what_is_left(plan, selection)
-        if not (yes or _agreed(plan, selection)):
-            raise UsageError("not confirmed, so nothing was sent; add --yes to run without being asked")
-        out = plan.out or settings.out
-        options = request.model_copy(update={"out": out}).kept
-        run_id = open_run(ledger, plan, selection, out=folder_for(out, settings), options=options)
-    say(f"run {run_id}")
-    return run_id
-
-
-def _selected(ledger: Ledger, plan: Plan, request: RunRequest) -> Selection:
-    """Choose what is bought. Where it does not fit, what would is said before the refusal."""
-    try:
-        return select(ledger, plan, fit=request.fit, again=request.again)
-    except OverBudget:
         changes = Changes() if request.again else changes_of(ledger, plan)
         for line in advice_lines(plan, changes, room_for(ledger, plan)):
             say(line)
-        raise
+
+
+def _nothing_to_do(plan: Plan, *, as_json: bool) -> int:
+    """Say that the manifest has no rows, which is a success."""
+    if as_json:
+        zero = {"run_id": None, "dir": None, "succeeded": 0, "failed": 0, "skipped": 0, "unknown": 0}
+        document({**zero, "expected_usd": "0", "actual_usd": "0"})
+    else:
+        result(f"{plan.campaign}: no jobs, nothing to do")
+    return 0
 
 
 def _agreed(plan: Plan, selection: Selection) -> bool:

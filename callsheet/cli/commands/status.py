@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from callsheet.cli.options import Json, Sandbox, UnfinishedRunId
 from callsheet.cli.output import document, result, show_line
-from callsheet.cli.progress import in_words
 from callsheet.cli.runs import run_in, run_settings
+from callsheet.cli.views.progress import in_words
 from callsheet.ledger import JobRow, Ledger, State, admission, queries
 from pricing.money import usd_text
 

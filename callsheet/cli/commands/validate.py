@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from callsheet.cli.options import Json, Source
+from callsheet.cli.options import HeaderRow, Json, SkipHidden, Source
 from callsheet.cli.output import document, result
 from callsheet.cli.views.plan import show_warnings
 from callsheet.cli.views.problems import ErrorsFile, explain_mistakes
@@ -15,14 +15,27 @@ from manifests.plan_document import problems_document
 from manifests.planner import make_plan
 
 
-def validate(source: Source, *, errors: ErrorsFile = None, json: Json = False) -> int:
+def validate(
+    source: Source,
+    *,
+    header_row: HeaderRow = None,
+    skip_hidden: SkipHidden = False,
+    errors: ErrorsFile = None,
+    json: Json = False,
+) -> int:
     """Check every row and list all errors. Nothing is sent or spent.
 
     Example: callsheet validate shots.csv
     """
-    private = settings_from(os.environ).allow_private_hosts
+    settings = settings_from(os.environ)
+    overrides = PlanOptions(
+        allow_private_hosts=settings.allow_private_hosts,
+        header_row=header_row,
+        skip_hidden=skip_hidden,
+        manifest_max_mb=settings.manifest_max_mb,
+    )
     try:
-        plan = make_plan(source, overrides=PlanOptions(allow_private_hosts=private))
+        plan = make_plan(source, overrides=overrides)
     except ManifestError as error:
         if json:
             document({"jobs": 0, "errors": problems_document(error.problems), "warnings": []})

@@ -6,13 +6,12 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from callsheet.cli.output import result, say, show_line, terminal_width
 from callsheet.errors import CallsheetError
-from callsheet.files import ELSEWHERE, is_there
+from callsheet.files import has_ledger
 from callsheet.ledger import history, queries
 from callsheet.settings import Settings, settings_from
 from manifests.diff import Changes, Sum, what_differs
@@ -24,7 +23,7 @@ from pricing.money import usd_rounded_up, usd_text
 from pricing.render_times import campaign_s, published_render_s
 
 if TYPE_CHECKING:  # planning alone does not import the database library
-    from callsheet.engine.opening import Selection
+    from callsheet.engine.open_run import Selection
     from callsheet.ledger import Ledger
 
 WARNINGS_SHOWN = 10
@@ -74,33 +73,17 @@ def view_plan(plan: Plan, *, sandbox: bool = False) -> PlanView:
     """Compare a plan with the ledger, if there is one; none is created."""
     settings = settings_from(os.environ)
     if sandbox:
-        from callsheet.engine.surroundings import sandbox_ledger  # noqa: PLC0415 -- the engine is slow to import
+        from callsheet.engine.request import sandbox_ledger  # noqa: PLC0415 -- the engine is slow to import
 
         settings = replace(sandbox_ledger(settings), admin_key=None)
     found = _from_ledger(plan, settings) or PlanView(dict(full_room(plan.caps)))
     return replace(found, credit_nano=_credit_nano(settings)) if settings.admin_key else found
 
 
-def has_ledger(settings: Settings) -> bool:
-    """Say whether a ledger exists; planning must not create one.
-
-    True for every URL that is not a SQLite file, so that a bad URL is reported when it is opened. Raises
-    UsageError if the file's folder cannot be read: a cap in there must not be overlooked.
-    """
-    url = settings.ledger
-    file = url.removeprefix("sqlite:///")
-    if file == url or file.startswith((":memory:", "file:")) or not file or "?" in file:
-        return True
-    path = Path(file).expanduser().absolute()
-    is_ours = path.is_relative_to(settings.data_dir.absolute())
-    instead = ELSEWHERE if is_ours else "CALLSHEET_LEDGER_URL names it"
-    return is_there(path, what="the ledger", instead=instead)
-
-
 def _from_ledger(plan: Plan, settings: Settings) -> PlanView | None:
     if not has_ledger(settings):
         return None
-    from callsheet.engine.opening import changes_of, room_for  # noqa: PLC0415 -- a database library is 0.2 s
+    from callsheet.engine.open_run import changes_of, room_for  # noqa: PLC0415 -- a database library is 0.2 s
     from callsheet.ledger import Ledger  # noqa: PLC0415
 
     with Ledger.open(settings.ledger) as ledger:
@@ -153,18 +136,23 @@ def show_plan(plan: Plan, room: Mapping[Cap, int], selection: Selection | None =
     show_line(
         f"{plan.campaign}: {total.jobs} job{'s' if total.jobs != 1 else ''}, price book {plan.price_book}"
     )
-    _show_group("model", plan.by_model())
-    if len(plan.by_resolution()) > 1:
-        _show_group("resolution", plan.by_resolution())
-    if set(plan.by_client()) - {""}:
-        _show_group("client", plan.by_client())
-    _show_total("total", total)
+    if total.jobs:
+        _show_totals(plan)
     for cap, left_nano in room.items():
         limit, left = usd_rounded_up(cap.limit_nano), usd_rounded_up(left_nano)
         show_line(f"{cap_name(cap)}: {limit}, {left} left")
     if selection is not None:
         _show_selection(selection)
     show_warnings(plan)
+
+
+def _show_totals(plan: Plan) -> None:
+    _show_group("model", plan.by_model())
+    if len(plan.by_resolution()) > 1:
+        _show_group("resolution", plan.by_resolution())
+    if set(plan.by_client()) - {""}:
+        _show_group("client", plan.by_client())
+    _show_total("total", plan.total)
 
 
 def cap_name(cap: Cap) -> str:

@@ -58,7 +58,7 @@ def wait(client: httpx.Client, request_id: str) -> None:
 def test_a_second_call_finds_the_same_sandbox(state_dir: Path) -> None:
     """The first call starts a process, the second takes it; the file names it and is its owner's alone."""
     first = ensure_sandbox(state_dir, speed=50, idle_timeout_s=60)
-    assert ensure_sandbox(state_dir, speed=2, idle_timeout_s=60) == first
+    assert ensure_sandbox(state_dir, speed=50, idle_timeout_s=60) == first
     assert first.speed == 50
     file = state_dir / "server.json"
     assert json.loads(file.read_text()) == {
@@ -69,6 +69,17 @@ def test_a_second_call_finds_the_same_sandbox(state_dir: Path) -> None:
     }
     assert file.stat().st_mode & 0o777 == 0o600
     assert first.pid != os.getpid()
+
+
+def test_a_running_sandbox_takes_another_speed(state_dir: Path) -> None:
+    """A second call with another speed sets it: what starts to render afterwards is rendered at it."""
+    slow = ensure_sandbox(state_dir, speed=0.01, idle_timeout_s=60)
+    fast = ensure_sandbox(state_dir, speed=1000, idle_timeout_s=60)
+    assert (fast.pid, fast.speed) == (slow.pid, 1000)
+    assert running_address(state_dir) == fast
+    with client_of(fast) as client:
+        assert client.get("/_sandbox/health").json()["speed"] == 1000
+        wait(client, client.post(LITE, json=SMALL).json()["request_id"])
 
 
 def test_a_killed_sandbox_goes_on_where_it_was(state_dir: Path) -> None:

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from callsheet.engine.opening import open_run, select
+from callsheet.engine.open_run import open_run, select
 from callsheet.ledger import Ledger, queries
 from callsheet.settings import settings_from
 from manifests.planner import make_plan

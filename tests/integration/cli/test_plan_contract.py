@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from callsheet.engine.opening import open_run, select
+from callsheet.engine.open_run import open_run, select
 from callsheet.errors import OverBudget
 from callsheet.ledger import Ledger, Output, Settlement, Ticket, admission, queries, settlement, transitions
 from manifests.plan import Plan
@@ -183,3 +183,22 @@ def test_the_book_stands_beside_what_bills_teach(call, spring):
     assert (learned["bills"], learned["usd_per_million_tokens"]) == (2, "1.8")
     assert (learned["learned"], learned["deviation"]) == ("1.8375", "+2.1 %")
     assert all(line["source"].startswith("https://") for line in told["rates"])
+
+
+@pytest.mark.parametrize(("budget", "code"), [("1", 0), ("0.0358", 0), ("0.035", 3)])
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_check_ends_with_3_where_the_plan_does_not_fit(call, shots, budget, code, more):
+    """To the nano-dollar, as a run would refuse it; without --check a plan is always a success."""
+    assert call("plan", "shots.csv", "--budget-usd", budget, "--check", *more)[0] == code
+    assert call("plan", "shots.csv", "--budget-usd", budget, *more)[0] == 0
+
+
+def test_an_empty_manifest_is_a_plan_of_nothing(call, tmp_path):
+    """It says so, prints no empty table, and is a success, also with --check."""
+    (tmp_path / "night.csv").write_text(HEADER)
+    code, out, err = call("plan", "night.csv", "--budget-usd", "1", "--check")
+    assert code == 0
+    assert out.startswith("night: 0 jobs, ")
+    assert "expected" not in out
+    assert "the manifest has no rows" in err
+    assert call("validate", "night.csv")[:2] == (0, "0 jobs, no errors\n")

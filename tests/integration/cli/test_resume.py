@@ -10,7 +10,7 @@ import pytest
 from callsheet.cli import running, runs
 from callsheet.cli.commands import resume as command
 from callsheet.engine.request import RunRequest
-from callsheet.engine.stopping import StopSign
+from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy
 from callsheet.ledger import Ledger, NewRun
 from callsheet.ledger.runs import close_run, open_run
@@ -88,8 +88,8 @@ def test_prefect_is_begun_when_the_first_places_are_filled(monkeypatch):
 
     monkeypatch.setattr(running, "_flow", lambda *_given: order.append("begun") or done)
     monkeypatch.setattr(running, "_drain_prefect", lambda: order.append("drained"))
-    studio = SimpleNamespace(places=Places())
-    asyncio.run(running._as_a_flow(RunRequest(run_id="r"), studio, StopSign(lambda _stop: None), None))
+    ctx = SimpleNamespace(places=Places())
+    asyncio.run(running._as_a_flow(RunRequest(run_id="r"), ctx, StopSignal(lambda _stop: None), None))
     assert order == ["filled", "begun", "flow", "drained"]
 
 

@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 
 from callsheet.engine import submit
-from callsheet.engine.session import studio_at
-from callsheet.engine.stopping import StopSign
-from callsheet.engine.work import begin
+from callsheet.engine.scheduler import run_jobs, waiting_jobs
 from callsheet.errors import ClaimLost, NotSent
-from callsheet.ledger import Ledger, State, queries, transitions
+from callsheet.ledger import Ledger, State, transitions
 from callsheet.ledger.transaction import write
 from callsheet.provider.client import SEND_WITHIN_S
 from manifests.job import decode_job
@@ -23,13 +21,13 @@ async def test_a_run_that_was_taken_over_buys_nothing_and_ends(house):
     names = [f"fences one {number}" for number in range(3)]
     run_id = house.open_run(*(f"j{number},{name}" for number, name in enumerate(names)))
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
+        ctx = house.context(desk, run_id)
         with desk.ledger.claim(run_id):
             shutil.rmtree(Path(f"{house.folder / 'ledger.sqlite'}.locks"))
             with Ledger.open(house.settings.ledger) as other, other.claim(run_id):
-                await (await begin(studio)).over()
-    assert isinstance(studio.stop.reason, ClaimLost)
-    assert studio.stop.reason.exit_code == 130
+                await run_jobs(ctx, await waiting_jobs(ctx))
+    assert isinstance(ctx.stop.reason, ClaimLost)
+    assert ctx.stop.reason.exit_code == 130
     assert [house.accepted(name) for name in names] == [[], [], []]
     await house.work(run_id)
     assert [len(house.accepted(name)) for name in names] == [1, 1, 1]
@@ -46,9 +44,9 @@ async def test_a_follower_whose_run_was_taken_over_waits_for_nothing_more(house,
 
     monkeypatch.setattr(transitions, "render", refused)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
-        await (await begin(studio)).over()
-    assert (studio.stop.phase, studio.stop.reason) == ("stopped", taken_over)
+        ctx = house.context(desk, run_id)
+        await run_jobs(ctx, await waiting_jobs(ctx))
+    assert (ctx.stop.phase, ctx.stop.reason) == ("stopped", taken_over)
     assert len(house.accepted("fences two")) == 1
 
 
@@ -57,16 +55,16 @@ async def test_a_post_does_not_leave_after_the_machine_slept_on_its_intent(house
     run_id = house.open_run("a,fences three")
     row = house.row(run_id)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
-        order = submit.order_of(studio, decode_job(row.payload, desk.catalog), row, {})
+        ctx = house.context(desk, run_id)
+        order = submit.order_of(ctx, decode_job(row.payload, desk.catalog), row, {})
         asleep_s = 0.0
         monkeypatch.setattr(desk.queue, "_since_boot", lambda: 1000.0 + asleep_s)
-        intent = await submit.admit(studio, row, order)
+        intent = await submit.admit(ctx, row, order)
         asleep_s = SEND_WITHIN_S + 1
-        outcome = await submit._send_once(studio, order, intent, again=False)
+        outcome = await submit._send_once(ctx, order, intent, again=False)
         assert isinstance(outcome, NotSent)
         assert house.row(run_id).state is State.HELD
         assert house.accepted("fences three") == []
-        ticket = await submit._send_once(studio, order, intent, again=True)
+        ticket = await submit._send_once(ctx, order, intent, again=True)
         assert ticket.request_id
     assert len(house.accepted("fences three")) == 1

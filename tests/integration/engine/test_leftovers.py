@@ -6,13 +6,13 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from callsheet.cli.running import exit_code
-from callsheet.engine import pictures
-from callsheet.engine.pictures import UPLOAD_GOOD_FOR_MS, _address
-from callsheet.engine.session import studio_at, studio_for
-from callsheet.engine.stopping import StopSign
+from callsheet.engine import uploads
+from callsheet.engine.finalize import exit_code
+from callsheet.engine.run import open_context
+from callsheet.engine.stopping import StopSignal
+from callsheet.engine.uploads import UPLOAD_GOOD_FOR_MS, _address
 from callsheet.errors import DiskFull
-from callsheet.ledger import Ledger, State, history, queries, transitions
+from callsheet.ledger import Ledger, State, history, transitions
 from callsheet.ledger.transaction import write
 from callsheet.provider import media
 from manifests.job import Image
@@ -49,7 +49,7 @@ async def test_what_a_dead_process_was_writing_is_swept_from_the_whole_run(house
     for name in ("media/.a.mp4.0011.part", "posters/media/.a.jpg.2233.part", "notes.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()):
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()):
         assert not list(folder.rglob("*.part"))
     assert (folder / "notes.txt").is_file()
 
@@ -64,19 +64,19 @@ async def test_an_upload_that_fal_may_have_dropped_is_made_again(house, age_ms, 
         ledger.do(history.remember_upload, "cd" * 32, "https://v3.fal.media/files/old.png")
     run_id = house.open_run("a,leftovers two")
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
+        ctx = house.context(desk, run_id)
         if known:
-            assert await _address(studio, image) == "https://v3.fal.media/files/old.png"
+            assert await _address(ctx, image) == "https://v3.fal.media/files/old.png"
         else:
             with pytest.raises(Exception, match="has changed since it was planned"):
-                await _address(studio, image)
+                await _address(ctx, image)
 
 
 async def test_a_picture_that_cannot_be_uploaded_now_leaves_its_job_to_be_sent(house, monkeypatch):
     """The network is gone for an hour: nothing failed, and `resume` sends it. A minute is waited for."""
     monkeypatch.setattr(media, "TRIES", 1)
-    monkeypatch.setattr(pictures, "FREE_TRIES", 2)
-    monkeypatch.setattr(pictures, "backoff_s", lambda *_: 0)
+    monkeypatch.setattr(uploads, "FREE_TRIES", 2)
+    monkeypatch.setattr(uploads, "backoff_s", lambda *_: 0)
     PIL.Image.new("RGB", (864, 480), "navy").save(house.folder / "boat.png")
     source = house.folder / "pictures.csv"
     source.write_text(
@@ -85,10 +85,10 @@ async def test_a_picture_that_cannot_be_uploaded_now_leaves_its_job_to_be_sent(h
     )
     run_id = house.open_source(source)
     house.arm("close", route="upload", count=3)
-    studio = await house.work(run_id)
+    ctx = await house.work(run_id)
     row = house.row(run_id)
     assert (row.state, row.submission) == (State.PENDING, None)
-    assert "a was not sent, its picture could not be brought to fal" in studio.notes[0]
+    assert "a was not sent: its image could not be uploaded" in ctx.state.unfinished[0]
     await house.work(run_id)
     assert house.row(run_id).state is State.SUCCEEDED
     assert len(house.accepted("leftovers picture")) == 1
@@ -113,6 +113,7 @@ def test_a_clients_cap_counts_whatever_the_campaign_is_called(tmp_path, name):
         ({"skipped": 1}, False, 5),
         ({"skipped": 1}, True, 0),
         ({"unpublished": 2}, False, 4),
+        ({"gone": 1}, False, 4),
         ({"statuses": {"rendered": 1}}, False, 4),
         ({"statuses": {"in_progress": 1}}, False, 7),
         ({}, False, 0),
@@ -120,5 +121,5 @@ def test_a_clients_cap_counts_whatever_the_campaign_is_called(tmp_path, name):
 )
 def test_nothing_left_undone_ends_with_0(left, fit, code):
     """What a cap left out, what was not copied, not fetched or not seen to end is in the code."""
-    summary = {"unknown": 0, "failed": 0, "skipped": 0, "statuses": {}, "unpublished": 0, **left}
-    assert exit_code(summary, StopSign(), fit=fit) == code
+    summary = {"unknown": 0, "failed": 0, "skipped": 0, "statuses": {}, "unpublished": 0, "gone": 0, **left}
+    assert exit_code(summary, None, fit=fit) == code

@@ -4,11 +4,9 @@ import asyncio
 
 import pytest
 
-from callsheet.cli import running
-from callsheet.engine.dispatch import dispatch, in_order
-from callsheet.engine.render import render_job
-from callsheet.engine.session import studio_at
-from callsheet.engine.stopping import StopSign
+from callsheet.engine.run import carry_out, open_context
+from callsheet.engine.scheduler import in_order, run_jobs
+from callsheet.engine.stopping import StopSignal
 from callsheet.engine.submit import admit_and_send
 from callsheet.errors import Interrupted, RunStopping, SlotsUnknown
 from callsheet.ledger import Ledger, State, queries, recovery, runs, settlement
@@ -16,7 +14,7 @@ from callsheet.ledger import Ledger, State, queries, recovery, runs, settlement
 pytestmark = pytest.mark.anyio
 
 
-class Watched(StopSign):
+class Watched(StopSignal):
     """Says when a job waits between two tries."""
 
     def __init__(self):
@@ -35,25 +33,20 @@ async def test_a_throttled_job_is_not_sent_after_the_stop(house, by):
     run_id = house.open_run(f"a,{word}")
     house.arm("throttle", count=1, delay_s=30 if by == "ctrl_c" else 1)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), Watched(), scale=1 / 5000)
+        ctx = house.context(desk, run_id, Watched())
 
-        async def render(row, place):
-            return await render_job(studio, row.job_id, place)
-
-        going = asyncio.ensure_future(
-            dispatch(studio, in_order(desk.ledger.do(queries.jobs, run_id)), render)
-        )
-        await studio.stop.pausing.wait()
+        going = asyncio.ensure_future(run_jobs(ctx, in_order(desk.ledger.do(queries.jobs, run_id))))
+        await ctx.stop.pausing.wait()
         assert house.row(run_id).state is State.HELD
         if by == "ctrl_c":
-            studio.stop.interrupt()
+            ctx.stop.interrupt()
         else:
             with Ledger.open(house.settings.ledger) as other:
                 other.do(runs.request_stop, run_id)
         await going
     assert house.accepted(word) == []
     assert house.row(run_id).state is State.PENDING
-    assert isinstance(studio.stop.reason, Interrupted if by == "ctrl_c" else RunStopping)
+    assert isinstance(ctx.stop.reason, Interrupted if by == "ctrl_c" else RunStopping)
     assert house.sound()
 
 
@@ -72,8 +65,8 @@ async def test_a_stop_at_once_leaves_nothing_held_that_was_not_sent(house, when)
     house.arm("throttle", count=1, delay_s=30)
     sign = Watched() if when == "between two tries" else InTheMiddle()
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), sign, scale=1 / 5000)
-        submit = studio.queue.submit
+        ctx = house.context(desk, run_id, sign)
+        submit = ctx.queue.submit
 
         async def answered(*given, **more):
             try:
@@ -83,14 +76,9 @@ async def test_a_stop_at_once_leaves_nothing_held_that_was_not_sent(house, when)
                     sign.stop(Interrupted("terminated"))
                     await asyncio.sleep(0)
 
-        studio.queue.submit = answered
+        ctx.queue.submit = answered
 
-        async def render(row, place):
-            return await render_job(studio, row.job_id, place)
-
-        going = asyncio.ensure_future(
-            dispatch(studio, in_order(desk.ledger.do(queries.jobs, run_id)), render)
-        )
+        going = asyncio.ensure_future(run_jobs(ctx, in_order(desk.ledger.do(queries.jobs, run_id))))
         if when == "between two tries":
             await sign.pausing.wait()
             sign.stop(Interrupted("terminated"))
@@ -112,12 +100,9 @@ async def test_a_job_that_moved_on_since_the_list_was_read_is_left_alone(house):
         desk.ledger.do(recovery.retry, [row.job_id], why="again")
         rows = in_order(desk.ledger.do(queries.jobs, run_id))
         desk.ledger.do(settlement.cancel, row.job_id, why="cancelled by a person")
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign(), scale=1 / 5000)
+        ctx = house.context(desk, run_id)
 
-        async def render(row, place):
-            return await render_job(studio, row.job_id, place)
-
-        await dispatch(studio, rows, render)
+        await run_jobs(ctx, rows)
     assert house.row(run_id).state is State.CANCELLED
     assert len(house.accepted(word)) == 1
     assert house.sound()
@@ -130,7 +115,7 @@ async def test_a_job_that_is_cancelled_from_outside_ends_nothing_by_mistake(hous
     run_id = house.open_run(f"a,{word}")
     house.arm("throttle", count=1, delay_s=1)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), Watched(), scale=1 / 5000)
+        ctx = house.context(desk, run_id, Watched())
 
         def cancelled():
             with Ledger.open(house.settings.ledger) as other:
@@ -149,24 +134,19 @@ async def test_a_job_that_is_cancelled_from_outside_ends_nothing_by_mistake(hous
 
             desk.ledger.do = do
 
-        async def render(row, place):
-            return await render_job(studio, row.job_id, place)
-
-        going = asyncio.ensure_future(
-            dispatch(studio, in_order(desk.ledger.do(queries.jobs, run_id)), render)
-        )
+        going = asyncio.ensure_future(run_jobs(ctx, in_order(desk.ledger.do(queries.jobs, run_id))))
         if when == "between two tries":
-            await studio.stop.pausing.wait()
+            await ctx.stop.pausing.wait()
             cancelled()
         await going
-    assert isinstance(studio.stop.reason, RunStopping)
+    assert isinstance(ctx.stop.reason, RunStopping)
     assert (house.row(run_id).state, house.accepted(word)) == (State.CANCELLED, [])
     assert house.sound()
 
 
 async def test_slots_that_nobody_can_free_end_the_run(house, monkeypatch):
     """With unknown requests of another run in every slot, the run ends by itself and says what settles it."""
-    monkeypatch.setattr("callsheet.engine.submit.STUCK_LOOK_S", 0)
+    monkeypatch.setattr("callsheet.engine.submit.SLOT_LOOK_S", 0)
     monkeypatch.setattr("callsheet.engine.submit.STUCK_S", 0)
     house.with_an_ordinary_key()
     house.changes["concurrency"] = 1
@@ -177,26 +157,23 @@ async def test_slots_that_nobody_can_free_end_the_run(house, monkeypatch):
     assert house.row(first).state is State.UNKNOWN
     second = house.open_run("b,stopping three two", campaign="other")
     async with asyncio.timeout(30):
-        studio = await house.work(second)
-    assert isinstance(studio.stop.reason, SlotsUnknown)
-    assert studio.stop.reason.exit_code == 7
-    assert "`callsheet reconcile`" in str(studio.stop.reason)
+        ctx = await house.work(second)
+    assert isinstance(ctx.stop.reason, SlotsUnknown)
+    assert ctx.stop.reason.exit_code == 7
+    assert "`callsheet reconcile`" in str(ctx.stop.reason)
     assert house.row(second).state is State.PENDING
     assert house.accepted("stopping three two") == []
 
 
 @pytest.mark.parametrize("canary", [None, 1])
-async def test_a_run_that_is_stopped_before_prefect_is_there_ends_without_it(house, canary):
-    """With a summary where it has begun; where a canary has a word first, as what it was stopped for."""
-    run_id = house.open_run("a,stopped before Prefect")
+async def test_a_run_that_is_stopped_before_it_begins_ends_with_a_summary(house, canary):
+    """It buys nothing, also where a canary would go first; everything stays pending for `resume`."""
+    run_id = house.open_run("a,stopped before it began")
     request = house.request(run_id).model_copy(update={"canary": canary})
-    stop = StopSign()
+    stop = StopSignal()
     stop.stop(Interrupted("terminated"))
-    ending = running._carried_out(request, house.settings, stop, None)
-    if canary:
-        with pytest.raises(Interrupted, match="terminated"):
-            await ending
-    else:
-        assert (await ending)["remarks"] == [running.STOPPED_EARLY]
+    async with open_context(request, run_id, house.settings, stop) as ctx:
+        summary = await carry_out(ctx)
+    assert (summary["stopped_by"], summary["exit_code"]) == ("terminated", 130)
     assert house.row(run_id).state is State.PENDING
-    assert house.accepted("stopped before Prefect") == []
+    assert house.accepted("stopped before it began") == []

@@ -7,9 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from callsheet.engine import submit
-from callsheet.engine.session import studio_at
-from callsheet.engine.stopping import StopSign
-from callsheet.ledger import Ledger, State, admission, queries, verify
+from callsheet.ledger import Ledger, State, admission, verify
 from callsheet.ledger.transaction import Transaction, purchase
 from manifests.job import decode_job
 
@@ -44,10 +42,10 @@ async def test_what_was_bought_as_the_run_was_stopped_is_given_back(
 
     monkeypatch.setattr(submit, "admit_and_send", admit_and_send)
     async with house.desk() as desk:
-        studio = studio_at(desk, desk.ledger.do(queries.run, run_id), StopSign())
+        ctx = house.context(desk, run_id)
         row = house.row(run_id)
-        order = submit.order_of(studio, decode_job(row.payload, desk.catalog), row, {})
-        buying = asyncio.ensure_future(submit.admit(studio, row, order))
+        order = submit.order_of(ctx, decode_job(row.payload, desk.catalog), row, {})
+        buying = asyncio.ensure_future(submit.admit(ctx, row, order))
         await asyncio.to_thread(reached.wait)
         buying.cancel()
         await asyncio.sleep(0)

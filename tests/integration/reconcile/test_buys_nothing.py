@@ -2,7 +2,7 @@
 
 import pytest
 
-from callsheet.engine import reclaim
+from callsheet.engine import collect_runs
 from callsheet.ledger import Ledger, State, admission, queries, transitions
 from tests.integration.conftest import DUE_MS, SECOND_LOOK_MS, InStep
 
@@ -19,15 +19,16 @@ async def test_what_turns_out_absent_while_reconciling_ends_is_not_bought(house,
         ledger.do(transitions.send, row.job_id, arguments_sha256="ab" * 32, seed=1, start_timeout_s=3600)
         ledger.do(transitions.lose, row.job_id, why="reset")
     house.ago_ms = 0
+    await house.control()
     house.transport = lambda: InStep(house.now_ms)
-    settle = reclaim.settle_ledger
+    settle = collect_runs.settle_ledger
 
     async def and_time_passes(desk, **more):
         findings = await settle(desk, **more)
         house.ago_ms -= SECOND_LOOK_MS
         return findings
 
-    monkeypatch.setattr(reclaim, "settle_ledger", and_time_passes)
+    monkeypatch.setattr(collect_runs, "settle_ledger", and_time_passes)
     for _ in range(2):
         await house.settled()
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from callsheet.cli.prefect_server import client_environment, embedded_server
+from callsheet.cli.prefect import client_environment, own_server
 from callsheet.ledger import State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
@@ -36,21 +36,17 @@ async def test_the_flow_settles_collects_and_compares(house):
         "CALLSHEET_PLATFORM_URL": f"{url}/v1",
     }
 
-    server = embedded_server(house.folder)
-    try:
-        server.start()
+    with own_server(house.folder) as server:
         server.wait_ready()
         done = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-c", SCRIPT],
-            env={**environment, **client_environment(server)},
+            env=environment | client_environment(server.url, environment),
             capture_output=True,
             text=True,
             timeout=90,
             check=False,
         )
-    finally:
-        server.stop()
 
     assert 'found: ["a"] 1' in done.stdout, done.stderr
     assert house.row(run_id).state is State.SUCCEEDED

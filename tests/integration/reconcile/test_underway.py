@@ -178,7 +178,7 @@ async def test_a_history_without_the_output_decides_only_where_it_shows_the_end(
 
 async def test_a_result_that_the_queue_cannot_read_comes_from_the_history(house, monkeypatch):
     """A gateway in front of the queue that fails for good does not keep a paid video away."""
-    monkeypatch.setattr("callsheet.engine.finish.RESULT_TRIES", 1)
+    monkeypatch.setattr("callsheet.engine.settle.RESULT_TRIES", 1)
     run_id = await ended_long_ago(house, "a,A boat behind a gateway")
     house.arm("nginx_error", route="result", count=None)
     (found,) = (await house.settled()).each
@@ -190,7 +190,7 @@ async def test_a_result_that_was_never_read_is_lost_when_fal_keeps_it_no_longer(
     house, monkeypatch, days, state
 ):
     """While the history keeps it, a result that cannot be read is waited for; then its money is spent."""
-    monkeypatch.setattr("callsheet.engine.finish.RESULT_TRIES", 1)
+    monkeypatch.setattr("callsheet.engine.settle.RESULT_TRIES", 1)
     run_id = await ended_long_ago(house, f"a,A boat of {days} days")
     house.arm("nginx_error", route="result", count=None)
     house.arm("nginx_error", route="platform", count=None)

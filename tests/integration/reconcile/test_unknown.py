@@ -1,14 +1,15 @@
 """Unknown submissions against a provider that accepts and then says something else, or nothing."""
 
+import sqlite3
+
 import httpx
 import pytest
 
-from callsheet.engine.closing import finish
-from callsheet.engine.dispatch import dispatch, in_order
-from callsheet.engine.render import render_job
-from callsheet.engine.session import studio_for
-from callsheet.engine.stopping import StopSign
+from callsheet.engine.run import finish, open_context
+from callsheet.engine.scheduler import in_order, run_jobs
+from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
+from callsheet.reconcile.attempts import attempt_of
 from callsheet.reconcile.steps import settle_ledger
 
 pytestmark = pytest.mark.anyio
@@ -54,9 +55,11 @@ async def test_an_ambiguous_reply_is_one_purchase_at_most_and_is_settled(house, 
     house.arm(kind, **more)
     await house.work(run_id)
     assert house.row(run_id).state is State.UNKNOWN
+    house.ago_ms = 0
     if purchases:
         await house.ended(prompt)
-    house.ago_ms = 0
+    else:
+        await house.control()
 
     findings = await house.settled()
     if not purchases:
@@ -152,14 +155,95 @@ async def test_the_deadline_is_that_of_the_wait_which_was_sent(house, sent_s, to
     assert found.outcome == outcome
 
 
-async def lost(house, shot, *, ago_s=6_060, **more):
-    """Open a run whose only POST was lost on its way so many seconds ago; the clock is now's afterwards."""
+async def lost(house, shot, *, ago_s=6_060, control=True, **more):
+    """Open a run whose only POST was lost on its way so many seconds ago; the clock is now's afterwards.
+
+    With `control` the ledger knows another purchase at that endpoint.
+    """
     house.ago_ms = ago_s * 1000
     run_id = house.open_run(shot, **more)
     house.arm("nginx_error")
     await house.work(run_id)
     house.ago_ms = 0
+    if control:
+        await house.control(**more)
     return run_id
+
+
+async def test_a_history_that_shows_nothing_of_ours_proves_nothing(house):
+    """Whole and empty, as for another account's key: nothing is absent until it shows a known request."""
+    run_id = await lost(house, "a,A boat of another account", control=False)
+    await house.control(model="seedance-1.0-pro", num_frames="")
+
+    for look in (house.settled, house.looked_again):
+        (found,) = (await look()).each
+        assert (found.outcome, house.row(run_id).submission.unseen_ms) == ("unknown", None)
+        assert "proves nothing" in found.why
+
+    await house.control()
+    looks = [(await house.looked_again()).each[0].outcome for _ in range(2)]
+    assert looks == ["unknown", "absent"]
+    assert len(house.accepted("A boat of another account")) == 0
+
+
+async def test_a_request_that_another_job_claims_wrongly_is_named(house):
+    """Fal's reply to B named A's request: A is not absent, nothing is adopted, and both are told."""
+    first = house.open_run("a,A boat with a namesake,11", campaign="first")
+    house.arm("reset")
+    await house.work(first)
+    second = house.open_run("b,Another boat with a namesake,12", campaign="second")
+    await house.work(second)
+    (mine,) = await house.ended("A boat with a namesake")
+    rename(house, second, mine["id"])
+
+    for look in (house.settled, house.looked_again):
+        (found,) = (await look()).each
+        assert (found.outcome, found.request_ids) == ("mismatch", (mine["id"],))
+        assert f"job {house.row(second).job_id} (b, run {second})" in found.why
+    assert house.row(first).state is State.UNKNOWN
+    assert len(house.accepted("A boat with a namesake")) == 1
+
+
+def rename(house, run_id, request_id):
+    """Let the ledger have another request id for a job, as if fal's reply had named it."""
+    with sqlite3.connect(house.folder / "ledger.sqlite") as ledger:
+        job_id = house.row(run_id).job_id
+        ledger.execute("UPDATE submission SET request_id = ? WHERE job_id = ?", (request_id, job_id))
+
+
+async def test_a_lead_to_somebody_elses_request_is_not_followed(house):
+    """The broken reply named a request that holds other arguments: the queue has it, and it is not ours."""
+    run_id = await lost(house, "a,A misled boat,13", ago_s=60)
+    stranger = house.buy_by_hand({"prompt": "A leading boat", "resolution": "480p", "num_frames": 29})
+    await house.ended("A leading boat")
+    with sqlite3.connect(house.folder / "ledger.sqlite") as ledger:
+        ledger.execute("UPDATE submission SET lead_request_id = ? WHERE request_id IS NULL", (stranger,))
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(run_id).ticket) == ("unknown", None)
+
+
+async def test_what_turns_up_after_it_was_declared_absent_is_named(house):
+    """An orphan: with any key, whatever became of its job since, and only while no job claims it."""
+    run_id = await lost(house, "a,An orphaned boat,14")
+    await house.settled()
+    async with house.desk() as desk:
+        body = (await attempt_of(desk, house.row(run_id))).arguments
+    assert [each.outcome for each in (await house.looked_again()).each] == ["absent"]
+    assert (await house.settled()).each == []
+    orphan = house.buy_by_hand(body)
+    await house.ended("An orphaned boat")
+    house.with_an_ordinary_key()
+
+    (found,) = (await house.settled()).by("orphan")
+
+    assert (found.run_id, found.request_ids) == (run_id, (orphan,))
+    assert "no job claims it; its video: http" in found.why
+    assert (await house.settled()).undecided == 0
+    near = house.buy_by_hand({**body, "seed": 15})
+    await house.ended("An orphaned boat", 2)
+    assert near not in {each.request_ids[0] for each in (await house.settled()).by("orphan")}
 
 
 class Flaky(httpx.AsyncHTTPTransport):
@@ -278,8 +362,8 @@ async def test_a_session_settles_what_its_run_lost_before(house):
     await house.ended("A resumed boat")
     request = house.request(run_id)
 
-    async with studio_for(request, run_id, house.settings, StopSign()) as studio:
-        row = await studio.books(queries.job, house.row(run_id).job_id)
+    async with open_context(request, run_id, house.settings, StopSignal()) as ctx:
+        row = await ctx.do(queries.job, house.row(run_id).job_id)
         assert (row.state, row.purchases) == (State.IN_QUEUE, 1)
     await house.work(run_id)
 
@@ -295,25 +379,21 @@ async def test_a_new_run_frees_the_slots_of_dead_ones(house):
     await house.ended("A dead boat")
     run_id = house.open_run("b,A live boat", campaign="live")
 
-    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
-        assert await studio.books(queries.open_jobs) != []
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
+        assert await ctx.do(queries.open_jobs) != []
         assert house.row(dead).state is State.RENDERED
 
 
 async def test_lost_replies_do_not_stop_a_run_for_good(house, monkeypatch):
     """With the only slot held by a lost reply, the run finds it by itself and goes on to its end."""
-    monkeypatch.setattr("callsheet.engine.caretaker.CARE_EVERY_S", 0.05)
+    monkeypatch.setattr("callsheet.engine.reconcile_loop.LOOK_EVERY_S", 0.05)
     house.changes["concurrency"] = 1
     run_id = house.open_run("a,A blocking boat", "b,A blocked boat")
     house.arm("reset")
 
-    async with studio_for(house.request(run_id), run_id, house.settings, StopSign()) as studio:
-
-        async def render(row, place):
-            return await render_job(studio, row.job_id, place)
-
-        await dispatch(studio, in_order(await studio.books(queries.jobs, run_id)), render)
-        summary = await finish(studio)
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
+        await run_jobs(ctx, in_order(await ctx.do(queries.jobs, run_id)))
+        summary = await finish(ctx)
 
     assert (summary["succeeded"], summary["unknown"]) == (2, 0)
     assert len(house.accepted("A blocking boat")) == len(house.accepted("A blocked boat")) == 1

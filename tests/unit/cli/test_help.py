@@ -51,6 +51,13 @@ def test_every_command_says_its_purpose_and_an_example(name: str) -> None:
     assert f"callsheet {name}" in text
 
 
+@pytest.fixture
+def _fresh_command(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """As in a process of its own: a list of all commands has not given this one its short help."""
+    monkeypatch.delitem(sys.modules, f"callsheet.cli.commands.{name}", raising=False)
+
+
+@pytest.mark.usefixtures("_fresh_command")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_shows_how_it_is_called(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Help has the purpose, then an example of this command, then the options with their variables."""
@@ -60,6 +67,7 @@ def test_every_command_shows_how_it_is_called(name: str, capsys: pytest.CaptureF
     assert "CALLSHEET_VERBOSE" in shown
 
 
+@pytest.mark.usefixtures("_fresh_command")
 @pytest.mark.parametrize("name", NAMES)
 def test_help_lines_fit_a_terminal(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What a command does is broken where it is written, not where the terminal ends."""

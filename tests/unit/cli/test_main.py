@@ -72,7 +72,7 @@ def test_a_full_disk_is_named_by_its_file(monkeypatch, capsys):
 
 def test_a_full_temporary_folder_is_not_taken_for_the_output(monkeypatch, capsys, tmp_path):
     """It is named with the variable that names another, and standard output stays."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=4096))
     monkeypatch.setattr(main, "discard_output", lambda: pytest.fail("standard output was given up"))
     code, err = ended_by(FULL, monkeypatch, capsys)

@@ -8,8 +8,8 @@ from urllib.request import proxy_bypass
 import pytest
 
 from callsheet.cli import importing, prefect_server, running
-from callsheet.cli.prefect_server import client_environment
-from callsheet.cli.running import own_server_for
+from callsheet.cli.prefect import client_environment
+from callsheet.cli.views.run import own_server_for
 from callsheet.engine.request import RunRequest
 from callsheet.settings import settings_from
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from callsheet.cli.ending import last_words
-from callsheet.cli.progress import View, in_words, paint_lines, time_left_s
+from callsheet.cli.views.progress import View, in_words, paint_lines, time_left_s
 from callsheet.engine.watchers import Trouble
 from callsheet.ledger import State, Tally
 
@@ -61,14 +61,14 @@ def test_trouble_is_a_line_of_its_own(capsys):
 
 def test_trouble_does_not_wait_for_the_next_line(capsys, monkeypatch):
     """It is looked for ten times as often as a line is written."""
-    monkeypatch.setattr("callsheet.cli.progress.TROUBLE_WITHIN_S", 0.001)
+    monkeypatch.setattr("callsheet.cli.views.progress.TROUBLE_WITHIN_S", 0.001)
     ended, trouble, told = threading.Event(), Trouble("no connection"), []
 
     def hear(text: str) -> None:
         told.append(text)
         ended.set()
 
-    monkeypatch.setattr("callsheet.cli.progress.say", hear)
+    monkeypatch.setattr("callsheet.cli.views.progress.say", hear)
     paint_lines(View(lambda: tally(held=1), trouble, None), ended)
     assert told[0] == "no connection"
 

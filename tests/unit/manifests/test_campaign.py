@@ -127,8 +127,8 @@ name = "{client}/{custom_id}"
             (HEAD + f"[matrix]\ntakes = {text}\n", "matrix.takes", "from 1 to 1000")
             for text in ("0", "1001", "true")
         ),
-        (HEAD + '[matrix]\nresolutoin = ["480p"]\n', "matrix.resolutoin", "resolution is the nearest"),
-        (HEAD + '[defaults]\nresolutoin = "480p"\n', "defaults.resolutoin", "resolution is the nearest"),
+        (HEAD + '[matrix]\nresolutoin = ["480p"]\n', "matrix.resolutoin", "did you mean resolution?"),
+        (HEAD + '[defaults]\nresolutoin = "480p"\n', "defaults.resolutoin", "did you mean resolution?"),
         (HEAD + '[template]\nprompt = "{a"\n', "template.prompt", "a single '{' stands at character 1"),
         (HEAD + '[template]\noutput_name = "{a}"\n', "template.output_name", "under [output]"),
         (

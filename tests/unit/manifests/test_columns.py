@@ -104,7 +104,7 @@ BAD: list[tuple[dict[str, str], str, str]] = [
     ({"model": ""}, "model", "a model must be named"),
     ({"model": "seedance-1.0-pro-fats"}, "model", "did you mean seedance-1.0-pro-fast?"),
     ({"model": "sora"}, "model", "allowed are seedance-1.0-lite"),
-    *(({"resolution": text}, "resolution", "480p, 720p, 1080p") for text in ("720", "4k", "1080i")),
+    *(({"resolution": text}, "resolution", "480p, 720p, 1080p") for text in ("721", "4k", "1080i")),
     ({"aspect_ratio": "auto"}, "aspect_ratio", "allows 21:9, 16:9"),
     ({"aspect_ratio": "9:21"}, "aspect_ratio", "allows 21:9, 16:9"),
     ({"aspect_ratio": "16:09:00"}, "aspect_ratio", "a spreadsheet made a time of 16:9: set"),
@@ -216,9 +216,9 @@ def test_every_mistake_of_a_row_at_once(tmp_path: Path) -> None:
         ({"prompt": "A fox [Dolly zoom]"}, "prompt", "[Dolly zoom]", "known are Truck left, Truck right"),
         ({"prompt": "A fox [Push in, Crane]"}, "prompt", "[Crane]", "known are"),
         ({"num_frames": "100"}, "num_frames", "100", "25 + 4 x n"),
-        ({"promt": "x"}, "promt", "", "is prompt meant?"),
-        ({"aspect ration": "16:9"}, "aspect ration", "", "is aspect_ratio meant?"),
-        ({"image": "x.png"}, "image", "", "is image_url meant?"),
+        ({"promt": "x"}, "promt", "", "did you mean prompt?"),
+        ({"aspect ration": "16:9"}, "aspect ration", "", "did you mean aspect_ratio?"),
+        ({"image": "x.png"}, "image", "", "did you mean image_url?"),
     ],
 )
 def test_warnings(tmp_path: Path, cells: dict[str, str], column: str, found: str, message: str) -> None:

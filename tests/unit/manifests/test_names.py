@@ -6,12 +6,14 @@ import json
 import unicodedata
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.errors import ManifestError
-from manifests.names import PART_MAX_CHARS, folded, is_safe, safe_part, with_hash
+from manifests.columnar.rows import slugs
+from manifests.names import PART_MAX_CHARS, folded, is_safe, safe_part, settled_ids, slug, with_hash
 from manifests.plan import Plan
 from manifests.planner import make_plan
 from manifests.validate import unknown_instructions
@@ -141,3 +143,45 @@ def test_composed_and_decomposed_ids_are_one(tmp_path: Path) -> None:
 def test_camera_instructions(prompt: str, unknown: list[str]) -> None:
     """The instructions of Seedance's page are known in any case, alone or several in one bracket."""
     assert unknown_instructions(prompt) == unknown
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("A glass teapot on a sunlit table, steam rising", "glass-teapot-sunlit-table"),
+        ("[Push in] The dog's café", "dogs-cafe"),
+        ("[Push in", "push"),
+        ("Into the [Pan left] blue", "blue"),
+        ("雨の街", "clip"),
+        ("of the", "clip"),
+        ("  4K  product_shot #7 ", "4k-product-shot-7"),
+        ("Donaudampfschifffahrtsgesellschaftskapitän am Ruder", "donaudampfschifffahrtsgesellschaftskapit"),
+        ("x\ny\r\nz\tw v", "x-y-z-w"),
+    ],
+)
+def test_a_slug_is_the_first_telling_words(prompt: str, expected: str) -> None:
+    """Four words at most, without small words, instructions and accents; the same by columns."""
+    assert slug(prompt) == expected
+    assert slugs(pa.array([prompt])).to_pylist() == [expected]
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=60))
+def test_slugs_are_safe_and_agree(prompt: str) -> None:
+    """Every prompt gives a safe part of a name, one at a time and by columns."""
+    made = slug(prompt)
+    assert is_safe(f"{made}-3f2a9c")
+    assert slugs(pa.array([prompt])).to_pylist() == [made]
+
+
+def test_made_ids_do_not_depend_on_the_order() -> None:
+    """Two videos that would get one id both get a longer one; a given id and a take stay as they are."""
+    rows = [
+        ("", "kite", "aaaaaa11aaaa99", 1),
+        ("", "kite", "aaaaaa22bbbb99", 1),
+        ("", "kite", "aaaaaa11aaaa99", 2),
+        ("", "boat", "aaaaaa11aaaa99", 1),
+        ("mine", "kite", "cccccc", 1),
+    ]
+    expected = ["kite-aaaaaa11aaaa", "kite-aaaaaa22bbbb", "kite-aaaaaa-t2", "boat-aaaaaa", "mine"]
+    assert settled_ids(*map(list, zip(*rows, strict=True))) == expected
+    assert settled_ids(*map(list, zip(*rows[::-1], strict=True))) == expected[::-1]

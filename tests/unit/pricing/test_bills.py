@@ -81,6 +81,19 @@ def test_sound_is_priced_by_the_book_and_not_by_the_list(seconds: int, units: st
         assert found.nano == quote(CATALOG, each).maximum_nano == int(Decimal(units) * rate_nano)
 
 
+@pytest.mark.parametrize(
+    ("units", "nano"),
+    [
+        ("0.1089", 261_360_000),  # tokens: 1280 x 720 x 121 / 1024, at 2.4
+        ("0.2178", 261_360_000),  # the same with its units doubled for sound, at 1.2
+        ("0.2179", 522_960_000),  # neither: booked as tokens, above the hold
+    ],
+)
+def test_sound_may_be_counted_in_the_units_or_in_the_price(units: str, nano: int) -> None:
+    """Either way a clip with sound costs the same, and nothing that fits neither is taken for the cheaper."""
+    assert charge(CATALOG, shot(FIFTEEN, duration_s=5, audio=True), units).nano == nano
+
+
 def test_a_listed_price_above_the_book_is_never_undercut() -> None:
     """Where several rates exist, the cost is at least units times the listed price of a unit."""
     found = charge(listing(FIFTEEN, "3", "1m tokens"), shot(FIFTEEN, audio=False), "0.1089")

@@ -138,12 +138,23 @@ def test_watching_ends_at_the_run_timeout() -> None:
     assert 60.0 <= clock.now_s < 75.0
 
 
-def test_watching_stops_at_once_when_the_account_is_refused() -> None:
-    """A refused key is not waited out."""
+REFUSED = [httpx.Response(code, json={"detail": "no"}) for code in (401, 403, 402)]
+
+
+def test_watching_stops_when_the_account_is_refused_three_times_in_a_row() -> None:
+    """A refused key is not waited out for ever."""
     clock = Clock()
     with pytest.raises(AccountError):
-        watching(replies(httpx.Response(401, json={"detail": "no"})), clock)
-    assert len(clock.slept_s) == 1
+        watching(replies(*REFUSED), clock)
+    assert len(clock.slept_s) == 3
+
+
+def test_one_refusal_is_not_the_end_of_what_renders() -> None:
+    """Two in a row, an answer, two more: what renders is followed to its end."""
+    handler = replies(
+        *REFUSED[:2], status("IN_PROGRESS"), REFUSED[0], httpx.ConnectError("down"), status("COMPLETED", 200)
+    )
+    assert watching(handler, Clock()) == [InProgress(), Completed()]
 
 
 def uploading(handler: Handler, content: bytes | Path = b"picture", clock: Clock | None = None) -> str:
@@ -279,6 +290,70 @@ def test_a_file_elsewhere_is_not_fetched(url: str) -> None:
     """An address off fal's media hosts is refused before anything is sent."""
     with pytest.raises(UntrustedHost):
         downloading(replies(), url)
+
+
+def moved(to: str, code: int = 302) -> httpx.Response:
+    """A redirect."""
+    return httpx.Response(code, headers={"location": to})
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    ("to", "then"),
+    [
+        ("https://v3.fal.media/b.mp4", "https://v3.fal.media/b.mp4"),
+        ("https://v3b.fal.media/files/a.mp4?x=1", "https://v3b.fal.media/files/a.mp4?x=1"),
+        ("/moved/a.mp4", "https://v3.fal.media/moved/a.mp4"),
+        ("b.mp4", "https://v3.fal.media/files/b.mp4"),
+        ("//fal.media/c.mp4", "https://fal.media/c.mp4"),
+    ],
+)
+def test_a_redirect_to_fals_files_is_followed_without_the_key(code: int, to: str, then: str) -> None:
+    """To the same host or another one of fal's, whole or relative address."""
+    seen: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return moved(to, code) if len(seen) == 1 else httpx.Response(200, content=b"mp4 bytes")
+
+    assert downloading(handle)[1] == b"mp4 bytes"
+    assert [str(each.url) for each in seen] == [FILE, then]
+    assert not any("authorization" in each.headers for each in seen)
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "https://evil.com/a.mp4",
+        "http://v3.fal.media/a.mp4",
+        "https://fal.media.evil.com/a.mp4",
+        "https://user@v3.fal.media/a.mp4",
+        "https://127.0.0.1/a.mp4",
+        "file:///etc/passwd",
+    ],
+)
+def test_a_redirect_elsewhere_is_not_followed(to: str) -> None:
+    """Every hop is checked, the last one too: nothing is sent to a host that is not fal's."""
+    seen: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.host)
+        return moved("https://v3b.fal.media/a.mp4") if len(seen) == 1 else moved(to)
+
+    with pytest.raises(Unavailable, match="not followed"):
+        downloading(handle)
+    assert seen == ["v3.fal.media", "v3b.fal.media"]
+
+
+@pytest.mark.parametrize(("hops", "arrives"), [(3, True), (4, False)])
+def test_redirects_come_to_an_end(hops: int, arrives: bool) -> None:
+    """Three are followed; a fourth is an answer that is not the file, and it is asked for again later."""
+    handler = replies(*[moved(FILE)] * hops, httpx.Response(200, content=b"mp4"))
+    if arrives:
+        assert downloading(handler)[1] == b"mp4"
+    else:
+        with pytest.raises(Unavailable, match="302"):
+            downloading(handler)
 
 
 def test_the_readers_own_errors_stay_its_own() -> None:

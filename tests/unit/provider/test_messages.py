@@ -133,7 +133,7 @@ def test_a_no_in_fals_words_is_refused_and_in_others_words_unknown(code: int) ->
     ("code", "headers", "charged"),
     [
         (400, {}, "no"),
-        (422, {}, "unknown"),
+        (422, {}, "no"),
         (422, {"x_fal_billable_units": "0"}, "no"),
         (422, {"x_fal_billable_units": "0.000"}, "no"),
         (422, {"x_fal_billable_units": "0.2448"}, "unknown"),
@@ -141,7 +141,7 @@ def test_a_no_in_fals_words_is_refused_and_in_others_words_unknown(code: int) ->
     ],
 )
 def test_a_422_may_be_charged(code: int, headers: dict[str, str], charged: str) -> None:
-    """The provider's texts differ on a 422, so only zero billable units give the money back."""
+    """A 422 that names no request bought nothing, unless it names units above zero or unreadable ones."""
     with pytest.raises(Refused) as caught:
         parse_submit(reply(code, MODEL_422, **headers), ENDPOINT)
     assert caught.value.charged == charged
@@ -149,12 +149,58 @@ def test_a_422_may_be_charged(code: int, headers: dict[str, str], charged: str) 
     assert "body.prompt: The prompt was flagged" in str(caught.value)
 
 
+@pytest.mark.parametrize("units", [{}, {"x_fal_billable_units": "0"}, {"x_fal_billable_units": "0.2"}])
+@pytest.mark.parametrize("place", ["body", "header"])
+def test_a_422_that_names_a_request_keeps_its_hold(place: str, units: dict[str, str]) -> None:
+    """Whatever its units say: there is a request at fal, and its record decides about the money."""
+    body = {**MODEL_422, "request_id": LEAD} if place == "body" else MODEL_422
+    headers = {"x_fal_request_id": LEAD, **units} if place == "header" else units
+    with pytest.raises(OutcomeUnknown) as caught:
+        parse_submit(reply(422, body, **headers), ENDPOINT)
+    assert caught.value.lead_request_id == LEAD
+
+
+@pytest.mark.parametrize("named", [LEAD, ID[:-1] + "0", "short", "../../keys"])
+def test_a_header_that_contradicts_the_body_is_unknown(named: str) -> None:
+    """Which of the two ids is this job's nobody can tell, so neither is taken, and neither leads anywhere."""
+    with pytest.raises(OutcomeUnknown) as caught:
+        parse_submit(reply(200, {"request_id": ID}, x_fal_request_id=named), ENDPOINT)
+    assert ID in str(caught.value)
+    assert caught.value.lead_request_id in (None, ID)
+    if named == LEAD:
+        assert caught.value.lead_request_id is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"x_fal_request_id": ""}, {"x_fal_request_id": ID}, {"x_fal_request_id": f" {ID.upper()} "}],
+)
+def test_a_header_that_agrees_or_is_silent_is_accepted(headers: dict[str, str]) -> None:
+    """The same id in other letters is the same id, and so is the gateway's own name for this request."""
+    assert parse_submit(reply(200, {"request_id": ID}, **headers), ENDPOINT).request_id == ID
+    both = {"request_id": ID, "gateway_request_id": LEAD}
+    assert parse_submit(reply(200, both, x_fal_request_id=LEAD), ENDPOINT).request_id == ID
+
+
+@pytest.mark.parametrize(
+    ("told", "is_cut"),
+    [("299", False), ("300", False), ("301", True), ("100000000000000000000", True), ("9" * 200, True)],
+)
+def test_advice_that_is_too_long_is_cut_and_said(told: str, is_cut: bool) -> None:
+    """Nobody waits for three thousand billion years; the message says what was asked and what is done."""
+    with pytest.raises(Throttled) as caught:
+        parse_submit(reply(429, {"detail": "slow down"}, retry_after=told), ENDPOINT)
+    assert caught.value.retry_after_s == min(float(told), 300.0)
+    assert ("the wait is cut to 300 s" in str(caught.value)) is is_cut
+    assert len(str(caught.value)) < 250
+
+
 @pytest.mark.parametrize(
     ("headers", "advice_s"),
     [
         ({}, None),
         ({"retry_after": "7"}, 7.0),
-        ({"retry_after": "999999999999"}, 3600.0),
+        ({"retry_after": "999999999999"}, 300.0),
         ({"retry_after": "-5"}, None),
         ({"retry_after": "soon"}, None),
         ({"retry_after": "nan"}, None),
@@ -309,9 +355,8 @@ def test_no_billable_units_are_none(units: dict[str, str]) -> None:
         (500, {"detail": [{"loc": [], "msg": "x", "type": "internal_server_error"}]}, None, "no"),
         (504, {"detail": "x", "error_type": "request_timeout"}, None, "no"),
         (504, {"detail": [{"loc": [], "msg": "x", "type": "generation_timeout"}]}, "0.1", "yes"),
-        (200, {"video": None}, None, "unknown"),
-        (200, {"images": []}, "0.2448", "yes"),
-        (200, {"video": {"url": 5}}, "0", "no"),
+        (422, {"detail": [{"loc": ["body"], "msg": "x", "type": "literal_error"}]}, None, "unknown"),
+        (422, {"detail": "x", "error_type": "no_media_generated"}, None, "unknown"),
     ],
 )
 def test_a_failed_render_says_what_it_cost(code: int, body: Any, units: str | None, charged: str) -> None:
@@ -335,6 +380,26 @@ def test_a_failed_render_says_what_it_cost(code: int, body: Any, units: str | No
         (200, {"status": []}),
         (200, b'{"video": {"url": "https://v3.fal.media/fi'),
         (200, b"[1]"),
+        (200, {}),
+        (200, {"video": None}),
+        (200, {"video": {}}),
+        (200, {"video": {"url": ""}}),
+        (200, {"video": {"url": 5}}),
+        (200, {"images": []}),
+        (400, {"detail": "bad request", "error_type": "bad_request"}),
+        (405, {"detail": "Method Not Allowed"}),
+        (405, {"detail": [{"loc": [], "msg": "x", "type": "content_policy_violation"}]}),
+        (418, {"detail": "teapot", "error_type": "teapot"}),
+        (422, {"detail": "could not be processed"}),
+        (422, b"could not be processed"),
+        (422, {"detail": "x", "error_type": "something_new"}),
+        (422, {"detail": []}),
+        (422, {"detail": ["x"]}),
+        (451, {"detail": "unavailable for legal reasons"}),
+        (500, {"detail": "x", "error_type": "something_new"}),
+        (404, NGINX),
+        (404, b""),
+        (410, b"gone"),
         (408, {"detail": "x", "error_type": "y"}),
         (409, {"detail": "x", "error_type": "y"}),
         (429, {"detail": "x"}),
@@ -342,7 +407,10 @@ def test_a_failed_render_says_what_it_cost(code: int, body: Any, units: str | No
     ],
 )
 def test_a_result_that_cannot_be_read_is_asked_for_again(code: int, body: Any) -> None:
-    """A gateway's 504 in front of a finished clip is no answer: nine paid clips were lost to one."""
+    """Whatever is not fal's own word for a failed render is about this reading; the clip is paid for.
+
+    Nine paid clips were lost elsewhere to a gateway's 504.
+    """
     with pytest.raises(Unavailable) as caught:
         parse_result(reply(code, body))
     assert not caught.value.gone
@@ -487,6 +555,25 @@ def test_a_token_that_is_not_given_is_either_refused_or_asked_for_again(
     """What does not pass by itself fails the job with its reason; it does not wait for ever."""
     with pytest.raises(error):
         parse_upload_token(reply(code, {"detail": "no"}))
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m text", "red text"),
+        ("\x1b]52;c;aGk=\x07copied", "copied"),
+        ("\x1b]0;title\x1b\\shown", "shown"),
+        ("\x9b2Jcleared", "cleared"),
+        ("\x1bMup \x1b(Bplain", "up plain"),
+        ("a list [31m of [0m things", "a list [31m of [0m things"),
+    ],
+)
+def test_escape_sequences_leave_nothing_behind(told: str, shown: str) -> None:
+    """Without its first character the rest of a sequence would stand in the message."""
+    assert clean(told) == shown
+    with pytest.raises(Refused) as caught:
+        parse_submit(reply(400, {"detail": told}), ENDPOINT)
+    assert str(caught.value) == f"the queue answered 400: {shown}"
 
 
 @given(text=st.text(max_size=3000))

@@ -6,12 +6,12 @@ import pytest
 
 import callsheet
 from callsheet.media.codes import MediaErrorCode
-from callsheet.report.error_docs import errors_page
 from callsheet.report.error_table import (
     BOUGHT_OFTEN_ENOUGH,
     ERROR_CLASSES,
     advice_text,
     error_class,
+    errors_page,
     worth_trying,
 )
 
@@ -113,6 +113,6 @@ def test_the_advice_says_again_charged_and_whose_rule() -> None:
 
 
 def test_the_page_is_made_from_the_table() -> None:
-    """docs/errors.md is what `python -m callsheet.report.error_docs` writes."""
+    """docs/errors.md is what `python -m callsheet.report.error_table` writes."""
     page = Path(callsheet.__file__).parent.parent / "docs" / "errors.md"
     assert page.read_text("utf-8") == errors_page()

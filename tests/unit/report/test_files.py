@@ -8,11 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from callsheet.report.files import write_run_files
-from callsheet.report.inputs import manifest_cells
 from callsheet.report.rows import RESULT_NAMES, ResultRow
+from callsheet.report.run_files import read_results, write_run_files
 from callsheet.report.summary import RunFacts
-from callsheet.report.tables import ERROR_NAMES
+from callsheet.report.tables import ERROR_NAMES, manifest_cells
 from manifests.columns import COLUMNS
 from manifests.job import Image
 from manifests.plan_rows import manifest_table
@@ -63,6 +62,14 @@ def test_results_carry_every_manifest_column(tmp_path: Path, run: RunFacts, make
     assert guarded[1]["bytes"] == ""
 
 
+def test_results_are_a_data_frame(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:
+    """The results are read back with a row per job and the columns of the contract."""
+    write(tmp_path, run, [{"custom_id": "a", "Shot": "=2"}], [make_row()])
+    frame = read_results(tmp_path)
+    assert list(frame.columns) == ["Shot", *RESULT_NAMES]
+    assert frame.loc[0, "actual_usd"] == "0.10296"
+
+
 def test_a_header_can_be_a_formula_too(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:
     """A column's name is a cell like any other."""
     write(tmp_path, run, [{"custom_id": "a", "=cmd()": "x"}], [make_row()])
@@ -99,6 +106,33 @@ def test_only_what_may_be_bought_again_is_an_error(tmp_path: Path, run: RunFacts
     write(tmp_path, run, [{"custom_id": state} for state in states], rows)
     kept = [each["custom_id"] for each in read_csv(tmp_path / "errors.csv")]
     assert kept == ["failed", "cancelled", "skipped_budget"]
+
+
+def test_what_is_still_at_fal_is_not_run_again(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:
+    """A failed row whose paid file may still be had is in the results with its address, not in errors.csv."""
+    url = "https://v3.fal.media/files/b.mp4"
+    rows = [make_row("failed", custom_id="a"), make_row("failed", custom_id="b", output_url=url)]
+    write(tmp_path, run, [{"custom_id": "a"}, {"custom_id": "b"}], rows)
+    assert [each["custom_id"] for each in read_csv(tmp_path / "errors.csv")] == ["a"]
+    assert [each["output_url"] for each in read_csv(tmp_path / "results.csv")] == ["", url]
+
+
+def test_videos_of_earlier_runs_are_rows_like_any_other(
+    tmp_path: Path, run: RunFacts, make_row: MakeRow
+) -> None:
+    """An iterable of rows is enough; a path into an earlier run is kept, and its thumbnail is shown."""
+    folder = tmp_path / "r1"
+    (tmp_path / "r0" / "posters").mkdir(parents=True)
+    (tmp_path / "r0" / "posters" / "a.jpg").write_bytes(b"x")
+    folder.mkdir()
+    rows = (
+        make_row("already_made", custom_id="a", output_path="../r0/media/a.mp4", actual_nano=0) for _ in "1"
+    )
+    write_run_files(folder, run, pa.table({"custom_id": ["a"]}), rows)
+    assert read_csv(folder / "results.csv")[0]["output_path"] == "../r0/media/a.mp4"
+    page = (folder / "report.html").read_text("utf-8")
+    assert 'src="../r0/media/a.mp4"' in page
+    assert 'poster="../r0/posters/a.jpg"' in page
 
 
 CAMPAIGN = """
@@ -147,7 +181,23 @@ def test_errors_can_be_run_again(campaign: Path, run: RunFacts, make_row: MakeRo
                 getattr(each.job, name) for each in plan.jobs
             ]
         assert again.jobs[0].job.extra["product"] == "=cmd|' /C calc'!A0"
+        assert again.campaign == run.campaign
+        for each in read_csv(folder / "errors.csv"):
+            assert not any(cell.startswith(tuple("=+-@\t\r")) for cell in each.values()), each
         plan = again
+
+
+def test_errors_csv_of_a_campaign_file_keeps_the_files_campaign(
+    campaign: Path, run: RunFacts, make_row: MakeRow
+) -> None:
+    """A campaign file that names errors.csv as its manifest keeps its own name."""
+    plan = make_plan(campaign)
+    rows = [replace(make_row("failed"), job=each.job) for each in plan.jobs]
+    write_run_files(campaign.parent, run, manifest_table(plan), rows)
+    (campaign.parent / "again.toml").write_text(
+        '[campaign]\nname = "again"\nmanifest = "errors.csv"\n', "utf-8"
+    )
+    assert make_plan(campaign.parent / "again.toml").campaign == "again"
 
 
 def test_errors_say_what_went_wrong(campaign: Path, run: RunFacts, make_row: MakeRow) -> None:

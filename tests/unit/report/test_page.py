@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from callsheet.report import page
-from callsheet.report.cards import card_of, thumbnail_of
-from callsheet.report.page import existing_thumbnails, render_page
-from callsheet.report.rows import ResultRow
+from callsheet.report.page import card_of, existing_thumbnails, render_page
+from callsheet.report.rows import ResultRow, thumbnail_of
 from callsheet.report.summary import RunFacts, summarise
 
 MakeRow = Callable[..., ResultRow]
@@ -150,9 +149,9 @@ def test_videos_load_only_when_played(run: RunFacts, make_row: MakeRow) -> None:
         ),
         ({"status": "failed", "error": "Hm.", "charged": "unknown"}, ["may be charged"]),
         ({"status": "unknown"}, ["outcome unknown", "callsheet reconcile", "not settled"]),
-        ({"status": "skipped_budget", "actual_nano": 0}, ["left out", "did not fit the budget", "$0.00"]),
+        ({"status": "skipped_budget", "actual_nano": 0}, ["skipped", "over budget", "$0.00"]),
         ({"status": "in_progress"}, ["rendering", "720p · 16:9 · 5 s"]),
-        ({"status": "already_made"}, ["made before"]),
+        ({"status": "already_made"}, ["already made"]),
     ],
 )
 def test_a_card_says_it_in_words(
@@ -166,9 +165,22 @@ def test_a_card_says_it_in_words(
 def test_totals_stand_at_the_top(run: RunFacts, make_row: MakeRow) -> None:
     """Spent, expected, the most it could be and the cap are dollars; the campaign is the heading."""
     text = Reader(page_of(run, make_row(), make_row("failed", custom_id="b", actual_nano=0))).text
-    sums = ("$0.11", "$0.21", "$5.00", "Sums are rounded up to the cent")
+    sums = ("$0.11", "$0.21", "$5.00", "Totals are rounded up to the cent")
     for words in ("Spring <launch>", "1 of 2 clips finished", "2026-11-21", *sums):
         assert words in text
+
+
+def test_tables_add_up_to_what_is_spent(run: RunFacts, make_row: MakeRow) -> None:
+    """By model and by client, the cents of a column are those of the total at the top."""
+    rows = [
+        make_row(custom_id=f"r{n}", client=f"c{n}", actual_nano=33_333_333, expected_nano=11_000_001)
+        for n in range(3)
+    ]
+    html = page_of(run, *rows)
+    cells = re.findall(r'<td(?: class="expected")? title="[^"]*">\$(\d+)\.(\d\d)</td>', html)
+    cents = [int(whole) * 100 + int(part) for whole, part in cells]
+    assert (sum(cents[0::2]), sum(cents[1::2])) == (4, 10)
+    assert Reader(html).text.count("$0.10") >= 1
 
 
 def test_filters_are_those_that_have_clips(run: RunFacts, make_row: MakeRow) -> None:
@@ -197,6 +209,7 @@ def test_a_large_run_stays_a_page(run: RunFacts, make_row: MakeRow, monkeypatch:
         ("media/a.mp4", "posters/a.jpg"),
         ("media/acme/a.b.mp4", "posters/acme/a.b.jpg"),
         ("../r0/media/a~2.mp4", "../r0/posters/a~2.jpg"),
+        ("../r0/media/media/a.mp4", "../r0/posters/media/a.jpg"),
     ],
 )
 def test_stills_stand_beside_the_clips(path: str, poster: str) -> None:

@@ -14,7 +14,8 @@ MakeRow = Callable[..., ResultRow]
 CONTRACT = (
     "custom_id, status, error_type, error, charged, request_id, endpoint, attempts, expected_usd, "
     "maximum_usd, actual_usd, cost_basis, billable_units, price_book, output_path, output_url, sha256, "
-    "bytes, width, height, fps, duration_s, has_audio, seed_used, submitted_at, started_at, finished_at"
+    "bytes, width, height, fps, duration_s, has_audio, seed_used, submitted_at, started_at, finished_at, "
+    "take, retake_of, verdict, review_note, flags, draft_id, draft_usd, finish_usd"
 )
 
 SUBMISSION = Submission(
@@ -142,6 +143,15 @@ def test_the_ledgers_row_becomes_a_result(make_row: MakeRow) -> None:
     assert (shown["output_path"], shown["output_url"]) == (OUTPUT.path, OUTPUT.url)
 
 
+def test_a_failed_row_keeps_the_address_of_its_paid_file(make_row: MakeRow) -> None:
+    """A failed job whose file may still be had keeps the address; that is what tells it from the others."""
+    failed = replace(IN_LEDGER, state=State.FAILED, error_type="not_mp4", charged="yes")
+    plain = result_row(failed, make_row().job, RUN)
+    kept = result_row(failed, make_row().job, RUN, output_url=OUTPUT.url)
+    assert (plain.output_url, plain.is_fetchable) == ("", False)
+    assert (kept.output_url, kept.is_fetchable) == (OUTPUT.url, True)
+
+
 def test_a_file_of_another_run_has_its_own_path(make_row: MakeRow) -> None:
     """The file of a job that was made before lies where the caller says."""
     reused = replace(IN_LEDGER, state=State.ALREADY_MADE, output=OUTPUT, output_run_id="r0")
@@ -167,7 +177,7 @@ def test_a_results_name_wins(columns: tuple[str, ...], carried: dict[str, str]) 
 def test_no_column_is_lost_or_doubled(columns: list[str]) -> None:
     """Whatever a manifest calls its columns, the results have each of them once."""
     carried = carried_names(tuple(columns))
-    assert set(carried) == set(columns) - {"custom_id"}
+    assert set(carried) == set(columns) - {"custom_id", "take", "retake_of"}
     every = [*carried.values(), *RESULT_NAMES]
     assert len(every) == len(set(every))
 

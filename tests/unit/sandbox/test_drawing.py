@@ -3,11 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.sandbox.video.camera import MOVES, Move, move_of
-from callsheet.sandbox.video.chord import chord
-from callsheet.sandbox.video.hud import timecode
-from callsheet.sandbox.video.palette import palette_of
-from callsheet.sandbox.video.type import ELLIPSIS, fitted, font
+from callsheet.sandbox.camera import MOVES, Move, move_of
+from callsheet.sandbox.drawing import colours_of, timecode
+from callsheet.sandbox.text import ELLIPSIS, fitted, font
+from callsheet.sandbox.video import tone
 
 
 @pytest.mark.parametrize("move", MOVES, ids=lambda move: move.name)
@@ -67,15 +66,15 @@ def test_time_codes_count_in_frames(frame: int, text: str) -> None:
 
 def test_colours_belong_to_the_prompt() -> None:
     """One prompt has one family of colours, its takes differ a little, another prompt differs more."""
-    first, again, take = palette_of("a kite", "1"), palette_of("a kite", "1"), palette_of("a kite", "2")
+    first, again, take = colours_of("a kite", "1"), colours_of("a kite", "1"), colours_of("a kite", "2")
     assert first == again
     assert first != take
-    assert first.deep != palette_of("a submarine", "1").deep
+    assert first.dark != colours_of("a submarine", "1").dark
 
 
-def test_a_chord_is_as_long_as_asked_and_soft() -> None:
-    """The chord has the samples asked for, two different sides, fades, and stays below full scale."""
-    sound = chord("a kite", 48_000 * 3)
+def test_a_tone_is_as_long_as_asked_and_soft() -> None:
+    """The tone has the samples asked for, two different sides, fades, and stays below full scale."""
+    sound = tone("a kite", 48_000 * 3)
     assert sound.shape == (2, 48_000 * 3)
     assert np.abs(sound).max() <= 0.36
     assert np.abs(sound[:, 0]).max() < 0.001 < np.abs(sound[:, 72_000:72_100]).max()

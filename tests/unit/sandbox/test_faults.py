@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from callsheet.errors import UsageError
+from callsheet.sandbox.fault_replies import refusal, route_of
 from callsheet.sandbox.faults import KINDS, Fault, FaultBook
-from callsheet.sandbox.misbehaviour import refusal, route_of
 
 SHORT = "/fal-ai/bytedance/requests/123"
 
@@ -23,6 +23,8 @@ SHORT = "/fal-ai/bytedance/requests/123"
         ("POST", "/files/upload", "upload"),
         ("POST", "/storage/auth/token", "upload"),
         ("GET", "/v1/models/pricing", "platform"),
+        ("GET", "/v1/models/requests/by-endpoint", "history"),
+        ("GET", "/v1/models/billing-events", "billing"),
         ("POST", "/_sandbox/faults", ""),
     ],
 )
@@ -65,6 +67,25 @@ def test_faults_of_renders_wait_for_renders() -> None:
     assert book.on_render("a storm at sea") is not None
 
 
+def test_platform_faults_reach_history_and_bills() -> None:
+    """A fault on the platform strikes history and billing events too; one on history only history."""
+    book = FaultBook()
+    book.arm(Fault("server_error", route="platform", count=3))
+    assert [bool(book.on_route(route)) for route in ("platform", "history", "billing")] == [True] * 3
+    book.arm(Fault("history_hidden", count=None))
+    assert book.on_route("platform") is None
+    assert book.on_route("history") is not None
+
+
+def test_a_fault_can_be_for_one_key() -> None:
+    """A fault with a key strikes the calls that carry it and no others."""
+    book = FaultBook()
+    book.arm(Fault("history_hidden", key="ours", count=None))
+    assert book.on_route("history", "other") is None
+    assert book.on_route("history") is None
+    assert book.on_route("history", "ours") is not None
+
+
 @pytest.mark.parametrize("kind", [name for name, row in KINDS.items() if row.stage == "refusal"])
 def test_refusals_have_the_status_of_the_table(kind: str) -> None:
     """A refusal answers with the table's status unless another is named."""
@@ -83,9 +104,18 @@ def test_refusals_have_the_status_of_the_table(kind: str) -> None:
         {"kind": "close", "fired": 3},
         {"kind": "no_request_id", "route": "file"},
         {"kind": "hang", "delay_s": -1},
+        {"kind": "hang", "delay_s": "1"},
+        {"kind": "close", "count": "many"},
+        {"kind": "close", "count": 1.5},
+        {"kind": ["close"]},
+        {"kind": "answer", "status": 99},
+        {"kind": "answer", "headers": {"x": "a\r\nb"}},
+        {"kind": "answer", "headers": {"x": 1}},
+        {"kind": "file_redirect", "location": "http://h/\n"},
+        {"kind": "torn_id", "route": "status"},
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(document: dict[str, Any]) -> None:
     """Unknown kinds, routes, fields and impossible numbers raise a usage error that lists what there is."""
-    with pytest.raises(UsageError):
+    with pytest.raises((UsageError, TypeError)):
         Fault.from_json(document)

@@ -19,17 +19,9 @@ def data_uri(body: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(body).decode()
 
 
-class Shelf:
-    def __init__(self, **files: bytes) -> None:
-        self.files = files
-
-    def read(self, name: str) -> bytes | None:
-        return self.files.get(name)
-
-
 def test_data_uris_and_own_files_are_read() -> None:
     """A data: URI and a file uploaded here give the same picture, under any of this machine's names."""
-    loader = ImageLoader(Shelf(kite=png(320, 300)))
+    loader = ImageLoader({"kite": png(320, 300)}.get)
     for url in (
         data_uri(png(320, 300)),
         "http://127.0.0.1:8000/files/kite",
@@ -49,6 +41,8 @@ def test_data_uris_and_own_files_are_read() -> None:
         ("http://127.0.0.1:1/elsewhere", "file_download_error"),
         ("file:///etc/passwd", "file_download_error"),
         ("kite.png", "file_download_error"),
+        ("http://[::1", "file_download_error"),
+        ("", "file_download_error"),
         ("data:image/png;base64,!!!", "file_download_error"),
         ("data:text/plain,hello", "image_load_error"),
         (data_uri(png(299, 500)), "image_too_small"),
@@ -57,7 +51,7 @@ def test_data_uris_and_own_files_are_read() -> None:
 )
 def test_what_cannot_be_used_gets_fals_own_word(url: str, type_: str) -> None:
     """Other hosts, broken images and sides outside 300 to 6000 px are refused with fal's error types."""
-    loader = ImageLoader(Shelf(kite=png(320, 300)))
+    loader = ImageLoader({"kite": png(320, 300)}.get)
     with pytest.raises(BadInput) as refusal:
         loader.load(url, ("image_url",))
     assert refusal.value.type == type_
@@ -67,7 +61,7 @@ def test_what_cannot_be_used_gets_fals_own_word(url: str, type_: str) -> None:
 
 def test_a_large_file_is_refused_by_its_bytes() -> None:
     """More than 30 MB are refused before anything is decoded, and the limit is told."""
-    loader = ImageLoader(Shelf(big=bytes(30_000_001)))
+    loader = ImageLoader({"big": bytes(30_000_001)}.get)
     with pytest.raises(BadInput) as refusal:
         loader.load("http://localhost/files/big", ("image_url",))
     assert (refusal.value.type, refusal.value.context) == ("file_too_large", {"max_size": 30_000_000})

@@ -1,14 +1,9 @@
-from decimal import Decimal
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.sandbox.pixels import (
     PIXELS,
-    billable_units,
-    cost_nano,
-    frames_of,
     nearest_ratio,
     render_time_s,
     size_of,
@@ -17,7 +12,7 @@ from callsheet.sandbox.pixels import (
 
 def test_every_size_can_be_encoded() -> None:
     """Every width and height of the table is even, as yuv420p needs."""
-    sizes = [size for by_ratio in PIXELS.values() for row in by_ratio.values() for size in row.values()]
+    sizes = [size for row in PIXELS.values() for size in row.values()]
     assert len(sizes) == 3 * 7 + 3 * 6
     assert all(width % 2 == 0 and height % 2 == 0 for width, height in sizes)
 
@@ -70,30 +65,6 @@ def test_auto_treats_portrait_as_landscape_turned(width: int, height: int) -> No
     portrait = nearest_ratio(min(width, height), max(width, height))
     turned = {"21:9": "9:16", "16:9": "9:16", "4:3": "3:4", "1:1": "1:1"}
     assert portrait == turned[landscape]
-
-
-@pytest.mark.parametrize(("seconds", "units"), [(4, "87.3"), (5, "108.9"), (6, "130.5")])
-def test_units_are_those_of_real_billing_events(seconds: int, units: str) -> None:
-    """1280x720 bills 87.3, 108.9 and 130.5 units for 4, 5 and 6 seconds, as fal's events did."""
-    assert billable_units(1280, 720, frames_of(seconds)) == Decimal(units)
-
-
-def test_units_are_exact() -> None:
-    """Units that need many digits are not rounded: 2206x946 at 289 frames."""
-    assert billable_units(2206, 946, 289) * 1_024_000 == 2206 * 946 * 289
-
-
-@pytest.mark.parametrize(
-    ("size", "rate", "nano"), [((1920, 1088), 2500, 617_100_000), ((960, 960), 1200, 130_680_000)]
-)
-def test_cost_is_tokens_times_rate(size: tuple[int, int], rate: int, nano: int) -> None:
-    """Five seconds of 1080p Pro cost 0.6171 USD, which the page rounds to 0.62."""
-    assert cost_nano(billable_units(*size, 121), rate) == nano
-
-
-def test_cost_is_rounded_up() -> None:
-    """A fraction of a nano-dollar counts as a whole one."""
-    assert cost_nano(Decimal("0.0000001"), 1) == 1
 
 
 def test_a_render_takes_as_long_as_the_page_says() -> None:

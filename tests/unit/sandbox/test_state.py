@@ -3,9 +3,8 @@ from typing import Any
 
 import pytest
 
-from callsheet.sandbox.oracle import most_at_once
-from callsheet.sandbox.record import LOW, NORMAL, Record
-from callsheet.sandbox.state import State
+from callsheet.sandbox.routes_control import most_at_once
+from callsheet.sandbox.store import LOW, NORMAL, Record, State
 
 
 def record(number: int, **more: Any) -> Record:

@@ -1,0 +1,348 @@
+"""Callsheet as a library: plan, run, resume, retry and reconcile.
+
+The command line and the Prefect flows use these functions, so there is one way of opening a run. No function
+asks a question, and none takes the signals of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from callsheet.engine.collect_runs import settle_and_collect
+from callsheet.engine.context import open_account
+from callsheet.engine.open_run import room_for
+from callsheet.engine.request import RunRequest, sandbox_ledger, settings_for
+from callsheet.engine.retry import prepare_retry
+from callsheet.engine.run import carry_out, open_context
+from callsheet.engine.scheduler import RenderJob, render_here
+from callsheet.engine.session import continued, find_run, open_plan
+from callsheet.engine.stopping import StopSignal
+from callsheet.errors import ManifestError, Problem, UsageError
+from callsheet.files import has_ledger
+from callsheet.guard import check_packages_are_ours
+from callsheet.ledger import Ledger
+from callsheet.reconcile.findings import Findings
+from callsheet.settings import Settings, settings_from
+from manifests.plan import Plan as ManifestPlan
+from manifests.plan import PlanOptions
+from manifests.planner import make_plan
+from pricing.budgets import full_room, shortfalls
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    Source: TypeAlias = str | Path | pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]
+    """A path or address of a manifest, a campaign file or a plan file; or rows in memory."""
+
+NANO = Decimal(1_000_000_000)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a manifest would buy, with its price. Nothing is spent.
+
+    `errors` holds every problem of every row; where there are any, there is no price. `fits` says whether the
+    maximum fits under every cap now.
+    """
+
+    source: str
+    campaign: str
+    jobs: int
+    expected_usd: Decimal
+    maximum_usd: Decimal
+    fits: bool
+    errors: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    planned: ManifestPlan | None = field(default=None, repr=False, compare=False)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per job: custom_id, model, size, length and price in USD."""
+        import pandas as pd  # noqa: PLC0415 -- planning does without
+
+        columns = ("custom_id", "endpoint", "prompt", "client", "width", "height", "fps", "duration_s")
+        rows = [
+            {
+                "custom_id": each.job.custom_id,
+                "endpoint": each.job.endpoint.id,
+                "prompt": each.job.prompt,
+                "client": each.job.client,
+                "width": each.quote.width_px,
+                "height": each.quote.height_px,
+                "fps": 24,
+                "duration_s": each.quote.frames / 24,
+                "expected_usd": each.quote.expected_nano / NANO,
+                "maximum_usd": each.quote.maximum_nano / NANO,
+            }
+            for each in (self.planned.jobs if self.planned else ())
+        ]
+        return pd.DataFrame(rows, columns=[*columns, "expected_usd", "maximum_usd"])
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended. `exit_code` is the command line's; `document` is what `run --json` prints."""
+
+    run_id: str
+    dir: Path
+    succeeded: int
+    failed: int
+    skipped: int
+    unknown: int
+    expected_usd: Decimal
+    actual_usd: Decimal
+    exit_code: int
+    document: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> RunSummary:
+        """Read what a run leaves as its summary."""
+        return cls(
+            run_id=document["run_id"],
+            dir=Path(document["dir"]),
+            succeeded=document["succeeded"],
+            failed=document["failed"],
+            skipped=document["skipped"],
+            unknown=document["unknown"],
+            expected_usd=Decimal(document["expected_usd"]),
+            actual_usd=Decimal(document["actual_usd"]),
+            exit_code=document["exit_code"],
+            document=document,
+        )
+
+    def results(self) -> pd.DataFrame:
+        """Return one row per job of the manifest, as in results.parquet."""
+        import pandas as pd  # noqa: PLC0415 -- as above
+
+        return pd.read_parquet(self.dir / "results.parquet")
+
+
+def plan(
+    source: Source,
+    *,
+    budget_usd: str | Decimal | float | None = None,
+    concurrency: int | None = None,
+    out: str | Path | None = None,
+    campaign: str = "campaign",
+    sandbox: bool = False,
+) -> Plan:
+    """Check every row of `source` and price it.
+
+    `campaign` names rows given in memory. Problems of rows are in the plan's `errors`. Raises UsageError
+    where the source or an option cannot be used at all.
+    """
+    check_packages_are_ours()
+    settings = settings_from(os.environ)
+    path, folder = _as_file(source, campaign)
+    options = PlanOptions(
+        budget_usd=None if budget_usd is None else str(budget_usd),
+        concurrency=concurrency,
+        out=None if out is None else str(out),
+        allow_private_hosts=settings.allow_private_hosts,
+        manifest_max_mb=settings.manifest_max_mb,
+    )
+    try:
+        made = make_plan(path, overrides=options)
+    except ManifestError as error:
+        return Plan(path, "", 0, Decimal(0), Decimal(0), fits=False, errors=tuple(error.problems))
+    total = made.total
+    priced = Plan(
+        source=path,
+        campaign=made.campaign,
+        jobs=total.jobs,
+        expected_usd=total.expected_nano / NANO,
+        maximum_usd=total.maximum_nano / NANO,
+        fits=_fits(made, sandbox_ledger(settings) if sandbox else settings),
+        warnings=made.warnings,
+        planned=made,
+    )
+    if folder is not None:
+        weakref.finalize(priced, shutil.rmtree, folder, ignore_errors=True)
+    return priced
+
+
+async def run_async(
+    source: Plan | Source,
+    *,
+    budget_usd: str | Decimal | float | None = None,
+    concurrency: int | None = None,
+    out: str | Path | None = None,
+    fit: bool = False,
+    again: bool = False,
+    canary: int | None = None,
+    accept_prices: bool = False,
+    sandbox: bool = False,
+    speed: float = 1.0,
+    render: RenderJob = render_here,
+) -> RunSummary:
+    """Buy what a plan, or a source that is planned first, describes, and fetch it.
+
+    The options are those of `callsheet run`. `render` renders one job; by default in this process. Raises
+    ManifestError for rows with problems, OverBudget where the maximum does not fit and `fit` is off,
+    UsageError without any cap, AccountError without a key. What happens to single jobs is in the summary.
+    """
+    if not isinstance(source, Plan):
+        source = plan(source, budget_usd=budget_usd, concurrency=concurrency, out=out, sandbox=sandbox)
+    if source.planned is None:
+        raise ManifestError(list(source.errors))
+    request = RunRequest(
+        source=source.source,
+        budget_usd=source.planned.options.budget_usd,
+        concurrency=concurrency or source.planned.concurrency,
+        out=None if out is None else str(out),
+        fit=fit,
+        again=again,
+        canary=canary,
+        accept_prices=accept_prices,
+        sandbox=sandbox,
+        speed=speed,
+    )
+    settings = settings_for(request)
+    run_id = await open_plan(source.planned, request, settings)
+    async with open_context(request, run_id, settings, StopSignal()) as ctx:
+        return RunSummary.of(await carry_out(ctx, render))
+
+
+async def resume_async(
+    run_id: str | None = None,
+    *,
+    accept_prices: bool = False,
+    sandbox: bool = False,
+    render: RenderJob = render_here,
+) -> RunSummary:
+    """Go on with a run that was interrupted (by default the latest unfinished one). Buys nothing twice.
+
+    Raises UsageError where there is none, Busy where a living process owns it.
+    """
+    found = find_run(_ledger_settings(sandbox=sandbox), run_id)
+    request = continued(found, accept_prices=accept_prices)
+    async with open_context(request, found.run_id, settings_for(request), StopSignal()) as ctx:
+        return RunSummary.of(await carry_out(ctx, render))
+
+
+async def retry_async(
+    run_id: str | None = None,
+    *,
+    all_failures: bool = False,
+    again: bool = False,
+    accept_prices: bool = False,
+    sandbox: bool = False,
+    render: RenderJob = render_here,
+) -> RunSummary:
+    """Try failed, cancelled and skipped jobs of a run again (by default of the latest one).
+
+    `all_failures` also retries failures that will probably fail again.
+    """
+    found = find_run(_ledger_settings(sandbox=sandbox), run_id, latest_of_all=True)
+    request = continued(found, accept_prices=accept_prices)
+    settings = settings_for(request)
+    await prepare_retry(settings, found, all_failures=all_failures, again=again)
+    async with open_context(request, found.run_id, settings, StopSignal()) as ctx:
+        return RunSummary.of(await carry_out(ctx, render))
+
+
+async def reconcile_async(*, sandbox: bool = False) -> Findings:
+    """Settle every open or unknown submission against fal's records, and fetch what is paid for."""
+    check_packages_are_ours()
+    async with open_account(settings_for(RunRequest(sandbox=sandbox))) as account:
+        return await settle_and_collect(account)
+
+
+def run(
+    source: Plan | Source,
+    *,
+    budget_usd: str | Decimal | float | None = None,
+    concurrency: int | None = None,
+    out: str | Path | None = None,
+    fit: bool = False,
+    again: bool = False,
+    canary: int | None = None,
+    accept_prices: bool = False,
+    sandbox: bool = False,
+    speed: float = 1.0,
+) -> RunSummary:
+    """Do what `run_async` does and return when it has ended."""
+    return asyncio.run(
+        run_async(
+            source,
+            budget_usd=budget_usd,
+            concurrency=concurrency,
+            out=out,
+            fit=fit,
+            again=again,
+            canary=canary,
+            accept_prices=accept_prices,
+            sandbox=sandbox,
+            speed=speed,
+        )
+    )
+
+
+def resume(run_id: str | None = None, *, accept_prices: bool = False, sandbox: bool = False) -> RunSummary:
+    """Do what `resume_async` does and return when it has ended."""
+    return asyncio.run(resume_async(run_id, accept_prices=accept_prices, sandbox=sandbox))
+
+
+def retry(
+    run_id: str | None = None,
+    *,
+    all_failures: bool = False,
+    again: bool = False,
+    accept_prices: bool = False,
+    sandbox: bool = False,
+) -> RunSummary:
+    """Do what `retry_async` does and return when it has ended."""
+    return asyncio.run(
+        retry_async(
+            run_id, all_failures=all_failures, again=again, accept_prices=accept_prices, sandbox=sandbox
+        )
+    )
+
+
+def reconcile(*, sandbox: bool = False) -> Findings:
+    """Do what `reconcile_async` does and return when it has ended."""
+    return asyncio.run(reconcile_async(sandbox=sandbox))
+
+
+def _ledger_settings(*, sandbox: bool) -> Settings:
+    settings = settings_from(os.environ)
+    return sandbox_ledger(settings) if sandbox else settings
+
+
+def _fits(planned: ManifestPlan, settings: Settings) -> bool:
+    demands = planned.demands()
+    if not has_ledger(settings):
+        return not shortfalls(demands, dict(full_room(planned.caps)))
+    with Ledger.open(settings.ledger) as ledger:
+        return not shortfalls(demands, room_for(ledger, planned))
+
+
+def _as_file(source: Source, campaign: str) -> tuple[str, Path | None]:
+    """Return the path of a source. Rows in memory are written to a Parquet file that lives with the plan."""
+    if isinstance(source, str | Path):
+        return str(source), None
+    import pyarrow as pa  # noqa: PLC0415 -- a path needs none of it
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        if isinstance(source, pa.Table):
+            table = source
+        elif hasattr(source, "to_parquet"):
+            table = pa.Table.from_pandas(source, preserve_index=False)
+        else:
+            names = dict.fromkeys(name for row in source for name in row)
+            table = pa.table({name: [row.get(name) for row in source] for name in names})
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UsageError(f"the rows are no table: {error}") from error
+    folder = Path(tempfile.mkdtemp(prefix="callsheet-"))
+    pq.write_table(table, folder / f"{campaign}.parquet")
+    return str(folder / f"{campaign}.parquet"), folder

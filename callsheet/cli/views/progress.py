@@ -1,0 +1,159 @@
+"""How a run goes, on standard error: a live display in a terminal, quiet lines elsewhere.
+
+It reads the ledger beside the run, so it shows what is true, whoever did it; and it hears from the run itself
+what keeps jobs from being sent.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from callsheet.cli.logs import printable
+from callsheet.cli.output import say
+from callsheet.engine.context import RunContext
+from callsheet.errors import CallsheetError
+from callsheet.ledger import AT_FAL, Ledger, State, Tally, admission, queries
+from pricing.money import usd_rounded_up
+
+REFRESH_S = 0.25
+QUIET_LINE_EVERY_S = 10.0
+LOOK_S = 1.0
+BAR_WIDTH = 40
+ALSO = {
+    State.SUBMITTING: "being sent",
+    State.RENDERED: "to fetch",
+    State.UNKNOWN: "unknown",
+    State.CANCELLED: "cancelled",
+    State.SKIPPED_BUDGET: "left out",
+}
+"""Said only where there are some."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A run as it is being looked at, since `begun_s` of the monotonic clock with `before` jobs finished."""
+
+    tally: Callable[[], Tally]
+    trouble: Callable[[], str]
+    cap_nano: int | None
+    before: int = 0
+    begun_s: float = field(default_factory=time.monotonic)
+
+    def line(self, now: Tally) -> str:
+        """Say how it goes now."""
+        return in_words(now, self.cap_nano, time.monotonic() - self.begun_s, before=self.before)
+
+
+@contextmanager
+def show_progress(ctx: RunContext) -> Iterator[None]:
+    """Show the run's progress while inside; a last line is always written."""
+    ended = threading.Event()
+    thread = threading.Thread(target=_watch, args=(ctx, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        # Waiting without the event loop would hold up the last commits of the run.
+        thread.join(timeout=5)
+
+
+def _watch(ctx: RunContext, ended: threading.Event) -> None:
+    is_live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown", ""}
+    run_id = ctx.run.run_id
+    try:
+        with Ledger.open(ctx.settings.ledger) as ledger:
+            view = View(
+                lambda: ledger.do(queries.tally, run_id),
+                lambda: ctx.state.trouble,
+                _cap(ledger, run_id),
+                before=ledger.do(queries.tally, run_id).finished,
+            )
+            (_paint_live if is_live else paint_lines)(view, ended)
+    except CallsheetError as error:
+        say(f"how the run goes cannot be shown: {error}")
+
+
+def _cap(ledger: Ledger, run_id: str) -> int | None:
+    mine = (cap.limit_nano for cap in ledger.do(admission.caps) if (cap.scope, cap.key) == ("run", run_id))
+    return next(mine, None)
+
+
+def paint_lines(view: View, ended: threading.Event) -> None:
+    """Write a line every ten seconds where something has moved, and within one what keeps jobs back."""
+    last = ""
+    due_s = view.begun_s + QUIET_LINE_EVERY_S
+    while True:
+        over = ended.wait(LOOK_S)
+        if not over and time.monotonic() < due_s:
+            continue
+        due_s = time.monotonic() + QUIET_LINE_EVERY_S
+        if (line := view.line(view.tally())) != last:
+            say(line)
+            last = line
+        if over:
+            return
+
+
+def _paint_live(view: View, ended: threading.Event) -> None:
+    from rich.console import Console  # noqa: PLC0415 -- only where there is a terminal
+    from rich.live import Live  # noqa: PLC0415
+    from rich.progress_bar import ProgressBar  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(stderr=True)
+
+    def picture() -> Table:
+        now = view.tally()
+        width = min(BAR_WIDTH, console.width - 1)
+        table = Table.grid(padding=(0, 1))
+        table.add_row(ProgressBar(total=max(1, now.jobs), completed=now.finished, width=width))
+        table.add_row(Text(view.line(now)))
+        if view.trouble() and not ended.is_set():
+            table.add_row(Text(printable(view.trouble())))
+        return table
+
+    with Live(picture(), console=console, refresh_per_second=4, transient=False) as live:
+        while not ended.wait(REFRESH_S):
+            live.update(picture())
+        live.update(picture())
+
+
+def in_words(tally: Tally, cap_nano: int | None, elapsed_s: float, *, before: int = 0) -> str:
+    """Say where a run stands: done, running at fal, waiting, failed; spent, held, cap; time left.
+
+    `before` jobs were finished when the `elapsed_s` seconds began: the pace is that of the others.
+    """
+    counts = tally.counts
+    done = counts.get(State.SUCCEEDED, 0) + counts.get(State.ALREADY_MADE, 0)
+    running = sum(counts.get(state, 0) for state in AT_FAL)
+    waiting = counts.get(State.PENDING, 0) + counts.get(State.HELD, 0)
+    parts = [
+        f"{done}/{tally.jobs} done",
+        f"{running} running",
+        f"{waiting} waiting",
+        f"{counts.get(State.FAILED, 0)} failed",
+        *(f"{counts[state]} {word}" for state, word in ALSO.items() if counts.get(state)),
+        f"spent {usd_rounded_up(tally.spent_nano)}",
+        f"held {usd_rounded_up(tally.held_nano)}",
+    ]
+    if tally.frozen:
+        parts.append("FROZEN by a bill above its hold")
+    if cap_nano is not None:
+        parts.append(f"cap {usd_rounded_up(cap_nano)}")
+    if (left_s := time_left_s(tally, elapsed_s, before=before)) is not None:
+        parts.append(f"about {left_s / 60:.0f} min left" if left_s > 90 else f"about {left_s:.0f} s left")
+    return ", ".join(parts)
+
+
+def time_left_s(tally: Tally, elapsed_s: float, *, before: int = 0) -> float | None:
+    """Estimate the seconds that are left from the pace so far; None before anything is finished or after."""
+    finished, left = tally.finished - before, tally.jobs - tally.finished
+    return None if finished <= 0 or not left or not elapsed_s else elapsed_s / finished * left

@@ -1,0 +1,243 @@
+"""A run from the command line: Prefect's server, the display, the summary, the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from callsheet.cli.output import document, flush, note, result, say
+from callsheet.cli.prefect import (
+    OwnServer,
+    client_environment,
+    configured_api_url,
+    is_new,
+    own_server,
+    why_unreachable,
+)
+from callsheet.cli.views.progress import show_progress
+from callsheet.engine.context import RunContext, current_run
+from callsheet.engine.finalize import AT_FAL_STATUSES
+from callsheet.engine.request import RunRequest
+from callsheet.engine.run import carry_out, open_context
+from callsheet.engine.stopping import StopSignal, signals_to
+from callsheet.errors import (
+    BudgetError,
+    CallsheetError,
+    CanaryError,
+    Interrupted,
+    NoPrefect,
+    PricesChanged,
+    UsageError,
+)
+from callsheet.settings import Settings
+
+SHOWN_NOTES = 20
+
+PREFECT_END_S = 20.0
+"""How long a finished run waits for Prefect's end of its flow, in seconds. Where its server died, Prefect
+tries for 10 s, and for 21 s where it hangs."""
+
+NOT_SENT = ("pending", "held")
+NOT_BOUGHT = frozenset({*NOT_SENT, "skipped_budget", "already_made"})
+
+Flow = Callable[[RunRequest], Awaitable[Any]]
+OpenRun = Callable[[], Awaitable[str]]
+
+
+def run_to_its_end(request: RunRequest, settings: Settings, open_run: OpenRun, *, as_json: bool) -> int:
+    """Open a run, carry it out through Prefect, print its summary and return the exit code.
+
+    `open_run` opens it, or refuses to. Where Prefect cannot be used the run is carried out without its pages.
+    """
+    with ExitStack() as stack:
+        url, server = _server(settings, request, stack)
+        run_id = asyncio.run(_opened(open_run))
+        summary, is_stuck = asyncio.run(_carried_out(request, run_id, settings, url, server))
+        _print(summary, as_json=as_json)
+        flush()
+        if is_stuck:
+            # Ledger and results are closed. Prefect's own threads would try to reach its server for minutes.
+            stack.close()
+            os._exit(summary["exit_code"])
+    return int(summary["exit_code"])
+
+
+async def _opened(open_run: OpenRun) -> str:
+    return await open_run()
+
+
+def _server(settings: Settings, request: RunRequest, stack: ExitStack) -> tuple[str, OwnServer | None]:
+    """Return the API of the Prefect server to use, "" for none, and the server that was started for the run.
+
+    Raises UsageError where one is configured that does not answer and the run needs it for an approval.
+    """
+    if url := configured_api_url(os.environ, Path.home()):
+        why = why_unreachable(url)
+        if not why:
+            return url, None
+        said = f"the Prefect server {url[:200]} cannot be used ({why})"
+        if request.approve_above_usd is not None:
+            raise UsageError(f"{said}, and this run waits for an approval there. Start it, or unset it")
+        say(f"{said}; this run is not shown there")
+        return "", None
+    if is_new(settings.data_dir):
+        note("Prefect: making the database of its history (only the first time)")
+    server = stack.enter_context(own_server(settings.data_dir))
+    return server.url, server
+
+
+async def _carried_out(
+    request: RunRequest, run_id: str, settings: Settings, url: str, server: OwnServer | None
+) -> tuple[dict[str, Any], bool]:
+    """Carry out an opened run. Returns its summary, and whether Prefect still tries to reach its server."""
+    stop = StopSignal(_announcer(request, run_id))
+    request = request.model_copy(update={"run_id": run_id})
+    with signals_to(stop):
+        flow = await _flow(url, server, stop) if url else None
+        async with open_context(request, run_id, settings, stop, note) as ctx:
+            with show_progress(ctx):
+                if flow is None:
+                    if url:
+                        ctx.state.notice("Prefect's server did not start: this run is not among its pages")
+                    return await carry_out(ctx), False
+                return await _through_prefect(ctx, flow)
+
+
+async def _flow(url: str, server: OwnServer | None, stop: StopSignal) -> Flow | None:
+    """Import the flow and wait for its server. None where the server does not start."""
+    os.environ.update(client_environment(url, os.environ))
+
+    def ready() -> Flow:
+        from flows.run_campaign import run_campaign  # noqa: PLC0415 -- Prefect is 1 s, while its server starts
+
+        if server is not None:
+            server.wait_ready()
+        return run_campaign
+
+    waiting: asyncio.Future[Flow] = asyncio.ensure_future(asyncio.to_thread(ready))
+    stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait_stopped())
+    either: set[asyncio.Future[Any]] = {waiting, stopped}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not waiting.done():
+        raise stop.reason or Interrupted("stopped")
+    try:
+        return waiting.result()
+    except NoPrefect as error:
+        say(str(error))
+        return None
+
+
+async def _through_prefect(ctx: RunContext, flow: Flow) -> tuple[dict[str, Any], bool]:
+    """Let Prefect's flow carry out the run; finish it here where Prefect fails. Returns as `_carried_out`."""
+    current_run.set(ctx)
+    running = asyncio.ensure_future(flow(ctx.request))
+    finalized = asyncio.ensure_future(ctx.state.finalized.wait())
+    await asyncio.wait({running, finalized}, return_when=asyncio.FIRST_COMPLETED)
+    finalized.cancel()
+    await asyncio.wait({running}, timeout=PREFECT_END_S)
+    is_stuck = not running.done()
+    if is_stuck:
+        running.cancel()
+        ctx.state.notice("Prefect did not record the end of this run: its server does not answer")
+    elif (error := running.exception()) is not None:
+        if isinstance(error, CallsheetError) or not isinstance(error, Exception):
+            raise error
+        is_stuck = True
+        ctx.state.notice(f"Prefect shows this run in part or not at all: {error}"[:500])
+    summary = await carry_out(ctx)
+    if not is_stuck:
+        await asyncio.to_thread(_drain_prefect)
+    # What was said meanwhile belongs to the summary as well.
+    return {**summary, "remarks": ctx.state.notices}, is_stuck
+
+
+def _drain_prefect() -> None:
+    """Let Prefect's background senders finish before its server goes away."""
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415 -- imported long ago, with the flow
+    from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
+
+    EventsWorker.drain_all(timeout=5)
+    APILogWorker.drain_all(timeout=5)
+
+
+def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]:
+    again = f"callsheet resume {run_id}" + (" --sandbox" if request.sandbox else "")
+
+    def announce(stop: StopSignal) -> None:
+        if stop.phase == "stopped":
+            say(f"Stopped. Nothing is lost; `{again}` goes on.")
+        elif isinstance(stop.reason, PricesChanged | CanaryError):
+            say("Nothing new is submitted. Waiting for what is rendering.")
+        elif isinstance(stop.reason, BudgetError):
+            say("The budget is reached: nothing new is bought. Waiting for what is rendering.")
+        else:
+            say(
+                "Nothing new is submitted. Waiting for what is rendering; press Ctrl-C again to stop now. "
+                f"Nothing is lost either way; `{again}` goes on."
+            )
+
+    return announce
+
+
+def _print(summary: Mapping[str, Any], *, as_json: bool) -> None:
+    _say_why_it_stopped(summary)
+    if as_json:
+        document(summary)
+        return
+    folder = Path(summary["dir"])
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    counts = ", ".join(f"{count} {status}" for status, count in summary["statuses"].items())
+    result(f"{summary['run_id']}: {counts or 'no jobs'}")
+    result(f"cost    ${summary['actual_usd']} (expected ${summary['expected_usd']})")
+    result(f"videos  {shown / 'media'}")
+    result(f"report  {shown / 'report.html'}")
+    if summary["published"]:
+        result(f"copied  {summary['published']}")
+    if summary["failed"]:
+        result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file")
+    if summary["unknown"]:
+        result("unknown it is not known whether fal accepted them; `callsheet reconcile` finds out")
+    for line in last_words(summary):
+        result(f"left    {line}")
+
+
+def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
+    if summary["stopped_by"]:
+        say(f"callsheet: {summary['stopped_by']}")
+    for text in summary["notes"][:SHOWN_NOTES]:
+        say(f"not finished: {text}")
+    for text in summary["remarks"][:SHOWN_NOTES]:
+        say(f"note: {text}")
+    for over in summary["overruns"]:
+        say(
+            f"billed above its hold: {over['custom_id']} ({over['request_id']}): {over['billed_usd']} USD "
+            f"instead of at most {over['held_usd']}"
+        )
+    if summary["stopped_for_money"] and summary["skipped"]:
+        say(
+            f"{summary['skipped']} not bought. Once there is room (`callsheet budget list`), "
+            f"`callsheet retry {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}` buys them"
+        )
+
+
+def last_words(summary: Mapping[str, Any]) -> list[str]:
+    """Say what is not finished, from the summary of a run, and the command that goes on."""
+    statuses = {status: count for status, count in summary["statuses"].items() if count}
+    again = f"`callsheet resume {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}`"
+    waiting = sum(statuses.get(status, 0) for status in NOT_SENT)
+    at_fal = sum(statuses.get(status, 0) for status in AT_FAL_STATUSES)
+    rendered = statuses.get("rendered", 0)
+    lines = []
+    if at_fal:
+        lines.append(f"{at_fal} at fal, which renders and charges for them; {again} collects them")
+    if rendered:
+        lines.append(f"{rendered} rendered and paid for; {again} fetches the files")
+    if waiting:
+        nothing = "nothing was bought; " if not statuses.keys() - NOT_BOUGHT else ""
+        lines.append(f"{nothing}{waiting} not sent; {again} goes on with them")
+    return lines

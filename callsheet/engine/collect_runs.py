@@ -1,0 +1,116 @@
+"""Reconciling a whole ledger: settle what is open, then fetch what has ended, run by run.
+
+Nothing is bought here. Runs that a living process owns are left to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from callsheet.engine.context import RunContext, context_of
+from callsheet.engine.finalize import finalize
+from callsheet.engine.job import render_job
+from callsheet.engine.recover import reopen_unfetched, unfetched_jobs
+from callsheet.engine.request import RunRequest
+from callsheet.engine.stopping import StopSignal
+from callsheet.errors import Interrupted
+from callsheet.ledger import JobRow, State, queries
+from callsheet.reconcile.desk import Desk, claimed
+from callsheet.reconcile.findings import Finding, Findings, Outcome, finding
+from callsheet.reconcile.steps import settle_ledger
+
+AT_ONCE = 4
+"""Files fetched at the same time, per run."""
+
+FETCH_PAUSES_S = (0.5, 1.0)
+"""Pauses between attempts to fetch a file, in seconds: whoever reconciles does not wait for minutes."""
+
+
+async def settle_and_collect(account: Desk) -> Findings:
+    """Settle the ledger against fal's records and fetch every file that is paid for."""
+    unfetched = await unfetched_jobs(account)
+    findings = await settle_ledger(account)
+    rendered = await account.books(queries.open_jobs, states={State.RENDERED})
+    runs = {row.run_id for row in (*rendered, *unfetched)} | {each.run_id for each in findings.each}
+    with claimed(account.ledger, runs) as mine:
+        reopened = await reopen_unfetched(account, [row for row in unfetched if row.run_id in mine])
+        rendered += [await account.books(queries.job, job_id) for job_id in sorted(reopened.found)]
+        for run_id in sorted(mine):
+            findings.take(await _collected(account, run_id, _of(run_id, rendered)))
+    findings.busy = tuple(sorted(set(findings.busy) | (runs - mine)))
+    return findings
+
+
+async def collect_dead_runs(account: Desk, *, leave: Collection[str] = ()) -> list[Finding]:
+    """Fetch what has been rendered for runs whose process died, except those in `leave`.
+
+    A run whose folder cannot be reached from this machine keeps its jobs `rendered`.
+    """
+    rendered = await account.books(queries.open_jobs, states={State.RENDERED})
+    runs = {row.run_id for row in rendered} - set(leave)
+    found: list[Finding] = []
+    with claimed(account.ledger, runs) as mine:
+        for run_id in sorted(mine):
+            found += await _collected(account, run_id, _of(run_id, rendered))
+    return found
+
+
+async def collect_campaign(account: Desk, campaign: str) -> list[Finding]:
+    """Fetch what is paid for and not fetched yet in every run of a campaign, before anything is bought.
+
+    Otherwise a new run of the same rows would buy what fal still has.
+    """
+    unfetched = await unfetched_jobs(account)
+    rendered = await account.books(queries.open_jobs, states={State.RENDERED})
+    runs = {row.run_id for row in (*rendered, *unfetched)}
+    of_campaign = {
+        run_id for run_id in runs if (await account.books(queries.run, run_id)).campaign == campaign
+    }
+    found: list[Finding] = []
+    with claimed(account.ledger, of_campaign) as mine:
+        reopened = await reopen_unfetched(account, [row for row in unfetched if row.run_id in mine])
+        rendered += [await account.books(queries.job, job_id) for job_id in sorted(reopened.found)]
+        for run_id in sorted(mine):
+            found += await _collected(account, run_id, _of(run_id, rendered))
+    return found
+
+
+def _of(run_id: str, rows: Iterable[JobRow]) -> list[JobRow]:
+    return [row for row in rows if row.run_id == run_id]
+
+
+async def _collected(account: Desk, run_id: str, rows: Iterable[JobRow]) -> list[Finding]:
+    """Fetch a run's files and write its results again."""
+    run = await account.books(queries.run, run_id)
+    if not await asyncio.to_thread(Path(run.out).is_dir):  # on another machine, or taken away
+        return [finding("rendered", row, f"the folder {run.out} cannot be reached here") for row in rows]
+    stop = StopSignal()
+    stop.drain(Interrupted("reconciling buys nothing"))
+    ctx = context_of(account, run, RunRequest.of(run), stop)
+    ctx.state.fetch_pauses_s = FETCH_PAUSES_S
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(row: JobRow) -> Finding:
+        async with gate:
+            try:
+                return _outcome(ctx, await render_job(ctx, row.job_id))
+            except Exception as error:  # noqa: BLE001 -- one file must not keep the others back
+                return finding("rendered", row, f"{type(error).__name__}: {error}"[:500])
+
+    ended = await asyncio.gather(*(one(row) for row in rows))
+    await finalize(ctx)
+    return list(ended)
+
+
+_OUTCOMES: dict[State, Outcome] = {State.SUCCEEDED: "collected", State.FAILED: "failed"}
+
+
+def _outcome(ctx: RunContext, row: JobRow) -> Finding:
+    request = (row.ticket.request_id,) if row.ticket else ()
+    outcome = _OUTCOMES.get(row.state, "rendered")
+    if row.error_type == "result_lost":
+        outcome = "lost"
+    why = row.error or (row.output.path if row.output else "; ".join(ctx.state.unfinished[-1:]))
+    return finding(outcome, row, why, request_ids=request)

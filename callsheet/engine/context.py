@@ -1,0 +1,192 @@
+"""What the steps of a run share: a frozen context, and the little state that changes while it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from callsheet.engine.breaker import Breaker
+from callsheet.engine.ledger_executor import LedgerExecutor
+from callsheet.engine.limiter import Limiter
+from callsheet.engine.request import RunRequest, results_address
+from callsheet.engine.stopping import StopSignal
+from callsheet.ledger import Ledger, Run
+from callsheet.media.storage import ObjectStore, open_storage
+from callsheet.provider.client import FalQueue, quiet_http_logs
+from callsheet.provider.platform import FalPlatform
+from callsheet.reconcile.desk import Books, Desk
+from callsheet.settings import Settings
+from pricing.catalog import Catalog, load_catalog
+from pricing.price_list import Pin, at_pin, catalog_at, read_pins
+from pricing.render_times import RenderTimes
+
+DOWNLOADS_AT_ONCE = 10
+"""Files fetched and verified at the same time. They hold no slot."""
+
+
+FETCH_PAUSES_S = (0.5, 1, 2, 4, 8, 15, 30, 60, 60, 60, 60, 60)
+"""Pauses between attempts to fetch a file, in seconds: six minutes in all. A media host that answers badly
+for some seconds, or restarts, must not cost a clip."""
+
+
+@dataclass(slots=True)
+class RunState:
+    """What changes while a run goes on.
+
+    `unfinished` names jobs that were not finished and why; `notices` is what a person should know besides.
+    `may_buy` is False until the approval is given and the canaries are judged. `trouble` says why nothing can
+    be sent at the moment, "" while all is well. `active` holds the jobs being worked on in this process.
+    `bought` is set with every POST. `background` are the jobs that the reconcile loop follows. `summary` is
+    there once the run is `finalized`. `shards` are those that Prefect's tasks render, by number.
+    `fetch_pauses_s` are the pauses between attempts to fetch a file.
+    """
+
+    limiter: Limiter
+    breaker: Breaker
+    times: RenderTimes
+    fetch_pauses_s: tuple[float, ...] = FETCH_PAUSES_S
+    unfinished: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    may_buy: bool = False
+    trouble: str = ""
+    active: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+    background: set[asyncio.Future[Any]] = field(default_factory=set)
+    bought: asyncio.Event = field(default_factory=asyncio.Event)
+    upload_locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
+    seeds: random.Random = field(default_factory=random.SystemRandom)
+    summary: dict[str, Any] | None = None
+    finalized: asyncio.Event = field(default_factory=asyncio.Event)
+    shards: dict[int, Any] = field(default_factory=dict)
+
+    def notice(self, text: str) -> None:
+        """Add a notice, once."""
+        if text not in self.notices:
+            self.notices.append(text)
+
+    def note_unfinished(self, text: str) -> None:
+        """Add to what was not finished, once."""
+        if text not in self.unfinished:
+            self.unfinished.append(text)
+
+
+def _silent(_text: str) -> None:
+    """Show nothing: nobody watches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """Everything that the steps of a run need.
+
+    `catalog` has the rates that hold now, `pins` all rates that the run ever had. `folder` is the run's own.
+    `storage` is where results are copied to, None where the folder is all there is. `tell` shows one line to
+    the person who watches.
+    """
+
+    account: Desk
+    run: Run
+    request: RunRequest
+    catalog: Catalog
+    pins: tuple[Pin, ...]
+    folder: Path
+    storage: ObjectStore | None
+    stop: StopSignal
+    state: RunState
+    tell: Callable[[str], None] = _silent
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the account."""
+        return self.account.settings
+
+    @property
+    def queue(self) -> FalQueue:
+        """Fal's queue."""
+        return self.account.queue
+
+    @property
+    def do(self) -> Books:
+        """The ledger, called from the event loop: `await ctx.do(queries.job, job_id)`."""
+        return self.account.books
+
+    @property
+    def media(self) -> Path:
+        """The folder of finished videos."""
+        return self.folder / "media"
+
+    @property
+    def resume_command(self) -> str:
+        """The command that goes on with this run."""
+        return f"callsheet resume {self.run.run_id}" + " --sandbox" * self.request.sandbox
+
+    def catalog_at(self, at_ms: int | None) -> Catalog:
+        """Return the catalog with the rates of a moment (Unix ms); those of now without one."""
+        if at_ms is None or len(self.pins) < 2:
+            return self.catalog
+        return catalog_at(self.catalog, self.pins, at_ms)
+
+
+def context_of(
+    account: Desk,
+    run: Run,
+    request: RunRequest,
+    stop: StopSignal,
+    tell: Callable[[str], None] = _silent,
+) -> RunContext:
+    """Return the context of a run with the prices that are pinned for it."""
+    pins = read_pins(run.prices, account.catalog)
+    address = results_address(run)
+    settings = account.settings
+    state = RunState(
+        limiter=Limiter(settings.concurrency),
+        breaker=Breaker(settings.breaker),
+        # Until renders have been seen, the sandbox is expected to render at the speed it was asked for.
+        times=RenderTimes(scale=1 / request.speed if request.sandbox else 1.0),
+    )
+    return RunContext(
+        account=account,
+        run=run,
+        request=request,
+        catalog=at_pin(account.catalog, pins[-1]),
+        pins=pins,
+        folder=Path(run.out),
+        storage=open_storage(address) if address else None,
+        stop=stop,
+        state=state,
+        tell=tell,
+    )
+
+
+current_run: ContextVar[RunContext | None] = ContextVar("current_run", default=None)
+"""The run that this process carries out. Prefect's flow and tasks take ids only as parameters, so that
+nothing secret and nothing large reaches Prefect's server; they find the rest here."""
+
+
+@asynccontextmanager
+async def open_account(settings: Settings) -> AsyncIterator[Desk]:
+    """Open the ledger, fal's queue and fal's platform API, and close them at the end.
+
+    Raises LedgerError where the ledger cannot be opened.
+    """
+    quiet_http_logs()
+    ledger = await asyncio.to_thread(Ledger.open, settings.ledger)
+    executor = LedgerExecutor(ledger)
+    try:
+        async with FalQueue(settings) as queue, FalPlatform(settings) as platform:
+            yield Desk(
+                settings=settings,
+                catalog=load_catalog(),
+                ledger=ledger,
+                books=executor,
+                queue=queue,
+                platform=platform,
+            )
+    finally:
+        executor.close()
+        ledger.close()

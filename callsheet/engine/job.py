@@ -1,0 +1,280 @@
+"""One job: buy it, poll it, book its cost, fetch its file.
+
+Each step asks the ledger where the job stands, so repeating a job after a crash is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from callsheet.engine.context import RunContext
+from callsheet.engine.deliver import deliver, fetch_failed
+from callsheet.engine.settle import known_result, settle
+from callsheet.engine.submit import Intent, Order, admit, order_of, submit
+from callsheet.engine.uploads import uploaded_images
+from callsheet.errors import (
+    AccountError,
+    CallsheetError,
+    CapReached,
+    ClaimLost,
+    DiskFull,
+    InputError,
+    Interrupted,
+    QueueError,
+    RenderFailed,
+    Unavailable,
+    UntrustedHost,
+)
+from callsheet.ledger import AT_FAL, JobRow, State, queries, settlement, transitions
+from callsheet.provider.messages import Completed, InProgress, Rendered, Ticket
+from callsheet.provider.polling import PollSchedule
+from callsheet.reconcile.underway import look_at_open
+from manifests.job import Job, decode_job
+from pricing.quotes import price_group, quote
+from pricing.render_times import RenderKind
+
+logger = logging.getLogger(__name__)
+
+TO_DO = frozenset({State.PENDING, State.RENDERED}) | AT_FAL
+"""States in which this process can do something for a job. `unknown` waits to be reconciled."""
+
+
+async def render_job(ctx: RunContext, job_id: int) -> JobRow:
+    """Take one job as far as it will go and return how it then stands.
+
+    The job's slot of the limiter is released the moment the render ends at fal. A job that is being worked on
+    in this process already is waited for. What can happen to a job is in its row and raises nothing. An
+    unexpected error stops the run from buying more and is raised.
+    """
+    try:
+        if (other := ctx.state.active.get(job_id)) is not None:
+            ctx.state.limiter.release_slot(job_id)
+            await asyncio.wait([other])
+        else:
+            with _active(ctx, job_id):
+                await _advance(ctx, job_id)
+    except Exception as error:
+        stop_on_error(ctx, job_id, error)
+        raise
+    finally:
+        ctx.state.limiter.release_slot(job_id)
+    row = await ctx.do(queries.job, job_id)
+    _record_outcome(ctx, row)
+    return row
+
+
+def stop_on_error(ctx: RunContext, job_id: int, error: Exception) -> None:
+    """Stop buying because of an unexpected error: the next job may meet it too. Renders are collected."""
+    if isinstance(error, ClaimLost):  # another process goes on with the run
+        ctx.stop.stop(error)
+        return
+    logger.error("job %s failed unexpectedly", job_id, exc_info=error, extra={"run": ctx.run.run_id})
+    text = f"job {job_id}: {type(error).__name__}: {error}"[:500]
+    ctx.state.note_unfinished(text)
+    ctx.stop.drain(
+        CallsheetError(f"internal error in {text}. Nothing more is bought; `{ctx.resume_command}` goes on")
+    )
+
+
+@contextmanager
+def _active(ctx: RunContext, job_id: int) -> Iterator[None]:
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ctx.state.active[job_id] = ended
+    try:
+        yield
+    finally:
+        del ctx.state.active[job_id]
+        ended.set_result(None)
+
+
+async def _advance(ctx: RunContext, job_id: int) -> None:
+    row = await ctx.do(queries.job, job_id)
+    if row.state not in TO_DO:  # it moved on since the list was read
+        return
+    job = decode_job(row.payload, ctx.catalog)
+    if row.state is State.PENDING:
+        ticket = await _buy(ctx, job, row)
+        if ticket is None:
+            return
+        row = await ctx.do(queries.job, job_id)
+    elif row.ticket is not None:
+        known = row.ticket
+        ticket = Ticket(
+            request_id=known.request_id,
+            endpoint_id=row.endpoint,
+            status_url=known.status_url,
+            response_url=known.response_url,
+            cancel_url=known.cancel_url,
+        )
+    else:
+        return
+    await _follow(ctx, job, row, ticket)
+
+
+async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
+    """Upload the images, hold the money, send the POST. None where nothing is at fal afterwards."""
+    if not ctx.stop.admitting or ctx.state.breaker.is_open(group_of(ctx, row)):
+        return None
+    try:
+        order = order_of(ctx, job, row, await uploaded_images(ctx, job))
+    except Unavailable as error:  # as with a POST that cannot leave: the job stays pending
+        ctx.state.note_unfinished(f"{row.custom_id} was not sent: its image could not be uploaded: {error}")
+        return None
+    except (InputError, QueueError) as error:
+        await _fail_inputs(ctx, row, error)
+        return None
+    except AccountError as error:
+        ctx.stop.drain(error)
+        return None
+    intent = await _admitted(ctx, row, order)
+    return None if intent is None else await submit(ctx, order, intent)
+
+
+async def _fail_inputs(ctx: RunContext, row: JobRow, error: InputError | QueueError) -> None:
+    """Fail a job whose images cannot be used. Nothing was sent."""
+    intent = await _admitted(ctx, row, None)
+    if intent is not None:
+        await ctx.do(
+            settlement.fail_inputs,
+            row.job_id,
+            error_type="inputs",
+            error=str(error),
+            attempt=intent.attempt,
+        )
+
+
+async def _admitted(ctx: RunContext, row: JobRow, order: Order | None) -> Intent | None:
+    """Admit a job. None where a cap or a stop is in the way."""
+    try:
+        return await admit(ctx, row, order)
+    except CapReached as reached:
+        await ctx.do(transitions.skip, [row.job_id], why=f"not bought: {reached}"[:500])
+    except Interrupted:
+        pass
+    return None
+
+
+async def _follow(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> None:
+    """Poll, settle, deliver. What cannot be reached now stays where it is for `resume`."""
+    try:
+        if row.state in AT_FAL:
+            await poll(ctx, job, row, ticket)
+            ctx.state.limiter.release_slot(row.job_id)
+        rendered = await (
+            _paid_result(ctx, job, row, ticket) if row.booked else settle(ctx, job, row, ticket)
+        )
+        if rendered is not None:
+            await deliver(ctx, job, row, ticket, rendered)
+    except Unavailable as error:
+        if not await _looked_up(ctx, job, row, ticket):
+            await _note_waiting(ctx, row, ticket, error)
+    except (RenderFailed, UntrustedHost) as error:
+        await _note_waiting(ctx, row, ticket, error)
+    except DiskFull as error:
+        ctx.stop.drain(error)
+    except OSError as error:  # read-only, unmounted, not ours to write: the next file would fail too
+        ctx.state.note_unfinished(f"{row.custom_id} (request {ticket.request_id}): {error}")
+        ctx.stop.drain(DiskFull(f"{ctx.media} cannot be written: {error}. Finished renders are kept at fal"))
+    except AccountError as error:
+        ctx.stop.stop(error)
+
+
+async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> None:
+    """Return when the render has ended, well or badly, and the ledger has it.
+
+    Asks for as long as it takes: a job that holds a slot is never left alone. Raises Unavailable where fal no
+    longer holds the request; then nothing is known and nothing is changed.
+    """
+    kind = render_kind(ctx, job)
+    times = ctx.state.times
+    schedule = PollSchedule(
+        estimate=times.estimate(kind),
+        submitted_s=time.monotonic() - _age_s(row),
+        run_timeout_s=ctx.settings.run_timeout_s,
+        start_timeout_s=ctx.settings.start_timeout_s,
+        jitter=ctx.state.seeds.random,
+    )
+    waiting = row.state is State.IN_QUEUE
+    async for seen in ctx.queue.watch(ticket, schedule):
+        now_s = time.monotonic()
+        schedule.learn(times.estimate(kind), now_s)
+        if isinstance(seen, InProgress) and waiting:
+            await ctx.do(transitions.start, row.job_id, attempt=row.attempt)
+            waiting = False
+        if isinstance(seen, Completed):
+            render_s = schedule.render_s(seen, now_s)
+            started_ms = int((time.time() - render_s) * 1000) if waiting else None
+            await ctx.do(transitions.render, row.job_id, started_ms=started_ms, attempt=row.attempt)
+            if not seen.error:
+                times.observe(kind, render_s)
+        elif overdue := schedule.overdue(now_s):
+            ctx.state.notice(f"{row.custom_id}: {overdue}; fal is still being asked")
+
+
+def render_kind(ctx: RunContext, job: Job) -> RenderKind:
+    """Return the kind of job this is, as far as render times go."""
+    priced = quote(ctx.catalog, job.shot)
+    return RenderKind(job.endpoint.id, priced.width_px * priced.height_px, priced.frames)
+
+
+def group_of(ctx: RunContext, row: JobRow) -> str:
+    """Return the name of a job's price group."""
+    return str(price_group(decode_job(row.payload, ctx.catalog).shot))
+
+
+def _age_s(row: JobRow) -> float:
+    """Seconds since fal took the job; wall clock, because another process may have submitted it."""
+    submitted_ms = row.submission.submitted_ms if row.submission else None
+    return 0.0 if submitted_ms is None else max(0.0, time.time() - submitted_ms / 1000)
+
+
+async def _paid_result(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Rendered | None:
+    """Return the result of a job whose cost is booked; None where there is none to be had any more."""
+    try:
+        return await known_result(ctx, job, row, ticket)
+    except (RenderFailed, UntrustedHost, Unavailable) as error:
+        await fetch_failed(ctx, row, error)
+        return None
+
+
+async def _note_waiting(ctx: RunContext, row: JobRow, ticket: Ticket, error: QueueError) -> None:
+    """Say what was not finished: in the run's summary, and with the job for `status` and the results."""
+    ctx.state.note_unfinished(f"{row.custom_id} (request {ticket.request_id}): {error}")
+    if (await ctx.do(queries.job, row.job_id)).state is State.RENDERED:
+        await ctx.do(transitions.note_waiting, row.job_id, why=str(error)[:500], attempt=row.attempt)
+
+
+async def _looked_up(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
+    """Where polling ended without an answer, settle the job as `reconcile` does; go on if it has ended.
+
+    Otherwise a request that fal no longer holds would keep its slot and its money, however often its run is
+    resumed. Returns False where nothing is known so far, or where it is not the polling that failed.
+    """
+    now = await ctx.do(queries.job, row.job_id)
+    if now.state not in AT_FAL:
+        return False
+    (found,) = await look_at_open(ctx.account, [now])
+    if found.outcome == "rendered":
+        ctx.state.limiter.release_slot(row.job_id)
+        await _follow(ctx, job, await ctx.do(queries.job, row.job_id), ticket)
+    return found.outcome in ("rendered", "lost")
+
+
+def _record_outcome(ctx: RunContext, row: JobRow) -> None:
+    """Count how a paid job ended; stop buying its price group where the first ones all fail alike."""
+    if row.state is not State.SUCCEEDED and (row.state is not State.FAILED or row.charged == "no"):
+        return
+    group = group_of(ctx, row)
+    if row.state is State.SUCCEEDED:
+        ctx.state.breaker.record_success(group)
+    elif ctx.state.breaker.record_failure(group, row.error_type):
+        ctx.state.notice(
+            f"stopped buying {group}: its first {ctx.settings.breaker} paid clips all failed with "
+            f"{row.error_type} ({row.error[:200]}). The rest of this group is pending; "
+            f"`{ctx.resume_command}` buys it, CALLSHEET_BREAKER sets how many failures stop a group"
+        )
+        logger.warning("circuit breaker open for %s: %s", group, row.error_type)

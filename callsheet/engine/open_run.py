@@ -1,0 +1,262 @@
+"""From a plan to an opened run: does it fit, what is already made, what is left out; nothing is sent yet."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from callsheet import failpoints
+from callsheet.engine.made_files import bring_all
+from callsheet.engine.rollback_guard import refuse_older_ledger, remember
+from callsheet.errors import OverBudget, UsageError
+from callsheet.ledger import (
+    Account,
+    AccountRef,
+    JobRow,
+    Ledger,
+    NewCap,
+    NewJob,
+    NewRun,
+    account_refs,
+    admission,
+    queries,
+    runs,
+)
+from callsheet.ledger.scopes import window_at
+from manifests.diff import Changes, compare
+from manifests.images import materialised
+from manifests.job import encode_job
+from manifests.plan import Plan, PlannedJob
+from manifests.plan_file import write_plan
+from manifests.plan_rows import manifest_table
+from pricing.budgets import Cap, Room, Spend, choose, counts_in, shortfalls
+from pricing.catalog import load_catalog
+from pricing.money import usd_rounded_up
+from pricing.price_list import first_pin, pins_text
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a run will do with a plan: buy, use again, or leave out. Holds positions in `plan.jobs`."""
+
+    buy: tuple[int, ...]
+    made: dict[int, JobRow]
+    left: tuple[int, ...]
+    left_maximum_nano: int = 0
+    changes: Changes = field(default_factory=Changes)
+    again: bool = False
+
+
+def select(ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False) -> Selection:
+    """Decide what is bought; with `again` also what was made already.
+
+    Raises OverBudget, and nothing is sent, where it does not fit and `fit` is off, and where an account is
+    frozen. Raises UsageError where an unfinished run has some of it in flight and `again` is off.
+    """
+    refuse_frozen(ledger, plan)
+    changes = changes_of(ledger, plan)
+    made = {} if again else _rows_of_made(ledger, plan.campaign, changes)
+    wanted = [index for index in range(len(plan.jobs)) if index not in made]
+    if not again:
+        ledger.discard_unopened(plan.campaign)
+        ledger.do(
+            runs.refuse_in_flight, plan.campaign, lambda: {plan.jobs[index].fingerprint for index in wanted}
+        )
+    every = plan.spends()
+    spends = [every[index] for index in wanted]
+    room = room_for(ledger, plan)
+    if not fit:
+        _refuse_unless_it_fits(spends, room)
+        return Selection(tuple(wanted), made, (), changes=changes, again=again)
+    choice = choose(spends, room)
+    return Selection(
+        buy=tuple(wanted[number] for number in choice.taken),
+        made=made,
+        left=tuple(wanted[number] for number in choice.left),
+        left_maximum_nano=choice.left_maximum_nano,
+        changes=changes,
+        again=again,
+    )
+
+
+def changes_of(ledger: Ledger, plan: Plan) -> Changes:
+    """Set a plan beside what its campaign has made and paid for."""
+    prints = (fingerprint for fingerprint, _ in plan.identities())
+    same = ledger.do(queries.made_by_fingerprint, plan.campaign, prints)
+    names = (name for fingerprint, name in plan.identities() if fingerprint not in same)
+    other = ledger.do(queries.made_by_name, plan.campaign, names)
+    return compare(plan, sorted([*other.values(), *same.values()], key=lambda made: made.job_id))
+
+
+def _rows_of_made(ledger: Ledger, campaign: str, changes: Changes) -> dict[int, JobRow]:
+    known = ledger.do(queries.already_made, campaign, {each.fingerprint for each in changes.made.values()})
+    return {
+        position: known[each.fingerprint]
+        for position, each in changes.made.items()
+        if each.fingerprint in known
+    }
+
+
+def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
+    """Return what is left under each cap that bounds the plan, in nano-dollars.
+
+    These are the plan's own and those of the ledger that any of its jobs counts in. A cap of the plan takes
+    the place of the ledger's cap of the same name: it is what the run will set. Nothing is left where an
+    account is frozen.
+    """
+    demands = plan.demands()
+    standing = [cap for cap in standing_caps(ledger) if any(counts_in(each, cap) for each in demands)]
+    caps = {(cap.scope, cap.key, cap.window): cap for cap in [*standing, *plan.caps]}
+    now_ms = time.time_ns() // 1_000_000
+    refs = {cap: AccountRef(cap.scope, cap.key, window_at(cap.window, now_ms)) for cap in caps.values()}
+    now = ledger.do(admission.headroom, refs.values())
+    return {
+        cap: 0 if now[ref].frozen else max(0, cap.limit_nano - now[ref].taken_nano)
+        for cap, ref in refs.items()
+    }
+
+
+def standing_caps(ledger: Ledger) -> list[Cap]:
+    """Return the ledger's caps that a new run obeys: those of earlier runs are theirs alone."""
+    return [
+        Cap(cap.scope, cap.key, cap.window, cap.limit_nano)
+        for cap in ledger.do(admission.caps)
+        if cap.scope != "run"
+    ]
+
+
+def changed_caps(ledger: Ledger, plan: Plan) -> list[tuple[Cap, Cap]]:
+    """Return the standing caps that the plan's own will replace, each with the new one."""
+    new = {(cap.scope, cap.key, cap.window): cap for cap in plan.caps}
+    pairs = ((old, new.get((old.scope, old.key, old.window), old)) for old in standing_caps(ledger))
+    return [(old, cap) for old, cap in pairs if cap.limit_nano != old.limit_nano]
+
+
+def _refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:
+    for short in shortfalls(spends, room):
+        cap = short.cap
+        name = f"{cap.scope.replace('_', ' ')} {cap.key}".strip()
+        raise OverBudget(
+            f"it does not fit: up to {usd_rounded_up(short.needed_nano)} needed, "
+            f"{usd_rounded_up(short.left_nano)} left under the {cap.window} cap of the {name} "
+            f"({usd_rounded_up(cap.limit_nano)}); nothing was sent. Raise the cap, shorten the list, or take "
+            "what fits with --fit",
+            scope=cap.scope,
+            limit_nano=cap.limit_nano,
+            taken_nano=cap.limit_nano - short.left_nano,
+            needed_nano=short.needed_nano,
+        )
+
+
+def require_a_cap(ledger: Ledger, plan: Plan) -> None:
+    """Raise UsageError for a run against fal that nothing bounds: a cap on something else is none."""
+    spends = plan.demands()
+    caps = [*plan.caps, *standing_caps(ledger)]
+    if not any(counts_in(spend, cap) for cap in caps for spend in spends):
+        raise UsageError(
+            "this run has no cap. Say the most it may cost: --budget-usd 25, [budget] in the campaign file, "
+            "or once for all runs `callsheet budget set ledger 100`"
+        )
+
+
+def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, options: str) -> str:
+    """Make the run's folder, write plan and manifest, put every job into the ledger; returns its id."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s that a plan alone does not need
+
+    refuse_older_ledger(ledger, out)
+    run_id = new_run_id(plan.campaign)
+    folder = (out / run_id).resolve()
+    (folder / "media").mkdir(parents=True)
+    write_plan(plan, folder / "plan.json")
+    pq.write_table(manifest_table(plan), folder / "manifest.parquet")
+    ledger.open_run(
+        NewRun(
+            run_id=run_id,
+            campaign=plan.campaign,
+            plan_hash=plan.hash,
+            price_book=plan.price_book,
+            out=str(folder),
+            options=options,
+            prices=pins_text([first_pin(load_catalog())]),
+        ),
+        [_new_job(planned, folder) for planned in plan.jobs],
+        [_new_cap(cap, run_id) for cap in plan.caps],
+        left=selection.left,
+        made={position: row.job_id for position, row in selection.made.items()},
+        once=not selection.again,
+    )
+    failpoints.passing("after_open")
+    bring_all(ledger, run_id, folder)
+    remember(ledger, out, run_id)
+    return run_id
+
+
+def new_run_id(campaign: str) -> str:
+    """Name a run after its campaign and the UTC second it begins in, with four letters against twins."""
+    name = re.sub(r"[^a-z0-9]+", "-", campaign.lower()).strip("-")[:40] or "run"
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+def _new_job(planned: PlannedJob, folder: Path) -> NewJob:
+    """Make the ledger's row; pictures that were written into the manifest itself become files of the run."""
+    job, quote = materialised(planned.job, folder / "inputs"), planned.quote
+    return NewJob(
+        row=job.row,
+        custom_id=job.custom_id,
+        endpoint=job.endpoint.id,
+        model=job.endpoint.model,
+        fingerprint=planned.fingerprint,
+        payload=encode_job(job),
+        expected_nano=quote.expected_nano,
+        maximum_nano=quote.maximum_nano,
+        take=job.take,
+        priority=job.priority,
+        client=job.client,
+        output_name=job.output_name,
+        cell=f"{job.endpoint.id}|{quote.width_px * quote.height_px}|{quote.frames}",
+    )
+
+
+def _new_cap(cap: Cap, run_id: str) -> NewCap:
+    key = run_id if cap.scope == "run" else cap.key
+    return NewCap(scope=cap.scope, key=key, limit_nano=cap.limit_nano, window=cap.window)
+
+
+def refuse_frozen(ledger: Ledger, plan: Plan) -> None:
+    """Raise OverBudget where an account that the plan counts in is frozen; nothing was sent."""
+    frozen = frozen_accounts(ledger, plan)
+    if not frozen:
+        return
+    owners = dict.fromkeys(f"{each.ref.scope.replace('_', ' ')} {each.ref.key}".strip() for each in frozen)
+    names = ", ".join(list(owners)[:5])
+    first = frozen[0]
+    raise OverBudget(
+        f"frozen: {names}. A bill came out above what was held for it, and nobody has looked yet; nothing "
+        "was sent. `callsheet budget list` names the bill; go on with `callsheet budget unfreeze`",
+        scope=str(first.ref),
+        limit_nano=first.limit_nano or 0,
+        taken_nano=first.taken_nano,
+        needed_nano=0,
+    )
+
+
+def frozen_accounts(ledger: Ledger, plan: Plan) -> list[Account]:
+    """Return the frozen accounts that jobs of the plan would count in now."""
+    frozen = [account for account in ledger.do(admission.balances) if account.frozen]
+    concerned = plan_refs(plan) if frozen else frozenset()
+    return [account for account in frozen if account.ref in concerned]
+
+
+def plan_refs(plan: Plan) -> frozenset[AccountRef]:
+    """Return every account that the plan's jobs would count in if they were admitted now."""
+    now_ms = time.time_ns() // 1_000_000
+    owners = {(need.client, need.model) for need in plan.demands()}
+    return frozenset(
+        ref
+        for client, model in owners
+        for ref in account_refs(campaign=plan.campaign, client=client, model=model, run_id="", at_ms=now_ms)
+    )

@@ -1,0 +1,162 @@
+"""Paid results that were not fetched: from our own ledger, from fal's queue, or from fal's history.
+
+fal's queue keeps a result for an hour, the history keeps it for 30 days (fal.ai/docs, queue and headers).
+What is paid for is written off only where both say that they do not have it: after that hour and the
+history's lag, in two looks some time apart. A look that fails says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from callsheet.engine.context import RunContext
+from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable, UntrustedHost
+from callsheet.ledger import JobRow, State, Submission, history, queries, recovery
+from callsheet.media.codes import MediaErrorCode
+from callsheet.provider.messages import Rendered, Ticket, parse_result
+from callsheet.provider.platform_messages import result_of
+from callsheet.provider.replies import Reply
+from callsheet.reconcile import absence
+from callsheet.reconcile.absence import Due
+from callsheet.reconcile.desk import Desk, sent_ms
+from callsheet.reconcile.underway import Remembered, another_look, remembered
+
+RESULT_KEPT_MS = 3_600_000
+HISTORY_KEPT_MS = 30 * 86_400_000
+"""How long after a render the queue and the history keep its result, in milliseconds."""
+
+NOWHERE = "fal's queue and its history no longer hold the result"
+
+
+async def recovered_result(ctx: RunContext, ticket: Ticket, error: Unavailable) -> Rendered:
+    """Return the result of a request for whose result the queue answered with `error`.
+
+    Raises RenderFailed for a render that failed, and for one whose result is lost: then what is held for it
+    counts as spent. Raises Unavailable while it cannot be known which it is.
+    """
+    known = await ctx.do(history.known_requests, [ticket.request_id])
+    row = await ctx.do(queries.job, known[ticket.request_id])
+    assert row.submission is not None, "a request id belongs to a submission"
+    if row.submission.result_json is not None:
+        return parse_result(Reply(200, {}, row.submission.result_json.encode()))
+    if not error.gone and ctx.account.now_ms() >= _ended_ms(row.submission) + HISTORY_KEPT_MS:
+        raise _lost(f"fal keeps no result for longer than 30 days, and this one was never read ({error})")
+    seen = await in_history(ctx.account, row)
+    if seen.item is not None:
+        try:
+            return result_of(seen.item)
+        except Unavailable:
+            if seen.item.ended_ms is None:
+                raise
+    if not error.gone:
+        raise error
+    due = Due(
+        deadline_ms=_ended_ms(row.submission) + max(RESULT_KEPT_MS, 1000 * ctx.settings.history_lag_s),
+        gap_ms=absence.gap_ms(ctx.settings),
+        first_look_ms=row.submission.unseen_ms,
+    )
+    if (wait := await another_look(ctx.account, row, due, seen.server_ms)) is not None:
+        raise Unavailable(f"{NOWHERE}{wait.why}")
+    raise _lost(f"{NOWHERE} of request {ticket.request_id}")
+
+
+async def in_history(desk: Desk, row: JobRow) -> Remembered:
+    """Ask fal's history about a job's last request. Raises Unavailable where it cannot be read."""
+    assert row.submission is not None
+    assert row.ticket is not None
+    try:
+        return await remembered(desk, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
+    except AccountError as error:  # the key may read the queue and still not the history
+        raise Unavailable(
+            f"the result has expired, and the history is closed to this key: {error}"
+        ) from error
+
+
+def _ended_ms(submission: Submission) -> int:
+    return submission.rendered_ms or sent_ms(submission)
+
+
+def _lost(why: str) -> RenderFailed:
+    return RenderFailed(
+        f"{why}; what was held for it counts as spent", error_type="result_lost", charged="unknown"
+    )
+
+
+NOT_FETCHED = frozenset(
+    {"result_lost", "result_failed", "lost_at_provider", "file_gone", "file_unreached", "untrusted_host"}
+) | frozenset(code.value for code in MediaErrorCode)
+"""Errors of failed jobs that were paid for and whose video fal may still have."""
+
+
+@dataclass(slots=True)
+class Reopened:
+    """Jobs that fal has a video of, and those that it could not be asked about, with the reason."""
+
+    found: set[int] = field(default_factory=set)
+    unsure: dict[int, str] = field(default_factory=dict)
+
+
+async def unfetched_jobs(desk: Desk) -> list[JobRow]:
+    """Return the failed jobs of all runs whose video may still be at fal."""
+    since_ms = desk.now_ms() - HISTORY_KEPT_MS
+    job_ids = await desk.books(recovery.lost_jobs, NOT_FETCHED, since_ms=since_ms)
+    return [await desk.books(queries.job, job_id) for job_id in job_ids]
+
+
+async def reopen_unfetched(desk: Desk, rows: Iterable[JobRow]) -> Reopened:
+    """Ask fal once about each of these failed jobs. Those that it has a video of are `rendered` again.
+
+    Their runs are the caller's own.
+    """
+    reopened = Reopened()
+    for each in rows:
+        row = await desk.books(queries.job, each.job_id)  # it may have moved on since the list was read
+        if row.state is not State.FAILED or row.error_type not in NOT_FETCHED or row.ticket is None:
+            continue
+        try:
+            if await _is_there(desk, row):
+                why = "fal still has the video"
+                await desk.books(recovery.take_up, row.job_id, why=why, attempt=row.attempt)
+                reopened.found.add(row.job_id)
+        except (QueueError, AccountError) as error:
+            reopened.unsure[row.job_id] = str(error)
+    return reopened
+
+
+async def _is_there(desk: Desk, row: JobRow) -> bool:
+    """Say whether result and file are to be had. Raises QueueError or AccountError where nobody can know."""
+    rendered = await _result(desk, row)
+    if rendered is None:
+        return False
+    try:
+        async with desk.queue.open_download(rendered.video_url):
+            return True
+    except Unavailable as error:
+        if error.gone:
+            return False
+        raise
+
+
+async def _result(desk: Desk, row: JobRow) -> Rendered | None:
+    """Return what the render brought: from the ledger, the queue or the history; None where it is nowhere."""
+    assert row.submission is not None
+    assert row.ticket is not None
+    if row.submission.result_json is not None:
+        with suppress(Unavailable, RenderFailed, UntrustedHost):
+            return parse_result(Reply(200, {}, row.submission.result_json.encode()))
+    try:
+        return await desk.queue.result(desk.queue.ticket(row.endpoint, row.ticket.request_id))
+    except RenderFailed:
+        return None
+    except Unavailable as error:
+        unread = error
+    item = (await in_history(desk, row)).item
+    if item is not None and item.output is not None:
+        with suppress(RenderFailed):
+            return result_of(item)
+        return None
+    if not unread.gone or (item is not None and item.ended_ms is None):
+        raise unread
+    return None

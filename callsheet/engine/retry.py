@@ -1,0 +1,106 @@
+"""Trying again: what failed and may succeed, was left out, or was cancelled. Each attempt is a new purchase.
+
+What fal still has of an earlier attempt is fetched for free, and what another run has made since is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from callsheet.engine.context import open_account
+from callsheet.engine.made_files import gone_files, is_gone
+from callsheet.engine.recover import NOT_FETCHED, reopen_unfetched
+from callsheet.ledger import JobRow, Ledger, Run, State, queries, recovery
+from callsheet.report.error_table import worth_trying
+from callsheet.settings import Settings
+
+RETRIED = frozenset({State.FAILED, State.CANCELLED, State.SKIPPED_BUDGET})
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What becomes of a run's jobs that ended without a video.
+
+    `bought` are pending again; `reused` have the file of another run; `fetched` is the number of jobs whose
+    video fal still has; `unsure` could not be asked about, with the reason; `not_tried` stay as they are.
+    `gone` names files that were made and paid for and are gone.
+    """
+
+    bought: list[JobRow] = field(default_factory=list)
+    reused: list[JobRow] = field(default_factory=list)
+    fetched: int = 0
+    unsure: list[tuple[JobRow, str]] = field(default_factory=list)
+    not_tried: list[JobRow] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+    @property
+    def ended(self) -> int:
+        """How many jobs had ended without a video."""
+        return len(self.bought) + len(self.reused) + self.fetched + len(self.unsure) + len(self.not_tried)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to do for the run."""
+        return bool(self.bought or self.reused or self.fetched)
+
+
+async def prepare_retry(settings: Settings, run: Run, *, all_failures: bool, again: bool) -> Retry:
+    """Decide what is tried again and write it into the ledger. Nothing is sent to be rendered.
+
+    `all_failures` also retries what will probably fail again; `again` buys also what could be fetched or has
+    been made since. Raises Busy where a living process owns the run.
+    """
+    async with open_account(settings) as account:
+        with account.ledger.claim(run.run_id):
+            ended = await account.books(queries.jobs, run.run_id, states=RETRIED)
+            unfetched = [] if again else [row for row in ended if row.error_type in NOT_FETCHED]
+            reopened = await reopen_unfetched(account, unfetched)
+            unsure = [(row, reopened.unsure[row.job_id]) for row in ended if row.job_id in reopened.unsure]
+            left = [row for row in ended if row.job_id not in reopened.found | reopened.unsure.keys()]
+            return await account.books.call(
+                _write,
+                run,
+                left,
+                Retry(fetched=len(reopened.found), unsure=unsure),
+                all_failures=all_failures,
+                again=again,
+            )
+
+
+def _write(
+    ledger: Ledger,
+    run: Run,
+    rows: list[JobRow],
+    retry: Retry,
+    *,
+    all_failures: bool,
+    again: bool,
+) -> Retry:
+    free, gone = (set(), set()) if again else _made_since(ledger, run, rows, retry)
+    tried = [
+        row
+        for row in rows
+        if row.fingerprint not in gone and (all_failures or row.fingerprint in free or is_worth_trying(row))
+    ]
+    made: Mapping[int, int] = ledger.do(
+        recovery.retry, [row.job_id for row in tried], why="retried by a person", once=not again
+    )
+    chosen = {row.job_id for row in tried}
+    retry.bought.extend(row for row in tried if row.job_id not in made)
+    retry.reused.extend(row for row in tried if row.job_id in made)
+    retry.not_tried.extend(row for row in rows if row.job_id not in chosen)
+    return retry
+
+
+def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow], retry: Retry) -> tuple[set[str], set[str]]:
+    """Return the fingerprints that the campaign has a video of, and those whose file is gone."""
+    made = ledger.do(queries.already_made, run.campaign, {row.fingerprint for row in rows})
+    retry.gone.extend(gone_files(ledger, made.values()))
+    gone = {content for content, row in made.items() if is_gone(ledger, row)}
+    return set(made) - gone, gone
+
+
+def is_worth_trying(row: JobRow) -> bool:
+    """Say whether a job that ended without a video is worth another purchase."""
+    return row.state is not State.FAILED or worth_trying(row.error_type, row.charged, row.purchases)

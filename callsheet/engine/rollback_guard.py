@@ -1,0 +1,193 @@
+"""Refuses to buy with a ledger that has forgotten what it paid for.
+
+A ledger that was restored from a copy, or made anew where another one stood, does not know today's
+purchases: a run would pay for them again. So a mark beside the runs, and one beside a ledger that is a file,
+remember how far the ledger was and which run was opened last. A mark only rises: when a run begins, at most
+once a second while it buys, and when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from callsheet.engine.context import RunContext
+from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
+from callsheet.files import write_text_atomically
+from callsheet.ledger import Ledger, queries
+
+RISE_EVERY_S = 1.0
+"""How often the mark rises while a run buys, in seconds. It is one small file, made durable each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a ledger was: the number of its entries, and the run that was opened last ("" for none).
+
+    `ledger` is what the ledger is called: its file, or its URL without the password.
+    """
+
+    entries: int
+    run_id: str
+    ledger: str = ""
+
+
+def mark_file(ledger: Ledger, folder: Path) -> Path:
+    """Return where the mark of this ledger stands in a folder."""
+    return folder / f".ledger-{ledger.do(queries.identity)[0]}.json"
+
+
+def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
+    """Raise LedgerUnsafe where the ledger is older than a mark of it, or stands where another one stood."""
+    for folder in _folders(ledger, out):
+        mark = _read(mark_file(ledger, folder))
+        if mark is not None and _is_older(ledger, mark):
+            entries = ledger.do(queries.identity)[1]
+            raise LedgerUnsafe(
+                f"the ledger {ledger.label} is older than the runs in {out}: it has {entries} entries of "
+                f"{mark.entries} and {'has' if _has(ledger, mark.run_id) else 'lacks'} the run "
+                f"{mark.run_id}. {_WHAT_TO_DO} `callsheet ledger accept {out}`"
+            )
+        if others := _replaced(ledger, folder):
+            mark = others[0][1]
+            raise LedgerUnsafe(
+                f"the ledger {ledger.label} is not the one that was there before: runs in {out} were bought "
+                f"with another one, up to the run {mark.run_id} ({mark.entries} entries). Was its file "
+                f"deleted or replaced? {_WHAT_TO_DO} `callsheet ledger accept {out}`"
+            )
+
+
+_WHAT_TO_DO = (
+    "What was bought before would be bought again, so nothing was sent. Put the newest copy of the ledger "
+    "back (docs/operations.md says how to find out what was bought), or, if you know that nothing is "
+    "missing, run"
+)
+
+
+def _folders(ledger: Ledger, out: Path) -> list[Path]:
+    """Return the folders that marks stand in: that of the runs, and that of a ledger that is a file."""
+    folder = ledger.folder
+    return [out] if folder is None or folder.resolve() == out.resolve() else [out, folder]
+
+
+def _replaced(ledger: Ledger, folder: Path) -> list[tuple[Path, Mark]]:
+    """Return the marks of other ledgers that stood where this one stands now."""
+    ours = mark_file(ledger, folder)
+    found = ((path, _read(path)) for path in sorted(folder.glob(".ledger-*.json")) if path != ours)
+    return [(path, mark) for path, mark in found if mark is not None and mark.ledger == ledger.label]
+
+
+def continue_from_mark(ledger: Ledger, out: Path, run_id: str) -> None:
+    """Let a run go on, and remember how far the ledger is. Raises LedgerUnsafe as above."""
+    refuse_older_ledger(ledger, out)
+    remember(ledger, out, run_id)
+
+
+@asynccontextmanager
+async def rising_mark(ctx: RunContext) -> AsyncIterator[None]:
+    """Let the mark follow what is bought while inside, and once more at the end.
+
+    A mark that cannot be written is said in the summary: what it protects from has not happened.
+    """
+    rising = asyncio.ensure_future(_rise(ctx))
+    try:
+        yield
+    finally:
+        rising.cancel()
+        await asyncio.gather(rising, return_exceptions=True)
+        await _remembered(ctx)
+
+
+async def _rise(ctx: RunContext) -> None:
+    while True:
+        await ctx.state.bought.wait()
+        ctx.state.bought.clear()
+        await _remembered(ctx)
+        await asyncio.sleep(RISE_EVERY_S)
+
+
+async def _remembered(ctx: RunContext) -> None:
+    try:
+        await ctx.do.call(remember, Path(ctx.run.out).parent, ctx.run.run_id)
+    except (OSError, LedgerError) as error:
+        ctx.state.note_unfinished(f"the mark beside the runs was not written: {error}")
+
+
+def remember(ledger: Ledger, out: Path, run_id: str) -> None:
+    """Write down how far the ledger is. A mark that it does not reach, or cannot be read, stays as it is.
+
+    Nobody else writes in between, so no writer takes anything from another one's mark. Raises OSError.
+    """
+    for folder in _folders(ledger, out):
+        path = mark_file(ledger, folder)
+        with _alone(path):
+            try:
+                mark = _read(path)
+            except LedgerUnsafe:
+                continue
+            if mark is not None and _is_older(ledger, mark):
+                continue
+            last = run_id
+            if mark is not None:
+                last = max(mark.run_id, run_id, key=lambda each: ledger.do(queries.run, each).created_ms)
+            now = Mark(ledger.do(queries.identity)[1], last, ledger.label)
+            if now != mark:
+                write_text_atomically(path, json.dumps(asdict(now)) + "\n")
+
+
+def accept(ledger: Ledger, out: Path) -> Mark | None:
+    """Forget the marks that speak against this ledger, because a person has looked. Return what one said."""
+    said: Mark | None = None
+    for folder in _folders(ledger, out):
+        if not folder.is_dir():
+            continue
+        path = mark_file(ledger, folder)
+        with _alone(path):
+            said = _read(path) or said
+            path.unlink(missing_ok=True)
+        for other, mark in _replaced(ledger, folder):
+            said = said or mark
+            other.unlink(missing_ok=True)
+    return said
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the mark's lock. The file of the lock stays: removing it would let two writers lock two files."""
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> Mark | None:
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        return Mark(int(document["entries"]), str(document["run_id"]), str(document.get("ledger", "")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerUnsafe(
+            f"{path} cannot be read ({error}); it says how far the ledger was. If the ledger is the newest "
+            "there is, delete that file"
+        ) from error
+
+
+def _is_older(ledger: Ledger, mark: Mark) -> bool:
+    return ledger.do(queries.identity)[1] < mark.entries or not _has(ledger, mark.run_id)
+
+
+def _has(ledger: Ledger, run_id: str) -> bool:
+    try:
+        ledger.do(queries.run, run_id)
+    except UsageError:
+        return False
+    return True

@@ -1,0 +1,64 @@
+"""The URLs of a job's images: local files are uploaded once per distinct content."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+from callsheet.engine.context import RunContext
+from callsheet.engine.submit import FREE_TRIES, backoff_s, tell_trouble
+from callsheet.errors import InputError, Unavailable
+from callsheet.ledger import history
+from manifests.job import Image, Job
+
+UPLOAD_GOOD_FOR_MS = 25 * 86_400_000
+"""fal is asked to keep uploads for 30 days; a job may still wait for days after its picture was looked up."""
+
+
+async def uploaded_images(ctx: RunContext, job: Job) -> dict[str, str]:
+    """Return the URL of each of the job's images by its identity, uploading what fal does not have yet.
+
+    Raises InputError where a file is gone or is no longer the one that was planned, and provider's errors
+    where the upload fails; Unavailable only after as long as a POST that cannot leave is tried. Nothing here
+    costs money.
+    """
+    attempt = 1
+    while True:
+        try:
+            return {image.identity: await _address(ctx, image) for image in job.images}
+        except Unavailable as error:
+            if attempt == FREE_TRIES or not ctx.stop.admitting:
+                raise
+            tell_trouble(ctx, f"an image could not be uploaded so far, trying again: {error}")
+            await ctx.stop.pause(backoff_s(attempt, error.retry_after_s))
+        attempt += 1
+
+
+async def _address(ctx: RunContext, image: Image) -> str:
+    if image.kind == "url" or image.sha256 is None:
+        return image.value
+    async with ctx.state.upload_locks.setdefault(image.sha256, asyncio.Lock()):
+        since_ms = ctx.account.now_ms() - UPLOAD_GOOD_FOR_MS
+        known = await ctx.do(history.uploaded, image.sha256, since_ms=since_ms)
+        if known is not None:
+            return known
+        path = Path(image.value)
+        content = await asyncio.to_thread(_read_unchanged, path, image.sha256)
+        url = await ctx.queue.upload(
+            content,
+            content_type=image.content_type or "application/octet-stream",
+            file_name=f"{image.sha256[:16]}{path.suffix}",
+        )
+        await ctx.do(history.remember_upload, image.sha256, url)
+        return url
+
+
+def _read_unchanged(path: Path, sha256: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the image {path} can no longer be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"the image {path} has changed since it was planned. Plan again")
+    return content

@@ -1,0 +1,58 @@
+"""Paid requests that no job claims: declared absent, bought again, and at fal after all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from callsheet.errors import AccountError, QueueError, RenderFailed
+from callsheet.ledger import JobRow, history, queries
+from callsheet.provider.platform_messages import HistoryItem, result_of
+from callsheet.reconcile.attempts import attempt_of
+from callsheet.reconcile.desk import Desk, sent_ms
+from callsheet.reconcile.findings import Finding, finding
+from callsheet.reconcile.matching import Attempt, fitting
+
+logger = logging.getLogger(__name__)
+
+KEPT_MS = 30 * 86_400_000
+"""How long fal's history shows a request, in milliseconds (fal.ai/docs, headers)."""
+
+LOOK_BACK_MS = 3_600_000
+
+
+async def find_orphans(desk: Desk) -> list[Finding]:
+    """Name fal's requests that hold what a submission sent which was declared absent in the last 30 days.
+
+    Any key may read them. Without such a submission this is one question to the ledger and none to fal; a
+    history that cannot be read names nothing.
+    """
+    since_ms = desk.now_ms() - KEPT_MS
+    absent = await desk.books(queries.declared_absent, since_ms=since_ms)
+    if not absent:
+        return []
+    rows = [replace(await desk.books(queries.job, each.job_id), submission=each) for each in absent]
+    attempts = [await attempt_of(desk, row) for row in rows]
+    start_ms = max(since_ms, min(map(sent_ms, absent)) - LOOK_BACK_MS)
+    try:
+        found = await desk.platform.history(sorted({row.endpoint for row in rows}), start_ms=start_ms)
+    except (QueueError, AccountError) as error:
+        logger.warning("fal's history was not searched for requests that no job claims: %s", error)
+        return []
+    claimed = await desk.books(history.known_requests, [item.request_id for item in found.items])
+    free = [item for item in found.items if item.request_id not in claimed]
+    return [_orphan(_sender(attempts, rows, item), item) for item in fitting(attempts, free)]
+
+
+def _sender(attempts: Sequence[Attempt], rows: Sequence[JobRow], item: HistoryItem) -> JobRow:
+    return next(row for attempt, row in zip(attempts, rows, strict=True) if fitting([attempt], [item]))
+
+
+def _orphan(row: JobRow, item: HistoryItem) -> Finding:
+    why = "fal made and billed it, although it was declared absent, and no job claims it"
+    try:
+        why += f"; its video: {result_of(item).video_url}"
+    except (RenderFailed, QueueError) as error:
+        why += f"; {error}"
+    return finding("orphan", row, why, request_ids=(item.request_id,))

@@ -1,0 +1,68 @@
+"""What one video shows and sounds like: a shot with its images loaded and its size chosen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callsheet.sandbox.endpoints import Shot
+from callsheet.sandbox.images import ImageLoader
+from callsheet.sandbox.pixels import nearest_ratio, size_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_DRAWING = "2"
+"""Part of the cache's key: change it with the drawing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything that can be seen or heard in one video. `seed_text` is empty where it is not drawn."""
+
+    title: str
+    prompt: str
+    width_px: int
+    height_px: int
+    frames: int
+    audio: bool
+    camera_fixed: bool
+    seed_text: str
+    pictures: tuple[Image, ...]
+    end_picture: Image | None
+
+    @property
+    def key(self) -> str:
+        """A hash of all of it: scenes with one key are one file."""
+        size = (self.width_px, self.height_px, self.frames)
+        words = (_DRAWING, self.title, self.prompt, *size, self.audio, self.camera_fixed, self.seed_text)
+        digest = hashlib.sha256(json.dumps(words).encode())
+        for picture in (*self.pictures, self.end_picture):
+            digest.update(b"|" if picture is None else repr(picture.size).encode() + picture.tobytes())
+        return digest.hexdigest()
+
+
+def scene_of(shot: Shot, loader: ImageLoader, *, draw_seed: bool) -> Scene:
+    """Load the pictures of a shot and choose its size; `auto` follows the first picture. Raises BadInput."""
+    name = "reference_image_urls" if shot.montage else "image_url"
+    pictures = tuple(
+        loader.load(url, (name, index) if shot.montage else (name,)) for index, url in enumerate(shot.images)
+    )
+    ratio = shot.ratio
+    if ratio == "auto":
+        ratio = nearest_ratio(*pictures[0].size) if pictures else "16:9"
+    width_px, height_px = size_of(shot.endpoint.version, shot.resolution, ratio)
+    return Scene(
+        title=shot.endpoint.short_name,
+        prompt=shot.prompt,
+        width_px=width_px,
+        height_px=height_px,
+        frames=shot.frames,
+        audio=shot.audio,
+        camera_fixed=shot.camera_fixed,
+        seed_text=str(shot.seed) if draw_seed else "",
+        pictures=pictures,
+        end_picture=loader.load(shot.end_image, ("end_image_url",)) if shot.end_image else None,
+    )

@@ -1,0 +1,311 @@
+"""What the plan's hash takes of rows that are read back from their table."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import json
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from manifests.addresses import unsigned
+from manifests.columnar.arrow import (
+    Numbers,
+    coded,
+    combinations,
+    numbers_of,
+    rows_of,
+    text_array,
+    texts_of,
+)
+from manifests.job import Image, fingerprint_of, options_text
+from manifests.parse_cells import picture_list
+from manifests.plan import PlannedJob, StoredJobs
+from manifests.plan_hash import ABSENT, COMBO_COLUMN, NO_SEED, NUMBER_COLUMNS, RowsDigest, references_identity
+from manifests.plan_rows import EXTRA, PICTURE_COLUMNS, READ_FLAGS, planned_of
+from pricing.catalog import Catalog
+
+FLAGS = ("camera_fixed", "enable_safety_checker", "generate_audio")
+SHARED_CONTENT = ("endpoint", "resolution", "aspect_ratio", "duration_s", "num_frames", *FLAGS)
+"""The columns that many jobs have in common and that make the video."""
+
+FINGERPRINTED = (*SHARED_CONTENT, "prompt", "seed", "take", *PICTURE_COLUMNS, "pictures")
+"""The columns that fingerprints are made of."""
+
+_IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
+
+
+def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return for every row what makes its pictures the ones they are."""
+    if not any(_has_text(columns[name]) for name in _IDENTITIES):
+        return {hashed: columns[name] for name, hashed in _IDENTITIES.items()}
+    known = [json.loads(text) if text else {} for text in columns["pictures"].to_pylist()]
+    return {
+        hashed: texts_of(
+            [
+                _identity(cell, pictures.get(name))
+                for cell, pictures in zip(columns[name].to_pylist(), known, strict=True)
+            ]
+        )
+        for name, hashed in _IDENTITIES.items()
+    }
+
+
+def fingerprints_of(columns: Mapping[str, Any], takes: Sequence[int] | None = None) -> Iterator[str]:
+    """Yield the fingerprint of every row; `takes` are used in place of its own where they are given."""
+    first, places = combinations([_codes(columns[name]) for name in SHARED_CONTENT], len(columns["prompt"]))
+    options = [_options(columns, int(at)) for at in first]
+    pictures = zip(*(texts.to_pylist() for texts in identities_of(columns).values()), strict=True)
+    rows = zip(
+        places.tolist(),
+        columns["prompt"].to_pylist(),
+        columns["seed"].to_pylist(),
+        takes or columns["take"].to_pylist(),
+        pictures,
+        strict=True,
+    )
+    for which, prompt, seed, take, (image, end_image, references) in rows:
+        yield fingerprint_of(
+            options[which],
+            prompt=prompt,
+            seed=None if seed == NO_SEED else seed,
+            take=take,
+            image=image,
+            end_image=end_image,
+            references=references.split(),
+        )
+
+
+def _codes(column: Any) -> Numbers:
+    return numbers_of(coded(column).indices)
+
+
+def _options(columns: Mapping[str, Any], at: int) -> str:
+    row = {name: columns[name][at].as_py() for name in SHARED_CONTENT}
+    flags = {name: READ_FLAGS[row[name]] for name in FLAGS}
+    frames = row["num_frames"] or None
+    options = {
+        "resolution": row["resolution"],
+        "aspect_ratio": row["aspect_ratio"],
+        "duration": row["duration_s"] or None,
+        "num_frames": frames,
+        **flags,
+    }
+    return options_text(row["endpoint"], options)
+
+
+def with_identities(table: Any) -> Any:
+    """Return the table with a column more for each kind of picture: what they are, wherever they lie."""
+    columns = {name: table[name] for name in (*_IDENTITIES, "pictures")}
+    for name, identities in identities_of(columns).items():
+        table = table.append_column(name, identities)
+    return table
+
+
+def _identity(cell: str, known: list[list[Any]] | None) -> str:
+    if known is None:
+        return "\n".join(map(unsigned, picture_list(cell)))
+    return references_identity(Image(kind, value, sha256) for kind, value, sha256, _, _ in known)
+
+
+def _has_text(column: Any) -> bool:
+    return bool(pc.max(pc.binary_length(column)).as_py())
+
+
+ONE_EACH = {"custom_id", "prompt", "output_name", "seed", "row"}
+SHARED = {  # as words and places, which is how most of it comes
+    "file",
+    "made",
+    "client",
+    "image_url",
+    "end_image_url",
+    "reference_image_urls",
+    "pictures",
+    "given",
+    "endpoint",
+    "model",
+    "resolution",
+    "aspect_ratio",
+    "camera_fixed",
+    "enable_safety_checker",
+    "generate_audio",
+}
+_ROWS_AT_ONCE = 1 << 13
+_JOBS_AT_ONCE = 1 << 8
+_HASHED_AS_THEY_ARE = ("custom_id", "prompt", "client", "output_name")
+
+
+def write_rows(path: Path, table: Any, batches: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows to a Parquet file, batch by batch. It reads as `table` says, without Arrow's own notes.
+
+    A batch is written in a thread of its own while the next one is made.
+    """
+    schema = coded_schema(table)
+    repeated = [name for name in schema.names if name not in ONE_EACH]
+    with (
+        pq.ParquetWriter(
+            path,
+            schema,
+            compression="lz4",
+            use_dictionary=repeated,
+            column_encoding={"row": "DELTA_BINARY_PACKED"},
+            write_statistics=False,
+            store_schema=False,
+        ) as writer,
+        ThreadPoolExecutor(1, thread_name_prefix="write") as pool,
+    ):
+        written: Future[None] | None = None
+        for columns in batches:
+            batch = record_batch(schema, columns)
+            if written is not None:
+                written.result()
+            written = pool.submit(writer.write_batch, batch)
+        if written is not None:
+            written.result()
+
+
+def record_batch(schema: Any, columns: Mapping[str, Any]) -> Any:
+    """Put columns into the order and the types of the table."""
+    return pa.RecordBatch.from_arrays(
+        [_as(columns[name], kind) for name, kind in zip(schema.names, schema.types, strict=True)],
+        schema=schema,
+    )
+
+
+def _as(array: Any, kind: Any) -> Any:
+    if array.type == kind:
+        return array
+    return array.dictionary_encode() if pa.types.is_dictionary(kind) else array.cast(kind)
+
+
+def coded_schema(schema: Any) -> Any:
+    """Return the table's schema with the text that rows share as words and places, which is how it comes."""
+    coded = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema([field.with_type(coded) if field.name in SHARED else field for field in schema])
+
+
+class Scratch:
+    """A folder that is removed when nobody holds this object any more, and at the end of the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="callsheet-plan-"))
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+class JobStore(StoredJobs):
+    """The jobs of a large plan, as a sequence. They stand in a file at `path`, in a folder of `folder`'s."""
+
+    def __init__(self, path: Path, length: int, catalog: Catalog, folder: Scratch) -> None:
+        self.path, self.catalog, self.folder = path, catalog, folder
+        self._length = length
+        self._last: tuple[int, list[PlannedJob]] = (-1, [])
+        self._group: tuple[int, Any] = (-1, None)
+        self._starts: list[int] = []
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[PlannedJob]:
+        for batch in self.batches():
+            for row in batch.to_pylist():
+                yield _planned(row, self.catalog)
+
+    @overload
+    def __getitem__(self, index: int) -> PlannedJob: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[PlannedJob, ...]: ...
+    def __getitem__(self, index: int | slice) -> PlannedJob | tuple[PlannedJob, ...]:
+        if isinstance(index, slice):
+            return tuple(self[at] for at in range(*index.indices(self._length)))
+        at = index + self._length if index < 0 else index
+        if not 0 <= at < self._length:
+            raise IndexError(index)
+        first = self._last[0]
+        if not first <= at < first + len(self._last[1]):
+            self._last = first, _ = self._around(at)
+        return self._last[1][at - first]
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """Yield the rows as Arrow record batches."""
+        file = pq.ParquetFile(self.path, pre_buffer=False)
+        yield from file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns)
+
+    def values(self, *columns: str) -> Iterator[tuple[Any, ...]]:
+        """Yield what every job has in these columns, in order."""
+        for batch in self.batches(columns):
+            yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
+
+    def fingerprints(self) -> Iterator[str]:
+        """Yield every job's fingerprint, in order."""
+        for batch in self.batches(FINGERPRINTED):
+            yield from fingerprints_of({name: batch[name] for name in FINGERPRINTED})
+
+    def picked(self, positions: Iterable[int]) -> Iterator[PlannedJob]:
+        """Yield the jobs at these positions, in ascending order."""
+        wanted = np.array(sorted(positions), np.int64)
+        for group, (start, end) in enumerate(itertools.pairwise(self._groups())):
+            mine = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, end)]
+            if len(mine):
+                table = pq.ParquetFile(self.path).read_row_group(group)
+                for row in rows_of(table, mine - start).to_pylist():
+                    yield _planned(row, self.catalog)
+
+    def _around(self, at: int) -> tuple[int, list[PlannedJob]]:
+        """Make the jobs around a position; returns where the first of them stands."""
+        starts = self._groups()
+        group = bisect.bisect_right(starts, at) - 1
+        if self._group[0] != group:
+            self._group = group, pq.ParquetFile(self.path).read_row_group(group)
+        within = (at - starts[group]) // _JOBS_AT_ONCE * _JOBS_AT_ONCE
+        rows = self._group[1].slice(within, _JOBS_AT_ONCE).to_pylist()
+        return starts[group] + within, [_planned(row, self.catalog) for row in rows]
+
+    def _groups(self) -> list[int]:
+        """Return where each row group begins, and where the last one ends."""
+        if not self._starts:
+            metadata = pq.ParquetFile(self.path).metadata
+            rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+            self._starts = [0, *itertools.accumulate(rows)]
+        return self._starts
+
+
+def _planned(row: Mapping[str, Any], catalog: Catalog) -> PlannedJob:
+    job, price, cells, file = planned_of(row, catalog)
+    return PlannedJob(job, price, job.fingerprint, cells, file)
+
+
+def feed(digest: RowsDigest, columns: Mapping[str, Any], hashed: Mapping[str, Any], combos: Numbers) -> None:
+    """Add a batch to the plan's hash; `combos` are its rows' numbers of what jobs share.
+
+    `hashed` holds the identities of pictures, and may hold a column as plain text that is coded in `columns`.
+    """
+    for name, texts in {name: columns[name] for name in _HASHED_AS_THEY_ARE if name not in hashed}.items():
+        _feed_texts(digest, name, texts)
+    for name, texts in hashed.items():
+        _feed_texts(digest, name, texts)
+    for name in digest.extras:
+        _feed_texts(digest, f"{EXTRA}{name}", columns[f"{EXTRA}{name}"])
+    for name in NUMBER_COLUMNS:
+        if name != COMBO_COLUMN:
+            digest.add_numbers(name, numbers_of(columns[name]).astype("<i8").data)
+    digest.add_numbers(COMBO_COLUMN, combos.astype("<i4").data)
+
+
+def _feed_texts(digest: RowsDigest, name: str, array: Any) -> None:
+    if array.null_count == len(array):
+        digest.add_texts(name, np.full(len(array), ABSENT, "<i4").data, b"")
+        return
+    texts = text_array(array)
+    lengths = pc.binary_length(texts).to_numpy().astype("<i4")
+    whole = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts), "")
+    digest.add_texts(name, lengths.data, whole[0].as_buffer())

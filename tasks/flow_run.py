@@ -1,0 +1,87 @@
+"""The flow run of a run: its name, its tags, its address, and what a person does to it in Prefect's pages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.runtime import flow_run
+
+from callsheet.engine.cancel import cancel_run
+from callsheet.engine.context import RunContext
+from callsheet.engine.stopping import take_signals
+from callsheet.errors import Interrupted
+from callsheet.ledger import queries
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 5.0
+"""How often Prefect is asked whether a person has cancelled the flow run, in seconds."""
+
+ANSWER_S = 3.0
+"""How long Prefect's answer is waited for, in seconds."""
+
+MOST_TAGS = 10
+CANCELLED = frozenset({StateType.CANCELLING, StateType.CANCELLED})
+
+
+@asynccontextmanager
+async def following_flow_run(ctx: RunContext) -> AsyncIterator[None]:
+    """Name and tag the flow run, say where it is shown, and cancel the run when a person cancels it.
+
+    The process's signals go to the run from here on: Prefect's own handler would raise in the middle of a
+    step. SIGTERM from a worker is a cancellation where Prefect says so, and otherwise a stop.
+    """
+    flow_run_id = str(flow_run.id)
+    loop = asyncio.get_running_loop()
+    take_signals(ctx.stop, terminate=lambda: loop.create_task(_terminated(ctx, flow_run_id)))
+    if flow_run.ui_url:
+        ctx.tell(f"Prefect: {flow_run.ui_url}")
+    with suppress(Exception):  # Prefect shows the run; it does not carry it
+        await _describe(ctx, flow_run_id)
+    following = asyncio.ensure_future(_follow(ctx, flow_run_id))
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def _describe(ctx: RunContext, flow_run_id: str) -> None:
+    rows = await ctx.do(queries.jobs, ctx.run.run_id)
+    clients = sorted({row.client for row in rows if row.client})
+    models = sorted({row.model for row in rows})
+    tags = ["callsheet", ctx.run.campaign, *models, *(clients if len(clients) <= MOST_TAGS else ())]
+    async with get_client() as client:
+        await client.update_flow_run(
+            UUID(flow_run_id), name=f"{ctx.run.campaign} {ctx.run.run_id}", tags=tags
+        )
+
+
+async def _follow(ctx: RunContext, flow_run_id: str) -> None:
+    while ctx.stop.admitting:
+        await asyncio.sleep(LOOK_EVERY_S)
+        if await _is_cancelled(flow_run_id):
+            await cancel_run(ctx, "cancelled in Prefect")
+
+
+async def _is_cancelled(flow_run_id: str) -> bool:
+    """Say whether a person has cancelled the flow run; a server that does not answer says no."""
+    with suppress(Exception):
+        async with asyncio.timeout(ANSWER_S), get_client() as client:
+            state = (await client.read_flow_run(UUID(flow_run_id))).state
+            return state is not None and state.type in CANCELLED
+    return False
+
+
+async def _terminated(ctx: RunContext, flow_run_id: str) -> None:
+    """React to SIGTERM: a worker sends it when a person cancels the flow run, and when it is shut down."""
+    if ctx.stop.admitting and await _is_cancelled(flow_run_id):
+        await cancel_run(ctx, "cancelled in Prefect")
+    else:
+        ctx.stop.stop(Interrupted("terminated"))

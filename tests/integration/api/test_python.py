@@ -1,0 +1,113 @@
+"""Callsheet as a library, and its flow within another flow, as the examples show them."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import callsheet
+from callsheet.errors import UsageError
+
+ROOT = Path(__file__).parents[3]
+ROW = {"prompt": "A boat", "model": "seedance-1.0-lite", "resolution": "480p", "num_frames": "29"}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty working directory, and a sandbox that ends with the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CALLSHEET_DATA_DIR", str(tmp_path / "data"))
+    yield tmp_path
+    address = tmp_path / "data" / "sandbox" / "server.json"
+    if address.exists():
+        os.kill(json.loads(address.read_text())["pid"], 15)
+
+
+def test_the_notebook_runs_from_top_to_bottom(place, capsys):
+    """Plan, run and results: each cell prints what its comment says."""
+    runpy.run_path(str(ROOT / "examples" / "python" / "notebook.py"))
+    said = capsys.readouterr().out
+    assert "3 jobs, expected $0.05832" in said
+    assert "3 succeeded" in said
+    assert said.count("succeeded") >= 4
+
+
+@pytest.mark.parametrize(
+    "make", [lambda rows: rows, pd.DataFrame, pa.Table.from_pylist], ids=["list", "frame", "table"]
+)
+def test_rows_in_memory_are_a_source(place, make):
+    """A list of dicts, a DataFrame and a pyarrow Table cost what the same rows cost in a file."""
+    plan = callsheet.plan(make([ROW, {**ROW, "prompt": "Another boat"}]), budget_usd="1")
+    (place / "shots.csv").write_text(
+        "prompt,model,resolution,num_frames\n" + "A boat,seedance-1.0-lite,480p,29\n"
+    )
+    one = callsheet.plan("shots.csv", budget_usd="1")
+    assert (plan.jobs, plan.errors, plan.fits) == (2, (), True)
+    assert plan.expected_usd == 2 * one.expected_usd
+    assert list(plan.to_pandas()["prompt"]) == ["A boat", "Another boat"]
+
+
+def test_problems_are_in_the_plan_and_nothing_is_run(place):
+    """Every problem of every row is there; running such a plan raises."""
+    plan = callsheet.plan([{**ROW, "model": "nope"}, {**ROW, "resolution": "9p"}])
+    assert [(each.row, each.column) for each in plan.errors] == [(1, "model"), (2, "resolution")]
+    assert not plan.fits
+    with pytest.raises(callsheet.ManifestError):
+        callsheet.run(plan, sandbox=True)
+
+
+def test_a_run_against_fal_without_a_cap_or_a_key_is_refused(place, monkeypatch):
+    """As on the command line: no key is an AccountError, no cap a UsageError; nothing is asked."""
+    plan = callsheet.plan([ROW])
+    with pytest.raises(callsheet.AccountError):
+        callsheet.run(plan)
+    monkeypatch.setenv("FAL_KEY", "a:b")
+    monkeypatch.setenv("CALLSHEET_QUEUE_URL", "http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="cap"):
+        callsheet.run(plan)
+
+
+def test_what_does_not_fit_is_refused_and_with_fit_left_out(place):
+    """OverBudget sends nothing; `fit` buys what fits. A second run of the same rows buys nothing."""
+    rows = [{**ROW, "prompt": f"Boat {number}"} for number in range(3)]
+    plan = callsheet.plan(rows, budget_usd="0.05")
+    assert not plan.fits
+    with pytest.raises(callsheet.OverBudget):
+        callsheet.run(plan, sandbox=True, speed=200)
+    first = callsheet.run(plan, fit=True, sandbox=True, speed=200)
+    assert (first.succeeded, first.skipped, first.exit_code) == (2, 1, 0)
+    assert len(first.results()) == 3
+    again = callsheet.run(callsheet.plan(rows[:2], budget_usd="0.05"), sandbox=True, speed=200)
+    assert (again.failed, again.document["statuses"]) == (0, {"already_made": 2})
+
+
+@pytest.mark.prefect
+@pytest.mark.xdist_group("without-prefect")
+def test_the_flow_is_a_subflow_of_another_flow(place):
+    """A flow of one's own calls run_campaign and gets its summary."""
+    code = (
+        "import asyncio, json, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
+        "from own_flow import nightly_shots; print(json.dumps(asyncio.run(nightly_shots(Path.cwd()))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / "examples" / "python")],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+        env={
+            **os.environ,
+            "PREFECT_HOME": str(place / "prefect"),
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["succeeded"], summary["failed"]) == (2, 0)
+    assert Path(summary["dir"]).parent == place / "runs"

@@ -1,0 +1,82 @@
+"""The pins around Prefect hold: its server starts, and a cron deployment really gets a run."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from callsheet.cli.prefect import client_environment, own_server
+
+pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
+
+DEPLOY_AND_WAIT = """
+import asyncio, sys
+from datetime import UTC, datetime, timedelta
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+from prefect.client.schemas.schedules import CronSchedule
+
+@flow
+def nightly():
+    pass
+
+async def main():
+    async with get_client() as client:
+        flow_id = await client.create_flow(nightly)
+        schedule = DeploymentScheduleCreate(schedule=CronSchedule(cron="*/5 * * * *"), active=True)
+        deployment_id = await client.create_deployment(flow_id, name="nightly", schedules=[schedule])
+        wanted = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]))
+        end = datetime.now(UTC) + timedelta(seconds=60)
+        while datetime.now(UTC) < end:
+            runs = await client.read_flow_runs(flow_run_filter=wanted)
+            if runs:
+                print("scheduled", len(runs), runs[0].state_name)
+                return
+            await asyncio.sleep(0.2)
+        sys.exit("no run was scheduled within 60 s")
+
+asyncio.run(main())
+"""
+
+
+def test_a_cron_deployment_gets_a_run(tmp_path):
+    """On an empty home the server comes up, and a deployment with a cron schedule gets scheduled runs."""
+    with own_server(tmp_path) as server:
+        server.wait_ready()
+        done = subprocess.run(
+            [sys.executable, "-c", DEPLOY_AND_WAIT],
+            env={**os.environ, **client_environment(server.url, os.environ)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("scheduled")
+    assert "Scheduled" in done.stdout
+
+
+def test_the_server_ends_with_its_parent(tmp_path):
+    """When the process that started the server is killed, the server ends by itself."""
+    code = (
+        "import os; from pathlib import Path; from callsheet.cli.prefect import own_server;"
+        f"server = own_server(Path({str(tmp_path)!r})).__enter__(); server.wait_ready();"
+        "print(server.process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False
+    )
+    pid = int(done.stdout)
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.kill(pid, 9)
+    pytest.fail("the server outlived its parent")

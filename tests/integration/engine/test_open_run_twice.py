@@ -1,0 +1,90 @@
+"""The same list run again while its first run is not finished: nothing is bought twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from callsheet.cli.commands import cancel as cancel_command
+from callsheet.engine.open_run import Selection, open_run, select
+from callsheet.engine.request import RunRequest
+from callsheet.errors import UsageError
+from callsheet.ledger import Ledger, State, queries, transitions
+from manifests.planner import make_plan
+
+pytestmark = pytest.mark.anyio
+
+
+def opened(house: Any, selection: Selection | None = None, *, again: bool = False) -> str:
+    """Open a run of the house's manifest once more."""
+    plan = make_plan(str(house.folder / "spring.csv"))
+    with Ledger.open(house.settings.ledger) as ledger:
+        chosen = selection or select(ledger, plan, fit=False, again=again)
+        return open_run(
+            ledger, plan, chosen, out=house.folder / "runs", options=RunRequest(sandbox=True).kept
+        )
+
+
+async def test_a_file_not_fetched_yet_is_not_bought_again(house: Any) -> None:
+    """What is rendered and paid for is refused by name; resumed, the first run has it."""
+    shot = "a,A rendered boat"
+    first = house.open_run(shot)
+    house.arm("server_error", route="file", count=99)
+    await house.work(first)
+    house.faults.clear()
+    assert house.row(first).state is State.RENDERED
+    with pytest.raises(UsageError, match=f"run {first} has 1 of these in flight.*callsheet resume {first}"):
+        house.open_run(shot)
+    await house.work(first)
+    second = house.open_run(shot)
+    assert house.row(second).state is State.ALREADY_MADE
+    assert len(house.accepted("A rendered boat")) == 1
+
+
+async def test_what_nobody_knows_about_is_not_bought_again(house: Any) -> None:
+    """A POST that may have arrived counts as in flight."""
+    first = house.open_run("a,A doubtful boat")
+    house.arm("close")
+    await house.work(first)
+    assert house.row(first).state is State.UNKNOWN
+    with pytest.raises(UsageError, match="in flight"):
+        house.open_run("a,A doubtful boat")
+
+
+def test_what_waits_in_an_unfinished_run_is_not_opened_twice(house: Any) -> None:
+    """Jobs that `resume` would buy are refused; with --again they are opened a second time."""
+    first = house.open_run("a,A waiting boat", "b,A boat beside it")
+    with pytest.raises(UsageError, match=f"run {first} has 2 of these in flight"):
+        opened(house)
+    assert opened(house, again=True) != first
+
+
+def test_two_processes_that_planned_together_do_not_both_open(house: Any) -> None:
+    """The look is repeated in the transaction that opens the run: the second one is refused whole."""
+    first = house.open_run("a,A boat for two")
+    with pytest.raises(UsageError, match="in flight"):
+        opened(house, Selection((0,), {}, ()))
+    with Ledger.open(house.settings.ledger) as ledger:
+        assert [run.run_id for run in ledger.do(queries.runs)] == [first]
+
+
+async def test_what_was_made_while_a_person_was_asked_is_not_bought(house: Any) -> None:
+    """A run planned before another one finished is refused, and planned again it uses the file."""
+    first = house.open_run("a,A quick boat")
+    await house.work(first)
+    with pytest.raises(UsageError, match=f"run {first} has made 1 of these meanwhile"):
+        opened(house, Selection((0,), {}, ()))
+    assert house.row(opened(house)).state is State.ALREADY_MADE
+
+
+def test_what_was_left_out_or_cancelled_is_not_in_flight(house: Any, monkeypatch: Any) -> None:
+    """A run whose jobs were skipped, or that `cancel` ended, stands in nobody's way."""
+    skipped = house.open_run("a,A dropped boat")
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.do(transitions.skip, [house.row(skipped).job_id], why="not bought")
+    second = opened(house)
+    monkeypatch.setattr(cancel_command, "run_settings", lambda **_: house.settings)
+    cancel_command.cancel(second)
+    assert house.row(second).state is State.CANCELLED
+    assert house.row(opened(house)).state is State.PENDING

@@ -1,0 +1,147 @@
+"""Trying again what a later run has made meanwhile, or is making: nothing is bought a second time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callsheet.cli.commands import retry as command
+from callsheet.engine.run import open_context
+from callsheet.engine.stopping import StopSignal
+from callsheet.errors import UsageError
+from callsheet.ledger import Ledger, State, queries, recovery, transitions, verify
+
+
+@pytest.fixture
+def typed(house: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Type `callsheet retry` up to where its flow would begin; returns what was said."""
+    for name in ("run_settings", "settings_for"):
+        monkeypatch.setattr(command, name, lambda *_, **__: house.settings)
+    monkeypatch.setattr(command, "run_to_its_end", lambda request, *_, **__: house.asked.append(request) or 0)
+    house.asked = []
+
+    def typed(run_id: str, **options: bool) -> str:
+        command.retry(run_id, sandbox=True, **options)
+        return capsys.readouterr().err
+
+    return typed
+
+
+def test_what_was_given_up_is_bought_only_where_fal_says_that_it_is_gone(house: Any, typed: Any) -> None:
+    """Not where fal cannot be asked, and not where it has the file: that is fetched."""
+    run_id = house.open_run("a,A boat given up")
+    asyncio.run(house.work(run_id))
+    row = house.row(run_id)
+    with sqlite3.connect(house.folder / "ledger.sqlite") as ledger:  # its file was never fetched
+        ledger.execute("UPDATE job SET state = 'failed', error_type = 'file_unreached', output_id = NULL")
+        ledger.execute("DELETE FROM output")
+        ledger.execute(
+            "INSERT INTO event (at_ms, job_id, number, event, from_state, to_state, why) "
+            "VALUES (1, ?, 1, 'x', 'x', 'failed', '')",
+            (row.job_id,),
+        )
+    house.arm("server_error", route="file", count=99)
+    assert "fal could not be asked for its video" in typed(run_id, all=True)
+    assert house.row(run_id).state is State.FAILED
+    house.faults.clear()
+    assert "their videos are fetched, not bought" in typed(run_id, all=True)
+    assert house.row(run_id).state is State.RENDERED
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.do(transitions.fail_media, row.job_id, error_type="file_unreached", error="again")
+    house.arm("not_found", route="file", count=99)
+    assert "not tried: a (file_unreached)" in typed(run_id)
+    assert house.row(run_id).state is State.FAILED
+    assert "1 to retry" in typed(run_id, all=True)
+    assert house.row(run_id).state is State.PENDING
+
+
+@pytest.mark.parametrize("accept_prices", [False, True])
+def test_retry_brings_what_a_later_run_made_and_hands_on_what_prices_a_person_accepted(
+    house: Any, typed: Any, *, accept_prices: bool
+) -> None:
+    """The video of the later run is free, also where its error alone was not worth a purchase."""
+    prompt = f"A boat at prices {accept_prices}"
+    first = asyncio.run(failed_run(house, f"a,{prompt}", failing=prompt))
+    asyncio.run(house.work(house.open_run(f"a,{prompt}")))
+    said = typed(first, accept_prices=accept_prices)
+    assert "1 were made since: their files are used and cost nothing" in said
+    assert house.row(first).state is State.ALREADY_MADE
+    assert [request.accept_prices for request in house.asked] == [accept_prices]
+
+
+def test_a_video_of_a_later_run_whose_file_is_gone_is_not_bought_again(house: Any, typed: Any) -> None:
+    """It is named with its place; `--again` buys it."""
+    first = asyncio.run(failed_run(house, "a,A boat cleaned up", failing="cleaned up"))
+    later = house.open_run("a,A boat cleaned up")
+    asyncio.run(house.work(later))
+    with Ledger.open(house.settings.ledger) as ledger:
+        (Path(ledger.do(queries.run, later).out) / "media/a.mp4").unlink()
+    assert "its file is gone" in typed(first, all=True)
+    assert house.row(first).state is State.FAILED
+    typed(first, all=True, again=True)
+    assert house.row(first).state is State.PENDING
+
+
+async def failed_run(house: Any, *shots: str, failing: str) -> str:
+    """Open and work a run of which one job fails at the provider."""
+    run_id = house.open_run(*shots)
+    house.arm("render_failed", prompt_contains=failing, count=1, status=422)
+    await house.work(run_id)
+    house.faults.clear()
+    return str(run_id)
+
+
+def failed_ids(house: Any, run_id: str) -> list[int]:
+    """Return the failed jobs of a run."""
+    return [row.job_id for row in house.rows(run_id) if row.state is State.FAILED]
+
+
+@pytest.mark.anyio
+async def test_what_a_later_run_made_is_used_and_not_bought(house: Any) -> None:
+    """Its file comes into the folder under a name that no other video of the run has; the cost is 0."""
+    first = await failed_run(house, "a,A boat made first", "b,A boat made later", failing="made later")
+    await house.work(house.open_run("a,A boat made later"))
+    with Ledger.open(house.settings.ledger) as ledger:
+        made = ledger.do(recovery.retry, failed_ids(house, first), once=True)
+    assert len(made) == 1
+    async with open_context(house.request(first), first, house.settings, StopSignal()):
+        pass
+    rows = house.rows(first)
+    assert [row.state for row in rows] == [State.SUCCEEDED, State.ALREADY_MADE]
+    assert [row.output.path for row in rows] == ["media/a.mp4", "media/a~2.mp4"]
+    with Ledger.open(house.settings.ledger) as ledger:
+        folder = Path(ledger.do(queries.run, first).out)
+        assert ledger.do(verify.verify) == []
+    for row in rows:
+        assert hashlib.sha256((folder / row.output.path).read_bytes()).hexdigest() == row.output.sha256
+    assert len(house.accepted("A boat made later")) == 2
+
+
+@pytest.mark.anyio
+async def test_a_name_stays_when_retry_brings_another_file_of_that_name(house: Any) -> None:
+    """The file that came first keeps its name, wherever its job stands in the plan."""
+    await house.work(house.open_run("a,A boat at dawn"))
+    first = await failed_run(house, "x,A boat at dusk", "y,A boat at dawn", failing="at dusk")
+    assert house.rows(first)[1].output.path == "media/a.mp4"
+    await house.work(house.open_run("a,A boat at dusk"))
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.do(recovery.retry, failed_ids(house, first), once=True)
+    assert [row.output.path for row in house.rows(first)] == ["media/a~2.mp4", "media/a.mp4"]
+
+
+@pytest.mark.anyio
+async def test_what_a_later_run_has_in_flight_is_not_bought_beside_it(house: Any) -> None:
+    """The run that has it is named and nothing changes; with `--again` it is bought on purpose."""
+    first = await failed_run(house, "a,A boat in flight", failing="in flight")
+    later = house.open_run("a,A boat in flight")
+    with Ledger.open(house.settings.ledger) as ledger:
+        with pytest.raises(UsageError, match=later):
+            ledger.do(recovery.retry, failed_ids(house, first), once=True)
+        assert house.row(first).state is State.FAILED
+        assert ledger.do(recovery.retry, failed_ids(house, first)) == {}
+    assert house.row(first).state is State.PENDING

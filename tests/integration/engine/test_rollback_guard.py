@@ -1,0 +1,115 @@
+"""A ledger restored from a copy: a run that is gone on with must not buy what the copy has forgotten."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callsheet.engine import rollback_guard
+from callsheet.engine.rollback_guard import continue_from_mark, mark_file, remember
+from callsheet.engine.run import open_context
+from callsheet.engine.scheduler import in_order, run_jobs
+from callsheet.engine.stopping import StopSignal
+from callsheet.errors import LedgerUnsafe
+from callsheet.ledger import Ledger, admission, queries, runs, settlement
+
+pytestmark = pytest.mark.anyio
+
+
+def marked(house: Any, ledger: Ledger) -> dict[str, Any]:
+    """Return what the mark beside the runs says."""
+    return dict(json.loads(mark_file(ledger, house.folder / "runs").read_text()))
+
+
+async def test_a_run_is_not_gone_on_with_on_a_restored_ledger(house: Any) -> None:
+    """Refused before the run is opened again, and the mark stays where it was."""
+    run_id = house.open_run("a,A restored boat")
+    copy = house.folder / "backup.sqlite"
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.backup(copy)
+    await house.work(run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.do(runs.close_run, run_id)
+        remember(ledger, house.folder / "runs", run_id)
+        before = marked(house, ledger)
+    house.changes["ledger_url"] = f"sqlite:///{copy}"
+    with pytest.raises(LedgerUnsafe, match=r"0 entries of 3"):
+        async with open_context(house.request(run_id), run_id, house.settings, StopSignal()):
+            pass
+    with Ledger.open(house.settings.ledger) as restored:
+        assert marked(house, restored) == before
+    assert len(house.accepted("A restored boat")) == 1
+
+
+async def test_a_session_moves_the_mark_before_it_buys(house: Any) -> None:
+    """What a process bought that was then killed is in the mark as soon as the next one begins."""
+    run_id = house.open_run("a,A marked session")
+    await house.work(run_id)
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
+        assert (await ctx.do.call(lambda ledger: marked(house, ledger)))["entries"] == 3
+
+
+async def test_what_a_killed_process_bought_is_in_the_mark(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both marks rise with the first purchase of a second and not with each; the run's end adds the rest."""
+    monkeypatch.setattr(rollback_guard, "RISE_EVERY_S", 3600)
+    run_id = house.open_run(*(f"{name},A boat marked {name}" for name in "abc"))
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
+        written: dict[Path, list[int]] = {house.folder: [], house.folder / "runs": []}
+        write = rollback_guard.write_text_atomically
+
+        def noted(path: Any, text: str) -> None:
+            written[path.parent].append(json.loads(text)["entries"])
+            write(path, text)
+
+        monkeypatch.setattr(rollback_guard, "write_text_atomically", noted)
+
+        await run_jobs(ctx, in_order(await ctx.do(queries.jobs, run_id)))
+        assert [len(each) for each in written.values()] == [1, 1]
+        entries = (await ctx.do.call(lambda ledger: marked(house, ledger)))["entries"]
+        assert entries == written[house.folder / "runs"][0] >= 1
+    assert [each[1:] for each in written.values()] == [[9], [9]]
+
+
+async def test_two_writers_at_once_leave_the_higher_mark(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has read the old mark and is slow does not write over what another one wrote meanwhile."""
+    folder, run_id = house.folder / "runs", house.open_run("a,A boat of two writers")
+    write, others = rollback_guard.write_text_atomically, []
+
+    def slow(path: Any, text: str) -> None:
+        if not others:
+            others.append(threading.Thread(target=quick))
+            others[0].start()
+            others[0].join(timeout=0.5)  # one that need not wait for us is done by then
+        write(path, text)
+
+    def quick() -> None:
+        with Ledger.open(house.settings.ledger) as ledger:
+            ledger.do(settlement.release, job_id)
+            remember(ledger, folder, run_id)
+
+    monkeypatch.setattr(rollback_guard, "write_text_atomically", slow)
+    with Ledger.open(house.settings.ledger) as ledger:
+        (job_id,) = (row.job_id for row in ledger.do(queries.jobs, run_id))
+        ledger.do(admission.admit, job_id, slots=10)
+        remember(ledger, folder, run_id)
+        others[0].join()
+        assert marked(house, ledger)["entries"] == ledger.do(queries.identity)[1] == 2
+
+
+async def test_a_mark_is_never_lowered(house: Any) -> None:
+    """Neither an older ledger nor the end of an earlier run takes anything from it."""
+    folder = house.folder / "runs"
+    first = house.open_run("a,A first boat", campaign="one")
+    last = house.open_run("a,A last boat", campaign="two")
+    with Ledger.open(house.settings.ledger) as ledger:
+        continue_from_mark(ledger, folder, first)
+        assert marked(house, ledger) == {"entries": 0, "run_id": last, "ledger": ledger.label}
+        mark_file(ledger, folder).write_text(json.dumps({"entries": 9, "run_id": last}))
+        remember(ledger, folder, first)
+        assert marked(house, ledger) == {"entries": 9, "run_id": last}

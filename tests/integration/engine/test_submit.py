@@ -1,0 +1,46 @@
+"""What a run tells whoever watches it while nothing can be sent."""
+
+from dataclasses import replace
+
+import pytest
+
+from callsheet.engine import submit
+from callsheet.engine.scheduler import run_jobs, waiting_jobs
+from callsheet.ledger import State
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    """Free tries follow each other at once."""
+    monkeypatch.setattr(submit, "backoff_s", lambda *_: 0.0)
+
+
+async def told_at_work(house, run_id: str, trouble: str = "") -> tuple[list[str], str]:
+    """Work on a run that has this trouble at first. Return what was told, and the trouble at its end."""
+    told: list[str] = []
+    async with house.desk() as desk:
+        ctx = replace(house.context(desk, run_id), tell=told.append)
+        ctx.state.trouble = trouble
+        await run_jobs(ctx, await waiting_jobs(ctx))
+        return told, ctx.state.trouble
+
+
+async def test_a_queue_that_is_not_reached_is_told_by_its_address(house):
+    """Nobody listens there: the job waits, nothing is bought, and it is said which address it is."""
+    house.changes["queue_url"] = "http://127.0.0.1:9"
+    run_id = house.open_run("a,no queue listens")
+    told, trouble = await told_at_work(house, run_id)
+    assert told[0].startswith("not sent to http://127.0.0.1:9 so far, trying again: ")
+    assert trouble == told[-1]
+    assert house.row(run_id).state is State.PENDING
+
+
+async def test_trouble_is_over_when_a_job_was_sent(house):
+    """A throttled request is tried again, and once it is taken nothing is told any more."""
+    house.arm("throttle")
+    run_id = house.open_run("a,throttled once")
+    told, trouble = await told_at_work(house, run_id, "something from before")
+    assert (told[-1], trouble) == ("submitting again", "")
+    assert house.row(run_id).state is State.SUCCEEDED

@@ -1,0 +1,85 @@
+"""What errors.csv does to cells, and what reading it undoes."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manifests.error_file import CAMPAIGN_COLUMN, campaign_of, escaped, restored
+from manifests.planner import make_plan
+
+HEADER = "custom_id,prompt,model,resolution,duration"
+ROW = "{id},{prompt},seedance-1.0-lite,480p,2"
+
+
+@given(st.text())
+def test_any_text_comes_back(text: str) -> None:
+    """What is escaped is restored to the last character, apostrophes included."""
+    assert restored(escaped(text)) == text
+
+
+@given(st.text(min_size=1))
+def test_no_escaped_cell_is_a_formula(text: str) -> None:
+    """After escaping, no text but a plain number begins with a sign that a spreadsheet runs."""
+    shown = escaped(text)
+    assert shown[0] not in "=@\t\r\n\uff1d\uff0b\uff0d\uff20"
+    assert shown[0] not in "+-" or float(shown) == float(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ('=HYPERLINK("https://evil.example")', '\'=HYPERLINK("https://evil.example")'),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("-calm", "'-calm"),
+        ("'=1", "''=1"),
+        ("-5", "-5"),
+        ("'tis the season", "'tis the season"),
+        ("a = b", "a = b"),
+    ],
+)
+def test_only_what_could_run_is_changed(text: str, written: str) -> None:
+    """Plain text and numbers stay as they are; an apostrophe that is already there gets another one."""
+    assert escaped(text) == written
+
+
+def manifest(folder: Path, name: str, *rows: str, header: str = HEADER) -> Path:
+    """Write a CSV manifest."""
+    path = folder / name
+    path.write_text("\n".join([header, *rows, ""]), "utf-8")
+    return path
+
+
+def test_a_persons_own_apostrophe_is_kept(tmp_path: Path) -> None:
+    """Without the column that marks the file as ours, an apostrophe before a sign is part of the prompt."""
+    path = manifest(tmp_path, "shots.csv", ROW.format(id="a", prompt="'=quoted"))
+    plan = make_plan(path)
+    assert (plan.campaign, plan.jobs[0].job.prompt) == ("shots", "'=quoted")
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_ours_is_restored_and_belongs_to_its_campaign(tmp_path: Path, separator: str) -> None:
+    """With the column, cells come back, the plan is the campaign's, and the column is not carried on."""
+    header, row = f"{HEADER},{CAMPAIGN_COLUMN}", ROW.format(id="a", prompt="'=quoted") + ",spring"
+    path = manifest(
+        tmp_path, "errors.csv", row.replace(",", separator), header=header.replace(",", separator)
+    )
+    plan = make_plan(path)
+    assert (plan.campaign, plan.jobs[0].job.prompt) == ("spring", "=quoted")
+    assert CAMPAIGN_COLUMN not in plan.jobs[0].cells
+
+
+def test_a_campaign_that_cannot_be_a_name_is_not_used(tmp_path: Path) -> None:
+    """A cell that a person emptied or spoiled leaves the file its own name."""
+    for name in ("", "a/b"):
+        row = ROW.format(id="a", prompt="x") + f",{name}"
+        path = manifest(tmp_path, "errors.csv", row, header=f"{HEADER},{CAMPAIGN_COLUMN}")
+        assert make_plan(path).campaign == "errors"
+
+
+def test_other_files_have_no_campaign(tmp_path: Path) -> None:
+    """A folder, a missing file, bytes that are no text and another format name no campaign."""
+    (tmp_path / "bytes.csv").write_bytes(b"\xff" + CAMPAIGN_COLUMN.encode())
+    for path in (tmp_path, tmp_path / "none.csv", tmp_path / "bytes.csv"):
+        assert campaign_of(path) == ""

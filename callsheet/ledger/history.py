@@ -37,7 +37,7 @@ def render_times(tx: Transaction, cell: str, *, limit: int = 50) -> list[RenderT
                 select(job.c.job_id)
                 .where(job.c.cell == cell, job.c.state == state.value)
                 .order_by(job.c.job_id.desc())
-                .limit(limit)
+                .limit(4 * limit + 20)  # some were not seen to start
                 .subquery()
                 .c.job_id
             )

@@ -26,7 +26,8 @@ ROWS_AT_ONCE = 500
 """Rows of a run that the database hands over at a time."""
 
 _JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
-_SUBMISSION = [column.label(f"s_{column.name}") for column in schema.submission.c]
+_OF_SUBMISSION = [column for column in schema.submission.c if column.name != "spending_id"]
+_SUBMISSION = [column.label(f"s_{column.name}") for column in _OF_SUBMISSION]
 _OUTPUT = [column.label(f"o_{column.name}") for column in schema.output.c]
 
 
@@ -167,16 +168,6 @@ def open_work(tx: Transaction) -> list[OpenWork]:
         owner = None if last is None else Owner(host=last.host, pid=last.pid, since_ms=last.claimed_ms)
         found.append(OpenWork(**row._mapping, owner=owner, alive=bool(living)))  # noqa: SLF001 - as below
     return found
-
-
-@read()
-def unfinished_runs(tx: Transaction, *, campaign: str | None = None) -> list[Run]:
-    """Return the runs that were not closed, of a campaign or of all, oldest first."""
-    table = schema.run
-    query = select(table).where(table.c.closed_ms.is_(None)).order_by(table.c.created_ms, table.c.run_id)
-    if campaign is not None:
-        query = query.where(table.c.campaign == campaign)
-    return [_as_run(row) for row in tx.connection.execute(query)]
 
 
 @read()
@@ -379,11 +370,11 @@ _TICKET = ("request_id", "status_url", "response_url", "cancel_url")
 def _as_submission(values: dict[str, Any]) -> Submission | None:
     if values["s_submission_id"] is None:
         return None
-    names = [column.name for column in schema.submission.c if column.name not in _TICKET]
+    names = [column.name for column in _OF_SUBMISSION if column.name not in _TICKET]
     ticket = None
     if values["s_request_id"] is not None:
         ticket = Ticket(*(cast("str", values[f"s_{name}"]) for name in _TICKET))
-    return Submission(ticket=ticket, **{name: values[f"s_{name}"] for name in names if name != "spending_id"})
+    return Submission(ticket=ticket, **{name: values[f"s_{name}"] for name in names})
 
 
 def _as_output(values: dict[str, Any]) -> Output | None:

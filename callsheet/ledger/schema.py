@@ -190,7 +190,7 @@ submission = _table(
     _partial_index("submission_open", "job_id", where="closed_ms IS NULL", unique=True),  # one per job
     _partial_index("submission_overrun", "booked_ms", where="cost_nano > hold_nano"),
     sa.Index("submission_by_time", "submitted_ms"),
-    _partial_index("submission_unseen", "unseen_ms", where="unseen_ms IS NOT NULL"),  # not in fal's records
+    _partial_index("submission_unseen", "unseen_ms", where="unseen_ms IS NOT NULL"),
 )
 
 output = _table(

@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from callsheet.errors import LedgerUnsafe
 from callsheet.ledger import Ledger, State, schema, verify
 
-PINNED = {2: "c16732bd9e1599710eef9373d03e1b50a2cdf6dd654aa2e6d2ff84555e49d5dd"}
+PINNED = {3: "b84d0c56900801d0550a0b42dde0e247e0a075167ba97c2978effe1010bbf718"}
 """Versions of the schema, each with the SHA-256 of its text. A released version is never changed."""
 
 

@@ -13,10 +13,9 @@ from callsheet.ledger import postgres, schema
 from callsheet.ledger.locks import claims_of, is_alive
 from callsheet.ledger.records import JobRow, OpenWork, Output, Owner, Run, Submission, Tally, Ticket
 from callsheet.ledger.scopes import AccountRef
-from callsheet.ledger.states import HAS_OPEN_SUBMISSION, Event, State
+from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read
-from callsheet.ledger.unique_names import unique_names
 from manifests.diff import MadeJob
 
 LOOK_UP_AT_ONCE = 5_000
@@ -209,41 +208,8 @@ def _jobs(tx: Transaction, run_id: str, states: Collection[State] | None) -> Ite
     query = _job_query().where(job.c.run_id == run_id).order_by(job.c.position)
     if states is not None:
         query = query.where(job.c.state.in_([state.value for state in states]))
-    reused = states is None or State.ALREADY_MADE in states
-    named = {row.job_id: row for row in _reused(tx, run_id)} if reused else {}
     read = tx.connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE})
-    return (named.get(row.job_id) or _as_job(row) for row in read)
-
-
-def _reused(tx: Transaction, run_id: str) -> list[JobRow]:
-    """Return the jobs of a run that have the file of another one, each file with a name of its own."""
-    job = schema.job
-    mine = (job.c.run_id == run_id, job.c.state == State.ALREADY_MADE.value)
-    rows = [_as_job(row) for row in tx.connection.execute(_job_query().where(*mine).order_by(job.c.position))]
-    return unique_names(rows, lambda: _own_files(tx, run_id), lambda: _reused_ms(tx, run_id))
-
-
-def _own_files(tx: Transaction, run_id: str) -> dict[str, str]:
-    """Return the files that a run made itself, {path in its folder: SHA-256}."""
-    job, output = schema.job, schema.output
-    rows = tx.connection.execute(
-        select(output.c.path, output.c.sha256)
-        .join_from(output, job, job.c.output_id == output.c.output_id)
-        .where(output.c.run_id == run_id, job.c.run_id == run_id, job.c.state == State.SUCCEEDED.value)
-    )
-    return {row.path: row.sha256 for row in rows}
-
-
-def _reused_ms(tx: Transaction, run_id: str) -> dict[int, int]:
-    """Return when jobs of a run were given the file of another run, {job: Unix milliseconds}."""
-    job, event = schema.job, schema.event
-    rows = tx.connection.execute(
-        select(event.c.job_id, func.max(event.c.at_ms).label("at_ms"))
-        .join_from(event, job, job.c.job_id == event.c.job_id)
-        .where(job.c.run_id == run_id, event.c.event == Event.REUSE.value)
-        .group_by(event.c.job_id)
-    )
-    return {row.job_id: row.at_ms for row in rows}
+    return map(_as_job, read)
 
 
 @read(short=True)

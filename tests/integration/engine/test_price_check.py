@@ -13,10 +13,10 @@ from callsheet.engine import job
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.context import RunContext
 from callsheet.engine.made_files import gone_files
-from callsheet.engine.results import earlier_jobs
 from callsheet.engine.open_run import open_run, select
 from callsheet.engine.price_check import bills_of, check_run_prices, listed_beside_the_book
 from callsheet.engine.request import RunRequest
+from callsheet.engine.results import earlier_jobs
 from callsheet.engine.scheduler import render_here, run_jobs, waiting_jobs
 from callsheet.engine.settle import IMPLAUSIBLE, stop_if_overbilled
 from callsheet.errors import CanaryDisagrees, CanaryFailed, Overbilled, PricesChanged, Unavailable

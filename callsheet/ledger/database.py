@@ -43,12 +43,16 @@ class _Group(local):
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One database. `file` is None on PostgreSQL; `label` names it without anything secret."""
+    """One database. `file` is None on PostgreSQL; `label` names it without anything secret.
+
+    `file_id` tells the file that was opened from one that is put into its place later.
+    """
 
     engine: sa.Engine
     label: str
     file: Path | None
     locks: Locks
+    file_id: sqlite.FileId | None = None
     fence: Fence = field(default_factory=Fence)
     _group: _Group = field(default_factory=_Group)
 
@@ -106,8 +110,17 @@ class Database:
             return
         with self.write(fenced=declared.fenced) as connection:
             if declared.access is Access.PURCHASE:
+                self._require_own_file()
                 self.locks.require_held(connection)
             yield connection
+
+    def _require_own_file(self) -> None:
+        """Raise LedgerUnsafe where the file was deleted or replaced: what is written now is lost with us."""
+        if self.file is not None and sqlite.file_id(self.file) != self.file_id:
+            raise LedgerUnsafe(
+                f"the ledger's file {self.label} was deleted or replaced while it was open; nothing more is "
+                "bought. Put the newest copy back, then run `callsheet reconcile`"
+            )
 
     def _ask_for_claims(self, connection: sa.Connection) -> None:
         """Raise ClaimLost where one was lost. Nobody else writes in a transaction: once in each is enough."""
@@ -276,7 +289,8 @@ def _other_version(label: str, writer: str) -> str:
 def _connect_lazily(url: URL) -> Database:
     if url.drivername == "sqlite":
         file = sqlite.ledger_file(url)
-        return Database(sqlite.engine_for(file), str(file), file, file_locks(file))
+        file_id = sqlite.file_id(file)
+        return Database(sqlite.engine_for(file), str(file), file, file_locks(file), file_id)
     shown = {name: value for name, value in url.query.items() if name in _SHOWN_OPTIONS}
     label = url.set(query=shown).render_as_string(hide_password=True)
     try:

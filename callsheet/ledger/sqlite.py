@@ -76,6 +76,19 @@ def ledger_file(url: URL) -> Path:
         raise LedgerError(said) from error
 
 
+FileId = tuple[int, int]
+"""Device and inode of a file."""
+
+
+def file_id(path: Path) -> FileId | None:
+    """Return what tells this file from another one of its name; None where there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _private_file(path: Path) -> Path:
     if path.is_dir():
         raise UsageError(f"{path} is a folder; the ledger is a file: sqlite:///{path}/ledger.sqlite")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from callsheet.engine import rollback_guard, session
+from callsheet.engine.job import render_job
 from callsheet.engine.request import RunRequest
 from callsheet.engine.rollback_guard import accept, continue_from_mark, mark_file, remember
 from callsheet.engine.run import carry_out, open_context
@@ -183,3 +184,25 @@ async def test_a_new_ledger_in_a_new_place_is_no_replaced_one(house: Any) -> Non
     house.changes["ledger_url"] = f"sqlite:///{house.folder / 'elsewhere' / 'ledger.sqlite'}"
     second = await night(house, house.folder / "runs")
     assert house.row(second).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+async def test_a_run_whose_ledger_disappears_in_the_middle_stops_buying(house: Any, how: str) -> None:
+    """What is at fal is collected; the next job is not bought, and the run says what to do."""
+    words = [f"A boat lost {how} {number}" for number in range(3)]
+    run_id = house.open_run(*(f"j{number},{word}" for number, word in enumerate(words)))
+    house.changes["concurrency"] = 1
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.backup(house.folder / "backup.sqlite")
+    async with house.desk() as desk:
+        ctx = house.context(desk, run_id)
+
+        async def render(ctx: Any, row: Any) -> None:
+            await render_job(ctx, row.job_id)
+            damage(house, how)
+
+        await run_jobs(ctx, in_order(await ctx.do(queries.jobs, run_id)), render)
+    assert isinstance(ctx.stop.reason, LedgerUnsafe)
+    assert "was deleted or replaced while it was open" in str(ctx.stop.reason)
+    assert [len(house.accepted(word)) for word in words] == [1, 0, 0]
+    assert (house.folder / "runs" / run_id / "media" / "j0.mp4").is_file()

@@ -31,11 +31,7 @@ from callsheet.errors import (
     UsageError,
 )
 from callsheet.ledger import Ticket as LedgerTicket
-from callsheet.ledger import (
-    queries,
-    settlement,
-    transitions,
-)
+from callsheet.ledger import history, queries, settlement, transitions
 from callsheet.provider import transport
 from callsheet.provider.messages import Ticket
 
@@ -136,16 +132,17 @@ async def _send_once(
         )
         return None
     failpoints.passing("after_post")
-    await _accept(ctx, job_id, attempt, ticket)
+    is_ours = await _accept(ctx, job_id, attempt, ticket)
     failpoints.passing("after_record")
-    return ticket
+    return ticket if is_ours else None
 
 
-async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) -> None:
+async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) -> bool:
     """Record the request id of what was bought, whoever owns the run by now, however long it takes.
 
     A server that is lost while it commits may have recorded it all the same. A ledger that is busy or full is
-    asked again.
+    asked again. Returns False where another job has this request: the reply named a wrong id, and the outcome
+    is unknown.
     """
     known = LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
     for pause_s in (*ACCEPT_PAUSES_S, None):
@@ -155,13 +152,19 @@ async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) ->
             with suppress(LedgerError):
                 written = (await ctx.do(queries.job, job_id)).ticket
                 if written is not None and written.request_id == ticket.request_id:
-                    return
+                    return True
+                owner = (await ctx.do(history.known_requests, [ticket.request_id])).get(ticket.request_id)
+                if owner not in (None, job_id):
+                    why = f"fal's reply named request {ticket.request_id}, which job {owner} has"
+                    await ctx.do(transitions.lose, job_id, why=why, attempt=attempt)
+                    return False
             if pause_s is None or isinstance(error, IllegalTransition):
                 raise
             ctx.tell_trouble(f"waiting for the ledger: {error}")
             await asyncio.sleep(pause_s)
         else:
-            return
+            return True
+    raise AssertionError("the last attempt returns or raises")
 
 
 def backoff_s(attempt: int, advice_s: float | None) -> float:

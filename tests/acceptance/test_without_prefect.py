@@ -130,7 +130,6 @@ def test_a_server_that_is_lost_in_mid_run_takes_no_video_with_it(desk, shots, re
 
     ended_after_s = time.time() - last_video_s(desk)
     record_property("ended_after_s", ended_after_s)
-    print(f"ended {ended_after_s:.1f} s after the last video")
     made_once(desk, summary)
     (notice,) = summary["remarks"]
     assert notice.startswith("Prefect shows this run in part")
@@ -220,7 +219,8 @@ def test_a_run_that_is_cancelled_in_prefects_pages_is_cancelled_in_the_ledger(de
     with Ledger.open(f"sqlite:///{desk.data / 'sandbox' / 'ledger.sqlite'}") as ledger:
         assert ledger.do(queries.open_jobs) == []
         assert ledger.do(verify.verify) == []
-    with suppress(urllib.error.URLError), closing(
-        sqlite3.connect(desk.data / "prefect" / "prefect.db")
-    ) as database:
+    with (
+        suppress(urllib.error.URLError),
+        closing(sqlite3.connect(desk.data / "prefect" / "prefect.db")) as database,
+    ):
         assert database.execute("SELECT state_type FROM flow_run").fetchall() == [("CANCELLED",)]

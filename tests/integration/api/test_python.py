@@ -37,7 +37,6 @@ def test_the_notebook_runs_from_top_to_bottom(place, capsys):
     said = capsys.readouterr().out
     assert "3 jobs, expected $0.05832" in said
     assert "3 succeeded" in said
-    assert said.count("succeeded") >= 4
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.engine import session
-from callsheet.engine.run import carry_out, open_context
+from callsheet.engine.run import carry_out, open_context, open_plan
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import UsageError
 from callsheet.ledger import State
@@ -65,7 +64,7 @@ async def by_the_next_run(house: Any, _run_id: str) -> None:
     """Run the same manifest once more, as the next night does."""
     plan = make_plan(str(house.folder / "spring.csv"))
     request = house.request("").model_copy(update={"run_id": None})
-    second = await session.open_plan(plan, request, house.settings)
+    second = await open_plan(plan, request, house.settings)
     assert house.row(second).state is State.ALREADY_MADE
     summary = await carried_out(house, second)
     assert (summary["exit_code"], summary["actual_usd"]) == (0, "0.00")
@@ -112,7 +111,7 @@ async def test_the_next_run_buys_nothing_of_what_it_cannot_fetch_yet(house: Any)
     await carried_out(house, run_id)
     request = house.request("").model_copy(update={"run_id": None})
     with pytest.raises(UsageError, match=f"run {run_id} has 1 of these in flight"):
-        await session.open_plan(make_plan(str(house.folder / "spring.csv")), request, house.settings)
+        await open_plan(make_plan(str(house.folder / "spring.csv")), request, house.settings)
     assert len(house.accepted(prompt)) == 1
 
 

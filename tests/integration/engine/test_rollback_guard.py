@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from callsheet.engine import rollback_guard, session
+from callsheet.engine import rollback_guard
 from callsheet.engine.job import render_job
 from callsheet.engine.request import RunRequest
 from callsheet.engine.rollback_guard import accept, continue_from_mark, mark_file, remember
-from callsheet.engine.run import carry_out, open_context
+from callsheet.engine.run import carry_out, open_context, open_plan
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import LedgerUnsafe
@@ -137,7 +137,7 @@ async def night(house: Any, out: Path) -> str:
     """Open and carry out a run of what the manifest holds; return its id."""
     plan = make_plan(house.folder / "night.csv")
     request = RunRequest(sandbox=True, speed=5000, out=str(out))
-    run_id = await session.open_plan(plan, request, house.settings)
+    run_id = await open_plan(plan, request, house.settings)
     async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
         await carry_out(ctx)
     return run_id

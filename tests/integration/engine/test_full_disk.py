@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.engine import admit
+from callsheet.engine import admit, submit
 from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.results import write_report
 from callsheet.errors import CallsheetError, DiskFull, LedgerError

@@ -30,7 +30,7 @@ ALSO = {
     State.RENDERED: "to fetch",
     State.UNKNOWN: "unknown",
     State.CANCELLED: "cancelled",
-    State.SKIPPED_BUDGET: "left out",
+    State.SKIPPED_BUDGET: "skipped",
 }
 """Said only where there are some."""
 

@@ -170,7 +170,7 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
 
     def announce(stop: StopSignal) -> None:
         if stop.phase == "stopped":
-            say(f"Stopped. Nothing is lost; `{again}` goes on.")
+            say(f"Stopped. Nothing is lost; `{again}` continues.")
         elif isinstance(stop.reason, PricesChanged | CanaryError):
             say("Nothing new is submitted. Waiting for what is rendering.")
         elif isinstance(stop.reason, BudgetError):
@@ -178,7 +178,7 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
         else:
             say(
                 "Nothing new is submitted. Waiting for what is rendering; press Ctrl-C again to stop now. "
-                f"Nothing is lost either way; `{again}` goes on."
+                f"Nothing is lost either way; `{again}` continues."
             )
 
     return announce
@@ -201,7 +201,7 @@ def _print(summary: Mapping[str, Any], *, as_json: bool) -> None:
     if summary["failed"]:
         result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file")
     if summary["unknown"]:
-        result("unknown it is not known whether fal accepted them; `callsheet reconcile` finds out")
+        result("unknown it is not known whether fal accepted them; run `callsheet reconcile`")
     for line in last_words(summary):
         result(f"left    {line}")
 
@@ -220,13 +220,13 @@ def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
         )
     if summary["stopped_for_money"] and summary["skipped"]:
         say(
-            f"{summary['skipped']} not bought. Once there is room (`callsheet budget list`), "
+            f"{summary['skipped']} not bought. Once a cap has room (`callsheet budget list`), "
             f"`callsheet retry {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}` buys them"
         )
 
 
 def last_words(summary: Mapping[str, Any]) -> list[str]:
-    """Say what is not finished, from the summary of a run, and the command that goes on."""
+    """Say what is not finished, from the summary of a run, and the command that continues."""
     statuses = {status: count for status, count in summary["statuses"].items() if count}
     again = f"`callsheet resume {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}`"
     waiting = sum(statuses.get(status, 0) for status in NOT_SENT)
@@ -236,8 +236,8 @@ def last_words(summary: Mapping[str, Any]) -> list[str]:
     if at_fal:
         lines.append(f"{at_fal} at fal, which renders and charges for them; {again} collects them")
     if rendered:
-        lines.append(f"{rendered} rendered and paid for; {again} fetches the files")
+        lines.append(f"{rendered} rendered and paid for; {again} downloads the files")
     if waiting:
         nothing = "nothing was bought; " if not statuses.keys() - NOT_BOUGHT else ""
-        lines.append(f"{nothing}{waiting} not sent; {again} goes on with them")
+        lines.append(f"{nothing}{waiting} not sent; {again} continues with them")
     return lines

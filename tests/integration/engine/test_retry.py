@@ -49,12 +49,12 @@ def test_what_was_given_up_is_bought_only_where_fal_says_that_it_is_gone(house: 
     assert "fal could not be asked for its video" in typed(run_id, all=True)
     assert house.row(run_id).state is State.FAILED
     house.faults.clear()
-    assert "their videos are fetched, not bought" in typed(run_id, all=True)
+    assert "their videos are downloaded, not bought" in typed(run_id, all=True)
     assert house.row(run_id).state is State.RENDERED
     with Ledger.open(house.settings.ledger) as ledger:
         ledger.do(transitions.fail_media, row.job_id, error_type="file_unreached", error="again")
     house.arm("not_found", route="file", count=99)
-    assert "not tried: a (file_unreached)" in typed(run_id)
+    assert "not retried: a (file_unreached)" in typed(run_id)
     assert house.row(run_id).state is State.FAILED
     assert "1 to retry" in typed(run_id, all=True)
     assert house.row(run_id).state is State.PENDING

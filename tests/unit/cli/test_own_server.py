@@ -54,12 +54,6 @@ def test_the_server_listens_on_this_machine_alone(tmp_path):
     assert server.url == f"http://127.0.0.1:{port}/api"
 
 
-def test_two_runs_have_two_servers(tmp_path):
-    """The second takes another port."""
-    with own_server(tmp_path) as one, own_server(tmp_path) as two:
-        assert one.url != two.url
-
-
 @pytest.mark.parametrize(
     ("given", "elsewhere"),
     [

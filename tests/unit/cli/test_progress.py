@@ -59,13 +59,13 @@ def test_the_last_line_is_always_written(capsys):
     ("statuses", "lines"),
     [
         ({"succeeded": 2, "already_made": 1}, []),
-        ({"pending": 5, "held": 1}, [f"nothing was bought; 6 not sent; {AGAIN} goes on with them"]),
-        ({"pending": 5, "succeeded": 1}, [f"5 not sent; {AGAIN} goes on with them"]),
+        ({"pending": 5, "held": 1}, [f"nothing was bought; 6 not sent; {AGAIN} continues with them"]),
+        ({"pending": 5, "succeeded": 1}, [f"5 not sent; {AGAIN} continues with them"]),
         (
             {"in_queue": 1, "in_progress": 1, "rendered": 1},
             [
                 f"2 at fal, which renders and charges for them; {AGAIN} collects them",
-                f"1 rendered and paid for; {AGAIN} fetches the files",
+                f"1 rendered and paid for; {AGAIN} downloads the files",
             ],
         ),
     ],

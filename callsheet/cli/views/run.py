@@ -151,6 +151,7 @@ async def _through_prefect(ctx: RunContext, flow: Flow) -> tuple[dict[str, Any],
         _note_in_part(ctx, "its server does not answer")
     elif (error := running.exception()) is not None:
         if isinstance(error, CallsheetError):
+            await asyncio.to_thread(_drain_prefect)
             raise error
         is_stuck = True
         _note_in_part(ctx, str(error))

@@ -220,7 +220,8 @@ def test_a_run_that_is_cancelled_in_prefects_pages_is_cancelled_in_the_ledger(de
     with Ledger.open(f"sqlite:///{desk.data / 'sandbox' / 'ledger.sqlite'}") as ledger:
         assert ledger.do(queries.open_jobs) == []
         assert ledger.do(verify.verify) == []
-    with suppress(urllib.error.URLError), closing(
-        sqlite3.connect(desk.data / "prefect" / "prefect.db")
-    ) as database:
+    with (
+        suppress(urllib.error.URLError),
+        closing(sqlite3.connect(desk.data / "prefect" / "prefect.db")) as database,
+    ):
         assert database.execute("SELECT state_type FROM flow_run").fetchall() == [("CANCELLED",)]

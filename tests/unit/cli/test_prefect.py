@@ -53,7 +53,9 @@ def test_the_server_is_the_variables_or_that_of_the_active_profile(tmp_path, env
     assert configured_api_url({**environ, "PREFECT_HOME": str(tmp_path)}, tmp_path / "x") == url
 
 
-@pytest.mark.parametrize("text", [None, "not TOML [", "\x00", 'active = "a"\n[profiles.a]\nPREFECT_API_URL = 3\n'])
+@pytest.mark.parametrize(
+    "text", [None, "not TOML [", "\x00", 'active = "a"\n[profiles.a]\nPREFECT_API_URL = 3\n']
+)
 def test_profiles_that_cannot_be_read_name_no_server(tmp_path, text):
     """A run then starts its own."""
     if text is not None:

@@ -17,6 +17,7 @@ from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import RunContext, context_of
 from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.open_run import open_run, select
+from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.request import RunRequest
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
@@ -184,7 +185,7 @@ class House:
     async def work(self, run_id: str) -> RunContext:
         """Do what a run does, without Prefect and without looking back first; returns what it worked with."""
         async with self.desk() as desk:
-            ctx = self.context(desk, run_id)
+            ctx = await check_run_prices(self.context(desk, run_id), accept=False)
             await run_jobs(ctx, in_order(desk.ledger.do(queries.jobs, run_id)))
             return ctx
 

@@ -113,11 +113,13 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
         _review(plan, ledger, selection, yes=yes, as_json=as_json)
 
     async def open_run() -> str:
+        nonlocal plan
         try:
             run_id = await session.open_plan(plan, request, settings, review=review)
         except OverBudget:
             _advise(plan, request, settings)
             raise
+        del plan  # the ledger has it now, and ten thousand jobs are 40 MB
         note(f"run {run_id}")
         return run_id
 

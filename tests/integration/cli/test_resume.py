@@ -1,11 +1,15 @@
 """`callsheet resume` and `status` of a run that somebody works on, in this process."""
 
+import asyncio
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from callsheet.cli import runs
-from callsheet.cli.commands import resume as command
+from callsheet.cli.views import run as view
+from callsheet.engine.stopping import StopSignal
+from callsheet.errors import Busy
 from callsheet.ledger import Ledger, NewRun
 from callsheet.ledger.runs import close_run, open_run
 from callsheet.settings import settings_from
@@ -25,11 +29,29 @@ def opened(monkeypatch, tmp_path):
 def test_a_run_that_is_worked_on_is_refused_before_a_server_is_started(opened, call, monkeypatch):
     """The second `resume` ends with 2 and one line."""
     monkeypatch.setattr(runs, "CLAIM_PAUSE_S", 0.0)
-    monkeypatch.setattr(command, "run_to_its_end", lambda *_, **__: pytest.fail("a server was started"))
+    monkeypatch.setattr(view, "own_server", lambda *_: pytest.fail("a server was started"))
     with opened.claim("spring-1"):
         code, out, err = call("resume", "spring-1")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "is being worked on by another process" in err
+
+
+def test_prefects_senders_are_drained_also_where_the_flow_raises(monkeypatch):
+    """What it cannot deliver any more, once its server is gone, it would write to the terminal."""
+    drained = []
+
+    async def busy(_request):
+        raise Busy("somebody works on it")
+
+    monkeypatch.setattr(view, "_drain_prefect", lambda: drained.append(True))
+
+    async def through_prefect() -> None:
+        state = SimpleNamespace(finalized=asyncio.Event(), notices=[])
+        await view._through_prefect(SimpleNamespace(request=None, stop=StopSignal(), state=state), busy)
+
+    with pytest.raises(Busy):
+        asyncio.run(through_prefect())
+    assert drained == [True]
 
 
 def test_status_opens_the_ledger_once(opened, call, monkeypatch):

@@ -46,8 +46,8 @@ def test_what_was_finished_before_says_nothing_about_the_pace():
     assert time_left_s(tally(already_made=9, pending=1), 60.0, before=9) is None
 
 
-def test_the_last_line_is_always_written(capsys):
-    """Also of a run that is over before the first line is due."""
+def test_the_last_line_is_always_written_and_no_line_twice(capsys):
+    """A run that ends within ten seconds has one line."""
     ended = threading.Event()
     ended.set()
     paint_lines(View(lambda: tally(held=1), lambda: "", None), ended)

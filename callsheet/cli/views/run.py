@@ -110,7 +110,7 @@ async def _carried_out(
 
 
 async def _flow(url: str, server: OwnServer | None, stop: StopSignal) -> Flow | None:
-    """Import the flow and wait for its server. None where the server does not start, or the run is stopped."""
+    """Import the flow and wait for its server. None if the server does not start or the run is stopped."""
     os.environ.update(client_environment(url, os.environ))
 
     def ready() -> Flow:
@@ -175,7 +175,7 @@ async def _take_signals_back(stop: StopSignal) -> None:
     until then Prefect talks to its server, which may be slow.
     """
     ours = signal.getsignal(signal.SIGTERM)
-    while signal.getsignal(signal.SIGTERM) is ours:
+    while signal.getsignal(signal.SIGTERM) is ours:  # noqa: ASYNC110 -- replacing a handler sets no event
         await asyncio.sleep(SIGNAL_LOOK_S)
     take_signals(stop)
 

@@ -80,6 +80,8 @@ class House:
     ago_ms: int = 0
     transport: Callable[[], httpx.AsyncBaseTransport | None] = lambda: None
     """What the platform API is reached through; by default, simply the network."""
+    queue_transport: Callable[[], httpx.AsyncBaseTransport | None] = lambda: None
+    """What the queue is reached through."""
     changes: dict[str, Any] = field(default_factory=dict)
     patience_s: float = 60.0
     controls: int = 0
@@ -109,7 +111,7 @@ class House:
         books = LedgerExecutor(ledger)
         platform = FalPlatform(self.settings, transport=self.transport(), sleep=_at_once)
         try:
-            async with Impatient(self.settings) as queue, platform:
+            async with Impatient(self.settings, transport=self.queue_transport()) as queue, platform:
                 queue.patience_s = self.patience_s
                 yield Desk(
                     settings=self.settings,

@@ -1,7 +1,7 @@
-"""Names that become file names: one clip must never land on another's file, on any file system.
+"""Ids, takes and file names, over all rows of a plan: no two jobs share an id or a file.
 
-A name is one or more parts separated by `/`; a part holds letters, digits, `.`, `_` and `-` (ASCII), does not
-begin with a dot or a dash, does not end with a dot, and is no device name of Windows.
+A file name is one or more parts separated by `/`; a part holds letters, digits, `.`, `_` and `-` (ASCII),
+does not begin with a dot or a dash, does not end with a dot, and is not a device name of Windows.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def note_equal(row: Row, first: Row, take: int, notes: Problems) -> None:
     message = (
         f"this row is equal to {_where(first, row)}; both will be made and paid for, "
         f"this one as take {take}. "
-        "Delete one if that is not meant; give each a seed or a take of its own if it is"
+        "Delete one if that is not intended; otherwise give each its own seed or take"
     )
     notes.warn(row, "prompt", message, found=plain_prompt(row.cells.get("prompt", "").strip()))
 

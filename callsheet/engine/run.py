@@ -191,19 +191,24 @@ def find_run(settings: Settings, run_id: str | None, *, latest_of_all: bool = Fa
     Raises UsageError where there is none.
     """
     with Ledger.open(settings.ledger) as ledger:
-        if run_id is not None:
-            return ledger.do(queries.run, run_id)
-        if latest_of_all:
-            found = next(iter(ledger.do(queries.runs, limit=1)), None)
-        else:
-            found = ledger.do(queries.latest_unfinished)
-        if found is None:
-            what = "run" if latest_of_all else "unfinished run"
-            raise UsageError(
-                f"there is no {what} in the ledger {ledger.label}. Sandbox runs have a ledger of their own: "
-                "add --sandbox"
-            )
-        return found
+        return run_in(ledger, run_id, latest_of_all=latest_of_all)
+
+
+def run_in(ledger: Ledger, run_id: str | None, *, latest_of_all: bool = False) -> Run:
+    """Return a run of an open ledger, as `find_run` does. Raises UsageError where there is none."""
+    if run_id is not None:
+        return ledger.do(queries.run, run_id)
+    if latest_of_all:
+        found = next(iter(ledger.do(queries.runs, limit=1)), None)
+    else:
+        found = ledger.do(queries.latest_unfinished)
+    if found is None:
+        what = "run" if latest_of_all else "unfinished run"
+        raise UsageError(
+            f"there is no {what} in the ledger {ledger.label}. Sandbox runs have a ledger of their own: "
+            "add --sandbox"
+        )
+    return found
 
 
 def continued(run: Run, *, accept_prices: bool = False) -> RunRequest:

@@ -270,7 +270,7 @@ def _safe_parts(texts: Any) -> Any:
 
 
 def _identities(texts: Any, looks: Sequence[Looked | None]) -> Any:
-    """Return for every row what makes its pictures the ones they are."""
+    """Return the identities of every row's pictures."""
     identities = stripped(texts)
     if not any(looks):
         return identities

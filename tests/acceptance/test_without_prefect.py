@@ -128,8 +128,7 @@ def test_a_server_that_is_lost_in_mid_run_takes_no_video_with_it(desk, shots, re
 
     summary, err = summary_of(run)
 
-    ended_after_s = time.time() - last_video_s(desk)
-    record_property("ended_after_s", ended_after_s)
+    record_property("ended_after_s", time.time() - last_video_s(desk))
     made_once(desk, summary)
     (notice,) = summary["remarks"]
     assert notice.startswith("Prefect shows this run in part")

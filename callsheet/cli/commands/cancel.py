@@ -36,11 +36,11 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
         if not json:
             result(f"{cancelled} cancelled before submission")
         answers = asyncio.run(_ask_fal(settings_for(request), ledger, run.run_id)) if at_fal else []
+    for each in answers:
+        note(f"{each['custom_id']}: {each['answer']}")
     if json:
         document({"run_id": run.run_id, "cancelled": cancelled, "at_fal": answers})
         return 0
-    for each in answers:
-        note(f"{each['custom_id']}: {each['answer']}")
     if at_fal:
         again = f"callsheet resume {run.run_id}" + (" --sandbox" if request.sandbox else "")
         result(f"{len(answers)} cancellations requested at fal; `{again}` collects the outcomes")

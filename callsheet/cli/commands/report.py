@@ -6,8 +6,9 @@ from pathlib import Path
 
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.output import document, result
-from callsheet.cli.runs import chosen_run, run_settings
+from callsheet.cli.runs import run_settings
 from callsheet.engine.results import write_report
+from callsheet.engine.run import find_run
 from callsheet.ledger import Ledger
 
 
@@ -17,11 +18,11 @@ def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
     Example: callsheet report spring-20261121-090000-a1b2
     """
     settings = run_settings(sandbox=sandbox)
-    run = chosen_run(settings, run_id, latest_of_all=True)
+    run = find_run(settings, run_id, latest_of_all=True)
     with Ledger.open(settings.ledger) as ledger:
-        summary = write_report(ledger, run.run)
+        summary = write_report(ledger, run)
     if json:
         document(summary)
     else:
-        result(str(Path(run.run.out) / "report.html"))
+        result(str(Path(run.out) / "report.html"))
     return 0

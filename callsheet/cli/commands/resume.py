@@ -16,7 +16,7 @@ def resume(
     sandbox: Sandbox = False,
     json: Json = False,
 ) -> int:
-    """Go on with a run that was interrupted. Nothing is bought a second time.
+    """Continue an interrupted run. Nothing is bought twice.
 
     Example: callsheet resume spring-20261121-090000-a1b2
     """

@@ -109,11 +109,13 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
         _review(plan, ledger, selection, yes=yes, as_json=as_json)
 
     async def open_run() -> str:
+        nonlocal plan
         try:
             run_id = await open_plan(plan, request, settings, review=review)
         except OverBudget:
             _advise(plan, request, settings)
             raise
+        del plan  # the ledger has it now, and ten thousand jobs are 40 MB
         note(f"run {run_id}")
         return run_id
 
@@ -128,7 +130,7 @@ def _review(plan: Plan, ledger: Ledger, selection: Selection, *, yes: bool, as_j
         say(f"cap of {old.label}: {usd_text(old.limit_nano)} USD becomes {usd_text(new.limit_nano)}")
     _name_what_is_left(plan, selection)
     if not (yes or _agreed(plan, selection)):
-        raise UsageError("not confirmed, so nothing was sent; add --yes to run without being asked")
+        raise UsageError("not confirmed, nothing was sent; add --yes to run without confirmation")
 
 
 def _advise(plan: Plan, request: RunRequest, settings: Settings) -> None:
@@ -157,9 +159,9 @@ def _agreed(plan: Plan, selection: Selection) -> bool:
 def _name_what_is_left(plan: Plan, selection: Selection) -> None:
     for index in selection.left[:20]:
         planned = plan.jobs[index]
-        say(f"left out: {planned.job.custom_id} (up to {usd_rounded_up(planned.quote.maximum_nano)})")
+        say(f"skipped: {planned.job.custom_id} (up to {usd_rounded_up(planned.quote.maximum_nano)})")
     if len(selection.left) > 20:
-        say(f"left out: and {len(selection.left) - 20} more")
+        say(f"skipped: and {len(selection.left) - 20} more")
 
 
 def _check_amount(text: str) -> None:

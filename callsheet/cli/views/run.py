@@ -110,7 +110,7 @@ async def _carried_out(
 
 
 async def _flow(url: str, server: OwnServer | None, stop: StopSignal) -> Flow | None:
-    """Import the flow and wait for its server. None where it does not start, or where the run is stopped."""
+    """Import the flow and wait for its server. None if the server does not start or the run is stopped."""
     os.environ.update(client_environment(url, os.environ))
 
     def ready() -> Flow:
@@ -151,6 +151,7 @@ async def _through_prefect(ctx: RunContext, flow: Flow) -> tuple[dict[str, Any],
         _note_in_part(ctx, "its server does not answer")
     elif (error := running.exception()) is not None:
         if isinstance(error, CallsheetError):
+            await asyncio.to_thread(_drain_prefect)
             raise error
         is_stuck = True
         _note_in_part(ctx, str(error))
@@ -174,7 +175,7 @@ async def _take_signals_back(stop: StopSignal) -> None:
     until then Prefect talks to its server, which may be slow.
     """
     ours = signal.getsignal(signal.SIGTERM)
-    while signal.getsignal(signal.SIGTERM) is ours:  # noqa: ASYNC110 -- nothing tells of a handler's change
+    while signal.getsignal(signal.SIGTERM) is ours:  # noqa: ASYNC110 -- replacing a handler sets no event
         await asyncio.sleep(SIGNAL_LOOK_S)
     take_signals(stop)
 
@@ -193,7 +194,7 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
 
     def announce(stop: StopSignal) -> None:
         if stop.phase == "stopped":
-            say(f"Stopped. Nothing is lost; `{again}` goes on.")
+            say(f"Stopped. Nothing is lost; `{again}` continues.")
         elif isinstance(stop.reason, PricesChanged | CanaryError):
             say("Nothing new is submitted. Waiting for what is rendering.")
         elif isinstance(stop.reason, BudgetError):
@@ -201,7 +202,7 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
         else:
             say(
                 "Nothing new is submitted. Waiting for what is rendering; press Ctrl-C again to stop now. "
-                f"Nothing is lost either way; `{again}` goes on."
+                f"Nothing is lost either way; `{again}` continues."
             )
 
     return announce
@@ -224,7 +225,7 @@ def _print(summary: Mapping[str, Any], *, as_json: bool) -> None:
     if summary["failed"]:
         result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file")
     if summary["unknown"]:
-        result("unknown it is not known whether fal accepted them; `callsheet reconcile` finds out")
+        result("unknown it is not known whether fal accepted them; run `callsheet reconcile`")
     for line in last_words(summary):
         result(f"left    {line}")
 
@@ -243,13 +244,13 @@ def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
         )
     if summary["stopped_for_money"] and summary["skipped"]:
         say(
-            f"{summary['skipped']} not bought. Once there is room (`callsheet budget list`), "
+            f"{summary['skipped']} not bought. Once a cap has room (`callsheet budget list`), "
             f"`callsheet retry {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}` buys them"
         )
 
 
 def last_words(summary: Mapping[str, Any]) -> list[str]:
-    """Say what is not finished, from the summary of a run, and the command that goes on."""
+    """Say what is not finished, from the summary of a run, and the command that continues."""
     statuses = {status: count for status, count in summary["statuses"].items() if count}
     again = f"`callsheet resume {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}`"
     waiting = sum(statuses.get(status, 0) for status in NOT_SENT)
@@ -259,8 +260,8 @@ def last_words(summary: Mapping[str, Any]) -> list[str]:
     if at_fal:
         lines.append(f"{at_fal} at fal, which renders and charges for them; {again} collects them")
     if rendered:
-        lines.append(f"{rendered} rendered and paid for; {again} fetches the files")
+        lines.append(f"{rendered} rendered and paid for; {again} downloads the files")
     if waiting:
         nothing = "nothing was bought; " if not statuses.keys() - NOT_BOUGHT else ""
-        lines.append(f"{nothing}{waiting} not sent; {again} goes on with them")
+        lines.append(f"{nothing}{waiting} not sent; {again} continues with them")
     return lines

@@ -46,8 +46,8 @@ def test_what_was_finished_before_says_nothing_about_the_pace():
     assert time_left_s(tally(already_made=9, pending=1), 60.0, before=9) is None
 
 
-def test_the_last_line_is_always_written(capsys):
-    """Also of a run that is over before the first line is due."""
+def test_the_last_line_is_always_written_and_no_line_twice(capsys):
+    """A run that ends within ten seconds has one line."""
     ended = threading.Event()
     ended.set()
     paint_lines(View(lambda: tally(held=1), lambda: "", None), ended)
@@ -59,13 +59,13 @@ def test_the_last_line_is_always_written(capsys):
     ("statuses", "lines"),
     [
         ({"succeeded": 2, "already_made": 1}, []),
-        ({"pending": 5, "held": 1}, [f"nothing was bought; 6 not sent; {AGAIN} goes on with them"]),
-        ({"pending": 5, "succeeded": 1}, [f"5 not sent; {AGAIN} goes on with them"]),
+        ({"pending": 5, "held": 1}, [f"nothing was bought; 6 not sent; {AGAIN} continues with them"]),
+        ({"pending": 5, "succeeded": 1}, [f"5 not sent; {AGAIN} continues with them"]),
         (
             {"in_queue": 1, "in_progress": 1, "rendered": 1},
             [
                 f"2 at fal, which renders and charges for them; {AGAIN} collects them",
-                f"1 rendered and paid for; {AGAIN} fetches the files",
+                f"1 rendered and paid for; {AGAIN} downloads the files",
             ],
         ),
     ],

@@ -25,6 +25,9 @@ OLDEST_VERSION: Final = (3, 37, 0)
 BUSY_TIMEOUT_MS: Final = 120_000
 """How long a writer waits for another one. Opening a run of a million jobs writes for half a minute."""
 
+CACHE_KIB: Final = 32_768
+"""Pages that a connection keeps in memory: the upper parts of every index, with a million jobs too."""
+
 _NETWORK_FILESYSTEMS: Final = frozenset(
     [
         "afs",
@@ -162,6 +165,7 @@ def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
     # Python's own transaction handling would begin late and deferred, and end before each DDL statement.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     for name, (value, accepted) in _PRAGMAS.items():
         connection.execute(f"PRAGMA {name} = {value}")
         found = connection.execute(f"PRAGMA {name}").fetchone()[0]

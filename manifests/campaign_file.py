@@ -20,6 +20,7 @@ from pydantic import (
 from callsheet.errors import ManifestError, Problem, UsageError
 from manifests.campaign import NAME_MAX_CHARS, Campaign, is_name
 from manifests.columns import COLUMN, TAKES_MAX, canonical, likely_column
+from manifests.names import leaves_folder
 from manifests.table import shown, two_claim
 from manifests.template import Template, parse_template
 from manifests.toml_lines import key_lines, line_of
@@ -271,12 +272,22 @@ def _clash_problems(campaign: Campaign) -> list[Problem]:
     clash = []
     if "output_name" in campaign.templates:
         clash.append(campaign.problem(("template", "output_name"), "", "write it as name under [output]"))
+    if campaign.naming and leaves_folder(campaign.naming):
+        message = "this name leads out of the run's folder; write it without .., \\, and / at the beginning"
+        clash.append(campaign.problem(("output", "name"), _written(campaign.naming), message))
     clash += _same_client_problems(campaign)
     return clash + [
         campaign.problem(("matrix", name), name, f"template.{name} decides this column already")
         for name in campaign.matrix
         if name in campaign.templates
     ]
+
+
+def _written(template: Template) -> str:
+    """Write a template as it was typed, for a message."""
+    parts = list(template.parts)
+    parts[1::2] = [f"{{{name}}}" for name in parts[1::2]]
+    return shown("".join(parts))
 
 
 def _same_client_problems(campaign: Campaign) -> list[Problem]:

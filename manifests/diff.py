@@ -9,7 +9,7 @@ Pure. What makes a video is its content (`Job.fingerprint`); a custom_id is only
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -78,23 +78,32 @@ class Changes:
         return sums
 
 
+Lookup = Callable[[Collection[str]], Mapping[str, MadeJob]]
+"""Returns, by fingerprint or by custom_id, the jobs that were made of those asked for, the newest of each."""
+
+
+def look_up(plan: Plan, by_fingerprint: Lookup, by_name: Lookup) -> Changes:
+    """Set a plan's jobs beside what was made; names are looked up only for jobs that were not."""
+    identities = list(plan.identities())
+    made = by_fingerprint({fingerprint for fingerprint, _ in identities})
+    same = {
+        position: made[fingerprint]
+        for position, (fingerprint, _) in enumerate(identities)
+        if fingerprint in made
+    }
+    if len(same) == len(identities):
+        return Changes(same)
+    names = {position: name for position, (_, name) in enumerate(identities) if position not in same}
+    known = by_name(set(names.values()))
+    return Changes(same, {position: known[name] for position, name in names.items() if name in known})
+
+
 def compare(plan: Plan, made: Iterable[MadeJob]) -> Changes:
-    """Set a plan's jobs beside what was made; of several that fit, the last one counts."""
-    by_content, by_name = {}, {}
-    for each in made:
-        by_content[each.fingerprint] = each
-        by_name[each.custom_id] = each
-    if not by_content:
-        return Changes()
-    same: dict[int, MadeJob] = {}
-    other: dict[int, MadeJob] = {}
-    for position, (fingerprint, custom_id) in enumerate(plan.identities()):
-        known = by_content.get(fingerprint)
-        if known is not None:
-            same[position] = known
-        elif custom_id in by_name:
-            other[position] = by_name[custom_id]
-    return Changes(same, other)
+    """Set a plan's jobs beside jobs that are in memory; of several that fit, the last one counts."""
+    known = list(made)
+    by_fingerprint = {each.fingerprint: each for each in known}
+    by_name = {each.custom_id: each for each in known}
+    return look_up(plan, lambda _: by_fingerprint, lambda _: by_name) if known else Changes()
 
 
 def to_pay(plan: Plan, changes: Changes) -> list[Spend]:

@@ -22,7 +22,7 @@ from manifests.template import BadTemplate, Template
 MAX_JOBS = ROWS_MAX
 """What a matrix may make of a manifest."""
 NAMING = ("custom_id", "output_name")
-OVERRIDDEN = "[matrix] decides this column; what stands here is not used"
+OVERRIDDEN = "[matrix] sets this column; this value is not used"
 
 
 class Headed(Protocol):
@@ -138,7 +138,7 @@ def _warn_of_overridden(campaign: Campaign, row: Row, notes: Problems) -> None:
 
 
 def overridden(campaign: Campaign) -> list[str]:
-    """Return the columns that the matrix decides and that a row has no business to fill."""
+    """Return the columns that the matrix decides, which a row must not fill."""
     replaced = [*campaign.matrix, *(["take"] if campaign.takes > 1 else [])]
     return [name for name in replaced if name not in campaign.defaults]
 

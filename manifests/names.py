@@ -1,7 +1,7 @@
-"""Names that become file names: one clip must never land on another's file, on any file system.
+"""Ids, takes and file names, over all rows of a plan: no two jobs share an id or a file.
 
-A name is one or more parts separated by `/`; a part holds letters, digits, `.`, `_` and `-` (ASCII), does not
-begin with a dot or a dash, does not end with a dot, and is no device name of Windows.
+A file name is one or more parts separated by `/`; a part holds letters, digits, `.`, `_` and `-` (ASCII),
+does not begin with a dot or a dash, does not end with a dot, and is not a device name of Windows.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def note_equal(row: Row, first: Row, take: int, notes: Problems) -> None:
     message = (
         f"this row is equal to {_where(first, row)}; both will be made and paid for, "
         f"this one as take {take}. "
-        "Delete one if that is not meant; give each a seed or a take of its own if it is"
+        "Delete one if that is not intended; otherwise give each its own seed or take"
     )
     notes.warn(row, "prompt", message, found=plain_prompt(row.cells.get("prompt", "").strip()))
 
@@ -294,6 +294,18 @@ def made_name(naming: Template, entry: Entry) -> str:
     cells = {name: decided.get(name, entry.row.cells.get(name, "")).strip() for name in naming.columns}
     name = naming.fill({name: safe_part(cell) if cell else "" for name, cell in cells.items()})
     return cleaned_name(name, job.custom_id)
+
+
+def leaves_folder(naming: Template) -> bool:
+    r"""Whether a template names a place outside of its folder, whatever its cells hold: `..`, `/`, `\`, `C:`.
+
+    A cell cannot: what it holds is made one safe part.
+    """
+    parts = list(naming.parts)
+    parts[1::2] = ["x" for _ in parts[1::2]]
+    name = "".join(parts).strip()
+    is_absolute = name.startswith(("/", "~")) or name[1:2] == ":"
+    return is_absolute or "\\" in name or bool({".", ".."} & set(name.split("/")))
 
 
 def cleaned_name(name: str, custom_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Plan files: what was planned, kept so that exactly that can be bought later, or the change be named.
+"""Plan files: a plan on disk, to be run later if nothing has changed since.
 
 `plan.json` holds totals, caps, price book and hash; `plan.rows.parquet` beside it holds the priced rows and
 is referred to by name and SHA-256. The rows are there to be compared; a run plans its source anew.
@@ -68,7 +68,7 @@ def refuse_to_replace(path: Path) -> None:
     else:
         theirs = rows if rows.exists() and not holds_rows(rows) else None
     if theirs is not None:
-        raise UsageError(f"{theirs} is no file of a plan, and stays as it is; name another with --out")
+        raise UsageError(f"{theirs} is not a plan's file and will not be replaced; name another with --out")
 
 
 def _is_plan(path: Path) -> bool:
@@ -96,7 +96,7 @@ def read_plan(path: Path) -> PlanFile:
     try:
         document = json.loads(path.read_bytes())
         if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise UsageError(f"{path} is no plan file of this version; `callsheet plan --out` writes one")
+            raise UsageError(f"{path} is not a plan file of this version; `callsheet plan --out` writes one")
         return PlanFile(
             path=path,
             campaign=document["campaign"],
@@ -113,7 +113,9 @@ def read_plan(path: Path) -> PlanFile:
     except OSError as error:
         raise UsageError(f"cannot read {error.filename or path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path} is no whole plan file ({type(error).__name__}); plan again") from error
+        raise UsageError(
+            f"{path} is not a complete plan file ({type(error).__name__}); plan again"
+        ) from error
 
 
 def _source(text: str, folder: Path) -> Path | str:
@@ -216,9 +218,9 @@ what is bought, for whom and at what price may not."""
 def write_rows(jobs: Sequence[PlannedJob], path: Path) -> str:
     """Write the rows of a plan, whole or not at all; returns the file's SHA-256 (hex). Raises OSError."""
     with atomically(path) as temporary:
-        spooled = getattr(jobs, "path", None)
-        if spooled is not None:
-            shutil.copyfile(spooled, temporary)
+        stored = getattr(jobs, "path", None)
+        if stored is not None:
+            shutil.copyfile(stored, temporary)
         else:
             import pyarrow.parquet as pq  # noqa: PLC0415  # planning alone does not pay the 0.1 s of its import
 
@@ -246,9 +248,9 @@ def row_differences(planned: Path, now: Sequence[PlannedJob]) -> list[str]:
 
     from manifests.columnar.job_store import with_identities  # noqa: PLC0415
 
-    spooled = getattr(now, "path", None)
+    stored = getattr(now, "path", None)
     was = with_identities(pq.read_table(planned))
-    new = with_identities(pq.read_table(spooled) if spooled is not None else rows_table(now))
+    new = with_identities(pq.read_table(stored) if stored is not None else rows_table(now))
     place = pc.index_in(new["custom_id"], value_set=was["custom_id"])
     gone = pc.invert(pc.is_in(was["custom_id"], value_set=new["custom_id"]))
     both = pc.is_valid(place)

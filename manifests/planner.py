@@ -1,4 +1,4 @@
-"""From a SOURCE (a manifest, a campaign file or a plan file) to the plan. Reads files, spends nothing."""
+"""Make a plan from a SOURCE: a manifest, a campaign file or a plan file. Reads files, spends nothing."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def _priced(entry: Entry, catalog: Catalog, notes: Problems) -> PlannedJob | Non
     try:
         price = quote(catalog, entry.job.shot)
     except LookupError as error:
-        notes.wrong(entry.row, "model", f"{error.args[0]}, and what has no price is not bought")
+        notes.wrong(entry.row, "model", f"{error.args[0]}, so this job cannot be bought")
         return None
     return PlannedJob(entry.job, price, entry.fingerprint, entry.row.cells, entry.row.file)
 

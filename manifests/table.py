@@ -54,9 +54,11 @@ class ReadOptions:
         return self.renamed.get(header) or canonical(header)
 
     def known(self, cells: Iterable[str]) -> int:
-        """Return how many of these cells would be headers of columns that are ours or renamed."""
-        names = (cell.strip() for cell in cells)
-        return sum(name in self.renamed or canonical(name) in COLUMN for name in names)
+        """Return how many columns that are ours or renamed these cells would be the headers of."""
+        names = {cell.strip() for cell in cells}
+        return len(
+            {self.column_of(name) for name in names if name in self.renamed or canonical(name) in COLUMN}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class Sheet:
                 continue
             if len(numbers) == ROWS_MAX or len(numbers) * len(header) > CELLS_MAX:
                 self.wrong(number, "", "", too_many(CELLS_MAX // max(len(header), 1)))
-                break
+                return Table(self.file, self.folder, problems=tuple(self.problems))
             if self._fits(number, row, header):
                 numbers.append(number)
                 cells.append(row)

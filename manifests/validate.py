@@ -1,4 +1,4 @@
-"""All rows checked, all mistakes together, before anything is spent."""
+"""Check every row against the declaration in `manifests.columns`; all mistakes are reported together."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def candidates(row: Row, catalog: Catalog, notes: Problems) -> tuple[Endpoint, .
     if endpoint is not None:
         return (endpoint,)
     others = [e.model for e in everything if e.task == wanted]
-    message = f"{alias} makes no {wanted}; these do: {', '.join(others)}"
+    message = f"{alias} has no {wanted} endpoint; these models do: {', '.join(others)}"
     notes.wrong(row, _PICTURE_COLUMN.get(wanted, "model"), message)
     return tuple(e for e in everything if e.model == alias)
 
@@ -173,7 +173,7 @@ def _named(endpoint: Endpoint, row: Row, wanted: Task, notes: Problems) -> tuple
 def _unknown_model(row: Row, model: str, catalog: Catalog, notes: Problems) -> None:
     if not model:
         if "model" in row.cells:
-            notes.wrong(row, "model", f"a model must be named: {', '.join(catalog.models)}")
+            notes.wrong(row, "model", f"name a model: {', '.join(catalog.models)}")
         return
     near = nearest_model(model, catalog)
     hint = f"did you mean {near}? " if near else ""
@@ -222,4 +222,4 @@ def unknown_instructions(prompt: str) -> list[str]:
 
 def unlisted() -> str:
     """Return the warning's words."""
-    return f"no camera instruction that Seedance lists; known are {', '.join(INSTRUCTIONS)}"
+    return f"not a camera instruction that Seedance lists; known are {', '.join(INSTRUCTIONS)}"

@@ -101,7 +101,8 @@ def nearest_ratios(ratios: tuple[str, ...], image_size: tuple[int, int]) -> list
     """Return the ratio that `auto` will most likely choose for an image, first, and any other it might.
 
     The documents say "the closest aspect ratio" and not by which measure (Volcengine 82379/1520757), so the
-    nearest by quotient and the nearest by difference both count; for most images they are the same one.
+    nearest by quotient and by difference, of width to height and of height to width, all count; for most
+    images they are the same one.
     """
     actual = image_size[0] / image_size[1]
 
@@ -111,7 +112,8 @@ def nearest_ratios(ratios: tuple[str, ...], image_size: tuple[int, int]) -> list
 
     by_quotient = min(ratios, key=lambda ratio: abs(math.log(value(ratio) / actual)))
     by_difference = min(ratios, key=lambda ratio: abs(value(ratio) - actual))
-    return list(dict.fromkeys((by_quotient, by_difference)))
+    by_inverse = min(ratios, key=lambda ratio: abs(1 / value(ratio) - 1 / actual))
+    return list(dict.fromkeys((by_quotient, by_difference, by_inverse)))
 
 
 def least_nano(catalog: Catalog, shot: Shot) -> int:

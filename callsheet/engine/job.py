@@ -32,7 +32,7 @@ from callsheet.errors import (
 from callsheet.ledger import AT_FAL, JobRow, State, queries, settlement, transitions
 from callsheet.provider.messages import Completed, InProgress, Rendered, Ticket
 from callsheet.provider.polling import PollSchedule
-from callsheet.reconcile.underway import look_at_open
+from callsheet.reconcile.open_jobs import look_at_open
 from manifests.job import Job, decode_job
 from pricing.quotes import price_group, quote
 from pricing.render_times import RenderKind

@@ -19,7 +19,7 @@ from callsheet.errors import CallsheetError
 from callsheet.ledger import State, queries
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION
 from callsheet.reconcile.findings import Finding, Findings, Outcome
-from callsheet.reconcile.steps import settle_ledger
+from callsheet.reconcile.unknown import settle_ledger
 
 logger = logging.getLogger(__name__)
 

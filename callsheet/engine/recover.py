@@ -21,7 +21,7 @@ from callsheet.provider.replies import Reply
 from callsheet.reconcile import absence
 from callsheet.reconcile.absence import Due
 from callsheet.reconcile.desk import Desk, sent_ms
-from callsheet.reconcile.underway import Remembered, another_look, remembered
+from callsheet.reconcile.open_jobs import Remembered, another_look, remembered
 
 RESULT_KEPT_MS = 3_600_000
 HISTORY_KEPT_MS = 30 * 86_400_000

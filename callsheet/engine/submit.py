@@ -41,7 +41,16 @@ from callsheet.errors import (
     UsageError,
 )
 from callsheet.files import require_space
-from callsheet.ledger import HOLDS_SLOT, JobRow, State, admission, queries, settlement, transitions
+from callsheet.ledger import (
+    HOLDS_SLOT,
+    JobRow,
+    State,
+    admission,
+    history,
+    queries,
+    settlement,
+    transitions,
+)
 from callsheet.ledger import Ticket as LedgerTicket
 from callsheet.ledger.transaction import Transaction, purchase, write
 from callsheet.provider import transport
@@ -350,15 +359,16 @@ async def _send_once(
         )
         return None
     failpoints.passing("after_post")
-    await _accept(ctx, job_id, attempt, ticket)
+    is_ours = await _accept(ctx, job_id, attempt, ticket)
     failpoints.passing("after_record")
-    return ticket
+    return ticket if is_ours else None
 
 
-async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) -> None:
+async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) -> bool:
     """Record the request id of what was bought. A ledger that is busy or away is asked again.
 
-    A server that is lost while it commits may have recorded it all the same.
+    A server that is lost while it commits may have recorded it all the same. Returns False where another job
+    has this request: the reply named a wrong id, and the outcome is unknown.
     """
     known = LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
     for pause_s in (*ACCEPT_PAUSES_S, None):
@@ -368,12 +378,18 @@ async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) ->
             with suppress(LedgerError):
                 written = (await ctx.do(queries.job, job_id)).ticket
                 if written is not None and written.request_id == ticket.request_id:
-                    return
+                    return True
+                owner = (await ctx.do(history.known_requests, [ticket.request_id])).get(ticket.request_id)
+                if owner not in (None, job_id):
+                    why = f"fal's reply named request {ticket.request_id}, which job {owner} has"
+                    await ctx.do(transitions.lose, job_id, why=why, attempt=attempt)
+                    return False
             if pause_s is None or isinstance(error, IllegalTransition):
                 raise
             await asyncio.sleep(pause_s)
         else:
-            return
+            return True
+    raise AssertionError("the last attempt returns or raises")
 
 
 def backoff_s(attempt: int, advice_s: float | None) -> float:

@@ -1,4 +1,4 @@
-"""What reconciling works with, made at the edge and passed down; and whose work may be touched."""
+"""What reconciling works with: one ledger, one account at fal, whose runs it owns, and what was sent."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from callsheet.errors import Busy
-from callsheet.ledger import Ledger, Submission, wall_clock_ms
+from callsheet.errors import Busy, CallsheetError
+from callsheet.ledger import JobRow, Ledger, Submission, history, wall_clock_ms
 from callsheet.ledger.transaction import Verb
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
 from callsheet.reconcile import absence
 from callsheet.reconcile.absence import Due
+from callsheet.reconcile.matching import Attempt, digest
 from callsheet.settings import Settings
+from manifests.job import decode_job
 from pricing.catalog import Catalog
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+NO_ARGUMENTS = "0" * 64
+"""A hash that no arguments have, for submissions of which none is kept."""
 
 
 class Books(Protocol):
@@ -80,3 +85,35 @@ def claimed(
                 continue
             mine.add(run_id)
         yield frozenset(mine)
+
+
+async def attempt_of(desk: Desk, row: JobRow, *, in_motion: bool = False) -> Attempt:
+    """Return what is known about a job's last POST."""
+    submission = row.submission
+    assert submission is not None, "a job that was never admitted has sent nothing"
+    sha256 = submission.arguments_sha256 or NO_ARGUMENTS
+    return Attempt(
+        job_id=row.job_id,
+        endpoint=row.endpoint,
+        sent_ms=sent_ms(submission),
+        until_ms=desk.due(submission).deadline_ms,
+        arguments_sha256=sha256,
+        arguments=await _arguments(desk, row, sha256),
+        in_motion=in_motion,
+    )
+
+
+async def _arguments(desk: Desk, row: JobRow, sha256: str) -> dict[str, object] | None:
+    """Return the body that was sent, if what is made of the job again is exactly that body."""
+    try:
+        job = decode_job(row.payload, desk.catalog)
+    except (CallsheetError, ValueError, KeyError, TypeError):
+        return None
+    addresses: dict[str, str] = {}
+    for image in job.images:
+        url = image.value if image.sha256 is None else await desk.books(history.uploaded, image.sha256)
+        if url is None:
+            return None
+        addresses[image.identity] = url
+    arguments = job.arguments(addresses, seed=row.submission.seed if row.submission else None)
+    return arguments if digest(arguments) == sha256 else None

@@ -9,8 +9,7 @@ from dataclasses import replace
 from callsheet.errors import AccountError, QueueError, RenderFailed
 from callsheet.ledger import JobRow, history, queries
 from callsheet.provider.platform_messages import HistoryItem, result_of
-from callsheet.reconcile.attempts import attempt_of
-from callsheet.reconcile.desk import Desk, sent_ms
+from callsheet.reconcile.desk import Desk, attempt_of, sent_ms
 from callsheet.reconcile.findings import Finding, finding
 from callsheet.reconcile.matching import Attempt, fitting
 

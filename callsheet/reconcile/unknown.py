@@ -12,27 +12,31 @@ A read that fails, or that is not whole, concludes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from callsheet.errors import AccountError, LedgerError, QueueError, UsageError
 from callsheet.ledger import (
+    AT_FAL,
+    HOLDS_SLOT,
     JobRow,
     State,
     Submission,
     Ticket,
     history,
     queries,
+    recovery,
     settlement,
     transitions,
 )
 from callsheet.provider.platform_messages import HistoryItem, iso
 from callsheet.reconcile.absence import Due, certain_now_ms
-from callsheet.reconcile.attempts import attempt_of
-from callsheet.reconcile.desk import Desk, sent_ms
-from callsheet.reconcile.findings import Finding, finding
+from callsheet.reconcile.desk import Desk, attempt_of, claimed, sent_ms
+from callsheet.reconcile.findings import Finding, Findings, finding
 from callsheet.reconcile.matching import Answer, Attempt, contradiction, fitting, match
+from callsheet.reconcile.open_jobs import look_at_open
+from callsheet.reconcile.orphans import find_orphans
 
 LOOK_BACK_MS = 3_600_000
 """How much more of the history is read than could matter: its `start` is not said to mean any one time."""
@@ -259,3 +263,37 @@ def _due(desk: Desk, row: JobRow) -> Due:
 def _submission(row: JobRow) -> Submission:
     assert row.submission is not None, "a job that was never admitted is not unknown"
     return row.submission
+
+
+async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Collection[str] = ()) -> Findings:
+    """Settle every unknown submission, and ask about every open one.
+
+    Runs that another process works on are left alone; `owned` runs are the caller's, claimed and recovered
+    already. Open submissions of the runs in `leave` are not asked about: the caller follows them itself.
+    A caller that owns no run looks for requests that no job claims as well. Without anything to settle this
+    is two questions to the ledger and none to fal.
+    """
+    findings = Findings()
+    if not owned:
+        findings.take(await find_orphans(desk))
+    held = await desk.books(queries.open_jobs, states=HOLDS_SLOT)
+    runs = {row.run_id for row in held}
+    if not runs:
+        return findings
+    with claimed(desk.ledger, runs, owned=owned) as mine:
+        # Not in the caller's own runs: there a request that is under way is alive.
+        for run_id in sorted((runs & mine) - set(owned)):
+            await desk.books(recovery.recover, run_id)
+        unknown = await desk.books(queries.open_jobs, states={State.UNKNOWN})
+        ours = [row for row in unknown if row.run_id in mine]
+        findings.busy = tuple(sorted(runs - mine))
+        findings.unknown_elsewhere = len(unknown) - len(ours)
+        if ours:
+            findings.take(await settle_unknown(desk, ours))
+        at_fal = await desk.books(queries.open_jobs, states=AT_FAL)
+        findings.take(
+            await look_at_open(
+                desk, [row for row in at_fal if row.run_id in mine and row.run_id not in leave]
+            )
+        )
+    return findings

@@ -18,7 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from callsheet.report.rows import ResultRow, thumbnail_of
-from callsheet.report.summary import Rollup, Summary, shown_together
+from callsheet.report.summary import Rollup, RunTotals, shown_together
 from pricing.money import usd_rounded_up, usd_text
 
 CENT_NANO = 10_000_000
@@ -136,7 +136,7 @@ def _clean(text: str) -> str:
     return "".join(char for char in text if char.isprintable() or char in _KEPT)
 
 
-def render_page(summary: Summary, rows: Sequence[ResultRow], thumbnails: Collection[str] = ()) -> str:
+def render_page(summary: RunTotals, rows: Sequence[ResultRow], thumbnails: Collection[str] = ()) -> str:
     """Return the page as HTML. `thumbnails` are those that exist, relative to the run's folder."""
     shown = _shown(rows)
     return _TEMPLATE.render(
@@ -191,7 +191,7 @@ def _named(groups: list[Rollup]) -> list[Rollup]:
     return groups if any(group.name for group in groups) else []
 
 
-def _bar(summary: Summary) -> dict[str, float]:
+def _bar(summary: RunTotals) -> dict[str, float]:
     """Return the widths of the money bar in percent of the cap, or of the maximum where there is no cap."""
     sums = summary.total
     whole = max(summary.run.cap_nano or sums.maximum_nano, sums.actual_nano + sums.held_nano, 1)

@@ -11,11 +11,10 @@ from callsheet.files import atomically, write_text_atomically
 from callsheet.report.csv_text import csv_text, guarded, write_csv
 from callsheet.report.page import existing_thumbnails, render_page
 from callsheet.report.rows import ResultRow, Value
-from callsheet.report.summary import RunFacts, Summary, summarise, summary_document
+from callsheet.report.summary import RunFacts, RunTotals, summarise, summary_document
 from callsheet.report.tables import errors_table, results_table
 
 if TYPE_CHECKING:  # pyarrow takes 0.13 s to import; only a finished run pays for it
-    import pandas as pd
     import pyarrow as pa
 
 
@@ -24,7 +23,7 @@ ROWS_AT_ONCE = 500
 
 def write_run_files(
     directory: Path, run: RunFacts, manifest: pa.Table, results: Iterable[ResultRow]
-) -> Summary:
+) -> RunTotals:
     """Write results.parquet, results.csv, errors.csv, summary.json and report.html into `directory`.
 
     `manifest` holds one row per job, known by its `custom_id`. `results` has one row per job as well, also
@@ -56,14 +55,6 @@ def write_results(directory: Path, manifest: pa.Table, rows: Sequence[ResultRow]
         part.open("w", encoding="utf-8", errors="replace", newline="") as text,
     ):
         write_csv(text, header, _cells(table))
-
-
-def read_results(directory: Path) -> pd.DataFrame:
-    """Return a run's results.parquet as a data frame. Raises OSError."""
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    frame: pd.DataFrame = pq.read_table(directory / "results.parquet").to_pandas()
-    return frame
 
 
 def _cells(table: pa.Table) -> Iterator[list[Value]]:

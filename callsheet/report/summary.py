@@ -59,7 +59,7 @@ class Rollup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class RunTotals:
     """The run's totals, and the same by model, client and status."""
 
     run: RunFacts
@@ -72,10 +72,10 @@ class Summary:
     render_p95_s: float | None
 
 
-def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> Summary:
+def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> RunTotals:
     """Add up the rows of a run."""
     times = sorted(row.render_s for row in rows if row.render_s is not None)
-    return Summary(
+    return RunTotals(
         run=run,
         total=total(rows),
         statuses=dict(sorted(Counter(row.status for row in rows).items())),
@@ -143,7 +143,7 @@ def _quantile(ordered: Sequence[float], share: float) -> float | None:
     return round(ordered[low] + (ordered[high] - ordered[low]) * (place - low), 3)
 
 
-def summary_document(summary: Summary) -> dict[str, Any]:
+def summary_document(summary: RunTotals) -> dict[str, Any]:
     """Return summary.json: USD as exact decimal strings, times as ISO 8601 in UTC or null."""
     run = summary.run
     return {

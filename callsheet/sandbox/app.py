@@ -21,7 +21,7 @@ from callsheet.sandbox.config import SandboxConfig
 from callsheet.sandbox.fault_replies import FaultMiddleware
 from callsheet.sandbox.faults import FaultBook
 from callsheet.sandbox.services import open_services
-from callsheet.sandbox.store import State
+from callsheet.sandbox.store import Store
 
 MAX_BODY = 256 * 2**20
 """Bytes of one request: enough for any upload, and a bound on memory."""
@@ -92,7 +92,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             folder = config.state_dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            state = State(folder)
+            state = Store(folder)
             stack.callback(state.close)
             services = app.state.services = open_services(config, state, book, clock)
             stack.callback(services.renderer.close)

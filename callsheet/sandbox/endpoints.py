@@ -98,7 +98,7 @@ class _Image15(_Text15):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ServedEndpoint:
     """One model id. Rates are nano-dollars per token; `silent_rate_nano` holds where no audio is made.
 
     `unit` is the price list's word for what `X-Fal-Billable-Units` counts.
@@ -117,11 +117,13 @@ class Endpoint:
         return self.rate_nano if audio else self.silent_rate_nano
 
 
-def _row(path: str, name: str, schema: type[Arguments], rate_nano: int, silent_nano: int = 0) -> Endpoint:
+def _row(
+    path: str, name: str, schema: type[Arguments], rate_nano: int, silent_nano: int = 0
+) -> ServedEndpoint:
     version = "1.5" if path.startswith("v1.5") else "1.0"
     full_id = f"fal-ai/bytedance/seedance/{path}"
     unit = "1000 tokens" if "/lite/" in path else "1m tokens"
-    return Endpoint(full_id, name, schema, version, rate_nano, silent_nano or rate_nano, unit)
+    return ServedEndpoint(full_id, name, schema, version, rate_nano, silent_nano or rate_nano, unit)
 
 
 # $ per million tokens on each endpoint's page at fal.ai: 1.0 Pro 2.5, Pro Fast 1.0, Lite 1.8; 1.5 Pro 2.4
@@ -138,17 +140,17 @@ _ROWS = (
     _row("v1.5/pro/text-to-video", "Seedance 1.5 Pro", _Text15, 2400, 1200),
     _row("v1.5/pro/image-to-video", "Seedance 1.5 Pro", _Image15, 2400, 1200),
 )
-ENDPOINTS: Mapping[str, Endpoint] = {row.id: row for row in _ROWS}
+ENDPOINTS: Mapping[str, ServedEndpoint] = {row.id: row for row in _ROWS}
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class ClipOrder:
     """The arguments that matter to the render, with every default filled in.
 
     `images` are URLs: none, the first image, or up to four references (`montage`).
     """
 
-    endpoint: Endpoint
+    endpoint: ServedEndpoint
     prompt: str
     ratio: str
     resolution: str
@@ -161,7 +163,7 @@ class Shot:
     montage: bool
 
 
-def shot_of(endpoint: Endpoint, arguments: Mapping[str, Any], random_seed: int) -> Shot:
+def shot_of(endpoint: ServedEndpoint, arguments: Mapping[str, Any], random_seed: int) -> ClipOrder:
     """Check the arguments and fill in the defaults. Raises pydantic.ValidationError.
 
     `random_seed` is used where no seed was given or it is -1.
@@ -169,7 +171,7 @@ def shot_of(endpoint: Endpoint, arguments: Mapping[str, Any], random_seed: int) 
     given = endpoint.schema.model_validate(arguments).model_dump()
     first = given.get("image_url")
     references = given.get("reference_image_urls") or ()
-    return Shot(
+    return ClipOrder(
         endpoint=endpoint,
         prompt=given["prompt"],
         ratio=given["aspect_ratio"],

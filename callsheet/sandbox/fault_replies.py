@@ -30,14 +30,14 @@ LOCKED = "User is locked. Reason: Exhausted balance. Top up your balance at fal.
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """A whole reply. `headers` are lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
-    def with_body(self, body: bytes, **headers: str) -> Reply:
+    def with_body(self, body: bytes, **headers: str) -> HttpReply:
         """Return the reply with another body and its length; underscores in `headers` become dashes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return replace(self, body=body, headers={**self.headers, "content-length": str(len(body)), **named})
@@ -95,7 +95,7 @@ class FaultMiddleware:
         self._late.add(task)
         task.add_done_callback(self._late.discard)
 
-    async def _reply(self, scope: Scope, body: bytes) -> Reply:
+    async def _reply(self, scope: Scope, body: bytes) -> HttpReply:
         """Let the server do it, and keep the reply."""
         messages: list[Message] = []
 
@@ -112,14 +112,16 @@ class FaultMiddleware:
 
         await self._app(scope, receive, send)
         pairs = {name.decode().lower(): value.decode() for name, value in messages[0]["headers"]}
-        return Reply(messages[0]["status"], pairs, b"".join(each.get("body", b"") for each in messages[1:]))
+        return HttpReply(
+            messages[0]["status"], pairs, b"".join(each.get("body", b"") for each in messages[1:])
+        )
 
 
 def _key_in(scope: Scope) -> str:
     return Headers(scope=scope).get("authorization", "").partition(" ")[2]
 
 
-def refusal(fault: Fault) -> Reply:
+def refusal(fault: Fault) -> HttpReply:
     """Return the reply of a fault that lets nothing be done."""
     if fault.kind == "nginx_error":
         return _nginx(fault.status)
@@ -135,23 +137,23 @@ def refusal(fault: Fault) -> Reply:
     return _json(fault.status, bodies.get(fault.kind, fault.body), headers)
 
 
-def _server_error(fault: Fault, headers: Mapping[str, str]) -> Reply:
+def _server_error(fault: Fault, headers: Mapping[str, str]) -> HttpReply:
     body = {"detail": fault.message, "error_type": fault.error_type}
     return _json(fault.status, body, {"x-fal-error-type": fault.error_type, **headers})
 
 
-def _json(status: int, document: object, headers: Mapping[str, str] | None = None) -> Reply:
+def _json(status: int, document: object, headers: Mapping[str, str] | None = None) -> HttpReply:
     body = json.dumps(document).encode()
     fixed = {"content-type": "application/json", "content-length": str(len(body))}
-    return Reply(status, {**fixed, **(headers or {})}, body)
+    return HttpReply(status, {**fixed, **(headers or {})}, body)
 
 
-def _nginx(status: int) -> Reply:
+def _nginx(status: int) -> HttpReply:
     body = NGINX_PAGE.format(status=status, reason=_REASONS.get(status, "Error")).encode()
-    return Reply(status, {"content-type": "text/html", "content-length": str(len(body))}, body)
+    return HttpReply(status, {"content-type": "text/html", "content-length": str(len(body))}, body)
 
 
-async def _spoil(fault: Fault, reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+async def _spoil(fault: Fault, reply: HttpReply, scope: Scope, receive: Receive, send: Send) -> None:
     """Send something else, or nothing: what was asked has been done."""
     if fault.kind == "hang":
         await _gone(receive)
@@ -177,7 +179,7 @@ async def _hang_up(scope: Scope, receive: Receive, *, reset: bool = False) -> No
     await _gone(receive)
 
 
-def _spoiled(fault: Fault, reply: Reply, earlier: str) -> Reply:
+def _spoiled(fault: Fault, reply: HttpReply, earlier: str) -> HttpReply:
     """Return the reply that hides the true one; `earlier` is the id of the request accepted before."""
     true_id = reply.headers.get("x-fal-request-id", "")
     request_id = {"x-fal-request-id": true_id} if true_id else {}
@@ -200,7 +202,7 @@ def _spoiled(fault: Fault, reply: Reply, earlier: str) -> Reply:
     return reply.with_body(json.dumps(document).encode())
 
 
-async def _spoil_file(fault: Fault, reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+async def _spoil_file(fault: Fault, reply: HttpReply, scope: Scope, receive: Receive, send: Send) -> None:
     """Send something else than the file."""
     half = reply.body[: len(reply.body) // 2]
     if fault.kind == "file_slow":
@@ -214,12 +216,12 @@ async def _spoil_file(fault: Fault, reply: Reply, scope: Scope, receive: Receive
         return
     if fault.kind == "file_redirect":
         location = fault.location.replace("{path}", scope["path"]) or scope["path"]
-        await _send(send, Reply(fault.status, {"location": location, "content-length": "0"}, b""))
+        await _send(send, HttpReply(fault.status, {"location": location, "content-length": "0"}, b""))
         return
     await _send(send, _other_file(fault, reply, half))
 
 
-def _other_file(fault: Fault, reply: Reply, half: bytes) -> Reply:
+def _other_file(fault: Fault, reply: HttpReply, half: bytes) -> HttpReply:
     kind = fault.kind
     bodies = {
         "file_cut": half,
@@ -237,9 +239,9 @@ def _other_file(fault: Fault, reply: Reply, half: bytes) -> Reply:
         return reply.with_body(gzip.compress(reply.body), content_encoding="gzip")
     if kind == "file_no_length":
         kept = {name: value for name, value in reply.headers.items() if name != "content-length"}
-        return Reply(reply.status, {**kept, "connection": "close"}, half)
+        return HttpReply(reply.status, {**kept, "connection": "close"}, half)
     page = b"<html><body>Not the video that was ordered</body></html>"
-    return Reply(fault.status, {"content-type": "text/html", "content-length": str(len(page))}, page)
+    return HttpReply(fault.status, {"content-type": "text/html", "content-length": str(len(page))}, page)
 
 
 async def _read(receive: Receive) -> bytes:
@@ -257,18 +259,18 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _send(send: Send, reply: Reply, *, head: bool = False) -> None:
+async def _send(send: Send, reply: HttpReply, *, head: bool = False) -> None:
     await send(_start(reply))
     await send({"type": "http.response.body", "body": b"" if head else reply.body})
 
 
-async def _send_part(send: Send, reply: Reply, body: bytes) -> None:
+async def _send_part(send: Send, reply: HttpReply, body: bytes) -> None:
     """Send less than the length that the headers name."""
     await send(_start(reply))
     await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-async def _dribble(send: Send, reply: Reply, seconds: float) -> None:
+async def _dribble(send: Send, reply: HttpReply, seconds: float) -> None:
     pieces = 20
     step = max(1, -(-len(reply.body) // pieces))
     await send(_start(reply))
@@ -279,7 +281,7 @@ async def _dribble(send: Send, reply: Reply, seconds: float) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def _start(reply: Reply) -> Message:
+def _start(reply: HttpReply) -> Message:
     headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
     return {"type": "http.response.start", "status": reply.status, "headers": headers}
 

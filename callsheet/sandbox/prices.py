@@ -23,7 +23,7 @@ NANO_PER_USD = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class ClipBill:
     """What one clip costs: units as exact decimal text, nano-dollars per unit, and their product."""
 
     units: str
@@ -68,7 +68,7 @@ class PriceList:
 
     def bill(
         self, endpoint_id: str, *, width_px: int, height_px: int, frames: int, audio: bool, factor: str = "1"
-    ) -> Bill:
+    ) -> ClipBill:
         """Return what a clip costs, rounded up to a nano-dollar. `factor` multiplies the units (a fault)."""
         endpoint = ENDPOINTS[endpoint_id]
         units = Fraction(factor) * self._quantity(endpoint_id, width_px * height_px * frames, frames)
@@ -78,7 +78,7 @@ class PriceList:
             units *= surcharge
         else:
             unit_price_nano *= surcharge
-        return Bill(_decimal_text(units), unit_price_nano, math.ceil(units * unit_price_nano))
+        return ClipBill(_decimal_text(units), unit_price_nano, math.ceil(units * unit_price_nano))
 
     def change(self, changes: Mapping[str, Any]) -> None:
         """Set the changes that hold from now on; endpoints that are not named get the published price.

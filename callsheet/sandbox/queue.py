@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from callsheet.sandbox.endpoints import ENDPOINTS, Endpoint, shot_of
+from callsheet.sandbox.endpoints import ENDPOINTS, ServedEndpoint, shot_of
 from callsheet.sandbox.faults import Fault
 from callsheet.sandbox.images import BadInput, model_error
 from callsheet.sandbox.pixels import render_time_s
 from callsheet.sandbox.prices import PriceList
-from callsheet.sandbox.renderer import Rendered, VideoRenderer
+from callsheet.sandbox.renderer import RenderedFile, VideoRenderer
 from callsheet.sandbox.scene import Scene
-from callsheet.sandbox.store import NORMAL, Record, State
+from callsheet.sandbox.store import NORMAL, Record, Store
 
 log = logging.getLogger("callsheet.sandbox")
 
@@ -42,7 +42,7 @@ class RenderQueue:
 
     def __init__(
         self,
-        state: State,
+        state: Store,
         renderer: VideoRenderer,
         prices: PriceList,
         *,
@@ -105,7 +105,7 @@ class RenderQueue:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def submit(
-        self, endpoint: Endpoint, arguments: Mapping[str, Any], options: SubmitOptions
+        self, endpoint: ServedEndpoint, arguments: Mapping[str, Any], options: SubmitOptions
     ) -> Record:
         """Accept a request. Raises pydantic.ValidationError for arguments against the schema."""
         chosen = random.randrange(2**31)  # noqa: S311 - a seed for pictures, as the model chooses one
@@ -227,7 +227,7 @@ class RenderQueue:
     async def _wait_until(self, moment: float | None) -> None:
         await asyncio.sleep(max(0.0, (moment or 0.0) - self._clock()))
 
-    async def _finish(self, record: Record, endpoint: Endpoint, rendered: Rendered) -> None:
+    async def _finish(self, record: Record, endpoint: ServedEndpoint, rendered: RenderedFile) -> None:
         name = f"render/{record.id.replace('-', '')}_video.mp4"
         stored = self._state.add_file(rendered.path, name, "video/mp4", rendered.sha256)
         bill = self._prices.bill(

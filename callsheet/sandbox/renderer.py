@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from callsheet.sandbox.endpoints import Shot
+from callsheet.sandbox.endpoints import ClipOrder
 from callsheet.sandbox.images import ImageLoader
 from callsheet.sandbox.scene import Scene, scene_of
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedFile:
     """A finished file and its hash."""
 
     path: Path
@@ -46,18 +46,18 @@ class VideoRenderer:
         """Drop what has not begun and wait for what has."""
         self._pool.shutdown(cancel_futures=True)
 
-    async def prepare(self, shot: Shot) -> Scene:
+    async def prepare(self, shot: ClipOrder) -> Scene:
         """Load the pictures and choose the size. Raises BadInput."""
         return await self._in_thread(lambda: scene_of(shot, self._loader, draw_seed=self._draw_seed))
 
-    async def render(self, scene: Scene) -> Rendered:
+    async def render(self, scene: Scene) -> RenderedFile:
         """Encode the video, or use the equal one that is there."""
         return await self._in_thread(lambda: self._render(scene))
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    def _render(self, scene: Scene) -> Rendered:
+    def _render(self, scene: Scene) -> RenderedFile:
         # Imported with the first shot: the server starts a third of a second sooner without the encoder.
         from callsheet.sandbox.video import encode  # noqa: PLC0415
 
@@ -70,7 +70,7 @@ class VideoRenderer:
                 encode(scene, part)
                 part.rename(path)
             os.utime(path)
-            rendered = Rendered(path, hashlib.sha256(path.read_bytes()).hexdigest())
+            rendered = RenderedFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
         self._remove_oldest()
         return rendered
 

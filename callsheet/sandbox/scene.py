@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from callsheet.sandbox.endpoints import Shot
+from callsheet.sandbox.endpoints import ClipOrder
 from callsheet.sandbox.images import ImageLoader
 from callsheet.sandbox.pixels import nearest_ratio, size_of
 
@@ -44,7 +44,7 @@ class Scene:
         return digest.hexdigest()
 
 
-def scene_of(shot: Shot, loader: ImageLoader, *, draw_seed: bool) -> Scene:
+def scene_of(shot: ClipOrder, loader: ImageLoader, *, draw_seed: bool) -> Scene:
     """Load the pictures of a shot and choose its size; `auto` follows the first picture. Raises BadInput."""
     name = "reference_image_urls" if shot.montage else "image_url"
     pictures = tuple(

@@ -17,7 +17,7 @@ from callsheet.sandbox.images import ImageLoader
 from callsheet.sandbox.prices import PriceList
 from callsheet.sandbox.queue import RenderQueue
 from callsheet.sandbox.renderer import VideoRenderer
-from callsheet.sandbox.store import State
+from callsheet.sandbox.store import Store
 
 MAX_DEPTH = 100
 """Levels of arrays and objects in a request's JSON."""
@@ -28,7 +28,7 @@ class Services:
     """One server's parts. `last_call_at` is by the monotonic clock, in seconds."""
 
     config: SandboxConfig
-    state: State
+    state: Store
     renderer: VideoRenderer
     queue: RenderQueue
     faults: FaultBook
@@ -44,7 +44,7 @@ class Services:
 
 
 def open_services(
-    config: SandboxConfig, state: State, faults: FaultBook, clock: Callable[[], float]
+    config: SandboxConfig, state: Store, faults: FaultBook, clock: Callable[[], float]
 ) -> Services:
     """Put the parts together; the queue does nothing until `resume`."""
     loader = ImageLoader(state.read, allow_fetch=config.allow_fetch)

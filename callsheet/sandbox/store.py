@@ -117,7 +117,7 @@ class StoredFile:
     etag: str
 
 
-class State:
+class Store:
     """The folder of one sandbox. Use it from one thread."""
 
     def __init__(self, folder: Path) -> None:

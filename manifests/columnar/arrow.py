@@ -19,7 +19,7 @@ Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _LARGEST = 1 << 62
-"""Larger numbers of an unsigned column become this one: it is beyond every bound of ours."""
+"""Beyond every bound of ours: larger numbers of an unsigned column become this one."""
 
 
 def texts_of(cells: Sequence[str]) -> Any:
@@ -83,13 +83,15 @@ def numbers_of(array: Any) -> Numbers:
     """Return whole numbers of any width as 64-bit ones; a null is 0."""
     if pa.types.is_uint64(array.type):
         array = pc.min_element_wise(array, pa.scalar(_LARGEST, pa.uint64()), skip_nulls=False)
-    numbers: Numbers = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    array = pc.fill_null(array, 0) if array.null_count else array
+    numbers: Numbers = array.cast(pa.int64()).to_numpy(zero_copy_only=False)
     return numbers
 
 
 def mask_of(array: Any) -> Mask:
     """Return truth values; a null is False."""
-    mask: Mask = pc.fill_null(array, fill_value=False).to_numpy(zero_copy_only=False)
+    array = pc.fill_null(array, fill_value=False) if array.null_count else array
+    mask: Mask = array.to_numpy(zero_copy_only=False)
     return mask
 
 
@@ -100,17 +102,23 @@ def rows_of(array: Any, places: Numbers) -> Any:
 
 def distinct(keys: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """Return the distinct keys as they are met, where each first stands, and each row's place among them."""
-    values, first, places = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.argsort(order)
-    return values[order], first[order], rank[places]
+    encoded = pa.array(keys).dictionary_encode()
+    values, places = encoded.dictionary.to_numpy(), encoded.indices.to_numpy()
+    first = np.zeros(len(values), np.int64)
+    first[places[::-1]] = np.arange(len(keys))[::-1]  # of equal places the last one written stays
+    return values, first, places
 
 
 def combinations(columns: Sequence[Numbers], count: int) -> tuple[Numbers, Numbers]:
     """Return where each distinct combination first stands, in that order, and each row's place among them."""
-    places, first = np.zeros(count, np.int64), np.zeros(min(count, 1), np.int64)
+    keys, space = np.zeros(count, np.int64), 1
     for codes in columns:
-        _, first, places = distinct(places * (int(codes.max(initial=0)) + 1) + codes)
+        width = int(codes.max(initial=0)) + 1
+        if space * width > _LARGEST:
+            values, _, places = distinct(keys)
+            keys, space = places.astype(np.int64), len(values)
+        keys, space = keys * width + codes, space * width
+    _, first, places = distinct(keys)
     return first, places
 
 

@@ -50,18 +50,19 @@ _PICTURES = tuple(column.name for column in COLUMNS if isinstance(column.kind, P
 def camera_warnings(prompts: Any, rows: Numbers, file: str) -> list[Warned]:
     """Warn of every camera instruction that Seedance does not list, in the order they are met.
 
-    `rows` are the prompts' row numbers. Distinct instructions are few: what stands outside of brackets is cut
-    away, and each distinct rest is looked at once.
+    `rows` are the prompts' row numbers. Distinct instructions are few: what stands before the first bracket
+    and behind the last is cut away, and each distinct rest is looked at once.
     """
     places = np.flatnonzero(mask_of(pc.match_substring(prompts, "[")))
-    rest = rows_of(prompts, places)
-    for outside, instead in ((r"\][^\[\]]*\[", "]["), (r"^[^\[]*\[", "["), (r"\][^\]]*$", "]")):
-        rest = pc.replace_substring_regex(rest, outside, instead)
-    encoded = rest.dictionary_encode()
+    rest = pc.list_element(pc.split_pattern(rows_of(prompts, places), "[", max_splits=1), 1)
+    closed = np.flatnonzero(mask_of(pc.match_substring(rest, "]")))
+    places, rest = places[closed], rows_of(rest, closed)
+    rest = pc.list_element(pc.split_pattern(rest, "]", max_splits=1, reverse=True), 0)
+    encoded = pc.replace_substring_regex(rest, r"\][^\[\]]*\[", "][").dictionary_encode()
     which = numbers_of(encoded.indices)
     met: dict[str, list[int]] = {}
     for at, text in enumerate(encoded.dictionary.to_pylist()):
-        for instruction in unknown_instructions(text):
+        for instruction in unknown_instructions(f"[{text}]"):
             met.setdefault(instruction, []).append(at)
     warned = []
     for instruction, texts in met.items():
@@ -99,7 +100,7 @@ class Checked:
 
 
 class Checker:
-    """Checks batches, several at a time if need be: what they share is behind a lock."""
+    """Checks batches, several at a time: a lock protects what they share."""
 
     def __init__(self, combos: Combinations) -> None:
         self._combos = combos
@@ -150,7 +151,7 @@ class Checker:
         )
 
     def _rare_rows(self, batch: Batch) -> Mask:
-        """Say which rows hold what has no place in a manifest; they are read one by one."""
+        """Say which rows have control characters or very long cells; they are read one by one."""
         rare = np.zeros(len(batch), bool)
         for name, column in batch.columns.items():
             if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
@@ -175,7 +176,7 @@ class Checker:
     def _decide(
         self, batch: Batch
     ) -> tuple[dict[str, tuple[Any, list[Looked | None]]], list[Combination], Numbers]:
-        """Return the looks at pictures, the batch's combos and each row's place among them."""
+        """Return what was found in pictures, the batch's combinations and each row's place among them."""
         looked = {}
         columns: list[tuple[str, Numbers]] = []
         with self._lock:
@@ -254,7 +255,7 @@ def _found(batch: Batch, rows: Numbers, column: str, text: str, message: str) ->
 
 
 def _of_combos(batch: Batch, combos: Sequence[Combination], of_rows: Numbers) -> list[Found]:
-    """Write out the mistakes of every row whose combination is wrong."""
+    """Return the mistakes of every row whose combination is wrong."""
     found = []
     for which, combo in enumerate(combos):
         if combo.wrong:
@@ -275,7 +276,7 @@ def _cells(batch: Batch, column: str, rows: Numbers) -> list[str]:
 
 
 def _in_row_order(batch: Batch, found: Sequence[Found], rare: Mask) -> list[Problem]:
-    """Write every mistake of every row down, but for rows that are read one by one."""
+    """Return every mistake in row order, except those of rows that are read one by one."""
     if not found:
         return []
     rows = np.concatenate([each.rows for each in found])

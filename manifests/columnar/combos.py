@@ -1,7 +1,7 @@
-"""Cells that mean the same: the few texts of a column that can be right, and the many that are wrong alike.
+"""Combinations of options, read and priced once each by the functions that check a single row.
 
-Only columns whose meaning hangs together with others are classed: model, pictures, choices, flags, seconds,
-frames. Which ones these are follows from the kinds that `manifests.columns` declares.
+A million rows share a few hundred combinations of model, pictures, aspect ratio, resolution, duration, frames
+and flags. Cells that mean the same are one class, and so are cells that are wrong in the same way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DECISIVE = tuple(
 """The columns that are read together; every other one is read by itself."""
 
 PLAIN_ADDRESS = r"^https?://[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z]{2,}/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*$"
-"""An address that `manifests.images` takes as it is, if it is not too long; others are looked at singly."""
+"""An address that `manifests.images` takes as it is, if it is not too long; others are read one by one."""
 
 DOUBTFUL_ADDRESS = rf"{SIGNED}|(?i)^https?://[^/]*({'|'.join(map(re.escape, INSIDE))})/"
 """What an address must not match to be plain: it may be signed, or inside a private network."""
@@ -93,7 +93,7 @@ class CellClasses:
         return known[text]
 
     def plain_address(self, column: str) -> int:
-        """Return the class of an address that needs no look."""
+        """Return the class of a plain address."""
         return self._number(column, _ANY_SIZE, _ANY_SIZE)
 
     def example(self, column: str, code: int) -> str:
@@ -177,7 +177,7 @@ AFTER_THE_COLUMNS = len(COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A mistake or a warning of every row of a combo; `order` is where it stands among a row's own."""
+    """A mistake or a warning of every row of a combination; `order` is where it stands among a row's own."""
 
     order: int
     problem: Problem
@@ -203,7 +203,7 @@ class Combination:
 
 
 class Combinations:
-    """Every combination seen so far. Not for two threads at once."""
+    """Every combination seen so far. Not thread-safe."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -212,7 +212,7 @@ class Combinations:
         self._known: dict[tuple[Any, ...], Combination] = {}
 
     def of(self, file: str, folder: Path, header: tuple[str, ...], codes: Mapping[str, int]) -> Combination:
-        """Return the combo of one combination of cell classes (by column) under a header."""
+        """Return the combination of these cell classes (by column) under a header."""
         # A mistake names its file; apart from that it does not matter whose combination it is.
         key = (file, header, tuple(codes.values()))
         known = self._known.get(key)
@@ -249,7 +249,7 @@ class _ClassPictures(PictureFinder):
 
 
 class _Reader:
-    """Reads the decisive columns of one row, keeping what was found apart by column."""
+    """Reads the decisive columns of one row, with mistakes and warnings by column."""
 
     def __init__(self, row: Row, context: Context) -> None:
         self.row, self.context = row, context
@@ -292,7 +292,7 @@ def _priced(
     try:
         price = quote(context.catalog, shot)
     except LookupError as error:
-        message = f"{error.args[0]}, and what has no price is not bought"
+        message = f"{error.args[0]}, so this job cannot be bought"
         notes = Problems()
         notes.wrong(row, "model", message)
         wrong = tuple(Finding(AFTER_THE_COLUMNS, problem) for problem in notes.problems())

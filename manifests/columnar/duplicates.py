@@ -1,6 +1,6 @@
-"""Rows that clash: the same purchase, the same id, the same file. Found by keys, settled by what they hold.
+"""Rows that are the same purchase, or have the same id or file name: found by keys, settled by their content.
 
-Only rows whose keys stand more than once are looked at again, so a manifest without twins pays for a sort.
+Only rows whose keys occur more than once are read again; a manifest without duplicates pays for a sort.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class RowKeys:
         suspect = _repeated(_joined(self.ids)) | _repeated(_joined(self.names))
         if (takes == 1).all():
             return suspect | _repeated(content)
-        twins = content[_repeated(keys_of(content.tolist(), takes.tolist()))]
+        equal = content[_repeated(keys_of(content.tolist(), takes.tolist()))]
         # The number of a new take depends on all takes of the same content.
-        return suspect | np.isin(content, twins)
+        return suspect | np.isin(content, equal)
 
     def having(self, ids: list[str], names: list[str]) -> Mask:
         """Say which rows may have one of these ids, or one of these names."""

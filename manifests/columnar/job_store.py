@@ -1,4 +1,4 @@
-"""What the plan's hash takes of rows that are read back from their table."""
+"""The rows of a large plan in a Parquet file: written batch by batch, read back as jobs when needed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_im
 
 
 def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return for every row what makes its pictures the ones they are."""
+    """Return the identities of every row's pictures."""
     if not any(_has_text(columns[name]) for name in _IDENTITIES):
         return {hashed: columns[name] for name, hashed in _IDENTITIES.items()}
     known = [json.loads(text) if text else {} for text in columns["pictures"].to_pylist()]
@@ -105,7 +105,7 @@ def _options(columns: Mapping[str, Any], at: int) -> str:
 
 
 def with_identities(table: Any) -> Any:
-    """Return the table with a column more for each kind of picture: what they are, wherever they lie."""
+    """Return the table with one more column for each kind of picture: its identity, wherever it is kept."""
     columns = {name: table[name] for name in (*_IDENTITIES, "pictures")}
     for name, identities in identities_of(columns).items():
         table = table.append_column(name, identities)
@@ -189,13 +189,13 @@ def _as(array: Any, kind: Any) -> Any:
 
 
 def coded_schema(schema: Any) -> Any:
-    """Return the table's schema with the text that rows share as words and places, which is how it comes."""
+    """Return the table's schema with the text that rows share dictionary-encoded."""
     coded = pa.dictionary(pa.int32(), pa.string())
     return pa.schema([field.with_type(coded) if field.name in SHARED else field for field in schema])
 
 
 class Scratch:
-    """A folder that is removed when nobody holds this object any more, and at the end of the process."""
+    """A temporary folder, removed with this object or at the end of the process."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="callsheet-plan-"))
@@ -203,7 +203,7 @@ class Scratch:
 
 
 class JobStore(StoredJobs):
-    """The jobs of a large plan, as a sequence. They stand in a file at `path`, in a folder of `folder`'s."""
+    """The jobs of a large plan, as a sequence: in the file `path`, in a folder that `folder` removes."""
 
     def __init__(self, path: Path, length: int, catalog: Catalog, folder: Scratch) -> None:
         self.path, self.catalog, self.folder = path, catalog, folder
@@ -261,7 +261,7 @@ class JobStore(StoredJobs):
                     yield _planned(row, self.catalog)
 
     def _around(self, at: int) -> tuple[int, list[PlannedJob]]:
-        """Make the jobs around a position; returns where the first of them stands."""
+        """Return the jobs around a position, with the position of the first one."""
         starts = self._groups()
         group = bisect.bisect_right(starts, at) - 1
         if self._group[0] != group:
@@ -271,7 +271,7 @@ class JobStore(StoredJobs):
         return starts[group] + within, [_planned(row, self.catalog) for row in rows]
 
     def _groups(self) -> list[int]:
-        """Return where each row group begins, and where the last one ends."""
+        """Return the position of each row group's first row, and the number of rows."""
         if not self._starts:
             metadata = pq.ParquetFile(self.path).metadata
             rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]

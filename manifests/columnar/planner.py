@@ -1,4 +1,4 @@
-"""Very many rows planned: read, checked, priced and written down batch by batch, on two cores."""
+"""Plan many rows: read, check, price and store them batch by batch, on two cores."""
 
 from __future__ import annotations
 

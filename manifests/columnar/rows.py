@@ -110,14 +110,15 @@ class RowMaker:
         }
         columns |= {name: pa.nulls(count, pa.string()) for name, column in columns.items() if column is None}
         id_keys = keys_of(words_of(ids))
+        # All names are ASCII, and a file system may take `A` and `a` for one.
+        folded = pc.ascii_lower(names)
         return PlanRows(
             columns={name: coded(column) if name in SHARED else column for name, column in columns.items()},
             hashed={**identities, "client": columns["client"]},
             combos=checked.combos,
             takes=checked.numbers["take"],
             ids=id_keys,
-            # All names are ASCII, and a file system may take `A` and `a` for one.
-            names=keys_of(words_of(pc.ascii_lower(names))),
+            names=id_keys if folded.equals(ids) else keys_of(words_of(folded)),
             content=_content(checked, shared, identities),
             problems=problems,
         )
@@ -131,7 +132,7 @@ class RowMaker:
             return given, missing, ()
         cells = {name: self._cells(name, checked, named, shared) for name in self._naming.columns}
         made, unsafe = made_names(self._naming, cells, named["custom_id"])
-        names = pc.if_else(pa.array(missing), made, given)
+        names = made if missing.all() else pc.if_else(pa.array(missing), made, given)
         wrong = np.flatnonzero(unsafe & missing)
         return names, missing, tuple(_unsafe(checked, names, at) for at in wrong.tolist())
 
@@ -240,6 +241,8 @@ def _first_takes(
 
 def made_names(naming: Template, cells: Mapping[str, Any], custom_ids: Any) -> tuple[Any, Mask]:
     """Fill a template for every row from its stripped cells; the mask says which names are not safe."""
+    if naming == BY_ID and is_plain_name(custom_ids).all():
+        return custom_ids, np.zeros(len(custom_ids), bool)
     parts: list[Any] = list(naming.parts)
     parts[1::2] = [_safe_parts(cells[name]) for name in naming.parts[1::2]]
     if naming.columns:
@@ -267,7 +270,7 @@ def _safe_parts(texts: Any) -> Any:
 
 
 def _identities(texts: Any, looks: Sequence[Looked | None]) -> Any:
-    """Return for every row what makes its pictures the ones they are."""
+    """Return the identities of every row's pictures."""
     identities = stripped(texts)
     if not any(looks):
         return identities

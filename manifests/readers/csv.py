@@ -76,7 +76,10 @@ def separator_of(text: str, options: ReadOptions) -> str:
 
     Of equal ones it is the one that cuts the first row into most cells.
     """
-    lines = [line for line in text.split("\n", 2 * HEADER_ROWS)[: 2 * HEADER_ROWS] if line.strip()]
+    if options.header_row is not None:
+        lines = text.split("\n", options.header_row)[options.header_row - 1 : options.header_row]
+    else:
+        lines = [line for line in text.split("\n", 2 * HEADER_ROWS)[: 2 * HEADER_ROWS] if line.strip()]
     first = _QUOTED.sub("", lines[0]) if lines else ""
 
     def suits(separator: str) -> tuple[int, int]:

@@ -58,8 +58,9 @@ def read_jsonl(content: bytes, file: str, folder: Path, options: ReadOptions) ->
             continue
         if len(rows) == ROWS_MAX or len(rows) * len(places) > CELLS_MAX or len(places) > COLUMNS_MAX:
             message = too_many(CELLS_MAX // max(len(places), 1))
-            problems.append(Problem(file, number, "", f"{len(places):,} columns", message))
-            break
+            return Table(
+                file, folder, problems=(Problem(file, number, "", f"{len(places):,} columns", message),)
+            )
         try:
             cells = _cells(line, options, header)
         except _Unreadable as error:

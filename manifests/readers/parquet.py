@@ -33,8 +33,8 @@ CODED_BYTES_MAX = 3
 PIECE_MAX_BYTES = 64 << 20
 """Text of the rows that are handed on at a time: a dictionary may hold one long text for a million rows."""
 
-TEXT_MAX_BYTES = 4 << 30
-"""Text of all rows together: a million prompts of 4,000 characters."""
+TEXT_MAX_BYTES = 2 << 30
+"""Text of all rows together: a million prompts of 2,000 characters."""
 
 _LARGE_BYTES = 1 << 30
 _MOSTLY_WORDS = 0.5
@@ -69,6 +69,7 @@ class ParquetFile:
     count: int
     _reader: Any
     _coded: frozenset[int] = frozenset()
+    _counted_first: tuple[str, ...] = ()
     partition: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -105,7 +106,9 @@ class ParquetFile:
         kept = frozenset(
             at for at, each in enumerate(schema) if each.name in few or pa.types.is_dictionary(each.type)
         )
-        return cls(file, folder, header, named.names, metadata.num_rows, reader, kept, added)
+        return cls(
+            file, folder, header, named.names, metadata.num_rows, reader, kept, tuple(swelling | few), added
+        )
 
     def batches(self, rows: int) -> Iterator[Any]:
         """Yield Arrow record batches of at most so many rows, by our names.
@@ -115,18 +118,31 @@ class ParquetFile:
         """
         import pyarrow as pa  # noqa: PLC0415
 
-        first, size = 1, 0
+        first = 1
+        size = 0
         try:
+            if self._counted_first:
+                self._check_size()
             for batch in self._reader.iter_batches(batch_size=rows):
                 for piece in _pieces(batch):
-                    size += _text_bytes(piece)
-                    if size > TEXT_MAX_BYTES:
-                        message = f"its rows hold more than {TEXT_MAX_BYTES:,} bytes of text; split the file"
-                        raise Damaged(Problem(self.file, 0, "", "", message))
+                    size = self._counted(size, piece)
                     yield self._readable(piece, first)
                     first += piece.num_rows
         except (pa.ArrowException, OSError, ValueError) as error:
             raise Damaged(_not_whole(self.file, error)) from error
+
+    def _check_size(self) -> None:
+        """Count the text of columns that may swell, before any of it is written out."""
+        size = 0
+        for batch in self._reader.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(self._counted_first)):
+            size = self._counted(size, batch)
+
+    def _counted(self, size: int, batch: Any) -> int:
+        size += _text_bytes(batch)
+        if size > TEXT_MAX_BYTES:
+            message = f"its rows hold more than {TEXT_MAX_BYTES >> 20:,} MiB of text; split the file"
+            raise Damaged(Problem(self.file, 0, "", "", message))
+        return size
 
     def _readable(self, batch: Any, first: int) -> Any:
         import pyarrow as pa  # noqa: PLC0415

@@ -17,6 +17,7 @@ from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import RunContext, context_of
 from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.open_run import open_run, select
+from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.request import RunRequest
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
@@ -79,6 +80,8 @@ class House:
     ago_ms: int = 0
     transport: Callable[[], httpx.AsyncBaseTransport | None] = lambda: None
     """What the platform API is reached through; by default, simply the network."""
+    queue_transport: Callable[[], httpx.AsyncBaseTransport | None] = lambda: None
+    """What the queue is reached through."""
     changes: dict[str, Any] = field(default_factory=dict)
     patience_s: float = 60.0
     controls: int = 0
@@ -108,7 +111,7 @@ class House:
         books = LedgerExecutor(ledger)
         platform = FalPlatform(self.settings, transport=self.transport(), sleep=_at_once)
         try:
-            async with Impatient(self.settings) as queue, platform:
+            async with Impatient(self.settings, transport=self.queue_transport()) as queue, platform:
                 queue.patience_s = self.patience_s
                 yield Desk(
                     settings=self.settings,
@@ -184,7 +187,7 @@ class House:
     async def work(self, run_id: str) -> RunContext:
         """Do what a run does, without Prefect and without looking back first; returns what it worked with."""
         async with self.desk() as desk:
-            ctx = self.context(desk, run_id)
+            ctx = await check_run_prices(self.context(desk, run_id), accept=False)
             await run_jobs(ctx, in_order(desk.ledger.do(queries.jobs, run_id)))
             return ctx
 

@@ -18,8 +18,8 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, queries
 from callsheet.reconcile import decisions
-from callsheet.reconcile.adoption import adopt as adopt_request
 from callsheet.reconcile.billing import MAX_DAYS, Bills, compare_bills
+from callsheet.reconcile.decisions import adopt as adopt_request
 from callsheet.reconcile.findings import Findings
 from callsheet.settings import Settings
 

@@ -131,7 +131,7 @@ def test_a_plan_replaces_no_file_of_somebody_else(shots, call, content):
     theirs.write_text(content)
     code, _, err = call("plan", "shots.csv", "--out", "package.json")
     assert (code, theirs.read_text()) == (2, content)
-    assert "package.json is no file of a plan" in err
+    assert "package.json is not a plan's file" in err
 
 
 def test_a_plan_replaces_a_plan_and_an_empty_file(shots, call):

@@ -16,10 +16,13 @@ pytestmark = pytest.mark.anyio
 
 
 async def stranded(house, shot, *, request_id=None):
-    """Let a run die right after fal accepted its one job; returns the run."""
+    """Let a run die right after fal accepted its one job; returns the run.
+
+    With `request_id` the ledger has that one, and nothing of the kind ever came to fal.
+    """
     run_id = house.open_run(shot)
     prompt = shot.split(",")[1]
-    house.arm("reset")
+    house.arm("reset" if request_id is None else "nginx_error")
     await house.work(run_id)
     if request_id is None:
         (truth,) = await house.ended(prompt)
@@ -78,6 +81,7 @@ async def test_what_fal_no_longer_knows_is_named_as_lost_and_counted_as_spent(ho
     house.ago_ms = 101 * 60_000
     run_id = await stranded(house, "a,A vanished boat", request_id="00000000-0000-4000-8000-000000000001")
     house.ago_ms = 0
+    await house.control()
 
     (once,) = (await house.settled()).each
     (too_soon,) = (await house.settled()).each
@@ -91,9 +95,40 @@ async def test_what_fal_no_longer_knows_is_named_as_lost_and_counted_as_spent(ho
     assert house.sound()
 
 
+async def test_a_history_that_shows_nothing_of_ours_loses_nothing(house):
+    """Another account's key sees neither the request nor any other of ours: it stays open."""
+    house.ago_ms = 101 * 60_000
+    run_id = await stranded(house, "a,A foreign boat", request_id="00000000-0000-4000-8000-000000000008")
+    house.ago_ms = 0
+
+    for look in (house.settled, house.looked_again):
+        (found,) = (await look()).each
+        assert (found.outcome, house.row(run_id).state) == ("rendering", State.IN_QUEUE)
+        assert "proves nothing" in found.why
+
+
+async def test_a_request_that_fal_does_not_know_is_found_by_what_was_sent(house):
+    """Fal's reply named an id that does not exist: the render behind it is named, and it is not lost."""
+    house.ago_ms = 101 * 60_000
+    run_id = house.open_run("a,A boat under another name,31")
+    house.arm("reset")
+    await house.work(run_id)
+    (truth,) = await house.ended("A boat under another name")
+    with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
+        ticket = Ticket("00000000-0000-4000-8000-000000000007", "", "", "")
+        ledger.do(transitions.find, house.row(run_id).job_id, ticket)
+    house.ago_ms = 0
+
+    for look in (house.settled, house.looked_again):
+        (found,) = (await look()).each
+        assert (found.outcome, house.row(run_id).state) == ("mismatch", State.IN_QUEUE)
+        assert f"request {truth['id']}: fal named a wrong id" in found.why
+
+
 async def test_what_the_queue_has_lost_sight_of_is_not_lost_before_the_deadline(house):
     """Until then the queue may be wrong, and nothing is booked."""
     run_id = await stranded(house, "a,A misplaced boat", request_id="00000000-0000-4000-8000-000000000002")
+    await house.control()
     (found,) = (await house.settled()).each
     assert (found.outcome, house.row(run_id).state) == ("rendering", State.IN_QUEUE)
     assert found.again_ms is not None
@@ -262,6 +297,7 @@ async def test_a_resumed_run_itself_gives_back_what_fal_no_longer_holds(house):
     house.ago_ms = 101 * 60_000
     run_id = await stranded(house, "a,A boat nobody has", request_id="00000000-0000-4000-8000-000000000005")
     house.ago_ms = 0
+    await house.control()
     await house.work(run_id)
     assert house.row(run_id).state is State.IN_QUEUE
     house.ago_ms = -SECOND_LOOK_MS
@@ -303,6 +339,7 @@ async def test_a_look_that_shows_it_again_takes_the_first_one_back(house, monkey
     house.ago_ms = 101 * 60_000
     run_id = await stranded(house, "a,A boat in the fog", request_id="00000000-0000-4000-8000-000000000006")
     house.ago_ms = 0
+    await house.control()
     await house.settled()
     assert house.row(run_id).submission.unseen_ms is not None
     monkeypatch.setattr(FalQueue, "status", _waiting)

@@ -1,5 +1,6 @@
 """Unknown submissions against a provider that accepts and then says something else, or nothing."""
 
+import json
 import sqlite3
 
 import httpx
@@ -9,8 +10,8 @@ from callsheet.engine.run import finish, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
-from callsheet.reconcile.attempts import attempt_of
-from callsheet.reconcile.steps import settle_ledger
+from callsheet.reconcile.desk import attempt_of
+from callsheet.reconcile.unknown import settle_ledger
 
 pytestmark = pytest.mark.anyio
 
@@ -202,6 +203,46 @@ async def test_a_request_that_another_job_claims_wrongly_is_named(house):
         assert f"job {house.row(second).job_id} (b, run {second})" in found.why
     assert house.row(first).state is State.UNKNOWN
     assert len(house.accepted("A boat with a namesake")) == 1
+
+
+class Renamed(httpx.AsyncHTTPTransport):
+    """Real, but the reply to a POST names this request, in its body or in its header alone."""
+
+    def __init__(self, request_id, *, in_body):
+        super().__init__()
+        self.request_id, self.in_body = request_id, in_body
+
+    async def handle_async_request(self, request):
+        reply = await super().handle_async_request(request)
+        if request.method != "POST":
+            return reply
+        body = json.loads(await reply.aread())
+        if self.in_body:
+            body["request_id"] = self.request_id
+        headers = {"x-fal-request-id": self.request_id}
+        await reply.aclose()
+        return httpx.Response(200, headers=headers, stream=httpx.ByteStream(json.dumps(body).encode()))
+
+
+@pytest.mark.parametrize("in_body", [True, False])
+async def test_a_reply_with_a_wrong_id_is_unknown_and_found_at_once(house, in_body):
+    """Another job's id, or one that contradicts the body: the render behind it is found by what was sent."""
+    prompt = f"A misnamed boat {in_body}"
+    first = house.open_run(f"a,{prompt} a,21", campaign="first")
+    await house.work(first)
+    taken = house.row(first).ticket.request_id
+    second = house.open_run(f"b,{prompt} b,22", campaign="second")
+    house.queue_transport = lambda: Renamed(taken, in_body=in_body)
+    await house.work(second)
+    assert (house.row(second).state, house.row(second).ticket) == (State.UNKNOWN, None)
+    house.queue_transport = lambda: None
+    (truth,) = await house.ended(f"{prompt} b")
+
+    (found,) = (await house.settled()).each
+
+    assert (found.outcome, house.row(second).ticket.request_id) == ("collected", truth["id"])
+    assert len(house.accepted(f"{prompt} b")) == 1
+    assert house.sound()
 
 
 def rename(house, run_id, request_id):

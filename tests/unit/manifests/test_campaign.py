@@ -280,3 +280,25 @@ def test_templates_cannot_grow_without_bound() -> None:
     """A template that repeats a large cell stops at 1 MiB."""
     with pytest.raises(BadTemplate, match="longer than 1 MiB"):
         parse_template("{a}" * 100).render({"a": "x" * 20_000})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../{custom_id}", "a/../../{custom_id}", "/tmp/{custom_id}", "{custom_id}/..", "~/x", ".."),
+        *("./{custom_id}", "a\\\\{custom_id}", "C:/{custom_id}", " ../{custom_id}"),
+    ],
+)
+def test_a_file_name_that_leaves_the_folder_is_a_mistake(tmp_path: Path, name: str) -> None:
+    """It is not made another name in silence: the line of the campaign file is named."""
+    ((line, column, message),) = _problems(tmp_path, f'{HEAD}{MODEL}[output]\nname = "{name}"\n')
+    assert (line, column) == (7, "output.name")
+    assert "leads out of the run's folder" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["a/{custom_id}", "{client}/{custom_id}", "a..b{custom_id}", "x.{custom_id}"]
+)
+def test_a_file_name_within_the_folder_is_taken(tmp_path: Path, name: str) -> None:
+    """Folders below the run's own, and dots within a name, are meant."""
+    assert len(_plan(tmp_path, f'{HEAD}{MODEL}[output]\nname = "{name}"\n').jobs) == 1

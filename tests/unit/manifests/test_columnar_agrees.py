@@ -397,6 +397,28 @@ def test_a_made_id_that_somebody_has_is_a_mistake(folder):
     assert (problem.row, problem.found) == (3, made)
 
 
+def test_ids_that_would_be_equal_are_longer_both_ways(folder):
+    """Two videos whose ids would be equal get longer ones, in whichever order their rows stand."""
+    rows = [["a fox", "seedance-1.0-lite", "7"]]
+    pq.write_table(_table(["prompt", "model", "seed"], rows), folder / "m.parquet")
+    job = _both_ways(folder)[2][0].job
+    seen: dict[str, int] = {}
+    for seed in range(1, 100_000):
+        digits = replace(job, seed=seed).fingerprint[:6]
+        if digits in seen:
+            break
+        seen[digits] = seed
+    pair = [["a fox", "seedance-1.0-lite", str(each)] for each in (seen[digits], seed)]
+    ids = []
+    for order in (pair, pair[::-1]):
+        pq.write_table(_table(["prompt", "model", "seed"], [*order, *rows]), folder / "m.parquet")
+        jobs = _both_ways(folder)[2]
+        ids.append({planned.job.seed: planned.job.custom_id for planned in jobs})
+        assert [planned.job.output_name for planned in jobs] == [planned.job.custom_id for planned in jobs]
+    assert ids[0] == ids[1]
+    assert [len(name) for name in ids[0].values()] == [len("fox-") + 12, len("fox-") + 12, len("fox-") + 6]
+
+
 def test_keys_tell_rows_apart():
     """Rows that differ in one cell, or in where a cell ends, have different keys."""
     rows = [("", ""), ("a", ""), ("", "a"), ("aa", ""), ("a", "a"), ("x" * 5000, "y"), ("x" * 5000, "z")]

@@ -101,7 +101,7 @@ BAD: list[tuple[dict[str, str], str, str]] = [
     ({"prompt": "x" * (PROMPT_MAX_CHARS + 1)}, "prompt", "at most 5,000 characters"),
     ({"prompt": "a\x00b"}, "prompt", "control characters"),
     ({"note": "\x1b]52;c;x\x07"}, "note", "control characters"),
-    ({"model": ""}, "model", "a model must be named"),
+    ({"model": ""}, "model", "name a model"),
     ({"model": "seedance-1.0-pro-fats"}, "model", "did you mean seedance-1.0-pro-fast?"),
     ({"model": "sora"}, "model", "allowed are seedance-1.0-lite"),
     *(({"resolution": text}, "resolution", "480p, 720p, 1080p") for text in ("721", "4k", "1080i")),
@@ -150,7 +150,7 @@ BAD: list[tuple[dict[str, str], str, str]] = [
     ),
     ({"end_image_url": PICTURE, "model": PRO}, "end_image_url", "a last frame needs a first one"),
     ({"end_image_url": PICTURE, "image_url": PICTURE}, "end_image_url", "these do: seedance-1.0-lite"),
-    ({"reference_image_urls": PICTURE}, "reference_image_urls", "these do: seedance-1.0-lite"),
+    ({"reference_image_urls": PICTURE}, "reference_image_urls", "these models do: seedance-1.0-lite"),
     (
         {"reference_image_urls": " | ".join([PICTURE] * 5), "model": LITE},
         "reference_image_urls",

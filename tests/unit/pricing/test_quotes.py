@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -119,6 +121,29 @@ def test_nearest_ratio_is_both_where_two_measures_disagree() -> None:
     """A picture between two shapes counts for both: the documents do not say how nearness is measured."""
     between = nearest_ratios(("16:9", "4:3"), (154, 100))
     assert set(between) == {"16:9", "4:3"}
+
+
+@given(st.integers(300, 6000), st.integers(300, 6000))
+def test_the_maximum_covers_every_measure_of_nearness(width_px: int, height_px: int) -> None:
+    """By quotient or difference, of width to height or height to width: what fal may choose is held."""
+    shot = _shot(f"{BASE}/lite/image-to-video", image_size=(width_px, height_px))
+    sizes = CATALOG.sizes(shot.endpoint, shot.resolution)
+    actual = width_px / height_px
+    measures: list[Callable[[float], float]] = [
+        lambda ratio: abs(math.log(ratio / actual)),
+        lambda ratio: abs(ratio - actual),
+        lambda ratio: abs(1 / ratio - 1 / actual),
+    ]
+    for measure in measures:
+        nearest = min(sizes, key=lambda name: measure(int(name.split(":")[0]) / int(name.split(":")[1])))
+        assert quote(CATALOG, shot).maximum_nano >= cost_nano(*sizes[nearest], 121, 1_800_000_000)
+
+
+def test_a_picture_of_645_to_1000_may_become_9_to_16_or_3_to_4() -> None:
+    """Height to width it is nearer to 3:4, which has more pixels at 720p."""
+    price = quote(CATALOG, _shot(f"{BASE}/lite/image-to-video", image_size=(645, 1000)))
+    assert price.expected_nano == cost_nano(704, 1248, 120, 1_800_000_000)
+    assert price.maximum_nano == cost_nano(832, 1120, 121, 1_800_000_000)
 
 
 def test_a_missing_rate_is_never_free() -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from callsheet.report.rows import RESULT_NAMES, ResultRow
-from callsheet.report.run_files import read_results, write_run_files
+from callsheet.report.run_files import write_run_files
 from callsheet.report.summary import RunFacts
 from callsheet.report.tables import ERROR_NAMES, manifest_cells
 from manifests.columns import COLUMNS
@@ -60,14 +60,6 @@ def test_results_carry_every_manifest_column(tmp_path: Path, run: RunFacts, make
     ]
     assert guarded[0]["has_audio"] == "false"
     assert guarded[1]["bytes"] == ""
-
-
-def test_results_are_a_data_frame(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:
-    """The results are read back with a row per job and the columns of the contract."""
-    write(tmp_path, run, [{"custom_id": "a", "Shot": "=2"}], [make_row()])
-    frame = read_results(tmp_path)
-    assert list(frame.columns) == ["Shot", *RESULT_NAMES]
-    assert frame.loc[0, "actual_usd"] == "0.10296"
 
 
 def test_a_header_can_be_a_formula_too(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:

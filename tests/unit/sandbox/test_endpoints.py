@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from callsheet.sandbox.endpoints import ENDPOINTS, Shot, shot_of
+from callsheet.sandbox.endpoints import ENDPOINTS, ClipOrder, shot_of
 
 SIX = {"21:9", "16:9", "4:3", "1:1", "3:4", "9:16"}
 ALL_RATIOS = SIX | {"9:21", "auto", "2:1", ""}
@@ -45,7 +45,7 @@ def arguments(path: str, **more: Any) -> dict[str, Any]:
     return given
 
 
-def shot(path: str, **more: Any) -> Shot:
+def shot(path: str, **more: Any) -> ClipOrder:
     """The shot of such arguments."""
     return shot_of(ENDPOINTS[PREFIX + path], arguments(path, **more), 77)
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.sandbox.prices import Bill, PriceList
+from callsheet.sandbox.prices import ClipBill, PriceList
 
 PREFIX = "fal-ai/bytedance/seedance/"
 PRO, FAST, LITE = (PREFIX + f"v1/{each}/text-to-video" for each in ("pro", "pro/fast", "lite"))
@@ -13,7 +13,7 @@ NANO = 10**9
 
 def bill(
     prices: PriceList, endpoint: str, size: tuple[int, int] = (1920, 1088), *, audio: bool = False
-) -> Bill:
+) -> ClipBill:
     """The bill of five seconds."""
     return prices.bill(endpoint, width_px=size[0], height_px=size[1], frames=121, audio=audio)
 
@@ -37,8 +37,8 @@ def test_units_and_prices_are_those_of_fals_list(endpoint: str, unit: str, usd: 
 def test_bills_are_in_the_lists_units() -> None:
     """Five seconds of 1080p are 246,840 tokens: 0.24684 units of a million, 246.84 of a thousand."""
     prices = PriceList()
-    assert bill(prices, PRO) == Bill("0.24684", 2_500_000_000, 617_100_000)
-    assert bill(prices, LITE) == Bill("246.84", 1_800_000, 444_312_000)
+    assert bill(prices, PRO) == ClipBill("0.24684", 2_500_000_000, 617_100_000)
+    assert bill(prices, LITE) == ClipBill("246.84", 1_800_000, 444_312_000)
 
 
 @pytest.mark.parametrize(("seconds", "units"), [(4, "87.3"), (5, "108.9"), (6, "130.5")])
@@ -59,27 +59,31 @@ def test_audio_doubles_the_units_or_the_price() -> None:
     """v1.5 with audio costs twice as much in both readings; the setting says which number is doubled."""
     size = (960, 960)
     silent = bill(PriceList(), PRO_15, size)
-    assert silent == Bill("0.1089", 1_200_000_000, 130_680_000)
-    assert bill(PriceList("units"), PRO_15, size, audio=True) == Bill("0.2178", 1_200_000_000, 261_360_000)
-    assert bill(PriceList("price"), PRO_15, size, audio=True) == Bill("0.1089", 2_400_000_000, 261_360_000)
+    assert silent == ClipBill("0.1089", 1_200_000_000, 130_680_000)
+    assert bill(PriceList("units"), PRO_15, size, audio=True) == ClipBill(
+        "0.2178", 1_200_000_000, 261_360_000
+    )
+    assert bill(PriceList("price"), PRO_15, size, audio=True) == ClipBill(
+        "0.1089", 2_400_000_000, 261_360_000
+    )
     assert PriceList("price").unit_price_nano(PRO_15) == 1_200_000_000
 
 
 @pytest.mark.parametrize(
     ("change", "unit", "expected"),
     [
-        ("1.1", "1m tokens", Bill("0.24684", 2_750_000_000, 678_810_000)),
-        ({"unit": "1000 tokens"}, "1000 tokens", Bill("246.84", 2_500_000, 617_100_000)),
+        ("1.1", "1m tokens", ClipBill("0.24684", 2_750_000_000, 678_810_000)),
+        ({"unit": "1000 tokens"}, "1000 tokens", ClipBill("246.84", 2_500_000, 617_100_000)),
         (
             {"unit": "seconds", "unit_price": "0.12"},
             "seconds",
-            Bill("5.041666666666666666666666667", 120_000_000, 605_000_000),
+            ClipBill("5.041666666666666666666666667", 120_000_000, 605_000_000),
         ),
-        ({"unit": "videos", "unit_price": "0.62"}, "videos", Bill("1", 620_000_000, 620_000_000)),
-        ({"unit": "furlongs", "unit_price": "3"}, "furlongs", Bill("1", 3_000_000_000, 3_000_000_000)),
+        ({"unit": "videos", "unit_price": "0.62"}, "videos", ClipBill("1", 620_000_000, 620_000_000)),
+        ({"unit": "furlongs", "unit_price": "3"}, "furlongs", ClipBill("1", 3_000_000_000, 3_000_000_000)),
     ],
 )
-def test_a_test_can_choose_unit_and_price(change: Any, unit: str, expected: Bill) -> None:
+def test_a_test_can_choose_unit_and_price(change: Any, unit: str, expected: ClipBill) -> None:
     """A change names a factor, or another unit with the same price per token or a price of its own."""
     prices = PriceList()
     prices.change({PRO: change})

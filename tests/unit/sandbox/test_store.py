@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from callsheet.sandbox.routes_control import most_at_once
-from callsheet.sandbox.store import LOW, NORMAL, Record, State
+from callsheet.sandbox.store import LOW, NORMAL, Record, Store
 
 
 def record(number: int, **more: Any) -> Record:
@@ -14,21 +14,21 @@ def record(number: int, **more: Any) -> Record:
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     """A record that was saved is read back equal, in the order of acceptance, its last version only."""
-    state = State(tmp_path)
+    state = Store(tmp_path)
     first, second = record(1, priority=LOW), record(2)
     for each in (second, first):
         state.save(each)
     second.units, second.cost_nano = "19.845", 35_721_000
     state.save(second)
     state.close()
-    again = State(tmp_path)
+    again = Store(tmp_path)
     assert again.records() == [first, second]
     again.close()
 
 
 def test_files_are_found_by_their_public_name_alone(tmp_path: Path) -> None:
     """An upload gets an unguessable name, keeps its ending, and no path leads out of the table of files."""
-    state = State(tmp_path)
+    state = Store(tmp_path)
     stored = state.add_bytes(b"pixels", "../../my kite.png", "image/png")
     found = state.file(stored.name)
     assert found is not None
@@ -41,7 +41,7 @@ def test_files_are_found_by_their_public_name_alone(tmp_path: Path) -> None:
 
 def test_a_reserved_file_exists_once_it_was_put(tmp_path: Path) -> None:
     """A reserved name is not found until its bytes came; a name nobody gave out is not written."""
-    state = State(tmp_path)
+    state = Store(tmp_path)
     name = state.reserve("a.png", "image/png")
     assert state.file(name) is None
     assert state.put(name, b"1")

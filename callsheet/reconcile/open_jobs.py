@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable
-from callsheet.ledger import JobRow, State, Submission, settlement, transitions
+from callsheet.ledger import JobRow, State, Submission, history, settlement, transitions
 from callsheet.provider.messages import Completed, InProgress, Status
-from callsheet.provider.platform import History
 from callsheet.provider.platform_messages import HistoryItem, iso
 from callsheet.reconcile.absence import Due, certain_now_ms
-from callsheet.reconcile.desk import Desk, sent_ms
+from callsheet.reconcile.desk import Desk, attempt_of, sent_ms
 from callsheet.reconcile.findings import Finding, finding
+from callsheet.reconcile.matching import fitting
 
 LOOK_BACK_MS = 86_400_000
 """How long before its acceptance a request is looked for in the history."""
@@ -61,8 +61,8 @@ async def _gone(desk: Desk, row: JobRow) -> Finding:
     assert row.submission is not None
     request = (row.ticket.request_id,)
     try:
-        history = await _history(desk, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
-        item = _item(history, row.ticket.request_id)
+        seen = await remembered(desk, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
+        item = seen.item
         if (item is not None and item.ended_ms is not None) or await _has_result(desk, row):
             await _seen(desk, row)
             await desk.books(transitions.render, row.job_id, attempt=row.attempt)
@@ -73,7 +73,7 @@ async def _gone(desk: Desk, row: JobRow) -> Finding:
         await _seen(desk, row)
         why = "the queue no longer holds it; the history does not say yet that it has ended"
         return finding("rendering", row, why, request_ids=request)
-    return await _not_seen(desk, row, history.server_ms)
+    return await _not_seen(desk, row, seen.server_ms)
 
 
 async def _not_seen(desk: Desk, row: JobRow, server_ms: int | None) -> Finding:
@@ -81,6 +81,12 @@ async def _not_seen(desk: Desk, row: JobRow, server_ms: int | None) -> Finding:
     assert row.ticket is not None
     assert row.submission is not None
     request, due = (row.ticket.request_id,), _due(desk, row.submission)
+    try:
+        other = await _instead(desk, row)
+    except (QueueError, AccountError) as error:
+        return finding("rendering", row, f"{GONE}; {error}", request_ids=request)
+    if other is not None:
+        return other
     wait = await another_look(desk, row, due, server_ms)
     if wait is not None:
         return finding("rendering", row, f"{GONE}{wait.why}", request_ids=request, again_ms=wait.again_ms)
@@ -94,6 +100,28 @@ async def _not_seen(desk: Desk, row: JobRow, server_ms: int | None) -> Finding:
         attempt=row.attempt,
     )
     return finding("lost", row, why, request_ids=request)
+
+
+async def _instead(desk: Desk, row: JobRow) -> Finding | None:
+    """Return what the endpoint's whole history shows in place of a request that is nowhere.
+
+    None where it shows other requests of this ledger and none that this job can have sent: only then does
+    it prove that the request is gone. Raises Unavailable or AccountError where it could not be read.
+    """
+    assert row.ticket is not None
+    request = (row.ticket.request_id,)
+    attempt = await attempt_of(desk, row)
+    found = await desk.platform.history([row.endpoint], start_ms=attempt.sent_ms - LOOK_BACK_MS)
+    claimed = await desk.books(history.known_requests, [item.request_id for item in found.items])
+    free = [item for item in found.items if item.request_id not in claimed]
+    if ours := fitting([attempt], free):
+        named = tuple(item.request_id for item in ours)
+        why = f"the history shows what this job sent as request {', '.join(named)}: fal named a wrong id"
+        return finding("mismatch", row, f"{GONE}; {why}", request_ids=request + named)
+    if not claimed:
+        why = "the history shows no other request of this ledger either, so it proves nothing"
+        return finding("rendering", row, f"{GONE}; {why}", request_ids=request)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +185,7 @@ class Remembered:
 
 async def remembered(desk: Desk, endpoint: str, request_id: str, accepted_ms: int) -> Remembered:
     """Ask fal's history about one request. Raises Unavailable or AccountError where it could not be read."""
-    history = await _history(desk, endpoint, request_id, accepted_ms)
-    return Remembered(_item(history, request_id), history.server_ms)
-
-
-async def _history(desk: Desk, endpoint: str, request_id: str, accepted_ms: int) -> History:
     start_ms = accepted_ms - LOOK_BACK_MS
-    return await desk.platform.history([endpoint], start_ms=start_ms, request_id=request_id)
-
-
-def _item(history: History, request_id: str) -> HistoryItem | None:
-    return next((item for item in history.items if item.request_id == request_id), None)
+    found = await desk.platform.history([endpoint], start_ms=start_ms, request_id=request_id)
+    item = next((item for item in found.items if item.request_id == request_id), None)
+    return Remembered(item, found.server_ms)

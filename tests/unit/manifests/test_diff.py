@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.diff import Changes, MadeJob, compare, to_pay, what_differs
+from manifests.diff import Changes, MadeJob, compare, look_up, to_pay, what_differs
 from manifests.plan import Plan
 from manifests.planner import make_plan
 
@@ -43,6 +44,24 @@ def test_a_new_name_for_the_same_content_is_made_already(tmp_path: Path) -> None
     """A name is only a name: renaming a row costs nothing."""
     plan = plan_of(tmp_path)
     assert compare(plan, [made(plan, 0, custom_id="z")]).sign(0) == "="
+
+
+def test_only_what_is_not_made_is_looked_up_by_name(tmp_path: Path) -> None:
+    """The ledger is asked for all fingerprints at once, and for the names of the rest."""
+    plan = plan_of(tmp_path)
+    asked: list[set[str]] = []
+
+    def by_fingerprint(wanted: Collection[str]) -> dict[str, MadeJob]:
+        asked.append(set(wanted))
+        return {each.fingerprint: each for each in (made(plan, 0), made(plan, 2))}
+
+    def by_name(wanted: Collection[str]) -> dict[str, MadeJob]:
+        asked.append(set(wanted))
+        return {"b": made(plan, 1, fingerprint="other")}
+
+    changes = look_up(plan, by_fingerprint, by_name)
+    assert [changes.sign(position) for position in range(3)] == ["=", "~", "="]
+    assert asked == [{each.fingerprint for each in plan.jobs}, {"b"}]
 
 
 @given(signs=st.lists(st.sampled_from("+~="), min_size=3, max_size=3))

@@ -7,6 +7,7 @@ command line with `dataclasses.replace`; nothing below the edge reads the enviro
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,18 @@ class Settings:
     @property
     def ledger(self) -> str:
         """The ledger's database URL; by default SQLite in the user's data folder."""
-        return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger.sqlite'}"
+        return self.ledger_url or sqlite_url(self.data_dir / "ledger.sqlite")
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a SQLite file. `?` is written %3F, and a `%` before 3F or 25 is written %25."""
+    quoted = re.sub("%(?=3F|25)", "%25", str(path)).replace("?", "%3F")
+    return f"sqlite:///{quoted}"
+
+
+def sqlite_path(url: str) -> str:
+    """Return the path in the URL of a SQLite file, as `sqlite_url` writes it."""
+    return re.sub("%(3F|25)", lambda found: "?" if found[1] == "3F" else "%", url.removeprefix("sqlite:///"))
 
 
 _URLS = ("queue_url", "rest_url", "cdn_url", "platform_url")

@@ -111,23 +111,32 @@ def _made(
     tx: Transaction, campaign: str, column: ColumnElement[str], values: Iterable[str]
 ) -> Iterator[MadeJob]:
     """Yield what was made of these, looked up by an index, oldest first within each piece."""
-    job, table = schema.job, schema.run
-    if not tx.connection.execute(select(table.c.run_id).where(table.c.campaign == campaign).limit(1)).first():
+    job = schema.job
+    # The runs are compared here: joined, they would be taken for the smaller side, and all their jobs read.
+    ours = runs_of(tx, campaign)
+    if not ours:
         return
     query = (
-        select(job.c.job_id, job.c.custom_id, job.c.fingerprint, job.c.spent_nano.label("paid_nano"))
-        .join_from(job, table, table.c.run_id == job.c.run_id)
-        .where(
-            column.in_(bindparam("piece", expanding=True)),
-            table.c.campaign == campaign,
-            job.c.state == State.SUCCEEDED.value,
-            job.c.output_id.is_not(None),
+        select(
+            job.c.job_id,
+            job.c.custom_id,
+            job.c.fingerprint,
+            job.c.spent_nano.label("paid_nano"),
+            job.c.run_id,
         )
+        .where(column.in_(bindparam("piece", expanding=True)), text(schema.MADE))
         .order_by(job.c.job_id)
     )
     for piece in chunks(values, LOOK_UP_AT_ONCE):
-        for row in tx.connection.execute(query, {"piece": piece}):
-            yield MadeJob(*row)
+        for *made, run_id in tx.connection.execute(query, {"piece": piece}):
+            if run_id in ours:
+                yield MadeJob(*made)
+
+
+def runs_of(tx: Transaction, campaign: str) -> set[str]:
+    """Return the ids of a campaign's runs."""
+    table = schema.run
+    return set(tx.connection.execute(select(table.c.run_id).where(table.c.campaign == campaign)).scalars())
 
 
 @read()

@@ -85,13 +85,12 @@ def _runs_with(
 ) -> Counter[str]:
     """Count the jobs with these fingerprints by run, looked up by their index."""
     job, run = schema.job, schema.run
+    opened = select(run.c.run_id).where(run.c.campaign == campaign, run.c.opened_ms.is_not(None))
+    ours = set(tx.connection.execute(opened).scalars())
     query = (
         select(job.c.run_id, func.count())
-        .join_from(job, run, job.c.run_id == run.c.run_id)
         .where(
             job.c.fingerprint.in_(bindparam("piece", expanding=True)),
-            run.c.campaign == campaign,
-            run.c.opened_ms.is_not(None),
             job.c.state.in_([state.value for state in states]),
         )
         .group_by(job.c.run_id)
@@ -101,7 +100,8 @@ def _runs_with(
     found: Counter[str] = Counter()
     for piece in chunks(set(wanted()), queries.LOOK_UP_AT_ONCE):
         for run_id, count in tx.connection.execute(query, {"piece": piece}):
-            found[run_id] += count
+            if run_id in ours:
+                found[run_id] += count
     return found
 
 

@@ -26,6 +26,9 @@ def one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in sorted(values))})"
 
 
+MADE: Final = f"state = '{State.SUCCEEDED.value}' AND output_id IS NOT NULL"
+"""Jobs that were made and whose file was kept. The index on them answers a look-up by itself."""
+
 IN_SLOT: Final = one_of("state", tuple(HOLDS_SLOT))
 """Written out, and never as parameters: only so can the index on exactly these rows answer it."""
 
@@ -127,6 +130,7 @@ job = _table(
     sa.CheckConstraint(one_of("charged", ("", "no", "unknown", "yes")), name="job_charged_known"),
     sa.Index("job_by_cell", "cell", "state", "job_id"),
     sa.Index("job_by_name", "custom_id"),
+    _partial_index("job_made", "fingerprint", "run_id", "custom_id", "spent_nano", "job_id", where=MADE),
     _partial_index("job_by_error", "error_type", where="error_type <> ''"),
     sa.Index("job_by_fingerprint", "fingerprint"),
     sa.Index("job_by_state", "run_id", "state"),

@@ -7,8 +7,8 @@ import sys
 from measuring import CALLSHEET, Figure, Place, median_s, place, report, succeed
 
 TIMES = 7
-HELP_BOUND_S = 0.25
-PLAN_BOUND_S = 0.5
+HELP_BOUND_S = 0.3
+PLAN_BOUND_S = 0.6
 
 
 def main() -> int:

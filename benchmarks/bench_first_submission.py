@@ -9,8 +9,8 @@ from measuring import Figure, Place, median_s, oracle, place, report, run_comman
 
 SPEED = 100.0
 WARM_TIMES = 3
-COLD_BOUND_S = 10.0
-WARM_BOUND_S = 5.0
+COLD_BOUND_S = 15.0
+WARM_BOUND_S = 8.0
 
 
 def main() -> int:

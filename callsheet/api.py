@@ -22,9 +22,8 @@ from callsheet.engine.context import open_account
 from callsheet.engine.open_run import room_for
 from callsheet.engine.request import RunRequest, sandbox_ledger, settings_for
 from callsheet.engine.retry import prepare_retry
-from callsheet.engine.run import carry_out, open_context
+from callsheet.engine.run import carry_out, continued, find_run, open_context, open_plan
 from callsheet.engine.scheduler import RenderJob, render_here
-from callsheet.engine.session import continued, find_run, open_plan
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.files import has_ledger

@@ -288,6 +288,14 @@ class LedgerError(CallsheetError):
     """The ledger refused, and changed nothing."""
 
 
+class LedgerUnavailable(LedgerError):
+    """The ledger's server cannot be reached, or ended the connection; wait and ask again.
+
+    Where the connection broke while a change was being committed, it is not known whether it was: read it
+    back before doing it again.
+    """
+
+
 class IllegalTransition(LedgerError):
     """That event does not exist in that state; nothing was changed."""
 

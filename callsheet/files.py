@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callsheet.errors import DiskFull, UsageError
-from callsheet.settings import Settings
+from callsheet.settings import Settings, sqlite_path
 
 
 @contextmanager
@@ -270,7 +270,7 @@ def has_ledger(settings: Settings) -> bool:
     file = url.removeprefix("sqlite:///")
     if file == url or file.startswith((":memory:", "file:")) or not file or "?" in file:
         return True
-    path = Path(file).expanduser().absolute()
+    path = Path(sqlite_path(url)).expanduser().absolute()
     is_ours = path.is_relative_to(settings.data_dir.absolute())
     instead = ELSEWHERE if is_ours else "CALLSHEET_LEDGER_URL names it"
     return is_there(path, what="the ledger", instead=instead)

@@ -6,6 +6,8 @@ command line with `dataclasses.replace`; nothing below the edge reads the enviro
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +39,11 @@ class ApiKey:
 
     def __repr__(self) -> str:
         return "ApiKey([key])"
+
+    @property
+    def account(self) -> str:
+        """A hash of the key's id, the part before the colon (of the whole key, where it has none)."""
+        return hashlib.sha256(self._value.partition(":")[0].encode()).hexdigest()[:16]
 
     def reveal(self) -> str:
         """Return the key itself, to be written into an Authorization header and nowhere else."""
@@ -74,9 +81,25 @@ class Settings:
     breaker: int = 3
 
     @property
+    def account(self) -> str:
+        """A hash that tells one fal account from another, "" without a key. It is no secret."""
+        return self.key.account if self.key else ""
+
+    @property
     def ledger(self) -> str:
         """The ledger's database URL; by default SQLite in the user's data folder."""
-        return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger.sqlite'}"
+        return self.ledger_url or sqlite_url(self.data_dir / "ledger.sqlite")
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a SQLite file. `?` is written %3F, and a `%` before 3F or 25 is written %25."""
+    quoted = re.sub("%(?=3F|25)", "%25", str(path)).replace("?", "%3F")
+    return f"sqlite:///{quoted}"
+
+
+def sqlite_path(url: str) -> str:
+    """Return the path in the URL of a SQLite file, as `sqlite_url` writes it."""
+    return re.sub("%(3F|25)", lambda found: "?" if found[1] == "3F" else "%", url.removeprefix("sqlite:///"))
 
 
 _URLS = ("queue_url", "rest_url", "cdn_url", "platform_url")

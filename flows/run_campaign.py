@@ -8,10 +8,9 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas import State
 
-from callsheet.engine import session
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.request import RunRequest
-from callsheet.engine.run import finish
+from callsheet.engine.run import finish, opened, unfinished_runs
 from callsheet.errors import Busy
 from tasks.approval import is_approved, turned_down
 from tasks.artifacts import publish_plan, publish_results
@@ -25,14 +24,14 @@ async def run_campaign(request: RunRequest) -> dict[str, Any] | State[Any]:
 
     Unfinished runs of the same campaign are taken up first.
     """
-    for earlier in session.unfinished_runs(request):
+    for earlier in unfinished_runs(request):
         with suppress(Busy):  # a living process goes on with it
             await _carried_out(earlier)
     return await _carried_out(request)
 
 
 async def _carried_out(request: RunRequest) -> dict[str, Any] | State[Any]:
-    async with session.opened(request) as ctx, following_flow_run(ctx):
+    async with opened(request) as ctx, following_flow_run(ctx):
         await publish_plan(ctx)
         if not await is_approved(ctx):
             return await turned_down(ctx)

@@ -9,19 +9,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from callsheet.errors import UsageError
 from callsheet.files import atomically, file_sha256, usable_folder, write_atomically
+from manifests.job import Job
 from manifests.plan import Plan, PlannedJob, PlanOptions
 from manifests.plan_document import cap_document, plan_document
-from manifests.plan_rows import PICTURE_COLUMNS, rows_table
+from manifests.plan_rows import PICTURE_COLUMNS, planned_of, rows_table
 from manifests.readers.remote import is_remote
 from pricing.budgets import Cap
+from pricing.catalog import Catalog
 from pricing.money import parse_usd, usd_text
+from pricing.quotes import Quote
 
 FORMAT = "callsheet-plan-2"
 """1 hashed row by row, and kept every row's hash."""
@@ -226,6 +229,24 @@ def write_rows(jobs: Sequence[PlannedJob], path: Path) -> str:
 
             pq.write_table(rows_table(jobs), temporary, compression="lz4", store_schema=False)
         return file_sha256(temporary)
+
+
+def rows_in(
+    path: Path, catalog: Catalog, *, without: Container[int], at_once: int
+) -> Iterator[list[tuple[int, Job, Quote]]]:
+    """Yield the jobs of a plan's rows, `at_once` at a time, with their positions and prices.
+
+    Positions in `without` are left out. Raises OSError.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415  # as above
+
+    first = 0
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=at_once):
+        places = [place for place in range(len(batch)) if first + place not in without]
+        rows = batch.take(places).to_pylist() if places else []
+        found = [planned_of(row, catalog) for row in rows]
+        yield [(first + place, job, price) for place, (job, price, *_) in zip(places, found, strict=True)]
+        first += len(batch)
 
 
 def holds_rows(path: Path) -> bool:

@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
+from prefect.utilities.urls import url_for
 
 from callsheet.engine.cancel import cancel_run
 from callsheet.engine.context import RunContext
@@ -40,8 +41,8 @@ async def following_flow_run(ctx: RunContext) -> AsyncIterator[None]:
     flow_run_id = str(flow_run.id)
     loop = asyncio.get_running_loop()
     take_signals(ctx.stop, terminate=lambda: loop.create_task(_terminated(ctx, flow_run_id)))
-    if flow_run.ui_url:
-        ctx.tell(f"Prefect: {flow_run.ui_url}")
+    if url := url_for("flow-run", obj_id=flow_run_id):
+        ctx.tell(f"Prefect: {url}")
     with suppress(Exception):  # Prefect shows the run; it does not carry it
         await _describe(ctx, flow_run_id)
     following = asyncio.ensure_future(_follow(ctx, flow_run_id))

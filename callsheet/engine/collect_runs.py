@@ -48,7 +48,11 @@ async def collect_dead_runs(account: Desk, *, leave: Collection[str] = ()) -> li
 
     A run whose folder cannot be reached from this machine keeps its jobs `rendered`.
     """
-    rendered = await account.books(queries.open_jobs, states={State.RENDERED})
+    rendered = [
+        row
+        for row in await account.books(queries.open_jobs, states={State.RENDERED})
+        if account.speaks_for(row.submission)
+    ]
     runs = {row.run_id for row in rendered} - set(leave)
     found: list[Finding] = []
     with claimed(account.ledger, runs) as mine:
@@ -57,24 +61,39 @@ async def collect_dead_runs(account: Desk, *, leave: Collection[str] = ()) -> li
     return found
 
 
-async def collect_campaign(account: Desk, campaign: str) -> list[Finding]:
-    """Fetch what is paid for and not fetched yet in every run of a campaign, before anything is bought.
+async def collect_campaign(account: Desk, campaign: str) -> frozenset[str]:
+    """Fetch what a campaign has paid for and not fetched yet, before anything new is bought.
 
-    Otherwise a new run of the same rows would buy what fal still has.
+    Returns the fingerprints of what could not be fetched and may still be had: it must not be bought again.
     """
-    unfetched = await unfetched_jobs(account)
-    rendered = await account.books(queries.open_jobs, states={State.RENDERED})
-    runs = {row.run_id for row in (*rendered, *unfetched)}
-    of_campaign = {
-        run_id for run_id in runs if (await account.books(queries.run, run_id)).campaign == campaign
-    }
-    found: list[Finding] = []
-    with claimed(account.ledger, of_campaign) as mine:
-        reopened = await reopen_unfetched(account, [row for row in unfetched if row.run_id in mine])
-        rendered += [await account.books(queries.job, job_id) for job_id in sorted(reopened.found)]
-        for run_id in sorted(mine):
-            found += await _collected(account, run_id, _of(run_id, rendered))
-    return found
+    before = await _paid_and_not_fetched(account, campaign)
+    if not before:
+        return frozenset()
+    with claimed(account.ledger, {row.run_id for row in before}) as mine:
+        failed = [row for row in before if row.run_id in mine and row.state is State.FAILED]
+        reopened = await reopen_unfetched(account, failed)
+        rendered = [
+            row
+            for row in before
+            if row.run_id in mine and (row.state is State.RENDERED or row.job_id in reopened.found)
+        ]
+        for run_id in sorted({row.run_id for row in rendered}):
+            await _collected(account, run_id, _of(run_id, rendered))
+        sure = [row for row in failed if row.job_id not in reopened.found | reopened.unsure.keys()]
+    lost = {row.job_id for row in sure}  # fal says that it no longer has these
+    after = await _paid_and_not_fetched(account, campaign)
+    return frozenset(row.fingerprint for row in after if row.job_id not in lost)
+
+
+async def _paid_and_not_fetched(account: Desk, campaign: str) -> list[JobRow]:
+    """Return the jobs of a campaign that fal may have a video of that was never fetched."""
+    rows = [
+        *await account.books(queries.open_jobs, states={State.RENDERED}),
+        *await unfetched_jobs(account),
+    ]
+    runs = {row.run_id for row in rows}
+    ours = {each for each in runs if (await account.books(queries.run, each)).campaign == campaign}
+    return [row for row in rows if row.run_id in ours]
 
 
 def _of(run_id: str, rows: Iterable[JobRow]) -> list[JobRow]:

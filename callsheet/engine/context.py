@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from callsheet.engine.breaker import Breaker
 from callsheet.engine.ledger_executor import LedgerExecutor
-from callsheet.engine.limiter import Limiter
+from callsheet.engine.limits import Breaker, Limiter
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, Run
@@ -25,6 +25,8 @@ from callsheet.settings import Settings
 from pricing.catalog import Catalog, load_catalog
 from pricing.price_list import Pin, at_pin, catalog_at, read_pins
 from pricing.render_times import RenderTimes
+
+logger = logging.getLogger(__name__)
 
 DOWNLOADS_AT_ONCE = 10
 """Files fetched and verified at the same time. They hold no slot."""
@@ -119,6 +121,14 @@ class RunContext:
     def media(self) -> Path:
         """The folder of finished videos."""
         return self.folder / "media"
+
+    def tell_trouble(self, text: str) -> None:
+        """Say why nothing can be sent at the moment, or with "" that it can again; each change once."""
+        if text == self.state.trouble:
+            return
+        self.state.trouble = text
+        logger.warning("%s", text or "submitting again", extra={"run": self.run.run_id})
+        self.tell(text or "submitting again")
 
     @property
     def resume_command(self) -> str:

@@ -9,21 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from pathlib import Path
 
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
-from callsheet.engine.publish import publish
 from callsheet.engine.settle import book_delivered, fetch_result
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
+from callsheet.files import usable_data_folder, usable_folder
 from callsheet.ledger import JobRow, Output, queries, transitions
 from callsheet.media.codes import worth_another_read
 from callsheet.media.download import Collected, collect, in_background, recheck
 from callsheet.media.expect import expectation_of
 from callsheet.media.place import write_thumbnail
+from callsheet.media.storage import check_writable
 from callsheet.provider.messages import Rendered, Ticket
 from callsheet.provider.platform_messages import iso
 from callsheet.report.rows import thumbnail_of
+from callsheet.settings import Settings
 from manifests.job import Job
+from manifests.readers.remote import is_remote
 
 logger = logging.getLogger(__name__)
 
@@ -134,3 +138,60 @@ async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, co
 def _extra(ctx: RunContext, row: JobRow) -> dict[str, str]:
     request_id = row.ticket.request_id if row.ticket else ""
     return {"run": ctx.run.run_id, "job": row.custom_id, "request_id": request_id}
+
+
+KEPT_HERE = frozenset({"media", "inputs"})
+"""Folders of a run that are not copied as a whole: videos go one by one, inputs are fal's already."""
+
+
+def folder_for(out: str, settings: Settings) -> Path:
+    """Return the folder of this machine that run folders are made in, and make it where it is not there.
+
+    Raises UsageError for an object store that cannot be written to, and for a folder that cannot be used.
+    """
+    if not is_remote(out):
+        return usable_folder(Path(out), what="the folder for runs", instead="name another with --out")
+    check_writable(out)
+    return usable_data_folder(settings, "outbox")
+
+
+def lasting(out: str, source: str, settings: Settings) -> str:
+    """Return where a run that nobody started from a folder keeps what it makes: beside its source.
+
+    Prefect's workers start each run in a temporary folder and remove it afterwards, and the videos would go
+    with it. A source that is not on this machine's disk leaves the data folder.
+    """
+    if is_remote(out) or Path(out).is_absolute():
+        return out
+    return str((settings.data_dir if is_remote(source) else Path(source).absolute().parent) / out)
+
+
+async def publish(ctx: RunContext, path: Path) -> None:
+    """Copy one file of the run's folder, where results go to a store.
+
+    Raises Unavailable where it did not arrive: it stays here, and `resume` copies it.
+    """
+    if ctx.storage is None:
+        return
+    name = path.relative_to(ctx.folder).as_posix()
+    try:
+        await in_background(ctx.storage.publish, path, name)
+    except (MediaError, OSError) as error:
+        raise Unavailable(f"{name} could not be copied: {error}") from error
+    except Exception as error:  # the store's own classes are its package's
+        raise Unavailable(f"{name} could not be copied: {type(error).__name__}") from error
+
+
+async def publish_report(ctx: RunContext) -> int:
+    """Copy what a run leaves beside its videos. Return how many files did not arrive."""
+    if ctx.storage is None:
+        return 0
+    failed = 0
+    for path in [path for path in sorted(ctx.folder.rglob("*")) if path.is_file()]:
+        if path.relative_to(ctx.folder).parts[0] not in KEPT_HERE:
+            try:
+                await publish(ctx, path)
+            except Unavailable as error:
+                failed += 1
+                ctx.state.note_unfinished(str(error))
+    return failed

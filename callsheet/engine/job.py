@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from callsheet.engine.admit import Intent, Order, admit, order_of
 from callsheet.engine.context import RunContext
 from callsheet.engine.deliver import deliver, fetch_failed
+from callsheet.engine.outage import wait_for_ledger
 from callsheet.engine.settle import known_result, settle
-from callsheet.engine.submit import Intent, Order, admit, order_of, submit
+from callsheet.engine.submit import submit
 from callsheet.engine.uploads import uploaded_images
 from callsheet.errors import (
     AccountError,
@@ -24,6 +26,7 @@ from callsheet.errors import (
     DiskFull,
     InputError,
     Interrupted,
+    LedgerUnavailable,
     QueueError,
     RenderFailed,
     Unavailable,
@@ -46,9 +49,10 @@ TO_DO = frozenset({State.PENDING, State.RENDERED}) | AT_FAL
 async def render_job(ctx: RunContext, job_id: int) -> JobRow:
     """Take one job as far as it will go and return how it then stands.
 
-    The job's slot of the limiter is released the moment the render ends at fal. A job that is being worked on
-    in this process already is waited for. What can happen to a job is in its row and raises nothing. An
-    unexpected error stops the run from buying more and is raised.
+    The job's slot of the limiter is released the moment the render ends at fal, or when its file is judged if
+    no clip of its price group has passed so far. A job that is being worked on in this process already is
+    waited for. What can happen to a job is in its row and raises nothing. An unexpected error stops the run
+    from buying more and is raised.
     """
     try:
         if (other := ctx.state.active.get(job_id)) is not None:
@@ -56,15 +60,17 @@ async def render_job(ctx: RunContext, job_id: int) -> JobRow:
             await asyncio.wait([other])
         else:
             with _active(ctx, job_id):
-                await _advance(ctx, job_id)
+                has_moved = await _advance_through_outages(ctx, job_id)
+                row = await ctx.do(queries.job, job_id)
+                if has_moved:
+                    _record_outcome(ctx, row)
+                return row
     except Exception as error:
         stop_on_error(ctx, job_id, error)
         raise
     finally:
         ctx.state.limiter.release_slot(job_id)
-    row = await ctx.do(queries.job, job_id)
-    _record_outcome(ctx, row)
-    return row
+    return await ctx.do(queries.job, job_id)
 
 
 def stop_on_error(ctx: RunContext, job_id: int, error: Exception) -> None:
@@ -91,15 +97,25 @@ def _active(ctx: RunContext, job_id: int) -> Iterator[None]:
         ended.set_result(None)
 
 
-async def _advance(ctx: RunContext, job_id: int) -> None:
+async def _advance_through_outages(ctx: RunContext, job_id: int) -> bool:
+    """Advance a job; where the ledger was away meanwhile, again from where the ledger has it."""
+    while True:
+        try:
+            return await _advance(ctx, job_id)
+        except LedgerUnavailable as error:
+            await wait_for_ledger(ctx, error)
+
+
+async def _advance(ctx: RunContext, job_id: int) -> bool:
+    """Do what there is to do for a job. False where there is nothing."""
     row = await ctx.do(queries.job, job_id)
     if row.state not in TO_DO:  # it moved on since the list was read
-        return
+        return False
     job = decode_job(row.payload, ctx.catalog)
     if row.state is State.PENDING:
         ticket = await _buy(ctx, job, row)
         if ticket is None:
-            return
+            return True
         row = await ctx.do(queries.job, job_id)
     elif row.ticket is not None:
         known = row.ticket
@@ -111,8 +127,14 @@ async def _advance(ctx: RunContext, job_id: int) -> None:
             cancel_url=known.cancel_url,
         )
     else:
-        return
+        return False
+    if not ctx.account.speaks_for(row.submission):
+        ctx.state.note_unfinished(
+            f"{row.custom_id} (request {ticket.request_id}) was sent with another fal key: resume with that"
+        )
+        return False
     await _follow(ctx, job, row, ticket)
+    return True
 
 
 async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
@@ -163,7 +185,7 @@ async def _follow(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Non
     try:
         if row.state in AT_FAL:
             await poll(ctx, job, row, ticket)
-            ctx.state.limiter.release_slot(row.job_id)
+            _release_slot(ctx, row)
         rendered = await (
             _paid_result(ctx, job, row, ticket) if row.booked else settle(ctx, job, row, ticket)
         )
@@ -226,6 +248,12 @@ def group_of(ctx: RunContext, row: JobRow) -> str:
     return str(price_group(decode_job(row.payload, ctx.catalog).shot))
 
 
+def _release_slot(ctx: RunContext, row: JobRow) -> None:
+    """Let the next job begin. While no clip of the price group has passed, it waits for this one's file."""
+    if ctx.state.breaker.is_trusted(group_of(ctx, row)):
+        ctx.state.limiter.release_slot(row.job_id)
+
+
 def _age_s(row: JobRow) -> float:
     """Seconds since fal took the job; wall clock, because another process may have submitted it."""
     submitted_ms = row.submission.submitted_ms if row.submission else None
@@ -259,7 +287,7 @@ async def _looked_up(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> 
         return False
     (found,) = await look_at_open(ctx.account, [now])
     if found.outcome == "rendered":
-        ctx.state.limiter.release_slot(row.job_id)
+        _release_slot(ctx, row)
         await _follow(ctx, job, await ctx.do(queries.job, row.job_id), ticket)
     return found.outcome in ("rendered", "lost")
 

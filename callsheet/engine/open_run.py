@@ -1,22 +1,20 @@
-"""From a plan to an opened run: does it fit, what is already made, what is left out; nothing is sent yet."""
+"""From a plan to an opened run: does it fit, what is made already, what is left out. Nothing is sent yet."""
 
 from __future__ import annotations
 
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from callsheet import failpoints
-from callsheet.engine.made_files import bring_all
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import (
     Account,
     AccountRef,
-    JobRow,
     Ledger,
     NewCap,
     NewJob,
@@ -27,7 +25,7 @@ from callsheet.ledger import (
     runs,
 )
 from callsheet.ledger.scopes import window_at
-from manifests.diff import Changes, compare
+from manifests.diff import Changes, look_up
 from manifests.images import materialised
 from manifests.job import encode_job
 from manifests.plan import Plan, PlannedJob
@@ -41,59 +39,66 @@ from pricing.price_list import first_pin, pins_text
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a run will do with a plan: buy, use again, or leave out. Holds positions in `plan.jobs`."""
+    """What a run will do with a plan: buy or leave out. Holds positions in `plan.jobs`.
+
+    What is made already is in `changes.made`; `waiting` are the positions of jobs that are paid for and whose
+    video fal still has. Neither is bought, and neither becomes a job of the run.
+    """
 
     buy: tuple[int, ...]
-    made: dict[int, JobRow]
     left: tuple[int, ...]
     left_maximum_nano: int = 0
     changes: Changes = field(default_factory=Changes)
+    waiting: tuple[int, ...] = ()
     again: bool = False
 
 
-def select(ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False) -> Selection:
+def select(
+    ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False, waiting: Container[str] = frozenset()
+) -> Selection:
     """Decide what is bought; with `again` also what was made already.
 
-    Raises OverBudget, and nothing is sent, where it does not fit and `fit` is off, and where an account is
-    frozen. Raises UsageError where an unfinished run has some of it in flight and `again` is off.
+    `waiting` are the fingerprints of what is paid for and can still be fetched. Raises OverBudget, and
+    nothing is sent, where it does not fit and `fit` is off, and where an account is frozen. Raises UsageError
+    where an unfinished run has some of it in flight and `again` is off.
     """
     refuse_frozen(ledger, plan)
-    changes = changes_of(ledger, plan)
-    made = {} if again else _rows_of_made(ledger, plan.campaign, changes)
-    wanted = [index for index in range(len(plan.jobs)) if index not in made]
+    changes = Changes() if again else changes_of(ledger, plan)
+    prints = [fingerprint for fingerprint, _ in plan.identities()]
+    fetchable = tuple(
+        position
+        for position, fingerprint in enumerate(prints)
+        if not again and position not in changes.made and fingerprint in waiting
+    )
+    kept = {*changes.made, *fetchable}
+    wanted = [position for position in range(len(prints)) if position not in kept]
     if not again:
-        ledger.do(
-            runs.refuse_in_flight, plan.campaign, lambda: {plan.jobs[index].fingerprint for index in wanted}
-        )
+        ledger.discard_unopened(plan.campaign)
+        ledger.do(runs.refuse_in_flight, plan.campaign, lambda: {prints[position] for position in wanted})
     every = plan.spends()
     spends = [every[index] for index in wanted]
     room = room_for(ledger, plan)
     if not fit:
         _refuse_unless_it_fits(spends, room)
-        return Selection(tuple(wanted), made, (), changes=changes, again=again)
+        return Selection(tuple(wanted), (), changes=changes, waiting=fetchable, again=again)
     choice = choose(spends, room)
     return Selection(
         buy=tuple(wanted[number] for number in choice.taken),
-        made=made,
         left=tuple(wanted[number] for number in choice.left),
         left_maximum_nano=choice.left_maximum_nano,
         changes=changes,
+        waiting=fetchable,
         again=again,
     )
 
 
 def changes_of(ledger: Ledger, plan: Plan) -> Changes:
     """Set a plan beside what its campaign has made and paid for."""
-    return compare(plan, ledger.do(queries.made_jobs, plan.campaign))
-
-
-def _rows_of_made(ledger: Ledger, campaign: str, changes: Changes) -> dict[int, JobRow]:
-    known = ledger.do(queries.already_made, campaign, {each.fingerprint for each in changes.made.values()})
-    return {
-        position: known[each.fingerprint]
-        for position, each in changes.made.items()
-        if each.fingerprint in known
-    }
+    return look_up(
+        plan,
+        lambda prints: ledger.do(queries.made_by_fingerprint, plan.campaign, prints),
+        lambda names: ledger.do(queries.made_by_name, plan.campaign, names),
+    )
 
 
 def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
@@ -159,7 +164,7 @@ def require_a_cap(ledger: Ledger, plan: Plan) -> None:
 
 
 def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, options: str) -> str:
-    """Make the run's folder, write plan and manifest, put every job into the ledger; returns its id."""
+    """Make the run's folder, write plan and manifest, put the jobs to buy into the ledger; returns its id."""
     import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s that a plan alone does not need
 
     refuse_older_ledger(ledger, out)
@@ -168,8 +173,7 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
     (folder / "media").mkdir(parents=True)
     write_plan(plan, folder / "plan.json")
     pq.write_table(manifest_table(plan), folder / "manifest.parquet")
-    ledger.do(
-        runs.open_run,
+    ledger.open_run(
         NewRun(
             run_id=run_id,
             campaign=plan.campaign,
@@ -179,14 +183,15 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
             options=options,
             prices=pins_text([first_pin(load_catalog())]),
         ),
-        [_new_job(planned, folder) for planned in plan.jobs],
+        [
+            _new_job(planned, position, folder)
+            for position, planned in plan.picked((*selection.buy, *selection.left))
+        ],
         [_new_cap(cap, run_id) for cap in plan.caps],
         left=selection.left,
-        made={position: row.job_id for position, row in selection.made.items()},
         once=not selection.again,
     )
     failpoints.passing("after_open")
-    bring_all(ledger, run_id, folder)
     remember(ledger, out, run_id)
     return run_id
 
@@ -197,10 +202,11 @@ def new_run_id(campaign: str) -> str:
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
-def _new_job(planned: PlannedJob, folder: Path) -> NewJob:
+def _new_job(planned: PlannedJob, position: int, folder: Path) -> NewJob:
     """Make the ledger's row; pictures that were written into the manifest itself become files of the run."""
     job, quote = materialised(planned.job, folder / "inputs"), planned.quote
     return NewJob(
+        position=position,
         row=job.row,
         custom_id=job.custom_id,
         endpoint=job.endpoint.id,

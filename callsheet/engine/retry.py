@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from callsheet.engine.context import open_account
-from callsheet.engine.made_files import gone_files, is_gone
+from callsheet.engine.made_files import gone_files
 from callsheet.engine.recover import NOT_FETCHED, reopen_unfetched
 from callsheet.ledger import JobRow, Ledger, Run, State, queries, recovery
 from callsheet.report.error_table import worth_trying
@@ -96,8 +96,14 @@ def _write(
 def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow], retry: Retry) -> tuple[set[str], set[str]]:
     """Return the fingerprints that the campaign has a video of, and those whose file is gone."""
     made = ledger.do(queries.already_made, run.campaign, {row.fingerprint for row in rows})
-    retry.gone.extend(gone_files(ledger, made.values()))
-    gone = {content for content, row in made.items() if is_gone(ledger, row)}
+    missing = gone_files(ledger, made.values())
+    gone = {content for content, row in made.items() if row.job_id in missing}
+    retry.gone.extend(
+        f"{row.custom_id} was made and paid for, but its file is gone: {missing[row.job_id]}. It is not "
+        "bought again; put the file back, or buy it once more with --again"
+        for row in made.values()
+        if row.job_id in missing
+    )
     return set(made) - gone, gone
 
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
+from decimal import Decimal
 
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
-from callsheet.engine.overbilled import stop_if_overbilled
 from callsheet.engine.recover import recovered_result
-from callsheet.errors import AccountError, RenderFailed, Unavailable, UntrustedHost
-from callsheet.ledger import JobRow, Settlement, queries, recovery, settlement
+from callsheet.errors import AccountError, BudgetError, Overbilled, RenderFailed, Unavailable, UntrustedHost
+from callsheet.ledger import Booking, JobRow, Settlement, State, queries, recovery, settlement, transitions
 from callsheet.provider.client import REFUSALS
 from callsheet.provider.messages import Rendered, Ticket, parse_result
 from callsheet.provider.replies import Reply
 from manifests.job import Job
 from pricing.bills import Charge, charge, delivered_nano
 from pricing.catalog import Catalog
+from pricing.money import usd_text
 
 RESULT_TRIES = 8
 """How often a result is asked for: 9 of 18 paid clips were lost elsewhere to one 504 from the result
@@ -158,3 +159,43 @@ async def book_failure(ctx: RunContext, job: Job, row: JobRow, failure: RenderFa
         attempt=row.attempt,
     )
     stop_if_overbilled(ctx, row, booking)
+
+
+def stop_if_overbilled(ctx: RunContext, row: JobRow, booking: Booking) -> None:
+    """Let the run drain where a bill came out above its hold: the next one could be any amount.
+
+    fal once billed 40,500 USD for 80 seconds (github.com/fal-ai/fal/issues/1175). The ledger has booked the
+    bill in full and has frozen every account that it counts in.
+    """
+    if booking.overrun_nano <= 0 or booking.replayed:
+        return
+    hold_nano = row.submission.hold_nano if row.submission else row.maximum_nano
+    where = f"request {row.ticket.request_id}" if row.ticket else f"run {row.run_id}"
+    ctx.stop.drain(
+        Overbilled(
+            f"{row.custom_id} ({where}) was billed {usd_text(booking.cost_nano)} USD, "
+            f"{times(booking.cost_nano, hold_nano)} times the {usd_text(hold_nano)} USD held for it, the "
+            "most it could cost. It is booked in full, and every account it counts in is frozen: "
+            "nothing more is bought. Compare it with fal's own bill, then `callsheet budget unfreeze`",
+            scope=f"run {row.run_id}",
+            limit_nano=hold_nano,
+            taken_nano=booking.cost_nano,
+            needed_nano=0,
+        )
+    )
+
+
+def times(cost_nano: int, hold_nano: int) -> str:
+    """Say how many times the hold a cost is: `1.02`, `4166`."""
+    ratio = Decimal(cost_nano) / Decimal(max(hold_nano, 1))
+    return f"{ratio:.2f}" if ratio < 100 else f"{ratio:.0f}"
+
+
+async def skip_the_rest(ctx: RunContext) -> None:
+    """Where money stopped the run: leave out what was not bought, each job with the reason."""
+    reason = ctx.stop.reason
+    if not isinstance(reason, BudgetError):
+        return
+    waiting = await ctx.do(queries.jobs, ctx.run.run_id, states={State.PENDING})
+    why = f"not bought: {reason}"
+    await ctx.do(transitions.skip, [row.job_id for row in waiting], why=why[:500])

@@ -66,6 +66,10 @@ class StopSignal:
         except TimeoutError:
             return
 
+    async def wait_draining(self) -> None:
+        """Return when nothing new is admitted any more."""
+        await self._draining.wait()
+
     async def wait_stopped(self) -> None:
         """Return when the run is to end at once."""
         await self._stopped.wait()

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 from callsheet.engine.context import RunContext
-from callsheet.engine.submit import FREE_TRIES, backoff_s, tell_trouble
+from callsheet.engine.submit import FREE_TRIES, backoff_s
 from callsheet.errors import InputError, Unavailable
 from callsheet.ledger import history
 from manifests.job import Image, Job
@@ -30,7 +30,7 @@ async def uploaded_images(ctx: RunContext, job: Job) -> dict[str, str]:
         except Unavailable as error:
             if attempt == FREE_TRIES or not ctx.stop.admitting:
                 raise
-            tell_trouble(ctx, f"an image could not be uploaded so far, trying again: {error}")
+            ctx.tell_trouble(f"an image could not be uploaded so far, trying again: {error}")
             await ctx.stop.pause(backoff_s(attempt, error.retry_after_s))
         attempt += 1
 

@@ -4,6 +4,7 @@
 transaction, in the module of its subject: `ledger.do(admission.admit, job_id, slots=10)`.
 """
 
+from callsheet.ledger.database import wall_clock_ms
 from callsheet.ledger.records import (
     Account,
     Booking,
@@ -14,8 +15,10 @@ from callsheet.ledger.records import (
     NewCap,
     NewJob,
     NewRun,
+    OpenWork,
     Output,
     Overrun,
+    Owner,
     Purchase,
     Recovered,
     RenderTime,
@@ -28,7 +31,7 @@ from callsheet.ledger.records import (
 )
 from callsheet.ledger.scopes import AccountRef, account_refs
 from callsheet.ledger.states import AT_FAL, FINISHED, HOLDS_SLOT, Charged, CostBasis, Event, State
-from callsheet.ledger.store import Ledger, wall_clock_ms
+from callsheet.ledger.store import Ledger
 
 __all__ = [
     "AT_FAL",
@@ -48,8 +51,10 @@ __all__ = [
     "NewCap",
     "NewJob",
     "NewRun",
+    "OpenWork",
     "Output",
     "Overrun",
+    "Owner",
     "Purchase",
     "Recovered",
     "RenderTime",

@@ -12,9 +12,17 @@ from sqlalchemy import Row, bindparam, case, func, or_, select, text, tuple_
 
 from callsheet.errors import CapReached, NoSlot, RunStopping, UsageError
 from callsheet.ledger import schema
-from callsheet.ledger.booking import write_entry
+from callsheet.ledger.booking import hold_spending, write_entry
 from callsheet.ledger.records import Account, Cap, NewCap, Submission
-from callsheet.ledger.scopes import WINDOW_KINDS, AccountRef, Scope, WindowKind, account_refs, window_kind
+from callsheet.ledger.scopes import (
+    WINDOW_KINDS,
+    AccountRef,
+    Scope,
+    WindowKind,
+    account_refs,
+    window_at,
+    window_kind,
+)
 from callsheet.ledger.states import Event, next_state
 from callsheet.ledger.steps import current, step
 from callsheet.ledger.transaction import Transaction, purchase, read, write
@@ -30,6 +38,8 @@ def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
     now = current(tx, job_id)
     next_state(now.state, Event.ADMIT)
     wanted = tx.connection.execute(_wanted, {"job": job_id}).one()
+    if wanted.opened_ms is None:
+        raise RunStopping(f"run {now.run_id} was not opened completely; nothing of it is admitted")
     if wanted.stopping_ms is not None or wanted.closed_ms is not None:
         raise RunStopping(f"run {now.run_id} is stopping; nothing more is admitted until it is resumed")
     if slots_taken(tx) >= slots:
@@ -44,7 +54,16 @@ def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
     accounts = account_ids(tx, refs)
     _hold(tx, accounts, wanted.maximum_nano)
     number = now.number + 1
-    submission_id = _write_intent(tx, job_id, number, wanted.maximum_nano, accounts)
+    spending_id = hold_spending(
+        tx,
+        run_id=now.run_id,
+        client=wanted.client,
+        model=wanted.model,
+        day=window_at("day", tx.at_ms),
+        hold_nano=wanted.maximum_nano,
+    )
+    intent = {"job_id": job_id, "number": number, "hold_nano": wanted.maximum_nano}
+    submission_id = _write_intent(tx, {**intent, "spending_id": spending_id}, accounts)
     write_entry(tx, submission_id=submission_id, kind="hold", amount_nano=wanted.maximum_nano)
     step(tx, now, Event.ADMIT, job={"submissions": number, **NO_ERROR})
     return Submission(
@@ -64,6 +83,7 @@ _wanted = (
         _job.c.model,
         _job.c.maximum_nano,
         _run.c.campaign,
+        _run.c.opened_ms,
         _run.c.stopping_ms,
         _run.c.closed_ms,
     )
@@ -132,9 +152,8 @@ def _refusal(tx: Transaction, account_id: int, amount_nano: int) -> CapReached:
     )
 
 
-def _write_intent(tx: Transaction, job_id: int, number: int, hold_nano: int, accounts: list[int]) -> int:
-    submission = {"job_id": job_id, "number": number, "hold_nano": hold_nano, "admitted_ms": tx.at_ms}
-    written = tx.connection.execute(_write_submission, submission)
+def _write_intent(tx: Transaction, intent: dict[str, int], accounts: list[int]) -> int:
+    written = tx.connection.execute(_write_submission, {**intent, "admitted_ms": tx.at_ms})
     key = written.inserted_primary_key
     assert key is not None
     submission_id = int(key[0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
-from sqlalchemy import bindparam, case, select
+from sqlalchemy import bindparam, case, select, text
 
 from callsheet.ledger import schema
 from callsheet.ledger.records import EntryKind
@@ -31,6 +31,27 @@ _book = (
     )
 )
 _book_and_freeze = _book.values(frozen=1)
+_spending = schema.spending
+_hold_spending = text(
+    "INSERT INTO spending (run_id, client, model, day, held_nano) "
+    "VALUES (:run_id, :client, :model, :day, :hold_nano) "
+    "ON CONFLICT (run_id, client, model, day) "
+    "DO UPDATE SET held_nano = spending.held_nano + excluded.held_nano RETURNING spending_id"
+)
+_its_spending = (
+    select(schema.submission.c.spending_id)
+    .where(schema.submission.c.submission_id == bindparam("submission"))
+    .scalar_subquery()
+)
+_book_spending = (
+    _spending.update()
+    .where(_spending.c.spending_id == _its_spending)
+    .values(
+        held_nano=_spending.c.held_nano - bindparam("hold_nano"),
+        spent_nano=_spending.c.spent_nano + bindparam("cost_nano"),
+        submissions=_spending.c.submissions + bindparam("booked"),
+    )
+)
 
 
 def entry_hash(
@@ -59,13 +80,21 @@ def write_entry(tx: Transaction, *, submission_id: int, kind: EntryKind, amount_
     tx.connection.execute(_new_head, {"to_entries": entries + 1, "to_head": new_head})
 
 
-def book_accounts(
-    tx: Transaction, submission_id: int, *, hold_nano: int, cost_nano: int, overrun: bool
-) -> None:
-    """Take a hold away from every account of a submission and add its cost.
+def hold_spending(tx: Transaction, *, run_id: str, client: str, model: str, day: str, hold_nano: int) -> int:
+    """Add a hold to the day's spending of a run, a client and a model; return its id."""
+    row = {"run_id": run_id, "client": client, "model": model, "day": day, "hold_nano": hold_nano}
+    return int(tx.connection.execute(_hold_spending, row).scalar_one())
 
+
+def book_accounts(
+    tx: Transaction, submission_id: int, *, hold_nano: int, cost_nano: int, overrun: bool, booked: int
+) -> None:
+    """Take a hold away from every account of a submission, and from its day's spending, and add its cost.
+
+    `booked` is 1 where the submission counts from now on as one that was bought.
     What is spent is booked in full, also past a limit: `over_nano` then grows to explain it. An overrun, a
     cost above its hold, freezes the accounts until a person has looked.
     """
-    booked = {"submission": submission_id, "hold_nano": hold_nano, "cost_nano": cost_nano}
-    tx.connection.execute(_book_and_freeze if overrun else _book, booked)
+    values = {"submission": submission_id, "hold_nano": hold_nano, "cost_nano": cost_nano}
+    tx.connection.execute(_book_and_freeze if overrun else _book, values)
+    tx.connection.execute(_book_spending, {**values, "booked": booked})

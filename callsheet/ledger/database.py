@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import local
@@ -14,11 +15,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
-from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
+from callsheet.errors import Busy, LedgerError, LedgerUnavailable, LedgerUnsafe, UsageError
 from callsheet.files import full_folder, temporary_folder
 from callsheet.ledger import postgres, schema, sqlite
-from callsheet.ledger.locks import Claim, Fence, Locks, file_locks, server_locks, take
-from callsheet.ledger.transaction import Access, Declaration
+from callsheet.ledger.locks import Claim, Claims, FileLocks, Renewer, busy_message
+from callsheet.ledger.transaction import Access, Declaration, Transaction
 
 _POSTGRES_NAMES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 
@@ -33,23 +34,46 @@ _NO_ROOM: Final = ("disk is full", "SQLITE_IOERR_SHMSIZE", "No space left on dev
 """How SQLite (its data, and the index of its journal) and PostgreSQL say that a disk is full."""
 
 
+Clock = Callable[[], int]
+"""Gives the time in whole milliseconds since 1970, UTC."""
+
+
+def wall_clock_ms() -> int:
+    """Return the machine's own time."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class _Origin:
+    """Which ledger was opened: its own id, and the file's device and number."""
+
+    ledger_id: str = ""
+    inode: tuple[int, int] | None = None
+
+
 class _Group(local):
     """The transaction that this thread's verbs are parts of, and what the database undid all of it for."""
 
     connection: sa.Connection | None = None
     undone_by: BaseException | None = None
     asked_for: tuple[Claim, ...] = ()
+    now_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """One database. `file` is None on PostgreSQL; `label` names it without anything secret."""
+    """One database. `file` is None on PostgreSQL; `label` names it without anything secret.
+
+    `clock` gives Unix milliseconds; None is the database's own time.
+    """
 
     engine: sa.Engine
     label: str
     file: Path | None
-    locks: Locks
-    fence: Fence = field(default_factory=Fence)
+    claims: Claims
+    clock: Clock | None = None
+    origin: _Origin = field(default_factory=_Origin)
+    renewer: Renewer | None = None
     _group: _Group = field(default_factory=_Group)
 
     @contextmanager
@@ -98,22 +122,43 @@ class Database:
             yield connection
 
     @contextmanager
-    def transaction(self, declared: Declaration) -> Iterator[sa.Connection]:
+    def transaction(self, declared: Declaration) -> Iterator[Transaction]:
         """The transaction of a verb that is declared like this."""
         if declared.access is Access.READ:
             with self.read() as connection:
-                yield connection
+                yield Transaction(connection, self._clock_ms(), Access.READ)
             return
         with self.write(fenced=declared.fenced) as connection:
+            yield Transaction(connection, self._group.now_ms, declared.access)
             if declared.access is Access.PURCHASE:
-                self.locks.require_held(connection)
-            yield connection
+                self._require_lasting(connection)
+
+    def _require_lasting(self, connection: sa.Connection) -> None:
+        """Raise where the write would not count: the file is gone, or a lease was taken over."""
+        self.require_same_ledger(connection)
+        if self.claims.leased:
+            now_ms = postgres.now_ms(connection)
+            for claim in self.claims.held:
+                self.claims.extend(connection, claim, now_ms)
+
+    def require_same_ledger(self, connection: sa.Connection) -> None:
+        """Raise LedgerUnsafe where the file was deleted or replaced while it is open."""
+        ledger_id = connection.execute(_LEDGER_ID).scalar_one()
+        if self.file is not None and self.origin.inode != sqlite.inode_of(self.file):
+            raise LedgerUnsafe(
+                f"the ledger {self.label} was deleted or replaced while this process used it; nothing more "
+                "is bought. Put the file back, then run `callsheet doctor` and `callsheet resume`"
+            )
+        if ledger_id != self.origin.ledger_id:
+            raise LedgerUnsafe(
+                f"{self.label} is another ledger than the one that was opened; nothing more is bought"
+            )
 
     def _ask_for_claims(self, connection: sa.Connection) -> None:
         """Raise ClaimLost where one was lost. Nobody else writes in a transaction: once in each is enough."""
-        claims = self.fence.claims
+        claims = self.claims.held
         if self._group.asked_for is not claims:
-            self.fence.check(connection)
+            self.claims.check(connection)
         self._group.asked_for = claims
 
     @contextmanager
@@ -125,10 +170,13 @@ class Database:
             return
         self._group.undone_by, self._group.asked_for = None, ()
         with self.errors_named(), self.engine.begin() as connection:
-            if self.file is None:
-                postgres.lock_head(connection)
+            server_ms = postgres.lock_head(connection) if self.file is None else None
+            self._group.now_ms = self._clock_ms() if self.clock or server_ms is None else server_ms
             yield connection
             self._require_whole(connection)
+
+    def _clock_ms(self) -> int:
+        return (self.clock or wall_clock_ms)()
 
     @contextmanager
     def _part_of(self, grouped: sa.Connection) -> Iterator[None]:
@@ -153,6 +201,8 @@ class Database:
         if not self._is_whole(connection):
             cause = self._group.undone_by
             why = _said(cause, self.file) if cause is not None else "the database undid it"
+            if cause is not None and self.file is None and postgres.is_unavailable(cause):
+                raise LedgerUnavailable(f"the ledger {self.label} cannot be reached: {why}")
             raise LedgerError(f"the ledger {self.label} did not do it: {why}")
 
     def _is_whole(self, connection: sa.Connection) -> bool:
@@ -164,12 +214,37 @@ class Database:
 
     @contextmanager
     def claim(self, run_id: str, part: str) -> Iterator[None]:
-        """Own a run, or one part of it: its lock is held, and its number in the ledger is this owner's."""
-        with self.locks.claim(run_id, part):
-            with self.write() as connection:
-                mine = take(connection, run_id, part)
-            with self.fence.holding(mine):
+        """Own a run, or one part of it. Raises Busy where somebody alive does."""
+        if self.file is None:
+            with self._lease(run_id, part):
                 yield
+            return
+        with file_locks(self.file).holding(run_id, part) as free:
+            if not free:
+                raise Busy(busy_message(run_id, part, None))
+            with self.write() as connection:
+                mine = self.claims.take(connection, run_id, part, self._clock_ms())
+            with self.claims.holding(mine):
+                yield
+
+    @contextmanager
+    def _lease(self, run_id: str, part: str) -> Iterator[None]:
+        with self.write() as connection:
+            mine = self.claims.take(connection, run_id, part, postgres.now_ms(connection))
+        try:
+            with self.claims.holding(mine), self._renewing():
+                yield
+        finally:
+            with suppress(LedgerError), self.write(fenced=False) as connection:  # else it ends by itself
+                self.claims.give_back(connection, mine)
+
+    def _renewing(self) -> AbstractContextManager[None]:
+        return self.renewer.running() if self.renewer else nullcontext()
+
+    def renew(self) -> None:
+        """Extend every claim. Raises ClaimLost where one was taken over; see `callsheet.ledger.locks`."""
+        with self.write() as connection:
+            self._require_lasting(connection)
 
     @contextmanager
     def outside(self) -> Iterator[sa.Connection]:
@@ -188,6 +263,9 @@ class Database:
         try:
             yield
         except _FAILURES as error:
+            if self.file is None and postgres.is_unavailable(error):
+                said = f"the ledger {self.label} cannot be reached: {_said(error, self.file)}"
+                raise LedgerUnavailable(said) from error
             raise LedgerError(f"the ledger {self.label} did not do it: {_said(error, self.file)}") from error
 
 
@@ -207,20 +285,32 @@ def _said(error: BaseException, file: Path | None) -> str:
     return said
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, clock: Clock | None = None) -> Database:
     """Open `sqlite:////path/to/file` or `postgresql://...`, creating the tables where there are none.
 
     Raises UsageError for any other URL, LedgerUnsafe where the database would not keep what it acknowledges
     or was written by another version, LedgerError where it cannot be reached.
     """
-    database = _connect_lazily(_parsed(url))
+    database = _connect_lazily(_parsed(url), clock)
     try:
         with database.errors_named():
             create_or_check(database.engine, database.label)
+        with database.read() as connection:
+            database.origin.ledger_id = connection.execute(_LEDGER_ID).scalar_one()
+        if database.file is not None:
+            database.origin.inode = sqlite.inode_of(database.file)
     except BaseException:
         database.close()
         raise
     return database
+
+
+_LEDGER_ID: Final = sa.select(schema.ledger_head.c.ledger_id)
+
+
+def file_locks(file: Path) -> FileLocks:
+    """The locks beside a ledger that is a file."""
+    return FileLocks(file.with_name(f"{file.name}.locks"))
 
 
 _CREATE_LOCK: Final = 0x63616C6C73686565  # "callshee": this number is ours on whatever server
@@ -273,17 +363,20 @@ def _other_version(label: str, writer: str) -> str:
     )
 
 
-def _connect_lazily(url: URL) -> Database:
+def _connect_lazily(url: URL, clock: Clock | None) -> Database:
     if url.drivername == "sqlite":
         file = sqlite.ledger_file(url)
-        return Database(sqlite.engine_for(file), str(file), file, file_locks(file))
+        engine, label = sqlite.engine_for(file), str(file)
+        return Database(engine=engine, label=label, file=file, claims=Claims(leased=False), clock=clock)
     shown = {name: value for name, value in url.query.items() if name in _SHOWN_OPTIONS}
     label = url.set(query=shown).render_as_string(hide_password=True)
     try:
         engine = postgres.engine_for(url)
     except (sa.exc.ArgumentError, ValueError):
         raise UsageError(_UNREADABLE) from None
-    return Database(engine, label, None, server_locks(engine))
+    claims = Claims(leased=True)
+    renewer = Renewer(engine, claims, postgres.now_ms)
+    return Database(engine=engine, label=label, file=None, claims=claims, clock=clock, renewer=renewer)
 
 
 _UNREADABLE: Final = (

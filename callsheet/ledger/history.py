@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import and_, func, literal, select
+from sqlalchemy import and_, cast, func, literal, select, text, union_all
 
 from callsheet.ledger import schema
-from callsheet.ledger.records import Entry, EntryFilter, Overrun, Purchase, RenderTime, Settled
-from callsheet.ledger.states import Event
+from callsheet.ledger.records import (
+    Entry,
+    EntryFilter,
+    Grouping,
+    Overrun,
+    Purchase,
+    RenderTime,
+    Settled,
+    Spending,
+)
+from callsheet.ledger.scopes import window_at
+from callsheet.ledger.states import Event, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read, write
 from pricing.budgets import client_key
@@ -21,10 +31,23 @@ EVERYTHING = EntryFilter()
 def render_times(tx: Transaction, cell: str, *, limit: int = 50) -> list[RenderTime]:
     """Return how long the newest renders of a cell took, newest first."""
     job, table = schema.job, schema.submission
+    newest = union_all(  # by the index on cell, state and job: a cell may have a million jobs
+        *(
+            select(
+                select(job.c.job_id)
+                .where(job.c.cell == cell, job.c.state == state.value)
+                .order_by(job.c.job_id.desc())
+                .limit(4 * limit + 20)  # some were not seen to start
+                .subquery()
+                .c.job_id
+            )
+            for state in (State.RENDERED, State.SUCCEEDED, State.FAILED)
+        )
+    ).subquery()
     rows = tx.connection.execute(
         select(table.c.submitted_ms, table.c.started_ms, table.c.rendered_ms)
-        .join_from(table, job, table.c.job_id == job.c.job_id)
-        .where(job.c.cell == cell, table.c.started_ms.is_not(None), table.c.rendered_ms.is_not(None))
+        .join_from(newest, table, table.c.job_id == newest.c.job_id)
+        .where(table.c.started_ms.is_not(None), table.c.rendered_ms.is_not(None))
         .order_by(table.c.submission_id.desc())
         .limit(limit)
     )
@@ -106,6 +129,49 @@ def entries(tx: Transaction, wanted: EntryFilter = EVERYTHING) -> Iterator[Entry
 
 
 @read()
+def spending(tx: Transaction, by: Collection[Grouping], wanted: EntryFilter = EVERYTHING) -> list[Spending]:
+    """Add up what was spent and is held by these groupings, in order of their names.
+
+    Whole days count: those from `since_ms` to before `until_ms`. Different spellings of one client are groups
+    of their own here.
+    """
+    table, run = schema.spending, schema.run
+    names = {
+        "campaign": run.c.campaign,
+        "client": table.c.client,
+        "model": table.c.model,
+        "day": table.c.day,
+        "run": table.c.run_id,
+    }
+    # A client is one however it is typed, which SQL cannot tell: what is asked for is chosen afterwards.
+    asked = {*by, *(() if wanted.client is None else ("client",))}
+    groups = [column.label(name) for name, column in names.items() if name in asked]
+    sums = [
+        cast(func.sum(table.c[name]), schema.INT).label(name)
+        for name in ("submissions", "spent_nano", "held_nano")
+    ]
+    query = select(*groups, *sums).join_from(table, run, run.c.run_id == table.c.run_id)
+    named = (
+        (run.c.campaign, wanted.campaign),
+        (table.c.run_id, wanted.run_id),
+        (table.c.model, wanted.model),
+    )
+    query = query.where(*(column == value for column, value in named if value is not None))
+    if wanted.since_ms is not None:
+        query = query.where(table.c.day >= window_at("day", wanted.since_ms))
+    if wanted.until_ms is not None:
+        query = query.where(table.c.day < window_at("day", wanted.until_ms))
+    columns = [names[name] for name in names if name in asked]
+    rows = tx.connection.execute(query.group_by(*columns).order_by(*columns)).all()
+    client = None if wanted.client is None else client_key(wanted.client)
+    return [
+        Spending(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+        for row in rows
+        if row.submissions is not None and (client is None or client_key(row.client) == client)
+    ]
+
+
+@read()
 def overruns(tx: Transaction, *, run_id: str | None = None, limit: int = 20) -> list[Overrun]:
     """Return the newest submissions that cost more than was held for them, newest first."""
     submission, job = schema.submission, schema.job
@@ -119,7 +185,7 @@ def overruns(tx: Transaction, *, run_id: str | None = None, limit: int = 20) -> 
             submission.c.cost_nano,
         )
         .join_from(submission, job, job.c.job_id == submission.c.job_id)
-        .where(submission.c.cost_nano > submission.c.hold_nano)
+        .where(text("cost_nano > hold_nano"))
         .order_by(submission.c.booked_ms.desc(), submission.c.submission_id.desc())
         .limit(limit)
     )

@@ -1,10 +1,27 @@
-"""Who works on what: locks that vanish with the process that holds them, and fencing tokens.
+"""Who works on what: claims of runs, the locks and leases behind them, and fencing tokens.
 
-A lock says who may begin. On one machine the kernel drops a `flock` with its process; on PostgreSQL the
-server drops a session's advisory lock with its connection.
+A claim says who may work on a run, or on one part of it.
+
+- SQLite: the claim is a `flock` on a file beside the ledger, which the kernel drops with its process.
+- PostgreSQL: the claim is a lease, a row with an end by the database's clock, which the owner extends every
+  RENEW_S seconds from a thread. A dead owner is known after LEASE_S seconds; on the same machine at once,
+  because its process is gone. There is no lock that belongs to a session, so a server may restart or fail
+  over, and pgbouncer may hand each transaction to another session.
 
 A lock cannot tell a suspended process that it was lost; a fencing token can. Each claim raises a number in
-the ledger that only grows, and every write checks, in its own transaction, that it is still the claim's own.
+the ledger that only grows, in the transaction that takes the run over, and every write checks, in its own
+transaction, that its number is still the last one. A process that was away is no owner any more only once
+somebody else has claimed the run: a purchase extends an expired lease that nobody has taken over.
+
+LEASE_S is longer than the time within which a POST may leave after its intent (15 s, `provider.client`). A
+POST that is still under way after a takeover is safe as well: `recovery.recover` makes it `unknown`, never
+`pending`, and its reply is stored whoever owns the run (`transitions.accept` is not fenced).
+
+After an outage
+    Every verb raises LedgerUnavailable while the server cannot be reached. Whoever owns runs then stops
+    admitting and calls `Ledger.renew()` with pauses: it raises LedgerUnavailable until the server is back,
+    ClaimLost where another process has taken a run over meanwhile, and returns once every claim holds
+    again. A verb that raised LedgerUnavailable may have been committed: read the job before doing it again.
 """
 
 from __future__ import annotations
@@ -12,28 +29,80 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
+import socket
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, bindparam, select, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, Row, bindparam, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from callsheet.errors import Busy, ClaimLost, LedgerError
 from callsheet.ledger import schema
 from callsheet.ledger.steps import chunks
 
+LEASE_S: Final = 25
+RENEW_S: Final = 5
+"""How long a lease lasts, and how often its owner extends it, in seconds."""
+
 WHOLE = ""
 """The part that means all of a run."""
 
-
-_of_runs = select(schema.claim.c.run_id, schema.claim.c.part, schema.claim.c.fencing_token).where(
-    schema.claim.c.run_id.in_(bindparam("runs", expanding=True))
+_claim = schema.claim
+_of_runs = select(_claim).where(_claim.c.run_id.in_(bindparam("runs", expanding=True)))
+_extend = (
+    _claim.update()
+    .where(
+        _claim.c.run_id == bindparam("is_run"),
+        _claim.c.part == bindparam("is_part"),
+        _claim.c.owner == bindparam("is_owner"),
+        _claim.c.fencing_token == bindparam("is_token"),
+    )
+    .values(expires_ms=bindparam("to_expires"))
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as messages name it; `identity` also tells a later process with the same number from it."""
+
+    host: str
+    pid: int
+    identity: str
+
+    @classmethod
+    def this(cls) -> Process:
+        """Return this process. The identity is empty where the system does not tell enough."""
+        return cls(socket.gethostname(), os.getpid(), _identity(os.getpid()))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it certainly ended: it ran on this machine, and is not there any more."""
+        here = _machine()
+        return bool(here) and self.identity.startswith(f"{here} ") and _identity(self.pid) != self.identity
+
+
+def _machine() -> str:
+    """Name this boot of this machine and this space of process numbers; empty where /proc does not."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    return ""
+
+
+def _identity(pid: int) -> str:
+    with suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+        state, *fields = stat[stat.rindex(")") + 2 :].split()
+        if state not in "ZX":  # one that has ended and was not waited for
+            return f"{_machine()} {pid} {fields[18]}"  # 22nd of the line: when it started (proc_pid_stat(5))
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +123,27 @@ class Claim:
         return all(now.get(part, 0) == self.tokens.get(part, 0) for part in (WHOLE, self.part))
 
 
-class Fence:
-    """The claims that an open ledger holds, which its writes check."""
+class Claims:
+    """The claims that an open ledger holds, which its writes check.
 
-    def __init__(self) -> None:
+    With `leased`, they are leases; `now_ms`, wherever it is taken, is the time of the database.
+    """
+
+    def __init__(self, *, leased: bool) -> None:
+        self.leased = leased
+        self._owner = secrets.token_hex(8)
+        self._process = Process.this()
         self._guard = threading.Lock()
         self._claims: tuple[Claim, ...] = ()
 
     @property
-    def claims(self) -> tuple[Claim, ...]:
+    def held(self) -> tuple[Claim, ...]:
         """What is claimed; another tuple as soon as that changes."""
         return self._claims
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:
-        """Let every write ask for this claim while entered."""
+        """Let every write check this claim while entered."""
         with self._guard:
             self._claims = (*self._claims, claim)
         try:
@@ -82,218 +157,173 @@ class Fence:
         claims = self._claims
         if not claims:
             return
-        now = _tokens(connection, {claim.run_id for claim in claims})
+        rows = claims_of(connection, {claim.run_id for claim in claims})
         for claim in claims:
-            if not claim.holds(now[claim.run_id]):
-                raise ClaimLost(
-                    f"run {claim.run_id} was taken over by another process while this one stood still; "
-                    f"nothing more is done for it here. `callsheet status {claim.run_id}` shows how far it is"
-                )
+            if not claim.holds({row.part: row.fencing_token for row in rows[claim.run_id]}):
+                raise _lost(claim)
+
+    def take(self, connection: Connection, run_id: str, part: str, now_ms: int) -> Claim:
+        """Record that a run, or a part of it, has a new owner, and raise its fencing token.
+
+        Raises Busy where somebody alive has a lease on it. Without leases the caller holds its lock.
+        """
+        rows = claims_of(connection, {run_id})[run_id]
+        if self.leased:
+            for row in rows:
+                if (WHOLE in (part, row.part) or part == row.part) and is_alive(row, now_ms):
+                    raise Busy(busy_message(run_id, part, row))
+        tokens = {row.part: row.fencing_token for row in rows}
+        token = tokens.get(part, 0) + 1
+        values = {
+            "fencing_token": token,
+            "owner": self._owner,
+            "host": self._process.host,
+            "pid": self._process.pid,
+            "process": self._process.identity,
+            "claimed_ms": now_ms,
+            "expires_ms": now_ms + LEASE_S * 1000 if self.leased else None,
+        }
+        if part in tokens:
+            mine = (_claim.c.run_id == run_id, _claim.c.part == part)
+            connection.execute(_claim.update().where(*mine).values(values))
+        else:
+            connection.execute(_claim.insert(), {"run_id": run_id, "part": part, **values})
+        return Claim(run_id, part, {**tokens, part: token})
+
+    def extend(self, connection: Connection, claim: Claim, now_ms: int) -> None:
+        """Extend a lease. Raises ClaimLost where somebody has taken it over."""
+        if self.leased and not self._set_end(connection, claim, now_ms + LEASE_S * 1000):
+            raise _lost(claim)
+
+    def give_back(self, connection: Connection, claim: Claim) -> None:
+        """End a lease, if it is still ours."""
+        self._set_end(connection, claim, 0)
+
+    def _set_end(self, connection: Connection, claim: Claim, expires_ms: int) -> bool:
+        values = {
+            "is_run": claim.run_id,
+            "is_part": claim.part,
+            "is_owner": self._owner,
+            "is_token": claim.tokens[claim.part],
+            "to_expires": expires_ms,
+        }
+        return connection.execute(_extend, values).rowcount == 1
 
 
-def take(connection: Connection, run_id: str, part: str) -> Claim:
-    """Write down that a run, or a part of it, has a new owner. The caller holds its lock."""
-    tokens = _tokens(connection, {run_id})[run_id]
-    token = tokens.get(part, 0) + 1
-    table = schema.claim
-    if part in tokens:
-        mine = (table.c.run_id == run_id, table.c.part == part)
-        connection.execute(table.update().where(*mine).values(fencing_token=token))
-    else:
-        connection.execute(table.insert(), {"run_id": run_id, "part": part, "fencing_token": token})
-    return Claim(run_id, part, {**tokens, part: token})
+def is_alive(row: Row[Any], now_ms: int) -> bool:
+    """Whether a lease, a row of `claim`, has not ended, as far as can be known."""
+    in_force = row.expires_ms is not None and row.expires_ms > now_ms
+    return in_force and not Process(row.host, row.pid, row.process).is_gone
 
 
-def _tokens(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[str, int]]:
-    """Return by run how often each part of it was claimed."""
-    found: dict[str, dict[str, int]] = {run_id: {} for run_id in run_ids}
+def busy_message(run_id: str, part: str, row: Row[Any] | None) -> str:
+    """Say that a run is somebody's, and whose where that is known."""
+    what = f"part {part} of run {run_id}" if part else f"run {run_id}"
+    who = f" ({row.host}, process {row.pid})" if row is not None else ""
+    return f"{what} is being worked on by another process{who}; wait for it or stop it first"
+
+
+def _lost(claim: Claim) -> ClaimLost:
+    return ClaimLost(
+        f"run {claim.run_id} was taken over by another process while this one stood still; "
+        f"nothing more is done for it here. `callsheet status {claim.run_id}` shows how far it is"
+    )
+
+
+def claims_of(connection: Connection, run_ids: Collection[str]) -> dict[str, list[Row[Any]]]:
+    """Return by run the rows of its claims, one for each part that was ever claimed."""
+    found: dict[str, list[Row[Any]]] = {run_id: [] for run_id in run_ids}
     for piece in chunks(run_ids):
-        rows = connection.execute(_of_runs, {"runs": piece})
-        for run_id, part, token in rows:
-            found[run_id][part] = token
+        for row in connection.execute(_of_runs, {"runs": piece}):
+            found[row.run_id].append(row)
     return found
 
 
-Lock = Callable[[str, Literal["shared", "alone"]], AbstractContextManager[bool]]
-"""(name, how) -> holds the lock while entered; gives False at once when somebody else has it."""
+class Renewer:
+    """A thread that extends the leases of an open ledger, while there are any."""
 
+    def __init__(self, engine: Engine, claims: Claims, now_ms: Any) -> None:
+        self._engine = engine
+        self._claims = claims
+        self._now_ms = now_ms
+        self._guard = threading.Lock()
+        self._users = 0
+        self._over = threading.Event()
 
-Missing = Callable[[Connection], str]
-"""Names one of the locks that are thought to be held and are not, "" without any."""
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Extend what is held while entered."""
+        with self._guard:
+            self._users += 1
+            if self._users == 1:
+                self._over = threading.Event()
+                threading.Thread(target=self._run, args=(self._over,), name="leases", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._users -= 1
+                if not self._users:
+                    self._over.set()
 
-
-def _none_missing(_connection: Connection) -> str:
-    return ""
+    def _run(self, over: threading.Event) -> None:
+        while not over.wait(RENEW_S):
+            # A server that is away is asked again; a claim that is lost is found out by the next write.
+            with suppress(SQLAlchemyError, OSError), self._engine.connect() as connected:
+                connection = connected.execution_options(isolation_level="AUTOCOMMIT")
+                now_ms = self._now_ms(connection)
+                for claim in self._claims.held:
+                    with suppress(ClaimLost):
+                        self._claims.extend(connection, claim, now_ms)
 
 
 @dataclass(frozen=True, slots=True)
-class Locks:
-    """Named locks between processes."""
+class FileLocks:
+    """Locks as files beside a SQLite ledger. The kernel keeps them for as long as the process lives."""
 
-    _lock: Lock
-    _missing: Missing = _none_missing
+    folder: Path
 
     @contextmanager
-    def claim(self, run_id: str, part: str) -> Iterator[None]:
-        """Own a whole run (`part` empty), or one part of it while others own other parts.
-
-        Raises Busy at once when somebody alive owns it.
-        """
+    def holding(self, run_id: str, part: str) -> Iterator[bool]:
+        """Hold the lock of a whole run (`part` empty), or of one part; gives False where it is taken."""
         with ExitStack() as held:
             free = held.enter_context(self._lock(f"run-{run_id}", "shared" if part else "alone"))
             if free and part:
                 free = held.enter_context(self._lock(f"part-{run_id}-{part}", "alone"))
-            if not free:
-                what = f"part {part} of run {run_id}" if part else f"run {run_id}"
-                raise Busy(f"{what} is being worked on by another process; wait for it or stop it first")
-            yield
+            yield free
 
-    def require_held(self, connection: Connection) -> None:
-        """Raise ClaimLost, in the transaction of `connection`, where a lock that is claimed is gone."""
-        if name := self._missing(connection):
-            raise ClaimLost(
-                f"the database server ended the session that held {name} for this process (a restart, or the "
-                "network), so another process may own it by now; nothing more is bought here, and what is at "
-                "fal is finished. `callsheet resume` goes on"
-            )
-
-
-def file_locks(database: Path) -> Locks:
-    """Locks as files beside a SQLite ledger. The kernel keeps them for as long as the process lives."""
-    folder = database.with_name(f"{database.name}.locks")
+    def is_free(self, run_id: str) -> bool:
+        """Whether nobody works on any part of a run."""
+        with self._lock(f"run-{run_id}", "alone") as free:
+            return free
 
     @contextmanager
-    def lock(name: str, how: Literal["shared", "alone"]) -> Iterator[bool]:
+    def _lock(self, name: str, how: Literal["shared", "alone"]) -> Iterator[bool]:
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(folder / _file_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(self.folder / _file_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise LedgerError(f"the ledger's locks in {folder} cannot be made: {error.strerror}") from error
+            said = f"the ledger's locks in {self.folder} cannot be made: {error.strerror}"
+            raise LedgerError(said) from error
         try:
-            mode = fcntl.LOCK_SH if how == "shared" else fcntl.LOCK_EX
-            try:
-                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield _locked(descriptor, fcntl.LOCK_SH if how == "shared" else fcntl.LOCK_EX)
         finally:
             os.close(descriptor)  # the file stays: removing it would let two owners lock two files
 
-    return Locks(lock)
 
-
-def server_locks(engine: Engine) -> Locks:
-    """Locks as advisory locks of one PostgreSQL session, which is there while any of them is held.
-
-    However many runs are claimed, they cost one connection; the ledger's own work keeps the rest of the pool.
-    """
-    session = _ServerSession(engine)
-    return Locks(session.lock, session.missing)
-
-
-class _ServerSession:
-    """One session for all locks of an open ledger.
-
-    The server lets a session take its own lock again, so what is held here is counted here as well.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._guard = threading.Lock()
-        self._session: Connection | None = None
-        self._schema = ""
-        self._pid = 0
-        self._held: list[tuple[str, str]] = []
-
-    @contextmanager
-    def lock(self, name: str, how: Literal["shared", "alone"]) -> Iterator[bool]:
-        """Hold the lock while entered. Raises LedgerError where the server cannot be asked."""
-        with self._guard:
-            session = self._taken(name, how)
+def _locked(descriptor: int, mode: int) -> bool:
+    """Take a lock without waiting, but for the moment in which another process looks whether it is free."""
+    for pause_s in (0.01, 0.02, None):
         try:
-            yield session is not None
-        finally:
-            if session is not None:
-                with self._guard:
-                    self._give_back(session, name, how)
-
-    def missing(self, connection: Connection) -> str:
-        """Ask on another connection, in its transaction, whether the session still has all its locks.
-
-        Under the guard: no lock may be given back between the count here and the server's.
-        """
-        with self._guard:
-            held = set(self._held)
-            if not held:
-                return ""
-            found: int = connection.execute(_LOCKS_OF, {"pid": self._pid}).scalar_one()
-            return "" if found >= len(held) else min(name for name, _ in held).replace("-", " ", 1)
-
-    def _taken(self, name: str, how: str) -> Connection | None:
-        """Return the session that has taken the lock; None where somebody else has it."""
-        if any(other == name and "alone" in (how, others) for other, others in self._held):
-            return None
-        try:
-            session = self._open()
-            got = session.execute(text(f"SELECT pg_try_advisory_lock{_SUFFIX[how]}(:key)"), self._key(name))
-            if got.scalar_one():
-                self._held.append((name, how))
-                return session
-        except SQLAlchemyError as error:
-            self._drop_if_lost()
-            said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
-            raise LedgerError(f"the ledger's locks cannot be reached: {said}") from error
-        self._close_if_idle()
-        return None
-
-    def _give_back(self, session: Connection, name: str, how: str) -> None:
-        self._held.remove((name, how))
-        if session is self._session:  # a lost session has given its locks back already
-            try:
-                session.execute(text(f"SELECT pg_advisory_unlock{_SUFFIX[how]}(:key)"), self._key(name))
-            except SQLAlchemyError:
-                self._drop_if_lost()
-        self._close_if_idle()
-
-    def _open(self) -> Connection:
-        if self._session is None:
-            self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            self._schema, self._pid = self._session.execute(_WHO).one()
-        return self._session
-
-    def _close_if_idle(self) -> None:
-        if self._session is not None and not self._held:
-            self._session.close()
-            self._session = None
-
-    def _drop_if_lost(self) -> None:
-        """After an error: forget a session that the server has ended, or that holds nothing else.
-
-        One that is alive stays, for ending it would give back what others still work under.
-        """
-        session = self._session
-        if session is None or (self._held and not session.invalidated):
-            return
-        self._session = None
-        with suppress(SQLAlchemyError):
-            session.invalidate()  # it must not go back into the pool with a lock on it
-        with suppress(SQLAlchemyError):
-            session.close()
-
-    def _key(self, name: str) -> dict[str, int]:
-        return {"key": _advisory_key(f"{self._schema}/{name}")}
-
-
-_WHO = text("SELECT current_schema(), pg_backend_pid()")
-_LOCKS_OF = text("SELECT COUNT(*) FROM pg_locks WHERE pid = :pid AND locktype = 'advisory' AND granted")
-_SUFFIX = {"shared": "_shared", "alone": ""}
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pause_s is not None:
+                time.sleep(pause_s)
+        else:
+            return True
+    return False
 
 
 def _file_name(name: str) -> str:
     escaped = quote(name, safe="")
     return escaped if len(escaped) <= 200 else hashlib.sha256(name.encode()).hexdigest()
-
-
-def _advisory_key(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)

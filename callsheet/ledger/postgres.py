@@ -17,19 +17,26 @@ from callsheet.ledger import schema
 
 _CONNECT_ARGS: Final[dict[str, Any]] = {
     "connect_timeout": 10,
-    # A claim is a lock that lives as long as its connection: a dead peer must be noticed soon.
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
+    # A server that vanished must be noticed, or a verb would wait for it for minutes.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
     "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+    # pgbouncer hands each transaction to another session, which does not know a prepared statement.
+    "prepare_threshold": None,
 }
 
-STANDSTILL_MS = 60_000
+STANDSTILL_MS = 20_000
 """How long a write may stand still between two statements, in milliseconds, before the server ends it."""
 
-_LOCK_HEAD: Final = sa.select(
+_NOW_MS: Final = sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp()) * 1000), sa.BigInteger)
+
+_head = sa.select(schema.ledger_head.c.ledger_id).with_for_update().subquery()
+_LOCK_HEAD: Final = sa.select(  # the time is asked for after the lock: it is that of this transaction's turn
     sa.func.set_config("idle_in_transaction_session_timeout", sa.bindparam("limit"), sa.true()),
-    schema.ledger_head.c.id,
-).with_for_update()
+    _head.c.ledger_id,
+    _NOW_MS,
+)
 
 
 def engine_for(url: URL) -> sa.Engine:
@@ -53,13 +60,35 @@ def refuse_unsafe(connection: sa.Connection) -> None:
             )
 
 
-def lock_head(connection: sa.Connection) -> None:
-    """Wait until no other transaction writes.
+def lock_head(connection: sa.Connection) -> int:
+    """Wait until no other transaction writes; return the server's time in Unix milliseconds.
 
     A process that stops in the middle of its write (suspended, SIGSTOP) would keep everybody waiting for as
     long as it stands still: the server ends its session instead, and undoes what it had begun.
     """
-    connection.execute(_LOCK_HEAD, {"limit": str(STANDSTILL_MS)}).one()
+    _, _, server_ms = connection.execute(_LOCK_HEAD, {"limit": str(STANDSTILL_MS)}).one()
+    return int(server_ms)
+
+
+def now_ms(connection: sa.Connection) -> int:
+    """Return the server's time in Unix milliseconds."""
+    return int(connection.execute(sa.select(_NOW_MS)).scalar_one())
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether an error says that the server is away, and not that a statement is wrong.
+
+    SQLSTATE class 08: the connection; 57P01-57P05: it was shut down, crashed, is starting, was dropped, or
+    ended an idle session (postgresql.org/docs/current/errcodes-appendix.html). No SQLSTATE: no server spoke.
+    """
+    if isinstance(error, sa.exc.DBAPIError):
+        if error.connection_invalidated:
+            return True
+        driver: Any = error.orig
+        state: str | None = getattr(driver, "sqlstate", None)
+        named = type(driver).__name__ in ("OperationalError", "ConnectionTimeout")
+        return named if state is None else state.startswith(("08", "57P"))
+    return isinstance(error, sa.exc.TimeoutError)
 
 
 def is_in_transaction(connection: sa.Connection) -> bool:

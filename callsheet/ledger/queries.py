@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, cast
 
-from sqlalchemy import Row, Select, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, select, text
 
 from callsheet.errors import UsageError
-from callsheet.ledger import schema
-from callsheet.ledger.records import JobRow, Output, Run, Submission, Tally, Ticket
+from callsheet.ledger import postgres, schema
+from callsheet.ledger.locks import claims_of, is_alive
+from callsheet.ledger.records import JobRow, OpenWork, Output, Owner, Run, Submission, Tally, Ticket
 from callsheet.ledger.scopes import AccountRef
-from callsheet.ledger.states import HAS_OPEN_SUBMISSION, Event, State
+from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read
-from callsheet.ledger.unique_names import unique_names
 from manifests.diff import MadeJob
+
+LOOK_UP_AT_ONCE = 5_000
+"""Values of one statement: SQLite takes 32,766 since 3.32 (sqlite.org/limits.html), PostgreSQL 65,535."""
 
 ROWS_AT_ONCE = 500
 """Rows of a run that the database hands over at a time."""
 
 _JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
-_SUBMISSION = [column.label(f"s_{column.name}") for column in schema.submission.c]
+_OF_SUBMISSION = [column for column in schema.submission.c if column.name != "spending_id"]
+_SUBMISSION = [column.label(f"s_{column.name}") for column in _OF_SUBMISSION]
 _OUTPUT = [column.label(f"o_{column.name}") for column in schema.output.c]
 
 
@@ -92,20 +96,47 @@ def tally(tx: Transaction, run_id: str) -> Tally:
 
 
 @read()
-def made_jobs(tx: Transaction, campaign: str) -> list[MadeJob]:
-    """Return every job of the campaign that was made and whose file was kept, oldest first."""
-    job, table = schema.job, schema.run
-    rows = tx.connection.execute(
-        select(job.c.job_id, job.c.custom_id, job.c.fingerprint, job.c.spent_nano.label("paid_nano"))
-        .join_from(job, table, table.c.run_id == job.c.run_id)
-        .where(
-            table.c.campaign == campaign,
-            job.c.state == State.SUCCEEDED.value,
-            job.c.output_id.is_not(None),
+def made_by_fingerprint(tx: Transaction, campaign: str, fingerprints: Iterable[str]) -> dict[str, MadeJob]:
+    """Return, by fingerprint, the newest job of the campaign that was made and whose file was kept."""
+    return {each.fingerprint: each for each in _made(tx, campaign, schema.job.c.fingerprint, fingerprints)}
+
+
+@read()
+def made_by_name(tx: Transaction, campaign: str, custom_ids: Iterable[str]) -> dict[str, MadeJob]:
+    """Return, by custom_id, the newest job of the campaign that was made and whose file was kept."""
+    return {each.custom_id: each for each in _made(tx, campaign, schema.job.c.custom_id, custom_ids)}
+
+
+def _made(
+    tx: Transaction, campaign: str, column: ColumnElement[str], values: Iterable[str]
+) -> Iterator[MadeJob]:
+    """Yield what was made of these, looked up by an index, oldest first within each piece."""
+    job = schema.job
+    # The runs are compared here: joined, they would be taken for the smaller side, and all their jobs read.
+    ours = runs_of(tx, campaign)
+    if not ours:
+        return
+    query = (
+        select(
+            job.c.job_id,
+            job.c.custom_id,
+            job.c.fingerprint,
+            job.c.spent_nano.label("paid_nano"),
+            job.c.run_id,
         )
+        .where(column.in_(bindparam("piece", expanding=True)), text(schema.MADE))
         .order_by(job.c.job_id)
     )
-    return [MadeJob(*row) for row in rows]
+    for piece in chunks(values, LOOK_UP_AT_ONCE):
+        for *made, run_id in tx.connection.execute(query, {"piece": piece}):
+            if run_id in ours:
+                yield MadeJob(*made)
+
+
+def runs_of(tx: Transaction, campaign: str) -> set[str]:
+    """Return the ids of a campaign's runs."""
+    table = schema.run
+    return set(tx.connection.execute(select(table.c.run_id).where(table.c.campaign == campaign)).scalars())
 
 
 @read()
@@ -116,6 +147,34 @@ def payloads(tx: Transaction, job_ids: Collection[int]) -> dict[int, str]:
     for piece in chunks(job_ids):
         rows = tx.connection.execute(select(job.c.job_id, job.c.payload).where(job.c.job_id.in_(piece)))
         found.update((job_id, payload) for job_id, payload in rows)
+    return found
+
+
+@read()
+def open_work(tx: Transaction) -> list[OpenWork]:
+    """Return the runs with submissions that are not over, those with most slots first.
+
+    On SQLite `alive` is not known here and False; `Ledger.open_work` asks the locks.
+    """
+    job, run, submission = schema.job, schema.run, schema.submission
+    slots = func.sum(case((text(schema.IN_SLOT), 1), else_=0)).label("slots")
+    rows = tx.connection.execute(
+        select(run.c.run_id, run.c.campaign, slots, func.count().label("open_jobs"))
+        .join_from(submission, job, job.c.job_id == submission.c.job_id)
+        .join(run, run.c.run_id == job.c.run_id)
+        .where(submission.c.closed_ms.is_(None))
+        .group_by(run.c.run_id, run.c.campaign)
+        .order_by(slots.desc(), run.c.run_id)
+    ).all()
+    now_ms = postgres.now_ms(tx.connection) if tx.connection.dialect.name == "postgresql" else 0
+    claims = claims_of(tx.connection, {row.run_id for row in rows})
+    found = []
+    for row in rows:
+        mine = sorted(claims[row.run_id], key=lambda claim: claim.claimed_ms)
+        living = [claim for claim in mine if is_alive(claim, now_ms)]
+        last = (living or mine)[-1] if mine else None
+        owner = None if last is None else Owner(host=last.host, pid=last.pid, since_ms=last.claimed_ms)
+        found.append(OpenWork(**row._mapping, owner=owner, alive=bool(living)))  # noqa: SLF001 - as below
     return found
 
 
@@ -158,41 +217,8 @@ def _jobs(tx: Transaction, run_id: str, states: Collection[State] | None) -> Ite
     query = _job_query().where(job.c.run_id == run_id).order_by(job.c.position)
     if states is not None:
         query = query.where(job.c.state.in_([state.value for state in states]))
-    reused = states is None or State.ALREADY_MADE in states
-    named = {row.job_id: row for row in _reused(tx, run_id)} if reused else {}
     read = tx.connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE})
-    return (named.get(row.job_id) or _as_job(row) for row in read)
-
-
-def _reused(tx: Transaction, run_id: str) -> list[JobRow]:
-    """Return the jobs of a run that have the file of another one, each file with a name of its own."""
-    job = schema.job
-    mine = (job.c.run_id == run_id, job.c.state == State.ALREADY_MADE.value)
-    rows = [_as_job(row) for row in tx.connection.execute(_job_query().where(*mine).order_by(job.c.position))]
-    return unique_names(rows, lambda: _own_files(tx, run_id), lambda: _reused_ms(tx, run_id))
-
-
-def _own_files(tx: Transaction, run_id: str) -> dict[str, str]:
-    """Return the files that a run made itself, {path in its folder: SHA-256}."""
-    job, output = schema.job, schema.output
-    rows = tx.connection.execute(
-        select(output.c.path, output.c.sha256)
-        .join_from(output, job, job.c.output_id == output.c.output_id)
-        .where(output.c.run_id == run_id, job.c.run_id == run_id, job.c.state == State.SUCCEEDED.value)
-    )
-    return {row.path: row.sha256 for row in rows}
-
-
-def _reused_ms(tx: Transaction, run_id: str) -> dict[int, int]:
-    """Return when jobs of a run were given the file of another run, {job: Unix milliseconds}."""
-    job, event = schema.job, schema.event
-    rows = tx.connection.execute(
-        select(event.c.job_id, func.max(event.c.at_ms).label("at_ms"))
-        .join_from(event, job, job.c.job_id == event.c.job_id)
-        .where(job.c.run_id == run_id, event.c.event == Event.REUSE.value)
-        .group_by(event.c.job_id)
-    )
-    return {row.job_id: row.at_ms for row in rows}
+    return map(_as_job, read)
 
 
 @read(short=True)
@@ -207,9 +233,13 @@ def job(tx: Transaction, job_id: int) -> JobRow:
 @read()
 def open_jobs(tx: Transaction, *, states: Collection[State] = HAS_OPEN_SUBMISSION) -> list[JobRow]:
     """Return the jobs of every run that are in one of these states, oldest first."""
-    job = schema.job
-    wanted = job.c.state.in_([state.value for state in states])
-    return [_as_job(row) for row in tx.connection.execute(_job_query().where(wanted).order_by(job.c.job_id))]
+    job, submission = schema.job, schema.submission
+    wanted: ColumnElement[bool] = job.c.state.in_([state.value for state in states])
+    if set(states) <= HAS_OPEN_SUBMISSION:  # by the index of what is open: the history is not looked through
+        still_open = select(submission.c.job_id).where(text("closed_ms IS NULL"))
+        wanted = and_(wanted, job.c.job_id.in_(still_open))
+    query = _job_query().where(wanted).order_by(job.c.job_id)
+    return [_as_job(row) for row in tx.connection.execute(query)]
 
 
 @read()
@@ -252,6 +282,37 @@ def already_made(tx: Transaction, campaign: str, fingerprints: Collection[str]) 
     return made
 
 
+@read()
+def positions(tx: Transaction, run_id: str) -> list[int]:
+    """Return the places in the plan of a run's jobs: what was made before has none."""
+    job = schema.job
+    return list(tx.connection.execute(select(job.c.position).where(job.c.run_id == run_id)).scalars())
+
+
+@read()
+def paid_for(tx: Transaction, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
+    """Return, by fingerprint, the newest job of the campaign that was made, or else one that may be fetched.
+
+    The latter is `rendered`, or failed after fal had accepted it.
+    """
+    job, table = schema.job, schema.run
+    unfetched: dict[str, JobRow] = {}
+    for piece in chunks(set(fingerprints)):
+        query = (
+            _job_query()
+            .join(table, table.c.run_id == job.c.run_id)
+            .where(
+                table.c.campaign == campaign,
+                job.c.state.in_((State.RENDERED.value, State.FAILED.value)),
+                schema.submission.c.request_id.is_not(None),
+                job.c.fingerprint.in_(piece),
+            )
+            .order_by(job.c.job_id)
+        )
+        unfetched.update((row.fingerprint, row) for row in map(_as_job, tx.connection.execute(query)))
+    return unfetched | already_made(tx, campaign, fingerprints)
+
+
 def _job_query() -> Select[Any]:
     job, submission, output = schema.job, schema.submission, schema.output
     last = and_(submission.c.job_id == job.c.job_id, submission.c.number == job.c.submissions)
@@ -284,7 +345,7 @@ _TICKET = ("request_id", "status_url", "response_url", "cancel_url")
 def _as_submission(values: dict[str, Any]) -> Submission | None:
     if values["s_submission_id"] is None:
         return None
-    names = [column.name for column in schema.submission.c if column.name not in _TICKET]
+    names = [column.name for column in _OF_SUBMISSION if column.name not in _TICKET]
     ticket = None
     if values["s_request_id"] is not None:
         ticket = Ticket(*(cast("str", values[f"s_{name}"]) for name in _TICKET))

@@ -37,7 +37,8 @@ class NewJob:
 
     `row` is the manifest's row as errors count it, `take` starts at 1, `client` is empty where there is none,
     `payload` is the engine's own text. `maximum_nano`, above 0, is what is held. `cell` groups jobs that
-    should take equally long to render, for `Ledger.render_times`.
+    should take equally long to render, for `history.render_times`. `position` is the place in the plan; None
+    counts from the job before.
     """
 
     row: int
@@ -53,6 +54,7 @@ class NewJob:
     client: str = ""
     output_name: str = ""
     cell: str = ""
+    position: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,7 @@ class Run:
     out: str
     options: str
     created_ms: int
+    opened_ms: int | None = None
     stopping_ms: int | None = None
     closed_ms: int | None = None
     prices: str = ""
@@ -111,7 +114,8 @@ class Submission:
     seconds, that fal was told to allow; None for submissions of older ledgers. `unseen_ms` is when fal's
     records, read whole after the deadline, first did not show it, by fal's clock. `sent_ms` is when the POST
     was about to leave, `submitted_ms` when its request id was known, `closed_ms` when nothing was left to do
-    for it.
+    for it. `account` (a hash of the key's id) and `queue_url` say where it was sent, empty where not known:
+    a 404 of another account proves nothing.
     """
 
     submission_id: int
@@ -125,6 +129,8 @@ class Submission:
     seed: int | None = None
     seed_used: int | None = None
     arguments_sha256: str | None = None
+    account: str = ""
+    queue_url: str = ""
     ticket: Ticket | None = None
     lead_request_id: str | None = None
     start_timeout_s: int | None = None
@@ -303,6 +309,32 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The process that claimed a run, or a part of it, last: its host and number, and since when."""
+
+    host: str
+    pid: int
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenWork:
+    """A run that has bought something, or is about to, and is not finished with it.
+
+    `slots` of its jobs hold a slot; `open_jobs` have a submission that is not over (held, submitting,
+    unknown, in_queue, in_progress, rendered). `alive` says whether a living process owns any part of the run.
+    `owner` is None for a run that was never claimed.
+    """
+
+    run_id: str
+    campaign: str
+    slots: int
+    open_jobs: int
+    owner: Owner | None
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RenderTime:
     """How long one render waited in fal's queue and how long it then took, in milliseconds."""
 
@@ -338,6 +370,27 @@ class EntryFilter:
     model: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+
+
+Grouping = Literal["campaign", "client", "model", "day", "run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What submissions hold and cost, added up. What was not grouped by is empty.
+
+    `submissions` counts those whose cost is booked, also where they cost nothing in the end. `day` is the UTC
+    day in which the money was held, also where the cost was booked later.
+    """
+
+    campaign: str = ""
+    client: str = ""
+    model: str = ""
+    day: str = ""
+    run: str = ""
+    submissions: int
+    spent_nano: int
+    held_nano: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from callsheet.errors import IllegalTransition
 from callsheet.ledger import queries, runs, schema, settlement, transitions
@@ -95,6 +95,7 @@ def lost_jobs(tx: Transaction, error_types: Collection[str], *, since_ms: int) -
         .where(
             job.c.state == State.FAILED.value,
             job.c.error_type.in_(list(error_types)),
+            text("error_type <> ''"),  # the index of failed jobs
             table.c.request_id.is_not(None),
             table.c.submitted_ms >= since_ms,
         )

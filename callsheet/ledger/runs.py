@@ -10,13 +10,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from types import MappingProxyType
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 
-from callsheet.errors import LedgerError, UsageError
+from callsheet.errors import Busy, LedgerError, UsageError
 from callsheet.ledger import queries, schema, transitions
 from callsheet.ledger.admission import set_cap
 from callsheet.ledger.records import NewCap, NewJob, NewRun
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
+from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read, write
 
 Fingerprints = Callable[[], Collection[str]]
@@ -26,12 +27,34 @@ IN_FLIGHT = HAS_OPEN_SUBMISSION | {State.PENDING}
 """Bought and not finished, or waiting in a run that `resume` goes on with. What was left out is neither."""
 
 
+BATCH = 1_000
+"""Jobs of a run that are written in one transaction, so that nobody else waits long for their turn."""
+
+NOTHING_MADE: Mapping[int, int] = MappingProxyType({})
+
+
 @read()
 def refuse_in_flight(tx: Transaction, campaign: str, wanted: Fingerprints, *, besides: str = "") -> None:
     """Raise UsageError where a run of the campaign is about to make, or is making, some of these.
 
-    The run `besides` is the one that asks; it is not looked at.
+    The run `besides` is the one that asks; it is not looked at. Raises Busy while another run of the campaign
+    is being opened: what it will buy is not known yet.
     """
+    if opening := set(being_opened(tx, campaign)) - {besides}:
+        raise Busy(f"run {min(opening)} of this campaign is being opened by another process; wait for it")
+    job, run = schema.job, schema.run
+    in_flight = (
+        select(job.c.run_id)
+        .join_from(run, job, job.c.run_id == run.c.run_id)
+        .where(
+            run.c.campaign == campaign,
+            run.c.run_id != besides,
+            run.c.opened_ms.is_not(None),
+            job.c.state.in_([state.value for state in IN_FLIGHT]),
+        )
+    )
+    if not tx.connection.execute(in_flight.limit(1)).first():
+        return
     found = _runs_with(tx, campaign, wanted, IN_FLIGHT)
     del found[besides]
     if not found:
@@ -60,20 +83,29 @@ def refuse_made(tx: Transaction, campaign: str, wanted: Fingerprints) -> None:
 def _runs_with(
     tx: Transaction, campaign: str, wanted: Fingerprints, states: Collection[State]
 ) -> Counter[str]:
+    """Count the jobs with these fingerprints by run, looked up by their index."""
     job, run = schema.job, schema.run
+    opened = select(run.c.run_id).where(run.c.campaign == campaign, run.c.opened_ms.is_not(None))
+    ours = set(tx.connection.execute(opened).scalars())
     query = (
-        select(job.c.run_id, job.c.fingerprint)
-        .join_from(run, job, job.c.run_id == run.c.run_id)
-        .where(run.c.campaign == campaign, job.c.state.in_([state.value for state in states]))
+        select(job.c.run_id, func.count())
+        .where(
+            job.c.fingerprint.in_(bindparam("piece", expanding=True)),
+            job.c.state.in_([state.value for state in states]),
+        )
+        .group_by(job.c.run_id)
     )
     if State.SUCCEEDED in states:
         query = query.where(job.c.output_id.is_not(None))
-    rows = tx.connection.execute(query).all()
-    ours = set(wanted()) if rows else set()
-    return Counter(run_id for run_id, fingerprint in rows if fingerprint in ours)
+    found: Counter[str] = Counter()
+    for piece in chunks(set(wanted()), queries.LOOK_UP_AT_ONCE):
+        for run_id, count in tx.connection.execute(query, {"piece": piece}):
+            if run_id in ours:
+                found[run_id] += count
+    return found
 
 
-NOTHING_MADE: Mapping[int, int] = MappingProxyType({})
+# -- opening a run -------------------------------------------------------------------------------------------
 
 
 @write()
@@ -87,40 +119,117 @@ def open_run(
     made: Mapping[int, int] = NOTHING_MADE,
     once: bool = False,
 ) -> None:
-    """Write a run, its jobs in the plan's order, and its caps. Raises UsageError for a run id in use.
+    """Write a run, its jobs in the plan's order, and its caps, in one transaction. See `Ledger.open_run`.
 
     `left` are the positions of jobs that the budget does not reach, `made` those of jobs that get the file of
     an earlier one: {position: the job that made it}. They are marked in the same transaction, because a
     pending job is one that `resume` buys. `once` refuses with UsageError to buy what the campaign has or is
-    buying: another process may have opened the same since the plan was made.
+    buying: another process may have opened the same since the plan was made. Raises UsageError for a run id
+    in use.
     """
+    jobs = list(jobs)
+    if once:
+        wanted = to_buy(jobs, left, made)
+        refuse_in_flight(tx, run.campaign, lambda: wanted)
+        refuse_made(tx, run.campaign, lambda: wanted)
+    _insert(tx, run)
+    add_jobs(tx, run.run_id, 0, jobs, left=left, made=made)
+    finish_opening(tx, run.run_id, caps)
+
+
+def to_buy(jobs: Iterable[NewJob], left: Collection[int], made: Collection[int]) -> list[str]:
+    """Return the fingerprints of the jobs that are neither left out nor made."""
+    kept = {*left, *made}
+    return [
+        job.fingerprint
+        for number, job in enumerate(jobs)
+        if (number if job.position is None else job.position) not in kept
+    ]
+
+
+@write()
+def reserve(tx: Transaction, run: NewRun) -> None:
+    """Reserve a campaign for a run whose jobs follow: the run admits nothing before `finish_opening`.
+
+    Raises Busy while another run of the campaign is being opened, UsageError for a run id in use.
+    """
+    if opening := being_opened(tx, run.campaign):
+        raise Busy(f"run {opening[0]} of this campaign is being opened by another process; wait for it")
+    _insert(tx, run)
+
+
+@write()
+def add_jobs(
+    tx: Transaction,
+    run_id: str,
+    first: int,
+    jobs: Iterable[NewJob],
+    *,
+    left: Collection[int] = (),
+    made: Mapping[int, int] = NOTHING_MADE,
+) -> None:
+    """Write jobs of a run that is being opened. Those without a position get the next ones from `first`."""
+    names = [name for name in NewJob.__dataclass_fields__ if name != "position"]
+    rows = [
+        {
+            "run_id": run_id,
+            "position": number if job.position is None else job.position,
+            **{name: getattr(job, name) for name in names},
+        }
+        for number, job in enumerate(jobs, first)
+    ]
+    if not rows:
+        return
+    tx.connection.execute(schema.job.insert(), rows)
+    positions = {row["position"] for row in rows}
+    left_here, made_here = positions.intersection(left), positions.intersection(made)
+    if left_here or made_here:
+        table = schema.job
+        low, high = min(positions), max(positions)
+        found = tx.connection.execute(
+            select(table.c.position, table.c.job_id).where(
+                table.c.run_id == run_id, table.c.position.between(low, high)
+            )
+        )
+        ids = {row.position: row.job_id for row in found}
+        transitions.skip(tx, [ids[each] for each in sorted(left_here)], why="does not fit the budget")
+        transitions.reuse(tx, {ids[each]: made[each] for each in sorted(made_here)})
+
+
+@write()
+def finish_opening(tx: Transaction, run_id: str, caps: Iterable[NewCap] = ()) -> None:
+    """Set a run's caps and let it admit: all of its jobs are written."""
+    for cap in caps:
+        set_cap(tx, cap.scope, cap.key, cap.window, cap.limit_nano)
+    _mark(tx, run_id, opened_ms=tx.at_ms)
+
+
+@write()
+def discard(tx: Transaction, run_id: str) -> None:
+    """Close a run whose opening was broken off. Nothing of it was bought, and nothing of it counts."""
+    if queries.run(tx, run_id).opened_ms is not None:
+        raise UsageError(f"run {run_id} was opened completely; `callsheet cancel {run_id}` ends it")
+    _mark(tx, run_id, closed_ms=tx.at_ms)
+
+
+@read()
+def being_opened(tx: Transaction, campaign: str) -> list[str]:
+    """Return the runs of a campaign whose opening has begun and not ended."""
+    table = schema.run
+    query = select(table.c.run_id).where(
+        table.c.campaign == campaign, table.c.opened_ms.is_(None), table.c.closed_ms.is_(None)
+    )
+    return list(tx.connection.execute(query.order_by(table.c.created_ms)).scalars())
+
+
+def _insert(tx: Transaction, run: NewRun) -> None:
     table = schema.run
     if tx.connection.execute(select(table.c.run_id).where(table.c.run_id == run.run_id)).first():
         raise UsageError(f"run {run.run_id} exists already; go on with `callsheet resume {run.run_id}`")
-    jobs = list(jobs)
-    if once:
-        kept = {*left, *made}
-        wanted = [job.fingerprint for position, job in enumerate(jobs) if position not in kept]
-        refuse_in_flight(tx, run.campaign, lambda: wanted)
-        refuse_made(tx, run.campaign, lambda: wanted)
     tx.connection.execute(table.insert(), {**asdict(run), "created_ms": tx.at_ms})
-    names = NewJob.__dataclass_fields__
-    rows = [
-        {"run_id": run.run_id, "position": position, **{name: getattr(job, name) for name in names}}
-        for position, job in enumerate(jobs)
-    ]
-    if rows:
-        tx.connection.execute(schema.job.insert(), rows)
-    for cap in caps:
-        set_cap(tx, cap.scope, cap.key, cap.window, cap.limit_nano)
-    if left or made:
-        table = schema.job
-        found = tx.connection.execute(
-            select(table.c.position, table.c.job_id).where(table.c.run_id == run.run_id)
-        )
-        ids = {row.position: row.job_id for row in found}
-        transitions.skip(tx, [ids[each] for each in left], why="does not fit the budget")
-        transitions.reuse(tx, {ids[each]: job_id for each, job_id in made.items()})
+
+
+# -- stopping and closing ------------------------------------------------------------------------------------
 
 
 @write()
@@ -137,7 +246,9 @@ def close_run(tx: Transaction, run_id: str) -> None:
 
 @write()
 def reopen_run(tx: Transaction, run_id: str) -> None:
-    """Let a stopped or closed run admit again."""
+    """Let a stopped or closed run admit again. Raises UsageError for one whose opening was broken off."""
+    if queries.run(tx, run_id).opened_ms is None:
+        raise UsageError(f"run {run_id} was never opened completely, and bought nothing; run it anew")
     _mark(tx, run_id, stopping_ms=None, closed_ms=None)
 
 

@@ -26,6 +26,9 @@ def one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in sorted(values))})"
 
 
+MADE: Final = f"state = '{State.SUCCEEDED.value}' AND output_id IS NOT NULL"
+"""Jobs that were made and whose file was kept. The index on them answers a look-up by itself."""
+
 IN_SLOT: Final = one_of("state", tuple(HOLDS_SLOT))
 """Written out, and never as parameters: only so can the index on exactly these rows answer it."""
 
@@ -40,11 +43,17 @@ def _col(
     return sa.Column(name, kind, *parts, nullable=null, server_default=default, unique=unique or None)
 
 
+def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
+    """An index of the rows that a condition holds for; a query must repeat its words to use it."""
+    rows = sa.text(where)
+    return sa.Index(name, *columns, unique=unique, sqlite_where=rows, postgresql_where=rows)
+
+
 def _key(name: str, kind: Any, *parts: Any, auto: bool = False) -> sa.Column[Any]:
     return sa.Column(name, kind, *parts, primary_key=True, autoincrement=auto)
 
 
-VERSION: Final = 1
+VERSION: Final = 3
 """The version of these tables. A test compares their text with it: another schema needs another version."""
 
 ledger_head = _table(
@@ -66,9 +75,12 @@ run = _table(
     _col("out", TEXT),
     _col("options", TEXT),
     _col("created_ms", INT),
+    _col("opened_ms", INT, null=True),  # when all of its jobs were written; it admits nothing before
     _col("stopping_ms", INT, null=True),
     _col("closed_ms", INT, null=True),
     _col("prices", TEXT, default=""),
+    sa.Index("run_by_campaign", "campaign", "created_ms"),
+    sa.Index("run_by_time", "created_ms", "run_id"),
 )
 
 claim = _table(
@@ -76,6 +88,12 @@ claim = _table(
     _key("run_id", TEXT),
     _key("part", TEXT),
     _col("fencing_token", INT),  # how often it was claimed
+    _col("owner", TEXT),  # the open ledger that claimed it last,
+    _col("host", TEXT),  # and its process, for messages
+    _col("pid", INT),
+    _col("process", TEXT),
+    _col("claimed_ms", INT),
+    _col("expires_ms", INT, null=True),  # the lease, by the database's clock; a file's lock has none
 )
 
 job = _table(
@@ -110,20 +128,38 @@ job = _table(
     sa.CheckConstraint("expected_nano >= 0", name="job_expected_not_negative"),
     sa.CheckConstraint("maximum_nano > 0 AND maximum_nano >= expected_nano", name="job_maximum_covers"),
     sa.CheckConstraint(one_of("charged", ("", "no", "unknown", "yes")), name="job_charged_known"),
-    sa.Index("job_by_cell", "cell"),
+    sa.Index("job_by_cell", "cell", "state", "job_id"),
+    sa.Index("job_by_name", "custom_id"),
+    _partial_index("job_made", "fingerprint", "run_id", "custom_id", "spent_nano", "job_id", where=MADE),
+    _partial_index("job_by_error", "error_type", where="error_type <> ''"),
     sa.Index("job_by_fingerprint", "fingerprint"),
     sa.Index("job_by_state", "run_id", "state"),
-    sa.Index("job_in_slot", "state", sqlite_where=sa.text(IN_SLOT), postgresql_where=sa.text(IN_SLOT)),
+    _partial_index("job_in_slot", "state", where=IN_SLOT),
 )
 
 _BOOKED_WITH_COST = "(booked_ms IS NULL) = (cost_nano IS NULL) AND (booked_ms IS NULL) = (cost_basis IS NULL)"
 
 _START_TIMEOUT = sa.CheckConstraint("start_timeout_s > 0", name="submission_start_timeout_positive")
 
+spending = _table(
+    "spending",  # what submissions hold and cost, added up as they do: a statement reads no history
+    _key("spending_id", INT, auto=True),
+    _col("run_id", TEXT, sa.ForeignKey("run.run_id")),
+    _col("client", TEXT),
+    _col("model", TEXT),
+    _col("day", TEXT),  # the UTC day of the hold
+    _col("submissions", INT, default="0"),  # that were booked, and not given back before they were sent
+    _col("held_nano", INT, default="0"),
+    _col("spent_nano", INT, default="0"),
+    sa.UniqueConstraint("run_id", "client", "model", "day", name="spending_once"),
+    sa.CheckConstraint("held_nano >= 0 AND spent_nano >= 0", name="spending_not_negative"),
+)
+
 submission = _table(
     "submission",
     _key("submission_id", INT, auto=True),
     _col("job_id", INT, sa.ForeignKey("job.job_id")),
+    _col("spending_id", INT, sa.ForeignKey("spending.spending_id")),
     _col("number", INT),
     _col("hold_nano", INT),
     _col("cost_nano", INT, null=True),
@@ -132,6 +168,8 @@ submission = _table(
     _col("seed", INT, null=True),
     _col("seed_used", INT, null=True),
     _col("arguments_sha256", TEXT, null=True),
+    _col("account", TEXT, default=""),
+    _col("queue_url", TEXT, default=""),
     _col("request_id", TEXT, null=True, unique=True),
     _col("status_url", TEXT, null=True),
     _col("response_url", TEXT, null=True),
@@ -153,19 +191,10 @@ submission = _table(
     sa.CheckConstraint(_BOOKED_WITH_COST, name="submission_booked_with_cost"),
     sa.CheckConstraint("closed_ms IS NULL OR booked_ms IS NOT NULL", name="submission_closed_when_booked"),
     sa.CheckConstraint(one_of("cost_basis", COST_BASES), name="submission_basis_known"),
-    sa.Index(
-        "submission_open",  # at most one per job that is not finished
-        "job_id",
-        unique=True,
-        sqlite_where=sa.text("closed_ms IS NULL"),
-        postgresql_where=sa.text("closed_ms IS NULL"),
-    ),
-    sa.Index(
-        "submission_unseen",  # the few that fal's records did not show
-        "unseen_ms",
-        sqlite_where=sa.text("unseen_ms IS NOT NULL"),
-        postgresql_where=sa.text("unseen_ms IS NOT NULL"),
-    ),
+    _partial_index("submission_open", "job_id", where="closed_ms IS NULL", unique=True),  # one per job
+    _partial_index("submission_overrun", "booked_ms", where="cost_nano > hold_nano"),
+    sa.Index("submission_by_time", "submitted_ms"),
+    _partial_index("submission_unseen", "unseen_ms", where="unseen_ms IS NOT NULL"),
 )
 
 output = _table(

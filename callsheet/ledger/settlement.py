@@ -198,7 +198,14 @@ def correct(tx: Transaction, request_id: str, *, cost_nano: int, cost_basis: Cos
         return Booking(cost_nano=cost_nano, cost_basis=cost_basis, replayed=True)
     allowed_nano = max(row.hold_nano, row.cost_nano)
     overrun_nano = max(0, cost_nano - allowed_nano)
-    book_accounts(tx, row.submission_id, hold_nano=0, cost_nano=change_nano, overrun=overrun_nano > 0)
+    book_accounts(
+        tx,
+        row.submission_id,
+        hold_nano=0,
+        cost_nano=change_nano,
+        overrun=overrun_nano > 0,
+        booked=int(row.cost_basis == "none" != cost_basis),
+    )
     if change_nano:
         _entry(tx, row.submission_id, "settle", change_nano)
     values = {"cost_nano": cost_nano, "cost_basis": cost_basis}
@@ -246,6 +253,7 @@ def _book(tx: Transaction, now: Current, cost_nano: int, basis: CostBasis) -> tu
         hold_nano=now.hold_nano,
         cost_nano=cost_nano,
         overrun=overrun_nano > 0,
+        booked=int(basis != "none"),
     )
     _entry(tx, now.submission_id, "release", -now.hold_nano)
     if basis != "none":

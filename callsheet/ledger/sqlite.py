@@ -18,12 +18,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
+from callsheet.settings import sqlite_path
 
 OLDEST_VERSION: Final = (3, 37, 0)
 """STRICT tables came with 3.37 (sqlite.org/stricttables.html)."""
 
 BUSY_TIMEOUT_MS: Final = 120_000
 """How long a writer waits for another one. Opening a run of a million jobs writes for half a minute."""
+
+CACHE_KIB: Final = 32_768
+"""Pages that a connection keeps in memory: the upper parts of every index, with a million jobs too."""
 
 _NETWORK_FILESYSTEMS: Final = frozenset(
     [
@@ -68,7 +72,7 @@ def ledger_file(url: URL) -> Path:
             "a ledger in memory forgets what was paid for; give a file: sqlite:////path/to/file"
         )
     try:
-        return _private_file(Path(url.database).expanduser().absolute())
+        return _private_file(Path(sqlite_path(url.database)).expanduser().absolute())
     except (ValueError, RuntimeError) as error:  # a NUL in it, or the home folder of nobody
         raise UsageError(f"the ledger's path cannot be used: {error}") from error
     except OSError as error:
@@ -115,6 +119,15 @@ def _refuse_strangers(path: Path) -> None:
         raise LedgerUnsafe(f"everybody may replace files in {path.parent}; run: chmod o-w {path.parent}")
 
 
+def inode_of(path: Path) -> tuple[int, int] | None:
+    """Return the device and the number of the file under this path; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _mounts() -> str:
     try:
         return Path("/proc/self/mounts").read_text("utf-8", "surrogateescape")
@@ -153,6 +166,7 @@ def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
     # Python's own transaction handling would begin late and deferred, and end before each DDL statement.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     for name, (value, accepted) in _PRAGMAS.items():
         connection.execute(f"PRAGMA {name} = {value}")
         found = connection.execute(f"PRAGMA {name}").fetchone()[0]

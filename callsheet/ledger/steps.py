@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -154,10 +154,10 @@ def step_many(
     )
 
 
-def chunks(items: Collection[Any]) -> Iterator[Sequence[Any]]:
+def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
     """Cut into pieces that fit one statement."""
     iterator = iter(items)
-    while piece := list(islice(iterator, CHUNK)):
+    while piece := list(islice(iterator, size)):
         yield piece
 
 

@@ -9,44 +9,38 @@ itself fails.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
-from callsheet.errors import UsageError
-from callsheet.ledger.database import Database, open_database
-from callsheet.ledger.transaction import Access, Transaction, Verb
+from callsheet.errors import Busy, CallsheetError, UsageError
+from callsheet.ledger import queries, runs
+from callsheet.ledger.database import Clock, Database, file_locks, open_database
+from callsheet.ledger.records import NewCap, NewJob, NewRun, OpenWork
+from callsheet.ledger.transaction import Verb
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-Clock = Callable[[], int]
-"""Gives the time in whole milliseconds since 1970, UTC."""
-
-
-def wall_clock_ms() -> int:
-    """Return the machine's own time."""
-    return time.time_ns() // 1_000_000
 
 
 class Ledger:
     """An open ledger. A context manager; to be used from one thread at a time."""
 
-    def __init__(self, database: Database, clock: Clock = wall_clock_ms) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
 
     @classmethod
-    def open(cls, url: str, *, clock: Clock = wall_clock_ms) -> Ledger:
+    def open(cls, url: str, *, clock: Clock | None = None) -> Ledger:
         """Open the ledger at `sqlite:///path` or `postgresql://...`, creating it where there is none.
 
+        Times are the database's: the server's clock, or this machine's for a file; `clock` replaces it.
         Raises UsageError for another kind of URL, LedgerUnsafe for a database that does not keep what it
         acknowledges or that another version wrote, LedgerError when it cannot be opened.
         """
-        return cls(open_database(url), clock)
+        return cls(open_database(url, clock))
 
     def __enter__(self) -> Self:
         return self
@@ -80,13 +74,13 @@ class Ledger:
         Raises ClaimLost, and changes nothing, where a run that is claimed here was taken over. A verb that
         returns an iterator is executed with `stream`.
         """
-        with self._database.transaction(verb.declared) as connection:
-            return verb(Transaction(connection, self._clock(), verb.declared.access), *args, **kwargs)
+        with self._database.transaction(verb.declared) as tx:
+            return verb(tx, *args, **kwargs)
 
     def stream(self, verb: Verb[P, Iterator[T]], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         """Yield what a reading verb returns, all of one moment, without holding all of it in memory."""
-        with self._database.read() as connection:
-            yield from verb(Transaction(connection, self._clock(), Access.READ), *args, **kwargs)
+        with self._database.transaction(verb.declared) as tx:
+            yield from verb(tx, *args, **kwargs)
 
     def together(self) -> AbstractContextManager[None]:
         """Let the verbs that this thread executes meanwhile share one commit, which is what takes the time.
@@ -99,11 +93,71 @@ class Ledger:
     def claim(self, run_id: str, *, part: str = "") -> AbstractContextManager[None]:
         """Own a run while the context is entered, or one `part` of it while others own other parts.
 
-        The lock vanishes with the process. Raises Busy when somebody alive owns it. From here on every verb
-        of this ledger raises ClaimLost, and changes nothing, once somebody else has claimed the same; a
-        purchase also where the lock is gone and nobody has yet.
+        Raises Busy when somebody alive owns it. From here on every verb of this ledger raises ClaimLost, and
+        changes nothing, once somebody else has claimed the same. See `callsheet.ledger.locks`.
         """
         return self._database.claim(run_id, part)
+
+    def open_run(
+        self,
+        run: NewRun,
+        jobs: Sequence[NewJob],
+        caps: Iterable[NewCap] = (),
+        *,
+        left: Collection[int] = (),
+        made: Mapping[int, int] = runs.NOTHING_MADE,
+        once: bool = False,
+    ) -> None:
+        """Write a run as `runs.open_run` does; a large one in batches, so that others get their turn.
+
+        The campaign is reserved first, and nothing of the run is admitted before all of it is written. Where
+        this is broken off, the run counts as never opened, and the next one of the campaign discards it.
+        Raises Busy while another run of the campaign is being opened.
+        """
+        self.discard_unopened(run.campaign)
+        if len(jobs) <= runs.BATCH:
+            self.do(runs.open_run, run, jobs, caps, left=left, made=made, once=once)
+            return
+        with self.claim(run.run_id):
+            self.do(runs.reserve, run)
+            try:
+                if once:  # nobody else can open a run of this campaign any more: what is read now stays true
+                    wanted = runs.to_buy(jobs, left, made)
+                    self.do(runs.refuse_in_flight, run.campaign, lambda: wanted, besides=run.run_id)
+                    self.do(runs.refuse_made, run.campaign, lambda: wanted)
+                for first in range(0, len(jobs), runs.BATCH):
+                    batch = jobs[first : first + runs.BATCH]
+                    self.do(runs.add_jobs, run.run_id, first, batch, left=left, made=made)
+            except CallsheetError:
+                self.do(runs.discard, run.run_id)
+                raise
+            self.do(runs.finish_opening, run.run_id, caps)
+
+    def discard_unopened(self, campaign: str) -> None:
+        """Close the runs of a campaign whose opening a dead process left behind."""
+        for run_id in self.do(runs.being_opened, campaign):
+            with suppress(Busy), self.claim(run_id):
+                self.do(runs.discard, run_id)
+
+    def renew(self) -> None:
+        """Make sure of every claim after the server was away. See `callsheet.ledger.locks`.
+
+        Raises LedgerUnavailable while the server cannot be reached, ClaimLost where a run was taken over.
+        """
+        self._database.renew()
+
+    def open_work(self) -> list[OpenWork]:
+        """Return the runs with submissions that are not over, their slots, and whose they are."""
+        found = self.do(queries.open_work)
+        if self._database.file is None:
+            return found
+        locks = file_locks(self._database.file)
+        return [replace(each, alive=not locks.is_free(each.run_id)) for each in found]
+
+    def require_same_ledger(self) -> None:
+        """Raise LedgerUnsafe where the open file was deleted or replaced. Every purchase checks it, too."""
+        with self._database.read() as connection:
+            self._database.require_same_ledger(connection)
 
     def backup(self, path: Path) -> None:
         """Copy a SQLite ledger as it is now into a new file (0600), whole or not at all.

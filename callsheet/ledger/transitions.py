@@ -34,11 +34,15 @@ def send(
     arguments_sha256: str,
     seed: int | None = None,
     start_timeout_s: int | None = None,
+    account: str = "",
+    queue_url: str = "",
     attempt: int | None = None,
 ) -> None:
     """Record that the POST is about to leave. Send it only once this has returned.
 
-    `start_timeout_s`, above 0, is the wait for a start that goes with it. Raises RunStopping where the run
+    `start_timeout_s`, above 0, is the wait for a start that goes with it. `account` is a hash of the
+    key's id and `queue_url` the queue that gets the request: what another account or queue says about it
+    proves nothing. Raises RunStopping where the run
     was asked to stop, or was closed, since the job was admitted.
     """
     now = current(tx, job_id, attempt=attempt)
@@ -51,6 +55,8 @@ def send(
         "seed": seed,
         "arguments_sha256": arguments_sha256,
         "start_timeout_s": start_timeout_s,
+        "account": account,
+        "queue_url": queue_url,
     }
     step(tx, now, Event.SEND, more={"attempts": 1}, submission=columns)
 

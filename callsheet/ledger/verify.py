@@ -57,6 +57,18 @@ CHECKS: dict[str, str] = {
         'SELECT scope, key, "window", held_nano + spent_nano, limit_nano FROM account '
         "WHERE limit_nano IS NOT NULL AND held_nano + spent_nano > limit_nano + over_nano ORDER BY 1, 2, 3"
     ),
+    "I4: the spending of run {0} ({1}, {2}, {3}) holds {4} and spent {5} in {6} submissions, {7}": (
+        "SELECT p.run_id, p.client, p.model, p.day, p.held_nano, p.spent_nano, p.submissions, "
+        "CAST(COALESCE(t.held, 0) AS TEXT) || ', ' || CAST(COALESCE(t.spent, 0) AS TEXT) || ' in ' || "
+        "CAST(COALESCE(t.bought, 0) AS TEXT) || ' are what its submissions say' "
+        "FROM spending p LEFT JOIN (SELECT spending_id, "
+        "SUM(CASE WHEN booked_ms IS NULL THEN hold_nano ELSE 0 END) AS held, "
+        "SUM(COALESCE(cost_nano, 0)) AS spent, "
+        "SUM(CASE WHEN cost_basis <> 'none' THEN 1 ELSE 0 END) AS bought "
+        "FROM submission GROUP BY spending_id) t ON t.spending_id = p.spending_id "
+        "WHERE p.held_nano <> COALESCE(t.held, 0) OR p.spent_nano <> COALESCE(t.spent, 0) "
+        "OR p.submissions <> COALESCE(t.bought, 0) ORDER BY 1, 2, 3, 4"
+    ),
     "I5: request {0} belongs to {1} submissions": (
         "SELECT request_id, COUNT(*) FROM submission WHERE request_id IS NOT NULL "
         "GROUP BY request_id HAVING COUNT(*) > 1 ORDER BY 1"

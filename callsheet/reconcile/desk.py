@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import JobRow, Ledger, Submission, history, wall_clock_ms
@@ -50,6 +51,17 @@ class Desk:
     platform: FalPlatform
     now_ms: Callable[[], int] = wall_clock_ms
 
+    def speaks_for(self, submission: Submission | None) -> bool:
+        """Say whether this key and queue are those a submission was sent with: others know nothing of it.
+
+        A sandbox on this machine may have another port each time.
+        """
+        if submission is None:
+            return True
+        ours, theirs = self.settings.queue_url, submission.queue_url
+        same_queue = theirs in ("", ours) or (is_local(ours) and is_local(theirs))
+        return same_queue and submission.account in ("", self.settings.account)
+
     def window_ms(self, submission: Submission) -> int:
         """Return for how long after it was sent a submission may still turn up, in milliseconds."""
         return absence.window_ms(self.settings, submission)
@@ -61,6 +73,11 @@ class Desk:
             gap_ms=absence.gap_ms(self.settings),
             first_look_ms=submission.unseen_ms,
         )
+
+
+def is_local(url: str) -> bool:
+    """Say whether an address is on this machine."""
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def sent_ms(submission: Submission) -> int:

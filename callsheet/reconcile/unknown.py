@@ -268,10 +268,10 @@ def _submission(row: JobRow) -> Submission:
 async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Collection[str] = ()) -> Findings:
     """Settle every unknown submission, and ask about every open one.
 
-    Runs that another process works on are left alone; `owned` runs are the caller's, claimed and recovered
-    already. Open submissions of the runs in `leave` are not asked about: the caller follows them itself.
-    A caller that owns no run looks for requests that no job claims as well. Without anything to settle this
-    is two questions to the ledger and none to fal.
+    Runs that another process works on are left alone, and so is what was sent with another key; `owned`
+    runs are the caller's, claimed and recovered already. Open submissions of the runs in `leave` are not
+    asked about: the caller follows them itself. A caller that owns no run looks for requests that no job
+    claims as well. Without anything to settle this is two questions to the ledger and none to fal.
     """
     findings = Findings()
     if not owned:
@@ -285,7 +285,7 @@ async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Colle
         for run_id in sorted((runs & mine) - set(owned)):
             await desk.books(recovery.recover, run_id)
         unknown = await desk.books(queries.open_jobs, states={State.UNKNOWN})
-        ours = [row for row in unknown if row.run_id in mine]
+        ours = [row for row in unknown if row.run_id in mine and desk.speaks_for(row.submission)]
         findings.busy = tuple(sorted(runs - mine))
         findings.unknown_elsewhere = len(unknown) - len(ours)
         if ours:
@@ -293,7 +293,12 @@ async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Colle
         at_fal = await desk.books(queries.open_jobs, states=AT_FAL)
         findings.take(
             await look_at_open(
-                desk, [row for row in at_fal if row.run_id in mine and row.run_id not in leave]
+                desk,
+                [
+                    row
+                    for row in at_fal
+                    if row.run_id in mine and row.run_id not in leave and desk.speaks_for(row.submission)
+                ],
             )
         )
     return findings

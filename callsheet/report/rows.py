@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from callsheet.ledger.states import State
 from callsheet.report.error_table import advice_text
 from manifests.job import Job
 from pricing.money import usd_text
+from pricing.quotes import Quote
 
 Value = str | int | float | bool | None
 
@@ -110,6 +112,30 @@ def result_row(
     return _with_output(result, row.output, output_path) if row.output is not None else result
 
 
+def earlier_row(row: JobRow, job: Job, price: Quote, run: Run, *, output_path: str | None) -> ResultRow:
+    """Make the row of a manifest's job that an earlier run of the campaign paid for.
+
+    `row` is the earlier job, `job` and `price` are the manifest's. It costs this run nothing. A video that
+    is not fetched yet keeps the earlier job's status and its address.
+    """
+    made = row.state is State.SUCCEEDED
+    result = ResultRow(
+        job=job,
+        model=row.model,
+        status=State.ALREADY_MADE.value if made else row.state.value,
+        expected_nano=price.expected_nano,
+        maximum_nano=price.maximum_nano,
+        price_book=run.price_book,
+        error_type="" if made else row.error_type,
+        error="" if made else _error_text(row),
+        charged="" if made else row.charged or "",
+        actual_nano=0,
+    )
+    if row.output is not None:
+        return _with_output(result, row.output, output_path)
+    return replace(result, output_url=result_row(row, job, run).output_url)
+
+
 def _error_text(row: JobRow) -> str:
     """Return what went wrong, and for a failed job whether to try again and what that rests on."""
     if row.state is not State.FAILED:
@@ -128,10 +154,20 @@ def _with_submission(result: ResultRow, submission: Submission) -> ResultRow:
         cost_basis=submission.cost_basis or "",
         billable_units=submission.billable_units or "",
         seed_used=submission.seed_used,
+        output_url=_paid_url(submission),
         submitted_ms=submission.submitted_ms,
         started_ms=submission.started_ms,
         render_s=_render_s(submission),
     )
+
+
+def _paid_url(submission: Submission) -> str:
+    """Return the address of a paid video as fal's result names it, "" where there is none."""
+    try:
+        url = json.loads(submission.result_json or "{}")["video"]["url"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return url if isinstance(url, str) else ""
 
 
 def _render_s(submission: Submission) -> float | None:

@@ -104,7 +104,7 @@ def test_fit_takes_the_highest_priorities_and_names_the_rest_with_its_cost(desk)
     assert done.returncode == 0, done.stderr
     assert "kite-0 (up to $0.0358)" in done.stderr
     assert "kite-1 (up to $0.0358)" in done.stderr
-    assert "left out: kite-2" not in done.stderr
+    assert "skipped: kite-2" not in done.stderr
     assert "2 skipped: over budget, need up to $0.0715 more" in done.stdout
     statement = desk.call("ledger", "statement", "--sandbox", "--by", "client", "--by", "model", "--csv")
     assert list(csv.reader(io.StringIO(statement.stdout))) == [
@@ -147,9 +147,9 @@ def test_retry_tries_only_what_is_worth_it_unless_told_otherwise(desk):
 
     again = desk.call("retry", "--sandbox", "--json")
     assert again.returncode == 4, again.stderr
-    assert "not tried: kite-0 (content_policy_violation)" in again.stderr
+    assert "not retried: kite-0 (content_policy_violation)" in again.stderr
     nothing = desk.call("retry", "--sandbox")
-    assert (nothing.returncode, "0 to try again\n" in nothing.stderr) == (4, True)
+    assert (nothing.returncode, "0 to retry\n" in nothing.stderr) == (4, True)
     everything = desk.call("retry", "--sandbox", "--all", "--json")
     assert (everything.returncode, json.loads(everything.stdout)["succeeded"]) == (0, 2), everything.stderr
     assert len(desk.accepted()) == 5

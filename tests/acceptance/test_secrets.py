@@ -86,7 +86,7 @@ def test_the_key_is_found_nowhere_after_runs_with_every_kind_of_error(desk, fal)
 
     process = desk.start("run", "shots.csv", "--budget-usd", "1", "-j", "5", "--yes", **env)
     seen = command_lines()
-    while process.poll() is None and "prefect_child" not in seen:
+    while process.poll() is None and "callsheet.cli.prefect" not in seen:
         seen = command_lines()
     out, err = process.communicate(timeout=110)
     assert process.returncode == 4, err[-3000:]
@@ -98,7 +98,7 @@ def test_the_key_is_found_nowhere_after_runs_with_every_kind_of_error(desk, fal)
     assert locked.returncode == 6, locked.stderr[-3000:]
     told = [desk.call(*command, **env) for command in (("doctor",), ("ledger", "entries"), ("status",))]
 
-    assert "prefect_child" in seen
+    assert "callsheet.cli.prefect" in seen
     assert SECRET not in seen
     assert {fault["kind"] for fault in FAULTS} <= set(book.fired)
     assert (desk.data / "prefect" / "prefect.db").stat().st_size > 100_000

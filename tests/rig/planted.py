@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from callsheet import failpoints
+from callsheet.engine import admit as admitting
 from callsheet.engine import submit as submitting
 from callsheet.errors import NotSent, OutcomeUnknown, Refused, Throttled
 from callsheet.ledger import Ticket as LedgerTicket
@@ -44,10 +45,10 @@ def id_after_post() -> None:
 
     @purchase()
     def admit_only(tx: Transaction, order: Any, *, slots: int, latest_departure_s: Any) -> Any:
-        return submitting.Intent(admission.admit(tx, order.job_id, slots=slots).number, latest_departure_s())
+        return admitting.Intent(admission.admit(tx, order.job_id, slots=slots).number, latest_departure_s())
 
     submitting._send_once = send_once
-    submitting.admit_and_send = admit_only
+    admitting.admit_and_send = admit_only
 
 
 def three_retries() -> None:

@@ -33,7 +33,7 @@ from callsheet.ledger import (
     verify,
 )
 from callsheet.ledger.database import Database
-from callsheet.ledger.locks import file_locks
+from callsheet.ledger.locks import Claims
 from tests.rig import apsw_driver
 from tests.rig.disk import Acknowledged, Recorder, RecordingVFS
 from tests.rig.figures import Figure, at_least, none_of
@@ -153,8 +153,19 @@ def _ledger(path: Path, recorder: Recorder, synchronous: str) -> Iterator[Ledger
         )
         sa.event.listen(engine, "connect", sqlite._set_up)
         sa.event.listen(engine, "begin", sqlite._begin)
-        database = Database(engine, str(path), path, file_locks(path))
-        ledger = Ledger(database, lambda: 1_795_262_400_000)
+        database = Database(
+            engine=engine,
+            label=str(path),
+            file=path,
+            claims=Claims(leased=False),
+            clock=lambda: 1_795_262_400_000,
+        )
+        with database.read() as connection:
+            database.origin.ledger_id = connection.exec_driver_sql(
+                "SELECT ledger_id FROM ledger_head"
+            ).scalar_one()
+        database.origin.inode = sqlite.inode_of(path)
+        ledger = Ledger(database)
         try:
             yield ledger
         finally:

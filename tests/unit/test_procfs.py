@@ -1,9 +1,12 @@
 """The helper that finds and signals other processes."""
 
+import ast
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +61,27 @@ def test_a_child_is_signalled(child):
     process, word = child
     send_signal(child_with(os.getpid(), word), signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+
+
+TESTS = Path(__file__).parents[1]
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """Every call by its dotted name, e.g. `os.kill`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: str(path.relative_to(TESTS)))
+def test_no_test_signals_a_pid_that_it_did_not_start_or_find(path):
+    """`os.kill` takes this process's own pid or that of an object; others go through `send_signal`."""
+    if path.name == "procfs.py":
+        return
+    for name, call in calls(ast.parse(path.read_text("utf-8"))):
+        if name in {"os.kill", "os.killpg"}:
+            target = ast.unparse(call.args[0])
+            assert target == "os.getpid()" or target.endswith(".pid"), f"line {call.lineno}: {target}"
+        if name.startswith("subprocess.") and call.args:
+            command = ast.unparse(call.args[0])
+            assert not command.startswith(("['ps'", "['pgrep'", "['pkill'", "['killall'")), command

@@ -10,9 +10,9 @@ from cyclopts import Parameter
 from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.output import document, note, result
 from callsheet.cli.runs import run_settings
-from callsheet.engine import session
 from callsheet.engine.cancel import cancel_at_fal, cancel_pending
 from callsheet.engine.request import settings_for
+from callsheet.engine.run import continued, find_run
 from callsheet.ledger import AT_FAL, Ledger, queries
 from callsheet.provider.client import FalQueue
 from callsheet.settings import Settings
@@ -28,19 +28,19 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
     Example: callsheet cancel spring-20261121-090000-a1b2
     """
     settings = run_settings(sandbox=sandbox)
-    run = session.find_run(settings, run_id)
-    request = session.continued(run)
+    run = find_run(settings, run_id)
+    request = continued(run)
     with Ledger.open(settings.ledger) as ledger:
         cancelled = cancel_pending(ledger, run.run_id, "cancelled by a person")
         at_fal = ledger.do(queries.jobs, run.run_id, states=AT_FAL)
         if not json:
             result(f"{cancelled} cancelled before submission")
         answers = asyncio.run(_ask_fal(settings_for(request), ledger, run.run_id)) if at_fal else []
+    for each in answers:
+        note(f"{each['custom_id']}: {each['answer']}")
     if json:
         document({"run_id": run.run_id, "cancelled": cancelled, "at_fal": answers})
         return 0
-    for each in answers:
-        note(f"{each['custom_id']}: {each['answer']}")
     if at_fal:
         again = f"callsheet resume {run.run_id}" + (" --sandbox" if request.sandbox else "")
         result(f"{len(answers)} cancellations requested at fal; `{again}` collects the outcomes")

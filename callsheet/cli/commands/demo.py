@@ -10,9 +10,9 @@ from cyclopts import Parameter
 from callsheet.cli.commands.run import run
 from callsheet.cli.example import write_example
 from callsheet.cli.options import Json, Speed
-from callsheet.cli.output import say
+from callsheet.cli.output import note
 
-Folder = Annotated[Path, Parameter(help="Where the example campaign and its videos go")]
+Folder = Annotated[Path, Parameter(help="The folder for the example campaign and its videos")]
 
 
 def demo(folder: Folder = Path("demo"), *, speed: Speed = 20.0, json: Json = False) -> int:
@@ -23,5 +23,5 @@ def demo(folder: Folder = Path("demo"), *, speed: Speed = 20.0, json: Json = Fal
     Example: callsheet demo
     """
     campaign = write_example(folder)
-    say(f"example campaign in {folder}: {campaign.name}, shots.csv and two pictures")
+    note(f"example campaign in {folder}: {campaign.name}, shots.csv and two images")
     return run(str(campaign), out=str(folder / "runs"), sandbox=True, speed=speed, yes=True, json=json)

@@ -80,12 +80,15 @@ def _may_administer(settings: Settings) -> bool:
 
 
 def _ledger(settings: Settings) -> Finding:
+    from callsheet.engine.rollback_guard import refuse_older_ledger  # noqa: PLC0415 -- as below
     from callsheet.ledger import Ledger  # noqa: PLC0415 -- a database library is 0.2 s
 
     try:
         if not settings.ledger_url:
             usable_data_folder(settings)
         with Ledger.open(settings.ledger) as ledger:
+            if not is_remote(settings.out):
+                refuse_older_ledger(ledger, Path(settings.out))
             shown, broken = ledger.label, ledger.do(verify.verify)
     except CallsheetError as error:
         return False, str(error)

@@ -17,9 +17,10 @@ from callsheet.engine import rollback_guard
 from callsheet.errors import UsageError
 from callsheet.files import FULL
 from callsheet.ledger import Entry, Ledger, history, queries
+from callsheet.ledger.records import Grouping
 from callsheet.ledger.verify import verify as check_ledger
 from callsheet.report.rows import iso_utc
-from callsheet.report.statement import Grouping, Line, statement, total
+from callsheet.report.statement import Line, statement, total
 from pricing.money import usd_text
 
 DAMAGED = 1
@@ -80,7 +81,7 @@ def show_statement(
     """
     groupings: list[Grouping] = by or ["campaign"]
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        lines = statement(opened.stream(history.entries, filter_of(wanted)), groupings)
+        lines = statement(opened.do(history.spending, groupings, filter_of(wanted)), groupings)
     header = [*groupings, *SUMS]
     if json:
         rows = [dict(zip(header, _line_cells(line), strict=True)) for line in lines]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from callsheet.cli.options import Json, RunId, Sandbox
 from callsheet.cli.output import document, result
-from callsheet.cli.runs import chosen_run, run_settings
-from callsheet.engine.finalize import write_report
-from callsheet.ledger import Ledger, admission, history, queries
+from callsheet.cli.runs import run_settings
+from callsheet.engine.results import write_report
+from callsheet.engine.run import find_run
+from callsheet.ledger import Ledger
 
 
 def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
@@ -17,13 +18,11 @@ def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False
     Example: callsheet report spring-20261121-090000-a1b2
     """
     settings = run_settings(sandbox=sandbox)
-    run = chosen_run(settings, run_id, latest_of_all=True)
+    run = find_run(settings, run_id, latest_of_all=True)
     with Ledger.open(settings.ledger) as ledger:
-        accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
-        overruns = ledger.do(history.overruns, run_id=run.run_id)
-        summary = write_report(run.run, ledger.do(queries.jobs, run.run_id), accounts, overruns)
+        summary = write_report(ledger, run)
     if json:
         document(summary)
     else:
-        result(str(Path(run.run.out) / "report.html"))
+        result(str(Path(run.out) / "report.html"))
     return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from callsheet.cli.options import AcceptPrices, Json, Sandbox, UnfinishedRunId
 from callsheet.cli.runs import refuse_busy, run_settings
 from callsheet.cli.views.run import run_to_its_end
-from callsheet.engine import session
 from callsheet.engine.request import settings_for
+from callsheet.engine.run import continued, find_run
 
 
 def resume(
@@ -16,13 +16,13 @@ def resume(
     sandbox: Sandbox = False,
     json: Json = False,
 ) -> int:
-    """Go on with a run that was interrupted. Nothing is bought a second time.
+    """Continue an interrupted run. Nothing is bought twice.
 
     Example: callsheet resume spring-20261121-090000-a1b2
     """
-    run = session.find_run(run_settings(sandbox=sandbox), run_id)
+    run = find_run(run_settings(sandbox=sandbox), run_id)
     refuse_busy(run_settings(sandbox=sandbox), run.run_id)
-    request = session.continued(run, accept_prices=accept_prices)
+    request = continued(run, accept_prices=accept_prices)
 
     async def open_run() -> str:
         return run.run_id

@@ -12,10 +12,10 @@ from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
 from callsheet.cli.output import document, note, say
 from callsheet.cli.runs import run_settings
 from callsheet.cli.views.run import run_to_its_end
-from callsheet.engine import session
 from callsheet.engine.finalize import EXIT_FAILED_JOBS
 from callsheet.engine.request import settings_for
 from callsheet.engine.retry import Retry, prepare_retry
+from callsheet.engine.run import continued, find_run
 from callsheet.ledger import JobRow, Run
 from callsheet.report.error_table import advice_text
 from pricing.money import usd_rounded_up
@@ -25,7 +25,10 @@ NAMED = 20
 All = Annotated[
     bool,
     Parameter(
-        name="--all", negative="", env_var="CALLSHEET_RETRY_ALL", help="Also what is not worth trying again"
+        name="--all",
+        negative="",
+        env_var="CALLSHEET_RETRY_ALL",
+        help="Also retry failures that will probably fail again",
     ),
 ]
 
@@ -39,14 +42,15 @@ def retry(
     sandbox: Sandbox = False,
     json: Json = False,
 ) -> int:
-    """Try again what failed and is worth it, was left out, or was cancelled; each try is a new purchase.
+    """Retry jobs that failed, were skipped or were cancelled.
 
-    Which errors are worth it stands in docs/errors.md. What another run has made since is used, not bought.
+    Each try is a new purchase. docs/errors.md lists the errors that are
+    retried. Videos that another run has made since are used at no cost.
 
     Example: callsheet retry spring-20261121-090000-a1b2
     """
-    run = session.find_run(run_settings(sandbox=sandbox), run_id, latest_of_all=True)
-    request = session.continued(run, accept_prices=accept_prices)
+    run = find_run(run_settings(sandbox=sandbox), run_id, latest_of_all=True)
+    request = continued(run, accept_prices=accept_prices)
     settings = settings_for(request)
     retried = asyncio.run(prepare_retry(settings, run, all_failures=all, again=again))
     _say_what(retried)
@@ -62,7 +66,7 @@ def retry(
 
 
 def _nothing(run: Run, rows: list[JobRow]) -> dict[str, Any]:
-    """Describe a run of which nothing is tried again."""
+    """Describe a run of which nothing is retried."""
     return {
         "run_id": run.run_id,
         "dir": run.out,
@@ -82,14 +86,14 @@ def _say_what(retried: Retry) -> None:
     for line in retried.gone:
         say(line)
     if retried.fetched:
-        note(f"{retried.fetched} are still at fal: their videos are fetched, not bought")
+        note(f"{retried.fetched} are still at fal: their videos are downloaded, not bought again")
     for row, why in retried.unsure[:NAMED]:
         say(
-            f"not tried: {row.custom_id}: fal could not be asked for its video ({why}); "
-            "`--all --again` buys another one"
+            f"not retried: {row.custom_id}: could not ask fal for its video ({why}); "
+            "`--all --again` buys it again"
         )
     if not retried.ended:
-        note("nothing failed, was skipped or was cancelled: there is nothing to retry")
+        note("nothing to retry: no job failed, was skipped or was cancelled")
         return
     most = usd_rounded_up(sum(row.maximum_nano for row in retried.bought))
     bought = sum(row.purchases for row in retried.bought)
@@ -98,7 +102,7 @@ def _say_what(retried: Retry) -> None:
     elif not retried.fetched:
         note("0 to retry")
     if retried.reused:
-        note(f"{len(retried.reused)} were made since: their files are used and cost nothing")
+        note(f"{len(retried.reused)} were made by another run since: their files are used at no cost")
     _name_the_others(retried.not_tried)
 
 
@@ -106,8 +110,8 @@ def _name_the_others(rows: Iterable[JobRow]) -> None:
     left = list(rows)
     for row in left[:NAMED]:
         advice = advice_text(row.error_type, row.charged, row.purchases)
-        say(f"not tried: {row.custom_id} ({row.error_type or 'no error type'}). {advice}")
+        say(f"not retried: {row.custom_id} ({row.error_type or 'no error type'}). {advice}")
     if len(left) > NAMED:
-        say(f"not tried: and {len(left) - NAMED} more; errors.csv names them")
+        say(f"not retried: and {len(left) - NAMED} more, see errors.csv")
     if left:
-        say("`--all` tries these too")
+        say("`--all` retries these too")

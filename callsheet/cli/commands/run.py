@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from callsheet.cli.options import (
     AcceptPrices,
@@ -25,8 +24,6 @@ from callsheet.cli.output import ask, document, note, result, say
 from callsheet.cli.views.advice import advice_lines
 from callsheet.cli.views.plan import show_plan
 from callsheet.cli.views.run import run_to_its_end
-from callsheet.engine import session
-from callsheet.engine.made_files import Refetched
 from callsheet.engine.open_run import (
     Selection,
     changed_caps,
@@ -34,6 +31,7 @@ from callsheet.engine.open_run import (
     room_for,
 )
 from callsheet.engine.request import RunRequest, settings_for
+from callsheet.engine.run import open_plan
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger
 from callsheet.settings import Settings, settings_from
@@ -43,7 +41,6 @@ from manifests.planner import make_plan
 from pricing.money import parse_usd, usd_rounded_up, usd_text
 
 MOST_CANARIES = 1000
-NAMED = 20
 
 
 def run(
@@ -108,16 +105,17 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
         return _nothing_to_do(plan, as_json=as_json)
     settings = settings_for(request)
 
-    def review(ledger: Ledger, selection: Selection, refetched: Refetched) -> None:
-        _say_what_was_gone(refetched)
+    def review(ledger: Ledger, selection: Selection) -> None:
         _review(plan, ledger, selection, yes=yes, as_json=as_json)
 
     async def open_run() -> str:
+        nonlocal plan
         try:
-            run_id = await session.open_plan(plan, request, settings, review=review)
+            run_id = await open_plan(plan, request, settings, review=review)
         except OverBudget:
             _advise(plan, request, settings)
             raise
+        del plan  # the ledger has it now, and ten thousand jobs are 40 MB
         note(f"run {run_id}")
         return run_id
 
@@ -132,23 +130,7 @@ def _review(plan: Plan, ledger: Ledger, selection: Selection, *, yes: bool, as_j
         say(f"cap of {old.label}: {usd_text(old.limit_nano)} USD becomes {usd_text(new.limit_nano)}")
     _name_what_is_left(plan, selection)
     if not (yes or _agreed(plan, selection)):
-        raise UsageError("not confirmed, so nothing was sent; add --yes to run without being asked")
-
-
-def _say_what_was_gone(refetched: Refetched) -> None:
-    """Say which files of earlier runs were gone: those that fal still had, and those to be bought again."""
-    if refetched.again:
-        note(f"{_ids(refetched.again)}: the files were gone and were downloaded again, for free")
-    if refetched.lost:
-        say(
-            f"{_ids(refetched.lost)}: made and paid for, but the files are gone and fal no longer has them. "
-            "Put the files back, or buy them again with --again"
-        )
-
-
-def _ids(custom_ids: Sequence[str]) -> str:
-    more = f" and {len(custom_ids) - NAMED} more" if len(custom_ids) > NAMED else ""
-    return ", ".join(custom_ids[:NAMED]) + more
+        raise UsageError("not confirmed, nothing was sent; add --yes to run without confirmation")
 
 
 def _advise(plan: Plan, request: RunRequest, settings: Settings) -> None:
@@ -177,9 +159,9 @@ def _agreed(plan: Plan, selection: Selection) -> bool:
 def _name_what_is_left(plan: Plan, selection: Selection) -> None:
     for index in selection.left[:20]:
         planned = plan.jobs[index]
-        say(f"left out: {planned.job.custom_id} (up to {usd_rounded_up(planned.quote.maximum_nano)})")
+        say(f"skipped: {planned.job.custom_id} (up to {usd_rounded_up(planned.quote.maximum_nano)})")
     if len(selection.left) > 20:
-        say(f"left out: and {len(selection.left) - 20} more")
+        say(f"skipped: and {len(selection.left) - 20} more")
 
 
 def _check_amount(text: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from callsheet.cli.options import Json, Sandbox, UnfinishedRunId
 from callsheet.cli.output import document, result, show_line
-from callsheet.cli.runs import run_in, run_settings
+from callsheet.cli.runs import run_settings
 from callsheet.cli.views.progress import in_words
+from callsheet.engine.run import run_in
 from callsheet.ledger import JobRow, Ledger, State, admission, queries
 from pricing.money import usd_text
 
@@ -36,8 +37,8 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
         document(
             {
                 "run_id": run.run_id,
-                "dir": run.run.out,
-                "finished": run.run.closed_ms is not None,
+                "dir": run.out,
+                "finished": run.closed_ms is not None,
                 "statuses": {state.value: count for state, count in tally.counts.items()},
                 "held_usd": usd_text(tally.held_nano),
                 "spent_usd": usd_text(tally.spent_nano),
@@ -50,7 +51,7 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
             }
         )
         return 0
-    result(f"{run.run_id}, folder {run.run.out}")
+    result(f"{run.run_id}, folder {run.out}")
     show_line(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
     for row in rendered[:NAMED]:
         show_line(f"waiting for {row.custom_id} (request {_request(row)}): {_why(row)}")
@@ -58,7 +59,7 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
     if rendered:
         more = f"and {len(rendered) - NAMED} more; " if len(rendered) > NAMED else ""
         result(f"{more}{resume} downloads what is available")
-    elif run.run.closed_ms is None:
+    elif run.closed_ms is None:
         result(f"not finished; if no process is working on it, {resume} continues it")
     for other in others:
         result(f"also unfinished: {other}")

@@ -161,7 +161,7 @@ def cap_name(cap: Cap) -> str:
 
 
 def _show_selection(selection: Selection) -> None:
-    made, changed = len(selection.made), selection.changes.changed
+    made, changed = len(selection.changes.made), selection.changes.changed
     again = len([position for position in selection.buy if position in changed])
     note = f"   ~ {again} of them changed" if again else ""
     show_line(f"+ {len(selection.buy)} to buy{note}   = {made} already made, not bought again")

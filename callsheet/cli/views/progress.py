@@ -30,7 +30,7 @@ ALSO = {
     State.RENDERED: "to fetch",
     State.UNKNOWN: "unknown",
     State.CANCELLED: "cancelled",
-    State.SKIPPED_BUDGET: "left out",
+    State.SKIPPED_BUDGET: "skipped",
 }
 """Said only where there are some."""
 
@@ -86,7 +86,7 @@ def _cap(ledger: Ledger, run_id: str) -> int | None:
 
 
 def paint_lines(view: View, ended: threading.Event) -> None:
-    """Write a line every ten seconds where something has moved, and within one what keeps jobs back."""
+    """Write a line every ten seconds where something has moved, and a last one."""
     last = ""
     due_s = view.begun_s + QUIET_LINE_EVERY_S
     while True:

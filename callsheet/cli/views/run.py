@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,12 +24,11 @@ from callsheet.engine.context import RunContext, current_run
 from callsheet.engine.finalize import AT_FAL_STATUSES
 from callsheet.engine.request import RunRequest
 from callsheet.engine.run import carry_out, open_context
-from callsheet.engine.stopping import StopSignal, signals_to
+from callsheet.engine.stopping import StopSignal, signals_to, take_signals
 from callsheet.errors import (
     BudgetError,
     CallsheetError,
     CanaryError,
-    Interrupted,
     NoPrefect,
     PricesChanged,
     UsageError,
@@ -37,9 +37,11 @@ from callsheet.settings import Settings
 
 SHOWN_NOTES = 20
 
-PREFECT_END_S = 20.0
+PREFECT_END_S = 15.0
 """How long a finished run waits for Prefect's end of its flow, in seconds. Where its server died, Prefect
 tries for 10 s, and for 21 s where it hangs."""
+
+SIGNAL_LOOK_S = 0.02
 
 NOT_SENT = ("pending", "held")
 NOT_BOUGHT = frozenset({*NOT_SENT, "skipped_budget", "already_made"})
@@ -100,15 +102,15 @@ async def _carried_out(
         flow = await _flow(url, server, stop) if url else None
         async with open_context(request, run_id, settings, stop, note) as ctx:
             with show_progress(ctx):
-                if flow is None:
-                    if url:
-                        ctx.state.notice("Prefect's server did not start: this run is not among its pages")
-                    return await carry_out(ctx), False
-                return await _through_prefect(ctx, flow)
+                if flow is not None:
+                    return await _through_prefect(ctx, flow)
+                if url:
+                    ctx.state.notice("Prefect's server did not start: this run is not among its pages")
+                return await carry_out(ctx), False
 
 
 async def _flow(url: str, server: OwnServer | None, stop: StopSignal) -> Flow | None:
-    """Import the flow and wait for its server. None where the server does not start."""
+    """Import the flow and wait for its server. None if the server does not start or the run is stopped."""
     os.environ.update(client_environment(url, os.environ))
 
     def ready() -> Flow:
@@ -119,16 +121,17 @@ async def _flow(url: str, server: OwnServer | None, stop: StopSignal) -> Flow | 
         return run_campaign
 
     waiting: asyncio.Future[Flow] = asyncio.ensure_future(asyncio.to_thread(ready))
-    stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait_stopped())
-    either: set[asyncio.Future[Any]] = {waiting, stopped}
+    draining: asyncio.Future[Any] = asyncio.ensure_future(stop.wait_draining())
+    either: set[asyncio.Future[Any]] = {waiting, draining}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not waiting.done():
-        raise stop.reason or Interrupted("stopped")
+    draining.cancel()
+    if not waiting.done() and server is not None:
+        await asyncio.to_thread(server.stop)  # which ends the waiting for it as well
     try:
-        return waiting.result()
+        return await waiting
     except NoPrefect as error:
-        say(str(error))
+        if stop.admitting:
+            say(str(error))
         return None
 
 
@@ -137,23 +140,44 @@ async def _through_prefect(ctx: RunContext, flow: Flow) -> tuple[dict[str, Any],
     current_run.set(ctx)
     running = asyncio.ensure_future(flow(ctx.request))
     finalized = asyncio.ensure_future(ctx.state.finalized.wait())
+    taking_back = asyncio.ensure_future(_take_signals_back(ctx.stop))
     await asyncio.wait({running, finalized}, return_when=asyncio.FIRST_COMPLETED)
     finalized.cancel()
+    taking_back.cancel()
     await asyncio.wait({running}, timeout=PREFECT_END_S)
     is_stuck = not running.done()
     if is_stuck:
         running.cancel()
-        ctx.state.notice("Prefect did not record the end of this run: its server does not answer")
+        _note_in_part(ctx, "its server does not answer")
     elif (error := running.exception()) is not None:
-        if isinstance(error, CallsheetError) or not isinstance(error, Exception):
+        if isinstance(error, CallsheetError):
+            await asyncio.to_thread(_drain_prefect)
             raise error
         is_stuck = True
-        ctx.state.notice(f"Prefect shows this run in part or not at all: {error}"[:500])
+        _note_in_part(ctx, str(error))
     summary = await carry_out(ctx)
     if not is_stuck:
         await asyncio.to_thread(_drain_prefect)
     # What was said meanwhile belongs to the summary as well.
     return {**summary, "remarks": ctx.state.notices}, is_stuck
+
+
+def _note_in_part(ctx: RunContext, why: str) -> None:
+    """Say once that Prefect does not show all of the run, in place of each thing that it does not show."""
+    others = [text for text in ctx.state.notices if not text.startswith("Prefect does not show")]
+    ctx.state.notices[:] = [*others, f"Prefect shows this run in part or not at all: {why}"[:500]]
+
+
+async def _take_signals_back(stop: StopSignal) -> None:
+    """Let the process's signals go to the run again once Prefect's engine has set its own handler.
+
+    That one raises in the middle of whatever is being done. The flow takes the signals in its first line, but
+    until then Prefect talks to its server, which may be slow.
+    """
+    ours = signal.getsignal(signal.SIGTERM)
+    while signal.getsignal(signal.SIGTERM) is ours:  # noqa: ASYNC110 -- replacing a handler sets no event
+        await asyncio.sleep(SIGNAL_LOOK_S)
+    take_signals(stop)
 
 
 def _drain_prefect() -> None:
@@ -170,7 +194,7 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
 
     def announce(stop: StopSignal) -> None:
         if stop.phase == "stopped":
-            say(f"Stopped. Nothing is lost; `{again}` goes on.")
+            say(f"Stopped. Nothing is lost; `{again}` continues.")
         elif isinstance(stop.reason, PricesChanged | CanaryError):
             say("Nothing new is submitted. Waiting for what is rendering.")
         elif isinstance(stop.reason, BudgetError):
@@ -178,7 +202,7 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
         else:
             say(
                 "Nothing new is submitted. Waiting for what is rendering; press Ctrl-C again to stop now. "
-                f"Nothing is lost either way; `{again}` goes on."
+                f"Nothing is lost either way; `{again}` continues."
             )
 
     return announce
@@ -201,7 +225,7 @@ def _print(summary: Mapping[str, Any], *, as_json: bool) -> None:
     if summary["failed"]:
         result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file")
     if summary["unknown"]:
-        result("unknown it is not known whether fal accepted them; `callsheet reconcile` finds out")
+        result("unknown it is not known whether fal accepted them; run `callsheet reconcile`")
     for line in last_words(summary):
         result(f"left    {line}")
 
@@ -220,13 +244,13 @@ def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
         )
     if summary["stopped_for_money"] and summary["skipped"]:
         say(
-            f"{summary['skipped']} not bought. Once there is room (`callsheet budget list`), "
+            f"{summary['skipped']} not bought. Once a cap has room (`callsheet budget list`), "
             f"`callsheet retry {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}` buys them"
         )
 
 
 def last_words(summary: Mapping[str, Any]) -> list[str]:
-    """Say what is not finished, from the summary of a run, and the command that goes on."""
+    """Say what is not finished, from the summary of a run, and the command that continues."""
     statuses = {status: count for status, count in summary["statuses"].items() if count}
     again = f"`callsheet resume {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}`"
     waiting = sum(statuses.get(status, 0) for status in NOT_SENT)
@@ -236,8 +260,8 @@ def last_words(summary: Mapping[str, Any]) -> list[str]:
     if at_fal:
         lines.append(f"{at_fal} at fal, which renders and charges for them; {again} collects them")
     if rendered:
-        lines.append(f"{rendered} rendered and paid for; {again} fetches the files")
+        lines.append(f"{rendered} rendered and paid for; {again} downloads the files")
     if waiting:
         nothing = "nothing was bought; " if not statuses.keys() - NOT_BOUGHT else ""
-        lines.append(f"{nothing}{waiting} not sent; {again} goes on with them")
+        lines.append(f"{nothing}{waiting} not sent; {again} continues with them")
     return lines

@@ -1,6 +1,7 @@
 """The pins around Prefect hold: its server starts, and a cron deployment really gets a run."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from callsheet.cli.prefect import client_environment, own_server
+from tests.procfs import NoSuchProcess, command_line, send_signal
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
@@ -64,7 +66,7 @@ def test_the_server_ends_with_its_parent(tmp_path):
     """When the process that started the server is killed, the server ends by itself."""
     code = (
         "import os; from pathlib import Path; from callsheet.cli.prefect import own_server;"
-        f"server = own_server(Path({str(tmp_path)!r})).__enter__(); server.wait_ready();"
+        f"entered = own_server(Path({str(tmp_path)!r})); server = entered.__enter__(); server.wait_ready();"
         "print(server.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(
@@ -74,9 +76,9 @@ def test_the_server_ends_with_its_parent(tmp_path):
     end = time.monotonic() + 30
     while time.monotonic() < end:
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+            command_line(pid)
+        except NoSuchProcess:
             return
         time.sleep(0.05)
-    os.kill(pid, 9)
+    send_signal(pid, signal.SIGKILL)
     pytest.fail("the server outlived its parent")

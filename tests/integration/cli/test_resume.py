@@ -2,14 +2,12 @@
 
 import asyncio
 import os
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
-from callsheet.cli import running, runs
-from callsheet.cli.commands import resume as command
-from callsheet.engine.request import RunRequest
+from callsheet.cli import runs
+from callsheet.cli.views import run as view
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy
 from callsheet.ledger import Ledger, NewRun
@@ -31,66 +29,29 @@ def opened(monkeypatch, tmp_path):
 def test_a_run_that_is_worked_on_is_refused_before_a_server_is_started(opened, call, monkeypatch):
     """The second `resume` ends with 2 and one line."""
     monkeypatch.setattr(runs, "CLAIM_PAUSE_S", 0.0)
-    monkeypatch.setattr(command, "own_server_for", lambda *_: pytest.fail("a server was started"))
+    monkeypatch.setattr(view, "own_server", lambda *_: pytest.fail("a server was started"))
     with opened.claim("spring-1"):
         code, out, err = call("resume", "spring-1")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "is being worked on by another process" in err
 
 
-def test_prefects_senders_are_drained_before_its_server_goes(monkeypatch):
-    """Also where the flow raises: what it cannot deliver any more it would write to the terminal."""
-    order = []
+def test_prefects_senders_are_drained_also_where_the_flow_raises(monkeypatch):
+    """What it cannot deliver any more, once its server is gone, it would write to the terminal."""
+    drained = []
 
-    class Server:
-        """A server that is only told to go, and then waited for."""
-
-        def let_go(self):
-            """Begin to go."""
-            order.append("let go")
-
-        def stop(self):
-            """Be gone."""
-            order.append("stopped")
-
-    async def busy(*_given):
+    async def busy(_request):
         raise Busy("somebody works on it")
 
-    # Prefect itself would keep this server's address for every later test of this process.
-    monkeypatch.setattr(running, "client_environment", lambda _server: {})
-    monkeypatch.setattr(running, "_flow", lambda *_given: busy)
-    monkeypatch.setattr(running, "show", lambda _progress: nullcontext())
-    monkeypatch.setattr(running, "head_start", lambda *_given: nullcontext())
-    monkeypatch.setattr(running, "_drain_prefect", lambda: order.append("drained"))
+    monkeypatch.setattr(view, "_drain_prefect", lambda: drained.append(True))
+
+    async def through_prefect() -> None:
+        state = SimpleNamespace(finalized=asyncio.Event(), notices=[])
+        await view._through_prefect(SimpleNamespace(request=None, stop=StopSignal(), state=state), busy)
+
     with pytest.raises(Busy):
-        running.run_flow(RunRequest(run_id="r"), settings_from({}), Server(), as_json=False)
-    assert order == ["drained", "let go", "stopped"]
-
-
-def test_prefect_is_begun_when_the_first_places_are_filled(monkeypatch):
-    """Until then its server and its import would take their share of the machine."""
-    order = []
-
-    class Places:
-        """Places that only tell that they were asked."""
-
-        async def filled_once(self):
-            """Be filled."""
-            order.append("filled")
-
-        def is_calm(self):
-            """Be calm."""
-            return True
-
-    async def done(_request):
-        order.append("flow")
-        return {}
-
-    monkeypatch.setattr(running, "_flow", lambda *_given: order.append("begun") or done)
-    monkeypatch.setattr(running, "_drain_prefect", lambda: order.append("drained"))
-    ctx = SimpleNamespace(places=Places())
-    asyncio.run(running._as_a_flow(RunRequest(run_id="r"), ctx, StopSignal(lambda _stop: None), None))
-    assert order == ["filled", "begun", "flow", "drained"]
+        asyncio.run(through_prefect())
+    assert drained == [True]
 
 
 def test_status_opens_the_ledger_once(opened, call, monkeypatch):

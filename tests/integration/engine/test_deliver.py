@@ -6,9 +6,9 @@ import sqlite3
 import pytest
 
 from callsheet import files
+from callsheet.engine.admit import Order, admit, admit_and_send, take_back_unsent
 from callsheet.engine.job import render_job
 from callsheet.engine.recover import reopen_unfetched
-from callsheet.engine.submit import Order, admit, admit_and_send, take_back_unsent
 from callsheet.errors import DiskFull, UsageError
 from callsheet.ledger import Ledger, State, queries, transitions
 from callsheet.provider.client import FalQueue

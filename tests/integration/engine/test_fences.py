@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.engine import submit
+from callsheet.engine import admit, submit
 from callsheet.engine.scheduler import run_jobs, waiting_jobs
 from callsheet.errors import ClaimLost, NotSent
 from callsheet.ledger import Ledger, State, transitions
@@ -56,10 +56,10 @@ async def test_a_post_does_not_leave_after_the_machine_slept_on_its_intent(house
     row = house.row(run_id)
     async with house.desk() as desk:
         ctx = house.context(desk, run_id)
-        order = submit.order_of(ctx, decode_job(row.payload, desk.catalog), row, {})
+        order = admit.order_of(ctx, decode_job(row.payload, desk.catalog), row, {})
         asleep_s = 0.0
         monkeypatch.setattr(desk.queue, "_since_boot", lambda: 1000.0 + asleep_s)
-        intent = await submit.admit(ctx, row, order)
+        intent = await admit.admit(ctx, row, order)
         asleep_s = SEND_WITHIN_S + 1
         outcome = await submit._send_once(ctx, order, intent, again=False)
         assert isinstance(outcome, NotSent)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.engine import submit
-from callsheet.engine.finalize import write_report
+from callsheet.engine import admit, submit
 from callsheet.engine.ledger_executor import LedgerExecutor
+from callsheet.engine.results import write_report
 from callsheet.errors import CallsheetError, DiskFull, LedgerError
 from callsheet.files import free_bytes
 from callsheet.ledger import Ledger, Run, State, admission, queries, verify
@@ -50,8 +50,8 @@ def fill(folder: Path, *, but_pages: int = 0) -> Path:
 @pytest.fixture
 def no_spare(monkeypatch) -> None:
     """Buy although there is no room, as when somebody else fills the disk meanwhile."""
-    monkeypatch.setattr(submit, "SPARE_BYTES", 0)
-    monkeypatch.setattr(submit, "LEDGER_SPARE_BYTES", 0)
+    monkeypatch.setattr(admit, "SPARE_BYTES", 0)
+    monkeypatch.setattr(admit, "LEDGER_SPARE_BYTES", 0)
 
 
 @pytest.mark.parametrize(
@@ -173,16 +173,16 @@ async def test_a_report_that_does_not_fit_leaves_the_old_one_and_says_how_to_wri
     """The run is over and everything is there; only its page is to be written again."""
     small_disk(house.folder / "runs")
     run_id = house.open_run("a,full disk four")
-    monkeypatch.setattr(submit, "SPARE_BYTES", 0)
+    monkeypatch.setattr(admit, "SPARE_BYTES", 0)
     await house.work(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
-        run, rows = ledger.do(queries.run, run_id), ledger.do(queries.jobs, run_id)
-    write_report(run, rows, [], [])
-    before = files_of(run)
-    filler = fill(house.folder / "runs")
-    with pytest.raises(DiskFull, match=f"make space, then run `callsheet report {run_id}`") as full:
-        write_report(run, rows, [], [])
-    assert isinstance(full.value, CallsheetError)
-    assert files_of(run) == before
-    filler.unlink()
-    write_report(run, rows, [], [])
+        run = ledger.do(queries.run, run_id)
+        write_report(ledger, run)
+        before = files_of(run)
+        filler = fill(house.folder / "runs")
+        with pytest.raises(DiskFull, match=f"make space, then run `callsheet report {run_id}`") as full:
+            write_report(ledger, run)
+        assert isinstance(full.value, CallsheetError)
+        assert files_of(run) == before
+        filler.unlink()
+        write_report(ledger, run)

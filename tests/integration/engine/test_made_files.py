@@ -1,69 +1,104 @@
-"""Files of earlier runs that had one name in two folders: each job of a new run has its own video."""
+"""What earlier runs made: it is neither bought nor copied again, and every run's results name it."""
 
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from callsheet.engine import made_files
-from callsheet.engine import open_run as opening
-from callsheet.engine.finalize import write_report
-from callsheet.engine.made_files import gone_files
-from callsheet.engine.run import open_context
-from callsheet.engine.stopping import StopSignal
-from callsheet.ledger import Ledger, State, queries
-from callsheet.media import place
+from callsheet.engine.made_files import gone_files, refetch_gone
+from callsheet.engine.results import earlier_jobs, result_rows, write_report
+from callsheet.ledger import Ledger, Run, queries
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_two_reused_videos_of_one_name_stay_two_videos(house: Any) -> None:
-    """The second one is called `~2`, in the folder, in the ledger's rows and in the results."""
+def run_of(house: Any, run_id: str) -> Run:
+    """Return a run of the house's ledger."""
+    with Ledger.open(house.settings.ledger) as ledger:
+        return ledger.do(queries.run, run_id)
+
+
+async def test_only_new_rows_become_jobs_and_the_results_have_every_row(house: Any) -> None:
+    """Made rows are looked up: no job, no link, no copy; their paths lead into the run that made them."""
     for prompt in ("A boat in port", "A boat at sea"):
         await house.work(house.open_run(f"a,{prompt}"))
-    run_id = house.open_run("a,A boat at sea", "b,A boat in port")
-    rows = house.rows(run_id)
-    assert {row.state for row in rows} == {State.ALREADY_MADE}
-    assert [row.output.path for row in rows] == ["media/a.mp4", "media/a~2.mp4"]
+    run_id = house.open_run("a,A boat at sea", "b,A boat in port", "c,A boat that is new")
+    assert [(row.position, row.custom_id) for row in house.rows(run_id)] == [(2, "c")]
+    await house.work(run_id)
+    run = run_of(house, run_id)
     with Ledger.open(house.settings.ledger) as ledger:
-        run = ledger.do(queries.run, run_id)
-        write_report(run, rows, [], [])
-        assert gone_files(ledger, rows) == []
+        summary = write_report(ledger, run)
+    assert summary["statuses"] == {"already_made": 2, "succeeded": 1}
+    assert (summary["expected_usd"], summary["actual_usd"]) == ("0.021141", "0.021141")
     told = list(csv.DictReader((Path(run.out) / "results.csv").read_text().splitlines()))
-    for row, line in zip(rows, told, strict=True):
+    assert [(line["custom_id"], line["status"]) for line in told] == [
+        ("a", "already_made"),
+        ("b", "already_made"),
+        ("c", "succeeded"),
+    ]
+    for line in told:
         data = (Path(run.out) / line["output_path"]).read_bytes()
-        assert hashlib.sha256(data).hexdigest() == row.output.sha256
-    assert rows[0].output.sha256 != rows[1].output.sha256
+        assert hashlib.sha256(data).hexdigest() == line["sha256"]
+    assert [path.name for path in (Path(run.out) / "media").glob("*.mp4")] == ["c.mp4"]
 
 
-@pytest.mark.parametrize("other_disk", [False, True])
-async def test_a_file_that_a_crash_kept_out_of_the_folder_is_brought_by_resume(
-    house: Any, monkeypatch: pytest.MonkeyPatch, *, other_disk: bool
-) -> None:
-    """The ledger said that it is made and the process died before the file was there."""
-    prompt = f"A boat brought late{' from afar' if other_disk else ''}"
-    await house.work(house.open_run(f"a,{prompt}"))
-    with monkeypatch.context() as dying:
-        dying.setattr(opening, "bring_all", lambda *_: None)
-        run_id = house.open_run(f"a,{prompt}")
-    (row,) = house.rows(run_id)
+async def test_a_night_without_new_rows_adds_a_run_and_no_job(house: Any) -> None:
+    """The ledger grows by one run; the results are those of every row."""
+    await house.work(house.open_run("a,A boat of yesterday"))
+    run_id = house.open_run("a,A boat of yesterday")
+    assert house.rows(run_id) == []
     with Ledger.open(house.settings.ledger) as ledger:
-        target = Path(ledger.do(queries.run, run_id).out) / row.output.path
-    assert not target.exists()
+        (row,) = result_rows(ledger, run_of(house, run_id))
+    assert (row.status, row.actual_nano, row.custom_id) == ("already_made", 0, "a")
 
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError(errno.EXDEV, "another disk")
 
-    with monkeypatch.context() as disks:
-        if other_disk:
-            disks.setattr(made_files.os, "link", refuse)
-            disks.setattr(place, "_give_name", lambda part, name: bool(part.rename(name)))
-        async with open_context(house.request(run_id), run_id, house.settings, StopSignal()):
-            pass
-    assert hashlib.sha256(target.read_bytes()).hexdigest() == row.output.sha256
+async def test_a_file_that_is_gone_is_fetched_again_for_free(house: Any) -> None:
+    """It comes back to where it was, and is the very same file; nothing is bought."""
+    prompt = "A boat that went missing"
+    first = house.open_run(f"a,{prompt}")
+    await house.work(first)
+    path = Path(run_of(house, first).out) / "media/a.mp4"
+    content = path.read_bytes()
+    path.unlink()
+    run = run_of(house, house.open_run(f"a,{prompt}"))
+    async with house.desk() as account:
+        earlier = await account.books.call(earlier_jobs, run)
+        assert list(gone_files(account.ledger, earlier).values()) == [path]
+        refetched = await refetch_gone(account, earlier)
+    assert (refetched.again, refetched.lost) == (("a",), ())
+    assert path.read_bytes() == content
     assert len(house.accepted(prompt)) == 1
+
+
+async def test_a_file_that_is_gone_everywhere_is_named(house: Any) -> None:
+    """Where fal no longer has it, the job is named and nothing is bought."""
+    prompt = "A boat that is nowhere"
+    first = house.open_run(f"a,{prompt}")
+    await house.work(first)
+    (Path(run_of(house, first).out) / "media/a.mp4").unlink()
+    house.arm("not_found", route="file", count=99)
+    run = run_of(house, house.open_run(f"a,{prompt}"))
+    async with house.desk() as account:
+        refetched = await refetch_gone(account, await account.books.call(earlier_jobs, run))
+    assert (refetched.again, refetched.lost) == ((), ("a",))
+    assert len(house.accepted(prompt)) == 1
+
+
+async def test_another_file_in_the_place_of_one_that_is_gone_is_not_taken(house: Any) -> None:
+    """What fal serves now must be the very file that the ledger knows."""
+    prompt = "A boat that was exchanged"
+    first = house.open_run(f"a,{prompt}")
+    await house.work(first)
+    path = Path(run_of(house, first).out) / "media/a.mp4"
+    path.unlink()
+    run = run_of(house, house.open_run(f"a,{prompt}"))
+    async with house.desk() as account:
+        (row,) = await account.books.call(earlier_jobs, run)
+        other = replace(row, output=replace(row.output, sha256="0" * 64))
+        refetched = await refetch_gone(account, [other])
+    assert (refetched.again, refetched.lost, path.exists()) == ((), ("a",), False)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from callsheet.engine import open_run as opening
 from callsheet.engine.open_run import Selection, open_run
 from callsheet.engine.request import RunRequest
 from callsheet.ledger import Ledger, State, queries
@@ -20,32 +19,15 @@ def killed(*_args: Any, **_more: Any) -> None:
     raise KeyboardInterrupt
 
 
-async def test_a_process_killed_while_it_opens_a_run_buys_nothing_again(house: Any, monkeypatch: Any) -> None:
-    """What was made is marked with the run itself: a death right after it leaves nothing to buy."""
-    first = house.open_run("a,An opened boat")
-    await house.work(first)
-    monkeypatch.setattr(opening, "bring_all", killed)
-    with pytest.raises(KeyboardInterrupt):
-        house.open_run("a,An opened boat")
-    with Ledger.open(house.settings.ledger) as ledger:
-        run = ledger.do(queries.latest_unfinished)
-    assert run is not None
-    await house.work(run.run_id)
-    assert (house.row(run.run_id).state, len(house.accepted("An opened boat"))) == (State.ALREADY_MADE, 1)
-
-
-@pytest.mark.parametrize("verb", ["skip", "reuse"])
-async def test_a_run_whose_marks_cannot_be_written_is_not_there(
-    house: Any, monkeypatch: Any, verb: str
-) -> None:
+async def test_a_run_whose_marks_cannot_be_written_is_not_there(house: Any, monkeypatch: Any) -> None:
     """A failure while jobs are marked takes the whole run back."""
     first = house.open_run("a,A marked boat")
     plan = make_plan(str(house.folder / "spring.csv"))
     with Ledger.open(house.settings.ledger) as ledger:
-        monkeypatch.setattr(f"callsheet.ledger.transitions.{verb}", killed)
+        monkeypatch.setattr("callsheet.ledger.transitions.skip", killed)
         options = RunRequest(sandbox=True).kept
         with pytest.raises(KeyboardInterrupt):
-            open_run(ledger, plan, Selection((), {}, (0,)), out=house.folder / "runs", options=options)
+            open_run(ledger, plan, Selection((), (0,)), out=house.folder / "runs", options=options)
         assert [run.run_id for run in ledger.do(queries.runs)] == [first]
 
 
@@ -57,7 +39,7 @@ async def test_what_fit_left_out_stays_left_out(house: Any) -> None:
     plan = make_plan(str(source))
     with Ledger.open(house.settings.ledger) as ledger:
         options = RunRequest(sandbox=True).kept
-        run_id = open_run(ledger, plan, Selection((0,), {}, (1,)), out=house.folder / "runs", options=options)
+        run_id = open_run(ledger, plan, Selection((0,), (1,)), out=house.folder / "runs", options=options)
     await house.work(run_id)
     states = [(row.state, row.error) for row in house.rows(run_id)]
     assert states == [(State.SUCCEEDED, ""), (State.SKIPPED_BUDGET, "does not fit the budget")]

@@ -14,11 +14,11 @@ from callsheet.engine.canary import render_canaries
 from callsheet.engine.context import RunContext
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.open_run import open_run, select
-from callsheet.engine.overbilled import stop_if_overbilled
 from callsheet.engine.price_check import bills_of, check_run_prices, listed_beside_the_book
 from callsheet.engine.request import RunRequest
+from callsheet.engine.results import earlier_jobs
 from callsheet.engine.scheduler import render_here, run_jobs, waiting_jobs
-from callsheet.engine.settle import IMPLAUSIBLE
+from callsheet.engine.settle import IMPLAUSIBLE, stop_if_overbilled
 from callsheet.errors import CanaryDisagrees, CanaryFailed, Overbilled, PricesChanged, Unavailable
 from callsheet.ledger import (
     Booking,
@@ -378,12 +378,10 @@ async def test_what_was_made_is_never_bought_again_unless_told(house):
     made.unlink()
 
     second = opened(house, text)
-    row = house.row(second)
-    assert row.state is State.ALREADY_MADE
+    assert house.rows(second) == []
     with Ledger.open(house.settings.ledger) as ledger:
-        (told,) = gone_files(ledger, [row])
-    assert str(made) in told
-    assert "--again" in told
+        earlier = earlier_jobs(ledger, ledger.do(queries.run, second))
+        assert list(gone_files(ledger, earlier).values()) == [made]
 
     third = opened(house, text, again=True)
     await worked(house, third)

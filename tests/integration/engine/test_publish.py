@@ -3,7 +3,7 @@
 import fsspec
 import pytest
 
-from callsheet.engine.publish import folder_for
+from callsheet.engine.deliver import folder_for
 from callsheet.errors import UsageError
 from callsheet.ledger import State
 from callsheet.media.storage import ObjectStore

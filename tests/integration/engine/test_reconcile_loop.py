@@ -31,6 +31,7 @@ def lost(house, shot: str) -> str:
 )
 async def test_what_never_arrived_is_bought_again_only_where_the_run_may_buy(house, may_buy, state, bought):
     """While a person is asked or a canary is not judged, its money is free and nothing is sent."""
+    await house.control()
     prompt = f"A boat that {'may' if may_buy else 'may not'} be bought"
     run_id = lost(house, f"a,{prompt}")
     await house.control()
@@ -44,6 +45,7 @@ async def test_what_never_arrived_is_bought_again_only_where_the_run_may_buy(hou
 
 async def test_a_refusal_also_takes_back_what_came_free_while_a_person_was_asked(house):
     """A lost request that provably never arrived waits again; a no to the run is a no to it as well."""
+    await house.control()
     run_id = lost(house, "a,A boat that nobody wanted")
     await house.control()
     async with house.desk() as desk:
@@ -56,6 +58,7 @@ async def test_a_refusal_also_takes_back_what_came_free_while_a_person_was_asked
 
 async def test_a_look_that_breaks_is_noted_and_not_the_last(house, monkeypatch):
     """A full table of open files ends one look; the next one finds what was lost."""
+    await house.control()
     monkeypatch.setattr(reconcile_loop, "LOOK_EVERY_S", 0.01)
     run_id = lost(house, "a,A boat in a full table")
     await house.control()

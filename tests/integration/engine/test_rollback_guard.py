@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import pytest
 
 from callsheet.engine import rollback_guard
-from callsheet.engine.rollback_guard import continue_from_mark, mark_file, remember
-from callsheet.engine.run import open_context
+from callsheet.engine.job import render_job
+from callsheet.engine.request import RunRequest
+from callsheet.engine.rollback_guard import accept, continue_from_mark, mark_file, remember
+from callsheet.engine.run import carry_out, open_context, open_plan
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import LedgerUnsafe
-from callsheet.ledger import Ledger, admission, queries, runs, settlement
+from callsheet.ledger import Ledger, State, admission, queries, runs, settlement
+from manifests.planner import make_plan
 
 pytestmark = pytest.mark.anyio
 
@@ -113,3 +117,92 @@ async def test_a_mark_is_never_lowered(house: Any) -> None:
         mark_file(ledger, folder).write_text(json.dumps({"entries": 9, "run_id": last}))
         remember(ledger, folder, first)
         assert marked(house, ledger) == {"entries": 9, "run_id": last}
+
+
+DAMAGES = ["deleted", "emptied", "older copy"]
+
+
+def damage(house: Any, how: str) -> None:
+    """Do to the ledger's file what a person or a sync program does."""
+    file = house.folder / "ledger.sqlite"
+    for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
+        (house.folder / name).unlink(missing_ok=True)
+    if how == "emptied":
+        file.touch(0o600)
+    if how == "older copy":
+        shutil.copy(house.folder / "backup.sqlite", file)
+
+
+async def night(house: Any, out: Path) -> str:
+    """Open and carry out a run of what the manifest holds; return its id."""
+    plan = make_plan(house.folder / "night.csv")
+    request = RunRequest(sandbox=True, speed=5000, out=str(out))
+    run_id = await open_plan(plan, request, house.settings)
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
+        await carry_out(ctx)
+    return run_id
+
+
+@pytest.mark.parametrize("place", ["runs", "another folder"])
+@pytest.mark.parametrize("how", DAMAGES)
+async def test_a_ledger_that_is_not_the_newest_buys_nothing_until_a_person_accepts_it(
+    house: Any, how: str, place: str
+) -> None:
+    """Also where the new run goes to another folder: what was bought before would be bought again."""
+    prompt = f"A boat {how} {place}"
+    (house.folder / "night.csv").write_text(
+        f"custom_id,prompt,model,resolution,num_frames\na,{prompt},seedance-1.0-lite,480p,29\n"
+    )
+    house.open_run("x,A boat from before", campaign="before")
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.backup(house.folder / "backup.sqlite")
+    first = await night(house, house.folder / "runs")
+    assert len(house.accepted(prompt)) == 1
+
+    damage(house, how)
+    out = house.folder / place
+    with pytest.raises(LedgerUnsafe, match=f"`callsheet ledger accept {out}`") as refused:
+        await night(house, out)
+    assert first in str(refused.value)
+    assert len(house.accepted(prompt)) == 1
+
+    with Ledger.open(house.settings.ledger) as ledger:
+        said = accept(ledger, out)
+    assert (said.run_id, said.entries) == (first, 3)
+    second = await night(house, out)
+    assert house.row(second).state is State.SUCCEEDED
+    assert len(house.accepted(prompt)) == 2
+
+
+async def test_a_new_ledger_in_a_new_place_is_no_replaced_one(house: Any) -> None:
+    """Two ledgers may run into one folder: only one that stands where another one stood is refused."""
+    (house.folder / "night.csv").write_text(
+        "custom_id,prompt,model,resolution,num_frames\na,A boat of two books,seedance-1.0-lite,480p,29\n"
+    )
+    await night(house, house.folder / "runs")
+    (house.folder / "elsewhere").mkdir()
+    house.changes["ledger_url"] = f"sqlite:///{house.folder / 'elsewhere' / 'ledger.sqlite'}"
+    second = await night(house, house.folder / "runs")
+    assert house.row(second).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+async def test_a_run_whose_ledger_disappears_in_the_middle_stops_buying(house: Any, how: str) -> None:
+    """What is at fal is collected; the next job is not bought, and the run says what to do."""
+    words = [f"A boat lost {how} {number}" for number in range(3)]
+    run_id = house.open_run(*(f"j{number},{word}" for number, word in enumerate(words)))
+    house.changes["concurrency"] = 1
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.backup(house.folder / "backup.sqlite")
+    async with house.desk() as desk:
+        ctx = house.context(desk, run_id)
+
+        async def render(ctx: Any, row: Any) -> None:
+            await render_job(ctx, row.job_id)
+            damage(house, how)
+
+        await run_jobs(ctx, in_order(await ctx.do(queries.jobs, run_id)), render)
+    assert isinstance(ctx.stop.reason, LedgerUnsafe)
+    assert "was deleted or replaced while it was open" in str(ctx.stop.reason)
+    assert [len(house.accepted(word)) for word in words] == [1, 0, 0]
+    assert (house.folder / "runs" / run_id / "media" / "j0.mp4").is_file()

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from callsheet.engine.admit import admit_and_send
 from callsheet.engine.run import carry_out, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
-from callsheet.engine.submit import admit_and_send
 from callsheet.errors import Interrupted, RunStopping, SlotsUnknown
 from callsheet.ledger import Ledger, State, queries, recovery, runs, settlement
 

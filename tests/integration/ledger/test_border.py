@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from callsheet.cli.commands.doctor import _ledger
-from callsheet.errors import CallsheetError, LedgerError, LedgerUnsafe, UsageError
+from callsheet.errors import CallsheetError, LedgerError, LedgerUnavailable, LedgerUnsafe, UsageError
 from callsheet.ledger import Ledger, admission, queries
 from callsheet.settings import Settings
 
@@ -29,14 +29,14 @@ BAD_URLS: dict[str, tuple[str, type[CallsheetError], str]] = {
     "a NUL": ("sqlite:///{folder}/a\0b", UsageError, "null byte"),
     "nobody's home": ("sqlite:///~nobody-at-all/x", UsageError, "home directory"),
     "no database": ("sqlite:///{folder}/text", LedgerError, "not a database"),
-    "a server that is not there": ("postgresql://ada:hush@127.0.0.1:1/x", LedgerError, "refused"),
-    "a name that is not there": ("postgresql://ada:hush@host.invalid/x", LedgerError, "resolve host"),
+    "a server that is not there": ("postgresql://ada:hush@127.0.0.1:1/x", LedgerUnavailable, "refused"),
+    "a name that is not there": ("postgresql://ada:hush@host.invalid/x", LedgerUnavailable, "resolve host"),
     "half of a character": ("postgresql://ada:hush@\udcff/x", LedgerError, "did not do it"),
     "a port that is none": ("postgresql://h:hush/x", UsageError, "cannot be read"),
     "a password with an at": ("postgresql://ada:hu@hush@127.0.0.1:1/x", UsageError, "%40"),
     "a password with at and slash": ("postgresql://ada:hu@x/hush@127.0.0.1:1/x", UsageError, "%40"),
     "half an address": ("postgresql://ada:hush@[::1/x", UsageError, "cannot be read"),
-    "a password as an option": ("postgresql://127.0.0.1:1/x?password=hush", LedgerError, "refused"),
+    "a password as an option": ("postgresql://127.0.0.1:1/x?password=hush", LedgerUnavailable, "refused"),
     "a port as an option": ("postgresql://h/x?port=hush", UsageError, "cannot be read"),
     "an option nobody has": ("postgresql://127.0.0.1:1/x?hushhush=hush", LedgerError, "invalid connection"),
 }
@@ -123,7 +123,7 @@ def test_a_connection_that_is_lost_in_mid_transaction_changes_nothing(
                 admin.execute(f"SELECT pg_terminate_backend(pid, 5000) {mine}", [name]).fetchall()
             connection.exec_driver_sql("SELECT 1")
 
-    with pytest.raises(LedgerError, match="did not do it"):
+    with pytest.raises(LedgerUnavailable, match="cannot be reached"):
         cut()
     assert desk.ledger.do(queries.job, job_id).error == ""
 

@@ -42,7 +42,7 @@ def test_what_was_made_comes_back_by_campaign(desk):
     desk.bring(made, State.SUCCEEDED)
     desk.bring(other, State.IN_QUEUE)
     row = desk.ledger.do(queries.job, made)
-    (found,) = desk.ledger.do(queries.made_jobs, "spring")
+    (found,) = desk.ledger.do(queries.made_by_name, "spring", ["shot-0", "shot-1"]).values()
     assert (found.job_id, found.fingerprint, found.paid_nano) == (made, row.fingerprint, row.spent_nano)
     assert desk.ledger.do(queries.payloads, [made, other, 10**6]) == {
         job_id: desk.ledger.do(queries.job, job_id).payload for job_id in (made, other)

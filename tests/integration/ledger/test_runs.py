@@ -37,6 +37,7 @@ def test_a_job_comes_back_as_it_was_given(desk) -> None:
         client="Ünïted",
         output_name="a b",
         cell="c",
+        position=0,
     )
     run = NewRun(run_id="r", campaign="c", plan_hash="h", price_book="p", out="o", options="{}")
     desk.ledger.do(runs.open_run, run, [given])

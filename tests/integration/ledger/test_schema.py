@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from callsheet.errors import LedgerUnsafe
 from callsheet.ledger import Ledger, State, schema, verify
 
-PINNED = {1: "0be879414f2109333cea662159537922e6edbdf3aa9e2e590e0a1e9709ffb34e"}
+PINNED = {3: "a28a68bd608a3d45922dac30eccf5ead4a7b9ae0a722a1c3c27e140630a95016"}
 """Versions of the schema, each with the SHA-256 of its text. A released version is never changed."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from callsheet.engine import submit
+from callsheet.engine import admit
 from callsheet.ledger import Ledger, State, admission, verify
 from callsheet.ledger.transaction import Transaction, purchase
 from manifests.job import decode_job
@@ -31,21 +31,21 @@ async def test_what_was_bought_as_the_run_was_stopped_is_given_back(
 
     @purchase(short=True, urgent=True)
     def admit_and_send(
-        tx: Transaction, order: submit.Order, *, slots: int, latest_departure_s: Callable[[], float]
-    ) -> submit.Intent:
+        tx: Transaction, order: admit.Order, *, slots: int, latest_departure_s: Callable[[], float]
+    ) -> admit.Intent:
         pause_at("before the hold")
         held = admission.admit(tx, order.job_id, slots=slots)
         pause_at("between hold and intent")
-        intent = submit.send(tx, order, held.number, latest_departure_s)
+        intent = admit.send(tx, order, held.number, latest_departure_s)
         pause_at("after the intent")
         return intent
 
-    monkeypatch.setattr(submit, "admit_and_send", admit_and_send)
+    monkeypatch.setattr(admit, "admit_and_send", admit_and_send)
     async with house.desk() as desk:
         ctx = house.context(desk, run_id)
         row = house.row(run_id)
-        order = submit.order_of(ctx, decode_job(row.payload, desk.catalog), row, {})
-        buying = asyncio.ensure_future(submit.admit(ctx, row, order))
+        order = admit.order_of(ctx, decode_job(row.payload, desk.catalog), row, {})
+        buying = asyncio.ensure_future(admit.admit(ctx, row, order))
         await asyncio.to_thread(reached.wait)
         buying.cancel()
         await asyncio.sleep(0)

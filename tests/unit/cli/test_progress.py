@@ -4,9 +4,8 @@ import threading
 
 import pytest
 
-from callsheet.cli.ending import last_words
 from callsheet.cli.views.progress import View, in_words, paint_lines, time_left_s
-from callsheet.engine.watchers import Trouble
+from callsheet.cli.views.run import last_words
 from callsheet.ledger import State, Tally
 
 AGAIN = "`callsheet resume spring-1`"
@@ -47,43 +46,26 @@ def test_what_was_finished_before_says_nothing_about_the_pace():
     assert time_left_s(tally(already_made=9, pending=1), 60.0, before=9) is None
 
 
-def test_trouble_is_a_line_of_its_own(capsys):
-    """What keeps jobs from being sent is said before the next line is due, and again when it is over."""
+def test_the_last_line_is_always_written_and_no_line_twice(capsys):
+    """A run that ends within ten seconds has one line."""
     ended = threading.Event()
-    trouble = Trouble("not sent to fal so far, trying again: no connection\x1b")
     ended.set()
-    paint_lines(View(lambda: tally(held=1), trouble, None), ended)
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == r"not sent to fal so far, trying again: no connection\x1b"
-    assert said[1].startswith("0/1 done, 0 running, 1 waiting")
-    assert len(said) == 2
-
-
-def test_trouble_does_not_wait_for_the_next_line(capsys, monkeypatch):
-    """It is looked for ten times as often as a line is written."""
-    monkeypatch.setattr("callsheet.cli.views.progress.TROUBLE_WITHIN_S", 0.001)
-    ended, trouble, told = threading.Event(), Trouble("no connection"), []
-
-    def hear(text: str) -> None:
-        told.append(text)
-        ended.set()
-
-    monkeypatch.setattr("callsheet.cli.views.progress.say", hear)
-    paint_lines(View(lambda: tally(held=1), trouble, None), ended)
-    assert told[0] == "no connection"
+    paint_lines(View(lambda: tally(held=1), lambda: "", None), ended)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("0/1 done, 0 running, 1 waiting")
 
 
 @pytest.mark.parametrize(
     ("statuses", "lines"),
     [
         ({"succeeded": 2, "already_made": 1}, []),
-        ({"pending": 5, "held": 1}, [f"nothing was bought; 6 not sent; {AGAIN} goes on with them"]),
-        ({"pending": 5, "succeeded": 1}, [f"5 not sent; {AGAIN} goes on with them"]),
+        ({"pending": 5, "held": 1}, [f"nothing was bought; 6 not sent; {AGAIN} continues with them"]),
+        ({"pending": 5, "succeeded": 1}, [f"5 not sent; {AGAIN} continues with them"]),
         (
             {"in_queue": 1, "in_progress": 1, "rendered": 1},
             [
-                f"2 at fal, which goes on with them and is paid for it; {AGAIN} collects them",
-                f"1 rendered and paid for; {AGAIN} fetches the files",
+                f"2 at fal, which renders and charges for them; {AGAIN} collects them",
+                f"1 rendered and paid for; {AGAIN} downloads the files",
             ],
         ),
     ],

@@ -1,0 +1,84 @@
+"""How many jobs of this process go on at the same time.
+
+The ledger decides whether a slot is free, over all processes. The limiter keeps this process from asking for
+more slots than there are, and from buying on while finished videos cannot be fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+MOST_FETCHING = 20
+"""Jobs whose render has ended and whose file is still being fetched. Above that nothing more is bought."""
+
+
+class Limiter:
+    """At most `slots` jobs hold a slot, and at most `slots + MOST_FETCHING` jobs are open."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._open = asyncio.Semaphore(slots + MOST_FETCHING)
+        self._holds_slot: set[int] = set()
+
+    async def enter(self, job_id: int) -> None:
+        """Wait for a slot; in the order of asking."""
+        await self._open.acquire()
+        try:
+            await self._slots.acquire()
+        except BaseException:
+            self._open.release()
+            raise
+        self._holds_slot.add(job_id)
+
+    def release_slot(self, job_id: int) -> None:
+        """Let the next job begin: the render of this one has ended. Does nothing the second time."""
+        if job_id in self._holds_slot:
+            self._holds_slot.remove(job_id)
+            self._slots.release()
+
+    def leave(self, job_id: int) -> None:
+        """End an entered job: nothing more is done for it."""
+        self.release_slot(job_id)
+        self._open.release()
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Counts how the paid jobs of each price group ended.
+
+    `limit` is the number of equal failures that stop buying the group; 0 turns the breaker off.
+    """
+
+    limit: int
+    _failures: dict[str, list[str]] = field(default_factory=dict)
+    _trusted: set[str] = field(default_factory=set)
+    _open: dict[str, str] = field(default_factory=dict)
+
+    def record_success(self, group: str) -> None:
+        """A clip of the group passed: the group is bought on."""
+        self._trusted.add(group)
+
+    def record_failure(self, group: str, error_type: str) -> bool:
+        """A paid clip of the group failed. Return True where that stops buying the group."""
+        if not self.limit or group in self._trusted or group in self._open:
+            return False
+        failures = self._failures.setdefault(group, [])
+        failures.append(error_type)
+        if len(failures) < self.limit or set(failures) != {error_type}:
+            return False
+        self._open[group] = error_type
+        return True
+
+    def is_trusted(self, group: str) -> bool:
+        """Say whether the next clip of the group may be bought before the last one is judged."""
+        return not self.limit or group in self._trusted
+
+    @property
+    def has_tripped(self) -> bool:
+        """Whether any group is not bought any more."""
+        return bool(self._open)
+
+    def is_open(self, group: str) -> bool:
+        """Say whether nothing more of the group is bought."""
+        return group in self._open

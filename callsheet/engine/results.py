@@ -1,0 +1,118 @@
+"""What a run leaves on disk: one result row for every job of its manifest, the summary, and the report page.
+
+Only new and changed rows of a manifest are jobs of its run. The others were made in earlier runs, or are paid
+for and not fetched yet: they are looked up by their fingerprint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from callsheet.engine.made_files import files_of
+from callsheet.engine.request import RunRequest
+from callsheet.files import naming_full_disk
+from callsheet.ledger import JobRow, Ledger, Run, State, admission, history, queries
+from callsheet.report.rows import ResultRow, earlier_row, result_row
+from callsheet.report.summary import RunFacts, summary_document
+from manifests.job import Job, decode_job
+from manifests.plan_file import rows_in
+from pricing.catalog import Catalog, load_catalog
+from pricing.quotes import Quote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_AT_ONCE = 1_000
+
+
+def earlier_jobs(ledger: Ledger, run: Run) -> list[JobRow]:
+    """Return the jobs of earlier runs whose files a run uses."""
+    catalog = load_catalog()
+    found = [row for _, row in _by_position(ledger, run, catalog) if row is not None]
+    own = ledger.do(queries.jobs, run.run_id, states={State.ALREADY_MADE})
+    return [*own, *(row for row in found if row.state is State.SUCCEEDED)]
+
+
+def result_rows(ledger: Ledger, run: Run) -> list[ResultRow]:
+    """Return one row for every job of a run's manifest, in its order."""
+    catalog = load_catalog()
+    rows: dict[int, ResultRow] = {}
+    for row in ledger.stream(queries.each_job, run.run_id):
+        path = None
+        if row.state is State.ALREADY_MADE:
+            path = _relative(ledger, run, row)
+        rows[row.position] = result_row(row, decode_job(row.payload, catalog), run, output_path=path)
+    for (position, job, quote), earlier in _by_position(ledger, run, catalog):
+        if earlier is not None:
+            path = _relative(ledger, run, earlier)
+            rows[position] = earlier_row(earlier, job, quote, run, output_path=path)
+    return [rows[position] for position in sorted(rows)]
+
+
+def _by_position(
+    ledger: Ledger, run: Run, catalog: Catalog
+) -> Iterator[tuple[tuple[int, Job, Quote], JobRow | None]]:
+    """Yield the jobs of a run's manifest that are not its own, each with the earlier job that paid for it."""
+    rows_file = Path(run.out) / "plan.rows.parquet"
+    if not rows_file.is_file():  # a person has taken the folder away
+        return
+    own = set(ledger.do(queries.positions, run.run_id))
+    for piece in rows_in(rows_file, catalog, without=own, at_once=ROWS_AT_ONCE):
+        known = ledger.do(queries.paid_for, run.campaign, {job.fingerprint for _, job, _ in piece})
+        for each in piece:
+            yield each, known.get(each[1].fingerprint)
+
+
+def _relative(ledger: Ledger, run: Run, row: JobRow) -> str | None:
+    """Return the path of an earlier job's file from this run's folder; None where it has no file."""
+    path = files_of(ledger, [row]).get(row.job_id)
+    return None if path is None else Path(os.path.relpath(path, run.out)).as_posix()
+
+
+def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
+    """Write results, errors, summary and page of a run into its folder. Returns the summary.
+
+    Raises DiskFull, and the files of before are still there, where they do not fit.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- only a finished run pays for these imports
+
+    from callsheet.report.run_files import write_run_files  # noqa: PLC0415
+
+    folder = Path(run.out)
+    accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
+    facts = RunFacts(
+        run_id=run.run_id,
+        campaign=run.campaign,
+        dir=run.out,
+        price_book=run.price_book,
+        started_ms=run.created_ms,
+        finished_ms=run.closed_ms,
+        cap_nano=accounts[0].limit_nano if accounts else None,
+        is_frozen=any(account.frozen for account in accounts),
+        overruns=tuple(ledger.do(history.overruns, run_id=run.run_id)),
+        is_sandbox=RunRequest.of(run).sandbox,
+    )
+    results = result_rows(ledger, run)
+    manifest = folder / "manifest.parquet"
+    table = pq.read_table(manifest) if manifest.is_file() else _manifest_of(results)
+    with naming_full_disk(folder, f"make space, then run `callsheet report {run.run_id}`"):
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = write_run_files(folder, facts, table, results)
+    return summary_document(summary)
+
+
+def _manifest_of(rows: list[ResultRow]) -> pa.Table:
+    """Return what the ledger knows of a manifest whose copy in the run's folder is gone."""
+    import pyarrow as pa  # noqa: PLC0415 -- as above
+
+    return pa.table(
+        {
+            "custom_id": [row.custom_id for row in rows],
+            "prompt": [row.job.prompt for row in rows],
+            "model": [row.model for row in rows],
+            "client": [row.job.client for row in rows],
+        }
+    )

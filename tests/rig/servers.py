@@ -1,0 +1,128 @@
+"""A PostgreSQL server of the test's own, which it may stop and start, and pgbouncer before a server."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+import pytest
+
+USER = "postgres"
+
+
+def _as_server(command: Sequence[str | Path]) -> list[str]:
+    """Return a command as the servers' user runs it: neither of them starts as root."""
+    plain = [str(part) for part in command]
+    return ["runuser", "-u", USER, "--", *plain] if os.geteuid() == 0 else plain
+
+
+def _program(name: str) -> Path:
+    """Return a program of the newest PostgreSQL. Skips without one; in CI that is a failure."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    known = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    if found is None and not known:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{name} is not installed")
+    return Path(found or known[-1])
+
+
+@contextmanager
+def _servers_folder() -> Iterator[Path]:
+    with TemporaryDirectory() as folder:
+        if os.geteuid() == 0:
+            shutil.chown(folder, USER)
+        yield Path(folder)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A PostgreSQL server with an empty database."""
+
+    data: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The URL of its database."""
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.data}"
+        self._control("start", "-w", "-o", options, "-l", self.data / "log")
+
+    def stop(self) -> None:
+        """End it and every session at once, as a crash does."""
+        self._control("stop", "-w", "-m", "immediate")
+
+    def _control(self, *arguments: str | Path) -> None:
+        command = _as_server([_program("pg_ctl"), "-D", self.data, *arguments])
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """A running server, gone afterwards."""
+    with _servers_folder() as folder:
+        command = [_program("initdb"), "-D", folder / "data", "-U", USER, "-A", "trust", "--no-sync"]
+        subprocess.run(_as_server(command), check=True, stdout=subprocess.DEVNULL, timeout=60)
+        server = Cluster(folder / "data", _free_port())
+        server.start()
+        try:
+            yield server
+        finally:
+            if (server.data / "postmaster.pid").exists():
+                server.stop()
+
+
+@contextmanager
+def pgbouncer(server: Cluster) -> Iterator[str]:
+    """Transaction pooling before a server, over two sessions in all; gives its URL."""
+    port = _free_port()
+    settings = f"""
+[databases]
+postgres = host=127.0.0.1 port={server.port} user={USER}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+server_round_robin = 1
+unix_socket_dir =
+"""
+    with _servers_folder() as folder:
+        (folder / "pgbouncer.ini").write_text(settings)
+        (folder / "pgbouncer.ini").chmod(0o644)
+        command = _as_server([_program("pgbouncer"), "-q", folder / "pgbouncer.ini"])
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            url = f"postgresql://{getpass.getuser()}@127.0.0.1:{port}/postgres"
+            _wait_for(url, process)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
+    while process.poll() is None:
+        try:
+            psycopg.connect(url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            continue
+        return
+    raise AssertionError("pgbouncer ended at its start")

@@ -5,6 +5,7 @@ All of it is one transaction, or nothing. A cap outlives every run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ from callsheet.ledger.states import Event, next_state
 from callsheet.ledger.steps import current, step
 from callsheet.ledger.transaction import Transaction, purchase, read, write
 from pricing.money import usd_text
+
+logger = logging.getLogger(__name__)
 
 
 @purchase(short=True, urgent=True)
@@ -66,6 +69,8 @@ def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
     submission_id = _write_intent(tx, {**intent, "spending_id": spending_id}, accounts)
     write_entry(tx, submission_id=submission_id, kind="hold", amount_nano=wanted.maximum_nano)
     step(tx, now, Event.ADMIT, job={"submissions": number, **NO_ERROR})
+    held = usd_text(wanted.maximum_nano)
+    logger.info("run %s job %d attempt %d: admitted, %s USD held", now.run_id, job_id, number, held)
     return Submission(
         submission_id=submission_id,
         job_id=job_id,

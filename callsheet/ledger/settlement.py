@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from callsheet.ledger.records import Booking, Settlement
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, Charged, CostBasis, Event, next_state
 from callsheet.ledger.steps import NOTHING, Current, current, step
 from callsheet.ledger.transaction import Transaction, write
+from pricing.money import usd_text
+
+logger = logging.getLogger(__name__)
 
 
 @write(short=True)
@@ -258,6 +262,8 @@ def _book(tx: Transaction, now: Current, cost_nano: int, basis: CostBasis) -> tu
     _entry(tx, now.submission_id, "release", -now.hold_nano)
     if basis != "none":
         _entry(tx, now.submission_id, "settle", cost_nano)
+    said = (now.run_id, now.job_id, now.number, usd_text(cost_nano), basis, usd_text(now.hold_nano))
+    logger.info("run %s job %d attempt %d: booked at %s USD (%s), %s USD no longer held", *said)
     columns = {"booked_ms": tx.at_ms, "cost_nano": cost_nano, "cost_basis": basis}
     return Booking(cost_nano=cost_nano, cost_basis=basis, overrun_nano=overrun_nano), columns
 

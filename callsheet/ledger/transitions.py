@@ -7,6 +7,7 @@ may follow what.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from callsheet.ledger.records import Output, Ticket
 from callsheet.ledger.states import Event, State, next_state
 from callsheet.ledger.steps import chunks, current, step, step_many
 from callsheet.ledger.transaction import Transaction, purchase, write
+
+logger = logging.getLogger(__name__)
 
 _stopping = select(func.coalesce(schema.run.c.stopping_ms, schema.run.c.closed_ms)).where(
     schema.run.c.run_id == bindparam("wanted")
@@ -59,6 +62,7 @@ def send(
         "queue_url": queue_url,
     }
     step(tx, now, Event.SEND, more={"attempts": 1}, submission=columns)
+    logger.info("run %s job %d attempt %d: about to be sent", now.run_id, job_id, now.number)
 
 
 @write(short=True)
@@ -108,6 +112,8 @@ def _take_ticket(
     if other is not None:
         raise LedgerError(f"request {ticket.request_id} belongs to job {other} already, not to job {job_id}")
     step(tx, now, event, why=why, more={"purchases": 1}, submission=columns)
+    said = (now.run_id, job_id, now.number, event, ticket.request_id)
+    logger.info("run %s job %d attempt %d: %s, request %s", *said)
 
 
 @write()
@@ -122,6 +128,7 @@ def lose(
     """Record that it is not known whether the POST arrived: `unknown`. Hold and slot stay."""
     now = current(tx, job_id, attempt=attempt)
     step(tx, now, Event.LOSE, why=why, submission={"lead_request_id": lead_request_id})
+    logger.info("run %s job %d attempt %d: outcome unknown", now.run_id, job_id, now.number)
 
 
 @write()

@@ -169,3 +169,41 @@ def test_a_late_figure_of_a_reply_does_not_replace_fals_own_bill(desk) -> None:
     row = desk.ledger.do(queries.job, job)
     assert (booking.cost_nano, booking.cost_basis, booking.replayed) == (77, "billing_event", True)
     assert (row.submission.cost_nano, row.spent_nano, row.submission.result_json) == (77, 77, '{"a": 1}')
+
+
+def test_a_render_that_came_to_nothing_is_not_charged(desk) -> None:
+    """A settlement of 0 says `no`; a correction to a cost says `yes`, and back."""
+    (job,) = desk.run()
+    desk.bring(job, State.RENDERED)
+    desk.ledger.do(settlement.settle, job, everyday_settlement(0))
+    assert desk.ledger.do(queries.job, job).charged == "no"
+    request = desk.ledger.do(queries.job, job).ticket.request_id
+    for cost_nano, charged in ((5, "yes"), (0, "no")):
+        desk.ledger.do(settlement.correct, request, cost_nano=cost_nano, cost_basis="billing_event")
+        assert desk.ledger.do(queries.job, job).charged == charged
+
+
+def test_a_new_attempt_clears_the_last_failure(desk) -> None:
+    """Whatever a pending job carries, what is bought anew begins without an error."""
+    (job,) = desk.run()
+    desk.sql("UPDATE job SET error_type = 'x', error = 'old', charged = 'unknown'")
+    desk.do(Event.ADMIT, job)
+    row = desk.ledger.do(queries.job, job)
+    assert (row.error_type, row.error, row.charged) == ("", "", "")
+
+
+def test_paid_steps_are_logged_with_run_job_and_money(desk, caplog: pytest.LogCaptureFixture) -> None:
+    """One line each, with the request id, and nothing that a person wrote."""
+    caplog.set_level("INFO", logger="callsheet.ledger")
+    (job,) = desk.run(run_id="r")
+    desk.bring(job, State.SUCCEEDED)
+    request = desk.ledger.do(queries.job, job).ticket.request_id
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split(": ", 1)[0] for line in said] == [f"run r job {job} attempt 1"] * 4
+    assert [line.split(": ", 1)[1].split(",")[0].split(" at ")[0] for line in said] == [
+        "admitted",
+        "about to be sent",
+        "accept",
+        "booked",
+    ]
+    assert request in said[2]

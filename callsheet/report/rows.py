@@ -18,6 +18,9 @@ from pricing.quotes import Quote
 
 Value = str | int | float | bool | None
 
+GONE = frozenset({"file_gone", "result_lost", "lost_at_provider"})
+"""Errors of paid videos that fal says it no longer has."""
+
 SUCCESSES = frozenset({"succeeded", "already_made"})
 SKIPPED = frozenset({"skipped_budget"})
 MEDIA, THUMBNAILS = "media", "posters"
@@ -83,13 +86,11 @@ class ResultRow:
         return self.job.custom_id
 
 
-def result_row(
-    row: JobRow, job: Job, run: Run, *, output_path: str | None = None, output_url: str = ""
-) -> ResultRow:
+def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = None) -> ResultRow:
     """Make the row of a job from the ledger's.
 
     `output_path` is given where the file is elsewhere than its own run says: that of an `already_made` job
-    is in the folder of the run that made it. `output_url` is given for a paid file that was not fetched yet.
+    is in the folder of the run that made it.
     """
     result = ResultRow(
         job=job,
@@ -104,12 +105,13 @@ def result_row(
         attempts=row.attempts,
         actual_nano=row.spent_nano,
         finished_ms=row.finished_ms,
-        output_url=output_url,
         retake_of=job.extra.get("retake_of", ""),
     )
     if row.submission is not None:
         result = _with_submission(result, row.submission)
-    return _with_output(result, row.output, output_path) if row.output is not None else result
+    if row.output is not None:
+        return _with_output(result, row.output, output_path)
+    return replace(result, output_url="") if row.error_type in GONE else result
 
 
 def earlier_row(row: JobRow, job: Job, price: Quote, run: Run, *, output_path: str | None) -> ResultRow:

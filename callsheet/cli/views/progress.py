@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from callsheet.cli.logs import printable
-from callsheet.cli.output import say
+from callsheet.cli.output import note, say
 from callsheet.engine.context import RunContext
 from callsheet.errors import CallsheetError
 from callsheet.ledger import AT_FAL, Ledger, State, Tally, admission, queries
@@ -95,7 +95,7 @@ def paint_lines(view: View, ended: threading.Event) -> None:
             continue
         due_s = time.monotonic() + QUIET_LINE_EVERY_S
         if (line := view.line(view.tally())) != last:
-            say(line)
+            note(line)
             last = line
         if over:
             return

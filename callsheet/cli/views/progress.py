@@ -77,7 +77,7 @@ def _watch(ctx: RunContext, ended: threading.Event) -> None:
             )
             (_paint_live if is_live else paint_lines)(view, ended)
     except CallsheetError as error:
-        say(f"how the run goes cannot be shown: {error}")
+        say(f"cannot show the progress: {error}")
 
 
 def _cap(ledger: Ledger, run_id: str) -> int | None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from callsheet.cli.logs import printable
-from callsheet.cli.output import say
+from callsheet.cli.output import note, say
 from callsheet.engine.context import RunContext
 from callsheet.errors import CallsheetError
 from callsheet.ledger import AT_FAL, Ledger, State, Tally, admission, queries
@@ -77,7 +77,7 @@ def _watch(ctx: RunContext, ended: threading.Event) -> None:
             )
             (_paint_live if is_live else paint_lines)(view, ended)
     except CallsheetError as error:
-        say(f"how the run goes cannot be shown: {error}")
+        say(f"cannot show the progress: {error}")
 
 
 def _cap(ledger: Ledger, run_id: str) -> int | None:
@@ -95,7 +95,7 @@ def paint_lines(view: View, ended: threading.Event) -> None:
             continue
         due_s = time.monotonic() + QUIET_LINE_EVERY_S
         if (line := view.line(view.tally())) != last:
-            say(line)
+            note(line)
             last = line
         if over:
             return

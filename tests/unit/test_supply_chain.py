@@ -21,7 +21,7 @@ OURS = ("callsheet", "flows", "tasks", "pricing", "manifests")
 
 PINNED = re.compile(r"[a-z0-9._-]+==[A-Za-z0-9.+!]+( ; [^\\;#@]+?)?( --hash=sha256:[0-9a-f]{64})+", re.ASCII)
 LOADED_BY_NAME = {"psycopg", "whenever"}
-"""A driver that is loaded where an address asks for it, and a package of Prefect's that is pinned here."""
+"""A driver that is loaded where an address asks for it, and a package of Prefect's that is pinned."""
 
 
 def entries(lock: str) -> list[str]:

@@ -1,9 +1,11 @@
 """The circuit breaker in a run: what is bought of a price group whose clips all come out wrong."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from callsheet.engine.job import render_job
 from callsheet.ledger import State
 
 pytestmark = pytest.mark.anyio
@@ -83,3 +85,17 @@ async def test_renders_that_are_refused_and_charged_stop_their_group(house, word
     assert (bought(house, word) <= MOST_BOUGHT) == ctx.state.breaker.has_tripped == stops
     assert State.PENDING in {row.state for row in rows} if stops else bought(house, word) == 7
     assert house.sound()
+
+
+async def test_a_clip_that_two_steps_of_the_run_follow_counts_once(house):
+    """The reconcile loop follows what it found while the run does: two bad clips are two, not three."""
+    run_id = opened(house, ("twice", 29, 2))
+    house.arm("swapped_size", prompt_contains="breaker twice", count=None)
+    async with house.desk() as desk:
+        ctx = house.context(desk, run_id)
+        first, second = (row.job_id for row in house.rows(run_id))
+        await asyncio.gather(render_job(ctx, first), render_job(ctx, first))
+        await render_job(ctx, first)
+        await render_job(ctx, second)
+    assert [row.error_type for row in house.rows(run_id)] == ["wrong_size", "wrong_size"]
+    assert not ctx.state.breaker.has_tripped

@@ -116,7 +116,6 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
             _advise(plan, request, settings)
             raise
         del plan  # the ledger has it now, and ten thousand jobs are 40 MB
-        note(f"run {run_id}")
         return run_id
 
     return run_to_its_end(request, settings, open_run, as_json=as_json)

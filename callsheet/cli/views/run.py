@@ -99,6 +99,7 @@ async def _carried_out(
     stop = StopSignal(_announcer(request, run_id))
     request = request.model_copy(update={"run_id": run_id})
     with signals_to(stop):
+        note(f"run {run_id}")
         flow = await _flow(url, server, stop) if url else None
         async with open_context(request, run_id, settings, stop, note) as ctx:
             with show_progress(ctx):

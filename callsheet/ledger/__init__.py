@@ -4,27 +4,29 @@
 transaction, in the module of its subject: `ledger.do(admission.admit, job_id, slots=10)`.
 """
 
-from callsheet.ledger.database import wall_clock_ms
-from callsheet.ledger.records import (
+from callsheet.ledger.accounts import (
     Account,
     Booking,
     Cap,
     Entry,
     EntryFilter,
-    JobRow,
     NewCap,
+    Overrun,
+    Purchase,
+    Settled,
+    Settlement,
+)
+from callsheet.ledger.database import wall_clock_ms
+from callsheet.ledger.records import (
+    JobRow,
     NewJob,
     NewRun,
     OpenWork,
     Output,
-    Overrun,
     Owner,
-    Purchase,
     Recovered,
     RenderTime,
     Run,
-    Settled,
-    Settlement,
     Submission,
     Tally,
     Ticket,

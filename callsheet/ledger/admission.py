@@ -13,8 +13,9 @@ from sqlalchemy import Row, bindparam, case, func, or_, select, text, tuple_
 
 from callsheet.errors import CapReached, NoSlot, RunStopping, UsageError
 from callsheet.ledger import schema
+from callsheet.ledger.accounts import Account, Cap, NewCap
 from callsheet.ledger.booking import hold_spending, write_entry
-from callsheet.ledger.records import Account, Cap, NewCap, Submission
+from callsheet.ledger.records import Submission
 from callsheet.ledger.scopes import (
     WINDOW_KINDS,
     AccountRef,

@@ -10,7 +10,7 @@ import hashlib
 from sqlalchemy import bindparam, case, select, text
 
 from callsheet.ledger import schema
-from callsheet.ledger.records import EntryKind
+from callsheet.ledger.accounts import EntryKind
 from callsheet.ledger.transaction import Transaction
 
 _ledger_head, _account, _counted = schema.ledger_head, schema.account, schema.submission_account

@@ -8,16 +8,8 @@ from typing import Any
 from sqlalchemy import and_, cast, func, literal, select, text, union_all
 
 from callsheet.ledger import schema
-from callsheet.ledger.records import (
-    Entry,
-    EntryFilter,
-    Grouping,
-    Overrun,
-    Purchase,
-    RenderTime,
-    Settled,
-    Spending,
-)
+from callsheet.ledger.accounts import Entry, EntryFilter, Grouping, Overrun, Purchase, Settled, Spending
+from callsheet.ledger.records import RenderTime
 from callsheet.ledger.scopes import window_at
 from callsheet.ledger.states import Event, State
 from callsheet.ledger.steps import chunks

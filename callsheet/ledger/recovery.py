@@ -8,8 +8,9 @@ from sqlalchemy import select, text
 
 from callsheet.errors import IllegalTransition
 from callsheet.ledger import queries, runs, schema, settlement, transitions
+from callsheet.ledger.accounts import Booking, Settlement
 from callsheet.ledger.admission import NO_ERROR
-from callsheet.ledger.records import Booking, Recovered, Settlement
+from callsheet.ledger.records import Recovered
 from callsheet.ledger.states import Event, State, next_state
 from callsheet.ledger.steps import chunks, current, step, step_many
 from callsheet.ledger.transaction import Transaction, read, write

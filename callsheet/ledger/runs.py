@@ -14,8 +14,9 @@ from sqlalchemy import bindparam, func, select
 
 from callsheet.errors import Busy, LedgerError, UsageError
 from callsheet.ledger import queries, schema, transitions
+from callsheet.ledger.accounts import NewCap
 from callsheet.ledger.admission import set_cap
-from callsheet.ledger.records import NewCap, NewJob, NewRun
+from callsheet.ledger.records import NewJob, NewRun
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read, write

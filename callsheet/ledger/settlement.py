@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from callsheet.errors import LedgerError, UsageError
 from callsheet.ledger import schema
+from callsheet.ledger.accounts import Booking, Settlement
 from callsheet.ledger.booking import book_accounts, write_entry
-from callsheet.ledger.records import Booking, Settlement
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, Charged, CostBasis, Event, next_state
 from callsheet.ledger.steps import NOTHING, Current, current, step
 from callsheet.ledger.transaction import Transaction, write

@@ -18,8 +18,9 @@ from typing import ParamSpec, Self, TypeVar
 
 from callsheet.errors import Busy, CallsheetError, UsageError
 from callsheet.ledger import queries, runs
+from callsheet.ledger.accounts import NewCap
 from callsheet.ledger.database import Clock, Database, file_locks, open_database
-from callsheet.ledger.records import NewCap, NewJob, NewRun, OpenWork
+from callsheet.ledger.records import NewJob, NewRun, OpenWork
 from callsheet.ledger.transaction import Verb
 
 P = ParamSpec("P")

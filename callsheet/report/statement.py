@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from callsheet.ledger.records import Grouping, Spending
+from callsheet.ledger.accounts import Grouping, Spending
 from pricing.budgets import client_key
 
 GROUPINGS: Final[tuple[Grouping, ...]] = get_args(Grouping)

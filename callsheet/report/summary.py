@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from callsheet.ledger.records import Overrun
+from callsheet.ledger.accounts import Overrun
 from callsheet.report.rows import SKIPPED, SUCCESSES, ResultRow, iso_utc
 from pricing.budgets import first_spellings
 from pricing.money import ceil_div, usd_text

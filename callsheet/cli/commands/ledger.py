@@ -17,7 +17,7 @@ from callsheet.engine import rollback_guard
 from callsheet.errors import UsageError
 from callsheet.files import FULL
 from callsheet.ledger import Entry, Ledger, history, queries
-from callsheet.ledger.records import Grouping
+from callsheet.ledger.accounts import Grouping
 from callsheet.ledger.verify import verify as check_ledger
 from callsheet.report.rows import iso_utc
 from callsheet.report.statement import Line, statement, total

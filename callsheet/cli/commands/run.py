@@ -20,7 +20,7 @@ from callsheet.cli.options import (
     Speed,
     Yes,
 )
-from callsheet.cli.output import ask, document, note, result, say
+from callsheet.cli.output import ask, document, result, say
 from callsheet.cli.views.advice import advice_lines
 from callsheet.cli.views.plan import show_plan
 from callsheet.cli.views.run import run_to_its_end

@@ -26,8 +26,8 @@ async def failed_run(house: Any) -> Path:
     await house.work(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
         run, rows = ledger.do(queries.run, run_id), ledger.do(queries.jobs, run_id)
-    assert [row.state for row in rows] == [State.FAILED]
-    write_report(run, rows, [], [])
+        assert [row.state for row in rows] == [State.FAILED]
+        write_report(ledger, run)
     return Path(run.out) / "errors.csv"
 
 

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -145,11 +146,13 @@ def test_the_ledgers_row_becomes_a_result(make_row: MakeRow) -> None:
 
 def test_a_failed_row_keeps_the_address_of_its_paid_file(make_row: MakeRow) -> None:
     """A failed job whose file may still be had keeps the address; that is what tells it from the others."""
-    failed = replace(IN_LEDGER, state=State.FAILED, error_type="not_mp4", charged="yes")
-    plain = result_row(failed, make_row().job, RUN)
-    kept = result_row(failed, make_row().job, RUN, output_url=OUTPUT.url)
-    assert (plain.output_url, plain.is_fetchable) == ("", False)
+    reply = json.dumps({"video": {"url": OUTPUT.url}})
+    paid = replace(BOOKED, result_json=reply)
+    failed = replace(IN_LEDGER, state=State.FAILED, error_type="not_mp4", charged="yes", submission=paid)
+    kept = result_row(failed, make_row().job, RUN)
+    gone = result_row(replace(failed, error_type="file_gone"), make_row().job, RUN)
     assert (kept.output_url, kept.is_fetchable) == (OUTPUT.url, True)
+    assert (gone.output_url, gone.is_fetchable) == ("", False)
 
 
 def test_a_file_of_another_run_has_its_own_path(make_row: MakeRow) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.ledger.records import Spending
+from callsheet.ledger.accounts import Spending
 from callsheet.report.statement import GROUPINGS, statement, total
 
 

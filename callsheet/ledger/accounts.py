@@ -1,0 +1,193 @@
+"""Money in the ledger: accounts and their caps, what a submission was booked at, and the entries.
+
+Money is whole nano-dollars, times are whole Unix milliseconds (UTC); None means "not yet" or "not known".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from callsheet.ledger.scopes import AccountRef, Scope, WindowKind
+from callsheet.ledger.states import CostBasis
+
+EntryKind = Literal["hold", "release", "settle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCap:
+    """A limit to be set; None lifts it. `key` is empty for the scope `ledger`."""
+
+    scope: Scope
+    key: str
+    limit_nano: int | None
+    window: WindowKind = "total"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """A limit in force. It outlives runs."""
+
+    scope: Scope
+    key: str
+    window: WindowKind
+    limit_nano: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What a render cost in the end, with fal's reply to keep. `billable_units` is decimal text."""
+
+    cost_nano: int
+    cost_basis: CostBasis
+    result_json: str
+    billable_units: str | None = None
+    seed_used: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """How a submission was booked.
+
+    `overrun_nano` is what the cost is above its hold by. `replayed` means that it had been booked before and
+    that nothing was changed.
+    """
+
+    cost_nano: int
+    cost_basis: CostBasis
+    overrun_nano: int = 0
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What one account holds.
+
+    `frozen` means that a cost came out above its hold and nobody has looked yet: nothing more is admitted.
+    `over_nano` is how much of what is taken no limit was asked about: overruns, and what was there already
+    when a lower limit was set.
+    """
+
+    ref: AccountRef
+    limit_nano: int | None
+    held_nano: int = 0
+    spent_nano: int = 0
+    over_nano: int = 0
+    frozen: bool = False
+
+    @property
+    def taken_nano(self) -> int:
+        """What is held and what is spent."""
+        return self.held_nano + self.spent_nano
+
+    @property
+    def left_nano(self) -> int | None:
+        """What can still be held here; None where there is no limit."""
+        if self.frozen:
+            return 0
+        return None if self.limit_nano is None else max(0, self.limit_nano - self.taken_nano)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A render whose bill is known: what it cost, and the cell that says how large it was.
+
+    `payload` is the engine's own text of the job.
+    """
+
+    endpoint: str
+    cell: str
+    payload: str
+    cost_nano: int
+    cost_basis: CostBasis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryFilter:
+    """Which lines of the book are wanted; None wants all.
+
+    `since_ms` (inclusive) and `until_ms` (exclusive) bound the moment at which the money was put aside, so
+    that the hold, the release and the cost of one submission are always shown together.
+    """
+
+    run_id: str | None = None
+    campaign: str | None = None
+    client: str | None = None
+    model: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+Grouping = Literal["campaign", "client", "model", "day", "run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What submissions hold and cost, added up. What was not grouped by is empty.
+
+    `submissions` counts those whose cost is booked, also where they cost nothing in the end. `day` is the UTC
+    day in which the money was held, also where the cost was booked later.
+    """
+
+    campaign: str = ""
+    client: str = ""
+    model: str = ""
+    day: str = ""
+    run: str = ""
+    submissions: int
+    spent_nano: int
+    held_nano: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrun:
+    """A submission that cost more than was held for it."""
+
+    at_ms: int
+    run_id: str
+    custom_id: str
+    request_id: str | None
+    hold_nano: int
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase:
+    """A submission that fal accepted, whatever became of it. `cost_nano` is None until it is booked."""
+
+    request_id: str
+    run_id: str
+    job_id: int
+    custom_id: str
+    endpoint: str
+    submitted_ms: int
+    hold_nano: int
+    cost_nano: int | None
+    cost_basis: CostBasis | None
+    booked_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the book.
+
+    `amount_nano` is signed: a hold adds, a release takes away, a settlement adds its cost and a correction
+    the difference; the sum is what is held and spent. `admitted_ms` is when the money was put aside: it
+    decides in which day's and month's account the whole submission counts. `why` says how
+    it was settled, and who decided, where nobody had known about the submission; otherwise it is empty.
+    """
+
+    entry_id: int
+    at_ms: int
+    kind: EntryKind
+    amount_nano: int
+    submission_id: int
+    admitted_ms: int
+    request_id: str | None
+    job_id: int
+    run_id: str
+    custom_id: str
+    client: str
+    model: str
+    campaign: str
+    why: str = ""

@@ -106,7 +106,7 @@ async def test_a_job_bought_at_the_moment_of_the_stop_is_given_back(house):
     async with house.desk() as desk:
         ctx = house.context(desk, run_id)
         row = house.row(run_id)
-        order = Order(decode_job(row.payload, desk.catalog), row.job_id, {"prompt": "x"}, 1, 3600)
+        order = Order(decode_job(row.payload, desk.catalog), row.job_id, {"prompt": "x"}, 1, 3600, "", "")
         buying = asyncio.ensure_future(admit(ctx, row, order))
         await asyncio.sleep(0)
         buying.cancel()
@@ -122,7 +122,7 @@ async def test_only_what_was_not_sent_is_taken_back(house, sent):
     run_id = house.open_run("a,delivery nine")
     (row,) = house.rows(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
-        job = Order(decode_job(row.payload, load_catalog()), row.job_id, {"prompt": "x"}, 1, 3600)
+        job = Order(decode_job(row.payload, load_catalog()), row.job_id, {"prompt": "x"}, 1, 3600, "", "")
         ledger.do(admit_and_send, job, slots=10, latest_departure_s=since_boot_s)
         if sent:
             ledger.do(transitions.lose, row.job_id, why="no reply")

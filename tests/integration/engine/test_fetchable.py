@@ -8,7 +8,6 @@ import pytest
 
 from callsheet.engine.run import carry_out, open_context, open_plan
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import UsageError
 from callsheet.ledger import State
 from manifests.planner import make_plan
 
@@ -65,7 +64,7 @@ async def by_the_next_run(house: Any, _run_id: str) -> None:
     plan = make_plan(str(house.folder / "spring.csv"))
     request = house.request("").model_copy(update={"run_id": None})
     second = await open_plan(plan, request, house.settings)
-    assert house.row(second).state is State.ALREADY_MADE
+    assert house.rows(second) == []
     summary = await carried_out(house, second)
     assert (summary["exit_code"], summary["actual_usd"]) == (0, "0.00")
     (line,) = results(house, second)
@@ -104,14 +103,18 @@ async def test_a_media_host_that_is_bad_for_a_whole_run_costs_nothing_either(
 
 
 async def test_the_next_run_buys_nothing_of_what_it_cannot_fetch_yet(house: Any) -> None:
-    """The media host is still bad: the run is refused with the name of the one that has it in flight."""
+    """The media host is still bad: the row is not bought again, and keeps its status and address."""
     prompt = "fetched not yet"
     run_id = house.open_run(f"a,{prompt}")
     house.arm("file_wrong", route="file", count=None)
     await carried_out(house, run_id)
     request = house.request("").model_copy(update={"run_id": None})
-    with pytest.raises(UsageError, match=f"run {run_id} has 1 of these in flight"):
-        await open_plan(make_plan(str(house.folder / "spring.csv")), request, house.settings)
+    second = await open_plan(make_plan(str(house.folder / "spring.csv")), request, house.settings)
+    assert house.rows(second) == []
+    assert (await carried_out(house, second))["exit_code"] == 4
+    (line,) = results(house, second)
+    assert line["status"] == "rendered"
+    assert line["output_url"].startswith(house.address.url)
     assert len(house.accepted(prompt)) == 1
 
 

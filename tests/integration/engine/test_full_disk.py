@@ -93,8 +93,11 @@ async def test_videos_that_do_not_fit_stay_at_fal_until_there_is_room(house, sma
 
 
 async def said_at_work(house, run_id: str) -> str:
-    """Work on a run; returns why it stopped, "" where it did not."""
-    return str((await house.work(run_id)).stop.reason or "")
+    """Work on a run; returns why it stopped or did not begin, "" where neither is so."""
+    try:
+        return str((await house.work(run_id)).stop.reason or "")
+    except LedgerError as error:  # no room for the run's prices
+        return str(error)
 
 
 def files_of(run: Run) -> dict[Path, bytes]:

@@ -203,6 +203,6 @@ async def test_a_run_whose_ledger_disappears_in_the_middle_stops_buying(house: A
 
         await run_jobs(ctx, in_order(await ctx.do(queries.jobs, run_id)), render)
     assert isinstance(ctx.stop.reason, LedgerUnsafe)
-    assert "was deleted or replaced while it was open" in str(ctx.stop.reason)
+    assert "was deleted or replaced while this process used it" in str(ctx.stop.reason)
     assert [len(house.accepted(word)) for word in words] == [1, 0, 0]
     assert (house.folder / "runs" / run_id / "media" / "j0.mp4").is_file()

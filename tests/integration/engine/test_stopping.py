@@ -146,8 +146,8 @@ async def test_a_job_that_is_cancelled_from_outside_ends_nothing_by_mistake(hous
 
 async def test_slots_that_nobody_can_free_end_the_run(house, monkeypatch):
     """With unknown requests of another run in every slot, the run ends by itself and says what settles it."""
-    monkeypatch.setattr("callsheet.engine.submit.SLOT_LOOK_S", 0)
-    monkeypatch.setattr("callsheet.engine.submit.STUCK_S", 0)
+    monkeypatch.setattr("callsheet.engine.admit.SLOT_LOOK_S", 0)
+    monkeypatch.setattr("callsheet.engine.admit.STUCK_S", 0)
     house.with_an_ordinary_key()
     house.changes["concurrency"] = 1
     first = house.open_run("a,stopping three")

@@ -36,7 +36,7 @@ async def test_what_was_bought_as_the_run_was_stopped_is_given_back(
         pause_at("before the hold")
         held = admission.admit(tx, order.job_id, slots=slots)
         pause_at("between hold and intent")
-        intent = admit.send(tx, order, held.number, latest_departure_s)
+        intent = admit.send_order(tx, order, held.number, latest_departure_s)
         pause_at("after the intent")
         return intent
 

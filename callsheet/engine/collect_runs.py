@@ -17,7 +17,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Interrupted
 from callsheet.ledger import JobRow, State, queries
-from callsheet.reconcile.desk import Desk, claimed
+from callsheet.reconcile.account import AccountSession, claimed
 from callsheet.reconcile.findings import Finding, Findings, Outcome, finding
 from callsheet.reconcile.unknown import settle_ledger
 
@@ -28,29 +28,29 @@ FETCH_PAUSES_S = (0.5, 1.0)
 """Pauses between attempts to fetch a file, in seconds: whoever reconciles does not wait for minutes."""
 
 
-async def settle_and_collect(account: Desk) -> Findings:
+async def settle_and_collect(account: AccountSession) -> Findings:
     """Settle the ledger against fal's records and fetch every file that is paid for."""
     unfetched = await unfetched_jobs(account)
     findings = await settle_ledger(account)
-    rendered = await account.books(queries.open_jobs, states={State.RENDERED})
+    rendered = await account.do(queries.open_jobs, states={State.RENDERED})
     runs = {row.run_id for row in (*rendered, *unfetched)} | {each.run_id for each in findings.each}
     with claimed(account.ledger, runs) as mine:
         reopened = await reopen_unfetched(account, [row for row in unfetched if row.run_id in mine])
-        rendered += [await account.books(queries.job, job_id) for job_id in sorted(reopened.found)]
+        rendered += [await account.do(queries.job, job_id) for job_id in sorted(reopened.found)]
         for run_id in sorted(mine):
             findings.take(await _collected(account, run_id, _of(run_id, rendered)))
     findings.busy = tuple(sorted(set(findings.busy) | (runs - mine)))
     return findings
 
 
-async def collect_dead_runs(account: Desk, *, leave: Collection[str] = ()) -> list[Finding]:
+async def collect_dead_runs(account: AccountSession, *, leave: Collection[str] = ()) -> list[Finding]:
     """Fetch what has been rendered for runs whose process died, except those in `leave`.
 
     A run whose folder cannot be reached from this machine keeps its jobs `rendered`.
     """
     rendered = [
         row
-        for row in await account.books(queries.open_jobs, states={State.RENDERED})
+        for row in await account.do(queries.open_jobs, states={State.RENDERED})
         if account.speaks_for(row.submission)
     ]
     runs = {row.run_id for row in rendered} - set(leave)
@@ -61,7 +61,7 @@ async def collect_dead_runs(account: Desk, *, leave: Collection[str] = ()) -> li
     return found
 
 
-async def collect_campaign(account: Desk, campaign: str) -> frozenset[str]:
+async def collect_campaign(account: AccountSession, campaign: str) -> frozenset[str]:
     """Fetch what a campaign has paid for and not fetched yet, before anything new is bought.
 
     Returns the fingerprints of what could not be fetched and may still be had: it must not be bought again.
@@ -85,14 +85,14 @@ async def collect_campaign(account: Desk, campaign: str) -> frozenset[str]:
     return frozenset(row.fingerprint for row in after if row.job_id not in lost)
 
 
-async def _paid_and_not_fetched(account: Desk, campaign: str) -> list[JobRow]:
+async def _paid_and_not_fetched(account: AccountSession, campaign: str) -> list[JobRow]:
     """Return the jobs of a campaign that fal may have a video of that was never fetched."""
     rows = [
-        *await account.books(queries.open_jobs, states={State.RENDERED}),
+        *await account.do(queries.open_jobs, states={State.RENDERED}),
         *await unfetched_jobs(account),
     ]
     runs = {row.run_id for row in rows}
-    ours = {each for each in runs if (await account.books(queries.run, each)).campaign == campaign}
+    ours = {each for each in runs if (await account.do(queries.run, each)).campaign == campaign}
     return [row for row in rows if row.run_id in ours]
 
 
@@ -100,9 +100,9 @@ def _of(run_id: str, rows: Iterable[JobRow]) -> list[JobRow]:
     return [row for row in rows if row.run_id == run_id]
 
 
-async def _collected(account: Desk, run_id: str, rows: Iterable[JobRow]) -> list[Finding]:
+async def _collected(account: AccountSession, run_id: str, rows: Iterable[JobRow]) -> list[Finding]:
     """Fetch a run's files and write its results again."""
-    run = await account.books(queries.run, run_id)
+    run = await account.do(queries.run, run_id)
     if not await asyncio.to_thread(Path(run.out).is_dir):  # on another machine, or taken away
         return [finding("rendered", row, f"the folder {run.out} cannot be reached here") for row in rows]
     stop = StopSignal()

@@ -20,7 +20,7 @@ from callsheet.ledger import Ledger, Run
 from callsheet.media.storage import ObjectStore, open_storage
 from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
-from callsheet.reconcile.desk import Books, Desk
+from callsheet.reconcile.account import AccountSession, LedgerCalls
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, load_catalog
 from pricing.price_list import Pin, at_pin, catalog_at, read_pins
@@ -91,7 +91,7 @@ class RunContext:
     the person who watches.
     """
 
-    account: Desk
+    account: AccountSession
     run: Run
     request: RunRequest
     catalog: Catalog
@@ -113,9 +113,9 @@ class RunContext:
         return self.account.queue
 
     @property
-    def do(self) -> Books:
+    def do(self) -> LedgerCalls:
         """The ledger, called from the event loop: `await ctx.do(queries.job, job_id)`."""
-        return self.account.books
+        return self.account.do
 
     @property
     def media(self) -> Path:
@@ -143,7 +143,7 @@ class RunContext:
 
 
 def context_of(
-    account: Desk,
+    account: AccountSession,
     run: Run,
     request: RunRequest,
     stop: StopSignal,
@@ -179,7 +179,7 @@ nothing secret and nothing large reaches Prefect's server; they find the rest he
 
 
 @asynccontextmanager
-async def open_account(settings: Settings) -> AsyncIterator[Desk]:
+async def open_account(settings: Settings) -> AsyncIterator[AccountSession]:
     """Open the ledger, fal's queue and fal's platform API, and close them at the end.
 
     Raises LedgerError where the ledger cannot be opened.
@@ -189,11 +189,11 @@ async def open_account(settings: Settings) -> AsyncIterator[Desk]:
     executor = LedgerExecutor(ledger)
     try:
         async with FalQueue(settings) as queue, FalPlatform(settings) as platform:
-            yield Desk(
+            yield AccountSession(
                 settings=settings,
                 catalog=load_catalog(),
                 ledger=ledger,
-                books=executor,
+                do=executor,
                 queue=queue,
                 platform=platform,
             )

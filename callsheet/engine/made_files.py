@@ -12,7 +12,7 @@ from callsheet.errors import DiskFull, MediaError, QueueError
 from callsheet.ledger import JobRow, Ledger, queries
 from callsheet.media.download import collect
 from callsheet.media.expect import expectation_of
-from callsheet.reconcile.desk import Desk
+from callsheet.reconcile.account import AccountSession
 from manifests.job import decode_job
 
 
@@ -39,7 +39,7 @@ def gone_files(ledger: Ledger, rows: Iterable[JobRow]) -> dict[int, Path]:
     return {job_id: path for job_id, path in files_of(ledger, rows).items() if not path.exists()}
 
 
-async def refetch_gone(account: Desk, rows: Iterable[JobRow]) -> Refetched:
+async def refetch_gone(account: AccountSession, rows: Iterable[JobRow]) -> Refetched:
     """Download the files of earlier jobs that are no longer where they were. It is free while fal has them.
 
     A file is put back only if it is the very one: its hash is the ledger's.
@@ -47,13 +47,13 @@ async def refetch_gone(account: Desk, rows: Iterable[JobRow]) -> Refetched:
     jobs = {row.job_id: row for row in rows}
     again: list[str] = []
     lost: list[str] = []
-    for job_id, path in (await account.books.call(gone_files, jobs.values())).items():
+    for job_id, path in (await account.do.call(gone_files, jobs.values())).items():
         row = jobs[job_id]
         (again if await _refetched(account, row, path) else lost).append(row.custom_id)
     return Refetched(tuple(again), tuple(lost))
 
 
-async def _refetched(account: Desk, row: JobRow, path: Path) -> bool:
+async def _refetched(account: AccountSession, row: JobRow, path: Path) -> bool:
     if row.output is None or not row.output.url:
         return False
     url, expectation = (

@@ -10,7 +10,7 @@ from dataclasses import replace
 from callsheet.engine.context import RunContext
 from callsheet.errors import AccountError, PricesChanged, QueueError
 from callsheet.ledger import JobRow, Settled, State, queries, runs
-from callsheet.reconcile.desk import Desk
+from callsheet.reconcile.account import AccountSession
 from manifests.job import decode_job
 from pricing.catalog import Catalog, ListedPrice
 from pricing.observed_rates import Bill
@@ -123,10 +123,10 @@ def changes_in_words(changed: Iterable[PriceCheck]) -> list[str]:
     ]
 
 
-async def listed_beside_the_book(desk: Desk) -> list[PriceCheck]:
+async def listed_beside_the_book(account: AccountSession) -> list[PriceCheck]:
     """Compare every endpoint of the book. Raises Unavailable or AccountError where fal's list is not read."""
-    endpoint_ids = sorted(desk.catalog.endpoints)
-    return check_prices(desk.catalog, endpoint_ids, await desk.platform.prices(endpoint_ids))
+    endpoint_ids = sorted(account.catalog.endpoints)
+    return check_prices(account.catalog, endpoint_ids, await account.platform.prices(endpoint_ids))
 
 
 def bills_of(settled: Iterable[Settled]) -> list[Bill]:

@@ -20,7 +20,7 @@ from callsheet.provider.platform_messages import result_of
 from callsheet.provider.replies import Reply
 from callsheet.reconcile import absence
 from callsheet.reconcile.absence import Due
-from callsheet.reconcile.desk import Desk, sent_ms
+from callsheet.reconcile.account import AccountSession, sent_ms
 from callsheet.reconcile.open_jobs import Remembered, another_look, remembered
 
 RESULT_KEPT_MS = 3_600_000
@@ -62,12 +62,12 @@ async def recovered_result(ctx: RunContext, ticket: Ticket, error: Unavailable) 
     raise _lost(f"{NOWHERE} of request {ticket.request_id}")
 
 
-async def in_history(desk: Desk, row: JobRow) -> Remembered:
+async def in_history(account: AccountSession, row: JobRow) -> Remembered:
     """Ask fal's history about a job's last request. Raises Unavailable where it cannot be read."""
     assert row.submission is not None
     assert row.ticket is not None
     try:
-        return await remembered(desk, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
+        return await remembered(account, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
     except AccountError as error:  # the key may read the queue and still not the history
         raise Unavailable(
             f"the result has expired, and the history is closed to this key: {error}"
@@ -98,40 +98,40 @@ class Reopened:
     unsure: dict[int, str] = field(default_factory=dict)
 
 
-async def unfetched_jobs(desk: Desk) -> list[JobRow]:
+async def unfetched_jobs(account: AccountSession) -> list[JobRow]:
     """Return the failed jobs of all runs whose video may still be at fal."""
-    since_ms = desk.now_ms() - HISTORY_KEPT_MS
-    job_ids = await desk.books(recovery.lost_jobs, NOT_FETCHED, since_ms=since_ms)
-    return [await desk.books(queries.job, job_id) for job_id in job_ids]
+    since_ms = account.now_ms() - HISTORY_KEPT_MS
+    job_ids = await account.do(recovery.lost_jobs, NOT_FETCHED, since_ms=since_ms)
+    return [await account.do(queries.job, job_id) for job_id in job_ids]
 
 
-async def reopen_unfetched(desk: Desk, rows: Iterable[JobRow]) -> Reopened:
+async def reopen_unfetched(account: AccountSession, rows: Iterable[JobRow]) -> Reopened:
     """Ask fal once about each of these failed jobs. Those that it has a video of are `rendered` again.
 
     Their runs are the caller's own.
     """
     reopened = Reopened()
     for each in rows:
-        row = await desk.books(queries.job, each.job_id)  # it may have moved on since the list was read
+        row = await account.do(queries.job, each.job_id)  # it may have moved on since the list was read
         if row.state is not State.FAILED or row.error_type not in NOT_FETCHED or row.ticket is None:
             continue
         try:
-            if await _is_there(desk, row):
+            if await _is_there(account, row):
                 why = "fal still has the video"
-                await desk.books(recovery.take_up, row.job_id, why=why, attempt=row.attempt)
+                await account.do(recovery.take_up, row.job_id, why=why, attempt=row.attempt)
                 reopened.found.add(row.job_id)
         except (QueueError, AccountError) as error:
             reopened.unsure[row.job_id] = str(error)
     return reopened
 
 
-async def _is_there(desk: Desk, row: JobRow) -> bool:
+async def _is_there(account: AccountSession, row: JobRow) -> bool:
     """Say whether result and file are to be had. Raises QueueError or AccountError where nobody can know."""
-    rendered = await _result(desk, row)
+    rendered = await _result(account, row)
     if rendered is None:
         return False
     try:
-        async with desk.queue.open_download(rendered.video_url):
+        async with account.queue.open_download(rendered.video_url):
             return True
     except Unavailable as error:
         if error.gone:
@@ -139,7 +139,7 @@ async def _is_there(desk: Desk, row: JobRow) -> bool:
         raise
 
 
-async def _result(desk: Desk, row: JobRow) -> Rendered | None:
+async def _result(account: AccountSession, row: JobRow) -> Rendered | None:
     """Return what the render brought: from the ledger, the queue or the history; None where it is nowhere."""
     assert row.submission is not None
     assert row.ticket is not None
@@ -147,12 +147,12 @@ async def _result(desk: Desk, row: JobRow) -> Rendered | None:
         with suppress(Unavailable, RenderFailed, UntrustedHost):
             return parse_result(Reply(200, {}, row.submission.result_json.encode()))
     try:
-        return await desk.queue.result(desk.queue.ticket(row.endpoint, row.ticket.request_id))
+        return await account.queue.result(account.queue.ticket(row.endpoint, row.ticket.request_id))
     except RenderFailed:
         return None
     except Unavailable as error:
         unread = error
-    item = (await in_history(desk, row)).item
+    item = (await in_history(account, row)).item
     if item is not None and item.output is not None:
         with suppress(RenderFailed):
             return result_of(item)

@@ -53,12 +53,12 @@ async def prepare_retry(settings: Settings, run: Run, *, all_failures: bool, aga
     """
     async with open_account(settings) as account:
         with account.ledger.claim(run.run_id):
-            ended = await account.books(queries.jobs, run.run_id, states=RETRIED)
+            ended = await account.do(queries.jobs, run.run_id, states=RETRIED)
             unfetched = [] if again else [row for row in ended if row.error_type in NOT_FETCHED]
             reopened = await reopen_unfetched(account, unfetched)
             unsure = [(row, reopened.unsure[row.job_id]) for row in ended if row.job_id in reopened.unsure]
             left = [row for row in ended if row.job_id not in reopened.found | reopened.unsure.keys()]
-            return await account.books.call(
+            return await account.do.call(
                 _write,
                 run,
                 left,

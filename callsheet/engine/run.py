@@ -30,7 +30,7 @@ from callsheet.errors import Busy, LedgerUnavailable, UsageError
 from callsheet.files import has_ledger, sweep_parts
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Run, State, queries, recovery, runs
-from callsheet.reconcile.desk import Desk
+from callsheet.reconcile.account import AccountSession
 from callsheet.settings import Settings
 from manifests.plan import Plan, PlanOptions
 from manifests.planner import campaign_name, make_plan
@@ -53,9 +53,9 @@ async def open_context(
     Raises Busy where a living process owns it, LedgerUnsafe where the ledger has forgotten purchases.
     """
     async with open_account(settings) as account:
-        run = await account.books(queries.run, run_id)
+        run = await account.do(queries.run, run_id)
         async with _claimed(account, run_id):
-            await account.books.call(continue_from_mark, Path(run.out).parent, run_id)
+            await account.do.call(continue_from_mark, Path(run.out).parent, run_id)
             ctx = context_of(account, run, request, stop, tell)
             await _recover(ctx)
             ctx = await check_run_prices(ctx, accept=request.accept_prices)
@@ -84,7 +84,7 @@ async def finish(ctx: RunContext) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _claimed(account: Desk, run_id: str) -> AsyncIterator[None]:
+async def _claimed(account: AccountSession, run_id: str) -> AsyncIterator[None]:
     """Own the run. Another process that only collects what a dead one left is waited for; it is quick."""
     with ExitStack() as owned:
         for left in range(CLAIM_TRIES - 1, -1, -1):

@@ -9,7 +9,7 @@ from typing import Any
 from callsheet.errors import AccountError, QueueError
 from callsheet.ledger import Purchase, history, settlement
 from callsheet.provider.platform_messages import BillingEvent
-from callsheet.reconcile.desk import Desk
+from callsheet.reconcile.account import AccountSession
 from pricing.money import usd_text
 
 DAY_MS = 86_400_000
@@ -71,30 +71,30 @@ class Comparison:
     unbilled: tuple[Purchase, ...]
 
 
-async def compare_bills(desk: Desk, *, days: int) -> Bills:
+async def compare_bills(account: AccountSession, *, days: int) -> Bills:
     """Book what fal really charged for the purchases of the last `days` days (1 to 89).
 
     Needs an admin key; without one nothing is compared, and that is said. A cost above its hold is booked in
     full and freezes its accounts.
     """
-    now_ms = desk.now_ms()
+    now_ms = account.now_ms()
     since_ms = now_ms - min(days, MAX_DAYS) * DAY_MS
-    purchases = await desk.books(history.purchases, since_ms=since_ms)
+    purchases = await account.do(history.purchases, since_ms=since_ms)
     if not purchases:
         return Bills()
     try:
-        events = await desk.platform.billing_events(sorted(desk.catalog.endpoints), start_ms=since_ms)
+        events = await account.platform.billing_events(sorted(account.catalog.endpoints), start_ms=since_ms)
     except AccountError as error:
         return Bills(not_read=f"billing events need an admin key (FAL_ADMIN_KEY): {error}")
     except QueueError as error:
         return Bills(not_read=str(error))
-    known = await desk.books(history.known_requests, {event.request_id for event in events})
-    settled_by_ms = now_ms - 1000 * desk.settings.history_lag_s
+    known = await account.do(history.known_requests, {event.request_id for event in events})
+    settled_by_ms = now_ms - 1000 * account.settings.history_lag_s
     compared = compare(purchases, events, known=known, settled_by_ms=settled_by_ms)
     for purchase in compared.agreed:
         if purchase.cost_basis != "billing_event":
-            await _booked(desk, purchase, purchase.cost_nano or 0)
-    corrected = [await _booked(desk, purchase, cost_nano) for purchase, cost_nano in compared.to_correct]
+            await _booked(account, purchase, purchase.cost_nano or 0)
+    corrected = [await _booked(account, purchase, cost_nano) for purchase, cost_nano in compared.to_correct]
     return Bills(
         agreed=len(compared.agreed),
         corrected=tuple(corrected),
@@ -142,8 +142,8 @@ def _sums(events: Sequence[BillingEvent]) -> Mapping[str, tuple[str, int]]:
     return sums
 
 
-async def _booked(desk: Desk, purchase: Purchase, cost_nano: int) -> Correction:
-    booking = await desk.books(
+async def _booked(account: AccountSession, purchase: Purchase, cost_nano: int) -> Correction:
+    booking = await account.do(
         settlement.correct, purchase.request_id, cost_nano=cost_nano, cost_basis="billing_event"
     )
     return Correction(purchase, cost_nano, booking.overrun_nano)

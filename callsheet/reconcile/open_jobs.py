@@ -10,7 +10,7 @@ from callsheet.ledger import JobRow, State, Submission, history, settlement, tra
 from callsheet.provider.messages import Completed, InProgress, Status
 from callsheet.provider.platform_messages import HistoryItem, iso
 from callsheet.reconcile.absence import Due, certain_now_ms
-from callsheet.reconcile.desk import Desk, attempt_of, sent_ms
+from callsheet.reconcile.account import AccountSession, attempt_of, sent_ms
 from callsheet.reconcile.findings import Finding, finding
 from callsheet.reconcile.matching import fitting
 
@@ -20,38 +20,38 @@ LOOK_BACK_MS = 86_400_000
 GONE = "neither fal's queue nor its history holds the request any more"
 
 
-async def look_at_open(desk: Desk, rows: Sequence[JobRow]) -> list[Finding]:
+async def look_at_open(account: AccountSession, rows: Sequence[JobRow]) -> list[Finding]:
     """Ask once about each of these jobs. They are at fal, and their runs are the caller's own."""
-    return [await _look(desk, row) for row in rows if row.ticket is not None]
+    return [await _look(account, row) for row in rows if row.ticket is not None]
 
 
-async def _look(desk: Desk, row: JobRow) -> Finding:
+async def _look(account: AccountSession, row: JobRow) -> Finding:
     assert row.ticket is not None, "a job at fal has a ticket"
     request = (row.ticket.request_id,)
     try:
-        seen = await desk.queue.status(desk.queue.ticket(row.endpoint, row.ticket.request_id))
+        seen = await account.queue.status(account.queue.ticket(row.endpoint, row.ticket.request_id))
     except Unavailable as error:
         if error.gone:
-            return await _gone(desk, row)
+            return await _gone(account, row)
         return finding("rendering", row, str(error), request_ids=request)
     except (QueueError, AccountError) as error:
         return finding("rendering", row, str(error), request_ids=request)
-    return await _written(desk, row, seen)
+    return await _written(account, row, seen)
 
 
-async def _written(desk: Desk, row: JobRow, seen: Status) -> Finding:
+async def _written(account: AccountSession, row: JobRow, seen: Status) -> Finding:
     request = (row.ticket.request_id,) if row.ticket else ()
-    await _seen(desk, row)
+    await _seen(account, row)
     if isinstance(seen, Completed):
-        await desk.books(transitions.render, row.job_id, attempt=row.attempt)
+        await account.do(transitions.render, row.job_id, attempt=row.attempt)
         return finding("rendered", row, "the render has ended", request_ids=request)
     if isinstance(seen, InProgress) and row.state is State.IN_QUEUE:
-        await desk.books(transitions.start, row.job_id, attempt=row.attempt)
+        await account.do(transitions.start, row.job_id, attempt=row.attempt)
     why = "it renders" if isinstance(seen, InProgress) else "it waits in fal's queue"
     return finding("rendering", row, why, request_ids=request)
 
 
-async def _gone(desk: Desk, row: JobRow) -> Finding:
+async def _gone(account: AccountSession, row: JobRow) -> Finding:
     """The queue no longer holds the request: the history does, or it is lost once it must have ended.
 
     As with what is unknown, two looks decide, after the deadline by both clocks and some time apart; and the
@@ -61,37 +61,37 @@ async def _gone(desk: Desk, row: JobRow) -> Finding:
     assert row.submission is not None
     request = (row.ticket.request_id,)
     try:
-        seen = await remembered(desk, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
+        seen = await remembered(account, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
         item = seen.item
-        if (item is not None and item.ended_ms is not None) or await _has_result(desk, row):
-            await _seen(desk, row)
-            await desk.books(transitions.render, row.job_id, attempt=row.attempt)
+        if (item is not None and item.ended_ms is not None) or await _has_result(account, row):
+            await _seen(account, row)
+            await account.do(transitions.render, row.job_id, attempt=row.attempt)
             return finding("rendered", row, "the render has ended", request_ids=request)
     except (QueueError, AccountError) as error:
         return finding("rendering", row, str(error), request_ids=request)
     if item is not None:
-        await _seen(desk, row)
+        await _seen(account, row)
         why = "the queue no longer holds it; the history does not say yet that it has ended"
         return finding("rendering", row, why, request_ids=request)
-    return await _not_seen(desk, row, seen.server_ms)
+    return await _not_seen(account, row, seen.server_ms)
 
 
-async def _not_seen(desk: Desk, row: JobRow, server_ms: int | None) -> Finding:
+async def _not_seen(account: AccountSession, row: JobRow, server_ms: int | None) -> Finding:
     """Write down a look that showed the request nowhere; the second one decides."""
     assert row.ticket is not None
     assert row.submission is not None
-    request, due = (row.ticket.request_id,), _due(desk, row.submission)
+    request, due = (row.ticket.request_id,), _due(account, row.submission)
     try:
-        other = await _instead(desk, row)
+        other = await _instead(account, row)
     except (QueueError, AccountError) as error:
         return finding("rendering", row, f"{GONE}; {error}", request_ids=request)
     if other is not None:
         return other
-    wait = await another_look(desk, row, due, server_ms)
+    wait = await another_look(account, row, due, server_ms)
     if wait is not None:
         return finding("rendering", row, f"{GONE}{wait.why}", request_ids=request, again_ms=wait.again_ms)
     why = f"{GONE}; its hold counts as spent"
-    await desk.books(
+    await account.do(
         settlement.fail_render,
         row.job_id,
         charged="unknown",
@@ -102,7 +102,7 @@ async def _not_seen(desk: Desk, row: JobRow, server_ms: int | None) -> Finding:
     return finding("lost", row, why, request_ids=request)
 
 
-async def _instead(desk: Desk, row: JobRow) -> Finding | None:
+async def _instead(account: AccountSession, row: JobRow) -> Finding | None:
     """Return what the endpoint's whole history shows in place of a request that is nowhere.
 
     None where it shows other requests of this ledger and none that this job can have sent: only then does
@@ -110,9 +110,9 @@ async def _instead(desk: Desk, row: JobRow) -> Finding | None:
     """
     assert row.ticket is not None
     request = (row.ticket.request_id,)
-    attempt = await attempt_of(desk, row)
-    found = await desk.platform.history([row.endpoint], start_ms=attempt.sent_ms - LOOK_BACK_MS)
-    claimed = await desk.books(history.known_requests, [item.request_id for item in found.items])
+    attempt = await attempt_of(account, row)
+    found = await account.platform.history([row.endpoint], start_ms=attempt.sent_ms - LOOK_BACK_MS)
+    claimed = await account.do(history.known_requests, [item.request_id for item in found.items])
     free = [item for item in found.items if item.request_id not in claimed]
     if ours := fitting([attempt], free):
         named = tuple(item.request_id for item in ours)
@@ -132,40 +132,40 @@ class Wait:
     again_ms: int | None = None
 
 
-async def another_look(desk: Desk, row: JobRow, due: Due, server_ms: int | None) -> Wait | None:
+async def another_look(account: AccountSession, row: JobRow, due: Due, server_ms: int | None) -> Wait | None:
     """Write down a whole look that showed nothing; None where it is the second one, and so decides.
 
     `server_ms` is fal's own time of the look.
     """
-    now_ms = certain_now_ms(server_ms, desk.now_ms())
+    now_ms = certain_now_ms(server_ms, account.now_ms())
     if now_ms is None:
         return Wait(", but this machine's clock and fal's differ by more than two minutes")
     if now_ms >= due.deadline_ms:
         if due.is_absent(now_ms):
             return None
         if not due.had_first_look:
-            await desk.books(transitions.note_unseen, row.job_id, at_ms=server_ms, attempt=row.attempt)
+            await account.do(transitions.note_unseen, row.job_id, at_ms=server_ms, attempt=row.attempt)
             due = replace(due, first_look_ms=server_ms)
     return Wait(f"; from {iso(due.again_ms)} on another look decides", due.again_ms)
 
 
-def _due(desk: Desk, submission: Submission) -> Due:
+def _due(account: AccountSession, submission: Submission) -> Due:
     """Return what has to have happened before it may count as lost; it counts from when it was taken."""
     taken_ms = max(submission.submitted_ms or 0, sent_ms(submission))
-    return replace(desk.due(submission), deadline_ms=taken_ms + desk.window_ms(submission))
+    return replace(account.due(submission), deadline_ms=taken_ms + account.window_ms(submission))
 
 
-async def _seen(desk: Desk, row: JobRow) -> None:
+async def _seen(account: AccountSession, row: JobRow) -> None:
     """Take back an earlier look that did not show the request: it is there after all."""
     if row.submission is not None and row.submission.unseen_ms is not None:
-        await desk.books(transitions.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
+        await account.do(transitions.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
 
 
-async def _has_result(desk: Desk, row: JobRow) -> bool:
+async def _has_result(account: AccountSession, row: JobRow) -> bool:
     """Whether the queue still answers for the result, well or badly. Raises where it cannot be known."""
     assert row.ticket is not None
     try:
-        await desk.queue.result(desk.queue.ticket(row.endpoint, row.ticket.request_id))
+        await account.queue.result(account.queue.ticket(row.endpoint, row.ticket.request_id))
     except RenderFailed:
         return True
     except Unavailable as error:
@@ -183,9 +183,9 @@ class Remembered:
     server_ms: int | None
 
 
-async def remembered(desk: Desk, endpoint: str, request_id: str, accepted_ms: int) -> Remembered:
+async def remembered(account: AccountSession, endpoint: str, request_id: str, accepted_ms: int) -> Remembered:
     """Ask fal's history about one request. Raises Unavailable or AccountError where it could not be read."""
     start_ms = accepted_ms - LOOK_BACK_MS
-    found = await desk.platform.history([endpoint], start_ms=start_ms, request_id=request_id)
+    found = await account.platform.history([endpoint], start_ms=start_ms, request_id=request_id)
     item = next((item for item in found.items if item.request_id == request_id), None)
     return Remembered(item, found.server_ms)

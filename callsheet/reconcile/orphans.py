@@ -9,7 +9,7 @@ from dataclasses import replace
 from callsheet.errors import AccountError, QueueError, RenderFailed
 from callsheet.ledger import JobRow, history, queries
 from callsheet.provider.platform_messages import HistoryItem, result_of
-from callsheet.reconcile.desk import Desk, attempt_of, sent_ms
+from callsheet.reconcile.account import AccountSession, attempt_of, sent_ms
 from callsheet.reconcile.findings import Finding, finding
 from callsheet.reconcile.matching import Attempt, fitting
 
@@ -21,25 +21,25 @@ KEPT_MS = 30 * 86_400_000
 LOOK_BACK_MS = 3_600_000
 
 
-async def find_orphans(desk: Desk) -> list[Finding]:
+async def find_orphans(account: AccountSession) -> list[Finding]:
     """Name fal's requests that hold what a submission sent which was declared absent in the last 30 days.
 
     Any key may read them. Without such a submission this is one question to the ledger and none to fal; a
     history that cannot be read names nothing.
     """
-    since_ms = desk.now_ms() - KEPT_MS
-    absent = await desk.books(queries.declared_absent, since_ms=since_ms)
+    since_ms = account.now_ms() - KEPT_MS
+    absent = await account.do(queries.declared_absent, since_ms=since_ms)
     if not absent:
         return []
-    rows = [replace(await desk.books(queries.job, each.job_id), submission=each) for each in absent]
-    attempts = [await attempt_of(desk, row) for row in rows]
+    rows = [replace(await account.do(queries.job, each.job_id), submission=each) for each in absent]
+    attempts = [await attempt_of(account, row) for row in rows]
     start_ms = max(since_ms, min(map(sent_ms, absent)) - LOOK_BACK_MS)
     try:
-        found = await desk.platform.history(sorted({row.endpoint for row in rows}), start_ms=start_ms)
+        found = await account.platform.history(sorted({row.endpoint for row in rows}), start_ms=start_ms)
     except (QueueError, AccountError) as error:
         logger.warning("fal's history was not searched for requests that no job claims: %s", error)
         return []
-    claimed = await desk.books(history.known_requests, [item.request_id for item in found.items])
+    claimed = await account.do(history.known_requests, [item.request_id for item in found.items])
     free = [item for item in found.items if item.request_id not in claimed]
     return [_orphan(_sender(attempts, rows, item), item) for item in fitting(attempts, free)]
 

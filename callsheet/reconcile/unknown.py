@@ -32,7 +32,7 @@ from callsheet.ledger import (
 )
 from callsheet.provider.platform_messages import HistoryItem, iso
 from callsheet.reconcile.absence import Due, certain_now_ms
-from callsheet.reconcile.desk import Desk, attempt_of, claimed, sent_ms
+from callsheet.reconcile.account import AccountSession, attempt_of, claimed, sent_ms
 from callsheet.reconcile.findings import Finding, Findings, finding
 from callsheet.reconcile.matching import Answer, Attempt, contradiction, fitting, match
 from callsheet.reconcile.open_jobs import look_at_open
@@ -54,25 +54,25 @@ SortBy = Literal["ended_at", "duration"]
 logger = logging.getLogger(__name__)
 
 
-async def settle_unknown(desk: Desk, rows: Sequence[JobRow]) -> list[Finding]:
+async def settle_unknown(account: AccountSession, rows: Sequence[JobRow]) -> list[Finding]:
     """Settle what can be settled of these jobs. They are `unknown`, and their runs are the caller's own."""
     if not rows:
         return []
     try:
-        first = await _look(desk, rows, "ended_at")
+        first = await _look(account, rows, "ended_at")
     except (QueueError, AccountError) as error:
-        return [await _by_its_lead(desk, row) or _still_unknown(desk, row, str(error)) for row in rows]
+        return [await _by_its_lead(account, row) or _still_unknown(account, row, str(error)) for row in rows]
     findings = [
         each
         for row in rows
         if row.job_id in first.answer.unseen | first.answer.hidden
         and not first.contradicts_lead(row)
-        and (each := await _by_its_lead(desk, row)) is not None
+        and (each := await _by_its_lead(account, row)) is not None
     ]
     decided = {each.job_id for each in findings}
     rest = [row for row in rows if row.job_id not in decided]
-    second = await _second_look(desk, rest, first) if rest else NOT_YET
-    return findings + [await _settled(desk, row, first, second) for row in rest]
+    second = await _second_look(account, rest, first) if rest else NOT_YET
+    return findings + [await _settled(account, row, first, second) for row in rest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,38 +102,38 @@ class _Look:
         return certain_now_ms(self.server_ms, now_ms)
 
 
-async def _second_look(desk: Desk, rows: Sequence[JobRow], first: _Look) -> _Look | str:
+async def _second_look(account: AccountSession, rows: Sequence[JobRow], first: _Look) -> _Look | str:
     """Read once more, in another order, where something is to be declared absent; or say why not.
 
     The list is paged by number and moves while it is read: a request that ends meanwhile may slip from a
     page that is still to come onto one that has been read. In the other order it does not.
     """
-    now_ms = first.certain_now_ms(desk.now_ms())
+    now_ms = first.certain_now_ms(account.now_ms())
     if now_ms is None:
         return "this machine's clock and fal's differ by more than two minutes"
-    if all(row.job_id not in first.answer.unseen or _due(desk, row).deadline_ms > now_ms for row in rows):
+    if all(row.job_id not in first.answer.unseen or _due(account, row).deadline_ms > now_ms for row in rows):
         return NOT_YET
     try:
-        return await _look(desk, rows, "duration")
+        return await _look(account, rows, "duration")
     except (QueueError, AccountError) as error:
         return str(error)
 
 
-async def _look(desk: Desk, rows: Sequence[JobRow], sort_by: SortBy) -> _Look:
+async def _look(account: AccountSession, rows: Sequence[JobRow], sort_by: SortBy) -> _Look:
     start_ms = min(_sent_ms(row) for row in rows) - LOOK_BACK_MS
     endpoints = sorted({row.endpoint for row in rows})
-    found = await desk.platform.history(endpoints, start_ms=start_ms, sort_by=sort_by)
+    found = await account.platform.history(endpoints, start_ms=start_ms, sort_by=sort_by)
     # Asked after the read: whatever was accepted before it is known to the ledger or is in motion by now.
     wanted = {row.job_id for row in rows}
     others = [
         row
-        for row in await desk.books(queries.open_jobs, states={State.SUBMITTING, State.UNKNOWN})
+        for row in await account.do(queries.open_jobs, states={State.SUBMITTING, State.UNKNOWN})
         if row.job_id not in wanted
     ]
-    claimed = await desk.books(history.known_requests, [item.request_id for item in found.items])
-    attempts = [await attempt_of(desk, row) for row in rows]
-    attempts += [await attempt_of(desk, row, in_motion=True) for row in others]
-    taken = await _wrongly_claimed(desk, fitting(attempts, found.items), claimed)
+    claimed = await account.do(history.known_requests, [item.request_id for item in found.items])
+    attempts = [await attempt_of(account, row) for row in rows]
+    attempts += [await attempt_of(account, row, in_motion=True) for row in others]
+    taken = await _wrongly_claimed(account, fitting(attempts, found.items), claimed)
     free = [item for item in found.items if item.request_id not in claimed or item.request_id in taken]
     return _Look(
         answer=match(attempts, free),
@@ -150,93 +150,93 @@ async def _look(desk: Desk, rows: Sequence[JobRow], sort_by: SortBy) -> _Look:
 
 
 async def _wrongly_claimed(
-    desk: Desk, items: Sequence[HistoryItem], claimed: Mapping[str, int]
+    account: AccountSession, items: Sequence[HistoryItem], claimed: Mapping[str, int]
 ) -> dict[str, JobRow]:
     """Return which of these requests belong to a job that sent something else: a reply named a wrong id."""
     taken: dict[str, JobRow] = {}
     for item in items:
         if item.request_id not in claimed:
             continue
-        owner = await desk.books(queries.job, claimed[item.request_id])
+        owner = await account.do(queries.job, claimed[item.request_id])
         is_latest = owner.ticket is not None and owner.ticket.request_id == item.request_id
-        if is_latest and contradiction(await attempt_of(desk, owner), item):
+        if is_latest and contradiction(await attempt_of(account, owner), item):
             taken[item.request_id] = owner
     return taken
 
 
-async def _settled(desk: Desk, row: JobRow, first: _Look, second: _Look | str) -> Finding:
+async def _settled(account: AccountSession, row: JobRow, first: _Look, second: _Look | str) -> Finding:
     """Write down what the looks say about one job."""
     for look in (first, second):
-        if isinstance(look, _Look) and (decided := await _decided(desk, row, look)) is not None:
+        if isinstance(look, _Look) and (decided := await _decided(account, row, look)) is not None:
             return decided
     if isinstance(second, str):
-        return _still_unknown(desk, row, second)
-    now_ms = second.certain_now_ms(desk.now_ms())
-    due = _due(desk, row)
+        return _still_unknown(account, row, second)
+    now_ms = second.certain_now_ms(account.now_ms())
+    due = _due(account, row)
     if now_ms is None or now_ms < due.deadline_ms:
-        return _still_unknown(desk, row, NOT_YET)
+        return _still_unknown(account, row, NOT_YET)
     if row.endpoint not in first.controls & second.controls:
-        return _still_unknown(desk, row, NO_CONTROL)
+        return _still_unknown(account, row, NO_CONTROL)
     if first.server_ms is not None and due.is_absent(first.server_ms):
         looks = " and ".join(iso(each) for each in (due.first_look_ms, second.server_ms) if each is not None)
         why = f"not in fal's history, read whole {looks}; sent {iso(_sent_ms(row))}"
-        await desk.books(settlement.declare_absent, row.job_id, why=why, attempt=row.attempt)
+        await account.do(settlement.declare_absent, row.job_id, why=why, attempt=row.attempt)
         logger.info("job %d (%s): absent: %s", row.job_id, row.custom_id, why)
         return finding("absent", row, why)
     if not due.had_first_look:
-        await desk.books(transitions.note_unseen, row.job_id, at_ms=second.server_ms, attempt=row.attempt)
+        await account.do(transitions.note_unseen, row.job_id, at_ms=second.server_ms, attempt=row.attempt)
         due = replace(due, first_look_ms=second.server_ms)
     return finding("unknown", row, ONCE, again_ms=due.again_ms)
 
 
-async def _decided(desk: Desk, row: JobRow, look: _Look) -> Finding | None:
+async def _decided(account: AccountSession, row: JobRow, look: _Look) -> Finding | None:
     """Return what one look knows of a job; None where it did not see it."""
     answer = look.answer
     if row.job_id in answer.found:
         request_id = answer.found[row.job_id]
         if request_id in look.taken:
             return finding("mismatch", row, _mismatch(look.taken[request_id]), request_ids=(request_id,))
-        return await _taken_over(desk, row, request_id)
+        return await _taken_over(account, row, request_id)
     if row.job_id not in answer.unseen and row.submission and row.submission.unseen_ms is not None:
         # It may be there after all: an earlier look without it does not count any more.
-        await desk.books(transitions.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
+        await account.do(transitions.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
     for tangle in answer.tangled:
         if row.job_id in tangle.job_ids:
             return finding("ambiguous", row, _tangled(tangle.job_ids), request_ids=tangle.request_ids)
     if row.job_id in answer.hidden:
-        return _still_unknown(desk, row, "fal's history hides the inputs of requests that it may be among")
+        return _still_unknown(account, row, "fal's history hides the inputs of requests that it may be among")
     return None
 
 
-async def _by_its_lead(desk: Desk, row: JobRow) -> Finding | None:
+async def _by_its_lead(account: AccountSession, row: JobRow) -> Finding | None:
     """Ask the queue about the id that a broken reply brought; None where that leads nowhere."""
     lead = row.submission.lead_request_id if row.submission else None
     if lead is None:
         return None
     try:
-        await desk.queue.status(desk.queue.ticket(row.endpoint, lead))
-        return await _adopted(desk, row, lead, "the broken reply named the request, and fal has it")
+        await account.queue.status(account.queue.ticket(row.endpoint, lead))
+        return await _adopted(account, row, lead, "the broken reply named the request, and fal has it")
     except (QueueError, AccountError, UsageError, LedgerError):
         return None
 
 
-async def _taken_over(desk: Desk, row: JobRow, request_id: str) -> Finding:
+async def _taken_over(account: AccountSession, row: JobRow, request_id: str) -> Finding:
     try:
-        return await _adopted(desk, row, request_id, "found in fal's request history")
+        return await _adopted(account, row, request_id, "found in fal's request history")
     except LedgerError as error:  # another process was quicker: with this job, or with this request
-        return _still_unknown(desk, row, str(error))
+        return _still_unknown(account, row, str(error))
 
 
-async def _adopted(desk: Desk, row: JobRow, request_id: str, why: str) -> Finding:
-    found = desk.queue.ticket(row.endpoint, request_id)
+async def _adopted(account: AccountSession, row: JobRow, request_id: str, why: str) -> Finding:
+    found = account.queue.ticket(row.endpoint, request_id)
     ticket = Ticket(found.request_id, found.status_url, found.response_url, found.cancel_url)
-    await desk.books(transitions.find, row.job_id, ticket, why=why, attempt=row.attempt)
+    await account.do(transitions.find, row.job_id, ticket, why=why, attempt=row.attempt)
     logger.info("job %d (%s): request %s: %s", row.job_id, row.custom_id, request_id, why)
     return finding("found", row, why, request_ids=(request_id,), was_found=True)
 
 
-def _still_unknown(desk: Desk, row: JobRow, why: str) -> Finding:
-    return finding("unknown", row, why, again_ms=_due(desk, row).again_ms)
+def _still_unknown(account: AccountSession, row: JobRow, why: str) -> Finding:
+    return finding("unknown", row, why, again_ms=_due(account, row).again_ms)
 
 
 def _mismatch(owner: JobRow) -> str:
@@ -256,8 +256,8 @@ def _sent_ms(row: JobRow) -> int:
     return sent_ms(_submission(row))
 
 
-def _due(desk: Desk, row: JobRow) -> Due:
-    return desk.due(_submission(row))
+def _due(account: AccountSession, row: JobRow) -> Due:
+    return account.due(_submission(row))
 
 
 def _submission(row: JobRow) -> Submission:
@@ -265,7 +265,9 @@ def _submission(row: JobRow) -> Submission:
     return row.submission
 
 
-async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Collection[str] = ()) -> Findings:
+async def settle_ledger(
+    account: AccountSession, *, owned: Collection[str] = (), leave: Collection[str] = ()
+) -> Findings:
     """Settle every unknown submission, and ask about every open one.
 
     Runs that another process works on are left alone, and so is what was sent with another key; `owned`
@@ -275,29 +277,29 @@ async def settle_ledger(desk: Desk, *, owned: Collection[str] = (), leave: Colle
     """
     findings = Findings()
     if not owned:
-        findings.take(await find_orphans(desk))
-    held = await desk.books(queries.open_jobs, states=HOLDS_SLOT)
+        findings.take(await find_orphans(account))
+    held = await account.do(queries.open_jobs, states=HOLDS_SLOT)
     runs = {row.run_id for row in held}
     if not runs:
         return findings
-    with claimed(desk.ledger, runs, owned=owned) as mine:
+    with claimed(account.ledger, runs, owned=owned) as mine:
         # Not in the caller's own runs: there a request that is under way is alive.
         for run_id in sorted((runs & mine) - set(owned)):
-            await desk.books(recovery.recover, run_id)
-        unknown = await desk.books(queries.open_jobs, states={State.UNKNOWN})
-        ours = [row for row in unknown if row.run_id in mine and desk.speaks_for(row.submission)]
+            await account.do(recovery.recover, run_id)
+        unknown = await account.do(queries.open_jobs, states={State.UNKNOWN})
+        ours = [row for row in unknown if row.run_id in mine and account.speaks_for(row.submission)]
         findings.busy = tuple(sorted(runs - mine))
         findings.unknown_elsewhere = len(unknown) - len(ours)
         if ours:
-            findings.take(await settle_unknown(desk, ours))
-        at_fal = await desk.books(queries.open_jobs, states=AT_FAL)
+            findings.take(await settle_unknown(account, ours))
+        at_fal = await account.do(queries.open_jobs, states=AT_FAL)
         findings.take(
             await look_at_open(
-                desk,
+                account,
                 [
                     row
                     for row in at_fal
-                    if row.run_id in mine and row.run_id not in leave and desk.speaks_for(row.submission)
+                    if row.run_id in mine and row.run_id not in leave and account.speaks_for(row.submission)
                 ],
             )
         )

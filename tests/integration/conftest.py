@@ -24,7 +24,7 @@ from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import JobRow, Ledger, queries, verify
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
-from callsheet.reconcile.desk import Desk
+from callsheet.reconcile.account import AccountSession
 from callsheet.sandbox.config import LIMITED_KEY, SandboxAddress, SandboxConfig
 from callsheet.sandbox.faults import Fault, FaultBook
 from callsheet.sandbox.server import running_sandbox
@@ -105,7 +105,7 @@ class House:
         return replace(made, **self.changes)
 
     @asynccontextmanager
-    async def desk(self) -> AsyncIterator[Desk]:
+    async def account(self) -> AsyncIterator[AccountSession]:
         """Open everything, as `open_account` does, with this house's clock and an impatient queue."""
         ledger = Ledger.open(self.settings.ledger, clock=self.now_ms)
         books = LedgerExecutor(ledger)
@@ -113,7 +113,7 @@ class House:
         try:
             async with Impatient(self.settings, transport=self.queue_transport()) as queue, platform:
                 queue.patience_s = self.patience_s
-                yield Desk(
+                yield AccountSession(
                     settings=self.settings,
                     catalog=load_catalog(),
                     ledger=ledger,
@@ -177,24 +177,24 @@ class House:
     def accepted(self, prompt: str) -> list[dict[str, Any]]:
         return [each for each in self.truth()["accepted"] if each["arguments"]["prompt"] == prompt]
 
-    def context(self, desk: Desk, run_id: str, stop: StopSignal | None = None) -> RunContext:
+    def context(self, account: AccountSession, run_id: str, stop: StopSignal | None = None) -> RunContext:
         """Return the context of a run, with short pauses between attempts to fetch a file."""
-        run = desk.ledger.do(queries.run, run_id)
-        ctx = context_of(desk, run, self.request(run_id), stop or StopSignal())
+        run = account.ledger.do(queries.run, run_id)
+        ctx = context_of(account, run, self.request(run_id), stop or StopSignal())
         ctx.state.fetch_pauses_s = (0.0, 0.0)
         return ctx
 
     async def work(self, run_id: str) -> RunContext:
         """Do what a run does, without Prefect and without looking back first; returns what it worked with."""
-        async with self.desk() as desk:
-            ctx = await check_run_prices(self.context(desk, run_id), accept=False)
-            await run_jobs(ctx, in_order(desk.ledger.do(queries.jobs, run_id)))
+        async with self.account() as account:
+            ctx = await check_run_prices(self.context(account, run_id), accept=False)
+            await run_jobs(ctx, in_order(account.ledger.do(queries.jobs, run_id)))
             return ctx
 
     async def settled(self) -> Any:
         """Do what `callsheet reconcile` does."""
-        async with self.desk() as desk:
-            return await settle_and_collect(desk)
+        async with self.account() as account:
+            return await settle_and_collect(account)
 
     async def looked_again(self) -> Any:
         """Let the time between two looks pass, at fal too, and do what `callsheet reconcile` does."""

@@ -19,5 +19,5 @@ def reconcile(settings: Settings, bug: Callable[[], None] | None = None) -> None
 
 
 async def _reconcile(settings: Settings) -> None:
-    async with open_account(settings) as desk:
-        await settle_ledger(desk)
+    async with open_account(settings) as account:
+        await settle_ledger(account)

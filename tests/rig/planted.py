@@ -15,7 +15,7 @@ from callsheet.ledger import admission, settlement, transitions
 from callsheet.ledger.transaction import Transaction, purchase
 from callsheet.provider.client import FalQueue
 from callsheet.reconcile import absence
-from callsheet.reconcile.desk import Desk
+from callsheet.reconcile.account import AccountSession
 from tests.rig.campaign import Tally
 from tests.rig.crowd import crowd_rounds
 from tests.rig.figures import Figure, at_least
@@ -69,7 +69,7 @@ def three_retries() -> None:
 
 def no_deadline() -> None:
     """What is not in the history now is taken for never sent."""
-    Desk.window_ms = lambda *_: 0
+    AccountSession.window_ms = lambda *_: 0
     absence.gap_ms = lambda _: 0
 
 

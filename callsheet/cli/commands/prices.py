@@ -85,8 +85,8 @@ def check(*, sandbox: Sandbox = False, json: Json = False) -> int:
 
 
 async def _checked(settings: Settings) -> list[PriceCheck]:
-    async with open_account(settings) as desk:
-        return await listed_beside_the_book(desk)
+    async with open_account(settings) as account:
+        return await listed_beside_the_book(account)
 
 
 def _learned(settings: Settings) -> dict[RateKey, LearnedRate]:

@@ -108,11 +108,11 @@ def _decided(settings: Settings, spent: str | None, again: str | None, reason: s
 async def _looked_up(
     settings: Settings, days: int, adopted: tuple[str, str] | None, reason: str
 ) -> tuple[Findings, Bills]:
-    async with open_account(settings) as desk:
+    async with open_account(settings) as account:
         findings = Findings()
         if adopted is not None:
-            findings.take([await adopt_request(desk, *adopted, reason=reason)])
-        looked_up = await settle_and_collect(desk)
+            findings.take([await adopt_request(account, *adopted, reason=reason)])
+        looked_up = await settle_and_collect(account)
         findings.take(looked_up.each)
         findings.busy, findings.unknown_elsewhere = looked_up.busy, looked_up.unknown_elsewhere
-        return findings, await compare_bills(desk, days=days)
+        return findings, await compare_bills(account, days=days)

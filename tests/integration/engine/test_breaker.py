@@ -91,8 +91,8 @@ async def test_a_clip_that_two_steps_of_the_run_follow_counts_once(house):
     """The reconcile loop follows what it found while the run does: two bad clips are two, not three."""
     run_id = opened(house, ("twice", 29, 2))
     house.arm("swapped_size", prompt_contains="breaker twice", count=None)
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         first, second = (row.job_id for row in house.rows(run_id))
         await asyncio.gather(render_job(ctx, first), render_job(ctx, first))
         await render_job(ctx, first)

@@ -103,10 +103,10 @@ async def test_a_job_that_cannot_be_put_into_a_request_fails_alone(house, monkey
 async def test_a_job_bought_at_the_moment_of_the_stop_is_given_back(house):
     """A run that is stopped between the write and the POST leaves no job that nobody can tell about."""
     run_id = house.open_run("a,delivery eight")
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         row = house.row(run_id)
-        order = Order(decode_job(row.payload, desk.catalog), row.job_id, {"prompt": "x"}, 1, 3600, "", "")
+        order = Order(decode_job(row.payload, account.catalog), row.job_id, {"prompt": "x"}, 1, 3600, "", "")
         buying = asyncio.ensure_future(admit(ctx, row, order))
         await asyncio.sleep(0)
         buying.cancel()
@@ -211,15 +211,15 @@ async def test_what_was_given_up_is_fetched_when_fal_has_it_again(house, by):
     lost = house.row(run_id)
     assert lost.error_type == "file_unreached"
     if by == "retry":
-        async with house.desk() as desk:
-            assert (await reopen_unfetched(desk, [lost])).unsure.keys() == {lost.job_id}
+        async with house.account() as account:
+            assert (await reopen_unfetched(account, [lost])).unsure.keys() == {lost.job_id}
     else:
         await house.settled()
     assert house.row(run_id).state is State.FAILED
     house.faults.clear()
     if by == "retry":
-        async with house.desk() as desk:
-            assert (await reopen_unfetched(desk, [lost])).found == {lost.job_id}
+        async with house.account() as account:
+            assert (await reopen_unfetched(account, [lost])).found == {lost.job_id}
         await house.work(run_id)
     else:
         (found,) = (await house.settled()).each
@@ -237,8 +237,8 @@ async def test_what_is_nowhere_at_fal_stays_given_up(house):
     house.arm("not_found", route="file", count=999)
     house.ago_ms = -2 * HOUR_MS
     await house.work(run_id)
-    async with house.desk() as desk:
-        looked = await reopen_unfetched(desk, house.rows(run_id))
+    async with house.account() as account:
+        looked = await reopen_unfetched(account, house.rows(run_id))
     assert (looked.found, looked.unsure) == (set(), {})
     assert (house.row(run_id).state, house.row(run_id).error_type) == (State.FAILED, "file_gone")
 

@@ -20,9 +20,9 @@ async def test_a_run_that_was_taken_over_buys_nothing_and_ends(house):
     """The late process sends nothing, waits for nothing and says why; the new owner buys each job once."""
     names = [f"fences one {number}" for number in range(3)]
     run_id = house.open_run(*(f"j{number},{name}" for number, name in enumerate(names)))
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
-        with desk.ledger.claim(run_id):
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
+        with account.ledger.claim(run_id):
             shutil.rmtree(Path(f"{house.folder / 'ledger.sqlite'}.locks"))
             with Ledger.open(house.settings.ledger) as other, other.claim(run_id):
                 await run_jobs(ctx, await waiting_jobs(ctx))
@@ -43,8 +43,8 @@ async def test_a_follower_whose_run_was_taken_over_waits_for_nothing_more(house,
         raise taken_over
 
     monkeypatch.setattr(transitions, "render", refused)
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         await run_jobs(ctx, await waiting_jobs(ctx))
     assert (ctx.stop.phase, ctx.stop.reason) == ("stopped", taken_over)
     assert len(house.accepted("fences two")) == 1
@@ -54,11 +54,11 @@ async def test_a_post_does_not_leave_after_the_machine_slept_on_its_intent(house
     """From the intent on the time counts, suspended or not: somebody else may have the job by now."""
     run_id = house.open_run("a,fences three")
     row = house.row(run_id)
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
-        order = admit.order_of(ctx, decode_job(row.payload, desk.catalog), row, {})
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
+        order = admit.order_of(ctx, decode_job(row.payload, account.catalog), row, {})
         asleep_s = 0.0
-        monkeypatch.setattr(desk.queue, "_since_boot", lambda: 1000.0 + asleep_s)
+        monkeypatch.setattr(account.queue, "_since_boot", lambda: 1000.0 + asleep_s)
         intent = await admit.admit(ctx, row, order)
         asleep_s = SEND_WITHIN_S + 1
         outcome = await submit._send_once(ctx, order, intent, again=False)

@@ -63,8 +63,8 @@ async def test_an_upload_that_fal_may_have_dropped_is_made_again(house, age_ms, 
     with Ledger.open(house.settings.ledger, clock=lambda: house.now_ms() - age_ms) as ledger:
         ledger.do(history.remember_upload, "cd" * 32, "https://v3.fal.media/files/old.png")
     run_id = house.open_run("a,leftovers two")
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         if known:
             assert await _address(ctx, image) == "https://v3.fal.media/files/old.png"
         else:

@@ -66,8 +66,8 @@ async def test_a_file_that_is_gone_is_fetched_again_for_free(house: Any) -> None
     content = path.read_bytes()
     path.unlink()
     run = run_of(house, house.open_run(f"a,{prompt}"))
-    async with house.desk() as account:
-        earlier = await account.books.call(earlier_jobs, run)
+    async with house.account() as account:
+        earlier = await account.do.call(earlier_jobs, run)
         assert list(gone_files(account.ledger, earlier).values()) == [path]
         refetched = await refetch_gone(account, earlier)
     assert (refetched.again, refetched.lost) == (("a",), ())
@@ -83,8 +83,8 @@ async def test_a_file_that_is_gone_everywhere_is_named(house: Any) -> None:
     (Path(run_of(house, first).out) / "media/a.mp4").unlink()
     house.arm("not_found", route="file", count=99)
     run = run_of(house, house.open_run(f"a,{prompt}"))
-    async with house.desk() as account:
-        refetched = await refetch_gone(account, await account.books.call(earlier_jobs, run))
+    async with house.account() as account:
+        refetched = await refetch_gone(account, await account.do.call(earlier_jobs, run))
     assert (refetched.again, refetched.lost) == ((), ("a",))
     assert len(house.accepted(prompt)) == 1
 
@@ -97,8 +97,8 @@ async def test_another_file_in_the_place_of_one_that_is_gone_is_not_taken(house:
     path = Path(run_of(house, first).out) / "media/a.mp4"
     path.unlink()
     run = run_of(house, house.open_run(f"a,{prompt}"))
-    async with house.desk() as account:
-        (row,) = await account.books.call(earlier_jobs, run)
+    async with house.account() as account:
+        (row,) = await account.do.call(earlier_jobs, run)
         other = replace(row, output=replace(row.output, sha256="0" * 64))
         refetched = await refetch_gone(account, [other])
     assert (refetched.again, refetched.lost, path.exists()) == ((), ("a",), False)

@@ -62,8 +62,8 @@ def listing(house: Any) -> Iterator[Any]:
 
 async def worked(house: Any, run_id: str, *, accept: bool = False, canary: int | None = None) -> RunContext:
     """Do what the flow does, without Prefect."""
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         ctx = replace(ctx, request=ctx.request.model_copy(update={"canary": canary}))
         ctx = await check_run_prices(ctx, accept=accept)
         await render_canaries(ctx, render_here)
@@ -107,8 +107,8 @@ async def test_accepted_prices_stay_accepted_and_are_pinned_for_what_is_bought_l
     word = f"A pinned boat {next(NAMES)}"
     run_id = house.open_run(f"a,{word} one", f"b,{word} two")
     listing(lite="1.25")
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         await check_run_prices(ctx, accept=True)
     assert (await worked(house, run_id)).stop.reason is None
     with Ledger.open(house.settings.ledger) as ledger:
@@ -146,10 +146,10 @@ async def test_a_run_keeps_the_prices_it_was_planned_with(house):
             '"seedance-1.0-lite": 1800000000', '"seedance-1.0-lite": 900000000'
         )
         ledger.do(runs.reprice, run_id, {}, prices=text)
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         assert ctx.catalog.rates["seedance-1.0-lite", False] == 900_000_000
-        assert desk.catalog.rates["seedance-1.0-lite", False] == 1_800_000_000
+        assert account.catalog.rates["seedance-1.0-lite", False] == 1_800_000_000
 
 
 async def test_a_list_that_cannot_be_read_is_a_remark_and_no_stop(house):
@@ -182,9 +182,9 @@ async def test_only_pending_jobs_get_another_price(house):
 async def test_the_book_agrees_with_the_list_and_bills_teach_its_rates(house):
     """`prices check` and `prices show`: the list is read whole, and a real bill comes to the book's rate."""
     await worked(house, house.open_run(f"a,A learned boat {next(NAMES)}"))
-    async with house.desk() as desk:
-        assert {each.verdict for each in await listed_beside_the_book(desk)} == {"agrees"}
-        learned = learned_rates(bills_of(desk.ledger.do(history.settled)))
+    async with house.account() as account:
+        assert {each.verdict for each in await listed_beside_the_book(account)} == {"agrees"}
+        learned = learned_rates(bills_of(account.ledger.do(history.settled)))
     assert learned[LITE, False].count == 1
     assert learned[LITE, False].deviation_permille(1_800_000_000) == 0
 
@@ -257,10 +257,10 @@ async def test_the_list_may_use_any_unit(house, list_says, why):
         lambda _request: httpx.Response(200, stream=httpx.ByteStream(body))
     )
     run_id = house.open_run(f"a,A boat by any unit {next(NAMES)}")
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         await check_run_prices(ctx, accept=False)
-        kept = read_pins(desk.ledger.do(queries.run, run_id).prices, desk.catalog)[-1].listed.get(LITE)
+        kept = read_pins(account.ledger.do(queries.run, run_id).prices, account.catalog)[-1].listed.get(LITE)
     if why is PricesChanged:
         assert isinstance(ctx.stop.reason, PricesChanged)
         assert kept is None
@@ -282,8 +282,8 @@ async def test_a_bill_below_the_smallest_video_is_not_believed(house):
     assert [text for text in ctx.state.notices if "bill_implausible" in text] == [IMPLAUSIBLE]
     assert house.sound()
 
-    async with house.desk() as desk:
-        bills = await compare_bills(desk, days=1)
+    async with house.account() as account:
+        bills = await compare_bills(account, days=1)
     assert len(bills.corrected) == 2
     after = {row.spent_nano for row in house.rows(run_id) if row.job_id in {each.job_id for each in marked}}
     assert after == {each["cost_nano"] for each in house.accepted(f"{word} a")}
@@ -298,8 +298,8 @@ async def test_without_a_file_a_bill_that_is_too_good_costs_its_hold(house, monk
         raise Unavailable("the media host is away")
 
     run_id = house.open_run(f"a,A blind bird {next(NAMES)}")
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         real = ctx.queue.result
 
         async def result(ticket: Any) -> Rendered:
@@ -342,8 +342,8 @@ async def test_an_overrun_that_is_booked_again_stops_the_run_once(house):
     first = await worked(house, run_id)
     assert isinstance(first.stop.reason, Overbilled)
     row = house.row(run_id)
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         for booking, reason in (
             (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=5, replayed=True), None),
             (Booking(cost_nano=9, cost_basis="billable_units", overrun_nano=0), None),

@@ -35,8 +35,8 @@ async def test_what_never_arrived_is_bought_again_only_where_the_run_may_buy(hou
     prompt = f"A boat that {'may' if may_buy else 'may not'} be bought"
     run_id = lost(house, f"a,{prompt}")
     await house.control()
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         ctx.state.may_buy = may_buy
         await reconcile_loop.settle_rest(ctx)
     assert house.row(run_id).state is state
@@ -48,8 +48,8 @@ async def test_a_refusal_also_takes_back_what_came_free_while_a_person_was_asked
     await house.control()
     run_id = lost(house, "a,A boat that nobody wanted")
     await house.control()
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         await reconcile_loop.settle_rest(ctx)
         assert house.row(run_id).state is State.PENDING
         await refuse_run(ctx, "a person refused it")
@@ -73,8 +73,8 @@ async def test_a_look_that_breaks_is_noted_and_not_the_last(house, monkeypatch):
         return findings
 
     monkeypatch.setattr(reconcile_loop, "settle_others", breaks_once)
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         async with reconcile_loop.reconcile_loop(ctx), asyncio.timeout(10):
             await looked.wait()
     (note,) = ctx.state.unfinished
@@ -90,9 +90,9 @@ async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
     await house.work(run_id)
     house.faults.clear()
     assert house.row(run_id).state is State.UNKNOWN
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
-        watch, watched = desk.queue.watch, []
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
+        watch, watched = account.queue.watch, []
         begun, go_on = asyncio.Event(), asyncio.Event()
 
         async def watch_counted(ticket, schedule):
@@ -102,10 +102,10 @@ async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
             async for seen in watch(ticket, schedule):
                 yield seen
 
-        desk.queue.watch = watch_counted
+        account.queue.watch = watch_counted
         await reconcile_loop._look(ctx)
         await begun.wait()
-        rows = in_order(desk.ledger.do(queries.jobs, run_id))
+        rows = in_order(account.ledger.do(queries.jobs, run_id))
         assert [row.state for row in rows] == [State.IN_QUEUE]
         given = asyncio.Event()
 

@@ -194,8 +194,8 @@ async def test_a_run_whose_ledger_disappears_in_the_middle_stops_buying(house: A
     house.changes["concurrency"] = 1
     with Ledger.open(house.settings.ledger) as ledger:
         ledger.backup(house.folder / "backup.sqlite")
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
 
         async def render(ctx: Any, row: Any) -> None:
             await render_job(ctx, row.job_id)

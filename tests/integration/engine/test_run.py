@@ -15,10 +15,10 @@ pytestmark = pytest.mark.anyio
 async def test_a_run_is_waited_for_while_another_process_looks_after_it(house):
     """Looking after what a dead process left is quick, so `resume` does not fail for it."""
     run_id = house.open_run("a,claims one")
-    async with house.desk() as desk:
+    async with house.account() as account:
         with Ledger.open(house.settings.ledger) as other, ExitStack() as theirs:
             theirs.enter_context(other.claim(run_id))
-            waiting = asyncio.ensure_future(_own(desk, run_id))
+            waiting = asyncio.ensure_future(_own(account, run_id))
             await asyncio.sleep(0)
             assert not waiting.done()
             theirs.close()
@@ -29,15 +29,15 @@ async def test_a_run_that_somebody_works_on_is_left_to_them(house, monkeypatch):
     """Where the other one goes on, the error says so."""
     monkeypatch.setattr(run, "CLAIM_PAUSE_S", 0.0)
     run_id = house.open_run("a,claims two")
-    async with house.desk() as desk:
+    async with house.account() as account:
         with (
             Ledger.open(house.settings.ledger) as other,
             other.claim(run_id),
             pytest.raises(Busy, match="being worked on by another process"),
         ):
-            await _own(desk, run_id)
+            await _own(account, run_id)
 
 
-async def _own(desk, run_id: str) -> str:
-    async with run._claimed(desk, run_id):
+async def _own(account, run_id: str) -> str:
+    async with run._claimed(account, run_id):
         return "owned"

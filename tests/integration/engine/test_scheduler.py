@@ -17,8 +17,8 @@ pytestmark = pytest.mark.anyio
 async def ctx(house):
     """A run of five jobs."""
     run_id = house.open_run(*(f"shot-{number},number {number}" for number in range(5)))
-    async with house.desk() as desk:
-        yield house.context(desk, run_id)
+    async with house.account() as account:
+        yield house.context(account, run_id)
 
 
 def states(ctx) -> list[State]:
@@ -48,10 +48,10 @@ async def test_what_is_paid_for_goes_first_and_then_the_higher_priority(house):
     run_id = house.open_source(source)
     house.changes["concurrency"] = 1
     house.arm("server_error", route="file", count=None)
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
-        await run_jobs(ctx, desk.ledger.do(queries.jobs, run_id)[:1])
-        ordered = in_order(desk.ledger.do(queries.jobs, run_id))
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
+        await run_jobs(ctx, account.ledger.do(queries.jobs, run_id)[:1])
+        ordered = in_order(account.ledger.do(queries.jobs, run_id))
     assert [row.custom_id for row in ordered] == ["a", "c", "b", "d"]
 
 

@@ -32,10 +32,10 @@ async def test_a_throttled_job_is_not_sent_after_the_stop(house, by):
     word = f"stopping one {by}"
     run_id = house.open_run(f"a,{word}")
     house.arm("throttle", count=1, delay_s=30 if by == "ctrl_c" else 1)
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id, Watched())
+    async with house.account() as account:
+        ctx = house.context(account, run_id, Watched())
 
-        going = asyncio.ensure_future(run_jobs(ctx, in_order(desk.ledger.do(queries.jobs, run_id))))
+        going = asyncio.ensure_future(run_jobs(ctx, in_order(account.ledger.do(queries.jobs, run_id))))
         await ctx.stop.pausing.wait()
         assert house.row(run_id).state is State.HELD
         if by == "ctrl_c":
@@ -64,8 +64,8 @@ async def test_a_stop_at_once_leaves_nothing_held_that_was_not_sent(house, when)
     run_id = house.open_run(f"a,{word}")
     house.arm("throttle", count=1, delay_s=30)
     sign = Watched() if when == "between two tries" else InTheMiddle()
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id, sign)
+    async with house.account() as account:
+        ctx = house.context(account, run_id, sign)
         submit = ctx.queue.submit
 
         async def answered(*given, **more):
@@ -78,7 +78,7 @@ async def test_a_stop_at_once_leaves_nothing_held_that_was_not_sent(house, when)
 
         ctx.queue.submit = answered
 
-        going = asyncio.ensure_future(run_jobs(ctx, in_order(desk.ledger.do(queries.jobs, run_id))))
+        going = asyncio.ensure_future(run_jobs(ctx, in_order(account.ledger.do(queries.jobs, run_id))))
         if when == "between two tries":
             await sign.pausing.wait()
             sign.stop(Interrupted("terminated"))
@@ -96,11 +96,11 @@ async def test_a_job_that_moved_on_since_the_list_was_read_is_left_alone(house):
     await house.work(run_id)
     row = house.row(run_id)
     assert row.state is State.FAILED
-    async with house.desk() as desk:
-        desk.ledger.do(recovery.retry, [row.job_id], why="again")
-        rows = in_order(desk.ledger.do(queries.jobs, run_id))
-        desk.ledger.do(settlement.cancel, row.job_id, why="cancelled by a person")
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        account.ledger.do(recovery.retry, [row.job_id], why="again")
+        rows = in_order(account.ledger.do(queries.jobs, run_id))
+        account.ledger.do(settlement.cancel, row.job_id, why="cancelled by a person")
+        ctx = house.context(account, run_id)
 
         await run_jobs(ctx, rows)
     assert house.row(run_id).state is State.CANCELLED
@@ -114,8 +114,8 @@ async def test_a_job_that_is_cancelled_from_outside_ends_nothing_by_mistake(hous
     word = f"stopping cancelled {when}"
     run_id = house.open_run(f"a,{word}")
     house.arm("throttle", count=1, delay_s=1)
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id, Watched())
+    async with house.account() as account:
+        ctx = house.context(account, run_id, Watched())
 
         def cancelled():
             with Ledger.open(house.settings.ledger) as other:
@@ -125,16 +125,16 @@ async def test_a_job_that_is_cancelled_from_outside_ends_nothing_by_mistake(hous
                 )
 
         if when == "before it is admitted":
-            plain = desk.ledger.do
+            plain = account.ledger.do
 
             def do(verb, *more, **named):
                 if verb is admit_and_send:
                     cancelled()
                 return plain(verb, *more, **named)
 
-            desk.ledger.do = do
+            account.ledger.do = do
 
-        going = asyncio.ensure_future(run_jobs(ctx, in_order(desk.ledger.do(queries.jobs, run_id))))
+        going = asyncio.ensure_future(run_jobs(ctx, in_order(account.ledger.do(queries.jobs, run_id))))
         if when == "between two tries":
             await ctx.stop.pausing.wait()
             cancelled()

@@ -20,8 +20,8 @@ def _no_pauses(monkeypatch):
 async def told_at_work(house, run_id: str, trouble: str = "") -> tuple[list[str], str]:
     """Work on a run that has this trouble at first. Return what was told, and the trouble at its end."""
     told: list[str] = []
-    async with house.desk() as desk:
-        ctx = replace(house.context(desk, run_id), tell=told.append)
+    async with house.account() as account:
+        ctx = replace(house.context(account, run_id), tell=told.append)
         ctx.state.trouble = trouble
         await run_jobs(ctx, await waiting_jobs(ctx))
         return told, ctx.state.trouble

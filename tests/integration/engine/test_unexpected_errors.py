@@ -79,8 +79,8 @@ async def test_a_mistake_in_a_job_ends_the_run_and_is_named(house, monkeypatch):
     monkeypatch.setattr(transitions, "accept", locked)
     monkeypatch.setattr(submit, "ACCEPT_PAUSES_S", (0.0, 0.0))
 
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         raised = []
 
         async def render(ctx, row):

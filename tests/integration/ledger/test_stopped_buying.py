@@ -41,7 +41,7 @@ async def test_what_was_bought_as_the_run_was_stopped_is_given_back(
         return intent
 
     monkeypatch.setattr(admit, "admit_and_send", admit_and_send)
-    async with house.desk() as desk:
+    async with house.account() as desk:
         ctx = house.context(desk, run_id)
         row = house.row(run_id)
         order = admit.order_of(ctx, decode_job(row.payload, desk.catalog), row, {})

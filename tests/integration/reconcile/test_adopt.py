@@ -28,9 +28,9 @@ async def doubled(house, prompt):
 
 async def adopted(house, request_id, *, name="a", reason="the dashboard shows our seed"):
     """Do what `callsheet reconcile --adopt` does."""
-    async with house.desk() as desk:
-        await adopt(desk, name, request_id, reason=reason)
-        return await settle_and_collect(desk)
+    async with house.account() as account:
+        await adopt(account, name, request_id, reason=reason)
+        return await settle_and_collect(account)
 
 
 async def test_an_ambiguous_job_takes_the_request_that_a_person_names(house):

@@ -23,8 +23,8 @@ async def test_what_turns_out_absent_while_reconciling_ends_is_not_bought(house,
     house.transport = lambda: InStep(house.now_ms)
     settle = collect_runs.settle_ledger
 
-    async def and_time_passes(desk, **more):
-        findings = await settle(desk, **more)
+    async def and_time_passes(account, **more):
+        findings = await settle(account, **more)
         house.ago_ms -= SECOND_LOOK_MS
         return findings
 

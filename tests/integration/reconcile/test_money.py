@@ -22,8 +22,8 @@ pytestmark = pytest.mark.anyio
 
 async def compared(house):
     """Compare the bills of the last days."""
-    async with house.desk() as desk:
-        return await compare_bills(desk, days=30)
+    async with house.account() as account:
+        return await compare_bills(account, days=30)
 
 
 async def test_an_equal_bill_is_agreed_and_becomes_the_basis(house):

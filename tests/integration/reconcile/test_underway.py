@@ -27,8 +27,8 @@ async def stranded(house, shot, *, request_id=None):
     if request_id is None:
         (truth,) = await house.ended(prompt)
         request_id = truth["id"]
-    async with house.desk() as desk:
-        ticket = desk.queue.ticket(house.row(run_id).endpoint, request_id)
+    async with house.account() as account:
+        ticket = account.queue.ticket(house.row(run_id).endpoint, request_id)
     with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
         known = Ticket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
         ledger.do(transitions.find, house.row(run_id).job_id, known)
@@ -273,12 +273,12 @@ async def test_a_loss_that_turns_up_is_fetched_and_costs_what_it_cost(house, how
 async def test_a_settled_result_is_kept_in_the_ledger(house):
     """Once settled, an expired result is read from our own ledger, with the real price."""
     run_id = await stranded(house, "a,A kept boat")
-    async with house.desk() as desk:
+    async with house.account() as account:
         row = house.row(run_id)
-        ticket = desk.queue.ticket(row.endpoint, row.ticket.request_id)
-        rendered = await desk.queue.result(ticket)
-        desk.ledger.do(transitions.render, row.job_id)
-        desk.ledger.do(
+        ticket = account.queue.ticket(row.endpoint, row.ticket.request_id)
+        rendered = await account.queue.result(ticket)
+        account.ledger.do(transitions.render, row.job_id)
+        account.ledger.do(
             settlement.settle,
             row.job_id,
             Settlement(cost_nano=1234, cost_basis="billable_units", result_json=json.dumps(rendered.raw)),

@@ -10,7 +10,7 @@ from callsheet.engine.run import finish, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
-from callsheet.reconcile.desk import attempt_of
+from callsheet.reconcile.account import attempt_of
 from callsheet.reconcile.unknown import settle_ledger
 
 pytestmark = pytest.mark.anyio
@@ -269,8 +269,8 @@ async def test_what_turns_up_after_it_was_declared_absent_is_named(house):
     """An orphan: with any key, whatever became of its job since, and only while no job claims it."""
     run_id = await lost(house, "a,An orphaned boat,14")
     await house.settled()
-    async with house.desk() as desk:
-        body = (await attempt_of(desk, house.row(run_id))).arguments
+    async with house.account() as account:
+        body = (await attempt_of(account, house.row(run_id))).arguments
     assert [each.outcome for each in (await house.looked_again()).each] == ["absent"]
     assert (await house.settled()).each == []
     orphan = house.buy_by_hand(body)
@@ -444,13 +444,13 @@ async def test_lost_replies_do_not_stop_a_run_for_good(house, monkeypatch):
 async def test_a_look_during_a_run_leaves_what_is_under_way_alone(house):
     """What the caller's own run is just sending or holding is neither unknown nor given back."""
     run_id = house.open_run("a,A boat on its way", "b,A boat at the quay")
-    async with house.desk() as desk:
-        with desk.ledger.claim(run_id):
-            sending, holding = (row.job_id for row in desk.ledger.do(queries.jobs, run_id))
+    async with house.account() as account:
+        with account.ledger.claim(run_id):
+            sending, holding = (row.job_id for row in account.ledger.do(queries.jobs, run_id))
             for job_id in (sending, holding):
-                desk.ledger.do(admission.admit, job_id, slots=10)
-            desk.ledger.do(transitions.send, sending, arguments_sha256="0" * 64)
-            await settle_ledger(desk, owned={run_id}, leave={run_id})
+                account.ledger.do(admission.admit, job_id, slots=10)
+            account.ledger.do(transitions.send, sending, arguments_sha256="0" * 64)
+            await settle_ledger(account, owned={run_id}, leave={run_id})
     assert [row.state for row in house.rows(run_id)] == [State.SUBMITTING, State.HELD]
 
 
@@ -472,8 +472,8 @@ async def test_nothing_open_means_no_question_to_fal(house):
     """A ledger without open submissions is settled without one call."""
     house.open_run("a,An idle boat")
     house.arm("server_error", route="any", count=None)
-    async with house.desk() as desk:
-        findings = await settle_ledger(desk)
+    async with house.account() as account:
+        findings = await settle_ledger(account)
     assert findings.each == []
     assert house.truth()["fired"].get("server_error", 0) == 0
 

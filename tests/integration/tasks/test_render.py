@@ -15,8 +15,8 @@ pytestmark = pytest.mark.anyio
 async def ctx(house):
     """A run of five jobs."""
     run_id = house.open_run(*(f"shot-{number},number {number}" for number in range(5)))
-    async with house.desk() as desk:
-        yield house.context(desk, run_id)
+    async with house.account() as account:
+        yield house.context(account, run_id)
 
 
 def states(ctx) -> list[State]:
@@ -106,8 +106,8 @@ async def test_progress_that_cannot_be_shown_does_not_fail_a_shard(house, monkey
     monkeypatch.setattr(artifacts, "PROGRESS_EVERY_S", 0)
     monkeypatch.setattr(artifacts, "acreate_progress_artifact", made)
     monkeypatch.setattr(artifacts, broken, refused)
-    async with house.desk() as desk:
-        ctx = house.context(desk, run_id)
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
         async with artifacts.progress_of(ctx, 1, 1, lambda: 0):
             await asked.wait()
     assert ctx.state.notices == ["Prefect does not show the progress of shard 1: no Prefect server"]

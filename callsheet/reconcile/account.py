@@ -27,7 +27,7 @@ NO_ARGUMENTS = "0" * 64
 """A hash that no arguments have, for submissions of which none is kept."""
 
 
-class Books(Protocol):
+class LedgerCalls(Protocol):
     """The ledger, called without holding up the event loop."""
 
     async def __call__(self, verb: Verb[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -40,13 +40,13 @@ class Books(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class AccountSession:
     """One ledger, one account at fal, one clock (Unix milliseconds)."""
 
     settings: Settings
     catalog: Catalog
     ledger: Ledger
-    books: Books
+    do: LedgerCalls
     queue: FalQueue
     platform: FalPlatform
     now_ms: Callable[[], int] = wall_clock_ms
@@ -104,7 +104,7 @@ def claimed(
         yield frozenset(mine)
 
 
-async def attempt_of(desk: Desk, row: JobRow, *, in_motion: bool = False) -> Attempt:
+async def attempt_of(account: AccountSession, row: JobRow, *, in_motion: bool = False) -> Attempt:
     """Return what is known about a job's last POST."""
     submission = row.submission
     assert submission is not None, "a job that was never admitted has sent nothing"
@@ -113,22 +113,22 @@ async def attempt_of(desk: Desk, row: JobRow, *, in_motion: bool = False) -> Att
         job_id=row.job_id,
         endpoint=row.endpoint,
         sent_ms=sent_ms(submission),
-        until_ms=desk.due(submission).deadline_ms,
+        until_ms=account.due(submission).deadline_ms,
         arguments_sha256=sha256,
-        arguments=await _arguments(desk, row, sha256),
+        arguments=await _arguments(account, row, sha256),
         in_motion=in_motion,
     )
 
 
-async def _arguments(desk: Desk, row: JobRow, sha256: str) -> dict[str, object] | None:
+async def _arguments(account: AccountSession, row: JobRow, sha256: str) -> dict[str, object] | None:
     """Return the body that was sent, if what is made of the job again is exactly that body."""
     try:
-        job = decode_job(row.payload, desk.catalog)
+        job = decode_job(row.payload, account.catalog)
     except (CallsheetError, ValueError, KeyError, TypeError):
         return None
     addresses: dict[str, str] = {}
     for image in job.images:
-        url = image.value if image.sha256 is None else await desk.books(history.uploaded, image.sha256)
+        url = image.value if image.sha256 is None else await account.do(history.uploaded, image.sha256)
         if url is None:
             return None
         addresses[image.identity] = url

@@ -12,9 +12,9 @@ from callsheet.engine.canary import render_canaries
 from callsheet.engine.request import RunRequest
 from callsheet.engine.run import finish, opened, unfinished_runs
 from callsheet.errors import Busy
-from tasks.approval import is_approved, turned_down
+from tasks.approval import is_approved
 from tasks.artifacts import publish_plan, publish_results
-from tasks.flow_run import following_flow_run
+from tasks.flow_run import cancelled_state, following_flow_run
 from tasks.render import render_all, render_in_task
 
 
@@ -33,10 +33,9 @@ async def run_campaign(request: RunRequest) -> dict[str, Any] | State[Any]:
 async def _carried_out(request: RunRequest) -> dict[str, Any] | State[Any]:
     async with opened(request) as ctx, following_flow_run(ctx):
         await publish_plan(ctx)
-        if not await is_approved(ctx):
-            return await turned_down(ctx)
-        await render_canaries(ctx, render_in_task)
-        await render_all(ctx)
+        if await is_approved(ctx):
+            await render_canaries(ctx, render_in_task)
+            await render_all(ctx)
         summary = await finish(ctx)
         await publish_results(ctx, summary)
-    return summary
+    return cancelled_state(ctx) or summary

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
-from prefect.client.schemas import State
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import apause_flow_run
 from prefect.input import RunInput
-from prefect.states import Cancelled
 from pydantic import Field
 
 from callsheet.engine.cancel import refuse_run
 from callsheet.engine.context import RunContext
 from callsheet.engine.request import RunRequest
-from callsheet.engine.run import finish
 from callsheet.ledger import JobRow, queries
 from callsheet.ledger import State as JobState
 from pricing.money import usd_rounded_up, usd_text
-from tasks.artifacts import publish_results
 
 POLL_S = 2
 """How often Prefect is asked whether the answer is there. A read of one flow run; the server is ours."""
@@ -49,13 +44,6 @@ async def is_approved(ctx: RunContext) -> bool:
         return True
     await refuse_run(ctx, why)
     return False
-
-
-async def turned_down(ctx: RunContext) -> State[Any]:
-    """Write what a run leaves that was not approved, and show it as cancelled."""
-    summary = await finish(ctx)
-    await publish_results(ctx, summary)
-    return Cancelled(message="; ".join(ctx.state.notices[-1:])[:500])
 
 
 async def _refusal(request: RunRequest, waiting: list[JobRow], most_nano: int) -> str | None:

@@ -6,11 +6,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas import State
 from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 from prefect.utilities.urls import url_for
 
 from callsheet.engine.cancel import cancel_run
@@ -51,6 +54,11 @@ async def following_flow_run(ctx: RunContext) -> AsyncIterator[None]:
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+
+
+def cancelled_state(ctx: RunContext) -> State[Any] | None:
+    """Return Prefect's state for a run that a person cancelled or did not approve; None for others."""
+    return Cancelled(message="; ".join(ctx.state.notices[-1:])[:500]) if ctx.state.cancelled else None
 
 
 async def _describe(ctx: RunContext, flow_run_id: str) -> None:

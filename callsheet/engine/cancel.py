@@ -41,6 +41,7 @@ async def cancel_at_fal(queue: FalQueue, ledger: Ledger, run_id: str) -> list[di
 
 async def cancel_run(ctx: RunContext, why: str) -> None:
     """Cancel a run that this process carries out. It ends by itself once what renders is collected."""
+    ctx.state.cancelled = True
     ctx.stop.drain(Interrupted(f"cancelled: {why}"))
     cancelled = await ctx.do.call(cancel_pending, ctx.run.run_id, f"cancelled: {why}")
     answers = await cancel_at_fal(ctx.queue, ctx.account.ledger, ctx.run.run_id)
@@ -49,5 +50,6 @@ async def cancel_run(ctx: RunContext, why: str) -> None:
 
 async def refuse_run(ctx: RunContext, why: str) -> None:
     """Cancel a run that was not approved. Nothing was bought."""
+    ctx.state.cancelled = True
     await ctx.do.call(cancel_pending, ctx.run.run_id, f"not approved: {why}")
     ctx.state.notice(f"not approved, nothing was bought: {why}")

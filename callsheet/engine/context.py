@@ -42,8 +42,9 @@ class RunState:
     """What changes while a run goes on.
 
     `unfinished` names jobs that were not finished and why; `notices` is what a person should know besides.
-    `may_buy` is False until the approval is given and the canaries are judged. `trouble` says why nothing can
-    be sent at the moment, "" while all is well. `active` holds the jobs being worked on in this process.
+    `may_buy` is False until the approval is given and the canaries are judged. `cancelled` is set where a
+    person cancelled the run or did not approve it. `trouble` says why nothing can be sent at the moment, ""
+    while all is well. `active` holds the jobs being worked on in this process.
     `bought` is set with every POST. `background` are the jobs that the reconcile loop follows. `summary` is
     there once the run is `finalized`. `shards` are those that Prefect's tasks render, by number.
     `fetch_pauses_s` are the pauses between attempts to fetch a file.
@@ -56,6 +57,7 @@ class RunState:
     unfinished: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     may_buy: bool = False
+    cancelled: bool = False
     trouble: str = ""
     active: dict[int, asyncio.Future[None]] = field(default_factory=dict)
     background: set[asyncio.Future[Any]] = field(default_factory=set)

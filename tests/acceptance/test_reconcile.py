@@ -84,7 +84,7 @@ def test_a_decision_needs_no_provider_and_ends_what_is_unknown(lost):
     """While fal's records are closed the code stays 7, and a person's decision with a reason ends it."""
     ask(lost, "/_sandbox/faults", {"kind": "not_found", "route": "platform", "count": None})
     closed = lost.call("reconcile", "--sandbox")
-    assert (closed.returncode, "look again from" in closed.stdout) == (7, True), closed.stderr
+    assert (closed.returncode, "check again from" in closed.stdout) == (7, True), closed.stderr
     bare = lost.call("reconcile", "--sandbox", "--assume-spent", "b")
     assert (bare.returncode, "--reason" in bare.stderr) == (2, True)
 

@@ -215,6 +215,7 @@ def test_a_run_that_is_cancelled_in_prefects_pages_is_cancelled_in_the_ledger(de
     assert statuses.get("succeeded", 0) + 2 >= len(desk.accepted())
     assert Path(summary["dir"], "report.html").is_file()
     assert any("cancelled in Prefect" in remark for remark in summary["remarks"])
+    assert not any("in part" in remark for remark in summary["remarks"])
     with Ledger.open(f"sqlite:///{desk.data / 'sandbox' / 'ledger.sqlite'}") as ledger:
         assert ledger.do(queries.open_jobs) == []
         assert ledger.do(verify.verify) == []

@@ -150,7 +150,7 @@ async def _through_prefect(ctx: RunContext, flow: Flow) -> tuple[dict[str, Any],
     if is_stuck:
         running.cancel()
         _note_in_part(ctx, "its server does not answer")
-    elif (error := running.exception()) is not None:
+    elif (error := running.exception()) is not None and not _is_cancelled(error):
         if isinstance(error, CallsheetError):
             await asyncio.to_thread(_drain_prefect)
             raise error
@@ -179,6 +179,13 @@ async def _take_signals_back(stop: StopSignal) -> None:
     while signal.getsignal(signal.SIGTERM) is ours:  # noqa: ASYNC110 -- replacing a handler sets no event
         await asyncio.sleep(SIGNAL_LOOK_S)
     take_signals(stop)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Say whether the flow ended as cancelled, which is what a person wanted."""
+    from prefect.exceptions import CancelledRun  # noqa: PLC0415 -- imported long ago, with the flow
+
+    return isinstance(error, CancelledRun)
 
 
 def _drain_prefect() -> None:

@@ -7,10 +7,10 @@ command line with `dataclasses.replace`; nothing below the edge reads the enviro
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 import platformdirs
 
@@ -92,14 +92,13 @@ class Settings:
 
 
 def sqlite_url(path: Path) -> str:
-    """Return the URL of a SQLite file. `?` is written %3F, and a `%` before 3F or 25 is written %25."""
-    quoted = re.sub("%(?=3F|25)", "%25", str(path)).replace("?", "%3F")
-    return f"sqlite:///{quoted}"
+    """Return the URL of a SQLite file, with `%` and `?` escaped."""
+    return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
 
 
 def sqlite_path(url: str) -> str:
-    """Return the path in the URL of a SQLite file, as `sqlite_url` writes it."""
-    return re.sub("%(3F|25)", lambda found: "?" if found[1] == "3F" else "%", url.removeprefix("sqlite:///"))
+    """Return the path in the URL of a SQLite file. SQLAlchemy 2.1 reads its escapes in the same way."""
+    return unquote(url.removeprefix("sqlite:///"))
 
 
 _URLS = ("queue_url", "rest_url", "cdn_url", "platform_url")

@@ -16,7 +16,7 @@ from callsheet.errors import AccountError
 from callsheet.files import usable_data_folder
 from callsheet.ledger import Run
 from callsheet.sandbox.launcher import ensure_sandbox
-from callsheet.settings import ApiKey, Settings, settings_from
+from callsheet.settings import ApiKey, Settings, settings_from, sqlite_url
 from manifests.readers.remote import is_remote
 
 NO_KEY = (
@@ -116,4 +116,4 @@ def sandbox_ledger(settings: Settings) -> Settings:
     """Return settings whose ledger is the sandbox's, unless the environment names one."""
     if settings.ledger_url:
         return settings
-    return replace(settings, ledger_url=f"sqlite:///{settings.data_dir / 'sandbox' / 'ledger.sqlite'}")
+    return replace(settings, ledger_url=sqlite_url(settings.data_dir / "sandbox" / "ledger.sqlite"))

@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
-from callsheet.settings import sqlite_path
 
 OLDEST_VERSION: Final = (3, 37, 0)
 """STRICT tables came with 3.37 (sqlite.org/stricttables.html)."""
@@ -72,7 +71,7 @@ def ledger_file(url: URL) -> Path:
             "a ledger in memory forgets what was paid for; give a file: sqlite:////path/to/file"
         )
     try:
-        return _private_file(Path(sqlite_path(url.database)).expanduser().absolute())
+        return _private_file(Path(url.database).expanduser().absolute())
     except (ValueError, RuntimeError) as error:  # a NUL in it, or the home folder of nobody
         raise UsageError(f"the ledger's path cannot be used: {error}") from error
     except OSError as error:

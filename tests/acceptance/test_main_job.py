@@ -1,5 +1,6 @@
 """From a manifest to verified videos, with the real command, the sandbox and real Prefect."""
 
+import csv
 import json
 import signal
 import subprocess
@@ -144,7 +145,9 @@ def test_equal_work_is_not_bought_again(desk):
     assert second.returncode == 0, second.stderr
     assert len(accepted(desk)) == 1
     folder = Path(json.loads(second.stdout)["dir"])
-    assert opened(folder / "media" / "a.mp4")[:2] == (864, 480)
+    (row,) = csv.DictReader((folder / "results.csv").read_text().splitlines())
+    assert row["status"] == "already_made"
+    assert opened(folder / row["output_path"])[:2] == (864, 480)
 
 
 def test_failed_jobs_end_with_code_4_and_can_be_retried(desk):

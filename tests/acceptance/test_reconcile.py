@@ -11,7 +11,7 @@ from callsheet.sandbox.launcher import ensure_sandbox
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
-SHOTS = "custom_id,prompt,model,resolution,duration\nb,A ship,seedance-1.0-lite,480p,2\n"
+SHOTS = "custom_id,prompt,model,resolution,duration\nb,A ship,seedance-1.0-pro-fast,480p,2\n"
 
 
 def ask(desk, path, document=None, method=None):

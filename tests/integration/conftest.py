@@ -117,7 +117,7 @@ class House:
                     settings=self.settings,
                     catalog=load_catalog(),
                     ledger=ledger,
-                    books=books,
+                    do=books,
                     queue=queue,
                     platform=platform,
                     now_ms=self.now_ms,

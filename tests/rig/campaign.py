@@ -12,6 +12,7 @@ from typing import Any
 
 from callsheet import failpoints
 from callsheet.engine.open_run import Selection, open_run, select
+from callsheet.engine.results import result_rows
 from callsheet.ledger import FINISHED, Ledger, State, admission, queries, verify
 from callsheet.settings import Settings
 from manifests.plan import Plan
@@ -188,7 +189,7 @@ def _finish(scene: Setting) -> None:
 
 
 def _open_again(scene: Setting, plan: Plan, folder: Path, tally: Tally) -> None:
-    """Open a run that uses again what was made, kill it before the files are brought, and go on with it."""
+    """Open a run of what was made before, kill it right after, and go on with it."""
     before = {path.name for path in folder.glob("rig-*")}
     status = wait(spawn(_open_and_die, scene.settings.ledger, plan, folder))
     tally.kills += status == KILLED
@@ -203,9 +204,9 @@ def _open_again(scene: Setting, plan: Plan, folder: Path, tally: Tally) -> None:
 def _open_and_die(ledger_url: str, plan: Plan, folder: Path) -> None:
     os.environ[failpoints.VARIABLE] = OPENING
     with Ledger.open(ledger_url) as ledger:
-        made = select(ledger, plan, fit=True).made
-        left = tuple(index for index in range(len(plan.jobs)) if index not in made)
-        open_run(ledger, plan, Selection((), made, left), out=folder, options="")
+        changes = select(ledger, plan, fit=True).changes
+        left = tuple(index for index in range(len(plan.jobs)) if index not in changes.made)
+        open_run(ledger, plan, Selection((), left, changes=changes), out=folder, options="")
 
 
 def _require_finished(scene: Setting) -> None:
@@ -231,7 +232,7 @@ def _open(ledger_url: str, plans: list[Plan], folder: Path) -> None:
     limit_nano = plans[0].jobs[0].quote.maximum_nano * AFFORDABLE
     with Ledger.open(ledger_url) as ledger:
         for plan in plans:
-            selection = Selection(tuple(range(len(plan.jobs))), {}, ())
+            selection = Selection(tuple(range(len(plan.jobs))), ())
             open_run(ledger, plan, selection, out=folder / "runs", options="")
         ledger.do(admission.set_cap, "campaign", "rig", "total", limit_nano)
 
@@ -240,9 +241,11 @@ def _judge(scene: Setting, path: Path) -> None:
     with Ledger.open(scene.settings.ledger) as ledger:
         rows = [row for lane in scene.lanes for row in ledger.do(queries.jobs, lane.run_id)]
         folders = {lane.run_id: Path(ledger.do(queries.run, lane.run_id).out) for lane in scene.lanes}
-        again = ledger.do(queries.jobs, scene.again) if scene.again else []
+        again = []
         if scene.again:
-            folders[scene.again] = Path(ledger.do(queries.run, scene.again).out)
+            run = ledger.do(queries.run, scene.again)
+            again = result_rows(ledger, run)
+            folders[scene.again] = Path(run.out)
         broken = ledger.do(verify.verify)
     found = judge(
         scene.provider.oracle(),
@@ -251,7 +254,7 @@ def _judge(scene: Setting, path: Path) -> None:
         limit_nano=scene.limit_nano,
         job_nano=scene.job_nano,
         slots=SLOTS,
-        again=again,
+        again=[(row, folders[scene.again]) for row in again],
     )
     found.broken_promises += len(broken)
     found.skipped += sum(row.state is State.SKIPPED_BUDGET for row in rows)

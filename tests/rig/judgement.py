@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from callsheet.ledger import FINISHED, JobRow, State
+from callsheet.report.rows import ResultRow
 
 
 @dataclass(slots=True)
@@ -60,11 +61,12 @@ def judge(
     limit_nano: int,
     job_nano: int,
     slots: int,
-    again: Iterable[JobRow] = (),
+    again: Iterable[tuple[ResultRow, Path]] = (),
 ) -> Judgement:
     """Compare. A job is known at the provider by its prompt, which names it.
 
-    `again` are the jobs of a run that was to use what the others made, and buy nothing.
+    `again` are the results of a run that was to use what the others made, and buy nothing, each with the
+    run's folder.
     """
     jobs = {json.loads(row.payload)["prompt"]: row for row in rows}
     accepted = oracle["accepted"]
@@ -81,8 +83,8 @@ def judge(
     )
     for record in accepted:
         _look_for(record, jobs[record["arguments"]["prompt"]], folders, verdict)
-    for row in again:
-        _look_for_reused(row, folders, verdict)
+    for result, folder in again:
+        _look_for_reused(result, folder, verdict)
     for folder in folders.values():
         verdict.parts_left += len(list(folder.rglob(".*.part")))
     verdict.corrupt += _strange_files(accepted, folders.values())
@@ -107,15 +109,15 @@ def _look_for(
     verdict.delivered += 1
 
 
-def _look_for_reused(row: JobRow, folders: Mapping[str, Path], verdict: Judgement) -> None:
-    """A video that a run uses again must stand in that run's folder too, byte for byte."""
-    if row.state is not State.ALREADY_MADE:
+def _look_for_reused(row: ResultRow, folder: Path, verdict: Judgement) -> None:
+    """The results of a run name a video that was made before where it stands, byte for byte."""
+    if row.status != "already_made":
         return
-    path = folders[row.run_id] / row.output.path if row.output else None
-    if path is None or not path.is_file():
+    path = folder / row.output_path
+    if not path.is_file():
         verdict.lost += 1
         verdict.missing.append(f"used again and not there: {row}")
-    elif hashlib.sha256(path.read_bytes()).hexdigest() != row.output.sha256:
+    elif hashlib.sha256(path.read_bytes()).hexdigest() != row.sha256:
         verdict.corrupt += 1
     else:
         verdict.reused += 1

@@ -34,7 +34,7 @@ NO_NUMBERS = ("five", "5.5", "NaN", "Infinity", "1e5000000", "-1", "0x10", "\u06
 BAD: dict[str, tuple[str, ...]] = {
     "prompt": ("", "   ", "\t"),
     "model": ("sora", "seedance", "fal-ai/other/model", "\u202eseedance-1.0-pro", "a" * 9000),
-    "resolution": ("999p", "4k", "720", "720P!", "1080i"),
+    "resolution": ("999p", "4k", "721", "720P!", "1080i"),
     "aspect_ratio": ("7:3", "16/9", "wide", "0:0", "16:9:1"),
     "duration": (*NO_NUMBERS, "1", "13", "99"),
     "num_frames": (*NO_NUMBERS, "28", "290", "1"),

@@ -77,6 +77,7 @@ def _write(
     all_failures: bool,
     again: bool,
 ) -> Retry:
+    ledger.discard_unopened(run.campaign)
     free, gone = (set(), set()) if again else _made_since(ledger, run, rows, retry)
     tried = [
         row

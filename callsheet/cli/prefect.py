@@ -49,6 +49,7 @@ SERVER_SETTINGS = {
 CLIENT_SETTINGS = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the run has its own display
     "PREFECT_LOGGING_EXTRA_LOGGERS": "callsheet",  # the log of a run is among its pages
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # what is logged before and after it is not
     # A server that died or hangs must not keep a finished run waiting for minutes.
     "PREFECT_CLIENT_MAX_RETRIES": "2",
     "PREFECT_API_REQUEST_TIMEOUT": "5",

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextvars import Context, copy_context
 from queue import Empty, PriorityQueue
 from threading import Thread
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
@@ -27,13 +28,17 @@ MOST_TOGETHER = 32
 
 
 class _Call(NamedTuple):
-    """A call that waits: the smallest is done first. No two have the same number."""
+    """A call that waits: the smallest is done first. No two have the same number.
+
+    It is executed in its caller's context, so that its log lines belong to the caller's flow run and task.
+    """
 
     rank: int
     number: int
     shares_commit: bool
     execute: Callable[[], Any] | None
     answer: Future[Any]
+    context: Context
 
 
 class LedgerExecutor:
@@ -76,7 +81,7 @@ class LedgerExecutor:
     ) -> Any:
         if self._closed:
             raise LedgerError("the ledger is closed; nothing was changed")
-        call = _Call(rank, next(self._numbers), shares_commit, execute, Future())
+        call = _Call(rank, next(self._numbers), shares_commit, execute, Future(), copy_context())
         self._waiting.put(call)
         result = asyncio.wrap_future(call.answer)
         try:
@@ -89,7 +94,8 @@ class LedgerExecutor:
     def close(self) -> None:
         """Finish the calls that wait and end the thread."""
         self._closed = True
-        self._waiting.put(_Call(2, next(self._numbers), False, None, Future()))  # noqa: FBT003 -- a tuple's field
+        end = _Call(2, next(self._numbers), False, None, Future(), copy_context())  # noqa: FBT003 -- a field
+        self._waiting.put(end)
         self._thread.join()
 
     def _serve(self) -> None:
@@ -143,6 +149,6 @@ def _outcomes(ledger: Ledger, calls: Sequence[_Call]) -> list[Outcome]:
 def _outcome(call: _Call) -> Outcome:
     assert call.execute is not None
     try:
-        return call.execute(), None
+        return call.context.run(call.execute), None
     except BaseException as error:  # noqa: BLE001 -- it is raised for the caller
         return None, error

@@ -44,6 +44,7 @@ def test_a_manifest_becomes_verified_videos(desk, kind):
     done = desk.call("run", str(source), "--sandbox", "--speed", "40", "--budget-usd", "2", "--yes", "--json")
 
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     summary = json.loads(done.stdout)
     assert (summary["succeeded"], summary["failed"], summary["unknown"]) == (12, 0, 0)
     folder = Path(summary["dir"])

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import pytest
 import sqlalchemy as sa
@@ -113,3 +114,14 @@ async def test_a_closed_ledger_is_said_and_not_waited_for(books):
             async with asyncio.timeout(5):
                 await books(verb)
     books.close = lambda: None
+
+
+async def test_a_verb_is_executed_in_the_context_of_its_caller(books):
+    """Prefect knows by it which flow run and task a log line belongs to."""
+    caller = ContextVar("caller", default="nobody")
+
+    async def asked_by(name):
+        caller.set(name)
+        return await books.call(lambda _ledger: caller.get())
+
+    assert await asyncio.gather(asked_by("first"), asked_by("second")) == ["first", "second"]

@@ -204,10 +204,9 @@ def run_in(ledger: Ledger, run_id: str | None, *, latest_of_all: bool = False) -
         found = ledger.do(queries.latest_unfinished)
     if found is None:
         what = "run" if latest_of_all else "unfinished run"
-        raise UsageError(
-            f"there is no {what} in the ledger {ledger.label}. Sandbox runs have a ledger of their own: "
-            "add --sandbox"
-        )
+        is_sandbox = ledger.folder is not None and ledger.folder.name == "sandbox"
+        advice = "" if is_sandbox else ". Sandbox runs have a ledger of their own: add --sandbox"
+        raise UsageError(f"there is no {what} in the ledger {ledger.label}{advice}")
     return found
 
 

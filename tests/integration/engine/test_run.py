@@ -6,8 +6,9 @@ from contextlib import ExitStack
 import pytest
 
 from callsheet.engine import run
-from callsheet.errors import Busy
+from callsheet.errors import Busy, UsageError
 from callsheet.ledger import Ledger
+from callsheet.settings import sqlite_url
 
 pytestmark = pytest.mark.anyio
 
@@ -41,3 +42,14 @@ async def test_a_run_that_somebody_works_on_is_left_to_them(house, monkeypatch):
 async def _own(account, run_id: str) -> str:
     async with run._claimed(account, run_id):
         return "owned"
+
+
+@pytest.mark.parametrize(("folder", "is_told"), [("sandbox", False), ("data", True)])
+def test_the_sandbox_is_named_only_where_it_is_not_used_already(tmp_path, folder, is_told):
+    """Without an unfinished run the advice to add --sandbox helps whoever asked about the other ledger."""
+    with (
+        Ledger.open(sqlite_url(tmp_path / folder / "ledger.sqlite")) as ledger,
+        pytest.raises(UsageError) as said,
+    ):
+        run.run_in(ledger, None)
+    assert ("add --sandbox" in str(said.value)) is is_told

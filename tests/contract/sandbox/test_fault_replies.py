@@ -1,39 +1,14 @@
 import gzip
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from callsheet.sandbox.config import SandboxConfig
-from callsheet.sandbox.server import running_sandbox
+from tests.contract.sandbox.conftest import arm
 
 LITE = "/fal-ai/bytedance/seedance/v1/lite/text-to-video"
 SMALL = {"prompt": "a kite over dunes", "resolution": "480p", "num_frames": 29, "seed": 5}
-
-
-@pytest.fixture(scope="module")
-def module_client() -> Iterator[httpx.Client]:
-    """One sandbox for the module."""
-    with (
-        running_sandbox(SandboxConfig(speed=5000, draw_seed=False)) as address,
-        httpx.Client(base_url=address.url, headers={"Authorization": f"Key {address.key}"}) as client,
-    ):
-        yield client
-
-
-@pytest.fixture
-def client(module_client: httpx.Client) -> Iterator[httpx.Client]:
-    """The module's sandbox without a fault armed, before and after."""
-    module_client.delete("/_sandbox/faults")
-    yield module_client
-    module_client.delete("/_sandbox/faults")
-
-
-def arm(client: httpx.Client, kind: str, **more: Any) -> None:
-    """Arm one fault by the control route."""
-    assert client.post("/_sandbox/faults", json={"kind": kind, **more}).json() == {"armed": 1}
 
 
 def accepted(client: httpx.Client) -> int:

@@ -1,42 +1,18 @@
 """Faults of results, ids, history, bills and the media host."""
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import av
 import httpx
 import pytest
 
-from callsheet.sandbox.config import LIMITED_KEY, SandboxConfig
-from callsheet.sandbox.server import running_sandbox
+from callsheet.sandbox.config import LIMITED_KEY
+from tests.contract.sandbox.conftest import arm
 
 LITE = "/fal-ai/bytedance/seedance/v1/lite/text-to-video"
 SMALL = {"prompt": "a kite over dunes", "resolution": "480p", "num_frames": 29, "seed": 5}
 TRUE_UNITS = "11.745"
-
-
-@pytest.fixture(scope="module")
-def module_client() -> Iterator[httpx.Client]:
-    """One sandbox for the module."""
-    with (
-        running_sandbox(SandboxConfig(speed=5000, draw_seed=False)) as address,
-        httpx.Client(base_url=address.url, headers={"Authorization": f"Key {address.key}"}) as client,
-    ):
-        yield client
-
-
-@pytest.fixture
-def client(module_client: httpx.Client) -> Iterator[httpx.Client]:
-    """The module's sandbox without a fault armed, before and after."""
-    module_client.delete("/_sandbox/faults")
-    yield module_client
-    module_client.delete("/_sandbox/faults")
-
-
-def arm(client: httpx.Client, kind: str, **more: Any) -> None:
-    """Arm one fault by the control route."""
-    assert client.post("/_sandbox/faults", json={"kind": kind, **more}).json() == {"armed": 1}
 
 
 def accepted(client: httpx.Client) -> list[Any]:

@@ -7,20 +7,11 @@ import httpx
 import pytest
 
 from callsheet.sandbox.config import LIMITED_KEY, SandboxConfig
-from callsheet.sandbox.server import running_sandbox
+from tests.contract.sandbox.conftest import client_of
 
 PREFIX = "/fal-ai/bytedance/seedance/"
 LITE = PREFIX + "v1/lite/text-to-video"
 SMALL = {"prompt": "a kite over dunes", "resolution": "480p", "duration": "2", "seed": 5}
-
-
-def client_of(config: SandboxConfig) -> Iterator[httpx.Client]:
-    """Start a sandbox in this process."""
-    with (
-        running_sandbox(config) as address,
-        httpx.Client(base_url=address.url, headers={"Authorization": f"Key {address.key}"}) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(scope="module")

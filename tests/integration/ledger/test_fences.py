@@ -18,7 +18,6 @@ from callsheet.errors import Busy, ClaimLost, IllegalTransition
 from callsheet.ledger import (
     Event,
     Ledger,
-    Output,
     Settlement,
     State,
     admission,
@@ -28,20 +27,9 @@ from callsheet.ledger import (
     settlement,
     transitions,
 )
+from tests.integration.ledger.conftest import FILE
 
 PRICE = Settlement(cost_nano=90, cost_basis="expected", result_json="{}")
-CLIP = Output(
-    path="media/a.mp4",
-    url="https://v3.fal.media/a.mp4",
-    sha256="ab" * 32,
-    bytes=1000,
-    width_px=1280,
-    height_px=720,
-    fps=24.0,
-    duration_s=5.0,
-    has_audio=False,
-)
-
 Verb = Callable[[Ledger, int, Any, int], Any]
 LATE: dict[Event, tuple[State, Verb]] = {
     Event.SEND: (
@@ -76,7 +64,7 @@ LATE: dict[Event, tuple[State, Verb]] = {
         State.IN_QUEUE,
         lambda led, job, _, n: led.do(settlement.fail_render, job, charged="no", attempt=n),
     ),
-    Event.COLLECT: (State.RENDERED, lambda led, job, _, n: led.do(transitions.collect, job, CLIP, attempt=n)),
+    Event.COLLECT: (State.RENDERED, lambda led, job, _, n: led.do(transitions.collect, job, FILE, attempt=n)),
     Event.FAIL_MEDIA: (
         State.RENDERED,
         lambda led, job, _, n: led.do(transitions.fail_media, job, error_type="cut", error="-", attempt=n),

@@ -207,8 +207,7 @@ async def run_async(
     )
     settings = settings_for(request)
     run_id = await open_plan(source.planned, request, settings)
-    async with open_context(request, run_id, settings, StopSignal()) as ctx:
-        return RunSummary.of(await carry_out(ctx, render))
+    return await _carried_out(request, run_id, settings, render)
 
 
 async def resume_async(
@@ -224,8 +223,7 @@ async def resume_async(
     """
     found = find_run(_ledger_settings(sandbox=sandbox), run_id)
     request = continued(found, accept_prices=accept_prices)
-    async with open_context(request, found.run_id, settings_for(request), StopSignal()) as ctx:
-        return RunSummary.of(await carry_out(ctx, render))
+    return await _carried_out(request, found.run_id, settings_for(request), render)
 
 
 async def retry_async(
@@ -245,8 +243,7 @@ async def retry_async(
     request = continued(found, accept_prices=accept_prices)
     settings = settings_for(request)
     await prepare_retry(settings, found, all_failures=all_failures, again=again)
-    async with open_context(request, found.run_id, settings, StopSignal()) as ctx:
-        return RunSummary.of(await carry_out(ctx, render))
+    return await _carried_out(request, found.run_id, settings, render)
 
 
 async def reconcile_async(*, sandbox: bool = False) -> Findings:
@@ -310,6 +307,11 @@ def retry(
 def reconcile(*, sandbox: bool = False) -> Findings:
     """Do what `reconcile_async` does and return when it has ended."""
     return asyncio.run(reconcile_async(sandbox=sandbox))
+
+
+async def _carried_out(request: RunRequest, run_id: str, settings: Settings, render: RenderJob) -> RunSummary:
+    async with open_context(request, run_id, settings, StopSignal()) as ctx:
+        return RunSummary.of(await carry_out(ctx, render))
 
 
 def _ledger_settings(*, sandbox: bool) -> Settings:

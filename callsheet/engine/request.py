@@ -67,6 +67,12 @@ class RunRequest(BaseModel):
         """Return the request that a run was opened with; an empty one for a run that keeps none."""
         return cls.model_validate_json(run.options) if run.options else cls()
 
+    def at_plans_concurrency(self, concurrency: int | None) -> RunRequest:
+        """Return the request with a plan's concurrency where neither it nor the environment names one."""
+        if self.concurrency is not None or "CALLSHEET_CONCURRENCY" in os.environ:
+            return self
+        return self.model_copy(update={"concurrency": concurrency})
+
     @property
     def label(self) -> str:
         """What the flow run is called until its run is known."""

@@ -154,9 +154,10 @@ async def opened(request: RunRequest) -> AsyncIterator[RunContext]:
     if (ctx := current_run.get()) is not None:
         yield ctx
         return
-    settings = settings_for(request)
-    run_id = request.run_id or await _open_scheduled(request, settings)
-    async with open_context(request, run_id, settings, StopSignal()) as ctx:
+    if request.run_id is None:
+        request = await _open_scheduled(request)
+    assert request.run_id is not None
+    async with open_context(request, request.run_id, settings_for(request), StopSignal()) as ctx:
         token = current_run.set(ctx)
         try:
             yield ctx
@@ -217,8 +218,12 @@ def continued(run: Run, *, accept_prices: bool = False) -> RunRequest:
     )
 
 
-async def _open_scheduled(request: RunRequest, settings: Settings) -> str:
-    """Plan what a request names and open a run for it, as a schedule does."""
+async def _open_scheduled(request: RunRequest) -> RunRequest:
+    """Plan what a request names and open a run for it, as a schedule does. Returns the request of that run.
+
+    A plan file brings its own concurrency.
+    """
+    settings = settings_for(request)
     options = PlanOptions(
         budget_usd=request.budget_usd,
         concurrency=request.concurrency,
@@ -228,4 +233,5 @@ async def _open_scheduled(request: RunRequest, settings: Settings) -> str:
     )
     planned = make_plan(request.source or "", overrides=options)
     out = lasting(planned.out or settings.out, request.source or "", settings)
-    return await open_plan(planned, request.model_copy(update={"out": out}), settings)
+    request = request.at_plans_concurrency(planned.concurrency).model_copy(update={"out": out})
+    return request.model_copy(update={"run_id": await open_plan(planned, request, settings)})

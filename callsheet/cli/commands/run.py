@@ -95,12 +95,7 @@ def run(
 
 def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> int:
     """Show the plan, ask, open a run and carry it out."""
-    if (
-        request.concurrency is None
-        and plan.concurrency is not None
-        and "CALLSHEET_CONCURRENCY" not in os.environ
-    ):
-        request = request.model_copy(update={"concurrency": plan.concurrency})
+    request = request.at_plans_concurrency(plan.concurrency)
     if not plan.jobs:
         return _nothing_to_do(plan, as_json=as_json)
     settings = settings_for(request)

@@ -29,7 +29,8 @@ _PLAIN = re.compile(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
 class Charge:
     """What a reply's units come to, in nano-dollars, and on what basis.
 
-    With `bill_implausible` the amount is the job's maximum: until the file is there, nothing better is known.
+    Without `billable_units` no figure of fal's confirms a cost. The amount is then the job's maximum: until
+    the file is there, nothing better is known, and its size then tells the cost (`delivered_nano`).
     """
 
     nano: int
@@ -39,21 +40,21 @@ class Charge:
 def charge(catalog: Catalog, shot: Shot, units_text: str | None) -> Charge:
     """Return what a job cost by the units of fal's reply; `catalog` has the prices at which it was bought.
 
-    None (no units) and units of unknown meaning come to the expected cost. Zero, negative and unreadable
-    units, and units below what the smallest video that the job allows can cost, are `bill_implausible`.
+    None (no units) and units of unknown meaning are `expected`. Zero, negative and unreadable units, and
+    units below what the smallest video that the job allows can cost, are `bill_implausible`.
     Raises LookupError where the price book has no rate for the shot.
     """
-    price = quote(catalog, shot)
+    maximum_nano = quote(catalog, shot).maximum_nano
     if units_text is None:
-        return Charge(price.expected_nano, "expected")
+        return Charge(maximum_nano, "expected")
     units = _read(units_text)
     if units is None or units == 0:
-        return Charge(price.maximum_nano, "bill_implausible")
+        return Charge(maximum_nano, "bill_implausible")
     billed_nano = cost_of_units(catalog, shot, units)
     if billed_nano is None:
-        return Charge(price.expected_nano, "expected")
+        return Charge(maximum_nano, "expected")
     if billed_nano < least_nano(catalog, shot):
-        return Charge(price.maximum_nano, "bill_implausible")
+        return Charge(maximum_nano, "bill_implausible")
     return Charge(min(billed_nano, MOST_NANO), "billable_units")
 
 

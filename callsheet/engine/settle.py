@@ -30,6 +30,9 @@ RESULT_TRIES = 8
 SURE = 3
 """How often a failure must be said that costs nothing and would be bought again."""
 
+WITHOUT_BILL = ("expected", "bill_implausible")
+"""Bases of a cost that no figure of fal's confirms: the hold is booked until the file is there."""
+
 IMPLAUSIBLE = (
     "fal billed less than the smallest such video can cost. That is not believed: such rows say "
     "bill_implausible and cost what the delivered video costs, or their hold where there is none. "
@@ -116,29 +119,30 @@ def _catalog(ctx: RunContext, row: JobRow) -> Catalog:
 
 
 def real_cost(ctx: RunContext, job: Job, row: JobRow, billable_units: str | None) -> Charge:
-    """Return what a job cost by fal's reply: its hold where that bill is too low to be true."""
+    """Return what a job cost by fal's reply: its hold where the reply brings no bill that is believed."""
     found = charge(_catalog(ctx, row), job.shot, billable_units)
-    if found.basis != "bill_implausible":
+    if found.basis == "billable_units":
         return found
-    ctx.state.notice(IMPLAUSIBLE)
+    if found.basis == "bill_implausible":
+        ctx.state.notice(IMPLAUSIBLE)
     hold_nano = row.submission.hold_nano if row.submission else row.maximum_nano
     return Charge(hold_nano, found.basis)
 
 
 async def book_delivered(ctx: RunContext, job: Job, row: JobRow, size: tuple[int, int]) -> None:
-    """Book what the delivered video costs where its bill was not believed; `size` is in pixels.
+    """Book what the delivered video costs where no bill of fal's was believed; `size` is in pixels.
 
     Never more than the hold, which is what is booked so far. Repeating it changes nothing.
     """
     submission = (await ctx.do(queries.job, row.job_id)).submission
-    if submission is None or submission.ticket is None or submission.cost_basis != "bill_implausible":
+    if submission is None or submission.ticket is None or submission.cost_basis not in WITHOUT_BILL:
         return
     delivered = delivered_nano(_catalog(ctx, row), job.shot, width_px=size[0], height_px=size[1])
     await ctx.do(
         settlement.correct,
         submission.ticket.request_id,
         cost_nano=min(delivered, submission.hold_nano),
-        cost_basis="bill_implausible",
+        cost_basis=submission.cost_basis,
     )
 
 

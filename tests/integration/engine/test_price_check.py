@@ -321,6 +321,17 @@ async def test_without_a_file_a_bill_that_is_too_good_costs_its_hold(house, monk
     assert house.sound()
 
 
+async def test_without_a_readable_price_list_lite_is_booked_by_its_file(house):
+    """No list says what a unit of Lite is: what the delivered video costs is booked, not the expectation."""
+    run_id = house.open_run(f"a,A bird without a list {next(NAMES)}")
+    house.arm("server_error", route="platform", count=None)
+    await worked(house, run_id)
+    row = house.row(run_id)
+    assert (row.state, row.submission.cost_basis) == (State.SUCCEEDED, "expected")
+    assert row.spent_nano == -(-864 * 480 * 30 * 1_800_000_000 // (1024 * 10**6)) > row.expected_nano
+    assert house.sound()
+
+
 async def test_fals_own_bill_outranks_whatever_a_reply_says(house):
     """A billing event below the band is booked; what the delivered file would cost no longer matters."""
     run_id = house.open_run(f"a,A billed bird {next(NAMES)}")

@@ -20,7 +20,7 @@ from callsheet.ledger import JobRow, Output, queries, transitions
 from callsheet.media.codes import worth_another_read
 from callsheet.media.download import Collected, collect, in_background, recheck
 from callsheet.media.expect import expectation_of
-from callsheet.media.place import write_thumbnail
+from callsheet.media.place import REJECTED, write_thumbnail
 from callsheet.media.storage import check_writable
 from callsheet.provider.messages import Rendered, Ticket
 from callsheet.provider.platform_messages import iso
@@ -54,6 +54,7 @@ async def deliver(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket, render
                     lambda: ctx.queue.open_download(rendered.video_url),  # noqa: B023 -- used before it changes
                     ctx.media / f"{row.output_name}.mp4",
                     expectation_of(job, ctx.catalog),
+                    rejected=ctx.folder / REJECTED,
                     expected_bytes=rendered.file_size,
                 )
         except (MediaError, UntrustedHost, Unavailable) as error:

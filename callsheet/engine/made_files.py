@@ -12,6 +12,7 @@ from callsheet.errors import DiskFull, MediaError, QueueError
 from callsheet.ledger import JobRow, Ledger, queries
 from callsheet.media.download import collect
 from callsheet.media.expect import expectation_of
+from callsheet.media.place import REJECTED
 from callsheet.reconcile.account import AccountSession
 from manifests.job import decode_job
 
@@ -54,14 +55,13 @@ async def refetch_gone(account: AccountSession, rows: Iterable[JobRow]) -> Refet
 
 
 async def _refetched(account: AccountSession, row: JobRow, path: Path) -> bool:
-    if row.output is None or not row.output.url:
+    if row.output is None or not row.output.url or row.output_run_id is None:
         return False
-    url, expectation = (
-        row.output.url,
-        expectation_of(decode_job(row.payload, account.catalog), account.catalog),
-    )
+    url = row.output.url
+    expectation = expectation_of(decode_job(row.payload, account.catalog), account.catalog)
+    rejected = Path((await account.do(queries.run, row.output_run_id)).out) / REJECTED
     with suppress(QueueError, MediaError, OSError, DiskFull):
-        found = await collect(lambda: account.queue.open_download(url), path, expectation)
+        found = await collect(lambda: account.queue.open_download(url), path, expectation, rejected=rejected)
         if found.sha256 == row.output.sha256:
             return True
         found.path.unlink()

@@ -2,8 +2,8 @@
 
 The checks, in order: the reply is a plain video; as many bytes came as the reply announced; the last box
 ends where the file does; every frame decodes; the clip is what was ordered; it is on the disk. Only then it
-gets its name, and only then the ledger records it. A file that came to its end and does not pass is kept in
-`rejected/`: it is paid for.
+gets its name, and only then the ledger records it. A file that came to its end and does not pass is kept
+elsewhere: it is paid for.
 """
 
 from __future__ import annotations
@@ -79,21 +79,22 @@ async def collect(
     destination: Path,
     expectation: Expectation,
     *,
+    rejected: Path,
     expected_bytes: int | None = None,
     limits: Limits = Limits(),
 ) -> Collected:
     """Download, verify and name one clip. `expected_bytes` is the size that the result announced, if it did.
 
     Raises MediaError (see `MediaErrorCode`), DiskFull, or what the source raises; then nothing has the final
-    name and no part file is left. A body that came to its end is then kept in `rejected/`, and the error
-    says under which name.
+    name and no part file is left. A body that came to its end is then kept in the folder `rejected`, which is
+    on the same disk, and the error says under which name.
     """
     with naming_full_disk(destination.parent):
         make_directory(destination.parent)
         with part_file(destination) as part:
             sha256, size = await _receive(source, part, limits)
             order = _Order(expectation, expected_bytes)
-            return await _to_the_end(_finish, part, destination, order, sha256, size)
+            return await _to_the_end(_finish, part, destination, rejected, order, sha256, size)
 
 
 def recheck(path: Path, expectation: Expectation) -> Collected | None:
@@ -199,13 +200,15 @@ class _Order:
     bytes: int | None
 
 
-def _finish(part: PartFile, destination: Path, order: _Order, sha256: str, size: int) -> Collected:
+def _finish(
+    part: PartFile, destination: Path, rejected: Path, order: _Order, sha256: str, size: int
+) -> Collected:
     """Verify and name the received file. Blocks for as long as decoding takes."""
     try:
         facts, thumbnail = _verified(part.path, part.read_at, size, order)
     except MediaError as error:
-        kept = keep_rejected(part, destination, sha256)
-        where = kept.relative_to(destination.parent)
+        kept = keep_rejected(part, rejected, destination, sha256)
+        where = kept.relative_to(rejected.parent)
         raise MediaError(f"{error}; the file is kept as {where}", reason=error.reason) from error
     path = place_file(part, destination, sha256)
     return Collected(path=path, sha256=sha256, bytes=size, facts=facts, thumbnail=thumbnail)

@@ -12,8 +12,7 @@ from callsheet.files import PartFile, file_sha256, make_directory, part_file, sy
 
 MAX_SIBLINGS = 1_000
 REJECTED = "rejected"
-"""The folder, beside the finished files, for files that did not pass: they are paid for, so they are kept."""
-
+"""The folder of a run for files that did not pass. They are paid for, so they are kept."""
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
 
 
@@ -34,9 +33,8 @@ def place_file(part: PartFile, destination: Path, sha256: str) -> Path:
     raise FileExistsError(errno.EEXIST, f"{MAX_SIBLINGS} other files have this name", str(destination))
 
 
-def keep_rejected(part: PartFile, destination: Path, sha256: str) -> Path:
-    """Keep a paid file that did not pass as `rejected/<name>.<start of its hash>.mp4`. Raises OSError."""
-    folder = destination.parent / REJECTED
+def keep_rejected(part: PartFile, folder: Path, destination: Path, sha256: str) -> Path:
+    """Keep a paid file that did not pass, as `<name>.<start of its hash>.mp4` in `folder`. Raises OSError."""
     make_directory(folder)
     return place_file(part, folder / f"{destination.stem}.{sha256[:12]}{destination.suffix}", sha256)
 

@@ -123,7 +123,7 @@ async def _taken(body: Body, destination: Path) -> bool:
         yield {**body.headers, **length}, pieces()
 
     try:
-        await collect(source, destination, EXPECTED)
+        await collect(source, destination, EXPECTED, rejected=destination.parent / "rejected")
     except MediaError:
         return destination.exists()  # noqa: ASYNC240 - a look
     return True

@@ -129,7 +129,7 @@ async def test_a_clip_of_the_wrong_size_is_read_once_and_stays_fetchable(house: 
     row = house.row(run_id)
     assert (row.state, row.error_type, row.charged) == (State.FAILED, "wrong_size", "yes")
     assert (downloads, summary["exit_code"]) == (1, 4)
-    (kept,) = (house.folder / "runs" / run_id / "media" / "rejected").iterdir()
+    (kept,) = (house.folder / "runs" / run_id / "rejected").iterdir()
     assert kept.name in row.error
     (line,) = results(house, run_id)
     assert line["output_url"].startswith(house.address.url)

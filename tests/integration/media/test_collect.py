@@ -21,7 +21,7 @@ Sha256 = Callable[[bytes], str]
 
 def gather(source: Any, path: Path, expected: Expectation, **options: Any) -> Collected:
     """Run one collection to its end."""
-    return asyncio.run(collect(source, path, expected, **options))
+    return asyncio.run(collect(source, path, expected, rejected=path.parent / "rejected", **options))
 
 
 def files_below(folder: Path) -> list[str]:
@@ -115,6 +115,22 @@ def test_a_whole_body_that_does_not_pass_is_kept(
     assert files_below(tmp_path) == [kept]
     assert (tmp_path / kept).read_bytes() == body
     assert kept in str(caught.value)
+
+
+def test_what_does_not_pass_is_kept_in_the_folder_that_is_named(
+    tmp_path: Path, expected: Expectation, source_of: SourceOf, sha256: Sha256
+) -> None:
+    """A video in a subfolder of media/ goes to the run's own rejected/, not to one among the videos."""
+    with pytest.raises(MediaError, match=r"kept as rejected/shot-1\."):
+        asyncio.run(
+            collect(
+                source_of(HTML),
+                tmp_path / "media" / "acme" / "shot-1.mp4",
+                expected,
+                rejected=tmp_path / "rejected",
+            )
+        )
+    assert files_below(tmp_path) == [f"rejected/shot-1.{sha256(HTML)[:12]}.mp4"]
 
 
 @pytest.mark.parametrize("name", FAULTY)
@@ -291,7 +307,7 @@ def test_cancelling_waits_for_the_thread(
 
         probe = decoder.probe
         monkeypatch.setattr(decoder, "probe", slow_probe)
-        task = asyncio.create_task(collect(source_of(clip), tmp_path / "a.mp4", expected))
+        task = asyncio.create_task(collect(source_of(clip), tmp_path / "a.mp4", expected, rejected=tmp_path))
         await decoding.wait()
         for _ in range(2):
             task.cancel()

@@ -54,6 +54,7 @@ def fetched(answer: Answer, path: Path, expected: Expectation) -> Collected:
                     lambda: queue.open_download(f"{origin}/files/a.mp4"),
                     path,
                     expected,
+                    rejected=path.parent / "rejected",
                     limits=Limits(grace_s=0.3, total_s=20.0),
                 )
 

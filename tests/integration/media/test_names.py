@@ -21,7 +21,7 @@ SourceOf = Callable[..., Any]
 
 def gather(source: Any, path: Path, expected: Expectation) -> Collected:
     """Run one collection to its end."""
-    return asyncio.run(collect(source, path, expected))
+    return asyncio.run(collect(source, path, expected, rejected=path.parent / "rejected"))
 
 
 def names_in(folder: Path) -> list[str]:
@@ -126,7 +126,7 @@ async def source():
     yield {}, pieces()
 
 expected = Expectation(sizes=((128, 72),), fps=24, frames_min=11, frames_max=14)
-asyncio.run(collect(source, folder / "media" / "a.mp4", expected))
+asyncio.run(collect(source, folder / "media" / "a.mp4", expected, rejected=folder / "rejected"))
 """
 
 

@@ -15,12 +15,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import open_account
 from callsheet.engine.open_run import room_for
-from callsheet.engine.request import RunRequest, sandbox_ledger, settings_for
+from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.retry import prepare_retry
 from callsheet.engine.run import carry_out, continued, find_run, open_context, open_plan
 from callsheet.engine.scheduler import RenderJob, render_here
@@ -36,12 +40,8 @@ from manifests.plan import PlanOptions
 from manifests.planner import make_plan
 from pricing.budgets import full_room, shortfalls
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
-    Source: TypeAlias = str | Path | pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]
-    """A path or address of a manifest, a campaign file or a plan file; or rows in memory."""
+Source: TypeAlias = str | Path | pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]
+"""A path or address of a manifest, a campaign file or a plan file; or rows in memory."""
 
 NANO = Decimal(1_000_000_000)
 
@@ -66,8 +66,6 @@ class Plan:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per job: custom_id, model, size, length and price in USD."""
-        import pandas as pd  # noqa: PLC0415 -- planning does without
-
         columns = ("custom_id", "endpoint", "prompt", "client", "width", "height", "fps", "duration_s")
         rows = [
             {
@@ -120,8 +118,6 @@ class RunSummary:
 
     def results(self) -> pd.DataFrame:
         """Return one row per job of the manifest, as in results.parquet."""
-        import pandas as pd  # noqa: PLC0415 -- as above
-
         return pd.read_parquet(self.dir / "results.parquet")
 
 
@@ -140,7 +136,7 @@ def plan(
     where the source or an option cannot be used at all.
     """
     check_packages_are_ours()
-    settings = settings_from(os.environ)
+    settings = settings_from(os.environ, sandbox=sandbox)
     path, folder = _as_file(source, campaign)
     options = PlanOptions(
         budget_usd=None if budget_usd is None else str(budget_usd),
@@ -160,7 +156,7 @@ def plan(
         jobs=total.jobs,
         expected_usd=total.expected_nano / NANO,
         maximum_usd=total.maximum_nano / NANO,
-        fits=_fits(made, sandbox_ledger(settings) if sandbox else settings),
+        fits=_fits(made, settings),
         warnings=made.warnings,
         planned=made,
     )
@@ -221,7 +217,7 @@ async def resume_async(
 
     Raises UsageError where there is none, Busy where a living process owns it.
     """
-    found = find_run(_ledger_settings(sandbox=sandbox), run_id)
+    found = find_run(settings_from(os.environ, sandbox=sandbox), run_id)
     request = continued(found, accept_prices=accept_prices)
     return await _carried_out(request, found.run_id, settings_for(request), render)
 
@@ -239,7 +235,7 @@ async def retry_async(
 
     `all_failures` also retries failures that will probably fail again.
     """
-    found = find_run(_ledger_settings(sandbox=sandbox), run_id, latest_of_all=True)
+    found = find_run(settings_from(os.environ, sandbox=sandbox), run_id, latest_of_all=True)
     request = continued(found, accept_prices=accept_prices)
     settings = settings_for(request)
     await prepare_retry(settings, found, all_failures=all_failures, again=again)
@@ -314,11 +310,6 @@ async def _carried_out(request: RunRequest, run_id: str, settings: Settings, ren
         return RunSummary.of(await carry_out(ctx, render))
 
 
-def _ledger_settings(*, sandbox: bool) -> Settings:
-    settings = settings_from(os.environ)
-    return sandbox_ledger(settings) if sandbox else settings
-
-
 def _fits(planned: ManifestPlan, settings: Settings) -> bool:
     demands = planned.demands()
     if not has_ledger(settings):
@@ -331,9 +322,6 @@ def _as_file(source: Source, campaign: str) -> tuple[str, Path | None]:
     """Return the path of a source. Rows in memory are written to a Parquet file that lives with the plan."""
     if isinstance(source, str | Path):
         return str(source), None
-    import pyarrow as pa  # noqa: PLC0415 -- a path needs none of it
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
     try:
         if isinstance(source, pa.Table):
             table = source

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -112,8 +112,18 @@ _WHOLE_NUMBERS = {
 }
 
 
-def settings_from(environ: Mapping[str, str]) -> Settings:
-    """Read the settings. Raises UsageError naming the variable, what it holds and what it may hold."""
+def sandbox_ledger(settings: Settings) -> Settings:
+    """Return settings whose ledger is the sandbox's, unless the environment names one."""
+    if settings.ledger_url:
+        return settings
+    return replace(settings, ledger_url=sqlite_url(settings.data_dir / "sandbox" / "ledger.sqlite"))
+
+
+def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Settings:
+    """Read the settings, with `sandbox` those of the sandbox's ledger.
+
+    Raises UsageError naming the variable, what it holds and what it may hold.
+    """
     given: dict[str, str | int | Path | ApiKey | None] = {"key": _key(environ)}
     given["admin_key"] = _checked("FAL_ADMIN_KEY", environ.get("FAL_ADMIN_KEY", "").strip())
     data_dir = environ.get("CALLSHEET_DATA_DIR", "").strip()
@@ -133,7 +143,8 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         if text:
             given[name] = text
     given["allow_private_hosts"] = _flag(environ, "CALLSHEET_ALLOW_PRIVATE_HOSTS")
-    return Settings(**given)  # type: ignore[arg-type]
+    settings = Settings(**given)  # type: ignore[arg-type]
+    return sandbox_ledger(settings) if sandbox else settings
 
 
 def _home(text: str) -> Path:
@@ -141,7 +152,9 @@ def _home(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise UsageError(f"CALLSHEET_DATA_DIR is {text!r}, and nobody knows which folder `~` is") from None
+        raise UsageError(
+            f"CALLSHEET_DATA_DIR is {text!r}, but this user has no home folder for `~`"
+        ) from None
 
 
 def _key(environ: Mapping[str, str]) -> ApiKey | None:

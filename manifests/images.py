@@ -171,7 +171,7 @@ def _image(kind: str, value: str, content: bytes) -> Image:
 
 def _look_into(content: bytes) -> tuple[str, tuple[int, int], bool]:
     """Return content type, size and whether it is to be turned when shown; nothing is decoded."""
-    import PIL.Image  # noqa: PLC0415  # only manifests with pictures of their own pay for the import
+    import PIL.Image
 
     try:
         with warnings.catch_warnings():

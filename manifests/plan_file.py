@@ -225,7 +225,7 @@ def write_rows(jobs: Sequence[PlannedJob], path: Path) -> str:
         if stored is not None:
             shutil.copyfile(stored, temporary)
         else:
-            import pyarrow.parquet as pq  # noqa: PLC0415  # planning alone does not pay the 0.1 s of its import
+            import pyarrow.parquet as pq
 
             pq.write_table(rows_table(jobs), temporary, compression="lz4", store_schema=False)
         return file_sha256(temporary)
@@ -238,7 +238,7 @@ def rows_in(
 
     Positions in `without` are left out. Raises OSError.
     """
-    import pyarrow.parquet as pq  # noqa: PLC0415  # as above
+    import pyarrow.parquet as pq
 
     first = 0
     for batch in pq.ParquetFile(path).iter_batches(batch_size=at_once):
@@ -251,8 +251,8 @@ def rows_in(
 
 def holds_rows(path: Path) -> bool:
     """Say whether a file looks like the rows of a plan."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
         names = set(pq.read_schema(path).names)
@@ -263,11 +263,11 @@ def holds_rows(path: Path) -> bool:
 
 def row_differences(planned: Path, now: Sequence[PlannedJob]) -> list[str]:
     """Say which rows were removed, added, changed or priced differently since they were written down."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
-    from manifests.columnar.job_store import with_identities  # noqa: PLC0415
+    from manifests.columnar.job_store import with_identities
 
     stored = getattr(now, "path", None)
     was = with_identities(pq.read_table(planned))
@@ -295,9 +295,9 @@ def _columns(was: Any, new: Any) -> list[str]:
 
 def _differ(before: Any, after: Any, names: list[str]) -> Any:
     """Say for each row whether any of these columns differs; a column that one side lacks is empty there."""
-    import numpy as np  # noqa: PLC0415
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
     found = pa.array(np.zeros(len(before), bool))
     absent = pa.nulls(len(before), pa.string())

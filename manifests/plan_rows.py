@@ -69,7 +69,7 @@ def rows_schema(extras: Iterable[str]) -> pa.Schema:
 
     Only those may be null: where a row's file has no such column.
     """
-    import pyarrow as pa  # noqa: PLC0415  # planning a few rows does not pay the 0.1 s of its import
+    import pyarrow as pa
 
     texts = [pa.field(name, pa.string(), nullable=False) for name in TEXTS]
     theirs = [pa.field(f"{EXTRA}{name}", pa.string()) for name in sorted(extras)]
@@ -78,7 +78,7 @@ def rows_schema(extras: Iterable[str]) -> pa.Schema:
 
 def rows_table(jobs: Sequence[PlannedJob]) -> pa.Table:
     """Return jobs that are in memory as a table."""
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     schema = rows_schema({name for planned in jobs for name in planned.job.extra})
     rows = [_row(planned) for planned in jobs]
@@ -240,7 +240,7 @@ def _cells(row: Mapping[str, Any], job: Job) -> dict[str, str]:
 
 def manifest_table(plan: Plan) -> pa.Table:
     """Return one row per job with every column as it was given, as text, and `custom_id` filled in."""
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     columns: dict[str, list[str]] = {"custom_id": []}
     for count, planned in enumerate(plan.jobs):

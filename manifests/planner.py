@@ -51,7 +51,7 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
     if path.suffix.lower() == ".json":
         return _planned_again(path, options)
     if path.suffix.lower() == ".toml":
-        from manifests.campaign_file import read_campaign  # noqa: PLC0415  # a bare manifest needs no pydantic
+        from manifests.campaign_file import read_campaign
 
         return _plan(path, read_campaign(path), options)
     return _plan(path, _bare(path), options)
@@ -68,7 +68,7 @@ def campaign_name(source: Path | str) -> str:
     if path.suffix.lower() == ".json":
         return campaign_name(read_plan(path).source)
     if path.suffix.lower() == ".toml":
-        from manifests.campaign_file import read_campaign  # noqa: PLC0415  # a bare manifest needs no pydantic
+        from manifests.campaign_file import read_campaign
 
         return read_campaign(path).name
     return _bare(path).name
@@ -289,7 +289,7 @@ def _by_columns(
     campaign: Campaign, manifests: Sequence[Manifest], context: Context, notes: Problems
 ) -> tuple[Sequence[PlannedJob], Summary]:
     # NumPy and Arrow take a third of a second, which a few rows need not pay.
-    from manifests.columnar.planner import BulkPlanner  # noqa: PLC0415
+    from manifests.columnar.planner import BulkPlanner
 
     planner = BulkPlanner(campaign, context, notes, extra_columns(campaign, manifests))
     return planner.plan(_batches(campaign, manifests, notes))
@@ -303,7 +303,7 @@ def extra_columns(campaign: Campaign, manifests: Sequence[Manifest]) -> set[str]
 
 
 def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Problems) -> Iterator[Batch]:
-    from manifests.columnar import expand  # noqa: PLC0415
+    from manifests.columnar import expand
 
     for manifest in manifests:
         if isinstance(manifest, ParquetFile):

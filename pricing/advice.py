@@ -59,7 +59,7 @@ def advise(catalog: Catalog, orders: Sequence[Order], which: Sequence[int], room
     `which` gives for each job the index of its order: many jobs may share one. Advice that touches the fewest
     jobs comes first. Empty where everything fits as it is, and where only leaving jobs out would help.
     """
-    from pricing.fitting import Queue  # noqa: PLC0415  # NumPy takes 0.1 s that a plan that fits does not pay
+    from pricing.fitting import Queue
 
     queue = Queue([order.spend for order in orders], which, room)
     if not queue.over:

@@ -59,7 +59,7 @@ def write_example(folder: Path) -> Path:
 
 
 def _teapot(path: Path) -> None:
-    from PIL import Image, ImageDraw, ImageFilter  # noqa: PLC0415 -- only where pictures are drawn
+    from PIL import Image, ImageDraw, ImageFilter
 
     picture = Image.linear_gradient("L").resize((960, 720))
     canvas = Image.merge(
@@ -83,7 +83,7 @@ def _teapot(path: Path) -> None:
 
 
 def _harbour(path: Path) -> None:
-    from PIL import Image, ImageDraw, ImageFilter  # noqa: PLC0415 -- as above
+    from PIL import Image, ImageDraw, ImageFilter
 
     picture = Image.linear_gradient("L").resize((1280, 720))
     canvas = Image.merge(

@@ -6,13 +6,19 @@ import errno
 import io
 import os
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 from typing import TextIO
 
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
+from callsheet.cli import app
 from callsheet.cli.output import discard_output, document, flush, say
+from callsheet.cli.views.problems import show_problems
 from callsheet.errors import CallsheetError, ManifestError, UsageError
+from callsheet.files import FULL, full_folder, temporary_folder
+from callsheet.guard import check_packages_are_ours
 
 INTERNAL_ERROR = 1
 INTERRUPTED = 130
@@ -47,11 +53,8 @@ def _devnull() -> TextIO:
 def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
-        from callsheet.cli.app import make_app  # noqa: PLC0415 -- keeps the start fast
-        from callsheet.guard import check_packages_are_ours  # noqa: PLC0415 -- as above
-
         check_packages_are_ours()
-        run = make_app(arguments).meta
+        run = app.make_app(arguments).meta
         code = run(arguments, result_action="return_value", exit_on_error=False, print_error=False)
         flush()
     except CallsheetError as error:
@@ -75,8 +78,6 @@ def _wants_json(arguments: list[str]) -> bool:
 
 def _end_by(error: Exception, *, as_json: bool) -> int:
     """Report a bad option, a full disk, a memory limit or an internal error; return the exit code."""
-    from callsheet.files import FULL  # noqa: PLC0415 -- as in run_command
-
     if isinstance(error, OSError) and error.errno in FULL:
         say(f"callsheet: no space left {_full_place(error)}; free some space and run the command again")
         return INTERNAL_ERROR
@@ -97,8 +98,6 @@ def _full_place(error: OSError) -> str:
     """Say where there is no space. An error without a file name is the temporary folder's or the output's."""
     if error.filename is not None:
         return f"for {error.filename}"
-    from callsheet.files import full_folder, temporary_folder  # noqa: PLC0415 -- only where something is wrong
-
     if (folder := full_folder(temporary_folder())) is not None:
         return f"in the temporary folder {folder} (TMPDIR names another)"
     discard_output()
@@ -151,8 +150,6 @@ def _missing_argument(error: MissingArgumentError) -> str:
 
 
 def _explain(error: CallsheetError, *, as_json: bool) -> None:
-    from callsheet.cli.views.problems import show_problems  # noqa: PLC0415 -- as in run_command
-
     say(f"callsheet: {error}")
     problems = error.problems if isinstance(error, ManifestError) else []
     if not show_problems(problems):
@@ -167,9 +164,6 @@ def _explain(error: CallsheetError, *, as_json: bool) -> None:
 
 def _explain_internal_error(error: Exception) -> None:
     """Report an internal error. The traceback, without the values of variables, goes to a file."""
-    import tempfile  # noqa: PLC0415 -- 30 ms that no other command has to pay
-    import traceback  # noqa: PLC0415 -- as above
-
     try:
         with tempfile.NamedTemporaryFile("w", prefix="callsheet-", suffix=".log", delete=False) as log:
             traceback.print_exception(error, file=log)

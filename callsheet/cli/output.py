@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -90,8 +91,6 @@ def terminal_width() -> int | None:
 
     Output to a pipe is folded only if COLUMNS is below 80: job runners set it to 80 by default.
     """
-    import shutil  # noqa: PLC0415 -- it imports every archive format
-
     columns = max(NARROWEST, shutil.get_terminal_size().columns)
     return columns if sys.stdout.isatty() or columns < DEFAULT_WIDTH else None
 

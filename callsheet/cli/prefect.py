@@ -230,8 +230,8 @@ def main(descriptor: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then ends this process
 
-    import uvicorn  # noqa: PLC0415
-    from prefect.server.api.server import create_app  # noqa: PLC0415
+    import uvicorn
+    from prefect.server.api.server import create_app
 
     listening = socket.socket(fileno=descriptor)
     app = LocalOnly(create_app(), listening.getsockname()[1])

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import time
 
-from callsheet.engine.request import sandbox_ledger
 from callsheet.engine.run import CLAIM_PAUSE_S, CLAIM_TRIES
 from callsheet.errors import Busy
 from callsheet.files import usable_data_folder
 from callsheet.ledger import Ledger
-from callsheet.settings import Settings, settings_from
+from callsheet.settings import Settings, sandbox_ledger, settings_from
 
 
 def run_settings(*, sandbox: bool, makes_ledger: bool = True) -> Settings:

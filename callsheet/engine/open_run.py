@@ -9,6 +9,8 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from callsheet import failpoints
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
 from callsheet.errors import OverBudget, UsageError
@@ -165,8 +167,6 @@ def require_a_cap(ledger: Ledger, plan: Plan) -> None:
 
 def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, options: str) -> str:
     """Make the run's folder, write plan and manifest, put the jobs to buy into the ledger; returns its id."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s that a plan alone does not need
-
     refuse_older_ledger(ledger, out)
     run_id = new_run_id(plan.campaign)
     folder = (out / run_id).resolve()

@@ -16,7 +16,7 @@ from callsheet.errors import AccountError
 from callsheet.files import usable_data_folder
 from callsheet.ledger import Run
 from callsheet.sandbox.launcher import ensure_sandbox
-from callsheet.settings import ApiKey, Settings, settings_from, sqlite_url
+from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
 from manifests.readers.remote import is_remote
 
 NO_KEY = (
@@ -116,10 +116,3 @@ def sandbox_settings(settings: Settings, *, speed: float) -> Settings:
         cdn_url=sandbox.url,
         platform_url=f"{sandbox.url}/v1",
     )
-
-
-def sandbox_ledger(settings: Settings) -> Settings:
-    """Return settings whose ledger is the sandbox's, unless the environment names one."""
-    if settings.ledger_url:
-        return settings
-    return replace(settings, ledger_url=sqlite_url(settings.data_dir / "sandbox" / "ledger.sqlite"))

@@ -9,21 +9,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from callsheet.engine.made_files import files_of
 from callsheet.engine.request import RunRequest
 from callsheet.files import naming_full_disk
 from callsheet.ledger import JobRow, Ledger, Run, State, admission, history, queries
 from callsheet.report.rows import ResultRow, earlier_row, result_row
+from callsheet.report.run_files import write_run_files
 from callsheet.report.summary import RunFacts, summary_document
 from manifests.job import Job, decode_job
 from manifests.plan_file import rows_in
 from pricing.catalog import Catalog, load_catalog
 from pricing.quotes import Quote
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 ROWS_AT_ONCE = 1_000
 
@@ -77,10 +78,6 @@ def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
 
     Raises DiskFull, and the files of before are still there, where they do not fit.
     """
-    import pyarrow.parquet as pq  # noqa: PLC0415 -- only a finished run pays for these imports
-
-    from callsheet.report.run_files import write_run_files  # noqa: PLC0415
-
     folder = Path(run.out)
     accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
     facts = RunFacts(
@@ -106,8 +103,6 @@ def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
 
 def _manifest_of(rows: list[ResultRow]) -> pa.Table:
     """Return what the ledger knows of a manifest whose copy in the run's folder is gone."""
-    import pyarrow as pa  # noqa: PLC0415 -- as above
-
     return pa.table(
         {
             "custom_id": [row.custom_id for row in rows],

@@ -216,7 +216,7 @@ def _finish(
 
 def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> tuple[MediaFacts, Jpeg]:
     """Return what the file holds and a thumbnail. Raises MediaError where it is not what was ordered."""
-    from callsheet.media.probe import probe  # noqa: PLC0415 -- the decoder is imported with the first video
+    from callsheet.media.probe import probe
 
     if size == 0:
         raise media_error(MediaErrorCode.EMPTY, "the download brought no bytes")

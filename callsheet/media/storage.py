@@ -63,7 +63,7 @@ def open_storage(address: str) -> ObjectStore:
 
     Raises UsageError where the protocol is unknown or its package is missing.
     """
-    from fsspec.core import url_to_fs  # noqa: PLC0415 -- only runs that use a store pay for the import
+    from fsspec.core import url_to_fs
 
     protocol = address.partition("://")[0]
     try:

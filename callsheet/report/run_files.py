@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from callsheet.files import atomically, write_text_atomically
 from callsheet.report.csv_text import csv_text, guarded, write_csv
@@ -13,10 +15,6 @@ from callsheet.report.page import existing_thumbnails, render_page
 from callsheet.report.rows import ResultRow, Value
 from callsheet.report.summary import RunFacts, RunTotals, summarise, summary_document
 from callsheet.report.tables import errors_table, results_table
-
-if TYPE_CHECKING:  # pyarrow takes 0.13 s to import; only a finished run pays for it
-    import pyarrow as pa
-
 
 ROWS_AT_ONCE = 500
 
@@ -44,8 +42,6 @@ def write_run_files(
 
 def write_results(directory: Path, manifest: pa.Table, rows: Sequence[ResultRow]) -> None:
     """Write results.parquet, lossless, and results.csv, in which no cell is a formula. Raises OSError."""
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
     table = results_table(manifest, rows)
     with atomically(directory / "results.parquet") as part:
         pq.write_table(table, part)

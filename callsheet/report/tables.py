@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from callsheet.report.rows import RESULT_COLUMNS, ResultRow, Value, carried_names
-
-if TYPE_CHECKING:  # pyarrow takes 0.13 s to import; only a finished run pays for it
-    import pyarrow as pa
 from manifests.error_file import CAMPAIGN_COLUMN, escaped
 from manifests.job import Job
 
@@ -26,8 +24,6 @@ def results_table(manifest: pa.Table, rows: Sequence[ResultRow]) -> pa.Table:
 
     `manifest` holds one row per job, known by its `custom_id`; a job that it lacks gets empty cells.
     """
-    import pyarrow as pa  # noqa: PLC0415
-
     types = {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
     carried = _matched(manifest, rows)
     arrays = [carried.column(column) for column in carried.column_names]
@@ -45,8 +41,6 @@ def _sound(value: Value) -> Value:
 
 def _matched(manifest: pa.Table, rows: Sequence[ResultRow]) -> pa.Table:
     """Return the manifest's own columns, renamed as in the results, in the order of `rows`."""
-    import pyarrow as pa  # noqa: PLC0415
-
     position = {name: index for index, name in enumerate(manifest.column("custom_id").to_pylist())}
     order = pa.array([position.get(row.custom_id) for row in rows], type=pa.int64())
     names = carried_names(tuple(manifest.column_names))

@@ -116,7 +116,7 @@ def _fetched(url: str) -> bytes | None:
 
 
 def _decoded(body: bytes, loc: tuple[str | int, ...]) -> Image:
-    from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415 - loaded with the first render
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(body)) as picture:

@@ -59,7 +59,7 @@ class VideoRenderer:
 
     def _render(self, scene: Scene) -> RenderedFile:
         # Imported with the first shot: the server starts a third of a second sooner without the encoder.
-        from callsheet.sandbox.video import encode  # noqa: PLC0415
+        from callsheet.sandbox.video import encode
 
         path = self._folder / f"{scene.key}.mp4"
         with self._guard:

@@ -78,8 +78,8 @@ class ParquetFile:
 
         `file` is what messages call it.
         """
-        import pyarrow as pa  # noqa: PLC0415  # a CSV manifest does not pay the 0.1 s of its import
-        import pyarrow.parquet as pq  # noqa: PLC0415
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
         folder = path.resolve().parent
         try:
@@ -116,7 +116,7 @@ class ParquetFile:
         Every column holds whole numbers, true and false, or valid text, of which a batch holds at most
         `PIECE_MAX_BYTES`. Raises Damaged where the file cannot be read, naming the column if it is one.
         """
-        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow as pa
 
         first = 1
         size = 0
@@ -145,7 +145,7 @@ class ParquetFile:
         return size
 
     def _readable(self, batch: Any, first: int) -> Any:
-        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow as pa
 
         found = []
         for at, (name, column) in enumerate(zip(self.columns, batch.columns, strict=False)):
@@ -184,7 +184,7 @@ def _coded_columns(metadata: Any, schema: Any) -> tuple[set[str], set[str]]:
     Both are read as words and their places, as the file keeps them; the first are handed on so, where the
     groups of rows are large.
     """
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     texts = {each.name for each in schema if pa.types.is_string(each.type)}
     few: set[str] = set()
@@ -226,7 +226,7 @@ def _footer_problems(file: str, metadata: Any) -> Iterator[Problem]:
 
 def _nested(file: str, schema: Any, names: tuple[str, ...]) -> Iterator[Problem]:
     """Yield the columns of ours that hold objects or lists where text belongs."""
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     for name, each in zip(names, schema, strict=False):
         if pa.types.is_nested(each.type):
@@ -248,8 +248,8 @@ def _pieces(batch: Any) -> Iterator[Any]:
 
 def _text_bytes(batch: Any) -> int:
     """Return how many bytes the texts of a batch have when they are written out for every row."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
     size = 0
     for column in batch.columns:
@@ -266,8 +266,8 @@ def _readable(column: Any, *, coded: bool = False) -> Any:  # noqa: PLR0911  # o
 
     Raises ValueError, OverflowError, LookupError or ArrowException where a value cannot be written as text.
     """
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
@@ -291,7 +291,7 @@ def _readable(column: Any, *, coded: bool = False) -> Any:  # noqa: PLR0911  # o
 
 def _scalar_text(scalar: Any) -> str:
     """Write a value of any type; dates and times that Python cannot hold are their number and their type."""
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     try:
         return value_text(scalar.as_py())
@@ -303,7 +303,7 @@ def _scalar_text(scalar: Any) -> str:
 
 def _first_unreadable(column: Any) -> int:
     """Return the place of the first value that cannot be written as text, 0 where it is not known."""
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     for at, scalar in enumerate(column):
         try:

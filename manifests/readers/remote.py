@@ -83,8 +83,8 @@ def _save(chunks: Iterable[bytes], path: Path, name: str, max_bytes: int) -> Non
 
 
 def _from_web(address: str, folder: Path, *, allow_private: bool, max_bytes: int) -> Remote:
-    import httpcore  # noqa: PLC0415  # only remote manifests need it
-    import httpx  # noqa: PLC0415
+    import httpcore
+    import httpx
 
     name, where = _bare(address), address
     path = folder / (PurePosixPath(urlsplit(address).path).name or "manifest")
@@ -156,7 +156,7 @@ class _PublicOnly:
 
 
 def _from_store(address: str, folder: Path, max_bytes: int) -> list[Remote]:
-    import fsspec  # noqa: PLC0415  # only remote manifests need it
+    import fsspec
 
     try:
         filesystem, place = fsspec.core.url_to_fs(address)

@@ -83,7 +83,7 @@ def _say(document: Mapping[str, Any]) -> None:
 
 
 def _read(content: bytes, wanted: str) -> Iterator[dict[str, Any]]:
-    import python_calamine as calamine  # noqa: PLC0415  # after the limits are set
+    import python_calamine as calamine
 
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

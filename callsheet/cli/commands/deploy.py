@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from callsheet.cli.options import Budget, Json, Sandbox, Speed
 from callsheet.cli.output import document, note, result
 from callsheet.cli.prefect import configured_api_url, require_answer
-from callsheet.engine.request import RunRequest
+from callsheet.engine.request import RunRequest  # noqa: TID253 -- what is deployed; Prefect is slower still
 from callsheet.errors import UsageError
 from manifests.readers.remote import is_remote
 
@@ -101,9 +101,9 @@ def deploy(
         update={"out": _where(out), "sandbox": sandbox, "speed": speed}
     )
     require_answer(url)
-    from flows.reconcile_ledger import reconcile_ledger  # noqa: PLC0415 -- Prefect takes a second to import
-    from flows.run_campaign import run_campaign  # noqa: PLC0415
-    from tasks.deploying import Registration, register  # noqa: PLC0415
+    from flows.reconcile_ledger import reconcile_ledger
+    from flows.run_campaign import run_campaign
+    from tasks.deploying import Registration, register
 
     given = {"request": request.model_dump(exclude_defaults=True)} if source else {}
     rehearsed = {"sandbox": True} if sandbox else {}

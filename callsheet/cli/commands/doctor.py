@@ -17,9 +17,11 @@ from callsheet import failpoints
 from callsheet.cli.options import Json
 from callsheet.cli.output import document, show_line
 from callsheet.cli.prefect import configured_api_url, require_answer
+from callsheet.engine.rollback_guard import refuse_older_ledger
 from callsheet.errors import CallsheetError, UsageError
 from callsheet.files import usable_data_folder
-from callsheet.ledger import verify
+from callsheet.ledger import Ledger, verify
+from callsheet.provider.platform import FalPlatform
 from callsheet.settings import Settings, settings_from
 from manifests.readers.remote import is_remote
 
@@ -63,8 +65,6 @@ def _spending_controls(_settings: Settings) -> Finding:
 
 def _may_administer(settings: Settings) -> bool:
     """Ask fal for the balance, which only an admin key may read. False if fal cannot be asked."""
-    from callsheet.provider.platform import FalPlatform  # noqa: PLC0415 -- an HTTP library is 0.2 s
-
     if settings.key == settings.admin_key:
         return True
 
@@ -80,9 +80,6 @@ def _may_administer(settings: Settings) -> bool:
 
 
 def _ledger(settings: Settings) -> Finding:
-    from callsheet.engine.rollback_guard import refuse_older_ledger  # noqa: PLC0415 -- as below
-    from callsheet.ledger import Ledger  # noqa: PLC0415 -- a database library is 0.2 s
-
     try:
         if not settings.ledger_url:
             usable_data_folder(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,16 +19,17 @@ from callsheet.cli.views.advice import (
     show_expensive,
     show_time,
 )
-from callsheet.cli.views.plan import PlanView, cap_name, show_changes, show_plan, view_plan
+from callsheet.cli.views.plan import PlanView, cap_name, show_changes, show_plan, show_warnings
 from callsheet.cli.views.problems import ErrorsFile, explain_mistakes
 from callsheet.errors import ManifestError, OverBudget
+from callsheet.files import has_ledger
 from callsheet.settings import settings_from
 from manifests.diff import to_pay
-from manifests.plan import PlanOptions
+from manifests.plan import Plan, PlanOptions
 from manifests.plan_document import plan_document, refusal_document
 from manifests.plan_file import refuse_to_replace, write_plan
 from manifests.planner import make_plan
-from pricing.budgets import Shortfall, shortfalls
+from pricing.budgets import Shortfall, full_room, shortfalls
 from pricing.money import usd_rounded_up, usd_text
 
 PlanFile = Annotated[
@@ -93,7 +95,7 @@ def plan(
             document(refusal_document(error))
         return explain_mistakes(error, source, errors)
     concurrency = made.concurrency or settings.concurrency
-    seen = view_plan(made, sandbox=sandbox)
+    seen = _seen(made, sandbox=sandbox)
     short = shortfalls(to_pay(made, seen.changes), seen.room)
     code = OverBudget.exit_code if check and short else 0
     takes_s, learned = seen.takes_s(made, concurrency), bool(seen.learned_s)
@@ -108,6 +110,7 @@ def plan(
         document({**told, "advice": advice_document(made, seen.changes, seen.room), **more})
         return code
     show_plan(made, seen.room)
+    show_warnings(made)
     show_changes(made, seen.changes, seen.differs)
     _show_fit(seen, short)
     for line in advice_lines(made, seen.changes, seen.room):
@@ -118,6 +121,21 @@ def plan(
     if seen.credit_nano is not None:
         result(f"credit at fal: ${usd_text(seen.credit_nano)}")
     return code
+
+
+def _seen(plan: Plan, *, sandbox: bool) -> PlanView:
+    """Compare a plan with the ledger, if there is one; none is created."""
+    settings = settings_from(os.environ, sandbox=sandbox)
+    view = PlanView(dict(full_room(plan.caps)))
+    if has_ledger(settings):
+        from callsheet.cli.views.plan_ledger import compared
+
+        view = compared(plan, settings)
+    if settings.admin_key is None or sandbox:
+        return view
+    from callsheet.cli.views.plan_ledger import credit_nano
+
+    return replace(view, credit_nano=credit_nano(settings))
 
 
 def _show_fit(seen: PlanView, short: Sequence[Shortfall]) -> None:

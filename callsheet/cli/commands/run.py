@@ -20,9 +20,9 @@ from callsheet.cli.options import (
     Speed,
     Yes,
 )
-from callsheet.cli.output import ask, document, result, say
+from callsheet.cli.output import ask, document, result, say, show_line
 from callsheet.cli.views.advice import advice_lines
-from callsheet.cli.views.plan import show_plan
+from callsheet.cli.views.plan import show_plan, show_warnings
 from callsheet.cli.views.run import run_to_its_end
 from callsheet.engine.open_run import (
     Selection,
@@ -119,12 +119,24 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
 def _review(plan: Plan, ledger: Ledger, selection: Selection, *, yes: bool, as_json: bool) -> None:
     """Show what is about to be bought and ask for it. Raises UsageError without a yes."""
     if not as_json:
-        show_plan(plan, room_for(ledger, plan), selection)
+        show_plan(plan, room_for(ledger, plan))
+        _show_selection(selection)
+        show_warnings(plan)
     for old, new in changed_caps(ledger, plan):
         say(f"cap of {old.label}: {usd_text(old.limit_nano)} USD becomes {usd_text(new.limit_nano)}")
     _name_what_is_left(plan, selection)
     if not (yes or _agreed(plan, selection)):
         raise UsageError("not confirmed, nothing was sent; add --yes to run without confirmation")
+
+
+def _show_selection(selection: Selection) -> None:
+    made, changed = len(selection.changes.made), selection.changes.changed
+    again = len([position for position in selection.buy if position in changed])
+    note = f"   ~ {again} of them changed" if again else ""
+    show_line(f"+ {len(selection.buy)} to buy{note}   = {made} already made, not bought again")
+    if selection.left:
+        more = usd_rounded_up(selection.left_maximum_nano)
+        show_line(f"- {len(selection.left)} skipped: over budget, need up to {more} more")
 
 
 def _advise(plan: Plan, request: RunRequest, settings: Settings) -> None:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from callsheet.cli.options import Speed
 from callsheet.errors import UsageError
 from callsheet.files import usable_folder
+from callsheet.sandbox.config import SandboxConfig
 
 MAX_PORT = 65_535
 MAX_SPEED = 10_000
@@ -36,8 +37,7 @@ def sandbox(*, port: Port = 8790, speed: Speed = 1.0, state: State = None) -> in
         raise UsageError(f"--speed is {speed:g}; use a number above 0 and up to {MAX_SPEED:,}")
     if state is not None:
         usable_folder(state, what="the sandbox's folder", instead="name another folder with --state")
-    from callsheet.sandbox.config import SandboxConfig  # noqa: PLC0415 -- the help does not import a server
-    from callsheet.sandbox.server import serve  # noqa: PLC0415
+    from callsheet.sandbox.server import serve
 
     serve(SandboxConfig(port=port, speed=speed, state_dir=state))
     return 0

@@ -1,39 +1,19 @@
-"""A plan compared with this machine's ledger: prices, headroom, changes, duration and credit."""
+"""A plan on the terminal: prices, headroom of every cap, what is new, changed or already made."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from statistics import median
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from callsheet.cli.output import result, say, show_line, terminal_width
-from callsheet.errors import CallsheetError
-from callsheet.files import has_ledger
-from callsheet.ledger import history, queries
-from callsheet.settings import Settings, settings_from
-from manifests.diff import Changes, Sum, what_differs
-from manifests.job import decode_job
+from manifests.diff import Changes, Sum
 from manifests.plan import Plan, Size, Total
-from pricing.budgets import Cap, full_room
-from pricing.catalog import load_catalog
+from pricing.budgets import Cap
 from pricing.money import usd_rounded_up, usd_text
 from pricing.render_times import campaign_s, published_render_s
 
-if TYPE_CHECKING:  # planning alone does not import the database library
-    from callsheet.engine.open_run import Selection
-    from callsheet.ledger import Ledger
-
 WARNINGS_SHOWN = 10
 CHANGES_SHOWN = 50
-
-MOST_SIZES = 200
-"""Up to this many sizes are looked up in the ledger; the rest keep the published render time."""
-
-COMPARED = 10_000
-"""Up to this many changed jobs are compared field by field."""
 
 _NAME = 28
 """Columns for a name in the tables of totals; the figures beside it take 36 more."""
@@ -69,69 +49,8 @@ class PlanView:
         )
 
 
-def view_plan(plan: Plan, *, sandbox: bool = False) -> PlanView:
-    """Compare a plan with the ledger, if there is one; none is created."""
-    settings = settings_from(os.environ)
-    if sandbox:
-        from callsheet.engine.request import sandbox_ledger  # noqa: PLC0415 -- the engine is slow to import
-
-        settings = replace(sandbox_ledger(settings), admin_key=None)
-    found = _from_ledger(plan, settings) or PlanView(dict(full_room(plan.caps)))
-    return replace(found, credit_nano=_credit_nano(settings)) if settings.admin_key else found
-
-
-def _from_ledger(plan: Plan, settings: Settings) -> PlanView | None:
-    if not has_ledger(settings):
-        return None
-    from callsheet.engine.open_run import changes_of, room_for  # noqa: PLC0415 -- a database library is 0.2 s
-    from callsheet.ledger import Ledger  # noqa: PLC0415
-
-    with Ledger.open(settings.ledger) as ledger:
-        changes = changes_of(ledger, plan)
-        return PlanView(
-            room=room_for(ledger, plan),
-            changes=changes,
-            differs=differences(ledger, plan, changes),
-            learned_s=_learned(ledger, plan),
-        )
-
-
-def differences(ledger: Ledger, plan: Plan, changes: Changes) -> dict[int, list[str]]:
-    """Return, by position, how each changed job differs from the last one of its name."""
-    catalog = load_catalog()
-    first = dict(list(changes.changed.items())[:COMPARED])
-    before = ledger.do(queries.payloads, {each.job_id for each in first.values()})
-    return {
-        position: what_differs(decode_job(before[first[position].job_id], catalog), planned.job)
-        for position, planned in plan.picked(first)
-    }
-
-
-def _learned(ledger: Ledger, plan: Plan) -> dict[Size, float]:
-    found = {}
-    for size in list(plan.summary.sizes)[:MOST_SIZES]:
-        seen = ledger.do(history.render_times, f"{size.endpoint_id}|{size.pixels}|{size.frames}")
-        if seen:
-            found[size] = median(each.rendered_ms for each in seen) / 1000
-    return found
-
-
-def _credit_nano(settings: Settings) -> int | None:
-    """Return the balance; None where it cannot be read, because a plan does not depend on it."""
-    from callsheet.provider.platform import FalPlatform  # noqa: PLC0415 -- an HTTP library is 0.2 s
-
-    async def read() -> int:
-        async with FalPlatform(settings) as platform:
-            return await platform.credits_nano()
-
-    try:
-        return asyncio.run(read())
-    except CallsheetError:
-        return None
-
-
-def show_plan(plan: Plan, room: Mapping[Cap, int], selection: Selection | None = None) -> None:
-    """Print the totals by model, resolution and client, the headroom of every cap, and the warnings."""
+def show_plan(plan: Plan, room: Mapping[Cap, int]) -> None:
+    """Print the totals by model, resolution and client, and the headroom of every cap."""
     total = plan.total
     show_line(
         f"{plan.campaign}: {total.jobs} job{'s' if total.jobs != 1 else ''}, price book {plan.price_book}"
@@ -141,9 +60,6 @@ def show_plan(plan: Plan, room: Mapping[Cap, int], selection: Selection | None =
     for cap, left_nano in room.items():
         limit, left = usd_rounded_up(cap.limit_nano), usd_rounded_up(left_nano)
         show_line(f"{cap_name(cap)}: {limit}, {left} left")
-    if selection is not None:
-        _show_selection(selection)
-    show_warnings(plan)
 
 
 def _show_totals(plan: Plan) -> None:
@@ -158,16 +74,6 @@ def _show_totals(plan: Plan) -> None:
 def cap_name(cap: Cap) -> str:
     """Name a cap, e.g. `total cap of campaign spring`."""
     return f"{cap.window} cap of {cap.scope.replace('_', ' ')} {cap.name or cap.key}".strip()
-
-
-def _show_selection(selection: Selection) -> None:
-    made, changed = len(selection.changes.made), selection.changes.changed
-    again = len([position for position in selection.buy if position in changed])
-    note = f"   ~ {again} of them changed" if again else ""
-    show_line(f"+ {len(selection.buy)} to buy{note}   = {made} already made, not bought again")
-    if selection.left:
-        more = usd_rounded_up(selection.left_maximum_nano)
-        show_line(f"- {len(selection.left)} skipped: over budget, need up to {more} more")
 
 
 def show_warnings(plan: Plan) -> None:

@@ -14,6 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
 from callsheet.cli.logs import printable
 from callsheet.cli.output import note, say
 from callsheet.engine.context import RunContext
@@ -102,12 +108,6 @@ def paint_lines(view: View, ended: threading.Event) -> None:
 
 
 def _paint_live(view: View, ended: threading.Event) -> None:
-    from rich.console import Console  # noqa: PLC0415 -- only where there is a terminal
-    from rich.live import Live  # noqa: PLC0415
-    from rich.progress_bar import ProgressBar  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
     console = Console(stderr=True)
 
     def picture() -> Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,14 +19,13 @@ from callsheet.cli.prefect import (
     why_unreachable,
 )
 from callsheet.cli.views.progress import show_progress
-from callsheet.engine.context import RunContext, current_run
+from callsheet.engine.context import RunContext
 from callsheet.engine.finalize import AT_FAL_STATUSES
 from callsheet.engine.request import RunRequest
 from callsheet.engine.run import carry_out, open_context
-from callsheet.engine.stopping import StopSignal, signals_to, take_signals
+from callsheet.engine.stopping import StopSignal, signals_to
 from callsheet.errors import (
     BudgetError,
-    CallsheetError,
     CanaryError,
     NoPrefect,
     PricesChanged,
@@ -37,16 +35,10 @@ from callsheet.settings import Settings
 
 SHOWN_NOTES = 20
 
-PREFECT_END_S = 15.0
-"""How long a finished run waits for Prefect's end of its flow, in seconds. Where its server died, Prefect
-tries for 10 s, and for 21 s where it hangs."""
-
-SIGNAL_LOOK_S = 0.02
-
 NOT_SENT = ("pending", "held")
 NOT_BOUGHT = frozenset({*NOT_SENT, "skipped_budget", "already_made"})
 
-Flow = Callable[[RunRequest], Awaitable[Any]]
+Carry = Callable[[RunContext], Awaitable[tuple[dict[str, Any], bool]]]
 OpenRun = Callable[[], Awaitable[str]]
 
 
@@ -100,28 +92,28 @@ async def _carried_out(
     request = request.model_copy(update={"run_id": run_id})
     with signals_to(stop):
         note(f"run {run_id}")
-        flow = await _flow(url, server, stop) if url else None
+        through_prefect = await _through_prefect(url, server, stop) if url else None
         async with open_context(request, run_id, settings, stop, note) as ctx:
             with show_progress(ctx):
-                if flow is not None:
-                    return await _through_prefect(ctx, flow)
+                if through_prefect is not None:
+                    return await through_prefect(ctx)
                 if url:
                     ctx.state.notice("Prefect's server did not start: this run is not among its pages")
                 return await carry_out(ctx), False
 
 
-async def _flow(url: str, server: OwnServer | None, stop: StopSignal) -> Flow | None:
-    """Import the flow and wait for its server. None if the server does not start or the run is stopped."""
+async def _through_prefect(url: str, server: OwnServer | None, stop: StopSignal) -> Carry | None:
+    """Import Prefect and wait for its server. None if the server does not start or the run is stopped."""
     os.environ.update(client_environment(url, os.environ))
 
-    def ready() -> Flow:
-        from flows.run_campaign import run_campaign  # noqa: PLC0415 -- Prefect is 1 s, while its server starts
+    def ready() -> Carry:
+        from callsheet.cli.prefect_run import carry_out_through_prefect  # noqa: PLC0415 -- 1 s
 
         if server is not None:
             server.wait_ready()
-        return run_campaign
+        return carry_out_through_prefect
 
-    waiting: asyncio.Future[Flow] = asyncio.ensure_future(asyncio.to_thread(ready))
+    waiting: asyncio.Future[Carry] = asyncio.ensure_future(asyncio.to_thread(ready))
     draining: asyncio.Future[Any] = asyncio.ensure_future(stop.wait_draining())
     either: set[asyncio.Future[Any]] = {waiting, draining}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -134,67 +126,6 @@ async def _flow(url: str, server: OwnServer | None, stop: StopSignal) -> Flow | 
         if stop.admitting:
             say(str(error))
         return None
-
-
-async def _through_prefect(ctx: RunContext, flow: Flow) -> tuple[dict[str, Any], bool]:
-    """Let Prefect's flow carry out the run; finish it here where Prefect fails. Returns as `_carried_out`."""
-    current_run.set(ctx)
-    running = asyncio.ensure_future(flow(ctx.request))
-    finalized = asyncio.ensure_future(ctx.state.finalized.wait())
-    taking_back = asyncio.ensure_future(_take_signals_back(ctx.stop))
-    await asyncio.wait({running, finalized}, return_when=asyncio.FIRST_COMPLETED)
-    finalized.cancel()
-    taking_back.cancel()
-    await asyncio.wait({running}, timeout=PREFECT_END_S)
-    is_stuck = not running.done()
-    if is_stuck:
-        running.cancel()
-        _note_in_part(ctx, "its server does not answer")
-    elif (error := running.exception()) is not None and not _is_cancelled(error):
-        if isinstance(error, CallsheetError):
-            await asyncio.to_thread(_drain_prefect)
-            raise error
-        is_stuck = True
-        _note_in_part(ctx, str(error))
-    summary = await carry_out(ctx)
-    if not is_stuck:
-        await asyncio.to_thread(_drain_prefect)
-    # What was said meanwhile belongs to the summary as well.
-    return {**summary, "remarks": ctx.state.notices}, is_stuck
-
-
-def _note_in_part(ctx: RunContext, why: str) -> None:
-    """Say once that Prefect does not show all of the run, in place of each thing that it does not show."""
-    others = [text for text in ctx.state.notices if not text.startswith("Prefect does not show")]
-    ctx.state.notices[:] = [*others, f"Prefect shows this run in part or not at all: {why}"[:500]]
-
-
-async def _take_signals_back(stop: StopSignal) -> None:
-    """Let the process's signals go to the run again once Prefect's engine has set its own handler.
-
-    That one raises in the middle of whatever is being done. The flow takes the signals in its first line, but
-    until then Prefect talks to its server, which may be slow.
-    """
-    ours = signal.getsignal(signal.SIGTERM)
-    while signal.getsignal(signal.SIGTERM) is ours:  # noqa: ASYNC110 -- replacing a handler sets no event
-        await asyncio.sleep(SIGNAL_LOOK_S)
-    take_signals(stop)
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    """Say whether the flow ended as cancelled, which is what a person wanted."""
-    from prefect.exceptions import CancelledRun  # noqa: PLC0415 -- imported long ago, with the flow
-
-    return isinstance(error, CancelledRun)
-
-
-def _drain_prefect() -> None:
-    """Let Prefect's background senders finish before its server goes away."""
-    from prefect.events.worker import EventsWorker  # noqa: PLC0415 -- imported long ago, with the flow
-    from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
-
-    EventsWorker.drain_all(timeout=5)
-    APILogWorker.drain_all(timeout=5)
 
 
 def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from callsheet.cli import runs
+from callsheet.cli import prefect_run, runs
 from callsheet.cli.views import run as view
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy
@@ -43,11 +43,13 @@ def test_prefects_senders_are_drained_also_where_the_flow_raises(monkeypatch):
     async def busy(_request):
         raise Busy("somebody works on it")
 
-    monkeypatch.setattr(view, "_drain_prefect", lambda: drained.append(True))
+    monkeypatch.setattr(prefect_run, "run_campaign", busy)
+    monkeypatch.setattr(prefect_run, "_drain_prefect", lambda: drained.append(True))
 
     async def through_prefect() -> None:
         state = SimpleNamespace(finalized=asyncio.Event(), notices=[])
-        await view._through_prefect(SimpleNamespace(request=None, stop=StopSignal(), state=state), busy)
+        ctx = SimpleNamespace(request=None, stop=StopSignal(), state=state)
+        await prefect_run.carry_out_through_prefect(ctx)
 
     with pytest.raises(Busy):
         asyncio.run(through_prefect())

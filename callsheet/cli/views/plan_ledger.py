@@ -1,0 +1,68 @@
+"""What the ledger and fal say about a plan. Imported late: a database and an HTTP library are slow."""
+
+from __future__ import annotations
+
+import asyncio
+from statistics import median
+
+from callsheet.cli.views.plan import PlanView
+from callsheet.engine.open_run import changes_of, room_for
+from callsheet.errors import CallsheetError
+from callsheet.ledger import Ledger, history, queries
+from callsheet.provider.platform import FalPlatform
+from callsheet.settings import Settings
+from manifests.diff import Changes, what_differs
+from manifests.job import decode_job
+from manifests.plan import Plan, Size
+from pricing.catalog import load_catalog
+
+MOST_SIZES = 200
+"""Up to this many sizes are looked up in the ledger; the rest keep the published render time."""
+
+COMPARED = 10_000
+"""Up to this many changed jobs are compared field by field."""
+
+
+def compared(plan: Plan, settings: Settings) -> PlanView:
+    """Compare a plan with the ledger."""
+    with Ledger.open(settings.ledger) as ledger:
+        changes = changes_of(ledger, plan)
+        return PlanView(
+            room=room_for(ledger, plan),
+            changes=changes,
+            differs=_differences(ledger, plan, changes),
+            learned_s=_learned(ledger, plan),
+        )
+
+
+def _differences(ledger: Ledger, plan: Plan, changes: Changes) -> dict[int, list[str]]:
+    """Return, by position, how each changed job differs from the last one of its name."""
+    catalog = load_catalog()
+    first = dict(list(changes.changed.items())[:COMPARED])
+    before = ledger.do(queries.payloads, {each.job_id for each in first.values()})
+    return {
+        position: what_differs(decode_job(before[first[position].job_id], catalog), planned.job)
+        for position, planned in plan.picked(first)
+    }
+
+
+def _learned(ledger: Ledger, plan: Plan) -> dict[Size, float]:
+    found = {}
+    for size in list(plan.summary.sizes)[:MOST_SIZES]:
+        seen = ledger.do(history.render_times, f"{size.endpoint_id}|{size.pixels}|{size.frames}")
+        if seen:
+            found[size] = median(each.rendered_ms for each in seen) / 1000
+    return found
+
+
+def credit_nano(settings: Settings) -> int | None:
+    """Return the account's balance; None where it cannot be read, because a plan does not depend on it."""
+
+    async def read() -> int:
+        async with FalPlatform(settings) as platform:
+            return await platform.credits_nano()
+
+    try:
+        return asyncio.run(read())
+    except CallsheetError:
+        return None

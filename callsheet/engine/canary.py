@@ -31,6 +31,7 @@ class Canaries:
 def choose_canaries(ctx: RunContext, rows: Sequence[JobRow], most: int) -> Canaries:
     """Choose one job of every cell that still has jobs to buy and has brought no video yet, at most `most`.
 
+    A cell that the circuit breaker has stopped has nothing to buy.
     A video of an earlier run proves nothing about the prices of this one. A job of the cell that is at fal
     already goes before another purchase; else the cheapest is taken. Where there are more cells, the cheapest
     canaries are chosen.
@@ -44,7 +45,8 @@ def choose_canaries(ctx: RunContext, rows: Sequence[JobRow], most: int) -> Canar
             key=lambda row: (row.state is State.PENDING, row.maximum_nano, row.position),
         )
         for cell, group in cells.items()
-        if any(row.state is State.PENDING for row in group)
+        if not ctx.state.breaker.is_open(str(cell))
+        and any(row.state is State.PENDING for row in group)
         and not any(row.state is State.SUCCEEDED for row in group)
     }
     cheapest = sorted(found, key=lambda cell: (found[cell].maximum_nano, found[cell].position))

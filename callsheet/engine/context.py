@@ -135,7 +135,15 @@ class RunContext:
     @property
     def resume_command(self) -> str:
         """The command that goes on with this run."""
-        return f"callsheet resume {self.run.run_id}" + " --sandbox" * self.request.sandbox
+        return self._command("resume")
+
+    @property
+    def retry_command(self) -> str:
+        """The command that tries this run's failed jobs again."""
+        return self._command("retry")
+
+    def _command(self, verb: str) -> str:
+        return f"callsheet {verb} {self.run.run_id}" + " --sandbox" * self.request.sandbox
 
     def catalog_at(self, at_ms: int | None) -> Catalog:
         """Return the catalog with the rates of a moment (Unix ms); those of now without one."""

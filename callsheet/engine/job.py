@@ -32,7 +32,7 @@ from callsheet.errors import (
     Unavailable,
     UntrustedHost,
 )
-from callsheet.ledger import AT_FAL, JobRow, State, queries, settlement, transitions
+from callsheet.ledger import AT_FAL, JobRow, PaidOutcome, State, history, queries, settlement, transitions
 from callsheet.provider.messages import Completed, InProgress, Rendered, Ticket
 from callsheet.provider.polling import PollSchedule
 from callsheet.reconcile.open_jobs import look_at_open
@@ -62,7 +62,7 @@ async def render_job(ctx: RunContext, job_id: int) -> JobRow:
             with _active(ctx, job_id):
                 has_moved = await _advance_through_outages(ctx, job_id)
                 row = await ctx.do(queries.job, job_id)
-                if has_moved:
+                if has_moved and _is_paid_outcome(row):
                     _record_outcome(ctx, row)
                 return row
     except Exception as error:
@@ -243,7 +243,7 @@ def render_kind(ctx: RunContext, job: Job) -> RenderKind:
     return RenderKind(job.endpoint.id, priced.width_px * priced.height_px, priced.frames)
 
 
-def group_of(ctx: RunContext, row: JobRow) -> str:
+def group_of(ctx: RunContext, row: JobRow | PaidOutcome) -> str:
     """Return the name of a job's price group."""
     return str(price_group(decode_job(row.payload, ctx.catalog).shot))
 
@@ -292,17 +292,30 @@ async def _looked_up(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> 
     return found.outcome in ("rendered", "lost")
 
 
-def _record_outcome(ctx: RunContext, row: JobRow) -> None:
+def _is_paid_outcome(row: JobRow) -> bool:
+    return row.state is State.SUCCEEDED or (row.state is State.FAILED and row.charged != "no")
+
+
+async def restore_breaker(ctx: RunContext) -> None:
+    """Count how the run's paid jobs ended in earlier processes: a group that was stopped stays stopped.
+
+    A job that `retry` has put back to `pending` no longer counts, nor does a failure of a group that has
+    brought a video since.
+    """
+    for outcome in await ctx.do(history.paid_outcomes, ctx.run.run_id):
+        _record_outcome(ctx, outcome)
+
+
+def _record_outcome(ctx: RunContext, row: JobRow | PaidOutcome) -> None:
     """Count how a paid job ended; stop buying its price group where the first ones all fail alike."""
-    if row.state is not State.SUCCEEDED and (row.state is not State.FAILED or row.charged == "no"):
-        return
-    group = group_of(ctx, row)
+    group, limit = group_of(ctx, row), ctx.settings.breaker
     if row.state is State.SUCCEEDED:
         ctx.state.breaker.record_success(group)
-    elif ctx.state.breaker.record_failure(group, row.error_type):
+    elif ctx.state.breaker.record_failure(group, row.job_id, row.error_type):
         ctx.state.notice(
-            f"stopped buying {group}: its first {ctx.settings.breaker} paid clips all failed with "
-            f"{row.error_type} ({row.error[:200]}). The rest of this group is pending; "
-            f"`{ctx.resume_command}` buys it, CALLSHEET_BREAKER sets how many failures stop a group"
+            f"stopped buying {group}: its first {limit} paid clips all failed with {row.error_type} "
+            f"({row.error[:200]}). The rest of this group stays pending, also on `resume`. Find the cause, "
+            f"then retry the failed jobs with `{ctx.retry_command} --all`, or buy the rest with "
+            f"CALLSHEET_BREAKER above {limit} (0 never stops) and `{ctx.resume_command}`"
         )
         logger.warning("circuit breaker open for %s: %s", group, row.error_type)

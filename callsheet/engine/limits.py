@@ -51,23 +51,27 @@ class Breaker:
     """
 
     limit: int
-    _failures: dict[str, list[str]] = field(default_factory=dict)
+    _failures: dict[str, dict[int, str]] = field(default_factory=dict)
     _trusted: set[str] = field(default_factory=set)
-    _open: dict[str, str] = field(default_factory=dict)
+    _open: set[str] = field(default_factory=set)
 
     def record_success(self, group: str) -> None:
         """A clip of the group passed: the group is bought on."""
         self._trusted.add(group)
+        self._open.discard(group)
 
-    def record_failure(self, group: str, error_type: str) -> bool:
-        """A paid clip of the group failed. Return True where that stops buying the group."""
+    def record_failure(self, group: str, job_id: int, error_type: str) -> bool:
+        """A paid clip of the group failed. Return True where that stops buying the group.
+
+        A job whose file is fetched again and fails again is one failure.
+        """
         if not self.limit or group in self._trusted or group in self._open:
             return False
-        failures = self._failures.setdefault(group, [])
-        failures.append(error_type)
-        if len(failures) < self.limit or set(failures) != {error_type}:
+        failures = self._failures.setdefault(group, {})
+        failures[job_id] = error_type
+        if len(failures) < self.limit or set(failures.values()) != {error_type}:
             return False
-        self._open[group] = error_type
+        self._open.add(group)
         return True
 
     def is_trusted(self, group: str) -> bool:

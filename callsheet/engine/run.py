@@ -17,6 +17,7 @@ from callsheet.engine.collect_runs import collect_campaign
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
 from callsheet.engine.deliver import folder_for, lasting
 from callsheet.engine.finalize import finalize
+from callsheet.engine.job import restore_breaker
 from callsheet.engine.open_run import Selection, open_run, require_a_cap, select
 from callsheet.engine.outage import wait_for_ledger
 from callsheet.engine.price_check import check_run_prices
@@ -108,6 +109,7 @@ async def _recover(ctx: RunContext) -> None:
     run_id = ctx.run.run_id
     await ctx.do(runs.reopen_run, run_id)
     await ctx.do(recovery.recover, run_id)
+    await restore_breaker(ctx)
     await settle_others(ctx)
     failpoints.passing("after_reconcile")
     failed = await ctx.do(queries.jobs, run_id, states={State.FAILED})

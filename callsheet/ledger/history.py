@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import and_, cast, func, literal, select, text, union_all
+from sqlalchemy import and_, cast, func, literal, or_, select, text, union_all
 
 from callsheet.ledger import schema
 from callsheet.ledger.accounts import Entry, EntryFilter, Grouping, Overrun, Purchase, Settled, Spending
-from callsheet.ledger.records import RenderTime
+from callsheet.ledger.records import PaidOutcome, RenderTime
 from callsheet.ledger.scopes import window_at
 from callsheet.ledger.states import Event, State
 from callsheet.ledger.steps import chunks
@@ -65,6 +65,30 @@ def settled(tx: Transaction, *, limit: int = 10_000) -> list[Settled]:
         .limit(limit)
     )
     return [Settled(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+@read()
+def paid_outcomes(tx: Transaction, run_id: str) -> list[PaidOutcome]:
+    """Return how paid jobs of a run ended: few successes, then every failure, in the order of their ends.
+
+    Of the successes it is one of each size, price and sound, and only where jobs of that size failed, too.
+    """
+    job, table, output = schema.job, schema.submission, schema.output
+    ours = job.c.run_id == run_id
+    failed = and_(ours, job.c.state == State.FAILED.value, job.c.charged != "no")
+    made = (
+        select(func.min(job.c.job_id))
+        .join_from(job, output, output.c.output_id == job.c.output_id)
+        .where(ours, job.c.state == State.SUCCEEDED.value, job.c.cell.in_(select(job.c.cell).where(failed)))
+        .group_by(job.c.cell, job.c.expected_nano, output.c.has_audio)
+    )
+    rows = tx.connection.execute(
+        select(job.c.job_id, job.c.state, job.c.payload, job.c.error_type, job.c.error)
+        .join_from(job, table, and_(table.c.job_id == job.c.job_id, table.c.number == job.c.submissions))
+        .where(or_(failed, job.c.job_id.in_(made)))
+        .order_by(job.c.state.desc(), table.c.closed_ms, table.c.submission_id)
+    )
+    return [PaidOutcome(job_id, State(state), *told) for job_id, state, *told in rows]
 
 
 @read()

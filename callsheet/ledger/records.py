@@ -263,3 +263,14 @@ class RenderTime:
 
     waited_ms: int
     rendered_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaidOutcome:
+    """How a paid job ended: `succeeded` or `failed`. `payload` is the engine's own text of the job."""
+
+    job_id: int
+    state: State
+    payload: str
+    error_type: str
+    error: str

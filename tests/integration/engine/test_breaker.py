@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from callsheet.engine.job import render_job
-from callsheet.ledger import State
+from callsheet.engine.run import open_context
+from callsheet.engine.scheduler import run_jobs, waiting_jobs
+from callsheet.engine.stopping import StopSignal
+from callsheet.ledger import Ledger, State, recovery
 
 pytestmark = pytest.mark.anyio
 
@@ -46,6 +49,79 @@ async def test_a_group_whose_clips_all_have_the_wrong_size_is_not_bought_to_its_
     assert "its first 3 paid clips all failed with wrong_size" in notice
     assert ctx.stop.reason is None
     assert house.sound()
+
+
+async def taken_up(house: Any, run_id: str) -> list[str]:
+    """Go on with a run as a new process does. Returns what it said about stopped groups."""
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
+        ctx.state.fetch_pauses_s = ()
+        await run_jobs(ctx, await waiting_jobs(ctx))
+        return [text for text in ctx.state.notices if text.startswith("stopped buying")]
+
+
+async def stopped(house: Any, word: str, jobs: int = 12) -> str:
+    """Work a run whose only price group the breaker stops: its checker refuses everything, and charges."""
+    run_id = opened(house, (word, 29, jobs))
+    refuses = {"status": 422, "error_type": "content_policy_violation"}
+    house.arm("render_failed", prompt_contains=f"breaker {word}", count=None, **refuses)
+    await house.work(run_id)
+    assert State.PENDING in {row.state for row in house.rows(run_id)}
+    return run_id
+
+
+async def test_a_stopped_group_stays_stopped_when_the_run_is_taken_up(house):
+    """Night after night nothing more of it is bought, and each says why and what to do."""
+    run_id = await stopped(house, "nightly")
+    before = bought(house, "nightly")
+    for _ in range(2):
+        (notice,) = await taken_up(house, run_id)
+        assert "its first 3 paid clips all failed with content_policy_violation" in notice
+        assert f"callsheet retry {run_id} --sandbox --all" in notice
+    assert bought(house, "nightly") == before
+
+
+async def test_a_higher_limit_lets_a_stopped_group_go_on(house):
+    """The setting is a person's word; 0 buys all of it."""
+    run_id = await stopped(house, "raised", jobs=8)
+    house.changes["breaker"] = 0
+    assert await taken_up(house, run_id) == []
+    assert bought(house, "raised") == 8
+
+
+async def test_retried_failures_no_longer_stop_their_group(house):
+    """After `retry` the provider has its chance again; the group is stopped anew only by new failures."""
+    run_id = await stopped(house, "retried", jobs=8)
+    house.faults.clear()
+    with Ledger.open(house.settings.ledger) as ledger:
+        failed = [row.job_id for row in house.rows(run_id) if row.state is State.FAILED]
+        ledger.do(recovery.retry, failed)
+    assert await taken_up(house, run_id) == []
+    assert {row.state for row in house.rows(run_id)} == {State.SUCCEEDED}
+
+
+async def test_old_failures_do_not_count_after_a_success(house):
+    """Both are of one group: the clip that passed shows that it can be made."""
+    run_id = await stopped(house, "mended", jobs=8)
+    house.faults.clear()
+    with Ledger.open(house.settings.ledger) as ledger:
+        failed = [row.job_id for row in house.rows(run_id) if row.state is State.FAILED]
+        ledger.do(recovery.retry, failed[:1])
+    async with house.account() as account:
+        await render_job(house.context(account, run_id), failed[0])
+    assert await taken_up(house, run_id) == []
+    assert [row.state for row in house.rows(run_id) if row.job_id not in failed[1:]] == [State.SUCCEEDED] * (
+        8 - len(failed[1:])
+    )
+
+
+async def test_a_file_that_is_fetched_again_counts_once(house):
+    """Two clips of the wrong size are two failures, however often their run is taken up."""
+    run_id = opened(house, ("again", 29, 2))
+    house.arm("swapped_size", prompt_contains="breaker again", count=None)
+    await house.work(run_id)
+    for _ in range(2):
+        assert await taken_up(house, run_id) == []
+    assert [row.error_type for row in house.rows(run_id)] == ["wrong_size"] * 2
 
 
 async def test_one_good_clip_keeps_the_group(house):

@@ -89,6 +89,7 @@ class LedgerExecutor:
         except asyncio.CancelledError:
             if not result.done():
                 await asyncio.wait([result])
+            result.exception()  # seen: the caller is not there to hear of it
             raise
 
     def close(self) -> None:

@@ -49,19 +49,21 @@ def _free_port() -> int:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A PostgreSQL server with an empty database."""
+    """A PostgreSQL server with an empty database. It answers at `host` and on loopback."""
 
     data: Path
     port: int
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
         """The URL of its database."""
-        return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://{USER}@{self.host}:{self.port}/postgres"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.data}"
+        options = f"-c port={self.port} -c listen_addresses={','.join({'127.0.0.1', self.host})}"
+        options += f" -c unix_socket_directories={self.data}"
         self._control("start", "-w", "-o", options, "-l", self.data / "log")
 
     def stop(self) -> None:
@@ -74,12 +76,14 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
-    """A running server, gone afterwards."""
+def cluster(host: str = "127.0.0.1", *, clients: str = "127.0.0.1/32") -> Iterator[Cluster]:
+    """A running server, gone afterwards. It trusts everybody on this machine and in the network `clients`."""
     with _servers_folder() as folder:
         command = [_program("initdb"), "-D", folder / "data", "-U", USER, "-A", "trust", "--no-sync"]
         subprocess.run(_as_server(command), check=True, stdout=subprocess.DEVNULL, timeout=60)
-        server = Cluster(folder / "data", _free_port())
+        with (folder / "data" / "pg_hba.conf").open("a") as trusted:
+            trusted.write(f"host all all {clients} trust\n")
+        server = Cluster(folder / "data", _free_port(), host)
         server.start()
         try:
             yield server

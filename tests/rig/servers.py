@@ -72,7 +72,7 @@ class Cluster:
 
     def _control(self, *arguments: str | Path) -> None:
         command = _as_server([_program("pg_ctl"), "-D", self.data, *arguments])
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60, cwd="/")
 
 
 @contextmanager

@@ -193,7 +193,7 @@ def _row(planned: Any) -> dict[str, Any]:
     job = planned.job
     return (
         dict.fromkeys(TEXTS, "")
-        | shared_cells(job, planned.quote)
+        | shared_cells(job.endpoint, job.options, planned.quote)
         | {
             "row": job.row,
             "custom_id": job.custom_id,

@@ -14,7 +14,7 @@ from manifests.job import Image, Job, canonical_json
 from manifests.parse_cells import picture_list
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_hash import NO_SEED
-from pricing.catalog import Catalog
+from pricing.catalog import Catalog, Endpoint
 from pricing.money import NanoUsd
 from pricing.quotes import Quote
 
@@ -109,7 +109,7 @@ def _row(planned: PlannedJob) -> dict[str, Any]:
     }
     row |= {name: cells.get(name, "").strip() for name in PICTURE_COLUMNS}
     row |= {f"{EXTRA}{name}": cell for name, cell in job.extra.items()}
-    return row | shared_cells(job, price)
+    return row | shared_cells(job.endpoint, job.options, price)
 
 
 def one(image: Image | None) -> tuple[Image, ...]:
@@ -117,18 +117,18 @@ def one(image: Image | None) -> tuple[Image, ...]:
     return (image,) if image else ()
 
 
-def shared_cells(job: Job, price: Quote) -> dict[str, str | int]:
-    """Return the cells that all jobs of the same options and price have in common."""
+def shared_cells(endpoint: Endpoint, options: Mapping[str, Any], price: Quote) -> dict[str, str | int]:
+    """Return the cells that all jobs of the same options (`Job.options`) and price have in common."""
     return {
-        "endpoint": job.endpoint.id,
-        "model": job.endpoint.model,
-        "resolution": job.resolution,
-        "aspect_ratio": job.aspect_ratio,
-        "duration_s": job.duration_s or 0,
-        "num_frames": job.num_frames or 0,
-        "camera_fixed": _FLAGS[job.camera_fixed],
-        "enable_safety_checker": _FLAGS[job.enable_safety_checker],
-        "generate_audio": _FLAGS[job.generate_audio],
+        "endpoint": endpoint.id,
+        "model": endpoint.model,
+        "resolution": options["resolution"],
+        "aspect_ratio": options["aspect_ratio"],
+        "duration_s": options["duration"] or 0,
+        "num_frames": options["num_frames"] or 0,
+        "camera_fixed": _FLAGS[options["camera_fixed"]],
+        "enable_safety_checker": _FLAGS[options["enable_safety_checker"]],
+        "generate_audio": _FLAGS[options["generate_audio"]],
         "width_px": price.width_px,
         "height_px": price.height_px,
         "fps": price.fps,

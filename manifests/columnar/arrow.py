@@ -5,7 +5,7 @@ Text is kept as Arrow strings without nulls; masks, numbers and positions are Nu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,8 +96,26 @@ def mask_of(array: Any) -> Mask:
 
 
 def rows_of(array: Any, places: Numbers) -> Any:
-    """Return the rows at these places."""
-    return array.take(pa.array(places, pa.int64()))
+    """Return the rows at these places, which are in ascending order where they are as many as the rows."""
+    return array if len(places) == len(array) else array.take(pa.array(places, pa.int64()))
+
+
+def by_word(column: Any, test: Callable[[Any], Mask]) -> Mask:
+    """Say which cells of a column pass a test of texts; words that a column holds once are tested once."""
+    if not pa.types.is_dictionary(column.type):
+        return test(text_array(column))
+    encoded = coded(column)
+    passed = test(text_array(encoded.dictionary))
+    return passed[numbers_of(encoded.indices)] if passed.any() else np.zeros(len(column), bool)
+
+
+def rows_by_place(places: Numbers, wanted: Collection[int]) -> Iterator[tuple[int, Numbers]]:
+    """Yield each of the places that are wanted, with the rows that have it."""
+    rows = np.flatnonzero(np.isin(places, list(wanted)))
+    rows = rows[np.argsort(places[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(places[rows], prepend=-1))
+    for alike in np.split(rows, starts[1:]) if len(rows) else ():
+        yield int(places[alike[0]]), alike
 
 
 def distinct(keys: Numbers) -> tuple[Numbers, Numbers, Numbers]:

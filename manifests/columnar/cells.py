@@ -1,12 +1,14 @@
-"""Columns that are read by themselves: text, whole numbers and file names.
+"""The columns of one batch, read by the one-row rules of `manifests.parse_cells`.
 
-What passes here passes the one-row check; a cell that does not is given to that check for its message.
+Columns that choose among few values are read by distinct cells. In text, whole numbers and file names, cells
+that are right at a glance are found for all rows at once; each other distinct cell is read by those rules.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,70 +18,153 @@ import pyarrow.compute as pc
 
 from callsheet.errors import Problem
 from manifests import parse_cells
+from manifests.addresses import INSIDE, SIGNED
 from manifests.columnar.arrow import (
     Mask,
     Numbers,
+    by_word,
     chars,
+    coded,
+    combinations,
     mask_of,
     matches,
     numbers_of,
+    rows_by_place,
+    rows_of,
     stripped,
     text_array,
     texts_of,
 )
 from manifests.columnar.expand import Batch, rows_by_cell
-from manifests.columns import COLUMNS, Column, FileName, Text, Whole
-from manifests.names import DEVICE_NAME, PART_MAX_CHARS, SAFE_NAME, is_safe
+from manifests.columns import COLUMNS, Column, FileName, Pictures, Text, Whole
+from manifests.images import URL_MAX_CHARS
+from manifests.names import DEVICE_NAME, PART_MAX_CHARS, SAFE_NAME
 from manifests.parse_cells import Context, Reading, read_cell
 from manifests.plan_hash import NO_SEED
 from manifests.problems import Problems
-from manifests.table import Row
+from manifests.table import Row, shown
+from manifests.validate import candidates
+from pricing.catalog import Endpoint
+
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
+"""`manifests.table.UNPRINTABLE` for text that is valid UTF-8, which has no lone surrogates."""
 
 _PLAIN_NUMBER = r"^-?[0-9]{1,12}$"
+
+_PLAIN_ADDRESS = r"^https?://[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z]{2,}/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*$"
+"""An address that `manifests.images` takes as it is, if it is not too long; others are read one by one."""
+
+_DOUBTFUL_ADDRESS = rf"{SIGNED}|(?i)^https?://[^/]*({'|'.join(map(re.escape, INSIDE))})/"
+"""What an address must not match to be plain: it may be signed, or inside a private network."""
+
+_ANY_ADDRESS = "https://example.com/"
+"""Stands for all plain addresses: whether a picture may be here does not depend on which one it is."""
+
+_FIRST = -1
+"""Where mistakes about the model stand among a row's own: before those of the columns, which need it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A mistake that rows of a batch share: which rows, each one's cell as it is shown, and the words.
-
-    `order` is where it stands among a row's own.
-    """
+    """A mistake or a warning of several rows; `order` is where it stands among a row's own."""
 
     rows: Numbers
-    cells: Sequence[str]
     order: int
-    column: str
-    message: str
-
-    @classmethod
-    def of(cls, rows: Numbers, order: int, problem: Problem) -> Found:
-        """Return what is wrong with these rows in one way, with the same cell."""
-        return cls(rows, [problem.found] * len(rows), order, problem.column, problem.message)
+    problem: Problem
 
 
-class OwnCells:
-    """Reads the columns of one batch that are read by themselves: text, whole numbers and file names."""
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A column read by distinct cells: row `at` is `texts[places[at]]`, which means `values[places[at]]`."""
+
+    places: Numbers
+    texts: Sequence[str]
+    values: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCells:
+    """A column of pictures: `texts` of every row, and what `cells` means where the row is not `plain`."""
+
+    texts: Any
+    plain: Mask
+    cells: Cells
+
+
+class BatchReader:
+    """Reads the columns of one batch; what is wrong gathers in `problems`, what is doubtful in `warnings`.
+
+    `endpoints` are the distinct answers of `validate.candidates`, `groups` each row's place among them.
+    """
 
     def __init__(self, batch: Batch, context: Context) -> None:
         self._batch, self._context = batch, context
-        self.found: list[Found] = []
+        self.problems: list[Found] = []
+        self.warnings: list[Found] = []
+        self.endpoints: list[tuple[Endpoint, ...]] = []
+        self.groups = self._groups()
 
-    def texts(self, column: Column) -> Any:
+    def _groups(self) -> Numbers:
+        """Find every row's endpoints: they depend on the model, and on which pictures there are."""
+        pictures = [
+            column.name
+            for column in COLUMNS
+            if isinstance(column.kind, Pictures) and column.name in self._batch.columns
+        ]
+        models, model_places = self._words("model")
+        filled = [
+            by_word(self._batch.columns[name], lambda texts: chars(stripped(texts)) > 0).astype(np.int64)
+            for name in pictures
+        ]
+        first, places = combinations([model_places, *filled], len(self._batch))
+        groups: dict[tuple[Endpoint, ...], int] = {}
+        of_first, wrong = [], {}
+        for which, at in enumerate(first.tolist()):
+            cells = {name: "x" if has[at] else "" for name, has in zip(pictures, filled, strict=True)}
+            if "model" in self._batch.columns:
+                cells["model"] = models[model_places[at]]
+            notes = Problems()
+            found = candidates(self._row(cells), self._context.catalog, notes)
+            of_first.append(groups.setdefault(found, len(groups)))
+            wrong[which] = notes
+        self._note(wrong, places, _FIRST)
+        self.endpoints = list(groups)
+        return np.array(of_first, np.int64)[places]
+
+    def cells(self, column: Column) -> Cells:
+        """Read a column by its distinct cells; what they mean may depend on the endpoint."""
+        return self._read(column, *self._words(column.name))
+
+    def pictures(self, column: Column) -> PictureCells | None:
+        """Read a column of pictures; None where the batch has none."""
+        if column.name not in self._batch.columns:
+            return None
+        texts = stripped(text_array(self._batch.columns[column.name]))
+        plain = matches(texts, _PLAIN_ADDRESS) & (chars(texts) <= URL_MAX_CHARS)
+        plain &= ~matches(texts, _DOUBTFUL_ADDRESS)
+        encoded = pc.if_else(pa.array(plain), _ANY_ADDRESS, texts).dictionary_encode()
+        cells = self._read(column, encoded.dictionary.to_pylist(), numbers_of(encoded.indices))
+        return PictureCells(texts, plain, cells)
+
+    def text(self, column: Column) -> Any:
         """Return a text column, its cells stripped; None where the batch has no such column."""
         assert isinstance(column.kind, Text)
         if column.name not in self._batch.columns:
             return None
-        texts = stripped(text_array(self._batch.columns[column.name]))
-        lengths = chars(texts)
-        wrong = lengths > column.kind.max_chars
-        if column.required:
-            wrong |= lengths == 0
-        if not column.kind.lines:
-            wrong |= _unprintable(texts)
-        odd = parse_cells.ODD_PROMPT if column.required else parse_cells.ODD_TEXT
-        wrong |= matches(texts, f"^{odd}$")
-        self._explain(column, np.flatnonzero(wrong))
-        return texts
+        kind, is_required = column.kind, column.required
+        odd = parse_cells.ODD_PROMPT if is_required else parse_cells.ODD_TEXT
+
+        def is_doubtful(texts: Any) -> Mask:
+            texts = stripped(texts)
+            lengths = chars(texts)
+            doubtful = (lengths > kind.max_chars) | matches(texts, f"^{odd}$")
+            if is_required:
+                doubtful |= lengths == 0
+            return doubtful if kind.lines else doubtful | _unprintable(texts)
+
+        cells = self._batch.columns[column.name]
+        self._explain(column, by_word(cells, is_doubtful))
+        return stripped(text_array(cells))
 
     def numbers(self, column: Column) -> Numbers:
         """Return a column of whole numbers; what says nothing is the default, or `NO_SEED` without one."""
@@ -89,7 +174,7 @@ class OwnCells:
             return np.full(len(self._batch), nothing, np.int64)
         values, unsaid = _whole_numbers(self._batch.columns[column.name])
         wrong = ((values < column.kind.low) | (values > column.kind.high)) & ~unsaid
-        self._explain(column, np.flatnonzero(wrong))
+        self._explain(column, wrong)
         if column.kind.same_as_empty is not None:
             unsaid |= values == column.kind.same_as_empty
         return np.where(unsaid | wrong, nothing, values)
@@ -99,21 +184,82 @@ class OwnCells:
         assert isinstance(column.kind, FileName)
         if column.name not in self._batch.columns:
             return None
-        names = pc.replace_substring_regex(
-            stripped(text_array(self._batch.columns[column.name])), r"\.mp4$", ""
-        )
-        doubtful = np.flatnonzero(~is_plain_name(names) & (chars(names) > 0))
-        unsafe = [at for at in doubtful.tolist() if not is_safe(names[at].as_py())]
-        self._explain(column, unsafe)
+        texts = stripped(text_array(self._batch.columns[column.name]))
+        names = pc.replace_substring_regex(texts, r"\.mp4$", "")
+        self._explain(column, ~is_plain_name(names) & (chars(names) > 0))
         return names
 
-    def _explain(self, column: Column, rows: Iterable[int]) -> None:
-        order, places = COLUMNS.index(column), np.array(list(rows), np.int64)
-        for cell, alike in rows_by_cell(self._batch.columns[column.name], places):
-            notes = Problems()
-            row = Row(self._batch.file, self._batch.folder, 0, {column.name: cell})
-            read_cell(Reading(row, self._context, notes, ()), column)
-            self.found += [Found.of(alike, order, problem) for problem in notes.problems()]
+    def _words(self, name: str) -> tuple[list[str], Numbers]:
+        """Return the distinct cells of a column, stripped, and each row's place among them."""
+        if name not in self._batch.columns:
+            return [""], np.zeros(len(self._batch), np.int64)
+        encoded = coded(self._batch.columns[name])
+        texts = [text.strip() for text in text_array(encoded.dictionary).to_pylist()]
+        ranks = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+        return list(ranks), np.array([ranks[text] for text in texts], np.int64)[numbers_of(encoded.indices)]
+
+    def _read(self, column: Column, texts: Sequence[str], places: Numbers) -> Cells:
+        first, pairs = combinations([self.groups, places], len(self._batch))
+        found, values, noted = [], [], {}
+        for which, at in enumerate(first.tolist()):
+            text = texts[places[at]]
+            value, noted[which] = self._read_one(column, text, self.endpoints[self.groups[at]])
+            found.append(text)
+            values.append(value)
+        self._note(noted, pairs, COLUMNS.index(column))
+        return Cells(pairs, found, values)
+
+    def _explain(self, column: Column, doubtful: Mask) -> None:
+        """Read the cells of these rows by the one-row rules, each distinct one once."""
+        rows = np.flatnonzero(doubtful)
+        if not len(rows):
+            return
+        for text, alike in rows_by_cell(self._batch.columns[column.name], rows):
+            _, notes = self._read_one(column, text, ())
+            self._note({0: notes}, np.zeros(len(alike), np.int64), COLUMNS.index(column), alike)
+
+    def _read_one(self, column: Column, text: str, endpoints: tuple[Endpoint, ...]) -> tuple[Any, Problems]:
+        notes = Problems()
+        row = self._row({column.name: text} if column.name in self._batch.columns else {})
+        return read_cell(Reading(row, self._context, notes, endpoints), column), notes
+
+    def _row(self, cells: dict[str, str]) -> Row:
+        return Row(self._batch.file, self._batch.folder, 0, cells)
+
+    def _note(
+        self, noted: dict[int, Problems], places: Numbers, order: int, rows: Numbers | None = None
+    ) -> None:
+        """Keep what was noted of each place, with the rows that have it."""
+        noted = {place: notes for place, notes in noted.items() if notes.count or notes.counted_warnings()}
+        for place, alike in rows_by_place(places, noted) if noted else ():
+            these = alike if rows is None else rows[alike]
+            self.problems += [Found(these, order, each) for each in noted[place].problems()]
+            self.warnings += [Found(these, order, each) for each in noted[place].warnings()]
+
+
+def written(batch: Batch, found: Sequence[Found]) -> list[Problem]:
+    """Return every mistake of every row, in the rows' order; each names the row's own cell."""
+    mistakes: list[tuple[int, int, str, Problem]] = []
+    for each in found:
+        cells = _shown_cells(batch, each.problem.column, each.rows)
+        mistakes += [
+            (at, each.order, cell, each.problem) for at, cell in zip(each.rows.tolist(), cells, strict=True)
+        ]
+    mistakes.sort(key=lambda mistake: mistake[:2])
+    numbers = batch.rows.tolist()
+    return [
+        Problem(batch.file, numbers[at], problem.column, cell, problem.message)
+        for at, _, cell, problem in mistakes
+    ]
+
+
+def _shown_cells(batch: Batch, column: str, rows: Numbers) -> list[str]:
+    """Return these rows' cells as messages show them."""
+    if column not in batch.columns:
+        return [""] * len(rows)
+    encoded = coded(rows_of(batch.columns[column], rows))
+    words = [shown(text.strip()) for text in text_array(encoded.dictionary).to_pylist()]
+    return [words[place] for place in encoded.indices.to_pylist()]
 
 
 def _whole_numbers(array: Any) -> tuple[Numbers, Mask]:
@@ -129,9 +275,16 @@ def _whole_numbers(array: Any) -> tuple[Numbers, Mask]:
     return values, empty
 
 
+def has_controls(texts: Any) -> Mask:
+    """Say which texts hold control characters (`manifests.table.UNPRINTABLE`)."""
+    found = ~mask_of(pc.ascii_is_printable(texts))
+    found[found] = matches(rows_of(texts, np.flatnonzero(found)), _CONTROL)
+    return found
+
+
 def _unprintable(texts: Any) -> Mask:
     """Say which texts hold a character that Python does not call printable."""
-    suspect = matches(texts, r"[^ -~]")
+    suspect = ~mask_of(pc.ascii_is_printable(texts))
     for at in np.flatnonzero(suspect).tolist():
         suspect[at] = not texts[at].as_py().isprintable()
     return suspect

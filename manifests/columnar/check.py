@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -10,305 +10,227 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from callsheet.errors import Problem
 from manifests.columnar.arrow import (
     Mask,
     Numbers,
+    by_word,
     chars,
-    coded,
     combinations,
-    mask_of,
     matches,
-    numbers_of,
     rows_of,
     same_text,
     text_array,
 )
-from manifests.columnar.cells import Found, OwnCells, plain_prompts
-from manifests.columnar.combos import (
-    DECISIVE,
-    DOUBTFUL_ADDRESS,
-    PLAIN_ADDRESS,
-    Combination,
-    Combinations,
-    Looked,
+from manifests.columnar.cells import (
+    BatchReader,
+    Cells,
+    Found,
+    PictureCells,
+    has_controls,
+    plain_prompts,
+    written,
 )
 from manifests.columnar.expand import Batch
-from manifests.columns import COLUMN, COLUMNS, Pictures
-from manifests.images import URL_MAX_CHARS
+from manifests.columns import COLUMN, COLUMNS, FileName, Pictures, Text, Whole
+from manifests.job import OPTIONS, canonical_json, options_text
+from manifests.parse_cells import Context
+from manifests.plan_hash import combo_text
 from manifests.problems import Problems
-from manifests.table import CELL_LIMIT_BYTES, Row, printable, shown
-from manifests.validate import read_row, unknown_instructions, unlisted
+from manifests.table import CELL_LIMIT_BYTES, printable, shown
+from manifests.validate import INSTRUCTIONS, read_row, unknown_instructions, unlisted
+from pricing.catalog import DEFAULT_DURATION_S, Endpoint
+from pricing.quotes import Quote, Shot, quote
 
-_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
-"""`manifests.table.UNPRINTABLE` for text that is valid UTF-8, which has no lone surrogates."""
-_PICTURES = tuple(column.name for column in COLUMNS if isinstance(column.kind, Pictures))
-
-
-def camera_warnings(prompts: Any, rows: Numbers, file: str) -> list[Warned]:
-    """Warn of every camera instruction that Seedance does not list, in the order they are met.
-
-    `rows` are the prompts' row numbers. Distinct instructions are few: what stands before the first bracket
-    and behind the last is cut away, and each distinct rest is looked at once.
-    """
-    places = np.flatnonzero(mask_of(pc.match_substring(prompts, "[")))
-    rest = pc.list_element(pc.split_pattern(rows_of(prompts, places), "[", max_splits=1), 1)
-    closed = np.flatnonzero(mask_of(pc.match_substring(rest, "]")))
-    places, rest = places[closed], rows_of(rest, closed)
-    rest = pc.list_element(pc.split_pattern(rest, "]", max_splits=1, reverse=True), 0)
-    encoded = pc.replace_substring_regex(rest, r"\][^\[\]]*\[", "][").dictionary_encode()
-    which = numbers_of(encoded.indices)
-    met: dict[str, list[int]] = {}
-    for at, text in enumerate(encoded.dictionary.to_pylist()):
-        for instruction in unknown_instructions(f"[{text}]"):
-            met.setdefault(instruction, []).append(at)
-    warned = []
-    for instruction, texts in met.items():
-        found = rows[places[np.isin(which, texts)]]
-        cell = shown(f"[{instruction}]")
-        warned.append(Warned(Problem(file, int(found[0]), "prompt", cell, printable(unlisted())), len(found)))
-    return warned
+_LISTED = "|".join(map(re.escape, INSTRUCTIONS))
+_ALL_LISTED = rf"(?i)^[^\[\]]*(\[ *({_LISTED})( *, *({_LISTED}))* *\][^\[\]]*)*$"
+"""Prompts whose brackets hold nothing but instructions that Seedance lists; others are looked at singly."""
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
-    """A warning, of how many rows; `warning` names the first of them."""
+class Combination:
+    """What many rows share: endpoint, options by the manifest's names, and price.
 
-    warning: Problem
-    count: int
+    `given` holds the cells as they were written, in the header's order; None stands for a cell of the row's
+    own. `text` is what a plan's hash takes of it, `fingerprinted` what a fingerprint does.
+    """
+
+    endpoint: Endpoint
+    options: Mapping[str, Any]
+    price: Quote
+    given: str
+    text: str
+    fingerprinted: str
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A batch after the check. `good` are the positions of rows that can be made; columns hold only those.
+    """The rows of a batch that can be made; row `at` is of combination `combos[places[at]]`.
 
-    `combos` are numbers of `Combinations.all`; `numbers` holds seed (-1 for none), priority and take; `texts`
-    the columns of text as they are used, `pictures` the cells of pictures and what was found in them.
+    `numbers` holds seed (-1 for none), priority and take, `texts` the columns of text as they are used.
     """
 
     batch: Batch
-    good: Numbers
-    combos: Numbers
+    combos: Sequence[Combination]
+    places: Numbers
     numbers: Mapping[str, Numbers]
     texts: Mapping[str, Any]
-    pictures: Mapping[str, tuple[Any, Sequence[Looked | None]]]
-    extra: Mapping[str, Any]
-    problems: tuple[Problem, ...]
-    warnings: tuple[Warned, ...]
+    pictures: Mapping[str, PictureCells]
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 class Checker:
-    """Checks batches, several at a time: a lock protects what they share."""
+    """Checks batches, several at a time: what they share is only ever added to."""
 
-    def __init__(self, combos: Combinations) -> None:
-        self._combos = combos
-        self._lock = threading.Lock()
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._known: dict[tuple[Any, ...], Combination | str] = {}
 
-    def check(self, batch: Batch) -> Checked:
-        """Check one batch."""
-        own = OwnCells(batch, self._combos.context)
-        texts = {name: own.texts(COLUMN[name]) for name in ("custom_id", "prompt", "client")}
-        numbers = {name: own.numbers(COLUMN[name]) for name in ("seed", "priority", "take")}
-        names = own.names(COLUMN["output_name"])
-        rare = self._rare_rows(batch)
-        looked, combos, of_rows = self._decide(batch)
-        found = [*own.found, *_of_pictures(batch, looked)]
-        bad = np.zeros(len(batch), bool)
-        for each in found:
+    def check(self, batch: Batch, notes: Problems) -> Checked:
+        """Check one batch; mistakes and warnings go into `notes`."""
+        rare, of_rare = _rare_rows(batch), Problems()
+        for at in np.flatnonzero(rare).tolist():
+            read_row(batch.row(at), self._context, of_rare)
+        batch = batch.only(np.flatnonzero(~rare))
+        reader = BatchReader(batch, self._context)
+        texts, numbers, cells, pictures = {}, {}, {}, {}
+        for column in COLUMNS:
+            if isinstance(column.kind, Text):
+                texts[column.name] = reader.text(column)
+            elif isinstance(column.kind, FileName):
+                texts[column.name] = reader.names(column)
+            elif isinstance(column.kind, Whole):
+                numbers[column.name] = reader.numbers(column)
+            elif isinstance(column.kind, Pictures):
+                pictures[column.name] = reader.pictures(column)
+            else:
+                cells[column.name] = reader.cells(column)
+        bad = np.array([len(each) > 1 for each in reader.endpoints], bool)[reader.groups]
+        bad |= texts["prompt"] is None
+        for each in reader.problems:
             bad[each.rows] = True
-        bad |= np.array([combo.endpoint is None for combo in combos], bool)[of_rows]
-        bad |= rare
-        if texts["prompt"] is None:
-            bad[:] = True
-        # What is wrong with a combination is said before what is wrong with its pictures.
-        problems = _in_row_order(batch, [*_of_combos(batch, combos, of_rows), *found], rare)
-        problems += self._one_by_one(batch, rare)
-        problems.sort(key=attrgetter("row"))
+        combos, places, unpriced = self._combine(batch, reader, np.flatnonzero(~bad), cells, pictures)
+        problems = [*written(batch, [*reader.problems, *unpriced]), *of_rare.problems()]
+        notes.add_all(sorted(problems, key=attrgetter("row")))
+        for each in unpriced:
+            bad[each.rows] = True
         good = np.flatnonzero(~bad)
-        kept = {name: _kept(column, good, len(batch)) for name, column in texts.items()}
-        kept["output_name"] = _kept(names, good, len(batch))
-        camera = camera_warnings(kept["prompt"], batch.rows[good], batch.file)
+        for each in reader.warnings:
+            notes.add_warning(_of_row(each.problem, batch.rows[each.rows[0]]), len(each.rows))
+        kept = {name: _kept(column, good) for name, column in texts.items()}
+        _warn_of_camera(kept["prompt"], batch.rows[good], batch.file, notes)
         kept["prompt"] = plain_prompts(kept["prompt"])
         return Checked(
-            batch=batch,
-            good=good,
-            combos=np.array([combo.number for combo in combos], np.int64)[of_rows[good]],
+            batch=batch.only(good),
+            combos=combos,
+            places=places,
             numbers={name: values[good] for name, values in numbers.items()},
             texts=kept,
-            pictures={
-                name: (rows_of(texts, good), [looks[at] for at in good])
-                for name, (texts, looks) in looked.items()
-            },
-            extra={
-                name: _kept(text_array(column), good, len(batch))
-                for name, column in batch.columns.items()
-                if name not in COLUMN
-            },
-            problems=tuple(problems),
-            warnings=(*_doubts(batch, looked), *_warnings(batch, combos, of_rows, rare), *camera),
+            pictures={name: _only(each, good) for name, each in pictures.items() if each is not None},
         )
 
-    def _rare_rows(self, batch: Batch) -> Mask:
-        """Say which rows have control characters or very long cells; they are read one by one."""
-        rare = np.zeros(len(batch), bool)
-        for name, column in batch.columns.items():
-            if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
-                continue
-            is_coded = pa.types.is_dictionary(column.type)
-            words = text_array(coded(column).dictionary if is_coded else column)
-            odd = matches(words, _CONTROL)
+    def _combine(
+        self,
+        batch: Batch,
+        reader: BatchReader,
+        good: Numbers,
+        cells: Mapping[str, Cells],
+        pictures: Mapping[str, PictureCells | None],
+    ) -> tuple[list[Combination], Numbers, list[Found]]:
+        """Return the combinations of these rows, each row's place among them, and rows without a price."""
+        sizes = _first_sizes(pictures["image_url"], len(batch))
+        codes = [reader.groups, sizes.places, *(each.places for each in cells.values())]
+        first, places = combinations([each[good] for each in codes], len(good))
+        combos: list[Combination] = []
+        unpriced: list[Found] = []
+        of_first = np.zeros(len(first), np.int64)
+        for which, at in enumerate(good[first].tolist()):
+            (endpoint,) = reader.endpoints[reader.groups[at]]
+            size = sizes.values[sizes.places[at]]
+            texts = {name: each.texts[each.places[at]] for name, each in cells.items()}
+            values = {name: each.values[each.places[at]] for name, each in cells.items()}
+            key = (batch.header, endpoint.id, size, *texts.values())
+            if key not in self._known:
+                given = canonical_json([[name, texts.get(name)] for name in batch.header])
+                self._known[key] = self._priced(endpoint, values, size, given)
+            found = self._known[key]
+            if isinstance(found, str):
+                problem = Problem(batch.file, 0, "model", "", printable(found))
+                unpriced.append(Found(good[places == which], len(COLUMNS), problem))
+                of_first[which] = -1
+            else:
+                of_first[which] = len(combos)
+                combos.append(found)
+        places = of_first[places]
+        return combos, places[places >= 0], unpriced
+
+    def _priced(
+        self, endpoint: Endpoint, values: Mapping[str, Any], size: tuple[int, int] | None, given: str
+    ) -> Combination | str:
+        """Return a combination with its price, or why it has none."""
+        frames = values["num_frames"]
+        options = {name: values[name] for name in OPTIONS}
+        options["duration"] = None if frames else values["duration"] or DEFAULT_DURATION_S
+        shot = Shot(
+            endpoint=endpoint,
+            resolution=options["resolution"],
+            aspect_ratio=options["aspect_ratio"],
+            duration_s=options["duration"],
+            num_frames=frames,
+            audio=bool(options["generate_audio"]),
+            image_size=size,
+        )
+        try:
+            price = quote(self._context.catalog, shot)
+        except LookupError as error:
+            return f"{error.args[0]}, so this job cannot be bought"
+        text, fingerprinted = combo_text(endpoint, options, price), options_text(endpoint.id, options)
+        return Combination(endpoint, options, price, given, text, fingerprinted)
+
+
+def _rare_rows(batch: Batch) -> Mask:
+    """Say which rows have control characters or very long cells; they are read one by one."""
+    rare = np.zeros(len(batch), bool)
+    for name, column in batch.columns.items():
+        if not (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
+            rare |= by_word(column, has_controls)
             if not isinstance(getattr(COLUMN.get(name), "kind", None), Pictures):
-                odd |= chars(words) > CELL_LIMIT_BYTES
-            if odd.any():
-                rare |= odd[numbers_of(coded(column).indices)] if is_coded else odd
-        return rare
-
-    def _one_by_one(self, batch: Batch, rare: Mask) -> list[Problem]:
-        rows = [batch.row(int(at)) for at in np.flatnonzero(rare)]
-        notes = Problems()
-        with self._lock:
-            jobs = [read_row(row, self._combos.context, notes) for row in rows]
-        assert not any(jobs), "a row that is kept from the fast path is always wrong"
-        return notes.problems()
-
-    def _decide(
-        self, batch: Batch
-    ) -> tuple[dict[str, tuple[Any, list[Looked | None]]], list[Combination], Numbers]:
-        """Return what was found in pictures, the batch's combinations and each row's place among them."""
-        looked = {}
-        columns: list[tuple[str, Numbers]] = []
-        with self._lock:
-            for name in (each for each in DECISIVE if each in batch.columns):
-                if name in _PICTURES:
-                    codes, looked[name] = self._picture_codes(batch, name)
-                else:
-                    codes = self._codes(batch, name)
-                columns.append((name, codes))
-            first, of_rows = combinations([codes for _, codes in columns], len(batch))
-            combos = [
-                self._combos.of(
-                    batch.file, batch.folder, batch.header, {name: int(codes[at]) for name, codes in columns}
-                )
-                for at in first
-            ]
-        return looked, combos, of_rows
-
-    def _codes(self, batch: Batch, name: str) -> Numbers:
-        encoded = coded(batch.columns[name])
-        classes = self._combos.classes
-        texts = text_array(encoded.dictionary).to_pylist()
-        codes = np.array([classes.code(name, text, batch.folder) for text in texts], np.int64)
-        return codes[numbers_of(encoded.indices)]
-
-    def _picture_codes(self, batch: Batch, name: str) -> tuple[Numbers, tuple[Any, list[Looked | None]]]:
-        """Return classes, the cells, and for each cell that is no plain address what was found there."""
-        classes = self._combos.classes
-        texts = text_array(batch.columns[name])
-        plain = matches(texts, PLAIN_ADDRESS) & ~matches(texts, DOUBTFUL_ADDRESS)
-        plain &= chars(texts) <= URL_MAX_CHARS
-        codes = np.zeros(len(batch), np.int64)
-        looks: list[Looked | None] = [None] * len(batch)
-        if plain.any():
-            codes[plain] = classes.plain_address(name)
-        others = np.flatnonzero(~plain)
-        encoded = rows_of(texts, others).dictionary_encode()
-        seen = [classes.looked(name, text, batch.folder) for text in encoded.dictionary.to_pylist()]
-        kinds = [classes.code(name, text, batch.folder) for text in encoded.dictionary.to_pylist()]
-        for at, which in zip(others.tolist(), encoded.indices.to_pylist(), strict=True):
-            codes[at] = kinds[which]
-            looks[at] = seen[which] if seen[which].text else None
-        return codes, (texts, looks)
+                rare |= by_word(column, lambda texts: chars(texts) > CELL_LIMIT_BYTES)
+    return rare
 
 
-def _of_pictures(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked | None]]]) -> list[Found]:
-    found = []
-    for name, (_, looks) in looked.items():
-        rows: dict[Looked, list[int]] = {}
-        for at, look in enumerate(looks):
-            if look is not None and look.messages:
-                rows.setdefault(look, []).append(at)
-        found += [
-            _found(batch, np.array(places, np.int64), name, look.text, message)
-            for look, places in rows.items()
-            for message in look.messages
-        ]
-    return found
+def _first_sizes(pictures: PictureCells | None, count: int) -> Cells:
+    """Return width and height of the first frames, which decide what `auto` becomes; None is not known."""
+    if pictures is None:
+        return Cells(np.zeros(count, np.int64), [""], [None])
+    of_cells = [images[0].size if images else None for images in pictures.cells.values]
+    ranks = {size: at for at, size in enumerate(dict.fromkeys(of_cells))}
+    places = np.array([ranks[size] for size in of_cells], np.int64)[pictures.cells.places]
+    return Cells(places, [""] * len(ranks), list(ranks))
 
 
-def _doubts(batch: Batch, looked: Mapping[str, tuple[Any, Sequence[Looked | None]]]) -> list[Warned]:
-    """Warn of pictures that fal may not be able to fetch."""
-    notes = Problems()
-    for name in (column.name for column in COLUMNS if column.name in looked):
-        for at, look in enumerate(looked[name][1]):
-            for identity, why in look.doubts if look else ():
-                row = Row(batch.file, batch.folder, int(batch.rows[at]), {})
-                notes.warn(row, name, why, found=identity)
-    return [Warned(warning, count) for warning, count in notes.counted_warnings()]
+def _of_row(problem: Problem, row: int) -> Problem:
+    return Problem(problem.file, int(row), problem.column, problem.found, problem.message)
 
 
-def _found(batch: Batch, rows: Numbers, column: str, text: str, message: str) -> Found:
-    notes = Problems()
-    notes.wrong(Row(batch.file, batch.folder, 0, {}), column, message, found=text)
-    return Found.of(rows, COLUMNS.index(COLUMN[column]), notes.problems()[0])
+def _warn_of_camera(prompts: Any, rows: Numbers, file: str, notes: Problems) -> None:
+    """Warn of every camera instruction that Seedance does not list; `rows` are the prompts' row numbers."""
+    others = np.flatnonzero(~matches(prompts, _ALL_LISTED))
+    for row, prompt in zip(rows[others].tolist(), rows_of(prompts, others).to_pylist(), strict=True):
+        for instruction in unknown_instructions(prompt):
+            cell = shown(f"[{instruction}]")
+            notes.add_warning(Problem(file, row, "prompt", cell, printable(unlisted())))
 
 
-def _of_combos(batch: Batch, combos: Sequence[Combination], of_rows: Numbers) -> list[Found]:
-    """Return the mistakes of every row whose combination is wrong."""
-    found = []
-    for which, combo in enumerate(combos):
-        if combo.wrong:
-            rows = np.flatnonzero(of_rows == which)
-            for each in combo.wrong:
-                column, message = each.problem.column, each.problem.message
-                found.append(Found(rows, _cells(batch, column, rows), each.order, column, message))
-    return found
+def _kept(texts: Any, good: Numbers) -> Any:
+    """Return the texts of the good rows; a column that is missing is empty."""
+    return text_array(same_text("", len(good))) if texts is None else rows_of(texts, good)
 
 
-def _cells(batch: Batch, column: str, rows: Numbers) -> list[str]:
-    """Return these rows' cells as messages show them."""
-    if column not in batch.columns:
-        return [""] * len(rows)
-    encoded = coded(rows_of(batch.columns[column], rows))
-    words = [shown(text.strip()) for text in text_array(encoded.dictionary).to_pylist()]
-    return [words[place] for place in encoded.indices.to_pylist()]
-
-
-def _in_row_order(batch: Batch, found: Sequence[Found], rare: Mask) -> list[Problem]:
-    """Return every mistake in row order, except those of rows that are read one by one."""
-    if not found:
-        return []
-    rows = np.concatenate([each.rows for each in found])
-    counts = [len(each.rows) for each in found]
-    orders = np.repeat([each.order for each in found], counts)
-    which = np.repeat(np.arange(len(found)), counts)
-    cells = [cell for each in found for cell in each.cells]
-    kept = np.lexsort((orders, rows))
-    kept = kept[~rare[rows[kept]]]
-    written = zip(batch.rows[rows[kept]].tolist(), which[kept].tolist(), kept.tolist(), strict=True)
-    return [
-        Problem(batch.file, number, found[group].column, cells[place], found[group].message)
-        for number, group, place in written
-    ]
-
-
-def _warnings(batch: Batch, combos: Sequence[Combination], of_rows: Numbers, rare: Mask) -> list[Warned]:
-    warned = []
-    for which, combo in enumerate(combos):
-        if combo.warnings:
-            rows = np.flatnonzero((of_rows == which) & ~rare)
-            warned += [_warned(batch, each.problem, rows) for each in combo.warnings if len(rows)]
-    return warned
-
-
-def _warned(batch: Batch, problem: Problem, rows: Numbers) -> Warned:
-    first = int(batch.rows[rows[0]])
-    return Warned(Problem(problem.file, first, problem.column, problem.found, problem.message), len(rows))
-
-
-def _kept(texts: Any, good: Numbers, count: int) -> Any:
-    """Return the good ones of so many rows; a column that is missing is empty."""
-    if texts is None:
-        return text_array(same_text("", len(good)))
-    return texts if len(good) == count else rows_of(texts, good)
+def _only(pictures: PictureCells, good: Numbers) -> PictureCells:
+    cells = pictures.cells
+    kept = Cells(cells.places[good], cells.texts, cells.values)
+    return PictureCells(rows_of(pictures.texts, good), pictures.plain[good], kept)

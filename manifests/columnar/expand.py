@@ -24,6 +24,7 @@ from manifests.columnar.arrow import (
     coded_text,
     mask_of,
     numbers_of,
+    rows_by_place,
     rows_of,
     same_text,
     stripped,
@@ -59,6 +60,11 @@ class Batch:
     def header(self) -> tuple[str, ...]:
         """The columns' names, in order."""
         return tuple(self.columns)
+
+    def only(self, places: Numbers) -> Batch:
+        """Return the rows at these places, which are in ascending order."""
+        columns = {name: rows_of(column, places) for name, column in self.columns.items()}
+        return Batch(self.file, self.folder, self.rows[places], columns)
 
     def row(self, at: int) -> Row:
         """Return one row as the reader of single rows takes it."""
@@ -160,21 +166,15 @@ class Expander:
             unfilled |= missing
         for at in np.flatnonzero(unfilled).tolist():
             _explain(self._campaign.templates, batch.row(at), notes)
-        kept = np.flatnonzero(~unfilled)
-        if len(kept) < len(batch):
-            columns = {name: rows_of(column, kept) for name, column in columns.items()}
-        return Batch(batch.file, batch.folder, batch.rows[kept], columns)
+        return Batch(batch.file, batch.folder, batch.rows, columns).only(np.flatnonzero(~unfilled))
 
 
 def rows_by_cell(column: Any, rows: Numbers) -> Iterator[tuple[str, Numbers]]:
     """Yield each distinct text that these rows have in a column, with the rows that have it."""
-    if not len(rows):
-        return
     encoded = text_array(rows_of(column, rows)).dictionary_encode()
-    places = numbers_of(encoded.indices)
-    ends = np.cumsum(np.bincount(places))
-    alike = np.split(rows[np.argsort(places, kind="stable")], ends[:-1])
-    yield from zip(encoded.dictionary.to_pylist(), alike, strict=True)
+    words = encoded.dictionary.to_pylist()
+    for place, alike in rows_by_place(numbers_of(encoded.indices), range(len(words))):
+        yield words[place], rows[alike]
 
 
 def _kept_once(column: Any) -> Any:

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from manifests.campaign import Campaign
-from manifests.columnar.arrow import coded, distinct, numbers_of
-from manifests.columnar.check import Checked, Checker
-from manifests.columnar.combos import Combination, Combinations
+from manifests.columnar.arrow import Numbers, coded, combinations, numbers_of
+from manifests.columnar.check import Checker, Combination
 from manifests.columnar.duplicates import RowKeys, Settler, changed
 from manifests.columnar.expand import Batch, Expander
 from manifests.columnar.job_store import JobStore, Scratch, feed, identities_of, write_rows
@@ -30,8 +29,8 @@ _AHEAD = 3
 """Batches in work at a time: enough for both cores, few enough for the memory."""
 
 
-_Worked = tuple[Problems, Checked, PlanRows]
-"""A batch expanded and checked: what the expansion found, and what the check did."""
+_Worked = tuple[Batch, PlanRows, Problems]
+"""A batch after its expansion, the rows that can be made, and what was found."""
 
 
 class BulkPlanner:
@@ -41,11 +40,10 @@ class BulkPlanner:
         self._expander = Expander(campaign)
         self._context, self._notes = context, notes
         self._extras = tuple(sorted(extras))
-        self._combos = Combinations(context)
-        self._checker = Checker(self._combos)
-        self._maker = RowMaker(self._combos, context.naming, self._extras)
+        self._checker = Checker(context)
+        self._maker = RowMaker(context.naming, self._extras)
         self._keys = RowKeys()
-        self._totals = Totals(self._combos.all)
+        self._totals = Totals()
         self._digest = RowsDigest(self._extras)
         self._numbers: list[Any] = []
         self._count = 0
@@ -68,37 +66,29 @@ class BulkPlanner:
 
     def _rows(self, batches: Iterable[Batch]) -> Iterator[PlanRows]:
         headers: set[tuple[str, tuple[str, ...]]] = set()
-        for notes, checked, rows in _in_order(self._work, batches):
-            self._notes.add_from(notes)
-            batch = checked.batch
+        for batch, rows, notes in _in_order(self._work, batches):
             if len(batch) and (batch.file, batch.header) not in headers:
                 headers.add((batch.file, batch.header))
                 check_header(Row(batch.file, batch.folder, 0, dict.fromkeys(batch.header, "")), self._notes)
-            self._notes.add_all((*checked.problems, *rows.problems))
-            for each in checked.warnings:
-                self._notes.add_warning(each.warning, each.count)
+            self._notes.add_from(notes)
             if len(rows):
                 self._keep(rows)
                 yield rows
 
     def _work(self, batch: Batch) -> _Worked:
         notes = Problems()
-        checked = self._checker.check(self._expander.expand(batch, notes))
-        return notes, checked, self._maker.rows(checked)
+        batch = self._expander.expand(batch, notes)
+        return batch, self._maker.rows(self._checker.check(batch, notes), notes), notes
 
     def _keep(self, rows: PlanRows) -> None:
         self._count += len(rows)
         self._keys.add(rows)
-        self._totals.add(rows.combos, rows.columns["client"])
-        self._numbers.append(self._combo_numbers(rows.combos))
+        self._totals.add(rows.combos, rows.places, rows.columns["client"])
+        # The hash numbers what rows share by its text, as it is first met.
+        of_combos = [self._digest.combo_number(combo.text) for combo in rows.combos]
+        self._numbers.append(np.array(of_combos, np.int32)[rows.places])
         if not self._notes.count:  # with any mistakes there is no plan to hash
             feed(self._digest, rows.columns, rows.hashed, self._numbers[-1])
-
-    def _combo_numbers(self, combos: Any) -> Any:
-        """Number what rows share as the hash does: by its text, as it is first met."""
-        met, _, places = distinct(combos)
-        texts = (self._combos.all[int(number)].text for number in met)
-        return np.array([self._digest.combo_number(text) for text in texts], np.int32)[places]
 
     def _settled(self, jobs: JobStore, schema: Any) -> JobStore:
         """Settle clashes; where that changes rows, write all of them again and take the hash anew."""
@@ -129,32 +119,24 @@ class BulkPlanner:
 class Totals:
     """Jobs and money by model and client, as rows come in."""
 
-    def __init__(self, combos: Sequence[Combination]) -> None:
-        self._combos = combos
+    def __init__(self) -> None:
         self._groups: dict[tuple[str, str], list[int]] = {}
         self._sizes: dict[Size, list[int]] = {}
 
-    def add(self, combos: Any, clients: Any) -> None:
+    def add(self, combos: Sequence[Combination], places: Numbers, clients: Any) -> None:
         """Add a batch. Counts are multiplied with whole nano-dollars; nothing is rounded."""
         encoded = coded(clients)
-        width = int(combos.max()) + 1
-        names = encoded.dictionary.to_pylist()
-        met, _, places = distinct(numbers_of(encoded.indices) * width + combos)
-        for key, count in zip(met.tolist(), np.bincount(places).tolist(), strict=True):
-            client, which = divmod(key, width)
-            self._add(self._combos[which], names[client], count)
-
-    def _add(self, combo: Combination, client: str, count: int) -> None:
-        assert combo.endpoint is not None
-        assert combo.price is not None
-        price = combo.price
-        pixels = price.width_px * price.height_px
-        size = Size(combo.endpoint.id, combo.values["resolution"], pixels, price.frames)
-        group = self._groups.setdefault((combo.endpoint.model, client), [0, 0, 0])
-        for sums in (group, self._sizes.setdefault(size, [0, 0, 0])):
-            sums[0] += count
-            sums[1] += count * price.expected_nano
-            sums[2] += count * price.maximum_nano
+        names, of_rows = encoded.dictionary.to_pylist(), numbers_of(encoded.indices)
+        first, which = combinations([of_rows, places], len(places))
+        for at, count in zip(first.tolist(), np.bincount(which).tolist(), strict=True):
+            combo = combos[places[at]]
+            price, resolution = combo.price, combo.options["resolution"]
+            size = Size(combo.endpoint.id, resolution, price.width_px * price.height_px, price.frames)
+            group = self._groups.setdefault((combo.endpoint.model, names[of_rows[at]]), [0, 0, 0])
+            for sums in (group, self._sizes.setdefault(size, [0, 0, 0])):
+                sums[0] += count
+                sums[1] += count * price.expected_nano
+                sums[2] += count * price.maximum_nano
 
     def groups(self) -> dict[tuple[str, str], Total]:
         """Return the totals by model and client, in the order of the jobs."""

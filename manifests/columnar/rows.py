@@ -11,14 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from callsheet.errors import Problem
 from manifests.columnar.arrow import (
     Mask,
     Numbers,
     chars,
     coded,
     coded_text,
-    distinct,
+    combinations,
     keys_of,
     mask_of,
     matches,
@@ -29,11 +28,11 @@ from manifests.columnar.arrow import (
     texts_of,
     words_of,
 )
-from manifests.columnar.cells import composed, is_plain_name
-from manifests.columnar.check import Checked
-from manifests.columnar.combos import Combination, Combinations, Looked
+from manifests.columnar.cells import PictureCells, composed, is_plain_name
+from manifests.columnar.check import Checked, Combination
+from manifests.columnar.expand import Batch
 from manifests.columnar.job_store import SHARED
-from manifests.job import OPTIONS, Job, fingerprint_of
+from manifests.job import fingerprint_of
 from manifests.names import (
     BY_ID,
     NO_SLUG,
@@ -56,59 +55,59 @@ _PART = "[A-Za-z0-9_]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_])?"
 _CLEAN = rf"^{_PART}(/{_PART})*$"
 _DOUBTFUL = r"(?i)(^|/)(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\.[^/]*)?(/|$)|\.mp4/"
 _CLEAN_MAX_CHARS = 200
+_MADE = ("", MADE_ID, MADE_NAME, f"{MADE_ID} {MADE_NAME}")
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRows:
     """Rows of a plan. `columns` are the table's, `hashed` what the plan's hash takes besides.
 
-    `ids`, `names` and `content` are keys; `content` is of what is bought, apart from the take. `combos` are
-    numbers of `Combinations.all`.
+    `ids`, `names` and `content` are keys; `content` is of what is bought, apart from the take. Row `at` is of
+    combination `combos[places[at]]`.
     """
 
     columns: Mapping[str, Any]
     hashed: Mapping[str, Any]
-    combos: Numbers
+    combos: Sequence[Combination]
+    places: Numbers
     takes: Numbers
     ids: Numbers
     names: Numbers
     content: Numbers
-    problems: tuple[Problem, ...]
 
     def __len__(self) -> int:
-        return len(self.combos)
+        return len(self.places)
 
 
 class RowMaker:
     """Makes rows of what was checked."""
 
-    def __init__(self, combos: Combinations, naming: Template | None, extras: Sequence[str]) -> None:
-        self._combos, self._naming, self._extras = combos, naming or BY_ID, extras
+    def __init__(self, naming: Template | None, extras: Sequence[str]) -> None:
+        self._naming, self._extras = naming or BY_ID, extras
 
-    def rows(self, checked: Checked) -> PlanRows:
-        """Return the batch's good rows."""
-        count = len(checked.good)
-        shared = _Shared.of(checked.combos, self._combos.all)
-        nothing = same_text("", count)
+    def rows(self, checked: Checked, notes: Problems) -> PlanRows:
+        """Return the batch's rows; file names that cannot be used are noted."""
+        batch, places = checked.batch, checked.places
+        nothing = same_text("", len(checked))
         identities = dict.fromkeys(_IDENTITIES.values(), nothing)
-        identities |= {_IDENTITIES[name]: _identities(*each) for name, each in checked.pictures.items()}
-        ids, is_made = _ids(checked, shared, identities)
+        identities |= {_IDENTITIES[name]: _identities(each) for name, each in checked.pictures.items()}
+        ids, id_is_made = _ids(checked, identities)
         named = {**checked.texts, "custom_id": ids}
-        names, name_is_made, problems = self._names(checked, named, shared)
-        words = ["", MADE_ID, MADE_NAME, f"{MADE_ID} {MADE_NAME}"]
+        names, name_is_made = self._names(checked, named, notes)
         columns: dict[str, Any] = {
-            "file": same_text(checked.batch.file, count),
-            "row": pa.array(checked.batch.rows[checked.good]),
+            "file": same_text(batch.file, len(checked)),
+            "row": pa.array(batch.rows),
             **named,
             "output_name": names,
-            "made": coded_text(is_made.astype(np.int32) + 2 * name_is_made.astype(np.int32), words),
-            "given": shared.column([combo.given for combo in shared.combos]),
+            "made": coded_text(id_is_made + 2 * name_is_made, _MADE),
+            "given": coded_text(places, [combo.given for combo in checked.combos]),
             **{name: pa.array(values) for name, values in checked.numbers.items()},
-            **_picture_columns(checked, count),
-            **{f"{EXTRA}{name}": checked.extra.get(name) for name in self._extras},
-            **shared.price_columns(),
+            **dict.fromkeys(PICTURE_COLUMNS, nothing),
+            **{name: each.texts for name, each in checked.pictures.items()},
+            "pictures": _pictures(checked),
+            **{f"{EXTRA}{name}": _carried(batch, name) for name in self._extras},
+            **_option_columns(checked),
         }
-        columns |= {name: pa.nulls(count, pa.string()) for name, column in columns.items() if column is None}
         id_keys = keys_of(words_of(ids))
         # All names are ASCII, and a file system may take `A` and `a` for one.
         folded = pc.ascii_lower(names)
@@ -116,90 +115,74 @@ class RowMaker:
             columns={name: coded(column) if name in SHARED else column for name, column in columns.items()},
             hashed={**identities, "client": columns["client"]},
             combos=checked.combos,
+            places=places,
             takes=checked.numbers["take"],
             ids=id_keys,
             names=id_keys if folded.equals(ids) else keys_of(words_of(folded)),
-            content=_content(checked, shared, identities),
-            problems=problems,
+            content=_content(checked, identities),
         )
 
-    def _names(
-        self, checked: Checked, named: Mapping[str, Any], shared: _Shared
-    ) -> tuple[Any, Mask, tuple[Problem, ...]]:
-        given = checked.texts["output_name"]
+    def _names(self, checked: Checked, named: Mapping[str, Any], notes: Problems) -> tuple[Any, Mask]:
+        """Return all file names, and which of them were made."""
+        given = named["output_name"]
         missing = mask_of(pc.equal(given, ""))
         if not missing.any():
-            return given, missing, ()
-        cells = {name: self._cells(name, checked, named, shared) for name in self._naming.columns}
+            return given, missing
+        cells = {name: self._cells(name, checked, named) for name in self._naming.columns}
         made, unsafe = made_names(self._naming, cells, named["custom_id"])
         names = made if missing.all() else pc.if_else(pa.array(missing), made, given)
-        wrong = np.flatnonzero(unsafe & missing)
-        return names, missing, tuple(_unsafe(checked, names, at) for at in wrong.tolist())
+        batch = checked.batch
+        for at in np.flatnonzero(unsafe & missing).tolist():
+            note_unsafe(Row(batch.file, batch.folder, int(batch.rows[at]), {}), names[at].as_py(), notes)
+        return names, missing
 
-    def _cells(self, name: str, checked: Checked, named: Mapping[str, Any], shared: _Shared) -> Any:
+    def _cells(self, name: str, checked: Checked, named: Mapping[str, Any]) -> Any:
         """Return what a file name's template is filled with: what the check decided, else the row's cell."""
         if name == "custom_id":
             return named["custom_id"]
         if name == "take":
             return pa.array(checked.numbers["take"]).cast(pa.string())
         if name in ("model", "resolution", "aspect_ratio"):
-            return text_array(shared.column([_decided(combo, name) for combo in shared.combos]))
+            decided = [
+                combo.endpoint.model if name == "model" else combo.options[name].replace(":", "x")
+                for combo in checked.combos
+            ]
+            return text_array(coded_text(checked.places, decided))
         if name not in checked.batch.columns:
-            return text_array(same_text("", len(checked.good)))
-        return stripped(text_array(rows_of(checked.batch.columns[name], checked.good)))
+            return text_array(same_text("", len(checked)))
+        return stripped(text_array(checked.batch.columns[name]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """The combinations of one batch, and each row's place among them."""
-
-    combos: list[Combination]
-    places: Numbers
-
-    @classmethod
-    def of(cls, numbers: Numbers, everything: Sequence[Combination]) -> _Shared:
-        which, _, places = distinct(numbers)
-        return cls([everything[number] for number in which.tolist()], places)
-
-    def column(self, values: list[str]) -> Any:
-        return coded_text(self.places, values)
-
-    def price_columns(self) -> dict[str, Any]:
-        rows = [shared_cells(_job_of(combo), combo.price) for combo in self.combos if combo.price]
-        return {name: self._cells([row[name] for row in rows]) for name in (rows[0] if rows else ())}
-
-    def _cells(self, values: Sequence[str | int]) -> Any:
-        if isinstance(values[0], str):
-            return self.column([str(value) for value in values])
-        return pa.array(np.array(values, np.int64)[self.places])
+def _carried(batch: Batch, name: str) -> Any:
+    """Return a column that is only carried; null where the file has none."""
+    return text_array(batch.columns[name]) if name in batch.columns else pa.nulls(len(batch), pa.string())
 
 
-def _decided(combo: Combination, name: str) -> str:
-    """Return what the check decided of an option, as a file name shows it."""
-    assert combo.endpoint is not None
-    text: str = combo.endpoint.model if name == "model" else combo.values[name]
-    return text.replace(":", "x")
+def _option_columns(checked: Checked) -> dict[str, Any]:
+    """Return the columns that rows of one combination have in common."""
+    rows = [shared_cells(combo.endpoint, combo.options, combo.price) for combo in checked.combos]
+    columns: dict[str, Any] = {}
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        if name in SHARED:
+            columns[name] = coded_text(checked.places, list(map(str, values)))
+        else:
+            columns[name] = pa.array(np.array(values, np.int64)[checked.places])
+    return columns
 
 
-def _job_of(combo: Combination) -> Job:
-    assert combo.endpoint is not None
-    options = {name: combo.values[name] for name in OPTIONS if name != "duration"}
-    return Job(0, "", combo.endpoint, "", duration_s=combo.values["duration"], **options)
-
-
-def _ids(checked: Checked, shared: _Shared, identities: Mapping[str, Any]) -> tuple[Any, Mask]:
+def _ids(checked: Checked, identities: Mapping[str, Any]) -> tuple[Any, Mask]:
     """Return all ids, and which of them were made from the content."""
     ids = composed(checked.texts["custom_id"])
     missing = mask_of(pc.equal(ids, ""))
     if not missing.any():
         return ids, missing
     rows = np.flatnonzero(missing)
-    prompts = rows_of(checked.texts["prompt"], rows)
     made = [
         id_of_take(slug, content, take)
         for slug, content, take in zip(
-            slugs(prompts).to_pylist(),
-            _first_takes(checked, shared, identities, rows),
+            slugs(rows_of(checked.texts["prompt"], rows)).to_pylist(),
+            _first_takes(checked, identities, rows),
             checked.numbers["take"][rows].tolist(),
             strict=True,
         )
@@ -220,16 +203,14 @@ def slugs(prompts: Any) -> Any:
     return pc.if_else(pc.equal(plain, ""), NO_SLUG, plain)
 
 
-def _first_takes(
-    checked: Checked, shared: _Shared, identities: Mapping[str, Any], rows: Numbers
-) -> Iterator[str]:
+def _first_takes(checked: Checked, identities: Mapping[str, Any], rows: Numbers) -> Iterator[str]:
     """Yield the fingerprints of these rows as first takes."""
     columns = [checked.texts["prompt"], *(identities[name] for name in _IDENTITIES.values())]
     own = zip(*(rows_of(column, rows).to_pylist() for column in columns), strict=True)
-    places, seeds = shared.places[rows].tolist(), checked.numbers["seed"][rows].tolist()
-    for which, seed, (prompt, image, end_image, references) in zip(places, seeds, own, strict=True):
+    places, seeds = checked.places[rows].tolist(), checked.numbers["seed"][rows].tolist()
+    for place, seed, (prompt, image, end_image, references) in zip(places, seeds, own, strict=True):
         yield fingerprint_of(
-            shared.combos[which].options,
+            checked.combos[place].fingerprinted,
             prompt=prompt,
             seed=None if seed == NO_SEED else seed,
             take=1,
@@ -269,48 +250,31 @@ def _safe_parts(texts: Any) -> Any:
     return texts_of(safe).take(encoded.indices)
 
 
-def _identities(texts: Any, looks: Sequence[Looked | None]) -> Any:
-    """Return the identities of every row's pictures."""
-    identities = stripped(texts)
-    if not any(looks):
-        return identities
-    cells = identities.to_pylist()
-    return texts_of(
-        [
-            references_identity(look.images) if look is not None else cell
-            for cell, look in zip(cells, looks, strict=True)
-        ]
-    )
+def _identities(pictures: PictureCells) -> Any:
+    """Return the identities of every row's pictures; a plain address is its own."""
+    if pictures.plain.all():
+        return pictures.texts
+    of_cells = texts_of([references_identity(images) for images in pictures.cells.values])
+    found = of_cells.take(pa.array(pictures.cells.places))
+    return pc.if_else(pa.array(pictures.plain), pictures.texts, found)
 
 
-def _picture_columns(checked: Checked, count: int) -> dict[str, Any]:
-    columns = {name: same_text("", count) for name in (*PICTURE_COLUMNS, "pictures")}
-    columns |= {name: stripped(texts) for name, (texts, _) in checked.pictures.items()}
-    looked = {name: looks for name, (_, looks) in checked.pictures.items() if any(looks)}
-    if looked:
-        known = [
-            pictures_text({name: look.images for name, looks in looked.items() if (look := looks[at])})
-            for at in range(count)
-        ]
-        columns["pictures"] = texts_of(known)
-    return columns
+def _pictures(checked: Checked) -> Any:
+    """Return what is known of every row's pictures."""
+    columns = {name: each.cells for name, each in checked.pictures.items()}
+    first, places = combinations([each.places for each in columns.values()], len(checked))
+    known = [
+        pictures_text({name: each.values[each.places[at]] for name, each in columns.items()}) for at in first
+    ]
+    return coded_text(places, known)
 
 
-def _content(checked: Checked, shared: _Shared, identities: Mapping[str, Any]) -> Numbers:
+def _content(checked: Checked, identities: Mapping[str, Any]) -> Numbers:
     """Return a key of everything that makes the video, apart from the take."""
-    options = [combo.options for combo in shared.combos]
-    given = {_IDENTITIES[name] for name in checked.pictures}
-    none = [""] * len(checked.good)
+    options = [combo.fingerprinted for combo in checked.combos]
     return keys_of(
-        [options[place] for place in shared.places.tolist()],
+        [options[place] for place in checked.places.tolist()],
         words_of(checked.texts["prompt"]),
         checked.numbers["seed"].tolist(),
-        *(words_of(identities[name]) if name in given else none for name in _IDENTITIES.values()),
+        *(words_of(identities[_IDENTITIES[name]]) for name in checked.pictures),
     )
-
-
-def _unsafe(checked: Checked, names: Any, at: int) -> Problem:
-    notes = Problems()
-    row = Row(checked.batch.file, checked.batch.folder, int(checked.batch.rows[checked.good[at]]), {})
-    note_unsafe(row, names[at].as_py(), notes)
-    return notes.problems()[0]

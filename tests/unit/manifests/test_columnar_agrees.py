@@ -299,12 +299,12 @@ def test_a_mistake_is_explained_once_for_each_distinct_cell(folder, monkeypatch)
     """A thousand rows with the same bad cell are read once, and each of them is named."""
     asked = []
     read = cells.read_cell
-    monkeypatch.setattr(cells, "read_cell", lambda *each: asked.append(each) or read(*each))
+    monkeypatch.setattr(cells, "read_cell", lambda *each: asked.append(each[1].name) or read(*each))
     rows = [["A fox", "seedance-1.0-lite", ("-9", "many")[at % 2]] for at in range(1000)]
     pq.write_table(_table(["prompt", "model", "seed"], rows), folder / "m.parquet")
     problems = _planned(folder, -1)[0]
     assert [(each.row, each.found) for each in problems[:2]] == [(1, "-9"), (2, "many")]
-    assert (len(problems), len(asked)) == (1000, 2)
+    assert (len(problems), asked.count("seed")) == (1000, 2)
 
 
 def test_rows_of_a_long_csv_never_become_mappings(folder, monkeypatch):

@@ -59,10 +59,10 @@ INSERT INTO spending (run_id, client, model, day, submissions, held_nano, spent_
            strftime('%Y-%m-%d', :start / 1000 + r * 86400, 'unixepoch'), count(*), 0, count(*) * 90
     FROM n GROUP BY 1, 2, 3, 4;
 INSERT INTO job (job_id, run_id, position, "row", custom_id, take, priority, client, endpoint, model,
-                 output_name, cell, fingerprint, payload, expected_nano, maximum_nano, spent_nano, state,
-                 attempts, purchases, submissions, output_id)
+                 output_name, render_kind, fingerprint, payload, expected_nano, maximum_nano, spent_nano,
+                 state, attempts, purchases, submissions, output_id)
     SELECT i + 1, 'run-' || r, i % 1000, i, 'shot-' || i, 1, 0, 'client-' || (i % 20), 'fal-ai/x',
-           'm' || (i % 3), '', 'cell', 'print-' || i, :payload, 90, 100, 90, 'succeeded', 1, 1, 1, i + 1
+           'm' || (i % 3), '', 'kind', 'print-' || i, :payload, 90, 100, 90, 'succeeded', 1, 1, 1, i + 1
     FROM n;
 INSERT INTO submission (submission_id, job_id, spending_id, number, hold_nano, cost_nano, cost_basis,
                         request_id, status_url, response_url, cancel_url, result_json, admitted_ms,
@@ -103,7 +103,7 @@ def five_rows(ledger: Ledger) -> None:
             expected_nano=90,
             maximum_nano=100,
             client="client-1",
-            cell="cell",
+            render_kind="kind",
         )
         for number in range(5)
     ]
@@ -111,7 +111,7 @@ def five_rows(ledger: Ledger) -> None:
     ledger.do(queries.made_by_fingerprint, "nightly", [job.fingerprint for job in new])
     ledger.do(queries.made_by_name, "nightly", [job.custom_id for job in new])
     ledger.open_run(run, new, once=True)
-    ledger.do(history.render_times, "cell")
+    ledger.do(history.render_times, "kind")
     paid = Settlement(cost_nano=90, cost_basis="expected", result_json="{}")
     for row in ledger.do(queries.jobs, "five"):
         ledger.do(admission.admit, row.job_id, slots=10)

@@ -22,35 +22,35 @@ NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Canaries:
-    """The jobs that go first, by cell; `left` are the cells that nobody tries."""
+    """The jobs that go first, by price group; `left` are the groups that are not tried."""
 
     first: dict[PriceGroup, JobRow]
     left: tuple[PriceGroup, ...] = ()
 
 
 def choose_canaries(ctx: RunContext, rows: Sequence[JobRow], most: int) -> Canaries:
-    """Choose one job of every cell that still has jobs to buy and has brought no video yet, at most `most`.
+    """Choose one job of each price group that has jobs to buy and no video yet, at most `most` groups.
 
-    A cell that the circuit breaker has stopped has nothing to buy.
-    A video of an earlier run proves nothing about the prices of this one. A job of the cell that is at fal
-    already goes before another purchase; else the cheapest is taken. Where there are more cells, the cheapest
-    canaries are chosen.
+    A group that the circuit breaker has stopped has nothing to buy.
+    A video of an earlier run proves nothing about the prices of this one. A job of the group that is at fal
+    already goes before another purchase; else the cheapest is taken. Where there are more groups, the
+    cheapest canaries are chosen.
     """
-    cells: dict[PriceGroup, list[JobRow]] = {}
+    rows_of: dict[PriceGroup, list[JobRow]] = {}
     for row in rows:
-        cells.setdefault(price_group(decode_job(row.payload, ctx.catalog).shot), []).append(row)
+        rows_of.setdefault(price_group(decode_job(row.payload, ctx.catalog).shot), []).append(row)
     found = {
-        cell: min(
-            (row for row in group if row.state in TO_DO),
+        group: min(
+            (row for row in members if row.state in TO_DO),
             key=lambda row: (row.state is State.PENDING, row.maximum_nano, row.position),
         )
-        for cell, group in cells.items()
-        if not ctx.state.breaker.is_open(str(cell))
-        and any(row.state is State.PENDING for row in group)
-        and not any(row.state is State.SUCCEEDED for row in group)
+        for group, members in rows_of.items()
+        if not ctx.state.breaker.is_open(str(group))
+        and any(row.state is State.PENDING for row in members)
+        and not any(row.state is State.SUCCEEDED for row in members)
     }
-    cheapest = sorted(found, key=lambda cell: (found[cell].maximum_nano, found[cell].position))
-    return Canaries({cell: found[cell] for cell in cheapest[:most]}, tuple(cheapest[most:]))
+    cheapest = sorted(found, key=lambda group: (found[group].maximum_nano, found[group].position))
+    return Canaries({group: found[group] for group in cheapest[:most]}, tuple(cheapest[most:]))
 
 
 async def render_canaries(ctx: RunContext, render: RenderJob) -> None:
@@ -71,7 +71,7 @@ async def render_canaries(ctx: RunContext, render: RenderJob) -> None:
     await run_jobs(ctx, list(canaries.first.values()), render)
     if ctx.stop.reason is None:
         await _read_bills(ctx)
-        ended = {cell: await ctx.do(queries.job, row.job_id) for cell, row in canaries.first.items()}
+        ended = {group: await ctx.do(queries.job, row.job_id) for group, row in canaries.first.items()}
         _judge(ctx, ended)
 
 
@@ -148,7 +148,7 @@ def _ids(rows: Sequence[JobRow]) -> str:
     return ", ".join(row.custom_id for row in rows[:NAMED])
 
 
-def _named(cells: Iterable[PriceGroup]) -> str:
-    listed = list(cells)
+def _named(groups: Iterable[PriceGroup]) -> str:
+    listed = list(groups)
     more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
     return ", ".join(map(str, listed[:NAMED])) + more

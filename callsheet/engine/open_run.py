@@ -219,7 +219,7 @@ def _new_job(planned: PlannedJob, position: int, folder: Path) -> NewJob:
         priority=job.priority,
         client=job.client,
         output_name=job.output_name,
-        cell=f"{job.endpoint.id}|{quote.width_px * quote.height_px}|{quote.frames}",
+        render_kind=f"{job.endpoint.id}|{quote.width_px * quote.height_px}|{quote.frames}",
     )
 
 

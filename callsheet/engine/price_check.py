@@ -133,7 +133,7 @@ def bills_of(settled: Iterable[Settled]) -> list[Bill]:
     """Return what the ledger's settlements say about rates."""
     found = []
     for each in settled:
-        _, pixels, frames = each.cell.rsplit("|", 2)
+        _, pixels, frames = each.render_kind.rsplit("|", 2)
         # Read as plain JSON: ten thousand jobs are looked through, and this alone decides about the rate.
         audio = bool(json.loads(each.payload).get("generate_audio"))
         found.append(Bill((each.endpoint, audio), int(pixels) * int(frames), each.cost_nano))

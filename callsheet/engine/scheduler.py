@@ -100,7 +100,7 @@ async def _rendered(ctx: RunContext, row: JobRow, render: RenderJob) -> None:
 
 async def _learn_render_times(ctx: RunContext, rows: Iterable[JobRow]) -> None:
     """Learn from the ledger how long earlier renders of the run's kinds of jobs took, oldest first."""
-    kinds = {row.cell: row for row in reversed(list(rows))}
+    kinds = {row.render_kind: row for row in reversed(list(rows))}
     for name, row in list(kinds.items())[:KINDS]:
         kind = render_kind(ctx, decode_job(row.payload, ctx.catalog))
         for each in reversed(await ctx.do(history.render_times, name, limit=REMEMBERED)):

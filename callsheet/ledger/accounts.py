@@ -90,13 +90,13 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """A render whose bill is known: what it cost, and the cell that says how large it was.
+    """A render whose bill is known: what it cost, and the render kind that says how large it was.
 
     `payload` is the engine's own text of the job.
     """
 
     endpoint: str
-    cell: str
+    render_kind: str
     payload: str
     cost_nano: int
     cost_basis: CostBasis

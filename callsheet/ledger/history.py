@@ -20,14 +20,14 @@ EVERYTHING = EntryFilter()
 
 
 @read()
-def render_times(tx: Transaction, cell: str, *, limit: int = 50) -> list[RenderTime]:
-    """Return how long the newest renders of a cell took, newest first."""
+def render_times(tx: Transaction, render_kind: str, *, limit: int = 50) -> list[RenderTime]:
+    """Return how long the newest renders of a kind took, newest first."""
     job, table = schema.job, schema.submission
-    newest = union_all(  # by the index on cell, state and job: a cell may have a million jobs
+    newest = union_all(  # by the index on kind, state and job: a kind may have a million jobs
         *(
             select(
                 select(job.c.job_id)
-                .where(job.c.cell == cell, job.c.state == state.value)
+                .where(job.c.render_kind == render_kind, job.c.state == state.value)
                 .order_by(job.c.job_id.desc())
                 .limit(4 * limit + 20)  # some were not seen to start
                 .subquery()
@@ -58,7 +58,7 @@ def settled(tx: Transaction, *, limit: int = 10_000) -> list[Settled]:
     """Return the newest renders whose cost fal has said, newest first."""
     job, table = schema.job, schema.submission
     rows = tx.connection.execute(
-        select(job.c.endpoint, job.c.cell, job.c.payload, table.c.cost_nano, table.c.cost_basis)
+        select(job.c.endpoint, job.c.render_kind, job.c.payload, table.c.cost_nano, table.c.cost_basis)
         .join_from(table, job, job.c.job_id == table.c.job_id)
         .where(table.c.cost_basis.in_(BILLED), table.c.cost_nano > 0, table.c.result_json.is_not(None))
         .order_by(table.c.submission_id.desc())
@@ -76,11 +76,12 @@ def paid_outcomes(tx: Transaction, run_id: str) -> list[PaidOutcome]:
     job, table, output = schema.job, schema.submission, schema.output
     ours = job.c.run_id == run_id
     failed = and_(ours, job.c.state == State.FAILED.value, job.c.charged != "no")
+    kinds = select(job.c.render_kind).where(failed)
     made = (
         select(func.min(job.c.job_id))
         .join_from(job, output, output.c.output_id == job.c.output_id)
-        .where(ours, job.c.state == State.SUCCEEDED.value, job.c.cell.in_(select(job.c.cell).where(failed)))
-        .group_by(job.c.cell, job.c.expected_nano, output.c.has_audio)
+        .where(ours, job.c.state == State.SUCCEEDED.value, job.c.render_kind.in_(kinds))
+        .group_by(job.c.render_kind, job.c.expected_nano, output.c.has_audio)
     )
     rows = tx.connection.execute(
         select(job.c.job_id, job.c.state, job.c.payload, job.c.error_type, job.c.error)

@@ -33,9 +33,9 @@ class NewJob:
     """One video to make.
 
     `row` is the manifest's row as errors count it, `take` starts at 1, `client` is empty where there is none,
-    `payload` is the engine's own text. `maximum_nano`, above 0, is what is held. `cell` groups jobs that
-    should take equally long to render, for `history.render_times`. `position` is the place in the plan; None
-    counts from the job before.
+    `payload` is the engine's own text. `maximum_nano`, above 0, is what is held. `render_kind` groups jobs
+    that should take equally long to render, for `history.render_times`. `position` is the place in the plan;
+    None counts from the job before.
     """
 
     row: int
@@ -50,7 +50,7 @@ class NewJob:
     priority: int = 0
     client: str = ""
     output_name: str = ""
-    cell: str = ""
+    render_kind: str = ""
     position: int | None = None
 
 
@@ -161,7 +161,7 @@ class JobRow:
     endpoint: str
     model: str
     output_name: str
-    cell: str
+    render_kind: str
     fingerprint: str
     payload: str
     expected_nano: int

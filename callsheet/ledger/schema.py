@@ -53,7 +53,7 @@ def _key(name: str, kind: Any, *parts: Any, auto: bool = False) -> sa.Column[Any
     return sa.Column(name, kind, *parts, primary_key=True, autoincrement=auto)
 
 
-VERSION: Final = 3
+VERSION: Final = 4
 """The version of these tables. A test compares their text with it: another schema needs another version."""
 
 ledger_head = _table(
@@ -109,7 +109,7 @@ job = _table(
     _col("endpoint", TEXT),
     _col("model", TEXT),
     _col("output_name", TEXT),
-    _col("cell", TEXT),
+    _col("render_kind", TEXT),
     _col("fingerprint", TEXT),
     _col("payload", TEXT),
     _col("expected_nano", INT),
@@ -128,7 +128,7 @@ job = _table(
     sa.CheckConstraint("expected_nano >= 0", name="job_expected_not_negative"),
     sa.CheckConstraint("maximum_nano > 0 AND maximum_nano >= expected_nano", name="job_maximum_covers"),
     sa.CheckConstraint(one_of("charged", ("", "no", "unknown", "yes")), name="job_charged_known"),
-    sa.Index("job_by_cell", "cell", "state", "job_id"),
+    sa.Index("job_by_render_kind", "render_kind", "state", "job_id"),
     sa.Index("job_by_name", "custom_id"),
     _partial_index("job_made", "fingerprint", "run_id", "custom_id", "spent_nano", "job_id", where=MADE),
     _partial_index("job_by_error", "error_type", where="error_type <> ''"),

@@ -172,8 +172,3 @@ def next_state(state: State, event: Event, *, booked: bool = False) -> State:
         found = "already booked" if booked else "not booked yet"
         raise IllegalTransition(f"{event} is not possible: the cost of this submission is {found}")
     return arrows[event]
-
-
-def holds_money(state: State, *, booked: bool) -> bool:
-    """Say whether a job in that state has money put aside (rule 6)."""
-    return state in HOLDS_SLOT or (state is State.RENDERED and not booked)

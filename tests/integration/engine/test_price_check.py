@@ -196,7 +196,7 @@ CELLS = (
 
 
 async def test_a_canary_of_each_cell_goes_first_and_the_rest_follows_when_they_agree(house):
-    """One job per cell up to N, the cheapest cells; the others are named; then everything is bought."""
+    """One job per price group, at most N, the cheapest; the others are named; then everything is bought."""
     word = f"A yellow bird {next(NAMES)}"
     run_id = opened(house, CELLS.format(word=word))
     ctx = await worked(house, run_id, canary=2)

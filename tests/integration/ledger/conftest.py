@@ -94,7 +94,7 @@ def new_job(number: int = 0, **changes: Any) -> NewJob:
         "expected_nano": COST_NANO,
         "maximum_nano": HOLD_NANO,
         "client": "acme",
-        "cell": "a cell",
+        "render_kind": "a kind",
     }
     return NewJob(**{**given, **changes})
 

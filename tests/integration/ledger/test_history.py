@@ -120,7 +120,7 @@ READS = {
     "overruns": lambda ledger: ledger.do(history.overruns),
     "statement": lambda ledger: ledger.do(history.spending, ["client"]),
     "tally": lambda ledger: ledger.do(queries.tally, "r"),
-    "render times": lambda ledger: ledger.do(history.render_times, "a cell"),
+    "render times": lambda ledger: ledger.do(history.render_times, "a kind"),
     "made": lambda ledger: ledger.do(queries.made_by_fingerprint, "spring", ["a", "b"]),
     "in flight": lambda ledger: ledger.do(runs.refuse_in_flight, "spring", lambda: ["a"]),
     "made meanwhile": lambda ledger: ledger.do(runs.refuse_made, "spring", lambda: ["a"]),

@@ -36,7 +36,7 @@ def test_a_job_comes_back_as_it_was_given(desk) -> None:
         priority=-5,
         client="Ünïted",
         output_name="a b",
-        cell="c",
+        render_kind="k",
         position=0,
     )
     run = NewRun(run_id="r", campaign="c", plan_hash="h", price_book="p", out="o", options="{}")
@@ -255,12 +255,12 @@ def test_a_rejected_file_is_kept_with_its_job_and_never_counts_as_made(desk) -> 
 
 def test_render_times_are_learned_by_kind_of_job_newest_first(desk) -> None:
     """Waiting and rendering are told apart; renders whose start nobody saw are left out."""
-    for cell, seconds in (("a", 10), ("a", 20), ("b", 30)):
-        (job_id,) = desk.run(cell=cell)
+    for kind, seconds in (("a", 10), ("a", 20), ("b", 30)):
+        (job_id,) = desk.run(render_kind=kind)
         for event in (Event.ADMIT, Event.SEND, Event.ACCEPT, Event.START, Event.RENDER):
             desk.clock.now_ms += {Event.START: 5000, Event.RENDER: seconds * 1000}.get(event, 0)
             desk.do(event, job_id)
-    (unseen,) = desk.run(cell="a")
+    (unseen,) = desk.run(render_kind="a")
     for event in (Event.ADMIT, Event.SEND, Event.ACCEPT, Event.RENDER):
         desk.do(event, unseen)
     times = desk.ledger.do(history.render_times, "a")

@@ -9,7 +9,6 @@ from callsheet.ledger.states import (
     HOLDS_SLOT,
     Event,
     State,
-    holds_money,
     next_state,
 )
 
@@ -100,16 +99,8 @@ def test_a_request_that_may_have_been_sent_is_never_sent_again_unresolved() -> N
 
 
 def test_a_slot_is_free_the_moment_the_render_ends() -> None:
-    """`rendered` holds money until it is settled, and no slot."""
+    """`rendered` holds no slot, whatever is still to be booked and fetched."""
     assert State.RENDERED not in HOLDS_SLOT
-    assert holds_money(State.RENDERED, booked=False)
-    assert not holds_money(State.RENDERED, booked=True)
-
-
-def test_what_holds_a_slot_holds_money() -> None:
-    """Nothing runs at fal that no money is put aside for."""
-    assert all(holds_money(state, booked=False) for state in HOLDS_SLOT)
-    assert not any(holds_money(state, booked=False) for state in FINISHED | {State.PENDING})
 
 
 def test_every_state_is_waiting_open_or_finished() -> None:

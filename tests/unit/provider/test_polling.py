@@ -14,7 +14,7 @@ from callsheet.provider.messages import Completed, InProgress, InQueue
 from callsheet.provider.polling import CEILING_S, FLOOR_S, PollSchedule
 from pricing.render_times import Estimate, RenderKind, RenderTimes
 
-CELL = RenderKind("fal-ai/bytedance/seedance/v1/pro/text-to-video", 1920 * 1088, 120)
+KIND = RenderKind("fal-ai/bytedance/seedance/v1/pro/text-to-video", 1920 * 1088, 120)
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ def learned(samples: Iterable[float]) -> Estimate:
     """Estimate from renders that took these times."""
     times = RenderTimes()
     for sample in samples:
-        times.observe(CELL, sample)
-    return times.estimate(CELL)
+        times.observe(KIND, sample)
+    return times.estimate(KIND)
 
 
 def test_what_others_teach_in_time_is_as_good_as_known_before() -> None:
     """Ten renders begin together; those that begin with the next ten hear of it while they render."""
-    prior, known = RenderTimes().estimate(CELL), learned([40.0, 41.0, 41.5, 42.0, 40.5])
+    prior, known = RenderTimes().estimate(KIND), learned([40.0, 41.0, 41.5, 42.0, 40.5])
     heard = watched(41.2, prior, bettered=(3.0, known))
     assert heard.lag < watched(41.2, prior).lag
     assert heard.lag <= 0.02
@@ -80,7 +80,7 @@ def test_what_others_teach_in_time_is_as_good_as_known_before() -> None:
 
 def test_a_straggler_is_not_asked_after_more_often_for_what_others_teach() -> None:
     """Half of its kind have ended when it might end any moment: its steps stay as large as they were."""
-    prior, known = RenderTimes().estimate(CELL), learned([40.0, 41.0, 41.5, 42.0, 40.5])
+    prior, known = RenderTimes().estimate(KIND), learned([40.0, 41.0, 41.5, 42.0, 40.5])
     for true_s in (45.0, 60.0, 82.0):
         assert watched(true_s, prior, bettered=(41.0, known)).calls == watched(true_s, prior).calls
 
@@ -99,7 +99,7 @@ def test_learned_kinds_are_seen_within_two_percent_for_about_twenty_calls() -> N
 
 def test_the_published_figure_alone_is_good_enough_to_start_with() -> None:
     """With only the prior, and the truth within 0.7 to 1.4 of it: mean lag up to 3 %, at most 25 calls."""
-    estimate = RenderTimes().estimate(CELL)
+    estimate = RenderTimes().estimate(KIND)
     runs = [watched(41 * (0.7 + 0.7 * step / 500), estimate) for step in range(501)]
     assert mean(run.lag for run in runs) <= 0.03
     assert max(run.calls for run in runs) <= 25
@@ -151,7 +151,7 @@ def test_every_wait_is_within_its_bounds(
 
 def test_fals_own_figure_is_used_where_it_fits_what_was_seen() -> None:
     """An inference time inside the observed bounds is the render time; one outside them is not believed."""
-    estimate = RenderTimes().estimate(CELL)
+    estimate = RenderTimes().estimate(KIND)
     assert watched(41.0, estimate, told_s=41.0).render_s == 41.0
     assert watched(41.0, estimate, told_s=5.0).render_s == pytest.approx(41.0, rel=0.1)
     assert watched(41.0, estimate, told_s=400.0).render_s == pytest.approx(41.0, rel=0.1)
@@ -237,22 +237,22 @@ def test_an_outage_does_not_end_the_questions() -> None:
 
 def test_the_prior_follows_pixels_frames_and_scale() -> None:
     """The published 41 s are for 1080p and 5 s; half the frames take half, a sandbox at speed 20 a 20th."""
-    half = RenderKind(CELL.endpoint_id, CELL.pixels, 60)
-    assert RenderTimes().estimate(CELL).expected_s == pytest.approx(41.0)
+    half = RenderKind(KIND.endpoint_id, KIND.pixels, 60)
+    assert RenderTimes().estimate(KIND).expected_s == pytest.approx(41.0)
     assert RenderTimes().estimate(half).expected_s == pytest.approx(20.5)
-    assert RenderTimes(scale=1 / 20).estimate(CELL).expected_s == pytest.approx(2.05)
+    assert RenderTimes(scale=1 / 20).estimate(KIND).expected_s == pytest.approx(2.05)
 
 
 def test_one_render_teaches_and_its_neighbours_learn_too() -> None:
     """A single observation replaces the prior, and other sizes on the endpoint follow its ratio."""
     times = RenderTimes()
-    times.observe(CELL, 82.0)
-    half = RenderKind(CELL.endpoint_id, CELL.pixels // 2, CELL.frames)
-    elsewhere = RenderKind("fal-ai/other/model", CELL.pixels, CELL.frames)
-    assert times.estimate(CELL).expected_s == pytest.approx(82.0)
+    times.observe(KIND, 82.0)
+    half = RenderKind(KIND.endpoint_id, KIND.pixels // 2, KIND.frames)
+    elsewhere = RenderKind("fal-ai/other/model", KIND.pixels, KIND.frames)
+    assert times.estimate(KIND).expected_s == pytest.approx(82.0)
     assert times.estimate(half).expected_s == pytest.approx(41.0)
     assert times.estimate(elsewhere).expected_s == pytest.approx(41.0)
-    assert not times.estimate(CELL).is_known
+    assert not times.estimate(KIND).is_known
 
 
 @given(samples=st.lists(st.floats(0.01, 1e4), min_size=5, max_size=40))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import tempfile
 import time
@@ -39,7 +38,7 @@ class _Gate:
 
     def __init__(self, app: ASGIApp, config: SandboxConfig) -> None:
         self._app = app
-        self._names = {"localhost", config.host.lower(), *(name.lower() for name in config.hosts)}
+        self._config = config
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, or refuse it."""
@@ -68,14 +67,7 @@ class _Gate:
     def _is_own(self, host: str) -> bool:
         """Say whether a Host header names this server: a known name or any IP address, with any port."""
         match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", host)
-        if match is None:
-            return False
-        name = match[1].lower().strip("[]")
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return name in self._names
-        return True
+        return match is not None and self._config.owns(match[1].strip("[]"))
 
 
 def create_app(

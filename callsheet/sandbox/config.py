@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from callsheet.sandbox.prices import AudioBilling
+
+FAL_NAMES = frozenset(
+    [
+        "queue.fal.run",
+        "queue.falrun.com",
+        "fal.run",
+        "falrun.com",
+        "rest.fal.ai",
+        "rest.alpha.fal.ai",
+        "api.fal.ai",
+        "fal.ai",
+        "fal.media",
+        "v3.fal.media",
+        "v3b.fal.media",
+    ]
+)
+"""fal's own names, which a hosts file may point at the sandbox."""
+
+DIRECT_NAMES = frozenset({"fal.run", "falrun.com"})
+"""Names under which a POST is answered with the result instead of a ticket."""
 
 SANDBOX_KEY = "sandbox-key"
 """Opens everything, the control routes included. It buys nothing and works on this machine only."""
@@ -21,11 +43,12 @@ class SandboxConfig:
     `speed` divides render times (1.0 is the real model's pace; must be above 0). `slots` is how many
     requests render at once. `state_dir` keeps requests and files over restarts; None means a temporary
     folder. `port` 0 means any free one; with `any_port` a taken `port` gives way to a free one.
-    `hosts` are further names that requests may call the server by; loopback names, IP addresses and `host`
-    always may. `idle_timeout_s` ends the process after that many seconds without a request and with nothing
-    to render; None means never. `audio_billing` says whether a clip with audio has twice the units or twice
-    the unit price (v1.5). `draw_seed` off leaves the seed out of the picture, so that takes of one shot
-    share one encoded file (for tests with thousands of jobs). `noise_seed` fixes the spread of render times.
+    `hosts` are further names that requests may call the server by; loopback names, IP addresses, `host` and
+    fal's own names always may. `idle_timeout_s` ends the process after that many seconds without a request
+    and with nothing to render; None means never. `audio_billing` says whether a clip that costs more than the
+    list price has more units or a higher unit price. `draw_seed` off leaves the seed out of the picture, so
+    that takes of one shot share one encoded file (for tests with thousands of jobs). `noise_seed` fixes the
+    spread of render times.
     """
 
     state_dir: Path | None = None
@@ -46,6 +69,20 @@ class SandboxConfig:
     render_threads: int = 2
     noise_seed: int = 0
 
+    def key_id(self, key: str) -> str:
+        """Return the name of a key, which is no secret."""
+        return "admin" if key == self.key else "limited"
+
+    def owns(self, name: str) -> bool:
+        """Say whether a host name, without a port, is one of this server's."""
+        try:
+            ip_address(name)
+        except ValueError:
+            name = name.lower()
+            own = {"localhost", self.host.lower(), *(each.lower() for each in self.hosts)}
+            return name in own or name in FAL_NAMES
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class SandboxAddress:
@@ -55,3 +92,11 @@ class SandboxAddress:
     key: str
     pid: int
     speed: float
+
+
+def media_base(base_url: str) -> str:
+    """Return where files are handed out: on fal's media host for a call under one of fal's names."""
+    parts = urlsplit(base_url)
+    if parts.hostname not in FAL_NAMES:
+        return base_url
+    return urlunsplit(parts._replace(netloc="v3.fal.media" + (f":{parts.port}" if parts.port else "")))

@@ -1,4 +1,4 @@
-"""The endpoints, their prices, and the schema of each as its own page at fal.ai states it.
+"""The endpoints, their list prices, and the schema of each as fal's own documents state it.
 
 Unknown fields are ignored, as fal's models do: `num_frames` changes nothing on an endpoint whose page does
 not list it.
@@ -6,148 +6,238 @@ not list it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Literal, cast
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
+from callsheet.sandbox.model_errors import BadInput
 from callsheet.sandbox.pixels import frames_of
-
-Ratio6 = Literal["21:9", "16:9", "4:3", "1:1", "3:4", "9:16"]
-Ratio7 = Literal["21:9", "16:9", "4:3", "1:1", "3:4", "9:16", "9:21"]
-RatioAuto = Literal["21:9", "16:9", "4:3", "1:1", "3:4", "9:16", "auto"]
-Resolution = Literal["480p", "720p", "1080p"]
-ReferenceResolution = Literal["480p", "720p"]
-Seconds2To12 = Literal["2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
-Seconds4To12 = Literal["4", "5", "6", "7", "8", "9", "10", "11", "12"]
-
 
 MAX_PROMPT = 50_000
 """Characters. fal publishes no bound; this one keeps a request within reason."""
 
+INSTRUCTION = re.compile(r"\[([^\]\[]*)\]")
+"""A camera instruction in a prompt; each makes a shot."""
 
-class Arguments(BaseModel):
-    """What every endpoint takes. `seed` -1 or none means: choose one."""
+VIDEO_INPUT = Fraction(3, 5)
+"""The factor on the price where videos are among the inputs; their seconds are billed as well."""
 
-    prompt: str = Field(max_length=MAX_PROMPT)
-    camera_fixed: bool = False
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    enable_safety_checker: bool = True
-
-
-class _Seconds(Arguments):
-    duration: Seconds2To12 = "5"
-
-
-class _Frames(_Seconds):
-    num_frames: int | None = Field(default=None, ge=29, le=289)
-
-
-class _LiteText(_Frames):
-    aspect_ratio: Ratio7 = "16:9"
-    resolution: Resolution = "720p"
-
-
-class _LiteImage(_Frames):
-    image_url: str
-    end_image_url: str | None = None
-    aspect_ratio: RatioAuto = "auto"
-    resolution: Resolution = "720p"
-
-
-class _LiteReference(_Frames):
-    reference_image_urls: list[str] = Field(min_length=1, max_length=4)
-    aspect_ratio: RatioAuto = "auto"
-    resolution: ReferenceResolution = "720p"
-
-
-class _ProText(_Seconds):
-    aspect_ratio: Ratio6 = "16:9"
-    resolution: Resolution = "1080p"
-
-
-class _ProImage(_Seconds):
-    image_url: str
-    end_image_url: str | None = None
-    aspect_ratio: RatioAuto = "auto"
-    resolution: Resolution = "1080p"
-
-
-class _FastText(_Frames):
-    aspect_ratio: Ratio6 = "16:9"
-    resolution: Resolution = "1080p"
-
-
-class _FastImage(_Seconds):
-    image_url: str
-    aspect_ratio: RatioAuto = "auto"
-    resolution: Resolution = "1080p"
-
-
-class _Text15(Arguments):
-    aspect_ratio: RatioAuto = "16:9"
-    resolution: Resolution = "720p"
-    duration: Seconds4To12 = "5"
-    generate_audio: bool = True
-
-
-class _Image15(_Text15):
-    image_url: str
-    end_image_url: str | None = None
+_RATIOS = ("21:9", "16:9", "4:3", "1:1", "3:4", "9:16")
+_KINDS = {"text": "Text to Video", "image": "Image to Video", "reference": "Reference to Video"}
+_Fields = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ServedEndpoint:
-    """One model id. Rates are nano-dollars per token; `silent_rate_nano` holds where no audio is made.
+    """One model id. `price_nano` is the list price in nano-dollars per token.
 
-    `unit` is the price list's word for what `X-Fal-Billable-Units` counts.
+    `unit` is the price list's word for what `X-Fal-Billable-Units` counts. `kind` is text, image, reference
+    or draft. `alias` is the id in the paths of fal's OpenAPI document where it differs from the listed one.
     """
 
     id: str
     short_name: str
-    schema: type[Arguments]
+    kind: str
+    schema: type[BaseModel]
     version: str
-    rate_nano: int
-    silent_rate_nano: int
+    price_nano: int
     unit: str
+    alias: str = ""
 
-    def rate(self, *, audio: bool) -> int:
-        """Nano-dollars per token, with or without an audio track."""
-        return self.rate_nano if audio else self.silent_rate_nano
+    @property
+    def apps(self) -> set[str]:
+        """Owner and app, as in status URLs: of the id, and of the alias."""
+        return {"/".join(each.split("/")[:2]) for each in (self.id, self.alias) if each}
+
+    def rate(self, *, audio: bool = False, resolution: str = "", videos: bool = False) -> Fraction:
+        """Return nano-dollars per token of a clip; fal's list has one price, its pages and bills differ.
+
+        v1.5 with sound costs twice the list price (fal's page). 2.5 at 1080p costs 1.094 times (a bill of
+        2026-09). 2.0 at 4k costs 8/14, and videos as input make it 0.6 times, for mini only their own
+        seconds (third parties, 2026-10).
+        """
+        rate = Fraction(self.price_nano)
+        if self.version == "1.5" and audio:
+            rate *= 2
+        if self.version == "2.5" and resolution == "1080p":
+            rate *= Fraction("1.094")
+        if resolution == "4k":
+            rate *= Fraction(8, 14)
+        return rate * VIDEO_INPUT if videos and not self.is_mini else rate
+
+    @property
+    def is_mini(self) -> bool:
+        """Whether the discount for input videos holds for their own seconds alone."""
+        return "/mini/" in self.id
 
 
-def _row(
-    path: str, name: str, schema: type[Arguments], rate_nano: int, silent_nano: int = 0
-) -> ServedEndpoint:
-    version = "1.5" if path.startswith("v1.5") else "1.0"
-    full_id = f"fal-ai/bytedance/seedance/{path}"
-    unit = "1000 tokens" if "/lite/" in path else "1m tokens"
-    return ServedEndpoint(full_id, name, schema, version, rate_nano, silent_nano or rate_nano, unit)
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Endpoints that differ only in what they start from. `seconds` are the shortest and the longest clip."""
+
+    path: str
+    name: str
+    version: str
+    price_nano: int
+    seconds: tuple[int, int]
+    resolutions: str = "480p 720p 1080p"
+    resolution: str = "720p"
+    alias: str = ""
 
 
-# $ per million tokens on each endpoint's page at fal.ai: 1.0 Pro 2.5, Pro Fast 1.0, Lite 1.8; 1.5 Pro 2.4
-# with audio and 1.2 without. A dollar per million tokens is 1000 nano-dollars per token. Units as in fal's
-# price list (captured 2026-10), which has no row for Lite: 1000 tokens is assumed there.
-_ROWS = (
-    _row("v1/lite/text-to-video", "Seedance 1.0 Lite", _LiteText, 1800),
-    _row("v1/lite/image-to-video", "Seedance 1.0 Lite", _LiteImage, 1800),
-    _row("v1/lite/reference-to-video", "Seedance 1.0 Lite", _LiteReference, 1800),
-    _row("v1/pro/text-to-video", "Seedance 1.0 Pro", _ProText, 2500),
-    _row("v1/pro/image-to-video", "Seedance 1.0 Pro", _ProImage, 2500),
-    _row("v1/pro/fast/text-to-video", "Seedance 1.0 Pro Fast", _FastText, 1000),
-    _row("v1/pro/fast/image-to-video", "Seedance 1.0 Pro Fast", _FastImage, 1000),
-    _row("v1.5/pro/text-to-video", "Seedance 1.5 Pro", _Text15, 2400, 1200),
-    _row("v1.5/pro/image-to-video", "Seedance 1.5 Pro", _Image15, 2400, 1200),
+# List prices and units: fal's price list as captured in 2026-10. It has no row for v1 Lite, whose page says
+# $1.8 per million tokens; its unit is assumed. A dollar per million tokens is 1000 nano-dollars per token.
+_V1, _SHORT, _LONG, _LONGEST = "fal-ai/bytedance/seedance/", (2, 12), (4, 15), (4, 30)
+_FAMILIES = (
+    _Family(f"{_V1}v1/lite", "Seedance 1.0 Lite", "1.0", 1800, _SHORT),
+    _Family(f"{_V1}v1/pro", "Seedance 1.0 Pro", "1.0", 2500, _SHORT, resolution="1080p"),
+    _Family(f"{_V1}v1/pro/fast", "Seedance 1.0 Pro Fast", "1.0", 1000, _SHORT, resolution="1080p"),
+    _Family(f"{_V1}v1.5/pro", "Seedance 1.5 Pro", "1.5", 1200, (4, 12)),
+    *(
+        _Family(f"bytedance/seedance-2.0{path}", name, "2.0", nano, _LONG, sizes, "720p", "fal-ai/seedance-2")
+        for path, name, nano, sizes in (
+            ("", "Seedance 2.0", 14_000, "480p 720p 1080p 4k"),
+            ("/fast", "Seedance 2.0 Fast", 11_200, "480p 720p"),
+            ("/mini", "Seedance 2.0 Mini", 7_000, "480p 720p"),
+            ("/us", "Seedance 2.0 US", 16_800, "480p 720p 1080p 4k"),
+        )
+    ),
+    _Family("bytedance/seedance-2.5", "Seedance 2.5", "2.5", 21_400, _LONGEST, alias="fal-ai/seedance-2.5"),
+    _Family(
+        "bytedance/seedance-2.5/us", "Seedance 2.5 US", "2.5", 25_680, _LONGEST, alias="fal-ai/seedance-2.5"
+    ),
 )
-ENDPOINTS: Mapping[str, ServedEndpoint] = {row.id: row for row in _ROWS}
+_CODEC = ("auto", "H264", "H265")
+
+
+def _one_of(values: Iterable[str], default: str) -> Any:
+    return (cast("Any", Literal)[tuple(values)], default)
+
+
+def _fields(family: _Family, kind: str) -> _Fields:
+    """Return the fields of an endpoint's schema, with types and defaults."""
+    is_lite, shortest, longest = family.path.endswith("lite"), *family.seconds
+    seconds = [str(number) for number in range(shortest, longest + 1)]
+    resolutions = family.resolutions.split()
+    prompt = (str, Field(max_length=MAX_PROMPT))
+    if family.version[0] == "1":
+        ratios = _RATIOS if kind == "text" and family.version == "1.0" else (*_RATIOS, "auto")
+        by_image = kind != "text" and family.version == "1.0"
+        fields: _Fields = {
+            "prompt": prompt,
+            "aspect_ratio": _one_of(
+                (*ratios, "9:21") if is_lite and kind == "text" else ratios, "auto" if by_image else "16:9"
+            ),
+            "resolution": _one_of(resolutions[: 2 if kind == "reference" else None], family.resolution),
+            "duration": _one_of(seconds, "5"),
+            "camera_fixed": (bool, False),
+            "seed": (int | None, Field(None, ge=-(2**63), lt=2**63)),
+            "enable_safety_checker": (bool, True),
+        }
+        if is_lite or (family.path.endswith("fast") and kind == "text"):
+            fields["num_frames"] = (int | None, Field(None, ge=29, le=289))
+    else:
+        is_fixed = kind == "image" and family.version == "2.5"
+        fields = {
+            "prompt": prompt,
+            "aspect_ratio": _one_of(["auto"] if is_fixed else ["auto", *_RATIOS], "auto"),
+            "resolution": _one_of(resolutions, family.resolution),
+            "duration": _one_of(["auto", *seconds], "auto"),
+            "codec": _one_of(_CODEC, "auto"),
+            "end_user_id": (str | None, None),
+        }
+        if not family.path.endswith("mini"):
+            fields["bitrate_mode"] = _one_of(("standard", "high"), "standard")
+        if family.version == "2.5" and kind != "text":
+            fields["prompt"] = (str | None, Field(None, max_length=MAX_PROMPT))
+        if family.path.endswith("2.5"):
+            fields["draft"] = (bool, False)
+    if family.version != "1.0":
+        fields["generate_audio"] = (bool, True)
+    return fields | _inputs(family, kind)
+
+
+def _inputs(family: _Family, kind: str) -> _Fields:
+    """Return the fields that name files."""
+    if kind == "image":
+        has_end = not family.path.endswith("v1/pro/fast")
+        return {"image_url": (str, ...)} | ({"end_image_url": (str | None, None)} if has_end else {})
+    if kind == "text":
+        return {}
+    if family.version == "1.0":
+        return {"reference_image_urls": (list[str], Field(min_length=1, max_length=4))}
+    most = (9, 3, 3) if family.version == "2.0" else (30, 10, 10)
+    names = ("image_urls", "video_urls", "audio_urls")
+    fields: _Fields = {
+        name: (list[str], Field([], max_length=count)) for name, count in zip(names, most, strict=True)
+    }
+    if family.version == "2.5":
+        fields["seed"] = (int | None, Field(None, ge=-(2**63), lt=2**63))
+        fields["task"] = _one_of(("reference", "editing", "extension"), "reference")
+    return fields
+
+
+def _endpoints() -> Iterable[ServedEndpoint]:
+    for family in _FAMILIES:
+        is_v1 = family.version[0] == "1"
+        unit = "1m tokens" if is_v1 and not family.path.endswith("lite") else "1000 tokens"
+        for kind in _KINDS if not is_v1 or family.path.endswith("lite") else ("text", "image"):
+            schema = create_model(f"{_KINDS[kind].replace(' ', '')}Input", **_fields(family, kind))
+            tail = f"{kind}-to-video"
+            alias = (
+                f"{family.alias}{family.path[len('bytedance/seedance-2.0') :]}/{tail}" if family.alias else ""
+            )
+            yield ServedEndpoint(
+                f"{family.path}/{tail}",
+                family.name,
+                kind,
+                schema,
+                family.version,
+                family.price_nano,
+                unit,
+                alias,
+            )
+    draft = create_model(
+        "DraftCompleteInput",
+        draft_id=(str, Field(min_length=1, max_length=8192)),
+        codec=_one_of(_CODEC, "auto"),
+        resolution=_one_of(["1080p"], "1080p"),
+    )
+    path = "seedance-2.5/draft/complete"
+    yield ServedEndpoint(
+        f"bytedance/{path}", "Seedance 2.5", "draft", draft, "2.5", 21_400, "1000 tokens", f"fal-ai/{path}"
+    )
+
+
+ENDPOINTS: Mapping[str, ServedEndpoint] = {row.id: row for row in _endpoints()}
+BY_PATH: Mapping[str, ServedEndpoint] = {
+    **{row.alias: row for row in ENDPOINTS.values() if row.alias},
+    **ENDPOINTS,
+}
+"""Listed ids and aliases: both are one endpoint in history and billing."""
+
+MOST_FILES = {"2.0": 12, "2.5": 50}
+"""Reference files of all kinds together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that an argument names: `kind` is image, video or audio, `loc` its place in the arguments."""
+
+    kind: str
+    loc: tuple[str | int, ...]
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClipOrder:
     """The arguments that matter to the render, with every default filled in.
 
-    `images` are URLs: none, the first image, or up to four references (`montage`).
+    `sources` are the first image, or the references (`montage`). `codec` is H264 or H265.
     """
 
     endpoint: ServedEndpoint
@@ -156,31 +246,73 @@ class ClipOrder:
     resolution: str
     frames: int
     seed: int
-    audio: bool
-    camera_fixed: bool
-    images: tuple[str, ...]
-    end_image: str | None
-    montage: bool
+    audio: bool = False
+    camera_fixed: bool = False
+    sources: tuple[Source, ...] = ()
+    end_image: str | None = None
+    montage: bool = False
+    codec: str = "H264"
+    high_bitrate: bool = False
+    draft: bool = False
+
+    def completed(self, endpoint: ServedEndpoint, codec: str) -> ClipOrder:
+        """Return the order that completes this draft: the same take at 1080p."""
+        codec = self.codec if codec == "auto" else codec
+        return replace(self, endpoint=endpoint, resolution="1080p", codec=codec, draft=False)
 
 
 def shot_of(endpoint: ServedEndpoint, arguments: Mapping[str, Any], random_seed: int) -> ClipOrder:
-    """Check the arguments and fill in the defaults. Raises pydantic.ValidationError.
+    """Check the arguments and fill in the defaults. Raises pydantic.ValidationError and BadInput.
 
-    `random_seed` is used where no seed was given or it is -1.
+    `random_seed` is used where no seed was given or it is -1. Not for the endpoint that completes drafts.
     """
     given = endpoint.schema.model_validate(arguments).model_dump()
-    first = given.get("image_url")
-    references = given.get("reference_image_urls") or ()
+    sources = _sources(given)
+    if len(sources) > MOST_FILES.get(endpoint.version, len(sources)):
+        most = MOST_FILES[endpoint.version]
+        raise BadInput(
+            f"At most {most} reference files are allowed, {len(sources)} were given",
+            type_="sequence_too_long",
+            loc=sources[-1].loc,
+            max_length=most,
+        )
+    if sources and all(source.kind == "audio" for source in sources):
+        raise BadInput("Reference audio needs an image or a video", type_="value_error", loc=("audio_urls",))
+    prompt, seed = given["prompt"] or "", given.get("seed")
+    draft = given.get("draft", False)
     return ClipOrder(
         endpoint=endpoint,
-        prompt=given["prompt"],
+        prompt=prompt,
         ratio=given["aspect_ratio"],
-        resolution=given["resolution"],
-        frames=given.get("num_frames") or frames_of(int(given["duration"])),
-        seed=random_seed if given["seed"] in (None, -1) else given["seed"],
+        resolution="480p" if draft else given["resolution"],
+        frames=given.get("num_frames") or frames_of(_seconds(given["duration"], prompt, endpoint.version)),
+        seed=random_seed if seed in (None, -1) else seed,
         audio=given.get("generate_audio", False),
-        camera_fixed=given["camera_fixed"],
-        images=(first,) if first else tuple(references),
+        camera_fixed=given.get("camera_fixed", False),
+        sources=sources,
         end_image=given.get("end_image_url"),
-        montage=bool(references),
+        montage=endpoint.kind == "reference",
+        codec="H265" if given.get("codec") == "H265" else "H264",
+        high_bitrate=given.get("bitrate_mode") == "high",
+        draft=draft,
     )
+
+
+def _sources(given: Mapping[str, Any]) -> tuple[Source, ...]:
+    found = [Source("image", ("image_url",), given["image_url"])] if given.get("image_url") else []
+    names = {
+        "reference_image_urls": "image",
+        "image_urls": "image",
+        "video_urls": "video",
+        "audio_urls": "audio",
+    }
+    for name, kind in names.items():
+        found += [Source(kind, (name, index), url) for index, url in enumerate(given.get(name) or ())]
+    return tuple(found)
+
+
+def _seconds(duration: str, prompt: str, version: str) -> int:
+    """Return whole seconds. For `auto` the sandbox takes 5, and 3 more for each further shot (assumed)."""
+    if duration != "auto":
+        return int(duration)
+    return min(5 + 3 * max(0, len(INSTRUCTION.findall(prompt)) - 1), 15 if version == "2.0" else 30)

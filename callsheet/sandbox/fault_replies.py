@@ -17,14 +17,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from callsheet.errors import UsageError
 from callsheet.sandbox.faults import KINDS, Fault, FaultBook
 
 NGINX_PAGE = (
     "<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n"
     "<center><h1>{status} {reason}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 )
+FAULT_HEADER = "x-sandbox-fault"
+"""A call that carries it meets that fault once: `throttle delay_s=2`."""
+
 _REASONS = {502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
 LOCKED = "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing."
 
@@ -71,7 +76,14 @@ class FaultMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, or let a fault have it."""
         route = route_of(scope["method"], scope["path"]) if scope["type"] == "http" else ""
-        fault = self._book.on_route(route, _key_in(scope)) if route else None
+        try:
+            asked = _asked_for(scope) if route else None
+        except (UsageError, TypeError) as error:
+            await JSONResponse({"detail": str(error)}, 400)(scope, receive, send)
+            return
+        if asked is not None and KINDS[asked.kind].stage == "render":
+            scope["sandbox_fault"], asked = Headers(scope=scope)[FAULT_HEADER], None
+        fault = asked or (self._book.on_route(route, _key_in(scope)) if route else None)
         if fault is None:
             await self._app(scope, receive, send)
             return
@@ -115,6 +127,12 @@ class FaultMiddleware:
         return HttpReply(
             messages[0]["status"], pairs, b"".join(each.get("body", b"") for each in messages[1:])
         )
+
+
+def _asked_for(scope: Scope) -> Fault | None:
+    """Return the fault that a call asks for itself. Raises UsageError and TypeError."""
+    text = Headers(scope=scope).get(FAULT_HEADER)
+    return None if text is None else Fault.from_text(text)
 
 
 def _key_in(scope: Scope) -> str:

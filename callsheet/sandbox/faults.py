@@ -11,8 +11,10 @@ seeded generator: the same calls in the same order meet the same faults.
 
 from __future__ import annotations
 
+import json
 import random
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -178,6 +180,39 @@ class Fault:
             )
         return cls(**document)
 
+    @classmethod
+    def from_text(cls, text: str) -> Fault:
+        """Read `kind name=value ...` as a header or a prompt carries it. Raises UsageError."""
+        try:
+            kind, *pairs = shlex.split(text)
+            values = dict(pair.split("=", 1) for pair in pairs)
+        except ValueError as error:
+            raise UsageError(f"a fault is written as `kind name=value ...`: {error}") from error
+        return cls.from_json({"kind": kind, **{name: _read_value(value) for name, value in values.items()}})
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+MARKER = re.compile(r"<sandbox:([^<>]{1,500})>")
+"""A render fault in a prompt: `<sandbox:render_failed status=422>`."""
+
+
+def marked(prompt: str) -> Fault | None:
+    """Return the render fault that a prompt asks for; what cannot be read asks for none."""
+    found = MARKER.search(prompt)
+    if found is None:
+        return None
+    try:
+        fault = Fault.from_text(found[1])
+    except (UsageError, TypeError):
+        return None
+    return fault if KINDS[fault.kind].stage == "render" else None
+
 
 class FaultBook:
     """The armed faults, tried in the order they were armed; the first that strikes is used."""
@@ -209,8 +244,8 @@ class FaultBook:
         )
 
     def on_render(self, prompt: str) -> Fault | None:
-        """Return the fault that strikes this render, if one does."""
-        return self._first(
+        """Return the fault that strikes this render, if one does; a marker in the prompt goes first."""
+        return marked(prompt) or self._first(
             lambda fault: KINDS[fault.kind].stage == "render" and fault.prompt_contains in prompt
         )
 

@@ -16,6 +16,15 @@ _SIZES = {
     ("1.5", "480p"): "992x432 864x496 752x560 640x640 560x752 496x864",
     ("1.5", "720p"): "1470x630 1280x720 1112x834 960x960 834x1112 720x1280",
     ("1.5", "1080p"): "2206x946 1920x1080 1664x1248 1440x1440 1248x1664 1080x1920",
+    ("2.0", "4k"): "4412x1892 3840x2160 3328x2496 2880x2880 2496x3328 2160x3840",
+    ("2.5", "480p"): "992x432 854x480 752x560 640x640 560x752 480x854",
+}
+# 2.x has the sizes of 1.5. Twice 1080p is assumed for 4k. A bill of 2.5 at 480p counts 854x480 pixels.
+_SIZES |= {
+    (version, resolution): _SIZES["1.5", resolution]
+    for version in ("2.0", "2.5")
+    for resolution in ("480p", "720p", "1080p")
+    if (version, resolution) not in _SIZES
 }
 PIXELS: dict[tuple[str, str], dict[str, tuple[int, int]]] = {
     key: {

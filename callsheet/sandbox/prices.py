@@ -14,7 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
-from callsheet.sandbox.endpoints import ENDPOINTS
+from callsheet.sandbox.endpoints import ENDPOINTS, VIDEO_INPUT
 from callsheet.sandbox.pixels import FPS
 
 AudioBilling = Literal["units", "price"]
@@ -46,8 +46,8 @@ class PriceChange:
 class PriceList:
     """Unit and price of each endpoint. A change lasts as long as the server.
 
-    v1.5 is listed at its silent price. Whether fal doubles the units or the price of a clip with audio is
-    not known; `audio_billing` chooses.
+    The list has one price for each endpoint: the silent one of v1.5, that of 720p for 2.5. Whether fal
+    multiplies the units or the price of a dearer clip is not known; `audio_billing` chooses.
     """
 
     def __init__(self, audio_billing: AudioBilling = "price") -> None:
@@ -64,20 +64,36 @@ class PriceList:
         if change.unit_price_nano is not None:
             return change.unit_price_nano
         tokens = TOKENS_PER_UNIT[self.unit(endpoint_id)]
-        return ENDPOINTS[endpoint_id].rate(audio=False) * tokens * change.factor
+        return ENDPOINTS[endpoint_id].price_nano * tokens * change.factor
 
     def bill(
-        self, endpoint_id: str, *, width_px: int, height_px: int, frames: int, audio: bool, factor: str = "1"
+        self,
+        endpoint_id: str,
+        *,
+        width_px: int,
+        height_px: int,
+        frames: int,
+        audio: bool = False,
+        resolution: str = "",
+        video_frames: int = 0,
+        factor: str = "1",
     ) -> ClipBill:
-        """Return what a clip costs, rounded up to a nano-dollar. `factor` multiplies the units (a fault)."""
+        """Return what a clip costs, rounded up to a nano-dollar.
+
+        `video_frames` are those of the input videos. `factor` multiplies the units (a fault).
+        """
         endpoint = ENDPOINTS[endpoint_id]
-        units = Fraction(factor) * self._quantity(endpoint_id, width_px * height_px * frames, frames)
+        rate = endpoint.rate(audio=audio, resolution=resolution, videos=video_frames > 0)
+        billed = frames + video_frames * (VIDEO_INPUT if endpoint.is_mini else 1)
+        tokens = Fraction(width_px * height_px * billed, 1024)
+        if endpoint.version[0] == "2":  # real bills of 2.x count whole tokens
+            tokens = Fraction(math.floor(tokens))
+        units = Fraction(factor) * self._quantity(endpoint_id, tokens, frames)
         unit_price_nano = self.unit_price_nano(endpoint_id)
-        surcharge = Fraction(endpoint.rate(audio=audio), endpoint.rate(audio=False))
         if self._audio_billing == "units":
-            units *= surcharge
+            units *= rate / endpoint.price_nano
         else:
-            unit_price_nano *= surcharge
+            unit_price_nano *= rate / endpoint.price_nano
         return ClipBill(_decimal_text(units), unit_price_nano, math.ceil(units * unit_price_nano))
 
     def change(self, changes: Mapping[str, Any]) -> None:
@@ -93,10 +109,10 @@ class PriceList:
     def _change(self, endpoint_id: str) -> PriceChange:
         return self._changes.get(endpoint_id, PriceChange())
 
-    def _quantity(self, endpoint_id: str, pixel_frames: int, frames: int) -> Fraction:
+    def _quantity(self, endpoint_id: str, tokens: Fraction, frames: int) -> Fraction:
         unit = self.unit(endpoint_id)
         if unit in TOKENS_PER_UNIT:
-            return Fraction(pixel_frames, 1024 * TOKENS_PER_UNIT[unit])
+            return tokens / TOKENS_PER_UNIT[unit]
         return Fraction(frames, FPS) if unit.startswith("second") else Fraction(1)
 
 

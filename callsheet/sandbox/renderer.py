@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TypeVar
 
 from callsheet.sandbox.endpoints import ClipOrder
-from callsheet.sandbox.images import ImageLoader
+from callsheet.sandbox.inputs import InputLoader
 from callsheet.sandbox.scene import Scene, scene_of
 
 KEPT_RENDERS = 64
@@ -32,7 +32,7 @@ class VideoRenderer:
     """Encodes in a few threads (PyAV releases the interpreter lock) and keeps the last files it made."""
 
     def __init__(
-        self, folder: Path, loader: ImageLoader, *, threads: int = 2, draw_seed: bool = True
+        self, folder: Path, loader: InputLoader, *, threads: int = 2, draw_seed: bool = True
     ) -> None:
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""fal's queue: submit, status, stream, result, cancel."""
+"""fal's queue: submit, status, stream, result, cancel; and fal.run, which answers with the result."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
 
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from callsheet.sandbox.endpoints import ENDPOINTS
-from callsheet.sandbox.queue import SubmitOptions
+from callsheet.sandbox.config import DIRECT_NAMES
+from callsheet.sandbox.endpoints import BY_PATH, MAX_PROMPT, ServedEndpoint
+from callsheet.sandbox.file_store import Lifecycle
+from callsheet.sandbox.model_errors import model_error
+from callsheet.sandbox.queue import NoSlot, SubmitOptions
 from callsheet.sandbox.services import Services, base_url, json_of, key_of, services_of, unauthorized
 from callsheet.sandbox.store import LOW, NORMAL, Record
+from callsheet.sandbox.webhooks import checked_address
 
 STREAM_BEAT_S = 0.5
 """A stream repeats the status at least this often."""
 
-STORED_FOR_S = 3600.0
-"""With X-Fal-Store-IO: 0 the queue keeps a result for an hour (https://fal.ai/docs, queue result)."""
-
-MAX_ECHO = 10_000
-"""Bytes of a request whose wrong values a reply repeats."""
+DIRECT_PREFIX = "/fal.run/"
+"""Begins the path of a direct call where the sandbox is called by a name of its own."""
 
 _NOT_FOUND = {"status": "NOT_FOUND"}
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -36,8 +36,8 @@ def routes() -> list[Route]:
     """The routes, most special first."""
     request = "/{owner}/{alias}/requests/{request_id}"
     return [
-        Route(f"{request}/status/stream", _with_record(_stream), methods=["GET"]),
         Route(f"{request}/status", _with_record(_status), methods=["GET"]),
+        Route(f"{request}/status/stream", _with_record(_stream), methods=["GET"]),
         Route(f"{request}/cancel", _with_record(_cancel), methods=["PUT"]),
         Route(f"{request}/response", _with_record(_result), methods=["GET"]),
         Route(request, _with_record(_result), methods=["GET"]),
@@ -50,11 +50,11 @@ def _with_record(handler: Callable[[Request, Services, Record], Awaitable[Respon
 
     @wraps(handler)
     async def checked(request: Request) -> Response:
-        owner, alias = request.path_params["owner"], request.path_params["alias"]
+        app = f"{request.path_params['owner']}/{request.path_params['alias']}"
         if key_of(request) is None:
-            return unauthorized(f"{owner}/{alias}")
+            return unauthorized(app)
         services = services_of(request)
-        record = services.queue.find(owner, alias, request.path_params["request_id"])
+        record = services.queue.find(app, request.path_params["request_id"])
         if record is None:
             return JSONResponse(_NOT_FOUND, 404)
         reply = await handler(request, services, record)
@@ -64,59 +64,89 @@ def _with_record(handler: Callable[[Request, Services, Record], Awaitable[Respon
     return checked
 
 
+class _Refused(Exception):
+    """A submit that is not accepted; wrong arguments are, and fail as they start."""
+
+    def __init__(self, status: int, document: Any, **headers: str) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.reply = JSONResponse(document, status, headers=named)
+        super().__init__(status)
+
+
 async def _submit(request: Request) -> Response:
-    endpoint_id = request.url.path.strip("/")
-    if key_of(request) is None:
-        return unauthorized("/".join(endpoint_id.split("/")[:2]))
-    endpoint = ENDPOINTS.get(endpoint_id)
-    if endpoint is None:
-        return JSONResponse({"detail": f"Application '{endpoint_id}' not found"}, 404)
+    path, services = request.url.path, services_of(request)
+    is_direct = path.startswith(DIRECT_PREFIX) or request.url.hostname in DIRECT_NAMES
+    endpoint_id = path.removeprefix(DIRECT_PREFIX).strip("/")
+    app = "/".join(endpoint_id.split("/")[:2])
+    key = key_of(request)
+    if key is None:
+        return unauthorized(app)
     try:
-        arguments = await json_of(request)
-        options = _options(request)
+        endpoint, arguments = await _order(request, services, endpoint_id)
+        options = _options(request, app=app, key=key, direct=is_direct)
+        record = await services.queue.submit(endpoint, arguments, options)
+    except _Refused as refused:
+        return refused.reply
     except ValueError as error:
         return JSONResponse({"detail": f"Bad request: {error}", "error_type": "bad_request"}, 400)
-    services = services_of(request)
+    except NoSlot:
+        detail = model_error("Too many concurrent requests", "concurrent_requests_limit", ["body"])
+        return JSONResponse(detail, 429, headers={"x-fal-needs-retry": "1"})
+    headers = {"x-fal-request-id": record.id}
+    if not is_direct:
+        return JSONResponse(_accepted(services, record), headers=headers)
+    # fal charges a direct call also where the caller has gone: nothing is cancelled.
+    while record.status != "COMPLETED":
+        await services.queue.wait_for_change(record, record.status, None)
+    return JSONResponse(record.result, record.status_code, headers={**record.headers, **headers})
+
+
+async def _order(
+    request: Request, services: Services, endpoint_id: str
+) -> tuple[ServedEndpoint, dict[str, Any]]:
+    """Return what is asked of which endpoint. Raises _Refused, and ValueError for a body that is no JSON."""
+    endpoint = BY_PATH.get(endpoint_id)
+    if endpoint is None:
+        raise _Refused(404, {"detail": f"Application '{endpoint_id}' not found"})
+    arguments = await json_of(request)
+    if not isinstance(arguments, dict):
+        error = model_error("Input should be a valid dictionary", "model_attributes_type", ["body"])
+        raise _Refused(422, error, x_fal_billable_units="0")
+    prompt = arguments.get("prompt")
+    if isinstance(prompt, str) and len(prompt) > MAX_PROMPT:
+        text = f"String should have at most {MAX_PROMPT} characters"
+        raise _Refused(422, model_error(text, "string_too_long", ["body", "prompt"]))
     longest = request.query_params.get("fal_max_queue_length", "")
-    if re.fullmatch(r"[0-9]{1,9}", longest) and len(services.queue.waiting) > int(longest):
+    if re.fullmatch(r"[0-9]{1,9}", longest) and services.queue.length(endpoint.id) > int(longest):
         detail = f"Queue is longer than {longest} requests"
-        return JSONResponse({"detail": detail, "error_type": "queue_length_exceeded"}, 429)
-    try:
-        record = await services.queue.submit(endpoint, arguments, options)
-    except ValidationError as error:
-        return _unprocessable(error, echo=len(await request.body()) <= MAX_ECHO)
-    return JSONResponse(_accepted(services, record), headers={"x-fal-request-id": record.id})
+        raise _Refused(429, {"detail": detail, "error_type": "queue_length_exceeded"})
+    return endpoint, arguments
 
 
-def _options(request: Request) -> SubmitOptions:
-    """Read the headers. Raises ValueError for one that fal would refuse."""
-    priority = request.headers.get("x-fal-queue-priority", NORMAL).lower()
+def _options(request: Request, *, app: str, key: str, direct: bool) -> SubmitOptions:
+    """Read headers and query. Raises ValueError for one that fal would refuse."""
+    headers = request.headers
+    priority = headers.get("x-fal-queue-priority", NORMAL).lower()
     if priority not in (NORMAL, LOW):
         raise ValueError(f"X-Fal-Queue-Priority is {priority!r}; it may be normal or low")
-    text = request.headers.get("x-fal-request-timeout")
+    text = headers.get("x-fal-request-timeout")
     timeout_s = None if text is None else float(text)
     if timeout_s is not None and not 0.1 < timeout_s < float("inf"):
         raise ValueError(f"X-Fal-Request-Timeout is {text}; it must be above 0.1 seconds")
+    lifecycle = Lifecycle.of_header(headers.get("x-fal-object-lifecycle-preference"))
+    webhook = request.query_params.get("fal_webhook", "")
     return SubmitOptions(
-        base_url(request), priority, timeout_s, request.headers.get("x-fal-store-io", "1") != "0"
+        base_url=base_url(request),
+        app=app,
+        priority=priority,
+        start_timeout_s=timeout_s,
+        keep_payloads=headers.get("x-fal-store-io", "1") != "0",
+        webhook=checked_address(webhook) if webhook else "",
+        lifecycle=lifecycle.model_dump() if lifecycle else None,
+        key_id=services_of(request).config.key_id(key),
+        fault=request.scope.get("sandbox_fault", ""),
+        direct=direct,
     )
-
-
-def _unprocessable(error: ValidationError, *, echo: bool) -> Response:
-    """Return a 422 as fal sends it: pydantic's own list with `body` in front of each place.
-
-    `echo` says whether to repeat the wrong values.
-    """
-    items = json.loads(error.json(include_input=echo))
-    for item in items:
-        item["loc"] = ["body", *item["loc"]]
-        item.setdefault("input", None)
-    return JSONResponse({"detail": items}, 422, headers={"x-fal-billable-units": "0"})
-
-
-def _urls(record: Record) -> dict[str, str]:
-    base = f"{record.base_url}/{record.owner}/{record.alias}/requests/{record.id}"
-    return {"response_url": base, "status_url": f"{base}/status", "cancel_url": f"{base}/cancel"}
 
 
 def _accepted(services: Services, record: Record) -> dict[str, Any]:
@@ -124,13 +154,13 @@ def _accepted(services: Services, record: Record) -> dict[str, Any]:
         "status": "IN_QUEUE",
         "request_id": record.id,
         "gateway_request_id": record.id,
-        **_urls(record),
+        **record.urls,
         "queue_position": services.queue.position(record) if record.status == "IN_QUEUE" else 0,
     }
 
 
 def _status_document(services: Services, record: Record, *, logs: bool) -> dict[str, Any]:
-    document: dict[str, Any] = {"status": record.status, "request_id": record.id, **_urls(record)}
+    document: dict[str, Any] = {"status": record.status, "request_id": record.id, **record.urls}
     if record.status == "IN_QUEUE":
         return {**document, "queue_position": services.queue.position(record)}
     document["logs"] = _logs(services, record) if logs else None
@@ -143,18 +173,28 @@ def _status_document(services: Services, record: Record, *, logs: bool) -> dict[
 
 
 def _logs(services: Services, record: Record) -> list[dict[str, str]]:
-    """Return what a model writes while it works: a line for each fifth of the way."""
-    start, end = record.started_at or 0.0, record.ready_at or 0.0
-    share = 1.0 if record.completed_at else (services.clock() - start) / max(0.001, end - start)
+    """Return what a model writes while it works: a line at once, and one for each fifth of the way."""
+    start = record.started_at
+    if start is None:
+        return []
+    end = record.ready_at
+    lines = [(start, f"Started {record.endpoint}")]
+    if end is not None:
+        share = 1.0 if record.completed_at else (services.clock() - start) / max(0.001, end - start)
+        size = f"{record.width_px}x{record.height_px}"
+        lines += [
+            (start + (end - start) * percent / 100, f"Rendering {size}: {percent} %")
+            for percent in range(0, 101, 20)
+            if percent <= share * 100
+        ]
     return [
         {
-            "message": f"Rendering {record.width_px}x{record.height_px}: {percent} %",
+            "message": text,
             "level": "INFO",
             "source": "USER",
-            "timestamp": datetime.fromtimestamp(start + (end - start) * percent / 100, UTC).isoformat(),
+            "timestamp": datetime.fromtimestamp(moment, UTC).isoformat(),
         }
-        for percent in range(0, 101, 20)
-        if end and percent <= share * 100
+        for moment, text in lines
     ]
 
 
@@ -163,7 +203,7 @@ def _asks_for_logs(request: Request) -> bool:
 
 
 async def _status(request: Request, services: Services, record: Record) -> Response:
-    if _expired(services, record):
+    if record.is_gone(services.clock()):
         return JSONResponse(_NOT_FOUND, 404)
     document = _status_document(services, record, logs=_asks_for_logs(request))
     return JSONResponse(document, 200 if record.status == "COMPLETED" else 202)
@@ -186,7 +226,7 @@ async def _stream(request: Request, services: Services, record: Record) -> Respo
 async def _result(_request: Request, services: Services, record: Record) -> Response:
     if record.status != "COMPLETED":
         return JSONResponse({"detail": "Request is still in progress"}, 400)
-    if _expired(services, record):
+    if record.is_gone(services.clock()):
         return JSONResponse(_NOT_FOUND, 404)
     return JSONResponse(record.result, record.status_code, headers=dict(record.headers))
 
@@ -195,8 +235,3 @@ async def _cancel(_request: Request, services: Services, record: Record) -> Resp
     if await services.queue.cancel(record):
         return JSONResponse({"status": "CANCELLATION_REQUESTED"}, 202)
     return JSONResponse({"status": "ALREADY_COMPLETED"}, 400)
-
-
-def _expired(services: Services, record: Record) -> bool:
-    done_at = record.completed_at
-    return not record.keep_payloads and done_at is not None and services.clock() > done_at + STORED_FOR_S

@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from callsheet.sandbox.endpoints import ClipOrder
-from callsheet.sandbox.images import ImageLoader
+from callsheet.sandbox.endpoints import ClipOrder, Source
+from callsheet.sandbox.inputs import InputLoader
 from callsheet.sandbox.pixels import nearest_ratio, size_of
 
 if TYPE_CHECKING:
@@ -32,24 +32,27 @@ class Scene:
     seed_text: str
     pictures: tuple[Image, ...]
     end_picture: Image | None
+    codec: str = "H264"
+    high_bitrate: bool = False
+    video_frames: int = 0
 
     @property
     def key(self) -> str:
         """A hash of all of it: scenes with one key are one file."""
         size = (self.width_px, self.height_px, self.frames)
-        words = (_DRAWING, self.title, self.prompt, *size, self.audio, self.camera_fixed, self.seed_text)
+        sound_and_code = (self.audio, self.codec, self.high_bitrate)
+        words = (_DRAWING, self.title, self.prompt, *size, *sound_and_code, self.camera_fixed, self.seed_text)
         digest = hashlib.sha256(json.dumps(words).encode())
         for picture in (*self.pictures, self.end_picture):
             digest.update(b"|" if picture is None else repr(picture.size).encode() + picture.tobytes())
         return digest.hexdigest()
 
 
-def scene_of(shot: ClipOrder, loader: ImageLoader, *, draw_seed: bool) -> Scene:
+def scene_of(shot: ClipOrder, loader: InputLoader, *, draw_seed: bool) -> Scene:
     """Load the pictures of a shot and choose its size; `auto` follows the first picture. Raises BadInput."""
-    name = "reference_image_urls" if shot.montage else "image_url"
-    pictures = tuple(
-        loader.load(url, (name, index) if shot.montage else (name,)) for index, url in enumerate(shot.images)
-    )
+    loaded = [loader.picture(source) for source in shot.sources]
+    pictures = tuple(picture for picture, _ in loaded if picture is not None)
+    end = loader.picture(Source("image", ("end_image_url",), shot.end_image))[0] if shot.end_image else None
     ratio = shot.ratio
     if ratio == "auto":
         ratio = nearest_ratio(*pictures[0].size) if pictures else "16:9"
@@ -64,5 +67,8 @@ def scene_of(shot: ClipOrder, loader: ImageLoader, *, draw_seed: bool) -> Scene:
         camera_fixed=shot.camera_fixed,
         seed_text=str(shot.seed) if draw_seed else "",
         pictures=pictures,
-        end_picture=loader.load(shot.end_image, ("end_image_url",)) if shot.end_image else None,
+        end_picture=end,
+        codec=shot.codec,
+        high_bitrate=shot.high_bitrate,
+        video_frames=sum(frames for _, frames in loaded),
     )

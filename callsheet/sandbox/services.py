@@ -13,11 +13,13 @@ from starlette.responses import JSONResponse
 
 from callsheet.sandbox.config import SandboxConfig
 from callsheet.sandbox.faults import FaultBook
-from callsheet.sandbox.images import ImageLoader
+from callsheet.sandbox.file_store import FileStore
+from callsheet.sandbox.inputs import InputLoader
 from callsheet.sandbox.prices import PriceList
 from callsheet.sandbox.queue import RenderQueue
 from callsheet.sandbox.renderer import VideoRenderer
 from callsheet.sandbox.store import Store
+from callsheet.sandbox.webhooks import Signer
 
 MAX_DEPTH = 100
 """Levels of arrays and objects in a request's JSON."""
@@ -29,6 +31,8 @@ class Services:
 
     config: SandboxConfig
     state: Store
+    files: FileStore
+    signer: Signer
     renderer: VideoRenderer
     queue: RenderQueue
     faults: FaultBook
@@ -39,30 +43,32 @@ class Services:
     @property
     def idle_s(self) -> float:
         """Seconds since the last call; 0 while anything waits or renders."""
-        busy = self.queue.waiting or self.queue.rendering
-        return 0.0 if busy else time.monotonic() - self.last_call_at
+        return 0.0 if self.queue.is_busy else time.monotonic() - self.last_call_at
 
 
 def open_services(
     config: SandboxConfig, state: Store, faults: FaultBook, clock: Callable[[], float]
 ) -> Services:
     """Put the parts together; the queue does nothing until `resume`."""
-    loader = ImageLoader(state.read, allow_fetch=config.allow_fetch)
+    files = FileStore(state, clock)
+    loader = InputLoader(files.read, config.owns, allow_fetch=config.allow_fetch)
     renderer = VideoRenderer(
         state.folder / "renders", loader, threads=config.render_threads, draw_seed=config.draw_seed
     )
-    prices = PriceList(config.audio_billing)
+    prices, signer = PriceList(config.audio_billing), Signer(state.folder)
     queue = RenderQueue(
         state,
+        files,
         renderer,
         prices,
+        signer,
         slots=config.slots,
         speed=config.speed,
         clock=clock,
         noise_seed=config.noise_seed,
         render_fault=faults.on_render,
     )
-    return Services(config, state, renderer, queue, faults, clock, prices)
+    return Services(config, state, files, signer, renderer, queue, faults, clock, prices)
 
 
 def services_of(request: Request) -> Services:

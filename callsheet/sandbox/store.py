@@ -1,23 +1,22 @@
-"""What outlives the process: requests in SQLite, uploaded and rendered files beside it.
+"""What outlives the process: requests and settings in SQLite.
 
-A kill at any instant leaves a readable state: SQLite's WAL holds each acknowledged record, and files get
-their names only when they are whole.
+A kill at any instant leaves a readable state: SQLite's WAL holds each acknowledged record.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import mimetypes
-import os
-import re
-import secrets
 import sqlite3
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 NORMAL, LOW = "normal", "low"
+
+PAYLOADS_KEPT_S = 30 * 86_400.0
+RESULT_KEPT_S, LARGE_KEPT_S, LARGE_RESULT = 3600.0, 360.0, 10_000
+"""Results are kept for 30 days. With X-Fal-Store-IO: 0 for an hour, or six minutes from 10 kB
+(https://fal.ai/docs, queue result)."""
 
 
 @dataclass(slots=True)
@@ -28,7 +27,9 @@ class Record:
     fraction as text. `cost_nano` is what was billed, in nano-dollars: 0 until it completed, and 0 for what
     failed. `result` is the body of the result call, whose status is `status_code`. `overbill` multiplies
     units and cost (decimal text), `units_header` replaces X-Fal-Billable-Units, and `is_swapped` exchanges
-    width and height: all three are faults.
+    width and height: all three are faults. `app` is owner and app of the id that was called, `lifecycle` the
+    expiry and access asked for the output, `key_id` the key's name, `fault` one asked for by a header.
+    `deleted_at` is when the payloads were deleted. `webhook_left` is how often the webhook may yet be tried.
     """
 
     id: str
@@ -64,16 +65,28 @@ class Record:
     file: str = ""
     bytes: int = 0
     sha256: str = ""
+    app: str = ""
+    key_id: str = ""
+    direct: bool = False
+    resolution: str = ""
+    video_frames: int = 0
+    lifecycle: dict[str, Any] | None = None
+    fault: str = ""
+    deleted_at: float | None = None
+    webhook: str = ""
+    webhook_left: int = 0
 
     @property
-    def owner(self) -> str:
-        """The first part of the endpoint id."""
-        return self.endpoint.split("/")[0]
+    def urls(self) -> dict[str, str]:
+        """The addresses of the reply of a submit."""
+        app = self.app or "/".join(self.endpoint.split("/")[:2])
+        base = f"{self.base_url}/{app}/requests/{self.id}"
+        return {"response_url": base, "status_url": f"{base}/status", "cancel_url": f"{base}/cancel"}
 
     @property
-    def alias(self) -> str:
-        """The second part of the endpoint id."""
-        return self.endpoint.split("/")[1]
+    def draft_id(self) -> str:
+        """What completes this request's draft; it says nothing about the request."""
+        return f"draft-{self.id.replace('-', '')}"
 
     @property
     def status(self) -> str:
@@ -83,9 +96,17 @@ class Record:
         return "IN_QUEUE" if self.started_at is None else "IN_PROGRESS"
 
     @property
-    def place(self) -> tuple[bool, int]:
+    def place(self) -> tuple[bool, int, str]:
         """What the queue is sorted by: low priority after normal, then by arrival."""
-        return (self.priority == LOW, self.number)
+        return (self.priority == LOW, self.number, self.id)
+
+    def is_gone(self, now: float) -> bool:
+        """Say whether the result can no longer be had: deleted, or kept for as long as fal keeps it."""
+        if self.completed_at is None:
+            return False
+        is_large = not self.keep_payloads and len(json.dumps(self.result)) >= LARGE_RESULT
+        kept_s = PAYLOADS_KEPT_S if self.keep_payloads else LARGE_KEPT_S if is_large else RESULT_KEPT_S
+        return self.deleted_at is not None or now > self.completed_at + kept_s
 
     def dump(self) -> str:
         """Return the record as JSON text."""
@@ -101,115 +122,42 @@ _SCHEMA = """
 create table if not exists requests (
     id text primary key, number integer not null, record text not null
 ) strict;
-create table if not exists files (
-    name text primary key, content_type text not null, etag text not null
-) strict;
+create table if not exists settings (name text primary key, value text not null) strict;
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file this server hands out. `name` is its path below /files/; `etag` is quoted, ready to send."""
-
-    name: str
-    path: Path
-    content_type: str
-    etag: str
-
-
 class Store:
-    """The folder of one sandbox. Use it from one thread."""
+    """The database of one sandbox's folder. Single statements may come from any thread."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.files_dir = folder / "files"
-        self.files_dir.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(folder / "sandbox.sqlite", isolation_level=None)
-        self._db.execute("pragma journal_mode=wal")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.db = sqlite3.connect(folder / "sandbox.sqlite", isolation_level=None, check_same_thread=False)
+        self.db.execute("pragma journal_mode=wal")
         # NORMAL is enough here: a killed process loses nothing, and no money hangs on a power cut.
-        self._db.execute("pragma synchronous=normal")
-        self._db.executescript(_SCHEMA)
+        self.db.execute("pragma synchronous=normal")
+        self.db.executescript(_SCHEMA)
 
     def close(self) -> None:
         """Close the database."""
-        self._db.close()
+        self.db.close()
 
     def records(self) -> list[Record]:
-        """Every request ever accepted, in order."""
-        rows = self._db.execute("select record from requests order by number")
+        """Return every request ever accepted, in order of acceptance."""
+        rows = self.db.execute("select record from requests order by number")
         return [Record.load(text) for (text,) in rows]
 
     def save(self, record: Record) -> None:
-        """Store a record as it is now."""
-        self._db.execute(
+        """Write a record; it is in the journal when this returns."""
+        self.db.execute(
             "insert or replace into requests values (?, ?, ?)", (record.id, record.number, record.dump())
         )
 
-    def read(self, name: str) -> bytes | None:
-        """Return the bytes of a file by its path below /files/, or None; may be called from any thread."""
-        try:
-            path = (self.files_dir / name).resolve()
-            inside = path.is_relative_to(self.files_dir.resolve())
-            return path.read_bytes() if inside and path.is_file() else None
-        except (OSError, ValueError):  # no such name: too long, or with a NUL in it
-            return None
+    def setting(self, name: str, default: Any) -> Any:
+        """Return a setting that `set` stored, or the default."""
+        row = self.db.execute("select value from settings where name = ?", (name,)).fetchone()
+        return json.loads(row[0]) if row else default
 
-    def add_bytes(self, body: bytes, file_name: str, content_type: str) -> StoredFile:
-        """Store an upload under a name that cannot be guessed."""
-        name = _public_name(file_name, content_type)
-        self._write(name, body)
-        return self._register(name, content_type, hashlib.sha256(body).hexdigest())
-
-    def add_file(self, source: Path, name: str, content_type: str, sha256: str) -> StoredFile:
-        """Hand out a rendered file; the bytes are shared with `source` where the disk can."""
-        path = self._target(name)
-        path.unlink(missing_ok=True)
-        try:
-            os.link(source, path)
-        except OSError:
-            path.write_bytes(source.read_bytes())
-        return self._register(name, content_type, sha256)
-
-    def file(self, name: str) -> StoredFile | None:
-        """Find a file by its path below /files/."""
-        row = self._db.execute("select content_type, etag from files where name = ?", (name,)).fetchone()
-        return StoredFile(name, self.files_dir / name, *row) if row and row[1] else None
-
-    def reserve(self, file_name: str, content_type: str) -> str:
-        """Give out the name of a file that will be PUT later; until then it has no ETag and is not found."""
-        name = _public_name(file_name, content_type)
-        self._db.execute("insert into files values (?, ?, '')", (name, content_type))
-        return name
-
-    def put(self, name: str, body: bytes) -> bool:
-        """Store the bytes of a reserved name; False where no such name was given out."""
-        row = self._db.execute("select content_type from files where name = ?", (name,)).fetchone()
-        if row is None:
-            return False
-        self._write(name, body)
-        self._register(name, row[0], hashlib.sha256(body).hexdigest())
-        return True
-
-    def _write(self, name: str, body: bytes) -> None:
-        path = self._target(name)
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(body)
-        part.rename(path)
-
-    def _target(self, name: str) -> Path:
-        path = self.files_dir / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def _register(self, name: str, content_type: str, sha256: str) -> StoredFile:
-        etag = f'"{sha256[:32]}"'
-        self._db.execute("insert or replace into files values (?, ?, ?)", (name, content_type, etag))
-        return StoredFile(name, self.files_dir / name, content_type, etag)
-
-
-def _public_name(file_name: str, content_type: str) -> str:
-    """Like fal's `penguin/qmLZSvOIzTKs6bDFXiEtH_video.mp4`: a folder, a random word, the given name."""
-    clean = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(file_name).name).strip(".") or "file"
-    if "." not in clean:
-        clean += mimetypes.guess_extension(content_type) or ".bin"
-    return f"upload/{secrets.token_urlsafe(16)}_{clean[-80:]}"
+    def set(self, name: str, value: Any) -> None:
+        """Store a setting as JSON."""
+        self.db.execute("insert or replace into settings values (?, ?)", (name, json.dumps(value)))

@@ -21,6 +21,7 @@ SAMPLE_RATE_HZ = 48_000
 
 # Constant quantiser and one thread: the cheapest that still looks clean, and the same bytes each time.
 _X264 = {"preset": "ultrafast", "qp": "26", "threads": "1"}
+_X265 = {"preset": "ultrafast", "x265-params": "qp=28:pools=none:frame-threads=1:log-level=none"}
 _BT709 = 1
 _LIMITED_RANGE = 1
 
@@ -49,7 +50,12 @@ def encode(scene: Scene, path: Path) -> None:
 
 
 def _video_stream(container: OutputContainer, scene: Scene) -> VideoStream:
-    stream = container.add_stream("libx264", rate=FPS, options=dict(_X264))
+    if scene.codec == "H265":
+        stream = container.add_stream("libx265", rate=FPS, options=dict(_X265))
+        stream.codec_context.codec_tag = "hvc1"
+    else:
+        options = _X264 | ({"qp": "20"} if scene.high_bitrate else {})
+        stream = container.add_stream("libx264", rate=FPS, options=options)
     stream.width, stream.height, stream.pix_fmt = scene.width_px, scene.height_px, "yuv420p"
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = _BT709

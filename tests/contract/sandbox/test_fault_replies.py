@@ -214,3 +214,19 @@ def test_nonsense_is_not_armed(client: httpx.Client) -> None:
     assert reply.status_code == 422
     assert "truncate" in reply.json()["detail"]
     assert client.get("/_sandbox/faults").json()["armed"] == []
+
+
+def test_a_call_may_ask_for_its_own_fault(client: httpx.Client) -> None:
+    """A header strikes this one call; a render fault in it holds for the request that it submits."""
+    before = accepted(client)
+    reply = client.post(LITE, json=SMALL, headers={"X-Sandbox-Fault": "throttle delay_s=2"})
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "2")
+    assert client.post(LITE, json=SMALL, headers={"X-Sandbox-Fault": "nonsense"}).status_code == 400
+    assert accepted(client) == before
+    asked = {"X-Sandbox-Fault": "render_failed status=422 error_type=content_policy_violation"}
+    job = client.post(LITE, json=SMALL, headers=asked).json()
+    with client.stream("GET", job["status_url"] + "/stream") as stream:
+        for _ in stream.iter_lines():
+            pass
+    reply = client.get(job["response_url"])
+    assert (reply.status_code, reply.json()["detail"][0]["type"]) == (422, "content_policy_violation")

@@ -53,7 +53,7 @@ def failure(work):
     return None
 
 told["cancel_done"] = failure(handle.cancel)
-told["wrong"] = failure(lambda: fal_client.submit(LITE, arguments={"prompt": "x", "aspect_ratio": "2:1"}))
+told["wrong"] = failure(lambda: fal_client.subscribe(LITE, arguments={"prompt": "x", "aspect_ratio": "2:1"}))
 told["unknown"] = failure(lambda: fal_client.submit("fal-ai/bytedance/nothing", arguments=SMALL))
 told["failed"] = failure(lambda: fal_client.subscribe(LITE, arguments={**SMALL, "prompt": "a storm"}))
 told["forbidden"] = failure(lambda: fal_client.SyncClient(key="wrong").submit(LITE, arguments=SMALL))

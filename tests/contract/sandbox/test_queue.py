@@ -142,15 +142,17 @@ def test_a_queue_that_is_too_long_refuses(slow: httpx.Client) -> None:
 
 
 def test_a_wrong_value_gets_fals_422(fast: httpx.Client) -> None:
-    """A 422 names place, message, type, context, input and a URL, bills nothing and accepts nothing."""
-    before = fast.get("/_sandbox/ledger").json()["accepted_count"]
-    reply = fast.post(LITE, json={"prompt": "x", "aspect_ratio": "2:1", "num_frames": 300})
+    """A wrong value ends the job at no cost; its 422 names place, message, type, context, input and a URL."""
+    job = fast.post(LITE, json={"prompt": "x", "aspect_ratio": "2:1", "num_frames": 300}).json()
+    status = finished(fast, job)
+    reply = fast.get(job["response_url"])
     assert (reply.status_code, reply.headers["x-fal-billable-units"]) == (422, "0")
     ratio, frames = sorted(reply.json()["detail"], key=lambda item: item["loc"])
     assert (ratio["loc"], ratio["type"], ratio["input"]) == (["body", "aspect_ratio"], "literal_error", "2:1")
     assert (frames["type"], frames["ctx"]) == ("less_than_equal", {"le": 289})
     assert all({"loc", "msg", "type", "input", "url"} <= set(item) for item in (ratio, frames))
-    assert fast.get("/_sandbox/ledger").json()["accepted_count"] == before
+    assert status["error_type"] == "literal_error"
+    assert fast.get("/_sandbox/ledger").json()["accepted"][-1]["cost_nano"] == 0
 
 
 @pytest.mark.parametrize("body", ["{", '{"prompt": NaN}', "\xff"])

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from callsheet.sandbox.endpoints import ENDPOINTS, ClipOrder, shot_of
+from callsheet.sandbox.model_errors import BadInput
 
 SIX = {"21:9", "16:9", "4:3", "1:1", "3:4", "9:16"}
 ALL_RATIOS = SIX | {"9:21", "auto", "2:1", ""}
@@ -59,9 +60,11 @@ def accepts(path: str, **more: Any) -> bool:
     return True
 
 
-def test_there_are_nine_endpoints() -> None:
-    """The sandbox serves the nine Seedance endpoints of the official client's types, and no other."""
-    assert set(ENDPOINTS) == {PREFIX + path for path in TABLE}
+def test_all_endpoints_of_fal_are_there() -> None:
+    """The sandbox serves the nine v1 endpoints of the official client's types and the nineteen of 2.x."""
+    second = [endpoint for endpoint in ENDPOINTS if endpoint.startswith("bytedance/seedance-2.")]
+    assert set(ENDPOINTS) == {PREFIX + path for path in TABLE} | set(second)
+    assert len(second) == 19
 
 
 @pytest.mark.parametrize("path", TABLE)
@@ -132,3 +135,78 @@ def test_silence_costs_half() -> None:
     assert (endpoint.rate(audio=True), endpoint.rate(audio=False)) == (2400, 1200)
     fast = ENDPOINTS[PREFIX + "v1/pro/fast/text-to-video"]
     assert fast.rate(audio=True) == fast.rate(audio=False) == 1000
+
+
+FAMILIES = {
+    "2.0": ({"480p", "720p", "1080p", "4k"}, 15, 14_000),
+    "2.0/fast": ({"480p", "720p"}, 15, 11_200),
+    "2.0/mini": ({"480p", "720p"}, 15, 7_000),
+    "2.0/us": ({"480p", "720p", "1080p", "4k"}, 15, 16_800),
+    "2.5": (ALL, 30, 21_400),
+    "2.5/us": (ALL, 30, 25_680),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["text", "image", "reference"])
+def test_each_2x_endpoint_has_fals_own_schema(family: str, kind: str) -> None:
+    """Resolutions, whole seconds, ratios and fields of 2.x are those of fal's OpenAPI documents."""
+    endpoint = ENDPOINTS[f"bytedance/seedance-{family}/{kind}-to-video"]
+    resolutions, longest, price_nano = FAMILIES[family]
+
+    def takes(**more: Any) -> bool:
+        base = {"prompt": "a kite", "image_url": "data:,x"}
+        try:
+            shot_of(endpoint, base | more, 7)
+        except ValidationError:
+            return False
+        return True
+
+    assert endpoint.price_nano == price_nano
+    assert {res for res in ("360p", "480p", "720p", "1080p", "4k") if takes(resolution=res)} == resolutions
+    assert [text for text in map(str, range(40)) if takes(duration=text)] == list(
+        map(str, range(4, longest + 1))
+    )
+    is_free = not (family.startswith("2.5") and kind == "image")
+    assert {ratio for ratio in ALL_RATIOS if takes(aspect_ratio=ratio)} == (
+        SIX | {"auto"} if is_free else {"auto"}
+    )
+    assert takes(codec="H265")
+    assert not takes(codec="AV1")
+    assert takes(prompt=None) == (family.startswith("2.5") and kind != "text")
+    assert ("draft" in endpoint.schema.model_fields) == (family == "2.5")
+    assert ("seed" in endpoint.schema.model_fields) == (family.startswith("2.5") and kind == "reference")
+    assert ("bitrate_mode" in endpoint.schema.model_fields) == (family != "2.0/mini")
+
+
+@pytest.mark.parametrize(("prompt", "seconds"), [("a", 5), ("[x] a", 5), ("[x] a [y] b [z] c", 11)])
+def test_auto_takes_longer_for_more_shots(prompt: str, seconds: int) -> None:
+    """`auto` is five seconds, and three more for each further shot."""
+    made = shot_of(ENDPOINTS["bytedance/seedance-2.0/text-to-video"], {"prompt": prompt}, 1)
+    assert (made.frames, made.ratio) == (24 * seconds + 1, "auto")
+
+
+def test_a_draft_is_480p_and_is_completed_as_it_is() -> None:
+    """`draft` means 480p whatever the resolution says; completing it changes endpoint and resolution only."""
+    plain, complete = (
+        ENDPOINTS[f"bytedance/seedance-2.5/{each}"] for each in ("text-to-video", "draft/complete")
+    )
+    draft = shot_of(plain, {"prompt": "a", "resolution": "1080p", "draft": True, "duration": "7"}, 9)
+    assert (draft.resolution, draft.draft) == ("480p", True)
+    done = draft.completed(complete, "H265")
+    assert (done.resolution, done.frames, done.seed, done.codec) == ("1080p", 169, 9, "H265")
+    assert not done.draft
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"audio_urls": ["data:,x"]},
+        {"image_urls": ["data:,x"] * 9, "video_urls": ["data:,x"] * 3, "audio_urls": ["data:,x"]},
+    ],
+)
+def test_references_have_fals_limits(given: dict[str, Any]) -> None:
+    """2.0 takes 12 files together, and no sound without a picture."""
+    endpoint = ENDPOINTS["bytedance/seedance-2.0/reference-to-video"]
+    with pytest.raises(BadInput):
+        shot_of(endpoint, {"prompt": "a"} | given, 1)

@@ -119,3 +119,27 @@ def test_a_fault_that_makes_no_sense_is_refused(document: dict[str, Any]) -> Non
     """Unknown kinds, routes, fields and impossible numbers raise a usage error that lists what there is."""
     with pytest.raises((UsageError, TypeError)):
         Fault.from_json(document)
+
+
+def test_a_fault_can_be_written_in_a_line() -> None:
+    """A header's or a marker's line has a kind and values, quoted where they have spaces."""
+    fault = Fault.from_text('throttle delay_s=2.5 message="a b"')
+    assert (fault.kind, fault.delay_s, fault.message) == ("throttle", 2.5, "a b")
+    for wrong in ("", "throttle delay_s", "nonsense", 'throttle message="a'):
+        with pytest.raises(UsageError):
+            Fault.from_text(wrong)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind"),
+    [
+        ("a kite <sandbox:render_failed status=422> over dunes", "render_failed"),
+        ("<sandbox:throttle>", None),
+        ("<sandbox:nonsense>", None),
+        ("a < b", None),
+    ],
+)
+def test_a_prompt_may_ask_for_a_render_fault(prompt: str, kind: str | None) -> None:
+    """A marker in the prompt strikes each time; what is no render fault is only text."""
+    found = [FaultBook().on_render(prompt) for _ in range(2)]
+    assert [fault and fault.kind for fault in found] == [kind, kind]

@@ -109,3 +109,44 @@ def test_a_price_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None
     """Unknown endpoints and fields, and numbers that are no price, raise ValueError."""
     with pytest.raises(ValueError, match=r".+"):
         PriceList().change(changes)
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "resolution", "seconds", "units", "usd"),
+    [
+        ("2.0/image-to-video", (1280, 720), "720p", 4, "87.3", "1.2222"),
+        ("2.0/image-to-video", (1280, 720), "720p", 5, "108.9", "1.5246"),
+        ("2.0/image-to-video", (1280, 720), "720p", 6, "130.5", "1.827"),
+        ("2.5/text-to-video", (854, 480), "480p", 4, "38.83", "0.830962"),
+        ("2.5/draft/complete", (1920, 1080), "1080p", 4, "196.425", "4.59862353"),
+        ("2.0/us/text-to-video", (1280, 720), "720p", 5, "108.9", "1.82952"),
+        ("2.0/text-to-video", (3840, 2160), "4k", 4, "785.7", "6.2856"),
+    ],
+)
+def test_real_bills_of_2x_come_out_to_the_last_digit(
+    path: str, size: tuple[int, int], resolution: str, seconds: int, units: str, usd: str
+) -> None:
+    """Whole tokens of 24 s + 1 frames in thousands, with the factor of 1.094 at 1080p of 2.5 in the price."""
+    found = PriceList().bill(
+        f"bytedance/seedance-{path}",
+        width_px=size[0],
+        height_px=size[1],
+        frames=24 * seconds + 1,
+        audio=True,
+        resolution=resolution,
+    )
+    assert (found.units, Decimal(found.cost_nano) / NANO) == (units, Decimal(usd))
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [("2.0", Decimal("0.6") * 2), ("2.5", Decimal("0.6") * 2), ("2.0/mini", 1 + Decimal("0.6"))],
+)
+def test_input_videos_are_billed_at_a_discount(family: str, expected: Decimal) -> None:
+    """Input seconds count as output seconds, all of them at 0.6; for mini only the input is cheaper."""
+    endpoint = f"bytedance/seedance-{family}/reference-to-video"
+    plain, with_video = (
+        PriceList().bill(endpoint, width_px=1024, height_px=1000, frames=100, video_frames=count).cost_nano
+        for count in (0, 100)
+    )
+    assert Decimal(with_video) / plain == expected

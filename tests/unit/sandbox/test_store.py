@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from callsheet.sandbox.file_store import FileStore
 from callsheet.sandbox.routes_control import most_at_once
 from callsheet.sandbox.store import LOW, NORMAL, Record, Store
 
@@ -28,26 +29,28 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_files_are_found_by_their_public_name_alone(tmp_path: Path) -> None:
     """An upload gets an unguessable name, keeps its ending, and no path leads out of the table of files."""
-    state = Store(tmp_path)
-    stored = state.add_bytes(b"pixels", "../../my kite.png", "image/png")
-    found = state.file(stored.name)
+    store = Store(tmp_path)
+    files = FileStore(store)
+    stored = files.add_bytes(b"pixels", "../../my kite.png", "image/png")
+    found = files.file(stored.name)
     assert found is not None
     assert (found.path.read_bytes(), found.content_type) == (b"pixels", "image/png")
     assert stored.name.endswith("_my_kite.png")
-    assert state.file("../sandbox.sqlite") is None
-    assert state.add_bytes(b"pixels", "", "image/png").name.endswith(".png")
-    state.close()
+    assert files.file("../sandbox.sqlite") is None
+    assert files.add_bytes(b"pixels", "", "image/png").name.endswith(".png")
+    store.close()
 
 
 def test_a_reserved_file_exists_once_it_was_put(tmp_path: Path) -> None:
     """A reserved name is not found until its bytes came; a name nobody gave out is not written."""
-    state = Store(tmp_path)
-    name = state.reserve("a.png", "image/png")
-    assert state.file(name) is None
-    assert state.put(name, b"1")
-    assert state.file(name) is not None
-    assert not state.put("upload/made-up.png", b"1")
-    state.close()
+    store = Store(tmp_path)
+    files = FileStore(store)
+    name = files.reserve("a.png", "image/png")
+    assert files.file(name) is None
+    assert files.put(name, b"1")
+    assert files.file(name) is not None
+    assert not files.put("upload/made-up.png", b"1")
+    store.close()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,17 @@ import io
 import pytest
 from PIL import Image
 
-from callsheet.sandbox.images import BadInput, ImageLoader
+from callsheet.sandbox.config import SandboxConfig
+from callsheet.sandbox.endpoints import Source
+from callsheet.sandbox.inputs import InputLoader
+from callsheet.sandbox.model_errors import BadInput
+
+OWNS = SandboxConfig().owns
+
+
+def picture(loader: InputLoader, url: str) -> Image.Image | None:
+    """What the loader finds at an image's address."""
+    return loader.picture(Source("image", ("image_url",), url))[0]
 
 
 def png(width: int, height: int, colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
@@ -21,14 +31,14 @@ def data_uri(body: bytes) -> str:
 
 def test_data_uris_and_own_files_are_read() -> None:
     """A data: URI and a file uploaded here give the same picture, under any of this machine's names."""
-    loader = ImageLoader({"kite": png(320, 300)}.get)
+    loader = InputLoader({"kite": png(320, 300)}.get, OWNS)
     for url in (
         data_uri(png(320, 300)),
         "http://127.0.0.1:8000/files/kite",
         "https://localhost:9/files/kite",
         "http://[::1]/files/kite",
     ):
-        assert loader.load(url, ("image_url",)).size == (320, 300)
+        assert picture(loader, url).size == (320, 300)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +61,9 @@ def test_data_uris_and_own_files_are_read() -> None:
 )
 def test_what_cannot_be_used_gets_fals_own_word(url: str, type_: str) -> None:
     """Other hosts, broken images and sides outside 300 to 6000 px are refused with fal's error types."""
-    loader = ImageLoader({"kite": png(320, 300)}.get)
+    loader = InputLoader({"kite": png(320, 300)}.get, OWNS)
     with pytest.raises(BadInput) as refusal:
-        loader.load(url, ("image_url",))
+        picture(loader, url)
     assert refusal.value.type == type_
     (item,) = refusal.value.body(url)["detail"]
     assert (item["loc"], item["type"], item["input"]) == (["body", "image_url"], type_, url)
@@ -61,7 +71,7 @@ def test_what_cannot_be_used_gets_fals_own_word(url: str, type_: str) -> None:
 
 def test_a_large_file_is_refused_by_its_bytes() -> None:
     """More than 30 MB are refused before anything is decoded, and the limit is told."""
-    loader = ImageLoader({"big": bytes(30_000_001)}.get)
+    loader = InputLoader({"big": bytes(30_000_001)}.get, OWNS)
     with pytest.raises(BadInput) as refusal:
-        loader.load("http://localhost/files/big", ("image_url",))
+        picture(loader, "http://localhost/files/big")
     assert (refusal.value.type, refusal.value.context) == ("file_too_large", {"max_size": 30_000_000})

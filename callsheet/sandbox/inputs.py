@@ -1,4 +1,4 @@
-"""The images that a request names: read, fetched, or refused with fal's own errors."""
+"""The files that a request names: read, fetched, or refused with fal's own errors."""
 
 from __future__ import annotations
 
@@ -8,63 +8,57 @@ import io
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from callsheet.errors import CallsheetError
+from callsheet.sandbox.endpoints import Source
+from callsheet.sandbox.model_errors import BadInput
+from callsheet.sandbox.pixels import FPS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_BYTES = 30_000_000
+MOST_BYTES = {"image": 30_000_000, "video": 200_000_000, "audio": 15_000_000}
 MIN_SIDE_PX, MAX_SIDE_PX = 300, 6000
 """ByteDance's limits for input images: below 30 MB, sides from 300 to 6000 px."""
 
 FETCH_TIMEOUT_S = 20.0
-_OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
-
-class BadInput(CallsheetError):
-    """The render cannot use an argument. It becomes fal's 422 body; `type` is fal's word for it."""
-
-    def __init__(self, message: str, *, type_: str, loc: tuple[str | int, ...], **context: Any) -> None:
-        self.type = type_
-        self.loc = loc
-        self.context = context
-        super().__init__(message)
-
-    def body(self, found: Any) -> dict[str, Any]:
-        """Return the document of the 422 reply."""
-        return model_error(str(self), self.type, ["body", *self.loc], found, self.context)
-
-
-def model_error(
-    message: str, type_: str, loc: list[str | int], found: Any = None, context: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return the body of a model's error as fal documents it: a list with one item."""
-    item = {"loc": loc, "msg": message, "type": type_, "input": found}
-    item["url"] = f"https://docs.fal.ai/errors#{type_}"
-    return {"detail": [{**item, "ctx": context} if context else item]}
+_PRINTED = {
+    "https://fal.media/files/koala/f_xmiodPjhiKjdBkFmTu1.png": (1280, 720),
+    "https://storage.googleapis.com/falserverless/example_inputs/seedance_fast_i2v_input.png": (1280, 720),
+    "https://v3b.fal.media/files/b/0a8773cd/REzCWn1BKUVuMFTxR-R3W_image_317.png": (1280, 720),
+}
+"""Input pictures of the examples on fal's model pages, and the size of the drawing that stands in."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageLoader:
-    """Turns the URL of an argument into a picture. Other hosts are asked only where `allow_fetch` is set.
+class InputLoader:
+    """Turns the URLs of arguments into pictures. Other hosts are asked only where `allow_fetch` is set.
 
-    `read_own` returns the bytes of one of this server's files by its path below /files/, or None.
+    `read_own` returns the bytes of one of this server's files by its path below /files/, or None. `owns` says
+    whether a host name is this server's.
     """
 
     read_own: Callable[[str], bytes | None]
+    owns: Callable[[str], bool]
     allow_fetch: bool = False
 
-    def load(self, url: str, loc: tuple[str | int, ...]) -> Image:
-        """Return the picture in RGB. Raises BadInput naming the argument `loc`."""
-        body = self._bytes(url, loc)
-        if len(body) > MAX_BYTES:
-            raise BadInput(
-                f"File is too large: {len(body)} bytes", type_="file_too_large", loc=loc, max_size=MAX_BYTES
-            )
-        return _decoded(body, loc)
+    def picture(self, source: Source) -> tuple[Image | None, int]:
+        """Return a source's picture in RGB (a video's first), and a video's frames at 24 a second.
+
+        Sound has no picture. Raises BadInput naming the argument.
+        """
+        if source.url in _PRINTED and not self.allow_fetch:
+            return _stand_in(_PRINTED[source.url]), 0
+        body = self._bytes(source.url, source.loc)
+        most = MOST_BYTES[source.kind]
+        if len(body) > most:
+            message = f"File is too large: {len(body)} bytes"
+            raise BadInput(message, type_="file_too_large", loc=source.loc, max_size=most)
+        if source.kind == "image":
+            return _decoded(body, source.loc), 0
+        return _first_frame(body, source)
 
     def _bytes(self, url: str, loc: tuple[str | int, ...]) -> bytes:
         try:
@@ -86,7 +80,7 @@ class ImageLoader:
             return _data_bytes(url)
         if parts.scheme not in ("http", "https"):
             return None
-        if parts.path.startswith("/files/") and parts.hostname in _OWN_HOSTS:
+        if parts.path.startswith("/files/") and self.owns(parts.hostname or ""):
             body = self.read_own(parts.path.removeprefix("/files/"))
             if body is not None:
                 return body
@@ -109,10 +103,16 @@ def _fetched(url: str) -> bytes | None:
     try:
         # The scheme was checked by the caller, and --allow-fetch is the person's own choice.
         with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as reply:  # noqa: S310
-            body: bytes = reply.read(MAX_BYTES + 1)
+            body: bytes = reply.read(max(MOST_BYTES.values()) + 1)
             return body
     except (OSError, ValueError):
         return None
+
+
+def _stand_in(size: tuple[int, int]) -> Image:
+    from PIL import Image
+
+    return Image.linear_gradient("L").resize(size).convert("RGB")
 
 
 def _decoded(body: bytes, loc: tuple[str | int, ...]) -> Image:
@@ -126,10 +126,28 @@ def _decoded(body: bytes, loc: tuple[str | int, ...]) -> Image:
         raise BadInput("Failed to load the image", type_="image_load_error", loc=loc) from error
 
 
+def _first_frame(body: bytes, source: Source) -> tuple[Image | None, int]:
+    """Return the first picture of a video and its length in frames; of sound, that it can be read."""
+    import av
+    from PIL import Image
+
+    try:
+        with av.open(io.BytesIO(body), "r") as container:
+            if source.kind == "audio":
+                next(container.decode(audio=0))
+                return None, 0
+            picture = Image.fromarray(next(container.decode(video=0)).to_ndarray(format="rgb24"))
+            return picture, round((container.duration or 0) * FPS / av.time_base)
+    except (av.FFmpegError, StopIteration, IndexError, ValueError) as error:
+        type_ = f"unsupported_{source.kind}_format"
+        raise BadInput(f"Failed to read the {source.kind}", type_=type_, loc=source.loc) from error
+
+
 def _check_sides(width_px: int, height_px: int, loc: tuple[str | int, ...]) -> None:
+    size = f"{width_px}x{height_px}"
     if min(width_px, height_px) < MIN_SIDE_PX:
         raise BadInput(
-            f"Image is too small: {width_px}x{height_px}, each side must have {MIN_SIDE_PX} pixels or more",
+            f"Image is too small: {size}, each side must have {MIN_SIDE_PX} pixels or more",
             type_="image_too_small",
             loc=loc,
             min_width=MIN_SIDE_PX,
@@ -137,7 +155,7 @@ def _check_sides(width_px: int, height_px: int, loc: tuple[str | int, ...]) -> N
         )
     if max(width_px, height_px) > MAX_SIDE_PX:
         raise BadInput(
-            f"Image is too large: {width_px}x{height_px}, each side may have {MAX_SIDE_PX} pixels at most",
+            f"Image is too large: {size}, each side may have {MAX_SIDE_PX} pixels at most",
             type_="image_too_large",
             loc=loc,
             max_width=MAX_SIDE_PX,

@@ -23,7 +23,7 @@
     ├── CanaryError                     a job that went first did not end as planned: the rest waits
     │   ├── CanaryFailed            4   it brought no video
     │   ├── CanaryDisagrees         5   its bill or its reply is not what was planned
-    │   └── CanaryUnknown           7   nobody knows yet how it ended
+    │   └── CanaryUnknown           7   how it ended is not known yet
     ├── SlotsUnknown                7   unknown requests hold every slot, and no look decides about them
     ├── NoPrefect                       Prefect's server did not start: its pages are missing, nothing else
     ├── DiskFull                        no room for outputs: nothing is lost, and nothing new is sent

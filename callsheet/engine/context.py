@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -78,6 +78,16 @@ class RunState:
         """Add to what was not finished, once."""
         if text not in self.unfinished:
             self.unfinished.append(text)
+
+
+NAMED = 20
+
+
+def named(things: Iterable[object]) -> str:
+    """Return the first few of these in words: `a, b, c, d, e and 12 more`."""
+    listed = [str(each) for each in things]
+    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
+    return ", ".join(listed[:NAMED]) + more
 
 
 def _silent(_text: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from callsheet.engine.context import open_account
 from callsheet.engine.made_files import gone_files, refetch_gone
+from callsheet.engine.open_run import naming_commands
 from callsheet.engine.recover import NOT_FETCHED, reopen_unfetched
 from callsheet.ledger import JobRow, Ledger, Run, State, queries, recovery
 from callsheet.report.error_table import worth_trying
@@ -89,9 +90,10 @@ def _write(
         for row in rows
         if row.fingerprint not in gone and (all_failures or row.fingerprint in free or is_worth_trying(row))
     ]
-    made: Mapping[int, int] = ledger.do(
-        recovery.retry, [row.job_id for row in tried], why="retried by a person", once=not again
-    )
+    with naming_commands(ledger):
+        made: Mapping[int, int] = ledger.do(
+            recovery.retry, [row.job_id for row in tried], why="retried by a person", once=not again
+        )
     chosen = {row.job_id for row in tried}
     retry.bought.extend(row for row in tried if row.job_id not in made)
     retry.reused.extend(row for row in tried if row.job_id in made)

@@ -6,6 +6,7 @@ from callsheet.cli.options import Json, Sandbox, UnfinishedRunId
 from callsheet.cli.output import document, result, show_line
 from callsheet.cli.runs import run_settings
 from callsheet.cli.views.progress import in_words
+from callsheet.engine.request import command
 from callsheet.engine.run import run_in
 from callsheet.ledger import JobRow, Ledger, State, admission, queries
 from pricing.money import usd_text
@@ -55,7 +56,7 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
     show_line(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
     for row in rendered[:NAMED]:
         show_line(f"waiting for {row.custom_id} (request {_request(row)}): {_why(row)}")
-    resume = f"`callsheet resume {run.run_id}{' --sandbox' * sandbox}`"
+    resume = f"`{command('resume', run.run_id, sandbox=sandbox)}`"
     if rendered:
         more = f"and {len(rendered) - NAMED} more; " if len(rendered) > NAMED else ""
         result(f"{more}{resume} downloads what is available")

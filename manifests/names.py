@@ -12,10 +12,10 @@ import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from manifests.campaign import Template
 from manifests.job import Job
 from manifests.problems import Problems
 from manifests.table import Row
-from manifests.template import Template
 
 PART_MAX_CHARS = 100
 NAME_MAX_CHARS = 200

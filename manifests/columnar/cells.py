@@ -305,6 +305,8 @@ def composed(texts: Any) -> Any:
 
 def plain_prompts(texts: Any) -> Any:
     """Return prompts as they are sent and known (`manifests.job.plain_prompt`)."""
+    if pc.all(pc.ascii_is_printable(texts)).as_py():
+        return texts
     if pc.any(pc.match_substring(texts, "\r")).as_py():
         texts = pc.replace_substring_regex(texts, "\r\n?", "\n")
     return composed(texts)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from manifests.campaign import Template
 from manifests.columnar.arrow import Mask, Numbers, keys_of, rows_of
 from manifests.columnar.job_store import FINGERPRINTED, JobStore, fingerprints_of
 from manifests.columnar.rows import PlanRows
@@ -20,7 +21,6 @@ from manifests.names import BY_ID, RowNames, cleaned_name, folded, made_name, sa
 from manifests.plan_rows import MADE_ID, MADE_NAME, planned_of
 from manifests.problems import Problems
 from manifests.table import Row
-from manifests.template import Template
 
 
 @dataclass(slots=True)

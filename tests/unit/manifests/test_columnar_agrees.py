@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from callsheet.cli.views.advice import advice_document, advice_lines
 from callsheet.errors import Problem
 from manifests import planner
-from manifests.campaign import Campaign
+from manifests.campaign import Campaign, parse_template
 from manifests.columnar import cells, expand, job_store
 from manifests.columnar.arrow import keys_of, texts_of
 from manifests.columnar.cells import is_plain_name
@@ -39,7 +39,6 @@ from manifests.planner import make_plan, planned_rows
 from manifests.problems import Problems
 from manifests.readers import parquet
 from manifests.table import Table
-from manifests.template import parse_template
 from pricing.budgets import Cap
 from pricing.catalog import load_catalog
 

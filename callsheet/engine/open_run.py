@@ -35,7 +35,7 @@ from manifests.job import encode_job
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_file import write_plan
 from manifests.plan_rows import manifest_table
-from pricing.budgets import Cap, Room, Spend, choose, counts_in, shortfalls
+from pricing.budgets import Cap, Room, Spend, choose, counts_in, scope_label, shortfalls
 from pricing.catalog import load_catalog
 from pricing.money import usd_rounded_up
 from pricing.price_list import first_pin, pins_text
@@ -159,7 +159,7 @@ def changed_caps(ledger: Ledger, plan: Plan) -> list[tuple[Cap, Cap]]:
 def _refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:
     for short in shortfalls(spends, room):
         cap = short.cap
-        name = f"{cap.scope.replace('_', ' ')} {cap.key}".strip()
+        name = scope_label(cap.scope, cap.key)
         raise OverBudget(
             f"it does not fit: up to {usd_rounded_up(short.needed_nano)} needed, "
             f"{usd_rounded_up(short.left_nano)} left under the {cap.window} cap of the {name} "

@@ -14,7 +14,7 @@ LITE = "fal-ai/bytedance/seedance/v1/lite/text-to-video"
 PRO_FROM_IMAGE = "fal-ai/bytedance/seedance/v1/pro/image-to-video"
 WITH_SOUND = "fal-ai/bytedance/seedance/v1.5/pro/text-to-video"
 
-FACTS = MediaFacts(width_px=1248, height_px=704, fps=24.0, frames=121, duration_s=121 / 24, codec="h264")
+FACTS = MediaFacts(width_px=1248, height_px=704, fps=24.0, frames=121, duration_s=121 / 24)
 
 
 def expectation(endpoint: str = PRO_FAST, **fields: Any) -> Expectation:

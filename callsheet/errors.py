@@ -22,23 +22,23 @@
     ├── MediaError                      the file is not the video that was asked for
     ├── PricesChanged               5   fal's price list is not what was planned: nothing more is bought
     ├── CanaryError                     a job that went first did not end as planned: the rest waits
-    │   ├── CanaryFailed            4   it brought no video
+    │   ├── CanaryFailed            4   it delivered no video
     │   ├── CanaryDisagrees         5   its bill or its reply is not what was planned
-    │   └── CanaryUnknown           7   how it ended is not known yet
-    ├── SlotsUnknown                7   unknown requests hold every slot, and no look decides about them
+    │   └── CanaryUnknown           7   its outcome is not known yet
+    ├── SlotsUnknown                7   unknown requests hold every slot, and fal's records do not decide them
     ├── NoPrefect                       Prefect's server did not start: its pages are missing, nothing else
     ├── DiskFull                        no room for outputs: nothing is lost, and nothing new is sent
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
     │   ├── NoSlot                      all places are taken
-    │   ├── Busy                        somebody alive works on that run
+    │   ├── Busy                        another process works on that run
     │   ├── ClaimLost             130   the run is not this process's any more, or may not be
     │   ├── RunStopping           130   the run was asked to stop: it admits nothing more
     │   └── LedgerUnsafe                the database does not keep what it acknowledges
     └── Interrupted               130   stopped by a person or by the machine; the ledger has everything
 
 "They refused" (`Refused`) and "we do not know" (`OutcomeUnknown`) are different classes on purpose: the
-first gives the money back, the second keeps it until somebody knows.
+first gives the money back, the second keeps it until it is known.
 """
 
 from __future__ import annotations
@@ -274,13 +274,13 @@ class CanaryDisagrees(CanaryError):
 
 
 class CanaryUnknown(CanaryError):
-    """Nobody knows yet how a canary ended."""
+    """The outcome of a canary is not known yet."""
 
     exit_code = 7
 
 
 class SlotsUnknown(CallsheetError):
-    """Requests that nobody knows about hold every slot, and no look at fal's records decides about them."""
+    """Requests with an unknown outcome hold every slot, and fal's records do not decide them."""
 
     exit_code = 7
 
@@ -310,7 +310,7 @@ class IllegalTransition(LedgerError):
 
 
 class Busy(LedgerError):
-    """Somebody alive works on that run, or looks after what a dead process left of it."""
+    """Another process works on that run, or settles what a dead process left of it."""
 
     exit_code = 2
 

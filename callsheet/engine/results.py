@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from posixpath import dirname
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from callsheet.engine.made_files import files_of
-from callsheet.engine.request import RunRequest
+from callsheet.engine.request import RunRequest, results_address
 from callsheet.files import naming_full_disk
 from callsheet.ledger import JobRow, Ledger, Run, State, admission, history, queries
 from callsheet.report.rows import ResultRow, earlier_row, result_row
@@ -40,15 +41,20 @@ def earlier_jobs(ledger: Ledger, run: Run) -> list[JobRow]:
 def result_rows(ledger: Ledger, run: Run) -> list[ResultRow]:
     """Return one row for every job of a run's manifest, in its order."""
     catalog = load_catalog()
+    folder = cache(lambda run_id: _folder_from(run, ledger.do(queries.run, run_id)))
+
+    def earlier_path(row: JobRow) -> str | None:
+        if row.output_run_id is None:
+            return None
+        return f"{folder(row.output_run_id)}/{row.output_path_there}"
+
     rows: dict[int, ResultRow] = {}
     for row in ledger.stream(queries.each_job, run.run_id):
-        path = None
-        if row.state is State.ALREADY_MADE:
-            path = _relative(ledger, run, row)
+        path = earlier_path(row) if row.state is State.ALREADY_MADE else None
         rows[row.position] = result_row(row, decode_job(row.payload, catalog), run, output_path=path)
     for (position, job, quote), earlier in _by_position(ledger, run, catalog):
         if earlier is not None:
-            path = _relative(ledger, run, earlier)
+            path = earlier_path(earlier)
             rows[position] = earlier_row(earlier, job, quote, run, output_path=path)
     return [rows[position] for position in sorted(rows)]
 
@@ -67,10 +73,16 @@ def _by_position(
             yield each, known.get(each[1].fingerprint)
 
 
-def _relative(ledger: Ledger, run: Run, row: JobRow) -> str | None:
-    """Return the path of an earlier job's file from this run's folder; None where it has no file."""
-    path = files_of(ledger, [row]).get(row.job_id)
-    return None if path is None else Path(os.path.relpath(path, run.out)).as_posix()
+def _folder_from(run: Run, earlier: Run) -> str:
+    """Return where an earlier run's folder is, seen from where a run's results are.
+
+    It is a relative path where both are on this machine or both under one address of an object store. From a
+    store it is else the earlier run's full address, or its absolute path on the machine that made it.
+    """
+    ours, theirs = results_address(run), results_address(earlier)
+    if ours is None or (theirs is not None and dirname(ours) == dirname(theirs)):
+        return Path(os.path.relpath(earlier.out, run.out)).as_posix()
+    return theirs or Path(earlier.out).as_posix()
 
 
 def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def card_of(row: ResultRow, thumbnails: Collection[str] = ()) -> Card:
         expected_nano=row.expected_nano,
         error=_clean(row.error) or _EXPLAINED.get(row.status, ""),
         charged=_CHARGED.get(row.charged, "") if row.error else "",
-        video=quote(row.output_path),
+        video="" if _is_address(row.output_path) else quote(row.output_path),
         poster=quote(poster) if poster in thumbnails else "",
         link=row.output_url if _is_web_address(row.output_url) else "",
         details=_details(row),
@@ -118,9 +118,15 @@ def _details(row: ResultRow) -> tuple[tuple[str, str], ...]:
         ("attempts", str(row.attempts) if row.attempts > 1 else ""),
         ("cost from", row.cost_basis.replace("_", " ")),
         ("error", row.error_type),
+        ("file", row.output_path if _is_address(row.output_path) else ""),
         ("SHA-256", row.sha256),
     )
     return tuple((word, _clean(value)) for word, value in pairs if value)
+
+
+def _is_address(path: str) -> bool:
+    """Say whether a file is in another object store than the page; a browser cannot play it from there."""
+    return "://" in path
 
 
 def _is_web_address(url: str) -> bool:

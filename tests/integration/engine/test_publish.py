@@ -1,11 +1,15 @@
 """Results in an object store: a video counts as fetched when it stands there."""
 
+import csv
+from pathlib import Path
+
 import fsspec
 import pytest
 
 from callsheet.engine.deliver import folder_for
+from callsheet.engine.results import write_report
 from callsheet.errors import UsageError
-from callsheet.ledger import State
+from callsheet.ledger import Ledger, State, queries
 from callsheet.media.storage import ObjectStore
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +42,33 @@ async def test_a_store_that_does_not_answer_loses_nothing(house, monkeypatch):
     assert row.state is State.SUCCEEDED
     assert fsspec.filesystem("memory").exists(f"/bucket/two/{run_id}/{row.output.path}")
     assert len(house.accepted("publishing two")) == 1
+
+
+@pytest.mark.parametrize(
+    ("first_out", "then_out", "path"),
+    [
+        ("memory://bucket/runs", "memory://bucket/runs/", "../{run}/media/a.mp4"),
+        ("memory://bucket/old", "memory://bucket/new", "memory://bucket/old/{run}/media/a.mp4"),
+        (None, "memory://bucket/new", "{folder}/runs/{run}/media/a.mp4"),
+        ("memory://bucket/old", None, "../{run}/media/a.mp4"),
+    ],
+)
+async def test_a_video_of_an_earlier_run_is_named_where_it_is(house, first_out, then_out, path):
+    """Results and report name it so that it is found from where they are themselves."""
+    shot = f"a,publishing from {first_out} to {then_out}"
+    first = house.open_run(shot, out=first_out)
+    await house.work(first)
+    second = house.open_run(shot, out=then_out)
+    with Ledger.open(house.settings.ledger) as ledger:
+        run = ledger.do(queries.run, second)
+        write_report(ledger, run)
+    expected = path.format(run=first, folder=house.folder)
+    (line,) = csv.DictReader((Path(run.out) / "results.csv").read_text().splitlines())
+    assert (line["status"], line["output_path"]) == ("already_made", expected)
+    assert expected in (Path(run.out) / "report.html").read_text()
+    if then_out and first_out:
+        stored = expected.replace("memory://", "/") if "://" in expected else f"/bucket/runs/{expected[3:]}"
+        assert fsspec.filesystem("memory").exists(stored)
 
 
 def test_an_address_without_its_package_is_refused_before_anything_is_bought(house):

@@ -60,7 +60,7 @@ def route_of(method: str, path: str) -> str:
     if path.startswith("/storage/"):
         return "upload"
     if "/requests/" not in path:
-        return "submit"
+        return "submit" if method == "POST" else ""
     tails = {"/status": "status", "/status/stream": "stream", "/cancel": "cancel"}
     return next((name for tail, name in tails.items() if path.endswith(tail)), "result")
 

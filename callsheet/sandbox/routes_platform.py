@@ -35,11 +35,16 @@ class _Invalid(ValueError):
 def routes() -> list[Route]:
     """The routes."""
     return [
+        Route("/.well-known/jwks.json", _jwks, methods=["GET"]),
         Route("/v1/models/pricing", _guarded(_pricing, admin=False), methods=["GET"]),
         Route("/v1/models/requests/by-endpoint", _guarded(_history, admin=False), methods=["GET"]),
         Route("/v1/models/billing-events", _guarded(_billing, admin=True), methods=["GET"]),
         Route("/v1/account/billing", _guarded(_account, admin=True), methods=["GET"]),
     ]
+
+
+async def _jwks(request: Request) -> Response:
+    return JSONResponse(services_of(request).signer.jwks())
 
 
 def _guarded(handler: Callable[[Request, Services], dict[str, Any]], *, admin: bool) -> _Handler:

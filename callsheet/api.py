@@ -75,8 +75,8 @@ class Plan:
                 "client": each.job.client,
                 "width": each.quote.width_px,
                 "height": each.quote.height_px,
-                "fps": 24,
-                "duration_s": each.quote.frames / 24,
+                "fps": each.quote.fps,
+                "duration_s": each.quote.duration_s,
                 "expected_usd": each.quote.expected_nano / NANO,
                 "maximum_usd": each.quote.maximum_nano / NANO,
             }

@@ -4,7 +4,6 @@
     ├── InputError                  2   the person can mend it: nothing was sent, nothing was spent
     │   ├── ManifestError               rows that cannot be made as written; carries every Problem
     │   ├── UsageError                  an option or a file name that makes no sense
-    │   │   └── InFlight                another run of the campaign is about to make some of it
     │   └── PlanChanged                 the plan file no longer describes what would be bought
     ├── BudgetError                     money: a cap would be passed
     │   ├── OverBudget              3   before anything was sent
@@ -22,23 +21,23 @@
     ├── MediaError                      the file is not the video that was asked for
     ├── PricesChanged               5   fal's price list is not what was planned: nothing more is bought
     ├── CanaryError                     a job that went first did not end as planned: the rest waits
-    │   ├── CanaryFailed            4   it delivered no video
+    │   ├── CanaryFailed            4   it brought no video
     │   ├── CanaryDisagrees         5   its bill or its reply is not what was planned
-    │   └── CanaryUnknown           7   its outcome is not known yet
-    ├── SlotsUnknown                7   unknown requests hold every slot, and fal's records do not decide them
+    │   └── CanaryUnknown           7   nobody knows yet how it ended
+    ├── SlotsUnknown                7   unknown requests hold every slot, and no look decides about them
     ├── NoPrefect                       Prefect's server did not start: its pages are missing, nothing else
     ├── DiskFull                        no room for outputs: nothing is lost, and nothing new is sent
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
     │   ├── NoSlot                      all places are taken
-    │   ├── Busy                        another process works on that run
+    │   ├── Busy                        somebody alive works on that run
     │   ├── ClaimLost             130   the run is not this process's any more, or may not be
     │   ├── RunStopping           130   the run was asked to stop: it admits nothing more
     │   └── LedgerUnsafe                the database does not keep what it acknowledges
     └── Interrupted               130   stopped by a person or by the machine; the ledger has everything
 
 "They refused" (`Refused`) and "we do not know" (`OutcomeUnknown`) are different classes on purpose: the
-first gives the money back, the second keeps it until it is known.
+first gives the money back, the second keeps it until somebody knows.
 """
 
 from __future__ import annotations
@@ -99,14 +98,6 @@ class ManifestError(InputError):
 
 class UsageError(InputError):
     """An option, a name or a file that makes no sense here."""
-
-
-class InFlight(UsageError):
-    """Another run of the campaign, `run_id`, is about to make some of these, or is making them."""
-
-    def __init__(self, message: str, *, run_id: str) -> None:
-        super().__init__(message)
-        self.run_id = run_id
 
 
 class PlanChanged(InputError):
@@ -274,13 +265,13 @@ class CanaryDisagrees(CanaryError):
 
 
 class CanaryUnknown(CanaryError):
-    """The outcome of a canary is not known yet."""
+    """Nobody knows yet how a canary ended."""
 
     exit_code = 7
 
 
 class SlotsUnknown(CallsheetError):
-    """Requests with an unknown outcome hold every slot, and fal's records do not decide them."""
+    """Requests that nobody knows about hold every slot, and no look at fal's records decides about them."""
 
     exit_code = 7
 
@@ -310,7 +301,7 @@ class IllegalTransition(LedgerError):
 
 
 class Busy(LedgerError):
-    """Another process works on that run, or settles what a dead process left of it."""
+    """Somebody alive works on that run, or looks after what a dead process left of it."""
 
     exit_code = 2
 

@@ -58,19 +58,24 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Whole seconds, of those that the endpoint lists in `allowed`."""
+    """Whole seconds, of those that the endpoint lists in `allowed`; `auto` where its field `auto` says so."""
 
     allowed: str
+    auto: str
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A whole number from `low` to `high`, both included. `same_as_empty` is a number that says nothing."""
+    """A whole number from `low` to `high`, both included. `same_as_empty` is a number that says nothing.
+
+    `where` names the endpoint's field that says whether it has the input.
+    """
 
     low: int
     high: int
     default: int | None = None
     same_as_empty: int | None = None
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +94,13 @@ class Frames:
 class Flag:
     """True or false.
 
-    `where` names the endpoint's field that says whether it has the option; elsewhere only false is accepted,
-    and left out. `default` is spelled out where the row is empty; None leaves it to fal.
+    `where` names the endpoint's field that says whether it has the option; elsewhere only `elsewhere` is
+    accepted, and left out. `default` is spelled out where the row is empty; None leaves it to fal.
     """
 
-    where: str = ""
+    where: str
     default: bool | None = None
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +168,26 @@ COLUMNS = (
         mistaken=("ratio", "aspect"),
     ),
     Column("resolution", Choice("resolutions", "default_resolution"), "lines of the picture"),
-    Column("duration", Seconds("durations_s"), "seconds", mistaken=("seconds", "length")),
+    Column(
+        "duration",
+        Seconds("durations_s", auto="auto_duration"),
+        "seconds, or auto where the model may choose",
+        mistaken=("seconds", "length"),
+    ),
     Column(
         "num_frames",
         Frames("num_frames", offset=FRAME_GRID_OFFSET, step=FRAME_GRID_STEP),
         "frames at 24 a second; wins over duration",
         mistaken=("frames",),
     ),
-    Column("camera_fixed", Flag(), "keep the camera still", mistaken=("fixed_camera",)),
-    Column("seed", Whole(-1, SEED_MAX, same_as_empty=-1), "-1 or empty is random"),
-    Column("enable_safety_checker", Flag(), "fal's own filter", mistaken=("safety_checker",)),
+    Column("camera_fixed", Flag("camera_fixed"), "keep the camera still", mistaken=("fixed_camera",)),
+    Column("seed", Whole(-1, SEED_MAX, same_as_empty=-1, where="seed"), "-1 or empty is random"),
+    Column(
+        "enable_safety_checker",
+        Flag("safety_checker", elsewhere=True),
+        "fal's own filter",
+        mistaken=("safety_checker",),
+    ),
     Column(
         "generate_audio",
         Flag(where="audio", default=True),

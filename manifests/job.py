@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from callsheet.errors import UsageError
 from manifests.addresses import unsigned
-from pricing.catalog import Catalog, Endpoint
+from pricing.catalog import AUTO, Catalog, Endpoint
 from pricing.quotes import Shot
 
 
@@ -46,9 +46,10 @@ class Job:
     """One video to make.
 
     `row` is the manifest's row as errors count it (see `callsheet.errors.Problem`), `take` starts at 1.
-    Exactly one of `duration_s` (whole seconds) and `num_frames` is set. `camera_fixed`, `seed` and
-    `enable_safety_checker` are None where the row left them empty, and are then not sent; `generate_audio`
-    is None on endpoints that make no sound. `extra` holds every other column as text, untouched.
+    One of `duration_s` (whole seconds) and `num_frames` is set, or neither where the model chooses the
+    length. `camera_fixed`, `seed` and `enable_safety_checker` are None where the row left them empty, and are
+    then not sent; `generate_audio` is None on endpoints that make no sound. `extra` holds every other column
+    as text, untouched.
     """
 
     row: int
@@ -94,25 +95,34 @@ class Job:
     def arguments(self, addresses: Mapping[str, str], *, seed: int | None = None) -> dict[str, Any]:
         """Return the model input that is sent to fal.
 
-        `addresses` maps each picture's `identity` to the URL that fal shall fetch. `seed` is used where the
-        row gave none. What decides the price is always spelled out, also where it equals fal's default.
+        `addresses` maps each picture's `identity` to the URL that fal shall fetch. `seed` is the attempt's
+        own number, by which fal's history knows it again: it is sent as the seed where the row gave none, and
+        as `end_user_id` where the endpoint takes that. What decides the price is always spelled out, also
+        where it equals fal's default.
         """
         chosen = self.seed if self.seed is not None else seed
+        takes = self.endpoint
+        references = "image_urls" if takes.reference_videos else "reference_image_urls"
+        duration = AUTO if self.duration_s is None else str(self.duration_s)
         arguments: dict[str, Any] = {
             "prompt": self.prompt,
             "aspect_ratio": self.aspect_ratio,
             "resolution": self.resolution,
-            "duration": str(self.duration_s) if self.num_frames is None else None,
+            "duration": duration if self.num_frames is None else None,
             "num_frames": self.num_frames,
             "camera_fixed": self.camera_fixed,
-            "seed": chosen,
+            "seed": chosen if takes.seed else None,
+            "end_user_id": f"callsheet-{seed}" if takes.end_user_id and seed is not None else None,
             "enable_safety_checker": self.enable_safety_checker,
             "generate_audio": self.generate_audio,
             "image_url": addresses[self.image.identity] if self.image else None,
             "end_image_url": addresses[self.end_image.identity] if self.end_image else None,
-            "reference_image_urls": [addresses[image.identity] for image in self.references] or None,
+            references: [addresses[image.identity] for image in self.references] or None,
         }
-        return {name: value for name, value in arguments.items() if value is not None}
+        unsent = (name for name, value in arguments.items() if value is None)
+        for name in {*unsent, *takes.not_sent}:
+            del arguments[name]
+        return arguments
 
     @property
     def fingerprint(self) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
-from manifests.campaign import Template
 from manifests.columns import (
     Choice,
     Column,
@@ -25,7 +24,8 @@ from manifests.job import Image
 from manifests.names import NAME_RULE, is_safe
 from manifests.problems import Problems
 from manifests.table import UNPRINTABLE, Row
-from pricing.catalog import Catalog, Endpoint
+from manifests.template import Template
+from pricing.catalog import AUTO, Catalog, Endpoint
 
 _WHOLE = re.compile(r"([+-]?[0-9]{1,12})(?:\.0{1,6})?", re.ASCII)
 _SECONDS = re.compile(r"([0-9]{1,6})(?:\.0{1,6})?\s?(?:s|sec|seconds)?", re.ASCII | re.IGNORECASE)
@@ -131,6 +131,10 @@ class Reading:
         endpoints = self.context.catalog.endpoints.values()
         return ", ".join(dict.fromkeys(endpoint.model for endpoint in endpoints if getattr(endpoint, field)))
 
+    def lacks(self, field: str) -> bool:
+        """Whether no endpoint has what a field says; False without a field, or without endpoints."""
+        return bool(field and self.endpoints) and not any(getattr(each, field) for each in self.endpoints)
+
     @property
     def name(self) -> str:
         """The endpoint for a message: the model's alias and the task, as nobody types ids of this length."""
@@ -174,8 +178,11 @@ def _read_file_name(reading: Reading, column: Column) -> str:
     return text
 
 
-def _read_model(_reading: Reading, _column: Column) -> None:
-    """Do nothing: the model was read first (`manifests.validate`), as the other columns need it."""
+def _read_model(reading: Reading, column: Column) -> None:
+    """Warn of a deprecated model. It was read first (`manifests.validate`), as the other columns need it."""
+    if len(reading.endpoints) == 1 and (instead := reading.endpoints[0].deprecated):
+        message = f"{reading.endpoints[0].model} is deprecated at fal and may be gone any day; take {instead}"
+        reading.notes.warn(reading.row, column.name, message)
 
 
 def _read_choice(reading: Reading, column: Column) -> str:
@@ -196,10 +203,20 @@ def _read_seconds(reading: Reading, column: Column) -> int | None:
     text = reading.text(column)
     seconds = whole_seconds(text)
     allowed = reading.allowed(column.kind.allowed)
-    if text and seconds not in allowed:
-        message = f"{reading.name} allows whole seconds from {min(allowed)} to {max(allowed)}, like 5 or 5s"
-        reading.wrong(column, message)
+    may_be_auto = any(getattr(endpoint, column.kind.auto) for endpoint in reading.endpoints)
+    if text and seconds not in allowed and not (may_be_auto and text.lower() == AUTO):
+        reading.wrong(column, f"{reading.name} allows {'auto, ' * may_be_auto}{_in_words(allowed)}")
+    if seconds is None and len(reading.endpoints) == 1:
+        return reading.endpoints[0].default_duration_s
     return seconds
+
+
+def _in_words(seconds: tuple[int, ...]) -> str:
+    """Say which durations are allowed."""
+    low, high = min(seconds), max(seconds)
+    if len(seconds) == high - low + 1:
+        return f"whole seconds from {low} to {high}, like 5 or 5s"
+    return f"{', '.join(map(str, sorted(seconds)))} seconds"
 
 
 def _read_whole(reading: Reading, column: Column) -> int | None:
@@ -210,7 +227,16 @@ def _read_whole(reading: Reading, column: Column) -> int | None:
     number = whole_number(text)
     if number is None or not column.kind.low <= number <= column.kind.high:
         reading.wrong(column, f"a whole number from {column.kind.low} to {column.kind.high} is allowed")
-    return None if number == column.kind.same_as_empty else number
+        return number
+    number = None if number == column.kind.same_as_empty else number
+    where = column.kind.where
+    if number is not None and reading.lacks(where):
+        reading.wrong(
+            column,
+            f"{reading.name} takes no {column.name}; leave it empty, and set take to tell variants apart. "
+            f"With {column.name}: {reading.having(where)}",
+        )
+    return number
 
 
 def _read_frames(reading: Reading, column: Column) -> int | None:
@@ -239,9 +265,10 @@ def _read_flag(reading: Reading, column: Column) -> bool | None:
     if text and value is None:
         reading.wrong(column, "allowed are true and false (or yes and no, 1 and 0)")
     where = column.kind.where
-    if where and not any(getattr(endpoint, where) for endpoint in reading.endpoints):
-        if value:
-            reading.wrong(column, f"{reading.name} makes no sound; with sound: {reading.having(where)}")
+    if reading.lacks(where):
+        if value not in (None, column.kind.elsewhere):
+            lacks = "makes no sound; with sound" if where == "audio" else f"takes no {column.name}; these do"
+            reading.wrong(column, f"{reading.name} {lacks}: {reading.having(where)}")
         return None
     return column.kind.default if value is None else value
 

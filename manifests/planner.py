@@ -18,8 +18,7 @@ from manifests.columns import COLUMN, canonical
 from manifests.error_file import campaign_of
 from manifests.expand import expanded, expansion_problems, factor_of
 from manifests.images import PictureFinder
-from manifests.job import Job
-from manifests.names import safe_part
+from manifests.names import Entry, safe_part
 from manifests.parse_cells import Context
 from manifests.plan import Plan, PlannedJob, PlanOptions, Summary
 from manifests.plan_file import differences, read_plan
@@ -27,7 +26,7 @@ from manifests.problems import Problems
 from manifests.readers import as_table, open_manifests
 from manifests.readers.parquet import Damaged, Manifest, ParquetFile
 from manifests.readers.remote import is_remote
-from manifests.table import ReadOptions, Row, Table, shown
+from manifests.table import ReadOptions, Table, shown
 from manifests.validate import check_rows
 from pricing.budgets import Cap, client_key
 from pricing.catalog import Catalog, load_catalog
@@ -272,18 +271,18 @@ def _one_by_one(
     campaign: Campaign, manifests: Sequence[Manifest], context: Context, notes: Problems
 ) -> tuple[PlannedJob, ...]:
     tables = [as_table(manifest) for manifest in manifests]
-    checked = check_rows(expanded(campaign, tables, notes), context, notes)
-    priced = (_priced(row, job, context.catalog, notes) for row, job in checked)
+    entries = check_rows(expanded(campaign, tables, notes), context, notes)
+    priced = (_priced(entry, context.catalog, notes) for entry in entries)
     return tuple(job for job in priced if job is not None)
 
 
-def _priced(row: Row, job: Job, catalog: Catalog, notes: Problems) -> PlannedJob | None:
+def _priced(entry: Entry, catalog: Catalog, notes: Problems) -> PlannedJob | None:
     try:
-        price = quote(catalog, job.shot)
+        price = quote(catalog, entry.job.shot)
     except LookupError as error:
-        notes.wrong(row, "model", f"{error.args[0]}, so this job cannot be bought")
+        notes.wrong(entry.row, "model", f"{error.args[0]}, so this job cannot be bought")
         return None
-    return PlannedJob(job, price, job.fingerprint, row.cells, row.file)
+    return PlannedJob(entry.job, price, entry.fingerprint, entry.row.cells, entry.row.file)
 
 
 def _by_columns(

@@ -10,15 +10,15 @@ from typing import Any
 from callsheet.errors import Problem
 from manifests.columns import COLUMN, COLUMNS, Pictures, likely_column
 from manifests.job import Job, plain_prompt
-from manifests.names import identified
+from manifests.names import Entry, identified
 from manifests.parse_cells import Context, Reading, read_cell
 from manifests.problems import Problems
 from manifests.table import CELL_LIMIT_BYTES, UNPRINTABLE, Row, shown
-from pricing.catalog import DEFAULT_DURATION_S, Catalog, Endpoint, Task
+from pricing.catalog import Catalog, Endpoint, Task
 
 
-def check_rows(rows: Iterable[Row], context: Context, notes: Problems) -> list[tuple[Row, Job]]:
-    """Check every row against the columns' declaration and against the other rows; return it with its job.
+def check_rows(rows: Iterable[Row], context: Context, notes: Problems) -> list[Entry]:
+    """Check every row against the columns' declaration and against the other rows.
 
     Every mistake goes into `notes`. Where it gets any, what is returned is only part of the manifest.
     """
@@ -32,8 +32,7 @@ def check_rows(rows: Iterable[Row], context: Context, notes: Problems) -> list[t
         job = read_row(row, context, notes)
         if job is not None:
             pairs.append((row, job))
-    jobs = identified(pairs, notes, context.naming)
-    return [(row, job) for (row, _), job in zip(pairs, jobs, strict=True)]
+    return identified(pairs, notes, context.naming)
 
 
 def check_header(row: Row, notes: Problems) -> None:
@@ -80,7 +79,7 @@ def _job(row: Row, endpoint: Endpoint, values: Mapping[str, Any]) -> Job:
         prompt=plain_prompt(values["prompt"]),
         resolution=values["resolution"],
         aspect_ratio=values["aspect_ratio"],
-        duration_s=None if frames else values["duration"] or DEFAULT_DURATION_S,
+        duration_s=None if frames else values["duration"],
         num_frames=frames,
         camera_fixed=values["camera_fixed"],
         seed=values["seed"],
@@ -127,8 +126,8 @@ def candidates(row: Row, catalog: Catalog, notes: Problems) -> tuple[Endpoint, .
     everything = tuple(catalog.endpoints.values())
     model = row.cells.get("model", "").strip()
     wanted = task_of(row, notes)
-    if model in catalog.endpoints:
-        return _named(catalog.endpoints[model], row, wanted, notes)
+    if (named := catalog.named(model)) is not None:
+        return _named(named, row, wanted, notes)
     alias = model.lower()
     if alias not in catalog.models:
         _unknown_model(row, model, catalog, notes)
@@ -160,6 +159,9 @@ def task_of(row: Row, notes: Problems) -> Task:
 
 def _named(endpoint: Endpoint, row: Row, wanted: Task, notes: Problems) -> tuple[Endpoint, ...]:
     """Check that an endpoint named by its id gets the pictures it needs, and no others."""
+    if endpoint.task == "draft-to-video":
+        notes.wrong(row, "model", f"{endpoint.id} finishes drafts and takes no rows of a manifest")
+        return (endpoint,)
     needed = _PICTURE_COLUMN.get(endpoint.task)
     brought = _PICTURE_COLUMN.get(wanted)
     if needed and needed != brought:

@@ -13,8 +13,11 @@ from typing import Literal
 
 from pricing.catalog import Catalog
 from pricing.money import MAX_USD, NANO_PER_USD, ceil_div
-from pricing.quotes import Shot, least_nano, quote
-from pricing.tokens import TOKENS_PER_RATE, cost_nano, most_frames
+from pricing.price_list import agrees
+from pricing.quotes import Shot, least_nano, quote, rates_of
+from pricing.rates import Rate
+from pricing.tokens import most_frames
+from pricing.units import Clip, ListedPrice
 
 Basis = Literal["billable_units", "expected", "bill_implausible"]
 """Where a cost comes from: the units of fal's reply, the published formula, or units that cannot be true."""
@@ -62,38 +65,44 @@ def cost_of_units(catalog: Catalog, shot: Shot, units: Decimal) -> int | None:
     """Return what so many units cost in nano-dollars, rounded up; None where a unit's meaning is not known.
 
     Where the endpoint has one rate, it is units times the listed price of a unit. Where it has several
-    (sound), the list knows only one of them: the units then tell the tokens and the book's rate for this
-    job their price, and the result is never below units times the listed price.
-
-    Whether fal counts sound in the price or in the units is not known. Units that would pass the maximum as
-    tokens, and that at the listed price come to between the expected cost and the maximum, count the sound
-    already: they cost the listed price.
+    (sound, resolution, video input), the list knows only one of them, and whether fal counts the difference
+    in the units or in the price is not known. So the units are read both ways, at the listed price and as an
+    amount at the book's rate for this job: of the readings that such a job can cost, the dearer one counts,
+    and the dearest of all where none is possible. A listed price that is none of the book's is never
+    undercut.
     """
     listed = catalog.listed.get(shot.endpoint.id)
     if listed is None:
         return None
     by_list_nano = listed.cost_nano(units)
-    if len(set(catalog.rates_of(shot.endpoint))) == 1:
+    own = catalog.rates_of(shot.endpoint)
+    if len({(rate.unit.kind, rate.nano_each, rate.input_nano) for rate in own}) == 1:
         return by_list_nano
-    if listed.unit_tokens is None:
-        # Seconds or videos of an unknown kind: the list cannot say less than the formula does.
-        return None if by_list_nano is None else max(by_list_nano, quote(catalog, shot).expected_nano)
-    numerator, denominator = (units * listed.unit_tokens).as_integer_ratio()
-    rate_nano = catalog.rate_nano(shot.endpoint, audio=shot.audio)
-    by_tokens_nano = ceil_div(numerator * rate_nano, denominator * TOKENS_PER_RATE)
-    price = quote(catalog, shot)
-    if (
-        by_list_nano is not None
-        and price.expected_nano <= by_list_nano <= price.maximum_nano < by_tokens_nano
-    ):
-        return by_list_nano
-    return max(by_tokens_nano, by_list_nano or 0)
+    price, rates = quote(catalog, shot), rates_of(catalog, shot)
+    by_book_nano = [nano for rate in rates if (nano := _at_rate(listed, rate, units)) is not None]
+    if not by_book_nano:
+        # A unit of another kind: the list cannot say less than the formula does.
+        return None if by_list_nano is None else max(by_list_nano, price.expected_nano)
+    readings = [*by_book_nano, *([by_list_nano] if by_list_nano is not None else [])]
+    possible = [nano for nano in readings if least_nano(catalog, shot) <= nano <= price.maximum_nano]
+    is_in_book = agrees(catalog, shot.endpoint.id, listed)
+    return max(possible) if possible and (is_in_book or by_list_nano in possible) else max(readings)
+
+
+def _at_rate(listed: ListedPrice, rate: Rate, units: Decimal) -> int | None:
+    """Return what so many listed units cost at a rate; None where the two count different things."""
+    unit = listed.known_unit
+    if unit is None or unit.kind != rate.unit.kind:
+        return None
+    numerator, denominator = (units * unit.count).as_integer_ratio()
+    return ceil_div(numerator * rate.nano, denominator * rate.unit.count)
 
 
 def delivered_nano(catalog: Catalog, shot: Shot, *, width_px: int, height_px: int) -> int:
     """Return what the delivered file costs in nano-dollars: one frame more than ordered, at its own size."""
     frames = most_frames(quote(catalog, shot).frames)
-    return cost_nano(width_px, height_px, frames, catalog.rate_nano(shot.endpoint, audio=shot.audio))
+    clip = Clip(width_px, height_px, frames, catalog.fps_of(shot.endpoint), shot.input_ms)
+    return rates_of(catalog, shot)[0].cost_nano(clip)
 
 
 def _read(text: str) -> Decimal | None:

@@ -1,114 +1,58 @@
-"""The endpoints that can be ordered from and the dated price book, read from `catalog.toml`.
+"""The endpoints that can be ordered from and the dated price book.
 
-The data file is the only place where an allowed value, a pixel size, a rate or a billing unit is written
-down; every row there names its source.
+`catalog.toml` is the only place where an allowed value, a pixel size, a rate or a billing unit is written
+down; every row there names its source. A file of the same form, named by CALLSHEET_CATALOG, adds to it.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from pathlib import Path
 
-from pricing.money import NANO_PER_USD, ceil_div
-from pricing.tokens import TOKENS_PER_RATE
+from callsheet.errors import UsageError
+from pricing.catalog_file import CatalogFile, Endpoint, Task, read_catalog_file
+from pricing.rates import Case, Rate, in_force, rates_for
+from pricing.units import ListedPrice
 
-Task = Literal["text-to-video", "image-to-video", "reference-to-video"]
+__all__ = ["AUTO", "DEFAULT_DURATION_S", "Catalog", "Endpoint", "Task", "load_catalog"]
 
 AUTO = "auto"
 DEFAULT_DURATION_S = 5
-"""Every Seedance endpoint's own default."""
+"""The default of Seedance 1.0 and 1.5; 2.x has `auto`."""
 
+OWN_CATALOG = "CALLSHEET_CATALOG"
+"""The environment variable that names a person's own file. It is read here, where all processes meet."""
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One fal model id and what it accepts.
-
-    `durations_s` are whole seconds. `num_frames` and `reference_images` are inclusive bounds, or None where
-    the endpoint has no such input. `audio` says whether it takes `generate_audio` (whose default is true).
-    """
-
-    id: str
-    model: str
-    version: str
-    task: Task
-    aspect_ratios: tuple[str, ...]
-    default_aspect_ratio: str
-    resolutions: tuple[str, ...]
-    default_resolution: str
-    durations_s: tuple[int, ...]
-    num_frames: tuple[int, int] | None
-    reference_images: tuple[int, int] | None
-    end_image: bool
-    audio: bool
-    source: str
-
-
-_WORDS = {"": 1, "k": 1000, "thousand": 1000, "m": 1_000_000, "million": 1_000_000}
-_TOKENS = re.compile(
-    r"(?:per\s+|/\s*)?(\d{1,9})?\s*(k|m|thousand|million)?\s*(?:video\s+|output\s+)?tokens?", re.ASCII
-)
-_MAX_RATE_NANO = 10**6 * NANO_PER_USD
-
-
-@dataclass(frozen=True, slots=True)
-class ListedPrice:
-    """One line of fal's price list: `price` in `currency` per `unit`, as fal writes them.
-
-    fal writes the unit as free text: "1m tokens", "1000 tokens", "seconds", "videos", "units".
-    """
-
-    endpoint_id: str
-    price: Decimal
-    unit: str
-    currency: str = "USD"
-
-    @property
-    def unit_tokens(self) -> int | None:
-        """How many tokens one unit is; None where the unit is not an amount of tokens."""
-        found = _TOKENS.fullmatch(self.unit.strip().lower().replace(",", "").replace("_", " "))
-        if found is None:
-            return None
-        return int(found[1] or 1) * _WORDS[found[2] or ""] or None
-
-    @property
-    def rate_nano(self) -> int | None:
-        """Nano-dollars per million tokens, rounded up; None where the unit or the currency is another."""
-        if self.unit_tokens is None or self.currency.upper() != "USD":
-            return None
-        numerator, denominator = (self.price * NANO_PER_USD).as_integer_ratio()
-        rate_nano = ceil_div(numerator * TOKENS_PER_RATE, denominator * self.unit_tokens)
-        return rate_nano if 0 < rate_nano <= _MAX_RATE_NANO else None
-
-    def cost_nano(self, units: Decimal) -> int | None:
-        """Nano-dollars of so many units, rounded up; None where the list names no price in dollars."""
-        if self.currency.upper() != "USD" or self.price <= 0:
-            return None
-        numerator, denominator = (units * self.price * NANO_PER_USD).as_integer_ratio()
-        return ceil_div(numerator, denominator)
+Sizes = dict[str, tuple[int, int]]
+"""Width and height in pixels by aspect ratio."""
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Everything in `catalog.toml`, looked up by the words people use.
+    """Everything that can be ordered, looked up by the words people use.
 
-    Rates are nano-dollars per million tokens, keyed by model and by "with audio". `listed` is what fal's
-    price list says by endpoint id: it decides what a billable unit is. An endpoint that is missing there has
-    units of unknown meaning.
+    `book` holds every row of the price book, `rates` those that are in force. `listed` is what fal's price
+    list says by endpoint id: it decides what a billable unit is. An endpoint that is missing there has units
+    of unknown meaning. `pixels` is by pixel table and resolution; `other_pixels` has the sizes that another
+    source names, and `inexact` the tables whose sizes no document states.
     """
 
     price_book: str
     fps: int
-    endpoints: dict[str, Endpoint]
-    rates: dict[tuple[str, bool], int]
-    rate_sources: dict[tuple[str, bool], str]
+    endpoints: Mapping[str, Endpoint]
+    book: tuple[Rate, ...]
+    rates: tuple[Rate, ...]
     listed: Mapping[str, ListedPrice]
-    pixels: dict[tuple[str, str], dict[str, tuple[int, int]]]
+    pixels: Mapping[tuple[str, str], Sizes]
+    other_pixels: Mapping[tuple[str, str], Sizes]
+    inexact: frozenset[tuple[str, str]]
+    canonical: Mapping[str, str]
+    """The id under which an endpoint is kept, by each of its other names."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -122,68 +66,108 @@ class Catalog:
                 return endpoint
         return None
 
-    def rate_nano(self, endpoint: Endpoint, *, audio: bool) -> int:
-        """Nano-dollars per million tokens. Raises LookupError where the book has no such price."""
-        try:
-            return self.rates[endpoint.model, audio]
-        except KeyError:
-            kind = "with audio" if audio else "without audio"
-            raise LookupError(f"the price book has no rate for {endpoint.model} {kind}") from None
+    def named(self, name: str) -> Endpoint | None:
+        """Return the endpoint of that id, or of that other name of it; None where there is none."""
+        return self.endpoints.get(self.canonical.get(name, name))
 
-    def rates_of(self, endpoint: Endpoint) -> list[int]:
-        """Return every rate that the endpoint's jobs can have, in nano-dollars per million tokens."""
-        kinds = (True, False) if endpoint.audio else (False,)
-        return [self.rates[endpoint.model, audio] for audio in kinds if (endpoint.model, audio) in self.rates]
+    def rates_for(
+        self, endpoint: Endpoint, *, resolution: str, audio: bool, video_input: bool = False
+    ) -> tuple[Rate, ...]:
+        """Return the rows that price such a job, the most trusted first; several where sources conflict.
 
-    def sizes(self, endpoint: Endpoint, resolution: str) -> dict[str, tuple[int, int]]:
-        """Width and height in pixels by aspect ratio, for those ratios the endpoint accepts by name."""
-        table = self.pixels[endpoint.version, resolution]
-        return {ratio: table[ratio] for ratio in endpoint.aspect_ratios if ratio != AUTO}
+        Raises LookupError where the book has no such price.
+        """
+        return rates_for(self.rates, Case(endpoint.id, endpoint.model, resolution, audio, video_input))
+
+    def rates_of(self, endpoint: Endpoint) -> list[Rate]:
+        """Return every row in force that jobs of the endpoint can be priced by."""
+        own = [rate for rate in self.rates if rate.of == endpoint.id]
+        own = own or [rate for rate in self.rates if rate.of == endpoint.model]
+        return [
+            rate
+            for rate in own
+            if (rate.audio is not True or endpoint.audio)
+            and (rate.video_input is not True or endpoint.reference_videos)
+            and (rate.resolution is None or rate.resolution in endpoint.resolutions)
+        ]
+
+    def fps_of(self, endpoint: Endpoint) -> int:
+        """Return the endpoint's frames per second."""
+        return endpoint.fps or self.fps
+
+    def sizes(self, endpoint: Endpoint, resolution: str) -> Sizes:
+        """Width and height in pixels by aspect ratio, for those ratios the endpoint makes."""
+        table = self.pixels[endpoint.pixels, resolution]
+        return {ratio: table[ratio] for ratio in endpoint.made_ratios(table)}
+
+    def possible_sizes(self, endpoint: Endpoint, resolution: str) -> dict[str, tuple[tuple[int, int], ...]]:
+        """Return the same with every size that a source names: the likely one first."""
+        other = self.other_pixels.get((endpoint.pixels, resolution), {})
+        return {
+            ratio: tuple(dict.fromkeys((size, other.get(ratio, size))))
+            for ratio, size in self.sizes(endpoint, resolution).items()
+        }
+
+    def is_exact(self, endpoint: Endpoint, resolution: str) -> bool:
+        """Whether the sizes are stated by a document or by files that were seen."""
+        return (endpoint.pixels, resolution) not in self.inexact
+
+
+def load_catalog(day: str | None = None) -> Catalog:
+    """Return the catalog with the prices of a day (ISO, UTC), today where none is given.
+
+    Reads each file once per process. Raises UsageError with every mistake of a person's own file.
+    """
+    own = os.environ.get(OWN_CATALOG, "").strip()
+    today = day or datetime.now(UTC).date().isoformat()
+    return _load(today, own, _changed_ns(own) if own else 0)
+
+
+def _changed_ns(path: str) -> int:
+    try:
+        return Path(path).expanduser().stat().st_mtime_ns
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "its name is not a path"
+        raise UsageError(f"{OWN_CATALOG} names {path}, which cannot be read: {why}") from None
 
 
 @cache
-def load_catalog() -> Catalog:
-    """Read the catalog once per process."""
-    data = tomllib.loads(resources.files("pricing").joinpath("catalog.toml").read_text("utf-8"))
-    endpoints = [_endpoint(row) for row in data["endpoints"]]
-    rates = {(row["model"], row.get("audio", False)): row for row in data["rates"]}
+def _load(today: str, own: str, _changed: int) -> Catalog:
+    ours = _shipped()
+    theirs = read_catalog_file(*_own_text(own), base=ours) if own else CatalogFile.empty()
+    return catalog_of((ours, theirs), day=today)
+
+
+@cache
+def _shipped() -> CatalogFile:
+    text = resources.files("pricing").joinpath("catalog.toml").read_text("utf-8")
+    return read_catalog_file(text, "pricing/catalog.toml")
+
+
+def _own_text(path: str) -> tuple[str, str]:
+    try:
+        return Path(path).expanduser().read_text("utf-8-sig"), path
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UsageError(f"{OWN_CATALOG} names {path}, which cannot be read: {why}") from None
+
+
+def catalog_of(files: Iterable[CatalogFile], *, day: str) -> Catalog:
+    """Put files together. A clock behind the day of the book is wrong: the book's own day counts then."""
+    merged = list(files)
+    written = max(each.as_of for each in merged)
+    book = tuple(rate for each in merged for rate in each.rates)
+    rates = in_force(book, max(day, written))
+    endpoints = {endpoint.id: endpoint for each in merged for endpoint in each.endpoints}
     return Catalog(
-        price_book=data["price_book"],
-        fps=data["fps"],
-        endpoints={endpoint.id: endpoint for endpoint in endpoints},
-        rates={key: int(Decimal(row["usd_per_million_tokens"]) * NANO_PER_USD) for key, row in rates.items()},
-        rate_sources={key: row["source"] for key, row in rates.items()},
-        listed={
-            row["id"]: ListedPrice(row["id"], Decimal(row["unit_price"]), row["unit"])
-            for row in data["endpoints"]
-            if "unit" in row
-        },
-        pixels={
-            (version, resolution): {ratio: (size[0], size[1]) for ratio, size in sizes.items()}
-            for version, table in data["pixels"].items()
-            for resolution, sizes in table.items()
-            if resolution != "source"
-        },
-    )
-
-
-def _endpoint(row: dict[str, Any]) -> Endpoint:
-    bounds = row.get("num_frames")
-    references = row.get("reference_images")
-    task: Task = row["id"].rsplit("/", 1)[1]
-    return Endpoint(
-        id=row["id"],
-        model=row["model"],
-        version=row["model"].split("-")[1],
-        task=task,
-        aspect_ratios=tuple(row["aspect_ratios"]),
-        default_aspect_ratio=row["default_aspect_ratio"],
-        resolutions=tuple(row["resolutions"]),
-        default_resolution=row["default_resolution"],
-        durations_s=tuple(row["durations_s"]),
-        num_frames=(bounds[0], bounds[1]) if bounds else None,
-        reference_images=(references[0], references[1]) if references else None,
-        end_image=row.get("end_image", False),
-        audio=row.get("audio", False),
-        source=row["source"],
+        price_book=max(written, *(rate.since for rate in rates)),
+        fps=merged[0].fps,
+        endpoints=endpoints,
+        book=book,
+        rates=rates,
+        listed={line.endpoint_id: line for each in merged for line in each.listed},
+        pixels={key: sizes for each in merged for key, sizes in each.pixels.items()},
+        other_pixels={key: sizes for each in merged for key, sizes in each.other_pixels.items()},
+        inexact=frozenset(key for each in merged for key in each.inexact),
+        canonical={name: each.id for each in endpoints.values() for name in each.aliases},
     )

@@ -9,12 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pricing.money import ceil_div
 from pricing.tokens import PIXEL_FRAMES_PER_TOKEN, TOKENS_PER_RATE
 
-RateKey = tuple[str, bool]
-"""An endpoint's id and whether sound was made."""
+
+class RateKey(NamedTuple):
+    """What bills are put together by: the endpoint's id, the resolution, and whether sound was made."""
+
+    endpoint_id: str
+    resolution: str
+    audio: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,26 @@
 """What one job will cost, and what it can cost at worst.
 
-expected  the published formula over the pixels asked for and 24 frames a second.
+expected  the published formula over the pixels asked for and 24 frames a second, at the most trusted rate.
 maximum   what the provider may bill at worst: one frame more (real bills count 121 frames for 5 s:
           usage.completion_tokens of 246,840 = 1920 x 1088 x 121 / 1024 in BytePlus's own sample), up to the
-          next number the model can make where `num_frames` is between two, and the largest picture of the
-          resolution where the aspect ratio is left to the model.
+          next number the model can make where `num_frames` is between two, the largest picture of the
+          resolution where the aspect ratio is left to the model or sources differ, and the dearest rate where
+          sources conflict.
 
-Budgets hold the maximum.
+A length that is left to the model counts as the longest. Budgets hold the maximum.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import NamedTuple
 
 from pricing.catalog import AUTO, DEFAULT_DURATION_S, Catalog, Endpoint
-from pricing.money import NANO_PER_USD, NanoUsd
-from pricing.tokens import cost_nano, grid_neighbours, most_frames, tokens
+from pricing.money import NanoUsd
+from pricing.rates import Rate
+from pricing.tokens import grid_neighbours, most_frames, tokens
+from pricing.units import Clip
 
 _ASSUMED_RATIO = "16:9"
 
@@ -27,8 +29,9 @@ _ASSUMED_RATIO = "16:9"
 class Shot:
     """What decides a price: everything resolved to a value, nothing left to a default.
 
-    Either `duration_s` (whole seconds) or `num_frames` is given; `num_frames` wins, as at fal.
-    `image_size` is the first frame's width and height in pixels, None when there is none or it is not known.
+    Either `duration_s` (whole seconds) or `num_frames` is given, or the length is left to the model;
+    `num_frames` wins, as at fal. `image_size` is the first frame's width and height in pixels, None when
+    there is none or it is not known. `input_ms` is the length of all videos that come in, in milliseconds.
     """
 
     endpoint: Endpoint
@@ -38,6 +41,12 @@ class Shot:
     num_frames: int | None = None
     audio: bool = False
     image_size: tuple[int, int] | None = None
+    input_ms: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the length is left to the model."""
+        return self.num_frames is None and self.duration_s is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,34 +76,47 @@ class Quote:
 
 def quote(catalog: Catalog, shot: Shot) -> Quote:
     """Price one shot. Raises LookupError where the price book has no such rate: unknown is never free."""
-    rate_nano = catalog.rate_nano(shot.endpoint, audio=shot.audio)
-    sizes = catalog.sizes(shot.endpoint, shot.resolution)
-    likely, possible = _sizes_of(sizes, shot)
+    rates = rates_of(catalog, shot)
+    likely, possible = _sizes_of(catalog.possible_sizes(shot.endpoint, shot.resolution), shot)
     frames = _frames(catalog, shot)
     width_px, height_px = likely
     largest = max(possible, key=lambda size: size[0] * size[1])
+    most = Clip(*largest, most_frames(frames), catalog.fps_of(shot.endpoint), shot.input_ms)
     return Quote(
         width_px=width_px,
         height_px=height_px,
-        fps=catalog.fps,
+        fps=most.fps,
         frames=frames,
-        expected_nano=cost_nano(width_px, height_px, frames, rate_nano),
-        maximum_nano=cost_nano(*largest, most_frames(frames), rate_nano),
+        expected_nano=NanoUsd(rates[0].cost_nano(Clip(width_px, height_px, frames, most.fps, shot.input_ms))),
+        maximum_nano=NanoUsd(max(rate.cost_nano(most) for rate in rates)),
+    )
+
+
+def rates_of(catalog: Catalog, shot: Shot) -> tuple[Rate, ...]:
+    """Return the rows that price a shot, the most trusted first. Raises LookupError where there is none."""
+    return catalog.rates_for(
+        shot.endpoint, resolution=shot.resolution, audio=shot.audio, video_input=shot.input_ms > 0
     )
 
 
 def _frames(catalog: Catalog, shot: Shot) -> int:
-    return shot.num_frames or catalog.fps * (shot.duration_s or DEFAULT_DURATION_S)
+    """Return the frames ordered: of the longest clip where the model chooses."""
+    longest_s = max(shot.endpoint.durations_s, default=DEFAULT_DURATION_S)
+    return shot.num_frames or catalog.fps_of(shot.endpoint) * (shot.duration_s or longest_s)
 
 
-def _sizes_of(sizes: dict[str, tuple[int, int]], shot: Shot) -> tuple[tuple[int, int], list[tuple[int, int]]]:
-    """Return the likely size and all that fal may choose."""
+Sizes = dict[str, tuple[tuple[int, int], ...]]
+
+
+def _sizes_of(sizes: Sizes, shot: Shot) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """Return the likely size and all that fal may make."""
     if shot.aspect_ratio != AUTO:
-        return sizes[shot.aspect_ratio], [sizes[shot.aspect_ratio]]
+        return sizes[shot.aspect_ratio][0], list(sizes[shot.aspect_ratio])
     if shot.image_size is None:
-        return sizes[_ASSUMED_RATIO], list(sizes.values())
+        likely = sizes.get(_ASSUMED_RATIO) or next(iter(sizes.values()))
+        return likely[0], [size for each in sizes.values() for size in each]
     nearest = nearest_ratios(tuple(sizes), shot.image_size)
-    return sizes[nearest[0]], [sizes[ratio] for ratio in nearest]
+    return sizes[nearest[0]][0], [size for ratio in nearest for size in sizes[ratio]]
 
 
 def nearest_ratios(ratios: tuple[str, ...], image_size: tuple[int, int]) -> list[str]:
@@ -119,19 +141,18 @@ def nearest_ratios(ratios: tuple[str, ...], image_size: tuple[int, int]) -> list
 def least_nano(catalog: Catalog, shot: Shot) -> int:
     """Return the least that fal can bill for a shot, in nano-dollars, less 2 % for how fal counts.
 
-    That is the smallest picture that the shot allows and the fewest frames. Real bills cut tokens to whole
-    ones and round units, and fal's pages count 1080 lines where 1088 are made (0.7 %).
+    That is the smallest picture that the shot allows and the fewest frames, at the most trusted rate. Real
+    bills cut tokens to whole ones and round units, and fal's pages count 1080 lines where 1088 are made
+    (0.7 %).
     """
-    sizes = catalog.sizes(shot.endpoint, shot.resolution)
-    width_px, height_px = min(_sizes_of(sizes, shot)[1], key=lambda size: size[0] * size[1])
+    sizes = _sizes_of(catalog.possible_sizes(shot.endpoint, shot.resolution), shot)[1]
+    smallest = min(sizes, key=lambda size: size[0] * size[1])
+    fps = catalog.fps_of(shot.endpoint)
     frames = grid_neighbours(shot.num_frames)[0] if shot.num_frames else _frames(catalog, shot)
-    rate_nano = catalog.rate_nano(shot.endpoint, audio=shot.audio)
-    return cost_nano(width_px, height_px, frames, rate_nano) * 98 // 100
-
-
-def rate_text(rate_nano: int) -> str:
-    """Write a rate as dollars per million tokens, e.g. `2.5`."""
-    return f"{Decimal(rate_nano) / NANO_PER_USD:f}"
+    if shot.is_open:
+        frames = fps * min(shot.endpoint.durations_s)
+    clip = Clip(*smallest, frames, fps, shot.input_ms)
+    return rates_of(catalog, shot)[0].cost_nano(clip) * 98 // 100
 
 
 class PriceGroup(NamedTuple):
@@ -152,5 +173,11 @@ class PriceGroup(NamedTuple):
 
 def price_group(shot: Shot) -> PriceGroup:
     """Return the price group of a shot."""
+    return PriceGroup(shot.endpoint.id, shot.resolution, length_text(shot), shot.audio)
+
+
+def length_text(shot: Shot) -> str:
+    """Write how long a shot is: `5 s`, `57 frames`, `auto length`, with the video that comes in."""
     length = f"{shot.num_frames} frames" if shot.num_frames else f"{shot.duration_s} s"
-    return PriceGroup(shot.endpoint.id, shot.resolution, length, shot.audio)
+    came = f", {shot.input_ms / 1000:g} s of video in" if shot.input_ms else ""
+    return ("auto length" if shot.is_open else length) + came

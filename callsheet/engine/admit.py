@@ -86,8 +86,12 @@ class Order:
 
 
 def order_of(ctx: RunContext, job: Job, row: JobRow, addresses: dict[str, str]) -> Order:
-    """Make a job's order. A row without a seed gets a random one, by which fal's history knows it again."""
-    seed = job.seed if job.seed is not None else ctx.state.seeds.randint(1, MAX_SEED)
+    """Make a job's order with a number of its own, by which fal's history knows it again.
+
+    It is the row's seed, or a random one; where the endpoint takes a tag, the tag has a random one.
+    """
+    is_given = job.seed is not None and not job.endpoint.end_user_id
+    seed = job.seed if is_given and job.seed is not None else ctx.state.seeds.randint(1, MAX_SEED)
     arguments = job.arguments(addresses, seed=seed)
     settings = ctx.settings
     return Order(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from typing import Any
 
 from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.limits import Breaker, Limiter
-from callsheet.engine.request import RunRequest, command, results_address
+from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, Run
 from callsheet.media.storage import ObjectStore, open_storage
@@ -23,7 +23,7 @@ from callsheet.provider.platform import FalPlatform
 from callsheet.reconcile.account import AccountSession, LedgerCalls
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, load_catalog
-from pricing.price_list import Pin, at_pin, catalog_at, read_pins
+from pricing.pins import Pin, at_pin, catalog_at, read_pins
 from pricing.render_times import RenderTimes
 
 logger = logging.getLogger(__name__)
@@ -78,16 +78,6 @@ class RunState:
         """Add to what was not finished, once."""
         if text not in self.unfinished:
             self.unfinished.append(text)
-
-
-NAMED = 20
-
-
-def named(things: Iterable[object]) -> str:
-    """Return the first few of these in words: `a, b, c, d, e and 12 more`."""
-    listed = [str(each) for each in things]
-    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-    return ", ".join(listed[:NAMED]) + more
 
 
 def _silent(_text: str) -> None:
@@ -145,12 +135,15 @@ class RunContext:
     @property
     def resume_command(self) -> str:
         """The command that goes on with this run."""
-        return command("resume", self.run.run_id, sandbox=self.request.sandbox)
+        return self._command("resume")
 
     @property
     def retry_command(self) -> str:
         """The command that tries this run's failed jobs again."""
-        return command("retry", self.run.run_id, sandbox=self.request.sandbox)
+        return self._command("retry")
+
+    def _command(self, verb: str) -> str:
+        return f"callsheet {verb} {self.run.run_id}" + " --sandbox" * self.request.sandbox
 
     def catalog_at(self, at_ms: int | None) -> Catalog:
         """Return the catalog with the rates of a moment (Unix ms); those of now without one."""
@@ -205,10 +198,12 @@ async def open_account(settings: Settings) -> AsyncIterator[AccountSession]:
     ledger = await asyncio.to_thread(Ledger.open, settings.ledger)
     executor = LedgerExecutor(ledger)
     try:
-        async with FalQueue(settings) as queue, FalPlatform(settings) as platform:
+        catalog = load_catalog()
+        platform_api = FalPlatform(settings, canonical=catalog.canonical)
+        async with FalQueue(settings) as queue, platform_api as platform:
             yield AccountSession(
                 settings=settings,
-                catalog=load_catalog(),
+                catalog=catalog,
                 ledger=ledger,
                 do=executor,
                 queue=queue,

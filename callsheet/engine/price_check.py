@@ -12,10 +12,13 @@ from callsheet.errors import AccountError, PricesChanged, QueueError
 from callsheet.ledger import JobRow, Settled, State, queries, runs
 from callsheet.reconcile.account import AccountSession
 from manifests.job import decode_job
-from pricing.catalog import Catalog, ListedPrice
-from pricing.observed_rates import Bill
-from pricing.price_list import Pin, PriceCheck, accepted_rates, at_pin, check_prices, differing, pins_text
-from pricing.quotes import quote, rate_text
+from pricing.catalog import Catalog
+from pricing.observed_rates import Bill, RateKey
+from pricing.pins import Pin, at_pin, pins_text
+from pricing.price_list import PriceCheck, accepted_rates, check_prices, differing
+from pricing.quotes import quote
+from pricing.rates import rate_text
+from pricing.units import ListedPrice
 
 LOOK_S = 10.0
 """How long the look may take: a run does not wait longer for a list that may not be there."""
@@ -66,7 +69,7 @@ async def _accept(
     lines: Mapping[str, ListedPrice],
 ) -> RunContext:
     """Price what is not bought yet anew, and pin the new rates from now on, in one transaction."""
-    before, accepted = ctx.pins[-1], {each.endpoint_id: each.listed_nano or 0 for each in changed}
+    before, accepted = ctx.pins[-1], {each.endpoint_id: each.listed for each in changed if each.listed}
     pin = Pin(
         since_ms=ctx.account.now_ms(),
         price_book=before.price_book,
@@ -117,8 +120,8 @@ def _unsaid(checks: Iterable[PriceCheck]) -> list[str]:
 def changes_in_words(changed: Iterable[PriceCheck]) -> list[str]:
     """Say what differs, an endpoint at a time."""
     return [
-        f"{each.endpoint_id} costs ${rate_text(each.listed_nano or 0)} per million tokens, planned was "
-        + " or ".join(f"${rate_text(rate)}" for rate in each.book_nano)
+        f"{each.endpoint_id} costs {each.listed_text}, planned was "
+        + " or ".join(dict.fromkeys(f"${rate_text(rate.nano)}" for rate in each.book))
         for each in changed
     ]
 
@@ -135,6 +138,7 @@ def bills_of(settled: Iterable[Settled]) -> list[Bill]:
     for each in settled:
         _, pixels, frames = each.render_kind.rsplit("|", 2)
         # Read as plain JSON: ten thousand jobs are looked through, and this alone decides about the rate.
-        audio = bool(json.loads(each.payload).get("generate_audio"))
-        found.append(Bill((each.endpoint, audio), int(pixels) * int(frames), each.cost_nano))
+        job = json.loads(each.payload)
+        key = RateKey(each.endpoint, job["resolution"], bool(job.get("generate_audio")))
+        found.append(Bill(key, int(pixels) * int(frames), each.cost_nano))
     return found

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
-from pricing.budgets import campaign_client_key, client_key, scope_label
+from pricing.budgets import campaign_client_key, client_key
 
 Scope = Literal["ledger", "campaign", "client", "campaign_client", "model", "run"]
 WindowKind = Literal["total", "day", "month"]
@@ -48,7 +48,7 @@ class AccountRef(NamedTuple):
         return window_kind(self.window)
 
     def __str__(self) -> str:
-        name = scope_label(self.scope, self.key)
+        name = f"{self.scope.replace('_', ' ')} {self.key}".rstrip()
         return name if self.window == TOTAL else f"{name} in {self.window}"
 
 

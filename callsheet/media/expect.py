@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from callsheet.media.codes import MediaErrorCode, media_error
 from manifests.job import Job
-from pricing.catalog import AUTO, DEFAULT_DURATION_S, Catalog
+from pricing.catalog import AUTO, Catalog
 from pricing.tokens import grid_neighbours
 
 FRAME_RATE_TOLERANCE = 0.1
@@ -18,6 +18,9 @@ FRAME_TOLERANCE = 1
 AUDIO_TOLERANCE_S = 0.5
 """Seconds by which the sound may be shorter than the picture. AAC comes in frames of 21 ms, and encoders drop
 the first one or two."""
+
+SIZE_TOLERANCE = 0.12
+"""How far each side may be from a size that no document states, as a part of it."""
 
 _NOMINAL = {1088: 1080}
 """Lines. Volcengine's table says 1088, which is 1080 padded to whole macroblocks; fal's page for Pro Fast
@@ -37,7 +40,9 @@ class MediaFacts:
     fps: float
     frames: int
     duration_s: float
+    codec: str
     audio_s: float = 0.0
+    audio_codec: str = ""
 
     @property
     def has_audio(self) -> bool:
@@ -49,7 +54,8 @@ class MediaFacts:
 class Expectation:
     """What is accepted. `sizes` are (width, height) in pixels, frame bounds are inclusive.
 
-    Where `audio_required` is False the file may have sound or none.
+    Where `exact` is False a size near one of them is accepted too. Where `audio_required` is False the file
+    may have sound or none.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -57,20 +63,35 @@ class Expectation:
     frames_min: int
     frames_max: int
     audio_required: bool = False
+    exact: bool = True
+
+    def accepts_size(self, width_px: int, height_px: int) -> bool:
+        """Say whether a picture of this size is right."""
+        if self.exact:
+            return (width_px, height_px) in self.sizes
+        return any(
+            abs(width_px - width) <= SIZE_TOLERANCE * width
+            and abs(height_px - height) <= SIZE_TOLERANCE * height
+            for width, height in self.sizes
+        )
 
 
 def expectation_of(job: Job, catalog: Catalog) -> Expectation:
     """Return what fal must deliver for a job.
 
-    With `auto` every size of the resolution is accepted, because fal chooses. Sound must be there where it
-    was paid for; where it was not ordered it is ignored.
+    With `auto` every size of the resolution, and every length, is accepted, because fal chooses. Sound must
+    be there where it was paid for; where it was not ordered it is ignored.
     """
-    table = catalog.sizes(job.endpoint, job.resolution)
-    sizes = list(table.values()) if job.aspect_ratio == AUTO else [table[job.aspect_ratio]]
-    low, high = _frames(job, catalog.fps)
+    shot = job.shot
+    table = catalog.possible_sizes(job.endpoint, shot.resolution)
+    chosen = table.values() if job.aspect_ratio == AUTO else [table[job.aspect_ratio]]
+    sizes = [size for possible in chosen for size in possible]
+    fps = catalog.fps_of(job.endpoint)
+    low, high = _frames(job, fps)
     return Expectation(
         sizes=tuple(dict.fromkeys(size for pair in sizes for size in (pair, _nominal(pair)))),
-        fps=catalog.fps,
+        fps=fps,
+        exact=catalog.is_exact(job.endpoint, shot.resolution),
         frames_min=low - FRAME_TOLERANCE,
         frames_max=high + 1 + FRAME_TOLERANCE,
         audio_required=bool(job.generate_audio),
@@ -80,8 +101,8 @@ def expectation_of(job: Job, catalog: Catalog) -> Expectation:
 def _frames(job: Job, fps: int) -> tuple[int, int]:
     """Return the least and the most frames that are right; off the grid, both neighbours on it are."""
     if job.num_frames is None:
-        frames = fps * (job.duration_s or DEFAULT_DURATION_S)
-        return frames, frames
+        allowed_s = job.endpoint.durations_s if job.duration_s is None else (job.duration_s,)
+        return fps * min(allowed_s), fps * max(allowed_s)
     return grid_neighbours(job.num_frames)
 
 
@@ -95,7 +116,7 @@ def verify(facts: MediaFacts, expected: Expectation) -> None:
     Raises MediaError naming both: wrong_size, wrong_frame_rate, wrong_frame_count, wrong_duration,
     missing_audio or short_audio.
     """
-    if (facts.width_px, facts.height_px) not in expected.sizes:
+    if not expected.accepts_size(facts.width_px, facts.height_px):
         wanted = " or ".join(f"{width} x {height}" for width, height in expected.sizes)
         raise media_error(
             MediaErrorCode.WRONG_SIZE, f"asked for {wanted} pixels, got {facts.width_px} x {facts.height_px}"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -42,7 +42,7 @@ from callsheet.provider.transport import (
     retried,
 )
 from callsheet.settings import ApiKey, Settings
-from pricing.catalog import ListedPrice
+from pricing.units import ListedPrice
 
 TRIES = 4
 READ_TIMEOUT_S = 30.0
@@ -50,6 +50,9 @@ CONNECT_TIMEOUT_S = 10.0
 PAGE_DEADLINE_S = 120.0
 MAX_PAGE_BYTES = 64 * 2**20
 """A page of the history holds other people's inputs too, and they may have sent pictures as text."""
+
+MAX_IDS = 50
+"""Endpoints in one question (fal's Platform OpenAPI)."""
 
 MAX_PAGES = 2000
 """200,000 requests; a longer history is read in vain, and so it counts as not read."""
@@ -63,9 +66,19 @@ class History:
     server_ms: int | None
 
 
+_Named = TypeVar("_Named", HistoryItem, BillingEvent, ListedPrice)
+
+
+def _pieces(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield so many names at a time as fal takes in one question."""
+    for start in range(0, len(names), MAX_IDS):
+        yield names[start : start + MAX_IDS]
+
+
 class FalPlatform:
     """fal's platform API: `async with FalPlatform(settings) as platform`.
 
+    `canonical` gives the id of an endpoint by each of its other names: fal may list it under any of them.
     `transport` replaces the network (tests), `sleep` waits, `jitter` returns numbers in [0, 1).
     """
 
@@ -73,11 +86,13 @@ class FalPlatform:
         self,
         settings: Settings,
         *,
+        canonical: Mapping[str, str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
+        self._canonical = canonical or {}
         self._hosts = Hosts(settings)
         self._transport = transport
         self._sleep = sleep
@@ -106,15 +121,20 @@ class FalPlatform:
         request_id: str | None = None,
         sort_by: str = "ended_at",
     ) -> History:
-        """Return every request to these endpoints (1 to 50) since `start_ms` (Unix milliseconds), once each.
+        """Return every request to these endpoints since `start_ms` (Unix milliseconds), once each.
 
         `sort_by` is "ended_at" or "duration". Raises Unavailable where any part of the list could not be
         read, AccountError where the key may not read it.
         """
-        query = history_query(endpoint_ids, start_ms=start_ms, request_id=request_id, sort_by=sort_by)
-        pages = await self._pages("/models/requests/by-endpoint", query, (HISTORY, "items"), self._key())
+        pages = await self._of_all_names(
+            endpoint_ids,
+            "/models/requests/by-endpoint",
+            lambda ids: history_query(ids, start_ms=start_ms, request_id=request_id, sort_by=sort_by),
+            (HISTORY, "items"),
+            self._key(),
+        )
         found: dict[str, HistoryItem] = {}
-        for item in map(parse_item, pages.items):
+        for item in (self._named(parse_item(each)) for each in pages.items):
             # The list moves while it is read: a request may be on two pages, the later time in a later state.
             if item.request_id not in found or item.ended_ms is not None:
                 found[item.request_id] = item
@@ -125,19 +145,37 @@ class FalPlatform:
 
         Raises Unavailable where any part of the list could not be read, AccountError without an admin key.
         """
-        query = billing_query(endpoint_ids, start_ms=start_ms)
-        key = self._settings.admin_key or self._key()
-        pages = await self._pages("/models/billing-events", query, (BILLS, "billing_events"), key)
-        return [parse_event(item) for item in pages.items]
+        pages = await self._of_all_names(
+            endpoint_ids,
+            "/models/billing-events",
+            lambda ids: billing_query(ids, start_ms=start_ms),
+            (BILLS, "billing_events"),
+            self._settings.admin_key or self._key(),
+        )
+        return [self._named(parse_event(item)) for item in pages.items]
 
     async def prices(self, endpoint_ids: Sequence[str], *, tries: int = TRIES) -> list[ListedPrice]:
-        """Return what fal asks for these endpoints (1 to 50), a line each; some may be missing.
+        """Return what fal asks for these endpoints, a line each; some may be missing.
 
         Raises Unavailable where the list could not be read in `tries`, AccountError where the key may not.
         """
-        query = [("endpoint_id", each) for each in endpoint_ids]
-        pages = await self._pages("/models/pricing", query, (PRICES, "prices"), self._key(), tries=tries)
-        return [parse_price(item) for item in pages.items]
+        lines: list[ListedPrice] = []
+        for ids in _pieces(endpoint_ids):
+            lines += await self._listed(ids, tries)
+        return lines
+
+    async def _listed(self, ids: Sequence[str], tries: int) -> list[ListedPrice]:
+        """Read the lines of these endpoints. fal answers 404 where it no longer has one of them."""
+        query = [("endpoint_id", each) for each in ids]
+        try:
+            pages = await self._pages("/models/pricing", query, (PRICES, "prices"), self._key(), tries=tries)
+        except Unavailable as error:
+            if not error.gone:
+                raise
+            half = len(ids) // 2
+            parts = (ids[:half], ids[half:]) if half else ()
+            return [line for part in parts for line in await self._listed(part, tries)]
+        return [self._named(parse_price(item)) for item in pages.items]
 
     async def credits_nano(self) -> int:
         """Return the account's balance in nano-dollars.
@@ -146,6 +184,34 @@ class FalPlatform:
         """
         key = self._settings.admin_key or self._key()
         return parse_credits(await self._read("/account/billing", [("expand", "credits")], key_auth(key)))
+
+    def _named(self, item: _Named) -> _Named:
+        """Return an entry under the id that the catalog has for its endpoint."""
+        return replace(item, endpoint_id=self._canonical.get(item.endpoint_id, item.endpoint_id))
+
+    async def _of_all_names(
+        self,
+        endpoint_ids: Sequence[str],
+        path: str,
+        query_of: Callable[[Sequence[str]], list[tuple[str, str]]],
+        names: tuple[str, str],
+        key: ApiKey,
+    ) -> _Pages:
+        """Read a list for endpoints under their ids, and then under their other names.
+
+        A name that fal does not know answers 404; an id must be known.
+        """
+        found = _Pages()
+        for ids in _pieces(endpoint_ids):
+            found.add(await self._pages(path, query_of(ids), names, key))
+        others = [name for name, own in self._canonical.items() if own in endpoint_ids]
+        for ids in _pieces(others):
+            try:
+                found.add(await self._pages(path, query_of(ids), names, key))
+            except Unavailable as error:
+                if not error.gone:
+                    raise
+        return found
 
     async def _pages(
         self,
@@ -209,6 +275,10 @@ class _Pages:
         self.items: list[Mapping[str, Any]] = []
         self.server_ms: int | None = None
         self._is_first = True
+
+    def add(self, pages: _Pages) -> None:
+        """Add all pages of another question, asked later."""
+        self.take(pages.items, pages.server_ms)
 
     def take(self, items: Sequence[Mapping[str, Any]], server_ms: int | None) -> None:
         """Add a page."""

@@ -18,8 +18,8 @@ from typing import Any
 from callsheet.errors import AccountError, RenderFailed, Unavailable
 from callsheet.provider.messages import Rendered, parse_result, read_object
 from callsheet.provider.replies import Reply, request_id_in
-from pricing.catalog import ListedPrice
 from pricing.money import NANO_PER_USD
+from pricing.units import ListedPrice
 
 HISTORY = "fal's request history"
 PRICES = "fal's price list"

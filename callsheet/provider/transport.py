@@ -67,7 +67,7 @@ class Departure:
     `left` is None while nothing was seen, False from when a connection is being made, True from just before
     the first byte of the request is written. A connection that is ready only after `latest_s` (on the clock
     `now`) raises NotSent instead of writing: a process that was stopped in between must not send what
-    another process may have taken over.
+    somebody else may have taken over.
     """
 
     latest_s: float

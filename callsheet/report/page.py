@@ -20,6 +20,7 @@ from markupsafe import Markup
 from callsheet.report.rows import ResultRow, thumbnail_of
 from callsheet.report.summary import Rollup, RunTotals, shown_together
 from pricing.money import usd_rounded_up, usd_text
+from pricing.quotes import length_text
 
 CENT_NANO = 10_000_000
 MAX_CARDS = 2_000
@@ -103,7 +104,7 @@ def card_of(row: ResultRow, thumbnails: Collection[str] = ()) -> Card:
 def _shape(row: ResultRow) -> str:
     """Say what the clip is, or, where there is none, what was asked for."""
     if row.width_px is None or row.duration_s is None:
-        length = f"{row.job.num_frames} frames" if row.job.num_frames else f"{row.job.duration_s} s"
+        length = length_text(row.job.shot)
         return f"{row.job.resolution} · {row.job.aspect_ratio} · {length}"
     sound = " · sound" if row.has_audio else ""
     return f"{row.width_px} × {row.height_px} · {row.duration_s:.2f} s · {row.fps:g} fps{sound}"  # noqa: RUF001

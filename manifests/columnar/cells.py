@@ -177,6 +177,10 @@ class BatchReader:
         self._explain(column, wrong)
         if column.kind.same_as_empty is not None:
             unsaid |= values == column.kind.same_as_empty
+        if column.kind.where:
+            for group, endpoints in enumerate(self.endpoints):
+                if not any(getattr(endpoint, column.kind.where) for endpoint in endpoints):
+                    self._explain(column, (self.groups == group) & ~unsaid & ~wrong, endpoints)
         return np.where(unsaid | wrong, nothing, values)
 
     def names(self, column: Column) -> Any:
@@ -209,13 +213,13 @@ class BatchReader:
         self._note(noted, pairs, COLUMNS.index(column))
         return Cells(pairs, found, values)
 
-    def _explain(self, column: Column, doubtful: Mask) -> None:
+    def _explain(self, column: Column, doubtful: Mask, endpoints: tuple[Endpoint, ...] = ()) -> None:
         """Read the cells of these rows by the one-row rules, each distinct one once."""
         rows = np.flatnonzero(doubtful)
         if not len(rows):
             return
         for text, alike in rows_by_cell(self._batch.columns[column.name], rows):
-            _, notes = self._read_one(column, text, ())
+            _, notes = self._read_one(column, text, endpoints)
             self._note({0: notes}, np.zeros(len(alike), np.int64), COLUMNS.index(column), alike)
 
     def _read_one(self, column: Column, text: str, endpoints: tuple[Endpoint, ...]) -> tuple[Any, Problems]:
@@ -305,8 +309,6 @@ def composed(texts: Any) -> Any:
 
 def plain_prompts(texts: Any) -> Any:
     """Return prompts as they are sent and known (`manifests.job.plain_prompt`)."""
-    if pc.all(pc.ascii_is_printable(texts)).as_py():
-        return texts
     if pc.any(pc.match_substring(texts, "\r")).as_py():
         texts = pc.replace_substring_regex(texts, "\r\n?", "\n")
     return composed(texts)

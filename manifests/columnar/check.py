@@ -40,7 +40,7 @@ from manifests.plan_hash import combo_text
 from manifests.problems import Problems
 from manifests.table import CELL_LIMIT_BYTES, printable, shown
 from manifests.validate import INSTRUCTIONS, read_row, unknown_instructions, unlisted
-from pricing.catalog import DEFAULT_DURATION_S, Endpoint
+from pricing.catalog import Endpoint
 from pricing.quotes import Quote, Shot, quote
 
 _LISTED = "|".join(map(re.escape, INSTRUCTIONS))
@@ -173,7 +173,7 @@ class Checker:
         """Return a combination with its price, or why it has none."""
         frames = values["num_frames"]
         options = {name: values[name] for name in OPTIONS}
-        options["duration"] = None if frames else values["duration"] or DEFAULT_DURATION_S
+        options["duration"] = None if frames else values["duration"]
         shot = Shot(
             endpoint=endpoint,
             resolution=options["resolution"],

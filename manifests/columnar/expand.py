@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callsheet.errors import Problem
-from manifests.campaign import RENDERED_MAX_CHARS, BadTemplate, Campaign, Template
+from manifests.campaign import Campaign
 from manifests.columnar.arrow import (
     Mask,
     Numbers,
@@ -36,6 +36,7 @@ from manifests.parse_cells import whole_number
 from manifests.problems import Problems
 from manifests.readers.parquet import ParquetFile, value_text
 from manifests.table import Row, Table, printable, shown
+from manifests.template import RENDERED_MAX_CHARS, BadTemplate, Template
 
 BATCH_ROWS = 1 << 16
 

@@ -42,14 +42,13 @@ SHARED_CONTENT = ("endpoint", "resolution", "aspect_ratio", "duration_s", "num_f
 FINGERPRINTED = (*SHARED_CONTENT, "prompt", "seed", "take", *PICTURE_COLUMNS, "pictures")
 """The columns that fingerprints are made of."""
 
-IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
-"""How the pictures of a column are called where they are known by their identities."""
+_IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
 
 
 def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return the identities of every row's pictures."""
-    if not any(_has_text(columns[name]) for name in IDENTITIES):
-        return {hashed: columns[name] for name, hashed in IDENTITIES.items()}
+    if not any(_has_text(columns[name]) for name in _IDENTITIES):
+        return {hashed: columns[name] for name, hashed in _IDENTITIES.items()}
     known = [json.loads(text) if text else {} for text in columns["pictures"].to_pylist()]
     return {
         hashed: texts_of(
@@ -58,7 +57,7 @@ def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
                 for cell, pictures in zip(columns[name].to_pylist(), known, strict=True)
             ]
         )
-        for name, hashed in IDENTITIES.items()
+        for name, hashed in _IDENTITIES.items()
     }
 
 
@@ -66,25 +65,18 @@ def fingerprints_of(columns: Mapping[str, Any], takes: Sequence[int] | None = No
     """Yield the fingerprint of every row; `takes` are used in place of its own where they are given."""
     first, places = combinations([_codes(columns[name]) for name in SHARED_CONTENT], len(columns["prompt"]))
     options = [_options(columns, int(at)) for at in first]
-    takes = takes or columns["take"].to_pylist()
-    seeds = columns["seed"].to_pylist()
-    return fingerprints(options, places, columns["prompt"], seeds, takes, identities_of(columns))
-
-
-def fingerprints(
-    options: Sequence[str],
-    places: Numbers,
-    prompts: Any,
-    seeds: Sequence[int],
-    takes: Sequence[int],
-    identities: Mapping[str, Any],
-) -> Iterator[str]:
-    """Yield fingerprints; the options of row `at` are `options[places[at]]`."""
-    pictures = zip(*(identities[name].to_pylist() for name in IDENTITIES.values()), strict=True)
-    rows = zip(places.tolist(), prompts.to_pylist(), seeds, takes, pictures, strict=True)
-    for place, prompt, seed, take, (image, end_image, references) in rows:
+    pictures = zip(*(texts.to_pylist() for texts in identities_of(columns).values()), strict=True)
+    rows = zip(
+        places.tolist(),
+        columns["prompt"].to_pylist(),
+        columns["seed"].to_pylist(),
+        takes or columns["take"].to_pylist(),
+        pictures,
+        strict=True,
+    )
+    for which, prompt, seed, take, (image, end_image, references) in rows:
         yield fingerprint_of(
-            options[place],
+            options[which],
             prompt=prompt,
             seed=None if seed == NO_SEED else seed,
             take=take,
@@ -114,7 +106,7 @@ def _options(columns: Mapping[str, Any], at: int) -> str:
 
 def with_identities(table: Any) -> Any:
     """Return the table with one more column for each kind of picture: its identity, wherever it is kept."""
-    columns = {name: table[name] for name in (*IDENTITIES, "pictures")}
+    columns = {name: table[name] for name in (*_IDENTITIES, "pictures")}
     for name, identities in identities_of(columns).items():
         table = table.append_column(name, identities)
     return table

@@ -109,7 +109,9 @@ class House:
         """Open everything, as `open_account` does, with this house's clock and an impatient queue."""
         ledger = Ledger.open(self.settings.ledger, clock=self.now_ms)
         books = LedgerExecutor(ledger)
-        platform = FalPlatform(self.settings, transport=self.transport(), sleep=_at_once)
+        platform = FalPlatform(
+            self.settings, canonical=load_catalog().canonical, transport=self.transport(), sleep=_at_once
+        )
         try:
             async with Impatient(self.settings, transport=self.queue_transport()) as queue, platform:
                 queue.patience_s = self.patience_s

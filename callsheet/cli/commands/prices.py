@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import Any
 
 from cyclopts import App
@@ -16,15 +18,17 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.files import has_ledger
 from callsheet.ledger import Ledger, history
 from callsheet.settings import Settings
-from pricing.catalog import Catalog, load_catalog
+from pricing.catalog import Catalog, Endpoint, load_catalog
 from pricing.observed_rates import LearnedRate, RateKey, learned_rates
-from pricing.price_list import PriceCheck, rates_sha256
-from pricing.quotes import rate_text
+from pricing.pins import rates_sha256
+from pricing.price_list import PriceCheck
+from pricing.rates import Rate, conflicts, rate_text
+from pricing.tokens import TOKENS_PER_RATE
 
 DRIFT = 4
-UNIT = "million tokens"
-BOOK = ("endpoint", "sound", "usd_per_million_tokens", "since", "bills", "learned", "deviation", "source")
-CHECK = ("endpoint", "book", "fal", "verdict", "fal's words")
+BOOK = ("for", "when", "usd", "per", "from", "in force", "confidence", "source", "note")
+LEARNED = ("endpoint", "resolution", "sound", "bills", "usd per 1m tokens", "book", "deviation")
+CHECK = ("endpoint", "book", "fal's list", "verdict")
 
 app = App(name="prices")
 
@@ -40,27 +44,36 @@ def prices(*, sandbox: Sandbox = False, json: Json = False) -> int:
 
 @app.command(name="show")
 def show(*, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Show the dated price book with its sources, and the rates of real bills.
+    """Show the dated price book with its sources and where they conflict, and the rates of real bills.
 
     Example: callsheet prices show --json
     """
     catalog = load_catalog()
-    lines = list(_book_lines(catalog, _learned(run_settings(sandbox=sandbox, makes_ledger=False))))
+    book = [_rate_document(catalog, rate) for rate in catalog.book]
+    found = [*map(_conflict, conflicts(catalog.rates)), *_size_conflicts(catalog)]
+    bills = _learned(run_settings(sandbox=sandbox, makes_ledger=False))
+    learned = [_learned_document(catalog, key, each) for key, each in bills.items()]
     if json:
         document(
             {
                 "price_book": catalog.price_book,
                 "rates_sha256": rates_sha256(catalog.rates),
-                "unit": UNIT,
-                "rates": lines,
+                "rates": book,
+                "conflicts": found,
+                "learned": learned,
             }
         )
         return 0
-    shown = [[_cell(line[name]) for name in BOOK] for line in lines]
-    show_table(BOOK, shown, right=frozenset(BOOK[2:3] + BOOK[4:7]))
+    show_table(BOOK, [[_cell(line[name]) for name in BOOK] for line in book], right=frozenset(("usd",)))
     show_line(
-        f"Price book of {catalog.price_book}, in dollars per {UNIT}. `learned` is the median of real bills."
+        f"Price book of {catalog.price_book}, in dollars. A newer row replaces an older one of its case."
     )
+    for line in found:
+        show_line(f"conflict: {line}", indent=10)
+    if learned:
+        show_line("Rates of real bills, in dollars per 1m tokens (the median):")
+        rows = [[_cell(line[name]) for name in LEARNED] for line in learned]
+        show_table(LEARNED, rows, right=frozenset(LEARNED[3:]))
     return 0
 
 
@@ -75,7 +88,7 @@ def check(*, sandbox: Sandbox = False, json: Json = False) -> int:
     if json:
         document({"agree": agree, "endpoints": [_check_document(each) for each in checks]})
     else:
-        show_table(CHECK, [_check_cells(each) for each in checks], right=frozenset(CHECK[1:3]))
+        show_table(CHECK, [_check_cells(each) for each in checks])
     if not agree:
         say(
             "fal's list differs from the price book. A run whose prices differ stops before it buys; "
@@ -97,30 +110,60 @@ def _learned(settings: Settings) -> dict[RateKey, LearnedRate]:
         return dict(learned_rates(bills_of(ledger.do(history.settled))))
 
 
-def _book_lines(catalog: Catalog, learned: dict[RateKey, LearnedRate]) -> list[dict[str, Any]]:
-    return [
-        _book_line(catalog, endpoint_id, audio, learned.get((endpoint_id, audio)))
-        for endpoint_id, endpoint in catalog.endpoints.items()
-        for audio in ((True, False) if endpoint.audio else (False,))
-    ]
-
-
-def _book_line(
-    catalog: Catalog, endpoint_id: str, audio: bool, learned: LearnedRate | None
-) -> dict[str, Any]:
-    key = (catalog.endpoints[endpoint_id].model, audio)
-    rate_nano = catalog.rates[key]
-    deviation = learned.deviation_permille(rate_nano) if learned else None
+def _rate_document(catalog: Catalog, rate: Rate) -> dict[str, Any]:
     return {
-        "endpoint": endpoint_id,
-        "sound": audio,
-        "usd_per_million_tokens": rate_text(rate_nano),
-        "since": catalog.price_book,
-        "bills": learned.count if learned else 0,
-        "learned": rate_text(learned.rate_nano) if learned else None,
-        "deviation": None if deviation is None else f"{deviation / 10:+.1f} %",
-        "source": catalog.rate_sources[key],
+        "for": rate.of,
+        "when": rate.case_text,
+        "usd": rate_text(rate.nano),
+        "input_usd": rate_text(rate.input_nano) if rate.input_nano else None,
+        "per": str(rate.unit),
+        "from": rate.since,
+        "in force": rate in catalog.rates,
+        "confidence": rate.confidence,
+        "source": rate.source,
+        "note": rate.note,
     }
+
+
+def _conflict(group: Sequence[Rate]) -> str:
+    """Say which sources differ, and which of them counts for what."""
+    first = group[0]
+    said = "; ".join(f"{rate.price_text} ({rate.confidence}: {rate.note or rate.source})" for rate in group)
+    case = f" {first.case_text}" if first.case_text else ""
+    return f"{first.of}{case}: {said}. The dearer one is held, the first is expected"
+
+
+def _size_conflicts(catalog: Catalog) -> Iterator[str]:
+    for (table, resolution), sizes in catalog.other_pixels.items():
+        for ratio, (width, height) in sizes.items():
+            first = catalog.pixels[table, resolution][ratio]
+            yield (
+                f"sizes of {table} {resolution} {ratio}: {first[0]}x{first[1]} (seen in bills); "
+                f"{width}x{height} (another source). The larger one is held, the first is expected"
+            )
+
+
+def _learned_document(catalog: Catalog, key: RateKey, learned: LearnedRate) -> dict[str, Any]:
+    endpoint = catalog.endpoints.get(key.endpoint_id)
+    book = _book_nano(catalog, endpoint, key) if endpoint else None
+    return {
+        "endpoint": key.endpoint_id,
+        "resolution": key.resolution,
+        "sound": key.audio,
+        "bills": learned.count,
+        "usd per 1m tokens": rate_text(learned.rate_nano),
+        "book": rate_text(book) if book else None,
+        "deviation": f"{learned.deviation_permille(book) / 10:+.1f} %" if book else None,
+    }
+
+
+def _book_nano(catalog: Catalog, endpoint: Endpoint, key: RateKey) -> int | None:
+    """Return the book's nano-dollars per million tokens; None where it is priced by something else."""
+    try:
+        rate = catalog.rates_for(endpoint, resolution=key.resolution, audio=key.audio)[0]
+    except LookupError:
+        return None
+    return ceil(rate.nano_each * TOKENS_PER_RATE) if rate.unit.kind == "tokens" else None
 
 
 def _cell(value: str | int | bool | None) -> str:
@@ -130,17 +173,15 @@ def _cell(value: str | int | bool | None) -> str:
 
 
 def _check_cells(each: PriceCheck) -> list[str]:
-    book = " or ".join(rate_text(rate) for rate in each.book_nano)
-    fal = rate_text(each.listed_nano) if each.listed_nano is not None else ""
+    book = " or ".join(dict.fromkeys(rate.price_text for rate in each.book))
     verdict = each.verdict.upper() if each.verdict == "differs" else each.verdict
-    return [each.endpoint_id, book, fal, verdict, each.said]
+    return [each.endpoint_id, book, each.said, verdict]
 
 
 def _check_document(each: PriceCheck) -> dict[str, Any]:
     return {
         "endpoint": each.endpoint_id,
         "verdict": each.verdict,
-        "book_usd_per_million_tokens": [rate_text(rate) for rate in each.book_nano],
-        "fal_usd_per_million_tokens": None if each.listed_nano is None else rate_text(each.listed_nano),
+        "book": [{"usd": rate_text(rate.nano), "per": str(rate.unit)} for rate in each.book],
         "fal_says": each.said,
     }

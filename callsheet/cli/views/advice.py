@@ -14,6 +14,7 @@ from pricing.advice import Advice, Order, advise
 from pricing.budgets import Room, choose, shortfalls
 from pricing.catalog import load_catalog
 from pricing.money import usd_rounded_up, usd_text
+from pricing.quotes import length_text
 from pricing.render_times import in_words
 
 IN_MEMORY = 2_000
@@ -72,7 +73,7 @@ def show_expensive(plan: Plan) -> None:
         return
     for planned in most_expensive(plan):
         job, price = planned.job, planned.quote
-        length = f"{job.num_frames} frames" if job.num_frames else f"{job.duration_s} s"
+        length = length_text(job.shot)
         most = usd_rounded_up(price.maximum_nano)
         line = f"  {job.custom_id:<28}{most:>10}  {job.endpoint.model} {job.resolution} {length}"
         show_line(line, indent=4)

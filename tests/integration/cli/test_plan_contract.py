@@ -167,27 +167,31 @@ def test_another_cap_is_another_plan(call, spring):
     ("part", "value", "told"),
     [
         ("price_book", "2099-01-01", "the price book is of 2099-01-01, not 2026-11-21"),
-        ("rates", {("seedance-1.0-lite", False): 1_900_000_000}, "2 rows priced differently: a, b"),
+        ("rates", {"seedance-1.0-lite": 1_900_000_000}, "2 rows priced differently: a, b"),
     ],
 )
 def test_other_prices_are_another_plan(call, spring, monkeypatch, part, value, told):
     """A newer book, and another rate, are each named for what they are (exit 2)."""
     assert call("plan", "spring.csv", "--out", "plan.json")[0] == 0
     old = load_catalog()
-    changed = replace(old, **{part: {**old.rates, **value} if part == "rates" else value})
+    if part == "rates":
+        value = tuple(replace(rate, nano=value.get(rate.of, rate.nano)) for rate in old.rates)
+    changed = replace(old, **{part: value})
     monkeypatch.setattr("manifests.planner.load_catalog", lambda: changed)
     code, _, err = call("run", "plan.json", "--sandbox", "--yes")
     assert (code, told in err) == (2, True), err
 
 
 def test_the_book_stands_beside_what_bills_teach(call, spring):
-    """Every endpoint with its rate, date and source; two bills of one of them with their median."""
+    """Every rate with its day and source; two bills of one endpoint with their median; what conflicts."""
     told = json.loads(call("prices", "show", "--json")[1])
-    assert (told["price_book"], len(told["rates"])) == ("2026-11-21", 11)
-    (learned,) = [line for line in told["rates"] if line["bills"]]
-    assert (learned["bills"], learned["usd_per_million_tokens"]) == (2, "1.8")
-    assert (learned["learned"], learned["deviation"]) == ("1.8375", "+2.1 %")
-    assert all(line["source"].startswith("https://") for line in told["rates"])
+    assert told["price_book"] == "2026-11-21"
+    assert {line["for"] for line in told["rates"]} == set(load_catalog().models)
+    (learned,) = told["learned"]
+    assert (learned["bills"], learned["book"]) == (2, "1.8")
+    assert (learned["usd per 1m tokens"], learned["deviation"]) == ("1.8375", "+2.1 %")
+    assert all(line["source"] and line["from"] <= told["price_book"] for line in told["rates"])
+    assert any("seedance-2.0 4k: $0.014" in line and "$0.008" in line for line in told["conflicts"])
 
 
 @pytest.mark.parametrize(("budget", "code"), [("1", 0), ("0.0358", 0), ("0.035", 3)])

@@ -35,8 +35,9 @@ from callsheet.ledger import (
 from callsheet.provider.messages import Rendered
 from callsheet.reconcile.billing import compare_bills
 from manifests.planner import make_plan
-from pricing.observed_rates import learned_rates
-from pricing.price_list import read_pins
+from pricing.catalog import Catalog
+from pricing.observed_rates import RateKey, learned_rates
+from pricing.pins import read_pins
 
 pytestmark = pytest.mark.anyio
 
@@ -58,6 +59,11 @@ def listing(house: Any) -> Iterator[Any]:
 
     yield change
     change()
+
+
+def lite_nano(catalog: Catalog) -> int:
+    """What a million tokens of Lite cost, in nano-dollars."""
+    return catalog.rates_for(catalog.endpoints[LITE], resolution="480p", audio=False)[0].nano
 
 
 async def worked(house: Any, run_id: str, *, accept: bool = False, canary: int | None = None) -> RunContext:
@@ -142,14 +148,14 @@ async def test_a_run_keeps_the_prices_it_was_planned_with(house):
     """Rates of the pin, and not those of a newer book, settle what a resumed run buys."""
     run_id = house.open_run(f"a,An old boat {next(NAMES)}")
     with Ledger.open(house.settings.ledger) as ledger:
-        text = ledger.do(queries.run, run_id).prices.replace(
-            '"seedance-1.0-lite": 1800000000', '"seedance-1.0-lite": 900000000'
-        )
-        ledger.do(runs.reprice, run_id, {}, prices=text)
+        (pin,) = json.loads(ledger.do(queries.run, run_id).prices)
+        for rate in pin["rates"]:
+            rate["nano"] = 900_000_000 if rate["of"] == "seedance-1.0-lite" else rate["nano"]
+        ledger.do(runs.reprice, run_id, {}, prices=json.dumps([pin]))
     async with house.account() as account:
         ctx = house.context(account, run_id)
-        assert ctx.catalog.rates["seedance-1.0-lite", False] == 900_000_000
-        assert account.catalog.rates["seedance-1.0-lite", False] == 1_800_000_000
+        assert lite_nano(ctx.catalog) == 900_000_000
+        assert lite_nano(account.catalog) == 1_800_000_000
 
 
 async def test_a_list_that_cannot_be_read_is_a_remark_and_no_stop(house):
@@ -185,8 +191,8 @@ async def test_the_book_agrees_with_the_list_and_bills_teach_its_rates(house):
     async with house.account() as account:
         assert {each.verdict for each in await listed_beside_the_book(account)} == {"agrees"}
         learned = learned_rates(bills_of(account.ledger.do(history.settled)))
-    assert learned[LITE, False].count == 1
-    assert learned[LITE, False].deviation_permille(1_800_000_000) == 0
+    assert learned[RateKey(LITE, "480p", audio=False)].count == 1
+    assert learned[RateKey(LITE, "480p", audio=False)].deviation_permille(1_800_000_000) == 0
 
 
 CELLS = (

@@ -201,7 +201,7 @@ CAPS = [
     (NewCap(scope="campaign", key="spring", limit_nano=199, window="day"), "campaign spring in 2026-11-21"),
     (NewCap(scope="campaign", key="spring", limit_nano=199, window="month"), "campaign spring in 2026-11"),
     (NewCap(scope="client", key="acme", limit_nano=199), "client acme"),
-    (NewCap(scope="campaign_client", key="spring/acme", limit_nano=199), "client acme in campaign spring"),
+    (NewCap(scope="campaign_client", key="spring/acme", limit_nano=199), "campaign client spring/acme"),
     (NewCap(scope="model", key="seedance-1.0-pro-fast", limit_nano=199), "model seedance-1.0-pro-fast"),
     (NewCap(scope="run", key="run-0", limit_nano=199), "run run-0"),
 ]

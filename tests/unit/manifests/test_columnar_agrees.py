@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from callsheet.cli.views.advice import advice_document, advice_lines
 from callsheet.errors import Problem
 from manifests import planner
-from manifests.campaign import Campaign, parse_template
+from manifests.campaign import Campaign
 from manifests.columnar import cells, expand, job_store
 from manifests.columnar.arrow import keys_of, texts_of
 from manifests.columnar.cells import is_plain_name
@@ -39,6 +39,7 @@ from manifests.planner import make_plan, planned_rows
 from manifests.problems import Problems
 from manifests.readers import parquet
 from manifests.table import Table
+from manifests.template import parse_template
 from pricing.budgets import Cap
 from pricing.catalog import load_catalog
 
@@ -317,7 +318,7 @@ def test_rows_of_a_long_csv_never_become_mappings(folder, monkeypatch):
 def test_a_bracket_ends_in_its_own_prompt(folder):
     """What one prompt opens, the next one does not close."""
     prompts = ["A fox [Slow", "zoom] by the sea", "[[Slow zoom]]", "[] [Push in][Slow zoom", "no end ["]
-    rows = [[prompt, "seedance-1.0-lite"] for prompt in prompts]
+    rows = [[prompt, "seedance-1.0-pro"] for prompt in prompts]
     pq.write_table(_table(["prompt", "model"], rows), folder / "m.parquet")
     assert [(warning.row, warning.found) for warning in _both_ways(folder)[1]] == [(3, "[Slow zoom]")]
 

@@ -41,7 +41,7 @@ a23,A dog,seedance-1.0-pro-fast
 """
 GOLDEN = """\
 shots.csv, row 3, column prompt: this cell must not be empty
-shots.csv, row 4, column model: found seedance-2-pro: allowed are seedance-1.0-lite, seedance-1.0-pro, seedance-1.0-pro-fast, seedance-1.5-pro, or an endpoint's id
+shots.csv, row 4, column model: found seedance-2-pro: allowed are seedance-1.0-lite, seedance-1.0-pro, seedance-1.0-pro-fast, seedance-1.5-pro, seedance-2.0, seedance-2.0-fast, seedance-2.0-mini, seedance-2.0-us, seedance-2.5, seedance-2.5-us, or an endpoint's id
 shots.csv, row 5, column aspect_ratio: found 16:10: seedance-1.0-pro-fast text-to-video allows 21:9, 16:9, 4:3, 1:1, 3:4, 9:16
 shots.csv, row 6, column resolution: found 4k: seedance-1.0-pro-fast text-to-video allows 480p, 720p, 1080p
 shots.csv, row 7, column duration: found 13: seedance-1.0-pro-fast text-to-video allows whole seconds from 2 to 12, like 5 or 5s
@@ -50,13 +50,13 @@ shots.csv, row 9, column duration: found 3: seedance-1.5-pro text-to-video allow
 shots.csv, row 10, column num_frames: found 300: a whole number from 29 to 289 is allowed
 shots.csv, row 11, column num_frames: found 121: seedance-1.0-pro text-to-video takes no num_frames; give duration
 shots.csv, row 12, column seed: found 4294967296: a whole number from -1 to 2147483647 is allowed
-shots.csv, row 13, column generate_audio: found yes: seedance-1.0-pro-fast text-to-video makes no sound; with sound: seedance-1.5-pro
+shots.csv, row 13, column generate_audio: found yes: seedance-1.0-pro-fast text-to-video makes no sound; with sound: seedance-1.5-pro, seedance-2.0, seedance-2.0-fast, seedance-2.0-mini, seedance-2.0-us, seedance-2.5, seedance-2.5-us
 shots.csv, row 14, column generate_audio: found perhaps: allowed are true and false (or yes and no, 1 and 0)
 shots.csv, row 15, column image_url: found ftp://example.com/a.png: ftp: URLs are not supported; use a path, https:// or data:
 shots.csv, row 16, column image_url: found gone.png: there is no file ~/gone.png
 shots.csv, row 17, column image_url: found https://[hidden]@example.com/a.png: a name or password in an address would be sent on to fal; use a presigned address
 shots.csv, row 18, column end_image_url: found https://example.com/a.png: a last frame needs a first one; fill image_url as well
-shots.csv, row 19, column end_image_url: found https://example.com/b.png: seedance-1.0-pro-fast image-to-video takes no end_image_url; these do: seedance-1.0-lite, seedance-1.0-pro, seedance-1.5-pro
+shots.csv, row 19, column end_image_url: found https://example.com/b.png: seedance-1.0-pro-fast image-to-video takes no end_image_url; these do: seedance-1.0-lite, seedance-1.0-pro, seedance-1.5-pro, seedance-2.0, seedance-2.0-fast, seedance-2.0-mini, seedance-2.0-us, seedance-2.5, seedance-2.5-us
 shots.csv, row 20, column output_name: found ../a: not a safe file name; allowed are letters, digits, '.', '_', '-' (and '/' between folders), at most 100 characters, not beginning with '.' or '-', not ending with '.', no device name such as CON
 shots.csv, row 21, column custom_id: found a1: row 2 has the same custom_id; every row needs its own
 shots.csv, row 23, column output_name: found hero: row 22 has this output_name too (upper and lower case are one name)

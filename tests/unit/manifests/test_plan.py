@@ -305,7 +305,7 @@ def test_a_changed_picture_changes_the_plan(tmp_path: Path) -> None:
 
 def test_what_has_no_price_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that the price book does not know is a mistake of the row, never a free video."""
-    rates = {key: rate for key, rate in CATALOG.rates.items() if key[0] != "seedance-1.5-pro"}
+    rates = tuple(rate for rate in CATALOG.rates if rate.of != "seedance-1.5-pro")
     monkeypatch.setattr("manifests.planner.load_catalog", lambda: replace(CATALOG, rates=rates))
     with pytest.raises(ManifestError) as caught:
         _plan(tmp_path)

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pricing.bills import MOST_NANO, Basis, charge, delivered_nano
-from pricing.catalog import Catalog, ListedPrice, load_catalog
+from pricing.catalog import Catalog, load_catalog
 from pricing.money import ceil_div
 from pricing.quotes import Shot, least_nano, quote
 from pricing.tokens import most_frames
+from pricing.units import ListedPrice, Unit
 
 CATALOG = load_catalog()
 BASE = "fal-ai/bytedance/seedance"
@@ -38,10 +39,11 @@ def listing(endpoint_id: str, price: str, unit: str, currency: str = "USD") -> C
 
 
 def test_the_captured_list_names_a_unit_for_every_endpoint_but_lite() -> None:
-    """Units are millions of tokens for 1.0 Pro, Pro Fast and 1.5; of Lite the list knows nothing."""
-    units = {name: line.unit_tokens for name, line in CATALOG.listed.items()}
+    """Millions of tokens for 1.0 Pro, Pro Fast and 1.5, thousands for 2.x; the list knows nothing of Lite."""
+    units = {name: line.known_unit for name, line in CATALOG.listed.items()}
     assert set(CATALOG.endpoints) - set(units) == {name for name in CATALOG.endpoints if "/v1/lite/" in name}
-    assert set(units.values()) == {1_000_000}
+    for name, unit in units.items():
+        assert unit == Unit("tokens", 1_000 if name.startswith("bytedance/") else 1_000_000)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pricing.catalog import AUTO, Catalog, Endpoint, load_catalog
 from pricing.money import NANO_PER_USD
-from pricing.quotes import Quote, Shot, least_nano, nearest_ratios, quote, rate_text
+from pricing.quotes import Quote, Shot, least_nano, nearest_ratios, quote
+from pricing.rates import rate_text
 from pricing.tokens import cost_nano, most_frames, tokens
 
 CATALOG = load_catalog()
@@ -155,7 +156,8 @@ def test_a_missing_rate_is_never_free() -> None:
 
 @st.composite
 def _shots(draw: st.DrawFn, *, fixed: bool = False) -> Shot:
-    endpoint = draw(st.sampled_from(list(CATALOG.endpoints.values())))
+    endpoints = [each for each in CATALOG.endpoints.values() if not fixed or each.aspect_ratios != (AUTO,)]
+    endpoint = draw(st.sampled_from(endpoints))
     ratios = [ratio for ratio in endpoint.aspect_ratios if not (fixed and ratio == AUTO)]
     return Shot(
         endpoint,
@@ -178,9 +180,9 @@ def test_maximum_is_above_expected(each: Shot) -> None:
 @given(_shots(), st.data())
 def test_maximum_holds_for_whatever_auto_becomes(each: Shot, data: st.DataObject) -> None:
     """Whichever shape the model chooses for a picture it is not told about, the maximum covers it."""
-    price = quote(CATALOG, replace(each, aspect_ratio=each.endpoint.aspect_ratios[-1], image_size=None))
-    if each.endpoint.aspect_ratios[-1] == AUTO:
-        chosen = data.draw(st.sampled_from(each.endpoint.aspect_ratios[:-1]))
+    if AUTO in each.endpoint.aspect_ratios:
+        price = quote(CATALOG, replace(each, aspect_ratio=AUTO, image_size=None))
+        chosen = data.draw(st.sampled_from(sorted(CATALOG.sizes(each.endpoint, each.resolution))))
         assert price.maximum_nano >= quote(CATALOG, replace(each, aspect_ratio=chosen)).maximum_nano
 
 
@@ -229,6 +231,9 @@ def test_cost_is_rounded_up_by_less_than_one(width: int, height: int, frames: in
     assert exact <= cost_nano(width, height, frames, rate) < exact + 1
 
 
+SIX = ("21:9", "16:9", "4:3", "1:1", "3:4", "9:16")
+
+
 def _catalog_rows(catalog: Catalog) -> list[Endpoint]:
     return list(catalog.endpoints.values())
 
@@ -241,9 +246,10 @@ def test_catalog_is_complete(endpoint: Endpoint) -> None:
     assert endpoint.source.startswith("https://fal.ai/models/")
     for resolution in endpoint.resolutions:
         sizes = CATALOG.sizes(endpoint, resolution)
-        assert set(sizes) == set(endpoint.aspect_ratios) - {AUTO}
+        assert set(sizes) == (set(endpoint.aspect_ratios) - {AUTO} or set(SIX))
     for audio in (False, True) if endpoint.audio else (False,):
-        assert CATALOG.rate_nano(endpoint, audio=audio) > 0
+        for resolution in endpoint.resolutions:
+            assert CATALOG.rates_for(endpoint, resolution=resolution, audio=audio)[0].nano > 0
     assert CATALOG.endpoint_for(endpoint.model, endpoint.task) is endpoint
 
 
@@ -263,7 +269,14 @@ def test_catalog_lookups() -> None:
         "seedance-1.0-pro",
         "seedance-1.0-pro-fast",
         "seedance-1.5-pro",
+        "seedance-2.0",
+        "seedance-2.0-fast",
+        "seedance-2.0-mini",
+        "seedance-2.0-us",
+        "seedance-2.5",
+        "seedance-2.5-us",
     )
     assert CATALOG.endpoint_for("seedance-1.0-pro", "reference-to-video") is None
-    assert [rate_text(rate) for rate in CATALOG.rates.values()] == ["2.5", "1", "1.8", "2.4", "1.2"]
-    assert all(source.startswith("https://") for source in CATALOG.rate_sources.values())
+    first = [rate_text(rate.nano) for rate in CATALOG.rates if rate.of.startswith("seedance-1.")]
+    assert first == ["2.5", "1", "1.8", "2.4", "1.2", "1.2"]
+    assert all(rate.source for rate in CATALOG.rates)

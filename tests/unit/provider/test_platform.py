@@ -298,7 +298,7 @@ def test_a_price_is_read_exactly() -> None:
     """A JSON number becomes a decimal and never a float; the ordinary key asks."""
     line = f'{{"endpoint_id": "{ENDPOINT}", "unit_price": 0.0018, "unit": "1000 tokens", "currency": "USD"}}'
     (found,), request = priced(f'{{"prices": [{line}], "next_cursor": null, "has_more": false}}')
-    assert (found.endpoint_id, found.rate_nano) == (ENDPOINT, 1_800_000_000)
+    assert (found.endpoint_id, found.nano_each) == (ENDPOINT, 1800)
     assert request.url.params.get_list("endpoint_id") == [ENDPOINT]
     assert request.headers["authorization"] == "Key run-key-0123"
 

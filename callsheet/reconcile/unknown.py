@@ -4,7 +4,8 @@
              what is found is adopted, unless another job claims it
     lead     a broken reply named a request id that the history does not show, or not yet: the queue is asked
     absence  only after the deadline, by clocks that agree, and after two looks some time apart, each of them
-             two whole reads without it that show another request of ours to the same endpoint
+             two whole reads without it that show another request of ours to the same endpoint, one whose
+             history a real account has confirmed
 
 A read that fails, or that is not whole, concludes nothing.
 """
@@ -45,6 +46,10 @@ NOT_YET = "not in fal's history so far"
 NO_CONTROL = (
     "not in fal's history, but the history shows no other request of this ledger to that endpoint in that "
     "time either, so it proves nothing (is it another account's key?)"
+)
+NOT_CONFIRMED = (
+    "not in fal's history, but no real account has shown yet how the history lists this endpoint, so it "
+    "proves nothing; look at fal's dashboard, then decide with --adopt, --assume-spent or --resubmit"
 )
 ONCE = "not in fal's history, read whole after its deadline; a second look some time later decides"
 
@@ -175,8 +180,8 @@ async def _settled(account: AccountSession, row: JobRow, first: _Look, second: _
     due = _due(account, row)
     if now_ms is None or now_ms < due.deadline_ms:
         return _still_unknown(account, row, NOT_YET)
-    if row.endpoint not in first.controls & second.controls:
-        return _still_unknown(account, row, NO_CONTROL)
+    if why := _proves_nothing(account, row, first.controls & second.controls):
+        return _still_unknown(account, row, why)
     if first.server_ms is not None and due.is_absent(first.server_ms):
         looks = " and ".join(iso(each) for each in (due.first_look_ms, second.server_ms) if each is not None)
         why = f"not in fal's history, read whole {looks}; sent {iso(_sent_ms(row))}"
@@ -187,6 +192,14 @@ async def _settled(account: AccountSession, row: JobRow, first: _Look, second: _
         await account.do(transitions.note_unseen, row.job_id, at_ms=second.server_ms, attempt=row.attempt)
         due = replace(due, first_look_ms=second.server_ms)
     return finding("unknown", row, ONCE, again_ms=due.again_ms)
+
+
+def _proves_nothing(account: AccountSession, row: JobRow, controls: frozenset[str]) -> str:
+    """Say why a history that does not show a job proves nothing about it; "" where it does."""
+    if row.endpoint not in controls:
+        return NO_CONTROL
+    endpoint = account.catalog.endpoints.get(row.endpoint)
+    return "" if endpoint and endpoint.history_confirmed else NOT_CONFIRMED
 
 
 async def _decided(account: AccountSession, row: JobRow, look: _Look) -> Finding | None:

@@ -132,6 +132,7 @@ _ENDPOINT: dict[str, tuple[Reader, Any]] = {
     "end_image": (flag, False),
     "audio": (flag, False),
     "seed": (flag, False),
+    "returns_seed": (flag, False),
     "camera_fixed": (flag, False),
     "safety_checker": (flag, False),
     "end_user_id": (flag, False),

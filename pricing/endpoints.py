@@ -19,10 +19,11 @@ class Endpoint:
     `durations_s` are whole seconds, `default_duration_s` is None where the model chooses (`auto`). Bounds are
     inclusive, None where the endpoint has no such input. `audio` says whether it takes `generate_audio`
     (whose default is true); `seed`, `camera_fixed`, `safety_checker`, `draft` and `end_user_id` say the same
-    of those inputs. `not_sent` are options that have one value and no input. `pixels` names the table of its
-    sizes. `input_video_ms` is the most video that may come in, in milliseconds. `aliases` are other ids under
-    which fal may list it. `deprecated` names the model to take instead, "" where it is current. Where
-    `history_confirmed` is False, no real account has shown yet how fal's history lists its requests.
+    of those inputs, `returns_seed` that the reply names the seed. `not_sent` are options that have one value
+    and no input. `pixels` names the table of its sizes. `input_video_ms` is the most video that may come in,
+    in milliseconds. `aliases` are other ids under which fal may list it. `deprecated` names the model to take
+    instead, "" where it is current. Where `history_confirmed` is False, no real account has shown yet how
+    fal's history lists its requests.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Endpoint:
     end_image: bool = False
     audio: bool = False
     seed: bool = False
+    returns_seed: bool = False
     camera_fixed: bool = False
     safety_checker: bool = False
     end_user_id: bool = False

@@ -13,7 +13,7 @@ from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
 from callsheet.ledger import JobRow, State, queries
 from callsheet.reconcile.billing import compare_bills
 from manifests.job import decode_job
-from pricing.catalog import AUTO
+from pricing.catalog import AUTO, Endpoint
 from pricing.money import usd_text
 from pricing.quotes import PriceGroup, price_group
 
@@ -121,7 +121,7 @@ def disagreements(ctx: RunContext, row: JobRow) -> list[str]:
     elif not least_nano <= cost_nano <= row.maximum_nano:
         planned = f"{usd_text(row.expected_nano)} to {usd_text(row.maximum_nano)}"
         found.append(f"{row.custom_id} was billed {usd_text(cost_nano)} USD; planned was {planned}")
-    missing = _missing_in(submission.result_json)
+    missing = _missing_in(submission.result_json, decode_job(row.payload, ctx.catalog).endpoint)
     if missing:
         found.append(f"{row.custom_id}: the reply has no {' and no '.join(missing)}")
     return found
@@ -133,14 +133,14 @@ def _may_be_smaller(ctx: RunContext, row: JobRow) -> bool:
     return shot.aspect_ratio == AUTO or shot.is_open
 
 
-def _missing_in(result_json: str | None) -> list[str]:
+def _missing_in(result_json: str | None, endpoint: Endpoint) -> list[str]:
     """Name what fal's documented reply holds and this one does not (`{"video": {"url"}, "seed"}`)."""
     reply = json.loads(result_json) if result_json else {}
     video = reply.get("video") if isinstance(reply, dict) else None
     found = []
     if not isinstance(video, dict) or not isinstance(video.get("url"), str):
         found.append("video.url")
-    if not isinstance(reply, dict) or not isinstance(reply.get("seed"), int):
+    if endpoint.returns_seed and (not isinstance(reply, dict) or not isinstance(reply.get("seed"), int)):
         found.append("seed")
     return found
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from callsheet.errors import CallsheetError
-from callsheet.sandbox.config import LIMITED_KEY, SANDBOX_KEY, SandboxConfig
+from callsheet.sandbox.config import LIMITED_KEY, OWN_CATALOG, SANDBOX_KEY, SandboxConfig
+from callsheet.sandbox.own_endpoints import serve_own
 from callsheet.sandbox.server import serve
 
 
@@ -61,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         draw_seed=not given.hide_seed,
     )
     try:
+        if own := os.environ.get(OWN_CATALOG, "").strip():
+            serve_own(Path(own))
         serve(config)
     except CallsheetError as error:
         sys.stderr.write(f"{error}\n")

@@ -29,6 +29,9 @@ FAL_NAMES = frozenset(
 DIRECT_NAMES = frozenset({"fal.run", "falrun.com"})
 """Names under which a POST is answered with the result instead of a ticket."""
 
+OWN_CATALOG = "CALLSHEET_CATALOG"
+"""The environment variable that names a file with more endpoints to serve."""
+
 SANDBOX_KEY = "sandbox-key"
 """Opens everything, the control routes included. It buys nothing and works on this machine only."""
 

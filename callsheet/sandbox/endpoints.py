@@ -35,8 +35,9 @@ _Fields = dict[str, Any]
 class ServedEndpoint:
     """One model id. `price_nano` is the list price in nano-dollars per token.
 
-    `unit` is the price list's word for what `X-Fal-Billable-Units` counts. `kind` is text, image, reference
-    or draft. `alias` is the id in the paths of fal's OpenAPI document where it differs from the listed one.
+    `unit_price_nano` is that of one unit, 0 for what is priced by tokens. `unit` is the price list's word for
+    what `X-Fal-Billable-Units` counts. `kind` is text, image, reference or draft. `alias` is the id in the
+    paths of fal's OpenAPI document where it differs from the listed one.
     """
 
     id: str
@@ -47,6 +48,7 @@ class ServedEndpoint:
     price_nano: int
     unit: str
     alias: str = ""
+    unit_price_nano: int = 0
 
     @property
     def apps(self) -> set[str]:
@@ -213,8 +215,8 @@ def _endpoints() -> Iterable[ServedEndpoint]:
     )
 
 
-ENDPOINTS: Mapping[str, ServedEndpoint] = {row.id: row for row in _endpoints()}
-BY_PATH: Mapping[str, ServedEndpoint] = {
+ENDPOINTS: dict[str, ServedEndpoint] = {row.id: row for row in _endpoints()}
+BY_PATH: dict[str, ServedEndpoint] = {
     **{row.alias: row for row in ENDPOINTS.values() if row.alias},
     **ENDPOINTS,
 }

@@ -16,7 +16,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from callsheet.errors import CallsheetError
-from callsheet.sandbox.config import SandboxAddress
+from callsheet.sandbox.config import OWN_CATALOG, SandboxAddress
 
 ADDRESS_FILE = "server.json"
 LOG_FILE = "sandbox.log"
@@ -39,6 +39,7 @@ def ensure_sandbox(state_dir: Path, *, speed: float, idle_timeout_s: float = 600
     while time.monotonic() < deadline:
         address = running_address(state_dir)
         if address is not None and (address.speed == speed or _set_speed(address, speed)):
+            _add_own_endpoints(address)
             return replace(address, speed=speed)
         # A child that loses a race against another launcher ends at once; the winner is then found above.
         _start(state_dir, speed, idle_timeout_s, deadline)
@@ -58,6 +59,13 @@ def running_address(state_dir: Path) -> SandboxAddress | None:
 def _set_speed(address: SandboxAddress, speed: float) -> bool:
     """Say whether the sandbox took the speed; it may have ended meanwhile."""
     return _call(address, "POST", "/_sandbox/speed", {"speed": speed}) is not None
+
+
+def _add_own_endpoints(address: SandboxAddress) -> None:
+    """Have it serve the endpoints of the person's own catalog, as the file is now."""
+    own = os.environ.get(OWN_CATALOG, "").strip()
+    if own:
+        _call(address, "POST", "/_sandbox/catalog", {"path": str(Path(own).expanduser().absolute())})
 
 
 def _written_address(state_dir: Path) -> SandboxAddress | None:

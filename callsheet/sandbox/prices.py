@@ -63,6 +63,8 @@ class PriceList:
         change = self._change(endpoint_id)
         if change.unit_price_nano is not None:
             return change.unit_price_nano
+        if ENDPOINTS[endpoint_id].unit_price_nano:
+            return ENDPOINTS[endpoint_id].unit_price_nano * change.factor
         tokens = TOKENS_PER_UNIT[self.unit(endpoint_id)]
         return ENDPOINTS[endpoint_id].price_nano * tokens * change.factor
 
@@ -113,7 +115,10 @@ class PriceList:
         unit = self.unit(endpoint_id)
         if unit in TOKENS_PER_UNIT:
             return tokens / TOKENS_PER_UNIT[unit]
-        return Fraction(frames, FPS) if unit.startswith("second") else Fraction(1)
+        if not unit.startswith("second"):
+            return Fraction(1)
+        # Models that are priced per second bill the seconds that were ordered.
+        return Fraction(frames // FPS) if ENDPOINTS[endpoint_id].unit_price_nano else Fraction(frames, FPS)
 
 
 def _read_change(endpoint_id: str, given: object) -> PriceChange:

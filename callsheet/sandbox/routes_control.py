@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from starlette.routing import Route
 
 from callsheet.errors import UsageError
 from callsheet.sandbox.faults import KINDS, Fault, FaultBook
+from callsheet.sandbox.own_endpoints import serve_own
 from callsheet.sandbox.services import Services, json_of, key_of, services_of, unauthorized
 from callsheet.sandbox.store import Record
 
@@ -34,6 +36,7 @@ def routes() -> list[Route]:
         Route("/_sandbox/faults", _guarded(_disarm), methods=["DELETE"]),
         Route("/_sandbox/prices", _guarded(_change_prices), methods=["POST"]),
         Route("/_sandbox/speed", _guarded(_change_speed), methods=["POST"]),
+        Route("/_sandbox/catalog", _guarded(_add_endpoints), methods=["POST"]),
     ]
 
 
@@ -95,6 +98,11 @@ async def _change_speed(request: Request, services: Services) -> dict[str, Any]:
         raise ValueError(f"speed {speed} is not above 0")
     services.queue.speed = speed
     return {"speed": speed}
+
+
+async def _add_endpoints(request: Request, _services: Services) -> dict[str, Any]:
+    """Serve the endpoints of a person's own catalog file as well: {"path": "/home/me/catalog.toml"}."""
+    return {"endpoints": serve_own(Path((await json_of(request))["path"]))}
 
 
 def truth_of(records: list[Record], faults: FaultBook) -> dict[str, Any]:

@@ -27,7 +27,8 @@ VIDEO_INPUT = Fraction(3, 5)
 """The factor on the price where videos are among the inputs; their seconds are billed as well."""
 
 _RATIOS = ("21:9", "16:9", "4:3", "1:1", "3:4", "9:16")
-_KINDS = {"text": "Text to Video", "image": "Image to Video", "reference": "Reference to Video"}
+_KINDS = ("text", "image", "reference")
+KIND_NAMES = {kind: f"{kind.capitalize()} to Video" for kind in _KINDS} | {"draft": "Draft Completion"}
 _Fields = dict[str, Any]
 
 
@@ -188,7 +189,7 @@ def _endpoints() -> Iterable[ServedEndpoint]:
         is_v1 = family.version[0] == "1"
         unit = "1m tokens" if is_v1 and not family.path.endswith("lite") else "1000 tokens"
         for kind in _KINDS if not is_v1 or family.path.endswith("lite") else ("text", "image"):
-            schema = create_model(f"{_KINDS[kind].replace(' ', '')}Input", **_fields(family, kind))
+            schema = create_model(f"{kind.capitalize()}ToVideoInput", **_fields(family, kind))
             tail = f"{kind}-to-video"
             alias = (
                 f"{family.alias}{family.path[len('bytedance/seedance-2.0') :]}/{tail}" if family.alias else ""

@@ -27,7 +27,11 @@ MAX_DEPTH = 100
 
 @dataclass(slots=True)
 class Services:
-    """One server's parts. `last_call_at` is by the monotonic clock, in seconds."""
+    """One server's parts.
+
+    `answers` are those of deletions by Idempotency-Key, with when they were given. `last_call_at` is by the
+    monotonic clock, in seconds.
+    """
 
     config: SandboxConfig
     state: Store
@@ -38,6 +42,7 @@ class Services:
     faults: FaultBook
     clock: Callable[[], float]
     prices: PriceList
+    answers: dict[str, tuple[float, dict[str, Any]]] = field(default_factory=dict)
     last_call_at: float = field(default_factory=time.monotonic)
 
     @property

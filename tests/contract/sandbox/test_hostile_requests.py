@@ -1,6 +1,7 @@
 """What a page in a browser, or a broken client, can do to the sandbox: nothing, and never a 500."""
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -200,6 +201,16 @@ PATHS = st.sampled_from(
         "/v1/models/requests/by-endpoint",
         "/v1/models/billing-events",
         "/v1/account/billing",
+        "/v1/models",
+        "/v1/models/usage",
+        "/v1/models/pricing/estimate",
+        "/v1/models/requests/x/payloads",
+        "/v1/storage/settings",
+        "/v1/storage/files/sign",
+        "/fal.run" + LITE,
+        "/files/upload/x/multipart/y/1",
+        "/files/upload/x/multipart/y/complete",
+        "/storage/upload/initiate-multipart",
         "/_sandbox/faults",
         "/_sandbox/prices",
         "/_sandbox/speed",
@@ -209,7 +220,7 @@ PATHS = st.sampled_from(
 )
 WORDS = (
     "prompt seed image_url aspect_ratio duration num_frames kind count headers file_name content_type speed "
-    "unit status body limit cursor start endpoint_id"
+    "unit status body limit cursor start endpoint_id timezone timeframe end url parts endpoints fal_webhook"
 )
 NAMES = st.sampled_from(WORDS.split())
 VALUES = st.recursive(
@@ -219,7 +230,15 @@ VALUES = st.recursive(
 )
 HEADERS = st.dictionaries(
     st.sampled_from(
-        ["x-fal-queue-priority", "x-fal-request-timeout", "x-fal-store-io", "x-fal-file-name", "range"]
+        [
+            "x-fal-queue-priority",
+            "x-fal-request-timeout",
+            "x-fal-store-io",
+            "x-fal-file-name",
+            "x-fal-object-lifecycle-preference",
+            "x-sandbox-fault",
+            "range",
+        ]
     ),
     st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20).map(str.strip),
     max_size=2,
@@ -227,7 +246,7 @@ HEADERS = st.dictionaries(
 
 
 @settings(
-    max_examples=400,
+    max_examples=int(os.environ.get("CALLSHEET_TEST_EXAMPLES", "400")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,

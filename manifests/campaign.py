@@ -1,18 +1,75 @@
-"""A campaign: what to do with a manifest, and how much money there is for it."""
+"""A campaign: what to do with a manifest, and how much money there is for it.
+
+Its templates know `{column}` and nothing else. No attributes, no formats, no code: cells come from strangers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from callsheet.errors import Problem
+from manifests.columns import canonical
 from manifests.table import shown
-from manifests.template import Template
-from manifests.toml_lines import line_of
 from pricing.budgets import Cap
 
 NAME_MAX_CHARS = 100
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+RENDERED_MAX_CHARS = 1 << 20
+
+
+class BadTemplate(ValueError):
+    """The template, or a row that it is applied to, cannot be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A parsed template: literal texts and column names in turn, beginning with a text."""
+
+    parts: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns it needs, each once."""
+        return tuple(dict.fromkeys(self.parts[1::2]))
+
+    def render(self, cells: Mapping[str, str]) -> str:
+        """Fill the columns in. Raises BadTemplate where one is empty: half a sentence is no prompt."""
+        empty = [name for name in self.columns if not cells.get(name, "").strip()]
+        if empty:
+            raise BadTemplate(f"the template needs {' and '.join(empty)}, which this row leaves empty")
+        return self.fill(cells)
+
+    def fill(self, cells: Mapping[str, str]) -> str:
+        """Fill the columns in, whatever they hold. Raises BadTemplate where the text grows past 1 MiB."""
+        parts = list(self.parts)
+        parts[1::2] = [cells.get(name, "").strip() for name in parts[1::2]]
+        if sum(map(len, parts)) > RENDERED_MAX_CHARS:
+            raise BadTemplate("the text made from the template is longer than 1 MiB")
+        return "".join(parts)
+
+
+def parse_template(text: str) -> Template:
+    """Parse `{column}`, with `{{` and `}}` for the braces themselves. Raises BadTemplate."""
+    parts = [""]
+    end = 0
+    for match in _TOKEN.finditer(text):
+        parts[-1] += text[end : match.start()]
+        end = match.end()
+        if match[0] in ("{{", "}}"):
+            parts[-1] += match[0][0]
+        elif match[1] is None:
+            at = f"character {match.start() + 1}"
+            raise BadTemplate(f"a single {match[0]!r} stands at {at}; write it twice if it is meant")
+        elif not match[1].strip():
+            raise BadTemplate("{} names no column")
+        else:
+            parts += [canonical(match[1]), ""]
+    parts[-1] += text[end:]
+    return Template(tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +101,7 @@ class Campaign:
 
     def problem(self, key: tuple[str, ...], found: str, message: str) -> Problem:
         """Return a mistake in the campaign file, with the line that its key stands on."""
-        line = line_of(dict(self.lines), key)
+        line = line_of(self.lines, key)
         return Problem(self.file or self.manifest, line, ".".join(key), found, message)
 
     def blamed(self, problem: Problem) -> Problem:
@@ -61,3 +118,12 @@ class Campaign:
 def is_name(name: str) -> bool:
     """Whether a text can name a campaign: accounts are kept under it, with `/` before the client's name."""
     return 0 < len(name) <= NAME_MAX_CHARS and name.isprintable() and not {"/", "\\"} & set(name)
+
+
+def line_of(lines: Mapping[tuple[str, ...], int], path: Sequence[str]) -> int:
+    """Return the line of a key, or of the nearest table around it; 0 where nothing of it is in the file."""
+    for length in range(len(path), 0, -1):
+        found = lines.get(tuple(path[:length]))
+        if found is not None:
+            return found
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,23 +19,15 @@ from pydantic import (
 )
 
 from callsheet.errors import ManifestError, Problem, UsageError
-from manifests.campaign import NAME_MAX_CHARS, Campaign, is_name
+from manifests.campaign import NAME_MAX_CHARS, Campaign, Template, is_name, line_of, parse_template
 from manifests.columns import COLUMN, TAKES_MAX, canonical, likely_column
 from manifests.names import leaves_folder
-from manifests.table import shown, two_claim
-from manifests.template import Template, parse_template
-from manifests.toml_lines import key_lines, line_of
+from manifests.table import WrittenNumber, shown, two_claim
 from pricing.budgets import Cap, Window, campaign_client_key
 from pricing.money import MAX_USD, parse_usd
 
 _WHOLE_MAX = 10**15
 _HEADER_ROW_MAX = 1000
-
-
-class Number(str):
-    """A TOML float as it was written: nothing is converted before the rule that bounds it."""
-
-    __slots__ = ()
 
 
 def _cell(value: Any) -> str:
@@ -63,7 +56,7 @@ def _amount(value: Any) -> int:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or isinstance(value, Number) or not value.strip():
+    if not isinstance(value, str) or isinstance(value, WrittenNumber) or not value.strip():
         raise ValueError("must be text")
     return value.strip()
 
@@ -75,16 +68,13 @@ def _name(value: Any) -> str:
     return name
 
 
-def _takes(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= TAKES_MAX:
-        raise ValueError(f"must be a whole number from 1 to {TAKES_MAX}")
-    return value
+def _whole(low: int, high: int, what: str = "a whole number") -> BeforeValidator:
+    def check(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"must be {what} from {low} to {high}")
+        return value
 
-
-def _header_row(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _HEADER_ROW_MAX:
-        raise ValueError(f"must be the header's row, a whole number from 1 to {_HEADER_ROW_MAX}")
-    return value
+    return BeforeValidator(check)
 
 
 def _truth(value: Any) -> bool:
@@ -132,7 +122,7 @@ class MatrixSection(_Section):
     """[matrix]: lists of values by column, and takes."""
 
     values_by_column: Annotated[dict[str, Cells], BeforeValidator(_by_column)] = Field(default_factory=dict)
-    takes: Annotated[int, BeforeValidator(_takes)] = 1
+    takes: Annotated[int, _whole(1, TAKES_MAX)] = 1
 
     @model_validator(mode="before")
     @classmethod
@@ -162,7 +152,7 @@ class OutputSection(_Section):
 class InputSection(_Section):
     """[input]: how the manifest is read."""
 
-    header_row: Annotated[int | None, BeforeValidator(_header_row)] = None
+    header_row: Annotated[int | None, _whole(1, _HEADER_ROW_MAX, "the header's row, a whole number")] = None
     skip_hidden: Annotated[bool, BeforeValidator(_truth)] = False
 
 
@@ -210,7 +200,7 @@ def _toml(path: Path) -> tuple[str, dict[str, Any]]:
         )
     try:
         text = content.decode("utf-8-sig")
-        return text, tomllib.loads(text, parse_float=Number)
+        return text, tomllib.loads(text, parse_float=WrittenNumber)
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8; save it as UTF-8") from None
     except (ValueError, RecursionError) as error:  # a TOMLDecodeError is a ValueError; so is int("9" * 5000)
@@ -326,3 +316,61 @@ def _siblings(location: tuple[str, ...]) -> str:
     for part in location[:-1]:
         model = model.model_fields[part].annotation
     return ", ".join(model.model_fields)
+
+
+_PART = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
+_STRING = re.compile(
+    r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
+)
+
+
+def key_lines(text: str) -> dict[tuple[str, ...], int]:
+    """Return the line, counted from 1, of every table and every key, by its path."""
+    lines: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    depth = 0
+    for number, line, bare in _lines(text):
+        if depth == 0 and bare.lstrip().startswith("["):
+            table = _path(line.lstrip().lstrip("["))[0]
+            _note(lines, table, number)
+        elif depth == 0 and "=" in bare:
+            path, _ = _path(line)
+            _note(lines, (*table, *path), number)
+        if not (depth == 0 and bare.lstrip().startswith("[")):
+            depth += sum(map(bare.count, "[{")) - sum(map(bare.count, "]}"))
+    return lines
+
+
+def _note(lines: dict[tuple[str, ...], int], path: tuple[str, ...], number: int) -> None:
+    for length in range(1, len(path) + 1):
+        lines.setdefault(path[:length], number)
+
+
+def _lines(text: str) -> list[tuple[int, str, str]]:
+    """Return lines with their numbers, and each as well without strings and comments.
+
+    Lines inside a string of several lines are empty in both.
+    """
+    kept, bare, end = [], [], 0
+    for match in _STRING.finditer(text):
+        between = text[end : match.start()]
+        breaks = "\n" * match[0].count("\n")
+        kept += [between, breaks or match[0]]
+        bare += [between, breaks]
+        end = match.end()
+    rest = text[end:]
+    pairs = zip("".join([*kept, rest]).split("\n"), "".join([*bare, rest]).split("\n"), strict=True)
+    return [(number, line, plain) for number, (line, plain) in enumerate(pairs, 1)]
+
+
+def _path(text: str) -> tuple[tuple[str, ...], int]:
+    """Read a dotted key from the start of a text."""
+    parts: list[str] = []
+    at = 0
+    while match := _PART.match(text, at):
+        parts.append(next(each for each in match.groups() if each is not None))
+        at = match.end()
+        if not text.startswith(".", at):
+            break
+        at += 1
+    return tuple(parts), at

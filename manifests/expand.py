@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from callsheet.errors import Problem
-from manifests.campaign import Campaign
+from manifests.campaign import BadTemplate, Campaign, Template
 from manifests.columns import COLUMN
 from manifests.names import safe_part
 from manifests.parse_cells import whole_number
 from manifests.problems import Problems
 from manifests.table import ROWS_MAX, Row, Table, shown
-from manifests.template import BadTemplate, Template
 
 MAX_JOBS = ROWS_MAX
 """What a matrix may make of a manifest."""

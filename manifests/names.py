@@ -12,10 +12,10 @@ import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from manifests.job import Job, plain_prompt
+from manifests.campaign import Template
+from manifests.job import Job
 from manifests.problems import Problems
 from manifests.table import Row
-from manifests.template import Template
 
 PART_MAX_CHARS = 100
 NAME_MAX_CHARS = 200
@@ -99,7 +99,7 @@ def slug(prompt: str) -> str:
     """Return the first telling words of a prompt as part of a name: `glass-teapot-sunlit-table`.
 
     Only ASCII letters and digits count; "clip" where there are none. The same steps make the names of many
-    rows (`manifests.columnar.rows`).
+    rows (`manifests.columnar.row_maker`).
     """
     plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
     for pattern, instead in SLUG_STEPS:
@@ -183,62 +183,49 @@ BY_ID = Template(("", "custom_id", ""))
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A checked row: its job, the job's fingerprint and that of its first take, and the row it came from."""
+class RowNames:
+    """Take, id and file name of every row; an id or a name that a row does not bring is ""."""
 
-    job: Job
-    fingerprint: str
-    content: str
-    row: Row
-
-    @property
-    def cells(self) -> Mapping[str, str]:
-        """The row as it was given, with the campaign's defaults and templates applied."""
-        return self.row.cells
+    takes: list[int]
+    ids: list[str]
+    names: list[str]
 
 
-def identified(pairs: list[tuple[Row, Job]], notes: Problems, naming: Template | None = None) -> list[Entry]:
-    """Give every job its take, id and file name, and note those that clash.
+def settled(
+    given: RowNames,
+    contents: Sequence[str],
+    prompts: Sequence[str],
+    made: Callable[[int, str, int], str],
+    row_at: Callable[[int], Row],
+    notes: Problems,
+) -> RowNames:
+    """Number equal rows as takes, make the ids and file names that are not given, and note those that clash.
 
-    `naming` makes the file names of rows that bring none; without it they are called after their id.
+    `contents` are the fingerprints of first takes; `made` makes the file name of the row at a place from its
+    id and take; `row_at` returns a row as far as messages need it.
     """
-    entries = _with_takes(pairs, notes)
-    entries = _with_ids(entries, notes)
-    return _with_names(entries, naming or BY_ID, notes)
-
-
-def _with_takes(pairs: list[tuple[Row, Job]], notes: Problems) -> list[Entry]:
-    """Count rows that would buy the very same video as takes of it."""
-    contents = [replace(job, take=1).fingerprint for _, job in pairs]
-    takes, equal_to = settled_takes(contents, [job.take for _, job in pairs])
+    takes, equal_to = settled_takes(contents, given.takes)
+    slugs = ["" if custom_id else slug(text) for custom_id, text in zip(given.ids, prompts, strict=True)]
+    ids = settled_ids(given.ids, slugs, contents, takes)
+    names, same_name = settled_names(given.names, lambda at: made(at, ids[at], takes[at]), ids)
     for at, first in equal_to.items():
-        note_equal(pairs[at][0], pairs[first][0], takes[at], notes)
-    return [
-        Entry(made := replace(job, take=take), content if take == 1 else made.fingerprint, content, row)
-        for (row, job), take, content in zip(pairs, takes, contents, strict=True)
-    ]
-
-
-def note_equal(row: Row, first: Row, take: int, notes: Problems) -> None:
-    """Warn of a row that is equal to an earlier one."""
-    message = (
-        f"this row is equal to {_where(first, row)}; both will be made and paid for, "
-        f"this one as take {take}. "
-        "Delete one if that is not intended; otherwise give each its own seed or take"
-    )
-    notes.warn(row, "prompt", message, found=plain_prompt(row.cells.get("prompt", "").strip()))
-
-
-def note_same_id(row: Row, first: Row, custom_id: str, notes: Problems) -> None:
-    """Note a row whose id an earlier one has."""
-    message = f"{_where(first, row)} has the same custom_id; every row needs its own"
-    notes.wrong(row, "custom_id", message, found=custom_id)
-
-
-def note_same_name(row: Row, first: Row, name: str, notes: Problems) -> None:
-    """Note a row whose file name an earlier one has."""
-    message = f"{_where(first, row)} has this output_name too (upper and lower case are one name)"
-    notes.wrong(row, "output_name", message, found=name)
+        message = (
+            f"this row is equal to {_where(row_at(first), row_at(at))}; both will be made and paid for, "
+            f"this one as take {takes[at]}. "
+            "Delete one if that is not intended; otherwise give each its own seed or take"
+        )
+        notes.warn(row_at(at), "prompt", message, found=prompts[at])
+    for at, first in clashes(ids).items():
+        message = f"{_where(row_at(first), row_at(at))} has the same custom_id; every row needs its own"
+        notes.wrong(row_at(at), "custom_id", message, found=ids[at])
+    for at, first in same_name.items():
+        where = _where(row_at(first), row_at(at))
+        message = f"{where} has this output_name too (upper and lower case are one name)"
+        notes.wrong(row_at(at), "output_name", message, found=names[at])
+    for at, name in enumerate(names):
+        if not given.names[at] and not is_safe(name):
+            note_unsafe(row_at(at), name, notes)
+    return RowNames(takes, ids, names)
 
 
 def note_unsafe(row: Row, name: str, notes: Problems) -> None:
@@ -246,44 +233,36 @@ def note_unsafe(row: Row, name: str, notes: Problems) -> None:
     notes.wrong(row, "output_name", f"not a safe file name; allowed are {NAME_RULE}", found=name)
 
 
-def _with_ids(entries: list[Entry], notes: Problems) -> list[Entry]:
-    """Keep the ids that were given; make the others from the content, to be the same next time."""
-    ids = settled_ids(
-        [unicodedata.normalize("NFC", entry.job.custom_id) for entry in entries],
-        ["" if entry.job.custom_id else slug(entry.job.prompt) for entry in entries],
-        [entry.content for entry in entries],
-        [entry.job.take for entry in entries],
+def identified(pairs: list[tuple[Row, Job]], notes: Problems, naming: Template | None = None) -> list[Job]:
+    """Return the jobs with their takes, ids and file names, and note those that clash.
+
+    `naming` makes the file names of rows that bring none; without it they are called after their id.
+    """
+
+    def made(at: int, custom_id: str, take: int) -> str:
+        row, job = pairs[at]
+        return made_name(naming or BY_ID, replace(job, custom_id=custom_id, take=take), row.cells)
+
+    jobs = [job for _, job in pairs]
+    given = RowNames(
+        [job.take for job in jobs],
+        [unicodedata.normalize("NFC", job.custom_id) for job in jobs],
+        [job.output_name for job in jobs],
     )
-    for at, first in clashes(ids).items():
-        note_same_id(entries[at].row, entries[first].row, ids[at], notes)
+    contents = [replace(job, take=1).fingerprint for job in jobs]
+    prompts = [job.prompt for job in jobs]
+    now = settled(given, contents, prompts, made, lambda at: pairs[at][0], notes)
     return [
-        replace(entry, job=replace(entry.job, custom_id=custom_id))
-        for entry, custom_id in zip(entries, ids, strict=True)
+        replace(job, take=take, custom_id=custom_id, output_name=name)
+        for job, take, custom_id, name in zip(jobs, now.takes, now.ids, now.names, strict=True)
     ]
 
 
-def _with_names(entries: list[Entry], naming: Template, notes: Problems) -> list[Entry]:
-    """Keep the file names that were given and make the others; no two may be taken for one."""
-    given = [entry.job.output_name for entry in entries]
-    ids = [entry.job.custom_id for entry in entries]
-    names, wrong = settled_names(given, lambda at: made_name(naming, entries[at]), ids)
-    for at, first in wrong.items():
-        note_same_name(entries[at].row, entries[first].row, given[at], notes)
-    for at, name in enumerate(names):
-        if not given[at] and not is_safe(name):
-            note_unsafe(entries[at].row, name, notes)
-    return [
-        replace(entry, job=replace(entry.job, output_name=name))
-        for entry, name in zip(entries, names, strict=True)
-    ]
-
-
-def made_name(naming: Template, entry: Entry) -> str:
-    """Make a file name from the row and from what the check decided.
+def made_name(naming: Template, job: Job, cells: Mapping[str, str]) -> str:
+    """Make a file name from a row's cells and from what the check decided.
 
     A `/` of the template makes folders, a `/` in a cell does not; folders whose cells are empty are left out.
     """
-    job = entry.job
     decided = {
         "custom_id": job.custom_id,
         "model": job.endpoint.model,
@@ -291,8 +270,8 @@ def made_name(naming: Template, entry: Entry) -> str:
         "aspect_ratio": job.aspect_ratio.replace(":", "x"),
         "take": str(job.take),
     }
-    cells = {name: decided.get(name, entry.row.cells.get(name, "")).strip() for name in naming.columns}
-    name = naming.fill({name: safe_part(cell) if cell else "" for name, cell in cells.items()})
+    texts = {name: decided.get(name, cells.get(name, "")).strip() for name in naming.columns}
+    name = naming.fill({name: safe_part(text) if text else "" for name, text in texts.items()})
     return cleaned_name(name, job.custom_id)
 
 

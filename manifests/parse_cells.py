@@ -7,6 +7,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
+from manifests.campaign import Template
 from manifests.columns import (
     Choice,
     Column,
@@ -24,7 +25,6 @@ from manifests.job import Image
 from manifests.names import NAME_RULE, is_safe
 from manifests.problems import Problems
 from manifests.table import UNPRINTABLE, Row
-from manifests.template import Template
 from pricing.catalog import AUTO, Catalog, Endpoint
 
 _WHOLE = re.compile(r"([+-]?[0-9]{1,12})(?:\.0{1,6})?", re.ASCII)

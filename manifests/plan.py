@@ -140,25 +140,16 @@ class Plan:
 
     def by_model(self) -> dict[str, Total]:
         """Totals by the model's alias, in the order of the jobs."""
-        found: dict[str, list[Total]] = {}
-        for (model, _), total in self.summary.groups.items():
-            found.setdefault(model, []).append(total)
-        return {name: _sum(totals) for name, totals in found.items()}
+        return _grouped((model, total) for (model, _), total in self.summary.groups.items())
 
     def by_client(self) -> dict[str, Total]:
         """Totals by client as first spelled; "" for the jobs that name none."""
         spelled = first_spellings(client for _, client in self.summary.groups)
-        found: dict[str, list[Total]] = {}
-        for (_, client), total in self.summary.groups.items():
-            found.setdefault(spelled[client], []).append(total)
-        return {name: _sum(totals) for name, totals in found.items()}
+        return _grouped((spelled[client], total) for (_, client), total in self.summary.groups.items())
 
     def by_resolution(self) -> dict[str, Total]:
         """Totals by resolution, in the order of the jobs."""
-        found: dict[str, list[Total]] = {}
-        for size, total in self.summary.sizes.items():
-            found.setdefault(size.resolution, []).append(total)
-        return {name: _sum(totals) for name, totals in found.items()}
+        return _grouped((size.resolution, total) for size, total in self.summary.sizes.items())
 
     def demands(self) -> list[Spend]:
         """Return what is needed by model and client: it says whether all fits without a look at any job."""
@@ -195,17 +186,17 @@ class Plan:
 
     def part(self, positions: Container[int]) -> Part:
         """Add up the jobs at these positions."""
-        return _part(Counter(kind for at, kind in enumerate(_kinds(self.jobs)) if at in positions))
+        return part_of(Counter(kind for at, kind in enumerate(_kinds(self.jobs)) if at in positions))
 
 
 def summary_of(jobs: Sequence[PlannedJob]) -> Summary:
     """Count jobs that are in memory."""
-    part = _part(Counter(_kinds(jobs)))
+    part = part_of(Counter(_kinds(jobs)))
     rows = rows_of_jobs([(each.job, each.quote) for each in jobs])
     return Summary(len(jobs), part.groups, part.sizes, rows)
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """What the totals know of a job, by the columns of the plan's table."""
 
     model: str
@@ -221,7 +212,7 @@ class _Kind(NamedTuple):
 
 def _kinds(jobs: Sequence[PlannedJob]) -> Iterator[tuple[Any, ...]]:
     if isinstance(jobs, StoredJobs):
-        yield from jobs.values(*_Kind._fields)
+        yield from jobs.values(*Kind._fields)
         return
     for planned in jobs:
         job, price = planned.job, planned.quote
@@ -230,18 +221,25 @@ def _kinds(jobs: Sequence[PlannedJob]) -> Iterator[tuple[Any, ...]]:
         yield job.endpoint.model, job.client, job.endpoint.id, job.resolution, *size, *amounts
 
 
-def _part(counts: Mapping[tuple[Any, ...], int]) -> Part:
-    """Multiply kinds by how many there are of each; nothing is rounded."""
+def part_of(counts: Mapping[tuple[Any, ...], int]) -> Part:
+    """Multiply kinds (values as in `Kind`) by how many there are of each; nothing is rounded."""
     groups: dict[tuple[str, str], Total] = {}
     sizes: dict[Size, Total] = {}
     for values, jobs in counts.items():
-        kind = _Kind(*values)
+        kind = Kind(*values)
         group = (kind.model, kind.client)
         size = Size(kind.endpoint, kind.resolution, kind.width_px * kind.height_px, kind.frames)
         these = Total(jobs, jobs * kind.expected_nano, jobs * kind.maximum_nano)
         groups[group] = _sum((groups[group], these)) if group in groups else these
         sizes[size] = _sum((sizes[size], these)) if size in sizes else these
     return Part(groups, sizes)
+
+
+def _grouped(totals: Iterable[tuple[str, Total]]) -> dict[str, Total]:
+    found: dict[str, list[Total]] = {}
+    for name, total in totals:
+        found.setdefault(name, []).append(total)
+    return {name: _sum(group) for name, group in found.items()}
 
 
 def _sum(totals: Iterable[Total]) -> Total:

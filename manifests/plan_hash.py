@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from manifests.job import Image, Job, canonical_json
+from manifests.job import OPTIONS, Image, Job, canonical_json
 from pricing.budgets import Cap
 from pricing.catalog import Endpoint
 from pricing.quotes import Quote
@@ -114,7 +114,7 @@ def rows_of_jobs(priced: Sequence[tuple[Job, Quote]]) -> dict[str, Any]:
     digest.add_numbers("seed", _little(_SIGNED_64, [NO_SEED if j.seed is None else j.seed for j in jobs]))
     digest.add_numbers("take", _little(_SIGNED_64, [job.take for job in jobs]))
     digest.add_numbers("priority", _little(_SIGNED_64, [job.priority for job in jobs]))
-    combos = [digest.combo_number(combo_of_job(job, price)) for job, price in priced]
+    combos = [digest.combo_number(combo_text(job.endpoint, job.options, price)) for job, price in priced]
     digest.add_numbers(COMBO_COLUMN, _little(_SIGNED_32, combos))
     return digest.document()
 
@@ -135,26 +135,8 @@ def references_identity(images: Iterable[Image]) -> str:
     return "\n".join(image.identity for image in images)
 
 
-def combo_of_job(job: Job, price: Quote) -> str:
-    """Write what decides a job's price, and the price."""
-    return combo_text(job.endpoint, job.options, price)
-
-
-def combo_text(endpoint: Endpoint, values: Mapping[str, Any], price: Quote) -> str:
-    """Write what jobs share: the endpoint, its options by the manifest's names, the pixels and the price."""
-    decided: Sequence[Any] = (
-        endpoint.id,
-        values["resolution"],
-        values["aspect_ratio"],
-        values["duration"],
-        values["num_frames"],
-        values["camera_fixed"],
-        values["enable_safety_checker"],
-        values["generate_audio"],
-        price.width_px,
-        price.height_px,
-        price.frames,
-        price.expected_nano,
-        price.maximum_nano,
-    )
-    return canonical_json(list(decided))
+def combo_text(endpoint: Endpoint, options: Mapping[str, Any], price: Quote) -> str:
+    """Write what jobs share: the endpoint, its options (`Job.options`), the pixels and the price."""
+    chosen = [options[name] for name in OPTIONS]
+    priced = [price.width_px, price.height_px, price.frames, price.expected_nano, price.maximum_nano]
+    return canonical_json([endpoint.id, *chosen, *priced])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from manifests.columns import COLUMN, Pictures
 from manifests.job import Image, Job, canonical_json
@@ -17,9 +17,6 @@ from manifests.plan_hash import NO_SEED
 from pricing.catalog import Catalog, Endpoint
 from pricing.money import NanoUsd
 from pricing.quotes import Quote
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 EXTRA = "extra:"
 """What the names of columns begin with that are only carried to the results."""
@@ -58,14 +55,15 @@ NUMBERS = (
     "expected_nano",
     "maximum_nano",
 )
+FLAGS = ("camera_fixed", "enable_safety_checker", "generate_audio")
 MADE_ID, MADE_NAME = "id", "name"
 PICTURE_COLUMNS = ("image_url", "end_image_url", "reference_image_urls")
 _FLAGS = {None: "", True: "true", False: "false"}
-READ_FLAGS = {text: value for value, text in _FLAGS.items()}
+_READ_FLAGS = {text: value for value, text in _FLAGS.items()}
 
 
-def rows_schema(extras: Iterable[str]) -> pa.Schema:
-    """Return the table's columns; `extras` are the columns that the manifest brings besides ours.
+def rows_schema(extras: Iterable[str]) -> Any:
+    """Return the table's Arrow schema; `extras` are the columns that the manifest brings besides ours.
 
     Only those may be null: where a row's file has no such column.
     """
@@ -76,8 +74,8 @@ def rows_schema(extras: Iterable[str]) -> pa.Schema:
     return pa.schema([*texts, *theirs, *(pa.field(name, pa.int64(), nullable=False) for name in NUMBERS)])
 
 
-def rows_table(jobs: Sequence[PlannedJob]) -> pa.Table:
-    """Return jobs that are in memory as a table."""
+def rows_table(jobs: Sequence[PlannedJob]) -> Any:
+    """Return jobs that are in memory as an Arrow table."""
     import pyarrow as pa
 
     schema = rows_schema({name for planned in jobs for name in planned.job.extra})
@@ -126,9 +124,7 @@ def shared_cells(endpoint: Endpoint, options: Mapping[str, Any], price: Quote) -
         "aspect_ratio": options["aspect_ratio"],
         "duration_s": options["duration"] or 0,
         "num_frames": options["num_frames"] or 0,
-        "camera_fixed": _FLAGS[options["camera_fixed"]],
-        "enable_safety_checker": _FLAGS[options["enable_safety_checker"]],
-        "generate_audio": _FLAGS[options["generate_audio"]],
+        **{name: _FLAGS[options[name]] for name in FLAGS},
         "width_px": price.width_px,
         "height_px": price.height_px,
         "fps": price.fps,
@@ -168,20 +164,15 @@ def planned_of(row: Mapping[str, Any], catalog: Catalog) -> tuple[Job, Quote, di
         for name, cell in row.items()
         if name.startswith(EXTRA) and cell is not None
     }
-    pictures = _pictures(row)
+    pictures, options = _pictures(row), options_of(row)
     job = Job(
         row=row["row"],
         custom_id=row["custom_id"],
         endpoint=catalog.endpoints[row["endpoint"]],
         prompt=row["prompt"],
-        resolution=row["resolution"],
-        aspect_ratio=row["aspect_ratio"],
-        duration_s=row["duration_s"] or None,
-        num_frames=row["num_frames"] or None,
-        camera_fixed=READ_FLAGS[row["camera_fixed"]],
+        duration_s=options.pop("duration"),
+        **options,
         seed=None if row["seed"] == NO_SEED else row["seed"],
-        enable_safety_checker=READ_FLAGS[row["enable_safety_checker"]],
-        generate_audio=READ_FLAGS[row["generate_audio"]],
         image=next(iter(pictures["image_url"]), None),
         end_image=next(iter(pictures["end_image_url"]), None),
         references=tuple(pictures["reference_image_urls"]),
@@ -192,6 +183,17 @@ def planned_of(row: Mapping[str, Any], catalog: Catalog) -> tuple[Job, Quote, di
         extra=extra,
     )
     return job, _quote(row), _cells(row, job), row["file"]
+
+
+def options_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a row chose of the endpoint's options, as `Job.options` does."""
+    return {
+        "resolution": row["resolution"],
+        "aspect_ratio": row["aspect_ratio"],
+        "duration": row["duration_s"] or None,
+        "num_frames": row["num_frames"] or None,
+        **{name: _READ_FLAGS[row[name]] for name in FLAGS},
+    }
 
 
 def _quote(row: Mapping[str, Any]) -> Quote:
@@ -238,8 +240,8 @@ def _cells(row: Mapping[str, Any], job: Job) -> dict[str, str]:
     }
 
 
-def manifest_table(plan: Plan) -> pa.Table:
-    """Return one row per job with every column as it was given, as text, and `custom_id` filled in."""
+def manifest_table(plan: Plan) -> Any:
+    """Return an Arrow table of every job: its columns as they were given, as text, and its `custom_id`."""
     import pyarrow as pa
 
     columns: dict[str, list[str]] = {"custom_id": []}

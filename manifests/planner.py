@@ -9,32 +9,29 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from callsheet.errors import ManifestError, PlanChanged, Problem, UsageError
 from manifests.campaign import Campaign, is_name
-from manifests.columns import COLUMN, canonical
+from manifests.columns import canonical
 from manifests.error_file import campaign_of
 from manifests.expand import expanded, expansion_problems, factor_of
 from manifests.images import PictureFinder
-from manifests.names import Entry, safe_part
+from manifests.job import Job
+from manifests.names import safe_part
 from manifests.parse_cells import Context
 from manifests.plan import Plan, PlannedJob, PlanOptions, Summary
 from manifests.plan_file import differences, read_plan
 from manifests.problems import Problems
 from manifests.readers import as_table, open_manifests
-from manifests.readers.parquet import Damaged, Manifest, ParquetFile
+from manifests.readers.parquet import Manifest
 from manifests.readers.remote import is_remote
-from manifests.table import ReadOptions, Table, shown
+from manifests.table import ReadOptions, Row, Table, shown
 from manifests.validate import check_rows
 from pricing.budgets import Cap, client_key
 from pricing.catalog import Catalog, load_catalog
 from pricing.money import parse_usd
 from pricing.quotes import quote
-
-if TYPE_CHECKING:
-    from manifests.columnar.expand import Batch
 
 
 def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Plan:
@@ -45,16 +42,9 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
     a plan file no longer holds, and UsageError where a file or an option cannot be used at all.
     """
     options = overrides or PlanOptions()
-    if is_remote(str(source)):
-        return _plan(str(source), _far(str(source)), options)
-    path = Path(source)
-    if path.suffix.lower() == ".json":
-        return _planned_again(path, options)
-    if path.suffix.lower() == ".toml":
-        from manifests.campaign_file import read_campaign
-
-        return _plan(path, read_campaign(path), options)
-    return _plan(path, _bare(path), options)
+    if _is_plan_file(source):
+        return _planned_again(Path(source), options)
+    return _plan(source if is_remote(str(source)) else Path(source), _campaign_of(source), options)
 
 
 def campaign_name(source: Path | str) -> str:
@@ -62,16 +52,28 @@ def campaign_name(source: Path | str) -> str:
 
     Raises UsageError or ManifestError where a campaign file or a plan file cannot be read.
     """
-    if is_remote(str(source)):
-        return _far(str(source)).name
-    path = Path(source)
-    if path.suffix.lower() == ".json":
-        return campaign_name(read_plan(path).source)
-    if path.suffix.lower() == ".toml":
-        from manifests.campaign_file import read_campaign
+    if _is_plan_file(source):
+        return campaign_name(read_plan(Path(source)).source)
+    return _campaign_of(source).name
 
-        return read_campaign(path).name
-    return _bare(path).name
+
+def _is_plan_file(source: Path | str) -> bool:
+    return not is_remote(str(source)) and Path(source).suffix.lower() == ".json"
+
+
+def _campaign_of(source: Path | str) -> Campaign:
+    """Read a campaign file; a manifest, a folder or a pattern is a campaign of that alone."""
+    if is_remote(str(source)):
+        return _far(str(source))
+    path = Path(source)
+    if path.suffix.lower() == ".toml":
+        from manifests.campaign_file import read_campaign  # a bare manifest needs no pydantic
+
+        return read_campaign(path)
+    # An errors.csv belongs to its run's campaign.
+    of_errors = campaign_of(path)
+    name = of_errors if is_name(of_errors) else _name_of(str(path))
+    return Campaign(name=name, manifest=path.name, folder=path.parent)
 
 
 def _planned_again(path: Path, options: PlanOptions) -> Plan:
@@ -79,16 +81,15 @@ def _planned_again(path: Path, options: PlanOptions) -> Plan:
     if str(planned.source).lower().endswith(".json"):
         raise UsageError(f"{path} was made from {planned.source}, which is a plan file itself; plan again")
     given = planned.options
-    merged = PlanOptions(
+    merged = replace(
+        options,
         budget_usd=options.budget_usd or given.budget_usd,
         concurrency=options.concurrency or given.concurrency,
         out=options.out or given.out,
         defaults={**given.defaults, **options.defaults},
         input_root=options.input_root or given.input_root,
-        allow_private_hosts=options.allow_private_hosts,
         header_row=options.header_row or given.header_row,
         skip_hidden=options.skip_hidden or given.skip_hidden,
-        manifest_max_mb=options.manifest_max_mb,
     )
     plan = make_plan(planned.source, overrides=merged)
     changes = differences(planned, plan)
@@ -104,13 +105,6 @@ def _far(address: str) -> Campaign:
     except ValueError as error:
         raise UsageError(f"{address} is no address: {error}") from None
     return Campaign(name=_name_of(f"{place.netloc}{place.path}"), manifest=address, folder=Path())
-
-
-def _bare(path: Path) -> Campaign:
-    """Return a campaign of one manifest, a folder or a pattern; an errors.csv has its run's campaign."""
-    of_errors = campaign_of(path)
-    name = of_errors if is_name(of_errors) else _name_of(str(path))
-    return Campaign(name=name, manifest=path.name, folder=path.parent)
 
 
 def _name_of(source: str) -> str:
@@ -262,7 +256,10 @@ def planned_rows(
     if is_few:
         planned = _one_by_one(campaign, manifests, context, notes), None
     else:
-        planned = _by_columns(campaign, manifests, context, notes)
+        # NumPy and Arrow take a third of a second, which a few rows need not pay.
+        from manifests.columnar.pipeline import BulkPlanner
+
+        planned = BulkPlanner(campaign, manifests, context, notes).plan()
     notes.blame(campaign.blamed)
     return planned
 
@@ -271,45 +268,15 @@ def _one_by_one(
     campaign: Campaign, manifests: Sequence[Manifest], context: Context, notes: Problems
 ) -> tuple[PlannedJob, ...]:
     tables = [as_table(manifest) for manifest in manifests]
-    entries = check_rows(expanded(campaign, tables, notes), context, notes)
-    priced = (_priced(entry, context.catalog, notes) for entry in entries)
+    checked = check_rows(expanded(campaign, tables, notes), context, notes)
+    priced = (_priced(row, job, context.catalog, notes) for row, job in checked)
     return tuple(job for job in priced if job is not None)
 
 
-def _priced(entry: Entry, catalog: Catalog, notes: Problems) -> PlannedJob | None:
+def _priced(row: Row, job: Job, catalog: Catalog, notes: Problems) -> PlannedJob | None:
     try:
-        price = quote(catalog, entry.job.shot)
+        price = quote(catalog, job.shot)
     except LookupError as error:
-        notes.wrong(entry.row, "model", f"{error.args[0]}, so this job cannot be bought")
+        notes.wrong(row, "model", f"{error.args[0]}, so this job cannot be bought")
         return None
-    return PlannedJob(entry.job, price, entry.fingerprint, entry.row.cells, entry.row.file)
-
-
-def _by_columns(
-    campaign: Campaign, manifests: Sequence[Manifest], context: Context, notes: Problems
-) -> tuple[Sequence[PlannedJob], Summary]:
-    # NumPy and Arrow take a third of a second, which a few rows need not pay.
-    from manifests.columnar.planner import BulkPlanner
-
-    planner = BulkPlanner(campaign, context, notes, extra_columns(campaign, manifests))
-    return planner.plan(_batches(campaign, manifests, notes))
-
-
-def extra_columns(campaign: Campaign, manifests: Sequence[Manifest]) -> set[str]:
-    """Return the columns that are not ours and are only carried to the results."""
-    theirs = {name for each in manifests if each.count for name in each.columns}
-    made = {*campaign.defaults, *campaign.templates, *campaign.matrix}
-    return {name for name in theirs | made if name not in COLUMN}
-
-
-def _batches(campaign: Campaign, manifests: Sequence[Manifest], notes: Problems) -> Iterator[Batch]:
-    from manifests.columnar import expand
-
-    for manifest in manifests:
-        if isinstance(manifest, ParquetFile):
-            try:
-                yield from expand.batches_of_parquet(manifest, campaign)
-            except Damaged as error:
-                notes.add(error.problem)
-        else:
-            yield from expand.batches_of_table(manifest, campaign)
+    return PlannedJob(job, price, job.fingerprint, row.cells, row.file)

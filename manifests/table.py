@@ -34,6 +34,12 @@ _LOGIN = re.compile(r"//[^/@\s]+@")
 """A name and password in an address: messages are printed, logged and mailed."""
 
 
+class WrittenNumber(str):
+    """A number as its file has it: nothing is converted before the rule of its column or key bounds it."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """How manifests are read.

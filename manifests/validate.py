@@ -10,15 +10,15 @@ from typing import Any
 from callsheet.errors import Problem
 from manifests.columns import COLUMN, COLUMNS, Pictures, likely_column
 from manifests.job import Job, plain_prompt
-from manifests.names import Entry, identified
+from manifests.names import identified
 from manifests.parse_cells import Context, Reading, read_cell
 from manifests.problems import Problems
 from manifests.table import CELL_LIMIT_BYTES, UNPRINTABLE, Row, shown
 from pricing.catalog import Catalog, Endpoint, Task
 
 
-def check_rows(rows: Iterable[Row], context: Context, notes: Problems) -> list[Entry]:
-    """Check every row against the columns' declaration and against the other rows.
+def check_rows(rows: Iterable[Row], context: Context, notes: Problems) -> list[tuple[Row, Job]]:
+    """Check every row against the columns' declaration and against the other rows; return it with its job.
 
     Every mistake goes into `notes`. Where it gets any, what is returned is only part of the manifest.
     """
@@ -32,7 +32,8 @@ def check_rows(rows: Iterable[Row], context: Context, notes: Problems) -> list[E
         job = read_row(row, context, notes)
         if job is not None:
             pairs.append((row, job))
-    return identified(pairs, notes, context.naming)
+    jobs = identified(pairs, notes, context.naming)
+    return [(row, job) for (row, _), job in zip(pairs, jobs, strict=True)]
 
 
 def check_header(row: Row, notes: Problems) -> None:

@@ -118,26 +118,24 @@ def rows_by_place(places: Numbers, wanted: Collection[int]) -> Iterator[tuple[in
         yield int(places[alike[0]]), alike
 
 
-def distinct(keys: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """Return the distinct keys as they are met, where each first stands, and each row's place among them."""
-    encoded = pa.array(keys).dictionary_encode()
-    values, places = encoded.dictionary.to_numpy(), encoded.indices.to_numpy()
-    first = np.zeros(len(values), np.int64)
-    first[places[::-1]] = np.arange(len(keys))[::-1]  # of equal places the last one written stays
-    return values, first, places
-
-
 def combinations(columns: Sequence[Numbers], count: int) -> tuple[Numbers, Numbers]:
     """Return where each distinct combination first stands, in that order, and each row's place among them."""
     keys, space = np.zeros(count, np.int64), 1
     for codes in columns:
         width = int(codes.max(initial=0)) + 1
         if space * width > _LARGEST:
-            values, _, places = distinct(keys)
-            keys, space = places.astype(np.int64), len(values)
+            keys = _places(keys)
+            space = int(keys.max(initial=0)) + 1
         keys, space = keys * width + codes, space * width
-    _, first, places = distinct(keys)
+    places = _places(keys)
+    first = np.zeros(int(places.max(initial=-1)) + 1, np.int64)
+    first[places[::-1]] = np.arange(count)[::-1]  # of equal places the last one written stays
     return first, places
+
+
+def _places(keys: Numbers) -> Numbers:
+    """Return each key's place among the distinct keys as they are met."""
+    return numbers_of(pa.array(keys).dictionary_encode().indices)
 
 
 def keys_of(*columns: Sequence[Any]) -> Numbers:

@@ -35,7 +35,7 @@ from manifests.columnar.arrow import (
     text_array,
     texts_of,
 )
-from manifests.columnar.expand import Batch, rows_by_cell
+from manifests.columnar.batches import Batch, rows_by_cell
 from manifests.columns import COLUMNS, Column, FileName, Pictures, Text, Whole
 from manifests.images import URL_MAX_CHARS
 from manifests.names import DEVICE_NAME, PART_MAX_CHARS, SAFE_NAME
@@ -74,7 +74,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class DistinctCells:
     """A column read by distinct cells: row `at` is `texts[places[at]]`, which means `values[places[at]]`."""
 
     places: Numbers
@@ -88,7 +88,7 @@ class PictureCells:
 
     texts: Any
     plain: Mask
-    cells: Cells
+    cells: DistinctCells
 
 
 class BatchReader:
@@ -131,7 +131,7 @@ class BatchReader:
         self.endpoints = list(groups)
         return np.array(of_first, np.int64)[places]
 
-    def cells(self, column: Column) -> Cells:
+    def cells(self, column: Column) -> DistinctCells:
         """Read a column by its distinct cells; what they mean may depend on the endpoint."""
         return self._read(column, *self._words(column.name))
 
@@ -202,7 +202,7 @@ class BatchReader:
         ranks = {text: at for at, text in enumerate(dict.fromkeys(texts))}
         return list(ranks), np.array([ranks[text] for text in texts], np.int64)[numbers_of(encoded.indices)]
 
-    def _read(self, column: Column, texts: Sequence[str], places: Numbers) -> Cells:
+    def _read(self, column: Column, texts: Sequence[str], places: Numbers) -> DistinctCells:
         first, pairs = combinations([self.groups, places], len(self._batch))
         found, values, noted = [], [], {}
         for which, at in enumerate(first.tolist()):
@@ -211,7 +211,7 @@ class BatchReader:
             found.append(text)
             values.append(value)
         self._note(noted, pairs, COLUMNS.index(column))
-        return Cells(pairs, found, values)
+        return DistinctCells(pairs, found, values)
 
     def _explain(self, column: Column, doubtful: Mask, endpoints: tuple[Endpoint, ...] = ()) -> None:
         """Read the cells of these rows by the one-row rules, each distinct one once."""
@@ -309,6 +309,8 @@ def composed(texts: Any) -> Any:
 
 def plain_prompts(texts: Any) -> Any:
     """Return prompts as they are sent and known (`manifests.job.plain_prompt`)."""
+    if pc.all(pc.ascii_is_printable(texts)).as_py():
+        return texts
     if pc.any(pc.match_substring(texts, "\r")).as_py():
         texts = pc.replace_substring_regex(texts, "\r\n?", "\n")
     return composed(texts)

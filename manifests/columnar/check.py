@@ -23,16 +23,16 @@ from manifests.columnar.arrow import (
     same_text,
     text_array,
 )
+from manifests.columnar.batches import Batch
 from manifests.columnar.cells import (
     BatchReader,
-    Cells,
+    DistinctCells,
     Found,
     PictureCells,
     has_controls,
     plain_prompts,
     written,
 )
-from manifests.columnar.expand import Batch
 from manifests.columns import COLUMN, COLUMNS, FileName, Pictures, Text, Whole
 from manifests.job import OPTIONS, canonical_json, options_text
 from manifests.parse_cells import Context
@@ -137,7 +137,7 @@ class Checker:
         batch: Batch,
         reader: BatchReader,
         good: Numbers,
-        cells: Mapping[str, Cells],
+        cells: Mapping[str, DistinctCells],
         pictures: Mapping[str, PictureCells | None],
     ) -> tuple[list[Combination], Numbers, list[Found]]:
         """Return the combinations of these rows, each row's place among them, and rows without a price."""
@@ -202,14 +202,14 @@ def _rare_rows(batch: Batch) -> Mask:
     return rare
 
 
-def _first_sizes(pictures: PictureCells | None, count: int) -> Cells:
+def _first_sizes(pictures: PictureCells | None, count: int) -> DistinctCells:
     """Return width and height of the first frames, which decide what `auto` becomes; None is not known."""
     if pictures is None:
-        return Cells(np.zeros(count, np.int64), [""], [None])
+        return DistinctCells(np.zeros(count, np.int64), [""], [None])
     of_cells = [images[0].size if images else None for images in pictures.cells.values]
     ranks = {size: at for at, size in enumerate(dict.fromkeys(of_cells))}
     places = np.array([ranks[size] for size in of_cells], np.int64)[pictures.cells.places]
-    return Cells(places, [""] * len(ranks), list(ranks))
+    return DistinctCells(places, [""] * len(ranks), list(ranks))
 
 
 def _of_row(problem: Problem, row: int) -> Problem:
@@ -232,5 +232,5 @@ def _kept(texts: Any, good: Numbers) -> Any:
 
 def _only(pictures: PictureCells, good: Numbers) -> PictureCells:
     cells = pictures.cells
-    kept = Cells(cells.places[good], cells.texts, cells.values)
+    kept = DistinctCells(cells.places[good], cells.texts, cells.values)
     return PictureCells(rows_of(pictures.texts, good), pictures.plain[good], kept)

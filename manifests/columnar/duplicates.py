@@ -13,31 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from manifests.campaign import Template
 from manifests.columnar.arrow import Mask, Numbers, keys_of, rows_of
 from manifests.columnar.job_store import FINGERPRINTED, JobStore, fingerprints_of
-from manifests.columnar.rows import PlanRows
-from manifests.names import (
-    BY_ID,
-    Entry,
-    clashes,
-    cleaned_name,
-    folded,
-    is_safe,
-    made_name,
-    note_equal,
-    note_same_id,
-    note_same_name,
-    note_unsafe,
-    safe_part,
-    settled_ids,
-    settled_names,
-    settled_takes,
-    slug,
-)
+from manifests.columnar.row_maker import PlanRows
+from manifests.names import BY_ID, RowNames, cleaned_name, folded, made_name, safe_part, settled
 from manifests.plan_rows import MADE_ID, MADE_NAME, planned_of
 from manifests.problems import Problems
 from manifests.table import Row
-from manifests.template import Template
 
 
 @dataclass(slots=True)
@@ -124,55 +107,46 @@ class Settler:
 
     def _settled(self, suspects: Mask, notes: Problems) -> dict[int, Change]:
         rows = _Suspects.read(self._jobs, suspects)
-        takes, equal_to = settled_takes(rows.contents, rows.takes)
-        ids = settled_ids(
-            ["" if is_made else name for name, is_made in zip(rows.ids, rows.id_is_made, strict=True)],
-            list(map(slug, rows.prompts)),
-            rows.contents,
-            takes,
+        given = RowNames(
+            rows.takes,
+            ["" if MADE_ID in made else name for name, made in zip(rows.ids, rows.made, strict=True)],
+            ["" if MADE_NAME in made else name for name, made in zip(rows.names, rows.made, strict=True)],
         )
-        given = ["" if is_made else name for name, is_made in zip(rows.names, rows.name_is_made, strict=True)]
-        names, same = settled_names(given, lambda at: self._made_name(rows, at, ids[at], takes[at]), ids)
-        for at, first in equal_to.items():
-            note_equal(rows.row(at, prompt=True), rows.row(first), takes[at], notes)
-        for at, first in clashes(ids).items():
-            note_same_id(rows.row(at), rows.row(first), ids[at], notes)
-        for at, first in same.items():
-            note_same_name(rows.row(at), rows.row(first), names[at], notes)
-        found = zip(rows.positions, ids, takes, names, rows.ids, rows.takes, rows.names, strict=True)
-        changes = {
-            position: Change(custom_id, take, name)
-            for position, custom_id, take, name, *before in found
-            if [custom_id, take, name] != before
+
+        def made(at: int, custom_id: str, take: int) -> str:
+            return self._made_name(rows, at, custom_id, take)
+
+        now = settled(given, rows.contents, rows.prompts, made, rows.row, notes)
+        before = zip(rows.ids, rows.takes, rows.names, strict=True)
+        after = zip(now.ids, now.takes, now.names, strict=True)
+        positions = np.flatnonzero(suspects).tolist()
+        return {
+            position: Change(*new)
+            for position, old, new in zip(positions, before, after, strict=True)
+            if old != new
         }
-        for at, position in enumerate(rows.positions):
-            if position in changes and not given[at] and not is_safe(names[at]):
-                note_unsafe(rows.row(at), names[at], notes)
-        return changes
 
     def _made_name(self, rows: _Suspects, at: int, custom_id: str, take: int) -> str:
         if custom_id == rows.ids[at] and (take == rows.takes[at] or "take" not in self._naming.columns):
             return rows.names[at]
         if self._naming == BY_ID:
             return cleaned_name(safe_part(custom_id), custom_id)
-        job, _, cells, file = planned_of(rows.values(at), self._jobs.catalog)
-        named = replace(job, custom_id=custom_id, take=take)
-        return made_name(self._naming, Entry(named, "", "", Row(file, Path(), job.row, cells)))
+        (row,) = rows.table.slice(at, 1).to_pylist()
+        job, _, cells, _ = planned_of(row, self._jobs.catalog)
+        return made_name(self._naming, replace(job, custom_id=custom_id, take=take), cells)
 
 
 @dataclass(slots=True)
 class _Suspects:
     """The rows that may clash, as lists."""
 
-    positions: list[int]
     table: Any
     contents: list[str]
     ids: list[str]
     takes: list[int]
     names: list[str]
     prompts: list[str]
-    id_is_made: list[bool]
-    name_is_made: list[bool]
+    made: list[list[str]]
     files: list[str]
     numbers: list[int]
 
@@ -183,35 +157,22 @@ class _Suspects:
             pieces.append(rows_of(batch, np.flatnonzero(suspects[start : start + batch.num_rows])))
             start += batch.num_rows
         table = pa.Table.from_batches(pieces)
-        columns = {name: table[name].to_pylist() for name in _LOOKED_AT}
-        made = [text.split() for text in columns["made"]]
         content = {name: table[name].combine_chunks() for name in FINGERPRINTED}
         return cls(
-            positions=np.flatnonzero(suspects).tolist(),
             table=table,
             contents=list(fingerprints_of(content, [1] * len(table))),
-            ids=columns["custom_id"],
-            takes=columns["take"],
-            names=columns["output_name"],
-            prompts=columns["prompt"],
-            id_is_made=[MADE_ID in words for words in made],
-            name_is_made=[MADE_NAME in words for words in made],
-            files=columns["file"],
-            numbers=columns["row"],
+            ids=table["custom_id"].to_pylist(),
+            takes=table["take"].to_pylist(),
+            names=table["output_name"].to_pylist(),
+            prompts=table["prompt"].to_pylist(),
+            made=[text.split() for text in table["made"].to_pylist()],
+            files=table["file"].to_pylist(),
+            numbers=table["row"].to_pylist(),
         )
 
-    def row(self, at: int, *, prompt: bool = False) -> Row:
+    def row(self, at: int) -> Row:
         """Return as much of a row as a message needs."""
-        cells = {"prompt": self.prompts[at]} if prompt else {}
-        return Row(self.files[at], Path(), self.numbers[at], cells)
-
-    def values(self, at: int) -> dict[str, Any]:
-        """Return a row of the table."""
-        (row,) = self.table.slice(at, 1).to_pylist()
-        return dict(row)
-
-
-_LOOKED_AT = ("custom_id", "take", "output_name", "made", "file", "row", "prompt")
+        return Row(self.files[at], Path(), self.numbers[at], {})
 
 
 def changed(jobs: JobStore, changes: Mapping[int, Change]) -> Iterator[Any]:

@@ -32,23 +32,23 @@ from manifests.job import Image, fingerprint_of, options_text
 from manifests.parse_cells import picture_list
 from manifests.plan import PlannedJob, StoredJobs
 from manifests.plan_hash import ABSENT, COMBO_COLUMN, NO_SEED, NUMBER_COLUMNS, RowsDigest, references_identity
-from manifests.plan_rows import EXTRA, PICTURE_COLUMNS, READ_FLAGS, planned_of
+from manifests.plan_rows import EXTRA, FLAGS, PICTURE_COLUMNS, options_of, planned_of
 from pricing.catalog import Catalog
 
-FLAGS = ("camera_fixed", "enable_safety_checker", "generate_audio")
 SHARED_CONTENT = ("endpoint", "resolution", "aspect_ratio", "duration_s", "num_frames", *FLAGS)
 """The columns that many jobs have in common and that make the video."""
 
 FINGERPRINTED = (*SHARED_CONTENT, "prompt", "seed", "take", *PICTURE_COLUMNS, "pictures")
 """The columns that fingerprints are made of."""
 
-_IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
+IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
+"""How the pictures of a column are called where they are known by their identities."""
 
 
 def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return the identities of every row's pictures."""
-    if not any(_has_text(columns[name]) for name in _IDENTITIES):
-        return {hashed: columns[name] for name, hashed in _IDENTITIES.items()}
+    if not any(_has_text(columns[name]) for name in IDENTITIES):
+        return {hashed: columns[name] for name, hashed in IDENTITIES.items()}
     known = [json.loads(text) if text else {} for text in columns["pictures"].to_pylist()]
     return {
         hashed: texts_of(
@@ -57,26 +57,34 @@ def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
                 for cell, pictures in zip(columns[name].to_pylist(), known, strict=True)
             ]
         )
-        for name, hashed in _IDENTITIES.items()
+        for name, hashed in IDENTITIES.items()
     }
 
 
 def fingerprints_of(columns: Mapping[str, Any], takes: Sequence[int] | None = None) -> Iterator[str]:
     """Yield the fingerprint of every row; `takes` are used in place of its own where they are given."""
     first, places = combinations([_codes(columns[name]) for name in SHARED_CONTENT], len(columns["prompt"]))
-    options = [_options(columns, int(at)) for at in first]
-    pictures = zip(*(texts.to_pylist() for texts in identities_of(columns).values()), strict=True)
-    rows = zip(
-        places.tolist(),
-        columns["prompt"].to_pylist(),
-        columns["seed"].to_pylist(),
-        takes or columns["take"].to_pylist(),
-        pictures,
-        strict=True,
-    )
-    for which, prompt, seed, take, (image, end_image, references) in rows:
+    shared = [{name: columns[name][at].as_py() for name in SHARED_CONTENT} for at in first.tolist()]
+    options = [options_text(row["endpoint"], options_of(row)) for row in shared]
+    takes = takes or columns["take"].to_pylist()
+    seeds = columns["seed"].to_pylist()
+    return fingerprints(options, places, columns["prompt"], seeds, takes, identities_of(columns))
+
+
+def fingerprints(
+    options: Sequence[str],
+    places: Numbers,
+    prompts: Any,
+    seeds: Sequence[int],
+    takes: Sequence[int],
+    identities: Mapping[str, Any],
+) -> Iterator[str]:
+    """Yield fingerprints; the options of row `at` are `options[places[at]]`."""
+    pictures = zip(*(identities[name].to_pylist() for name in IDENTITIES.values()), strict=True)
+    rows = zip(places.tolist(), prompts.to_pylist(), seeds, takes, pictures, strict=True)
+    for place, prompt, seed, take, (image, end_image, references) in rows:
         yield fingerprint_of(
-            options[which],
+            options[place],
             prompt=prompt,
             seed=None if seed == NO_SEED else seed,
             take=take,
@@ -90,23 +98,9 @@ def _codes(column: Any) -> Numbers:
     return numbers_of(coded(column).indices)
 
 
-def _options(columns: Mapping[str, Any], at: int) -> str:
-    row = {name: columns[name][at].as_py() for name in SHARED_CONTENT}
-    flags = {name: READ_FLAGS[row[name]] for name in FLAGS}
-    frames = row["num_frames"] or None
-    options = {
-        "resolution": row["resolution"],
-        "aspect_ratio": row["aspect_ratio"],
-        "duration": row["duration_s"] or None,
-        "num_frames": frames,
-        **flags,
-    }
-    return options_text(row["endpoint"], options)
-
-
 def with_identities(table: Any) -> Any:
     """Return the table with one more column for each kind of picture: its identity, wherever it is kept."""
-    columns = {name: table[name] for name in (*_IDENTITIES, "pictures")}
+    columns = {name: table[name] for name in (*IDENTITIES, "pictures")}
     for name, identities in identities_of(columns).items():
         table = table.append_column(name, identities)
     return table

@@ -15,6 +15,7 @@ from manifests.table import (
     UNPRINTABLE,
     ReadOptions,
     Table,
+    WrittenNumber,
     not_text,
     printable,
     shown,
@@ -27,13 +28,7 @@ DEPTH_MAX = 64
 """How deep lists and objects may lie in one another: below this, nothing that writes JSON out can fail."""
 
 
-class _Number(str):
-    """A JSON number as it was written: read by the column's own rule, never by the parser."""
-
-    __slots__ = ()
-
-
-class _Unreadable(ValueError):
+class _BadLine(ValueError):
     """JSON that Python would accept and we do not; `column` is "" where it is about the whole line."""
 
     def __init__(self, message: str, column: str = "", found: str = "") -> None:
@@ -63,7 +58,7 @@ def read_jsonl(content: bytes, file: str, folder: Path, options: ReadOptions) ->
             )
         try:
             cells = _cells(line, options, header)
-        except _Unreadable as error:
+        except _BadLine as error:
             found = error.found or line[:40].decode("utf-8", "replace").strip()
             problems.append(Problem(file, number, shown(error.column), shown(found), printable(str(error))))
             continue
@@ -87,16 +82,16 @@ def _cells(line: bytes, options: ReadOptions, header: dict[str, str]) -> dict[st
     for key, value in _object(line).items():
         name = options.column_of(key)
         if name in theirs:
-            raise _Unreadable(two_claim(theirs[name], key), name, key)
+            raise _BadLine(two_claim(theirs[name], key), name, key)
         theirs[name] = key
         header.setdefault(name, key)
         if isinstance(value, dict | list):
             wrong = not_text(name, "an object" if isinstance(value, dict) else "a list")
             if wrong:
-                raise _Unreadable(wrong, name, cell_text(value))
+                raise _BadLine(wrong, name, cell_text(value))
         cells[name] = cell_text(value)
         if _has_surrogate(key) or _has_surrogate(cells[name]):
-            raise _Unreadable("this text is not valid Unicode (half of a surrogate pair)", name, cells[name])
+            raise _BadLine("this text is not valid Unicode (half of a surrogate pair)", name, cells[name])
     return cells
 
 
@@ -110,17 +105,17 @@ def _object(line: bytes) -> dict[str, Any]:
             line.decode("utf-8"),
             object_pairs_hook=_without_twins,
             parse_constant=_no_constant,
-            parse_int=_Number,
-            parse_float=_Number,
+            parse_int=WrittenNumber,
+            parse_float=WrittenNumber,
         )
     except json.JSONDecodeError as error:
-        raise _Unreadable(f"this line is not JSON: {error.msg} at character {error.pos + 1}") from None
+        raise _BadLine(f"this line is not JSON: {error.msg} at character {error.pos + 1}") from None
     except UnicodeDecodeError:
-        raise _Unreadable("this line is not UTF-8; save the file as UTF-8") from None
+        raise _BadLine("this line is not UTF-8; save the file as UTF-8") from None
     except RecursionError:
-        raise _Unreadable(_TOO_DEEP) from None
+        raise _BadLine(_TOO_DEEP) from None
     if not isinstance(value, dict):
-        raise _Unreadable('this line is not an object like {"prompt": "..."}')
+        raise _BadLine('this line is not an object like {"prompt": "..."}')
     return _without_twins([(key.strip(), cell) for key, cell in value.items()])
 
 
@@ -132,12 +127,12 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twin = next(name for name in names if names.count(name) > 1)
-        raise _Unreadable(f"the key {twin!r} stands twice in one object")
+        raise _BadLine(f"the key {twin!r} stands twice in one object")
     return found
 
 
 def _no_constant(name: str) -> None:
-    raise _Unreadable(f"{name} is not a JSON number")
+    raise _BadLine(f"{name} is not a JSON number")
 
 
 def cell_text(value: Any) -> str:
@@ -154,10 +149,10 @@ def cell_text(value: Any) -> str:
 
 
 def _json(value: Any, depth: int) -> str:
-    """Write JSON, with numbers as they were written. Raises _Unreadable below `DEPTH_MAX` levels."""
+    """Write JSON, with numbers as they were written. Raises _BadLine below `DEPTH_MAX` levels."""
     if depth > DEPTH_MAX:
-        raise _Unreadable(_TOO_DEEP)
-    if isinstance(value, _Number):
+        raise _BadLine(_TOO_DEEP)
+    if isinstance(value, WrittenNumber):
         return str(value)
     if isinstance(value, dict):
         inner = (f"{_json(key, depth)}:{_json(item, depth + 1)}" for key, item in value.items())

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.errors import ManifestError, UsageError
+from manifests.campaign import BadTemplate, parse_template
 from manifests.campaign_file import read_campaign
 from manifests.expand import MAX_JOBS
 from manifests.plan import Plan
 from manifests.planner import make_plan
-from manifests.template import BadTemplate, parse_template
 from pricing.budgets import Cap
 
 HEAD = '[campaign]\nname = "spring"\nmanifest = "shots.csv"\n'

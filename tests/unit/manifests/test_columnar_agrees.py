@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from callsheet.cli.views.advice import advice_document, advice_lines
 from callsheet.errors import Problem
 from manifests import planner
-from manifests.campaign import Campaign
-from manifests.columnar import cells, expand, job_store
+from manifests.campaign import Campaign, parse_template
+from manifests.columnar import batches, cells, job_store
 from manifests.columnar.arrow import keys_of, texts_of
 from manifests.columnar.cells import is_plain_name
 from manifests.columns import COLUMN
@@ -39,7 +39,6 @@ from manifests.planner import make_plan, planned_rows
 from manifests.problems import Problems
 from manifests.readers import parquet
 from manifests.table import Table
-from manifests.template import parse_template
 from pricing.budgets import Cap
 from pricing.catalog import load_catalog
 
@@ -336,7 +335,7 @@ def test_what_many_combinations_share_is_kept_as_words(folder):
 
 def test_a_matrix_of_many_rows_never_sees_a_row(folder, monkeypatch):
     """Combinations, takes and templates of many rows are made column by column."""
-    monkeypatch.setattr(expand.Batch, "row", None)
+    monkeypatch.setattr(batches.Batch, "row", None)
     rows = [[f"fox {number}", "seedance-1.0-lite"] for number in range(50)]
     pq.write_table(_table(["subject", "model"], rows), folder / "m.parquet")
     jobs = _both_ways(
@@ -378,7 +377,7 @@ def test_batches_do_not_show(folder, monkeypatch):
     rows = [["a fox", "seedance-1.0-lite", str(number % 5)] for number in range(12)]
     pq.write_table(_table(["prompt", "model", "seed"], rows), folder / "m.parquet")
     whole = _both_ways(folder)
-    monkeypatch.setattr(expand, "BATCH_ROWS", 4)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 4)
     cut = _both_ways(folder)
     assert cut[1] == whole[1]
     assert cut[3] == whole[3]
@@ -446,7 +445,7 @@ def test_jobs_of_a_large_plan_are_a_sequence(folder):
 
 def test_jobs_are_picked_from_whichever_part_of_the_file_they_stand_in(folder, monkeypatch):
     """A large plan is written part by part; first and last of each are found like any other."""
-    monkeypatch.setattr(expand, "BATCH_ROWS", 7)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 7)
     pq.write_table(
         _table(["prompt", "model"], [[f"fox {n}", "seedance-1.0-lite"] for n in range(20)]),
         folder / "m.parquet",
@@ -482,7 +481,7 @@ def test_questions_about_a_large_plan_are_answered_without_its_jobs(folder, monk
     names = ["prompt", "model", "duration", "client", "priority"]
     rows = [[f"fox {n}", MODELS[n % 2], str(n % 9 + 3), "abc"[n % 3], str(n % 4)] for n in range(300)]
     pq.write_table(_table(names, rows), folder / "m.parquet")
-    monkeypatch.setattr(expand, "BATCH_ROWS", 90)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 90)
     small = make_plan(folder / "m.parquet")
     monkeypatch.setattr(planner, "FEW_JOBS", 100)
     large = make_plan(folder / "m.parquet")

@@ -14,6 +14,7 @@ from callsheet.errors import ManifestError, Problem, UsageError
 from manifests import planner
 from manifests.plan import PlanOptions
 from manifests.planner import make_plan
+from manifests.readers.parquet import ParquetFile
 
 FAST = "seedance-1.0-pro-fast"
 
@@ -75,7 +76,7 @@ def test_a_header_that_is_no_text_is_an_error():
 def test_more_rows_than_are_allowed_are_refused_from_the_footer(monkeypatch):
     """Three million rows take a megabyte of file and gigabytes of plan; none of them is read."""
     _parquet({"prompt": pa.repeat("a kite", 1_000_001)})
-    monkeypatch.setattr(planner.ParquetFile, "batches", None)
+    monkeypatch.setattr(ParquetFile, "batches", None)
     (problem,) = _problems("shots.parquet")
     assert problem.found == "1,000,001 rows"
     assert "at most 1,000,000 rows" in problem.message

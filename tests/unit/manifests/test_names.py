@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.errors import ManifestError
-from manifests.columnar.rows import slugs
+from manifests.columnar.row_maker import slugs
 from manifests.names import PART_MAX_CHARS, folded, is_safe, safe_part, settled_ids, slug, with_hash
 from manifests.plan import Plan
 from manifests.planner import make_plan

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callsheet.errors import Problem
-from manifests.campaign import Campaign
+from manifests.campaign import RENDERED_MAX_CHARS, BadTemplate, Campaign, Template
 from manifests.columnar.arrow import (
     Mask,
     Numbers,
@@ -34,9 +34,8 @@ from manifests.columnar.arrow import (
 from manifests.expand import NAMING, OVERRIDDEN, combinations_of, factor_of, overridden, suffix_of
 from manifests.parse_cells import whole_number
 from manifests.problems import Problems
-from manifests.readers.parquet import ParquetFile, value_text
+from manifests.readers.parquet import Manifest, ParquetFile, value_text
 from manifests.table import Row, Table, printable, shown
-from manifests.template import RENDERED_MAX_CHARS, BadTemplate, Template
 
 BATCH_ROWS = 1 << 16
 
@@ -72,29 +71,27 @@ class Batch:
         return Row(self.file, self.folder, int(self.rows[at]), cells)
 
 
-def batches_of_parquet(file: ParquetFile, campaign: Campaign) -> Iterator[Batch]:
-    """Read a Parquet file piece by piece, with the campaign's defaults."""
+def batches_of(manifest: Manifest, campaign: Campaign) -> Iterator[Batch]:
+    """Cut a manifest into batches, with the campaign's defaults. Raises Damaged for bad Parquet."""
+    at_once = max(1, BATCH_ROWS // factor_of(campaign))  # so many rows become a batch when they are expanded
+    pieces = _of_table(manifest, at_once) if isinstance(manifest, Table) else _of_parquet(manifest, at_once)
+    for rows, columns in pieces:
+        yield Batch(manifest.file, manifest.folder, rows, _with_defaults(columns, len(rows), campaign))
+
+
+def _of_parquet(file: ParquetFile, at_once: int) -> Iterator[tuple[Numbers, dict[str, Any]]]:
     number = 1
-    for piece in file.batches(_source_rows(campaign)):
-        columns = dict(zip(file.columns, piece.columns, strict=True))
+    for piece in file.batches(at_once):
         rows = np.arange(number, number + piece.num_rows, dtype=np.int64)
         number += piece.num_rows
-        yield Batch(file.file, file.folder, rows, _with_defaults(columns, len(rows), campaign))
+        yield rows, dict(zip(file.columns, piece.columns, strict=True))
 
 
-def batches_of_table(table: Table, campaign: Campaign) -> Iterator[Batch]:
-    """Cut a table that was read whole, with the campaign's defaults."""
-    at_once = _source_rows(campaign)
+def _of_table(table: Table, at_once: int) -> Iterator[tuple[Numbers, dict[str, Any]]]:
     for start in range(0, table.count, at_once):
-        numbers = np.array(table.numbers[start : start + at_once], np.int64)
         cells = zip(*table.cells[start : start + at_once], strict=True)
-        columns = dict(zip(table.columns, map(texts_of, cells), strict=True))
-        yield Batch(table.file, table.folder, numbers, _with_defaults(columns, len(numbers), campaign))
-
-
-def _source_rows(campaign: Campaign) -> int:
-    """How many rows become a batch when they are expanded."""
-    return max(1, BATCH_ROWS // factor_of(campaign))
+        rows = np.array(table.numbers[start : start + at_once], np.int64)
+        yield rows, dict(zip(table.columns, map(texts_of, cells), strict=True))
 
 
 def _with_defaults(columns: Mapping[str, Any], count: int, campaign: Campaign) -> dict[str, Any]:

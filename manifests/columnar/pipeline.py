@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 
 from manifests.campaign import Campaign
-from manifests.columnar.arrow import Numbers, coded, combinations, numbers_of
-from manifests.columnar.check import Checker, Combination
+from manifests.columnar.arrow import coded, combinations, numbers_of
+from manifests.columnar.batches import Batch, Expander, batches_of
+from manifests.columnar.check import Checker
 from manifests.columnar.duplicates import RowKeys, Settler, changed
-from manifests.columnar.expand import Batch, Expander
 from manifests.columnar.job_store import JobStore, Scratch, feed, identities_of, write_rows
-from manifests.columnar.rows import PlanRows, RowMaker
+from manifests.columnar.row_maker import PlanRows, RowMaker
+from manifests.columns import COLUMN
 from manifests.parse_cells import Context
-from manifests.plan import Size, Summary, Total
+from manifests.plan import Kind, Summary, part_of
 from manifests.plan_hash import RowsDigest
 from manifests.plan_rows import rows_schema
 from manifests.problems import Problems
+from manifests.readers.parquet import Damaged, Manifest
 from manifests.table import Row
 from manifests.validate import check_header
 
@@ -36,37 +38,35 @@ _Worked = tuple[Batch, PlanRows, Problems]
 class BulkPlanner:
     """Plans one manifest. Mistakes and warnings go into `notes`; with any mistakes there is no whole plan."""
 
-    def __init__(self, campaign: Campaign, context: Context, notes: Problems, extras: Iterable[str]) -> None:
+    def __init__(
+        self, campaign: Campaign, manifests: Sequence[Manifest], context: Context, notes: Problems
+    ) -> None:
+        self._campaign, self._manifests = campaign, manifests
         self._expander = Expander(campaign)
         self._context, self._notes = context, notes
-        self._extras = tuple(sorted(extras))
+        self._extras = tuple(sorted(_extra_columns(campaign, manifests)))
         self._checker = Checker(context)
         self._maker = RowMaker(context.naming, self._extras)
         self._keys = RowKeys()
-        self._totals = Totals()
+        self._kinds: Counter[tuple[Any, ...]] = Counter()
         self._digest = RowsDigest(self._extras)
         self._numbers: list[Any] = []
         self._count = 0
 
-    def plan(self, batches: Iterable[Batch]) -> tuple[JobStore, Summary]:
+    def plan(self) -> tuple[JobStore, Summary]:
         """Plan every row."""
         folder = Scratch()
         path = folder.path / "rows.parquet"
         schema = rows_schema(self._extras)
-        write_rows(path, schema, (rows.columns for rows in self._rows(batches)))
+        write_rows(path, schema, (rows.columns for rows in self._rows()))
         jobs = JobStore(path, self._count, self._context.catalog, folder)
         jobs = self._settled(jobs, schema)
-        summary = Summary(
-            jobs=self._count,
-            groups=self._totals.groups(),
-            sizes=self._totals.sizes(),
-            rows=self._digest.document(),
-        )
-        return jobs, summary
+        part = part_of(self._kinds)
+        return jobs, Summary(self._count, part.groups, part.sizes, self._digest.document())
 
-    def _rows(self, batches: Iterable[Batch]) -> Iterator[PlanRows]:
+    def _rows(self) -> Iterator[PlanRows]:
         headers: set[tuple[str, tuple[str, ...]]] = set()
-        for batch, rows, notes in _in_order(self._work, batches):
+        for batch, rows, notes in _in_order(self._work, self._batches()):
             if len(batch) and (batch.file, batch.header) not in headers:
                 headers.add((batch.file, batch.header))
                 check_header(Row(batch.file, batch.folder, 0, dict.fromkeys(batch.header, "")), self._notes)
@@ -74,6 +74,13 @@ class BulkPlanner:
             if len(rows):
                 self._keep(rows)
                 yield rows
+
+    def _batches(self) -> Iterator[Batch]:
+        for manifest in self._manifests:
+            try:
+                yield from batches_of(manifest, self._campaign)
+            except Damaged as error:
+                self._notes.add(error.problem)
 
     def _work(self, batch: Batch) -> _Worked:
         notes = Problems()
@@ -83,12 +90,32 @@ class BulkPlanner:
     def _keep(self, rows: PlanRows) -> None:
         self._count += len(rows)
         self._keys.add(rows)
-        self._totals.add(rows.combos, rows.places, rows.columns["client"])
+        self._count_kinds(rows)
         # The hash numbers what rows share by its text, as it is first met.
         of_combos = [self._digest.combo_number(combo.text) for combo in rows.combos]
         self._numbers.append(np.array(of_combos, np.int32)[rows.places])
         if not self._notes.count:  # with any mistakes there is no plan to hash
             feed(self._digest, rows.columns, rows.hashed, self._numbers[-1])
+
+    def _count_kinds(self, rows: PlanRows) -> None:
+        clients = coded(rows.columns["client"])
+        names, of_rows = clients.dictionary.to_pylist(), numbers_of(clients.indices)
+        first, which = combinations([of_rows, rows.places], len(rows))
+        for at, count in zip(first.tolist(), np.bincount(which).tolist(), strict=True):
+            combo = rows.combos[rows.places[at]]
+            endpoint, price = combo.endpoint, combo.price
+            kind = Kind(
+                endpoint.model,
+                names[of_rows[at]],
+                endpoint.id,
+                combo.options["resolution"],
+                price.width_px,
+                price.height_px,
+                price.frames,
+                price.expected_nano,
+                price.maximum_nano,
+            )
+            self._kinds[kind] += count
 
     def _settled(self, jobs: JobStore, schema: Any) -> JobStore:
         """Settle clashes; where that changes rows, write all of them again and take the hash anew."""
@@ -116,35 +143,11 @@ class BulkPlanner:
             yield columns
 
 
-class Totals:
-    """Jobs and money by model and client, as rows come in."""
-
-    def __init__(self) -> None:
-        self._groups: dict[tuple[str, str], list[int]] = {}
-        self._sizes: dict[Size, list[int]] = {}
-
-    def add(self, combos: Sequence[Combination], places: Numbers, clients: Any) -> None:
-        """Add a batch. Counts are multiplied with whole nano-dollars; nothing is rounded."""
-        encoded = coded(clients)
-        names, of_rows = encoded.dictionary.to_pylist(), numbers_of(encoded.indices)
-        first, which = combinations([of_rows, places], len(places))
-        for at, count in zip(first.tolist(), np.bincount(which).tolist(), strict=True):
-            combo = combos[places[at]]
-            price, resolution = combo.price, combo.options["resolution"]
-            size = Size(combo.endpoint.id, resolution, price.width_px * price.height_px, price.frames)
-            group = self._groups.setdefault((combo.endpoint.model, names[of_rows[at]]), [0, 0, 0])
-            for sums in (group, self._sizes.setdefault(size, [0, 0, 0])):
-                sums[0] += count
-                sums[1] += count * price.expected_nano
-                sums[2] += count * price.maximum_nano
-
-    def groups(self) -> dict[tuple[str, str], Total]:
-        """Return the totals by model and client, in the order of the jobs."""
-        return {key: Total(*sums) for key, sums in self._groups.items()}
-
-    def sizes(self) -> dict[Size, Total]:
-        """Return the totals by size."""
-        return {key: Total(*sums) for key, sums in self._sizes.items()}
+def _extra_columns(campaign: Campaign, manifests: Sequence[Manifest]) -> set[str]:
+    """Return the columns that are not ours and are only carried to the results."""
+    theirs = {name for each in manifests if each.count for name in each.columns}
+    made = {*campaign.defaults, *campaign.templates, *campaign.matrix}
+    return (theirs | made) - COLUMN.keys()
 
 
 def _in_order(work: Callable[[Batch], _Worked], batches: Iterable[Batch]) -> Iterator[_Worked]:

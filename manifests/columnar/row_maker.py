@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from manifests.campaign import Template
 from manifests.columnar.arrow import (
     Mask,
     Numbers,
@@ -28,11 +29,10 @@ from manifests.columnar.arrow import (
     texts_of,
     words_of,
 )
+from manifests.columnar.batches import Batch
 from manifests.columnar.cells import PictureCells, composed, is_plain_name
 from manifests.columnar.check import Checked, Combination
-from manifests.columnar.expand import Batch
-from manifests.columnar.job_store import SHARED
-from manifests.job import fingerprint_of
+from manifests.columnar.job_store import IDENTITIES, SHARED, fingerprints
 from manifests.names import (
     BY_ID,
     NO_SLUG,
@@ -44,13 +44,11 @@ from manifests.names import (
     note_unsafe,
     safe_part,
 )
-from manifests.plan_hash import NO_SEED, references_identity
+from manifests.plan_hash import references_identity
 from manifests.plan_rows import EXTRA, MADE_ID, MADE_NAME, PICTURE_COLUMNS, pictures_text, shared_cells
 from manifests.problems import Problems
 from manifests.table import Row
-from manifests.template import Template
 
-_IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
 _PART = "[A-Za-z0-9_]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_])?"
 _CLEAN = rf"^{_PART}(/{_PART})*$"
 _DOUBTFUL = r"(?i)(^|/)(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\.[^/]*)?(/|$)|\.mp4/"
@@ -89,8 +87,8 @@ class RowMaker:
         """Return the batch's rows; file names that cannot be used are noted."""
         batch, places = checked.batch, checked.places
         nothing = same_text("", len(checked))
-        identities = dict.fromkeys(_IDENTITIES.values(), nothing)
-        identities |= {_IDENTITIES[name]: _identities(each) for name, each in checked.pictures.items()}
+        identities = dict.fromkeys(IDENTITIES.values(), nothing)
+        identities |= {IDENTITIES[name]: _identities(each) for name, each in checked.pictures.items()}
         ids, id_is_made = _ids(checked, identities)
         named = {**checked.texts, "custom_id": ids}
         names, name_is_made = self._names(checked, named, notes)
@@ -205,19 +203,14 @@ def slugs(prompts: Any) -> Any:
 
 def _first_takes(checked: Checked, identities: Mapping[str, Any], rows: Numbers) -> Iterator[str]:
     """Yield the fingerprints of these rows as first takes."""
-    columns = [checked.texts["prompt"], *(identities[name] for name in _IDENTITIES.values())]
-    own = zip(*(rows_of(column, rows).to_pylist() for column in columns), strict=True)
-    places, seeds = checked.places[rows].tolist(), checked.numbers["seed"][rows].tolist()
-    for place, seed, (prompt, image, end_image, references) in zip(places, seeds, own, strict=True):
-        yield fingerprint_of(
-            checked.combos[place].fingerprinted,
-            prompt=prompt,
-            seed=None if seed == NO_SEED else seed,
-            take=1,
-            image=image,
-            end_image=end_image,
-            references=references.split(),
-        )
+    return fingerprints(
+        [combo.fingerprinted for combo in checked.combos],
+        checked.places[rows],
+        rows_of(checked.texts["prompt"], rows),
+        checked.numbers["seed"][rows].tolist(),
+        [1] * len(rows),
+        {name: rows_of(each, rows) for name, each in identities.items()},
+    )
 
 
 def made_names(naming: Template, cells: Mapping[str, Any], custom_ids: Any) -> tuple[Any, Mask]:
@@ -276,5 +269,5 @@ def _content(checked: Checked, identities: Mapping[str, Any]) -> Numbers:
         [options[place] for place in checked.places.tolist()],
         words_of(checked.texts["prompt"]),
         checked.numbers["seed"].tolist(),
-        *(words_of(identities[_IDENTITIES[name]]) for name in checked.pictures),
+        *(words_of(identities[IDENTITIES[name]]) for name in checked.pictures),
     )

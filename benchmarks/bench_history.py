@@ -21,7 +21,6 @@ from callsheet.ledger import (
     Output,
     Settlement,
     State,
-    Ticket,
     admission,
     history,
     queries,
@@ -30,6 +29,7 @@ from callsheet.ledger import (
     settlement,
     transitions,
 )
+from callsheet.ticket import Ticket
 
 SIZES = (10_000, 100_000, 1_000_000)
 PLAN = 100_000
@@ -116,7 +116,7 @@ def five_rows(ledger: Ledger) -> None:
     for row in ledger.do(queries.jobs, "five"):
         ledger.do(admission.admit, row.job_id, slots=10)
         ledger.do(transitions.send, row.job_id, arguments_sha256="x")
-        ledger.do(transitions.accept, row.job_id, Ticket(f"five-{row.job_id}", "s", "r", "c"))
+        ledger.do(transitions.accept, row.job_id, Ticket(f"five-{row.job_id}", "e", "s", "r", "c"))
         ledger.do(transitions.render, row.job_id)
         ledger.do(settlement.settle, row.job_id, paid)
         ledger.do(transitions.collect, row.job_id, OUTPUT)

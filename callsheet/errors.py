@@ -23,21 +23,21 @@
     ├── CanaryError                     a job that went first did not end as planned: the rest waits
     │   ├── CanaryFailed            4   it brought no video
     │   ├── CanaryDisagrees         5   its bill or its reply is not what was planned
-    │   └── CanaryUnknown           7   nobody knows yet how it ended
+    │   └── CanaryUnknown           7   it is not known yet how it ended
     ├── SlotsUnknown                7   unknown requests hold every slot, and no look decides about them
     ├── NoPrefect                       Prefect's server did not start: its pages are missing, nothing else
     ├── DiskFull                        no room for outputs: nothing is lost, and nothing new is sent
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
     │   ├── NoSlot                      all places are taken
-    │   ├── Busy                        somebody alive works on that run
+    │   ├── Busy                        a living process works on that run
     │   ├── ClaimLost             130   the run is not this process's any more, or may not be
     │   ├── RunStopping           130   the run was asked to stop: it admits nothing more
     │   └── LedgerUnsafe                the database does not keep what it acknowledges
     └── Interrupted               130   stopped by a person or by the machine; the ledger has everything
 
 "They refused" (`Refused`) and "we do not know" (`OutcomeUnknown`) are different classes on purpose: the
-first gives the money back, the second keeps it until somebody knows.
+first gives the money back, the second keeps it until the outcome is known.
 """
 
 from __future__ import annotations
@@ -265,13 +265,13 @@ class CanaryDisagrees(CanaryError):
 
 
 class CanaryUnknown(CanaryError):
-    """Nobody knows yet how a canary ended."""
+    """It is not known yet how a canary ended."""
 
     exit_code = 7
 
 
 class SlotsUnknown(CallsheetError):
-    """Requests that nobody knows about hold every slot, and no look at fal's records decides about them."""
+    """Unknown requests hold every slot, and fal's records do not decide about them."""
 
     exit_code = 7
 
@@ -301,7 +301,7 @@ class IllegalTransition(LedgerError):
 
 
 class Busy(LedgerError):
-    """Somebody alive works on that run, or looks after what a dead process left of it."""
+    """A living process works on that run, or on what a dead one left of it."""
 
     exit_code = 2
 

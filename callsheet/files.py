@@ -112,7 +112,7 @@ def _create_part(destination: Path, mode: int) -> PartFile:
 
 
 def sweep_parts(directory: Path) -> int:
-    """Remove the part files below `directory` that nobody is writing any more; returns how many."""
+    """Remove the part files below `directory` that no process is writing any more; returns how many."""
     return sum(_remove_if_dead(path) for path in directory.rglob(f".*{SUFFIX}"))
 
 
@@ -176,7 +176,7 @@ def usable_data_folder(settings: Settings, *parts: str) -> Path:
 
 
 def is_there(path: Path, *, what: str, instead: str) -> bool:
-    """Say whether a file is there. Raises UsageError where nobody can know.
+    """Say whether a file is there. Raises UsageError where that cannot be known.
 
     `Path.exists` answers no also below a file and in a folder that may not be looked into.
     """

@@ -22,10 +22,11 @@ from callsheet.media.download import Collected, collect, in_background, recheck
 from callsheet.media.expect import expectation_of
 from callsheet.media.place import REJECTED, write_thumbnail
 from callsheet.media.storage import check_writable
-from callsheet.provider.messages import Rendered, Ticket
+from callsheet.provider.messages import Rendered
 from callsheet.provider.platform_messages import iso
 from callsheet.report.rows import thumbnail_of
 from callsheet.settings import Settings
+from callsheet.ticket import Ticket
 from manifests.job import Job
 from manifests.readers.remote import is_remote
 

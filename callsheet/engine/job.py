@@ -33,9 +33,10 @@ from callsheet.errors import (
     UntrustedHost,
 )
 from callsheet.ledger import AT_FAL, JobRow, PaidOutcome, State, history, queries, settlement, transitions
-from callsheet.provider.messages import Completed, InProgress, Rendered, Ticket
+from callsheet.provider.messages import Completed, InProgress, Rendered
 from callsheet.provider.polling import PollSchedule
 from callsheet.reconcile.open_jobs import look_at_open
+from callsheet.ticket import Ticket
 from manifests.job import Job, decode_job
 from pricing.quotes import price_group, quote
 from pricing.render_times import RenderKind
@@ -118,14 +119,7 @@ async def _advance(ctx: RunContext, job_id: int) -> bool:
             return True
         row = await ctx.do(queries.job, job_id)
     elif row.ticket is not None:
-        known = row.ticket
-        ticket = Ticket(
-            request_id=known.request_id,
-            endpoint_id=row.endpoint,
-            status_url=known.status_url,
-            response_url=known.response_url,
-            cancel_url=known.cancel_url,
-        )
+        ticket = row.ticket
     else:
         return False
     if not ctx.account.speaks_for(row.submission):

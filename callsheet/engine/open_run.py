@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,7 +18,6 @@ from callsheet.ledger import (
     Account,
     AccountRef,
     Ledger,
-    NewCap,
     NewJob,
     NewRun,
     account_refs,
@@ -26,7 +25,7 @@ from callsheet.ledger import (
     queries,
     runs,
 )
-from callsheet.ledger.scopes import window_at
+from callsheet.ledger.accounts import window_at
 from manifests.diff import Changes, look_up
 from manifests.images import materialised
 from manifests.job import encode_job
@@ -76,7 +75,7 @@ def select(
     wanted = [position for position in range(len(prints)) if position not in kept]
     if not again:
         ledger.discard_unopened(plan.campaign)
-        ledger.do(runs.refuse_in_flight, plan.campaign, lambda: {prints[position] for position in wanted})
+        ledger.do(runs.refuse_in_flight, plan.campaign, {prints[position] for position in wanted})
     every = plan.spends()
     spends = [every[index] for index in wanted]
     room = room_for(ledger, plan)
@@ -124,11 +123,7 @@ def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
 
 def standing_caps(ledger: Ledger) -> list[Cap]:
     """Return the ledger's caps that a new run obeys: those of earlier runs are theirs alone."""
-    return [
-        Cap(cap.scope, cap.key, cap.window, cap.limit_nano)
-        for cap in ledger.do(admission.caps)
-        if cap.scope != "run"
-    ]
+    return [cap for cap in ledger.do(admission.caps) if cap.scope != "run"]
 
 
 def changed_caps(ledger: Ledger, plan: Plan) -> list[tuple[Cap, Cap]]:
@@ -187,7 +182,7 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
             _new_job(planned, position, folder)
             for position, planned in plan.picked((*selection.buy, *selection.left))
         ],
-        [_new_cap(cap, run_id) for cap in plan.caps],
+        [replace(cap, key=run_id) if cap.scope == "run" else cap for cap in plan.caps],
         left=selection.left,
         once=not selection.again,
     )
@@ -221,11 +216,6 @@ def _new_job(planned: PlannedJob, position: int, folder: Path) -> NewJob:
         output_name=job.output_name,
         render_kind=f"{job.endpoint.id}|{quote.width_px * quote.height_px}|{quote.frames}",
     )
-
-
-def _new_cap(cap: Cap, run_id: str) -> NewCap:
-    key = run_id if cap.scope == "run" else cap.key
-    return NewCap(scope=cap.scope, key=key, limit_nano=cap.limit_nano, window=cap.window)
 
 
 def refuse_frozen(ledger: Ledger, plan: Plan) -> None:

@@ -15,13 +15,14 @@ from callsheet.engine.context import RunContext
 from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable, UntrustedHost
 from callsheet.ledger import JobRow, State, Submission, history, queries, recovery
 from callsheet.media.codes import MediaErrorCode
-from callsheet.provider.messages import Rendered, Ticket, parse_result
+from callsheet.provider.messages import Rendered, parse_result
 from callsheet.provider.platform_messages import result_of
 from callsheet.provider.replies import Reply
 from callsheet.reconcile import absence
 from callsheet.reconcile.absence import Due
 from callsheet.reconcile.account import AccountSession, sent_ms
 from callsheet.reconcile.open_jobs import Remembered, another_look, remembered
+from callsheet.ticket import Ticket
 
 RESULT_KEPT_MS = 3_600_000
 HISTORY_KEPT_MS = 30 * 86_400_000

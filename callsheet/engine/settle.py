@@ -16,8 +16,9 @@ from callsheet.engine.recover import recovered_result
 from callsheet.errors import AccountError, BudgetError, Overbilled, RenderFailed, Unavailable, UntrustedHost
 from callsheet.ledger import Booking, JobRow, Settlement, State, queries, recovery, settlement, transitions
 from callsheet.provider.client import REFUSALS
-from callsheet.provider.messages import Rendered, Ticket, parse_result
+from callsheet.provider.messages import Rendered, parse_result
 from callsheet.provider.replies import Reply
+from callsheet.ticket import Ticket
 from manifests.job import Job
 from pricing.bills import Charge, charge, delivered_nano
 from pricing.catalog import Catalog

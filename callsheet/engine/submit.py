@@ -30,10 +30,9 @@ from callsheet.errors import (
     Throttled,
     UsageError,
 )
-from callsheet.ledger import Ticket as LedgerTicket
 from callsheet.ledger import history, queries, settlement, transitions
 from callsheet.provider import transport
-from callsheet.provider.messages import Ticket
+from callsheet.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -144,10 +143,9 @@ async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) ->
     asked again. Returns False where another job has this request: the reply named a wrong id, and the outcome
     is unknown.
     """
-    known = LedgerTicket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
     for pause_s in (*ACCEPT_PAUSES_S, None):
         try:
-            await ctx.do(transitions.accept, job_id, known, attempt=attempt)
+            await ctx.do(transitions.accept, job_id, ticket, attempt=attempt)
         except LedgerError as error:
             with suppress(LedgerError):
                 written = (await ctx.do(queries.job, job_id)).ticket

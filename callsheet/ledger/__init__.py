@@ -6,15 +6,15 @@ transaction, in the module of its subject: `ledger.do(admission.admit, job_id, s
 
 from callsheet.ledger.accounts import (
     Account,
+    AccountRef,
     Booking,
-    Cap,
     Entry,
     EntryFilter,
-    NewCap,
     Overrun,
     Purchase,
     Settled,
     Settlement,
+    account_refs,
 )
 from callsheet.ledger.database import wall_clock_ms
 from callsheet.ledger.records import (
@@ -30,9 +30,7 @@ from callsheet.ledger.records import (
     Run,
     Submission,
     Tally,
-    Ticket,
 )
-from callsheet.ledger.scopes import AccountRef, account_refs
 from callsheet.ledger.states import AT_FAL, FINISHED, HOLDS_SLOT, Charged, CostBasis, Event, State
 from callsheet.ledger.store import Ledger
 
@@ -43,7 +41,6 @@ __all__ = [
     "Account",
     "AccountRef",
     "Booking",
-    "Cap",
     "Charged",
     "CostBasis",
     "Entry",
@@ -51,7 +48,6 @@ __all__ = [
     "Event",
     "JobRow",
     "Ledger",
-    "NewCap",
     "NewJob",
     "NewRun",
     "OpenWork",
@@ -68,7 +64,6 @@ __all__ = [
     "State",
     "Submission",
     "Tally",
-    "Ticket",
     "account_refs",
     "wall_clock_ms",
 ]

@@ -1,37 +1,90 @@
 """Money in the ledger: accounts and their caps, what a submission was booked at, and the entries.
 
 Money is whole nano-dollars, times are whole Unix milliseconds (UTC); None means "not yet" or "not known".
+
+A submission counts in all of its accounts, capped or not: a cap that is set later then knows what was spent
+before. A day or a month is the UTC one in which the money was held; its cost stays there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
 
-from callsheet.ledger.scopes import AccountRef, Scope, WindowKind
 from callsheet.ledger.states import CostBasis
+from pricing.budgets import Scope, Window, campaign_client_key, client_key
+
+TOTAL: Final = "total"
+WINDOW_KINDS: Final[Mapping[Scope, tuple[Window, ...]]] = MappingProxyType(
+    {
+        "ledger": ("total",),
+        "campaign": ("total", "day", "month"),
+        "client": ("total",),
+        "campaign_client": ("total",),
+        "model": ("total",),
+        "run": ("total",),
+    }
+)
+"""Which caps there can be: an account exists for each of these."""
+
+_FORMATS: Final[Mapping[Window, str]] = MappingProxyType(
+    {"total": TOTAL, "day": "%Y-%m-%d", "month": "%Y-%m"}
+)
+_KIND_BY_LENGTH: Final[Mapping[int, Window]] = MappingProxyType({5: "total", 7: "month", 10: "day"})
+
+
+class AccountRef(NamedTuple):
+    """The name of one account. `window` is `total`, a UTC date (`2026-11-21`) or a month (`2026-11`)."""
+
+    scope: Scope
+    key: str
+    window: str = TOTAL
+
+    @property
+    def window_kind(self) -> Window:
+        """Which kind of cap applies here."""
+        return window_kind(self.window)
+
+    @property
+    def cap(self) -> tuple[Scope, str, Window]:
+        """Whose cap applies here, and in which kind of window."""
+        return self.scope, self.key, self.window_kind
+
+    def __str__(self) -> str:
+        name = f"{self.scope.replace('_', ' ')} {self.key}".rstrip()
+        return name if self.window == TOTAL else f"{name} in {self.window}"
+
+
+def window_kind(window: str) -> Window:
+    """Return the kind of a window by its form: `total`, `2026-11` or `2026-11-21`."""
+    return _KIND_BY_LENGTH[len(window)]
+
+
+def account_refs(*, campaign: str, client: str, model: str, run_id: str, at_ms: int) -> list[AccountRef]:
+    """Return every account that money put aside at `at_ms` (Unix milliseconds) counts in.
+
+    `client` is empty where the job names none; it then counts in no client's account.
+    """
+    owners: list[tuple[Scope, str]] = [("ledger", ""), ("campaign", campaign), ("model", model)]
+    owners.append(("run", run_id))
+    if client:
+        owners += [("client", client_key(client)), ("campaign_client", campaign_client_key(campaign, client))]
+    return [
+        AccountRef(scope, key, window_at(kind, at_ms))
+        for scope, key in owners
+        for kind in WINDOW_KINDS[scope]
+    ]
+
+
+def window_at(kind: Window, at_ms: int) -> str:
+    """Name the window of that kind which the moment falls in."""
+    return datetime.fromtimestamp(at_ms // 1000, tz=UTC).strftime(_FORMATS[kind])
+
 
 EntryKind = Literal["hold", "release", "settle"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewCap:
-    """A limit to be set; None lifts it. `key` is empty for the scope `ledger`."""
-
-    scope: Scope
-    key: str
-    limit_nano: int | None
-    window: WindowKind = "total"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cap:
-    """A limit in force. It outlives runs."""
-
-    scope: Scope
-    key: str
-    window: WindowKind
-    limit_nano: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +96,11 @@ class Settlement:
     result_json: str
     billable_units: str | None = None
     seed_used: int | None = None
+
+    @property
+    def kept(self) -> dict[str, str | int | None]:
+        """What the submission keeps of it besides its cost."""
+        return {name: getattr(self, name) for name in ("result_json", "billable_units", "seed_used")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +121,7 @@ class Booking:
 class Account:
     """What one account holds.
 
-    `frozen` means that a cost came out above its hold and nobody has looked yet: nothing more is admitted.
+    `frozen` means that a cost came out above its hold: nothing more is admitted until `unfreeze`.
     `over_nano` is how much of what is taken no limit was asked about: overruns, and what was there already
     when a lower limit was set.
     """
@@ -174,7 +232,7 @@ class Entry:
     `amount_nano` is signed: a hold adds, a release takes away, a settlement adds its cost and a correction
     the difference; the sum is what is held and spent. `admitted_ms` is when the money was put aside: it
     decides in which day's and month's account the whole submission counts. `why` says how
-    it was settled, and who decided, where nobody had known about the submission; otherwise it is empty.
+    it was settled, and who decided, if the submission was unknown; otherwise it is empty.
     """
 
     entry_id: int

@@ -13,21 +13,20 @@ from sqlalchemy import Row, bindparam, case, func, or_, select, text, tuple_
 
 from callsheet.errors import CapReached, NoSlot, RunStopping, UsageError
 from callsheet.ledger import schema
-from callsheet.ledger.accounts import Account, Cap, NewCap
-from callsheet.ledger.booking import hold_spending, write_entry
-from callsheet.ledger.records import Submission
-from callsheet.ledger.scopes import (
+from callsheet.ledger.accounts import (
     WINDOW_KINDS,
+    Account,
     AccountRef,
-    Scope,
-    WindowKind,
     account_refs,
     window_at,
     window_kind,
 )
+from callsheet.ledger.booking import hold_spending, write_entry
+from callsheet.ledger.records import Submission
 from callsheet.ledger.states import Event, next_state
-from callsheet.ledger.steps import current, step
+from callsheet.ledger.steps import chunks, current, step
 from callsheet.ledger.transaction import Transaction, purchase, read, write
+from pricing.budgets import Cap, Scope, Window
 from pricing.money import usd_text
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
     """
     now = current(tx, job_id)
     next_state(now.state, Event.ADMIT)
-    wanted = tx.connection.execute(_wanted, {"job": job_id}).one()
+    wanted = tx.execute(_wanted, {"job": job_id}).one()
     if wanted.opened_ms is None:
         raise RunStopping(f"run {now.run_id} was not opened completely; nothing of it is admitted")
     if wanted.stopping_ms is not None or wanted.closed_ms is not None:
@@ -57,28 +56,26 @@ def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
     )
     accounts = account_ids(tx, refs)
     _hold(tx, accounts, wanted.maximum_nano)
-    number = now.number + 1
+    number, hold_nano = now.number + 1, wanted.maximum_nano
     spending_id = hold_spending(
         tx,
         run_id=now.run_id,
         client=wanted.client,
         model=wanted.model,
         day=window_at("day", tx.at_ms),
-        hold_nano=wanted.maximum_nano,
+        hold_nano=hold_nano,
     )
-    intent = {"job_id": job_id, "number": number, "hold_nano": wanted.maximum_nano}
-    submission_id = _write_intent(tx, {**intent, "spending_id": spending_id}, accounts)
-    write_entry(tx, submission_id=submission_id, kind="hold", amount_nano=wanted.maximum_nano)
+    intent = {"job_id": job_id, "number": number, "hold_nano": hold_nano, "admitted_ms": tx.at_ms}
+    submission_id = tx.insert(schema.submission, {**intent, "spending_id": spending_id})
+    tx.execute(
+        schema.submission_account.insert(),
+        [{"submission_id": submission_id, "account_id": account_id} for account_id in accounts],
+    )
+    write_entry(tx, submission_id, "hold", hold_nano)
     step(tx, now, Event.ADMIT, job={"submissions": number, **NO_ERROR})
-    held = usd_text(wanted.maximum_nano)
-    logger.info("run %s job %d attempt %d: admitted, %s USD held", now.run_id, job_id, number, held)
-    return Submission(
-        submission_id=submission_id,
-        job_id=job_id,
-        number=number,
-        hold_nano=wanted.maximum_nano,
-        admitted_ms=tx.at_ms,
-    )
+    said = (now.run_id, job_id, number, usd_text(hold_nano))
+    logger.info("run %s job %d attempt %d: admitted, %s USD held", *said)
+    return Submission(submission_id=submission_id, **intent)
 
 
 _job, _run, _account = schema.job, schema.run, schema.account
@@ -110,8 +107,6 @@ _hold_if_it_fits = (
     .values(held_nano=_held_then_nano)
     .returning(_account.c.account_id)
 )
-_write_submission = schema.submission.insert()
-_write_accounts = schema.submission_account.insert()
 
 NO_ERROR = {"error_type": "", "error": "", "charged": ""}
 """What a new attempt writes over the last one's failure."""
@@ -119,7 +114,7 @@ NO_ERROR = {"error_type": "", "error": "", "charged": ""}
 
 def slots_taken(tx: Transaction) -> int:
     """Count the places at fal that are taken, over the whole ledger."""
-    return tx.connection.execute(_slots).scalar_one()
+    return int(tx.execute(_slots).scalar_one())
 
 
 def _hold(tx: Transaction, accounts: list[int], amount_nano: int) -> None:
@@ -127,9 +122,7 @@ def _hold(tx: Transaction, accounts: list[int], amount_nano: int) -> None:
 
     The condition stands in the UPDATE itself, so it cannot be true when read and false when written.
     """
-    held = tx.connection.execute(
-        _hold_if_it_fits, {"accounts": accounts, "amount_nano": amount_nano}
-    ).scalars()
+    held = tx.execute(_hold_if_it_fits, {"accounts": accounts, "amount_nano": amount_nano}).scalars()
     if refused := sorted(set(accounts) - set(held)):
         raise _refusal(tx, refused[0], amount_nano)
 
@@ -137,7 +130,7 @@ def _hold(tx: Transaction, accounts: list[int], amount_nano: int) -> None:
 def _refusal(tx: Transaction, account_id: int, amount_nano: int) -> CapReached:
     """Name the account that refused. Those that took the hold give it back with the transaction."""
     table = schema.account
-    account = as_account(tx.connection.execute(select(table).where(table.c.account_id == account_id)).one())
+    account = as_account(tx.execute(select(table).where(table.c.account_id == account_id)).one())
     if account.frozen:
         message = (
             f"{account.ref} is frozen: a cost came out above what was held for it. "
@@ -158,59 +151,38 @@ def _refusal(tx: Transaction, account_id: int, amount_nano: int) -> CapReached:
     )
 
 
-def _write_intent(tx: Transaction, intent: dict[str, int], accounts: list[int]) -> int:
-    written = tx.connection.execute(_write_submission, {**intent, "admitted_ms": tx.at_ms})
-    key = written.inserted_primary_key
-    assert key is not None
-    submission_id = int(key[0])
-    tx.connection.execute(
-        _write_accounts,
-        [{"submission_id": submission_id, "account_id": account_id} for account_id in accounts],
-    )
-    return submission_id
-
-
 @write()
-def set_cap(tx: Transaction, scope: Scope, key: str, window: WindowKind, limit_nano: int | None) -> None:
+def set_cap(tx: Transaction, scope: Scope, key: str, window: Window, limit_nano: int | None) -> None:
     """Set a cap, or lift it with None; every account that inherits it obeys at once.
 
     A limit below what is taken already lets nothing more in. A frozen account stays frozen (`unfreeze`): runs
     set their campaign's caps too, and must not thaw what a person has not looked at. Raises UsageError for a
     scope that keeps no such windows, for a name that does not belong there, and for a negative limit.
     """
-    new = NewCap(scope=scope, key=key, window=window, limit_nano=limit_nano)
-    kinds = WINDOW_KINDS.get(new.scope)
+    kinds = WINDOW_KINDS.get(scope)
     if kinds is None:
-        raise UsageError(f"no cap on {new.scope!r}; there are caps on {', '.join(WINDOW_KINDS)}")
-    if new.window not in kinds:
-        raise UsageError(f"a cap on {new.scope} counts per {' or '.join(kinds)}, not per {new.window}")
-    if (new.key == "") != (new.scope == "ledger"):
-        raise UsageError(f"a cap on {new.scope} takes {'no' if new.scope == 'ledger' else 'a'} name")
-    if new.limit_nano is not None and new.limit_nano < 0:
+        raise UsageError(f"no cap on {scope!r}; there are caps on {', '.join(WINDOW_KINDS)}")
+    if window not in kinds:
+        raise UsageError(f"a cap on {scope} counts per {' or '.join(kinds)}, not per {window}")
+    if (key == "") != (scope == "ledger"):
+        raise UsageError(f"a cap on {scope} takes {'no' if scope == 'ledger' else 'a'} name")
+    if limit_nano is not None and limit_nano < 0:
         raise UsageError("a cap is at least 0")
-    cap = schema.cap
-    tx.connection.execute(
-        cap.delete().where(cap.c.scope == new.scope, cap.c.key == new.key, cap.c.window == new.window)
-    )
-    if new.limit_nano is not None:
-        row = {"scope": new.scope, "key": new.key, "window": new.window, "limit_nano": new.limit_nano}
-        tx.connection.execute(cap.insert(), row)
-    _hand_down(tx, new)
-
-
-def _hand_down(tx: Transaction, new: NewCap) -> None:
+    table = schema.cap
+    mine = (table.c.scope == scope, table.c.key == key, table.c.window == window)
+    tx.execute(table.delete().where(*mine))
+    if limit_nano is not None:
+        row = {"scope": scope, "key": key, "window": window, "limit_nano": limit_nano}
+        tx.execute(table.insert(), row)
     account = schema.account
     taken = account.c.held_nano + account.c.spent_nano
-    limit = new.limit_nano
-    over = 0 if limit is None else case((taken > limit, taken - limit), else_=0)
-    found = tx.connection.execute(
-        select(account.c.account_id, account.c.window).where(
-            account.c.scope == new.scope, account.c.key == new.key
-        )
-    ).all()
-    heirs = [account_id for account_id, window in found if window_kind(window) == new.window]
-    tx.connection.execute(
-        account.update().where(account.c.account_id.in_(heirs)).values(limit_nano=limit, over_nano=over)
+    over = 0 if limit_nano is None else case((taken > limit_nano, taken - limit_nano), else_=0)
+    found = tx.execute(
+        select(account.c.account_id, account.c.window).where(account.c.scope == scope, account.c.key == key)
+    )
+    heirs = [account_id for account_id, each in found if window_kind(each) == window]
+    tx.execute(
+        account.update().where(account.c.account_id.in_(heirs)).values(limit_nano=limit_nano, over_nano=over)
     )
 
 
@@ -218,18 +190,17 @@ def _hand_down(tx: Transaction, new: NewCap) -> None:
 def unfreeze(tx: Transaction) -> int:
     """Let frozen accounts admit again, once a person has looked; return how many there were."""
     account = schema.account
-    return tx.connection.execute(account.update().where(account.c.frozen == 1).values(frozen=0)).rowcount
+    return tx.execute(account.update().where(account.c.frozen == 1).values(frozen=0)).rowcount
 
 
 @read()
 def caps(tx: Transaction) -> list[Cap]:
     """Return every cap in force, in order of scope, key and window."""
     table = schema.cap
-    rows = tx.connection.execute(select(table).order_by(table.c.scope, table.c.key, table.c.window))
-    return [Cap(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented name
+    rows = tx.execute(select(table).order_by(table.c.scope, table.c.key, table.c.window))
+    return [Cap(row.scope, row.key, row.window, row.limit_nano) for row in rows]
 
 
-_account = schema.account
 _by_name = select(_account.c.account_id, _account.c.scope, _account.c.key, _account.c.window).where(
     tuple_(_account.c.scope, _account.c.key, _account.c.window).in_(bindparam("names", expanding=True))
 )
@@ -238,21 +209,21 @@ _by_name = select(_account.c.account_id, _account.c.scope, _account.c.key, _acco
 def account_ids(tx: Transaction, refs: Sequence[AccountRef]) -> list[int]:
     """Return the accounts' ids in ascending order, opening those that do not exist yet under their cap."""
     known = _known_ids(tx, refs)
-    missing = [ref for ref in refs if ref not in known]
-    if missing:
-        limits = {(cap.scope, cap.key, cap.window): cap.limit_nano for cap in caps(tx)}
-        rows = [
-            {**ref._asdict(), "limit_nano": limits.get((ref.scope, ref.key, window_kind(ref.window)))}
-            for ref in missing
-        ]
-        tx.connection.execute(schema.account.insert(), rows)
+    if missing := [ref for ref in refs if ref not in known]:
+        limits = _limits(tx)
+        rows = [{**ref._asdict(), "limit_nano": limits.get(ref.cap)} for ref in missing]
+        tx.execute(schema.account.insert(), rows)
         known = _known_ids(tx, refs)
     return sorted(known.values())
 
 
 def _known_ids(tx: Transaction, refs: Sequence[AccountRef]) -> dict[AccountRef, int]:
-    rows = tx.connection.execute(_by_name, {"names": [tuple(ref) for ref in refs]})
+    rows = tx.execute(_by_name, {"names": [tuple(ref) for ref in refs]})
     return {AccountRef(scope, key, window): account_id for account_id, scope, key, window in rows}
+
+
+def _limits(tx: Transaction) -> dict[tuple[str, str, str], int]:
+    return {(cap.scope, cap.key, cap.window): cap.limit_nano for cap in caps(tx)}
 
 
 @read()
@@ -264,26 +235,20 @@ def balances(tx: Transaction, *, scope: Scope | None = None, key: str | None = N
         query = query.where(account.c.scope == scope)
     if key is not None:
         query = query.where(account.c.key == key)
-    return [as_account(row) for row in tx.connection.execute(query)]
+    return [as_account(row) for row in tx.execute(query)]
 
 
 @read()
 def headroom(tx: Transaction, refs: Iterable[AccountRef]) -> dict[AccountRef, Account]:
     """Return each named account as it stands; one that nothing counts in yet is empty under its cap."""
     wanted = list(dict.fromkeys(refs))
-    account = schema.account
-    name = tuple_(account.c.scope, account.c.key, account.c.window)
+    name = tuple_(_account.c.scope, _account.c.key, _account.c.window)
     found: dict[AccountRef, Account] = {}
-    for start in range(0, len(wanted), 200):
-        piece = [tuple(ref) for ref in wanted[start : start + 200]]
-        rows = tx.connection.execute(select(account).where(name.in_(piece)))
+    for piece in chunks(map(tuple, wanted), 200):
+        rows = tx.execute(select(_account).where(name.in_(piece)))
         found.update((row.ref, row) for row in map(as_account, rows))
-    limits = {(cap.scope, cap.key, cap.window): cap.limit_nano for cap in caps(tx)}
-    return {
-        ref: found.get(ref)
-        or Account(ref=ref, limit_nano=limits.get((ref.scope, ref.key, window_kind(ref.window))))
-        for ref in wanted
-    }
+    limits = _limits(tx)
+    return {ref: found.get(ref) or Account(ref=ref, limit_nano=limits.get(ref.cap)) for ref in wanted}
 
 
 def as_account(row: Row[Any]) -> Account:

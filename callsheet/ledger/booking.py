@@ -49,7 +49,7 @@ _book_spending = (
     .values(
         held_nano=_spending.c.held_nano - bindparam("hold_nano"),
         spent_nano=_spending.c.spent_nano + bindparam("cost_nano"),
-        submissions=_spending.c.submissions + bindparam("booked"),
+        submissions=_spending.c.submissions + bindparam("bought"),
     )
 )
 
@@ -65,9 +65,9 @@ def entry_hash(
     return hashlib.sha256(content.encode("ascii")).hexdigest()
 
 
-def write_entry(tx: Transaction, *, submission_id: int, kind: EntryKind, amount_nano: int) -> None:
+def write_entry(tx: Transaction, submission_id: int, kind: EntryKind, amount_nano: int) -> None:
     """Append one entry. No other transaction writes meanwhile: numbers have no gaps, the chain no forks."""
-    entries, head = tx.connection.execute(_head).one()
+    entries, head = tx.execute(_head).one()
     content = {
         "entry_id": entries + 1,
         "at_ms": tx.at_ms,
@@ -76,25 +76,25 @@ def write_entry(tx: Transaction, *, submission_id: int, kind: EntryKind, amount_
         "amount_nano": amount_nano,
     }
     new_head = entry_hash(head, **content)
-    tx.connection.execute(_write_entry, {**content, "hash": new_head})
-    tx.connection.execute(_new_head, {"to_entries": entries + 1, "to_head": new_head})
+    tx.execute(_write_entry, {**content, "hash": new_head})
+    tx.execute(_new_head, {"to_entries": entries + 1, "to_head": new_head})
 
 
 def hold_spending(tx: Transaction, *, run_id: str, client: str, model: str, day: str, hold_nano: int) -> int:
     """Add a hold to the day's spending of a run, a client and a model; return its id."""
     row = {"run_id": run_id, "client": client, "model": model, "day": day, "hold_nano": hold_nano}
-    return int(tx.connection.execute(_hold_spending, row).scalar_one())
+    return int(tx.execute(_hold_spending, row).scalar_one())
 
 
 def book_accounts(
-    tx: Transaction, submission_id: int, *, hold_nano: int, cost_nano: int, overrun: bool, booked: int
+    tx: Transaction, submission_id: int, hold_nano: int, cost_nano: int, *, overrun: bool, bought: bool
 ) -> None:
     """Take a hold away from every account of a submission, and from its day's spending, and add its cost.
 
-    `booked` is 1 where the submission counts from now on as one that was bought.
+    `bought` says that the submission counts from now on as one that was bought.
     What is spent is booked in full, also past a limit: `over_nano` then grows to explain it. An overrun, a
     cost above its hold, freezes the accounts until a person has looked.
     """
     values = {"submission": submission_id, "hold_nano": hold_nano, "cost_nano": cost_nano}
-    tx.connection.execute(_book_and_freeze if overrun else _book, values)
-    tx.connection.execute(_book_spending, {**values, "booked": booked})
+    tx.execute(_book_and_freeze if overrun else _book, values)
+    tx.execute(_book_spending, {**values, "bought": int(bought)})

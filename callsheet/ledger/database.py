@@ -92,7 +92,7 @@ class Database:
                 self._group.connection = around
 
     def is_being_written(self) -> bool:
-        """Say, without waiting, whether somebody else writes just now. Of a server it is not known: False."""
+        """Say, without waiting, whether another transaction writes just now; False on a server."""
         with self.errors_named():
             return self.file is not None and sqlite.is_being_written(self.engine)
 
@@ -114,7 +114,7 @@ class Database:
         """One transaction that no other writer runs beside: on disk at the end, undone by any exception.
 
         Raises ClaimLost where a run that is claimed here was taken over; not so with `fenced` off, which is
-        for what stays true whoever owns the run.
+        for what stays true if another process owns the run.
         """
         with self._transaction() as connection:
             if fenced:
@@ -155,7 +155,7 @@ class Database:
             )
 
     def _ask_for_claims(self, connection: sa.Connection) -> None:
-        """Raise ClaimLost where one was lost. Nobody else writes in a transaction: once in each is enough."""
+        """Raise ClaimLost if a claim was lost. Once in a transaction is enough: no other one writes."""
         claims = self.claims.held
         if self._group.asked_for is not claims:
             self.claims.check(connection)
@@ -214,7 +214,7 @@ class Database:
 
     @contextmanager
     def claim(self, run_id: str, part: str) -> Iterator[None]:
-        """Own a run, or one part of it. Raises Busy where somebody alive does."""
+        """Own a run, or one part of it. Raises Busy if a living process owns it."""
         if self.file is None:
             with self._lease(run_id, part):
                 yield

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import and_, cast, func, literal, or_, select, text, union_all
+from sqlalchemy import ColumnElement, Row, and_, cast, func, literal, or_, select, text, union_all
 
 from callsheet.ledger import schema
-from callsheet.ledger.accounts import Entry, EntryFilter, Grouping, Overrun, Purchase, Settled, Spending
+from callsheet.ledger.accounts import (
+    Entry,
+    EntryFilter,
+    Grouping,
+    Overrun,
+    Purchase,
+    Settled,
+    Spending,
+    window_at,
+)
 from callsheet.ledger.records import PaidOutcome, RenderTime
-from callsheet.ledger.scopes import window_at
 from callsheet.ledger.states import Event, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read, write
@@ -18,11 +26,13 @@ from pricing.budgets import client_key
 
 EVERYTHING = EntryFilter()
 
+_job, _run, _submission, _entry = schema.job, schema.run, schema.submission, schema.entry
+
 
 @read()
 def render_times(tx: Transaction, render_kind: str, *, limit: int = 50) -> list[RenderTime]:
     """Return how long the newest renders of a kind took, newest first."""
-    job, table = schema.job, schema.submission
+    job, table = _job, _submission
     newest = union_all(  # by the index on kind, state and job: a kind may have a million jobs
         *(
             select(
@@ -36,7 +46,7 @@ def render_times(tx: Transaction, render_kind: str, *, limit: int = 50) -> list[
             for state in (State.RENDERED, State.SUCCEEDED, State.FAILED)
         )
     ).subquery()
-    rows = tx.connection.execute(
+    rows = tx.execute(
         select(table.c.submitted_ms, table.c.started_ms, table.c.rendered_ms)
         .join_from(newest, table, table.c.job_id == newest.c.job_id)
         .where(table.c.started_ms.is_not(None), table.c.rendered_ms.is_not(None))
@@ -56,15 +66,15 @@ BILLED = ("billing_event", "billable_units")
 @read()
 def settled(tx: Transaction, *, limit: int = 10_000) -> list[Settled]:
     """Return the newest renders whose cost fal has said, newest first."""
-    job, table = schema.job, schema.submission
-    rows = tx.connection.execute(
+    job, table = _job, _submission
+    query = (
         select(job.c.endpoint, job.c.render_kind, job.c.payload, table.c.cost_nano, table.c.cost_basis)
         .join_from(table, job, job.c.job_id == table.c.job_id)
         .where(table.c.cost_basis.in_(BILLED), table.c.cost_nano > 0, table.c.result_json.is_not(None))
         .order_by(table.c.submission_id.desc())
         .limit(limit)
     )
-    return [Settled(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented name
+    return tx.records(Settled, query)
 
 
 @read()
@@ -83,7 +93,7 @@ def paid_outcomes(tx: Transaction, run_id: str) -> list[PaidOutcome]:
         .where(ours, job.c.state == State.SUCCEEDED.value, job.c.render_kind.in_(kinds))
         .group_by(job.c.render_kind, job.c.expected_nano, output.c.has_audio)
     )
-    rows = tx.connection.execute(
+    rows = tx.execute(
         select(job.c.job_id, job.c.state, job.c.payload, job.c.error_type, job.c.error)
         .join_from(job, table, and_(table.c.job_id == job.c.job_id, table.c.number == job.c.submissions))
         .where(or_(failed, job.c.job_id.in_(made)))
@@ -96,52 +106,45 @@ def paid_outcomes(tx: Transaction, run_id: str) -> list[PaidOutcome]:
 def uploaded(tx: Transaction, sha256: str, *, since_ms: int = 0) -> str | None:
     """Return where an image was uploaded to at `since_ms` or later."""
     table = schema.upload
-    return tx.connection.execute(
+    return tx.execute(
         select(table.c.url).where(table.c.sha256 == sha256, table.c.uploaded_ms >= since_ms)
     ).scalar_one_or_none()
 
 
 @read()
 def entries(tx: Transaction, wanted: EntryFilter = EVERYTHING) -> Iterator[Entry]:
-    """Yield the book's lines that are wanted, oldest first."""
-    entry, submission, job, table = schema.entry, schema.submission, schema.job, schema.run
-    decided = schema.event
+    """Yield the wanted entries, oldest first."""
+    entry, submission, job, run, decided = _entry, _submission, _job, _run, schema.event
     query = (
         select(
-            entry.c.entry_id,
-            entry.c.at_ms,
-            entry.c.kind,
-            entry.c.amount_nano,
-            entry.c.submission_id,
+            *(entry.c[name] for name in ("entry_id", "at_ms", "kind", "amount_nano", "submission_id")),
             submission.c.admitted_ms,
             submission.c.request_id,
-            job.c.job_id,
-            job.c.run_id,
-            job.c.custom_id,
-            job.c.client,
-            job.c.model,
-            table.c.campaign,
+            *(job.c[name] for name in ("job_id", "run_id", "custom_id", "client", "model")),
+            run.c.campaign,
             func.coalesce(decided.c.why, literal("")).label("why"),
         )
         .join_from(entry, submission, submission.c.submission_id == entry.c.submission_id)
-        .outerjoin(decided, _decides(decided, submission, entry))
+        .outerjoin(
+            decided,  # the event that settled an unknown request, with the entries written after it
+            and_(
+                decided.c.job_id == submission.c.job_id,
+                decided.c.number == submission.c.number,
+                decided.c.event.in_((Event.WRITE_OFF.value, Event.DECLARE_ABSENT.value, Event.FIND.value)),
+                entry.c.kind != "hold",
+            ),
+        )
         .join(job, job.c.job_id == submission.c.job_id)
-        .join(table, table.c.run_id == job.c.run_id)
+        .join(run, run.c.run_id == job.c.run_id)
+        .where(*_named(wanted, run.c.campaign, job.c.run_id, job.c.model))
         .order_by(entry.c.entry_id)
     )
-    named = (
-        (job.c.run_id, wanted.run_id),
-        (table.c.campaign, wanted.campaign),
-        (job.c.model, wanted.model),
-    )
-    query = query.where(*(column == value for column, value in named if value is not None))
     if wanted.since_ms is not None:
         query = query.where(submission.c.admitted_ms >= wanted.since_ms)
     if wanted.until_ms is not None:
         query = query.where(submission.c.admitted_ms < wanted.until_ms)
-    client = None if wanted.client is None else client_key(wanted.client)
-    for row in tx.connection.execute(query.execution_options(yield_per=1000)):
-        if client is None or client_key(row.client) == client:
+    for row in tx.execute(query.execution_options(yield_per=1000)):
+        if _is_of(wanted, row):
             yield Entry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
 
 
@@ -152,76 +155,61 @@ def spending(tx: Transaction, by: Collection[Grouping], wanted: EntryFilter = EV
     Whole days count: those from `since_ms` to before `until_ms`. Different spellings of one client are groups
     of their own here.
     """
-    table, run = schema.spending, schema.run
-    names = {
-        "campaign": run.c.campaign,
-        "client": table.c.client,
-        "model": table.c.model,
-        "day": table.c.day,
-        "run": table.c.run_id,
-    }
+    table, run = schema.spending, _run
+    names = {"campaign": run.c.campaign, "client": table.c.client, "model": table.c.model}
+    names |= {"day": table.c.day, "run": table.c.run_id}
     # A client is one however it is typed, which SQL cannot tell: what is asked for is chosen afterwards.
     asked = {*by, *(() if wanted.client is None else ("client",))}
-    groups = [column.label(name) for name, column in names.items() if name in asked]
-    sums = [
+    columns = {name: column for name, column in names.items() if name in asked}
+    sums = (
         cast(func.sum(table.c[name]), schema.INT).label(name)
         for name in ("submissions", "spent_nano", "held_nano")
-    ]
-    query = select(*groups, *sums).join_from(table, run, run.c.run_id == table.c.run_id)
-    named = (
-        (run.c.campaign, wanted.campaign),
-        (table.c.run_id, wanted.run_id),
-        (table.c.model, wanted.model),
     )
-    query = query.where(*(column == value for column, value in named if value is not None))
+    query = (
+        select(*(column.label(name) for name, column in columns.items()), *sums)
+        .join_from(table, run, run.c.run_id == table.c.run_id)
+        .where(*_named(wanted, run.c.campaign, table.c.run_id, table.c.model))
+        .group_by(*columns.values())
+        .order_by(*columns.values())
+    )
     if wanted.since_ms is not None:
         query = query.where(table.c.day >= window_at("day", wanted.since_ms))
     if wanted.until_ms is not None:
         query = query.where(table.c.day < window_at("day", wanted.until_ms))
-    columns = [names[name] for name in names if name in asked]
-    rows = tx.connection.execute(query.group_by(*columns).order_by(*columns)).all()
-    client = None if wanted.client is None else client_key(wanted.client)
     return [
         Spending(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
-        for row in rows
-        if row.submissions is not None and (client is None or client_key(row.client) == client)
+        for row in tx.execute(query).all()
+        if row.submissions is not None and _is_of(wanted, row)
     ]
+
+
+def _named(wanted: EntryFilter, campaign: Any, run_id: Any, model: Any) -> list[ColumnElement[bool]]:
+    """Return the conditions on these columns that a filter has."""
+    asked = ((campaign, wanted.campaign), (run_id, wanted.run_id), (model, wanted.model))
+    return [column == value for column, value in asked if value is not None]
+
+
+def _is_of(wanted: EntryFilter, row: Row[Any]) -> bool:
+    return wanted.client is None or client_key(row.client) == client_key(wanted.client)
 
 
 @read()
 def overruns(tx: Transaction, *, run_id: str | None = None, limit: int = 20) -> list[Overrun]:
     """Return the newest submissions that cost more than was held for them, newest first."""
-    submission, job = schema.submission, schema.job
+    job, table = _job, _submission
     query = (
         select(
-            submission.c.booked_ms.label("at_ms"),
+            table.c.booked_ms.label("at_ms"),
             job.c.run_id,
             job.c.custom_id,
-            submission.c.request_id,
-            submission.c.hold_nano,
-            submission.c.cost_nano,
+            *(table.c[name] for name in ("request_id", "hold_nano", "cost_nano")),
         )
-        .join_from(submission, job, job.c.job_id == submission.c.job_id)
-        .where(text("cost_nano > hold_nano"))
-        .order_by(submission.c.booked_ms.desc(), submission.c.submission_id.desc())
+        .join_from(table, job, job.c.job_id == table.c.job_id)
+        .where(text("cost_nano > hold_nano"))  # the words of the index
+        .order_by(table.c.booked_ms.desc(), table.c.submission_id.desc())
         .limit(limit)
     )
-    if run_id is not None:
-        query = query.where(job.c.run_id == run_id)
-    return [Overrun(**row._mapping) for row in tx.connection.execute(query)]  # noqa: SLF001 - as above
-
-
-_DECISIONS = (Event.WRITE_OFF.value, Event.DECLARE_ABSENT.value, Event.FIND.value)
-
-
-def _decides(decided: Any, submission: Any, entry: Any) -> Any:
-    """The one event that settled what nobody knew belongs to the lines that were written after it."""
-    return and_(
-        decided.c.job_id == submission.c.job_id,
-        decided.c.number == submission.c.number,
-        decided.c.event.in_(_DECISIONS),
-        entry.c.kind != "hold",
-    )
+    return tx.records(Overrun, query if run_id is None else query.where(job.c.run_id == run_id))
 
 
 @read()
@@ -230,9 +218,7 @@ def known_requests(tx: Transaction, request_ids: Collection[str]) -> dict[str, i
     table = schema.submission
     known: dict[str, int] = {}
     for piece in chunks(request_ids):
-        rows = tx.connection.execute(
-            select(table.c.request_id, table.c.job_id).where(table.c.request_id.in_(piece))
-        )
+        rows = tx.execute(select(table.c.request_id, table.c.job_id).where(table.c.request_id.in_(piece)))
         known.update((request_id, job_id) for request_id, job_id in rows)
     return known
 
@@ -240,7 +226,7 @@ def known_requests(tx: Transaction, request_ids: Collection[str]) -> dict[str, i
 @read()
 def purchases(tx: Transaction, *, since_ms: int) -> list[Purchase]:
     """Return every submission that was accepted at `since_ms` or later, oldest first."""
-    job, table = schema.job, schema.submission
+    job, table = _job, _submission
     own = ("request_id", "submitted_ms", "hold_nano", "cost_nano", "cost_basis", "booked_ms")
     query = (
         select(job.c.run_id, job.c.job_id, job.c.custom_id, job.c.endpoint, *(table.c[name] for name in own))
@@ -248,12 +234,12 @@ def purchases(tx: Transaction, *, since_ms: int) -> list[Purchase]:
         .where(table.c.request_id.is_not(None), table.c.submitted_ms >= since_ms)
         .order_by(table.c.submission_id)
     )
-    return [Purchase(**row._mapping) for row in tx.connection.execute(query)]  # noqa: SLF001 - as above
+    return tx.records(Purchase, query)
 
 
 @write()
 def remember_upload(tx: Transaction, sha256: str, url: str) -> None:
     """Remember where an image was uploaded to, so that it is uploaded once."""
     table = schema.upload
-    tx.connection.execute(table.delete().where(table.c.sha256 == sha256))
-    tx.connection.execute(table.insert(), {"sha256": sha256, "url": url, "uploaded_ms": tx.at_ms})
+    tx.execute(table.delete().where(table.c.sha256 == sha256))
+    tx.execute(table.insert(), {"sha256": sha256, "url": url, "uploaded_ms": tx.at_ms})

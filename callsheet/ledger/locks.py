@@ -10,15 +10,15 @@ A claim says who may work on a run, or on one part of it.
 
 A lock cannot tell a suspended process that it was lost; a fencing token can. Each claim raises a number in
 the ledger that only grows, in the transaction that takes the run over, and every write checks, in its own
-transaction, that its number is still the last one. A process that was away is no owner any more only once
-somebody else has claimed the run: a purchase extends an expired lease that nobody has taken over.
+transaction, that its number is still the last one. A process that was away stays the owner until another one
+claims the run: a purchase extends an expired lease that was not taken over.
 
 LEASE_S is longer than the time within which a POST may leave after its intent (15 s, `provider.client`). A
 POST that is still under way after a takeover is safe as well: `recovery.recover` makes it `unknown`, never
-`pending`, and its reply is stored whoever owns the run (`transitions.accept` is not fenced).
+`pending`, and its reply is stored in any case (`transitions.accept` is not fenced).
 
 After an outage
-    Every verb raises LedgerUnavailable while the server cannot be reached. Whoever owns runs then stops
+    Every verb raises LedgerUnavailable while the server cannot be reached. The owner of runs then stops
     admitting and calls `Ledger.renew()` with pauses: it raises LedgerUnavailable until the server is back,
     ClaimLost where another process has taken a run over meanwhile, and returns once every claim holds
     again. A verb that raised LedgerUnavailable may have been committed: read the job before doing it again.
@@ -117,7 +117,7 @@ class Claim:
     tokens: Mapping[str, int]
 
     def holds(self, now: Mapping[str, int]) -> bool:
-        """Say whether nobody has claimed this since, by the tokens in the ledger."""
+        """Say whether this was not claimed since, by the tokens in the ledger."""
         if self.part == WHOLE:
             return now == self.tokens
         return all(now.get(part, 0) == self.tokens.get(part, 0) for part in (WHOLE, self.part))
@@ -153,7 +153,7 @@ class Claims:
                 self._claims = tuple(each for each in self._claims if each is not claim)
 
     def check(self, connection: Connection) -> None:
-        """Raise ClaimLost, and the transaction then changes nothing, where somebody took a run over."""
+        """Raise ClaimLost, and the transaction then changes nothing, if a run was taken over."""
         claims = self._claims
         if not claims:
             return
@@ -165,7 +165,7 @@ class Claims:
     def take(self, connection: Connection, run_id: str, part: str, now_ms: int) -> Claim:
         """Record that a run, or a part of it, has a new owner, and raise its fencing token.
 
-        Raises Busy where somebody alive has a lease on it. Without leases the caller holds its lock.
+        Raises Busy if a living process has a lease on it. Without leases the caller holds its lock.
         """
         rows = claims_of(connection, {run_id})[run_id]
         if self.leased:
@@ -191,7 +191,7 @@ class Claims:
         return Claim(run_id, part, {**tokens, part: token})
 
     def extend(self, connection: Connection, claim: Claim, now_ms: int) -> None:
-        """Extend a lease. Raises ClaimLost where somebody has taken it over."""
+        """Extend a lease. Raises ClaimLost if it was taken over."""
         if self.leased and not self._set_end(connection, claim, now_ms + LEASE_S * 1000):
             raise _lost(claim)
 
@@ -217,7 +217,7 @@ def is_alive(row: Row[Any], now_ms: int) -> bool:
 
 
 def busy_message(run_id: str, part: str, row: Row[Any] | None) -> str:
-    """Say that a run is somebody's, and whose where that is known."""
+    """Say that a run has an owner, and which where that is known."""
     what = f"part {part} of run {run_id}" if part else f"run {run_id}"
     who = f" ({row.host}, process {row.pid})" if row is not None else ""
     return f"{what} is being worked on by another process{who}; wait for it or stop it first"
@@ -293,7 +293,7 @@ class FileLocks:
             yield free
 
     def is_free(self, run_id: str) -> bool:
-        """Whether nobody works on any part of a run."""
+        """Whether no process works on any part of a run."""
         with self._lock(f"run-{run_id}", "alone") as free:
             return free
 

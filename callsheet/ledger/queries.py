@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, select, text
 
 from callsheet.errors import UsageError
 from callsheet.ledger import postgres, schema
+from callsheet.ledger.accounts import TOTAL
 from callsheet.ledger.locks import claims_of, is_alive
-from callsheet.ledger.records import JobRow, OpenWork, Output, Owner, Run, Submission, Tally, Ticket
-from callsheet.ledger.scopes import AccountRef
+from callsheet.ledger.records import JobRow, OpenWork, Output, Owner, Run, Submission, Tally
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read
+from callsheet.ticket import Ticket
 from manifests.diff import MadeJob
 
 LOOK_UP_AT_ONCE = 5_000
@@ -24,6 +25,8 @@ LOOK_UP_AT_ONCE = 5_000
 ROWS_AT_ONCE = 500
 """Rows of a run that the database hands over at a time."""
 
+_job, _run, _account = schema.job, schema.run, schema.account
+_unclosed = select(_run).where(_run.c.closed_ms.is_(None))
 _JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
 _OF_SUBMISSION = [column for column in schema.submission.c if column.name != "spending_id"]
 _SUBMISSION = [column.label(f"s_{column.name}") for column in _OF_SUBMISSION]
@@ -33,66 +36,43 @@ _OUTPUT = [column.label(f"o_{column.name}") for column in schema.output.c]
 @read()
 def run(tx: Transaction, run_id: str) -> Run:
     """Return a run. Raises UsageError for an unknown one, naming the nearest."""
-    table = schema.run
-    row = tx.connection.execute(select(table).where(table.c.run_id == run_id)).one_or_none()
-    if row is None:
+    found = tx.records(Run, select(_run).where(_run.c.run_id == run_id))
+    if not found:
         raise UsageError(_no_such_run(tx, run_id))
-    return _as_run(row)
+    return found[0]
 
 
 @read()
 def runs(tx: Transaction, *, limit: int = 50) -> list[Run]:
     """Return the newest runs, newest first."""
-    table = schema.run
-    query = select(table).order_by(table.c.created_ms.desc(), table.c.run_id.desc()).limit(limit)
-    return [_as_run(row) for row in tx.connection.execute(query)]
+    newest = select(_run).order_by(_run.c.created_ms.desc(), _run.c.run_id.desc())
+    return tx.records(Run, newest.limit(limit))
 
 
 @read()
 def latest_unfinished(tx: Transaction) -> Run | None:
-    """Return the newest run that nobody closed."""
-    table = schema.run
-    row = tx.connection.execute(
-        select(table)
-        .where(table.c.closed_ms.is_(None))
-        .order_by(table.c.created_ms.desc(), table.c.run_id.desc())
-        .limit(1)
-    ).one_or_none()
-    return None if row is None else _as_run(row)
+    """Return the newest run that was not closed."""
+    newest = _unclosed.order_by(_run.c.created_ms.desc(), _run.c.run_id.desc())
+    return next(iter(tx.records(Run, newest.limit(1))), None)
 
 
 @read()
 def unfinished(tx: Transaction, campaign: str) -> list[Run]:
     """Return the runs of a campaign that were not closed, oldest first."""
-    table = schema.run
-    found = tx.connection.execute(
-        select(table)
-        .where(table.c.campaign == campaign, table.c.closed_ms.is_(None))
-        .order_by(table.c.created_ms, table.c.run_id)
-    )
-    return [_as_run(row) for row in found]
+    ours = _unclosed.where(_run.c.campaign == campaign)
+    return tx.records(Run, ours.order_by(_run.c.created_ms, _run.c.run_id))
 
 
 @read()
 def tally(tx: Transaction, run_id: str) -> Tally:
     """Count a run's jobs by state, with the money of its own account."""
-    job, account = schema.job, schema.account
-    counts = tx.connection.execute(
-        select(job.c.state, func.count()).where(job.c.run_id == run_id).group_by(job.c.state)
+    states = select(_job.c.state, func.count()).where(_job.c.run_id == run_id).group_by(_job.c.state)
+    counts = {State(state): count for state, count in tx.execute(states)}
+    money = select(_account.c.held_nano, _account.c.spent_nano, _account.c.frozen).where(
+        _account.c.scope == "run", _account.c.key == run_id, _account.c.window == TOTAL
     )
-    ref = AccountRef("run", run_id)
-    money = tx.connection.execute(
-        select(account.c.held_nano, account.c.spent_nano, account.c.frozen).where(
-            account.c.scope == ref.scope, account.c.key == ref.key, account.c.window == ref.window
-        )
-    ).one_or_none()
-    held_nano, spent_nano, frozen = money or (0, 0, 0)
-    return Tally(
-        counts={State(state): count for state, count in counts},
-        held_nano=held_nano,
-        spent_nano=spent_nano,
-        frozen=bool(frozen),
-    )
+    held_nano, spent_nano, frozen = tx.execute(money).one_or_none() or (0, 0, 0)
+    return Tally(counts=counts, held_nano=held_nano, spent_nano=spent_nano, frozen=bool(frozen))
 
 
 @read()
@@ -128,15 +108,14 @@ def _made(
         .order_by(job.c.job_id)
     )
     for piece in chunks(values, LOOK_UP_AT_ONCE):
-        for *made, run_id in tx.connection.execute(query, {"piece": piece}):
+        for *made, run_id in tx.execute(query, {"piece": piece}):
             if run_id in ours:
                 yield MadeJob(*made)
 
 
 def runs_of(tx: Transaction, campaign: str) -> set[str]:
     """Return the ids of a campaign's runs."""
-    table = schema.run
-    return set(tx.connection.execute(select(table.c.run_id).where(table.c.campaign == campaign)).scalars())
+    return set(tx.execute(select(_run.c.run_id).where(_run.c.campaign == campaign)).scalars())
 
 
 @read()
@@ -145,7 +124,7 @@ def payloads(tx: Transaction, job_ids: Collection[int]) -> dict[int, str]:
     job = schema.job
     found: dict[int, str] = {}
     for piece in chunks(job_ids):
-        rows = tx.connection.execute(select(job.c.job_id, job.c.payload).where(job.c.job_id.in_(piece)))
+        rows = tx.execute(select(job.c.job_id, job.c.payload).where(job.c.job_id.in_(piece)))
         found.update((job_id, payload) for job_id, payload in rows)
     return found
 
@@ -158,7 +137,7 @@ def open_work(tx: Transaction) -> list[OpenWork]:
     """
     job, run, submission = schema.job, schema.run, schema.submission
     slots = func.sum(case((text(schema.IN_SLOT), 1), else_=0)).label("slots")
-    rows = tx.connection.execute(
+    rows = tx.execute(
         select(run.c.run_id, run.c.campaign, slots, func.count().label("open_jobs"))
         .join_from(submission, job, job.c.job_id == submission.c.job_id)
         .join(run, run.c.run_id == job.c.run_id)
@@ -182,12 +161,8 @@ def open_work(tx: Transaction) -> list[OpenWork]:
 def identity(tx: Transaction) -> tuple[str, int]:
     """Return the ledger's own id and the number of its entries."""
     head = schema.ledger_head
-    ledger_id, entries = tx.connection.execute(select(head.c.ledger_id, head.c.entries)).one()
+    ledger_id, entries = tx.execute(select(head.c.ledger_id, head.c.entries)).one()
     return ledger_id, entries
-
-
-def _as_run(row: Row[Any]) -> Run:
-    return Run(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
 
 
 def _no_such_run(tx: Transaction, run_id: str) -> str:
@@ -217,14 +192,14 @@ def _jobs(tx: Transaction, run_id: str, states: Collection[State] | None) -> Ite
     query = _job_query().where(job.c.run_id == run_id).order_by(job.c.position)
     if states is not None:
         query = query.where(job.c.state.in_([state.value for state in states]))
-    read = tx.connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE})
+    read = tx.execute(query.execution_options(yield_per=ROWS_AT_ONCE))
     return map(_as_job, read)
 
 
 @read(short=True)
 def job(tx: Transaction, job_id: int) -> JobRow:
     """Return one job. Raises UsageError for an unknown one."""
-    row = tx.connection.execute(_one_job, {"wanted": job_id}).one_or_none()
+    row = tx.execute(_one_job, {"wanted": job_id}).one_or_none()
     if row is None:
         raise UsageError(f"the ledger has no job {job_id}")
     return _as_job(row)
@@ -239,7 +214,7 @@ def open_jobs(tx: Transaction, *, states: Collection[State] = HAS_OPEN_SUBMISSIO
         still_open = select(submission.c.job_id).where(text("closed_ms IS NULL"))
         wanted = and_(wanted, job.c.job_id.in_(still_open))
     query = _job_query().where(wanted).order_by(job.c.job_id)
-    return [_as_job(row) for row in tx.connection.execute(query)]
+    return [_as_job(row) for row in tx.execute(query)]
 
 
 @read()
@@ -257,36 +232,21 @@ def declared_absent(tx: Transaction, *, since_ms: int) -> list[Submission]:
         )
         .order_by(table.c.submission_id)
     )
-    rows = tx.connection.execute(query)
+    rows = tx.execute(query)
     return [found for row in rows if (found := _as_submission(dict(row._mapping))) is not None]  # noqa: SLF001 - as below
-
-
-@read()
-def already_made(tx: Transaction, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
-    """Return the newest succeeded job of the campaign for each fingerprint that has one."""
-    job, table = schema.job, schema.run
-    made: dict[str, JobRow] = {}
-    for piece in chunks(set(fingerprints)):
-        query = (
-            _job_query()
-            .join(table, table.c.run_id == job.c.run_id)
-            .where(
-                table.c.campaign == campaign,
-                job.c.state == State.SUCCEEDED.value,
-                job.c.output_id.is_not(None),
-                job.c.fingerprint.in_(piece),
-            )
-            .order_by(job.c.job_id)
-        )
-        made.update((row.fingerprint, row) for row in map(_as_job, tx.connection.execute(query)))
-    return made
 
 
 @read()
 def positions(tx: Transaction, run_id: str) -> list[int]:
     """Return the places in the plan of a run's jobs: what was made before has none."""
-    job = schema.job
-    return list(tx.connection.execute(select(job.c.position).where(job.c.run_id == run_id)).scalars())
+    return list(tx.execute(select(_job.c.position).where(_job.c.run_id == run_id)).scalars())
+
+
+@read()
+def already_made(tx: Transaction, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
+    """Return the newest succeeded job of the campaign for each fingerprint that has one."""
+    made = and_(_job.c.state == State.SUCCEEDED.value, _job.c.output_id.is_not(None))
+    return _newest(tx, campaign, fingerprints, made)
 
 
 @read()
@@ -295,22 +255,21 @@ def paid_for(tx: Transaction, campaign: str, fingerprints: Collection[str]) -> d
 
     The latter is `rendered`, or failed after fal had accepted it.
     """
-    job, table = schema.job, schema.run
-    unfetched: dict[str, JobRow] = {}
+    states = (State.RENDERED.value, State.FAILED.value)
+    unfetched = and_(_job.c.state.in_(states), schema.submission.c.request_id.is_not(None))
+    return _newest(tx, campaign, fingerprints, unfetched) | already_made(tx, campaign, fingerprints)
+
+
+def _newest(
+    tx: Transaction, campaign: str, fingerprints: Collection[str], wanted: ColumnElement[bool]
+) -> dict[str, JobRow]:
+    """Return, by fingerprint, the newest job of the campaign that is as `wanted`."""
+    found: dict[str, JobRow] = {}
+    ours = _job_query().join(_run, _run.c.run_id == _job.c.run_id).where(_run.c.campaign == campaign, wanted)
     for piece in chunks(set(fingerprints)):
-        query = (
-            _job_query()
-            .join(table, table.c.run_id == job.c.run_id)
-            .where(
-                table.c.campaign == campaign,
-                job.c.state.in_((State.RENDERED.value, State.FAILED.value)),
-                schema.submission.c.request_id.is_not(None),
-                job.c.fingerprint.in_(piece),
-            )
-            .order_by(job.c.job_id)
-        )
-        unfetched.update((row.fingerprint, row) for row in map(_as_job, tx.connection.execute(query)))
-    return unfetched | already_made(tx, campaign, fingerprints)
+        query = ours.where(_job.c.fingerprint.in_(piece)).order_by(_job.c.job_id)
+        found.update((row.fingerprint, row) for row in map(_as_job, tx.execute(query)))
+    return found
 
 
 def _job_query() -> Select[Any]:
@@ -348,7 +307,7 @@ def _as_submission(values: dict[str, Any]) -> Submission | None:
     names = [column.name for column in _OF_SUBMISSION if column.name not in _TICKET]
     ticket = None
     if values["s_request_id"] is not None:
-        ticket = Ticket(*(cast("str", values[f"s_{name}"]) for name in _TICKET))
+        ticket = Ticket(endpoint_id=values["endpoint"], **{name: values[f"s_{name}"] for name in _TICKET})
     return Submission(ticket=ticket, **{name: values[f"s_{name}"] for name in names})
 
 

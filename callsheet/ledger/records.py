@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from callsheet.ledger.states import FINISHED, Charged, CostBasis, State
+from callsheet.ticket import Ticket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,30 +56,13 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(NewRun):
     """A run as the ledger has it."""
 
-    run_id: str
-    campaign: str
-    plan_hash: str
-    price_book: str
-    out: str
-    options: str
     created_ms: int
     opened_ms: int | None = None
     stopping_ms: int | None = None
     closed_ms: int | None = None
-    prices: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """What fal gives for an accepted request. The URLs are to be checked against our hosts before use."""
-
-    request_id: str
-    status_url: str
-    response_url: str
-    cancel_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +126,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRow:
+class JobRow(NewJob):
     """A job with everything that the results need.
 
     `attempts` counts POSTs that may have arrived, `purchases` those that fal accepted. `submission` is the
@@ -153,19 +137,6 @@ class JobRow:
     job_id: int
     run_id: str
     position: int
-    row: int
-    custom_id: str
-    take: int
-    priority: int
-    client: str
-    endpoint: str
-    model: str
-    output_name: str
-    render_kind: str
-    fingerprint: str
-    payload: str
-    expected_nano: int
-    maximum_nano: int
     spent_nano: int
     state: State
     attempts: int

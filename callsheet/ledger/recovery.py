@@ -22,27 +22,17 @@ def recover(tx: Transaction, run_id: str, *, job_ids: Collection[int] | None = N
 
     `submitting` becomes `unknown` (hold and slot stay), `held` goes back to `pending`.
     """
-    left = _left_behind(tx, run_id, job_ids)
+    job = schema.job
+    left: dict[str, list[int]] = {State.SUBMITTING: [], State.HELD: []}
+    query = select(job.c.job_id, job.c.state).where(job.c.run_id == run_id, job.c.state.in_(list(left)))
+    for job_id, state in tx.execute(query).all():
+        if job_ids is None or job_id in job_ids:
+            left[state].append(job_id)
     for job_id in left[State.SUBMITTING]:
         transitions.lose(tx, job_id, why="its process ended while the request was under way")
     for job_id in left[State.HELD]:
         settlement.release(tx, job_id, why="its process ended before the request left")
     return Recovered(unknown=len(left[State.SUBMITTING]), released=len(left[State.HELD]))
-
-
-def _left_behind(tx: Transaction, run_id: str, job_ids: Collection[int] | None) -> dict[State, list[int]]:
-    table = schema.job
-    left: dict[State, list[int]] = {State.SUBMITTING: [], State.HELD: []}
-    rows = tx.connection.execute(
-        select(table.c.job_id, table.c.state).where(
-            table.c.run_id == run_id, table.c.state.in_([state.value for state in left])
-        )
-    )
-    ours = None if job_ids is None else set(job_ids)
-    for job_id, state in rows:
-        if ours is None or job_id in ours:
-            left[State(state)].append(job_id)
-    return left
 
 
 @write()
@@ -55,15 +45,13 @@ def take_up(tx: Transaction, job_id: int, *, why: str, attempt: int | None = Non
     next_state(now.state, Event.TAKE_UP, booked=now.booked)
     table, output = schema.submission, schema.output
     mine = table.c.submission_id == now.submission_id
-    request_id = tx.connection.execute(select(table.c.request_id).where(mine)).scalar_one()
+    request_id = tx.execute(select(table.c.request_id).where(mine)).scalar_one()
     kept = select(output.c.output_id).where(output.c.submission_id == now.submission_id)
-    if request_id is None or tx.connection.execute(kept).first() is not None:
+    if request_id is None or tx.execute(kept).first() is not None:
         raise IllegalTransition(f"job {job_id} has no request at fal whose file is still to come")
     told = {"error_type": NO_ERROR["error_type"], "error": NO_ERROR["error"]}
     step(tx, now, Event.TAKE_UP, why=why, job=told, submission={"closed_ms": None})
-    tx.connection.execute(
-        table.update().where(mine, table.c.rendered_ms.is_(None)).values(rendered_ms=tx.at_ms)
-    )
+    tx.execute(table.update().where(mine, table.c.rendered_ms.is_(None)).values(rendered_ms=tx.at_ms))
 
 
 @write()
@@ -74,15 +62,10 @@ def settle_found(tx: Transaction, job_id: int, found: Settlement, *, attempt: in
         raise IllegalTransition(f"job {job_id} is {now.state} and was not written off; nothing was changed")
     table = schema.submission
     mine = table.c.submission_id == now.submission_id
-    request_id = tx.connection.execute(select(table.c.request_id).where(mine)).scalar_one()
+    request_id = tx.execute(select(table.c.request_id).where(mine)).scalar_one()
     cost_nano, basis = found.cost_nano, found.cost_basis
     booking = settlement.correct(tx, request_id, cost_nano=cost_nano, cost_basis=basis)
-    kept = {
-        "result_json": found.result_json,
-        "billable_units": found.billable_units,
-        "seed_used": found.seed_used,
-    }
-    tx.connection.execute(table.update().where(mine).values(kept))
+    tx.execute(table.update().where(mine).values(found.kept))
     return booking
 
 
@@ -90,7 +73,7 @@ def settle_found(tx: Transaction, job_id: int, found: Settlement, *, attempt: in
 def lost_jobs(tx: Transaction, error_types: Collection[str], *, since_ms: int) -> list[int]:
     """Return the failed jobs with one of these errors that fal took at `since_ms` or later, oldest first."""
     job, table = schema.job, schema.submission
-    rows = tx.connection.execute(
+    rows = tx.execute(
         select(job.c.job_id)
         .join_from(job, table, (table.c.job_id == job.c.job_id) & (table.c.number == job.c.submissions))
         .where(
@@ -127,7 +110,7 @@ def _made_elsewhere(tx: Transaction, job_ids: Collection[int]) -> Mapping[int, i
         known = queries.already_made(tx, campaign, set(jobs.values()))
         made.update((job, known[content].job_id) for job, content in jobs.items() if content in known)
         wanted = {content for content in jobs.values() if content not in known}
-        runs.refuse_in_flight(tx, campaign, wanted.copy, besides=run_id)
+        runs.refuse_in_flight(tx, campaign, wanted, besides=run_id)
     return made
 
 
@@ -136,7 +119,7 @@ def _by_run(tx: Transaction, job_ids: Collection[int]) -> dict[tuple[str, str], 
     job, run = schema.job, schema.run
     found: dict[tuple[str, str], dict[int, str]] = {}
     for piece in chunks(job_ids):
-        rows = tx.connection.execute(
+        rows = tx.execute(
             select(job.c.job_id, job.c.fingerprint, run.c.run_id, run.c.campaign)
             .join_from(job, run, job.c.run_id == run.c.run_id)
             .where(job.c.job_id.in_(piece))

@@ -6,7 +6,7 @@ A second run must not buy the same videos beside the first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from types import MappingProxyType
 
@@ -14,28 +14,25 @@ from sqlalchemy import bindparam, func, select
 
 from callsheet.errors import Busy, LedgerError, UsageError
 from callsheet.ledger import queries, schema, transitions
-from callsheet.ledger.accounts import NewCap
 from callsheet.ledger.admission import set_cap
 from callsheet.ledger.records import NewJob, NewRun
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read, write
-
-Fingerprints = Callable[[], Collection[str]]
-"""Gives what a run is to buy. Called only where something is in flight: a plan may hold a million jobs."""
+from pricing.budgets import Cap
 
 IN_FLIGHT = HAS_OPEN_SUBMISSION | {State.PENDING}
 """Bought and not finished, or waiting in a run that `resume` goes on with. What was left out is neither."""
 
 
 BATCH = 1_000
-"""Jobs of a run that are written in one transaction, so that nobody else waits long for their turn."""
+"""Jobs of a run that are written in one transaction, so that no other writer waits long."""
 
 NOTHING_MADE: Mapping[int, int] = MappingProxyType({})
 
 
 @read()
-def refuse_in_flight(tx: Transaction, campaign: str, wanted: Fingerprints, *, besides: str = "") -> None:
+def refuse_in_flight(tx: Transaction, campaign: str, wanted: Collection[str], *, besides: str = "") -> None:
     """Raise UsageError where a run of the campaign is about to make, or is making, some of these.
 
     The run `besides` is the one that asks; it is not looked at. Raises Busy while another run of the campaign
@@ -44,33 +41,25 @@ def refuse_in_flight(tx: Transaction, campaign: str, wanted: Fingerprints, *, be
     if opening := set(being_opened(tx, campaign)) - {besides}:
         raise Busy(f"run {min(opening)} of this campaign is being opened by another process; wait for it")
     job, run = schema.job, schema.run
-    in_flight = (
-        select(job.c.run_id)
-        .join_from(run, job, job.c.run_id == run.c.run_id)
-        .where(
-            run.c.campaign == campaign,
-            run.c.run_id != besides,
-            run.c.opened_ms.is_not(None),
-            job.c.state.in_([state.value for state in IN_FLIGHT]),
-        )
-    )
-    if not tx.connection.execute(in_flight.limit(1)).first():
+    others = (run.c.campaign == campaign, run.c.run_id != besides, run.c.opened_ms.is_not(None))
+    in_flight = select(job.c.job_id).join_from(run, job, job.c.run_id == run.c.run_id).where(*others)
+    if not tx.execute(in_flight.where(job.c.state.in_(_values(IN_FLIGHT))).limit(1)).first():
         return
     found = _runs_with(tx, campaign, wanted, IN_FLIGHT)
     del found[besides]
     if not found:
         return
     run_id, count = found.most_common(1)[0]
-    others = f" (and {len(found) - 1} more runs have some)" if len(found) > 1 else ""
+    more = f" (and {len(found) - 1} more runs have some)" if len(found) > 1 else ""
     raise UsageError(
-        f"run {run_id} has {count} of these in flight{others}; nothing was sent. Go on with it: "
+        f"run {run_id} has {count} of these in flight{more}; nothing was sent. Go on with it: "
         f"`callsheet resume {run_id}`. If it shall not go on, `callsheet cancel {run_id}` ends what was not "
         "submitted yet. `--again` buys them a second time"
     )
 
 
 @read()
-def refuse_made(tx: Transaction, campaign: str, wanted: Fingerprints) -> None:
+def refuse_made(tx: Transaction, campaign: str, wanted: Collection[str]) -> None:
     """Raise UsageError where some of these were made since a run was planned that is to buy them."""
     found = _runs_with(tx, campaign, wanted, {State.SUCCEEDED})
     if found:
@@ -81,26 +70,30 @@ def refuse_made(tx: Transaction, campaign: str, wanted: Fingerprints) -> None:
         )
 
 
+def _values(states: Collection[State]) -> list[str]:
+    return [state.value for state in states]
+
+
 def _runs_with(
-    tx: Transaction, campaign: str, wanted: Fingerprints, states: Collection[State]
+    tx: Transaction, campaign: str, wanted: Collection[str], states: Collection[State]
 ) -> Counter[str]:
     """Count the jobs with these fingerprints by run, looked up by their index."""
     job, run = schema.job, schema.run
     opened = select(run.c.run_id).where(run.c.campaign == campaign, run.c.opened_ms.is_not(None))
-    ours = set(tx.connection.execute(opened).scalars())
+    ours = set(tx.execute(opened).scalars())
     query = (
         select(job.c.run_id, func.count())
         .where(
             job.c.fingerprint.in_(bindparam("piece", expanding=True)),
-            job.c.state.in_([state.value for state in states]),
+            job.c.state.in_(_values(states)),
         )
         .group_by(job.c.run_id)
     )
     if State.SUCCEEDED in states:
         query = query.where(job.c.output_id.is_not(None))
     found: Counter[str] = Counter()
-    for piece in chunks(set(wanted()), queries.LOOK_UP_AT_ONCE):
-        for run_id, count in tx.connection.execute(query, {"piece": piece}):
+    for piece in chunks(set(wanted), queries.LOOK_UP_AT_ONCE):
+        for run_id, count in tx.execute(query, {"piece": piece}):
             if run_id in ours:
                 found[run_id] += count
     return found
@@ -114,7 +107,7 @@ def open_run(
     tx: Transaction,
     run: NewRun,
     jobs: Iterable[NewJob],
-    caps: Iterable[NewCap] = (),
+    caps: Iterable[Cap] = (),
     *,
     left: Collection[int] = (),
     made: Mapping[int, int] = NOTHING_MADE,
@@ -131,8 +124,8 @@ def open_run(
     jobs = list(jobs)
     if once:
         wanted = to_buy(jobs, left, made)
-        refuse_in_flight(tx, run.campaign, lambda: wanted)
-        refuse_made(tx, run.campaign, lambda: wanted)
+        refuse_in_flight(tx, run.campaign, wanted)
+        refuse_made(tx, run.campaign, wanted)
     _insert(tx, run)
     add_jobs(tx, run.run_id, 0, jobs, left=left, made=made)
     finish_opening(tx, run.run_id, caps)
@@ -181,13 +174,13 @@ def add_jobs(
     ]
     if not rows:
         return
-    tx.connection.execute(schema.job.insert(), rows)
+    tx.execute(schema.job.insert(), rows)
     positions = {row["position"] for row in rows}
     left_here, made_here = positions.intersection(left), positions.intersection(made)
     if left_here or made_here:
         table = schema.job
         low, high = min(positions), max(positions)
-        found = tx.connection.execute(
+        found = tx.execute(
             select(table.c.position, table.c.job_id).where(
                 table.c.run_id == run_id, table.c.position.between(low, high)
             )
@@ -198,7 +191,7 @@ def add_jobs(
 
 
 @write()
-def finish_opening(tx: Transaction, run_id: str, caps: Iterable[NewCap] = ()) -> None:
+def finish_opening(tx: Transaction, run_id: str, caps: Iterable[Cap] = ()) -> None:
     """Set a run's caps and let it admit: all of its jobs are written."""
     for cap in caps:
         set_cap(tx, cap.scope, cap.key, cap.window, cap.limit_nano)
@@ -220,14 +213,14 @@ def being_opened(tx: Transaction, campaign: str) -> list[str]:
     query = select(table.c.run_id).where(
         table.c.campaign == campaign, table.c.opened_ms.is_(None), table.c.closed_ms.is_(None)
     )
-    return list(tx.connection.execute(query.order_by(table.c.created_ms)).scalars())
+    return list(tx.execute(query.order_by(table.c.created_ms)).scalars())
 
 
 def _insert(tx: Transaction, run: NewRun) -> None:
     table = schema.run
-    if tx.connection.execute(select(table.c.run_id).where(table.c.run_id == run.run_id)).first():
+    if tx.execute(select(table.c.run_id).where(table.c.run_id == run.run_id)).first():
         raise UsageError(f"run {run.run_id} exists already; go on with `callsheet resume {run.run_id}`")
-    tx.connection.execute(table.insert(), {**asdict(run), "created_ms": tx.at_ms})
+    tx.execute(table.insert(), {**asdict(run), "created_ms": tx.at_ms})
 
 
 # -- stopping and closing ------------------------------------------------------------------------------------
@@ -257,7 +250,7 @@ def _mark(tx: Transaction, run_id: str, **columns: int | None) -> None:
     """Set a run's times. Raises UsageError for an unknown run, naming the nearest."""
     queries.run(tx, run_id)
     table = schema.run
-    tx.connection.execute(table.update().where(table.c.run_id == run_id).values(**columns))
+    tx.execute(table.update().where(table.c.run_id == run_id).values(**columns))
 
 
 @write()
@@ -269,13 +262,13 @@ def reprice(tx: Transaction, run_id: str, amounts: Mapping[int, tuple[int, int]]
     """
     queries.run(tx, run_id)
     table = schema.job
-    pending = tx.connection.execute(
+    pending = tx.execute(
         select(table.c.job_id).where(table.c.run_id == run_id, table.c.state == State.PENDING.value)
     ).scalars()
     if others := set(amounts) - set(pending):
         raise LedgerError(f"job {min(others)} is no pending job of run {run_id}; its price stays")
     if amounts:
-        tx.connection.execute(
+        tx.execute(
             table.update()
             .where(table.c.job_id == bindparam("wanted"))
             .values(expected_nano=bindparam("expected"), maximum_nano=bindparam("maximum")),
@@ -285,4 +278,4 @@ def reprice(tx: Transaction, run_id: str, amounts: Mapping[int, tuple[int, int]]
             ],
         )
     runs = schema.run
-    tx.connection.execute(runs.update().where(runs.c.run_id == run_id).values(prices=prices))
+    tx.execute(runs.update().where(runs.c.run_id == run_id).values(prices=prices))

@@ -1,13 +1,14 @@
 """The tables, for SQLite and PostgreSQL alike.
 
-Types are those that SQLite's STRICT tables and
-PostgreSQL both keep exactly: 64-bit integers and text; `double precision` for what is measured and is no
-money. The database keeps the invariants that it can: one open submission per job, a request id once, no
-account above its limit unless an overrun explains it, and journals that only grow.
+Types are those that SQLite's STRICT tables and PostgreSQL both keep exactly: 64-bit integers and text;
+`double precision` for what is measured and is no money. The database keeps the invariants that it can: one
+open submission per job, a request id once, no account above its limit unless an overrun explains it, and
+journals that only grow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -43,6 +44,10 @@ def _col(
     return sa.Column(name, kind, *parts, nullable=null, server_default=default, unique=unique or None)
 
 
+def _cols(kind: Any, *names: str, null: bool = False, default: str | None = None) -> Iterator[sa.Column[Any]]:
+    return (_col(name, kind, null=null, default=default) for name in names)
+
+
 def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
     """An index of the rows that a condition holds for; a query must repeat its words to use it."""
     rows = sa.text(where)
@@ -69,15 +74,10 @@ ledger_head = _table(
 run = _table(
     "run",
     _key("run_id", TEXT),
-    _col("campaign", TEXT),
-    _col("plan_hash", TEXT),
-    _col("price_book", TEXT),
-    _col("out", TEXT),
-    _col("options", TEXT),
+    *_cols(TEXT, "campaign", "plan_hash", "price_book", "out", "options"),
     _col("created_ms", INT),
     _col("opened_ms", INT, null=True),  # when all of its jobs were written; it admits nothing before
-    _col("stopping_ms", INT, null=True),
-    _col("closed_ms", INT, null=True),
+    *_cols(INT, "stopping_ms", "closed_ms", null=True),
     _col("prices", TEXT, default=""),
     sa.Index("run_by_campaign", "campaign", "created_ms"),
     sa.Index("run_by_time", "created_ms", "run_id"),
@@ -100,29 +100,17 @@ job = _table(
     "job",
     _key("job_id", INT, auto=True),
     _col("run_id", TEXT, sa.ForeignKey("run.run_id")),
-    _col("position", INT),
-    _col("row", INT),
+    *_cols(INT, "position", "row"),
     _col("custom_id", TEXT),
-    _col("take", INT),
-    _col("priority", INT),
-    _col("client", TEXT),
-    _col("endpoint", TEXT),
-    _col("model", TEXT),
-    _col("output_name", TEXT),
-    _col("render_kind", TEXT),
-    _col("fingerprint", TEXT),
-    _col("payload", TEXT),
-    _col("expected_nano", INT),
-    _col("maximum_nano", INT),
+    *_cols(INT, "take", "priority"),
+    *_cols(TEXT, "client", "endpoint", "model", "output_name", "render_kind", "fingerprint", "payload"),
+    *_cols(INT, "expected_nano", "maximum_nano"),
     _col("spent_nano", INT, default="0"),
     _col("state", TEXT, default=State.PENDING.value),
-    _col("attempts", INT, default="0"),
-    _col("purchases", INT, default="0"),
+    *_cols(INT, "attempts", "purchases", default="0"),
     _col("submissions", INT, default="0"),  # how many there are; the latest one's number
     _col("output_id", INT, null=True),
-    _col("error_type", TEXT, default=""),
-    _col("error", TEXT, default=""),
-    _col("charged", TEXT, default=""),
+    *_cols(TEXT, "error_type", "error", "charged", default=""),
     sa.UniqueConstraint("run_id", "position", name="job_once_per_position"),
     sa.CheckConstraint(one_of("state", tuple(State)), name="job_state_known"),
     sa.CheckConstraint("expected_nano >= 0", name="job_expected_not_negative"),
@@ -145,12 +133,10 @@ spending = _table(
     "spending",  # what submissions hold and cost, added up as they do: a statement reads no history
     _key("spending_id", INT, auto=True),
     _col("run_id", TEXT, sa.ForeignKey("run.run_id")),
-    _col("client", TEXT),
-    _col("model", TEXT),
+    *_cols(TEXT, "client", "model"),
     _col("day", TEXT),  # the UTC day of the hold
     _col("submissions", INT, default="0"),  # that were booked, and not given back before they were sent
-    _col("held_nano", INT, default="0"),
-    _col("spent_nano", INT, default="0"),
+    *_cols(INT, "held_nano", "spent_nano", default="0"),
     sa.UniqueConstraint("run_id", "client", "model", "day", name="spending_once"),
     sa.CheckConstraint("held_nano >= 0 AND spent_nano >= 0", name="spending_not_negative"),
 )
@@ -160,29 +146,16 @@ submission = _table(
     _key("submission_id", INT, auto=True),
     _col("job_id", INT, sa.ForeignKey("job.job_id")),
     _col("spending_id", INT, sa.ForeignKey("spending.spending_id")),
-    _col("number", INT),
-    _col("hold_nano", INT),
+    *_cols(INT, "number", "hold_nano"),
     _col("cost_nano", INT, null=True),
-    _col("cost_basis", TEXT, null=True),
-    _col("billable_units", TEXT, null=True),
-    _col("seed", INT, null=True),
-    _col("seed_used", INT, null=True),
+    *_cols(TEXT, "cost_basis", "billable_units", null=True),
+    *_cols(INT, "seed", "seed_used", null=True),
     _col("arguments_sha256", TEXT, null=True),
-    _col("account", TEXT, default=""),
-    _col("queue_url", TEXT, default=""),
+    *_cols(TEXT, "account", "queue_url", default=""),
     _col("request_id", TEXT, null=True, unique=True),
-    _col("status_url", TEXT, null=True),
-    _col("response_url", TEXT, null=True),
-    _col("cancel_url", TEXT, null=True),
-    _col("lead_request_id", TEXT, null=True),
-    _col("result_json", TEXT, null=True),
+    *_cols(TEXT, "status_url", "response_url", "cancel_url", "lead_request_id", "result_json", null=True),
     _col("admitted_ms", INT),
-    _col("sent_ms", INT, null=True),
-    _col("submitted_ms", INT, null=True),
-    _col("started_ms", INT, null=True),
-    _col("rendered_ms", INT, null=True),
-    _col("booked_ms", INT, null=True),
-    _col("closed_ms", INT, null=True),
+    *_cols(INT, "sent_ms", "submitted_ms", "started_ms", "rendered_ms", "booked_ms", "closed_ms", null=True),
     _col("start_timeout_s", INT, _START_TIMEOUT, null=True),
     _col("unseen_ms", INT, null=True),
     sa.UniqueConstraint("job_id", "number", name="submission_once_per_number"),
@@ -202,14 +175,9 @@ output = _table(
     _key("output_id", INT, auto=True),
     _col("submission_id", INT, sa.ForeignKey("submission.submission_id"), unique=True),
     _col("run_id", TEXT, sa.ForeignKey("run.run_id")),
-    _col("path", TEXT),
-    _col("url", TEXT),
-    _col("sha256", TEXT),
-    _col("bytes", INT),
-    _col("width_px", INT),
-    _col("height_px", INT),
-    _col("fps", REAL),
-    _col("duration_s", REAL),
+    *_cols(TEXT, "path", "url", "sha256"),
+    *_cols(INT, "bytes", "width_px", "height_px"),
+    *_cols(REAL, "fps", "duration_s"),
     _col("has_audio", INT),
 )
 
@@ -218,14 +186,9 @@ _WITHIN_LIMIT = "limit_nano IS NULL OR held_nano + spent_nano <= limit_nano + ov
 account = _table(
     "account",
     _key("account_id", INT, auto=True),
-    _col("scope", TEXT),
-    _col("key", TEXT),
-    _col("window", TEXT),
+    *_cols(TEXT, "scope", "key", "window"),
     _col("limit_nano", INT, null=True),
-    _col("held_nano", INT, default="0"),
-    _col("spent_nano", INT, default="0"),
-    _col("over_nano", INT, default="0"),
-    _col("frozen", INT, default="0"),
+    *_cols(INT, "held_nano", "spent_nano", "over_nano", "frozen", default="0"),
     sa.UniqueConstraint("scope", "key", "window", name="account_once"),
     sa.CheckConstraint("held_nano >= 0 AND spent_nano >= 0 AND over_nano >= 0", name="account_not_negative"),
     sa.CheckConstraint(_WITHIN_LIMIT, name="account_within_limit"),
@@ -269,10 +232,7 @@ event = _table(
     _col("at_ms", INT),
     _col("job_id", INT, sa.ForeignKey("job.job_id")),
     _col("number", INT),  # of the job's submission, 0 without one
-    _col("event", TEXT),
-    _col("from_state", TEXT),
-    _col("to_state", TEXT),
-    _col("why", TEXT),
+    *_cols(TEXT, "event", "from_state", "to_state", "why"),
     sa.Index("event_by_job", "job_id"),
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -37,7 +36,7 @@ def declare_absent(tx: Transaction, job_id: int, *, why: str, attempt: int | Non
     table, job = schema.submission, schema.job
     number = select(job.c.submissions).where(job.c.job_id == job_id).scalar_subquery()
     absent = (table.c.job_id == job_id) & (table.c.number == number) & table.c.unseen_ms.is_(None)
-    tx.connection.execute(table.update().where(absent).values(unseen_ms=tx.at_ms))
+    tx.execute(table.update().where(absent).values(unseen_ms=tx.at_ms))
 
 
 def _give_back(tx: Transaction, job_id: int, event: Event, *, why: str, attempt: int | None) -> None:
@@ -57,8 +56,7 @@ def refuse(
     attempt: int | None = None,
 ) -> Booking:
     """Record that fal refused the request. Released when `charged` is "no", else the hold is booked."""
-    failure = _Failure(charged, error_type, error)
-    return _fail(tx, job_id, Event.REFUSE, failure, attempt=attempt)
+    return _fail(tx, job_id, Event.REFUSE, charged, error_type, error, attempt=attempt)
 
 
 @write()
@@ -66,14 +64,13 @@ def fail_inputs(
     tx: Transaction, job_id: int, *, error_type: str = "", error: str = "", attempt: int | None = None
 ) -> None:
     """Record that what the job needs (an image) is missing; nothing was sent and nothing is charged."""
-    _fail(tx, job_id, Event.FAIL_INPUTS, _Failure("no", error_type, error), attempt=attempt)
+    _fail(tx, job_id, Event.FAIL_INPUTS, "no", error_type, error, attempt=attempt)
 
 
 @write()
 def write_off(tx: Transaction, job_id: int, *, why: str, attempt: int | None = None) -> Booking:
     """Stop looking for an unknown request and book its hold as spent. `why` says who decided."""
-    failure = _Failure("unknown", "written_off", why)
-    return _fail(tx, job_id, Event.WRITE_OFF, failure, attempt=attempt)
+    return _fail(tx, job_id, Event.WRITE_OFF, "unknown", "written_off", why, attempt=attempt)
 
 
 @write()
@@ -94,46 +91,43 @@ def fail_render(
 
     "no" releases the hold, "yes" books `cost_nano`, "unknown" (or no `cost_nano`) books the hold.
     """
-    failure = _Failure(charged, error_type, error, cost_nano, cost_basis)
-    columns = {"billable_units": billable_units, "result_json": result_json}
-    return _fail(tx, job_id, Event.FAIL_RENDER, failure, submission=columns, attempt=attempt)
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    charged: Charged
-    error_type: str
-    error: str
-    cost_nano: int | None = None
-    cost_basis: CostBasis | None = None
-
-    def booked(self, hold_nano: int) -> tuple[int, CostBasis]:
-        """Return nothing when fal charged nothing, the cost when it is known, and else the whole hold.
-
-        What may have been spent counts as spent.
-        """
-        if self.charged == "no":
-            return 0, "none"
-        if self.charged == "yes" and self.cost_nano is not None:
-            return self.cost_nano, self.cost_basis or "expected"
-        return hold_nano, "hold"
+    known = None if cost_nano is None else (cost_nano, cost_basis or "expected")
+    kept = {"billable_units": billable_units, "result_json": result_json}
+    return _fail(
+        tx, job_id, Event.FAIL_RENDER, charged, error_type, error, known=known, kept=kept, attempt=attempt
+    )
 
 
 def _fail(
     tx: Transaction,
     job_id: int,
     event: Event,
-    failure: _Failure,
+    charged: Charged,
+    error_type: str,
+    error: str,
     *,
-    submission: Mapping[str, Any] = NOTHING,
+    known: tuple[int, CostBasis] | None = None,
+    kept: Mapping[str, Any] = NOTHING,
     attempt: int | None,
 ) -> Booking:
-    """End a submission that brought no video."""
+    """End a submission that brought no video, at the `known` cost where fal charged that."""
     now = current(tx, job_id, attempt=attempt)
-    cost_nano, basis = failure.booked(now.hold_nano)
-    job = {"error_type": failure.error_type, "error": failure.error, "charged": failure.charged}
-    why = failure.error or failure.error_type
-    return _end(tx, now, event, cost_nano=cost_nano, basis=basis, why=why, job=job, submission=submission)
+    cost_nano, basis = _cost(charged, now.hold_nano, known)
+    job = {"error_type": error_type, "error": error, "charged": charged}
+    why = error or error_type
+    return _end(tx, now, event, cost_nano=cost_nano, basis=basis, why=why, job=job, submission=kept)
+
+
+def _cost(
+    charged: Charged, hold_nano: int, known: tuple[int, CostBasis] | None = None
+) -> tuple[int, CostBasis]:
+    """Return nothing where fal charged nothing, the cost where it is known, and else the whole hold.
+
+    What may have been spent counts as spent.
+    """
+    if charged == "no":
+        return 0, "none"
+    return known if known is not None and charged == "yes" else (hold_nano, "hold")
 
 
 @write()
@@ -149,7 +143,7 @@ def cancel(
     if now.state not in HAS_OPEN_SUBMISSION:
         step(tx, now, Event.CANCEL, why=why, job={**columns, "charged": "no"})
         return Booking(cost_nano=0, cost_basis="none")
-    cost_nano, basis = _cancelled_cost(now, charged)
+    cost_nano, basis = _cost(charged, now.hold_nano)
     return _end(tx, now, Event.CANCEL, cost_nano=cost_nano, basis=basis, why=why, job=columns)
 
 
@@ -163,20 +157,11 @@ def settle(tx: Transaction, job_id: int, settlement: Settlement, *, attempt: int
     next_state(now.state, Event.SETTLE)
     if now.booked:
         return Booking(cost_nano=now.cost_nano or 0, cost_basis=now.cost_basis, replayed=True)
-    columns = {
-        "result_json": settlement.result_json,
-        "billable_units": settlement.billable_units,
-        "seed_used": settlement.seed_used,
-    }
-    booking, booked = _book(tx, now, settlement.cost_nano, settlement.cost_basis)
-    step(
-        tx,
-        now,
-        Event.SETTLE,
-        job={"charged": "yes" if settlement.cost_nano else "no"},
-        more={"spent_nano": settlement.cost_nano},
-        submission={**booked, **columns},
-    )
+    cost_nano = settlement.cost_nano
+    booking, booked = _book(tx, now, cost_nano, settlement.cost_basis)
+    job = {"charged": "yes" if cost_nano else "no"}
+    columns = {**booked, **settlement.kept}
+    step(tx, now, Event.SETTLE, job=job, more={"spent_nano": cost_nano}, submission=columns)
     return booking
 
 
@@ -189,7 +174,7 @@ def correct(tx: Transaction, request_id: str, *, cost_nano: int, cost_basis: Cos
     booked yet.
     """
     table = schema.submission
-    row = tx.connection.execute(select(table).where(table.c.request_id == request_id)).one_or_none()
+    row = tx.execute(select(table).where(table.c.request_id == request_id)).one_or_none()
     if row is None:
         raise UsageError(f"the ledger has no request {request_id}")
     if row.booked_ms is None:
@@ -202,29 +187,19 @@ def correct(tx: Transaction, request_id: str, *, cost_nano: int, cost_basis: Cos
         return Booking(cost_nano=cost_nano, cost_basis=cost_basis, replayed=True)
     allowed_nano = max(row.hold_nano, row.cost_nano)
     overrun_nano = max(0, cost_nano - allowed_nano)
-    book_accounts(
-        tx,
-        row.submission_id,
-        hold_nano=0,
-        cost_nano=change_nano,
-        overrun=overrun_nano > 0,
-        booked=int(row.cost_basis == "none" != cost_basis),
-    )
+    bought = row.cost_basis == "none" != cost_basis
+    book_accounts(tx, row.submission_id, 0, change_nano, overrun=overrun_nano > 0, bought=bought)
     if change_nano:
-        _entry(tx, row.submission_id, "settle", change_nano)
+        write_entry(tx, row.submission_id, "settle", change_nano)
     values = {"cost_nano": cost_nano, "cost_basis": cost_basis}
-    tx.connection.execute(table.update().where(table.c.submission_id == row.submission_id).values(values))
+    tx.execute(table.update().where(table.c.submission_id == row.submission_id).values(values))
     job = schema.job
     mine = job.c.job_id == row.job_id
-    tx.connection.execute(job.update().where(mine).values(spent_nano=job.c.spent_nano + change_nano))
+    tx.execute(job.update().where(mine).values(spent_nano=job.c.spent_nano + change_nano))
     latest = job.c.submissions == row.number
     charged = "yes" if cost_nano else "no"
-    tx.connection.execute(job.update().where(mine, latest).values(charged=charged))
+    tx.execute(job.update().where(mine, latest).values(charged=charged))
     return Booking(cost_nano=cost_nano, cost_basis=cost_basis, overrun_nano=overrun_nano)
-
-
-def _cancelled_cost(now: Current, charged: Charged) -> tuple[int, CostBasis]:
-    return (0, "none") if charged == "no" else (now.hold_nano, "hold")
 
 
 def _end(
@@ -251,25 +226,15 @@ def _book(tx: Transaction, now: Current, cost_nano: int, basis: CostBasis) -> tu
     """Book on the accounts and in the entries; return the submission's columns for its own row."""
     _not_negative(cost_nano)
     overrun_nano = max(0, cost_nano - now.hold_nano)
-    book_accounts(
-        tx,
-        now.submission_id,
-        hold_nano=now.hold_nano,
-        cost_nano=cost_nano,
-        overrun=overrun_nano > 0,
-        booked=int(basis != "none"),
-    )
-    _entry(tx, now.submission_id, "release", -now.hold_nano)
-    if basis != "none":
-        _entry(tx, now.submission_id, "settle", cost_nano)
+    overrun, bought = overrun_nano > 0, basis != "none"
+    book_accounts(tx, now.submission_id, now.hold_nano, cost_nano, overrun=overrun, bought=bought)
+    write_entry(tx, now.submission_id, "release", -now.hold_nano)
+    if bought:
+        write_entry(tx, now.submission_id, "settle", cost_nano)
     said = (now.run_id, now.job_id, now.number, usd_text(cost_nano), basis, usd_text(now.hold_nano))
     logger.info("run %s job %d attempt %d: booked at %s USD (%s), %s USD no longer held", *said)
     columns = {"booked_ms": tx.at_ms, "cost_nano": cost_nano, "cost_basis": basis}
     return Booking(cost_nano=cost_nano, cost_basis=basis, overrun_nano=overrun_nano), columns
-
-
-def _entry(tx: Transaction, submission_id: int, kind: Any, amount_nano: int) -> None:
-    write_entry(tx, submission_id=submission_id, kind=kind, amount_nano=amount_nano)
 
 
 def _not_negative(cost_nano: int) -> None:

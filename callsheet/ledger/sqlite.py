@@ -10,6 +10,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -28,22 +29,8 @@ BUSY_TIMEOUT_MS: Final = 120_000
 CACHE_KIB: Final = 32_768
 """Pages that a connection keeps in memory: the upper parts of every index, with a million jobs too."""
 
-_NETWORK_FILESYSTEMS: Final = frozenset(
-    [
-        "afs",
-        "ceph",
-        "cifs",
-        "fuse.glusterfs",
-        "fuse.s3fs",
-        "fuse.sshfs",
-        "lustre",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "smb3",
-        "smbfs",
-    ]
-)
+_FUSE: Final = frozenset({"fuse.glusterfs", "fuse.s3fs", "fuse.sshfs"})
+_NETWORK: Final = _FUSE | {"afs", "ceph", "cifs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
 """WAL needs memory shared between all its processes: one host (sqlite.org/wal.html)."""
 
 _PRAGMAS: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = MappingProxyType(
@@ -72,7 +59,7 @@ def ledger_file(url: URL) -> Path:
         )
     try:
         return _private_file(Path(url.database).expanduser().absolute())
-    except (ValueError, RuntimeError) as error:  # a NUL in it, or the home folder of nobody
+    except (ValueError, RuntimeError) as error:  # a NUL in it, or `~` of an unknown user
         raise UsageError(f"the ledger's path cannot be used: {error}") from error
     except OSError as error:
         said = f"the ledger {url.database} cannot be made or looked at: {error.strerror}"
@@ -84,7 +71,7 @@ def _private_file(path: Path) -> Path:
         raise UsageError(f"{path} is a folder; the ledger is a file: sqlite:///{path}/ledger.sqlite")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     kind = filesystem_of(path.parent, _mounts())
-    if kind in _NETWORK_FILESYSTEMS:
+    if kind in _NETWORK:
         raise LedgerUnsafe(
             f"{path} is on a network file system ({kind}), where SQLite can lose what it wrote; "
             "use a local disk, or PostgreSQL for several machines"
@@ -101,10 +88,8 @@ def _create(path: Path) -> None:
     (sqlite.org/howtocorrupt.html, 2.2): another connection of this process would lose its own, and a visitor
     that leaves would then delete the journal under it.
     """
-    try:
+    with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        return
 
 
 def _refuse_strangers(path: Path) -> None:
@@ -179,7 +164,7 @@ def _begin(connection: sa.Connection) -> None:
 
 
 def is_being_written(engine: sa.Engine) -> bool:
-    """Say, without waiting, whether somebody else writes just now."""
+    """Say, without waiting, whether another connection writes just now."""
     pooled = engine.raw_connection()
     try:
         driver: Any = pooled.driver_connection

@@ -4,10 +4,10 @@ Rules
     1. Everything that decides about states is in this file; it does no input or output.
     2. An event that the table does not have for a state is refused, and nothing is changed.
     3. Write first, then send. `send` is durable before the first byte of the POST leaves, so a process
-       that dies leaves `submitting` behind, and whoever comes next knows that it may have been bought.
+       that dies leaves `submitting` behind, and the next process knows that it may have been bought.
     4. "They refused" (`refuse`) and "we do not know" (`lose`) are different events. The first gives the
-       money back; after the second hold and slot stay until somebody knows (`find`, `declare_absent`) or
-       takes the loss on themselves (`write_off`).
+       money back; after the second hold and slot stay until it is known (`find`, `declare_absent`) or a
+       person takes the loss (`write_off`).
     5. A slot is taken from admission until the render has ended at fal, also when our process has died
        meanwhile. The file is collected without a slot.
     6. A hold lives from admission until the cost is booked, whether that cost is real, assumed or nothing.
@@ -43,7 +43,7 @@ class State(StrEnum):
     SUCCEEDED = "succeeded"  # the file is there, whole and verified
     FAILED = "failed"  # it ended without a file; `charged` says what it cost
     CANCELLED = "cancelled"  # taken back by a person
-    UNKNOWN = "unknown"  # the POST may have arrived: never sent again until somebody knows
+    UNKNOWN = "unknown"  # the POST may have arrived: never sent again until it is known
     SKIPPED_BUDGET = "skipped_budget"  # left out, because it did not fit
     ALREADY_MADE = "already_made"  # an earlier job of the campaign has this very video
 

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Table, Update, and_, bindparam, select
+from sqlalchemy import Table, Update, and_, bindparam, func, select
 
 from callsheet.errors import IllegalTransition, LedgerError, UsageError
 from callsheet.ledger import schema
@@ -25,9 +25,9 @@ _current = (
         schema.job.c.job_id,
         schema.job.c.run_id,
         schema.job.c.state,
-        schema.job.c.submissions,
-        schema.submission.c.submission_id,
-        schema.submission.c.hold_nano,
+        schema.job.c.submissions.label("number"),
+        func.coalesce(schema.submission.c.submission_id, 0).label("submission_id"),
+        func.coalesce(schema.submission.c.hold_nano, 0).label("hold_nano"),
         schema.submission.c.cost_nano,
         schema.submission.c.cost_basis,
         schema.submission.c.booked_ms,
@@ -59,36 +59,30 @@ class Current:
     hold_nano: int
     cost_nano: int | None
     cost_basis: Any
-    booked: bool
+    booked_ms: int | None
     started_ms: int | None
+
+    @property
+    def booked(self) -> bool:
+        """Whether the cost of the submission is booked."""
+        return self.booked_ms is not None
 
 
 def current(tx: Transaction, job_id: int, *, attempt: int | None = None) -> Current:
     """Read a job and its last submission.
 
-    `attempt` fences a late owner off: where it is given and is not the number of the last submission,
-    somebody else has taken the job over, and IllegalTransition is raised. Raises UsageError for an unknown
+    `attempt` fences off a late owner: if it is given and is not the number of the last submission, another
+    process has taken the job over, and IllegalTransition is raised. Raises UsageError for an unknown
     job.
     """
-    row: Any = tx.connection.execute(_current, {"wanted": job_id}).one_or_none()
+    row: Any = tx.execute(_current, {"wanted": job_id}).one_or_none()
     if row is None:
         raise UsageError(f"the ledger has no job {job_id}")
-    if attempt is not None and attempt != row.submissions:
+    if attempt is not None and attempt != row.number:
         raise IllegalTransition(
-            f"submission {attempt} of job {job_id} is over: somebody else works on number {row.submissions}"
+            f"submission {attempt} of job {job_id} is over: another process works on number {row.number}"
         )
-    return Current(
-        job_id=row.job_id,
-        run_id=row.run_id,
-        state=State(row.state),
-        number=row.submissions,
-        submission_id=row.submission_id or 0,
-        hold_nano=row.hold_nano or 0,
-        cost_nano=row.cost_nano,
-        cost_basis=row.cost_basis,
-        booked=row.booked_ms is not None,
-        started_ms=row.started_ms,
-    )
+    return Current(**{**row._mapping, "state": State(row.state)})  # noqa: SLF001 - its documented name
 
 
 def step(
@@ -112,9 +106,7 @@ def step(
         raise LedgerError(f"job {now.job_id} was {now.state} a moment ago and is not any more")
     if submission:
         change(tx, schema.submission, {"submission_id": now.submission_id}, to=submission)
-    tx.connection.execute(
-        _write_event, _event(now.job_id, now.number, event, now.state, target, tx.at_ms, why)
-    )
+    tx.execute(_write_event, _event(now.job_id, now.number, event, now.state, target, tx.at_ms, why))
     return target
 
 
@@ -131,27 +123,26 @@ def step_many(
 
     `output_ids` gives jobs the file of another one.
     """
-    states = {job_id: (state, number) for job_id, state, number in _states(tx, job_ids)}
-    if missing := set(job_ids) - set(states):
-        raise UsageError(f"the ledger has no job {min(missing)}")
-    moves = [(job_id, State(state), number) for job_id, (state, number) in states.items()]
-    targets = {job_id: next_state(state, event) for job_id, state, _ in moves}
-    if not moves:
-        return
-    outputs = output_ids or {}
     table = schema.job
-    values: dict[str, Any] = {"state": bindparam("target"), **(job or {})}
-    if outputs:
-        values["output_id"] = bindparam("made")
-    rows = [{"wanted": j, "target": targets[j].value, "made": outputs.get(j)} for j, _, _ in moves]
-    tx.connection.execute(
-        table.update().where(table.c.job_id == bindparam("wanted")).values(values),
-        rows if outputs else [{"wanted": r["wanted"], "target": r["target"]} for r in rows],
-    )
-    tx.connection.execute(
-        schema.event.insert(),
-        [_event(j, n, event, state, targets[j], tx.at_ms, why) for j, state, n in moves],
-    )
+    found: dict[int, tuple[State, int]] = {}
+    for piece in chunks(job_ids):
+        query = select(table.c.job_id, table.c.state, table.c.submissions).where(table.c.job_id.in_(piece))
+        found.update((job_id, (State(state), number)) for job_id, state, number in tx.execute(query))
+    if missing := set(job_ids) - set(found):
+        raise UsageError(f"the ledger has no job {min(missing)}")
+    if not found:
+        return
+    events = [
+        _event(job_id, number, event, state, next_state(state, event), tx.at_ms, why)
+        for job_id, (state, number) in found.items()
+    ]
+    rows = [{"is_job_id": each["job_id"], "to_state": each["to_state"]} for each in events]
+    values: dict[str, Any] = {"state": bindparam("to_state"), **(job or {})}
+    if output_ids:
+        values["output_id"] = bindparam("to_output_id")
+        rows = [{**row, "to_output_id": output_ids[row["is_job_id"]]} for row in rows]
+    tx.execute(table.update().where(table.c.job_id == bindparam("is_job_id")).values(values), rows)
+    tx.execute(_write_event, events)
 
 
 def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
@@ -159,15 +150,6 @@ def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
     iterator = iter(items)
     while piece := list(islice(iterator, size)):
         yield piece
-
-
-def _states(tx: Transaction, job_ids: Collection[int]) -> Iterator[tuple[int, str, int]]:
-    table = schema.job
-    for piece in chunks(job_ids):
-        found = tx.connection.execute(
-            select(table.c.job_id, table.c.state, table.c.submissions).where(table.c.job_id.in_(piece))
-        )
-        yield from ((row.job_id, row.state, row.submissions) for row in found)
 
 
 def _event(
@@ -200,7 +182,7 @@ def change(
     values = {f"is_{name}": value for name, value in where.items()}
     values |= {f"to_{name}": value for name, value in to.items()}
     values |= {f"more_{name}": value for name, value in more.items()}
-    return tx.connection.execute(statement, values).rowcount
+    return tx.execute(statement, values).rowcount
 
 
 @cache  # building an UPDATE costs more than executing it

@@ -18,10 +18,10 @@ from typing import ParamSpec, Self, TypeVar
 
 from callsheet.errors import Busy, CallsheetError, UsageError
 from callsheet.ledger import queries, runs
-from callsheet.ledger.accounts import NewCap
 from callsheet.ledger.database import Clock, Database, file_locks, open_database
 from callsheet.ledger.records import NewJob, NewRun, OpenWork
 from callsheet.ledger.transaction import Verb
+from pricing.budgets import Cap
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class Ledger:
         self._database.close()
 
     def is_being_written(self) -> bool:
-        """Say, without waiting, whether somebody else writes into a ledger that is a file just now."""
+        """Say, without waiting, whether another process writes into a ledger that is a file just now."""
         return self._database.is_being_written()
 
     def do(self, verb: Verb[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -94,8 +94,8 @@ class Ledger:
     def claim(self, run_id: str, *, part: str = "") -> AbstractContextManager[None]:
         """Own a run while the context is entered, or one `part` of it while others own other parts.
 
-        Raises Busy when somebody alive owns it. From here on every verb of this ledger raises ClaimLost, and
-        changes nothing, once somebody else has claimed the same. See `callsheet.ledger.locks`.
+        Raises Busy if a living process owns it. From here on every verb of this ledger raises ClaimLost, and
+        changes nothing, once another process has claimed the same. See `callsheet.ledger.locks`.
         """
         return self._database.claim(run_id, part)
 
@@ -103,7 +103,7 @@ class Ledger:
         self,
         run: NewRun,
         jobs: Sequence[NewJob],
-        caps: Iterable[NewCap] = (),
+        caps: Iterable[Cap] = (),
         *,
         left: Collection[int] = (),
         made: Mapping[int, int] = runs.NOTHING_MADE,
@@ -122,10 +122,10 @@ class Ledger:
         with self.claim(run.run_id):
             self.do(runs.reserve, run)
             try:
-                if once:  # nobody else can open a run of this campaign any more: what is read now stays true
+                if once:  # no other run of this campaign can be opened now: what is read stays true
                     wanted = runs.to_buy(jobs, left, made)
-                    self.do(runs.refuse_in_flight, run.campaign, lambda: wanted, besides=run.run_id)
-                    self.do(runs.refuse_made, run.campaign, lambda: wanted)
+                    self.do(runs.refuse_in_flight, run.campaign, wanted, besides=run.run_id)
+                    self.do(runs.refuse_made, run.campaign, wanted)
                 for first in range(0, len(jobs), runs.BATCH):
                     batch = jobs[first : first + runs.BATCH]
                     self.do(runs.add_jobs, run.run_id, first, batch, left=left, made=made)

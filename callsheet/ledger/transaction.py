@@ -13,12 +13,12 @@ disk when it returns, or it raises and nothing has changed. Within another verb 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, CursorResult, Executable, Table
 
 from callsheet.errors import LedgerError
 
@@ -28,7 +28,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Access(IntEnum):
-    """What a verb needs; whoever has more may do less."""
+    """What a verb needs; a higher access includes the lower ones."""
 
     READ = 0  # one consistent view; no other transaction waits for it
     WRITE = 1  # the only writer, whose claims still hold
@@ -42,6 +42,20 @@ class Transaction:
     connection: Connection
     at_ms: int
     access: Access
+
+    def execute(self, statement: Executable, values: Any = None) -> CursorResult[*tuple[Any, ...]]:
+        """Execute a statement with these values, or with each of a list of them."""
+        return self.connection.execute(statement, values)
+
+    def insert(self, table: Table, row: Mapping[str, Any]) -> int:
+        """Insert one row and return its key, a number that the database gives."""
+        key = self.connection.execute(table.insert(), row).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def records(self, kind: type[T], statement: Executable) -> list[T]:
+        """Return what a statement finds, its columns named as the fields of `kind`."""
+        return [kind(**row._mapping) for row in self.connection.execute(statement)]  # noqa: SLF001 - its documented name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +100,7 @@ def read(*, short: bool = False) -> Declaration:
 def write(*, fenced: bool = True, short: bool = False, urgent: bool = False) -> Declaration:
     """Declare a verb that changes the ledger.
 
-    Not `fenced` is what stays true whoever owns the run: it is also taken from a process that was taken over.
+    Not `fenced` is what stays true if another process owns the run: it is also taken from a late owner.
     """
     return Declaration(access=Access.WRITE, fenced=fenced, short=short, urgent=urgent)
 

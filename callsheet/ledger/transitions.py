@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from typing import Any
+from dataclasses import asdict
 
 from sqlalchemy import bindparam, func, select
 
 from callsheet import failpoints
 from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageError
 from callsheet.ledger import schema
-from callsheet.ledger.records import Output, Ticket
+from callsheet.ledger.records import Output
 from callsheet.ledger.states import Event, State, next_state
-from callsheet.ledger.steps import chunks, current, step, step_many
+from callsheet.ledger.steps import change, chunks, current, step, step_many
 from callsheet.ledger.transaction import Transaction, purchase, write
+from callsheet.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def send(
     """
     now = current(tx, job_id, attempt=attempt)
     next_state(now.state, Event.SEND)
-    stopping = tx.connection.execute(_stopping, {"wanted": now.run_id}).scalar_one()
+    stopping = tx.execute(_stopping, {"wanted": now.run_id}).scalar_one()
     if stopping is not None:
         raise RunStopping(f"run {now.run_id} is stopping; nothing more is sent until it is resumed")
     columns = {
@@ -76,8 +77,8 @@ def not_sent(tx: Transaction, job_id: int, *, why: str = "", attempt: int | None
 def accept(tx: Transaction, job_id: int, ticket: Ticket, *, attempt: int | None = None) -> None:
     """Store where fal keeps the request. Raises LedgerError when another job has this request id.
 
-    A reply is true for its attempt whoever owns the run by now. So it is not fenced: it is also taken from a
-    process that was taken for dead meanwhile, whose attempt is `unknown` until then.
+    A reply is true for its attempt, also if another process owns the run by now. So it is not fenced: it is
+    also taken from a process that was taken for dead, whose attempt is `unknown` until then.
     """
     _take_ticket(tx, job_id, Event.ACCEPT, ticket, attempt=attempt)
     failpoints.passing("in_record_tx")
@@ -101,16 +102,11 @@ def _take_ticket(
     now = current(tx, job_id, attempt=attempt)
     if event is Event.ACCEPT and attempt is not None and now.state is State.UNKNOWN:
         event, why = Event.FIND, "the reply came after its process was taken for dead"
-    other = tx.connection.execute(_owner, {"wanted": ticket.request_id}).scalar_one_or_none()
-    columns = {
-        "request_id": ticket.request_id,
-        "status_url": ticket.status_url,
-        "response_url": ticket.response_url,
-        "cancel_url": ticket.cancel_url,
-        "submitted_ms": tx.at_ms,
-    }
+    other = tx.execute(_owner, {"wanted": ticket.request_id}).scalar_one_or_none()
     if other is not None:
         raise LedgerError(f"request {ticket.request_id} belongs to job {other} already, not to job {job_id}")
+    names = ("request_id", "status_url", "response_url", "cancel_url")
+    columns = {**{name: getattr(ticket, name) for name in names}, "submitted_ms": tx.at_ms}
     step(tx, now, event, why=why, more={"purchases": 1}, submission=columns)
     said = (now.run_id, job_id, now.number, event, ticket.request_id)
     logger.info("run %s job %d attempt %d: %s, request %s", *said)
@@ -140,10 +136,7 @@ def note_unseen(tx: Transaction, job_id: int, *, at_ms: int | None, attempt: int
     now = current(tx, job_id, attempt=attempt)
     if now.state not in (State.UNKNOWN, State.IN_QUEUE, State.IN_PROGRESS, State.RENDERED):
         raise IllegalTransition(f"job {job_id} is {now.state}; only what is open can be unseen")
-    table = schema.submission
-    tx.connection.execute(
-        table.update().where(table.c.submission_id == now.submission_id).values(unseen_ms=at_ms)
-    )
+    change(tx, schema.submission, {"submission_id": now.submission_id}, to={"unseen_ms": at_ms})
 
 
 @write()
@@ -152,8 +145,7 @@ def note_waiting(tx: Transaction, job_id: int, *, why: str, attempt: int | None 
     now = current(tx, job_id, attempt=attempt)
     if now.state is not State.RENDERED:
         raise IllegalTransition(f"job {job_id} is {now.state}; only what is rendered waits for its file")
-    job = schema.job
-    tx.connection.execute(job.update().where(job.c.job_id == job_id).values(error=why))
+    change(tx, schema.job, {"job_id": job_id}, to={"error": why})
 
 
 @write(short=True)
@@ -200,10 +192,9 @@ def fail_media(
     """Record that the file is not the video that was ordered; `output` is the file that was kept."""
     now = current(tx, job_id, attempt=attempt)
     next_state(now.state, Event.FAIL_MEDIA, booked=now.booked)
-    columns: dict[str, Any] = {"error_type": error_type, "error": error}
-    if output is not None:
-        columns["output_id"] = _store_output(tx, now.run_id, now.submission_id, output)
-    step(tx, now, Event.FAIL_MEDIA, why=error, job=columns, submission={"closed_ms": tx.at_ms})
+    kept = None if output is None else _store_output(tx, now.run_id, now.submission_id, output)
+    job = {"error_type": error_type, "error": error, **({"output_id": kept} if kept else {})}
+    step(tx, now, Event.FAIL_MEDIA, why=error, job=job, submission={"closed_ms": tx.at_ms})
 
 
 @write()
@@ -216,36 +207,17 @@ def skip(tx: Transaction, job_ids: Collection[int], *, why: str = "") -> None:
 @write()
 def reuse(tx: Transaction, made_by: Mapping[int, int]) -> None:
     """Give pending jobs the file of a job that succeeded before: {job: the job that made it}."""
-    table = schema.job
+    job = schema.job
     outputs: dict[int, int] = {}
     for piece in chunks(set(made_by.values())):
-        rows = tx.connection.execute(
-            select(table.c.job_id, table.c.output_id).where(
-                table.c.job_id.in_(piece), table.c.state == State.SUCCEEDED.value
-            )
-        )
-        outputs.update((job_id, output_id) for job_id, output_id in rows)
+        query = select(job.c.job_id, job.c.output_id).where(job.c.job_id.in_(piece))
+        made = tx.execute(query.where(job.c.state == State.SUCCEEDED.value))
+        outputs.update((job_id, output_id) for job_id, output_id in made)
     if missing := set(made_by.values()) - set(outputs):
         raise UsageError(f"job {min(missing)} has no finished video to use again")
-    step_many(tx, made_by, Event.REUSE, output_ids={job: outputs[made_by[job]] for job in made_by})
+    step_many(tx, made_by, Event.REUSE, output_ids={job_id: outputs[made_by[job_id]] for job_id in made_by})
 
 
 def _store_output(tx: Transaction, run_id: str, submission_id: int, output: Output) -> int:
-    written = tx.connection.execute(
-        schema.output.insert().values(
-            submission_id=submission_id,
-            run_id=run_id,
-            path=output.path,
-            url=output.url,
-            sha256=output.sha256,
-            bytes=output.bytes,
-            width_px=output.width_px,
-            height_px=output.height_px,
-            fps=output.fps,
-            duration_s=output.duration_s,
-            has_audio=int(output.has_audio),
-        )
-    )
-    key = written.inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    row = {**asdict(output), "has_audio": int(output.has_audio)}
+    return tx.insert(schema.output, {**row, "submission_id": submission_id, "run_id": run_id})

@@ -112,20 +112,17 @@ I9, slots within the cap, is a promise about every moment, and the cap is the ca
 @read()
 def verify(tx: Transaction) -> list[str]:
     """Return every broken promise as a sentence."""
-    found = [
-        sentence.format(*row)
-        for sentence, query in CHECKS.items()
-        for row in tx.connection.execute(text(query))
-    ]
+    found = [sentence.format(*row) for sentence, query in CHECKS.items() for row in tx.execute(text(query))]
     return [*found, *_broken_arrows(tx), *_broken_chain(tx), *_broken_file(tx)]
 
 
 def _broken_arrows(tx: Transaction) -> Iterator[str]:
     """I10: every event is an arrow of the table, and begins where the job's last one ended."""
     before: dict[int, str] = {}
-    rows = tx.connection.execute(
-        text("SELECT job_id, event, from_state, to_state FROM event ORDER BY event_id"),
-        execution_options={"yield_per": 1000},
+    rows = tx.execute(
+        text("SELECT job_id, event, from_state, to_state FROM event ORDER BY event_id").execution_options(
+            yield_per=1000
+        )
     )
     arrows = {(s.value, e.value, t.value) for s, after in ARROWS.items() for e, t in after.items()}
     for job_id, event, from_state, to_state in rows:
@@ -138,11 +135,12 @@ def _broken_arrows(tx: Transaction) -> Iterator[str]:
 
 def _broken_chain(tx: Transaction) -> Iterator[str]:
     """Report where the entries are not the ones that were written: changed, removed or added."""
-    count, head = tx.connection.execute(text("SELECT entries, head FROM ledger_head")).one()
+    count, head = tx.execute(text("SELECT entries, head FROM ledger_head")).one()
     previous, seen = "", 0
-    rows = tx.connection.execute(
-        text("SELECT entry_id, at_ms, submission_id, kind, amount_nano, hash FROM entry ORDER BY entry_id"),
-        execution_options={"yield_per": 1000},
+    rows = tx.execute(
+        text(
+            "SELECT entry_id, at_ms, submission_id, kind, amount_nano, hash FROM entry ORDER BY entry_id"
+        ).execution_options(yield_per=1000)
     )
     for row in rows:
         seen += 1

@@ -26,7 +26,6 @@ from callsheet.provider.messages import (
     Completed,
     Rendered,
     Status,
-    Ticket,
     failure_of_post,
     parse_cancel,
     parse_result,
@@ -41,21 +40,18 @@ from callsheet.provider.outcomes import outcome_of_failure
 from callsheet.provider.polling import PollSchedule
 from callsheet.provider.replies import Reply
 from callsheet.provider.transport import (
-    READ_FAILURES,
+    CONNECT_TIMEOUT_S,
     Departure,
     Hearing,
     SecretAuth,
     exchange,
     key_auth,
     open_client,
+    read,
     since_boot_s,
 )
 from callsheet.settings import Settings
-
-CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 30.0
-READ_DEADLINE_S = 60.0
-"""A whole read, however slowly its bytes drip in."""
+from callsheet.ticket import Ticket
 
 REFUSALS = 3
 """How often in a row a poll must be refused (401, 402, 403) until the key counts as refused. One refusal may
@@ -102,16 +98,12 @@ class FalQueue:
 
     async def __aenter__(self) -> Self:
         urls = (self._settings.queue_url, self._settings.rest_url, self._settings.cdn_url)
-
-        async def opened(*, keep_alive: bool) -> httpx.AsyncClient:
-            client = open_client(transport=self._transport, keep_alive=keep_alive, urls=urls)
-            return await self._stack.enter_async_context(client)
-
-        self._clients = (
-            await opened(keep_alive=False),
-            await opened(keep_alive=True),
-            await opened(keep_alive=True),
-        )
+        clients = [
+            open_client(transport=self._transport, keep_alive=keep_alive, urls=urls)
+            for keep_alive in (False, True, True)
+        ]
+        post, api, cdn = [await self._stack.enter_async_context(each) for each in clients]
+        self._clients = (post, api, cdn)
         return self
 
     async def __aexit__(self, *raised: object) -> None:
@@ -226,13 +218,8 @@ class FalQueue:
 
     async def _read(self, method: str, url: str, params: Mapping[str, str] | None = None) -> Reply:
         client, auth = self._opened()[1], self._auth()
-        timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        request = client.build_request(method, self._hosts.may_have_key(url), params=params, timeout=timeout)
-        try:
-            async with asyncio.timeout(READ_DEADLINE_S):
-                return await exchange(client, request, auth)
-        except READ_FAILURES as error:
-            raise Unavailable(f"fal's queue could not be read ({type(error).__name__})") from error
+        request = client.build_request(method, self._hosts.may_have_key(url), params=params)
+        return await read(client, request, auth, who="fal's queue")
 
     def _opened(self) -> tuple[httpx.AsyncClient, httpx.AsyncClient, httpx.AsyncClient]:
         if self._clients is None:
@@ -240,8 +227,6 @@ class FalQueue:
         return self._clients
 
     def _auth(self) -> SecretAuth:
-        if self._settings.key is None:
-            raise AccountError("there is no key for fal: set FAL_KEY, or use --sandbox, which needs none")
         return key_auth(self._settings.key)
 
 

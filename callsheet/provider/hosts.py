@@ -14,9 +14,10 @@ from functools import lru_cache
 import httpx
 
 from callsheet.errors import UntrustedHost, UsageError
-from callsheet.provider.messages import Ticket, ticket_for
+from callsheet.provider.messages import ticket_for
 from callsheet.provider.replies import clean
 from callsheet.settings import SEEDANCE_OWNER_HOSTS, Settings
+from callsheet.ticket import Ticket
 
 Origin = tuple[str, str, int | None]
 """Scheme, host and port; the port is None where it is the scheme's own."""

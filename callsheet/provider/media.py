@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +21,9 @@ import httpx
 from callsheet.errors import Refused, Unavailable, UntrustedHost, UsageError
 from callsheet.provider.hosts import Hosts
 from callsheet.provider.messages import lifecycle, read_object, said, text_or_none
-from callsheet.provider.replies import Reply, fault_of
-from callsheet.provider.transport import READ_FAILURES, SecretAuth, exchange, retried
+from callsheet.provider.replies import Reply, error_of
+from callsheet.provider.transport import READ_FAILURES, READ_TIMEOUT, SecretAuth, read, retried
 from callsheet.settings import Settings
-
-DOWNLOAD_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
 MAX_REDIRECTS = 3
 
@@ -61,7 +60,7 @@ async def open_file(client: httpx.AsyncClient, hosts: Hosts, address: str) -> As
 
 
 async def _opened(client: httpx.AsyncClient, url: httpx.URL) -> httpx.Response:
-    request = client.build_request("GET", url, headers={"Accept": "*/*"}, timeout=DOWNLOAD_TIMEOUT)
+    request = client.build_request("GET", url, headers={"Accept": "*/*"}, timeout=READ_TIMEOUT)
     try:
         response = await client.send(request, stream=True, follow_redirects=False)
     except READ_FAILURES as error:
@@ -134,8 +133,8 @@ def parse_upload(reply: Reply) -> str:
 def _refuse(reply: Reply, what: str, codes: set[int]) -> None:
     """Raise Refused for these codes, save for those that pass (408, 425, 429)."""
     if reply.status_code in codes - {408, 425, 429}:
-        fault = fault_of(reply)
-        raise Refused(said(what, reply), error_type=fault.error_type if fault else "")
+        error = error_of(reply)
+        raise Refused(said(what, reply), error_type=error.error_type if error else "")
 
 
 def _is_header(text: str) -> bool:
@@ -151,8 +150,8 @@ TRIES = 3
 MAX_UPLOAD_BYTES = 100 * 2**20
 """Where fal's own client begins to upload in parts; Seedance takes pictures up to 30 MB."""
 
-TOKEN_DEADLINE_S = 60.0
 UPLOAD_DEADLINE_S = 300.0
+STORAGE = "fal's storage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,33 +170,22 @@ class Uploader:
         """Return the address of the uploaded file. See `FalQueue.upload`."""
         data = await _bytes_of(content)
         headers = upload_headers(content_type, file_name)
-        return await retried(
-            lambda: self._once(data, headers), tries=TRIES, sleep=self.sleep, jitter=self.jitter
-        )
+        once = partial(self._once, data, headers)
+        return await retried(once, tries=TRIES, sleep=self.sleep, jitter=self.jitter)
 
     async def _once(self, data: bytes, headers: dict[str, str]) -> str:
         url = self.hosts.may_have_key(f"{self.settings.rest_url}/storage/auth/token")
         wanted = {"storage_type": "fal-cdn-v3"}
         ask = self.api.build_request("POST", url, params=wanted, json={})
-        token, base_url = parse_upload_token(await _sent(self.api, ask, self.auth, TOKEN_DEADLINE_S))
+        token, base_url = parse_upload_token(await read(self.api, ask, self.auth, who=STORAGE))
         if base_url is not None:
             self.hosts.may_hold_media(base_url)  # raises for a host that the picture must not go to
         target = self.hosts.may_hold_media(f"{self.settings.cdn_url}/files/upload")
         put = self.cdn.build_request("POST", target, content=data, headers=headers)
-        address = parse_upload(await _sent(self.cdn, put, SecretAuth(lambda: token), UPLOAD_DEADLINE_S))
+        auth = SecretAuth(lambda: token)
+        address = parse_upload(await read(self.cdn, put, auth, who=STORAGE, deadline_s=UPLOAD_DEADLINE_S))
         self.hosts.may_hold_media(address)
         return address
-
-
-async def _sent(
-    client: httpx.AsyncClient, request: httpx.Request, auth: SecretAuth, deadline_s: float
-) -> Reply:
-    request.extensions["timeout"] = httpx.Timeout(30.0, connect=10.0).as_dict()
-    try:
-        async with asyncio.timeout(deadline_s):
-            return await exchange(client, request, auth)
-    except READ_FAILURES as error:
-        raise Unavailable(f"fal's storage could not be reached ({type(error).__name__})") from error
 
 
 async def _bytes_of(content: Path | bytes) -> bytes:

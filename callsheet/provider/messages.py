@@ -31,11 +31,12 @@ from callsheet.provider.replies import (
     charged_by_units,
     clean,
     described,
+    error_of,
     excerpt,
-    fault_of,
     request_id_in,
     retry_after_s,
 )
+from callsheet.ticket import Ticket
 
 MEDIA_LIFETIME_S = 30 * 86_400
 """How long fal is asked to keep a finished file, in seconds: its default is an account setting."""
@@ -44,17 +45,6 @@ CancelAnswer = Literal["requested", "already_completed", "not_found", "removed"]
 
 _ENDPOINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)+", re.ASCII)
 _NAMESPACES = frozenset({"workflows", "comfy"})
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """An accepted submission: under which id it runs and where it is asked about."""
-
-    request_id: str
-    endpoint_id: str
-    status_url: str
-    response_url: str
-    cancel_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +161,11 @@ def parse_submit(reply: Reply, endpoint_id: str) -> Ticket:
         return _accepted(reply, endpoint_id)
     if outcome is Outcome.ACCOUNT:
         raise account_error(reply)
-    fault = fault_of(reply)
-    error_type = fault.error_type if fault else ""
+    error = error_of(reply)
+    error_type = error.error_type if error else ""
     if outcome is Outcome.THROTTLED:
         raise Throttled(said("the queue", reply), retry_after_s=retry_after_s(reply), error_type=error_type)
-    if outcome is Outcome.REFUSED and fault and not (reply.status_code == 422 and _named_ids(reply)):
+    if outcome is Outcome.REFUSED and error and not (reply.status_code == 422 and _named_ids(reply)):
         # fal's own texts differ on whether a 422 is charged. One that names no request bought nothing,
         # unless it names units.
         units = billable_units(reply)
@@ -267,9 +257,9 @@ def parse_result(reply: Reply) -> Rendered:
     Unavailable for every other answer without a video, because the clip behind it is paid for and may come
     with the next one (`gone` where fal says 404 in JSON); AccountError for 401, 402 and 403.
     """
-    fault = fault_of(reply)
-    if fault and is_failed_render(reply.status_code, fault.error_type, is_validation=fault.is_validation):
-        raise _failed(reply, fault.text, fault.error_type)
+    error = error_of(reply)
+    if error and is_failed_render(reply.status_code, error.error_type, is_validation=error.is_validation):
+        raise _failed(reply, error.text, error.error_type)
     document = read_object(reply, "the result")
     if "video" not in document and "status" in document:
         raise Unavailable("the result is not there yet: a status came in its place")
@@ -340,12 +330,12 @@ def read_object(reply: Reply, what: str) -> dict[str, Any]:
     document = reply.document
     if reply.is_success and document is not None and "content-encoding" not in reply.headers:
         return document
-    fault = fault_of(reply)
+    error = error_of(reply)
     raise Unavailable(
         said(what, reply),
         retry_after_s=retry_after_s(reply),
         gone=reply.status_code in {404, 410} and document is not None,  # a proxy's 404 is a page
-        error_type=fault.error_type if fault else "",
+        error_type=error.error_type if error else "",
     )
 
 

@@ -1,8 +1,8 @@
-"""What became of a paid POST, as one table: who said no, who said yes, and when nobody can know.
+"""What became of a paid POST, as one table: refused, accepted, or unknown.
 
 Two questions are answered here and nowhere else. What does this status code of a submit mean? And what
-does a failure without any reply mean? Everything that is not listed is UNKNOWN: an outcome that nobody has
-thought of is counted as money that may be gone, never as money that is still there.
+does a failure without any reply mean? Everything that is not listed is UNKNOWN: an unforeseen outcome
+is counted as money that may be gone, never as money that is still there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SINGLE_CODES: Mapping[int, Outcome] = MappingProxyType(
         401: Outcome.ACCOUNT,
         402: Outcome.ACCOUNT,
         403: Outcome.ACCOUNT,
-        # Somebody on the way gave up waiting, or saw the same request twice: it may be through.
+        # A server on the way gave up waiting, or saw the same request twice: it may be through.
         408: Outcome.UNKNOWN,
         409: Outcome.UNKNOWN,
         425: Outcome.UNKNOWN,
@@ -142,7 +142,7 @@ def outcome_of_failure(name: str, *, sent: bool | None) -> Outcome:
     """Return what became of a POST that ended in an exception of the class called `name`.
 
     `sent` is what the wire itself says: True once writing the request began, False while it provably had
-    not, None where nobody watched. The wire outranks the name, and without it the table decides.
+    not, None where it was not watched. The wire outranks the name, and without it the table decides.
     """
     if sent is None:
         return FAILURES.get(name, Outcome.UNKNOWN)

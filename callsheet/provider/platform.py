@@ -11,15 +11,17 @@ import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import httpx
 
-from callsheet.errors import AccountError, Unavailable
+from callsheet.errors import Unavailable
 from callsheet.provider.hosts import Hosts
 from callsheet.provider.platform_messages import (
     BILLS,
     HISTORY,
+    LISTS,
     PRICES,
     BillingEvent,
     HistoryItem,
@@ -32,21 +34,12 @@ from callsheet.provider.platform_messages import (
     parse_page,
     parse_price,
 )
-from callsheet.provider.replies import Reply, server_time_ms
-from callsheet.provider.transport import (
-    READ_FAILURES,
-    SecretAuth,
-    exchange,
-    key_auth,
-    open_client,
-    retried,
-)
+from callsheet.provider.replies import Reply
+from callsheet.provider.transport import SecretAuth, key_auth, open_client, read, retried
 from callsheet.settings import ApiKey, Settings
 from pricing.units import ListedPrice
 
 TRIES = 4
-READ_TIMEOUT_S = 30.0
-CONNECT_TIMEOUT_S = 10.0
 PAGE_DEADLINE_S = 120.0
 MAX_PAGE_BYTES = 64 * 2**20
 """A page of the history holds other people's inputs too, and they may have sent pictures as text."""
@@ -101,11 +94,8 @@ class FalPlatform:
         self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
-        client = open_client(
-            transport=self._transport,
-            keep_alive=True,
-            urls=(self._settings.platform_url,),
-        )
+        urls = (self._settings.platform_url,)
+        client = open_client(transport=self._transport, keep_alive=True, urls=urls)
         self._client = await self._stack.enter_async_context(client)
         return self
 
@@ -126,33 +116,24 @@ class FalPlatform:
         `sort_by` is "ended_at" or "duration". Raises Unavailable where any part of the list could not be
         read, AccountError where the key may not read it.
         """
-        pages = await self._of_all_names(
-            endpoint_ids,
-            "/models/requests/by-endpoint",
-            lambda ids: history_query(ids, start_ms=start_ms, request_id=request_id, sort_by=sort_by),
-            (HISTORY, "items"),
-            self._key(),
-        )
+        query = partial(history_query, start_ms=start_ms, request_id=request_id, sort_by=sort_by)
+        pages = await self._of_all_names(HISTORY, endpoint_ids, query, self._settings.key)
         found: dict[str, HistoryItem] = {}
-        for item in (self._named(parse_item(each)) for each in pages.items):
+        for item in (self._named(parse_item(each)) for each in _items(pages)):
             # The list moves while it is read: a request may be on two pages, the later time in a later state.
             if item.request_id not in found or item.ended_ms is not None:
                 found[item.request_id] = item
-        return History(tuple(found.values()), pages.server_ms)
+        # The time is that of the first page: nothing later is certain.
+        return History(tuple(found.values()), pages[0].server_ms if pages else None)
 
     async def billing_events(self, endpoint_ids: Sequence[str], *, start_ms: int) -> list[BillingEvent]:
         """Return every billing event of these endpoints since `start_ms` (at most 90 days ago).
 
         Raises Unavailable where any part of the list could not be read, AccountError without an admin key.
         """
-        pages = await self._of_all_names(
-            endpoint_ids,
-            "/models/billing-events",
-            lambda ids: billing_query(ids, start_ms=start_ms),
-            (BILLS, "billing_events"),
-            self._settings.admin_key or self._key(),
-        )
-        return [self._named(parse_event(item)) for item in pages.items]
+        query = partial(billing_query, start_ms=start_ms)
+        pages = await self._of_all_names(BILLS, endpoint_ids, query, self._admin_key)
+        return [self._named(parse_event(item)) for item in _items(pages)]
 
     async def prices(self, endpoint_ids: Sequence[str], *, tries: int = TRIES) -> list[ListedPrice]:
         """Return what fal asks for these endpoints, a line each; some may be missing.
@@ -168,22 +149,22 @@ class FalPlatform:
         """Read the lines of these endpoints. fal answers 404 where it no longer has one of them."""
         query = [("endpoint_id", each) for each in ids]
         try:
-            pages = await self._pages("/models/pricing", query, (PRICES, "prices"), self._key(), tries=tries)
+            pages = await self._pages(PRICES, query, self._settings.key, tries=tries)
         except Unavailable as error:
             if not error.gone:
                 raise
             half = len(ids) // 2
             parts = (ids[:half], ids[half:]) if half else ()
             return [line for part in parts for line in await self._listed(part, tries)]
-        return [self._named(parse_price(item)) for item in pages.items]
+        return [self._named(parse_price(item)) for item in _items(pages)]
 
     async def credits_nano(self) -> int:
         """Return the account's balance in nano-dollars.
 
         Raises AccountError without an admin key, Unavailable where it could not be read in one try.
         """
-        key = self._settings.admin_key or self._key()
-        return parse_credits(await self._read("/account/billing", [("expand", "credits")], key_auth(key)))
+        auth = key_auth(self._admin_key)
+        return parse_credits(await self._read("/account/billing", [("expand", "credits")], auth))
 
     def _named(self, item: _Named) -> _Named:
         """Return an entry under the id that the catalog has for its endpoint."""
@@ -191,97 +172,64 @@ class FalPlatform:
 
     async def _of_all_names(
         self,
+        what: str,
         endpoint_ids: Sequence[str],
-        path: str,
         query_of: Callable[[Sequence[str]], list[tuple[str, str]]],
-        names: tuple[str, str],
-        key: ApiKey,
-    ) -> _Pages:
+        key: ApiKey | None,
+    ) -> list[Page]:
         """Read a list for endpoints under their ids, and then under their other names.
 
         A name that fal does not know answers 404; an id must be known.
         """
-        found = _Pages()
+        found: list[Page] = []
         for ids in _pieces(endpoint_ids):
-            found.add(await self._pages(path, query_of(ids), names, key))
+            found += await self._pages(what, query_of(ids), key)
         others = [name for name, own in self._canonical.items() if own in endpoint_ids]
         for ids in _pieces(others):
             try:
-                found.add(await self._pages(path, query_of(ids), names, key))
+                found += await self._pages(what, query_of(ids), key)
             except Unavailable as error:
                 if not error.gone:
                     raise
         return found
 
     async def _pages(
-        self,
-        path: str,
-        query: Sequence[tuple[str, str]],
-        names: tuple[str, str],
-        key: ApiKey,
-        *,
-        tries: int = TRIES,
-    ) -> _Pages:
-        what, name = names
-        pages, seen, cursor = _Pages(), set[str](), None
-        for _ in range(MAX_PAGES):
-            asked = [*query, ("cursor", cursor)] if cursor else list(query)
-            reply, page = await self._page(path, asked, names, key_auth(key), tries)
-            pages.take(page.items, server_time_ms(reply))
-            cursor = page.cursor
-            if cursor is None:
+        self, what: str, query: Sequence[tuple[str, str]], key: ApiKey | None, *, tries: int = TRIES
+    ) -> list[Page]:
+        """Read every page of a list, each in at most `tries`."""
+        path, name = LISTS[what]
+        auth = key_auth(key)
+
+        async def page(cursor: str | None) -> Page:
+            asked = [*query, ("cursor", cursor)] if cursor else query
+            return parse_page(await self._read(path, asked, auth), what, name)
+
+        pages: list[Page] = []
+        cursors: list[str | None] = [None]
+        while len(pages) < MAX_PAGES:
+            once = partial(page, cursors[-1])
+            pages.append(await retried(once, tries=tries, sleep=self._sleep, jitter=self._jitter))
+            if pages[-1].cursor is None:
                 return pages
-            if cursor in seen:
+            if pages[-1].cursor in cursors:
                 raise Unavailable(f"{what} could not be read whole: its {name!r} go round in a circle")
-            seen.add(cursor)
+            cursors.append(pages[-1].cursor)
         raise Unavailable(f"{what} could not be read whole: it has more than {MAX_PAGES} pages")
-
-    async def _page(
-        self,
-        path: str,
-        query: Sequence[tuple[str, str]],
-        names: tuple[str, str],
-        auth: SecretAuth,
-        tries: int,
-    ) -> tuple[Reply, Page]:
-        async def read() -> tuple[Reply, Page]:
-            reply = await self._read(path, query, auth)
-            return reply, parse_page(reply, *names)
-
-        return await retried(read, tries=tries, sleep=self._sleep, jitter=self._jitter)
 
     async def _read(self, path: str, query: Sequence[tuple[str, str]], auth: SecretAuth) -> Reply:
         if self._client is None:
             raise RuntimeError("FalPlatform is used outside its `async with` block")
         url = self._hosts.is_platform(f"{self._settings.platform_url}{path}")
-        timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        request = self._client.build_request("GET", url, params=list(query), timeout=timeout)
-        try:
-            async with asyncio.timeout(PAGE_DEADLINE_S):
-                return await exchange(self._client, request, auth, max_bytes=MAX_PAGE_BYTES)
-        except READ_FAILURES as error:
-            raise Unavailable(f"fal's platform API could not be read ({type(error).__name__})") from error
+        request = self._client.build_request("GET", url, params=list(query))
+        who = "fal's platform API"
+        return await read(
+            self._client, request, auth, who=who, deadline_s=PAGE_DEADLINE_S, max_bytes=MAX_PAGE_BYTES
+        )
 
-    def _key(self) -> ApiKey:
-        if self._settings.key is None:
-            raise AccountError("there is no key for fal: set FAL_KEY, or use --sandbox, which needs none")
-        return self._settings.key
+    @property
+    def _admin_key(self) -> ApiKey | None:
+        return self._settings.admin_key or self._settings.key
 
 
-class _Pages:
-    """What has been read so far. `server_ms` is the time of the first page: nothing later is certain."""
-
-    def __init__(self) -> None:
-        self.items: list[Mapping[str, Any]] = []
-        self.server_ms: int | None = None
-        self._is_first = True
-
-    def add(self, pages: _Pages) -> None:
-        """Add all pages of another question, asked later."""
-        self.take(pages.items, pages.server_ms)
-
-    def take(self, items: Sequence[Mapping[str, Any]], server_ms: int | None) -> None:
-        """Add a page."""
-        self.items.extend(items)
-        if self._is_first:
-            self.server_ms, self._is_first = server_ms, False
+def _items(pages: Sequence[Page]) -> Iterator[Mapping[str, Any]]:
+    return (item for page in pages for item in page.items)

@@ -17,7 +17,7 @@ from typing import Any
 
 from callsheet.errors import AccountError, RenderFailed, Unavailable
 from callsheet.provider.messages import Rendered, parse_result, read_object
-from callsheet.provider.replies import Reply, request_id_in
+from callsheet.provider.replies import Reply, request_id_in, server_time_ms
 from pricing.money import NANO_PER_USD
 from pricing.units import ListedPrice
 
@@ -25,6 +25,13 @@ HISTORY = "fal's request history"
 PRICES = "fal's price list"
 ACCOUNT = "fal's account record"
 BILLS = "fal's billing events"
+
+LISTS = {
+    HISTORY: ("/models/requests/by-endpoint", "items"),
+    BILLS: ("/models/billing-events", "billing_events"),
+    PRICES: ("/models/pricing", "prices"),
+}
+"""Where each list is read, and what it is called in the reply."""
 
 HISTORY_PAGE = 100
 """Requests per page: the most that fal allows."""
@@ -34,7 +41,7 @@ BILLS_PAGE = 1000
 
 MAX_NANO = 2**62
 MAX_PRICE = 10**9
-"""Dollars. Numbers are judged by their size before anything is reckoned with them."""
+"""In dollars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +73,14 @@ class BillingEvent:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list. `cursor` asks for the next one; None where this is the last."""
+    """One page of a list. `cursor` asks for the next one; None where this is the last.
+
+    `server_ms` is fal's own time when it was read (Unix milliseconds), or None.
+    """
 
     items: Sequence[Mapping[str, Any]]
     cursor: str | None
+    server_ms: int | None
 
 
 def history_query(
@@ -103,7 +114,7 @@ def parse_page(reply: Reply, what: str, name: str) -> Page:
         raise _torn(what, f"there is no list {name!r} in it")
     if not isinstance(more, bool) or not isinstance(cursor, str | None) or more != bool(cursor):
         raise _torn(what, "it does not say clearly whether there is more")
-    return Page(items, cursor or None)
+    return Page(items, cursor or None, server_time_ms(reply))
 
 
 def parse_item(item: Mapping[str, Any]) -> HistoryItem:
@@ -122,25 +133,25 @@ def parse_item(item: Mapping[str, Any]) -> HistoryItem:
 
 def parse_event(item: Mapping[str, Any]) -> BillingEvent:
     """Return one billing event. Raises Unavailable for one that cannot be read."""
-    nano = _nano(item.get("cost_estimate_nano_usd"))
+    nano = _number(item.get("cost_estimate_nano_usd"), MAX_NANO)
     if nano is None:
         raise _torn(BILLS, "an event names no cost")
     return BillingEvent(
         request_id=_request_id(item, BILLS),
         endpoint_id=_text(item, "endpoint_id", BILLS),
         at_ms=_moment_ms(item.get("timestamp"), BILLS),
-        cost_nano=nano,
+        cost_nano=int(nano.to_integral_value(ROUND_CEILING)),
     )
 
 
 def parse_price(item: Mapping[str, Any]) -> ListedPrice:
     """Return one line of the price list. Raises Unavailable for one that cannot be read."""
-    price = item.get("unit_price")
-    if isinstance(price, bool) or not isinstance(price, int | Decimal) or not 0 <= price <= MAX_PRICE:
+    price = _number(item.get("unit_price"), MAX_PRICE)
+    if price is None:
         raise _torn(PRICES, "an entry has no price")
     return ListedPrice(
         endpoint_id=_text(item, "endpoint_id", PRICES),
-        price=Decimal(price),
+        price=price,
         unit=_text(item, "unit", PRICES)[:60],
         currency=_text(item, "currency", PRICES)[:8],
     )
@@ -153,13 +164,10 @@ def parse_credits(reply: Reply) -> int:
     """
     read_object(reply, ACCOUNT)
     told = json.loads(reply.body, parse_float=Decimal).get("credits")
-    balance = told.get("current_balance") if isinstance(told, dict) else None
-    is_number = isinstance(balance, int | Decimal) and not isinstance(balance, bool)
-    if not isinstance(told, dict) or not is_number or told.get("currency") != "USD":
+    balance = _number(told.get("current_balance"), MAX_PRICE) if isinstance(told, dict) else None
+    if balance is None or told.get("currency") != "USD":
         raise Unavailable(f"{ACCOUNT} names no balance in dollars")
-    if balance is None or not 0 <= balance <= MAX_PRICE:
-        raise Unavailable(f"{ACCOUNT} names no balance in dollars")
-    return int((Decimal(balance) * NANO_PER_USD).to_integral_value(ROUND_FLOOR))
+    return int((balance * NANO_PER_USD).to_integral_value(ROUND_FLOOR))
 
 
 def result_of(item: HistoryItem) -> Rendered:
@@ -189,11 +197,10 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
-def _nano(value: Any) -> int | None:
-    """Whole nano-dollars, rounded up; a number is judged by its size before it is made an integer."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= MAX_NANO:
-        return None
-    return int(Decimal(value).to_integral_value(ROUND_CEILING))
+def _number(value: Any, most: int) -> Decimal | None:
+    """Return a number from 0 to `most`; it is judged by its size before anything is reckoned with it."""
+    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    return Decimal(value) if is_number and 0 <= value <= most else None
 
 
 def _request_id(item: Mapping[str, Any], what: str) -> str:

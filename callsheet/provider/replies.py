@@ -63,7 +63,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class StatedError:
     """An error in fal's own words.
 
     `error_type` is fal's stable word for it, or empty. `is_validation` says that it is a list of errors,
@@ -98,7 +98,7 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def fault_of(reply: Reply) -> Fault | None:
+def error_of(reply: Reply) -> StatedError | None:
     """Return the error that the body states in one of fal's shapes, or None if it states none.
 
     Shapes: `{"detail": "...", "error_type": "..."}` for the queue's errors and `{"detail": [{"loc", "msg",
@@ -109,7 +109,9 @@ def fault_of(reply: Reply) -> Fault | None:
         return None
     text, item_type = described(document.get("detail", document.get("error")))
     named = document.get("error_type") or item_type or reply.headers.get("x-fal-error-type", "")
-    return Fault(text or clean(str(named)), clean(str(named), 80), _is_validation(document.get("detail")))
+    return StatedError(
+        text or clean(str(named)), clean(str(named), 80), _is_validation(document.get("detail"))
+    )
 
 
 def _is_validation(detail: Any) -> bool:
@@ -135,9 +137,9 @@ def described(detail: Any) -> tuple[str, str]:
 
 def excerpt(reply: Reply) -> str:
     """Return what a reply says in at most 500 characters: fal's own words, else the start of its body."""
-    fault = fault_of(reply)
-    if fault and fault.text:
-        return fault.text
+    error = error_of(reply)
+    if error and error.text:
+        return error.text
     return clean(reply.body[: 4 * MAX_TEXT].decode("utf-8", "replace")) or "(empty body)"
 
 

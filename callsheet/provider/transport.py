@@ -5,6 +5,7 @@ Free calls are repeated by `retried`, all with the same backoff. The paid POST i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import ssl
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from callsheet.errors import NotSent, Unavailable
+from callsheet.errors import AccountError, NotSent, Unavailable
 from callsheet.provider.replies import Reply, clean
 from callsheet.settings import ApiKey
 
@@ -30,6 +31,9 @@ MAX_BODY_BYTES = 4 * 2**20
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 """This machine: no proxy may stand between two programs on it."""
 
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT = httpx.Timeout(30.0, connect=CONNECT_TIMEOUT_S)
 
 READ_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
 """What a free exchange fails with when the network does (a time-out is an OSError)."""
@@ -55,8 +59,10 @@ class SecretAuth(httpx.Auth):
         return body
 
 
-def key_auth(key: ApiKey) -> SecretAuth:
-    """Return fal's own scheme: `Authorization: Key <key>`."""
+def key_auth(key: ApiKey | None) -> SecretAuth:
+    """Return fal's own scheme: `Authorization: Key <key>`. Raises AccountError without a key."""
+    if key is None:
+        raise AccountError("there is no key for fal: set FAL_KEY, or use --sandbox, which needs none")
     return SecretAuth(lambda: f"Key {key.reveal()}")
 
 
@@ -67,7 +73,7 @@ class Departure:
     `left` is None while nothing was seen, False from when a connection is being made, True from just before
     the first byte of the request is written. A connection that is ready only after `latest_s` (on the clock
     `now`) raises NotSent instead of writing: a process that was stopped in between must not send what
-    somebody else may have taken over.
+    another process may have taken over.
     """
 
     latest_s: float
@@ -119,6 +125,27 @@ async def exchange(
         return Reply(response.status_code, headers, auth.masked(await _body(response, max_bytes)))
     finally:
         await response.aclose()
+
+
+async def read(
+    client: httpx.AsyncClient,
+    request: httpx.Request,
+    auth: SecretAuth,
+    *,
+    who: str,
+    deadline_s: float = 60.0,
+    max_bytes: int = MAX_BODY_BYTES,
+) -> Reply:
+    """Do a free exchange within `deadline_s`, however slowly its bytes drip in.
+
+    Raises Unavailable, which names `who`, where the network fails.
+    """
+    request.extensions["timeout"] = READ_TIMEOUT.as_dict()
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await exchange(client, request, auth, max_bytes=max_bytes)
+    except READ_FAILURES as error:
+        raise Unavailable(f"{who} could not be read ({type(error).__name__})") from error
 
 
 def backoff_s(attempt: int, advice_s: float | None, jitter: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 
 from callsheet.errors import AccountError, QueueError, Unavailable, UsageError
-from callsheet.ledger import JobRow, Ledger, State, Ticket, history, queries, settlement, transitions
+from callsheet.ledger import JobRow, Ledger, State, history, queries, settlement, transitions
 from callsheet.provider.platform_messages import HistoryItem
 from callsheet.reconcile.account import AccountSession, attempt_of, claimed, sent_ms
 from callsheet.reconcile.findings import Finding, finding
@@ -83,10 +83,9 @@ async def adopt(account: AccountSession, name: str, request_id: str, *, reason: 
     """
     row = await account.do.call(unknown_job, name)
     why = signed(f"request {request_id} adopted", reason)
-    found = account.queue.ticket(row.endpoint, request_id)
+    ticket = account.queue.ticket(row.endpoint, request_id)
     await _require_free(account, row, request_id)
     await _require_at_fal(account, row, request_id)
-    ticket = Ticket(found.request_id, found.status_url, found.response_url, found.cancel_url)
     with claimed(account.ledger, [row.run_id]) as mine:
         require_owned(row, mine)
         await account.do(transitions.find, row.job_id, ticket, why=why, attempt=row.attempt)

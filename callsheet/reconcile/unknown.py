@@ -24,7 +24,6 @@ from callsheet.ledger import (
     JobRow,
     State,
     Submission,
-    Ticket,
     history,
     queries,
     recovery,
@@ -241,8 +240,7 @@ async def _taken_over(account: AccountSession, row: JobRow, request_id: str) -> 
 
 
 async def _adopted(account: AccountSession, row: JobRow, request_id: str, why: str) -> Finding:
-    found = account.queue.ticket(row.endpoint, request_id)
-    ticket = Ticket(found.request_id, found.status_url, found.response_url, found.cancel_url)
+    ticket = account.queue.ticket(row.endpoint, request_id)
     await account.do(transitions.find, row.job_id, ticket, why=why, attempt=row.attempt)
     logger.info("job %d (%s): request %s: %s", row.job_id, row.custom_id, request_id, why)
     return finding("found", row, why, request_ids=(request_id,), was_found=True)

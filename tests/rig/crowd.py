@@ -12,12 +12,10 @@ import psycopg
 from callsheet.errors import CapReached
 from callsheet.ledger import (
     Ledger,
-    NewCap,
     NewJob,
     NewRun,
     Settlement,
     State,
-    Ticket,
     admission,
     history,
     queries,
@@ -26,6 +24,8 @@ from callsheet.ledger import (
     transitions,
     verify,
 )
+from callsheet.ticket import Ticket
+from pricing.budgets import Cap
 from tests.rig.figures import Figure, at_least, none_of
 from tests.rig.kills import memory_folder
 from tests.rig.processes import apart, spawn, wait
@@ -102,7 +102,7 @@ def _open(url: str, checks_first: bool) -> None:
         )
         for number in range(PROCESSES * JOBS_EACH)
     ]
-    cap = NewCap(scope="campaign", key="c", limit_nano=AFFORDABLE * HOLD_NANO)
+    cap = Cap("campaign", "c", "total", AFFORDABLE * HOLD_NANO)
     run = NewRun(run_id="r", campaign="c", plan_hash="", price_book="", out="")
     with Ledger.open(url) as ledger:
         ledger.do(runs.open_run, run, jobs, [] if checks_first else [cap])
@@ -122,7 +122,7 @@ def _buy(url: str, place: int, gate: int, starter: int, checks_first: bool) -> N
                 continue
             if job_id % 4 == 0:
                 ledger.do(transitions.send, job_id, arguments_sha256="x")
-                ledger.do(transitions.accept, job_id, Ticket(f"request-{job_id}", "s", "r", "c"))
+                ledger.do(transitions.accept, job_id, Ticket(f"request-{job_id}", "e", "s", "r", "c"))
                 ledger.do(transitions.render, job_id)
                 ledger.do(
                     settlement.settle,

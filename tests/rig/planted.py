@@ -10,7 +10,6 @@ from callsheet import failpoints
 from callsheet.engine import admit as admitting
 from callsheet.engine import submit as submitting
 from callsheet.errors import NotSent, OutcomeUnknown, Refused, Throttled
-from callsheet.ledger import Ticket as LedgerTicket
 from callsheet.ledger import admission, settlement, transitions
 from callsheet.ledger.transaction import Transaction, purchase
 from callsheet.provider.client import FalQueue
@@ -39,8 +38,7 @@ def id_after_post() -> None:
         failpoints.passing("after_post")
         sent = {"seed": order.seed, "arguments_sha256": order.arguments_sha256}
         await ctx.do(transitions.send, order.job_id, **sent)
-        urls = (ticket.status_url, ticket.response_url, ticket.cancel_url)
-        await ctx.do(transitions.accept, order.job_id, LedgerTicket(ticket.request_id, *urls))
+        await ctx.do(transitions.accept, order.job_id, ticket)
         return ticket
 
     @purchase()

@@ -18,12 +18,10 @@ from callsheet.errors import CallsheetError
 from callsheet.ledger import (
     Event,
     Ledger,
-    NewCap,
     NewJob,
     NewRun,
     Output,
     Settlement,
-    Ticket,
     admission,
     queries,
     runs,
@@ -34,6 +32,8 @@ from callsheet.ledger import (
 )
 from callsheet.ledger.database import Database
 from callsheet.ledger.locks import Claims
+from callsheet.ticket import Ticket
+from pricing.budgets import Cap
 from tests.rig import apsw_driver
 from tests.rig.disk import Acknowledged, Recorder, RecordingVFS
 from tests.rig.figures import Figure, at_least, none_of
@@ -125,7 +125,7 @@ def record(folder: Path, synchronous: str) -> Recorder:
     Ledger.open(f"sqlite:///{path}").close()
     recorder = Recorder({path.name: path.read_bytes()})
     with _ledger(path, recorder, synchronous) as ledger:
-        cap = NewCap(scope="campaign", key="c", limit_nano=JOBS * 100)
+        cap = Cap("campaign", "c", "total", JOBS * 100)
         jobs = [replace(_JOB, row=number, custom_id=str(number)) for number in range(JOBS)]
         ledger.do(
             runs.open_run, NewRun(run_id="r", campaign="c", plan_hash="", price_book="", out=""), jobs, [cap]
@@ -191,7 +191,7 @@ _VERBS = {
     Event.ADMIT: lambda ledger, job: ledger.do(admission.admit, job, slots=10),
     Event.SEND: lambda ledger, job: ledger.do(transitions.send, job, arguments_sha256="x"),
     Event.ACCEPT: lambda ledger, job: ledger.do(
-        transitions.accept, job, Ticket(f"request-{job}", "s", "r", "c")
+        transitions.accept, job, Ticket(f"request-{job}", "e", "s", "r", "c")
     ),
     Event.RENDER: lambda ledger, job: ledger.do(transitions.render, job),
     Event.SETTLE: lambda ledger, job: ledger.do(

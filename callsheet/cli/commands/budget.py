@@ -22,7 +22,8 @@ from callsheet.cli.views.money import (
 )
 from callsheet.errors import UsageError
 from callsheet.ledger import AccountRef, Ledger, admission, history, queries, wall_clock_ms
-from callsheet.ledger.scopes import Scope, window_at
+from callsheet.ledger.accounts import window_at
+from pricing.budgets import Scope
 from pricing.catalog import load_catalog
 from pricing.money import parse_usd
 

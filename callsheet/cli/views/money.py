@@ -14,8 +14,8 @@ from cyclopts import Parameter
 
 from callsheet.errors import UsageError
 from callsheet.ledger import Account, AccountRef, EntryFilter, Ledger, Overrun, admission
-from callsheet.ledger.scopes import Scope, window_at
-from pricing.budgets import client_key
+from callsheet.ledger.accounts import window_at
+from pricing.budgets import Scope, client_key
 from pricing.money import usd_text
 
 KINDS: Final = ("ledger", "campaign", "client", "campaign-client", "model", "run")

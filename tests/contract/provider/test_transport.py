@@ -27,8 +27,9 @@ from callsheet.errors import (
     UsageError,
 )
 from callsheet.provider.client import FalQueue, quiet_http_logs
-from callsheet.provider.messages import Completed, InQueue, Ticket
+from callsheet.provider.messages import Completed, InQueue
 from callsheet.settings import ApiKey, Settings
+from callsheet.ticket import Ticket
 from tests.contract.clock import pass_time
 
 ENDPOINT = "fal-ai/bytedance/seedance/v1/pro/fast/text-to-video"

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from callsheet.ledger import Ledger, NewRun, Ticket, admission, queries, runs, settlement, transitions
+from callsheet.ledger import Ledger, NewRun, admission, queries, runs, settlement, transitions
+from callsheet.ticket import Ticket
 from tests.integration.cli.conftest import new_job
 
 
@@ -26,7 +27,7 @@ def test_cancel_tells_what_was_cancelled_and_what_fal_said(book, call):
     job_id = book.do(queries.jobs, "spring-1")[0].job_id
     book.do(admission.admit, job_id, slots=10)
     book.do(transitions.send, job_id, arguments_sha256="x")
-    book.do(transitions.accept, job_id, Ticket("request-1", "s", "r", "c"))
+    book.do(transitions.accept, job_id, Ticket("request-1", "e", "s", "r", "c"))
     code, out, err = call("cancel", "spring-1", "--json")
     told = json.loads(out)
     assert (code, told["run_id"], told["cancelled"]) == (0, "spring-1", 2)

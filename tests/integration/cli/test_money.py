@@ -13,7 +13,6 @@ from callsheet.ledger import (
     Ledger,
     NewRun,
     Settlement,
-    Ticket,
     admission,
     history,
     queries,
@@ -22,6 +21,7 @@ from callsheet.ledger import (
     transitions,
     verify,
 )
+from callsheet.ticket import Ticket
 from tests.integration.cli.conftest import new_job
 
 NOON_MS = 1_795_262_400_000
@@ -45,7 +45,9 @@ def book(tmp_path, monkeypatch):
             ledger.do(admission.admit, row.job_id, slots=10)
             if row.position < 2:
                 ledger.do(transitions.send, row.job_id, arguments_sha256="x")
-                ledger.do(transitions.accept, row.job_id, Ticket(f"request-{row.position}", "s", "r", "c"))
+                ledger.do(
+                    transitions.accept, row.job_id, Ticket(f"request-{row.position}", "e", "s", "r", "c")
+                )
                 ledger.do(transitions.render, row.job_id)
                 ledger.do(
                     settlement.settle,

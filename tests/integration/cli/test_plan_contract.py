@@ -8,7 +8,8 @@ import pytest
 
 from callsheet.engine.open_run import open_run, select
 from callsheet.errors import OverBudget
-from callsheet.ledger import Ledger, Output, Settlement, Ticket, admission, queries, settlement, transitions
+from callsheet.ledger import Ledger, Output, Settlement, admission, queries, settlement, transitions
+from callsheet.ticket import Ticket
 from manifests.plan import Plan
 from manifests.planner import make_plan
 from pricing.catalog import load_catalog
@@ -46,7 +47,7 @@ def spring(tmp_path):
         for row in ledger.do(queries.jobs, run_id):
             ledger.do(admission.admit, row.job_id, slots=10)
             ledger.do(transitions.send, row.job_id, arguments_sha256="x")
-            ledger.do(transitions.accept, row.job_id, Ticket(f"request-{row.job_id}", "s", "r", "c"))
+            ledger.do(transitions.accept, row.job_id, Ticket(f"request-{row.job_id}", "e", "s", "r", "c"))
             ledger.do(transitions.start, row.job_id)
             ledger.do(transitions.render, row.job_id)
             paid = Settlement(cost_nano=35_721_000, cost_basis="billing_event", result_json="{}")

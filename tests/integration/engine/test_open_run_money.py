@@ -11,11 +11,9 @@ from callsheet.engine.rollback_guard import accept, mark_file, refuse_older_ledg
 from callsheet.errors import LedgerUnsafe, OverBudget, UsageError
 from callsheet.ledger import (
     Ledger,
-    NewCap,
     NewJob,
     NewRun,
     Settlement,
-    Ticket,
     admission,
     history,
     queries,
@@ -23,8 +21,10 @@ from callsheet.ledger import (
     settlement,
     transitions,
 )
+from callsheet.ticket import Ticket
 from manifests.plan import Plan, PlanOptions
 from manifests.planner import make_plan
+from pricing.budgets import Cap
 
 DAY_MS = 86_400_000
 COST_NANO = 30_000_000
@@ -48,7 +48,7 @@ class Office:
         (self.folder / "c.toml").write_text(f'[campaign]\nname = "spring"\nmanifest = "shots.csv"\n{budget}')
         return make_plan(self.folder / "c.toml", overrides=PlanOptions(budget_usd=budget_usd))
 
-    def bought(self, run_id: str, *, cost_nano: int = COST_NANO, caps: tuple[NewCap, ...] = ()) -> None:
+    def bought(self, run_id: str, *, cost_nano: int = COST_NANO, caps: tuple[...] = ()) -> None:
         """Buy one clip of the campaign."""
         run = NewRun(run_id=run_id, campaign="spring", plan_hash="h", price_book="p", out=str(self.folder))
         job = NewJob(
@@ -66,7 +66,7 @@ class Office:
         (row,) = self.ledger.do(queries.jobs, run_id)
         self.ledger.do(admission.admit, row.job_id, slots=10)
         self.ledger.do(transitions.send, row.job_id, arguments_sha256="x")
-        self.ledger.do(transitions.accept, row.job_id, Ticket(f"request-{run_id}", "s", "r", "c"))
+        self.ledger.do(transitions.accept, row.job_id, Ticket(f"request-{run_id}", "e", "s", "r", "c"))
         self.ledger.do(transitions.render, row.job_id)
         self.ledger.do(
             settlement.settle,
@@ -85,7 +85,7 @@ def office(tmp_path):
 
 def test_the_cap_of_an_earlier_run_is_not_in_the_way_of_the_next(office):
     """`--budget-usd` of one run bounds that run alone, also when it is spent."""
-    cap = NewCap(scope="run", key="one", limit_nano=COST_NANO)
+    cap = Cap("run", "one", "total", COST_NANO)
     office.bought("one", caps=(cap,))
     plan = office.plan(budget_usd="1")
     assert list(room_for(office.ledger, plan).values()) == [1_000_000_000]

@@ -25,7 +25,6 @@ from callsheet.ledger import (
     Output,
     Settlement,
     State,
-    Ticket,
     admission,
     queries,
     recovery,
@@ -35,11 +34,13 @@ from callsheet.ledger import (
     verify,
 )
 from callsheet.ledger.schema import metadata
+from callsheet.ticket import Ticket
 
 SERVERS = ("postgresql:///root?host=/var/run/postgresql", "postgresql://127.0.0.1/postgres")
 NOON_MS = 1_795_262_400_000
 """2026-11-21 12:00:00 UTC."""
 
+ENDPOINT = "fal-ai/bytedance/seedance/v1/pro/fast/text-to-video"
 HOLD_NANO = 100
 COST_NANO = 90
 
@@ -87,7 +88,7 @@ def new_job(number: int = 0, **changes: Any) -> NewJob:
     given = {
         "row": number + 2,
         "custom_id": f"shot-{number}",
-        "endpoint": "fal-ai/bytedance/seedance/v1/pro/fast/text-to-video",
+        "endpoint": ENDPOINT,
         "model": "seedance-1.0-pro-fast",
         "fingerprint": f"print-{number}",
         "payload": "{}",
@@ -144,7 +145,9 @@ class Desk:
 
     def ticket(self) -> Ticket:
         name = f"request-{next(self.numbers)}"
-        return Ticket(name, f"https://q/{name}/status", f"https://q/{name}", f"https://q/{name}/cancel")
+        return Ticket(
+            name, ENDPOINT, f"https://q/{name}/status", f"https://q/{name}", f"https://q/{name}/cancel"
+        )
 
     def account(self, scope: Any = "campaign", key: str = "spring", window: str = "total") -> Any:
         """Return one account's (held, spent)."""

@@ -122,8 +122,8 @@ READS = {
     "tally": lambda ledger: ledger.do(queries.tally, "r"),
     "render times": lambda ledger: ledger.do(history.render_times, "a kind"),
     "made": lambda ledger: ledger.do(queries.made_by_fingerprint, "spring", ["a", "b"]),
-    "in flight": lambda ledger: ledger.do(runs.refuse_in_flight, "spring", lambda: ["a"]),
-    "made meanwhile": lambda ledger: ledger.do(runs.refuse_made, "spring", lambda: ["a"]),
+    "in flight": lambda ledger: ledger.do(runs.refuse_in_flight, "spring", ["a"]),
+    "made meanwhile": lambda ledger: ledger.do(runs.refuse_made, "spring", ["a"]),
     "jobs of a run": lambda ledger: ledger.do(queries.jobs, "r"),
     "caps and accounts": lambda ledger: ledger.do(admission.balances),
 }

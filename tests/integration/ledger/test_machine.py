@@ -27,13 +27,11 @@ from callsheet.ledger import (
     HOLDS_SLOT,
     Event,
     Ledger,
-    NewCap,
     NewJob,
     NewRun,
     Output,
     Settlement,
     State,
-    Ticket,
     admission,
     queries,
     recovery,
@@ -43,6 +41,8 @@ from callsheet.ledger import (
     verify,
 )
 from callsheet.ledger.states import next_state
+from callsheet.ticket import Ticket
+from pricing.budgets import Cap
 from tests.integration.ledger.conftest import empty
 
 SLOTS = 2
@@ -123,7 +123,7 @@ class LedgerMachine(RuleBasedStateMachine):
             )
             for n in range(JOBS)
         ]
-        cap = NewCap(scope="campaign", key="c", limit_nano=LIMIT)
+        cap = Cap("campaign", "c", "total", LIMIT)
         self.ledger.do(
             runs.open_run, NewRun(run_id="r", campaign="c", plan_hash="", price_book="", out=""), new, [cap]
         )
@@ -295,7 +295,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def particulars(self, event: Event, charged: str, cost: int) -> tuple[list, dict]:
         """What the verb takes besides the job."""
-        ticket = Ticket(f"request-{self.requests}", "s", "r", "c")
+        ticket = Ticket(f"request-{self.requests}", "e", "s", "r", "c")
         cost_of_it = Settlement(cost_nano=cost, cost_basis="expected", result_json="")
         return {
             Event.ADMIT: ([], {"slots": SLOTS}),

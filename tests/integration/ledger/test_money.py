@@ -4,7 +4,6 @@ from callsheet.errors import CapReached, LedgerError, NoSlot, UsageError
 from callsheet.ledger import (
     AccountRef,
     Event,
-    NewCap,
     Settlement,
     State,
     admission,
@@ -13,6 +12,7 @@ from callsheet.ledger import (
     settlement,
     verify,
 )
+from pricing.budgets import Cap
 
 E = Event
 UNTIL_RENDERED = (E.ADMIT, E.SEND, E.ACCEPT, E.START, E.RENDER)
@@ -134,9 +134,34 @@ def test_a_cost_above_its_hold_is_booked_in_full_and_stops_the_spending(desk) ->
     desk.ledger.do(admission.admit, second, slots=10)
 
 
+def test_an_overrun_is_reported_once(desk) -> None:
+    """The second settlement changes nothing, so it has no overrun that a run would stop for again."""
+    (job_id,) = desk.run()
+    desk.bring(job_id, State.RENDERED)
+    paid = Settlement(cost_nano=130, cost_basis="billable_units", result_json="{}")
+    first, again = (desk.ledger.do(settlement.settle, job_id, paid) for _ in range(2))
+    assert (first.overrun_nano, first.replayed) == (30, False)
+    assert (again.cost_nano, again.overrun_nano, again.replayed) == (130, 0, True)
+
+
+@pytest.mark.parametrize(("cost_nano", "overrun_nano"), [(130, 0), (120, 0), (150, 20)])
+def test_a_bill_that_confirms_an_overrun_freezes_nothing_again(desk, cost_nano, overrun_nano) -> None:
+    """After a person has looked at it, only what is above the booked cost is another overrun."""
+    (job_id,) = desk.run()
+    ticket = desk.bring(job_id, State.RENDERED).ticket
+    paid = Settlement(cost_nano=130, cost_basis="billable_units", result_json="{}")
+    desk.ledger.do(settlement.settle, job_id, paid)
+    desk.ledger.do(admission.unfreeze)
+    booking = desk.ledger.do(
+        settlement.correct, ticket.request_id, cost_nano=cost_nano, cost_basis="billing_event"
+    )
+    assert booking.overrun_nano == overrun_nano
+    assert {account.frozen for account in desk.ledger.do(admission.balances)} == {overrun_nano > 0}
+
+
 def test_an_overrun_past_the_limit_is_still_booked(desk) -> None:
     """No limit can make the ledger forget what was paid."""
-    (job_id,) = desk.run(caps=[NewCap(scope="run", key="run-0", limit_nano=100)])
+    (job_id,) = desk.run(caps=[Cap("run", "run-0", "total", 100)])
     desk.bring(job_id, State.RENDERED)
     desk.ledger.do(
         settlement.settle,
@@ -148,7 +173,7 @@ def test_an_overrun_past_the_limit_is_still_booked(desk) -> None:
 
 def test_a_bill_for_what_was_given_back_is_booked_though_the_money_is_taken(desk) -> None:
     """A late charge counts even where others have meanwhile used the cap up, and shows in `charged`."""
-    first, second = desk.run(2, caps=[NewCap(scope="campaign", key="spring", limit_nano=100)])
+    first, second = desk.run(2, caps=[Cap("campaign", "spring", "total", 100)])
     ticket = desk.bring(first, State.IN_QUEUE).ticket
     desk.ledger.do(settlement.fail_render, first, charged="no", error="500")
     desk.ledger.do(admission.admit, second, slots=10)
@@ -196,19 +221,19 @@ def test_a_negative_cost_is_refused(desk) -> None:
 
 
 CAPS = [
-    (NewCap(scope="ledger", key="", limit_nano=199), "ledger"),
-    (NewCap(scope="campaign", key="spring", limit_nano=199), "campaign spring"),
-    (NewCap(scope="campaign", key="spring", limit_nano=199, window="day"), "campaign spring in 2026-11-21"),
-    (NewCap(scope="campaign", key="spring", limit_nano=199, window="month"), "campaign spring in 2026-11"),
-    (NewCap(scope="client", key="acme", limit_nano=199), "client acme"),
-    (NewCap(scope="campaign_client", key="spring/acme", limit_nano=199), "campaign client spring/acme"),
-    (NewCap(scope="model", key="seedance-1.0-pro-fast", limit_nano=199), "model seedance-1.0-pro-fast"),
-    (NewCap(scope="run", key="run-0", limit_nano=199), "run run-0"),
+    (Cap("ledger", "", "total", 199), "ledger"),
+    (Cap("campaign", "spring", "total", 199), "campaign spring"),
+    (Cap("campaign", "spring", "day", 199), "campaign spring in 2026-11-21"),
+    (Cap("campaign", "spring", "month", 199), "campaign spring in 2026-11"),
+    (Cap("client", "acme", "total", 199), "client acme"),
+    (Cap("campaign_client", "spring/acme", "total", 199), "campaign client spring/acme"),
+    (Cap("model", "seedance-1.0-pro-fast", "total", 199), "model seedance-1.0-pro-fast"),
+    (Cap("run", "run-0", "total", 199), "run run-0"),
 ]
 
 
 @pytest.mark.parametrize(("cap", "name"), CAPS)
-def test_every_kind_of_cap_stops_the_job_that_would_pass_it(desk, cap: NewCap, name: str) -> None:
+def test_every_kind_of_cap_stops_the_job_that_would_pass_it(desk, cap: Cap, name: str) -> None:
     """The refusal names the account, its limit, what is taken and what is needed, and changes nothing."""
     first, second = desk.run(2, caps=[cap])
     desk.ledger.do(admission.admit, first, slots=10)
@@ -220,9 +245,23 @@ def test_every_kind_of_cap_stops_the_job_that_would_pass_it(desk, cap: NewCap, n
     assert desk.dump() == before
 
 
+def test_a_refusal_says_in_dollars_what_is_taken_and_what_is_needed(desk) -> None:
+    """What is held and what is spent are one sum; the next job's maximum is the other figure."""
+    price = {"expected_nano": 100_000_000, "maximum_nano": 150_000_000}
+    first, second, third = desk.run(3, caps=[Cap("campaign", "spring", "total", 400_000_000)], **price)
+    desk.bring(first, State.RENDERED)
+    desk.ledger.do(
+        settlement.settle, first, Settlement(cost_nano=120_000_000, cost_basis="expected", result_json="{}")
+    )
+    desk.ledger.do(admission.admit, second, slots=10)
+    said = "is 0.40 USD; 0.27 USD are held or spent, and the next job needs 0.15 USD"
+    with pytest.raises(CapReached, match=said):
+        desk.ledger.do(admission.admit, third, slots=10)
+
+
 def test_a_job_that_fits_to_the_nano_dollar_is_admitted(desk) -> None:
     """The cap is the last amount that may be held, not the first that may not."""
-    jobs = desk.run(2, caps=[NewCap(scope="campaign", key="spring", limit_nano=200)])
+    jobs = desk.run(2, caps=[Cap("campaign", "spring", "total", 200)])
     for job_id in jobs:
         desk.ledger.do(admission.admit, job_id, slots=10)
     assert desk.account() == (200, 0)
@@ -230,7 +269,7 @@ def test_a_job_that_fits_to_the_nano_dollar_is_admitted(desk) -> None:
 
 def test_a_daily_cap_starts_anew_at_midnight_utc_and_a_settlement_stays_in_its_day(desk) -> None:
     """The money of a hold is spent on the day it was put aside, whenever it is settled."""
-    caps = [NewCap(scope="campaign", key="spring", limit_nano=100, window="day")]
+    caps = [Cap("campaign", "spring", "day", 100)]
     first, second = desk.run(2, caps=caps)
     desk.bring(first, State.RENDERED)
     desk.clock.now_ms += DAY_MS

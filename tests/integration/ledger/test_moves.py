@@ -50,7 +50,7 @@ def test_a_late_owner_is_fenced_off(desk) -> None:
     desk.ledger.do(settlement.release, job_id)
     second = desk.ledger.do(admission.admit, job_id, slots=1)
     assert (first.number, second.number) == (1, 2)
-    with pytest.raises(IllegalTransition, match="somebody else works on number 2"):
+    with pytest.raises(IllegalTransition, match="another process works on number 2"):
         desk.ledger.do(transitions.send, job_id, arguments_sha256="x", attempt=first.number)
     desk.ledger.do(transitions.send, job_id, arguments_sha256="x", attempt=second.number)
     for late in (

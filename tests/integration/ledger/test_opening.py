@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from callsheet.errors import Busy, LedgerError, RunStopping, UsageError
-from callsheet.ledger import NewCap, NewRun, State, admission, queries, runs
+from callsheet.ledger import NewRun, State, admission, queries, runs
+from pricing.budgets import Cap
 from tests.integration.ledger.conftest import Desk, new_job
 
 
@@ -31,7 +32,7 @@ def test_a_run_in_batches_is_the_run_that_one_transaction_writes(desk) -> None:
     earlier = desk.made_before()
     jobs = [new_job(number) for number in range(7)]
     given: dict[str, Any] = {"left": [1, 4], "made": {2: earlier, 6: earlier}}
-    caps = [NewCap(scope="campaign", key="spring", limit_nano=500)]
+    caps = [Cap("campaign", "spring", "total", 500)]
     desk.ledger.open_run(new_run(), jobs, caps, **given)
     rows = desk.ledger.do(queries.jobs, "large")
     assert [row.custom_id for row in rows] == [f"shot-{number}" for number in range(7)]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from callsheet.errors import LedgerError
-from callsheet.ledger import HOLDS_SLOT, Ledger, NewCap, State, admission, queries, recovery, verify
+from callsheet.ledger import HOLDS_SLOT, Ledger, State, admission, queries, recovery, verify
+from pricing.budgets import Cap
 
 PROCESSES = 4
 SLOTS = 3
@@ -17,7 +18,7 @@ AFFORDABLE = 25  # of 48: the cap is reached while everybody is busy
 BUY = """
 import sys
 from callsheet.errors import CapReached, NoSlot
-from callsheet.ledger import Ledger, Settlement, Ticket, admission, queries, settlement, transitions
+from callsheet.ledger import (Ledger, Settlement, admission, queries, settlement, transitions)
 
 url, slots, *jobs = sys.argv[1:]
 with Ledger.open(url) as ledger:
@@ -33,7 +34,7 @@ with Ledger.open(url) as ledger:
                 ledger.do(transitions.skip, [job])
             else:
                 ledger.do(transitions.send, job, arguments_sha256="x")
-                ledger.do(transitions.accept, job, Ticket(f"request-{job}", "s", "r", "c"))
+                ledger.do(transitions.accept, job, Ticket(f"request-{job}", "e", "s", "r", "c"))
                 ledger.do(transitions.render, job)
                 paid = Settlement(cost_nano=100, cost_basis="expected", result_json="{}")
                 ledger.do(settlement.settle, job, paid)
@@ -41,7 +42,7 @@ with Ledger.open(url) as ledger:
 
 STEP = """
 import sys
-from callsheet.ledger import Ledger, Ticket, admission, transitions
+from callsheet.ledger import (Ledger, admission, transitions)
 
 url, run, job, *steps = sys.argv[1:]
 ledger = Ledger.open(url)
@@ -49,7 +50,7 @@ job = int(job)
 verbs = {
     "admit": lambda: ledger.do(admission.admit, job, slots=1),
     "send": lambda: ledger.do(transitions.send, job, arguments_sha256="x"),
-    "accept": lambda: ledger.do(transitions.accept, job, Ticket("q", "s", "r", "c")),
+    "accept": lambda: ledger.do(transitions.accept, job, Ticket("q", "e", "s", "r", "c")),
 }
 with ledger.claim(run):
     for step in steps:
@@ -88,7 +89,7 @@ def held_over_time(entries: list[tuple]) -> Iterator[int]:
 
 def test_four_processes_on_one_tight_cap_never_pass_it_nor_the_slots(desk, ledger_url: str) -> None:
     """Every purchase the cap allows is made, not one more, and never with more slots than there are."""
-    cap = NewCap(scope="campaign", key="spring", limit_nano=AFFORDABLE * 100)
+    cap = Cap("campaign", "spring", "total", AFFORDABLE * 100)
     jobs = desk.run(PROCESSES * JOBS_EACH, run_id="r", caps=[cap])
     buyers = [started(BUY, ledger_url, SLOTS, *jobs[number::PROCESSES]) for number in range(PROCESSES)]
     for buyer in buyers:

@@ -7,13 +7,14 @@ import pytest
 import sqlalchemy as sa
 
 from callsheet.errors import CapReached, LedgerError
-from callsheet.ledger import Event, Ledger, NewCap, State, queries, verify
+from callsheet.ledger import Event, Ledger, State, queries, verify
+from pricing.budgets import Cap
 from tests.integration.ledger.conftest import Desk
 
 
 def test_a_verb_that_raises_changes_nothing_and_the_others_stay(desk) -> None:
     """The third job does not fit the cap; the two before it and a verb after it do."""
-    jobs = desk.run(3, caps=[NewCap(scope="run", key="run-0", limit_nano=250)])
+    jobs = desk.run(3, caps=[Cap("run", "run-0", "total", 250)])
     with desk.ledger.together():
         desk.do(Event.ADMIT, jobs[0])
         desk.do(Event.ADMIT, jobs[1])

@@ -3,19 +3,10 @@
 import pytest
 
 from callsheet.errors import UsageError
-from callsheet.ledger import (
-    EntryFilter,
-    Ledger,
-    State,
-    Ticket,
-    admission,
-    history,
-    queries,
-    settlement,
-    transitions,
-)
+from callsheet.ledger import EntryFilter, Ledger, State, admission, history, queries, settlement, transitions
 from callsheet.reconcile.billing import compare_bills
 from callsheet.reconcile.decisions import assume_spent, resubmit
+from callsheet.ticket import Ticket
 
 pytestmark = pytest.mark.anyio
 
@@ -88,7 +79,7 @@ async def test_bills_that_are_not_ours_and_purchases_without_a_bill_are_named(ho
     request_id = "00000000-0000-4000-8000-000000000009"
     with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
         job_id = house.row(run_id).job_id
-        ledger.do(transitions.find, job_id, Ticket(request_id, "", "", ""))
+        ledger.do(transitions.find, job_id, Ticket(request_id, "", "", "", ""))
         ledger.do(settlement.fail_render, job_id, charged="unknown", error_type="lost_at_provider")
     house.ago_ms = 0
     stranger = house.buy_by_hand({"prompt": "A boat by hand", "resolution": "480p", "num_frames": 29})

@@ -6,10 +6,11 @@ import time
 import httpx
 import pytest
 
-from callsheet.ledger import Ledger, Settlement, State, Ticket, settlement, transitions
+from callsheet.ledger import Ledger, Settlement, State, settlement, transitions
 from callsheet.provider.client import FalQueue
 from callsheet.provider.messages import InQueue
 from callsheet.provider.platform import FalPlatform, History
+from callsheet.ticket import Ticket
 from tests.integration.conftest import SECOND_LOOK_MS, InStep
 
 pytestmark = pytest.mark.anyio
@@ -30,8 +31,7 @@ async def stranded(house, shot, *, request_id=None):
     async with house.account() as account:
         ticket = account.queue.ticket(house.row(run_id).endpoint, request_id)
     with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
-        known = Ticket(ticket.request_id, ticket.status_url, ticket.response_url, ticket.cancel_url)
-        ledger.do(transitions.find, house.row(run_id).job_id, known)
+        ledger.do(transitions.find, house.row(run_id).job_id, ticket)
     return run_id
 
 
@@ -115,7 +115,7 @@ async def test_a_request_that_fal_does_not_know_is_found_by_what_was_sent(house)
     await house.work(run_id)
     (truth,) = await house.ended("A boat under another name")
     with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
-        ticket = Ticket("00000000-0000-4000-8000-000000000007", "", "", "")
+        ticket = Ticket("00000000-0000-4000-8000-000000000007", "", "", "", "")
         ledger.do(transitions.find, house.row(run_id).job_id, ticket)
     house.ago_ms = 0
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from callsheet.errors import UntrustedHost, UsageError
 from callsheet.provider.hosts import Hosts
-from callsheet.provider.messages import Ticket
 from callsheet.settings import Settings
+from callsheet.ticket import Ticket
 
 SETTINGS = Settings(data_dir=Path("unused"))
 SANDBOX = replace(

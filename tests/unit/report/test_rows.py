@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.ledger.records import JobRow, Output, Run, Submission, Ticket
+from callsheet.ledger.records import JobRow, Output, Run, Submission
 from callsheet.ledger.states import State
 from callsheet.report.rows import RESULT_COLUMNS, RESULT_NAMES, ResultRow, carried_names, iso_utc, result_row
+from callsheet.ticket import Ticket
 
 MakeRow = Callable[..., ResultRow]
 
@@ -28,7 +29,7 @@ SUBMISSION = Submission(
     submitted_ms=2_000,
     started_ms=3_000,
     rendered_ms=44_500,
-    ticket=Ticket("req-1", "https://q/s", "https://q/r", "https://q/c"),
+    ticket=Ticket("req-1", "e", "https://q/s", "https://q/r", "https://q/c"),
 )
 BOOKED = replace(
     SUBMISSION,

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.ledger.scopes import (
+from callsheet.ledger.accounts import (
     WINDOW_KINDS,
     AccountRef,
     account_refs,

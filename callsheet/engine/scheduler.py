@@ -103,5 +103,5 @@ async def _learn_render_times(ctx: RunContext, rows: Iterable[JobRow]) -> None:
     kinds = {row.render_kind: row for row in reversed(list(rows))}
     for name, row in list(kinds.items())[:KINDS]:
         kind = render_kind(ctx, decode_job(row.payload, ctx.catalog))
-        for each in reversed(await ctx.do(history.render_times, name, limit=REMEMBERED)):
-            ctx.state.times.observe(kind, each.rendered_ms / 1000)
+        for took_ms in reversed(await ctx.do(history.render_times, name, limit=REMEMBERED)):
+            ctx.state.times.observe(kind, took_ms / 1000)

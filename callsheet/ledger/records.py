@@ -228,14 +228,6 @@ class OpenWork:
     alive: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderTime:
-    """How long one render waited in fal's queue and how long it then took, in milliseconds."""
-
-    waited_ms: int
-    rendered_ms: int
-
-
 @dataclass(frozen=True, slots=True)
 class PaidOutcome:
     """How a paid job ended: `succeeded` or `failed`. `payload` is the engine's own text of the job."""

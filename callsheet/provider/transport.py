@@ -166,8 +166,6 @@ async def retried(
     """Do a free call until it brings something, at most `tries` times.
 
     Only Unavailable is tried again, and not where it says that the thing is gone; the last one is raised.
-    A library such as stamina would do the same with its own clock and its own log for the whole process;
-    here tests pass `sleep`, and the caller decides what is said.
     """
     for attempt in range(1, tries + 1):
         try:

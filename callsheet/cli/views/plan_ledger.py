@@ -51,7 +51,7 @@ def _learned(ledger: Ledger, plan: Plan) -> dict[Size, float]:
     for size in list(plan.summary.sizes)[:MOST_SIZES]:
         seen = ledger.do(history.render_times, f"{size.endpoint_id}|{size.pixels}|{size.frames}")
         if seen:
-            found[size] = median(each.rendered_ms for each in seen) / 1000
+            found[size] = median(seen) / 1000
     return found
 
 

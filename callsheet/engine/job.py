@@ -35,7 +35,7 @@ from callsheet.errors import (
 from callsheet.ledger import AT_FAL, JobRow, PaidOutcome, State, history, queries, settlement, transitions
 from callsheet.provider.messages import Completed, InProgress, Rendered
 from callsheet.provider.polling import PollSchedule
-from callsheet.reconcile.open_jobs import look_at_open
+from callsheet.reconcile.open_jobs import is_misnamed, look_at_open
 from callsheet.ticket import Ticket
 from manifests.job import Job, decode_job
 from pricing.quotes import price_group, quote
@@ -178,7 +178,8 @@ async def _follow(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Non
     """Poll, settle, deliver. What cannot be reached now stays where it is for `resume`."""
     try:
         if row.state in AT_FAL:
-            await poll(ctx, job, row, ticket)
+            if not await poll(ctx, job, row, ticket):
+                return
             _release_slot(ctx, row)
         rendered = await (
             _paid_result(ctx, job, row, ticket) if row.booked else settle(ctx, job, row, ticket)
@@ -199,8 +200,10 @@ async def _follow(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Non
         ctx.stop.stop(error)
 
 
-async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> None:
+async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
     """Return when the render has ended, well or badly, and the ledger has it.
+
+    False where it turns out to be another job's: this one is unknown again, and is found by what it sent.
 
     Asks for as long as it takes: a job that holds a slot is never left alone. Raises Unavailable where fal no
     longer holds the request; then nothing is known and nothing is changed.
@@ -222,6 +225,11 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> None:
             await ctx.do(transitions.start, row.job_id, attempt=row.attempt)
             waiting = False
         if isinstance(seen, Completed):
+            if await is_misnamed(ctx.account, row):
+                ctx.state.notice(
+                    f"{row.custom_id}: its request {ticket.request_id} is another job's: its own is sought"
+                )
+                return False
             render_s = schedule.render_s(seen, now_s)
             started_ms = int((time.time() - render_s) * 1000) if waiting else None
             await ctx.do(transitions.render, row.job_id, started_ms=started_ms, attempt=row.attempt)
@@ -229,6 +237,7 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> None:
                 times.observe(kind, render_s)
         elif overdue := schedule.overdue(now_s):
             ctx.state.notice(f"{row.custom_id}: {overdue}; fal is still being asked")
+    return True
 
 
 def render_kind(ctx: RunContext, job: Job) -> RenderKind:

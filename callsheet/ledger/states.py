@@ -16,6 +16,8 @@ Rules
     7. Money is given back only where nothing can have been charged. Unclear is counted as spent.
     8. What failed without its file and turns up at fal after all is taken up again (`take_up`): its cost is
        booked, only the file is to come.
+    9. A request id that turns out to be another job's is taken back (`misname`) before the render has ended:
+       the job is unknown again, with hold and slot, and is reconciled by what it sent.
 
     pending -admit-> held -send-> submitting -accept-> in_queue -start-> in_progress -render-> rendered
     rendered -settle-> rendered -collect-> succeeded
@@ -62,6 +64,7 @@ class Event(StrEnum):
     FIND = "find"
     DECLARE_ABSENT = "declare_absent"
     WRITE_OFF = "write_off"
+    MISNAME = "misname"
     START = "start"
     RENDER = "render"
     SETTLE = "settle"
@@ -109,11 +112,13 @@ ARROWS: Final[Mapping[State, Mapping[Event, State]]] = MappingProxyType(
             Event.RENDER: State.RENDERED,
             Event.FAIL_RENDER: State.FAILED,
             Event.CANCEL: State.CANCELLED,
+            Event.MISNAME: State.UNKNOWN,
         },
         State.IN_PROGRESS: {
             Event.RENDER: State.RENDERED,
             Event.FAIL_RENDER: State.FAILED,
             Event.CANCEL: State.CANCELLED,
+            Event.MISNAME: State.UNKNOWN,
         },
         State.RENDERED: {
             Event.SETTLE: State.RENDERED,

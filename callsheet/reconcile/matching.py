@@ -93,6 +93,11 @@ def digest(body: Mapping[str, Any]) -> str | None:
         return None
 
 
+def is_exactly(item: HistoryItem, arguments_sha256: str | None) -> bool:
+    """Say whether the history shows exactly the body that was sent, nothing added."""
+    return item.input is not None and arguments_sha256 is not None and digest(item.input) == arguments_sha256
+
+
 def _groups(
     attempts: Sequence[Attempt], items: Sequence[HistoryItem]
 ) -> list[tuple[list[Attempt], list[HistoryItem]]]:

@@ -6,13 +6,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable
-from callsheet.ledger import JobRow, State, Submission, history, settlement, transitions
+from callsheet.ledger import JobRow, State, Submission, history, queries, settlement, transitions
 from callsheet.provider.messages import Completed, InProgress, Status
 from callsheet.provider.platform_messages import HistoryItem, iso
 from callsheet.reconcile.absence import Due, certain_now_ms
 from callsheet.reconcile.account import AccountSession, attempt_of, sent_ms
 from callsheet.reconcile.findings import Finding, finding
-from callsheet.reconcile.matching import fitting
+from callsheet.reconcile.matching import digest, fitting, is_exactly
+
+
+async def is_misnamed(account: AccountSession, row: JobRow) -> bool:
+    """Say whether a job's request is another job's, whose reply was lost; the job is then unknown again.
+
+    A lost reply and a wrong id come together where fal mixes up two replies. So the history is asked only
+    while a submission to that endpoint has no reply, when a render has ended and nothing is booked yet. It
+    decides only where it shows exactly the body of that other submission, with its random seed.
+    """
+    waiting = await account.do(queries.open_jobs, states={State.SUBMITTING, State.UNKNOWN})
+    sent = {
+        each.submission.arguments_sha256: each
+        for each in waiting
+        if each.submission is not None and each.endpoint == row.endpoint
+    }
+    if not sent or row.ticket is None or row.submission is None:
+        return False
+    try:
+        seen = await remembered(account, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
+    except (QueueError, AccountError):
+        return False
+    item = seen.item
+    if item is None or item.input is None or is_exactly(item, row.submission.arguments_sha256):
+        return False
+    other = sent.get(digest(item.input))
+    if other is None:
+        return False
+    why = f"request {item.request_id} holds what job {other.job_id} sent, not this job"
+    await account.do(transitions.misname, row.job_id, why=why, attempt=row.attempt)
+    return True
+
 
 LOOK_BACK_MS = 86_400_000
 """How long before its acceptance a request is looked for in the history."""
@@ -105,6 +136,7 @@ async def _not_seen(account: AccountSession, row: JobRow, server_ms: int | None)
 async def _instead(account: AccountSession, row: JobRow) -> Finding | None:
     """Return what the endpoint's whole history shows in place of a request that is nowhere.
 
+    What holds this job's own body is its request: it is unknown again and is matched as such.
     None where it shows other requests of this ledger and none that this job can have sent: only then does
     it prove that the request is gone. Raises Unavailable or AccountError where it could not be read.
     """
@@ -116,8 +148,9 @@ async def _instead(account: AccountSession, row: JobRow) -> Finding | None:
     free = [item for item in found.items if item.request_id not in claimed]
     if ours := fitting([attempt], free):
         named = tuple(item.request_id for item in ours)
-        why = f"the history shows what this job sent as request {', '.join(named)}: fal named a wrong id"
-        return finding("mismatch", row, f"{GONE}; {why}", request_ids=request + named)
+        why = f"{GONE}; what this job sent is request {', '.join(named)} in the history: fal named a wrong id"
+        await account.do(transitions.misname, row.job_id, why=why, attempt=row.attempt)
+        return finding("unknown", row, why, request_ids=request + named)
     if not claimed:
         why = "the history shows no other request of this ledger either, so it proves nothing"
         return finding("rendering", row, f"{GONE}; {why}", request_ids=request)

@@ -1,7 +1,9 @@
 """Submissions whose outcome is unknown: found, absent, or still open with the time when it can be known.
 
     history  what was sent is looked for among everything that fal took, what other jobs claim included;
-             what is found is adopted, unless another job claims it
+             what is found is adopted. Where another job has it that sent something else, fal named a wrong
+             id: that job is unknown again and is found by its own body. A person decides only where the
+             ledger has the end of that job's render already, or the history does not show the exact body
     lead     a broken reply named a request id that the history does not show, or not yet: the queue is asked
     absence  only after the deadline, by clocks that agree, and after two looks some time apart, each of them
              two whole reads without it that show another request of ours to the same endpoint, one whose
@@ -17,7 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from callsheet.errors import AccountError, LedgerError, QueueError, UsageError
+from callsheet.errors import AccountError, IllegalTransition, LedgerError, QueueError, UsageError
 from callsheet.ledger import (
     AT_FAL,
     HOLDS_SLOT,
@@ -34,7 +36,7 @@ from callsheet.provider.platform_messages import HistoryItem, iso
 from callsheet.reconcile.absence import Due, certain_now_ms
 from callsheet.reconcile.account import AccountSession, attempt_of, claimed, sent_ms
 from callsheet.reconcile.findings import Finding, Findings, finding
-from callsheet.reconcile.matching import Answer, Attempt, contradiction, fitting, match
+from callsheet.reconcile.matching import Answer, Attempt, contradiction, fitting, is_exactly, match
 from callsheet.reconcile.open_jobs import look_at_open
 from callsheet.reconcile.orphans import find_orphans
 
@@ -58,8 +60,13 @@ SortBy = Literal["ended_at", "duration"]
 logger = logging.getLogger(__name__)
 
 
-async def settle_unknown(account: AccountSession, rows: Sequence[JobRow]) -> list[Finding]:
-    """Settle what can be settled of these jobs. They are `unknown`, and their runs are the caller's own."""
+async def settle_unknown(
+    account: AccountSession, rows: Sequence[JobRow], *, idle: Collection[str] = ()
+) -> list[Finding]:
+    """Settle what can be settled of these jobs. They are `unknown`, and their runs are the caller's own.
+
+    `idle` are runs of the caller whose requests are not being followed at this moment.
+    """
     if not rows:
         return []
     try:
@@ -76,7 +83,7 @@ async def settle_unknown(account: AccountSession, rows: Sequence[JobRow]) -> lis
     decided = {each.job_id for each in findings}
     rest = [row for row in rows if row.job_id not in decided]
     second = await _second_look(account, rest, first) if rest else NOT_YET
-    return findings + [await _settled(account, row, first, second) for row in rest]
+    return findings + [await _settled(account, row, first, second, idle) for row in rest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +175,12 @@ async def _wrongly_claimed(
     return taken
 
 
-async def _settled(account: AccountSession, row: JobRow, first: _Look, second: _Look | str) -> Finding:
+async def _settled(
+    account: AccountSession, row: JobRow, first: _Look, second: _Look | str, idle: Collection[str]
+) -> Finding:
     """Write down what the looks say about one job."""
     for look in (first, second):
-        if isinstance(look, _Look) and (decided := await _decided(account, row, look)) is not None:
+        if isinstance(look, _Look) and (decided := await _decided(account, row, look, idle)) is not None:
             return decided
     if isinstance(second, str):
         return _still_unknown(account, row, second)
@@ -201,13 +210,16 @@ def _proves_nothing(account: AccountSession, row: JobRow, controls: frozenset[st
     return "" if endpoint and endpoint.history_confirmed else NOT_CONFIRMED
 
 
-async def _decided(account: AccountSession, row: JobRow, look: _Look) -> Finding | None:
+async def _decided(
+    account: AccountSession, row: JobRow, look: _Look, idle: Collection[str]
+) -> Finding | None:
     """Return what one look knows of a job; None where it did not see it."""
     answer = look.answer
     if row.job_id in answer.found:
         request_id = answer.found[row.job_id]
-        if request_id in look.taken:
-            return finding("mismatch", row, _mismatch(look.taken[request_id]), request_ids=(request_id,))
+        owner = look.taken.get(request_id)
+        if owner is not None and not await _taken_back(account, row, owner, look.shown[request_id], idle):
+            return finding("mismatch", row, _mismatch(owner), request_ids=(request_id,))
         return await _taken_over(account, row, request_id)
     if row.job_id not in answer.unseen and row.submission and row.submission.unseen_ms is not None:
         # It may be there after all: an earlier look without it does not count any more.
@@ -218,6 +230,26 @@ async def _decided(account: AccountSession, row: JobRow, look: _Look) -> Finding
     if row.job_id in answer.hidden:
         return _still_unknown(account, row, "fal's history hides the inputs of requests that it may be among")
     return None
+
+
+async def _taken_back(
+    account: AccountSession, row: JobRow, owner: JobRow, item: HistoryItem, idle: Collection[str]
+) -> bool:
+    """Take the request that is `row`'s from the job that has it. False where a person has to decide.
+
+    The evidence is exact: the history shows the very body that `row` sent, with its random seed, and the
+    owner sent another one. The owner is unknown again, with its hold, and is found by its own body. Not where
+    the ledger has the end of the owner's render already, and not while its request is being followed.
+    """
+    sent = row.submission.arguments_sha256 if row.submission else None
+    if owner.run_id not in idle or owner.state not in AT_FAL or not is_exactly(item, sent):
+        return False
+    why = f"request {item.request_id} holds what job {row.job_id} sent, not this job"
+    try:
+        await account.do(transitions.misname, owner.job_id, why=why, attempt=owner.attempt)
+    except IllegalTransition:  # it has ended since it was read
+        return False
+    return True
 
 
 async def _by_its_lead(account: AccountSession, row: JobRow) -> Finding | None:
@@ -297,21 +329,42 @@ async def settle_ledger(
         # Not in the caller's own runs: there a request that is under way is alive.
         for run_id in sorted((runs & mine) - set(owned)):
             await account.do(recovery.recover, run_id)
-        unknown = await account.do(queries.open_jobs, states={State.UNKNOWN})
-        ours = [row for row in unknown if row.run_id in mine and account.speaks_for(row.submission)]
         findings.busy = tuple(sorted(runs - mine))
-        findings.unknown_elsewhere = len(unknown) - len(ours)
-        if ours:
-            findings.take(await settle_unknown(account, ours))
-        at_fal = await account.do(queries.open_jobs, states=AT_FAL)
-        findings.take(
-            await look_at_open(
-                account,
-                [
-                    row
-                    for row in at_fal
-                    if row.run_id in mine and row.run_id not in leave and account.speaks_for(row.submission)
-                ],
-            )
-        )
+        settled: set[int] = set()
+        asked: set[str] = set()
+        for _ in range(2):  # that an id is wrong may turn out only when its request is asked about
+            while await _settle_new(account, findings, settled, mine=mine, idle=mine - set(leave)):
+                pass
+            at_fal = [
+                row
+                for row in await account.do(queries.open_jobs, states=AT_FAL)
+                if row.run_id in mine
+                and row.run_id not in leave
+                and account.speaks_for(row.submission)
+                and row.ticket is not None
+                and row.ticket.request_id not in asked
+            ]
+            asked.update(row.ticket.request_id for row in at_fal if row.ticket is not None)
+            findings.take(await look_at_open(account, at_fal))
     return findings
+
+
+async def _settle_new(
+    account: AccountSession,
+    findings: Findings,
+    settled: set[int],
+    *,
+    mine: Collection[str],
+    idle: Collection[str],
+) -> bool:
+    """Settle the unknown submissions that were not looked at so far; False where there are none.
+
+    Each is looked at once, but those that become unknown meanwhile, because fal named a wrong id, are new.
+    """
+    unknown = await account.do(queries.open_jobs, states={State.UNKNOWN})
+    ours = [row for row in unknown if row.run_id in mine and account.speaks_for(row.submission)]
+    findings.unknown_elsewhere = len(unknown) - len(ours)
+    new = [row for row in ours if row.job_id not in settled]
+    settled.update(row.job_id for row in new)
+    findings.take(await settle_unknown(account, new, idle=idle))
+    return bool(new)

@@ -203,6 +203,7 @@ VERBS: dict[Event, Callable[[Ledger, int, Desk], Any]] = {
     Event.DECLARE_ABSENT: lambda ledger, job, _: ledger.do(
         settlement.declare_absent, job, why="not in history"
     ),
+    Event.MISNAME: lambda ledger, job, _: ledger.do(transitions.misname, job, why="not ours"),
     Event.WRITE_OFF: lambda ledger, job, _: ledger.do(settlement.write_off, job, why="ada: enough"),
     Event.START: lambda ledger, job, _: ledger.do(transitions.start, job),
     Event.RENDER: lambda ledger, job, _: ledger.do(transitions.render, job),

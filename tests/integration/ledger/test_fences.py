@@ -57,6 +57,10 @@ LATE: dict[Event, tuple[State, Verb]] = {
         State.UNKNOWN,
         lambda led, job, _, n: led.do(settlement.write_off, job, why="-", attempt=n),
     ),
+    Event.MISNAME: (
+        State.IN_QUEUE,
+        lambda led, job, _, n: led.do(transitions.misname, job, why="-", attempt=n),
+    ),
     Event.START: (State.IN_QUEUE, lambda led, job, _, n: led.do(transitions.start, job, attempt=n)),
     Event.RENDER: (State.IN_QUEUE, lambda led, job, _, n: led.do(transitions.render, job, attempt=n)),
     Event.SETTLE: (State.RENDERED, lambda led, job, _, n: led.do(settlement.settle, job, PRICE, attempt=n)),

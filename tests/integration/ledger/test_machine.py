@@ -58,6 +58,7 @@ VERBS = {
     Event.FIND: transitions.find,
     Event.DECLARE_ABSENT: settlement.declare_absent,
     Event.WRITE_OFF: settlement.write_off,
+    Event.MISNAME: transitions.misname,
     Event.START: transitions.start,
     Event.RENDER: transitions.render,
     Event.SETTLE: settlement.settle,
@@ -266,6 +267,8 @@ class LedgerMachine(RuleBasedStateMachine):
             model.held, model.booked, model.request = HOLD, False, ""
         elif event in (Event.ACCEPT, Event.FIND):
             model.request = f"request-{self.requests}"
+        elif event is Event.MISNAME:
+            model.request = ""
         elif event is Event.SETTLE:
             model.spent += cost
             model.held, model.booked = 0, True
@@ -310,6 +313,7 @@ class LedgerMachine(RuleBasedStateMachine):
             Event.FAIL_MEDIA: ([], {"error_type": "x", "error": "x"}),
             Event.DECLARE_ABSENT: ([], {"why": "x"}),
             Event.WRITE_OFF: ([], {"why": "x"}),
+            Event.MISNAME: ([], {"why": "x"}),
             Event.TAKE_UP: ([], {"why": "x"}),
         }.get(event, ([], {}))
 

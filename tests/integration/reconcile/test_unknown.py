@@ -6,12 +6,14 @@ import sqlite3
 import httpx
 import pytest
 
+from callsheet.engine.job import render_job
 from callsheet.engine.run import finish, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
 from callsheet.reconcile.account import attempt_of
 from callsheet.reconcile.unknown import settle_ledger
+from callsheet.ticket import Ticket
 
 pytestmark = pytest.mark.anyio
 
@@ -203,6 +205,73 @@ async def test_a_request_that_another_job_claims_wrongly_is_named(house):
         assert f"job {house.row(second).job_id} (b, run {second})" in found.why
     assert house.row(first).state is State.UNKNOWN
     assert len(house.accepted("A boat with a namesake")) == 1
+
+
+async def test_a_request_that_another_job_has_wrongly_is_given_to_its_sender(house):
+    """Nothing of the other job is booked: both renders are found by what was sent, and each gets its own."""
+    first = house.open_run("a,A boat taken for another,15", campaign="first")
+    house.arm("reset")
+    await house.work(first)
+    (mine,) = await house.ended("A boat taken for another")
+    second = house.open_run("b,Another boat taken for it,16", campaign="second")
+    house.arm("reset")
+    await house.work(second)
+    (theirs,) = await house.ended("Another boat taken for it")
+    with Ledger.open(house.settings.ledger) as ledger:  # fal's reply named the first one's request
+        ledger.do(transitions.find, house.row(second).job_id, Ticket(mine["id"], "", "", "", ""))
+
+    findings = await house.settled()
+
+    assert {each.outcome for each in findings.each} == {"collected"}
+    for run_id, truth in ((first, mine), (second, theirs)):
+        row = house.row(run_id)
+        assert (row.ticket.request_id, row.output.sha256) == (truth["id"], truth["sha256"])
+        assert row.purchases == 1
+    assert house.sound()
+
+
+class Mixed(httpx.AsyncHTTPTransport):
+    """Real, but the reply to the first POST is lost, and the second reply names the first request."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = ""
+
+    async def handle_async_request(self, request):
+        reply = await super().handle_async_request(request)
+        if request.method != "POST":
+            return reply
+        body = json.loads(await reply.aread())
+        await reply.aclose()
+        if not self.first:
+            self.first = body["request_id"]
+            raise httpx.ReadError("lost")
+        text = json.dumps(body).replace(body["request_id"], self.first)
+        headers = {"x-fal-request-id": self.first}
+        return httpx.Response(200, headers=headers, stream=httpx.ByteStream(text.encode()))
+
+
+async def test_a_running_job_does_not_take_the_video_of_one_whose_reply_was_lost(house):
+    """Before it books and fetches, it sees in fal's history that the request is the other job's."""
+    shots = ("a,A boat mixed up,17", "b,Another boat mixed up,18")
+    run_id = house.open_run(*shots)
+    mixed = Mixed()
+    house.queue_transport = lambda: mixed
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
+        for row, shot in zip(house.rows(run_id), shots, strict=True):
+            await render_job(ctx, row.job_id)
+            await house.ended(shot.split(",")[1])
+    assert [row.state for row in house.rows(run_id)] == [State.UNKNOWN, State.UNKNOWN]
+    house.queue_transport = lambda: None
+
+    findings = await house.settled()
+
+    assert [each.outcome for each in findings.each] == ["collected", "collected"]
+    for row, shot in zip(house.rows(run_id), shots, strict=True):
+        (truth,) = house.accepted(shot.split(",")[1])
+        assert (row.ticket.request_id, row.output.sha256) == (truth["id"], truth["sha256"])
+    assert house.sound()
 
 
 class Renamed(httpx.AsyncHTTPTransport):

@@ -33,6 +33,8 @@ in_queue    start          in_progress
 in_queue    render         rendered
 in_queue    fail_render    failed
 in_queue    cancel         cancelled
+in_queue    misname        unknown
+in_progress misname        unknown
 in_progress render         rendered
 in_progress fail_render    failed
 in_progress cancel         cancelled

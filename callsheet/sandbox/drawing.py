@@ -1,7 +1,7 @@
-"""Draws the frames of a video: a picture that moves, the prompt, a running time code and a progress bar.
+"""Draws the frames of a video: shot by shot a picture under a moving camera, with its caption.
 
-Text to video moves over a soft backdrop whose colours come from the prompt; image to video over the image
-itself. Frames are numpy planes: luma at full size, the two chroma planes at half size (yuv420p).
+Text to video moves over a backdrop whose colours come from the prompt, image to video over the image itself,
+and ends on the end image. Frames are numpy planes: luma at full size, chroma at half size (yuv420p).
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import colorsys
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
 
 import av
 import numpy as np
@@ -16,18 +18,18 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from callsheet.sandbox.camera import DRIFT, Move, move_of
 from callsheet.sandbox.pixels import FPS
 from callsheet.sandbox.scene import Scene
-from callsheet.sandbox.text import fitted, font
+from callsheet.sandbox.storyboard import STATIC, Move, shots_of
+from callsheet.sandbox.text import fitted, font, font_for
 
 Plane = NDArray[np.uint8]
 Planes = tuple[Plane, Plane, Plane]
 RGB = tuple[int, int, int]
 
-WHITE_Y, NEUTRAL = 232, 128
+WHITE_Y = 232
 FADE_FROM = 0.6
-"""Where in the clip the cross-fade to the end image begins, from 0 to 1."""
+"""Where in the last shot the cross-fade to the end image begins, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,11 @@ class Colours:
     accent: RGB
 
 
-def colours_of(prompt: str, seed_text: str) -> Colours:
-    """Choose colours; one prompt keeps its family of colours with every seed."""
+def colours_of(prompt: str, seed_text: str, shot: int = 0) -> Colours:
+    """Choose colours; one prompt keeps its family of colours with every seed and in every shot."""
     by_prompt = hashlib.sha256(prompt.encode()).digest()
     by_seed = hashlib.sha256(f"{prompt}|{seed_text}".encode()).digest()
-    hue = by_prompt[0] / 256 + (by_seed[0] / 256 - 0.5) * 0.08
+    hue = by_prompt[0] / 256 + (by_seed[0] / 256 - 0.5) * 0.08 + shot * 0.07
     distance = 0.10 + by_prompt[1] / 256 * 0.10
     return Colours(_rgb(hue, 0.18, 0.60), _rgb(hue + distance, 0.38, 0.55), _rgb(hue + distance, 0.74, 0.58))
 
@@ -77,53 +79,96 @@ def _frame_of(picture: Image.Image) -> av.VideoFrame:
 
 
 class Drawing:
-    """Draws the frames of one scene."""
+    """Draws the frames of one scene, in order."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        colours = colours_of(scene.prompt, scene.seed_text)
-        if scene.pictures:
-            move = move_of(scene.prompt, fixed=scene.camera_fixed)
-            first = _side_by_side(scene) if len(scene.pictures) > 1 else scene.pictures[0]
-        else:
-            move, first = DRIFT, _backdrop(colours)
-        self._first = _View(first, scene, move)
-        self._last = _View(scene.end_picture, scene, move) if scene.end_picture else None
-        self._text, self._shaded = _text_of(scene)
-        self._is_white = self._text[::2, ::2] > WHITE_Y // 2
-        self._bar_px = max(2, round(_unit_px(scene) * 0.9) // 2 * 2)
-        self._accent = [int(plane[0, 0]) for plane in planes_of(_frame_of(_filled((2, 2), colours.accent)))]
+        self._shots = shots_of(scene.prompt, fixed=scene.camera_fixed)[: scene.frames]
+        self._unit = min(scene.width_px, scene.height_px) / 100
+        self._index = -1
+        accent = Image.new("RGB", (2, 2), colours_of(scene.prompt, scene.seed_text).accent)
+        self._accent = [int(plane[0, 0]) for plane in planes_of(_frame_of(accent))]
+        self._end = _View(scene.end_picture, scene, STATIC) if scene.end_picture else None
+        self._bar_px = max(2, round(self._unit * 0.9) // 2 * 2)
 
     def draw(self, planes: Planes, frame: int) -> None:
         """Draw one frame, numbered from 0."""
-        t = frame / max(1, self._scene.frames - 1)
-        for plane, seen in zip(planes, self._first.at(t), strict=True):
+        scene, count = self._scene, len(self._shots)
+        index = frame * count // scene.frames
+        if index != self._index:
+            self._index = index
+            self._open()
+        first, after = -(-index * scene.frames // count), -(-(index + 1) * scene.frames // count)
+        t = (frame - first) / max(1, after - first - 1)
+        for plane, seen in zip(planes, self._view.at(t), strict=True):
             plane[:] = seen
-        if self._last is not None and t > FADE_FROM:
-            _mix(planes, self._last.at(t), (t - FADE_FROM) / (1 - FADE_FROM))
-        for rows in self._shaded:
-            planes[0][rows] >>= 1
-        np.maximum(planes[0], self._text, out=planes[0])
-        for chroma in planes[1:]:
-            np.copyto(chroma, NEUTRAL, where=self._is_white)
-        self._draw_time(planes[0], frame)
-        self._draw_bar(planes, frame)
+        if self._end is not None and index == count - 1 and t > FADE_FROM:
+            _mix(planes, self._end.at(t), (t - FADE_FROM) / (1 - FADE_FROM))
+        for top_px, text in self._bands:
+            _caption(planes, top_px, text)
+        self._draw_time(planes, frame)
 
-    def _draw_time(self, luma: Plane, frame: int) -> None:
-        size_px = max(8, round(_unit_px(self._scene) * 3.2))
-        stamp = Image.new("L", (size_px * 6, round(size_px * 1.3)))
-        ImageDraw.Draw(stamp).text((0, 0), timecode(frame), fill=WHITE_Y, font=font(size_px))
-        margin = _margin_px(self._scene)
-        place = luma[margin : margin + stamp.height, luma.shape[1] - margin - stamp.width :][:, : stamp.width]
-        np.maximum(place, np.asarray(stamp), out=place)
+    def _open(self) -> None:
+        """Prepare a shot: its picture, and its text."""
+        scene, shot = self._scene, self._shots[self._index]
+        pictures = scene.pictures
+        if not pictures:
+            picture = _backdrop(colours_of(scene.prompt, scene.seed_text, self._index), shot.caption)
+        else:
+            picture = _side_by_side(scene) if len(pictures) > 1 else pictures[0]
+        self._view = _View(picture, scene, shot.move)
+        seconds = f"{(scene.frames - 1) / FPS:.2f}".rstrip("0").rstrip(".")
+        words = ["Sandbox", scene.title, f"{scene.width_px} x {scene.height_px}", f"{seconds} s"]
+        words += [f"seed {scene.seed_text}"] if scene.seed_text else []
+        label = f"{self._index + 1}/{len(self._shots)}  {shot.instruction}" if shot.instruction else ""
+        if not font_for(shot.caption)[1]:
+            label += "  (no font here has all of these letters)"
+        large = (9, 8, 7, 6, 5, 4.4, 3.8, 3.2) if not pictures else (4.6, 4.0, 3.5, 3.0)
+        header, named = self._block(" · ".join(words), 9, (3,), 22), self._block(label, 8, (3.4,))
+        caption = self._block(shot.caption, 50 if not pictures else 17, large)
+        height_px = named.shape[0] + caption.shape[0]
+        low_px = scene.height_px - height_px - round(self._unit * 5)
+        top_px = (low_px if pictures else (scene.height_px - height_px) // 2) // 2 * 2
+        texts = [
+            (round(self._unit * 6) // 2 * 2, header),
+            (top_px, named),
+            (top_px + named.shape[0], caption),
+        ]
+        self._bands = [(top_px, text) for top_px, text in texts if text.any()]
 
-    def _draw_bar(self, planes: Planes, frame: int) -> None:
-        width_px, top_px = self._scene.width_px, self._scene.height_px - self._bar_px
-        done_px = max(2, round(width_px * (frame + 1) / self._scene.frames / 2) * 2)
-        planes[0][top_px:] >>= 1
+    def _block(self, text: str, height: float, sizes: tuple[float, ...], right: float = 0) -> Plane:
+        """Return text as luma, as wide as the frame, for a box of `height` hundredths of the shorter side."""
+        unit, margin = self._unit, round(self._unit * 6)
+        width_px = self._scene.width_px - 2 * margin - round(unit * right)
+        sizes_px = tuple(max(9, round(unit * size)) for size in sizes)
+        block = fitted(text, width_px, round(unit * height), sizes_px)
+        mask = Image.new("L", (self._scene.width_px, (block.height_px + round(unit * 1.5)) // 2 * 2))
+        block.draw(ImageDraw.Draw(mask), margin, round(unit * 0.5), WHITE_Y)
+        return np.asarray(mask)
+
+    def _draw_time(self, planes: Planes, frame: int) -> None:
+        scene, luma, x = self._scene, planes[0], self._scene.width_px
+        margin, text = round(self._unit * 6), timecode(frame)
+        for part in (text[-2:], text[:-2]):  # from the right: few frame numbers, few seconds
+            stamp = _stamp(part, max(8, round(self._unit * 3.2)))
+            x -= stamp.shape[1] + (margin if x == scene.width_px else 0)
+            place = luma[margin : margin + stamp.shape[0], x : x + stamp.shape[1]]
+            np.maximum(place, stamp, out=place)
+        top_px = scene.height_px - self._bar_px
+        done_px = max(2, round(scene.width_px * (frame + 1) / scene.frames / 2) * 2)
+        luma[top_px:] >>= 1
         for index, (plane, value) in enumerate(zip(planes, self._accent, strict=True)):
             half = 2 if index else 1
             plane[top_px // half :, : done_px // half] = value
+
+
+@lru_cache(maxsize=256)
+def _stamp(text: str, size_px: int) -> Plane:
+    """Return a part of a time code as luma."""
+    width_px = ceil(font(size_px).getlength(text))
+    stamp = Image.new("L", (width_px, round(size_px * 1.3)))
+    ImageDraw.Draw(stamp).text((0, 0), text, fill=WHITE_Y, font=font(size_px))
+    return np.asarray(stamp)
 
 
 class _View:
@@ -147,15 +192,17 @@ class _View:
             )
         x = round((width_px - self._size[0]) * (1 + across) / 2)
         y = round((height_px - self._size[1]) * (1 + down) / 2)
-        luma, blue, red = planes_of(self._shown)
-        rows, columns = (
-            slice(y // 2, (y // 2) + self._size[1] // 2),
-            slice(x // 2, x // 2 + self._size[0] // 2),
+        return tuple(  # type: ignore[return-value]  # three planes in, three out
+            plane[y // half : y // half + -(-self._size[1] // half)][
+                :, x // half : x // half + -(-self._size[0] // half)
+            ]
+            for plane, half in zip(planes_of(self._shown), (1, 2, 2), strict=True)
         )
-        return (luma[y : y + self._size[1], x : x + self._size[0]], blue[rows, columns], red[rows, columns])
 
     def _scaled(self, zoom: float) -> tuple[int, int]:
-        return round(self._size[0] * zoom / 2) * 2, round(self._size[1] * zoom / 2) * 2
+        """Return the size of the zoomed picture, in steps of a 180th: scaling is half of the work."""
+        step = round((zoom - 1) * 180) / 180 + 1
+        return round(self._size[0] * step / 2) * 2, round(self._size[1] * step / 2) * 2
 
 
 def _mix(planes: Planes, other: Planes, share: float) -> None:
@@ -164,70 +211,41 @@ def _mix(planes: Planes, other: Planes, share: float) -> None:
         mine[:] = (mine.astype(np.uint16) * (256 - weight) + theirs.astype(np.uint16) * weight) >> 8
 
 
-def _unit_px(scene: Scene) -> float:
-    """One hundredth of the shorter side."""
-    return min(scene.width_px, scene.height_px) / 100
+def _caption(planes: Planes, top_px: int, text: Plane) -> None:
+    """Put white text on a band that is darkened, and half as colourful, so that it can be read."""
+    rows = slice(top_px, top_px + text.shape[0])
+    planes[0][rows] >>= 1
+    np.maximum(planes[0][rows], text, out=planes[0][rows])
+    for plane in planes[1:]:
+        half = plane[rows.start // 2 : rows.stop // 2]
+        half >>= 1
+        half += 64
 
 
-def _margin_px(scene: Scene) -> int:
-    return round(_unit_px(scene) * 6)
-
-
-def _filled(size: tuple[int, int], colour: RGB) -> Image.Image:
-    return Image.new("RGB", size, colour)
-
-
-def _backdrop(colours: Colours) -> Image.Image:
-    """A diagonal between two colours with a few soft lights; small, because it is enlarged."""
+def _backdrop(colours: Colours, caption: str) -> Image.Image:
+    """A diagonal between two colours with a few soft lights, placed by the caption; small, to be enlarged."""
     width_px, height_px = 320, 180
     share = np.linspace(0, 1, height_px)[:, None, None] + np.linspace(0, 1, width_px)[None, :, None]
     blend = np.asarray(colours.dark) * (1 - share / 2) + np.asarray(colours.warm) * share / 2
     backdrop = Image.fromarray(np.rint(blend).astype(np.uint8), "RGB")
     lights = Image.new("L", backdrop.size)
-    pen = ImageDraw.Draw(lights)
-    for x, y, radius, level in ((0.42, 0.36, 52, 60), (0.70, 0.66, 30, 48), (0.22, 0.74, 12, 70)):
-        pen.circle((width_px * x, height_px * y), radius, fill=level)
+    pen, places = ImageDraw.Draw(lights), hashlib.sha256(caption.encode()).digest()
+    for number, (radius, level) in enumerate(((52, 60), (30, 48), (12, 70))):
+        centre = (width_px * places[number] / 256, height_px * places[number + 3] / 256)
+        pen.circle(centre, radius, fill=level)
     lights = lights.filter(ImageFilter.GaussianBlur(9))
-    return Image.composite(_filled(backdrop.size, colours.accent), backdrop, lights)
-
-
-def _text_of(scene: Scene) -> tuple[Plane, list[slice]]:
-    """Return the text as luma, and the rows that are darkened so that it can be read over a picture."""
-    unit, margin = _unit_px(scene), _margin_px(scene)
-    mask = Image.new("L", (scene.width_px, scene.height_px))
-    pen = ImageDraw.Draw(mask)
-    seconds = f"{(scene.frames - 1) / FPS:.2f}".rstrip("0").rstrip(".")
-    words = ["Sandbox", scene.title, f"{scene.width_px} x {scene.height_px}", f"{seconds} s"]
-    words += [f"seed {scene.seed_text}"] if scene.seed_text else []
-    width_px = scene.width_px - 2 * margin
-    size_px = max(8, round(unit * 3))
-    header = fitted(" · ".join(words), width_px - round(unit * 22), size_px * 3, (size_px,))
-    header.draw(pen, margin, margin, WHITE_Y)
-    header_px = margin + header.height_px + round(unit * 2)
-    if not scene.pictures:
-        height_px = scene.height_px - header_px - margin
-        sizes = tuple(max(9, round(unit * size)) for size in (9, 8, 7, 6, 5, 4.4, 3.8, 3.2))
-        block = fitted(scene.prompt, width_px, height_px, sizes)
-        block.draw(pen, margin, header_px + (height_px - block.height_px) // 2, WHITE_Y)
-        return np.asarray(mask), []
-    sizes = tuple(max(9, round(unit * size)) for size in (4.6, 4.0, 3.5, 3.0))
-    block = fitted(scene.prompt, width_px, round(unit * 17), sizes)
-    top_px = scene.height_px - margin - block.height_px
-    block.draw(pen, margin, top_px, WHITE_Y)
-    return np.asarray(mask), [slice(0, header_px), slice(top_px - round(unit * 2), scene.height_px)]
+    return Image.composite(Image.new("RGB", backdrop.size, colours.accent), backdrop, lights)
 
 
 def _side_by_side(scene: Scene) -> Image.Image:
     """Put references beside each other (above each other in portrait), with thin gaps."""
-    gap_px = max(2, round(_unit_px(scene) * 0.8))
-    sheet = _filled((scene.width_px, scene.height_px), colours_of(scene.prompt, scene.seed_text).dark)
-    wide = scene.width_px >= scene.height_px
-    length_px = scene.width_px if wide else scene.height_px
-    count = len(scene.pictures)
+    width_px, height_px, count = scene.width_px, scene.height_px, len(scene.pictures)
+    sheet = Image.new("RGB", (width_px, height_px), colours_of(scene.prompt, scene.seed_text).dark)
+    wide, gap_px = width_px >= height_px, max(2, min(width_px, height_px) // 125)
+    length_px = max(width_px, height_px) + gap_px
     for index, picture in enumerate(scene.pictures):
-        start_px = index * (length_px + gap_px) // count
-        end_px = (index + 1) * (length_px + gap_px) // count - gap_px
-        size = (end_px - start_px, scene.height_px) if wide else (scene.width_px, end_px - start_px)
+        start_px, end_px = (length_px * number // count for number in (index, index + 1))
+        size = (end_px - start_px - gap_px, height_px) if wide else (width_px, end_px - start_px - gap_px)
         tile = ImageOps.fit(picture, size, Image.Resampling.BILINEAR)
         sheet.paste(tile, (start_px, 0) if wide else (0, start_px))
     return sheet

@@ -1,4 +1,8 @@
-"""Text in Pillow's own font, wrapped to fit a box."""
+"""Text in a font that has its letters, wrapped to fit a box.
+
+DejaVu Sans comes along and has Latin, Greek, Cyrillic, Hebrew and Arabic. For Chinese, Japanese, Korean and
+other scripts a font of the system is looked for; where there is none, the picture says so.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
+from pathlib import Path
 
 from PIL import ImageFont
 from PIL.ImageDraw import ImageDraw
@@ -14,23 +19,59 @@ LINE_HEIGHT = 1.28
 """Distance of base lines in font sizes."""
 
 ELLIPSIS = "…"
+OWN_FONT = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"
+_FOLDERS = (
+    "/usr/share/fonts",
+    "/usr/local/share/fonts",
+    "/System/Library/Fonts",
+    "/Library/Fonts",
+    "~/.fonts",
+)
+_NAMES = ("NotoSans*CJK*", "SourceHanSans*", "wqy-*", "DroidSansFallback*", "PingFang*", "Hiragino*", "Noto*")
 
 
-@lru_cache(maxsize=64)
-def font(size_px: int) -> ImageFont.FreeTypeFont:
-    """Return the font in a size."""
-    found = ImageFont.load_default(max(6, size_px))
-    if not isinstance(found, ImageFont.FreeTypeFont):
-        raise TypeError("Pillow was built without FreeType, which the sandbox needs to draw text")
-    return found
+@lru_cache(maxsize=1)
+def system_fonts() -> tuple[Path, ...]:
+    """Return the system's fonts with many scripts, the widest first."""
+    folders = [folder for name in _FOLDERS if (folder := Path(name).expanduser()).is_dir()]
+    found = [sorted(folder.rglob(f"{name}.[to]t[cf]")) for name in _NAMES for folder in folders]
+    return tuple(path for paths in found for path in paths)
+
+
+@lru_cache(maxsize=128)
+def font(size_px: int, path: Path = OWN_FONT) -> ImageFont.FreeTypeFont:
+    """Return a font in a size."""
+    return ImageFont.truetype(path, max(6, size_px))
+
+
+@lru_cache(maxsize=4096)
+def _has(path: Path, letter: str) -> bool:
+    """Say whether a font has a letter: it does not look like one that no font has."""
+    face = font(16, path)
+    return bytes(face.getmask(letter)) != bytes(face.getmask("\U0010fffe"))
+
+
+@lru_cache(maxsize=256)
+def font_for(text: str) -> tuple[Path, bool]:
+    """Return the font that has most letters of a text, and whether it has all of them."""
+    letters = {letter for letter in text if letter.isprintable() and not letter.isspace()}
+    best, most = OWN_FONT, -1
+    for path in (OWN_FONT, *system_fonts()):
+        count = sum(_has(path, letter) for letter in letters)
+        if count > most:
+            best, most = path, count
+        if count == len(letters):
+            break
+    return best, most == len(letters)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines of one size."""
+    """Lines of one size in one font."""
 
     lines: tuple[str, ...]
     size_px: int
+    path: Path = OWN_FONT
 
     @property
     def height_px(self) -> int:
@@ -41,26 +82,28 @@ class Block:
         """Draw with the top left corner at (x, y)."""
         for number, line in enumerate(self.lines):
             top_px = y + round(number * self.size_px * LINE_HEIGHT)
-            canvas.text((x, top_px), line, fill=fill, font=font(self.size_px))
+            canvas.text((x, top_px), line, fill=fill, font=font(self.size_px, self.path))
 
 
 def fitted(text: str, width_px: int, height_px: int, sizes_px: tuple[int, ...]) -> Block:
     """Set text in the largest of the sizes that fits; in the smallest it is cut with an ellipsis."""
     words = " ".join(text.split())[:2000]
+    path, _ = font_for(words)
     for size_px in sizes_px:
-        block = Block(tuple(_wrapped(words, width_px, size_px)), size_px)
+        block = Block(tuple(_wrapped(words, width_px, size_px, path)), size_px, path)
         if block.height_px <= height_px:
             return block
+    smallest = font(sizes_px[-1], path)
     most = max(1, int(height_px // (sizes_px[-1] * LINE_HEIGHT)))
-    lines = _wrapped(words, width_px, sizes_px[-1])[:most]
-    while len(lines[-1]) > 1 and font(sizes_px[-1]).getlength(lines[-1] + ELLIPSIS) > width_px:
+    lines = _wrapped(words, width_px, sizes_px[-1], path)[:most]
+    while len(lines[-1]) > 1 and smallest.getlength(lines[-1] + ELLIPSIS) > width_px:
         lines[-1] = lines[-1][:-1].rstrip()
-    return Block((*lines[:-1], lines[-1] + ELLIPSIS), sizes_px[-1])
+    return Block((*lines[:-1], lines[-1] + ELLIPSIS), sizes_px[-1], path)
 
 
-def _wrapped(text: str, width_px: int, size_px: int) -> list[str]:
+def _wrapped(text: str, width_px: int, size_px: int, path: Path) -> list[str]:
     """Cut text into lines at its spaces, and within a word that is wider than the box."""
-    measure = font(size_px).getlength
+    measure = font(size_px, path).getlength
     lines = []
     while measure(text) > width_px:
         fits = max(

@@ -20,7 +20,7 @@ from callsheet.sandbox.scene import Scene
 SAMPLE_RATE_HZ = 48_000
 
 # Constant quantiser and one thread: the cheapest that still looks clean, and the same bytes each time.
-_X264 = {"preset": "ultrafast", "qp": "26", "threads": "1"}
+_X264 = {"preset": "ultrafast", "qp": "28", "threads": "1"}
 _X265 = {"preset": "ultrafast", "x265-params": "qp=28:pools=none:frame-threads=1:log-level=none"}
 _BT709 = 1
 _LIMITED_RANGE = 1

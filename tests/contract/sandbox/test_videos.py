@@ -146,6 +146,31 @@ def test_a_video_moves(client: httpx.Client) -> None:
     assert difference(frames[0], frames[-1]) > 1
 
 
+def test_each_shot_begins_with_a_cut(client: httpx.Client) -> None:
+    """Two instructions are two shots: one frame, in the middle, differs far more from the one before it."""
+    prompt = "A car. [Push in] Snow flies. [Pan left] Storm lights shine."
+    frames = frames_of(file_of(client, "v1/lite/text-to-video", duration="2", prompt=prompt))
+    steps = [difference(one, other) for one, other in pairwise(frames)]
+    cut = max(range(len(steps)), key=steps.__getitem__)
+    assert abs(cut - 24) <= 1
+    assert steps[cut] > 3 * sorted(steps)[-2]
+
+
+def test_an_image_is_seen_by_each_camera_in_turn(client: httpx.Client) -> None:
+    """Pan right, then pan left: the white mark goes left, then right."""
+    image = data_uri(picture(1280, 720, (160, 60, 40)))
+    arguments = {
+        "image_url": image,
+        "aspect_ratio": "16:9",
+        "duration": "2",
+        "prompt": "[Pan right] [Pan left]",
+    }
+    frames = frames_of(file_of(client, "v1/lite/image-to-video", **arguments))
+    centres = [float(np.argwhere(frame[140:230].min(axis=2) > 200)[:, 1].mean()) for frame in frames]
+    assert centres[0] > centres[20] + 20
+    assert centres[-1] > centres[30] + 20
+
+
 def test_what_was_ordered_can_be_read_in_the_picture(client: httpx.Client) -> None:
     """Two prompts give two pictures in other colours; two seeds of one prompt differ as well."""
     one = frames_of(file_of(client, "v1/lite/text-to-video", duration="2", prompt="a submarine"))[0]

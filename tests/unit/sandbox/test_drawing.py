@@ -3,10 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.sandbox.camera import MOVES, Move, move_of
 from callsheet.sandbox.drawing import colours_of, timecode
-from callsheet.sandbox.text import ELLIPSIS, fitted, font
+from callsheet.sandbox.storyboard import MOVES, Move, shots_of
+from callsheet.sandbox.text import ELLIPSIS, OWN_FONT, fitted, font, font_for
 from callsheet.sandbox.video import tone
+
+
+def move_of(prompt: str, *, fixed: bool) -> Move:
+    """The camera of the first shot."""
+    return shots_of(prompt, fixed=fixed)[0].move
 
 
 @pytest.mark.parametrize("move", MOVES, ids=lambda move: move.name)
@@ -23,8 +28,37 @@ def test_every_instruction_is_understood_in_brackets(move: Move) -> None:
 def test_a_prompt_without_instruction_is_pushed_in_slowly() -> None:
     """Words outside brackets move nothing; a fixed camera beats every instruction."""
     assert move_of("pan left slowly", fixed=False).name == "slow push in"
-    assert move_of("[Low-angle shot] then [Pan right]", fixed=False).name == "pan right"
+    assert [shot.move.name for shot in shots_of("[Low-angle shot] then [Pan right]")] == [
+        "slow push in",
+        "pan right",
+    ]
     assert move_of("[Pan left]", fixed=True).name == "static"
+
+
+def test_each_instruction_is_a_shot_with_its_own_caption() -> None:
+    """What stands before the first belongs to it; a shot without words has those of the one before."""
+    race = "A race car. [Low-angle shot] Cars in snow. [Overhead  shot] The scene. [Pan left]"
+    assert [(shot.instruction, shot.caption) for shot in shots_of(race)] == [
+        ("Low-angle shot", "A race car. Cars in snow."),
+        ("Overhead shot", "The scene."),
+        ("Pan left", "The scene."),
+    ]
+    assert [(shot.instruction, shot.caption) for shot in shots_of("A kite [and")] == [("", "A kite [and")]
+    assert len(shots_of("")) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Füße, œuvre, Zażółć gęślą jaźń", "Ένας χαρταετός", "Летит змей", "רוח", "طائرة ورقية", "½ € → №"],
+)
+def test_the_own_font_has_latin_greek_cyrillic_hebrew_and_arabic(text: str) -> None:
+    """Captions in these scripts are drawn on any machine."""
+    assert font_for(text) == (OWN_FONT, True)
+
+
+def test_letters_that_no_font_has_are_noticed() -> None:
+    """Text that cannot be drawn whole is known as such, so that the picture can say it."""
+    assert font_for("a \U0001f0ff\U00013000\U00012345 b")[1] is False
 
 
 def test_opposite_moves_run_in_opposite_directions() -> None:
@@ -41,7 +75,7 @@ def test_any_text_fits_its_box(text: str, width: int, height: int) -> None:
     """Whatever the prompt, no line is wider than the box and the block is no higher, or it is one line."""
     block = fitted(text, width, height, (40, 30, 20, 14))
     assert len(block.lines) == 1 or block.height_px <= height
-    assert all(font(block.size_px).getlength(line) <= width for line in block.lines)
+    assert all(font(block.size_px, block.path).getlength(line) <= width for line in block.lines)
 
 
 def test_text_that_is_too_long_ends_with_an_ellipsis() -> None:

@@ -1,10 +1,11 @@
-"""The camera: instructions in [brackets] as movements over a picture."""
+"""The storyboard of a prompt: one shot for each instruction in [brackets], with its caption and camera."""
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
+
+from callsheet.sandbox.endpoints import INSTRUCTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,35 @@ MOVES = (
     Move("shake", 1.06, 1.06, shakes=True),
     Move("static", 1.0, 1.0),
 )
+STATIC = MOVES[-1]
 SLOW_PUSH = Move("slow push in", 1.0, 1.10)
-DRIFT = Move("drift", 1.25, 1.25, across=0.7, down=0.4)
 
 
-def move_of(prompt: str, *, fixed: bool) -> Move:
-    """Return the first instruction in brackets that is known; a slow push in without one."""
-    by_name = {move.name: move for move in MOVES}
-    if fixed:
-        return by_name["static"]
-    for instruction in re.findall(r"\[([^\]]*)\]", prompt.lower()):
-        for name, move in by_name.items():
-            if name in instruction:
-                return move
-    return SLOW_PUSH
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One shot: the instruction as it is written (or empty), what is said of the shot, and the camera."""
+
+    instruction: str
+    caption: str
+    move: Move
+
+
+def shots_of(prompt: str, *, fixed: bool = False) -> tuple[Shot, ...]:
+    """Cut a prompt into shots, one at least.
+
+    What stands before the first instruction belongs to the first shot; a shot without words has those of the
+    one before. An instruction that names no movement is a slow push in.
+    """
+    opening, *parts = INSTRUCTION.split(prompt)
+    instructions, texts = parts[::2] or [""], parts[1::2] or [""]
+    texts[0] = f"{opening} {texts[0]}"
+    shots: list[Shot] = []
+    for instruction, text in zip(instructions, texts, strict=True):
+        caption = " ".join(text.split()) or (shots[-1].caption if shots else "")
+        shots.append(Shot(" ".join(instruction.split()), caption, STATIC if fixed else _move(instruction)))
+    return tuple(shots)
+
+
+def _move(instruction: str) -> Move:
+    named = (move for move in MOVES if move.name in instruction.lower())
+    return next(named, SLOW_PUSH)

@@ -196,7 +196,7 @@ def summary_of(jobs: Sequence[PlannedJob]) -> Summary:
     return Summary(len(jobs), part.groups, part.sizes, rows)
 
 
-class Kind(NamedTuple):
+class JobKind(NamedTuple):
     """What the totals know of a job, by the columns of the plan's table."""
 
     model: str
@@ -212,7 +212,7 @@ class Kind(NamedTuple):
 
 def _kinds(jobs: Sequence[PlannedJob]) -> Iterator[tuple[Any, ...]]:
     if isinstance(jobs, StoredJobs):
-        yield from jobs.values(*Kind._fields)
+        yield from jobs.values(*JobKind._fields)
         return
     for planned in jobs:
         job, price = planned.job, planned.quote
@@ -222,11 +222,11 @@ def _kinds(jobs: Sequence[PlannedJob]) -> Iterator[tuple[Any, ...]]:
 
 
 def part_of(counts: Mapping[tuple[Any, ...], int]) -> Part:
-    """Multiply kinds (values as in `Kind`) by how many there are of each; nothing is rounded."""
+    """Multiply kinds (values as in `JobKind`) by how many there are of each; nothing is rounded."""
     groups: dict[tuple[str, str], Total] = {}
     sizes: dict[Size, Total] = {}
     for values, jobs in counts.items():
-        kind = Kind(*values)
+        kind = JobKind(*values)
         group = (kind.model, kind.client)
         size = Size(kind.endpoint, kind.resolution, kind.width_px * kind.height_px, kind.frames)
         these = Total(jobs, jobs * kind.expected_nano, jobs * kind.maximum_nano)

@@ -18,7 +18,7 @@ from manifests.columnar.job_store import JobStore, Scratch, feed, identities_of,
 from manifests.columnar.row_maker import PlanRows, RowMaker
 from manifests.columns import COLUMN
 from manifests.parse_cells import Context
-from manifests.plan import Kind, Summary, part_of
+from manifests.plan import JobKind, Summary, part_of
 from manifests.plan_hash import RowsDigest
 from manifests.plan_rows import rows_schema
 from manifests.problems import Problems
@@ -104,7 +104,7 @@ class BulkPlanner:
         for at, count in zip(first.tolist(), np.bincount(which).tolist(), strict=True):
             combo = rows.combos[rows.places[at]]
             endpoint, price = combo.endpoint, combo.price
-            kind = Kind(
+            kind = JobKind(
                 endpoint.model,
                 names[of_rows[at]],
                 endpoint.id,

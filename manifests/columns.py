@@ -12,6 +12,7 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass
 
+from manifests.reference_files import Media
 from pricing.tokens import FRAME_GRID_OFFSET, FRAME_GRID_STEP
 
 SEED_MAX = 2**31 - 1
@@ -50,10 +51,13 @@ class ModelName:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of the values that the endpoint lists in `allowed`; `default` names the field of its default."""
+    """One of the values that the endpoint lists in `allowed`; `default` names the field of its default.
+
+    Without one an empty cell leaves it to fal, and an endpoint may have no such input.
+    """
 
     allowed: str
-    default: str
+    default: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +109,14 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """One picture, or as many as the endpoint's field `bounds` says.
+    """One picture, or as many as the endpoint's field `bounds` says; or videos or sounds, as `media` says.
 
     `where` names the endpoint's field that says whether it takes one here.
     """
 
     where: str = ""
     bounds: str = ""
+    media: Media = "image"
 
 
 Kind = Text | FileName | ModelName | Choice | Seconds | Whole | Frames | Flag | Pictures
@@ -121,7 +126,8 @@ Kind = Text | FileName | ModelName | Choice | Seconds | Whole | Frames | Flag | 
 class Column:
     """One column of the manifest.
 
-    `mistaken` lists names that people write for it; such a column is carried, with a warning.
+    `also` lists other names of it. `mistaken` lists names that people write for it; such a column is carried,
+    with a warning.
     """
 
     name: str
@@ -129,6 +135,7 @@ class Column:
     about: str
     required: bool = False
     mistaken: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 COLUMNS = (
@@ -158,8 +165,21 @@ COLUMNS = (
     Column(
         "reference_image_urls",
         Pictures(bounds="reference_images"),
-        "pictures to take subjects from, one a line or separated by ' | '",
-        mistaken=("reference_images", "references"),
+        "pictures to take subjects from, separated by ';' or ' | ', one a line, or a JSON list",
+        mistaken=("references",),
+        also=("reference_images",),
+    ),
+    Column(
+        "reference_videos",
+        Pictures(where="reference_videos", bounds="reference_videos", media="video"),
+        "videos to take motion or style from, same forms; their seconds are billed too",
+        mistaken=("reference_video", "video_urls"),
+    ),
+    Column(
+        "reference_audios",
+        Pictures(where="reference_audios", bounds="reference_audios", media="audio"),
+        "sounds to take voices or music from, same forms; they need a picture or a video",
+        mistaken=("reference_audio", "audio_urls"),
     ),
     Column(
         "aspect_ratio",
@@ -194,6 +214,9 @@ COLUMNS = (
         "sound, where the model makes any",
         mistaken=("audio", "sound"),
     ),
+    Column("draft", Flag("draft"), "a 480p preview that can be finished at 1080p within seven days"),
+    Column("codec", Choice("codecs"), "of the file: auto, H264 or H265"),
+    Column("bitrate_mode", Choice("bitrate_modes"), "of the file: standard or high", mistaken=("bitrate",)),
     Column("priority", Whole(-PRIORITY_BOUND, PRIORITY_BOUND, default=0), "higher first"),
     Column(
         "take",
@@ -224,7 +247,7 @@ def _words(name: str) -> str:
     return _BETWEEN_WORDS.sub("", name).casefold()
 
 
-_BY_WORDS = {_words(column.name): column.name for column in COLUMNS}
+_BY_WORDS = {_words(name): column.name for column in COLUMNS for name in (column.name, *column.also)}
 
 
 def likely_column(name: str, beside: Container[str] = ()) -> str | None:

@@ -14,11 +14,13 @@ import warnings
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from callsheet.files import write_atomically
 from manifests.addresses import doubt
 from manifests.job import Image, Job
+from manifests.reference_files import BadReference, Media, read_reference
 
 MAX_BYTES = 30_000_000
 MIN_SIDE_PX, MAX_SIDE_PX = 300, 6000
@@ -73,29 +75,30 @@ class PictureFinder:
         """Say why fal cannot fetch a picture from its address; "" where nothing is known against it."""
         return doubt(image.value, self.now) if image.kind == "url" else ""
 
-    def find(self, cell: str, folder: Path) -> Image:
-        """Read a picture cell of a manifest that lies in `folder`. Raises BadPicture."""
+    def find(self, cell: str, folder: Path, media: Media = "image") -> Image:
+        """Read a picture, a video or a sound of a manifest that lies in `folder`. Raises BadPicture."""
         scheme = _SCHEME.match(cell)
         word = scheme[1].lower() if scheme else ""
         if word in ("http", "https"):
-            return _address(cell)
-        if word and word != "data":
+            return _address(cell, media)
+        if word and (word != "data" or media != "image"):
             raise BadPicture(f"{word}: URLs are not supported; use a path, https:// or data:")
-        key = cell if word else str((self.input_root or folder) / cell)
+        path = cell if word else str((self.input_root or folder) / cell)
+        key = f"{media}:{path}"
         found = self._seen.get(key)
         if found is None:
-            found = self._seen[key] = self._read(cell, key, folder, is_data=bool(word))
+            found = self._seen[key] = self._read(cell, path, folder, "data" if word else media)
         if isinstance(found, str):
             raise BadPicture(found)
         return found
 
-    def _read(self, cell: str, path: str, folder: Path, *, is_data: bool) -> Image | str:
+    def _read(self, cell: str, path: str, folder: Path, kind: Media | Literal["data"]) -> Image | str:
         try:
-            return _from_data(cell) if is_data else self._from_file(Path(path), folder)
-        except BadPicture as error:
+            return _from_data(cell) if kind == "data" else self._from_file(Path(path), folder, kind)
+        except (BadPicture, BadReference) as error:
             return str(error)
 
-    def _from_file(self, path: Path, folder: Path) -> Image:
+    def _from_file(self, path: Path, folder: Path, media: Media) -> Image:
         try:
             real = path.resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
@@ -104,10 +107,13 @@ class PictureFinder:
         if not any(real.is_relative_to(root) for root in roots):
             where = " or ".join(str(root) for root in dict.fromkeys(roots))
             raise BadPicture(f"{real} lies outside {where}; move it there or set the input root")
-        return _image("file", str(real), _content_of(real))
+        if media == "image":
+            return _image("file", str(real), _content_of(real))
+        sha256, content_type, length_ms = read_reference(real, media)
+        return Image("file", str(real), sha256, content_type, media=media, length_ms=length_ms)
 
 
-def _address(cell: str) -> Image:
+def _address(cell: str, media: Media) -> Image:
     try:
         parts = urlsplit(cell)
         host, _port = parts.hostname, parts.port
@@ -119,7 +125,7 @@ def _address(cell: str) -> Image:
         raise BadPicture("a name or password in an address would be sent on to fal; use a presigned address")
     if len(cell) > URL_MAX_CHARS:
         raise BadPicture(f"the address is longer than {URL_MAX_CHARS} characters")
-    return Image("url", cell)
+    return Image("url", cell, media=media)
 
 
 def _from_data(cell: str) -> Image:

@@ -15,18 +15,20 @@ from typing import Any, Literal
 
 from callsheet.errors import UsageError
 from manifests.addresses import unsigned
+from manifests.reference_files import Media
 from pricing.catalog import AUTO, Catalog, Endpoint
 from pricing.quotes import Shot
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture that a job starts from, ends with or refers to.
+    """A picture that a job starts from, ends with or refers to; or a video or a sound that it refers to.
 
     `kind` is "url" (an address that fal fetches itself), "file" (a local file, uploaded once per distinct
     content) or "data" (a `data:` URI of the manifest, made a file before the run: `manifests.images`). For a
     file and for data `sha256` and `content_type` are known, and `size` (width, height in pixels) unless the
-    file says that it is to be turned; for an address none of them are known, and they are None.
+    file says that it is to be turned; for an address none of them are known, and they are None. `length_ms`
+    is a video's or a sound's length in milliseconds, None where it is not known.
     """
 
     kind: Literal["url", "file", "data"]
@@ -34,11 +36,14 @@ class Image:
     sha256: str | None = None
     content_type: str | None = None
     size: tuple[int, int] | None = None
+    media: Media = "image"
+    length_ms: int | None = None
 
     @property
     def identity(self) -> str:
-        """What makes two pictures the same one: the content where it is known, else the unsigned address."""
-        return f"sha256:{self.sha256}" if self.sha256 else unsigned(self.value)
+        """What makes two files the same one: the content where it is known, else the unsigned address."""
+        own = f"sha256:{self.sha256}" if self.sha256 else unsigned(self.value)
+        return own if self.media == "image" else f"{self.media}:{own}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,9 @@ class Job:
     image: Image | None = None
     end_image: Image | None = None
     references: tuple[Image, ...] = ()
+    draft: bool | None = None
+    codec: str | None = None
+    bitrate_mode: str | None = None
     take: int = 1
     priority: int = 0
     client: str = ""
@@ -76,16 +84,8 @@ class Job:
     @property
     def shot(self) -> Shot:
         """What decides the price."""
-        # Of all pictures only a first frame decides what `auto` becomes (Volcengine 82379/1520757).
-        return Shot(
-            endpoint=self.endpoint,
-            resolution=self.resolution,
-            aspect_ratio=self.aspect_ratio,
-            duration_s=self.duration_s,
-            num_frames=self.num_frames,
-            audio=bool(self.generate_audio),
-            image_size=self.image.size if self.image else None,
-        )
+        size = self.image.size if self.image else None
+        return shot_of(self.endpoint, self.options, size, input_ms(self.endpoint, self.references))
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -102,7 +102,7 @@ class Job:
         """
         chosen = self.seed if self.seed is not None else seed
         takes = self.endpoint
-        references = "image_urls" if takes.reference_videos else "reference_image_urls"
+        images = "image_urls" if takes.reference_videos else "reference_image_urls"
         duration = AUTO if self.duration_s is None else str(self.duration_s)
         arguments: dict[str, Any] = {
             "prompt": self.prompt,
@@ -117,8 +117,13 @@ class Job:
             "generate_audio": self.generate_audio,
             "image_url": addresses[self.image.identity] if self.image else None,
             "end_image_url": addresses[self.end_image.identity] if self.end_image else None,
-            references: [addresses[image.identity] for image in self.references] or None,
+            "draft": self.draft,
+            "codec": self.codec,
+            "bitrate_mode": self.bitrate_mode,
         }
+        for name, media in ((images, "image"), ("video_urls", "video"), ("audio_urls", "audio")):
+            urls = [addresses[each.identity] for each in self.references if each.media == media]
+            arguments[name] = urls or None
         unsent = (name for name, value in arguments.items() if value is None)
         for name in {*unsent, *takes.not_sent}:
             del arguments[name]
@@ -151,6 +156,9 @@ class Job:
             "camera_fixed": self.camera_fixed,
             "enable_safety_checker": self.enable_safety_checker,
             "generate_audio": self.generate_audio,
+            "draft": self.draft,
+            "codec": self.codec,
+            "bitrate_mode": self.bitrate_mode,
         }
 
 
@@ -164,6 +172,49 @@ OPTIONS = (
     "generate_audio",
 )
 """The columns that choose an option of the endpoint."""
+
+LATER_OPTIONS = {"draft": False, "codec": "auto", "bitrate_mode": "standard"}
+"""Options that came later, with what they mean at fal where they are left out (its OpenAPI, 2026-10). They
+are part of a hash only where a row chooses something else, so that older hashes stay what they were."""
+
+DRAFT_RESOLUTION = "480p"
+"""What a draft is rendered at, whatever the row's resolution says (fal's OpenAPI of 2.5, 2026-10)."""
+
+
+def later_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the later options that are not what fal does anyway."""
+    return {
+        name: options[name]
+        for name, default in LATER_OPTIONS.items()
+        if options.get(name) not in (None, default)
+    }
+
+
+def shot_of(
+    endpoint: Endpoint, options: Mapping[str, Any], image_size: tuple[int, int] | None, input_ms: int
+) -> Shot:
+    """Return what decides the price of a job with these options (`Job.options`).
+
+    Of all pictures only a first frame decides what `auto` becomes (Volcengine 82379/1520757).
+    """
+    return Shot(
+        endpoint=endpoint,
+        resolution=DRAFT_RESOLUTION if options["draft"] else options["resolution"],
+        aspect_ratio=options["aspect_ratio"],
+        duration_s=options["duration"],
+        num_frames=options["num_frames"],
+        audio=bool(options["generate_audio"]),
+        image_size=image_size,
+        input_ms=input_ms,
+    )
+
+
+def input_ms(endpoint: Endpoint, references: Iterable[Image]) -> int:
+    """Return how much video comes in, in milliseconds: the most allowed where a length is not known."""
+    lengths = [each.length_ms for each in references if each.media == "video"]
+    known = [length for length in lengths if length is not None]
+    return sum(known) if len(known) == len(lengths) else endpoint.input_video_ms
+
 
 FINGERPRINT_VERSION = "callsheet-job-1"
 """Stands in every fingerprint: a change of what fingerprints mean needs another one (docs/decisions/0022)."""
@@ -181,9 +232,9 @@ def options_text(endpoint_id: str, options: Mapping[str, Any]) -> str:
     resolved = {
         name: FAL_DEFAULTS.get(name) if value is None else value
         for name, value in options.items()
-        if name != "duration" or options["num_frames"] is None
+        if name not in LATER_OPTIONS and (name != "duration" or options["num_frames"] is None)
     }
-    return canonical_json({"endpoint": endpoint_id, **resolved})
+    return canonical_json({"endpoint": endpoint_id, **resolved, **later_options(options)})
 
 
 def fingerprint_of(
@@ -254,6 +305,7 @@ def decode_job(text: str, catalog: Catalog) -> Job:
 def _image_data(image: Image) -> dict[str, Any]:
     data: dict[str, Any] = {"kind": image.kind, "value": image.value, "sha256": image.sha256}
     data |= {"content_type": image.content_type, "size": list(image.size) if image.size else None}
+    data |= {"media": None if image.media == "image" else image.media, "length_ms": image.length_ms}
     return {name: value for name, value in data.items() if value is not None}
 
 
@@ -265,4 +317,6 @@ def _image(data: dict[str, Any]) -> Image:
         sha256=data.get("sha256"),
         content_type=data.get("content_type"),
         size=(size[0], size[1]) if size else None,
+        media=data.get("media", "image"),
+        length_ms=data.get("length_ms"),
     )

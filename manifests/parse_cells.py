@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from manifests.images import BadPicture, PictureFinder
 from manifests.job import Image
 from manifests.names import NAME_RULE, is_safe
 from manifests.problems import Problems
+from manifests.reference_files import WORDS
 from manifests.table import UNPRINTABLE, Row
 from pricing.catalog import AUTO, Catalog, Endpoint
 
@@ -47,7 +49,8 @@ ODD_PROMPT = rf"(?i:{_FAILED}|{_NOTHING}|na)"
 
 _IS_FAILED, _IS_ODD, _IS_ODD_PROMPT = (re.compile(each) for each in (f"(?i:{_FAILED})", ODD_TEXT, ODD_PROMPT))
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::00)?", re.ASCII)
-_BETWEEN_PICTURES = re.compile(r"\s*(?:\n|\s\|\s)\s*")
+_BETWEEN_ADDRESSES = re.compile(r"\s*(?:\n|\s\|\s|;\s*(?=https?://|data:)|;\s*$)\s*")
+_BETWEEN_PATHS = re.compile(r"\s*(?:\n|\s\|\s|;)\s*")
 
 
 def whole_number(text: str) -> int | None:
@@ -90,8 +93,20 @@ def ratio_of_clock(text: str) -> str:
 
 
 def picture_list(text: str) -> list[str]:
-    """Split a cell of several pictures at line breaks and at ` | `; empty parts are dropped."""
-    return [part for part in _BETWEEN_PICTURES.split(text.strip()) if part]
+    """Split a cell of several files: a JSON list, or parts between line breaks, ` | ` or `;`.
+
+    Empty parts are dropped. A `;` within an address is part of it: it separates only before another address,
+    or where all parts are paths. Raises ValueError for what begins like a JSON list and is none of texts.
+    """
+    text = text.strip()
+    if text.startswith("["):
+        parts = json.loads(text)
+        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+            raise ValueError("not a list of texts")
+        return [part.strip() for part in parts if part.strip()]
+    has_addresses = "://" in text or "data:" in text
+    between = _BETWEEN_ADDRESSES if has_addresses else _BETWEEN_PATHS
+    return [part for part in between.split(text) if part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +200,17 @@ def _read_model(reading: Reading, column: Column) -> None:
         reading.notes.warn(reading.row, column.name, message)
 
 
-def _read_choice(reading: Reading, column: Column) -> str:
+def _read_choice(reading: Reading, column: Column) -> str | None:
     assert isinstance(column.kind, Choice)
     allowed = reading.allowed(column.kind.allowed)
     text = choice(reading.text(column), allowed)
     if not text:
-        return str(getattr(reading.endpoints[0], column.kind.default))
-    if text not in allowed:
+        return str(getattr(reading.endpoints[0], column.kind.default)) if column.kind.default else None
+    text = next((each for each in allowed if each.lower() == text), text)
+    if not allowed:
+        takers = reading.having(column.kind.allowed)
+        reading.wrong(column, f"{reading.name} takes no {column.name}; these do: {takers}")
+    elif text not in allowed:
         ratio = ratio_of_clock(text)
         hint = f"; a spreadsheet made a time of {ratio}: set the column to text" if ratio in allowed else ""
         reading.wrong(column, f"{reading.name} allows {', '.join(allowed)}{hint}")
@@ -206,9 +225,12 @@ def _read_seconds(reading: Reading, column: Column) -> int | None:
     may_be_auto = any(getattr(endpoint, column.kind.auto) for endpoint in reading.endpoints)
     if text and seconds not in allowed and not (may_be_auto and text.lower() == AUTO):
         reading.wrong(column, f"{reading.name} allows {'auto, ' * may_be_auto}{_in_words(allowed)}")
-    if seconds is None and len(reading.endpoints) == 1:
-        return reading.endpoints[0].default_duration_s
-    return seconds
+    if seconds is not None or len(reading.endpoints) > 1:
+        return seconds
+    if may_be_auto:
+        message = f"the model chooses the length, so the price of {max(allowed)} s is reserved; give seconds"
+        reading.notes.warn(reading.row, column.name, message)
+    return reading.endpoints[0].default_duration_s
 
 
 def _in_words(seconds: tuple[int, ...]) -> str:
@@ -278,12 +300,16 @@ def _read_pictures(reading: Reading, column: Column) -> tuple[Image, ...]:
     text = reading.text(column)
     if not text or UNPRINTABLE.search(text):
         return ()
-    parts = picture_list(text) if column.kind.bounds else [text]
+    try:
+        parts = picture_list(text) if column.kind.bounds else [text]
+    except ValueError:
+        reading.wrong(column, 'this is not a JSON list of texts, like ["a.png", "b.png"]')
+        return ()
     _check_they_go_here(reading, column, column.kind, len(parts))
     found = []
     for part in parts:
         try:
-            image = reading.context.pictures.find(part, reading.row.folder)
+            image = reading.context.pictures.find(part, reading.row.folder, column.kind.media)
         except BadPicture as error:
             reading.wrong(column, str(error))
             continue
@@ -295,13 +321,14 @@ def _read_pictures(reading: Reading, column: Column) -> tuple[Image, ...]:
 
 
 def _check_they_go_here(reading: Reading, column: Column, kind: Pictures, count: int) -> None:
-    if kind.where and not any(getattr(endpoint, kind.where) for endpoint in reading.endpoints):
+    if reading.lacks(kind.where):
         reading.wrong(
             column, f"{reading.name} takes no {column.name}; these do: {reading.having(kind.where)}"
         )
     bounds = [b for e in reading.endpoints if kind.bounds and (b := getattr(e, kind.bounds)) is not None]
     if bounds and not any(low <= count <= high for low, high in bounds):
-        reading.wrong(column, f"here are {count} pictures; {bounds[0][0]} to {bounds[0][1]} are allowed")
+        what = WORDS[kind.media]
+        reading.wrong(column, f"here are {count} {what}s; {bounds[0][0]} to {bounds[0][1]} are allowed")
 
 
 _READERS: dict[type, Callable[[Reading, Column], Any]] = {

@@ -19,7 +19,7 @@ from callsheet.files import atomically, file_sha256, usable_folder, write_atomic
 from manifests.job import Job
 from manifests.plan import Plan, PlannedJob, PlanOptions
 from manifests.plan_document import cap_document, plan_document
-from manifests.plan_rows import PICTURE_COLUMNS, planned_of, rows_table
+from manifests.plan_rows import EXTRA, PICTURE_COLUMNS, planned_of, rows_table
 from manifests.readers.remote import is_remote
 from pricing.budgets import Cap
 from pricing.catalog import Catalog
@@ -300,8 +300,10 @@ def _differ(before: Any, after: Any, names: list[str]) -> Any:
     import pyarrow.compute as pc
 
     found = pa.array(np.zeros(len(before), bool))
-    absent = pa.nulls(len(before), pa.string())
     for name in names:
+        # A file of an older version lacks columns of ours, a manifest those that are only carried.
+        nothing = None if name.startswith(EXTRA) else ""
+        absent = pa.array([nothing] * len(before), pa.string())
         left = before[name] if name in before.column_names else absent
         right = after[name] if name in after.column_names else absent
         same = pc.or_(

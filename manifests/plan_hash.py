@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from manifests.job import OPTIONS, Image, Job, canonical_json
+from manifests.job import OPTIONS, Image, Job, canonical_json, later_options
 from pricing.budgets import Cap
 from pricing.catalog import Endpoint
 from pricing.quotes import Quote
@@ -137,6 +137,6 @@ def references_identity(images: Iterable[Image]) -> str:
 
 def combo_text(endpoint: Endpoint, options: Mapping[str, Any], price: Quote) -> str:
     """Write what jobs share: the endpoint, its options (`Job.options`), the pixels and the price."""
-    chosen = [options[name] for name in OPTIONS]
+    chosen = [*(options[name] for name in OPTIONS), *([later] if (later := later_options(options)) else [])]
     priced = [price.width_px, price.height_px, price.frames, price.expected_nano, price.maximum_nano]
     return canonical_json([endpoint.id, *chosen, *priced])

@@ -14,6 +14,7 @@ from manifests.job import Image, Job, canonical_json
 from manifests.parse_cells import picture_list
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_hash import NO_SEED
+from manifests.reference_files import Media
 from pricing.catalog import Catalog, Endpoint
 from pricing.money import NanoUsd
 from pricing.quotes import Quote
@@ -35,11 +36,16 @@ TEXTS = (
     "image_url",
     "end_image_url",
     "reference_image_urls",
+    "reference_videos",
+    "reference_audios",
     "pictures",
     "client",
     "output_name",
     "made",
     "given",
+    "draft",
+    "codec",
+    "bitrate_mode",
 )
 NUMBERS = (
     "row",
@@ -55,9 +61,22 @@ NUMBERS = (
     "expected_nano",
     "maximum_nano",
 )
-FLAGS = ("camera_fixed", "enable_safety_checker", "generate_audio")
+FLAGS = ("camera_fixed", "enable_safety_checker", "generate_audio", "draft")
+CHOICES = ("codec", "bitrate_mode")
 MADE_ID, MADE_NAME = "id", "name"
-PICTURE_COLUMNS = ("image_url", "end_image_url", "reference_image_urls")
+PICTURE_COLUMNS = (
+    "image_url",
+    "end_image_url",
+    "reference_image_urls",
+    "reference_videos",
+    "reference_audios",
+)
+MEDIA: Mapping[str, Media] = {
+    "reference_image_urls": "image",
+    "reference_videos": "video",
+    "reference_audios": "audio",
+}
+"""What the files of a column of references are."""
 _FLAGS = {None: "", True: "true", False: "false"}
 _READ_FLAGS = {text: value for value, text in _FLAGS.items()}
 
@@ -102,7 +121,7 @@ def _row(planned: PlannedJob) -> dict[str, Any]:
         "given": given_text(cells),
         "pictures": pictures_text(
             {"image_url": one(job.image), "end_image_url": one(job.end_image)}
-            | {"reference_image_urls": job.references}
+            | {name: [i for i in job.references if i.media == media] for name, media in MEDIA.items()}
         ),
     }
     row |= {name: cells.get(name, "").strip() for name in PICTURE_COLUMNS}
@@ -125,6 +144,7 @@ def shared_cells(endpoint: Endpoint, options: Mapping[str, Any], price: Quote) -
         "duration_s": options["duration"] or 0,
         "num_frames": options["num_frames"] or 0,
         **{name: _FLAGS[options[name]] for name in FLAGS},
+        **{name: options[name] or "" for name in CHOICES},
         "width_px": price.width_px,
         "height_px": price.height_px,
         "fps": price.fps,
@@ -150,11 +170,22 @@ _OWN = frozenset({"custom_id", "prompt", "client", "output_name", "seed", "take"
 def pictures_text(pictures: Mapping[str, Sequence[Image]]) -> str:
     """Write what is known of pictures that are no addresses; "" where all of them are."""
     known = {
-        name: [[i.kind, i.value, i.sha256, i.content_type, list(i.size) if i.size else None] for i in images]
+        name: [_known(image) for image in images]
         for name, images in pictures.items()
         if any(image.kind != "url" for image in images)
     }
     return canonical_json(known) if known else ""
+
+
+def _known(image: Image) -> list[Any]:
+    own = [
+        image.kind,
+        image.value,
+        image.sha256,
+        image.content_type,
+        list(image.size) if image.size else None,
+    ]
+    return own if image.media == "image" else [*own, image.length_ms]
 
 
 def planned_of(row: Mapping[str, Any], catalog: Catalog) -> tuple[Job, Quote, dict[str, str], str]:
@@ -175,7 +206,7 @@ def planned_of(row: Mapping[str, Any], catalog: Catalog) -> tuple[Job, Quote, di
         seed=None if row["seed"] == NO_SEED else row["seed"],
         image=next(iter(pictures["image_url"]), None),
         end_image=next(iter(pictures["end_image_url"]), None),
-        references=tuple(pictures["reference_image_urls"]),
+        references=tuple(image for name in MEDIA for image in pictures[name]),
         take=row["take"],
         priority=row["priority"],
         client=row["client"],
@@ -192,7 +223,8 @@ def options_of(row: Mapping[str, Any]) -> dict[str, Any]:
         "aspect_ratio": row["aspect_ratio"],
         "duration": row["duration_s"] or None,
         "num_frames": row["num_frames"] or None,
-        **{name: _READ_FLAGS[row[name]] for name in FLAGS},
+        **{name: _READ_FLAGS[row.get(name) or ""] for name in FLAGS},
+        **{name: row.get(name) or None for name in CHOICES},
     }
 
 
@@ -212,13 +244,24 @@ def _pictures(row: Mapping[str, Any]) -> dict[str, list[Image]]:
     found = {}
     for name in PICTURE_COLUMNS:
         if name in known:
-            found[name] = [
-                Image(kind, value, sha256, content_type, tuple(size) if size else None)
-                for kind, value, sha256, content_type, size in known[name]
-            ]
+            found[name] = [_image(MEDIA.get(name, "image"), *each) for each in known[name]]
         else:
-            found[name] = [Image("url", part) for part in picture_list(row[name])]
+            media = MEDIA.get(name, "image")
+            found[name] = [Image("url", part, media=media) for part in picture_list(row.get(name) or "")]
     return found
+
+
+def _image(
+    media: Media,
+    kind: Any,
+    value: str,
+    sha256: str | None,
+    content_type: str | None,
+    size: list[int] | None,
+    length_ms: int | None = None,
+) -> Image:
+    shape = (size[0], size[1]) if size else None
+    return Image(kind, value, sha256, content_type, shape, media, length_ms)
 
 
 def _cells(row: Mapping[str, Any], job: Job) -> dict[str, str]:
@@ -233,7 +276,7 @@ def _cells(row: Mapping[str, Any], job: Job) -> dict[str, str]:
         "take": str(job.take),
         "priority": str(job.priority),
     }
-    own |= {name: row[name] for name in PICTURE_COLUMNS}
+    own |= {name: row.get(name) or "" for name in PICTURE_COLUMNS}
     return {
         name: cell if cell is not None else own[name] if name in own else job.extra[name]
         for name, cell in json.loads(row["given"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from callsheet.errors import Problem
 from manifests.columns import COLUMN, COLUMNS, Pictures, likely_column
-from manifests.job import Job, plain_prompt
+from manifests.job import Image, Job, input_ms, plain_prompt
 from manifests.names import identified
 from manifests.parse_cells import Context, Reading, read_cell
 from manifests.problems import Problems
@@ -68,7 +68,11 @@ def read_row(row: Row, context: Context, notes: Problems) -> Job | None:
     if notes.count > before or len(reading.endpoints) > 1 or not values["prompt"]:
         return None
     _warn_of_camera(reading, values["prompt"])
-    return _job(row, reading.endpoints[0], values)
+    job = _job(row, reading.endpoints[0], values)
+    if wrong := references_problem(job.endpoint, job.references):
+        notes.wrong(row, *wrong)
+        return None
+    return job
 
 
 def _job(row: Row, endpoint: Endpoint, values: Mapping[str, Any]) -> Job:
@@ -88,13 +92,43 @@ def _job(row: Row, endpoint: Endpoint, values: Mapping[str, Any]) -> Job:
         generate_audio=values["generate_audio"],
         image=next(iter(values["image_url"]), None),
         end_image=next(iter(values["end_image_url"]), None),
-        references=values["reference_image_urls"],
+        references=tuple(each for name in REFERENCES for each in values[name]),
+        draft=values["draft"],
+        codec=values["codec"],
+        bitrate_mode=values["bitrate_mode"],
         take=values["take"],
         priority=values["priority"],
         client=values["client"],
         output_name=values["output_name"],
         extra={name: cell for name, cell in row.cells.items() if name not in COLUMN},
     )
+
+
+REFERENCES = ("reference_image_urls", "reference_videos", "reference_audios")
+"""The columns of reference files, in the order in which a job has them."""
+
+
+def references_problem(endpoint: Endpoint, references: Sequence[Image]) -> tuple[str, str] | None:
+    """Return the column and what is wrong with the reference files as a whole; None where nothing is.
+
+    fal's schemas say these rules in their texts only (captured 2026-10).
+    """
+    kinds = {each.media for each in references}
+    if kinds == {"audio"}:
+        return "reference_audios", "a reference sound needs at least one reference picture or video"
+    if endpoint.reference_files and len(references) > endpoint.reference_files:
+        most = endpoint.reference_files
+        return REFERENCES[
+            0
+        ], f"here are {len(references)} reference files of all kinds; at most {most} are allowed"
+    most_ms = endpoint.input_video_ms
+    if most_ms and input_ms(endpoint, references) > most_ms:
+        length_s = input_ms(endpoint, references) / 1000
+        return (
+            "reference_videos",
+            f"the reference videos are {length_s:g} s long together; {most_ms / 1000:g} s are allowed",
+        )
+    return None
 
 
 def _check_characters(row: Row, notes: Problems) -> None:
@@ -144,13 +178,11 @@ def candidates(row: Row, catalog: Catalog, notes: Problems) -> tuple[Endpoint, .
 
 def task_of(row: Row, notes: Problems) -> Task:
     """Return what the row's pictures ask for, and note pictures that do not go together."""
-    image, end_image, references = (
-        row.cells.get(name, "").strip() for name in ("image_url", "end_image_url", "reference_image_urls")
-    )
+    image, end_image = (row.cells.get(name, "").strip() for name in ("image_url", "end_image_url"))
+    references = next((name for name in REFERENCES if row.cells.get(name, "").strip()), "")
     if references and (image or end_image):
-        notes.wrong(
-            row, "reference_image_urls", "reference pictures do not go with image_url or end_image_url"
-        )
+        what = "reference pictures" if references == REFERENCES[0] else "reference files"
+        notes.wrong(row, references, f"{what} do not go with image_url or end_image_url")
     elif end_image and not image:
         notes.wrong(row, "end_image_url", "a last frame needs a first one; fill image_url as well")
     if references:
@@ -165,7 +197,8 @@ def _named(endpoint: Endpoint, row: Row, wanted: Task, notes: Problems) -> tuple
         return (endpoint,)
     needed = _PICTURE_COLUMN.get(endpoint.task)
     brought = _PICTURE_COLUMN.get(wanted)
-    if needed and needed != brought:
+    may_be_none = endpoint.reference_images is not None and not endpoint.reference_images[0]
+    if needed and needed != brought and not may_be_none:
         notes.wrong(row, needed, f"{endpoint.id} needs {needed}")
     if brought and brought != needed:
         notes.wrong(

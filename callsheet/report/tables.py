@@ -9,6 +9,8 @@ import pyarrow as pa
 from callsheet.report.rows import RESULT_COLUMNS, ResultRow, Value, carried_names
 from manifests.error_file import CAMPAIGN_COLUMN, escaped
 from manifests.job import Job
+from manifests.plan_rows import MEDIA
+from manifests.reference_files import Media
 
 RUN_AGAIN = frozenset({"failed", "cancelled", "skipped_budget"})
 """What errors.csv holds. An `unknown` job may be paid for already, and a failed one whose file is at fal is
@@ -90,7 +92,7 @@ def manifest_cells(job: Job) -> dict[str, str]:
         "model": job.endpoint.id,
         "image_url": job.image.value if job.image else "",
         "end_image_url": job.end_image.value if job.end_image else "",
-        "reference_image_urls": "\n".join(image.value for image in job.references),
+        **{name: _files(job, media) for name, media in MEDIA.items()},
         "aspect_ratio": job.aspect_ratio,
         "resolution": job.resolution,
         "duration": _text(job.duration_s),
@@ -99,11 +101,19 @@ def manifest_cells(job: Job) -> dict[str, str]:
         "seed": _text(job.seed),
         "enable_safety_checker": _text(job.enable_safety_checker),
         "generate_audio": _text(job.generate_audio),
+        "draft": _text(job.draft),
+        "codec": job.codec or "",
+        "bitrate_mode": job.bitrate_mode or "",
         "priority": str(job.priority),
         "take": str(job.take),
         "client": job.client,
         "output_name": job.output_name,
     }
+
+
+def _files(job: Job, media: Media) -> str:
+    """Write the reference files of a kind, a line each."""
+    return "\n".join(image.value for image in job.references if image.media == media)
 
 
 def _text(value: int | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -34,14 +34,30 @@ from manifests.columnar.cells import (
     written,
 )
 from manifests.columns import COLUMN, COLUMNS, FileName, Pictures, Text, Whole
-from manifests.job import OPTIONS, canonical_json, options_text
+from manifests.job import (
+    LATER_OPTIONS,
+    OPTIONS,
+    Image,
+    canonical_json,
+    input_ms,
+    options_text,
+    shot_of,
+)
 from manifests.parse_cells import Context
 from manifests.plan_hash import combo_text
 from manifests.problems import Problems
+from manifests.reference_files import Media
 from manifests.table import CELL_LIMIT_BYTES, printable, shown
-from manifests.validate import INSTRUCTIONS, read_row, unknown_instructions, unlisted
+from manifests.validate import (
+    INSTRUCTIONS,
+    REFERENCES,
+    read_row,
+    references_problem,
+    unknown_instructions,
+    unlisted,
+)
 from pricing.catalog import Endpoint
-from pricing.quotes import Quote, Shot, quote
+from pricing.quotes import Quote, quote
 
 _LISTED = "|".join(map(re.escape, INSTRUCTIONS))
 _ALL_LISTED = rf"(?i)^[^\[\]]*(\[ *({_LISTED})( *, *({_LISTED}))* *\][^\[\]]*)*$"
@@ -87,7 +103,7 @@ class Checker:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._known: dict[tuple[Any, ...], Combination | str] = {}
+        self._known: dict[tuple[Any, ...], Combination | tuple[str, str]] = {}
 
     def check(self, batch: Batch, notes: Problems) -> Checked:
         """Check one batch; mistakes and warnings go into `notes`."""
@@ -141,8 +157,10 @@ class Checker:
         pictures: Mapping[str, PictureCells | None],
     ) -> tuple[list[Combination], Numbers, list[Found]]:
         """Return the combinations of these rows, each row's place among them, and rows without a price."""
-        sizes = _first_sizes(pictures["image_url"], len(batch))
-        codes = [reader.groups, sizes.places, *(each.places for each in cells.values())]
+        sizes = _described(pictures["image_url"], len(batch), _first_size)
+        files = [_described(pictures[name], len(batch), _lengths) for name in REFERENCES]
+        codes = [each.places for each in (sizes, *files, *cells.values())]
+        codes.append(reader.groups)
         first, places = combinations([each[good] for each in codes], len(good))
         combos: list[Combination] = []
         unpriced: list[Found] = []
@@ -152,13 +170,15 @@ class Checker:
             size = sizes.values[sizes.places[at]]
             texts = {name: each.texts[each.places[at]] for name, each in cells.items()}
             values = {name: each.values[each.places[at]] for name, each in cells.items()}
-            key = (batch.header, endpoint.id, size, *texts.values())
+            references = tuple(each for column in files for each in column.values[column.places[at]])
+            key = (batch.header, endpoint.id, size, references, *texts.values())
             if key not in self._known:
                 given = canonical_json([[name, texts.get(name)] for name in batch.header])
-                self._known[key] = self._priced(endpoint, values, size, given)
+                self._known[key] = self._priced(endpoint, values, size, references, given)
             found = self._known[key]
-            if isinstance(found, str):
-                problem = Problem(batch.file, 0, "model", "", printable(found))
+            if isinstance(found, tuple):
+                column, message = found
+                problem = Problem(batch.file, 0, column, "", printable(message))
                 unpriced.append(Found(good[places == which], len(COLUMNS), problem))
                 of_first[which] = -1
             else:
@@ -168,25 +188,23 @@ class Checker:
         return combos, places[places >= 0], unpriced
 
     def _priced(
-        self, endpoint: Endpoint, values: Mapping[str, Any], size: tuple[int, int] | None, given: str
-    ) -> Combination | str:
-        """Return a combination with its price, or why it has none."""
-        frames = values["num_frames"]
-        options = {name: values[name] for name in OPTIONS}
-        options["duration"] = None if frames else values["duration"]
-        shot = Shot(
-            endpoint=endpoint,
-            resolution=options["resolution"],
-            aspect_ratio=options["aspect_ratio"],
-            duration_s=options["duration"],
-            num_frames=frames,
-            audio=bool(options["generate_audio"]),
-            image_size=size,
-        )
+        self,
+        endpoint: Endpoint,
+        values: Mapping[str, Any],
+        size: tuple[int, int] | None,
+        references: Sequence[tuple[Media, int | None]],
+        given: str,
+    ) -> Combination | tuple[str, str]:
+        """Return a combination with its price, or the column that is wrong and why."""
+        options = {name: values[name] for name in (*OPTIONS, *LATER_OPTIONS)}
+        options["duration"] = None if values["num_frames"] else values["duration"]
+        files = [Image("url", "", media=media, length_ms=length_ms) for media, length_ms in references]
+        if wrong := references_problem(endpoint, files):
+            return wrong
         try:
-            price = quote(self._context.catalog, shot)
+            price = quote(self._context.catalog, shot_of(endpoint, options, size, input_ms(endpoint, files)))
         except LookupError as error:
-            return f"{error.args[0]}, so this job cannot be bought"
+            return "model", f"{error.args[0]}, so this job cannot be bought"
         text, fingerprinted = combo_text(endpoint, options, price), options_text(endpoint.id, options)
         return Combination(endpoint, options, price, given, text, fingerprinted)
 
@@ -202,11 +220,23 @@ def _rare_rows(batch: Batch) -> Mask:
     return rare
 
 
-def _first_sizes(pictures: PictureCells | None, count: int) -> DistinctCells:
-    """Return width and height of the first frames, which decide what `auto` becomes; None is not known."""
+def _first_size(images: Sequence[Image]) -> tuple[int, int] | None:
+    """Return width and height of a first frame, which decide what `auto` becomes; None is not known."""
+    return images[0].size if images else None
+
+
+def _lengths(images: Sequence[Image]) -> tuple[tuple[Media, int | None], ...]:
+    """Return what decides the price of reference files: which kind they are, and how long."""
+    return tuple((image.media, image.length_ms) for image in images)
+
+
+def _described(
+    pictures: PictureCells | None, count: int, describe: Callable[[Sequence[Image]], Any]
+) -> DistinctCells:
+    """Return a column of files by what `describe` says of each cell."""
     if pictures is None:
-        return DistinctCells(np.zeros(count, np.int64), [""], [None])
-    of_cells = [images[0].size if images else None for images in pictures.cells.values]
+        return DistinctCells(np.zeros(count, np.int64), [""], [describe(())])
+    of_cells = [describe(images) for images in pictures.cells.values]
     ranks = {size: at for at, size in enumerate(dict.fromkeys(of_cells))}
     places = np.array([ranks[size] for size in of_cells], np.int64)[pictures.cells.places]
     return DistinctCells(places, [""] * len(ranks), list(ranks))

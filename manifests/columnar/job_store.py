@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from manifests.addresses import unsigned
 from manifests.columnar.arrow import (
     Numbers,
     coded,
@@ -32,32 +31,41 @@ from manifests.job import Image, fingerprint_of, options_text
 from manifests.parse_cells import picture_list
 from manifests.plan import PlannedJob, StoredJobs
 from manifests.plan_hash import ABSENT, COMBO_COLUMN, NO_SEED, NUMBER_COLUMNS, RowsDigest, references_identity
-from manifests.plan_rows import EXTRA, FLAGS, PICTURE_COLUMNS, options_of, planned_of
+from manifests.plan_rows import CHOICES, EXTRA, FLAGS, MEDIA, PICTURE_COLUMNS, options_of, planned_of
+from manifests.reference_files import Media
 from pricing.catalog import Catalog
 
-SHARED_CONTENT = ("endpoint", "resolution", "aspect_ratio", "duration_s", "num_frames", *FLAGS)
+SHARED_CONTENT = ("endpoint", "resolution", "aspect_ratio", "duration_s", "num_frames", *FLAGS, *CHOICES)
 """The columns that many jobs have in common and that make the video."""
 
 FINGERPRINTED = (*SHARED_CONTENT, "prompt", "seed", "take", *PICTURE_COLUMNS, "pictures")
 """The columns that fingerprints are made of."""
 
-IDENTITIES = {"image_url": "image", "end_image_url": "end_image", "reference_image_urls": "references"}
-"""How the pictures of a column are called where they are known by their identities."""
+IDENTITIES = {"image": ("image_url",), "end_image": ("end_image_url",), "references": tuple(MEDIA)}
+"""The columns of files that are known together by their identities, by the name of these identities."""
 
 
 def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the identities of every row's pictures."""
-    if not any(_has_text(columns[name]) for name in IDENTITIES):
-        return {hashed: columns[name] for name, hashed in IDENTITIES.items()}
+    """Return the identities of every row's files; a column that an older file lacks is empty."""
+    names = [name for name in PICTURE_COLUMNS if name in columns]
+    if not any(_has_text(columns[name]) for name in names):
+        return {hashed: columns[first] for hashed, (first, *_) in IDENTITIES.items()}
     known = [json.loads(text) if text else {} for text in columns["pictures"].to_pylist()]
+    each = {
+        name: [
+            _identity(cell, files.get(name), MEDIA.get(name, "image"))
+            for cell, files in zip(columns[name].to_pylist(), known, strict=True)
+        ]
+        for name in names
+    }
     return {
         hashed: texts_of(
             [
-                _identity(cell, pictures.get(name))
-                for cell, pictures in zip(columns[name].to_pylist(), known, strict=True)
+                "\n".join(filter(None, cells))
+                for cells in zip(*(each[name] for name in of if name in each), strict=True)
             ]
         )
-        for name, hashed in IDENTITIES.items()
+        for hashed, of in IDENTITIES.items()
     }
 
 
@@ -80,7 +88,7 @@ def fingerprints(
     identities: Mapping[str, Any],
 ) -> Iterator[str]:
     """Yield fingerprints; the options of row `at` are `options[places[at]]`."""
-    pictures = zip(*(identities[name].to_pylist() for name in IDENTITIES.values()), strict=True)
+    pictures = zip(*(identities[name].to_pylist() for name in IDENTITIES), strict=True)
     rows = zip(places.tolist(), prompts.to_pylist(), seeds, takes, pictures, strict=True)
     for place, prompt, seed, take, (image, end_image, references) in rows:
         yield fingerprint_of(
@@ -100,16 +108,16 @@ def _codes(column: Any) -> Numbers:
 
 def with_identities(table: Any) -> Any:
     """Return the table with one more column for each kind of picture: its identity, wherever it is kept."""
-    columns = {name: table[name] for name in (*IDENTITIES, "pictures")}
+    columns = {name: table[name] for name in (*PICTURE_COLUMNS, "pictures") if name in table.column_names}
     for name, identities in identities_of(columns).items():
         table = table.append_column(name, identities)
     return table
 
 
-def _identity(cell: str, known: list[list[Any]] | None) -> str:
+def _identity(cell: str, known: list[list[Any]] | None, media: Media) -> str:
     if known is None:
-        return "\n".join(map(unsigned, picture_list(cell)))
-    return references_identity(Image(kind, value, sha256) for kind, value, sha256, _, _ in known)
+        return references_identity(Image("url", part, media=media) for part in picture_list(cell))
+    return references_identity(Image(kind, value, sha, media=media) for kind, value, sha, *_ in known)
 
 
 def _has_text(column: Any) -> bool:
@@ -124,6 +132,8 @@ SHARED = {  # as words and places, which is how most of it comes
     "image_url",
     "end_image_url",
     "reference_image_urls",
+    "reference_videos",
+    "reference_audios",
     "pictures",
     "given",
     "endpoint",
@@ -133,6 +143,9 @@ SHARED = {  # as words and places, which is how most of it comes
     "camera_fixed",
     "enable_safety_checker",
     "generate_audio",
+    "draft",
+    "codec",
+    "bitrate_mode",
 }
 _ROWS_AT_ONCE = 1 << 13
 _JOBS_AT_ONCE = 1 << 8

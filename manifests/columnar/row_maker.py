@@ -45,7 +45,15 @@ from manifests.names import (
     safe_part,
 )
 from manifests.plan_hash import references_identity
-from manifests.plan_rows import EXTRA, MADE_ID, MADE_NAME, PICTURE_COLUMNS, pictures_text, shared_cells
+from manifests.plan_rows import (
+    EXTRA,
+    MADE_ID,
+    MADE_NAME,
+    MEDIA,
+    PICTURE_COLUMNS,
+    pictures_text,
+    shared_cells,
+)
 from manifests.problems import Problems
 from manifests.table import Row
 
@@ -87,8 +95,7 @@ class RowMaker:
         """Return the batch's rows; file names that cannot be used are noted."""
         batch, places = checked.batch, checked.places
         nothing = same_text("", len(checked))
-        identities = dict.fromkeys(IDENTITIES.values(), nothing)
-        identities |= {IDENTITIES[name]: _identities(each) for name, each in checked.pictures.items()}
+        identities = {hashed: _joined(checked, names, nothing) for hashed, names in IDENTITIES.items()}
         ids, id_is_made = _ids(checked, identities)
         named = {**checked.texts, "custom_id": ids}
         names, name_is_made = self._names(checked, named, notes)
@@ -243,13 +250,27 @@ def _safe_parts(texts: Any) -> Any:
     return texts_of(safe).take(encoded.indices)
 
 
-def _identities(pictures: PictureCells) -> Any:
-    """Return the identities of every row's pictures; a plain address is its own."""
+def _joined(checked: Checked, names: Sequence[str], nothing: Any) -> Any:
+    """Return the identities of every row's files in these columns, a line each."""
+    found = [_identities(name, checked.pictures[name]) for name in names if name in checked.pictures]
+    if len(found) < 2:
+        return found[0] if found else nothing
+    joined = pc.binary_join_element_wise(*found, "\n")
+    return pc.replace_substring_regex(pc.ascii_trim(joined, "\n"), "\n+", "\n")
+
+
+def _identities(name: str, pictures: PictureCells) -> Any:
+    """Return the identities of every row's files in a column; a picture's plain address is its own."""
+    media = MEDIA.get(name, "image")
+    own = pictures.texts
+    if media != "image":
+        is_empty = pc.equal(own, "")
+        own = pc.if_else(is_empty, own, pc.binary_join_element_wise(f"{media}:", own, ""))
     if pictures.plain.all():
-        return pictures.texts
+        return own
     of_cells = texts_of([references_identity(images) for images in pictures.cells.values])
     found = of_cells.take(pa.array(pictures.cells.places))
-    return pc.if_else(pa.array(pictures.plain), pictures.texts, found)
+    return pc.if_else(pa.array(pictures.plain), own, found)
 
 
 def _pictures(checked: Checked) -> Any:
@@ -269,5 +290,9 @@ def _content(checked: Checked, identities: Mapping[str, Any]) -> Numbers:
         [options[place] for place in checked.places.tolist()],
         words_of(checked.texts["prompt"]),
         checked.numbers["seed"].tolist(),
-        *(words_of(identities[IDENTITIES[name]]) for name in checked.pictures),
+        *(
+            words_of(identities[hashed])
+            for hashed, of in IDENTITIES.items()
+            if set(of) & set(checked.pictures)
+        ),
     )

@@ -20,7 +20,9 @@ INPUTS = {
     "draft": "draft",
     "codecs": "codec",
     "bitrate_modes": "bitrate_mode",
-    "reference_images": "reference_image_urls",
+    "reference_images": "reference_images",
+    "reference_videos": "reference_videos",
+    "reference_audios": "reference_audios",
 }
 """The columns that not every endpoint takes, by the field that says whether it does."""
 

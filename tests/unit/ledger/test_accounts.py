@@ -28,7 +28,7 @@ def test_a_job_counts_in_every_account_whether_it_is_capped_or_not() -> None:
         "campaign spring in 2026-11-21",
         "campaign spring in 2026-11",
         "client acme",
-        "client acme in campaign spring",
+        "campaign client spring/acme",
         "model lite",
         "run r1",
     }

@@ -41,6 +41,7 @@ from manifests.readers import parquet
 from manifests.table import Table
 from pricing.budgets import Cap
 from pricing.catalog import load_catalog
+from tests.unit.manifests.clips import write_clip
 
 CATALOG = load_catalog()
 PAD = ("", "", "", " ", "\u3000")
@@ -116,9 +117,22 @@ TEXTS: dict[str, list[str]] = {
         "a.png | https://h/3.png",
         "https://localhost/1.png | http://10.0.0.1/2.png?sv=1&sig=2",
     ],
+    "reference_videos": [
+        "",
+        "",
+        "https://h/1.mp4",
+        "v.mp4",
+        "https://h/1.mp4; https://h/2.mov",
+        "a.png",
+        "[1]",
+    ],
+    "reference_audios": ["", "", "https://h/1.mp3", "", '["https://h/1.mp3", "https://h/2.wav"]', "gone.wav"],
+    "draft": ["", "no", "yes", "maybe"],
+    "codec": ["", "h264", "AUTO", "vp9"],
+    "bitrate_mode": ["", "standard", "high", "#N/A"],
     "aspect_ratio": ["", "16:9", "9:16", "9:21", "auto", "AUTO", "16:09", "16:10"],
     "resolution": ["", "480p", "720P", "1080p", "4k", "480", "1080.0", "#REF!", "nan"],
-    "duration": ["", "5", "#VALUE!", "5s", "2", "3", "12", "13", "2.5", "5 sec"],
+    "duration": ["", "5", "auto", "#VALUE!", "5s", "2", "3", "12", "13", "2.5", "5 sec"],
     "num_frames": ["", "", "", "29", "30", "289", "290", "x"],
     "camera_fixed": ["", "false", "true", "perhaps"],
     "enable_safety_checker": ["", "yes", "0"],
@@ -153,7 +167,7 @@ EXPANSIONS: tuple[dict[str, Any], ...] = (
 def _drawn(draw: random.Random) -> tuple[list[str], list[list[str]]]:
     """Draw a header and rows of cells, many of them good and some of them twice."""
     others = [name for name in TEXTS if name not in ("prompt", "model")]
-    names = ["prompt", "model", *draw.sample(others, draw.randint(0, 9))]
+    names = ["prompt", "model", *draw.sample(others, draw.randint(0, 10))]
     if draw.random() < 0.1:
         names.remove(draw.choice(names))
     few = 4 if draw.random() < 0.6 else None
@@ -166,10 +180,11 @@ def _drawn(draw: random.Random) -> tuple[list[str], list[list[str]]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two pictures beside the manifest."""
+    """A folder with two pictures and a video beside the manifest."""
     home = tmp_path_factory.mktemp("agrees")
     PIL.Image.new("RGB", (400, 400)).save(home / "a.png")
     PIL.Image.new("RGB", (800, 400)).save(home / "b.png")
+    write_clip(home / "v.mp4", seconds=2)
     return home
 
 

@@ -330,6 +330,14 @@ IMAGES = st.builds(
     size=st.none() | st.tuples(st.integers(300, 6000), st.integers(300, 6000)),
 )
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+FILES = st.builds(
+    Image,
+    kind=st.sampled_from(["url", "file"]),
+    value=st.text(),
+    sha256=st.none() | st.text("0123456789abcdef", min_size=64, max_size=64),
+    media=st.sampled_from(["video", "audio"]),
+    length_ms=st.none() | st.integers(1, 30_000),
+)
 JOBS = st.builds(
     Job,
     row=st.integers(1, 10**6),
@@ -346,7 +354,10 @@ JOBS = st.builds(
     generate_audio=st.none() | st.booleans(),
     image=st.none() | IMAGES,
     end_image=st.none() | IMAGES,
-    references=st.lists(IMAGES, max_size=4).map(tuple),
+    references=st.lists(IMAGES | FILES, max_size=4).map(tuple),
+    draft=st.none() | st.booleans(),
+    codec=st.none() | st.just("H265"),
+    bitrate_mode=st.none() | st.just("high"),
     take=st.integers(1, 1000),
     priority=st.integers(-1000, 1000),
     client=TEXT,

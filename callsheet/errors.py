@@ -4,6 +4,7 @@
     ├── InputError                  2   the person can mend it: nothing was sent, nothing was spent
     │   ├── ManifestError               rows that cannot be made as written; carries every Problem
     │   ├── UsageError                  an option or a file name that makes no sense
+    │   │   └── InFlight                another run of the campaign is about to make some of it
     │   └── PlanChanged                 the plan file no longer describes what would be bought
     ├── BudgetError                     money: a cap would be passed
     │   ├── OverBudget              3   before anything was sent
@@ -98,6 +99,14 @@ class ManifestError(InputError):
 
 class UsageError(InputError):
     """An option, a name or a file that makes no sense here."""
+
+
+class InFlight(UsageError):
+    """Another run of the campaign, `run_id`, is about to make some of these, or is making them."""
+
+    def __init__(self, message: str, *, run_id: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
 
 
 class PlanChanged(InputError):

@@ -16,7 +16,7 @@ PACKAGES = ("flows", "tasks", "pricing", "manifests")
 
 
 def check_packages_are_ours() -> None:
-    """Raise CallsheetError naming the package that is somebody else's, and where it was found."""
+    """Raise CallsheetError naming a package that is not Callsheet's, and where it was found."""
     home = Path(__file__).resolve().parent.parent
     for name in PACKAGES:
         spec = find_spec(name)

@@ -36,7 +36,7 @@ class Cap:
     @property
     def label(self) -> str:
         """The cap in words, for messages."""
-        whose = f"{self.scope.replace('_', ' ')} {self.name or self.key}".strip()
+        whose = scope_label(self.scope, self.name or self.key)
         return whose if self.window == "total" else f"{whose}, per {self.window}"
 
 
@@ -103,6 +103,14 @@ def first_spellings(clients: Iterable[str]) -> dict[str, str]:
 def campaign_client_key(campaign: str, client: str) -> str:
     """Name a client within a campaign: `spring/acme`. A slash in the campaign's own name is written %2F."""
     return f"{campaign.replace('%', '%25').replace('/', '%2F')}/{client_key(client)}"
+
+
+def scope_label(scope: Scope, key: str) -> str:
+    """Name what a cap or an account is for: `campaign spring`, `client acme in campaign spring`, `ledger`."""
+    if scope == "campaign_client":
+        campaign, _, client = key.partition("/")
+        return f"client {client} in campaign {campaign.replace('%2F', '/').replace('%25', '%')}"
+    return f"{scope} {key}".rstrip()
 
 
 def full_room(caps: Iterable[Cap]) -> dict[Cap, int]:

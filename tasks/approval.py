@@ -60,7 +60,7 @@ async def _refusal(request: RunRequest, waiting: list[JobRow], most_nano: int) -
             key="approval",
         )
     except FlowPauseTimeout:
-        return f"nobody approved it within {request.approve_within_s} s"
+        return f"not approved within {request.approve_within_s} s"
     if answer.approved:
         return None
     return f"a person refused it: {answer.reason}" if answer.reason else "a person refused it"

@@ -59,7 +59,7 @@ async def _registered(each: Registration, work_pool: str) -> str:
             cron=each.cron,
             parameters=each.parameters,
             work_pool_name=work_pool,
-            # By its module: workers have this package installed and no copy of anybody's folder.
+            # By its module: workers have this package installed and no copy of this folder.
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
     except ValueError as error:

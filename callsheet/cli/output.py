@@ -22,7 +22,7 @@ from callsheet.cli.logs import MESSAGES, printable
 from callsheet.report.csv_text import cell_text, csv_text, guarded
 
 DEFAULT_WIDTH = 80
-"""The width that `shutil` and job runners assume where nobody has said one."""
+"""The width that `shutil` and job runners assume where none is set."""
 
 NARROWEST = 20
 """Text is never folded into fewer columns than these."""

@@ -184,7 +184,7 @@ def is_new(data_dir: Path) -> bool:
 
 
 def _listening_socket() -> socket.socket:
-    """Return a socket that listens: ours before anybody hears of its port, so nobody else can answer."""
+    """Return a listening socket. It is ours before its port is announced, so no other process can answer."""
     for port in (PORT, 0):
         try:
             return socket.create_server(("127.0.0.1", port))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from callsheet.engine.context import RunContext
+from callsheet.engine.context import RunContext, named
 from callsheet.engine.job import TO_DO
 from callsheet.engine.scheduler import RenderJob, run_jobs
 from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
@@ -16,8 +16,6 @@ from manifests.job import decode_job
 from pricing.catalog import AUTO, Endpoint
 from pricing.money import usd_text
 from pricing.quotes import PriceGroup, price_group
-
-NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ async def render_canaries(ctx: RunContext, render: RenderJob) -> None:
         return
     if canaries.left:
         left = len(canaries.left)
-        ctx.state.notice(f"canary: {left} price groups were not tried: {_named(canaries.left)}")
+        ctx.state.notice(f"canary: {left} price groups were not tried: {named(canaries.left)}")
     await run_jobs(ctx, list(canaries.first.values()), render)
     if ctx.stop.reason is None:
         await _read_bills(ctx)
@@ -90,16 +88,22 @@ def _judge(ctx: RunContext, ended: dict[PriceGroup, JobRow]) -> None:
     wrong = "; ".join(text for row in made for text in disagreements(ctx, row))
     rest = f"The rest waits: `{ctx.resume_command}` buys it all the same"
     if failed:
-        why = "; ".join(f"{row.custom_id}: {row.error_type}: {row.error}" for row in failed[:NAMED])
+        why = "; ".join(f"{row.custom_id}: {row.error_type}: {row.error}" for row in failed[:5])
         ctx.stop.drain(CanaryFailed(f"a canary brought no video: {why}. {rest}"))
     elif wrong:
         ctx.stop.drain(CanaryDisagrees(f"a canary does not agree with the plan: {wrong}. {rest}"))
     elif unknown:
-        ctx.stop.drain(CanaryUnknown(f"nobody knows yet how a canary ended: {_ids(unknown)}. {rest}"))
+        ctx.stop.drain(
+            CanaryUnknown(
+                f"it is not known yet how a canary ended: {named(row.custom_id for row in unknown)}. {rest}"
+            )
+        )
     elif unsent:
-        ctx.stop.drain(CanaryFailed(f"a canary was not sent: {_ids(unsent)}. {rest}"))
+        ctx.stop.drain(
+            CanaryFailed(f"a canary was not sent: {named(row.custom_id for row in unsent)}. {rest}")
+        )
     else:
-        ctx.state.notice(f"canary: bill, file and reply agree in {len(ended)} price groups: {_named(ended)}")
+        ctx.state.notice(f"canary: bill, file and reply agree in {len(ended)} price groups: {named(ended)}")
 
 
 def disagreements(ctx: RunContext, row: JobRow) -> list[str]:
@@ -143,13 +147,3 @@ def _missing_in(result_json: str | None, endpoint: Endpoint) -> list[str]:
     if endpoint.returns_seed and (not isinstance(reply, dict) or not isinstance(reply.get("seed"), int)):
         found.append("seed")
     return found
-
-
-def _ids(rows: Sequence[JobRow]) -> str:
-    return ", ".join(row.custom_id for row in rows[:NAMED])
-
-
-def _named(groups: Iterable[PriceGroup]) -> str:
-    listed = list(groups)
-    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-    return ", ".join(map(str, listed[:NAMED])) + more

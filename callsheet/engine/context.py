@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from typing import Any
 
 from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.limits import Breaker, Limiter
-from callsheet.engine.request import RunRequest, results_address
+from callsheet.engine.request import RunRequest, command, results_address
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, Run
 from callsheet.media.storage import ObjectStore, open_storage
@@ -80,6 +80,16 @@ class RunState:
             self.unfinished.append(text)
 
 
+NAMED = 20
+
+
+def named(things: Iterable[object]) -> str:
+    """Return the first few of these in words: `a, b, c, d, e and 12 more`."""
+    listed = [str(each) for each in things]
+    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
+    return ", ".join(listed[:NAMED]) + more
+
+
 def _silent(_text: str) -> None:
     """Show nothing: nobody watches."""
 
@@ -135,15 +145,12 @@ class RunContext:
     @property
     def resume_command(self) -> str:
         """The command that goes on with this run."""
-        return self._command("resume")
+        return command("resume", self.run.run_id, sandbox=self.request.sandbox)
 
     @property
     def retry_command(self) -> str:
         """The command that tries this run's failed jobs again."""
-        return self._command("retry")
-
-    def _command(self, verb: str) -> str:
-        return f"callsheet {verb} {self.run.run_id}" + " --sandbox" * self.request.sandbox
+        return command("retry", self.run.run_id, sandbox=self.request.sandbox)
 
     def catalog_at(self, at_ms: int | None) -> Catalog:
         """Return the catalog with the rates of a moment (Unix ms); those of now without one."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from callsheet.engine.context import RunContext
+from callsheet.engine.context import RunContext, named
 from callsheet.engine.deliver import publish_report
 from callsheet.engine.made_files import Refetched, refetch_gone
 from callsheet.engine.request import results_address
@@ -16,13 +16,6 @@ from callsheet.engine.settle import skip_the_rest
 from callsheet.errors import BudgetError, CallsheetError, CanaryError, CapReached, Overbilled, PricesChanged
 from callsheet.files import naming_full_disk
 from callsheet.ledger import queries, runs
-
-if TYPE_CHECKING:
-    pass
-
-
-NAMED = 20
-"""Jobs that are named in a notice."""
 
 EXIT_FAILED_JOBS = 4
 EXIT_CAP = 5
@@ -70,18 +63,13 @@ def _tell(ctx: RunContext, refetched: Refetched) -> None:
     """Say which files of earlier runs were gone: those that fal still had, and those that it had not."""
     if refetched.again:
         ctx.state.notice(
-            f"the files of {_named(refetched.again)} were gone and were downloaded again, for free"
+            f"the files of {named(refetched.again)} were gone and were downloaded again, for free"
         )
     if refetched.lost:
         ctx.state.notice(
-            f"{_named(refetched.lost)} were made and paid for, but the files are gone and fal no longer has "
+            f"{named(refetched.lost)} were made and paid for, but the files are gone and fal no longer has "
             "them. Put the files back, or buy them again with --again"
         )
-
-
-def _named(custom_ids: Sequence[str]) -> str:
-    more = f" and {len(custom_ids) - NAMED} more" if len(custom_ids) > NAMED else ""
-    return ", ".join(custom_ids[:NAMED]) + more
 
 
 def exit_code(summary: Mapping[str, Any], reason: CallsheetError | None, *, fit: bool) -> int:

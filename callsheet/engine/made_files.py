@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from callsheet.media.expect import expectation_of
 from callsheet.media.place import REJECTED
 from callsheet.reconcile.account import AccountSession
 from manifests.job import decode_job
+
+AT_ONCE = 4
+"""Files downloaded at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +47,24 @@ def gone_files(ledger: Ledger, rows: Iterable[JobRow]) -> dict[int, Path]:
 async def refetch_gone(account: AccountSession, rows: Iterable[JobRow]) -> Refetched:
     """Download the files of earlier jobs that are no longer where they were. It is free while fal has them.
 
-    A file is put back only if it is the very one: its hash is the ledger's.
+    A file is put back only if it is the very one: its hash is the ledger's. At most `AT_ONCE` are downloaded
+    at a time, each once.
     """
     jobs = {row.job_id: row for row in rows}
-    again: list[str] = []
-    lost: list[str] = []
-    for job_id, path in (await account.do.call(gone_files, jobs.values())).items():
-        row = jobs[job_id]
-        (again if await _refetched(account, row, path) else lost).append(row.custom_id)
-    return Refetched(tuple(again), tuple(lost))
+    gone = await account.do.call(gone_files, jobs.values())
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(path: Path, row: JobRow) -> bool:
+        async with gate:
+            return await _refetched(account, row, path)
+
+    files = {path: jobs[job_id] for job_id, path in gone.items()}
+    is_back = dict(zip(files, await asyncio.gather(*map(one, files, files.values())), strict=True))
+    names = [(is_back[path], jobs[job_id].custom_id) for job_id, path in gone.items()]
+    return Refetched(
+        again=tuple(name for back, name in names if back),
+        lost=tuple(name for back, name in names if not back),
+    )
 
 
 async def _refetched(account: AccountSession, row: JobRow, path: Path) -> bool:

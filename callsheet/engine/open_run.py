@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from callsheet import failpoints
+from callsheet.engine.request import RunRequest, command
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
-from callsheet.errors import OverBudget, UsageError
+from callsheet.errors import InFlight, OverBudget, UsageError
 from callsheet.ledger import (
     Account,
     AccountRef,
@@ -32,7 +34,7 @@ from manifests.job import encode_job
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_file import write_plan
 from manifests.plan_rows import manifest_table
-from pricing.budgets import Cap, Room, Spend, choose, counts_in, shortfalls
+from pricing.budgets import Cap, Room, Spend, choose, counts_in, scope_label, shortfalls
 from pricing.catalog import load_catalog
 from pricing.money import usd_rounded_up
 from pricing.pins import first_pin, pins_text
@@ -54,13 +56,28 @@ class Selection:
     again: bool = False
 
 
+@contextmanager
+def naming_commands(ledger: Ledger) -> Iterator[None]:
+    """Let a refusal because of jobs in flight say with which commands that run goes on, or ends."""
+    try:
+        yield
+    except InFlight as error:
+        in_sandbox = RunRequest.of(ledger.do(queries.run, error.run_id)).sandbox
+        resume, cancel = (command(verb, error.run_id, sandbox=in_sandbox) for verb in ("resume", "cancel"))
+        raise InFlight(
+            f"{error}. Go on with it: `{resume}`. To give it up, `{cancel}` ends what was not submitted yet. "
+            "`--again` buys them a second time",
+            run_id=error.run_id,
+        ) from None
+
+
 def select(
     ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False, waiting: Container[str] = frozenset()
 ) -> Selection:
     """Decide what is bought; with `again` also what was made already.
 
     `waiting` are the fingerprints of what is paid for and can still be fetched. Raises OverBudget, and
-    nothing is sent, where it does not fit and `fit` is off, and where an account is frozen. Raises UsageError
+    nothing is sent, where it does not fit and `fit` is off, and where an account is frozen. Raises InFlight
     where an unfinished run has some of it in flight and `again` is off.
     """
     refuse_frozen(ledger, plan)
@@ -75,7 +92,8 @@ def select(
     wanted = [position for position in range(len(prints)) if position not in kept]
     if not again:
         ledger.discard_unopened(plan.campaign)
-        ledger.do(runs.refuse_in_flight, plan.campaign, {prints[position] for position in wanted})
+        with naming_commands(ledger):
+            ledger.do(runs.refuse_in_flight, plan.campaign, {prints[position] for position in wanted})
     every = plan.spends()
     spends = [every[index] for index in wanted]
     room = room_for(ledger, plan)
@@ -136,7 +154,7 @@ def changed_caps(ledger: Ledger, plan: Plan) -> list[tuple[Cap, Cap]]:
 def _refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:
     for short in shortfalls(spends, room):
         cap = short.cap
-        name = f"{cap.scope.replace('_', ' ')} {cap.key}".strip()
+        name = scope_label(cap.scope, cap.key)
         raise OverBudget(
             f"it does not fit: up to {usd_rounded_up(short.needed_nano)} needed, "
             f"{usd_rounded_up(short.left_nano)} left under the {cap.window} cap of the {name} "
@@ -168,24 +186,25 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
     (folder / "media").mkdir(parents=True)
     write_plan(plan, folder / "plan.json")
     pq.write_table(manifest_table(plan), folder / "manifest.parquet")
-    ledger.open_run(
-        NewRun(
-            run_id=run_id,
-            campaign=plan.campaign,
-            plan_hash=plan.hash,
-            price_book=plan.price_book,
-            out=str(folder),
-            options=options,
-            prices=pins_text([first_pin(load_catalog())]),
-        ),
-        [
-            _new_job(planned, position, folder)
-            for position, planned in plan.picked((*selection.buy, *selection.left))
-        ],
-        [replace(cap, key=run_id) if cap.scope == "run" else cap for cap in plan.caps],
-        left=selection.left,
-        once=not selection.again,
-    )
+    with naming_commands(ledger):
+        ledger.open_run(
+            NewRun(
+                run_id=run_id,
+                campaign=plan.campaign,
+                plan_hash=plan.hash,
+                price_book=plan.price_book,
+                out=str(folder),
+                options=options,
+                prices=pins_text([first_pin(load_catalog())]),
+            ),
+            [
+                _new_job(planned, position, folder)
+                for position, planned in plan.picked((*selection.buy, *selection.left))
+            ],
+            [replace(cap, key=run_id) if cap.scope == "run" else cap for cap in plan.caps],
+            left=selection.left,
+            once=not selection.again,
+        )
     failpoints.passing("after_open")
     remember(ledger, out, run_id)
     return run_id
@@ -223,7 +242,7 @@ def refuse_frozen(ledger: Ledger, plan: Plan) -> None:
     frozen = frozen_accounts(ledger, plan)
     if not frozen:
         return
-    owners = dict.fromkeys(f"{each.ref.scope.replace('_', ' ')} {each.ref.key}".strip() for each in frozen)
+    owners = dict.fromkeys(scope_label(each.ref.scope, each.ref.key) for each in frozen)
     names = ", ".join(list(owners)[:5])
     first = frozen[0]
     raise OverBudget(

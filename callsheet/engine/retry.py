@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from callsheet.engine.context import open_account
-from callsheet.engine.made_files import gone_files
+from callsheet.engine.made_files import gone_files, refetch_gone
+from callsheet.engine.open_run import naming_commands
 from callsheet.engine.recover import NOT_FETCHED, reopen_unfetched
 from callsheet.ledger import JobRow, Ledger, Run, State, queries, recovery
 from callsheet.report.error_table import worth_trying
@@ -24,7 +25,8 @@ class Retry:
 
     `bought` are pending again; `reused` have the file of another run; `fetched` is the number of jobs whose
     video fal still has; `unsure` could not be asked about, with the reason; `not_tried` stay as they are.
-    `gone` names files that were made and paid for and are gone.
+    `refetched` names files of other runs that were gone and were downloaded again, `gone` those that fal did
+    not give again.
     """
 
     bought: list[JobRow] = field(default_factory=list)
@@ -32,6 +34,7 @@ class Retry:
     fetched: int = 0
     unsure: list[tuple[JobRow, str]] = field(default_factory=list)
     not_tried: list[JobRow] = field(default_factory=list)
+    refetched: tuple[str, ...] = ()
     gone: list[str] = field(default_factory=list)
 
     @property
@@ -58,11 +61,14 @@ async def prepare_retry(settings: Settings, run: Run, *, all_failures: bool, aga
             reopened = await reopen_unfetched(account, unfetched)
             unsure = [(row, reopened.unsure[row.job_id]) for row in ended if row.job_id in reopened.unsure]
             left = [row for row in ended if row.job_id not in reopened.found | reopened.unsure.keys()]
+            prints = {row.fingerprint for row in left}
+            made = {} if again else await account.do(queries.already_made, run.campaign, prints)
+            back = await refetch_gone(account, made.values())
             return await account.do.call(
                 _write,
                 run,
                 left,
-                Retry(fetched=len(reopened.found), unsure=unsure),
+                Retry(fetched=len(reopened.found), unsure=unsure, refetched=back.again),
                 all_failures=all_failures,
                 again=again,
             )
@@ -84,9 +90,10 @@ def _write(
         for row in rows
         if row.fingerprint not in gone and (all_failures or row.fingerprint in free or is_worth_trying(row))
     ]
-    made: Mapping[int, int] = ledger.do(
-        recovery.retry, [row.job_id for row in tried], why="retried by a person", once=not again
-    )
+    with naming_commands(ledger):
+        made: Mapping[int, int] = ledger.do(
+            recovery.retry, [row.job_id for row in tried], why="retried by a person", once=not again
+        )
     chosen = {row.job_id for row in tried}
     retry.bought.extend(row for row in tried if row.job_id not in made)
     retry.reused.extend(row for row in tried if row.job_id in made)
@@ -100,8 +107,8 @@ def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow], retry: Retry) 
     missing = gone_files(ledger, made.values())
     gone = {content for content, row in made.items() if row.job_id in missing}
     retry.gone.extend(
-        f"{row.custom_id} was made and paid for, but its file is gone: {missing[row.job_id]}. It is not "
-        "bought again; put the file back, or buy it once more with --again"
+        f"{row.custom_id} was made and paid for, but its file is gone: {missing[row.job_id]}. It could "
+        "not be downloaded again and is not bought again; put the file back, or buy it once more with --again"
         for row in made.values()
         if row.job_id in missing
     )

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from callsheet.ledger.states import CostBasis
-from pricing.budgets import Scope, Window, campaign_client_key, client_key
+from pricing.budgets import Scope, Window, campaign_client_key, client_key, scope_label
 
 TOTAL: Final = "total"
 WINDOW_KINDS: Final[Mapping[Scope, tuple[Window, ...]]] = MappingProxyType(
@@ -54,7 +54,7 @@ class AccountRef(NamedTuple):
         return self.scope, self.key, self.window_kind
 
     def __str__(self) -> str:
-        name = f"{self.scope.replace('_', ' ')} {self.key}".rstrip()
+        name = scope_label(self.scope, self.key)
         return name if self.window == TOTAL else f"{name} in {self.window}"
 
 

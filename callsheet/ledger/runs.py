@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from sqlalchemy import bindparam, func, select
 
-from callsheet.errors import Busy, LedgerError, UsageError
+from callsheet.errors import Busy, InFlight, LedgerError, UsageError
 from callsheet.ledger import queries, schema, transitions
 from callsheet.ledger.admission import set_cap
 from callsheet.ledger.records import NewJob, NewRun
@@ -33,7 +33,7 @@ NOTHING_MADE: Mapping[int, int] = MappingProxyType({})
 
 @read()
 def refuse_in_flight(tx: Transaction, campaign: str, wanted: Collection[str], *, besides: str = "") -> None:
-    """Raise UsageError where a run of the campaign is about to make, or is making, some of these.
+    """Raise InFlight where a run of the campaign is about to make, or is making, some of these.
 
     The run `besides` is the one that asks; it is not looked at. Raises Busy while another run of the campaign
     is being opened: what it will buy is not known yet.
@@ -51,11 +51,7 @@ def refuse_in_flight(tx: Transaction, campaign: str, wanted: Collection[str], *,
         return
     run_id, count = found.most_common(1)[0]
     more = f" (and {len(found) - 1} more runs have some)" if len(found) > 1 else ""
-    raise UsageError(
-        f"run {run_id} has {count} of these in flight{more}; nothing was sent. Go on with it: "
-        f"`callsheet resume {run_id}`. If it shall not go on, `callsheet cancel {run_id}` ends what was not "
-        "submitted yet. `--again` buys them a second time"
-    )
+    raise InFlight(f"run {run_id} has {count} of these in flight{more}; nothing was sent", run_id=run_id)
 
 
 @read()

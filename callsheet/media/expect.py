@@ -40,9 +40,7 @@ class MediaFacts:
     fps: float
     frames: int
     duration_s: float
-    codec: str
     audio_s: float = 0.0
-    audio_codec: str = ""
 
     @property
     def has_audio(self) -> bool:

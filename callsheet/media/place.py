@@ -54,7 +54,7 @@ def _give_name(part: Path, name: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        # FAT and some network folders have no hard links. One process owns a run, so nobody else can take the
+        # FAT and some network folders have no hard links. One process owns a run, so no other can take the
         # name between the check and the rename.
         if os.path.lexists(name):
             return False

@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av import AudioFrame, AudioStream, Packet, VideoFrame, VideoStream
+from av import AudioFrame, Packet, VideoFrame, VideoStream
 from av.container import InputContainer
 from av.stream import Stream
 from PIL import Image
@@ -86,7 +86,7 @@ def _decoded(container: InputContainer, bounds: Bounds) -> tuple[MediaFacts, Thu
     count = _Count(Thumbnail(video))
     for packet in container.demux([stream for stream in (video, audio) if stream is not None]):
         _take(packet, count, video, bounds)
-    return _facts(video, audio, count), count.thumbnail
+    return _facts(video, count), count.thumbnail
 
 
 def _take(packet: Packet[Stream], count: _Count, video: VideoStream, bounds: Bounds) -> None:
@@ -122,7 +122,7 @@ def _take_picture(frame: VideoFrame, count: _Count, video: VideoStream, bounds: 
     count.end_s = max(count.end_s, at_s + (frame.duration or 0) * frame.time_base)
 
 
-def _facts(video: VideoStream, audio: AudioStream | None, count: _Count) -> MediaFacts:
+def _facts(video: VideoStream, count: _Count) -> MediaFacts:
     if count.first_s is None or not video.average_rate:
         raise media_error(MediaErrorCode.NO_VIDEO, "the video track holds no pictures")
     return MediaFacts(
@@ -131,9 +131,7 @@ def _facts(video: VideoStream, audio: AudioStream | None, count: _Count) -> Medi
         fps=float(video.average_rate),
         frames=count.frames,
         duration_s=float(count.end_s - count.first_s),
-        codec=video.codec_context.name,
         audio_s=float(count.audio_s),
-        audio_codec=audio.codec_context.name if audio is not None and count.samples else "",
     )
 
 

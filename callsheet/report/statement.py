@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, get_args
 
 from callsheet.ledger.accounts import Grouping, Spending
 from pricing.budgets import client_key
-
-GROUPINGS: Final[tuple[Grouping, ...]] = get_args(Grouping)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from callsheet.report.rows import SKIPPED, SUCCESSES, ResultRow, iso_utc
 from pricing.budgets import first_spellings
 from pricing.money import ceil_div, usd_text
 
-Group = Literal["model", "client", "status"]
+Group = Literal["model", "client"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +60,13 @@ class Rollup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTotals:
-    """The run's totals, and the same by model, client and status."""
+    """The run's totals, and the same by model and client."""
 
     run: RunFacts
     total: Rollup
     statuses: dict[str, int]
     by_model: list[Rollup]
     by_client: list[Rollup]
-    by_status: list[Rollup]
     render_p50_s: float | None
     render_p95_s: float | None
 
@@ -81,7 +80,6 @@ def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> RunTotals:
         statuses=dict(sorted(Counter(row.status for row in rows).items())),
         by_model=rollups(rows, "model"),
         by_client=rollups(rows, "client"),
-        by_status=rollups(rows, "status"),
         render_p50_s=_quantile(times, 0.5),
         render_p95_s=_quantile(times, 0.95),
     )

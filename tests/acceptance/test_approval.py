@@ -93,7 +93,7 @@ def test_a_run_above_the_sum_waits_with_its_plan_and_buys_after_a_yes(desk):
     ("answer", "within_s", "why"),
     [
         ({"approved": False, "reason": "too many boats"}, 60, "a person refused it: too many boats"),
-        (None, 1, "nobody approved it within 1 s"),
+        (None, 1, "not approved within 1 s"),
     ],
 )
 def test_without_a_yes_nothing_is_bought(desk, answer, within_s, why):

@@ -63,7 +63,7 @@ def test_a_ledger_that_is_no_database_ends_with_code_1(desk, command):
 
 
 def test_a_mistake_of_ours_ends_with_code_1_and_keeps_its_traceback(desk):
-    """What nobody foresaw is told as ours; the file with the traceback holds no values of variables."""
+    """An unforeseen error is reported as internal; the traceback file holds no values of variables."""
     (desk.folder / "shots.csv").write_text(GOOD)
     broken = desk.folder / "sitecustomize.py"
     broken.write_text(

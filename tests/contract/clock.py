@@ -1,4 +1,4 @@
-"""Time that passes when a test says so, for deadlines that nobody wants to sit out."""
+"""Time that passes when a test says so, for long deadlines."""
 
 import asyncio
 

@@ -101,7 +101,7 @@ def test_what_a_killed_writer_leaves_is_swept(tmp_path):
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_is_written_to_and_never_swept(tmp_path, monkeypatch, code):
-    """Nobody can say whether the writer of a part file lives; it may be a video that is being fetched."""
+    """It is not known whether the writer of a part file lives; it may be a video that is being fetched."""
 
     def no_locks(*_):
         raise OSError(code, os.strerror(code))

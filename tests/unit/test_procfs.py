@@ -38,7 +38,7 @@ def test_a_child_is_found_by_a_word_at_the_end_of_a_long_line(child, monkeypatch
 
 
 def test_a_process_that_is_not_there_is_an_error_and_no_number(child):
-    """Nobody gets a 0 that could be given to kill."""
+    """The result is never a 0, which could be given to kill."""
     process, word = child
     with pytest.raises(NoSuchProcess):
         child_with(os.getpid(), word, "and another word")

@@ -27,7 +27,7 @@ def option_names(source: str) -> set[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_no_option_takes_a_secret(path: Path) -> None:
-    """A key on a command line is in everybody's process list and in the shell's history."""
+    """A key on a command line is in the process list of every user and in the shell's history."""
     names = option_names(path.read_text("utf-8"))
     assert not [name for name in names if re.search("key|secret|token|password", name)]
 

@@ -105,7 +105,7 @@ def imported() -> set[str]:
 
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
-    """What only comes along with another package may go with it; what nobody imports is mere risk."""
+    """What only comes along with another package may go with it; what is not imported is only a risk."""
     whose = metadata.packages_distributions()
     used = {canonicalize_name(owner) for name in imported() for owner in whose[name]}
     declared = {canonicalize_name(each.name) for each in RUNTIME}

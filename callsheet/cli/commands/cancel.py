@@ -11,7 +11,7 @@ from callsheet.cli.options import Json, Sandbox
 from callsheet.cli.output import document, note, result
 from callsheet.cli.runs import run_settings
 from callsheet.engine.cancel import cancel_at_fal, cancel_pending
-from callsheet.engine.request import settings_for
+from callsheet.engine.request import command, settings_for
 from callsheet.engine.run import continued, find_run
 from callsheet.ledger import AT_FAL, Ledger, queries
 from callsheet.provider.client import FalQueue
@@ -42,7 +42,7 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
         document({"run_id": run.run_id, "cancelled": cancelled, "at_fal": answers})
         return 0
     if at_fal:
-        again = f"callsheet resume {run.run_id}" + (" --sandbox" if request.sandbox else "")
+        again = command("resume", run.run_id, sandbox=request.sandbox)
         result(f"{len(answers)} cancellations requested at fal; `{again}` collects the outcomes")
     return 0
 

@@ -49,7 +49,7 @@ def _key(settings: Settings) -> Finding:
         return False, "FAL_KEY is not set, so only --sandbox runs work; create a key at fal.ai/dashboard/keys"
     if _may_administer(settings):
         return False, (
-            "FAL_KEY is an admin key: anyone who gets it can create keys and delete paid results. Use an "
+            "FAL_KEY is an admin key: it can create keys and delete paid results. Use an "
             "ordinary key for runs, and set the admin key as FAL_ADMIN_KEY"
         )
     return True, f"set; sent to {settings.queue_url} and {settings.rest_url} only"
@@ -93,7 +93,7 @@ def _ledger(settings: Settings) -> Finding:
 
 
 def _data_folder(settings: Settings) -> Finding:
-    """Check that nobody else can read the ledger, and with it prompts, prices and paths."""
+    """Check that other users cannot read the ledger, which has prompts, prices and paths."""
     folder = settings.data_dir
     if not folder.is_dir():
         return True, f"{folder} is created by the first run"

@@ -12,6 +12,7 @@ from callsheet.cli.options import AcceptPrices, Again, Json, RunId, Sandbox
 from callsheet.cli.output import document, note, say
 from callsheet.cli.runs import run_settings
 from callsheet.cli.views.run import run_to_its_end
+from callsheet.engine.context import named
 from callsheet.engine.finalize import EXIT_FAILED_JOBS
 from callsheet.engine.request import settings_for
 from callsheet.engine.retry import Retry, prepare_retry
@@ -85,6 +86,8 @@ def _nothing(run: Run, rows: list[JobRow]) -> dict[str, Any]:
 def _say_what(retried: Retry) -> None:
     for line in retried.gone:
         say(line)
+    if retried.refetched:
+        note(f"downloaded again, for free: the files of {named(retried.refetched)}")
     if retried.fetched:
         note(f"{retried.fetched} are still at fal: their videos are downloaded, not bought again")
     for row, why in retried.unsure[:NAMED]:

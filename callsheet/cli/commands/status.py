@@ -5,7 +5,8 @@ from __future__ import annotations
 from callsheet.cli.options import Json, Sandbox, UnfinishedRunId
 from callsheet.cli.output import document, result, show_line
 from callsheet.cli.runs import run_settings
-from callsheet.cli.views.progress import in_words
+from callsheet.cli.views.progress import in_words, made_before
+from callsheet.engine.request import command
 from callsheet.engine.run import run_in
 from callsheet.ledger import JobRow, Ledger, State, admission, queries
 from pricing.money import usd_text
@@ -33,6 +34,7 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
             else []
         )
         accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
+    cap_nano = accounts[0].limit_nano if accounts else None
     if json:
         document(
             {
@@ -52,10 +54,10 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
         )
         return 0
     result(f"{run.run_id}, folder {run.out}")
-    show_line(in_words(tally, accounts[0].limit_nano if accounts else None, 0.0))
+    show_line(in_words(tally, cap_nano, 0.0, made=made_before(run, tally)))
     for row in rendered[:NAMED]:
         show_line(f"waiting for {row.custom_id} (request {_request(row)}): {_why(row)}")
-    resume = f"`callsheet resume {run.run_id}{' --sandbox' * sandbox}`"
+    resume = f"`{command('resume', run.run_id, sandbox=sandbox)}`"
     if rendered:
         more = f"and {len(rendered) - NAMED} more; " if len(rendered) > NAMED else ""
         result(f"{more}{resume} downloads what is available")

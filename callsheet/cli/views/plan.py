@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from callsheet.cli.output import result, say, show_line, terminal_width
 from manifests.diff import Changes, Sum
 from manifests.plan import Plan, Size, Total
-from pricing.budgets import Cap
+from pricing.budgets import Cap, scope_label
 from pricing.money import usd_rounded_up, usd_text
 from pricing.render_times import campaign_s, published_render_s
 
@@ -73,7 +73,7 @@ def _show_totals(plan: Plan) -> None:
 
 def cap_name(cap: Cap) -> str:
     """Name a cap, e.g. `total cap of campaign spring`."""
-    return f"{cap.window} cap of {cap.scope.replace('_', ' ')} {cap.name or cap.key}".strip()
+    return f"{cap.window} cap of {scope_label(cap.scope, cap.name or cap.key)}"
 
 
 def show_warnings(plan: Plan) -> None:

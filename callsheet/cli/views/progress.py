@@ -1,7 +1,7 @@
-"""How a run goes, on standard error: a live display in a terminal, quiet lines elsewhere.
+"""A run's progress on standard error: a live display in a terminal, a line now and then elsewhere.
 
-It reads the ledger beside the run, so it shows what is true, whoever did it; and it hears from the run itself
-what keeps jobs from being sent.
+The figures come from the ledger, so they include what other processes did. What keeps jobs from being sent
+comes from the run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -24,7 +27,7 @@ from callsheet.cli.logs import printable
 from callsheet.cli.output import note, say
 from callsheet.engine.context import RunContext
 from callsheet.errors import CallsheetError
-from callsheet.ledger import AT_FAL, Ledger, State, Tally, admission, queries
+from callsheet.ledger import AT_FAL, Ledger, Run, State, Tally, admission, queries
 from pricing.money import usd_rounded_up
 
 REFRESH_S = 0.25
@@ -43,17 +46,22 @@ ALSO = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A run as it is being looked at, since `begun_s` of the monotonic clock with `before` jobs finished."""
+    """A run as it is being looked at, since `begun_s` of the monotonic clock with `before` jobs finished.
+
+    `made` jobs of its manifest were made by earlier runs.
+    """
 
     tally: Callable[[], Tally]
     trouble: Callable[[], str]
     cap_nano: int | None
     before: int = 0
+    made: int = 0
     begun_s: float = field(default_factory=time.monotonic)
 
     def line(self, now: Tally) -> str:
         """Say how it goes now."""
-        return in_words(now, self.cap_nano, time.monotonic() - self.begun_s, before=self.before)
+        elapsed_s = time.monotonic() - self.begun_s
+        return in_words(now, self.cap_nano, elapsed_s, before=self.before, made=self.made)
 
 
 @contextmanager
@@ -80,6 +88,7 @@ def _watch(ctx: RunContext, ended: threading.Event) -> None:
                 lambda: ctx.state.trouble,
                 _cap(ledger, run_id),
                 before=ledger.do(queries.tally, run_id).finished,
+                made=made_before(ctx.run, ledger.do(queries.tally, run_id)),
             )
             (_paint_live if is_live else paint_lines)(view, ended)
     except CallsheetError as error:
@@ -126,7 +135,15 @@ def _paint_live(view: View, ended: threading.Event) -> None:
         live.update(picture())
 
 
-def in_words(tally: Tally, cap_nano: int | None, elapsed_s: float, *, before: int = 0) -> str:
+def made_before(run: Run, tally: Tally) -> int:
+    """Return how many jobs of a run's manifest earlier runs made; 0 where its folder is gone."""
+    try:
+        return int(pq.read_metadata(Path(run.out) / "manifest.parquet").num_rows) - tally.jobs
+    except (OSError, pa.ArrowInvalid):
+        return 0
+
+
+def in_words(tally: Tally, cap_nano: int | None, elapsed_s: float, *, before: int = 0, made: int = 0) -> str:
     """Say where a run stands: done, running at fal, waiting, failed; spent, held, cap; time left.
 
     `before` jobs were finished when the `elapsed_s` seconds began: the pace is that of the others.
@@ -135,11 +152,11 @@ def in_words(tally: Tally, cap_nano: int | None, elapsed_s: float, *, before: in
     done = counts.get(State.SUCCEEDED, 0) + counts.get(State.ALREADY_MADE, 0)
     running = sum(counts.get(state, 0) for state in AT_FAL)
     waiting = counts.get(State.PENDING, 0) + counts.get(State.HELD, 0)
-    parts = [
-        f"{done}/{tally.jobs} done",
-        f"{running} running",
-        f"{waiting} waiting",
-        f"{counts.get(State.FAILED, 0)} failed",
+    parts = [f"all {made} already made"]
+    if tally.jobs or not made:
+        failed = counts.get(State.FAILED, 0)
+        parts = [f"{done}/{tally.jobs} done", f"{running} running", f"{waiting} waiting", f"{failed} failed"]
+    parts += [
         *(f"{counts[state]} {word}" for state, word in ALSO.items() if counts.get(state)),
         f"spent {usd_rounded_up(tally.spent_nano)}",
         f"held {usd_rounded_up(tally.held_nano)}",

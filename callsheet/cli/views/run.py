@@ -21,7 +21,7 @@ from callsheet.cli.prefect import (
 from callsheet.cli.views.progress import show_progress
 from callsheet.engine.context import RunContext
 from callsheet.engine.finalize import AT_FAL_STATUSES
-from callsheet.engine.request import RunRequest
+from callsheet.engine.request import RunRequest, command
 from callsheet.engine.run import carry_out, open_context
 from callsheet.engine.stopping import StopSignal, signals_to
 from callsheet.errors import (
@@ -129,7 +129,7 @@ async def _through_prefect(url: str, server: OwnServer | None, stop: StopSignal)
 
 
 def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]:
-    again = f"callsheet resume {run_id}" + (" --sandbox" if request.sandbox else "")
+    again = command("resume", run_id, sandbox=request.sandbox)
 
     def announce(stop: StopSignal) -> None:
         if stop.phase == "stopped":
@@ -184,14 +184,14 @@ def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
     if summary["stopped_for_money"] and summary["skipped"]:
         say(
             f"{summary['skipped']} not bought. Once a cap has room (`callsheet budget list`), "
-            f"`callsheet retry {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}` buys them"
+            f"`{command('retry', summary['run_id'], sandbox=summary['sandbox'])}` buys them"
         )
 
 
 def last_words(summary: Mapping[str, Any]) -> list[str]:
     """Say what is not finished, from the summary of a run, and the command that continues."""
     statuses = {status: count for status, count in summary["statuses"].items() if count}
-    again = f"`callsheet resume {summary['run_id']}{' --sandbox' if summary['sandbox'] else ''}`"
+    again = f"`{command('resume', summary['run_id'], sandbox=summary['sandbox'])}`"
     waiting = sum(statuses.get(status, 0) for status in NOT_SENT)
     at_fal = sum(statuses.get(status, 0) for status in AT_FAL_STATUSES)
     rendered = statuses.get("rendered", 0)

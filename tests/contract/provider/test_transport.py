@@ -256,7 +256,7 @@ def test_what_is_sent_is_what_fal_documents() -> None:
 
 
 async def closed_port() -> str:
-    """Return an address where nobody listens."""
+    """Return an address where no server listens."""
     async with serving(hangs) as server:
         return server.url
 
@@ -281,7 +281,7 @@ class NeverConnects(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await request.extensions["trace"]("connection.connect_tcp.started", {"host": "nowhere"})
         await asyncio.Event().wait()
-        raise AssertionError("nobody answers")
+        raise AssertionError("no server answers")
 
 
 @pytest.mark.parametrize("is_cancelled", [True, False])

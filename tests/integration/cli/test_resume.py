@@ -1,4 +1,4 @@
-"""`callsheet resume` and `status` of a run that somebody works on, in this process."""
+"""`callsheet resume` and `status` of a run that another process works on, in this process."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ def test_prefects_senders_are_drained_also_where_the_flow_raises(monkeypatch):
     drained = []
 
     async def busy(_request):
-        raise Busy("somebody works on it")
+        raise Busy("another process works on it")
 
     monkeypatch.setattr(prefect_run, "run_campaign", busy)
     monkeypatch.setattr(prefect_run, "_drain_prefect", lambda: drained.append(True))

@@ -44,7 +44,7 @@ def test_every_cell_is_there_row_by_row(call, monkeypatch):
 
 
 def test_a_wide_terminal_and_a_pipe_get_aligned_columns(capsys, monkeypatch):
-    """Nothing is folded where it fits, and nothing where nobody says how wide it is."""
+    """Nothing is folded where it fits, and nothing where no width is known."""
     for width in ("200", ""):
         monkeypatch.setenv("COLUMNS", width)
         show_table(("name", "empty", "n"), [["x" * 90, "", 1], ["y", "", 22]], right=frozenset({"n"}))
@@ -67,11 +67,11 @@ def test_a_finding_keeps_its_reason_below_it(capsys, monkeypatch):
         job_id=7,
         run_id="spring-20261121-090000-a1b2",
         custom_id="hero",
-        why="nobody knows yet",
+        why="not known yet",
     )
     for width in ("40", "200"):
         monkeypatch.setenv("COLUMNS", width)
         show_findings(Findings([each]))
         out = capsys.readouterr().out
-        assert out.index("hero") < out.index("nobody knows yet")
+        assert out.index("hero") < out.index("not known yet")
         assert max(map(len, out.splitlines()[:6])) <= int(width)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from callsheet.engine import made_files
 from callsheet.engine.made_files import gone_files, refetch_gone
 from callsheet.engine.results import earlier_jobs, result_rows, write_report
 from callsheet.ledger import Ledger, Run, queries
@@ -73,6 +76,34 @@ async def test_a_file_that_is_gone_is_fetched_again_for_free(house: Any) -> None
     assert (refetched.again, refetched.lost) == (("a",), ())
     assert path.read_bytes() == content
     assert len(house.accepted(prompt)) == 1
+
+
+async def test_files_that_are_gone_are_fetched_some_at_a_time(house: Any, monkeypatch: Any) -> None:
+    """Several downloads go on together, and never more than the bound."""
+    shots = [f"s{number},A boat of many {number}" for number in range(7)]
+    first = house.open_run(*shots)
+    await house.work(first)
+    for path in (Path(run_of(house, first).out) / "media").glob("*.mp4"):
+        path.unlink()
+    run = run_of(house, house.open_run(*shots))
+    at_once: list[int] = []
+    going: set[str] = set()
+    async with house.account() as account:
+        earlier = await account.do.call(earlier_jobs, run)
+        real = account.queue.open_download
+
+        @asynccontextmanager
+        async def counted(url: str) -> AsyncIterator[Any]:
+            going.add(url)
+            at_once.append(len(going))
+            async with real(url) as download:
+                yield download
+            going.remove(url)
+
+        monkeypatch.setattr(account.queue, "open_download", counted)
+        refetched = await refetch_gone(account, earlier)
+    assert (len(refetched.again), refetched.lost) == (7, ())
+    assert max(at_once) == made_files.AT_ONCE
 
 
 async def test_a_file_that_is_gone_everywhere_is_named(house: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from callsheet.cli.commands import cancel as cancel_command
 from callsheet.engine.open_run import Selection, open_run, select
 from callsheet.engine.request import RunRequest
-from callsheet.errors import UsageError
+from callsheet.errors import InFlight, UsageError
 from callsheet.ledger import Ledger, State, queries, transitions
 from manifests.planner import make_plan
 
@@ -40,6 +40,16 @@ async def test_a_file_not_fetched_yet_is_not_bought_again(house: Any) -> None:
     second = house.open_run(shot)
     assert house.rows(second) == []
     assert len(house.accepted("A rendered boat")) == 1
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_refusal_says_the_whole_command(house: Any, once: bool) -> None:
+    """A sandbox run is in a ledger of its own, so its commands need --sandbox; checked at both looks."""
+    first = house.open_run("a,A boat of the sandbox")
+    with pytest.raises(InFlight) as caught:
+        opened(house, Selection((0,), ()) if once else None)
+    for verb in ("resume", "cancel"):
+        assert f"`callsheet {verb} {first} --sandbox`" in str(caught.value)
 
 
 async def test_what_nobody_knows_about_is_not_bought_again(house: Any) -> None:

@@ -76,16 +76,33 @@ def test_retry_brings_what_a_later_run_made_and_hands_on_what_prices_a_person_ac
 
 
 def test_a_video_of_a_later_run_whose_file_is_gone_is_not_bought_again(house: Any, typed: Any) -> None:
-    """It is named with its place; `--again` buys it."""
+    """Where fal no longer has it either, it is named with its place; `--again` buys it."""
     first = asyncio.run(failed_run(house, "a,A boat cleaned up", failing="cleaned up"))
     later = house.open_run("a,A boat cleaned up")
     asyncio.run(house.work(later))
     with Ledger.open(house.settings.ledger) as ledger:
         (Path(ledger.do(queries.run, later).out) / "media/a.mp4").unlink()
+    house.arm("not_found", route="file", count=None)
     assert "its file is gone" in typed(first, all=True)
     assert house.row(first).state is State.FAILED
     typed(first, all=True, again=True)
     assert house.row(first).state is State.PENDING
+
+
+def test_a_video_of_a_later_run_whose_file_is_gone_is_downloaded_again(house: Any, typed: Any) -> None:
+    """While fal has it, it is free: nothing is bought, and the file is where it was."""
+    prompt = "A boat tidied away"
+    first = asyncio.run(failed_run(house, f"a,{prompt}", failing=prompt))
+    later = house.open_run(f"a,{prompt}")
+    asyncio.run(house.work(later))
+    bought = len(house.accepted(prompt))
+    with Ledger.open(house.settings.ledger) as ledger:
+        path = Path(ledger.do(queries.run, later).out) / "media/a.mp4"
+    path.unlink()
+    said = typed(first)
+    assert "downloaded again, for free: the files of a" in said
+    assert (house.row(first).state, path.is_file()) == (State.ALREADY_MADE, True)
+    assert len(house.accepted(prompt)) == bought
 
 
 async def failed_run(house: Any, *shots: str, failing: str) -> str:

@@ -226,7 +226,7 @@ CAPS = [
     (Cap("campaign", "spring", "day", 199), "campaign spring in 2026-11-21"),
     (Cap("campaign", "spring", "month", 199), "campaign spring in 2026-11"),
     (Cap("client", "acme", "total", 199), "client acme"),
-    (Cap("campaign_client", "spring/acme", "total", 199), "campaign client spring/acme"),
+    (Cap("campaign_client", "spring/acme", "total", 199), "client acme in campaign spring"),
     (Cap("model", "seedance-1.0-pro-fast", "total", 199), "model seedance-1.0-pro-fast"),
     (Cap("run", "run-0", "total", 199), "run run-0"),
 ]

@@ -155,7 +155,7 @@ def test_the_name_comes_last_and_is_durable(
     source_of: SourceOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The bytes are on the disk before they have a name, and the name is before anybody hears of it."""
+    """The bytes are on the disk before they have a name, and the name is before the ledger records it."""
     (tmp_path / "media").mkdir()
     steps: list[str] = []
     real_fsync, real_link = os.fsync, os.link

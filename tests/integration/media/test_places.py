@@ -56,7 +56,7 @@ def test_a_short_copy_is_no_copy(
 
 
 def test_an_unknown_place_is_bad_input() -> None:
-    """A protocol that nobody knows is the person's mistake, said before anything is made."""
+    """An unknown protocol is a usage error, reported before anything is made."""
     with pytest.raises(UsageError, match="nosuch"):
         open_storage("nosuch://bucket/runs")
 

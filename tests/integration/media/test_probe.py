@@ -34,7 +34,7 @@ def test_facts_are_what_was_rendered(
     assert (facts.width_px, facts.height_px, facts.frames) == (width, height, frames)
     assert facts.fps == pytest.approx(24)
     assert facts.duration_s == pytest.approx(frames / 24, abs=0.001)
-    assert (facts.codec, facts.has_audio, facts.audio_codec) == ("h264", False, "")
+    assert not facts.has_audio
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_still_that_cannot_be_made_is_none(monkeypatch: pytest.MonkeyPatch) ->
 def test_sound_counts_when_it_decodes(tmp_path: Path, make_clip: MakeClip) -> None:
     """A track with samples is sound."""
     facts = probed(tmp_path, make_clip(audio=True))
-    assert (facts.has_audio, facts.audio_codec) == (True, "aac")
+    assert facts.has_audio
     assert facts.audio_s == pytest.approx(13 / 24, abs=0.06)
 
 

@@ -61,7 +61,7 @@ async def test_shards_follow_each_other_in_the_order_of_the_jobs(ctx, monkeypatc
 
 
 async def test_a_shard_whose_jobs_are_not_begun_any_more_is_over_too(ctx, monkeypatch):
-    """Nobody waits for jobs that a stop has left out."""
+    """Jobs that a stop has left out are not waited for."""
     shards_of_two(ctx, monkeypatch)
 
     async def last_before(ctx, _row):

@@ -1,4 +1,4 @@
-"""Errors that are nobody's bug: a full disk and too little memory, each named for what it is."""
+"""Errors that are no bug: a full disk and too little memory, each reported as what it is."""
 
 import errno
 import os

@@ -40,9 +40,9 @@ spring: 6 jobs, price book 2026-11-21
   northwind                        2       $0.1516       $0.1529
   total                            6       $0.5760       $0.5808
 total cap of campaign spring: $0.5000, $0.5000 left
-total cap of campaign client spring/acme: $0.3000, $0.3000 left
+total cap of client acme in campaign spring: $0.3000, $0.3000 left
 does not fit the total cap of campaign spring: needs up to $0.5808, $0.5000 left
-does not fit the total cap of campaign client spring/acme: needs up to $0.4280, $0.3000 left
+does not fit the total cap of client acme in campaign spring: needs up to $0.4280, $0.3000 left
 what would fit (lowest priorities first):
   at 480p: 2 jobs, saves $0.1534764 of the maximum, $0.152208 expected
   at most 3 s: 3 jobs, saves $0.1503072 of the maximum, $0.1503072 expected

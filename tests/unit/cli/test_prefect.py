@@ -161,7 +161,7 @@ def test_the_server_is_a_group_of_the_runs_own_session(tmp_path):
 
 
 def test_a_server_that_does_not_end_is_killed(tmp_path, monkeypatch):
-    """A run is over when its videos are there; nobody waits for a history that hangs."""
+    """A run is over when its videos are there; it does not wait for a history that hangs."""
     monkeypatch.setattr("callsheet.cli.prefect.STOP_TIMEOUT_S", 0.2)
     with own_server(tmp_path) as server:
         send_signal(server.process.pid, signal.SIGSTOP)
@@ -169,7 +169,7 @@ def test_a_server_that_does_not_end_is_killed(tmp_path, monkeypatch):
 
 
 def test_a_server_that_ends_while_it_starts_is_named_with_its_log(tmp_path):
-    """And nobody waits a minute for it."""
+    """And the run does not wait a minute for it."""
     with own_server(tmp_path) as server:
         send_signal(server.process.pid, signal.SIGKILL)
         with pytest.raises(NoPrefect, match=r"code -9 while starting.*server\.log"):
@@ -229,7 +229,7 @@ def test_the_server_ends_with_its_parent(tmp_path):
     end_s = time.monotonic() + 30
     while time.monotonic() < end_s:
         try:
-            if not command_line(pid):  # a zombie that nobody has waited for
+            if not command_line(pid):  # a zombie
                 return
         except NoSuchProcess:
             return

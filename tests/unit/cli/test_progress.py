@@ -33,6 +33,12 @@ def test_only_what_fal_has_is_running(counts, said):
     assert in_words(tally(**counts), None, 1.0).startswith(said)
 
 
+def test_a_run_without_jobs_of_its_own_counts_what_was_made_before():
+    """0/0 would look like a run that has lost its jobs."""
+    assert in_words(tally(), None, 1.0, made=12).startswith("all 12 already made, spent")
+    assert in_words(tally(succeeded=1), None, 1.0, made=12).startswith("1/1 done")
+
+
 @pytest.mark.parametrize("state", list(State))
 def test_every_job_stands_somewhere_in_the_line(state):
     """What is done, runs, waits, has failed and the rest come to all jobs of the run."""

@@ -28,7 +28,7 @@ def test_a_job_counts_in_every_account_whether_it_is_capped_or_not() -> None:
         "campaign spring in 2026-11-21",
         "campaign spring in 2026-11",
         "client acme",
-        "campaign client spring/acme",
+        "client acme in campaign spring",
         "model lite",
         "run r1",
     }

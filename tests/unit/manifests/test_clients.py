@@ -69,7 +69,7 @@ def test_a_cap_counts_every_spelling(tmp_path: Path) -> None:
     plan = _plan(tmp_path, ["Acme", "ACME ", "acme"], '[budget.client]\n"aCme" = 0.50\n')
     assert {name: total.jobs for name, total in plan.by_client().items()} == {"Acme": 3}
     assert not fits(plan.demands(), full_room(plan.caps))
-    assert [cap.label for cap in plan.caps] == ["campaign client spring/aCme"]
+    assert [cap.label for cap in plan.caps] == ["client aCme in campaign spring"]
     assert plan.warnings == ()
 
 

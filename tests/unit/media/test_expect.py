@@ -14,7 +14,7 @@ LITE = "fal-ai/bytedance/seedance/v1/lite/text-to-video"
 PRO_FROM_IMAGE = "fal-ai/bytedance/seedance/v1/pro/image-to-video"
 WITH_SOUND = "fal-ai/bytedance/seedance/v1.5/pro/text-to-video"
 
-FACTS = MediaFacts(width_px=1248, height_px=704, fps=24.0, frames=121, duration_s=121 / 24, codec="h264")
+FACTS = MediaFacts(width_px=1248, height_px=704, fps=24.0, frames=121, duration_s=121 / 24)
 
 
 def expectation(endpoint: str = PRO_FAST, **fields: Any) -> Expectation:
@@ -68,7 +68,7 @@ def test_auto_allows_every_size_of_the_resolution() -> None:
 
 @pytest.mark.parametrize(("asked", "required"), [(True, True), (False, False), (None, False)])
 def test_sound_is_required_where_it_is_paid_for(asked: bool | None, required: bool) -> None:
-    """Sound must be there where it was ordered; where it was not, its presence is nobody's fault."""
+    """Sound must be there where it was ordered; where it was not, it may be there."""
     assert expectation(WITH_SOUND, generate_audio=asked).audio_required is required
 
 
@@ -124,7 +124,7 @@ def test_only_faults_of_the_content_are_final(reason: MediaErrorCode) -> None:
 
 
 def test_an_unknown_word_is_read_again() -> None:
-    """Reading is free, so what nobody has classified is read again."""
+    """Reading is free, so an unknown reason is read again."""
     assert worth_another_read("something new")
 
 

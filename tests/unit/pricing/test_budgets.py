@@ -12,6 +12,7 @@ from pricing.budgets import (
     Scope,
     Shortfall,
     Spend,
+    campaign_client_key,
     choose,
     counts_in,
     fits,
@@ -90,8 +91,12 @@ def test_a_job_that_does_not_fit_one_cap_uses_up_none() -> None:
     ("cap", "label"),
     [
         (RUN, "run"),
-        (ACME, "campaign client spring/acme"),
+        (ACME, "client acme in campaign spring"),
         (Cap("campaign", "spring", "day", 1), "campaign spring, per day"),
+        (
+            Cap("campaign_client", campaign_client_key("a/b", "acme"), "total", 1),
+            "client acme in campaign a/b",
+        ),
     ],
 )
 def test_labels(cap: Cap, label: str) -> None:

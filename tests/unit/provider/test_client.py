@@ -25,7 +25,7 @@ TOKEN = {"token": "cdn-token", "token_type": "Bearer", "base_url": "https://v3b.
 
 
 class Clock:
-    """A clock that only moves when somebody sleeps."""
+    """A clock that moves only in a sleep."""
 
     def __init__(self) -> None:
         self.now_s = 0.0

@@ -162,7 +162,7 @@ def test_a_422_that_names_a_request_keeps_its_hold(place: str, units: dict[str, 
 
 @pytest.mark.parametrize("named", [LEAD, ID[:-1] + "0", "short", "../../keys"])
 def test_a_header_that_contradicts_the_body_is_unknown(named: str) -> None:
-    """Which of the two ids is this job's nobody can tell, so neither is taken, and neither leads anywhere."""
+    """Which of the two ids is this job's cannot be known, so neither is taken or followed."""
     with pytest.raises(OutcomeUnknown) as caught:
         parse_submit(reply(200, {"request_id": ID}, x_fal_request_id=named), ENDPOINT)
     assert ID in str(caught.value)
@@ -187,7 +187,7 @@ def test_a_header_that_agrees_or_is_silent_is_accepted(headers: dict[str, str]) 
     [("299", False), ("300", False), ("301", True), ("100000000000000000000", True), ("9" * 200, True)],
 )
 def test_advice_that_is_too_long_is_cut_and_said(told: str, is_cut: bool) -> None:
-    """Nobody waits for three thousand billion years; the message says what was asked and what is done."""
+    """A wait of three thousand billion years is bounded; the message says what was asked and what is done."""
     with pytest.raises(Throttled) as caught:
         parse_submit(reply(429, {"detail": "slow down"}, retry_after=told), ENDPOINT)
     assert caught.value.retry_after_s == min(float(told), 300.0)
@@ -326,7 +326,7 @@ ODD_UNITS = ["-1", "1e9", "NaN", "Infinity", "9" * 5000, "1,5", "\u0661", "0x1",
 
 @pytest.mark.parametrize("units", ODD_UNITS)
 def test_odd_billable_units_are_kept_and_never_settle_what_was_charged(units: str) -> None:
-    """Only plain decimal text counts as a number; anything else is a bill that nobody can read."""
+    """Only plain decimal text counts as a number; anything else is a bill that cannot be read."""
     found = parse_result(reply(200, VIDEO, x_fal_billable_units=units)).billable_units
     assert found is not None
     assert found[:3] == units[:3]

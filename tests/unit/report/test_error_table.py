@@ -94,7 +94,7 @@ def test_a_bad_file_is_paid_for_and_not_bought_again_unasked(word: str) -> None:
     ("charged", "retry"), [("no", True), ("unknown", False), ("yes", False), ("", False)]
 )
 def test_an_unknown_word_is_tried_again_only_where_it_was_free(charged: str, retry: bool) -> None:
-    """What nobody has listed costs nothing to repeat only if it cost nothing before."""
+    """An unlisted error is retried only if it cost nothing before."""
     assert worth_trying("a_word_of_tomorrow", charged, 0) is retry
 
 

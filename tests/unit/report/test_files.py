@@ -32,7 +32,7 @@ def write(folder: Path, run: RunFacts, manifest: list[dict[str, str]], rows: lis
 
 
 def test_a_run_leaves_its_files(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:
-    """All five stand there, readable by everybody, and nothing temporary is left."""
+    """All five are there, readable by other users, and nothing temporary is left."""
     write(tmp_path, run, [{"custom_id": "a"}], [make_row()])
     names = ["errors.csv", "report.html", "results.csv", "results.parquet", "summary.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names

@@ -124,7 +124,7 @@ def test_the_policy_allows_the_pages_own_style_alone(run: RunFacts, make_row: Ma
 
 
 def test_videos_load_only_when_played(run: RunFacts, make_row: MakeRow) -> None:
-    """A clip is a player with its still, and loads nothing before somebody presses play."""
+    """A clip is a player with its still, and loads nothing before it is played."""
     row = make_row(output_path="media/acme/a b#1.mp4")
     html = page_of(run, row, posters=frozenset({"posters/acme/a b#1.jpg"}))
     assert Reader(html).all("video") == [

@@ -1,12 +1,12 @@
 """What was spent and is held, added up."""
 
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.ledger.accounts import Spending
-from callsheet.report.statement import GROUPINGS, statement, total
+from callsheet.ledger.accounts import Grouping, Spending
+from callsheet.report.statement import statement, total
 
 
 def test_spellings_of_one_client_are_one_line() -> None:
@@ -34,7 +34,7 @@ PARTS = st.lists(
 )
 
 
-@given(PARTS, st.lists(st.sampled_from(GROUPINGS), unique=True))
+@given(PARTS, st.lists(st.sampled_from(get_args(Grouping)), unique=True))
 def test_no_grouping_loses_a_nano_dollar(parts: list[Spending], by: list[Any]) -> None:
     """However it is cut, the lines add up to all of the parts, exactly, in whole numbers."""
     whole = total(statement(parts, by))

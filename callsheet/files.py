@@ -134,13 +134,19 @@ def _remove_if_dead(path: Path) -> bool:
 def _lock(descriptor: int, *, without: bool) -> bool:
     """Say whether the file is ours alone now; `without` is the answer where there are no locks."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return take_lock(descriptor)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
         return without
+
+
+def take_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock an open file without waiting; False where another process has it. Raises OSError."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     return True
 
 

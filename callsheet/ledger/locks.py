@@ -26,7 +26,6 @@ After an outage
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import secrets
@@ -37,13 +36,14 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, Row, bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from callsheet.errors import Busy, ClaimLost, LedgerError
+from callsheet.files import take_lock
 from callsheet.ledger import schema
 from callsheet.ledger.steps import chunks
 
@@ -287,18 +287,18 @@ class FileLocks:
     def holding(self, run_id: str, part: str) -> Iterator[bool]:
         """Hold the lock of a whole run (`part` empty), or of one part; gives False where it is taken."""
         with ExitStack() as held:
-            free = held.enter_context(self._lock(f"run-{run_id}", "shared" if part else "alone"))
+            free = held.enter_context(self._lock(f"run-{run_id}", shared=bool(part)))
             if free and part:
-                free = held.enter_context(self._lock(f"part-{run_id}-{part}", "alone"))
+                free = held.enter_context(self._lock(f"part-{run_id}-{part}"))
             yield free
 
     def is_free(self, run_id: str) -> bool:
         """Whether no process works on any part of a run."""
-        with self._lock(f"run-{run_id}", "alone") as free:
+        with self._lock(f"run-{run_id}") as free:
             return free
 
     @contextmanager
-    def _lock(self, name: str, how: Literal["shared", "alone"]) -> Iterator[bool]:
+    def _lock(self, name: str, *, shared: bool = False) -> Iterator[bool]:
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(self.folder / _file_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -306,22 +306,18 @@ class FileLocks:
             said = f"the ledger's locks in {self.folder} cannot be made: {error.strerror}"
             raise LedgerError(said) from error
         try:
-            yield _locked(descriptor, fcntl.LOCK_SH if how == "shared" else fcntl.LOCK_EX)
+            yield _locked(descriptor, shared=shared)
         finally:
             os.close(descriptor)  # the file stays: removing it would let two owners lock two files
 
 
-def _locked(descriptor: int, mode: int) -> bool:
-    """Take a lock without waiting, but for the moment in which another process looks whether it is free."""
-    for pause_s in (0.01, 0.02, None):
-        try:
-            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if pause_s is not None:
-                time.sleep(pause_s)
-        else:
+def _locked(descriptor: int, *, shared: bool) -> bool:
+    """Take a lock; wait only for the moment in which another process looks whether it is free."""
+    for pause_s in (0.01, 0.02):
+        if take_lock(descriptor, shared=shared):
             return True
-    return False
+        time.sleep(pause_s)
+    return take_lock(descriptor, shared=shared)
 
 
 def _file_name(name: str) -> str:

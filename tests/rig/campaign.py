@@ -172,11 +172,12 @@ def _reap(lane: Lane, tally: Tally) -> bool:
 
 def _finish(scene: Setting) -> None:
     """Let everything come to its end in peace: no faults, no kills, until nothing is open any more."""
-    for _ in range(40):
+    for lives in range(40):
         apart(reconcile, scene.settings, scene.bug)
         pids = [spawn(live, Life(scene.settings, lane.run_id, "", scene.bug)) for lane in scene.lanes]
-        # A worker may wait for a slot that a job of the other run holds, which only its next life looks at.
-        until_s = time.monotonic() + QUIET_LIFE_S
+        # A worker may wait for a slot that a job of the other run holds, which only its next life looks
+        # at. On a busy machine a life must be longer to get anywhere.
+        until_s = time.monotonic() + QUIET_LIFE_S * (1 + lives / 4)
         while pids and time.monotonic() < until_s:
             pids = [pid for pid in pids if ended(pid) is None]
             time.sleep(0.01)

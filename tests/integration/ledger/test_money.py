@@ -292,6 +292,15 @@ def test_a_cap_that_is_set_later_knows_what_was_spent_before(desk) -> None:
     assert desk.ledger.do(admission.caps) == []
 
 
+def test_a_cap_of_one_window_leaves_the_others_as_they_are(desk) -> None:
+    """A daily cap is the limit of the days; the month and the whole campaign get none."""
+    desk.bring(*desk.run(), State.HELD)
+    desk.ledger.do(admission.set_cap, "campaign", "spring", "day", 300)
+    accounts = desk.ledger.do(admission.balances, scope="campaign", key="spring")
+    limits = {account.ref.window: account.limit_nano for account in accounts}
+    assert limits == {"total": None, "2026-11": None, "2026-11-21": 300}
+
+
 def test_a_cap_below_what_is_taken_stops_everything_new_and_breaks_nothing(desk) -> None:
     """Lowering a cap is always possible; what was admitted before is finished and paid."""
     first, second = desk.run(2)

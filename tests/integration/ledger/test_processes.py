@@ -18,7 +18,8 @@ AFFORDABLE = 25  # of 48: the cap is reached while everybody is busy
 BUY = """
 import sys
 from callsheet.errors import CapReached, NoSlot
-from callsheet.ledger import (Ledger, Settlement, admission, queries, settlement, transitions)
+from callsheet.ledger import Ledger, Settlement, admission, queries, settlement, transitions
+from callsheet.ticket import Ticket
 
 url, slots, *jobs = sys.argv[1:]
 with Ledger.open(url) as ledger:
@@ -42,7 +43,8 @@ with Ledger.open(url) as ledger:
 
 STEP = """
 import sys
-from callsheet.ledger import (Ledger, admission, transitions)
+from callsheet.ledger import Ledger, admission, transitions
+from callsheet.ticket import Ticket
 
 url, run, job, *steps = sys.argv[1:]
 ledger = Ledger.open(url)

@@ -44,10 +44,24 @@ _COMMANDS = {
 }
 
 
+_MODULES = {
+    "demo": "example",
+    "init": "example",
+    "validate": "plan",
+    **dict.fromkeys(("resume", "retry", "status", "cancel", "report"), "runs"),
+    **dict.fromkeys(("sandbox", "ui"), "servers"),
+}
+"""Modules that hold several commands; any other command has a module of its name."""
+
 _WITH_COMMANDS = frozenset({"budget", "ledger", "prices"})
 """Commands that have subcommands: their module holds an `app` instead of a function."""
 
 Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
+
+
+def module_of(command: str) -> str:
+    """Return the name of the module that holds a command."""
+    return f"callsheet.cli.commands.{_MODULES.get(command, command)}"
 
 
 def make_app(arguments: Sequence[str] = ()) -> App:
@@ -68,8 +82,7 @@ def make_app(arguments: Sequence[str] = ()) -> App:
         for position, (name, purpose) in enumerate(commands.items()):
             target = "app" if name in _WITH_COMMANDS else name
             summary = {} if name in arguments else {"help": purpose}
-            module = f"callsheet.cli.commands.{name}:{target}"
-            app.command(module, name=name, group=group, sort_key=position, **summary)
+            app.command(f"{module_of(name)}:{target}", name=name, group=group, sort_key=position, **summary)
     app.register_install_completion_command(
         help="Install tab completion for bash, zsh or fish", add_to_startup=False
     )

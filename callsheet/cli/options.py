@@ -1,20 +1,27 @@
-"""Options that several commands share, each with its environment variable and its help."""
+"""Options that several commands share, and the settings that they make."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from callsheet.files import usable_data_folder
+from callsheet.settings import Settings, sandbox_ledger, settings_from
+
 _MESSAGES = Group("Messages (every command)", sort_key=99)
 
 
-def _flag(name: str | list[str], env_var: str, text: str) -> Parameter:
-    return Parameter(name=name, negative="", env_var=env_var, help=text)
+def option(variable: str, text: str, *names: str, group: Iterable[Group] = ()) -> Parameter:
+    """Return an option with its environment variable (without `CALLSHEET_`), its help and its names.
 
-
-def _message_flag(name: str | list[str], env_var: str, text: str) -> Parameter:
-    return Parameter(name=name, negative="", env_var=env_var, help=text, group=_MESSAGES)
+    Without names it is called after its argument. A flag has no `--no-` form.
+    """
+    return Parameter(
+        name=names or None, negative="", env_var=f"CALLSHEET_{variable}", help=text, group=tuple(group)
+    )
 
 
 Source = Annotated[
@@ -24,76 +31,55 @@ Source = Annotated[
         "(.toml) or a plan file (.json)"
     ),
 ]
-Budget = Annotated[
-    str | None,
-    Parameter(
-        name=["--budget-usd", "--max-cost"], env_var="CALLSHEET_BUDGET_USD", help="Spend at most this much"
-    ),
-]
+RunId = Annotated[str | None, Parameter(help="A run's id (default: the latest run)")]
+UnfinishedRunId = Annotated[str | None, Parameter(help="A run's id (default: the latest unfinished run)")]
+Budget = Annotated[str | None, option("BUDGET_USD", "Spend at most this much", "--budget-usd", "--max-cost")]
 Concurrency = Annotated[
     int | None,
-    Parameter(
-        name=["--concurrency", "-j"],
-        env_var="CALLSHEET_CONCURRENCY",
-        help="Renders at a time, over all runs of the ledger (default 10)",
+    option(
+        "CONCURRENCY",
+        "Renders at a time, over all runs of the ledger (default 10)",
+        "--concurrency",
+        "-j",
     ),
 ]
-Out = Annotated[
-    str | None,
-    Parameter(name="--out", env_var="CALLSHEET_OUT", help="The folder for run folders (default: runs)"),
-]
-Sandbox = Annotated[bool, _flag("--sandbox", "CALLSHEET_SANDBOX", "Use the local sandbox: no key, no money")]
-Speed = Annotated[
-    float,
-    Parameter(
-        name="--speed",
-        env_var="CALLSHEET_SANDBOX_SPEED",
-        help="How many times faster than fal the sandbox renders",
-    ),
-]
-Yes = Annotated[bool, _flag(["--yes", "-y"], "CALLSHEET_YES", "Do not ask for confirmation")]
-Json = Annotated[bool, _flag("--json", "CALLSHEET_JSON", "Print one JSON document")]
-AcceptPrices = Annotated[
-    bool,
-    _flag("--accept-prices", "CALLSHEET_ACCEPT_PRICES", "Continue if fal's prices differ from the plan"),
-]
-Again = Annotated[bool, _flag("--again", "CALLSHEET_AGAIN", "Buy again videos you already have")]
+Out = Annotated[str | None, option("OUT", "The folder for run folders (default: runs)")]
+Sandbox = Annotated[bool, option("SANDBOX", "Use the local sandbox: no key, no money")]
+Speed = Annotated[float, option("SANDBOX_SPEED", "How many times faster than fal the sandbox renders")]
+Yes = Annotated[bool, option("YES", "Do not ask for confirmation", "--yes", "-y")]
+Json = Annotated[bool, option("JSON", "Print one JSON document")]
+AcceptPrices = Annotated[bool, option("ACCEPT_PRICES", "Continue if fal's prices differ from the plan")]
+Again = Annotated[bool, option("AGAIN", "Buy again videos you already have")]
+Fit = Annotated[bool, option("FIT", "Take the jobs that fit the budget, highest priority first")]
 Canary = Annotated[
     int | None,
-    Parameter(
-        name="--canary",
-        env_var="CALLSHEET_CANARY",
-        help="First render one job of each price group, of at most this many groups; render the rest only if "
+    option(
+        "CANARY",
+        "First render one job of each price group, of at most this many groups; render the rest only if "
         "their bills and files are as planned",
     ),
 ]
 HeaderRow = Annotated[
-    int | None,
-    Parameter(
-        name="--header-row",
-        env_var="CALLSHEET_HEADER_ROW",
-        help="Row of the header in a CSV or XLSX manifest, if it is not found",
-    ),
+    int | None, option("HEADER_ROW", "Row of the header in a CSV or XLSX manifest, if it is not found")
 ]
-SkipHidden = Annotated[
-    bool,
-    Parameter(
-        name="--skip-hidden",
-        negative="",
-        env_var="CALLSHEET_SKIP_HIDDEN",
-        help="Leave out hidden and filtered rows of a workbook",
-    ),
-]
-RunId = Annotated[str | None, Parameter(help="A run's id (default: the latest run)")]
-UnfinishedRunId = Annotated[str | None, Parameter(help="A run's id (default: the latest unfinished run)")]
-Fit = Annotated[
-    bool, _flag("--fit", "CALLSHEET_FIT", "Take the jobs that fit the budget, highest priority first")
-]
+SkipHidden = Annotated[bool, option("SKIP_HIDDEN", "Leave out hidden and filtered rows of a workbook")]
+Csv = Annotated[bool, option("CSV", "Print CSV")]
 Verbose = Annotated[
-    bool, _message_flag(["--verbose", "-v"], "CALLSHEET_VERBOSE", "Also log every step on standard error")
-]
-Quiet = Annotated[bool, _message_flag(["--quiet", "-q"], "CALLSHEET_QUIET", "Print warnings and errors only")]
-LogJson = Annotated[
     bool,
-    _message_flag("--log-json", "CALLSHEET_LOG_JSON", "Write messages and the log as one JSON object a line"),
+    option("VERBOSE", "Also log every step on standard error", "--verbose", "-v", group=[_MESSAGES]),
 ]
+Quiet = Annotated[bool, option("QUIET", "Print warnings and errors only", "--quiet", "-q", group=[_MESSAGES])]
+LogJson = Annotated[
+    bool, option("LOG_JSON", "Write messages and the log as one JSON object a line", group=[_MESSAGES])
+]
+
+
+def run_settings(*, sandbox: bool, makes_ledger: bool = True) -> Settings:
+    """Return settings with the ledger that the command uses.
+
+    Raises UsageError if it is, or would be created, in a data folder that cannot be used.
+    """
+    settings = settings_from(os.environ)
+    if makes_ledger and not settings.ledger_url:
+        usable_data_folder(settings)
+    return sandbox_ledger(settings) if sandbox else settings

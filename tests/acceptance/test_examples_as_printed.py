@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from callsheet.cli.app import _COMMANDS
+from callsheet.cli.app import _COMMANDS, module_of
 from callsheet.engine import open_run
 from callsheet.ledger import Ledger
 from manifests.planner import make_plan
@@ -39,10 +39,12 @@ FIRST, LAST = (
     ("callsheet sandbox",),
 )
 TOGETHER = """
-import json, shlex, sys
-from callsheet.cli import example
+import json, pathlib, shlex, shutil, sys
+from callsheet.cli.commands import example
 from callsheet.cli.main import run_command
-example.SHOTS = "".join(example.SHOTS.splitlines(keepends=True)[:3])
+example.FILES = pathlib.Path(shutil.copytree(example.FILES, "example-files"))
+shots = example.FILES / "shots.csv"
+shots.write_text("".join(shots.read_text().splitlines(keepends=True)[:3]))
 codes = {}
 for line in json.loads(sys.argv[1]):
     print("$", line, file=sys.stderr)
@@ -55,8 +57,8 @@ with open("codes.json", "w") as file:
 def examples() -> list[str]:
     """The examples of all help texts: of the commands, and of the commands below them."""
     found = []
-    for name in (name for group in _COMMANDS.values() for name in group):
-        source = Path(importlib.import_module(f"callsheet.cli.commands.{name}").__file__).read_text("utf-8")
+    for name in dict.fromkeys(module_of(name) for group in _COMMANDS.values() for name in group):
+        source = Path(importlib.import_module(name).__file__).read_text("utf-8")
         found += re.findall(r"Example: (callsheet .*)$", source, re.MULTILINE)
     return found
 

@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from callsheet.cli.example import write_example
+from callsheet.cli.commands.example import write_example
 from callsheet.ledger import Ledger, queries, verify
 from callsheet.report.rows import thumbnail_of
 

@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from callsheet.cli.options import Json, Sandbox
+from callsheet.cli.options import Json, Sandbox, option, run_settings
 from callsheet.cli.output import document, result, say, show_line, show_table
-from callsheet.cli.runs import run_settings
 from callsheet.cli.views.money import (
     ACCOUNT_COLUMNS,
     AMOUNTS,
@@ -31,18 +30,9 @@ Name = Annotated[str, Parameter(help=f"What to cap: {FORMS}")]
 Amount = Annotated[str, Parameter(help="Dollars; 0 stops all spending, `none` removes the cap")]
 Per = Annotated[
     Literal["total", "day", "month"],
-    Parameter(
-        name="--per",
-        env_var="CALLSHEET_BUDGET_PER",
-        help="The period of the cap (UTC); day and month are for campaigns",
-    ),
+    option("BUDGET_PER", "The period of the cap (UTC); day and month are for campaigns"),
 ]
-Runs = Annotated[
-    bool,
-    Parameter(
-        name="--runs", negative="", env_var="CALLSHEET_BUDGET_RUNS", help="Also show the account of each run"
-    ),
-]
+Runs = Annotated[bool, option("BUDGET_RUNS", "Also show the account of each run")]
 
 app = App(name="budget")
 

@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import ValidationError
 
-from callsheet.cli.options import Budget, Json, Sandbox, Speed
+from callsheet.cli.options import Budget, Json, Sandbox, Speed, option
 from callsheet.cli.output import document, note, result
 from callsheet.cli.prefect import configured_api_url, require_answer
 from callsheet.engine.request import RunRequest  # noqa: TID253 -- what is deployed; Prefect is slower still
@@ -24,44 +24,13 @@ Source = Annotated[
     str | None,
     Parameter(help="A manifest, campaign file or plan file to run; the worker reads it from its own disk"),
 ]
-Cron = Annotated[
-    str | None,
-    Parameter(
-        name="--cron", env_var="CALLSHEET_CRON", help="When to start run-campaign, e.g. '0 2 * * *' (UTC)"
-    ),
-]
-ReconcileCron = Annotated[
-    str | None,
-    Parameter(
-        name="--reconcile-cron",
-        env_var="CALLSHEET_RECONCILE_CRON",
-        help="When to start reconcile-ledger (UTC)",
-    ),
-]
-WorkPool = Annotated[
-    str,
-    Parameter(
-        name="--work-pool",
-        env_var="CALLSHEET_WORK_POOL",
-        help="The work pool; created with type process if missing",
-    ),
-]
+Cron = Annotated[str | None, option("CRON", "When to start run-campaign, e.g. '0 2 * * *' (UTC)")]
+ReconcileCron = Annotated[str | None, option("RECONCILE_CRON", "When to start reconcile-ledger (UTC)")]
+WorkPool = Annotated[str, option("WORK_POOL", "The work pool; created with type process if missing")]
 ApproveAbove = Annotated[
-    str | None,
-    Parameter(
-        name="--approve-above-usd",
-        env_var="CALLSHEET_APPROVE_ABOVE_USD",
-        help="Ask for approval in Prefect if a run may cost more",
-    ),
+    str | None, option("APPROVE_ABOVE_USD", "Ask for approval in Prefect if a run may cost more")
 ]
-Out = Annotated[
-    str | None,
-    Parameter(
-        name="--out",
-        env_var="CALLSHEET_OUT",
-        help="The folder for run folders (default: runs, next to the source)",
-    ),
-]
+Out = Annotated[str | None, option("OUT", "The folder for run folders (default: runs, next to the source)")]
 
 
 def deploy(

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from callsheet.cli.options import Json, Sandbox
+from callsheet.cli.options import Csv, Json, Sandbox, option, run_settings
 from callsheet.cli.output import document, result, say, show_table, write_csv
-from callsheet.cli.runs import run_settings
 from callsheet.cli.views.money import Wanted, filter_of
 from callsheet.engine import rollback_guard
 from callsheet.errors import UsageError
@@ -26,16 +25,7 @@ from pricing.money import usd_text
 DAMAGED = 1
 
 
-Csv = Annotated[bool, Parameter(name="--csv", negative="", env_var="CALLSHEET_CSV", help="Print CSV")]
-By = Annotated[
-    list[Grouping],
-    Parameter(
-        name="--by",
-        negative="",
-        env_var="CALLSHEET_LEDGER_BY",
-        help="Group by this; may be given several times",
-    ),
-]
+By = Annotated[list[Grouping], option("LEDGER_BY", "Group by this; may be given several times")]
 CopyTo = Annotated[Path, Parameter(help="The copy's file; an existing file is never overwritten")]
 RunsFolder = Annotated[Path, Parameter(help="The folder that holds the run folders")]
 

@@ -1,4 +1,4 @@
-"""`callsheet plan`."""
+"""`callsheet plan` and `callsheet validate`: what a manifest is and costs, before anything is sent."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from callsheet.cli.options import Budget, HeaderRow, Json, Sandbox, SkipHidden, Source
+from callsheet.cli.options import Budget, HeaderRow, Json, Sandbox, SkipHidden, Source, option
 from callsheet.cli.output import document, note, result, show_line
 from callsheet.cli.views.advice import (
     advice_document,
@@ -26,36 +24,15 @@ from callsheet.files import has_ledger
 from callsheet.settings import settings_from
 from manifests.diff import to_pay
 from manifests.plan import Plan, PlanOptions
-from manifests.plan_document import plan_document, refusal_document
+from manifests.plan_document import plan_document, problems_document, refusal_document
 from manifests.plan_file import refuse_to_replace, write_plan
 from manifests.planner import make_plan
 from pricing.budgets import Shortfall, full_room, shortfalls
 from pricing.money import usd_rounded_up, usd_text
 
-PlanFile = Annotated[
-    Path | None,
-    Parameter(
-        name="--out", env_var="CALLSHEET_PLAN_OUT", help="Write a plan file that can be approved and run"
-    ),
-]
-Rows = Annotated[
-    bool,
-    Parameter(
-        name="--rows",
-        negative="",
-        env_var="CALLSHEET_ROWS",
-        help="Include every row in the JSON document, also above 10,000 jobs",
-    ),
-]
-Check = Annotated[
-    bool,
-    Parameter(
-        name="--check",
-        negative="",
-        env_var="CALLSHEET_PLAN_CHECK",
-        help="Exit with 3 if the plan does not fit a cap",
-    ),
-]
+PlanFile = Annotated[Path | None, option("PLAN_OUT", "Write a plan file that can be approved and run")]
+Rows = Annotated[bool, option("ROWS", "Include every row in the JSON document, also above 10,000 jobs")]
+Check = Annotated[bool, option("PLAN_CHECK", "Exit with 3 if the plan does not fit a cap")]
 
 
 def plan(
@@ -80,21 +57,14 @@ def plan(
     """
     if out is not None:
         refuse_to_replace(out)
-    settings = settings_from(os.environ)
-    overrides = PlanOptions(
-        budget_usd=budget_usd,
-        allow_private_hosts=settings.allow_private_hosts,
-        header_row=header_row,
-        skip_hidden=skip_hidden,
-        manifest_max_mb=settings.manifest_max_mb,
-    )
+    overrides = plan_options(budget_usd=budget_usd, header_row=header_row, skip_hidden=skip_hidden)
     try:
         made = make_plan(source, overrides=overrides)
     except ManifestError as error:
         if json:
             document(refusal_document(error))
         return explain_mistakes(error, source, errors)
-    concurrency = made.concurrency or settings.concurrency
+    concurrency = made.concurrency or settings_from(os.environ).concurrency
     seen = _seen(made, sandbox=sandbox)
     short = shortfalls(to_pay(made, seen.changes), seen.room)
     code = OverBudget.exit_code if check and short else 0
@@ -121,6 +91,54 @@ def plan(
     if seen.credit_nano is not None:
         result(f"credit at fal: ${usd_text(seen.credit_nano)}")
     return code
+
+
+def validate(
+    source: Source,
+    *,
+    header_row: HeaderRow = None,
+    skip_hidden: SkipHidden = False,
+    errors: ErrorsFile = None,
+    json: Json = False,
+) -> int:
+    """Check every row and list all errors. Nothing is sent or spent.
+
+    Example: callsheet validate shots.csv
+    """
+    try:
+        made = make_plan(source, overrides=plan_options(header_row=header_row, skip_hidden=skip_hidden))
+    except ManifestError as error:
+        if json:
+            document({"jobs": 0, "errors": problems_document(error.problems), "warnings": []})
+        return explain_mistakes(error, source, errors)
+    if json:
+        document({"jobs": made.total.jobs, "errors": [], "warnings": [str(each) for each in made.warnings]})
+        return 0
+    show_warnings(made)
+    jobs = made.total.jobs
+    result(f"{jobs:,} job{'' if jobs == 1 else 's'}, no errors")
+    return 0
+
+
+def plan_options(
+    *,
+    budget_usd: str | None = None,
+    concurrency: int | None = None,
+    out: str | None = None,
+    header_row: int | None = None,
+    skip_hidden: bool = False,
+) -> PlanOptions:
+    """Return what a command's options and the environment say about planning."""
+    settings = settings_from(os.environ)
+    return PlanOptions(
+        budget_usd=budget_usd,
+        concurrency=concurrency,
+        out=out,
+        header_row=header_row,
+        skip_hidden=skip_hidden,
+        allow_private_hosts=settings.allow_private_hosts,
+        manifest_max_mb=settings.manifest_max_mb,
+    )
 
 
 def _seen(plan: Plan, *, sandbox: bool) -> PlanView:

@@ -9,9 +9,8 @@ from typing import Any
 
 from cyclopts import App
 
-from callsheet.cli.options import Json, Sandbox
+from callsheet.cli.options import Json, Sandbox, run_settings
 from callsheet.cli.output import document, say, show_line, show_table
-from callsheet.cli.runs import run_settings
 from callsheet.engine.context import open_account
 from callsheet.engine.price_check import bills_of, listed_beside_the_book
 from callsheet.engine.request import RunRequest, settings_for

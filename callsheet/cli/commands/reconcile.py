@@ -1,53 +1,47 @@
-"""`callsheet reconcile`."""
+"""`callsheet reconcile`: settle what is open or unknown, and say what was found."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from callsheet.cli.options import Json, Sandbox
-from callsheet.cli.output import document
-from callsheet.cli.runs import run_settings
-from callsheet.cli.views.reconcile import show_bills, show_findings
+from callsheet.cli.options import Json, Sandbox, option, run_settings
+from callsheet.cli.output import document, result, say, show_line, show_table
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import open_account
 from callsheet.engine.finalize import EXIT_FAILED_JOBS, EXIT_UNKNOWN
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, queries
+from callsheet.provider.platform_messages import iso
 from callsheet.reconcile import decisions
 from callsheet.reconcile.billing import MAX_DAYS, Bills, compare_bills
 from callsheet.reconcile.decisions import adopt as adopt_request
-from callsheet.reconcile.findings import Findings
+from callsheet.reconcile.findings import Finding, Findings
 from callsheet.settings import Settings
+from pricing.money import usd_text
+
+COLUMNS = ("outcome", "job", "run", "custom_id", "request")
 
 AssumeSpent = Annotated[
-    str | None,
-    Parameter(name="--assume-spent", help="Book the hold of this unknown job (number or custom_id) as spent"),
+    str | None, Parameter(help="Book the hold of this unknown job (number or custom_id) as spent")
 ]
 Resubmit = Annotated[
-    str | None,
-    Parameter(name="--resubmit", help="Release the hold of this unknown job, so that it can be bought again"),
+    str | None, Parameter(help="Release the hold of this unknown job, so that it can be bought again")
 ]
 Adopt = Annotated[
     tuple[str, str] | None,
     Parameter(
-        name="--adopt",
         negative=(),
         help="JOB REQUEST_ID: assign this request of fal's to this unknown job (number or custom_id)",
     ),
 ]
-Reason = Annotated[
-    str, Parameter(name="--reason", help="The reason for a decision; kept in the ledger with your user name")
-]
-Days = Annotated[
-    int,
-    Parameter(
-        name="--days", env_var="CALLSHEET_RECONCILE_DAYS", help=f"Days of bills to compare, 1-{MAX_DAYS}"
-    ),
-]
+Reason = Annotated[str, Parameter(help="The reason for a decision; kept in the ledger with your user name")]
+Days = Annotated[int, option("RECONCILE_DAYS", f"Days of bills to compare, 1-{MAX_DAYS}")]
 
 
 def reconcile(
@@ -90,7 +84,7 @@ def reconcile(
     else:
         show_findings(findings)
         if bills:
-            show_bills(bills)
+            _show_bills(bills)
     if findings.undecided:
         return EXIT_UNKNOWN
     return EXIT_FAILED_JOBS if findings.by("rendered") else 0
@@ -116,3 +110,71 @@ async def _looked_up(
         findings.take(looked_up.each)
         findings.busy, findings.unknown_elsewhere = looked_up.busy, looked_up.unknown_elsewhere
         return findings, await compare_bills(account, days=days)
+
+
+def show_findings(findings: Findings) -> None:
+    """Print one line per submission with its reason below, and what to do next."""
+    if not findings.each:
+        result("no open or unknown submissions")
+    else:
+        show_table(COLUMNS, map(_cells, findings.each), below=[_below(each) for each in findings.each])
+        show_line(findings.in_words())
+    if findings.again_ms is not None:
+        when = _local(findings.again_ms)
+        show_line(
+            f"Run `callsheet reconcile` again soon to find late requests; from {when} on it can also decide "
+            "about those that never arrived."
+        )
+    for run_id in findings.busy:
+        show_line(f"Run {run_id} is in use by another process and was skipped.")
+    for run_id in sorted({each.run_id for each in findings.by("absent")}):
+        show_line(f"`callsheet resume {run_id}` buys the jobs that never arrived.")
+
+
+def _show_bills(bills: Bills) -> None:
+    """Print bills that differ from the ledger, and what only one side has."""
+    if bills.not_read:
+        show_line(f"bills were not compared: {bills.not_read}")
+        return
+    for line in _bill_lines(bills):
+        show_line(line)
+    show_line(
+        f"bills: {bills.agreed} agree, {len(bills.corrected)} corrected, {len(bills.strangers)} not in this "
+        f"ledger, {len(bills.unbilled)} not billed"
+    )
+
+
+def _bill_lines(bills: Bills) -> Iterator[str]:
+    for each in bills.corrected:
+        booked, billed = usd_text(each.purchase.cost_nano or 0), usd_text(each.cost_nano)
+        whose = f"{each.purchase.custom_id} ({each.purchase.request_id})"
+        yield f"corrected: {whose}: booked ${booked}, billed ${billed}"
+        if each.overrun_nano:
+            over = usd_text(each.overrun_nano)
+            say(
+                f"{each.purchase.custom_id} cost ${over} more than its hold: its accounts are frozen. "
+                "Check the bill, then run `callsheet budget unfreeze`"
+            )
+    for stranger in bills.strangers:
+        cost = usd_text(stranger.cost_nano)
+        yield f"billed, but not in this ledger: {stranger.request_id} ({stranger.endpoint}) ${cost}"
+    for purchase in bills.unbilled:
+        booked = usd_text(purchase.cost_nano or 0)
+        yield f"booked, but not billed so far: {purchase.custom_id} ({purchase.request_id}) ${booked}"
+
+
+def _cells(each: Finding) -> tuple[str, ...]:
+    return each.outcome, str(each.job_id), each.run_id, each.custom_id, ", ".join(each.request_ids)
+
+
+def _below(each: Finding) -> str:
+    until = (
+        "" if each.again_ms is None else f"; if it does not appear, check again from {_local(each.again_ms)}"
+    )
+    found = "found in fal's records; " if each.was_found and each.outcome != "found" else ""
+    return f"{found}{each.why}{until}"
+
+
+def _local(moment_ms: int) -> str:
+    local = datetime.fromtimestamp(moment_ms / 1000, UTC).astimezone()
+    return f"{local:%Y-%m-%d %H:%M} ({iso(moment_ms)})"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from callsheet.cli.commands.plan import plan_options
 from callsheet.cli.options import (
     AcceptPrices,
     Again,
@@ -21,9 +20,9 @@ from callsheet.cli.options import (
     Yes,
 )
 from callsheet.cli.output import ask, document, result, say, show_line
+from callsheet.cli.session import run_to_its_end
 from callsheet.cli.views.advice import advice_lines
 from callsheet.cli.views.plan import show_plan, show_warnings
-from callsheet.cli.views.run import run_to_its_end
 from callsheet.engine.open_run import (
     Selection,
     changed_caps,
@@ -34,9 +33,9 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import open_plan
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger
-from callsheet.settings import Settings, settings_from
+from callsheet.settings import Settings
 from manifests.diff import Changes
-from manifests.plan import Plan, PlanOptions
+from manifests.plan import Plan
 from manifests.planner import make_plan
 from pricing.money import parse_usd, usd_rounded_up, usd_text
 
@@ -80,15 +79,12 @@ def run(
         canary=canary,
         accept_prices=accept_prices,
     )
-    settings = settings_from(os.environ)
-    overrides = PlanOptions(
+    overrides = plan_options(
         budget_usd=budget_usd,
         concurrency=concurrency,
         out=out,
-        allow_private_hosts=settings.allow_private_hosts,
         header_row=header_row,
         skip_hidden=skip_hidden,
-        manifest_max_mb=settings.manifest_max_mb,
     )
     return run_plan(make_plan(source, overrides=overrides), request, yes=yes, as_json=json)
 
@@ -113,7 +109,7 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
         del plan  # the ledger has it now, and ten thousand jobs are 40 MB
         return run_id
 
-    return run_to_its_end(request, settings, open_run, as_json=as_json)
+    return run_to_its_end(request, settings, as_json=as_json, open_run=open_run)
 
 
 def _review(plan: Plan, ledger: Ledger, selection: Selection, *, yes: bool, as_json: bool) -> None:

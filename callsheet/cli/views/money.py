@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, cast
 
 from cyclopts import Parameter
 
+from callsheet.cli.options import option
 from callsheet.errors import UsageError
 from callsheet.ledger import Account, AccountRef, EntryFilter, Ledger, Overrun, admission
 from callsheet.ledger.accounts import window_at
@@ -157,23 +158,23 @@ def overrun_lines(overruns: Sequence[Overrun]) -> list[str]:
     ]
 
 
-def _option(name: str, text: str) -> Parameter:
-    return Parameter(name=f"--{name}", env_var=f"CALLSHEET_LEDGER_{name.upper()}", help=text)
-
-
 @dataclass(frozen=True, slots=True)
 class EntryOptions:
     """The filters that `ledger statement` and `ledger entries` share; None filters nothing."""
 
-    run: Annotated[str | None, _option("run", "Only this run")] = None
-    campaign: Annotated[str | None, _option("campaign", "Only this campaign")] = None
-    client: Annotated[str | None, _option("client", "Only this client")] = None
-    model: Annotated[str | None, _option("model", "Only this model")] = None
+    run: Annotated[str | None, option("LEDGER_RUN", "Only this run", "--run")] = None
+    campaign: Annotated[str | None, option("LEDGER_CAMPAIGN", "Only this campaign", "--campaign")] = None
+    client: Annotated[str | None, option("LEDGER_CLIENT", "Only this client", "--client")] = None
+    model: Annotated[str | None, option("LEDGER_MODEL", "Only this model", "--model")] = None
     since: Annotated[
         str | None,
-        _option("since", "From this day (UTC) on, e.g. 2026-11-01; counted by the day of the hold"),
+        option(
+            "LEDGER_SINCE",
+            "From this day (UTC) on, e.g. 2026-11-01; counted by the day of the hold",
+            "--since",
+        ),
     ] = None
-    until: Annotated[str | None, _option("until", "Up to and including this day")] = None
+    until: Annotated[str | None, option("LEDGER_UNTIL", "Up to and including this day", "--until")] = None
 
 
 Wanted = Annotated[EntryOptions | None, Parameter(name="*")]

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Annotated
 
-from cyclopts import Parameter
-
+from callsheet.cli.options import option
 from callsheet.cli.output import say
 from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.files import write_atomically
@@ -23,11 +22,7 @@ _COLUMNS = ("file", "row", "column", "found", "message")
 
 ErrorsFile = Annotated[
     Path | None,
-    Parameter(
-        name="--errors",
-        env_var="CALLSHEET_ERRORS",
-        help="Write all errors to this CSV file (default above 50 errors: SOURCE.errors.csv)",
-    ),
+    option("ERRORS", "Write all errors to this CSV file (default above 50 errors: SOURCE.errors.csv)"),
 ]
 
 

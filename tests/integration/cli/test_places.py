@@ -78,7 +78,7 @@ def test_a_folder_for_runs_that_cannot_be_used_is_refused_before_a_run_is_opened
 ):
     """Exit code 2 with its name; the ledger knows of no run."""
     monkeypatch.setenv("FAL_KEY", "id:secret")
-    monkeypatch.setattr("callsheet.cli.views.run._server", lambda *_: ("", None))
+    monkeypatch.setattr("callsheet.cli.session._server", lambda *_: ("", None))
     code, _, err = call("run", "shots.csv", "--budget-usd", "1", "--yes", "--out", out)
     assert code == 2
     assert f"the folder for runs {out} cannot be used: " in err

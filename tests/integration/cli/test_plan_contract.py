@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_shown_with_what_would(call, spring):
 
 def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):
     """Ten thousand jobs are 40 MB, and the ledger has them by the time the first one is bought."""
-    monkeypatch.setattr("callsheet.cli.views.run._server", lambda *_: ("", None))
+    monkeypatch.setattr("callsheet.cli.session._server", lambda *_: ("", None))
 
     def plans() -> list[object]:
         gc.collect()
@@ -120,8 +120,8 @@ def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):
     async def carried_out(*_: object) -> tuple[dict[str, int], bool]:
         return {"exit_code": len(plans())}, False
 
-    monkeypatch.setattr("callsheet.cli.views.run._carried_out", carried_out)
-    monkeypatch.setattr("callsheet.cli.views.run._print", lambda *_, **__: None)
+    monkeypatch.setattr("callsheet.cli.session._carried_out", carried_out)
+    monkeypatch.setattr("callsheet.cli.session._print", lambda *_, **__: None)
 
     (tmp_path / "summer.csv").write_text(f"{HEADER}a,A dog,seedance-1.0-lite,480p,2\n")
     before = len(plans())
@@ -132,7 +132,7 @@ def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):
 def test_a_run_that_does_not_fit_says_what_would(call, spring, monkeypatch):
     """The refusal (exit 3) comes with the same advice, and nothing is sent."""
     monkeypatch.setenv("FAL_KEY", "a-key-that-is-never-used")
-    monkeypatch.setattr("callsheet.cli.views.run._server", lambda *_: ("", None))
+    monkeypatch.setattr("callsheet.cli.session._server", lambda *_: ("", None))
     spring.write_text(f"{HEADER}c,A dog,seedance-1.0-pro,1080p,5\n")
     code, _, err = call("run", "spring.csv", "--budget-usd", "0.5", "--yes")
     assert code == OverBudget.exit_code

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from callsheet.cli import prefect_run, runs
-from callsheet.cli.views import run as view
+from callsheet.cli import prefect_run, session
+from callsheet.cli.commands import runs
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy
 from callsheet.ledger import Ledger, NewRun
@@ -29,7 +29,7 @@ def opened(monkeypatch, tmp_path):
 def test_a_run_that_is_worked_on_is_refused_before_a_server_is_started(opened, call, monkeypatch):
     """The second `resume` ends with 2 and one line."""
     monkeypatch.setattr(runs, "CLAIM_PAUSE_S", 0.0)
-    monkeypatch.setattr(view, "own_server", lambda *_: pytest.fail("a server was started"))
+    monkeypatch.setattr(session, "own_server", lambda *_: pytest.fail("a server was started"))
     with opened.claim("spring-1"):
         code, out, err = call("resume", "spring-1")
     assert (code, out, err.count("\n")) == (2, "", 1)

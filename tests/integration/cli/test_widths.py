@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from callsheet.cli.commands.reconcile import show_findings
 from callsheet.cli.output import show_table
-from callsheet.cli.views.reconcile import show_findings
 from callsheet.reconcile.findings import Finding, Findings
 
 EXAMPLE = str(Path(__file__).parents[3] / "examples" / "marketing-assets" / "campaign.toml")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.cli.commands import cancel as cancel_command
+from callsheet.cli.commands import runs as run_commands
 from callsheet.engine.open_run import Selection, open_run, select
 from callsheet.engine.request import RunRequest
 from callsheet.errors import InFlight, UsageError
@@ -94,7 +94,7 @@ def test_what_was_left_out_or_cancelled_is_not_in_flight(house: Any, monkeypatch
     with Ledger.open(house.settings.ledger) as ledger:
         ledger.do(transitions.skip, [house.row(skipped).job_id], why="not bought")
     second = opened(house)
-    monkeypatch.setattr(cancel_command, "run_settings", lambda **_: house.settings)
-    cancel_command.cancel(second)
+    monkeypatch.setattr(run_commands, "run_settings", lambda **_: house.settings)
+    run_commands.cancel(second)
     assert house.row(second).state is State.CANCELLED
     assert house.row(opened(house)).state is State.PENDING

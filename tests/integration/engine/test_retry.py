@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.cli.commands import retry as command
+from callsheet.cli.commands import runs as command
 from callsheet.engine.results import result_rows
 from callsheet.engine.run import open_context
 from callsheet.engine.stopping import StopSignal

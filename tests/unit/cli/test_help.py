@@ -1,12 +1,12 @@
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from callsheet.cli import commands
-from callsheet.cli.app import _COMMANDS
+from callsheet.cli.app import _COMMANDS, module_of
 from callsheet.cli.main import run_command
 
 SLOW_TO_LOAD = ("alembic", "av", "fastapi", "httpx", "pandas", "prefect", "pyarrow", "sqlalchemy")
@@ -44,7 +44,8 @@ def test_help_lists_every_command(helped: list[str], name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_says_its_purpose_and_an_example(name: str) -> None:
     """What a command is for comes first, as a sentence, and a line to copy follows."""
-    module = ast.parse(Path(commands.__path__[0], f"{name}.py").read_text("utf-8"))
+    source = importlib.import_module(module_of(name)).__file__
+    module = ast.parse(Path(source).read_text("utf-8"))
     functions = {found.name: found for found in ast.walk(module) if isinstance(found, DEFINITIONS)}
     text = ast.get_docstring(functions[name]) or ""
     assert text.split("\n\n")[0].endswith((".", "?"))
@@ -54,7 +55,7 @@ def test_every_command_says_its_purpose_and_an_example(name: str) -> None:
 @pytest.fixture
 def _fresh_command(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """As in a process of its own: a list of all commands has not given this one its short help."""
-    monkeypatch.delitem(sys.modules, f"callsheet.cli.commands.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, module_of(name), raising=False)
 
 
 @pytest.mark.usefixtures("_fresh_command")

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
+from callsheet.cli.session import last_words
 from callsheet.cli.views.progress import View, in_words, paint_lines, time_left_s
-from callsheet.cli.views.run import last_words
 from callsheet.ledger import State, Tally
 
 AGAIN = "`callsheet resume spring-1`"

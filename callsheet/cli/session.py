@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -39,17 +39,21 @@ NOT_SENT = ("pending", "held")
 NOT_BOUGHT = frozenset({*NOT_SENT, "skipped_budget", "already_made"})
 
 Carry = Callable[[RunContext], Awaitable[tuple[dict[str, Any], bool]]]
-OpenRun = Callable[[], Awaitable[str]]
+OpenRun = Callable[[], Coroutine[Any, Any, str]]
 
 
-def run_to_its_end(request: RunRequest, settings: Settings, open_run: OpenRun, *, as_json: bool) -> int:
+def run_to_its_end(
+    request: RunRequest, settings: Settings, *, as_json: bool, open_run: OpenRun | None = None
+) -> int:
     """Open a run, carry it out through Prefect, print its summary and return the exit code.
 
-    `open_run` opens it, or refuses to. Where Prefect cannot be used the run is carried out without its pages.
+    `open_run` opens it, or refuses to; None where the request names an opened run. Where Prefect cannot be
+    used the run is carried out without its pages.
     """
     with ExitStack() as stack:
         url, server = _server(settings, request, stack)
-        run_id = asyncio.run(_opened(open_run))
+        run_id = asyncio.run(open_run()) if open_run else request.run_id
+        assert run_id is not None
         summary, is_stuck = asyncio.run(_carried_out(request, run_id, settings, url, server))
         _print(summary, as_json=as_json)
         flush()
@@ -58,10 +62,6 @@ def run_to_its_end(request: RunRequest, settings: Settings, open_run: OpenRun, *
             stack.close()
             os._exit(summary["exit_code"])
     return int(summary["exit_code"])
-
-
-async def _opened(open_run: OpenRun) -> str:
-    return await open_run()
 
 
 def _server(settings: Settings, request: RunRequest, stack: ExitStack) -> tuple[str, OwnServer | None]:

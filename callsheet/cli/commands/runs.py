@@ -1,0 +1,273 @@
+"""`callsheet status`, `resume`, `retry`, `cancel` and `report`: what is done with a run that exists."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from callsheet.cli.options import (
+    AcceptPrices,
+    Again,
+    Json,
+    RunId,
+    Sandbox,
+    UnfinishedRunId,
+    option,
+    run_settings,
+)
+from callsheet.cli.output import document, note, result, say, show_line
+from callsheet.cli.session import run_to_its_end
+from callsheet.cli.views.progress import in_words, made_before
+from callsheet.engine.cancel import cancel_at_fal, cancel_pending
+from callsheet.engine.context import named
+from callsheet.engine.finalize import EXIT_FAILED_JOBS
+from callsheet.engine.request import command, settings_for
+from callsheet.engine.results import write_report
+from callsheet.engine.retry import Retry, prepare_retry
+from callsheet.engine.run import CLAIM_PAUSE_S, CLAIM_TRIES, continued, find_run, run_in
+from callsheet.errors import Busy
+from callsheet.ledger import AT_FAL, JobRow, Ledger, Run, State, admission, queries
+from callsheet.provider.client import FalQueue
+from callsheet.report.error_table import advice_text
+from callsheet.settings import Settings
+from pricing.money import usd_rounded_up, usd_text
+
+NAMED = 20
+
+All = Annotated[bool, option("RETRY_ALL", "Also retry failures that will probably fail again")]
+RunToStop = Annotated[str, Parameter(help="A run's id (`callsheet status` shows it)")]
+
+
+def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
+    """Show the state of a run (default: the latest unfinished run, or the latest).
+
+    Example: callsheet status --json
+    """
+    with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
+        unfinished = ledger.do(queries.latest_unfinished) if run_id is None else None
+        run = run_in(ledger, unfinished.run_id if unfinished else run_id, latest_of_all=True)
+        others = [
+            each.run_id
+            for each in ledger.do(queries.runs)
+            if each.closed_ms is None and each.run_id != run.run_id
+        ]
+        tally = ledger.do(queries.tally, run.run_id)
+        rendered = (
+            ledger.do(queries.jobs, run.run_id, states={State.RENDERED})
+            if State.RENDERED in tally.counts
+            else []
+        )
+        accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
+    cap_nano = accounts[0].limit_nano if accounts else None
+    if json:
+        document(
+            {
+                "run_id": run.run_id,
+                "dir": run.out,
+                "finished": run.closed_ms is not None,
+                "statuses": {state.value: count for state, count in tally.counts.items()},
+                "held_usd": usd_text(tally.held_nano),
+                "spent_usd": usd_text(tally.spent_nano),
+                "frozen": tally.frozen,
+                "waits_for": [
+                    {"custom_id": row.custom_id, "request_id": _request(row), "why": _why(row)}
+                    for row in rendered
+                ],
+                "other_unfinished": others,
+            }
+        )
+        return 0
+    result(f"{run.run_id}, folder {run.out}")
+    show_line(in_words(tally, cap_nano, 0.0, made=made_before(run, tally)))
+    for row in rendered[:NAMED]:
+        show_line(f"waiting for {row.custom_id} (request {_request(row)}): {_why(row)}")
+    resume = f"`{command('resume', run.run_id, sandbox=sandbox)}`"
+    if rendered:
+        more = f"and {len(rendered) - NAMED} more; " if len(rendered) > NAMED else ""
+        result(f"{more}{resume} downloads what is available")
+    elif run.closed_ms is None:
+        result(f"not finished; if no process is working on it, {resume} continues it")
+    for other in others:
+        result(f"also unfinished: {other}")
+    return 0
+
+
+def _request(row: JobRow) -> str:
+    return row.ticket.request_id if row.ticket else ""
+
+
+def _why(row: JobRow) -> str:
+    """Say what a rendered job waits for: the last error, else the next step."""
+    if row.error:
+        return row.error
+    return "paid for, not downloaded yet" if row.booked else "rendered, its result was not read yet"
+
+
+def resume(
+    run_id: UnfinishedRunId = None,
+    *,
+    accept_prices: AcceptPrices = False,
+    sandbox: Sandbox = False,
+    json: Json = False,
+) -> int:
+    """Continue an interrupted run. Nothing is bought twice.
+
+    Example: callsheet resume spring-20261121-090000-a1b2
+    """
+    run = find_run(run_settings(sandbox=sandbox), run_id)
+    _refuse_busy(run_settings(sandbox=sandbox), run.run_id)
+    request = continued(run, accept_prices=accept_prices)
+
+    return run_to_its_end(request, settings_for(request), as_json=json)
+
+
+def _refuse_busy(settings: Settings, run_id: str) -> None:
+    """Raise Busy if another process works on the run, before a Prefect server is started for it.
+
+    Waits three seconds first: the other process may only be settling what a dead one left.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        for left in range(CLAIM_TRIES - 1, -1, -1):
+            try:
+                with ledger.claim(run_id):
+                    return
+            except Busy:
+                if not left:
+                    raise
+                time.sleep(CLAIM_PAUSE_S)
+
+
+def retry(
+    run_id: RunId = None,
+    *,
+    all: All = False,  # noqa: A002 -- the option's name
+    again: Again = False,
+    accept_prices: AcceptPrices = False,
+    sandbox: Sandbox = False,
+    json: Json = False,
+) -> int:
+    """Retry jobs that failed, were skipped or were cancelled.
+
+    Each try is a new purchase. docs/errors.md lists the errors that are
+    retried. Videos that another run has made since are used at no cost.
+
+    Example: callsheet retry spring-20261121-090000-a1b2
+    """
+    run = find_run(run_settings(sandbox=sandbox), run_id, latest_of_all=True)
+    request = continued(run, accept_prices=accept_prices)
+    settings = settings_for(request)
+    retried = asyncio.run(prepare_retry(settings, run, all_failures=all, again=again))
+    _say_what(retried)
+    if not retried.has_work and run.closed_ms is not None:
+        if json:
+            document(_nothing(run, retried.not_tried))
+        return EXIT_FAILED_JOBS if retried.ended else 0
+
+    return run_to_its_end(request, settings, as_json=json)
+
+
+def _nothing(run: Run, rows: list[JobRow]) -> dict[str, Any]:
+    """Describe a run of which nothing is retried."""
+    return {
+        "run_id": run.run_id,
+        "dir": run.out,
+        "retried": 0,
+        "not_tried": [
+            {
+                "custom_id": row.custom_id,
+                "error_type": row.error_type,
+                "advice": advice_text(row.error_type, row.charged, row.purchases),
+            }
+            for row in rows
+        ],
+    }
+
+
+def _say_what(retried: Retry) -> None:
+    for line in retried.gone:
+        say(line)
+    if retried.refetched:
+        note(f"downloaded again, for free: the files of {named(retried.refetched)}")
+    if retried.fetched:
+        note(f"{retried.fetched} are still at fal: their videos are downloaded, not bought again")
+    for row, why in retried.unsure[:NAMED]:
+        say(
+            f"not retried: {row.custom_id}: could not ask fal for its video ({why}); "
+            "`--all --again` buys it again"
+        )
+    if not retried.ended:
+        note("nothing to retry: no job failed, was skipped or was cancelled")
+        return
+    most = usd_rounded_up(sum(row.maximum_nano for row in retried.bought))
+    bought = sum(row.purchases for row in retried.bought)
+    if retried.bought:
+        note(f"{len(retried.bought)} to retry, for at most {most}; fal has accepted {bought} attempts so far")
+    elif not retried.fetched:
+        note("0 to retry")
+    if retried.reused:
+        note(f"{len(retried.reused)} were made by another run since: their files are used at no cost")
+    _name_the_others(retried.not_tried)
+
+
+def _name_the_others(rows: Iterable[JobRow]) -> None:
+    left = list(rows)
+    for row in left[:NAMED]:
+        advice = advice_text(row.error_type, row.charged, row.purchases)
+        say(f"not retried: {row.custom_id} ({row.error_type or 'no error type'}). {advice}")
+    if len(left) > NAMED:
+        say(f"not retried: and {len(left) - NAMED} more, see errors.csv")
+    if left:
+        say("`--all` retries these too")
+
+
+def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -> int:
+    """Stop a run: submit nothing more, and cancel what fal has not rendered.
+
+    fal charges for what it renders all the same; `callsheet resume` downloads it.
+
+    Example: callsheet cancel spring-20261121-090000-a1b2
+    """
+    settings = run_settings(sandbox=sandbox)
+    run = find_run(settings, run_id)
+    request = continued(run)
+    with Ledger.open(settings.ledger) as ledger:
+        cancelled = cancel_pending(ledger, run.run_id, "cancelled by a person")
+        at_fal = ledger.do(queries.jobs, run.run_id, states=AT_FAL)
+        if not json:
+            result(f"{cancelled} cancelled before submission")
+        answers = asyncio.run(_ask_fal(settings_for(request), ledger, run.run_id)) if at_fal else []
+    for each in answers:
+        note(f"{each['custom_id']}: {each['answer']}")
+    if json:
+        document({"run_id": run.run_id, "cancelled": cancelled, "at_fal": answers})
+        return 0
+    if at_fal:
+        again = command("resume", run.run_id, sandbox=request.sandbox)
+        result(f"{len(answers)} cancellations requested at fal; `{again}` collects the outcomes")
+    return 0
+
+
+async def _ask_fal(settings: Settings, ledger: Ledger, run_id: str) -> list[dict[str, str]]:
+    async with FalQueue(settings) as queue:
+        return await cancel_at_fal(queue, ledger, run_id)
+
+
+def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
+    """Write a run's results, summary and report page again from the ledger.
+
+    Example: callsheet report spring-20261121-090000-a1b2
+    """
+    settings = run_settings(sandbox=sandbox)
+    run = find_run(settings, run_id, latest_of_all=True)
+    with Ledger.open(settings.ledger) as ledger:
+        summary = write_report(ledger, run)
+    if json:
+        document(summary)
+    else:
+        result(str(Path(run.out) / "report.html"))
+    return 0

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +15,10 @@ from cyclopts import App, Parameter
 
 from callsheet.cli.options import Csv, Json, Sandbox, option, run_settings
 from callsheet.cli.output import document, result, say, show_table, write_csv
-from callsheet.cli.views.money import Wanted, filter_of
 from callsheet.engine import rollback_guard
 from callsheet.errors import UsageError
 from callsheet.files import FULL
-from callsheet.ledger import Entry, Ledger, history, queries
+from callsheet.ledger import Entry, EntryFilter, Ledger, history, queries
 from callsheet.ledger.accounts import Grouping
 from callsheet.ledger.verify import verify as check_ledger
 from callsheet.report.rows import iso_utc
@@ -23,6 +26,29 @@ from callsheet.report.statement import Line, statement, total
 from pricing.money import usd_text
 
 DAMAGED = 1
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryOptions:
+    """The filters that `ledger statement` and `ledger entries` share; None filters nothing."""
+
+    run: Annotated[str | None, option("LEDGER_RUN", "Only this run", "--run")] = None
+    campaign: Annotated[str | None, option("LEDGER_CAMPAIGN", "Only this campaign", "--campaign")] = None
+    client: Annotated[str | None, option("LEDGER_CLIENT", "Only this client", "--client")] = None
+    model: Annotated[str | None, option("LEDGER_MODEL", "Only this model", "--model")] = None
+    since: Annotated[
+        str | None,
+        option(
+            "LEDGER_SINCE",
+            "From this day (UTC) on, e.g. 2026-11-01; counted by the day of the hold",
+            "--since",
+        ),
+    ] = None
+    until: Annotated[str | None, option("LEDGER_UNTIL", "Up to and including this day", "--until")] = None
+
+
+Wanted = Annotated[EntryOptions | None, Parameter(name="*")]
 
 
 By = Annotated[list[Grouping], option("LEDGER_BY", "Group by this; may be given several times")]
@@ -31,19 +57,15 @@ RunsFolder = Annotated[Path, Parameter(help="The folder that holds the run folde
 
 app = App(name="ledger")
 
-ENTRY_COLUMNS = (
-    "entry",
-    "at",
-    "kind",
-    "amount_usd",
-    "campaign",
-    "client",
-    "model",
-    "run_id",
-    "custom_id",
-    "request_id",
-    "why",
-)
+ENTRY_CELLS: dict[str, Callable[[Entry], Any]] = {
+    "entry": attrgetter("entry_id"),
+    "at": lambda entry: iso_utc(entry.at_ms),
+    "kind": attrgetter("kind"),
+    "amount_usd": lambda entry: usd_text(entry.amount_nano),
+    **{name: attrgetter(name) for name in ("campaign", "client", "model", "run_id", "custom_id")},
+    "request_id": lambda entry: entry.request_id or "",
+    "why": attrgetter("why"),
+}
 SUMS = ("submissions", "spent_usd", "held_usd")
 
 
@@ -97,13 +119,16 @@ def entries(
     Example: callsheet ledger entries --campaign spring-launch --csv
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        lines: Iterable[list[Any]] = map(_entry_cells, opened.stream(history.entries, filter_of(wanted)))
+        lines: Iterable[list[Any]] = (
+            [cell(entry) for cell in ENTRY_CELLS.values()]
+            for entry in opened.stream(history.entries, filter_of(wanted))
+        )
         if csv:
-            write_csv(ENTRY_COLUMNS, lines)
+            write_csv([*ENTRY_CELLS], lines)
         elif json:
-            document({"entries": [dict(zip(ENTRY_COLUMNS, line, strict=True)) for line in lines]})
+            document({"entries": [dict(zip(ENTRY_CELLS, line, strict=True)) for line in lines]})
         else:
-            show_table(ENTRY_COLUMNS, lines, right=frozenset({"entry", "amount_usd"}))
+            show_table([*ENTRY_CELLS], lines, right=frozenset({"entry", "amount_usd"}))
     return 0
 
 
@@ -187,17 +212,41 @@ def _sums(line: Line) -> list[Any]:
     return [line.submissions, usd_text(line.spent_nano), usd_text(line.held_nano)]
 
 
-def _entry_cells(entry: Entry) -> list[Any]:
-    return [
-        entry.entry_id,
-        iso_utc(entry.at_ms),
-        entry.kind,
-        usd_text(entry.amount_nano),
-        entry.campaign,
-        entry.client,
-        entry.model,
-        entry.run_id,
-        entry.custom_id,
-        entry.request_id or "",
-        entry.why,
-    ]
+def filter_of(options: EntryOptions | None) -> EntryFilter:
+    """Return the ledger's filter. Raises UsageError if a day is not valid."""
+    given = options or EntryOptions()
+    return EntryFilter(
+        run_id=given.run,
+        campaign=given.campaign,
+        client=given.client,
+        model=given.model,
+        since_ms=first_ms(given.since, "--since"),
+        until_ms=end_ms(given.until, "--until"),
+    )
+
+
+def first_ms(text: str | None, option: str) -> int | None:
+    """Return the first millisecond (Unix time) of a day such as 2026-11-21, in UTC.
+
+    Raises UsageError if the text is not a day.
+    """
+    return None if text is None else _ms(_day(text, option))
+
+
+def end_ms(text: str | None, option: str) -> int | None:
+    """Return the first millisecond after that day. Raises UsageError if the text is not a day."""
+    return None if text is None else _ms(_day(text, option) + timedelta(days=1))
+
+
+def _day(text: str, option: str) -> date:
+    try:
+        day = date.fromisoformat(text) if _DAY.fullmatch(text) else None
+    except ValueError:
+        day = None
+    if day is None or not 1970 <= day.year <= 9998:
+        raise UsageError(f"{option} is {text[:40]!r}; it must be a day (UTC) such as 2026-11-21")
+    return day
+
+
+def _ms(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from callsheet.cli.commands.budget import parse_scope, scope_text
+from callsheet.cli.commands.ledger import end_ms, first_ms
 from callsheet.cli.logs import printable
-from callsheet.cli.views.money import end_ms, first_ms, parse_scope, scope_text
 from callsheet.errors import UsageError
 from callsheet.ledger import AccountRef
 

@@ -142,11 +142,9 @@ def plan(
         budget_usd=None if budget_usd is None else str(budget_usd),
         concurrency=concurrency,
         out=None if out is None else str(out),
-        allow_private_hosts=settings.allow_private_hosts,
-        manifest_max_mb=settings.manifest_max_mb,
     )
     try:
-        made = make_plan(path, overrides=options)
+        made = make_plan(path, overrides=options.under(settings))
     except ManifestError as error:
         return Plan(path, "", 0, Decimal(0), Decimal(0), fits=False, errors=tuple(error.problems))
     total = made.total
@@ -192,7 +190,7 @@ async def run_async(
     request = RunRequest(
         source=source.source,
         budget_usd=source.planned.options.budget_usd,
-        concurrency=concurrency or source.planned.concurrency,
+        concurrency=concurrency,
         out=None if out is None else str(out),
         fit=fit,
         again=again,
@@ -200,7 +198,7 @@ async def run_async(
         accept_prices=accept_prices,
         sandbox=sandbox,
         speed=speed,
-    )
+    ).at_plans_concurrency(source.planned.concurrency)
     settings = settings_for(request)
     run_id = await open_plan(source.planned, request, settings)
     return await _carried_out(request, run_id, settings, render)

@@ -6,12 +6,13 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from callsheet.errors import Problem
+from callsheet.settings import Settings
 from manifests.job import Job
 from manifests.plan_hash import plan_hash, rows_of_jobs
 from manifests.table import MAX_BYTES
@@ -39,6 +40,14 @@ class PlanOptions:
     header_row: int | None = None
     skip_hidden: bool = False
     manifest_max_mb: int = MAX_BYTES >> 20
+
+    def under(self, settings: Settings) -> PlanOptions:
+        """Return the options with what the environment allows of reading manifests."""
+        return replace(
+            self,
+            allow_private_hosts=settings.allow_private_hosts,
+            manifest_max_mb=settings.manifest_max_mb,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from callsheet.files import usable_data_folder
 from callsheet.ledger import Run
 from callsheet.sandbox.launcher import ensure_sandbox
 from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
+from manifests.plan import PlanOptions
 from manifests.readers.remote import is_remote
 
 NO_KEY = (
@@ -72,6 +73,11 @@ class RunRequest(BaseModel):
         if self.concurrency is not None or "CALLSHEET_CONCURRENCY" in os.environ:
             return self
         return self.model_copy(update={"concurrency": concurrency})
+
+    def plan_options(self, settings: Settings) -> PlanOptions:
+        """Return what the request and the environment say about planning."""
+        options = PlanOptions(budget_usd=self.budget_usd, concurrency=self.concurrency, out=self.out)
+        return options.under(settings)
 
     @property
     def label(self) -> str:

@@ -33,7 +33,7 @@ from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Run, State, queries, recovery, runs
 from callsheet.reconcile.account import AccountSession
 from callsheet.settings import Settings
-from manifests.plan import Plan, PlanOptions
+from manifests.plan import Plan
 from manifests.planner import campaign_name, make_plan
 
 CLAIM_TRIES = 10
@@ -226,14 +226,7 @@ async def _open_scheduled(request: RunRequest) -> RunRequest:
     A plan file brings its own concurrency.
     """
     settings = settings_for(request)
-    options = PlanOptions(
-        budget_usd=request.budget_usd,
-        concurrency=request.concurrency,
-        out=request.out,
-        allow_private_hosts=settings.allow_private_hosts,
-        manifest_max_mb=settings.manifest_max_mb,
-    )
-    planned = make_plan(request.source or "", overrides=options)
+    planned = make_plan(request.source or "", overrides=request.plan_options(settings))
     out = lasting(planned.out or settings.out, request.source or "", settings)
     request = request.at_plans_concurrency(planned.concurrency).model_copy(update={"out": out})
     return request.model_copy(update={"run_id": await open_plan(planned, request, settings)})

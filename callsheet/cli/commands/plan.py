@@ -57,14 +57,15 @@ def plan(
     """
     if out is not None:
         refuse_to_replace(out)
-    overrides = plan_options(budget_usd=budget_usd, header_row=header_row, skip_hidden=skip_hidden)
+    settings = settings_from(os.environ)
+    options = PlanOptions(budget_usd=budget_usd, header_row=header_row, skip_hidden=skip_hidden)
     try:
-        made = make_plan(source, overrides=overrides)
+        made = make_plan(source, overrides=options.under(settings))
     except ManifestError as error:
         if json:
             document(refusal_document(error))
         return explain_mistakes(error, source, errors)
-    concurrency = made.concurrency or settings_from(os.environ).concurrency
+    concurrency = made.concurrency or settings.concurrency
     seen = _seen(made, sandbox=sandbox)
     short = shortfalls(to_pay(made, seen.changes), seen.room)
     code = OverBudget.exit_code if check and short else 0
@@ -105,8 +106,9 @@ def validate(
 
     Example: callsheet validate shots.csv
     """
+    options = PlanOptions(header_row=header_row, skip_hidden=skip_hidden)
     try:
-        made = make_plan(source, overrides=plan_options(header_row=header_row, skip_hidden=skip_hidden))
+        made = make_plan(source, overrides=options.under(settings_from(os.environ)))
     except ManifestError as error:
         if json:
             document({"jobs": 0, "errors": problems_document(error.problems), "warnings": []})
@@ -118,27 +120,6 @@ def validate(
     jobs = made.total.jobs
     result(f"{jobs:,} job{'' if jobs == 1 else 's'}, no errors")
     return 0
-
-
-def plan_options(
-    *,
-    budget_usd: str | None = None,
-    concurrency: int | None = None,
-    out: str | None = None,
-    header_row: int | None = None,
-    skip_hidden: bool = False,
-) -> PlanOptions:
-    """Return what a command's options and the environment say about planning."""
-    settings = settings_from(os.environ)
-    return PlanOptions(
-        budget_usd=budget_usd,
-        concurrency=concurrency,
-        out=out,
-        header_row=header_row,
-        skip_hidden=skip_hidden,
-        allow_private_hosts=settings.allow_private_hosts,
-        manifest_max_mb=settings.manifest_max_mb,
-    )
 
 
 def _seen(plan: Plan, *, sandbox: bool) -> PlanView:

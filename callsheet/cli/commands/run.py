@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from callsheet.cli.commands.plan import plan_options
+import os
+from dataclasses import replace
+
 from callsheet.cli.options import (
     AcceptPrices,
     Again,
@@ -33,7 +35,7 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import open_plan
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger
-from callsheet.settings import Settings
+from callsheet.settings import Settings, settings_from
 from manifests.diff import Changes
 from manifests.plan import Plan
 from manifests.planner import make_plan
@@ -79,14 +81,9 @@ def run(
         canary=canary,
         accept_prices=accept_prices,
     )
-    overrides = plan_options(
-        budget_usd=budget_usd,
-        concurrency=concurrency,
-        out=out,
-        header_row=header_row,
-        skip_hidden=skip_hidden,
-    )
-    return run_plan(make_plan(source, overrides=overrides), request, yes=yes, as_json=json)
+    options = request.plan_options(settings_from(os.environ))
+    options = replace(options, header_row=header_row, skip_hidden=skip_hidden)
+    return run_plan(make_plan(source, overrides=options), request, yes=yes, as_json=json)
 
 
 def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> int:

@@ -37,19 +37,13 @@ app = App(name="budget")
 
 
 @app.default
+@app.command(name="list")
 def budget(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) -> int:
     """Show every cap and account: cap, spent, held, free, frozen.
 
-    Example: callsheet budget list
-    """
-    return show(runs=runs, sandbox=sandbox, json=json)
-
-
-@app.command(name="list")
-def show(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Show every cap and account: cap, spent, held, free, frozen.
-
     Daily and monthly caps show the current day and month (UTC).
+
+    Example: callsheet budget
 
     Example: callsheet budget list --json
     """

@@ -70,16 +70,8 @@ SUMS = ("submissions", "spent_usd", "held_usd")
 
 
 @app.default
-def ledger(*, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Show what was spent and what is held, by campaign.
-
-    Example: callsheet ledger statement --by client --by day --since 2026-11-01 --csv
-    """
-    return show_statement(sandbox=sandbox, json=json)
-
-
 @app.command(name="statement")
-def show_statement(
+def ledger(
     *,
     by: By | None = None,
     wanted: Wanted = None,
@@ -89,7 +81,9 @@ def show_statement(
 ) -> int:
     """Sum what was spent and what is held, by campaign, client, model, day or run.
 
-    Example: callsheet ledger statement --by client --by model --since 2026-11-01
+    Example: callsheet ledger
+
+    Example: callsheet ledger statement --by client --by day --since 2026-11-01 --csv
     """
     groupings: list[Grouping] = by or ["campaign"]
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:

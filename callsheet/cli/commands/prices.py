@@ -33,17 +33,11 @@ app = App(name="prices")
 
 
 @app.default
-def prices(*, sandbox: Sandbox = False, json: Json = False) -> int:
-    """Show the dated price book and the rates of real bills.
-
-    Example: callsheet prices check
-    """
-    return show(sandbox=sandbox, json=json)
-
-
 @app.command(name="show")
-def show(*, sandbox: Sandbox = False, json: Json = False) -> int:
+def prices(*, sandbox: Sandbox = False, json: Json = False) -> int:
     """Show the dated price book with its sources and where they conflict, and the rates of real bills.
+
+    Example: callsheet prices
 
     Example: callsheet prices show --json
     """

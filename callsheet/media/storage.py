@@ -35,7 +35,7 @@ class ObjectStore:
         store's package raises.
         """
         target = f"{self.root}/{name}"
-        self._make_parent(target)
+        self.make_parent(target)
         self.filesystem.put_file(str(local), target)
         self.filesystem.invalidate_cache(target.rpartition("/")[0])
         arrived, whole = self.filesystem.size(target), local.stat().st_size
@@ -46,14 +46,8 @@ class ObjectStore:
             )
         return f"{self.protocol}://{target}"
 
-    def check_writable(self) -> None:
-        """Write one small object below the root and delete it. Raises what the store's package raises."""
-        name = f"{self.root}/.callsheet-write-test-{secrets.token_hex(8)}"
-        self._make_parent(name)
-        self.filesystem.pipe_file(name, b"callsheet checks that it can write here\n")
-        self.filesystem.rm_file(name)
-
-    def _make_parent(self, target: str) -> None:
+    def make_parent(self, target: str) -> None:
+        """Make the folder of a name, where the store has folders."""
         if self.protocol not in _WITHOUT_FOLDERS:
             self.filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
 
@@ -80,8 +74,11 @@ def check_writable(address: str) -> None:
     UsageError where the bucket is missing, the credentials are refused, or the store cannot be reached.
     """
     store = open_storage(address)
+    name = f"{store.root}/.callsheet-write-test-{secrets.token_hex(8)}"
     try:
-        store.check_writable()
+        store.make_parent(name)
+        store.filesystem.pipe_file(name, b"callsheet checks that it can write here\n")
+        store.filesystem.rm_file(name)
     except Exception as error:  # each store's package has errors of its own
         why = _reason(error)
         raise UsageError(

@@ -155,7 +155,7 @@ def summary_document(summary: RunTotals) -> dict[str, Any]:
         **_sums(summary.total),
         "cap_usd": None if run.cap_nano is None else usd_text(run.cap_nano),
         "frozen": run.is_frozen,
-        "overruns": [_overrun(each) for each in run.overruns],
+        "overruns": [overrun_document(each) for each in run.overruns],
         "statuses": summary.statuses,
         "render_seconds": {"p50": summary.render_p50_s, "p95": summary.render_p95_s},
         "by_model": {group.name: _sums(group) for group in summary.by_model},
@@ -163,7 +163,8 @@ def summary_document(summary: RunTotals) -> dict[str, Any]:
     }
 
 
-def _overrun(overrun: Overrun) -> dict[str, Any]:
+def overrun_document(overrun: Overrun) -> dict[str, Any]:
+    """Return a bill above its hold, with USD as exact decimal strings."""
     return {
         "custom_id": overrun.custom_id,
         "request_id": overrun.request_id,

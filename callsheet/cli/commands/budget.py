@@ -14,6 +14,7 @@ from callsheet.cli.output import document, result, say, show_line, show_table
 from callsheet.errors import UsageError
 from callsheet.ledger import Account, AccountRef, Ledger, Overrun, admission, history, queries, wall_clock_ms
 from callsheet.ledger.accounts import window_at
+from callsheet.report.summary import overrun_document
 from pricing.budgets import Scope, client_key
 from pricing.catalog import load_catalog
 from pricing.money import parse_usd, usd_text
@@ -53,7 +54,7 @@ def budget(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) 
         overruns = ledger.do(history.overruns) if frozen else []
     cells = [account_cells(account) for account in accounts]
     if json:
-        document({"accounts": cells, "overruns": [overrun_cells(each) for each in overruns]})
+        document({"accounts": cells, "overruns": _overruns(overruns)})
         return 0
     if not cells:
         result("no caps, and nothing spent. `callsheet budget set ledger 100` caps all spending")
@@ -107,7 +108,7 @@ def unfreeze(*, sandbox: Sandbox = False, json: Json = False) -> int:
         overruns = ledger.do(history.overruns)
         count = ledger.do(admission.unfreeze)
     if json:
-        document({"unfrozen": count, "overruns": [overrun_cells(each) for each in overruns] if count else []})
+        document({"unfrozen": count, "overruns": _overruns(overruns) if count else []})
         return 0
     if not count:
         result("nothing is frozen")
@@ -200,15 +201,8 @@ def account_line(account: Account) -> str:
     return f"{account.ref}: {cap}, {spent} spent, {held} held{left}"
 
 
-def overrun_cells(overrun: Overrun) -> dict[str, Any]:
-    """Return a bill above its hold as a document."""
-    return {
-        "run_id": overrun.run_id,
-        "custom_id": overrun.custom_id,
-        "request_id": overrun.request_id,
-        "held_usd": usd_text(overrun.hold_nano),
-        "billed_usd": usd_text(overrun.cost_nano),
-    }
+def _overruns(overruns: Sequence[Overrun]) -> list[dict[str, Any]]:
+    return [{"run_id": each.run_id, **overrun_document(each)} for each in overruns]
 
 
 def overrun_lines(overruns: Sequence[Overrun]) -> list[str]:

@@ -10,14 +10,14 @@ from typing import Annotated
 
 from callsheet.cli.options import Budget, HeaderRow, Json, Sandbox, SkipHidden, Source, option
 from callsheet.cli.output import document, note, result, show_line
-from callsheet.cli.views.advice import (
+from callsheet.cli.views.plan_advice import (
     advice_document,
     advice_lines,
     more_document,
     show_expensive,
     show_time,
 )
-from callsheet.cli.views.plan import PlanView, cap_name, show_changes, show_plan, show_warnings
+from callsheet.cli.views.plan_view import PlanView, cap_name, show_changes, show_plan, show_warnings
 from callsheet.cli.views.problems import ErrorsFile, explain_mistakes
 from callsheet.errors import ManifestError, OverBudget
 from callsheet.files import has_ledger

@@ -23,8 +23,8 @@ from callsheet.cli.options import (
 )
 from callsheet.cli.output import ask, document, result, say, show_line
 from callsheet.cli.session import run_to_its_end
-from callsheet.cli.views.advice import advice_lines
-from callsheet.cli.views.plan import show_plan, show_warnings
+from callsheet.cli.views.plan_advice import advice_lines
+from callsheet.cli.views.plan_view import show_plan, show_warnings
 from callsheet.engine.open_run import (
     Selection,
     changed_caps,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from statistics import median
 
-from callsheet.cli.views.plan import PlanView
+from callsheet.cli.views.plan_view import PlanView
 from callsheet.engine.open_run import changes_of, room_for
 from callsheet.errors import CallsheetError
 from callsheet.ledger import Ledger, history, queries

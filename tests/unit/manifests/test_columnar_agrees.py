@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callsheet.cli.views.advice import advice_document, advice_lines
+from callsheet.cli.views.plan_advice import advice_document, advice_lines
 from callsheet.errors import Problem
 from manifests import planner
 from manifests.campaign import Campaign, parse_template

@@ -1,4 +1,4 @@
-"""The files that a run writes beside its videos, each replaced as a whole."""
+"""The files that a run writes beside its videos: results, errors.csv, summary and page, each whole."""
 
 from __future__ import annotations
 
@@ -12,11 +12,22 @@ import pyarrow.parquet as pq
 from callsheet.files import atomically, write_text_atomically
 from callsheet.report.csv_text import csv_text, guarded, write_csv
 from callsheet.report.page import existing_thumbnails, render_page
-from callsheet.report.rows import ResultRow, Value
+from callsheet.report.rows import RESULT_COLUMNS, ResultRow, Value, carried_names
 from callsheet.report.summary import RunFacts, RunTotals, summarise, summary_document
-from callsheet.report.tables import errors_table, results_table
+from manifests.error_file import CAMPAIGN_COLUMN, escaped
+from manifests.job import Job
+from manifests.plan_rows import MEDIA
+from manifests.reference_files import Media
 
 ROWS_AT_ONCE = 500
+
+RUN_AGAIN = frozenset({"failed", "cancelled", "skipped_budget"})
+"""What errors.csv holds. An `unknown` job may be paid for already, and a failed one whose file is at fal is
+paid for: running either from a file would pay twice, so `reconcile` and `resume` take care of them."""
+
+ERROR_NAMES = ("status", "error_type", "error", "charged", "request_id", CAMPAIGN_COLUMN)
+"""Added to errors.csv for the person who reads it. The last one names the campaign, which what is run from
+the file belongs to; the others are carried to the results like any column."""
 
 
 def write_run_files(
@@ -50,12 +61,112 @@ def write_results(directory: Path, manifest: pa.Table, rows: Sequence[ResultRow]
         atomically(directory / "results.csv") as part,
         part.open("w", encoding="utf-8", errors="replace", newline="") as text,
     ):
-        write_csv(text, header, _cells(table))
+        write_csv(text, header, _guarded_rows(table))
 
 
-def _cells(table: pa.Table) -> Iterator[list[Value]]:
+def _guarded_rows(table: pa.Table) -> Iterator[list[Value]]:
     """Yield the rows of a table in batches: as Python objects they take ten times their size."""
     for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE):
         columns = [column.to_pylist() for column in batch.columns]
         for row in zip(*columns, strict=True):
             yield [guarded(value) for value in row]
+
+
+def results_table(manifest: pa.Table, rows: Sequence[ResultRow]) -> pa.Table:
+    """Return every manifest column, then `RESULT_COLUMNS`: one row per job in the order of `rows`.
+
+    `manifest` holds one row per job, known by its `custom_id`; a job that it lacks gets empty cells.
+    """
+    types = {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+    carried = _matched(manifest, rows)
+    arrays = [carried.column(column) for column in carried.column_names]
+    arrays += [
+        pa.array([_sound(column.value(row)) for row in rows], type=types[column.kind])
+        for column in RESULT_COLUMNS
+    ]
+    return pa.table(arrays, names=[*carried.column_names, *(column.name for column in RESULT_COLUMNS)])
+
+
+def _sound(value: Value) -> Value:
+    """Replace what UTF-8 cannot hold: a provider's JSON may carry half of a surrogate pair."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def _matched(manifest: pa.Table, rows: Sequence[ResultRow]) -> pa.Table:
+    """Return the manifest's own columns, renamed as in the results, in the order of `rows`."""
+    position = {name: index for index, name in enumerate(manifest.column("custom_id").to_pylist())}
+    order = pa.array([position.get(row.custom_id) for row in rows], type=pa.int64())
+    names = carried_names(tuple(manifest.column_names))
+    return manifest.select(list(names)).take(order).rename_columns(list(names.values()))
+
+
+def errors_table(
+    manifest: pa.Table, rows: Iterable[ResultRow], campaign: str
+) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of errors.csv, with no cell that a spreadsheet would run.
+
+    The manifest's own columns come first; those that Callsheet knows are written out from the job, so that
+    the file can be run alone, without the campaign's defaults, templates and expansion.
+    """
+    failed = [row for row in rows if row.status in RUN_AGAIN and not row.is_fetchable]
+    own = [name for name in manifest.column_names if name not in ERROR_NAMES]
+    cells = {record["custom_id"]: record for record in manifest.select([*own]).to_pylist()} if failed else {}
+    known = [manifest_cells(row.job) for row in failed]
+    used = {name for row in known for name, text in row.items() if text}
+    header = [*own, *(name for name in (known[0] if known else ()) if name in used and name not in own)]
+    return [escaped(name) for name in (*header, *ERROR_NAMES)], [
+        [
+            escaped(cell)
+            for cell in (*_cells(header, cells.get(row.custom_id, {}), row_known), *_error_cells(row))
+        ]
+        + [escaped(campaign)]
+        for row, row_known in zip(failed, known, strict=True)
+    ]
+
+
+def _cells(header: list[str], given: dict[str, str | None], known: dict[str, str]) -> list[str]:
+    return [known[name] if name in known else (given.get(name) or "") for name in header]
+
+
+def _error_cells(row: ResultRow) -> list[str]:
+    return [row.status, row.error_type, row.error, row.charged, row.request_id]
+
+
+def manifest_cells(job: Job) -> dict[str, str]:
+    """Return every known manifest column of a job as text; empty where the job leaves it to fal.
+
+    Read again, the row is the same purchase (the same `fingerprint`), as long as its pictures can be read.
+    """
+    return {
+        "custom_id": job.custom_id,
+        "prompt": job.prompt,
+        "model": job.endpoint.id,
+        "image_url": job.image.value if job.image else "",
+        "end_image_url": job.end_image.value if job.end_image else "",
+        **{name: _files(job, media) for name, media in MEDIA.items()},
+        "aspect_ratio": job.aspect_ratio,
+        "resolution": job.resolution,
+        "duration": _text(job.duration_s),
+        "num_frames": _text(job.num_frames),
+        "camera_fixed": _text(job.camera_fixed),
+        "seed": _text(job.seed),
+        "enable_safety_checker": _text(job.enable_safety_checker),
+        "generate_audio": _text(job.generate_audio),
+        "draft": _text(job.draft),
+        "codec": job.codec or "",
+        "bitrate_mode": job.bitrate_mode or "",
+        "priority": str(job.priority),
+        "take": str(job.take),
+        "client": job.client,
+        "output_name": job.output_name,
+    }
+
+
+def _files(job: Job, media: Media) -> str:
+    """Write the reference files of a kind, a line each."""
+    return "\n".join(image.value for image in job.references if image.media == media)
+
+
+def _text(value: int | None) -> str:
+    """Write a number, or a flag as `true` and `false` (a bool is an int)."""
+    return "" if value is None else str(value).lower()

@@ -9,9 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from callsheet.report.rows import RESULT_NAMES, ResultRow
-from callsheet.report.run_files import write_run_files
+from callsheet.report.run_files import ERROR_NAMES, manifest_cells, write_run_files
 from callsheet.report.summary import RunFacts
-from callsheet.report.tables import ERROR_NAMES, manifest_cells
 from manifests.columns import COLUMNS
 from manifests.job import Image
 from manifests.plan_rows import manifest_table

@@ -185,6 +185,18 @@ def test_a_bill_for_what_was_given_back_is_booked_though_the_money_is_taken(desk
     assert (row.spent_nano, row.charged, row.submission.cost_basis) == (90, "yes", "billing_event")
 
 
+def test_a_late_bill_of_an_earlier_attempt_says_nothing_about_the_latest(desk) -> None:
+    """It is spent by the job; `charged` is about the attempt that is under way."""
+    (job_id,) = desk.run()
+    ticket = desk.bring(job_id, State.IN_QUEUE).ticket
+    desk.ledger.do(settlement.fail_render, job_id, charged="no", error="500")
+    for event in (E.RETRY, E.ADMIT):
+        desk.do(event, job_id)
+    desk.ledger.do(settlement.correct, ticket.request_id, cost_nano=90, cost_basis="billing_event")
+    row = desk.ledger.do(queries.job, job_id)
+    assert (row.spent_nano, row.charged) == (90, "")
+
+
 @pytest.mark.parametrize("cost_nano", [0, 50, 90])
 def test_a_correction_books_the_difference_once(desk, cost_nano: int) -> None:
     """The billing event decides in the end, and reading it twice changes nothing more."""

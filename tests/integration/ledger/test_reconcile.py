@@ -79,3 +79,12 @@ def test_a_decision_stands_in_the_lines_that_it_wrote(desk):
     lines = [(line.kind, line.why) for line in desk.ledger.stream(history.entries) if line.job_id == lost]
     assert lines == [("hold", ""), ("release", "seen in the dashboard"), ("settle", "seen in the dashboard")]
     assert {line.why for line in desk.ledger.stream(history.entries) if line.job_id != lost} == {""}
+
+
+def test_an_absent_request_keeps_the_time_at_which_it_was_first_not_seen(desk) -> None:
+    """That is fal's time of the first reading; declaring it absent happens later."""
+    (job_id,) = desk.run()
+    desk.bring(job_id, State.UNKNOWN)
+    desk.ledger.do(transitions.note_unseen, job_id, at_ms=123)
+    desk.do(Event.DECLARE_ABSENT, job_id)
+    assert desk.ledger.do(queries.job, job_id).submission.unseen_ms == 123

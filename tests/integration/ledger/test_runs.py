@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.errors import LedgerError, RunStopping, UsageError
+from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageError
 from callsheet.ledger import (
     EntryFilter,
     Event,
@@ -19,6 +19,7 @@ from callsheet.ledger import (
     runs,
     transitions,
 )
+from tests.integration.ledger.conftest import FILE, new_job
 
 
 def test_a_job_comes_back_as_it_was_given(desk) -> None:
@@ -251,6 +252,35 @@ def test_a_rejected_file_is_kept_with_its_job_and_never_counts_as_made(desk) -> 
         "wrong_size",
     )
     assert desk.ledger.do(queries.already_made, "spring", ["bad"]) == {}
+
+
+def test_what_has_a_file_is_not_followed_again(desk) -> None:
+    """A rejected file is there: asking fal for the same request again would bring no other one."""
+    (job_id,) = desk.run()
+    desk.bring(job_id, State.RENDERED, settled=True)
+    desk.ledger.do(transitions.fail_media, job_id, error_type="wrong_size", error="small", output=FILE)
+    with pytest.raises(IllegalTransition, match="no request at fal whose file is still to come"):
+        desk.do(Event.TAKE_UP, job_id)
+
+
+def test_a_retry_once_uses_what_was_made_meanwhile(desk) -> None:
+    """Another run of the campaign has made the same video: it is used and not bought."""
+    (failed,) = desk.run(fingerprint="same")
+    desk.bring(failed, State.FAILED)
+    (made,) = desk.run(fingerprint="same")
+    desk.bring(made, State.SUCCEEDED)
+    assert desk.ledger.do(recovery.retry, [failed], once=True) == {failed: made}
+    assert desk.ledger.do(queries.job, failed).state is State.ALREADY_MADE
+
+
+def test_a_run_opened_once_does_not_buy_what_was_made_meanwhile(desk) -> None:
+    """Another process has made it since the plan was made; nothing of the new run is written."""
+    desk.bring(*desk.run(), State.SUCCEEDED)
+    new = NewRun(run_id="late", campaign="spring", plan_hash="h", price_book="2026-11", out="/runs/x")
+    with pytest.raises(UsageError, match="has made 1 of these meanwhile"):
+        desk.ledger.do(runs.open_run, new, [new_job()], once=True)
+    with pytest.raises(UsageError, match="no run 'late'"):
+        desk.ledger.do(queries.run, "late")
 
 
 def test_render_times_are_learned_by_kind_of_job_newest_first(desk) -> None:

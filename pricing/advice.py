@@ -10,14 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pricing.budgets import Room, Spend
 from pricing.catalog import Catalog
 from pricing.quotes import Quote, Shot, quote
-
-if TYPE_CHECKING:
-    from pricing.fitting import Queue
 
 LOW = "480p"
 FAST = "seedance-1.0-pro-fast"
@@ -47,6 +44,18 @@ class Advice:
     priorities: tuple[int, ...]
     saving_maximum_nano: int
     saving_expected_nano: int
+
+
+class Queue(Protocol):
+    """What advice needs of `pricing.fitting.Queue`, whose import takes the time of NumPy's."""
+
+    over: list[int]
+
+    def which(self, positions: Sequence[int]) -> list[int]:
+        """Return the kinds of the jobs at these positions."""
+
+    def changed(self, saved_nano: Sequence[int]) -> list[int] | None:
+        """Return the positions of the jobs that have to change."""
 
 
 Change = Callable[[Catalog, Order], Shot | None]
@@ -79,7 +88,7 @@ def _changes(orders: Sequence[Order]) -> Iterator[tuple[str, Change]]:
     yield "without sound", _silent
     yield f"at {LOW}", _low
     yield f"with {FAST}", _fast
-    longest_s = max((order.shot.duration_s or 0 for order in orders), default=0)
+    longest_s = max((_length_s(order.shot) for order in orders), default=0)
     for most_s in range(longest_s - 1, 1, -1):
         yield f"{_SHORTER}{most_s} s", partial(_shorter, most_s=most_s)
 
@@ -174,6 +183,8 @@ def _fast(catalog: Catalog, order: Order) -> Shot | None:
     fast = catalog.endpoint_for(FAST, shot.endpoint.task)
     if fast is None or shot.endpoint.model == FAST or (order.end_image and not fast.end_image):
         return None
+    if "seedance" not in shot.endpoint.id:
+        return None
     takes = (
         shot.resolution in fast.resolutions
         and shot.aspect_ratio in fast.aspect_ratios
@@ -190,8 +201,13 @@ def _within(frames: int, bounds: tuple[int, int] | None) -> bool:
 def _shorter(_catalog: Catalog, order: Order, *, most_s: int) -> Shot | None:
     """Cap the duration; jobs that name their frames are left alone."""
     shot = order.shot
-    if shot.num_frames is not None or shot.duration_s is None:
+    if shot.num_frames is not None:
         return None
-    shortest_s = min(shot.endpoint.durations_s)
-    wanted_s = max(most_s, shortest_s)
-    return replace(shot, duration_s=wanted_s) if wanted_s < shot.duration_s else None
+    allowed_s = shot.endpoint.durations_s
+    wanted_s = max((each for each in allowed_s if each <= most_s), default=min(allowed_s))
+    return replace(shot, duration_s=wanted_s) if wanted_s < _length_s(shot) else None
+
+
+def _length_s(shot: Shot) -> int:
+    """Return the seconds that are reserved: of a length left to the model, the most."""
+    return max(shot.endpoint.durations_s) if shot.is_open else shot.duration_s or 0

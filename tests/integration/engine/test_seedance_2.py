@@ -6,9 +6,11 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from callsheet.ledger import State
+from tests.unit.manifests.clips import write_clip, write_sound
 
 pytestmark = pytest.mark.anyio
 
@@ -88,3 +90,29 @@ async def test_absence_is_not_concluded_of_an_unconfirmed_history(house: Any) ->
     assert (found.outcome, house.row(run_id).state) == ("unknown", State.UNKNOWN)
     assert "no real account has shown" in found.why
     assert json.dumps(house.accepted("A ghostly teapot of 2.0")) == "[]"
+
+
+async def test_reference_files_are_uploaded_and_their_seconds_billed(house: Any) -> None:
+    """A picture, a video and a sound from this disk: 0.6 of the rate on what comes in and goes out."""
+    PIL.Image.new("RGB", (400, 400), "red").save(house.folder / "a.png")
+    write_clip(house.folder / "in.mp4", seconds=2, size=(640, 640))
+    write_sound(house.folder / "voice.wav", seconds=2)
+    source = house.folder / "references.csv"
+    source.write_text(
+        "custom_id,prompt,model,resolution,aspect_ratio,duration,reference_images,reference_videos,"
+        "reference_audios,codec\n"
+        "a,A teapot by reference,seedance-2.0,480p,1:1,4,a.png,in.mp4,voice.wav,h265\n"
+    )
+    run_id = house.open_source(source)
+    await house.work(run_id)
+
+    made = house.row(run_id)
+    assert made.state is State.SUCCEEDED
+    (sent,) = house.accepted("A teapot by reference")
+    body = sent["arguments"]
+    assert body["codec"] == "H265"
+    for name in ("image_urls", "video_urls", "audio_urls"):
+        assert [url.startswith(house.address.url) for url in body[name]] == [True]
+    assert made.spent_nano == sent["cost_nano"]
+    assert made.submission.cost_basis == "billable_units"
+    assert made.expected_nano * 98 // 100 <= made.spent_nano <= made.maximum_nano

@@ -40,7 +40,9 @@ def orders(draw: st.DrawFn) -> Order:
         endpoint,
         draw(st.sampled_from(endpoint.resolutions)),
         draw(st.sampled_from(endpoint.aspect_ratios)),
-        duration_s=draw(st.sampled_from(endpoint.durations_s)),
+        duration_s=draw(
+            st.sampled_from(endpoint.durations_s) | st.sampled_from([endpoint.default_duration_s])
+        ),
         num_frames=draw(st.sampled_from([None, 29, 121])) if endpoint.num_frames else None,
         audio=endpoint.audio and draw(st.booleans()),
     )
@@ -60,7 +62,9 @@ def test_an_advised_plan_fits_and_its_saving_is_the_difference_of_the_quotes(job
     for advice in advise(CATALOG, jobs, range(len(jobs)), room):
         after = list(jobs)
         for position, changed in zip(advice.positions, advice.shots, strict=True):
-            assert changed.duration_s in changed.endpoint.durations_s or changed.num_frames
+            takes_length = changed.endpoint.auto_duration or not changed.is_open
+            assert changed.duration_s in (*changed.endpoint.durations_s, None)
+            assert takes_length or changed.num_frames
             assert changed.aspect_ratio in changed.endpoint.aspect_ratios
             before = after[position]
             price = quote(CATALOG, changed)

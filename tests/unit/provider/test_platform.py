@@ -339,3 +339,74 @@ def test_a_balance_that_is_not_told_is_an_error(told: str) -> None:
     """Nothing is made up where fal does not say it."""
     with pytest.raises(Unavailable, match="no balance"):
         priced(f'{{"username": "u", "credits": {told}}}', "credits")
+
+
+ALIAS = "fal-ai/seedance-2/text-to-video"
+LISTED = "bytedance/seedance-2.0/text-to-video"
+
+
+def named(answer: Any, question: Any) -> Any:
+    """Ask a platform that knows another name of an endpoint."""
+
+    async def no_wait(_seconds: float) -> None:
+        return
+
+    async def run() -> Any:
+        transport = httpx.MockTransport(_as_streams(answer))
+        async with FalPlatform(
+            SETTINGS, canonical={ALIAS: LISTED}, transport=transport, sleep=no_wait
+        ) as platform:
+            return await question(platform)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("names", [(LISTED,), (ALIAS,), (LISTED, ALIAS)])
+def test_an_endpoint_is_one_under_all_its_names(names: tuple[str, ...]) -> None:
+    """History and bills are read under every name; what they show has the catalog's id. A name may be 404."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        (asked_for,) = request.url.params.get_list("endpoint_id")
+        if asked_for == ALIAS and asked_for not in names:
+            return reply({"error": {"type": "not_found", "message": "no such endpoint"}}, 404)
+        at = names.index(asked_for) if asked_for in names else None
+        if "billing" in request.url.path:
+            event = {"request_id": IDS[at or 0], "endpoint_id": asked_for, "timestamp": ITEM["sent_at"]}
+            events = [{**event, "cost_estimate_nano_usd": 7}] if at is not None else []
+            return reply({"billing_events": events, "next_cursor": None, "has_more": False})
+        item = {**ITEM, "request_id": IDS[at or 0], "endpoint_id": asked_for}
+        return reply(page([item] if at is not None else []))
+
+    history = named(answer, lambda platform: platform.history([LISTED], start_ms=NOON_MS))
+    bills = named(answer, lambda platform: platform.billing_events([LISTED], start_ms=NOON_MS))
+    for found in (history.items, bills):
+        assert [(each.request_id, each.endpoint_id) for each in found] == [
+            (IDS[at], LISTED) for at in range(len(names))
+        ]
+
+
+def test_an_id_must_be_known() -> None:
+    """Only another name may be one that fal does not have: without the id the list is not whole."""
+    with pytest.raises(Unavailable):
+        named(
+            lambda _: reply({"error": {"type": "not_found"}}, 404),
+            lambda platform: platform.history([LISTED], start_ms=NOON_MS),
+        )
+
+
+def test_so_many_endpoints_are_asked_for_at_a_time_as_fal_takes() -> None:
+    """120 endpoints are three questions; one that fal no longer lists takes no other with it."""
+    endpoints = [f"acme/model-{number}/text-to-video" for number in range(120)]
+    seen: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        ids = request.url.params.get_list("endpoint_id")
+        seen.append(len(ids))
+        if endpoints[7] in ids:
+            return reply({"error": {"type": "not_found"}}, 404)
+        lines = [{"endpoint_id": each, "unit_price": 1, "unit": "videos", "currency": "USD"} for each in ids]
+        return reply({"prices": lines, "next_cursor": None, "has_more": False})
+
+    found = named(answer, lambda platform: platform.prices(endpoints))
+    assert [each.endpoint_id for each in found] == [each for each in endpoints if each != endpoints[7]]
+    assert max(seen) == 50

@@ -1,16 +1,17 @@
 """What a history of 10^4, 10^5 and 10^6 jobs costs: the verbs of a run, a statement, a status.
 
-The history is written by SQL, 1,000 jobs to a run, all of them made; SQLite. Times are processor seconds.
+SQLite; times are processor seconds. bench_nights.py has the same for whole commands and both databases.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from populating import START_MS, populate
 
 from callsheet.ledger import (
     AT_FAL,
@@ -33,8 +34,6 @@ from callsheet.ticket import Ticket
 
 SIZES = (10_000, 100_000, 1_000_000)
 PLAN = 100_000
-DAY_MS = 86_400_000
-START_MS = 1_764_000_000_000
 OUTPUT = Output(
     path="media/a.mp4",
     url="https://v3.fal.media/a.mp4",
@@ -46,48 +45,6 @@ OUTPUT = Output(
     duration_s=5.0,
     has_audio=False,
 )
-
-POPULATE = """
-CREATE TEMP TABLE n AS WITH RECURSIVE
-    n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :jobs)
-    SELECT i, i / 1000 AS r FROM n;
-INSERT INTO run (run_id, campaign, plan_hash, price_book, out, options, created_ms, opened_ms,
-                 closed_ms)
-    SELECT DISTINCT 'run-' || r, 'nightly', 'h', 'p', '/o', '', :start + r * 86400000, 1, 1 FROM n;
-INSERT INTO spending (run_id, client, model, day, submissions, held_nano, spent_nano)
-    SELECT 'run-' || r, 'client-' || (i % 20), 'm' || (i % 3),
-           strftime('%Y-%m-%d', :start / 1000 + r * 86400, 'unixepoch'), count(*), 0, count(*) * 90
-    FROM n GROUP BY 1, 2, 3, 4;
-INSERT INTO job (job_id, run_id, position, "row", custom_id, take, priority, client, endpoint, model,
-                 output_name, render_kind, fingerprint, payload, expected_nano, maximum_nano, spent_nano,
-                 state, attempts, purchases, submissions, output_id)
-    SELECT i + 1, 'run-' || r, i % 1000, i, 'shot-' || i, 1, 0, 'client-' || (i % 20), 'fal-ai/x',
-           'm' || (i % 3), '', 'kind', 'print-' || i, :payload, 90, 100, 90, 'succeeded', 1, 1, 1, i + 1
-    FROM n;
-INSERT INTO submission (submission_id, job_id, spending_id, number, hold_nano, cost_nano, cost_basis,
-                        request_id, status_url, response_url, cancel_url, result_json, admitted_ms,
-                        sent_ms, submitted_ms, started_ms, rendered_ms, booked_ms, closed_ms)
-    SELECT i + 1, i + 1, (SELECT spending_id FROM spending WHERE run_id = 'run-' || r
-                          AND client = 'client-' || (i % 20) AND model = 'm' || (i % 3)),
-           1, 100, 90, 'billable_units', 'request-' || i, 's', 'r', 'c', :result,
-           t, t, t, t, t, t, t FROM (SELECT i, r, :start + r * 86400000 AS t FROM n);
-INSERT INTO output (output_id, submission_id, run_id, path, url, sha256, bytes, width_px, height_px, fps,
-                    duration_s, has_audio)
-    SELECT i + 1, i + 1, 'run-' || r, 'media/a.mp4', 'u', 'x', 1, 1, 1, 24.0, 5.0, 0 FROM n;
-INSERT INTO account (scope, key, "window", spent_nano)
-    SELECT 'run', 'run-' || r, 'total', count(*) * 90 FROM n GROUP BY r;
-INSERT INTO account (scope, key, "window", spent_nano)
-    SELECT 'campaign', 'nightly', 'total', count(*) * 90 FROM n
-"""
-
-
-def populate(path: Path, jobs: int) -> None:
-    """Write the history of so many jobs."""
-    values = {"jobs": jobs, "start": START_MS, "payload": "p" * 600, "result": "r" * 800}
-    with sqlite3.connect(path) as connection:
-        for statement in POPULATE.split(";"):
-            connection.execute(statement, values)
-    connection.close()
 
 
 def five_rows(ledger: Ledger) -> None:
@@ -165,12 +122,11 @@ def main() -> int:
     print(f"{'jobs':>8}  {'open':>6}  " + "  ".join(WORK))
     for jobs in (0, *(map(int, sys.argv[1:]) if sys.argv[1:] else SIZES)):
         with TemporaryDirectory() as folder:
-            path = Path(folder) / "ledger.sqlite"
-            Ledger.open(f"sqlite:///{path}").close()
+            url = f"sqlite:///{Path(folder) / 'ledger.sqlite'}"
             if jobs:
-                populate(path, jobs)
+                populate(url, jobs)
             begun = time.process_time()
-            with Ledger.open(f"sqlite:///{path}") as ledger:
+            with Ledger.open(url) as ledger:
                 opened = time.process_time() - begun
                 times = []
                 for work in WORK.values():

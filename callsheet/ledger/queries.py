@@ -265,10 +265,11 @@ def _newest(
 ) -> dict[str, JobRow]:
     """Return, by fingerprint, the newest job of the campaign that is as `wanted`."""
     found: dict[str, JobRow] = {}
-    ours = _job_query().join(_run, _run.c.run_id == _job.c.run_id).where(_run.c.campaign == campaign, wanted)
+    ours = runs_of(tx, campaign)  # compared here, as in `_made`
     for piece in chunks(set(fingerprints)):
-        query = ours.where(_job.c.fingerprint.in_(piece)).order_by(_job.c.job_id)
-        found.update((row.fingerprint, row) for row in map(_as_job, tx.execute(query)))
+        query = _job_query().where(_job.c.fingerprint.in_(piece), wanted).order_by(_job.c.job_id)
+        rows = map(_as_job, tx.execute(query))
+        found.update((row.fingerprint, row) for row in rows if row.run_id in ours)
     return found
 
 

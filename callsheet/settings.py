@@ -60,7 +60,8 @@ class Settings:
     `admin_key` may read billing events and the balance; `reconcile`, `plan` and a canary use it.
     `allow_private_hosts` lets manifests be fetched from addresses inside the network. `manifest_max_mb` is
     the size in MiB of the largest CSV or JSONL manifest: it is read into memory whole. `breaker` is how many
-    equal failures of paid clips stop buying a price group; 0 never stops.
+    equal failures of paid clips stop buying a price group; 0 never stops. `image_check` lets `plan` and `run`
+    ask the servers of image addresses whether another picture is there now.
     """
 
     data_dir: Path
@@ -79,6 +80,7 @@ class Settings:
     allow_private_hosts: bool = False
     manifest_max_mb: int = DEFAULT_MANIFEST_MAX_MB
     breaker: int = 3
+    image_check: bool = True
 
     @property
     def account(self) -> str:
@@ -143,6 +145,7 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
         if text:
             given[name] = text
     given["allow_private_hosts"] = _flag(environ, "CALLSHEET_ALLOW_PRIVATE_HOSTS")
+    given["image_check"] = _flag(environ, "CALLSHEET_IMAGE_CHECK", default=True)
     settings = Settings(**given)  # type: ignore[arg-type]
     return sandbox_ledger(settings) if sandbox else settings
 
@@ -174,11 +177,11 @@ def _checked(name: str, key: str) -> ApiKey | None:
     return ApiKey(key)
 
 
-def _flag(environ: Mapping[str, str], name: str) -> bool:
+def _flag(environ: Mapping[str, str], name: str, *, default: bool = False) -> bool:
     text = environ.get(name, "").strip().lower()
     if text not in ("", "true", "false", "1", "0"):
         raise UsageError(f"{name} is {text[:40]!r}; it must be true or false")
-    return text in ("true", "1")
+    return text in ("true", "1") if text else default
 
 
 def _whole_number(name: str, text: str, low: int, high: int) -> int:

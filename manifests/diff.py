@@ -51,10 +51,14 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A plan's jobs by position: those that were made, those that were changed; all others are new."""
+    """A plan's jobs by position: those that were made, those that were changed; all others are new.
+
+    `pictures` are those of the changed ones whose content is the same and whose address has another picture.
+    """
 
     made: Mapping[int, MadeJob] = field(default_factory=dict)
     changed: Mapping[int, MadeJob] = field(default_factory=dict)
+    pictures: frozenset[int] = frozenset()
 
     def sign(self, position: int) -> Sign:
         """Return the sign of the job at a position."""

@@ -28,7 +28,9 @@ class Image:
     content) or "data" (a `data:` URI of the manifest, made a file before the run: `manifests.images`). For a
     file and for data `sha256` and `content_type` are known, and `size` (width, height in pixels) unless the
     file says that it is to be turned; for an address none of them are known, and they are None. `length_ms`
-    is a video's or a sound's length in milliseconds, None where it is not known.
+    is a video's or a sound's length in milliseconds, None where it is not known. `etag` is what the server
+    of an address said of the image when the job was opened, None where it said nothing; it is no part of the
+    identity.
     """
 
     kind: Literal["url", "file", "data"]
@@ -38,6 +40,7 @@ class Image:
     size: tuple[int, int] | None = None
     media: Media = "image"
     length_ms: int | None = None
+    etag: str | None = None
 
     @property
     def identity(self) -> str:
@@ -306,6 +309,7 @@ def _image_data(image: Image) -> dict[str, Any]:
     data: dict[str, Any] = {"kind": image.kind, "value": image.value, "sha256": image.sha256}
     data |= {"content_type": image.content_type, "size": list(image.size) if image.size else None}
     data |= {"media": None if image.media == "image" else image.media, "length_ms": image.length_ms}
+    data["etag"] = image.etag
     return {name: value for name, value in data.items() if value is not None}
 
 
@@ -319,4 +323,5 @@ def _image(data: dict[str, Any]) -> Image:
         size=(size[0], size[1]) if size else None,
         media=data.get("media", "image"),
         length_ms=data.get("length_ms"),
+        etag=data.get("etag"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +13,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from callsheet import failpoints
+from callsheet.engine.image_changes import (
+    Etags,
+    etags_to_remember,
+    no_etags,
+    remembering,
+    with_changed_images,
+)
 from callsheet.engine.request import RunRequest, command
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
 from callsheet.errors import InFlight, OverBudget, UsageError
@@ -72,7 +79,13 @@ def naming_commands(ledger: Ledger) -> Iterator[None]:
 
 
 def select(
-    ledger: Ledger, plan: Plan, *, fit: bool, again: bool = False, waiting: Container[str] = frozenset()
+    ledger: Ledger,
+    plan: Plan,
+    *,
+    fit: bool,
+    again: bool = False,
+    waiting: Container[str] = frozenset(),
+    etags: Etags = no_etags,
 ) -> Selection:
     """Decide what is bought; with `again` also what was made already.
 
@@ -81,7 +94,7 @@ def select(
     where an unfinished run has some of it in flight and `again` is off.
     """
     refuse_frozen(ledger, plan)
-    changes = Changes() if again else changes_of(ledger, plan)
+    changes = Changes() if again else changes_of(ledger, plan, etags)
     prints = [fingerprint for fingerprint, _ in plan.identities()]
     fetchable = tuple(
         position
@@ -111,13 +124,14 @@ def select(
     )
 
 
-def changes_of(ledger: Ledger, plan: Plan) -> Changes:
+def changes_of(ledger: Ledger, plan: Plan, etags: Etags = no_etags) -> Changes:
     """Set a plan beside what its campaign has made and paid for."""
-    return look_up(
+    changes = look_up(
         plan,
         lambda prints: ledger.do(queries.made_by_fingerprint, plan.campaign, prints),
         lambda names: ledger.do(queries.made_by_name, plan.campaign, names),
     )
+    return with_changed_images(ledger, plan, changes, etags)
 
 
 def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
@@ -178,7 +192,9 @@ def require_a_cap(ledger: Ledger, plan: Plan) -> None:
         )
 
 
-def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, options: str) -> str:
+def open_run(
+    ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, options: str, etags: Etags = no_etags
+) -> str:
     """Make the run's folder, write plan and manifest, put the jobs to buy into the ledger; returns its id."""
     refuse_older_ledger(ledger, out)
     run_id = new_run_id(plan.campaign)
@@ -186,6 +202,8 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
     (folder / "media").mkdir(parents=True)
     write_plan(plan, folder / "plan.json")
     pq.write_table(manifest_table(plan), folder / "manifest.parquet")
+    known = etags_to_remember(plan, selection.buy, etags)
+    changes = selection.changes
     with naming_commands(ledger):
         ledger.open_run(
             NewRun(
@@ -198,12 +216,15 @@ def open_run(ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, opt
                 prices=pins_text([first_pin(load_catalog())]),
             ),
             [
-                _new_job(planned, position, folder)
+                _new_job(planned, position, folder, known)
                 for position, planned in plan.picked((*selection.buy, *selection.left))
             ],
             [replace(cap, key=run_id) if cap.scope == "run" else cap for cap in plan.caps],
             left=selection.left,
             once=not selection.again,
+            over={
+                changes.changed[each].fingerprint: changes.changed[each].job_id for each in changes.pictures
+            },
         )
     failpoints.passing("after_open")
     remember(ledger, out, run_id)
@@ -216,9 +237,9 @@ def new_run_id(campaign: str) -> str:
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
-def _new_job(planned: PlannedJob, position: int, folder: Path) -> NewJob:
+def _new_job(planned: PlannedJob, position: int, folder: Path, etags: Mapping[str, str]) -> NewJob:
     """Make the ledger's row; pictures that were written into the manifest itself become files of the run."""
-    job, quote = materialised(planned.job, folder / "inputs"), planned.quote
+    job, quote = remembering(materialised(planned.job, folder / "inputs"), etags), planned.quote
     return NewJob(
         position=position,
         row=job.row,

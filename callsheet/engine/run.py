@@ -17,6 +17,7 @@ from callsheet.engine.collect_runs import collect_campaign
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
 from callsheet.engine.deliver import folder_for, lasting
 from callsheet.engine.finalize import finalize
+from callsheet.engine.image_changes import etags_for
 from callsheet.engine.job import restore_breaker
 from callsheet.engine.open_run import Selection, open_run, require_a_cap, select
 from callsheet.engine.outage import wait_for_ledger
@@ -133,17 +134,20 @@ async def open_plan(
     check_packages_are_ours()
     out = request.out or planned.out or settings.out
     folder = folder_for(out, settings)
+    etags = etags_for(settings, sandbox=request.sandbox)
     async with open_account(settings) as account:
         if not request.sandbox:
             require_a_cap(account.ledger, planned)
         waiting: frozenset[str] = frozenset()
         if not request.again:
             waiting = await collect_campaign(account, planned.campaign)
-        selection = select(account.ledger, planned, fit=request.fit, again=request.again, waiting=waiting)
+        selection = select(
+            account.ledger, planned, fit=request.fit, again=request.again, waiting=waiting, etags=etags
+        )
         if review is not None:
             review(account.ledger, selection)
         kept = request.model_copy(update={"out": out}).kept
-        return open_run(account.ledger, planned, selection, out=folder, options=kept)
+        return open_run(account.ledger, planned, selection, out=folder, options=kept, etags=etags)
 
 
 @asynccontextmanager

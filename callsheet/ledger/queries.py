@@ -130,6 +130,18 @@ def payloads(tx: Transaction, job_ids: Collection[int]) -> dict[int, str]:
 
 
 @read()
+def payloads_with_etag(tx: Transaction, job_ids: Collection[int]) -> dict[int, str]:
+    """Return the engine's own texts of those of these jobs that remember an image's ETag."""
+    query = select(_job.c.job_id, _job.c.payload).where(
+        _job.c.job_id.in_(bindparam("piece", expanding=True)), _job.c.payload.like('%"etag":%')
+    )
+    found: dict[int, str] = {}
+    for piece in chunks(job_ids, LOOK_UP_AT_ONCE):
+        found.update((job_id, payload) for job_id, payload in tx.execute(query, {"piece": piece}))
+    return found
+
+
+@read()
 def open_work(tx: Transaction) -> list[OpenWork]:
     """Return the runs with submissions that are not over, those with most slots first.
 

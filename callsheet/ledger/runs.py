@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from types import MappingProxyType
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, select
 
 from callsheet.errors import Busy, InFlight, LedgerError, UsageError
 from callsheet.ledger import queries, schema, transitions
@@ -29,6 +29,7 @@ BATCH = 1_000
 """Jobs of a run that are written in one transaction, so that no other writer waits long."""
 
 NOTHING_MADE: Mapping[int, int] = MappingProxyType({})
+NOTHING_SEEN: Mapping[str, int] = MappingProxyType({})
 
 
 @read()
@@ -55,9 +56,14 @@ def refuse_in_flight(tx: Transaction, campaign: str, wanted: Collection[str], *,
 
 
 @read()
-def refuse_made(tx: Transaction, campaign: str, wanted: Collection[str]) -> None:
-    """Raise UsageError where some of these were made since a run was planned that is to buy them."""
-    found = _runs_with(tx, campaign, wanted, {State.SUCCEEDED})
+def refuse_made(
+    tx: Transaction, campaign: str, wanted: Collection[str], *, over: Mapping[str, int] = NOTHING_SEEN
+) -> None:
+    """Raise UsageError where some of these were made since a run was planned that is to buy them.
+
+    `over` are those that are bought although they were made: {fingerprint: the newest job that made it}.
+    """
+    found = _runs_with(tx, campaign, wanted, {State.SUCCEEDED}, over=over)
     if found:
         run_id, count = found.most_common(1)[0]
         raise UsageError(
@@ -71,27 +77,31 @@ def _values(states: Collection[State]) -> list[str]:
 
 
 def _runs_with(
-    tx: Transaction, campaign: str, wanted: Collection[str], states: Collection[State]
+    tx: Transaction,
+    campaign: str,
+    wanted: Collection[str],
+    states: Collection[State],
+    *,
+    over: Mapping[str, int] = NOTHING_SEEN,
 ) -> Counter[str]:
-    """Count the jobs with these fingerprints by run, looked up by their index."""
+    """Count the jobs with these fingerprints by run, looked up by their index.
+
+    Of a fingerprint in `over` only jobs count that are newer than the one named there.
+    """
     job, run = schema.job, schema.run
     opened = select(run.c.run_id).where(run.c.campaign == campaign, run.c.opened_ms.is_not(None))
     ours = set(tx.execute(opened).scalars())
-    query = (
-        select(job.c.run_id, func.count())
-        .where(
-            job.c.fingerprint.in_(bindparam("piece", expanding=True)),
-            job.c.state.in_(_values(states)),
-        )
-        .group_by(job.c.run_id)
+    query = select(job.c.run_id, job.c.fingerprint, job.c.job_id).where(
+        job.c.fingerprint.in_(bindparam("piece", expanding=True)),
+        job.c.state.in_(_values(states)),
     )
     if State.SUCCEEDED in states:
         query = query.where(job.c.output_id.is_not(None))
     found: Counter[str] = Counter()
     for piece in chunks(set(wanted), queries.LOOK_UP_AT_ONCE):
-        for run_id, count in tx.execute(query, {"piece": piece}):
-            if run_id in ours:
-                found[run_id] += count
+        for run_id, fingerprint, job_id in tx.execute(query, {"piece": piece}):
+            if run_id in ours and job_id > over.get(fingerprint, 0):
+                found[run_id] += 1
     return found
 
 
@@ -108,20 +118,21 @@ def open_run(
     left: Collection[int] = (),
     made: Mapping[int, int] = NOTHING_MADE,
     once: bool = False,
+    over: Mapping[str, int] = NOTHING_SEEN,
 ) -> None:
     """Write a run, its jobs in the plan's order, and its caps, in one transaction. See `Ledger.open_run`.
 
     `left` are the positions of jobs that the budget does not reach, `made` those of jobs that get the file of
     an earlier one: {position: the job that made it}. They are marked in the same transaction, because a
     pending job is one that `resume` buys. `once` refuses with UsageError to buy what the campaign has or is
-    buying: another process may have opened the same since the plan was made. Raises UsageError for a run id
-    in use.
+    buying: another process may have opened the same since the plan was made; `over` is that of
+    `refuse_made`. Raises UsageError for a run id in use.
     """
     jobs = list(jobs)
     if once:
         wanted = to_buy(jobs, left, made)
         refuse_in_flight(tx, run.campaign, wanted)
-        refuse_made(tx, run.campaign, wanted)
+        refuse_made(tx, run.campaign, wanted, over=over)
     _insert(tx, run)
     add_jobs(tx, run.run_id, 0, jobs, left=left, made=made)
     finish_opening(tx, run.run_id, caps)

@@ -108,6 +108,7 @@ class Ledger:
         left: Collection[int] = (),
         made: Mapping[int, int] = runs.NOTHING_MADE,
         once: bool = False,
+        over: Mapping[str, int] = runs.NOTHING_SEEN,
     ) -> None:
         """Write a run as `runs.open_run` does; a large one in batches, so that others get their turn.
 
@@ -117,7 +118,7 @@ class Ledger:
         """
         self.discard_unopened(run.campaign)
         if len(jobs) <= runs.BATCH:
-            self.do(runs.open_run, run, jobs, caps, left=left, made=made, once=once)
+            self.do(runs.open_run, run, jobs, caps, left=left, made=made, once=once, over=over)
             return
         with self.claim(run.run_id):
             self.do(runs.reserve, run)
@@ -125,7 +126,7 @@ class Ledger:
                 if once:  # no other run of this campaign can be opened now: what is read stays true
                     wanted = runs.to_buy(jobs, left, made)
                     self.do(runs.refuse_in_flight, run.campaign, wanted, besides=run.run_id)
-                    self.do(runs.refuse_made, run.campaign, wanted)
+                    self.do(runs.refuse_made, run.campaign, wanted, over=over)
                 for first in range(0, len(jobs), runs.BATCH):
                     batch = jobs[first : first + runs.BATCH]
                     self.do(runs.add_jobs, run.run_id, first, batch, left=left, made=made)

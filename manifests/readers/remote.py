@@ -88,7 +88,7 @@ def _from_web(address: str, folder: Path, *, allow_private: bool, max_bytes: int
 
     name, where = _bare(address), address
     path = folder / (PurePosixPath(urlsplit(address).path).name or "manifest")
-    backend: Any = _PublicOnly(httpcore.SyncBackend(), allow_private=allow_private)
+    backend: Any = PublicOnly(httpcore.SyncBackend(), allow_private=allow_private)
     timeouts = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
     try:
         with httpcore.ConnectionPool(
@@ -99,7 +99,7 @@ def _from_web(address: str, folder: Path, *, allow_private: bool, max_bytes: int
                 headers = [("Accept-Encoding", "identity"), ("Host", urlsplit(where).netloc)]
                 with pool.stream("GET", where, headers=headers, extensions={"timeout": timeouts}) as reply:
                     if reply.status in _REDIRECTS:
-                        where = urljoin(where, _header(reply, b"location"))
+                        where = urljoin(where, header(reply, b"location"))
                     elif reply.status == _OK:
                         _save(reply.iter_stream(), path, name, max_bytes)
                         return Remote(name, path)
@@ -114,7 +114,8 @@ def _from_web(address: str, folder: Path, *, allow_private: bool, max_bytes: int
     raise UsageError(f"{name} redirects more than {REDIRECTS_MAX} times")
 
 
-def _header(reply: Any, name: bytes) -> str:
+def header(reply: Any, name: bytes) -> str:
+    """Return a header of a reply of httpcore, "" where there is none."""
     return next((value.decode("latin-1") for key, value in reply.headers if key.lower() == name), "")
 
 
@@ -126,7 +127,7 @@ def _check_address(address: str, *, allow_private: bool) -> None:
         raise UsageError(f"{_bare(address)}: leave name and password out of the address; use a presigned one")
 
 
-class _PublicOnly:
+class PublicOnly:
     """Connects to public addresses alone: names are resolved here, and the answer is what is connected to."""
 
     def __init__(self, inner: Any, *, allow_private: bool) -> None:

@@ -129,7 +129,7 @@ def _seen(plan: Plan, *, sandbox: bool) -> PlanView:
     if has_ledger(settings):
         from callsheet.cli.views.plan_ledger import compared
 
-        view = compared(plan, settings)
+        view = compared(plan, settings, sandbox=sandbox)
     if settings.admin_key is None or sandbox:
         return view
     from callsheet.cli.views.plan_ledger import credit_nano

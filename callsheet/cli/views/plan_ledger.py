@@ -6,6 +6,7 @@ import asyncio
 from statistics import median
 
 from callsheet.cli.views.plan_view import PlanView
+from callsheet.engine.image_changes import etags_for
 from callsheet.engine.open_run import changes_of, room_for
 from callsheet.errors import CallsheetError
 from callsheet.ledger import Ledger, history, queries
@@ -23,10 +24,13 @@ COMPARED = 10_000
 """Up to this many changed jobs are compared field by field."""
 
 
-def compared(plan: Plan, settings: Settings) -> PlanView:
+OTHER_IMAGE = "another image at the same address (its ETag differs)"
+
+
+def compared(plan: Plan, settings: Settings, *, sandbox: bool) -> PlanView:
     """Compare a plan with the ledger."""
     with Ledger.open(settings.ledger) as ledger:
-        changes = changes_of(ledger, plan)
+        changes = changes_of(ledger, plan, etags_for(settings, sandbox=sandbox))
         return PlanView(
             room=room_for(ledger, plan),
             changes=changes,
@@ -41,7 +45,9 @@ def _differences(ledger: Ledger, plan: Plan, changes: Changes) -> dict[int, list
     first = dict(list(changes.changed.items())[:COMPARED])
     before = ledger.do(queries.payloads, {each.job_id for each in first.values()})
     return {
-        position: what_differs(decode_job(before[first[position].job_id], catalog), planned.job)
+        position: [OTHER_IMAGE]
+        if position in changes.pictures
+        else what_differs(decode_job(before[first[position].job_id], catalog), planned.job)
         for position, planned in plan.picked(first)
     }
 

@@ -1,5 +1,6 @@
 """What was bought before is added up and looked up by SQL, however much of it there is."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from callsheet.ledger import (
     AT_FAL,
     EntryFilter,
     Event,
+    Ledger,
     State,
     admission,
     history,
@@ -18,7 +20,7 @@ from callsheet.ledger import (
     settlement,
     verify,
 )
-from tests.integration.ledger.conftest import NOON_MS, everyday_settlement
+from tests.integration.ledger.conftest import NOON_MS, Desk, everyday_settlement
 
 DAY_MS = 86_400_000
 
@@ -132,7 +134,21 @@ READS = {
 @pytest.mark.parametrize("read", READS)
 def test_no_read_of_a_run_looks_through_the_history(sqlite_url: str, open_desk, read: str) -> None:
     """SQLite's own plan of each statement uses an index wherever there may be a million rows."""
-    desk = open_desk(sqlite_url)
+    plans = plans_of(open_desk(sqlite_url), READS[read])
+    assert plans
+    assert [step for step in plans if looks_through_all(step)] == []
+
+
+def test_what_was_paid_for_is_looked_up_by_its_fingerprint(sqlite_url: str, open_desk) -> None:
+    """And not among all the jobs of the campaign's runs: a night asks for a hundred thousand rows."""
+    plans = plans_of(open_desk(sqlite_url), lambda ledger: ledger.do(queries.paid_for, "spring", ["a"]))
+    jobs = [step for step in plans if step.startswith("SEARCH job ")]
+    assert jobs
+    assert [step for step in jobs if "(fingerprint=?" not in step] == []
+
+
+def plans_of(desk: Desk, read: Callable[[Ledger], object]) -> list[str]:
+    """Return the steps of SQLite's plans of what a read asks."""
     desk.bring(desk.run(run_id="r")[0], State.HELD)
     asked: list[tuple[str, Any]] = []
 
@@ -142,16 +158,14 @@ def test_no_read_of_a_run_looks_through_the_history(sqlite_url: str, open_desk, 
 
     engine = desk.ledger._database.engine
     sa.event.listen(engine, "after_cursor_execute", note)
-    READS[read](desk.ledger)
+    read(desk.ledger)
     sa.event.remove(engine, "after_cursor_execute", note)
     with desk.ledger._database.read() as connection:
-        plans = [
+        return [
             step[3]
             for statement, parameters in asked
             for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
         ]
-    assert plans
-    assert [step for step in plans if looks_through_all(step)] == []
 
 
 def test_a_late_figure_of_a_reply_does_not_replace_fals_own_bill(desk) -> None:

@@ -15,7 +15,14 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from callsheet.sandbox import routes_catalog, routes_control, routes_files, routes_platform, routes_queue
+from callsheet.sandbox import (
+    routes_catalog,
+    routes_control,
+    routes_files,
+    routes_platform,
+    routes_queue,
+    routes_status,
+)
 from callsheet.sandbox.config import SandboxConfig
 from callsheet.sandbox.fault_replies import FaultMiddleware
 from callsheet.sandbox.faults import FaultBook
@@ -92,7 +99,7 @@ def create_app(
             await services.queue.resume()
             yield
 
-    parts = (routes_control, routes_catalog, routes_platform, routes_files, routes_queue)
+    parts = (routes_status, routes_control, routes_catalog, routes_platform, routes_files, routes_queue)
     return Starlette(
         routes=[route for part in parts for route in part.routes()],
         middleware=[Middleware(_Gate, config=config), Middleware(FaultMiddleware, book=book)],

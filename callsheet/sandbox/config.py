@@ -72,6 +72,12 @@ class SandboxConfig:
     render_threads: int = 2
     noise_seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.speed < float("inf") or self.slots < 1 or not 0 <= self.port <= 65_535:
+            raise ValueError("speed must be above 0, slots 1 or more, port 0 to 65535")
+        if self.idle_timeout_s is not None and not self.idle_timeout_s > 0:
+            raise ValueError("idle_timeout_s must be above 0")
+
     def key_id(self, key: str) -> str:
         """Return the name of a key, which is no secret."""
         return "admin" if key == self.key else "limited"

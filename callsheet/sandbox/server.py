@@ -21,8 +21,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from callsheet.errors import UsageError
 from callsheet.files import write_atomically
 from callsheet.sandbox.app import create_app
-from callsheet.sandbox.config import SandboxAddress, SandboxConfig
+from callsheet.sandbox.config import OWN_CATALOG, SandboxAddress, SandboxConfig
 from callsheet.sandbox.faults import FaultBook
+from callsheet.sandbox.own_endpoints import serve_own
 
 ADDRESS_FILE = "server.json"
 LOCK_FILE = "lock"
@@ -60,11 +61,15 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
 
-def serve(config: SandboxConfig) -> None:
+def serve(config: SandboxConfig, announce: Callable[[SandboxAddress], None] = lambda _address: None) -> None:
     """Serve until SIGTERM, SIGINT or the idle timeout; prints one line on stdout when it listens.
+
+    Then `announce` is called. Endpoints of CALLSHEET_CATALOG are served too.
 
     Raises UsageError where another sandbox has the state folder, or the port is taken.
     """
+    if own := os.environ.get(OWN_CATALOG, "").strip():
+        serve_own(Path(own))
     # uvicorn raises the signals it caught again once it has stopped; then they must do nothing.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -75,6 +80,7 @@ def serve(config: SandboxConfig) -> None:
             if config.state_dir is not None:
                 _write_address(config.state_dir, address)
             print(f"sandbox ready at {address.url}", flush=True)  # noqa: T201 - the one line of the contract
+            announce(address)
 
         _Server(config, create_app(config), ready).run(sockets=[listener])
 

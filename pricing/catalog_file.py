@@ -140,7 +140,6 @@ _ENDPOINT: dict[str, tuple[Reader, Any]] = {
     "codecs": (texts, ()),
     "bitrate_modes": (texts, ()),
     "not_sent": (texts, ()),
-    "prompt_optional": (flag, False),
     "fps": (whole(1, 240), 0),
     "aliases": (texts, ()),
     "deprecated": (text, ""),

@@ -54,7 +54,6 @@ class Endpoint:
     codecs: tuple[str, ...] = ()
     bitrate_modes: tuple[str, ...] = ()
     not_sent: tuple[str, ...] = ()
-    prompt_optional: bool = False
     fps: int = 0
     aliases: tuple[str, ...] = ()
     deprecated: str = ""

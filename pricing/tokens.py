@@ -6,8 +6,6 @@ With FPS x duration = frames the formula is height x width x frames / 1024. It n
 
 from __future__ import annotations
 
-from pricing.money import NanoUsd, ceil_div
-
 PIXEL_FRAMES_PER_TOKEN = 1024
 TOKENS_PER_RATE = 1_000_000
 
@@ -19,13 +17,6 @@ two of these is not known."""
 def tokens(width_px: int, height_px: int, frames: int) -> float:
     """Tokens of a clip, for showing: exact, because the divisor is a power of two."""
     return width_px * height_px * frames / PIXEL_FRAMES_PER_TOKEN
-
-
-def cost_nano(width_px: int, height_px: int, frames: int, rate_nano: int) -> NanoUsd:
-    """Cost of a clip at `rate_nano` nano-dollars per million tokens, rounded up to a whole nano-dollar."""
-    return NanoUsd(
-        ceil_div(width_px * height_px * frames * rate_nano, PIXEL_FRAMES_PER_TOKEN * TOKENS_PER_RATE)
-    )
 
 
 def grid_neighbours(num_frames: int) -> tuple[int, int]:

@@ -16,11 +16,17 @@ from pricing.catalog import AUTO, Catalog, Endpoint, load_catalog
 from pricing.money import NANO_PER_USD
 from pricing.quotes import Quote, Shot, least_nano, nearest_ratios, quote
 from pricing.rates import rate_text
-from pricing.tokens import cost_nano, most_frames, tokens
+from pricing.tokens import most_frames, tokens
+from pricing.units import Clip, Unit
 
 CATALOG = load_catalog()
 BASE = "fal-ai/bytedance/seedance/v1"
 USD = NANO_PER_USD
+
+
+def cost_nano(width_px: int, height_px: int, frames: int, rate_nano: int) -> int:
+    """The cost of a clip at so many nano-dollars per million tokens."""
+    return Unit("tokens", 1_000_000).cost_nano(Clip(width_px, height_px, frames), rate_nano)
 
 
 def _shot(endpoint_id: str, **given: object) -> Shot:

@@ -153,6 +153,7 @@ def history(bench: Bench, jobs: int) -> Iterator[Figure]:
     with new_ledger(bench.database, bench.home.folder) as url:
         Ledger.open(url).close()
         empty_s = bench.five_rows_s(url, 0)
+        short_s = {name: bench.command_s(words, url)[0] for name, (_, words) in COMMANDS.items()}
     with new_ledger(bench.database, bench.home.folder) as url:
         populate(url, jobs)
         full_s = bench.five_rows_s(url, TIMES)
@@ -171,6 +172,7 @@ def history(bench: Bench, jobs: int) -> Iterator[Figure]:
                 f"{cpu_s:.2f} s cpu, {wall_s:.2f} s wall",
                 f"<= {bound_s:g} s",
                 holds=bounded_s <= bound_s,
+                beside=f"{short_s[name]:.2f} s cpu with a few jobs",
             )
         yield opening(bench, url, jobs)
 

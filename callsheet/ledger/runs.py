@@ -25,7 +25,7 @@ IN_FLIGHT = HAS_OPEN_SUBMISSION | {State.PENDING}
 """Bought and not finished, or waiting in a run that `resume` goes on with. What was left out is neither."""
 
 
-BATCH = 1_000
+BATCH = 500
 """Jobs of a run that are written in one transaction, so that no other writer waits long."""
 
 NOTHING_MADE: Mapping[int, int] = MappingProxyType({})

@@ -74,7 +74,7 @@ def bounds(value: Any) -> Any:
     return (value[0], value[1]) if 0 <= value[0] <= value[1] <= 10**6 else None
 
 
-@reads('dollars as text, above 0, with at most nine decimals, are: "0.014"')
+@reads("dollars as text like 0.014, above 0, with at most nine decimals, are")
 def amount(value: Any) -> Any:
     """Read dollars; they are text, because a number of TOML would be a float."""
     if not isinstance(value, str) or not _AMOUNT.fullmatch(value):

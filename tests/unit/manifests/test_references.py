@@ -230,3 +230,32 @@ def test_a_video_is_not_a_picture_of_the_same_address() -> None:
 def test_lists_in_a_cell(cell: str, parts: list[str]) -> None:
     """A `;` within an address is part of it; a JSON list takes any name."""
     assert picture_list(cell) == parts
+
+
+def test_a_deprecated_model_is_a_warning(home: Path) -> None:
+    """It is planned all the same, and the warning names the model to take instead."""
+    planned(home, model="seedance-1.0-lite")
+    (warning,) = make_plan(home / "shots.csv").warnings
+    assert (warning.column, "deprecated at fal" in warning.message) == ("model", True)
+    assert "take seedance-1.0-pro-fast" in warning.message
+
+
+def test_a_length_left_to_the_model_is_a_warning(home: Path) -> None:
+    """It says what is reserved; seconds are none."""
+    planned(home, duration="")
+    (warning,) = make_plan(home / "shots.csv").warnings
+    assert (warning.column, "the price of 15 s is reserved" in warning.message) == ("duration", True)
+    planned(home)
+    assert make_plan(home / "shots.csv").warnings == ()
+
+
+@pytest.mark.parametrize("endpoint", [each for each in CATALOG.endpoints.values() if each.aliases])
+def test_an_endpoint_may_be_named_as_fals_openapi_does(home: Path, endpoint: Any) -> None:
+    """The same job, with the same fingerprint, whichever of its names stands in the row."""
+    if endpoint.task == "draft-to-video":
+        return
+    pictures = {"image_url": "a.png"} if endpoint.task == "image-to-video" else {}
+    cells = {**pictures, "aspect_ratio": ""}
+    jobs = [planned(home, model=name, **cells) for name in endpoint.names]
+    assert {each.job.endpoint.id for each in jobs} == {endpoint.id}
+    assert len({each.fingerprint for each in jobs}) == 1

@@ -113,7 +113,8 @@ async def _delete(request: Request, services: Services) -> dict[str, Any]:
     links = services.queue.delete_payloads(record)
     document = {"cdn_delete_results": [{"link": link, "exception": None} for link in links]}
     if name is not None:
-        answers[name] = (now, document)
+        services.answers = {key: each for key, each in answers.items() if now < each[0] + ANSWER_KEPT_S}
+        services.answers[name] = (now, document)
     return document
 
 

@@ -14,7 +14,9 @@ def client_of(config: SandboxConfig) -> Iterator[httpx.Client]:
     """Start a sandbox in this process."""
     with (
         running_sandbox(config) as address,
-        httpx.Client(base_url=address.url, headers={"Authorization": f"Key {address.key}"}) as client,
+        httpx.Client(
+            base_url=address.url, headers={"Authorization": f"Key {address.key}"}, timeout=60
+        ) as client,
     ):
         yield client
 

@@ -23,7 +23,9 @@ def client() -> Iterator[httpx.Client]:
     """A sandbox that renders at once."""
     with (
         running_sandbox(SandboxConfig(speed=5000)) as address,
-        httpx.Client(base_url=address.url, headers={"Authorization": f"Key {address.key}"}) as client,
+        httpx.Client(
+            base_url=address.url, headers={"Authorization": f"Key {address.key}"}, timeout=60
+        ) as client,
     ):
         yield client
 

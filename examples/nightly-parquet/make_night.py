@@ -13,7 +13,7 @@ rows = [
     {
         "custom_id": f"{city.lower()}-{number}",
         "prompt": f"The skyline of {city} {mood}. [Pan right]",
-        "model": "seedance-1.0-lite",
+        "model": "seedance-1.0-pro-fast",
         "resolution": "480p",
         "duration": 2,
         "seed": 1000 * index + number,

@@ -18,8 +18,8 @@ def write_manifest(path: Path) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["custom_id", "prompt", "model", "resolution", "num_frames"])
-        writer.writerow(["harbour", "A harbour at night, rain", "seedance-1.0-lite", "480p", "29"])
-        writer.writerow(["market", "A market at dawn", "seedance-1.0-lite", "480p", "29"])
+        writer.writerow(["harbour", "A harbour at night, rain", "seedance-1.0-pro-fast", "480p", "29"])
+        writer.writerow(["market", "A market at dawn", "seedance-1.0-pro-fast", "480p", "29"])
     return path
 
 

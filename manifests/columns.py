@@ -19,8 +19,8 @@ SEED_MAX = 2**31 - 1
 """Volcengine 82379/1520757: seed from -1 to 2^31-1; -1 is random."""
 
 PROMPT_MAX_CHARS = 5_000
-"""fal publishes no limit. The longest prompt in its examples has 300 characters; ten times what anybody
-writes by hand still fits, and a document pasted into the wrong column does not become a paid video."""
+"""fal publishes no limit. The longest prompt in its examples has 300 characters; ten times what is
+written by hand still fits, and a document pasted into the wrong column does not become a paid video."""
 
 NAME_MAX_CHARS = 120
 PRIORITY_BOUND = 1_000

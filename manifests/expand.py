@@ -73,7 +73,7 @@ def _unnamed(campaign: Campaign, table: Headed) -> Iterator[Problem]:
 
 
 def _unfilled(campaign: Campaign, table: Headed) -> Iterator[Problem]:
-    """Yield the templates that ask for a column nobody has."""
+    """Yield the templates that ask for a column that does not exist."""
     there = {*table.columns, *campaign.defaults, *campaign.matrix}
     for name, template in campaign.templates.items():
         for needed in template.columns:

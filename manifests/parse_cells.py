@@ -45,7 +45,7 @@ _NOTHING = r"nan|-nan|none|null|nil|nat|<na>|n/a|#na|undefined|\(null\)|\(none\)
 
 ODD_TEXT = rf"(?i:{_FAILED}|{_NOTHING})"
 ODD_PROMPT = rf"(?i:{_FAILED}|{_NOTHING}|na)"
-"""What no cell of text may consist of. A client may be called NA; nobody wants a video of it."""
+"""What no cell of text may consist of. A client may be called NA; a prompt may not."""
 
 _IS_FAILED, _IS_ODD, _IS_ODD_PROMPT = (re.compile(each) for each in (f"(?i:{_FAILED})", ODD_TEXT, ODD_PROMPT))
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::00)?", re.ASCII)
@@ -152,7 +152,7 @@ class Reading:
 
     @property
     def name(self) -> str:
-        """The endpoint for a message: the model's alias and the task, as nobody types ids of this length."""
+        """The endpoint for a message: the model's alias and the task, as ids are too long to type."""
         if len({endpoint.model for endpoint in self.endpoints}) > 1:
             return "any model"
         first = self.endpoints[0]

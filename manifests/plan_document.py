@@ -29,7 +29,7 @@ def plan_document(
     """Describe a plan. `room` is what is left of its caps (by default all of them are untouched).
 
     `rows` None leaves them out above 10,000 jobs. `changes` is the plan beside what was made before, where
-    anybody has looked, and `differs` says by position in what; whether it fits is a question about what
+    that was looked up, and `differs` says by position in what; whether it fits is a question about what
     costs money.
     """
     room = full_room(plan.caps) if room is None else room

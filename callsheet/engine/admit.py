@@ -103,8 +103,8 @@ def order_of(ctx: RunContext, job: Job, row: JobRow, addresses: dict[str, str]) 
 class Intent:
     """What is written down before a POST: the number of its submission, and until when it may leave.
 
-    `send_before_s` is the queue's own moment, taken before the ledger has the intent: whoever finds the
-    intent and takes the job over can count on it.
+    `send_before_s` is the queue's own moment, taken before the ledger has the intent: a process that finds
+    the intent and takes the job over can rely on it.
     """
 
     attempt: int

@@ -25,7 +25,7 @@ AT_ONCE = 4
 """Files fetched at the same time, per run."""
 
 FETCH_PAUSES_S = (0.5, 1.0)
-"""Pauses between attempts to fetch a file, in seconds: whoever reconciles does not wait for minutes."""
+"""Pauses between attempts to fetch a file, in seconds: `reconcile` does not wait for minutes."""
 
 
 async def settle_and_collect(account: AccountSession) -> Findings:

@@ -91,7 +91,7 @@ def named(things: Iterable[object]) -> str:
 
 
 def _silent(_text: str) -> None:
-    """Show nothing: nobody watches."""
+    """Show nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,7 +158,7 @@ def folder_for(out: str, settings: Settings) -> Path:
 
 
 def lasting(out: str, source: str, settings: Settings) -> str:
-    """Return where a run that nobody started from a folder keeps what it makes: beside its source.
+    """Return where a run that a worker starts keeps its files: beside its source.
 
     Prefect's workers start each run in a temporary folder and remove it afterwards, and the videos would go
     with it. A source that is not on this machine's disk leaves the data folder.

@@ -58,8 +58,8 @@ class LedgerExecutor:
     async def __call__(self, verb: Verb[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Execute a verb of the ledger and return its result.
 
-        A verb that was asked for is finished and awaited even when the caller is cancelled: nobody may be
-        left not knowing what the ledger holds. Raises LedgerError after `close`.
+        A verb that was asked for is finished and awaited even when the caller is cancelled: otherwise
+        the caller would not know what the ledger holds. Raises LedgerError after `close`.
         """
         declared = verb.declared
         result: T = await self._executed(

@@ -267,7 +267,7 @@ def refuse_frozen(ledger: Ledger, plan: Plan) -> None:
     names = ", ".join(list(owners)[:5])
     first = frozen[0]
     raise OverBudget(
-        f"frozen: {names}. A bill came out above what was held for it, and nobody has looked yet; nothing "
+        f"frozen: {names}. A bill came out above what was held for it, and has not been checked yet; nothing "
         "was sent. `callsheet budget list` names the bill; go on with `callsheet budget unfreeze`",
         scope=str(first.ref),
         limit_nano=first.limit_nano or 0,

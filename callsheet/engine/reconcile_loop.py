@@ -82,7 +82,7 @@ def _noted(ctx: RunContext) -> Iterator[None]:
     """Let nothing but a cancellation end the loop: what goes wrong is said once."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 -- nobody waits for this task, so nobody would hear of it
+    except Exception as error:  # noqa: BLE001 -- no caller awaits this task, so the error would be lost
         logger.warning("reconciling failed: %r", error, extra={"run": ctx.run.run_id})
         ctx.state.note_unfinished(
             str(error) if isinstance(error, CallsheetError) else f"reconciling failed: {error!r}"

@@ -127,7 +127,7 @@ async def reopen_unfetched(account: AccountSession, rows: Iterable[JobRow]) -> R
 
 
 async def _is_there(account: AccountSession, row: JobRow) -> bool:
-    """Say whether result and file are to be had. Raises QueueError or AccountError where nobody can know."""
+    """Say whether result and file are to be had. Raises QueueError or AccountError where unknown."""
     rendered = await _result(account, row)
     if rendered is None:
         return False

@@ -122,7 +122,7 @@ async def _remembered(ctx: RunContext) -> None:
 def remember(ledger: Ledger, out: Path, run_id: str) -> None:
     """Write down how far the ledger is. A mark that it does not reach, or cannot be read, stays as it is.
 
-    Nobody else writes in between, so no writer takes anything from another one's mark. Raises OSError.
+    The file stays locked in between, so no writer overwrites another one's mark. Raises OSError.
     """
     for folder in _folders(ledger, out):
         path = mark_file(ledger, folder)

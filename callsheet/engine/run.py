@@ -218,7 +218,7 @@ def run_in(ledger: Ledger, run_id: str | None, *, latest_of_all: bool = False) -
 
 
 def continued(run: Run, *, accept_prices: bool = False) -> RunRequest:
-    """Return the request that goes on with a run. Whoever asks for it has approved it."""
+    """Return the request that goes on with a run. Asking for it is the approval."""
     return RunRequest.of(run).model_copy(
         update={"run_id": run.run_id, "approve_above_usd": None, "accept_prices": accept_prices}
     )

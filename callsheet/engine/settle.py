@@ -148,7 +148,7 @@ async def book_delivered(ctx: RunContext, job: Job, row: JobRow, size: tuple[int
 
 
 async def book_failure(ctx: RunContext, job: Job, row: JobRow, failure: RenderFailed) -> None:
-    """Record a failed render and what it cost: nothing, the units it names, or the hold when nobody knows."""
+    """Record a failed render and what it cost: nothing, the units it names, or its hold."""
     cost: Charge | None = None
     if failure.charged == "yes":
         cost = real_cost(ctx, job, row, failure.billable_units)

@@ -61,7 +61,7 @@ async def submit(ctx: RunContext, order: Order, intent: Intent) -> Ticket | None
                 break
             advice_s = outcome.retry_after_s if isinstance(outcome, Throttled) else None
             await ctx.stop.pause(backoff_s(attempt, advice_s))
-        except asyncio.CancelledError:  # nobody goes on with it: the second Ctrl-C, or SIGTERM
+        except asyncio.CancelledError:  # the process ends: the second Ctrl-C, or SIGTERM
             await asyncio.wait([step])
             why = "the run was stopped before it was sent"
             await ctx.do(release_held, order.job_id, why=why, attempt=intent.attempt)
@@ -137,11 +137,11 @@ async def _send_once(
 
 
 async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) -> bool:
-    """Record the request id of what was bought, whoever owns the run by now, however long it takes.
+    """Record the request id of what was bought, however long it takes.
 
-    A server that is lost while it commits may have recorded it all the same. A ledger that is busy or full is
-    asked again. Returns False where another job has this request: the reply named a wrong id, and the outcome
-    is unknown.
+    Also where another process owns the run by now. A server that is lost while it commits may have recorded
+    it all the same. A ledger that is busy or full is asked again. Returns False where another job has this
+    request: the reply named a wrong id, and the outcome is unknown.
     """
     for pause_s in (*ACCEPT_PAUSES_S, None):
         try:

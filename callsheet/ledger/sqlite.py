@@ -136,7 +136,7 @@ def engine_for(path: Path) -> sa.Engine:
     """Return an engine whose every connection is set up and asserted.
 
     Transactions begin with BEGIN IMMEDIATE, so that a writer waits for its turn before it reads; those of an
-    engine with the option `reads` begin with BEGIN and never hold anybody up.
+    engine with the option `reads` begin with BEGIN and block no writer.
     """
     if sqlite3.sqlite_version_info < OLDEST_VERSION:
         raise LedgerUnsafe(f"SQLite {sqlite3.sqlite_version} is too old; the ledger needs 3.37 or newer")

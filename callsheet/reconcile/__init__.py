@@ -1,1 +1,1 @@
-"""Settling what nobody knows: our submissions against fal's own records."""
+"""Settling unknown and open submissions against fal's own records."""

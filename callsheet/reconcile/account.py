@@ -89,7 +89,7 @@ def sent_ms(submission: Submission) -> int:
 def claimed(
     ledger: Ledger, run_ids: Collection[str], *, owned: Collection[str] = ()
 ) -> Iterator[frozenset[str]]:
-    """Own, while entered, those of the runs that nobody alive works on; gives their ids.
+    """Own, while entered, those of the runs that no living process works on; gives their ids.
 
     Runs that are `owned` by the caller already count as its own.
     """

@@ -14,7 +14,7 @@ from pricing.money import usd_text
 
 DAY_MS = 86_400_000
 MAX_DAYS = 89
-"""fal answers for 90 days at most; a day is left for the time zone of whoever counts."""
+"""fal answers for 90 days at most; a day is left for time zones."""
 
 
 @dataclass(frozen=True, slots=True)

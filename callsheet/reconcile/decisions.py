@@ -1,4 +1,4 @@
-"""What a person decides about a submission that nobody knows about, with the reason written down."""
+"""What a person decides about a submission with an unknown outcome, with the reason written down."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Answer:
 
 
 def match(attempts: Sequence[Attempt], history: Iterable[HistoryItem]) -> Answer:
-    """Match attempts with the requests of the history that nobody has claimed yet."""
+    """Match attempts with the requests of the history that no job has claimed yet."""
     items = list(history)
     groups = _groups(attempts, items)
     found: dict[int, str] = {}
@@ -80,7 +80,7 @@ def match(attempts: Sequence[Attempt], history: Iterable[HistoryItem]) -> Answer
 
 
 def fitting(attempts: Sequence[Attempt], items: Iterable[HistoryItem]) -> list[HistoryItem]:
-    """Return the requests that hold what one of the attempts sent, whoever claims them."""
+    """Return the requests that hold what one of the attempts sent, also those that another job claims."""
     places = _places(attempts)
     return [item for item in items if _candidates(item, attempts, places)]
 

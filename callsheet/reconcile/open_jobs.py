@@ -1,4 +1,4 @@
-"""Submissions that fal took and whose end nobody has seen: asked about, so that their slots come free."""
+"""Submissions that fal accepted and whose end is not recorded: asked about, so that their slots come free."""
 
 from __future__ import annotations
 

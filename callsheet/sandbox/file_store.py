@@ -37,7 +37,7 @@ class AccessRule(BaseModel, extra="forbid"):
 
 
 class AccessList(BaseModel, extra="forbid"):
-    """Who may get a file without a signature: everyone, or with 403 or 404 nobody; rules are only kept."""
+    """Who may get a file without a signature: everyone, or no one (403 or 404); rules are only kept."""
 
     default: Decision
     rules: list[AccessRule] = []

@@ -1,6 +1,6 @@
 """Endpoints of a person's own catalog file (CALLSHEET_CATALOG), read by the sandbox alone.
 
-Whoever wrote the file has it checked elsewhere; here a table that cannot be served is an error with its id.
+The catalog checks the file in full; here a table that cannot be served is an error with its id.
 """
 
 from __future__ import annotations

@@ -33,12 +33,13 @@ INSERT INTO job (job_id, run_id, position, "row", custom_id, take, priority, cli
                  state, attempts, purchases, submissions, output_id)
     SELECT i + 1, 'run-' || r, i % 1000, i, name, 1, 0, 'client-' || (i % 20), 'fal-ai/x', 'm' || (i % 3),
            '', 'kind', print, :payload, 90, 100, 90, 'succeeded', 1, 1, 1, i + 1 FROM n;
-INSERT INTO submission (submission_id, job_id, spending_id, number, hold_nano, cost_nano, cost_basis,
-                        request_id, status_url, response_url, cancel_url, result_json, admitted_ms,
-                        sent_ms, submitted_ms, started_ms, rendered_ms, booked_ms, closed_ms)
+INSERT INTO submission (submission_id, job_id, spending_id, number, endpoint, hold_nano, cost_nano,
+                        cost_basis, request_id, status_url, response_url, cancel_url, result_json,
+                        admitted_ms, sent_ms, submitted_ms, started_ms, rendered_ms, booked_ms, closed_ms)
     SELECT i + 1, i + 1, (SELECT spending_id FROM spending WHERE run_id = 'run-' || r
                           AND client = 'client-' || (i % 20) AND model = 'm' || (i % 3)),
-           1, 100, 90, 'billable_units', 'request-' || i, 's', 'r', 'c', :result, t, t, t, t, t, t, t
+           1, 'fal-ai/x', 100, 90, 'billable_units', 'request-' || i, 's', 'r', 'c', :result,
+           t, t, t, t, t, t, t
     FROM (SELECT i, r, :start + r * 86400000 AS t FROM n) AS timed;
 INSERT INTO output (output_id, submission_id, run_id, path, url, sha256, bytes, width_px, height_px, fps,
                     duration_s, has_audio)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from callsheet.errors import UsageError
@@ -58,6 +58,9 @@ class Job:
     length. `camera_fixed`, `seed` and `enable_safety_checker` are None where the row left them empty, and are
     then not sent; `generate_audio` is None on endpoints that make no sound. `extra` holds every other column
     as text, untouched.
+
+    `draft` orders a draft. Where `draft_id` is given, the job finishes that draft on another endpoint, which
+    fal allows until `finish_until_ms` (Unix milliseconds); all else is what the draft was ordered with.
     """
 
     row: int
@@ -78,6 +81,8 @@ class Job:
     draft: bool | None = None
     codec: str | None = None
     bitrate_mode: str | None = None
+    draft_id: str = ""
+    finish_until_ms: int = 0
     take: int = 1
     priority: int = 0
     client: str = ""
@@ -88,11 +93,14 @@ class Job:
     def shot(self) -> Shot:
         """What decides the price."""
         size = self.image.size if self.image else None
-        return shot_of(self.endpoint, self.options, size, input_ms(self.endpoint, self.references))
+        shot = shot_of(self.endpoint, self.options, size, input_ms(self.endpoint, self.references))
+        return replace(shot, resolution=self.endpoint.default_resolution) if self.draft_id else shot
 
     @property
     def images(self) -> tuple[Image, ...]:
         """Every picture that must have an address before the job can be submitted."""
+        if self.draft_id:  # fal has them with the draft
+            return ()
         return tuple(image for image in (self.image, self.end_image, *self.references) if image is not None)
 
     def arguments(self, addresses: Mapping[str, str], *, seed: int | None = None) -> dict[str, Any]:
@@ -103,6 +111,8 @@ class Job:
         as `end_user_id` where the endpoint takes that. What decides the price is always spelled out, also
         where it equals fal's default.
         """
+        if self.draft_id:
+            return {"draft_id": self.draft_id} | ({"codec": self.codec} if self.codec else {})
         chosen = self.seed if self.seed is not None else seed
         takes = self.endpoint
         images = "image_urls" if takes.reference_videos else "reference_image_urls"

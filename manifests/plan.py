@@ -17,7 +17,7 @@ from manifests.job import Job
 from manifests.plan_hash import plan_hash, rows_of_jobs
 from manifests.table import MAX_BYTES
 from pricing.budgets import Cap, Spend, first_spellings
-from pricing.quotes import Quote
+from pricing.quotes import Quote, Shot
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +285,7 @@ _DECISIVE = (
     "duration_s",
     "num_frames",
     "generate_audio",
+    "draft",
     "expected_nano",
     "maximum_nano",
 )
@@ -311,6 +312,13 @@ def alike(plan: Plan, without: Container[int]) -> tuple[list[PlannedJob], list[i
             firsts.append(at)
         which.append(number)
     return [planned for _, planned in plan.picked(firsts)], which
+
+
+def drafts_in(plan: Plan) -> list[tuple[Shot, int]]:
+    """Return what the drafts of a plan order, each kind with how many there are of it."""
+    jobs, which = alike(plan, ())
+    counts = Counter(which)
+    return [(planned.job.shot, counts[number]) for number, planned in enumerate(jobs) if planned.job.draft]
 
 
 @lru_cache

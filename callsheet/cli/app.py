@@ -26,6 +26,7 @@ _COMMANDS = {
         "run": "Show the plan, ask for confirmation, render, and download",
         "resume": "Continue an interrupted run",
         "retry": "Try the failed jobs of a run again",
+        "finish": "Buy the full-size version of the drafts that you keep",
         "status": "Show the state of a run",
         "cancel": "Stop a run: submit nothing more and cancel what fal has not started",
         "reconcile": "Settle open and unknown submissions against fal's records",

@@ -161,6 +161,11 @@ def _print(summary: Mapping[str, Any], *, as_json: bool) -> None:
     result(f"report  {shown / 'report.html'}")
     if summary["published"]:
         result(f"copied  {summary['published']}")
+    if summary.get("drafts", {}).get("to_finish"):
+        finish = f"callsheet finish {summary['run_id']} --keep FILE{' --sandbox' * summary['sandbox']}"
+        drafts = summary["drafts"]
+        until = f"{drafts['finish_until'][:16].replace('T', ' ')} UTC"
+        result(f"drafts  {drafts['to_finish']} can be finished, the first until {until}: {finish}")
     if summary["failed"]:
         result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file")
     if summary["unknown"]:

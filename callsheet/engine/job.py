@@ -34,6 +34,7 @@ from callsheet.errors import (
 )
 from callsheet.ledger import AT_FAL, JobRow, PaidOutcome, State, history, queries, settlement, transitions
 from callsheet.provider.messages import Completed, InProgress, Rendered
+from callsheet.provider.platform_messages import iso
 from callsheet.provider.polling import PollSchedule
 from callsheet.reconcile.open_jobs import is_misnamed, look_at_open
 from callsheet.ticket import Ticket
@@ -135,6 +136,10 @@ async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
     """Upload the images, hold the money, send the POST. None where nothing is at fal afterwards."""
     if not ctx.stop.admitting or ctx.state.breaker.is_open(group_of(ctx, row)):
         return None
+    if job.draft_id and ctx.account.now_ms() >= job.finish_until_ms:
+        late = InputError(f"its draft could be finished until {iso(job.finish_until_ms)}; nothing was sent")
+        await _fail_inputs(ctx, row, late, error_type="draft_expired")
+        return None
     try:
         order = order_of(ctx, job, row, await uploaded_images(ctx, job))
     except Unavailable as error:  # as with a POST that cannot leave: the job stays pending
@@ -150,14 +155,16 @@ async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
     return None if intent is None else await submit(ctx, order, intent)
 
 
-async def _fail_inputs(ctx: RunContext, row: JobRow, error: InputError | QueueError) -> None:
-    """Fail a job whose images cannot be used. Nothing was sent."""
+async def _fail_inputs(
+    ctx: RunContext, row: JobRow, error: InputError | QueueError, *, error_type: str = "inputs"
+) -> None:
+    """Fail a job whose images, or whose draft, cannot be used. Nothing was sent."""
     intent = await _admitted(ctx, row, None)
     if intent is not None:
         await ctx.do(
             settlement.fail_inputs,
             row.job_id,
-            error_type="inputs",
+            error_type=error_type,
             error=str(error),
             attempt=intent.attempt,
         )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from callsheet.errors import DiskFull, MediaError, QueueError
-from callsheet.ledger import JobRow, Ledger, queries
+from callsheet.ledger import JobRow, Ledger, State, queries
 from callsheet.media.download import collect
 from callsheet.media.expect import expectation_of
 from callsheet.media.place import REJECTED
 from callsheet.reconcile.account import AccountSession
-from manifests.job import decode_job
+from manifests.job import Job, decode_job
+from pricing.catalog import Catalog
 
 AT_ONCE = 4
 """Files downloaded at the same time."""
@@ -71,7 +72,7 @@ async def _refetched(account: AccountSession, row: JobRow, path: Path) -> bool:
     if row.output is None or not row.output.url or row.output_run_id is None:
         return False
     url = row.output.url
-    expectation = expectation_of(decode_job(row.payload, account.catalog), account.catalog)
+    expectation = expectation_of(_order_of_file(row, account.catalog), account.catalog)
     rejected = Path((await account.do(queries.run, row.output_run_id)).out) / REJECTED
     with suppress(QueueError, MediaError, OSError, DiskFull):
         found = await collect(lambda: account.queue.open_download(url), path, expectation, rejected=rejected)
@@ -79,3 +80,11 @@ async def _refetched(account: AccountSession, row: JobRow, path: Path) -> bool:
             return True
         found.path.unlink()
     return False
+
+
+def _order_of_file(row: JobRow, catalog: Catalog) -> Job:
+    """Return the order that a job's file was made for: while its draft is being finished, the draft's."""
+    job = decode_job(row.payload, catalog)
+    if row.is_finish and row.state is not State.SUCCEEDED:
+        return replace(job, draft_id="")
+    return job

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow.parquet as pq
 
@@ -37,7 +38,7 @@ from callsheet.ledger import (
 from callsheet.ledger.accounts import window_at
 from manifests.diff import Changes, look_up
 from manifests.images import materialised
-from manifests.job import encode_job
+from manifests.job import Job, encode_job
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_file import write_plan
 from manifests.plan_rows import manifest_table
@@ -45,6 +46,17 @@ from pricing.budgets import Cap, Room, Spend, choose, counts_in, scope_label, sh
 from pricing.catalog import load_catalog
 from pricing.money import usd_rounded_up
 from pricing.pins import first_pin, pins_text
+from pricing.quotes import Quote
+
+
+class Demand(Protocol):
+    """What needs money: a plan, or drafts to be finished. `caps` are those that it brings itself."""
+
+    @property
+    def campaign(self) -> str: ...  # noqa: D102
+    @property
+    def caps(self) -> tuple[Cap, ...]: ...  # noqa: D102
+    def demands(self) -> Sequence[Spend]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +123,7 @@ def select(
     spends = [every[index] for index in wanted]
     room = room_for(ledger, plan)
     if not fit:
-        _refuse_unless_it_fits(spends, room)
+        refuse_unless_it_fits(spends, room)
         return Selection(tuple(wanted), (), changes=changes, waiting=fetchable, again=again)
     choice = choose(spends, room)
     return Selection(
@@ -134,7 +146,7 @@ def changes_of(ledger: Ledger, plan: Plan, etags: Etags = no_etags) -> Changes:
     return with_changed_images(ledger, plan, changes, etags)
 
 
-def room_for(ledger: Ledger, plan: Plan) -> dict[Cap, int]:
+def room_for(ledger: Ledger, plan: Demand) -> dict[Cap, int]:
     """Return what is left under each cap that bounds the plan, in nano-dollars.
 
     These are the plan's own and those of the ledger that any of its jobs counts in. A cap of the plan takes
@@ -165,7 +177,8 @@ def changed_caps(ledger: Ledger, plan: Plan) -> list[tuple[Cap, Cap]]:
     return [(old, cap) for old, cap in pairs if cap.limit_nano != old.limit_nano]
 
 
-def _refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:
+def refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:
+    """Raise OverBudget, naming the cap, where all of these together do not fit; nothing was sent."""
     for short in shortfalls(spends, room):
         cap = short.cap
         name = scope_label(cap.scope, cap.key)
@@ -181,7 +194,7 @@ def _refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:
         )
 
 
-def require_a_cap(ledger: Ledger, plan: Plan) -> None:
+def require_a_cap(ledger: Ledger, plan: Demand) -> None:
     """Raise UsageError for a run against fal that nothing bounds: a cap on something else is none."""
     spends = plan.demands()
     caps = [*plan.caps, *standing_caps(ledger)]
@@ -254,11 +267,17 @@ def _new_job(planned: PlannedJob, position: int, folder: Path, etags: Mapping[st
         priority=job.priority,
         client=job.client,
         output_name=job.output_name,
-        render_kind=f"{job.endpoint.id}|{quote.width_px * quote.height_px}|{quote.frames}",
+        render_kind=kind_text(job, quote),
+        draft=bool(job.draft),
     )
 
 
-def refuse_frozen(ledger: Ledger, plan: Plan) -> None:
+def kind_text(job: Job, price: Quote) -> str:
+    """Name the kind of a job, as far as render times go: its endpoint, pixels and frames."""
+    return f"{job.endpoint.id}|{price.width_px * price.height_px}|{price.frames}"
+
+
+def refuse_frozen(ledger: Ledger, plan: Demand) -> None:
     """Raise OverBudget where an account that the plan counts in is frozen; nothing was sent."""
     frozen = frozen_accounts(ledger, plan)
     if not frozen:
@@ -276,14 +295,14 @@ def refuse_frozen(ledger: Ledger, plan: Plan) -> None:
     )
 
 
-def frozen_accounts(ledger: Ledger, plan: Plan) -> list[Account]:
+def frozen_accounts(ledger: Ledger, plan: Demand) -> list[Account]:
     """Return the frozen accounts that jobs of the plan would count in now."""
     frozen = [account for account in ledger.do(admission.balances) if account.frozen]
     concerned = plan_refs(plan) if frozen else frozenset()
     return [account for account in frozen if account.ref in concerned]
 
 
-def plan_refs(plan: Plan) -> frozenset[AccountRef]:
+def plan_refs(plan: Demand) -> frozenset[AccountRef]:
     """Return every account that the plan's jobs would count in if they were admitted now."""
     now_ms = time.time_ns() // 1_000_000
     owners = {(need.client, need.model) for need in plan.demands()}

@@ -11,7 +11,7 @@ from callsheet.engine.context import RunContext
 from callsheet.errors import AccountError, PricesChanged, QueueError
 from callsheet.ledger import JobRow, Settled, State, queries, runs
 from callsheet.reconcile.account import AccountSession
-from manifests.job import decode_job
+from manifests.job import DRAFT_RESOLUTION, decode_job
 from pricing.catalog import Catalog
 from pricing.observed_rates import Bill, RateKey
 from pricing.pins import Pin, at_pin, pins_text
@@ -133,12 +133,15 @@ async def listed_beside_the_book(account: AccountSession) -> list[PriceCheck]:
 
 
 def bills_of(settled: Iterable[Settled]) -> list[Bill]:
-    """Return what the ledger's settlements say about rates."""
+    """Return what the ledger's settlements say about rates, apart from finishes, which have one size."""
     found = []
     for each in settled:
         _, pixels, frames = each.render_kind.rsplit("|", 2)
         # Read as plain JSON: ten thousand jobs are looked through, and this alone decides about the rate.
         job = json.loads(each.payload)
-        key = RateKey(each.endpoint, job["resolution"], bool(job.get("generate_audio")))
+        if "draft_id" in job:
+            continue
+        resolution = DRAFT_RESOLUTION if job.get("draft") else job["resolution"]
+        key = RateKey(each.endpoint, resolution, bool(job.get("generate_audio")))
         found.append(Bill(key, int(pixels) * int(frames), each.cost_nano))
     return found

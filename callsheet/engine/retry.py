@@ -61,7 +61,7 @@ async def prepare_retry(settings: Settings, run: Run, *, all_failures: bool, aga
             reopened = await reopen_unfetched(account, unfetched)
             unsure = [(row, reopened.unsure[row.job_id]) for row in ended if row.job_id in reopened.unsure]
             left = [row for row in ended if row.job_id not in reopened.found | reopened.unsure.keys()]
-            prints = {row.fingerprint for row in left}
+            prints = {row.fingerprint for row in left if not row.is_finish}
             made = {} if again else await account.do(queries.already_made, run.campaign, prints)
             back = await refetch_gone(account, made.values())
             return await account.do.call(
@@ -103,7 +103,8 @@ def _write(
 
 def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow], retry: Retry) -> tuple[set[str], set[str]]:
     """Return the fingerprints that the campaign has a video of, and those whose file is gone."""
-    made = ledger.do(queries.already_made, run.campaign, {row.fingerprint for row in rows})
+    prints = {row.fingerprint for row in rows if not row.is_finish}
+    made = ledger.do(queries.already_made, run.campaign, prints)
     missing = gone_files(ledger, made.values())
     gone = {content for content, row in made.items() if row.job_id in missing}
     retry.gone.extend(

@@ -19,6 +19,7 @@ from callsheet.ledger.accounts import (
 from callsheet.ledger.database import wall_clock_ms
 from callsheet.ledger.records import (
     JobRow,
+    NewFinish,
     NewJob,
     NewRun,
     OpenWork,
@@ -47,6 +48,7 @@ __all__ = [
     "Event",
     "JobRow",
     "Ledger",
+    "NewFinish",
     "NewJob",
     "NewRun",
     "OpenWork",

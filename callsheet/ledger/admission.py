@@ -65,7 +65,13 @@ def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
         day=window_at("day", tx.at_ms),
         hold_nano=hold_nano,
     )
-    intent = {"job_id": job_id, "number": number, "hold_nano": hold_nano, "admitted_ms": tx.at_ms}
+    intent = {
+        "job_id": job_id,
+        "number": number,
+        "endpoint": wanted.endpoint,
+        "hold_nano": hold_nano,
+        "admitted_ms": tx.at_ms,
+    }
     submission_id = tx.insert(schema.submission, {**intent, "spending_id": spending_id})
     tx.execute(
         schema.submission_account.insert(),
@@ -84,6 +90,7 @@ _wanted = (
     select(
         _job.c.client,
         _job.c.model,
+        _job.c.endpoint,
         _job.c.maximum_nano,
         _run.c.campaign,
         _run.c.opened_ms,

@@ -49,6 +49,8 @@ def render_times(tx: Transaction, render_kind: str, *, limit: int = 50) -> list[
     rows = tx.execute(
         select(table.c.rendered_ms - table.c.started_ms)
         .join_from(newest, table, table.c.job_id == newest.c.job_id)
+        .join(job, job.c.job_id == table.c.job_id)
+        .where(table.c.endpoint == job.c.endpoint)  # a finished draft's own render is of another kind
         .where(table.c.started_ms.is_not(None), table.c.rendered_ms.is_not(None))
         .order_by(table.c.submission_id.desc())
         .limit(limit)
@@ -67,6 +69,7 @@ def settled(tx: Transaction, *, limit: int = 10_000) -> list[Settled]:
     query = (
         select(job.c.endpoint, job.c.render_kind, job.c.payload, table.c.cost_nano, table.c.cost_basis)
         .join_from(table, job, job.c.job_id == table.c.job_id)
+        .where(table.c.endpoint == job.c.endpoint)
         .where(table.c.cost_basis.in_(BILLED), table.c.cost_nano > 0, table.c.result_json.is_not(None))
         .order_by(table.c.submission_id.desc())
         .limit(limit)
@@ -224,9 +227,9 @@ def known_requests(tx: Transaction, request_ids: Collection[str]) -> dict[str, i
 def purchases(tx: Transaction, *, since_ms: int) -> list[Purchase]:
     """Return every submission that was accepted at `since_ms` or later, oldest first."""
     job, table = _job, _submission
-    own = ("request_id", "submitted_ms", "hold_nano", "cost_nano", "cost_basis", "booked_ms")
+    own = ("endpoint", "request_id", "submitted_ms", "hold_nano", "cost_nano", "cost_basis", "booked_ms")
     query = (
-        select(job.c.run_id, job.c.job_id, job.c.custom_id, job.c.endpoint, *(table.c[name] for name in own))
+        select(job.c.run_id, job.c.job_id, job.c.custom_id, *(table.c[name] for name in own))
         .join_from(table, job, job.c.job_id == table.c.job_id)
         .where(table.c.request_id.is_not(None), table.c.submitted_ms >= since_ms)
         .order_by(table.c.submission_id)

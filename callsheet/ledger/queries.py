@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, select, text
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, cast, func, or_, select, text
 
 from callsheet.errors import UsageError
 from callsheet.ledger import postgres, schema
@@ -30,6 +30,20 @@ _unclosed = select(_run).where(_run.c.closed_ms.is_(None))
 _JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
 _OF_SUBMISSION = [column for column in schema.submission.c if column.name != "spending_id"]
 _SUBMISSION = [column.label(f"s_{column.name}") for column in _OF_SUBMISSION]
+_draft, _bought = schema.output.alias(), schema.submission.alias()
+_draft_submission = (
+    select(_draft.c.submission_id)
+    .where(_draft.c.output_id == schema.job.c.draft_output_id)
+    .correlate(schema.job)
+    .scalar_subquery()
+)
+_draft_cost = (
+    select(cast(func.coalesce(func.sum(_bought.c.cost_nano), 0), schema.INT))
+    .where(_bought.c.job_id == schema.job.c.job_id, _bought.c.submission_id <= _draft_submission)
+    .correlate(schema.job)
+    .scalar_subquery()
+)
+_DRAFT_NANO = case((schema.job.c.draft_output_id.is_(None), 0), else_=_draft_cost).label("draft_nano")
 _OUTPUT = [column.label(f"o_{column.name}") for column in schema.output.c]
 
 
@@ -256,9 +270,9 @@ def positions(tx: Transaction, run_id: str) -> list[int]:
 
 @read()
 def already_made(tx: Transaction, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
-    """Return the newest succeeded job of the campaign for each fingerprint that has one."""
-    made = and_(_job.c.state == State.SUCCEEDED.value, _job.c.output_id.is_not(None))
-    return _newest(tx, campaign, fingerprints, made)
+    """Return the newest job of the campaign that was made, for each fingerprint that has one."""
+    is_made = or_(_job.c.state == State.SUCCEEDED.value, _job.c.draft_output_id.is_not(None))
+    return _newest(tx, campaign, fingerprints, and_(is_made, _job.c.output_id.is_not(None)))
 
 
 @read()
@@ -289,7 +303,7 @@ def _job_query() -> Select[Any]:
     job, submission, output = schema.job, schema.submission, schema.output
     last = and_(submission.c.job_id == job.c.job_id, submission.c.number == job.c.submissions)
     return (
-        select(*_JOB, *_SUBMISSION, *_OUTPUT)
+        select(*_JOB, _DRAFT_NANO, *_SUBMISSION, *_OUTPUT)
         .outerjoin_from(job, submission, last)
         .outerjoin(output, output.c.output_id == job.c.output_id)
     )
@@ -301,9 +315,10 @@ _one_job = _job_query().where(schema.job.c.job_id == bindparam("wanted"))
 def _as_job(row: Row[Any]) -> JobRow:
     values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
     own = {column.name: values[column.name] for column in _JOB}
-    own["state"] = State(own["state"])
+    own |= {"state": State(own["state"]), "draft": bool(own["draft"])}
     return JobRow(
         **own,
+        draft_nano=values["draft_nano"],
         submission=_as_submission(values),
         output=_as_output(values),
         output_run_id=values["o_run_id"],
@@ -320,7 +335,7 @@ def _as_submission(values: dict[str, Any]) -> Submission | None:
     names = [column.name for column in _OF_SUBMISSION if column.name not in _TICKET]
     ticket = None
     if values["s_request_id"] is not None:
-        ticket = Ticket(endpoint_id=values["endpoint"], **{name: values[f"s_{name}"] for name in _TICKET})
+        ticket = Ticket(endpoint_id=values["s_endpoint"], **{name: values[f"s_{name}"] for name in _TICKET})
     return Submission(ticket=ticket, **{name: values[f"s_{name}"] for name in names})
 
 

@@ -5,12 +5,14 @@ Money is whole nano-dollars, times are whole Unix milliseconds (UTC); None means
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from callsheet.ledger.states import FINISHED, Charged, CostBasis, State
 from callsheet.ticket import Ticket
+from pricing.drafts import DRAFT_ID_MAX_CHARS, DRAFT_KEPT_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,8 @@ class NewJob:
 
     `row` is the manifest's row as errors count it, `take` starts at 1, `client` is empty where there is none,
     `payload` is the engine's own text. `maximum_nano`, above 0, is what is held. `render_kind` groups jobs
-    that should take equally long to render, for `history.render_times`. `position` is the place in the plan;
+    that should take equally long to render, for `history.render_times`. `draft` says that what is bought is a
+    draft, which `finishing.finish` may follow. `position` is the place in the plan;
     None counts from the job before.
     """
 
@@ -52,7 +55,24 @@ class NewJob:
     client: str = ""
     output_name: str = ""
     render_kind: str = ""
+    draft: bool = False
     position: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFinish:
+    """The full-size version of a draft, to be bought as the second purchase of the draft's job.
+
+    Its endpoint, payload, name, kind and amounts take the place of the draft's.
+    """
+
+    job_id: int
+    endpoint: str
+    payload: str
+    output_name: str
+    render_kind: str
+    expected_nano: int
+    maximum_nano: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +89,9 @@ class Run(NewRun):
 class Submission:
     """One attempt at a job: at most one paid POST.
 
-    `number` counts the job's submissions from 1. `cost_nano` is None until the cost is booked; `cost_basis`
-    says where the figure comes from. `seed` is what was sent, `seed_used` what fal says it used.
+    `number` counts the job's submissions from 1; `endpoint` is the model that was ordered from. `cost_nano`
+    is None until the cost is booked; `cost_basis` says where the figure comes from. `seed` is what was sent,
+    `seed_used` what fal says it used.
     `lead_request_id` came in a header of a broken reply. `start_timeout_s` is the wait for a start, in
     seconds, that fal was told to allow; None for submissions of older ledgers. `unseen_ms` is when fal's
     records, read whole after the deadline, first did not show it, by fal's clock. `sent_ms` is when the POST
@@ -84,6 +105,7 @@ class Submission:
     number: int
     hold_nano: int
     admitted_ms: int
+    endpoint: str = ""
     cost_nano: int | None = None
     cost_basis: CostBasis | None = None
     billable_units: str | None = None
@@ -109,6 +131,20 @@ class Submission:
         """Whether the hold has been turned into a cost or given back."""
         return self.booked_ms is not None
 
+    @property
+    def draft_id(self) -> str:
+        """The id by which fal finishes what was drafted; "" where its result names none that can be sent."""
+        try:
+            draft_id = json.loads(self.result_json or "{}")["draft_id"]
+        except (ValueError, KeyError, TypeError):
+            return ""
+        return draft_id if isinstance(draft_id, str) and len(draft_id) <= DRAFT_ID_MAX_CHARS else ""
+
+    @property
+    def finish_until_ms(self) -> int:
+        """Until when a draft can be finished, counted from when it was sent: never later than fal counts."""
+        return (self.sent_ms or self.submitted_ms or self.admitted_ms) + DRAFT_KEPT_MS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
@@ -130,7 +166,9 @@ class JobRow(NewJob):
     """A job with everything that the results need.
 
     `attempts` counts POSTs that may have arrived, `purchases` those that fal accepted. `submission` is the
-    latest one, `spent_nano` what all of them cost. `output_run_id` is the run that made the file of
+    latest one, `spent_nano` what all of them cost. Where the job finishes a draft, `draft_output_id` is the
+    draft's file, `draft_nano` what the draft cost, and `draft_expected_nano` and `draft_maximum_nano` are its
+    price. `output_run_id` is the run that made the file of
     `output`, another one for a job that is `already_made`, and `output_path_there` its path in that folder.
     """
 
@@ -144,6 +182,11 @@ class JobRow(NewJob):
     error_type: str
     error: str
     charged: Charged | Literal[""]
+    draft: bool = False
+    draft_output_id: int | None = None
+    draft_expected_nano: int = 0
+    draft_maximum_nano: int = 0
+    draft_nano: int = 0
     submission: Submission | None = None
     output: Output | None = None
     output_run_id: str | None = None
@@ -163,6 +206,16 @@ class JobRow(NewJob):
     def booked(self) -> bool:
         """Whether the latest submission's cost is booked."""
         return self.submission is not None and self.submission.booked
+
+    @property
+    def is_finish(self) -> bool:
+        """Whether the job finishes a draft, or has finished it."""
+        return self.draft_output_id is not None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it has a file that was ordered: its video, or the draft that it finishes."""
+        return self.output is not None and (self.state is State.SUCCEEDED or self.is_finish)
 
     @property
     def finished_ms(self) -> int | None:

@@ -95,10 +95,11 @@ def retry(
     """Let failed, cancelled or skipped jobs be admitted again: all of them, or none.
 
     With `once`, what the campaign has made since is used and not bought: returns {job: the job that made
-    it}. Raises UsageError where another unfinished run of the campaign has one of them to make.
+    it}. Of a job that finishes a draft only the finish is tried again. Raises UsageError where another
+    unfinished run of the campaign has one of them to make.
     """
     made = _made_elsewhere(tx, job_ids) if once else {}
-    step_many(tx, job_ids, Event.RETRY, why=why, job={**NO_ERROR, "output_id": None})
+    step_many(tx, job_ids, Event.RETRY, why=why, job={**NO_ERROR, "output_id": schema.job.c.draft_output_id})
     transitions.reuse(tx, made)
     return made
 
@@ -115,14 +116,14 @@ def _made_elsewhere(tx: Transaction, job_ids: Collection[int]) -> Mapping[int, i
 
 
 def _by_run(tx: Transaction, job_ids: Collection[int]) -> dict[tuple[str, str], dict[int, str]]:
-    """Return the fingerprints of these jobs, {(run, campaign): {job: fingerprint}}."""
+    """Return the fingerprints of these jobs, {(run, campaign): {job: fingerprint}}; not of finishes."""
     job, run = schema.job, schema.run
     found: dict[tuple[str, str], dict[int, str]] = {}
     for piece in chunks(job_ids):
         rows = tx.execute(
             select(job.c.job_id, job.c.fingerprint, run.c.run_id, run.c.campaign)
             .join_from(job, run, job.c.run_id == run.c.run_id)
-            .where(job.c.job_id.in_(piece))
+            .where(job.c.job_id.in_(piece), job.c.draft_output_id.is_(None))
         )
         for job_id, fingerprint, run_id, campaign in rows:
             found.setdefault((run_id, campaign), {})[job_id] = fingerprint

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from types import MappingProxyType
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, TextClause, bindparam, select, text
 
 from callsheet.errors import Busy, InFlight, LedgerError, UsageError
 from callsheet.ledger import queries, schema, transitions
@@ -46,7 +46,7 @@ def refuse_in_flight(tx: Transaction, campaign: str, wanted: Collection[str], *,
     in_flight = select(job.c.job_id).join_from(run, job, job.c.run_id == run.c.run_id).where(*others)
     if not tx.execute(in_flight.where(job.c.state.in_(_values(IN_FLIGHT))).limit(1)).first():
         return
-    found = _runs_with(tx, campaign, wanted, IN_FLIGHT)
+    found = _runs_with(tx, campaign, wanted, job.c.state.in_(_values(IN_FLIGHT)))
     del found[besides]
     if not found:
         return
@@ -63,7 +63,7 @@ def refuse_made(
 
     `over` are those that are bought although they were made: {fingerprint: the newest job that made it}.
     """
-    found = _runs_with(tx, campaign, wanted, {State.SUCCEEDED}, over=over)
+    found = _runs_with(tx, campaign, wanted, text(schema.MADE), over=over)
     if found:
         run_id, count = found.most_common(1)[0]
         raise UsageError(
@@ -80,7 +80,7 @@ def _runs_with(
     tx: Transaction,
     campaign: str,
     wanted: Collection[str],
-    states: Collection[State],
+    which: ColumnElement[bool] | TextClause,
     *,
     over: Mapping[str, int] = NOTHING_SEEN,
 ) -> Counter[str]:
@@ -92,11 +92,8 @@ def _runs_with(
     opened = select(run.c.run_id).where(run.c.campaign == campaign, run.c.opened_ms.is_not(None))
     ours = set(tx.execute(opened).scalars())
     query = select(job.c.run_id, job.c.fingerprint, job.c.job_id).where(
-        job.c.fingerprint.in_(bindparam("piece", expanding=True)),
-        job.c.state.in_(_values(states)),
+        job.c.fingerprint.in_(bindparam("piece", expanding=True)), which
     )
-    if State.SUCCEEDED in states:
-        query = query.where(job.c.output_id.is_not(None))
     found: Counter[str] = Counter()
     for piece in chunks(set(wanted), queries.LOOK_UP_AT_ONCE):
         for run_id, fingerprint, job_id in tx.execute(query, {"piece": piece}):
@@ -176,6 +173,7 @@ def add_jobs(
             "run_id": run_id,
             "position": number if job.position is None else job.position,
             **{name: getattr(job, name) for name in names},
+            "draft": int(job.draft),
         }
         for number, job in enumerate(jobs, first)
     ]

@@ -27,8 +27,9 @@ def one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in sorted(values))})"
 
 
-MADE: Final = f"state = '{State.SUCCEEDED.value}' AND output_id IS NOT NULL"
-"""Jobs that were made and whose file was kept. The index on them answers a look-up by itself."""
+MADE: Final = f"(state = '{State.SUCCEEDED.value}' OR draft_output_id IS NOT NULL) AND output_id IS NOT NULL"
+"""Jobs that were made and whose file was kept, drafts that are being finished included. The index on them
+answers a look-up by itself."""
 
 IN_SLOT: Final = one_of("state", tuple(HOLDS_SLOT))
 """Written out, and never as parameters: only so can the index on exactly these rows answer it."""
@@ -58,7 +59,7 @@ def _key(name: str, kind: Any, *parts: Any, auto: bool = False) -> sa.Column[Any
     return sa.Column(name, kind, *parts, primary_key=True, autoincrement=auto)
 
 
-VERSION: Final = 4
+VERSION: Final = 5
 """The version of these tables. A test compares their text with it: another schema needs another version."""
 
 ledger_head = _table(
@@ -110,16 +111,24 @@ job = _table(
     *_cols(INT, "attempts", "purchases", default="0"),
     _col("submissions", INT, default="0"),  # how many there are; the latest one's number
     _col("output_id", INT, null=True),
+    _col("draft", INT, default="0"),  # whether its first purchase is a draft
+    _col("draft_output_id", INT, null=True),  # the draft's file, from when the draft is to be finished,
+    *_cols(INT, "draft_expected_nano", "draft_maximum_nano", default="0"),  # and what the draft was priced at
     *_cols(TEXT, "error_type", "error", "charged", default=""),
     sa.UniqueConstraint("run_id", "position", name="job_once_per_position"),
     sa.CheckConstraint(one_of("state", tuple(State)), name="job_state_known"),
     sa.CheckConstraint("expected_nano >= 0", name="job_expected_not_negative"),
     sa.CheckConstraint("maximum_nano > 0 AND maximum_nano >= expected_nano", name="job_maximum_covers"),
     sa.CheckConstraint(one_of("charged", ("", "no", "unknown", "yes")), name="job_charged_known"),
+    sa.CheckConstraint("draft IN (0, 1)", name="job_draft_flag"),
+    sa.CheckConstraint(
+        "draft_output_id IS NULL OR (draft = 1 AND output_id IS NOT NULL)", name="job_keeps_draft"
+    ),
     sa.Index("job_by_render_kind", "render_kind", "state", "job_id"),
     sa.Index("job_by_name", "custom_id"),
     _partial_index("job_made", "fingerprint", "run_id", "custom_id", "spent_nano", "job_id", where=MADE),
     _partial_index("job_by_error", "error_type", where="error_type <> ''"),
+    _partial_index("job_draft", "model", "run_id", where="draft = 1"),
     sa.Index("job_by_fingerprint", "fingerprint"),
     sa.Index("job_by_state", "run_id", "state"),
     _partial_index("job_in_slot", "state", where=IN_SLOT),
@@ -146,6 +155,7 @@ submission = _table(
     _key("submission_id", INT, auto=True),
     _col("job_id", INT, sa.ForeignKey("job.job_id")),
     _col("spending_id", INT, sa.ForeignKey("spending.spending_id")),
+    _col("endpoint", TEXT),
     *_cols(INT, "number", "hold_nano"),
     _col("cost_nano", INT, null=True),
     *_cols(TEXT, "cost_basis", "billable_units", null=True),

@@ -14,7 +14,9 @@ Rules
        It is booked once: `settle` on a rendered submission, or with the event that ends it otherwise.
        Only a settled submission can be collected, so that no file is ever there without its price.
     7. Money is given back only where nothing can have been charged. Unclear is counted as spent.
-    8. What failed without its file and turns up at fal after all is taken up again (`take_up`): its cost is
+    8. A job may be bought twice on purpose: `finish` orders the full-size version of a draft that succeeded.
+       The draft's file and bill stay with the job.
+    9. What failed without its file and turns up at fal after all is taken up again (`take_up`): its cost is
        booked, only the file is to come.
     9. A request id that turns out to be another job's is taken back (`misname`) before the render has ended:
        the job is unknown again, with hold and slot, and is reconciled by what it sent.
@@ -74,6 +76,7 @@ class Event(StrEnum):
     TAKE_UP = "take_up"
     CANCEL = "cancel"
     RETRY = "retry"
+    FINISH = "finish"
     SKIP = "skip"
     REUSE = "reuse"
 
@@ -129,7 +132,7 @@ ARROWS: Final[Mapping[State, Mapping[Event, State]]] = MappingProxyType(
         State.FAILED: {Event.RETRY: State.PENDING, Event.TAKE_UP: State.RENDERED},
         State.CANCELLED: {Event.RETRY: State.PENDING},
         State.SKIPPED_BUDGET: {Event.RETRY: State.PENDING},
-        State.SUCCEEDED: {},
+        State.SUCCEEDED: {Event.FINISH: State.PENDING},
         State.ALREADY_MADE: {},
     }
 )

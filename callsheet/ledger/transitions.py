@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, select, text
 
 from callsheet import failpoints
 from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageError
@@ -227,8 +227,9 @@ def reuse(tx: Transaction, made_by: Mapping[int, int]) -> None:
     outputs: dict[int, int] = {}
     for piece in chunks(set(made_by.values())):
         query = select(job.c.job_id, job.c.output_id).where(job.c.job_id.in_(piece))
-        made = tx.execute(query.where(job.c.state == State.SUCCEEDED.value))
-        outputs.update((job_id, output_id) for job_id, output_id in made)
+        outputs.update(
+            (job_id, output_id) for job_id, output_id in tx.execute(query.where(text(schema.MADE)))
+        )
     if missing := set(made_by.values()) - set(outputs):
         raise UsageError(f"job {min(missing)} has no finished video to use again")
     step_many(tx, made_by, Event.REUSE, output_ids={job_id: outputs[made_by[job_id]] for job_id in made_by})

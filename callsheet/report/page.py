@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import jinja2
 from markupsafe import Markup
 
-from callsheet.report.rows import ResultRow, thumbnail_of
+from callsheet.report.rows import ResultRow, minute_utc, thumbnail_of
 from callsheet.report.summary import Rollup, RunTotals, shown_together
 from pricing.money import usd_rounded_up, usd_text
 from pricing.quotes import length_text
@@ -118,6 +118,9 @@ def _details(row: ResultRow) -> tuple[tuple[str, str], ...]:
         ("seed", "" if row.seed_used is None else str(row.seed_used)),
         ("attempts", str(row.attempts) if row.attempts > 1 else ""),
         ("cost from", row.cost_basis.replace("_", " ")),
+        ("draft", "" if row.draft_nano is None else f"${usd_text(row.draft_nano)}"),
+        ("finish", "" if row.finish_nano is None else f"${usd_text(row.finish_nano)}"),
+        ("finish until", "" if row.finish_until_ms is None else minute_utc(row.finish_until_ms)),
         ("error", row.error_type),
         ("file", row.output_path if _is_address(row.output_path) else ""),
         ("SHA-256", row.sha256),

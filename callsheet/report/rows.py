@@ -21,6 +21,9 @@ Value = str | int | float | bool | None
 GONE = frozenset({"file_gone", "result_lost", "lost_at_provider"})
 """Errors of paid videos that fal says it no longer has."""
 
+ENDED_WITHOUT_FINISH = frozenset({State.FAILED, State.CANCELLED, State.SKIPPED_BUDGET})
+"""States of a draft's job in which `retry` may still finish it."""
+
 SUCCESSES = frozenset({"succeeded", "already_made"})
 SKIPPED = frozenset({"skipped_budget"})
 MEDIA, THUMBNAILS = "media", "posters"
@@ -35,7 +38,8 @@ class ResultRow:
     or is not known. `actual_nano` is what is booked, `held_nano` what is still held. `output_path` is
     relative to the run's folder and may lead to an earlier run's. A failed row has an `output_url` only
     where its file is paid for and may still be had. `render_s` is how long the render took at fal, in
-    seconds. `draft_nano` and `finish_nano` are the parts of `actual_nano` where a draft was finished.
+    seconds. `draft_nano` and `finish_nano` are the parts of `actual_nano` of a draft and its finish, and
+    `finish_until_ms` is until when a draft can be finished.
     """
 
     job: Job
@@ -74,6 +78,7 @@ class ResultRow:
     draft_id: str = ""
     draft_nano: int | None = None
     finish_nano: int | None = None
+    finish_until_ms: int | None = None
 
     @property
     def is_fetchable(self) -> bool:
@@ -96,8 +101,8 @@ def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = Non
         job=job,
         model=row.model,
         status=row.state.value,
-        expected_nano=row.expected_nano,
-        maximum_nano=row.maximum_nano,
+        expected_nano=row.expected_nano + row.draft_expected_nano,
+        maximum_nano=row.maximum_nano + row.draft_maximum_nano,
         price_book=run.price_book,
         error_type=row.error_type,
         error=_error_text(row),
@@ -109,9 +114,15 @@ def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = Non
     )
     if row.submission is not None:
         result = _with_submission(result, row.submission)
-    if row.output is not None:
-        return _with_output(result, row.output, output_path)
-    return replace(result, output_url="") if row.error_type in GONE else result
+        if row.draft:
+            result = _with_draft(result, row, row.submission)
+    if row.error_type in GONE:
+        result = replace(result, output_url="")
+    if row.output is None:
+        return result
+    made = _with_output(result, row.output, output_path)
+    is_failed_finish = row.is_finish and row.state is State.FAILED  # the file is the draft's, the address not
+    return replace(made, output_url=result.output_url) if is_failed_finish else made
 
 
 def earlier_row(row: JobRow, job: Job, price: Quote, run: Run, *, output_path: str | None) -> ResultRow:
@@ -120,7 +131,7 @@ def earlier_row(row: JobRow, job: Job, price: Quote, run: Run, *, output_path: s
     `row` is the earlier job, `job` and `price` are the manifest's. It costs this run nothing. A video that
     is not fetched yet keeps the earlier job's status and its address.
     """
-    made = row.state is State.SUCCEEDED
+    made = row.is_made
     result = ResultRow(
         job=job,
         model=row.model,
@@ -160,6 +171,27 @@ def _with_submission(result: ResultRow, submission: Submission) -> ResultRow:
         submitted_ms=submission.submitted_ms,
         started_ms=submission.started_ms,
         render_s=_render_s(submission),
+    )
+
+
+def _with_draft(result: ResultRow, row: JobRow, submission: Submission) -> ResultRow:
+    """Tell the draft's bill from its finish's, and say until when it can be finished."""
+    if not row.is_finish:
+        may_finish = row.state is State.SUCCEEDED and submission.draft_id
+        return replace(
+            result,
+            draft_id=submission.draft_id,
+            draft_nano=result.actual_nano,
+            finish_until_ms=submission.finish_until_ms if may_finish else None,
+        )
+    finish_nano = row.spent_nano - row.draft_nano
+    is_booked = submission.endpoint == row.endpoint and submission.booked
+    return replace(
+        result,
+        draft_id=result.job.draft_id,
+        draft_nano=row.draft_nano,
+        finish_nano=finish_nano if finish_nano or is_booked else None,
+        finish_until_ms=result.job.finish_until_ms if row.state in ENDED_WITHOUT_FINISH else None,
     )
 
 
@@ -209,6 +241,11 @@ def iso_utc(unix_ms: int | None) -> str:
     seconds, milliseconds = divmod(unix_ms, 1000)
     moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def minute_utc(unix_ms: int) -> str:
+    """Write a time to the minute, `2026-12-05 14:00 UTC`. It is cut, so that no deadline is too late."""
+    return f"{datetime.fromtimestamp(unix_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def manifest_cells(job: Job) -> dict[str, str]:
     return {
         "custom_id": job.custom_id,
         "prompt": job.prompt,
-        "model": job.endpoint.id,
+        "model": job.endpoint.model if job.draft_id else job.endpoint.id,
         "image_url": job.image.value if job.image else "",
         "end_image_url": job.end_image.value if job.end_image else "",
         **{name: _files(job, media) for name, media in MEDIA.items()},

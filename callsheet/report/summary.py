@@ -69,6 +69,22 @@ class RunTotals:
     by_client: list[Rollup]
     render_p50_s: float | None
     render_p95_s: float | None
+    drafts: DraftTotals | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftTotals:
+    """The drafts of a run. `to_finish` of those that were made can still be bought at full size.
+
+    The first of these can be until `finish_until_ms` (Unix milliseconds). Amounts in nano-dollars.
+    """
+
+    drafts: int
+    finished: int
+    to_finish: int
+    finish_until_ms: int | None
+    draft_nano: int
+    finish_nano: int
 
 
 def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> RunTotals:
@@ -82,6 +98,22 @@ def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> RunTotals:
         by_client=rollups(rows, "client"),
         render_p50_s=_quantile(times, 0.5),
         render_p95_s=_quantile(times, 0.95),
+        drafts=_drafts([row for row in rows if row.draft_nano is not None]),
+    )
+
+
+def _drafts(rows: Sequence[ResultRow]) -> DraftTotals | None:
+    """Add up the rows of drafts; None where there are none."""
+    until = [row.finish_until_ms for row in rows if row.finish_until_ms is not None]
+    if not rows:
+        return None
+    return DraftTotals(
+        drafts=len(rows),
+        finished=sum(row.finish_nano is not None and row.status in SUCCESSES for row in rows),
+        to_finish=len(until),
+        finish_until_ms=min(until, default=None),
+        draft_nano=sum(row.draft_nano or 0 for row in rows),
+        finish_nano=sum(row.finish_nano or 0 for row in rows),
     )
 
 
@@ -160,6 +192,18 @@ def summary_document(summary: RunTotals) -> dict[str, Any]:
         "render_seconds": {"p50": summary.render_p50_s, "p95": summary.render_p95_s},
         "by_model": {group.name: _sums(group) for group in summary.by_model},
         "by_client": {group.name: _sums(group) for group in summary.by_client},
+        **({} if summary.drafts is None else {"drafts": _drafts_document(summary.drafts)}),
+    }
+
+
+def _drafts_document(drafts: DraftTotals) -> dict[str, Any]:
+    return {
+        "drafts": drafts.drafts,
+        "finished": drafts.finished,
+        "to_finish": drafts.to_finish,
+        "finish_until": iso_utc(drafts.finish_until_ms) or None,
+        "draft_usd": usd_text(drafts.draft_nano),
+        "finish_usd": usd_text(drafts.finish_nano),
     }
 
 

@@ -177,7 +177,7 @@ class House:
         return dict(httpx.get(f"{self.address.url}/_sandbox/ledger", headers=key).json())
 
     def accepted(self, prompt: str) -> list[dict[str, Any]]:
-        return [each for each in self.truth()["accepted"] if each["arguments"]["prompt"] == prompt]
+        return [each for each in self.truth()["accepted"] if each["arguments"].get("prompt") == prompt]
 
     def context(self, account: AccountSession, run_id: str, stop: StopSignal | None = None) -> RunContext:
         """Return the context of a run, with short pauses between attempts to fetch a file."""
@@ -213,7 +213,7 @@ class House:
         async with httpx.AsyncClient(base_url=self.address.url, headers=key) as client:
             while True:
                 truth = json.loads((await client.get("/_sandbox/ledger")).text)
-                mine = [each for each in truth["accepted"] if each["arguments"]["prompt"] == prompt]
+                mine = [each for each in truth["accepted"] if each["arguments"].get("prompt") == prompt]
                 if len([each for each in mine if each["status"] == "COMPLETED"]) >= count:
                     return mine
 

@@ -17,7 +17,16 @@ from callsheet.cli.views.plan_advice import (
     show_expensive,
     show_time,
 )
-from callsheet.cli.views.plan_view import PlanView, cap_name, show_changes, show_plan, show_warnings
+from callsheet.cli.views.plan_view import (
+    PlanView,
+    cap_name,
+    draft_costs,
+    drafts_document,
+    show_changes,
+    show_drafts,
+    show_plan,
+    show_warnings,
+)
 from callsheet.cli.views.problems import ErrorsFile, explain_mistakes
 from callsheet.errors import ManifestError, OverBudget
 from callsheet.files import has_ledger
@@ -70,6 +79,7 @@ def plan(
     short = shortfalls(to_pay(made, seen.changes), seen.room)
     code = OverBudget.exit_code if check and short else 0
     takes_s, learned = seen.takes_s(made, concurrency), bool(seen.learned_s)
+    costs = draft_costs(made, seen.kept)
     if out is not None:
         write_plan(made, out)
         note(f"wrote {out}")
@@ -78,11 +88,19 @@ def plan(
             made, room=seen.room, rows=rows or None, changes=seen.changes, differs=seen.differs
         )
         more = more_document(made, takes_s, learned=learned, credit_nano=seen.credit_nano)
-        document({**told, "advice": advice_document(made, seen.changes, seen.room), **more})
+        document(
+            {
+                **told,
+                "advice": advice_document(made, seen.changes, seen.room),
+                **more,
+                **drafts_document(costs),
+            }
+        )
         return code
     show_plan(made, seen.room)
     show_warnings(made)
     show_changes(made, seen.changes, seen.differs)
+    show_drafts(costs)
     _show_fit(seen, short)
     for line in advice_lines(made, seen.changes, seen.room):
         show_line(line)

@@ -22,6 +22,7 @@ from callsheet.cli.options import (
 )
 from callsheet.cli.output import document, note, result, say, show_line
 from callsheet.cli.session import run_to_its_end
+from callsheet.cli.views.drafts import clock_lines
 from callsheet.cli.views.progress import in_words, made_before
 from callsheet.engine.cancel import cancel_at_fal, cancel_pending
 from callsheet.engine.context import named
@@ -31,10 +32,22 @@ from callsheet.engine.results import write_report
 from callsheet.engine.retry import Retry, prepare_retry
 from callsheet.engine.run import CLAIM_PAUSE_S, CLAIM_TRIES, continued, find_run, run_in
 from callsheet.errors import Busy
-from callsheet.ledger import AT_FAL, JobRow, Ledger, Run, State, admission, queries
+from callsheet.ledger import (
+    AT_FAL,
+    JobRow,
+    Ledger,
+    Run,
+    State,
+    admission,
+    finishing,
+    queries,
+    wall_clock_ms,
+)
 from callsheet.provider.client import FalQueue
 from callsheet.report.error_table import advice_text
+from callsheet.report.rows import iso_utc
 from callsheet.settings import Settings
+from pricing.drafts import DRAFT_KEPT_MS
 from pricing.money import usd_rounded_up, usd_text
 
 NAMED = 20
@@ -63,6 +76,10 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
             else []
         )
         accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
+        drafts = {
+            each: [at_ms + DRAFT_KEPT_MS for at_ms in sent]
+            for each, sent in ledger.do(finishing.open_drafts).items()
+        }
     cap_nano = accounts[0].limit_nano if accounts else None
     if json:
         document(
@@ -79,6 +96,7 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
                     for row in rendered
                 ],
                 "other_unfinished": others,
+                "drafts_until": {each: iso_utc(min(until)) for each, until in drafts.items()},
             }
         )
         return 0
@@ -92,6 +110,8 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
         result(f"{more}{resume} downloads what is available")
     elif run.closed_ms is None:
         result(f"not finished; if no process is working on it, {resume} continues it")
+    for line in clock_lines(drafts, wall_clock_ms(), sandbox=sandbox):
+        show_line(line)
     for other in others:
         result(f"also unfinished: {other}")
     return 0
@@ -120,13 +140,13 @@ def resume(
     Example: callsheet resume spring-20261121-090000-a1b2
     """
     run = find_run(run_settings(sandbox=sandbox), run_id)
-    _refuse_busy(run_settings(sandbox=sandbox), run.run_id)
+    refuse_busy(run_settings(sandbox=sandbox), run.run_id)
     request = continued(run, accept_prices=accept_prices)
 
     return run_to_its_end(request, settings_for(request), as_json=json)
 
 
-def _refuse_busy(settings: Settings, run_id: str) -> None:
+def refuse_busy(settings: Settings, run_id: str) -> None:
     """Raise Busy if another process works on the run, before a Prefect server is started for it.
 
     Waits three seconds first: the other process may only be settling what a dead one left.

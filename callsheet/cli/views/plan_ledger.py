@@ -9,7 +9,7 @@ from callsheet.cli.views.plan_view import PlanView
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.open_run import changes_of, room_for
 from callsheet.errors import CallsheetError
-from callsheet.ledger import Ledger, history, queries
+from callsheet.ledger import Ledger, finishing, history, queries
 from callsheet.provider.platform import FalPlatform
 from callsheet.settings import Settings
 from manifests.diff import Changes, what_differs
@@ -36,6 +36,7 @@ def compared(plan: Plan, settings: Settings, *, sandbox: bool) -> PlanView:
             changes=changes,
             differs=_differences(ledger, plan, changes),
             learned_s=_learned(ledger, plan),
+            kept=ledger.do(finishing.finished_share, plan.by_model().keys()),
         )
 
 

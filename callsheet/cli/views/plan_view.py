@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from callsheet.cli.output import result, say, show_line, terminal_width
 from manifests.diff import Changes, Sum
-from manifests.plan import Plan, Size, Total
+from manifests.plan import Plan, Size, Total, drafts_in
 from pricing.budgets import Cap, scope_label
+from pricing.catalog import load_catalog
+from pricing.drafts import ASSUMED_SHARE, DraftCost, draft_cost, finish_cost
 from pricing.money import usd_rounded_up, usd_text
 from pricing.render_times import campaign_s, published_render_s
 
@@ -24,14 +27,16 @@ class PlanView:
     """What the ledger knows about a plan.
 
     `room` is the headroom under each cap in nano-dollars. `differs` says, by position, what makes a changed
-    job another one. `learned_s` is the median render time of a size in seconds. `credit_nano` is the
-    account's balance in nano-dollars, None where it was not read.
+    job another one. `learned_s` is the median render time of a size in seconds. `kept` is how many drafts
+    were finished so far, and of how many. `credit_nano` is the account's balance in nano-dollars, None where
+    it was not read.
     """
 
     room: Mapping[Cap, int]
     changes: Changes = field(default_factory=Changes)
     differs: Mapping[int, Sequence[str]] = field(default_factory=dict)
     learned_s: Mapping[Size, float] = field(default_factory=dict)
+    kept: tuple[int, int] = (0, 0)
     credit_nano: int | None = None
 
     def takes_s(self, plan: Plan, concurrency: int) -> float:
@@ -103,6 +108,57 @@ def _show_total(name: str, total: Total) -> None:
 def _is_narrow() -> bool:
     width = terminal_width()
     return width is not None and width < _NAME + 36
+
+
+def draft_costs(plan: Plan, kept: tuple[int, int]) -> list[tuple[str, DraftCost]]:
+    """Return what the drafts of a plan cost, and finishing all of them, and the share usually kept; in words.
+
+    Empty for a plan without drafts.
+    """
+    catalog = load_catalog()
+    if not any(catalog.endpoints[size.endpoint_id].draft for size in plan.summary.sizes):
+        return []
+    drafts = drafts_in(plan)
+    if not drafts:
+        return []
+    whole = finish_cost(catalog, drafts)
+    share = kept if kept[0] else ASSUMED_SHARE
+    percent = f"{100 * share[0] / share[1]:.0f} %"
+    why = f"as so far, {kept[0]} of {kept[1]}" if kept[0] else "assumed, as none was finished so far"
+    return [
+        ("drafts", draft_cost(catalog, drafts)),
+        ("finishing all of them", whole),
+        (f"finishing {percent} ({why})", whole.of_share(share)),
+    ]
+
+
+def show_drafts(costs: Sequence[tuple[str, DraftCost]]) -> None:
+    """Print these costs, and how long drafts can be finished."""
+    for name, cost in costs:
+        expected, most = usd_rounded_up(cost.expected_nano), usd_rounded_up(cost.maximum_nano)
+        show_line(f"{name}: {cost.drafts}, {expected} expected, at most {most}")
+    if costs:
+        show_line("a draft can be finished for 7 days: `callsheet finish RUN --keep FILE`")
+
+
+def drafts_document(costs: Sequence[tuple[str, DraftCost]]) -> dict[str, Any]:
+    """Return the same for scripts; nothing for a plan without drafts."""
+    names = ("drafts", "finish_all", "finish_usual_share")
+    return (
+        {
+            "drafts": {
+                name: {
+                    "jobs": cost.drafts,
+                    "expected_usd": usd_text(cost.expected_nano),
+                    "maximum_usd": usd_text(cost.maximum_nano),
+                    "about": about,
+                }
+                for name, (about, cost) in zip(names, costs, strict=True)
+            }
+        }
+        if costs
+        else {}
+    )
 
 
 def show_changes(plan: Plan, changes: Changes, differs: Mapping[int, Sequence[str]]) -> None:

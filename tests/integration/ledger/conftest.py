@@ -20,12 +20,14 @@ from callsheet.ledger import (
     Event,
     JobRow,
     Ledger,
+    NewFinish,
     NewJob,
     NewRun,
     Output,
     Settlement,
     State,
     admission,
+    finishing,
     queries,
     recovery,
     runs,
@@ -84,7 +86,7 @@ class FakeClock:
 
 
 def new_job(number: int = 0, **changes: Any) -> NewJob:
-    """An everyday job."""
+    """An everyday job: a draft, to which everything can happen."""
     given = {
         "row": number + 2,
         "custom_id": f"shot-{number}",
@@ -96,8 +98,23 @@ def new_job(number: int = 0, **changes: Any) -> NewJob:
         "maximum_nano": HOLD_NANO,
         "client": "acme",
         "render_kind": "a kind",
+        "draft": True,
     }
     return NewJob(**{**given, **changes})
+
+
+def new_finish(job_id: int, **changes: Any) -> NewFinish:
+    """The full-size version of a draft, at three times its price."""
+    given = {
+        "job_id": job_id,
+        "endpoint": "bytedance/seedance-2.5/draft/complete",
+        "payload": "{}",
+        "output_name": f"shot-{job_id}-1080p",
+        "render_kind": "another kind",
+        "expected_nano": 3 * COST_NANO,
+        "maximum_nano": 3 * HOLD_NANO,
+    }
+    return NewFinish(**{**given, **changes})
 
 
 @dataclass
@@ -219,6 +236,9 @@ VERBS: dict[Event, Callable[[Ledger, int, Desk], Any]] = {
     Event.CANCEL: lambda ledger, job, _: ledger.do(settlement.cancel, job, why="not wanted"),
     Event.RETRY: lambda ledger, job, _: ledger.do(recovery.retry, [job], why="again"),
     Event.SKIP: lambda ledger, job, _: ledger.do(transitions.skip, [job], why="no money"),
+    Event.FINISH: lambda ledger, job, _: ledger.do(
+        finishing.finish, ledger.do(queries.job, job).run_id, [new_finish(job)]
+    ),
     Event.REUSE: lambda ledger, job, desk: ledger.do(transitions.reuse, {job: desk.made_before()}),
 }
 

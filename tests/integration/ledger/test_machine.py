@@ -27,12 +27,14 @@ from callsheet.ledger import (
     HOLDS_SLOT,
     Event,
     Ledger,
+    NewFinish,
     NewJob,
     NewRun,
     Output,
     Settlement,
     State,
     admission,
+    finishing,
     queries,
     recovery,
     runs,
@@ -70,6 +72,7 @@ VERBS = {
     Event.RETRY: recovery.retry,
     Event.SKIP: transitions.skip,
     Event.REUSE: transitions.reuse,
+    Event.FINISH: finishing.finish,
 }
 HOLD = 100
 LIMIT = 350
@@ -98,6 +101,7 @@ class Model:
     held: int = 0
     spent: int = 0
     request: str = ""
+    is_finish: bool = False
 
 
 PLACE: list[Callable[[], AbstractContextManager[str]]] = []
@@ -121,6 +125,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 payload="",
                 expected_nano=90,
                 maximum_nano=HOLD,
+                draft=True,
             )
             for n in range(JOBS)
         ]
@@ -166,7 +171,7 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(RunStopping):
                 self.do(event, job_id, charged, cost)
             return
-        if event is Event.TAKE_UP and not model.request:
+        if (event is Event.TAKE_UP and not model.request) or (event is Event.FINISH and model.is_finish):
             with pytest.raises(IllegalTransition):
                 self.do(event, job_id, charged, cost)
             return
@@ -281,6 +286,8 @@ class LedgerMachine(RuleBasedStateMachine):
             model.held, model.booked = 0, True
         elif event in (Event.RELEASE, Event.DECLARE_ABSENT, Event.FAIL_INPUTS):
             model.held, model.booked = 0, True
+        elif event is Event.FINISH:
+            model.is_finish, self.stopping = True, False
         model.state = target
 
     def do(self, event: Event, job_id: int, charged: str, cost: int):
@@ -290,6 +297,17 @@ class LedgerMachine(RuleBasedStateMachine):
         verb = VERBS[event]
         if event in (Event.RETRY, Event.SKIP):
             return self.ledger.do(verb, [job_id])
+        if event is Event.FINISH:
+            order = NewFinish(
+                job_id=job_id,
+                endpoint="f",
+                payload="",
+                output_name="",
+                render_kind="",
+                expected_nano=90,
+                maximum_nano=HOLD,
+            )
+            return self.ledger.do(verb, "r", [order])
         if event is Event.REUSE:
             made = [known for known, model in self.jobs.items() if model.state is State.SUCCEEDED]
             return self.refuse_for_want_of_a_video() if not made else self.ledger.do(verb, {job_id: made[0]})

@@ -46,6 +46,7 @@ failed      retry          pending
 failed      take_up        rendered
 cancelled   retry          pending
 skipped_budget retry       pending
+succeeded   finish         pending
 """
 EXPECTED = {
     (State(a), Event(e)): State(b) for a, e, b in (line.split() for line in DRAWN.strip().splitlines())

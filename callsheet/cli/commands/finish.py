@@ -1,0 +1,110 @@
+"""`callsheet finish`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from callsheet.cli.commands.runs import refuse_busy
+from callsheet.cli.options import AcceptPrices, Fit, Json, Sandbox, Yes, option, run_settings
+from callsheet.cli.output import ask, document, note, say
+from callsheet.cli.session import run_to_its_end
+from callsheet.cli.views.drafts import show_finishes
+from callsheet.engine.drafts import FinishPlan, order_finishes
+from callsheet.engine.open_run import room_for
+from callsheet.engine.request import settings_for
+from callsheet.engine.run import continued, find_run
+from callsheet.errors import UsageError
+from callsheet.ledger import Ledger
+from manifests.selection import read_kept
+from pricing.money import parse_usd, usd_rounded_up
+
+NAMED = 20
+
+RunWithDrafts = Annotated[str, Parameter(help="The id of a run that made drafts")]
+Keep = Annotated[
+    list[str],
+    Parameter(
+        name="--keep",
+        negative="",
+        consume_multiple=True,
+        env_var="CALLSHEET_KEEP",
+        help="The drafts to finish: ids, or a file with the column custom_id; if it also has the column "
+        "verdict, the rows that say keep",
+    ),
+]
+RunBudget = Annotated[
+    str | None,
+    option(
+        "BUDGET_USD", "Spend at most this much on the run, its drafts included", "--budget-usd", "--max-cost"
+    ),
+]
+
+
+def finish(
+    run_id: RunWithDrafts,
+    *,
+    keep: Keep,
+    budget_usd: RunBudget = None,
+    fit: Fit = False,
+    accept_prices: AcceptPrices = False,
+    sandbox: Sandbox = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> int:
+    """Buy the full-size version of the drafts that you keep.
+
+    It is the second purchase of the draft's job, under the same caps. The
+    draft's file and bill stay. A draft can be finished for seven days.
+
+    Example: callsheet finish spring-20261121-090000-a1b2 --keep selection.csv
+    """
+    budget_nano = _amount(budget_usd)
+    run = find_run(run_settings(sandbox=sandbox), run_id)
+    kept = read_kept(keep, option="--keep")
+    refuse_busy(run_settings(sandbox=sandbox), run.run_id)
+    request = continued(run, accept_prices=accept_prices).model_copy(update={"fit": fit})
+    settings = settings_for(request)
+
+    def review(ledger: Ledger, plan: FinishPlan) -> None:
+        _review(ledger, plan, yes=yes, as_json=json)
+
+    ordered = order_finishes(
+        settings, run, kept, budget_nano=budget_nano, fit=fit, sandbox=request.sandbox, review=review
+    )
+    plan = asyncio.run(ordered)
+    if not plan.finishes and run.closed_ms is not None:
+        note("nothing to finish")
+        if json:
+            document({"run_id": run.run_id, "dir": run.out, "finishing": 0, "finished": list(plan.done)})
+        return 0
+
+    return run_to_its_end(request, settings, as_json=json)
+
+
+def _review(ledger: Ledger, plan: FinishPlan, *, yes: bool, as_json: bool) -> None:
+    """Show what is about to be bought and ask for it. Raises UsageError without a yes."""
+    if not as_json:
+        show_finishes(plan, room_for(ledger, plan))
+    if plan.done:
+        note(f"{len(plan.done)} are finished, or being finished, already: {', '.join(plan.done[:NAMED])}")
+    for each in plan.left[:NAMED]:
+        say(f"skipped: {each.draft.row.custom_id} (up to {usd_rounded_up(each.price.maximum_nano)})")
+    if len(plan.left) > NAMED:
+        say(f"skipped: and {len(plan.left) - NAMED} more")
+    if not plan.finishes or yes:
+        return
+    most = usd_rounded_up(plan.maximum_nano)
+    if not ask(f"Finish {len(plan.finishes)} drafts for at most {most}?"):
+        raise UsageError("not confirmed, nothing was sent; add --yes to finish without confirmation")
+
+
+def _amount(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_usd(text)
+    except ValueError as error:
+        raise UsageError(f"--budget-usd: {error}") from error

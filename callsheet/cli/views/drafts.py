@@ -1,0 +1,50 @@
+"""Drafts on the terminal: what finishing them costs, and until when they can be finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from callsheet.cli.output import show_line
+from callsheet.cli.views.plan_view import cap_name
+from callsheet.engine.drafts import FinishPlan
+from callsheet.report.rows import minute_utc
+from pricing.budgets import Cap
+from pricing.money import usd_rounded_up
+
+
+def show_finishes(plan: FinishPlan, room: Mapping[Cap, int]) -> None:
+    """Print what finishing the kept drafts costs, the first deadline, and the headroom of every cap."""
+    count = len(plan.finishes)
+    show_line(
+        f"{plan.run.run_id}: finish {count} draft{'s' if count != 1 else ''}, "
+        f"{usd_rounded_up(plan.expected_nano)} expected, at most {usd_rounded_up(plan.maximum_nano)}"
+    )
+    if plan.finishes:
+        show_line(f"the first can be finished until {minute_utc(plan.until_ms)}")
+    for cap, left_nano in room.items():
+        limit, left = usd_rounded_up(cap.limit_nano), usd_rounded_up(left_nano)
+        show_line(f"{cap_name(cap)}: {limit}, {left} left")
+
+
+def clock_lines(clocks: Mapping[str, list[int]], now_ms: int, *, sandbox: bool = False) -> list[str]:
+    """Say of each run how many drafts can be finished and until when, and how many cannot any more.
+
+    `clocks` has the deadlines (Unix milliseconds) of every run's drafts that were not finished.
+    """
+    lines = []
+    for run_id, deadlines in clocks.items():
+        left = [each for each in deadlines if each > now_ms]
+        if left:
+            command = f"callsheet finish {run_id} --keep FILE{' --sandbox' * sandbox}"
+            lines.append(
+                f"{_drafts(len(left))} can be finished, the first until {minute_utc(min(left))}: `{command}`"
+            )
+        if late := len(deadlines) - len(left):
+            lines.append(
+                f"{_drafts(late)} of {run_id} can no longer be finished: fal keeps a draft for seven days"
+            )
+    return lines
+
+
+def _drafts(count: int) -> str:
+    return f"{count} draft{'s' if count != 1 else ''}"

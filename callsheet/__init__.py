@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from callsheet.api import (
         Plan,
         RunSummary,
+        finish,
+        finish_async,
         plan,
         reconcile,
         reconcile_async,
@@ -67,6 +69,8 @@ __all__ = [
     "RunSummary",
     "Settings",
     "UsageError",
+    "finish",
+    "finish_async",
     "plan",
     "reconcile",
     "reconcile_async",

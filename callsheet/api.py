@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import open_account
+from callsheet.engine.drafts import order_finishes
 from callsheet.engine.open_run import room_for
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.retry import prepare_retry
@@ -38,7 +39,9 @@ from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan
 from manifests.plan import PlanOptions
 from manifests.planner import make_plan
+from manifests.selection import read_kept
 from pricing.budgets import full_room, shortfalls
+from pricing.money import parse_usd
 
 Source: TypeAlias = str | Path | pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]
 """A path or address of a manifest, a campaign file or a plan file; or rows in memory."""
@@ -240,6 +243,33 @@ async def retry_async(
     return await _carried_out(request, found.run_id, settings, render)
 
 
+async def finish_async(
+    run_id: str,
+    *,
+    keep: Sequence[str],
+    budget_usd: str | Decimal | float | None = None,
+    fit: bool = False,
+    accept_prices: bool = False,
+    sandbox: bool = False,
+    render: RenderJob = render_here,
+) -> RunSummary:
+    """Buy the full-size version of the drafts of a run that are kept, as their jobs' second purchase.
+
+    `keep` names ids, or files with the column custom_id. `budget_usd` becomes the run's cap, its drafts
+    included. Raises ManifestError for drafts that cannot be finished, OverBudget where they do not fit.
+    """
+    found = find_run(settings_from(os.environ, sandbox=sandbox), run_id)
+    request = continued(found, accept_prices=accept_prices).model_copy(update={"fit": fit})
+    settings = settings_for(request)
+    kept = read_kept(keep, option="keep")
+    try:
+        budget_nano = None if budget_usd is None else parse_usd(str(budget_usd))
+    except ValueError as error:
+        raise UsageError(f"budget_usd: {error}") from error
+    await order_finishes(settings, found, kept, budget_nano=budget_nano, fit=fit, sandbox=request.sandbox)
+    return await _carried_out(request, found.run_id, settings, render)
+
+
 async def reconcile_async(*, sandbox: bool = False) -> Findings:
     """Settle every open or unknown submission against fal's records, and fetch what is paid for."""
     check_packages_are_ours()
@@ -294,6 +324,23 @@ def retry(
     return asyncio.run(
         retry_async(
             run_id, all_failures=all_failures, again=again, accept_prices=accept_prices, sandbox=sandbox
+        )
+    )
+
+
+def finish(
+    run_id: str,
+    *,
+    keep: Sequence[str],
+    budget_usd: str | Decimal | float | None = None,
+    fit: bool = False,
+    accept_prices: bool = False,
+    sandbox: bool = False,
+) -> RunSummary:
+    """Do what `finish_async` does and return when it has ended."""
+    return asyncio.run(
+        finish_async(
+            run_id, keep=keep, budget_usd=budget_usd, fit=fit, accept_prices=accept_prices, sandbox=sandbox
         )
     )
 

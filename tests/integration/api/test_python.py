@@ -112,3 +112,19 @@ def test_the_flow_is_a_subflow_of_another_flow(place):
     summary = json.loads(done.stdout.splitlines()[-1])
     assert (summary["succeeded"], summary["failed"]) == (2, 0)
     assert Path(summary["dir"]).parent == place / "runs"
+
+
+def test_kept_drafts_are_finished(place):
+    """`finish` buys what is kept of a run's drafts within a budget; both bills are in its results."""
+    draft = {"prompt": "A boat", "model": "seedance-2.5", "aspect_ratio": "16:9", "duration": "4"}
+    rows = [{**draft, "custom_id": name, "draft": "true"} for name in ("a", "b")]
+    made = callsheet.run(callsheet.plan(rows, budget_usd="3", sandbox=True), sandbox=True, speed=100)
+    with pytest.raises(callsheet.OverBudget):
+        callsheet.finish(made.run_id, keep=["b"], sandbox=True)
+    with pytest.raises(UsageError, match="budget_usd"):
+        callsheet.finish(made.run_id, keep=["b"], budget_usd="much", sandbox=True)
+    done = callsheet.finish(made.run_id, keep=["b"], budget_usd="7", sandbox=True)
+    assert (done.exit_code, done.succeeded) == (0, 2)
+    results = done.results().set_index("custom_id")
+    assert list(results["finish_usd"]) == ["", "4.59862353"]
+    assert list(results["draft_usd"]) == ["0.830962", "0.830962"]

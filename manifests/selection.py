@@ -24,9 +24,9 @@ class Kept:
 
 
 def read_kept(chosen: Sequence[str], *, option: str) -> list[Kept]:
-    """Return the jobs that are kept: each of `chosen` is a file that exists, or an id.
+    """Return the jobs that are kept: each of `chosen` is a file that exists, or ids separated by commas.
 
-    Raises UsageError for a file that cannot be read, ManifestError with every mistake in it.
+    An id that has a comma itself must be given in a file. Raises UsageError for a file that cannot be read, ManifestError with every mistake in it.
     """
     kept: list[Kept] = []
     for each in chosen:
@@ -36,7 +36,7 @@ def read_kept(chosen: Sequence[str], *, option: str) -> list[Kept]:
         elif "/" in each or each.lower().endswith((".csv", ".parquet", ".jsonl", ".xlsx")):
             raise UsageError(f"there is no file {each}")
         else:
-            kept.append(Kept(each, option, 0))
+            kept += [Kept(name.strip(), option, 0) for name in each.split(",") if name.strip()]
     return kept
 
 

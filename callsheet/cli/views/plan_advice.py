@@ -75,7 +75,7 @@ def show_expensive(plan: Plan) -> None:
         job, price = planned.job, planned.quote
         length = length_text(job.shot)
         most = usd_rounded_up(price.maximum_nano)
-        line = f"  {job.custom_id:<28}{most:>10}  {job.endpoint.model} {job.resolution} {length}"
+        line = f"  {job.custom_id:<28}{most:>10}  {job.endpoint.model} {job.shot.resolution} {length}"
         show_line(line, indent=4)
 
 

@@ -28,8 +28,9 @@ def test_rows_that_are_kept(tmp_path: Path, text: str, kept: list[str]) -> None:
 
 
 def test_ids_stand_for_themselves() -> None:
-    """What names no file is an id."""
+    """What names no file is an id, or several with commas between them."""
     assert read_kept(["a", "b"], option="--keep") == [Kept("a", "--keep", 0), Kept("b", "--keep", 0)]
+    assert read_kept(["a, b"], option="--keep") == read_kept(["a", "b"], option="--keep")
 
 
 def test_a_file_that_is_not_there_is_no_id(tmp_path: Path) -> None:

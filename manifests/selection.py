@@ -26,7 +26,8 @@ class Kept:
 def read_kept(chosen: Sequence[str], *, option: str) -> list[Kept]:
     """Return the jobs that are kept: each of `chosen` is a file that exists, or ids separated by commas.
 
-    An id that has a comma itself must be given in a file. Raises UsageError for a file that cannot be read, ManifestError with every mistake in it.
+    An id that has a comma itself must be given in a file. Raises UsageError for a file that cannot be read,
+    ManifestError with every mistake in it.
     """
     kept: list[Kept] = []
     for each in chosen:

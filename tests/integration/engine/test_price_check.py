@@ -292,7 +292,8 @@ async def test_a_bill_below_the_smallest_video_is_not_believed(house):
         bills = await compare_bills(account, days=1)
     assert len(bills.corrected) == 2
     after = {row.spent_nano for row in house.rows(run_id) if row.job_id in {each.job_id for each in marked}}
-    assert after == {each["cost_nano"] for each in house.accepted(f"{word} a")}
+    bought = [each for row in marked for each in house.accepted(f"{word} {row.custom_id}")]
+    assert after == {each["cost_nano"] for each in bought}
     assert max(after) < ONE_NANO // 500
 
 

@@ -63,7 +63,7 @@ async def test_an_unexpected_error_in_one_job_stops_the_buying_and_collects_the_
 
     async def noticed(ctx, planned, row, ticket):
         at_fal.set()
-        await poll(ctx, planned, row, ticket)
+        return await poll(ctx, planned, row, ticket)
 
     async def broken(ctx, planned):
         if planned.custom_id == "shot-0":

@@ -25,6 +25,7 @@ from callsheet.ledger import (
     verify,
 )
 from tests.integration.ledger.conftest import Desk
+from tests.rig.processes import until
 from tests.rig.servers import Cluster, cluster, pgbouncer
 
 postgres = pytest.mark.postgres
@@ -150,6 +151,7 @@ def test_runs_with_open_work_say_whose_they_are(desk, ledger_url: str) -> None:
         assert (work.alive, work.owner.pid, work.owner.host) == (True, process.pid, os.uname().nodename)
         process.kill()
         process.wait()
+        until(lambda: not desk.ledger.open_work()[0].alive)  # PostgreSQL hears of the end a moment later
         (work,) = desk.ledger.open_work()
         assert (work.alive, work.slots) == (False, 2)
     desk.ledger.do(recovery.recover, "r")

@@ -34,7 +34,7 @@ def test_no_option_takes_a_secret(path: Path) -> None:
 
 def test_options_are_found_where_they_are() -> None:
     """The reading of the test above sees options at all."""
-    assert {"--budget-usd", "--sandbox", "-j"} <= option_names(Path(options.__file__).read_text("utf-8"))
+    assert {"--budget-usd", "--yes", "-j"} <= option_names(Path(options.__file__).read_text("utf-8"))
 
 
 def test_no_field_of_the_flow_is_a_secret() -> None:

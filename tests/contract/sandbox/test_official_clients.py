@@ -33,6 +33,9 @@ CURL = (
 JWKS = "import httpx; print(httpx.get('https://rest.fal.ai/.well-known/jwks.json').text)"
 
 
+pytestmark = pytest.mark.xdist_group("official-clients")
+
+
 def missing() -> str:
     """What this machine lacks for the tests, or nothing."""
     needs = ("unshare", "ip", "mount")

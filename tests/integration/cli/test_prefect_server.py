@@ -1,15 +1,12 @@
 """The pins around Prefect hold: its server starts, and a cron deployment really gets a run."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from callsheet.cli.prefect import client_environment, own_server
-from tests.procfs import NoSuchProcess, command_line, send_signal
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
@@ -60,25 +57,3 @@ def test_a_cron_deployment_gets_a_run(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("scheduled")
     assert "Scheduled" in done.stdout
-
-
-def test_the_server_ends_with_its_parent(tmp_path):
-    """When the process that started the server is killed, the server ends by itself."""
-    code = (
-        "import os; from pathlib import Path; from callsheet.cli.prefect import own_server;"
-        f"entered = own_server(Path({str(tmp_path)!r})); server = entered.__enter__(); server.wait_ready();"
-        "print(server.process.pid, flush=True); os.kill(os.getpid(), 9)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False
-    )
-    pid = int(done.stdout)
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        try:
-            command_line(pid)
-        except NoSuchProcess:
-            return
-        time.sleep(0.05)
-    send_signal(pid, signal.SIGKILL)
-    pytest.fail("the server outlived its parent")

@@ -8,8 +8,10 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from callsheet.errors import UsageError
 from callsheet.files import usable_data_folder
 from callsheet.settings import Settings, sandbox_ledger, settings_from
+from pricing.money import parse_usd
 
 _MESSAGES = Group("Messages (every command)", sort_key=99)
 
@@ -72,6 +74,14 @@ Quiet = Annotated[bool, option("QUIET", "Print warnings and errors only", "--qui
 LogJson = Annotated[
     bool, option("LOG_JSON", "Write messages and the log as one JSON object a line", group=[_MESSAGES])
 ]
+
+
+def budget_nano_of(text: str) -> int:
+    """Return the amount of `--budget-usd` in nano-dollars. Raises UsageError where it is none."""
+    try:
+        return parse_usd(text)
+    except ValueError as error:
+        raise UsageError(f"--budget-usd: {error}") from error
 
 
 def run_settings(*, sandbox: bool, makes_ledger: bool = True) -> Settings:

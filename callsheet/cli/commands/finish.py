@@ -8,7 +8,16 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from callsheet.cli.commands.runs import refuse_busy
-from callsheet.cli.options import AcceptPrices, Fit, Json, Sandbox, Yes, option, run_settings
+from callsheet.cli.options import (
+    AcceptPrices,
+    Fit,
+    Json,
+    Sandbox,
+    Yes,
+    budget_nano_of,
+    option,
+    run_settings,
+)
 from callsheet.cli.output import ask, document, note, say
 from callsheet.cli.session import run_to_its_end
 from callsheet.cli.views.drafts import show_finishes
@@ -19,7 +28,7 @@ from callsheet.engine.run import continued, find_run
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger
 from manifests.selection import read_kept
-from pricing.money import parse_usd, usd_rounded_up
+from pricing.money import usd_rounded_up
 
 NAMED = 20
 
@@ -61,7 +70,7 @@ def finish(
 
     Example: callsheet finish spring-20261121-090000-a1b2 --keep selection.csv
     """
-    budget_nano = _amount(budget_usd)
+    budget_nano = None if budget_usd is None else budget_nano_of(budget_usd)
     run = find_run(run_settings(sandbox=sandbox), run_id)
     kept = read_kept(keep, option="--keep")
     refuse_busy(run_settings(sandbox=sandbox), run.run_id)
@@ -99,12 +108,3 @@ def _review(ledger: Ledger, plan: FinishPlan, *, yes: bool, as_json: bool) -> No
     most = usd_rounded_up(plan.maximum_nano)
     if not ask(f"Finish {len(plan.finishes)} drafts for at most {most}?"):
         raise UsageError("not confirmed, nothing was sent; add --yes to finish without confirmation")
-
-
-def _amount(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return parse_usd(text)
-    except ValueError as error:
-        raise UsageError(f"--budget-usd: {error}") from error

@@ -20,6 +20,7 @@ from callsheet.cli.options import (
     Source,
     Speed,
     Yes,
+    budget_nano_of,
 )
 from callsheet.cli.output import ask, document, result, say, show_line
 from callsheet.cli.session import run_to_its_end
@@ -39,7 +40,7 @@ from callsheet.settings import Settings, settings_from
 from manifests.diff import Changes
 from manifests.plan import Plan
 from manifests.planner import make_plan
-from pricing.money import parse_usd, usd_rounded_up, usd_text
+from pricing.money import usd_rounded_up, usd_text
 
 MOST_CANARIES = 1000
 
@@ -66,7 +67,7 @@ def run(
     Example: callsheet run shots.csv --budget-usd 25
     """
     if budget_usd is not None:
-        _check_amount(budget_usd)
+        budget_nano_of(budget_usd)
     if canary is not None and not 1 <= canary <= MOST_CANARIES:
         raise UsageError(f"--canary is {canary}; use 1 to {MOST_CANARIES} price groups")
     request = RunRequest(
@@ -161,10 +162,3 @@ def _name_what_is_left(plan: Plan, selection: Selection) -> None:
         say(f"skipped: {planned.job.custom_id} (up to {usd_rounded_up(planned.quote.maximum_nano)})")
     if len(selection.left) > 20:
         say(f"skipped: and {len(selection.left) - 20} more")
-
-
-def _check_amount(text: str) -> None:
-    try:
-        parse_usd(text)
-    except ValueError as error:
-        raise UsageError(f"--budget-usd: {error}") from error

@@ -261,7 +261,7 @@ async def finish_async(
     found = find_run(settings_from(os.environ, sandbox=sandbox), run_id)
     request = continued(found, accept_prices=accept_prices).model_copy(update={"fit": fit})
     settings = settings_for(request)
-    kept = read_kept(keep, option="keep")
+    kept = read_kept(keep, option="keep", drafts=True)
     try:
         budget_nano = None if budget_usd is None else parse_usd(str(budget_usd))
     except ValueError as error:

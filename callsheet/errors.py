@@ -4,7 +4,8 @@
     ├── InputError                  2   the person can mend it: nothing was sent, nothing was spent
     │   ├── ManifestError               rows that cannot be made as written; carries every Problem
     │   ├── UsageError                  an option or a file name that makes no sense
-    │   │   └── InFlight                another run of the campaign is about to make some of it
+    │   │   ├── InFlight                another run of the campaign is about to make some of it
+    │   │   └── JudgedMeanwhile         somebody else has judged the clip since it was looked at
     │   └── PlanChanged                 the plan file no longer describes what would be bought
     ├── BudgetError                     money: a cap would be passed
     │   ├── OverBudget              3   before anything was sent
@@ -107,6 +108,10 @@ class InFlight(UsageError):
     def __init__(self, message: str, *, run_id: str) -> None:
         super().__init__(message)
         self.run_id = run_id
+
+
+class JudgedMeanwhile(UsageError):
+    """Somebody else has judged a clip since the person looked at it; nothing was written."""
 
 
 class PlanChanged(InputError):

@@ -26,6 +26,7 @@ from manifests.problems import Problems
 from manifests.readers import as_table, open_manifests
 from manifests.readers.parquet import Manifest
 from manifests.readers.remote import is_remote
+from manifests.selection import retakes_of
 from manifests.table import ReadOptions, Row, Table, shown
 from manifests.validate import check_rows
 from pricing.budgets import Cap, client_key
@@ -235,6 +236,7 @@ def planned_rows(
     manifests = open_manifests(
         campaign.manifest, campaign.folder, options or ReadOptions(renamed=campaign.columns)
     )
+    manifests = [retakes_of(each) if isinstance(each, Table) else each for each in manifests]
     jobs = sum(manifest.count for manifest in manifests) * factor_of(campaign)
     is_few = jobs <= (FEW_JOBS if few is None else few)
     if is_few:

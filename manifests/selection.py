@@ -1,17 +1,25 @@
-"""Which jobs of a run a person has chosen: ids, or a table with a `custom_id` and perhaps a `verdict`."""
+"""Which jobs of a run a person has chosen: ids, or a table with a `custom_id` and perhaps a `verdict`.
+
+A selection.csv that `callsheet review` wrote is both: what `finish` keeps, and a manifest of the retakes. The
+column `callsheet_run` says that a table is one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from callsheet.errors import ManifestError, Problem, UsageError
 from manifests.readers import as_table, open_manifests
 from manifests.table import ReadOptions, Row, Table, shown
+from manifests.verdicts import VERDICTS
 
-VERDICTS = ("keep", "retake", "reject")
-"""What the `verdict` column may say; an empty cell says nothing so far."""
+RUN_COLUMN = "callsheet_run"
+"""Names the run that a selection.csv is about. Its rows are planned only where they are to be retaken."""
+
+REVIEW_COLUMNS = ("verdict", "review_note", RUN_COLUMN)
+"""Columns of a selection.csv that are about the clip that was looked at, and not about its retake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +31,18 @@ class Kept:
     row: int
 
 
-def read_kept(chosen: Sequence[str], *, option: str) -> list[Kept]:
+def read_kept(chosen: Sequence[str], *, option: str, drafts: bool = False) -> list[Kept]:
     """Return the jobs that are kept: each of `chosen` is a file that exists, or ids separated by commas.
 
-    An id that has a comma itself must be given in a file. Raises UsageError for a file that cannot be read,
+    An id that has a comma itself must be given in a file. With `drafts`, kept rows of a selection.csv that
+    are no drafts are passed over. Raises UsageError for a file that cannot be read,
     ManifestError with every mistake in it.
     """
     kept: list[Kept] = []
     for each in chosen:
         if Path(each).is_file():
             for manifest in open_manifests(each, Path(), ReadOptions()):
-                kept += _of_table(as_table(manifest))
+                kept += _of_table(as_table(manifest), drafts=drafts)
         elif "/" in each or each.lower().endswith((".csv", ".parquet", ".jsonl", ".xlsx")):
             raise UsageError(f"there is no file {each}")
         else:
@@ -41,16 +50,57 @@ def read_kept(chosen: Sequence[str], *, option: str) -> list[Kept]:
     return kept
 
 
-def _of_table(table: Table) -> list[Kept]:
+def _of_table(table: Table, *, drafts: bool) -> list[Kept]:
     problems = list(table.problems)
     if "custom_id" not in table.columns:
         problems.append(Problem(table.file, 0, "custom_id", "", "the file has no such column"))
         raise ManifestError(problems)
-    verdict = next((name for name in table.columns if name.strip().casefold() == "verdict"), None)
-    kept = list(_rows(table.rows(), verdict, problems))
+    rows = table.rows()
+    if drafts and RUN_COLUMN in table.columns:
+        rows = (row for row in rows if row.cells.get("draft", "") == "true")
+    kept = list(_rows(rows, verdict_column(table), problems))
     if problems:
         raise ManifestError(problems)
     return kept
+
+
+def verdict_column(table: Table) -> str | None:
+    """Return the name of the column of verdicts, None where there is none."""
+    return next((name for name in table.columns if name.strip().casefold() == "verdict"), None)
+
+
+def run_of(table: Table) -> str:
+    """Return the run that a selection.csv is about; "" for any other table."""
+    if RUN_COLUMN not in table.columns or not table.count:
+        return ""
+    return table.cells[0][table.columns.index(RUN_COLUMN)].strip()
+
+
+def retakes_of(table: Table) -> Table:
+    """Return what a selection.csv orders: the rows that are to be retaken. Any other table is unchanged.
+
+    Rows that are kept or rejected are left out, and so are the columns about the clip that was looked at.
+    """
+    verdict = verdict_column(table)
+    if RUN_COLUMN not in table.columns or verdict is None:
+        return table
+    at = table.columns.index(verdict)
+    said = [row[at].strip().casefold() for row in table.cells]
+    problems = [
+        Problem(table.file, number, "verdict", shown(word), f"allowed are {', '.join(VERDICTS)}, or nothing")
+        for number, word in zip(table.numbers, said, strict=True)
+        if word and word not in VERDICTS
+    ]
+    rows = [place for place, word in enumerate(said) if word == "retake"]
+    kept = [place for place, name in enumerate(table.columns) if name not in {*REVIEW_COLUMNS, verdict}]
+    return replace(
+        table,
+        header=tuple(table.header[place] for place in kept),
+        columns=tuple(table.columns[place] for place in kept),
+        numbers=[table.numbers[row] for row in rows],
+        cells=[[table.cells[row][place] for place in kept] for row in rows],
+        problems=(*table.problems, *problems),
+    )
 
 
 def _rows(rows: Iterator[Row], verdict: str | None, problems: list[Problem]) -> Iterator[Kept]:

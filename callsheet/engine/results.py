@@ -7,7 +7,7 @@ for and not fetched yet: they are looked up by their fingerprint.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from posixpath import dirname
@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.files import naming_full_disk
-from callsheet.ledger import JobRow, Ledger, Run, State, admission, history, queries
-from callsheet.report.rows import ResultRow, earlier_row, result_row
+from callsheet.ledger import JobRow, Ledger, Review, Run, State, admission, history, queries, reviews
+from callsheet.report.rows import ResultRow, earlier_row, result_row, with_reviews
 from callsheet.report.run_files import write_run_files
 from callsheet.report.summary import RunFacts, summary_document
 from manifests.job import Job, decode_job
@@ -56,7 +56,15 @@ def result_rows(ledger: Ledger, run: Run) -> list[ResultRow]:
         if earlier is not None:
             path = earlier_path(earlier)
             rows[position] = earlier_row(earlier, job, quote, run, output_path=path)
-    return [rows[position] for position in sorted(rows)]
+    return reviewed(ledger, [rows[position] for position in sorted(rows)])
+
+
+def reviewed(ledger: Ledger, rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Return the rows with what people said of their clips."""
+    said: dict[int, list[Review]] = {}
+    for review in ledger.do(reviews.history, {row.job_id for row in rows if row.job_id}):
+        said.setdefault(review.job_id, []).append(review)
+    return [with_reviews(row, said.get(row.job_id, ())) for row in rows]
 
 
 def _by_position(

@@ -290,3 +290,23 @@ class PaidOutcome:
     payload: str
     error_type: str
     error: str
+
+
+Change = str | int
+"""What a retake has in a column instead of what the job had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What a person said about a job: `verdict` is keep, retake, reject or "".
+
+    `changes` are columns of a retake: `prompt`, `model`, `seed`, and its number `take`.
+    """
+
+    review_id: int
+    at_ms: int
+    job_id: int
+    verdict: str
+    note: str
+    changes: Mapping[str, Change]
+    by: str

@@ -14,6 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from callsheet.ledger.states import COST_BASES, HOLDS_SLOT, State
+from manifests.verdicts import VERDICTS
 
 INT: Final[Any] = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 REAL: Final[Any] = sa.Double().with_variant(sa.REAL(), "sqlite")
@@ -59,7 +60,7 @@ def _key(name: str, kind: Any, *parts: Any, auto: bool = False) -> sa.Column[Any
     return sa.Column(name, kind, *parts, primary_key=True, autoincrement=auto)
 
 
-VERSION: Final = 5
+VERSION: Final = 6
 """The version of these tables. A test compares their text with it: another schema needs another version."""
 
 ledger_head = _table(
@@ -253,7 +254,19 @@ upload = _table(
     _col("uploaded_ms", INT),
 )
 
-APPEND_ONLY: Final = ("entry", "event", "submission_account")
+review = _table(
+    "review",  # what people said about finished jobs; the newest row of a job counts
+    _key("review_id", INT, auto=True),
+    _col("at_ms", INT),
+    _col("job_id", INT, sa.ForeignKey("job.job_id")),
+    *_cols(TEXT, "verdict", "note"),
+    _col("changes", TEXT),  # JSON: what a retake is made with
+    _col("by", TEXT),
+    sa.CheckConstraint(one_of("verdict", ("", *VERDICTS)), name="review_verdict_known"),
+    sa.Index("review_by_job", "job_id", "review_id"),
+)
+
+APPEND_ONLY: Final = ("entry", "event", "review", "submission_account")
 """Tables whose rows are never changed and never deleted; triggers refuse it."""
 
 

@@ -2,8 +2,8 @@
 
 `ledger.do(admission.admit, job_id, slots=10)` runs a verb in one transaction: it happens whole and is on disk
 when it returns, or it raises and nothing has changed. The verbs are functions in `admission`, `transitions`,
-`settlement`, `recovery`, `runs`, `queries`, `history` and `verify`. All raise LedgerError when the database
-itself fails.
+`settlement`, `recovery`, `runs`, `queries`, `history`, `reviews` and `verify`. All raise LedgerError when the
+database itself fails.
 """
 
 from __future__ import annotations

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Literal
 
-from callsheet.ledger.records import JobRow, Output, Run, Submission
+from callsheet.ledger.records import JobRow, Output, Review, Run, Submission
 from callsheet.ledger.states import State
 from callsheet.report.error_table import advice_text
 from manifests.job import Job
+from manifests.retakes import RETAKE_OF
 from pricing.money import usd_text
 from pricing.quotes import Quote
 
@@ -39,7 +40,9 @@ class ResultRow:
     relative to the run's folder and may lead to an earlier run's. A failed row has an `output_url` only
     where its file is paid for and may still be had. `render_s` is how long the render took at fal, in
     seconds. `draft_nano` and `finish_nano` are the parts of `actual_nano` of a draft and its finish, and
-    `finish_until_ms` is until when a draft can be finished.
+    `finish_until_ms` is until when a draft can be finished. `job_id` is the ledger's number of the job that
+    made the clip, `folder` where that job's run is, seen from this run's folder (`../r0/`, "" for this), and
+    `draft_path` the draft's file beside its finish. `reviews` is what people said of it, oldest first.
     """
 
     job: Job
@@ -79,6 +82,20 @@ class ResultRow:
     draft_nano: int | None = None
     finish_nano: int | None = None
     finish_until_ms: int | None = None
+    job_id: int = 0
+    folder: str = ""
+    draft_path: str = ""
+    reviews: tuple[Review, ...] = ()
+
+    @property
+    def poster_path(self) -> str:
+        """The path of the clip's thumbnail, relative to the run's folder; "" without a file."""
+        return self.folder + thumbnail_of(self.output_path[len(self.folder) :]) if self.output_path else ""
+
+    @property
+    def review(self) -> Review | None:
+        """What counts of what people said of the clip."""
+        return self.reviews[-1] if self.reviews else None
 
     @property
     def is_fetchable(self) -> bool:
@@ -110,7 +127,8 @@ def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = Non
         attempts=row.attempts,
         actual_nano=row.spent_nano,
         finished_ms=row.finished_ms,
-        retake_of=job.extra.get("retake_of", ""),
+        retake_of=job.extra.get(RETAKE_OF, ""),
+        job_id=row.job_id,
     )
     if row.submission is not None:
         result = _with_submission(result, row.submission)
@@ -143,10 +161,20 @@ def earlier_row(row: JobRow, job: Job, price: Quote, run: Run, *, output_path: s
         error="" if made else _error_text(row),
         charged="" if made else row.charged or "",
         actual_nano=0,
+        retake_of=job.extra.get(RETAKE_OF, ""),
+        job_id=row.job_id,
     )
     if row.output is not None:
         return _with_output(result, row.output, output_path)
     return replace(result, output_url=result_row(row, job, run).output_url)
+
+
+def with_reviews(row: ResultRow, reviews: Sequence[Review]) -> ResultRow:
+    """Return the row with what people said of the clip, oldest first."""
+    if not reviews:
+        return row
+    last = reviews[-1]
+    return replace(row, reviews=tuple(reviews), verdict=last.verdict, review_note=last.note)
 
 
 def _error_text(row: JobRow) -> str:
@@ -215,6 +243,7 @@ def _with_output(result: ResultRow, output: Output, output_path: str | None) -> 
     return replace(
         result,
         output_path=output_path or output.path,
+        folder=(output_path or "").removesuffix(output.path),
         output_url=output.url,
         sha256=output.sha256,
         bytes=output.bytes,

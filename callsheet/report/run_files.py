@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,9 +15,7 @@ from callsheet.report.page import existing_thumbnails, render_page
 from callsheet.report.rows import RESULT_COLUMNS, ResultRow, Value, carried_names
 from callsheet.report.summary import RunFacts, RunTotals, summarise, summary_document
 from manifests.error_file import CAMPAIGN_COLUMN, escaped
-from manifests.job import Job
-from manifests.plan_rows import MEDIA
-from manifests.reference_files import Media
+from manifests.job_cells import manifest_cells
 
 ROWS_AT_ONCE = 500
 
@@ -109,64 +107,37 @@ def errors_table(
     the file can be run alone, without the campaign's defaults, templates and expansion.
     """
     failed = [row for row in rows if row.status in RUN_AGAIN and not row.is_fetchable]
-    own = [name for name in manifest.column_names if name not in ERROR_NAMES]
-    cells = {record["custom_id"]: record for record in manifest.select([*own]).to_pylist()} if failed else {}
-    known = [manifest_cells(row.job) for row in failed]
-    used = {name for row in known for name, text in row.items() if text}
-    header = [*own, *(name for name in (known[0] if known else ()) if name in used and name not in own)]
-    return [escaped(name) for name in (*header, *ERROR_NAMES)], [
-        [
-            escaped(cell)
-            for cell in (*_cells(header, cells.get(row.custom_id, {}), row_known), *_error_cells(row))
-        ]
-        + [escaped(campaign)]
-        for row, row_known in zip(failed, known, strict=True)
+    written = [
+        (
+            row.custom_id,
+            manifest_cells(row.job) | dict(zip(ERROR_NAMES, _error_cells(row, campaign), strict=True)),
+        )
+        for row in failed
     ]
+    return rows_to_run(manifest, written, ERROR_NAMES)
 
 
-def _cells(header: list[str], given: dict[str, str | None], known: dict[str, str]) -> list[str]:
-    return [known[name] if name in known else (given.get(name) or "") for name in header]
+def _error_cells(row: ResultRow, campaign: str) -> list[str]:
+    return [row.status, row.error_type, row.error, row.charged, row.request_id, campaign]
 
 
-def _error_cells(row: ResultRow) -> list[str]:
-    return [row.status, row.error_type, row.error, row.charged, row.request_id]
+def rows_to_run(
+    manifest: pa.Table, rows: Sequence[tuple[str, Mapping[str, str]]], added: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of a file that can be planned alone, with no cell that is a formula.
 
-
-def manifest_cells(job: Job) -> dict[str, str]:
-    """Return every known manifest column of a job as text; empty where the job leaves it to fal.
-
-    Read again, the row is the same purchase (the same `fingerprint`), as long as its pictures can be read.
+    Each row is a job of `manifest` by its `custom_id`, and its cells in the columns that Callsheet knows and
+    in those of `added`. The manifest's own columns come first, then what else is filled, then `added`.
     """
-    return {
-        "custom_id": job.custom_id,
-        "prompt": job.prompt,
-        "model": job.endpoint.model if job.draft_id else job.endpoint.id,
-        "image_url": job.image.value if job.image else "",
-        "end_image_url": job.end_image.value if job.end_image else "",
-        **{name: _files(job, media) for name, media in MEDIA.items()},
-        "aspect_ratio": job.aspect_ratio,
-        "resolution": job.resolution,
-        "duration": _text(job.duration_s),
-        "num_frames": _text(job.num_frames),
-        "camera_fixed": _text(job.camera_fixed),
-        "seed": _text(job.seed),
-        "enable_safety_checker": _text(job.enable_safety_checker),
-        "generate_audio": _text(job.generate_audio),
-        "draft": _text(job.draft),
-        "codec": job.codec or "",
-        "bitrate_mode": job.bitrate_mode or "",
-        "priority": str(job.priority),
-        "take": str(job.take),
-        "client": job.client,
-        "output_name": job.output_name,
-    }
-
-
-def _files(job: Job, media: Media) -> str:
-    """Write the reference files of a kind, a line each."""
-    return "\n".join(image.value for image in job.references if image.media == media)
-
-
-def _text(value: int | None) -> str:
-    """Write a number, or a flag as `true` and `false` (a bool is an int)."""
-    return "" if value is None else str(value).lower()
+    own = [name for name in manifest.column_names if name not in added]
+    given = {record["custom_id"]: record for record in manifest.select([*own]).to_pylist()} if rows else {}
+    used = dict.fromkeys(name for _, cells in rows for name, text in cells.items() if text)
+    order = [name for name in (rows[0][1] if rows else ()) if name in used]
+    header = [*own, *(name for name in order if name not in own and name not in added), *added]
+    return [escaped(name) for name in header], [
+        [
+            escaped(cells[name] if name in cells else (given.get(custom_id, {}).get(name) or ""))
+            for name in header
+        ]
+        for custom_id, cells in rows
+    ]

@@ -72,7 +72,7 @@ def finish(
     """
     budget_nano = None if budget_usd is None else budget_nano_of(budget_usd)
     run = find_run(run_settings(sandbox=sandbox), run_id)
-    kept = read_kept(keep, option="--keep")
+    kept = read_kept(keep, option="--keep", drafts=True)
     refuse_busy(run_settings(sandbox=sandbox), run.run_id)
     request = continued(run, accept_prices=accept_prices).model_copy(update={"fit": fit})
     settings = settings_for(request)

@@ -1,0 +1,85 @@
+"""What people said about finished jobs: a verdict, a note, and what a retake is to be made with.
+
+Nothing is ever changed: each judgement is a row of its own, and the newest one of a job counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import func, select
+
+from callsheet.errors import JudgedMeanwhile, UsageError
+from callsheet.ledger import schema
+from callsheet.ledger.queries import LOOK_UP_AT_ONCE
+from callsheet.ledger.records import Change, Review
+from callsheet.ledger.steps import chunks
+from callsheet.ledger.transaction import Transaction, read, write
+from manifests.verdicts import VERDICTS
+
+NOTE_MAX_CHARS = 2_000
+NAME_MAX_CHARS = 80
+
+_review = schema.review
+
+
+@write()
+def judge(
+    tx: Transaction,
+    job_id: int,
+    *,
+    verdict: str,
+    note: str = "",
+    changes: Mapping[str, Change] | None = None,
+    by: str = "",
+    seen: int | None = None,
+) -> Review:
+    """Record what a person says about a job. It takes the place of what was said before.
+
+    `verdict` is one of `VERDICTS`, or "" to take one back; `note` has at most 2,000 characters, `by` at most
+    80. `changes` are the columns that a retake is made with. `seen` is the newest review that the person
+    knew of (0 for none): where there is a newer one, JudgedMeanwhile is raised. Raises UsageError for another
+    verdict, for a text that is too long and for an unknown job.
+    """
+    if verdict and verdict not in VERDICTS:
+        raise UsageError(f"the verdict {verdict!r} is none of {', '.join(VERDICTS)}")
+    for name, text, most in (("note", note, NOTE_MAX_CHARS), ("name", by, NAME_MAX_CHARS)):
+        if len(text) > most:
+            raise UsageError(f"the {name} has {len(text):,} characters; at most {most:,} are allowed")
+    if tx.execute(select(schema.job.c.job_id).where(schema.job.c.job_id == job_id)).first() is None:
+        raise UsageError(f"the ledger has no job {job_id}")
+    last = latest(tx, [job_id]).get(job_id)
+    if seen is not None and last is not None and last.review_id > seen:
+        raise JudgedMeanwhile(f"{last.by or 'somebody'} has judged this clip meanwhile; look again")
+    said: dict[str, Any] = {"at_ms": tx.at_ms, "job_id": job_id, "verdict": verdict, "note": note, "by": by}
+    written = json.dumps(dict(changes or {}), ensure_ascii=False, sort_keys=True)
+    review_id = tx.insert(_review, {**said, "changes": written})
+    return Review(review_id=review_id, changes=dict(changes or {}), **said)
+
+
+@read()
+def latest(tx: Transaction, job_ids: Collection[int]) -> dict[int, Review]:
+    """Return what counts of each of these jobs that was judged, by job."""
+    found: dict[int, Review] = {}
+    for piece in chunks(job_ids, LOOK_UP_AT_ONCE):
+        newest = select(func.max(_review.c.review_id)).where(_review.c.job_id.in_(piece))
+        rows = tx.execute(select(_review).where(_review.c.review_id.in_(newest.group_by(_review.c.job_id))))
+        found.update((row.job_id, _as_review(row)) for row in rows)
+    return found
+
+
+@read()
+def history(tx: Transaction, job_ids: Collection[int]) -> list[Review]:
+    """Return everything that was said about these jobs, oldest first."""
+    found: list[Review] = []
+    for piece in chunks(job_ids, LOOK_UP_AT_ONCE):
+        rows = tx.execute(select(_review).where(_review.c.job_id.in_(piece)))
+        found += map(_as_review, rows)
+    return sorted(found, key=lambda review: review.review_id)
+
+
+def _as_review(row: Any) -> Review:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+    return Review(**{**values, "changes": json.loads(values["changes"])})

@@ -47,7 +47,7 @@ def written(folder: Path, plan: Plan, make_row: MakeRow) -> Path:
 
 
 def test_the_retakes_of_a_selection_can_be_planned(tmp_path: Path, plan: Plan, make_row: MakeRow) -> None:
-    """The retake has every column of its row, in the run's campaign; what was not judged is not in the file."""
+    """The retake has every column of its row, in the campaign; what was not judged is left out."""
     again = make_plan(written(tmp_path, plan, make_row))
     (planned,) = again.jobs
     job, first = planned.job, plan.jobs[0].job

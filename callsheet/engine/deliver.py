@@ -24,7 +24,7 @@ from callsheet.media.place import REJECTED, write_thumbnail
 from callsheet.media.storage import check_writable
 from callsheet.provider.messages import Rendered
 from callsheet.provider.platform_messages import iso
-from callsheet.report.rows import thumbnail_of
+from callsheet.report.rows import strip_of, thumbnail_of
 from callsheet.settings import Settings
 from callsheet.ticket import Ticket
 from manifests.job import Job
@@ -132,9 +132,11 @@ async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, co
     await ctx.do(transitions.collect, row.job_id, output, attempt=row.attempt)
     failpoints.passing("after_done")
     logger.info("%s: saved %s", row.custom_id, output.path, extra=_extra(ctx, row))
-    if collected.thumbnail:
-        with suppress(OSError):  # a missing thumbnail is no reason to fail a job
-            await in_background(write_thumbnail, collected.thumbnail, ctx.folder / thumbnail_of(output.path))
+    poster = ctx.folder / thumbnail_of(output.path)
+    for picture, path in ((collected.thumbnail, poster), (collected.strip, strip_of(poster))):
+        if picture:
+            with suppress(OSError):  # a missing thumbnail is no reason to fail a job
+                await in_background(write_thumbnail, picture, path)
 
 
 def _extra(ctx: RunContext, row: JobRow) -> dict[str, str]:

@@ -64,7 +64,7 @@ class Collected:
     """A finished clip: its path, the hash and number of its bytes, and what it holds.
 
     `path` is `destination`, or a sibling of it where another job's file had that name. `thumbnail` is one of
-    its frames as JPEG, b"" where none could be made.
+    its frames as JPEG and `strip` several of them (`callsheet.media.strip`), b"" where none could be made.
     """
 
     path: Path
@@ -72,6 +72,7 @@ class Collected:
     bytes: int
     facts: MediaFacts
     thumbnail: Jpeg = field(default=b"", repr=False)
+    strip: Jpeg = field(default=b"", repr=False)
 
 
 async def collect(
@@ -112,8 +113,8 @@ def recheck(path: Path, expectation: Expectation) -> Collected | None:
             return file.read(count)
 
         size = path.stat().st_size
-        facts, thumbnail = _verified(path, read, size, _Order(expectation, None))
-    return Collected(path=path, sha256=file_sha256(path), bytes=size, facts=facts, thumbnail=thumbnail)
+        facts, *pictures = _verified(path, read, size, _Order(expectation, None))
+    return Collected(path, file_sha256(path), size, facts, *pictures)
 
 
 async def _receive(source: Source, part: PartFile, limits: Limits) -> tuple[str, int]:
@@ -205,17 +206,17 @@ def _finish(
 ) -> Collected:
     """Verify and name the received file. Blocks for as long as decoding takes."""
     try:
-        facts, thumbnail = _verified(part.path, part.read_at, size, order)
+        facts, *pictures = _verified(part.path, part.read_at, size, order)
     except MediaError as error:
         kept = keep_rejected(part, rejected, destination, sha256)
         where = kept.relative_to(rejected.parent)
         raise MediaError(f"{error}; the file is kept as {where}", reason=error.reason) from error
     path = place_file(part, destination, sha256)
-    return Collected(path=path, sha256=sha256, bytes=size, facts=facts, thumbnail=thumbnail)
+    return Collected(path, sha256, size, facts, *pictures)
 
 
-def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> tuple[MediaFacts, Jpeg]:
-    """Return what the file holds and a thumbnail. Raises MediaError where it is not what was ordered."""
+def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> tuple[MediaFacts, Jpeg, Jpeg]:
+    """Return what a file holds, a thumbnail and a strip. Raises MediaError for what was not ordered."""
     from callsheet.media.probe import probe
 
     if size == 0:
@@ -228,4 +229,4 @@ def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> tuple[Media
     check_boxes(read, size)
     facts, thumbnail = probe(path)
     verify(facts, order.expectation)
-    return facts, thumbnail.jpeg()
+    return facts, thumbnail.jpeg(), thumbnail.strip.jpeg()

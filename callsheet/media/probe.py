@@ -21,6 +21,7 @@ from PIL import Image
 
 from callsheet.media.codes import MediaErrorCode, media_error
 from callsheet.media.expect import MediaFacts
+from callsheet.media.strip import Strip
 
 THUMBNAIL_WIDTH_PX = 480
 _QUALITY = 72
@@ -145,16 +146,21 @@ def _refuse_oversized(width_px: int, height_px: int, bounds: Bounds) -> None:
 
 
 class Thumbnail:
-    """Keeps the first frame at or after a third of the clip, by the length it claims; else the last one."""
+    """Keeps the first frame at or after a third of the clip, by the length it claims; else the last one.
+
+    `strip` keeps several more, spread over the clip.
+    """
 
     def __init__(self, stream: VideoStream) -> None:
         length = (stream.duration or 0) * _SHOWN_AT[0] // _SHOWN_AT[1]
         self._wanted_pts = length + (stream.start_time or 0)
         self._kept_pts: int | None = None
         self.kept: VideoFrame | None = None
+        self.strip = Strip(stream)
 
     def offer(self, frame: VideoFrame, pts: int) -> None:
         """Take the next frame of the clip where it suits better than the one that is kept."""
+        self.strip.offer(frame, pts)
         if self._kept_pts is None or self._kept_pts < self._wanted_pts:
             self.kept, self._kept_pts = frame, pts
 

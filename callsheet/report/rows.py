@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
-from typing import Literal
+from pathlib import PurePath, PurePosixPath
+from typing import Literal, TypeVar
 
 from callsheet.ledger.records import JobRow, Output, Review, Run, Submission
 from callsheet.ledger.states import State
@@ -17,6 +17,7 @@ from manifests.retakes import RETAKE_OF
 from pricing.money import usd_text
 from pricing.quotes import Quote
 
+P = TypeVar("P", bound=PurePath)
 Value = str | int | float | bool | None
 
 GONE = frozenset({"file_gone", "result_lost", "lost_at_provider"})
@@ -261,6 +262,14 @@ def thumbnail_of(output_path: str) -> str:
     if MEDIA in parts:
         parts[parts.index(MEDIA)] = THUMBNAILS
     return str(PurePosixPath(*parts).with_suffix(".jpg"))
+
+
+def strip_of(poster: P) -> P:
+    """Return the path of a clip's strip of pictures beside its thumbnail: `a.jpg` has `a~strip.jpg`.
+
+    No clip is called so: names have no `~`, and a number follows it where two files had one name.
+    """
+    return poster.with_name(f"{poster.stem}~strip.jpg")
 
 
 def iso_utc(unix_ms: int | None) -> str:

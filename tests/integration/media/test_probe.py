@@ -66,6 +66,17 @@ def test_a_still_is_of_a_third_into_the_clip(claimed: int | None, start: int | N
     assert taker.kept is frames[kept]
 
 
+@pytest.mark.parametrize(("width", "height"), [(128, 72), (72, 128)])
+def test_a_strip_shows_the_whole_clip(tmp_path: Path, make_clip: MakeClip, width: int, height: int) -> None:
+    """Six pictures of any shape stand side by side in tiles of one size; a clip of one frame has no strip."""
+    path = tmp_path / "a.mp4"
+    path.write_bytes(make_clip(width, height, 24))
+    with Image.open(io.BytesIO(probe(path)[1].strip.jpeg())) as strip:
+        assert (strip.format, strip.size) == ("JPEG", (6 * 240, 135))
+    path.write_bytes(make_clip(width, height, 1))
+    assert probe(path)[1].strip.jpeg() == b""
+
+
 def test_a_still_that_cannot_be_made_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clip is not refused for its still: of a page it is the smaller part."""
     taker = Thumbnail(cast("VideoStream", SimpleNamespace(duration=1, start_time=0)))

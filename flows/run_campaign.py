@@ -7,23 +7,33 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas import State
+from prefect.states import Completed
 
 from callsheet.engine.canary import render_canaries
+from callsheet.engine.nights import ScheduleRules
 from callsheet.engine.request import RunRequest
 from callsheet.engine.run import finish, opened, unfinished_runs
 from callsheet.errors import Busy
 from tasks.approval import is_approved
 from tasks.artifacts import publish_plan, publish_results
 from tasks.flow_run import cancelled_state, following_flow_run
+from tasks.nights import SUPERSEDED, superseded_by
 from tasks.render import render_all, render_in_task
+
+DEFAULT_RULES = ScheduleRules()
 
 
 @flow(name="run-campaign", flow_run_name="{request.label}", persist_result=False)
-async def run_campaign(request: RunRequest) -> dict[str, Any] | State[Any]:
+async def run_campaign(
+    request: RunRequest, schedule: ScheduleRules = DEFAULT_RULES
+) -> dict[str, Any] | State[Any]:
     """Run a manifest, a campaign file or a plan file, or go on with a run that was opened before.
 
-    Unfinished runs of the same campaign are taken up first.
+    Unfinished runs of the same campaign are taken up first. Of several scheduled runs that were missed only
+    one is carried out; the others end as successes that say so.
     """
+    if (why := await superseded_by(schedule)) is not None:
+        return Completed(name=SUPERSEDED, message=why)
     for earlier in unfinished_runs(request):
         with suppress(Busy):  # a living process goes on with it
             await _carried_out(earlier)

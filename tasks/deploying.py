@@ -1,68 +1,309 @@
-"""Registering our flows with a Prefect server: deployments in one work pool, without a key."""
+"""Registers flows with a Prefect server: deployments in one work pool, without a key."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
 
 import httpx
+import prefect
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
+from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
+from pydantic import ValidationError
 
 from callsheet.errors import CallsheetError, UsageError
 
-NAME = "callsheet"
-"""What the deployments are called; Prefect shows them as `run-campaign/callsheet`."""
+PROCESS = "process"
+TAG = "callsheet"
+"""Every deployment of ours has this tag; those of campaigns are of these flows:"""
+
+CAMPAIGN_FLOWS = ("run-campaign", "watch-manifest")
+
+JOB_VARIABLES = {"env": {"PREFECT_LOGGING_EXTRA_LOGGERS": "callsheet"}}
+"""The log of a run is among its pages. Nothing secret belongs here: Prefect shows it to everybody."""
+
+SCHEDULED = (StateType.SCHEDULED, StateType.PENDING)
+STRATEGIES = {"wait": "ENQUEUE", "skip": "CANCEL_NEW"}
+Overlap = Literal["wait", "skip"]
+Change = Literal["new", "changed", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A deployment as it is to be: a flow, when it starts and what with.
+
+    `cron` is None where only a person or another flow starts it. `overlap` says what happens to a run that is
+    due while another one goes on; None lets them run side by side.
+    """
+
+    flow: Flow[Any, Any]
+    name: str
+    work_pool: str
+    cron: str | None = None
+    timezone: str = "UTC"
+    overlap: Overlap | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def full_name(self) -> str:
+        """The name as Prefect shows it: `run-campaign/spring`."""
+        return f"{self.flow.name}/{self.name}"
+
+    def fields(self) -> dict[str, str]:
+        """Return what is compared with the deployment that exists, in words."""
+        return {
+            "work pool": self.work_pool,
+            "schedule": f"{self.cron} {self.timezone}" if self.cron else "none",
+            "overlap": self.overlap or "any",
+            "entrypoint": f"{self.flow.fn.__module__}.{self.flow.fn.__name__}",
+            **_flat("", self.parameters),
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
-    """A flow, when it starts (cron, UTC; None where only a person starts it), and what with."""
+class Difference:
+    """What registering a deployment changes: for each field its value before and after."""
 
-    flow: Flow[Any, Any]
-    cron: str | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
+    name: str
+    change: Change
+    fields: Mapping[str, tuple[str, str]]
+
+    def document(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        fields = {key: {"old": old, "new": new} for key, (old, new) in self.fields.items()}
+        return {"name": self.name, "change": self.change, "fields": fields}
 
 
-async def register(wanted: Sequence[Registration], *, work_pool: str) -> list[str]:
-    """Register flows, or change them where they are registered already; returns their names.
+def difference(name: str, before: Mapping[str, str] | None, after: Mapping[str, str]) -> Difference:
+    """Compare a deployment's fields with the ones wanted; `before` is None where there is none yet."""
+    changed = {
+        key: ((before or {}).get(key, "not set"), after.get(key, "not set"))
+        for key in dict.fromkeys([*after, *(before or {})])
+        if before is None or before.get(key) != after.get(key)
+    }
+    return Difference(name, "new" if before is None else "changed" if changed else "unchanged", changed)
 
-    The work pool is made, with type process, where there is none. Raises UsageError for a schedule that is
-    none, CallsheetError where the server cannot be reached.
+
+def check_schedule(cron: str, timezone: str) -> None:
+    """Raise UsageError for a schedule that is none, and for an unknown time zone."""
+    zones = available_timezones()
+    if timezone not in zones:
+        near = difflib.get_close_matches(timezone, zones, n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ", such as Europe/Berlin or UTC"
+        raise UsageError(f"--timezone: there is no time zone {timezone[:80]!r}{hint}")
+    try:
+        CronSchedule(cron=cron, timezone=timezone)
+    except (ValidationError, ValueError):
+        raise UsageError(
+            f"{cron[:80]!r} is no schedule. Write five fields: minute, hour, day of the month, month, day of "
+            "the week; '0 2 * * *' is every night at two"
+        ) from None
+
+
+async def register(
+    wanted: Sequence[Wanted], *, pool_type: str | None = None, dry_run: bool = False
+) -> list[Difference]:
+    """Register deployments, or change those that differ. Returns what changes; `dry_run` changes nothing.
+
+    A process pool is made where there is none. Raises UsageError for a pool of another type, for a pool of
+    another type than process that does not exist, and for a server of another version than ours;
+    CallsheetError where the server fails.
     """
+    async with _server() as client:
+        for pool in dict.fromkeys(each.work_pool for each in wanted):
+            await _check_pool(client, pool, pool_type, create=not dry_run)
+        return [await _registered(client, each, dry_run=dry_run) for each in wanted]
+
+
+async def remove(campaign: str) -> list[str]:
+    """Remove the deployments of a campaign and their scheduled runs; returns their names.
+
+    Raises UsageError where there is none, naming those that exist.
+    """
+    async with _server() as client:
+        found = [(name, each) for name, each in await _deployments(client) if _is_campaigns(name)]
+        ours = [(name, each) for name, each in found if each.name == campaign]
+        if not ours:
+            known = ", ".join(sorted({each.name for _, each in found})) or "none"
+            raise UsageError(f"there is no deployment of the campaign {campaign!r}. Deployed are: {known}")
+        for _, each in ours:
+            await client.delete_deployment(each.id)
+        return [name for name, _ in ours]
+
+
+async def deployed() -> list[dict[str, str]]:
+    """Return every deployment of ours as a line: its name, schedule, pool, next and latest run."""
+    async with _server() as client:
+        lines = []
+        for name, each in await _deployments(client):
+            fields = fields_of(each)
+            following = await _one_run(client, each, FlowRunSort.EXPECTED_START_TIME_ASC, *SCHEDULED)
+            latest = await _one_run(client, each, FlowRunSort.START_TIME_DESC)
+            lines.append(
+                {
+                    "deployment": name,
+                    "schedule": fields["schedule"],
+                    "paused": "yes" if _is_paused(each) else "",
+                    "overlap": fields["overlap"],
+                    "work_pool": fields["work pool"],
+                    "source": fields.get("request.source", ""),
+                    "next_run": _time(following.expected_start_time) if following else "",
+                    "last_run": latest.state_name or "" if latest and latest.start_time else "",
+                }
+            )
+        return sorted(lines, key=lambda line: line["deployment"])
+
+
+def fields_of(found: DeploymentResponse) -> dict[str, str]:
+    """Return the fields of a deployment that exists, in the words of `Wanted.fields`."""
+    schedules = [each.schedule for each in found.schedules]
+    strategy = found.concurrency_options and str(found.concurrency_options.collision_strategy.value)
+    overlap = {value: key for key, value in STRATEGIES.items()}.get(strategy or "", "any")
+    return {
+        "work pool": found.work_pool_name or "none",
+        "schedule": "; ".join(
+            f"{each.cron} {each.timezone or 'UTC'}" if isinstance(each, CronSchedule) else "of another kind"
+            for each in schedules
+        )
+        or "none",
+        "overlap": overlap if found.global_concurrency_limit else "any",
+        "entrypoint": found.entrypoint or "none",
+        **_flat("", found.parameters),
+    }
+
+
+@asynccontextmanager
+async def _server() -> AsyncIterator[PrefectClient]:
+    """Open the client of a server of our version."""
     try:
         async with get_client() as client:
-            await _ensure_pool(client, work_pool)
-        return [await _registered(each, work_pool) for each in wanted]
+            theirs = await client.api_version()
+            if theirs.split(".")[:2] != prefect.__version__.split(".")[:2]:
+                ours = prefect.__version__
+                raise UsageError(
+                    f"the Prefect server has version {theirs}, and this environment has {ours}. Use one "
+                    f"version: `pip install prefect=={ours}` where the server is"
+                )
+            yield client
     except httpx.HTTPError as error:
         raise CallsheetError(f"Prefect's server did not do it: {type(error).__name__}: {error}") from error
 
 
-async def _ensure_pool(client: PrefectClient, name: str) -> None:
+async def _check_pool(client: PrefectClient, name: str, kind: str | None, *, create: bool) -> None:
     try:
-        await client.read_work_pool(name)
+        pool = await client.read_work_pool(name)
     except ObjectNotFound:
-        template = ProcessWorker.get_default_base_job_template()
-        pool = WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template)
-        await client.create_work_pool(pool)
-
-
-async def _registered(each: Registration, work_pool: str) -> str:
-    try:
-        deployment = await each.flow.ato_deployment(
-            NAME,
-            cron=each.cron,
-            parameters=each.parameters,
-            work_pool_name=work_pool,
-            # By its module: workers have this package installed and no copy of this folder.
-            entrypoint_type=EntrypointType.MODULE_PATH,
+        if kind not in (None, PROCESS):
+            raise UsageError(
+                f"there is no work pool {name!r}. Create it first, with the image and the access that its "
+                f"jobs need: `prefect work-pool create {name} --type {kind}`"
+            ) from None
+        if create:
+            template = ProcessWorker.get_default_base_job_template()
+            await client.create_work_pool(
+                WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template)
+            )
+        return
+    if kind is not None and pool.type != kind:
+        raise UsageError(
+            f"the work pool {name!r} has type {pool.type}, not {kind}. Name another one with --work-pool, or "
+            f"leave --pool-type out"
         )
-    except ValueError as error:
-        raise UsageError(f"{each.cron!r} is no schedule like '0 2 * * *': {error}") from error
+
+
+async def _registered(client: PrefectClient, each: Wanted, *, dry_run: bool) -> Difference:
+    try:
+        found = await client.read_deployment_by_name(each.full_name)
+    except ObjectNotFound:
+        found = None
+    changes = difference(each.full_name, fields_of(found) if found else None, each.fields())
+    if changes.change == "unchanged" or dry_run:
+        return changes
+    limit = each.overlap and ConcurrencyLimitConfig(
+        limit=1,
+        collision_strategy=STRATEGIES[each.overlap],  # type: ignore[arg-type]  # pydantic reads the name
+    )
+    deployment = await each.flow.ato_deployment(
+        each.name,
+        parameters=dict(each.parameters),
+        # A schedule that a person has paused stays paused. Without a cron the old schedule goes.
+        schedules=[Cron(each.cron, timezone=each.timezone, active=not (found and _is_paused(found)))]
+        if each.cron
+        else [],
+        concurrency_limit=limit,
+        work_pool_name=each.work_pool,
+        job_variables=JOB_VARIABLES,
+        tags=[TAG],
+        # By its module: workers have this package installed and no copy of this folder.
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
     await deployment.aapply()
-    return f"{each.flow.name}/{NAME}"
+    return changes
+
+
+async def _deployments(client: PrefectClient) -> list[tuple[str, DeploymentResponse]]:
+    """Return the deployments of ours with their full names."""
+    found = await client.read_deployments(
+        deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])), limit=200
+    )
+    flows = {each.id: each.name for each in await client.read_flows(limit=200)}
+    return [(f"{flows.get(each.flow_id, '')}/{each.name}", each) for each in found]
+
+
+async def _one_run(
+    client: PrefectClient, found: DeploymentResponse, sort: FlowRunSort, *states: StateType
+) -> FlowRun | None:
+    """Return the first run of a deployment in this order, of those in one of the states if any are named."""
+    wanted = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[found.id]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))) if states else None,
+    )
+    runs = await client.read_flow_runs(flow_run_filter=wanted, sort=sort, limit=1)
+    return runs[0] if runs else None
+
+
+def _is_campaigns(full_name: str) -> bool:
+    return full_name.partition("/")[0] in CAMPAIGN_FLOWS
+
+
+def _is_paused(found: DeploymentResponse) -> bool:
+    return found.paused or (bool(found.schedules) and not any(each.active for each in found.schedules))
+
+
+def _time(at: datetime | None) -> str:
+    return at.astimezone(ZoneInfo("UTC")).strftime("%Y-%m-%d %H:%M UTC") if at else ""
+
+
+def _flat(path: str, value: Any) -> dict[str, str]:
+    """Return nested parameters as `request.source`, each with its value as text."""
+    if isinstance(value, Mapping):
+        pairs: Iterator[tuple[str, Any]] = iter(value.items())
+        return {
+            key: text
+            for name, each in pairs
+            for key, text in _flat(f"{path}.{name}" if path else str(name), each).items()
+        }
+    return {path: value if isinstance(value, str) else json.dumps(value)}

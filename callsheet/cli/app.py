@@ -38,7 +38,7 @@ _COMMANDS = {
         "ledger": "Show where the money is and where it went; check and copy the ledger",
     },
     "Tools": {
-        "deploy": "Register flows and schedules with a Prefect server",
+        "deploy": "Register a campaign and its schedule with a Prefect server",
         "sandbox": "Serve the local sandbox, which speaks fal's queue API",
         "ui": "Serve Prefect's pages of past runs",
     },
@@ -54,7 +54,7 @@ _MODULES = {
 }
 """Modules that hold several commands; any other command has a module of its name."""
 
-_WITH_COMMANDS = frozenset({"budget", "ledger", "prices"})
+_WITH_COMMANDS = frozenset({"budget", "deploy", "ledger", "prices"})
 """Commands that have subcommands: their module holds an `app` instead of a function."""
 
 Tokens = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]

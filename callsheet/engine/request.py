@@ -57,6 +57,10 @@ class RunRequest(BaseModel):
         default=None, ge=1, le=1000, description="First render one job of each price group, at most so many"
     )
     accept_prices: bool = Field(default=False, description="Continue if fal's prices differ from the plan")
+    header_row: int | None = Field(
+        default=None, ge=1, le=1000, description="Row of the header in a CSV or XLSX manifest"
+    )
+    skip_hidden: bool = Field(default=False, description="Leave out hidden and filtered rows of a workbook")
 
     @property
     def kept(self) -> str:
@@ -76,7 +80,13 @@ class RunRequest(BaseModel):
 
     def plan_options(self, settings: Settings) -> PlanOptions:
         """Return what the request and the environment say about planning."""
-        options = PlanOptions(budget_usd=self.budget_usd, concurrency=self.concurrency, out=self.out)
+        options = PlanOptions(
+            budget_usd=self.budget_usd,
+            concurrency=self.concurrency,
+            out=self.out,
+            header_row=self.header_row,
+            skip_hidden=self.skip_hidden,
+        )
         return options.under(settings)
 
     @property

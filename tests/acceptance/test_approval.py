@@ -1,10 +1,9 @@
-"""A run that waits for a person in Prefect, and flows that a worker gets: with a real Prefect server."""
+"""A run that waits for a person in Prefect: with a real Prefect server."""
 
 import json
 import os
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
@@ -38,21 +37,6 @@ async def main(above, within_s, answer):
     print(json.dumps({**told, "state": state.type.value, "message": state.message}))
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])))
-"""
-
-SHOW = """
-import asyncio, json
-from prefect.client.orchestration import get_client
-
-async def main():
-    async with get_client() as client:
-        found = await client.read_deployments()
-        pools = {each.name: each.type for each in await client.read_work_pools()}
-    print(json.dumps({"pools": pools, "deployments": {
-        each.entrypoint: [each.work_pool_name, [s.schedule.cron for s in each.schedules], each.parameters]
-        for each in found}}))
-
-asyncio.run(main())
 """
 
 
@@ -109,66 +93,3 @@ def test_a_run_below_the_sum_asks_nobody(desk):
     """What may cost less than the sum is bought at once."""
     assert asked(desk, above="5")["state"] == "COMPLETED"
     assert len(desk.accepted()) == 1
-
-
-def test_deploy_registers_both_flows_and_a_schedule(desk):
-    """Done twice it leaves two deployments in one process pool, the campaign with its cron and its source."""
-    (desk.folder / "shots.csv").write_text(SHOTS)
-    for _ in range(2):
-        done = desk.call("deploy", "shots.csv", "--cron", "0 2 * * *", "--budget-usd", "40", "--json")
-        assert done.returncode == 0, done.stderr
-    found = registered(desk)
-    assert found["pools"] == {"callsheet": "process"}
-    assert found["deployments"] == {
-        "flows.run_campaign.run_campaign": [
-            "callsheet",
-            ["0 2 * * *"],
-            {"request": {"source": str(desk.folder / "shots.csv"), "budget_usd": "40"}},
-        ],
-        "flows.reconcile_ledger.reconcile_ledger": ["callsheet", [], {}],
-    }
-
-
-def test_a_worker_takes_a_deployed_run_and_its_videos_stay(desk):
-    """A worker's folder is removed after the run; what was paid for lies beside the manifest."""
-    (desk.folder / "shots.csv").write_text(SHOTS)
-    pool = ("--work-pool", "one-run")
-    deployed = desk.call("deploy", "shots.csv", *pool, "--budget-usd", "4", "--sandbox", "--speed", "50")
-    assert deployed.returncode == 0, deployed.stderr
-    assert registered(desk)["deployments"]["flows.reconcile_ledger.reconcile_ledger"][2] == {"sandbox": True}
-    prefect(desk, "deployment", "run", "run-campaign/callsheet")
-    prefect(desk, "worker", "start", "--pool", "one-run", "--run-once")
-    (run,) = (desk.folder / "runs").glob("shots-*")
-    assert [path.suffix for path in (run / "media").iterdir()] == [".mp4"]
-    assert (run / "report.html").is_file()
-    assert len(desk.accepted()) == 1
-
-
-def registered(desk) -> dict[str, Any]:
-    """What the server has of pools and deployments."""
-    shown = subprocess.run(
-        [sys.executable, "-c", SHOW],
-        env={**os.environ, **desk.env},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(shown.stdout.splitlines()[-1])
-
-
-def prefect(desk, *arguments: str) -> None:
-    """Do what a person does with Prefect's own command."""
-    subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments],
-        env={**os.environ, **desk.env},
-        check=True,
-        capture_output=True,
-        timeout=110,
-    )
-
-
-@pytest.mark.own_server
-def test_deploy_without_a_server_says_what_is_missing(desk):
-    """It never registers with a server that ends with the command."""
-    done = desk.call("deploy")
-    assert (done.returncode, "PREFECT_API_URL" in done.stderr) == (2, True)

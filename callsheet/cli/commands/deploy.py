@@ -1,106 +1,249 @@
-"""`callsheet deploy`."""
+"""`callsheet deploy`: a campaign's schedule on a Prefect server."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
-from pydantic import ValidationError
+from cyclopts import App, Parameter
 
-from callsheet.cli.options import Budget, Json, Sandbox, Speed, option
-from callsheet.cli.output import document, note, result
+from callsheet.cli.options import (
+    AcceptPrices,
+    Again,
+    Budget,
+    Canary,
+    Concurrency,
+    Fit,
+    HeaderRow,
+    Json,
+    Sandbox,
+    SkipHidden,
+    Speed,
+    budget_nano_of,
+    option,
+)
+from callsheet.cli.output import document, note, result, show_table
 from callsheet.cli.prefect import configured_api_url, require_answer
-from callsheet.engine.request import RunRequest  # noqa: TID253 -- what is deployed; Prefect is slower still
+from callsheet.engine.nights import ScheduleRules  # noqa: TID253 -- what is deployed; Prefect is slower still
+from callsheet.engine.request import RunRequest  # noqa: TID253 -- as above
 from callsheet.errors import UsageError
+from manifests.planner import campaign_name
 from manifests.readers.remote import is_remote
 
-_POOL_NAME = re.compile(r"[^/%&><]+")
+_NOT_IN_NAMES = "/%&><"
+_POOL_NAME = re.compile(f"[^{_NOT_IN_NAMES}]+")
+EVERY_MINUTE = "* * * * *"
 
 Source = Annotated[
     str | None,
-    Parameter(help="A manifest, campaign file or plan file to run; the worker reads it from its own disk"),
+    Parameter(help="A campaign file, manifest or plan file; the worker reads it from its own disk"),
 ]
-Cron = Annotated[str | None, option("CRON", "When to start run-campaign, e.g. '0 2 * * *' (UTC)")]
+Campaign = Annotated[str, Parameter(help="The campaign's name, or the file that it was deployed from")]
+Cron = Annotated[str | None, option("CRON", "When to run the campaign, e.g. '0 2 * * *'")]
+Timezone = Annotated[str | None, option("TIMEZONE", "The time zone of --cron, e.g. Europe/Berlin (UTC)")]
 ReconcileCron = Annotated[str | None, option("RECONCILE_CRON", "When to start reconcile-ledger (UTC)")]
-WorkPool = Annotated[str, option("WORK_POOL", "The work pool; created with type process if missing")]
+Overlap = Annotated[
+    Literal["wait", "skip"],
+    option("OVERLAP", "A run that is due while another one goes on waits for it, or is skipped"),
+]
+CatchUp = Annotated[
+    Literal["once", "never"],
+    option("CATCH_UP", "Runs missed while no worker was there are made good by one run, or by none"),
+]
+WorkPool = Annotated[str, option("WORK_POOL", "The work pool; one of type process is created if missing")]
+PoolType = Annotated[
+    Literal["process", "docker", "kubernetes"] | None,
+    option("POOL_TYPE", "The type that the work pool must have"),
+]
 ApproveAbove = Annotated[
     str | None, option("APPROVE_ABOVE_USD", "Ask for approval in Prefect if a run may cost more")
 ]
 Out = Annotated[str | None, option("OUT", "The folder for run folders (default: runs, next to the source)")]
+DryRun = Annotated[bool, option("DRY_RUN", "Show what would change, and change nothing")]
+
+app = App(name="deploy")
 
 
+@app.default
 def deploy(
     source: Source = None,
     *,
     cron: Cron = None,
-    reconcile_cron: ReconcileCron = None,
-    work_pool: WorkPool = "callsheet",
+    timezone: Timezone = None,
+    overlap: Overlap = "wait",
+    catch_up: CatchUp = "once",
     budget_usd: Budget = None,
+    fit: Fit = False,
+    canary: Canary = None,
     approve_above_usd: ApproveAbove = None,
+    concurrency: Concurrency = None,
     out: Out = None,
+    again: Again = False,
+    accept_prices: AcceptPrices = False,
+    header_row: HeaderRow = None,
+    skip_hidden: SkipHidden = False,
+    work_pool: WorkPool = "callsheet",
+    pool_type: PoolType = None,
+    reconcile_cron: ReconcileCron = None,
     sandbox: Sandbox = False,
     speed: Speed = 1.0,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
-    """Register run-campaign and reconcile-ledger with the Prefect server at PREFECT_API_URL.
+    """Register a campaign and its schedule with a Prefect server.
 
-    Registering again replaces the two deployments. Workers need this package
-    and FAL_KEY in their environment; several workers also need
-    CALLSHEET_LEDGER_URL. No key is stored in Prefect. With --sandbox the
-    schedule is a rehearsal: no key, no money.
+    The server is the one at PREFECT_API_URL.
+    Each campaign has one deployment, named after it; deploying it again
+    changes that one. Also registers, once per ledger, the flows that look
+    after it. Workers need this package and FAL_KEY in their environment, and
+    CALLSHEET_LEDGER_URL if there are several. No key is stored in Prefect.
+    With --sandbox the schedule is a rehearsal: no key, no money.
 
-    Example: callsheet deploy campaign.toml --cron "0 2 * * *" --budget-usd 40
+    Example: callsheet deploy campaign.toml --cron "0 2 * * *" --timezone Europe/Berlin --fit
     """
+    url = _server_url()
+    if not _POOL_NAME.fullmatch(work_pool):
+        raise UsageError(f"--work-pool is {work_pool[:80]!r}; use a name without / % & > <")
+    if cron is not None and source is None:
+        raise UsageError(
+            "--cron needs a campaign to run, e.g. callsheet deploy campaign.toml --cron '0 2 * * *'"
+        )
+    if timezone is not None and cron is None:
+        raise UsageError("--timezone says where the hours of --cron are meant; give --cron as well")
+    if budget_usd is not None:
+        budget_nano_of(budget_usd)
+    request = RunRequest(
+        source=_where(source),
+        budget_usd=budget_usd,
+        concurrency=concurrency,
+        out=_where(out),
+        fit=fit,
+        again=again,
+        sandbox=sandbox,
+        speed=speed,
+        approve_above_usd=approve_above_usd,
+        canary=canary,
+        accept_prices=accept_prices,
+        header_row=header_row,
+        skip_hidden=skip_hidden,
+    )
+    name = None if source is None else _deployable(campaign_name(source))
+    rules = ScheduleRules(overlap=overlap, catch_up=catch_up)
+    require_answer(url)
+    from flows.reconcile_ledger import reconcile_ledger
+    from flows.run_campaign import run_campaign
+    from tasks.deploying import Wanted, check_schedule, register
+
+    for each in (cron, reconcile_cron):
+        if each is not None:
+            check_schedule(each, timezone or "UTC")
+    wanted = [
+        Wanted(
+            flow=reconcile_ledger,
+            name="callsheet-sandbox" if sandbox else "callsheet",
+            work_pool=work_pool,
+            cron=reconcile_cron,
+            parameters={"sandbox": True} if sandbox else {},
+        )
+    ]
+    if name is not None:
+        campaign = Wanted(
+            flow=run_campaign,
+            name=name,
+            work_pool=work_pool,
+            cron=cron,
+            timezone=timezone or "UTC",
+            overlap=overlap,
+            parameters={
+                "request": request.model_dump(exclude_defaults=True),
+                "schedule": rules.model_dump(),
+            },
+        )
+        wanted.insert(0, campaign)
+    found = asyncio.run(register(wanted, pool_type=pool_type, dry_run=dry_run))
+    changes = [each.document() for each in found]
+    if json:
+        document({"api": url, "work_pool": work_pool, "dry_run": dry_run, "deployments": changes})
+        return 0
+    _show(changes, dry_run=dry_run)
+    if not dry_run:
+        note(f"start a worker with: prefect worker start --pool {work_pool}")
+    return 0
+
+
+@app.command(name="list")
+def list_deployments(*, json: Json = False) -> int:
+    """Show the deployments of the Prefect server with schedule, work pool and next run.
+
+    Example: callsheet deploy list
+    """
+    url = _server_url()
+    require_answer(url)
+    from tasks.deploying import deployed
+
+    lines = asyncio.run(deployed())
+    if json:
+        document({"api": url, "deployments": lines})
+    elif not lines:
+        result("nothing is deployed. `callsheet deploy campaign.toml --cron '0 2 * * *'` deploys a campaign")
+    else:
+        show_table(list(lines[0]), [list(line.values()) for line in lines])
+    return 0
+
+
+@app.command(name="remove")
+def remove_deployment(campaign: Campaign, *, json: Json = False) -> int:
+    """Remove a campaign's deployment and its scheduled runs. Its runs and videos stay.
+
+    Example: callsheet deploy remove spring-launch
+    """
+    url = _server_url()
+    name = campaign_name(campaign) if Path(campaign).is_file() else campaign
+    require_answer(url)
+    from tasks.deploying import remove
+
+    removed = asyncio.run(remove(name))
+    if json:
+        document({"api": url, "removed": removed})
+        return 0
+    for each in removed:
+        result(f"removed {each}")
+    return 0
+
+
+def _server_url() -> str:
     url = configured_api_url(os.environ, Path.home())
     if url is None:
         raise UsageError(
             "no Prefect server is configured: set PREFECT_API_URL (`prefect server start` starts a server)"
         )
-    if not _POOL_NAME.fullmatch(work_pool):
-        raise UsageError(f"--work-pool is {work_pool[:80]!r}; use a name without / % & > <")
-    if cron is not None and source is None:
+    return url
+
+
+def _deployable(campaign: str) -> str:
+    """Return a campaign's name where a deployment can have it. Raises UsageError where it cannot."""
+    if any(letter in campaign for letter in _NOT_IN_NAMES):
         raise UsageError(
-            "--cron needs a SOURCE to run, e.g. callsheet deploy campaign.toml --cron '0 2 * * *'"
+            f"the campaign is called {campaign!r}, and a deployment's name must be without / % & > <. "
+            "Give the campaign another name in its file"
         )
-    request = _request(source, budget_usd, approve_above_usd).model_copy(
-        update={"out": _where(out), "sandbox": sandbox, "speed": speed}
-    )
-    require_answer(url)
-    from flows.reconcile_ledger import reconcile_ledger
-    from flows.run_campaign import run_campaign
-    from tasks.deploying import Registration, register
-
-    given = {"request": request.model_dump(exclude_defaults=True)} if source else {}
-    rehearsed = {"sandbox": True} if sandbox else {}
-    wanted = [
-        Registration(run_campaign, cron, given),
-        Registration(reconcile_ledger, reconcile_cron, rehearsed),
-    ]
-    names = asyncio.run(register(wanted, work_pool=work_pool))
-    if json:
-        document({"api": url, "work_pool": work_pool, "deployments": names})
-        return 0
-    for name in names:
-        result(f"registered {name}")
-    note(f"start a worker with: prefect worker start --pool {work_pool}")
-    return 0
-
-
-def _request(source: str | None, budget_usd: str | None, approve_above_usd: str | None) -> RunRequest:
-    given = {"budget_usd": budget_usd, "approve_above_usd": approve_above_usd}
-    try:
-        return RunRequest.model_validate({"source": _where(source)} | given)
-    except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        raise UsageError(
-            f"--{name.replace('_', '-')} is {given.get(name)!r}; use dollars such as 40 or 39.50"
-        ) from None
+    return campaign
 
 
 def _where(path: str | None) -> str | None:
     """Return an absolute path: workers start in temporary folders of their own."""
     return path if path is None or is_remote(path) else str(Path(path).resolve())
+
+
+def _show(changes: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
+    """Print what changes, a field a line."""
+    words = {"new": "would register", "changed": "would change"} if dry_run else {"new": "registered"}
+    for each in changes:
+        result(f"{words.get(each['change'], each['change'])} {each['name']}")
+        for key, field in each["fields"].items():
+            before = "" if each["change"] == "new" else f"{field['old']} -> "
+            result(f"  {key}: {before}{field['new']}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from callsheet.cli.options import (
     AcceptPrices,
@@ -81,9 +80,10 @@ def run(
         again=again,
         canary=canary,
         accept_prices=accept_prices,
+        header_row=header_row,
+        skip_hidden=skip_hidden,
     )
     options = request.plan_options(settings_from(os.environ))
-    options = replace(options, header_row=header_row, skip_hidden=skip_hidden)
     return run_plan(make_plan(source, overrides=options), request, yes=yes, as_json=json)
 
 

@@ -1,0 +1,231 @@
+"""Deployments of campaigns on a real Prefect server, and a worker that carries one out."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import prefect as installed
+import pytest
+
+pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
+
+SHOTS = "custom_id,prompt,model,resolution,num_frames\na,A boat,seedance-1.0-lite,480p,29\n"
+
+COMMANDS = """
+import contextlib, io, json, sys
+from callsheet.cli.main import run_command
+
+told = []
+for words in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run_command(words)
+    told.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(told))
+"""
+
+PAUSE = """
+import asyncio, sys
+from prefect.client.orchestration import get_client
+
+async def main(name):
+    async with get_client() as client:
+        found = await client.read_deployment_by_name(name)
+        await client.update_deployment_schedule(found.id, found.schedules[0].id, active=False)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def python(desk, script: str, *arguments: str) -> str:
+    """Run a script with the desk's environment and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=desk.folder,
+        env={**os.environ, **desk.env},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def commands(desk, *lines: list[str]) -> list[tuple[int, str, str]]:
+    """Run several commands in one process: importing Prefect takes a second."""
+    return [tuple(each) for each in json.loads(python(desk, COMMANDS, json.dumps(lines)).splitlines()[-1])]
+
+
+def campaign(desk, name: str) -> str:
+    """Write a campaign file and return its name."""
+    (desk.folder / "shots.csv").write_text(SHOTS)
+    path = desk.folder / f"{name}.toml"
+    path.write_text(f'[campaign]\nname = "{name}"\nmanifest = "shots.csv"\n[budget]\ntotal_usd = 4\n')
+    return path.name
+
+
+def changes(told: tuple[int, str, str]) -> dict[str, dict]:
+    """What a `deploy --json` says of each deployment."""
+    code, out, err = told
+    assert code == 0, err
+    return {each["name"]: each for each in json.loads(out)["deployments"]}
+
+
+def line(told: tuple[int, str, str], name: str) -> dict | None:
+    """What `deploy list --json` says of one deployment."""
+    return next((each for each in json.loads(told[1])["deployments"] if each["deployment"] == name), None)
+
+
+def test_each_campaign_has_its_own_deployment_and_a_second_deploy_changes_it(desk):
+    """The other campaign's schedule stays; a dry run names what would change, and changes nothing."""
+    night, noon = campaign(desk, "night"), campaign(desk, "noon")
+    every_night = ["deploy", night, "--cron", "0 2 * * *", "--timezone", "Europe/Berlin", "--fit", "--json"]
+    at_three = ["deploy", night, "--cron", "0 3 * * *", "--overlap", "skip", "--json"]
+    listed = ["deploy", "list", "--json"]
+    told = commands(
+        desk,
+        [*every_night, "--dry-run"],
+        listed,
+        every_night,
+        ["deploy", noon, "--cron", "0 12 * * *", "-j", "3", "--json"],
+        every_night,
+        [*at_three, "--dry-run"],
+        listed,
+        at_three,
+        ["deploy", night, "--json"],
+        listed,
+    )
+    name = "run-campaign/night"
+    assert changes(told[0])[name]["change"] == "new"
+    assert line(told[1], name) is None
+    assert changes(told[2])[name]["fields"]["request.fit"] == {"old": "not set", "new": "true"}
+    assert [each["change"] for each in changes(told[4]).values()] == ["unchanged"] * len(changes(told[4]))
+    wanted = {
+        "schedule": {"old": "0 2 * * * Europe/Berlin", "new": "0 3 * * * UTC"},
+        "overlap": {"old": "wait", "new": "skip"},
+        "schedule.overlap": {"old": "wait", "new": "skip"},
+        "request.fit": {"old": "true", "new": "not set"},
+    }
+    assert changes(told[5])[name] == {"name": name, "change": "changed", "fields": wanted}
+    assert line(told[6], name)["schedule"] == "0 2 * * * Europe/Berlin"
+    assert changes(told[7])[name]["fields"] == wanted
+    assert line(told[9], name)["schedule"] == "none"
+    assert line(told[9], "run-campaign/noon")["schedule"] == "0 12 * * * UTC"
+
+
+def test_a_paused_schedule_stays_paused_and_a_removed_campaign_is_gone(desk):
+    """Deploying again does not undo what a person did in Prefect's pages."""
+    tides = campaign(desk, "tides")
+    commands(desk, ["deploy", tides, "--cron", "0 2 * * *"])
+    python(desk, PAUSE, "run-campaign/tides")
+    told = commands(
+        desk,
+        ["deploy", tides, "--cron", "0 2 * * *", "--fit"],
+        ["deploy", "list", "--json"],
+        ["deploy", "remove", "tides"],
+        ["deploy", "list", "--json"],
+        ["deploy", "remove", "tides"],
+    )
+    assert line(told[1], "run-campaign/tides")["paused"] == "yes"
+    assert told[2][:2] == (0, "removed run-campaign/tides\n")
+    assert line(told[3], "run-campaign/tides") is None
+    assert (told[4][0], "there is no deployment of the campaign 'tides'" in told[4][2]) == (2, True)
+
+
+def test_what_cannot_be_deployed_is_named_with_the_way_out(desk):
+    """Each is exit code 2 and a sentence; nothing is registered."""
+    wrong, percent = campaign(desk, "wrong"), campaign(desk, "50% off")
+    told = commands(
+        desk,
+        ["deploy", wrong, "--cron", "at two"],
+        ["deploy", wrong, "--cron", "0 2 * * *", "--timezone", "Europe/Berln"],
+        ["deploy", wrong, "--work-pool", "cluster", "--pool-type", "kubernetes"],
+        ["deploy", wrong, "--timezone", "Europe/Berlin"],
+        ["deploy", percent],
+        ["deploy", wrong, "--canary", "0"],
+        ["deploy", "list", "--json"],
+    )
+    said = [
+        "'at two' is no schedule. Write five fields",
+        "did you mean Europe/Berlin",
+        "prefect work-pool create cluster --type kubernetes",
+        "give --cron as well",
+        "Give the campaign another name",
+        "--canary: found 0",
+    ]
+    assert [(code, text in err) for (code, _, err), text in zip(told, said, strict=False)] == [(2, True)] * 6
+    assert line(told[6], "run-campaign/wrong") is None
+
+
+class _OldServer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b'"2.20.1"'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def old_server() -> Iterator[str]:
+    """A server that says it is Prefect 2.20."""
+    server = HTTPServer(("127.0.0.1", 0), _OldServer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/api"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.own_server
+def test_a_server_of_another_version_is_refused_with_the_command_that_helps(desk):
+    """Exit code 2, and both versions in one sentence."""
+    with old_server() as url:
+        desk.env["PREFECT_API_URL"] = url
+        ((code, _, err),) = commands(desk, ["deploy", campaign(desk, "spring")])
+    assert code == 2
+    assert f"version 2.20.1, and this environment has {installed.__version__}" in err
+    assert f"pip install prefect=={installed.__version__}" in err
+
+
+def test_a_worker_takes_a_deployed_run_and_its_videos_stay(desk):
+    """A worker's folder is removed after the run; what was paid for lies beside the manifest."""
+    pool = ("--work-pool", "one-run")
+    source = campaign(desk, "one-run")
+    (told,) = commands(desk, ["deploy", source, *pool, "--sandbox", "--speed", "50", "--json"])
+    assert changes(told)["reconcile-ledger/callsheet-sandbox"]["fields"]["sandbox"]["new"] == "true"
+    prefect(desk, "deployment", "run", "run-campaign/one-run")
+    prefect(desk, "worker", "start", "--pool", "one-run", "--run-once")
+    (run,) = (desk.folder / "runs").glob("one-run-*")
+    assert [path.suffix for path in (run / "media").iterdir()] == [".mp4"]
+    assert (run / "report.html").is_file()
+    assert len(desk.accepted()) == 1
+
+
+def prefect(desk, *arguments: str) -> None:
+    """Do what a person does with Prefect's own command."""
+    subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        env={**os.environ, **desk.env},
+        check=True,
+        capture_output=True,
+        timeout=110,
+    )
+
+
+@pytest.mark.own_server
+def test_deploy_without_a_server_says_what_is_missing(desk):
+    """It never registers with a server that ends with the command."""
+    done = desk.call("deploy")
+    assert (done.returncode, "PREFECT_API_URL" in done.stderr) == (2, True)

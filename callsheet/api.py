@@ -27,7 +27,14 @@ from callsheet.engine.drafts import order_finishes
 from callsheet.engine.open_run import room_for
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.retry import prepare_retry
-from callsheet.engine.run import carry_out, continued, find_run, open_context, open_plan
+from callsheet.engine.run import (
+    carry_out,
+    carry_out_campaign,
+    continued,
+    find_run,
+    open_context,
+    open_plan,
+)
 from callsheet.engine.scheduler import RenderJob, render_here
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import ManifestError, Problem, UsageError
@@ -182,9 +189,10 @@ async def run_async(
 ) -> RunSummary:
     """Buy what a plan, or a source that is planned first, describes, and fetch it.
 
-    The options are those of `callsheet run`. `render` renders one job; by default in this process. Raises
-    ManifestError for rows with problems, OverBudget where the maximum does not fit and `fit` is off,
-    UsageError without any cap, AccountError without a key. What happens to single jobs is in the summary.
+    Unfinished runs of the same campaign are taken up first. The options are those of `callsheet run`.
+    `render` renders one job; by default in this process. Raises ManifestError for rows with problems,
+    OverBudget where the maximum does not fit and `fit` is off, UsageError without any cap, AccountError
+    without a key. What happens to single jobs is in the summary.
     """
     if not isinstance(source, Plan):
         source = plan(source, budget_usd=budget_usd, concurrency=concurrency, out=out, sandbox=sandbox)
@@ -202,9 +210,15 @@ async def run_async(
         sandbox=sandbox,
         speed=speed,
     ).at_plans_concurrency(source.planned.concurrency)
-    settings = settings_for(request)
-    run_id = await open_plan(source.planned, request, settings)
-    return await _carried_out(request, run_id, settings, render)
+    planned = source.planned
+
+    async def carry(each: RunRequest) -> dict[str, Any]:
+        settings = settings_for(each)
+        run_id = each.run_id or await open_plan(planned, each, settings)
+        async with open_context(each, run_id, settings, StopSignal()) as ctx:
+            return await carry_out(ctx, render)
+
+    return RunSummary.of(await carry_out_campaign(request, carry))
 
 
 async def resume_async(

@@ -348,3 +348,7 @@ class Interrupted(CallsheetError):
     """Stopped by a person or by the machine; the ledger has everything needed to go on."""
 
     exit_code = 130
+
+
+class InterruptedByPerson(Interrupted):
+    """Stopped with Ctrl-C: only a person's command goes on with the run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from prefect import flow
@@ -12,8 +11,7 @@ from prefect.states import Completed
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.nights import ScheduleRules
 from callsheet.engine.request import RunRequest
-from callsheet.engine.run import finish, opened, unfinished_runs
-from callsheet.errors import Busy
+from callsheet.engine.run import carry_out_campaign, finish, opened
 from tasks.approval import is_approved
 from tasks.artifacts import publish_plan, publish_results
 from tasks.flow_run import cancelled_state, following_flow_run
@@ -34,13 +32,11 @@ async def run_campaign(
     """
     if (why := await superseded_by(schedule)) is not None:
         return Completed(name=SUPERSEDED, message=why)
-    for earlier in unfinished_runs(request):
-        with suppress(Busy):  # a living process goes on with it
-            await _carried_out(earlier)
-    return await _carried_out(request)
+    summary = await carry_out_campaign(request, _carried_out)
+    return cancelled_state(summary) or summary
 
 
-async def _carried_out(request: RunRequest) -> dict[str, Any] | State[Any]:
+async def _carried_out(request: RunRequest) -> dict[str, Any]:
     async with opened(request) as ctx, following_flow_run(ctx):
         await publish_plan(ctx)
         if await is_approved(ctx):
@@ -48,4 +44,4 @@ async def _carried_out(request: RunRequest) -> dict[str, Any] | State[Any]:
             await render_all(ctx)
         summary = await finish(ctx)
         await publish_results(ctx, summary)
-    return cancelled_state(ctx) or summary
+    return summary

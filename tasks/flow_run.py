@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
@@ -56,9 +56,9 @@ async def following_flow_run(ctx: RunContext) -> AsyncIterator[None]:
         await asyncio.gather(following, return_exceptions=True)
 
 
-def cancelled_state(ctx: RunContext) -> State[Any] | None:
+def cancelled_state(summary: Mapping[str, Any]) -> State[Any] | None:
     """Return Prefect's state for a run that a person cancelled or did not approve; None for others."""
-    return Cancelled(message="; ".join(ctx.state.notices[-1:])[:500]) if ctx.state.cancelled else None
+    return Cancelled(message="; ".join(summary["remarks"][-1:])[:500]) if summary["cancelled"] else None
 
 
 async def _describe(ctx: RunContext, flow_run_id: str) -> None:

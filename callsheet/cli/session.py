@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,8 +22,8 @@ from callsheet.cli.prefect import (
 from callsheet.cli.views.progress import show_progress
 from callsheet.engine.context import RunContext
 from callsheet.engine.finalize import AT_FAL_STATUSES
-from callsheet.engine.request import RunRequest, command
-from callsheet.engine.run import carry_out, open_context
+from callsheet.engine.request import RunRequest, command, settings_for
+from callsheet.engine.run import carry_out, carry_out_campaign, open_context
 from callsheet.engine.stopping import StopSignal, signals_to
 from callsheet.errors import (
     BudgetError,
@@ -52,12 +53,26 @@ def run_to_its_end(
     """
     with ExitStack() as stack:
         url, server = _server(settings, request, stack)
-        run_id = asyncio.run(open_run()) if open_run else request.run_id
-        assert run_id is not None
-        summary, is_stuck = asyncio.run(_carried_out(request, run_id, settings, url, server))
-        _print(summary, as_json=as_json)
+        stuck: list[bool] = []
+
+        async def carry(each: RunRequest) -> dict[str, Any]:
+            run_id = each.run_id
+            if run_id is None:
+                assert open_run is not None
+                run_id = await open_run()
+            own = settings if each is request else settings_for(each)
+            summary, is_stuck = await _carried_out(each, run_id, own, url, server)
+            stuck.append(is_stuck)
+            _say_why_it_stopped(summary)
+            if not as_json:
+                _print(summary)
+            return summary
+
+        summary = asyncio.run(carry_out_campaign(request, carry, say))
+        if as_json:
+            document(summary)
         flush()
-        if is_stuck:
+        if any(stuck):
             # Ledger and results are closed. Prefect's own threads would try to reach its server for minutes.
             stack.close()
             os._exit(summary["exit_code"])
@@ -147,11 +162,7 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
     return announce
 
 
-def _print(summary: Mapping[str, Any], *, as_json: bool) -> None:
-    _say_why_it_stopped(summary)
-    if as_json:
-        document(summary)
-        return
+def _print(summary: Mapping[str, Any]) -> None:
     folder = Path(summary["dir"])
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     counts = ", ".join(f"{count} {status}" for status, count in summary["statuses"].items())
@@ -195,7 +206,10 @@ def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
 
 def last_words(summary: Mapping[str, Any]) -> list[str]:
     """Say what is not finished, from the summary of a run, and the command that continues."""
-    statuses = {status: count for status, count in summary["statuses"].items() if count}
+    statuses = Counter(summary["statuses"])
+    for there in summary.get("elsewhere", {}).values():  # their own runs go on with these
+        statuses.subtract(there)
+    statuses = +statuses
     again = f"`{command('resume', summary['run_id'], sandbox=summary['sandbox'])}`"
     waiting = sum(statuses.get(status, 0) for status in NOT_SENT)
     at_fal = sum(statuses.get(status, 0) for status in AT_FAL_STATUSES)

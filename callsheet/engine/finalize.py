@@ -9,11 +9,20 @@ from typing import Any
 from callsheet.engine.context import RunContext, named
 from callsheet.engine.deliver import publish_report
 from callsheet.engine.made_files import Refetched, refetch_gone
+from callsheet.engine.open_run import left_to
 from callsheet.engine.request import results_address
 from callsheet.engine.results import earlier_jobs, write_report
 from callsheet.engine.rollback_guard import remember
 from callsheet.engine.settle import skip_the_rest
-from callsheet.errors import BudgetError, CallsheetError, CanaryError, CapReached, Overbilled, PricesChanged
+from callsheet.errors import (
+    BudgetError,
+    CallsheetError,
+    CanaryError,
+    CapReached,
+    InterruptedByPerson,
+    Overbilled,
+    PricesChanged,
+)
 from callsheet.files import naming_full_disk
 from callsheet.ledger import queries, runs
 
@@ -24,6 +33,9 @@ EXIT_UNKNOWN = 7
 AT_FAL_STATUSES = ("submitting", "in_queue", "in_progress")
 """Statuses of jobs that may still end well or badly."""
 
+ON_PURPOSE = (CanaryError, PricesChanged, Overbilled, InterruptedByPerson)
+"""Reasons for a stop after which only a person's command goes on with a run."""
+
 LEFT_OVER = ("pending", "held", "rendered")
 """Statuses of jobs that were not sent, or rendered and not fetched: `resume` goes on with them."""
 
@@ -31,8 +43,8 @@ LEFT_OVER = ("pending", "held", "rendered")
 async def finalize(ctx: RunContext) -> dict[str, Any]:
     """Write everything a run leaves and return its summary, as `run --json` prints it."""
     await skip_the_rest(ctx)
-    if isinstance(ctx.stop.reason, CanaryError | PricesChanged | Overbilled) or ctx.state.breaker.has_tripped:
-        # Going on is a person's word: a schedule does not take up what was stopped on purpose.
+    if isinstance(ctx.stop.reason, ON_PURPOSE) or ctx.state.breaker.has_tripped:
+        # Going on is a person's decision: the campaign's next run does not take this one up.
         await ctx.do(runs.request_stop, ctx.run.run_id)
     tally = await ctx.do(queries.tally, ctx.run.run_id)
     if tally.finished == tally.jobs:
@@ -43,12 +55,15 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     with naming_full_disk(Path(run.out).parent):
         await ctx.do.call(remember, Path(run.out).parent, run.run_id)
     summary = await ctx.do.call(write_report, run)
+    for run_id, statuses in summary["elsewhere"].items():
+        ctx.state.notice(left_to(run_id, sum(statuses.values()), sandbox=ctx.request.sandbox))
     unpublished = await publish_report(ctx)
     told = {
         "notes": ctx.state.unfinished,
         "remarks": ctx.state.notices,
         "published": results_address(run),
         "stopped_by": str(ctx.stop.reason or ""),
+        "cancelled": ctx.state.cancelled,
         "stopped_for_money": isinstance(ctx.stop.reason, BudgetError),
         "unpublished": unpublished,
         "gone": len(refetched.lost),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,7 +64,8 @@ class Selection:
     """What a run will do with a plan: buy or leave out. Holds positions in `plan.jobs`.
 
     What is made already is in `changes.made`; `waiting` are the positions of jobs that are paid for and whose
-    video fal still has. Neither is bought, and neither becomes a job of the run.
+    video fal still has; `elsewhere` are those of jobs that an unfinished run has in flight which nobody works
+    on, each with that run. None of them is bought, and none becomes a job of the run.
     """
 
     buy: tuple[int, ...]
@@ -72,6 +73,7 @@ class Selection:
     left_maximum_nano: int = 0
     changes: Changes = field(default_factory=Changes)
     waiting: tuple[int, ...] = ()
+    elsewhere: Mapping[int, str] = field(default_factory=dict)
     again: bool = False
 
 
@@ -90,6 +92,15 @@ def naming_commands(ledger: Ledger) -> Iterator[None]:
         ) from None
 
 
+def left_to(run_id: str, count: int, *, sandbox: bool) -> str:
+    """Say that rows are left to an unfinished run, and which commands go on with it or end it."""
+    resume, retry, cancel = (command(verb, run_id, sandbox=sandbox) for verb in ("resume", "retry", "cancel"))
+    return (
+        f"{count} of these are left to run {run_id}, which was not finished: `{resume}` goes on with it, "
+        f"`{retry} --all` also tries again what failed, `{cancel}` gives up what was not sent"
+    )
+
+
 def select(
     ledger: Ledger,
     plan: Plan,
@@ -97,13 +108,15 @@ def select(
     fit: bool,
     again: bool = False,
     waiting: Container[str] = frozenset(),
+    idle: Collection[str] = (),
     etags: Etags = no_etags,
 ) -> Selection:
     """Decide what is bought; with `again` also what was made already.
 
-    `waiting` are the fingerprints of what is paid for and can still be fetched. Raises OverBudget, and
-    nothing is sent, where it does not fit and `fit` is off, and where an account is frozen. Raises InFlight
-    where an unfinished run has some of it in flight and `again` is off.
+    `waiting` are the fingerprints of what is paid for and can still be fetched. `idle` are unfinished runs of
+    the campaign that nobody works on: what they have in flight is left out. Raises OverBudget, and nothing is
+    sent, where it does not fit and `fit` is off, and where an account is frozen. Raises InFlight where
+    another unfinished run has some of it in flight and `again` is off.
     """
     refuse_frozen(ledger, plan)
     changes = Changes() if again else changes_of(ledger, plan, etags)
@@ -115,8 +128,14 @@ def select(
     )
     kept = {*changes.made, *fetchable}
     wanted = [position for position in range(len(prints)) if position not in kept]
+    elsewhere: dict[int, str] = {}
     if not again:
         ledger.discard_unopened(plan.campaign)
+        there = (
+            ledger.do(runs.in_flight, plan.campaign, {prints[each] for each in wanted}, idle) if idle else {}
+        )
+        elsewhere = {each: there[prints[each]] for each in wanted if prints[each] in there}
+        wanted = [position for position in wanted if position not in elsewhere]
         with naming_commands(ledger):
             ledger.do(runs.refuse_in_flight, plan.campaign, {prints[position] for position in wanted})
     every = plan.spends()
@@ -124,7 +143,9 @@ def select(
     room = room_for(ledger, plan)
     if not fit:
         refuse_unless_it_fits(spends, room)
-        return Selection(tuple(wanted), (), changes=changes, waiting=fetchable, again=again)
+        return Selection(
+            tuple(wanted), (), changes=changes, waiting=fetchable, elsewhere=elsewhere, again=again
+        )
     choice = choose(spends, room)
     return Selection(
         buy=tuple(wanted[number] for number in choice.taken),
@@ -132,6 +153,7 @@ def select(
         left_maximum_nano=choice.left_maximum_nano,
         changes=changes,
         waiting=fetchable,
+        elsewhere=elsewhere,
         again=again,
     )
 

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,16 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
 from callsheet.engine.scheduler import RenderJob, render_here, run_jobs, waiting_jobs
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Busy, LedgerUnavailable, UsageError
+from callsheet.errors import Busy, Interrupted, LedgerUnavailable, UsageError
 from callsheet.files import has_ledger, sweep_parts
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Run, State, queries, recovery, runs
-from callsheet.reconcile.account import AccountSession
-from callsheet.settings import Settings
+from callsheet.reconcile.account import AccountSession, claimed
+from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan
 from manifests.planner import campaign_name, make_plan
+
+logger = logging.getLogger(__name__)
 
 CLAIM_TRIES = 10
 CLAIM_PAUSE_S = 0.3
@@ -127,9 +131,9 @@ async def open_plan(
 ) -> str:
     """Open a run for a plan and return its id. Nothing is bought yet.
 
-    What the campaign has paid for and not fetched is fetched first, so that it is not bought again. Raises
-    OverBudget where the plan does not fit, UsageError without any cap or where a run of the campaign already
-    has some of it in flight.
+    What the campaign has paid for and not fetched is fetched first, so that it is not bought again. What an
+    unfinished run that nobody works on has in flight is left out. Raises OverBudget where the plan does not
+    fit, UsageError without any cap or where a run that is going on has some of it in flight.
     """
     check_packages_are_ours()
     out = request.out or planned.out or settings.out
@@ -139,10 +143,18 @@ async def open_plan(
         if not request.sandbox:
             require_a_cap(account.ledger, planned)
         waiting: frozenset[str] = frozenset()
+        idle: frozenset[str] = frozenset()
         if not request.again:
             waiting = await collect_campaign(account, planned.campaign)
+            idle = frozenset(run.run_id for run in idle_runs(account.ledger, planned.campaign))
         selection = select(
-            account.ledger, planned, fit=request.fit, again=request.again, waiting=waiting, etags=etags
+            account.ledger,
+            planned,
+            fit=request.fit,
+            again=request.again,
+            waiting=waiting,
+            idle=idle,
+            etags=etags,
         )
         if review is not None:
             review(account.ledger, selection)
@@ -171,25 +183,62 @@ async def opened(request: RunRequest) -> AsyncIterator[RunContext]:
             current_run.reset(token)
 
 
+Summary = dict[str, Any]
+
+
+async def carry_out_campaign(
+    request: RunRequest,
+    carry: Callable[[RunRequest], Awaitable[Summary]],
+    tell: Callable[[str], None] = logger.info,
+) -> Summary:
+    """Take up the unfinished runs of a request's campaign, then carry out the request. Returns its summary.
+
+    `carry` carries out one request, and opens a run where the request names none. If the request's own run
+    ends with exit code 0, the code is the first other one of those that were taken up; `taken_up` has each
+    with its code. Where one of them is interrupted or cancelled, nothing more is done and its summary is
+    returned.
+    """
+    taken_up: dict[str, int] = {}
+    for earlier in unfinished_runs(request):
+        with suppress(Busy):  # another process has taken it up meanwhile
+            tell(f"run {earlier.run_id} of this campaign was not finished: it goes on first")
+            summary = await carry(earlier)
+            if summary["cancelled"] or summary["exit_code"] == Interrupted.exit_code:
+                return summary
+            taken_up[summary["run_id"]] = summary["exit_code"]
+    summary = await carry(request)
+    code = summary["exit_code"] or next(filter(None, taken_up.values()), 0)
+    return {**summary, "taken_up": taken_up, "exit_code": code}
+
+
 def unfinished_runs(request: RunRequest) -> list[RunRequest]:
     """Return the requests that go on with unfinished runs of a request's campaign, oldest first.
 
-    A scheduled run takes them up before it buys anything new. Runs that were stopped on purpose (by a person,
-    a canary, another price or a bill above its hold) are left out: going on with those is a person's word.
+    Runs that a living process works on are left out, and so are runs that were stopped on purpose (by a
+    person, a canary, the circuit breaker, another price or a bill above its hold), and those that wait for
+    an approval where the request asks for none: going on with those is a person's decision.
     """
     if current_run.get() is not None or request.run_id is not None or request.source is None:
         return []
-    settings = settings_for(request)
+    settings = settings_from(os.environ, sandbox=request.sandbox)
     if not has_ledger(settings):
         return []
-    name = campaign_name(request.source)
     with Ledger.open(settings.ledger) as ledger:
-        found = ledger.do(queries.unfinished, name)
-    return [
-        RunRequest.of(each).model_copy(update={"run_id": each.run_id})
+        found = idle_runs(ledger, campaign_name(request.source))
+    earlier = [
+        RunRequest.of(each).model_copy(update={"run_id": each.run_id, "speed": request.speed})
         for each in found
-        if each.stopping_ms is None
+        if each.stopping_ms is None and each.opened_ms is not None
     ]
+    may_ask = request.approve_above_usd is not None
+    return [each for each in earlier if may_ask or each.approve_above_usd is None]
+
+
+def idle_runs(ledger: Ledger, campaign: str) -> list[Run]:
+    """Return the unfinished runs of a campaign that no living process works on, oldest first."""
+    found = ledger.do(queries.unfinished, campaign)
+    with claimed(ledger, [run.run_id for run in found]) as mine:
+        return [run for run in found if run.run_id in mine]
 
 
 def find_run(settings: Settings, run_id: str | None, *, latest_of_all: bool = False) -> Run:

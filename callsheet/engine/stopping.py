@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from callsheet.errors import CallsheetError, Interrupted
+from callsheet.errors import CallsheetError, Interrupted, InterruptedByPerson
 
 Phase = Literal["running", "draining", "stopped"]
 
@@ -53,7 +53,7 @@ class StopSignal:
 
     def interrupt(self) -> None:
         """Ctrl-C: the first drains, the second stops."""
-        reason = Interrupted("interrupted")
+        reason = InterruptedByPerson("interrupted")
         if self.phase == "running":
             self.drain(reason)
         else:

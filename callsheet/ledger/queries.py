@@ -277,13 +277,14 @@ def already_made(tx: Transaction, campaign: str, fingerprints: Collection[str]) 
 
 @read()
 def paid_for(tx: Transaction, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
-    """Return, by fingerprint, the newest job of the campaign that was made, or else one that may be fetched.
+    """Return, by fingerprint, the newest job of the campaign that was made, or else one that may yet be.
 
-    The latter is `rendered`, or failed after fal had accepted it.
+    The latter is in flight in an unfinished run, or failed after fal had accepted it.
     """
-    states = (State.RENDERED.value, State.FAILED.value)
-    unfetched = and_(_job.c.state.in_(states), schema.submission.c.request_id.is_not(None))
-    return _newest(tx, campaign, fingerprints, unfetched) | already_made(tx, campaign, fingerprints)
+    failed = and_(_job.c.state == State.FAILED.value, schema.submission.c.request_id.is_not(None))
+    states = [state.value for state in (State.PENDING, *HAS_OPEN_SUBMISSION, State.RENDERED)]
+    unfinished = or_(_job.c.state.in_(states), failed)
+    return _newest(tx, campaign, fingerprints, unfinished) | already_made(tx, campaign, fingerprints)
 
 
 def _newest(

@@ -6,7 +6,7 @@ A second run must not buy the same videos beside the first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from types import MappingProxyType
 
@@ -46,13 +46,23 @@ def refuse_in_flight(tx: Transaction, campaign: str, wanted: Collection[str], *,
     in_flight = select(job.c.job_id).join_from(run, job, job.c.run_id == run.c.run_id).where(*others)
     if not tx.execute(in_flight.where(job.c.state.in_(_values(IN_FLIGHT))).limit(1)).first():
         return
-    found = _runs_with(tx, campaign, wanted, job.c.state.in_(_values(IN_FLIGHT)))
+    each = _with(tx, campaign, wanted, job.c.state.in_(_values(IN_FLIGHT)))
+    found = Counter(run_id for run_id, _ in each)
     del found[besides]
     if not found:
         return
     run_id, count = found.most_common(1)[0]
     more = f" (and {len(found) - 1} more runs have some)" if len(found) > 1 else ""
     raise InFlight(f"run {run_id} has {count} of these in flight{more}; nothing was sent", run_id=run_id)
+
+
+@read()
+def in_flight(
+    tx: Transaction, campaign: str, wanted: Collection[str], run_ids: Collection[str]
+) -> dict[str, str]:
+    """Return those of these fingerprints that one of these runs is making or about to make, with the run."""
+    each = _with(tx, campaign, wanted, schema.job.c.state.in_(_values(IN_FLIGHT)))
+    return {fingerprint: run_id for run_id, fingerprint in each if run_id in run_ids}
 
 
 @read()
@@ -63,7 +73,7 @@ def refuse_made(
 
     `over` are those that are bought although they were made: {fingerprint: the newest job that made it}.
     """
-    found = _runs_with(tx, campaign, wanted, text(schema.MADE), over=over)
+    found = Counter(run_id for run_id, _ in _with(tx, campaign, wanted, text(schema.MADE), over=over))
     if found:
         run_id, count = found.most_common(1)[0]
         raise UsageError(
@@ -76,15 +86,15 @@ def _values(states: Collection[State]) -> list[str]:
     return [state.value for state in states]
 
 
-def _runs_with(
+def _with(
     tx: Transaction,
     campaign: str,
     wanted: Collection[str],
     which: ColumnElement[bool] | TextClause,
     *,
     over: Mapping[str, int] = NOTHING_SEEN,
-) -> Counter[str]:
-    """Count the jobs with these fingerprints by run, looked up by their index.
+) -> Iterator[tuple[str, str]]:
+    """Yield run and fingerprint of the campaign's jobs with these fingerprints, looked up by their index.
 
     Of a fingerprint in `over` only jobs count that are newer than the one named there.
     """
@@ -94,12 +104,10 @@ def _runs_with(
     query = select(job.c.run_id, job.c.fingerprint, job.c.job_id).where(
         job.c.fingerprint.in_(bindparam("piece", expanding=True)), which
     )
-    found: Counter[str] = Counter()
     for piece in chunks(set(wanted), queries.LOOK_UP_AT_ONCE):
         for run_id, fingerprint, job_id in tx.execute(query, {"piece": piece}):
             if run_id in ours and job_id > over.get(fingerprint, 0):
-                found[run_id] += 1
-    return found
+                yield run_id, fingerprint
 
 
 # -- opening a run -------------------------------------------------------------------------------------------

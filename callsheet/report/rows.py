@@ -44,6 +44,7 @@ class ResultRow:
     `finish_until_ms` is until when a draft can be finished. `job_id` is the ledger's number of the job that
     made the clip, `folder` where that job's run is, seen from this run's folder (`../r0/`, "" for this), and
     `draft_path` the draft's file beside its finish. `reviews` is what people said of it, oldest first.
+    `other_run` is the run that goes on with the job, where it is not this one.
     """
 
     job: Job
@@ -87,6 +88,7 @@ class ResultRow:
     folder: str = ""
     draft_path: str = ""
     reviews: tuple[Review, ...] = ()
+    other_run: str = ""
 
     @property
     def poster_path(self) -> str:
@@ -145,10 +147,10 @@ def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = Non
 
 
 def earlier_row(row: JobRow, job: Job, price: Quote, run: Run, *, output_path: str | None) -> ResultRow:
-    """Make the row of a manifest's job that an earlier run of the campaign paid for.
+    """Make the row of a manifest's job that another run of the campaign paid for, or is to make.
 
-    `row` is the earlier job, `job` and `price` are the manifest's. It costs this run nothing. A video that
-    is not fetched yet keeps the earlier job's status and its address.
+    `row` is that run's job, `job` and `price` are the manifest's. It costs this run nothing. What is not
+    finished keeps the other job's status and its address.
     """
     made = row.is_made
     result = ResultRow(
@@ -164,6 +166,7 @@ def earlier_row(row: JobRow, job: Job, price: Quote, run: Run, *, output_path: s
         actual_nano=0,
         retake_of=job.extra.get(RETAKE_OF, ""),
         job_id=row.job_id,
+        other_run="" if made or row.state is State.FAILED else row.run_id,
     )
     if row.output is not None:
         return _with_output(result, row.output, output_path)

@@ -60,11 +60,15 @@ class Rollup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTotals:
-    """The run's totals, and the same by model and client."""
+    """The run's totals, and the same by model and client.
+
+    `elsewhere` counts the rows that other runs go on with, by run and status; `statuses` counts them as well.
+    """
 
     run: RunFacts
     total: Rollup
     statuses: dict[str, int]
+    elsewhere: dict[str, dict[str, int]]
     by_model: list[Rollup]
     by_client: list[Rollup]
     render_p50_s: float | None
@@ -94,12 +98,21 @@ def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> RunTotals:
         run=run,
         total=total(rows),
         statuses=dict(sorted(Counter(row.status for row in rows).items())),
+        elsewhere=_elsewhere(rows),
         by_model=rollups(rows, "model"),
         by_client=rollups(rows, "client"),
         render_p50_s=_quantile(times, 0.5),
         render_p95_s=_quantile(times, 0.95),
         drafts=_drafts([row for row in rows if row.draft_nano is not None]),
     )
+
+
+def _elsewhere(rows: Sequence[ResultRow]) -> dict[str, dict[str, int]]:
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        if row.other_run:
+            found.setdefault(row.other_run, Counter())[row.status] += 1
+    return {run_id: dict(found[run_id]) for run_id in sorted(found)}
 
 
 def _drafts(rows: Sequence[ResultRow]) -> DraftTotals | None:
@@ -189,6 +202,7 @@ def summary_document(summary: RunTotals) -> dict[str, Any]:
         "frozen": run.is_frozen,
         "overruns": [overrun_document(each) for each in run.overruns],
         "statuses": summary.statuses,
+        "elsewhere": summary.elsewhere,
         "render_seconds": {"p50": summary.render_p50_s, "p95": summary.render_p95_s},
         "by_model": {group.name: _sums(group) for group in summary.by_model},
         "by_client": {group.name: _sums(group) for group in summary.by_client},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 from callsheet.cli.options import (
     AcceptPrices,
@@ -29,6 +30,7 @@ from callsheet.engine.open_run import (
     Selection,
     changed_caps,
     changes_of,
+    left_to,
     room_for,
 )
 from callsheet.engine.request import RunRequest, settings_for
@@ -95,7 +97,7 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
     settings = settings_for(request)
 
     def review(ledger: Ledger, selection: Selection) -> None:
-        _review(plan, ledger, selection, yes=yes, as_json=as_json)
+        _review(plan, ledger, selection, sandbox=request.sandbox, yes=yes, as_json=as_json)
 
     async def open_run() -> str:
         nonlocal plan
@@ -110,24 +112,28 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
     return run_to_its_end(request, settings, as_json=as_json, open_run=open_run)
 
 
-def _review(plan: Plan, ledger: Ledger, selection: Selection, *, yes: bool, as_json: bool) -> None:
+def _review(
+    plan: Plan, ledger: Ledger, selection: Selection, *, sandbox: bool, yes: bool, as_json: bool
+) -> None:
     """Show what is about to be bought and ask for it. Raises UsageError without a yes."""
     if not as_json:
         show_plan(plan, room_for(ledger, plan))
-        _show_selection(selection)
+        _show_selection(selection, sandbox=sandbox)
         show_warnings(plan)
     for old, new in changed_caps(ledger, plan):
         say(f"cap of {old.label}: {usd_text(old.limit_nano)} USD becomes {usd_text(new.limit_nano)}")
     _name_what_is_left(plan, selection)
-    if not (yes or _agreed(plan, selection)):
+    if selection.buy and not (yes or _agreed(plan, selection)):
         raise UsageError("not confirmed, nothing was sent; add --yes to run without confirmation")
 
 
-def _show_selection(selection: Selection) -> None:
+def _show_selection(selection: Selection, *, sandbox: bool) -> None:
     made, changed = len(selection.changes.made), selection.changes.changed
     again = len([position for position in selection.buy if position in changed])
     note = f"   ~ {again} of them changed" if again else ""
     show_line(f"+ {len(selection.buy)} to buy{note}   = {made} already made, not bought again")
+    for run_id, count in Counter(selection.elsewhere.values()).items():
+        say(left_to(run_id, count, sandbox=sandbox))
     if selection.left:
         more = usd_rounded_up(selection.left_maximum_nano)
         show_line(f"- {len(selection.left)} skipped: over budget, need up to {more} more")

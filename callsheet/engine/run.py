@@ -195,15 +195,15 @@ async def carry_out_campaign(
 
     `carry` carries out one request, and opens a run where the request names none. If the request's own run
     ends with exit code 0, the code is the first other one of those that were taken up; `taken_up` has each
-    with its code. Where one of them is interrupted or cancelled, nothing more is done and its summary is
-    returned.
+    with its code. Where one of them is interrupted, or cancelled in Prefect, nothing more is done and its
+    summary is returned.
     """
     taken_up: dict[str, int] = {}
     for earlier in unfinished_runs(request):
         with suppress(Busy):  # another process has taken it up meanwhile
             tell(f"run {earlier.run_id} of this campaign was not finished: it goes on first")
             summary = await carry(earlier)
-            if summary["cancelled"] or summary["exit_code"] == Interrupted.exit_code:
+            if summary["exit_code"] == Interrupted.exit_code:
                 return summary
             taken_up[summary["run_id"]] = summary["exit_code"]
     summary = await carry(request)

@@ -68,9 +68,11 @@ def fail_inputs(
 
 
 @write()
-def write_off(tx: Transaction, job_id: int, *, why: str, attempt: int | None = None) -> Booking:
-    """Stop looking for an unknown request and book its hold as spent. `why` says who decided."""
-    return _fail(tx, job_id, Event.WRITE_OFF, "unknown", "written_off", why, attempt=attempt)
+def write_off(
+    tx: Transaction, job_id: int, *, why: str, error_type: str = "written_off", attempt: int | None = None
+) -> Booking:
+    """Stop looking for an unknown request and book its hold as spent. `why` says who decided, or on what."""
+    return _fail(tx, job_id, Event.WRITE_OFF, "unknown", error_type, why, attempt=attempt)
 
 
 @write()

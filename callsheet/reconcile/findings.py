@@ -29,7 +29,7 @@ found      the request turned up and is followed from now on
 absent     it never arrived and cannot any more: its money is free again
 unknown    not known yet (`again_ms` says when to look again), or fal's records could not be read
 ambiguous  several requests or several attempts fit: a person has to decide
-mismatch   the request is booked for another job, which sent something else: a person has to decide
+mismatch   the request is booked for another job, which sent something else: a person has to look at both
 rendering  fal still works on it
 rendered   the render has ended; `resume` of its run fetches the file
 collected  the file is here and verified

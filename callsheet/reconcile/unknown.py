@@ -2,8 +2,9 @@
 
     history  what was sent is looked for among everything that fal took, what other jobs claim included;
              what is found is adopted. Where another job has it that sent something else, fal named a wrong
-             id: that job is unknown again and is found by its own body. A person decides only where the
-             ledger has the end of that job's render already, or the history does not show the exact body
+             id: that job is unknown again and is found by its own body. Where that job's video is booked
+             already, the request that has ended frees the slot, its hold counts as spent, and the sentence
+             says which video is whose. A person decides where the history does not show the exact body
     lead     a broken reply named a request id that the history does not show, or not yet: the queue is asked
     absence  only after the deadline, by clocks that agree, and after two looks some time apart, each of them
              two whole reads without it that show another request of ours to the same endpoint, one whose
@@ -219,7 +220,7 @@ async def _decided(
         request_id = answer.found[row.job_id]
         owner = look.taken.get(request_id)
         if owner is not None and not await _taken_back(account, row, owner, look.shown[request_id], idle):
-            return finding("mismatch", row, _mismatch(owner), request_ids=(request_id,))
+            return await _mismatched(account, row, owner, look)
         return await _taken_over(account, row, request_id)
     if row.job_id not in answer.unseen and row.submission and row.submission.unseen_ms is not None:
         # It may be there after all: an earlier look without it does not count any more.
@@ -282,12 +283,30 @@ def _still_unknown(account: AccountSession, row: JobRow, why: str) -> Finding:
     return finding("unknown", row, why, again_ms=_due(account, row).again_ms)
 
 
-def _mismatch(owner: JobRow) -> str:
-    return (
-        f"this request holds what this job sent, but job {owner.job_id} ({owner.custom_id}, run "
-        f"{owner.run_id}) has it, which sent something else: a reply of fal's named a wrong id. Check both "
-        "videos, then decide with --assume-spent or --resubmit"
+async def _mismatched(account: AccountSession, row: JobRow, owner: JobRow, look: _Look) -> Finding:
+    """Name a request that another job has. Free the slot where it is beyond doubt that its render has ended.
+
+    That is so where the history shows the exact body of `row` with its end, and the owner's bill is booked.
+    No money is freed: the hold counts as spent.
+    """
+    request_id = look.answer.found[row.job_id]
+    item = look.shown[request_id]
+    why = (
+        f"request {request_id} holds what this job sent, but job {owner.job_id} ({owner.custom_id}, run "
+        f"{owner.run_id}) has it, which sent something else: a reply of fal's named a wrong id"
     )
+    sent = row.submission.arguments_sha256 if row.submission else None
+    if item.ended_ms is None or not owner.booked or not is_exactly(item, sent):
+        why += ". Check both videos, then decide with --assume-spent or --resubmit"
+        return finding("mismatch", row, why, request_ids=(request_id,))
+    theirs = owner.submission.arguments_sha256 if owner.submission else None
+    named = [each.request_id for each in look.shown.values() if is_exactly(each, theirs)]
+    why += (
+        f". That job's file is this job's video; its own is {f'request {named[0]}' if named else 'not found'}"
+        " at fal. The render has ended: the slot is free, and the hold counts as spent"
+    )
+    await account.do(settlement.write_off, row.job_id, why=why, error_type="misnamed", attempt=row.attempt)
+    return finding("mismatch", row, why, request_ids=(request_id, *named[:1]))
 
 
 def _tangled(job_ids: Sequence[int]) -> str:

@@ -13,7 +13,9 @@ from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
 from callsheet.reconcile.account import attempt_of
 from callsheet.reconcile.unknown import settle_ledger
+from callsheet.report.error_table import advice_text
 from callsheet.ticket import Ticket
+from tests.integration.conftest import InStep
 
 pytestmark = pytest.mark.anyio
 
@@ -189,22 +191,58 @@ async def test_a_history_that_shows_nothing_of_ours_proves_nothing(house):
     assert len(house.accepted("A boat of another account")) == 0
 
 
-async def test_a_request_that_another_job_claims_wrongly_is_named(house):
-    """Fal's reply to B named A's request: A is not absent, nothing is adopted, and both are told."""
+async def test_a_request_that_another_job_claims_wrongly_frees_its_slot(house):
+    """Fal named A's request, which has ended, as B's, where it is booked: no money is free, both are told."""
     first = house.open_run("a,A boat with a namesake,11", campaign="first")
     house.arm("reset")
     await house.work(first)
     second = house.open_run("b,Another boat with a namesake,12", campaign="second")
     await house.work(second)
     (mine,) = await house.ended("A boat with a namesake")
+    (theirs,) = await house.ended("Another boat with a namesake")
     rename(house, second, mine["id"])
+    hold_nano = house.row(first).submission.hold_nano
 
-    for look in (house.settled, house.looked_again):
-        (found,) = (await look()).each
-        assert (found.outcome, found.request_ids) == ("mismatch", (mine["id"],))
-        assert f"job {house.row(second).job_id} (b, run {second})" in found.why
-    assert house.row(first).state is State.UNKNOWN
+    (found,) = (await house.settled()).each
+    assert (found.outcome, found.request_ids) == ("mismatch", (mine["id"], theirs["id"]))
+    assert f"job {house.row(second).job_id} (b, run {second})" in found.why
+    row = house.row(first)
+    assert (row.state, row.error_type, row.spent_nano) == (State.FAILED, "misnamed", hold_nano)
+    assert "take the video from that job's file" in advice_text(row.error_type, row.charged, row.purchases)
+    assert (await house.settled()).each == []
     assert len(house.accepted("A boat with a namesake")) == 1
+
+
+@pytest.mark.parametrize("doubt", ["rendering", "other body"])
+async def test_a_mismatch_in_doubt_keeps_its_slot(house, doubt):
+    """The history does not show the end of the render, or not the exact body: a person decides."""
+    first = house.open_run(f"a,A boat in doubt: {doubt},21", campaign="first")
+    house.arm("reset")
+    await house.work(first)
+    (mine,) = await house.ended(f"A boat in doubt: {doubt}")
+    second = house.open_run("b,Another boat in doubt,22", campaign="second")
+    await house.work(second)
+    rename(house, second, mine["id"])
+    changed = {
+        "rendering": {"ended_at": None},
+        "other body": {"json_input": {**mine["arguments"], "more": 1}},
+    }
+
+    class Doubtful(InStep):
+        async def handle_async_request(self, request):
+            reply = await super().handle_async_request(request)
+            page = json.loads(await reply.aread())
+            for item in page.get("items", []):
+                if item["request_id"] == mine["id"]:
+                    item.update(changed[doubt])
+            stream = httpx.ByteStream(json.dumps(page).encode())
+            return httpx.Response(reply.status_code, headers={"date": reply.headers["date"]}, stream=stream)
+
+    house.transport = lambda: Doubtful(house.now_ms)
+    (found,) = (await house.settled()).each
+    assert (found.outcome, found.request_ids) == ("mismatch", (mine["id"],))
+    assert "--assume-spent or --resubmit" in found.why
+    assert house.row(first).state is State.UNKNOWN
 
 
 async def test_a_request_that_another_job_has_wrongly_is_given_to_its_sender(house):

@@ -42,13 +42,23 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What budgets need to know of one job. `maximum_nano` is what is held for it; 0 or more."""
+    """What budgets need to know of one job.
+
+    `maximum_nano` is what is held for it; 0 or more. `waiting_since_ms` is when it was first left out because
+    it did not fit (Unix ms), None where it never was.
+    """
 
     campaign: str
     client: str
     model: str
     priority: int
     maximum_nano: int
+    waiting_since_ms: int | None = None
+
+    @property
+    def turn(self) -> tuple[int, bool, int]:
+        """What it is chosen by: the higher priority first, then what has waited longest."""
+        return (-self.priority, self.waiting_since_ms is None, self.waiting_since_ms or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +145,7 @@ def fits(spends: Iterable[Spend], room: Room) -> bool:
 
 
 def choose(spends: Iterable[Spend], room: Room) -> Choice:
-    """Take jobs by priority, highest first, then in the given order, each that still fits every cap.
+    """Take each job that still fits every cap, in this order: by priority, by waiting time, as given.
 
     The choice is greedy on purpose: a lower priority never pushes out a higher one, although a small job may
     still fit after a large one did not. It does not try to fill the caps to the last cent.
@@ -144,7 +154,7 @@ def choose(spends: Iterable[Spend], room: Room) -> Choice:
     left_nano = dict(room)
     taken = []
     concerns: dict[tuple[str, str, str], list[Cap]] = {}
-    for position in sorted(range(len(jobs)), key=lambda at: -jobs[at].priority):
+    for position in sorted(range(len(jobs)), key=lambda at: jobs[at].turn):
         job = jobs[position]
         whose = (job.campaign, job.client, job.model)
         if whose not in concerns:

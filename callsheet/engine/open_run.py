@@ -146,7 +146,11 @@ def select(
         return Selection(
             tuple(wanted), (), changes=changes, waiting=fetchable, elsewhere=elsewhere, again=again
         )
-    choice = choose(spends, room)
+    since_ms = ledger.do(queries.waiting_since, plan.campaign)
+    waited = (since_ms.get(prints[position]) for position in wanted)
+    choice = choose(
+        [replace(spend, waiting_since_ms=since) for spend, since in zip(spends, waited, strict=True)], room
+    )
     return Selection(
         buy=tuple(wanted[number] for number in choice.taken),
         left=tuple(wanted[number] for number in choice.left),
@@ -178,7 +182,7 @@ def room_for(ledger: Ledger, plan: Demand) -> dict[Cap, int]:
     demands = plan.demands()
     standing = [cap for cap in standing_caps(ledger) if any(counts_in(each, cap) for each in demands)]
     caps = {(cap.scope, cap.key, cap.window): cap for cap in [*standing, *plan.caps]}
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = ledger.do(queries.now_ms)
     refs = {cap: AccountRef(cap.scope, cap.key, window_at(cap.window, now_ms)) for cap in caps.values()}
     now = ledger.do(admission.headroom, refs.values())
     return {
@@ -220,7 +224,7 @@ def require_a_cap(ledger: Ledger, plan: Demand) -> None:
     """Raise UsageError for a run against fal that nothing bounds: a cap on something else is none."""
     spends = plan.demands()
     caps = [*plan.caps, *standing_caps(ledger)]
-    if not any(counts_in(spend, cap) for cap in caps for spend in spends):
+    if spends and not any(counts_in(spend, cap) for cap in caps for spend in spends):
         raise UsageError(
             "this run has no cap. Say the most it may cost: --budget-usd 25, [budget] in the campaign file, "
             "or once for all runs `callsheet budget set ledger 100`"
@@ -320,16 +324,15 @@ def refuse_frozen(ledger: Ledger, plan: Demand) -> None:
 def frozen_accounts(ledger: Ledger, plan: Demand) -> list[Account]:
     """Return the frozen accounts that jobs of the plan would count in now."""
     frozen = [account for account in ledger.do(admission.balances) if account.frozen]
-    concerned = plan_refs(plan) if frozen else frozenset()
+    concerned = plan_refs(plan, ledger.do(queries.now_ms)) if frozen else frozenset()
     return [account for account in frozen if account.ref in concerned]
 
 
-def plan_refs(plan: Demand) -> frozenset[AccountRef]:
-    """Return every account that the plan's jobs would count in if they were admitted now."""
-    now_ms = time.time_ns() // 1_000_000
+def plan_refs(plan: Demand, at_ms: int) -> frozenset[AccountRef]:
+    """Return every account that the plan's jobs would count in if they were admitted then (Unix ms)."""
     owners = {(need.client, need.model) for need in plan.demands()}
     return frozenset(
         ref
         for client, model in owners
-        for ref in account_refs(campaign=plan.campaign, client=client, model=model, run_id="", at_ms=now_ms)
+        for ref in account_refs(campaign=plan.campaign, client=client, model=model, run_id="", at_ms=at_ms)
     )

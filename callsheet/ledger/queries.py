@@ -127,6 +127,25 @@ def _made(
                 yield MadeJob(*made)
 
 
+@read()
+def waiting_since(tx: Transaction, campaign: str) -> dict[str, int]:
+    """Return, by fingerprint, when a job of the campaign was first left out for want of budget (Unix ms)."""
+    job = schema.job
+    query = (
+        select(job.c.fingerprint, func.min(_run.c.created_ms).label("since_ms"))
+        .join_from(_run, job, job.c.run_id == _run.c.run_id)
+        .where(_run.c.campaign == campaign, job.c.state == State.SKIPPED_BUDGET.value)
+        .group_by(job.c.fingerprint)
+    )
+    return {row.fingerprint: row.since_ms for row in tx.execute(query)}
+
+
+@read()
+def now_ms(tx: Transaction) -> int:
+    """Return the ledger's own time, by which days and months of caps begin (Unix ms)."""
+    return tx.at_ms
+
+
 def runs_of(tx: Transaction, campaign: str) -> set[str]:
     """Return the ids of a campaign's runs."""
     return set(tx.execute(select(_run.c.run_id).where(_run.c.campaign == campaign)).scalars())

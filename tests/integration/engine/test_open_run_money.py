@@ -93,12 +93,11 @@ def test_the_cap_of_an_earlier_run_is_not_in_the_way_of_the_next(office):
 
 
 def test_a_day_is_measured_by_what_was_spent_on_it(office):
-    """Yesterday's spending leaves today's cap whole; today's does not."""
-    office.now_ms -= DAY_MS
+    """Yesterday's spending leaves today's cap whole; today's does not. Days begin by the ledger's clock."""
     office.bought("yesterday")
+    office.now_ms += DAY_MS
     plan = office.plan(daily_usd="0.10")
     assert list(room_for(office.ledger, plan).values()) == [100_000_000]
-    office.now_ms += DAY_MS
     office.bought("today")
     assert list(room_for(office.ledger, plan).values()) == [100_000_000 - COST_NANO]
 

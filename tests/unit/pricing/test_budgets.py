@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +81,13 @@ def test_choice_goes_by_priority_then_order() -> None:
     """Higher priorities first, the manifest's order among equals, and small ones may still fit."""
     jobs = [_spend(50), _spend(50), _spend(40, priority=5), _spend(70, priority=4), _spend(10)]
     assert choose(jobs, full_room([RUN])) == Choice(taken=(0, 2, 4), left=(1, 3), left_maximum_nano=120)
+
+
+def test_among_equal_priorities_what_was_left_out_first_is_taken_first() -> None:
+    """What waits goes before what is new, and never before a higher priority."""
+    waiting = [replace(_spend(40), waiting_since_ms=since) for since in (None, 20, 10)]
+    assert choose(waiting, full_room([RUN])).taken == (1, 2)
+    assert choose([*waiting, _spend(50, priority=1)], full_room([RUN])).taken == (2, 3)
 
 
 def test_a_job_that_does_not_fit_one_cap_uses_up_none() -> None:

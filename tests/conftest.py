@@ -1,10 +1,14 @@
 """What every test stands on: nothing of this machine's own settings reaches it."""
 
+import fcntl
 import logging
 import os
+import shutil
 
 import pytest
 from hypothesis import settings
+
+from callsheet.cli.prefect import own_server
 
 # How fast an example runs says something about the machine, and nothing about the claim.
 settings.register_profile("callsheet", deadline=None)
@@ -36,3 +40,33 @@ def _scrubbed_environment(monkeypatch, tmp_path):
         ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CALLSHEET_DATA_DIR", str(tmp_path / "callsheet-data"))
+
+
+@pytest.fixture(scope="session")
+def prefect_database(tmp_path_factory):
+    """An empty database of Prefect's, made once for all workers: making one takes many seconds."""
+    shared = tmp_path_factory.getbasetemp().parent
+    made = shared / "prefect-database" / "prefect" / "prefect.db"
+    with (shared / "prefect-database.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            folder = shared / f"prefect-database-{os.getpid()}"
+            folder.mkdir()
+            with own_server(folder) as server:
+                server.wait_ready()
+            folder.rename(made.parents[1])
+    return made
+
+
+@pytest.fixture(scope="session")
+def prefect_data(prefect_database):
+    """Gives a data folder Prefect's empty database, and returns the folder."""
+
+    def filled(data_dir):
+        home = data_dir / "prefect"
+        home.mkdir(parents=True, exist_ok=True)
+        for file in prefect_database.parent.glob("prefect.db*"):
+            shutil.copy(file, home / file.name)
+        return data_dir
+
+    return filled

@@ -45,7 +45,7 @@ class Desk:
     def call(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
         """Run a command to its end."""
         process = self.start(*arguments, **env)
-        out, err = process.communicate(timeout=110)
+        out, err = process.communicate(timeout=240)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def sandbox(self) -> dict:
@@ -78,9 +78,9 @@ class Desk:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory) -> str:
+def prefect_api(tmp_path_factory, prefect_data) -> str:
     """The API of one Prefect server for many runs: a server of its own costs each of them seconds."""
-    with own_server(tmp_path_factory.mktemp("prefect")) as server:
+    with own_server(prefect_data(tmp_path_factory.mktemp("prefect"))) as server:
         server.wait_ready()
         yield server.url
 
@@ -90,7 +90,9 @@ def desk(tmp_path, request):
     """A fresh desk. Runs report to the shared Prefect server, save where a test is marked `own_server`."""
     made = Desk(tmp_path)
     marks = {mark.name for mark in request.node.iter_markers()}
-    if "prefect" in marks and "own_server" not in marks:
+    if "own_server" in marks:
+        request.getfixturevalue("prefect_data")(made.data)
+    elif "prefect" in marks:
         made.env["PREFECT_API_URL"] = request.getfixturevalue("prefect_api")
         made.env["PREFECT_HOME"] = str(tmp_path / "prefect-home")
     yield made

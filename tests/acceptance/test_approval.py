@@ -49,7 +49,7 @@ def asked(desk, *, above: str = "0.01", within_s: int = 60, answer: dict | None 
         env={**os.environ, **desk.env},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -77,7 +78,7 @@ def test_a_terminated_run_is_resumed_without_buying_anything_twice(desk):
     (desk.folder / "c.toml").write_text(
         '[campaign]\nname = "kites"\nmanifest = "shots.csv"\n[defaults]\nmodel = "seedance-1.0-lite"\n'
     )
-    process = desk.start("run", "c.toml", "--sandbox", "--speed", "2", "--yes", "--json")
+    process = desk.start("run", "c.toml", "--sandbox", "--speed", "5", "--yes", "--json")
     ledger_file = desk.data / "sandbox" / "ledger.sqlite"
     said = []
     for line in process.stderr:
@@ -88,6 +89,7 @@ def test_a_terminated_run_is_resumed_without_buying_anything_twice(desk):
         run = ledger.do(queries.latest_unfinished)
         while ledger.do(queries.tally, run.run_id).counts.get("in_progress", 0) < 3:
             assert process.poll() is None, "".join(said)
+            time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
@@ -127,7 +129,7 @@ def test_a_run_is_stopped_in_order_also_while_its_flow_begins(desk):
         env=desk.env,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 130, done.stderr

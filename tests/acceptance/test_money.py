@@ -80,7 +80,7 @@ def test_a_cap_that_is_lowered_while_a_run_goes_on_holds_at_once(desk):
         ledger.do(
             admission.set_cap, "campaign", "kite", "total", 80_000_000
         )  # what `budget set campaign:kite 0.08` does
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=240)
 
     assert process.returncode == 5, err
     summary = json.loads(out)

@@ -88,7 +88,7 @@ def test_the_key_is_found_nowhere_after_runs_with_every_kind_of_error(desk, fal)
     seen = command_lines()
     while process.poll() is None and "callsheet.cli.prefect" not in seen:
         seen = command_lines()
-    out, err = process.communicate(timeout=110)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 4, err[-3000:]
     book.arm(Fault(kind="account_locked", count=None))
     (desk.folder / "more.csv").write_text(

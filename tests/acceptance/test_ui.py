@@ -1,6 +1,7 @@
 """`callsheet ui`: Prefect's pages of runs that are over."""
 
 import json
+import shutil
 import signal
 import urllib.request
 
@@ -38,6 +39,7 @@ def test_it_shows_the_runs_of_this_machine_until_ctrl_c(desk):
 
 def test_without_a_history_there_is_nothing_to_serve(desk):
     """It says so, and ends with 2."""
+    shutil.rmtree(desk.data)
     done = desk.call("ui")
     assert (done.returncode, done.stdout) == (2, "")
     assert "no history yet" in done.stderr

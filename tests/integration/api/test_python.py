@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_refused_and_with_fit_left_out(place):
 
 @pytest.mark.prefect
 @pytest.mark.xdist_group("without-prefect")
-def test_the_flow_is_a_subflow_of_another_flow(place):
+def test_the_flow_is_a_subflow_of_another_flow(place, prefect_data):
     """A flow of one's own calls run_campaign and gets its summary."""
     code = (
         "import asyncio, json, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
@@ -100,11 +100,11 @@ def test_the_flow_is_a_subflow_of_another_flow(place):
         [sys.executable, "-c", code, str(ROOT / "examples" / "python")],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
         env={
             **os.environ,
-            "PREFECT_HOME": str(place / "prefect"),
+            "PREFECT_HOME": str(prefect_data(place) / "prefect"),
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
         },
     )

@@ -51,7 +51,7 @@ def test_a_cron_deployment_gets_a_run(tmp_path):
             env={**os.environ, **client_environment(server.url, os.environ)},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=240,
             check=False,
         )
     assert done.returncode == 0, done.stderr

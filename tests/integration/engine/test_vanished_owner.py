@@ -130,7 +130,7 @@ def begin(process: "subprocess.Popen[str]") -> None:
 
 def over(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     """Wait for a process and return how it ended and what it said."""
-    said, told = process.communicate(timeout=90)
+    said, told = process.communicate(timeout=240)
     return process.returncode, said, told
 
 

@@ -20,7 +20,7 @@ print("found:", json.dumps([each["custom_id"] for each in found["collected"]]), 
 """
 
 
-async def test_the_flow_settles_collects_and_compares(house):
+async def test_the_flow_settles_collects_and_compares(house, prefect_data):
     """What a run lost is found, fetched and compared with its bill by the scheduled flow."""
     run_id = house.open_run("a,A scheduled boat")
     house.arm("reset")
@@ -36,7 +36,7 @@ async def test_the_flow_settles_collects_and_compares(house):
         "CALLSHEET_PLATFORM_URL": f"{url}/v1",
     }
 
-    with own_server(house.folder) as server:
+    with own_server(prefect_data(house.folder)) as server:
         server.wait_ready()
         done = await asyncio.to_thread(
             subprocess.run,
@@ -44,7 +44,7 @@ async def test_the_flow_settles_collects_and_compares(house):
             env=environment | client_environment(server.url, environment),
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=240,
             check=False,
         )
 

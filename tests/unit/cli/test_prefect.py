@@ -177,9 +177,9 @@ def test_a_server_that_ends_while_it_starts_is_named_with_its_log(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory):
+def port(tmp_path_factory, prefect_data):
     """The port of a server that answers."""
-    with own_server(tmp_path_factory.mktemp("own")) as server:
+    with own_server(prefect_data(tmp_path_factory.mktemp("own"))) as server:
         server.wait_ready()
         yield int(server.url.rpartition(":")[2].partition("/")[0])
 
@@ -215,15 +215,15 @@ def test_no_page_from_elsewhere_reads_the_history_or_deletes_from_it(port, heade
 
 @pytest.mark.prefect
 @pytest.mark.xdist_group("prefect")
-def test_the_server_ends_with_its_parent(tmp_path):
+def test_the_server_ends_with_its_parent(tmp_path, prefect_data):
     """When the process that started it is killed, it ends by itself."""
     code = (
         "import os, sys, pathlib; from callsheet.cli.prefect import own_server;"
         "made = own_server(pathlib.Path(sys.argv[1])); server = made.__enter__(); server.wait_ready();"
         "print(server.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    command = [sys.executable, "-c", code, str(prefect_data(tmp_path))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     pid = int(done.stdout)
     end_s = time.monotonic() + 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
@@ -15,14 +15,17 @@ from cyclopts import App, Parameter
 
 from callsheet.cli.options import Csv, Json, Sandbox, option, run_settings
 from callsheet.cli.output import document, result, say, show_table, write_csv
+from callsheet.cli.views.bill_statement import Format, show_bills
 from callsheet.engine import rollback_guard
 from callsheet.errors import UsageError
 from callsheet.files import FULL
 from callsheet.ledger import Entry, EntryFilter, Ledger, history, queries
 from callsheet.ledger.accounts import Grouping
 from callsheet.ledger.verify import verify as check_ledger
+from callsheet.report.bill_statement import StatementFacts
 from callsheet.report.rows import iso_utc
 from callsheet.report.statement import Line, statement, total
+from pricing.charges import Terms, parse_terms, split
 from pricing.money import usd_text
 
 DAMAGED = 1
@@ -43,15 +46,42 @@ class EntryOptions:
             "LEDGER_SINCE",
             "From this day (UTC) on, e.g. 2026-11-01; counted by the day of the hold",
             "--since",
+            "--from",
         ),
     ] = None
-    until: Annotated[str | None, option("LEDGER_UNTIL", "Up to and including this day", "--until")] = None
+    until: Annotated[
+        str | None, option("LEDGER_UNTIL", "Up to and including this day", "--until", "--to")
+    ] = None
+    month: Annotated[str | None, option("LEDGER_MONTH", "Only this month (UTC), e.g. 2026-11", "--month")] = (
+        None
+    )
 
 
 Wanted = Annotated[EntryOptions | None, Parameter(name="*")]
 
 
+@dataclass(frozen=True, slots=True)
+class ChargeOptions:
+    """What is charged for a cost. None leaves the ledger's own amounts."""
+
+    markup: Annotated[str | None, option("LEDGER_MARKUP", "Charge so much more, e.g. 15%", "--markup")] = None
+    currency: Annotated[
+        str | None, option("LEDGER_CURRENCY", "Also show charges in this currency, e.g. EUR", "--currency")
+    ] = None
+    rate: Annotated[
+        str | None, option("LEDGER_RATE", "How much of that currency a dollar is, e.g. 0.92", "--rate")
+    ] = None
+
+
+Charge = Annotated[ChargeOptions | None, Parameter(name="*")]
 By = Annotated[list[Grouping], option("LEDGER_BY", "Group by this; may be given several times")]
+As = Annotated[
+    Format,
+    option(
+        "LEDGER_FORMAT", "List every clip with its bill: a table, CSV, JSON, a page to print, or FOCUS CSV"
+    ),
+]
+StatementFile = Annotated[Path, option("LEDGER_OUT", "Write the list of bills into this file", "--out")]
 CopyTo = Annotated[Path, Parameter(help="The copy's file; an existing file is never overwritten")]
 RunsFolder = Annotated[Path, Parameter(help="The folder that holds the run folders")]
 
@@ -75,29 +105,92 @@ def ledger(
     *,
     by: By | None = None,
     wanted: Wanted = None,
+    charge: Charge = None,
+    format: As | None = None,  # noqa: A002 -- the option's name
+    out: StatementFile | None = None,
     sandbox: Sandbox = False,
     csv: Csv = False,
     json: Json = False,
 ) -> int:
     """Sum what was spent and what is held, by campaign, client, model, day or run.
 
+    With --format it is a statement by client and campaign that lists every
+    clip with its bill. A mark-up and another currency are shown beside USD.
+
     Example: callsheet ledger
 
     Example: callsheet ledger statement --by client --by day --since 2026-11-01 --csv
+
+    Example: callsheet ledger statement --client acme --month 2026-11 --markup 15% --format html --out a.html
     """
-    groupings: list[Grouping] = by or ["campaign"]
+    filters, terms = filter_of(wanted), _terms_of(charge)
+    if out is not None and format in (None, "text"):
+        raise UsageError("--out needs --format csv, html, focus or json; other statements are printed")
+    if format is not None and (by or csv or json):
+        raise UsageError(
+            "--format lists every bill by client and campaign; --by, --csv and --json are for sums"
+        )
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
-        lines = statement(opened.do(history.spending, groupings, filter_of(wanted)), groupings)
-    header = [*groupings, *SUMS]
-    if json:
-        rows = [dict(zip(header, _line_cells(line), strict=True)) for line in lines]
-        document({"lines": rows, "total": dict(zip(SUMS, _sums(total(lines)), strict=True))})
-    elif csv:
-        write_csv(header, map(_line_cells, lines))
-    else:
-        last = ["total", *([""] * (len(groupings) - 1)), *_sums(total(lines))]
-        show_table(header, [*map(_line_cells, lines), last], right=frozenset(SUMS))
+        if format is not None:
+            facts = _facts(opened, filters, terms, sandbox=sandbox)
+            with _naming_the_file(out) if out else nullcontext():
+                show_bills(opened, filters, facts, format, out)
+            return 0
+        groupings: list[Grouping] = by or ["campaign"]
+        lines = statement(opened.do(history.spending, groupings, filters), groupings)
+    _show_sums(lines, groupings, terms, as_csv=csv, as_json=json)
     return 0
+
+
+def _show_sums(
+    lines: list[Line], groupings: list[Grouping], terms: Terms | None, *, as_csv: bool, as_json: bool
+) -> None:
+    whole = total(lines)
+    charges = [""] * (len(lines) + 1)
+    sums: tuple[str, ...] = SUMS
+    if terms is not None:
+        most, shares, _ = split(terms, [[line.spent_nano] for line in lines])
+        charges = [terms.text(each) for each in (*shares, most)]
+        sums = (*SUMS, f"charge_{terms.currency.lower()}")
+    cells = [
+        _sums(line, *([text] if terms else [])) for line, text in zip((*lines, whole), charges, strict=True)
+    ]
+    header = [*groupings, *sums]
+    rows = [[*line.names, *each] for line, each in zip(lines, cells, strict=False)]
+    if as_json:
+        document(
+            {
+                "lines": [dict(zip(header, row, strict=True)) for row in rows],
+                "total": dict(zip(sums, cells[-1], strict=True)),
+            }
+        )
+    elif as_csv:
+        write_csv(header, rows)
+    else:
+        last = ["total", *([""] * (len(groupings) - 1)), *cells[-1]]
+        show_table(header, [*rows, last], right=frozenset(sums))
+
+
+def _terms_of(options: ChargeOptions | None) -> Terms | None:
+    given = options or ChargeOptions()
+    try:
+        return parse_terms(given.markup, given.currency, given.rate)
+    except ValueError as error:
+        raise UsageError(f"--markup, --currency, --rate: {error}") from error
+
+
+def _facts(ledger: Ledger, filters: EntryFilter, terms: Terms | None, *, sandbox: bool) -> StatementFacts:
+    return StatementFacts(
+        ledger_id=ledger.do(queries.identity)[0],
+        first_day="" if filters.since_ms is None else iso_utc(filters.since_ms)[:10],
+        last_day="" if filters.until_ms is None else iso_utc(filters.until_ms - 1)[:10],
+        client=filters.client or "",
+        campaign=filters.campaign or "",
+        run_id=filters.run_id or "",
+        model=filters.model or "",
+        terms=terms,
+        is_sandbox=sandbox,
+    )
 
 
 @app.command
@@ -198,25 +291,38 @@ def _naming_the_file(file: Path) -> Iterator[None]:
         raise UsageError(f"cannot write {file}: {error.strerror}; name another file") from error
 
 
-def _line_cells(line: Line) -> list[Any]:
-    return [*line.names, *_sums(line)]
-
-
-def _sums(line: Line) -> list[Any]:
-    return [line.submissions, usd_text(line.spent_nano), usd_text(line.held_nano)]
+def _sums(line: Line, *charge: str) -> list[Any]:
+    return [line.submissions, usd_text(line.spent_nano), usd_text(line.held_nano), *charge]
 
 
 def filter_of(options: EntryOptions | None) -> EntryFilter:
     """Return the ledger's filter. Raises UsageError if a day is not valid."""
     given = options or EntryOptions()
+    since_ms, until_ms = first_ms(given.since, "--since"), end_ms(given.until, "--until")
+    if given.month is not None:
+        if given.since is not None or given.until is not None:
+            raise UsageError("give --month, or --since and --until")
+        since_ms, until_ms = month_ms(given.month)
     return EntryFilter(
         run_id=given.run,
         campaign=given.campaign,
         client=given.client,
         model=given.model,
-        since_ms=first_ms(given.since, "--since"),
-        until_ms=end_ms(given.until, "--until"),
+        since_ms=since_ms,
+        until_ms=until_ms,
     )
+
+
+def month_ms(text: str) -> tuple[int, int]:
+    """Return the first millisecond of a UTC month such as 2026-11, and the first one after it.
+
+    Raises UsageError if the text is not a month.
+    """
+    try:
+        first = _day(f"{text}-01", "--month")
+    except UsageError:
+        raise UsageError(f"--month is {text[:40]!r}; it must be a month (UTC) such as 2026-11") from None
+    return _ms(first), _ms((first + timedelta(days=31)).replace(day=1))
 
 
 def first_ms(text: str | None, option: str) -> int | None:

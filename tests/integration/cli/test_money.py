@@ -179,3 +179,92 @@ def test_verify_names_what_is_wrong_and_ends_with_1(book, call):
     assert code == 1
     assert "I2: the account ledger" in out
     assert "docs/operations.md" in err
+
+
+def test_a_statement_lists_every_clip_and_its_bill(book, call, tmp_path):
+    """As CSV, JSON and FOCUS: the same bills, exact in USD, the charges adding up to what is to be paid."""
+    terms = ("--markup", "15%", "--currency", "EUR", "--rate", "0.92")
+    code, out, _ = call("ledger", "statement", "--month", "2026-11", "--format", "csv", *terms)
+    rows = list(csv.DictReader(io.StringIO(out, newline="")))
+    assert code == 0
+    assert [row["custom_id"] for row in rows] == ["shot-1", "shot-0"]
+    assert {row["client"] for row in rows} == {"acme", "'=cmd|calc"}
+    assert {row["cost_usd"] for row in rows} == {"0.090000001"}
+    assert sorted(row["charge"] for row in rows) == ["0.10", "0.10"]  # 0.1904... is 0.20 rounded up
+    target = tmp_path / "statement.json"
+    assert call("ledger", "statement", "--format", "json", "--out", str(target), *terms)[:2] == (
+        0,
+        f"{target}\n",
+    )
+    told = json.loads(target.read_text())
+    assert (told["total"]["spent_usd"], told["total"]["charge"]) == ("0.180000002", "0.20")
+    assert told["terms"] == {"markup": "15%", "currency": "EUR", "rate": "0.92"}
+    assert [each["request_id"] for each in told["bills"]] == ["request-1", "request-0"]
+    _, out, _ = call("ledger", "statement", "--format", "focus", "--client", "acme", *terms)
+    (focus,) = csv.DictReader(io.StringIO(out, newline=""))
+    assert {name: focus[name] for name in ("BilledCost", "ListCost", "BillingCurrency")} == {
+        "BilledCost": "0.090000001",
+        "ListCost": "0.090000001",
+        "BillingCurrency": "USD",
+    }
+    assert (focus["BillingPeriodStart"], focus["BillingPeriodEnd"]) == (
+        "2026-11-01T00:00:00Z",
+        "2026-12-01T00:00:00Z",
+    )
+    assert (focus["ChargePeriodStart"], focus["ChargePeriodEnd"]) == (
+        "2026-11-21T00:00:00Z",
+        "2026-11-22T00:00:00Z",
+    )
+    assert json.loads(focus["Tags"])["campaign"] == "spring"
+    assert (focus["x_ChargedCost"], focus["x_ChargedCurrency"]) == ("0.10", "EUR")
+    assert set(MANDATORY_IN_FOCUS) <= focus.keys()
+    assert [name for name in NEVER_EMPTY_IN_FOCUS if not focus[name]] == []
+    assert call("ledger", "--markup", "15%", "--json")[0] == 0
+
+
+NEVER_EMPTY_IN_FOCUS = (
+    *("BilledCost", "BillingAccountId", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart"),
+    *("ChargeCategory", "ChargePeriodEnd", "ChargePeriodStart", "ContractedCost", "EffectiveCost"),
+    *("InvoiceIssuerName", "ListCost", "ProviderName", "PublisherName", "ServiceCategory", "ServiceName"),
+)
+MANDATORY_IN_FOCUS = (
+    *NEVER_EMPTY_IN_FOCUS,
+    *("BillingAccountName", "ChargeClass", "ChargeDescription", "PricingQuantity", "PricingUnit"),
+)
+"""Of FOCUS 1.2: its columns of the feature level "mandatory", and those of them that allow no nulls."""
+
+
+def test_a_statement_is_a_page_that_holds_no_markup_of_a_clip(book, call, tmp_path):
+    """Names are shown as text; the page has no script and asks for nothing."""
+    with sqlite3.connect(book) as database:
+        database.execute(
+            "UPDATE job SET custom_id = '<img src=x onerror=alert(1)>' WHERE custom_id = 'shot-0'"
+        )
+    target = tmp_path / "statement.html"
+    assert call("ledger", "statement", "--format", "html", "--out", str(target))[0] == 0
+    page = target.read_text()
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+    assert "<img" not in page
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+    assert page.count("0.090000001") == 6  # two bills, their two groups, and the two clients' table
+    assert "0.180000002" in page
+    assert "0.20 USD more are reserved" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--format", "csv", "--by", "day"), "--by, --csv and --json are for sums"),
+        (("--out", "a.csv"), "--out needs --format"),
+        (("--month", "2026-13"), "must be a month (UTC) such as 2026-11"),
+        (("--month", "2026-11", "--from", "2026-11-01"), "give --month, or --since and --until"),
+        (("--currency", "EUR"), "EUR needs its rate"),
+        (("--format", "csv", "--out", "nowhere/a.csv"), "cannot write nowhere/a.csv"),
+    ],
+)
+def test_a_statement_that_cannot_be_meant_is_refused(book, call, options, said):
+    """Nothing is printed, and the message says what to give."""
+    code, out, err = call("ledger", "statement", *options)
+    assert (code, out) == (2, "")
+    assert said in err

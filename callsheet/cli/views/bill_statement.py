@@ -1,0 +1,112 @@
+"""A statement of every bill, as a table, CSV, JSON, FOCUS or a page: printed, or written into a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TextIO
+
+from callsheet.cli.output import result, show_table
+from callsheet.files import atomically
+from callsheet.ledger import EntryFilter, Ledger
+from callsheet.ledger.bills import Bill, BillSums, read_bills
+from callsheet.report.bill_statement import (
+    BillStatement,
+    Line,
+    StatementFacts,
+    bill_cells,
+    bill_header,
+    json_pieces,
+)
+from callsheet.report.csv_text import guarded, write_csv
+from callsheet.report.focus import focus_cells, focus_header
+from callsheet.report.rows import Value
+from callsheet.report.statement_page import page_pieces
+from pricing.money import usd_text
+
+Format = Literal["text", "csv", "json", "html", "focus"]
+
+
+def show_bills(
+    ledger: Ledger, wanted: EntryFilter, facts: StatementFacts, form: Format, out: Path | None
+) -> None:
+    """Write the statement of the wanted bills. Raises OSError where `out` cannot be written."""
+    stream = ledger.stream(read_bills, wanted, with_costs=facts.terms is not None)
+    sums = next(stream)
+    assert isinstance(sums, BillSums)
+    statement = BillStatement.of(facts, sums, (each for each in stream if isinstance(each, Bill)))
+    if form == "text":
+        _show(statement)
+        return
+    with _target(out) as file:
+        _WRITERS[form](file, statement)
+    if out is not None:
+        result(str(out))
+
+
+@contextmanager
+def _target(out: Path | None) -> Iterator[TextIO]:
+    if out is None:
+        yield sys.stdout
+        return
+    with atomically(out) as part, part.open("w", encoding="utf-8", errors="replace", newline="") as file:
+        yield file
+
+
+def _write_table(
+    header: Callable[[BillStatement], list[str]], cells: Callable[[BillStatement, Line], list[Value]]
+) -> Callable[[TextIO, BillStatement], None]:
+    def write(file: TextIO, statement: BillStatement) -> None:
+        rows = ([guarded(cell) for cell in cells(statement, line)] for line in statement.lines())
+        write_csv(file, header(statement), rows)
+
+    return write
+
+
+def _show(statement: BillStatement) -> None:
+    """Print the sums, then every bill."""
+    header = _header(statement)
+    show_table(header, _rows(statement), right=frozenset(header[2:]))
+    result("")
+    columns = ["day", "custom_id", "status", "cost_usd"]
+    columns += ["charge"] if statement.facts.terms else []
+    names = bill_header(statement)
+    places = [names.index(name) for name in columns]
+    cells = (bill_cells(statement, line) for line in statement.lines())
+    rows = ([each[at] for at in places] for each in cells)
+    show_table(columns, rows, right=frozenset(("cost_usd", "charge")))
+
+
+def _header(statement: BillStatement) -> list[str]:
+    terms = statement.facts.terms
+    names = ["client", "campaign", "bills", "cost_usd", "held_usd"]
+    return [*names, f"charge_{terms.currency.lower()}"] if terms else names
+
+
+def _rows(statement: BillStatement) -> list[list[str]]:
+    rows = []
+    for group in (*statement.groups, statement.total):
+        sums = group.sums
+        names = ["total", ""] if group is statement.total else [sums.client, sums.campaign]
+        row = [*names, str(sums.submissions), usd_text(sums.spent_nano), usd_text(sums.held_nano)]
+        rows.append(row if group.charge is None else [*row, statement.charge_text(group.charge)])
+    return rows
+
+
+def _write_pieces(
+    pieces: Callable[[BillStatement], Iterator[str]],
+) -> Callable[[TextIO, BillStatement], None]:
+    def write(file: TextIO, statement: BillStatement) -> None:
+        file.writelines(pieces(statement))
+
+    return write
+
+
+_WRITERS: dict[str, Callable[[TextIO, BillStatement], None]] = {
+    "csv": _write_table(bill_header, bill_cells),
+    "focus": _write_table(focus_header, focus_cells),
+    "json": _write_pieces(json_pieces),
+    "html": _write_pieces(page_pieces),
+}

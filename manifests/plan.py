@@ -272,6 +272,10 @@ class StoredJobs(Sequence["PlannedJob"], ABC):
         """Yield every job's fingerprint, in order."""
 
     @abstractmethod
+    def cells_table(self) -> Any:
+        """Return an Arrow table of the cells that the jobs came from (`plan_rows.manifest_table`)."""
+
+    @abstractmethod
     def picked(self, positions: Iterable[int]) -> Iterator[PlannedJob]:
         """Yield the jobs at these positions, in ascending order."""
 

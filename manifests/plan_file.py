@@ -249,6 +249,16 @@ def rows_in(
         first += len(batch)
 
 
+def fingerprints_in(path: Path) -> Iterator[str]:
+    """Yield the fingerprint of every job in a plan's rows, in order. Raises OSError."""
+    import pyarrow.parquet as pq
+
+    from manifests.columnar.job_store import FINGERPRINTED, fingerprints_of
+
+    for batch in pq.ParquetFile(path).iter_batches(columns=list(FINGERPRINTED)):
+        yield from fingerprints_of({name: batch[name] for name in FINGERPRINTED})
+
+
 def holds_rows(path: Path) -> bool:
     """Say whether a file looks like the rows of a plan."""
     import pyarrow as pa

@@ -12,7 +12,7 @@ from typing import Any
 from manifests.columns import COLUMN, Pictures
 from manifests.job import Image, Job, canonical_json
 from manifests.parse_cells import picture_list
-from manifests.plan import Plan, PlannedJob
+from manifests.plan import Plan, PlannedJob, StoredJobs
 from manifests.plan_hash import NO_SEED
 from manifests.reference_files import Media
 from pricing.catalog import Catalog, Endpoint
@@ -287,6 +287,8 @@ def manifest_table(plan: Plan) -> Any:
     """Return an Arrow table of every job: its columns as they were given, as text, and its `custom_id`."""
     import pyarrow as pa
 
+    if isinstance(plan.jobs, StoredJobs):
+        return plan.jobs.cells_table()
     columns: dict[str, list[str]] = {"custom_id": []}
     for count, planned in enumerate(plan.jobs):
         for name, cell in ({**planned.cells} | {"custom_id": planned.job.custom_id}).items():

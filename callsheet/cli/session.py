@@ -28,6 +28,7 @@ from callsheet.engine.stopping import StopSignal, signals_to
 from callsheet.errors import (
     BudgetError,
     CanaryError,
+    ClaimLost,
     NoPrefect,
     PricesChanged,
     UsageError,
@@ -147,6 +148,8 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
     again = command("resume", run_id, sandbox=request.sandbox)
 
     def announce(stop: StopSignal) -> None:
+        if isinstance(stop.reason, ClaimLost):
+            return  # it is raised at the end, and says what to do
         if stop.phase == "stopped":
             say(f"Stopped. Nothing is lost; `{again}` continues.")
         elif isinstance(stop.reason, PricesChanged | CanaryError):

@@ -231,7 +231,9 @@ async def admit(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:
         except CapReached as reached:
             ctx.stop.drain(reached)
             raise
-        except (RunStopping, ClaimLost, DiskFull, LedgerUnsafe) as stopping:
+        except ClaimLost as lost:
+            ctx.stop.stop(lost)
+        except (RunStopping, DiskFull, LedgerUnsafe) as stopping:
             ctx.stop.drain(stopping)
         else:
             ctx.tell_trouble("")

@@ -11,7 +11,7 @@ from callsheet.engine.deliver import publish_report
 from callsheet.engine.made_files import Refetched, refetch_gone
 from callsheet.engine.open_run import left_to
 from callsheet.engine.request import results_address
-from callsheet.engine.results import earlier_jobs, write_report
+from callsheet.engine.results import gone_earlier, write_report
 from callsheet.engine.rollback_guard import remember
 from callsheet.engine.settle import skip_the_rest
 from callsheet.errors import (
@@ -24,7 +24,7 @@ from callsheet.errors import (
     PricesChanged,
 )
 from callsheet.files import naming_full_disk
-from callsheet.ledger import queries, runs
+from callsheet.ledger import Ledger, Run, queries, runs
 
 EXIT_FAILED_JOBS = 4
 EXIT_CAP = 5
@@ -41,7 +41,11 @@ LEFT_OVER = ("pending", "held", "rendered")
 
 
 async def finalize(ctx: RunContext) -> dict[str, Any]:
-    """Write everything a run leaves and return its summary, as `run --json` prints it."""
+    """Write everything a run leaves and return its summary, as `run --json` prints it.
+
+    Raises ClaimLost, and writes nothing, where another process has taken the run over: it writes the results.
+    """
+    await ctx.do.call(Ledger.renew)
     await skip_the_rest(ctx)
     if isinstance(ctx.stop.reason, ON_PURPOSE) or ctx.state.breaker.has_tripped:
         # Going on is a person's decision: the campaign's next run does not take this one up.
@@ -50,11 +54,11 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     if tally.finished == tally.jobs:
         await ctx.do(runs.close_run, ctx.run.run_id)
     run = await ctx.do(queries.run, ctx.run.run_id)
-    refetched = await refetch_gone(ctx.account, await ctx.do.call(earlier_jobs, run))
+    refetched = await refetch_gone(ctx.account, await ctx.do.call(gone_earlier, run))
     _tell(ctx, refetched)
     with naming_full_disk(Path(run.out).parent):
         await ctx.do.call(remember, Path(run.out).parent, run.run_id)
-    summary = await ctx.do.call(write_report, run)
+    summary = await ctx.do.call(_written, run)
     for run_id, statuses in summary["elsewhere"].items():
         ctx.state.notice(left_to(run_id, sum(statuses.values()), sandbox=ctx.request.sandbox))
     unpublished = await publish_report(ctx)
@@ -72,6 +76,12 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     ctx.state.summary = {**complete, "exit_code": exit_code(complete, ctx.stop.reason, fit=ctx.request.fit)}
     ctx.state.finalized.set()
     return ctx.state.summary
+
+
+def _written(ledger: Ledger, run: Run) -> dict[str, Any]:
+    """Write the results of a run that is still this process's own."""
+    ledger.renew()
+    return write_report(ledger, run)
 
 
 def _tell(ctx: RunContext, refetched: Refetched) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from callsheet.engine.collect_runs import collect_dead_runs
 from callsheet.engine.context import RunContext
 from callsheet.engine.job import render_job
-from callsheet.errors import CallsheetError
+from callsheet.errors import CallsheetError, ClaimLost
 from callsheet.ledger import State, queries
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION
 from callsheet.reconcile.findings import Finding, Findings, Outcome
@@ -82,6 +82,8 @@ def _noted(ctx: RunContext) -> Iterator[None]:
     """Let nothing but a cancellation end the loop: what goes wrong is said once."""
     try:
         yield
+    except ClaimLost as lost:
+        ctx.stop.stop(lost)
     except Exception as error:  # noqa: BLE001 -- no caller awaits this task, so the error would be lost
         logger.warning("reconciling failed: %r", error, extra={"run": ctx.run.run_id})
         ctx.state.note_unfinished(

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from callsheet.engine.made_files import gone_files
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.files import naming_full_disk
 from callsheet.ledger import JobRow, Ledger, Review, Run, State, admission, history, queries, reviews
@@ -23,19 +24,31 @@ from callsheet.report.rows import ResultRow, earlier_row, result_row, with_revie
 from callsheet.report.run_files import write_run_files
 from callsheet.report.summary import RunFacts, summary_document
 from manifests.job import Job, decode_job
-from manifests.plan_file import rows_in
+from manifests.plan_file import fingerprints_in, rows_in
 from pricing.catalog import Catalog, load_catalog
 from pricing.quotes import Quote
 
 ROWS_AT_ONCE = 1_000
+ROWS_FILE = "plan.rows.parquet"
 
 
-def earlier_jobs(ledger: Ledger, run: Run) -> list[JobRow]:
-    """Return the jobs of earlier runs whose files a run uses."""
-    catalog = load_catalog()
-    found = [row for _, row in _by_position(ledger, run, catalog) if row is not None]
-    own = ledger.do(queries.jobs, run.run_id, states={State.ALREADY_MADE})
-    return [*own, *(row for row in found if row.state is State.SUCCEEDED)]
+def gone_earlier(ledger: Ledger, run: Run) -> list[JobRow]:
+    """Return the jobs of earlier runs whose files a run uses and that are no longer where they were."""
+    reused = ledger.do(queries.jobs, run.run_id, states={State.ALREADY_MADE})
+    missing = gone_files(ledger, reused)
+    gone = [row for row in reused if row.job_id in missing]
+    rows_file = Path(run.out) / ROWS_FILE
+    if not rows_file.is_file():  # a person has taken the folder away
+        return gone
+    own = set(ledger.do(queries.positions, run.run_id))
+    folder = cache(lambda run_id: Path(ledger.do(queries.run, run_id).out))
+    prints = (each for position, each in enumerate(fingerprints_in(rows_file)) if position not in own)
+    missing_jobs = {
+        job_id
+        for job_id, run_id, path in ledger.stream(queries.made_files, run.campaign, prints)
+        if not (folder(run_id) / path).exists()
+    }
+    return [*gone, *(ledger.do(queries.job, job_id) for job_id in sorted(missing_jobs))]
 
 
 def result_rows(ledger: Ledger, run: Run) -> list[ResultRow]:
@@ -71,8 +84,8 @@ def _by_position(
     ledger: Ledger, run: Run, catalog: Catalog
 ) -> Iterator[tuple[tuple[int, Job, Quote], JobRow | None]]:
     """Yield the jobs of a run's manifest that are not its own, each with the earlier job that paid for it."""
-    rows_file = Path(run.out) / "plan.rows.parquet"
-    if not rows_file.is_file():  # a person has taken the folder away
+    rows_file = Path(run.out) / ROWS_FILE
+    if not rows_file.is_file():
         return
     own = set(ledger.do(queries.positions, run.run_id))
     for piece in rows_in(rows_file, catalog, without=own, at_once=ROWS_AT_ONCE):

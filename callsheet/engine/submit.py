@@ -66,7 +66,10 @@ async def submit(ctx: RunContext, order: Order, intent: Intent) -> Ticket | None
             why = "the run was stopped before it was sent"
             await ctx.do(release_held, order.job_id, why=why, attempt=intent.attempt)
             raise
-        except (RunStopping, ClaimLost) as stopping:  # another process's doing; it was not sent
+        except ClaimLost as lost:  # the new owner goes on with the job; it was not sent
+            ctx.stop.stop(lost)
+            return None
+        except RunStopping as stopping:  # another process's doing; it was not sent
             ctx.stop.drain(stopping)
             break
     await ctx.do(release_held, order.job_id, why="could not be sent", attempt=intent.attempt)

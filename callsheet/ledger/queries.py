@@ -44,6 +44,7 @@ _draft_cost = (
     .scalar_subquery()
 )
 _DRAFT_NANO = case((schema.job.c.draft_output_id.is_(None), 0), else_=_draft_cost).label("draft_nano")
+_is_made = or_(schema.job.c.state == State.SUCCEEDED.value, schema.job.c.draft_output_id.is_not(None))
 _OUTPUT = [column.label(f"o_{column.name}") for column in schema.output.c]
 
 
@@ -290,8 +291,29 @@ def positions(tx: Transaction, run_id: str) -> list[int]:
 @read()
 def already_made(tx: Transaction, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
     """Return the newest job of the campaign that was made, for each fingerprint that has one."""
-    is_made = or_(_job.c.state == State.SUCCEEDED.value, _job.c.draft_output_id.is_not(None))
-    return _newest(tx, campaign, fingerprints, and_(is_made, _job.c.output_id.is_not(None)))
+    return _newest(tx, campaign, fingerprints, and_(_is_made, _job.c.output_id.is_not(None)))
+
+
+@read()
+def made_files(tx: Transaction, campaign: str, fingerprints: Iterable[str]) -> Iterator[tuple[int, str, str]]:
+    """Yield job, run and path of the newest file that the campaign made of each of these.
+
+    The path is relative to the run's folder. For `Ledger.stream`.
+    """
+    output = schema.output
+    query = (
+        select(_job.c.job_id, _job.c.run_id, _job.c.fingerprint, output.c.run_id, output.c.path)
+        .join_from(_job, output, output.c.output_id == _job.c.output_id)
+        .where(_job.c.fingerprint.in_(bindparam("piece", expanding=True)), _is_made)
+        .order_by(_job.c.job_id)
+    )
+    ours = runs_of(tx, campaign)  # compared here, as in `_made`
+    for piece in chunks(fingerprints, LOOK_UP_AT_ONCE):
+        found: dict[str, tuple[int, str, str]] = {}
+        for job_id, job_run, fingerprint, *where in tx.execute(query, {"piece": piece}):
+            if job_run in ours:
+                found[fingerprint] = (job_id, *where)
+        yield from found.values()
 
 
 @read()

@@ -25,8 +25,13 @@ IN_FLIGHT = HAS_OPEN_SUBMISSION | {State.PENDING}
 """Bought and not finished, or waiting in a run that `resume` goes on with. What was left out is neither."""
 
 
-BATCH = 500
-"""Jobs of a run that are written in one transaction, so that no other writer waits long."""
+BATCH = 250
+"""The most jobs of a run that are written in one transaction, so that no other writer waits long."""
+
+FIRST_BATCH = 50
+SMALLEST_BATCH = 10
+BATCH_S = 0.05
+"""How long writing one batch should take, in seconds: a slow disk or a busy machine gets smaller ones."""
 
 NOTHING_MADE: Mapping[int, int] = MappingProxyType({})
 NOTHING_SEEN: Mapping[str, int] = MappingProxyType({})
@@ -201,6 +206,12 @@ def add_jobs(
         ids = {row.position: row.job_id for row in found}
         transitions.skip(tx, [ids[each] for each in sorted(left_here)], why="does not fit the budget")
         transitions.reuse(tx, {ids[each]: made[each] for each in sorted(made_here)})
+
+
+def next_batch(size: int, took_s: float) -> int:
+    """Return how many jobs the next batch should have, where one of `size` took so long."""
+    wanted = 2 * size if took_s <= BATCH_S else int(size * BATCH_S / took_s)
+    return min(BATCH, max(SMALLEST_BATCH, wanted))
 
 
 @write()

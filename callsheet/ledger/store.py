@@ -9,6 +9,7 @@ database itself fails.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -127,9 +128,12 @@ class Ledger:
                     wanted = runs.to_buy(jobs, left, made)
                     self.do(runs.refuse_in_flight, run.campaign, wanted, besides=run.run_id)
                     self.do(runs.refuse_made, run.campaign, wanted, over=over)
-                for first in range(0, len(jobs), runs.BATCH):
-                    batch = jobs[first : first + runs.BATCH]
+                first, size = 0, min(runs.FIRST_BATCH, runs.BATCH)
+                while first < len(jobs):
+                    batch, begun_s = jobs[first : first + size], time.monotonic()
                     self.do(runs.add_jobs, run.run_id, first, batch, left=left, made=made)
+                    first += size
+                    size = runs.next_batch(size, time.monotonic() - begun_s)
             except CallsheetError:
                 self.do(runs.discard, run.run_id)
                 raise

@@ -27,6 +27,7 @@ from manifests.columnar.arrow import (
     text_array,
     texts_of,
 )
+from manifests.columnar.manifest_cells import cells_table
 from manifests.job import Image, fingerprint_of, options_text
 from manifests.parse_cells import picture_list
 from manifests.plan import PlannedJob, StoredJobs
@@ -256,6 +257,10 @@ class JobStore(StoredJobs):
         """Yield every job's fingerprint, in order."""
         for batch in self.batches(FINGERPRINTED):
             yield from fingerprints_of({name: batch[name] for name in FINGERPRINTED})
+
+    def cells_table(self) -> Any:
+        """Return an Arrow table of the cells that the jobs came from."""
+        return cells_table(self.batches())
 
     def picked(self, positions: Iterable[int]) -> Iterator[PlannedJob]:
         """Yield the jobs at these positions, in ascending order."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.engine import admit, submit
+from callsheet.engine.run import finish
 from callsheet.engine.scheduler import run_jobs, waiting_jobs
 from callsheet.errors import ClaimLost, NotSent
 from callsheet.ledger import Ledger, State, transitions
@@ -31,6 +32,27 @@ async def test_a_run_that_was_taken_over_buys_nothing_and_ends(house):
     assert [house.accepted(name) for name in names] == [[], [], []]
     await house.work(run_id)
     assert [len(house.accepted(name)) for name in names] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_a_run_that_was_taken_over_writes_no_results(house, noticed):
+    """It ends in one way, with ClaimLost, whether the loss is noticed by a job or only at the end."""
+    run_id = house.open_run(f"a,fences results {noticed}")
+    folder = Path(house.settings.out) / run_id
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
+        with account.ledger.claim(run_id):
+            if not noticed:
+                await run_jobs(ctx, await waiting_jobs(ctx))
+            shutil.rmtree(Path(f"{house.folder / 'ledger.sqlite'}.locks"))
+            before = set(folder.rglob("*"))
+            with Ledger.open(house.settings.ledger) as other, other.claim(run_id):
+                if noticed:
+                    await run_jobs(ctx, await waiting_jobs(ctx))
+                with pytest.raises(ClaimLost, match=f"run {run_id} was taken over by another process"):
+                    await finish(ctx)
+    assert set(folder.rglob("*")) == before
+    assert not (folder / "results.csv").exists()
 
 
 async def test_a_follower_whose_run_was_taken_over_waits_for_nothing_more(house, monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 
 from callsheet.engine import made_files
 from callsheet.engine.made_files import gone_files, refetch_gone
-from callsheet.engine.results import earlier_jobs, result_rows, write_report
+from callsheet.engine.results import gone_earlier, result_rows, write_report
 from callsheet.ledger import Ledger, Run, queries
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +70,7 @@ async def test_a_file_that_is_gone_is_fetched_again_for_free(house: Any) -> None
     path.unlink()
     run = run_of(house, house.open_run(f"a,{prompt}"))
     async with house.account() as account:
-        earlier = await account.do.call(earlier_jobs, run)
+        earlier = await account.do.call(gone_earlier, run)
         assert list(gone_files(account.ledger, earlier).values()) == [path]
         refetched = await refetch_gone(account, earlier)
     assert (refetched.again, refetched.lost) == (("a",), ())
@@ -89,7 +89,7 @@ async def test_files_that_are_gone_are_fetched_some_at_a_time(house: Any, monkey
     at_once: list[int] = []
     going: set[str] = set()
     async with house.account() as account:
-        earlier = await account.do.call(earlier_jobs, run)
+        earlier = await account.do.call(gone_earlier, run)
         real = account.queue.open_download
 
         @asynccontextmanager
@@ -115,7 +115,7 @@ async def test_a_file_that_is_gone_everywhere_is_named(house: Any) -> None:
     house.arm("not_found", route="file", count=99)
     run = run_of(house, house.open_run(f"a,{prompt}"))
     async with house.account() as account:
-        refetched = await refetch_gone(account, await account.do.call(earlier_jobs, run))
+        refetched = await refetch_gone(account, await account.do.call(gone_earlier, run))
     assert (refetched.again, refetched.lost) == ((), ("a",))
     assert len(house.accepted(prompt)) == 1
 
@@ -129,7 +129,7 @@ async def test_another_file_in_the_place_of_one_that_is_gone_is_not_taken(house:
     path.unlink()
     run = run_of(house, house.open_run(f"a,{prompt}"))
     async with house.account() as account:
-        (row,) = await account.do.call(earlier_jobs, run)
+        (row,) = await account.do.call(gone_earlier, run)
         other = replace(row, output=replace(row.output, sha256="0" * 64))
         refetched = await refetch_gone(account, [other])
     assert (refetched.again, refetched.lost, path.exists()) == ((), ("a",), False)

@@ -16,7 +16,7 @@ from callsheet.engine.made_files import gone_files
 from callsheet.engine.open_run import open_run, select
 from callsheet.engine.price_check import bills_of, check_run_prices, listed_beside_the_book
 from callsheet.engine.request import RunRequest
-from callsheet.engine.results import earlier_jobs
+from callsheet.engine.results import gone_earlier
 from callsheet.engine.scheduler import render_here, run_jobs, waiting_jobs
 from callsheet.engine.settle import IMPLAUSIBLE, stop_if_overbilled
 from callsheet.errors import CanaryDisagrees, CanaryFailed, Overbilled, PricesChanged, Unavailable
@@ -398,7 +398,7 @@ async def test_what_was_made_is_never_bought_again_unless_told(house):
     second = opened(house, text)
     assert house.rows(second) == []
     with Ledger.open(house.settings.ledger) as ledger:
-        earlier = earlier_jobs(ledger, ledger.do(queries.run, second))
+        earlier = gone_earlier(ledger, ledger.do(queries.run, second))
         assert list(gone_files(ledger, earlier).values()) == [made]
 
     third = opened(house, text, again=True)

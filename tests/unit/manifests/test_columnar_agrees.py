@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -35,6 +36,7 @@ from manifests.job import plain_prompt
 from manifests.names import DEVICE_NAME, SAFE_NAME
 from manifests.parse_cells import Context
 from manifests.plan import StoredJobs, Summary, alike, summary_of
+from manifests.plan_rows import manifest_table
 from manifests.planner import make_plan, planned_rows
 from manifests.problems import Problems
 from manifests.readers import parquet
@@ -201,6 +203,7 @@ def _planned(folder: Path, few: int, **changes: Any) -> Outcome:
     every = list(jobs)
     if isinstance(jobs, StoredJobs):
         assert list(jobs.fingerprints()) == [planned.fingerprint for planned in every]
+        assert jobs.cells_table().equals(manifest_table(SimpleNamespace(jobs=every)))
     return [], notes.warnings(), every, counted or summary_of(jobs)
 
 

@@ -327,11 +327,13 @@ class ClaimLost(LedgerError):
 
 
 class NoSlot(LedgerError):
-    """Every place is taken. `limit` is how many there are."""
+    """Every place is taken, or the next one is another campaign's. `limit` is how many there are."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, turn_of: str = "") -> None:
         self.limit = limit
-        super().__init__(f"all {limit} slots are taken")
+        self.turn_of = turn_of
+        free = f"the next of the {limit} slots is for the campaign {turn_of}"
+        super().__init__(free if turn_of else f"all {limit} slots are taken")
 
 
 class RunStopping(LedgerError):

@@ -9,6 +9,7 @@ from prefect.client.schemas import State
 from prefect.states import Completed
 
 from callsheet.engine.canary import render_canaries
+from callsheet.engine.coordinator import coordinating
 from callsheet.engine.nights import ScheduleRules
 from callsheet.engine.request import RunRequest
 from callsheet.engine.run import carry_out_campaign, finish, opened
@@ -17,6 +18,7 @@ from tasks.artifacts import publish_plan, publish_results
 from tasks.flow_run import cancelled_state, following_flow_run
 from tasks.nights import SUPERSEDED, superseded_by
 from tasks.render import render_all, render_in_task
+from tasks.shards import render_shards, split_for_pool
 
 DEFAULT_RULES = ScheduleRules()
 
@@ -32,16 +34,23 @@ async def run_campaign(
     """
     if (why := await superseded_by(schedule)) is not None:
         return Completed(name=SUPERSEDED, message=why)
-    summary = await carry_out_campaign(request, _carried_out)
+    summary = await carry_out_campaign(request, carried_out)
     return cancelled_state(summary) or summary
 
 
-async def _carried_out(request: RunRequest) -> dict[str, Any]:
+async def carried_out(request: RunRequest) -> dict[str, Any]:
+    """Carry out one run: whole in this process, or in shards on the work pool. Returns its summary."""
     async with opened(request) as ctx, following_flow_run(ctx):
         await publish_plan(ctx)
+        shards = []
         if await is_approved(ctx):
             await render_canaries(ctx, render_in_task)
-            await render_all(ctx)
-        summary = await finish(ctx)
-        await publish_results(ctx, summary)
-    return summary
+            shards = await split_for_pool(ctx)
+            if not shards:
+                await render_all(ctx)
+        if not shards:
+            summary = await finish(ctx)
+            await publish_results(ctx, summary)
+            return summary
+    async with coordinating(request, ctx.run.run_id) as ctx, following_flow_run(ctx):
+        return await render_shards(ctx)

@@ -20,7 +20,6 @@ from callsheet.engine.cancel import cancel_run
 from callsheet.engine.context import RunContext
 from callsheet.engine.stopping import take_signals
 from callsheet.errors import Interrupted
-from callsheet.ledger import queries
 
 logger = logging.getLogger(__name__)
 
@@ -62,14 +61,13 @@ def cancelled_state(summary: Mapping[str, Any]) -> State[Any] | None:
 
 
 async def _describe(ctx: RunContext, flow_run_id: str) -> None:
-    rows = await ctx.do(queries.jobs, ctx.run.run_id)
+    rows = await ctx.jobs()
     clients = sorted({row.client for row in rows if row.client})
     models = sorted({row.model for row in rows})
     tags = ["callsheet", ctx.run.campaign, *models, *(clients if len(clients) <= MOST_TAGS else ())]
+    name = f"{ctx.run.campaign} {ctx.run.run_id}" + (f" {ctx.within.name}" if ctx.within else "")
     async with get_client() as client:
-        await client.update_flow_run(
-            UUID(flow_run_id), name=f"{ctx.run.campaign} {ctx.run.run_id}", tags=tags
-        )
+        await client.update_flow_run(UUID(flow_run_id), name=name, tags=tags)
 
 
 async def _follow(ctx: RunContext, flow_run_id: str) -> None:

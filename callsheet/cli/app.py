@@ -38,6 +38,7 @@ _COMMANDS = {
         "ledger": "Show where the money is and where it went; check and copy the ledger",
     },
     "Tools": {
+        "keeper": "Go on with what dead processes left, in any run of the ledger",
         "deploy": "Register a campaign and its schedule with a Prefect server",
         "sandbox": "Serve the local sandbox, which speaks fal's queue API",
         "ui": "Serve Prefect's pages of past runs",

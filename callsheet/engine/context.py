@@ -16,11 +16,11 @@ from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.limits import Breaker, Limiter
 from callsheet.engine.request import RunRequest, command, results_address
 from callsheet.engine.stopping import StopSignal
-from callsheet.ledger import Ledger, Run
+from callsheet.ledger import JobRow, Ledger, Range, Run, State, queries
 from callsheet.media.storage import ObjectStore, open_storage
 from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
-from callsheet.reconcile.account import AccountSession, LedgerCalls
+from callsheet.reconcile.account import AccountSession, LedgerCalls, Scope
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, load_catalog
 from pricing.pins import Pin, at_pin, catalog_at, read_pins
@@ -99,6 +99,7 @@ class RunContext:
     """Everything that the steps of a run need.
 
     `catalog` has the rates that hold now, `pins` all rates that the run ever had. `folder` is the run's own.
+    `within` is the part of the run that is carried out here, None for the whole.
     `storage` is where results are copied to, None where the folder is all there is. `tell` shows one line to
     the person who watches.
     """
@@ -113,6 +114,16 @@ class RunContext:
     stop: StopSignal
     state: RunState
     tell: Callable[[str], None] = _silent
+    within: Range | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """The jobs that are carried out here."""
+        return Scope.of(self.run.run_id, self.within)
+
+    async def jobs(self, *states: State) -> list[JobRow]:
+        """Return the jobs that are carried out here, or those in one of these states."""
+        return await self.do(queries.jobs, self.run.run_id, states=states or None, within=self.within)
 
     @property
     def settings(self) -> Settings:
@@ -165,8 +176,14 @@ def context_of(
     request: RunRequest,
     stop: StopSignal,
     tell: Callable[[str], None] = _silent,
+    *,
+    within: Range | None = None,
+    folder: Path | None = None,
 ) -> RunContext:
-    """Return the context of a run with the prices that are pinned for it."""
+    """Return the context of a run, or of a part of it, with the prices that are pinned for it.
+
+    `folder` is the run's folder on this machine where that is another one than the run was opened in.
+    """
     pins = read_pins(run.prices, account.catalog)
     address = results_address(run)
     settings = account.settings
@@ -182,11 +199,12 @@ def context_of(
         request=request,
         catalog=at_pin(account.catalog, pins[-1]),
         pins=pins,
-        folder=Path(run.out),
+        folder=folder or Path(run.out),
         storage=open_storage(address) if address else None,
         stop=stop,
         state=state,
         tell=tell,
+        within=within,
     )
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
+from callsheet.engine.request import results_address
 from callsheet.engine.settle import book_delivered, fetch_result
-from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
+from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost, UsageError
 from callsheet.files import usable_data_folder, usable_folder
-from callsheet.ledger import JobRow, Output, queries, transitions
+from callsheet.ledger import JobRow, Output, Run, queries, transitions
 from callsheet.media.codes import worth_another_read
 from callsheet.media.download import Collected, collect, in_background, recheck
 from callsheet.media.expect import expectation_of
@@ -157,6 +158,24 @@ def folder_for(out: str, settings: Settings) -> Path:
         return usable_folder(Path(out), what="the folder for runs", instead="name another with --out")
     check_writable(out)
     return usable_data_folder(settings, "outbox")
+
+
+def folder_here(run: Run, settings: Settings) -> Path:
+    """Return a run's folder on this machine, and make it where its results are copied to an object store.
+
+    Raises UsageError where it is on another machine.
+    """
+    folder = Path(run.out)
+    if folder.parent.is_dir():
+        return folder
+    if results_address(run) is None:
+        raise UsageError(
+            f"the folder {folder.parent} of run {run.run_id} is not on this machine. Workers on several "
+            "machines need a folder that all of them share, or an object store (--out s3://bucket/runs)"
+        )
+    here = usable_data_folder(settings, "outbox") / run.run_id
+    (here / "media").mkdir(parents=True, exist_ok=True)
+    return here
 
 
 def lasting(out: str, source: str, settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from callsheet.engine.deliver import publish_report
 from callsheet.engine.made_files import Refetched, refetch_gone
 from callsheet.engine.open_run import left_to
 from callsheet.engine.request import results_address
-from callsheet.engine.results import gone_earlier, write_report
+from callsheet.engine.results import gone_earlier, summary_of, write_report
 from callsheet.engine.rollback_guard import remember
 from callsheet.engine.settle import skip_the_rest
 from callsheet.errors import (
@@ -46,14 +47,11 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     Raises ClaimLost, and writes nothing, where another process has taken the run over: it writes the results.
     """
     await ctx.do.call(Ledger.renew)
-    await skip_the_rest(ctx)
-    if isinstance(ctx.stop.reason, ON_PURPOSE) or ctx.state.breaker.has_tripped:
-        # Going on is a person's decision: the campaign's next run does not take this one up.
-        await ctx.do(runs.request_stop, ctx.run.run_id)
+    await wind_up(ctx)
     tally = await ctx.do(queries.tally, ctx.run.run_id)
     if tally.finished == tally.jobs:
         await ctx.do(runs.close_run, ctx.run.run_id)
-    run = await ctx.do(queries.run, ctx.run.run_id)
+    run = replace(await ctx.do(queries.run, ctx.run.run_id), out=str(ctx.folder))
     refetched = await refetch_gone(ctx.account, await ctx.do.call(gone_earlier, run))
     _tell(ctx, refetched)
     with naming_full_disk(Path(run.out).parent):
@@ -62,20 +60,41 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     for run_id, statuses in summary["elsewhere"].items():
         ctx.state.notice(left_to(run_id, sum(statuses.values()), sandbox=ctx.request.sandbox))
     unpublished = await publish_report(ctx)
-    told = {
+    ctx.state.summary = _told(ctx, summary, unpublished=unpublished, gone=len(refetched.lost))
+    ctx.state.finalized.set()
+    return ctx.state.summary
+
+
+async def written_summary(ctx: RunContext) -> dict[str, Any]:
+    """Return the summary of a run that another process has written, or is going to write."""
+    run = replace(await ctx.do(queries.run, ctx.run.run_id), out=str(ctx.folder))
+    return _told(ctx, await ctx.do.call(summary_of, run), unpublished=0, gone=0)
+
+
+def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, gone: int) -> dict[str, Any]:
+    """Add to a summary what this process knows besides the ledger."""
+    complete = {
+        **summary,
         "notes": ctx.state.unfinished,
         "remarks": ctx.state.notices,
-        "published": results_address(run),
+        "published": results_address(ctx.run),
         "stopped_by": str(ctx.stop.reason or ""),
         "cancelled": ctx.state.cancelled,
         "stopped_for_money": isinstance(ctx.stop.reason, BudgetError),
         "unpublished": unpublished,
-        "gone": len(refetched.lost),
+        "gone": gone,
     }
-    complete = {**summary, **told}
-    ctx.state.summary = {**complete, "exit_code": exit_code(complete, ctx.stop.reason, fit=ctx.request.fit)}
-    ctx.state.finalized.set()
-    return ctx.state.summary
+    return {**complete, "exit_code": exit_code(complete, ctx.stop.reason, fit=ctx.request.fit)}
+
+
+async def wind_up(ctx: RunContext) -> None:
+    """Leave out what money did not reach, and let a run rest that was stopped on purpose.
+
+    Going on with that is a person's decision: neither the campaign's next run nor the keeper does.
+    """
+    await skip_the_rest(ctx)
+    if isinstance(ctx.stop.reason, ON_PURPOSE) or ctx.state.breaker.has_tripped:
+        await ctx.do(runs.request_stop, ctx.run.run_id)
 
 
 def _written(ledger: Ledger, run: Run) -> dict[str, Any]:

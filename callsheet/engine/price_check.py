@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from callsheet.engine.context import RunContext
 from callsheet.errors import AccountError, PricesChanged, QueueError
-from callsheet.ledger import JobRow, Settled, State, queries, runs
+from callsheet.ledger import JobRow, Settled, State, runs
 from callsheet.reconcile.account import AccountSession
 from manifests.job import DRAFT_RESOLUTION, decode_job
 from pricing.catalog import Catalog
@@ -33,7 +33,7 @@ async def check_run_prices(ctx: RunContext, *, accept: bool) -> RunContext:
 
     Returns the context with the prices that hold from here on.
     """
-    waiting = await ctx.do(queries.jobs, ctx.run.run_id, states={State.PENDING})
+    waiting = await ctx.jobs(State.PENDING)
     if not waiting:
         return ctx
     await _catch_up(ctx, waiting)

@@ -45,7 +45,7 @@ async def settle_rest(ctx: RunContext) -> None:
     await _background_done(ctx)
     if not ctx.stop.admitting:
         return
-    if await ctx.do(queries.jobs, ctx.run.run_id, states={State.UNKNOWN}):
+    if await ctx.jobs(State.UNKNOWN):
         with _noted(ctx):
             await _look(ctx)
         await _background_done(ctx)
@@ -53,8 +53,7 @@ async def settle_rest(ctx: RunContext) -> None:
 
 async def settle_others(ctx: RunContext) -> Findings:
     """Settle what is unknown, here and in dead runs. What this run has at fal it polls itself."""
-    run_id = ctx.run.run_id
-    return await settle_ledger(ctx.account, owned={run_id}, leave={run_id})
+    return await settle_ledger(ctx.account, owned=ctx.scope)
 
 
 async def _background_done(ctx: RunContext) -> None:
@@ -67,14 +66,13 @@ async def _background_done(ctx: RunContext) -> None:
 
 
 async def _loop(ctx: RunContext) -> None:
-    run_id = ctx.run.run_id
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         with _noted(ctx):
             open_jobs = await ctx.do(queries.open_jobs, states=HAS_OPEN_SUBMISSION)
-            if any(row.run_id != run_id or row.state is State.UNKNOWN for row in open_jobs):
+            if any(row not in ctx.scope or row.state is State.UNKNOWN for row in open_jobs):
                 await _look(ctx)
-                await collect_dead_runs(ctx.account, leave={run_id})
+                await collect_dead_runs(ctx.account, leave={ctx.run.run_id})
 
 
 @contextmanager
@@ -96,7 +94,7 @@ async def _look(ctx: RunContext) -> None:
     outcomes: tuple[Outcome, ...] = ("found", "absent") if ctx.state.may_buy else ("found",)
     findings = await settle_others(ctx)
     for each in findings.by(*outcomes):
-        if each.run_id == ctx.run.run_id:
+        if (await ctx.do(queries.job, each.job_id)) in ctx.scope:
             task: asyncio.Future[Any] = asyncio.ensure_future(_followed(ctx, each))
             ctx.state.background.add(task)
             task.add_done_callback(ctx.state.background.discard)

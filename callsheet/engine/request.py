@@ -56,6 +56,12 @@ class RunRequest(BaseModel):
     canary: int | None = Field(
         default=None, ge=1, le=1000, description="First render one job of each price group, at most so many"
     )
+    shard_jobs: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="Jobs of one shard on a work pool; by default about an hour of work, 0 never splits",
+    )
     accept_prices: bool = Field(default=False, description="Continue if fal's prices differ from the plan")
     header_row: int | None = Field(
         default=None, ge=1, le=1000, description="Row of the header in a CSV or XLSX manifest"

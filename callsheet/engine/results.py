@@ -22,7 +22,7 @@ from callsheet.files import naming_full_disk
 from callsheet.ledger import JobRow, Ledger, Review, Run, State, admission, history, queries, reviews
 from callsheet.report.rows import ResultRow, earlier_row, result_row, with_reviews
 from callsheet.report.run_files import write_run_files
-from callsheet.report.summary import RunFacts, summary_document
+from callsheet.report.summary import RunFacts, summarise, summary_document
 from manifests.job import Job, decode_job
 from manifests.plan_file import fingerprints_in, rows_in
 from pricing.catalog import Catalog, load_catalog
@@ -112,8 +112,23 @@ def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
     Raises DiskFull, and the files of before are still there, where they do not fit.
     """
     folder = Path(run.out)
+    results = result_rows(ledger, run)
+    manifest = folder / "manifest.parquet"
+    table = pq.read_table(manifest) if manifest.is_file() else _manifest_of(results)
+    with naming_full_disk(folder, f"make space, then run `callsheet report {run.run_id}`"):
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = write_run_files(folder, _facts(ledger, run), table, results)
+    return summary_document(summary)
+
+
+def summary_of(ledger: Ledger, run: Run) -> dict[str, Any]:
+    """Return the summary of a run as it is now, and write nothing."""
+    return summary_document(summarise(_facts(ledger, run), result_rows(ledger, run)))
+
+
+def _facts(ledger: Ledger, run: Run) -> RunFacts:
     accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
-    facts = RunFacts(
+    return RunFacts(
         run_id=run.run_id,
         campaign=run.campaign,
         dir=run.out,
@@ -125,13 +140,6 @@ def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
         overruns=tuple(ledger.do(history.overruns, run_id=run.run_id)),
         is_sandbox=RunRequest.of(run).sandbox,
     )
-    results = result_rows(ledger, run)
-    manifest = folder / "manifest.parquet"
-    table = pq.read_table(manifest) if manifest.is_file() else _manifest_of(results)
-    with naming_full_disk(folder, f"make space, then run `callsheet report {run.run_id}`"):
-        folder.mkdir(parents=True, exist_ok=True)
-        summary = write_run_files(folder, facts, table, results)
-    return summary_document(summary)
 
 
 def _manifest_of(rows: list[ResultRow]) -> pa.Table:

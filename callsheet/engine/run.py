@@ -17,7 +17,7 @@ from callsheet import failpoints
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.collect_runs import collect_campaign
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
-from callsheet.engine.deliver import folder_for, lasting
+from callsheet.engine.deliver import folder_for, folder_here, lasting
 from callsheet.engine.finalize import finalize
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.job import restore_breaker
@@ -30,10 +30,11 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
 from callsheet.engine.scheduler import RenderJob, render_here, run_jobs, waiting_jobs
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Busy, Interrupted, LedgerUnavailable, UsageError
+from callsheet.errors import Busy, Interrupted, LedgerUnavailable, RunStopping, UsageError
 from callsheet.files import has_ledger, sweep_parts
 from callsheet.guard import check_packages_are_ours
-from callsheet.ledger import Ledger, Run, State, queries, recovery, runs
+from callsheet.ledger import Ledger, Range, Run, State, parts, queries, recovery, runs
+from callsheet.ledger.locks import WHOLE
 from callsheet.reconcile.account import AccountSession, claimed
 from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan
@@ -53,16 +54,22 @@ async def open_context(
     settings: Settings,
     stop: StopSignal,
     tell: Callable[[str], None] = lambda _text: None,
+    *,
+    within: Range | None = None,
 ) -> AsyncIterator[RunContext]:
-    """Open a run for work: owned by this process alone, and put right after earlier ones.
+    """Open a run, or a part of it, for work: owned by this process alone, and put right after earlier ones.
 
-    Raises Busy where a living process owns it, LedgerUnsafe where the ledger has forgotten purchases.
+    Opening a whole run lets it buy again; a part of a run that was stopped or closed buys nothing. Raises
+    Busy where a living process owns it, LedgerUnsafe where the ledger has forgotten purchases, UsageError
+    where the run's folder cannot be reached from this machine.
     """
     async with open_account(settings) as account:
-        run = await account.do(queries.run, run_id)
-        async with _claimed(account, run_id):
-            await account.do.call(continue_from_mark, Path(run.out).parent, run_id)
-            ctx = context_of(account, run, request, stop, tell)
+        await account.do(queries.run, run_id)  # an unknown run is refused before anything is written
+        async with _claimed(account, run_id, within.name if within else WHOLE):
+            run = await account.do(queries.run, run_id)
+            folder = folder_here(run, settings)
+            await account.do.call(continue_from_mark, folder.parent, run_id)
+            ctx = context_of(account, run, request, stop, tell, within=within, folder=folder)
             await _recover(ctx)
             ctx = await check_run_prices(ctx, accept=request.accept_prices)
             async with rising_mark(ctx), reconcile_loop(ctx):
@@ -90,18 +97,19 @@ async def finish(ctx: RunContext) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _claimed(account: AccountSession, run_id: str) -> AsyncIterator[None]:
-    """Own the run. Another process that only collects what a dead one left is waited for; it is quick."""
+async def _claimed(account: AccountSession, run_id: str, part: str) -> AsyncIterator[None]:
+    """Own a part. Another process that only collects what a dead one left is waited for; it is quick."""
     with ExitStack() as owned:
         for left in range(CLAIM_TRIES - 1, -1, -1):
             try:
-                owned.enter_context(account.ledger.claim(run_id))
+                owned.enter_context(account.ledger.claim(run_id, part=part))
             except Busy:
                 if not left:
                     raise
                 await asyncio.sleep(CLAIM_PAUSE_S)
             else:
                 break
+        await account.do(parts.rest, run_id, part, until_ms=None)
         yield
 
 
@@ -112,12 +120,15 @@ async def _recover(ctx: RunContext) -> None:
     has at fal is not asked about, because it is polled next.
     """
     run_id = ctx.run.run_id
-    await ctx.do(runs.reopen_run, run_id)
-    await ctx.do(recovery.recover, run_id)
+    if ctx.within is None:
+        await ctx.do(runs.reopen_run, run_id)
+    elif not ctx.run.is_going_on:
+        ctx.stop.drain(RunStopping(f"run {run_id} was stopped or has ended"))
+    await ctx.do(recovery.recover, run_id, within=ctx.within)
     await restore_breaker(ctx)
     await settle_others(ctx)
     failpoints.passing("after_reconcile")
-    failed = await ctx.do(queries.jobs, run_id, states={State.FAILED})
+    failed = await ctx.jobs(State.FAILED)
     await reopen_unfetched(ctx.account, failed)
     await asyncio.to_thread(sweep_parts, ctx.folder)
 

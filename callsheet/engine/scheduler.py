@@ -8,7 +8,7 @@ from typing import Any
 
 from callsheet.engine.context import RunContext
 from callsheet.engine.job import TO_DO, group_of, render_job, render_kind
-from callsheet.ledger import JobRow, State, history, queries
+from callsheet.ledger import JobRow, State, history
 from manifests.job import decode_job
 
 RenderJob = Callable[[RunContext, JobRow], Awaitable[Any]]
@@ -33,8 +33,8 @@ def in_order(rows: Iterable[JobRow]) -> list[JobRow]:
 
 
 async def waiting_jobs(ctx: RunContext) -> list[JobRow]:
-    """Return what is left to do of the run, in order. From here on the run may buy."""
-    rows = in_order(await ctx.do(queries.jobs, ctx.run.run_id))
+    """Return what is left to do here, in order. From here on the run may buy."""
+    rows = in_order(await ctx.jobs(*TO_DO))
     if not ctx.request.sandbox:  # the sandbox renders at any speed
         await _learn_render_times(ctx, rows)
     ctx.state.may_buy = True

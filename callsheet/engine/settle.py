@@ -201,6 +201,6 @@ async def skip_the_rest(ctx: RunContext) -> None:
     reason = ctx.stop.reason
     if not isinstance(reason, BudgetError):
         return
-    waiting = await ctx.do(queries.jobs, ctx.run.run_id, states={State.PENDING})
+    waiting = await ctx.jobs(State.PENDING)
     why = f"not bought: {reason}"
     await ctx.do(transitions.skip, [row.job_id for row in waiting], why=why[:500])

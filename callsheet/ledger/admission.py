@@ -26,6 +26,7 @@ from callsheet.ledger.records import Submission
 from callsheet.ledger.states import Event, next_state
 from callsheet.ledger.steps import chunks, current, step
 from callsheet.ledger.transaction import Transaction, purchase, read, write
+from callsheet.ledger.turns import take_turn
 from pricing.budgets import Cap, Scope, Window
 from pricing.money import usd_text
 
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
     """Hold the job's maximum in every account it counts in, take one of `slots`, write the intent.
 
-    Raises NoSlot, CapReached, RunStopping.
+    Raises NoSlot (also where another campaign goes first), CapReached, RunStopping.
     """
     now = current(tx, job_id)
     next_state(now.state, Event.ADMIT)
@@ -45,8 +46,10 @@ def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
         raise RunStopping(f"run {now.run_id} was not opened completely; nothing of it is admitted")
     if wanted.stopping_ms is not None or wanted.closed_ms is not None:
         raise RunStopping(f"run {now.run_id} is stopping; nothing more is admitted until it is resumed")
-    if slots_taken(tx) >= slots:
+    taken = slots_taken(tx)
+    if taken >= slots:
         raise NoSlot(slots)
+    take_turn(tx, wanted, slots=slots, taken=taken)
     refs = account_refs(
         campaign=wanted.campaign,
         client=wanted.client,
@@ -92,7 +95,10 @@ _wanted = (
         _job.c.model,
         _job.c.endpoint,
         _job.c.maximum_nano,
+        _run.c.run_id,
         _run.c.campaign,
+        _run.c.priority,
+        _run.c.share,
         _run.c.opened_ms,
         _run.c.stopping_ms,
         _run.c.closed_ms,

@@ -118,8 +118,10 @@ class Claim:
 
     def holds(self, now: Mapping[str, int]) -> bool:
         """Say whether this was not claimed since, by the tokens in the ledger."""
-        if self.part == WHOLE:
-            return now == self.tokens
+        if self.part == WHOLE:  # a part that nobody has claimed so far has the token 0
+            return {part: each for part, each in now.items() if each} == {
+                part: each for part, each in self.tokens.items() if each
+            }
         return all(now.get(part, 0) == self.tokens.get(part, 0) for part in (WHOLE, self.part))
 
 

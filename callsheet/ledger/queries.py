@@ -12,7 +12,7 @@ from callsheet.errors import UsageError
 from callsheet.ledger import postgres, schema
 from callsheet.ledger.accounts import TOTAL
 from callsheet.ledger.locks import claims_of, is_alive
-from callsheet.ledger.records import JobRow, OpenWork, Output, Owner, Run, Submission, Tally
+from callsheet.ledger.records import JobRow, OpenWork, Output, Owner, Range, Run, Submission, Tally
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read
@@ -25,7 +25,7 @@ LOOK_UP_AT_ONCE = 5_000
 ROWS_AT_ONCE = 500
 """Rows of a run that the database hands over at a time."""
 
-_job, _run, _account = schema.job, schema.run, schema.account
+_job, _run, _account, _spending = schema.job, schema.run, schema.account, schema.spending
 _unclosed = select(_run).where(_run.c.closed_ms.is_(None))
 _JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
 _OF_SUBMISSION = [column for column in schema.submission.c if column.name != "spending_id"]
@@ -88,6 +88,12 @@ def tally(tx: Transaction, run_id: str) -> Tally:
     )
     held_nano, spent_nano, frozen = tx.execute(money).one_or_none() or (0, 0, 0)
     return Tally(counts=counts, held_nano=held_nano, spent_nano=spent_nano, frozen=bool(frozen))
+
+
+@read()
+def has_bought(tx: Transaction, run_id: str) -> bool:
+    """Say whether anything of a run was ever admitted."""
+    return tx.execute(select(_spending.c.run_id).where(_spending.c.run_id == run_id)).first() is not None
 
 
 @read()
@@ -222,9 +228,11 @@ def _no_such_run(tx: Transaction, run_id: str) -> str:
 
 
 @read()
-def jobs(tx: Transaction, run_id: str, *, states: Collection[State] | None = None) -> list[JobRow]:
-    """Return a run's jobs in the plan's order, or those that are in one of `states`."""
-    return list(_jobs(tx, run_id, states))
+def jobs(
+    tx: Transaction, run_id: str, *, states: Collection[State] | None = None, within: Range | None = None
+) -> list[JobRow]:
+    """Return a run's jobs in the plan's order, or those that are in one of `states` and `within` a part."""
+    return list(_jobs(tx, run_id, states, within))
 
 
 @read()
@@ -233,11 +241,15 @@ def each_job(tx: Transaction, run_id: str) -> Iterator[JobRow]:
     return _jobs(tx, run_id, None)
 
 
-def _jobs(tx: Transaction, run_id: str, states: Collection[State] | None) -> Iterator[JobRow]:
+def _jobs(
+    tx: Transaction, run_id: str, states: Collection[State] | None, within: Range | None = None
+) -> Iterator[JobRow]:
     job = schema.job
     query = _job_query().where(job.c.run_id == run_id).order_by(job.c.position)
     if states is not None:
         query = query.where(job.c.state.in_([state.value for state in states]))
+    if within is not None:
+        query = query.where(job.c.position.between(within.first, within.last))
     read = tx.execute(query.execution_options(yield_per=ROWS_AT_ONCE))
     return map(_as_job, read)
 

@@ -20,6 +20,8 @@ class NewRun:
     """One execution of a plan.
 
     `out` is the folder of its results; `options` and `prices` (the pinned rates) are the engine's own texts.
+    `priority` and `share` are the campaign's: who goes first where several campaigns wait for slots, and how
+    many slots each gets beside the others (at least 1).
     """
 
     run_id: str
@@ -29,6 +31,8 @@ class NewRun:
     out: str
     options: str = ""
     prices: str = ""
+    priority: int = 0
+    share: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,11 @@ class Run(NewRun):
     opened_ms: int | None = None
     stopping_ms: int | None = None
     closed_ms: int | None = None
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether it may still buy: it was neither closed nor asked to stop."""
+        return self.stopping_ms is None and self.closed_ms is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +288,48 @@ class OpenWork:
     open_jobs: int
     owner: Owner | None
     alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Jobs of a run by their positions, both ends included."""
+
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """How the part is called: `0-999`."""
+        return f"{self.first}-{self.last}"
+
+    def __contains__(self, position: object) -> bool:
+        return isinstance(position, int) and self.first <= position <= self.last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartWork:
+    """What is left to do of a part, and whose it is. `range` is None for a whole run (`part` is "").
+
+    `pending`, `active` (holds a slot and its outcome is not unknown) and `rendered` (its file is to come) say
+    that there is at least one such job. `token` is its fencing token. `alive` says whether a living process
+    owns it; on SQLite it is False here, and `Ledger.parts` asks the locks. A part that is `resting` is not to
+    be taken up yet: a process for it is being started, or nothing could be done for it a while ago.
+    """
+
+    run_id: str
+    part: str
+    range: Range | None
+    pending: bool
+    active: bool
+    rendered: bool
+    token: int = 0
+    alive: bool = False
+    resting: bool = False
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a process can do something for it. An unknown outcome waits to be reconciled."""
+        return self.pending or self.active or self.rendered
 
 
 @dataclass(frozen=True, slots=True)

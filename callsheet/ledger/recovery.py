@@ -10,23 +10,25 @@ from callsheet.errors import IllegalTransition
 from callsheet.ledger import queries, runs, schema, settlement, transitions
 from callsheet.ledger.accounts import Booking, Settlement
 from callsheet.ledger.admission import NO_ERROR
-from callsheet.ledger.records import Recovered
+from callsheet.ledger.records import Range, Recovered
 from callsheet.ledger.states import Event, State, next_state
 from callsheet.ledger.steps import chunks, current, step, step_many
 from callsheet.ledger.transaction import Transaction, read, write
 
 
 @write()
-def recover(tx: Transaction, run_id: str, *, job_ids: Collection[int] | None = None) -> Recovered:
-    """Repair what a dead owner left, in the whole run or in the given jobs; call it inside `claim`.
+def recover(tx: Transaction, run_id: str, *, within: Range | None = None) -> Recovered:
+    """Repair what a dead owner left, in the whole run or in a part of it; call it inside `claim`.
 
     `submitting` becomes `unknown` (hold and slot stay), `held` goes back to `pending`.
     """
     job = schema.job
     left: dict[str, list[int]] = {State.SUBMITTING: [], State.HELD: []}
-    query = select(job.c.job_id, job.c.state).where(job.c.run_id == run_id, job.c.state.in_(list(left)))
-    for job_id, state in tx.execute(query).all():
-        if job_ids is None or job_id in job_ids:
+    query = select(job.c.job_id, job.c.state, job.c.position).where(
+        job.c.run_id == run_id, job.c.state.in_(list(left))
+    )
+    for job_id, state, position in tx.execute(query).all():
+        if within is None or position in within:
             left[state].append(job_id)
     for job_id in left[State.SUBMITTING]:
         transitions.lose(tx, job_id, why="its process ended while the request was under way")

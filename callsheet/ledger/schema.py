@@ -60,7 +60,7 @@ def _key(name: str, kind: Any, *parts: Any, auto: bool = False) -> sa.Column[Any
     return sa.Column(name, kind, *parts, primary_key=True, autoincrement=auto)
 
 
-VERSION: Final = 6
+VERSION: Final = 7
 """The version of these tables. A test compares their text with it: another schema needs another version."""
 
 ledger_head = _table(
@@ -81,6 +81,9 @@ run = _table(
     _col("opened_ms", INT, null=True),  # when all of its jobs were written; it admits nothing before
     *_cols(INT, "stopping_ms", "closed_ms", null=True),
     _col("prices", TEXT, default=""),
+    _col("priority", INT, default="0"),  # the campaign's, which admission obeys between campaigns
+    _col("share", INT, default="1"),
+    sa.CheckConstraint("share > 0", name="run_share_positive"),
     sa.Index("run_by_campaign", "campaign", "created_ms"),
     sa.Index("run_by_time", "created_ms", "run_id"),
 )
@@ -96,6 +99,23 @@ claim = _table(
     _col("process", TEXT),
     _col("claimed_ms", INT),
     _col("expires_ms", INT, null=True),  # the lease, by the database's clock; a file's lock has none
+    _col("rest_until_ms", INT, null=True),  # until then nobody needs to take it up
+)
+
+part = _table(
+    "part",  # fixed ranges of a run's jobs, which several processes render side by side
+    _key("run_id", TEXT, sa.ForeignKey("run.run_id")),
+    _key("part", TEXT),
+    *_cols(INT, "first_position", "last_position"),
+    _col("priority", INT),  # the highest of its jobs
+    sa.CheckConstraint("first_position <= last_position", name="part_is_a_range"),
+)
+
+waiting = _table(
+    "waiting",  # runs that wait for a slot; a row is deleted with the slot that its run gets
+    _key("run_id", TEXT, sa.ForeignKey("run.run_id")),
+    _col("slots", INT),  # how many may be taken when this run takes one
+    *_cols(INT, "since_ms", "seen_ms"),
 )
 
 job = _table(
@@ -131,7 +151,7 @@ job = _table(
     _partial_index("job_by_error", "error_type", where="error_type <> ''"),
     _partial_index("job_draft", "model", "run_id", where="draft = 1"),
     sa.Index("job_by_fingerprint", "fingerprint"),
-    sa.Index("job_by_state", "run_id", "state"),
+    sa.Index("job_by_state", "run_id", "state", "position"),
     _partial_index("job_in_slot", "state", where=IN_SLOT),
 )
 

@@ -154,6 +154,9 @@ AT_FAL: Final = frozenset({State.IN_QUEUE, State.IN_PROGRESS})
 HOLDS_SLOT: Final = frozenset({State.HELD, State.SUBMITTING, State.UNKNOWN}) | AT_FAL
 """States in which a job takes one of the places (rule 5)."""
 
+FOLLOWED: Final = HOLDS_SLOT - {State.UNKNOWN}
+"""States in which a job holds a slot and a process has to go on with it."""
+
 HAS_OPEN_SUBMISSION: Final = HOLDS_SLOT | {State.RENDERED}
 """States in which something was bought, or is about to be, and is not finished yet."""
 

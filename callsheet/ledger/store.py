@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from callsheet.errors import Busy, CallsheetError, UsageError
-from callsheet.ledger import queries, runs
+from callsheet.ledger import parts, queries, runs
 from callsheet.ledger.database import Clock, Database, file_locks, open_database
-from callsheet.ledger.records import NewJob, NewRun, OpenWork
+from callsheet.ledger.records import NewJob, NewRun, OpenWork, PartWork
 from callsheet.ledger.transaction import Verb
 from pricing.budgets import Cap
 
@@ -159,6 +159,25 @@ class Ledger:
             return found
         locks = file_locks(self._database.file)
         return [replace(each, alive=not locks.is_free(each.run_id)) for each in found]
+
+    def parts(self, run_id: str) -> list[PartWork]:
+        """Return the parts of a run with what is left of each and whose it is, the whole if never split."""
+        found = self.do(parts.work, run_id)
+        if self._database.file is None:
+            return found
+        return [replace(each, alive=not self._is_free(run_id, each.part)) for each in found]
+
+    def has_coordinator(self, run_id: str) -> bool:
+        """Say whether a living process starts the shards of a run."""
+        if self._database.file is None:
+            return self.do(parts.has_coordinator, run_id)
+        return not self._is_free(run_id, parts.COORDINATOR)
+
+    def _is_free(self, run_id: str, part: str) -> bool:
+        """Say whether a part could be claimed now. For a ledger that is a file."""
+        assert self._database.file is not None
+        with file_locks(self._database.file).holding(run_id, part) as free:
+            return free
 
     def require_same_ledger(self) -> None:
         """Raise LedgerUnsafe where the open file was deleted or replaced. Every purchase checks it, too."""

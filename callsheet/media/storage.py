@@ -46,6 +46,10 @@ class ObjectStore:
             )
         return f"{self.protocol}://{target}"
 
+    def fetch(self, name: str, local: Path) -> None:
+        """Copy `name` (relative to the root) to a local file. Blocks. Raises as the store's package does."""
+        self.filesystem.get_file(f"{self.root}/{name}", str(local))
+
     def make_parent(self, target: str) -> None:
         """Make the folder of a name, where the store has folders."""
         if self.protocol not in _WITHOUT_FOLDERS:

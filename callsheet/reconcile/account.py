@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from callsheet.errors import Busy, CallsheetError
-from callsheet.ledger import JobRow, Ledger, Submission, history, wall_clock_ms
+from callsheet.ledger import JobRow, Ledger, Range, Submission, history, parts, wall_clock_ms
 from callsheet.ledger.transaction import Verb
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
@@ -85,17 +85,67 @@ def sent_ms(submission: Submission) -> int:
     return submission.sent_ms if submission.sent_ms is not None else submission.admitted_ms
 
 
-@contextmanager
-def claimed(
-    ledger: Ledger, run_ids: Collection[str], *, owned: Collection[str] = ()
-) -> Iterator[frozenset[str]]:
-    """Own, while entered, those of the runs that no living process works on; gives their ids.
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Jobs that a caller may work on: whole runs, and parts of runs."""
 
-    Runs that are `owned` by the caller already count as its own.
+    runs: frozenset[str] = frozenset()
+    parts: tuple[tuple[str, Range], ...] = ()
+
+    @classmethod
+    def of(cls, run_id: str, within: Range | None) -> Scope:
+        """Return one run, or one part of it."""
+        return cls(frozenset({run_id})) if within is None else cls(parts=((run_id, within),))
+
+    def __contains__(self, row: object) -> bool:
+        if not isinstance(row, JobRow):
+            return False
+        return row.run_id in self.runs or any(
+            row.run_id == run_id and row.position in within for run_id, within in self.parts
+        )
+
+    def __add__(self, other: Scope) -> Scope:
+        return Scope(self.runs | other.runs, self.parts + other.parts)
+
+
+NOBODYS = Scope()
+
+
+@contextmanager
+def claimed_work(
+    ledger: Ledger, rows: Collection[JobRow], *, owned: Scope = NOBODYS
+) -> Iterator[tuple[Scope, Scope]]:
+    """Own, while entered, what no living process works on of these jobs' runs; gives that, and all of ours.
+
+    It is whole runs, and the unowned parts of a run that others work on.
     """
     with ExitStack() as held:
-        mine = set(owned)
-        for run_id in sorted(set(run_ids) - mine):
+        taken = Scope()
+        others = [row for row in rows if row not in owned]
+        for run_id in sorted({row.run_id for row in others} - {run_id for run_id, _ in owned.parts}):
+            taken += _taken(ledger, held, Scope(frozenset({run_id})), run_id, "")
+        rest = [row for row in others if row not in taken]
+        for run_id in sorted({row.run_id for row in rest}):
+            for within in ledger.do(parts.ranges, run_id):
+                if any(row.run_id == run_id and row.position in within for row in rest):
+                    taken += _taken(ledger, held, Scope.of(run_id, within), run_id, within.name)
+        yield taken, owned + taken
+
+
+def _taken(ledger: Ledger, held: ExitStack, scope: Scope, run_id: str, part: str) -> Scope:
+    try:
+        held.enter_context(ledger.claim(run_id, part=part))
+    except Busy:
+        return NOBODYS
+    return scope
+
+
+@contextmanager
+def claimed(ledger: Ledger, run_ids: Collection[str]) -> Iterator[frozenset[str]]:
+    """Own, while entered, those of the runs that no living process works on; gives their ids."""
+    with ExitStack() as held:
+        mine: set[str] = set()
+        for run_id in sorted(set(run_ids)):
             try:
                 held.enter_context(ledger.claim(run_id))
             except Busy:

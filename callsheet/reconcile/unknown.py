@@ -16,7 +16,7 @@ A read that fails, or that is not whole, concludes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -35,7 +35,7 @@ from callsheet.ledger import (
 )
 from callsheet.provider.platform_messages import HistoryItem, iso
 from callsheet.reconcile.absence import Due, certain_now_ms
-from callsheet.reconcile.account import AccountSession, attempt_of, claimed, sent_ms
+from callsheet.reconcile.account import NOBODYS, AccountSession, Scope, attempt_of, claimed_work, sent_ms
 from callsheet.reconcile.findings import Finding, Findings, finding
 from callsheet.reconcile.matching import Answer, Attempt, contradiction, fitting, is_exactly, match
 from callsheet.reconcile.open_jobs import look_at_open
@@ -62,11 +62,11 @@ logger = logging.getLogger(__name__)
 
 
 async def settle_unknown(
-    account: AccountSession, rows: Sequence[JobRow], *, idle: Collection[str] = ()
+    account: AccountSession, rows: Sequence[JobRow], *, idle: Scope = NOBODYS
 ) -> list[Finding]:
     """Settle what can be settled of these jobs. They are `unknown`, and their runs are the caller's own.
 
-    `idle` are runs of the caller whose requests are not being followed at this moment.
+    `idle` are jobs of the caller whose requests are not being followed at this moment.
     """
     if not rows:
         return []
@@ -177,7 +177,7 @@ async def _wrongly_claimed(
 
 
 async def _settled(
-    account: AccountSession, row: JobRow, first: _Look, second: _Look | str, idle: Collection[str]
+    account: AccountSession, row: JobRow, first: _Look, second: _Look | str, idle: Scope
 ) -> Finding:
     """Write down what the looks say about one job."""
     for look in (first, second):
@@ -211,9 +211,7 @@ def _proves_nothing(account: AccountSession, row: JobRow, controls: frozenset[st
     return "" if endpoint and endpoint.history_confirmed else NOT_CONFIRMED
 
 
-async def _decided(
-    account: AccountSession, row: JobRow, look: _Look, idle: Collection[str]
-) -> Finding | None:
+async def _decided(account: AccountSession, row: JobRow, look: _Look, idle: Scope) -> Finding | None:
     """Return what one look knows of a job; None where it did not see it."""
     answer = look.answer
     if row.job_id in answer.found:
@@ -234,7 +232,7 @@ async def _decided(
 
 
 async def _taken_back(
-    account: AccountSession, row: JobRow, owner: JobRow, item: HistoryItem, idle: Collection[str]
+    account: AccountSession, row: JobRow, owner: JobRow, item: HistoryItem, idle: Scope
 ) -> bool:
     """Take the request that is `row`'s from the job that has it. False where a person has to decide.
 
@@ -243,7 +241,7 @@ async def _taken_back(
     the ledger has the end of the owner's render already, and not while its request is being followed.
     """
     sent = row.submission.arguments_sha256 if row.submission else None
-    if owner.run_id not in idle or owner.state not in AT_FAL or not is_exactly(item, sent):
+    if owner not in idle or owner.state not in AT_FAL or not is_exactly(item, sent):
         return False
     why = f"request {item.request_id} holds what job {row.job_id} sent, not this job"
     try:
@@ -327,38 +325,36 @@ def _submission(row: JobRow) -> Submission:
     return row.submission
 
 
-async def settle_ledger(
-    account: AccountSession, *, owned: Collection[str] = (), leave: Collection[str] = ()
-) -> Findings:
+async def settle_ledger(account: AccountSession, *, owned: Scope = NOBODYS) -> Findings:
     """Settle every unknown submission, and ask about every open one.
 
-    Runs that another process works on are left alone, and so is what was sent with another key; `owned`
-    runs are the caller's, claimed and recovered already. Open submissions of the runs in `leave` are not
-    asked about: the caller follows them itself. A caller that owns no run looks for requests that no job
-    claims as well. Without anything to settle this is two questions to the ledger and none to fal.
+    What another process works on is left alone, and so is what was sent with another key; `owned` is the
+    caller's, claimed and recovered already, and its open submissions are not asked about: the caller follows
+    them itself. A caller that owns nothing looks for requests that no job claims as well. Without anything to
+    settle this is two questions to the ledger and none to fal.
     """
     findings = Findings()
-    if not owned:
+    if owned == NOBODYS:
         findings.take(await find_orphans(account))
     held = await account.do(queries.open_jobs, states=HOLDS_SLOT)
-    runs = {row.run_id for row in held}
-    if not runs:
+    if not held:
         return findings
-    with claimed(account.ledger, runs, owned=owned) as mine:
-        # Not in the caller's own runs: there a request that is under way is alive.
-        for run_id in sorted((runs & mine) - set(owned)):
+    with claimed_work(account.ledger, held, owned=owned) as (taken, mine):
+        # Not in what the caller owns: there a request that is under way is alive.
+        for run_id in sorted(taken.runs):
             await account.do(recovery.recover, run_id)
-        findings.busy = tuple(sorted(runs - mine))
+        for run_id, within in taken.parts:
+            await account.do(recovery.recover, run_id, within=within)
+        findings.busy = tuple(sorted({row.run_id for row in held if row not in mine}))
         settled: set[int] = set()
         asked: set[str] = set()
         for _ in range(2):  # that an id is wrong may turn out only when its request is asked about
-            while await _settle_new(account, findings, settled, mine=mine, idle=mine - set(leave)):
+            while await _settle_new(account, findings, settled, mine=mine, idle=taken):
                 pass
             at_fal = [
                 row
                 for row in await account.do(queries.open_jobs, states=AT_FAL)
-                if row.run_id in mine
-                and row.run_id not in leave
+                if row in taken
                 and account.speaks_for(row.submission)
                 and row.ticket is not None
                 and row.ticket.request_id not in asked
@@ -369,19 +365,14 @@ async def settle_ledger(
 
 
 async def _settle_new(
-    account: AccountSession,
-    findings: Findings,
-    settled: set[int],
-    *,
-    mine: Collection[str],
-    idle: Collection[str],
+    account: AccountSession, findings: Findings, settled: set[int], *, mine: Scope, idle: Scope
 ) -> bool:
     """Settle the unknown submissions that were not looked at so far; False where there are none.
 
     Each is looked at once, but those that become unknown meanwhile, because fal named a wrong id, are new.
     """
     unknown = await account.do(queries.open_jobs, states={State.UNKNOWN})
-    ours = [row for row in unknown if row.run_id in mine and account.speaks_for(row.submission)]
+    ours = [row for row in unknown if row in mine and account.speaks_for(row.submission)]
     findings.unknown_elsewhere = len(unknown) - len(ours)
     new = [row for row in ours if row.job_id not in settled]
     settled.update(row.job_id for row in new)

@@ -1,0 +1,125 @@
+"""Start the shards of a run and wait for them, by the ledger alone.
+
+The coordinator owns nothing that is rendered. If it dies, shards go on, and the keeper starts the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from callsheet.engine.context import RunContext, context_of, open_account
+from callsheet.engine.deliver import folder_here
+from callsheet.engine.finalize import written_summary
+from callsheet.engine.outage import wait_for_ledger
+from callsheet.engine.parts import to_start
+from callsheet.engine.request import RunRequest, settings_for
+from callsheet.engine.shard import finalize_run
+from callsheet.engine.stopping import StopSignal
+from callsheet.errors import CallsheetError, LedgerUnavailable
+from callsheet.ledger import Ledger, PartWork, parts, queries
+from callsheet.reconcile.account import LedgerCalls
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 2.0
+"""How often the ledger is asked how far the shards are, in seconds."""
+
+RESERVED_MS = 600_000
+"""How long a part is kept for the process that is started for it, in milliseconds."""
+
+FINALIZE_TRIES = 60
+"""How often, a second apart, a run is tried to be owned for its end: another process may be at it."""
+
+Start = Callable[[PartWork], Awaitable[None]]
+"""Starts a process for a part. Raises CallsheetError where it cannot: the part is tried again."""
+
+AtOnce = Callable[[], Awaitable[int]]
+"""Says how many parts of a run are to be at work at the same time."""
+
+
+@asynccontextmanager
+async def coordinating(request: RunRequest, run_id: str) -> AsyncIterator[RunContext]:
+    """Open the context of a run whose parts others render. Nothing is owned yet."""
+    settings = settings_for(request)
+    async with open_account(settings) as account:
+        run = await account.do(queries.run, run_id)
+        yield context_of(account, run, request, StopSignal(), folder=folder_here(run, settings))
+
+
+async def coordinate(ctx: RunContext, start: Start, at_once: AtOnce) -> None:
+    """Start shards, a few at a time, and return when none is at work and none is to be started.
+
+    Once the run is stopped none is started. Returns at once where this process is to end. Raises Busy where
+    another process coordinates the run.
+    """
+    with ctx.account.ledger.claim(ctx.run.run_id, part=parts.COORDINATOR):
+        started: dict[str, int] = {}
+        while ctx.stop.phase != "stopped":
+            try:
+                if await _is_over(ctx, start, at_once, started):
+                    return
+            except LedgerUnavailable as error:
+                await wait_for_ledger(ctx, error)
+            if ctx.stop.admitting:
+                await ctx.stop.pause(LOOK_EVERY_S)
+            else:
+                await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _is_over(ctx: RunContext, start: Start, at_once: AtOnce, started: dict[str, int]) -> bool:
+    """Start what is due. True where nothing is at work and nothing is awaited.
+
+    `started` are the parts that a process was started for, each with its fencing token then: while the token
+    is the same and the reservation holds, that process is still to come.
+    """
+    run = await ctx.do(queries.run, ctx.run.run_id)
+    work = await ctx.do.call(Ledger.parts, run.run_id)
+    if run.is_going_on and ctx.stop.admitting:
+        for each in await start_parts(ctx.do, work, start, await at_once()):
+            started[each.part] = each.token
+            ctx.tell(f"shard {each.part} started")
+    awaited = [each for each in work if each.resting and started.get(each.part) == each.token]
+    due = [each for each in work if each.has_work and not each.resting]
+    going_on = run.is_going_on and ctx.stop.admitting
+    return not any(each.alive for each in work) and not (going_on and (awaited or due))
+
+
+async def start_parts(
+    do: LedgerCalls, work: Sequence[PartWork], start: Start, at_once: int
+) -> list[PartWork]:
+    """Start processes for the parts that are due, so that `at_once` are at work. Returns those started.
+
+    Each is reserved first, so that of several who look at the same time one starts it.
+    """
+    begun = []
+    for each in to_start(work, at_once):
+        if not await do(parts.reserve, each.run_id, each.part, for_ms=RESERVED_MS):
+            continue
+        try:
+            await start(each)
+        except CallsheetError as error:
+            logger.warning("%s", error, extra={"run": each.run_id})
+            await do(parts.rest, each.run_id, each.part, until_ms=None)
+        else:
+            begun.append(each)
+    return begun
+
+
+async def finalize_together(ctx: RunContext) -> dict[str, Any]:
+    """Write what the run leaves, once nobody owns any of it. Returns its summary.
+
+    Where another process has just written it, or the run goes on without this process, the summary is what
+    the ledger says now.
+    """
+    if ctx.stop.phase != "stopped":
+        for _ in range(FINALIZE_TRIES):
+            if summary := await finalize_run(ctx.account, ctx.run.run_id, anyway=True):
+                return summary
+            if (await ctx.do(queries.run, ctx.run.run_id)).closed_ms is not None:
+                break
+            await asyncio.sleep(1)
+    return await written_summary(ctx)

@@ -1,0 +1,15 @@
+"""Looking after a ledger, every minute. The order of steps and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.shards import look_after
+
+
+@flow(name="keeper", persist_result=False)
+async def keeper(work_pool: str = "callsheet", *, sandbox: bool = False) -> dict[str, Any]:
+    """Go on with what dead processes left, in any run of the ledger: in shards on a work pool."""
+    return await look_after(work_pool, sandbox=sandbox)

@@ -57,10 +57,9 @@ async def coordinate(ctx: RunContext, start: Start, at_once: AtOnce) -> None:
     another process coordinates the run.
     """
     with ctx.account.ledger.claim(ctx.run.run_id, part=parts.COORDINATOR):
-        started: dict[str, int] = {}
         while ctx.stop.phase != "stopped":
             try:
-                if await _is_over(ctx, start, at_once, started):
+                if await _is_over(ctx, start, at_once):
                     return
             except LedgerUnavailable as error:
                 await wait_for_ledger(ctx, error)
@@ -70,22 +69,20 @@ async def coordinate(ctx: RunContext, start: Start, at_once: AtOnce) -> None:
                 await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _is_over(ctx: RunContext, start: Start, at_once: AtOnce, started: dict[str, int]) -> bool:
-    """Start what is due. True where nothing is at work and nothing is awaited.
-
-    `started` are the parts that a process was started for, each with its fencing token then: while the token
-    is the same and the reservation holds, that process is still to come.
-    """
+async def _is_over(ctx: RunContext, start: Start, at_once: AtOnce) -> bool:
+    """Start what is due. True where nothing is at work and nothing is to be started."""
     run = await ctx.do(queries.run, ctx.run.run_id)
     work = await ctx.do.call(Ledger.parts, run.run_id)
+    if any(each.alive for each in work):
+        is_over = False
+    elif not run.is_going_on or not ctx.stop.admitting:
+        is_over = True
+    else:
+        is_over = not any(each.is_due or (each.reserved and each.has_work) for each in work)
     if run.is_going_on and ctx.stop.admitting:
         for each in await start_parts(ctx.do, work, start, await at_once()):
-            started[each.part] = each.token
             ctx.tell(f"shard {each.part} started")
-    awaited = [each for each in work if each.resting and started.get(each.part) == each.token]
-    due = [each for each in work if each.has_work and not each.resting]
-    going_on = run.is_going_on and ctx.stop.admitting
-    return not any(each.alive for each in work) and not (going_on and (awaited or due))
+    return is_over
 
 
 async def start_parts(
@@ -103,7 +100,7 @@ async def start_parts(
             await start(each)
         except CallsheetError as error:
             logger.warning("%s", error, extra={"run": each.run_id})
-            await do(parts.rest, each.run_id, each.part, until_ms=None)
+            await do(parts.release, each.run_id, each.part)
         else:
             begun.append(each)
     return begun

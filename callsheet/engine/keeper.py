@@ -114,9 +114,8 @@ async def _has_an_owner(account: AccountSession, run: Run, work: Sequence[PartWo
     """Whether a living process begins the run, or starts its shards."""
     if any(each.range for each in work):
         return await account.do.call(Ledger.has_coordinator, run.run_id)
-    is_begun = any(each.active or each.rendered for each in work)
-    opened_ms = run.opened_ms or run.created_ms
-    return not is_begun and account.now_ms() < opened_ms + BEGIN_WITHIN_MS
+    is_young = account.now_ms() < (run.opened_ms or run.created_ms) + BEGIN_WITHIN_MS
+    return is_young and not await account.do(queries.has_bought, run.run_id)
 
 
 AT_ONCE = 3

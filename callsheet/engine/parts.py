@@ -45,11 +45,10 @@ def to_start(work: Sequence[PartWork], most: int) -> list[PartWork]:
 
     A part whose owner died holds slots until somebody follows its renders: it goes first.
     """
-    alive = sum(each.alive for each in work)
-    due = [each for each in work if each.has_work and not each.alive and not each.resting]
-    left_behind = [each for each in due if each.active]
-    others = [each for each in due if not each.active]
-    return [*left_behind, *others][: max(0, most - alive)]
+    taken = sum(each.is_taken for each in work)
+    due = [each for each in work if each.is_due]
+    in_turn = sorted(due, key=lambda each: not each.active)
+    return in_turn[: max(0, most - taken)]
 
 
 async def split_run(ctx: RunContext) -> list[Range]:

@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from callsheet import failpoints
@@ -109,7 +108,7 @@ async def _claimed(account: AccountSession, run_id: str, part: str) -> AsyncIter
                 await asyncio.sleep(CLAIM_PAUSE_S)
             else:
                 break
-        await account.do(parts.rest, run_id, part, until_ms=None)
+        await account.do(parts.begin, run_id, part)
         yield
 
 

@@ -82,8 +82,7 @@ async def end_shard(ctx: RunContext) -> dict[str, Any]:
     assert ctx.within is not None
     (mine,) = [each for each in await ctx.do(parts.work, ctx.run.run_id) if each.part == ctx.within.name]
     if mine.has_work and not isinstance(ctx.stop.reason, Interrupted):
-        until_ms = ctx.account.now_ms() + 1000 * REST_S
-        await ctx.do(parts.rest, ctx.run.run_id, mine.part, until_ms=until_ms)
+        await ctx.do(parts.rest, ctx.run.run_id, mine.part, for_ms=1000 * REST_S)
     return {
         "run_id": ctx.run.run_id,
         "part": mine.part,

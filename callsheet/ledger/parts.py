@@ -129,6 +129,7 @@ def _as_work(
         token=claim.fencing_token if claim else 0,
         alive=any(is_alive(each, now_ms) for each in owners),
         resting=claim is not None and (claim.rest_until_ms or 0) > now_ms,
+        reserved=claim is not None and (claim.reserved_until_ms or 0) > now_ms,
     )
 
 
@@ -154,23 +155,40 @@ def never_opened(tx: Transaction) -> list[str]:
 def reserve(tx: Transaction, run_id: str, part: str, *, for_ms: int) -> bool:
     """Keep others from taking up a part for `for_ms`, because a process for it is being started.
 
-    False where somebody else has done so. The process ends the reservation once it owns the part.
+    False where somebody else has done so, or owns it. The process ends the reservation once it owns the part.
     """
     queries.run(tx, run_id)
-    known = _claims(tx, run_id)[0].get(part)
-    if known is not None and (known.rest_until_ms or 0) > tx.at_ms:
+    claims, now_ms = _claims(tx, run_id)
+    known = claims.get(part)
+    if known is not None and ((known.reserved_until_ms or 0) > now_ms or is_alive(known, now_ms)):
         return False
-    rest(tx, run_id, part, until_ms=tx.at_ms + for_ms)
+    _set(tx, run_id, part, reserved_until_ms=now_ms + for_ms)
     return True
 
 
 @write()
-def rest(tx: Transaction, run_id: str, part: str, *, until_ms: int | None) -> None:
-    """Say when a part is to be taken up again at the earliest; None is at once."""
+def begin(tx: Transaction, run_id: str, part: str) -> None:
+    """Say that a part is owned and worked on: it is neither reserved nor rests."""
+    _set(tx, run_id, part, reserved_until_ms=None, rest_until_ms=None)
+
+
+@write()
+def release(tx: Transaction, run_id: str, part: str) -> None:
+    """End a reservation: no process could be started."""
+    _set(tx, run_id, part, reserved_until_ms=None)
+
+
+@write()
+def rest(tx: Transaction, run_id: str, part: str, *, for_ms: int) -> None:
+    """Say that nothing can be done for a part for a while, in milliseconds."""
+    _set(tx, run_id, part, rest_until_ms=_claims(tx, run_id)[1] + for_ms)
+
+
+def _set(tx: Transaction, run_id: str, part: str, **columns: int | None) -> None:
     claim = schema.claim
     mine = (claim.c.run_id == run_id, claim.c.part == part)
-    if tx.execute(claim.update().where(*mine).values(rest_until_ms=until_ms)).rowcount or until_ms is None:
+    if tx.execute(claim.update().where(*mine).values(columns)).rowcount:
         return
     nobody = {"owner": "", "host": "", "pid": 0, "process": "", "fencing_token": 0, "expires_ms": 0}
-    row = {"run_id": run_id, "part": part, "claimed_ms": tx.at_ms, "rest_until_ms": until_ms, **nobody}
+    row = {"run_id": run_id, "part": part, "claimed_ms": tx.at_ms, **nobody, **columns}
     tx.execute(claim.insert(), row)

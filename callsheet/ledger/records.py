@@ -313,7 +313,8 @@ class PartWork:
     `pending`, `active` (holds a slot and its outcome is not unknown) and `rendered` (its file is to come) say
     that there is at least one such job. `token` is its fencing token. `alive` says whether a living process
     owns it; on SQLite it is False here, and `Ledger.parts` asks the locks. A part that is `resting` is not to
-    be taken up yet: a process for it is being started, or nothing could be done for it a while ago.
+    be taken up yet, because nothing could be done for it a moment ago; one that is `reserved` is not, because
+    a process for it is being started.
     """
 
     run_id: str
@@ -325,11 +326,22 @@ class PartWork:
     token: int = 0
     alive: bool = False
     resting: bool = False
+    reserved: bool = False
 
     @property
     def has_work(self) -> bool:
         """Whether a process can do something for it. An unknown outcome waits to be reconciled."""
         return self.pending or self.active or self.rendered
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a process works on it, or is being started for it."""
+        return self.alive or self.reserved
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a process is to be started for it."""
+        return self.has_work and not self.is_taken and not self.resting
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,8 @@ claim = _table(
     _col("process", TEXT),
     _col("claimed_ms", INT),
     _col("expires_ms", INT, null=True),  # the lease, by the database's clock; a file's lock has none
-    _col("rest_until_ms", INT, null=True),  # until then nobody needs to take it up
+    _col("rest_until_ms", INT, null=True),  # until then nothing can be done for it
+    _col("reserved_until_ms", INT, null=True),  # until then it is kept for a process that is being started
 )
 
 part = _table(

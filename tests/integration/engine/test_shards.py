@@ -1,0 +1,250 @@
+"""Runs in parts: who owns a part renders it, who ends last writes the results, the keeper does the rest."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from callsheet.engine import coordinator
+from callsheet.engine.context import open_account
+from callsheet.engine.coordinator import coordinate, coordinating, finalize_together, start_parts
+from callsheet.engine.keeper import RendersHere, Round, keep
+from callsheet.engine.request import RunRequest, settings_for
+from callsheet.engine.run import open_plan
+from callsheet.engine.shard import carry_out_part
+from callsheet.engine.stopping import StopSignal
+from callsheet.errors import Busy, CallsheetError
+from callsheet.ledger import Ledger, NewRun, PartWork, State, parts, queries, runs, transitions, verify
+from callsheet.ledger.admission import admit
+from callsheet.sandbox.config import SandboxAddress, SandboxConfig
+from callsheet.sandbox.server import running_sandbox
+from manifests.planner import make_plan
+from tests.integration.ledger.conftest import empty_schema, server_url
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def provider() -> Any:
+    """A sandbox that renders at once."""
+    with running_sandbox(SandboxConfig(speed=5000, draw_seed=False)) as address:
+        yield address
+
+
+@pytest.fixture(autouse=True)
+def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coordinator looks more often than every two seconds."""
+    monkeypatch.setattr(coordinator, "LOOK_EVERY_S", 0.05)
+
+
+@pytest.fixture
+def ledger_on_server() -> Any:
+    """A place for a ledger on PostgreSQL."""
+    with empty_schema(server_url()) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def world(
+    request: pytest.FixtureRequest,
+    provider: SandboxAddress,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:
+    """The environment of a worker: a ledger on each of the two databases, and the provider."""
+    for name in ("QUEUE", "REST", "CDN"):
+        monkeypatch.setenv(f"CALLSHEET_{name}_URL", provider.url)
+    monkeypatch.setenv("CALLSHEET_PLATFORM_URL", f"{provider.url}/v1")
+    if request.param == "postgres":
+        monkeypatch.setenv("CALLSHEET_LEDGER_URL", request.getfixturevalue("ledger_on_server"))
+    monkeypatch.setenv("FAL_KEY", provider.key)
+    monkeypatch.chdir(tmp_path)
+    return provider
+
+
+def manifest(name: str, jobs: int) -> None:
+    """Write a manifest of small shots that no other test has."""
+    shot = f"A boat of {Path.cwd()} {name} number"
+    rows = [f"{name}-{n},{shot} {n},seedance-1.0-lite,480p,29\n" for n in range(jobs)]
+    Path(f"{name}.csv").write_text("custom_id,prompt,model,resolution,num_frames\n" + "".join(rows))
+
+
+async def opened(name: str, jobs: int, **more: Any) -> str:
+    """Open a run of small shots and return its id."""
+    manifest(name, jobs)
+    request = RunRequest(source=f"{name}.csv", budget_usd="5", **more)
+    settings = settings_for(request)
+    plan = make_plan(request.source, overrides=request.plan_options(settings))
+    return await open_plan(plan, request, settings)
+
+
+def in_ledger(verb: Any, *args: Any, **more: Any) -> Any:
+    """Do one verb in a ledger that is opened for it."""
+    with Ledger.open(settings_for(RunRequest()).ledger) as ledger:
+        return ledger.do(verb, *args, **more)
+
+
+def bought(world: SandboxAddress, name: str) -> list[str]:
+    """Return the prompts of a run that the provider accepted."""
+    key = {"Authorization": f"Key {world.key}"}
+    accepted = httpx.get(f"{world.url}/_sandbox/ledger", headers=key).json()["accepted"]
+    prompts = [each["arguments"].get("prompt", "") for each in accepted]
+    return sorted(each for each in prompts if f" {Path.cwd()} {name} " in each)
+
+
+async def kept() -> Round:
+    """Do one round of a keeper that renders in this process, to the end of what it took up."""
+    here = RendersHere(sandbox=False, stop=StopSignal())
+    async with open_account(settings_for(RunRequest())) as account:
+        done = await keep(account, here.start)
+    await here.ended()
+    assert here.problems == []
+    return done
+
+
+async def rendered(run_id: str, part: str) -> None:
+    """Render a part, or a whole run, as a worker does."""
+    await carry_out_part(run_id, part, sandbox=False, stop=StopSignal())
+
+
+async def test_parts_are_rendered_side_by_side_and_the_last_one_closes_the_run(world: Any) -> None:
+    """Each job is bought once, also where a part is started twice; the results are written at the end."""
+    run_id = await opened("pair", 6)
+    names = [each.name for each in in_ledger(parts.split, run_id, 3)]
+    assert names == ["0-2", "3-5"]
+    await asyncio.gather(*(rendered(run_id, each) for each in (*names, *names)))
+    run = in_ledger(queries.run, run_id)
+    assert run.closed_ms is not None
+    assert len(bought(world, "pair")) == len(set(bought(world, "pair"))) == 6
+    assert (Path(run.out) / "summary.json").is_file()
+    assert len(list((Path(run.out) / "media").glob("*.mp4"))) == 6
+    await rendered(run_id, "0-2")
+    assert len(bought(world, "pair")) == 6
+    assert in_ledger(verify.verify) == []
+
+
+async def test_a_keeper_goes_on_with_what_dead_owners_left(world: Any) -> None:
+    """Parts with work are taken up, a request that may have left is not sent again, and all is written up."""
+    run_id = await opened("left", 4)
+    in_ledger(parts.split, run_id, 2)
+    rows = in_ledger(queries.jobs, run_id)
+    in_ledger(admit, rows[0].job_id, slots=10)  # its process died before the request left
+    in_ledger(admit, rows[2].job_id, slots=10)
+    in_ledger(transitions.send, rows[2].job_id, seed=1, arguments_sha256="ab" * 32)  # it may have left
+    done = await kept()
+    assert done.taken_up == [f"{run_id} 0-1", f"{run_id} 2-3"]
+    assert len(bought(world, "left")) == 3
+    assert [row.state for row in in_ledger(queries.jobs, run_id)] == [
+        State.SUCCEEDED,
+        State.SUCCEEDED,
+        State.UNKNOWN,
+        State.SUCCEEDED,
+    ]
+    again = await kept()
+    assert (again.taken_up, again.unknown) == ([], 1)
+    assert len(bought(world, "left")) == 3
+
+
+async def test_a_keeper_leaves_alone_what_is_not_dead(world: Any) -> None:
+    """A run just opened, one that is owned, one with a coordinator and one that was stopped."""
+    young = await opened("young", 1)
+    owned, coordinated, stopped = [await opened(name, 2) for name in ("owned", "coordinated", "stopped")]
+    for run_id in (owned, coordinated, stopped):
+        in_ledger(parts.split, run_id, 2)
+    in_ledger(runs.request_stop, stopped)
+    with (
+        Ledger.open(settings_for(RunRequest()).ledger) as ledger,
+        ledger.claim(owned, part="0-1"),
+        ledger.claim(coordinated, part=parts.COORDINATOR),
+    ):
+        assert (await kept()).is_quiet
+    assert [bought(world, name) for name in ("young", "owned", "coordinated", "stopped")] == [[]] * 4
+    assert {each: in_ledger(queries.run, each).closed_ms for each in (young, stopped)} == {
+        young: None,
+        stopped: None,
+    }
+
+
+async def test_a_keeper_writes_up_what_has_ended_and_closes_what_was_never_opened(world: Any) -> None:
+    """A process that died after its last video leaves no run open."""
+    run_id = await opened("ended", 1)
+    await rendered(run_id, "")
+    with Ledger.open(settings_for(RunRequest()).ledger) as ledger:
+        ledger.do(runs.reopen_run, run_id)
+        run = ledger.do(queries.run, run_id)
+        ledger.do(runs.reserve, NewRun(run_id="half", campaign="x", plan_hash="h", price_book="p", out="/x"))
+    (Path(run.out) / "summary.json").unlink()
+    done = await kept()
+    assert (done.finalized, done.discarded) == ([run_id], ["half"])
+    assert (Path(run.out) / "summary.json").is_file()
+    assert in_ledger(queries.run, run_id).closed_ms is not None
+
+
+async def test_a_run_never_split_is_taken_up_whole(world: Any) -> None:
+    """Its owner died between two purchases: the keeper resumes it."""
+    run_id = await opened("whole", 2)
+    (first, _) = in_ledger(queries.jobs, run_id)
+    in_ledger(admit, first.job_id, slots=10)
+    assert (await kept()).taken_up == [run_id]
+    assert in_ledger(queries.run, run_id).closed_ms is not None
+    assert len(bought(world, "whole")) == 2
+
+
+async def test_a_run_that_waits_for_an_approval_is_not_bought_by_a_keeper(world: Any) -> None:
+    """Without Prefect there is nobody who could say yes."""
+    run_id = await opened("asked", 1, approve_above_usd="0")
+    (row,) = in_ledger(queries.jobs, run_id)
+    with Ledger.open(settings_for(RunRequest()).ledger, clock=lambda: 1) as ledger:
+        ledger.do(runs.reopen_run, run_id)
+    here = RendersHere(sandbox=False, stop=StopSignal())
+    with pytest.raises(Busy, match="waits for a person's approval"):
+        await here.start(in_ledger(parts.work, run_id)[0])
+    assert in_ledger(queries.job, row.job_id).state is State.PENDING
+
+
+async def test_the_same_death_starts_one_process(world: Any) -> None:
+    """Two that look at the same time do not both start a process, and it is not started again meanwhile."""
+    run_id = await opened("once", 2)
+    in_ledger(parts.split, run_id, 1)
+    begun: list[str] = []
+
+    async def start(each: PartWork) -> None:
+        begun.append(each.part)
+
+    async with open_account(settings_for(RunRequest())) as one, open_account(one.settings) as two:
+        work = await one.do.call(Ledger.parts, run_id)
+        await asyncio.gather(*(start_parts(each.do, work, start, 2) for each in (one, two)))
+        assert sorted(begun) == ["0-0", "1-1"]
+        assert all(each.reserved for each in await one.do.call(Ledger.parts, run_id))
+    await rendered(run_id, "0-0")  # who owns it ends the reservation
+    assert in_ledger(verify.verify) == []
+
+
+async def test_a_coordinator_starts_the_parts_and_writes_up_the_run(world: Any) -> None:
+    """At most so many at once; one whose process failed is tried again; in the end the run is closed."""
+    run_id = await opened("led", 5)
+    in_ledger(parts.split, run_id, 1)
+    running: set[asyncio.Task[None]] = set()
+    failures = ["once"]
+    most = 0
+
+    async def start(each: PartWork) -> None:
+        nonlocal most
+        if failures:
+            raise CallsheetError(failures.pop())
+        running.add(task := asyncio.create_task(rendered(run_id, each.part)))
+        task.add_done_callback(running.discard)
+        most = max(most, len(running))
+
+    async def two() -> int:
+        return 2
+
+    async with coordinating(RunRequest.of(in_ledger(queries.run, run_id)), run_id) as ctx:
+        await coordinate(ctx, start, two)
+        summary = await finalize_together(ctx)
+    assert (summary["succeeded"], summary["exit_code"]) == (5, 0)
+    assert most <= 2
+    assert in_ledger(queries.run, run_id).closed_ms is not None
+    assert len(bought(world, "led")) == 5

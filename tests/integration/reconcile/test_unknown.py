@@ -11,7 +11,7 @@ from callsheet.engine.run import finish, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
-from callsheet.reconcile.account import attempt_of
+from callsheet.reconcile.account import Scope, attempt_of
 from callsheet.reconcile.unknown import settle_ledger
 from callsheet.report.error_table import advice_text
 from callsheet.ticket import Ticket
@@ -557,7 +557,7 @@ async def test_a_look_during_a_run_leaves_what_is_under_way_alone(house):
             for job_id in (sending, holding):
                 account.ledger.do(admission.admit, job_id, slots=10)
             account.ledger.do(transitions.send, sending, arguments_sha256="0" * 64)
-            await settle_ledger(account, owned={run_id}, leave={run_id})
+            await settle_ledger(account, owned=Scope.of(run_id, None))
     assert [row.state for row in house.rows(run_id)] == [State.SUBMITTING, State.HELD]
 
 

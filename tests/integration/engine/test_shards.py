@@ -226,7 +226,7 @@ async def test_a_coordinator_starts_the_parts_and_writes_up_the_run(world: Any) 
     """At most so many at once; one whose process failed is tried again; in the end the run is closed."""
     run_id = await opened("led", 5)
     in_ledger(parts.split, run_id, 1)
-    running: set[asyncio.Task[None]] = set()
+    running: list[asyncio.Task[None]] = []
     failures = ["once"]
     most = 0
 
@@ -234,17 +234,17 @@ async def test_a_coordinator_starts_the_parts_and_writes_up_the_run(world: Any) 
         nonlocal most
         if failures:
             raise CallsheetError(failures.pop())
-        running.add(task := asyncio.create_task(rendered(run_id, each.part)))
-        task.add_done_callback(running.discard)
-        most = max(most, len(running))
+        most = max(most, sum(part.is_taken for part in await ctx.do.call(Ledger.parts, run_id)))
+        running.append(asyncio.create_task(rendered(run_id, each.part)))
 
     async def two() -> int:
         return 2
 
     async with coordinating(RunRequest.of(in_ledger(queries.run, run_id)), run_id) as ctx:
         await coordinate(ctx, start, two)
+        await asyncio.gather(*running)
         summary = await finalize_together(ctx)
     assert (summary["succeeded"], summary["exit_code"]) == (5, 0)
-    assert most <= 2
+    assert most == 2
     assert in_ledger(queries.run, run_id).closed_ms is not None
     assert len(bought(world, "led")) == 5

@@ -143,7 +143,7 @@ COLUMNS = (
     Column(
         "prompt",
         Text(PROMPT_MAX_CHARS, lines=True),
-        "what the video shows",
+        "what the video shows; may be empty where files are enough for the model",
         required=True,
         mistaken=("text", "description"),
     ),
@@ -215,6 +215,11 @@ COLUMNS = (
         mistaken=("audio", "sound"),
     ),
     Column("draft", Flag("draft"), "a 480p preview that can be finished at 1080p within seven days"),
+    Column(
+        "task",
+        Choice("tasks"),
+        "what reference files are for: reference, editing or extension of a video",
+    ),
     Column("codec", Choice("codecs"), "of the file: auto, H264 or H265"),
     Column("bitrate_mode", Choice("bitrate_modes"), "of the file: standard or high", mistaken=("bitrate",)),
     Column("priority", Whole(-PRIORITY_BOUND, PRIORITY_BOUND, default=0), "higher first"),
@@ -230,6 +235,9 @@ COLUMNS = (
 
 COLUMN = {column.name: column for column in COLUMNS}
 """The same columns, by name."""
+
+PICTURE_COLUMNS = tuple(column.name for column in COLUMNS if isinstance(column.kind, Pictures))
+"""The columns of pictures, videos and sounds, in the order in which a job has them."""
 
 _BETWEEN_WORDS = re.compile("[\\s_\\-\u00ad\u200b-\u200d\u2060\ufeff]+")
 """What headers may differ in beside case: white space, `_`, `-`, and characters of no width."""

@@ -79,6 +79,7 @@ class Job:
     end_image: Image | None = None
     references: tuple[Image, ...] = ()
     draft: bool | None = None
+    task: str | None = None
     codec: str | None = None
     bitrate_mode: str | None = None
     draft_id: str = ""
@@ -118,7 +119,7 @@ class Job:
         images = "image_urls" if takes.reference_videos else "reference_image_urls"
         duration = AUTO if self.duration_s is None else str(self.duration_s)
         arguments: dict[str, Any] = {
-            "prompt": self.prompt,
+            "prompt": self.prompt or None,
             "aspect_ratio": self.aspect_ratio,
             "resolution": self.resolution,
             "duration": duration if self.num_frames is None else None,
@@ -131,6 +132,7 @@ class Job:
             "image_url": addresses[self.image.identity] if self.image else None,
             "end_image_url": addresses[self.end_image.identity] if self.end_image else None,
             "draft": self.draft,
+            "task": self.task,
             "codec": self.codec,
             "bitrate_mode": self.bitrate_mode,
         }
@@ -170,6 +172,7 @@ class Job:
             "enable_safety_checker": self.enable_safety_checker,
             "generate_audio": self.generate_audio,
             "draft": self.draft,
+            "task": self.task,
             "codec": self.codec,
             "bitrate_mode": self.bitrate_mode,
         }
@@ -186,7 +189,7 @@ OPTIONS = (
 )
 """The columns that choose an option of the endpoint."""
 
-LATER_OPTIONS = {"draft": False, "codec": "auto", "bitrate_mode": "standard"}
+LATER_OPTIONS = {"draft": False, "task": "reference", "codec": "auto", "bitrate_mode": "standard"}
 """Options that came later, with what they mean at fal where they are left out (its OpenAPI, 2026-10). They
 are part of a hash only where a row chooses something else, so that older hashes stay what they were."""
 

@@ -28,6 +28,7 @@ def manifest_cells(job: Job) -> dict[str, str]:
         "enable_safety_checker": _text(job.enable_safety_checker),
         "generate_audio": _text(job.generate_audio),
         "draft": _text(job.draft),
+        "task": job.task or "",
         "codec": job.codec or "",
         "bitrate_mode": job.bitrate_mode or "",
         "priority": str(job.priority),

@@ -10,6 +10,7 @@ from typing import Any
 
 from manifests.campaign import Template
 from manifests.columns import (
+    PICTURE_COLUMNS,
     Choice,
     Column,
     FileName,
@@ -151,6 +152,12 @@ class Reading:
         return bool(field and self.endpoints) and not any(getattr(each, field) for each in self.endpoints)
 
     @property
+    def needs_no_prompt(self) -> bool:
+        """Whether the row's pictures or videos are enough for the model."""
+        has_files = any(self.row.cells.get(name, "").strip() for name in PICTURE_COLUMNS)
+        return has_files and bool(self.endpoints) and all(each.prompt_optional for each in self.endpoints)
+
+    @property
     def name(self) -> str:
         """The endpoint for a message: the model's alias and the task, as ids are too long to type."""
         if len({endpoint.model for endpoint in self.endpoints}) > 1:
@@ -172,7 +179,7 @@ def _read_text(reading: Reading, column: Column) -> str:
     assert isinstance(column.kind, Text)
     text = reading.text(column)
     if not text and column.required:
-        if column.name in reading.row.cells:
+        if column.name in reading.row.cells and not reading.needs_no_prompt:
             reading.wrong(column, "this cell must not be empty")
     elif len(text) > column.kind.max_chars:
         reading.wrong(

@@ -16,10 +16,11 @@ from typing import Any
 
 from callsheet.errors import UsageError
 from callsheet.files import atomically, file_sha256, usable_folder, write_atomically
+from manifests.columns import PICTURE_COLUMNS
 from manifests.job import Job
 from manifests.plan import Plan, PlannedJob, PlanOptions
 from manifests.plan_document import cap_document, plan_document
-from manifests.plan_rows import EXTRA, PICTURE_COLUMNS, planned_of, rows_table
+from manifests.plan_rows import EXTRA, planned_of, rows_table
 from manifests.readers.remote import is_remote
 from pricing.budgets import Cap
 from pricing.catalog import Catalog
@@ -251,12 +252,17 @@ def rows_in(
 
 def fingerprints_in(path: Path) -> Iterator[str]:
     """Yield the fingerprint of every job in a plan's rows, in order. Raises OSError."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from manifests.columnar.job_store import FINGERPRINTED, fingerprints_of
 
-    for batch in pq.ParquetFile(path).iter_batches(columns=list(FINGERPRINTED)):
-        yield from fingerprints_of({name: batch[name] for name in FINGERPRINTED})
+    file = pq.ParquetFile(path)
+    known = [name for name in FINGERPRINTED if name in file.schema_arrow.names]
+    for batch in file.iter_batches(columns=known):
+        columns = {name: batch[name] for name in known}
+        absent = {name: pa.repeat("", len(batch)) for name in FINGERPRINTED if name not in known}
+        yield from fingerprints_of(columns | absent)  # an older file lacks later columns
 
 
 def holds_rows(path: Path) -> bool:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from manifests.columns import COLUMN, Pictures
+from manifests.columns import COLUMN, PICTURE_COLUMNS, Pictures
 from manifests.job import Image, Job, canonical_json
 from manifests.parse_cells import picture_list
 from manifests.plan import Plan, PlannedJob, StoredJobs
@@ -44,6 +44,7 @@ TEXTS = (
     "made",
     "given",
     "draft",
+    "task",
     "codec",
     "bitrate_mode",
 )
@@ -62,15 +63,8 @@ NUMBERS = (
     "maximum_nano",
 )
 FLAGS = ("camera_fixed", "enable_safety_checker", "generate_audio", "draft")
-CHOICES = ("codec", "bitrate_mode")
+CHOICES = ("task", "codec", "bitrate_mode")
 MADE_ID, MADE_NAME = "id", "name"
-PICTURE_COLUMNS = (
-    "image_url",
-    "end_image_url",
-    "reference_image_urls",
-    "reference_videos",
-    "reference_audios",
-)
 MEDIA: Mapping[str, Media] = {
     "reference_image_urls": "image",
     "reference_videos": "video",

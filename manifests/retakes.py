@@ -33,6 +33,7 @@ _OF_ONE_MODEL = frozenset(
         "enable_safety_checker",
         "generate_audio",
         "draft",
+        "task",
         "codec",
         "bitrate_mode",
     }

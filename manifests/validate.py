@@ -14,7 +14,7 @@ from manifests.names import identified
 from manifests.parse_cells import Context, Reading, read_cell
 from manifests.problems import Problems
 from manifests.table import CELL_LIMIT_BYTES, UNPRINTABLE, Row, shown
-from pricing.catalog import Catalog, Endpoint, Task
+from pricing.catalog import AUTO, Catalog, Endpoint, Task
 
 
 def check_rows(rows: Iterable[Row], context: Context, notes: Problems) -> list[tuple[Row, Job]]:
@@ -65,11 +65,11 @@ def read_row(row: Row, context: Context, notes: Problems) -> Job | None:
     reading = Reading(row, context, notes, candidates(row, context.catalog, notes))
     values = {column.name: read_cell(reading, column) for column in COLUMNS}
     # A column that is missing altogether is one mistake of the file, and none of the row.
-    if notes.count > before or len(reading.endpoints) > 1 or not values["prompt"]:
+    if notes.count > before or len(reading.endpoints) > 1 or "prompt" not in row.cells:
         return None
     _warn_of_camera(reading, values["prompt"])
     job = _job(row, reading.endpoints[0], values)
-    if wrong := references_problem(job.endpoint, job.references):
+    if wrong := references_problem(job.endpoint, job.references) or task_problem(job.options, job.references):
         notes.wrong(row, *wrong)
         return None
     return job
@@ -94,6 +94,7 @@ def _job(row: Row, endpoint: Endpoint, values: Mapping[str, Any]) -> Job:
         end_image=next(iter(values["end_image_url"]), None),
         references=tuple(each for name in REFERENCES for each in values[name]),
         draft=values["draft"],
+        task=values["task"],
         codec=values["codec"],
         bitrate_mode=values["bitrate_mode"],
         take=values["take"],
@@ -128,6 +129,24 @@ def references_problem(endpoint: Endpoint, references: Sequence[Image]) -> tuple
             "reference_videos",
             f"the reference videos are {length_s:g} s long together; {most_ms / 1000:g} s are allowed",
         )
+    return None
+
+
+def task_problem(options: Mapping[str, Any], references: Sequence[Image]) -> tuple[str, str] | None:
+    """Return the column and what is wrong with a task (`Job.options`); None where nothing is.
+
+    Editing keeps the shape and length of the video that comes in, extension its shape (the same schemas):
+    they are left to the model, and the most that they can cost is held.
+    """
+    task = options["task"]
+    if task not in ("editing", "extension"):
+        return None
+    if not any(each.media == "video" for each in references):
+        return "task", f"{task} needs a reference video; fill reference_videos"
+    if options["aspect_ratio"] != AUTO:
+        return "aspect_ratio", f"{task} keeps the video's own; leave it empty"
+    if task == "editing" and (options["duration"] or options["num_frames"]):
+        return "duration", "editing keeps the video's own; leave it empty"
     return None
 
 

@@ -139,6 +139,8 @@ _ENDPOINT: dict[str, tuple[Reader, Any]] = {
     "draft": (flag, False),
     "codecs": (texts, ()),
     "bitrate_modes": (texts, ()),
+    "tasks": (texts, ()),
+    "prompt_optional": (flag, False),
     "not_sent": (texts, ()),
     "fps": (whole(1, 240), 0),
     "aliases": (texts, ()),
@@ -181,6 +183,9 @@ def _check_choices(row: TableCheck, given: Mapping[str, Any], default_duration: 
     ):
         if value not in allowed:
             row.wrong(key, value, f"allowed are {', '.join(allowed)}")
+    if given["reference_videos"] and not given["input_video_ms"]:
+        why = "say how much video may come in: so much is held where a video's length is not known"
+        row.wrong("input_video_ms", 0, why)
 
 
 _RATE: dict[str, tuple[Reader, Any]] = {

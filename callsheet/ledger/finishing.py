@@ -47,6 +47,7 @@ def finish(
             "render_kind": order.render_kind,
             "expected_nano": order.expected_nano,
             "maximum_nano": order.maximum_nano,
+            "purchases": 0,
             "draft_output_id": draft.output_id,
             "draft_expected_nano": draft.expected_nano,
             "draft_maximum_nano": draft.maximum_nano,

@@ -174,11 +174,12 @@ class Output:
 class JobRow(NewJob):
     """A job with everything that the results need.
 
-    `attempts` counts POSTs that may have arrived, `purchases` those that fal accepted. `submission` is the
-    latest one, `spent_nano` what all of them cost. Where the job finishes a draft, `draft_output_id` is the
-    draft's file, `draft_nano` what the draft cost, and `draft_expected_nano` and `draft_maximum_nano` are its
-    price. `output_run_id` is the run that made the file of
-    `output`, another one for a job that is `already_made`, and `output_path_there` its path in that folder.
+    `attempts` counts POSTs that may have arrived, `purchases` those that fal accepted; where the job
+    finishes a draft, those of the finish. `submission` is the latest one, `spent_nano` what all of them
+    cost. Where the job finishes a draft, `draft_output_id` is the draft's file, `draft_nano` what the
+    draft cost, and `draft_expected_nano` and `draft_maximum_nano` are its price. `output_run_id` is the
+    run that made the file of `output`, another one for a job that is `already_made`, and
+    `output_path_there` its path in that folder.
     """
 
     job_id: int

@@ -36,7 +36,7 @@ from manifests.columnar.arrow import (
     texts_of,
 )
 from manifests.columnar.batches import Batch, rows_by_cell
-from manifests.columns import COLUMNS, Column, FileName, Pictures, Text, Whole
+from manifests.columns import COLUMNS, PICTURE_COLUMNS, Column, FileName, Pictures, Text, Whole
 from manifests.images import URL_MAX_CHARS
 from manifests.names import DEVICE_NAME, PART_MAX_CHARS, SAFE_NAME
 from manifests.parse_cells import Context, Reading, read_cell
@@ -89,6 +89,11 @@ class PictureCells:
     texts: Any
     plain: Mask
     cells: DistinctCells
+
+
+def _is_empty(texts: Any) -> Mask:
+    empty: Mask = chars(stripped(texts)) == 0
+    return empty
 
 
 class BatchReader:
@@ -163,8 +168,21 @@ class BatchReader:
             return doubtful if kind.lines else doubtful | _unprintable(texts)
 
         cells = self._batch.columns[column.name]
-        self._explain(column, by_word(cells, is_doubtful))
+        doubtful = by_word(cells, is_doubtful)
+        if column.name == "prompt":
+            doubtful &= ~self._needs_no_prompt(cells)
+        self._explain(column, doubtful)
         return stripped(text_array(cells))
+
+    def _needs_no_prompt(self, prompts: Any) -> Mask:
+        """Say which rows have no prompt, and files that are enough for their model."""
+        optional = [bool(each) and all(one.prompt_optional for one in each) for each in self.endpoints]
+        found: Mask = np.array(optional, bool)[self.groups] & by_word(prompts, _is_empty)
+        has_files = np.zeros(len(found), bool)
+        for name in PICTURE_COLUMNS:
+            if name in self._batch.columns and found.any():
+                has_files |= ~by_word(self._batch.columns[name], _is_empty)
+        return found & has_files
 
     def numbers(self, column: Column) -> Numbers:
         """Return a column of whole numbers; what says nothing is the default, or `NO_SEED` without one."""

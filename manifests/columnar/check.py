@@ -53,6 +53,7 @@ from manifests.validate import (
     REFERENCES,
     read_row,
     references_problem,
+    task_problem,
     unknown_instructions,
     unlisted,
 )
@@ -199,7 +200,7 @@ class Checker:
         options = {name: values[name] for name in (*OPTIONS, *LATER_OPTIONS)}
         options["duration"] = None if values["num_frames"] else values["duration"]
         files = [Image("url", "", media=media, length_ms=length_ms) for media, length_ms in references]
-        if wrong := references_problem(endpoint, files):
+        if wrong := references_problem(endpoint, files) or task_problem(options, files):
             return wrong
         try:
             price = quote(self._context.catalog, shot_of(endpoint, options, size, input_ms(endpoint, files)))

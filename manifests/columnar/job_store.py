@@ -28,11 +28,12 @@ from manifests.columnar.arrow import (
     texts_of,
 )
 from manifests.columnar.manifest_cells import cells_table
+from manifests.columns import PICTURE_COLUMNS
 from manifests.job import Image, fingerprint_of, options_text
 from manifests.parse_cells import picture_list
 from manifests.plan import PlannedJob, StoredJobs
 from manifests.plan_hash import ABSENT, COMBO_COLUMN, NO_SEED, NUMBER_COLUMNS, RowsDigest, references_identity
-from manifests.plan_rows import CHOICES, EXTRA, FLAGS, MEDIA, PICTURE_COLUMNS, options_of, planned_of
+from manifests.plan_rows import CHOICES, EXTRA, FLAGS, MEDIA, options_of, planned_of
 from manifests.reference_files import Media
 from pricing.catalog import Catalog
 
@@ -145,6 +146,7 @@ SHARED = {  # as words and places, which is how most of it comes
     "enable_safety_checker",
     "generate_audio",
     "draft",
+    "task",
     "codec",
     "bitrate_mode",
 }

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests.columnar.arrow import coded, matches, texts_of
+from manifests.columns import PICTURE_COLUMNS
 from manifests.plan_hash import NO_SEED
-from manifests.plan_rows import EXTRA, MADE_NAME, PICTURE_COLUMNS
+from manifests.plan_rows import EXTRA, MADE_NAME
 
 _KEPT = ("prompt", "client", "output_name", "take", "priority", *PICTURE_COLUMNS)
 

@@ -33,6 +33,7 @@ from manifests.columnar.batches import Batch
 from manifests.columnar.cells import PictureCells, composed, is_plain_name
 from manifests.columnar.check import Checked, Combination
 from manifests.columnar.job_store import IDENTITIES, SHARED, fingerprints
+from manifests.columns import PICTURE_COLUMNS
 from manifests.names import (
     BY_ID,
     NO_SLUG,
@@ -50,7 +51,6 @@ from manifests.plan_rows import (
     MADE_ID,
     MADE_NAME,
     MEDIA,
-    PICTURE_COLUMNS,
     pictures_text,
     shared_cells,
 )

@@ -18,6 +18,7 @@ INPUTS = {
     "camera_fixed": "camera_fixed",
     "safety_checker": "enable_safety_checker",
     "draft": "draft",
+    "tasks": "task",
     "codecs": "codec",
     "bitrate_modes": "bitrate_mode",
     "reference_images": "reference_images",

@@ -34,6 +34,7 @@ def made(desk, job_id: int):
     """Make a draft, and order its finish."""
     draft = desk.bring(job_id, State.SUCCEEDED)
     desk.ledger.do(finishing.finish, draft.run_id, [new_finish(job_id)])
+    assert (draft.purchases, desk.ledger.do(queries.job, job_id).purchases) == (1, 0)  # each is retried anew
     return draft
 
 

@@ -130,6 +130,7 @@ TEXTS: dict[str, list[str]] = {
     ],
     "reference_audios": ["", "", "https://h/1.mp3", "", '["https://h/1.mp3", "https://h/2.wav"]', "gone.wav"],
     "draft": ["", "no", "yes", "maybe"],
+    "task": ["", "reference", "Editing", "extension", "dubbing"],
     "codec": ["", "h264", "AUTO", "vp9"],
     "bitrate_mode": ["", "standard", "high", "#N/A"],
     "aspect_ratio": ["", "16:9", "9:16", "9:21", "auto", "AUTO", "16:09", "16:10"],

@@ -29,6 +29,15 @@ BASE = {
 }
 
 
+EDIT = {
+    "model": "seedance-2.5",
+    "reference_videos": "two.mp4",
+    "task": "editing",
+    "aspect_ratio": "",
+    "duration": "",
+}
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with files of every kind."""
@@ -164,6 +173,14 @@ def test_the_seconds_of_videos_that_come_in_are_priced(home: Path, videos: str, 
         ({"camera_fixed": "yes"}, "camera_fixed", "takes no camera_fixed; these do"),
         ({"enable_safety_checker": "no"}, "enable_safety_checker", "takes no enable_safety_checker"),
         ({"num_frames": "57"}, "num_frames", "takes no num_frames"),
+        ({"task": "editing"}, "task", "takes no task; these do: seedance-2.5"),
+        ({**EDIT, "task": "dubbing"}, "task", "allows reference, editing, extension"),
+        ({**EDIT, "reference_videos": "", "reference_images": "a.png"}, "task", "needs a reference video"),
+        ({**EDIT, "aspect_ratio": "1:1"}, "aspect_ratio", "editing keeps the video's own"),
+        ({**EDIT, "duration": "5"}, "duration", "editing keeps the video's own"),
+        ({"prompt": "", "reference_images": "a.png"}, "prompt", "must not be empty"),
+        ({"model": "seedance-2.5", "prompt": ""}, "prompt", "must not be empty"),
+        ({"model": "bytedance/seedance-2.5/reference-to-video", "prompt": ""}, "prompt", "must not be empty"),
         ({"duration": "3"}, "duration", "allows auto, whole seconds from 4 to 15"),
         (
             {"model": "bytedance/seedance-2.5/draft/complete", "resolution": "", "aspect_ratio": ""},
@@ -187,6 +204,36 @@ def test_what_says_nothing_is_no_mistake(home: Path, cells: dict[str, str]) -> N
     """What a model does anyway may be written down, and is not sent."""
     body = sent(planned(home, **cells))
     assert not {"seed", "camera_fixed", "enable_safety_checker"} & set(body)
+
+
+def test_editing_and_extension_are_held_at_the_most_they_may_cost(home: Path) -> None:
+    """Editing keeps the video's shape and length: both are auto, and the longest and largest is held."""
+    edit = planned(home, **EDIT)
+    assert sent(edit) | {"prompt": ""} == {
+        "prompt": "",
+        "task": "editing",
+        "aspect_ratio": "auto",
+        "duration": "auto",
+        "resolution": "480p",
+        "generate_audio": True,
+        "seed": 7,
+        "end_user_id": "callsheet-7",
+        "video_urls": ["two.mp4"],
+    }
+    longest = planned(home, **EDIT | {"task": "reference", "duration": "30", "aspect_ratio": "auto"})
+    assert edit.quote.maximum_nano == longest.quote.maximum_nano
+    extended = planned(home, **EDIT | {"task": "extension", "duration": "5"})
+    assert (sent(extended)["task"], sent(extended)["duration"]) == ("extension", "5")
+    plain, spelled = (planned(home, **EDIT | {"task": task}) for task in ("", "reference"))
+    assert plain.fingerprint == spelled.fingerprint != edit.fingerprint
+
+
+@pytest.mark.parametrize("file", [{"image_url": "a.png"}, {"reference_videos": "two.mp4"}])
+def test_files_without_a_prompt_are_enough_for_2_5(home: Path, file: dict[str, str]) -> None:
+    """Its schema says so for images and references; then no prompt is sent, and the row has a name."""
+    made = planned(home, model="seedance-2.5", prompt="", aspect_ratio="", **file)
+    assert "prompt" not in sent(made)
+    assert made.job.custom_id
 
 
 def test_a_draft_costs_what_480p_costs(home: Path) -> None:

@@ -41,6 +41,7 @@ bench: $(READY)  ## every figure beside what it is compared with
 lock: $(READY)  ## renew the locked versions; needs uv on the PATH
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --group dev --extra s3 --extra metrics pyproject.toml -o deploy/requirements-dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --extra s3 --extra metrics pyproject.toml -c deploy/requirements-dev.txt -o deploy/requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --group build -c deploy/requirements-dev.txt -o deploy/requirements-build.txt
 
 clean:
 	rm -rf $(VENV) build dist

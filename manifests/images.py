@@ -1,6 +1,7 @@
 """Pictures of a manifest: checked before anything is spent, because fal may charge for one it cannot use.
 
-Addresses are passed on and never fetched from here. Local files and `data:` URIs are read once.
+Web addresses are passed on and never fetched from here. Local files, objects of a store (`s3://bucket/a.png`) and
+`data:` URIs are read once, by this process and its credentials, and uploaded to fal: it never sees `s3://`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import re
 import warnings
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Literal
 from urllib.parse import urlsplit
 
+from callsheet.errors import UsageError
 from callsheet.files import write_atomically
 from manifests.addresses import doubt
 from manifests.job import Image, Job
+from manifests.readers.stores import STORES, is_in_store, read_object, save_object
+from manifests.reference_files import MAX_BYTES as MAX_REFERENCE_BYTES
 from manifests.reference_files import BadReference, Media, read_reference
 
 MAX_BYTES = 30_000_000
@@ -57,7 +62,8 @@ class PictureFinder:
     """Reads the picture cells of one plan, each file once.
 
     Local files must lie under the manifest's folder or under `working_dir`; with `input_root` set, under that
-    folder, and relative paths begin there. `now` is when signatures must still be good.
+    folder, relative paths begin there, and objects of a store are refused. `now` is when signatures must still
+    be good.
     """
 
     working_dir: Path
@@ -81,21 +87,26 @@ class PictureFinder:
         word = scheme[1].lower() if scheme else ""
         if word in ("http", "https"):
             return _address(cell, media)
-        if word and (word != "data" or media != "image"):
-            raise BadPicture(f"{word}: URLs are not supported; use a path, https:// or data:")
+        if word in STORES and self.input_root:
+            raise BadPicture(f"{word}:// is not read while the input root is {self.input_root}; use a path in it")
+        if word and word not in STORES and (word != "data" or media != "image"):
+            raise BadPicture(f"{word}: URLs are not supported; use a path, https://, s3:// or data:")
         path = cell if word else str((self.input_root or folder) / cell)
         key = f"{media}:{path}"
         found = self._seen.get(key)
         if found is None:
-            found = self._seen[key] = self._read(cell, path, folder, "data" if word else media)
+            kind = "data" if word == "data" else media
+            found = self._seen[key] = self._read(cell, path, folder, kind)
         if isinstance(found, str):
             raise BadPicture(found)
         return found
 
     def _read(self, cell: str, path: str, folder: Path, kind: Media | Literal["data"]) -> Image | str:
         try:
-            return _from_data(cell) if kind == "data" else self._from_file(Path(path), folder, kind)
-        except (BadPicture, BadReference) as error:
+            if kind == "data":
+                return _from_data(cell)
+            return _from_store(cell, kind) if is_in_store(cell) else self._from_file(Path(path), folder, kind)
+        except (BadPicture, BadReference, UsageError) as error:
             return str(error)
 
     def _from_file(self, path: Path, folder: Path, media: Media) -> Image:
@@ -126,6 +137,17 @@ def _address(cell: str, media: Media) -> Image:
     if len(cell) > URL_MAX_CHARS:
         raise BadPicture(f"the address is longer than {URL_MAX_CHARS} characters")
     return Image("url", cell, media=media)
+
+
+def _from_store(cell: str, media: Media) -> Image:
+    """Read an object. Raises BadPicture, BadReference, or UsageError where it cannot be read."""
+    if media == "image":
+        return _image("file", cell, read_object(cell, MAX_BYTES))
+    with TemporaryDirectory(prefix="callsheet-reference-") as folder:
+        path = Path(folder, PurePosixPath(cell).name)
+        save_object(cell, path, MAX_REFERENCE_BYTES[media])
+        sha256, content_type, length_ms = read_reference(path, media)
+    return Image("file", cell, sha256, content_type, media=media, length_ms=length_ms)
 
 
 def _from_data(cell: str) -> Image:

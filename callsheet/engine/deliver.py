@@ -22,7 +22,7 @@ from callsheet.media.codes import worth_another_read
 from callsheet.media.download import Collected, collect, in_background, recheck
 from callsheet.media.expect import expectation_of
 from callsheet.media.place import REJECTED, write_thumbnail
-from callsheet.media.storage import check_writable
+from callsheet.media.storage import check_writable, copy_to
 from callsheet.provider.messages import Rendered
 from callsheet.provider.platform_messages import iso
 from callsheet.report.rows import strip_of, thumbnail_of
@@ -198,11 +198,28 @@ async def publish(ctx: RunContext, path: Path) -> None:
         return
     name = path.relative_to(ctx.folder).as_posix()
     try:
-        await in_background(ctx.storage.publish, path, name)
+        await copy_to(ctx.storage, path, name)
     except (MediaError, OSError) as error:
         raise Unavailable(f"{name} could not be copied: {error}") from error
     except Exception as error:  # the store's own classes are its package's
         raise Unavailable(f"{name} could not be copied: {type(error).__name__}") from error
+
+
+PLAN_FILES = ("plan.json", "plan.rows.parquet", "manifest.parquet")
+"""What the folder of a run has before anything is bought."""
+
+
+async def publish_opening(ctx: RunContext) -> None:
+    """Copy the plan and the manifest, so that the store has them also if this machine is lost meanwhile.
+
+    What could not be copied is noted; the end of the run copies it again.
+    """
+    for path in (ctx.folder / name for name in PLAN_FILES):
+        if path.is_file():
+            try:
+                await publish(ctx, path)
+            except Unavailable as error:
+                ctx.state.notice(str(error))
 
 
 async def publish_report(ctx: RunContext) -> int:

@@ -16,7 +16,7 @@ from callsheet import failpoints
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.collect_runs import collect_campaign
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
-from callsheet.engine.deliver import folder_for, folder_here, lasting
+from callsheet.engine.deliver import folder_for, folder_here, lasting, publish_opening
 from callsheet.engine.finalize import finalize
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.job import restore_breaker
@@ -71,6 +71,8 @@ async def open_context(
             ctx = context_of(account, run, request, stop, tell, within=within, folder=folder)
             await _recover(ctx)
             ctx = await check_run_prices(ctx, accept=request.accept_prices)
+            if within is None:
+                await publish_opening(ctx)
             async with rising_mark(ctx), reconcile_loop(ctx):
                 yield ctx
 

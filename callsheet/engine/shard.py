@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
-from callsheet.engine.deliver import folder_here
+from callsheet.engine.deliver import PLAN_FILES, folder_here
 from callsheet.engine.finalize import finalize, wind_up
 from callsheet.engine.reconcile_loop import settle_rest
 from callsheet.engine.request import RunRequest, settings_for
@@ -27,8 +27,6 @@ from callsheet.reconcile.account import AccountSession
 
 REST_S = 600
 """How long a part rests with which nothing could be done (a host is away, a disk is full), in seconds."""
-
-PLAN_FILES = ("plan.json", "plan.rows.parquet", "manifest.parquet")
 
 
 def range_of(ledger: Ledger, run_id: str, part: str) -> Range:

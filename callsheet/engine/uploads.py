@@ -1,19 +1,24 @@
-"""The URLs of a job's images: local files are uploaded once per distinct content."""
+"""The URLs of a job's images: local files and objects of a store are uploaded once per distinct content."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from callsheet.engine.context import RunContext
 from callsheet.engine.submit import FREE_TRIES, backoff_s
-from callsheet.errors import InputError, Unavailable
+from callsheet.errors import InputError, Unavailable, UsageError
 from callsheet.ledger import history
 from manifests.job import Image, Job
+from manifests.readers.stores import is_in_store, read_object
+from manifests.reference_files import MAX_BYTES
 
 UPLOAD_GOOD_FOR_MS = 25 * 86_400_000
 """fal is asked to keep uploads for 30 days; a job may still wait for days after its picture was looked up."""
+
+LARGEST_BYTES = max(MAX_BYTES.values())
+"""More than any picture, video or sound that was planned."""
 
 
 async def uploaded_images(ctx: RunContext, job: Job) -> dict[str, str]:
@@ -43,22 +48,29 @@ async def _address(ctx: RunContext, image: Image) -> str:
         known = await ctx.do(history.uploaded, image.sha256, since_ms=since_ms)
         if known is not None:
             return known
-        path = Path(image.value)
-        content = await asyncio.to_thread(_read_unchanged, path, image.sha256)
+        content = await asyncio.to_thread(_read_unchanged, image.value, image.sha256)
         url = await ctx.queue.upload(
             content,
             content_type=image.content_type or "application/octet-stream",
-            file_name=f"{image.sha256[:16]}{path.suffix}",
+            file_name=f"{image.sha256[:16]}{PurePosixPath(image.value).suffix}",
         )
         await ctx.do(history.remember_upload, image.sha256, url)
         return url
 
 
-def _read_unchanged(path: Path, sha256: str) -> bytes:
+def _read_unchanged(place: str, sha256: str) -> bytes:
+    """Return the content of a file or an object of a store.
+
+    Raises InputError where it is gone or another by now, Unavailable where its store cannot be read just now.
+    """
     try:
-        content = path.read_bytes()
+        content = read_object(place, LARGEST_BYTES) if is_in_store(place) else Path(place).read_bytes()
     except OSError as error:
-        raise InputError(f"the image {path} can no longer be read: {error.strerror}") from error
+        raise InputError(f"the image {place} can no longer be read: {error.strerror}") from error
+    except UsageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InputError(str(error)) from error
+        raise Unavailable(str(error)) from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(f"the image {path} has changed since it was planned. Plan again")
+        raise InputError(f"the image {place} has changed since it was planned. Plan again")
     return content

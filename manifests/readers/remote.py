@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from callsheet.errors import UsageError
+from manifests.readers.stores import STORES, chunks_of, open_store
 from manifests.table import shown
 
 MAX_BYTES = 4 << 30
@@ -25,9 +26,7 @@ MAX_BYTES = 4 << 30
 
 REDIRECTS_MAX = 5
 TIMEOUT_S = 60.0
-_CHUNK_BYTES = 1 << 20
 _OK, _REDIRECTS = 200, (301, 302, 303, 307, 308)
-_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def fetched(
     with tempfile.TemporaryDirectory(prefix="callsheet-manifest-", ignore_cleanup_errors=True) as folder:
         if scheme in ("https", "http"):
             yield [_from_web(address, Path(folder), allow_private=allow_private, max_bytes=max_bytes)]
-        elif scheme in _STORES:
+        elif scheme in STORES:
             yield _from_store(address, Path(folder), max_bytes)
         else:
             raise UsageError(
@@ -157,10 +156,8 @@ class PublicOnly:
 
 
 def _from_store(address: str, folder: Path, max_bytes: int) -> list[Remote]:
-    import fsspec
-
+    filesystem, place = open_store(address)
     try:
-        filesystem, place = fsspec.core.url_to_fs(address)
         protocol = urlsplit(address).scheme
         places = _places(filesystem, place)
         found = []
@@ -169,10 +166,8 @@ def _from_store(address: str, folder: Path, max_bytes: int) -> list[Remote]:
             path = folder / str(number) / PurePosixPath(each).name
             path.parent.mkdir()
             with filesystem.open(each, "rb") as file:
-                _save(_chunks(file), path, shown(name), max_bytes)
+                _save(chunks_of(file), path, shown(name), max_bytes)
             found.append(Remote(shown(name), path))
-    except ImportError as error:
-        raise UsageError(f"{_bare(address)} needs a library that is not installed: {error}") from None
     except UsageError:
         raise
     except FileNotFoundError as error:
@@ -197,8 +192,3 @@ def _places(filesystem: Any, place: str) -> list[str]:
             and not any(part.startswith(("_", ".")) for part in each.removeprefix(place).split("/"))
         )
     return [place]
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    while chunk := file.read(_CHUNK_BYTES):
-        yield chunk

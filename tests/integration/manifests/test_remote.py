@@ -101,7 +101,7 @@ def test_a_name_that_resolves_inside_the_network_is_refused(monkeypatch, found):
 
 def test_an_object_store_is_read_by_pattern(monkeypatch):
     """Every file that a pattern names in a store is fetched, in the order of their names."""
-    monkeypatch.setattr(remote, "_STORES", ("memory",))
+    monkeypatch.setattr(remote, "STORES", ("memory",))
     store = fsspec.filesystem("memory")
     for name in ("b", "a"):
         store.pipe(f"/nights/{name}.csv", SHOTS)

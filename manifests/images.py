@@ -88,7 +88,9 @@ class PictureFinder:
         if word in ("http", "https"):
             return _address(cell, media)
         if word in STORES and self.input_root:
-            raise BadPicture(f"{word}:// is not read while the input root is {self.input_root}; use a path in it")
+            raise BadPicture(
+                f"{word}:// is not read while the input root is {self.input_root}; use a path in it"
+            )
         if word and word not in STORES and (word != "data" or media != "image"):
             raise BadPicture(f"{word}: URLs are not supported; use a path, https://, s3:// or data:")
         path = cell if word else str((self.input_root or folder) / cell)

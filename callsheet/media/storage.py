@@ -43,7 +43,7 @@ _copies = ThreadPoolExecutor(COPIES_AT_ONCE, thread_name_prefix="copy")
 
 @dataclass(frozen=True, slots=True)
 class _Checksums:
-    """What a store may say of a file: its bytes, its MD5, and the ETag that S3 gives a file cut into parts."""
+    """What a store may say of a file: its bytes, its MD5, and the ETag that S3 gives it, also in parts."""
 
     size: int
     md5: bytes
@@ -79,7 +79,7 @@ class ObjectStore:
     root: str
 
     def publish(self, local: Path, name: str) -> str:
-        """Copy a local file to `name` (relative to the root), check its checksum, and return its full address.
+        """Copy a file to `name` (relative to the root), compare the checksums, and return its full address.
 
         Blocks. Raises MediaError (not_stored) where other bytes arrived, OSError, or whatever the store's
         package raises; then nothing has the name that did not have it before.
@@ -103,11 +103,19 @@ class ObjectStore:
         Nothing is contacted. Raises UsageError where the store signs no addresses.
         """
         try:
-            return str(self.filesystem.sign(f"{self.root}/{name}", expiration=seconds))
+            return str(self._signer().sign(f"{self.root}/{name}", expiration=seconds))
         except NotImplementedError as error:
-            raise UsageError(f"{self.protocol}:// signs no links; only s3://, gs:// and abfs:// do") from error
+            raise UsageError(f"{self.protocol}:// signs no links; s3://, gs:// and abfs:// do") from error
         except Exception as error:  # each store's package has errors of its own
             raise UsageError(f"no link could be signed for {self.protocol}://: {reason_of(error)}") from error
+
+    def _signer(self) -> Any:
+        """Return the file system that signs; for S3 with Signature 4, which every bucket accepts."""
+        if self.protocol not in _S3:
+            return self.filesystem
+        options = dict(self.filesystem.storage_options)
+        options["config_kwargs"] = {**options.get("config_kwargs", {}), "signature_version": "s3v4"}
+        return type(self.filesystem)(**options)
 
     def make_parent(self, target: str) -> None:
         """Make the folder of a name, where the store has folders."""

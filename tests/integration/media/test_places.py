@@ -1,18 +1,26 @@
+import hashlib
+import io
 import socket
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import fsspec
+import httpx
+import PIL.Image
 import pytest
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from callsheet.errors import DiskFull, MediaError, UsageError
 from callsheet.files import require_space
+from callsheet.media import storage as storage_module
 from callsheet.media.place import write_thumbnail
 from callsheet.media.storage import check_writable, open_storage
+from manifests.images import BadPicture, PictureFinder
 
 MakeClip = Callable[..., bytes]
 
@@ -53,6 +61,31 @@ def test_a_short_copy_is_no_copy(
     with pytest.raises(MediaError, match="but 100 are there") as caught:
         storage.publish(local, "a.mp4")
     assert caught.value.reason == "not_stored"
+
+
+def test_other_bytes_are_no_copy(
+    tmp_path: Path, clip: bytes, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that holds as many bytes, but others, is not believed, and the name keeps what it had."""
+    local, storage = tmp_path / "a.mp4", open_storage(bucket)
+    local.write_bytes(clip)
+    storage.publish(local, "a.mp4")
+    local.write_bytes(clip[::-1])
+    other = tmp_path / "other"
+    other.write_bytes(bytes(len(clip)))
+    real_put = fsspec.filesystem("memory").put_file
+    monkeypatch.setattr(storage.filesystem, "put_file", lambda _, target: real_put(str(other), target))
+    with pytest.raises(MediaError, match="other bytes"):
+        storage.publish(local, "a.mp4")
+    assert fsspec.filesystem("memory").find("/bucket") == ["/bucket/runs/a.mp4"]
+    assert fsspec.filesystem("memory").cat("/bucket/runs/a.mp4") == clip
+
+
+@pytest.mark.skipif(find_spec("gcsfs") is not None, reason="gcsfs is installed")
+def test_a_missing_package_is_named() -> None:
+    """The message says which extra brings it."""
+    with pytest.raises(UsageError, match=r"gs://bucket/runs needs the package gcsfs.*callsheet\[gcs\]"):
+        open_storage("gs://bucket/runs")
 
 
 def test_an_unknown_place_is_bad_input() -> None:
@@ -102,6 +135,55 @@ def test_a_bucket_that_is_there_can_be_written_to(s3_client: Any, tmp_path: Path
         open_storage("s3://there/runs").publish(local, "r1/media/a.mp4") == "s3://there/runs/r1/media/a.mp4"
     )
     assert s3_client.get_object(Bucket="there", Key="runs/r1/media/a.mp4")["Body"].read() == clip
+
+
+@pytest.mark.parametrize("bytes_", [1000, 11 << 20], ids=["one PUT", "three parts"])
+def test_what_is_there_already_is_not_sent_again(
+    s3_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_: int
+) -> None:
+    """The store's own checksum tells, for whole files and for those in parts; a changed file is sent."""
+    monkeypatch.setattr(storage_module, "PART_BYTES", 5 << 20)  # the least that S3 allows
+    local, storage = tmp_path / "a.mp4", open_storage("s3://there/again")
+    local.write_bytes(b"\1" * bytes_)
+    storage.publish(local, "a.mp4")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("sent again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage.filesystem, "put_file", refuse)
+        storage.publish(local, "a.mp4")
+        local.write_bytes(b"\2" * bytes_)
+        with pytest.raises(ConnectionError, match="sent again"):
+            storage.publish(local, "a.mp4")
+    storage.publish(local, "a.mp4")
+    assert s3_client.get_object(Bucket="there", Key="again/a.mp4")["Body"].read() == b"\2" * bytes_
+
+
+def test_a_link_opens_the_file_without_a_key(s3_client: Any, tmp_path: Path) -> None:
+    """It carries its own signature and end; a store that cannot sign says so."""
+    local, storage = tmp_path / "a.txt", open_storage("s3://there/links")
+    local.write_text("hello")
+    storage.publish(local, "a.txt")
+    link = storage.link("a.txt", 3600)
+    assert {"X-Amz-Expires=3600", "X-Amz-Algorithm=AWS4-HMAC-SHA256"} <= set(urlsplit(link).query.split("&"))
+    assert httpx.get(link).text == "hello"
+    with pytest.raises(UsageError, match="memory:// signs no links"):
+        open_storage("memory://bucket").link("a.txt", 3600)
+
+
+def test_a_picture_in_a_store_is_known_by_its_content(s3_client: Any, tmp_path: Path) -> None:
+    """It is read once by this process; one that is not there, or that an input root rules out, is named."""
+    picture = io.BytesIO()
+    PIL.Image.new("RGB", (400, 300)).save(picture, "PNG")
+    s3_client.put_object(Bucket="there", Key="a.png", Body=picture.getvalue())
+    found = PictureFinder.of(tmp_path).find("s3://there/a.png", tmp_path)
+    assert (found.kind, found.value, found.size) == ("file", "s3://there/a.png", (400, 300))
+    assert found.sha256 == hashlib.sha256(picture.getvalue()).hexdigest()
+    with pytest.raises(BadPicture, match="there is no object s3://there/b.png"):
+        PictureFinder.of(tmp_path).find("s3://there/b.png", tmp_path)
+    with pytest.raises(BadPicture, match="input root"):
+        PictureFinder.of(tmp_path, tmp_path).find("s3://there/a.png", tmp_path)
 
 
 def test_a_missing_bucket_is_named_and_not_made(s3_client: Any, tmp_path: Path, clip: bytes) -> None:

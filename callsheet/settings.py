@@ -51,6 +51,23 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """A text that is never shown, such as an address with a token in it; "" where there is none."""
+
+    _value: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return "[secret]"
+
+    def __repr__(self) -> str:
+        return "Secret([secret])"
+
+    def reveal(self) -> str:
+        """Return the text itself, for the one place that needs it."""
+        return self._value
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the environment says. URLs carry no trailing slash; times are in seconds.
 
@@ -61,7 +78,9 @@ class Settings:
     `allow_private_hosts` lets manifests be fetched from addresses inside the network. `manifest_max_mb` is
     the size in MiB of the largest CSV or JSONL manifest: it is read into memory whole. `breaker` is how many
     equal failures of paid clips stop buying a price group; 0 never stops. `image_check` lets `plan` and `run`
-    ask the servers of image addresses whether another picture is there now.
+    ask the servers of image addresses whether another picture is there now. `notify_urls` are Apprise
+    addresses with white space between them, `notify_webhook` is an address; `webhook_secret` signs what is
+    sent there.
     """
 
     data_dir: Path
@@ -81,6 +100,9 @@ class Settings:
     manifest_max_mb: int = DEFAULT_MANIFEST_MAX_MB
     breaker: int = 3
     image_check: bool = True
+    notify_urls: Secret = Secret()
+    notify_webhook: Secret = Secret()
+    webhook_secret: Secret | None = None
 
     @property
     def account(self) -> str:
@@ -126,7 +148,7 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
 
     Raises UsageError naming the variable, what it holds and what it may hold.
     """
-    given: dict[str, str | int | Path | ApiKey | None] = {"key": _key(environ)}
+    given: dict[str, str | int | Path | ApiKey | Secret | None] = {"key": _key(environ)}
     given["admin_key"] = _checked("FAL_ADMIN_KEY", environ.get("FAL_ADMIN_KEY", "").strip())
     data_dir = environ.get("CALLSHEET_DATA_DIR", "").strip()
     given["data_dir"] = _home(data_dir) if data_dir else platformdirs.user_data_path("callsheet")
@@ -144,6 +166,9 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
         text = environ.get(f"CALLSHEET_{name.upper()}", "").strip()
         if text:
             given[name] = text
+    for name in ("notify_urls", "notify_webhook", "webhook_secret"):
+        if text := environ.get(f"CALLSHEET_{name.upper()}", "").strip():
+            given[name] = Secret(text)
     given["allow_private_hosts"] = _flag(environ, "CALLSHEET_ALLOW_PRIVATE_HOSTS")
     given["image_check"] = _flag(environ, "CALLSHEET_IMAGE_CHECK", default=True)
     settings = Settings(**given)  # type: ignore[arg-type]

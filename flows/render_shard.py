@@ -28,7 +28,7 @@ async def render_shard(run_id: str, part: str = "", *, sandbox: bool = False) ->
         async with shard_opened(run_id, part, sandbox=sandbox) as ctx, following_flow_run(ctx):
             await render_all(ctx)
             summary = await end_shard(ctx)
-        await finalize_shards(run_id, sandbox=sandbox)
+        await finalize_shards(run_id, sandbox=sandbox, announcer=ctx.announcer)
     except Busy as busy:
         return Completed(name="Busy", message=str(busy)[:500])
     return cancelled_state(summary) or summary

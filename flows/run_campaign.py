@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.client.schemas import State
 from prefect.states import Completed
 
+from callsheet.engine.announce import refusals_told
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.coordinator import coordinating
 from callsheet.engine.nights import ScheduleRules
@@ -34,7 +35,8 @@ async def run_campaign(
     """
     if (why := await superseded_by(schedule)) is not None:
         return Completed(name=SUPERSEDED, message=why)
-    summary = await carry_out_campaign(request, carried_out)
+    async with refusals_told(request):
+        summary = await carry_out_campaign(request, carried_out)
     return cancelled_state(summary) or summary
 
 

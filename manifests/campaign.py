@@ -80,7 +80,8 @@ class Campaign:
     person named it, "" for a bare manifest. `columns` maps headers to our names of columns, several headers
     to one name if need be. `out` is "" where nothing is said. `naming` makes the file names of rows that
     bring none. `lines` says where each key of the file stands. `header_row` and `skip_hidden` say how the
-    manifest is read, as in `ReadOptions`.
+    manifest is read, as in `ReadOptions`. `notify_urls` and `webhook` are who is told about runs: addresses,
+    which may hold secrets, or `env:NAME`.
     """
 
     name: str
@@ -98,6 +99,8 @@ class Campaign:
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
     header_row: int | None = None
     skip_hidden: bool = False
+    notify_urls: tuple[str, ...] = field(default=(), repr=False)
+    webhook: str = field(default="", repr=False)
 
     def problem(self, key: tuple[str, ...], found: str, message: str) -> Problem:
         """Return a mistake in the campaign file, with the line that its key stands on."""

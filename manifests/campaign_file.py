@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,9 @@ from callsheet.errors import ManifestError, Problem, UsageError
 from manifests.campaign import NAME_MAX_CHARS, Campaign, Template, is_name, line_of, parse_template
 from manifests.columns import COLUMN, TAKES_MAX, canonical, likely_column
 from manifests.names import leaves_folder
+from manifests.notify_addresses import REFERENCE, is_address, is_reference, is_webhook
 from manifests.table import WrittenNumber, shown, two_claim
+from manifests.toml_lines import key_lines
 from pricing.budgets import Cap, Window, campaign_client_key
 from pricing.money import MAX_USD, parse_usd
 
@@ -95,6 +96,20 @@ def _by_column(values: Any) -> Any:
     return dict(zip(keys, values.values(), strict=True))
 
 
+def _address(value: Any) -> str:
+    address = _text(value)
+    if not (is_reference(address) or is_address(address)):
+        raise ValueError(f"must be an address with :// in it, or {REFERENCE}NAME for one in the environment")
+    return address
+
+
+def _webhook(value: Any) -> str:
+    address = _address(value)
+    if not (is_reference(address) or is_webhook(address)):
+        raise ValueError(f"must be an https:// address, or {REFERENCE}NAME for one in the environment")
+    return address
+
+
 def _template(value: Any) -> Template:
     return parse_template(_text(value))
 
@@ -104,6 +119,8 @@ Cells = Annotated[list[str], BeforeValidator(_cells)]
 Amount = Annotated[int, BeforeValidator(_amount)]
 Text = Annotated[str, BeforeValidator(_text)]
 Header = Annotated[str, BeforeValidator(_text), AfterValidator(canonical)]
+Address = Annotated[str, BeforeValidator(_address)]
+Webhook = Annotated[str, BeforeValidator(_webhook)]
 Pattern = Annotated[Template, BeforeValidator(_template)]
 
 
@@ -149,6 +166,13 @@ class OutputSection(_Section):
     name: Pattern | None = None
 
 
+class NotifySection(_Section):
+    """[notify]: who is told about runs."""
+
+    urls: list[Address] = Field(default_factory=list)
+    webhook: Webhook = ""
+
+
 class InputSection(_Section):
     """[input]: how the manifest is read."""
 
@@ -167,6 +191,7 @@ class CampaignFile(_Section):
     matrix: MatrixSection = Field(default_factory=MatrixSection)
     budget: BudgetSection = Field(default_factory=BudgetSection)
     output: OutputSection = Field(default_factory=OutputSection)
+    notify: NotifySection = Field(default_factory=NotifySection)
 
 
 FILE_LIMIT_BYTES = 1 << 20
@@ -224,6 +249,8 @@ def _campaign(given: CampaignFile, path: Path, lines: dict[tuple[str, ...], int]
         lines=lines,
         header_row=given.input.header_row,
         skip_hidden=given.input.skip_hidden,
+        notify_urls=tuple(given.notify.urls),
+        webhook=given.notify.webhook,
     )
 
 
@@ -295,7 +322,12 @@ def _same_client_problems(campaign: Campaign) -> list[Problem]:
     return found
 
 
-_WORDS = {"missing": "this key is required", "dict_type": "must be a table", "model_type": "must be a table"}
+_WORDS = {
+    "missing": "this key is required",
+    "list_type": "must be a list",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+}
 
 
 def _problem(file: str, error: Mapping[str, Any], lines: dict[tuple[str, ...], int]) -> Problem:
@@ -305,7 +337,8 @@ def _problem(file: str, error: Mapping[str, Any], lines: dict[tuple[str, ...], i
     kind = error["type"]
     if kind == "extra_forbidden":
         return Problem(file, line, key, "", f"there is no such key; allowed are {_siblings(error['loc'])}")
-    found = "" if kind == "missing" else shown(str(error["input"]))
+    is_shown = kind != "missing" and path[:1] != ["notify"]  # those addresses may hold secrets
+    found = shown(str(error["input"])) if is_shown else ""
     if kind == "value_error":
         return Problem(file, line, key, found, str(error["ctx"]["error"]))
     return Problem(file, line, key, found, _WORDS.get(kind, str(error["msg"])))
@@ -316,61 +349,3 @@ def _siblings(location: tuple[str, ...]) -> str:
     for part in location[:-1]:
         model = model.model_fields[part].annotation
     return ", ".join(model.model_fields)
-
-
-_PART = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
-_STRING = re.compile(
-    r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
-)
-
-
-def key_lines(text: str) -> dict[tuple[str, ...], int]:
-    """Return the line, counted from 1, of every table and every key, by its path."""
-    lines: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
-    depth = 0
-    for number, line, bare in _lines(text):
-        if depth == 0 and bare.lstrip().startswith("["):
-            table = _path(line.lstrip().lstrip("["))[0]
-            _note(lines, table, number)
-        elif depth == 0 and "=" in bare:
-            path, _ = _path(line)
-            _note(lines, (*table, *path), number)
-        if not (depth == 0 and bare.lstrip().startswith("[")):
-            depth += sum(map(bare.count, "[{")) - sum(map(bare.count, "]}"))
-    return lines
-
-
-def _note(lines: dict[tuple[str, ...], int], path: tuple[str, ...], number: int) -> None:
-    for length in range(1, len(path) + 1):
-        lines.setdefault(path[:length], number)
-
-
-def _lines(text: str) -> list[tuple[int, str, str]]:
-    """Return lines with their numbers, and each as well without strings and comments.
-
-    Lines inside a string of several lines are empty in both.
-    """
-    kept, bare, end = [], [], 0
-    for match in _STRING.finditer(text):
-        between = text[end : match.start()]
-        breaks = "\n" * match[0].count("\n")
-        kept += [between, breaks or match[0]]
-        bare += [between, breaks]
-        end = match.end()
-    rest = text[end:]
-    pairs = zip("".join([*kept, rest]).split("\n"), "".join([*bare, rest]).split("\n"), strict=True)
-    return [(number, line, plain) for number, (line, plain) in enumerate(pairs, 1)]
-
-
-def _path(text: str) -> tuple[tuple[str, ...], int]:
-    """Read a dotted key from the start of a text."""
-    parts: list[str] = []
-    at = 0
-    while match := _PART.match(text, at):
-        parts.append(next(each for each in match.groups() if each is not None))
-        at = match.end()
-        if not text.startswith(".", at):
-            break
-        at += 1
-    return tuple(parts), at

@@ -53,9 +53,15 @@ def campaign_name(source: Path | str) -> str:
 
     Raises UsageError or ManifestError where a campaign file or a plan file cannot be read.
     """
-    if _is_plan_file(source):
-        return campaign_name(read_plan(Path(source)).source)
-    return _campaign_of(source).name
+    return written_campaign(source).name
+
+
+def written_campaign(source: Path | str) -> Campaign:
+    """Return the campaign that SOURCE describes as it was written, without reading its rows.
+
+    Raises UsageError or ManifestError where a campaign file or a plan file cannot be read.
+    """
+    return _campaign_of(read_plan(Path(source)).source if _is_plan_file(source) else source)
 
 
 def _is_plan_file(source: Path | str) -> bool:

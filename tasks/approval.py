@@ -7,13 +7,16 @@ from decimal import Decimal
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import apause_flow_run
 from prefect.input import RunInput
+from prefect.runtime import flow_run
+from prefect.utilities.urls import url_for
 from pydantic import Field
 
+from callsheet.engine.announce import announce
 from callsheet.engine.cancel import refuse_run
 from callsheet.engine.context import RunContext
-from callsheet.engine.request import RunRequest
 from callsheet.ledger import JobRow, queries
 from callsheet.ledger import State as JobState
+from callsheet.notify.message import approval
 from pricing.money import usd_rounded_up, usd_text
 
 POLL_S = 2
@@ -38,7 +41,7 @@ async def is_approved(ctx: RunContext) -> bool:
     most_nano = sum(row.maximum_nano for row in waiting)
     if request.approve_above_usd is None or most_nano <= _nano(request.approve_above_usd):
         return True
-    why = await _refusal(request, waiting, most_nano)
+    why = await _refusal(ctx, waiting, most_nano)
     if why is None:
         ctx.state.notice(f"approved by a person: up to {usd_text(most_nano)} USD")
         return True
@@ -46,8 +49,22 @@ async def is_approved(ctx: RunContext) -> bool:
     return False
 
 
-async def _refusal(request: RunRequest, waiting: list[JobRow], most_nano: int) -> str | None:
+async def _refusal(ctx: RunContext, waiting: list[JobRow], most_nano: int) -> str | None:
     """Return why the answer is no; None where it is yes."""
+    await announce(
+        ctx,
+        [
+            approval(
+                campaign=ctx.run.campaign,
+                run_id=ctx.run.run_id,
+                jobs=len(waiting),
+                most_nano=most_nano,
+                within_s=ctx.request.approve_within_s,
+                url=url_for("flow-run", obj_id=str(flow_run.id)) or "",
+            )
+        ],
+    )
+    request = ctx.request
     question = (
         f"{len(waiting)} videos for at most {usd_rounded_up(most_nano)}, which is above "
         f"${request.approve_above_usd}. The plan is among the artifacts of this run."

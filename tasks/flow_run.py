@@ -20,6 +20,7 @@ from callsheet.engine.cancel import cancel_run
 from callsheet.engine.context import RunContext
 from callsheet.engine.stopping import take_signals
 from callsheet.errors import Interrupted
+from tasks.events import event_sender
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ async def following_flow_run(ctx: RunContext) -> AsyncIterator[None]:
         ctx.tell(f"Prefect: {url}")
     with suppress(Exception):  # Prefect shows the run; it does not carry it
         await _describe(ctx, flow_run_id)
+    ctx.announcer.listeners.append(event_sender(flow_run_id))
     following = asyncio.ensure_future(_follow(ctx, flow_run_id))
     try:
         yield

@@ -40,6 +40,7 @@ _COMMANDS = {
     "Tools": {
         "keeper": "Go on with what dead processes left, in any run of the ledger",
         "deploy": "Register a campaign and its schedule with a Prefect server",
+        "notify": "Show and try who is told about runs",
         "sandbox": "Serve the local sandbox, which speaks fal's queue API",
         "ui": "Serve Prefect's pages of past runs",
     },

@@ -20,7 +20,14 @@ FIELDS = ("run", "job", "request_id", "usd")
 SHORTEST_SECRET = 8
 """Shorter values are not replaced: they would be found in ordinary words."""
 
-_SECRET_VARIABLES = ("FAL_KEY", "FAL_KEY_SECRET", "FAL_ADMIN_KEY")
+_SECRET_VARIABLES = (
+    "FAL_KEY",
+    "FAL_KEY_SECRET",
+    "FAL_ADMIN_KEY",
+    "CALLSHEET_NOTIFY_URLS",
+    "CALLSHEET_NOTIFY_WEBHOOK",
+    "CALLSHEET_WEBHOOK_SECRET",
+)
 _URL_VARIABLES = ("CALLSHEET_LEDGER_URL", "PREFECT_API_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 MESSAGES = logging.getLogger("callsheet.cli")

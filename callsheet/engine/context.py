@@ -18,6 +18,7 @@ from callsheet.engine.request import RunRequest, command, results_address
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import JobRow, Ledger, Range, Run, State, queries
 from callsheet.media.storage import ObjectStore, open_storage
+from callsheet.notify.announcer import Announcer
 from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
 from callsheet.reconcile.account import AccountSession, LedgerCalls, Scope
@@ -101,7 +102,7 @@ class RunContext:
     `catalog` has the rates that hold now, `pins` all rates that the run ever had. `folder` is the run's own.
     `within` is the part of the run that is carried out here, None for the whole.
     `storage` is where results are copied to, None where the folder is all there is. `tell` shows one line to
-    the person who watches.
+    the person who watches. `announcer` passes on what happens.
     """
 
     account: AccountSession
@@ -115,6 +116,7 @@ class RunContext:
     state: RunState
     tell: Callable[[str], None] = _silent
     within: Range | None = None
+    announcer: Announcer = field(default_factory=Announcer)
 
     @property
     def scope(self) -> Scope:

@@ -114,7 +114,9 @@ async def finalize_together(ctx: RunContext) -> dict[str, Any]:
     """
     if ctx.stop.phase != "stopped":
         for _ in range(FINALIZE_TRIES):
-            if summary := await finalize_run(ctx.account, ctx.run.run_id, anyway=True):
+            if summary := await finalize_run(
+                ctx.account, ctx.run.run_id, anyway=True, announcer=ctx.announcer
+            ):
                 return summary
             if (await ctx.do(queries.run, ctx.run.run_id)).closed_ms is not None:
                 break

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from callsheet.engine.announce import announce_end
 from callsheet.engine.context import RunContext, named
 from callsheet.engine.deliver import publish_report
 from callsheet.engine.made_files import Refetched, refetch_gone
@@ -61,6 +62,7 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
         ctx.state.notice(left_to(run_id, sum(statuses.values()), sandbox=ctx.request.sandbox))
     unpublished = await publish_report(ctx)
     ctx.state.summary = _told(ctx, summary, unpublished=unpublished, gone=len(refetched.lost))
+    await announce_end(ctx, ctx.state.summary)
     ctx.state.finalized.set()
     return ctx.state.summary
 

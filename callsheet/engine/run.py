@@ -13,6 +13,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from callsheet import failpoints
+from callsheet.engine.announce import announcing
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.collect_runs import collect_campaign
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
@@ -73,7 +74,7 @@ async def open_context(
             ctx = await check_run_prices(ctx, accept=request.accept_prices)
             if within is None:
                 await publish_opening(ctx)
-            async with rising_mark(ctx), reconcile_loop(ctx):
+            async with rising_mark(ctx), reconcile_loop(ctx), announcing(ctx):
                 yield ctx
 
 

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
@@ -23,6 +24,7 @@ from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, Interrupted, RunStopping, UsageError
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Range, Run, parts, queries
+from callsheet.notify.announcer import Announcer
 from callsheet.reconcile.account import AccountSession
 
 REST_S = 600
@@ -125,24 +127,29 @@ def waits_for_approval(run_id: str, *, sandbox: bool) -> bool:
     return request_to_go_on(run_id, sandbox=sandbox).approve_above_usd is not None
 
 
-async def finalize_shards(run_id: str, *, sandbox: bool) -> dict[str, Any] | None:
+async def finalize_shards(
+    run_id: str, *, sandbox: bool, announcer: Announcer | None = None
+) -> dict[str, Any] | None:
     """Write what a run leaves, if its last part has ended; None where it has not. See `finalize_run`."""
     async with open_account(settings_for(RunRequest(sandbox=sandbox))) as account:
-        return await finalize_run(account, run_id)
+        return await finalize_run(account, run_id, announcer=announcer)
 
 
 async def finalize_run(
-    account: AccountSession, run_id: str, *, anyway: bool = False
+    account: AccountSession, run_id: str, *, anyway: bool = False, announcer: Announcer | None = None
 ) -> dict[str, Any] | None:
     """Write what a run leaves where nobody owns any of it, and (save `anyway`) nothing is left to do for it.
 
     Returns its summary; None where there is work left, where a process owns a part (which finalizes it
     later), where it is closed, and where its folder is not on this machine. Repeating it is harmless.
+    `announcer` tells that the run has ended, in the name of the caller's own flow run.
     """
     try:
         with account.ledger.claim(run_id):
             ctx = await _to_finalize(account, run_id, anyway=anyway)
-            return None if ctx is None else await finalize(ctx)
+            if ctx is None:
+                return None
+            return await finalize(ctx if announcer is None else replace(ctx, announcer=announcer))
     except Busy:
         return None
 

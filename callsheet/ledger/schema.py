@@ -60,7 +60,7 @@ def _key(name: str, kind: Any, *parts: Any, auto: bool = False) -> sa.Column[Any
     return sa.Column(name, kind, *parts, primary_key=True, autoincrement=auto)
 
 
-VERSION: Final = 7
+VERSION: Final = 8
 """The version of these tables. A test compares their text with it: another schema needs another version."""
 
 ledger_head = _table(
@@ -285,6 +285,12 @@ review = _table(
     _col("by", TEXT),
     sa.CheckConstraint(one_of("verdict", ("", *VERDICTS)), name="review_verdict_known"),
     sa.Index("review_by_job", "job_id", "review_id"),
+)
+
+announcement = _table(
+    "announcement",  # what people and programs were told about runs, each thing once
+    _key("key", TEXT),
+    _col("at_ms", INT),
 )
 
 APPEND_ONLY: Final = ("entry", "event", "review", "submission_account")

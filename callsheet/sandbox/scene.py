@@ -14,7 +14,7 @@ from callsheet.sandbox.pixels import nearest_ratio, size_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_DRAWING = "3"
+_DRAWING = "4"
 """Part of the cache's key: change it with the drawing."""
 
 

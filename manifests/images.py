@@ -1,7 +1,7 @@
 """Pictures of a manifest: checked before anything is spent, because fal may charge for one it cannot use.
 
-Web addresses are passed on and never fetched from here. Local files, objects of a store (`s3://bucket/a.png`) and
-`data:` URIs are read once, by this process and its credentials, and uploaded to fal: it never sees `s3://`.
+Web addresses are passed on and never fetched from here. Local files, objects of a store (`s3://bucket/a.png`)
+and `data:` URIs are read once, by this process and its credentials, and uploaded to fal: it never sees `s3://`.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class PictureFinder:
     """Reads the picture cells of one plan, each file once.
 
     Local files must lie under the manifest's folder or under `working_dir`; with `input_root` set, under that
-    folder, relative paths begin there, and objects of a store are refused. `now` is when signatures must still
-    be good.
+    folder, relative paths begin there, and objects of a store are refused. `now` is when signatures must
+    still be good.
     """
 
     working_dir: Path
@@ -88,9 +88,7 @@ class PictureFinder:
         if word in ("http", "https"):
             return _address(cell, media)
         if word in STORES and self.input_root:
-            raise BadPicture(
-                f"{word}:// is not read while the input root is {self.input_root}; use a path in it"
-            )
+            raise BadPicture(f"{word}:// is not read while an input root is set; use a path in it")
         if word and word not in STORES and (word != "data" or media != "image"):
             raise BadPicture(f"{word}: URLs are not supported; use a path, https://, s3:// or data:")
         path = cell if word else str((self.input_root or folder) / cell)

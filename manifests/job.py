@@ -24,13 +24,13 @@ from pricing.quotes import Shot
 class Image:
     """A picture that a job starts from, ends with or refers to; or a video or a sound that it refers to.
 
-    `kind` is "url" (an address that fal fetches itself), "file" (a local file, or an object of
-    a store such as `s3://bucket/a.png`, uploaded once per distinct content) or "data" (a `data:` URI of the manifest, made a file before the run: `manifests.images`). For a
-    file and for data `sha256` and `content_type` are known, and `size` (width, height in pixels) unless the
-    file says that it is to be turned; for an address none of them are known, and they are None. `length_ms`
-    is a video's or a sound's length in milliseconds, None where it is not known. `etag` is what the server
-    of an address said of the image when the job was opened, None where it said nothing; it is no part of the
-    identity.
+    `kind` is "url" (an address that fal fetches itself), "file" (a local file, or an object of a store such
+    as `s3://bucket/a.png`, uploaded once per distinct content) or "data" (a `data:` URI of the manifest, made
+    a file before the run: `manifests.images`). For a file and for data `sha256` and `content_type` are known,
+    and `size` (width, height in pixels) unless the file says that it is to be turned; for an address none of
+    them are known, and they are None. `length_ms` is a video's or a sound's length in milliseconds, None
+    where it is not known. `etag` is what the server of an address said of the image when the job was opened,
+    None where it said nothing; it is no part of the identity.
     """
 
     kind: Literal["url", "file", "data"]

@@ -76,7 +76,7 @@ def chunks_of(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what went wrong in one line of at most 300 characters; a store's own text may run over several."""
+    """Return what went wrong in one line of at most 300 characters; a store may use several lines."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text.rstrip(".")[:300]
 

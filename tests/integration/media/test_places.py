@@ -180,7 +180,7 @@ def test_a_picture_in_a_store_is_known_by_its_content(s3_client: Any, tmp_path: 
     found = PictureFinder.of(tmp_path).find("s3://there/a.png", tmp_path)
     assert (found.kind, found.value, found.size) == ("file", "s3://there/a.png", (400, 300))
     assert found.sha256 == hashlib.sha256(picture.getvalue()).hexdigest()
-    with pytest.raises(BadPicture, match="there is no object s3://there/b.png"):
+    with pytest.raises(BadPicture, match=r"there is no object s3://there/b\.png"):
         PictureFinder.of(tmp_path).find("s3://there/b.png", tmp_path)
     with pytest.raises(BadPicture, match="input root"):
         PictureFinder.of(tmp_path, tmp_path).find("s3://there/a.png", tmp_path)

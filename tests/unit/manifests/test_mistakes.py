@@ -52,7 +52,7 @@ shots.csv, row 11, column num_frames: found 121: seedance-1.0-pro text-to-video 
 shots.csv, row 12, column seed: found 4294967296: a whole number from -1 to 2147483647 is allowed
 shots.csv, row 13, column generate_audio: found yes: seedance-1.0-pro-fast text-to-video makes no sound; with sound: seedance-1.5-pro, seedance-2.0, seedance-2.0-fast, seedance-2.0-mini, seedance-2.0-us, seedance-2.5, seedance-2.5-us
 shots.csv, row 14, column generate_audio: found perhaps: allowed are true and false (or yes and no, 1 and 0)
-shots.csv, row 15, column image_url: found ftp://example.com/a.png: ftp: URLs are not supported; use a path, https:// or data:
+shots.csv, row 15, column image_url: found ftp://example.com/a.png: ftp: URLs are not supported; use a path, https://, s3:// or data:
 shots.csv, row 16, column image_url: found gone.png: there is no file ~/gone.png
 shots.csv, row 17, column image_url: found https://[hidden]@example.com/a.png: a name or password in an address would be sent on to fal; use a presigned address
 shots.csv, row 18, column end_image_url: found https://example.com/a.png: a last frame needs a first one; fill image_url as well

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from callsheet.api import (
         Plan,
-        RunSummary,
         finish,
         finish_async,
         plan,
@@ -40,21 +39,30 @@ if TYPE_CHECKING:
         PlanChanged,
         UsageError,
     )
+    from callsheet.report.run_summary import RunSummary
     from callsheet.settings import Settings
 
 __version__ = "0.1.0"
 
-_ERRORS = (
-    "AccountError",
-    "BudgetError",
-    "CallsheetError",
-    "InputError",
-    "LedgerError",
-    "ManifestError",
-    "OverBudget",
-    "PlanChanged",
-    "UsageError",
-)
+_HOMES = {
+    "Settings": "callsheet.settings",
+    "RunSummary": "callsheet.report.run_summary",
+    **dict.fromkeys(
+        (
+            "AccountError",
+            "BudgetError",
+            "CallsheetError",
+            "InputError",
+            "LedgerError",
+            "ManifestError",
+            "OverBudget",
+            "PlanChanged",
+            "UsageError",
+        ),
+        "callsheet.errors",
+    ),
+}
+"""Modules of public names; any other one is in `callsheet.api`."""
 
 __all__ = [
     "AccountError",
@@ -87,5 +95,4 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: `import callsheet` alone is fast."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "callsheet.errors" if name in _ERRORS else "callsheet.api"
-    return getattr(import_module("callsheet.settings" if name == "Settings" else home), name)
+    return getattr(import_module(_HOMES.get(name, "callsheet.api")), name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import open_account
@@ -42,10 +40,13 @@ from callsheet.files import has_ledger
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger
 from callsheet.reconcile.findings import Findings
+from callsheet.report.run_summary import RunSummary
 from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan
 from manifests.plan import PlanOptions
 from manifests.planner import make_plan
+from manifests.readers.memory import written_rows
+from manifests.row_filter import RowFilter
 from manifests.selection import read_kept
 from pricing.budgets import full_room, shortfalls
 from pricing.money import parse_usd
@@ -95,45 +96,12 @@ class Plan:
         return pd.DataFrame(rows, columns=[*columns, "expected_usd", "maximum_usd"])
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """How a run ended. `exit_code` is the command line's; `document` is what `run --json` prints."""
-
-    run_id: str
-    dir: Path
-    succeeded: int
-    failed: int
-    skipped: int
-    unknown: int
-    expected_usd: Decimal
-    actual_usd: Decimal
-    exit_code: int
-    document: Mapping[str, Any] = field(repr=False)
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> RunSummary:
-        """Read what a run leaves as its summary."""
-        return cls(
-            run_id=document["run_id"],
-            dir=Path(document["dir"]),
-            succeeded=document["succeeded"],
-            failed=document["failed"],
-            skipped=document["skipped"],
-            unknown=document["unknown"],
-            expected_usd=Decimal(document["expected_usd"]),
-            actual_usd=Decimal(document["actual_usd"]),
-            exit_code=document["exit_code"],
-            document=document,
-        )
-
-    def results(self) -> pd.DataFrame:
-        """Return one row per job of the manifest, as in results.parquet."""
-        return pd.read_parquet(self.dir / "results.parquet")
-
-
 def plan(
     source: Source,
     *,
+    first: int | None = None,
+    where: Mapping[str, str] | None = None,
+    sample: int | None = None,
     budget_usd: str | Decimal | float | None = None,
     concurrency: int | None = None,
     out: str | Path | None = None,
@@ -142,24 +110,27 @@ def plan(
 ) -> Plan:
     """Check every row of `source` and price it.
 
-    `campaign` names rows given in memory. Problems of rows are in the plan's `errors`. Raises UsageError
-    where the source or an option cannot be used at all.
+    `where` leaves the rows that have these values in these columns, `first` (1 or more) the first so many of
+    them, `sample` (1 or more) a sample of those, the same each time. `campaign` names rows given in memory.
+    Problems of rows are in the plan's `errors`. Raises UsageError where the source or an option cannot be
+    used at all.
     """
     check_packages_are_ours()
     settings = settings_from(os.environ, sandbox=sandbox)
-    path, folder = _as_file(source, campaign)
+    path = source if isinstance(source, str | Path) else written_rows(source, campaign)
     options = PlanOptions(
         budget_usd=None if budget_usd is None else str(budget_usd),
         concurrency=concurrency,
         out=None if out is None else str(out),
+        rows=RowFilter.of(first=first, where=_pairs(where), sample=sample),
     )
     try:
         made = make_plan(path, overrides=options.under(settings))
     except ManifestError as error:
-        return Plan(path, "", 0, Decimal(0), Decimal(0), fits=False, errors=tuple(error.problems))
+        return Plan(str(path), "", 0, Decimal(0), Decimal(0), fits=False, errors=tuple(error.problems))
     total = made.total
     priced = Plan(
-        source=path,
+        source=str(path),
         campaign=made.campaign,
         jobs=total.jobs,
         expected_usd=total.expected_nano / NANO,
@@ -168,14 +139,17 @@ def plan(
         warnings=made.warnings,
         planned=made,
     )
-    if folder is not None:
-        weakref.finalize(priced, shutil.rmtree, folder, ignore_errors=True)
+    if path is not source:
+        weakref.finalize(priced, shutil.rmtree, Path(path).parent, ignore_errors=True)
     return priced
 
 
 async def run_async(
     source: Plan | Source,
     *,
+    first: int | None = None,
+    where: Mapping[str, str] | None = None,
+    sample: int | None = None,
     budget_usd: str | Decimal | float | None = None,
     concurrency: int | None = None,
     out: str | Path | None = None,
@@ -189,17 +163,32 @@ async def run_async(
 ) -> RunSummary:
     """Buy what a plan, or a source that is planned first, describes, and fetch it.
 
-    Unfinished runs of the same campaign are taken up first. The options are those of `callsheet run`.
+    Unfinished runs of the same campaign are taken up first. The options are those of `callsheet run`; those
+    that name rows (see `plan`) are for a source that is not planned yet.
     `render` renders one job; by default in this process. Raises ManifestError for rows with problems,
     OverBudget where the maximum does not fit and `fit` is off, UsageError without any cap, AccountError
     without a key. What happens to single jobs is in the summary.
     """
     if not isinstance(source, Plan):
-        source = plan(source, budget_usd=budget_usd, concurrency=concurrency, out=out, sandbox=sandbox)
+        source = plan(
+            source,
+            first=first,
+            where=where,
+            sample=sample,
+            budget_usd=budget_usd,
+            concurrency=concurrency,
+            out=out,
+            sandbox=sandbox,
+        )
+    elif first is not None or where or sample is not None:
+        raise UsageError("this plan has its rows already; say first, where or sample to callsheet.plan")
     if source.planned is None:
         raise ManifestError(list(source.errors))
     request = RunRequest(
         source=source.source,
+        first=first,
+        where=_pairs(where),
+        sample=sample,
         budget_usd=source.planned.options.budget_usd,
         concurrency=concurrency,
         out=None if out is None else str(out),
@@ -294,6 +283,9 @@ async def reconcile_async(*, sandbox: bool = False) -> Findings:
 def run(
     source: Plan | Source,
     *,
+    first: int | None = None,
+    where: Mapping[str, str] | None = None,
+    sample: int | None = None,
     budget_usd: str | Decimal | float | None = None,
     concurrency: int | None = None,
     out: str | Path | None = None,
@@ -308,6 +300,9 @@ def run(
     return asyncio.run(
         run_async(
             source,
+            first=first,
+            where=where,
+            sample=sample,
             budget_usd=budget_usd,
             concurrency=concurrency,
             out=out,
@@ -377,20 +372,5 @@ def _fits(planned: ManifestPlan, settings: Settings) -> bool:
         return not shortfalls(demands, room_for(ledger, planned))
 
 
-def _as_file(source: Source, campaign: str) -> tuple[str, Path | None]:
-    """Return the path of a source. Rows in memory are written to a Parquet file that lives with the plan."""
-    if isinstance(source, str | Path):
-        return str(source), None
-    try:
-        if isinstance(source, pa.Table):
-            table = source
-        elif hasattr(source, "to_parquet"):
-            table = pa.Table.from_pandas(source, preserve_index=False)
-        else:
-            names = dict.fromkeys(name for row in source for name in row)
-            table = pa.table({name: [row.get(name) for row in source] for name in names})
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise UsageError(f"the rows are no table: {error}") from error
-    folder = Path(tempfile.mkdtemp(prefix="callsheet-"))
-    pq.write_table(table, folder / f"{campaign}.parquet")
-    return str(folder / f"{campaign}.parquet"), folder
+def _pairs(where: Mapping[str, str] | None) -> tuple[str, ...]:
+    return tuple(f"{column}={value}" for column, value in (where or {}).items())

@@ -15,6 +15,7 @@ from callsheet.errors import Problem
 from callsheet.settings import Settings
 from manifests.job import Job
 from manifests.plan_hash import plan_hash, rows_of_jobs
+from manifests.row_filter import RowFilter
 from manifests.table import MAX_BYTES
 from pricing.budgets import Cap, Spend, first_spellings
 from pricing.quotes import Quote, Shot
@@ -28,7 +29,8 @@ class PlanOptions:
     `defaults` fills columns that are absent or empty. `input_root` is the one folder that local pictures may
     come from, instead of the manifest's folder and the working directory. `allow_private_hosts` lets
     manifests be fetched from addresses inside the network; a plan file never says so. `header_row` and
-    `skip_hidden` are as in `ReadOptions`; `manifest_max_mb` bounds CSV and JSONL files, in MiB.
+    `skip_hidden` are as in `ReadOptions`; `manifest_max_mb` bounds CSV and JSONL files, in MiB. `rows` says
+    which rows are taken.
     """
 
     budget_usd: str | None = None
@@ -40,6 +42,7 @@ class PlanOptions:
     header_row: int | None = None
     skip_hidden: bool = False
     manifest_max_mb: int = MAX_BYTES >> 20
+    rows: RowFilter = field(default_factory=RowFilter)
 
     def under(self, settings: Settings) -> PlanOptions:
         """Return the options with what the environment allows of reading manifests."""
@@ -274,6 +277,10 @@ class StoredJobs(Sequence["PlannedJob"], ABC):
     @abstractmethod
     def cells_table(self) -> Any:
         """Return an Arrow table of the cells that the jobs came from (`plan_rows.manifest_table`)."""
+
+    @abstractmethod
+    def part(self, positions: Sequence[int]) -> tuple[StoredJobs, Summary]:
+        """Return the jobs at these positions, in ascending order, as jobs of their own, and their sums."""
 
     @abstractmethod
     def picked(self, positions: Iterable[int]) -> Iterator[PlannedJob]:

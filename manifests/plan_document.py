@@ -104,6 +104,18 @@ def refusal_document(error: ManifestError) -> dict[str, Any]:
     }
 
 
+def left_document(left: Sequence[PlannedJob]) -> dict[str, Any]:
+    """Describe the jobs that a plan leaves out because they do not fit, by name up to 10,000."""
+    maximum_nano = sum(planned.quote.maximum_nano for planned in left)
+    return {
+        "left_out": {
+            "jobs": len(left),
+            "maximum_usd": usd_text(maximum_nano),
+            "custom_ids": [planned.job.custom_id for planned in left[:ROWS_SHOWN]],
+        }
+    }
+
+
 def row_document(planned: PlannedJob) -> dict[str, Any]:
     """Describe one job and its price."""
     job, quote = planned.job, planned.quote

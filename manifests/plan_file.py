@@ -22,6 +22,7 @@ from manifests.plan import Plan, PlannedJob, PlanOptions
 from manifests.plan_document import cap_document, plan_document
 from manifests.plan_rows import EXTRA, planned_of, rows_table
 from manifests.readers.remote import is_remote
+from manifests.row_filter import RowFilter
 from pricing.budgets import Cap
 from pricing.catalog import Catalog
 from pricing.money import parse_usd, usd_text
@@ -50,8 +51,11 @@ class PlanFile:
     maximum_nano: int
 
 
-def write_plan(plan: Plan, path: Path) -> None:
-    """Write `path` (.json) and beside it the rows (`<stem>.rows.parquet`), each whole or not at all."""
+def write_plan(plan: Plan, path: Path, *, more: Mapping[str, Any] | None = None) -> None:
+    """Write `path` (.json) and beside it the rows (`<stem>.rows.parquet`), each whole or not at all.
+
+    `more` are keys for a person to read; nothing reads them back.
+    """
     if path.suffix.lower() != ".json":
         raise UsageError(f"a plan file's name ends in .json, not {path.name}")
     rows_path = path.with_suffix(".rows.parquet")
@@ -59,7 +63,8 @@ def write_plan(plan: Plan, path: Path) -> None:
     try:
         # The rows first: a plan.json that can be read refers to rows that are there.
         rows_sha256 = write_rows(plan.jobs, rows_path)
-        write_atomically(path, _text(plan, path.parent, rows_path.name, rows_sha256))
+        document = _document(plan, path.parent, rows_path.name, rows_sha256) | dict(more or {})
+        write_atomically(path, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
@@ -83,8 +88,8 @@ def _is_plan(path: Path) -> bool:
     return isinstance(document, dict) and str(document.get("format")).startswith(_ANY_FORMAT)
 
 
-def _text(plan: Plan, folder: Path, rows_file: str, rows_sha256: str) -> bytes:
-    document = plan_document(plan, rows=False) | {
+def _document(plan: Plan, folder: Path, rows_file: str, rows_sha256: str) -> dict[str, Any]:
+    return plan_document(plan, rows=False) | {
         "format": FORMAT,
         "source": plan.source if isinstance(plan.source, str) else _relative(plan.source, folder),
         "options": _options_document(plan.options, folder),
@@ -92,7 +97,6 @@ def _text(plan: Plan, folder: Path, rows_file: str, rows_sha256: str) -> bytes:
         "rows_file": rows_file,
         "rows_sha256": rows_sha256,
     }
-    return f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode()
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -101,15 +105,16 @@ def read_plan(path: Path) -> PlanFile:
         document = json.loads(path.read_bytes())
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise UsageError(f"{path} is not a plan file of this version; `callsheet plan --out` writes one")
+        rows = _rows(path.parent / Path(document["rows_file"]).name, document["rows_sha256"])
         return PlanFile(
             path=path,
             campaign=document["campaign"],
             source=_source(document["source"], path.parent),
-            options=_options(document["options"], path.parent),
+            options=_options(document["options"], path.parent, rows),
             hash=document["plan_hash"],
             caps=tuple(_cap(each) for each in document["caps"]),
             price_book=document["price_book"],
-            rows=_rows(path.parent / Path(document["rows_file"]).name, document["rows_sha256"]),
+            rows=rows,
             jobs=int(document["jobs"]),
             expected_nano=parse_usd(document["expected_usd"]),
             maximum_nano=parse_usd(document["maximum_usd"]),
@@ -192,10 +197,14 @@ def _options_document(options: PlanOptions, folder: Path) -> dict[str, Any]:
         "input_root": _relative(root, folder) if root else None,
         "header_row": options.header_row,
         "skip_hidden": options.skip_hidden,
+        "first": options.rows.first,
+        "where": [list(pair) for pair in options.rows.where],
+        "sample": options.rows.sample,
+        "only_these": options.rows.only is not None,
     }
 
 
-def _options(document: Mapping[str, Any], folder: Path) -> PlanOptions:
+def _options(document: Mapping[str, Any], folder: Path, rows: Path) -> PlanOptions:
     root = document["input_root"]
     return PlanOptions(
         budget_usd=document["budget_usd"],
@@ -205,7 +214,20 @@ def _options(document: Mapping[str, Any], folder: Path) -> PlanOptions:
         input_root=folder / root if root else None,
         header_row=document.get("header_row"),
         skip_hidden=bool(document.get("skip_hidden")),
+        rows=RowFilter(
+            first=document.get("first"),
+            where=tuple((column, value) for column, value in document.get("where", ())),
+            sample=document.get("sample"),
+            only=_ids(rows) if document.get("only_these") else None,
+        ),
     )
+
+
+def _ids(rows: Path) -> frozenset[str]:
+    """Return the ids of the jobs in a plan's rows. Raises OSError."""
+    import pyarrow.parquet as pq
+
+    return frozenset(pq.read_table(rows, columns=["custom_id"])["custom_id"].to_pylist())
 
 
 def _cap(document: Mapping[str, Any]) -> Cap:

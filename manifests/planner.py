@@ -20,6 +20,7 @@ from manifests.images import PictureFinder
 from manifests.job import Job
 from manifests.names import safe_part
 from manifests.parse_cells import Context
+from manifests.part import filtered
 from manifests.plan import Plan, PlannedJob, PlanOptions, Summary
 from manifests.plan_file import differences, read_plan
 from manifests.problems import Problems
@@ -88,8 +89,13 @@ def _planned_again(path: Path, options: PlanOptions) -> Plan:
     if str(planned.source).lower().endswith(".json"):
         raise UsageError(f"{path} was made from {planned.source}, which is a plan file itself; plan again")
     given = planned.options
+    if options.rows:
+        raise UsageError(
+            f"{path} lists its rows already, so it takes no {options.rows}; plan {planned.source} with it"
+        )
     merged = replace(
         options,
+        rows=given.rows,
         budget_usd=options.budget_usd or given.budget_usd,
         concurrency=options.concurrency or given.concurrency,
         out=options.out or given.out,
@@ -162,7 +168,8 @@ def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
         counted=counted,
     )
     clients = [client for _, client in plan.summary.groups if client]
-    return replace(plan, warnings=(*plan.warnings, *client_warnings(campaign, clients)))
+    plan = replace(plan, warnings=(*plan.warnings, *client_warnings(campaign, clients)))
+    return filtered(plan, options.rows, campaign.columns)
 
 
 def _run_caps(options: PlanOptions) -> tuple[Cap, ...]:

@@ -65,6 +65,21 @@ HeaderRow = Annotated[
     int | None, option("HEADER_ROW", "Row of the header in a CSV or XLSX manifest, if it is not found")
 ]
 SkipHidden = Annotated[bool, option("SKIP_HIDDEN", "Leave out hidden and filtered rows of a workbook")]
+First = Annotated[
+    int | None, option("FIRST", "Take the first so many rows (with --where: of those)", "--first", "-n")
+]
+Where = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative="",
+        env_var="CALLSHEET_WHERE",
+        env_var_split=lambda _type, value: value.splitlines(),  # a value may have spaces
+        help="COLUMN=VALUE: take only rows with this value (with any of the values given for one column)",
+    ),
+]
+Sample = Annotated[
+    int | None, option("SAMPLE", "Take a sample of so many rows, the same rows each time (after -n)")
+]
 Csv = Annotated[bool, option("CSV", "Print CSV")]
 Verbose = Annotated[
     bool,

@@ -19,6 +19,7 @@ from callsheet.sandbox.launcher import ensure_sandbox
 from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
 from manifests.plan import PlanOptions
 from manifests.readers.remote import is_remote
+from manifests.row_filter import RowFilter
 
 NO_KEY = (
     "no key for fal: set FAL_KEY (make one at fal.ai/dashboard/keys), or add --sandbox to run without a key "
@@ -67,6 +68,13 @@ class RunRequest(BaseModel):
         default=None, ge=1, le=1000, description="Row of the header in a CSV or XLSX manifest"
     )
     skip_hidden: bool = Field(default=False, description="Leave out hidden and filtered rows of a workbook")
+    first: int | None = Field(default=None, ge=1, description="Take the first so many rows")
+    where: tuple[str, ...] = Field(
+        default=(), description="COLUMN=VALUE: take only the rows that have this value"
+    )
+    sample: int | None = Field(
+        default=None, ge=1, description="Take a sample of so many rows, the same rows each time"
+    )
 
     @property
     def kept(self) -> str:
@@ -92,6 +100,7 @@ class RunRequest(BaseModel):
             out=self.out,
             header_row=self.header_row,
             skip_hidden=self.skip_hidden,
+            rows=RowFilter.of(first=self.first, where=self.where, sample=self.sample),
         )
         return options.under(settings)
 

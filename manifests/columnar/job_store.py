@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -31,14 +32,33 @@ from manifests.columnar.manifest_cells import cells_table
 from manifests.columns import PICTURE_COLUMNS
 from manifests.job import Image, fingerprint_of, options_text
 from manifests.parse_cells import picture_list
-from manifests.plan import PlannedJob, StoredJobs
-from manifests.plan_hash import ABSENT, COMBO_COLUMN, NO_SEED, NUMBER_COLUMNS, RowsDigest, references_identity
-from manifests.plan_rows import CHOICES, EXTRA, FLAGS, MEDIA, options_of, planned_of
+from manifests.plan import JobKind, PlannedJob, StoredJobs, Summary, part_of
+from manifests.plan_hash import (
+    ABSENT,
+    COMBO_COLUMN,
+    NO_SEED,
+    NUMBER_COLUMNS,
+    RowsDigest,
+    combo_text,
+    references_identity,
+)
+from manifests.plan_rows import (
+    CHOICES,
+    EXTRA,
+    FLAGS,
+    MEDIA,
+    options_of,
+    planned_of,
+    rows_schema,
+)
 from manifests.reference_files import Media
 from pricing.catalog import Catalog
 
 SHARED_CONTENT = ("endpoint", "resolution", "aspect_ratio", "duration_s", "num_frames", *FLAGS, *CHOICES)
 """The columns that many jobs have in common and that make the video."""
+
+_COMBINED = (*SHARED_CONTENT, "width_px", "height_px", "fps", "frames", "expected_nano", "maximum_nano")
+"""The columns of what jobs share in the plan's hash (`plan_hash.combo_text`)."""
 
 FINGERPRINTED = (*SHARED_CONTENT, "prompt", "seed", "take", *PICTURE_COLUMNS, "pictures")
 """The columns that fingerprints are made of."""
@@ -273,6 +293,43 @@ class JobStore(StoredJobs):
                 table = pq.ParquetFile(self.path).read_row_group(group)
                 for row in rows_of(table, mine - start).to_pylist():
                     yield _planned(row, self.catalog)
+
+    def part(self, positions: Sequence[int]) -> tuple[JobStore, Summary]:
+        """Write the jobs at these positions (ascending) to a file of their own, and count and hash them."""
+        wanted = np.array(positions, np.int64)
+        names = [name for name in pq.read_schema(self.path).names if name.startswith(EXTRA)]
+        extras = {
+            name.removeprefix(EXTRA)
+            for batch in (self._batches_at(wanted, names) if names else ())
+            for name in names
+            if batch[name].null_count < len(batch)
+        }
+        folder, digest, schema = Scratch(), RowsDigest(extras), rows_schema(extras)
+        path = folder.path / "rows.parquet"
+        write_rows(path, schema, self._fed(digest, self._batches_at(wanted, schema.names)))
+        part = JobStore(path, len(wanted), self.catalog, folder)
+        sums = part_of(Counter(part.values(*JobKind._fields)))
+        return part, Summary(len(part), sums.groups, sums.sizes, digest.document())
+
+    def _batches_at(self, wanted: Numbers, columns: Sequence[str]) -> Iterator[Any]:
+        start = 0
+        for batch in self.batches(columns):
+            end = start + len(batch)
+            mine = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, end)]
+            if len(mine):
+                yield rows_of(batch, mine - start)
+            start = end
+
+    def _fed(self, digest: RowsDigest, batches: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+        """Yield the columns of every batch and add them to the hash."""
+        for batch in batches:
+            columns = {name: batch[name] for name in batch.schema.names}
+            first, places = combinations([_codes(columns[name]) for name in _COMBINED], len(batch))
+            shared = [_planned(row, self.catalog) for row in rows_of(batch, first).to_pylist()]
+            texts = (combo_text(each.job.endpoint, each.job.options, each.quote) for each in shared)
+            numbers = np.array([digest.combo_number(text) for text in texts], np.int64)
+            feed(digest, columns, identities_of(columns), numbers[places])
+            yield columns
 
     def _around(self, at: int) -> tuple[int, list[PlannedJob]]:
         """Return the jobs around a position, with the position of the first one."""

@@ -17,12 +17,15 @@ from callsheet.cli.options import (
     Budget,
     Canary,
     Concurrency,
+    First,
     Fit,
     HeaderRow,
     Json,
+    Sample,
     Sandbox,
     SkipHidden,
     Speed,
+    Where,
     budget_nano_of,
     option,
 )
@@ -33,6 +36,7 @@ from callsheet.engine.request import RunRequest  # noqa: TID253 -- as above
 from callsheet.errors import UsageError
 from manifests.planner import campaign_name
 from manifests.readers.remote import is_remote
+from manifests.row_filter import RowFilter
 
 _NOT_IN_NAMES = "/%&><"
 _POOL_NAME = re.compile(f"[^{_NOT_IN_NAMES}]+")
@@ -76,6 +80,9 @@ def deploy(
     timezone: Timezone = None,
     overlap: Overlap = "wait",
     catch_up: CatchUp = "once",
+    first: First = None,
+    where: Where = (),
+    sample: Sample = None,
     budget_usd: Budget = None,
     fit: Fit = False,
     canary: Canary = None,
@@ -116,8 +123,12 @@ def deploy(
         raise UsageError("--timezone says where the hours of --cron are meant; give --cron as well")
     if budget_usd is not None:
         budget_nano_of(budget_usd)
+    RowFilter.of(first=first, where=where, sample=sample)
     request = RunRequest(
         source=_where(source),
+        first=first,
+        where=where,
+        sample=sample,
         budget_usd=budget_usd,
         concurrency=concurrency,
         out=_where(out),

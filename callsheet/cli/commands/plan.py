@@ -8,7 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from callsheet.cli.options import Budget, HeaderRow, Json, Sandbox, SkipHidden, Source, option
+from callsheet.cli.options import (
+    Budget,
+    First,
+    Fit,
+    HeaderRow,
+    Json,
+    Sample,
+    Sandbox,
+    SkipHidden,
+    Source,
+    Where,
+    option,
+)
 from callsheet.cli.output import document, note, result, show_line
 from callsheet.cli.views.plan_advice import (
     advice_document,
@@ -22,8 +34,10 @@ from callsheet.cli.views.plan_view import (
     cap_name,
     draft_costs,
     drafts_document,
+    name_left,
     show_changes,
     show_drafts,
+    show_left,
     show_plan,
     show_warnings,
 )
@@ -32,10 +46,12 @@ from callsheet.errors import ManifestError, OverBudget
 from callsheet.files import has_ledger
 from callsheet.settings import settings_from
 from manifests.diff import to_pay
-from manifests.plan import Plan, PlanOptions
-from manifests.plan_document import plan_document, problems_document, refusal_document
+from manifests.part import fitting
+from manifests.plan import Plan, PlannedJob, PlanOptions
+from manifests.plan_document import left_document, plan_document, problems_document, refusal_document
 from manifests.plan_file import refuse_to_replace, write_plan
 from manifests.planner import make_plan
+from manifests.row_filter import RowFilter
 from pricing.budgets import Shortfall, full_room, shortfalls
 from pricing.money import usd_rounded_up, usd_text
 
@@ -47,7 +63,11 @@ Check = Annotated[bool, option("PLAN_CHECK", "Exit with 3 if the plan does not f
 def plan(
     source: Source,
     *,
+    first: First = None,
+    where: Where = (),
+    sample: Sample = None,
     budget_usd: Budget = None,
+    fit: Fit = False,
     out: PlanFile = None,
     rows: Rows = False,
     check: Check = False,
@@ -60,14 +80,20 @@ def plan(
     """Show what a manifest costs and whether it fits the budget. Nothing is sent.
 
     Compared with what the campaign has paid for: + new, ~ changed, = already
-    made. Only + and ~ cost money.
+    made. Only + and ~ cost money. With --fit the plan, and the file of --out,
+    is the part that fits.
 
     Example: callsheet plan shots.csv --budget-usd 25 --out plan.json
     """
     if out is not None:
         refuse_to_replace(out)
     settings = settings_from(os.environ)
-    options = PlanOptions(budget_usd=budget_usd, header_row=header_row, skip_hidden=skip_hidden)
+    options = PlanOptions(
+        budget_usd=budget_usd,
+        header_row=header_row,
+        skip_hidden=skip_hidden,
+        rows=RowFilter.of(first=first, where=where, sample=sample),
+    )
     try:
         made = make_plan(source, overrides=options.under(settings))
     except ManifestError as error:
@@ -76,12 +102,14 @@ def plan(
         return explain_mistakes(error, source, errors)
     concurrency = made.concurrency or settings.concurrency
     seen = _seen(made, sandbox=sandbox)
+    made, seen, left = _fitted(made, seen) if fit else (made, seen, [])
+    left_out = left_document(left) if fit else {}
     short = shortfalls(to_pay(made, seen.changes), seen.room)
     code = OverBudget.exit_code if check and short else 0
     takes_s, learned = seen.takes_s(made, concurrency), bool(seen.learned_s)
     costs = draft_costs(made, seen.kept)
     if out is not None:
-        write_plan(made, out)
+        write_plan(made, out, more=left_out)
         note(f"wrote {out}")
     if json:
         told = plan_document(
@@ -93,6 +121,7 @@ def plan(
                 **told,
                 "advice": advice_document(made, seen.changes, seen.room),
                 **more,
+                **left_out,
                 **drafts_document(costs),
             }
         )
@@ -101,7 +130,7 @@ def plan(
     show_warnings(made)
     show_changes(made, seen.changes, seen.differs)
     show_drafts(costs)
-    _show_fit(seen, short)
+    _show_fit(seen, short, left)
     for line in advice_lines(made, seen.changes, seen.room):
         show_line(line)
     if len(seen.changes.made) < made.total.jobs:
@@ -155,7 +184,14 @@ def _seen(plan: Plan, *, sandbox: bool) -> PlanView:
     return replace(view, credit_nano=credit_nano(settings))
 
 
-def _show_fit(seen: PlanView, short: Sequence[Shortfall]) -> None:
+def _fitted(plan: Plan, seen: PlanView) -> tuple[Plan, PlanView, list[PlannedJob]]:
+    """Return the part of a plan that fits, what is known about it, and the jobs that are left out."""
+    positions = seen.left_out(plan)
+    left = [planned for _, planned in plan.picked(positions)]
+    return (fitting(plan, positions), seen.without(positions), left) if left else (plan, seen, left)
+
+
+def _show_fit(seen: PlanView, short: Sequence[Shortfall], left: Sequence[PlannedJob]) -> None:
     for each in short:
         show_line(
             f"does not fit the {cap_name(each.cap)}: needs up to "
@@ -163,3 +199,6 @@ def _show_fit(seen: PlanView, short: Sequence[Shortfall]) -> None:
         )
     if seen.room and not short:
         result("fits the budget")
+    if left:
+        show_left(len(left), sum(planned.quote.maximum_nano for planned in left))
+        name_left(left, len(left))

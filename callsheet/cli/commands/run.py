@@ -11,21 +11,24 @@ from callsheet.cli.options import (
     Budget,
     Canary,
     Concurrency,
+    First,
     Fit,
     HeaderRow,
     Json,
     Out,
+    Sample,
     Sandbox,
     SkipHidden,
     Source,
     Speed,
+    Where,
     Yes,
     budget_nano_of,
 )
 from callsheet.cli.output import ask, document, result, say, show_line
 from callsheet.cli.session import run_to_its_end
 from callsheet.cli.views.plan_advice import advice_lines
-from callsheet.cli.views.plan_view import show_plan, show_warnings
+from callsheet.cli.views.plan_view import name_left, show_left, show_plan, show_warnings
 from callsheet.engine.open_run import (
     Selection,
     changed_caps,
@@ -49,6 +52,9 @@ MOST_CANARIES = 1000
 def run(
     source: Source,
     *,
+    first: First = None,
+    where: Where = (),
+    sample: Sample = None,
     budget_usd: Budget = None,
     concurrency: Concurrency = None,
     out: Out = None,
@@ -66,6 +72,7 @@ def run(
     """Show the plan, ask for confirmation, render, and download.
 
     Example: callsheet run shots.csv --budget-usd 25
+    Try it first: callsheet run shots.csv --budget-usd 2 -n 3
     """
     if budget_usd is not None:
         budget_nano_of(budget_usd)
@@ -73,6 +80,9 @@ def run(
         raise UsageError(f"--canary is {canary}; use 1 to {MOST_CANARIES} price groups")
     request = RunRequest(
         source=source,
+        first=first,
+        where=where,
+        sample=sample,
         budget_usd=budget_usd,
         concurrency=concurrency,
         out=out,
@@ -122,7 +132,7 @@ def _review(
         show_warnings(plan)
     for old, new in changed_caps(ledger, plan):
         say(f"cap of {old.label}: {usd_text(old.limit_nano)} USD becomes {usd_text(new.limit_nano)}")
-    _name_what_is_left(plan, selection)
+    name_left((planned for _, planned in plan.picked(selection.left)), len(selection.left))
     if selection.buy and not (yes or _agreed(plan, selection)):
         raise UsageError("not confirmed, nothing was sent; add --yes to run without confirmation")
 
@@ -135,8 +145,7 @@ def _show_selection(selection: Selection, *, sandbox: bool) -> None:
     for run_id, count in Counter(selection.elsewhere.values()).items():
         say(left_to(run_id, count, sandbox=sandbox))
     if selection.left:
-        more = usd_rounded_up(selection.left_maximum_nano)
-        show_line(f"- {len(selection.left)} skipped: over budget, need up to {more} more")
+        show_left(len(selection.left), selection.left_maximum_nano)
 
 
 def _advise(plan: Plan, request: RunRequest, settings: Settings) -> None:
@@ -160,11 +169,3 @@ def _nothing_to_do(plan: Plan, *, as_json: bool) -> int:
 def _agreed(plan: Plan, selection: Selection) -> bool:
     most = sum(plan.jobs[index].quote.maximum_nano for index in selection.buy)
     return ask(f"Buy {len(selection.buy)} videos for at most {usd_rounded_up(most)}?")
-
-
-def _name_what_is_left(plan: Plan, selection: Selection) -> None:
-    for index in selection.left[:20]:
-        planned = plan.jobs[index]
-        say(f"skipped: {planned.job.custom_id} (up to {usd_rounded_up(planned.quote.maximum_nano)})")
-    if len(selection.left) > 20:
-        say(f"skipped: and {len(selection.left) - 20} more")

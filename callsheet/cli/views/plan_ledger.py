@@ -37,6 +37,7 @@ def compared(plan: Plan, settings: Settings, *, sandbox: bool) -> PlanView:
             differs=_differences(ledger, plan, changes),
             learned_s=_learned(ledger, plan),
             kept=ledger.do(finishing.finished_share, plan.by_model().keys()),
+            waiting_since_ms=ledger.do(queries.waiting_since, plan.campaign),
         )
 
 

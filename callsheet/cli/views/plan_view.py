@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from callsheet.cli.output import result, say, show_line, terminal_width
 from manifests.diff import Changes, Sum
-from manifests.plan import Plan, Size, Total, drafts_in
-from pricing.budgets import Cap, scope_label
+from manifests.plan import Plan, PlannedJob, Size, Total, drafts_in
+from pricing.budgets import Cap, choose, scope_label
 from pricing.catalog import load_catalog
 from pricing.drafts import ASSUMED_SHARE, DraftCost, draft_cost, finish_cost
 from pricing.money import usd_rounded_up, usd_text
@@ -17,6 +19,7 @@ from pricing.render_times import campaign_s, published_render_s
 
 WARNINGS_SHOWN = 10
 CHANGES_SHOWN = 50
+LEFT_NAMED = 20
 
 _NAME = 28
 """Columns for a name in the tables of totals; the figures beside it take 36 more."""
@@ -38,6 +41,27 @@ class PlanView:
     learned_s: Mapping[Size, float] = field(default_factory=dict)
     kept: tuple[int, int] = (0, 0)
     credit_nano: int | None = None
+    waiting_since_ms: Mapping[str, int] = field(default_factory=dict)
+
+    def left_out(self, plan: Plan) -> tuple[int, ...]:
+        """Return the positions of the jobs that `run --fit` would leave out."""
+        spends, prints = plan.spends(), [fingerprint for fingerprint, _ in plan.identities()]
+        wanted = [at for at in range(len(spends)) if at not in self.changes.made]
+        turns = (replace(spends[at], waiting_since_ms=self.waiting_since_ms.get(prints[at])) for at in wanted)
+        return tuple(wanted[number] for number in choose(turns, self.room).left)
+
+    def without(self, left: Collection[int]) -> PlanView:
+        """Return the same for the plan without these positions."""
+        jobs = [*self.changes.made, *self.changes.changed, *self.differs]
+        gone, before = frozenset(left), sorted(left)
+        place = {at: at - bisect_left(before, at) for at in jobs if at not in gone}
+        changes = Changes(
+            made={place[at]: job for at, job in self.changes.made.items()},
+            changed={place[at]: job for at, job in self.changes.changed.items() if at in place},
+            pictures=frozenset(place[at] for at in self.changes.pictures if at in place),
+        )
+        differs = {place[at]: told for at, told in self.differs.items() if at in place}
+        return replace(self, changes=changes, differs=differs)
 
     def takes_s(self, plan: Plan, concurrency: int) -> float:
         """Return the seconds it takes to render what is not made yet."""
@@ -87,6 +111,19 @@ def show_warnings(plan: Plan) -> None:
         say(f"warning: {warning}")
     if len(plan.warnings) > WARNINGS_SHOWN:
         say(f"warning: and {len(plan.warnings) - WARNINGS_SHOWN} more")
+
+
+def show_left(count: int, more_nano: int) -> None:
+    """Print how many jobs are left out, and what they need."""
+    show_line(f"- {count} skipped: over budget, need up to {usd_rounded_up(more_nano)} more")
+
+
+def name_left(jobs: Iterable[PlannedJob], count: int) -> None:
+    """Name the first of the jobs that are left out, and how many more there are, on standard error."""
+    for planned in islice(jobs, LEFT_NAMED):
+        say(f"skipped: {planned.job.custom_id} (up to {usd_rounded_up(planned.quote.maximum_nano)})")
+    if count > LEFT_NAMED:
+        say(f"skipped: and {count - LEFT_NAMED} more")
 
 
 def _show_group(title: str, groups: Mapping[str, Total]) -> None:

@@ -109,6 +109,30 @@ def test_what_does_not_fit_is_shown_with_what_would(call, spring):
     assert "--fit: takes 1 jobs and skips 1" in call("plan", "spring.csv", "--budget-usd", "0.5")[1]
 
 
+def test_a_plan_of_what_fits_is_a_plan_file_of_exactly_that(call, spring, tmp_path):
+    """What is made stays, what fits follows by priority, the rest is named; the file buys the same jobs."""
+    spring.write_text(
+        f"{HEADER}a,A fox,seedance-1.0-lite,480p,2\nc,A dog,seedance-1.0-pro,1080p,5\n"
+        "b,A cat,seedance-1.0-lite,480p,3\nd,A cow,seedance-1.0-lite,480p,2\n"
+    )
+    budget = ("--budget-usd", "0.1")
+    assert call("plan", "spring.csv", *budget, "--check")[0] == OverBudget.exit_code
+    code, out, _ = call("plan", "spring.csv", *budget, "--fit", "--check", "--out", "p.json", "--json")
+    told = json.loads(out)
+    assert (code, told["fits"]) == (0, True)
+    assert [(row["custom_id"], row["change"]) for row in told["rows"]] == [("a", "="), ("b", "~"), ("d", "+")]
+    assert told["rows"][1]["differs"] == ["duration: 3, was 2"]
+    left = {"jobs": 1, "maximum_usd": "0.6171", "custom_ids": ["c"]}
+    assert told["left_out"] == json.loads((tmp_path / "p.json").read_text())["left_out"] == left
+    plan = make_plan(tmp_path / "p.json")
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+        bought = select(ledger, plan, fit=False).buy
+    assert [plan.jobs[at].job.custom_id for at in bought] == ["b", "d"]
+    _, out, said = call("plan", "spring.csv", *budget, "--fit")
+    assert "- 1 skipped: over budget, need up to $0.6171 more" in out
+    assert "skipped: c (up to $0.6171)" in said
+
+
 def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):
     """Ten thousand jobs are 40 MB, and the ledger has them by the time the first one is bought."""
     monkeypatch.setattr("callsheet.cli.session._server", lambda *_: ("", None))
@@ -121,6 +145,7 @@ def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):
         return {"exit_code": len(plans())}, False
 
     monkeypatch.setattr("callsheet.cli.session._carried_out", carried_out)
+    monkeypatch.setattr("callsheet.cli.session._say_why_it_stopped", lambda *_: None)
     monkeypatch.setattr("callsheet.cli.session._print", lambda *_, **__: None)
 
     (tmp_path / "summer.csv").write_text(f"{HEADER}a,A dog,seedance-1.0-lite,480p,2\n")

@@ -67,6 +67,10 @@ ApproveAbove = Annotated[
     str | None, option("APPROVE_ABOVE_USD", "Ask for approval in Prefect if a run may cost more")
 ]
 Out = Annotated[str | None, option("OUT", "The folder for run folders (default: runs, next to the source)")]
+ShardJobs = Annotated[
+    int | None,
+    option("SHARD_JOBS", "Jobs of one shard, 1-1000; by default about an hour of work, 0 never splits a run"),
+]
 DryRun = Annotated[bool, option("DRY_RUN", "Show what would change, and change nothing")]
 
 app = App(name="deploy")
@@ -93,6 +97,7 @@ def deploy(
     accept_prices: AcceptPrices = False,
     header_row: HeaderRow = None,
     skip_hidden: SkipHidden = False,
+    shard_jobs: ShardJobs = None,
     work_pool: WorkPool = "callsheet",
     pool_type: PoolType = None,
     reconcile_cron: ReconcileCron = None,
@@ -141,25 +146,39 @@ def deploy(
         accept_prices=accept_prices,
         header_row=header_row,
         skip_hidden=skip_hidden,
+        shard_jobs=shard_jobs,
     )
     name = None if source is None else _deployable(campaign_name(source))
     rules = ScheduleRules(overlap=overlap, catch_up=catch_up)
     require_answer(url)
+    from flows.keeper import keeper
     from flows.reconcile_ledger import reconcile_ledger
+    from flows.render_shard import render_shard
     from flows.run_campaign import run_campaign
     from tasks.deploying import Wanted, check_schedule, register
 
     for each in (cron, reconcile_cron):
         if each is not None:
             check_schedule(each, timezone or "UTC")
+    ledger_name = "callsheet-sandbox" if sandbox else "callsheet"
+    rehearsal: dict[str, Any] = {"sandbox": True} if sandbox else {}
     wanted = [
         Wanted(
             flow=reconcile_ledger,
-            name="callsheet-sandbox" if sandbox else "callsheet",
+            name=ledger_name,
             work_pool=work_pool,
             cron=reconcile_cron,
-            parameters={"sandbox": True} if sandbox else {},
-        )
+            parameters=rehearsal,
+        ),
+        Wanted(
+            flow=keeper,
+            name=ledger_name,
+            work_pool=work_pool,
+            cron=EVERY_MINUTE,
+            overlap="skip",
+            parameters={"work_pool": work_pool, **rehearsal},
+        ),
+        Wanted(flow=render_shard, name=work_pool, work_pool=work_pool),
     ]
     if name is not None:
         campaign = Wanted(

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from callsheet.cli.options import Json, Sandbox, option
 from callsheet.cli.output import document, note, result, say
 from callsheet.engine.context import open_account
@@ -19,7 +17,7 @@ from callsheet.settings import Settings
 
 MOST_S = 3600
 
-Once = Annotated[bool, Parameter(negative="", help="Look once, finish what was taken up, and end")]
+Once = Annotated[bool, option("KEEPER_ONCE", "Look once, finish what was taken up, and end", "--once")]
 Every = Annotated[float, option("KEEPER_EVERY_S", f"Seconds between two looks, 1-{MOST_S}", "--every")]
 
 

@@ -25,7 +25,8 @@ from manifests.addresses import doubt
 from manifests.job import Image, Job
 from manifests.readers.stores import STORES, is_in_store, read_object, save_object
 from manifests.reference_files import MAX_BYTES as MAX_REFERENCE_BYTES
-from manifests.reference_files import BadReference, Media, read_reference
+from manifests.reference_files import Media
+from manifests.reference_lengths import BadReference, read_reference
 
 MAX_BYTES = 30_000_000
 MIN_SIDE_PX, MAX_SIDE_PX = 300, 6000

@@ -32,6 +32,7 @@ from pricing.catalog_checks import (
     whole,
 )
 from pricing.endpoints import TASKS, Endpoint, Task
+from pricing.money import parse_usd
 from pricing.rates import CONFIDENCES, Case, Rate, rates_for
 from pricing.units import ListedPrice
 
@@ -212,20 +213,16 @@ def _rate(row: TableCheck) -> Rate | None:
     return Rate(
         of=given["of"],
         unit=given["per"],
-        nano=_nano(given["usd"]),
+        nano=parse_usd(given["usd"]),
         since=given["from"],
         source=given["source"],
         confidence=given["confidence"],
         resolution=given["resolution"],
         audio=given["audio"],
         video_input=given["video_input"],
-        input_nano=_nano(given["input_usd"]) if given["input_usd"] else 0,
+        input_nano=parse_usd(given["input_usd"]) if given["input_usd"] else 0,
         note=given["note"],
     )
-
-
-def _nano(usd: str) -> int:
-    return int(Decimal(usd).scaleb(9))
 
 
 def _pixels(

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
+from pricing.quotes import Quote
+
 REFERENCE_RENDER_S = 41.0
 """fal's page for Seedance: "~41 seconds for 5-second 1080p video on L20 GPU"
 (https://fal.ai/models/fal-ai/bytedance/seedance/v1/lite/image-to-video)."""
@@ -31,6 +33,22 @@ class RenderKind:
     endpoint_id: str
     pixels: int
     frames: int
+
+    @classmethod
+    def of(cls, endpoint_id: str, price: Quote) -> RenderKind:
+        """Return the kind of a priced job."""
+        return cls(endpoint_id, price.width_px * price.height_px, price.frames)
+
+    @classmethod
+    def read(cls, text: str) -> RenderKind:
+        """Read what `text` wrote. Raises ValueError for anything else."""
+        endpoint_id, pixels, frames = text.rsplit("|", 2)
+        return cls(endpoint_id, int(pixels), int(frames))
+
+    @property
+    def text(self) -> str:
+        """The kind as the ledger names it."""
+        return f"{self.endpoint_id}|{self.pixels}|{self.frames}"
 
     @property
     def prior_s(self) -> float:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from callsheet.engine.context import open_account
 from callsheet.engine.open_run import (
-    kind_text,
     refuse_frozen,
     refuse_unless_it_fits,
     require_a_cap,
@@ -30,6 +29,7 @@ from pricing.catalog import Catalog
 from pricing.drafts import finish_shot
 from pricing.pins import at_pin, read_pins
 from pricing.quotes import Quote, quote
+from pricing.render_times import RenderKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ def _order(each: Finish) -> NewFinish:
         endpoint=each.job.endpoint.id,
         payload=encode_job(each.job),
         output_name=each.output_name,
-        render_kind=kind_text(each.job, each.price),
+        render_kind=RenderKind.of(each.job.endpoint.id, each.price).text,
         expected_nano=each.price.expected_nano,
         maximum_nano=each.price.maximum_nano,
     )

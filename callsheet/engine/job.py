@@ -249,8 +249,7 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
 
 def render_kind(ctx: RunContext, job: Job) -> RenderKind:
     """Return the kind of job this is, as far as render times go."""
-    priced = quote(ctx.catalog, job.shot)
-    return RenderKind(job.endpoint.id, priced.width_px * priced.height_px, priced.frames)
+    return RenderKind.of(job.endpoint.id, quote(ctx.catalog, job.shot))
 
 
 def group_of(ctx: RunContext, row: JobRow | PaidOutcome) -> str:

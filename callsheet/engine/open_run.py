@@ -38,7 +38,7 @@ from callsheet.ledger import (
 from callsheet.ledger.accounts import window_at
 from manifests.diff import Changes, look_up
 from manifests.images import materialised
-from manifests.job import Job, encode_job
+from manifests.job import encode_job
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_file import write_plan
 from manifests.plan_rows import manifest_table
@@ -46,7 +46,7 @@ from pricing.budgets import Cap, Room, Spend, choose, counts_in, scope_label, sh
 from pricing.catalog import load_catalog
 from pricing.money import usd_rounded_up
 from pricing.pins import first_pin, pins_text
-from pricing.quotes import Quote
+from pricing.render_times import RenderKind
 
 
 class Demand(Protocol):
@@ -293,14 +293,9 @@ def _new_job(planned: PlannedJob, position: int, folder: Path, etags: Mapping[st
         priority=job.priority,
         client=job.client,
         output_name=job.output_name,
-        render_kind=kind_text(job, quote),
+        render_kind=RenderKind.of(job.endpoint.id, quote).text,
         draft=bool(job.draft),
     )
-
-
-def kind_text(job: Job, price: Quote) -> str:
-    """Name the kind of a job, as far as render times go: its endpoint, pixels and frames."""
-    return f"{job.endpoint.id}|{price.width_px * price.height_px}|{price.frames}"
 
 
 def refuse_frozen(ledger: Ledger, plan: Demand) -> None:

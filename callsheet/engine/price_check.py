@@ -18,6 +18,7 @@ from pricing.pins import Pin, at_pin, pins_text
 from pricing.price_list import PriceCheck, accepted_rates, check_prices, differing
 from pricing.quotes import quote
 from pricing.rates import rate_text
+from pricing.render_times import RenderKind
 from pricing.units import ListedPrice
 
 LOOK_S = 10.0
@@ -136,12 +137,12 @@ def bills_of(settled: Iterable[Settled]) -> list[Bill]:
     """Return what the ledger's settlements say about rates, apart from finishes, which have one size."""
     found = []
     for each in settled:
-        _, pixels, frames = each.render_kind.rsplit("|", 2)
+        kind = RenderKind.read(each.render_kind)
         # Read as plain JSON: ten thousand jobs are looked through, and this alone decides about the rate.
         job = json.loads(each.payload)
         if "draft_id" in job:
             continue
         resolution = DRAFT_RESOLUTION if job.get("draft") else job["resolution"]
         key = RateKey(each.endpoint, resolution, bool(job.get("generate_audio")))
-        found.append(Bill(key, int(pixels) * int(frames), each.cost_nano))
+        found.append(Bill(key, kind.pixels * kind.frames, each.cost_nano))
     return found

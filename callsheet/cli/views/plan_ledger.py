@@ -16,6 +16,7 @@ from manifests.diff import Changes, what_differs
 from manifests.job import decode_job
 from manifests.plan import Plan, Size
 from pricing.catalog import load_catalog
+from pricing.render_times import RenderKind
 
 MOST_SIZES = 200
 """Up to this many sizes are looked up in the ledger; the rest keep the published render time."""
@@ -57,7 +58,8 @@ def _differences(ledger: Ledger, plan: Plan, changes: Changes) -> dict[int, list
 def _learned(ledger: Ledger, plan: Plan) -> dict[Size, float]:
     found = {}
     for size in list(plan.summary.sizes)[:MOST_SIZES]:
-        seen = ledger.do(history.render_times, f"{size.endpoint_id}|{size.pixels}|{size.frames}")
+        kind = RenderKind(size.endpoint_id, size.pixels, size.frames)
+        seen = ledger.do(history.render_times, kind.text)
         if seen:
             found[size] = median(seen) / 1000
     return found

@@ -31,6 +31,7 @@ _COMMANDS = {
         "cancel": "Stop a run: submit nothing more and cancel what fal has not started",
         "reconcile": "Settle open and unknown submissions against fal's records",
         "report": "Write the results and the report page of a run again",
+        "review": "Judge the clips of a run in a browser, and order retakes",
     },
     "Money": {
         "budget": "Show and set caps that outlive a run",

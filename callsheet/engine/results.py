@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from posixpath import dirname
@@ -19,12 +20,26 @@ import pyarrow.parquet as pq
 from callsheet.engine.made_files import gone_files
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.files import naming_full_disk
-from callsheet.ledger import JobRow, Ledger, Review, Run, State, admission, history, queries, reviews
+from callsheet.ledger import (
+    Account,
+    JobRow,
+    Ledger,
+    Review,
+    Run,
+    State,
+    account_refs,
+    admission,
+    history,
+    queries,
+    reviews,
+    takes,
+)
 from callsheet.report.rows import ResultRow, earlier_row, result_row, with_reviews
 from callsheet.report.run_files import write_run_files
 from callsheet.report.summary import RunFacts, summarise, summary_document
 from manifests.job import Job, decode_job
 from manifests.plan_file import fingerprints_in, rows_in
+from manifests.retakes import shot_of, take_name
 from pricing.catalog import Catalog, load_catalog
 from pricing.quotes import Quote
 
@@ -54,22 +69,70 @@ def gone_earlier(ledger: Ledger, run: Run) -> list[JobRow]:
 def result_rows(ledger: Ledger, run: Run) -> list[ResultRow]:
     """Return one row for every job of a run's manifest, in its order."""
     catalog = load_catalog()
-    folder = cache(lambda run_id: _folder_from(run, ledger.do(queries.run, run_id)))
-
-    def earlier_path(row: JobRow) -> str | None:
-        if row.output_run_id is None:
-            return None
-        return f"{folder(row.output_run_id)}/{row.output_path_there}"
-
+    folders = _Folders(ledger, run)
     rows: dict[int, ResultRow] = {}
+    drafts: dict[int, int] = {}
     for row in ledger.stream(queries.each_job, run.run_id):
-        path = earlier_path(row) if row.state is State.ALREADY_MADE else None
+        path = folders.path_of(row) if row.state is State.ALREADY_MADE else None
         rows[row.position] = result_row(row, decode_job(row.payload, catalog), run, output_path=path)
+        if row.draft_output_id is not None and row.state is State.SUCCEEDED:
+            drafts[row.position] = row.draft_output_id
     for (position, job, quote), earlier in _by_position(ledger, run, catalog):
         if earlier is not None:
-            path = earlier_path(earlier)
+            path = folders.path_of(earlier)
             rows[position] = earlier_row(earlier, job, quote, run, output_path=path)
+    paths = ledger.do(takes.output_paths, drafts.values())
+    for position, output_id in drafts.items():
+        rows[position] = replace(rows[position], draft_path=paths[output_id])
     return reviewed(ledger, [rows[position] for position in sorted(rows)])
+
+
+def other_takes(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Return the takes of a run's shots that other runs of the campaign made.
+
+    These are the clips that its rows are retakes of, and the retakes that were ordered of them.
+    """
+    catalog = load_catalog()
+    folders = _Folders(ledger, run)
+    known = {row.custom_id for row in rows}
+    found: list[ResultRow] = []
+    wanted = {name for row in rows for name in _linked_names(row)} - known
+    while wanted:
+        jobs = ledger.do(takes.by_name, run.campaign, wanted)
+        new = reviewed(
+            ledger,
+            [
+                result_row(row, decode_job(row.payload, catalog), run, output_path=folders.path_of(row))
+                for row in jobs.values()
+            ],
+        )
+        found += new
+        known |= wanted
+        wanted = {name for row in new for name in _linked_names(row)} - known
+    return found
+
+
+def _linked_names(row: ResultRow) -> Iterator[str]:
+    """Yield the names of the clip that a row is a retake of, and of the retakes that were ordered of it."""
+    if row.retake_of:
+        yield row.retake_of
+    for review in row.reviews:
+        if review.verdict == "retake" and "take" in review.changes:
+            take = int(review.changes["take"])
+            yield take_name(shot_of(row.custom_id, row.job.take), take)
+
+
+class _Folders:
+    """Where the files of earlier runs are, seen from where a run's results are."""
+
+    def __init__(self, ledger: Ledger, run: Run) -> None:
+        self.of = cache(lambda run_id: _folder_from(run, ledger.do(queries.run, run_id)))
+
+    def path_of(self, row: JobRow) -> str | None:
+        """Return where a job's file is, None where it has none."""
+        if row.output_run_id is None:
+            return None
+        return f"{self.of(row.output_run_id)}/{row.output_path_there}"
 
 
 def reviewed(ledger: Ledger, rows: Sequence[ResultRow]) -> list[ResultRow]:
@@ -106,27 +169,8 @@ def _folder_from(run: Run, earlier: Run) -> str:
     return theirs or Path(earlier.out).as_posix()
 
 
-def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
-    """Write results, errors, summary and page of a run into its folder. Returns the summary.
-
-    Raises DiskFull, and the files of before are still there, where they do not fit.
-    """
-    folder = Path(run.out)
-    results = result_rows(ledger, run)
-    manifest = folder / "manifest.parquet"
-    table = pq.read_table(manifest) if manifest.is_file() else _manifest_of(results)
-    with naming_full_disk(folder, f"make space, then run `callsheet report {run.run_id}`"):
-        folder.mkdir(parents=True, exist_ok=True)
-        summary = write_run_files(folder, _facts(ledger, run), table, results)
-    return summary_document(summary)
-
-
-def summary_of(ledger: Ledger, run: Run) -> dict[str, Any]:
-    """Return the summary of a run as it is now, and write nothing."""
-    return summary_document(summarise(_facts(ledger, run), result_rows(ledger, run)))
-
-
-def _facts(ledger: Ledger, run: Run) -> RunFacts:
+def facts_of(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> RunFacts:
+    """Return what the report says of a run beside its rows."""
     accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
     return RunFacts(
         run_id=run.run_id,
@@ -139,11 +183,51 @@ def _facts(ledger: Ledger, run: Run) -> RunFacts:
         is_frozen=any(account.frozen for account in accounts),
         overruns=tuple(ledger.do(history.overruns, run_id=run.run_id)),
         is_sandbox=RunRequest.of(run).sandbox,
+        caps=tuple(_caps(ledger, run, rows)),
     )
 
 
-def _manifest_of(rows: list[ResultRow]) -> pa.Table:
-    """Return what the ledger knows of a manifest whose copy in the run's folder is gone."""
+def _caps(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> list[Account]:
+    """Return the capped accounts that a run's jobs count in, those of a period as of the run's start."""
+    owners = dict.fromkeys((row.job.client, row.model) for row in rows)
+    refs = dict.fromkeys(
+        ref
+        for client, model in owners
+        for ref in account_refs(
+            campaign=run.campaign, client=client, model=model, run_id=run.run_id, at_ms=run.created_ms
+        )
+    )
+    found = ledger.do(admission.headroom, refs)
+    return [account for account in found.values() if account.limit_nano is not None]
+
+
+def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
+    """Write results, errors, summary and page of a run into its folder. Returns the summary.
+
+    Raises DiskFull, and the files of before are still there, where they do not fit.
+    """
+    folder = Path(run.out)
+    results = result_rows(ledger, run)
+    facts = facts_of(ledger, run, results)
+    others = other_takes(ledger, run, results)
+    table = manifest_of(run, results)
+    with naming_full_disk(folder, f"make space, then run `callsheet report {run.run_id}`"):
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = write_run_files(folder, facts, table, results, others)
+    return summary_document(summary)
+
+
+def summary_of(ledger: Ledger, run: Run) -> dict[str, Any]:
+    """Return the summary of a run as it is now, and write nothing."""
+    rows = result_rows(ledger, run)
+    return summary_document(summarise(facts_of(ledger, run, rows), rows))
+
+
+def manifest_of(run: Run, rows: Sequence[ResultRow]) -> pa.Table:
+    """Return a run's manifest, or what the ledger knows of it where its copy in the run's folder is gone."""
+    manifest = Path(run.out) / "manifest.parquet"
+    if manifest.is_file():
+        return pq.read_table(manifest)
     return pa.table(
         {
             "custom_id": [row.custom_id for row in rows],

@@ -245,13 +245,13 @@ def _jobs(
     tx: Transaction, run_id: str, states: Collection[State] | None, within: Range | None = None
 ) -> Iterator[JobRow]:
     job = schema.job
-    query = _job_query().where(job.c.run_id == run_id).order_by(job.c.position)
+    query = job_query().where(job.c.run_id == run_id).order_by(job.c.position)
     if states is not None:
         query = query.where(job.c.state.in_([state.value for state in states]))
     if within is not None:
         query = query.where(job.c.position.between(within.first, within.last))
     read = tx.execute(query.execution_options(yield_per=ROWS_AT_ONCE))
-    return map(_as_job, read)
+    return map(as_job, read)
 
 
 @read(short=True)
@@ -260,7 +260,7 @@ def job(tx: Transaction, job_id: int) -> JobRow:
     row = tx.execute(_one_job, {"wanted": job_id}).one_or_none()
     if row is None:
         raise UsageError(f"the ledger has no job {job_id}")
-    return _as_job(row)
+    return as_job(row)
 
 
 @read()
@@ -271,8 +271,8 @@ def open_jobs(tx: Transaction, *, states: Collection[State] = HAS_OPEN_SUBMISSIO
     if set(states) <= HAS_OPEN_SUBMISSION:  # by the index of what is open: the history is not looked through
         still_open = select(submission.c.job_id).where(text("closed_ms IS NULL"))
         wanted = and_(wanted, job.c.job_id.in_(still_open))
-    query = _job_query().where(wanted).order_by(job.c.job_id)
-    return [_as_job(row) for row in tx.execute(query)]
+    query = job_query().where(wanted).order_by(job.c.job_id)
+    return [as_job(row) for row in tx.execute(query)]
 
 
 @read()
@@ -347,13 +347,14 @@ def _newest(
     found: dict[str, JobRow] = {}
     ours = runs_of(tx, campaign)  # compared here, as in `_made`
     for piece in chunks(set(fingerprints)):
-        query = _job_query().where(_job.c.fingerprint.in_(piece), wanted).order_by(_job.c.job_id)
-        rows = map(_as_job, tx.execute(query))
+        query = job_query().where(_job.c.fingerprint.in_(piece), wanted).order_by(_job.c.job_id)
+        rows = map(as_job, tx.execute(query))
         found.update((row.fingerprint, row) for row in rows if row.run_id in ours)
     return found
 
 
-def _job_query() -> Select[Any]:
+def job_query() -> Select[Any]:
+    """Select jobs, each with its latest submission and its file; `as_job` reads a row of it."""
     job, submission, output = schema.job, schema.submission, schema.output
     last = and_(submission.c.job_id == job.c.job_id, submission.c.number == job.c.submissions)
     return (
@@ -363,10 +364,11 @@ def _job_query() -> Select[Any]:
     )
 
 
-_one_job = _job_query().where(schema.job.c.job_id == bindparam("wanted"))
+_one_job = job_query().where(schema.job.c.job_id == bindparam("wanted"))
 
 
-def _as_job(row: Row[Any]) -> JobRow:
+def as_job(row: Row[Any]) -> JobRow:
+    """Read a row of `job_query`."""
     values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
     own = {column.name: values[column.name] for column in _JOB}
     own |= {"state": State(own["state"]), "draft": bool(own["draft"])}

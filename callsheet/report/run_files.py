@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from callsheet.files import atomically, write_text_atomically
 from callsheet.report.csv_text import csv_text, guarded, write_csv
-from callsheet.report.page import existing_thumbnails, render_page
+from callsheet.report.page import existing_pictures, render_page
 from callsheet.report.rows import RESULT_COLUMNS, ResultRow, Value, carried_names
 from callsheet.report.summary import RunFacts, RunTotals, summarise, summary_document
 from manifests.error_file import CAMPAIGN_COLUMN, escaped
@@ -29,13 +29,18 @@ the file belongs to; the others are carried to the results like any column."""
 
 
 def write_run_files(
-    directory: Path, run: RunFacts, manifest: pa.Table, results: Iterable[ResultRow]
+    directory: Path,
+    run: RunFacts,
+    manifest: pa.Table,
+    results: Iterable[ResultRow],
+    others: Sequence[ResultRow] = (),
 ) -> RunTotals:
     """Write results.parquet, results.csv, errors.csv, summary.json and report.html into `directory`.
 
     `manifest` holds one row per job, known by its `custom_id`. `results` has one row per job as well, also
-    for videos of earlier runs, whose `output_path` leads out of the folder (`../r0/media/a.mp4`). Written
-    again they replace what was there. Raises OSError.
+    for videos of earlier runs, whose `output_path` leads out of the folder (`../r0/media/a.mp4`). `others`
+    are takes of the same shots in other runs, which the page shows beside them. Written again they replace
+    what was there. Raises OSError.
     """
     rows = list(results)
     summary = summarise(run, rows)
@@ -44,7 +49,7 @@ def write_run_files(
     write_text_atomically(directory / "errors.csv", csv_text(*errors))
     document = json.dumps(summary_document(summary), indent=2, ensure_ascii=False)
     write_text_atomically(directory / "summary.json", document + "\n")
-    page = render_page(summary, rows, existing_thumbnails(directory, rows))
+    page = render_page(summary, rows, others, pictures=existing_pictures(directory, [*rows, *others]))
     write_text_atomically(directory / "report.html", page)
     return summary
 

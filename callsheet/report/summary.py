@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from callsheet.ledger.accounts import Overrun
+from callsheet.ledger.accounts import Account, Overrun
 from callsheet.report.rows import SKIPPED, SUCCESSES, ResultRow, iso_utc
 from pricing.budgets import first_spellings
 from pricing.money import ceil_div, usd_text
@@ -21,8 +21,8 @@ class RunFacts:
     """What is known of a run beside its rows. `cap_nano` is the run's own cap, None where it has none.
 
     Times are Unix milliseconds; `finished_ms` is None while it goes on. `is_sandbox` marks a run without
-    real money. `overruns` are the bills above what was held for them; `is_frozen` says that one of them
-    stopped the run and was not released yet.
+    real money. `caps` are the capped accounts that its money counts in. `overruns` are the bills above what
+    was held for them; `is_frozen` says that one of them stopped the run and was not released yet.
     """
 
     run_id: str
@@ -35,6 +35,7 @@ class RunFacts:
     is_sandbox: bool = False
     is_frozen: bool = False
     overruns: tuple[Overrun, ...] = ()
+    caps: tuple[Account, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +102,8 @@ def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> RunTotals:
         elsewhere=_elsewhere(rows),
         by_model=rollups(rows, "model"),
         by_client=rollups(rows, "client"),
-        render_p50_s=_quantile(times, 0.5),
-        render_p95_s=_quantile(times, 0.95),
+        render_p50_s=quantile(times, 0.5),
+        render_p95_s=quantile(times, 0.95),
         drafts=_drafts([row for row in rows if row.draft_nano is not None]),
     )
 
@@ -176,7 +177,7 @@ def _is_paid(row: ResultRow) -> bool:
     return bool(row.actual_nano) or (row.held_nano > 0 and row.status != "held")
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float | None:
+def quantile(ordered: Sequence[float], share: float) -> float | None:
     """Return a quantile of numbers in order, between two of them in proportion; None where there are none."""
     if not ordered:
         return None

@@ -258,6 +258,12 @@ def sandbox() -> Iterator[tuple[SandboxAddress, FaultBook]]:
         yield address, faults
 
 
+@pytest.fixture(scope="session")
+def new_house(sandbox: Any) -> Callable[[Path], House]:
+    """Give empty ledgers beside the sandbox, for fixtures that several tests share."""
+    return lambda folder: House(folder, *sandbox)
+
+
 @pytest.fixture
 def house(sandbox: Any, tmp_path: Path) -> Iterator[House]:
     """An empty ledger beside the sandbox, without a fault armed before and after."""

@@ -117,13 +117,16 @@ def test_videos_of_earlier_runs_are_rows_like_any_other(
     (tmp_path / "r0" / "posters" / "a.jpg").write_bytes(b"x")
     folder.mkdir()
     rows = (
-        make_row("already_made", custom_id="a", output_path="../r0/media/a.mp4", actual_nano=0) for _ in "1"
+        make_row(
+            "already_made", custom_id="a", output_path="../r0/media/a.mp4", folder="../r0/", actual_nano=0
+        )
+        for _ in "1"
     )
     write_run_files(folder, run, pa.table({"custom_id": ["a"]}), rows)
     assert read_csv(folder / "results.csv")[0]["output_path"] == "../r0/media/a.mp4"
     page = (folder / "report.html").read_text("utf-8")
-    assert 'src="../r0/media/a.mp4"' in page
-    assert 'poster="../r0/posters/a.jpg"' in page
+    assert '"video":"../r0/media/a.mp4"' in page
+    assert '"poster":"../r0/posters/a.jpg"' in page
 
 
 CAMPAIGN = """

@@ -1,16 +1,20 @@
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import pytest
 
+from callsheet.ledger import Account, AccountRef, Review
 from callsheet.report import page
-from callsheet.report.page import card_of, existing_thumbnails, render_page
-from callsheet.report.rows import ResultRow, thumbnail_of
+from callsheet.report.clips import clip_documents, shot_numbers
+from callsheet.report.page import existing_pictures, render_page
+from callsheet.report.rows import ResultRow, strip_of, thumbnail_of, with_reviews
 from callsheet.report.summary import RunFacts, summarise
 
 MakeRow = Callable[..., ResultRow]
@@ -50,9 +54,22 @@ class Reader(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def page_of(run: RunFacts, *rows: ResultRow, posters: frozenset[str] = frozenset()) -> str:
+def page_of(run: RunFacts, *rows: ResultRow, pictures: frozenset[str] = frozenset()) -> str:
     """Render the page of these rows."""
-    return render_page(summarise(run, rows), rows, posters)
+    return render_page(summarise(run, rows), rows, pictures=pictures)
+
+
+def data_of(html: str) -> dict[str, Any]:
+    """Return the page's data as a browser would read it."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def clip_of(row: ResultRow, *pictures: str) -> dict[str, Any]:
+    """Describe one clip."""
+    return clip_documents([row], [], pictures)[0]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -69,12 +86,12 @@ def test_hostile_text_stays_text(run: RunFacts, make_row: MakeRow, text: str) ->
         output_url=text,
     )
     plain = Reader(page_of(run, make_row("failed", error="no", error_type="e", client="c", output_path="a")))
-    seen = Reader(page_of(run, row))
-    assert [tag for tag, _ in seen.elements if tag != "div"] == [
-        tag for tag, _ in plain.elements if tag != "div"
-    ]
+    seen = Reader(page_of(replace(run, campaign=text), row))
+    assert [tag for tag, _ in seen.elements] == [tag for tag, _ in plain.elements]
     assert not any(name.startswith("on") for _, attributes in seen.elements for name in attributes)
     shown = "".join(char for char in text if char.isprintable())
+    clip = data_of(page_of(run, row))["clips"][0]
+    assert (clip["prompt"], clip["id"], clip["client"], clip["error"]) == (shown,) * 4
     assert shown in seen.text
 
 
@@ -93,73 +110,131 @@ def test_hostile_text_stays_text(run: RunFacts, make_row: MakeRow, text: str) ->
 )
 def test_only_web_addresses_are_links(make_row: MakeRow, url: str, followed: bool) -> None:
     """A link is a web address or no link."""
-    assert card_of(make_row(output_url=url)).link == (url if followed else "")
+    assert clip_of(make_row(output_url=url))["link"] == (url if followed else "")
 
 
 def test_the_page_fetches_nothing_from_elsewhere(run: RunFacts, make_row: MakeRow) -> None:
-    """Everything that a browser loads lies beside the page, and there is no script."""
+    """No element of the page loads anything, and neither does its style; clips have relative addresses."""
     html = page_of(run, make_row(), make_row("failed", custom_id="b", error="no"))
     seen = Reader(html)
-    loaded = [each.get("src") or each.get("poster") or "" for each in seen.all("video") + seen.all("img")]
-    assert loaded
-    assert all(not urlsplit(address).scheme and not address.startswith("/") for address in loaded)
-    assert not seen.all("script")
+    assert not any({"src", "srcset", "poster", "action"} & set(attributes) for _, attributes in seen.elements)
     assert not seen.all("link")
-    assert "url(" not in html
+    assert "url(" not in html[: html.index("</style>")]
     assert "@import" not in html
+    clip = clip_of(make_row(output_path="s3://bucket/media/a.mp4"))
+    assert (clip["video"], clip["poster"]) == ("", "")
+    assert ["file", "s3://bucket/media/a.mp4"] in [list(pair) for pair in clip["details"]]
 
 
-def test_the_policy_allows_the_pages_own_style_alone(run: RunFacts, make_row: MakeRow) -> None:
-    """The policy names the style by its hash, so that no other one is applied."""
-    html = page_of(run, make_row())
-    found = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
-    assert found is not None
-    digest = base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()
+@pytest.mark.parametrize("review", [None, {"models": {}, "retakes": {}, "tally": {}, "seed_max": 1}])
+def test_the_policy_allows_the_pages_own_style_and_scripts_alone(
+    run: RunFacts, make_row: MakeRow, review: dict[str, Any] | None
+) -> None:
+    """The policy names them by their hashes; only the page of a review may call its server."""
+    html = render_page(summarise(run, [make_row()]), [make_row()], review=review)
     policy = next(each["content"] for each in Reader(html).all("meta") if "http-equiv" in each)
     assert policy is not None
-    assert f"style-src 'sha256-{digest}'" in policy
+    for tag, count in (("style", 1), ("script", 2 if review else 1)):
+        texts = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
+        assert len(hashes) == count
+        assert f"{tag}-src " + " ".join(f"'sha256-{each}'" for each in hashes) + ";" in policy
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "style=" not in html
+    assert ("connect-src" in policy) is bool(review)
 
 
-def test_videos_load_only_when_played(run: RunFacts, make_row: MakeRow) -> None:
-    """A clip is a player with its still, and loads nothing before it is played."""
+def test_addresses_of_files_are_relative_and_encoded(make_row: MakeRow) -> None:
+    """A clip has its video, and of its pictures those that exist."""
     row = make_row(output_path="media/acme/a b#1.mp4")
-    html = page_of(run, row, posters=frozenset({"posters/acme/a b#1.jpg"}))
-    assert Reader(html).all("video") == [
-        {
-            "controls": None,
-            "playsinline": None,
-            "preload": "none",
-            "src": "media/acme/a%20b%231.mp4",
-            "poster": "posters/acme/a%20b%231.jpg",
-        }
-    ]
+    clip = clip_of(row, "posters/acme/a b#1.jpg", "posters/acme/a b#1~strip.jpg")
+    assert clip["video"] == "media/acme/a%20b%231.mp4"
+    assert clip["poster"] == "posters/acme/a%20b%231.jpg"
+    assert clip["strip"] == "posters/acme/a%20b%231~strip.jpg"
+    assert clip_of(row)["strip"] == ""
 
 
 @pytest.mark.parametrize(
-    ("row", "words"),
+    ("row", "group", "words"),
     [
-        ({}, ["finished", "1248 \u00d7 704", "5.04 s", "$0.1030", "expected $0.1030"]),
-        ({"has_audio": True}, ["sound"]),
+        ({}, "done", ["finished", "1248 \u00d7 704", "5.04 s"]),
+        ({"has_audio": True}, "done", ["sound"]),
         (
             {"status": "failed", "error": "The filter refused it.", "charged": "no"},
+            "failed",
             ["The filter", "not charged"],
         ),
-        ({"status": "failed", "error": "Hm.", "charged": "unknown"}, ["may be charged"]),
-        ({"status": "unknown"}, ["outcome unknown", "callsheet reconcile", "not settled"]),
-        ({"status": "skipped_budget", "actual_nano": 0}, ["skipped", "over budget", "$0.00"]),
-        ({"status": "in_progress"}, ["rendering", "720p · 16:9 · 5 s"]),
-        ({"status": "already_made"}, ["already made"]),
+        ({"status": "failed", "error": "Hm.", "charged": "unknown"}, "failed", ["may be charged"]),
+        ({"status": "unknown"}, "unknown", ["outcome unknown", "callsheet reconcile"]),
+        ({"status": "skipped_budget", "actual_nano": 0}, "skipped", ["skipped", "over budget"]),
+        ({"status": "in_progress"}, "open", ["rendering", "720p · 16:9 · 5 s"]),
+        ({"status": "already_made"}, "done", ["already made"]),
     ],
 )
-def test_a_card_says_it_in_words(
-    run: RunFacts, make_row: MakeRow, row: dict[str, object], words: list[str]
+def test_a_clip_says_it_in_words(
+    make_row: MakeRow, row: dict[str, object], group: str, words: list[str]
 ) -> None:
-    """What became of a clip, what it cost and what can be done about it stands on its card."""
-    text = Reader(page_of(run, make_row(**row))).text
-    assert all(word in text for word in words), text
+    """What became of a clip and what can be done about it is said on its card."""
+    clip = clip_of(make_row(**row))
+    said = " ".join(str(clip[name]) for name in ("label", "error", "charged", "shape"))
+    assert clip["group"] == group
+    assert all(word in said for word in words), said
+
+
+def test_flags_are_kinds_with_their_texts(make_row: MakeRow) -> None:
+    """A clip can be filtered by what is wrong with it."""
+    flags = clip_of(make_row(flags="black 0-1.2 s; hard_cut 2.5 s"))["flags"]
+    assert [list(flag) for flag in flags] == [["black", "black 0-1.2 s"], ["hard_cut", "hard_cut 2.5 s"]]
+
+
+def test_what_people_said_is_on_the_page(make_row: MakeRow) -> None:
+    """The newest review counts, all of them can be read, and none of them is markup."""
+    said = [
+        Review(review_id=n, at_ms=0, job_id=1, verdict=verdict, note=note, changes={"take": 2}, by="Ana<b>")
+        for n, (verdict, note) in enumerate([("keep", ""), ("retake", "\u202etoo <i>dark")], 1)
+    ]
+    clip = clip_of(with_reviews(make_row(), said))
+    assert (clip["verdict"], clip["note"]) == ("retake", "too <i>dark")
+    assert [each["by"] for each in clip["reviews"]] == ["Ana<b>", "Ana<b>"]
+
+
+def test_takes_and_retakes_are_one_shot(make_row: MakeRow) -> None:
+    """Takes of a row are found by their name and number, retakes by what they replace."""
+    rows = [
+        make_row(custom_id="a"),
+        make_row(custom_id="a-t2", take=2),
+        make_row(custom_id="lone-t2"),
+        make_row(custom_id="b"),
+        make_row(custom_id="b2", retake_of="b"),
+        make_row(custom_id="c-t3", take=3, retake_of="c-t2"),
+    ]
+    numbers = shot_numbers(rows)
+    assert numbers["a"] == numbers["a-t2"] != numbers["b"] == numbers["b2"]
+    assert numbers["lone-t2"] == numbers["c-t3"] == 0
+    assert all(numbers[name] for name in ("a", "b"))
+
+
+def test_takes_of_other_runs_are_beside_the_runs_own(make_row: MakeRow) -> None:
+    """They are marked with their run, so that they are compared and not judged."""
+    other = make_row(custom_id="b", retake_of="a", output_path="../r2/media/b.mp4", folder="../r2/")
+    first, second = clip_documents([make_row()], [other], {"../r2/posters/b.jpg"})
+    assert ("other" in first, second["other"]) == (False, "r2")
+    assert (second["video"], second["poster"]) == ("../r2/media/b.mp4", "../r2/posters/b.jpg")
+    assert first["shot"] == second["shot"] > 0
+
+
+def test_caps_add_up_as_shown(run: RunFacts, make_row: MakeRow) -> None:
+    """What is left of a cap is its limit less what was spent and held, also after rounding."""
+    account = Account(
+        ref=AccountRef("campaign", "spring<b>"),
+        limit_nano=5_000_000_000,
+        held_nano=5_000_001,
+        spent_nano=1_303_765_100,
+    )
+    text = Reader(page_of(replace(run, caps=(account,)), make_row())).text
+    assert "campaign spring<b>" in text
+    assert re.search(r"\$5\.00\s*\$1\.31\s*\$0\.01\s*\$3\.68", text)
 
 
 def test_totals_stand_at_the_top(run: RunFacts, make_row: MakeRow) -> None:
@@ -177,30 +252,21 @@ def test_tables_add_up_to_what_is_spent(run: RunFacts, make_row: MakeRow) -> Non
         for n in range(3)
     ]
     html = page_of(run, *rows)
-    cells = re.findall(r'<td(?: class="expected")? title="[^"]*">\$(\d+)\.(\d\d)</td>', html)
+    cells = re.findall(r'<td(?: class="minor")? title="[^"]*">\$(\d+)\.(\d\d)</td>', html)
     cents = [int(whole) * 100 + int(part) for whole, part in cells]
     assert (sum(cents[0::2]), sum(cents[1::2])) == (4, 10)
     assert Reader(html).text.count("$0.10") >= 1
 
 
-def test_filters_are_those_that_have_clips(run: RunFacts, make_row: MakeRow) -> None:
-    """A filter is offered for each group that has clips, and its count is right."""
-    rows = [make_row(), make_row("failed", custom_id="b"), make_row("cancelled", custom_id="c")]
-    seen = Reader(page_of(run, *rows))
-    assert [each["id"] for each in seen.all("input")] == ["show-all", "show-done", "show-failed"]
-    assert re.search(r"All\s*3", seen.text)
-    assert re.search(r"Failed\s*2", seen.text)
-
-
 def test_a_large_run_stays_a_page(run: RunFacts, make_row: MakeRow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit the page shows failures first of all and says where the rest is."""
-    monkeypatch.setattr(page, "MAX_CARDS", 20)
+    monkeypatch.setattr(page, "MAX_CLIPS", 20)
     done = [make_row(custom_id=f"d{index}") for index in range(20)]
     bad = [make_row("failed", custom_id=f"f{index}", error="no") for index in range(5)]
-    seen = Reader(page_of(run, *done, *bad))
-    assert len(seen.all("article")) == 20
-    assert sum("failed" in (each["class"] or "") for each in seen.all("article")) == 5
-    assert "5 more clips are in results.csv" in seen.text
+    html = page_of(run, *done, *bad)
+    groups = [clip["group"] for clip in data_of(html)["clips"]]
+    assert (len(groups), groups.count("failed")) == (20, 5)
+    assert "5 more clips are in results.csv" in Reader(html).text
 
 
 @pytest.mark.parametrize(
@@ -221,5 +287,6 @@ def test_only_stills_that_exist_are_shown(tmp_path: Path, make_row: MakeRow) -> 
     """A still that could not be made leaves no broken picture."""
     (tmp_path / "posters").mkdir()
     (tmp_path / "posters" / "a.jpg").write_bytes(b"x")
+    strip_of(tmp_path / "posters" / "a.jpg").write_bytes(b"x")
     rows = [make_row(), make_row(custom_id="b", output_path="media/b.mp4"), make_row("failed", custom_id="c")]
-    assert existing_thumbnails(tmp_path, rows) == {"posters/a.jpg"}
+    assert existing_pictures(tmp_path, rows) == {"posters/a.jpg", "posters/a~strip.jpg"}

@@ -1,0 +1,228 @@
+"""What the report page knows of each clip, as plain data for its script. Pure.
+
+Every text is cleaned of control characters and of those that turn the direction of text. Addresses are
+relative to the page, and "" where there is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from callsheet.ledger.records import Review
+from callsheet.report.rows import ResultRow, minute_utc, strip_of
+from manifests.retakes import shot_of
+from pricing.money import usd_text
+from pricing.quotes import length_text
+
+GROUPS = {
+    "succeeded": "done",
+    "already_made": "done",
+    "failed": "failed",
+    "cancelled": "failed",
+    "unknown": "unknown",
+    "skipped_budget": "skipped",
+}
+"""The filter that a status belongs to; any other one is `open`."""
+
+_LABELS = {
+    "succeeded": "finished",
+    "already_made": "already made",
+    "in_queue": "in queue",
+    "in_progress": "rendering",
+    "rendered": "not fetched yet",
+    "unknown": "outcome unknown",
+    "skipped_budget": "skipped",
+}
+_EXPLAINED = {
+    "skipped_budget": "Skipped: over budget.",
+    "unknown": "fal may have accepted and charged it. `callsheet reconcile` finds out.",
+    "rendered": "It is paid for and will be fetched for free: `callsheet resume`.",
+    "cancelled": "Cancelled.",
+}
+_KEPT = "\n\u200c\u200d"
+"""Line breaks, and the joiners that Persian, Hindi and family emoji are written with."""
+_CHARGED = {"yes": "charged", "no": "not charged", "unknown": "may be charged"}
+_FLAG = re.compile(r"[^\W\d][\w-]*")
+
+
+Address = Callable[[str], str]
+"""Gives the address of a file of a run by its path, relative to the run's folder."""
+
+
+def clip_documents(
+    rows: Sequence[ResultRow],
+    others: Sequence[ResultRow],
+    pictures: Collection[str],
+    address: Address = quote,
+) -> list[dict[str, Any]]:
+    """Describe the clips of a run, then takes of the same shots in other runs.
+
+    `pictures` are the thumbnails and strips that exist, relative to the run's folder. Clips of one shot have
+    the same number in `shot`; a clip that is alone has none.
+    """
+    shots = shot_numbers([*rows, *others])
+    own = [_document(row, pictures, shots[row.custom_id], address) for row in rows]
+    return own + [
+        _document(row, pictures, shots[row.custom_id], address) | {"other": PurePosixPath(row.folder).name}
+        for row in others
+    ]
+
+
+def shot_numbers(rows: Iterable[ResultRow]) -> dict[str, int]:
+    """Number the shots by the names of their clips, 0 for a clip that is the only one of its shot.
+
+    Takes of a row are one shot, and so are a clip and its retakes.
+    """
+    parents: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parents.setdefault(name, name) != name:
+            name = parents[name]
+        return name
+
+    names = []
+    for row in rows:
+        names.append(row.custom_id)
+        for linked in (shot_of(row.custom_id, row.job.take), row.retake_of):
+            if linked:
+                parents[root(row.custom_id)] = root(linked)
+    members: dict[str, int] = {}
+    for name in names:
+        members[root(name)] = members.get(root(name), 0) + 1
+    numbers = {shot: at for at, shot in enumerate((s for s, count in members.items() if count > 1), 1)}
+    return {name: numbers.get(root(name), 0) for name in names}
+
+
+def _document(row: ResultRow, pictures: Collection[str], shot: int, address: Address) -> dict[str, Any]:
+    poster = row.poster_path
+    strip = str(strip_of(PurePosixPath(poster))) if poster else ""
+    return {
+        "job": row.job_id,
+        "id": clean(row.custom_id),
+        "row": row.job.row,
+        "group": GROUPS.get(row.status, "open"),
+        "label": _LABELS.get(row.status, row.status),
+        "prompt": clean(row.job.prompt),
+        "model": row.model,
+        "task": row.job.endpoint.task,
+        "client": clean(row.job.client),
+        "resolution": row.job.resolution,
+        "shape": _shape(row),
+        "seconds": row.duration_s,
+        "sound": bool(row.has_audio),
+        "cost": row.actual_nano,
+        "expected": row.expected_nano,
+        "error": clean(row.error) or _EXPLAINED.get(row.status, ""),
+        "charged": _CHARGED.get(row.charged, "") if row.error else "",
+        "video": _playable(row.output_path, address),
+        "draft": _playable(row.draft_path, address),
+        "poster": address(poster) if poster in pictures else "",
+        "strip": address(strip) if strip in pictures else "",
+        "link": row.output_url if is_web_address(row.output_url) else "",
+        "details": _details(row),
+        "take": row.job.take,
+        "shot": shot,
+        "retake_of": clean(row.retake_of),
+        "flags": _flags(row.flags),
+        "verdict": row.verdict,
+        "note": clean(row.review_note),
+        "reviews": [review_document(review) for review in row.reviews],
+        "times": _times(row),
+    }
+
+
+def review_document(review: Review) -> dict[str, Any]:
+    """Describe one judgement."""
+    return {
+        "review": review.review_id,
+        "at": f"{minute_utc(review.at_ms)}",
+        "by": clean(review.by),
+        "verdict": review.verdict,
+        "note": clean(review.note),
+        "changes": {
+            name: clean(value) if isinstance(value, str) else value for name, value in review.changes.items()
+        },
+    }
+
+
+def _shape(row: ResultRow) -> str:
+    """Say what the clip is, or, where there is none, what was asked for."""
+    if row.width_px is None or row.duration_s is None:
+        length = length_text(row.job.shot)
+        return f"{row.job.resolution} · {row.job.aspect_ratio} · {length}"
+    sound = " · sound" if row.has_audio else ""
+    return f"{row.width_px} × {row.height_px} · {row.duration_s:.2f} s · {row.fps:g} fps{sound}"  # noqa: RUF001
+
+
+def _details(row: ResultRow) -> list[tuple[str, str]]:
+    """Return the small print as pairs of a word and a value; what is not known is left out."""
+    pairs = (
+        ("endpoint", row.job.endpoint.id),
+        ("request", row.request_id),
+        ("seed", "" if row.seed_used is None else str(row.seed_used)),
+        ("attempts", str(row.attempts) if row.attempts > 1 else ""),
+        ("cost from", row.cost_basis.replace("_", " ")),
+        ("draft", "" if row.draft_nano is None else f"${usd_text(row.draft_nano)}"),
+        ("finish", "" if row.finish_nano is None else f"${usd_text(row.finish_nano)}"),
+        ("finish until", "" if row.finish_until_ms is None else minute_utc(row.finish_until_ms)),
+        ("queued", _seconds(row.submitted_ms, row.started_ms)),
+        ("rendered in", "" if row.render_s is None else f"{row.render_s:.3g} s"),
+        ("error", row.error_type),
+        ("file", row.output_path if _is_elsewhere(row.output_path) else ""),
+        ("SHA-256", row.sha256),
+    )
+    return [(word, clean(value)) for word, value in pairs if value]
+
+
+def _seconds(since_ms: int | None, until_ms: int | None) -> str:
+    if since_ms is None or until_ms is None:
+        return ""
+    return f"{max(0, until_ms - since_ms) / 1000:.3g} s"
+
+
+def _times(row: ResultRow) -> list[int | None] | None:
+    """Return when a clip was submitted, started, rendered and here (Unix ms), None if it was not sent."""
+    if row.submitted_ms is None:
+        return None
+    rendered_ms = None
+    if row.started_ms is not None and row.render_s is not None:
+        rendered_ms = row.started_ms + round(row.render_s * 1000)
+    return [row.submitted_ms, row.started_ms, rendered_ms, row.finished_ms]
+
+
+def _flags(flags: str) -> list[tuple[str, str]]:
+    """Return each flag's kind and its text: `black 0-1.2 s; frozen 3-5 s` are black and frozen."""
+    found = []
+    for part in flags.split(";"):
+        text = clean(part).strip()
+        kind = _FLAG.match(text)
+        if text:
+            found.append((kind[0].lower() if kind else text, text))
+    return found
+
+
+def _playable(path: str, address: Address) -> str:
+    """Return the address of a file that a browser can play from the page, "" for one in another store."""
+    return address(path) if path and not _is_elsewhere(path) else ""
+
+
+def _is_elsewhere(path: str) -> bool:
+    """Say whether a file is in another object store than the page; a browser cannot play it from there."""
+    return "://" in path
+
+
+def is_web_address(url: str) -> bool:
+    """Say whether a link may be followed from the page: `javascript:` and the like may not."""
+    try:
+        return urlsplit(url).scheme in {"https", "http"}
+    except ValueError:
+        return False
+
+
+def clean(text: str) -> str:
+    """Drop control characters and those that turn the direction of text; joiners and line breaks stay."""
+    return "".join(char for char in text if char.isprintable() or char in _KEPT)

@@ -1,0 +1,196 @@
+"use strict";
+
+// Judging, on the page that `callsheet review` serves. A verdict is shown at once and saved at once; where it
+// could not be saved, the clip shows again what the server knows, and the page says why.
+(() => {
+  const { data, own, make, usd, keys, told, watchers, current, refresh, recount } = page;
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const review = data.review;
+  const NAME = "callsheet-reviewer";
+  const WORDS = { keep: ["Keep", "k"], retake: ["Retake", "r"], reject: ["Reject", "x"] };
+  const edit = $("#edit");
+  const who = $("#who");
+  const trouble = $("#trouble");
+  let name = "";
+  let saving = Promise.resolve();
+
+  try {
+    name = localStorage.getItem(NAME) ?? "";
+  } catch {
+    // a browser without storage asks once for each visit
+  }
+
+  // -- who ----------------------------------------------------------------------------------------------------
+
+  function asked(dialog, focused) {
+    dialog.returnValue = "";
+    dialog.showModal();
+    focused.focus();
+    return new Promise((resolve) => {
+      dialog.addEventListener("close", () => resolve(dialog.returnValue === "save"), { once: true });
+    });
+  }
+
+  async function named(isAsking = !name) {
+    if (isAsking) {
+      $("#who-input").value = name;
+      if (await asked(who, $("#who-input"))) {
+        name = $("#who-input").value.trim();
+        try {
+          localStorage.setItem(NAME, name);
+        } catch {
+          // kept for this visit
+        }
+        $("#me").textContent = name;
+      }
+    }
+    return name;
+  }
+
+  // -- judging ------------------------------------------------------------------------------------------------
+
+  const canJudge = (clip) => clip && !("other" in clip) && clip.job > 0 && !["open", "skipped"].includes(clip.group);
+  const seen = (clip) => clip.reviews.at(-1)?.review ?? 0;
+
+  async function judge(clip, said) {
+    if (!canJudge(clip) || !(await named())) {
+      return "";
+    }
+    const before = { verdict: clip.verdict, note: clip.note };
+    Object.assign(clip, { verdict: said.verdict, note: said.note });
+    refresh(clip);
+    const saved = saving.then(() => save(clip, said, before));
+    saving = saved;
+    return saved;
+  }
+
+  async function save(clip, said, before) {
+    const reply = await post({ job: clip.job, by: name, seen: seen(clip), ...said });
+    if (reply.review) {
+      clip.reviews.push(reply.review);
+      const { verdict, note } = reply.review;
+      Object.assign(clip, { verdict, note });
+      review.retakes[clip.job] = reply.retake;
+      tell(reply.tally);
+      trouble.textContent = "";
+    } else {
+      Object.assign(clip, before);
+      if (reply.reviews) {
+        const last = reply.reviews.at(-1);
+        Object.assign(clip, { reviews: reply.reviews, verdict: last.verdict, note: last.note });
+      }
+      trouble.textContent = `${clip.id}: not saved. ${reply.error}`;
+    }
+    refresh(clip);
+    recount();
+    return reply.error ?? "";
+  }
+
+  async function post(body) {
+    try {
+      const reply = await fetch("judge", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+      });
+      return await reply.json();
+    } catch {
+      return { error: "The review has ended, or its server cannot be reached. Start `callsheet review` again." };
+    }
+  }
+
+  function set(verdict, clip = current()) {
+    if (canJudge(clip)) {
+      judge(clip, { verdict: clip.verdict === verdict ? "" : verdict, note: clip.note, changes: {} });
+    }
+  }
+
+  async function change(focused, clip = current()) {
+    if (!canJudge(clip)) {
+      return;
+    }
+    const known = clip.verdict === "retake" ? (clip.reviews.at(-1)?.changes ?? {}) : {};
+    const fields = { note: $("#edit-note"), prompt: $("#edit-prompt"), model: $("#edit-model"), seed: $("#edit-seed") };
+    $("#edit-name bdi").textContent = clip.id;
+    fields.note.value = clip.note;
+    fields.prompt.value = known.prompt ?? clip.prompt;
+    const models = new Set([clip.model, ...(review.models[clip.task] ?? [])]);
+    fields.model.replaceChildren(...[...models].map((model) => make("option", { textContent: model, value: model })));
+    fields.model.value = known.model ?? clip.model;
+    fields.seed.value = known.seed ?? "";
+    fill("");
+    while (await asked(edit, fields[focused])) {
+      const error = await judge(clip, saidIn(fields, clip, known, focused));
+      if (!error) {
+        return;
+      }
+      fill(`Not saved. ${error}`);
+    }
+  }
+
+  function saidIn(fields, clip, known, focused) {
+    const changes = {};
+    if (fields.prompt.value.trim() && fields.prompt.value !== clip.prompt) {
+      changes.prompt = fields.prompt.value;
+    }
+    if (fields.model.value !== clip.model) {
+      changes.model = fields.model.value;
+    }
+    if (/^\d{1,10}$/.test(fields.seed.value.trim())) {
+      changes.seed = Number(fields.seed.value);
+    }
+    const isRetake = focused !== "note" || Object.keys(changes).some((key) => changes[key] !== known[key]);
+    const verdict = isRetake ? "retake" : clip.verdict;
+    return { verdict, note: fields.note.value.trim(), changes: verdict === "retake" ? changes : {} };
+  }
+
+  function fill(text) {
+    $(".error", edit).textContent = text;
+  }
+
+  edit.addEventListener("submit", (event) => {
+    const seed = $("#edit-seed").value.trim();
+    if (seed && !(/^\d{1,10}$/.test(seed) && Number(seed) <= review.seed_max)) {
+      event.preventDefault();
+      fill(`The seed is ${seed}; use a whole number from 0 to ${review.seed_max}.`);
+    }
+  });
+
+  // -- what is shown ------------------------------------------------------------------------------------------
+
+  function buttons(clip, box) {
+    if (!canJudge(clip)) {
+      box.replaceChildren();
+      return;
+    }
+    const choices = Object.entries(WORDS).map(([verdict, [word, key]]) => {
+      const button = make("button", { type: "button", textContent: word, title: `${word} (${key})`, className: verdict });
+      button.setAttribute("aria-pressed", String(clip.verdict === verdict));
+      button.addEventListener("click", () => set(verdict, clip));
+      return button;
+    });
+    const more = make("button", { type: "button", textContent: "Edit…", title: "Note, prompt, model or seed (n, e, m, s)" });
+    more.addEventListener("click", () => change("note", clip));
+    const retake = clip.verdict === "retake" ? review.retakes[clip.job] : null;
+    const price = retake ? [make("p", { className: "retake", textContent: `${retake.id}: at most ${usd(retake.maximum)}` })] : [];
+    box.replaceChildren(...choices, more, ...price);
+  }
+
+  watchers.push((clip, box = clip.card && $(".judge", clip.card)) => box && buttons(clip, box));
+
+  function tell(tally) {
+    const counts = Object.keys(WORDS).map((verdict) => `${tally[verdict]} ${verdict}`).join(" · ");
+    const left = tally.left === null ? "" : `, ${usd(tally.left)} left under the nearest cap`;
+    const cost = tally.retake ? `. Retakes cost at most ${usd(tally.maximum)}${left}` : "";
+    $("#tally").textContent = `${counts}${cost}`;
+  }
+
+  const onCurrent = { k: "keep", r: "retake", x: "reject" };
+  Object.entries(onCurrent).forEach(([key, verdict]) => keys.set(key, () => set(verdict)));
+  Object.entries({ n: "note", e: "prompt", m: "model", s: "seed" }).forEach(([key, field]) => keys.set(key, () => change(field)));
+  told.push(["k r x", "keep, retake, reject; again takes it back"], ["n", "note"], ["e m s", "retake with another prompt, model, seed"]);
+  $("#me").textContent = name || "Your name";
+  $("#me").addEventListener("click", () => named(true));
+  own.filter((clip) => clip.card).forEach(refresh);
+  tell(review.tally);
+})();

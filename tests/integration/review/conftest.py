@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from callsheet.engine.results import write_report
 from callsheet.ledger import Ledger, Run, queries
 from callsheet.review.server import running_review
+
+expect.set_options(timeout=60_000)
 
 HOSTILE = "=HYPERLINK(1) \u202e<img src=x onerror=document.title=1><script>document.title=1</script>"
 SHOTS = f"""custom_id,prompt,model,resolution,num_frames,seed,client,take

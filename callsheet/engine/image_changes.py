@@ -43,7 +43,8 @@ def with_changed_images(ledger: Ledger, plan: Plan, changes: Changes, etags: Eta
     """Count rows as changed, and not as made, whose image has another ETag than when they were made."""
     if etags is no_etags:
         return changes
-    remembering = ledger.do(queries.payloads_with_etag, [each.job_id for each in changes.made.values()])
+    made = [each.job_id for each in changes.made.values()]
+    remembering = ledger.do(queries.payloads, made, with_etag=True)
     rows = [position for position, made in changes.made.items() if made.job_id in remembering][:ROWS]
     if not rows:
         return changes

@@ -159,22 +159,11 @@ def runs_of(tx: Transaction, campaign: str) -> set[str]:
 
 
 @read()
-def payloads(tx: Transaction, job_ids: Collection[int]) -> dict[int, str]:
-    """Return the engine's own texts of these jobs."""
-    job = schema.job
-    found: dict[int, str] = {}
-    for piece in chunks(job_ids):
-        rows = tx.execute(select(job.c.job_id, job.c.payload).where(job.c.job_id.in_(piece)))
-        found.update((job_id, payload) for job_id, payload in rows)
-    return found
-
-
-@read()
-def payloads_with_etag(tx: Transaction, job_ids: Collection[int]) -> dict[int, str]:
-    """Return the engine's own texts of those of these jobs that remember an image's ETag."""
-    query = select(_job.c.job_id, _job.c.payload).where(
-        _job.c.job_id.in_(bindparam("piece", expanding=True)), _job.c.payload.like('%"etag":%')
-    )
+def payloads(tx: Transaction, job_ids: Collection[int], *, with_etag: bool = False) -> dict[int, str]:
+    """Return the engine's own texts of these jobs, or of those of them that remember an image's ETag."""
+    query = select(_job.c.job_id, _job.c.payload).where(_job.c.job_id.in_(bindparam("piece", expanding=True)))
+    if with_etag:
+        query = query.where(_job.c.payload.like('%"etag":%'))
     found: dict[int, str] = {}
     for piece in chunks(job_ids, LOOK_UP_AT_ONCE):
         found.update((job_id, payload) for job_id, payload in tx.execute(query, {"piece": piece}))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         run,
         run_async,
     )
+    from callsheet.delivery.deliver import Delivery, deliver, deliver_async
     from callsheet.errors import (
         AccountError,
         BudgetError,
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Settings": "callsheet.settings",
     "RunSummary": "callsheet.report.run_summary",
+    **dict.fromkeys(("Delivery", "deliver", "deliver_async"), "callsheet.delivery.deliver"),
     **dict.fromkeys(
         (
             "AccountError",
@@ -68,6 +70,7 @@ __all__ = [
     "AccountError",
     "BudgetError",
     "CallsheetError",
+    "Delivery",
     "InputError",
     "LedgerError",
     "ManifestError",
@@ -77,6 +80,8 @@ __all__ = [
     "RunSummary",
     "Settings",
     "UsageError",
+    "deliver",
+    "deliver_async",
     "finish",
     "finish_async",
     "plan",

@@ -32,6 +32,7 @@ _COMMANDS = {
         "reconcile": "Settle open and unknown submissions against fal's records",
         "report": "Write the results and the report page of a run again",
         "review": "Judge the clips of a run in a browser, and order retakes",
+        "deliver": "Hand over what you keep of a run: a folder or a ZIP",
     },
     "Money": {
         "budget": "Show and set caps that outlive a run",

@@ -1,0 +1,112 @@
+"""`callsheet deliver`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from callsheet.cli.options import Json, Sandbox, option, run_settings
+from callsheet.cli.output import document, note, result, say
+from callsheet.delivery.clips import DEFAULT_NAME
+from callsheet.delivery.deliver import Delivery, deliver_run
+from callsheet.engine.finalize import EXIT_FAILED_JOBS
+from callsheet.engine.run import find_run
+from callsheet.errors import UsageError
+from manifests.selection import read_kept
+
+NAMED = 20
+
+FinishedRun = Annotated[str, Parameter(help="The id of a run")]
+Keep = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--keep",
+        negative="",
+        consume_multiple=True,
+        env_var="CALLSHEET_KEEP",
+        help="The clips to deliver: ids, or a file with the column custom_id; if it also has the column "
+        "verdict, the rows that say keep (default: what was judged keep)",
+    ),
+]
+All = Annotated[bool, option("DELIVER_ALL", "Deliver every finished clip", "--all")]
+To = Annotated[
+    Path | None,
+    option("DELIVER_TO", "A folder, or a ZIP if it ends in .zip (default: RUN-delivery)", "--to"),
+]
+Name = Annotated[
+    str, option("DELIVER_NAME", "The videos' names: columns in braces, / between folders", "--name")
+]
+
+
+def deliver(
+    run_id: FinishedRun,
+    *,
+    keep: Keep = None,
+    all: All = False,  # noqa: A002 -- the option's name
+    to: To = None,
+    name: Name = DEFAULT_NAME,
+    sandbox: Sandbox = False,
+    json: Json = False,
+) -> int:
+    """Hand over the clips of a run that you keep.
+
+    Writes a folder or a ZIP: the videos with an AI label and a JSON file
+    each, a shot list, a contact sheet and a timeline. Nothing is re-encoded.
+
+    Example: callsheet deliver spring-20261121-090000-a1b2 --keep selection.csv --to spring.zip
+    """
+    if keep and all:
+        raise UsageError("give --keep or --all")
+    settings = run_settings(sandbox=sandbox)
+    run = find_run(settings, run_id)
+    kept = read_kept(keep, option="--keep") if keep else None
+    target = Path(f"{run.run_id}-delivery") if to is None else to
+    made = asyncio.run(deliver_run(settings, run, kept, target=target, name=name, everything=all))
+    _tell(made)
+    if json:
+        document(_document(made))
+    else:
+        result(str(made.path))
+    return EXIT_FAILED_JOBS if made.missing else 0
+
+
+def _tell(made: Delivery) -> None:
+    note(f"{len(made.clips)} clips, {made.files} files, {made.bytes / 2**20:,.1f} MiB")
+    if made.refetched:
+        note(f"downloaded again, for free: {_some(made.refetched)}")
+    for custom_id, why in made.not_embedded[:NAMED]:
+        note(f"{custom_id}: the video is left alone, because {why}; its AI label is in an .xmp file")
+    if len(made.not_embedded) > NAMED:
+        note(f"and {len(made.not_embedded) - NAMED} more have their AI label in an .xmp file")
+    if made.without_font:
+        note(
+            f"no font here has every letter of {_some(made.without_font)}, for the contact sheet "
+            "(install fonts-noto-cjk, or another with these letters)"
+        )
+    if made.missing:
+        say(
+            f"not delivered: {_some(made.missing)}. The files are gone from this disk and could not be "
+            "downloaded again. Put them back, or set the key if fal may still have them, and run the same "
+            "command again"
+        )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _document(made: Delivery) -> dict[str, object]:
+    return {
+        "path": str(made.path),
+        "clips": list(made.clips),
+        "files": made.files,
+        "bytes": made.bytes,
+        "refetched": list(made.refetched),
+        "missing": list(made.missing),
+        "label_in_sidecar": dict(made.not_embedded),
+        "without_font": list(made.without_font),
+    }

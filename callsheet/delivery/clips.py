@@ -1,0 +1,179 @@
+"""The clips of a delivery: which are kept, where their files are, and what they are called."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from callsheet.engine.made_files import files_of
+from callsheet.engine.results import result_rows
+from callsheet.errors import ManifestError, Problem, UsageError
+from callsheet.ledger import JobRow, Ledger, Run, State, queries
+from callsheet.report.rows import ResultRow, iso_utc, result_row
+from manifests.campaign import BadTemplate, Template, parse_template
+from manifests.job_cells import manifest_cells
+from manifests.names import NAME_RULE, cleaned_name, is_safe, leaves_folder, safe_part, settled_names
+from manifests.selection import Kept
+
+KEEP = "keep"
+"""The verdict of a clip that is delivered."""
+
+DEFAULT_NAME = "{client}/{custom_id}_{width}x{height}"
+"""How videos are called where nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A kept clip. `row` says what it is and what it cost, whichever run made it.
+
+    `maker` is the job that made the file, `source` its file, and `name` the file's name in the delivery
+    without its ending.
+    """
+
+    row: ResultRow
+    maker: JobRow
+    source: Path
+    name: str
+
+    @property
+    def sha256(self) -> str:
+        """The file's hash (hex) as the ledger has it."""
+        return self.maker.output.sha256 if self.maker.output else ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file is on this disk."""
+        return self.source.is_file()
+
+
+def kept_clips(
+    ledger: Ledger, run: Run, keep: Sequence[Kept] | None, *, everything: bool, name: str
+) -> list[Clip]:
+    """Return the clips to deliver, in the manifest's order.
+
+    They are those that `keep` names; without it those that were judged "keep", or all that are finished
+    (`everything`). Raises ManifestError naming each kept row that has no file, UsageError where nothing is
+    kept and for a template that cannot be used.
+    """
+    template = _template(name)
+    rows = result_rows(ledger, run)
+    chosen = _named(rows, keep) if keep is not None else _judged(run, rows, everything=everything)
+    made = [_made(ledger, run, row) for row in chosen]
+    return _clips(ledger, made, run, template)
+
+
+def _named(rows: Iterable[ResultRow], keep: Sequence[Kept]) -> list[ResultRow]:
+    known = {row.custom_id: row for row in rows}
+    problems = []
+    for each in keep:
+        row = known.get(each.custom_id)
+        if row is None:
+            near = difflib.get_close_matches(each.custom_id, known, n=1, cutoff=0.0)
+            hint = f"; the nearest is {near[0]!r}" if near else ""
+            why = f"the run has no such clip{hint}"
+        elif not row.sha256:
+            why = f"there is no video to deliver: it is {row.status}"
+        else:
+            continue
+        problems.append(Problem(each.file, each.row, "custom_id", each.custom_id, why))
+    if problems:
+        raise ManifestError(problems)
+    wanted = {each.custom_id for each in keep}
+    if not wanted:
+        raise UsageError("the selection keeps no clip; nothing to deliver")
+    return [row for name, row in known.items() if name in wanted]
+
+
+def _judged(run: Run, rows: Iterable[ResultRow], *, everything: bool) -> list[ResultRow]:
+    found = [row for row in rows if row.sha256 and (everything or row.verdict == KEEP)]
+    if not found and everything:
+        raise UsageError(f"run {run.run_id} has no finished clip; nothing to deliver")
+    if not found:
+        raise UsageError(
+            f"no clip of run {run.run_id} was judged {KEEP!r}: judge them with "
+            f"`callsheet review {run.run_id}`, name them with --keep, or take every finished clip with --all"
+        )
+    return found
+
+
+def _made(ledger: Ledger, run: Run, row: ResultRow) -> tuple[ResultRow, JobRow]:
+    """Return what is known of a clip where it was made, also if that was in an earlier run."""
+    maker = ledger.do(queries.job, row.job_id)
+    if maker.state is State.ALREADY_MADE:
+        found = ledger.do(queries.already_made, run.campaign, {maker.fingerprint})
+        maker = found.get(maker.fingerprint, maker)
+    if maker.run_id == run.run_id:
+        return row, maker
+    there = result_row(maker, row.job, ledger.do(queries.run, maker.run_id))
+    judged = {name: getattr(row, name) for name in ("verdict", "review_note", "reviews")}
+    return replace(there, **judged), maker
+
+
+def _clips(
+    ledger: Ledger, made: Sequence[tuple[ResultRow, JobRow]], run: Run, template: Template
+) -> list[Clip]:
+    files = files_of(ledger, (maker for _, maker in made))
+    cells = [_cells(row, run) for row, _ in made]
+    _refuse_unknown(template, cells)
+    ids = [row.custom_id for row, _ in made]
+    names, _ = settled_names([""] * len(made), lambda at: _filled(template, cells[at], ids[at]), ids)
+    problems = [
+        Problem("--name", 0, "custom_id", name, f"not a safe file name; allowed are {NAME_RULE}")
+        for name in names
+        if not is_safe(name)
+    ]
+    if problems:
+        raise ManifestError(problems)
+    return [
+        Clip(row, maker, files[maker.job_id], name) for (row, maker), name in zip(made, names, strict=True)
+    ]
+
+
+def _template(text: str) -> Template:
+    try:
+        template = parse_template(text)
+    except BadTemplate as error:
+        raise UsageError(f"--name {text!r}: {error}") from error
+    if leaves_folder(template):
+        raise UsageError(f"--name {text!r} leads out of the delivery; name files and folders within it")
+    if not template.columns:
+        raise UsageError(f"--name {text!r} names no column, such as {{custom_id}}")
+    return template
+
+
+def _cells(row: ResultRow, run: Run) -> Mapping[str, str]:
+    """Return what a name can be made of: the manifest's columns, and what is known of the file."""
+    known = {
+        "width": row.width_px,
+        "height": row.height_px,
+        "fps": None if row.fps is None else f"{row.fps:g}",
+        "duration_s": None if row.duration_s is None else f"{row.duration_s:.2f}",
+        "seed": row.seed_used if row.seed_used is not None else row.job.seed,
+        "model": row.model,
+        "resolution": row.job.resolution,
+        "aspect_ratio": row.job.aspect_ratio.replace(":", "x"),
+        "take": row.job.take,
+        "custom_id": row.custom_id,
+        "campaign": run.campaign,
+        "run_id": run.run_id,
+        "date": iso_utc(row.finished_ms)[:10],
+    }
+    own = {name: str(value) for name, value in known.items() if value is not None}
+    return {**row.job.extra, **manifest_cells(row.job), **own}
+
+
+def _refuse_unknown(template: Template, cells: Sequence[Mapping[str, str]]) -> None:
+    known = {name for each in cells for name in each}
+    for name in template.columns:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
+            raise UsageError(f"--name: there is no column {name!r}; the nearest is {near[0]!r}")
+
+
+def _filled(template: Template, cells: Mapping[str, str], custom_id: str) -> str:
+    texts = {name: cells.get(name, "").strip() for name in template.columns}
+    return cleaned_name(
+        template.fill({name: safe_part(text) if text else "" for name, text in texts.items()}), custom_id
+    )

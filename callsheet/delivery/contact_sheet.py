@@ -1,0 +1,149 @@
+"""The contact sheet: twelve clips on a page of A4, as PNG files and as one PDF."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from PIL import Image, ImageDraw
+
+from callsheet.files import temporary_folder
+from callsheet.sandbox.text import LINE_HEIGHT, Block, fitted, font
+
+DPI = 150
+PAGE_PX = (1754, 1240)
+"""A4, landscape, at 150 dots per inch."""
+
+COLUMNS, ROWS = 4, 3
+PER_PAGE = COLUMNS * ROWS
+_MARGIN_PX, _GAP_PX, _HEAD_PX = 60, 28, 70
+BOX_PX = ((PAGE_PX[0] - 2 * _MARGIN_PX - (COLUMNS - 1) * _GAP_PX) // COLUMNS, 216)
+"""The box that a picture stands in: 16:9."""
+
+_CELL_HEIGHT_PX = (PAGE_PX[1] - 2 * _MARGIN_PX - _HEAD_PX - (ROWS - 1) * _GAP_PX) // ROWS
+_PAPER, _INK, _QUIET, _BLANK = (255, 255, 255), (28, 27, 25), (107, 104, 98), (235, 232, 225)
+_PAGES_AT_ONCE = 10
+_SHOWN_CHARS = 300
+"""More than the two lines of a prompt hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One clip on the sheet: its name, prompt and facts, and what draws its picture within `BOX_PX`."""
+
+    name: str
+    prompt: str
+    facts: str
+    picture: Callable[[], Image.Image]
+
+
+def pages(title: str, note: str, cells: Sequence[Cell]) -> Iterator[Image.Image]:
+    """Yield the pages, one at a time."""
+    count = -(-len(cells) // PER_PAGE)
+    for number in range(count):
+        page = Image.new("RGB", PAGE_PX, _PAPER)
+        canvas = ImageDraw.Draw(page)
+        _head(canvas, title, f"{note} · page {number + 1} of {count}" if count > 1 else note)
+        for at, cell in enumerate(cells[number * PER_PAGE : (number + 1) * PER_PAGE]):
+            row, column = divmod(at, COLUMNS)
+            left = _MARGIN_PX + column * (BOX_PX[0] + _GAP_PX)
+            top = _MARGIN_PX + _HEAD_PX + row * (_CELL_HEIGHT_PX + _GAP_PX)
+            _draw(page, canvas, cell, left, top)
+        yield page
+
+
+def _head(canvas: ImageDraw.ImageDraw, title: str, note: str) -> None:
+    width_px = (PAGE_PX[0] - 2 * _MARGIN_PX) // 2
+    _write(canvas, fitted(title, width_px, 46, (34, 28, 22)), _MARGIN_PX, _MARGIN_PX - 12, _INK)
+    block = fitted(note, width_px - _GAP_PX, 30, (18, 15))
+    note_px = max(round(font(block.size_px, block.path).getlength(line)) for line in block.lines)
+    _write(canvas, block, PAGE_PX[0] - _MARGIN_PX - note_px, _MARGIN_PX + 2, _QUIET)
+
+
+def _draw(page: Image.Image, canvas: ImageDraw.ImageDraw, cell: Cell, left: int, top: int) -> None:
+    width_px, height_px = BOX_PX
+    canvas.rectangle((left, top, left + width_px - 1, top + height_px - 1), fill=_BLANK)
+    picture = cell.picture()
+    page.paste(picture, (left + (width_px - picture.width) // 2, top + (height_px - picture.height) // 2))
+    y = top + height_px + 8
+    for text, room_px, sizes, fill in (
+        (cell.name, 24, (18, 16, 14), _INK),
+        (cell.prompt, 40, (15, 14), _QUIET),
+        (cell.facts, 20, (14, 12), _QUIET),
+    ):
+        _write(canvas, fitted(_visible(text), width_px, room_px, sizes), left, y, fill)
+        y += room_px
+
+
+def _write(canvas: ImageDraw.ImageDraw, block: Block, x: int, y: int, fill: tuple[int, int, int]) -> None:
+    """Write lines with their top left corner at (x, y)."""
+    for number, line in enumerate(block.lines):
+        top = y + round(number * block.size_px * LINE_HEIGHT)
+        canvas.text((x, top), line, fill=fill, font=font(block.size_px, block.path))
+
+
+def _visible(text: str) -> str:
+    """Replace what has no picture of its own: control characters and marks of direction; cut what is long."""
+    return "".join(char if char.isprintable() else " " for char in text[:_SHOWN_CHARS])
+
+
+def png(page: Image.Image) -> bytes:
+    """Return a page as PNG."""
+    file = io.BytesIO()
+    page.save(file, "PNG", dpi=(DPI, DPI))
+    return file.getvalue()
+
+
+@contextmanager
+def pdf_book(title: str, *, made_ms: int) -> Iterator[PdfBook]:
+    """Give a PDF that takes pages, dated `made_ms` (Unix milliseconds). Its file is a temporary one.
+
+    Raises OSError where there is no room for it.
+    """
+    with NamedTemporaryFile(suffix=".pdf", dir=temporary_folder()) as file:
+        yield PdfBook(Path(file.name), title, time.gmtime(made_ms / 1000))
+
+
+@dataclass(slots=True)
+class PdfBook:
+    """Pages that become one PDF. A few of them are in memory at a time."""
+
+    path: Path
+    title: str
+    made: time.struct_time
+    _waiting: list[Image.Image] = field(default_factory=list)
+    _has_pages: bool = False
+
+    def add(self, page: Image.Image) -> None:
+        """Add a page."""
+        self._waiting.append(page)
+        if len(self._waiting) == _PAGES_AT_ONCE:
+            self._flush()
+
+    def content(self) -> bytes:
+        """Return the whole file."""
+        self._flush()
+        return self.path.read_bytes()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        first, *others = self._waiting
+        told = (
+            {} if self._has_pages else {"title": self.title, "creationDate": self.made, "modDate": self.made}
+        )
+        first.save(
+            self.path,
+            "PDF",
+            save_all=True,
+            append_images=others,
+            append=self._has_pages,
+            resolution=DPI,
+            **told,
+        )
+        self._waiting, self._has_pages = [], True

@@ -1,0 +1,215 @@
+"""What was kept is handed over: labelled, listed, whole; the originals stay as they are."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import av
+import opentimelineio as otio
+import pytest
+
+import callsheet
+from callsheet.delivery.xmp import C2PA_UUID, XMP_UUID
+from callsheet.errors import ManifestError, UsageError
+from callsheet.ledger import Ledger, queries, reviews
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def shop(house: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The house, as the environment names it, and a working directory of its own."""
+    settings = house.settings
+    for name in ("queue", "rest", "cdn", "platform"):
+        monkeypatch.setenv(f"CALLSHEET_{name.upper()}_URL", getattr(settings, f"{name}_url"))
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", settings.ledger)
+    monkeypatch.setenv("FAL_KEY", house.address.key)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return house
+
+
+async def made(shop: Any, *shots: str) -> tuple[str, Path]:
+    """Make a run against the house's fal; return its id and its folder."""
+    run_id = shop.open_run(*shots)
+    await shop.work(run_id)
+    with sqlite3.connect(shop.settings.ledger.removeprefix("sqlite:///")) as database:
+        database.execute("""UPDATE run SET options = replace(options, '"sandbox":true', '"sandbox":false')""")
+    with Ledger.open(shop.settings.ledger) as ledger:
+        return run_id, Path(ledger.do(queries.run, run_id).out)
+
+
+def files_in(folder: str | Path) -> dict[str, bytes]:
+    """Read every file below a folder, by its path there."""
+    files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def length_of(path: Path) -> tuple[int, float]:
+    """Decode a file; return its frames and what it says is its length, in seconds."""
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0)), container.duration / av.time_base
+
+
+def exiftool(path: Path) -> dict[str, str]:
+    """Read a file's XMP by a reader of somebody else's."""
+    program = shutil.which("exiftool")
+    if program is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("exiftool is not installed")
+        pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")
+    asked = [program, "-json", "-G1", "-all", "-validate", path]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    (told,) = json.loads(done.stdout)
+    return told
+
+
+async def test_a_delivery_holds_each_clip_and_what_is_known_of_it(shop: Any) -> None:
+    """Labelled copies that decode as before, sidecars, a shot list, a contact sheet and a timeline."""
+    run_id, folder = await made(shop, "a,A boat in <port>", "b,=A boat at sea", "c,A boat ashore")
+    before = files_in(folder)
+    done = await callsheet.deliver_async(run_id, keep=["b,a"], to="out", name="{campaign}/{custom_id}")
+    assert (done.clips, done.missing, done.not_embedded) == (("a", "b"), (), ())
+    out = Path("out")
+    assert sorted(files_in("out")) == [
+        *("contact-sheet.pdf", "contact-sheet.png", "delivery.json", "shotlist.csv", "timeline.otio"),
+        *("videos/spring/a.json", "videos/spring/a.mp4", "videos/spring/b.json", "videos/spring/b.mp4"),
+    ]
+    original, copy = folder / "media" / "a.mp4", out / "videos" / "spring" / "a.mp4"
+    assert copy.read_bytes().startswith(original.read_bytes())
+    assert length_of(copy) == length_of(original)
+    told = json.loads((out / "videos/spring/a.json").read_text())
+    assert told["sha256"] == hashlib.sha256(copy.read_bytes()).hexdigest()
+    assert told["original_sha256"] == hashlib.sha256(original.read_bytes()).hexdigest()
+    assert (told["prompt"], told["bill_usd"]) == ("A boat in <port>", "0.021141")
+    assert told["request_id"]
+    rows = list(csv.DictReader((out / "shotlist.csv").read_text().splitlines()))
+    assert [(row["custom_id"], row["prompt"]) for row in rows] == [
+        ("a", "A boat in <port>"),
+        ("b", "'=A boat at sea"),
+    ]
+    timeline = otio.adapters.read_from_file(str(out / "timeline.otio"))
+    for clip in timeline.tracks[0]:
+        assert (out / clip.media_reference.target_url).is_file()
+        assert clip.available_range().duration.value == length_of(out / clip.media_reference.target_url)[0]
+    assert files_in(folder) == before
+
+
+async def test_the_label_is_read_back_by_another_reader(shop: Any) -> None:
+    """The digital source type, the prompt and the model, out of a file that it finds no fault with."""
+    run_id, _ = await made(shop, "a,A boat in <port> & more")
+    await callsheet.deliver_async(run_id, everything=True, to="out", name="{custom_id}")
+    told = exiftool(Path("out/videos/a.mp4"))
+    assert told["XMP-iptcExt:DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
+    assert told["XMP-dc:Description"] == "A boat in <port> & more"
+    assert told["XMP-iptcExt:AISystemUsed"] == "seedance-1.0-lite"
+    assert told["ExifTool:Validate"] == "OK"
+
+
+async def test_without_keep_it_is_what_the_review_kept(shop: Any) -> None:
+    """And nothing where nothing was judged; the message says what to do."""
+    run_id, _ = await made(shop, "a,A boat", "b,Another boat")
+    with pytest.raises(UsageError, match="was judged 'keep'"):
+        await callsheet.deliver_async(run_id)
+    with Ledger.open(shop.settings.ledger) as ledger:
+        ledger.do(reviews.judge, shop.rows(run_id)[1].job_id, verdict="keep", note="good")
+    done = await callsheet.deliver_async(run_id)
+    assert (done.clips, done.path.name) == (("b",), f"{run_id}-delivery")
+    (row,) = csv.DictReader((done.path / "shotlist.csv").read_text().splitlines())
+    assert (row["verdict"], row["review_note"]) == ("keep", "good")
+
+
+async def test_a_file_with_content_credentials_is_copied_as_it_is(shop: Any) -> None:
+    """A box more would break their hash: the label is beside it, and the delivery says so."""
+    run_id, folder = await made(shop, "a,A signed boat")
+    path = folder / "media" / "a.mp4"
+    signed = path.read_bytes() + (32).to_bytes(4) + b"uuid" + C2PA_UUID + b"manifest"
+    path.write_bytes(signed)
+    with sqlite3.connect(shop.settings.ledger.removeprefix("sqlite:///")) as database:
+        database.execute("UPDATE output SET sha256 = ?", (hashlib.sha256(signed).hexdigest(),))
+    done = await callsheet.deliver_async(run_id, everything=True, to="out", name="{custom_id}")
+    assert done.not_embedded == (("a", "it carries Content Credentials (C2PA)"),)
+    delivered = files_in("out/videos")
+    assert delivered["a.mp4"] == signed
+    assert XMP_UUID not in signed
+    assert b"trainedAlgorithmicMedia" in delivered["a.xmp"]
+
+
+async def test_what_an_earlier_run_made_is_delivered_with_its_bill(shop: Any) -> None:
+    """From that run's folder, with the request and the cost of then."""
+    await made(shop, "old,A boat of yesterday")
+    run_id, _ = await made(shop, "a,A boat of yesterday", "b,A boat of today")
+    await callsheet.deliver_async(run_id, everything=True, to="out.zip")
+    with zipfile.ZipFile("out.zip") as archive:
+        rows = list(csv.DictReader(archive.read("shotlist.csv").decode().splitlines()))
+        assert archive.testzip() is None
+    assert [(row["custom_id"], row["bill_usd"]) for row in rows] == [("a", "0.021141"), ("b", "0.021141")]
+    assert rows[0]["run_id"] != rows[1]["run_id"] == run_id
+    assert all(row["request_id"] and row["seed"] for row in rows)
+
+
+async def test_a_file_that_is_gone_comes_back_or_is_named(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a key it is downloaded again for free; without one the rest is delivered."""
+    run_id, folder = await made(shop, "a,A boat that went missing", "b,A boat that stayed")
+    (folder / "media" / "a.mp4").unlink()
+    key = os.environ["FAL_KEY"]
+    monkeypatch.delenv("FAL_KEY")
+    done = await callsheet.deliver_async(run_id, everything=True, to="out")
+    assert (done.clips, done.missing) == (("b",), ("a",))
+    assert json.loads(files_in("out")["delivery.json"])["missing"] == ["a"]
+    monkeypatch.setenv("FAL_KEY", key)
+    done = await callsheet.deliver_async(run_id, everything=True, to="out")
+    assert (done.clips, done.refetched, done.missing) == (("a", "b"), ("a",), ())
+    assert len(shop.accepted("A boat that went missing")) == 1
+
+
+async def test_a_file_that_is_not_what_was_paid_for_is_not_delivered(shop: Any) -> None:
+    """Its hash is not the ledger's; nothing is written."""
+    run_id, folder = await made(shop, "a,A boat")
+    path = folder / "media" / "a.mp4"
+    path.write_bytes(path.read_bytes() + (8).to_bytes(4) + b"free")
+    with pytest.raises(UsageError, match="its SHA-256 is not the ledger's"):
+        await callsheet.deliver_async(run_id, everything=True, to="out")
+    assert files_in(".") == {}
+
+
+REFUSED = (
+    ("../{custom_id}", "leads out of the delivery"),
+    ("/tmp/{custom_id}", "leads out of the delivery"),
+    ("video", "names no column"),
+    ("{custom_id", "a single"),
+    ("{heigth}", "the nearest is 'height'"),
+)
+"""Templates of names, and what is said of them."""
+
+
+async def test_what_cannot_be_meant_is_refused(shop: Any) -> None:
+    """Before anything is written: clips that the run has no video of, and names that lead elsewhere."""
+    run_id, _ = await made(shop, "a,A boat")
+    with pytest.raises(ManifestError) as refused:
+        await callsheet.deliver_async(run_id, keep=["b"], to="out")
+    assert [each.message for each in refused.value.problems] == [
+        "the run has no such clip; the nearest is 'a'"
+    ]
+    for name, said in REFUSED:
+        with pytest.raises(UsageError, match=said):
+            await callsheet.deliver_async(run_id, keep=["a"], to="out", name=name)
+    assert files_in(".") == {}
+
+
+async def test_no_two_videos_get_one_name(shop: Any) -> None:
+    """Names that a file system takes for one are told apart, and cells make no folders."""
+    run_id, _ = await made(shop, "Boat,A boat", "boat,A small boat", "x/../y,A third boat")
+    done = await callsheet.deliver_async(run_id, everything=True, to="out", name="{resolution}/{custom_id}")
+    videos = [name for name in files_in("out/videos/480p") if name.endswith(".mp4")]
+    assert len(videos) == len(done.clips) == len({name.lower() for name in videos}) == 3
+    assert not any("/" in name for name in videos)

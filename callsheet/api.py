@@ -19,8 +19,6 @@ from typing import Any, TypeAlias
 import pandas as pd
 import pyarrow as pa
 
-from callsheet.delivery.clips import DEFAULT_NAME
-from callsheet.delivery.deliver import Delivery, deliver_run
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import open_account
 from callsheet.engine.drafts import order_finishes
@@ -353,50 +351,6 @@ def finish(
         finish_async(
             run_id, keep=keep, budget_usd=budget_usd, fit=fit, accept_prices=accept_prices, sandbox=sandbox
         )
-    )
-
-
-async def deliver_async(
-    run_id: str,
-    *,
-    keep: Sequence[str] | None = None,
-    to: str | Path | None = None,
-    name: str = DEFAULT_NAME,
-    everything: bool = False,
-    sandbox: bool = False,
-) -> Delivery:
-    """Hand over the kept clips of a run: labelled videos, sidecars, shot list, contact sheet, timeline.
-
-    `keep` names ids, or files with the column custom_id; without it those are kept that were judged "keep",
-    or all that are finished (`everything`). `to` is a folder, or a ZIP where it ends in `.zip`; by default
-    `<run_id>-delivery` in the current folder. `name` is the template of the videos' names. Nothing is
-    bought, and nothing is re-encoded. Raises ManifestError for kept rows that have no video, UsageError.
-    """
-    check_packages_are_ours()
-    settings = settings_from(os.environ, sandbox=sandbox)
-    run = find_run(settings, run_id)
-    return await deliver_run(
-        settings,
-        run,
-        None if keep is None else read_kept(keep, option="keep"),
-        target=Path(f"{run.run_id}-delivery" if to is None else to),
-        name=name,
-        everything=everything,
-    )
-
-
-def deliver(
-    run_id: str,
-    *,
-    keep: Sequence[str] | None = None,
-    to: str | Path | None = None,
-    name: str = DEFAULT_NAME,
-    everything: bool = False,
-    sandbox: bool = False,
-) -> Delivery:
-    """Do what `deliver_async` does and return when it has ended."""
-    return asyncio.run(
-        deliver_async(run_id, keep=keep, to=to, name=name, everything=everything, sandbox=sandbox)
     )
 
 

@@ -1,4 +1,7 @@
-"""Hand over what was kept of a run: choose, fetch what is missing, copy and label, and tell of each clip."""
+"""Hand over what was kept of a run: choose, fetch what is missing, copy and label, and tell of each clip.
+
+`callsheet.deliver` is the function of this module.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from callsheet.delivery import contact_sheet, documents
-from callsheet.delivery.clips import Clip, kept_clips
+from callsheet.delivery.clips import DEFAULT_NAME, Clip, kept_clips
 from callsheet.delivery.documents import Delivered
 from callsheet.delivery.package import CONTENTS, Package, Written, open_package
 from callsheet.delivery.pictures import length_of, picture_of
@@ -20,14 +23,16 @@ from callsheet.delivery.xmp import why_untouched, xmp_box, xmp_packet
 from callsheet.engine.context import open_account
 from callsheet.engine.made_files import refetch_gone
 from callsheet.engine.request import RunRequest, settings_for
+from callsheet.engine.run import find_run
 from callsheet.errors import AccountError, UsageError
 from callsheet.files import naming_full_disk, require_space
+from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Run
 from callsheet.media.mp4 import check_boxes
 from callsheet.report.rows import iso_utc
 from callsheet.sandbox.text import font_for
-from callsheet.settings import Settings
-from manifests.selection import Kept
+from callsheet.settings import Settings, settings_from
+from manifests.selection import Kept, read_kept
 
 VIDEOS = "videos"
 """The folder of a delivery that holds the videos, each with its JSON and, where needed, its XMP."""
@@ -96,6 +101,50 @@ async def deliver_run(
             (each.clip.row.custom_id, each.why_sidecar) for each in written.delivered if each.why_sidecar
         ),
         without_font=tuple(clip.row.custom_id for clip in there if not _has_font(clip)),
+    )
+
+
+async def deliver_async(
+    run_id: str,
+    *,
+    keep: Sequence[str] | None = None,
+    to: str | Path | None = None,
+    name: str = DEFAULT_NAME,
+    everything: bool = False,
+    sandbox: bool = False,
+) -> Delivery:
+    """Hand over the kept clips of a run: labelled videos, sidecars, shot list, contact sheet, timeline.
+
+    `keep` names ids, or files with the column custom_id; without it those are kept that were judged "keep",
+    or all that are finished (`everything`). `to` is a folder, or a ZIP where it ends in `.zip`; by default
+    `<run_id>-delivery` in the current folder. `name` is the template of the videos' names. Nothing is
+    bought, and nothing is re-encoded. Raises ManifestError for kept rows that have no video, UsageError.
+    """
+    check_packages_are_ours()
+    settings = settings_from(os.environ, sandbox=sandbox)
+    run = find_run(settings, run_id)
+    return await deliver_run(
+        settings,
+        run,
+        None if keep is None else read_kept(keep, option="keep"),
+        target=Path(f"{run.run_id}-delivery" if to is None else to),
+        name=name,
+        everything=everything,
+    )
+
+
+def deliver(
+    run_id: str,
+    *,
+    keep: Sequence[str] | None = None,
+    to: str | Path | None = None,
+    name: str = DEFAULT_NAME,
+    everything: bool = False,
+    sandbox: bool = False,
+) -> Delivery:
+    """Do what `deliver_async` does and return when it has ended."""
+    return asyncio.run(
+        deliver_async(run_id, keep=keep, to=to, name=name, everything=everything, sandbox=sandbox)
     )
 
 

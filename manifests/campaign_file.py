@@ -20,6 +20,7 @@ from pydantic import (
 from callsheet.errors import ManifestError, Problem, UsageError
 from manifests.campaign import NAME_MAX_CHARS, Campaign, Template, is_name, line_of, parse_template
 from manifests.columns import COLUMN, TAKES_MAX, canonical, likely_column
+from manifests.look_section import LookSection
 from manifests.names import leaves_folder
 from manifests.notify_addresses import REFERENCE, is_address, is_reference, is_webhook
 from manifests.table import WrittenNumber, shown, two_claim
@@ -192,6 +193,7 @@ class CampaignFile(_Section):
     budget: BudgetSection = Field(default_factory=BudgetSection)
     output: OutputSection = Field(default_factory=OutputSection)
     notify: NotifySection = Field(default_factory=NotifySection)
+    look: LookSection = Field(default_factory=LookSection)
 
 
 FILE_LIMIT_BYTES = 1 << 20
@@ -251,6 +253,7 @@ def _campaign(given: CampaignFile, path: Path, lines: dict[tuple[str, ...], int]
         skip_hidden=given.input.skip_hidden,
         notify_urls=tuple(given.notify.urls),
         webhook=given.notify.webhook,
+        look=given.look.rules,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from callsheet.errors import Problem
 from callsheet.settings import Settings
 from manifests.job import Job
+from manifests.look import LookRules
 from manifests.plan_hash import plan_hash, rows_of_jobs
 from manifests.row_filter import RowFilter
 from manifests.table import MAX_BYTES
@@ -116,6 +117,7 @@ class Plan:
     `source` is what the plan was made from (a manifest, its address, or a campaign file); `out` and
     `concurrency` are None where nothing was said. `caps` holds those of the campaign file and the run's own.
     `jobs` of a large plan are read from disk when they are asked for; `counted` is then known already.
+    `look` says what a technical look at the clips flags.
     """
 
     campaign: str
@@ -128,6 +130,7 @@ class Plan:
     concurrency: int | None = None
     options: PlanOptions = field(default_factory=PlanOptions)
     counted: Summary | None = None
+    look: LookRules = field(default_factory=LookRules)
 
     @cached_property
     def summary(self) -> Summary:

@@ -10,6 +10,7 @@ from typing import Any
 
 from callsheet.errors import ManifestError, Problem
 from manifests.diff import Changes, to_pay
+from manifests.look import look_document
 from manifests.plan import Plan, PlannedJob, Total
 from pricing.budgets import Cap, Room, full_room, shortfalls
 from pricing.money import usd_text
@@ -51,6 +52,8 @@ def plan_document(
             for cap, left in room.items()
         ],
     }
+    if look := look_document(plan.look):
+        document["look"] = look
     if changes is not None:
         document["changes"] = changes_document(plan, changes)
     if rows or (rows is None and plan.total.jobs <= ROWS_SHOWN):

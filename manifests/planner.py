@@ -166,6 +166,7 @@ def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
         concurrency=options.concurrency,
         options=options,
         counted=counted,
+        look=campaign.look,
     )
     clients = [client for _, client in plan.summary.groups if client]
     plan = replace(plan, warnings=(*plan.warnings, *client_warnings(campaign, clients)))

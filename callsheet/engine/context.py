@@ -23,6 +23,7 @@ from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
 from callsheet.reconcile.account import AccountSession, LedgerCalls, Scope
 from callsheet.settings import Settings
+from manifests.look import LookRules, read_look
 from pricing.catalog import Catalog, load_catalog
 from pricing.pins import Pin, at_pin, catalog_at, read_pins
 from pricing.render_times import RenderTimes
@@ -101,8 +102,8 @@ class RunContext:
 
     `catalog` has the rates that hold now, `pins` all rates that the run ever had. `folder` is the run's own.
     `within` is the part of the run that is carried out here, None for the whole.
-    `storage` is where results are copied to, None where the folder is all there is. `tell` shows one line to
-    the person who watches. `announcer` passes on what happens.
+    `storage` is where results are copied to, None where the folder is all there is. `look` says what is
+    flagged in clips. `tell` shows one line to the person who watches. `announcer` passes on what happens.
     """
 
     account: AccountSession
@@ -111,6 +112,7 @@ class RunContext:
     catalog: Catalog
     pins: tuple[Pin, ...]
     folder: Path
+    look: LookRules
     storage: ObjectStore | None
     stop: StopSignal
     state: RunState
@@ -202,6 +204,7 @@ def context_of(
         catalog=at_pin(account.catalog, pins[-1]),
         pins=pins,
         folder=folder or Path(run.out),
+        look=read_look(run.look),
         storage=open_storage(address) if address else None,
         stop=stop,
         state=state,

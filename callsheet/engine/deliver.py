@@ -55,7 +55,7 @@ async def deliver(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket, render
                 collected = await collect(
                     lambda: ctx.queue.open_download(rendered.video_url),  # noqa: B023 -- used before it changes
                     ctx.media / f"{row.output_name}.mp4",
-                    expectation_of(job, ctx.catalog),
+                    expectation_of(job, ctx.catalog, ctx.look),
                     rejected=ctx.folder / REJECTED,
                     expected_bytes=rendered.file_size,
                 )
@@ -111,7 +111,7 @@ async def _already_fetched(ctx: RunContext, job: Job, row: JobRow) -> Collected 
     """Return the file that an earlier process fetched and verified without recording it."""
     path = ctx.media / f"{row.output_name}.mp4"
     with suppress(MediaError, OSError):
-        return await in_background(recheck, path, expectation_of(job, ctx.catalog))
+        return await in_background(recheck, path, expectation_of(job, ctx.catalog, ctx.look))
     return None
 
 
@@ -127,6 +127,7 @@ async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, co
         fps=facts.fps,
         duration_s=facts.duration_s,
         has_audio=facts.has_audio,
+        flags=collected.flags,
     )
     await publish(ctx, collected.path)
     await book_delivered(ctx, job, row, (facts.width_px, facts.height_px))

@@ -39,6 +39,7 @@ from callsheet.ledger.accounts import window_at
 from manifests.diff import Changes, look_up
 from manifests.images import materialised
 from manifests.job import encode_job
+from manifests.look import look_text
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_file import write_plan
 from manifests.plan_rows import manifest_table
@@ -253,6 +254,7 @@ def open_run(
                 out=str(folder),
                 options=options,
                 prices=pins_text([first_pin(load_catalog())]),
+                look=look_text(plan.look),
             ),
             [
                 _new_job(planned, position, folder, known)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, cast, func, or_, select, text
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, or_, select, text
 
 from callsheet.errors import UsageError
 from callsheet.ledger import postgres, schema
 from callsheet.ledger.accounts import TOTAL
+from callsheet.ledger.job_rows import SUBMISSION, as_job, as_submission, job_query
 from callsheet.ledger.locks import claims_of, is_alive
-from callsheet.ledger.records import JobRow, OpenWork, Output, Owner, Range, Run, Submission, Tally
+from callsheet.ledger.records import JobRow, OpenWork, Owner, Range, Run, Submission, Tally
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read
-from callsheet.ticket import Ticket
 from manifests.diff import MadeJob
 
 LOOK_UP_AT_ONCE = 5_000
@@ -27,25 +26,7 @@ ROWS_AT_ONCE = 500
 
 _job, _run, _account, _spending = schema.job, schema.run, schema.account, schema.spending
 _unclosed = select(_run).where(_run.c.closed_ms.is_(None))
-_JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
-_OF_SUBMISSION = [column for column in schema.submission.c if column.name != "spending_id"]
-_SUBMISSION = [column.label(f"s_{column.name}") for column in _OF_SUBMISSION]
-_draft, _bought = schema.output.alias(), schema.submission.alias()
-_draft_submission = (
-    select(_draft.c.submission_id)
-    .where(_draft.c.output_id == schema.job.c.draft_output_id)
-    .correlate(schema.job)
-    .scalar_subquery()
-)
-_draft_cost = (
-    select(cast(func.coalesce(func.sum(_bought.c.cost_nano), 0), schema.INT))
-    .where(_bought.c.job_id == schema.job.c.job_id, _bought.c.submission_id <= _draft_submission)
-    .correlate(schema.job)
-    .scalar_subquery()
-)
-_DRAFT_NANO = case((schema.job.c.draft_output_id.is_(None), 0), else_=_draft_cost).label("draft_nano")
 _is_made = or_(schema.job.c.state == State.SUCCEEDED.value, schema.job.c.draft_output_id.is_not(None))
-_OUTPUT = [column.label(f"o_{column.name}") for column in schema.output.c]
 
 
 @read()
@@ -194,7 +175,7 @@ def open_work(tx: Transaction) -> list[OpenWork]:
         living = [claim for claim in mine if is_alive(claim, now_ms)]
         last = (living or mine)[-1] if mine else None
         owner = None if last is None else Owner(host=last.host, pid=last.pid, since_ms=last.claimed_ms)
-        found.append(OpenWork(**row._mapping, owner=owner, alive=bool(living)))  # noqa: SLF001 - as below
+        found.append(OpenWork(**row._mapping, owner=owner, alive=bool(living)))  # noqa: SLF001 - its documented name
     return found
 
 
@@ -269,7 +250,7 @@ def declared_absent(tx: Transaction, *, since_ms: int) -> list[Submission]:
     """Return the submissions that never arrived at fal, as was declared at `since_ms` or later."""
     table = schema.submission
     query = (
-        select(*_SUBMISSION)
+        select(*SUBMISSION)
         .where(
             table.c.unseen_ms >= since_ms,
             table.c.unseen_ms.is_not(None),
@@ -280,7 +261,7 @@ def declared_absent(tx: Transaction, *, since_ms: int) -> list[Submission]:
         .order_by(table.c.submission_id)
     )
     rows = tx.execute(query)
-    return [found for row in rows if (found := _as_submission(dict(row._mapping))) is not None]  # noqa: SLF001 - as below
+    return [found for row in rows if (found := as_submission(dict(row._mapping))) is not None]  # noqa: SLF001 - its documented name
 
 
 @read()
@@ -342,50 +323,4 @@ def _newest(
     return found
 
 
-def job_query() -> Select[Any]:
-    """Select jobs, each with its latest submission and its file; `as_job` reads a row of it."""
-    job, submission, output = schema.job, schema.submission, schema.output
-    last = and_(submission.c.job_id == job.c.job_id, submission.c.number == job.c.submissions)
-    return (
-        select(*_JOB, _DRAFT_NANO, *_SUBMISSION, *_OUTPUT)
-        .outerjoin_from(job, submission, last)
-        .outerjoin(output, output.c.output_id == job.c.output_id)
-    )
-
-
 _one_job = job_query().where(schema.job.c.job_id == bindparam("wanted"))
-
-
-def as_job(row: Row[Any]) -> JobRow:
-    """Read a row of `job_query`."""
-    values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
-    own = {column.name: values[column.name] for column in _JOB}
-    own |= {"state": State(own["state"]), "draft": bool(own["draft"])}
-    return JobRow(
-        **own,
-        draft_nano=values["draft_nano"],
-        submission=_as_submission(values),
-        output=_as_output(values),
-        output_run_id=values["o_run_id"],
-        output_path_there=values["o_path"],
-    )
-
-
-_TICKET = ("request_id", "status_url", "response_url", "cancel_url")
-
-
-def _as_submission(values: dict[str, Any]) -> Submission | None:
-    if values["s_submission_id"] is None:
-        return None
-    names = [column.name for column in _OF_SUBMISSION if column.name not in _TICKET]
-    ticket = None
-    if values["s_request_id"] is not None:
-        ticket = Ticket(endpoint_id=values["s_endpoint"], **{name: values[f"s_{name}"] for name in _TICKET})
-    return Submission(ticket=ticket, **{name: values[f"s_{name}"] for name in names})
-
-
-def _as_output(values: dict[str, Any]) -> Output | None:
-    if values["o_output_id"] is None:
-        return None
-    names = ("path", "url", "sha256", "bytes", "width_px", "height_px", "fps", "duration_s")
-    return Output(has_audio=bool(values["o_has_audio"]), **{name: values[f"o_{name}"] for name in names})

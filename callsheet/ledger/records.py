@@ -12,6 +12,7 @@ from typing import Literal
 
 from callsheet.ledger.states import FINISHED, Charged, CostBasis, State
 from callsheet.ticket import Ticket
+from manifests.look import Flag
 from pricing.drafts import DRAFT_ID_MAX_CHARS, DRAFT_KEPT_MS
 
 
@@ -19,7 +20,8 @@ from pricing.drafts import DRAFT_ID_MAX_CHARS, DRAFT_KEPT_MS
 class NewRun:
     """One execution of a plan.
 
-    `out` is the folder of its results; `options` and `prices` (the pinned rates) are the engine's own texts.
+    `out` is the folder of its results; `options`, `prices` (the pinned rates) and `look` (what is
+    flagged) are the engine's own texts.
     `priority` and `share` are the campaign's: who goes first where several campaigns wait for slots, and how
     many slots each gets beside the others (at least 1).
     """
@@ -33,6 +35,7 @@ class NewRun:
     prices: str = ""
     priority: int = 0
     share: int = 1
+    look: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +160,10 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """A file that was kept. `path` is relative to the folder of the run whose job it is."""
+    """A file that was kept. `path` is relative to the folder of the run whose job it is.
+
+    `flags` are what the technical look found.
+    """
 
     path: str
     url: str
@@ -168,6 +174,7 @@ class Output:
     fps: float
     duration_s: float
     has_audio: bool
+    flags: tuple[Flag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,7 @@ def _key(name: str, kind: Any, *parts: Any, auto: bool = False) -> sa.Column[Any
     return sa.Column(name, kind, *parts, primary_key=True, autoincrement=auto)
 
 
-VERSION: Final = 8
+VERSION: Final = 9
 """The version of these tables. A test compares their text with it: another schema needs another version."""
 
 ledger_head = _table(
@@ -84,6 +84,7 @@ run = _table(
     _col("priority", INT, default="0"),  # the campaign's, which admission obeys between campaigns
     _col("share", INT, default="1"),
     sa.CheckConstraint("share > 0", name="run_share_positive"),
+    _col("look", TEXT, default=""),  # JSON: what is flagged in its clips, where that is not the default
     sa.Index("run_by_campaign", "campaign", "created_ms"),
     sa.Index("run_by_time", "created_ms", "run_id"),
 )
@@ -211,6 +212,7 @@ output = _table(
     *_cols(INT, "bytes", "width_px", "height_px"),
     *_cols(REAL, "fps", "duration_s"),
     _col("has_audio", INT),
+    _col("flags", TEXT, default=""),  # JSON: what the technical look found
 )
 
 _WITHIN_LIMIT = "limit_nano IS NULL OR held_nano + spent_nano <= limit_nano + over_nano"

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from sqlalchemy import select
 
 from callsheet.ledger import schema
-from callsheet.ledger.queries import as_job, job_query, runs_of
+from callsheet.ledger.job_rows import as_job, job_query
+from callsheet.ledger.queries import runs_of
 from callsheet.ledger.records import JobRow
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read

@@ -21,6 +21,7 @@ from callsheet.ledger.states import Event, State, next_state
 from callsheet.ledger.steps import change, chunks, current, step, step_many
 from callsheet.ledger.transaction import Transaction, purchase, write
 from callsheet.ticket import Ticket
+from manifests.look import flags_json
 
 logger = logging.getLogger(__name__)
 
@@ -236,5 +237,5 @@ def reuse(tx: Transaction, made_by: Mapping[int, int]) -> None:
 
 
 def _store_output(tx: Transaction, run_id: str, submission_id: int, output: Output) -> int:
-    row = {**asdict(output), "has_audio": int(output.has_audio)}
+    row = {**asdict(output), "has_audio": int(output.has_audio), "flags": flags_json(output.flags)}
     return tx.insert(schema.output, {**row, "submission_id": submission_id, "run_id": run_id})

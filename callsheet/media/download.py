@@ -25,11 +25,13 @@ from callsheet.media.codes import MediaErrorCode, media_error
 from callsheet.media.expect import Expectation, MediaFacts, verify
 from callsheet.media.mp4 import ReadAt, check_boxes
 from callsheet.media.place import keep_rejected, place_file
+from manifests.look import Flag
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 Jpeg = bytes  # a field of `Collected` has the type's own name
+Found = tuple[MediaFacts, Jpeg, Jpeg, tuple[Flag, ...]]
 Download = tuple[Mapping[str, str], AsyncIterator[bytes]]
 Source = Callable[[], AbstractAsyncContextManager[Download]]
 """Opens the download anew at each call: the reply's headers and its body in pieces."""
@@ -65,6 +67,7 @@ class Collected:
 
     `path` is `destination`, or a sibling of it where another job's file had that name. `thumbnail` is one of
     its frames as JPEG and `strip` several of them (`callsheet.media.strip`), b"" where none could be made.
+    `flags` are what the technical look found.
     """
 
     path: Path
@@ -73,6 +76,7 @@ class Collected:
     facts: MediaFacts
     thumbnail: Jpeg = field(default=b"", repr=False)
     strip: Jpeg = field(default=b"", repr=False)
+    flags: tuple[Flag, ...] = ()
 
 
 async def collect(
@@ -113,8 +117,8 @@ def recheck(path: Path, expectation: Expectation) -> Collected | None:
             return file.read(count)
 
         size = path.stat().st_size
-        facts, *pictures = _verified(path, read, size, _Order(expectation, None))
-    return Collected(path, file_sha256(path), size, facts, *pictures)
+        found = _verified(path, read, size, _Order(expectation, None))
+    return Collected(path, file_sha256(path), size, *found)
 
 
 async def _receive(source: Source, part: PartFile, limits: Limits) -> tuple[str, int]:
@@ -206,17 +210,17 @@ def _finish(
 ) -> Collected:
     """Verify and name the received file. Blocks for as long as decoding takes."""
     try:
-        facts, *pictures = _verified(part.path, part.read_at, size, order)
+        found = _verified(part.path, part.read_at, size, order)
     except MediaError as error:
         kept = keep_rejected(part, rejected, destination, sha256)
         where = kept.relative_to(rejected.parent)
         raise MediaError(f"{error}; the file is kept as {where}", reason=error.reason) from error
     path = place_file(part, destination, sha256)
-    return Collected(path, sha256, size, facts, *pictures)
+    return Collected(path, sha256, size, *found)
 
 
-def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> tuple[MediaFacts, Jpeg, Jpeg]:
-    """Return what a file holds, a thumbnail and a strip. Raises MediaError for what was not ordered."""
+def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> Found:
+    """Return what a file holds. Raises MediaError where it is not what was ordered."""
     from callsheet.media.probe import probe
 
     if size == 0:
@@ -227,6 +231,6 @@ def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> tuple[Media
             f"the result announced {order.bytes:,} bytes and the file has {size:,}",
         )
     check_boxes(read, size)
-    facts, thumbnail = probe(path)
-    verify(facts, order.expectation)
-    return facts, thumbnail.jpeg(), thumbnail.strip.jpeg()
+    probed = probe(path, look=order.expectation.look)
+    verify(probed.facts, order.expectation)
+    return probed.facts, probed.thumbnail.jpeg(), probed.thumbnail.strip.jpeg(), probed.flags

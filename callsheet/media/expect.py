@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from callsheet.media.codes import MediaErrorCode, media_error
 from manifests.job import Job
+from manifests.look import LookRules, asks_for_cuts
 from pricing.catalog import AUTO, Catalog
 from pricing.tokens import grid_neighbours
 
@@ -49,11 +51,26 @@ class MediaFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class LookOrder:
+    """What a technical look looks for in a clip (`callsheet.media.look`).
+
+    `sound` says that sound was ordered, `cuts` that the prompt asks for cuts. `first` and `last` are the
+    files of the pictures that the clip is to begin and end with; None where there is none on this machine.
+    """
+
+    rules: LookRules
+    sound: bool = False
+    cuts: bool = False
+    first: Path | None = None
+    last: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Expectation:
     """What is accepted. `sizes` are (width, height) in pixels, frame bounds are inclusive.
 
     Where `exact` is False a size near one of them is accepted too. Where `audio_required` is False the file
-    may have sound or none.
+    may have sound or none. Where `look` is given, the file is looked at while it is decoded.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -62,6 +79,7 @@ class Expectation:
     frames_max: int
     audio_required: bool = False
     exact: bool = True
+    look: LookOrder | None = None
 
     def accepts_size(self, width_px: int, height_px: int) -> bool:
         """Say whether a picture of this size is right."""
@@ -74,11 +92,12 @@ class Expectation:
         )
 
 
-def expectation_of(job: Job, catalog: Catalog) -> Expectation:
+def expectation_of(job: Job, catalog: Catalog, rules: LookRules | None = None) -> Expectation:
     """Return what fal must deliver for a job.
 
     With `auto` every size of the resolution, and every length, is accepted, because fal chooses. Sound must
-    be there where it was paid for; where it was not ordered it is ignored.
+    be there where it was paid for; where it was not ordered it is ignored. `rules` say what a technical look
+    flags; without them there is none.
     """
     shot = job.shot
     table = catalog.possible_sizes(job.endpoint, shot.resolution)
@@ -93,7 +112,17 @@ def expectation_of(job: Job, catalog: Catalog) -> Expectation:
         frames_min=low - FRAME_TOLERANCE,
         frames_max=high + 1 + FRAME_TOLERANCE,
         audio_required=bool(job.generate_audio),
+        look=None if rules is None else look_order_of(job, rules),
     )
+
+
+def look_order_of(job: Job, rules: LookRules) -> LookOrder:
+    """Return what is looked for in a job's clip. Pictures behind an address are not fetched for this."""
+    first, last = (
+        Path(image.value) if image is not None and image.kind == "file" else None
+        for image in (job.image, job.end_image)
+    )
+    return LookOrder(rules, bool(job.generate_audio), asks_for_cuts(job.prompt), first, last)
 
 
 def _frames(job: Job, fps: int) -> tuple[int, int]:

@@ -20,8 +20,10 @@ from av.stream import Stream
 from PIL import Image
 
 from callsheet.media.codes import MediaErrorCode, media_error
-from callsheet.media.expect import MediaFacts
+from callsheet.media.expect import LookOrder, MediaFacts
+from callsheet.media.look import Look
 from callsheet.media.strip import Strip
+from manifests.look import Flag
 
 THUMBNAIL_WIDTH_PX = 480
 _QUALITY = 72
@@ -43,11 +45,20 @@ class Bounds:
     max_audio_samples: int = 120 * 96_000
 
 
-def probe(path: Path, bounds: Bounds = Bounds()) -> tuple[MediaFacts, Thumbnail]:
-    """Decode the whole file. Blocks; libavcodec releases the interpreter lock while it works.
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What decoding a file brought: what it holds, a thumbnail, and what the technical look found."""
 
-    Returns what it holds and a thumbnail. Raises MediaError: undecodable, no_video or
-    oversized.
+    facts: MediaFacts
+    thumbnail: Thumbnail
+    flags: tuple[Flag, ...] = ()
+
+
+def probe(path: Path, bounds: Bounds = Bounds(), look: LookOrder | None = None) -> Probed:
+    """Decode the whole file, and look at it where `look` says for what.
+
+    Blocks; libavcodec releases the interpreter lock while it works. Raises MediaError: undecodable, no_video
+    or oversized.
     """
     try:
         # The demuxer is named so that no playlist or script format can be smuggled in; `file:` so that a
@@ -55,7 +66,7 @@ def probe(path: Path, bounds: Bounds = Bounds()) -> tuple[MediaFacts, Thumbnail]
         with av.open(
             f"file:{path}", format="mp4", options={"err_detect": "explode", "protocol_whitelist": "file"}
         ) as container:
-            return _decoded(container, bounds)
+            return _decoded(container, bounds, Look(look) if look else None)
     except av.FFmpegError as error:
         raise media_error(
             MediaErrorCode.UNDECODABLE, f"the video does not decode: {error.strerror}"
@@ -67,6 +78,7 @@ class _Count:
     """What has been decoded so far. Times are in seconds from the track's own zero."""
 
     thumbnail: Thumbnail
+    look: Look | None
     frames: int = 0
     samples: int = 0
     audio_s: Fraction = Fraction(0)
@@ -74,7 +86,7 @@ class _Count:
     end_s: Fraction = Fraction(0)
 
 
-def _decoded(container: InputContainer, bounds: Bounds) -> tuple[MediaFacts, Thumbnail]:
+def _decoded(container: InputContainer, bounds: Bounds, look: Look | None) -> Probed:
     if not container.streams.video:
         raise media_error(MediaErrorCode.NO_VIDEO, "the file has no video track")
     video = container.streams.video[0]
@@ -84,10 +96,11 @@ def _decoded(container: InputContainer, bounds: Bounds) -> tuple[MediaFacts, Thu
         if stream is not None:
             stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(bounds.max_pixels)}
             stream.codec_context.thread_type = "NONE"
-    count = _Count(Thumbnail(video))
+    count = _Count(Thumbnail(video), look)
     for packet in container.demux([stream for stream in (video, audio) if stream is not None]):
         _take(packet, count, video, bounds)
-    return _facts(video, count), count.thumbnail
+    facts = _facts(video, count)
+    return Probed(facts, count.thumbnail, look.flags(facts.duration_s) if look else ())
 
 
 def _take(packet: Packet[Stream], count: _Count, video: VideoStream, bounds: Bounds) -> None:
@@ -107,6 +120,8 @@ def _take(packet: Packet[Stream], count: _Count, video: VideoStream, bounds: Bou
                 raise media_error(
                     MediaErrorCode.OVERSIZED, f"the sound has more than {bounds.max_audio_samples:,} samples"
                 )
+            if count.look is not None:
+                count.look.offer_sound(frame)
 
 
 def _take_picture(frame: VideoFrame, count: _Count, video: VideoStream, bounds: Bounds) -> None:
@@ -118,6 +133,8 @@ def _take_picture(frame: VideoFrame, count: _Count, video: VideoStream, bounds: 
     if frame.pts is None or frame.time_base is None:
         raise media_error(MediaErrorCode.UNDECODABLE, f"frame {count.frames} carries no time")
     count.thumbnail.offer(frame, frame.pts)
+    if count.look is not None:
+        count.look.offer_picture(frame)
     at_s = frame.pts * frame.time_base
     count.first_s = at_s if count.first_s is None else min(count.first_s, at_s)
     count.end_s = max(count.end_s, at_s + (frame.duration or 0) * frame.time_base)

@@ -13,6 +13,7 @@ from callsheet.ledger.records import JobRow, Output, Review, Run, Submission
 from callsheet.ledger.states import State
 from callsheet.report.error_table import advice_text
 from manifests.job import Job
+from manifests.look import flags_text
 from manifests.retakes import RETAKE_OF
 from pricing.money import usd_text
 from pricing.quotes import Quote
@@ -256,6 +257,7 @@ def _with_output(result: ResultRow, output: Output, output_path: str | None) -> 
         fps=output.fps,
         duration_s=output.duration_s,
         has_audio=output.has_audio,
+        flags=flags_text(output.flags),
     )
 
 

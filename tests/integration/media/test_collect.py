@@ -299,11 +299,11 @@ def test_cancelling_waits_for_the_thread(
         loop, seen = asyncio.get_running_loop(), list[str]()
         decoding, go_on = asyncio.Event(), asyncio.Event()
 
-        def slow_probe(path: Path) -> Any:
+        def slow_probe(path: Path, look: object) -> Any:
             loop.call_soon_threadsafe(decoding.set)
             asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
             seen.append("decoded" if path.exists() else "the file was taken away")
-            return probe(path)
+            return probe(path, look=look)
 
         probe = decoder.probe
         monkeypatch.setattr(decoder, "probe", slow_probe)

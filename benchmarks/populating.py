@@ -19,7 +19,7 @@ SERVERS = ("postgresql:///root?host=/var/run/postgresql", "postgresql://127.0.0.
 
 _NUMBERS = """
 CREATE TEMP TABLE n AS WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i + 1 < {jobs})
-    SELECT i, i / 1000 AS r, 'print-' || i AS print, 'shot-' || i AS name FROM c
+    SELECT i, CAST(i / 1000 AS BIGINT) AS r, 'print-' || i AS print, 'shot-' || i AS name FROM c
 """
 _HISTORY = """
 CREATE INDEX n_by_number ON n (i);

@@ -112,3 +112,12 @@ def test_a_run_id_in_use_is_refused(desk) -> None:
     desk.run(run_id="large")
     with pytest.raises(UsageError, match="exists already"):
         desk.ledger.open_run(new_run(), [new_job(number) for number in range(3)])
+
+
+@pytest.mark.parametrize(
+    ("size", "took_s", "expected"), [(50, 0.01, 100), (200, 0.01, 250), (100, 0.5, 10), (100, 0.1, 50)]
+)
+def test_a_batch_takes_a_twentieth_of_a_second(monkeypatch, size, took_s, expected) -> None:
+    """A quick one is doubled up to the most, a slow one shrinks in proportion down to the least."""
+    monkeypatch.setattr(runs, "BATCH", 250)
+    assert runs.next_batch(size, took_s) == expected

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from callsheet.sandbox.endpoints import ServedEndpoint
 from callsheet.sandbox.prices import AudioBilling
 
 FAL_NAMES = frozenset(
@@ -51,7 +52,7 @@ class SandboxConfig:
     and with nothing to render; None means never. `audio_billing` says whether a clip that costs more than the
     list price has more units or a higher unit price. `draw_seed` off leaves the seed out of the picture, so
     that takes of one shot share one encoded file (for tests with thousands of jobs). `noise_seed` fixes the
-    spread of render times.
+    spread of render times. `own` are endpoints of a person's own catalog.
     """
 
     state_dir: Path | None = None
@@ -71,6 +72,7 @@ class SandboxConfig:
     draw_seed: bool = True
     render_threads: int = 2
     noise_seed: int = 0
+    own: tuple[ServedEndpoint, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.speed < float("inf") or self.slots < 1 or not 0 <= self.port <= 65_535:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal, cast
 
 from pydantic import BaseModel, Field, create_model
 
 from callsheet.sandbox.model_errors import BadInput
-from callsheet.sandbox.pixels import frames_of
+from callsheet.sandbox.pixels import frames_of, size_of
 
 MAX_PROMPT = 50_000
 """Characters. fal publishes no bound; this one keeps a request within reason."""
@@ -38,7 +38,8 @@ class ServedEndpoint:
 
     `unit_price_nano` is that of one unit, 0 for what is priced by tokens. `unit` is the price list's word for
     what `X-Fal-Billable-Units` counts. `kind` is text, image, reference or draft. `alias` is the id in the
-    paths of fal's OpenAPI document where it differs from the listed one.
+    paths of fal's OpenAPI document where it differs from the listed one. `sizes` are those of a person's own
+    model, by resolution and ratio.
     """
 
     id: str
@@ -50,6 +51,11 @@ class ServedEndpoint:
     unit: str
     alias: str = ""
     unit_price_nano: int = 0
+    sizes: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+
+    def size(self, resolution: str, ratio: str) -> tuple[int, int]:
+        """Return (width, height) in pixels. Raises KeyError for a combination that does not exist."""
+        return self.sizes[resolution][ratio] if self.sizes else size_of(self.version, resolution, ratio)
 
     @property
     def apps(self) -> set[str]:
@@ -222,6 +228,22 @@ BY_PATH: dict[str, ServedEndpoint] = {
     **ENDPOINTS,
 }
 """Listed ids and aliases: both are one endpoint in history and billing."""
+
+
+class Served:
+    """The endpoints of one server: fal's, and those of a person's own catalog; by id, and by path."""
+
+    def __init__(self, own: Iterable[ServedEndpoint] = ()) -> None:
+        self.by_id, self.by_path = dict(ENDPOINTS), dict(BY_PATH)
+        self.add(own)
+
+    def add(self, own: Iterable[ServedEndpoint]) -> list[str]:
+        """Serve these from now on, and return their ids."""
+        more = {endpoint.id: endpoint for endpoint in own}
+        self.by_id.update(more)
+        self.by_path.update(more)
+        return list(more)
+
 
 MOST_FILES = {"2.0": 12, "2.5": 50}
 """Reference files of all kinds together."""

@@ -14,29 +14,22 @@ from typing import Any, Literal, cast
 from pydantic import Field, create_model
 
 from callsheet.errors import UsageError
-from callsheet.sandbox.endpoints import BY_PATH, ENDPOINTS, MAX_PROMPT, ServedEndpoint
-from callsheet.sandbox.pixels import PIXELS
+from callsheet.sandbox.endpoints import MAX_PROMPT, ServedEndpoint
 
 NANO_PER_USD = 1_000_000_000
 _TASKS = {"image-to-video": "image", "reference-to-video": "reference"}
 
 
-def serve_own(path: Path) -> list[str]:
-    """Serve the endpoints of a file from now on, and return their ids. Raises UsageError."""
+def own_endpoints(path: Path) -> list[ServedEndpoint]:
+    """Return the endpoints of a file. Raises UsageError."""
     try:
         document = tomllib.loads(path.expanduser().read_text("utf-8-sig"))
-        found = [_endpoint(document, row) for row in document.get("endpoints", [])]
+        return [_endpoint(document, row) for row in document.get("endpoints", [])]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise UsageError(f"{path}: the sandbox cannot serve its endpoints: {error!r}") from error
-    for endpoint, sizes in found:
-        PIXELS.update({(endpoint.version, name): each for name, each in sizes.items()})
-        ENDPOINTS[endpoint.id] = BY_PATH[endpoint.id] = endpoint
-    return [endpoint.id for endpoint, _ in found]
 
 
-def _endpoint(
-    document: Mapping[str, Any], given: Mapping[str, Any]
-) -> tuple[ServedEndpoint, dict[str, dict[str, tuple[int, int]]]]:
+def _endpoint(document: Mapping[str, Any], given: Mapping[str, Any]) -> ServedEndpoint:
     row = {**_alike(document, given), **given}
     name = row["id"]
     price, unit = _price(document, row)
@@ -45,7 +38,7 @@ def _endpoint(
         for resolution, table in document["pixels"][row["pixels"]].items()
         if resolution in row["resolutions"]
     }
-    endpoint = ServedEndpoint(
+    return ServedEndpoint(
         id=name,
         short_name=row["model"],
         kind=_TASKS.get(row.get("task") or name.rpartition("/")[2], "text"),
@@ -54,8 +47,8 @@ def _endpoint(
         price_nano=1,
         unit=unit,
         unit_price_nano=int(Decimal(price) * NANO_PER_USD),
+        sizes=sizes,
     )
-    return endpoint, sizes
 
 
 def _alike(document: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
-from callsheet.sandbox.endpoints import ENDPOINTS, VIDEO_INPUT
+from callsheet.sandbox.endpoints import ENDPOINTS, VIDEO_INPUT, ServedEndpoint
 from callsheet.sandbox.pixels import FPS
 
 AudioBilling = Literal["units", "price"]
@@ -50,23 +50,25 @@ class PriceList:
     multiplies the units or the price of a dearer clip is not known; `audio_billing` chooses.
     """
 
-    def __init__(self, audio_billing: AudioBilling = "price") -> None:
-        self._audio_billing = audio_billing
+    def __init__(
+        self, audio_billing: AudioBilling = "price", endpoints: Mapping[str, ServedEndpoint] = ENDPOINTS
+    ) -> None:
+        self._audio_billing, self._endpoints = audio_billing, endpoints
         self._changes: dict[str, PriceChange] = {}
 
     def unit(self, endpoint_id: str) -> str:
         """Return the unit's name as the price list spells it."""
-        return self._change(endpoint_id).unit or ENDPOINTS[endpoint_id].unit
+        return self._change(endpoint_id).unit or self._endpoints[endpoint_id].unit
 
     def unit_price_nano(self, endpoint_id: str) -> Fraction:
         """Return the listed price of one unit, in nano-dollars."""
         change = self._change(endpoint_id)
         if change.unit_price_nano is not None:
             return change.unit_price_nano
-        if ENDPOINTS[endpoint_id].unit_price_nano:
-            return ENDPOINTS[endpoint_id].unit_price_nano * change.factor
+        if self._endpoints[endpoint_id].unit_price_nano:
+            return self._endpoints[endpoint_id].unit_price_nano * change.factor
         tokens = TOKENS_PER_UNIT[self.unit(endpoint_id)]
-        return ENDPOINTS[endpoint_id].price_nano * tokens * change.factor
+        return self._endpoints[endpoint_id].price_nano * tokens * change.factor
 
     def bill(
         self,
@@ -84,7 +86,7 @@ class PriceList:
 
         `video_frames` are those of the input videos. `factor` multiplies the units (a fault).
         """
-        endpoint = ENDPOINTS[endpoint_id]
+        endpoint = self._endpoints[endpoint_id]
         rate = endpoint.rate(audio=audio, resolution=resolution, videos=video_frames > 0)
         billed = frames + video_frames * (VIDEO_INPUT if endpoint.is_mini else 1)
         tokens = Fraction(width_px * height_px * billed, 1024)
@@ -105,7 +107,8 @@ class PriceList:
         (US dollars as text). Raises ValueError for an unknown endpoint, and for a number out of its bounds.
         """
         self._changes = {
-            endpoint_id: _read_change(endpoint_id, given) for endpoint_id, given in changes.items()
+            endpoint_id: _read_change(self._endpoints, endpoint_id, given)
+            for endpoint_id, given in changes.items()
         }
 
     def _change(self, endpoint_id: str) -> PriceChange:
@@ -118,11 +121,13 @@ class PriceList:
         if not unit.startswith("second"):
             return Fraction(1)
         # Models that are priced per second bill the seconds that were ordered.
-        return Fraction(frames // FPS) if ENDPOINTS[endpoint_id].unit_price_nano else Fraction(frames, FPS)
+        return (
+            Fraction(frames // FPS) if self._endpoints[endpoint_id].unit_price_nano else Fraction(frames, FPS)
+        )
 
 
-def _read_change(endpoint_id: str, given: object) -> PriceChange:
-    if endpoint_id not in ENDPOINTS:
+def _read_change(endpoints: Mapping[str, ServedEndpoint], endpoint_id: str, given: object) -> PriceChange:
+    if endpoint_id not in endpoints:
         raise ValueError(f"there is no endpoint {endpoint_id}")
     named = given if isinstance(given, dict) else {"factor": given}
     if unknown := sorted(set(named) - {"factor", "unit", "unit_price"}):

@@ -72,11 +72,12 @@ class RenderQueue:
         slots: int,
         speed: float,
         clock: Callable[[], float],
+        endpoints: Mapping[str, ServedEndpoint] = ENDPOINTS,
         noise_seed: int = 0,
         render_fault: Callable[[str], Fault | None] = lambda _prompt: None,
     ) -> None:
         self._state, self._files = state, files
-        self._renderer = renderer
+        self._renderer, self._endpoints = renderer, endpoints
         self._slots = slots
         self.speed = speed
         # Microseconds, as ISO times carry, so that a time reads back as the same number.
@@ -120,7 +121,7 @@ class RenderQueue:
     def find(self, app: str, request_id: str) -> Record | None:
         """Find a request by owner and app (of the listed id or its alias) and its own id."""
         record = self._records.get(request_id)
-        return record if record and app in ENDPOINTS[record.endpoint].apps else None
+        return record if record and app in self._endpoints[record.endpoint].apps else None
 
     def by_id(self, request_id: str) -> Record | None:
         """Find a request by its id."""
@@ -306,7 +307,7 @@ class RenderQueue:
 
     def _order(self, record: Record) -> ClipOrder:
         """Check the arguments. Raises ValidationError and BadInput."""
-        endpoint = ENDPOINTS[record.endpoint]
+        endpoint = self._endpoints[record.endpoint]
         if endpoint.kind != "draft":
             return shot_of(endpoint, record.arguments, record.seed)
         given = endpoint.schema.model_validate(record.arguments).model_dump()
@@ -318,7 +319,7 @@ class RenderQueue:
             or self._clock() > (draft.completed_at or 0.0) + DRAFT_KEPT_S
         ):
             raise BadInput("Draft not found or expired", type_="value_error", loc=("draft_id",))
-        order = shot_of(ENDPOINTS[draft.endpoint], draft.arguments, draft.seed)
+        order = shot_of(self._endpoints[draft.endpoint], draft.arguments, draft.seed)
         return order.completed(endpoint, given["codec"])
 
     def _settle_size(self, record: Record, scene: Scene) -> None:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from callsheet.sandbox.endpoints import ENDPOINTS, KIND_NAMES, ServedEndpoint
+from callsheet.sandbox.endpoints import KIND_NAMES, ServedEndpoint
 from callsheet.sandbox.file_store import Lifecycle
 from callsheet.sandbox.platform_calls import Invalid, endpoint_ids, guarded, listed, one, page, usd
 from callsheet.sandbox.routes_files import signed_url
@@ -70,19 +70,19 @@ async def _jwks(request: Request) -> Response:
 
 
 async def _openapi(request: Request) -> Response:
-    endpoint = ENDPOINTS.get(request.query_params.get("endpoint_id", ""))
+    endpoint = services_of(request).served.by_id.get(request.query_params.get("endpoint_id", ""))
     return JSONResponse(openapi_of(endpoint)) if endpoint else JSONResponse({"detail": "Not Found"}, 404)
 
 
-def _known(ids: Sequence[str]) -> list[ServedEndpoint]:
+def _known(services: Services, ids: Sequence[str]) -> list[ServedEndpoint]:
     for endpoint_id in ids:
-        if endpoint_id not in ENDPOINTS:
+        if endpoint_id not in services.served.by_id:
             raise LookupError(f"Endpoint {endpoint_id} not found")
-    return [ENDPOINTS[endpoint_id] for endpoint_id in ids]
+    return [services.served.by_id[endpoint_id] for endpoint_id in ids]
 
 
-async def _models(request: Request, _services: Services) -> dict[str, Any]:
-    found = _known(endpoint_ids(request, required=False)) or list(ENDPOINTS.values())
+async def _models(request: Request, services: Services) -> dict[str, Any]:
+    found = _known(services, endpoint_ids(request, required=False)) or list(services.served.by_id.values())
     models = [_model(endpoint) for endpoint in found]
     words = (one(request, "q") or "").lower().split()
     category, status = one(request, "category"), one(request, "status", ("active", "deprecated"))
@@ -96,7 +96,7 @@ async def _models(request: Request, _services: Services) -> dict[str, Any]:
     chosen, more = page(request, models, default=50, most=100)
     for model in chosen:
         if "openapi-3.0" in listed(request, "expand"):
-            model["openapi"] = openapi_of(ENDPOINTS[model["endpoint_id"]])
+            model["openapi"] = openapi_of(services.served.by_id[model["endpoint_id"]])
         if "enterprise_status" in listed(request, "expand"):
             model["enterprise_status"] = "ready"
     return {"models": chosen, **more}
@@ -188,7 +188,7 @@ async def _pricing(request: Request, services: Services) -> dict[str, Any]:
             "unit": services.prices.unit(endpoint.id),
             "currency": "USD",
         }
-        for endpoint in _known(endpoint_ids(request, required=True))
+        for endpoint in _known(services, endpoint_ids(request, required=True))
     ]
     return {"prices": prices, "next_cursor": None, "has_more": False}
 
@@ -198,7 +198,7 @@ async def _estimate(request: Request, services: Services) -> dict[str, Any]:
     wanted, total = _ESTIMATE.validate_python(await json_of(request)), 0.0
     if not wanted.endpoints:
         raise Invalid("endpoints: one at least is needed")
-    for endpoint in _known(list(wanted.endpoints)):
+    for endpoint in _known(services, list(wanted.endpoints)):
         if isinstance(wanted, _ByUnits):
             price = usd(services.prices.unit_price_nano(endpoint.id))
             total += price * wanted.endpoints[endpoint.id].unit_quantity

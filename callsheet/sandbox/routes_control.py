@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from callsheet.errors import UsageError
 from callsheet.sandbox.faults import KINDS, Fault, FaultBook
-from callsheet.sandbox.own_endpoints import serve_own
+from callsheet.sandbox.own_endpoints import own_endpoints
 from callsheet.sandbox.services import Services, json_of, key_of, services_of, unauthorized
 from callsheet.sandbox.store import Record
 
@@ -100,9 +100,10 @@ async def _change_speed(request: Request, services: Services) -> dict[str, Any]:
     return {"speed": speed}
 
 
-async def _add_endpoints(request: Request, _services: Services) -> dict[str, Any]:
+async def _add_endpoints(request: Request, services: Services) -> dict[str, Any]:
     """Serve the endpoints of a person's own catalog file as well: {"path": "/home/me/catalog.toml"}."""
-    return {"endpoints": serve_own(Path((await json_of(request))["path"]))}
+    own = own_endpoints(Path((await json_of(request))["path"]))
+    return {"endpoints": services.served.add(own)}
 
 
 def truth_of(records: list[Record], faults: FaultBook) -> dict[str, Any]:

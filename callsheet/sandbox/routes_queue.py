@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from callsheet.sandbox.config import DIRECT_NAMES
-from callsheet.sandbox.endpoints import BY_PATH, MAX_PROMPT, ServedEndpoint
+from callsheet.sandbox.endpoints import MAX_PROMPT, ServedEndpoint
 from callsheet.sandbox.file_store import Lifecycle
 from callsheet.sandbox.model_errors import model_error
 from callsheet.sandbox.queue import NoSlot, SubmitOptions
@@ -105,7 +105,7 @@ async def _order(
     request: Request, services: Services, endpoint_id: str
 ) -> tuple[ServedEndpoint, dict[str, Any]]:
     """Return what is asked of which endpoint. Raises _Refused, and ValueError for a body that is no JSON."""
-    endpoint = BY_PATH.get(endpoint_id)
+    endpoint = services.served.by_path.get(endpoint_id)
     if endpoint is None:
         raise _Refused(404, {"detail": f"Application '{endpoint_id}' not found"})
     arguments = await json_of(request)

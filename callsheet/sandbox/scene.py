@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from callsheet.sandbox.endpoints import ClipOrder, Source
 from callsheet.sandbox.inputs import InputLoader
-from callsheet.sandbox.pixels import nearest_ratio, size_of
+from callsheet.sandbox.pixels import nearest_ratio
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,7 +56,7 @@ def scene_of(shot: ClipOrder, loader: InputLoader, *, draw_seed: bool) -> Scene:
     ratio = shot.ratio
     if ratio == "auto":
         ratio = nearest_ratio(*pictures[0].size) if pictures else "16:9"
-    width_px, height_px = size_of(shot.endpoint.version, shot.resolution, ratio)
+    width_px, height_px = shot.endpoint.size(shot.resolution, ratio)
     return Scene(
         title=shot.endpoint.short_name,
         prompt=shot.prompt,

@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from callsheet.files import write_atomically
 from callsheet.sandbox.app import create_app
 from callsheet.sandbox.config import OWN_CATALOG, SandboxAddress, SandboxConfig
 from callsheet.sandbox.faults import FaultBook
-from callsheet.sandbox.own_endpoints import serve_own
+from callsheet.sandbox.own_endpoints import own_endpoints
 
 ADDRESS_FILE = "server.json"
 LOCK_FILE = "lock"
@@ -69,7 +70,7 @@ def serve(config: SandboxConfig, announce: Callable[[SandboxAddress], None] = la
     Raises UsageError where another sandbox has the state folder, or the port is taken.
     """
     if own := os.environ.get(OWN_CATALOG, "").strip():
-        serve_own(Path(own))
+        config = replace(config, own=tuple(own_endpoints(Path(own))))
     # uvicorn raises the signals it caught again once it has stopped; then they must do nothing.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

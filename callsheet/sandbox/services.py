@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from callsheet.sandbox.config import SandboxConfig
+from callsheet.sandbox.endpoints import Served
 from callsheet.sandbox.faults import FaultBook
 from callsheet.sandbox.file_store import FileStore
 from callsheet.sandbox.inputs import InputLoader
@@ -42,6 +43,7 @@ class Services:
     faults: FaultBook
     clock: Callable[[], float]
     prices: PriceList
+    served: Served
     answers: dict[str, tuple[float, dict[str, Any]]] = field(default_factory=dict)
     last_call_at: float = field(default_factory=time.monotonic)
 
@@ -60,7 +62,8 @@ def open_services(
     renderer = VideoRenderer(
         state.folder / "renders", loader, threads=config.render_threads, draw_seed=config.draw_seed
     )
-    prices, signer = PriceList(config.audio_billing), Signer(state.folder)
+    served = Served(config.own)
+    prices, signer = PriceList(config.audio_billing, served.by_id), Signer(state.folder)
     queue = RenderQueue(
         state,
         files,
@@ -70,10 +73,11 @@ def open_services(
         slots=config.slots,
         speed=config.speed,
         clock=clock,
+        endpoints=served.by_id,
         noise_seed=config.noise_seed,
         render_fault=faults.on_render,
     )
-    return Services(config, state, files, signer, renderer, queue, faults, clock, prices)
+    return Services(config, state, files, signer, renderer, queue, faults, clock, prices, served)
 
 
 def services_of(request: Request) -> Services:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,28 +11,21 @@ import pytest
 
 from callsheet.engine.price_check import listed_beside_the_book
 from callsheet.ledger import State
-from callsheet.sandbox.endpoints import BY_PATH, ENDPOINTS
-from callsheet.sandbox.pixels import PIXELS
 
 pytestmark = pytest.mark.anyio
 
 OWN = Path(__file__).parents[3] / "examples" / "own-models" / "catalog.toml"
-TABLES: tuple[dict[Any, Any], ...] = (ENDPOINTS, BY_PATH, PIXELS)
 KLING, MINIMAX = "fal-ai/kling-video/v2/master/text-to-video", "fal-ai/minimax/video-01"
 
 
 @pytest.fixture
-def own(house: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A house whose sandbox, which is in this process, serves the example's endpoints for one test."""
+def own(house: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A house whose sandbox serves the example's endpoints too."""
     monkeypatch.setenv("CALLSHEET_CATALOG", str(OWN))
-    before = [dict(table) for table in TABLES]
     key = {"Authorization": f"Key {house.address.key}"}
     reply = httpx.post(f"{house.address.url}/_sandbox/catalog", json={"path": str(OWN)}, headers=key)
     assert reply.json() == {"endpoints": [KLING, MINIMAX]}
-    yield house
-    for table, kept in zip(TABLES, before, strict=True):
-        table.clear()
-        table.update(kept)
+    return house
 
 
 def opened(house: Any, name: str, row: str) -> str:

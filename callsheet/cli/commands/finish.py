@@ -18,9 +18,10 @@ from callsheet.cli.options import (
     option,
     run_settings,
 )
-from callsheet.cli.output import ask, document, note, say
+from callsheet.cli.output import ask, document, note
 from callsheet.cli.session import run_to_its_end
 from callsheet.cli.views.drafts import show_finishes
+from callsheet.cli.views.plan_view import name_left
 from callsheet.engine.drafts import FinishPlan, order_finishes
 from callsheet.engine.open_run import room_for
 from callsheet.engine.request import settings_for
@@ -99,10 +100,7 @@ def _review(ledger: Ledger, plan: FinishPlan, *, yes: bool, as_json: bool) -> No
         show_finishes(plan, room_for(ledger, plan))
     if plan.done:
         note(f"{len(plan.done)} are finished, or being finished, already: {', '.join(plan.done[:NAMED])}")
-    for each in plan.left[:NAMED]:
-        say(f"skipped: {each.draft.row.custom_id} (up to {usd_rounded_up(each.price.maximum_nano)})")
-    if len(plan.left) > NAMED:
-        say(f"skipped: and {len(plan.left) - NAMED} more")
+    name_left(((each.draft.row.custom_id, each.price.maximum_nano) for each in plan.left), len(plan.left))
     if not plan.finishes or yes:
         return
     most = usd_rounded_up(plan.maximum_nano)

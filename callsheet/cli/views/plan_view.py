@@ -10,7 +10,7 @@ from typing import Any
 
 from callsheet.cli.output import result, say, show_line, terminal_width
 from manifests.diff import Changes, Sum
-from manifests.plan import Plan, PlannedJob, Size, Total, drafts_in
+from manifests.plan import Plan, Size, Total, drafts_in
 from pricing.budgets import Cap, choose, scope_label
 from pricing.catalog import load_catalog
 from pricing.drafts import ASSUMED_SHARE, DraftCost, draft_cost, finish_cost
@@ -118,10 +118,13 @@ def show_left(count: int, more_nano: int) -> None:
     show_line(f"- {count} skipped: over budget, need up to {usd_rounded_up(more_nano)} more")
 
 
-def name_left(jobs: Iterable[PlannedJob], count: int) -> None:
-    """Name the first of the jobs that are left out, and how many more there are, on standard error."""
-    for planned in islice(jobs, LEFT_NAMED):
-        say(f"skipped: {planned.job.custom_id} (up to {usd_rounded_up(planned.quote.maximum_nano)})")
+def name_left(jobs: Iterable[tuple[str, int]], count: int) -> None:
+    """Name the first of the jobs that are left out, and how many more there are, on standard error.
+
+    Each is its custom_id and its maximum in nano-dollars.
+    """
+    for custom_id, maximum_nano in islice(jobs, LEFT_NAMED):
+        say(f"skipped: {custom_id} (up to {usd_rounded_up(maximum_nano)})")
     if count > LEFT_NAMED:
         say(f"skipped: and {count - LEFT_NAMED} more")
 

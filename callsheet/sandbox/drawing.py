@@ -104,7 +104,7 @@ class Drawing:
         if index != self._index:
             self._index = index
             self._open()
-        if (frame - first) % 2 == 0:
+        if (frame - first) % 2 == 0 or frame == scene.frames - 1:
             self._look((frame - first) / max(1, after - first - 1), is_last=index == count - 1)
         for plane, seen in zip(planes, self._seen, strict=True):
             plane[:] = seen
@@ -118,7 +118,7 @@ class Drawing:
         """Keep what the camera sees, darker and half as colourful where there is text."""
         self._seen = [plane.copy() for plane in self._view.at(t)]
         if self._end is not None and is_last and t > FADE_FROM:
-            share = min(1.0, (t - FADE_FROM) / (0.97 - FADE_FROM))
+            share = (t - FADE_FROM) / (1 - FADE_FROM)
             pairs = zip(self._seen, self._end.at(t), strict=True)
             self._seen = [(one * (1 - share) + other * share).astype(np.uint8) for one, other in pairs]
         for rows in self._bands:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from callsheet.engine.made_files import files_of
-from callsheet.engine.results import result_rows
+from callsheet.engine.results import other_takes, result_rows
 from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.ledger import JobRow, Ledger, Run, State, queries
+from callsheet.report.clips import shot_numbers
 from callsheet.report.rows import ResultRow, iso_utc, result_row
 from manifests.campaign import BadTemplate, Template, parse_template
 from manifests.job_cells import manifest_cells
@@ -53,15 +54,26 @@ def kept_clips(
 ) -> list[Clip]:
     """Return the clips to deliver, in the manifest's order.
 
-    They are those that `keep` names; without it those that were judged "keep", or all that are finished
-    (`everything`). Raises ManifestError naming each kept row that has no file, UsageError where nothing is
-    kept and for a template that cannot be used.
+    They are those that `keep` names; without it those that were judged "keep", or all that the run has
+    finished (`everything`). Takes of the same shots that other runs of the campaign made can be kept as well;
+    they follow the run's own take. Raises ManifestError naming each kept row that has no file, UsageError
+    where nothing is kept and for a template that cannot be used.
     """
     template = _template(name)
     rows = result_rows(ledger, run)
-    chosen = _named(rows, keep) if keep is not None else _judged(run, rows, everything=everything)
+    takes = rows if everything else _with_other_takes(rows, other_takes(ledger, run, rows))
+    chosen = _named(takes, keep) if keep is not None else _judged(run, takes, everything=everything)
     made = [_made(ledger, run, row) for row in chosen]
     return _clips(ledger, made, run, template)
+
+
+def _with_other_takes(rows: Sequence[ResultRow], others: Sequence[ResultRow]) -> list[ResultRow]:
+    """Put each take of another run behind the last of the run's own takes of its shot."""
+    shots = shot_numbers([*rows, *others])
+    last = {shots[row.custom_id]: at for at, row in enumerate(rows)}
+    places = [*range(len(rows)), *(last.get(shots[row.custom_id], len(rows)) for row in others)]
+    every = [*rows, *others]
+    return [every[at] for at in sorted(range(len(every)), key=places.__getitem__)]
 
 
 def _named(rows: Iterable[ResultRow], keep: Sequence[Kept]) -> list[ResultRow]:

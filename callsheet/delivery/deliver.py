@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -175,6 +175,7 @@ def _write(run: Run, clips: Sequence[Clip], missing: Sequence[Clip], target: Pat
     require_space(folder, needed, instead="name another place with --to")
     is_sandbox = RunRequest.of(run).sandbox
     with (
+        _naming(target),
         naming_full_disk(folder, "make room and run the same command again"),
         open_package(target) as package,
     ):
@@ -187,6 +188,15 @@ def _write(run: Run, clips: Sequence[Clip], missing: Sequence[Clip], target: Pat
         listed = documents.contents(delivered, missing, files, run, is_sandbox=is_sandbox)
         files.append(package.write(CONTENTS, listed))
     return _Written(tuple(delivered), tuple(files))
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or target
+        raise UsageError(f"cannot write {where}: {error.strerror}; name another place with --to") from error
 
 
 def _deliver_clip(package: Package, clip: Clip, run: Run, files: list[Written]) -> Delivered:

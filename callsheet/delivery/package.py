@@ -61,6 +61,7 @@ def open_package(target: Path) -> Iterator[Package]:
     target = target.absolute()
     if target.suffix.lower() == ".zip":
         _refuse_other_file(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with atomically(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
             yield _Zip(archive)
         return

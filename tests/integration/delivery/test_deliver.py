@@ -13,11 +13,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import anyio
 import av
 import opentimelineio as otio
 import pytest
 
 import callsheet
+from callsheet.cli.main import run_command
 from callsheet.delivery.xmp import C2PA_UUID, XMP_UUID
 from callsheet.errors import ManifestError, UsageError
 from callsheet.ledger import Ledger, queries, reviews
@@ -126,6 +128,43 @@ async def test_without_keep_it_is_what_the_review_kept(shop: Any) -> None:
     assert (done.clips, done.path.name) == (("b",), f"{run_id}-delivery")
     (row,) = csv.DictReader((done.path / "shotlist.csv").read_text().splitlines())
     assert (row["verdict"], row["review_note"]) == ("keep", "good")
+
+
+async def test_a_retake_that_another_run_made_is_delivered_with_its_shot(shop: Any) -> None:
+    """One delivery has the kept take of every shot, in the manifest's order, whichever run bought it."""
+    run_id, _ = await made(shop, "a,A boat", "b,Another boat")
+    (shop.folder / "spring.csv").write_text(
+        "custom_id,prompt,model,resolution,num_frames,seed,take,retake_of\n"
+        "a-t2,A better boat,seedance-1.0-lite,480p,29,,2,a\n"
+    )
+    again = shop.open_source(shop.folder / "spring.csv")
+    await shop.work(again)
+    first, second = shop.rows(run_id)
+    with Ledger.open(shop.settings.ledger) as ledger:
+        ledger.do(reviews.judge, first.job_id, verdict="retake", changes={"take": 2})
+        ledger.do(reviews.judge, second.job_id, verdict="keep")
+        ledger.do(reviews.judge, shop.row(again).job_id, verdict="keep")
+    done = await callsheet.deliver_async(run_id, to="out")
+    assert done.clips == ("a-t2", "b")
+    rows = list(csv.DictReader(files_in("out")["shotlist.csv"].decode().splitlines()))
+    assert [(row["run_id"], row["retake_of"]) for row in rows] == [(again, "a"), (run_id, "")]
+    assert (await callsheet.deliver_async(run_id, everything=True, to="all")).clips == ("a", "b")
+
+
+async def test_the_command_says_what_it_did(shop: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """As JSON, with exit code 4 where a file is missing, and 2 where it cannot write."""
+    run_id, folder = await made(shop, "a,A boat", "b,Another boat")
+    (folder / "media" / "b.mp4").unlink()
+    with sqlite3.connect(shop.settings.ledger.removeprefix("sqlite:///")) as database:
+        database.execute("UPDATE output SET url = ''")
+    command = ["deliver", run_id, "--all", "--json", "--to"]
+    assert await anyio.to_thread.run_sync(run_command, [*command, "out.zip"]) == 4
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert (document["path"], document["clips"], document["missing"]) == ("out.zip", ["a"], ["b"])
+    assert "not delivered: b." in told.err
+    assert await anyio.to_thread.run_sync(run_command, [*command, "out.zip/inside"]) == 2
+    assert "cannot write" in capsys.readouterr().err
 
 
 async def test_a_file_with_content_credentials_is_copied_as_it_is(shop: Any) -> None:

@@ -170,6 +170,11 @@ def configure(*, verbose: bool = False, quiet: bool = False, log_json: bool = Fa
     MESSAGES.handlers = [_handler(JsonLines(secrets) if log_json else Text(secrets, bare=True))]
 
 
+def writes_json() -> bool:
+    """Say whether messages are written as JSON lines."""
+    return any(isinstance(handler.formatter, JsonLines) for handler in MESSAGES.handlers)
+
+
 def _handler(formatter: logging.Formatter) -> logging.Handler:
     handler = StandardError()
     handler.setFormatter(formatter)

@@ -14,6 +14,7 @@ from typing import Any
 
 from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.limits import Breaker, Limiter
+from callsheet.engine.polled import Polled
 from callsheet.engine.request import RunRequest, command, results_address
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import JobRow, Ledger, Range, Run, State, queries
@@ -46,7 +47,8 @@ class RunState:
     `unfinished` names jobs that were not finished and why; `notices` is what a person should know besides.
     `may_buy` is False until the approval is given and the canaries are judged. `cancelled` is set where a
     person cancelled the run or did not approve it. `trouble` says why nothing can be sent at the moment, ""
-    while all is well. `active` holds the jobs being worked on in this process.
+    while all is well. `active` holds the jobs being worked on in this process, `polled` what fal last said of
+    those that it has.
     `bought` is set with every POST. `background` are the jobs that the reconcile loop follows. `summary` is
     there once the run is `finalized`. `shards` are those that Prefect's tasks render, by number.
     `fetch_pauses_s` are the pauses between attempts to fetch a file.
@@ -62,6 +64,7 @@ class RunState:
     cancelled: bool = False
     trouble: str = ""
     active: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+    polled: dict[int, Polled] = field(default_factory=dict)
     background: set[asyncio.Future[Any]] = field(default_factory=set)
     bought: asyncio.Event = field(default_factory=asyncio.Event)
     upload_locks: dict[str, asyncio.Lock] = field(default_factory=dict)

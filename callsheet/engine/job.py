@@ -15,6 +15,7 @@ from callsheet.engine.admit import Intent, Order, admit, order_of
 from callsheet.engine.context import RunContext
 from callsheet.engine.deliver import deliver, fetch_failed
 from callsheet.engine.outage import wait_for_ledger
+from callsheet.engine.polled import Polled
 from callsheet.engine.settle import known_result, settle
 from callsheet.engine.submit import submit
 from callsheet.engine.uploads import uploaded_images
@@ -33,7 +34,7 @@ from callsheet.errors import (
     UntrustedHost,
 )
 from callsheet.ledger import AT_FAL, JobRow, PaidOutcome, State, history, queries, settlement, transitions
-from callsheet.provider.messages import Completed, InProgress, Rendered
+from callsheet.provider.messages import Completed, InProgress, InQueue, Rendered
 from callsheet.provider.platform_messages import iso
 from callsheet.provider.polling import PollSchedule
 from callsheet.reconcile.open_jobs import is_misnamed, look_at_open
@@ -95,6 +96,7 @@ def _active(ctx: RunContext, job_id: int) -> Iterator[None]:
     try:
         yield
     finally:
+        ctx.state.polled.pop(job_id, None)
         del ctx.state.active[job_id]
         ended.set_result(None)
 
@@ -225,9 +227,13 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
         jitter=ctx.state.seeds.random,
     )
     waiting = row.state is State.IN_QUEUE
+    ctx.state.polled[row.job_id] = Polled(time.monotonic())
     async for seen in ctx.queue.watch(ticket, schedule):
         now_s = time.monotonic()
         schedule.learn(times.estimate(kind), now_s)
+        overdue = schedule.overdue(now_s)
+        position = seen.position if isinstance(seen, InQueue) else None
+        ctx.state.polled[row.job_id] = Polled(now_s, position, overdue)
         if isinstance(seen, InProgress) and waiting:
             await ctx.do(transitions.start, row.job_id, attempt=row.attempt)
             waiting = False
@@ -242,7 +248,7 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
             await ctx.do(transitions.render, row.job_id, started_ms=started_ms, attempt=row.attempt)
             if not seen.error:
                 times.observe(kind, render_s)
-        elif overdue := schedule.overdue(now_s):
+        elif overdue:
             ctx.state.notice(f"{row.custom_id}: {overdue}; fal is still being asked")
     return True
 

@@ -19,7 +19,7 @@ from callsheet.ledger.accounts import (
     window_at,
 )
 from callsheet.ledger.records import PaidOutcome
-from callsheet.ledger.states import Event, State
+from callsheet.ledger.states import HOLDS_SLOT, Event, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read, write
 from pricing.budgets import client_key
@@ -27,6 +27,25 @@ from pricing.budgets import client_key
 EVERYTHING = EntryFilter()
 
 _job, _run, _submission, _entry = schema.job, schema.run, schema.submission, schema.entry
+
+
+@read()
+def owners(tx: Transaction, run_id: str) -> list[tuple[str, str]]:
+    """Return the clients ("" for none) and models of a run's jobs, each pair once."""
+    pairs = select(_job.c.client, _job.c.model).where(_job.c.run_id == run_id).distinct()
+    return [(client, model) for client, model in tx.execute(pairs.order_by(_job.c.client, _job.c.model))]
+
+
+@read()
+def to_render(tx: Transaction, run_id: str) -> dict[str, int]:
+    """Count a run's jobs whose render has not ended, by render kind."""
+    states = [state.value for state in (State.PENDING, *HOLDS_SLOT)]
+    kinds = (
+        select(_job.c.render_kind, func.count().label("jobs"))
+        .where(_job.c.run_id == run_id, _job.c.state.in_(states))
+        .group_by(_job.c.render_kind)
+    )
+    return {row.render_kind: row.jobs for row in tx.execute(kinds)}
 
 
 @read()

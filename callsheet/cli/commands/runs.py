@@ -80,7 +80,6 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
             each: [at_ms + DRAFT_KEPT_MS for at_ms in sent]
             for each, sent in ledger.do(finishing.open_drafts).items()
         }
-    cap_nano = accounts[0].limit_nano if accounts else None
     if json:
         document(
             {
@@ -101,7 +100,7 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
         )
         return 0
     result(f"{run.run_id}, folder {run.out}")
-    show_line(in_words(tally, cap_nano, 0.0, made=made_before(run, tally)))
+    show_line(in_words(tally, next(iter(accounts), None), made=made_before(run, tally)))
     for row in rendered[:NAMED]:
         show_line(f"waiting for {row.custom_id} (request {_request(row)}): {_why(row)}")
     resume = f"`{command('resume', run.run_id, sandbox=sandbox)}`"

@@ -1,67 +1,34 @@
-"""A run's progress on standard error: a live display in a terminal, a line now and then elsewhere.
-
-The figures come from the ledger, so they include what other processes did. What keeps jobs from being sent
-comes from the run.
-"""
+"""A run's progress on standard error: a live display in a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
-from callsheet.cli.logs import printable
+from callsheet.cli.logs import MESSAGES, writes_json
 from callsheet.cli.output import note, say
+from callsheet.cli.views.live import ALSO, cap_label, live_lines
+from callsheet.cli.views.watch import Moment, Watch
 from callsheet.engine.context import RunContext
 from callsheet.errors import CallsheetError
-from callsheet.ledger import AT_FAL, Ledger, Run, State, Tally, admission, queries
+from callsheet.ledger import Account, Ledger, Run, State, Tally, queries
+from pricing import render_times
 from pricing.money import usd_rounded_up
 
-REFRESH_S = 0.25
+REFRESH_S = 1.0
 QUIET_LINE_EVERY_S = 10.0
 LOOK_S = 1.0
-BAR_WIDTH = 40
-ALSO = {
-    State.SUBMITTING: "being sent",
-    State.RENDERED: "to fetch",
-    State.UNKNOWN: "unknown",
-    State.CANCELLED: "cancelled",
-    State.SKIPPED_BUDGET: "skipped",
-}
-"""Said only where there are some."""
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A run as it is being looked at, since `begun_s` of the monotonic clock with `before` jobs finished.
-
-    `made` jobs of its manifest were made by earlier runs.
-    """
-
-    tally: Callable[[], Tally]
-    trouble: Callable[[], str]
-    cap_nano: int | None
-    before: int = 0
-    made: int = 0
-    begun_s: float = field(default_factory=time.monotonic)
-
-    def line(self, now: Tally) -> str:
-        """Say how it goes now."""
-        elapsed_s = time.monotonic() - self.begun_s
-        return in_words(now, self.cap_nano, elapsed_s, before=self.before, made=self.made)
 
 
 @contextmanager
@@ -79,60 +46,61 @@ def show_progress(ctx: RunContext) -> Iterator[None]:
 
 
 def _watch(ctx: RunContext, ended: threading.Event) -> None:
-    is_live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown", ""}
-    run_id = ctx.run.run_id
+    if not MESSAGES.isEnabledFor(logging.INFO):  # --quiet
+        return
     try:
         with Ledger.open(ctx.settings.ledger) as ledger:
-            view = View(
-                lambda: ledger.do(queries.tally, run_id),
-                lambda: ctx.state.trouble,
-                _cap(ledger, run_id),
-                before=ledger.do(queries.tally, run_id).finished,
-                made=made_before(ctx.run, ledger.do(queries.tally, run_id)),
+            watch = Watch(
+                ledger,
+                ctx.run,
+                slots=ctx.settings.concurrency,
+                speed=ctx.request.speed if ctx.request.sandbox else 1.0,
+                made=made_before(ctx.run, ledger.do(queries.tally, ctx.run.run_id)),
+                polled=ctx.state.polled,
+                trouble=lambda: ctx.state.trouble,
             )
-            (_paint_live if is_live else paint_lines)(view, ended)
+            (_paint_live if _is_terminal() else paint_lines)(watch.look, ended)
     except CallsheetError as error:
         say(f"cannot show the progress: {error}")
 
 
-def _cap(ledger: Ledger, run_id: str) -> int | None:
-    mine = (cap.limit_nano for cap in ledger.do(admission.caps) if (cap.scope, cap.key) == ("run", run_id))
-    return next(mine, None)
+def _is_terminal() -> bool:
+    """Say whether a display can be drawn: not for JSON lines, nor where the cursor cannot be moved."""
+    return (
+        sys.stderr.isatty()
+        and not writes_json()
+        and os.environ.get("TERM", "dumb") not in {"dumb", "unknown", ""}
+    )
 
 
-def paint_lines(view: View, ended: threading.Event) -> None:
+def paint_lines(look: Callable[[], Moment], ended: threading.Event) -> None:
     """Write a line every ten seconds where something has moved, and a last one."""
     last = ""
-    due_s = view.begun_s + QUIET_LINE_EVERY_S
+    due_s = time.monotonic() + QUIET_LINE_EVERY_S
     while True:
         over = ended.wait(LOOK_S)
         if not over and time.monotonic() < due_s:
             continue
         due_s = time.monotonic() + QUIET_LINE_EVERY_S
-        if (line := view.line(view.tally())) != last:
+        if (line := line_of(look())) != last:
             note(line)
             last = line
         if over:
             return
 
 
-def _paint_live(view: View, ended: threading.Event) -> None:
+def _paint_live(look: Callable[[], Moment], ended: threading.Event) -> None:
     console = Console(stderr=True)
+    plain = console.options.ascii_only
 
-    def picture() -> Table:
-        now = view.tally()
-        width = min(BAR_WIDTH, console.width - 1)
-        table = Table.grid(padding=(0, 1))
-        table.add_row(ProgressBar(total=max(1, now.jobs), completed=now.finished, width=width))
-        table.add_row(Text(view.line(now)))
-        if view.trouble() and not ended.is_set():
-            table.add_row(Text(printable(view.trouble())))
-        return table
+    def picture(*, over: bool = False) -> Group:
+        width, height = console.size
+        return Group(*live_lines(look(), width=width - 1, height=height, plain=plain, over=over))
 
-    with Live(picture(), console=console, refresh_per_second=4, transient=False) as live:
+    with Live(picture(), console=console, auto_refresh=False) as live:
         while not ended.wait(REFRESH_S):
-            live.update(picture())
-        live.update(picture())
+            live.update(picture(), refresh=True)
+        live.update(picture(over=True), refresh=True)
 
 
 def made_before(run: Run, tally: Tally) -> int:
@@ -143,19 +111,30 @@ def made_before(run: Run, tally: Tally) -> int:
         return 0
 
 
-def in_words(tally: Tally, cap_nano: int | None, elapsed_s: float, *, before: int = 0, made: int = 0) -> str:
-    """Say where a run stands: done, running at fal, waiting, failed; spent, held, cap; time left.
+def line_of(now: Moment) -> str:
+    """Say in one line where a run stands, how fast it goes and how long the rest takes."""
+    line = in_words(now.tally, now.cap, made=now.made, position=now.position)
+    if now.rate_per_min is not None:
+        line += f", {now.rate_per_min:.3g}/min"
+    return line if now.left_s is None else f"{line}, about {render_times.in_words(now.left_s)} left"
 
-    `before` jobs were finished when the `elapsed_s` seconds began: the pace is that of the others.
+
+def in_words(tally: Tally, cap: Account | None, *, made: int = 0, position: int | None = None) -> str:
+    """Say where a run stands: done, rendering, queued at fal, waiting, failed; spent, held, the nearest cap.
+
+    `position` is that of the first job that fal has queued, where it is known.
     """
     counts = tally.counts
     done = counts.get(State.SUCCEEDED, 0) + counts.get(State.ALREADY_MADE, 0)
-    running = sum(counts.get(state, 0) for state in AT_FAL)
     waiting = counts.get(State.PENDING, 0) + counts.get(State.HELD, 0)
     parts = [f"all {made} already made"]
     if tally.jobs or not made:
         failed = counts.get(State.FAILED, 0)
-        parts = [f"{done}/{tally.jobs} done", f"{running} running", f"{waiting} waiting", f"{failed} failed"]
+        parts = [f"{done}/{tally.jobs} done", f"{counts.get(State.IN_PROGRESS, 0)} rendering"]
+        if queued := counts.get(State.IN_QUEUE, 0):
+            where = "" if position is None else f" (the first at position {position:,})"
+            parts.append(f"{queued} queued at fal{where}")
+        parts += [f"{waiting} waiting", f"{failed} failed"]
     parts += [
         *(f"{counts[state]} {word}" for state, word in ALSO.items() if counts.get(state)),
         f"spent {usd_rounded_up(tally.spent_nano)}",
@@ -163,14 +142,7 @@ def in_words(tally: Tally, cap_nano: int | None, elapsed_s: float, *, before: in
     ]
     if tally.frozen:
         parts.append("FROZEN by a bill above its hold")
-    if cap_nano is not None:
-        parts.append(f"cap {usd_rounded_up(cap_nano)}")
-    if (left_s := time_left_s(tally, elapsed_s, before=before)) is not None:
-        parts.append(f"about {left_s / 60:.0f} min left" if left_s > 90 else f"about {left_s:.0f} s left")
+    if cap is not None and cap.limit_nano is not None:
+        left = usd_rounded_up(max(0, cap.left_nano or 0))
+        parts.append(f"{left} left of the {usd_rounded_up(cap.limit_nano)} of {cap_label(cap)}")
     return ", ".join(parts)
-
-
-def time_left_s(tally: Tally, elapsed_s: float, *, before: int = 0) -> float | None:
-    """Estimate the seconds that are left from the pace so far; None before anything is finished or after."""
-    finished, left = tally.finished - before, tally.jobs - tally.finished
-    return None if finished <= 0 or not left or not elapsed_s else elapsed_s / finished * left

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from callsheet.cli.session import last_words
-from callsheet.cli.views.progress import View, in_words, paint_lines, time_left_s
+from callsheet.cli.views.progress import in_words, paint_lines
+from callsheet.cli.views.watch import Moment
 from callsheet.ledger import State, Tally
 
 AGAIN = "`callsheet resume spring-1`"
@@ -19,46 +20,44 @@ def tally(**counts: int) -> Tally:
 @pytest.mark.parametrize(
     ("counts", "said"),
     [
-        ({"held": 6}, "0/6 done, 0 running, 6 waiting, 0 failed, spent"),
-        ({"submitting": 2, "pending": 1}, "0/3 done, 0 running, 1 waiting, 0 failed, 2 being sent, spent"),
-        ({"in_queue": 1, "in_progress": 2, "held": 1}, "0/4 done, 3 running, 1 waiting, 0 failed, spent"),
+        ({"held": 6}, "0/6 done, 0 rendering, 6 waiting, 0 failed, spent"),
+        ({"submitting": 2, "pending": 1}, "0/3 done, 0 rendering, 1 waiting, 0 failed, 2 being sent, spent"),
+        (
+            {"in_queue": 1, "in_progress": 2, "held": 1},
+            "0/4 done, 2 rendering, 1 queued at fal (the first at position 12,654), 1 waiting",
+        ),
         (
             {"succeeded": 1, "already_made": 1, "unknown": 1},
-            "2/3 done, 0 running, 0 waiting, 0 failed, 1 unk",
+            "2/3 done, 0 rendering, 0 waiting, 0 failed, 1 unk",
         ),
     ],
 )
-def test_only_what_fal_has_is_running(counts, said):
-    """A job that is merely held waits: nothing of it was sent."""
-    assert in_words(tally(**counts), None, 1.0).startswith(said)
+def test_what_waits_at_fal_is_not_rendering(counts, said):
+    """A job that is held was not sent, and one in fal's queue does not render."""
+    assert in_words(tally(**counts), None, position=12_654).startswith(said)
 
 
 def test_a_run_without_jobs_of_its_own_counts_what_was_made_before():
     """0/0 would look like a run that has lost its jobs."""
-    assert in_words(tally(), None, 1.0, made=12).startswith("all 12 already made, spent")
-    assert in_words(tally(succeeded=1), None, 1.0, made=12).startswith("1/1 done")
+    assert in_words(tally(), None, made=12).startswith("all 12 already made, spent")
+    assert in_words(tally(succeeded=1), None, made=12).startswith("1/1 done")
 
 
 @pytest.mark.parametrize("state", list(State))
 def test_every_job_stands_somewhere_in_the_line(state):
-    """What is done, runs, waits, has failed and the rest come to all jobs of the run."""
-    said = in_words(tally(**{state.value: 3}), None, 1.0).partition(", spent")[0]
+    """What is done, rendering, queued, waiting, failed and the rest come to all jobs of the run."""
+    said = in_words(tally(**{state.value: 3}), None).partition(", spent")[0]
     assert sum(int(part.split("/")[0].split()[0]) for part in said.split(", ")) == 3
-
-
-def test_what_was_finished_before_says_nothing_about_the_pace():
-    """A resumed run estimates from what it finished itself."""
-    assert time_left_s(tally(succeeded=9, pending=1), 60.0, before=8) == 60.0
-    assert time_left_s(tally(already_made=9, pending=1), 60.0, before=9) is None
 
 
 def test_the_last_line_is_always_written_and_no_line_twice(capsys):
     """A run that ends within ten seconds has one line."""
     ended = threading.Event()
     ended.set()
-    paint_lines(View(lambda: tally(held=1), lambda: "", None), ended)
+    paint_lines(lambda: Moment("r", tally(held=1), 0.0, rate_per_min=2.0, left_s=120.0), ended)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("0/1 done, 0 running, 1 waiting")
+    assert line.startswith("0/1 done, 0 rendering, 1 waiting")
+    assert line.endswith("2/min, about 2 min left")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -116,34 +117,33 @@ def _key(ctx: RunContext) -> str:
 
 
 @asynccontextmanager
-async def progress_of(
-    ctx: RunContext, number: int, jobs: int, ended: Callable[[], int]
-) -> AsyncIterator[None]:
-    """Keep one progress artifact of a shard up to date while inside; `ended` counts its jobs that have.
+async def progress_of(ctx: RunContext, what: str, jobs: int, ended: Callable[[], int]) -> AsyncIterator[None]:
+    """Keep one progress artifact up to date while inside; `ended` counts the jobs that have ended.
 
-    It is for looking at only: a Prefect server that does not answer costs a remark and never the shard.
+    It is for looking at only: a Prefect server that does not answer costs a remark and never the work.
     """
     over = asyncio.Event()
-    updating = asyncio.ensure_future(_show_progress(ctx, number, jobs, ended, over))
+    updating = asyncio.ensure_future(_show_progress(ctx, what, jobs, ended, over))
     try:
         yield
     finally:
         over.set()
-        await updating
+        await asyncio.wait({updating}, timeout=PUBLISH_S)
+        updating.cancel()
 
 
 async def _show_progress(
-    ctx: RunContext, number: int, jobs: int, ended: Callable[[], int], over: asyncio.Event
+    ctx: RunContext, what: str, jobs: int, ended: Callable[[], int], over: asyncio.Event
 ) -> None:
     try:
-        artifact = await acreate_progress_artifact(progress=0.0, description=f"Shard {number}: {jobs} jobs")
+        artifact = await acreate_progress_artifact(progress=0.0, description=f"{what}: {jobs} jobs")
         assert isinstance(artifact, UUID)
         while not over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), PROGRESS_EVERY_S)
             await aupdate_progress_artifact(artifact, progress=100.0 * ended() / jobs)
     except Exception as error:  # noqa: BLE001 -- whatever it is, the videos matter more
-        ctx.state.notice(f"Prefect does not show the progress of shard {number}: {error}"[:500])
+        ctx.state.notice(f"Prefect does not show the progress of {what}: {error}"[:500])
 
 
 def _line(row: JobRow) -> dict[str, str]:
@@ -160,4 +160,13 @@ def _line(row: JobRow) -> dict[str, str]:
 def _in_words(summary: dict[str, Any]) -> str:
     wanted = ("run_id", "dir", "succeeded", "failed", "skipped", "unknown", "expected_usd", "actual_usd")
     table = ["| | |", "|---|---|", *(f"| {name} | {summary.get(name, '')} |" for name in wanted)]
-    return "\n".join([*table, "", *(f"- {_cell(remark)}" for remark in summary["remarks"])])
+    folder = summary.get("published") or Path(summary["dir"]).as_uri()
+    return "\n".join(
+        [
+            *table,
+            "",
+            f"[Report]({folder}/report.html)",
+            "",
+            *(f"- {_cell(remark)}" for remark in summary["remarks"]),
+        ]
+    )

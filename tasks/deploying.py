@@ -35,6 +35,7 @@ from prefect.workers.process import ProcessWorker
 from pydantic import ValidationError
 
 from callsheet.errors import CallsheetError, UsageError
+from tasks.automations import HEARTBEAT_S, register_automations
 
 PROCESS = "process"
 TAG = "callsheet"
@@ -42,8 +43,14 @@ TAG = "callsheet"
 
 CAMPAIGN_FLOWS = ("run-campaign", "watch-manifest")
 
-JOB_VARIABLES = {"env": {"PREFECT_LOGGING_EXTRA_LOGGERS": "callsheet"}}
-"""The log of a run is among its pages. Nothing secret belongs here: Prefect shows it to everybody."""
+JOB_VARIABLES = {
+    "env": {
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "callsheet",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
+    }
+}
+"""The log of a run is among its pages, and a dead one is noticed. Nothing secret belongs here: Prefect shows
+it to everybody."""
 
 SCHEDULED = (StateType.SCHEDULED, StateType.PENDING)
 STRATEGIES = {"wait": "ENQUEUE", "skip": "CANCEL_NEW"}
@@ -138,14 +145,22 @@ async def register(
         return [await _registered(client, each, dry_run=dry_run) for each in wanted]
 
 
-async def remove(campaign: str) -> list[str]:
-    """Remove the deployments of a campaign and their scheduled runs; returns their names.
+async def set_automations() -> tuple[list[str], bool]:
+    """Make or renew the automations. Returns their names, and whether they send anything."""
+    async with _server() as client:
+        return await register_automations(client)
 
-    Raises UsageError where there is none, naming those that exist.
+
+async def remove(campaign: str) -> list[str]:
+    """Remove the deployments of a campaign, or one by its full name; returns the full names.
+
+    Their scheduled runs go with them. Raises UsageError where there is none, naming those that exist.
     """
     async with _server() as client:
-        found = [(name, each) for name, each in await _deployments(client) if _is_campaigns(name)]
-        ours = [(name, each) for name, each in found if each.name == campaign]
+        every = await _deployments(client)
+        found = [(name, each) for name, each in every if _is_campaigns(name)]
+        ours = [(name, each) for name, each in every if name == campaign]
+        ours = ours or [(name, each) for name, each in found if each.name == campaign]
         if not ours:
             known = ", ".join(sorted({each.name for _, each in found})) or "none"
             raise UsageError(f"there is no deployment of the campaign {campaign!r}. Deployed are: {known}")

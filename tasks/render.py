@@ -43,7 +43,7 @@ async def render_shard(number: int, name: str) -> None:  # noqa: ARG001 -- as ab
     ctx = current_run.get()
     assert ctx is not None, "the flow opens the run"
     shard = ctx.state.shards[number]
-    async with progress_of(ctx, number, len(shard.rows), lambda: shard.ended):
+    async with progress_of(ctx, f"shard {number}", len(shard.rows), lambda: shard.ended):
         await run_jobs(ctx, shard.rows, shard.render)
     shard.begun.set()
 
@@ -84,7 +84,7 @@ async def render_all(ctx: RunContext) -> None:
     """Render what is left of the run."""
     rows = await waiting_jobs(ctx)
     if len(rows) <= JOBS_AS_TASK_RUNS:
-        await run_jobs(ctx, rows, render_in_task)
+        await _render_each_in_task(ctx, rows)
         return
     shards = [
         Shard(rows[start : start + SHARD_JOBS], asyncio.Event()) for start in range(0, len(rows), SHARD_JOBS)
@@ -94,6 +94,21 @@ async def render_all(ctx: RunContext) -> None:
             ctx.state.shards[number] = shard
             running.create_task(_render_one_shard(ctx, number, len(shards), shard))
             await shard.begun.wait()  # the next one begins when this one has no more jobs to begin
+
+
+async def _render_each_in_task(ctx: RunContext, rows: Sequence[JobRow]) -> None:
+    ended = 0
+
+    async def render_and_count(ctx: RunContext, row: JobRow) -> None:
+        nonlocal ended
+        try:
+            await render_in_task(ctx, row)
+        finally:
+            ended += 1
+
+    if rows:
+        async with progress_of(ctx, ctx.run.run_id, len(rows), lambda: ended):
+            await run_jobs(ctx, rows, render_and_count)
 
 
 async def _render_one_shard(ctx: RunContext, number: int, of: int, shard: Shard) -> None:

@@ -41,20 +41,28 @@ def open_manifests(pattern: str, folder: Path, options: ReadOptions) -> list[Man
     if is_remote(pattern):
         with fetched(pattern, allow_private=options.allow_private) as found:
             return [_open(each.path, options, name=each.name) for each in found]
+    return [_open(path, options, sheet=sheet) for path, sheet in local_files(pattern, folder)]
+
+
+def local_files(pattern: str, folder: Path) -> list[tuple[Path, str]]:
+    """Return the files that a path names, each with the sheet that is meant, "" for none.
+
+    Raises UsageError where there are none.
+    """
     plain = folder / pattern
     if plain.is_file():
-        return [_open(plain, options)]
+        return [(plain, "")]
     if plain.is_dir():
-        return [_open(path, options) for path in _parquet_files(plain)]
+        return [(path, "") for path in _parquet_files(plain)]
     book, _, sheet = str(plain).rpartition("#")
     if book and Path(book).is_file():
-        return [_open(Path(book), options, sheet=sheet)]
+        return [(Path(book), sheet)]
     # Path.glob takes no absolute pattern; a campaign may name one.
     names = sorted(glob.glob(str(plain), recursive=True))  # noqa: PTH207
     paths = [path for path in map(Path, names) if path.is_file() and not path.name.startswith(_LOCK)]
     if not paths:
         raise UsageError(_why_none(plain))
-    return [_open(path, options) for path in paths]
+    return [(path, "") for path in paths]
 
 
 def _parquet_files(folder: Path) -> list[Path]:

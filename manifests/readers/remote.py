@@ -159,9 +159,8 @@ def _from_store(address: str, folder: Path, max_bytes: int) -> list[Remote]:
     filesystem, place = open_store(address)
     try:
         protocol = urlsplit(address).scheme
-        places = _places(filesystem, place)
         found = []
-        for number, each in enumerate(places):
+        for number, each in enumerate(places(filesystem, place)):
             name = f"{protocol}://{each}"
             path = folder / str(number) / PurePosixPath(each).name
             path.parent.mkdir()
@@ -180,7 +179,7 @@ def _from_store(address: str, folder: Path, max_bytes: int) -> list[Remote]:
     return found
 
 
-def _places(filesystem: Any, place: str) -> list[str]:
+def places(filesystem: Any, place: str) -> list[str]:
     """Return the files that a place names: one, those of a pattern, or the Parquet files of a folder."""
     if any(char in place for char in "*?["):
         return sorted(filesystem.glob(place))

@@ -122,7 +122,13 @@ def test_each_campaign_has_its_own_deployment_and_a_second_deploy_changes_it(des
 def test_a_paused_schedule_stays_paused_and_a_removed_campaign_is_gone(desk):
     """Deploying again does not undo what a person did in Prefect's pages."""
     tides = campaign(desk, "tides")
-    commands(desk, ["deploy", tides, "--cron", "0 2 * * *"])
+    (told,) = commands(desk, ["deploy", tides, "--cron", "0 2 * * *", "--work-pool", "sea", "--json"])
+    assert set(changes(told)) == {
+        "run-campaign/tides",
+        "reconcile-ledger/callsheet",
+        "keeper/callsheet",
+        "render-shard/sea",
+    }
     python(desk, PAUSE, "run-campaign/tides")
     told = commands(
         desk,
@@ -133,6 +139,8 @@ def test_a_paused_schedule_stays_paused_and_a_removed_campaign_is_gone(desk):
         ["deploy", "remove", "tides"],
     )
     assert line(told[1], "run-campaign/tides")["paused"] == "yes"
+    keeper = line(told[1], "keeper/callsheet")
+    assert (keeper["schedule"], keeper["overlap"], keeper["work_pool"]) == ("* * * * * UTC", "skip", "sea")
     assert told[2][:2] == (0, "removed run-campaign/tides\n")
     assert line(told[3], "run-campaign/tides") is None
     assert (told[4][0], "there is no deployment of the campaign 'tides'" in told[4][2]) == (2, True)
@@ -161,6 +169,69 @@ def test_what_cannot_be_deployed_is_named_with_the_way_out(desk):
     ]
     assert [(code, text in err) for (code, _, err), text in zip(told, said, strict=False)] == [(2, True)] * 6
     assert line(told[6], "run-campaign/wrong") is None
+
+
+TRUTH = """
+import asyncio, json
+from datetime import UTC, datetime, timedelta
+from prefect.client.orchestration import get_client
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
+
+async def main():
+    async with get_client() as client:
+        wanted = EventFilter(event=EventNameFilter(prefix=["callsheet."]))
+        for _ in range(100):
+            page = await client.read_events(filter=wanted, limit=50)
+            if any(each.event == "callsheet.run.finished" for each in page.events):
+                break
+            await asyncio.sleep(0.2)
+        artifacts = await client.read_artifacts()
+        automations = await client._client.post("/automations/filter", json={})
+    print(json.dumps({
+        "events": {each.event: each.payload for each in page.events},
+        "artifacts": {each.type: [a.data for a in artifacts if a.type == each.type] for each in artifacts},
+        "automations": {each["name"]: each["enabled"] for each in automations.json()},
+    }))
+
+asyncio.run(main())
+"""
+
+LOOKS = """
+import asyncio, json, sys
+from flows.watch_manifest import watch_manifest
+
+async def main(source, deployment):
+    states = [await watch_manifest(source, deployment, return_state=True) for _ in range(3)]
+    print(json.dumps([each.name for each in states]))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_a_watched_campaign_runs_when_its_manifest_is_whole_and_prefect_shows_it(desk):
+    """The third look starts nothing more. The run has events, a moving progress and a link to its report."""
+    source = campaign(desk, "watched")
+    pool = ("--work-pool", "watched")
+    options = ["--sandbox", "--speed", "50", "--budget-usd", "0.025"]
+    commands(
+        desk,
+        ["deploy", source, "--watch", *pool, *options, "--automations"],
+        ["deploy", "remove", "keeper/callsheet-sandbox"],
+        ["deploy", "remove", "watch-manifest/watched"],
+    )
+    looks = python(desk, LOOKS, str(desk.folder / source), "run-campaign/watched").splitlines()[-1]
+    assert json.loads(looks) == ["Changing", "Started", "Unchanged"]
+    prefect(desk, "worker", "start", "--pool", "watched", "--run-once")
+    (run,) = (desk.folder / "runs").glob("watched-*")
+    truth = json.loads(python(desk, TRUTH).splitlines()[-1])
+    assert {"callsheet.budget.50", "callsheet.budget.80", "callsheet.run.finished"} <= set(truth["events"])
+    told = truth["events"]["callsheet.run.finished"]
+    assert (told["run"], told["campaign"], told["exit_code"]) == (run.name, "watched", 0)
+    assert told["actual_usd"] == json.loads((run / "summary.json").read_text())["actual_usd"]
+    assert 100.0 in truth["artifacts"]["progress"]
+    assert any(f"[Report]({run.as_uri()}/report.html)" in each for each in truth["artifacts"]["markdown"])
+    assert truth["automations"]["Callsheet: an account is frozen"] is False  # no notification block yet
+    assert truth["automations"]["Callsheet: flow runs without a heartbeat have crashed"] is True
 
 
 class _OldServer(BaseHTTPRequestHandler):
@@ -204,7 +275,8 @@ def test_a_worker_takes_a_deployed_run_and_its_videos_stay(desk):
     pool = ("--work-pool", "one-run")
     source = campaign(desk, "one-run")
     (told,) = commands(desk, ["deploy", source, *pool, "--sandbox", "--speed", "50", "--json"])
-    assert changes(told)["reconcile-ledger/callsheet-sandbox"]["fields"]["sandbox"]["new"] == "true"
+    assert "reconcile-ledger/callsheet-sandbox" in changes(told)
+    commands(desk, ["deploy", "remove", "keeper/callsheet-sandbox"])
     prefect(desk, "deployment", "run", "run-campaign/one-run")
     prefect(desk, "worker", "start", "--pool", "one-run", "--run-once")
     (run,) = (desk.folder / "runs").glob("one-run-*")

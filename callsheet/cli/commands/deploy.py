@@ -40,7 +40,6 @@ from manifests.row_filter import RowFilter
 
 _NOT_IN_NAMES = "/%&><"
 _POOL_NAME = re.compile(f"[^{_NOT_IN_NAMES}]+")
-EVERY_MINUTE = "* * * * *"
 
 Source = Annotated[
     str | None,
@@ -49,6 +48,10 @@ Source = Annotated[
 Campaign = Annotated[str, Parameter(help="The campaign's name, or the file that it was deployed from")]
 Cron = Annotated[str | None, option("CRON", "When to run the campaign, e.g. '0 2 * * *'")]
 Timezone = Annotated[str | None, option("TIMEZONE", "The time zone of --cron, e.g. Europe/Berlin (UTC)")]
+Watch = Annotated[
+    bool,
+    option("WATCH", "Run the campaign whenever the files of its manifest have changed; looks every minute"),
+]
 ReconcileCron = Annotated[str | None, option("RECONCILE_CRON", "When to start reconcile-ledger (UTC)")]
 Overlap = Annotated[
     Literal["wait", "skip"],
@@ -71,6 +74,9 @@ ShardJobs = Annotated[
     int | None,
     option("SHARD_JOBS", "Jobs of one shard, 1-1000; by default about an hour of work, 0 never splits a run"),
 ]
+Automations = Annotated[
+    bool, option("AUTOMATIONS", "Also make Prefect's automations for Callsheet's events and for dead runs")
+]
 DryRun = Annotated[bool, option("DRY_RUN", "Show what would change, and change nothing")]
 
 app = App(name="deploy")
@@ -82,6 +88,7 @@ def deploy(
     *,
     cron: Cron = None,
     timezone: Timezone = None,
+    watch: Watch = False,
     overlap: Overlap = "wait",
     catch_up: CatchUp = "once",
     first: First = None,
@@ -101,6 +108,7 @@ def deploy(
     work_pool: WorkPool = "callsheet",
     pool_type: PoolType = None,
     reconcile_cron: ReconcileCron = None,
+    automations: Automations = False,
     sandbox: Sandbox = False,
     speed: Speed = 1.0,
     dry_run: DryRun = False,
@@ -118,14 +126,7 @@ def deploy(
     Example: callsheet deploy campaign.toml --cron "0 2 * * *" --timezone Europe/Berlin --fit
     """
     url = _server_url()
-    if not _POOL_NAME.fullmatch(work_pool):
-        raise UsageError(f"--work-pool is {work_pool[:80]!r}; use a name without / % & > <")
-    if cron is not None and source is None:
-        raise UsageError(
-            "--cron needs a campaign to run, e.g. callsheet deploy campaign.toml --cron '0 2 * * *'"
-        )
-    if timezone is not None and cron is None:
-        raise UsageError("--timezone says where the hours of --cron are meant; give --cron as well")
+    _check_options(source, cron=cron, timezone=timezone, watch=watch, work_pool=work_pool)
     if budget_usd is not None:
         budget_nano_of(budget_usd)
     RowFilter.of(first=first, where=where, sample=sample)
@@ -149,57 +150,35 @@ def deploy(
         shard_jobs=shard_jobs,
     )
     name = None if source is None else _deployable(campaign_name(source))
-    rules = ScheduleRules(overlap=overlap, catch_up=catch_up)
     require_answer(url)
-    from flows.keeper import keeper
-    from flows.reconcile_ledger import reconcile_ledger
-    from flows.render_shard import render_shard
-    from flows.run_campaign import run_campaign
-    from tasks.deploying import Wanted, check_schedule, register
+    from callsheet.cli.prefect_deployments import Schedule, wanted_deployments
+    from tasks.deploying import register, set_automations
 
-    for each in (cron, reconcile_cron):
-        if each is not None:
-            check_schedule(each, timezone or "UTC")
-    ledger_name = "callsheet-sandbox" if sandbox else "callsheet"
-    rehearsal: dict[str, Any] = {"sandbox": True} if sandbox else {}
-    wanted = [
-        Wanted(
-            flow=reconcile_ledger,
-            name=ledger_name,
-            work_pool=work_pool,
-            cron=reconcile_cron,
-            parameters=rehearsal,
-        ),
-        Wanted(
-            flow=keeper,
-            name=ledger_name,
-            work_pool=work_pool,
-            cron=EVERY_MINUTE,
-            overlap="skip",
-            parameters={"work_pool": work_pool, **rehearsal},
-        ),
-        Wanted(flow=render_shard, name=work_pool, work_pool=work_pool),
-    ]
-    if name is not None:
-        campaign = Wanted(
-            flow=run_campaign,
-            name=name,
-            work_pool=work_pool,
-            cron=cron,
-            timezone=timezone or "UTC",
-            overlap=overlap,
-            parameters={
-                "request": request.model_dump(exclude_defaults=True),
-                "schedule": rules.model_dump(),
-            },
-        )
-        wanted.insert(0, campaign)
-    found = asyncio.run(register(wanted, pool_type=pool_type, dry_run=dry_run))
+    asked = Schedule(
+        name=name,
+        request=request,
+        rules=ScheduleRules(overlap=overlap, catch_up=catch_up),
+        cron=cron,
+        timezone=timezone or "UTC",
+        watch=watch,
+        work_pool=work_pool,
+        reconcile_cron=reconcile_cron,
+    )
+    found = asyncio.run(register(wanted_deployments(asked), pool_type=pool_type, dry_run=dry_run))
     changes = [each.document() for each in found]
+    made, sends = asyncio.run(set_automations()) if automations and not dry_run else ([], True)
     if json:
-        document({"api": url, "work_pool": work_pool, "dry_run": dry_run, "deployments": changes})
+        told = {"api": url, "work_pool": work_pool, "dry_run": dry_run, "deployments": changes}
+        document({**told, "automations": made})
         return 0
     _show(changes, dry_run=dry_run)
+    for each in made:
+        result(f"automation {each}")
+    if not sends:
+        note(
+            "the automations for events send nothing yet: save a notification block named `callsheet` in "
+            "Prefect and run this again"
+        )
     if not dry_run:
         note(f"start a worker with: prefect worker start --pool {work_pool}")
     return 0
@@ -227,7 +206,10 @@ def list_deployments(*, json: Json = False) -> int:
 
 @app.command(name="remove")
 def remove_deployment(campaign: Campaign, *, json: Json = False) -> int:
-    """Remove a campaign's deployment and its scheduled runs. Its runs and videos stay.
+    """Remove a campaign's deployment and its scheduled runs.
+
+    Its runs and videos stay. A full name, such as keeper/callsheet, removes
+    that deployment.
 
     Example: callsheet deploy remove spring-launch
     """
@@ -243,6 +225,25 @@ def remove_deployment(campaign: Campaign, *, json: Json = False) -> int:
     for each in removed:
         result(f"removed {each}")
     return 0
+
+
+def _check_options(
+    source: str | None, *, cron: str | None, timezone: str | None, watch: bool, work_pool: str
+) -> None:
+    """Raise UsageError for options that make no sense together."""
+    if not _POOL_NAME.fullmatch(work_pool):
+        raise UsageError(f"--work-pool is {work_pool[:80]!r}; use a name without / % & > <")
+    if (cron is not None or watch) and source is None:
+        option_name = "--watch" if watch else "--cron"
+        raise UsageError(
+            f"{option_name} needs a campaign to run, e.g. callsheet deploy campaign.toml --cron '0 2 * * *'"
+        )
+    if watch and cron is not None:
+        raise UsageError(
+            "--watch starts the campaign when its manifest changes, --cron by the clock; give one"
+        )
+    if timezone is not None and cron is None:
+        raise UsageError("--timezone says where the hours of --cron are meant; give --cron as well")
 
 
 def _server_url() -> str:

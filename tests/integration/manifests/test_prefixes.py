@@ -1,0 +1,75 @@
+"""Prefixes of an S3 store as manifests, over the real protocol on this machine."""
+
+import io
+from collections.abc import Iterator
+
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
+
+from callsheet.engine.watching import fingerprint_of
+from callsheet.errors import UsageError
+from manifests.planner import make_plan
+
+
+@pytest.fixture
+def put(monkeypatch) -> Iterator:
+    """Give what writes a Parquet file of prompts into the bucket `shots`."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="shots")
+
+    def write(key: str, *prompts: str) -> None:
+        body = io.BytesIO()
+        rows = {"prompt": list(prompts), "model": ["seedance-1.0-pro-fast"] * len(prompts)}
+        pq.write_table(pa.table(rows), body)
+        client.put_object(Bucket="shots", Key=key, Body=body.getvalue())
+
+    yield write
+    S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def test_a_prefix_is_a_manifest_and_its_folders_are_columns_and_its_changes_are_seen(put, tmp_path):
+    """Hive's `client=acme/` is a column; `_` files are no data; a new or another object is a change."""
+    put("night/client=acme/part-0.parquet", "a boat", "a kite")
+    put("night/client=globex/dt=2026-11-29/part-0.parquet", "a lamp")
+    put("night/_temporary/part-9.parquet", "half written")
+    source = tmp_path / "night.toml"
+    source.write_text('[campaign]\nname = "night"\nmanifest = "s3://shots/night"\n')
+    plan = make_plan(str(source))
+    assert [(each.job.prompt, each.job.client) for each in plan.jobs] == [
+        ("a boat", "acme"),
+        ("a kite", "acme"),
+        ("a lamp", "globex"),
+    ]
+    assert [each.cells.get("dt") for each in plan.jobs] == [None, None, "2026-11-29"]
+    prints = [fingerprint_of(str(source))]
+    put("night/_temporary/part-8.parquet", "half written")
+    assert fingerprint_of(str(source)) == prints[0]
+    put("night/client=acme/part-0.parquet", "a boat", "a cake")
+    prints.append(fingerprint_of(str(source)))
+    put("night/client=acme/part-1.parquet", "a door")
+    prints.append(fingerprint_of(str(source)))
+    assert len(set(prints)) == 3
+    assert len(make_plan(str(source)).jobs) == 4
+
+
+def test_an_empty_prefix_is_watched_as_nothing_and_named_by_a_plan(put):
+    """A night whose files are not there yet starts nothing; running it says what is missing."""
+    assert fingerprint_of("s3://shots/nothing/*.parquet") == ""
+    with pytest.raises(UsageError, match="there is no manifest s3://shots/nothing"):
+        make_plan("s3://shots/nothing")

@@ -140,7 +140,7 @@ def test_a_paused_schedule_stays_paused_and_a_removed_campaign_is_gone(desk):
     )
     assert line(told[1], "run-campaign/tides")["paused"] == "yes"
     keeper = line(told[1], "keeper/callsheet")
-    assert (keeper["schedule"], keeper["overlap"], keeper["work_pool"]) == ("* * * * * UTC", "skip", "sea")
+    assert (keeper["schedule"], keeper["overlap"]) == ("* * * * * UTC", "skip")
     assert told[2][:2] == (0, "removed run-campaign/tides\n")
     assert line(told[3], "run-campaign/tides") is None
     assert (told[4][0], "there is no deployment of the campaign 'tides'" in told[4][2]) == (2, True)

@@ -80,7 +80,7 @@ class Settings:
     equal failures of paid clips stop buying a price group; 0 never stops. `image_check` lets `plan` and `run`
     ask the servers of image addresses whether another picture is there now. `notify_urls` are Apprise
     addresses with white space between them, `notify_webhook` is an address; `webhook_secret` signs what is
-    sent there.
+    sent there. `webhook_url` is where fal is asked to report, and `receive_secret` signs its addresses.
     """
 
     data_dir: Path
@@ -103,6 +103,8 @@ class Settings:
     notify_urls: Secret = Secret()
     notify_webhook: Secret = Secret()
     webhook_secret: Secret | None = None
+    webhook_url: str = ""
+    receive_secret: Secret | None = None
 
     @property
     def account(self) -> str:
@@ -125,7 +127,7 @@ def sqlite_path(url: str) -> str:
     return unquote(url.removeprefix("sqlite:///"))
 
 
-_URLS = ("queue_url", "rest_url", "cdn_url", "platform_url")
+_URLS = ("queue_url", "rest_url", "cdn_url", "platform_url", "webhook_url")
 _WHOLE_NUMBERS = {
     "concurrency": (1, 1000),
     "start_timeout_s": (1, 7 * 86_400),
@@ -166,7 +168,7 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
         text = environ.get(f"CALLSHEET_{name.upper()}", "").strip()
         if text:
             given[name] = text
-    for name in ("notify_urls", "notify_webhook", "webhook_secret"):
+    for name in ("notify_urls", "notify_webhook", "webhook_secret", "receive_secret"):
         if text := environ.get(f"CALLSHEET_{name.upper()}", "").strip():
             given[name] = Secret(text)
     given["allow_private_hosts"] = _flag(environ, "CALLSHEET_ALLOW_PRIVATE_HOSTS")

@@ -43,6 +43,7 @@ _COMMANDS = {
         "keeper": "Go on with what dead processes left, in any run of the ledger",
         "deploy": "Register a campaign and its schedule with a Prefect server",
         "notify": "Show and try who is told about runs",
+        "receive": "Receive fal's webhooks, which name requests whose replies were lost",
         "sandbox": "Serve the local sandbox, which speaks fal's queue API",
         "ui": "Serve Prefect's pages of past runs",
     },

@@ -17,11 +17,13 @@ from callsheet.engine.limits import Breaker, Limiter
 from callsheet.engine.polled import Polled
 from callsheet.engine.request import RunRequest, command, results_address
 from callsheet.engine.stopping import StopSignal
+from callsheet.engine.webhook import webhook_address
 from callsheet.ledger import JobRow, Ledger, Range, Run, State, queries
 from callsheet.media.storage import ObjectStore, open_storage
 from callsheet.notify.announcer import Announcer
 from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
+from callsheet.provider.webhook_address import WebhookAddress
 from callsheet.reconcile.account import AccountSession, LedgerCalls, Scope
 from callsheet.settings import Settings
 from manifests.look import LookRules, read_look
@@ -51,7 +53,8 @@ class RunState:
     those that it has.
     `bought` is set with every POST. `background` are the jobs that the reconcile loop follows. `summary` is
     there once the run is `finalized`. `shards` are those that Prefect's tasks render, by number.
-    `fetch_pauses_s` are the pauses between attempts to fetch a file.
+    `fetch_pauses_s` are the pauses between attempts to fetch a file. `lost` are jobs whose submission got no
+    reply here, until their request id is known.
     """
 
     limiter: Limiter
@@ -73,6 +76,7 @@ class RunState:
     summary: dict[str, Any] | None = None
     finalized: asyncio.Event = field(default_factory=asyncio.Event)
     shards: dict[int, Any] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
 
     def notice(self, text: str) -> None:
         """Add a notice, once."""
@@ -107,6 +111,7 @@ class RunContext:
     `within` is the part of the run that is carried out here, None for the whole.
     `storage` is where results are copied to, None where the folder is all there is. `look` says what is
     flagged in clips. `tell` shows one line to the person who watches. `announcer` passes on what happens.
+    `webhook` makes the addresses at which fal reports, None where it is not asked to.
     """
 
     account: AccountSession
@@ -122,6 +127,7 @@ class RunContext:
     tell: Callable[[str], None] = _silent
     within: Range | None = None
     announcer: Announcer = field(default_factory=Announcer)
+    webhook: WebhookAddress | None = None
 
     @property
     def scope(self) -> Scope:
@@ -213,6 +219,7 @@ def context_of(
         state=state,
         tell=tell,
         within=within,
+        webhook=webhook_address(settings),
     )
 
 

@@ -1,14 +1,16 @@
 """While a run goes on: settle what is unknown, and look after the runs of processes that died.
 
-A lost reply keeps its slot, and so do the renders of a dead neighbour. What is found is followed to its file;
-what provably never arrived is bought again, where the run may buy by then.
+A lost reply keeps its slot, and so do the renders of a dead neighbour. What is found is followed to its file,
+also where fal's webhook has named it to the receiver; what provably never arrived is bought again, where the
+run may buy by then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -16,7 +18,7 @@ from callsheet.engine.collect_runs import collect_dead_runs
 from callsheet.engine.context import RunContext
 from callsheet.engine.job import render_job
 from callsheet.errors import CallsheetError, ClaimLost
-from callsheet.ledger import State, queries
+from callsheet.ledger import AT_FAL, State, queries
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION
 from callsheet.reconcile.findings import Finding, Findings, Outcome
 from callsheet.reconcile.unknown import settle_ledger
@@ -25,6 +27,13 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 15.0
 """Pause between two looks, in seconds. Without anything open elsewhere a look is one query."""
+
+WEBHOOK_WITHIN_S = 180.0
+"""How long the end of a run waits for the webhooks of requests without a reply, in seconds. They come when
+the renders end, and a render takes 41 s."""
+
+WEBHOOK_LOOK_S = 1.0
+"""Pause between two looks into the ledger meanwhile, in seconds."""
 
 
 @asynccontextmanager
@@ -45,10 +54,12 @@ async def settle_rest(ctx: RunContext) -> None:
     await _background_done(ctx)
     if not ctx.stop.admitting:
         return
+    with _noted(ctx):
+        await _wait_for_webhooks(ctx)
     if await ctx.jobs(State.UNKNOWN):
         with _noted(ctx):
             await _look(ctx)
-        await _background_done(ctx)
+    await _background_done(ctx)
 
 
 async def settle_others(ctx: RunContext) -> Findings:
@@ -69,10 +80,44 @@ async def _loop(ctx: RunContext) -> None:
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         with _noted(ctx):
+            await _follow_named(ctx)
             open_jobs = await ctx.do(queries.open_jobs, states=HAS_OPEN_SUBMISSION)
             if any(row not in ctx.scope or row.state is State.UNKNOWN for row in open_jobs):
                 await _look(ctx)
                 await collect_dead_runs(ctx.account, leave={ctx.run.run_id})
+
+
+async def _wait_for_webhooks(ctx: RunContext) -> None:
+    """Wait a while for the webhooks of requests whose replies were lost here, and follow what they name."""
+    began_s = time.monotonic()
+    while ctx.webhook is not None and ctx.stop.admitting:
+        await _follow_named(ctx)
+        if not ctx.state.lost or time.monotonic() - began_s >= WEBHOOK_WITHIN_S:
+            return
+        await ctx.stop.pause(WEBHOOK_LOOK_S)
+
+
+async def _follow_named(ctx: RunContext) -> None:
+    """Follow the requests without a reply whose ids are known by now: the receiver has recorded them."""
+    for job_id in sorted(ctx.state.lost):
+        row = await ctx.do(queries.job, job_id)
+        if row.state is State.UNKNOWN:
+            continue
+        ctx.state.lost.discard(job_id)
+        if row.state in AT_FAL:
+            _in_background(ctx, render_job(ctx, job_id))
+
+
+def _in_background(ctx: RunContext, work: Awaitable[object]) -> None:
+    """Do something for the run, which does not end before it. What goes wrong is noted."""
+
+    async def noted() -> None:
+        with _noted(ctx):
+            await work
+
+    task: asyncio.Future[Any] = asyncio.ensure_future(noted())
+    ctx.state.background.add(task)
+    task.add_done_callback(ctx.state.background.discard)
 
 
 @contextmanager
@@ -95,19 +140,16 @@ async def _look(ctx: RunContext) -> None:
     findings = await settle_others(ctx)
     for each in findings.by(*outcomes):
         if (await ctx.do(queries.job, each.job_id)) in ctx.scope:
-            task: asyncio.Future[Any] = asyncio.ensure_future(_followed(ctx, each))
-            ctx.state.background.add(task)
-            task.add_done_callback(ctx.state.background.discard)
+            _in_background(ctx, _followed(ctx, each))
 
 
 async def _followed(ctx: RunContext, each: Finding) -> None:
     # What is found holds a slot of the ledger already; only what is bought again enters the limiter.
-    with _noted(ctx):
-        if each.outcome != "absent":
-            await render_job(ctx, each.job_id)
-            return
-        await ctx.state.limiter.enter(each.job_id)
-        try:
-            await render_job(ctx, each.job_id)
-        finally:
-            ctx.state.limiter.leave(each.job_id)
+    if each.outcome != "absent":
+        await render_job(ctx, each.job_id)
+        return
+    await ctx.state.limiter.enter(each.job_id)
+    try:
+        await render_job(ctx, each.job_id)
+    finally:
+        ctx.state.limiter.leave(each.job_id)

@@ -92,6 +92,7 @@ async def _send_once(
             order.arguments,
             start_timeout_s=order.start_timeout_s,
             send_before_s=intent.send_before_s,
+            webhook_url=ctx.webhook.of(job_id, attempt, order.arguments_sha256) if ctx.webhook else None,
         )
     except (NotSent, Throttled) as error:
         await record(ctx, transitions.not_sent, job_id, why=str(error), attempt=attempt)
@@ -124,6 +125,16 @@ async def _send_once(
         )
         return None
     except OutcomeUnknown as error:
+        return await _lost(ctx, job_id, attempt, error)
+    failpoints.passing("after_post")
+    is_ours = await _accept(ctx, job_id, attempt, ticket)
+    failpoints.passing("after_record")
+    return ticket if is_ours else None
+
+
+async def _lost(ctx: RunContext, job_id: int, attempt: int, error: OutcomeUnknown) -> Ticket | None:
+    """Record that the outcome is unknown. Returns the ticket where fal's webhook was quicker and named it."""
+    try:
         await record(
             ctx,
             transitions.lose,
@@ -132,11 +143,13 @@ async def _send_once(
             lead_request_id=error.lead_request_id,
             attempt=attempt,
         )
-        return None
-    failpoints.passing("after_post")
-    is_ours = await _accept(ctx, job_id, attempt, ticket)
-    failpoints.passing("after_record")
-    return ticket if is_ours else None
+    except IllegalTransition:
+        row = await ctx.do(queries.job, job_id)
+        if row.attempt != attempt or row.ticket is None:
+            raise
+        return row.ticket
+    ctx.state.lost.add(job_id)
+    return None
 
 
 async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) -> bool:

@@ -31,6 +31,7 @@ from callsheet.provider.messages import (
     parse_result,
     parse_status,
     parse_submit,
+    read_object,
     submit_body,
     submit_headers,
     submit_url,
@@ -122,12 +123,14 @@ class FalQueue:
         deadline_s: float = 60.0,
         start_timeout_s: int | None = None,
         send_before_s: float | None = None,
+        webhook_url: str | None = None,
     ) -> Ticket:
         """Send the paid POST, exactly once, on a connection of its own, and return the accepted job's ticket.
 
-        `deadline_s` bounds the whole call in seconds; `start_timeout_s` (default: the settings') is sent to
-        fal. The POST does not leave after `send_before_s`, a moment that `latest_departure_s` gave when the
-        intent was written down (default: the one it gives now).
+        `deadline_s` bounds the whole call in seconds; `start_timeout_s` (default: the settings') and
+        `webhook_url`, where fal reports the end, are sent to fal. The POST does not leave after
+        `send_before_s`, a moment that `latest_departure_s` gave when the intent was written down (default:
+        the one it gives now).
 
         Every ending has a name: NotSent, Throttled, Refused and AccountError (nothing was enqueued), or
         OutcomeUnknown. That includes a cancellation while it is under way: it raises NotSent where no byte
@@ -144,6 +147,7 @@ class FalQueue:
             "POST",
             self._hosts.may_have_key(submit_url(self._settings.queue_url, endpoint_id)),
             content=submit_body(arguments),
+            params=None if webhook_url is None else {"fal_webhook": webhook_url},
             headers=submit_headers(timeout_s),
             # TCP and TLS both end before the deadline: httpcore closes a connection that times out, but
             # leaves one that is cancelled during TLS to the garbage collector.
@@ -215,6 +219,12 @@ class FalQueue:
         Length, total time and what the bytes are is the reader's to check.
         """
         return open_file(self._opened()[2], self._hosts, url)
+
+    async def webhook_keys(self) -> bytes:
+        """Return the document of fal's public keys for webhooks. Raises Unavailable or AccountError."""
+        reply = await self._read("GET", f"{self._settings.rest_url}/.well-known/jwks.json")
+        read_object(reply, "fal's list of keys")
+        return reply.body
 
     async def _read(self, method: str, url: str, params: Mapping[str, str] | None = None) -> Reply:
         client, auth = self._opened()[1], self._auth()

@@ -1,0 +1,83 @@
+"""`callsheet receive`: the receiver of fal's webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from typing import Annotated
+
+import uvicorn
+
+from callsheet.cli.options import Sandbox, option
+from callsheet.cli.output import flush, note, result
+from callsheet.engine.context import open_account
+from callsheet.engine.receiver import receiver_app
+from callsheet.engine.request import RunRequest, settings_for
+from callsheet.engine.webhook import shared_secret
+from callsheet.errors import UsageError
+from callsheet.provider.webhook_address import WebhookAddress
+from callsheet.settings import Settings
+
+MAX_PORT = 65_535
+GOODBYE_S = 5
+
+Host = Annotated[str, option("RECEIVE_HOST", "The address to listen on")]
+Port = Annotated[int, option("RECEIVE_PORT", "The port; 0 picks a free one")]
+PublicUrl = Annotated[
+    str | None, option("WEBHOOK_URL", "Where fal reaches it: https://, without a query", "--public-url")
+]
+
+
+def receive(
+    *, host: Host = "127.0.0.1", port: Port = 8791, public_url: PublicUrl = None, sandbox: Sandbox = False
+) -> int:
+    """Receive fal's webhooks, until Ctrl-C: a submission whose reply was lost is found at once.
+
+    Runs that are started with CALLSHEET_WEBHOOK_URL ask fal to report
+    here. fal calls public https:// addresses only: put a proxy with a
+    certificate before it, and give its address as --public-url. Only what
+    fal has signed counts, and it never books money. One for each ledger.
+
+    Example: callsheet receive --public-url https://hooks.example/callsheet
+    """
+    if not 0 <= port <= MAX_PORT:
+        raise UsageError(f"--port is {port}; use 0 to {MAX_PORT} (0 picks a free one)")
+    if public_url is not None and not public_url.startswith(("https://", "http://")):
+        raise UsageError(f"--public-url is {public_url[:80]!r}; it must begin with https://")
+    settings = settings_for(RunRequest(sandbox=sandbox))
+    # uvicorn raises the signals that it caught again once it has stopped; then they must do nothing.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise UsageError(f"{host}:{port} cannot be used: {error.strerror}") from error
+        listener.listen(128)
+        here = "http://{}:{}".format(*listener.getsockname()[:2])
+        asyncio.run(_serve(settings, listener, here, (public_url or "").rstrip("/")))
+    return 0
+
+
+async def _serve(settings: Settings, listener: socket.socket, here: str, public_url: str) -> None:
+    async with open_account(settings) as account:
+        app = receiver_app(account, WebhookAddress(public_url, shared_secret(settings)))
+        result(f"receiving at {here}")
+        if public_url:
+            note(f"for runs: export CALLSHEET_WEBHOOK_URL={public_url}")
+        else:
+            note("for runs, set CALLSHEET_WEBHOOK_URL to the address at which fal reaches this")
+        flush()
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=GOODBYE_S,
+        )
+        await uvicorn.Server(config).serve(sockets=[listener])

@@ -1,0 +1,39 @@
+"""Where this account's runs ask fal to report, and the secret that runs and the receiver share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+
+from callsheet.errors import UsageError
+from callsheet.files import part_file, usable_data_folder
+from callsheet.provider.webhook_address import WebhookAddress
+from callsheet.settings import Secret, Settings
+
+SECRET_FILE = "receive.secret"  # noqa: S105 -- a file's name
+SECRET_MIN_CHARS = 16
+
+
+def webhook_address(settings: Settings) -> WebhookAddress | None:
+    """Return what makes addresses for fal, None without CALLSHEET_WEBHOOK_URL. See `shared_secret`."""
+    return WebhookAddress(settings.webhook_url, shared_secret(settings)) if settings.webhook_url else None
+
+
+def shared_secret(settings: Settings) -> Secret:
+    """Return CALLSHEET_RECEIVE_SECRET, else the one in the data folder, which is made where there is none.
+
+    Raises UsageError for one that is too short, and where the data folder cannot be used.
+    """
+    if settings.receive_secret is not None:
+        if len(settings.receive_secret.reveal()) < SECRET_MIN_CHARS:
+            raise UsageError(f"CALLSHEET_RECEIVE_SECRET is shorter than {SECRET_MIN_CHARS} characters")
+        return settings.receive_secret
+    path = usable_data_folder(settings) / SECRET_FILE
+    if not path.exists():
+        with part_file(path, mode=0o600) as part:
+            part.write(secrets.token_hex(32).encode())
+            os.fsync(part.descriptor)
+            with suppress(FileExistsError):  # another process was quicker: its secret is everybody's
+                os.link(part.path, path)
+    return Secret(path.read_text("ascii").strip())

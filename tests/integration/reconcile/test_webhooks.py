@@ -1,0 +1,198 @@
+"""fal's webhooks: what they name, and what they never change."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import pytest
+import uvicorn
+
+from callsheet.engine import reconcile_loop
+from callsheet.engine.receiver import receiver_app
+from callsheet.engine.scheduler import in_order, run_jobs
+from callsheet.engine.submit import _lost
+from callsheet.engine.webhook import shared_secret
+from callsheet.errors import IllegalTransition, OutcomeUnknown
+from callsheet.ledger import Ledger, State, admission, queries, transitions
+from callsheet.provider.client import FalQueue
+from callsheet.provider.webhook_address import WebhookAddress
+from callsheet.sandbox.webhooks import Signer
+
+pytestmark = pytest.mark.anyio
+
+SENT = "ab" * 32
+
+
+@contextmanager
+def receiving(house):
+    """Serve the receiver on a port of this machine, in a thread of its own, and give its address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/hooks"
+        servers, ready = [], threading.Event()
+
+        async def serve():
+            async with house.account() as account:
+                app = receiver_app(account, WebhookAddress(url, shared_secret(house.settings)))
+                servers.append(uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off")))
+                ready.set()
+                await servers[0].serve(sockets=[listener])
+
+        thread = threading.Thread(target=lambda: asyncio.run(serve()))
+        thread.start()
+        ready.wait(10)
+        try:
+            yield url
+        finally:
+            servers[0].should_exit = True
+            thread.join()
+
+
+class Closed(httpx.AsyncBaseTransport):
+    """A platform API that nothing can be learnt from: no history, no bills."""
+
+    async def handle_async_request(self, request):
+        raise httpx.ConnectError("closed")
+
+
+async def test_a_lost_reply_is_found_by_the_webhook_alone(house):
+    """The run goes on with the request that fal reports, and buys nothing twice, with the history closed."""
+    prompt = "A boat that reports itself"
+    house.transport = Closed
+    with receiving(house) as url:
+        house.changes["webhook_url"] = url
+        run_id = house.open_run(f"a,{prompt}")
+        house.arm("reset")
+        async with house.account() as account:
+            ctx = house.context(account, run_id)
+            await run_jobs(ctx, in_order(account.ledger.do(queries.jobs, run_id)))
+            await reconcile_loop.settle_rest(ctx)
+    assert house.row(run_id).state is State.SUCCEEDED
+    assert len(house.accepted(prompt)) == 1
+    assert house.sound()
+
+
+def sent_job(house, *, unknown: bool) -> int:
+    """Open a run whose one POST is under way, or has got no reply. Returns the job's number."""
+    run_id = house.open_run(f"a,A boat under way {unknown} {time.monotonic()}")
+    with Ledger.open(house.settings.ledger) as ledger:
+        (row,) = ledger.do(queries.jobs, run_id)
+        ledger.do(admission.admit, row.job_id, slots=10)
+        ledger.do(transitions.send, row.job_id, arguments_sha256=SENT, seed=1, start_timeout_s=3600)
+        if unknown:
+            ledger.do(transitions.lose, row.job_id, why="reset")
+    return row.job_id
+
+
+@pytest.fixture
+def signer(tmp_path, monkeypatch):
+    """Fal's signing key, which the receiver reads from fal's list."""
+    signer = Signer(tmp_path)
+
+    async def keys(_queue):
+        return json.dumps(signer.jwks()).encode()
+
+    monkeypatch.setattr(FalQueue, "webhook_keys", keys)
+    return signer
+
+
+def address_of(house) -> WebhookAddress:
+    """What the addresses of this ledger's webhooks are made with."""
+    return WebhookAddress("http://hooks.test", shared_secret(house.settings))
+
+
+async def post(house, account, url: str, body: bytes, headers: dict[str, str]) -> int:
+    """Send a webhook to the receiver and return its answer's status."""
+    transport = httpx.ASGITransport(receiver_app(account, address_of(house)))
+    async with httpx.AsyncClient(transport=transport) as client:
+        return (await client.post(url, content=body, headers=headers)).status_code
+
+
+@pytest.mark.parametrize("unknown", [True, False], ids=["unknown", "submitting"])
+async def test_a_webhook_names_the_request_once(house, signer, unknown):
+    """The id is recorded where the queue confirms it; again, or for another request, it changes nothing."""
+    job_id = sent_job(house, unknown=unknown)
+    mine, other = (house.buy_by_hand({"prompt": f"By hand {unknown} {each}"}) for each in "ab")
+    url = address_of(house).of(job_id, 1, SENT)
+    async with house.account() as account:
+        for request_id in (mine, mine, other):
+            body = json.dumps({"request_id": request_id, "status": "OK", "payload": {"cost": 0}}).encode()
+            headers = signer.headers(request_id, body, time.time())
+            assert await post(house, account, url, body, headers) == 200
+        row = account.ledger.do(queries.job, job_id)
+        assert (row.state, row.ticket.request_id, row.booked) == (State.IN_QUEUE, mine, False)
+        lost = OutcomeUnknown("no whole reply came")  # the process that waits for the reply learns of it
+        ctx = house.context(account, row.run_id)
+        assert (await _lost(ctx, job_id, 1, lost)).request_id == mine
+        with pytest.raises(IllegalTransition):
+            await _lost(ctx, job_id, 2, lost)
+
+
+FORGED = {
+    "another key": (401, lambda ways: ways | {"signed": "other"}),
+    "an old time": (401, lambda ways: ways | {"at_s": time.time() - 301}),
+    "a time to come": (401, lambda ways: ways | {"at_s": time.time() + 301}),
+    "no signature": (401, lambda ways: ways | {"drop": "x-fal-webhook-signature"}),
+    "no time": (401, lambda ways: ways | {"drop": "x-fal-webhook-timestamp"}),
+    "another body": (401, lambda ways: ways | {"body": b'{"request_id": "another"}'}),
+    "a large body": (413, lambda ways: ways | {"body": bytes((1 << 20) + 1)}),
+    "another attempt": (404, lambda ways: ways | {"attempt": 2}),
+    "another job": (404, lambda ways: ways | {"job": 99}),
+    "another ledger": (404, lambda ways: ways | {"sent": "cd" * 32}),
+    "no token": (404, lambda ways: ways | {"path": "/"}),
+    "a request that fal does not have": (503, lambda ways: ways | {"request": "0" * 32}),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+async def test_what_is_not_fals_or_not_ours_changes_nothing(house, signer, tmp_path, name):
+    """It is refused with its own code, and the job is as unknown as before."""
+    status, change = FORGED[name]
+    job_id = sent_job(house, unknown=True)
+    request_id = house.buy_by_hand({"prompt": f"By hand, {name}"})
+    ways = change({"job": job_id, "attempt": 1, "sent": SENT, "request": request_id, "at_s": time.time()})
+    (tmp_path / "other").mkdir()
+    signed_by = Signer(tmp_path / "other") if "signed" in ways else signer
+    body = json.dumps({"request_id": ways["request"], "status": "OK", "payload": {}}).encode()
+    headers = signed_by.headers(ways["request"], body, ways["at_s"])
+    headers.pop(ways.get("drop"), None)
+    url = address_of(house).of(ways["job"], ways["attempt"], ways["sent"])
+    async with house.account() as account:
+        url = f"http://hooks.test{ways['path']}" if "path" in ways else url
+        assert await post(house, account, url, ways.get("body", body), headers) == status
+        assert account.ledger.do(queries.job, job_id).state is State.UNKNOWN
+
+
+async def test_fals_keys_are_read_from_fal_and_not_for_every_forgery(house, signer, monkeypatch):
+    """A signature that fits no key is refused without asking fal again within a minute."""
+    asked = []
+
+    async def keys(_queue):
+        asked.append(1)
+        return json.dumps(signer.jwks()).encode()
+
+    monkeypatch.setattr(FalQueue, "webhook_keys", keys)
+    body = b'{"request_id": "x"}'
+    headers = signer.headers("x", body, time.time()) | {"x-fal-webhook-signature": "00" * 64}
+    async with house.account() as account:
+        app = receiver_app(account, address_of(house))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            for _ in range(3):
+                assert (
+                    await client.post("http://hooks.test/a", content=body, headers=headers)
+                ).status_code == 401
+    assert len(asked) == 1
+
+
+def test_the_secret_is_kept_and_shared(house):
+    """It is made once, for its owner alone, and is never shown."""
+    first, again = shared_secret(house.settings), shared_secret(house.settings)
+    assert first == again
+    assert len(first.reveal()) == 64
+    assert (house.folder / "receive.secret").stat().st_mode & 0o777 == 0o600
+    assert first.reveal() not in repr(address_of(house))

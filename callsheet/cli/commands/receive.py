@@ -32,7 +32,7 @@ PublicUrl = Annotated[
 def receive(
     *, host: Host = "127.0.0.1", port: Port = 8791, public_url: PublicUrl = None, sandbox: Sandbox = False
 ) -> int:
-    """Receive fal's webhooks, until Ctrl-C: a submission whose reply was lost is found at once.
+    """Receive fal's webhooks, which name requests whose replies were lost.
 
     Runs that are started with CALLSHEET_WEBHOOK_URL ask fal to report
     here. fal calls public https:// addresses only: put a proxy with a

@@ -66,4 +66,4 @@ def test_every_command_that_ends_speaks_json():
         for command, app in commands(make_app())
         if "--json" not in {argument.name for argument in app.assemble_argument_collection()}
     }
-    assert silent == {"review", "sandbox", "ui"}
+    assert silent == {"receive", "review", "sandbox", "ui"}

@@ -17,6 +17,7 @@ from manifests.campaign import BadTemplate, Template, parse_template
 from manifests.job_cells import manifest_cells
 from manifests.names import NAME_RULE, cleaned_name, is_safe, leaves_folder, safe_part, settled_names
 from manifests.selection import Kept
+from pricing.budgets import client_key
 
 KEEP = "keep"
 """The verdict of a clip that is delivered."""
@@ -50,19 +51,23 @@ class Clip:
 
 
 def kept_clips(
-    ledger: Ledger, run: Run, keep: Sequence[Kept] | None, *, everything: bool, name: str
+    ledger: Ledger, run: Run, keep: Sequence[Kept] | None, *, everything: bool, client: str | None, name: str
 ) -> list[Clip]:
     """Return the clips to deliver, in the manifest's order.
 
     They are those that `keep` names; without it those that were judged "keep", or all that the run has
     finished (`everything`). Takes of the same shots that other runs of the campaign made can be kept as well;
-    they follow the run's own take. Raises ManifestError naming each kept row that has no file, UsageError
-    where nothing is kept and for a template that cannot be used.
+    they follow the run's own take. `client` leaves only the clips of one client. Raises ManifestError naming
+    each kept row that has no file, UsageError where nothing is kept and for a template that cannot be used.
     """
     template = _template(name)
     rows = result_rows(ledger, run)
     takes = rows if everything else _with_other_takes(rows, other_takes(ledger, run, rows))
     chosen = _named(takes, keep) if keep is not None else _judged(run, takes, everything=everything)
+    if client is not None:
+        chosen = [row for row in chosen if client_key(row.job.client) == client_key(client)]
+        if not chosen:
+            raise UsageError(f"none of the kept clips is of the client {client!r}; nothing to deliver")
     made = [_made(ledger, run, row) for row in chosen]
     return _clips(ledger, made, run, template)
 

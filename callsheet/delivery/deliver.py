@@ -70,6 +70,7 @@ async def deliver_run(
     target: Path,
     name: str,
     everything: bool = False,
+    client: str | None = None,
 ) -> Delivery:
     """Write the kept clips of a run into `target`, a folder or a ZIP, whole or not at all.
 
@@ -78,7 +79,7 @@ async def deliver_run(
     UsageError as `kept_clips` and `open_package` do and where a file is not the one that was paid for, and
     DiskFull.
     """
-    clips = await asyncio.to_thread(_chosen, settings, run, keep, name, everything=everything)
+    clips = await asyncio.to_thread(_chosen, settings, run, keep, name, everything=everything, client=client)
     gone = [clip for clip in clips if not clip.is_there]
     if gone:
         await _refetch(run, gone)
@@ -111,14 +112,16 @@ async def deliver_async(
     to: str | Path | None = None,
     name: str = DEFAULT_NAME,
     everything: bool = False,
+    client: str | None = None,
     sandbox: bool = False,
 ) -> Delivery:
     """Hand over the kept clips of a run: labelled videos, sidecars, shot list, contact sheet, timeline.
 
     `keep` names ids, or files with the column custom_id; without it those are kept that were judged "keep",
-    or all that are finished (`everything`). `to` is a folder, or a ZIP where it ends in `.zip`; by default
-    `<run_id>-delivery` in the current folder. `name` is the template of the videos' names. Nothing is
-    bought, and nothing is re-encoded. Raises ManifestError for kept rows that have no video, UsageError.
+    or all that are finished (`everything`). `client` leaves only those of one client. `to` is a folder, or a
+    ZIP where it ends in `.zip`; by default `<run_id>-delivery` in the current folder. `name` is the template
+    of the videos' names. Nothing is bought, and nothing is re-encoded. Raises ManifestError for kept rows
+    that have no video, UsageError.
     """
     check_packages_are_ours()
     settings = settings_from(os.environ, sandbox=sandbox)
@@ -130,6 +133,7 @@ async def deliver_async(
         target=Path(f"{run.run_id}-delivery" if to is None else to),
         name=name,
         everything=everything,
+        client=client,
     )
 
 
@@ -140,19 +144,28 @@ def deliver(
     to: str | Path | None = None,
     name: str = DEFAULT_NAME,
     everything: bool = False,
+    client: str | None = None,
     sandbox: bool = False,
 ) -> Delivery:
     """Do what `deliver_async` does and return when it has ended."""
     return asyncio.run(
-        deliver_async(run_id, keep=keep, to=to, name=name, everything=everything, sandbox=sandbox)
+        deliver_async(
+            run_id, keep=keep, to=to, name=name, everything=everything, client=client, sandbox=sandbox
+        )
     )
 
 
 def _chosen(
-    settings: Settings, run: Run, keep: Sequence[Kept] | None, name: str, *, everything: bool
+    settings: Settings,
+    run: Run,
+    keep: Sequence[Kept] | None,
+    name: str,
+    *,
+    everything: bool,
+    client: str | None,
 ) -> list[Clip]:
     with Ledger.open(settings.ledger) as ledger:
-        return kept_clips(ledger, run, keep, everything=everything, name=name)
+        return kept_clips(ledger, run, keep, everything=everything, client=client, name=name)
 
 
 async def _refetch(run: Run, gone: Sequence[Clip]) -> None:

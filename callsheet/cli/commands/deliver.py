@@ -32,6 +32,7 @@ Keep = Annotated[
     ),
 ]
 All = Annotated[bool, option("DELIVER_ALL", "Deliver every finished clip", "--all")]
+Client = Annotated[str | None, option("DELIVER_CLIENT", "Only the clips of this client", "--client")]
 To = Annotated[
     Path | None,
     option("DELIVER_TO", "A folder, or a ZIP if it ends in .zip (default: RUN-delivery)", "--to"),
@@ -46,6 +47,7 @@ def deliver(
     *,
     keep: Keep = None,
     all: All = False,  # noqa: A002 -- the option's name
+    client: Client = None,
     to: To = None,
     name: Name = DEFAULT_NAME,
     sandbox: Sandbox = False,
@@ -64,7 +66,9 @@ def deliver(
     run = find_run(settings, run_id)
     kept = read_kept(keep, option="--keep") if keep else None
     target = Path(f"{run.run_id}-delivery") if to is None else to
-    made = asyncio.run(deliver_run(settings, run, kept, target=target, name=name, everything=all))
+    made = asyncio.run(
+        deliver_run(settings, run, kept, target=target, name=name, everything=all, client=client)
+    )
     _tell(made)
     if json:
         document(_document(made))

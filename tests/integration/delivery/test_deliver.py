@@ -245,6 +245,21 @@ async def test_what_cannot_be_meant_is_refused(shop: Any) -> None:
     assert files_in(".") == {}
 
 
+async def test_a_client_gets_its_own_clips_only(shop: Any) -> None:
+    """However the name is typed; a client without kept clips gets nothing."""
+    (shop.folder / "spring.csv").write_text(
+        "custom_id,prompt,model,resolution,num_frames,client\n"
+        "a,A boat,seedance-1.0-lite,480p,29,Acme\nb,A kite,seedance-1.0-lite,480p,29,Northwind\n"
+    )
+    run_id = shop.open_source(shop.folder / "spring.csv")
+    await shop.work(run_id)
+    done = await callsheet.deliver_async(run_id, everything=True, client=" ACME", to="out")
+    assert done.clips == ("a",)
+    assert "b" not in files_in("out")["timeline.otio"].decode().split('"')
+    with pytest.raises(UsageError, match="of the client 'nobody'"):
+        await callsheet.deliver_async(run_id, everything=True, client="nobody", to="out")
+
+
 async def test_no_two_videos_get_one_name(shop: Any) -> None:
     """Names that a file system takes for one are told apart, and cells make no folders."""
     run_id, _ = await made(shop, "Boat,A boat", "boat,A small boat", "x/../y,A third boat")

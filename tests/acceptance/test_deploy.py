@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import prefect as installed
 import pytest
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
+ROOT = Path(__file__).parents[2]
 SHOTS = "custom_id,prompt,model,resolution,num_frames\na,A boat,seedance-1.0-lite,480p,29\n"
 
 COMMANDS = """
@@ -169,6 +171,26 @@ def test_what_cannot_be_deployed_is_named_with_the_way_out(desk):
     ]
     assert [(code, text in err) for (code, _, err), text in zip(told, said, strict=False)] == [(2, True)] * 6
     assert line(told[6], "run-campaign/wrong") is None
+
+
+def test_the_prefect_file_is_what_deploy_registers(desk):
+    """`prefect deploy` takes it, and `callsheet deploy` finds nothing to change afterwards."""
+    file = (ROOT / "deploy" / "prefect.yaml").read_text()
+    source = campaign(desk, "spring-launch")
+    local = file.replace("/campaigns/spring/campaign.toml", str(desk.folder / source))
+    (desk.folder / "prefect.yaml").write_text(local)
+    commands(desk, ["deploy"])  # makes the work pool, as a person does with `prefect work-pool create`
+    prefect(desk, "--no-prompt", "deploy", "--prefect-file", str(desk.folder / "prefect.yaml"), "--all")
+    at_two = ["--cron", "0 2 * * *", "--timezone", "Europe/Berlin"]
+    (told,) = commands(
+        desk, ["deploy", source, *at_two, "--fit", "--reconcile-cron", "0 6 * * *", "--dry-run", "--json"]
+    )
+    assert {name: each["change"] for name, each in changes(told).items()} == {
+        "run-campaign/spring-launch": "unchanged",
+        "reconcile-ledger/callsheet": "unchanged",
+        "keeper/callsheet": "unchanged",
+        "render-shard/callsheet": "unchanged",
+    }
 
 
 TRUTH = """

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo test torture lint bench lock clean
+.PHONY: demo test torture lint bench docs lock clean
 
 $(READY): deploy/requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -37,6 +37,9 @@ lint: $(READY)
 bench: $(READY)  ## every figure beside what it is compared with
 	@broken=0; for script in benchmarks/bench_*.py; do \
 	  echo "== $$script"; $(BIN)/python $$script || broken=1; done; exit $$broken
+
+docs: $(READY)  ## the site in build/site, with every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file .mkdocs.yml
 
 lock: $(READY)  ## renew the locked versions; needs uv on the PATH
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --group dev --extra s3 --extra metrics pyproject.toml -o deploy/requirements-dev.txt

@@ -11,7 +11,7 @@ from callsheet import __version__
 from callsheet.cli.logs import configure
 from callsheet.cli.options import LogJson, Quiet, Verbose
 
-_COMMANDS = {
+COMMANDS = {
     "Start here": {
         "demo": "Run an example campaign on the local sandbox: no key, no money",
         "init": "Write an example campaign to start from",
@@ -83,7 +83,7 @@ def make_app(arguments: Sequence[str] = ()) -> App:
         help_format="plaintext",
         group_commands=Group("Other", sort_key=98),
     )
-    for place, (title, commands) in enumerate(_COMMANDS.items()):
+    for place, (title, commands) in enumerate(COMMANDS.items()):
         group = Group(title, sort_key=place)
         for position, (name, purpose) in enumerate(commands.items()):
             target = "app" if name in _WITH_COMMANDS else name

@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from callsheet.cli.app import _COMMANDS, module_of
+from callsheet.cli.app import COMMANDS, module_of
 from callsheet.engine import open_run
 from callsheet.ledger import Ledger
 from manifests.planner import make_plan
@@ -60,7 +60,7 @@ with open("codes.json", "w") as file:
 def examples() -> list[str]:
     """The examples of all help texts: of the commands, and of the commands below them."""
     found = []
-    for name in dict.fromkeys(module_of(name) for group in _COMMANDS.values() for name in group):
+    for name in dict.fromkeys(module_of(name) for group in COMMANDS.values() for name in group):
         source = Path(importlib.import_module(name).__file__).read_text("utf-8")
         found += re.findall(r"Example: (callsheet .*)$", source, re.MULTILINE)
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.cli.app import _COMMANDS, module_of
+from callsheet.cli.app import COMMANDS, module_of
 from callsheet.cli.main import run_command
 
 SLOW_TO_LOAD = ("alembic", "av", "fastapi", "httpx", "pandas", "prefect", "pyarrow", "sqlalchemy")
@@ -19,7 +19,7 @@ print("loaded:", *sorted(set(sys.argv[1:]) & set(sys.modules)))
 """
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-NAMES = [name for group in _COMMANDS.values() for name in group]
+NAMES = [name for group in COMMANDS.values() for name in group]
 
 
 @pytest.fixture(scope="module")

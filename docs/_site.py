@@ -1,0 +1,112 @@
+"""Hooks of `make docs`: pages that are made from the code, and links to files outside this folder.
+
+index.md is the README. commands.md is made from the command line's own help, python.md from the docstrings of
+`callsheet`. Files of the repository that a page links to become part of the site.
+"""
+
+from __future__ import annotations
+
+import inspect
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+import callsheet
+from callsheet.cli.app import COMMANDS, make_app
+
+ROOT = Path(__file__).parents[1]
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(#[^)]*)?\)")
+EXAMPLE = re.compile(r"(?:^    .*\n?|^\n(?=    ))+", re.MULTILINE)
+GLOBAL_OPTIONS = re.compile(r"\*\*Messages \(every command\)\*\*:\n\n(\* .*\n)+\n?")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that are made, and the repository's files that pages link to."""
+    linked: set[str] = set()
+    index = with_site_links((ROOT / "README.md").read_text("utf-8"), ROOT, "index.md", linked)
+    for name, text in {"index.md": index, "commands.md": commands(), "python.md": python()}.items():
+        files.append(File.generated(config, name, content=text))
+    for page in files.documentation_pages():
+        if page.abs_src_path:
+            source = Path(page.abs_src_path)
+            with_site_links(source.read_text("utf-8"), source.parent, page.src_uri, linked)
+    for name in sorted(linked):
+        source, uri = ROOT / name, f"files/{name}"
+        if name.endswith(".md"):
+            text = with_site_links(source.read_text("utf-8"), source.parent, uri, set())
+            files.append(File.generated(config, uri, content=text))
+        else:
+            files.append(File.generated(config, uri, abs_src_path=str(source)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Let links to the repository's files lead to their copies in the site."""
+    if page.file.generated_by:
+        return markdown
+    return with_site_links(markdown, Path(page.file.abs_src_path).parent, page.file.src_uri, set())
+
+
+def with_site_links(text: str, folder: Path, page: str, linked: set[str]) -> str:
+    """Return a page of the repository with its links as the site has them.
+
+    `folder` is where its links start from, `page` its place in the site. Adds to `linked` the files outside
+    docs/ that it names.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        target = (folder / found[1]).resolve()
+        if not target.is_relative_to(ROOT) or not target.exists():
+            return found[0]
+        name = target.relative_to(ROOT).as_posix()
+        if target.is_dir():
+            name = f"{name}/{min(each.name for each in target.glob('*.md'))}"
+        if name == "README.md":
+            place = "index.md"
+        elif name.startswith("docs/"):
+            place = name.removeprefix("docs/")
+        else:
+            linked.add(name)
+            place = f"files/{name}"
+        return f"]({posixpath.relpath(place, posixpath.dirname(page))}{found[2] or ''})"
+
+    return LINK.sub(link, text)
+
+
+def commands() -> str:
+    """Return the page of every command, from its help."""
+    names = [name for group in COMMANDS.values() for name in group]
+    text = make_app(names).generate_docs(output_format="markdown", heading_level=1)
+    each = text[text.index("\n## callsheet demo") :]
+    return (
+        "# Every command\n"
+        + GLOBAL_OPTIONS.sub("", each)
+        + (
+            "\n## Options of every command\n\n"
+            "`--verbose` also logs every step on standard error, `--quiet` prints warnings and errors only, "
+            "`--log-json` writes messages and the log as one JSON object a line.\n"
+        )
+    )
+
+
+def python() -> str:
+    """Return the page of the Python API, from its signatures and docstrings."""
+    parts = ["# Python", "", _code(inspect.getdoc(callsheet) or "")]
+    for name in sorted(callsheet.__all__, key=lambda name: (inspect.isclass(getattr(callsheet, name)), name)):
+        each = getattr(callsheet, name)
+        parts += ["", f"## {name}", ""]
+        if inspect.isfunction(each):
+            signature = str(inspect.signature(each)).replace("callsheet.api.", "")
+            word = "async def" if inspect.iscoroutinefunction(each) else "def"
+            parts += ["```python", f"{word} {name}{signature}", "```"]
+
+        parts += ["", inspect.getdoc(each) or ""]
+    return "\n".join(parts) + "\n"
+
+
+def _code(doc: str) -> str:
+    """Write the indented lines of a docstring as code."""
+    return EXAMPLE.sub(lambda found: f"```python\n{inspect.cleandoc(found[0])}\n```\n", doc)

@@ -7,6 +7,7 @@ index.md is the README. commands.md is made from the command line's own help, py
 from __future__ import annotations
 
 import inspect
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -16,11 +17,32 @@ from mkdocs.structure.files import File, Files
 
 import callsheet
 from callsheet.cli.app import COMMANDS, make_app
+from manifests.campaign_schema import campaign_schema, key_table
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(#[^)]*)?\)")
+KEYS = re.compile(r"(<!-- keys, written by `make docs` -->\n).*?(\n<!-- end of keys -->)", re.DOTALL)
+SCHEMA = ROOT / "docs" / "campaign.schema.json"
 EXAMPLE = re.compile(r"(?:^    .*\n?|^\n(?=    ))+", re.MULTILINE)
 GLOBAL_OPTIONS = re.compile(r"\*\*Messages \(every command\)\*\*:\n\n(\* .*\n)+\n?")
+
+
+def on_pre_build(config: Any) -> None:  # noqa: ARG001 -- the hook's own form
+    """Write what docs/ keeps of the campaign file's schema: the table of its keys, and the schema itself."""
+    page = ROOT / "docs" / "campaign.md"
+    for file, text in ((page, with_keys(page.read_text("utf-8"))), (SCHEMA, schema_text())):
+        if not file.exists() or file.read_text("utf-8") != text:
+            file.write_text(text, "utf-8")
+
+
+def with_keys(text: str) -> str:
+    """Return the page of campaign files with the table of today's keys."""
+    return KEYS.sub(lambda found: f"{found[1]}\n{key_table()}\n{found[2]}", text)
+
+
+def schema_text() -> str:
+    """Return the JSON Schema of campaign files, as docs/ keeps it."""
+    return json.dumps(campaign_schema(), indent=1) + "\n"
 
 
 def on_files(files: Files, config: Any) -> Files:

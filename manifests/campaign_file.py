@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -115,14 +116,36 @@ def _template(value: Any) -> Template:
     return parse_template(_text(value))
 
 
-Cell = Annotated[str, BeforeValidator(_cell)]
-Cells = Annotated[list[str], BeforeValidator(_cells)]
-Amount = Annotated[int, BeforeValidator(_amount)]
+_CELL_SCHEMA = {"type": ["string", "integer", "number", "boolean"]}
+Cell = Annotated[str, BeforeValidator(_cell), WithJsonSchema(_CELL_SCHEMA)]
+Cells = Annotated[
+    list[str],
+    BeforeValidator(_cells),
+    WithJsonSchema({"type": "array", "items": _CELL_SCHEMA, "minItems": 1, "uniqueItems": True}),
+]
+Amount = Annotated[
+    int,
+    BeforeValidator(_amount),
+    WithJsonSchema({"type": ["number", "string"], "exclusiveMinimum": 0, "maximum": MAX_USD}),
+]
 Text = Annotated[str, BeforeValidator(_text)]
 Header = Annotated[str, BeforeValidator(_text), AfterValidator(canonical)]
 Address = Annotated[str, BeforeValidator(_address)]
 Webhook = Annotated[str, BeforeValidator(_webhook)]
-Pattern = Annotated[Template, BeforeValidator(_template)]
+Pattern = Annotated[Template, BeforeValidator(_template), WithJsonSchema({"type": "string"})]
+
+
+def _bounds(low: int, high: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "integer", "minimum": low, "maximum": high})
+
+
+def _key(meaning: str, default: Any = ..., **more: Any) -> Any:
+    """Describe a key for docs/campaign.md and for editors."""
+    return Field(default, description=meaning, **more)
+
+
+def _table(meaning: str, of: Callable[[], Any] = dict) -> Any:
+    return Field(default_factory=of, description=meaning)
 
 
 class _Section(BaseModel):
@@ -132,15 +155,25 @@ class _Section(BaseModel):
 class CampaignSection(_Section):
     """[campaign]"""  # noqa: D415  # the section's own name
 
-    name: Annotated[str, BeforeValidator(_name)]
-    manifest: Text
+    name: Annotated[
+        str,
+        BeforeValidator(_name),
+        WithJsonSchema({"type": "string", "maxLength": NAME_MAX_CHARS, "pattern": r"^[^/\\]+$"}),
+    ] = _key("money is capped and results are gathered under this name")
+    manifest: Text = _key(
+        "a path relative to the campaign file, a glob pattern or an address; `book.xlsx#Sheet` names a sheet"
+    )
 
 
 class MatrixSection(_Section):
     """[matrix]: lists of values by column, and takes."""
 
-    values_by_column: Annotated[dict[str, Cells], BeforeValidator(_by_column)] = Field(default_factory=dict)
-    takes: Annotated[int, _whole(1, TAKES_MAX)] = 1
+    values_by_column: Annotated[dict[str, Cells], BeforeValidator(_by_column)] = _table(
+        "every row is made with every value; several lists are combined"
+    )
+    takes: Annotated[int, _whole(1, TAKES_MAX), _bounds(1, TAKES_MAX)] = _key(
+        "variants of every row, each with another seed", 1
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -154,31 +187,45 @@ class MatrixSection(_Section):
 class BudgetSection(_Section):
     """[budget]: dollars, read as nano-dollars."""
 
-    total_usd: Amount | None = None
-    daily_usd: Amount | None = None
-    monthly_usd: Amount | None = None
-    client: dict[str, Amount] = Field(default_factory=dict)
+    total_usd: Amount | None = _key("over all runs of the campaign", None)
+    daily_usd: Amount | None = _key("per day (UTC), by the day of the hold", None)
+    monthly_usd: Amount | None = _key("per month (UTC), by the day of the hold", None)
+    client: dict[str, Amount] = _table("for one client within the campaign")
 
 
 class OutputSection(_Section):
     """[output]: where the run's folder is made, and what its videos are called."""
 
-    dir: Text = ""
-    name: Pattern | None = None
+    dir: Text = _key("a folder or `s3://bucket/prefix`, where run folders are made", "")
+    name: Pattern | None = _key("the videos' names, from `{columns}` of the row; `/` makes folders", None)
 
 
 class NotifySection(_Section):
     """[notify]: who is told about runs."""
 
-    urls: list[Address] = Field(default_factory=list)
-    webhook: Webhook = ""
+    urls: list[Address] = _table(
+        "[Apprise](https://github.com/caronc/apprise/wiki) addresses of those who are told about runs; "
+        "`env:NAME` is the value of that environment variable, so that no password is in the file",
+        list,
+    )
+    webhook: Webhook = _key(
+        "an `https://` address, or `env:NAME`, that gets every message as a signed document: "
+        "[operations.md](operations.md#notifications)",
+        "",
+    )
 
 
 class InputSection(_Section):
     """[input]: how the manifest is read."""
 
-    header_row: Annotated[int | None, _whole(1, _HEADER_ROW_MAX, "the header's row, a whole number")] = None
-    skip_hidden: Annotated[bool, BeforeValidator(_truth)] = False
+    header_row: Annotated[
+        int | None,
+        _whole(1, _HEADER_ROW_MAX, "the header's row, a whole number"),
+        _bounds(1, _HEADER_ROW_MAX),
+    ] = _key("the row of the header, if there is a title above it", None)
+    skip_hidden: Annotated[bool, BeforeValidator(_truth)] = _key(
+        "leave out hidden and filtered rows of a workbook", default=False
+    )
 
 
 class CampaignFile(_Section):
@@ -186,9 +233,15 @@ class CampaignFile(_Section):
 
     campaign: CampaignSection
     input: InputSection = Field(default_factory=InputSection)
-    defaults: Annotated[dict[str, Cell], BeforeValidator(_by_column)] = Field(default_factory=dict)
-    columns: dict[str, Header] = Field(default_factory=dict)
-    template: Annotated[dict[str, Pattern], BeforeValidator(_by_column)] = Field(default_factory=dict)
+    defaults: Annotated[dict[str, Cell], BeforeValidator(_by_column)] = _table(
+        "used where the column is absent or the cell is empty"
+    )
+    columns: dict[str, Header] = _table(
+        "reads their header as our column; several may name the same one, and each manifest has one of them"
+    )
+    template: Annotated[dict[str, Pattern], BeforeValidator(_by_column)] = _table(
+        "makes the column from `{columns}` of the row; `{{` is a brace"
+    )
     matrix: MatrixSection = Field(default_factory=MatrixSection)
     budget: BudgetSection = Field(default_factory=BudgetSection)
     output: OutputSection = Field(default_factory=OutputSection)

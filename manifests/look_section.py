@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from manifests.look import FLAG_KINDS, THRESHOLDS, LookRules
 from manifests.table import WrittenNumber
@@ -19,7 +27,17 @@ def flag_kinds(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-FlagKinds = Annotated[tuple[str, ...], BeforeValidator(flag_kinds)]
+FlagKinds = Annotated[
+    tuple[str, ...],
+    BeforeValidator(flag_kinds),
+    WithJsonSchema({"type": "array", "items": {"enum": list(FLAG_KINDS)}, "uniqueItems": True}),
+]
+
+
+def _threshold(name: str) -> Any:
+    limit = THRESHOLDS[name]
+    bounds: dict[str, Any] = {"minimum": limit.low, "maximum": limit.high}
+    return Field(limit.default, description=limit.what, json_schema_extra=bounds)
 
 
 class LookSection(BaseModel):
@@ -27,18 +45,18 @@ class LookSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    black_s: float = THRESHOLDS["black_s"].default
-    black_level: float = THRESHOLDS["black_level"].default
-    frozen_s: float = THRESHOLDS["frozen_s"].default
-    frozen_percent: float = THRESHOLDS["frozen_percent"].default
-    blurred_s: float = THRESHOLDS["blurred_s"].default
-    blurred_px: float = THRESHOLDS["blurred_px"].default
-    cut_percent: float = THRESHOLDS["cut_percent"].default
-    silent_s: float = THRESHOLDS["silent_s"].default
-    silent_db: float = THRESHOLDS["silent_db"].default
-    clipped_share: float = THRESHOLDS["clipped_share"].default
-    alike: float = THRESHOLDS["alike"].default
-    ignore: FlagKinds = ()
+    black_s: float = _threshold("black_s")
+    black_level: float = _threshold("black_level")
+    frozen_s: float = _threshold("frozen_s")
+    frozen_percent: float = _threshold("frozen_percent")
+    blurred_s: float = _threshold("blurred_s")
+    blurred_px: float = _threshold("blurred_px")
+    cut_percent: float = _threshold("cut_percent")
+    silent_s: float = _threshold("silent_s")
+    silent_db: float = _threshold("silent_db")
+    clipped_share: float = _threshold("clipped_share")
+    alike: float = _threshold("alike")
+    ignore: FlagKinds = Field(default=(), description="what is not looked for")
 
     @field_validator(*THRESHOLDS, mode="before")
     @classmethod

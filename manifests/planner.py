@@ -27,7 +27,7 @@ from manifests.problems import Problems
 from manifests.readers import as_table, open_manifests
 from manifests.readers.parquet import Manifest
 from manifests.readers.remote import is_remote
-from manifests.selection import retakes_of
+from manifests.selection import retakes_of, run_of
 from manifests.table import ReadOptions, Row, Table, shown
 from manifests.validate import check_rows
 from pricing.budgets import Cap, client_key
@@ -250,6 +250,7 @@ def planned_rows(
     manifests = open_manifests(
         campaign.manifest, campaign.folder, options or ReadOptions(renamed=campaign.columns)
     )
+    selections = [each for each in manifests if isinstance(each, Table) and run_of(each)]
     manifests = [retakes_of(each) if isinstance(each, Table) else each for each in manifests]
     jobs = sum(manifest.count for manifest in manifests) * factor_of(campaign)
     is_few = jobs <= (FEW_JOBS if few is None else few)
@@ -266,7 +267,8 @@ def planned_rows(
         # Rows of a campaign that cannot be filled would only repeat its mistake, once a row.
         return (), None
     if not jobs and not notes.count:
-        message = "the manifest has no rows, so there is nothing to make"
+        nothing = "no row says retake" if selections else "the manifest has no rows"
+        message = f"{nothing}, so there is nothing to make"
         notes.add_warning(Problem(campaign.manifest, 0, "", "", message))
     planned: tuple[Sequence[PlannedJob], Summary | None]
     if is_few:

@@ -9,15 +9,19 @@ from pathlib import Path
 
 from callsheet.errors import ManifestError
 from manifests.columns import NAME_MAX_CHARS, SEED_MAX
+from manifests.error_file import campaign_of
 from manifests.images import PictureFinder
 from manifests.job import Job
 from manifests.job_cells import manifest_cells
 from manifests.names import NAME_MAX_CHARS as FILE_NAME_MAX_CHARS
 from manifests.parse_cells import Context
 from manifests.problems import Problems
-from manifests.table import Row
+from manifests.readers import as_table, open_manifests
+from manifests.selection import run_of, verdict_column
+from manifests.table import ReadOptions, Row
 from manifests.validate import read_row
 from pricing.catalog import Catalog
+from pricing.drafts import finish_shot
 from pricing.quotes import Quote, quote
 
 RETAKE_OF = "retake_of"
@@ -84,6 +88,28 @@ def retake_cells(job: Job, changes: Mapping[str, str | int]) -> dict[str, str]:
         shot = shot_of(job.output_name, job.take)
         cells["output_name"] = take_name(shot, take, FILE_NAME_MAX_CHARS)
     return cells | {RETAKE_OF: job.custom_id}
+
+
+def kept_drafts(source: Path, catalog: Catalog) -> tuple[str, list[Quote]]:
+    """Return the run that a selection.csv is about, and what finishing each of its kept drafts costs.
+
+    "" and nothing for any other file. Rows that cannot be read are passed over: planning them names them.
+    """
+    if not campaign_of(source):
+        return "", []
+    run_id, prices = "", []
+    context = Context(catalog, PictureFinder.of(Path("/")))
+    for table in map(as_table, open_manifests(source.name, source.parent, ReadOptions())):
+        verdict = verdict_column(table)
+        if not (own := run_of(table)) or verdict is None:
+            continue
+        run_id = own
+        for row in table.rows():
+            if row.cells[verdict].strip().casefold() == "keep" and row.cells.get("draft", "") == "true":
+                job = read_row(row, context, Problems())
+                if job is not None and job.draft:
+                    prices.append(quote(catalog, finish_shot(catalog, job.shot)))
+    return run_id, prices
 
 
 def checked_retake(cells: Mapping[str, str], folder: Path, catalog: Catalog) -> Retake:

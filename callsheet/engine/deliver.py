@@ -134,10 +134,14 @@ async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, co
     await ctx.do(transitions.collect, row.job_id, output, attempt=row.attempt)
     failpoints.passing("after_done")
     logger.info("%s: saved %s", row.custom_id, output.path, extra=_extra(ctx, row))
-    poster = ctx.folder / thumbnail_of(output.path)
+    await write_pictures(collected, ctx.folder / thumbnail_of(output.path))
+
+
+async def write_pictures(collected: Collected, poster: Path) -> None:
+    """Write a clip's thumbnail and its strip; one that is missing is no reason to fail a job."""
     for picture, path in ((collected.thumbnail, poster), (collected.strip, strip_of(poster))):
         if picture:
-            with suppress(OSError):  # a missing thumbnail is no reason to fail a job
+            with suppress(OSError):
                 await in_background(write_thumbnail, picture, path)
 
 

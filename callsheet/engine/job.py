@@ -145,7 +145,7 @@ async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
     try:
         order = order_of(ctx, job, row, await uploaded_images(ctx, job))
     except Unavailable as error:  # as with a POST that cannot leave: the job stays pending
-        ctx.state.note_unfinished(f"{row.custom_id} was not sent: its image could not be uploaded: {error}")
+        ctx.state.note_unfinished(f"{row.label} was not sent: its image could not be uploaded: {error}")
         return None
     except (InputError, QueueError) as error:
         await _fail_inputs(ctx, row, error)
@@ -203,7 +203,7 @@ async def _follow(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Non
     except DiskFull as error:
         ctx.stop.drain(error)
     except OSError as error:  # read-only, unmounted, not ours to write: the next file would fail too
-        ctx.state.note_unfinished(f"{row.custom_id} (request {ticket.request_id}): {error}")
+        ctx.state.note_unfinished(f"{row.label}, request {ticket.request_id}: {error}")
         ctx.stop.drain(DiskFull(f"{ctx.media} cannot be written: {error}. Finished renders are kept at fal"))
     except AccountError as error:
         ctx.stop.stop(error)
@@ -286,7 +286,7 @@ async def _paid_result(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -
 
 async def _note_waiting(ctx: RunContext, row: JobRow, ticket: Ticket, error: QueueError) -> None:
     """Say what was not finished: in the run's summary, and with the job for `status` and the results."""
-    ctx.state.note_unfinished(f"{row.custom_id} (request {ticket.request_id}): {error}")
+    ctx.state.note_unfinished(f"{row.label}, request {ticket.request_id}: {error}")
     if (await ctx.do(queries.job, row.job_id)).state is State.RENDERED:
         await ctx.do(transitions.note_waiting, row.job_id, why=str(error)[:500], attempt=row.attempt)
 

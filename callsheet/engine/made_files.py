@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from callsheet.engine.deliver import write_pictures
 from callsheet.errors import DiskFull, MediaError, QueueError
 from callsheet.ledger import JobRow, Ledger, State, queries
 from callsheet.media.download import collect
 from callsheet.media.expect import expectation_of
 from callsheet.media.place import REJECTED
 from callsheet.reconcile.account import AccountSession
+from callsheet.report.rows import thumbnail_of
 from manifests.job import Job, decode_job
 from pricing.catalog import Catalog
 
@@ -69,14 +71,17 @@ async def refetch_gone(account: AccountSession, rows: Iterable[JobRow]) -> Refet
 
 
 async def _refetched(account: AccountSession, row: JobRow, path: Path) -> bool:
-    if row.output is None or not row.output.url or row.output_run_id is None:
+    if row.output is None or not row.output.url or row.output_run_id is None or not row.output_path_there:
         return False
     url = row.output.url
     expectation = expectation_of(_order_of_file(row, account.catalog), account.catalog)
-    rejected = Path((await account.do(queries.run, row.output_run_id)).out) / REJECTED
+    folder = Path((await account.do(queries.run, row.output_run_id)).out)
     with suppress(QueueError, MediaError, OSError, DiskFull):
-        found = await collect(lambda: account.queue.open_download(url), path, expectation, rejected=rejected)
+        found = await collect(
+            lambda: account.queue.open_download(url), path, expectation, rejected=folder / REJECTED
+        )
         if found.sha256 == row.output.sha256:
+            await write_pictures(found, folder / thumbnail_of(row.output_path_there))
             return True
         found.path.unlink()
     return False

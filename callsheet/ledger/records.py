@@ -65,6 +65,11 @@ class NewJob:
     draft: bool = False
     position: int | None = None
 
+    @property
+    def label(self) -> str:
+        """The job's name with its row of the manifest, for messages."""
+        return f"{self.custom_id} (row {self.row})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewFinish:

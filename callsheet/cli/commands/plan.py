@@ -34,9 +34,12 @@ from callsheet.cli.views.plan_view import (
     cap_name,
     draft_costs,
     drafts_document,
+    finishes_document,
+    finishes_of,
     name_left,
     show_changes,
     show_drafts,
+    show_kept_drafts,
     show_left,
     show_plan,
     show_warnings,
@@ -108,6 +111,7 @@ def plan(
     code = OverBudget.exit_code if check and short else 0
     takes_s, learned = seen.takes_s(made, concurrency), bool(seen.learned_s)
     costs = draft_costs(made, seen.kept)
+    finishes = finishes_of(source)
     if out is not None:
         write_plan(made, out, more=left_out)
         note(f"wrote {out}")
@@ -123,6 +127,7 @@ def plan(
                 **more,
                 **left_out,
                 **drafts_document(costs),
+                **finishes_document(finishes),
             }
         )
         return code
@@ -130,6 +135,7 @@ def plan(
     show_warnings(made)
     show_changes(made, seen.changes, seen.differs)
     show_drafts(costs)
+    show_kept_drafts(finishes, source, sandbox=sandbox)
     _show_fit(seen, short, left)
     for line in advice_lines(made, seen.changes, seen.room):
         show_line(line)

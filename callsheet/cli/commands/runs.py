@@ -102,7 +102,7 @@ def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Js
     result(f"{run.run_id}, folder {run.out}")
     show_line(in_words(tally, next(iter(accounts), None), made=made_before(run, tally)))
     for row in rendered[:NAMED]:
-        show_line(f"waiting for {row.custom_id} (request {_request(row)}): {_why(row)}")
+        show_line(f"waiting for {row.label}, request {_request(row)}: {_why(row)}")
     resume = f"`{command('resume', run.run_id, sandbox=sandbox)}`"
     if rendered:
         more = f"and {len(rendered) - NAMED} more; " if len(rendered) > NAMED else ""
@@ -216,7 +216,7 @@ def _say_what(retried: Retry) -> None:
         note(f"{retried.fetched} are still at fal: their videos are downloaded, not bought again")
     for row, why in retried.unsure[:NAMED]:
         say(
-            f"not retried: {row.custom_id}: could not ask fal for its video ({why}); "
+            f"not retried: {row.label}: could not ask fal for its video ({why}); "
             "`--all --again` buys it again"
         )
     if not retried.ended:
@@ -237,7 +237,7 @@ def _name_the_others(rows: Iterable[JobRow]) -> None:
     left = list(rows)
     for row in left[:NAMED]:
         advice = advice_text(row.error_type, row.charged, row.purchases)
-        say(f"not retried: {row.custom_id} ({row.error_type or 'no error type'}). {advice}")
+        say(f"not retried: {row.label}, {row.error_type or 'no error type'}. {advice}")
     if len(left) > NAMED:
         say(f"not retried: and {len(left) - NAMED} more, see errors.csv")
     if left:

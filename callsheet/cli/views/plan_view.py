@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from callsheet.cli.output import result, say, show_line, terminal_width
 from manifests.diff import Changes, Sum
 from manifests.plan import Plan, Size, Total, drafts_in
+from manifests.retakes import kept_drafts
 from pricing.budgets import Cap, choose, scope_label
 from pricing.catalog import load_catalog
 from pricing.drafts import ASSUMED_SHARE, DraftCost, draft_cost, finish_cost
@@ -179,6 +182,40 @@ def show_drafts(costs: Sequence[tuple[str, DraftCost]]) -> None:
         show_line(f"{name}: {cost.drafts}, {expected} expected, at most {most}")
     if costs:
         show_line("a draft can be finished for 7 days: `callsheet finish RUN --keep FILE`")
+
+
+def finishes_of(source: str) -> tuple[str, DraftCost]:
+    """Return the run that a selection.csv is about and what finishing its kept drafts costs.
+
+    "" without any.
+    """
+    path = Path(source)
+    run_id, prices = kept_drafts(path, load_catalog()) if path.is_file() else ("", [])
+    cost = DraftCost(
+        len(prices),
+        sum(price.expected_nano for price in prices),
+        sum(price.maximum_nano for price in prices),
+    )
+    return (run_id if prices else ""), cost
+
+
+def show_kept_drafts(finishes: tuple[str, DraftCost], source: str, *, sandbox: bool) -> None:
+    """Print what finishing the kept drafts of a selection costs, and the command that buys it."""
+    run_id, cost = finishes
+    if not run_id:
+        return
+    expected, most = usd_rounded_up(cost.expected_nano), usd_rounded_up(cost.maximum_nano)
+    command = f"callsheet finish {run_id} --keep {shlex.quote(source)}{' --sandbox' * sandbox}"
+    show_line(f"finishing the kept drafts: {cost.drafts}, {expected} expected, at most {most}: `{command}`")
+
+
+def finishes_document(finishes: tuple[str, DraftCost]) -> dict[str, Any]:
+    """Return the same for scripts; nothing without kept drafts."""
+    run_id, cost = finishes
+    if not run_id:
+        return {}
+    amounts = {"expected_usd": usd_text(cost.expected_nano), "maximum_usd": usd_text(cost.maximum_nano)}
+    return {"finish_kept": {"run_id": run_id, "jobs": cost.drafts, **amounts}}
 
 
 def drafts_document(costs: Sequence[tuple[str, DraftCost]]) -> dict[str, Any]:

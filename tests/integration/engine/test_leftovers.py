@@ -88,7 +88,7 @@ async def test_a_picture_that_cannot_be_uploaded_now_leaves_its_job_to_be_sent(h
     ctx = await house.work(run_id)
     row = house.row(run_id)
     assert (row.state, row.submission) == (State.PENDING, None)
-    assert "a was not sent: its image could not be uploaded" in ctx.state.unfinished[0]
+    assert "a (row 2) was not sent: its image could not be uploaded" in ctx.state.unfinished[0]
     await house.work(run_id)
     assert house.row(run_id).state is State.SUCCEEDED
     assert len(house.accepted("leftovers picture")) == 1

@@ -55,7 +55,7 @@ def test_what_was_given_up_is_bought_only_where_fal_says_that_it_is_gone(house: 
     with Ledger.open(house.settings.ledger) as ledger:
         ledger.do(transitions.fail_media, row.job_id, error_type="file_unreached", error="again")
     house.arm("not_found", route="file", count=99)
-    assert "not retried: a (file_unreached)" in typed(run_id)
+    assert "not retried: a (row 2), file_unreached" in typed(run_id)
     assert house.row(run_id).state is State.FAILED
     assert "1 to retry" in typed(run_id, all=True)
     assert house.row(run_id).state is State.PENDING

@@ -9,7 +9,7 @@ from callsheet.errors import ManifestError
 from manifests.error_file import CAMPAIGN_COLUMN
 from manifests.job import Job
 from manifests.planner import make_plan
-from manifests.retakes import checked_retake, next_take, retake_cells, shot_of, take_name
+from manifests.retakes import checked_retake, kept_drafts, next_take, retake_cells, shot_of, take_name
 from manifests.selection import RUN_COLUMN, read_kept
 from pricing.catalog import load_catalog
 
@@ -131,3 +131,12 @@ def test_what_is_kept_is_read_from_the_same_file(tmp_path: Path) -> None:
     path = str(selection(tmp_path, KEPT, DRAFT, AGAIN))
     assert [each.custom_id for each in read_kept([path], option="--keep")] == ["a", "d"]
     assert [each.custom_id for each in read_kept([path], option="--keep", drafts=True)] == ["d"]
+
+
+def test_the_kept_drafts_of_a_selection_are_priced(tmp_path: Path) -> None:
+    """What finishing them costs is known before; other kept rows and other files cost nothing."""
+    run_id, prices = kept_drafts(selection(tmp_path, KEPT, DRAFT, AGAIN), CATALOG)
+    assert (run_id, len(prices)) == ("r1", 1)
+    assert prices[0].expected_nano > 0
+    (tmp_path / "shots.csv").write_text("custom_id,prompt,model\na,A,seedance-1.0-lite\n", "utf-8")
+    assert kept_drafts(tmp_path / "shots.csv", CATALOG) == ("", [])

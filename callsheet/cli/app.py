@@ -28,6 +28,7 @@ COMMANDS = {
         "retry": "Try the failed jobs of a run again",
         "finish": "Buy the full-size version of the drafts that you keep",
         "status": "Show the state of a run",
+        "runs": "List the runs of the ledger, or serve its figures to Prometheus",
         "cancel": "Stop a run: submit nothing more and cancel what fal has not started",
         "reconcile": "Settle open and unknown submissions against fal's records",
         "report": "Write the results and the report page of a run again",
@@ -55,6 +56,7 @@ _MODULES = {
     "init": "example",
     "validate": "plan",
     **dict.fromkeys(("resume", "retry", "status", "cancel", "report"), "runs"),
+    "runs": "overview",
     **dict.fromkeys(("sandbox", "ui"), "servers"),
 }
 """Modules that hold several commands; any other command has a module of its name."""

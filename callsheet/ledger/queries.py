@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, or_, select, text
+from sqlalchemy import ColumnElement, Row, and_, bindparam, case, func, or_, select, text
 
 from callsheet.errors import UsageError
 from callsheet.ledger import postgres, schema
@@ -171,12 +172,18 @@ def open_work(tx: Transaction) -> list[OpenWork]:
     claims = claims_of(tx.connection, {row.run_id for row in rows})
     found = []
     for row in rows:
-        mine = sorted(claims[row.run_id], key=lambda claim: claim.claimed_ms)
-        living = [claim for claim in mine if is_alive(claim, now_ms)]
-        last = (living or mine)[-1] if mine else None
-        owner = None if last is None else Owner(host=last.host, pid=last.pid, since_ms=last.claimed_ms)
-        found.append(OpenWork(**row._mapping, owner=owner, alive=bool(living)))  # noqa: SLF001 - its documented name
+        owner, alive = owner_in(claims[row.run_id], now_ms)
+        found.append(OpenWork(**row._mapping, owner=owner, alive=alive))  # noqa: SLF001 - its documented name
     return found
+
+
+def owner_in(claims: Iterable[Row[Any]], now_ms: int) -> tuple[Owner | None, bool]:
+    """Return who claimed a run, or a part of it, last, a living process first; and whether one lives."""
+    mine = sorted(claims, key=lambda claim: claim.claimed_ms)
+    living = [claim for claim in mine if is_alive(claim, now_ms)]
+    last = (living or mine)[-1] if mine else None
+    owner = None if last is None else Owner(host=last.host, pid=last.pid, since_ms=last.claimed_ms)
+    return owner, bool(living)
 
 
 @read()

@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from callsheet.errors import Busy, CallsheetError, UsageError
-from callsheet.ledger import parts, queries, runs
+from callsheet.ledger import overview, parts, queries, runs
 from callsheet.ledger.database import Clock, Database, file_locks, open_database
+from callsheet.ledger.overview import RunOverview
 from callsheet.ledger.records import NewJob, NewRun, OpenWork, PartWork
 from callsheet.ledger.transaction import Verb
 from pricing.budgets import Cap
@@ -159,6 +160,17 @@ class Ledger:
             return found
         locks = file_locks(self._database.file)
         return [replace(each, alive=not locks.is_free(each.run_id)) for each in found]
+
+    def overview(self, *, campaign: str | None = None, limit: int = 20) -> list[RunOverview]:
+        """Return the newest runs with their jobs, their money and whose they are. See `overview.overview`."""
+        found = self.do(overview.overview, campaign=campaign, limit=limit)
+        if self._database.file is None:
+            return found
+        locks = file_locks(self._database.file)
+        return [
+            replace(each, alive=each.run.closed_ms is None and not locks.is_free(each.run.run_id))
+            for each in found
+        ]
 
     def parts(self, run_id: str) -> list[PartWork]:
         """Return the parts of a run with what is left of each and whose it is, the whole if never split."""

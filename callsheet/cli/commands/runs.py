@@ -23,7 +23,7 @@ from callsheet.cli.options import (
 from callsheet.cli.output import document, note, result, say, show_line
 from callsheet.cli.session import run_to_its_end
 from callsheet.cli.views.drafts import clock_lines
-from callsheet.cli.views.progress import in_words, made_before
+from callsheet.cli.views.progress import in_words, made_before, watch_run
 from callsheet.engine.cancel import cancel_at_fal, cancel_pending
 from callsheet.engine.context import named
 from callsheet.engine.finalize import EXIT_FAILED_JOBS
@@ -53,14 +53,22 @@ from pricing.money import usd_rounded_up, usd_text
 NAMED = 20
 
 All = Annotated[bool, option("RETRY_ALL", "Also retry failures that will probably fail again")]
+Follow = Annotated[bool, option("STATUS_WATCH", "Show it until the run ends or Ctrl-C", "--watch", "-w")]
 RunToStop = Annotated[str, Parameter(help="A run's id (`callsheet status` shows it)")]
 
 
-def status(run_id: UnfinishedRunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
+def status(
+    run_id: UnfinishedRunId = None, *, watch: Follow = False, sandbox: Sandbox = False, json: Json = False
+) -> int:
     """Show the state of a run (default: the latest unfinished run, or the latest).
+
+    With --watch until the run ends or Ctrl-C, from any machine that reaches
+    the ledger.
 
     Example: callsheet status --json
     """
+    if watch:
+        watch_run(run_settings(sandbox=sandbox), run_id)
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
         unfinished = ledger.do(queries.latest_unfinished) if run_id is None else None
         run = run_in(ledger, unfinished.run_id if unfinished else run_id, latest_of_all=True)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,8 +21,11 @@ from callsheet.cli.output import note, say
 from callsheet.cli.views.live import ALSO, cap_label, live_lines
 from callsheet.cli.views.watch import Moment, Watch
 from callsheet.engine.context import RunContext
+from callsheet.engine.request import RunRequest
+from callsheet.engine.run import run_in
 from callsheet.errors import CallsheetError
 from callsheet.ledger import Account, Ledger, Run, State, Tally, queries
+from callsheet.settings import Settings
 from pricing import render_times
 from pricing.money import usd_rounded_up
 
@@ -62,6 +65,34 @@ def _watch(ctx: RunContext, ended: threading.Event) -> None:
             (_paint_live if _is_terminal() else paint_lines)(watch.look, ended)
     except CallsheetError as error:
         say(f"cannot show the progress: {error}")
+
+
+def watch_run(settings: Settings, run_id: str | None) -> None:
+    """Show a run of the ledger until it ends, or until Ctrl-C, whoever carries it out.
+
+    Without an id it is the latest unfinished run, else the latest. Raises UsageError where there is none.
+    """
+    ended = threading.Event()
+    with Ledger.open(settings.ledger) as ledger:
+        unfinished = ledger.do(queries.latest_unfinished) if run_id is None else None
+        run = run_in(ledger, unfinished.run_id if unfinished else run_id, latest_of_all=True)
+        request = RunRequest.of(run)
+        watch = Watch(
+            ledger,
+            run,
+            slots=settings.concurrency,
+            speed=request.speed if request.sandbox else 1.0,
+            made=made_before(run, ledger.do(queries.tally, run.run_id)),
+        )
+
+        def look() -> Moment:
+            if ledger.do(queries.run, run.run_id).closed_ms is not None:
+                ended.set()
+            return watch.look()
+
+        with suppress(KeyboardInterrupt):
+            look()  # a run that has ended already is shown at once
+            (_paint_live if _is_terminal() else paint_lines)(look, ended)
 
 
 def _is_terminal() -> bool:

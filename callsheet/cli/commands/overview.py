@@ -1,0 +1,111 @@
+"""`callsheet runs`: the runs of a ledger as a table, or its figures for Prometheus."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from callsheet.cli.options import Json, Sandbox, option, run_settings
+from callsheet.cli.output import document, result, show_table
+from callsheet.errors import UsageError
+from callsheet.ledger import Ledger, State, wall_clock_ms
+from callsheet.ledger.overview import DONE, MOST_RUNS, WAITING, RunOverview
+from callsheet.ledger.states import AT_FAL
+from callsheet.report.rows import iso_utc
+from pricing.money import usd_rounded_up, usd_text
+from pricing.render_times import in_words
+
+MAX_PORT = 65_535
+
+COLUMNS = (
+    "run", "campaign", "state", "jobs", "done", "failed", "unknown", "at fal", "waiting", "spent", "held",
+    "owner", "age",
+)  # fmt: skip
+NUMBERS = frozenset({"jobs", "done", "failed", "unknown", "at fal", "waiting", "spent", "held"})
+
+Campaign = Annotated[str | None, option("RUNS_CAMPAIGN", "Only the runs of this campaign")]
+Limit = Annotated[int, option("RUNS_LIMIT", "Show at most so many runs, the newest first")]
+MetricsPort = Annotated[
+    int | None, option("METRICS_PORT", "Serve the ledger's figures to Prometheus on this port instead")
+]
+MetricsHost = Annotated[str, option("METRICS_HOST", "The address that they are served on")]
+
+
+def runs(
+    *,
+    campaign: Campaign = None,
+    limit: Limit = 20,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+    sandbox: Sandbox = False,
+    json: Json = False,
+) -> int:
+    """List the runs of the ledger, whoever carries them out.
+
+    A run is running (a living process works on it), idle (nobody does),
+    stopped (on purpose), opening, or finished. Works from every machine
+    that reaches the ledger. With --metrics-port the ledger's figures are
+    served to Prometheus until Ctrl-C (needs callsheet[metrics]).
+
+    Example: callsheet runs --campaign spring-launch
+    """
+    if not 1 <= limit <= MOST_RUNS:
+        raise UsageError(f"--limit is {limit}; use 1 to {MOST_RUNS:,}")
+    settings = run_settings(sandbox=sandbox)
+    if metrics_port is not None:
+        if not 1 <= metrics_port <= MAX_PORT:
+            raise UsageError(f"--metrics-port is {metrics_port}; use 1 to {MAX_PORT}")
+        try:
+            from callsheet.cli.metrics import serve_metrics  # noqa: PLC0415 -- its package is an extra
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{error.name} is not installed; install callsheet[metrics]") from error
+
+        serve_metrics(settings.ledger, metrics_host, metrics_port)
+        return 0
+    with Ledger.open(settings.ledger) as ledger:
+        found = ledger.overview(campaign=campaign, limit=limit)
+    now_ms = wall_clock_ms()
+    if json:
+        document({"runs": [_document(each) for each in found]})
+    elif not found:
+        result("no runs so far" if campaign is None else f"no runs of {campaign}")
+    else:
+        show_table(COLUMNS, [_line(each, now_ms) for each in found], right=NUMBERS)
+    return 0
+
+
+def _line(each: RunOverview, now_ms: int) -> list[str | int]:
+    owner = each.owner if each.alive else None
+    return [
+        each.run.run_id,
+        each.run.campaign,
+        each.state + (", FROZEN" if each.tally.frozen else ""),
+        each.tally.jobs,
+        each.count(*DONE),
+        each.count(State.FAILED),
+        each.count(State.UNKNOWN),
+        each.count(*AT_FAL),
+        each.count(*WAITING),
+        usd_rounded_up(each.tally.spent_nano),
+        usd_rounded_up(each.tally.held_nano),
+        f"{owner.host}:{owner.pid}" if owner else "",
+        in_words(max(0, now_ms - each.run.created_ms) / 1000),
+    ]
+
+
+def _document(each: RunOverview) -> dict[str, Any]:
+    owner = each.owner
+    return {
+        "run_id": each.run.run_id,
+        "campaign": each.run.campaign,
+        "state": each.state,
+        "jobs": each.tally.jobs,
+        "statuses": {state.value: count for state, count in each.tally.counts.items()},
+        "spent_usd": usd_text(each.tally.spent_nano),
+        "held_usd": usd_text(each.tally.held_nano),
+        "frozen": each.tally.frozen,
+        "alive": each.alive,
+        "owner": owner and {"host": owner.host, "pid": owner.pid, "since": iso_utc(owner.since_ms)},
+        "created_at": iso_utc(each.run.created_ms),
+        "finished_at": iso_utc(each.run.closed_ms),
+        "dir": each.run.out,
+    }

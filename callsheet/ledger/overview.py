@@ -1,0 +1,117 @@
+"""All runs of a ledger at a glance, and what the whole ledger has under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, text
+
+from callsheet.ledger import postgres, queries, schema
+from callsheet.ledger.accounts import TOTAL, Account, window_at
+from callsheet.ledger.admission import balances, slots_taken
+from callsheet.ledger.locks import claims_of
+from callsheet.ledger.records import Owner, Run, Tally
+from callsheet.ledger.states import State
+from callsheet.ledger.transaction import Transaction, read
+
+_job, _run, _submission = schema.job, schema.run, schema.submission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOverview:
+    """One run: its jobs and money, who claimed it last, and whether a living process owns any part of it."""
+
+    run: Run
+    tally: Tally
+    owner: Owner | None
+    alive: bool
+
+    @property
+    def state(self) -> str:
+        """finished, stopped (on purpose), opening, running, or idle: not finished, and nobody works on it."""
+        if self.run.closed_ms is not None:
+            return "finished"
+        if self.alive:
+            return "running"
+        if self.run.stopping_ms is not None:
+            return "stopped"
+        return "opening" if self.run.opened_ms is None else "idle"
+
+    def count(self, *states: State) -> int:
+        """Return how many of its jobs are in these states."""
+        return sum(self.tally.counts.get(state, 0) for state in states)
+
+
+MOST_RUNS = 1_000
+"""What a look at the runs of a ledger takes at most."""
+
+
+@read()
+def overview(tx: Transaction, *, campaign: str | None = None, limit: int = 20) -> list[RunOverview]:
+    """Return the newest runs, newest first, at most `limit`; those of one campaign where one is named.
+
+    On SQLite `alive` is not known here and False; `Ledger.overview` asks the locks.
+    """
+    query = select(_run).order_by(_run.c.created_ms.desc(), _run.c.run_id.desc()).limit(limit)
+    found = tx.records(Run, query if campaign is None else query.where(_run.c.campaign == campaign))
+    now_ms = postgres.now_ms(tx.connection) if tx.connection.dialect.name == "postgresql" else 0
+    claims = claims_of(tx.connection, {run.run_id for run in found})
+    lines = []
+    for run in found:
+        owner, alive = queries.owner_in(claims[run.run_id], now_ms)
+        tally = queries.tally(tx, run.run_id)
+        lines.append(RunOverview(run=run, tally=tally, owner=owner, alive=alive))
+    return lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What a ledger has under way.
+
+    `jobs` counts the jobs of unfinished runs by campaign and state. `oldest_unknown_ms` is when the oldest
+    submission with an unknown outcome was sent (Unix ms), None without any. `accounts` are those of the
+    ledger, its campaigns, clients and models, in total and of this day and month.
+    """
+
+    slots_taken: int
+    entries: int
+    jobs: Mapping[tuple[str, State], int]
+    unknown: int
+    oldest_unknown_ms: int | None
+    accounts: tuple[Account, ...]
+    unfinished: tuple[str, ...]
+    at_ms: int
+
+
+@read()
+def activity(tx: Transaction) -> Activity:
+    """Return what the ledger has under way: a few questions, however many runs have ended."""
+    unfinished = tx.execute(select(_run.c.run_id, _run.c.campaign).where(_run.c.closed_ms.is_(None))).all()
+    jobs: dict[tuple[str, State], int] = {}
+    for run_id, campaign in unfinished:
+        for state, count in queries.tally(tx, run_id).counts.items():
+            jobs[campaign, state] = jobs.get((campaign, state), 0) + count
+    sent_ms = func.coalesce(_submission.c.sent_ms, _submission.c.admitted_ms)
+    unknown, oldest_ms = tx.execute(
+        select(func.count(), func.min(sent_ms))
+        .join_from(_submission, _job, _job.c.job_id == _submission.c.job_id)
+        .where(text("closed_ms IS NULL"), _job.c.state == State.UNKNOWN.value)
+    ).one()
+    windows = {TOTAL, window_at("day", tx.at_ms), window_at("month", tx.at_ms)}
+    return Activity(
+        slots_taken=slots_taken(tx),
+        entries=queries.identity(tx)[1],
+        jobs=jobs,
+        unknown=unknown,
+        oldest_unknown_ms=oldest_ms,
+        accounts=tuple(
+            each for each in balances(tx) if each.ref.scope != "run" and each.ref.window in windows
+        ),
+        unfinished=tuple(run_id for run_id, _ in unfinished),
+        at_ms=tx.at_ms,
+    )
+
+
+DONE = (State.SUCCEEDED, State.ALREADY_MADE)
+WAITING = (State.PENDING, State.HELD)

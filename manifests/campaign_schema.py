@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from manifests.campaign_file import CampaignFile
+from manifests.campaign_sections import CampaignFile
 
 TITLE = "Callsheet campaign file"
 _NAMES = {

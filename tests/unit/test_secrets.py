@@ -64,7 +64,7 @@ def test_every_locked_package_has_its_hash_and_no_address(path: Path) -> None:
     """What is installed is what was locked: one version each, with its hashes, from no named place."""
     text = path.read_text("utf-8").replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    assert len(lines) > 50
+    assert len(lines) > 5
     assert all(
         re.match(r"[a-z0-9-]+(\[[a-z,]+\])?==\S+ .*--hash=sha256:[0-9a-f]{64}", line) for line in lines
     )

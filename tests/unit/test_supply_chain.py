@@ -14,9 +14,17 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+GROUPS = PROJECT["dependency-groups"]
+BUILD = [Requirement(text) for text in GROUPS["build"]]
 RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
-DEVELOPMENT = [*RUNTIME, *map(Requirement, PROJECT["dependency-groups"]["dev"])]
-LOCKS = {"requirements.txt": RUNTIME, "requirements-dev.txt": DEVELOPMENT}
+DEPLOYED = [*RUNTIME, *(Requirement(text) for name in ("s3", "metrics") for text in EXTRAS[name])]
+DEVELOPMENT = [*DEPLOYED, *BUILD, *(Requirement(text) for text in GROUPS["dev"] if isinstance(text, str))]
+LOCKS = {
+    "requirements.txt": DEPLOYED,
+    "requirements-build.txt": BUILD,
+    "requirements-dev.txt": DEVELOPMENT,
+}
 OURS = ("callsheet", "flows", "tasks", "pricing", "manifests")
 
 PINNED = re.compile(r"[a-z0-9._-]+==[A-Za-z0-9.+!]+( ; [^\\;#@]+?)?( --hash=sha256:[0-9a-f]{64})+", re.ASCII)
@@ -69,7 +77,8 @@ def test_every_package_is_pinned_to_one_version_by_its_hashes(lock: str) -> None
 
 def test_what_ships_is_locked_as_it_was_tested() -> None:
     """The tests run on the very versions that a deployment installs."""
-    assert locked("requirements.txt").items() <= locked("requirements-dev.txt").items()
+    for lock in ("requirements.txt", "requirements-build.txt"):
+        assert locked(lock).items() <= locked("requirements-dev.txt").items()
 
 
 @pytest.mark.parametrize(("lock", "roots"), LOCKS.items())

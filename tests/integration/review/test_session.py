@@ -39,10 +39,10 @@ def opened(house: Any, run_id: str, ledger: Ledger) -> tuple[ReviewSession, Call
 
 
 async def test_a_retake_is_the_next_take_until_it_is_bought(house: Any) -> None:
-    """Its number follows the takes that there are; ordered again before it is bought, it stays what it was."""
+    """Its number follows the takes that there are; ordered again before it is bought, it stays."""
     run_id = await made(house)
     with Ledger.open(house.settings.ledger) as ledger:
-        session, judge = opened(house, run_id, ledger)
+        _, judge = opened(house, run_id, ledger)
         first = judge("retake")["review"]["changes"]
         assert first["take"] == 3
         assert judge("retake", prompt="An elm")["review"]["changes"] == {**first, "prompt": "An elm"}
@@ -52,7 +52,7 @@ async def test_a_retake_is_the_next_take_until_it_is_bought(house: Any) -> None:
         assert (planned.job.custom_id, planned.job.seed) == ("oak-t3", 5)
     await house.work(house.open_source(selection))
     with Ledger.open(house.settings.ledger) as ledger:
-        session, judge = opened(house, run_id, ledger)
+        _, judge = opened(house, run_id, ledger)
         assert make_plan(selection).jobs[0].fingerprint == planned.fingerprint
         assert judge("retake")["review"]["changes"]["take"] == 4
 

@@ -9,8 +9,7 @@ import webbrowser
 from typing import Annotated
 
 from callsheet.cli.options import RunId, Sandbox, option, run_settings
-from callsheet.cli.output import flush, note, result, say
-from callsheet.engine.request import command
+from callsheet.cli.output import flush, note, result
 from callsheet.engine.run import find_run
 from callsheet.errors import UsageError
 from callsheet.review.server import serve_review
@@ -50,13 +49,12 @@ def review(
             webbrowser.open(url)
 
     selection = serve_review(settings.ledger, run, host=host, port=port, announce=announce)
-    report = command("report", run.run_id, sandbox=sandbox)
     if selection is None:
         note("nothing was judged")
         return 0
     plan = f"callsheet plan {shlex.quote(str(selection))}" + " --sandbox" * sandbox
     result(f"{selection}\nNext: {plan}")
-    say(f"Results and report are written again; after more verdicts `{report}` does it")
+    note("The results and the report have the verdicts now")
     return 0
 
 

@@ -116,6 +116,7 @@ def _document(row: ResultRow, pictures: Collection[str], shot: int, address: Add
         "sound": bool(row.has_audio),
         "cost": row.actual_nano,
         "expected": row.expected_nano,
+        "parts": {"draft": row.draft_nano, "finish": row.finish_nano},
         "error": clean(row.error) or _EXPLAINED.get(row.status, ""),
         "charged": _CHARGED.get(row.charged, "") if row.error else "",
         "video": _playable(row.output_path, address),

@@ -323,7 +323,8 @@ const page = (() => {
   function captions() {
     for (const { clip, title, figure } of players) {
       const name = make("bdi", { textContent: clip.id });
-      const words = [title, clip.other && `run ${clip.other}`, clip.cost === null ? "" : usd(clip.cost), clip.verdict];
+      const cost = title ? clip.parts[title] : clip.cost;
+      const words = [title, clip.other && `run ${clip.other}`, cost === null ? "" : usd(cost), clip.verdict];
       $("figcaption", figure).replaceChildren(name, ` ${words.filter(Boolean).map((word) => `· ${word}`).join(" ")}`);
       figure.dataset.verdict = clip.verdict;
     }

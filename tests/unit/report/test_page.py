@@ -224,6 +224,15 @@ def test_takes_of_other_runs_are_beside_the_runs_own(make_row: MakeRow) -> None:
     assert first["shot"] == second["shot"] > 0
 
 
+def test_a_draft_is_beside_its_finish(make_row: MakeRow) -> None:
+    """Each has its file and its own part of the cost."""
+    clip = clip_of(
+        make_row(draft_path="media/a.mp4", output_path="media/a-1080p.mp4", draft_nano=1, finish_nano=2)
+    )
+    assert (clip["draft"], clip["video"]) == ("media/a.mp4", "media/a-1080p.mp4")
+    assert clip["parts"] == {"draft": 1, "finish": 2}
+
+
 def test_caps_add_up_as_shown(run: RunFacts, make_row: MakeRow) -> None:
     """What is left of a cap is its limit less what was spent and held, also after rounding."""
     account = Account(

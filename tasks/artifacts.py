@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from prefect import get_run_logger
 from prefect.artifacts import (
     acreate_markdown_artifact,
     acreate_progress_artifact,
@@ -62,6 +63,11 @@ async def publish_plan(ctx: RunContext) -> None:
     waiting = await ctx.do(queries.jobs, ctx.run.run_id, states={State.PENDING})
     if waiting:
         async with _shown(ctx, "plan"):
+            expected, most = (
+                usd_text(sum(getattr(row, name) for row in waiting))
+                for name in ("expected_nano", "maximum_nano")
+            )
+            get_run_logger().info("to buy: %d, %s USD expected, %s USD at most", len(waiting), expected, most)
             await _publish_plan(ctx, waiting)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from prefect import get_run_logger
 from prefect.events import emit_event
 
 from callsheet.notify.message import Message
@@ -14,12 +15,17 @@ PREFIX = "callsheet."
 
 
 def event_sender(flow_run_id: str) -> Callable[[Message], None]:
-    """Return what emits each message of a run as an event that belongs to its flow run."""
+    """Return what writes each message of a run into the log of its flow run, and emits it as an event.
+
+    Called within the flow.
+    """
+    logger = get_run_logger()
     related = [
         {"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": "flow-run"}
     ]
 
     def send(message: Message) -> None:
+        logger.info("%s. %s", message.title, " ".join(message.text.splitlines()))
         emit_event(
             PREFIX + message.event,
             resource=resource_of(message),

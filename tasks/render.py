@@ -21,6 +21,7 @@ from callsheet.engine.job import render_job
 from callsheet.engine.scheduler import render_here, run_jobs, waiting_jobs
 from callsheet.ledger import JobRow
 from callsheet.ledger import State as JobState
+from pricing.money import usd_text
 from tasks.artifacts import progress_of
 
 JOBS_AS_TASK_RUNS = 1000
@@ -125,8 +126,9 @@ async def _render_one_shard(ctx: RunContext, number: int, of: int, shard: Shard)
 def prefect_state(row: JobRow) -> State[Any]:
     """Say in Prefect's words how a job ended."""
     if row.state in {JobState.SUCCEEDED, JobState.ALREADY_MADE}:
-        return Completed(message=row.output.path if row.output else "")
+        path = row.output.path if row.output else "no file"
+        return Completed(message=f"{path}, {usd_text(row.spent_nano)} USD")
     if row.state is JobState.FAILED:
-        return Failed(message=f"{row.error_type}: {row.error}"[:500])
+        return Failed(message=f"{usd_text(row.spent_nano)} USD, {row.error_type}: {row.error}"[:500])
     name = row.state.value.replace("_", " ").title().replace(" ", "")
     return Completed(name=name, message=row.error[:500])

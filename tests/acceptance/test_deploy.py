@@ -209,7 +209,9 @@ async def main():
             await asyncio.sleep(0.2)
         artifacts = await client.read_artifacts()
         automations = await client._client.post("/automations/filter", json={})
+        logs = await client.read_logs(limit=200)
     print(json.dumps({
+        "logs": [each.message for each in logs],
         "events": {each.event: each.payload for each in page.events},
         "artifacts": {each.type: [a.data for a in artifacts if a.type == each.type] for each in artifacts},
         "automations": {each["name"]: each["enabled"] for each in automations.json()},
@@ -251,6 +253,10 @@ def test_a_watched_campaign_runs_when_its_manifest_is_whole_and_prefect_shows_it
     assert (told["run"], told["campaign"], told["exit_code"]) == (run.name, "watched", 0)
     assert told["actual_usd"] == json.loads((run / "summary.json").read_text())["actual_usd"]
     assert 100.0 in truth["artifacts"]["progress"]
+    log = "\n".join(truth["logs"])
+    assert "to buy: 1, " in log
+    assert f"watched (sandbox) finished: 1 succeeded. Cost: ${told['actual_usd']}" in log
+    assert f"Completed('media/a.mp4, {told['actual_usd']} USD')" in log
     assert any(f"[Report]({run.as_uri()}/report.html)" in each for each in truth["artifacts"]["markdown"])
     assert truth["automations"]["Callsheet: an account is frozen"] is False  # no notification block yet
     assert truth["automations"]["Callsheet: flow runs without a heartbeat have crashed"] is True

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter
+from cyclopts.completion import CompletionContext
 
-from callsheet.errors import UsageError
-from callsheet.files import usable_data_folder
+from callsheet.errors import CallsheetError, UsageError
+from callsheet.files import has_ledger, usable_data_folder
 from callsheet.settings import Settings, sandbox_ledger, settings_from
 from pricing.money import parse_usd
 
@@ -27,14 +29,33 @@ def option(variable: str, text: str, *names: str, group: Iterable[Group] = ()) -
 
 
 Source = Annotated[
-    str,
+    str | Path,  # read as text, which may be an address; completed as a file
     Parameter(
         help="A manifest (CSV, XLSX, Parquet, JSONL; a path, https://, s3:// or gs://), a campaign file "
         "(.toml) or a plan file (.json)"
     ),
 ]
-RunId = Annotated[str | None, Parameter(help="A run's id (default: the latest run)")]
-UnfinishedRunId = Annotated[str | None, Parameter(help="A run's id (default: the latest unfinished run)")]
+
+
+def _run_ids(context: CompletionContext) -> list[str]:
+    """Return the ids of the newest runs, for completion; none where there is no ledger that can be read."""
+    settings = settings_from(os.environ, sandbox=context["--sandbox"].provided)
+    if not has_ledger(settings):
+        return []
+    from callsheet.ledger import Ledger, queries
+
+    try:
+        with Ledger.open(settings.ledger) as ledger:
+            return [run.run_id for run in ledger.do(queries.runs)]
+    except CallsheetError:
+        return []
+
+
+RunId = Annotated[str | None, Parameter(help="A run's id (default: the latest run)", completer=_run_ids)]
+UnfinishedRunId = Annotated[
+    str | None, Parameter(help="A run's id (default: the latest unfinished run)", completer=_run_ids)
+]
+RunToStop = Annotated[str, Parameter(help="A run's id (`callsheet status` shows it)", completer=_run_ids)]
 Budget = Annotated[str | None, option("BUDGET_USD", "Spend at most this much", "--budget-usd", "--max-cost")]
 Concurrency = Annotated[
     int | None,

@@ -29,6 +29,11 @@ NARROWEST = 20
 
 CSV_ROWS_AT_ONCE = 1_000
 
+_NOT_SHOWN = re.compile(
+    "[\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Control characters, direction marks and characters without width; joiners are kept, as in messages."""
+
 Cell = str | int | float | bool | None
 
 
@@ -38,8 +43,9 @@ def result(text: str) -> None:
 
 
 def document(value: Any) -> None:
-    """Print the result as one JSON document."""
-    _write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Print the result as one JSON document; what a terminal would obey or hide is escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    _write(_NOT_SHOWN.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n")
 
 
 def say(text: str) -> None:

@@ -102,7 +102,7 @@ def plan(
     except ManifestError as error:
         if json:
             document(refusal_document(error))
-        return explain_mistakes(error, source, errors)
+        return explain_mistakes(error, str(source), errors)
     concurrency = made.concurrency or settings.concurrency
     seen = _seen(made, sandbox=sandbox)
     made, seen, left = _fitted(made, seen) if fit else (made, seen, [])
@@ -165,7 +165,7 @@ def validate(
     except ManifestError as error:
         if json:
             document({"jobs": 0, "errors": problems_document(error.problems), "warnings": []})
-        return explain_mistakes(error, source, errors)
+        return explain_mistakes(error, str(source), errors)
     if json:
         document({"jobs": made.total.jobs, "errors": [], "warnings": [str(each) for each in made.warnings]})
         return 0

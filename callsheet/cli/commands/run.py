@@ -79,7 +79,7 @@ def run(
     if canary is not None and not 1 <= canary <= MOST_CANARIES:
         raise UsageError(f"--canary is {canary}; use 1 to {MOST_CANARIES} price groups")
     request = RunRequest(
-        source=source,
+        source=str(source),
         first=first,
         where=where,
         sample=sample,

@@ -8,13 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
 from callsheet.cli.options import (
     AcceptPrices,
     Again,
     Json,
     RunId,
+    RunToStop,
     Sandbox,
     UnfinishedRunId,
     option,
@@ -54,7 +53,6 @@ NAMED = 20
 
 All = Annotated[bool, option("RETRY_ALL", "Also retry failures that will probably fail again")]
 Follow = Annotated[bool, option("STATUS_WATCH", "Show it until the run ends or Ctrl-C", "--watch", "-w")]
-RunToStop = Annotated[str, Parameter(help="A run's id (`callsheet status` shows it)")]
 
 
 def status(

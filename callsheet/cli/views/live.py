@@ -22,7 +22,7 @@ WIDE, MIDDLE = 100, 80
 """Terminals of so many columns have room for long words."""
 
 BAR_WIDTH = 40
-OTHER_LINES = 8
+OTHER_LINES = 9
 """Lines of the display besides the lanes."""
 
 SLOW = 2.0
@@ -86,7 +86,7 @@ def _head(now: Moment, width: int, plain: bool) -> Iterator[Text]:
         [(done, blocks[0], "green"), (failed, "x" if plain else "▓", "red"), (at_work, blocks[1], "cyan")],
         tally.jobs,
         blocks[2],
-        min(BAR_WIDTH, width // 2),
+        min(BAR_WIDTH, width // 3),
     )
     yield Text.assemble(bar, f" {tally.finished}/{tally.jobs} done", (f"  {_pace(now)}", "bold"))
     parts = [f"{counts.get(State.PENDING, 0) + counts.get(State.HELD, 0)} waiting", f"{failed} failed"]
@@ -127,7 +127,7 @@ def _lane(number: int, lane: Lane, width: int, marks: dict[str, str]) -> Text:
     age = clock(lane.age_s)
     model = lane.model if width >= WIDE else lane.model.removeprefix("seedance-")
     model_width = 0 if width < 48 else 21 if width >= WIDE else 12
-    words_width = 36 if width >= WIDE else 28 if width >= MIDDLE else 17
+    words_width = 36 if width >= WIDE else 28 if width >= MIDDLE else 16
     name_width = max(6, width - 14 - words_width - (model_width + 1 if model_width else 0))
     shown = next((each for each in words if cell_len(each) <= words_width), words[-1])
     columns = [_fitted(lane.name, name_width)]
@@ -180,7 +180,7 @@ def _money(now: Moment, width: int, plain: bool) -> Iterator[Text]:
             [(cap.spent_nano, blocks[0], "magenta"), (cap.held_nano, blocks[1], "yellow")],
             cap.limit_nano,
             blocks[2],
-            min(BAR_WIDTH, width // 2),
+            min(BAR_WIDTH, width // 3),
         )
         free = usd_rounded_up(max(0, cap.left_nano or 0))
         if cap.ref.scope != "run":
@@ -191,8 +191,9 @@ def _money(now: Moment, width: int, plain: bool) -> Iterator[Text]:
         if cell_len(words) + cell_len(name) + bar.cell_len + 4 <= width:
             yield Text.assemble(bar, f" {words} ", (f"({name})", "dim"))
         else:
-            yield Text.assemble(bar, f" {name}")
+            yield bar
             yield Text(words)
+            yield Text(name, "dim")
     if tally.frozen or (cap is not None and cap.frozen):
         yield Text("FROZEN by a bill above its hold", "bold red")
 

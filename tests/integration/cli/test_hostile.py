@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 
@@ -80,6 +81,38 @@ def test_no_output_is_a_mistake_of_ours(shots, line, code):
     assert done.returncode == code, done.stderr
     assert "internal error" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+EVIL = [
+    "<script>alert(1)</script>",
+    '=HYPERLINK("http://x")',
+    "\x1b]52;c;ZXZpbA==\x07\x1b[2J",
+    "\x9b2J",
+    "cat\u202egnp.exe\u2066\u200f",
+    "zero\u200bwidth\u00ad\ufefftag\U000e0041",
+    "[bold red]markup[/] :boom:",
+]
+
+
+@pytest.mark.parametrize("evil", EVIL)
+@pytest.mark.parametrize("column", ["custom_id", "prompt", "client", "output_name", "model", "own"])
+def test_what_a_manifest_says_shows_as_text(shots, call, evil, column):
+    """Escape codes and direction marks of a manifest reach the terminal as text, in plans and in errors."""
+    row = {"custom_id": "a", "prompt": "A fox", "model": "seedance-1.0-lite", "client": "acme", evil: "x"}
+    shots.with_name("evil.jsonl").write_text(json.dumps(row | {column: evil}) + "\n")
+    told = ""
+    for command in (
+        ("plan", "evil.jsonl", "--budget-usd", "0.0001"),
+        ("plan", "evil.jsonl", "--budget-usd", "0.0001", "--fit"),
+        ("plan", "evil.jsonl", "--json"),
+        ("plan", "evil.jsonl", "--where", f"{evil}=x", "-n", "1"),
+        ("plan", "evil.jsonl", "--where", f"{evil}{evil}=x"),
+        ("validate", "evil.jsonl"),
+    ):
+        code, out, err = call(*command)
+        assert code in (0, 2), err
+        told += out + err
+    assert not [each for each in set(told) - {"\n"} if unicodedata.category(each) in {"Cc", "Cf"}]
 
 
 def test_a_reader_that_has_seen_enough_changes_no_exit_code():

@@ -18,7 +18,7 @@ from pricing.budgets import scope_label
 from pricing.money import usd_rounded_up
 from pricing.render_times import in_words
 
-WIDE, MIDDLE = 100, 80
+WIDE, MIDDLE = 100, 78
 """Terminals of so many columns have room for long words."""
 
 BAR_WIDTH = 40
@@ -155,7 +155,7 @@ def _said_at_fal(lane: Lane) -> tuple[str, Sequence[str]]:
     doing = "queued at fal" if is_queued else "rendering"
     if lane.silent_s:
         silence = in_words(lane.silent_s)
-        return "late", (f"{doing}, no answer for {silence}", f"no answer {silence}")
+        return "late", (f"{doing}, no answer for {silence}", f"no answer for {silence}", f"no answer {silence}")
     if lane.overdue:
         return "late", (f"{doing}, overdue", "overdue")
     if is_queued and lane.position is not None:

@@ -88,6 +88,7 @@ def plan(
 
     Example: callsheet plan shots.csv --budget-usd 25 --out plan.json
     """
+    source = str(source)
     if out is not None:
         refuse_to_replace(out)
     settings = settings_from(os.environ)
@@ -102,7 +103,7 @@ def plan(
     except ManifestError as error:
         if json:
             document(refusal_document(error))
-        return explain_mistakes(error, str(source), errors)
+        return explain_mistakes(error, source, errors)
     concurrency = made.concurrency or settings.concurrency
     seen = _seen(made, sandbox=sandbox)
     made, seen, left = _fitted(made, seen) if fit else (made, seen, [])

@@ -155,7 +155,11 @@ def _said_at_fal(lane: Lane) -> tuple[str, Sequence[str]]:
     doing = "queued at fal" if is_queued else "rendering"
     if lane.silent_s:
         silence = in_words(lane.silent_s)
-        return "late", (f"{doing}, no answer for {silence}", f"no answer for {silence}", f"no answer {silence}")
+        return "late", (
+            f"{doing}, no answer for {silence}",
+            f"no answer for {silence}",
+            f"no answer {silence}",
+        )
     if lane.overdue:
         return "late", (f"{doing}, overdue", "overdue")
     if is_queued and lane.position is not None:

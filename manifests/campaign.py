@@ -12,7 +12,7 @@ from pathlib import Path
 
 from callsheet.errors import Problem
 from manifests.columns import canonical
-from manifests.look import LookRules
+from manifests.look import LookRules, RetakeRules
 from manifests.table import shown
 from pricing.budgets import Cap
 
@@ -83,7 +83,7 @@ class Campaign:
     bring none. `lines` says where each key of the file stands. `header_row` and `skip_hidden` say how the
     manifest is read, as in `ReadOptions`. `notify_urls` and `webhook` are who is told about runs: addresses,
     which may hold secrets, or `env:NAME`.
-    `look` says what a technical look flags.
+    `look` says what a technical look flags, and `retakes` what of it is bought again; None for nothing.
     """
 
     name: str
@@ -104,6 +104,7 @@ class Campaign:
     notify_urls: tuple[str, ...] = field(default=(), repr=False)
     webhook: str = field(default="", repr=False)
     look: LookRules = field(default_factory=LookRules)
+    retakes: RetakeRules | None = None
 
     def problem(self, key: tuple[str, ...], found: str, message: str) -> Problem:
         """Return a mistake in the campaign file, with the line that its key stands on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -13,6 +13,7 @@ from callsheet.errors import ManifestError, Problem, UsageError
 from manifests.campaign import Campaign, Template, line_of
 from manifests.campaign_sections import CampaignFile
 from manifests.columns import COLUMN, canonical, likely_column
+from manifests.look import RetakeRules
 from manifests.names import leaves_folder
 from manifests.table import WrittenNumber, shown
 from manifests.toml_lines import key_lines
@@ -76,6 +77,7 @@ def _campaign(given: CampaignFile, path: Path, lines: dict[tuple[str, ...], int]
         notify_urls=tuple(given.notify.urls),
         webhook=given.notify.webhook,
         look=given.look.rules,
+        retakes=RetakeRules(given.retakes.max, given.retakes.on) if given.retakes else None,
     )
 
 
@@ -91,7 +93,8 @@ def _caps(given: CampaignFile) -> tuple[Cap, ...]:
         Cap("campaign_client", campaign_client_key(name, who), "total", limit, name=f"{name}/{who}")
         for who, limit in budget.client.items()
     ]
-    return (*caps, *clients)
+    retakes = [Cap("retakes", "", "total", given.retakes.budget_usd)] if given.retakes else []
+    return (*caps, *clients, *retakes)
 
 
 def _key_problems(campaign: Campaign) -> list[Problem]:
@@ -118,6 +121,10 @@ def _clash_problems(campaign: Campaign) -> list[Problem]:
         message = "this name leads out of the run's folder; write it without .., \\, and / at the beginning"
         clash.append(campaign.problem(("output", "name"), _written(campaign.naming), message))
     clash += _same_client_problems(campaign)
+    unseen = set(campaign.retakes.on).intersection(campaign.look.ignore) if campaign.retakes else ()
+    clash += [
+        campaign.problem(("retakes", "on"), kind, "[look] ignores this kind") for kind in sorted(unseen)
+    ]
     return clash + [
         campaign.problem(("matrix", name), name, f"template.{name} decides this column already")
         for name in campaign.matrix
@@ -172,5 +179,6 @@ def _problem(file: str, error: Mapping[str, Any], lines: dict[tuple[str, ...], i
 def _siblings(location: tuple[str, ...]) -> str:
     model: Any = CampaignFile
     for part in location[:-1]:
-        model = model.model_fields[part].annotation
+        annotation = model.model_fields[part].annotation
+        model = next(iter(get_args(annotation)), annotation)  # X | None is X
     return ", ".join(model.model_fields)

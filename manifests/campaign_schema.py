@@ -38,6 +38,9 @@ def campaign_schema() -> dict[str, Any]:
 
 def _resolved(schema: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
     """Return a section with what it refers to in its place, without what only Python needs."""
+    optional = _without_null(part) or {}
+    if "$ref" in optional:  # a section that may be left out
+        part = optional
     if (ref := part.get("$ref")) is not None:
         part = schema["$defs"][ref.rpartition("/")[2]]
     kept = {key: value for key, value in part.items() if key not in {"title", "default"}}

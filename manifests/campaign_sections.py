@@ -17,13 +17,14 @@ from pydantic import (
 
 from manifests.campaign import NAME_MAX_CHARS, Template, is_name, parse_template
 from manifests.columns import TAKES_MAX, canonical
-from manifests.look_section import LookSection
+from manifests.look_section import LookSection, SomeKinds
 from manifests.notify_addresses import REFERENCE, is_address, is_reference, is_webhook
 from manifests.table import WrittenNumber, two_claim
 from pricing.money import MAX_USD, parse_usd
 
 _WHOLE_MAX = 10**15
 _HEADER_ROW_MAX = 1000
+RETAKES_MAX = 10
 
 
 def _cell(value: Any) -> str:
@@ -208,6 +209,16 @@ class NotifySection(_Section):
     )
 
 
+class RetakesSection(_Section):
+    """[retakes]: which flagged clips are bought again without a person, and for how much."""
+
+    max: Annotated[int, _whole(1, RETAKES_MAX), _bounds(1, RETAKES_MAX)] = _key(
+        "how often a clip that is flagged is bought again, without a person"
+    )
+    budget_usd: Amount = _key("what all retakes of one run may cost; it widens no other cap")
+    on: SomeKinds = _key("which flags are a reason to buy a clip again")
+
+
 class InputSection(_Section):
     """[input]: how the manifest is read."""
 
@@ -240,3 +251,4 @@ class CampaignFile(_Section):
     output: OutputSection = Field(default_factory=OutputSection)
     notify: NotifySection = Field(default_factory=NotifySection)
     look: LookSection = Field(default_factory=LookSection)
+    retakes: RetakesSection | None = None

@@ -81,6 +81,20 @@ class LookRules:
 
 
 @dataclass(frozen=True, slots=True)
+class RetakeRules:
+    """Which clips a run buys again by itself.
+
+    A clip with a flag of a kind in `on` is bought again at most `most` times. `step` is how far the takes of
+    one clip are apart: the largest take of the plan, so that no two retakes have one number. What all of them
+    may cost is a cap of the run (scope `retakes`).
+    """
+
+    most: int
+    on: tuple[str, ...]
+    step: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """One finding. Times are seconds from the clip's start; a cut, a first and a last frame are moments.
 
@@ -153,9 +167,18 @@ def look_document(rules: LookRules) -> dict[str, Any]:
     return document | ({"ignore": list(rules.ignore)} if rules.ignore else {})
 
 
-def look_text(rules: LookRules) -> str:
+def look_text(rules: LookRules, retakes: RetakeRules | None = None) -> str:
     """Write rules as JSON for the ledger, all of them: a default may change while a run waits."""
-    return json.dumps({**rules.limits, "ignore": list(rules.ignore)}, separators=(",", ":"))
+    document: dict[str, Any] = {**rules.limits, "ignore": list(rules.ignore)}
+    if retakes is not None:
+        document["retakes"] = asdict(retakes)
+    return json.dumps(document, separators=(",", ":"))
+
+
+def read_retakes(text: str) -> RetakeRules | None:
+    """Read from the ledger's JSON what a run buys again by itself; None for nothing."""
+    found = json.loads(text or "{}").get("retakes")
+    return None if found is None else RetakeRules(found["most"], tuple(found["on"]), found["step"])
 
 
 def read_look(text: str) -> LookRules:

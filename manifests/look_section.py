@@ -40,6 +40,22 @@ def _threshold(name: str) -> Any:
     return Field(limit.default, description=limit.what, json_schema_extra=bounds)
 
 
+def _some_kinds(value: Any) -> tuple[str, ...]:
+    kinds = flag_kinds(value)
+    if not kinds:
+        raise ValueError(f"must name at least one of {', '.join(FLAG_KINDS)}")
+    return kinds
+
+
+SomeKinds = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_some_kinds),
+    WithJsonSchema(
+        {"type": "array", "items": {"enum": list(FLAG_KINDS)}, "uniqueItems": True, "minItems": 1}
+    ),
+]
+
+
 class LookSection(BaseModel):
     """[look]: a key for each of `THRESHOLDS`, and the kinds that are not looked for."""
 

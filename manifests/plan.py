@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from callsheet.errors import Problem
 from callsheet.settings import Settings
 from manifests.job import Job
-from manifests.look import LookRules
+from manifests.look import LookRules, RetakeRules
 from manifests.plan_hash import plan_hash, rows_of_jobs
 from manifests.row_filter import RowFilter
 from manifests.table import MAX_BYTES
@@ -117,7 +117,7 @@ class Plan:
     `source` is what the plan was made from (a manifest, its address, or a campaign file); `out` and
     `concurrency` are None where nothing was said. `caps` holds those of the campaign file and the run's own.
     `jobs` of a large plan are read from disk when they are asked for; `counted` is then known already.
-    `look` says what a technical look at the clips flags.
+    `look` says what a technical look at the clips flags, and `retakes` what of it is bought again.
     """
 
     campaign: str
@@ -131,6 +131,7 @@ class Plan:
     options: PlanOptions = field(default_factory=PlanOptions)
     counted: Summary | None = None
     look: LookRules = field(default_factory=LookRules)
+    retakes: RetakeRules | None = None
 
     @cached_property
     def summary(self) -> Summary:
@@ -146,6 +147,7 @@ class Plan:
             caps=self.caps,
             jobs=self.summary.jobs,
             rows=self.summary.rows,
+            retakes=self.retakes,
         )
 
     @cached_property
@@ -184,6 +186,12 @@ class Plan:
         """Return what budgets need to know of one job."""
         job = planned.job
         return Spend(self.campaign, job.client, job.endpoint.model, job.priority, planned.quote.maximum_nano)
+
+    def largest_take(self) -> int:
+        """Return the largest number of a take, at least 1."""
+        if isinstance(self.jobs, StoredJobs):
+            return max((int(take) for (take,) in self.jobs.values("take")), default=1)
+        return max((planned.job.take for planned in self.jobs), default=1)
 
     def identities(self) -> Iterator[tuple[str, str]]:
         """Yield every job's fingerprint and custom_id, in order."""

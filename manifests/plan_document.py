@@ -54,6 +54,8 @@ def plan_document(
     }
     if look := look_document(plan.look):
         document["look"] = look
+    if plan.retakes is not None:
+        document["retakes"] = {"max": plan.retakes.most, "on": list(plan.retakes.on)}
     if changes is not None:
         document["changes"] = changes_document(plan, changes)
     if rows or (rows is None and plan.total.jobs <= ROWS_SHOWN):

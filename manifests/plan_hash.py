@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from manifests.job import OPTIONS, Image, Job, canonical_json, later_options
+from manifests.look import RetakeRules
 from pricing.budgets import Cap
 from pricing.catalog import Endpoint
 from pricing.quotes import Quote
@@ -80,16 +81,24 @@ class RowsDigest:
 
 
 def plan_hash(
-    *, campaign: str, price_book: str, caps: Iterable[Cap], jobs: int, rows: Mapping[str, Any]
+    *,
+    campaign: str,
+    price_book: str,
+    caps: Iterable[Cap],
+    jobs: int,
+    rows: Mapping[str, Any],
+    retakes: RetakeRules | None = None,
 ) -> str:
-    """Return SHA-256 (hex) over every job's content and price, the caps and the price book."""
-    content = {
+    """Return SHA-256 (hex) over every job's content and price, the caps, the price book and the retakes."""
+    content: dict[str, Any] = {
         "campaign": campaign,
         "price_book": price_book,
         "caps": sorted([cap.scope, cap.key, cap.window, cap.limit_nano] for cap in caps),
         "jobs": jobs,
         "rows": rows,
     }
+    if retakes is not None:
+        content["retakes"] = [retakes.most, *sorted(retakes.on)]
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 

@@ -167,6 +167,7 @@ def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
         options=options,
         counted=counted,
         look=campaign.look,
+        retakes=campaign.retakes,
     )
     clients = [client for _, client in plan.summary.groups if client]
     plan = replace(plan, warnings=(*plan.warnings, *client_warnings(campaign, clients)))

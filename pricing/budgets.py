@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Scope = Literal["run", "campaign", "client", "campaign_client", "model", "ledger"]
+Scope = Literal["run", "retakes", "campaign", "client", "campaign_client", "model", "ledger"]
 Window = Literal["total", "day", "month"]
 
 Room = Mapping["Cap", int]
@@ -84,6 +84,8 @@ def counts_in(spend: Spend, cap: Cap) -> bool:
     match cap.scope:
         case "run" | "ledger":
             return True
+        case "retakes":  # what a plan orders is no retake
+            return False
         case "campaign":
             return cap.key == spend.campaign
         case "client":
@@ -120,6 +122,8 @@ def scope_label(scope: Scope, key: str) -> str:
     if scope == "campaign_client":
         campaign, _, client = key.partition("/")
         return f"client {client} in campaign {campaign.replace('%2F', '/').replace('%25', '%')}"
+    if scope == "retakes":
+        return f"retakes of run {key}" if key else "retakes"
     return f"{scope} {key}".rstrip()
 
 

@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 
 from callsheet.engine.context import RunContext, current_run
 from callsheet.engine.job import render_job
-from callsheet.engine.scheduler import render_here, run_jobs, waiting_jobs
+from callsheet.engine.scheduler import render_here, render_retakes, run_jobs, waiting_jobs
 from callsheet.ledger import JobRow
 from callsheet.ledger import State as JobState
 from pricing.money import usd_text
@@ -86,6 +86,7 @@ async def render_all(ctx: RunContext) -> None:
     rows = await waiting_jobs(ctx)
     if len(rows) <= JOBS_AS_TASK_RUNS:
         await _render_each_in_task(ctx, rows)
+        await render_retakes(ctx, render_in_task)
         return
     shards = [
         Shard(rows[start : start + SHARD_JOBS], asyncio.Event()) for start in range(0, len(rows), SHARD_JOBS)
@@ -95,6 +96,7 @@ async def render_all(ctx: RunContext) -> None:
             ctx.state.shards[number] = shard
             running.create_task(_render_one_shard(ctx, number, len(shards), shard))
             await shard.begun.wait()  # the next one begins when this one has no more jobs to begin
+    await render_retakes(ctx)
 
 
 async def _render_each_in_task(ctx: RunContext, rows: Sequence[JobRow]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
 from callsheet.engine.request import results_address
+from callsheet.engine.retakes import retake_of
 from callsheet.engine.settle import book_delivered, fetch_result
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost, UsageError
 from callsheet.files import usable_data_folder, usable_folder
@@ -29,6 +30,7 @@ from callsheet.report.rows import strip_of, thumbnail_of
 from callsheet.settings import Settings
 from callsheet.ticket import Ticket
 from manifests.job import Job
+from manifests.look import flags_text
 from manifests.readers.remote import is_remote
 
 logger = logging.getLogger(__name__)
@@ -131,7 +133,10 @@ async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, co
     )
     await publish(ctx, collected.path)
     await book_delivered(ctx, job, row, (facts.width_px, facts.height_px))
-    await ctx.do(transitions.collect, row.job_id, output, attempt=row.attempt)
+    retake = retake_of(ctx, job, row, output.flags)
+    left = await ctx.do(transitions.collect, row.job_id, output, attempt=row.attempt, retake=retake)
+    if left:
+        ctx.state.notice(f"{row.custom_id} is flagged ({flags_text(output.flags)}) and not retaken: {left}")
     failpoints.passing("after_done")
     logger.info("%s: saved %s", row.custom_id, output.path, extra=_extra(ctx, row))
     await write_pictures(collected, ctx.folder / thumbnail_of(output.path))

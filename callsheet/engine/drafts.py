@@ -174,7 +174,7 @@ def _kept_drafts(
     Raises ManifestError where any kept row cannot be finished.
     """
     named = {row.custom_id: row for row in rows}
-    found: dict[int, Draft] = {}
+    found: dict[tuple[int, int], Draft] = {}
     done: dict[str, None] = {}
     problems = []
     for each in keep:
@@ -183,13 +183,13 @@ def _kept_drafts(
         if row is not None and row.is_finish:
             done[row.custom_id] = None
         elif draft is not None and not (why := _why_not(draft, now_ms)):
-            found[draft.row.position] = draft
+            found[draft.row.position, draft.row.retake] = draft
         else:
             why = _why_not(draft, now_ms) if draft else _why_none(row)
             problems.append(Problem(each.file, each.row, "custom_id", each.custom_id, why))
     if problems:
         raise ManifestError(problems)
-    return [found[position] for position in sorted(found)], tuple(done)
+    return [found[place] for place in sorted(found)], tuple(done)
 
 
 def _why_none(row: JobRow | None) -> str:

@@ -39,7 +39,7 @@ from callsheet.ledger.accounts import window_at
 from manifests.diff import Changes, look_up
 from manifests.images import materialised
 from manifests.job import encode_job
-from manifests.look import look_text
+from manifests.look import RetakeRules, look_text
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_file import write_plan
 from manifests.plan_rows import manifest_table
@@ -48,6 +48,9 @@ from pricing.catalog import load_catalog
 from pricing.money import usd_rounded_up
 from pricing.pins import first_pin, pins_text
 from pricing.render_times import RenderKind
+
+OF_A_RUN = frozenset({"run", "retakes"})
+"""Scopes of caps that end with their run."""
 
 
 class Demand(Protocol):
@@ -194,7 +197,7 @@ def room_for(ledger: Ledger, plan: Demand) -> dict[Cap, int]:
 
 def standing_caps(ledger: Ledger) -> list[Cap]:
     """Return the ledger's caps that a new run obeys: those of earlier runs are theirs alone."""
-    return [cap for cap in ledger.do(admission.caps) if cap.scope != "run"]
+    return [cap for cap in ledger.do(admission.caps) if cap.scope not in OF_A_RUN]
 
 
 def changed_caps(ledger: Ledger, plan: Plan) -> list[tuple[Cap, Cap]]:
@@ -244,6 +247,7 @@ def open_run(
     pq.write_table(manifest_table(plan), folder / "manifest.parquet")
     known = etags_to_remember(plan, selection.buy, etags)
     changes = selection.changes
+    retakes = replace(plan.retakes, step=plan.largest_take()) if plan.retakes else None
     with naming_commands(ledger):
         ledger.open_run(
             NewRun(
@@ -254,13 +258,13 @@ def open_run(
                 out=str(folder),
                 options=options,
                 prices=pins_text([first_pin(load_catalog())]),
-                look=look_text(plan.look),
+                look=look_text(plan.look, retakes),
             ),
             [
-                _new_job(planned, position, folder, known)
+                _new_job(planned, position, folder, known, retakes)
                 for position, planned in plan.picked((*selection.buy, *selection.left))
             ],
-            [replace(cap, key=run_id) if cap.scope == "run" else cap for cap in plan.caps],
+            [replace(cap, key=run_id) if cap.scope in OF_A_RUN else cap for cap in plan.caps],
             left=selection.left,
             once=not selection.again,
             over={
@@ -278,7 +282,9 @@ def new_run_id(campaign: str) -> str:
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
-def _new_job(planned: PlannedJob, position: int, folder: Path, etags: Mapping[str, str]) -> NewJob:
+def _new_job(
+    planned: PlannedJob, position: int, folder: Path, etags: Mapping[str, str], retakes: RetakeRules | None
+) -> NewJob:
     """Make the ledger's row; pictures that were written into the manifest itself become files of the run."""
     job, quote = remembering(materialised(planned.job, folder / "inputs"), etags), planned.quote
     return NewJob(
@@ -297,6 +303,7 @@ def _new_job(planned: PlannedJob, position: int, folder: Path, etags: Mapping[st
         output_name=job.output_name,
         render_kind=RenderKind.of(job.endpoint.id, quote).text,
         draft=bool(job.draft),
+        retakes_max=retakes.most if retakes else 0,
     )
 
 

@@ -67,24 +67,26 @@ def gone_earlier(ledger: Ledger, run: Run) -> list[JobRow]:
 
 
 def result_rows(ledger: Ledger, run: Run) -> list[ResultRow]:
-    """Return one row for every job of a run's manifest, in its order."""
+    """Return one row for every job of a run's manifest, in its order, each with its retakes after it."""
     catalog = load_catalog()
     folders = _Folders(ledger, run)
-    rows: dict[int, ResultRow] = {}
-    drafts: dict[int, int] = {}
+    rows: dict[tuple[int, int], ResultRow] = {}
+    drafts: dict[tuple[int, int], int] = {}
     for row in ledger.stream(queries.each_job, run.run_id):
         path = folders.path_of(row) if row.state is State.ALREADY_MADE else None
-        rows[row.position] = result_row(row, decode_job(row.payload, catalog), run, output_path=path)
+        rows[row.position, row.retake] = result_row(
+            row, decode_job(row.payload, catalog), run, output_path=path
+        )
         if row.draft_output_id is not None and row.state is State.SUCCEEDED:
-            drafts[row.position] = row.draft_output_id
+            drafts[row.position, row.retake] = row.draft_output_id
     for (position, job, quote), earlier in _by_position(ledger, run, catalog):
         if earlier is not None:
             path = folders.path_of(earlier)
-            rows[position] = earlier_row(earlier, job, quote, run, output_path=path)
+            rows[position, 0] = earlier_row(earlier, job, quote, run, output_path=path)
     paths = ledger.do(takes.output_paths, drafts.values())
-    for position, output_id in drafts.items():
-        rows[position] = replace(rows[position], draft_path=paths[output_id])
-    return reviewed(ledger, [rows[position] for position in sorted(rows)])
+    for place, output_id in drafts.items():
+        rows[place] = replace(rows[place], draft_path=paths[output_id])
+    return reviewed(ledger, [rows[place] for place in sorted(rows)])
 
 
 def other_takes(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> list[ResultRow]:

@@ -28,7 +28,7 @@ from callsheet.engine.reconcile_loop import reconcile_loop, settle_others, settl
 from callsheet.engine.recover import reopen_unfetched
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
-from callsheet.engine.scheduler import RenderJob, render_here, run_jobs, waiting_jobs
+from callsheet.engine.scheduler import RenderJob, render_here, render_waiting
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, Interrupted, LedgerUnavailable, RunStopping, UsageError
 from callsheet.files import has_ledger, sweep_parts
@@ -82,7 +82,7 @@ async def carry_out(ctx: RunContext, render: RenderJob = render_here) -> dict[st
     """Render canaries, render the rest, finish. Returns the summary."""
     if ctx.state.summary is None:
         await render_canaries(ctx, render)
-        await run_jobs(ctx, await waiting_jobs(ctx), render)
+        await render_waiting(ctx, render)
         await finish(ctx)
     assert ctx.state.summary is not None
     return ctx.state.summary

@@ -27,9 +27,11 @@ async def render_here(ctx: RunContext, row: JobRow) -> None:
 
 
 def in_order(rows: Iterable[JobRow]) -> list[JobRow]:
-    """Sort jobs: what is paid for first, then by priority (higher first), then as in the manifest."""
+    """Sort jobs: paid for first, retakes last, then by priority (higher first), then as in the manifest."""
     to_do = [row for row in rows if row.state in TO_DO]
-    return sorted(to_do, key=lambda row: (row.state is State.PENDING, -row.priority, row.position))
+    return sorted(
+        to_do, key=lambda row: (row.state is State.PENDING, row.retake, -row.priority, row.position)
+    )
 
 
 async def waiting_jobs(ctx: RunContext) -> list[JobRow]:
@@ -64,6 +66,23 @@ async def run_jobs(ctx: RunContext, rows: Sequence[JobRow], render: RenderJob = 
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+
+
+async def render_waiting(ctx: RunContext, render: RenderJob = render_here) -> None:
+    """Render what is left to do here, and then the retakes that the run has ordered meanwhile."""
+    await run_jobs(ctx, await waiting_jobs(ctx), render)
+    await render_retakes(ctx, render)
+
+
+async def render_retakes(ctx: RunContext, render: RenderJob = render_here) -> None:
+    """Render retakes until there are no new ones. Each is begun once: what stays pending is for `resume`."""
+    begun: set[int] = set()
+    while not ctx.stop.reason:
+        rows = [row for row in await ctx.jobs(State.PENDING) if row.retake and row.job_id not in begun]
+        if not rows:
+            return
+        begun.update(row.job_id for row in rows)
+        await run_jobs(ctx, in_order(rows), render)
 
 
 async def _may_begin(ctx: RunContext, row: JobRow, stopped: asyncio.Future[Any]) -> bool:

@@ -19,7 +19,7 @@ from callsheet.engine.finalize import finalize, wind_up
 from callsheet.engine.reconcile_loop import settle_rest
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import carry_out, open_context
-from callsheet.engine.scheduler import run_jobs, waiting_jobs
+from callsheet.engine.scheduler import render_waiting
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, Interrupted, RunStopping, UsageError
 from callsheet.guard import check_packages_are_ours
@@ -102,7 +102,7 @@ async def carry_out_part(run_id: str, part: str, *, sandbox: bool, stop: StopSig
     with suppress(Busy):
         if part:
             async with shard_opened(run_id, part, sandbox=sandbox, stop=stop) as ctx:
-                await run_jobs(ctx, await waiting_jobs(ctx))
+                await render_waiting(ctx)
                 await end_shard(ctx)
             await finalize_shards(run_id, sandbox=sandbox)
             return

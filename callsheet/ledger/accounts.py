@@ -26,6 +26,7 @@ WINDOW_KINDS: Final[Mapping[Scope, tuple[Window, ...]]] = MappingProxyType(
         "campaign_client": ("total",),
         "model": ("total",),
         "run": ("total",),
+        "retakes": ("total",),
     }
 )
 """Which caps there can be: an account exists for each of these."""
@@ -63,13 +64,18 @@ def window_kind(window: str) -> Window:
     return _KIND_BY_LENGTH[len(window)]
 
 
-def account_refs(*, campaign: str, client: str, model: str, run_id: str, at_ms: int) -> list[AccountRef]:
+def account_refs(
+    *, campaign: str, client: str, model: str, run_id: str, at_ms: int, is_retake: bool = False
+) -> list[AccountRef]:
     """Return every account that money put aside at `at_ms` (Unix milliseconds) counts in.
 
-    `client` is empty where the job names none; it then counts in no client's account.
+    `client` is empty where the job names none; it then counts in no client's account. `is_retake` says that a
+    run has ordered the job by itself.
     """
     owners: list[tuple[Scope, str]] = [("ledger", ""), ("campaign", campaign), ("model", model)]
     owners.append(("run", run_id))
+    if is_retake:
+        owners.append(("retakes", run_id))
     if client:
         owners += [("client", client_key(client)), ("campaign_client", campaign_client_key(campaign, client))]
     return [

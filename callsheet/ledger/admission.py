@@ -56,6 +56,7 @@ def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
         model=wanted.model,
         run_id=now.run_id,
         at_ms=tx.at_ms,
+        is_retake=wanted.retake > 0,
     )
     accounts = account_ids(tx, refs)
     _hold(tx, accounts, wanted.maximum_nano)
@@ -95,6 +96,7 @@ _wanted = (
         _job.c.model,
         _job.c.endpoint,
         _job.c.maximum_nano,
+        _job.c.retake,
         _run.c.run_id,
         _run.c.campaign,
         _run.c.priority,

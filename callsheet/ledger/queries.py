@@ -222,7 +222,7 @@ def _jobs(
     tx: Transaction, run_id: str, states: Collection[State] | None, within: Range | None = None
 ) -> Iterator[JobRow]:
     job = schema.job
-    query = job_query().where(job.c.run_id == run_id).order_by(job.c.position)
+    query = job_query().where(job.c.run_id == run_id).order_by(job.c.position, job.c.retake)
     if states is not None:
         query = query.where(job.c.state.in_([state.value for state in states]))
     if within is not None:

@@ -46,7 +46,8 @@ class NewJob:
     `payload` is the engine's own text. `maximum_nano`, above 0, is what is held. `render_kind` groups jobs
     that should take equally long to render, for `history.render_times`. `draft` says that what is bought is a
     draft, which `finishing.finish` may follow. `position` is the place in the plan;
-    None counts from the job before.
+    None counts from the job before. `retake` counts the retakes of that place which the run orders by itself,
+    at most `retakes_max`; 0 is the plan's own job.
     """
 
     row: int
@@ -64,6 +65,8 @@ class NewJob:
     render_kind: str = ""
     draft: bool = False
     position: int | None = None
+    retake: int = 0
+    retakes_max: int = 0
 
     @property
     def label(self) -> str:

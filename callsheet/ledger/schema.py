@@ -60,7 +60,7 @@ def _key(name: str, kind: Any, *parts: Any, auto: bool = False) -> sa.Column[Any
     return sa.Column(name, kind, *parts, primary_key=True, autoincrement=auto)
 
 
-VERSION: Final = 9
+VERSION: Final = 10
 """The version of these tables. A test compares their text with it: another schema needs another version."""
 
 ledger_head = _table(
@@ -138,7 +138,12 @@ job = _table(
     _col("draft_output_id", INT, null=True),  # the draft's file, from when the draft is to be finished,
     *_cols(INT, "draft_expected_nano", "draft_maximum_nano", default="0"),  # and what the draft was priced at
     *_cols(TEXT, "error_type", "error", "charged", default=""),
-    sa.UniqueConstraint("run_id", "position", name="job_once_per_position"),
+    _col(
+        "retake", INT, default="0"
+    ),  # the how manyth retake that the run itself ordered; 0 is the plan's job
+    _col("retakes_max", INT, default="0"),
+    sa.UniqueConstraint("run_id", "position", "retake", name="job_once_per_position"),
+    sa.CheckConstraint("retake BETWEEN 0 AND retakes_max", name="job_retakes_within_allowance"),
     sa.CheckConstraint(one_of("state", tuple(State)), name="job_state_known"),
     sa.CheckConstraint("expected_nano >= 0", name="job_expected_not_negative"),
     sa.CheckConstraint("maximum_nano > 0 AND maximum_nano >= expected_nano", name="job_maximum_covers"),

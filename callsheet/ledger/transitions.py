@@ -16,7 +16,8 @@ from sqlalchemy import bindparam, func, select, text
 from callsheet import failpoints
 from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageError
 from callsheet.ledger import schema
-from callsheet.ledger.records import Output
+from callsheet.ledger.records import NewJob, Output
+from callsheet.ledger.retaking import order_retake
 from callsheet.ledger.states import Event, State, next_state
 from callsheet.ledger.steps import change, chunks, current, step, step_many
 from callsheet.ledger.transaction import Transaction, purchase, write
@@ -188,12 +189,25 @@ def render(
 
 
 @write(short=True)
-def collect(tx: Transaction, job_id: int, output: Output, *, attempt: int | None = None) -> None:
-    """Record that the verified file is there under its final name: `succeeded`."""
+def collect(
+    tx: Transaction,
+    job_id: int,
+    output: Output,
+    *,
+    attempt: int | None = None,
+    retake: NewJob | None = None,
+) -> str:
+    """Record that the verified file is there under its final name: `succeeded`.
+
+    `retake` is ordered in the same transaction. Returns why it is not ordered, "" otherwise.
+    """
     now = current(tx, job_id, attempt=attempt)
     next_state(now.state, Event.COLLECT, booked=now.booked)
     made = {"output_id": _store_output(tx, now.run_id, now.submission_id, output), "error": ""}
-    step(tx, now, Event.COLLECT, job=made, submission={"closed_ms": tx.at_ms})
+    left = order_retake(tx, now.run_id, retake) if retake is not None else ""
+    why = "" if retake is None else left or f"retake {retake.custom_id} is ordered"
+    step(tx, now, Event.COLLECT, why=why, job=made, submission={"closed_ms": tx.at_ms})
+    return left
 
 
 @write()

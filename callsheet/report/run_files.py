@@ -95,10 +95,19 @@ def _sound(value: Value) -> Value:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
+def _place(row: ResultRow, position: Mapping[str, int], shots: Mapping[str, str]) -> int | None:
+    """Return the manifest's row of a job; a retake that the run ordered itself has that of its clip."""
+    name: str | None = row.custom_id
+    while name is not None and name not in position:
+        name = shots.get(name)
+    return None if name is None else position[name]
+
+
 def _matched(manifest: pa.Table, rows: Sequence[ResultRow]) -> pa.Table:
     """Return the manifest's own columns, renamed as in the results, in the order of `rows`."""
+    shots = {row.custom_id: row.retake_of for row in rows if row.retake_of not in ("", row.custom_id)}
     position = {name: index for index, name in enumerate(manifest.column("custom_id").to_pylist())}
-    order = pa.array([position.get(row.custom_id) for row in rows], type=pa.int64())
+    order = pa.array([_place(row, position, shots) for row in rows], type=pa.int64())
     names = carried_names(tuple(manifest.column_names))
     return manifest.select(list(names)).take(order).rename_columns(list(names.values()))
 

@@ -170,12 +170,12 @@ def current_accounts(ledger: Ledger, at_ms: int, *, runs: bool) -> list[Account]
     return [
         account
         for ref, account in sorted(known.items(), key=lambda item: _order(item[0]))
-        if account.frozen or (ref.window in current and (runs or ref.scope != "run"))
+        if account.frozen or (ref.window in current and (runs or ref.scope not in {"run", "retakes"}))
     ]
 
 
 def _order(ref: AccountRef) -> tuple[int, str, int]:
-    scopes = ("ledger", "campaign", "campaign_client", "client", "model", "run")
+    scopes = ("ledger", "campaign", "campaign_client", "client", "model", "run", "retakes")
     return scopes.index(ref.scope), ref.key, len(ref.window) if ref.window_kind != "total" else 0
 
 

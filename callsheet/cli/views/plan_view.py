@@ -90,8 +90,19 @@ def show_plan(plan: Plan, room: Mapping[Cap, int]) -> None:
     if total.jobs:
         _show_totals(plan)
     for cap, left_nano in room.items():
+        if cap.scope == "retakes":
+            show_line(_retakes_text(plan, cap))
+            continue
         limit, left = usd_rounded_up(cap.limit_nano), usd_rounded_up(left_nano)
         show_line(f"{cap_name(cap)}: {limit}, {left} left")
+
+
+def _retakes_text(plan: Plan, cap: Cap) -> str:
+    """Say what may be bought besides: `retakes: up to 2 per clip that is black or frozen, at most $10.00`."""
+    assert plan.retakes is not None
+    kinds = " or ".join(plan.retakes.on)
+    most = usd_rounded_up(cap.limit_nano)
+    return f"retakes: up to {plan.retakes.most} per clip that is flagged {kinds}, at most {most} in all"
 
 
 def _show_totals(plan: Plan) -> None:

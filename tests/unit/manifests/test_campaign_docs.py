@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -21,7 +22,8 @@ def keys() -> set[str]:
         if section in FREE:
             found.add(f"{section}.COLUMN" if section != "columns" else 'columns."THEIRS"')
             continue
-        for key in about.annotation.model_fields:
+        model = next(iter(get_args(about.annotation)), about.annotation)  # X | None is X
+        for key in model.model_fields:
             name = {"values_by_column": "COLUMN", "client": "client.NAME"}.get(key, key)
             found.add(f"{section}.{name}")
     return found

@@ -11,14 +11,19 @@ from manifests.look import (
     THRESHOLDS,
     Flag,
     LookRules,
+    RetakeRules,
     asks_for_cuts,
     flags_json,
     flags_text,
     look_text,
     read_flags,
     read_look,
+    read_retakes,
 )
 from manifests.look_section import LookSection
+from manifests.plan_document import plan_document
+from manifests.planner import make_plan
+from pricing.budgets import Cap
 
 FLAGS = (
     Flag("black", 0.0, 1.21, 1.21),
@@ -103,3 +108,48 @@ def test_every_threshold_has_a_key() -> None:
 def test_which_prompts_ask_for_cuts(prompt: str, asks: bool) -> None:
     """Two camera instructions are two shots; words for a cut count, flowers do not."""
     assert asks_for_cuts(prompt) is asks
+
+
+RETAKES = '[retakes]\nmax = 2\nbudget_usd = "0.50"\non = ["black", "frozen"]\n'
+
+
+def test_retakes_are_off_unless_asked_for(tmp_path: Path) -> None:
+    """[retakes] names how often, for which flags, and a cap of its own."""
+    assert read_campaign(written(tmp_path, "")).retakes is None
+    campaign = read_campaign(written(tmp_path, RETAKES))
+    assert campaign.retakes == RetakeRules(2, ("black", "frozen"))
+    assert campaign.caps == (Cap("retakes", "", "total", 500_000_000),)
+    kept = look_text(LookRules(), RetakeRules(2, ("black",), 3))
+    assert read_retakes(kept) == RetakeRules(2, ("black",), 3)
+    assert read_retakes(look_text(LookRules())) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        ('[retakes]\nmax = 2\non = ["black"]\n', "retakes.budget_usd", "this key is required"),
+        (RETAKES.replace("2\n", "11\n"), "retakes.max", "must be a whole number from 1 to 10"),
+        (RETAKES.replace('"black", "frozen"', ""), "retakes.on", "must name at least one of black,"),
+        (RETAKES + "more = 1\n", "retakes.more", "there is no such key; allowed are max, budget_usd, on"),
+        (f'[look]\nignore = ["black"]\n{RETAKES}', "retakes.on", "[look] ignores this kind"),
+    ],
+)
+def test_a_mistake_in_retakes_is_named(tmp_path: Path, text: str, key: str, said: str) -> None:
+    """A table without a sum is no allowance, and what is not looked for is never found."""
+    with pytest.raises(ManifestError) as caught:
+        read_campaign(written(tmp_path, text))
+    (problem,) = caught.value.problems
+    assert problem.row >= 4
+    assert (problem.column, problem.message[: len(said)]) == (key, said)
+
+
+def test_the_allowance_is_part_of_the_plan(tmp_path: Path) -> None:
+    """Another number, kind or sum is another plan; what the plan orders does not count in the allowance."""
+    (tmp_path / "shots.csv").write_text(
+        "prompt,model,resolution,duration\nA boat,seedance-1.0-pro-fast,480p,2\n"
+    )
+    texts = ("", RETAKES, RETAKES.replace("2\n", "3\n"), RETAKES.replace("0.50", "0.60"))
+    plans = [make_plan(written(tmp_path, text)) for text in texts]
+    assert len({plan.hash for plan in plans}) == len(texts)
+    assert all(plan_document(plan)["fits"] for plan in plans)
+    assert plan_document(plans[1])["retakes"] == {"max": 2, "on": ["black", "frozen"]}

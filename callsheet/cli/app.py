@@ -38,6 +38,7 @@ COMMANDS = {
     "Money": {
         "budget": "Show and set caps that outlive a run",
         "prices": "Show the price book; compare it with fal's price list",
+        "stats": "Show what is kept of what was made, and what a kept clip costs",
         "ledger": "Show where the money is and where it went; check and copy the ledger",
     },
     "Tools": {

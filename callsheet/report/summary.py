@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from callsheet.ledger.accounts import Account, Overrun
+from callsheet.report.keep_rates import keep_document
 from callsheet.report.rows import SKIPPED, SUCCESSES, ResultRow, iso_utc
 from pricing.budgets import first_spellings
 from pricing.money import ceil_div, usd_text
@@ -63,6 +64,7 @@ class Rollup:
 class RunTotals:
     """The run's totals, and the same by model and client.
 
+    `kept` says what is kept of the clips and what that costs (`callsheet.report.keep_rates`).
     `elsewhere` counts the rows that other runs go on with, by run and status; `statuses` counts them as well.
     """
 
@@ -74,6 +76,7 @@ class RunTotals:
     by_client: list[Rollup]
     render_p50_s: float | None
     render_p95_s: float | None
+    kept: dict[str, Any]
     drafts: DraftTotals | None = None
 
 
@@ -104,6 +107,7 @@ def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> RunTotals:
         by_client=rollups(rows, "client"),
         render_p50_s=quantile(times, 0.5),
         render_p95_s=quantile(times, 0.95),
+        kept=keep_document(rows, run.campaign),
         drafts=_drafts([row for row in rows if row.draft_nano is not None]),
     )
 
@@ -207,6 +211,7 @@ def summary_document(summary: RunTotals) -> dict[str, Any]:
         "render_seconds": {"p50": summary.render_p50_s, "p95": summary.render_p95_s},
         "by_model": {group.name: _sums(group) for group in summary.by_model},
         "by_client": {group.name: _sums(group) for group in summary.by_client},
+        "kept": summary.kept,
         **({} if summary.drafts is None else {"drafts": _drafts_document(summary.drafts)}),
     }
 

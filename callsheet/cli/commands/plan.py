@@ -56,6 +56,7 @@ from manifests.plan_file import refuse_to_replace, write_plan
 from manifests.planner import make_plan
 from manifests.row_filter import RowFilter
 from pricing.budgets import Shortfall, full_room, shortfalls
+from pricing.keep_rates import rate_document, rate_line
 from pricing.money import usd_rounded_up, usd_text
 
 PlanFile = Annotated[Path | None, option("PLAN_OUT", "Write a plan file that can be approved and run")]
@@ -129,6 +130,7 @@ def plan(
                 **left_out,
                 **drafts_document(costs),
                 **finishes_document(finishes),
+                "keep_rates": {rate.name: rate_document(rate) for rate in seen.rates},
             }
         )
         return code
@@ -140,6 +142,8 @@ def plan(
     _show_fit(seen, short, left)
     for line in advice_lines(made, seen.changes, seen.room):
         show_line(line)
+    for rate in seen.rates:
+        show_line(rate_line(rate))
     if len(seen.changes.made) < made.total.jobs:
         show_expensive(made)
         show_time(takes_s, concurrency, learned=learned)

@@ -17,6 +17,7 @@ from manifests.retakes import kept_drafts
 from pricing.budgets import Cap, choose, scope_label
 from pricing.catalog import load_catalog
 from pricing.drafts import ASSUMED_SHARE, DraftCost, draft_cost, finish_cost
+from pricing.keep_rates import KeepRate
 from pricing.money import usd_rounded_up, usd_text
 from pricing.render_times import campaign_s, published_render_s
 
@@ -34,8 +35,8 @@ class PlanView:
 
     `room` is the headroom under each cap in nano-dollars. `differs` says, by position, what makes a changed
     job another one. `learned_s` is the median render time of a size in seconds. `kept` is how many drafts
-    were finished so far, and of how many. `credit_nano` is the account's balance in nano-dollars, None where
-    it was not read.
+    were finished so far, and of how many. `rates` are the keep rates of the plan's models. `credit_nano` is
+    the account's balance in nano-dollars, None where it was not read.
     """
 
     room: Mapping[Cap, int]
@@ -43,6 +44,7 @@ class PlanView:
     differs: Mapping[int, Sequence[str]] = field(default_factory=dict)
     learned_s: Mapping[Size, float] = field(default_factory=dict)
     kept: tuple[int, int] = (0, 0)
+    rates: Sequence[KeepRate] = ()
     credit_nano: int | None = None
     waiting_since_ms: Mapping[str, int] = field(default_factory=dict)
 

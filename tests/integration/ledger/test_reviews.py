@@ -3,8 +3,9 @@
 import pytest
 
 from callsheet.errors import JudgedMeanwhile, LedgerError, UsageError
-from callsheet.ledger import reviews
+from callsheet.ledger import State, finishing, kept, queries, reviews
 from callsheet.ledger.reviews import NAME_MAX_CHARS, NOTE_MAX_CHARS
+from tests.integration.ledger.conftest import COST_NANO, NOON_MS, new_finish
 
 
 def test_the_newest_judgement_counts_and_the_others_stay(desk) -> None:
@@ -65,3 +66,20 @@ def test_the_database_knows_the_verdicts(desk) -> None:
             'INSERT INTO review (at_ms, job_id, verdict, note, changes, "by") '
             f"VALUES (1, {job_id}, 'maybe', '', '{{}}', '')"
         )
+
+
+def test_made_clips_are_read_with_their_newest_verdict(desk) -> None:
+    """What failed is no clip; a draft that is finished is kept, unless somebody says otherwise."""
+    jobs = desk.run(4)
+    for job_id in jobs[:3]:
+        desk.bring(job_id, State.SUCCEEDED)
+    for verdict in ("keep", "reject"):
+        desk.ledger.do(reviews.judge, jobs[0], verdict=verdict)
+    desk.ledger.do(finishing.finish, desk.ledger.do(queries.job, jobs[1]).run_id, [new_finish(jobs[1])])
+    found = list(desk.ledger.stream(kept.made_clips))
+    assert sorted(clip.verdict for clip in found) == ["", "keep", "reject"]
+    assert {clip.spent_nano for clip in found} == {COST_NANO}
+    model = desk.ledger.do(queries.job, jobs[0]).model
+    assert sorted(clip.verdict for clip in desk.ledger.do(kept.judged_clips, [model])) == ["keep", "reject"]
+    assert desk.ledger.do(kept.judged_clips, ["another"]) == []
+    assert list(desk.ledger.stream(kept.made_clips, since_ms=NOON_MS + 10**9)) == []

@@ -115,3 +115,21 @@ def activity(tx: Transaction) -> Activity:
 
 DONE = (State.SUCCEEDED, State.ALREADY_MADE)
 WAITING = (State.PENDING, State.HELD)
+
+
+KEEPER = "keeper"
+"""What the keeper claims for a moment whenever it looks at a ledger: so it is known when it did so last."""
+
+
+@read()
+def keeper_seen(tx: Transaction) -> Owner | None:
+    """Return which keeper looked at the ledger last, and since when (Unix ms); None where none did."""
+    return queries.owner_in(claims_of(tx.connection, {KEEPER})[KEEPER], tx.at_ms)[0]
+
+
+@read()
+def hosts(tx: Transaction, *, since_ms: int) -> list[str]:
+    """Return the names of the machines that have worked on runs at `since_ms` or later."""
+    claim = schema.claim
+    query = select(claim.c.host).where(claim.c.claimed_ms >= since_ms).distinct().order_by(claim.c.host)
+    return list(tx.execute(query).scalars())

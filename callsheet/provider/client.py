@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -225,6 +226,14 @@ class FalQueue:
         reply = await self._read("GET", f"{self._settings.rest_url}/.well-known/jwks.json")
         read_object(reply, "fal's list of keys")
         return reply.body
+
+    async def clock_ms(self) -> int | None:
+        """Return fal's clock by the Date of a reply (Unix ms, whole seconds); None where it has none."""
+        reply = await self._read("GET", f"{self._settings.rest_url}/.well-known/jwks.json")
+        try:
+            return int(parsedate_to_datetime(reply.headers["date"]).timestamp() * 1000)
+        except (KeyError, ValueError):
+            return None
 
     async def _read(self, method: str, url: str, params: Mapping[str, str] | None = None) -> Reply:
         client, auth = self._opened()[1], self._auth()

@@ -102,6 +102,7 @@ def test_each_campaign_has_its_own_deployment_and_a_second_deploy_changes_it(des
         at_three,
         ["deploy", night, "--json"],
         listed,
+        ["doctor", "--json"],
     )
     name = "run-campaign/night"
     assert changes(told[0])[name]["change"] == "new"
@@ -119,6 +120,9 @@ def test_each_campaign_has_its_own_deployment_and_a_second_deploy_changes_it(des
     assert changes(told[7])[name]["fields"] == wanted
     assert line(told[9], name)["schedule"] == "none"
     assert line(told[9], "run-campaign/noon")["schedule"] == "0 12 * * * UTC"
+    checked = json.loads(told[10][1])
+    assert (checked["server"]["ok"], checked["workers"]["ok"]) == (True, False)
+    assert "no worker of the work pool callsheet answers" in checked["workers"]["text"]
 
 
 def test_a_paused_schedule_stays_paused_and_a_removed_campaign_is_gone(desk):

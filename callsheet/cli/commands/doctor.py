@@ -16,26 +16,35 @@ from stat import S_IRWXG, S_IRWXO
 from callsheet import failpoints
 from callsheet.cli.options import Json
 from callsheet.cli.output import document, show_line
-from callsheet.cli.prefect import configured_api_url, require_answer
+from callsheet.cli.prefect import configured_api_url, require_answer, why_unreachable
 from callsheet.engine.rollback_guard import refuse_older_ledger
 from callsheet.errors import CallsheetError, UsageError
-from callsheet.files import usable_data_folder
-from callsheet.ledger import Ledger, verify
+from callsheet.files import has_ledger, usable_data_folder
+from callsheet.ledger import Ledger, overview, queries, verify, wall_clock_ms
+from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
 from callsheet.settings import Settings, settings_from
 from manifests.readers.remote import is_remote
+from pricing.render_times import in_words
 
 LOW_DISK_BYTES = 2 * 2**30
+CLOCKS_APART_S = 30.0
+KEEPER_LATE_MS = 180_000
+"""A keeper looks every minute."""
+
 Finding = tuple[bool, str]
 
 
 def doctor(*, json: Json = False) -> int:
     """Check the key, the ledger, the data folder, the server, the disk and versions.
 
+    With a Prefect server also its version, the work pools and their workers;
+    of the ledger also the keeper, the clocks and the machines that use it.
+
     Example: callsheet doctor
     """
     settings = settings_from(os.environ)
-    findings = {name: check(settings) for name, check in _CHECKS.items()}
+    findings = {name: check(settings) for name, check in _CHECKS.items()} | _of_prefect() | _shared(settings)
     if json:
         document({name: {"ok": ok, "text": text} for name, (ok, text) in findings.items()})
     else:
@@ -115,6 +124,77 @@ def _server(_settings: Settings) -> Finding:
     except UsageError as error:
         return False, str(error)
     return True, f"Prefect at {url}"
+
+
+def _of_prefect() -> dict[str, Finding]:
+    """Ask a configured Prefect server about itself and about the work pools of our deployments."""
+    url = configured_api_url(os.environ, Path.home())
+    if url is None or why_unreachable(url):
+        return {}
+    from callsheet.cli.prefect_health import prefect_findings  # noqa: PLC0415 -- Prefect takes a second
+
+    try:
+        return asyncio.run(prefect_findings(url))
+    except Exception as error:  # noqa: BLE001 -- of Prefect's client, of whatever answers there
+        return {"server": (False, f"{url} does not answer as Prefect does: {type(error).__name__}")}
+
+
+def _shared(settings: Settings) -> dict[str, Finding]:
+    """Ask the ledger who uses it: the keeper, the machines; and compare the clocks."""
+    if not has_ledger(settings):
+        return {}
+    try:
+        with Ledger.open(settings.ledger) as ledger:
+            found = {"keeper": _keeper(ledger), "clocks": _clocks(settings, ledger)}
+            if ledger.folder is not None:
+                found["machines"] = _machines(ledger)
+    except CallsheetError:  # said with the ledger
+        return {}
+    return found
+
+
+def _keeper(ledger: Ledger) -> Finding:
+    seen, now_ms = ledger.do(overview.keeper_seen), ledger.do(queries.now_ms)
+    idle = [each for each in ledger.overview(limit=overview.MOST_RUNS) if each.state == "idle"]
+    left = f"; {len(idle)} unfinished runs have nobody (`callsheet runs`)" if idle else ""
+    if seen is None:
+        return not idle, f"none has looked at this ledger{left or ', and no run waits for one'}"
+    ago_ms = now_ms - seen.since_ms
+    text = f"looked {in_words(max(0, ago_ms) / 1000)} ago on {seen.host}{left}"
+    return ago_ms < KEEPER_LATE_MS, text
+
+
+def _clocks(settings: Settings, ledger: Ledger) -> Finding:
+    """Compare this machine's clock with the database's and with fal's."""
+    gaps = {"the database's": (ledger.do(queries.now_ms) - wall_clock_ms()) / 1000}
+    if settings.key is not None:
+        try:
+            theirs_ms = asyncio.run(_fal_clock_ms(settings))
+        except CallsheetError:
+            theirs_ms = None
+        if theirs_ms is not None:
+            gaps["fal's"] = (theirs_ms - wall_clock_ms()) / 1000
+    apart = {name: gap for name, gap in gaps.items() if abs(gap) > CLOCKS_APART_S}
+    if apart:
+        said = ", ".join(f"{name} by {abs(gap):.0f} s" for name, gap in apart.items())
+        return False, f"this machine's clock differs from {said}: set it by NTP"
+    return True, f"this machine's agrees with {' and '.join(gaps)} to {CLOCKS_APART_S:.0f} s"
+
+
+async def _fal_clock_ms(settings: Settings) -> int | None:
+    async with FalQueue(settings) as queue:
+        return await queue.clock_ms()
+
+
+def _machines(ledger: Ledger) -> Finding:
+    """Say whether a ledger that is a file was used from several machines, whose locks do not meet."""
+    names = ledger.do(overview.hosts, since_ms=wall_clock_ms() - 7 * 86_400_000)
+    if len(names) < 2:
+        return True, "this SQLite ledger was used from one machine in the last seven days"
+    return False, (
+        f"this SQLite ledger was used from {', '.join(names[:5])} in the last seven days. If these are not "
+        "containers on one machine, put the ledger on PostgreSQL (CALLSHEET_LEDGER_URL=postgresql://...)"
+    )
 
 
 def _disk(settings: Settings) -> Finding:

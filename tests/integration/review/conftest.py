@@ -86,9 +86,12 @@ def reviewed(
         yield Reviewed(house, run, url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Start Debian's chromium once."""
+    """Start Debian's chromium once for the tests of a module.
+
+    While it is there, Playwright's loop runs in this thread, and no other test could run one of its own.
+    """
     chromium = shutil.which("chromium")
     if chromium is None:
         said = "chromium is not installed: the report page is not looked at in a browser"

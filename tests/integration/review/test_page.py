@@ -14,6 +14,8 @@ from callsheet.engine.open_run import changes_of
 from callsheet.ledger import Ledger, queries, reviews
 from manifests.planner import make_plan
 
+pytestmark = pytest.mark.xdist_group("browser")
+
 AT_REST = """video => new Promise((done) => {
   video.readyState > 1 && !video.seeking ? done() : (video.onseeked = video.oncanplay = done);
 })"""

@@ -107,7 +107,7 @@ def _ours(
         return oracle(url), time.perf_counter() - begun
 
 
-def busy_share(accepted: list[dict[str, Any]]) -> float:
+def busy_share(accepted: list[dict[str, Any]], slots: int = SLOTS) -> float:
     """Return the part of the slots' time in which something rendered, while jobs were still waiting.
 
     Counted from the first start to the last: after it there is nothing left that could fill a slot.
@@ -119,7 +119,7 @@ def busy_share(accepted: list[dict[str, Any]]) -> float:
         (later - earlier) * sum(start <= earlier < end for start, end in spans)
         for earlier, later in pairwise(moments)
     )
-    return float(used / (SLOTS * (last - first)))
+    return float(used / (slots * (last - first)))
 
 
 def _by_hand(folder: Path, environment: dict[str, str]) -> tuple[dict[str, Any], float]:

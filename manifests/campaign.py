@@ -80,9 +80,9 @@ class Campaign:
     `manifest` is a path, a folder or a glob pattern relative to `folder`; `file` is the campaign file as the
     person named it, "" for a bare manifest. `columns` maps headers to our names of columns, several headers
     to one name if need be. `out` is "" where nothing is said. `naming` makes the file names of rows that
-    bring none. `lines` says where each key of the file stands. `header_row` and `skip_hidden` say how the
-    manifest is read, as in `ReadOptions`. `notify_urls` and `webhook` are who is told about runs: addresses,
-    which may hold secrets, or `env:NAME`.
+    bring none. `lines` says where each key of the file stands. `priority` and `share` are those of `NewRun`.
+    `header_row` and `skip_hidden` say how the manifest is read, as in `ReadOptions`. `notify_urls` and
+    `webhook` are who is told about runs: addresses, which may hold secrets, or `env:NAME`.
     `look` says what a technical look flags, and `retakes` what of it is bought again; None for nothing.
     """
 
@@ -99,6 +99,8 @@ class Campaign:
     out: str = ""
     naming: Template | None = None
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    priority: int = 0
+    share: int = 1
     header_row: int | None = None
     skip_hidden: bool = False
     notify_urls: tuple[str, ...] = field(default=(), repr=False)

@@ -61,6 +61,8 @@ def _campaign(given: CampaignFile, path: Path, lines: dict[tuple[str, ...], int]
     return Campaign(
         name=given.campaign.name,
         manifest=given.campaign.manifest,
+        priority=given.campaign.priority,
+        share=given.campaign.share,
         folder=path.parent,
         file=str(path),
         defaults=given.defaults,

@@ -23,6 +23,8 @@ from manifests.table import WrittenNumber, two_claim
 from pricing.money import MAX_USD, parse_usd
 
 _WHOLE_MAX = 10**15
+PRIORITY_MAX = 1000
+SHARE_MAX = 1000
 _HEADER_ROW_MAX = 1000
 RETAKES_MAX = 10
 
@@ -156,6 +158,12 @@ class CampaignSection(_Section):
     ] = _key("money is capped and results are gathered under this name")
     manifest: Text = _key(
         "a path relative to the campaign file, a glob pattern or an address; `book.xlsx#Sheet` names a sheet"
+    )
+    priority: Annotated[int, _whole(-PRIORITY_MAX, PRIORITY_MAX), _bounds(-PRIORITY_MAX, PRIORITY_MAX)] = (
+        _key("where several campaigns wait for slots, the higher one gets the next", 0)
+    )
+    share: Annotated[int, _whole(1, SHARE_MAX), _bounds(1, SHARE_MAX)] = _key(
+        "among equals: a campaign of share 2 gets twice the slots of one of share 1", 1
     )
 
 

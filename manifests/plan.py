@@ -116,6 +116,7 @@ class Plan:
 
     `source` is what the plan was made from (a manifest, its address, or a campaign file); `out` and
     `concurrency` are None where nothing was said. `caps` holds those of the campaign file and the run's own.
+    `priority` and `share` say who goes first where several campaigns wait for slots.
     `jobs` of a large plan are read from disk when they are asked for; `counted` is then known already.
     `look` says what a technical look at the clips flags, and `retakes` what of it is bought again.
     """
@@ -128,6 +129,8 @@ class Plan:
     warnings: tuple[Problem, ...] = ()
     out: str | None = None
     concurrency: int | None = None
+    priority: int = 0
+    share: int = 1
     options: PlanOptions = field(default_factory=PlanOptions)
     counted: Summary | None = None
     look: LookRules = field(default_factory=LookRules)

@@ -164,6 +164,8 @@ def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
         warnings=tuple(notes.warnings()),
         out=options.out or campaign.out or None,
         concurrency=options.concurrency,
+        priority=campaign.priority,
+        share=campaign.share,
         options=options,
         counted=counted,
         look=campaign.look,

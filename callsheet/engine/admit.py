@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ from callsheet.ledger import (
     queries,
     settlement,
     transitions,
+    turns,
 )
 from callsheet.ledger.transaction import Transaction, purchase, write
 from manifests.job import Job, canonical_json
@@ -53,6 +55,9 @@ booked while nothing new is bought, and the journal."""
 
 SLOT_WAIT_S = 0.2
 """How often a slot is asked for while other processes hold all of them, in seconds."""
+
+NOTE_WAIT_S = 2.0
+"""How often a run that waits says so, in seconds, for the turns between campaigns."""
 
 SLOT_LOOK_S = 10.0
 STUCK_S = 180.0
@@ -173,12 +178,26 @@ class SlotWait:
     def __init__(self, ctx: RunContext) -> None:
         self._ctx = ctx
         self._next_s = time.monotonic() + SLOT_LOOK_S
+        self._note_s = 0.0
         self._since_s = 0.0
         self._held_by: frozenset[int] = frozenset()
 
+    async def pause(self) -> None:
+        """Wait a moment, or until a render of this process ends. Other runs see that this one waits."""
+        self._ctx.state.slot_freed.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ctx.state.slot_freed.wait(), SLOT_WAIT_S)
+
     async def look(self) -> None:
-        """Say who holds the slots. Stop buying where the same unknown requests hold them all for too long."""
+        """Say that this run waits, and who holds the slots.
+
+        Stops buying where the same unknown requests hold them all for too long.
+        """
         now_s = time.monotonic()
+        if now_s >= self._note_s:
+            self._note_s = now_s + NOTE_WAIT_S
+            slots = self._ctx.settings.concurrency
+            await self._ctx.do(turns.note_waiting, self._ctx.run.run_id, slots=slots)
         if now_s < self._next_s:
             return
         self._next_s = now_s + SLOT_LOOK_S
@@ -212,32 +231,44 @@ def _holders(work: Iterable[OpenWork]) -> str:
 async def admit(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:
     """Hold the job's maximum and take a slot, waiting while all slots are taken elsewhere.
 
-    With an order, it is written down as being sent as well: `submit` must follow. Without one, nothing is
-    sent. Raises CapReached (and stops buying), Interrupted where nothing new is admitted any more.
+    While there is none, one job of this process asks for it and the others stand in line. With an order, it
+    is written down as being sent as well: `submit` must follow. Without one, nothing is sent. Raises
+    CapReached (and stops buying), Interrupted where nothing new is admitted any more.
     """
-    wait = SlotWait(ctx)
-    while True:
-        if not ctx.stop.admitting:
-            raise Interrupted("nothing new is submitted")
-        try:
-            require_room(ctx)
-            intent = await _admit_once(ctx, row, order)
-        except asyncio.CancelledError:
-            await ctx.do(take_back_unsent, row.job_id)
-            raise
-        except NoSlot:
-            await wait.look()
-            await ctx.stop.pause(SLOT_WAIT_S)
-        except CapReached as reached:
-            ctx.stop.drain(reached)
-            raise
-        except ClaimLost as lost:
-            ctx.stop.stop(lost)
-        except (RunStopping, DiskFull, LedgerUnsafe) as stopping:
-            ctx.stop.drain(stopping)
-        else:
-            ctx.tell_trouble("")
-            return intent
+    if not ctx.state.slot_line.locked():
+        with suppress(NoSlot):
+            return await _admit_or_stop(ctx, row, order)
+    async with ctx.state.slot_line:
+        wait = SlotWait(ctx)
+        while True:
+            try:
+                return await _admit_or_stop(ctx, row, order)
+            except NoSlot:
+                await wait.look()
+                await wait.pause()
+
+
+async def _admit_or_stop(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:
+    """Try once. Raises NoSlot, CapReached, and Interrupted where the run stops instead."""
+    if not ctx.stop.admitting:
+        raise Interrupted("nothing new is submitted")
+    try:
+        require_room(ctx)
+        intent = await _admit_once(ctx, row, order)
+    except asyncio.CancelledError:
+        await ctx.do(take_back_unsent, row.job_id)
+        raise
+    except CapReached as reached:
+        ctx.stop.drain(reached)
+        raise
+    except ClaimLost as lost:
+        ctx.stop.stop(lost)
+        raise Interrupted("nothing new is submitted") from None
+    except (RunStopping, DiskFull, LedgerUnsafe) as stopping:
+        ctx.stop.drain(stopping)
+        raise Interrupted("nothing new is submitted") from None
+    ctx.tell_trouble("")
+    return intent
 
 
 async def _admit_once(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:

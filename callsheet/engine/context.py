@@ -19,6 +19,7 @@ from callsheet.engine.request import RunRequest, command, results_address
 from callsheet.engine.stopping import StopSignal
 from callsheet.engine.webhook import webhook_address
 from callsheet.ledger import JobRow, Ledger, Range, Run, State, queries
+from callsheet.media.decoders import Decoders
 from callsheet.media.storage import ObjectStore, open_storage
 from callsheet.notify.announcer import Announcer
 from callsheet.provider.client import FalQueue, quiet_http_logs
@@ -54,7 +55,9 @@ class RunState:
     `bought` is set with every POST. `background` are the jobs that the reconcile loop follows. `summary` is
     there once the run is `finalized`. `shards` are those that Prefect's tasks render, by number.
     `fetch_pauses_s` are the pauses between attempts to fetch a file. `lost` are jobs whose submission got no
-    reply here, until their request id is known.
+    reply here, until their request id is known. `slot_line` is held by the one job that
+    asks for a slot while none is free; `unjudged` are rendered jobs whose next ones wait until a clip of the
+    price group has passed; `slot_freed` is set when a render of this process has ended.
     """
 
     limiter: Limiter
@@ -77,6 +80,9 @@ class RunState:
     finalized: asyncio.Event = field(default_factory=asyncio.Event)
     shards: dict[int, Any] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)
+    unjudged: dict[str, set[int]] = field(default_factory=dict)
+    slot_line: asyncio.Lock = field(default_factory=asyncio.Lock)
+    slot_freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def notice(self, text: str) -> None:
         """Add a notice, once."""
@@ -236,7 +242,7 @@ async def open_account(settings: Settings) -> AsyncIterator[AccountSession]:
     """
     quiet_http_logs()
     ledger = await asyncio.to_thread(Ledger.open, settings.ledger)
-    executor = LedgerExecutor(ledger)
+    executor, decoders = LedgerExecutor(ledger), Decoders()
     try:
         catalog = load_catalog()
         platform_api = FalPlatform(settings, canonical=catalog.canonical)
@@ -248,7 +254,9 @@ async def open_account(settings: Settings) -> AsyncIterator[AccountSession]:
                 do=executor,
                 queue=queue,
                 platform=platform,
+                decode=decoders,
             )
     finally:
+        decoders.close()
         executor.close()
         ledger.close()

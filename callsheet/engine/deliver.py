@@ -60,6 +60,7 @@ async def deliver(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket, render
                     expectation_of(job, ctx.catalog, ctx.look),
                     rejected=ctx.folder / REJECTED,
                     expected_bytes=rendered.file_size,
+                    decode=ctx.account.decode,
                 )
         except (MediaError, UntrustedHost, Unavailable) as error:
             logger.info("%s: fetching the video failed: %s", row.custom_id, error, extra=_extra(ctx, row))
@@ -113,7 +114,9 @@ async def _already_fetched(ctx: RunContext, job: Job, row: JobRow) -> Collected 
     """Return the file that an earlier process fetched and verified without recording it."""
     path = ctx.media / f"{row.output_name}.mp4"
     with suppress(MediaError, OSError):
-        return await in_background(recheck, path, expectation_of(job, ctx.catalog, ctx.look))
+        return await in_background(
+            recheck, path, expectation_of(job, ctx.catalog, ctx.look), ctx.account.decode
+        )
     return None
 
 

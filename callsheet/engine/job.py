@@ -246,6 +246,7 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
             render_s = schedule.render_s(seen, now_s)
             started_ms = int((time.time() - render_s) * 1000) if waiting else None
             await ctx.do(transitions.render, row.job_id, started_ms=started_ms, attempt=row.attempt)
+            ctx.state.slot_freed.set()
             if not seen.error:
                 times.observe(kind, render_s)
         elif overdue:
@@ -264,9 +265,12 @@ def group_of(ctx: RunContext, row: JobRow | PaidOutcome) -> str:
 
 
 def _release_slot(ctx: RunContext, row: JobRow) -> None:
-    """Let the next job begin. While no clip of the price group has passed, it waits for this one's file."""
-    if ctx.state.breaker.is_trusted(group_of(ctx, row)):
+    """Let the next job begin: at once, or as soon as a clip of the price group has passed."""
+    group = group_of(ctx, row)
+    if ctx.state.breaker.is_trusted(group):
         ctx.state.limiter.release_slot(row.job_id)
+    else:
+        ctx.state.unjudged.setdefault(group, set()).add(row.job_id)
 
 
 def _age_s(row: JobRow) -> float:
@@ -326,6 +330,8 @@ def _record_outcome(ctx: RunContext, row: JobRow | PaidOutcome) -> None:
     group, limit = group_of(ctx, row), ctx.settings.breaker
     if row.state is State.SUCCEEDED:
         ctx.state.breaker.record_success(group)
+        for job_id in ctx.state.unjudged.pop(group, ()):
+            ctx.state.limiter.release_slot(job_id)
     elif ctx.state.breaker.record_failure(group, row.job_id, row.error_type):
         ctx.state.notice(
             f"stopped buying {group}: its first {limit} paid clips all failed with {row.error_type} "

@@ -259,6 +259,8 @@ def open_run(
                 options=options,
                 prices=pins_text([first_pin(load_catalog())]),
                 look=look_text(plan.look, retakes),
+                priority=plan.priority,
+                share=plan.share,
             ),
             [
                 _new_job(planned, position, folder, known, retakes)

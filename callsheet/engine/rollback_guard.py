@@ -114,7 +114,8 @@ async def _rise(ctx: RunContext) -> None:
 
 async def _remembered(ctx: RunContext) -> None:
     try:
-        await ctx.do.call(remember, Path(ctx.run.out).parent, ctx.run.run_id)
+        # Not in the ledger's thread: making a small file durable takes as long as ten purchases.
+        await asyncio.to_thread(remember, ctx.account.ledger, ctx.folder.parent, ctx.run.run_id)
     except (OSError, LedgerError) as error:
         ctx.state.note_unfinished(f"the mark beside the runs was not written: {error}")
 

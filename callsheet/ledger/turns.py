@@ -30,7 +30,7 @@ _rows = (
     .where(_waiting.c.seen_ms > bindparam("since"))
 )
 _held = (
-    select(_run.c.campaign, func.count())
+    select(_run.c.campaign, func.count().label("held"))
     .join_from(_job, _run, _run.c.run_id == _job.c.run_id)
     .where(text(schema.IN_SLOT))
     .group_by(_run.c.campaign)
@@ -61,7 +61,7 @@ def take_turn(tx: Transaction, run: Row[Any], *, slots: int, taken: int) -> None
     mine = next((row for row in rows if row.run_id == run.run_id), None)
     others = [row for row in rows if row.campaign != run.campaign and row.slots > taken]
     if others:
-        held = dict(tx.execute(_held).tuples().all())
+        held = {row.campaign: row.held for row in tx.execute(_held)}
         ours = _rank(tx, run, held, tx.at_ms if mine is None else mine.since_ms)
         first = min(others, key=lambda row: _rank(tx, row, held, row.since_ms))
         if _rank(tx, first, held, first.since_ms) < ours:

@@ -22,6 +22,7 @@ from callsheet import failpoints
 from callsheet.errors import MediaError
 from callsheet.files import PartFile, file_sha256, make_directory, naming_full_disk, part_file
 from callsheet.media.codes import MediaErrorCode, media_error
+from callsheet.media.decoders import Decode, Decoded, Jpeg, decode_here
 from callsheet.media.expect import Expectation, MediaFacts, verify
 from callsheet.media.mp4 import ReadAt, check_boxes
 from callsheet.media.place import keep_rejected, place_file
@@ -30,8 +31,6 @@ from manifests.look import Flag
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Jpeg = bytes  # a field of `Collected` has the type's own name
-Found = tuple[MediaFacts, Jpeg, Jpeg, tuple[Flag, ...]]
 Download = tuple[Mapping[str, str], AsyncIterator[bytes]]
 Source = Callable[[], AbstractAsyncContextManager[Download]]
 """Opens the download anew at each call: the reply's headers and its body in pieces."""
@@ -87,6 +86,7 @@ async def collect(
     rejected: Path,
     expected_bytes: int | None = None,
     limits: Limits = Limits(),
+    decode: Decode = decode_here,
 ) -> Collected:
     """Download, verify and name one clip. `expected_bytes` is the size that the result announced, if it did.
 
@@ -98,11 +98,11 @@ async def collect(
         make_directory(destination.parent)
         with part_file(destination) as part:
             sha256, size = await _receive(source, part, limits)
-            order = _Order(expectation, expected_bytes)
+            order = _Order(expectation, expected_bytes, decode)
             return await _to_the_end(_finish, part, destination, rejected, order, sha256, size)
 
 
-def recheck(path: Path, expectation: Expectation) -> Collected | None:
+def recheck(path: Path, expectation: Expectation, decode: Decode = decode_here) -> Collected | None:
     """Verify a file that already has its final name; None where there is none. Blocks.
 
     A crash may have come between the naming and the ledger's record. Raises MediaError where the file is not
@@ -117,7 +117,7 @@ def recheck(path: Path, expectation: Expectation) -> Collected | None:
             return file.read(count)
 
         size = path.stat().st_size
-        found = _verified(path, read, size, _Order(expectation, None))
+        found = _verified(path, read, size, _Order(expectation, None, decode))
     return Collected(path, file_sha256(path), size, *found)
 
 
@@ -199,10 +199,14 @@ async def _to_the_end(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What a file must be: `expectation`, and its number of bytes where the result announced one."""
+    """What a file must be: `expectation`, and its number of bytes where the result announced one.
+
+    `decode` is how it is decoded.
+    """
 
     expectation: Expectation
     bytes: int | None
+    decode: Decode
 
 
 def _finish(
@@ -219,10 +223,8 @@ def _finish(
     return Collected(path, sha256, size, *found)
 
 
-def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> Found:
+def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> Decoded:
     """Return what a file holds. Raises MediaError where it is not what was ordered."""
-    from callsheet.media.probe import probe
-
     if size == 0:
         raise media_error(MediaErrorCode.EMPTY, "the download brought no bytes")
     if order.bytes is not None and size != order.bytes:
@@ -231,6 +233,6 @@ def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> Found:
             f"the result announced {order.bytes:,} bytes and the file has {size:,}",
         )
     check_boxes(read, size)
-    probed = probe(path, look=order.expectation.look)
-    verify(probed.facts, order.expectation)
-    return probed.facts, probed.thumbnail.jpeg(), probed.thumbnail.strip.jpeg(), probed.flags
+    decoded = order.decode(path, order.expectation.look)
+    verify(decoded[0], order.expectation)
+    return decoded

@@ -179,6 +179,10 @@ async def retried(
     raise AssertionError("the last try returns or raises")
 
 
+KEPT_ALIVE = 8
+"""Connections that are kept open. Each request looks at every one of them; a question takes milliseconds."""
+
+
 def open_client(
     *,
     transport: httpx.AsyncBaseTransport | None,
@@ -193,7 +197,7 @@ def open_client(
     """
     parsed = [httpx.URL(url) for url in urls]
     loopback = {f"all://{url.netloc.decode()}": None for url in parsed if url.host in LOOPBACK}
-    kept = 20 if keep_alive else 0
+    kept = KEPT_ALIVE if keep_alive else 0
     return httpx.AsyncClient(
         verify=_trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
         transport=transport,

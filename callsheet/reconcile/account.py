@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import JobRow, Ledger, Range, Submission, history, parts, wall_clock_ms
 from callsheet.ledger.transaction import Verb
+from callsheet.media.decoders import Decode, decode_here
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
 from callsheet.reconcile import absence
@@ -41,7 +42,7 @@ class LedgerCalls(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountSession:
-    """One ledger, one account at fal, one clock (Unix milliseconds)."""
+    """One ledger, one account at fal, one clock (Unix milliseconds), and how finished files are decoded."""
 
     settings: Settings
     catalog: Catalog
@@ -50,6 +51,7 @@ class AccountSession:
     queue: FalQueue
     platform: FalPlatform
     now_ms: Callable[[], int] = wall_clock_ms
+    decode: Decode = decode_here
 
     def speaks_for(self, submission: Submission | None) -> bool:
         """Say whether this key and queue are those a submission was sent with: others know nothing of it.

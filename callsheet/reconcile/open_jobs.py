@@ -19,14 +19,18 @@ async def is_misnamed(account: AccountSession, row: JobRow) -> bool:
     """Say whether a job's request is another job's, whose reply was lost; the job is then unknown again.
 
     A lost reply and a wrong id come together where fal mixes up two replies. So the history is asked only
-    while a submission to that endpoint has no reply, when a render has ended and nothing is booked yet. It
-    decides only where it shows exactly the body of that other submission, with its random seed.
+    while a submission to that endpoint has no reply that left before this one's reply came, when a render has
+    ended and nothing is booked yet. It decides only where it shows exactly the body of that other submission,
+    with its random seed.
     """
     waiting = await account.do(queries.open_jobs, states={State.SUBMITTING, State.UNKNOWN})
+    replied_ms = row.submission.submitted_ms if row.submission else None
     sent = {
         each.submission.arguments_sha256: each
         for each in waiting
-        if each.submission is not None and each.endpoint == row.endpoint
+        if each.submission is not None
+        and each.endpoint == row.endpoint
+        and (replied_ms is None or sent_ms(each.submission) <= replied_ms)
     }
     if not sent or row.ticket is None or row.submission is None:
         return False

@@ -1,0 +1,169 @@
+"""Decoding in processes of its own: every frame of a file, beside the process that buys.
+
+Decoding takes half of a job's processor time, and libavcodec reads what strangers wrote. So a run of more
+than a few files lets workers do it: `python -m callsheet.media.decoders`, which read paths on standard input
+and answer on standard output, without a key in their environment. A worker that dies is one failed attempt
+at a file, which is then fetched and decoded again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from callsheet.errors import MediaError, Unavailable
+from callsheet.media.expect import LookOrder, MediaFacts
+from manifests.look import Flag, flags_json, read_flags
+
+Jpeg = bytes
+Decoded = tuple[MediaFacts, Jpeg, Jpeg, tuple[Flag, ...]]
+"""What a file holds, a thumbnail and a strip of it, and what a technical look found."""
+
+Decode = Callable[[Path, LookOrder | None], Decoded]
+"""Decodes every frame of a file, and looks at it where it is told for what. Blocks.
+
+Raises MediaError, and Unavailable where it may be tried again."""
+
+DECODED_HERE = 20
+"""Files that are decoded in this process before a worker is started: it takes half a second."""
+
+END_S = 5.0
+"""How long a worker may take to end, in seconds."""
+
+
+def decode_here(path: Path, look: LookOrder | None) -> Decoded:
+    """Decode a file in this process."""
+    from callsheet.media.probe import probe
+
+    probed = probe(path, look=look)
+    return probed.facts, probed.thumbnail.jpeg(), probed.thumbnail.strip.jpeg(), probed.flags
+
+
+class Decoders:
+    """Workers that decode. Called from threads, of which each uses one worker at a time."""
+
+    def __init__(self, *, decoded_here: int = DECODED_HERE) -> None:
+        self._left_here = decoded_here
+        self._guard = threading.Lock()
+        self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+        self._closed = False
+
+    def __call__(self, path: Path, look: LookOrder | None) -> Decoded:
+        """Decode a file. Raises as `Decode` says."""
+        with self._guard:
+            self._left_here -= 1
+            is_here = self._left_here >= 0 or self._closed
+        if is_here:
+            return decode_here(path, look)
+        try:
+            worker = self._idle.get_nowait()
+        except Empty:
+            worker = _started()
+        try:
+            answer = _asked(worker, path, look)
+        except OSError as error:
+            _end(worker)
+            raise Unavailable(f"the process that decoded {path.name} ended: {error}") from error
+        self._give_back(worker)
+        return answer()
+
+    def _give_back(self, worker: subprocess.Popen[bytes]) -> None:
+        with self._guard:
+            if not self._closed:
+                self._idle.put(worker)
+                return
+        _end(worker)
+
+    def close(self) -> None:
+        """End the workers that are idle, and each other one when it has answered."""
+        with self._guard:
+            self._closed = True
+        with suppress(Empty):
+            while True:
+                _end(self._idle.get_nowait())
+
+
+def _started() -> subprocess.Popen[bytes]:
+    private = ("FAL_", "CALLSHEET_", "PREFECT_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(private)}
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "callsheet.media.decoders"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**kept, "PYTHONPATH": paths},
+        process_group=0,  # Ctrl-C is for the run, which ends its workers
+    )
+
+
+def _asked(worker: subprocess.Popen[bytes], path: Path, look: LookOrder | None) -> Callable[[], Decoded]:
+    """Let a worker decode a file; returns what gives its answer. Raises OSError where it has ended."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write(base64.b64encode(pickle.dumps((path, look))) + b"\n")
+    worker.stdin.flush()
+    line = worker.stdout.readline()
+    if not line.endswith(b"\n"):
+        raise BrokenPipeError(f"exit code {worker.wait()}")
+    try:
+        document = json.loads(line)
+    except ValueError as error:
+        raise OSError(f"its answer is none: {line[:80]!r}") from error
+
+    def answer() -> Decoded:
+        if "reason" in document:
+            raise MediaError(document["message"], reason=document["reason"])
+        thumbnail, strip = (base64.b64decode(document[name]) for name in ("thumbnail", "strip"))
+        return MediaFacts(**document["facts"]), thumbnail, strip, read_flags(document["flags"])
+
+    return answer
+
+
+def _end(worker: subprocess.Popen[bytes]) -> None:
+    """End a worker: it does when there is nothing more to read."""
+    with suppress(OSError):
+        if worker.stdin is not None:
+            worker.stdin.close()
+    try:
+        worker.wait(END_S)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+    if worker.stdout is not None:
+        worker.stdout.close()
+
+
+def main() -> None:
+    """Decode the files that standard input names, one a line; answer each with a line of JSON.
+
+    What is asked comes from our own process; what is answered is read as data alone, because the files are
+    strangers'.
+    """
+    for line in sys.stdin.buffer:
+        path, look = pickle.loads(base64.b64decode(line))  # noqa: S301 -- as said
+        sys.stdout.write(json.dumps(_document(path, look)) + "\n")
+        sys.stdout.flush()
+
+
+def _document(path: Path, look: LookOrder | None) -> dict[str, object]:
+    try:
+        facts, thumbnail, strip, flags = decode_here(path, look)
+    except MediaError as error:
+        return {"message": str(error), "reason": error.reason}
+    pictures = {"thumbnail": thumbnail, "strip": strip}
+    encoded = {name: base64.b64encode(picture).decode() for name, picture in pictures.items()}
+    return {"facts": asdict(facts), "flags": flags_json(flags), **encoded}
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from callsheet.errors import AccountError
 from callsheet.files import usable_data_folder
 from callsheet.ledger import Run
+from callsheet.sandbox.config import SandboxAddress
 from callsheet.sandbox.launcher import ensure_sandbox
 from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
 from manifests.plan import PlanOptions
@@ -142,8 +143,11 @@ def settings_for(request: RunRequest) -> Settings:
 
 def sandbox_settings(settings: Settings, *, speed: float) -> Settings:
     """Start the local sandbox, or find the one that runs, and return settings that point at it."""
-    home = settings.data_dir / "sandbox"
-    sandbox = ensure_sandbox(home, speed=speed)
+    return at_sandbox(settings, ensure_sandbox(settings.data_dir / "sandbox", speed=speed))
+
+
+def at_sandbox(settings: Settings, sandbox: SandboxAddress) -> Settings:
+    """Return settings that point at a sandbox."""
     return replace(
         sandbox_ledger(settings),
         key=ApiKey(sandbox.key),

@@ -26,6 +26,7 @@ from callsheet.cli.views.progress import in_words, made_before, watch_run
 from callsheet.engine.cancel import cancel_at_fal, cancel_pending
 from callsheet.engine.context import named
 from callsheet.engine.finalize import EXIT_FAILED_JOBS
+from callsheet.engine.queue_position import first_position
 from callsheet.engine.request import command, settings_for
 from callsheet.engine.results import write_report
 from callsheet.engine.retry import Retry, prepare_retry
@@ -81,16 +82,23 @@ def status(
             if State.RENDERED in tally.counts
             else []
         )
+        queued = (
+            ledger.do(queries.jobs, run.run_id, states={State.IN_QUEUE})
+            if State.IN_QUEUE in tally.counts
+            else []
+        )
         accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
         drafts = {
             each: [at_ms + DRAFT_KEPT_MS for at_ms in sent]
             for each, sent in ledger.do(finishing.open_drafts).items()
         }
+    position = asyncio.run(first_position(queued, sandbox=sandbox)) if queued else None
     if json:
         document(
             {
                 "run_id": run.run_id,
                 "dir": run.out,
+                "queue_position": position,
                 "finished": run.closed_ms is not None,
                 "statuses": {state.value: count for state, count in tally.counts.items()},
                 "held_usd": usd_text(tally.held_nano),
@@ -106,7 +114,7 @@ def status(
         )
         return 0
     result(f"{run.run_id}, folder {run.out}")
-    show_line(in_words(tally, next(iter(accounts), None), made=made_before(run, tally)))
+    show_line(in_words(tally, next(iter(accounts), None), made=made_before(run, tally), position=position))
     for row in rendered[:NAMED]:
         show_line(f"waiting for {row.label}, request {_request(row)}: {_why(row)}")
     resume = f"`{command('resume', run.run_id, sandbox=sandbox)}`"

@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+import callsheet
 from callsheet.engine.open_run import open_run, select
-from callsheet.errors import OverBudget
+from callsheet.engine.request import RunRequest
+from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger, Output, Settlement, admission, queries, settlement, transitions
+from callsheet.settings import settings_from
 from callsheet.ticket import Ticket
 from manifests.plan import Plan
 from manifests.planner import make_plan
@@ -131,6 +134,25 @@ def test_a_plan_of_what_fits_is_a_plan_file_of_exactly_that(call, spring, tmp_pa
     _, out, said = call("plan", "spring.csv", *budget, "--fit")
     assert "- 1 skipped: over budget, need up to $0.6171 more" in out
     assert "skipped: c (up to $0.6171)" in said
+
+
+def test_python_takes_the_same_rows_as_the_command(call, spring):
+    """`callsheet.plan` has the options; a plan has its rows already, and a run of it takes no other ones."""
+    told = json.loads(call("plan", "spring.csv", "--where", "prompt=A cat", "-n", "5", "--json")[1])
+    plan = callsheet.plan("spring.csv", where={"prompt": "A cat"}, first=5)
+    assert (plan.planned.hash, plan.jobs) == (told["plan_hash"], 1)
+    with pytest.raises(UsageError, match="has its rows already"):
+        callsheet.run(plan, sample=1)
+
+
+def test_a_scheduled_run_takes_the_same_rows(tmp_path):
+    """What `deploy` puts into Prefect's parameters plans the same part."""
+    rows = "a,A fox,seedance-1.0-pro,480p,4\nb,A cat,seedance-1.0-pro,480p,4\n"
+    (tmp_path / "s.csv").write_text(HEADER + rows)
+    request = RunRequest(source=str(tmp_path / "s.csv"), where=("prompt=A cat",), first=5)
+    again = RunRequest.model_validate_json(json.dumps(request.model_dump(exclude_defaults=True)))
+    plan = make_plan(again.source, overrides=again.plan_options(settings_from({})))
+    assert [planned.job.custom_id for planned in plan.jobs] == ["b"]
 
 
 def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):

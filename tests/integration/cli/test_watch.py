@@ -1,6 +1,9 @@
 """A run that is being looked at, over a real ledger; and what a shell completes."""
 
+import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -17,7 +20,16 @@ KIND = "fal-ai/x|100|120"
 
 
 @pytest.fixture
-def ledger(tmp_path, monkeypatch):
+def fal():
+    """A queue with 12,654 requests ahead."""
+    with Fal(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch, fal):
     """A ledger with a run of four jobs: one renders, one is queued at fal, one is held, one waits."""
     monkeypatch.setenv("CALLSHEET_DATA_DIR", str(tmp_path))
     with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
@@ -39,7 +51,7 @@ def ledger(tmp_path, monkeypatch):
             ledger.do(admission.admit, job_id, slots=10)
         for job_id in (1, 2):
             ledger.do(transitions.send, job_id, arguments_sha256="x")
-            ledger.do(transitions.accept, job_id, Ticket(f"q{job_id}", "e", "s", "r", "c"))
+            ledger.do(transitions.accept, job_id, Ticket(f"q{job_id}", "e", fal.url, "r", "c"))
         ledger.do(transitions.start, 1)
         yield ledger
 
@@ -90,3 +102,41 @@ def test_the_pace_follows_what_was_finished_here(ledger, monkeypatch):
 def test_a_shell_completes_run_ids(call, command):
     """Where a run's id is asked for, the newest ones are offered."""
     assert "r\t" in call("__complete", command, "")[1].replace("r\n", "r\t\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "position", "said"),
+    [(202, 12_654, "1 queued at fal (the first at position 12,654), "), (500, None, "1 queued at fal, ")],
+)
+@pytest.mark.usefixtures("ledger")
+def test_status_says_how_many_are_ahead_at_fal(call, fal, monkeypatch, code, position, said):
+    """A process that does not carry out the run asks fal; without an answer it says just that."""
+    for name in ("QUEUE", "REST", "CDN", "PLATFORM"):
+        monkeypatch.setenv(f"CALLSHEET_{name}_URL", fal.url)
+    monkeypatch.setenv("FAL_KEY", "id:secret-of-a-test")
+    fal.code = code
+    assert said in call("status")[1]
+    assert json.loads(call("status", "--json")[1])["queue_position"] == position
+
+
+class Fal(ThreadingHTTPServer):
+    """Answers everything that a job is queued behind 12,654 others, with the status code `code`."""
+
+    code = 202
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = json.dumps({"status": "IN_QUEUE", "queue_position": 12_654}).encode()
+        self.send_response(self.server.code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""

@@ -158,8 +158,8 @@ def _extra(ctx: RunContext, row: JobRow) -> dict[str, str]:
     return {"run": ctx.run.run_id, "job": row.custom_id, "request_id": request_id}
 
 
-KEPT_HERE = frozenset({"media", "inputs"})
-"""Folders of a run that are not copied as a whole: videos go one by one, inputs are fal's already."""
+KEPT_HERE = frozenset({"media", "inputs", "report-links.html"})
+"""What is not copied with the report: videos go one by one, inputs are fal's already, links are private."""
 
 
 def folder_for(out: str, settings: Settings) -> Path:

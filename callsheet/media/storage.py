@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
 from callsheet.errors import UsageError
@@ -100,10 +101,11 @@ class ObjectStore:
     def link(self, name: str, seconds: int) -> str:
         """Return an https:// address of `name` that anybody who has it can read for some seconds.
 
-        Nothing is contacted. Raises UsageError where the store signs no addresses.
+        `name` is relative to the root and may lead to a folder beside it (`../r0/media/a.mp4`). Nothing is
+        contacted. Raises UsageError where the store signs no addresses.
         """
         try:
-            return str(self._signer().sign(f"{self.root}/{name}", expiration=seconds))
+            return str(self._signer().sign(normpath(f"{self.root}/{name}"), expiration=seconds))
         except NotImplementedError as error:
             raise UsageError(f"{self.protocol}:// signs no links; s3://, gs:// and abfs:// do") from error
         except Exception as error:  # each store's package has errors of its own

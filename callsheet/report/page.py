@@ -52,12 +52,14 @@ def render_page(
     *,
     pictures: Collection[str] = (),
     address: Address = quote,
+    origin: str = "",
     review: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the page as HTML.
 
     `others` are takes of the same shots in other runs. `pictures` are the thumbnails and strips that exist,
-    relative to the run's folder; `address` says where the page finds a file of it. `review` makes it the page
+    relative to the run's folder; `address` says where the page finds a file of it, and `origin` is the
+    server that those addresses lead to, where it is another one than the page's. `review` makes it the page
     of `callsheet review`: it is handed to the script that judges, as data.
     """
     shown = _shown(rows)
@@ -78,6 +80,7 @@ def render_page(
         caps=[_cap_line(account) for account in summary.run.caps],
         bar=_bar(summary),
         reviews=review is not None,
+        origin=origin,
         style=Markup(_STYLE),  # noqa: S704  (our own file)
         scripts=[Markup(each) for each in scripts],  # noqa: S704  (our own files)
         style_hash=_digest(_STYLE),

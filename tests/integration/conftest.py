@@ -10,8 +10,11 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import pytest
+from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import RunContext, context_of
@@ -272,3 +275,29 @@ def house(sandbox: Any, tmp_path: Path) -> Iterator[House]:
     faults.clear()
     yield House(tmp_path, address, faults)
     faults.clear()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Any]:
+    """Serve the S3 protocol on a free port of this machine and return the server's address."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_client(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Point s3fs at the server by the environment, as a person does, with one bucket: `there`."""
+    environment = {
+        "AWS_ENDPOINT_URL": s3,
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "canary-secret",
+    }
+    for name, value in {**environment, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="there")
+    yield client
+    S3FileSystem.clear_instance_cache()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,12 +27,13 @@ from callsheet.cli.views.progress import in_words, made_before, watch_run
 from callsheet.engine.cancel import cancel_at_fal, cancel_pending
 from callsheet.engine.context import named
 from callsheet.engine.finalize import EXIT_FAILED_JOBS
+from callsheet.engine.linked_page import write_linked_page
 from callsheet.engine.queue_position import first_position
 from callsheet.engine.request import command, settings_for
 from callsheet.engine.results import write_report
 from callsheet.engine.retry import Retry, prepare_retry
 from callsheet.engine.run import CLAIM_PAUSE_S, CLAIM_TRIES, continued, find_run, run_in
-from callsheet.errors import Busy
+from callsheet.errors import Busy, UsageError
 from callsheet.ledger import (
     AT_FAL,
     JobRow,
@@ -54,6 +56,11 @@ NAMED = 20
 
 All = Annotated[bool, option("RETRY_ALL", "Also retry failures that will probably fail again")]
 Follow = Annotated[bool, option("STATUS_WATCH", "Show it until the run ends or Ctrl-C", "--watch", "-w")]
+Presign = Annotated[
+    str | None, option("PRESIGN", "Also write a page with links that are good so long (30m, 12h, 7d)")
+]
+LINKS_DAYS = 7
+"""S3 signs links for a week at most."""
 
 
 def status(
@@ -290,17 +297,35 @@ async def _ask_fal(settings: Settings, ledger: Ledger, run_id: str) -> list[dict
         return await cancel_at_fal(queue, ledger, run_id)
 
 
-def report(run_id: RunId = None, *, sandbox: Sandbox = False, json: Json = False) -> int:
+def report(
+    run_id: RunId = None, *, presign: Presign = None, sandbox: Sandbox = False, json: Json = False
+) -> int:
     """Write a run's results, summary and report page again from the ledger.
+
+    With --presign also report-links.html: the page with links to the clips
+    in a private bucket. Who has such a link can open the clip until it ends.
 
     Example: callsheet report spring-20261121-090000-a1b2
     """
+    seconds = None if presign is None else link_seconds(presign)
     settings = run_settings(sandbox=sandbox)
     run = find_run(settings, run_id, latest_of_all=True)
     with Ledger.open(settings.ledger) as ledger:
         summary = write_report(ledger, run)
+        linked = None if seconds is None else write_linked_page(ledger, run, seconds)
     if json:
-        document(summary)
+        document(summary if linked is None else {**summary, "linked_page": str(linked)})
     else:
-        result(str(Path(run.out) / "report.html"))
+        result(str(linked or Path(run.out) / "report.html"))
     return 0
+
+
+def link_seconds(text: str) -> int:
+    """Return how long links are to be good, from a text such as 12h. Raises UsageError."""
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text.strip())
+    seconds = int(found[1]) * {"m": 60, "h": 3600, "d": 86_400}[found[2]] if found else 0
+    if not 0 < seconds <= LINKS_DAYS * 86_400:
+        raise UsageError(
+            f"--presign is {text[:40]!r}; use minutes, hours or days up to 7d, such as 30m or 12h"
+        )
+    return seconds

@@ -1,12 +1,17 @@
 """Results in an object store: a video counts as fetched when it stands there."""
 
 import csv
+import json
+import re
 from pathlib import Path
 
 import fsspec
+import httpx
 import pytest
 
-from callsheet.engine.deliver import folder_for
+from callsheet.cli.commands.runs import link_seconds
+from callsheet.engine.deliver import folder_for, publish_report
+from callsheet.engine.linked_page import write_linked_page
 from callsheet.engine.results import write_report
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, queries
@@ -75,3 +80,42 @@ def test_an_address_without_its_package_is_refused_before_anything_is_bought(hou
     """An unknown protocol or a missing package is a usage error that names the address."""
     with pytest.raises(UsageError, match="nowhere://bucket"):
         folder_for("nowhere://bucket", house.settings)
+
+
+async def test_a_page_with_links_opens_the_clips_of_a_private_bucket(house, s3_client):
+    """Each link carries its own right and end; the page is its owner's alone and is not copied."""
+    run_id = house.open_run("a,publishing with links", out="s3://there/linked")
+    await house.work(run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        run = ledger.do(queries.run, run_id)
+        write_report(ledger, run)
+        page = write_linked_page(ledger, run, 600)
+    assert "X-Amz" not in page.with_name("report.html").read_text()
+    told = json.loads(
+        re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page.read_text())[1]
+    )
+    (clip,) = told["clips"]
+    async with httpx.AsyncClient() as client:
+        assert len((await client.get(clip["video"])).content) == house.row(run_id).output.bytes
+    assert page.stat().st_mode & 0o777 == 0o600
+    async with house.account() as account:
+        assert await publish_report(house.context(account, run_id)) == 0
+    keys = {each["Key"] for each in s3_client.list_objects_v2(Bucket="there", Prefix="linked")["Contents"]}
+    assert f"linked/{run_id}/report.html" in keys
+    assert not any("links" in key.rpartition("/")[2] for key in keys)
+    other = house.open_run("a,publishing here alone")
+    with Ledger.open(house.settings.ledger) as ledger, pytest.raises(UsageError, match="on this machine"):
+        write_linked_page(ledger, ledger.do(queries.run, other), 600)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30m", 1800), ("12h", 43_200), ("7d", 604_800), ("8d", 0), ("0m", 0), ("1w", 0), ("", 0)],
+)
+def test_links_are_good_for_a_week_at_most(text, seconds):
+    """Anything else is refused with what is allowed."""
+    if seconds:
+        assert link_seconds(text) == seconds
+        return
+    with pytest.raises(UsageError, match="up to 7d"):
+        link_seconds(text)

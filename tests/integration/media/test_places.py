@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import fsspec
 import httpx
 import PIL.Image
 import pytest
-from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from callsheet.errors import DiskFull, MediaError, UsageError
@@ -94,32 +92,6 @@ def test_an_unknown_place_is_bad_input() -> None:
         open_storage("nosuch://bucket/runs")
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    """Serve the S3 protocol on a free port of this machine and return the server's address."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3_client(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Point s3fs at the server by the environment, as a person does, with one bucket: `there`."""
-    environment = {
-        "AWS_ENDPOINT_URL": s3,
-        "AWS_ACCESS_KEY_ID": "id",
-        "AWS_SECRET_ACCESS_KEY": "canary-secret",
-    }
-    for name, value in {**environment, "AWS_DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="there")
-    yield client
-    S3FileSystem.clear_instance_cache()
-
-
 def buckets(client: Any) -> list[str]:
     """Name every bucket that the server has."""
     return [each["Name"] for each in client.list_buckets()["Buckets"]]
@@ -128,7 +100,7 @@ def buckets(client: Any) -> list[str]:
 def test_a_bucket_that_is_there_can_be_written_to(s3_client: Any, tmp_path: Path, clip: bytes) -> None:
     """The check leaves nothing behind, and a file published afterwards is there whole."""
     check_writable("s3://there/runs")
-    assert "Contents" not in s3_client.list_objects_v2(Bucket="there")
+    assert "Contents" not in s3_client.list_objects_v2(Bucket="there", Prefix="runs/.callsheet")
     local = tmp_path / "a.mp4"
     local.write_bytes(clip)
     assert (

@@ -21,9 +21,11 @@ from markupsafe import Markup
 
 from callsheet.ledger.accounts import TOTAL, Account
 from callsheet.report.clips import Address, clean, clip_documents
+from callsheet.report.keep_rates import clips_of
 from callsheet.report.rows import ResultRow, strip_of
 from callsheet.report.summary import Rollup, RunTotals, quantile, shown_together
 from pricing.budgets import scope_label
+from pricing.keep_rates import keep_rates
 from pricing.money import ceil_div, usd_rounded_up, usd_text
 
 CENT_NANO = 10_000_000
@@ -79,6 +81,7 @@ def render_page(
         clients=_lines(_named(summary.by_client)),
         caps=[_cap_line(account) for account in summary.run.caps],
         bar=_bar(summary),
+        kept=keep_rates(clips_of(rows, summary.run.campaign))[0],
         reviews=review is not None,
         origin=origin,
         style=Markup(_STYLE),  # noqa: S704  (our own file)

@@ -299,3 +299,11 @@ def test_only_stills_that_exist_are_shown(tmp_path: Path, make_row: MakeRow) -> 
     strip_of(tmp_path / "posters" / "a.jpg").write_bytes(b"x")
     rows = [make_row(), make_row(custom_id="b", output_path="media/b.mp4"), make_row("failed", custom_id="c")]
     assert existing_pictures(tmp_path, rows) == {"posters/a.jpg", "posters/a~strip.jpg"}
+
+
+def test_what_a_kept_clip_costs_is_said_once_clips_are_judged(run: RunFacts, make_row: MakeRow) -> None:
+    """Both clips were paid for and one is kept: it costs both. Nothing is said before."""
+    row = replace(make_row("succeeded"), actual_nano=200_000_000, duration_s=5.0)
+    assert "Kept:" not in Reader(page_of(run, row)).text
+    text = Reader(page_of(run, replace(row, verdict="keep"), replace(row, verdict="reject"))).text
+    assert "Kept: 1 of 2 judged clips (50%); a kept clip costs $0.40, a kept second $0.08." in text

@@ -19,7 +19,7 @@ from callsheet.engine.parts import to_start
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.shard import finalize_run
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import CallsheetError, LedgerUnavailable
+from callsheet.errors import Busy, CallsheetError, LedgerUnavailable
 from callsheet.ledger import Ledger, PartWork, parts, queries
 from callsheet.reconcile.account import LedgerCalls
 
@@ -99,7 +99,8 @@ async def start_parts(
         try:
             await start(each)
         except CallsheetError as error:
-            logger.warning("%s", error, extra={"run": each.run_id})
+            level = logging.DEBUG if isinstance(error, Busy) else logging.WARNING
+            logger.log(level, "%s", error, extra={"run": each.run_id})
             await do(parts.release, each.run_id, each.part)
         else:
             begun.append(each)

@@ -144,7 +144,7 @@ class Database:
     def require_same_ledger(self, connection: sa.Connection) -> None:
         """Raise LedgerUnsafe where the file was deleted or replaced while it is open."""
         ledger_id = connection.execute(_LEDGER_ID).scalar_one()
-        if self.file is not None and self.origin.inode != sqlite.inode_of(self.file):
+        if self.file is not None and self.origin.inode != sqlite.used_inode(self.file):
             raise LedgerUnsafe(
                 f"the ledger {self.label} was deleted or replaced while this process used it; nothing more "
                 "is bought. Put the file back, then run `callsheet doctor` and `callsheet resume`"

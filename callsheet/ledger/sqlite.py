@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
+from callsheet.ledger.machine import record_use
 
 OLDEST_VERSION: Final = (3, 37, 0)
 """STRICT tables came with 3.37 (sqlite.org/stricttables.html)."""
@@ -78,6 +79,7 @@ def _private_file(path: Path) -> Path:
         )
     _create(path)
     _refuse_strangers(path)
+    record_use(path)
     return path
 
 
@@ -110,6 +112,12 @@ def inode_of(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+def used_inode(path: Path) -> tuple[int, int] | None:
+    """As `inode_of`, for a ledger that goes on being used. Raises LedgerUnsafe where another machine does."""
+    record_use(path)
+    return inode_of(path)
 
 
 def _mounts() -> str:

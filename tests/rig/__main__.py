@@ -19,6 +19,7 @@ from tests.rig.planted import planted_figures
 from tests.rig.power import power_figures
 from tests.rig.replies import reply_figures
 from tests.rig.rows import row_figures
+from tests.rig.shards import shard_figures
 
 Part = Callable[[int], list[Figure]]
 
@@ -30,6 +31,7 @@ FULL: dict[str, Part] = {
     "replies": lambda _: reply_figures(jobs=50),
     "bodies": lambda seed: body_figures(bodies=3_000, seed=seed),
     "rows": lambda seed: row_figures(rows=1_000_000, seed=seed),
+    "shards": lambda seed: shard_figures(jobs=2_000, seed=seed),
 }
 
 QUICK: dict[str, Part] = {
@@ -40,6 +42,7 @@ QUICK: dict[str, Part] = {
     "replies": lambda _: reply_figures(jobs=2),
     "bodies": lambda seed: body_figures(bodies=60, seed=seed),
     "rows": lambda seed: row_figures(rows=10_000, seed=seed),
+    "shards": lambda seed: shard_figures(jobs=60, seed=seed),
 }
 
 

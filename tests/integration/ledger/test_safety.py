@@ -243,7 +243,7 @@ def test_a_private_file_stays_private_with_its_journal(open_desk, sqlite_url: st
     desk.run()
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     files = list(path.parent.glob(f"{path.name}*"))
-    assert len(files) == 3
+    assert len(files) == 4  # the ledger, its journal, the journal's index, the record of who uses it
     assert {file.stat().st_mode & 0o077 for file in files} == {0}
 
 

@@ -25,7 +25,7 @@ test: lint  ## every check: lint, types, import directions, tests
 
 torture: $(READY)  ## the rig in full: kills, power cuts, crowds; about half an hour, one table of figures
 	$(BIN)/python -m tests.rig
-	CALLSHEET_TEST_EXAMPLES=500 $(BIN)/python -m pytest tests/contract/sandbox/test_platform_schema.py \
+	CALLSHEET_TEST_EXAMPLES=500 $(BIN)/python -m pytest tests/unit tests/contract/sandbox/test_platform_schema.py \
 	  tests/contract/sandbox/test_hostile_requests.py --timeout 1800
 
 lint: $(READY)

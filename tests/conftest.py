@@ -10,8 +10,10 @@ from hypothesis import settings
 
 from callsheet.cli.prefect import own_server
 
-# How fast an example runs says something about the machine, and nothing about the claim.
-settings.register_profile("callsheet", deadline=None)
+# How fast an example runs says something about the machine, and nothing about the claim. `make torture` tries more.
+settings.register_profile(
+    "callsheet", deadline=None, max_examples=int(os.environ.get("CALLSHEET_TEST_EXAMPLES", "40"))
+)
 settings.load_profile("callsheet")
 
 

@@ -246,7 +246,7 @@ HEADERS = st.dictionaries(
 
 
 @settings(
-    max_examples=int(os.environ.get("CALLSHEET_TEST_EXAMPLES", "400")),
+    max_examples=int(os.environ.get("CALLSHEET_TEST_EXAMPLES", "150")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,

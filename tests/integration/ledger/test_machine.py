@@ -383,7 +383,7 @@ def postgres_place(url: str) -> Iterator[str]:
 def sqlite_examples(blank_ledger: Path) -> Iterator[int]:
     """Fresh files, and how many sequences to try."""
     PLACE.append(partial(sqlite_place, blank_ledger))
-    yield 60
+    yield 30
     PLACE.clear()
 
 
@@ -391,7 +391,7 @@ def sqlite_examples(blank_ledger: Path) -> Iterator[int]:
 def postgres_examples(shared_schema_url: str) -> Iterator[int]:
     """A schema on a real server, and how many sequences to try: each step takes ten times as long there."""
     PLACE.append(partial(postgres_place, shared_schema_url))
-    yield 6
+    yield 4
     PLACE.clear()
 
 

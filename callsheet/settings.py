@@ -81,6 +81,7 @@ class Settings:
     ask the servers of image addresses whether another picture is there now. `notify_urls` are Apprise
     addresses with white space between them, `notify_webhook` is an address; `webhook_secret` signs what is
     sent there. `webhook_url` is where fal is asked to report, and `receive_secret` signs its addresses.
+    `traces` says that spans are exported.
     """
 
     data_dir: Path
@@ -105,6 +106,7 @@ class Settings:
     webhook_secret: Secret | None = None
     webhook_url: str = ""
     receive_secret: Secret | None = None
+    traces: bool = False
 
     @property
     def account(self) -> str:
@@ -172,6 +174,7 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
         if text := environ.get(f"CALLSHEET_{name.upper()}", "").strip():
             given[name] = Secret(text)
     given["allow_private_hosts"] = _flag(environ, "CALLSHEET_ALLOW_PRIVATE_HOSTS")
+    given["traces"] = bool(environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip())
     given["image_check"] = _flag(environ, "CALLSHEET_IMAGE_CHECK", default=True)
     settings = Settings(**given)  # type: ignore[arg-type]
     return sandbox_ledger(settings) if sandbox else settings

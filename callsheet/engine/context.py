@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.limits import Breaker, Limiter
 from callsheet.engine.polled import Polled
 from callsheet.engine.request import RunRequest, command, results_address
+from callsheet.engine.spans import Spans, exported_spans, no_spans
 from callsheet.engine.stopping import StopSignal
 from callsheet.engine.webhook import webhook_address
 from callsheet.ledger import JobRow, Ledger, Range, Run, State, queries
@@ -117,7 +118,7 @@ class RunContext:
     `within` is the part of the run that is carried out here, None for the whole.
     `storage` is where results are copied to, None where the folder is all there is. `look` says what is
     flagged in clips. `tell` shows one line to the person who watches. `announcer` passes on what happens.
-    `webhook` makes the addresses at which fal reports, None where it is not asked to.
+    `webhook` makes the addresses at which fal reports, None where it is not asked to. `spans` begins a span.
     """
 
     account: AccountSession
@@ -134,6 +135,7 @@ class RunContext:
     within: Range | None = None
     announcer: Announcer = field(default_factory=Announcer)
     webhook: WebhookAddress | None = None
+    spans: Spans = no_spans
 
     @property
     def scope(self) -> Scope:
@@ -143,6 +145,14 @@ class RunContext:
     async def jobs(self, *states: State) -> list[JobRow]:
         """Return the jobs that are carried out here, or those in one of these states."""
         return await self.do(queries.jobs, self.run.run_id, states=states or None, within=self.within)
+
+    def span(self, name: str, row: JobRow, *, attempt: int | None = None) -> AbstractContextManager[object]:
+        """Begin a span of a job: of its latest attempt, where no other is given."""
+        told: dict[str, str | int] = {"run": self.run.run_id, "job": row.custom_id, "endpoint": row.endpoint}
+        told["attempt"] = row.attempt if attempt is None else attempt
+        if attempt is None and row.ticket is not None:
+            told["request_id"] = row.ticket.request_id
+        return self.spans(name, told)
 
     @property
     def settings(self) -> Settings:
@@ -226,6 +236,7 @@ def context_of(
         tell=tell,
         within=within,
         webhook=webhook_address(settings),
+        spans=exported_spans() if settings.traces else no_spans,
     )
 
 

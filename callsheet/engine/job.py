@@ -115,12 +115,17 @@ async def _advance(ctx: RunContext, job_id: int) -> bool:
     row = await ctx.do(queries.job, job_id)
     if row.state not in TO_DO:  # it moved on since the list was read
         return False
+    with ctx.span("job", row):
+        return await _taken_further(ctx, row)
+
+
+async def _taken_further(ctx: RunContext, row: JobRow) -> bool:
     job = decode_job(row.payload, ctx.catalog)
     if row.state is State.PENDING:
         ticket = await _buy(ctx, job, row)
         if ticket is None:
             return True
-        row = await ctx.do(queries.job, job_id)
+        row = await ctx.do(queries.job, row.job_id)
     elif row.ticket is not None:
         ticket = row.ticket
     else:
@@ -154,7 +159,12 @@ async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
         ctx.stop.drain(error)
         return None
     intent = await _admitted(ctx, row, order)
-    return None if intent is None else await submit(ctx, order, intent)
+    return None if intent is None else await _submitted(ctx, row, order, intent)
+
+
+async def _submitted(ctx: RunContext, row: JobRow, order: Order, intent: Intent) -> Ticket | None:
+    with ctx.span("submit", row, attempt=intent.attempt):
+        return await submit(ctx, order, intent)
 
 
 async def _fail_inputs(
@@ -187,14 +197,16 @@ async def _follow(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Non
     """Poll, settle, deliver. What cannot be reached now stays where it is for `resume`."""
     try:
         if row.state in AT_FAL:
-            if not await poll(ctx, job, row, ticket):
-                return
+            with ctx.span("render", row):
+                if not await poll(ctx, job, row, ticket):
+                    return
             _release_slot(ctx, row)
         rendered = await (
             _paid_result(ctx, job, row, ticket) if row.booked else settle(ctx, job, row, ticket)
         )
         if rendered is not None:
-            await deliver(ctx, job, row, ticket, rendered)
+            with ctx.span("download", row):
+                await deliver(ctx, job, row, ticket, rendered)
     except Unavailable as error:
         if not await _looked_up(ctx, job, row, ticket):
             await _note_waiting(ctx, row, ticket, error)

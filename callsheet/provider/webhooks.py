@@ -7,6 +7,7 @@ are at rest.fal.ai/.well-known/jwks.json and may be kept for a day (fal.ai/docs,
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -48,12 +49,17 @@ class PublishedKeys:
         self._now = now
         self._keys: tuple[Ed25519PublicKey, ...] = ()
         self._read_s = self._tried_s = -KEPT_S
+        self._one = asyncio.Lock()
 
     async def fit(self, message: bytes, signature: bytes) -> bool:
         """Say whether one of fal's keys has signed this.
 
         Raises Unavailable where they cannot be read. They are asked for at most once in READ_AGAIN_S.
         """
+        async with self._one:  # those that come together wait for one read
+            return await self._fit(message, signature)
+
+    async def _fit(self, message: bytes, signature: bytes) -> bool:
         now_s = self._now()
         is_fresh = now_s - self._read_s < KEPT_S
         if is_fresh and self._any_fits(message, signature):

@@ -20,6 +20,7 @@ from callsheet.errors import IllegalTransition, OutcomeUnknown
 from callsheet.ledger import Ledger, State, admission, queries, transitions
 from callsheet.provider.client import FalQueue
 from callsheet.provider.webhook_address import WebhookAddress
+from callsheet.provider.webhooks import PublishedKeys, checked
 from callsheet.sandbox.webhooks import Signer
 
 pytestmark = pytest.mark.anyio
@@ -166,6 +167,20 @@ async def test_what_is_not_fals_or_not_ours_changes_nothing(house, signer, tmp_p
         url = f"http://hooks.test{ways['path']}" if "path" in ways else url
         assert await post(house, account, url, ways.get("body", body), headers) == status
         assert account.ledger.do(queries.job, job_id).state is State.UNKNOWN
+
+
+async def test_webhooks_that_come_together_wait_for_the_keys(signer):
+    """The second one is no forgery because the keys are being read for the first."""
+
+    async def keys() -> bytes:
+        await asyncio.sleep(0)
+        return json.dumps(signer.jwks()).encode()
+
+    published, request_id = PublishedKeys(keys), "764cabcf-b745-4b3e-ae38-1200304cf45b"
+    body = json.dumps({"request_id": request_id}).encode()
+    headers = signer.headers(request_id, body, time.time())
+    both = (checked(headers, body, published, time.time()) for _ in range(2))
+    assert await asyncio.gather(*both) == [request_id] * 2
 
 
 async def test_fals_keys_are_read_from_fal_and_not_for_every_forgery(house, signer, monkeypatch):

@@ -47,8 +47,11 @@ async def _kept(
     here = RendersHere(sandbox=sandbox, stop=stop)
     with signals_to(stop):
         while stop.admitting:
-            show(await _round(settings, here))
+            done = await _round(settings, here)
+            show(done)
             if every_s is None:
+                if done.is_quiet:
+                    note("Nothing to go on with.")
                 break
             await stop.pause(every_s)
         if not stop.admitting:

@@ -51,6 +51,9 @@ def _families(now: Activity, *, unowned: int) -> Iterator[Metric]:
         ("callsheet_runs_unowned", "of those, not stopped on purpose, and nobody works on them", unowned),
     ):
         yield GaugeMetricFamily(name, text, value=value)
+    if now.keeper_ms is not None:
+        age_s = (now.at_ms - now.keeper_ms) / 1000
+        yield GaugeMetricFamily("callsheet_keeper_age_seconds", "since a keeper looked last", value=age_s)
     yield CounterMetricFamily("callsheet_ledger_entries", "movements of money so far", value=now.entries)
     jobs = GaugeMetricFamily("callsheet_jobs", "jobs of unfinished runs", labels=["campaign", "state"])
     for (campaign, state), count in sorted(now.jobs.items()):

@@ -71,7 +71,8 @@ class Activity:
 
     `jobs` counts the jobs of unfinished runs by campaign and state. `oldest_unknown_ms` is when the oldest
     submission with an unknown outcome was sent (Unix ms), None without any. `accounts` are those of the
-    ledger, its campaigns, clients and models, in total and of this day and month.
+    ledger, its campaigns, clients and models, in total and of this day and month. `keeper_ms` is when a
+    keeper looked last (Unix ms), None where none did.
     """
 
     slots_taken: int
@@ -81,6 +82,7 @@ class Activity:
     oldest_unknown_ms: int | None
     accounts: tuple[Account, ...]
     unfinished: tuple[str, ...]
+    keeper_ms: int | None
     at_ms: int
 
 
@@ -98,6 +100,7 @@ def activity(tx: Transaction) -> Activity:
         .join_from(_submission, _job, _job.c.job_id == _submission.c.job_id)
         .where(text("closed_ms IS NULL"), _job.c.state == State.UNKNOWN.value)
     ).one()
+    keeper = keeper_seen(tx)
     windows = {TOTAL, window_at("day", tx.at_ms), window_at("month", tx.at_ms)}
     return Activity(
         slots_taken=slots_taken(tx),
@@ -109,6 +112,7 @@ def activity(tx: Transaction) -> Activity:
             each for each in balances(tx) if each.ref.scope != "run" and each.ref.window in windows
         ),
         unfinished=tuple(run_id for run_id, _ in unfinished),
+        keeper_ms=None if keeper is None else keeper.since_ms,
         at_ms=tx.at_ms,
     )
 

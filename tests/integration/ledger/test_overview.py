@@ -1,0 +1,36 @@
+"""What a ledger says of all its runs, on both databases."""
+
+import os
+
+from callsheet.ledger import State, overview
+from callsheet.ledger.overview import KEEPER
+
+
+def test_the_runs_of_a_ledger_with_who_works_on_them(desk) -> None:
+    """Jobs, money and owner; alive by the lease or by the lock, until the claim is given back."""
+    (job_id,) = desk.run()
+    run_id = desk.bring(job_id, State.UNKNOWN).run_id
+    (before,) = desk.ledger.overview()
+    assert (before.state, before.alive, before.owner, before.count(State.UNKNOWN)) == ("idle", False, None, 1)
+    with desk.ledger.claim(run_id):
+        (mine,) = desk.ledger.overview(campaign=before.run.campaign)
+        assert (mine.state, mine.owner.pid, mine.tally.held_nano > 0) == ("running", os.getpid(), True)
+    assert desk.ledger.overview()[0].state == "idle"
+    assert desk.ledger.overview(campaign="another") == []
+
+
+def test_what_is_under_way_with_the_oldest_unknown(desk) -> None:
+    """It is counted from when its POST left; a keeper leaves a trace that is no run."""
+    (job_id,) = desk.run()
+    run_id = desk.bring(job_id, State.UNKNOWN).run_id
+    sent_ms = desk.clock.now_ms
+    desk.clock.now_ms += 60_000
+    assert desk.ledger.do(overview.keeper_seen) is None
+    with desk.ledger.claim(KEEPER):
+        pass
+    now = desk.ledger.do(overview.activity)
+    assert now.keeper_ms == desk.ledger.do(overview.keeper_seen).since_ms  # on a server, by its own clock
+    assert (now.slots_taken, now.unknown, now.oldest_unknown_ms) == (1, 1, sent_ms)
+    assert now.unfinished == (run_id,)
+    assert {each.ref.scope for each in now.accounts} >= {"ledger", "campaign", "client", "model"}
+    assert len(desk.ledger.do(overview.hosts, since_ms=0)) == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from callsheet.engine.webhook import refuse_private_webhook
 from callsheet.errors import AccountError
 from callsheet.files import usable_data_folder
 from callsheet.ledger import Run
@@ -137,6 +138,7 @@ def settings_for(request: RunRequest) -> Settings:
     if not request.sandbox:
         if settings.key is None:
             raise AccountError(NO_KEY)
+        refuse_private_webhook(settings)
         return settings
     return sandbox_settings(settings, speed=request.speed)
 

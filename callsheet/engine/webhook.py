@@ -9,10 +9,22 @@ from contextlib import suppress
 from callsheet.errors import UsageError
 from callsheet.files import part_file, usable_data_folder
 from callsheet.provider.webhook_address import WebhookAddress
+from callsheet.reconcile.account import is_local
 from callsheet.settings import Secret, Settings
 
 SECRET_FILE = "receive.secret"  # noqa: S105 -- a file's name
 SECRET_MIN_CHARS = 16
+
+
+def refuse_private_webhook(settings: Settings) -> None:
+    """Raise UsageError for an address that fal does not call: without https://, or on this machine."""
+    url = settings.webhook_url
+    if not url or is_local(settings.queue_url):
+        return
+    if not url.startswith("https://") or is_local(url) or "?" in url or "#" in url:
+        raise UsageError(
+            f"CALLSHEET_WEBHOOK_URL is {url[:80]!r}; fal calls public https:// addresses only (and no query)"
+        )
 
 
 def webhook_address(settings: Settings) -> WebhookAddress | None:

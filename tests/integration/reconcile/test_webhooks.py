@@ -13,10 +13,11 @@ import uvicorn
 
 from callsheet.engine import reconcile_loop
 from callsheet.engine.receiver import receiver_app
+from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.submit import _lost
 from callsheet.engine.webhook import shared_secret
-from callsheet.errors import IllegalTransition, OutcomeUnknown
+from callsheet.errors import IllegalTransition, OutcomeUnknown, UsageError
 from callsheet.ledger import Ledger, State, admission, queries, transitions
 from callsheet.provider.client import FalQueue
 from callsheet.provider.webhook_address import WebhookAddress
@@ -202,6 +203,19 @@ async def test_fals_keys_are_read_from_fal_and_not_for_every_forgery(house, sign
                     await client.post("http://hooks.test/a", content=body, headers=headers)
                 ).status_code == 401
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://hooks.example/a", "https://127.0.0.1/a", "https://hooks.example/a?b=c"]
+)
+def test_an_address_that_fal_does_not_call_is_refused_before_a_run(url, monkeypatch):
+    """Fal would refuse every submit for it, or never call it."""
+    monkeypatch.setenv("FAL_KEY", "id:secret")
+    monkeypatch.setenv("CALLSHEET_WEBHOOK_URL", url)
+    with pytest.raises(UsageError, match="public https:// addresses only"):
+        settings_for(RunRequest())
+    monkeypatch.setenv("CALLSHEET_WEBHOOK_URL", "https://hooks.example/a/")
+    assert settings_for(RunRequest()).webhook_url == "https://hooks.example/a"
 
 
 def test_the_secret_is_kept_and_shared(house):

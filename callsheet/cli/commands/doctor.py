@@ -141,9 +141,9 @@ def _of_prefect() -> dict[str, Finding]:
 
 def _shared(settings: Settings) -> dict[str, Finding]:
     """Ask the ledger who uses it: the keeper, the machines; and compare the clocks."""
-    if not has_ledger(settings):
-        return {}
     try:
+        if not has_ledger(settings):
+            return {}
         with Ledger.open(settings.ledger) as ledger:
             found = {"keeper": _keeper(ledger), "clocks": _clocks(settings, ledger)}
             if ledger.folder is not None:

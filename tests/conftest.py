@@ -10,11 +10,20 @@ from hypothesis import settings
 
 from callsheet.cli.prefect import own_server
 
-# How fast an example runs says something about the machine, and nothing about the claim. `make torture` tries more.
+# How fast an example runs says something about the machine, and nothing about the claim.
+# `make torture` tries more of them.
 settings.register_profile(
     "callsheet", deadline=None, max_examples=int(os.environ.get("CALLSHEET_TEST_EXAMPLES", "40"))
 )
 settings.load_profile("callsheet")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Run the tests of a module in one process, so that what its fixtures start is started once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(autouse=True)

@@ -110,7 +110,7 @@ def test_addresses_are_passed_on(tmp_path: Path, cell: str) -> None:
         ("https://me:pw@example.com/a", "name or password"),
         ("https://example.com/" + "a" * 5000, "longer than 4096"),
         ("file:///etc/passwd", "file: URLs are not"),
-        ("gs://bucket/a.png", "gs: URLs are not"),
+        ("gs://bucket/a.png", "install callsheet\\[gcs\\]"),
         ("javascript:alert(1)", "javascript: URLs are not"),
         ("data:image/png,abc", "must look like data:"),
         ("data:image/png;base64", "must look like data:"),

@@ -29,7 +29,7 @@ COMMANDS = {
         "finish": "Buy the full-size version of the drafts that you keep",
         "status": "Show the state of a run",
         "runs": "List the runs of the ledger, or serve its figures to Prometheus",
-        "cancel": "Stop a run: submit nothing more and cancel what fal has not started",
+        "cancel": "Stop a run: submit nothing more and cancel what fal has not rendered",
         "reconcile": "Settle open and unknown submissions against fal's records",
         "report": "Write the results and the report page of a run again",
         "review": "Judge the clips of a run in a browser, and order retakes",
@@ -73,6 +73,11 @@ def module_of(command: str) -> str:
     return f"callsheet.cli.commands.{_MODULES.get(command, command)}"
 
 
+def _default_text(value: object) -> str | None:
+    """Return a default as help shows it: nothing for a flag, and nothing where there is no default."""
+    return None if isinstance(value, bool) or value in (None, (), "") else str(value)
+
+
 def make_app(arguments: Sequence[str] = ()) -> App:
     """Return the command line. Call its `meta`, which reads the options that every command takes.
 
@@ -84,6 +89,7 @@ def make_app(arguments: Sequence[str] = ()) -> App:
         "Never past the budget, never paid twice, nothing paid for is lost.",
         version=__version__,
         help_format="plaintext",
+        default_parameter=Parameter(show_default=_default_text),
         group_commands=Group("Other", sort_key=98),
     )
     for place, (title, commands) in enumerate(COMMANDS.items()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,17 +14,15 @@ from callsheet.files import has_ledger, usable_data_folder
 from callsheet.settings import Settings, sandbox_ledger, settings_from
 from pricing.money import parse_usd
 
-_MESSAGES = Group("Messages (every command)", sort_key=99)
+_OF_MESSAGES = Parameter(group=Group("Messages (every command)", sort_key=99))
 
 
-def option(variable: str, text: str, *names: str, group: Iterable[Group] = ()) -> Parameter:
+def option(variable: str, text: str, *names: str) -> Parameter:
     """Return an option with its environment variable (without `CALLSHEET_`), its help and its names.
 
     Without names it is called after its argument. A flag has no `--no-` form.
     """
-    return Parameter(
-        name=names or None, negative="", env_var=f"CALLSHEET_{variable}", help=text, group=tuple(group)
-    )
+    return Parameter(name=names or None, negative="", env_var=f"CALLSHEET_{variable}", help=text)
 
 
 Source = Annotated[
@@ -104,11 +101,12 @@ Sample = Annotated[
 Csv = Annotated[bool, option("CSV", "Print CSV")]
 Verbose = Annotated[
     bool,
-    option("VERBOSE", "Also log every step on standard error", "--verbose", "-v", group=[_MESSAGES]),
+    option("VERBOSE", "Also log every step on standard error", "--verbose", "-v"),
+    _OF_MESSAGES,
 ]
-Quiet = Annotated[bool, option("QUIET", "Print warnings and errors only", "--quiet", "-q", group=[_MESSAGES])]
+Quiet = Annotated[bool, option("QUIET", "Print warnings and errors only", "--quiet", "-q"), _OF_MESSAGES]
 LogJson = Annotated[
-    bool, option("LOG_JSON", "Write messages and the log as one JSON object a line", group=[_MESSAGES])
+    bool, option("LOG_JSON", "Write messages and the log as one JSON object a line"), _OF_MESSAGES
 ]
 
 

@@ -1,12 +1,13 @@
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from callsheet.cli.app import COMMANDS, module_of
+from callsheet.cli.app import COMMANDS, make_app, module_of
 from callsheet.cli.main import run_command
 
 SLOW_TO_LOAD = ("alembic", "av", "fastapi", "httpx", "pandas", "prefect", "pyarrow", "sqlalchemy")
@@ -61,11 +62,16 @@ def _fresh_command(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 @pytest.mark.usefixtures("_fresh_command")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_shows_how_it_is_called(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Help has the purpose, then an example of this command, then the options with their variables."""
+    """Help has the purpose, then an example of this command, then every option with its variable."""
     assert run_command([name, "--help"]) == 0
     shown = capsys.readouterr().out
     assert 0 < shown.index(f"Example: callsheet {name}") < shown.index("--verbose")
     assert "CALLSHEET_VERBOSE" in shown
+    command = make_app([name])[name]
+    taken = command.assemble_argument_collection(parse_docstring=False).filter_by(show=True)
+    words = set(re.findall(r"--[a-z-]+", shown))
+    assert [argument.name for argument in taken if not words.intersection(argument.names)] == []
+    assert not re.search(r"default:[│\s]+(None|False|\(\)|\"\")", shown), "a default that says nothing"
 
 
 @pytest.mark.usefixtures("_fresh_command")

@@ -23,7 +23,7 @@ async def render_shard(run_id: str, part: str = "", *, sandbox: bool = False) ->
     """
     try:
         if not part:
-            summary = await carried_out(request_to_go_on(run_id, sandbox=sandbox))
+            summary = await carried_out(request_to_go_on(run_id, sandbox=sandbox), is_asked=False)
             return cancelled_state(summary) or summary
         async with shard_opened(run_id, part, sandbox=sandbox) as ctx, following_flow_run(ctx):
             await render_all(ctx)

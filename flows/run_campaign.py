@@ -40,9 +40,12 @@ async def run_campaign(
     return cancelled_state(summary) or summary
 
 
-async def carried_out(request: RunRequest) -> dict[str, Any]:
-    """Carry out one run: whole in this process, or in shards on the work pool. Returns its summary."""
-    async with opened(request) as ctx, following_flow_run(ctx):
+async def carried_out(request: RunRequest, *, is_asked: bool = True) -> dict[str, Any]:
+    """Carry out one run: whole in this process, or in shards on the work pool. Returns its summary.
+
+    A run that nobody asked for (`is_asked`) is left alone where it was stopped or has ended: Busy is raised.
+    """
+    async with opened(request, is_asked=is_asked) as ctx, following_flow_run(ctx):
         await publish_plan(ctx)
         shards = []
         if await is_approved(ctx):

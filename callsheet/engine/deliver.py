@@ -173,17 +173,18 @@ def folder_for(out: str, settings: Settings) -> Path:
     return usable_data_folder(settings, "outbox")
 
 
-def folder_here(run: Run, settings: Settings) -> Path:
+def folder_here(run: Run, settings: Settings, *, is_shared: bool = False) -> Path:
     """Return a run's folder on this machine, and make it where its results are copied to an object store.
 
-    Raises UsageError where it is on another machine.
+    With `is_shared` several machines work on the run, and another one may have a folder of the same name: the
+    run's own has its plan. Raises UsageError where the folder is on another machine.
     """
-    folder = Path(run.out)
-    if folder.parent.is_dir():
+    folder, is_stored = Path(run.out), results_address(run) is not None
+    if folder.parent.is_dir() and (is_stored or not is_shared or (folder / PLAN_FILES[0]).is_file()):
         return folder
-    if results_address(run) is None:
+    if not is_stored:
         raise UsageError(
-            f"the folder {folder.parent} of run {run.run_id} is not on this machine. Workers on several "
+            f"the folder {folder} of run {run.run_id} is not on this machine. Workers on several "
             "machines need a folder that all of them share, or an object store (--out s3://bucket/runs)"
         )
     here = usable_data_folder(settings, "outbox") / run.run_id

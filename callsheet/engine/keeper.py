@@ -19,7 +19,7 @@ from callsheet.engine.collect_runs import collect_dead_runs
 from callsheet.engine.coordinator import Start, start_parts
 from callsheet.engine.parts import IN_FLIGHT
 from callsheet.engine.shard import carry_out_part, finalize_run, waits_for_approval
-from callsheet.engine.stopping import StopSignal
+from callsheet.engine.stopping import StopSignal, stop_under
 from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import Ledger, PartWork, Run, State, admission, parts, queries, runs
 from callsheet.ledger.overview import KEEPER
@@ -131,7 +131,10 @@ AT_ONCE = 3
 
 
 class RendersHere:
-    """Starts parts as tasks of this process: the keeper without Prefect."""
+    """Starts parts as tasks of this process: the keeper without Prefect.
+
+    `stop` ends all of them. What stops one of them stops neither the others nor the keeper.
+    """
 
     def __init__(self, *, sandbox: bool, stop: StopSignal) -> None:
         self._sandbox = sandbox
@@ -151,7 +154,8 @@ class RendersHere:
 
     async def _carried_out(self, each: PartWork) -> None:
         try:
-            await carry_out_part(each.run_id, each.part, sandbox=self._sandbox, stop=self._stop)
+            async with stop_under(self._stop) as stop:
+                await carry_out_part(each.run_id, each.part, sandbox=self._sandbox, stop=stop)
         except Exception as error:  # no caller awaits this task, so the error would be lost
             logger.warning("%s %s: %r", each.run_id, each.part, error, exc_info=True)
             self.problems.append(f"{each.run_id} {each.part}: {error}")

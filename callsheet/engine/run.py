@@ -56,18 +56,23 @@ async def open_context(
     tell: Callable[[str], None] = lambda _text: None,
     *,
     within: Range | None = None,
+    is_asked: bool = True,
 ) -> AsyncIterator[RunContext]:
     """Open a run, or a part of it, for work: owned by this process alone, and put right after earlier ones.
 
-    Opening a whole run lets it buy again; a part of a run that was stopped or closed buys nothing. Raises
-    Busy where a living process owns it, LedgerUnsafe where the ledger has forgotten purchases, UsageError
-    where the run's folder cannot be reached from this machine.
+    Opening a whole run lets it buy again; a part of a run that was stopped or closed buys nothing. So does a
+    whole run where nobody asked for it (`is_asked` is False) and it was stopped or has ended meanwhile: Busy
+    is raised. Raises Busy also where a living process owns it, LedgerUnsafe where the ledger has forgotten
+    purchases, UsageError where the run's folder cannot be reached from this machine.
     """
     async with open_account(settings) as account:
-        await account.do(queries.run, run_id)  # an unknown run is refused before anything is written
+        # What this machine cannot work on is refused before anything is written.
+        is_shared = within is not None or not is_asked
+        folder = folder_here(await account.do(queries.run, run_id), settings, is_shared=is_shared)
         async with _claimed(account, run_id, within.name if within else WHOLE):
             run = await account.do(queries.run, run_id)
-            folder = folder_here(run, settings)
+            if not (is_asked or within or run.is_going_on):
+                raise Busy(f"run {run_id} was stopped or has ended; only a person goes on with it")
             await account.do.call(continue_from_mark, folder.parent, run_id)
             ctx = context_of(account, run, request, stop, tell, within=within, folder=folder)
             await _recover(ctx)
@@ -176,10 +181,10 @@ async def open_plan(
 
 
 @asynccontextmanager
-async def opened(request: RunRequest) -> AsyncIterator[RunContext]:
+async def opened(request: RunRequest, *, is_asked: bool = True) -> AsyncIterator[RunContext]:
     """Open the run that a request names, or a new one for its source; as a flow does.
 
-    Where the caller carries out a run already (`current_run`), that one is used.
+    Where the caller carries out a run already (`current_run`), that one is used. See `open_context`.
     """
     check_packages_are_ours()
     if (ctx := current_run.get()) is not None:
@@ -188,7 +193,8 @@ async def opened(request: RunRequest) -> AsyncIterator[RunContext]:
     if request.run_id is None:
         request = await _open_scheduled(request)
     assert request.run_id is not None
-    async with open_context(request, request.run_id, settings_for(request), StopSignal()) as ctx:
+    settings = settings_for(request)
+    async with open_context(request, request.run_id, settings, StopSignal(), is_asked=is_asked) as ctx:
         token = current_run.set(ctx)
         try:
             yield ctx
@@ -212,7 +218,11 @@ async def carry_out_campaign(
     summary is returned.
     """
     taken_up: dict[str, int] = {}
-    for earlier in unfinished_runs(request):
+    begun: set[str | None] = set()
+    # Each is looked for anew: while one was rendered, a person may have stopped the next one.
+    while left := [each for each in unfinished_runs(request) if each.run_id not in begun]:
+        earlier = left[0]
+        begun.add(earlier.run_id)
         with suppress(Busy):  # another process has taken it up meanwhile
             tell(f"run {earlier.run_id} of this campaign was not finished: it goes on first")
             summary = await carry(earlier)

@@ -107,7 +107,7 @@ async def carry_out_part(run_id: str, part: str, *, sandbox: bool, stop: StopSig
             await finalize_shards(run_id, sandbox=sandbox)
             return
         request = await asyncio.to_thread(request_to_go_on, run_id, sandbox=sandbox)
-        async with open_context(request, run_id, settings_for(request), stop) as ctx:
+        async with open_context(request, run_id, settings_for(request), stop, is_asked=False) as ctx:
             await carry_out(ctx)
 
 

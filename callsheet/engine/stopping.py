@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Literal
 
 from callsheet.errors import CallsheetError, Interrupted, InterruptedByPerson
@@ -73,6 +73,34 @@ class StopSignal:
     async def wait_stopped(self) -> None:
         """Return when the run is to end at once."""
         await self._stopped.wait()
+
+
+@asynccontextmanager
+async def stop_under(outer: StopSignal) -> AsyncIterator[StopSignal]:
+    """Give one of several runs in a process a signal of its own, which follows `outer` while inside.
+
+    What stops the run stops no other one. The end of the process is no decision about the run: its reason is
+    Interrupted, also after Ctrl-C, so that the run is taken up again.
+    """
+    own = StopSignal()
+
+    def interrupted() -> Interrupted:
+        return Interrupted("the process that renders this run is ending")
+
+    async def follow() -> None:
+        await outer.wait_draining()
+        own.drain(interrupted())
+        await outer.wait_stopped()
+        own.stop(interrupted())
+
+    if not outer.admitting:
+        own.drain(interrupted())
+    following = asyncio.ensure_future(follow())
+    try:
+        yield own
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from callsheet.ledger.states import State
 from callsheet.ledger.transaction import Transaction, read, write
 
 
-@write(fenced=False)
+@write()
 def announce(tx: Transaction, keys: Iterable[str]) -> set[str]:
     """Write down what is about to be told. Returns the keys that nobody has told before."""
     table = schema.announcement

@@ -15,9 +15,9 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import open_plan
 from callsheet.engine.shard import carry_out_part
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Busy, CallsheetError
+from callsheet.errors import Busy, CallsheetError, InterruptedByPerson, UsageError
 from callsheet.ledger import Ledger, NewRun, PartWork, State, parts, queries, runs, transitions, verify
-from callsheet.ledger.admission import admit
+from callsheet.ledger.admission import admit, set_cap
 from callsheet.sandbox.config import SandboxAddress, SandboxConfig
 from callsheet.sandbox.server import running_sandbox
 from manifests.planner import make_plan
@@ -202,6 +202,55 @@ async def test_a_run_that_waits_for_an_approval_is_not_bought_by_a_keeper(world:
     with pytest.raises(Busy, match="waits for a person's approval"):
         await here.start(in_ledger(parts.work, run_id)[0])
     assert in_ledger(queries.job, row.job_id).state is State.PENDING
+
+
+async def test_what_ends_one_run_ends_no_other_run_of_a_keeper(world: Any) -> None:
+    """A cap that stops one run leaves out nothing of another one, and the keeper goes on."""
+    poor, rich = await opened("poor", 2), await opened("rich", 2)
+    for run_id in (poor, rich):
+        in_ledger(admit, in_ledger(queries.jobs, run_id)[0].job_id, slots=10)
+    in_ledger(set_cap, "run", poor, "total", 1)
+    stop = StopSignal()
+    here = RendersHere(sandbox=False, stop=stop)
+    for run_id in (poor, rich):
+        await here.start(in_ledger(parts.work, run_id)[0])
+        await here.ended()
+    assert {row.state for row in in_ledger(queries.jobs, poor)} == {State.SKIPPED_BUDGET}
+    assert {row.state for row in in_ledger(queries.jobs, rich)} == {State.SUCCEEDED}
+    assert stop.admitting
+
+
+async def test_a_keeper_that_is_interrupted_stops_no_run_on_purpose(world: Any) -> None:
+    """Ctrl-C ends the keeper; the next one takes its runs up again."""
+    run_id = await opened("ended-early", 2)
+    in_ledger(admit, in_ledger(queries.jobs, run_id)[0].job_id, slots=10)
+    stop = StopSignal()
+    stop.drain(InterruptedByPerson("interrupted"))
+    here = RendersHere(sandbox=False, stop=stop)
+    await here.start(in_ledger(parts.work, run_id)[0])
+    await here.ended()
+    assert bought(world, "ended-early") == []
+    assert in_ledger(queries.run, run_id).is_going_on
+
+
+async def test_a_run_that_was_stopped_meanwhile_is_not_taken_up(world: Any) -> None:
+    """A person stopped it after its process was found dead: what was started for it buys nothing."""
+    run_id = await opened("halted", 2)
+    in_ledger(admit, in_ledger(queries.jobs, run_id)[0].job_id, slots=10)
+    in_ledger(runs.request_stop, run_id)
+    await rendered(run_id, "")
+    assert bought(world, "halted") == []
+    assert in_ledger(queries.run, run_id).stopping_ms is not None
+
+
+async def test_a_machine_without_the_folder_of_a_run_renders_no_part_of_it(world: Any) -> None:
+    """A folder of the same name is not the run's: its videos would stay on the wrong machine."""
+    run_id = await opened("apart", 2)
+    in_ledger(parts.split, run_id, 1)
+    (Path(in_ledger(queries.run, run_id).out) / "plan.json").unlink()
+    with pytest.raises(UsageError, match="is not on this machine"):
+        await rendered(run_id, "0-0")
+    assert bought(world, "apart") == []
 
 
 async def test_the_same_death_starts_one_process(world: Any) -> None:

@@ -35,7 +35,7 @@ async def test_a_media_host_that_is_down_loses_nothing(house):
     house.arm("server_error", route="file", count=99)
     ctx = await house.work(run_id)
     assert house.row(run_id).state is State.RENDERED
-    assert "a (request" in ctx.state.unfinished[0]
+    assert "a (row 2), request" in ctx.state.unfinished[0]
     house.faults.clear()
     await house.work(run_id)
     assert house.row(run_id).state is State.SUCCEEDED
@@ -157,7 +157,7 @@ async def test_a_settled_job_whose_result_turned_into_an_error_stays_with_a_note
     ctx = await house.work(run_id)
     assert [each.outcome for each in findings.each] == ["rendered"]
     assert house.row(run_id).state is State.RENDERED
-    assert "a (request" in ctx.state.unfinished[0]
+    assert "a (row 2), request" in ctx.state.unfinished[0]
     assert house.sound()
 
 

@@ -27,6 +27,7 @@ _SECRET_VARIABLES = (
     "CALLSHEET_NOTIFY_URLS",
     "CALLSHEET_NOTIFY_WEBHOOK",
     "CALLSHEET_WEBHOOK_SECRET",
+    "CALLSHEET_RECEIVE_SECRET",
 )
 _URL_VARIABLES = ("CALLSHEET_LEDGER_URL", "PREFECT_API_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
@@ -132,8 +133,8 @@ def secrets_of(environment: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for name in _SECRET_VARIABLES:
         value = environment.get(name, "").strip()
-        # A key is `id:secret`: the secret half alone must not be shown either.
-        for secret in (value, value.partition(":")[2]):
+        # A key is `id:secret`: the secret half alone must not be shown either. Addresses may be several.
+        for secret in (value, value.partition(":")[2], *value.split()):
             found[secret] = f"[{name}]"
     for name in _URL_VARIABLES:
         try:

@@ -7,8 +7,8 @@ has names and ids, never prompts, keys or addresses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -51,10 +51,21 @@ def exported_spans() -> Spans:
 
 def spans_of(provider: TracerProvider) -> Spans:
     """Return what begins spans of a provider."""
+    from opentelemetry.trace import StatusCode  # noqa: PLC0415 -- of an extra
+
     tracer = provider.get_tracer("callsheet")
 
-    def begin(name: str, attributes: dict[str, str | int]) -> AbstractContextManager[object]:
+    @contextmanager
+    def begin(name: str, attributes: dict[str, str | int]) -> Iterator[None]:
         named = {f"callsheet.{key}": value for key, value in attributes.items()}
-        return tracer.start_as_current_span(name, attributes=named, record_exception=False)
+        # An error's text may hold a prompt or an address: a span has its kind alone.
+        with tracer.start_as_current_span(
+            name, attributes=named, record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                yield
+            except Exception as error:
+                span.set_status(StatusCode.ERROR, type(error).__name__)
+                raise
 
     return begin

@@ -38,9 +38,7 @@ def shared_secret(settings: Settings) -> Secret:
     Raises UsageError for one that is too short, and where the data folder cannot be used.
     """
     if settings.receive_secret is not None:
-        if len(settings.receive_secret.reveal()) < SECRET_MIN_CHARS:
-            raise UsageError(f"CALLSHEET_RECEIVE_SECRET is shorter than {SECRET_MIN_CHARS} characters")
-        return settings.receive_secret
+        return _long_enough(settings.receive_secret, "CALLSHEET_RECEIVE_SECRET")
     path = usable_data_folder(settings) / SECRET_FILE
     if not path.exists():
         with part_file(path, mode=0o600) as part:
@@ -48,4 +46,10 @@ def shared_secret(settings: Settings) -> Secret:
             os.fsync(part.descriptor)
             with suppress(FileExistsError):  # another process was quicker: its secret is everybody's
                 os.link(part.path, path)
-    return Secret(path.read_text("ascii").strip())
+    return _long_enough(Secret(path.read_text("ascii").strip()), str(path))
+
+
+def _long_enough(secret: Secret, name: str) -> Secret:
+    if len(secret.reveal()) < SECRET_MIN_CHARS:
+        raise UsageError(f"{name} is shorter than {SECRET_MIN_CHARS} characters")
+    return secret

@@ -23,7 +23,8 @@ def order_retake(tx: Transaction, run_id: str, retake: NewJob) -> str:
     """Write a retake as a pending job of the run; return why it is not ordered, "" where it is.
 
     It is ordered while the run buys, and while every account that it will count in has headroom for its
-    maximum, besides the retakes that are ordered and not held yet. The tables allow each retake of a place in
+    maximum, besides the retakes that are ordered and not held yet, and while no job of the run has its name:
+    files of one name could replace each other in an object store. The tables allow each retake of a place in
     the plan once, and none above its allowance.
     """
     run = tx.execute(select(_run).where(_run.c.run_id == run_id)).one()
@@ -34,6 +35,13 @@ def order_retake(tx: Transaction, run_id: str, retake: NewJob) -> str:
     waiting = select(func.coalesce(func.sum(_job.c.maximum_nano), 0)).where(
         _job.c.run_id == run_id, _job.c.retake > 0, _job.c.state == State.PENDING.value
     )
+    taken = select(_job.c.job_id).where(
+        _job.c.run_id == run_id,
+        (_job.c.custom_id == retake.custom_id)
+        | (func.lower(_job.c.output_name) == retake.output_name.lower()),
+    )
+    if tx.execute(taken.limit(1)).first() is not None:
+        return f"the run has another job called {retake.custom_id!r}"
     needed_nano = retake.maximum_nano + int(tx.execute(waiting).scalar_one())
     refs = account_refs(
         campaign=run.campaign,

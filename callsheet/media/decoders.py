@@ -2,7 +2,7 @@
 
 Decoding takes half of a job's processor time, and libavcodec reads what strangers wrote. So a run of more
 than a few files lets workers do it: `python -m callsheet.media.decoders`, which read paths on standard input
-and answer on standard output, without a key in their environment. A worker that dies is one failed attempt
+and answer on standard output, without a secret in their environment. A worker that dies is one failed attempt
 at a file, which is then fetched and decoded again.
 """
 
@@ -37,6 +37,11 @@ Raises MediaError, and Unavailable where it may be tried again."""
 DECODED_HERE = 20
 """Files that are decoded in this process before a worker is started: it takes half a second."""
 
+PUBLIC = frozenset(
+    {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV"}
+)
+"""What a worker has of this process's environment, with LC_*: no key, no password, no address."""
+
 END_S = 5.0
 """How long a worker may take to end, in seconds."""
 
@@ -68,7 +73,7 @@ class Decoders:
         try:
             worker = self._idle.get_nowait()
         except Empty:
-            worker = _started()
+            worker = _started(path)
         try:
             answer = _asked(worker, path, look)
         except OSError as error:
@@ -93,17 +98,19 @@ class Decoders:
                 _end(self._idle.get_nowait())
 
 
-def _started() -> subprocess.Popen[bytes]:
-    private = ("FAL_", "CALLSHEET_", "PREFECT_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(private)}
+def _started(path: Path) -> subprocess.Popen[bytes]:
+    kept = {name: value for name, value in os.environ.items() if name in PUBLIC or name.startswith("LC_")}
     paths = os.pathsep.join(path for path in sys.path if path)
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "callsheet.media.decoders"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**kept, "PYTHONPATH": paths},
-        process_group=0,  # Ctrl-C is for the run, which ends its workers
-    )
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "callsheet.media.decoders"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**kept, "PYTHONPATH": paths},
+            process_group=0,  # Ctrl-C is for the run, which ends its workers
+        )
+    except OSError as error:
+        raise Unavailable(f"no process could be started to decode {path.name}: {error}") from error
 
 
 def _asked(worker: subprocess.Popen[bytes], path: Path, look: LookOrder | None) -> Callable[[], Decoded]:

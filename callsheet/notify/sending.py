@@ -70,8 +70,7 @@ def _set(answer: asyncio.Future[str], said: str) -> None:
 
 def by_apprise(url: Secret, message: Message) -> str:
     """Send through Apprise. Returns why not, "" where it was sent."""
-    # Apprise's log lines and its answers may name the address.
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+    _quiet_logs()
     asset = apprise.AppriseAsset(app_id="Callsheet", async_mode=False, secure_logging=True)
     one = apprise.Apprise(asset=asset)
     if not one.add(url.reveal()):
@@ -86,6 +85,7 @@ def by_webhook(url: Secret, secret: Secret, message: Message) -> str:
     A refusal (4xx other than 408 and 429) is not tried again. Every try has the same id, by which a receiver
     knows a repetition.
     """
+    _quiet_logs()
     body = webhook_body(message)
     why = ""
     for attempt in range(TRIES):
@@ -108,6 +108,13 @@ def by_webhook(url: Secret, secret: Secret, message: Message) -> str:
         if reply.status_code < 500 and reply.status_code not in (408, 429):
             break
     return why
+
+
+def _quiet_logs() -> None:
+    """Keep the libraries that send from writing addresses into a log."""
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+    for name in ("urllib3", "requests", "httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def webhook_body(message: Message) -> bytes:

@@ -150,6 +150,7 @@ class ReviewSession:
         """
         if job_id not in self._at:
             raise UsageError("this clip is not of this run")
+        self._read_judgements()
         place = self._at[job_id]
         row, retake, written = self._rows[place], None, {}
         if verdict == "retake":
@@ -160,16 +161,23 @@ class ReviewSession:
         review = self._ledger.do(
             reviews.judge, job_id, verdict=verdict, note=note, changes=written, by=by, seen=seen
         )
-        self._rows[place] = reviewed(self._ledger, [row])[0]
-        self._retakes.pop(job_id, None)
-        if retake is not None:
-            self._retakes[job_id] = retake
+        self._read_judgements()
         self._write_selection()
         return {
             "review": review_document(review),
             "retake": _retake_document(retake),
             "tally": self.tally(),
         }
+
+    def _read_judgements(self) -> None:
+        """Read what was said about the clips since: selection.csv has it too, whoever judged."""
+        before = self._rows
+        self._rows = reviewed(self._ledger, before)
+        for old, row in zip(before, self._rows, strict=True):
+            if row.review != old.review:
+                self._retakes.pop(row.job_id, None)
+                if row.verdict == "retake":
+                    self._retakes[row.job_id] = self._ordered(row)
 
     def _completed(self, row: ResultRow, changes: Mapping[str, str | int]) -> dict[str, str | int]:
         """Add the number of the take, and a seed where none was chosen.

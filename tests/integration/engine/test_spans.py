@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.spans import spans_of
@@ -37,6 +38,18 @@ async def test_a_job_has_a_span_and_in_it_submit_render_and_download(house):
     assert (told["callsheet.run"], told["callsheet.job"], told["callsheet.attempt"]) == (run_id, "a", 1)
     assert spans["submit"].attributes["callsheet.attempt"] == 1
     assert "lens" not in str([each.to_json() for each in spans.values()])
+
+
+def test_a_span_that_ends_with_an_error_says_its_kind_and_not_its_text():
+    """The text may hold a prompt or an address."""
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    with pytest.raises(OSError, match="lens"), spans_of(provider)("download", {}):
+        raise OSError("https://media.test/lens.mp4")
+    (span,) = kept.get_finished_spans()
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "OSError")
+    assert "lens" not in span.to_json()
 
 
 SEND = """

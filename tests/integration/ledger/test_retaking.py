@@ -118,3 +118,11 @@ def test_a_run_that_is_stopped_orders_nothing(desk):
     assert desk.ledger.do(queries.job, job_id).output.flags == FLAGGED.flags
     assert names(desk, "r") == ["shot-0"]
     assert desk.ledger.do(verify.verify) == []
+
+
+def test_a_retake_that_would_share_a_name_with_another_job_is_not_ordered(desk):
+    """Two clips of one name would replace each other where machines copy them to one store."""
+    ids = desk.run(2, run_id="r", draft=False, retakes_max=2)
+    desk.sql("UPDATE job SET output_name = 'SHOT-0-t2' WHERE position = 1")
+    assert collected(desk, ids[0], retake()) == "the run has another job called 'shot-0-t2'"
+    assert len(names(desk, "r")) == 2

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,8 @@ def test_a_worker_says_what_this_process_would_say(video: Path, tmp_path: Path) 
 
 def test_a_worker_that_dies_costs_one_attempt(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unavailable, so that the file is fetched again; the next one is decoded by another worker."""
-    monkeypatch.setenv("FAL_KEY", "a-secret")
+    for name in ("FAL_KEY", "AWS_SECRET_ACCESS_KEY", "TEAM_CHAT", "PGPASSWORD"):
+        monkeypatch.setenv(name, "a-secret")
     workers = Decoders(decoded_here=0)
     try:
         workers(video, LOOK)
@@ -58,3 +60,12 @@ def test_a_worker_that_dies_costs_one_attempt(video: Path, monkeypatch: pytest.M
     finally:
         workers.close()
     assert decoders_of(os.getpid()) == []
+
+
+def test_a_machine_that_starts_no_worker_costs_one_attempt(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no full disk, and no reason to stop buying."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(Unavailable, match="no process could be started to decode good"):
+        Decoders(decoded_here=0)(video, LOOK)

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.run import carry_out, opened
 from callsheet.errors import ManifestError
 from callsheet.notify.message import trial
-from callsheet.notify.sending import by_webhook
+from callsheet.notify.sending import by_apprise, by_webhook
 from callsheet.settings import Secret
 
 pytestmark = [
@@ -184,3 +185,13 @@ def test_notify_tries_every_target_and_shows_no_address(place, receiver, capfd):
     assert "1 json" in shown
     assert "Apprise does not know this kind of address" in shown
     assert TOKEN not in shown
+
+
+def test_no_log_names_an_address_that_is_told(receiver, caplog):
+    """The libraries that send would write it at their lowest level; a program may have that switched on."""
+    caplog.set_level(logging.DEBUG)
+    base = f"127.0.0.1:{receiver.port}/{TOKEN}"
+    assert by_apprise(Secret(f"json://{base}"), trial(at_ms=1)) == ""
+    assert by_webhook(Secret(f"http://{base}"), Secret("x" * 32), trial(at_ms=1)) == ""
+    assert len(receiver.at(f"/{TOKEN}")) == 2
+    assert TOKEN not in caplog.text

@@ -225,3 +225,6 @@ def test_the_secret_is_kept_and_shared(house):
     assert len(first.reveal()) == 64
     assert (house.folder / "receive.secret").stat().st_mode & 0o777 == 0o600
     assert first.reveal() not in repr(address_of(house))
+    (house.folder / "receive.secret").write_text("")
+    with pytest.raises(UsageError, match="secret is shorter than 16 characters"):
+        shared_secret(house.settings)

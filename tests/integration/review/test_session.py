@@ -68,3 +68,22 @@ async def test_a_verdict_that_is_taken_back_leaves_the_selection(house: Any) -> 
         assert session.selection().count("\n") == 1
         with pytest.raises(UsageError, match="not of this run"):
             session.judge(10**6, verdict="keep", note="", changes={}, by="", seen=0)
+
+
+async def test_a_judgement_writes_what_others_have_judged_meanwhile(house: Any) -> None:
+    """selection.csv is what `finish`, `deliver` and `run` read: the last who judges writes all of it."""
+    run_id = await made(house)
+    with Ledger.open(house.settings.ledger) as ledger:
+        _, judge = opened(house, run_id, ledger)
+        run, (_, second) = ledger.do(queries.run, run_id), ledger.do(queries.jobs, run_id)
+        ReviewSession(ledger, run).judge(
+            second.job_id, verdict="retake", note="", changes={}, by="Ben", seen=0
+        )
+        assert judge("retake")["review"]["changes"]["take"] == 4
+        lines = (Path(run.out) / "selection.csv").read_text().splitlines()
+        assert len(lines) == 3
+        ReviewSession(ledger, run).judge(
+            second.job_id, verdict="reject", note="", changes={}, by="Ben", seen=2**40
+        )
+        judge("keep")
+        assert [each.job.custom_id for each in make_plan(Path(run.out) / "selection.csv").jobs] == []

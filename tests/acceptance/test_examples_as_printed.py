@@ -28,8 +28,15 @@ a,acme,A boat,seedance-1.0-lite,480p,2
 b,north,A cat,seedance-1.0-pro-fast,480p,2
 """
 CAMPAIGN = '[campaign]\nname = "spring"\nmanifest = "shots.csv"\n'
-TESTED_ELSEWHERE = ("callsheet ui", "callsheet finish")
-"""In test_ui.py, and in test_drafts.py, which has drafts to finish."""
+TESTED_ELSEWHERE = (
+    "callsheet ui",
+    "callsheet finish",
+    "callsheet review",
+    "callsheet receive",
+    "callsheet notify",
+    "callsheet run runs/RUN/selection.csv",
+)
+"""Servers and messages have tests of their own, as have drafts that are finished and retakes that are bought."""
 
 ONE_JOB = ("--adopt", "--assume-spent")
 """Decisions about a job of that very number, which tests of `reconcile` prepare."""
@@ -79,6 +86,7 @@ def prepare(desk) -> None:
     desk.env |= {"CALLSHEET_SANDBOX": "true", "CALLSHEET_YES": "true", "CALLSHEET_SANDBOX_SPEED": "2000"}
     (desk.folder / "shots.csv").write_text(SHOTS)
     (desk.folder / "campaign.toml").write_text(CAMPAIGN)
+    (desk.folder / "selection.csv").write_text("custom_id\na\n")
     night = pyarrow.csv.read_csv(desk.folder / "shots.csv")
     pq.write_table(night, desk.folder / "night.parquet")
     for name in SMALLER:
@@ -127,7 +135,7 @@ def test_every_printed_command_runs_as_it_is_printed(desk, monkeypatch):
     here = sorted((line for line in lines if not line.startswith(LAST)), key=_turn)
     command = [sys.executable, "-c", TOGETHER, json.dumps(here)]
     done = subprocess.run(
-        command, cwd=desk.folder, env=desk.env, capture_output=True, text=True, check=False, timeout=110
+        command, cwd=desk.folder, env=desk.env, capture_output=True, text=True, check=False, timeout=280
     )
     codes = json.loads((desk.folder / "codes.json").read_text())
     assert {line: code for line, code in codes.items() if code} == {}, done.stderr

@@ -78,7 +78,8 @@ def deliver(
 
 
 def _tell(made: Delivery) -> None:
-    note(f"{len(made.clips)} clips, {made.files} files, {made.bytes / 2**20:,.1f} MiB")
+    clips = "1 clip" if len(made.clips) == 1 else f"{len(made.clips)} clips"
+    note(f"{clips}, {made.files} files, {made.bytes / 2**20:,.1f} MiB")
     if made.refetched:
         note(f"downloaded again, for free: {_some(made.refetched)}")
     for custom_id, why in made.not_embedded[:NAMED]:

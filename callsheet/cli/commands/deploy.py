@@ -211,7 +211,7 @@ def remove_deployment(campaign: Campaign, *, json: Json = False) -> int:
     Its runs and videos stay. A full name, such as keeper/callsheet, removes
     that deployment.
 
-    Example: callsheet deploy remove spring-launch
+    Example: callsheet deploy remove spring
     """
     url = _server_url()
     name = campaign_name(campaign) if Path(campaign).is_file() else campaign

@@ -173,7 +173,7 @@ async def _refetch(run: Run, gone: Sequence[Clip]) -> None:
     with suppress(AccountError):
         settings = settings_for(RunRequest.of(run))
         async with open_account(settings) as account:
-            await refetch_gone(account, [clip.maker for clip in gone])
+            await refetch_gone(account, [clip.maker for clip in gone], is_needed_here=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,11 +11,14 @@ from functools import cache
 from pathlib import Path
 
 from callsheet.engine.deliver import write_pictures
+from callsheet.engine.request import results_address
 from callsheet.errors import DiskFull, MediaError, QueueError
-from callsheet.ledger import JobRow, Ledger, State, queries
+from callsheet.files import file_sha256, make_directory, part_file
+from callsheet.ledger import JobRow, Ledger, Run, State, queries
 from callsheet.media.download import collect
 from callsheet.media.expect import expectation_of
 from callsheet.media.place import REJECTED
+from callsheet.media.storage import open_storage
 from callsheet.reconcile.account import AccountSession
 from callsheet.report.rows import thumbnail_of
 from manifests.job import Job, decode_job
@@ -42,19 +46,51 @@ def files_of(ledger: Ledger, rows: Iterable[JobRow]) -> dict[int, Path]:
     }
 
 
-def gone_files(ledger: Ledger, rows: Iterable[JobRow]) -> dict[int, Path]:
-    """Return the files of jobs that are no longer where they were, by job."""
-    return {job_id: path for job_id, path in files_of(ledger, rows).items() if not path.exists()}
+class KeptFiles:
+    """Says whether files of runs are kept: on this disk, or in the store that a run's results are copied to.
+
+    A store is asked once for all files of a run; one that does not answer has none.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._run = cache(lambda run_id: ledger.do(queries.run, run_id))
+        self._stored = cache(self._names)
+
+    def has(self, run_id: str, path: str) -> bool:
+        """Say whether a file is kept; `path` is relative to the folder of the run that made it."""
+        return (Path(self._run(run_id).out) / path).exists() or path in self._stored(run_id)
+
+    def _names(self, run_id: str) -> frozenset[str]:
+        address = results_address(self._run(run_id))
+        with suppress(Exception):  # each store's package has errors of its own
+            return open_storage(address).names() if address else frozenset()
+        return frozenset()
 
 
-async def refetch_gone(account: AccountSession, rows: Iterable[JobRow]) -> Refetched:
-    """Download the files of earlier jobs that are no longer where they were. It is free while fal has them.
+def gone_files(ledger: Ledger, rows: Iterable[JobRow], *, is_needed_here: bool = False) -> dict[int, Path]:
+    """Return the files of jobs that are no longer kept, by job: with `is_needed_here`, on this disk."""
+    jobs = {row.job_id: row for row in rows}
+    kept = KeptFiles(ledger)
 
-    A file is put back only if it is the very one: its hash is the ledger's. At most `AT_ONCE` are downloaded
-    at a time, each once.
+    def is_gone(job_id: int, path: Path) -> bool:
+        run_id, name = jobs[job_id].output_run_id, jobs[job_id].output_path_there
+        in_reach = not is_needed_here and run_id is not None and name is not None and kept.has(run_id, name)
+        return not path.exists() and not in_reach
+
+    return {job_id: path for job_id, path in files_of(ledger, jobs.values()).items() if is_gone(job_id, path)}
+
+
+async def refetch_gone(
+    account: AccountSession, rows: Iterable[JobRow], *, is_needed_here: bool = False
+) -> Refetched:
+    """Download the files of earlier jobs that are no longer kept. It is free while fal has them.
+
+    With `is_needed_here`, also those that are in an object store alone; they are copied from there. A file is
+    put back only if it is the very one: its hash is the ledger's. At most `AT_ONCE` are downloaded at a time,
+    each once.
     """
     jobs = {row.job_id: row for row in rows}
-    gone = await account.do.call(gone_files, jobs.values())
+    gone = await account.do.call(gone_files, jobs.values(), is_needed_here=is_needed_here)
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(path: Path, row: JobRow) -> bool:
@@ -75,7 +111,10 @@ async def _refetched(account: AccountSession, row: JobRow, path: Path) -> bool:
         return False
     url = row.output.url
     expectation = expectation_of(_order_of_file(row, account.catalog), account.catalog)
-    folder = Path((await account.do(queries.run, row.output_run_id)).out)
+    run = await account.do(queries.run, row.output_run_id)
+    folder = Path(run.out)
+    if await asyncio.to_thread(_copied_back, run, row.output_path_there, row.output.sha256, path):
+        return True
     with suppress(QueueError, MediaError, OSError, DiskFull):
         found = await collect(
             lambda: account.queue.open_download(url), path, expectation, rejected=folder / REJECTED
@@ -84,6 +123,21 @@ async def _refetched(account: AccountSession, row: JobRow, path: Path) -> bool:
             await write_pictures(found, folder / thumbnail_of(row.output_path_there))
             return True
         found.path.unlink()
+    return False
+
+
+def _copied_back(run: Run, name: str, sha256: str, path: Path) -> bool:
+    """Copy a file from the store that the run's results are in. False where it is not there unchanged."""
+    address = results_address(run)
+    if address is None:
+        return False
+    with suppress(Exception):  # each store's package has errors of its own
+        make_directory(path.parent)
+        with part_file(path) as part:
+            open_storage(address).fetch(name, part.path)
+            if file_sha256(part.path) == sha256:
+                os.replace(part.path, path)  # noqa: PTH105 -- nothing is there: it is gone
+                return True
     return False
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from callsheet.engine.made_files import gone_files
+from callsheet.engine.made_files import KeptFiles, gone_files
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.files import naming_full_disk
 from callsheet.ledger import (
@@ -48,7 +48,7 @@ ROWS_FILE = "plan.rows.parquet"
 
 
 def gone_earlier(ledger: Ledger, run: Run) -> list[JobRow]:
-    """Return the jobs of earlier runs whose files a run uses and that are no longer where they were."""
+    """Return the jobs of earlier runs whose files a run uses and that are no longer kept."""
     reused = ledger.do(queries.jobs, run.run_id, states={State.ALREADY_MADE})
     missing = gone_files(ledger, reused)
     gone = [row for row in reused if row.job_id in missing]
@@ -56,12 +56,12 @@ def gone_earlier(ledger: Ledger, run: Run) -> list[JobRow]:
     if not rows_file.is_file():  # a person has taken the folder away
         return gone
     own = set(ledger.do(queries.positions, run.run_id))
-    folder = cache(lambda run_id: Path(ledger.do(queries.run, run_id).out))
+    kept = KeptFiles(ledger)
     prints = (each for position, each in enumerate(fingerprints_in(rows_file)) if position not in own)
     missing_jobs = {
         job_id
         for job_id, run_id, path in ledger.stream(queries.made_files, run.campaign, prints)
-        if not (folder(run_id) / path).exists()
+        if not kept.has(run_id, path)
     }
     return [*gone, *(ledger.do(queries.job, job_id) for job_id in sorted(missing_jobs))]
 

@@ -98,6 +98,12 @@ class ObjectStore:
         """Copy `name` (relative to the root) to a local file. Blocks. Raises as the store's package does."""
         self.filesystem.get_file(f"{self.root}/{name}", str(local))
 
+    def names(self, folder: str = "media") -> frozenset[str]:
+        """Return the names of all files below a folder, relative to the root. Blocks. Raises as above."""
+        found = self.filesystem.find(f"{self.root}/{folder}", withdirs=False)
+        start = len(f"{self.root}/".lstrip("/"))
+        return frozenset(str(each).lstrip("/")[start:] for each in found)
+
     def link(self, name: str, seconds: int) -> str:
         """Return an https:// address of `name` that anybody who has it can read for some seconds.
 

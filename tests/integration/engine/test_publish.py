@@ -1,6 +1,7 @@
 """Results in an object store: a video counts as fetched when it stands there."""
 
 import csv
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from callsheet.cli.commands.runs import link_seconds
 from callsheet.engine.deliver import folder_for, publish_report
 from callsheet.engine.linked_page import write_linked_page
-from callsheet.engine.results import write_report
+from callsheet.engine.made_files import Refetched, refetch_gone
+from callsheet.engine.results import gone_earlier, write_report
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, queries
 from callsheet.media.storage import ObjectStore
@@ -74,6 +76,28 @@ async def test_a_video_of_an_earlier_run_is_named_where_it_is(house, first_out, 
     if then_out and first_out:
         stored = expected.replace("memory://", "/") if "://" in expected else f"/bucket/runs/{expected[3:]}"
         assert fsspec.filesystem("memory").exists(stored)
+
+
+async def test_a_video_in_the_store_is_not_gone_where_this_disk_has_none(house):
+    """Another machine made it: nothing is downloaded or missed, and a delivery takes it from the store."""
+    shot = "a,publishing for others"
+    first = house.open_run(shot, out="memory://bucket/others")
+    await house.work(first)
+    row = house.row(first)
+    with Ledger.open(house.settings.ledger) as ledger:
+        file = Path(ledger.do(queries.run, first).out) / row.output.path
+        file.unlink()
+        second = ledger.do(queries.run, house.open_run(shot, out="memory://bucket/others"))
+        assert gone_earlier(ledger, second) == []
+    house.arm("server_error", route="file", status=404, count=999)
+    async with house.account() as account:
+        assert await refetch_gone(account, [row]) == Refetched()
+        assert await refetch_gone(account, [row], is_needed_here=True) == Refetched(again=("a",))
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == row.output.sha256
+    fsspec.filesystem("memory").rm(f"/bucket/others/{first}/{row.output.path}")
+    file.unlink()
+    async with house.account() as account:
+        assert await refetch_gone(account, [row]) == Refetched(lost=("a",))
 
 
 def test_an_address_without_its_package_is_refused_before_anything_is_bought(house):

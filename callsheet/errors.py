@@ -95,7 +95,7 @@ class ManifestError(InputError):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         count = len(problems)
-        super().__init__(f"{count:,} error{'s' if count != 1 else ''} in the manifest; nothing was sent")
+        super().__init__(f"{count:,} error{'s' if count != 1 else ''}; nothing was sent")
 
 
 class UsageError(InputError):

@@ -121,9 +121,9 @@ def campaign_s(renders: Iterable[tuple[int, float]], *, concurrency: int) -> flo
 
 
 def in_words(seconds: float) -> str:
-    """Write a time for people: `40 s`, `12 min`, `3 h 20 min`."""
+    """Write a time for people: `40 s`, `12 min`, `3 h 20 min`; at least `1 s`."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     if minutes < 90:
         return f"{minutes} min"

@@ -165,10 +165,15 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
     return announce
 
 
+def _status(name: str) -> str:
+    """Return a job's state as people read it: `already made`."""
+    return "skipped" if name == "skipped_budget" else name.replace("_", " ")
+
+
 def _print(summary: Mapping[str, Any]) -> None:
     folder = Path(summary["dir"])
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    counts = ", ".join(f"{count} {status}" for status, count in summary["statuses"].items())
+    counts = ", ".join(f"{count} {_status(name)}" for name, count in summary["statuses"].items())
     result(f"{summary['run_id']}: {counts or 'no jobs'}")
     result(f"cost    ${summary['actual_usd']} (expected ${summary['expected_usd']})")
     result(f"videos  {shown / 'media'}")
@@ -183,7 +188,8 @@ def _print(summary: Mapping[str, Any]) -> None:
     if summary["failed"]:
         result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file")
     if summary["unknown"]:
-        result("unknown it is not known whether fal accepted them; run `callsheet reconcile`")
+        reconcile = f"callsheet reconcile{' --sandbox' * summary['sandbox']}"
+        result(f"unknown it is not known whether fal accepted them; run `{reconcile}`")
     for line in last_words(summary):
         result(f"left    {line}")
 
@@ -225,4 +231,7 @@ def last_words(summary: Mapping[str, Any]) -> list[str]:
     if waiting:
         nothing = "nothing was bought; " if not statuses.keys() - NOT_BOUGHT else ""
         lines.append(f"{nothing}{waiting} not sent; {again} continues with them")
+    if skipped := statuses.get("skipped_budget", 0):
+        retry = command("retry", summary["run_id"], sandbox=summary["sandbox"])
+        lines.append(f"{skipped} over budget, not sent; raise the cap, then `{retry}` buys them")
     return lines

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from callsheet.engine.made_files import files_of
+from callsheet.engine.request import RunRequest, command
 from callsheet.engine.results import other_takes, result_rows
 from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.ledger import JobRow, Ledger, Run, State, queries
@@ -108,9 +109,10 @@ def _judged(run: Run, rows: Iterable[ResultRow], *, everything: bool) -> list[Re
     if not found and everything:
         raise UsageError(f"run {run.run_id} has no finished clip; nothing to deliver")
     if not found:
+        review = command("review", run.run_id, sandbox=RunRequest.of(run).sandbox)
         raise UsageError(
-            f"no clip of run {run.run_id} was judged {KEEP!r}: judge them with "
-            f"`callsheet review {run.run_id}`, name them with --keep, or take every finished clip with --all"
+            f"no clip of run {run.run_id} was judged {KEEP!r}: judge them with `{review}`, name them with "
+            "--keep, or take every finished clip with --all"
         )
     return found
 

@@ -246,7 +246,8 @@ def _say_what(retried: Retry) -> None:
     most = usd_rounded_up(sum(row.maximum_nano for row in retried.bought))
     bought = sum(row.purchases for row in retried.bought)
     if retried.bought:
-        note(f"{len(retried.bought)} to retry, for at most {most}; fal has accepted {bought} attempts so far")
+        before = f"; fal has accepted {bought} of their submissions before" if bought else ""
+        note(f"{len(retried.bought)} to retry, for at most {most}{before}")
     elif not retried.fetched:
         note("0 to retry")
     if retried.reused:

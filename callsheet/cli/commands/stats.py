@@ -23,7 +23,8 @@ def stats(*, by: By = "model", since: Since = None, sandbox: Sandbox = False, js
 
     A clip is judged with `callsheet review`; a draft that was finished is
     kept. What was judged and not kept is part of the cost of what is kept. To
-    finish: a kept clip of every shot of which no take was kept, at that rate.
+    finish: a kept clip, at that rate, of every shot whose takes were all
+    judged and none kept.
 
     Example: callsheet stats --by client --since 2026-11-01
     """

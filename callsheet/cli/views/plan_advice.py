@@ -52,9 +52,10 @@ def advice_lines(plan: Plan, changes: Changes, room: Room) -> list[str]:
     lines = ["what would fit (lowest priorities first):"]
     lines += [f"  {_line(advice)}" for advice in asked.advice(room)]
     choice = choose((asked.orders[kind].spend for kind in asked.which), room)
+    taken, left = len(choice.taken), len(choice.left)
     lines.append(
-        f"  --fit: takes {len(choice.taken)} jobs and skips {len(choice.left)}, which need up to "
-        f"{usd_rounded_up(choice.left_maximum_nano)} more"
+        f"  --fit: takes {taken} job{'s' * (taken != 1)} and skips {left}, which need{'s' * (left == 1)} "
+        f"up to {usd_rounded_up(choice.left_maximum_nano)} more"
     )
     return lines
 
@@ -119,7 +120,8 @@ def _line(advice: Advice) -> str:
     priorities = f" (priority up to {advice.priorities[-1]})" if len(advice.priorities) > 1 else ""
     most, expected = usd_text(advice.saving_maximum_nano), usd_text(advice.saving_expected_nano)
     jobs = len(advice.positions)
-    return f"{advice.change}: {jobs} jobs{priorities}, saves ${most} of the maximum, ${expected} expected"
+    noun = "job" if jobs == 1 else "jobs"
+    return f"{advice.change}: {jobs} {noun}{priorities}, saves ${most} of the maximum, ${expected} expected"
 
 
 def more_document(plan: Plan, takes_s: float, *, learned: bool, credit_nano: int | None) -> Mapping[str, Any]:

@@ -109,7 +109,9 @@ def test_what_does_not_fit_is_shown_with_what_would(call, spring):
     } in told["advice"]
     assert told["most_expensive"][0] == {"custom_id": "c", "maximum_usd": "0.6171"}
     assert (told["takes_from"], told["credit_usd"]) == ("ledger", None)
-    assert "--fit: takes 1 jobs and skips 1" in call("plan", "spring.csv", "--budget-usd", "0.5")[1]
+    assert (
+        "--fit: takes 1 job and skips 1, which needs" in call("plan", "spring.csv", "--budget-usd", "0.5")[1]
+    )
 
 
 def test_a_plan_of_what_fits_is_a_plan_file_of_exactly_that(call, spring, tmp_path):
@@ -183,7 +185,7 @@ def test_a_run_that_does_not_fit_says_what_would(call, spring, monkeypatch):
     spring.write_text(f"{HEADER}c,A dog,seedance-1.0-pro,1080p,5\n")
     code, _, err = call("run", "spring.csv", "--budget-usd", "0.5", "--yes")
     assert code == OverBudget.exit_code
-    assert "at 480p: 1 jobs, saves $0.4945875" in err
+    assert "at 480p: 1 job, saves $0.4945875" in err
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ does not fit the total cap of client acme in campaign spring: needs up to $0.428
 what would fit (lowest priorities first):
   at 480p: 2 jobs, saves $0.1534764 of the maximum, $0.152208 expected
   at most 3 s: 3 jobs, saves $0.1503072 of the maximum, $0.1503072 expected
-  --fit: takes 5 jobs and skips 1, which need up to $0.1869 more
+  --fit: takes 5 jobs and skips 1, which needs up to $0.1869 more
 most expensive:
   c-720p                         $0.1869  seedance-1.0-lite 720p 5 s
   a-720p                         $0.1039  seedance-1.0-pro-fast 720p 5 s

@@ -64,6 +64,10 @@ def test_the_last_line_is_always_written_and_no_line_twice(capsys):
     ("statuses", "lines"),
     [
         ({"succeeded": 2, "already_made": 1}, []),
+        (
+            {"succeeded": 2, "skipped_budget": 1},
+            ["1 over budget, not sent; raise the cap, then `callsheet retry spring-1` buys them"],
+        ),
         ({"pending": 5, "held": 1}, [f"nothing was bought; 6 not sent; {AGAIN} continues with them"]),
         ({"pending": 5, "succeeded": 1}, [f"5 not sent; {AGAIN} continues with them"]),
         (

@@ -25,7 +25,7 @@ def test_many_renders_at_once(renders: list[tuple[int, float]], concurrency: int
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.4, "0 s"),
+        (0.4, "1 s"),
         (89, "89 s"),
         (90, "2 min"),
         (5300, "88 min"),

@@ -36,7 +36,7 @@ TESTED_ELSEWHERE = (
     "callsheet notify",
     "callsheet run runs/RUN/selection.csv",
 )
-"""Servers and messages have tests of their own, as have drafts that are finished and retakes that are bought."""
+"""Servers, messages, and drafts that are finished or retakes that are bought have tests of their own."""
 
 ONE_JOB = ("--adopt", "--assume-spent")
 """Decisions about a job of that very number, which tests of `reconcile` prepare."""

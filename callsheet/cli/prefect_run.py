@@ -29,7 +29,7 @@ async def carry_out_through_prefect(ctx: RunContext) -> tuple[dict[str, Any], bo
     Returns the summary, and whether Prefect still tries to reach its server.
     """
     token = current_run.set(ctx)
-    running = asyncio.ensure_future(run_campaign(ctx.request))
+    running = asyncio.ensure_future(run_campaign(ctx.request.public))
     current_run.reset(token)
     finalized = asyncio.ensure_future(ctx.state.finalized.wait())
     taking_back = asyncio.ensure_future(_take_signals_back(ctx.stop))

@@ -31,7 +31,7 @@ from callsheet.settings import Settings
 from callsheet.ticket import Ticket
 from manifests.job import Job
 from manifests.look import flags_text
-from manifests.readers.remote import is_remote
+from manifests.readers.remote import bare_address, is_remote
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +169,11 @@ def folder_for(out: str, settings: Settings) -> Path:
     """
     if not is_remote(out):
         return usable_folder(Path(out), what="the folder for runs", instead="name another with --out")
+    if bare_address(out) != out and "@" in out.partition("://")[2].partition("/")[0]:
+        raise UsageError(
+            f"--out {bare_address(out)}: leave name and password out of the address, which is kept and "
+            "shown; fsspec reads them from its own configuration and variables"
+        )
     check_writable(out)
     return usable_data_folder(settings, "outbox")
 

@@ -43,6 +43,7 @@ from manifests.look import RetakeRules, look_text
 from manifests.plan import Plan, PlannedJob
 from manifests.plan_file import write_plan
 from manifests.plan_rows import manifest_table
+from manifests.readers.remote import bare_address
 from pricing.budgets import Cap, Room, Spend, choose, counts_in, scope_label, shortfalls
 from pricing.catalog import load_catalog
 from pricing.money import usd_rounded_up
@@ -243,7 +244,8 @@ def open_run(
     run_id = new_run_id(plan.campaign)
     folder = (out / run_id).resolve()
     (folder / "media").mkdir(parents=True)
-    write_plan(plan, folder / "plan.json")
+    kept = replace(plan, source=bare_address(plan.source)) if isinstance(plan.source, str) else plan
+    write_plan(kept, folder / "plan.json")
     pq.write_table(manifest_table(plan), folder / "manifest.parquet")
     known = etags_to_remember(plan, selection.buy, etags)
     changes = selection.changes

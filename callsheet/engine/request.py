@@ -20,7 +20,7 @@ from callsheet.sandbox.config import SandboxAddress
 from callsheet.sandbox.launcher import ensure_sandbox
 from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
 from manifests.plan import PlanOptions
-from manifests.readers.remote import is_remote
+from manifests.readers.remote import bare_address, is_remote
 from manifests.row_filter import RowFilter
 
 NO_KEY = (
@@ -81,7 +81,13 @@ class RunRequest(BaseModel):
     @property
     def kept(self) -> str:
         """The request as a run keeps it: prices are accepted once, and not for every later resume."""
-        return self.model_copy(update={"accept_prices": False}).model_dump_json()
+        return self.public.model_copy(update={"accept_prices": False}).model_dump_json()
+
+    @property
+    def public(self) -> RunRequest:
+        """The request without the signature of an address: to be kept and shown where nothing is planned."""
+        source = None if self.source is None else bare_address(self.source)
+        return self.model_copy(update={"source": source})
 
     @classmethod
     def of(cls, run: Run) -> RunRequest:

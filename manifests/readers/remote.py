@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from callsheet.errors import UsageError
-from manifests.readers.stores import STORES, chunks_of, open_store
+from manifests.readers.stores import STORES, chunks_of, open_store, without_password
 from manifests.table import shown
 
 MAX_BYTES = 4 << 30
@@ -66,9 +66,16 @@ def fetched(
             )
 
 
+def bare_address(source: str) -> str:
+    """Return an address without query and fragment, where signatures stand, and without a password.
+
+    A path is returned as it is.
+    """
+    return without_password(source.partition("?")[0].partition("#")[0]) if is_remote(source) else source
+
+
 def _bare(address: str) -> str:
-    """Return an address without query and fragment, where signatures stand."""
-    return shown(address.partition("?")[0].partition("#")[0])
+    return shown(bare_address(address))
 
 
 def _save(chunks: Iterable[bytes], path: Path, name: str, max_bytes: int) -> None:

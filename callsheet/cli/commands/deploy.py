@@ -35,7 +35,7 @@ from callsheet.engine.nights import ScheduleRules  # noqa: TID253 -- what is dep
 from callsheet.engine.request import RunRequest  # noqa: TID253 -- as above
 from callsheet.errors import UsageError
 from manifests.planner import campaign_name
-from manifests.readers.remote import is_remote
+from manifests.readers.remote import bare_address, is_remote
 from manifests.row_filter import RowFilter
 
 _NOT_IN_NAMES = "/%&><"
@@ -266,7 +266,15 @@ def _deployable(campaign: str) -> str:
 
 
 def _where(path: str | None) -> str | None:
-    """Return an absolute path: workers start in temporary folders of their own."""
+    """Return an absolute path: workers start in temporary folders of their own.
+
+    Raises UsageError for an address with a signature or a password: Prefect shows it to everybody.
+    """
+    if path is not None and bare_address(path) != path:
+        raise UsageError(
+            f"{bare_address(path)}: an address with a query or a password cannot be deployed, because Prefect "
+            "shows it to everybody. Use s3:// or gs:// with the worker's own credentials, or a path"
+        )
     return path if path is None or is_remote(path) else str(Path(path).resolve())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,3 +45,16 @@ async def test_what_fit_left_out_stays_left_out(house: Any) -> None:
     states = [(row.state, row.error) for row in house.rows(run_id)]
     assert states == [(State.SUCCEEDED, ""), (State.SKIPPED_BUDGET, "does not fit the budget")]
     assert (len(house.accepted("A chosen boat")), len(house.accepted("A dear boat"))) == (1, 0)
+
+
+def test_the_plan_of_a_run_has_no_signature(house: Any) -> None:
+    """The plan file of a run is copied to stores and passed on."""
+    house.open_run("a,A signed boat")
+    plan = replace(
+        make_plan(str(house.folder / "spring.csv")), source="https://files.test/spring.csv?sig=canary"
+    )
+    with Ledger.open(house.settings.ledger) as ledger:
+        run_id = open_run(ledger, plan, Selection((0,), (), again=True), out=house.folder, options="")
+    text = (house.folder / run_id / "plan.json").read_text()
+    assert "files.test/spring.csv" in text
+    assert "canary" not in text

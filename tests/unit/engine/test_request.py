@@ -2,7 +2,13 @@
 
 import pytest
 
+from callsheet.cli.main import run_command
+from callsheet.engine.deliver import folder_for
 from callsheet.engine.request import RunRequest
+from callsheet.errors import UsageError
+from callsheet.settings import settings_from
+
+SIGNED = "https://files.test/shots.csv?X-Amz-Signature=s1gned"
 
 
 @pytest.mark.parametrize(
@@ -20,3 +26,29 @@ def test_a_plans_concurrency_counts_where_nothing_else_is_said(
     if environment is not None:
         monkeypatch.setenv("CALLSHEET_CONCURRENCY", environment)
     assert RunRequest(concurrency=asked).at_plans_concurrency(plan).concurrency == counts
+
+
+def test_what_a_run_keeps_and_prefect_shows_has_no_signature() -> None:
+    """A presigned address is a secret; where a run is opened already nobody reads it again."""
+    request = RunRequest(source=SIGNED, accept_prices=True)
+    assert request.public == RunRequest(source="https://files.test/shots.csv", accept_prices=True)
+    assert "s1gned" not in request.kept
+    assert RunRequest(source="shots#1.csv").public.source == "shots#1.csv"
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    """The address of results is kept with the run and stands in its report."""
+    with pytest.raises(UsageError, match="leave name and password out") as refused:
+        folder_for("sftp://me:s1gned@files.test/runs", settings_from({}))
+    assert "s1gned" not in str(refused.value)
+
+
+def test_a_signed_address_is_not_deployed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Prefect shows the parameters of a deployment to everybody."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert run_command(["deploy", SIGNED]) == 2
+    shown = capfd.readouterr().err
+    assert "cannot be deployed" in shown
+    assert "s1gned" not in shown

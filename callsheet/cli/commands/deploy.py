@@ -272,8 +272,8 @@ def _where(path: str | None) -> str | None:
     """
     if path is not None and bare_address(path) != path:
         raise UsageError(
-            f"{bare_address(path)}: an address with a query or a password cannot be deployed, because Prefect "
-            "shows it to everybody. Use s3:// or gs:// with the worker's own credentials, or a path"
+            f"{bare_address(path)}: an address with a query or a password cannot be deployed, because "
+            "Prefect shows it to everybody. Use s3:// or gs:// with the worker's own credentials, or a path"
         )
     return path if path is None or is_remote(path) else str(Path(path).resolve())
 

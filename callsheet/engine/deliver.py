@@ -185,7 +185,10 @@ def folder_here(run: Run, settings: Settings, *, is_shared: bool = False) -> Pat
     run's own has its plan. Raises UsageError where the folder is on another machine.
     """
     folder, is_stored = Path(run.out), results_address(run) is not None
-    if folder.parent.is_dir() and (is_stored or not is_shared or (folder / PLAN_FILES[0]).is_file()):
+    if is_stored and folder.parent.is_dir():
+        (folder / "media").mkdir(parents=True, exist_ok=True)
+        return folder
+    if folder.parent.is_dir() and (not is_shared or (folder / PLAN_FILES[0]).is_file()):
         return folder
     if not is_stored:
         raise UsageError(
@@ -239,6 +242,23 @@ async def publish_opening(ctx: RunContext) -> None:
                 await publish(ctx, path)
             except Unavailable as error:
                 ctx.state.notice(str(error))
+
+
+async def fetch_opening(ctx: RunContext) -> None:
+    """Copy the plan and the manifest from the store, where this machine does not have them.
+
+    Raises Unavailable, naming the run, where the store does not give them.
+    """
+    assert ctx.storage is not None
+    for path in (ctx.folder / name for name in PLAN_FILES):
+        if not path.is_file():
+            try:
+                await asyncio.to_thread(ctx.storage.fetch, path.name, path)
+            except Exception as error:  # the store's own classes are its package's
+                said = (
+                    f"{path.name} of run {ctx.run.run_id} cannot be read from the store that has its results"
+                )
+                raise Unavailable(f"{said}: {type(error).__name__}") from error
 
 
 async def publish_report(ctx: RunContext) -> int:

@@ -94,6 +94,9 @@ def _noted(done: Round) -> Iterator[None]:
         yield
     except CallsheetError as error:
         done.problems.append(str(error))
+    except Exception as error:  # an object store's own, a disk that is away: the others are looked after
+        logger.warning("a part of the keeper's round failed: %r", error, exc_info=True)
+        done.problems.append(f"{type(error).__name__}: {error}"[:500])
 
 
 def _discard_unopened(ledger: Ledger, done: Round) -> None:

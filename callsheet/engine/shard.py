@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
-from callsheet.engine.deliver import PLAN_FILES, folder_here
+from callsheet.engine.deliver import PLAN_FILES, fetch_opening, folder_here
 from callsheet.engine.finalize import finalize, wind_up
 from callsheet.engine.reconcile_loop import settle_rest
 from callsheet.engine.request import RunRequest, settings_for
@@ -168,7 +168,5 @@ async def _to_finalize(account: AccountSession, run_id: str, *, anyway: bool) ->
         stop.drain(RunStopping(f"run {run_id} was stopped"))
     ctx = context_of(account, run, request_of(run), stop, folder=folder)
     if ctx.storage is not None:
-        for name in PLAN_FILES:
-            if not (folder / name).is_file():
-                await asyncio.to_thread(ctx.storage.fetch, name, folder / name)
+        await fetch_opening(ctx)
     return ctx if (folder / PLAN_FILES[0]).is_file() else None

@@ -38,8 +38,8 @@ def record_use(ledger: Path) -> None:
         theirs = json.loads(path.read_text("utf-8"))
         age_ms = (time.time() - path.stat().st_mtime) * 1000
         is_ours = theirs["host"] == ours["host"] or (ours["boot"] != "" and theirs["boot"] == ours["boot"])
-        if not is_ours and 0 <= age_ms < USED_MS:
-            since = f"{age_ms / 1000:.0f} s ago"
+        if not is_ours and abs(age_ms) < USED_MS:  # below 0 where its clock is ahead
+            since = f"{max(age_ms, 0) / 1000:.0f} s ago"
             raise LedgerUnsafe(
                 f"the ledger {ledger} was used on another machine ({theirs['host']}) {since}. A SQLite "
                 "ledger belongs to one machine: for several use PostgreSQL, "

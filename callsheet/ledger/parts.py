@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, exists, select
+from sqlalchemy import ColumnElement, Row, exists, func, select
 
 from callsheet.errors import UsageError
 from callsheet.ledger import postgres, queries, schema
@@ -25,14 +25,20 @@ COORDINATOR = "coordinator"
 
 @write()
 def split(tx: Transaction, run_id: str, size: int) -> list[Range]:
-    """Split a run into parts of `size` jobs (at least 1), once: what was split before stays as it is."""
+    """Split a run into parts of `size` places in the plan (at least 1), once.
+
+    What was split before stays as it is. A clip and its retakes have one place.
+    """
     if size < 1:
         raise UsageError(f"a part has at least 1 job, not {size}")
     if known := ranges(tx, run_id):
         return known
     job = schema.job
     rows = tx.execute(
-        select(job.c.position, job.c.priority).where(job.c.run_id == run_id).order_by(job.c.position)
+        select(job.c.position, func.max(job.c.priority).label("priority"))
+        .where(job.c.run_id == run_id)
+        .group_by(job.c.position)
+        .order_by(job.c.position)
     )
     made: list[Range] = []
     for piece in chunks(rows, size):

@@ -26,7 +26,7 @@ from posixpath import normpath
 from typing import Any
 
 from callsheet.errors import UsageError
-from callsheet.files import file_sha256
+from callsheet.files import file_sha256, part_file
 from callsheet.media.codes import MediaErrorCode, media_error
 from manifests.readers.stores import chunks_of, open_store, reason_of, without_password
 
@@ -95,8 +95,13 @@ class ObjectStore:
         return f"{self.protocol}://{target}"
 
     def fetch(self, name: str, local: Path) -> None:
-        """Copy `name` (relative to the root) to a local file. Blocks. Raises as the store's package does."""
-        self.filesystem.get_file(f"{self.root}/{name}", str(local))
+        """Copy `name` (relative to the root) to a local file, whole or not at all.
+
+        Blocks. Raises as the store's package does.
+        """
+        with part_file(local) as part:
+            self.filesystem.get_file(f"{self.root}/{name}", str(part.path))
+            part.path.replace(local)
 
     def names(self, folder: str = "media") -> frozenset[str]:
         """Return the names of all files below a folder, relative to the root. Blocks. Raises as above."""

@@ -1,9 +1,11 @@
 """Runs in parts: who owns a part renders it, who ends last writes the results, the keeper does the rest."""
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import httpx
 import pytest
 
@@ -180,6 +182,21 @@ async def test_a_keeper_writes_up_what_has_ended_and_closes_what_was_never_opene
     assert (done.finalized, done.discarded) == ([run_id], ["half"])
     assert (Path(run.out) / "summary.json").is_file()
     assert in_ledger(queries.run, run_id).closed_ms is not None
+
+
+async def test_a_run_that_ended_on_another_machine_is_written_up_from_its_store(world: Any) -> None:
+    """The plan is fetched. A run whose store has none keeps no other run back, and is a problem to tell."""
+    store = f"memory://shards{Path.cwd()}"
+    lost, far = await opened("lost", 1, out=store), await opened("far", 1, out=store)
+    for run_id in (lost, far):
+        await rendered(run_id, "")
+        in_ledger(runs.reopen_run, run_id)
+        shutil.rmtree(in_ledger(queries.run, run_id).out)
+    fsspec.filesystem("memory").rm(f"{store.removeprefix('memory:/')}/{lost}/plan.json")
+    done = await kept()
+    assert done.finalized == [far]
+    assert in_ledger(queries.run, far).closed_ms is not None
+    assert [lost in problem for problem in done.problems] == [True]
 
 
 async def test_a_run_never_split_is_taken_up_whole(world: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from callsheet.errors import CapReached, LedgerError
-from callsheet.ledger import NewJob, State, admission, queries, runs, transitions, verify
+from callsheet.ledger import NewJob, State, admission, parts, queries, runs, transitions, verify
 from callsheet.ledger.states import Event
 from manifests.look import Flag
 from pricing.budgets import Cap
@@ -126,3 +126,12 @@ def test_a_retake_that_would_share_a_name_with_another_job_is_not_ordered(desk):
     desk.sql("UPDATE job SET output_name = 'SHOT-0-t2' WHERE position = 1")
     assert collected(desk, ids[0], retake()) == "the run has another job called 'shot-0-t2'"
     assert len(names(desk, "r")) == 2
+
+
+def test_a_clip_and_its_retake_are_in_one_part(desk):
+    """Parts are ranges of places in the plan: two owners of one place would recover each other's requests."""
+    ids = desk.run(4, run_id="r", draft=False, retakes_max=2)
+    for number in (0, 1):
+        assert collected(desk, ids[number], retake(number)) == ""
+    found = desk.ledger.do(parts.split, "r", 1)
+    assert [each.name for each in found] == ["0-0", "1-1", "2-2", "3-3"]

@@ -24,6 +24,10 @@ def test_a_ledger_that_another_machine_uses_is_refused_with_the_way_out(sqlite_u
     record(sqlite_url).write_text(json.dumps(theirs))
     with pytest.raises(LedgerUnsafe, match=r"another machine \(another-machine\).*postgresql://.*delete"):
         Ledger.open(sqlite_url)
+    fast_s = time.time() + 60
+    os.utime(record(sqlite_url), (fast_s, fast_s))  # its clock is ahead of ours
+    with pytest.raises(LedgerUnsafe, match="another machine"):
+        Ledger.open(sqlite_url)
     old_s = time.time() - USED_MS / 1000 - 1
     os.utime(record(sqlite_url), (old_s, old_s))
     Ledger.open(sqlite_url).close()

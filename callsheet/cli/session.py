@@ -186,7 +186,8 @@ def _print(summary: Mapping[str, Any]) -> None:
         until = f"{drafts['finish_until'][:16].replace('T', ' ')} UTC"
         result(f"drafts  {drafts['to_finish']} can be finished, the first until {until}: {finish}")
     if summary["failed"]:
-        result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file")
+        retry = command("retry", summary["run_id"], sandbox=summary["sandbox"])
+        result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file, or `{retry}`")
     if summary["unknown"]:
         reconcile = f"callsheet reconcile{' --sandbox' * summary['sandbox']}"
         result(f"unknown it is not known whether fal accepted them; run `{reconcile}`")

@@ -184,7 +184,7 @@ def _percent(part_nano: int, whole_nano: int) -> float:
 
 def _when(unix_ms: int | None) -> str:
     if unix_ms is None:
-        return "still running"
+        return "not finished"
     return f"{datetime.fromtimestamp(unix_ms / 1000, UTC):%-d %B %Y, %H:%M} UTC"
 
 

@@ -48,9 +48,15 @@ def targets_of(
 
 def _resolved(url: str, environ: Mapping[str, str], missing: list[str]) -> Target | None:
     if not is_reference(url):
-        return Target(url.partition("://")[0][:30], Secret(url))
+        return Target(_kind_of(url), Secret(url))
     value = environ.get(url.removeprefix(REFERENCE), "").strip()
     if not value:
         missing.append(f"{url} names an environment variable that is not set here")
         return None
-    return Target(f"{value.partition('://')[0][:30]} ({url})", Secret(value))
+    return Target(f"{_kind_of(value)} ({url})", Secret(value))
+
+
+def _kind_of(address: str) -> str:
+    """Return what comes before `://`. Anything else may be a secret that was set without it."""
+    kind, found, _ = address.partition("://")
+    return kind[:30] if found else "no address"

@@ -29,6 +29,12 @@ def test_references_are_filled_in_from_the_environment_and_nothing_shows_the_add
     assert TOKEN not in repr(settings)
 
 
+def test_what_is_no_address_is_not_shown_either():
+    """A token without its `slack://` is a token all the same."""
+    found = targets_of(["env:TEAM_CHAT", TOKEN], "", None, {"TEAM_CHAT": f"{TOKEN}/A1/B2"})
+    assert [each.name for each in found.apprise] == ["no address (env:TEAM_CHAT)", "no address"]
+
+
 def test_a_webhook_without_a_secret_is_not_called():
     """An unsigned message could come from anybody."""
     found = targets_of([], "https://hooks.example/x", None, {})

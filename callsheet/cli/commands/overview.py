@@ -67,7 +67,8 @@ def runs(
     if json:
         document({"runs": [_document(each) for each in found]})
     elif not found:
-        result("no runs so far" if campaign is None else f"no runs of {campaign}")
+        elsewhere = "" if sandbox else "; those of the sandbox are listed with --sandbox"
+        result(("no runs so far" if campaign is None else f"no runs of {campaign}") + elsewhere)
     else:
         show_table(COLUMNS, [_line(each, now_ms) for each in found], right=NUMBERS)
     return 0

@@ -37,7 +37,9 @@ def stats(*, by: By = "model", since: Since = None, sandbox: Sandbox = False, js
         document({"by": by, "since": since, "total": rate_document(total), "groups": groups_told})
         return 0
     if not clips:
-        result("no clip was made yet")
+        result(
+            "no clip was made yet" + ("" if sandbox else "; those of the sandbox are counted with --sandbox")
+        )
         return 0
     lines = [_cells(rate.name or "-", rate) for rate in groups]
     if len(groups) > 1:

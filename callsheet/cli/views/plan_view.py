@@ -97,6 +97,8 @@ def show_plan(plan: Plan, room: Mapping[Cap, int]) -> None:
             continue
         limit, left = usd_rounded_up(cap.limit_nano), usd_rounded_up(left_nano)
         show_line(f"{cap_name(cap)}: {limit}, {left} left")
+    if total.jobs and not any(cap.scope != "retakes" for cap in room):
+        show_line("no cap: set one with --budget-usd, or with [budget] in a campaign file")
 
 
 def _retakes_text(plan: Plan, cap: Cap) -> str:

@@ -45,8 +45,11 @@ def test_runs_are_listed_with_who_works_on_them(book, call):
 
 def test_no_runs_are_no_error(call, shots):
     """An empty ledger, and a campaign without runs, say so."""
-    assert call("runs")[:2] == (0, "no runs so far\n")
-    assert call("runs", "--campaign", "winter")[:2] == (0, "no runs of winter\n")
+    assert call("runs")[:2] == (0, "no runs so far; those of the sandbox are listed with --sandbox\n")
+    assert call("runs", "--campaign", "winter")[:2] == (
+        0,
+        "no runs of winter; those of the sandbox are listed with --sandbox\n",
+    )
     assert call("runs", "--limit", "0")[0] == 2
 
 

@@ -83,3 +83,13 @@ def test_a_plan_has_the_same_hash_whichever_way_it_was_made(capsys, monkeypatch)
 
 
 HASH = "d2996e826823198911033093d3d6c8a32d3862db7cd08d570023deaade385b09"
+
+
+def test_a_plan_without_a_cap_says_so(capsys):
+    """Nothing limits it, and the line names both places for a cap."""
+    Path("free.toml").write_text(CAMPAIGN.partition("[budget]")[0])
+    assert run_command(["plan", "free.toml"]) == 0
+    shown = capsys.readouterr().out
+    assert "no cap: set one with --budget-usd, or with [budget] in a campaign file\n" in shown
+    assert run_command(["plan", "free.toml", "--budget-usd", "5"]) == 0
+    assert "no cap" not in capsys.readouterr().out

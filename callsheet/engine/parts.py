@@ -16,8 +16,9 @@ from callsheet.engine.deliver import publish_report
 from callsheet.engine.job import render_kind
 from callsheet.engine.scheduler import waiting_jobs
 from callsheet.engine.uploads import uploaded_images
-from callsheet.errors import CallsheetError
+from callsheet.errors import CallsheetError, Interrupted
 from callsheet.ledger import JobRow, PartWork, Range, parts
+from callsheet.ledger.locks import WHOLE
 from manifests.job import decode_job
 
 PART_S = 3600.0
@@ -30,6 +31,9 @@ IN_FLIGHT = 2
 """Parts of a run at work at the same time, at least: the last jobs of one leave slots to the next."""
 
 UPLOADS_AT_ONCE = 4
+
+REST_S = 600
+"""How long work rests for which nothing could be done (a host is away, a key is refused), in seconds."""
 
 
 def part_size(render_s: float, slots: int) -> int:
@@ -49,6 +53,17 @@ def to_start(work: Sequence[PartWork], most: int) -> list[PartWork]:
     due = [each for each in work if each.is_due]
     in_turn = sorted(due, key=lambda each: not each.active)
     return in_turn[: max(0, most - taken)]
+
+
+async def rest_if_left(ctx: RunContext) -> None:
+    """Let a part, or a run that was never split, rest where work is left of it that cannot be done now.
+
+    A keeper does not take it up at once then. Where the process was told to end it does.
+    """
+    name = ctx.within.name if ctx.within else WHOLE
+    for each in await ctx.do(parts.work, ctx.run.run_id):
+        if each.part == name and each.has_work and not isinstance(ctx.stop.reason, Interrupted):
+            await ctx.do(parts.rest, ctx.run.run_id, name, for_ms=1000 * REST_S)
 
 
 async def split_run(ctx: RunContext) -> list[Range]:

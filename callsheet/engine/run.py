@@ -23,6 +23,7 @@ from callsheet.engine.image_changes import etags_for
 from callsheet.engine.job import restore_breaker
 from callsheet.engine.open_run import Selection, open_run, require_a_cap, select
 from callsheet.engine.outage import wait_for_ledger
+from callsheet.engine.parts import rest_if_left
 from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.reconcile_loop import reconcile_loop, settle_others, settle_rest
 from callsheet.engine.recover import reopen_unfetched
@@ -98,9 +99,12 @@ async def finish(ctx: RunContext) -> dict[str, Any]:
     while True:
         try:
             await settle_rest(ctx)
-            return await finalize(ctx)
+            summary = await finalize(ctx)
+            await rest_if_left(ctx)
         except LedgerUnavailable as error:
             await wait_for_ledger(ctx, error)
+        else:
+            return summary
 
 
 @asynccontextmanager

@@ -16,19 +16,17 @@ from typing import Any
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
 from callsheet.engine.deliver import PLAN_FILES, fetch_opening, folder_here
 from callsheet.engine.finalize import finalize, wind_up
+from callsheet.engine.parts import rest_if_left
 from callsheet.engine.reconcile_loop import settle_rest
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import carry_out, open_context
 from callsheet.engine.scheduler import render_waiting
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Busy, Interrupted, RunStopping, UsageError
+from callsheet.errors import Busy, RunStopping, UsageError
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Range, Run, parts, queries
 from callsheet.notify.announcer import Announcer
 from callsheet.reconcile.account import AccountSession
-
-REST_S = 600
-"""How long a part rests with which nothing could be done (a host is away, a disk is full), in seconds."""
 
 
 def range_of(ledger: Ledger, run_id: str, part: str) -> Range:
@@ -79,13 +77,11 @@ async def end_shard(ctx: RunContext) -> dict[str, Any]:
     """
     await settle_rest(ctx)
     await wind_up(ctx)
+    await rest_if_left(ctx)
     assert ctx.within is not None
-    (mine,) = [each for each in await ctx.do(parts.work, ctx.run.run_id) if each.part == ctx.within.name]
-    if mine.has_work and not isinstance(ctx.stop.reason, Interrupted):
-        await ctx.do(parts.rest, ctx.run.run_id, mine.part, for_ms=1000 * REST_S)
     return {
         "run_id": ctx.run.run_id,
-        "part": mine.part,
+        "part": ctx.within.name,
         "statuses": dict(Counter(row.state.value for row in await ctx.jobs())),
         "notes": ctx.state.unfinished,
         "remarks": ctx.state.notices,

@@ -209,6 +209,17 @@ async def test_a_run_never_split_is_taken_up_whole(world: Any) -> None:
     assert len(bought(world, "whole")) == 2
 
 
+async def test_a_run_for_which_nothing_can_be_done_rests(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keeper does not start it every minute; a person's `resume` goes on at once."""
+    run_id = await opened("weary", 1)
+    in_ledger(admit, in_ledger(queries.jobs, run_id)[0].job_id, slots=10)
+    monkeypatch.setenv("FAL_KEY", "no-such-key")
+    assert [(await kept()).taken_up, (await kept()).taken_up] == [[run_id], []]
+    monkeypatch.setenv("FAL_KEY", world.key)
+    await rendered(run_id, "")
+    assert len(bought(world, "weary")) == 1
+
+
 async def test_a_run_that_waits_for_an_approval_is_not_bought_by_a_keeper(world: Any) -> None:
     """Without Prefect there is nobody who could say yes."""
     run_id = await opened("asked", 1, approve_above_usd="0")

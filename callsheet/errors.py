@@ -102,6 +102,10 @@ class UsageError(InputError):
     """An option, a name or a file that makes no sense here."""
 
 
+class FolderElsewhere(UsageError):
+    """The folder of a run is not on this machine, so nothing of the run can be done here."""
+
+
 class InFlight(UsageError):
     """Another run of the campaign, `run_id`, is about to make some of these, or is making them."""
 

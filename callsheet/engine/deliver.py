@@ -16,7 +16,7 @@ from callsheet.engine.context import RunContext
 from callsheet.engine.request import results_address
 from callsheet.engine.retakes import retake_of
 from callsheet.engine.settle import book_delivered, fetch_result
-from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost, UsageError
+from callsheet.errors import FolderElsewhere, MediaError, RenderFailed, Unavailable, UntrustedHost, UsageError
 from callsheet.files import usable_data_folder, usable_folder
 from callsheet.ledger import JobRow, Output, Run, queries, transitions
 from callsheet.media.codes import worth_another_read
@@ -182,7 +182,7 @@ def folder_here(run: Run, settings: Settings, *, is_shared: bool = False) -> Pat
     """Return a run's folder on this machine, and make it where its results are copied to an object store.
 
     With `is_shared` several machines work on the run, and another one may have a folder of the same name: the
-    run's own has its plan. Raises UsageError where the folder is on another machine.
+    run's own has its plan. Raises FolderElsewhere where it is on another machine.
     """
     folder, is_stored = Path(run.out), results_address(run) is not None
     if is_stored and folder.parent.is_dir():
@@ -191,7 +191,7 @@ def folder_here(run: Run, settings: Settings, *, is_shared: bool = False) -> Pat
     if folder.parent.is_dir() and (not is_shared or (folder / PLAN_FILES[0]).is_file()):
         return folder
     if not is_stored:
-        raise UsageError(
+        raise FolderElsewhere(
             f"the folder {folder} of run {run.run_id} is not on this machine. Workers on several "
             "machines need a folder that all of them share, or an object store (--out s3://bucket/runs)"
         )

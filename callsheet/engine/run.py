@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 from callsheet import failpoints
@@ -31,7 +31,7 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
 from callsheet.engine.scheduler import RenderJob, render_here, render_waiting
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Busy, Interrupted, LedgerUnavailable, RunStopping, UsageError
+from callsheet.errors import Busy, FolderElsewhere, Interrupted, LedgerUnavailable, RunStopping, UsageError
 from callsheet.files import has_ledger, sweep_parts
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Range, Run, State, parts, queries, recovery, runs
@@ -227,12 +227,17 @@ async def carry_out_campaign(
     while left := [each for each in unfinished_runs(request) if each.run_id not in begun]:
         earlier = left[0]
         begun.add(earlier.run_id)
-        with suppress(Busy):  # another process has taken it up meanwhile
-            tell(f"run {earlier.run_id} of this campaign was not finished: it goes on first")
+        tell(f"run {earlier.run_id} of this campaign was not finished: it goes on first")
+        try:
             summary = await carry(earlier)
-            if summary["exit_code"] == Interrupted.exit_code:
-                return summary
-            taken_up[summary["run_id"]] = summary["exit_code"]
+        except Busy:  # another process has taken it up meanwhile
+            continue
+        except FolderElsewhere as away:  # its rows are left to it, as those of a run that was stopped
+            tell(f"it cannot go on here: {away}")
+            continue
+        if summary["exit_code"] == Interrupted.exit_code:
+            return summary
+        taken_up[summary["run_id"]] = summary["exit_code"]
     summary = await carry(request)
     code = summary["exit_code"] or next(filter(None, taken_up.values()), 0)
     return {**summary, "taken_up": taken_up, "exit_code": code}

@@ -73,6 +73,18 @@ async def test_a_dead_run_is_taken_up_before_anything_new_is_bought(nights: Nigh
     assert {row.state for row in nights.house.rows(first)} == {State.SUCCEEDED}
 
 
+async def test_a_dead_run_of_another_machine_stops_no_night(nights: Nights) -> None:
+    """Its folder is not here: its rows are left to it, new rows are bought, and the sentence names it."""
+    far = nights.house.folder / "far"
+    first = await nights.opened("u-there", out=str(far))
+    far.rename(nights.house.folder / "gone")
+    summary = await nights.run("u-there", "u-here")
+    assert nights.bought("u-there", "u-here") == [0, 1]
+    assert summary.document["elsewhere"] == {first: {"pending": 1}}
+    assert (summary.document["taken_up"], summary.exit_code) == ({}, 4)
+    assert any(f"left to run {first}" in text for text in summary.document["remarks"])
+
+
 async def test_what_fails_in_a_run_that_was_taken_up_is_in_the_exit_code(nights: Nights) -> None:
     """The new run has nothing to do with the failed row and succeeds; the command still ends with 4."""
     first = await nights.opened("u-failing")

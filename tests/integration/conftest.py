@@ -88,6 +88,8 @@ class House:
     changes: dict[str, Any] = field(default_factory=dict)
     patience_s: float = 60.0
     controls: int = 0
+    earlier: int = 0
+    """The number of the last request that an earlier test sent to the same sandbox."""
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000 - self.ago_ms
@@ -177,7 +179,9 @@ class House:
     def truth(self) -> dict[str, Any]:
         """What the provider itself says it accepted."""
         key = {"Authorization": f"Key {self.address.key}"}
-        return dict(httpx.get(f"{self.address.url}/_sandbox/ledger", headers=key).json())
+        truth = dict(httpx.get(f"{self.address.url}/_sandbox/ledger", headers=key).json())
+        truth["accepted"] = [each for each in truth["accepted"] if each["number"] > self.earlier]
+        return truth
 
     def accepted(self, prompt: str) -> list[dict[str, Any]]:
         return [each for each in self.truth()["accepted"] if each["arguments"].get("prompt") == prompt]
@@ -216,7 +220,11 @@ class House:
         async with httpx.AsyncClient(base_url=self.address.url, headers=key) as client:
             while True:
                 truth = json.loads((await client.get("/_sandbox/ledger")).text)
-                mine = [each for each in truth["accepted"] if each["arguments"].get("prompt") == prompt]
+                mine = [
+                    each
+                    for each in truth["accepted"]
+                    if each["number"] > self.earlier and each["arguments"].get("prompt") == prompt
+                ]
                 if len([each for each in mine if each["status"] == "COMPLETED"]) >= count:
                     return mine
 
@@ -273,7 +281,9 @@ def house(sandbox: Any, tmp_path: Path) -> Iterator[House]:
     address, faults = sandbox
     faults.fired.clear()
     faults.clear()
-    yield House(tmp_path, address, faults)
+    made = House(tmp_path, address, faults)
+    made.earlier = max((each["number"] for each in made.truth()["accepted"]), default=0)
+    yield made
     faults.clear()
 
 

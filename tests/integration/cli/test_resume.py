@@ -8,6 +8,7 @@ import pytest
 
 from callsheet.cli import prefect_run, session
 from callsheet.cli.commands import runs
+from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy
 from callsheet.ledger import Ledger, NewRun
@@ -48,7 +49,7 @@ def test_prefects_senders_are_drained_also_where_the_flow_raises(monkeypatch):
 
     async def through_prefect() -> None:
         state = SimpleNamespace(finalized=asyncio.Event(), notices=[])
-        ctx = SimpleNamespace(request=None, stop=StopSignal(), state=state)
+        ctx = SimpleNamespace(request=RunRequest(), stop=StopSignal(), state=state)
         await prefect_run.carry_out_through_prefect(ctx)
 
     with pytest.raises(Busy):

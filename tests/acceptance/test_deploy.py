@@ -52,7 +52,7 @@ def python(desk, script: str, *arguments: str) -> str:
         env={**os.environ, **desk.env},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -201,22 +201,24 @@ TRUTH = """
 import asyncio, json
 from datetime import UTC, datetime, timedelta
 from prefect.client.orchestration import get_client
-from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
+from prefect.client.schemas.sorting import LogSort
+from prefect.events.filters import EventFilter, EventNameFilter
 
 async def main():
     async with get_client() as client:
         wanted = EventFilter(event=EventNameFilter(prefix=["callsheet."]))
         for _ in range(100):
             page = await client.read_events(filter=wanted, limit=50)
-            if any(each.event == "callsheet.run.finished" for each in page.events):
+            mine = [each for each in page.events if each.payload.get("campaign") == "watched"]
+            if any(each.event == "callsheet.run.finished" for each in mine):
                 break
             await asyncio.sleep(0.2)
         artifacts = await client.read_artifacts()
         automations = await client._client.post("/automations/filter", json={})
-        logs = await client.read_logs(limit=200)
+        logs = await client.read_logs(limit=200, sort=LogSort.TIMESTAMP_DESC)
     print(json.dumps({
         "logs": [each.message for each in logs],
-        "events": {each.event: each.payload for each in page.events},
+        "events": {each.event: each.payload for each in mine},
         "artifacts": {each.type: [a.data for a in artifacts if a.type == each.type] for each in artifacts},
         "automations": {each["name"]: each["enabled"] for each in automations.json()},
     }))
@@ -324,7 +326,7 @@ def prefect(desk, *arguments: str) -> None:
         env={**os.environ, **desk.env},
         check=True,
         capture_output=True,
-        timeout=110,
+        timeout=240,
     )
 
 

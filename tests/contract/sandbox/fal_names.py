@@ -19,6 +19,8 @@ from callsheet.sandbox.faults import Fault, FaultBook
 from callsheet.sandbox.server import running_sandbox
 
 webhooks: list[dict[str, Any]] = []
+first = threading.Lock()
+"""Taken by the first webhook: two may come at the same moment."""
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -26,7 +28,7 @@ class Receiver(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"])).decode()
-        self.send_response(204 if webhooks else 503)
+        self.send_response(503 if first.acquire(blocking=False) else 204)
         self.end_headers()
         webhooks.append(
             {"path": self.path, "body": body, "headers": {k.lower(): v for k, v in self.headers.items()}}

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
+# Tests wait for other processes a third of their time.
+WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .PHONY: demo test torture lint bench docs lock clean
 
@@ -21,7 +23,7 @@ demo: $(READY)  ## the main job on the sandbox: no key, no server, no money
 	@$(BIN)/callsheet demo
 
 test: lint  ## every check: lint, types, import directions, tests
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 torture: $(READY)  ## the rig in full: kills, power cuts, crowds; about half an hour, one table of figures
 	$(BIN)/python -m tests.rig

@@ -24,6 +24,15 @@ def command_line(pid: int) -> list[str]:
     return os.fsdecode(text).split("\0")[:-1]
 
 
+def environment(pid: int) -> dict[str, str]:
+    """Return the environment of a process that has just been started: for a moment /proc shows none."""
+    while True:
+        text = (PROC / str(pid) / "environ").read_text()
+        if text:
+            return dict(each.partition("=")[::2] for each in text.split("\0"))
+        time.sleep(0.01)
+
+
 def parent(pid: int) -> int:
     """Return the parent's pid. Raises NoSuchProcess where the process is gone."""
     try:

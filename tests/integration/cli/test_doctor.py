@@ -1,6 +1,7 @@
 """What `callsheet doctor` says of the key that runs are given."""
 
 import asyncio
+import re
 import socket
 import subprocess
 
@@ -68,7 +69,8 @@ def test_a_keeper_is_alive_where_it_has_looked_lately(house, monkeypatch) -> Non
         assert _keeper(ledger) == (True, "none has looked at this ledger, and no run waits for one")
         asyncio.run(one_round())
         is_fine, told = _keeper(ledger)
-        assert (is_fine, told.partition(" on ")[0]) == (True, "looked 0 s ago")
+        assert is_fine
+        assert re.match(r"looked \d+ s ago on ", told)
         house.open_run("a,A boat that nobody renders")
         assert "; 1 unfinished runs have nobody" in _keeper(ledger)[1]
     with Ledger.open(house.settings.ledger, clock=lambda: house.now_ms() + 600_000) as later:

@@ -21,7 +21,7 @@ from callsheet.cli.prefect import (
     why_unreachable,
 )
 from callsheet.errors import NoPrefect
-from tests.procfs import PROC, NoSuchProcess, command_line, send_signal
+from tests.procfs import NoSuchProcess, command_line, environment, send_signal
 
 PROFILES = """
 active = "{active}"
@@ -140,10 +140,7 @@ def test_the_server_has_the_environment_of_the_person_and_neither_the_key_nor_th
     monkeypatch.setenv("PREFECT_API_URL", "http://other/api")
     assert is_new(tmp_path)
     with own_server(tmp_path) as server:
-        environ = dict(
-            each.partition("=")[::2]
-            for each in (PROC / str(server.process.pid) / "environ").read_text().split("\0")
-        )
+        environ = environment(server.process.pid)
     assert (environ["MINE"], environ["PREFECT_HOME"]) == ("yes", str(tmp_path / "prefect"))
     assert not {"FAL_KEY", "PREFECT_API_URL", "PREFECT_CLIENT_MAX_RETRIES"} & environ.keys()
     assert environ.items() >= SERVER_SETTINGS.items()

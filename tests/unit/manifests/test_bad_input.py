@@ -97,7 +97,7 @@ CASES = {
     "a password in an address": (
         CAMPAIGN.replace("shots.csv", "https://me:secret@example.com/shots.csv"),
         SHOTS,
-        ["[hidden]", "leave name and password out"],
+        ["https://example.com/shots.csv: leave name and password out"],
     ),
     "an address of another kind": (
         CAMPAIGN.replace("shots.csv", "file:///etc/passwd"),

@@ -422,6 +422,7 @@ def test_an_object_of_a_table_is_no_prompt():
         ("e.jsonl", ""),
         ("e.xlsx", book(Shots=[["prompt", "model"]])),
     ],
+    ids=["a header", "another header", "nothing", "no lines", "a workbook"],
 )
 def test_an_empty_night_is_a_success_that_says_so(name, content):
     """A scheduled manifest may have no rows; its plan has none, costs nothing and warns of that."""

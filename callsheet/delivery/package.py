@@ -13,11 +13,12 @@ import os
 import secrets
 import shutil
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from callsheet.errors import UsageError
 from callsheet.files import SUFFIX, atomically, sync_directory, take_lock
@@ -41,14 +42,24 @@ class Written:
     source_sha256: str = ""
 
 
-class Package(Protocol):
+class Package(ABC):
     """A delivery that is being made. Paths are relative, with `/`, and each is written once."""
+
+    __slots__ = ()
 
     def copy(self, path: str, source: Path, tail: bytes) -> Written:
         """Copy a file and add `tail` to the copy. Raises OSError."""
+        with source.open("rb") as file, self._new(path) as copy:
+            return _copied(path, file, copy, tail)
 
     def write(self, path: str, content: bytes) -> Written:
         """Write a file. Raises OSError."""
+        with self._new(path) as file:
+            return _content(path, content, file)
+
+    @abstractmethod
+    def _new(self, path: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a new file of the package."""
 
 
 @contextmanager
@@ -114,16 +125,8 @@ def _is_delivery(content: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Folder:
+class _Folder(Package):
     folder: Path
-
-    def copy(self, path: str, source: Path, tail: bytes) -> Written:
-        with source.open("rb") as file, self._new(path) as copy:
-            return _copied(path, file, copy, tail)
-
-    def write(self, path: str, content: bytes) -> Written:
-        with self._new(path) as file:
-            return _content(path, content, file)
 
     @contextmanager
     def _new(self, path: str) -> Iterator[IO[bytes]]:
@@ -136,16 +139,8 @@ class _Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class _Zip:
+class _Zip(Package):
     archive: zipfile.ZipFile
-
-    def copy(self, path: str, source: Path, tail: bytes) -> Written:
-        with source.open("rb") as file, self._new(path) as copy:
-            return _copied(path, file, copy, tail)
-
-    def write(self, path: str, content: bytes) -> Written:
-        with self._new(path) as file:
-            return _content(path, content, file)
 
     def _new(self, path: str) -> IO[bytes]:
         entry = zipfile.ZipInfo(path, _EARLIEST)

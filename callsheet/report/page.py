@@ -6,8 +6,6 @@ alone, by their hashes. What it shows of the clips is data in the page, and the 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup
 
 from callsheet.ledger.accounts import TOTAL, Account
 from callsheet.report.clips import Address, clean, clip_documents
 from callsheet.report.keep_rates import clips_of
+from callsheet.report.markup import policy_hash, template
 from callsheet.report.rows import ResultRow, strip_of
 from callsheet.report.summary import Rollup, RunTotals, quantile, shown_together
 from pricing.budgets import scope_label
@@ -86,8 +84,8 @@ def render_page(
         origin=origin,
         style=Markup(_STYLE),  # noqa: S704  (our own file)
         scripts=[Markup(each) for each in scripts],  # noqa: S704  (our own files)
-        style_hash=_digest(_STYLE),
-        script_hashes=[_digest(each) for each in scripts],
+        style_hash=policy_hash(_STYLE),
+        script_hashes=[policy_hash(each) for each in scripts],
     )
 
 
@@ -102,10 +100,6 @@ def _island(data: Mapping[str, Any]) -> str:
     """Write data as JSON that cannot end the script element it stands in."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return "".join(_IN_JSON.get(char, char) for char in text.encode("utf-8", "replace").decode())
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _shown(rows: Sequence[ResultRow]) -> list[ResultRow]:
@@ -197,22 +191,15 @@ def _seconds(value: float | None) -> str:
     return f"{minutes} min {seconds:02d} s"
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("callsheet.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        usd=usd_rounded_up, exact=usd_text, when=_when, seconds=_seconds, clean=clean, percent=_percent
-    )
-    return environment
-
-
-_ENVIRONMENT = _environment()
-_TEMPLATE = _ENVIRONMENT.get_template("report.html.j2")
+_TEMPLATE = template(
+    "report.html.j2",
+    usd=usd_rounded_up,
+    exact=usd_text,
+    when=_when,
+    seconds=_seconds,
+    clean=clean,
+    percent=_percent,
+)
 
 
 def _file(name: str) -> str:

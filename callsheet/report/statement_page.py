@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator
 from itertools import groupby
 
-import jinja2
 from markupsafe import Markup
 
 from callsheet.ledger.bills import Bill
 from callsheet.report.bill_statement import BASES, BillStatement, Group, Line, day_of
+from callsheet.report.markup import policy_hash, template
 from pricing.money import usd_text
 
 PIECES_AT_ONCE = 200
@@ -29,7 +27,7 @@ def page_pieces(statement: BillStatement) -> Iterator[str]:
         charge=statement.charge_text,
         title=_title(statement),
         style=Markup(_STYLE),  # noqa: S704  (our own file)
-        style_hash=base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode(),
+        style_hash=policy_hash(_STYLE),
     )
     stream.enable_buffering(PIECES_AT_ONCE)
     return iter(stream)
@@ -64,19 +62,7 @@ def _visible(text: str) -> str:
     return "".join(char for char in text if char.isprintable() or char in "\u00a0\u200c\u200d")
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("callsheet.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        usd=usd_text, day=day_of, what=_what, visible=_visible, basis=BASES.__getitem__
-    )
-    return environment
-
-
-_TEMPLATE = _environment().get_template("statement.html.j2")
+_TEMPLATE = template(
+    "statement.html.j2", usd=usd_text, day=day_of, what=_what, visible=_visible, basis=BASES.__getitem__
+)
 _STYLE = _TEMPLATE.environment.get_template("statement.css").render()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -83,21 +84,51 @@ HeaderRow = Annotated[
     int | None, option("HEADER_ROW", "Row of the header in a CSV or XLSX manifest, if it is not found")
 ]
 SkipHidden = Annotated[bool, option("SKIP_HIDDEN", "Leave out hidden and filtered rows of a workbook")]
-First = Annotated[
-    int | None, option("FIRST", "Take the first so many rows (with --where: of those)", "--first", "-n")
-]
-Where = Annotated[
-    tuple[str, ...],
-    Parameter(
-        negative="",
-        env_var="CALLSHEET_WHERE",
-        env_var_split=lambda _type, value: value.splitlines(),  # a value may have spaces
-        help="COLUMN=VALUE: take only rows with this value (with any of the values given for one column)",
-    ),
-]
-Sample = Annotated[
-    int | None, option("SAMPLE", "Take a sample of so many rows, the same rows each time (after -n)")
-]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOptions:
+    """Which rows of a manifest are taken, and how a table is read: `plan`, `run` and `deploy` share these."""
+
+    first: Annotated[
+        int | None,
+        option("FIRST", "Take the first so many rows (with --where: of those)", "--first", "-n"),
+    ] = None
+    where: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--where",
+            negative="",
+            env_var="CALLSHEET_WHERE",
+            env_var_split=lambda _type, value: value.splitlines(),  # a value may have spaces
+            help="COLUMN=VALUE: take only rows with this value (with any of the values given for one column)",
+        ),
+    ] = ()
+    sample: Annotated[
+        int | None,
+        option("SAMPLE", "Take a sample of so many rows, the same rows each time (after -n)", "--sample"),
+    ] = None
+    header_row: HeaderRow = None
+    skip_hidden: SkipHidden = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions(RowOptions):
+    """What `run` and `deploy` share besides: fields of `RunRequest`, by the same names."""
+
+    budget_usd: Budget = None
+    concurrency: Concurrency = None
+    fit: Fit = False
+    again: Again = False
+    canary: Canary = None
+    accept_prices: AcceptPrices = False
+    sandbox: Sandbox = False
+    speed: Speed = 1.0
+
+
+Rows = Annotated[RowOptions, Parameter(name="*")]
+Asked = Annotated[RunOptions, Parameter(name="*")]
+ALL_ROWS, NOTHING_ASKED = RowOptions(), RunOptions()
 Csv = Annotated[bool, option("CSV", "Print CSV")]
 Verbose = Annotated[
     bool,

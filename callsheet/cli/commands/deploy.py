@@ -6,29 +6,13 @@ import asyncio
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from callsheet.cli.options import (
-    AcceptPrices,
-    Again,
-    Budget,
-    Canary,
-    Concurrency,
-    First,
-    Fit,
-    HeaderRow,
-    Json,
-    Sample,
-    Sandbox,
-    SkipHidden,
-    Speed,
-    Where,
-    budget_nano_of,
-    option,
-)
+from callsheet.cli.options import NOTHING_ASKED, Asked, Json, budget_nano_of, option
 from callsheet.cli.output import document, note, result, show_table
 from callsheet.cli.prefect import configured_api_url, require_answer
 from callsheet.engine.nights import ScheduleRules  # noqa: TID253 -- what is deployed; Prefect is slower still
@@ -91,26 +75,14 @@ def deploy(
     watch: Watch = False,
     overlap: Overlap = "wait",
     catch_up: CatchUp = "once",
-    first: First = None,
-    where: Where = (),
-    sample: Sample = None,
-    budget_usd: Budget = None,
-    fit: Fit = False,
-    canary: Canary = None,
-    approve_above_usd: ApproveAbove = None,
-    concurrency: Concurrency = None,
+    asked: Asked = NOTHING_ASKED,
     out: Out = None,
-    again: Again = False,
-    accept_prices: AcceptPrices = False,
-    header_row: HeaderRow = None,
-    skip_hidden: SkipHidden = False,
+    approve_above_usd: ApproveAbove = None,
     shard_jobs: ShardJobs = None,
     work_pool: WorkPool = "callsheet",
     pool_type: PoolType = None,
     reconcile_cron: ReconcileCron = None,
     automations: Automations = False,
-    sandbox: Sandbox = False,
-    speed: Speed = 1.0,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
@@ -127,34 +99,22 @@ def deploy(
     """
     url = _server_url()
     _check_options(source, cron=cron, timezone=timezone, watch=watch, work_pool=work_pool)
-    if budget_usd is not None:
-        budget_nano_of(budget_usd)
-    RowFilter.of(first=first, where=where, sample=sample)
+    if asked.budget_usd is not None:
+        budget_nano_of(asked.budget_usd)
+    RowFilter.of(first=asked.first, where=asked.where, sample=asked.sample)
     request = RunRequest(
         source=_where(source),
-        first=first,
-        where=where,
-        sample=sample,
-        budget_usd=budget_usd,
-        concurrency=concurrency,
         out=_where(out),
-        fit=fit,
-        again=again,
-        sandbox=sandbox,
-        speed=speed,
         approve_above_usd=approve_above_usd,
-        canary=canary,
-        accept_prices=accept_prices,
-        header_row=header_row,
-        skip_hidden=skip_hidden,
         shard_jobs=shard_jobs,
+        **asdict(asked),
     )
     name = None if source is None else _deployable(campaign_name(source))
     require_answer(url)
     from callsheet.cli.prefect_deployments import Schedule, wanted_deployments
     from tasks.deploying import register, set_automations
 
-    asked = Schedule(
+    wanted = Schedule(
         name=name,
         request=request,
         rules=ScheduleRules(overlap=overlap, catch_up=catch_up),
@@ -164,7 +124,7 @@ def deploy(
         work_pool=work_pool,
         reconcile_cron=reconcile_cron,
     )
-    found = asyncio.run(register(wanted_deployments(asked), pool_type=pool_type, dry_run=dry_run))
+    found = asyncio.run(register(wanted_deployments(wanted), pool_type=pool_type, dry_run=dry_run))
     changes = [each.document() for each in found]
     made, sends = asyncio.run(set_automations()) if automations and not dry_run else ([], True)
     if json:

@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from callsheet.cli.commands.run import run
-from callsheet.cli.options import Json, Speed
+from callsheet.cli.options import Json, RunOptions, Speed
 from callsheet.cli.output import document, note, result
 from callsheet.errors import UsageError
 from callsheet.files import usable_folder
@@ -46,7 +46,8 @@ def demo(folder: DemoFolder = Path("demo"), *, speed: Speed = 20.0, json: Json =
     """
     campaign = write_example(folder)
     note(f"example campaign in {folder}: {campaign.name}, shots.csv and two images")
-    return run(str(campaign), out=str(folder / "runs"), sandbox=True, speed=speed, yes=True, json=json)
+    asked = RunOptions(sandbox=True, speed=speed)
+    return run(str(campaign), asked=asked, out=str(folder / "runs"), yes=True, json=json)
 
 
 def write_example(folder: Path) -> Path:

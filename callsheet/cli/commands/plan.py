@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Annotated
 
 from callsheet.cli.options import (
+    ALL_ROWS,
     Budget,
-    First,
     Fit,
     HeaderRow,
     Json,
-    Sample,
+    Rows,
     Sandbox,
     SkipHidden,
     Source,
-    Where,
     option,
 )
 from callsheet.cli.output import document, note, result, show_line
@@ -60,23 +59,19 @@ from pricing.keep_rates import rate_document, rate_line
 from pricing.money import usd_rounded_up, usd_text
 
 PlanFile = Annotated[Path | None, option("PLAN_OUT", "Write a plan file that can be approved and run")]
-Rows = Annotated[bool, option("ROWS", "Include every row in the JSON document, also above 10,000 jobs")]
+EveryRow = Annotated[bool, option("ROWS", "Include every row in the JSON document, also above 10,000 jobs")]
 Check = Annotated[bool, option("PLAN_CHECK", "Exit with 3 if the plan does not fit a cap")]
 
 
 def plan(
     source: Source,
     *,
-    first: First = None,
-    where: Where = (),
-    sample: Sample = None,
+    take: Rows = ALL_ROWS,
     budget_usd: Budget = None,
     fit: Fit = False,
     out: PlanFile = None,
-    rows: Rows = False,
+    rows: EveryRow = False,
     check: Check = False,
-    header_row: HeaderRow = None,
-    skip_hidden: SkipHidden = False,
     errors: ErrorsFile = None,
     sandbox: Sandbox = False,
     json: Json = False,
@@ -95,9 +90,9 @@ def plan(
     settings = settings_from(os.environ)
     options = PlanOptions(
         budget_usd=budget_usd,
-        header_row=header_row,
-        skip_hidden=skip_hidden,
-        rows=RowFilter.of(first=first, where=where, sample=sample),
+        header_row=take.header_row,
+        skip_hidden=take.skip_hidden,
+        rows=RowFilter.of(first=take.first, where=take.where, sample=take.sample),
     )
     try:
         made = make_plan(source, overrides=options.under(settings))

@@ -4,27 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import asdict
 
-from callsheet.cli.options import (
-    AcceptPrices,
-    Again,
-    Budget,
-    Canary,
-    Concurrency,
-    First,
-    Fit,
-    HeaderRow,
-    Json,
-    Out,
-    Sample,
-    Sandbox,
-    SkipHidden,
-    Source,
-    Speed,
-    Where,
-    Yes,
-    budget_nano_of,
-)
+from callsheet.cli.options import NOTHING_ASKED, Asked, Json, Out, Source, Yes, budget_nano_of
 from callsheet.cli.output import ask, document, result, say, show_line
 from callsheet.cli.session import run_to_its_end
 from callsheet.cli.views.plan_advice import advice_lines
@@ -52,20 +34,8 @@ MOST_CANARIES = 1000
 def run(
     source: Source,
     *,
-    first: First = None,
-    where: Where = (),
-    sample: Sample = None,
-    budget_usd: Budget = None,
-    concurrency: Concurrency = None,
+    asked: Asked = NOTHING_ASKED,
     out: Out = None,
-    sandbox: Sandbox = False,
-    speed: Speed = 1.0,
-    fit: Fit = False,
-    again: Again = False,
-    canary: Canary = None,
-    accept_prices: AcceptPrices = False,
-    header_row: HeaderRow = None,
-    skip_hidden: SkipHidden = False,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -74,27 +44,11 @@ def run(
     Example: callsheet run shots.csv --budget-usd 25
     Try it first: callsheet run shots.csv --budget-usd 2 -n 3
     """
-    if budget_usd is not None:
-        budget_nano_of(budget_usd)
-    if canary is not None and not 1 <= canary <= MOST_CANARIES:
-        raise UsageError(f"--canary is {canary}; use 1 to {MOST_CANARIES} price groups")
-    request = RunRequest(
-        source=str(source),
-        first=first,
-        where=where,
-        sample=sample,
-        budget_usd=budget_usd,
-        concurrency=concurrency,
-        out=out,
-        fit=fit,
-        sandbox=sandbox,
-        speed=speed,
-        again=again,
-        canary=canary,
-        accept_prices=accept_prices,
-        header_row=header_row,
-        skip_hidden=skip_hidden,
-    )
+    if asked.budget_usd is not None:
+        budget_nano_of(asked.budget_usd)
+    if asked.canary is not None and not 1 <= asked.canary <= MOST_CANARIES:
+        raise UsageError(f"--canary is {asked.canary}; use 1 to {MOST_CANARIES} price groups")
+    request = RunRequest(source=str(source), out=out, **asdict(asked))
     options = request.plan_options(settings_from(os.environ))
     return run_plan(make_plan(source, overrides=options), request, yes=yes, as_json=json)
 

@@ -87,7 +87,7 @@ def made_files(folder: Path) -> None:
             ),
             path,
         )
-        picture = probe(path)[1]
+        picture = probe(path).thumbnail
         poster = folder / thumbnail_of(f"media/clip-{number}.mp4")
         write_thumbnail(picture.jpeg(), poster)
         write_thumbnail(picture.strip.jpeg(), strip_of(poster))
@@ -190,6 +190,7 @@ def main() -> int:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         opened = [painted_s(page, path) for _ in range(OPENED)]
         times = page.evaluate(MEASURE)
+        elements = page.evaluate("document.querySelectorAll('*').length")
         browser.close()
     paint_s = statistics.median(each[0] for each in opened)
     cards_s = statistics.median(each[1] for each in opened)
@@ -211,6 +212,7 @@ def main() -> int:
                 holds=script_s <= FILTER_S,
             ),
             Figure("filter or search, until shown", f"{shown_s * 1000:.0f} ms"),
+            Figure("elements in the document", f"{elements:,}"),
         ]
     )
 

@@ -158,7 +158,10 @@ def _extra(ctx: RunContext, row: JobRow) -> dict[str, str]:
     return {"run": ctx.run.run_id, "job": row.custom_id, "request_id": request_id}
 
 
-KEPT_HERE = frozenset({"media", "inputs", "report-links.html"})
+LINKED_PAGE = "report-links"
+"""What the files of the page with links begin with (`linked_page`): who has one can see the videos."""
+
+KEPT_HERE = frozenset({"media", "inputs"})
 """What is not copied with the report: videos go one by one, inputs are fal's already, links are private."""
 
 
@@ -267,7 +270,8 @@ async def publish_report(ctx: RunContext) -> int:
         return 0
     failed = 0
     for path in [path for path in sorted(ctx.folder.rglob("*")) if path.is_file()]:
-        if path.relative_to(ctx.folder).parts[0] not in KEPT_HERE:
+        top = path.relative_to(ctx.folder).parts[0]
+        if top not in KEPT_HERE and not top.startswith(LINKED_PAGE):
             try:
                 await publish(ctx, path)
             except Unavailable as error:

@@ -9,17 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from callsheet.engine.deliver import LINKED_PAGE
 from callsheet.engine.request import results_address
 from callsheet.engine.results import facts_of, other_takes, result_rows
 from callsheet.errors import UsageError
 from callsheet.files import write_atomically
 from callsheet.ledger import Ledger, Run
 from callsheet.media.storage import open_storage
-from callsheet.report.page import existing_pictures, render_page
+from callsheet.report.page import existing_pictures, part_name, parts_of, render_page
 from callsheet.report.summary import summarise
-
-LINKED_PAGE = "report-links.html"
-"""Named in `deliver.KEPT_HERE`, so that it is not copied."""
 
 
 def write_linked_page(ledger: Ledger, run: Run, seconds: int) -> Path:
@@ -40,15 +38,22 @@ def write_linked_page(ledger: Ledger, run: Run, seconds: int) -> Path:
     def link(path: str) -> str:
         return store.link(path, seconds)
 
+    def name_of(part: int) -> str:
+        return part_name(part, LINKED_PAGE)
+
     origin = "{0.scheme}://{0.netloc}".format(urlsplit(link("report.html")))
-    page = render_page(
-        summarise(facts_of(ledger, run, rows), rows),
-        rows,
-        others,
-        pictures=existing_pictures(folder, [*rows, *others]),
-        address=link,
-        origin=origin,
-    )
-    path = folder / LINKED_PAGE
-    write_atomically(path, page.encode("utf-8", "replace"), mode=0o600)
-    return path
+    summary = summarise(facts_of(ledger, run, rows), rows)
+    pictures = existing_pictures(folder, [*rows, *others])
+    for part in parts_of(rows):
+        page = render_page(
+            summary,
+            rows,
+            others,
+            part=part.number,
+            part_address=name_of,
+            pictures=pictures,
+            address=link,
+            origin=origin,
+        )
+        write_atomically(folder / name_of(part.number), page.encode("utf-8", "replace"), mode=0o600)
+    return folder / name_of(1)

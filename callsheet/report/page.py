@@ -1,4 +1,7 @@
-"""report.html: the run on one page, which opens from the disk with a double click.
+"""report.html: the run on a page, which opens from the disk with a double click.
+
+A run of more than `CLIPS_OF_A_PART` clips has several parts: `report.html`, `report-2.html` and so on, each
+with the whole run's figures and its own clips, in the manifest's order.
 
 Nothing is fetched from anywhere but the run's own folder. The page's policy allows its own script and style
 alone, by their hashes. What it shows of the clips is data in the page, and the script writes it as text.
@@ -7,7 +10,7 @@ alone, by their hashes. What it shows of the clips is data in the page, and the 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -17,20 +20,31 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from callsheet.ledger.accounts import TOTAL, Account
-from callsheet.report.clips import Address, clean, clip_documents
+from callsheet.report.clips import GROUPS, Address, clean, clip_documents
 from callsheet.report.keep_rates import clips_of
 from callsheet.report.markup import policy_hash, template
 from callsheet.report.rows import ResultRow, strip_of
 from callsheet.report.summary import Rollup, RunTotals, quantile, shown_together
+from manifests.retakes import shot_of
 from pricing.budgets import scope_label
 from pricing.keep_rates import keep_rates
 from pricing.money import ceil_div, usd_rounded_up, usd_text
 
 CENT_NANO = 10_000_000
-MAX_CLIPS = 5_000
-"""Clips shown; beyond that the page names the files that have the rest. Failures are shown first of all."""
+CLIPS_OF_A_PART = 10_000
+"""Clips of one file: about 9 MB, which a browser opens within two seconds."""
 
 _IN_JSON = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the page: its number from 1, its clips `first` to `last`, and how many of them failed."""
+
+    number: int
+    first: int
+    last: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,24 +59,51 @@ class CapLine:
     left_nano: int
 
 
+def part_name(number: int, stem: str = "report") -> str:
+    """Return the name of a part's file: `report.html`, `report-2.html`, `report-3.html`."""
+    return f"{stem}.html" if number == 1 else f"{stem}-{number}.html"
+
+
+def parts_of(rows: Sequence[ResultRow]) -> list[Part]:
+    """Divide the clips into parts. There is one at least, which may be empty; takes stay together."""
+    parts: list[Part] = []
+    first = 0
+    while first < len(rows) or not parts:
+        end = min(first + CLIPS_OF_A_PART, len(rows))
+        while end < len(rows) and _shot(rows[end]) == _shot(rows[end - 1]):
+            end += 1
+        failed = sum(GROUPS.get(row.status) == "failed" for row in rows[first:end])
+        parts.append(Part(len(parts) + 1, first + 1, end, failed))
+        first = end
+    return parts
+
+
+def _shot(row: ResultRow) -> str:
+    return shot_of(row.retake_of or row.custom_id, row.job.take)
+
+
 def render_page(
     summary: RunTotals,
     rows: Sequence[ResultRow],
     others: Sequence[ResultRow] = (),
     *,
+    part: int = 1,
+    part_address: Callable[[int], str] = part_name,
     pictures: Collection[str] = (),
     address: Address = quote,
     origin: str = "",
     review: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the page as HTML.
+    """Return a part of the page as HTML. `part_address` says where the others are.
 
     `others` are takes of the same shots in other runs. `pictures` are the thumbnails and strips that exist,
     relative to the run's folder; `address` says where the page finds a file of it, and `origin` is the
     server that those addresses lead to, where it is another one than the page's. `review` makes it the page
     of `callsheet review`: it is handed to the script that judges, as data.
     """
-    shown = _shown(rows)
+    parts = parts_of(rows)
+    chosen = parts[part - 1]
+    shown = rows[chosen.first - 1 : chosen.last]
     data = {
         "clips": clip_documents(shown, others, pictures, address),
         "started": summary.run.started_ms,
@@ -74,7 +115,9 @@ def render_page(
         run=summary.run,
         campaign=clean(summary.run.campaign),
         data=Markup(_island(data)),  # noqa: S704  (nothing in it can end the element)
-        hidden=len(rows) - len(shown),
+        parts=parts,
+        part=chosen,
+        part_address=part_address,
         models=_lines(summary.by_model, _render_times(rows)),
         clients=_lines(_named(summary.by_client)),
         caps=[_cap_line(account) for account in summary.run.caps],
@@ -100,14 +143,6 @@ def _island(data: Mapping[str, Any]) -> str:
     """Write data as JSON that cannot end the script element it stands in."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return "".join(_IN_JSON.get(char, char) for char in text.encode("utf-8", "replace").decode())
-
-
-def _shown(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Return the rows to show, in their own order; failures come first where not all fit."""
-    if len(rows) <= MAX_CLIPS:
-        return list(rows)
-    order = sorted(range(len(rows)), key=lambda index: (not rows[index].error, index))[:MAX_CLIPS]
-    return [rows[index] for index in sorted(order)]
 
 
 def _lines(
@@ -197,6 +232,7 @@ _TEMPLATE = template(
     exact=usd_text,
     when=_when,
     seconds=_seconds,
+    counted="{:,}".format,
     clean=clean,
     percent=_percent,
 )

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from callsheet.files import atomically, write_text_atomically
 from callsheet.report.csv_text import csv_text, guarded, write_csv
-from callsheet.report.page import existing_pictures, render_page
+from callsheet.report.page import existing_pictures, part_name, parts_of, render_page
 from callsheet.report.rows import RESULT_COLUMNS, ResultRow, Value, carried_names
 from callsheet.report.summary import RunFacts, RunTotals, summarise, summary_document
 from manifests.error_file import CAMPAIGN_COLUMN, escaped
@@ -49,8 +49,10 @@ def write_run_files(
     write_text_atomically(directory / "errors.csv", csv_text(*errors))
     document = json.dumps(summary_document(summary), indent=2, ensure_ascii=False)
     write_text_atomically(directory / "summary.json", document + "\n")
-    page = render_page(summary, rows, others, pictures=existing_pictures(directory, [*rows, *others]))
-    write_text_atomically(directory / "report.html", page)
+    pictures = existing_pictures(directory, [*rows, *others])
+    for part in parts_of(rows):
+        page = render_page(summary, rows, others, part=part.number, pictures=pictures)
+        write_text_atomically(directory / part_name(part.number), page)
     return summary
 
 

@@ -101,8 +101,10 @@ class _App:
     async def _do(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._work, function)
 
-    async def _page(self, _request: Request) -> Response:
-        return HTMLResponse(await self._do(self._session.page))
+    async def _page(self, request: Request) -> Response:
+        named = request.query_params.get("part", "1")
+        part = int(named) if named.isascii() and named.isdigit() and len(named) < 6 else 1
+        return HTMLResponse(await self._do(lambda: self._session.page(max(part, 1))))
 
     async def _selection(self, _request: Request) -> Response:
         text = await self._do(self._session.selection)

@@ -15,7 +15,7 @@ from callsheet.engine.results import facts_of, manifest_of, other_takes, result_
 from callsheet.errors import ManifestError, UsageError
 from callsheet.ledger import Ledger, Run, reviews, takes
 from callsheet.report.clips import review_document
-from callsheet.report.page import existing_pictures, render_page
+from callsheet.report.page import existing_pictures, parts_of, render_page
 from callsheet.report.rows import ResultRow
 from callsheet.report.selection_file import SELECTION_FILE, selection_text, write_selection
 from callsheet.report.summary import summarise
@@ -40,6 +40,7 @@ class ReviewSession:
         self._folder = Path(run.out)
         self._catalog: Catalog = load_catalog()
         self._files: dict[str, Path] = {}
+        self._names: dict[str, str] = {}
         self._retakes: dict[int, Retake | None] = {}
         self.load()
 
@@ -62,15 +63,19 @@ class ReviewSession:
 
     # -- what is read ----------------------------------------------------------------------------------------
 
-    def page(self) -> str:
-        """Return the page, with addresses under which `file` finds its videos and pictures."""
+    def page(self, part: int = 1) -> str:
+        """Return a part of the page, with addresses under which `file` finds its videos and pictures.
+
+        A part that does not exist is the first.
+        """
         self.load()
-        self._files = {}
         facts = facts_of(self._ledger, self._run, self._rows)
         return render_page(
             summarise(facts, self._rows),
             self._rows,
             self._others,
+            part=part if part <= len(parts_of(self._rows)) else 1,
+            part_address="./?part={}".format,
             pictures=existing_pictures(self._folder, [*self._rows, *self._others]),
             address=self._address,
             review={
@@ -83,7 +88,7 @@ class ReviewSession:
 
     def _address(self, path: str) -> str:
         """Give a file of the run an address that says nothing of where it is."""
-        name = f"file/{len(self._files)}{PurePosixPath(path).suffix}"
+        name = self._names.setdefault(path, f"file/{len(self._names)}{PurePosixPath(path).suffix}")
         self._files[name] = self._folder / path
         return name
 

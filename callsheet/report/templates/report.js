@@ -1,9 +1,9 @@
 "use strict";
 
-// The page of a run. It shows the clips of #data: as cards that are drawn as they are reached, and in a viewer
-// that plays the takes of one shot together. Text of the data becomes text of the page and nothing else.
+// The page of a run. It shows the clips of #data: as cards, of which one sheet is in the document at a time, and in
+// a viewer that plays the takes of one shot together. Text of the data becomes text of the page and nothing else.
 const page = (() => {
-  const DRAWN_AT_ONCE = 48;
+  const CARDS_ON_A_SHEET = 96;
   const STRIP_FRAMES = 6;
   const FRAME_S = 1 / 24;
   const APART_S = 0.08;
@@ -25,6 +25,8 @@ const page = (() => {
     element.append(...children);
     return element;
   }
+
+  const counted = (number) => number.toLocaleString("en");
 
   function usd(nano) {
     const [whole, part] = (nano / 1e9).toFixed(9).split(".");
@@ -70,7 +72,6 @@ const page = (() => {
     { name: "flag", none: "no flag", of: (clip) => (clip.flags.length ? clip.flags.map((flag) => flag[0]) : [""]) },
   ];
   let shown = own;
-  let drawn = 0;
 
   for (const facet of facets) {
     facet.chosen = null;
@@ -158,12 +159,11 @@ const page = (() => {
     }
     facets.forEach((facet) => facet.show?.());
     const sum = shown.reduce((nano, clip) => nano + (clip.cost ?? 0), 0);
-    const what = shown.length === own.length ? "" : ` of ${own.length}`;
-    $(".count").textContent = `${shown.length}${what} ${own.length === 1 ? "clip" : "clips"}, ${usd(sum)}`;
+    const what = shown.length === own.length ? "" : ` of ${counted(own.length)}`;
+    $(".count").textContent = `${counted(shown.length)}${what} ${own.length === 1 ? "clip" : "clips"}, ${usd(sum)}`;
     $("#none").hidden = shown.length > 0;
-    grid.replaceChildren();
-    drawn = 0;
-    draw();
+    offerSheets();
+    draw(0);
   }
 
   function clear() {
@@ -176,16 +176,51 @@ const page = (() => {
 
   const grid = $(".grid");
   const template = $("#card").content.firstElementChild;
-  const nearEnd = new IntersectionObserver((seen) => seen.some((each) => each.isIntersecting) && draw(), { rootMargin: "1500px" });
+  const pagers = [...document.querySelectorAll(".pager")];
+  let first = 0;
+  let drawn = [];
 
-  function draw(until = drawn + DRAWN_AT_ONCE) {
-    const more = shown.slice(drawn, until);
-    grid.append(...more.map(cardOf));
-    drawn += more.length;
-    nearEnd.disconnect();
-    if (drawn < shown.length) {
-      nearEnd.observe($("#rest"));
+  // The sheet with the clip at this place of `shown`. Cards that leave the document are made anew when they return.
+  function draw(at) {
+    first = at - (at % CARDS_ON_A_SHEET);
+    put(shown.slice(first, first + CARDS_ON_A_SHEET));
+    for (const pager of pagers) {
+      $("select", pager).value = String(first);
+      $(".back", pager).disabled = first === 0;
+      $(".on", pager).disabled = first + CARDS_ON_A_SHEET >= shown.length;
     }
+  }
+
+  function put(these) {
+    const before = drawn;
+    drawn = these;
+    grid.start = first + 1;
+    grid.replaceChildren(...drawn.map(cardOf));
+    const here = new Set(drawn);
+    before.filter((clip) => !here.has(clip)).forEach((clip) => (clip.card = null));
+  }
+
+  function offerSheets() {
+    const starts = Array.from({ length: Math.ceil(shown.length / CARDS_ON_A_SHEET) }, (_, sheet) => sheet * CARDS_ON_A_SHEET);
+    for (const pager of pagers) {
+      pager.hidden = starts.length < 2;
+      $("select", pager).replaceChildren(...starts.map((start) => {
+        const end = Math.min(start + CARDS_ON_A_SHEET, shown.length);
+        return make("option", { value: String(start), textContent: `${counted(start + 1)}–${counted(end)}` });
+      }));
+      $("span", pager).textContent = `of ${counted(shown.length)}`;
+    }
+  }
+
+  function turnTo(at) {
+    draw(at);
+    $("main").scrollIntoView();
+  }
+
+  for (const pager of pagers) {
+    $(".back", pager).addEventListener("click", () => turnTo(first - CARDS_ON_A_SHEET));
+    $(".on", pager).addEventListener("click", () => turnTo(first + CARDS_ON_A_SHEET));
+    $("select", pager).addEventListener("change", (event) => turnTo(Number(event.target.value)));
   }
 
   function cardOf(clip) {
@@ -286,7 +321,7 @@ const page = (() => {
     $("#viewer-name").textContent = clip.id;
     $(".viewer-top .row").textContent = `row ${clip.row}`;
     const place = shown.indexOf(clip);
-    $(".place", viewer).textContent = place < 0 ? "" : `${place + 1} of ${shown.length}`;
+    $(".place", viewer).textContent = place < 0 ? "" : `${counted(place + 1)} of ${counted(shown.length)}`;
     $(".controls", viewer).hidden = !videos().length;
     select(players.findIndex((player) => player.clip === clip && player.title !== "draft"));
     seekTo(0);
@@ -451,7 +486,6 @@ const page = (() => {
     const next = shown[shown.indexOf(opened) + by];
     if (next) {
       open(next);
-      reach(shown.indexOf(next));
     }
   }
 
@@ -467,7 +501,9 @@ const page = (() => {
     stop();
     stage.replaceChildren();
     players = [];
-    opened?.card?.querySelector(".still").focus();
+    if (shown.includes(opened)) {
+      stillAt(shown.indexOf(opened)).focus();
+    }
   });
   seek.addEventListener("input", () => seekTo(Number(seek.value)));
   $("#speed").addEventListener("change", () => isPlaying && play());
@@ -485,7 +521,7 @@ const page = (() => {
 
   const help = $("#help");
   const told = [
-    ["/", "search"], ["?", "these keys"], ["← → ↑ ↓", "another clip; in the viewer ↑ ↓ or 1–9 choose a take"],
+    ["/", "search"], ["?", "these keys"], ["← → ↑ ↓", "another clip; in the viewer ↑ ↓ or 1–9 choose a take"], ["Home End", "the first, the last clip"],
     ["Enter", "open a clip with all of its takes"], ["Space", "play and pause"], [", .", "one frame back, forward"], ["Esc", "close"],
   ];
 
@@ -507,25 +543,29 @@ const page = (() => {
     return getComputedStyle(grid).gridTemplateColumns.split(" ").length;
   }
 
-  function reach(at) {
-    if (at >= drawn) {
-      draw(at + DRAWN_AT_ONCE);
+  function stillAt(at) {
+    if (at < first || at >= first + CARDS_ON_A_SHEET) {
+      draw(at);
     }
+    return $(".still", shown[at].card);
   }
 
-  function move(by) {
-    const from = current();
-    const at = from ? Math.min(Math.max(shown.indexOf(from) + by, 0), shown.length - 1) : 0;
-    if (shown[at]) {
-      reach(at);
-      const still = $(".still", cardOf(shown[at]));
+  function moveTo(at) {
+    if (shown.length) {
+      const still = stillAt(Math.min(Math.max(at, 0), shown.length - 1));
       still.focus({ preventScroll: true });
       still.closest(".card").scrollIntoView({ block: "nearest" });
     }
   }
 
+  function move(by) {
+    const from = current();
+    moveTo(from ? shown.indexOf(from) + by : first);
+  }
+
   const moves = {
     ArrowLeft: () => move(-1), ArrowRight: () => move(1), ArrowUp: () => move(-columns()), ArrowDown: () => move(columns()),
+    Home: () => moveTo(0), End: () => moveTo(shown.length - 1),
     "/": () => search.focus(), "?": showHelp,
   };
   const plays = {
@@ -612,10 +652,11 @@ const page = (() => {
   $("#clear").addEventListener("click", clear);
   $("#help-button").addEventListener("click", showHelp);
   addEventListener("beforeprint", () => {
-    draw(shown.length);
+    put(shown);
     document.querySelectorAll("details.more:not([hidden])").forEach((each) => (each.open = true));
     grid.querySelectorAll("img").forEach((image) => (image.loading = "eager"));
   });
+  addEventListener("afterprint", () => draw(first));
   update();
 
   return { data, clips, own, make, usd, keys, told, watchers, current, refresh, recount: fitting, viewer };

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from callsheet.report import page
 from callsheet.report.rows import RESULT_NAMES, ResultRow
 from callsheet.report.run_files import ERROR_NAMES, manifest_cells, write_run_files
 from callsheet.report.summary import RunFacts
@@ -37,6 +38,16 @@ def test_a_run_leaves_its_files(tmp_path: Path, run: RunFacts, make_row: MakeRow
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in tmp_path.iterdir())
     assert json.loads((tmp_path / "summary.json").read_text("utf-8"))["succeeded"] == 1
+
+
+def test_a_large_run_leaves_a_page_for_each_part(
+    tmp_path: Path, run: RunFacts, make_row: MakeRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first keeps the name that everybody knows."""
+    monkeypatch.setattr(page, "CLIPS_OF_A_PART", 2)
+    rows = [make_row(custom_id=name) for name in "abc"]
+    write(tmp_path, run, [{"custom_id": name} for name in "abc"], rows)
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["report-2.html", "report.html"]
 
 
 def test_results_carry_every_manifest_column(tmp_path: Path, run: RunFacts, make_row: MakeRow) -> None:

@@ -13,7 +13,7 @@ import pytest
 from callsheet.ledger import Account, AccountRef, Review
 from callsheet.report import page
 from callsheet.report.clips import clip_documents, shot_numbers
-from callsheet.report.page import existing_pictures, render_page
+from callsheet.report.page import existing_pictures, parts_of, render_page
 from callsheet.report.rows import ResultRow, strip_of, thumbnail_of, with_reviews
 from callsheet.report.summary import RunFacts, summarise
 
@@ -267,15 +267,31 @@ def test_tables_add_up_to_what_is_spent(run: RunFacts, make_row: MakeRow) -> Non
     assert Reader(html).text.count("$0.10") >= 1
 
 
-def test_a_large_run_stays_a_page(run: RunFacts, make_row: MakeRow, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit the page shows failures first of all and says where the rest is."""
-    monkeypatch.setattr(page, "MAX_CLIPS", 20)
-    done = [make_row(custom_id=f"d{index}") for index in range(20)]
-    bad = [make_row("failed", custom_id=f"f{index}", error="no") for index in range(5)]
-    html = page_of(run, *done, *bad)
-    groups = [clip["group"] for clip in data_of(html)["clips"]]
-    assert (len(groups), groups.count("failed")) == (20, 5)
-    assert "5 more clips are in results.csv" in Reader(html).text
+def test_a_large_run_has_several_parts(
+    run: RunFacts, make_row: MakeRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every clip is in one, in the manifest's order; each links to all, and says where failures are."""
+    monkeypatch.setattr(page, "CLIPS_OF_A_PART", 20)
+    done = [make_row(custom_id=f"d{index}") for index in range(19)]
+    takes = [make_row(custom_id="hero"), make_row(custom_id="hero-t2", take=2)]
+    bad = [make_row("failed", custom_id=f"f{index}", error="no") for index in range(25)]
+    rows = [*done, *takes, *bad]
+    assert [(each.first, each.last, each.failed) for each in parts_of(rows)] == [
+        (1, 21, 0),
+        (22, 41, 20),
+        (42, 46, 5),
+    ]
+    summary = summarise(run, rows)
+    parts = [render_page(summary, rows, part=number) for number in (1, 2, 3)]
+    shown = [clip["id"] for html in parts for clip in data_of(html)["clips"]]
+    assert shown == [row.custom_id for row in rows]
+    for html in parts:
+        seen = Reader(html)
+        links = [each["href"] for each in seen.all("a") if str(each["href"]).startswith("report")]
+        assert links == ["report.html", "report-2.html", "report-3.html"] * 2
+        assert "22\u201341 (20 failed)" in seen.text
+        assert "21 of 46 clips finished" in seen.text
+    assert 'href="report.html"' not in page_of(run, *done)
 
 
 @pytest.mark.parametrize(

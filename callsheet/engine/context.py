@@ -14,7 +14,6 @@ from typing import Any
 
 from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.limits import Breaker, Limiter
-from callsheet.engine.polled import Polled
 from callsheet.engine.request import RunRequest, command, results_address
 from callsheet.engine.spans import Spans, exported_spans, no_spans
 from callsheet.engine.stopping import StopSignal
@@ -42,6 +41,28 @@ DOWNLOADS_AT_ONCE = 10
 FETCH_PAUSES_S = (0.5, 1, 2, 4, 8, 15, 30, 60, 60, 60, 60, 60)
 """Pauses between attempts to fetch a file, in seconds: six minutes in all. A media host that answers badly
 for some seconds, or restarts, must not cost a clip."""
+
+SILENT_S = 30.0
+"""Longer than any pause between two questions: without an answer for so long, fal does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A job at fal, as fal last described it.
+
+    `answered_s` is when fal last answered about it (monotonic clock). `position` is how many requests are
+    ahead of it, None where fal does not say or it renders. `overdue` says which timeout has passed, "" while
+    none has.
+    """
+
+    answered_s: float
+    position: int | None = None
+    overdue: str = ""
+
+    def silent_s(self, now_s: float) -> float:
+        """Return for how long fal has not answered; 0 while its last answer is recent."""
+        silence_s = now_s - self.answered_s
+        return silence_s if silence_s > SILENT_S else 0.0
 
 
 @dataclass(slots=True)

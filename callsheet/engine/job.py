@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from callsheet.engine.admit import Intent, Order, admit, order_of
-from callsheet.engine.context import RunContext
+from callsheet.engine.context import Polled, RunContext
 from callsheet.engine.deliver import deliver, fetch_failed
 from callsheet.engine.outage import wait_for_ledger
-from callsheet.engine.polled import Polled
 from callsheet.engine.settle import known_result, settle
 from callsheet.engine.submit import submit
 from callsheet.engine.uploads import uploaded_images

@@ -131,7 +131,7 @@ def _of_prefect() -> dict[str, Finding]:
     url = configured_api_url(os.environ, Path.home())
     if url is None or why_unreachable(url):
         return {}
-    from callsheet.cli.prefect_health import prefect_findings  # noqa: PLC0415 -- Prefect takes a second
+    from callsheet.cli.prefect_deployments import prefect_findings  # noqa: PLC0415 -- Prefect takes a second
 
     try:
         return asyncio.run(prefect_findings(url))

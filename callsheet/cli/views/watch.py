@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
-from callsheet.engine.polled import Polled
+from callsheet.engine.context import Polled
 from callsheet.ledger import (
     HOLDS_SLOT,
     Account,

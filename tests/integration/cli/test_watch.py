@@ -10,7 +10,7 @@ import pytest
 from callsheet.cli.views.live import live_lines
 from callsheet.cli.views.progress import line_of
 from callsheet.cli.views.watch import Watch
-from callsheet.engine.polled import SILENT_S, Polled
+from callsheet.engine.context import SILENT_S, Polled
 from callsheet.ledger import Ledger, NewRun, State, admission, queries, transitions
 from callsheet.ticket import Ticket
 from pricing.budgets import Cap

@@ -82,7 +82,7 @@ def test_clocks_that_differ_are_named(house, monkeypatch) -> None:
     with Ledger.open(house.settings.ledger) as ledger:
         assert _clocks(house.settings, ledger) == (
             True,
-            "this machine's agrees with the database's and fal's to 30 s",
+            "this machine's agrees with the database's and fal's within 30 s",
         )
         late_ms = doctor.wall_clock_ms() - 90_000
         monkeypatch.setattr(doctor, "wall_clock_ms", lambda: late_ms)

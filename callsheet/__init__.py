@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from callsheet.api import (
         Plan,
+        deliver,
         finish,
         finish_async,
         plan,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
         run,
         run_async,
     )
-    from callsheet.delivery.deliver import Delivery, deliver, deliver_async
+    from callsheet.delivery.deliver import Delivery, deliver_async
     from callsheet.errors import (
         AccountError,
         BudgetError,
@@ -48,7 +49,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Settings": "callsheet.settings",
     "RunSummary": "callsheet.report.run_summary",
-    **dict.fromkeys(("Delivery", "deliver", "deliver_async"), "callsheet.delivery.deliver"),
+    **dict.fromkeys(("Delivery", "deliver_async"), "callsheet.delivery.deliver"),
     **dict.fromkeys(
         (
             "AccountError",

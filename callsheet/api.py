@@ -1,4 +1,4 @@
-"""Callsheet as a library: plan, run, resume, retry and reconcile.
+"""Callsheet as a library: plan, run, resume, retry, finish, reconcile and deliver.
 
 The command line and the Prefect flows use these functions, so there is one way of opening a run. No function
 asks a question, and none takes the signals of the process.
@@ -7,18 +7,20 @@ asks a question, and none takes the signals of the process.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import shutil
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
+from callsheet.delivery.deliver import deliver_async
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import open_account
 from callsheet.engine.drafts import order_finishes
@@ -50,6 +52,9 @@ from manifests.row_filter import RowFilter
 from manifests.selection import read_kept
 from pricing.budgets import full_room, shortfalls
 from pricing.money import parse_usd
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Source: TypeAlias = str | Path | pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]
 """A path or address of a manifest, a campaign file or a plan file; or rows in memory."""
@@ -280,83 +285,29 @@ async def reconcile_async(*, sandbox: bool = False) -> Findings:
         return await settle_and_collect(account)
 
 
-def run(
-    source: Plan | Source,
-    *,
-    first: int | None = None,
-    where: Mapping[str, str] | None = None,
-    sample: int | None = None,
-    budget_usd: str | Decimal | float | None = None,
-    concurrency: int | None = None,
-    out: str | Path | None = None,
-    fit: bool = False,
-    again: bool = False,
-    canary: int | None = None,
-    accept_prices: bool = False,
-    sandbox: bool = False,
-    speed: float = 1.0,
-) -> RunSummary:
-    """Do what `run_async` does and return when it has ended."""
-    return asyncio.run(
-        run_async(
-            source,
-            first=first,
-            where=where,
-            sample=sample,
-            budget_usd=budget_usd,
-            concurrency=concurrency,
-            out=out,
-            fit=fit,
-            again=again,
-            canary=canary,
-            accept_prices=accept_prices,
-            sandbox=sandbox,
-            speed=speed,
+def _blocking(verb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Return a function that does what a coroutine function does and returns when that has ended."""
+
+    @functools.wraps(verb)
+    def wait(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(verb(*args, **kwargs))
+        raise UsageError(
+            f"an event loop is running here, as in a notebook: use `await callsheet.{verb.__name__}(...)`"
         )
-    )
+
+    wait.__name__ = wait.__qualname__ = verb.__name__.removesuffix("_async")
+    return wait
 
 
-def resume(run_id: str | None = None, *, accept_prices: bool = False, sandbox: bool = False) -> RunSummary:
-    """Do what `resume_async` does and return when it has ended."""
-    return asyncio.run(resume_async(run_id, accept_prices=accept_prices, sandbox=sandbox))
-
-
-def retry(
-    run_id: str | None = None,
-    *,
-    all_failures: bool = False,
-    again: bool = False,
-    accept_prices: bool = False,
-    sandbox: bool = False,
-) -> RunSummary:
-    """Do what `retry_async` does and return when it has ended."""
-    return asyncio.run(
-        retry_async(
-            run_id, all_failures=all_failures, again=again, accept_prices=accept_prices, sandbox=sandbox
-        )
-    )
-
-
-def finish(
-    run_id: str,
-    *,
-    keep: Sequence[str],
-    budget_usd: str | Decimal | float | None = None,
-    fit: bool = False,
-    accept_prices: bool = False,
-    sandbox: bool = False,
-) -> RunSummary:
-    """Do what `finish_async` does and return when it has ended."""
-    return asyncio.run(
-        finish_async(
-            run_id, keep=keep, budget_usd=budget_usd, fit=fit, accept_prices=accept_prices, sandbox=sandbox
-        )
-    )
-
-
-def reconcile(*, sandbox: bool = False) -> Findings:
-    """Do what `reconcile_async` does and return when it has ended."""
-    return asyncio.run(reconcile_async(sandbox=sandbox))
+run = _blocking(run_async)
+resume = _blocking(resume_async)
+retry = _blocking(retry_async)
+finish = _blocking(finish_async)
+reconcile = _blocking(reconcile_async)
+deliver = _blocking(deliver_async)
 
 
 async def _carried_out(request: RunRequest, run_id: str, settings: Settings, render: RenderJob) -> RunSummary:

@@ -137,24 +137,6 @@ async def deliver_async(
     )
 
 
-def deliver(
-    run_id: str,
-    *,
-    keep: Sequence[str] | None = None,
-    to: str | Path | None = None,
-    name: str = DEFAULT_NAME,
-    everything: bool = False,
-    client: str | None = None,
-    sandbox: bool = False,
-) -> Delivery:
-    """Do what `deliver_async` does and return when it has ended."""
-    return asyncio.run(
-        deliver_async(
-            run_id, keep=keep, to=to, name=name, everything=everything, client=client, sandbox=sandbox
-        )
-    )
-
-
 def _chosen(
     settings: Settings,
     run: Run,

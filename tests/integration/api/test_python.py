@@ -1,5 +1,6 @@
 """Callsheet as a library, and its flow within another flow, as the examples show them."""
 
+import asyncio
 import json
 import os
 import runpy
@@ -61,6 +62,17 @@ def test_problems_are_in_the_plan_and_nothing_is_run(place):
     assert not plan.fits
     with pytest.raises(callsheet.ManifestError):
         callsheet.run(plan, sandbox=True)
+
+
+@pytest.mark.parametrize("verb", ["resume", "retry"])
+def test_a_notebook_is_told_of_the_async_form(place, verb):
+    """Where an event loop runs already, the blocking form names the one to await."""
+
+    async def cell() -> None:
+        getattr(callsheet, verb)(sandbox=True)
+
+    with pytest.raises(UsageError, match=rf"`await callsheet\.{verb}_async\(\.\.\.\)`"):
+        asyncio.run(cell())
 
 
 def test_a_run_against_fal_without_a_cap_or_a_key_is_refused(place, monkeypatch):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from populating import START_MS, populate
+from populating import populate
 
 from callsheet.ledger import (
     AT_FAL,
@@ -87,7 +87,7 @@ def reconcile(ledger: Ledger) -> None:
     for states in (HOLDS_SLOT, AT_FAL, {State.UNKNOWN}, {State.RENDERED}):
         ledger.do(queries.open_jobs, states=states)
     ledger.open_work()
-    ledger.do(recovery.lost_jobs, ["media_gone"], since_ms=START_MS)
+    ledger.do(recovery.lost_jobs, ["media_gone"], since_ms=0)
     ledger.do(history.known_requests, [f"request-{number}" for number in range(1000)])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from callsheet.ledger import Ledger
 from callsheet.ledger.schema import metadata
 
-START_MS = 1_764_000_000_000
+DAY_MS = 86_400_000
 RUN_JOBS = 1_000
 SERVERS = ("postgresql:///root?host=/var/run/postgresql", "postgresql://127.0.0.1/postgres")
 
@@ -65,18 +66,19 @@ def populate(
 ) -> None:
     """Write a history of so many jobs into a new ledger; `identities` are fingerprint and custom_id of each.
 
-    Every job's file is `media/a.mp4` in its run's folder, `out`/0 and so on.
+    It ends today, with a run of RUN_JOBS on each day before. Every job's file is `media/a.mp4` in its run's folder, `out`/0 and so on.
     """
     Ledger.open(url).close()
     engine = sa.create_engine(sa.make_url(url).set(drivername=_driver(url)))
+    start_ms = time.time_ns() // 1_000_000 - -(-jobs // RUN_JOBS) * DAY_MS
     values = {
         "campaign": campaign,
         "out": f"{out}/",
-        "start": START_MS,
+        "start": start_ms,
         "payload": "p" * 600,
         "result": "r" * 800,
     }
-    day = _DAYS[engine.dialect.name].format(start=START_MS)
+    day = _DAYS[engine.dialect.name].format(start=start_ms)
     with engine.begin() as connection:
         connection.exec_driver_sql(_NUMBERS.format(jobs=jobs))
         first, *rest = _HISTORY.format(day=day).split(";")

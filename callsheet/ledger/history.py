@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, cast, func, literal, or_, select, text, union_all
+from sqlalchemy import ColumnElement, Row, Select, and_, cast, func, literal, or_, select, text, union_all
 
 from callsheet.ledger import schema
 from callsheet.ledger.accounts import (
@@ -243,17 +243,25 @@ def known_requests(tx: Transaction, request_ids: Collection[str]) -> dict[str, i
 
 
 @read()
-def purchases(tx: Transaction, *, since_ms: int) -> list[Purchase]:
-    """Return every submission that was accepted at `since_ms` or later, oldest first."""
+def has_purchases(tx: Transaction, *, since_ms: int) -> bool:
+    """Say whether fal accepted any submission at `since_ms` or later."""
+    return tx.execute(_accepted(since_ms, _submission.c.submission_id).limit(1)).first() is not None
+
+
+@read()
+def purchases(tx: Transaction, *, since_ms: int) -> Iterator[Purchase]:
+    """Yield every submission that fal accepted at `since_ms` or later, oldest first. For `Ledger.stream`."""
     job, table = _job, _submission
     own = ("endpoint", "request_id", "submitted_ms", "hold_nano", "cost_nano", "cost_basis", "booked_ms")
-    query = (
-        select(job.c.run_id, job.c.job_id, job.c.custom_id, *(table.c[name] for name in own))
-        .join_from(table, job, job.c.job_id == table.c.job_id)
-        .where(table.c.request_id.is_not(None), table.c.submitted_ms >= since_ms)
-        .order_by(table.c.submission_id)
-    )
-    return tx.records(Purchase, query)
+    columns = (job.c.run_id, job.c.job_id, job.c.custom_id, *(table.c[name] for name in own))
+    query = _accepted(since_ms, *columns).order_by(table.c.submission_id)
+    for row in tx.execute(query.execution_options(yield_per=1000)):
+        yield Purchase(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+def _accepted(since_ms: int, *columns: Any) -> Select[Any]:
+    joined = select(*columns).join_from(_submission, _job, _job.c.job_id == _submission.c.job_id)
+    return joined.where(_submission.c.request_id.is_not(None), _submission.c.submitted_ms >= since_ms)
 
 
 @write()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from callsheet.errors import AccountError, QueueError
-from callsheet.ledger import Purchase, history, settlement
+from callsheet.ledger import Ledger, Purchase, history, settlement
+from callsheet.ledger.steps import chunks
 from callsheet.provider.platform_messages import BillingEvent
 from callsheet.reconcile.account import AccountSession
 from pricing.money import usd_text
@@ -15,6 +16,9 @@ from pricing.money import usd_text
 DAY_MS = 86_400_000
 MAX_DAYS = 89
 """fal answers for 90 days at most; a day is left for time zones."""
+
+BOOKED_AT_ONCE = 50
+"""Bills that are booked in one transaction, so that no other writer waits long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,7 @@ async def compare_bills(account: AccountSession, *, days: int) -> Bills:
     """
     now_ms = account.now_ms()
     since_ms = now_ms - min(days, MAX_DAYS) * DAY_MS
-    purchases = await account.do(history.purchases, since_ms=since_ms)
-    if not purchases:
+    if not await account.do(history.has_purchases, since_ms=since_ms):
         return Bills()
     try:
         events = await account.platform.billing_events(sorted(account.catalog.endpoints), start_ms=since_ms)
@@ -88,23 +91,42 @@ async def compare_bills(account: AccountSession, *, days: int) -> Bills:
         return Bills(not_read=f"billing events need an admin key (FAL_ADMIN_KEY): {error}")
     except QueueError as error:
         return Bills(not_read=str(error))
-    known = await account.do(history.known_requests, {event.request_id for event in events})
     settled_by_ms = now_ms - 1000 * account.settings.history_lag_s
+    return await account.do.call(_booked, events, since_ms=since_ms, settled_by_ms=settled_by_ms)
+
+
+def _booked(ledger: Ledger, events: Sequence[BillingEvent], *, since_ms: int, settled_by_ms: int) -> Bills:
+    """Compare these bills with the ledger and book what they say, many to a commit."""
+    known = ledger.do(history.known_requests, {event.request_id for event in events})
+    purchases = ledger.stream(history.purchases, since_ms=since_ms)
     compared = compare(purchases, events, known=known, settled_by_ms=settled_by_ms)
-    for purchase in compared.agreed:
-        if purchase.cost_basis != "billing_event":
-            await _booked(account, purchase, purchase.cost_nano or 0)
-    corrected = [await _booked(account, purchase, cost_nano) for purchase, cost_nano in compared.to_correct]
+    confirmed = [each for each in compared.agreed if each.cost_basis != "billing_event"]
+    _book(ledger, [(each, each.cost_nano or 0) for each in confirmed])
     return Bills(
         agreed=len(compared.agreed),
-        corrected=tuple(corrected),
+        corrected=tuple(_book(ledger, compared.to_correct)),
         strangers=compared.strangers,
         unbilled=compared.unbilled,
     )
 
 
+def _book(ledger: Ledger, billed: Sequence[tuple[Purchase, int]]) -> list[Correction]:
+    booked: list[Correction] = []
+    for piece in chunks(billed, BOOKED_AT_ONCE):
+        with ledger.together():
+            for purchase, cost_nano in piece:
+                booking = ledger.do(
+                    settlement.correct,
+                    purchase.request_id,
+                    cost_nano=cost_nano,
+                    cost_basis="billing_event",
+                )
+                booked.append(Correction(purchase, cost_nano, booking.overrun_nano))
+    return booked
+
+
 def compare(
-    purchases: Sequence[Purchase],
+    purchases: Iterable[Purchase],
     events: Sequence[BillingEvent],
     *,
     known: Collection[str],
@@ -116,22 +138,26 @@ def compare(
     was booked after `settled_by_ms` may still be billed.
     """
     billed = _sums(events)
-    booked = [purchase for purchase in purchases if purchase.cost_nano is not None]
-    both = [(each, billed[each.request_id][1]) for each in booked if each.request_id in billed]
-    return Comparison(
-        to_correct=tuple((each, cost_nano) for each, cost_nano in both if each.cost_nano != cost_nano),
-        agreed=tuple(each for each, cost_nano in both if each.cost_nano == cost_nano),
-        strangers=tuple(
-            Stranger(request_id, endpoint, cost_nano)
-            for request_id, (endpoint, cost_nano) in billed.items()
-            if request_id not in known and cost_nano > 0
-        ),
-        unbilled=tuple(
-            each
-            for each in booked
-            if each.cost_nano and each.request_id not in billed and (each.booked_ms or 0) <= settled_by_ms
-        ),
+    to_correct: list[tuple[Purchase, int]] = []
+    agreed: list[Purchase] = []
+    unbilled: list[Purchase] = []
+    for each in purchases:
+        if each.cost_nano is None:
+            continue
+        _, cost_nano = billed.get(each.request_id, ("", None))
+        if cost_nano is None:
+            if each.cost_nano and (each.booked_ms or 0) <= settled_by_ms:
+                unbilled.append(each)
+        elif cost_nano == each.cost_nano:
+            agreed.append(each)
+        else:
+            to_correct.append((each, cost_nano))
+    strangers = (
+        Stranger(request_id, endpoint, cost_nano)
+        for request_id, (endpoint, cost_nano) in billed.items()
+        if request_id not in known and cost_nano > 0
     )
+    return Comparison(tuple(to_correct), tuple(agreed), tuple(strangers), tuple(unbilled))
 
 
 def _sums(events: Sequence[BillingEvent]) -> Mapping[str, tuple[str, int]]:
@@ -140,13 +166,6 @@ def _sums(events: Sequence[BillingEvent]) -> Mapping[str, tuple[str, int]]:
         _, before_nano = sums.get(event.request_id, ("", 0))
         sums[event.request_id] = (event.endpoint_id, before_nano + event.cost_nano)
     return sums
-
-
-async def _booked(account: AccountSession, purchase: Purchase, cost_nano: int) -> Correction:
-    booking = await account.do(
-        settlement.correct, purchase.request_id, cost_nano=cost_nano, cost_basis="billing_event"
-    )
-    return Correction(purchase, cost_nano, booking.overrun_nano)
 
 
 def _named(purchase: Purchase) -> dict[str, Any]:

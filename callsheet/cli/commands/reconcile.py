@@ -25,6 +25,9 @@ from callsheet.reconcile.findings import Finding, Findings
 from callsheet.settings import Settings
 from pricing.money import usd_text
 
+NAMED = 20
+"""How many bills of each kind are named; there may be one for each request of three months."""
+
 COLUMNS = ("outcome", "job", "run", "custom_id", "request")
 
 AssumeSpent = Annotated[
@@ -84,7 +87,7 @@ def reconcile(
     else:
         show_findings(findings)
         if bills:
-            _show_bills(bills)
+            show_bills(bills)
     if findings.undecided:
         return EXIT_UNKNOWN
     return EXIT_FAILED_JOBS if findings.by("rendered") else 0
@@ -131,7 +134,7 @@ def show_findings(findings: Findings) -> None:
         show_line(f"`callsheet resume {run_id}` buys the jobs that never arrived.")
 
 
-def _show_bills(bills: Bills) -> None:
+def show_bills(bills: Bills) -> None:
     """Print bills that differ from the ledger, and what only one side has."""
     if bills.not_read:
         show_line(f"bills were not compared: {bills.not_read}")
@@ -145,22 +148,31 @@ def _show_bills(bills: Bills) -> None:
 
 
 def _bill_lines(bills: Bills) -> Iterator[str]:
-    for each in bills.corrected:
+    for each in bills.corrected[:NAMED]:
         booked, billed = usd_text(each.purchase.cost_nano or 0), usd_text(each.cost_nano)
         whose = f"{each.purchase.custom_id} ({each.purchase.request_id})"
         yield f"corrected: {whose}: booked ${booked}, billed ${billed}"
+    yield from _and_more(len(bills.corrected), "corrected")
+    for each in bills.corrected:
         if each.overrun_nano:
             over = usd_text(each.overrun_nano)
             say(
                 f"{each.purchase.custom_id} cost ${over} more than its hold: its accounts are frozen. "
                 "Check the bill, then run `callsheet budget unfreeze`"
             )
-    for stranger in bills.strangers:
+    for stranger in bills.strangers[:NAMED]:
         cost = usd_text(stranger.cost_nano)
         yield f"billed, but not in this ledger: {stranger.request_id} ({stranger.endpoint}) ${cost}"
-    for purchase in bills.unbilled:
+    yield from _and_more(len(bills.strangers), "billed, but not in this ledger")
+    for purchase in bills.unbilled[:NAMED]:
         booked = usd_text(purchase.cost_nano or 0)
         yield f"booked, but not billed so far: {purchase.custom_id} ({purchase.request_id}) ${booked}"
+    yield from _and_more(len(bills.unbilled), "booked, but not billed so far")
+
+
+def _and_more(count: int, what: str) -> Iterator[str]:
+    if count > NAMED:
+        yield f"{what}: and {count - NAMED:,} more; --json lists them all"
 
 
 def _cells(each: Finding) -> tuple[str, ...]:

@@ -30,10 +30,13 @@ def test_purchases_are_what_fal_accepted_since_then(desk):
     brought(desk, State.UNKNOWN)
     since_ms = desk.clock.now_ms = desk.clock.now_ms + 1000
     second = brought(desk, State.IN_QUEUE)
-    every = desk.ledger.do(history.purchases, since_ms=0)
+    every = list(desk.ledger.stream(history.purchases, since_ms=0))
     assert [each.job_id for each in every] == [first, second]
     assert [each.cost_nano is None for each in every] == [False, True]
-    assert [each.job_id for each in desk.ledger.do(history.purchases, since_ms=since_ms)] == [second]
+    later = desk.ledger.stream(history.purchases, since_ms=since_ms)
+    assert [each.job_id for each in later] == [second]
+    last = [desk.ledger.do(history.has_purchases, since_ms=since_ms + each) for each in (0, 1)]
+    assert last == [True, False]
 
 
 def test_the_wait_for_a_start_is_kept_with_what_was_sent(desk):

@@ -1,0 +1,49 @@
+"""What `callsheet reconcile` prints of bills."""
+
+from dataclasses import replace
+
+from callsheet.cli.commands.reconcile import NAMED, show_bills
+from callsheet.ledger import Purchase
+from callsheet.reconcile.billing import Bills, Correction, Stranger
+
+BOUGHT = Purchase(
+    request_id="r-0",
+    run_id="run",
+    job_id=0,
+    custom_id="shot-0",
+    endpoint="fal-ai/x",
+    submitted_ms=1,
+    hold_nano=100,
+    cost_nano=90,
+    cost_basis="expected",
+    booked_ms=1,
+)
+
+
+def bought(count):
+    """So many purchases, each with its own name."""
+    return [replace(BOUGHT, request_id=f"r-{n}", custom_id=f"shot-{n}") for n in range(count)]
+
+
+def test_a_few_bills_of_each_kind_are_named_and_the_rest_is_counted(capsys):
+    """A month of bills that fal does not show is one screen, not 30,000 lines; the sums name all of them."""
+    many = NAMED + 1980
+    bills = Bills(
+        corrected=tuple(Correction(each, 95) for each in bought(many)),
+        strangers=tuple(Stranger(f"s-{n}", "fal-ai/x", 5) for n in range(many)),
+        unbilled=tuple(bought(many)),
+    )
+    show_bills(bills)
+    shown = capsys.readouterr().out
+    assert shown.count("1,980 more") == 3
+    assert [shown.count(f" {word}-{NAMED - 1} ") for word in ("shot", "s")] == [2, 1]
+    assert [shown.count(f" {word}-{NAMED} ") for word in ("shot", "s")] == [0, 0]
+    assert "2000 corrected, 2000 not in this ledger, 2000 not billed" in " ".join(shown.split())
+
+
+def test_no_more_bills_than_are_named_need_no_count(capsys):
+    """The last bill that is named is the last one."""
+    show_bills(Bills(unbilled=tuple(bought(NAMED))))
+    shown = capsys.readouterr().out
+    assert f"shot-{NAMED - 1} " in shown
+    assert "more" not in shown

@@ -66,7 +66,8 @@ def populate(
 ) -> None:
     """Write a history of so many jobs into a new ledger; `identities` are fingerprint and custom_id of each.
 
-    It ends today, with a run of RUN_JOBS on each day before. Every job's file is `media/a.mp4` in its run's folder, `out`/0 and so on.
+    It ends today, with a run of RUN_JOBS on each day before. Every job's file is `media/a.mp4` in its run's
+    folder, `out`/0 and so on.
     """
     Ledger.open(url).close()
     engine = sa.create_engine(sa.make_url(url).set(drivername=_driver(url)))

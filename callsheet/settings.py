@@ -218,3 +218,8 @@ def _whole_number(name: str, text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
         raise UsageError(f"{name} is {text[:40]!r}; it must be a whole number from {low} to {high}")
     return int(text)
+
+
+def command(verb: str, run_id: str, *, sandbox: bool) -> str:
+    """Return the command that does something with a run."""
+    return f"callsheet {verb} {run_id}" + " --sandbox" * sandbox

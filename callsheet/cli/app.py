@@ -56,7 +56,7 @@ _MODULES = {
     "demo": "example",
     "init": "example",
     "validate": "plan",
-    **dict.fromkeys(("resume", "retry", "status", "cancel", "report"), "runs"),
+    **dict.fromkeys(("resume", "retry", "cancel", "report"), "runs"),
     "runs": "overview",
     **dict.fromkeys(("sandbox", "ui"), "servers"),
 }

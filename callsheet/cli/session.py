@@ -22,7 +22,7 @@ from callsheet.cli.prefect import (
 from callsheet.cli.views.progress import show_progress
 from callsheet.engine.context import RunContext
 from callsheet.engine.finalize import AT_FAL_STATUSES
-from callsheet.engine.request import RunRequest, command, settings_for
+from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import carry_out, carry_out_campaign, open_context
 from callsheet.engine.stopping import StopSignal, signals_to
 from callsheet.errors import (
@@ -33,7 +33,7 @@ from callsheet.errors import (
     PricesChanged,
     UsageError,
 )
-from callsheet.settings import Settings
+from callsheet.settings import Settings, command
 
 SHOWN_NOTES = 20
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from callsheet.engine.made_files import files_of
-from callsheet.engine.request import RunRequest, command
+from callsheet.engine.request import RunRequest
 from callsheet.engine.results import other_takes, result_rows
 from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.ledger import JobRow, Ledger, Run, State, queries
 from callsheet.report.clips import shot_numbers
 from callsheet.report.rows import ResultRow, iso_utc, result_row
+from callsheet.settings import command
 from manifests.campaign import BadTemplate, Template, parse_template
 from manifests.job_cells import manifest_cells
 from manifests.names import NAME_RULE, cleaned_name, is_safe, leaves_folder, safe_part, settled_names

@@ -14,7 +14,7 @@ from typing import Any
 
 from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.limits import Breaker, Limiter
-from callsheet.engine.request import RunRequest, command, results_address
+from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.spans import Spans, exported_spans, no_spans
 from callsheet.engine.stopping import StopSignal
 from callsheet.engine.webhook import webhook_address
@@ -26,7 +26,7 @@ from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
 from callsheet.provider.webhook_address import WebhookAddress
 from callsheet.reconcile.account import AccountSession, LedgerCalls, Scope
-from callsheet.settings import Settings
+from callsheet.settings import Settings, command
 from manifests.look import LookRules, read_look
 from pricing.catalog import Catalog, load_catalog
 from pricing.pins import Pin, at_pin, catalog_at, read_pins

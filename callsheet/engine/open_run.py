@@ -21,7 +21,7 @@ from callsheet.engine.image_changes import (
     remembering,
     with_changed_images,
 )
-from callsheet.engine.request import RunRequest, command
+from callsheet.engine.request import RunRequest
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
 from callsheet.errors import InFlight, OverBudget, UsageError
 from callsheet.ledger import (
@@ -36,6 +36,7 @@ from callsheet.ledger import (
     runs,
 )
 from callsheet.ledger.accounts import window_at
+from callsheet.settings import command
 from manifests.diff import Changes, look_up
 from manifests.images import materialised
 from manifests.job import encode_job

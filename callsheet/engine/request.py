@@ -118,11 +118,6 @@ class RunRequest(BaseModel):
         return self.run_id or Path(self.source or "campaign").stem
 
 
-def command(verb: str, run_id: str, *, sandbox: bool) -> str:
-    """Return the command that does something with a run."""
-    return f"callsheet {verb} {run_id}" + " --sandbox" * sandbox
-
-
 def results_address(run: Run) -> str | None:
     """Return the address of a run's results in an object store; None where its folder is all there is."""
     out = RunRequest.of(run).out

@@ -31,7 +31,7 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
 from callsheet.engine.scheduler import RenderJob, render_here, render_waiting
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Busy, FolderElsewhere, Interrupted, LedgerUnavailable, RunStopping, UsageError
+from callsheet.errors import Busy, FolderElsewhere, Interrupted, LedgerUnavailable, RunStopping
 from callsheet.files import has_ledger, sweep_parts
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Range, Run, State, parts, queries, recovery, runs
@@ -279,23 +279,7 @@ def find_run(settings: Settings, run_id: str | None, *, latest_of_all: bool = Fa
     Raises UsageError where there is none.
     """
     with Ledger.open(settings.ledger) as ledger:
-        return run_in(ledger, run_id, latest_of_all=latest_of_all)
-
-
-def run_in(ledger: Ledger, run_id: str | None, *, latest_of_all: bool = False) -> Run:
-    """Return a run of an open ledger, as `find_run` does. Raises UsageError where there is none."""
-    if run_id is not None:
-        return ledger.do(queries.run, run_id)
-    if latest_of_all:
-        found = next(iter(ledger.do(queries.runs, limit=1)), None)
-    else:
-        found = ledger.do(queries.latest_unfinished)
-    if found is None:
-        what = "run" if latest_of_all else "unfinished run"
-        is_sandbox = ledger.folder is not None and ledger.folder.name == "sandbox"
-        advice = "" if is_sandbox else ". Sandbox runs have a ledger of their own: add --sandbox"
-        raise UsageError(f"there is no {what} in the ledger {ledger.label}{advice}")
-    return found
+        return ledger.find_run(run_id, latest_of_all=latest_of_all)
 
 
 def continued(run: Run, *, accept_prices: bool = False) -> RunRequest:

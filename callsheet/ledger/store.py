@@ -21,7 +21,7 @@ from callsheet.errors import Busy, CallsheetError, UsageError
 from callsheet.ledger import overview, parts, queries, runs
 from callsheet.ledger.database import Clock, Database, file_locks, open_database
 from callsheet.ledger.overview import RunOverview
-from callsheet.ledger.records import NewJob, NewRun, OpenWork, PartWork
+from callsheet.ledger.records import NewJob, NewRun, OpenWork, PartWork, Run
 from callsheet.ledger.transaction import Verb
 from pricing.budgets import Cap
 
@@ -145,6 +145,26 @@ class Ledger:
         for run_id in self.do(runs.being_opened, campaign):
             with suppress(Busy), self.claim(run_id):
                 self.do(runs.discard, run_id)
+
+    def find_run(self, run_id: str | None = None, *, latest_of_all: bool = False) -> Run:
+        """Return a run by its id, or the latest unfinished one (with `latest_of_all`: the latest one).
+
+        Raises UsageError where there is none.
+        """
+        if run_id is not None:
+            return self.do(queries.run, run_id)
+        newest = self.do(queries.runs, limit=1) if latest_of_all else [self.do(queries.latest_unfinished)]
+        if newest and newest[0] is not None:
+            return newest[0]
+        what = "run" if latest_of_all else "unfinished run"
+        is_sandbox = self.folder is not None and self.folder.name == "sandbox"
+        advice = "" if is_sandbox else ". Sandbox runs have a ledger of their own: add --sandbox"
+        raise UsageError(f"there is no {what} in the ledger {self.label}{advice}")
+
+    def shown_run(self, run_id: str | None) -> Run:
+        """Return the run to show where none is named: the latest unfinished one, else the latest."""
+        unfinished = self.do(queries.latest_unfinished) if run_id is None else None
+        return unfinished or self.find_run(run_id, latest_of_all=True)
 
     def renew(self) -> None:
         """Make sure of every claim after the server was away. See `callsheet.ledger.locks`.

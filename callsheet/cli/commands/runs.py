@@ -1,4 +1,4 @@
-"""`callsheet status`, `resume`, `retry`, `cancel` and `report`: what is done with a run that exists."""
+"""`callsheet resume`, `retry`, `cancel` and `report`: what is done with a run that exists."""
 
 from __future__ import annotations
 
@@ -20,132 +20,37 @@ from callsheet.cli.options import (
     option,
     run_settings,
 )
-from callsheet.cli.output import document, note, result, say, show_line
+from callsheet.cli.output import document, note, result, say
 from callsheet.cli.session import run_to_its_end
-from callsheet.cli.views.drafts import clock_lines
-from callsheet.cli.views.progress import in_words, made_before, watch_run
 from callsheet.engine.cancel import cancel_at_fal, cancel_pending
 from callsheet.engine.context import named
 from callsheet.engine.finalize import EXIT_FAILED_JOBS
 from callsheet.engine.linked_page import write_linked_page
-from callsheet.engine.queue_position import first_position
-from callsheet.engine.request import command, settings_for
+from callsheet.engine.request import settings_for
 from callsheet.engine.results import write_report
 from callsheet.engine.retry import Retry, prepare_retry
-from callsheet.engine.run import CLAIM_PAUSE_S, CLAIM_TRIES, continued, find_run, run_in
+from callsheet.engine.run import CLAIM_PAUSE_S, CLAIM_TRIES, continued, find_run
 from callsheet.errors import Busy, UsageError
 from callsheet.ledger import (
     AT_FAL,
     JobRow,
     Ledger,
     Run,
-    State,
-    admission,
-    finishing,
     queries,
-    wall_clock_ms,
 )
 from callsheet.provider.client import FalQueue
 from callsheet.report.error_table import advice_text
-from callsheet.report.rows import iso_utc
-from callsheet.settings import Settings
-from pricing.drafts import DRAFT_KEPT_MS
-from pricing.money import usd_rounded_up, usd_text
+from callsheet.settings import Settings, command
+from pricing.money import usd_rounded_up
 
 NAMED = 20
 
 All = Annotated[bool, option("RETRY_ALL", "Also retry failures that will probably fail again")]
-Follow = Annotated[bool, option("STATUS_WATCH", "Show it until the run ends or Ctrl-C", "--watch", "-w")]
 Presign = Annotated[
     str | None, option("PRESIGN", "Also write a page with links that are good so long (30m, 12h, 7d)")
 ]
 LINKS_DAYS = 7
 """S3 signs links for a week at most."""
-
-
-def status(
-    run_id: UnfinishedRunId = None, *, watch: Follow = False, sandbox: Sandbox = False, json: Json = False
-) -> int:
-    """Show the state of a run (default: the latest unfinished run, or the latest).
-
-    With --watch until the run ends or Ctrl-C, from any machine that reaches
-    the ledger.
-
-    Example: callsheet status --json
-    """
-    if watch:
-        watch_run(run_settings(sandbox=sandbox), run_id)
-    with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
-        unfinished = ledger.do(queries.latest_unfinished) if run_id is None else None
-        run = run_in(ledger, unfinished.run_id if unfinished else run_id, latest_of_all=True)
-        others = [
-            each.run_id
-            for each in ledger.do(queries.runs)
-            if each.closed_ms is None and each.run_id != run.run_id
-        ]
-        tally = ledger.do(queries.tally, run.run_id)
-        rendered = (
-            ledger.do(queries.jobs, run.run_id, states={State.RENDERED})
-            if State.RENDERED in tally.counts
-            else []
-        )
-        queued = (
-            ledger.do(queries.jobs, run.run_id, states={State.IN_QUEUE})
-            if State.IN_QUEUE in tally.counts
-            else []
-        )
-        accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
-        drafts = {
-            each: [at_ms + DRAFT_KEPT_MS for at_ms in sent]
-            for each, sent in ledger.do(finishing.open_drafts).items()
-        }
-    position = asyncio.run(first_position(queued, sandbox=sandbox)) if queued else None
-    if json:
-        document(
-            {
-                "run_id": run.run_id,
-                "dir": run.out,
-                "queue_position": position,
-                "finished": run.closed_ms is not None,
-                "statuses": {state.value: count for state, count in tally.counts.items()},
-                "held_usd": usd_text(tally.held_nano),
-                "spent_usd": usd_text(tally.spent_nano),
-                "frozen": tally.frozen,
-                "waits_for": [
-                    {"custom_id": row.custom_id, "request_id": _request(row), "why": _why(row)}
-                    for row in rendered
-                ],
-                "other_unfinished": others,
-                "drafts_until": {each: iso_utc(min(until)) for each, until in drafts.items()},
-            }
-        )
-        return 0
-    result(f"{run.run_id}, folder {run.out}")
-    show_line(in_words(tally, next(iter(accounts), None), made=made_before(run, tally), position=position))
-    for row in rendered[:NAMED]:
-        show_line(f"waiting for {row.label}, request {_request(row)}: {_why(row)}")
-    resume = f"`{command('resume', run.run_id, sandbox=sandbox)}`"
-    if rendered:
-        more = f"and {len(rendered) - NAMED} more; " if len(rendered) > NAMED else ""
-        result(f"{more}{resume} downloads what is available")
-    elif run.closed_ms is None:
-        result(f"not finished; if no process is working on it, {resume} continues it")
-    for line in clock_lines(drafts, wall_clock_ms(), sandbox=sandbox):
-        show_line(line)
-    for other in others:
-        result(f"also unfinished: {other}")
-    return 0
-
-
-def _request(row: JobRow) -> str:
-    return row.ticket.request_id if row.ticket else ""
-
-
-def _why(row: JobRow) -> str:
-    """Say what a rendered job waits for: the last error, else the next step."""
-    if row.error:
-        return row.error
-    return "paid for, not downloaded yet" if row.booked else "rendered, its result was not read yet"
 
 
 def resume(

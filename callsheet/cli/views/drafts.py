@@ -24,27 +24,3 @@ def show_finishes(plan: FinishPlan, room: Mapping[Cap, int]) -> None:
     for cap, left_nano in room.items():
         limit, left = usd_rounded_up(cap.limit_nano), usd_rounded_up(left_nano)
         show_line(f"{cap_name(cap)}: {limit}, {left} left")
-
-
-def clock_lines(clocks: Mapping[str, list[int]], now_ms: int, *, sandbox: bool = False) -> list[str]:
-    """Say of each run how many drafts can be finished and until when, and how many cannot any more.
-
-    `clocks` has the deadlines (Unix milliseconds) of every run's drafts that were not finished.
-    """
-    lines = []
-    for run_id, deadlines in clocks.items():
-        left = [each for each in deadlines if each > now_ms]
-        if left:
-            command = f"callsheet finish {run_id} --keep FILE{' --sandbox' * sandbox}"
-            lines.append(
-                f"{_drafts(len(left))} can be finished, the first until {minute_utc(min(left))}: `{command}`"
-            )
-        if late := len(deadlines) - len(left):
-            lines.append(
-                f"{_drafts(late)} of {run_id} can no longer be finished: fal keeps a draft for seven days"
-            )
-    return lines
-
-
-def _drafts(count: int) -> str:
-    return f"{count} draft{'s' if count != 1 else ''}"

@@ -12,9 +12,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from callsheet.cli.logs import printable
+from callsheet.cli.views.run_line import ALSO, cap_label
 from callsheet.cli.views.watch import Lane, Moment
-from callsheet.ledger import Account, State
-from pricing.budgets import scope_label
+from callsheet.ledger import State
 from pricing.money import usd_rounded_up
 from pricing.render_times import in_words
 
@@ -43,15 +43,6 @@ STYLES = {
 }
 BLOCKS = ("█", "▒", "░")
 ASCII_BLOCKS = ("#", "=", "-")
-
-ALSO = {
-    State.SUBMITTING: "being sent",
-    State.RENDERED: "to fetch",
-    State.UNKNOWN: "unknown",
-    State.CANCELLED: "cancelled",
-    State.SKIPPED_BUDGET: "skipped",
-}
-"""Said only where there are some."""
 
 
 def live_lines(
@@ -200,15 +191,6 @@ def _money(now: Moment, width: int, plain: bool) -> Iterator[Text]:
             yield Text(name, "dim")
     if tally.frozen or (cap is not None and cap.frozen):
         yield Text("FROZEN by a bill above its hold", "bold red")
-
-
-def cap_label(cap: Account) -> str:
-    """Name whose cap it is: `this run`, `campaign spring per day`."""
-    if cap.ref.scope == "run":
-        return "this run"
-    kind = cap.ref.window_kind
-    label = scope_label(cap.ref.scope, cap.ref.key)
-    return label if kind == "total" else f"{label} per {kind}"
 
 
 def _bar(parts: Sequence[tuple[int, str, str]], total: int, rest: str, width: int) -> Text:

@@ -51,5 +51,5 @@ def test_the_sandbox_is_named_only_where_it_is_not_used_already(tmp_path, folder
         Ledger.open(sqlite_url(tmp_path / folder / "ledger.sqlite")) as ledger,
         pytest.raises(UsageError) as said,
     ):
-        run.run_in(ledger, None)
+        ledger.find_run()
     assert ("add --sandbox" in str(said.value)) is is_told

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from callsheet.cli.session import last_words
-from callsheet.cli.views.progress import in_words, paint_lines
+from callsheet.cli.views.progress import paint_lines
+from callsheet.cli.views.run_line import in_words
 from callsheet.cli.views.watch import Moment
 from callsheet.ledger import State, Tally
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         run,
         run_async,
     )
-    from callsheet.delivery.deliver import Delivery, deliver_async
+    from callsheet.delivery.delivery import Delivery, deliver_async
     from callsheet.errors import (
         AccountError,
         BudgetError,
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
         PlanChanged,
         UsageError,
     )
-    from callsheet.report.run_summary import RunSummary
+    from callsheet.report.summary import RunSummary
     from callsheet.settings import Settings
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Settings": "callsheet.settings",
-    "RunSummary": "callsheet.report.run_summary",
-    **dict.fromkeys(("Delivery", "deliver_async"), "callsheet.delivery.deliver"),
+    "RunSummary": "callsheet.report.summary",
+    **dict.fromkeys(("Delivery", "deliver_async"), "callsheet.delivery.delivery"),
     **dict.fromkeys(
         (
             "AccountError",

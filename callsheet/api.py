@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from callsheet.delivery.deliver import deliver_async
+from callsheet.delivery.delivery import deliver_async
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import open_account
 from callsheet.engine.drafts import order_finishes
@@ -42,7 +42,7 @@ from callsheet.files import has_ledger
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger
 from callsheet.reconcile.findings import Findings
-from callsheet.report.run_summary import RunSummary
+from callsheet.report.summary import RunSummary
 from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan
 from manifests.plan import PlanOptions

@@ -19,7 +19,7 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 
 from callsheet.cli.logs import MESSAGES, printable
-from callsheet.report.csv_text import cell_text, csv_text, guarded
+from callsheet.report.safe_text import cell_text, csv_text, guarded
 
 DEFAULT_WIDTH = 80
 """The width that `shutil` and job runners assume where none is set."""

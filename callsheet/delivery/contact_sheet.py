@@ -1,4 +1,4 @@
-"""The contact sheet: twelve clips on a page of A4, as PNG files and as one PDF."""
+"""The contact sheet: twelve clips on a page of A4, as PNG files and one PDF; pictures of videos."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+import av
+from av import VideoFrame, VideoStream
+from av.container import InputContainer
 from PIL import Image, ImageDraw
 
 from callsheet.files import temporary_folder
+from callsheet.report.safe_text import clean_line
 from callsheet.sandbox.text import LINE_HEIGHT, Block, fitted, font
 
 DPI = 150
@@ -28,6 +33,9 @@ BOX_PX = ((PAGE_PX[0] - 2 * _MARGIN_PX - (COLUMNS - 1) * _GAP_PX) // COLUMNS, 21
 _CELL_HEIGHT_PX = (PAGE_PX[1] - 2 * _MARGIN_PX - _HEAD_PX - (ROWS - 1) * _GAP_PX) // ROWS
 _PAPER, _INK, _QUIET, _BLANK = (255, 255, 255), (28, 27, 25), (107, 104, 98), (235, 232, 225)
 _PAGES_AT_ONCE = 10
+_SHOWN_AT = Fraction(1, 3)
+"""A third into the clip: past a fade-in, as the thumbnails of a run."""
+
 _SHOWN_CHARS = 300
 """More than the two lines of a prompt hold."""
 
@@ -76,7 +84,7 @@ def _draw(page: Image.Image, canvas: ImageDraw.ImageDraw, cell: Cell, left: int,
         (cell.prompt, 40, (15, 14), _QUIET),
         (cell.facts, 20, (14, 12), _QUIET),
     ):
-        _write(canvas, fitted(_visible(text), width_px, room_px, sizes), left, y, fill)
+        _write(canvas, fitted(clean_line(text[:_SHOWN_CHARS]), width_px, room_px, sizes), left, y, fill)
         y += room_px
 
 
@@ -85,11 +93,6 @@ def _write(canvas: ImageDraw.ImageDraw, block: Block, x: int, y: int, fill: tupl
     for number, line in enumerate(block.lines):
         top = y + round(number * block.size_px * LINE_HEIGHT)
         canvas.text((x, top), line, fill=fill, font=font(block.size_px, block.path))
-
-
-def _visible(text: str) -> str:
-    """Replace what has no picture of its own: control characters and marks of direction; cut what is long."""
-    return "".join(char if char.isprintable() else " " for char in text[:_SHOWN_CHARS])
 
 
 def png(page: Image.Image) -> bytes:
@@ -147,3 +150,44 @@ class PdfBook:
             **told,
         )
         self._waiting, self._has_pages = [], True
+
+
+def length_of(path: Path) -> tuple[int, Fraction]:
+    """Return how many frames a verified video has, and how many are shown in a second. Blocks.
+
+    Raises av.FFmpegError for a file that cannot be read.
+    """
+    with _opened(path) as (_, stream):
+        rate = stream.average_rate or Fraction(24)
+        # A fragmented file counts no frames in its header.
+        return stream.frames or round((stream.duration or 0) * (stream.time_base or 0) * rate), rate
+
+
+def picture_of(path: Path, width_px: int, height_px: int) -> Image.Image:
+    """Return a frame of a verified video, scaled down to fit into a box. Blocks.
+
+    Raises av.FFmpegError for a file that does not decode.
+    """
+    with _opened(path) as (container, stream):
+        wanted = (stream.start_time or 0) + int((stream.duration or 0) * _SHOWN_AT)
+        container.seek(wanted, stream=stream)
+        found: VideoFrame | None = None
+        for found in container.decode(stream):
+            if found.pts is not None and found.pts >= wanted:
+                break
+        return Image.new("RGB", (1, 1)) if found is None else _scaled(found, width_px, height_px)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    with av.open(f"file:{path}", format="mp4", options={"protocol_whitelist": "file"}) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_type = "NONE"
+        yield container, stream
+
+
+def _scaled(frame: VideoFrame, width_px: int, height_px: int) -> Image.Image:
+    scale = min(width_px / frame.width, height_px / frame.height, 1.0)
+    width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
+    image: Image.Image = frame.reformat(width=width, height=height, format="rgb24").to_image()  # type: ignore[no-untyped-call]
+    return image

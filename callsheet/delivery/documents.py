@@ -1,17 +1,22 @@
-"""What is told of each clip: its sidecar, its line of the shot list; and what the delivery contains."""
+"""What is told of the clips: sidecars, shot list, OpenTimelineIO timeline, and what a delivery contains."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
+from urllib.parse import quote
 
-from callsheet.delivery.clips import Clip
+import opentimelineio as otio
+from opentimelineio import opentime, schema
+
+from callsheet.delivery.kept_clips import KeptClip
 from callsheet.delivery.package import FORMAT, Written
 from callsheet.ledger import Run
-from callsheet.report.csv_text import csv_text, guarded
 from callsheet.report.rows import iso_utc
+from callsheet.report.safe_text import csv_text, guarded
 from pricing.money import usd_text
 
 
@@ -19,7 +24,7 @@ from pricing.money import usd_text
 class Delivered:
     """A clip in the delivery. `label` is where its AI label is: "embedded", or "sidecar" with the reason."""
 
-    clip: Clip
+    clip: KeptClip
     video: Written
     label: str
     why_sidecar: str = ""
@@ -76,7 +81,7 @@ def shot_list(delivered: Sequence[Delivered], run: Run) -> bytes:
 
 def contents(
     delivered: Sequence[Delivered],
-    missing: Sequence[Clip],
+    missing: Sequence[KeptClip],
     files: Iterable[Written],
     run: Run,
     *,
@@ -97,3 +102,49 @@ def contents(
 
 def _json(document: Any) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineClip:
+    """A clip of the timeline: its path in the delivery, its length in frames and its rate per second."""
+
+    name: str
+    path: str
+    frames: int
+    rate: Fraction
+    has_audio: bool
+    metadata: Mapping[str, Any]
+
+
+def timeline_text(name: str, clips: Sequence[TimelineClip]) -> str:
+    """Return the timeline as OpenTimelineIO's JSON. Media are named by paths relative to the file.
+
+    There is a track for the picture, and one for the sound where a clip has any.
+    """
+    timeline = schema.Timeline(name)
+    picture = schema.Track("V1", kind=schema.TrackKind.Video)
+    picture.extend([_media(clip) for clip in clips])
+    timeline.tracks.append(picture)
+    if any(clip.has_audio for clip in clips):
+        sound = schema.Track("A1", kind=schema.TrackKind.Audio)
+        sound.extend([_media(clip) if clip.has_audio else _silence(clip) for clip in clips])
+        timeline.tracks.append(sound)
+    return str(timeline.to_json_string(indent=2)) + "\n"
+
+
+def _range(clip: TimelineClip) -> Any:
+    rate = float(clip.rate)
+    return opentime.TimeRange(opentime.RationalTime(0, rate), opentime.RationalTime(clip.frames, rate))
+
+
+def _media(clip: TimelineClip) -> otio.schema.Clip:
+    media = schema.ExternalReference(
+        target_url=quote(clip.path),
+        available_range=_range(clip),
+        metadata={"callsheet": dict(clip.metadata)},
+    )
+    return schema.Clip(name=clip.name, media_reference=media, source_range=_range(clip))
+
+
+def _silence(clip: TimelineClip) -> otio.schema.Gap:
+    return schema.Gap(name=clip.name, source_range=_range(clip))

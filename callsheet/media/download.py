@@ -65,7 +65,7 @@ class Collected:
     """A finished clip: its path, the hash and number of its bytes, and what it holds.
 
     `path` is `destination`, or a sibling of it where another job's file had that name. `thumbnail` is one of
-    its frames as JPEG and `strip` several of them (`callsheet.media.strip`), b"" where none could be made.
+    its frames as JPEG and `strip` several of them, b"" where none could be made.
     `flags` are what the technical look found.
     """
 

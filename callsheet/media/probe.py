@@ -1,4 +1,4 @@
-"""Decode every frame of a video file: what it holds, and a thumbnail.
+"""Decode every frame of a video file and say what it holds.
 
 A header is only a claim. Measured over 60 damaged copies of one clip: with errors fatal and a single thread a
 zeroed block was found every time; with slice threads libavcodec hides it (55 of 60 went unnoticed), and with
@@ -8,7 +8,6 @@ several files at a time.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,18 +16,12 @@ import av
 from av import AudioFrame, Packet, VideoFrame, VideoStream
 from av.container import InputContainer
 from av.stream import Stream
-from PIL import Image
 
 from callsheet.media.codes import MediaErrorCode, media_error
 from callsheet.media.expect import LookOrder, MediaFacts
 from callsheet.media.look import Look
-from callsheet.media.strip import Strip
+from callsheet.media.thumbnail import Thumbnail
 from manifests.look import Flag
-
-THUMBNAIL_WIDTH_PX = 480
-_QUALITY = 72
-_SHOWN_AT = (1, 3)
-"""A third into the clip: past a fade-in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,39 +153,3 @@ def _refuse_oversized(width_px: int, height_px: int, bounds: Bounds) -> None:
             MediaErrorCode.OVERSIZED,
             f"the picture is {width_px} x {height_px} pixels; at most {bounds.max_pixels:,} are decoded",
         )
-
-
-class Thumbnail:
-    """Keeps the first frame at or after a third of the clip, by the length it claims; else the last one.
-
-    `strip` keeps several more, spread over the clip.
-    """
-
-    def __init__(self, stream: VideoStream) -> None:
-        length = (stream.duration or 0) * _SHOWN_AT[0] // _SHOWN_AT[1]
-        self._wanted_pts = length + (stream.start_time or 0)
-        self._kept_pts: int | None = None
-        self.kept: VideoFrame | None = None
-        self.strip = Strip(stream)
-
-    def offer(self, frame: VideoFrame, pts: int) -> None:
-        """Take the next frame of the clip where it suits better than the one that is kept."""
-        self.strip.offer(frame, pts)
-        if self._kept_pts is None or self._kept_pts < self._wanted_pts:
-            self.kept, self._kept_pts = frame, pts
-
-    def jpeg(self) -> bytes:
-        """Return the frame as JPEG of at most 480 pixels in width, b"" where none can be made."""
-        try:
-            return b"" if self.kept is None else _jpeg(self.kept)
-        except Exception:  # noqa: BLE001 -- a missing thumbnail never fails a paid job
-            return b""
-
-
-def _jpeg(frame: VideoFrame) -> bytes:
-    width_px = min(frame.width, THUMBNAIL_WIDTH_PX)
-    height_px = max(1, round(frame.height * width_px / frame.width))
-    picture = io.BytesIO()
-    image: Image.Image = frame.reformat(width=width_px, height=height_px, format="rgb24").to_image()  # type: ignore[no-untyped-call]
-    image.save(picture, "JPEG", quality=_QUALITY)
-    return picture.getvalue()

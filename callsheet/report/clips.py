@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from callsheet.ledger.records import Review
 from callsheet.report.rows import ResultRow, minute_utc, strip_of
+from callsheet.report.safe_text import clean
 from manifests.retakes import shot_of
 from pricing.money import usd_text
 from pricing.quotes import length_text
@@ -43,8 +44,6 @@ _EXPLAINED = {
     "rendered": "It is paid for and will be fetched for free: `callsheet resume`.",
     "cancelled": "Cancelled.",
 }
-_KEPT = "\n\u200c\u200d"
-"""Line breaks, and the joiners that Persian, Hindi and family emoji are written with."""
 _CHARGED = {"yes": "charged", "no": "not charged", "unknown": "may be charged"}
 _FLAG = re.compile(r"[^\W\d][\w-]*")
 
@@ -222,8 +221,3 @@ def is_web_address(url: str) -> bool:
         return urlsplit(url).scheme in {"https", "http"}
     except ValueError:
         return False
-
-
-def clean(text: str) -> str:
-    """Drop control characters and those that turn the direction of text; joiners and line breaks stay."""
-    return "".join(char for char in text if char.isprintable() or char in _KEPT)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from callsheet.ledger.bills import Bill
-from callsheet.report.bill_statement import BillStatement, Line
 from callsheet.report.rows import Value
+from callsheet.report.statement import BillStatement, Line
 from pricing.budgets import client_key
 from pricing.money import usd_text
 

@@ -1,13 +1,18 @@
-"""What this folder's pages are written with: a template environment, and the hashes of their policies."""
+"""What pages are written with: escaping templates, own styles and scripts, data, and policy hashes."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
+
+_IN_JSON = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 def template(name: str, **filters: Callable[..., Any]) -> jinja2.Template:
@@ -26,3 +31,15 @@ def template(name: str, **filters: Callable[..., Any]) -> jinja2.Template:
 def policy_hash(text: str) -> str:
     """Return the SHA-256 by which a Content-Security-Policy allows a style or a script, in Base64."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def own_file(name: str) -> Markup:
+    """Return a style or a script of `templates/` as it stands."""
+    return Markup((Path(__file__).parent / "templates" / name).read_text("utf-8"))  # noqa: S704  (our own file)
+
+
+def island(data: Mapping[str, Any]) -> Markup:
+    """Return data as JSON that cannot end the script element it stands in."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    safe = "".join(_IN_JSON.get(char, char) for char in text.encode("utf-8", "replace").decode())
+    return Markup(safe)  # noqa: S704  (nothing in it can end the element)

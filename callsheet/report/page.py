@@ -9,7 +9,6 @@ alone, by their hashes. What it shows of the clips is data in the page, and the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,14 +16,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from markupsafe import Markup
-
 from callsheet.ledger.accounts import TOTAL, Account
-from callsheet.report.clips import GROUPS, Address, clean, clip_documents
-from callsheet.report.keep_rates import clips_of
-from callsheet.report.markup import policy_hash, template
+from callsheet.report.clips import GROUPS, Address, clip_documents
+from callsheet.report.markup import island, own_file, policy_hash, template
 from callsheet.report.rows import ResultRow, strip_of
-from callsheet.report.summary import Rollup, RunTotals, quantile, shown_together
+from callsheet.report.safe_text import clean
+from callsheet.report.summary import Rollup, RunTotals, clips_of, quantile, shown_together
 from manifests.retakes import shot_of
 from pricing.budgets import scope_label
 from pricing.keep_rates import keep_rates
@@ -33,8 +30,6 @@ from pricing.money import ceil_div, usd_rounded_up, usd_text
 CENT_NANO = 10_000_000
 CLIPS_OF_A_PART = 10_000
 """Clips of one file: about 9 MB, which a browser opens within two seconds."""
-
-_IN_JSON = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +109,7 @@ def render_page(
         summary=summary,
         run=summary.run,
         campaign=clean(summary.run.campaign),
-        data=Markup(_island(data)),  # noqa: S704  (nothing in it can end the element)
+        data=island(data),
         parts=parts,
         part=chosen,
         part_address=part_address,
@@ -125,8 +120,8 @@ def render_page(
         kept=keep_rates(clips_of(rows, summary.run.campaign))[0],
         reviews=review is not None,
         origin=origin,
-        style=Markup(_STYLE),  # noqa: S704  (our own file)
-        scripts=[Markup(each) for each in scripts],  # noqa: S704  (our own files)
+        style=_STYLE,
+        scripts=scripts,
         style_hash=policy_hash(_STYLE),
         script_hashes=[policy_hash(each) for each in scripts],
     )
@@ -137,12 +132,6 @@ def existing_pictures(directory: Path, rows: Sequence[ResultRow]) -> frozenset[s
     posters = {PurePosixPath(row.poster_path) for row in rows if row.output_path}
     names = {str(path) for poster in posters for path in (poster, strip_of(poster))}
     return frozenset(name for name in names if (directory / name).is_file())
-
-
-def _island(data: Mapping[str, Any]) -> str:
-    """Write data as JSON that cannot end the script element it stands in."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return "".join(_IN_JSON.get(char, char) for char in text.encode("utf-8", "replace").decode())
 
 
 def _lines(
@@ -237,10 +226,4 @@ _TEMPLATE = template(
     percent=_percent,
 )
 
-
-def _file(name: str) -> str:
-    """Return a file of `templates/` as it stands."""
-    return (Path(__file__).parent / "templates" / name).read_text("utf-8")
-
-
-_STYLE, _SCRIPT, _REVIEW_SCRIPT = map(_file, ("report.css", "report.js", "review.js"))
+_STYLE, _SCRIPT, _REVIEW_SCRIPT = map(own_file, ("report.css", "report.js", "review.js"))

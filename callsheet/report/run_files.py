@@ -1,4 +1,4 @@
-"""The files that a run writes beside its videos: results, errors.csv, summary and page, each whole."""
+"""The files beside a run's videos, each whole: results, errors.csv, selection.csv, summary and page."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from callsheet.files import atomically, write_text_atomically
-from callsheet.report.csv_text import csv_text, guarded, write_csv
 from callsheet.report.page import existing_pictures, part_name, parts_of, render_page
 from callsheet.report.rows import RESULT_COLUMNS, ResultRow, Value, carried_names
+from callsheet.report.safe_text import csv_text, guarded, write_csv
 from callsheet.report.summary import RunFacts, RunTotals, summarise, summary_document
 from manifests.error_file import CAMPAIGN_COLUMN, escaped
 from manifests.job_cells import manifest_cells
+from manifests.retakes import RETAKE_OF
+from manifests.selection import REVIEW_COLUMNS, RUN_COLUMN
 
 ROWS_AT_ONCE = 500
 
@@ -26,6 +28,14 @@ paid for: running either from a file would pay twice, so `reconcile` and `resume
 ERROR_NAMES = ("status", "error_type", "error", "charged", "request_id", CAMPAIGN_COLUMN)
 """Added to errors.csv for the person who reads it. The last one names the campaign, which what is run from
 the file belongs to; the others are carried to the results like any column."""
+
+
+SELECTION_FILE = "selection.csv"
+"""What was judged of a run. A row that says `retake` is the next take of its shot, with everything that it is
+made with. A row that says `keep` or `reject` is the clip itself: `plan` and `run` pass it over, `finish` and
+`deliver` read it."""
+
+_ADDED_TO_SELECTION = (RETAKE_OF, *REVIEW_COLUMNS[:-1], CAMPAIGN_COLUMN, RUN_COLUMN)
 
 
 def write_run_files(
@@ -157,3 +167,47 @@ def rows_to_run(
         ]
         for custom_id, cells in rows
     ]
+
+
+def selection_text(
+    manifest: pa.Table,
+    rows: Iterable[ResultRow],
+    retakes: Mapping[str, Mapping[str, str]],
+    *,
+    campaign: str,
+    run_id: str,
+) -> str:
+    """Return selection.csv. `manifest` holds one row per job; rows without a verdict are left out.
+
+    `retakes` are the cells of each retake (`manifests.retakes`) by the custom_id of the clip it replaces.
+    """
+    written = []
+    for row in rows:
+        if not row.verdict:
+            continue
+        own = {
+            "verdict": row.verdict,
+            "review_note": row.review_note,
+            CAMPAIGN_COLUMN: campaign,
+            RUN_COLUMN: run_id,
+        }
+        cells = retakes.get(row.custom_id) if row.verdict == "retake" else None
+        known = cells or (manifest_cells(row.job) | {RETAKE_OF: row.retake_of})
+        written.append((row.custom_id, {**known, **own}))
+    return csv_text(*rows_to_run(manifest, written, _ADDED_TO_SELECTION))
+
+
+def write_selection(
+    folder: Path,
+    manifest: pa.Table,
+    rows: Iterable[ResultRow],
+    retakes: Mapping[str, Mapping[str, str]],
+    *,
+    campaign: str,
+    run_id: str,
+) -> Path:
+    """Write selection.csv into a run's folder, whole or not at all. Raises OSError."""
+    path = folder / SELECTION_FILE
+    text = selection_text(manifest, rows, retakes, campaign=campaign, run_id=run_id)
+    write_text_atomically(path, text)
+    return path

@@ -1,18 +1,26 @@
-"""A whole run in one document: counts, money, times. Money stays whole nano-dollars throughout."""
+"""A whole run in one document: counts, money, times and what is kept. Money stays whole nano-dollars."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow.parquet as pq
 
 from callsheet.ledger.accounts import Account, Overrun
-from callsheet.report.keep_rates import keep_document
 from callsheet.report.rows import SKIPPED, SUCCESSES, ResultRow, iso_utc
+from manifests.retakes import shot_of
 from pricing.budgets import first_spellings
+from pricing.keep_rates import JudgedClip, keep_rates, rate_document
 from pricing.money import ceil_div, usd_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Group = Literal["model", "client"]
 
@@ -64,7 +72,7 @@ class Rollup:
 class RunTotals:
     """The run's totals, and the same by model and client.
 
-    `kept` says what is kept of the clips and what that costs (`callsheet.report.keep_rates`).
+    `kept` says what is kept of the clips and what that costs.
     `elsewhere` counts the rows that other runs go on with, by run and status; `statuses` counts them as well.
     """
 
@@ -162,6 +170,33 @@ def total(rows: Sequence[ResultRow], name: str = "") -> Rollup:
     )
 
 
+def clips_of(rows: Sequence[ResultRow], campaign: str) -> list[JudgedClip]:
+    """Return the clips that a run has made itself; what it uses of earlier runs was judged there."""
+    return [
+        JudgedClip(
+            campaign=campaign,
+            client=row.job.client,
+            model=row.model,
+            shot=shot_of(row.custom_id, row.job.take),
+            spent_nano=row.actual_nano or 0,
+            verdict=row.verdict or ("keep" if row.finish_nano is not None else ""),
+            length_ms=round(1000 * (row.duration_s or 0)),
+        )
+        for row in rows
+        if row.status in SUCCESSES and row.status != "already_made"
+    ]
+
+
+def keep_document(rows: Sequence[ResultRow], campaign: str) -> dict[str, Any]:
+    """Describe what is kept of a run: all together, by model and by client."""
+    clips = clips_of(rows, campaign)
+    return {
+        **rate_document(keep_rates(clips)[0]),
+        "by_model": {rate.name: rate_document(rate) for rate in keep_rates(clips, "model")},
+        "by_client": {rate.name: rate_document(rate) for rate in keep_rates(clips, "client")},
+    }
+
+
 def shown_together(amounts_nano: Sequence[int], step_nano: int) -> list[int]:
     """Round amounts to whole steps (a cent is 10^7) so that they add up to their total, rounded up.
 
@@ -250,3 +285,40 @@ def _sums(group: Rollup) -> dict[str, Any]:
         "held_usd": usd_text(group.held_nano),
         "video_seconds": group.video_s,
     }
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended. `exit_code` is the command line's; `document` is what `run --json` prints."""
+
+    run_id: str
+    dir: Path
+    succeeded: int
+    failed: int
+    skipped: int
+    unknown: int
+    expected_usd: Decimal
+    actual_usd: Decimal
+    exit_code: int
+    document: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> RunSummary:
+        """Read what a run leaves as its summary."""
+        return cls(
+            run_id=document["run_id"],
+            dir=Path(document["dir"]),
+            succeeded=document["succeeded"],
+            failed=document["failed"],
+            skipped=document["skipped"],
+            unknown=document["unknown"],
+            expected_usd=Decimal(document["expected_usd"]),
+            actual_usd=Decimal(document["actual_usd"]),
+            exit_code=document["exit_code"],
+            document=document,
+        )
+
+    def results(self) -> pd.DataFrame:
+        """Return one row per job of the manifest, as in results.parquet."""
+        frame: pd.DataFrame = pq.read_table(self.dir / "results.parquet").to_pandas()
+        return frame

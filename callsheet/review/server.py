@@ -1,25 +1,176 @@
-"""The review as a server on this machine, until Ctrl-C."""
+"""The review on this machine: the page, the files that it shows, and one call that judges, until Ctrl-C.
+
+Everything is under a secret path, so that other pages in the same browser cannot call it. A call by a foreign
+host name is refused (a page whose name is rebound to this machine still sends its own), and so is a judgement
+that another page sends.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
+import json
 import secrets
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import uvicorn
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
-from callsheet.errors import UsageError
+from callsheet.errors import CallsheetError, JudgedMeanwhile, ManifestError, UsageError
 from callsheet.ledger import Ledger, Run, queries
-from callsheet.review.app import create_app
+from callsheet.ledger.reviews import NAME_MAX_CHARS, NOTE_MAX_CHARS
 from callsheet.review.session import ReviewSession
+from manifests.columns import PROMPT_MAX_CHARS, SEED_MAX
+
+T = TypeVar("T")
+
+MAX_BODY = 64 * 1024
+"""Bytes of a judgement: a prompt and a note of the greatest length fit."""
+
+HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class Changes(BaseModel):
+    """What a retake is made with instead of what the clip was made with."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prompt: str | None = Field(default=None, min_length=1, max_length=PROMPT_MAX_CHARS)
+    model: str | None = Field(default=None, min_length=1, max_length=120)
+    seed: int | None = Field(default=None, ge=0, le=SEED_MAX)
+
+
+class Judgement(BaseModel):
+    """What the page sends. `seen` is the newest review of the clip that the person knew of, 0 for none."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    job: int = Field(ge=1, le=2**62)
+    verdict: str = Field(max_length=20)
+    note: str = Field(default="", max_length=NOTE_MAX_CHARS)
+    by: str = Field(default="", max_length=NAME_MAX_CHARS)
+    seen: int = Field(default=0, ge=0, le=2**62)
+    changes: Changes = Changes()
+
+
+class _App:
+    """The routes, over one session that is used from one thread (`work`)."""
+
+    def __init__(self, session: ReviewSession, token: str, hosts: frozenset[str], work: Executor) -> None:
+        self._session = session
+        self._token = token
+        self._hosts = hosts
+        self._work = work
+
+    def routes(self) -> list[Route]:
+        """Return the routes, each behind the checks."""
+        return [
+            Route("/favicon.ico", _no_icon),
+            Route("/{token}/", self._guarded(self._page)),
+            Route("/{token}/selection.csv", self._guarded(self._selection)),
+            Route("/{token}/judge", self._guarded(self._judge), methods=["POST"]),
+            Route("/{token}/{name:path}", self._guarded(self._file)),
+        ]
+
+    def _guarded(self, answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
+        async def checked(request: Request) -> Response:
+            host = request.headers.get("host", "")
+            if host not in self._hosts:
+                return PlainTextResponse("Unknown host", 421, HEADERS)
+            if not secrets.compare_digest(request.path_params["token"].encode(), self._token.encode()):
+                return PlainTextResponse("Not found", 404, HEADERS)
+            if request.method == "POST" and request.headers.get("origin") != f"http://{host}":
+                return PlainTextResponse("Another page cannot judge", 403, HEADERS)
+            response: Response = await answer(request)
+            response.headers.update(HEADERS)
+            return response
+
+        return checked
+
+    async def _do(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._work, function)
+
+    async def _page(self, request: Request) -> Response:
+        named = request.query_params.get("part", "1")
+        part = int(named) if named.isascii() and named.isdigit() and len(named) < 6 else 1
+        return HTMLResponse(await self._do(lambda: self._session.page(max(part, 1))))
+
+    async def _selection(self, _request: Request) -> Response:
+        text = await self._do(self._session.selection)
+        return Response(text.encode("utf-8", "replace"), media_type="text/csv; charset=utf-8")
+
+    async def _file(self, request: Request) -> Response:
+        path = self._session.file(request.path_params["name"])
+        if path is None or not path.is_file():
+            return PlainTextResponse("Not found", 404)
+        return FileResponse(path)
+
+    async def _judge(self, request: Request) -> Response:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                return JSONResponse({"error": "The request is too large."}, 413)
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            return JSONResponse({"error": "A judgement is JSON."}, 415)
+        try:
+            said = Judgement.model_validate_json(body)
+        except ValidationError as error:
+            return JSONResponse({"error": _in_words(error)}, 422)
+        return await self._do(lambda: self._judged(said))
+
+    def _judged(self, said: Judgement) -> Response:
+        changes = said.changes.model_dump(exclude_none=True)
+        try:
+            told = self._session.judge(
+                said.job, verdict=said.verdict, note=said.note, changes=changes, by=said.by, seen=said.seen
+            )
+        except JudgedMeanwhile as error:
+            known = self._session.reviews_of(said.job)
+            return JSONResponse({"error": f"{error}.", "reviews": known}, 409)
+        except ManifestError as error:
+            wrong = "; ".join(f"{each.column}: {each.message}" for each in error.problems)
+            return JSONResponse({"error": f"The retake cannot be made. {wrong}."}, 422)
+        except CallsheetError as error:
+            return JSONResponse({"error": f"{error}."}, 422)
+        except OSError as error:
+            return JSONResponse({"error": f"selection.csv could not be written: {error.strerror}."}, 507)
+        return JSONResponse(json.loads(json.dumps(told)))
+
+
+async def _no_icon(_request: Request) -> Response:
+    return Response(status_code=204)
+
+
+def _in_words(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
+
+
+def create_app(session: ReviewSession, *, token: str, hosts: frozenset[str], work: Executor) -> Starlette:
+    """Build the application. `hosts` are its Host headers; `work` is the session's one thread."""
+    return Starlette(routes=_App(session, token, hosts, work).routes())
+
 
 DEFAULT_PORT = 8791
 """The same one each time, so that a browser keeps a person's name."""
@@ -28,7 +179,7 @@ _GOODBYE_S = 1
 """How long open connections may take to end when the server stops."""
 
 
-class _Server(uvicorn.Server):
+class _Listener(uvicorn.Server):
     """Calls `on_ready` when it listens."""
 
     def __init__(self, app: Starlette, on_ready: Callable[[], None]) -> None:
@@ -68,7 +219,7 @@ def serve_review(
     before = [signal.signal(number, lambda *_: None) for number in numbers]
     try:
         with _serving(ledger_url, run, host, port) as (app, listener, url, finish):
-            _Server(app, lambda: announce(url)).run(sockets=[listener])
+            _Listener(app, lambda: announce(url)).run(sockets=[listener])
             return finish()
     finally:
         for number, handler in zip(numbers, before, strict=True):
@@ -82,7 +233,7 @@ def running_review(ledger_url: str, run_id: str) -> Iterator[str]:
         run = ledger.do(queries.run, run_id)
     ready = threading.Event()
     with _serving(ledger_url, run, "127.0.0.1", 0) as (app, listener, url, finish):
-        server = _Server(app, ready.set)
+        server = _Listener(app, ready.set)
         thread = threading.Thread(target=server.run, args=([listener],), name="review")
         thread.start()
         try:

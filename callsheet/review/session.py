@@ -17,7 +17,7 @@ from callsheet.ledger import Ledger, Run, reviews, takes
 from callsheet.report.clips import review_document
 from callsheet.report.page import existing_pictures, parts_of, render_page
 from callsheet.report.rows import ResultRow
-from callsheet.report.selection_file import SELECTION_FILE, selection_text, write_selection
+from callsheet.report.run_files import SELECTION_FILE, selection_text, write_selection
 from callsheet.report.summary import summarise
 from manifests.columns import SEED_MAX
 from manifests.retakes import Retake, checked_retake, new_seed, next_take, retake_cells, shot_of, take_name

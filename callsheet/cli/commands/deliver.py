@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from callsheet.cli.options import Json, Sandbox, option, run_settings
 from callsheet.cli.output import document, note, result, say
-from callsheet.delivery.clips import DEFAULT_NAME
-from callsheet.delivery.deliver import Delivery, deliver_run
+from callsheet.delivery.delivery import Delivery, deliver_run
+from callsheet.delivery.kept_clips import DEFAULT_NAME
 from callsheet.engine.finalize import EXIT_FAILED_JOBS
 from callsheet.engine.run import find_run
 from callsheet.errors import UsageError

@@ -20,11 +20,10 @@ from callsheet.engine import rollback_guard
 from callsheet.errors import UsageError
 from callsheet.files import FULL
 from callsheet.ledger import Entry, EntryFilter, Ledger, history, queries
-from callsheet.ledger.accounts import Grouping
+from callsheet.ledger.accounts import Grouping, Spending
 from callsheet.ledger.verify import verify as check_ledger
-from callsheet.report.bill_statement import StatementFacts
 from callsheet.report.rows import iso_utc
-from callsheet.report.statement import Line, statement, total
+from callsheet.report.statement import SpendingLine, StatementFacts, spending_lines, total
 from pricing.charges import Terms, parse_terms, split
 from pricing.money import usd_text
 
@@ -137,24 +136,23 @@ def ledger(
                 show_bills(opened, filters, facts, format, out)
             return 0
         groupings: list[Grouping] = by or ["campaign"]
-        lines = statement(opened.do(history.spending, groupings, filters), groupings)
+        lines = spending_lines(opened.do(history.spending, groupings, filters), groupings)
     _show_sums(lines, groupings, terms, as_csv=csv, as_json=json)
     return 0
 
 
 def _show_sums(
-    lines: list[Line], groupings: list[Grouping], terms: Terms | None, *, as_csv: bool, as_json: bool
+    lines: list[SpendingLine], groupings: list[Grouping], terms: Terms | None, *, as_csv: bool, as_json: bool
 ) -> None:
     whole = total(lines)
+    parts: list[Spending | SpendingLine] = [*lines, whole]
     charges = [""] * (len(lines) + 1)
     sums: tuple[str, ...] = SUMS
     if terms is not None:
         most, shares, _ = split(terms, [[line.spent_nano] for line in lines])
         charges = [terms.text(each) for each in (*shares, most)]
         sums = (*SUMS, f"charge_{terms.currency.lower()}")
-    cells = [
-        _sums(line, *([text] if terms else [])) for line, text in zip((*lines, whole), charges, strict=True)
-    ]
+    cells = [_sums(line, *([text] if terms else [])) for line, text in zip(parts, charges, strict=True)]
     header = [*groupings, *sums]
     rows = [[*line.names, *each] for line, each in zip(lines, cells, strict=False)]
     if as_json:
@@ -291,7 +289,7 @@ def _naming_the_file(file: Path) -> Iterator[None]:
         raise UsageError(f"cannot write {file}: {error.strerror}; name another file") from error
 
 
-def _sums(line: Line, *charge: str) -> list[Any]:
+def _sums(line: Spending | SpendingLine, *charge: str) -> list[Any]:
     return [line.submissions, usd_text(line.spent_nano), usd_text(line.held_nano), *charge]
 
 

@@ -12,18 +12,18 @@ from callsheet.cli.output import result, show_table
 from callsheet.files import atomically
 from callsheet.ledger import EntryFilter, Ledger
 from callsheet.ledger.bills import Bill, BillSums, read_bills
-from callsheet.report.bill_statement import (
+from callsheet.report.focus import focus_cells, focus_header
+from callsheet.report.rows import Value
+from callsheet.report.safe_text import guarded, write_csv
+from callsheet.report.statement import (
     BillStatement,
     Line,
     StatementFacts,
     bill_cells,
     bill_header,
     json_pieces,
+    page_pieces,
 )
-from callsheet.report.csv_text import guarded, write_csv
-from callsheet.report.focus import focus_cells, focus_header
-from callsheet.report.rows import Value
-from callsheet.report.statement_page import page_pieces
 from pricing.money import usd_text
 
 Format = Literal["text", "csv", "json", "html", "focus"]

@@ -11,7 +11,7 @@ from callsheet.cli.options import option
 from callsheet.cli.output import say
 from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.files import write_atomically
-from callsheet.report.csv_text import csv_text, guarded
+from callsheet.report.safe_text import csv_text, guarded
 
 LISTED = 50
 """Up to this many are listed one by one."""

@@ -7,7 +7,7 @@ from PIL import Image, PdfParser
 
 from callsheet.delivery import contact_sheet
 from callsheet.delivery.contact_sheet import BOX_PX, PAGE_PX, PER_PAGE, Cell, pages, pdf_book, png
-from callsheet.delivery.timeline import Shot, timeline_text
+from callsheet.delivery.documents import TimelineClip, timeline_text
 
 
 def cell(number: int) -> Cell:
@@ -41,9 +41,9 @@ def test_a_picture_stands_within_its_box() -> None:
     assert abs((reds[0] - 60) - (60 + BOX_PX[0] - 1 - reds[-1])) <= 1
 
 
-def shot(name: str, *, rate: Fraction = Fraction(24), has_audio: bool = False) -> Shot:
+def shot(name: str, *, rate: Fraction = Fraction(24), has_audio: bool = False) -> TimelineClip:
     """A clip of 121 frames."""
-    return Shot(name, f"videos/{name}.mp4", 121, rate, has_audio, {"custom_id": name})
+    return TimelineClip(name, f"videos/{name}.mp4", 121, rate, has_audio, {"custom_id": name})
 
 
 def test_the_timeline_is_opened_by_the_library() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from callsheet.ledger import Review
 from callsheet.report.rows import ResultRow, with_reviews
-from callsheet.report.selection_file import write_selection
+from callsheet.report.run_files import write_selection
 from manifests.plan import Plan
 from manifests.plan_rows import manifest_table
 from manifests.planner import make_plan

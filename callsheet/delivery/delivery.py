@@ -14,11 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from callsheet.delivery import contact_sheet, documents
-from callsheet.delivery.clips import DEFAULT_NAME, Clip, kept_clips
-from callsheet.delivery.documents import Delivered
+from callsheet.delivery.documents import Delivered, TimelineClip, timeline_text
+from callsheet.delivery.kept_clips import DEFAULT_NAME, KeptClip, kept_clips
 from callsheet.delivery.package import CONTENTS, Package, Written, open_package
-from callsheet.delivery.pictures import length_of, picture_of
-from callsheet.delivery.timeline import Shot, timeline_text
 from callsheet.delivery.xmp import why_untouched, xmp_box, xmp_packet
 from callsheet.engine.context import open_account
 from callsheet.engine.made_files import refetch_gone
@@ -145,12 +143,12 @@ def _chosen(
     *,
     everything: bool,
     client: str | None,
-) -> list[Clip]:
+) -> list[KeptClip]:
     with Ledger.open(settings.ledger) as ledger:
         return kept_clips(ledger, run, keep, everything=everything, client=client, name=name)
 
 
-async def _refetch(run: Run, gone: Sequence[Clip]) -> None:
+async def _refetch(run: Run, gone: Sequence[KeptClip]) -> None:
     """Download files again where there is a key for fal."""
     with suppress(AccountError):
         settings = settings_for(RunRequest.of(run))
@@ -164,7 +162,7 @@ class _Written:
     files: tuple[Written, ...]
 
 
-def _write(run: Run, clips: Sequence[Clip], missing: Sequence[Clip], target: Path) -> _Written:
+def _write(run: Run, clips: Sequence[KeptClip], missing: Sequence[KeptClip], target: Path) -> _Written:
     needed = sum(clip.source.stat().st_size + _LABEL_BYTES for clip in clips) + _OTHER_BYTES
     folder = target.absolute().parent
     require_space(folder, needed, instead="name another place with --to")
@@ -194,7 +192,7 @@ def _naming(target: Path) -> Iterator[None]:
         raise UsageError(f"cannot write {where}: {error.strerror}; name another place with --to") from error
 
 
-def _deliver_clip(package: Package, clip: Clip, run: Run, files: list[Written]) -> Delivered:
+def _deliver_clip(package: Package, clip: KeptClip, run: Run, files: list[Written]) -> Delivered:
     """Copy a video with its label, and write what is known of it beside it."""
     label = _label(clip)
     with clip.source.open("rb") as file:
@@ -219,7 +217,7 @@ def _deliver_clip(package: Package, clip: Clip, run: Run, files: list[Written]) 
     return delivered
 
 
-def _label(clip: Clip) -> bytes:
+def _label(clip: KeptClip) -> bytes:
     row = clip.row
     return xmp_packet(
         title=row.custom_id,
@@ -233,14 +231,14 @@ def _label(clip: Clip) -> bytes:
 
 
 def _timeline(delivered: Sequence[Delivered], run: Run) -> bytes:
-    shots = []
+    clips = []
     for each in delivered:
-        frames, rate = length_of(each.clip.source)
+        frames, rate = contact_sheet.length_of(each.clip.source)
         row = each.clip.row
         facts = documents.facts_of(each, run)
         facts = {name: value for name, value in facts.items() if name not in _NO_MONEY}
-        shots.append(Shot(row.custom_id, each.video.path, frames, rate, bool(row.has_audio), facts))
-    return timeline_text(run.campaign, shots).encode("utf-8", "replace")
+        clips.append(TimelineClip(row.custom_id, each.video.path, frames, rate, bool(row.has_audio), facts))
+    return timeline_text(run.campaign, clips).encode("utf-8", "replace")
 
 
 def _write_sheets(package: Package, delivered: Sequence[Delivered], run: Run, files: list[Written]) -> None:
@@ -256,11 +254,11 @@ def _write_sheets(package: Package, delivered: Sequence[Delivered], run: Run, fi
         files.append(package.write("contact-sheet.pdf", book.content()))
 
 
-def _has_font(clip: Clip) -> bool:
+def _has_font(clip: KeptClip) -> bool:
     return all(font_for(text)[1] for text in (clip.row.custom_id, clip.row.job.prompt))
 
 
-def _cell(clip: Clip) -> contact_sheet.Cell:
+def _cell(clip: KeptClip) -> contact_sheet.Cell:
     row = clip.row
     seed = "" if row.seed_used is None else f"seed {row.seed_used}"
     length = "" if row.duration_s is None else f"{row.duration_s:.2f} s"
@@ -269,5 +267,5 @@ def _cell(clip: Clip) -> contact_sheet.Cell:
         name=row.custom_id,
         prompt=row.job.prompt,
         facts=" · ".join(text for text in (row.model, size, length, seed) if text),
-        picture=partial(picture_of, clip.source, *contact_sheet.BOX_PX),
+        picture=partial(contact_sheet.picture_of, clip.source, *contact_sheet.BOX_PX),
     )

@@ -29,7 +29,7 @@ DEFAULT_NAME = "{client}/{custom_id}_{width}x{height}"
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class KeptClip:
     """A kept clip. `row` says what it is and what it cost, whichever run made it.
 
     `maker` is the job that made the file, `source` its file, and `name` the file's name in the delivery
@@ -54,7 +54,7 @@ class Clip:
 
 def kept_clips(
     ledger: Ledger, run: Run, keep: Sequence[Kept] | None, *, everything: bool, client: str | None, name: str
-) -> list[Clip]:
+) -> list[KeptClip]:
     """Return the clips to deliver, in the manifest's order.
 
     They are those that `keep` names; without it those that were judged "keep", or all that the run has
@@ -133,7 +133,7 @@ def _made(ledger: Ledger, run: Run, row: ResultRow) -> tuple[ResultRow, JobRow]:
 
 def _clips(
     ledger: Ledger, made: Sequence[tuple[ResultRow, JobRow]], run: Run, template: Template
-) -> list[Clip]:
+) -> list[KeptClip]:
     files = files_of(ledger, (maker for _, maker in made))
     cells = [_cells(row, run) for row, _ in made]
     _refuse_unknown(template, cells)
@@ -147,7 +147,8 @@ def _clips(
     if problems:
         raise ManifestError(problems)
     return [
-        Clip(row, maker, files[maker.job_id], name) for (row, maker), name in zip(made, names, strict=True)
+        KeptClip(row, maker, files[maker.job_id], name)
+        for (row, maker), name in zip(made, names, strict=True)
     ]
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.report.csv_text import csv_text, guarded
+from callsheet.report.safe_text import clean, clean_line, csv_text, guarded
 
 WIDE = "\uff1d\uff0b\uff0d\uff20"
 """The full-width forms of = + - @."""
@@ -65,3 +65,20 @@ def test_no_cell_begins_like_a_formula(text: str) -> None:
 def test_every_cell_is_quoted() -> None:
     """A semicolon in a text cannot begin a new cell in a spreadsheet that separates by semicolons."""
     assert csv_text(["a"], [["x;=1"], [None], [1], [True]]) == '"a"\r\n"x;=1"\r\n""\r\n"1"\r\n"true"\r\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a \u202egnp.exe\u0000\u001b]52;c;x\u0007", "a gnp.exe]52;c;x"),
+        ("\u2066isolated\u2069 \ufeffmark \u200bhidden", "isolated mark hidden"),
+        ("two\r\nlines\tand a tab", "two\nlines and a tab"),
+        ("fixed\u00a0space, \u3000wide\u202fnarrow", "fixed\u00a0space, \u3000wide\u202fnarrow"),
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467 \u0645\u06cc\u200c\u062e", None),
+        ("private \ue000 lone \ud800", "private  lone "),
+    ],
+)
+def test_a_clean_text_has_only_what_can_be_seen(text: str, shown: str | None) -> None:
+    """Control characters and marks of direction go; spaces, joiners and line breaks stay."""
+    assert clean(text) == (text if shown is None else shown)
+    assert "\n" not in clean_line(text)

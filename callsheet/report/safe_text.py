@@ -1,4 +1,6 @@
-"""CSV for spreadsheets.
+"""Text that comes from anywhere, made safe for what shows it: spreadsheets, pages and pictures. Pure.
+
+`clean` drops control characters, and those that hide text or turn its direction.
 
 A spreadsheet runs a cell that begins like a formula, and prompts come from anywhere. Such cells get a leading
 apostrophe, as OWASP advises (owasp.org/www-community/attacks/CSV_Injection, which names = + - @, tab, CR, LF
@@ -11,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -18,7 +21,26 @@ if TYPE_CHECKING:  # a database library, which a list of mistakes can do without
     from callsheet.report.rows import Value
 
 _FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  (the full-width forms are meant)
+_KEPT = "\n\u200c\u200d"
+"""Line breaks, and the joiners that Persian, Hindi and family emoji are written with."""
+
 _PLAIN_NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?", re.ASCII)
+
+
+def clean(text: str) -> str:
+    """Drop what has no picture of its own. Spaces, joiners and line breaks stay; tabs become spaces."""
+    if text.isprintable():
+        return text
+    return "".join(char for char in text.replace("\t", " ") if _has_picture(char))
+
+
+def clean_line(text: str) -> str:
+    """Return a clean text as one line."""
+    return " ".join(clean(text).split())
+
+
+def _has_picture(char: str) -> bool:
+    return char.isprintable() or char in _KEPT or unicodedata.category(char) == "Zs"
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:

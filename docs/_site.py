@@ -6,10 +6,12 @@ index.md is the README. commands.md is made from the command line's own help, py
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import posixpath
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,19 +116,75 @@ def commands() -> str:
     )
 
 
+VERBS = ("plan", "run", "resume", "retry", "finish", "reconcile", "deliver")
+RECORDS = ("Plan", "RunSummary", "Delivery", "Settings")
+
+
 def python() -> str:
     """Return the page of the Python API, from its signatures and docstrings."""
+    errors = sorted(set(callsheet.__all__) - {*VERBS, *RECORDS, *(f"{verb}_async" for verb in VERBS)})
     parts = ["# Python", "", _code(inspect.getdoc(callsheet) or "")]
-    for name in sorted(callsheet.__all__, key=lambda name: (inspect.isclass(getattr(callsheet, name)), name)):
-        each = getattr(callsheet, name)
-        parts += ["", f"## {name}", ""]
-        if inspect.isfunction(each):
-            signature = str(inspect.signature(each)).replace("callsheet.api.", "")
-            word = "async def" if inspect.iscoroutinefunction(each) else "def"
-            parts += ["```python", f"{word} {name}{signature}", "```"]
-
-        parts += ["", inspect.getdoc(each) or ""]
+    for name in VERBS:
+        verb = getattr(callsheet, name)
+        parts += [
+            "",
+            f"## {name}",
+            "",
+            "```python",
+            f"{name}{_signature(verb)}",
+            "```",
+            "",
+            inspect.getdoc(verb) or "",
+        ]
+        if hasattr(callsheet, f"{name}_async"):
+            parts += ["", f"Where an event loop runs, as in a notebook: `await callsheet.{name}_async(...)`."]
+    for name in RECORDS:
+        record = getattr(callsheet, name)
+        parts += ["", f"## {name}", "", inspect.getdoc(record) or "", "", "```python"]
+        parts += [f"{each.name}: {each.type}" for each in dataclasses.fields(record) if each.repr]
+        parts += [f"{each}{_signature(method)}" for each, method in _methods(record)]
+        parts.append("```")
+    parts += [
+        "",
+        "## Errors",
+        "",
+        "All are `CallsheetError`s.",
+        "",
+        "| error | exit code | means |",
+        "| --- | --- | --- |",
+    ]
+    for name in errors:
+        error = getattr(callsheet, name)
+        first = (inspect.getdoc(error) or "").partition("\n")[0]
+        parts.append(f"| `{name}` | {error.exit_code} | {first} |")
     return "\n".join(parts) + "\n"
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    """Return a signature as it is written in code, one parameter a line where it is long."""
+    signature = inspect.signature(function)
+    written: list[str] = []
+    for each in signature.parameters.values():
+        if each.kind is each.KEYWORD_ONLY and "*" not in written:
+            written.append("*")
+        if each.name != "self":
+            default = "" if each.default is each.empty else f" = {_default(each.default)}"
+            written.append(f"{each.name}: {each.annotation}{default}")
+    one_line = f"({', '.join(written)}) -> {signature.return_annotation}"
+    lines = "".join(f"    {each},\n" for each in written)
+    return one_line if len(one_line) < 80 else f"(\n{lines}) -> {signature.return_annotation}"
+
+
+def _default(value: object) -> str:
+    if isinstance(value, str):
+        return json.dumps(value)
+    return value.__name__ if inspect.isfunction(value) else str(value)
+
+
+def _methods(record: type) -> list[tuple[str, Callable[..., Any]]]:
+    """Return the public methods of a record."""
+    found = ((name, each) for name, each in vars(record).items() if not name.startswith("_"))
+    return [(name, each) for name, each in found if inspect.isfunction(each)]
 
 
 def _code(doc: str) -> str:

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from callsheet.files import temporary_folder
 from callsheet.report.safe_text import clean_line
-from callsheet.sandbox.text import LINE_HEIGHT, Block, fitted, font
+from callsheet.sandbox.text import LINE_HEIGHT, Block, fitted
 
 DPI = 150
 PAGE_PX = (1754, 1240)
@@ -69,7 +69,7 @@ def _head(canvas: ImageDraw.ImageDraw, title: str, note: str) -> None:
     width_px = (PAGE_PX[0] - 2 * _MARGIN_PX) // 2
     _write(canvas, fitted(title, width_px, 46, (34, 28, 22)), _MARGIN_PX, _MARGIN_PX - 12, _INK)
     block = fitted(note, width_px - _GAP_PX, 30, (18, 15))
-    note_px = max(round(font(block.size_px, block.path).getlength(line)) for line in block.lines)
+    note_px = max((round(block.face.getlength(line)) for line in block.lines), default=0)
     _write(canvas, block, PAGE_PX[0] - _MARGIN_PX - note_px, _MARGIN_PX + 2, _QUIET)
 
 
@@ -91,8 +91,8 @@ def _draw(page: Image.Image, canvas: ImageDraw.ImageDraw, cell: Cell, left: int,
 def _write(canvas: ImageDraw.ImageDraw, block: Block, x: int, y: int, fill: tuple[int, int, int]) -> None:
     """Write lines with their top left corner at (x, y)."""
     for number, line in enumerate(block.lines):
-        top = y + round(number * block.size_px * LINE_HEIGHT)
-        canvas.text((x, top), line, fill=fill, font=font(block.size_px, block.path))
+        top = y + round(number * block.face.size * LINE_HEIGHT)
+        canvas.text((x, top), line, fill=fill, font=block.face)
 
 
 def png(page: Image.Image) -> bytes:

@@ -14,7 +14,7 @@ from callsheet.sandbox.pixels import nearest_ratio
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_DRAWING = "4"
+_DRAWING = "5"
 """Part of the cache's key: change it with the drawing."""
 
 
@@ -35,6 +35,11 @@ class Scene:
     codec: str = "H264"
     high_bitrate: bool = False
     video_frames: int = 0
+
+    @property
+    def unit_px(self) -> float:
+        """A hundredth of the shorter side: what is drawn is measured in it."""
+        return min(self.width_px, self.height_px) / 100
 
     @property
     def key(self) -> str:

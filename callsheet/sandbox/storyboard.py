@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from callsheet.sandbox.endpoints import INSTRUCTION
 
+Move = tuple[str, str, str]
+"""A camera movement as expressions of {t}, from 0 to 1: the zoom, 1 or above, and the view's place from left
+to right and from top to bottom, each from 0 to 1."""
 
-class Move(NamedTuple):
-    """A movement: the zoom (1 or above) goes from `start` to `end` while the view slides `across` and `down`.
-
-    Slides are from -1 to 1: at 1 the view goes from the left (or upper) end of the picture to the other end.
-    """
-
-    name: str
-    start: float
-    end: float
-    across: float = 0.0
-    down: float = 0.0
-
-    def at(self, t: float) -> tuple[float, float, float]:
-        """Return (zoom, x, y) at t from 0 to 1; x and y are from -1 to 1."""
-        if self.name == "shake":
-            return self.start, 0.9 * math.sin(61 * t), 0.9 * math.sin(53 * t + 2)
-        slide = 2 * t - 1
-        return self.start + (self.end - self.start) * t, self.across * slide, self.down * slide
-
-
+_SLIDES, _MIDDLE = (("pan", "1.16"), ("truck", "1.2"), ("tilt", "1.16"), ("pedestal", "1.2")), "0.5"
+STATIC, SLOW_PUSH = ("1", _MIDDLE, _MIDDLE), ("1+0.1*{t}", _MIDDLE, _MIDDLE)
 # Seedance's own words for camera movement (https://fal.ai/models/fal-ai/bytedance/seedance/v1/lite/image-to-video).
-MOVES = (
-    Move("push in", 1.0, 1.18),
-    Move("zoom in", 1.0, 1.26),
-    Move("pull out", 1.18, 1.0),
-    Move("zoom out", 1.26, 1.0),
-    *(Move(f"{word} left", zoom, zoom, across=-1) for word, zoom in (("pan", 1.16), ("truck", 1.2))),
-    *(Move(f"{word} right", zoom, zoom, across=1) for word, zoom in (("pan", 1.16), ("truck", 1.2))),
-    *(Move(f"{word} up", zoom, zoom, down=-1) for word, zoom in (("tilt", 1.16), ("pedestal", 1.2))),
-    *(Move(f"{word} down", zoom, zoom, down=1) for word, zoom in (("tilt", 1.16), ("pedestal", 1.2))),
-    Move("tracking shot", 1.2, 1.2, across=1),
-    Move("shake", 1.06, 1.06),
-    Move("static", 1.0, 1.0),
-)
-STATIC, SLOW_PUSH = MOVES[-1], Move("slow push in", 1.0, 1.1)
+MOVES: dict[str, Move] = {
+    "push in": ("1+0.18*{t}", _MIDDLE, _MIDDLE),
+    "zoom in": ("1+0.26*{t}", _MIDDLE, _MIDDLE),
+    "pull out": ("1.18-0.18*{t}", _MIDDLE, _MIDDLE),
+    "zoom out": ("1.26-0.26*{t}", _MIDDLE, _MIDDLE),
+    **{f"{word} left": (zoom, "1-{t}", _MIDDLE) for word, zoom in _SLIDES[:2]},
+    **{f"{word} right": (zoom, "{t}", _MIDDLE) for word, zoom in _SLIDES[:2]},
+    **{f"{word} up": (zoom, _MIDDLE, "1-{t}") for word, zoom in _SLIDES[2:]},
+    **{f"{word} down": (zoom, _MIDDLE, "{t}") for word, zoom in _SLIDES[2:]},
+    "tracking shot": ("1.2", "{t}", _MIDDLE),
+    "shake": ("1.06", "0.5+0.45*sin(61*{t})", "0.5+0.45*sin(53*{t}+2)"),
+    "static": STATIC,
+}
 
 
 class Shot(NamedTuple):
@@ -63,9 +46,8 @@ def shots_of(prompt: str, *, fixed: bool = False) -> list[Shot]:
     shots: list[Shot] = []
     for instruction, text in zip(parts[::2] or [""], parts[1::2] or [""], strict=True):
         caption = " ".join((text if shots else f"{opening} {text}").split())
-        named = (move for move in MOVES if move.name in instruction.lower())
+        named = (move for name, move in MOVES.items() if name in instruction.lower())
         move = STATIC if fixed else next(named, SLOW_PUSH)
-        shots.append(
-            Shot(" ".join(instruction.split()), caption or (shots and shots[-1].caption) or "", move)
-        )
+        caption = caption or (shots[-1].caption if shots else "")
+        shots.append(Shot(" ".join(instruction.split()), caption, move))
     return shots

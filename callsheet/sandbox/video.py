@@ -13,7 +13,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from callsheet.sandbox.drawing import Drawing, planes_of
+from callsheet.sandbox.drawing import drawn
 from callsheet.sandbox.pixels import FPS
 from callsheet.sandbox.scene import Scene
 
@@ -28,15 +28,12 @@ _LIMITED_RANGE = 1
 
 def encode(scene: Scene, path: Path) -> None:
     """Write the video of a scene to `path`, over whatever is there."""
-    drawing = Drawing(scene)
     with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         video = _video_stream(container, scene)
         audio: AudioStream | None = None
         if scene.audio:
             audio = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="stereo")
-        for number in range(scene.frames):
-            frame = av.VideoFrame(scene.width_px, scene.height_px, "yuv420p")
-            drawing.draw(planes_of(frame), number)
+        for number, frame in enumerate(drawn(scene)):
             frame.pts = number
             frame.time_base = Fraction(1, FPS)
             container.mux(video.encode(frame))

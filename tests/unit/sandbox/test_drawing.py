@@ -2,11 +2,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from callsheet.sandbox.drawing import colours_of, timecode
-from callsheet.sandbox.storyboard import MOVES, Move, shots_of
-from callsheet.sandbox.text import ELLIPSIS, OWN_FONT, fitted, font, font_for
+from callsheet.sandbox.drawing import backdrop, drawn
+from callsheet.sandbox.scene import Scene
+from callsheet.sandbox.storyboard import MOVES, SLOW_PUSH, STATIC, Move, shots_of
+from callsheet.sandbox.text import ELLIPSIS, OWN_FONT, fitted, font_for
 from callsheet.sandbox.video import tone
+
+CROSS = Image.new("RGB", (640, 640))
+"""A picture with one bright square in its middle."""
+CROSS.paste((255, 255, 255), (270, 270, 370, 370))
 
 
 def move_of(prompt: str, *, fixed: bool) -> Move:
@@ -14,25 +20,39 @@ def move_of(prompt: str, *, fixed: bool) -> Move:
     return shots_of(prompt, fixed=fixed)[0].move
 
 
-@pytest.mark.parametrize("move", MOVES, ids=lambda move: move.name)
-def test_every_instruction_is_understood_in_brackets(move: Move) -> None:
-    """Each of Seedance's camera words works inside a sentence, in any case, and stays inside the picture."""
-    assert move_of(f"A kite. [Slow {move.name.upper()}] It flies.", fixed=False) is move
-    for step in range(11):
-        zoom, across, down = move.at(step / 10)
-        assert 1 <= zoom <= max(move.start, move.end)
-        assert abs(across) <= 1
-        assert abs(down) <= 1
+def seen_through(prompt: str) -> list[tuple[float, float, float]]:
+    """Where the square is seen in the first and the last frame, and how wide it is there, in pixels."""
+    scene = Scene(
+        title="",
+        prompt=prompt,
+        width_px=320,
+        height_px=320,
+        frames=25,
+        audio=False,
+        camera_fixed=False,
+        seed_text="",
+        pictures=(CROSS,),
+        end_picture=None,
+    )
+    places = []
+    for frame in drawn(scene):
+        rows, columns = np.nonzero(frame.to_ndarray()[80:230, :] > 128)
+        places.append((float(columns.mean()), float(rows.mean()), float(np.ptp(columns))))
+    return [places[0], places[-1]]
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_every_instruction_is_understood_in_brackets(name: str) -> None:
+    """Each of Seedance's camera words works inside a sentence, in any case."""
+    assert move_of(f"A kite. [Slow {name.upper()}] It flies.", fixed=False) is MOVES[name]
 
 
 def test_a_prompt_without_instruction_is_pushed_in_slowly() -> None:
     """Words outside brackets move nothing; a fixed camera beats every instruction."""
-    assert move_of("pan left slowly", fixed=False).name == "slow push in"
-    assert [shot.move.name for shot in shots_of("[Low-angle shot] then [Pan right]")] == [
-        "slow push in",
-        "pan right",
-    ]
-    assert move_of("[Pan left]", fixed=True).name == "static"
+    assert move_of("pan left slowly", fixed=False) is SLOW_PUSH
+    shots = shots_of("[Low-angle shot] then [Pan right]")
+    assert [shot.move for shot in shots] == [SLOW_PUSH, MOVES["pan right"]]
+    assert move_of("[Pan left]", fixed=True) is STATIC
 
 
 def test_each_instruction_is_a_shot_with_its_own_caption() -> None:
@@ -61,12 +81,29 @@ def test_letters_that_no_font_has_are_noticed() -> None:
     assert font_for("a \U0001f0ff\U00013000\U00012345 b")[1] is False
 
 
-def test_opposite_moves_run_in_opposite_directions() -> None:
-    """Left ends left of where it began, and pull out ends wider."""
-    left, right = move_of("[pan left]", fixed=False), move_of("[pan right]", fixed=False)
-    assert left.at(1)[1] < left.at(0)[1]
-    assert right.at(1)[1] > right.at(0)[1]
-    assert move_of("[pull out]", fixed=False).at(1)[0] < move_of("[pull out]", fixed=False).at(0)[0]
+@pytest.mark.parametrize(
+    ("name", "axis", "grows"),
+    [
+        ("pan left", 0, True),
+        ("truck right", 0, False),
+        ("tilt up", 1, True),
+        ("pedestal down", 1, False),
+        ("push in", 2, True),
+        ("zoom out", 2, False),
+    ],
+)
+def test_a_camera_moves_what_is_seen_the_other_way(name: str, axis: int, grows: bool) -> None:
+    """A camera that goes left shows things going right; pushed in they grow."""
+    first, last = seen_through(f"[{name}] a square")
+    assert (last[axis] > first[axis] + 5) is grows
+    assert (last[axis] < first[axis] - 5) is not grows
+
+
+def test_a_static_camera_shows_the_picture_as_it_is() -> None:
+    """Without a movement the square stays where it is, as wide as it is."""
+    first, last = seen_through("[Static] a square")
+    assert first == last
+    assert first[2] == pytest.approx(49, abs=2)
 
 
 @settings(max_examples=60, deadline=None)
@@ -74,14 +111,14 @@ def test_opposite_moves_run_in_opposite_directions() -> None:
 def test_any_text_fits_its_box(text: str, width: int, height: int) -> None:
     """Whatever the prompt, no line is wider than the box and the block is no higher, or it is one line."""
     block = fitted(text, width, height, (40, 30, 20, 14))
-    assert len(block.lines) == 1 or block.height_px <= height
-    assert all(font(block.size_px, block.path).getlength(line) <= width for line in block.lines)
+    assert len(block.lines) <= 1 or block.height_px <= height
+    assert all(block.face.getlength(line) <= width for line in block.lines)
 
 
 def test_text_that_is_too_long_ends_with_an_ellipsis() -> None:
     """What does not fit in the smallest size is cut, and one sees that."""
     block = fitted("word " * 400, 200, 60, (30, 14))
-    assert block.size_px == 14
+    assert block.face.size == 14
     assert block.lines[-1].endswith(ELLIPSIS)
 
 
@@ -92,18 +129,20 @@ def test_words_keep_their_order() -> None:
     assert "".join(block.lines).replace(" ", "") == text.replace(" ", "")
 
 
-@pytest.mark.parametrize(("frame", "text"), [(0, "00:00:00:00"), (23, "00:00:00:23"), (120, "00:00:05:00")])
-def test_time_codes_count_in_frames(frame: int, text: str) -> None:
-    """The last field of a time code counts frames, 24 a second."""
-    assert timecode(frame) == text
+def test_text_that_fits_is_set_as_large_as_it_can_be() -> None:
+    """An ellipsis of the prompt's own is no sign of a cut."""
+    block = fitted("wait…", 400, 60, (40, 14))
+    assert (block.lines, block.face.size) == (["wait…"], 40)
 
 
 def test_colours_belong_to_the_prompt() -> None:
     """One prompt has one family of colours, its takes differ a little, another prompt differs more."""
-    first, again, take = colours_of("a kite", "1"), colours_of("a kite", "1"), colours_of("a kite", "2")
-    assert first == again
-    assert first != take
-    assert first[0] != colours_of("a submarine", "1")[0]
+    first, again, take, other = (
+        np.asarray(backdrop(prompt, seed, 0)).astype(int)
+        for prompt, seed in (("a kite", "1"), ("a kite", "1"), ("a kite", "2"), ("a submarine", "1"))
+    )
+    assert np.array_equal(first, again)
+    assert 0 < np.abs(first - take).mean() < np.abs(first - other).mean()
 
 
 def test_a_tone_is_as_long_as_asked_and_soft() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_busy_slots import busy_share
-from measuring import SPEED_FOR_ONE_SECOND, Figure, Place, oracle, place, report, sandbox, succeed
+from measuring import SPEED_FOR_ONE_SECOND, Figure, Place, cpu_s, oracle, place, report, sandbox, succeed
 
 JOBS = 200
 CPU_BOUND_MS = 40.0
@@ -67,20 +67,15 @@ def _carry_out(source: str, out: str, speed: str, slots: str) -> None:
 
     options = {"budget_usd": "10000", "sandbox": True, "speed": float(speed), "out": out}
     callsheet.run([{**SHOT, "prompt": FIRST}], concurrency=int(slots), **options)
-    begun, cpu_s = time.perf_counter(), _cpu_s(resource.RUSAGE_SELF)
+    begun, begun_s = time.perf_counter(), cpu_s(resource.RUSAGE_SELF)
     summary = callsheet.run(source, concurrency=int(slots), **options)
     told = {
-        "own_s": _cpu_s(resource.RUSAGE_SELF) - cpu_s,
-        "workers_s": _cpu_s(resource.RUSAGE_CHILDREN),
+        "own_s": cpu_s(resource.RUSAGE_SELF) - begun_s,
+        "workers_s": cpu_s(resource.RUSAGE_CHILDREN),
         "wall_s": time.perf_counter() - begun,
         "media": str(Path(summary.dir) / "media"),
     }
     print(json.dumps(told))
-
-
-def _cpu_s(who: int) -> float:
-    used = resource.getrusage(who)
-    return used.ru_utime + used.ru_stime
 
 
 def _decode_ms(media: Path) -> float:
@@ -89,10 +84,10 @@ def _decode_ms(media: Path) -> float:
 
     clip = next(media.glob("*.mp4"))
     probe(clip)
-    begun = _cpu_s(resource.RUSAGE_SELF)
+    begun = cpu_s(resource.RUSAGE_SELF)
     for _ in range(DECODES):
         probe(clip)
-    return 1000 * (_cpu_s(resource.RUSAGE_SELF) - begun) / DECODES
+    return 1000 * (cpu_s(resource.RUSAGE_SELF) - begun) / DECODES
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import compileall
 import csv
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -107,6 +108,12 @@ def median_s(action: Callable[[], object], times: int) -> float:
         action()
         taken.append(time.perf_counter() - begun)
     return statistics.median(taken)
+
+
+def cpu_s(who: int) -> float:
+    """Return the processor time of this process (`resource.RUSAGE_SELF`) or of its children, in seconds."""
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
 
 
 def succeed(command: list[str], environment: dict[str, str]) -> str:

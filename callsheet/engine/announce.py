@@ -11,11 +11,12 @@ from typing import Any
 from callsheet.engine.context import RunContext, current_run
 from callsheet.engine.request import RunRequest
 from callsheet.errors import Busy, CallsheetError, CapReached, InputError, Interrupted
-from callsheet.ledger import Account, account_refs, admission, announcements, wall_clock_ms
+from callsheet.ledger import Account, JobRow, account_refs, admission, announcements, queries, wall_clock_ms
 from callsheet.notify import message
 from callsheet.notify.announcer import Announcer
 from callsheet.notify.message import Message
 from callsheet.notify.targets import Targets, targets_of
+from callsheet.reconcile.account import AccountSession
 from callsheet.settings import Settings, settings_from
 from manifests.planner import campaign_name, written_campaign
 
@@ -106,6 +107,20 @@ async def _tell_refusal(request: RunRequest, error: CallsheetError) -> None:
     announcer = Announcer(targets_for(request.source, settings_from(os.environ), os.environ))
     announcer.publish(message.refused(name, f"{error}\n{problems}".strip(), at_ms=wall_clock_ms()))
     await announcer.sent()
+
+
+async def tell_unclaimed(account: AccountSession, row: JobRow, said: str) -> None:
+    """Tell people of a request at fal that no job claims, as `said`, once for each sentence."""
+    run = await account.do(queries.run, row.run_id)
+    told = message.unclaimed(
+        row.custom_id, said, key=f"told {said}"[:500], campaign=run.campaign, run_id=run.run_id
+    )
+    if await account.do(announcements.announce, [told.key]):
+        source = RunRequest.of(run).source
+        targets = await asyncio.to_thread(targets_for, source, account.settings, os.environ)
+        announcer = Announcer(targets)
+        announcer.publish(told)
+        await announcer.sent()
 
 
 async def _look_again_and_again(ctx: RunContext) -> None:

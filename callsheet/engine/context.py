@@ -17,7 +17,6 @@ from callsheet.engine.limits import Breaker, Limiter
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.spans import Spans, exported_spans, no_spans
 from callsheet.engine.stopping import StopSignal
-from callsheet.engine.webhook import webhook_address
 from callsheet.ledger import JobRow, Ledger, Range, Run, State, queries
 from callsheet.media.decoders import Decoders
 from callsheet.media.storage import ObjectStore, open_storage
@@ -26,6 +25,7 @@ from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
 from callsheet.provider.webhook_address import WebhookAddress
 from callsheet.reconcile.account import AccountSession, LedgerCalls, Scope
+from callsheet.reconcile.webhook import webhook_address
 from callsheet.settings import Settings, command
 from manifests.look import LookRules, read_look
 from pricing.catalog import Catalog, load_catalog

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from callsheet.engine.announce import tell_unclaimed
 from callsheet.errors import CallsheetError, Unavailable
 from callsheet.provider.webhook_address import WebhookAddress
 from callsheet.provider.webhooks import MAX_BYTES, BadWebhook, PublishedKeys, checked
@@ -29,7 +30,10 @@ def receiver_app(
     async def receive(request: Request) -> PlainTextResponse:
         answer = await _answered(account, address, keys, request, now_s())
         level = logging.INFO if answer.status == 200 else logging.WARNING
+        level = logging.WARNING if answer.unclaimed else level
         logger.log(level, "webhook answered with %d: %s", answer.status, answer.text)
+        if answer.unclaimed:
+            await tell_unclaimed(account, answer.unclaimed, answer.text)
         return PlainTextResponse("ok\n" if answer.status == 200 else "not accepted\n", answer.status)
 
     async def health(_request: Request) -> PlainTextResponse:

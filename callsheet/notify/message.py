@@ -136,6 +136,17 @@ def unknown(custom_id: str, attempt: int, *, campaign: str, run_id: str) -> Mess
     )
 
 
+def unclaimed(custom_id: str, said: str, *, key: str, campaign: str, run_id: str) -> Message:
+    """Tell of a request at fal that no job claims: its hold was released, and fal may have billed it."""
+    return Message(
+        event="submission.unclaimed",
+        key=key,
+        title=f"{campaign}: fal has a request for {custom_id} that was declared absent",
+        text=f"{said}\nThe ledger has no cost of it: compare it with fal's dashboard.\nRun: {run_id}",
+        facts={"run": run_id, "campaign": campaign, "custom_id": custom_id},
+    )
+
+
 def approval(*, campaign: str, run_id: str, jobs: int, most_nano: int, within_s: int, url: str) -> Message:
     """Tell that a run waits for a person's approval, and where it is given."""
     most = usd_rounded_up(most_nano)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from callsheet.errors import AccountError, QueueError, RenderFailed
-from callsheet.ledger import JobRow, history, queries
+from callsheet.ledger import JobRow, Submission, announcements, history, queries
 from callsheet.provider.platform_messages import HistoryItem, result_of
 from callsheet.reconcile.account import AccountSession, attempt_of, sent_ms
 from callsheet.reconcile.findings import Finding, finding
@@ -24,13 +24,36 @@ LOOK_BACK_MS = 3_600_000
 async def find_orphans(account: AccountSession) -> list[Finding]:
     """Name fal's requests that hold what a submission sent which was declared absent in the last 30 days.
 
-    Any key may read them. Without such a submission this is one question to the ledger and none to fal; a
-    history that cannot be read names nothing.
+    Any key may read them. Without such a submission this is one question to the ledger and none to fal. Where
+    the history cannot be read, they are those that fal's webhooks have reported.
     """
     since_ms = account.now_ms() - KEPT_MS
     absent = await account.do(queries.declared_absent, since_ms=since_ms)
     if not absent:
         return []
+    seen = await _searched(account, absent, since_ms)
+    named = {request_id for each in seen for request_id in each.request_ids}
+    return [*seen, *(each for each in await _reported(account) if each.request_ids[0] not in named)]
+
+
+async def _reported(account: AccountSession) -> list[Finding]:
+    """Name the requests that fal's webhooks have reported too late, whatever its history shows."""
+    reported = await account.do(announcements.unclaimed)
+    claimed = await account.do(history.known_requests, [request_id for _, _, request_id in reported])
+    return [
+        finding(
+            "orphan",
+            await account.do(queries.job, job_id),
+            f"fal's webhook reported it after attempt {attempt} had been declared absent, and no job claims "
+            "it: fal may have billed it",
+            request_ids=(request_id,),
+        )
+        for job_id, attempt, request_id in reported
+        if request_id not in claimed
+    ]
+
+
+async def _searched(account: AccountSession, absent: Sequence[Submission], since_ms: int) -> list[Finding]:
     rows = [replace(await account.do(queries.job, each.job_id), submission=each) for each in absent]
     attempts = [await attempt_of(account, row) for row in rows]
     start_ms = max(since_ms, min(map(sent_ms, absent)) - LOOK_BACK_MS)

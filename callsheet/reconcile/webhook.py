@@ -1,31 +1,84 @@
-"""What a webhook of fal's changes: it names the request of a POST whose reply was lost, and nothing else.
+"""fal's webhooks: where fal is asked to report, and what a report changes.
 
-It is a hint. The request id is recorded once fal's queue has confirmed that it has the request, as with an id
-that a broken reply brought. Renders, results and costs are read from fal as always, never from a webhook.
-Receiving the same one again changes nothing.
+It names the request of a POST whose reply was lost, and nothing else. It is a hint: the request id is
+recorded once fal's queue has confirmed that it has the request, as with an id that a broken reply brought.
+Renders, results and costs are read from fal as always, never from a webhook. Receiving the same one again
+changes nothing. One for an attempt that was declared absent is kept and told, and never adopted.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
 from callsheet.errors import AccountError, IllegalTransition, LedgerError, QueueError, UsageError
-from callsheet.ledger import JobRow, State, queries, transitions
+from callsheet.files import part_file, usable_data_folder
+from callsheet.ledger import JobRow, State, Submission, announcements, history, queries, transitions
 from callsheet.provider.webhook_address import Token, WebhookAddress
-from callsheet.reconcile.account import AccountSession
+from callsheet.reconcile.account import AccountSession, is_local
+from callsheet.reconcile.orphans import KEPT_MS
+from callsheet.settings import Secret, Settings
 
 logger = logging.getLogger(__name__)
+
+SECRET_FILE = "receive.secret"  # noqa: S105 -- a file's name
+SECRET_MIN_CHARS = 16
 
 WITHOUT_ID = frozenset({State.SUBMITTING, State.UNKNOWN})
 
 
+def refuse_private_webhook(settings: Settings) -> None:
+    """Raise UsageError for an address that fal does not call: without https://, or on this machine."""
+    url = settings.webhook_url
+    if not url or is_local(settings.queue_url):
+        return
+    if not url.startswith("https://") or is_local(url) or "?" in url or "#" in url:
+        raise UsageError(
+            f"CALLSHEET_WEBHOOK_URL is {url[:80]!r}; fal calls public https:// addresses only (and no query)"
+        )
+
+
+def webhook_address(settings: Settings) -> WebhookAddress | None:
+    """Return what makes addresses for fal, None without CALLSHEET_WEBHOOK_URL. See `shared_secret`."""
+    return WebhookAddress(settings.webhook_url, shared_secret(settings)) if settings.webhook_url else None
+
+
+def shared_secret(settings: Settings) -> Secret:
+    """Return CALLSHEET_RECEIVE_SECRET, else the one in the data folder, which is made where there is none.
+
+    Raises UsageError for one that is too short, and where the data folder cannot be used.
+    """
+    if settings.receive_secret is not None:
+        return _long_enough(settings.receive_secret, "CALLSHEET_RECEIVE_SECRET")
+    path = usable_data_folder(settings) / SECRET_FILE
+    if not path.exists():
+        with part_file(path, mode=0o600) as part:
+            part.write(secrets.token_hex(32).encode())
+            os.fsync(part.descriptor)
+            with suppress(FileExistsError):  # another process was quicker: its secret is everybody's
+                os.link(part.path, path)
+    return _long_enough(Secret(path.read_text("ascii").strip()), str(path))
+
+
+def _long_enough(secret: Secret, name: str) -> Secret:
+    if len(secret.reveal()) < SECRET_MIN_CHARS:
+        raise UsageError(f"{name} is shorter than {SECRET_MIN_CHARS} characters")
+    return secret
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What fal is told: an HTTP status (503 asks it to come again) and one line for the log."""
+    """What fal is told: an HTTP status (503 asks it to come again) and one line for the log.
+
+    `unclaimed` is the job that a request was sent for which no job claims: people are told.
+    """
 
     status: int
     text: str
+    unclaimed: JobRow | None = None
 
 
 async def take_notice(
@@ -39,11 +92,36 @@ async def take_notice(
         row = await account.do(queries.job, token.job_id)
     except UsageError:
         return Answer(404, "its token names a job that this ledger does not have")
+    if (absent := await _absent(account, address, token)) is not None:
+        return await _claimed_too_late(account, row, absent, request_id)
     if (answer := _nothing_to_do(address, token, row, request_id)) is not None:
         return answer
     if not account.speaks_for(row.submission):
         return Answer(503, f"{row.custom_id} was sent with another fal key: receive with that")
     return await _adopted(account, row, request_id)
+
+
+async def _absent(account: AccountSession, address: WebhookAddress, token: Token) -> Submission | None:
+    """Return the attempt that a token was made for, where it was declared absent since."""
+    since_ms = account.now_ms() - KEPT_MS
+    for each in await account.do(queries.declared_absent, since_ms=since_ms):
+        if (each.job_id, each.number) == (token.job_id, token.attempt):
+            return each if address.signed(token, each.arguments_sha256) else None
+    return None
+
+
+async def _claimed_too_late(
+    account: AccountSession, row: JobRow, absent: Submission, request_id: str
+) -> Answer:
+    """Keep a request that no job claims: its money was freed, and fal may have billed it."""
+    if await account.do(history.known_requests, [request_id]):
+        return Answer(200, f"{row.custom_id}: request {request_id} is known already")
+    try:
+        await account.do(announcements.note_unclaimed, row.job_id, absent.number, request_id)
+    except LedgerError as error:
+        return Answer(503, f"{row.custom_id}: {error}")
+    said = f"{row.custom_id}: request {request_id} of attempt {absent.number}, which was declared absent"
+    return Answer(200, f"{said}; `callsheet reconcile` lists it", unclaimed=row)
 
 
 def _nothing_to_do(address: WebhookAddress, token: Token, row: JobRow, request_id: str) -> Answer | None:

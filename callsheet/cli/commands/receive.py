@@ -14,9 +14,9 @@ from callsheet.cli.output import flush, note, result
 from callsheet.engine.context import open_account
 from callsheet.engine.receiver import receiver_app
 from callsheet.engine.request import RunRequest, settings_for
-from callsheet.engine.webhook import shared_secret
 from callsheet.errors import UsageError
 from callsheet.provider.webhook_address import WebhookAddress
+from callsheet.reconcile.webhook import shared_secret
 from callsheet.settings import Settings
 
 MAX_PORT = 65_535

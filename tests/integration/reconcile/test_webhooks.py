@@ -16,12 +16,13 @@ from callsheet.engine.receiver import receiver_app
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.submit import _lost
-from callsheet.engine.webhook import shared_secret
 from callsheet.errors import IllegalTransition, OutcomeUnknown, UsageError
-from callsheet.ledger import Ledger, State, admission, queries, transitions
+from callsheet.ledger import Ledger, State, admission, queries, settlement, transitions
 from callsheet.provider.client import FalQueue
 from callsheet.provider.webhook_address import WebhookAddress
 from callsheet.provider.webhooks import PublishedKeys, checked
+from callsheet.reconcile.orphans import find_orphans
+from callsheet.reconcile.webhook import shared_secret
 from callsheet.sandbox.webhooks import Signer
 
 pytestmark = pytest.mark.anyio
@@ -133,6 +134,26 @@ async def test_a_webhook_names_the_request_once(house, signer, unknown):
         assert (await _lost(ctx, job_id, 1, lost)).request_id == mine
         with pytest.raises(IllegalTransition):
             await _lost(ctx, job_id, 2, lost)
+
+
+async def test_a_webhook_of_an_attempt_that_was_declared_absent_is_a_finding(house, signer, caplog):
+    """It is never adopted, people are told once, and reconcile names it also with the history closed."""
+    job_id = sent_job(house, unknown=True)
+    request_id = house.buy_by_hand({"prompt": f"By hand, too late {time.monotonic()}"})
+    body = json.dumps({"request_id": request_id, "status": "OK", "payload": {}}).encode()
+    url = address_of(house).of(job_id, 1, SENT)
+    house.transport = Closed
+    async with house.account() as account:
+        account.ledger.do(settlement.declare_absent, job_id, why="not in fal's history")
+        for _ in range(2):
+            headers = signer.headers(request_id, body, time.time())
+            assert await post(house, account, url, body, headers) == 200
+        assert account.ledger.do(queries.job, job_id).ticket is None
+        (found,) = await find_orphans(account)
+    assert (found.outcome, found.job_id, found.request_ids) == ("orphan", job_id, (request_id,))
+    assert "fal may have billed it" in found.why
+    warned = [each for each in caplog.records if each.levelname == "WARNING" and request_id in each.message]
+    assert len(warned) == 2
 
 
 FORGED = {

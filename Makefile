@@ -29,6 +29,7 @@ torture: $(READY)  ## the rig in full: kills, power cuts, crowds; about half an 
 	$(BIN)/python -m tests.rig
 	CALLSHEET_TEST_EXAMPLES=500 $(BIN)/python -m pytest tests/unit tests/contract/sandbox/test_platform_schema.py \
 	  tests/contract/sandbox/test_hostile_requests.py --timeout 1800
+	$(BIN)/python -m pytest -m torture
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -97,3 +97,11 @@ def desk(tmp_path, request):
         made.env["PREFECT_HOME"] = str(tmp_path / "prefect-home")
     yield made
     made.close()
+
+
+@pytest.fixture
+def bare_desk(tmp_path):
+    """A fresh desk without a Prefect server: the test brings its own."""
+    made = Desk(tmp_path)
+    yield made
+    made.close()

@@ -1,22 +1,24 @@
-"""A run in shards on a work pool: processes are killed, and everything is finished without a person."""
+"""A run in shards on a work pool: whatever dies or is cut off, everything is finished without a person."""
 
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
 from callsheet.ledger import Ledger, verify
-from callsheet.sandbox.config import SandboxConfig
+from callsheet.sandbox.config import SandboxAddress, SandboxConfig
 from callsheet.sandbox.server import running_sandbox
 from tests.procfs import send_signal
+from tests.rig.networks import Machine, machine
 from tests.rig.processes import until
-from tests.rig.servers import Cluster, cluster
+from tests.rig.servers import Cluster, cluster, prefect_server
 
 pytestmark = [
     pytest.mark.prefect,
@@ -42,20 +44,21 @@ def server() -> Iterator[Cluster]:
 
 
 @contextmanager
-def workers(desk: Any, pool: str, count: int) -> Iterator[None]:
-    """Process workers of a pool, which look for flow runs every second."""
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool]
-    log = (desk.folder / "workers.log").open("wb")
+def workers(desk: Any, pool: str, count: int, *options: str, on: Machine | None = None) -> Iterator[None]:
+    """Process workers of a pool, which look for flow runs every second, here or on another machine."""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, *options]
+    place = "there" if on else "here"
+    log = (desk.folder / f"workers-{place}.log").open("ab")
     started = [
         subprocess.Popen(
-            [*command, "--name", f"worker-{number}"],
+            on.command(named) if on else named,
             env={**os.environ, **desk.env, "PREFECT_WORKER_QUERY_SECONDS": "1"},
             cwd=desk.folder,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-        for number in range(count)
+        for named in ([*command, "--name", f"{place}-{number}"] for number in range(count))
     ]
     try:
         yield
@@ -72,34 +75,131 @@ def start(desk: Any, deployment: str) -> None:
     subprocess.run(command, env={**os.environ, **desk.env}, check=True, capture_output=True, timeout=110)
 
 
-def test_a_shard_and_its_coordinator_are_killed_and_the_keeper_finishes_the_run(desk, server, tmp_path):
+def deploy(desk: Any, provider: SandboxAddress, ledger_url: str, *, jobs: int) -> None:
+    """Deploy a campaign in parts of PART jobs to the work pool `boats`, over this provider and ledger."""
+    for name in ("QUEUE", "REST", "CDN"):
+        desk.env[f"CALLSHEET_{name}_URL"] = provider.url
+    desk.env |= {
+        "CALLSHEET_PLATFORM_URL": f"{provider.url}/v1",
+        "CALLSHEET_LEDGER_URL": ledger_url,
+        "FAL_KEY": provider.key,
+    }
+    rows = [f"boat-{n},A boat in shards {n},seedance-1.0-lite,480p,29\n" for n in range(jobs)]
+    manifest = desk.folder / "shots.csv"
+    manifest.write_text("custom_id,prompt,model,resolution,num_frames\n" + "".join(rows))
+    options = ["--budget-usd", "5", "-j", str(SLOTS), "--shard-jobs", str(PART), "--work-pool", "boats"]
+    done = desk.call("deploy", "shots.csv", *options)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_shard_and_its_coordinator_are_killed_and_the_keeper_finishes_the_run(desk, server):
     """With -9, while something renders: nothing is bought twice, all files are there, the run is closed."""
     with running_sandbox(SandboxConfig(speed=0.5, draw_seed=False)) as provider:
-        for name in ("QUEUE", "REST", "CDN"):
-            desk.env[f"CALLSHEET_{name}_URL"] = provider.url
-        desk.env |= {
-            "CALLSHEET_PLATFORM_URL": f"{provider.url}/v1",
-            "CALLSHEET_LEDGER_URL": server.url,
-            "FAL_KEY": provider.key,
-        }
-        rows = [f"boat-{n},A boat in shards {n},seedance-1.0-lite,480p,29\n" for n in range(JOBS)]
-        (tmp_path / "shots.csv").write_text("custom_id,prompt,model,resolution,num_frames\n" + "".join(rows))
-        options = ["--budget-usd", "5", "-j", str(SLOTS), "--shard-jobs", str(PART), "--work-pool", "boats"]
-        done = desk.call("deploy", "shots.csv", *options)
-        assert done.returncode == 0, done.stderr
+        deploy(desk, provider, server.url, jobs=JOBS)
         with workers(desk, "boats", 2):
             start(desk, "run-campaign/shots")
             until(lambda: in_progress(server.url), 120)
             for pid in owners(server.url).values():
                 send_signal(pid, signal.SIGKILL)
             start(desk, "keeper/callsheet")
-            until(lambda: list(tmp_path.glob("runs/*/summary.json")), 200)
-    assert asked(server.url, "SELECT count(*) FROM job WHERE state = 'succeeded'") == JOBS
-    assert asked(server.url, "SELECT sum(purchases) FROM job") == JOBS
-    with Ledger.open(server.url) as ledger:
+            until(lambda: is_finished(desk), 200)
+        assert_bought_once(desk, provider, server.url, jobs=JOBS)
+
+
+@pytest.mark.torture
+def test_a_worker_that_is_cut_off_the_network_is_replaced(tmp_path, bare_desk, prefect_data):
+    """Its shard's renders are taken up elsewhere; when it is back it buys nothing and changes nothing.
+
+    Nobody says goodbye: its sessions at PostgreSQL and Prefect stay open. No slot is taken twice.
+    """
+    jobs = 3 * PART
+    with ExitStack() as ends:
+        other = ends.enter_context(machine())
+        ledger = ends.enter_context(cluster(other.here, clients="198.18.0.0/15"))
+        Ledger.open(ledger.url).close()
+        config = SandboxConfig(host=other.here, speed=0.1, draw_seed=False)
+        provider = ends.enter_context(running_sandbox(config))
+        home = prefect_data(tmp_path / "server") / "prefect"
+        shown = ends.enter_context(prefect_server(home, other.here))
+        desk = bare_desk
+        desk.env |= {"PREFECT_API_URL": shown.url, "PREFECT_HOME": str(tmp_path / "prefect-home")}
+        deploy(desk, provider, ledger.url, jobs=jobs)
+        ends.enter_context(workers(desk, "boats", 1, "--limit", "1"))
+        start(desk, "run-campaign/shots")
+        until(lambda: "coordinator" in owners(ledger.url), 120)
+        ends.enter_context(workers(desk, "boats", 1, "--limit", "1", on=other))
+        until(lambda: in_progress(ledger.url), 120)
+        (lost,) = set(owners(ledger.url)) - {"coordinator"}
+        token = token_of(ledger.url, lost)
+        other.cut()
+        ends.enter_context(workers(desk, "boats", 2, "--limit", "1"))
+        hurry(provider)
+        until(lambda: is_finished(desk), 200)
+        assert token_of(ledger.url, lost) > token
+        other.mend()
+        assert_bought_once(desk, provider, ledger.url, jobs=jobs)
+
+
+@pytest.mark.torture
+def test_prefects_server_and_then_the_database_are_restarted_under_shards(tmp_path, bare_desk, prefect_data):
+    """Shards go on while Prefect is away, and wait while the ledger is; the coordinator starts the rest."""
+    jobs = 4 * PART
+    with ExitStack() as ends:
+        ledger = ends.enter_context(cluster())
+        Ledger.open(ledger.url).close()
+        provider = ends.enter_context(running_sandbox(SandboxConfig(speed=0.5, draw_seed=False)))
+        home = prefect_data(tmp_path / "server") / "prefect"
+        shown = ends.enter_context(prefect_server(home))
+        desk = bare_desk
+        desk.env |= {"PREFECT_API_URL": shown.url, "PREFECT_HOME": str(tmp_path / "prefect-home")}
+        deploy(desk, provider, ledger.url, jobs=jobs)
+        ends.enter_context(workers(desk, "boats", 2))
+        start(desk, "run-campaign/shots")
+        until(lambda: in_progress(ledger.url), 120)
+        shown.kill()
+        before = succeeded(ledger.url)
+        until(lambda: succeeded(ledger.url) > before + 1, 120)
+        shown.start()
+        until(lambda: in_progress(ledger.url), 120)
+        ledger.stop()
+        ledger.start()
+        until(lambda: is_finished(desk), 200)
+        assert_bought_once(desk, provider, ledger.url, jobs=jobs)
+
+
+def is_finished(desk: Any) -> bool:
+    """Whether the run has left its summary."""
+    return bool(list(desk.folder.glob("runs/*/summary.json")))
+
+
+def assert_bought_once(desk: Any, provider: SandboxAddress, ledger_url: str, *, jobs: int) -> None:
+    """Nothing is bought twice, lost, or bought past the slots; the ledger is sound, the run is over."""
+    key = {"Authorization": f"Key {provider.key}"}
+    truth = httpx.get(f"{provider.url}/_sandbox/ledger", headers=key).json()
+    prompts = [each["arguments"]["prompt"] for each in truth["accepted"]]
+    assert len(prompts) == len(set(prompts)) == jobs
+    assert truth["open_max"] <= SLOTS
+    assert succeeded(ledger_url) == asked(ledger_url, "SELECT sum(purchases) FROM job") == jobs
+    with Ledger.open(ledger_url) as ledger:
         assert ledger.do(verify.verify) == []
-    assert len(list(tmp_path.glob("runs/*/media/*.mp4"))) == JOBS
-    assert asked(server.url, "SELECT count(closed_ms) FROM run") == 1
+    assert len(list(desk.folder.glob("runs/*/media/*.mp4"))) == jobs
+    assert asked(ledger_url, "SELECT count(closed_ms) FROM run") == 1
+
+
+def hurry(provider: SandboxAddress) -> None:
+    """Let what starts to render from now on be there at once."""
+    key = {"Authorization": f"Key {provider.key}"}
+    httpx.post(f"{provider.url}/_sandbox/speed", headers=key, json={"speed": 1000}).raise_for_status()
+
+
+def succeeded(url: str) -> int:
+    """Return how many jobs have succeeded."""
+    return int(asked(url, "SELECT count(*) FROM job WHERE state = 'succeeded'"))
+
+
+def token_of(url: str, part: str) -> int:
+    """Return the fencing token of a part."""
+    return int(asked(url, "SELECT fencing_token FROM claim WHERE part = %s", part))
 
 
 def owners(url: str) -> dict[str, int]:
@@ -113,8 +213,8 @@ def in_progress(url: str) -> bool:
     return len(owners(url)) > 1 and bool(asked(url, "SELECT count(*) FROM job WHERE state = 'in_progress'"))
 
 
-def asked(url: str, query: str) -> Any:
+def asked(url: str, query: str, *values: Any) -> Any:
     """Return the one value that a query finds."""
     with psycopg.connect(url) as connection:
-        (value,) = connection.execute(query).fetchone()
+        (value,) = connection.execute(query, values).fetchone()
         return value

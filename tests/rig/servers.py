@@ -1,10 +1,14 @@
-"""A PostgreSQL server of the test's own, which it may stop and start, and pgbouncer before a server."""
+"""Servers of a test's own that it may stop and start: PostgreSQL, Prefect; and pgbouncer before a server."""
 
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,6 +94,64 @@ def cluster(host: str = "127.0.0.1", *, clients: str = "127.0.0.1/32") -> Iterat
         finally:
             if (server.data / "postmaster.pid").exists():
                 server.stop()
+
+
+@dataclass
+class PrefectServer:
+    """A Prefect server with its data in a folder, which is killed and started as a test likes."""
+
+    home: Path
+    host: str
+    port: int
+    _process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        """The address of its API."""
+        return f"http://{self.host}:{self.port}/api"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", self.host]
+        with (self.home / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--port", str(self.port)],
+                env={
+                    **os.environ,
+                    "PREFECT_HOME": str(self.home),
+                    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                },
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{self.url}/health", timeout=2).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        raise TimeoutError(f"Prefect's server does not answer; see {self.home / 'server.log'}")
+
+    def kill(self) -> None:
+        """End it with -9, with all that it has started."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def prefect_server(home: Path, host: str = "127.0.0.1") -> Iterator[PrefectServer]:
+    """A running Prefect server, gone afterwards. `home` may have its database already."""
+    server = PrefectServer(home, host, _free_port())
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 @contextmanager

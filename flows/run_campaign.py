@@ -16,7 +16,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.run import carry_out_campaign, finish, opened
 from tasks.approval import is_approved
 from tasks.artifacts import publish_plan, publish_results
-from tasks.flow_run import cancelled_state, following_flow_run
+from tasks.flow_run import ended, following_flow_run
 from tasks.nights import SUPERSEDED, superseded_by
 from tasks.render import render_all, render_in_task
 from tasks.shards import render_shards, split_for_pool
@@ -25,9 +25,7 @@ DEFAULT_RULES = ScheduleRules()
 
 
 @flow(name="run-campaign", flow_run_name="{request.label}", persist_result=False)
-async def run_campaign(
-    request: RunRequest, schedule: ScheduleRules = DEFAULT_RULES
-) -> dict[str, Any] | State[Any]:
+async def run_campaign(request: RunRequest, schedule: ScheduleRules = DEFAULT_RULES) -> State[Any]:
     """Run a manifest, a campaign file or a plan file, or go on with a run that was opened before.
 
     Unfinished runs of the same campaign are taken up first. Of several scheduled runs that were missed only
@@ -37,7 +35,7 @@ async def run_campaign(
         return Completed(name=SUPERSEDED, message=why)
     async with refusals_told(request):
         summary = await carry_out_campaign(request, carried_out)
-    return cancelled_state(summary) or summary
+    return ended(summary)
 
 
 async def carried_out(request: RunRequest, *, is_asked: bool = True) -> dict[str, Any]:

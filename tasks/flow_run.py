@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas import State
 from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Completed
 from prefect.utilities.urls import url_for
 
 from callsheet.engine.cancel import cancel_run
@@ -31,6 +31,9 @@ ANSWER_S = 3.0
 """How long Prefect's answer is waited for, in seconds."""
 
 MOST_TAGS = 10
+MOST_CHARS = 500
+"""Length at most of a state's message."""
+
 CANCELLED = frozenset({StateType.CANCELLING, StateType.CANCELLED})
 
 
@@ -57,9 +60,18 @@ async def following_flow_run(ctx: RunContext) -> AsyncIterator[None]:
         await asyncio.gather(following, return_exceptions=True)
 
 
-def cancelled_state(summary: Mapping[str, Any]) -> State[Any] | None:
-    """Return Prefect's state for a run that a person cancelled or did not approve; None for others."""
-    return Cancelled(message="; ".join(summary["remarks"][-1:])[:500]) if summary["cancelled"] else None
+def ended(summary: Mapping[str, Any]) -> State[Any]:
+    """Return Prefect's state for a run, or a part of one, that has ended: counts, and why it was stopped.
+
+    One that a person cancelled or did not approve is Cancelled. One that stopped buying is Stopped, which
+    is no failure of the flow: what was at fal was collected.
+    """
+    if summary["cancelled"]:
+        return Cancelled(message="; ".join(summary["remarks"][-1:])[:MOST_CHARS])
+    counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in summary["statuses"].items() if n)
+    if why := summary["stopped_by"]:
+        return Completed(name="Stopped", message=f"{why} ({counts})"[:MOST_CHARS], data=dict(summary))
+    return Completed(message=counts or "no jobs", data=dict(summary))
 
 
 async def _describe(ctx: RunContext, flow_run_id: str) -> None:

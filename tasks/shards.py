@@ -22,7 +22,9 @@ from callsheet.engine.parts import IN_FLIGHT, split_run
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import CallsheetError
 from callsheet.ledger import PartWork, Range
+from callsheet.notify.announcer import Announcer
 from tasks.artifacts import publish_results
+from tasks.events import event_sender
 
 SHARD_FLOW = "render-shard"
 
@@ -114,4 +116,10 @@ async def look_after(pool: str, *, sandbox: bool) -> dict[str, Any]:
     """Do one round of the keeper, which starts shards in a work pool."""
     current_run.set(None)
     async with open_account(settings_for(RunRequest(sandbox=sandbox))) as account:
-        return (await keep(account, starter(pool, sandbox=sandbox))).document()
+        done = await keep(account, starter(pool, sandbox=sandbox), _announcer)
+    return done.document()
+
+
+def _announcer() -> Announcer:
+    """Return what tells the end of a run as its own flow run would: with Prefect's events."""
+    return Announcer(listeners=[event_sender(str(flow_run.id))])

@@ -21,12 +21,16 @@ from callsheet.errors import (
     CallsheetError,
     CanaryError,
     CapReached,
+    ClaimLost,
+    Interrupted,
     InterruptedByPerson,
     Overbilled,
     PricesChanged,
+    RunStopping,
 )
 from callsheet.files import naming_full_disk
-from callsheet.ledger import Ledger, Run, queries, runs
+from callsheet.ledger import Ledger, Run, announcements, queries, runs
+from callsheet.ledger.locks import WHOLE
 
 EXIT_FAILED_JOBS = 4
 EXIT_CAP = 5
@@ -37,6 +41,9 @@ AT_FAL_STATUSES = ("submitting", "in_queue", "in_progress")
 
 ON_PURPOSE = (CanaryError, PricesChanged, Overbilled, InterruptedByPerson)
 """Reasons for a stop after which only a person's command goes on with a run."""
+
+MOST_CHARS = 500
+"""Length at most of the reason for a stop that is kept."""
 
 LEFT_OVER = ("pending", "held", "rendered")
 """Statuses of jobs that were not sent, or rendered and not fetched: `resume` goes on with them."""
@@ -61,7 +68,7 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     for run_id, statuses in summary["elsewhere"].items():
         ctx.state.notice(left_to(run_id, sum(statuses.values()), sandbox=ctx.request.sandbox))
     unpublished = await publish_report(ctx)
-    ctx.state.summary = _told(ctx, summary, unpublished=unpublished, gone=len(refetched.lost))
+    ctx.state.summary = await _told(ctx, summary, unpublished=unpublished, gone=len(refetched.lost))
     await announce_end(ctx, ctx.state.summary)
     ctx.state.finalized.set()
     return ctx.state.summary
@@ -70,17 +77,18 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
 async def written_summary(ctx: RunContext) -> dict[str, Any]:
     """Return the summary of a run that another process has written, or is going to write."""
     run = replace(await ctx.do(queries.run, ctx.run.run_id), out=str(ctx.folder))
-    return _told(ctx, await ctx.do.call(summary_of, run), unpublished=0, gone=0)
+    return await _told(ctx, await ctx.do.call(summary_of, run), unpublished=0, gone=0)
 
 
-def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, gone: int) -> dict[str, Any]:
-    """Add to a summary what this process knows besides the ledger."""
+async def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, gone: int) -> dict[str, Any]:
+    """Add to a summary what this process knows besides its jobs, and why it was stopped, in any process."""
+    why = (await ctx.do(announcements.stops)).get(ctx.run.run_id)
     complete = {
         **summary,
         "notes": ctx.state.unfinished,
         "remarks": ctx.state.notices,
         "published": results_address(ctx.run),
-        "stopped_by": str(ctx.stop.reason or ""),
+        "stopped_by": why or str(ctx.stop.reason or ""),
         "cancelled": ctx.state.cancelled,
         "stopped_for_money": isinstance(ctx.stop.reason, BudgetError),
         "unpublished": unpublished,
@@ -97,6 +105,19 @@ async def wind_up(ctx: RunContext) -> None:
     await skip_the_rest(ctx)
     if isinstance(ctx.stop.reason, ON_PURPOSE) or ctx.state.breaker.has_tripped:
         await ctx.do(runs.request_stop, ctx.run.run_id)
+    if why := _why_stopped(ctx):
+        part = ctx.within.name if ctx.within else WHOLE
+        await ctx.do(announcements.note_stop, ctx.run.run_id, part, why[:MOST_CHARS])
+
+
+def _why_stopped(ctx: RunContext) -> str:
+    """Say why this process buys no more; "" where it does, where it is told to end, and where others said."""
+    reason = ctx.stop.reason
+    if isinstance(reason, InterruptedByPerson):
+        return "interrupted by a person"
+    if reason is not None and not isinstance(reason, Interrupted | RunStopping | ClaimLost):
+        return str(reason)
+    return next((text for text in ctx.state.notices if text.startswith("stopped buying")), "")
 
 
 def _written(ledger: Ledger, run: Run) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,7 @@ from callsheet.engine.stopping import StopSignal, stop_under
 from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import Ledger, PartWork, Run, State, admission, parts, queries, runs
 from callsheet.ledger.overview import KEEPER
+from callsheet.notify.announcer import Announcer
 from callsheet.reconcile.account import AccountSession
 from callsheet.reconcile.unknown import settle_ledger
 
@@ -61,8 +62,13 @@ class Round:
         return not (self.taken_up or self.finalized or self.discarded or self.settled or self.problems)
 
 
-async def keep(account: AccountSession, start: Start) -> Round:
-    """Do one round. `start` starts a process for a part, or for a whole run that was never split."""
+async def keep(
+    account: AccountSession, start: Start, announcer: Callable[[], Announcer] = Announcer
+) -> Round:
+    """Do one round. `start` starts a process for a part, or for a whole run that was never split.
+
+    `announcer` makes what tells the end of a run whose results are written here.
+    """
     done = Round()
     await account.do.call(_sign_in)
     await account.do.call(_discard_unopened, done)
@@ -70,7 +76,7 @@ async def keep(account: AccountSession, start: Start) -> Round:
         done.settled = len((await settle_ledger(account)).each)
     for run_id in await account.do(parts.open_runs):
         with _noted(done):
-            await _look_after(account, run_id, start, done)
+            await _look_after(account, run_id, start, done, announcer)
     with _noted(done):
         taken = {name.partition(" ")[0] for name in done.taken_up}
         done.settled += len(await collect_dead_runs(account, leave=taken))
@@ -107,11 +113,13 @@ def _discard_unopened(ledger: Ledger, done: Round) -> None:
             done.discarded.append(run_id)
 
 
-async def _look_after(account: AccountSession, run_id: str, start: Start, done: Round) -> None:
+async def _look_after(
+    account: AccountSession, run_id: str, start: Start, done: Round, announcer: Callable[[], Announcer]
+) -> None:
     work = await account.do.call(Ledger.parts, run_id)
     if not any(each.has_work for each in work):
         tally = await account.do(queries.tally, run_id)
-        if tally.finished == tally.jobs and await finalize_run(account, run_id):
+        if tally.finished == tally.jobs and await finalize_run(account, run_id, announcer=announcer()):
             done.finalized.append(run_id)
         return
     run = await account.do(queries.run, run_id)

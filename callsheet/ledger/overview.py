@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select, text
 
-from callsheet.ledger import postgres, queries, schema
+from callsheet.ledger import announcements, postgres, queries, schema
 from callsheet.ledger.accounts import TOTAL, Account, window_at
 from callsheet.ledger.admission import balances, slots_taken
 from callsheet.ledger.locks import claims_of
@@ -20,12 +20,16 @@ _job, _run, _submission = schema.job, schema.run, schema.submission
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOverview:
-    """One run: its jobs and money, who claimed it last, and whether a living process owns any part of it."""
+    """One run: its jobs and money, who claimed it last, and whether a living process owns any part of it.
+
+    `stopped_by` says why it was stopped before its end; "" where it was not, or goes on.
+    """
 
     run: Run
     tally: Tally
     owner: Owner | None
     alive: bool
+    stopped_by: str = ""
 
     @property
     def state(self) -> str:
@@ -57,11 +61,13 @@ def overview(tx: Transaction, *, campaign: str | None = None, limit: int = 20) -
     found = tx.records(Run, query if campaign is None else query.where(_run.c.campaign == campaign))
     now_ms = postgres.now_ms(tx.connection) if tx.connection.dialect.name == "postgresql" else 0
     claims = claims_of(tx.connection, {run.run_id for run in found})
+    reasons = announcements.stops(tx)
     lines = []
     for run in found:
         owner, alive = queries.owner_in(claims[run.run_id], now_ms)
         tally = queries.tally(tx, run.run_id)
-        lines.append(RunOverview(run=run, tally=tally, owner=owner, alive=alive))
+        why = reasons.get(run.run_id, "")
+        lines.append(RunOverview(run=run, tally=tally, owner=owner, alive=alive, stopped_by=why))
     return lines
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, exists, func, select
 
 from callsheet.errors import UsageError
-from callsheet.ledger import postgres, queries, schema
+from callsheet.ledger import announcements, postgres, queries, schema
 from callsheet.ledger.locks import WHOLE, claims_of, is_alive
 from callsheet.ledger.records import PartWork, Range
 from callsheet.ledger.states import FOLLOWED, State
@@ -174,8 +174,9 @@ def reserve(tx: Transaction, run_id: str, part: str, *, for_ms: int) -> bool:
 
 @write()
 def begin(tx: Transaction, run_id: str, part: str) -> None:
-    """Say that a part is owned and worked on: it is neither reserved nor rests."""
+    """Say that a part is owned and worked on: it is neither reserved nor rests, nor is it stopped."""
     _set(tx, run_id, part, reserved_until_ms=None, rest_until_ms=None)
+    announcements.forget_stop(tx, run_id, part)
 
 
 @write()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from callsheet.cli.options import Json, Sandbox, option, run_settings
-from callsheet.cli.output import document, result, show_table
+from callsheet.cli.output import document, result, show_line, show_table
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, wall_clock_ms
 from callsheet.ledger.overview import DONE, MOST_RUNS, WAITING, RunOverview
@@ -71,6 +71,9 @@ def runs(
         result(("no runs so far" if campaign is None else f"no runs of {campaign}") + elsewhere)
     else:
         show_table(COLUMNS, [_line(each, now_ms) for each in found], right=NUMBERS)
+        for each in found:
+            if each.stopped_by and not each.alive:
+                show_line(f"{each.run.run_id} stopped: {each.stopped_by}")
     return 0
 
 
@@ -105,6 +108,7 @@ def _document(each: RunOverview) -> dict[str, Any]:
         "held_usd": usd_text(each.tally.held_nano),
         "frozen": each.tally.frozen,
         "alive": each.alive,
+        "stopped_by": each.stopped_by,
         "owner": owner and {"host": owner.host, "pid": owner.pid, "since": iso_utc(owner.since_ms)},
         "created_at": iso_utc(each.run.created_ms),
         "finished_at": iso_utc(each.run.closed_ms),

@@ -1,6 +1,7 @@
 """Runs in parts: who owns a part renders it, who ends last writes the results, the keeper does the rest."""
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from callsheet.engine import coordinator
+from callsheet.engine.cancel import cancel_pending
 from callsheet.engine.context import open_account
 from callsheet.engine.coordinator import coordinate, coordinating, finalize_together, start_parts
 from callsheet.engine.keeper import RendersHere, Round, keep
@@ -18,8 +20,22 @@ from callsheet.engine.run import open_plan
 from callsheet.engine.shard import carry_out_part
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, CallsheetError, InterruptedByPerson, UsageError
-from callsheet.ledger import Ledger, NewRun, PartWork, State, parts, queries, runs, transitions, verify
+from callsheet.ledger import (
+    Ledger,
+    NewRun,
+    PartWork,
+    State,
+    parts,
+    queries,
+    runs,
+    schema,
+    transitions,
+    verify,
+)
 from callsheet.ledger.admission import admit, set_cap
+from callsheet.ledger.overview import overview
+from callsheet.ledger.transaction import Transaction, write
+from callsheet.notify.announcer import Announcer
 from callsheet.sandbox.config import SandboxAddress, SandboxConfig
 from callsheet.sandbox.server import running_sandbox
 from manifests.planner import make_plan
@@ -325,3 +341,48 @@ async def test_a_coordinator_starts_the_parts_and_writes_up_the_run(world: Any) 
     assert most == 2
     assert in_ledger(queries.run, run_id).closed_ms is not None
     assert len(bought(world, "led")) == 5
+
+
+@write()
+def forget_what_was_told(tx: Transaction) -> None:
+    """Be as a process left it that died before it told anything."""
+    tx.execute(schema.announcement.delete())
+
+
+async def test_a_run_that_a_keeper_writes_up_is_told_as_by_its_own_flow(world: Any) -> None:
+    """Its listeners get the end of the run once, also where another round writes it up again."""
+    run_id = await opened("told", 1)
+    await rendered(run_id, "")
+    told: list[tuple[str, Any]] = []
+
+    def announcer() -> Announcer:
+        return Announcer(listeners=[lambda message: told.append((message.event, message.facts["run"]))])
+
+    async def never(each: PartWork) -> None:
+        raise AssertionError(each)
+
+    in_ledger(forget_what_was_told)
+    in_ledger(runs.reopen_run, run_id)
+    async with open_account(settings_for(RunRequest())) as account:
+        assert (await keep(account, never, announcer)).finalized == [run_id]
+        await account.do(runs.reopen_run, run_id)
+        assert (await keep(account, never, announcer)).finalized == [run_id]
+    assert told == [("run.finished", run_id)]
+
+
+async def test_why_a_part_stopped_is_kept_until_somebody_goes_on_with_it(world: Any) -> None:
+    """A cap, a refused key or a person: the reason is shown with the run, in any process."""
+    run_id = await opened("halting", 2)
+    in_ledger(parts.split, run_id, 1)
+    in_ledger(set_cap, "run", run_id, "total", 1)
+    await rendered(run_id, "0-0")
+    (seen,) = [each for each in in_ledger(overview) if each.run.run_id == run_id]
+    assert seen.stopped_by.startswith(f"the cap on run {run_id} is 0.000000001 USD")
+    await rendered(run_id, "1-1")
+    summary = json.loads((Path(seen.run.out) / "summary.json").read_text())
+    assert summary["statuses"] == {"skipped_budget": 2}
+    in_ledger(runs.reopen_run, run_id)
+    assert [each.stopped_by for each in in_ledger(overview)] == [""]
+    with Ledger.open(settings_for(RunRequest()).ledger) as ledger:
+        cancel_pending(ledger, run_id, "cancelled by a person")
+    assert [each.stopped_by for each in in_ledger(overview)] == ["cancelled by a person"]

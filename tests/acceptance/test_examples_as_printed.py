@@ -104,7 +104,7 @@ def prepare(desk) -> None:
 
 
 def _small(setting: re.Match[str]) -> str:
-    return f'{setting[1]} = "{"480p" if setting[1] == "resolution" else 2}"'
+    return f'{setting[1]} = "{"480p" if setting[1] == "resolution" else 4}"'
 
 
 def _turn(line: str) -> int:

@@ -11,13 +11,17 @@ from manifests.planner import make_plan
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-@pytest.mark.parametrize(("name", "jobs"), [("marketing-assets", 12), ("last-500-dollars", 12)])
-def test_an_example_campaign_plans_without_a_warning(name, jobs):
-    """Each campaign file is valid, has its expected number of jobs and earns no warning."""
+@pytest.mark.parametrize(
+    ("name", "jobs", "fits"), [("marketing-assets", 12, True), ("last-500-dollars", 90, False)]
+)
+def test_an_example_campaign_plans_without_a_warning(name, jobs, fits):
+    """Each campaign file is valid, has its expected jobs, earns no warning, and fits its cap or not."""
     plan = make_plan(EXAMPLES / name / "campaign.toml")
     assert len(plan.jobs) == jobs
     assert plan.warnings == ()
-    assert plan.total.maximum_nano <= min(cap.limit_nano for cap in plan.caps if cap.scope == "campaign")
+    limit_nano = min(cap.limit_nano for cap in plan.caps if cap.scope == "campaign")
+    assert (plan.total.maximum_nano <= limit_nano) is fits
+    assert plan.total.maximum_nano <= limit_nano * 13 // 10
 
 
 def test_the_nightly_manifest_plans(tmp_path):

@@ -116,7 +116,7 @@ def plan(
         told = plan_document(
             made, room=seen.room, rows=rows or None, changes=seen.changes, differs=seen.differs
         )
-        more = more_document(made, takes_s, learned=learned, credit_nano=seen.credit_nano)
+        more = more_document(made, seen.changes, takes_s, learned=learned, credit_nano=seen.credit_nano)
         document(
             {
                 **told,
@@ -140,7 +140,7 @@ def plan(
     for rate in seen.rates:
         show_line(rate_line(rate))
     if len(seen.changes.made) < made.total.jobs:
-        show_expensive(made)
+        show_expensive(made, seen.changes)
         show_time(takes_s, concurrency, learned=learned)
     if seen.credit_nano is not None:
         result(f"credit at fal: ${usd_text(seen.credit_nano)}")

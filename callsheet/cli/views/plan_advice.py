@@ -60,19 +60,20 @@ def advice_lines(plan: Plan, changes: Changes, room: Room) -> list[str]:
     return lines
 
 
-def show_expensive(plan: Plan) -> None:
-    """Print the jobs that cost most; for large plans, the kinds of jobs."""
-    if plan.total.jobs < 2:
+def show_expensive(plan: Plan, changes: Changes) -> None:
+    """Print the jobs that will cost most; for large plans, the kinds of jobs. What is made costs nothing."""
+    if plan.total.jobs - len(changes.made) < 2:
         return
     result("most expensive:")
     if plan.total.jobs > IN_MEMORY:
+        made = plan.part(changes.made).sizes
         sizes = sorted(plan.summary.sizes.items(), key=lambda item: -item[1].maximum_nano // item[1].jobs)
-        for size, total in sizes[:EXPENSIVE]:
+        left = [(size, total, total.jobs - (made[size].jobs if size in made else 0)) for size, total in sizes]
+        for size, total, jobs in [each for each in left if each[2]][:EXPENSIVE]:
             each = usd_rounded_up(total.maximum_nano // total.jobs)
-            kind = f"{total.jobs:,} jobs: {size.endpoint_id} {size.resolution}"
-            show_line(f"  {each:>10} each, {kind}", indent=4)
+            show_line(f"  {each:>10} each, {jobs:,} jobs: {size.endpoint_id} {size.resolution}", indent=4)
         return
-    for planned in most_expensive(plan):
+    for planned in most_expensive(plan, changes):
         job, price = planned.job, planned.quote
         length = length_text(job.shot)
         most = usd_rounded_up(price.maximum_nano)
@@ -80,9 +81,10 @@ def show_expensive(plan: Plan) -> None:
         show_line(line, indent=4)
 
 
-def most_expensive(plan: Plan) -> list[PlannedJob]:
-    """Return the jobs that cost most; of equal ones, the earlier first."""
-    return heapq.nlargest(EXPENSIVE, plan.jobs, key=lambda planned: planned.quote.maximum_nano)
+def most_expensive(plan: Plan, changes: Changes) -> list[PlannedJob]:
+    """Return the jobs not made yet that cost most; of equal ones, the earlier first."""
+    left = (planned for at, planned in enumerate(plan.jobs) if at not in changes.made)
+    return heapq.nlargest(EXPENSIVE, left, key=lambda planned: planned.quote.maximum_nano)
 
 
 def show_time(takes_s: float, concurrency: int, *, learned: bool) -> None:
@@ -124,12 +126,14 @@ def _line(advice: Advice) -> str:
     return f"{advice.change}: {jobs} {noun}{priorities}, saves ${most} of the maximum, ${expected} expected"
 
 
-def more_document(plan: Plan, takes_s: float, *, learned: bool, credit_nano: int | None) -> Mapping[str, Any]:
+def more_document(
+    plan: Plan, changes: Changes, takes_s: float, *, learned: bool, credit_nano: int | None
+) -> Mapping[str, Any]:
     """Describe what costs most, how long the plan takes, and the account's balance."""
     return {
         "most_expensive": [
             {"custom_id": each.job.custom_id, "maximum_usd": usd_text(each.quote.maximum_nano)}
-            for each in (most_expensive(plan) if plan.total.jobs <= IN_MEMORY else ())
+            for each in (most_expensive(plan, changes) if plan.total.jobs <= IN_MEMORY else ())
         ],
         "takes_s": round(takes_s, 1),
         "takes_from": "ledger" if learned else "published",

@@ -86,6 +86,17 @@ def test_only_new_and_changed_rows_cost_money(call, spring):
     assert told["fits"]
 
 
+def test_what_is_already_made_is_not_among_the_most_expensive(call, spring):
+    """Only what will be paid for is named, in the text and in the document."""
+    rows = "".join(f"new-{number},A dog {number},seedance-1.0-lite,480p,2\n" for number in range(2))
+    spring.write_text(spring.read_text() + rows)
+    told = json.loads(call("plan", "spring.csv", "--budget-usd", "1", "--json")[1])
+    assert [each["custom_id"] for each in told["most_expensive"]] == ["new-0", "new-1"]
+    _, out, _ = call("plan", "spring.csv", "--budget-usd", "1")
+    dearest = out.partition("most expensive:\n")[2].partition("takes about")[0]
+    assert [line.split()[0] for line in dearest.splitlines()] == ["new-0", "new-1"]
+
+
 def test_a_plan_with_nothing_to_buy_names_no_price_and_no_time(call, spring):
     """What is made already costs nothing: neither dear nor slow."""
     _, out, _ = call("plan", "spring.csv", "--budget-usd", "1")

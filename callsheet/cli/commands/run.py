@@ -19,7 +19,7 @@ from callsheet.engine.open_run import (
     room_for,
 )
 from callsheet.engine.request import RunRequest, settings_for
-from callsheet.engine.run import open_plan
+from callsheet.engine.run import open_plan, unfinished_runs
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger
 from callsheet.settings import Settings, settings_from
@@ -56,7 +56,7 @@ def run(
 def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> int:
     """Show the plan, ask, open a run and carry it out."""
     request = request.at_plans_concurrency(plan.concurrency)
-    if not plan.jobs:
+    if not plan.jobs and not unfinished_runs(request):
         return _nothing_to_do(plan, as_json=as_json)
     settings = settings_for(request)
 
@@ -112,7 +112,7 @@ def _advise(plan: Plan, request: RunRequest, settings: Settings) -> None:
 
 
 def _nothing_to_do(plan: Plan, *, as_json: bool) -> int:
-    """Say that the manifest has no rows, which is a success."""
+    """Say that the manifest has no rows and no dead run of the campaign left any, which is a success."""
     if as_json:
         zero = {"run_id": None, "dir": None, "succeeded": 0, "failed": 0, "skipped": 0, "unknown": 0}
         document({**zero, "expected_usd": "0", "actual_usd": "0"})

@@ -1,10 +1,12 @@
 """A campaign that is run again while an earlier run of it is unfinished."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 import callsheet
+from callsheet.cli.main import run_command
 from callsheet.cli.session import last_words
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import carry_out, carry_out_campaign, open_context, open_plan, unfinished_runs
@@ -52,6 +54,10 @@ class Nights:
     async def run(self, *prompts: str) -> callsheet.RunSummary:
         self.write(*prompts)
         return await callsheet.run_async(str(self.source), budget_usd="100")
+
+    def runs(self) -> list[str]:
+        with Ledger.open(self.house.settings.ledger) as ledger:
+            return [run.run_id for run in ledger.do(queries.runs)]
 
     def bought(self, *prompts: str) -> list[int]:
         return [len(self.house.accepted(f"night {prompt}")) for prompt in prompts]
@@ -162,3 +168,19 @@ async def test_nothing_new_is_opened_where_the_run_that_goes_first_is_interrupte
     assert said == [f"run {first} of this campaign was not finished: it goes on first"]
     with Ledger.open(nights.house.settings.ledger) as ledger:
         assert [run.run_id for run in ledger.do(queries.runs)] == [first]
+
+
+def test_a_night_without_rows_goes_on_with_a_dead_run(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`callsheet run` of an empty manifest first finishes what a dead run of the campaign left."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # nobody listens there
+    first = asyncio.run(nights.opened("u-left"))
+    nights.write()
+    command = ["run", str(nights.source), "--budget-usd", "100", "--yes"]
+    assert run_command(command) == 0
+    assert [row.state for row in nights.house.rows(first)] == [State.SUCCEEDED]
+    assert nights.bought("u-left") == [1]
+    before = len(nights.runs())
+    assert run_command(command) == 0
+    assert len(nights.runs()) == before

@@ -80,8 +80,11 @@ def is_unavailable(error: BaseException) -> bool:
 
     SQLSTATE class 08: the connection; 57P01-57P05: it was shut down, crashed, is starting, was dropped, or
     ended an idle session (postgresql.org/docs/current/errcodes-appendix.html). No SQLSTATE: no server spoke.
+    pgbouncer in statement mode also answers with class 08, although it will never do a transaction.
     """
     if isinstance(error, sa.exc.DBAPIError):
+        if "statement pooling mode" in str(error.orig):
+            return False
         if error.connection_invalidated:
             return True
         driver: Any = error.orig

@@ -155,8 +155,8 @@ def prefect_server(home: Path, host: str = "127.0.0.1") -> Iterator[PrefectServe
 
 
 @contextmanager
-def pgbouncer(server: Cluster) -> Iterator[str]:
-    """Transaction pooling before a server, over two sessions in all; gives its URL."""
+def pgbouncer(server: Cluster, *, mode: str = "transaction") -> Iterator[str]:
+    """Pooling of this mode before a server, over two sessions in all; gives its URL."""
     port = _free_port()
     settings = f"""
 [databases]
@@ -165,7 +165,7 @@ postgres = host=127.0.0.1 port={server.port} user={USER}
 listen_addr = 127.0.0.1
 listen_port = {port}
 auth_type = any
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = 2
 server_round_robin = 1
 unix_socket_dir =

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from callsheet.errors import Busy, ClaimLost, LedgerUnavailable
+from callsheet.errors import Busy, ClaimLost, LedgerError, LedgerUnavailable
 from callsheet.ledger import (
     Event,
     Ledger,
@@ -307,3 +307,14 @@ def test_transaction_pooling_changes_nothing(restartable: Cluster, open_desk) ->
         with other.ledger.claim("r"):
             assert [row.state for row in other.ledger.do(queries.jobs, "r")] == [State.SUCCEEDED] * 4
     assert len(sessions) > 1
+
+
+@postgres
+def test_statement_pooling_is_refused_at_the_start(restartable: Cluster) -> None:
+    """Behind pgbouncer in statement mode there are no transactions: no ledger is opened, and nobody waits."""
+    with (
+        pgbouncer(restartable, mode="statement") as url,
+        pytest.raises(LedgerError, match="statement pooling mode") as caught,
+    ):
+        Ledger.open(url)
+    assert not isinstance(caught.value, LedgerUnavailable)

@@ -121,6 +121,12 @@ async def _already_fetched(ctx: RunContext, job: Job, row: JobRow) -> Collected 
 
 
 async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, collected: Collected) -> None:
+    """Publish and record a file that has its final name.
+
+    Where the run was taken over meanwhile, `collect` raises ClaimLost and the results name the new owner's
+    file. What this process has placed or published before is the file of the same request: the new owner
+    finds it by its content, or has another name for its own (`place_file`).
+    """
     facts = collected.facts
     output = Output(
         path=collected.path.relative_to(ctx.folder).as_posix(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ def place_file(part: PartFile, destination: Path, sha256: str) -> Path:
 
     Where the name is taken by the same content, that file is used: a crash came between its naming and the
     ledger's record. Where it is taken by another file, the next free of `name~2.mp4`, `name~3.mp4` is used:
-    nothing that was paid for is overwritten. Raises OSError.
+    nothing that was paid for is overwritten. So a process whose run was taken over meanwhile does no harm: it
+    finds the new owner's file, or adds one beside it that no result names. Raises OSError.
     """
     os.fsync(part.descriptor)
     failpoints.passing("before_rename")
@@ -54,11 +56,27 @@ def _give_name(part: Path, name: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        # FAT and some network folders have no hard links. One process owns a run, so no other can take the
-        # name between the check and the rename.
+        return _rename(part, name)
+    return True
+
+
+def _rename(part: Path, name: Path) -> bool:
+    """As `_give_name`, where there are no hard links (FAT, some network folders).
+
+    A process that lost its run to another one may wake up between the look and the rename. Only who makes the
+    marker may take the name; a marker that a crash leaves behind costs the name `~2`, and no file.
+    """
+    marker = name.with_name(f".naming-{hashlib.sha256(os.fsencode(name.name)).hexdigest()[:16]}")
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return False
+    try:
         if os.path.lexists(name):
             return False
         part.rename(name)
+    finally:
+        marker.unlink(missing_ok=True)
     return True
 
 

@@ -92,6 +92,34 @@ def test_folders_without_hard_links_work(
     assert names_in(tmp_path) == ["a.mp4", "a~2.mp4"]
 
 
+def test_without_hard_links_two_owners_never_take_one_name(
+    tmp_path: Path,
+    clip: bytes,
+    make_clip: MakeClip,
+    expected: Expectation,
+    source_of: SourceOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An owner that stood still just before its rename and wakes up replaces nothing of the new owner's."""
+
+    def no_links(*args: Any, **options: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    late, new = clip, make_clip(frames=12)
+    real_rename, placed = Path.rename, []
+
+    def rename(part: Path, name: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", real_rename)
+        placed.append(gather(source_of(new), tmp_path / "a.mp4", expected))  # meanwhile, by the new owner
+        return real_rename(part, name)
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(Path, "rename", rename)
+    placed.append(gather(source_of(late), tmp_path / "a.mp4", expected))
+    assert [each.path.read_bytes() for each in placed] == [new, late]
+    assert names_in(tmp_path) == ["a.mp4", "a~2.mp4"]
+
+
 def test_long_names_fit(tmp_path: Path, clip: bytes, expected: Expectation, source_of: SourceOf) -> None:
     """A name as long as the file system allows leaves room for the temporary one."""
     path = tmp_path / ("ü" * 125 + ".mp4")

@@ -16,6 +16,7 @@ from typing import Any
 
 from callsheet.errors import UsageError
 from callsheet.files import atomically, file_sha256, usable_folder, write_atomically
+from manifests.addresses import unsigned
 from manifests.columns import PICTURE_COLUMNS
 from manifests.job import Job
 from manifests.plan import Plan, PlannedJob, PlanOptions
@@ -36,11 +37,15 @@ _ANY_FORMAT = "callsheet-plan-"
 
 @dataclass(frozen=True, slots=True)
 class PlanFile:
-    """A plan as it was written down. `rows` is the Parquet file with its rows."""
+    """A plan as it was written down. `rows` is the Parquet file with its rows.
+
+    `signed` says that the address of its source had a signature, which is not kept.
+    """
 
     path: Path
     campaign: str
     source: Path | str
+    signed: bool
     options: PlanOptions
     hash: str
     caps: tuple[Cap, ...]
@@ -91,12 +96,18 @@ def _is_plan(path: Path) -> bool:
 def _document(plan: Plan, folder: Path, rows_file: str, rows_sha256: str) -> dict[str, Any]:
     return plan_document(plan, rows=False) | {
         "format": FORMAT,
-        "source": plan.source if isinstance(plan.source, str) else _relative(plan.source, folder),
+        "source": unsigned(plan.source) if isinstance(plan.source, str) else _relative(plan.source, folder),
+        "source_signed": is_signed(plan),
         "options": _options_document(plan.options, folder),
         "caps": [cap_document(cap) for cap in plan.caps],
         "rows_file": rows_file,
         "rows_sha256": rows_sha256,
     }
+
+
+def is_signed(plan: Plan) -> bool:
+    """Say whether a plan's source is an address with a signature, which a plan file leaves out."""
+    return isinstance(plan.source, str) and unsigned(plan.source) != plan.source
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -110,6 +121,7 @@ def read_plan(path: Path) -> PlanFile:
             path=path,
             campaign=document["campaign"],
             source=_source(document["source"], path.parent),
+            signed=bool(document.get("source_signed")),
             options=_options(document["options"], path.parent, rows),
             hash=document["plan_hash"],
             caps=tuple(_cap(each) for each in document["caps"]),

@@ -104,7 +104,12 @@ def _planned_again(path: Path, options: PlanOptions) -> Plan:
         header_row=options.header_row or given.header_row,
         skip_hidden=options.skip_hidden or given.skip_hidden,
     )
-    plan = make_plan(planned.source, overrides=merged)
+    try:
+        plan = make_plan(planned.source, overrides=merged)
+    except UsageError as error:
+        if not planned.signed:
+            raise
+        raise UsageError(f"{error}; {path} keeps no signature, so run the signed address itself") from error
     changes = differences(planned, plan)
     if changes:
         raise PlanChanged(changes)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from callsheet.cli.options import (
     ALL_ROWS,
@@ -51,7 +51,7 @@ from manifests.diff import to_pay
 from manifests.part import fitting
 from manifests.plan import Plan, PlannedJob, PlanOptions
 from manifests.plan_document import left_document, plan_document, problems_document, refusal_document
-from manifests.plan_file import refuse_to_replace, write_plan
+from manifests.plan_file import is_signed, refuse_to_replace, write_plan
 from manifests.planner import make_plan
 from manifests.row_filter import RowFilter
 from pricing.budgets import Shortfall, full_room, shortfalls
@@ -110,8 +110,7 @@ def plan(
     costs = draft_costs(made, seen.kept)
     finishes = finishes_of(source)
     if out is not None:
-        write_plan(made, out, more=left_out)
-        note(f"wrote {out}")
+        _write(made, out, left_out)
     if json:
         told = plan_document(
             made, room=seen.room, rows=rows or None, changes=seen.changes, differs=seen.differs
@@ -195,6 +194,14 @@ def _fitted(plan: Plan, seen: PlanView) -> tuple[Plan, PlanView, list[PlannedJob
     positions = seen.left_out(plan)
     left = [planned for _, planned in plan.picked(positions)]
     return (fitting(plan, positions), seen.without(positions), left) if left else (plan, seen, left)
+
+
+def _write(plan: Plan, out: Path, left_out: Mapping[str, Any]) -> None:
+    """Write the plan file and say so."""
+    write_plan(plan, out, more=left_out)
+    note(f"wrote {out}")
+    if is_signed(plan):
+        note(f"{out} keeps no signature; if the manifest needs one, run the signed address itself")
 
 
 def _show_fit(seen: PlanView, short: Sequence[Shortfall], left: Sequence[PlannedJob]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fsspec
@@ -11,6 +13,7 @@ import pytest
 
 from callsheet.errors import UsageError
 from manifests.plan import PlanOptions
+from manifests.plan_document import plan_document
 from manifests.plan_file import write_plan
 from manifests.planner import make_plan
 from manifests.readers import remote
@@ -59,6 +62,23 @@ def test_a_manifest_is_planned_from_its_address(address, tmp_path):
     assert again.hash == plan.hash
     with pytest.raises(UsageError, match="only https"):
         make_plan(tmp_path / "plan.json")
+
+
+SIGNATURE = "X-Amz-Credential=AKIA&X-Amz-Signature=0abc"
+
+
+def test_a_plan_file_keeps_no_signature(address, tmp_path):
+    """The address is written without its signature and with every other parameter, and says what to do."""
+    options = PlanOptions(allow_private_hosts=True)
+    plan = make_plan(f"{address}/shots.csv?versionId=7&{SIGNATURE}", overrides=options)
+    path = tmp_path / "plan.json"
+    write_plan(plan, path)
+    assert f"{address}/shots.csv?versionId=7" in path.read_text()
+    assert "0abc" not in path.read_text() + json.dumps(plan_document(plan))
+    assert make_plan(path, overrides=options).hash == plan.hash
+    write_plan(replace(plan, source=f"{address}/gone.csv?{SIGNATURE}"), path)
+    with pytest.raises(UsageError, match=r"answers 404.*keeps no signature.*run the signed address"):
+        make_plan(path, overrides=options)
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,13 @@ def _what(bill: Bill) -> str:
 
 
 _TEMPLATE = template(
-    "statement.html.j2", usd=usd_text, day=day_of, what=_what, visible=clean, basis=BASES.__getitem__
+    "statement.html.j2",
+    usd=usd_text,
+    counted="{:,}".format,
+    day=day_of,
+    what=_what,
+    clean=clean,
+    basis=BASES.__getitem__,
 )
 _STYLE = own_file("statement.css")
 

@@ -93,7 +93,7 @@ const page = (() => {
       const count = make("b");
       input.addEventListener("change", () => choose(facet, value));
       box.append(make("label", {}, input, make("span", { className: value ?? "" }, `${value ? GROUPS[value] : "All"} `, count)));
-      return { value, input, write: (number) => (count.textContent = number) };
+      return { value, input, write: (number) => (count.textContent = counted(number)) };
     });
     facet.show = () => facet.counters.forEach(({ value, input }) => (input.checked = value === facet.chosen));
   }
@@ -104,7 +104,7 @@ const page = (() => {
       const option = make("option", { value: at ? String(at - 1) : "" });
       const name = value === null ? "all" : value || facet.none;
       select.append(option);
-      return { value, write: (number) => (option.textContent = `${name} (${number})`) };
+      return { value, write: (number) => (option.textContent = `${name} (${counted(number)})`) };
     });
     select.addEventListener("change", () => choose(facet, select.value === "" ? null : facet.values[select.value]));
     facet.show = () => (select.value = facet.chosen === null ? "" : String(facet.values.indexOf(facet.chosen)));
@@ -317,7 +317,6 @@ const page = (() => {
     players = playersOf(clip);
     players.forEach((player) => (player.figure = figureOf(player)));
     stage.replaceChildren(...players.map((player) => player.figure));
-    stage.dataset.takes = Math.min(players.length, 4);
     $("#viewer-name").textContent = clip.id;
     $(".viewer-top .row").textContent = `row ${clip.row}`;
     const place = shown.indexOf(clip);
@@ -361,7 +360,6 @@ const page = (() => {
       const cost = title ? clip.parts[title] : clip.cost;
       const words = [title, clip.other && `run ${clip.other}`, cost === null ? "" : usd(cost), clip.verdict];
       $("figcaption", figure).replaceChildren(name, ` ${words.filter(Boolean).map((word) => `· ${word}`).join(" ")}`);
-      figure.dataset.verdict = clip.verdict;
     }
   }
 
@@ -659,5 +657,5 @@ const page = (() => {
   addEventListener("afterprint", () => draw(first));
   update();
 
-  return { data, clips, own, make, usd, keys, told, watchers, current, refresh, recount: fitting, viewer };
+  return { data, own, make, usd, keys, told, watchers, current, refresh, recount: fitting };
 })();

@@ -1,4 +1,4 @@
-"""Addresses of pictures: which ones are the same picture, and which ones fal cannot fetch. Pure.
+"""Addresses: which are the same picture, which fal cannot fetch, and where messages may go. Pure.
 
 Signed addresses are those of Amazon S3 (docs.aws.amazon.com AmazonS3 sigv4-query-string-auth), Google Cloud
 Storage (cloud.google.com/storage/docs/access-control/signed-urls) and Azure Blob Storage
@@ -161,3 +161,30 @@ def _seconds(text: str, most: int = _LONGEST_S) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(most))):
         raise ValueError(text)
     return min(int(text), most)
+
+
+REFERENCE = "env:"
+"""`env:TEAM_CHAT` is the value of that environment variable."""
+
+_REFERENCED = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def is_reference(address: str) -> bool:
+    """Say whether this names an environment variable that holds the address."""
+    return _REFERENCED.fullmatch(address) is not None
+
+
+def is_address(text: str) -> bool:
+    """Say whether this may be an address of Apprise."""
+    return "://" in text and not any(letter.isspace() for letter in text)
+
+
+def is_webhook(url: str) -> bool:
+    """Say whether an address may get webhooks: https, or http on this machine."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    return bool(parts.hostname) and is_safe

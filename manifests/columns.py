@@ -11,9 +11,24 @@ import difflib
 import re
 from collections.abc import Container
 from dataclasses import dataclass
+from typing import Literal
 
-from manifests.reference_files import Media
-from pricing.tokens import FRAME_GRID_OFFSET, FRAME_GRID_STEP
+from pricing.units import FRAME_GRID_OFFSET, FRAME_GRID_STEP
+
+Media = Literal["image", "video", "audio"]
+
+REFERENCE_FORMATS = {
+    "video": {".mp4": "video/mp4", ".mov": "video/quicktime"},
+    "audio": {".mp3": "audio/mpeg", ".wav": "audio/wav"},
+}
+"""fal's own schemas (captured 2026-10): MP4 and MOV videos, MP3 and WAV sounds."""
+
+MEDIA_WORDS = {"image": "picture", "video": "video", "audio": "sound"}
+"""What a kind of file is called in messages."""
+
+REFERENCE_MAX_BYTES = {"video": 200_000_000, "audio": 15_000_000}
+"""Of one file, the same schemas: 200 MB a video of 2.5 (2.0: 50 MB together), 15 MB a sound."""
+
 
 SEED_MAX = 2**31 - 1
 """Volcengine 82379/1520757: seed from -1 to 2^31-1; -1 is random."""

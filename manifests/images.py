@@ -1,7 +1,8 @@
-"""Pictures of a manifest: checked before anything is spent, because fal may charge for one it cannot use.
+"""Pictures and reference files of a manifest, checked before anything is spent.
 
 Web addresses are passed on and never fetched from here. Local files, objects of a store (`s3://bucket/a.png`)
 and `data:` URIs are read once, by this process and its credentials, and uploaded to fal: it never sees `s3://`.
+fal may charge for a picture that it cannot use.
 """
 
 from __future__ import annotations
@@ -14,19 +15,65 @@ import re
 import warnings
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Literal
 from urllib.parse import urlsplit
 
 from callsheet.errors import UsageError
-from callsheet.files import write_atomically
+from callsheet.files import file_sha256, write_atomically
 from manifests.addresses import doubt
+from manifests.columns import MEDIA_WORDS, REFERENCE_FORMATS, REFERENCE_MAX_BYTES, Media
 from manifests.job import Image, Job
-from manifests.readers.stores import STORES, is_in_store, read_object, save_object
-from manifests.reference_files import MAX_BYTES as MAX_REFERENCE_BYTES
-from manifests.reference_files import Media
-from manifests.reference_lengths import BadReference, read_reference
+from manifests.readers.remote import STORES, is_in_store, read_object, save_object
+
+
+class BadReference(ValueError):
+    """The file cannot be used; the message says what is allowed."""
+
+
+def read_reference(path: Path, media: Media) -> tuple[str, str, int]:
+    """Return SHA-256 (hex), content type and length in milliseconds, rounded up. Raises BadReference."""
+    kinds = REFERENCE_FORMATS[media]
+    content_type = kinds.get(path.suffix.lower())
+    if content_type is None:
+        raise BadReference(f"this is not a {MEDIA_WORDS[media]} file; allowed are {', '.join(kinds)}")
+    try:
+        if not path.is_file():
+            raise BadReference(f"{path} is not a file")
+        if path.stat().st_size > REFERENCE_MAX_BYTES[media]:
+            raise BadReference(
+                f"the {MEDIA_WORDS[media]} is larger than {REFERENCE_MAX_BYTES[media] // 1_000_000} MB"
+            )
+        length_ms = _length_ms(path, media)
+        return file_sha256(path), content_type, length_ms
+    except OSError as error:
+        raise BadReference(f"cannot read {path}: {error.strerror}") from None
+
+
+def _length_ms(path: Path, media: Media) -> int:
+    """Return the length of the longest stream of that kind, by the container's own account."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            streams = container.streams.video if media == "video" else container.streams.audio
+            lengths = [
+                stream.duration * stream.time_base
+                for stream in streams
+                if stream.duration is not None and stream.time_base is not None
+            ]
+            if streams and not lengths and container.duration:
+                lengths = [Fraction(container.duration, av.time_base)]
+    except (av.FFmpegError, ValueError) as error:
+        raise BadReference(
+            f"this is not a {MEDIA_WORDS[media]} that can be read ({type(error).__name__})"
+        ) from None
+    if not lengths or max(lengths) <= 0:
+        raise BadReference(f"this file has no {MEDIA_WORDS[media]}, or does not say how long it is")
+    return -int(-max(lengths) * 1000 // 1)
+
 
 MAX_BYTES = 30_000_000
 MIN_SIDE_PX, MAX_SIDE_PX = 300, 6000
@@ -146,7 +193,7 @@ def _from_store(cell: str, media: Media) -> Image:
         return _image("file", cell, read_object(cell, MAX_BYTES))
     with TemporaryDirectory(prefix="callsheet-reference-") as folder:
         path = Path(folder, PurePosixPath(cell).name)
-        save_object(cell, path, MAX_REFERENCE_BYTES[media])
+        save_object(cell, path, REFERENCE_MAX_BYTES[media])
         sha256, content_type, length_ms = read_reference(path, media)
     return Image("file", cell, sha256, content_type, media=media, length_ms=length_ms)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from callsheet.errors import UsageError
 from manifests.addresses import unsigned
-from manifests.reference_files import Media
+from manifests.columns import Media
 from pricing.catalog import AUTO, Catalog, Endpoint
 from pricing.quotes import Shot
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from manifests.campaign import Template
 from manifests.columns import (
+    MEDIA_WORDS,
     PICTURE_COLUMNS,
     Choice,
     Column,
@@ -26,7 +27,6 @@ from manifests.images import BadPicture, PictureFinder
 from manifests.job import Image
 from manifests.names import NAME_RULE, is_safe
 from manifests.problems import Problems
-from manifests.reference_files import WORDS
 from manifests.table import UNPRINTABLE, Row
 from pricing.catalog import AUTO, Catalog, Endpoint
 
@@ -334,7 +334,7 @@ def _check_they_go_here(reading: Reading, column: Column, kind: Pictures, count:
         )
     bounds = [b for e in reading.endpoints if kind.bounds and (b := getattr(e, kind.bounds)) is not None]
     if bounds and not any(low <= count <= high for low, high in bounds):
-        what = WORDS[kind.media]
+        what = MEDIA_WORDS[kind.media]
         reading.wrong(column, f"here are {count} {what}s; {bounds[0][0]} to {bounds[0][1]} are allowed")
 
 

@@ -58,7 +58,7 @@ def part_at(plan: Plan, positions: Sequence[int]) -> Plan:
 
 
 def _cells(plan: Plan) -> dict[str, list[str]]:
-    from manifests.columnar.manifest_cells import cells_table
+    from manifests.columnar.cells import cells_table
 
     if isinstance(plan.jobs, StoredJobs):
         table = plan.jobs.cells_table()

@@ -1,6 +1,7 @@
 """A planned job as a row of a table and back, exactly: the rows beside a plan file, and those of large plans.
 
 Numbers that are not there are -1 (seed) or 0 (duration_s, num_frames), options that were left to fal are "".
+A job can also be written as the cells of a manifest, so that the same can be bought from a file.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from manifests.columns import COLUMN, PICTURE_COLUMNS, Pictures
+from manifests.columns import COLUMN, PICTURE_COLUMNS, Media, Pictures
 from manifests.job import Image, Job, canonical_json
 from manifests.parse_cells import picture_list
 from manifests.plan import Plan, PlannedJob, StoredJobs
 from manifests.plan_hash import NO_SEED
-from manifests.reference_files import Media
 from pricing.catalog import Catalog, Endpoint
 from pricing.money import NanoUsd
 from pricing.quotes import Quote
@@ -292,3 +292,44 @@ def manifest_table(plan: Plan) -> Any:
     total = len(plan.jobs)
     filled = {name: cells + [""] * (total - len(cells)) for name, cells in columns.items()}
     return pa.table({name: pa.array(cells, pa.string()) for name, cells in filled.items()})
+
+
+def manifest_cells(job: Job) -> dict[str, str]:
+    """Return every known manifest column of a job as text; empty where the job leaves it to fal.
+
+    Read again, the row is the same purchase (the same `fingerprint`), as long as its pictures can be read.
+    """
+    return {
+        "custom_id": job.custom_id,
+        "prompt": job.prompt,
+        "model": job.endpoint.model if job.draft_id else job.endpoint.id,
+        "image_url": job.image.value if job.image else "",
+        "end_image_url": job.end_image.value if job.end_image else "",
+        **{name: _files(job, media) for name, media in MEDIA.items()},
+        "aspect_ratio": job.aspect_ratio,
+        "resolution": job.resolution,
+        "duration": _text(job.duration_s),
+        "num_frames": _text(job.num_frames),
+        "camera_fixed": _text(job.camera_fixed),
+        "seed": _text(job.seed),
+        "enable_safety_checker": _text(job.enable_safety_checker),
+        "generate_audio": _text(job.generate_audio),
+        "draft": _text(job.draft),
+        "task": job.task or "",
+        "codec": job.codec or "",
+        "bitrate_mode": job.bitrate_mode or "",
+        "priority": str(job.priority),
+        "take": str(job.take),
+        "client": job.client,
+        "output_name": job.output_name,
+    }
+
+
+def _files(job: Job, media: Media) -> str:
+    """Write the reference files of a kind, a line each."""
+    return "\n".join(image.value for image in job.references if image.media == media)
+
+
+def _text(value: int | None) -> str:
+    """Write a number, or a flag as `true` and `false` (a bool is an int)."""
+    return "" if value is None else str(value).lower()

@@ -12,17 +12,16 @@ from manifests.columns import NAME_MAX_CHARS, SEED_MAX
 from manifests.error_file import campaign_of
 from manifests.images import PictureFinder
 from manifests.job import Job
-from manifests.job_cells import manifest_cells
 from manifests.names import NAME_MAX_CHARS as FILE_NAME_MAX_CHARS
 from manifests.parse_cells import Context
+from manifests.plan_rows import manifest_cells
 from manifests.problems import Problems
 from manifests.readers import as_table, open_manifests
 from manifests.selection import run_of, verdict_column
 from manifests.table import ReadOptions, Row
 from manifests.validate import read_row
 from pricing.catalog import Catalog
-from pricing.drafts import finish_shot
-from pricing.quotes import Quote, quote
+from pricing.quotes import Quote, finish_shot, quote
 
 RETAKE_OF = "retake_of"
 """The column that names the clip which a row is a retake of."""

@@ -13,7 +13,10 @@ from pathlib import Path
 from callsheet.errors import ManifestError, Problem, UsageError
 from manifests.readers import as_table, open_manifests
 from manifests.table import ReadOptions, Row, Table, shown
-from manifests.verdicts import VERDICTS
+
+VERDICTS = ("keep", "retake", "reject")
+"""The words of the column `verdict`; an empty cell says nothing so far."""
+
 
 RUN_COLUMN = "callsheet_run"
 """Names the run that a selection.csv is about. Its rows are planned only where they are to be retaken."""

@@ -16,8 +16,7 @@ from pricing.money import MAX_USD, NANO_PER_USD, ceil_div
 from pricing.price_list import agrees
 from pricing.quotes import Shot, least_nano, quote, rates_of
 from pricing.rates import Rate
-from pricing.tokens import most_frames
-from pricing.units import Clip, ListedPrice
+from pricing.units import Clip, ListedPrice, most_frames
 
 Basis = Literal["billable_units", "expected", "bill_implausible"]
 """Where a cost comes from: the units of fal's reply, the published formula, or units that cannot be true."""

@@ -11,8 +11,7 @@ from typing import Any
 
 from pricing.catalog import Catalog
 from pricing.rates import Rate
-from pricing.tokens import TOKENS_PER_RATE
-from pricing.units import ListedPrice, Unit
+from pricing.units import TOKENS_PER_RATE, ListedPrice, Unit
 
 
 @dataclass(frozen=True, slots=True)

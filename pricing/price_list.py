@@ -15,8 +15,7 @@ from typing import Literal
 from pricing.catalog import Catalog
 from pricing.money import ceil_div
 from pricing.rates import Rate, base_rates, rate_text
-from pricing.tokens import TOKENS_PER_RATE
-from pricing.units import ListedPrice
+from pricing.units import TOKENS_PER_RATE, ListedPrice
 
 Verdict = Literal["agrees", "differs", "not comparable", "not listed"]
 

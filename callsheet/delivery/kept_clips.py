@@ -16,8 +16,8 @@ from callsheet.report.clips import shot_numbers
 from callsheet.report.rows import ResultRow, iso_utc, result_row
 from callsheet.settings import command
 from manifests.campaign import BadTemplate, Template, parse_template
-from manifests.job_cells import manifest_cells
 from manifests.names import NAME_RULE, cleaned_name, is_safe, leaves_folder, safe_part, settled_names
+from manifests.plan_rows import manifest_cells
 from manifests.selection import Kept
 from pricing.budgets import client_key
 

@@ -26,9 +26,8 @@ from manifests.names import NAME_MAX_CHARS, folded
 from manifests.selection import Kept
 from pricing.budgets import Cap, Spend, choose
 from pricing.catalog import Catalog
-from pricing.drafts import finish_shot
 from pricing.pins import at_pin, read_pins
-from pricing.quotes import Quote, quote
+from pricing.quotes import Quote, finish_shot, quote
 from pricing.render_times import RenderKind
 
 

@@ -13,11 +13,10 @@ from callsheet.ledger import JobRow, Settled, State, runs
 from callsheet.reconcile.account import AccountSession
 from manifests.job import DRAFT_RESOLUTION, decode_job
 from pricing.catalog import Catalog
-from pricing.observed_rates import Bill, RateKey
 from pricing.pins import Pin, at_pin, pins_text
 from pricing.price_list import PriceCheck, accepted_rates, check_prices, differing
 from pricing.quotes import quote
-from pricing.rates import rate_text
+from pricing.rates import Bill, RateKey, rate_text
 from pricing.render_times import RenderKind
 from pricing.units import ListedPrice
 

@@ -10,14 +10,14 @@ from callsheet.engine.context import RunContext
 from callsheet.engine.submit import FREE_TRIES, backoff_s
 from callsheet.errors import InputError, Unavailable, UsageError
 from callsheet.ledger import history
+from manifests.columns import REFERENCE_MAX_BYTES
 from manifests.job import Image, Job
-from manifests.readers.stores import is_in_store, read_object
-from manifests.reference_files import MAX_BYTES
+from manifests.readers.remote import is_in_store, read_object
 
 UPLOAD_GOOD_FOR_MS = 25 * 86_400_000
 """fal is asked to keep uploads for 30 days; a job may still wait for days after its picture was looked up."""
 
-LARGEST_BYTES = max(MAX_BYTES.values())
+LARGEST_BYTES = max(REFERENCE_MAX_BYTES.values())
 """More than any picture, video or sound that was planned."""
 
 

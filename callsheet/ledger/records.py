@@ -13,7 +13,7 @@ from typing import Literal
 from callsheet.ledger.states import FINISHED, Charged, CostBasis, State
 from callsheet.ticket import Ticket
 from manifests.look import Flag
-from pricing.drafts import DRAFT_ID_MAX_CHARS, DRAFT_KEPT_MS
+from pricing.quotes import DRAFT_ID_MAX_CHARS, DRAFT_KEPT_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from callsheet.ledger.queries import LOOK_UP_AT_ONCE
 from callsheet.ledger.records import Change, Review
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read, write
-from manifests.verdicts import VERDICTS
+from manifests.selection import VERDICTS
 
 NOTE_MAX_CHARS = 2_000
 NAME_MAX_CHARS = 80

@@ -14,7 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from callsheet.ledger.states import COST_BASES, HOLDS_SLOT, State
-from manifests.verdicts import VERDICTS
+from manifests.selection import VERDICTS
 
 INT: Final[Any] = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 REAL: Final[Any] = sa.Double().with_variant(sa.REAL(), "sqlite")

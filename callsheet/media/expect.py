@@ -9,7 +9,7 @@ from callsheet.media.codes import MediaErrorCode, media_error
 from manifests.job import Job
 from manifests.look import LookRules, asks_for_cuts
 from pricing.catalog import AUTO, Catalog
-from pricing.tokens import grid_neighbours
+from pricing.units import grid_neighbours
 
 FRAME_RATE_TOLERANCE = 0.1
 """Frames per second; accepts 23.976 for 24."""

@@ -28,7 +28,7 @@ from typing import Any
 from callsheet.errors import UsageError
 from callsheet.files import file_sha256, part_file
 from callsheet.media.codes import MediaErrorCode, media_error
-from manifests.readers.stores import chunks_of, open_store, reason_of, without_password
+from manifests.readers.remote import chunks_of, open_store, reason_of, without_password
 
 PART_BYTES = 8 << 20
 """Larger files go to S3 in parts of this size, two at a time. Below twice of it a file is one PUT."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from callsheet.settings import Secret
-from manifests.notify_addresses import REFERENCE, is_reference, is_webhook
+from manifests.addresses import REFERENCE, is_reference, is_webhook
 
 
 @dataclass(frozen=True, slots=True)

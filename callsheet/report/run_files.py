@@ -15,7 +15,7 @@ from callsheet.report.rows import RESULT_COLUMNS, ResultRow, Value, carried_name
 from callsheet.report.safe_text import csv_text, guarded, write_csv
 from callsheet.report.summary import RunFacts, RunTotals, summarise, summary_document
 from manifests.error_file import CAMPAIGN_COLUMN, escaped
-from manifests.job_cells import manifest_cells
+from manifests.plan_rows import manifest_cells
 from manifests.retakes import RETAKE_OF
 from manifests.selection import REVIEW_COLUMNS, RUN_COLUMN
 

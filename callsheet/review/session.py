@@ -21,7 +21,7 @@ from callsheet.report.run_files import SELECTION_FILE, selection_text, write_sel
 from callsheet.report.summary import summarise
 from manifests.columns import SEED_MAX
 from manifests.retakes import Retake, checked_retake, new_seed, next_take, retake_cells, shot_of, take_name
-from manifests.verdicts import VERDICTS
+from manifests.selection import VERDICTS
 from pricing.catalog import Catalog, load_catalog
 
 TRIES = 1_000

@@ -33,7 +33,7 @@ from manifests.columnar.cells import (
     plain_prompts,
     written,
 )
-from manifests.columns import COLUMN, COLUMNS, FileName, Pictures, Text, Whole
+from manifests.columns import COLUMN, COLUMNS, FileName, Media, Pictures, Text, Whole
 from manifests.job import (
     LATER_OPTIONS,
     OPTIONS,
@@ -46,7 +46,6 @@ from manifests.job import (
 from manifests.parse_cells import Context
 from manifests.plan_hash import combo_text
 from manifests.problems import Problems
-from manifests.reference_files import Media
 from manifests.table import CELL_LIMIT_BYTES, printable, shown
 from manifests.validate import (
     INSTRUCTIONS,

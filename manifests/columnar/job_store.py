@@ -28,8 +28,8 @@ from manifests.columnar.arrow import (
     text_array,
     texts_of,
 )
-from manifests.columnar.manifest_cells import cells_table
-from manifests.columns import PICTURE_COLUMNS
+from manifests.columnar.cells import cells_table
+from manifests.columns import PICTURE_COLUMNS, Media
 from manifests.job import Image, fingerprint_of, options_text
 from manifests.parse_cells import picture_list
 from manifests.plan import JobKind, PlannedJob, StoredJobs, Summary, part_of
@@ -51,7 +51,6 @@ from manifests.plan_rows import (
     planned_of,
     rows_schema,
 )
-from manifests.reference_files import Media
 from pricing.catalog import Catalog
 
 SHARED_CONTENT = ("endpoint", "resolution", "aspect_ratio", "duration_s", "num_frames", *FLAGS, *CHOICES)

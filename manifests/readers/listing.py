@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from callsheet.errors import UsageError
 from manifests.campaign import Campaign
 from manifests.readers import local_files
-from manifests.readers.remote import is_remote, places
-from manifests.readers.stores import is_in_store, open_store, reason_of, without_password
+from manifests.readers.remote import is_in_store, is_remote, open_store, places, reason_of, without_password
 
 
 class Listed(NamedTuple):

@@ -1,17 +1,21 @@
-"""Parquet, of any column types: every value becomes the text a person would have typed."""
+"""Parquet, of any column types: every value becomes the text a person would have typed.
+
+Rows that are in memory are written to a Parquet file and read from there.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 import math
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from callsheet.errors import Problem
+from callsheet.errors import Problem, UsageError
 from manifests.table import (
     COLUMNS_MAX,
     ROWS_MAX,
@@ -356,3 +360,26 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value_text(value)
+
+
+def written_rows(rows: Any, name: str) -> Path:
+    """Write a pyarrow Table, a DataFrame or mappings to `<name>.parquet` in a folder of its own.
+
+    The folder is the caller's to remove. Raises UsageError for rows that are no table.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if isinstance(rows, pa.Table):
+            table = rows
+        elif hasattr(rows, "to_parquet"):
+            table = pa.Table.from_pandas(rows, preserve_index=False)
+        else:
+            names = dict.fromkeys(name for row in rows for name in row)
+            table = pa.table({name: [row.get(name) for row in rows] for name in names})
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UsageError(f"the rows are no table: {error}") from error
+    path = Path(tempfile.mkdtemp(prefix="callsheet-")) / f"{name}.parquet"
+    pq.write_table(table, path)
+    return path

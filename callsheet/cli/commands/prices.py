@@ -18,11 +18,10 @@ from callsheet.files import has_ledger
 from callsheet.ledger import Ledger, history
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, Endpoint, load_catalog
-from pricing.observed_rates import LearnedRate, RateKey, learned_rates
 from pricing.pins import rates_sha256
 from pricing.price_list import PriceCheck
-from pricing.rates import Rate, conflicts, rate_text
-from pricing.tokens import TOKENS_PER_RATE
+from pricing.rates import LearnedRate, Rate, RateKey, conflicts, learned_rates, rate_text
+from pricing.units import TOKENS_PER_RATE
 
 DRIFT = 4
 BOOK = ("for", "when", "usd", "per", "from", "in force", "confidence", "source", "note")

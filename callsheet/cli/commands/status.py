@@ -12,8 +12,8 @@ from callsheet.cli.views.run_line import in_words, made_before
 from callsheet.ledger import JobRow, Ledger, State, admission, finishing, queries, wall_clock_ms
 from callsheet.report.rows import iso_utc, minute_utc
 from callsheet.settings import command
-from pricing.drafts import DRAFT_KEPT_MS
 from pricing.money import usd_text
+from pricing.quotes import DRAFT_KEPT_MS
 
 NAMED = 20
 

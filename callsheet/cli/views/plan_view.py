@@ -16,9 +16,9 @@ from manifests.plan import Plan, Size, Total, drafts_in
 from manifests.retakes import kept_drafts
 from pricing.budgets import Cap, choose, scope_label
 from pricing.catalog import load_catalog
-from pricing.drafts import ASSUMED_SHARE, DraftCost, draft_cost, finish_cost
 from pricing.keep_rates import KeepRate
 from pricing.money import usd_rounded_up, usd_text
+from pricing.quotes import ASSUMED_SHARE, DraftCost, draft_cost, finish_cost
 from pricing.render_times import campaign_s, published_render_s
 
 WARNINGS_SHOWN = 10

@@ -16,7 +16,7 @@ from callsheet.errors import ManifestError, OverBudget
 from callsheet.ledger import JobRow, Ledger, State, queries
 from manifests.planner import make_plan
 from manifests.selection import Kept
-from pricing.drafts import DRAFT_KEPT_MS
+from pricing.quotes import DRAFT_KEPT_MS
 
 pytestmark = pytest.mark.anyio
 

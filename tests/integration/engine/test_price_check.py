@@ -36,8 +36,8 @@ from callsheet.provider.messages import Rendered
 from callsheet.reconcile.billing import compare_bills
 from manifests.planner import make_plan
 from pricing.catalog import Catalog
-from pricing.observed_rates import RateKey, learned_rates
 from pricing.pins import read_pins
+from pricing.rates import RateKey, learned_rates
 
 pytestmark = pytest.mark.anyio
 

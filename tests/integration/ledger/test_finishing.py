@@ -17,7 +17,7 @@ from callsheet.ledger import (
     verify,
 )
 from callsheet.ledger.states import Event
-from pricing.drafts import DRAFT_KEPT_MS
+from pricing.quotes import DRAFT_KEPT_MS
 from tests.integration.ledger.conftest import (
     COST_NANO,
     FILE,

@@ -6,6 +6,7 @@ import pytest
 
 from callsheet.errors import ManifestError
 from manifests.campaign_file import read_campaign
+from manifests.campaign_sections import LookSection
 from manifests.look import (
     FLAG_KINDS,
     THRESHOLDS,
@@ -20,7 +21,6 @@ from manifests.look import (
     read_look,
     read_retakes,
 )
-from manifests.look_section import LookSection
 from manifests.plan_document import plan_document
 from manifests.planner import make_plan
 from pricing.budgets import Cap

@@ -11,8 +11,8 @@ from callsheet.notify.message import trial
 from callsheet.notify.sending import webhook_body, webhook_headers
 from callsheet.notify.targets import targets_of
 from callsheet.settings import Secret, settings_from
+from manifests.addresses import is_webhook
 from manifests.campaign_file import read_campaign
-from manifests.notify_addresses import is_webhook
 
 TOKEN = "T0KEN-canary"
 

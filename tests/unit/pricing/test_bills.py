@@ -13,8 +13,7 @@ from pricing.bills import MOST_NANO, Basis, charge, delivered_nano
 from pricing.catalog import Catalog, load_catalog
 from pricing.money import ceil_div
 from pricing.quotes import Shot, least_nano, quote
-from pricing.tokens import most_frames
-from pricing.units import ListedPrice, Unit
+from pricing.units import ListedPrice, Unit, most_frames
 
 CATALOG = load_catalog()
 BASE = "fal-ai/bytedance/seedance"

@@ -3,8 +3,7 @@
 import pytest
 
 from pricing.catalog import load_catalog
-from pricing.drafts import DraftCost, draft_cost, finish_cost, finish_shot
-from pricing.quotes import Shot
+from pricing.quotes import DraftCost, Shot, draft_cost, finish_cost, finish_shot
 
 CATALOG = load_catalog()
 DRAFT = Shot(CATALOG.endpoints["bytedance/seedance-2.5/text-to-video"], "480p", "16:9", 4)

@@ -16,8 +16,7 @@ from pricing.catalog import AUTO, Catalog, Endpoint, load_catalog
 from pricing.money import NANO_PER_USD
 from pricing.quotes import Quote, Shot, least_nano, nearest_ratios, quote
 from pricing.rates import rate_text
-from pricing.tokens import most_frames, tokens
-from pricing.units import Clip, Unit
+from pricing.units import Clip, Unit, most_frames, tokens
 
 CATALOG = load_catalog()
 BASE = "fal-ai/bytedance/seedance/v1"

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 from cyclopts.completion import CompletionContext
+from cyclopts.validators import Number
 
 from callsheet.errors import CallsheetError, UsageError
 from callsheet.files import has_ledger, usable_data_folder
@@ -81,7 +82,9 @@ Canary = Annotated[
     ),
 ]
 HeaderRow = Annotated[
-    int | None, option("HEADER_ROW", "Row of the header in a CSV or XLSX manifest, if it is not found")
+    int | None,
+    option("HEADER_ROW", "Row of the header in a CSV or XLSX manifest, if it is not found"),
+    Parameter(validator=Number(gte=1)),
 ]
 SkipHidden = Annotated[bool, option("SKIP_HIDDEN", "Leave out hidden and filtered rows of a workbook")]
 

@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from cyclopts import App
 
 from callsheet.cli.app import make_app
+from callsheet.cli.main import run_command
 from callsheet.settings import Settings
 from pricing.catalog import OWN_CATALOG
 
@@ -67,3 +69,10 @@ def test_every_command_that_ends_speaks_json():
         if "--json" not in {argument.name for argument in app.assemble_argument_collection()}
     }
     assert silent == {"receive", "review", "sandbox", "ui"}
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "run"])
+def test_a_header_row_counts_from_one(command, capsys):
+    """There is no row 0: an option that would be ignored is refused."""
+    assert run_command([command, "shots.csv", "--header-row", "0"]) == 2
+    assert '"0" for --header-row' in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The endpoints, their list prices, and the schema of each as fal's own documents state it.
+"""The endpoints, the schema of each as fal's own documents state it, and the errors of a model.
 
 Unknown fields are ignored, as fal's models do: `num_frames` changes nothing on an endpoint whose page does
 not list it.
@@ -6,16 +6,59 @@ not list it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model
 
-from callsheet.sandbox.model_errors import BadInput
+from callsheet.errors import CallsheetError
 from callsheet.sandbox.pixels import frames_of, size_of
+
+MAX_ECHO = 10_000
+"""Characters of an input that a reply repeats."""
+
+
+class BadInput(CallsheetError):
+    """The render cannot use an argument. It becomes fal's 422 body; `type` is fal's word for it."""
+
+    def __init__(self, message: str, *, type_: str, loc: tuple[str | int, ...], **context: Any) -> None:
+        self.type = type_
+        self.loc = loc
+        self.context = context
+        super().__init__(message)
+
+    def body(self, found: Any) -> dict[str, Any]:
+        """Return the document of the 422 reply."""
+        return model_error(str(self), self.type, ["body", *self.loc], found, self.context)
+
+
+def model_error(
+    message: str, type_: str, loc: list[str | int], found: Any = None, context: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the body of a model's error: a list with one item."""
+    item = {"loc": loc, "msg": message, "type": type_, "input": _echo(found)}
+    item["url"] = f"https://docs.fal.ai/errors#{type_}"
+    return {"detail": [{**item, "ctx": context} if context else item]}
+
+
+def validation_body(error: ValidationError) -> dict[str, Any]:
+    """Return the body for arguments against the schema: pydantic's list, `body` in front of each place."""
+    items = json.loads(error.json())
+    for item in items:
+        item["loc"] = ["body", *item["loc"]]
+        item["input"] = _echo(item.get("input"))
+    return {"detail": items}
+
+
+def _echo(found: Any) -> Any:
+    """Return an input, or the beginning of its text where it is long."""
+    text = json.dumps(found, default=str)
+    return found if len(text) <= MAX_ECHO else text[:200] + "..."
+
 
 MAX_PROMPT = 50_000
 """Characters. fal publishes no bound; this one keeps a request within reason."""

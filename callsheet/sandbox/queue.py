@@ -17,10 +17,17 @@ from pydantic import ValidationError
 
 from callsheet.sandbox import webhooks
 from callsheet.sandbox.config import media_base
-from callsheet.sandbox.endpoints import ENDPOINTS, ClipOrder, ServedEndpoint, shot_of
+from callsheet.sandbox.endpoints import (
+    ENDPOINTS,
+    BadInput,
+    ClipOrder,
+    ServedEndpoint,
+    model_error,
+    shot_of,
+    validation_body,
+)
 from callsheet.sandbox.faults import Fault
 from callsheet.sandbox.file_store import FileStore, Lifecycle
-from callsheet.sandbox.model_errors import BadInput, model_error, validation_body
 from callsheet.sandbox.pixels import render_time_s
 from callsheet.sandbox.prices import PriceList
 from callsheet.sandbox.renderer import RenderedFile, VideoRenderer

@@ -13,8 +13,7 @@ from threading import Lock
 from typing import TypeVar
 
 from callsheet.sandbox.endpoints import ClipOrder
-from callsheet.sandbox.inputs import InputLoader
-from callsheet.sandbox.scene import Scene, scene_of
+from callsheet.sandbox.scene import InputLoader, Scene, scene_of
 
 KEPT_RENDERS = 64
 _T = TypeVar("_T")

@@ -14,9 +14,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from callsheet.sandbox.config import DIRECT_NAMES
-from callsheet.sandbox.endpoints import MAX_PROMPT, ServedEndpoint
+from callsheet.sandbox.endpoints import MAX_PROMPT, ServedEndpoint, model_error
 from callsheet.sandbox.file_store import Lifecycle
-from callsheet.sandbox.model_errors import model_error
 from callsheet.sandbox.queue import NoSlot, SubmitOptions
 from callsheet.sandbox.services import Services, base_url, json_of, key_of, services_of, unauthorized
 from callsheet.sandbox.store import LOW, NORMAL, Record

@@ -1,30 +1,130 @@
-"""The sandbox as a server: TCP, TLS where asked for, one per state folder."""
+"""The sandbox as a server: its app, TCP, TLS with a certificate of its own, one per state folder."""
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import fcntl
+import ipaddress
 import json
 import os
+import re
 import signal
 import socket
+import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from callsheet.errors import UsageError
 from callsheet.files import write_atomically
-from callsheet.sandbox.app import create_app
-from callsheet.sandbox.config import OWN_CATALOG, SandboxAddress, SandboxConfig
+from callsheet.sandbox import (
+    routes_catalog,
+    routes_control,
+    routes_files,
+    routes_platform,
+    routes_queue,
+)
+from callsheet.sandbox.config import FAL_NAMES, OWN_CATALOG, SandboxAddress, SandboxConfig
+from callsheet.sandbox.fault_replies import FaultMiddleware
 from callsheet.sandbox.faults import FaultBook
 from callsheet.sandbox.own_endpoints import own_endpoints
+from callsheet.sandbox.services import open_services
+from callsheet.sandbox.store import Store
+
+MAX_BODY = 256 * 2**20
+"""Bytes of one request: enough for any upload, and a bound on memory."""
+
+
+class _TooLarge(Exception):
+    """A request's body is larger than `MAX_BODY`."""
+
+
+class _Gate:
+    """Refuses calls by a foreign host name and bodies without end; notes when the last call came.
+
+    A page in a browser whose name is rebound to this machine's address still sends its own name as Host.
+    """
+
+    def __init__(self, app: ASGIApp, config: SandboxConfig) -> None:
+        self._app = app
+        self._config = config
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["app"].state.services.last_call_at = time.monotonic()
+        if not self._is_own(Headers(scope=scope).get("host", "")):
+            await JSONResponse({"detail": "Unknown host"}, 421)(scope, receive, send)
+            return
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY:
+                raise _TooLarge
+            return message
+
+        try:
+            await self._app(scope, bounded, send)
+        except _TooLarge:
+            await JSONResponse({"detail": "Request is too large"}, 413)(scope, receive, send)
+
+    def _is_own(self, host: str) -> bool:
+        """Say whether a Host header names this server: a known name or any IP address, with any port."""
+        match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", host)
+        return match is not None and self._config.owns(match[1].strip("[]"))
+
+
+def create_app(
+    config: SandboxConfig, *, faults: FaultBook | None = None, clock: Callable[[], float] = time.time
+) -> Starlette:
+    """Build the server's application. `clock` gives Unix seconds.
+
+    A caller that keeps `faults` can arm faults without a call. The state is opened when the server starts
+    and closed when it stops; `app.state.services` holds it in between.
+    """
+    book = faults or FaultBook()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            folder = config.state_dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            state = Store(folder)
+            stack.callback(state.close)
+            services = app.state.services = open_services(config, state, book, clock)
+            stack.callback(services.renderer.close)
+            stack.push_async_callback(services.queue.stop)
+            await services.queue.resume()
+            yield
+
+    parts = (routes_control, routes_catalog, routes_platform, routes_files, routes_queue)
+    return Starlette(
+        routes=[route for part in parts for route in part.routes()],
+        middleware=[Middleware(_Gate, config=config), Middleware(FaultMiddleware, book=book)],
+        lifespan=lifespan,
+    )
+
 
 ADDRESS_FILE = "server.json"
 LOCK_FILE = "lock"
@@ -166,3 +266,41 @@ def _state_lock(state_dir: Path | None) -> Iterator[None]:
                 f"another sandbox is running on {state_dir}; stop it or use another folder"
             ) from error
         yield
+
+
+LIFE = dt.timedelta(days=365)
+
+
+def own_certificate(folder: Path, *names: str) -> tuple[Path, Path]:
+    """Return certificate and key below `folder`; made anew each time, for `names` beside the usual ones."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    certfile, keyfile = folder / "certificate.pem", folder / "private-key.pem"
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Callsheet sandbox")])
+    now = dt.datetime.now(dt.UTC)
+    every = sorted({"localhost", "127.0.0.1", "::1", *FAL_NAMES, *names})
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + LIFE)
+        .add_extension(x509.SubjectAlternativeName([_general(name) for name in every]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    write_atomically(keyfile, pem, mode=0o600)
+    write_atomically(certfile, certificate.public_bytes(serialization.Encoding.PEM))
+    return certfile, keyfile
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

@@ -15,10 +15,10 @@ from callsheet.sandbox.config import SandboxConfig
 from callsheet.sandbox.endpoints import Served
 from callsheet.sandbox.faults import FaultBook
 from callsheet.sandbox.file_store import FileStore
-from callsheet.sandbox.inputs import InputLoader
 from callsheet.sandbox.prices import PriceList
 from callsheet.sandbox.queue import RenderQueue
 from callsheet.sandbox.renderer import VideoRenderer
+from callsheet.sandbox.scene import InputLoader
 from callsheet.sandbox.store import Store
 from callsheet.sandbox.webhooks import Signer
 

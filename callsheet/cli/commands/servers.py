@@ -81,7 +81,7 @@ def sandbox(
     )
     with tempfile.TemporaryDirectory() as folder:
         if tls:
-            from callsheet.sandbox.certificates import own_certificate
+            from callsheet.sandbox.server import own_certificate
 
             certfile, keyfile = own_certificate((state or Path(folder)) / "tls", host, *allow_host)
             config = replace(config, certfile=certfile, keyfile=keyfile)

@@ -4,9 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from callsheet.sandbox.drawing import backdrop, drawn
+from callsheet.sandbox.drawing import MOVES, SLOW_PUSH, STATIC, Move, backdrop, drawn, shots_of
 from callsheet.sandbox.scene import Scene
-from callsheet.sandbox.storyboard import MOVES, SLOW_PUSH, STATIC, Move, shots_of
 from callsheet.sandbox.text import ELLIPSIS, OWN_FONT, fitted, font_for
 from callsheet.sandbox.video import tone
 

@@ -5,9 +5,8 @@ import pytest
 from PIL import Image
 
 from callsheet.sandbox.config import SandboxConfig
-from callsheet.sandbox.endpoints import Source
-from callsheet.sandbox.inputs import InputLoader
-from callsheet.sandbox.model_errors import BadInput
+from callsheet.sandbox.endpoints import BadInput, Source
+from callsheet.sandbox.scene import InputLoader
 
 OWNS = SandboxConfig().owns
 

@@ -13,7 +13,7 @@ from callsheet.cli.output import flush, note, result
 from callsheet.errors import CallsheetError, UsageError
 from callsheet.ledger import Ledger
 from callsheet.ledger.accounts import TOTAL
-from callsheet.ledger.overview import MOST_RUNS, Activity, activity
+from callsheet.ledger.activity import MOST_RUNS, Activity, activity
 
 NANO = 10**9
 

@@ -11,7 +11,16 @@ from typing import Any
 from callsheet.engine.context import RunContext, current_run
 from callsheet.engine.request import RunRequest
 from callsheet.errors import Busy, CallsheetError, CapReached, InputError, Interrupted
-from callsheet.ledger import Account, JobRow, account_refs, admission, announcements, queries, wall_clock_ms
+from callsheet.ledger import (
+    Account,
+    JobRow,
+    account_refs,
+    admission,
+    announcements,
+    history,
+    queries,
+    wall_clock_ms,
+)
 from callsheet.notify import message
 from callsheet.notify.announcer import Announcer
 from callsheet.notify.message import Message
@@ -133,7 +142,7 @@ async def _look_again_and_again(ctx: RunContext) -> None:
 async def _look(ctx: RunContext) -> list[Account]:
     """Tell what the ledger shows now. Returns the accounts with a cap that the run counts in."""
     run = ctx.run
-    groups = await ctx.do(announcements.owners, run.run_id)
+    groups = await ctx.do(history.owners, run.run_id)
     refs = {
         ref
         for client, model in groups

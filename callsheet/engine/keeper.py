@@ -22,7 +22,7 @@ from callsheet.engine.shard import carry_out_part, finalize_run, waits_for_appro
 from callsheet.engine.stopping import StopSignal, stop_under
 from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import Ledger, PartWork, Run, State, admission, parts, queries, runs
-from callsheet.ledger.overview import KEEPER
+from callsheet.ledger.activity import KEEPER
 from callsheet.notify.announcer import Announcer
 from callsheet.reconcile.account import AccountSession
 from callsheet.reconcile.unknown import settle_ledger

@@ -32,7 +32,6 @@ from callsheet.ledger import (
     history,
     queries,
     reviews,
-    takes,
 )
 from callsheet.report.rows import ResultRow, earlier_row, result_row, with_reviews
 from callsheet.report.run_files import write_run_files
@@ -83,7 +82,7 @@ def result_rows(ledger: Ledger, run: Run) -> list[ResultRow]:
         if earlier is not None:
             path = folders.path_of(earlier)
             rows[position, 0] = earlier_row(earlier, job, quote, run, output_path=path)
-    paths = ledger.do(takes.output_paths, drafts.values())
+    paths = ledger.do(queries.output_paths, drafts.values())
     for place, output_id in drafts.items():
         rows[place] = replace(rows[place], draft_path=paths[output_id])
     return reviewed(ledger, [rows[place] for place in sorted(rows)])
@@ -100,7 +99,7 @@ def other_takes(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> list[Res
     found: list[ResultRow] = []
     wanted = {name for row in rows for name in _linked_names(row)} - known
     while wanted:
-        jobs = ledger.do(takes.by_name, run.campaign, wanted)
+        jobs = ledger.do(queries.by_name, run.campaign, wanted)
         new = reviewed(
             ledger,
             [

@@ -17,6 +17,7 @@ from callsheet.ledger.accounts import (
     account_refs,
 )
 from callsheet.ledger.database import wall_clock_ms
+from callsheet.ledger.open_ledger import Ledger
 from callsheet.ledger.records import (
     JobRow,
     NewFinish,
@@ -35,7 +36,6 @@ from callsheet.ledger.records import (
     Tally,
 )
 from callsheet.ledger.states import AT_FAL, FINISHED, HOLDS_SLOT, Charged, CostBasis, Event, State
-from callsheet.ledger.store import Ledger
 
 __all__ = [
     "AT_FAL",

@@ -6,8 +6,9 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import local
 from typing import Any, Final
@@ -32,7 +33,6 @@ no column takes (a number beyond 64 bits, half of a surrogate pair)."""
 
 _NO_ROOM: Final = ("disk is full", "SQLITE_IOERR_SHMSIZE", "No space left on device")
 """How SQLite (its data, and the index of its journal) and PostgreSQL say that a disk is full."""
-
 
 Clock = Callable[[], int]
 """Gives the time in whole milliseconds since 1970, UTC."""
@@ -126,10 +126,11 @@ class Database:
         """The transaction of a verb that is declared like this."""
         if declared.access is Access.READ:
             with self.read() as connection:
-                yield Transaction(connection, self._clock_ms(), Access.READ)
+                yield Transaction(connection, partial(self._clock_ms, connection), Access.READ)
             return
         with self.write(fenced=declared.fenced) as connection:
-            yield Transaction(connection, self._group.now_ms, declared.access)
+            now_ms = self._group.now_ms
+            yield Transaction(connection, lambda: now_ms, declared.access)
             if declared.access is Access.PURCHASE:
                 self._require_lasting(connection)
 
@@ -171,11 +172,14 @@ class Database:
         self._group.undone_by, self._group.asked_for = None, ()
         with self.errors_named(), self.engine.begin() as connection:
             server_ms = postgres.lock_head(connection) if self.file is None else None
-            self._group.now_ms = self._clock_ms() if self.clock or server_ms is None else server_ms
+            self._group.now_ms = self._clock_ms(connection) if self.clock or server_ms is None else server_ms
             yield connection
             self._require_whole(connection)
 
-    def _clock_ms(self) -> int:
+    def _clock_ms(self, connection: sa.Connection) -> int:
+        """Return the ledger's own time: the server's, or this machine's for a file; `clock` replaces it."""
+        if self.clock is None and self.file is None:
+            return postgres.now_ms(connection)
         return (self.clock or wall_clock_ms)()
 
     @contextmanager
@@ -223,7 +227,7 @@ class Database:
             if not free:
                 raise Busy(busy_message(run_id, part, None))
             with self.write() as connection:
-                mine = self.claims.take(connection, run_id, part, self._clock_ms())
+                mine = self.claims.take(connection, run_id, part, self._clock_ms(connection))
             with self.claims.holding(mine):
                 yield
 
@@ -232,14 +236,11 @@ class Database:
         with self.write() as connection:
             mine = self.claims.take(connection, run_id, part, postgres.now_ms(connection))
         try:
-            with self.claims.holding(mine), self._renewing():
+            with self.claims.holding(mine), self.renewer.running() if self.renewer else nullcontext():
                 yield
         finally:
             with suppress(LedgerError), self.write(fenced=False) as connection:  # else it ends by itself
                 self.claims.give_back(connection, mine)
-
-    def _renewing(self) -> AbstractContextManager[None]:
-        return self.renewer.running() if self.renewer else nullcontext()
 
     def renew(self) -> None:
         """Extend every claim. Raises ClaimLost where one was taken over; see `callsheet.ledger.locks`."""
@@ -379,11 +380,10 @@ def _connect_lazily(url: URL, clock: Clock | None) -> Database:
     return Database(engine=engine, label=label, file=None, claims=claims, clock=clock, renewer=renewer)
 
 
-_UNREADABLE: Final = (
+_UNREADABLE: Final = (  # neither the URL nor what refused it is shown: they may hold a password
     "the ledger's URL cannot be read; use sqlite:////path or postgresql://..., and write @ as %40 within a "
     "password"
 )
-"""The URL itself is not shown, nor is what refused it kept as a cause: it may hold a password."""
 
 
 def _parsed(url: str) -> URL:

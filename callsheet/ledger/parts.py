@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, exists, func, select
 
 from callsheet.errors import UsageError
-from callsheet.ledger import announcements, postgres, queries, schema
+from callsheet.ledger import announcements, queries, schema
 from callsheet.ledger.locks import WHOLE, claims_of, is_alive
 from callsheet.ledger.records import PartWork, Range
 from callsheet.ledger.states import FOLLOWED, State
@@ -91,8 +91,7 @@ def work(tx: Transaction, run_id: str) -> list[PartWork]:
 def _claims(tx: Transaction, run_id: str) -> tuple[dict[str, Row[Any]], int]:
     """Return the claims of a run by part, and the time of the database."""
     claims = {claim.part: claim for claim in claims_of(tx.connection, {run_id})[run_id]}
-    is_server = tx.connection.dialect.name == "postgresql"
-    return claims, postgres.now_ms(tx.connection) if is_server else tx.at_ms
+    return claims, tx.lease_ms
 
 
 @read()

@@ -6,18 +6,18 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, case, func, or_, select, text
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, cast, func, or_, select, text
 
 from callsheet.errors import UsageError
-from callsheet.ledger import postgres, schema
+from callsheet.ledger import schema
 from callsheet.ledger.accounts import TOTAL
-from callsheet.ledger.job_rows import SUBMISSION, as_job, as_submission, job_query
-from callsheet.ledger.locks import claims_of, is_alive
-from callsheet.ledger.records import JobRow, OpenWork, Owner, Range, Run, Submission, Tally
+from callsheet.ledger.records import JobRow, Output, Range, Run, Submission, Tally
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
 from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read
+from callsheet.ticket import Ticket
 from manifests.diff import MadeJob
+from manifests.look import read_flags
 
 LOOK_UP_AT_ONCE = 5_000
 """Values of one statement: SQLite takes 32,766 since 3.32 (sqlite.org/limits.html), PostgreSQL 65,535."""
@@ -123,7 +123,11 @@ def waiting_since(tx: Transaction, campaign: str) -> dict[str, int]:
     query = (
         select(job.c.fingerprint, func.min(_run.c.created_ms).label("since_ms"))
         .join_from(_run, job, job.c.run_id == _run.c.run_id)
-        .where(_run.c.campaign == campaign, job.c.state == State.SKIPPED_BUDGET.value)
+        .where(
+            _run.c.campaign == campaign,
+            _run.c.opened_ms.is_not(None),
+            job.c.state == State.SKIPPED_BUDGET.value,
+        )
         .group_by(job.c.fingerprint)
     )
     return {row.fingerprint: row.since_ms for row in tx.execute(query)}
@@ -136,8 +140,9 @@ def now_ms(tx: Transaction) -> int:
 
 
 def runs_of(tx: Transaction, campaign: str) -> set[str]:
-    """Return the ids of a campaign's runs."""
-    return set(tx.execute(select(_run.c.run_id).where(_run.c.campaign == campaign)).scalars())
+    """Return the ids of a campaign's runs. One whose opening was broken off buys nothing and is none."""
+    opened = select(_run.c.run_id).where(_run.c.campaign == campaign, _run.c.opened_ms.is_not(None))
+    return set(tx.execute(opened).scalars())
 
 
 @read()
@@ -150,40 +155,6 @@ def payloads(tx: Transaction, job_ids: Collection[int], *, with_etag: bool = Fal
     for piece in chunks(job_ids, LOOK_UP_AT_ONCE):
         found.update((job_id, payload) for job_id, payload in tx.execute(query, {"piece": piece}))
     return found
-
-
-@read()
-def open_work(tx: Transaction) -> list[OpenWork]:
-    """Return the runs with submissions that are not over, those with most slots first.
-
-    On SQLite `alive` is not known here and False; `Ledger.open_work` asks the locks.
-    """
-    job, run, submission = schema.job, schema.run, schema.submission
-    slots = func.sum(case((text(schema.IN_SLOT), 1), else_=0)).label("slots")
-    rows = tx.execute(
-        select(run.c.run_id, run.c.campaign, slots, func.count().label("open_jobs"))
-        .join_from(submission, job, job.c.job_id == submission.c.job_id)
-        .join(run, run.c.run_id == job.c.run_id)
-        .where(submission.c.closed_ms.is_(None))
-        .group_by(run.c.run_id, run.c.campaign)
-        .order_by(slots.desc(), run.c.run_id)
-    ).all()
-    now_ms = postgres.now_ms(tx.connection) if tx.connection.dialect.name == "postgresql" else 0
-    claims = claims_of(tx.connection, {row.run_id for row in rows})
-    found = []
-    for row in rows:
-        owner, alive = owner_in(claims[row.run_id], now_ms)
-        found.append(OpenWork(**row._mapping, owner=owner, alive=alive))  # noqa: SLF001 - its documented name
-    return found
-
-
-def owner_in(claims: Iterable[Row[Any]], now_ms: int) -> tuple[Owner | None, bool]:
-    """Return who claimed a run, or a part of it, last, a living process first; and whether one lives."""
-    mine = sorted(claims, key=lambda claim: claim.claimed_ms)
-    living = [claim for claim in mine if is_alive(claim, now_ms)]
-    last = (living or mine)[-1] if mine else None
-    owner = None if last is None else Owner(host=last.host, pid=last.pid, since_ms=last.claimed_ms)
-    return owner, bool(living)
 
 
 @read()
@@ -222,13 +193,12 @@ def _jobs(
     tx: Transaction, run_id: str, states: Collection[State] | None, within: Range | None = None
 ) -> Iterator[JobRow]:
     job = schema.job
-    query = job_query().where(job.c.run_id == run_id).order_by(job.c.position, job.c.retake)
+    query = _job_query().where(job.c.run_id == run_id).order_by(job.c.position, job.c.retake)
     if states is not None:
         query = query.where(job.c.state.in_([state.value for state in states]))
     if within is not None:
         query = query.where(job.c.position.between(within.first, within.last))
-    read = tx.execute(query.execution_options(yield_per=ROWS_AT_ONCE))
-    return map(as_job, read)
+    return map(_as_job, tx.execute(query.execution_options(yield_per=ROWS_AT_ONCE)))
 
 
 @read(short=True)
@@ -237,7 +207,7 @@ def job(tx: Transaction, job_id: int) -> JobRow:
     row = tx.execute(_one_job, {"wanted": job_id}).one_or_none()
     if row is None:
         raise UsageError(f"the ledger has no job {job_id}")
-    return as_job(row)
+    return _as_job(row)
 
 
 @read()
@@ -248,8 +218,7 @@ def open_jobs(tx: Transaction, *, states: Collection[State] = HAS_OPEN_SUBMISSIO
     if set(states) <= HAS_OPEN_SUBMISSION:  # by the index of what is open: the history is not looked through
         still_open = select(submission.c.job_id).where(text("closed_ms IS NULL"))
         wanted = and_(wanted, job.c.job_id.in_(still_open))
-    query = job_query().where(wanted).order_by(job.c.job_id)
-    return [as_job(row) for row in tx.execute(query)]
+    return list(map(_as_job, tx.execute(_job_query().where(wanted).order_by(job.c.job_id))))
 
 
 @read()
@@ -257,7 +226,7 @@ def declared_absent(tx: Transaction, *, since_ms: int) -> list[Submission]:
     """Return the submissions that never arrived at fal, as was declared at `since_ms` or later."""
     table = schema.submission
     query = (
-        select(*SUBMISSION)
+        select(*_SUBMISSION)
         .where(
             table.c.unseen_ms >= since_ms,
             table.c.unseen_ms.is_not(None),
@@ -267,8 +236,7 @@ def declared_absent(tx: Transaction, *, since_ms: int) -> list[Submission]:
         )
         .order_by(table.c.submission_id)
     )
-    rows = tx.execute(query)
-    return [found for row in rows if (found := as_submission(dict(row._mapping))) is not None]  # noqa: SLF001 - its documented name
+    return [found for row in tx.execute(query) if (found := _as_submission(dict(row._mapping))) is not None]  # noqa: SLF001 - its documented name
 
 
 @read()
@@ -324,10 +292,107 @@ def _newest(
     found: dict[str, JobRow] = {}
     ours = runs_of(tx, campaign)  # compared here, as in `_made`
     for piece in chunks(set(fingerprints)):
-        query = job_query().where(_job.c.fingerprint.in_(piece), wanted).order_by(_job.c.job_id)
-        rows = map(as_job, tx.execute(query))
+        query = _job_query().where(_job.c.fingerprint.in_(piece), wanted).order_by(_job.c.job_id)
+        rows = map(_as_job, tx.execute(query))
         found.update((row.fingerprint, row) for row in rows if row.run_id in ours)
     return found
 
 
-_one_job = job_query().where(schema.job.c.job_id == bindparam("wanted"))
+@read()
+def by_name(tx: Transaction, campaign: str, custom_ids: Collection[str]) -> dict[str, JobRow]:
+    """Return, by name, the newest job of the campaign, or the newest that was made where one was."""
+    found: dict[str, JobRow] = {}
+    job, ours = schema.job, runs_of(tx, campaign)
+    for piece in chunks(set(custom_ids)):
+        query = _job_query().where(job.c.custom_id.in_(piece)).order_by(job.c.job_id)
+        for row in map(_as_job, tx.execute(query)):
+            last = found.get(row.custom_id)
+            if row.run_id in ours and (last is None or row.is_made or not last.is_made):
+                found[row.custom_id] = row
+    return found
+
+
+@read()
+def output_paths(tx: Transaction, output_ids: Collection[int]) -> dict[int, str]:
+    """Return where these files are in the folder of the run that made them, by output."""
+    table = schema.output
+    found: dict[int, str] = {}
+    for piece in chunks(output_ids):
+        rows = tx.execute(select(table.c.output_id, table.c.path).where(table.c.output_id.in_(piece)))
+        found.update((output_id, path) for output_id, path in rows)
+    return found
+
+
+_JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
+_OF_SUBMISSION = [column for column in schema.submission.c if column.name != "spending_id"]
+_SUBMISSION = [column.label(f"s_{column.name}") for column in _OF_SUBMISSION]
+
+_draft, _bought = schema.output.alias(), schema.submission.alias()
+_draft_submission = (
+    select(_draft.c.submission_id)
+    .where(_draft.c.output_id == schema.job.c.draft_output_id)
+    .correlate(schema.job)
+    .scalar_subquery()
+)
+_draft_cost = (
+    select(cast(func.coalesce(func.sum(_bought.c.cost_nano), 0), schema.INT))
+    .where(_bought.c.job_id == schema.job.c.job_id, _bought.c.submission_id <= _draft_submission)
+    .correlate(schema.job)
+    .scalar_subquery()
+)
+_DRAFT_NANO = case((schema.job.c.draft_output_id.is_(None), 0), else_=_draft_cost).label("draft_nano")
+_OUTPUT = [column.label(f"o_{column.name}") for column in schema.output.c]
+
+
+def _job_query() -> Select[Any]:
+    """Return the query of all jobs, to be narrowed down."""
+    job, submission, output = schema.job, schema.submission, schema.output
+    last = and_(submission.c.job_id == job.c.job_id, submission.c.number == job.c.submissions)
+    return (
+        select(*_JOB, _DRAFT_NANO, *_SUBMISSION, *_OUTPUT)
+        .outerjoin_from(job, submission, last)
+        .outerjoin(output, output.c.output_id == job.c.output_id)
+    )
+
+
+def _as_job(row: Row[Any]) -> JobRow:
+    """Read one row of `_job_query`."""
+    values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+    own = {column.name: values[column.name] for column in _JOB}
+    own |= {"state": State(own["state"]), "draft": bool(own["draft"])}
+    return JobRow(
+        **own,
+        draft_nano=values["draft_nano"],
+        submission=_as_submission(values),
+        output=_as_output(values),
+        output_run_id=values["o_run_id"],
+        output_path_there=values["o_path"],
+    )
+
+
+_TICKET = ("request_id", "status_url", "response_url", "cancel_url")
+
+
+def _as_submission(values: dict[str, Any]) -> Submission | None:
+    """Read the columns of `_SUBMISSION`; None where there is no submission."""
+    if values["s_submission_id"] is None:
+        return None
+    names = [column.name for column in _OF_SUBMISSION if column.name not in _TICKET]
+    ticket = None
+    if values["s_request_id"] is not None:
+        ticket = Ticket(endpoint_id=values["s_endpoint"], **{name: values[f"s_{name}"] for name in _TICKET})
+    return Submission(ticket=ticket, **{name: values[f"s_{name}"] for name in names})
+
+
+def _as_output(values: dict[str, Any]) -> Output | None:
+    if values["o_output_id"] is None:
+        return None
+    names = ("path", "url", "sha256", "bytes", "width_px", "height_px", "fps", "duration_s")
+    return Output(
+        has_audio=bool(values["o_has_audio"]),
+        flags=read_flags(values["o_flags"]),
+        **{name: values[f"o_{name}"] for name in names},
+    )
+
+
+_one_job = _job_query().where(schema.job.c.job_id == bindparam("wanted"))

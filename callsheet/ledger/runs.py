@@ -103,9 +103,7 @@ def _with(
 
     Of a fingerprint in `over` only jobs count that are newer than the one named there.
     """
-    job, run = schema.job, schema.run
-    opened = select(run.c.run_id).where(run.c.campaign == campaign, run.c.opened_ms.is_not(None))
-    ours = set(tx.execute(opened).scalars())
+    job, ours = schema.job, queries.runs_of(tx, campaign)
     query = select(job.c.run_id, job.c.fingerprint, job.c.job_id).where(
         job.c.fingerprint.in_(bindparam("piece", expanding=True)), which
     )

@@ -16,11 +16,13 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Executable, Table
 
 from callsheet.errors import LedgerError
+from callsheet.ledger import postgres
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,13 +37,24 @@ class Access(IntEnum):
     PURCHASE = 2  # a write that a POST may follow: also the lock of every claim must still be held
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Transaction:
-    """One transaction of the ledger, and its time in Unix milliseconds."""
+    """One transaction of the ledger. `clock` gives its time in Unix milliseconds."""
 
     connection: Connection
-    at_ms: int
+    clock: Callable[[], int]
     access: Access
+
+    @cached_property
+    def at_ms(self) -> int:
+        """The time of this transaction by the ledger's own clock, in Unix milliseconds; one for all of it."""
+        return self.clock()
+
+    @cached_property
+    def lease_ms(self) -> int:
+        """The time by which leases end: always the server's where there is one, in Unix milliseconds."""
+        is_server = self.connection.dialect.name == "postgresql"
+        return postgres.now_ms(self.connection) if is_server else self.at_ms
 
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[*tuple[Any, ...]]:
         """Execute a statement with these values, or with each of a list of them."""

@@ -15,14 +15,15 @@ from sqlalchemy import bindparam, func, select, text
 
 from callsheet import failpoints
 from callsheet.errors import IllegalTransition, LedgerError, RunStopping, UsageError
-from callsheet.ledger import schema
+from callsheet.ledger import admission, schema
+from callsheet.ledger.accounts import account_refs
 from callsheet.ledger.records import NewJob, Output
-from callsheet.ledger.retaking import order_retake
 from callsheet.ledger.states import Event, State, next_state
 from callsheet.ledger.steps import change, chunks, current, step, step_many
 from callsheet.ledger.transaction import Transaction, purchase, write
 from callsheet.ticket import Ticket
 from manifests.look import flags_json
+from pricing.money import usd_text
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +205,7 @@ def collect(
     now = current(tx, job_id, attempt=attempt)
     next_state(now.state, Event.COLLECT, booked=now.booked)
     made = {"output_id": _store_output(tx, now.run_id, now.submission_id, output), "error": ""}
-    left = order_retake(tx, now.run_id, retake) if retake is not None else ""
+    left = _order_retake(tx, now.run_id, retake) if retake is not None else ""
     why = "" if retake is None else left or f"retake {retake.custom_id} is ordered"
     step(tx, now, Event.COLLECT, why=why, job=made, submission={"closed_ms": tx.at_ms})
     return left
@@ -253,3 +254,44 @@ def reuse(tx: Transaction, made_by: Mapping[int, int]) -> None:
 def _store_output(tx: Transaction, run_id: str, submission_id: int, output: Output) -> int:
     row = {**asdict(output), "has_audio": int(output.has_audio), "flags": flags_json(output.flags)}
     return tx.insert(schema.output, {**row, "submission_id": submission_id, "run_id": run_id})
+
+
+def _order_retake(tx: Transaction, run_id: str, retake: NewJob) -> str:
+    """Write a retake as a pending job of the run; return why it is not ordered, "" where it is.
+
+    It is ordered while the run buys, and while every account that it will count in has headroom for its
+    maximum, besides the retakes that are ordered and not held yet, and while no job of the run has its name:
+    files of one name could replace each other in an object store. The tables allow each retake of a place in
+    the plan once, and none above its allowance.
+    """
+    run = tx.execute(select(schema.run).where(schema.run.c.run_id == run_id)).one()
+    if run.stopping_ms is not None or run.closed_ms is not None:
+        return "the run was stopped"
+    if retake.retake > retake.retakes_max:
+        return "it was retaken as often as the campaign allows"
+    waiting = select(func.coalesce(func.sum(schema.job.c.maximum_nano), 0)).where(
+        schema.job.c.run_id == run_id, schema.job.c.retake > 0, schema.job.c.state == State.PENDING.value
+    )
+    taken = select(schema.job.c.job_id).where(
+        schema.job.c.run_id == run_id,
+        (schema.job.c.custom_id == retake.custom_id)
+        | (func.lower(schema.job.c.output_name) == retake.output_name.lower()),
+    )
+    if tx.execute(taken.limit(1)).first() is not None:
+        return f"the run has another job called {retake.custom_id!r}"
+    needed_nano = retake.maximum_nano + int(tx.execute(waiting).scalar_one())
+    refs = account_refs(
+        campaign=run.campaign,
+        client=retake.client,
+        model=retake.model,
+        run_id=run_id,
+        at_ms=tx.at_ms,
+        is_retake=True,
+    )
+    for ref, account in admission.headroom(tx, refs).items():
+        if account.left_nano is not None and account.left_nano < needed_nano:
+            limit_nano = account.limit_nano or 0
+            return f"the cap on {ref} ({usd_text(limit_nano)} USD) has no room left for it"
+    tx.insert(schema.job, {**asdict(retake), "draft": int(retake.draft), "run_id": run_id})
+    logger.info("run %s: retake %s is ordered", run_id, retake.custom_id)
+    return ""

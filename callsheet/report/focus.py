@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from callsheet.ledger.bills import Bill
+from callsheet.ledger.bill_lines import Bill
 from callsheet.report.rows import Value
 from callsheet.report.statement import BillStatement, Line
 from pricing.budgets import client_key

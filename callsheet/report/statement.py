@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from callsheet.ledger.accounts import Grouping, Spending
-from callsheet.ledger.bills import Bill, BillSums
+from callsheet.ledger.bill_lines import Bill, BillSums
 from callsheet.report.markup import own_file, policy_hash, template
 from callsheet.report.rows import Value
 from callsheet.report.safe_text import clean

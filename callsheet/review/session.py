@@ -13,7 +13,7 @@ from typing import Any
 
 from callsheet.engine.results import facts_of, manifest_of, other_takes, result_rows, reviewed, write_report
 from callsheet.errors import ManifestError, UsageError
-from callsheet.ledger import Ledger, Run, reviews, takes
+from callsheet.ledger import Ledger, Run, queries, reviews
 from callsheet.report.clips import review_document
 from callsheet.report.page import existing_pictures, parts_of, render_page
 from callsheet.report.rows import ResultRow
@@ -197,7 +197,7 @@ class ReviewSession:
 
     def _is_bought(self, row: ResultRow, take: int) -> bool:
         name = take_name(shot_of(row.custom_id, row.job.take), take)
-        return bool(self._ledger.do(takes.by_name, self._run.campaign, [name]))
+        return bool(self._ledger.do(queries.by_name, self._run.campaign, [name]))
 
     def _next_take(self, row: ResultRow) -> int:
         """Return the first number after those that the shot has, here, on order, and in the campaign."""

@@ -20,7 +20,7 @@ from callsheet.cli.prefect import configured_api_url, require_answer, why_unreac
 from callsheet.engine.rollback_guard import refuse_older_ledger
 from callsheet.errors import CallsheetError, UsageError
 from callsheet.files import has_ledger, usable_data_folder
-from callsheet.ledger import Ledger, overview, queries, verify, wall_clock_ms
+from callsheet.ledger import Ledger, activity, queries, verify, wall_clock_ms
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
 from callsheet.settings import Settings, settings_from
@@ -155,8 +155,8 @@ def _shared(settings: Settings) -> dict[str, Finding]:
 
 
 def _keeper(ledger: Ledger) -> Finding:
-    seen, now_ms = ledger.do(overview.keeper_seen), ledger.do(queries.now_ms)
-    idle = [each for each in ledger.overview(limit=overview.MOST_RUNS) if each.state == "idle"]
+    seen, now_ms = ledger.do(activity.keeper_seen), ledger.do(queries.now_ms)
+    idle = [each for each in ledger.overview(limit=activity.MOST_RUNS) if each.state == "idle"]
     left = f"; {len(idle)} unfinished runs have nobody (`callsheet runs`)" if idle else ""
     if seen is None:
         return not idle, f"none has looked at this ledger{left or ', and no run waits for one'}"
@@ -189,7 +189,7 @@ async def _fal_clock_ms(settings: Settings) -> int | None:
 
 def _machines(ledger: Ledger) -> Finding:
     """Say whether a ledger that is a file was used from several machines, whose locks do not meet."""
-    names = ledger.do(overview.hosts, since_ms=wall_clock_ms() - 7 * 86_400_000)
+    names = ledger.do(activity.hosts, since_ms=wall_clock_ms() - 7 * 86_400_000)
     if len(names) < 2:
         return True, "this SQLite ledger was used from one machine in the last seven days"
     return False, (

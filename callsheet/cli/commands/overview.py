@@ -8,7 +8,7 @@ from callsheet.cli.options import Json, Sandbox, option, run_settings
 from callsheet.cli.output import document, result, show_line, show_table
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, wall_clock_ms
-from callsheet.ledger.overview import DONE, MOST_RUNS, WAITING, RunOverview
+from callsheet.ledger.activity import DONE, MOST_RUNS, WAITING, RunOverview
 from callsheet.ledger.states import AT_FAL
 from callsheet.report.rows import iso_utc
 from pricing.money import usd_rounded_up, usd_text

@@ -7,7 +7,7 @@ from typing import Annotated
 from callsheet.cli.commands.ledger import first_ms
 from callsheet.cli.options import Json, Sandbox, option, run_settings
 from callsheet.cli.output import document, result, show_table
-from callsheet.ledger import Ledger, kept
+from callsheet.ledger import Ledger, reviews
 from pricing.keep_rates import KeepRate, KeptBy, keep_rates, rate_document
 from pricing.money import usd_rounded_up
 
@@ -30,7 +30,7 @@ def stats(*, by: By = "model", since: Since = None, sandbox: Sandbox = False, js
     """
     since_ms = first_ms(since, "--since")
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
-        clips = list(ledger.stream(kept.made_clips, since_ms=since_ms))
+        clips = list(ledger.stream(reviews.made_clips, since_ms=since_ms))
     groups, (total,) = keep_rates(clips, by), keep_rates(clips)
     if json:
         groups_told = {rate.name: rate_document(rate) for rate in groups}

@@ -11,7 +11,7 @@ from typing import Literal, TextIO
 from callsheet.cli.output import result, show_table
 from callsheet.files import atomically
 from callsheet.ledger import EntryFilter, Ledger
-from callsheet.ledger.bills import Bill, BillSums, read_bills
+from callsheet.ledger.bill_lines import Bill, BillSums, read_bills
 from callsheet.report.focus import focus_cells, focus_header
 from callsheet.report.rows import Value
 from callsheet.report.safe_text import guarded, write_csv

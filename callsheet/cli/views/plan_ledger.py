@@ -9,7 +9,7 @@ from callsheet.cli.views.plan_view import PlanView
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.open_run import changes_of, room_for
 from callsheet.errors import CallsheetError
-from callsheet.ledger import Ledger, finishing, history, kept, queries
+from callsheet.ledger import Ledger, finishing, history, queries, reviews
 from callsheet.provider.platform import FalPlatform
 from callsheet.settings import Settings
 from manifests.diff import Changes, what_differs
@@ -39,7 +39,7 @@ def compared(plan: Plan, settings: Settings, *, sandbox: bool) -> PlanView:
             differs=_differences(ledger, plan, changes),
             learned_s=_learned(ledger, plan),
             kept=ledger.do(finishing.finished_share, plan.by_model().keys()),
-            rates=keep_rates(ledger.do(kept.judged_clips, plan.by_model().keys()), "model"),
+            rates=keep_rates(ledger.do(reviews.judged_clips, plan.by_model().keys()), "model"),
             waiting_since_ms=ledger.do(queries.waiting_since, plan.campaign),
         )
 

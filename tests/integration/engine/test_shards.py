@@ -32,8 +32,8 @@ from callsheet.ledger import (
     transitions,
     verify,
 )
+from callsheet.ledger.activity import overview
 from callsheet.ledger.admission import admit, set_cap
-from callsheet.ledger.overview import overview
 from callsheet.ledger.transaction import Transaction, write
 from callsheet.notify.announcer import Announcer
 from callsheet.sandbox.config import SandboxAddress, SandboxConfig

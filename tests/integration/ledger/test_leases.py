@@ -318,3 +318,11 @@ def test_statement_pooling_is_refused_at_the_start(restartable: Cluster) -> None
     ):
         Ledger.open(url)
     assert not isinstance(caught.value, LedgerUnavailable)
+
+
+@postgres
+def test_what_is_only_read_goes_by_the_servers_clock(postgres_url: str, monkeypatch) -> None:
+    """The day of a daily cap is the database's also for a plan, on a machine whose clock is wrong."""
+    monkeypatch.setattr(database, "wall_clock_ms", lambda: 0)
+    with Ledger.open(postgres_url) as ledger:
+        assert ledger.do(queries.now_ms) > 1_700_000_000_000

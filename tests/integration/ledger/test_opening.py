@@ -72,6 +72,16 @@ def test_a_run_that_a_dead_process_was_opening_is_discarded_by_the_next_one(desk
     desk.ledger.do(admission.admit, job.job_id, slots=10)
 
 
+def test_what_was_never_opened_is_neither_paid_for_nor_waits_for_a_budget(desk) -> None:
+    """Jobs of a discarded run do not stand for the jobs of another one with the same content."""
+    desk.ledger.do(runs.reserve, new_run("half"))
+    desk.ledger.do(runs.add_jobs, "half", 0, [new_job(0), new_job(1)], left=[1])
+    prints = [row.fingerprint for row in desk.ledger.do(queries.jobs, "half")]
+    desk.ledger.discard_unopened("spring")
+    assert desk.ledger.do(queries.paid_for, "spring", prints) == {}
+    assert desk.ledger.do(queries.waiting_since, "spring") == {}
+
+
 @pytest.mark.parametrize("count", [1, 5])
 def test_no_second_run_of_the_campaign_slips_in_while_one_is_opened(
     desk, ledger_url: str, open_desk, count: int

@@ -3,7 +3,7 @@
 import pytest
 
 from callsheet.errors import JudgedMeanwhile, LedgerError, UsageError
-from callsheet.ledger import State, finishing, kept, queries, reviews
+from callsheet.ledger import State, finishing, queries, reviews
 from callsheet.ledger.reviews import NAME_MAX_CHARS, NOTE_MAX_CHARS
 from tests.integration.ledger.conftest import COST_NANO, NOON_MS, new_finish
 
@@ -76,10 +76,13 @@ def test_made_clips_are_read_with_their_newest_verdict(desk) -> None:
     for verdict in ("keep", "reject"):
         desk.ledger.do(reviews.judge, jobs[0], verdict=verdict)
     desk.ledger.do(finishing.finish, desk.ledger.do(queries.job, jobs[1]).run_id, [new_finish(jobs[1])])
-    found = list(desk.ledger.stream(kept.made_clips))
+    found = list(desk.ledger.stream(reviews.made_clips))
     assert sorted(clip.verdict for clip in found) == ["", "keep", "reject"]
     assert {clip.spent_nano for clip in found} == {COST_NANO}
     model = desk.ledger.do(queries.job, jobs[0]).model
-    assert sorted(clip.verdict for clip in desk.ledger.do(kept.judged_clips, [model])) == ["keep", "reject"]
-    assert desk.ledger.do(kept.judged_clips, ["another"]) == []
-    assert list(desk.ledger.stream(kept.made_clips, since_ms=NOON_MS + 10**9)) == []
+    assert sorted(clip.verdict for clip in desk.ledger.do(reviews.judged_clips, [model])) == [
+        "keep",
+        "reject",
+    ]
+    assert desk.ledger.do(reviews.judged_clips, ["another"]) == []
+    assert list(desk.ledger.stream(reviews.made_clips, since_ms=NOON_MS + 10**9)) == []

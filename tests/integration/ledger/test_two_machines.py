@@ -9,7 +9,7 @@ import pytest
 
 from callsheet.errors import LedgerUnsafe
 from callsheet.ledger import Ledger
-from callsheet.ledger.machine import USED_MS
+from callsheet.ledger.sqlite import USED_MS
 
 
 def record(url: str) -> Path:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Row, case, func, select, text
 
-from callsheet.ledger import announcements, postgres, queries, schema
+from callsheet.ledger import announcements, queries, schema
 from callsheet.ledger.accounts import TOTAL, Account, window_at
 from callsheet.ledger.admission import balances, slots_taken
-from callsheet.ledger.locks import claims_of
-from callsheet.ledger.records import Owner, Run, Tally
+from callsheet.ledger.locks import claims_of, is_alive
+from callsheet.ledger.records import OpenWork, Owner, Run, Tally
 from callsheet.ledger.states import State
 from callsheet.ledger.transaction import Transaction, read
 
@@ -59,12 +60,11 @@ def overview(tx: Transaction, *, campaign: str | None = None, limit: int = 20) -
     """
     query = select(_run).order_by(_run.c.created_ms.desc(), _run.c.run_id.desc()).limit(limit)
     found = tx.records(Run, query if campaign is None else query.where(_run.c.campaign == campaign))
-    now_ms = postgres.now_ms(tx.connection) if tx.connection.dialect.name == "postgresql" else 0
     claims = claims_of(tx.connection, {run.run_id for run in found})
     reasons = announcements.stops(tx)
     lines = []
     for run in found:
-        owner, alive = queries.owner_in(claims[run.run_id], now_ms)
+        owner, alive = owner_in(claims[run.run_id], tx.lease_ms)
         tally = queries.tally(tx, run.run_id)
         why = reasons.get(run.run_id, "")
         lines.append(RunOverview(run=run, tally=tally, owner=owner, alive=alive, stopped_by=why))
@@ -134,7 +134,7 @@ KEEPER = "keeper"
 @read()
 def keeper_seen(tx: Transaction) -> Owner | None:
     """Return which keeper looked at the ledger last, and since when (Unix ms); None where none did."""
-    return queries.owner_in(claims_of(tx.connection, {KEEPER})[KEEPER], tx.at_ms)[0]
+    return owner_in(claims_of(tx.connection, {KEEPER})[KEEPER], tx.lease_ms)[0]
 
 
 @read()
@@ -143,3 +143,36 @@ def hosts(tx: Transaction, *, since_ms: int) -> list[str]:
     claim = schema.claim
     query = select(claim.c.host).where(claim.c.claimed_ms >= since_ms).distinct().order_by(claim.c.host)
     return list(tx.execute(query).scalars())
+
+
+@read()
+def open_work(tx: Transaction) -> list[OpenWork]:
+    """Return the runs with submissions that are not over, those with most slots first.
+
+    On SQLite `alive` is not known here and False; `Ledger.open_work` asks the locks.
+    """
+    job, run, submission = schema.job, schema.run, schema.submission
+    slots = func.sum(case((text(schema.IN_SLOT), 1), else_=0)).label("slots")
+    rows = tx.execute(
+        select(run.c.run_id, run.c.campaign, slots, func.count().label("open_jobs"))
+        .join_from(submission, job, job.c.job_id == submission.c.job_id)
+        .join(run, run.c.run_id == job.c.run_id)
+        .where(submission.c.closed_ms.is_(None))
+        .group_by(run.c.run_id, run.c.campaign)
+        .order_by(slots.desc(), run.c.run_id)
+    ).all()
+    claims = claims_of(tx.connection, {row.run_id for row in rows})
+    found = []
+    for row in rows:
+        owner, alive = owner_in(claims[row.run_id], tx.lease_ms)
+        found.append(OpenWork(**row._mapping, owner=owner, alive=alive))  # noqa: SLF001 - its documented name
+    return found
+
+
+def owner_in(claims: Iterable[Row[Any]], now_ms: int) -> tuple[Owner | None, bool]:
+    """Return who claimed a run, or a part of it, last, a living process first; and whether one lives."""
+    mine = sorted(claims, key=lambda claim: claim.claimed_ms)
+    living = [claim for claim in mine if is_alive(claim, now_ms)]
+    last = (living or mine)[-1] if mine else None
+    owner = None if last is None else Owner(host=last.host, pid=last.pid, since_ms=last.claimed_ms)
+    return owner, bool(living)

@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from callsheet.errors import Busy, CallsheetError, UsageError
-from callsheet.ledger import overview, parts, queries, runs
+from callsheet.ledger import activity, parts, queries, runs
+from callsheet.ledger.activity import RunOverview
 from callsheet.ledger.database import Clock, Database, file_locks, open_database
-from callsheet.ledger.overview import RunOverview
 from callsheet.ledger.records import NewJob, NewRun, OpenWork, PartWork, Run
 from callsheet.ledger.transaction import Verb
 from pricing.budgets import Cap
@@ -175,15 +175,15 @@ class Ledger:
 
     def open_work(self) -> list[OpenWork]:
         """Return the runs with submissions that are not over, their slots, and whose they are."""
-        found = self.do(queries.open_work)
+        found = self.do(activity.open_work)
         if self._database.file is None:
             return found
         locks = file_locks(self._database.file)
         return [replace(each, alive=not locks.is_free(each.run_id)) for each in found]
 
     def overview(self, *, campaign: str | None = None, limit: int = 20) -> list[RunOverview]:
-        """Return the newest runs with their jobs, their money and whose they are. See `overview.overview`."""
-        found = self.do(overview.overview, campaign=campaign, limit=limit)
+        """Return the newest runs with their jobs, their money and whose they are. See `activity.overview`."""
+        found = self.do(activity.overview, campaign=campaign, limit=limit)
         if self._database.file is None:
             return found
         locks = file_locks(self._database.file)

@@ -1,7 +1,7 @@
 """The bills of a statement: all of them, each once, and they add up."""
 
 from callsheet.ledger import EntryFilter, Event, State, finishing, history, queries
-from callsheet.ledger.bills import Bill, read_bills
+from callsheet.ledger.bill_lines import Bill, read_bills
 from tests.integration.ledger.conftest import NOON_MS, new_finish
 
 DAY_MS = 86_400_000

@@ -2,8 +2,8 @@
 
 import os
 
-from callsheet.ledger import State, overview
-from callsheet.ledger.overview import KEEPER
+from callsheet.ledger import State, activity
+from callsheet.ledger.activity import KEEPER
 
 
 def test_the_runs_of_a_ledger_with_who_works_on_them(desk) -> None:
@@ -25,12 +25,12 @@ def test_what_is_under_way_with_the_oldest_unknown(desk) -> None:
     run_id = desk.bring(job_id, State.UNKNOWN).run_id
     sent_ms = desk.clock.now_ms
     desk.clock.now_ms += 60_000
-    assert desk.ledger.do(overview.keeper_seen) is None
+    assert desk.ledger.do(activity.keeper_seen) is None
     with desk.ledger.claim(KEEPER):
         pass
-    now = desk.ledger.do(overview.activity)
-    assert now.keeper_ms == desk.ledger.do(overview.keeper_seen).since_ms  # on a server, by its own clock
+    now = desk.ledger.do(activity.activity)
+    assert now.keeper_ms == desk.ledger.do(activity.keeper_seen).since_ms  # on a server, by its own clock
     assert (now.slots_taken, now.unknown, now.oldest_unknown_ms) == (1, 1, sent_ms)
     assert now.unfinished == (run_id,)
     assert {each.ref.scope for each in now.accounts} >= {"ledger", "campaign", "client", "model"}
-    assert len(desk.ledger.do(overview.hosts, since_ms=0)) == 1
+    assert len(desk.ledger.do(activity.hosts, since_ms=0)) == 1

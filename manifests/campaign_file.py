@@ -86,13 +86,14 @@ def read_campaign(path: Path) -> Campaign:
     lines = key_lines(text)
     # Messages name columns as we do, however the file spells them.
     lines = {(*path[:-1], canonical(path[-1])): line for path, line in lines.items()} | lines
+    misspelt = _key_problems(str(path), data, lines)
     try:
         given = CampaignFile.model_validate(data)
     except ValidationError as error:
-        raise ManifestError([_problem(str(path), dict(each), lines) for each in error.errors()]) from None
+        wrong = [_problem(str(path), dict(each), lines) for each in error.errors()]
+        raise ManifestError([*wrong, *misspelt]) from None
     campaign = _campaign(given, path, lines)
-    problems = [*_key_problems(campaign), *_clash_problems(campaign)]
-    if problems:
+    if problems := [*misspelt, *_clash_problems(campaign)]:
         raise ManifestError(problems)
     return campaign
 
@@ -157,19 +158,23 @@ def _caps(given: CampaignFile) -> tuple[Cap, ...]:
     return (*caps, *clients, *retakes)
 
 
-def _key_problems(campaign: Campaign) -> list[Problem]:
+def _key_problems(file: str, data: Mapping[str, Any], lines: dict[tuple[str, ...], int]) -> list[Problem]:
     """Name the columns that look like one of ours misspelt: setting them would change nothing."""
+    tables = {name: table for name, table in data.items() if isinstance(table, dict)}
     named = [
-        *((("defaults", name), name) for name in campaign.defaults),
-        *((("template", name), name) for name in campaign.templates),
-        *((("matrix", name), name) for name in campaign.matrix),
-        *((("columns", theirs), ours) for theirs, ours in campaign.columns.items()),
+        ((section, name), canonical(name))
+        for section in ("defaults", "template", "matrix")
+        for name in tables.get(section, ())
+        if (section, name) != ("matrix", "takes")
     ]
-    wrong = [(key, name, likely_column(name)) for key, name in named if name not in COLUMN]
+    renamed = tables.get("columns", {}).items()
+    named += [(("columns", theirs), canonical(ours)) for theirs, ours in renamed if isinstance(ours, str)]
+    wrong = "not a Callsheet column"
+    near = [(key, name, likely_column(name)) for key, name in named if name not in COLUMN]
     return [
-        campaign.problem(key, shown(name), f"not a Callsheet column; did you mean {near}?")
-        for key, name, near in wrong
-        if near
+        Problem(file, line_of(lines, key), ".".join(key), shown(name), f"{wrong}; did you mean {ours}?")
+        for key, name, ours in near
+        if ours
     ]
 
 
@@ -228,7 +233,10 @@ def _problem(file: str, error: Mapping[str, Any], lines: dict[tuple[str, ...], i
     key, line = ".".join(path), line_of(lines, path)
     kind = error["type"]
     if kind == "extra_forbidden":
-        return Problem(file, line, key, "", f"there is no such key; allowed are {_siblings(error['loc'])}")
+        column = canonical(path[-1])
+        instead = f"; write the column {column} under [defaults]" if column in COLUMN else ""
+        message = f"there is no such key; allowed are {_siblings(error['loc'])}{instead}"
+        return Problem(file, line, key, "", message)
     is_shown = kind != "missing" and path[:1] != ["notify"]  # those addresses may hold secrets
     found = shown(str(error["input"])) if is_shown else ""
     if kind == "value_error":

@@ -134,7 +134,7 @@ def _amount(value: Any) -> int:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or isinstance(value, WrittenNumber) or not value.strip():
-        raise ValueError("must be text")
+        raise ValueError("must be text" if str(value).strip() else "must not be empty")
     return value.strip()
 
 

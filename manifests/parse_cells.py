@@ -143,9 +143,10 @@ class Reading:
         )
 
     def having(self, field: str) -> str:
-        """Return the models that have something, for a message."""
-        endpoints = self.context.catalog.endpoints.values()
-        return ", ".join(dict.fromkeys(endpoint.model for endpoint in endpoints if getattr(endpoint, field)))
+        """Return the models that have something, for a message: those that do the same, or else all."""
+        having = [each for each in self.context.catalog.endpoints.values() if getattr(each, field)]
+        tasks = {endpoint.task for endpoint in self.endpoints}
+        return ", ".join(dict.fromkeys(e.model for e in [e for e in having if e.task in tasks] or having))
 
     def lacks(self, field: str) -> bool:
         """Whether no endpoint has what a field says; False without a field, or without endpoints."""

@@ -31,19 +31,19 @@ _AMOUNT = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 SHOWN = 60
 
 
-@reads("text on one line is")
+@reads("text on one line")
 def text(value: Any) -> Any:
     """Read text."""
     return value if isinstance(value, str) and value and value.isprintable() else None
 
 
-@reads("letters, digits, '.', '_', '-' and '/' are")
+@reads("letters, digits, '.', '_', '-' and '/'")
 def name(value: Any) -> Any:
     """Read an endpoint's id or a model's alias."""
     return value if isinstance(value, str) and len(value) <= 200 and _NAME.fullmatch(value) else None
 
 
-@reads("a list of texts is, each once")
+@reads("a list of texts, each once")
 def texts(value: Any) -> Any:
     """Read a list of texts."""
     if not isinstance(value, list) or len(set(map(str, value))) < len(value):
@@ -51,13 +51,13 @@ def texts(value: Any) -> Any:
     return tuple(value) if all(text.read(each) for each in value) else None
 
 
-@reads("true or false is")
+@reads("true or false")
 def flag(value: Any) -> Any:
     """Read true or false."""
     return value if isinstance(value, bool) else None
 
 
-@reads("a list of whole seconds from 1 to 3600 is, the shortest first")
+@reads("a list of whole seconds from 1 to 3600, the shortest first")
 def seconds(value: Any) -> Any:
     """Read durations."""
     if not isinstance(value, list) or not value or any(type(each) is not int for each in value):
@@ -66,7 +66,7 @@ def seconds(value: Any) -> Any:
     return tuple(value) if is_right else None
 
 
-@reads("two whole numbers are, the lower first")
+@reads("two whole numbers, the lower first")
 def bounds(value: Any) -> Any:
     """Read inclusive bounds."""
     if not isinstance(value, list) or len(value) != 2 or any(type(each) is not int for each in value):
@@ -74,7 +74,7 @@ def bounds(value: Any) -> Any:
     return (value[0], value[1]) if 0 <= value[0] <= value[1] <= 10**6 else None
 
 
-@reads("dollars as text like 0.014, above 0, with at most nine decimals, are")
+@reads("dollars as text like 0.014, above 0, with at most nine decimals")
 def amount(value: Any) -> Any:
     """Read dollars; they are text, because a number of TOML would be a float."""
     if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
@@ -82,13 +82,13 @@ def amount(value: Any) -> Any:
     return value if value.strip("0.") and int(value.partition(".")[0]) <= MAX_USD else None
 
 
-@reads(f"{KNOWN_UNITS} are")
+@reads(KNOWN_UNITS)
 def unit(value: Any) -> Any:
     """Read a unit."""
     return parse_unit(value) if isinstance(value, str) else None
 
 
-@reads("a day like 2026-11-21 is")
+@reads("a day like 2026-11-21")
 def day(value: Any) -> Any:
     """Read a day; returns it as ISO text."""
     if isinstance(value, str):
@@ -102,14 +102,14 @@ def day(value: Any) -> Any:
 
 def one_of(*allowed: str) -> Reader:
     """Return a reader of one of these texts."""
-    return Reader(lambda value: value if value in allowed else None, f"{', '.join(allowed)} are")
+    return Reader(lambda value: value if value in allowed else None, f"one of {', '.join(allowed)}")
 
 
 def whole(low: int, high: int) -> Reader:
     """Return a reader of whole numbers from `low` to `high`."""
     return Reader(
         lambda value: value if type(value) is int and low <= value <= high else None,
-        f"a whole number from {low} to {high} is",
+        f"a whole number from {low} to {high}",
     )
 
 
@@ -130,13 +130,13 @@ class TableCheck:
         self._known.append(key)
         if key not in self.rest:
             if default is REQUIRED:
-                self.wrong(key, None, f"it is missing; {reader.allowed} allowed")
+                self.wrong(key, None, f"it is missing; it must be {reader.allowed}")
                 return None
             return default
         value = self.rest.pop(key)
         read = reader.read(value)
         if read is None:
-            self.wrong(key, value, f"{reader.allowed} allowed")
+            self.wrong(key, value, f"it must be {reader.allowed}")
         return read
 
     def wrong(self, key: str, found: Any, message: str) -> None:

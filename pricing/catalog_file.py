@@ -241,7 +241,7 @@ def _pixels(
         for resolution, sizes in (second or {}).items():
             read = _read_sizes(sizes)
             if read is None:
-                table.wrong(f"other.{resolution}", sizes, f"{_sizes.allowed} allowed")
+                table.wrong(f"other.{resolution}", sizes, f"it must be {_sizes.allowed}")
             other[table.key, resolution] = read or {}
         inexact |= {(table.key, resolution) for resolution in loose or ()}
     return found, other, frozenset(inexact)
@@ -261,8 +261,8 @@ def _read_sizes(value: object) -> Sizes | None:
     return sizes
 
 
-_sizes = Reader(_read_sizes, 'sizes like { "16:9" = [1280, 720] } are')
-_tables = Reader(lambda value: value if isinstance(value, dict) else None, "tables of sizes are")
+_sizes = Reader(_read_sizes, 'sizes like { "16:9" = [1280, 720] }')
+_tables = Reader(lambda value: value if isinstance(value, dict) else None, "tables of sizes")
 
 
 def _contradictions(found: CatalogFile, base: CatalogFile, file: str) -> list[str]:

@@ -62,7 +62,7 @@ def read_object(address: str, max_bytes: int) -> bytes:
 
     Raises UsageError where it is not there or cannot be read.
     """
-    filesystem, place = open_store(address)
+    filesystem, place = _object_of(address)
     with _named(address):
         content = filesystem.cat_file(place, start=0, end=max_bytes + 1)
     return bytes(content)
@@ -70,7 +70,7 @@ def read_object(address: str, max_bytes: int) -> bytes:
 
 def save_object(address: str, path: Path, max_bytes: int) -> None:
     """Copy an object to a file, at most `max_bytes` + 1 of its bytes. Raises UsageError, OSError."""
-    filesystem, place = open_store(address)
+    filesystem, place = _object_of(address)
     with _named(address), filesystem.open(place, "rb") as source, path.open("wb") as target:
         left = max_bytes + 1
         for chunk in chunks_of(source):
@@ -78,6 +78,13 @@ def save_object(address: str, path: Path, max_bytes: int) -> None:
             left -= len(chunk)
             if left <= 0:
                 return
+
+
+def _object_of(address: str) -> tuple[Any, str]:
+    bucket, _, key = address.partition("://")[2].partition("/")
+    if not bucket or not key:
+        raise UsageError(f"{without_password(address)} names no object; write s3://bucket/file.png")
+    return open_store(address)
 
 
 def chunks_of(file: IO[bytes]) -> Iterator[bytes]:

@@ -129,6 +129,8 @@ name = "{client}/{custom_id}"
         ),
         (HEAD + '[matrix]\nresolutoin = ["480p"]\n', "matrix.resolutoin", "did you mean resolution?"),
         (HEAD + '[defaults]\nresolutoin = "480p"\n', "defaults.resolutoin", "did you mean resolution?"),
+        (HEAD + "draft = true\n", "campaign.draft", "write the column draft under [defaults]"),
+        (HEAD + '[output]\ndir = ""\n', "output.dir", "must not be empty"),
         (HEAD + '[template]\nprompt = "{a"\n', "template.prompt", "a single '{' stands at character 1"),
         (HEAD + '[template]\noutput_name = "{a}"\n', "template.output_name", "under [output]"),
         (
@@ -146,6 +148,13 @@ def test_mistakes_name_their_key(tmp_path: Path, text: str, key: str, message: s
     assert column == key
     assert not text or any(part in text.split("\n")[row - 1] for part in key.split(".")[-2:])
     assert message in found
+
+
+def test_misspelt_columns_are_told_with_every_other_mistake(tmp_path: Path) -> None:
+    """A key that is not there does not hide a column that would change nothing."""
+    text = HEAD + 'draft = true\n[defaults]\ndrafft = true\n[columns]\nNope = "promt"\n[matrix]\ntakes = 0\n'
+    keys = [column for _, column, _ in _problems(tmp_path, text)]
+    assert keys == ["campaign.draft", "matrix.takes", "defaults.drafft", "columns.Nope"]
 
 
 @pytest.mark.parametrize(

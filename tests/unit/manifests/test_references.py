@@ -197,6 +197,14 @@ def test_what_a_model_does_not_take(home: Path, cells: dict[str, str], column: s
     assert (problem.column, message in problem.message) == (column, True), problem
 
 
+def test_a_refused_input_names_the_models_that_take_it_for_the_same_task(home: Path) -> None:
+    """2.5 takes a seed with references alone, so text to video is not sent there."""
+    with pytest.raises(ManifestError) as caught:
+        planned(home, seed="7")
+    (problem,) = caught.value.problems
+    assert problem.message.endswith("seedance-1.0-pro, seedance-1.0-pro-fast, seedance-1.5-pro")
+
+
 @pytest.mark.parametrize(
     "cells", [{"seed": "-1"}, {"camera_fixed": "no"}, {"enable_safety_checker": "yes"}, {"duration": "auto"}]
 )

@@ -98,6 +98,12 @@ MISTAKES = [
     ),
     ('usd = "0.28"', "usd = 0.28", "[[rates]] 1, usd: found '0.28'", "dollars as text"),
     ('usd = "0.28"', 'usd = "0"', "[[rates]] 1, usd: found '0'", "above 0"),
+    (
+        "durations_s = [5, 10]",
+        "durations_s = []",
+        "durations_s: found '[]'; it must be a list of whole",
+        "shortest",
+    ),
     ('usd = "0.28"', 'usd = "1e5"', "[[rates]] 1, usd: found '1e5'", "dollars as text"),
     ('per = "second"', 'per = "unit"', "[[rates]] 1, per: found 'unit'", "amount of tokens"),
     (

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,8 +74,8 @@ class Bench:
     home: Place
 
     def environment(self, url: str) -> dict[str, str]:
-        """Return the environment of a command on one ledger."""
-        out = {"CALLSHEET_OUT": str(self.home.folder / "runs")}
+        """Return the environment of a command on one ledger; each has a folder of its own for its runs."""
+        out = {"CALLSHEET_OUT": str(self.home.folder / f"runs-{zlib.crc32(url.encode()):x}")}
         return self.home.environment(CALLSHEET_LEDGER_URL=url, **out)
 
     def run(self, source: Path, url: str) -> dict[str, Any]:

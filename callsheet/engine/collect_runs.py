@@ -19,7 +19,7 @@ from callsheet.errors import Interrupted
 from callsheet.ledger import JobRow, State, queries
 from callsheet.reconcile.account import AccountSession, claimed
 from callsheet.reconcile.findings import Finding, Findings, Outcome, finding
-from callsheet.reconcile.unknown import settle_ledger
+from callsheet.reconcile.open_jobs import settle_ledger
 
 AT_ONCE = 4
 """Files fetched at the same time, per run."""

@@ -25,7 +25,7 @@ from callsheet.ledger import Ledger, PartWork, Run, State, admission, parts, que
 from callsheet.ledger.activity import KEEPER
 from callsheet.notify.announcer import Announcer
 from callsheet.reconcile.account import AccountSession
-from callsheet.reconcile.unknown import settle_ledger
+from callsheet.reconcile.open_jobs import settle_ledger
 
 logger = logging.getLogger(__name__)
 

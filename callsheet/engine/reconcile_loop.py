@@ -21,7 +21,7 @@ from callsheet.errors import CallsheetError, ClaimLost
 from callsheet.ledger import AT_FAL, State, queries
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION
 from callsheet.reconcile.findings import Finding, Findings, Outcome
-from callsheet.reconcile.unknown import settle_ledger
+from callsheet.reconcile.open_jobs import settle_ledger
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from callsheet.media.codes import MediaErrorCode
 from callsheet.provider.messages import Rendered, parse_result
 from callsheet.provider.platform_messages import result_of
 from callsheet.provider.replies import Reply
-from callsheet.reconcile import absence
-from callsheet.reconcile.absence import Due
+from callsheet.reconcile import evidence
 from callsheet.reconcile.account import AccountSession, sent_ms
+from callsheet.reconcile.evidence import Due
 from callsheet.reconcile.open_jobs import Remembered, another_look, remembered
 from callsheet.ticket import Ticket
 
@@ -55,7 +55,7 @@ async def recovered_result(ctx: RunContext, ticket: Ticket, error: Unavailable) 
         raise error
     due = Due(
         deadline_ms=_ended_ms(row.submission) + max(RESULT_KEPT_MS, 1000 * ctx.settings.history_lag_s),
-        gap_ms=absence.gap_ms(ctx.settings),
+        gap_ms=evidence.gap_ms(ctx.settings),
         first_look_ms=row.submission.unseen_ms,
     )
     if (wait := await another_look(ctx.account, row, due, seen.server_ms)) is not None:

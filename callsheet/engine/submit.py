@@ -30,7 +30,7 @@ from callsheet.errors import (
     Throttled,
     UsageError,
 )
-from callsheet.ledger import history, queries, settlement, transitions
+from callsheet.ledger import announcements, history, queries, settlement, transitions
 from callsheet.provider import transport
 from callsheet.ticket import Ticket
 
@@ -157,7 +157,8 @@ async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) ->
 
     Also where another process owns the run by now. A server that is lost while it commits may have recorded
     it all the same. A ledger that is busy or full is asked again. Returns False where another job has this
-    request: the reply named a wrong id, and the outcome is unknown.
+    request: the reply named a wrong id, and the outcome is unknown. Where the attempt was given up meanwhile,
+    `callsheet reconcile` lists the request, and IllegalTransition is raised.
     """
     for pause_s in (*ACCEPT_PAUSES_S, None):
         try:
@@ -172,6 +173,8 @@ async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) ->
                     why = f"fal's reply named request {ticket.request_id}, which job {owner} has"
                     await ctx.do(transitions.lose, job_id, why=why, attempt=attempt)
                     return False
+            if isinstance(error, IllegalTransition):  # the attempt was given up meanwhile
+                await ctx.do(announcements.note_unclaimed, job_id, attempt, ticket.request_id)
             if pause_s is None or isinstance(error, IllegalTransition):
                 raise
             ctx.tell_trouble(f"waiting for the ledger: {error}")

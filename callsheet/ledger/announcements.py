@@ -62,9 +62,9 @@ def _begins(prefix: str) -> ColumnElement[bool]:
 UNCLAIMED = "submission.unclaimed"
 
 
-@write()
+@write(fenced=False)
 def note_unclaimed(tx: Transaction, job_id: int, attempt: int, request_id: str) -> None:
-    """Keep that fal has a request of an attempt that was declared absent."""
+    """Keep that fal has a request of an attempt that was given up. True whoever owns the run by now."""
     announce(tx, [f"{UNCLAIMED} {job_id} {attempt} {request_id}"])
 
 

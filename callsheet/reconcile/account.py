@@ -14,9 +14,8 @@ from callsheet.ledger.transaction import Verb
 from callsheet.media.decoders import Decode, decode_here
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
-from callsheet.reconcile import absence
-from callsheet.reconcile.absence import Due
-from callsheet.reconcile.matching import Attempt, digest
+from callsheet.reconcile import evidence
+from callsheet.reconcile.evidence import Attempt, Due, digest
 from callsheet.settings import Settings
 from manifests.job import decode_job
 from pricing.catalog import Catalog
@@ -66,13 +65,13 @@ class AccountSession:
 
     def window_ms(self, submission: Submission) -> int:
         """Return for how long after it was sent a submission may still turn up, in milliseconds."""
-        return absence.window_ms(self.settings, submission)
+        return evidence.window_ms(self.settings, submission)
 
     def due(self, submission: Submission) -> Due:
         """Return what has to have happened before it may count as absent."""
         return Due(
             deadline_ms=sent_ms(submission) + self.window_ms(submission),
-            gap_ms=absence.gap_ms(self.settings),
+            gap_ms=evidence.gap_ms(self.settings),
             first_look_ms=submission.unseen_ms,
         )
 

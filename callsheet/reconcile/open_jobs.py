@@ -1,4 +1,4 @@
-"""Submissions that fal accepted and whose end is not recorded: asked about, so that their slots come free."""
+"""A ledger's open submissions settled: what fal accepted is asked about, so that its slots come free."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable
-from callsheet.ledger import JobRow, State, Submission, history, queries, settlement, transitions
+from callsheet.ledger import (
+    AT_FAL,
+    HOLDS_SLOT,
+    JobRow,
+    State,
+    Submission,
+    history,
+    queries,
+    recovery,
+    settlement,
+    transitions,
+)
 from callsheet.provider.messages import Completed, InProgress, Status
 from callsheet.provider.platform_messages import HistoryItem, iso
-from callsheet.reconcile.absence import Due, certain_now_ms
-from callsheet.reconcile.account import AccountSession, attempt_of, sent_ms
-from callsheet.reconcile.findings import Finding, finding
-from callsheet.reconcile.matching import digest, fitting, is_exactly
+from callsheet.reconcile.account import NOBODYS, AccountSession, Scope, attempt_of, claimed_work, sent_ms
+from callsheet.reconcile.evidence import Due, certain_now_ms, digest, fitting, is_exactly
+from callsheet.reconcile.findings import Finding, Findings, finding
+from callsheet.reconcile.unknown import find_orphans, settle_unknown
 
 
 async def is_misnamed(account: AccountSession, row: JobRow) -> bool:
@@ -226,3 +237,58 @@ async def remembered(account: AccountSession, endpoint: str, request_id: str, ac
     found = await account.platform.history([endpoint], start_ms=start_ms, request_id=request_id)
     item = next((item for item in found.items if item.request_id == request_id), None)
     return Remembered(item, found.server_ms)
+
+
+async def settle_ledger(account: AccountSession, *, owned: Scope = NOBODYS) -> Findings:
+    """Settle every unknown submission, and ask about every open one.
+
+    What another process works on is left alone, and so is what was sent with another key; `owned` is the
+    caller's, claimed and recovered already, and its open submissions are not asked about: the caller follows
+    them itself. A caller that owns nothing looks for requests that no job claims as well. Without anything to
+    settle this is two questions to the ledger and none to fal.
+    """
+    findings = Findings()
+    if owned == NOBODYS:
+        findings.take(await find_orphans(account))
+    held = await account.do(queries.open_jobs, states=HOLDS_SLOT)
+    if not held:
+        return findings
+    with claimed_work(account.ledger, held, owned=owned) as (taken, mine):
+        # Not in what the caller owns: there a request that is under way is alive.
+        for run_id in sorted(taken.runs):
+            await account.do(recovery.recover, run_id)
+        for run_id, within in taken.parts:
+            await account.do(recovery.recover, run_id, within=within)
+        findings.busy = tuple(sorted({row.run_id for row in held if row not in mine}))
+        settled: set[int] = set()
+        asked: set[str] = set()
+        for _ in range(2):  # that an id is wrong may turn out only when its request is asked about
+            while await _settle_new(account, findings, settled, mine=mine, idle=taken):
+                pass
+            at_fal = [
+                row
+                for row in await account.do(queries.open_jobs, states=AT_FAL)
+                if row in taken
+                and account.speaks_for(row.submission)
+                and row.ticket is not None
+                and row.ticket.request_id not in asked
+            ]
+            asked.update(row.ticket.request_id for row in at_fal if row.ticket is not None)
+            findings.take(await look_at_open(account, at_fal))
+    return findings
+
+
+async def _settle_new(
+    account: AccountSession, findings: Findings, settled: set[int], *, mine: Scope, idle: Scope
+) -> bool:
+    """Settle the unknown submissions that were not looked at so far; False where there are none.
+
+    Each is looked at once, but those that become unknown meanwhile, because fal named a wrong id, are new.
+    """
+    unknown = await account.do(queries.open_jobs, states={State.UNKNOWN})
+    ours = [row for row in unknown if row in mine and account.speaks_for(row.submission)]
+    findings.unknown_elsewhere = len(unknown) - len(ours)
+    new = [row for row in ours if row.job_id not in settled]
+    settled.update(row.job_id for row in new)
+    findings.take(await settle_unknown(account, new, idle=idle))
+    return bool(new)

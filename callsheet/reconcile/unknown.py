@@ -9,6 +9,7 @@
     absence  only after the deadline, by clocks that agree, and after two looks some time apart, each of them
              two whole reads without it that show another request of ours to the same endpoint, one whose
              history a real account has confirmed
+    orphans  what was declared absent and is at fal after all is named: paid for, and no job claims it
 
 A read that fails, or that is not whole, concludes nothing.
 """
@@ -20,26 +21,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from callsheet.errors import AccountError, IllegalTransition, LedgerError, QueueError, UsageError
+from callsheet.errors import (
+    AccountError,
+    IllegalTransition,
+    LedgerError,
+    QueueError,
+    RenderFailed,
+    UsageError,
+)
 from callsheet.ledger import (
     AT_FAL,
-    HOLDS_SLOT,
     JobRow,
     State,
     Submission,
+    announcements,
     history,
     queries,
-    recovery,
     settlement,
     transitions,
 )
-from callsheet.provider.platform_messages import HistoryItem, iso
-from callsheet.reconcile.absence import Due, certain_now_ms
-from callsheet.reconcile.account import NOBODYS, AccountSession, Scope, attempt_of, claimed_work, sent_ms
-from callsheet.reconcile.findings import Finding, Findings, finding
-from callsheet.reconcile.matching import Answer, Attempt, contradiction, fitting, is_exactly, match
-from callsheet.reconcile.open_jobs import look_at_open
-from callsheet.reconcile.orphans import find_orphans
+from callsheet.provider.platform_messages import HistoryItem, iso, result_of
+from callsheet.reconcile.account import NOBODYS, AccountSession, Scope, attempt_of, sent_ms
+from callsheet.reconcile.evidence import (
+    Answer,
+    Attempt,
+    Due,
+    certain_now_ms,
+    contradiction,
+    fitting,
+    is_exactly,
+    match,
+)
+from callsheet.reconcile.findings import Finding, finding
 
 LOOK_BACK_MS = 3_600_000
 """How much more of the history is read than could matter: its `start` is not said to mean any one time."""
@@ -56,7 +69,6 @@ NOT_CONFIRMED = (
 ONCE = "not in fal's history, read whole after its deadline; a second look some time later decides"
 
 SortBy = Literal["ended_at", "duration"]
-
 
 logger = logging.getLogger(__name__)
 
@@ -325,56 +337,64 @@ def _submission(row: JobRow) -> Submission:
     return row.submission
 
 
-async def settle_ledger(account: AccountSession, *, owned: Scope = NOBODYS) -> Findings:
-    """Settle every unknown submission, and ask about every open one.
+KEPT_MS = 30 * 86_400_000
+"""How long fal's history shows a request, in milliseconds (fal.ai/docs, headers)."""
 
-    What another process works on is left alone, and so is what was sent with another key; `owned` is the
-    caller's, claimed and recovered already, and its open submissions are not asked about: the caller follows
-    them itself. A caller that owns nothing looks for requests that no job claims as well. Without anything to
-    settle this is two questions to the ledger and none to fal.
+
+async def find_orphans(account: AccountSession) -> list[Finding]:
+    """Name fal's requests that hold what a submission sent which was declared absent in the last 30 days.
+
+    Also those that a webhook or a late reply of fal's has named. Any key may read them. Without a submission
+    that was declared absent fal is asked nothing.
     """
-    findings = Findings()
-    if owned == NOBODYS:
-        findings.take(await find_orphans(account))
-    held = await account.do(queries.open_jobs, states=HOLDS_SLOT)
-    if not held:
-        return findings
-    with claimed_work(account.ledger, held, owned=owned) as (taken, mine):
-        # Not in what the caller owns: there a request that is under way is alive.
-        for run_id in sorted(taken.runs):
-            await account.do(recovery.recover, run_id)
-        for run_id, within in taken.parts:
-            await account.do(recovery.recover, run_id, within=within)
-        findings.busy = tuple(sorted({row.run_id for row in held if row not in mine}))
-        settled: set[int] = set()
-        asked: set[str] = set()
-        for _ in range(2):  # that an id is wrong may turn out only when its request is asked about
-            while await _settle_new(account, findings, settled, mine=mine, idle=taken):
-                pass
-            at_fal = [
-                row
-                for row in await account.do(queries.open_jobs, states=AT_FAL)
-                if row in taken
-                and account.speaks_for(row.submission)
-                and row.ticket is not None
-                and row.ticket.request_id not in asked
-            ]
-            asked.update(row.ticket.request_id for row in at_fal if row.ticket is not None)
-            findings.take(await look_at_open(account, at_fal))
-    return findings
+    since_ms = account.now_ms() - KEPT_MS
+    absent = await account.do(queries.declared_absent, since_ms=since_ms)
+    if not absent:
+        return await _reported(account)
+    seen = await _searched(account, absent, since_ms)
+    named = {request_id for each in seen for request_id in each.request_ids}
+    return [*seen, *(each for each in await _reported(account) if each.request_ids[0] not in named)]
 
 
-async def _settle_new(
-    account: AccountSession, findings: Findings, settled: set[int], *, mine: Scope, idle: Scope
-) -> bool:
-    """Settle the unknown submissions that were not looked at so far; False where there are none.
+async def _reported(account: AccountSession) -> list[Finding]:
+    """Name the requests that webhooks and late replies have named, whatever fal's history shows."""
+    reported = await account.do(announcements.unclaimed)
+    claimed = await account.do(history.known_requests, [request_id for _, _, request_id in reported])
+    return [
+        finding(
+            "orphan",
+            await account.do(queries.job, job_id),
+            f"fal named it after attempt {attempt} had been given up, and no job claims it: fal may have "
+            "billed it",
+            request_ids=(request_id,),
+        )
+        for job_id, attempt, request_id in reported
+        if request_id not in claimed
+    ]
 
-    Each is looked at once, but those that become unknown meanwhile, because fal named a wrong id, are new.
-    """
-    unknown = await account.do(queries.open_jobs, states={State.UNKNOWN})
-    ours = [row for row in unknown if row in mine and account.speaks_for(row.submission)]
-    findings.unknown_elsewhere = len(unknown) - len(ours)
-    new = [row for row in ours if row.job_id not in settled]
-    settled.update(row.job_id for row in new)
-    findings.take(await settle_unknown(account, new, idle=idle))
-    return bool(new)
+
+async def _searched(account: AccountSession, absent: Sequence[Submission], since_ms: int) -> list[Finding]:
+    rows = [replace(await account.do(queries.job, each.job_id), submission=each) for each in absent]
+    attempts = [await attempt_of(account, row) for row in rows]
+    start_ms = max(since_ms, min(map(sent_ms, absent)) - LOOK_BACK_MS)
+    try:
+        found = await account.platform.history(sorted({row.endpoint for row in rows}), start_ms=start_ms)
+    except (QueueError, AccountError) as error:
+        logger.warning("fal's history was not searched for requests that no job claims: %s", error)
+        return []
+    claimed = await account.do(history.known_requests, [item.request_id for item in found.items])
+    free = [item for item in found.items if item.request_id not in claimed]
+    return [_orphan(_sender(attempts, rows, item), item) for item in fitting(attempts, free)]
+
+
+def _sender(attempts: Sequence[Attempt], rows: Sequence[JobRow], item: HistoryItem) -> JobRow:
+    return next(row for attempt, row in zip(attempts, rows, strict=True) if fitting([attempt], [item]))
+
+
+def _orphan(row: JobRow, item: HistoryItem) -> Finding:
+    why = "fal made and billed it, although it was declared absent, and no job claims it"
+    try:
+        why += f"; its video: {result_of(item).video_url}"
+    except (RenderFailed, QueueError) as error:
+        why += f"; {error}"
+    return finding("orphan", row, why, request_ids=(item.request_id,))

@@ -19,7 +19,7 @@ from callsheet.files import part_file, usable_data_folder
 from callsheet.ledger import JobRow, State, Submission, announcements, history, queries, transitions
 from callsheet.provider.webhook_address import Token, WebhookAddress
 from callsheet.reconcile.account import AccountSession, is_local
-from callsheet.reconcile.orphans import KEPT_MS
+from callsheet.reconcile.unknown import KEPT_MS
 from callsheet.settings import Secret, Settings
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from callsheet.errors import NotSent, OutcomeUnknown, Refused, Throttled
 from callsheet.ledger import admission, settlement, transitions
 from callsheet.ledger.transaction import Transaction, purchase
 from callsheet.provider.client import FalQueue
-from callsheet.reconcile import absence
+from callsheet.reconcile import evidence
 from callsheet.reconcile.account import AccountSession
 from tests.rig.campaign import Tally
 from tests.rig.crowd import crowd_rounds
@@ -68,7 +68,7 @@ def three_retries() -> None:
 def no_deadline() -> None:
     """What is not in the history now is taken for never sent."""
     AccountSession.window_ms = lambda *_: 0
-    absence.gap_ms = lambda _: 0
+    evidence.gap_ms = lambda _: 0
 
 
 OFTEN_LOST = {"kind": "close", "count": None, "probability": 0.5}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from callsheet.reconcile import absence
+from callsheet.reconcile import evidence
 from callsheet.sandbox.config import SANDBOX_KEY, SandboxConfig
 from callsheet.sandbox.server import ADDRESS_FILE, serve
 from callsheet.settings import ApiKey, Settings
@@ -134,7 +134,7 @@ def provider(folder: Path):
 
 def hurry() -> None:
     """Let two looks without a submission decide half a second apart, as its deadline is seconds away too."""
-    absence.MIN_GAP_MS = 500
+    evidence.MIN_GAP_MS = 500
 
 
 def silence() -> None:

@@ -6,7 +6,10 @@ import pytest
 
 from callsheet.engine import submit
 from callsheet.engine.scheduler import run_jobs, waiting_jobs
-from callsheet.ledger import State
+from callsheet.errors import IllegalTransition
+from callsheet.ledger import State, admission, settlement, transitions
+from callsheet.reconcile.unknown import find_orphans
+from callsheet.ticket import Ticket
 
 pytestmark = pytest.mark.anyio
 
@@ -44,3 +47,21 @@ async def test_trouble_is_over_when_a_job_was_sent(house):
     told, trouble = await told_at_work(house, run_id, "something from before")
     assert (told[-1], trouble) == ("submitting again", "")
     assert house.row(run_id).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("give_up", [settlement.declare_absent, settlement.write_off])
+async def test_a_reply_that_comes_after_its_attempt_was_given_up_is_not_forgotten(house, give_up):
+    """A person decided about it meanwhile; the reply that names its request makes it a finding."""
+    run_id = house.open_run("a,A late boat")
+    job_id = house.row(run_id).job_id
+    ticket = Ticket("00000000-0000-4000-8000-000000000007", "e", "s", "r", "c")
+    async with house.account() as account:
+        await account.do(admission.admit, job_id, slots=10)
+        await account.do(transitions.send, job_id, arguments_sha256="x")
+        await account.do(transitions.lose, job_id, why="its process stood still")
+        await account.do(give_up, job_id, why="a person said so")
+        ctx = house.context(account, run_id)
+        with pytest.raises(IllegalTransition):
+            await submit._accept(ctx, job_id, 1, ticket)
+        (orphan,) = await find_orphans(account)
+    assert (orphan.outcome, orphan.request_ids) == ("orphan", (ticket.request_id,))

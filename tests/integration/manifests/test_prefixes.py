@@ -31,6 +31,7 @@ def put(monkeypatch) -> Iterator:
         monkeypatch.setenv(name, value)
     client = boto3.client("s3")
     client.create_bucket(Bucket="shots")
+    S3FileSystem.clear_instance_cache()  # of tests before, without these credentials
 
     def write(key: str, *prompts: str) -> None:
         body = io.BytesIO()

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from callsheet.sandbox.endpoints import ServedEndpoint
-from callsheet.sandbox.prices import AudioBilling
+from callsheet.sandbox.list_prices import AudioBilling
+from callsheet.sandbox.served_endpoints import ServedEndpoint
 
 FAL_NAMES = frozenset(
     [

@@ -15,9 +15,9 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from callsheet.sandbox.endpoints import INSTRUCTION
 from callsheet.sandbox.pixels import FPS
 from callsheet.sandbox.scene import Scene
+from callsheet.sandbox.served_endpoints import INSTRUCTION
 from callsheet.sandbox.text import fitted, font, font_for
 
 Move = tuple[str, str, str]

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 from pydantic import Field, create_model
 
 from callsheet.errors import UsageError
-from callsheet.sandbox.endpoints import MAX_PROMPT, ServedEndpoint
+from callsheet.sandbox.served_endpoints import MAX_PROMPT, ServedEndpoint
 
 NANO_PER_USD = 1_000_000_000
 _TASKS = {"image-to-video": "image", "reference-to-video": "reference"}

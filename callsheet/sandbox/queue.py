@@ -17,7 +17,13 @@ from pydantic import ValidationError
 
 from callsheet.sandbox import webhooks
 from callsheet.sandbox.config import media_base
-from callsheet.sandbox.endpoints import (
+from callsheet.sandbox.faults import Fault
+from callsheet.sandbox.file_store import FileStore, Lifecycle
+from callsheet.sandbox.list_prices import PriceList
+from callsheet.sandbox.pixels import render_time_s
+from callsheet.sandbox.renderer import RenderedFile, VideoRenderer
+from callsheet.sandbox.scene import Scene
+from callsheet.sandbox.served_endpoints import (
     ENDPOINTS,
     BadInput,
     ClipOrder,
@@ -26,12 +32,6 @@ from callsheet.sandbox.endpoints import (
     shot_of,
     validation_body,
 )
-from callsheet.sandbox.faults import Fault
-from callsheet.sandbox.file_store import FileStore, Lifecycle
-from callsheet.sandbox.pixels import render_time_s
-from callsheet.sandbox.prices import PriceList
-from callsheet.sandbox.renderer import RenderedFile, VideoRenderer
-from callsheet.sandbox.scene import Scene
 from callsheet.sandbox.store import NORMAL, Record, Store
 
 log = logging.getLogger("callsheet.sandbox")

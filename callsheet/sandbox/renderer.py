@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from callsheet.sandbox.endpoints import ClipOrder
 from callsheet.sandbox.scene import InputLoader, Scene, scene_of
+from callsheet.sandbox.served_endpoints import ClipOrder
 
 KEPT_RENDERS = 64
 _T = TypeVar("_T")

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from callsheet.sandbox.endpoints import KIND_NAMES, ServedEndpoint
 from callsheet.sandbox.file_store import Lifecycle
 from callsheet.sandbox.platform_calls import Invalid, endpoint_ids, guarded, listed, one, page, usd
 from callsheet.sandbox.routes_files import signed_url
+from callsheet.sandbox.served_endpoints import KIND_NAMES, ServedEndpoint
 from callsheet.sandbox.services import Services, json_of, services_of
 
 AS_OF = "2026-10-01T00:00:00Z"

@@ -14,9 +14,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from callsheet.sandbox.config import DIRECT_NAMES
-from callsheet.sandbox.endpoints import MAX_PROMPT, ServedEndpoint, model_error
 from callsheet.sandbox.file_store import Lifecycle
 from callsheet.sandbox.queue import NoSlot, SubmitOptions
+from callsheet.sandbox.served_endpoints import MAX_PROMPT, ServedEndpoint, model_error
 from callsheet.sandbox.services import Services, base_url, json_of, key_of, services_of, unauthorized
 from callsheet.sandbox.store import LOW, NORMAL, Record
 from callsheet.sandbox.webhooks import checked_address

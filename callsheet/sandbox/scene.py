@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from callsheet.sandbox.endpoints import BadInput, ClipOrder, Source
 from callsheet.sandbox.pixels import FPS, nearest_ratio
+from callsheet.sandbox.served_endpoints import BadInput, ClipOrder, Source
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from callsheet.sandbox.config import SandboxConfig
-from callsheet.sandbox.endpoints import Served
 from callsheet.sandbox.faults import FaultBook
 from callsheet.sandbox.file_store import FileStore
-from callsheet.sandbox.prices import PriceList
+from callsheet.sandbox.list_prices import PriceList
 from callsheet.sandbox.queue import RenderQueue
 from callsheet.sandbox.renderer import VideoRenderer
 from callsheet.sandbox.scene import InputLoader
+from callsheet.sandbox.served_endpoints import Served
 from callsheet.sandbox.store import Store
 from callsheet.sandbox.webhooks import Signer
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from callsheet.sandbox.config import LIMITED_KEY, SandboxConfig
-from callsheet.sandbox.endpoints import ENDPOINTS
+from callsheet.sandbox.served_endpoints import ENDPOINTS
 from tests.contract.sandbox.conftest import client_of
 
 MINI = "bytedance/seedance-2.0/mini/text-to-video"

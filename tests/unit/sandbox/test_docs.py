@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from callsheet.sandbox.endpoints import ENDPOINTS
 from callsheet.sandbox.faults import KINDS
-from callsheet.sandbox.prices import PriceList
+from callsheet.sandbox.list_prices import PriceList
 from callsheet.sandbox.routes_control import routes
+from callsheet.sandbox.served_endpoints import ENDPOINTS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text(encoding="utf-8")
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from callsheet.sandbox.config import SandboxConfig
-from callsheet.sandbox.endpoints import BadInput, Source
 from callsheet.sandbox.scene import InputLoader
+from callsheet.sandbox.served_endpoints import BadInput, Source
 
 OWNS = SandboxConfig().owns
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from callsheet.sandbox.endpoints import ENDPOINTS, BadInput, ClipOrder, shot_of
+from callsheet.sandbox.served_endpoints import ENDPOINTS, BadInput, ClipOrder, shot_of
 
 SIX = {"21:9", "16:9", "4:3", "1:1", "3:4", "9:16"}
 ALL_RATIOS = SIX | {"9:21", "auto", "2:1", ""}

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.sandbox.prices import ClipBill, PriceList
+from callsheet.sandbox.list_prices import ClipBill, PriceList
 
 PREFIX = "fal-ai/bytedance/seedance/"
 PRO, FAST, LITE = (PREFIX + f"v1/{each}/text-to-video" for each in ("pro", "pro/fast", "lite"))

@@ -14,8 +14,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
-from callsheet.sandbox.endpoints import ENDPOINTS, VIDEO_INPUT, ServedEndpoint
 from callsheet.sandbox.pixels import FPS
+from callsheet.sandbox.served_endpoints import ENDPOINTS, VIDEO_INPUT, ServedEndpoint
 
 AudioBilling = Literal["units", "price"]
 TOKENS_PER_UNIT = {"1m tokens": 1_000_000, "1000 tokens": 1_000}

@@ -49,6 +49,11 @@ class Image:
         return own if self.media == "image" else f"{self.media}:{own}"
 
 
+def label(custom_id: str, row: int) -> str:
+    """Name a job for a message: its name, and the manifest's row that it comes from."""
+    return f"{custom_id} (row {row})"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One video to make.
@@ -89,6 +94,11 @@ class Job:
     client: str = ""
     output_name: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The job's name with its row of the manifest, for messages."""
+        return label(self.custom_id, self.row)
 
     @property
     def shot(self) -> Shot:

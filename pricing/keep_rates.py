@@ -66,6 +66,8 @@ class KeepRate:
     @property
     def to_finish_nano(self) -> int | None:
         """What a kept clip of every open shot costs at this rate; None where nothing is known of it."""
+        if not self.judged:
+            return None
         if not self.open_shots:
             return 0
         return None if not self.kept else ceil_div(self.open_shots * self.judged_nano, self.kept)

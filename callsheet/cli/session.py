@@ -34,6 +34,7 @@ from callsheet.errors import (
     UsageError,
 )
 from callsheet.settings import Settings, command
+from manifests.job import label
 
 SHOWN_NOTES = 20
 
@@ -204,8 +205,8 @@ def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
         say(f"note: {text}")
     for over in summary["overruns"]:
         say(
-            f"billed above its hold: {over['custom_id']} ({over['request_id']}): {over['billed_usd']} USD "
-            f"instead of at most {over['held_usd']}"
+            f"billed above its hold: {label(over['custom_id'], over['row'])}, {over['request_id']}: "
+            f"{over['billed_usd']} USD instead of at most {over['held_usd']}"
         )
     if summary["stopped_for_money"] and summary["skipped"]:
         say(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from callsheet.delivery.kept_clips import DEFAULT_NAME, KeptClip, kept_clips
 from callsheet.delivery.package import CONTENTS, Package, Written, open_package
 from callsheet.delivery.xmp import why_untouched, xmp_box, xmp_packet
 from callsheet.engine.context import open_account
-from callsheet.engine.made_files import refetch_gone
+from callsheet.engine.made_files import copied_back, refetch_gone
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import find_run
 from callsheet.errors import AccountError, UsageError
@@ -47,7 +47,8 @@ class Delivery:
     """What was delivered. `refetched` names clips that were downloaded again, `missing` those without a file.
 
     `not_embedded` names the clips whose AI label is in an `.xmp` file beside them, with the reason;
-    `without_font` those with letters that no font of this machine has, for the contact sheet.
+    `without_font` those with letters that no font of this machine has, for the contact sheet. `labels` are
+    the clips' names with their rows, for messages.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Delivery:
     missing: tuple[str, ...] = ()
     not_embedded: tuple[tuple[str, str], ...] = ()
     without_font: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 async def deliver_run(
@@ -72,15 +74,17 @@ async def deliver_run(
 ) -> Delivery:
     """Write the kept clips of a run into `target`, a folder or a ZIP, whole or not at all.
 
-    Originals are never changed. A file that is gone from this disk is downloaded again, for free, where
-    there is a key and fal still has it; else the clip is left out and named. Raises ManifestError and
+    Originals are never changed. A file that is not on this disk is copied from the store that has the run's
+    results, or downloaded again, for free, where there is a key and fal still has it; else the clip is left
+    out and named. Raises ManifestError and
     UsageError as `kept_clips` and `open_package` do and where a file is not the one that was paid for, and
     DiskFull.
     """
     clips = await asyncio.to_thread(_chosen, settings, run, keep, name, everything=everything, client=client)
     gone = [clip for clip in clips if not clip.is_there]
-    if gone:
-        await _refetch(run, gone)
+    await asyncio.to_thread(_copy_back, gone)
+    if lost := [clip for clip in gone if not clip.is_there]:
+        await _refetch(run, lost)
     there = [clip for clip in clips if clip.is_there]
     if not there:
         raise UsageError(
@@ -100,6 +104,7 @@ async def deliver_run(
             (each.clip.row.custom_id, each.why_sidecar) for each in written.delivered if each.why_sidecar
         ),
         without_font=tuple(clip.row.custom_id for clip in there if not _has_font(clip)),
+        labels={clip.row.custom_id: clip.row.job.label for clip in clips},
     )
 
 
@@ -146,6 +151,12 @@ def _chosen(
 ) -> list[KeptClip]:
     with Ledger.open(settings.ledger) as ledger:
         return kept_clips(ledger, run, keep, everything=everything, client=client, name=name)
+
+
+def _copy_back(gone: Sequence[KeptClip]) -> None:
+    """Copy files from the stores that their runs' results are in. No key for fal is needed."""
+    for clip in gone:
+        copied_back(clip.file, clip.sha256)
 
 
 async def _refetch(run: Run, gone: Sequence[KeptClip]) -> None:

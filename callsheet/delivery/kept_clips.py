@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from callsheet.engine.made_files import files_of
+from callsheet.engine.made_files import MadeFile, files_of
 from callsheet.engine.request import RunRequest
 from callsheet.engine.results import other_takes, result_rows
 from callsheet.errors import ManifestError, Problem, UsageError
@@ -32,19 +32,24 @@ DEFAULT_NAME = "{client}/{custom_id}_{width}x{height}"
 class KeptClip:
     """A kept clip. `row` says what it is and what it cost, whichever run made it.
 
-    `maker` is the job that made the file, `source` its file, and `name` the file's name in the delivery
-    without its ending.
+    `maker` is the job that made it, `file` its file, and `name` the file's name in the delivery without its
+    ending.
     """
 
     row: ResultRow
     maker: JobRow
-    source: Path
+    file: MadeFile
     name: str
 
     @property
     def sha256(self) -> str:
         """The file's hash (hex) as the ledger has it."""
         return self.maker.output.sha256 if self.maker.output else ""
+
+    @property
+    def source(self) -> Path:
+        """The file on this disk."""
+        return self.file.path
 
     @property
     def is_there(self) -> bool:

@@ -122,7 +122,7 @@ async def tell_unclaimed(account: AccountSession, row: JobRow, said: str) -> Non
     """Tell people of a request at fal that no job claims, as `said`, once for each sentence."""
     run = await account.do(queries.run, row.run_id)
     told = message.unclaimed(
-        row.custom_id, said, key=f"told {said}"[:500], campaign=run.campaign, run_id=run.run_id
+        row.custom_id, row.row, said, key=f"told {said}"[:500], campaign=run.campaign, run_id=run.run_id
     )
     if await account.do(announcements.announce, [told.key]):
         source = RunRequest.of(run).source

@@ -88,20 +88,18 @@ def _judge(ctx: RunContext, ended: dict[PriceGroup, JobRow]) -> None:
     wrong = "; ".join(text for row in made for text in disagreements(ctx, row))
     rest = f"The rest waits: `{ctx.resume_command}` buys it all the same"
     if failed:
-        why = "; ".join(f"{row.custom_id}: {row.error_type}: {row.error}" for row in failed[:5])
+        why = "; ".join(f"{row.label}: {row.error_type}: {row.error}" for row in failed[:5])
         ctx.stop.drain(CanaryFailed(f"a canary brought no video: {why}. {rest}"))
     elif wrong:
         ctx.stop.drain(CanaryDisagrees(f"a canary does not agree with the plan: {wrong}. {rest}"))
     elif unknown:
         ctx.stop.drain(
             CanaryUnknown(
-                f"it is not known yet how a canary ended: {named(row.custom_id for row in unknown)}. {rest}"
+                f"it is not known yet how a canary ended: {named(row.label for row in unknown)}. {rest}"
             )
         )
     elif unsent:
-        ctx.stop.drain(
-            CanaryFailed(f"a canary was not sent: {named(row.custom_id for row in unsent)}. {rest}")
-        )
+        ctx.stop.drain(CanaryFailed(f"a canary was not sent: {named(row.label for row in unsent)}. {rest}"))
     else:
         ctx.state.notice(f"canary: bill, file and reply agree in {len(ended)} price groups: {named(ended)}")
 
@@ -119,15 +117,15 @@ def disagreements(ctx: RunContext, row: JobRow) -> list[str]:
     least_nano = 0 if _may_be_smaller(ctx, row) else row.expected_nano
     if basis == "bill_implausible":
         units = submission.billable_units
-        found.append(f"{row.custom_id}: fal billed {units} units, less than the smallest such video costs")
+        found.append(f"{row.label}: fal billed {units} units, less than the smallest such video costs")
     elif basis == "expected":
-        found.append(f"{row.custom_id}: fal said nothing about the bill, so it cannot be compared")
+        found.append(f"{row.label}: fal said nothing about the bill, so it cannot be compared")
     elif not least_nano <= cost_nano <= row.maximum_nano:
         planned = f"{usd_text(row.expected_nano)} to {usd_text(row.maximum_nano)}"
-        found.append(f"{row.custom_id} was billed {usd_text(cost_nano)} USD; planned was {planned}")
+        found.append(f"{row.label} was billed {usd_text(cost_nano)} USD; planned was {planned}")
     missing = _missing_in(submission.result_json, decode_job(row.payload, ctx.catalog).endpoint)
     if missing:
-        found.append(f"{row.custom_id}: the reply has no {' and no '.join(missing)}")
+        found.append(f"{row.label}: the reply has no {' and no '.join(missing)}")
     return found
 
 

@@ -37,7 +37,8 @@ async def cancel_at_fal(queue: FalQueue, ledger: Ledger, run_id: str) -> list[di
             answer = (await queue.cancel(queue.ticket(row.endpoint, request_id))).replace("_", " ")
         except CallsheetError as error:
             answer = str(error)
-        answers.append({"custom_id": row.custom_id, "request_id": request_id, "answer": answer})
+        names = {"custom_id": row.custom_id, "row": str(row.row), "request_id": request_id}
+        answers.append({**names, "answer": answer})
     return answers
 
 

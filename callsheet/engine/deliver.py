@@ -13,7 +13,7 @@ from pathlib import Path
 
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
-from callsheet.engine.request import results_address
+from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.retakes import retake_of
 from callsheet.engine.settle import book_delivered, fetch_result
 from callsheet.errors import FolderElsewhere, MediaError, RenderFailed, Unavailable, UntrustedHost, UsageError
@@ -145,7 +145,7 @@ async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, co
     retake = retake_of(ctx, job, row, output.flags)
     left = await ctx.do(transitions.collect, row.job_id, output, attempt=row.attempt, retake=retake)
     if left:
-        ctx.state.notice(f"{row.custom_id} is flagged ({flags_text(output.flags)}) and not retaken: {left}")
+        ctx.state.notice(f"{row.label} is flagged ({flags_text(output.flags)}) and not retaken: {left}")
     failpoints.passing("after_done")
     logger.info("%s: saved %s", row.custom_id, output.path, extra=_extra(ctx, row))
     await write_pictures(collected, ctx.folder / thumbnail_of(output.path))
@@ -171,7 +171,7 @@ KEPT_HERE = frozenset({"media", "inputs"})
 """What is not copied with the report: videos go one by one, inputs are fal's already, links are private."""
 
 
-def folder_for(out: str, settings: Settings) -> Path:
+def folder_for(out: str, settings: Settings, *, sandbox: bool = False) -> Path:
     """Return the folder of this machine that run folders are made in, and make it where it is not there.
 
     Raises UsageError for an object store that cannot be written to, and for a folder that cannot be used.
@@ -184,7 +184,12 @@ def folder_for(out: str, settings: Settings) -> Path:
             "shown; fsspec reads them from its own configuration and variables"
         )
     check_writable(out)
-    return usable_data_folder(settings, "outbox")
+    return outbox(settings, sandbox=sandbox)
+
+
+def outbox(settings: Settings, *, sandbox: bool) -> Path:
+    """Return the folder of this machine for files that are copied to a store. The sandbox has its own."""
+    return usable_data_folder(settings, *(("sandbox", "outbox") if sandbox else ("outbox",)))
 
 
 def folder_here(run: Run, settings: Settings, *, is_shared: bool = False) -> Path:
@@ -204,7 +209,7 @@ def folder_here(run: Run, settings: Settings, *, is_shared: bool = False) -> Pat
             f"the folder {folder} of run {run.run_id} is not on this machine. Workers on several "
             "machines need a folder that all of them share, or an object store (--out s3://bucket/runs)"
         )
-    here = usable_data_folder(settings, "outbox") / run.run_id
+    here = outbox(settings, sandbox=RunRequest.of(run).sandbox) / run.run_id
     (here / "media").mkdir(parents=True, exist_ok=True)
     return here
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 from callsheet.engine.announce import announce_end
 from callsheet.engine.context import RunContext, named
 from callsheet.engine.deliver import publish_report
-from callsheet.engine.made_files import Refetched, refetch_gone
+from callsheet.engine.made_files import Refetched, not_stored, refetch_gone
 from callsheet.engine.open_run import left_to
 from callsheet.engine.request import results_address
-from callsheet.engine.results import gone_earlier, summary_of, write_report
+from callsheet.engine.results import absent_earlier, summary_of, write_report
 from callsheet.engine.rollback_guard import remember
 from callsheet.engine.settle import skip_the_rest
 from callsheet.errors import (
@@ -60,7 +61,8 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     if tally.finished == tally.jobs:
         await ctx.do(runs.close_run, ctx.run.run_id)
     run = replace(await ctx.do(queries.run, ctx.run.run_id), out=str(ctx.folder))
-    refetched = await refetch_gone(ctx.account, await ctx.do.call(gone_earlier, run))
+    gone = await asyncio.to_thread(not_stored, await ctx.do.call(absent_earlier, run))
+    refetched = await refetch_gone(ctx.account, [await ctx.do(queries.job, file.job_id) for file in gone])
     _tell(ctx, refetched)
     with naming_full_disk(Path(run.out).parent):
         await ctx.do.call(remember, Path(run.out).parent, run.run_id)

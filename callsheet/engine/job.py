@@ -131,7 +131,7 @@ async def _taken_further(ctx: RunContext, row: JobRow) -> bool:
         return False
     if not ctx.account.speaks_for(row.submission):
         ctx.state.note_unfinished(
-            f"{row.custom_id} (request {ticket.request_id}) was sent with another fal key: resume with that"
+            f"{row.label}, request {ticket.request_id}, was sent with another fal key: resume with that"
         )
         return False
     await _follow(ctx, job, row, ticket)
@@ -251,7 +251,7 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
         if isinstance(seen, Completed):
             if await is_misnamed(ctx.account, row):
                 ctx.state.notice(
-                    f"{row.custom_id}: its request {ticket.request_id} is another job's: its own is sought"
+                    f"{row.label}: its request {ticket.request_id} is another job's: its own is sought"
                 )
                 return False
             render_s = schedule.render_s(seen, now_s)
@@ -261,7 +261,7 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
             if not seen.error:
                 times.observe(kind, render_s)
         elif overdue:
-            ctx.state.notice(f"{row.custom_id}: {overdue}; fal is still being asked")
+            ctx.state.notice(f"{row.label}: {overdue}; fal is still being asked")
     return True
 
 

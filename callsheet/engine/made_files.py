@@ -30,54 +30,61 @@ AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Refetched:
-    """Files that were paid for and gone, by custom_id: those that fal still had, and those it had not."""
+    """Files that were paid for and gone, by their jobs' labels: those fal still had, and those it had not."""
 
     again: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 
 
-def files_of(ledger: Ledger, rows: Iterable[JobRow]) -> dict[int, Path]:
-    """Return where the files of jobs are, or were, by job; jobs without a file are left out."""
-    folder = cache(lambda run_id: Path(ledger.do(queries.run, run_id).out))
+@dataclass(frozen=True, slots=True)
+class MadeFile:
+    """The file of a job: the run that made it, and its path in that run's folder."""
+
+    job_id: int
+    run: Run
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is on this disk, or was."""
+        return Path(self.run.out) / self.name
+
+
+def files_of(ledger: Ledger, rows: Iterable[JobRow]) -> dict[int, MadeFile]:
+    """Return the files of jobs, by job; jobs without a file are left out."""
+    run_of = cache(lambda run_id: ledger.do(queries.run, run_id))
     return {
-        row.job_id: folder(row.output_run_id) / row.output_path_there
+        row.job_id: MadeFile(row.job_id, run_of(row.output_run_id), row.output_path_there)
         for row in rows
         if row.output_run_id is not None and row.output_path_there is not None
     }
 
 
-class KeptFiles:
-    """Says whether files of runs are kept: on this disk, or in the store that a run's results are copied to.
+def absent_files(ledger: Ledger, rows: Iterable[JobRow]) -> list[MadeFile]:
+    """Return the files of jobs that are not on this disk. A store may have them: `not_stored`."""
+    return [file for file in files_of(ledger, rows).values() if not file.path.exists()]
+
+
+def not_stored(files: Iterable[MadeFile]) -> list[MadeFile]:
+    """Return the files that are not in the store which their run's results are copied to. Blocks.
 
     A store is asked once for all files of a run; one that does not answer has none.
     """
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._run = cache(lambda run_id: ledger.do(queries.run, run_id))
-        self._stored = cache(self._names)
-
-    def has(self, run_id: str, path: str) -> bool:
-        """Say whether a file is kept; `path` is relative to the folder of the run that made it."""
-        return (Path(self._run(run_id).out) / path).exists() or path in self._stored(run_id)
-
-    def _names(self, run_id: str) -> frozenset[str]:
-        address = results_address(self._run(run_id))
-        with suppress(Exception):  # each store's package has errors of its own
-            return open_storage(address).names() if address else frozenset()
-        return frozenset()
+    stored: dict[str, frozenset[str]] = {}
+    left = []
+    for file in files:
+        if file.run.run_id not in stored:
+            stored[file.run.run_id] = _names_in_store(file.run)
+        if file.name not in stored[file.run.run_id]:
+            left.append(file)
+    return left
 
 
-def gone_files(ledger: Ledger, rows: Iterable[JobRow], *, is_needed_here: bool = False) -> dict[int, Path]:
-    """Return the files of jobs that are no longer kept, by job: with `is_needed_here`, on this disk."""
-    jobs = {row.job_id: row for row in rows}
-    kept = KeptFiles(ledger)
-
-    def is_gone(job_id: int, path: Path) -> bool:
-        run_id, name = jobs[job_id].output_run_id, jobs[job_id].output_path_there
-        in_reach = not is_needed_here and run_id is not None and name is not None and kept.has(run_id, name)
-        return not path.exists() and not in_reach
-
-    return {job_id: path for job_id, path in files_of(ledger, jobs.values()).items() if is_gone(job_id, path)}
+def _names_in_store(run: Run) -> frozenset[str]:
+    address = results_address(run)
+    with suppress(Exception):  # each store's package has errors of its own
+        return open_storage(address).names() if address else frozenset()
+    return frozenset()
 
 
 async def refetch_gone(
@@ -90,53 +97,58 @@ async def refetch_gone(
     each once.
     """
     jobs = {row.job_id: row for row in rows}
-    gone = await account.do.call(gone_files, jobs.values(), is_needed_here=is_needed_here)
+    absent = await account.do.call(absent_files, jobs.values())
+    gone = absent if is_needed_here else await asyncio.to_thread(not_stored, absent)
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def one(path: Path, row: JobRow) -> bool:
+    async def one(file: MadeFile) -> bool:
         async with gate:
-            return await _refetched(account, row, path)
+            return await _refetched(account, jobs[file.job_id], file)
 
-    files = {path: jobs[job_id] for job_id, path in gone.items()}
-    is_back = dict(zip(files, await asyncio.gather(*map(one, files, files.values())), strict=True))
-    names = [(is_back[path], jobs[job_id].custom_id) for job_id, path in gone.items()]
+    files = {file.path: file for file in gone}
+    is_back = dict(zip(files, await asyncio.gather(*map(one, files.values())), strict=True))
+    names = [(is_back[file.path], jobs[file.job_id].label) for file in gone]
     return Refetched(
         again=tuple(name for back, name in names if back),
         lost=tuple(name for back, name in names if not back),
     )
 
 
-async def _refetched(account: AccountSession, row: JobRow, path: Path) -> bool:
-    if row.output is None or not row.output.url or row.output_run_id is None or not row.output_path_there:
+async def _refetched(account: AccountSession, row: JobRow, file: MadeFile) -> bool:
+    if row.output is None:
         return False
-    url = row.output.url
-    expectation = expectation_of(_order_of_file(row, account.catalog), account.catalog)
-    run = await account.do(queries.run, row.output_run_id)
-    folder = Path(run.out)
-    if await asyncio.to_thread(_copied_back, run, row.output_path_there, row.output.sha256, path):
+    if await asyncio.to_thread(copied_back, file, row.output.sha256):
         return True
+    url, folder = row.output.url, Path(file.run.out)
+    if not url:
+        return False
+    expectation = expectation_of(_order_of_file(row, account.catalog), account.catalog)
     with suppress(QueueError, MediaError, OSError, DiskFull):
         found = await collect(
-            lambda: account.queue.open_download(url), path, expectation, rejected=folder / REJECTED
+            lambda: account.queue.open_download(url),
+            file.path,
+            expectation,
+            rejected=folder / REJECTED,
+            decode=account.decode,
         )
         if found.sha256 == row.output.sha256:
-            await write_pictures(found, folder / thumbnail_of(row.output_path_there))
+            await write_pictures(found, folder / thumbnail_of(file.name))
             return True
         found.path.unlink()
     return False
 
 
-def _copied_back(run: Run, name: str, sha256: str, path: Path) -> bool:
-    """Copy a file from the store that the run's results are in. False where it is not there unchanged."""
-    address = results_address(run)
+def copied_back(file: MadeFile, sha256: str) -> bool:
+    """Copy a file from the store that has its run's results. Blocks. False where it is not as it was."""
+    address = results_address(file.run)
     if address is None:
         return False
     with suppress(Exception):  # each store's package has errors of its own
-        make_directory(path.parent)
-        with part_file(path) as part:
-            open_storage(address).fetch(name, part.path)
+        make_directory(file.path.parent)
+        with part_file(file.path) as part:
+            open_storage(address).fetch(file.name, part.path)
             if file_sha256(part.path) == sha256:
-                os.replace(part.path, path)  # noqa: PTH105 -- nothing is there: it is gone
+                os.replace(part.path, file.path)  # noqa: PTH105 -- nothing is there: it is gone
                 return True
     return False
 

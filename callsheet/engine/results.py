@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from callsheet.engine.made_files import KeptFiles, gone_files
+from callsheet.engine.made_files import MadeFile, absent_files
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.files import naming_full_disk
 from callsheet.ledger import (
@@ -46,23 +46,21 @@ ROWS_AT_ONCE = 1_000
 ROWS_FILE = "plan.rows.parquet"
 
 
-def gone_earlier(ledger: Ledger, run: Run) -> list[JobRow]:
-    """Return the jobs of earlier runs whose files a run uses and that are no longer kept."""
+def absent_earlier(ledger: Ledger, run: Run) -> list[MadeFile]:
+    """Return the files of earlier runs which a run uses and that are not on this disk, each once."""
     reused = ledger.do(queries.jobs, run.run_id, states={State.ALREADY_MADE})
-    missing = gone_files(ledger, reused)
-    gone = [row for row in reused if row.job_id in missing]
+    absent = {file.job_id: file for file in absent_files(ledger, reused)}
     rows_file = Path(run.out) / ROWS_FILE
     if not rows_file.is_file():  # a person has taken the folder away
-        return gone
+        return [*absent.values()]
     own = set(ledger.do(queries.positions, run.run_id))
-    kept = KeptFiles(ledger)
+    run_of = cache(lambda run_id: ledger.do(queries.run, run_id))
     prints = (each for position, each in enumerate(fingerprints_in(rows_file)) if position not in own)
-    missing_jobs = {
-        job_id
-        for job_id, run_id, path in ledger.stream(queries.made_files, run.campaign, prints)
-        if not kept.has(run_id, path)
-    }
-    return [*gone, *(ledger.do(queries.job, job_id) for job_id in sorted(missing_jobs))]
+    for job_id, run_id, path in ledger.stream(queries.made_files, run.campaign, prints):
+        file = MadeFile(job_id, run_of(run_id), path)
+        if not file.path.exists():
+            absent[job_id] = file
+    return [*absent.values()]
 
 
 def result_rows(ledger: Ledger, run: Run) -> list[ResultRow]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from callsheet.engine.context import open_account
-from callsheet.engine.made_files import gone_files, refetch_gone
+from callsheet.engine.made_files import absent_files, not_stored, refetch_gone
 from callsheet.engine.open_run import naming_commands
 from callsheet.engine.recover import NOT_FETCHED, reopen_unfetched
 from callsheet.ledger import JobRow, Ledger, Run, State, queries, recovery
@@ -105,10 +105,10 @@ def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow], retry: Retry) 
     """Return the fingerprints that the campaign has a video of, and those whose file is gone."""
     prints = {row.fingerprint for row in rows if not row.is_finish}
     made = ledger.do(queries.already_made, run.campaign, prints)
-    missing = gone_files(ledger, made.values())
+    missing = {file.job_id: file.path for file in not_stored(absent_files(ledger, made.values()))}
     gone = {content for content, row in made.items() if row.job_id in missing}
     retry.gone.extend(
-        f"{row.custom_id} was made and paid for, but its file is gone: {missing[row.job_id]}. It could "
+        f"{row.label} was made and paid for, but its file is gone: {missing[row.job_id]}. It could "
         "not be downloaded again and is not bought again; put the file back, or buy it once more with --again"
         for row in made.values()
         if row.job_id in missing

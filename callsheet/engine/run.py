@@ -159,7 +159,7 @@ async def open_plan(
     """
     check_packages_are_ours()
     out = request.out or planned.out or settings.out
-    folder = folder_for(out, settings)
+    folder = folder_for(out, settings, sandbox=request.sandbox)
     etags = etags_for(settings, sandbox=request.sandbox)
     async with open_account(settings) as account:
         if not request.sandbox:

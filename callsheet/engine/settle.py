@@ -178,7 +178,7 @@ def stop_if_overbilled(ctx: RunContext, row: JobRow, booking: Booking) -> None:
     where = f"request {row.ticket.request_id}" if row.ticket else f"run {row.run_id}"
     ctx.stop.drain(
         Overbilled(
-            f"{row.custom_id} ({where}) was billed {usd_text(booking.cost_nano)} USD, "
+            f"{row.label}, {where}, was billed {usd_text(booking.cost_nano)} USD, "
             f"{times(booking.cost_nano, hold_nano)} times the {usd_text(hold_nano)} USD held for it, the "
             "most it could cost. It is booked in full, and every account it counts in is frozen: "
             "nothing more is bought. Compare it with fal's own bill, then `callsheet budget unfreeze`",

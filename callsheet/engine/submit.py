@@ -73,7 +73,7 @@ async def submit(ctx: RunContext, order: Order, intent: Intent) -> Ticket | None
             ctx.stop.drain(stopping)
             break
     await ctx.do(release_held, order.job_id, why="could not be sent", attempt=intent.attempt)
-    ctx.state.unfinished.append(f"{order.job.custom_id} could not be sent: {outcome}")
+    ctx.state.unfinished.append(f"{order.job.label} could not be sent: {outcome}")
     return None
 
 

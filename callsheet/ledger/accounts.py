@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from callsheet.ledger.states import CostBasis
+from manifests.job import label
 from pricing.budgets import Scope, Window, campaign_client_key, client_key, scope_label
 
 TOTAL: Final = "total"
@@ -205,14 +206,20 @@ class Spending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrun:
-    """A submission that cost more than was held for it."""
+    """A submission that cost more than was held for it. `row` is the manifest's row of its job."""
 
     at_ms: int
     run_id: str
     custom_id: str
+    row: int
     request_id: str | None
     hold_nano: int
     cost_nano: int
+
+    @property
+    def label(self) -> str:
+        """The job's name with its row of the manifest, for messages."""
+        return label(self.custom_id, self.row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,12 +230,18 @@ class Purchase:
     run_id: str
     job_id: int
     custom_id: str
+    row: int
     endpoint: str
     submitted_ms: int
     hold_nano: int
     cost_nano: int | None
     cost_basis: CostBasis | None
     booked_ms: int | None
+
+    @property
+    def label(self) -> str:
+        """The job's name with its row of the manifest, for messages."""
+        return label(self.custom_id, self.row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

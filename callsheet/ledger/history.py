@@ -221,6 +221,7 @@ def overruns(tx: Transaction, *, run_id: str | None = None, limit: int = 20) -> 
             table.c.booked_ms.label("at_ms"),
             job.c.run_id,
             job.c.custom_id,
+            job.c.row,
             *(table.c[name] for name in ("request_id", "hold_nano", "cost_nano")),
         )
         .join_from(table, job, job.c.job_id == table.c.job_id)
@@ -253,7 +254,7 @@ def purchases(tx: Transaction, *, since_ms: int) -> Iterator[Purchase]:
     """Yield every submission that fal accepted at `since_ms` or later, oldest first. For `Ledger.stream`."""
     job, table = _job, _submission
     own = ("endpoint", "request_id", "submitted_ms", "hold_nano", "cost_nano", "cost_basis", "booked_ms")
-    columns = (job.c.run_id, job.c.job_id, job.c.custom_id, *(table.c[name] for name in own))
+    columns = (job.c.run_id, job.c.job_id, job.c.custom_id, job.c.row, *(table.c[name] for name in own))
     query = _accepted(since_ms, *columns).order_by(table.c.submission_id)
     for row in tx.execute(query.execution_options(yield_per=1000)):
         yield Purchase(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name

@@ -12,6 +12,7 @@ from typing import Literal
 
 from callsheet.ledger.states import FINISHED, Charged, CostBasis, State
 from callsheet.ticket import Ticket
+from manifests.job import label
 from manifests.look import Flag
 from pricing.quotes import DRAFT_ID_MAX_CHARS, DRAFT_KEPT_MS
 
@@ -71,7 +72,7 @@ class NewJob:
     @property
     def label(self) -> str:
         """The job's name with its row of the manifest, for messages."""
-        return f"{self.custom_id} (row {self.row})"
+        return label(self.custom_id, self.row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Decoding in processes of its own: every frame of a file, beside the process that buys.
 
-Decoding takes half of a job's processor time, and libavcodec reads what strangers wrote. So a run of more
-than a few files lets workers do it: `python -m callsheet.media.decoders`, which read paths on standard input
-and answer on standard output, without a secret in their environment. A worker that dies is one failed attempt
-at a file, which is then fetched and decoded again.
+Decoding takes half of a job's processor time, and libavcodec reads what strangers wrote: a file that
+crashes it must not end the process that buys. So workers do it: `python -m callsheet.media.decoders`, which
+read paths on standard input and answer on standard output, without a secret in their environment. A file at
+which a worker crashes does not decode. A worker that was ended from outside is one failed attempt: the file
+is fetched and decoded again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import base64
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +24,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from callsheet.errors import MediaError, Unavailable
+from callsheet.media.codes import MediaErrorCode, media_error
 from callsheet.media.expect import LookOrder, MediaFacts
 from manifests.look import Flag, flags_json, read_flags
 
@@ -34,8 +37,8 @@ Decode = Callable[[Path, LookOrder | None], Decoded]
 
 Raises MediaError, and Unavailable where it may be tried again."""
 
-DECODED_HERE = 20
-"""Files that are decoded in this process before a worker is started: it takes half a second."""
+CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
+"""Signals by which a process ends for what it does itself, and not because somebody ended it."""
 
 PUBLIC = frozenset(
     {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV"}
@@ -57,19 +60,13 @@ def decode_here(path: Path, look: LookOrder | None) -> Decoded:
 class Decoders:
     """Workers that decode. Called from threads, of which each uses one worker at a time."""
 
-    def __init__(self, *, decoded_here: int = DECODED_HERE) -> None:
-        self._left_here = decoded_here
+    def __init__(self) -> None:
         self._guard = threading.Lock()
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._closed = False
 
     def __call__(self, path: Path, look: LookOrder | None) -> Decoded:
         """Decode a file. Raises as `Decode` says."""
-        with self._guard:
-            self._left_here -= 1
-            is_here = self._left_here >= 0 or self._closed
-        if is_here:
-            return decode_here(path, look)
         try:
             worker = self._idle.get_nowait()
         except Empty:
@@ -78,6 +75,11 @@ class Decoders:
             answer = _asked(worker, path, look)
         except OSError as error:
             _end(worker)
+            if -(worker.returncode or 0) in CRASHES:
+                name = signal.Signals(-worker.returncode).name
+                raise media_error(
+                    MediaErrorCode.UNDECODABLE, f"the video crashed the decoder ({name})"
+                ) from error
             raise Unavailable(f"the process that decoded {path.name} ended: {error}") from error
         self._give_back(worker)
         return answer()

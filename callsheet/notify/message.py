@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callsheet.ledger.accounts import Account
+from manifests.job import label
 from pricing.money import usd_rounded_up, usd_text
 
 LEVELS = (50, 80, 90, 100)
@@ -136,12 +137,12 @@ def unknown(custom_id: str, attempt: int, *, campaign: str, run_id: str) -> Mess
     )
 
 
-def unclaimed(custom_id: str, said: str, *, key: str, campaign: str, run_id: str) -> Message:
+def unclaimed(custom_id: str, row: int, said: str, *, key: str, campaign: str, run_id: str) -> Message:
     """Tell of a request at fal that no job claims: its hold was released, and fal may have billed it."""
     return Message(
         event="submission.unclaimed",
         key=key,
-        title=f"{campaign}: fal has a request for {custom_id} that was declared absent",
+        title=f"{campaign}: fal has a request for {label(custom_id, row)} that was declared absent",
         text=f"{said}\nThe ledger has no cost of it: compare it with fal's dashboard.\nRun: {run_id}",
         facts={"run": run_id, "campaign": campaign, "custom_id": custom_id},
     )

@@ -120,7 +120,7 @@ async def _claimed_too_late(
         await account.do(announcements.note_unclaimed, row.job_id, absent.number, request_id)
     except LedgerError as error:
         return Answer(503, f"{row.custom_id}: {error}")
-    said = f"{row.custom_id}: request {request_id} of attempt {absent.number}, which was declared absent"
+    said = f"{row.label}: request {request_id} of attempt {absent.number}, which was declared absent"
     return Answer(200, f"{said}; `callsheet reconcile` lists it", unclaimed=row)
 
 

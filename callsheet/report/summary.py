@@ -266,6 +266,7 @@ def overrun_document(overrun: Overrun) -> dict[str, Any]:
     """Return a bill above its hold, with USD as exact decimal strings."""
     return {
         "custom_id": overrun.custom_id,
+        "row": overrun.row,
         "request_id": overrun.request_id,
         "held_usd": usd_text(overrun.hold_nano),
         "billed_usd": usd_text(overrun.cost_nano),

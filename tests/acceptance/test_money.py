@@ -102,8 +102,8 @@ def test_fit_takes_the_highest_priorities_and_names_the_rest_with_its_cost(desk)
         "run", "kite.csv", "--sandbox", "--speed", "20", "--fit", "--budget-usd", "0.11", "--yes"
     )
     assert done.returncode == 0, done.stderr
-    assert "kite-0 (up to $0.0358)" in done.stderr
-    assert "kite-1 (up to $0.0358)" in done.stderr
+    assert "kite-0 (row 2), up to $0.0358" in done.stderr
+    assert "kite-1 (row 3), up to $0.0358" in done.stderr
     assert "skipped: kite-2" not in done.stderr
     assert "2 skipped: over budget, need up to $0.0715 more" in done.stdout
     statement = desk.call("ledger", "statement", "--sandbox", "--by", "client", "--by", "model", "--csv")

@@ -208,7 +208,7 @@ def _overruns(overruns: Sequence[Overrun]) -> list[dict[str, Any]]:
 def overrun_lines(overruns: Sequence[Overrun]) -> list[str]:
     """Describe each bill above its hold in one line."""
     return [
-        f"{over.custom_id} in run {over.run_id}, request {over.request_id or 'unknown'}: billed "
+        f"{over.label} in run {over.run_id}, request {over.request_id or 'unknown'}: billed "
         f"{usd_text(over.cost_nano)} USD, held {usd_text(over.hold_nano)} USD"
         for over in overruns
     ]

@@ -81,27 +81,28 @@ def _tell(made: Delivery) -> None:
     clips = "1 clip" if len(made.clips) == 1 else f"{len(made.clips)} clips"
     note(f"{clips}, {made.files} files, {made.bytes / 2**20:,.1f} MiB")
     if made.refetched:
-        note(f"downloaded again, for free: {_some(made.refetched)}")
+        note(f"downloaded again, for free: {_some(made, made.refetched)}")
     for custom_id, why in made.not_embedded[:NAMED]:
-        note(f"{custom_id}: the video is left alone, because {why}; its AI label is in an .xmp file")
+        name = made.labels[custom_id]
+        note(f"{name}: the video is left alone, because {why}; its AI label is in an .xmp file")
     if len(made.not_embedded) > NAMED:
         note(f"and {len(made.not_embedded) - NAMED} more have their AI label in an .xmp file")
     if made.without_font:
         note(
-            f"no font here has every letter of {_some(made.without_font)}, for the contact sheet "
+            f"no font here has every letter of {_some(made, made.without_font)}, for the contact sheet "
             "(install fonts-noto-cjk, or another with these letters)"
         )
     if made.missing:
         say(
-            f"not delivered: {_some(made.missing)}. The files are gone from this disk and could not be "
+            f"not delivered: {_some(made, made.missing)}. The files are gone from this disk and could not be "
             "downloaded again. Put them back, or set the key if fal may still have them, and run the same "
             "command again"
         )
 
 
-def _some(names: tuple[str, ...]) -> str:
+def _some(made: Delivery, names: tuple[str, ...]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return ", ".join(made.labels[name] for name in names[:NAMED]) + more
 
 
 def _document(made: Delivery) -> dict[str, object]:

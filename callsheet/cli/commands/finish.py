@@ -100,7 +100,7 @@ def _review(ledger: Ledger, plan: FinishPlan, *, yes: bool, as_json: bool) -> No
         show_finishes(plan, room_for(ledger, plan))
     if plan.done:
         note(f"{len(plan.done)} are finished, or being finished, already: {', '.join(plan.done[:NAMED])}")
-    name_left(((each.draft.row.custom_id, each.price.maximum_nano) for each in plan.left), len(plan.left))
+    name_left(((each.draft.row.label, each.price.maximum_nano) for each in plan.left), len(plan.left))
     if not plan.finishes or yes:
         return
     most = usd_rounded_up(plan.maximum_nano)

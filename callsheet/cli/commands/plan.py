@@ -214,4 +214,4 @@ def _show_fit(seen: PlanView, short: Sequence[Shortfall], left: Sequence[Planned
         result("fits the budget")
     if left:
         show_left(len(left), sum(planned.quote.maximum_nano for planned in left))
-        name_left(((each.job.custom_id, each.quote.maximum_nano) for each in left), len(left))
+        name_left(((each.job.label, each.quote.maximum_nano) for each in left), len(left))

@@ -150,14 +150,14 @@ def show_bills(bills: Bills) -> None:
 def _bill_lines(bills: Bills) -> Iterator[str]:
     for each in bills.corrected[:NAMED]:
         booked, billed = usd_text(each.purchase.cost_nano or 0), usd_text(each.cost_nano)
-        whose = f"{each.purchase.custom_id} ({each.purchase.request_id})"
+        whose = f"{each.purchase.label} ({each.purchase.request_id})"
         yield f"corrected: {whose}: booked ${booked}, billed ${billed}"
     yield from _and_more(len(bills.corrected), "corrected")
     for each in bills.corrected:
         if each.overrun_nano:
             over = usd_text(each.overrun_nano)
             say(
-                f"{each.purchase.custom_id} cost ${over} more than its hold: its accounts are frozen. "
+                f"{each.purchase.label} cost ${over} more than its hold: its accounts are frozen. "
                 "Check the bill, then run `callsheet budget unfreeze`"
             )
     for stranger in bills.strangers[:NAMED]:
@@ -166,7 +166,7 @@ def _bill_lines(bills: Bills) -> Iterator[str]:
     yield from _and_more(len(bills.strangers), "billed, but not in this ledger")
     for purchase in bills.unbilled[:NAMED]:
         booked = usd_text(purchase.cost_nano or 0)
-        yield f"booked, but not billed so far: {purchase.custom_id} ({purchase.request_id}) ${booked}"
+        yield f"booked, but not billed so far: {purchase.label} ({purchase.request_id}) ${booked}"
     yield from _and_more(len(bills.unbilled), "booked, but not billed so far")
 
 

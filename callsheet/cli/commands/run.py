@@ -87,7 +87,7 @@ def _review(
     for old, new in changed_caps(ledger, plan):
         say(f"cap of {old.label}: {usd_text(old.limit_nano)} USD becomes {usd_text(new.limit_nano)}")
     left = (planned for _, planned in plan.picked(selection.left))
-    name_left(((each.job.custom_id, each.quote.maximum_nano) for each in left), len(selection.left))
+    name_left(((each.job.label, each.quote.maximum_nano) for each in left), len(selection.left))
     if selection.buy and not (yes or _agreed(plan, selection)):
         raise UsageError("not confirmed, nothing was sent; add --yes to run without confirmation")
 

@@ -41,6 +41,7 @@ from callsheet.ledger import (
 from callsheet.provider.client import FalQueue
 from callsheet.report.error_table import advice_text
 from callsheet.settings import Settings, command
+from manifests.job import label
 from pricing.money import usd_rounded_up
 
 NAMED = 20
@@ -188,7 +189,7 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
             result(f"{cancelled} cancelled before submission")
         answers = asyncio.run(_ask_fal(settings_for(request), ledger, run.run_id)) if at_fal else []
     for each in answers:
-        note(f"{each['custom_id']}: {each['answer']}")
+        note(f"{label(each['custom_id'], int(each['row']))}: {each['answer']}")
     if json:
         document({"run_id": run.run_id, "cancelled": cancelled, "at_fal": answers})
         return 0

@@ -60,7 +60,7 @@ def _cells(name: str, rate: KeepRate) -> tuple[str, ...]:
         "" if rate.percent is None else str(rate.percent),
         _usd(rate.clip_nano),
         _usd(rate.second_nano),
-        _usd(rate.to_finish_nano),
+        _usd(rate.to_finish_nano) if rate.judged else "nothing judged yet",
     )
 
 

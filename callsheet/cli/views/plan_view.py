@@ -139,10 +139,10 @@ def show_left(count: int, more_nano: int) -> None:
 def name_left(jobs: Iterable[tuple[str, int]], count: int) -> None:
     """Name the first of the jobs that are left out, and how many more there are, on standard error.
 
-    Each is its custom_id and its maximum in nano-dollars.
+    Each is its name with its row, and its maximum in nano-dollars.
     """
-    for custom_id, maximum_nano in islice(jobs, LEFT_NAMED):
-        say(f"skipped: {custom_id} (up to {usd_rounded_up(maximum_nano)})")
+    for label, maximum_nano in islice(jobs, LEFT_NAMED):
+        say(f"skipped: {label}, up to {usd_rounded_up(maximum_nano)}")
     if count > LEFT_NAMED:
         say(f"skipped: and {count - LEFT_NAMED} more")
 

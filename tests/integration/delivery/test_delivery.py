@@ -40,9 +40,9 @@ async def shop(house: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> A
     return house
 
 
-async def made(shop: Any, *shots: str) -> tuple[str, Path]:
+async def made(shop: Any, *shots: str, **more: Any) -> tuple[str, Path]:
     """Make a run against the house's fal; return its id and its folder."""
-    run_id = shop.open_run(*shots)
+    run_id = shop.open_run(*shots, **more)
     await shop.work(run_id)
     with sqlite3.connect(shop.settings.ledger.removeprefix("sqlite:///")) as database:
         database.execute("""UPDATE run SET options = replace(options, '"sandbox":true', '"sandbox":false')""")
@@ -162,7 +162,7 @@ async def test_the_command_says_what_it_did(shop: Any, capsys: pytest.CaptureFix
     told = capsys.readouterr()
     document = json.loads(told.out)
     assert (document["path"], document["clips"], document["missing"]) == ("out.zip", ["a"], ["b"])
-    assert "not delivered: b." in told.err
+    assert "not delivered: b (row 3)." in told.err
     assert await anyio.to_thread.run_sync(run_command, [*command, "out.zip/inside"]) == 2
     assert "cannot write" in capsys.readouterr().err
 
@@ -209,6 +209,33 @@ async def test_a_file_that_is_gone_comes_back_or_is_named(shop: Any, monkeypatch
     done = await callsheet.deliver_async(run_id, everything=True, to="out")
     assert (done.clips, done.refetched, done.missing) == (("a", "b"), ("a",), ())
     assert len(shop.accepted("A boat that went missing")) == 1
+
+
+async def test_a_run_in_a_store_is_delivered_from_there(
+    shop: Any, s3_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a key, by an edited selection, into a ZIP, under names that collide."""
+    run_id, folder = await made(shop, "a,A boat in a store", "b,A kite", "c,A dog", out="s3://there/handed")
+    sent = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("media/*.mp4")}
+    shutil.rmtree(folder)
+    selection = "custom_id,verdict,note\nb,keep,=1+1\na,keep,\nc,reject,\n"
+    await anyio.Path("mine.csv").write_text(selection)
+    monkeypatch.delenv("FAL_KEY")
+    done = await callsheet.deliver_async(run_id, keep=["mine.csv"], to="out.zip", name="{resolution}")
+    assert (done.clips, done.refetched, done.missing) == (("a", "b"), ("a", "b"), ())
+    with zipfile.ZipFile("out.zip") as archive:
+        clips = json.loads(archive.read("delivery.json"))["clips"]
+        assert {each["custom_id"]: each["original_sha256"] for each in clips} == {
+            "a": sent["a.mp4"],
+            "b": sent["b.mp4"],
+        }
+        videos = [name for name in archive.namelist() if name.endswith(".mp4")]
+    assert sorted(videos) == sorted(each["file"] for each in clips)
+    assert len(set(videos)) == 2
+    s3_client.delete_object(Bucket="there", Key=f"handed/{run_id}/media/a.mp4")
+    (folder / "media" / "a.mp4").unlink()
+    done = await callsheet.deliver_async(run_id, keep=["mine.csv"], to="out.zip", name="{resolution}")
+    assert (done.clips, done.missing) == (("b",), ("a",))
 
 
 async def test_a_file_that_is_not_what_was_paid_for_is_not_delivered(shop: Any) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from callsheet.engine import made_files
-from callsheet.engine.made_files import gone_files, refetch_gone
-from callsheet.engine.results import gone_earlier, result_rows, write_report
-from callsheet.ledger import Ledger, Run, queries
+from callsheet.engine.made_files import not_stored, refetch_gone
+from callsheet.engine.results import absent_earlier, result_rows, write_report
+from callsheet.ledger import JobRow, Ledger, Run, queries
+from callsheet.reconcile.account import AccountSession
 
 pytestmark = pytest.mark.anyio
 
@@ -24,6 +25,12 @@ def run_of(house: Any, run_id: str) -> Run:
     """Return a run of the house's ledger."""
     with Ledger.open(house.settings.ledger) as ledger:
         return ledger.do(queries.run, run_id)
+
+
+async def gone_earlier(account: AccountSession, run: Run) -> list[JobRow]:
+    """Return the jobs whose files a run uses and that are nowhere any more."""
+    absent = await account.do.call(absent_earlier, run)
+    return [await account.do(queries.job, file.job_id) for file in not_stored(absent)]
 
 
 async def test_only_new_rows_become_jobs_and_the_results_have_every_row(house: Any) -> None:
@@ -70,10 +77,10 @@ async def test_a_file_that_is_gone_is_fetched_again_for_free(house: Any) -> None
     path.unlink()
     run = run_of(house, house.open_run(f"a,{prompt}"))
     async with house.account() as account:
-        earlier = await account.do.call(gone_earlier, run)
-        assert list(gone_files(account.ledger, earlier).values()) == [path]
+        earlier = await gone_earlier(account, run)
+        assert [each.custom_id for each in earlier] == ["a"]
         refetched = await refetch_gone(account, earlier)
-    assert (refetched.again, refetched.lost) == (("a",), ())
+    assert (refetched.again, refetched.lost) == (("a (row 2)",), ())
     assert path.read_bytes() == content
     assert len(house.accepted(prompt)) == 1
 
@@ -89,7 +96,7 @@ async def test_files_that_are_gone_are_fetched_some_at_a_time(house: Any, monkey
     at_once: list[int] = []
     going: set[str] = set()
     async with house.account() as account:
-        earlier = await account.do.call(gone_earlier, run)
+        earlier = await gone_earlier(account, run)
         real = account.queue.open_download
 
         @asynccontextmanager
@@ -115,8 +122,8 @@ async def test_a_file_that_is_gone_everywhere_is_named(house: Any) -> None:
     house.arm("not_found", route="file", count=99)
     run = run_of(house, house.open_run(f"a,{prompt}"))
     async with house.account() as account:
-        refetched = await refetch_gone(account, await account.do.call(gone_earlier, run))
-    assert (refetched.again, refetched.lost) == ((), ("a",))
+        refetched = await refetch_gone(account, await gone_earlier(account, run))
+    assert (refetched.again, refetched.lost) == ((), ("a (row 2)",))
     assert len(house.accepted(prompt)) == 1
 
 
@@ -129,7 +136,7 @@ async def test_another_file_in_the_place_of_one_that_is_gone_is_not_taken(house:
     path.unlink()
     run = run_of(house, house.open_run(f"a,{prompt}"))
     async with house.account() as account:
-        (row,) = await account.do.call(gone_earlier, run)
+        (row,) = await gone_earlier(account, run)
         other = replace(row, output=replace(row.output, sha256="0" * 64))
         refetched = await refetch_gone(account, [other])
-    assert (refetched.again, refetched.lost, path.exists()) == ((), ("a",), False)
+    assert (refetched.again, refetched.lost, path.exists()) == ((), ("a (row 2)",), False)

@@ -12,11 +12,11 @@ import pytest
 from callsheet.engine import job
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.context import RunContext
-from callsheet.engine.made_files import gone_files
+from callsheet.engine.made_files import not_stored
 from callsheet.engine.open_run import open_run, select
 from callsheet.engine.price_check import bills_of, check_run_prices, listed_beside_the_book
 from callsheet.engine.request import RunRequest
-from callsheet.engine.results import gone_earlier
+from callsheet.engine.results import absent_earlier
 from callsheet.engine.scheduler import render_here, run_jobs, waiting_jobs
 from callsheet.engine.settle import IMPLAUSIBLE, stop_if_overbilled
 from callsheet.errors import CanaryDisagrees, CanaryFailed, Overbilled, PricesChanged, Unavailable
@@ -222,8 +222,12 @@ async def test_a_canary_of_each_cell_goes_first_and_the_rest_follows_when_they_a
 @pytest.mark.parametrize(
     ("fault", "error", "why"),
     [
-        ({"kind": "overbill", "factor": 0.5}, CanaryDisagrees, "a: fal billed 5.8725 units, less than"),
-        ({"kind": "render_failed"}, CanaryFailed, "a canary brought no video: a: "),
+        (
+            {"kind": "overbill", "factor": 0.5},
+            CanaryDisagrees,
+            "a (row 2): fal billed 5.8725 units, less than",
+        ),
+        ({"kind": "render_failed"}, CanaryFailed, "a canary brought no video: a (row 2): "),
     ],
 )
 async def test_a_canary_that_does_not_agree_stops_the_rest(house, fault, error, why):
@@ -382,7 +386,7 @@ async def test_a_canary_that_was_not_sent_stops_the_rest_and_is_no_secret(house,
     run_id = opened(house, f"a,A bird unsent {next(NAMES)},seedance-1.0-lite,480p,29,\n")
     ctx = await worked(house, run_id, canary=1)
     assert isinstance(ctx.stop.reason, CanaryFailed)
-    assert "a canary was not sent: a." in str(ctx.stop.reason)
+    assert "a canary was not sent: a (row 2)." in str(ctx.stop.reason)
     assert house.row(run_id).state is State.PENDING
 
 
@@ -398,8 +402,8 @@ async def test_what_was_made_is_never_bought_again_unless_told(house):
     second = opened(house, text)
     assert house.rows(second) == []
     with Ledger.open(house.settings.ledger) as ledger:
-        earlier = gone_earlier(ledger, ledger.do(queries.run, second))
-        assert list(gone_files(ledger, earlier).values()) == [made]
+        absent = absent_earlier(ledger, ledger.do(queries.run, second))
+        assert [file.path for file in not_stored(absent)] == [made]
 
     third = opened(house, text, again=True)
     await worked(house, third)

@@ -13,8 +13,8 @@ import pytest
 from callsheet.cli.commands.runs import link_seconds
 from callsheet.engine.deliver import folder_for, publish_report
 from callsheet.engine.linked_page import write_linked_page
-from callsheet.engine.made_files import Refetched, refetch_gone
-from callsheet.engine.results import gone_earlier, write_report
+from callsheet.engine.made_files import Refetched, not_stored, refetch_gone
+from callsheet.engine.results import absent_earlier, write_report
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, queries
 from callsheet.media.storage import ObjectStore
@@ -88,22 +88,30 @@ async def test_a_video_in_the_store_is_not_gone_where_this_disk_has_none(house):
         file = Path(ledger.do(queries.run, first).out) / row.output.path
         file.unlink()
         second = ledger.do(queries.run, house.open_run(shot, out="memory://bucket/others"))
-        assert gone_earlier(ledger, second) == []
+        absent = absent_earlier(ledger, second)
+        assert ([each.path for each in absent], not_stored(absent)) == ([file], [])
     house.arm("server_error", route="file", status=404, count=999)
     async with house.account() as account:
         assert await refetch_gone(account, [row]) == Refetched()
-        assert await refetch_gone(account, [row], is_needed_here=True) == Refetched(again=("a",))
+        assert await refetch_gone(account, [row], is_needed_here=True) == Refetched(again=("a (row 2)",))
     assert hashlib.sha256(file.read_bytes()).hexdigest() == row.output.sha256
     fsspec.filesystem("memory").rm(f"/bucket/others/{first}/{row.output.path}")
     file.unlink()
     async with house.account() as account:
-        assert await refetch_gone(account, [row]) == Refetched(lost=("a",))
+        assert await refetch_gone(account, [row]) == Refetched(lost=("a (row 2)",))
 
 
 def test_an_address_without_its_package_is_refused_before_anything_is_bought(house):
     """An unknown protocol or a missing package is a usage error that names the address."""
     with pytest.raises(UsageError, match="nowhere://bucket"):
         folder_for("nowhere://bucket", house.settings)
+
+
+def test_the_sandbox_has_an_outbox_of_its_own(house):
+    """A run of the sandbox and a run that is paid for share no folder for copies."""
+    folders = [folder_for("memory://bucket/out", house.settings, sandbox=each) for each in (False, True)]
+    inside = [folder.relative_to(house.settings.data_dir).as_posix() for folder in folders]
+    assert inside == ["outbox", "sandbox/outbox"]
 
 
 async def test_a_page_with_links_opens_the_clips_of_a_private_bucket(house, s3_client):

@@ -11,6 +11,7 @@ BOUGHT = Purchase(
     run_id="run",
     job_id=0,
     custom_id="shot-0",
+    row=2,
     endpoint="fal-ai/x",
     submitted_ms=1,
     hold_nano=100,

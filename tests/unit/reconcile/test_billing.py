@@ -15,6 +15,7 @@ BOUGHT = Purchase(
     run_id="run",
     job_id=1,
     custom_id="a",
+    row=2,
     endpoint=ENDPOINT,
     submitted_ms=NOON_MS,
     hold_nano=100,

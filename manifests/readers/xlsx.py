@@ -110,7 +110,8 @@ class _BadWorkbook(Exception):
 class _Sheet:
     """What a sheet's XML says: how far its cells reach, failed formulas, hidden rows and merged cells.
 
-    Places are (row, column), both from 1. `merged` holds the top, bottom and left of each merged range.
+    Places are (row, column), both from 1. `merged` holds the top, bottom and left of each merged range,
+    `uncalculated` is the first cell whose formula has no result in the file.
     """
 
     height: int = 0
@@ -118,6 +119,7 @@ class _Sheet:
     failed: dict[tuple[int, int], str] = field(default_factory=dict)
     hidden: set[int] = field(default_factory=set)
     merged: list[tuple[int, int, int]] = field(default_factory=list)
+    uncalculated: tuple[int, int] | None = None
 
 
 def main(path: str, sheet: str) -> None:
@@ -155,6 +157,11 @@ def _read(content: bytes, wanted: str) -> Iterator[dict[str, Any]]:
         listed = ", ".join(map(repr, filled))
         raise _BadWorkbook(f"several sheets are filled ({listed}); name one like this: book.xlsx#{filled[0]}")
     for name in filled:
+        if (place := sheets[name].uncalculated) is not None:
+            raise _BadWorkbook(
+                f"row {place[0]}, column {place[1]}: the file holds no result of this formula; "
+                "open it in a spreadsheet program and save it"
+            )
         yield from _rows(book.get_sheet_by_name(name), sheets[name])
 
 
@@ -217,11 +224,11 @@ def _sheet(archive: zipfile.ZipFile, member: str) -> _Sheet:  # noqa: C901  # on
     """Read what calamine does not tell of a sheet. Raises _BadWorkbook where it reaches too far."""
     sheet = _Sheet()
     row = column = 0
-    is_failed = in_value = False
+    is_failed = in_value = is_formula = False
     value: list[str] = []
 
     def start(name: str, given: Mapping[str, str]) -> None:
-        nonlocal row, column, is_failed, in_value
+        nonlocal row, column, is_failed, in_value, is_formula
         if name == "row":
             row, column = int(given.get("r", row + 1)), 0
             if given.get("hidden") in ("1", "true"):
@@ -229,15 +236,18 @@ def _sheet(archive: zipfile.ZipFile, member: str) -> _Sheet:  # noqa: C901  # on
         elif name == "c":
             row, column = _place(given["r"]) if "r" in given else (row, column + 1)
             sheet.height, sheet.width = max(sheet.height, row), max(sheet.width, column)
-            is_failed = given.get("t") == "e"
+            is_failed, is_formula = given.get("t") == "e", False
         elif name == "mergeCell":
             first, _, last = given["ref"].partition(":")
             (top, left), (bottom, _) = _place(first), _place(last or first)
             sheet.merged.append((top, bottom, left))
         in_value = name == "v" and is_failed
+        is_formula = (is_formula or name == "f") and name != "v"
 
     def end(name: str) -> None:
         nonlocal in_value
+        if name == "c" and is_formula:
+            sheet.uncalculated = sheet.uncalculated or (row, column)
         if name == "v" and is_failed:
             sheet.failed[row, column] = "".join(value) or "#ERROR!"
         in_value = False

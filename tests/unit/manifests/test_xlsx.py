@@ -86,6 +86,19 @@ def test_a_formula_that_failed_is_its_error(tmp_path):
     assert [list(cells) for cells in table.cells] == [["a", "kite", "#N/A"], ["#REF!", "kite", "x"]]
 
 
+def test_a_formula_that_was_never_calculated_is_refused(tmp_path):
+    """A program that writes formulas without results leaves no value: an empty cell would be another job."""
+    names = "".join(f'<c t="inlineStr"><is><t>{name}</t></is></c>' for name in ("prompt", "duration"))
+    text = '<c t="inlineStr"><is><t>kite</t></is></c>'
+    rows = f'<row r="1">{names}</row><row r="2">{text}<c r="B2"><f>2+3</f>{{}}</c></row>'
+    (message,) = _messages(_read(tmp_path, workbook({"Shots": sheet_xml(rows.format(""))})))
+    assert message.startswith(
+        "row 2, column 2: the file holds no result of this formula; open it in a spreadsheet"
+    )
+    (cells,) = _read(tmp_path, workbook({"Shots": sheet_xml(rows.format("<v>5</v>"))})).cells
+    assert list(cells) == ["kite", "5"]
+
+
 def test_hidden_rows_are_told_or_left_out(tmp_path):
     """Filtered rows are planned with a warning that names them; `skip_hidden` leaves them out."""
     content = workbook({"Shots": sheet(KITES, hidden=[3, 4, 9])})

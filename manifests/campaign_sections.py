@@ -118,7 +118,7 @@ def _cell(value: Any) -> str:
 
 def _cells(value: Any) -> list[str]:
     if not isinstance(value, list) or not value:
-        raise ValueError("must be a list of values")
+        raise ValueError("must be a list of one value or more")
     cells = [_cell(item) for item in value]
     if len(set(cells)) != len(cells):
         raise ValueError("a value stands twice in the list; for variants use takes")

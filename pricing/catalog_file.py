@@ -68,7 +68,9 @@ def read_catalog_file(content: str, file: str, *, base: CatalogFile | None = Non
     """
     try:
         data = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise UsageError(f"{file} is not TOML that can be read: it is nested too deeply") from None
+    except ValueError as error:  # a TOMLDecodeError is one; so is int("9" * 5000)
         raise UsageError(f"{file} is not TOML: {error}") from None
     check = TableCheck(file, "the file", data)
     as_of = check.take("as_of", day, None)
@@ -253,7 +255,7 @@ def _read_sizes(value: object) -> Sizes | None:
     sizes: Sizes = {}
     for ratio, size in value.items():
         across, _, down = str(ratio).partition(":")
-        is_ratio = across.isdigit() and down.isdigit() and int(across) and int(down)
+        is_ratio = all(side.isascii() and side.isdigit() and int(side) for side in (across, down))
         is_size = isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size)
         if not is_ratio or not is_size or not all(0 < side <= SIDE_MAX_PX for side in size):
             return None
@@ -280,6 +282,13 @@ def _contradictions(found: CatalogFile, base: CatalogFile, file: str) -> list[st
     endpoints = (*base.endpoints, *found.endpoints)
     subjects = {each.id for each in endpoints} | {each.model for each in endpoints}
     for number, rate in enumerate(found.rates, 1):
+        priced = [each for each in endpoints if rate.of in (each.id, each.model)]
+        theirs = list(dict.fromkeys(name for each in priced for name in each.resolutions))
+        if rate.resolution and theirs and rate.resolution not in theirs:
+            problems.append(
+                f"{file}: [[rates]] {number}, resolution: found {rate.resolution!r}; "
+                f"{rate.of} has {', '.join(theirs)}"
+            )
         if rate.of not in subjects:
             problems.append(
                 f"{file}: [[rates]] {number}, of: found {rate.of!r}; "

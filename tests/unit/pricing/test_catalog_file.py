@@ -179,7 +179,17 @@ MISTAKES = [
     (RATE, RATE + "audio = true\n", f"id: found '{KLING}'", "add a [[rates]] row"),
     ("[[rates]]", "[rates]", "the file, rates: found", "each under [[rates]]"),
     ("[[rates]]", "[[rates", "is not TOML", "line"),
+    ("{ ", '{ "²:1" = [9, 9], ', "[pixels.kling], 720p: found", "sizes like"),
+    (RATE, RATE + 'resolution = "8k"\n', "[[rates]] 1, resolution: found '8k'", "kling-2 has 720p"),
 ]
+
+
+@pytest.mark.parametrize("letter", ["[", "9"])
+def test_toml_that_is_nested_too_deeply_or_holds_a_huge_number(own: Path, letter: str) -> None:
+    """It is refused as a whole, like any other text that is not TOML."""
+    own.write_text(f"a = {letter * 5000}")
+    with pytest.raises(UsageError, match="is not TOML"):
+        load_catalog()
 
 
 @pytest.mark.parametrize(("before", "after", "where", "allowed"), MISTAKES)

@@ -18,6 +18,7 @@ from callsheet.sandbox.served_endpoints import MAX_PROMPT, ServedEndpoint
 
 NANO_PER_USD = 1_000_000_000
 _TASKS = {"image-to-video": "image", "reference-to-video": "reference"}
+_UNUSABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 def own_endpoints(path: Path) -> list[ServedEndpoint]:
@@ -25,7 +26,7 @@ def own_endpoints(path: Path) -> list[ServedEndpoint]:
     try:
         document = tomllib.loads(path.expanduser().read_text("utf-8-sig"))
         return [_endpoint(document, row) for row in document.get("endpoints", [])]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+    except _UNUSABLE as error:
         raise UsageError(f"{path}: the sandbox cannot serve its endpoints: {error!r}") from error
 
 

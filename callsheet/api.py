@@ -209,7 +209,8 @@ async def run_async(
     async def carry(each: RunRequest) -> dict[str, Any]:
         settings = settings_for(each)
         run_id = each.run_id or await open_plan(planned, each, settings)
-        async with open_context(each, run_id, settings, StopSignal()) as ctx:
+        is_asked = each is request
+        async with open_context(each, run_id, settings, StopSignal(), is_asked=is_asked) as ctx:
             return await carry_out(ctx, render)
 
     return RunSummary.of(await carry_out_campaign(request, carry))

@@ -33,8 +33,12 @@ async def run_campaign(request: RunRequest, schedule: ScheduleRules = DEFAULT_RU
     """
     if (why := await superseded_by(schedule)) is not None:
         return Completed(name=SUPERSEDED, message=why)
+
+    async def carry(each: RunRequest) -> dict[str, Any]:
+        return await carried_out(each, is_asked=each is request)
+
     async with refusals_told(request):
-        summary = await carry_out_campaign(request, carried_out)
+        summary = await carry_out_campaign(request, carry)
     return ended(summary)
 
 

@@ -63,7 +63,8 @@ def run_to_its_end(
                 assert open_run is not None
                 run_id = await open_run()
             own = settings if each is request else settings_for(each)
-            summary, is_stuck = await _carried_out(each, run_id, own, url, server)
+            is_asked = each is request
+            summary, is_stuck = await _carried_out(each, run_id, own, url, server, is_asked=is_asked)
             stuck.append(is_stuck)
             _say_why_it_stopped(summary)
             if not as_json:
@@ -102,7 +103,13 @@ def _server(settings: Settings, request: RunRequest, stack: ExitStack) -> tuple[
 
 
 async def _carried_out(
-    request: RunRequest, run_id: str, settings: Settings, url: str, server: OwnServer | None
+    request: RunRequest,
+    run_id: str,
+    settings: Settings,
+    url: str,
+    server: OwnServer | None,
+    *,
+    is_asked: bool,
 ) -> tuple[dict[str, Any], bool]:
     """Carry out an opened run. Returns its summary, and whether Prefect still tries to reach its server."""
     stop = StopSignal(_announcer(request, run_id))
@@ -110,7 +117,7 @@ async def _carried_out(
     with signals_to(stop):
         note(f"run {run_id}")
         through_prefect = await _through_prefect(url, server, stop) if url else None
-        async with open_context(request, run_id, settings, stop, note) as ctx:
+        async with open_context(request, run_id, settings, stop, note, is_asked=is_asked) as ctx:
             with show_progress(ctx):
                 if through_prefect is not None:
                     return await through_prefect(ctx)

@@ -76,7 +76,7 @@ async def open_context(
                 raise Busy(f"run {run_id} was stopped or has ended; only a person goes on with it")
             await account.do.call(continue_from_mark, folder.parent, run_id)
             ctx = context_of(account, run, request, stop, tell, within=within, folder=folder)
-            await _recover(ctx)
+            await _recover(ctx, is_asked=is_asked)
             ctx = await check_run_prices(ctx, accept=request.accept_prices)
             if within is None:
                 await publish_opening(ctx)
@@ -124,14 +124,14 @@ async def _claimed(account: AccountSession, run_id: str, part: str) -> AsyncIter
         yield
 
 
-async def _recover(ctx: RunContext) -> None:
+async def _recover(ctx: RunContext, *, is_asked: bool) -> None:
     """Put in order what dead processes left: unknown requests, unused holds, files that were not fetched.
 
     What other dead runs hold is settled as well: their slots and their money are missing here. What this run
     has at fal is not asked about, because it is polled next.
     """
     run_id = ctx.run.run_id
-    if ctx.within is None:
+    if ctx.within is None and is_asked:
         await ctx.do(runs.reopen_run, run_id)
     elif not ctx.run.is_going_on:
         ctx.stop.drain(RunStopping(f"run {run_id} was stopped or has ended"))
@@ -216,10 +216,11 @@ async def carry_out_campaign(
 ) -> Summary:
     """Take up the unfinished runs of a request's campaign, then carry out the request. Returns its summary.
 
-    `carry` carries out one request, and opens a run where the request names none. If the request's own run
-    ends with exit code 0, the code is the first other one of those that were taken up; `taken_up` has each
-    with its code. Where one of them is interrupted, or cancelled in Prefect, nothing more is done and its
-    summary is returned.
+    `carry` carries out one request, and opens a run where the request names none. Only `request` itself was
+    asked for: the others a person may stop or cancel at any moment (`is_asked` of `open_context`). If the
+    request's own run ends with exit code 0, the code is the first other one of those that were taken up;
+    `taken_up` has each with its code. Where one of them is interrupted, or cancelled in Prefect, nothing more
+    is done and its summary is returned.
     """
     taken_up: dict[str, int] = {}
     begun: set[str | None] = set()

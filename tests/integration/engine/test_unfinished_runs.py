@@ -1,18 +1,21 @@
 """A campaign that is run again while an earlier run of it is unfinished."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
 import callsheet
+from callsheet import api
 from callsheet.cli.main import run_command
 from callsheet.cli.session import last_words
+from callsheet.engine.cancel import cancel_pending
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import carry_out, carry_out_campaign, open_context, open_plan, unfinished_runs
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import InFlight, Interrupted
-from callsheet.ledger import Ledger, State, queries
+from callsheet.ledger import Ledger, State, admission, queries
 from manifests.planner import make_plan
 
 pytestmark = pytest.mark.anyio
@@ -184,3 +187,20 @@ def test_a_night_without_rows_goes_on_with_a_dead_run(
     before = len(nights.runs())
     assert run_command(command) == 0
     assert len(nights.runs()) == before
+
+
+async def test_a_run_that_is_cancelled_as_it_is_taken_up_buys_nothing(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also not what its dead process had admitted: nobody but a person opens a stopped run again."""
+    first = await nights.opened("u-wrong")
+
+    def cancel(_: str) -> None:
+        with Ledger.open(nights.house.settings.ledger) as ledger:
+            ledger.do(admission.admit, nights.house.row(first).job_id, slots=10)
+            cancel_pending(ledger, first, "cancelled by a person")
+
+    monkeypatch.setattr(api, "carry_out_campaign", partial(carry_out_campaign, tell=cancel))
+    summary = await nights.run("u-right")
+    assert nights.bought("u-wrong", "u-right") == [0, 1]
+    assert summary.document["taken_up"] == {}

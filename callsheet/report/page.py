@@ -33,7 +33,7 @@ CLIPS_OF_A_PART = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PagePart:
     """A part of the page: its number from 1, its clips `first` to `last`, and how many of them failed."""
 
     number: int
@@ -59,16 +59,16 @@ def part_name(number: int, stem: str = "report") -> str:
     return f"{stem}.html" if number == 1 else f"{stem}-{number}.html"
 
 
-def parts_of(rows: Sequence[ResultRow]) -> list[Part]:
+def parts_of(rows: Sequence[ResultRow]) -> list[PagePart]:
     """Divide the clips into parts. There is one at least, which may be empty; takes stay together."""
-    parts: list[Part] = []
+    parts: list[PagePart] = []
     first = 0
     while first < len(rows) or not parts:
         end = min(first + CLIPS_OF_A_PART, len(rows))
         while end < len(rows) and _shot(rows[end]) == _shot(rows[end - 1]):
             end += 1
         failed = sum(GROUPS.get(row.status) == "failed" for row in rows[first:end])
-        parts.append(Part(len(parts) + 1, first + 1, end, failed))
+        parts.append(PagePart(len(parts) + 1, first + 1, end, failed))
         first = end
     return parts
 

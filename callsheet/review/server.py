@@ -14,7 +14,6 @@ import json
 import secrets
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Route
 
 from callsheet.errors import CallsheetError, JudgedMeanwhile, ManifestError, UsageError
-from callsheet.ledger import Ledger, Run, queries
+from callsheet.ledger import Ledger, Run
 from callsheet.ledger.reviews import NAME_MAX_CHARS, NOTE_MAX_CHARS
 from callsheet.review.session import ReviewSession
 from manifests.columns import PROMPT_MAX_CHARS, SEED_MAX
@@ -179,7 +178,7 @@ _GOODBYE_S = 1
 """How long open connections may take to end when the server stops."""
 
 
-class _Listener(uvicorn.Server):
+class ReviewServer(uvicorn.Server):
     """Calls `on_ready` when it listens."""
 
     def __init__(self, app: Starlette, on_ready: Callable[[], None]) -> None:
@@ -218,40 +217,23 @@ def serve_review(
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(number, lambda *_: None) for number in numbers]
     try:
-        with _serving(ledger_url, run, host, port) as (app, listener, url, finish):
-            _Listener(app, lambda: announce(url)).run(sockets=[listener])
+        with serving(ledger_url, run, host, port) as (app, listener, url, finish):
+            ReviewServer(app, lambda: announce(url)).run(sockets=[listener])
             return finish()
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
 
 
-@contextmanager
-def running_review(ledger_url: str, run_id: str) -> Iterator[str]:
-    """Serve in a thread of this process for the length of a `with` block; yields the address. For tests."""
-    with Ledger.open(ledger_url) as ledger:
-        run = ledger.do(queries.run, run_id)
-    ready = threading.Event()
-    with _serving(ledger_url, run, "127.0.0.1", 0) as (app, listener, url, finish):
-        server = _Listener(app, ready.set)
-        thread = threading.Thread(target=server.run, args=([listener],), name="review")
-        thread.start()
-        try:
-            if not ready.wait(10):
-                raise UsageError("the review did not start within 10 seconds")
-            yield url
-        finally:
-            server.should_exit = True
-            thread.join()
-            finish()
-
-
 Served = tuple[Starlette, socket.socket, str, Callable[[], Path | None]]
 
 
 @contextmanager
-def _serving(ledger_url: str, run: Run, host: str, port: int | None) -> Iterator[Served]:
-    """Open the ledger on the one thread that uses it, and listen."""
+def serving(ledger_url: str, run: Run, host: str, port: int | None) -> Iterator[Served]:
+    """Open the ledger on the one thread that uses it, and listen.
+
+    Yields the application, the socket, the address, and what writes the results again at the end.
+    """
     token = secrets.token_urlsafe(24)
     with _listening(host, port) as listener, ThreadPoolExecutor(1, "review") as work:
         name = f"[{host}]" if ":" in host else host

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from callsheet.engine.results import write_report
 from callsheet.ledger import Ledger, Run, queries
-from callsheet.review.server import running_review
+from callsheet.review.server import ReviewServer, serving
 
 expect.set_options(timeout=60_000)
 
@@ -65,6 +67,26 @@ class Reviewed:
         run_id: str = self.house.open_source(source)
         worked(self.house, run_id)
         return run_id
+
+
+@contextmanager
+def running_review(ledger_url: str, run_id: str) -> Iterator[str]:
+    """Serve in a thread of this process for the length of a `with` block; yields the address."""
+    with Ledger.open(ledger_url) as ledger:
+        run = ledger.do(queries.run, run_id)
+    ready = threading.Event()
+    with serving(ledger_url, run, "127.0.0.1", 0) as (app, listener, url, finish):
+        server = ReviewServer(app, ready.set)
+        thread = threading.Thread(target=server.run, args=([listener],), name="review")
+        thread.start()
+        try:
+            if not ready.wait(10):
+                pytest.fail("the review did not start within 10 seconds")
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join()
+            finish()
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,8 @@ def _looks(scene: Scene, shots: list[Shot], index: int, count: int) -> Iterator[
     layers.append((_captions(scene, shots, index), "yuva420p", []))
     graph, frames, seen = av.filter.Graph(), [], []
     for at, (picture, layout, filters) in enumerate(layers):
-        frame = av.VideoFrame.from_numpy_buffer(np.array(picture.convert("RGBA")), "rgba")
+        packed = "rgba" if picture.mode == "RGBA" else "rgb24"
+        frame = av.VideoFrame.from_numpy_buffer(np.array(picture), packed)
         frame = frame.reformat(format=layout, dst_colorspace="ITU709", dst_color_range="MPEG")
         frame.pts, frame.time_base = 0, Fraction(1, FPS)
         frames.append(frame)

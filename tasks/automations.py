@@ -85,13 +85,21 @@ def wanted_automations(send: SendNotification | None) -> list[AutomationCore]:
 
 
 async def register_automations(client: PrefectClient) -> tuple[list[str], bool]:
-    """Make or renew the automations by their names. Returns the names, and whether they send anything."""
+    """Make or renew the automations by their names. Returns the names, and whether they send anything.
+
+    One that a person has switched off stays off.
+    """
     send = await notification_block(client)
     wanted = wanted_automations(send)
     for each in wanted:
         found = await client.read_automations_by_name(each.name)
-        if found:
-            await client.update_automation(found[0].id, each)
-        else:
+        if not found:
             await client.create_automation(each)
+            continue
+        before = found[0]
+        is_switched_off = not before.enabled and not any(
+            isinstance(action, DoNothing) for action in before.actions
+        )
+        renewed = each.model_copy(update={"enabled": each.enabled and not is_switched_off})
+        await client.update_automation(before.id, renewed)
     return [each.name for each in wanted], send is not None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,10 +14,14 @@ from pathlib import Path
 import prefect as installed
 import pytest
 
+from callsheet.cli.prefect import own_server
+
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
 ROOT = Path(__file__).parents[2]
 SHOTS = "custom_id,prompt,model,resolution,num_frames\na,A boat,seedance-1.0-lite,480p,29\n"
+
+DEAD_RUNS = "Callsheet: flow runs without a heartbeat have crashed"
 
 COMMANDS = """
 import contextlib, io, json, sys
@@ -265,7 +270,82 @@ def test_a_watched_campaign_runs_when_its_manifest_is_whole_and_prefect_shows_it
     assert f"Completed('media/a.mp4, {told['actual_usd']} USD')" in log
     assert any(f"[Report]({run.as_uri()}/report.html)" in each for each in truth["artifacts"]["markdown"])
     assert truth["automations"]["Callsheet: an account is frozen"] is False  # no notification block yet
-    assert truth["automations"]["Callsheet: flow runs without a heartbeat have crashed"] is True
+    assert truth["automations"][DEAD_RUNS] is True
+
+
+AUTOMATIONS = """
+import asyncio, json, sys
+from prefect.client.orchestration import get_client
+
+async def main(off):
+    async with get_client() as client:
+        found = (await client._client.post("/automations/filter", json={"limit": 200})).json()
+        for each in found:
+            if each["name"] == off:
+                await client.pause_automation(each["id"])
+    print(json.dumps([[each["id"], each["name"], each["enabled"]] for each in found]))
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_automations_are_renewed_and_not_made_twice(desk):
+    """Each keeps its place, and one that a person has switched off stays off."""
+    again = ["deploy", campaign(desk, "told"), "--automations"]
+    found = []
+    for _ in range(3):
+        commands(desk, again)
+        found.append(json.loads(python(desk, AUTOMATIONS, DEAD_RUNS).splitlines()[-1]))
+    first, second, third = ([each for each in once if each[1].startswith("Callsheet")] for once in found)
+    assert len({name for _, name, _ in first}) == len(first) == 6
+    assert [each[:2] for each in first] == [each[:2] for each in second] == [each[:2] for each in third]
+    assert [is_on for _, name, is_on in (*first, *third) if name == DEAD_RUNS] == [True, False]
+
+
+STATE = """
+import asyncio, json, sys
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+
+async def main(name, wanted):
+    found = FlowRunFilter(name=FlowRunFilterName(like_=name))
+    async with get_client() as client:
+        for _ in range(250):
+            runs = await client.read_flow_runs(flow_run_filter=found)
+            if runs and runs[0].state.name == wanted:
+                print(json.dumps(runs[0].state.message))
+                return
+            await asyncio.sleep(1)
+    raise TimeoutError([each.state for each in runs])
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.torture
+@pytest.mark.own_server
+def test_the_automation_says_that_a_flow_run_has_crashed_whose_machine_died(desk):
+    """No worker is left that could say so: three heartbeats in vain do."""
+    with own_server(desk.data) as server:
+        server.wait_ready()
+        desk.env |= {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(desk.folder / "prefect-home")}
+        options = ["--sandbox", "--speed", "0.005", "--work-pool", "dying", "--automations"]
+        commands(desk, ["deploy", campaign(desk, "dying"), *options])
+        prefect(desk, "deployment", "run", "run-campaign/dying")
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "dying"],
+            env={**os.environ, **desk.env, "PREFECT_WORKER_QUERY_SECONDS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            python(desk, STATE, "dying ", "Running")
+        finally:
+            os.killpg(worker.pid, signal.SIGKILL)  # with the flow run
+            worker.wait()
+        said = json.loads(python(desk, STATE, "dying ", "Crashed").splitlines()[-1])
+    assert said == "no sign of life for 90 s: its process has died"
 
 
 class _OldServer(BaseHTTPRequestHandler):

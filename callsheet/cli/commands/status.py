@@ -9,7 +9,16 @@ from typing import Annotated
 from callsheet.cli.options import Json, Sandbox, UnfinishedRunId, option, run_settings
 from callsheet.cli.output import document, result, show_line
 from callsheet.cli.views.run_line import in_words, made_before
-from callsheet.ledger import JobRow, Ledger, State, admission, finishing, queries, wall_clock_ms
+from callsheet.ledger import (
+    JobRow,
+    Ledger,
+    State,
+    admission,
+    announcements,
+    finishing,
+    queries,
+    wall_clock_ms,
+)
 from callsheet.report.rows import iso_utc, minute_utc
 from callsheet.settings import command
 from pricing.money import usd_text
@@ -42,6 +51,7 @@ def status(
             if each.closed_ms is None and each.run_id != run.run_id
         ]
         tally = ledger.do(queries.tally, run.run_id)
+        stopped_by = ledger.do(announcements.stops).get(run.run_id, "")
         rendered = (
             ledger.do(queries.jobs, run.run_id, states={State.RENDERED})
             if State.RENDERED in tally.counts
@@ -69,6 +79,7 @@ def status(
                 "held_usd": usd_text(tally.held_nano),
                 "spent_usd": usd_text(tally.spent_nano),
                 "frozen": tally.frozen,
+                "stopped_by": stopped_by,
                 "waits_for": [
                     {"custom_id": row.custom_id, "request_id": _request(row), "why": _why(row)}
                     for row in rendered
@@ -80,6 +91,8 @@ def status(
         return 0
     result(f"{run.run_id}, folder {run.out}")
     show_line(in_words(tally, next(iter(accounts), None), made=made_before(run, tally), position=position))
+    if stopped_by:
+        show_line(f"stopped: {stopped_by}")
     for row in rendered[:NAMED]:
         show_line(f"waiting for {row.label}, request {_request(row)}: {_why(row)}")
     resume = f"`{command('resume', run.run_id, sandbox=sandbox)}`"

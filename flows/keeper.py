@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.shards import look_after
+from tasks.upkeep import look_after
 
 
 @flow(name="keeper", persist_result=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.reconciling import compare_with_bills, publish_findings, settle_submissions
+from tasks.upkeep import compare_with_bills, publish_findings, settle_submissions
 
 
 @flow(name="reconcile-ledger", persist_result=False)

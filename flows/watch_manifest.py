@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.client.schemas import State
 
-from tasks.watching import look_at_manifest
+from tasks.nights import look_at_manifest
 
 
 @flow(name="watch-manifest", persist_result=False)

@@ -9,7 +9,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, DoNothing, SendNotification
 
-from tasks.events import PREFIX
+from tasks.flow_run import PREFIX
 
 BLOCK = "callsheet"
 """The automations use the notification block (Slack, mail, anything that Prefect has) of this name."""

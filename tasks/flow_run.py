@@ -1,17 +1,19 @@
-"""The flow run of a run: its name, its tags, its address, and what a person does to it in Prefect's pages."""
+"""The flow run of a run: its name, tags, address, events and end, and what a person does to it in Prefect."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
+from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import State
 from prefect.client.schemas.objects import StateType
+from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 from prefect.utilities.urls import url_for
@@ -20,9 +22,12 @@ from callsheet.engine.cancel import cancel_run
 from callsheet.engine.context import RunContext
 from callsheet.engine.stopping import take_signals
 from callsheet.errors import Interrupted
-from tasks.events import event_sender
+from callsheet.notify.message import Message
 
 logger = logging.getLogger(__name__)
+
+PREFIX = "callsheet."
+"""`budget.80` is the event `callsheet.budget.80`."""
 
 LOOK_EVERY_S = 5.0
 """How often Prefect is asked whether a person has cancelled the flow run, in seconds."""
@@ -106,3 +111,35 @@ async def _terminated(ctx: RunContext, flow_run_id: str) -> None:
         await cancel_run(ctx, "cancelled in Prefect")
     else:
         ctx.stop.stop(Interrupted("terminated"))
+
+
+def event_sender(flow_run_id: str) -> Callable[[Message], None]:
+    """Return what writes each message of a run into the log of its flow run, and emits it as an event.
+
+    Called within the flow.
+    """
+    logger = get_run_logger()
+    related = [
+        {"prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.role": "flow-run"}
+    ]
+
+    def send(message: Message) -> None:
+        logger.info("%s. %s", message.title, " ".join(message.text.splitlines()))
+        emit_event(
+            PREFIX + message.event,
+            resource=resource_of(message),
+            related=related,
+            payload={"title": message.title, "text": message.text, **message.facts},
+        )
+
+    return send
+
+
+def resource_of(message: Message) -> dict[str, Any]:
+    """Return what an event is about: the run, with its campaign as a label that automations can filter by."""
+    run, campaign = message.facts["run"], message.facts["campaign"]
+    return {
+        "prefect.resource.id": f"callsheet.run.{run}",
+        "prefect.resource.name": str(run),
+        "callsheet.campaign": str(campaign),
+    }

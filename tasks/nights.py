@@ -1,12 +1,19 @@
-"""What Prefect knows of a campaign's other scheduled runs."""
+"""What starts a campaign's run: its schedule, whose other runs Prefect knows, or a watch on its manifest.
+
+A variable of Prefect has what the watch saw.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import logging
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas import State
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
@@ -15,9 +22,12 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.deployments import arun_deployment
 from prefect.runtime import deployment, flow_run
+from prefect.states import Completed
+from prefect.variables import Variable
 
-from callsheet.engine.nights import ScheduledRun, ScheduleRules, superseded
+from callsheet.engine.schedule import ScheduledRun, ScheduleRules, Watched, fingerprint_of, look, superseded
 
 logger = logging.getLogger(__name__)
 
@@ -68,3 +78,26 @@ def _scheduled(run: FlowRun) -> ScheduledRun:
     is_off = run.state_name == SUPERSEDED or run.state_type in (StateType.CANCELLED, StateType.CANCELLING)
     assert run.expected_start_time is not None, "a scheduled run has its time"
     return ScheduledRun(run.expected_start_time, run.start_time, counts=not is_off)
+
+
+async def look_at_manifest(source: str, deployment: str) -> State[None]:
+    """Look once, and start the deployment where the manifest has changed and is whole.
+
+    The state says what was seen. A run is started before it is remembered, under a key, so that a look that
+    dies in between neither forgets it nor starts it twice.
+    """
+    name = f"callsheet_watch_{hashlib.sha256(deployment.encode()).hexdigest()[:16]}"
+    now = await asyncio.to_thread(fingerprint_of, source)
+    kept: Any = await Variable.aget(name)
+    before = Watched(**kept) if kept else Watched()
+    after, is_due = look(before, now)
+    if is_due:
+        await arun_deployment(
+            deployment, timeout=0, as_subflow=False, idempotency_key=f"{name}:{before.started}:{now}"
+        )
+    if after != before:
+        await Variable.aset(name, after._asdict(), overwrite=True)
+    if is_due:
+        return Completed(name="Started", message=f"the manifest has changed: {deployment} is started")
+    changing = now != before.seen
+    return Completed(name="Changing" if changing else "Unchanged", message="nothing is started")

@@ -1,4 +1,4 @@
-"""Shards as Prefect runs them: deployments in a work pool, started one by one, and the keeper's round."""
+"""Shards as Prefect runs them: deployments in a work pool, started one by one."""
 
 from __future__ import annotations
 
@@ -7,24 +7,18 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
-from callsheet.engine.context import RunContext, current_run, open_account
+from callsheet.engine.context import RunContext
 from callsheet.engine.coordinator import RESERVED_MS, Start, coordinate, finalize_together
-from callsheet.engine.keeper import keep
 from callsheet.engine.parts import IN_FLIGHT, split_run
-from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import CallsheetError
 from callsheet.ledger import PartWork, Range
-from callsheet.notify.announcer import Announcer
 from tasks.artifacts import publish_results
-from tasks.events import event_sender
 
 SHARD_FLOW = "render-shard"
 
@@ -109,17 +103,3 @@ async def shards_at_once(pool: str) -> int:
             workers = await client.read_workers_for_work_pool(pool)
         online = sum(each.status is WorkerStatus.ONLINE for each in workers)
     return max(IN_FLIGHT, min(MOST_AT_ONCE, online))
-
-
-@task(name="look after the ledger", retries=0, cache_policy=NO_CACHE, persist_result=False)
-async def look_after(pool: str, *, sandbox: bool) -> dict[str, Any]:
-    """Do one round of the keeper, which starts shards in a work pool."""
-    current_run.set(None)
-    async with open_account(settings_for(RunRequest(sandbox=sandbox))) as account:
-        done = await keep(account, starter(pool, sandbox=sandbox), _announcer)
-    return done.document()
-
-
-def _announcer() -> Announcer:
-    """Return what tells the end of a run as its own flow run would: with Prefect's events."""
-    return Announcer(listeners=[event_sender(str(flow_run.id))])

@@ -13,8 +13,8 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import WorkerStatus
 
-from callsheet.engine.nights import ScheduleRules
 from callsheet.engine.request import RunRequest
+from callsheet.engine.schedule import ScheduleRules
 from flows.keeper import keeper
 from flows.reconcile_ledger import reconcile_ledger
 from flows.render_shard import render_shard

@@ -1,13 +1,20 @@
-"""Which of several scheduled runs of a campaign is carried out: missed ones are made good once, or never."""
+"""When a campaign is run: which of several scheduled runs is carried out, and when a watched manifest is run.
+
+Missed runs are made good once, or never. A watched manifest is run where its files have changed, and two
+looks in a row saw the same.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from manifests.planner import written_campaign
+from manifests.readers.listing import fingerprint, listing
 
 LATE = timedelta(hours=1)
 """How late a scheduled run may begin where missed ones are never caught up."""
@@ -61,3 +68,24 @@ def superseded(
 def shown(at: datetime) -> str:
     """Write a moment for a message: `2026-11-03 02:00 UTC`."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+class Watched(NamedTuple):
+    """What is remembered between two looks: the files as last seen, and as they were when a run began."""
+
+    seen: str = ""
+    started: str = ""
+
+
+def look(before: Watched, now: str) -> tuple[Watched, bool]:
+    """Return what to remember, and whether a run is due. `now` is the fingerprint of the files, "" for none.
+
+    A file that is still being written changes between two looks, so nothing is started for it yet.
+    """
+    is_due = bool(now) and now == before.seen and now != before.started
+    return Watched(now, now if is_due else before.started), is_due
+
+
+def fingerprint_of(source: str) -> str:
+    """Return the fingerprint of a source's files now. Raises UsageError or ManifestError as planning does."""
+    return fingerprint(listing(written_campaign(source)))

@@ -21,7 +21,7 @@ from prefect.artifacts import (
 from callsheet.engine.context import RunContext
 from callsheet.ledger import JobRow, State, queries
 from pricing.budgets import first_spellings
-from pricing.money import usd_text
+from pricing.money import usd_rounded_up, usd_text
 
 PROGRESS_EVERY_S = 10.0
 PUBLISH_S = 10.0
@@ -29,6 +29,8 @@ PUBLISH_S = 10.0
 
 TABLE_ROWS = 1000
 PLAN_ROWS = 20
+MOST_CHARS = 500
+"""Length at most of a sentence on a page."""
 
 
 @asynccontextmanager
@@ -52,10 +54,16 @@ async def _publish_results(ctx: RunContext, summary: dict[str, Any]) -> None:
     states = None if tally.jobs <= TABLE_ROWS else {State.FAILED}
     shown = await ctx.do(queries.jobs, ctx.run.run_id, states=states)
     key = _key(ctx)
+    which = "Every job of" if states is None else "The failed jobs of"
     await acreate_table_artifact(
-        key=f"{key}-results", table=[_line(row) for row in shown[:TABLE_ROWS]], description="Results"
+        key=f"{key}-results",
+        table=[_line(row) for row in shown[:TABLE_ROWS]],
+        description=f"{which} {ctx.run.run_id}",
     )
-    await acreate_markdown_artifact(key=f"{key}-summary", markdown=_in_words(summary))
+    counts = {name.replace("_", " "): count for name, count in summary["statuses"].items() if count}
+    await acreate_markdown_artifact(
+        key=f"{key}-summary", markdown=_in_words(summary), description=_counted(counts)
+    )
 
 
 async def publish_plan(ctx: RunContext) -> None:
@@ -83,15 +91,20 @@ async def _publish_plan(ctx: RunContext, waiting: Sequence[JobRow]) -> None:
         *_sums("client", [(clients[row.client] or "(none)", row) for row in waiting]),
         f"The {len(most)} most expensive:",
         "",
-        "| job | model | expected USD | at most USD |",
+        "| job | model | expected | at most |",
         "|---|---|--:|--:|",
         *(
-            f"| {_cell(row.custom_id)} | {row.model} | {usd_text(row.expected_nano)} "
-            f"| {usd_text(row.maximum_nano)} |"
+            f"| {_cell(row.custom_id)} | {row.model} | {usd_rounded_up(row.expected_nano)} "
+            f"| {usd_rounded_up(row.maximum_nano)} |"
             for row in most
         ),
     ]
-    await acreate_markdown_artifact(key=f"{_key(ctx)}-plan", markdown="\n".join(lines))
+    at_most = usd_rounded_up(sum(row.maximum_nano for row in waiting))
+    await acreate_markdown_artifact(
+        key=f"{_key(ctx)}-plan",
+        markdown="\n".join(lines),
+        description=f"{len(waiting)} videos to buy for at most {at_most}",
+    )
 
 
 def _sums(name: str, owned: Sequence[tuple[str, JobRow]]) -> list[str]:
@@ -101,20 +114,20 @@ def _sums(name: str, owned: Sequence[tuple[str, JobRow]]) -> list[str]:
         groups.setdefault(_cell(owner), []).append(row)
     groups["**total**"] = [row for _, row in owned]
     return [
-        f"| {name} | jobs | expected USD | at most USD |",
+        f"| {name} | jobs | expected | at most |",
         "|---|--:|--:|--:|",
         *(
-            f"| {owner} | {len(rows)} | {usd_text(sum(row.expected_nano for row in rows))} "
-            f"| {usd_text(sum(row.maximum_nano for row in rows))} |"
+            f"| {owner} | {len(rows)} | {usd_rounded_up(sum(row.expected_nano for row in rows))} "
+            f"| {usd_rounded_up(sum(row.maximum_nano for row in rows))} |"
             for owner, rows in groups.items()
         ),
         "",
     ]
 
 
-def _cell(text: str) -> str:
-    """Write a manifest's text so that it stays in its cell and makes no markup."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in text[:120])
+def _cell(text: str, most_chars: int = 120) -> str:
+    """Write a text of others so that it stays in its cell and makes no markup."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text[:most_chars])
     return re.sub(r"([\\|`*_<>\[\]#!])", r"\\\1", plain)
 
 
@@ -164,15 +177,31 @@ def _line(row: JobRow) -> dict[str, str]:
 
 
 def _in_words(summary: dict[str, Any]) -> str:
-    wanted = ("run_id", "dir", "succeeded", "failed", "skipped", "unknown", "expected_usd", "actual_usd")
-    table = ["| | |", "|---|---|", *(f"| {name} | {summary.get(name, '')} |" for name in wanted)]
-    folder = summary.get("published") or Path(summary["dir"]).as_uri()
-    return "\n".join(
-        [
-            *table,
-            "",
-            f"[Report]({folder}/report.html)",
-            "",
-            *(f"- {_cell(remark)}" for remark in summary["remarks"]),
-        ]
-    )
+    """Write a summary for the page: what became of the jobs, the money, and where the results are."""
+    counts = {name.replace("_", " "): count for name, count in summary["statuses"].items() if count}
+    folder = summary.get("published") or summary["dir"]
+    link = summary.get("published") or Path(summary["dir"]).as_uri()
+    lines = [
+        f"# {_cell(summary['campaign'])}: {_counted(counts)}",
+        "",
+        "| jobs | |",
+        "|---|--:|",
+        *(f"| {name} | {count} |" for name, count in counts.items()),
+        f"| **cost** | **${summary['actual_usd']}** |",
+        f"| expected | ${summary['expected_usd']} |",
+        "",
+    ]
+    if summary["stopped_by"]:
+        lines += [f"**It stopped**: {_cell(summary['stopped_by'], MOST_CHARS)}", ""]
+    lines += [
+        f"[Report]({link}/report.html) in `{folder}` (a folder of the machine that rendered)"
+        if link.startswith("file:")
+        else f"[Report]({link}/report.html) in `{folder}`",
+        "",
+        *(f"- {_cell(remark, MOST_CHARS)}" for remark in summary["remarks"]),
+    ]
+    return "\n".join(lines)
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "no jobs"

@@ -27,6 +27,11 @@ EVENTS = {
 
 DEAD_RUNS = "Callsheet: flow runs without a heartbeat have crashed"
 
+MADE = "Made by: callsheet deploy --automations"
+SENDS_NOTHING = (
+    f"Sends nothing yet: save a notification block named {BLOCK}, then deploy with --automations again"
+)
+
 TITLE = "{{ event.payload.title }}"
 BODY = TITLE + "\n\n{{ event.payload.text }}"
 
@@ -45,7 +50,7 @@ def wanted_automations(send: SendNotification | None) -> list[AutomationCore]:
     for_events = [
         AutomationCore(
             name=name,
-            description="Made by `callsheet deploy --automations`",
+            description=MADE if send is not None else SENDS_NOTHING,
             enabled=send is not None,
             trigger=EventTrigger(
                 expect={f"{PREFIX}{event}" for event in events},
@@ -61,7 +66,7 @@ def wanted_automations(send: SendNotification | None) -> list[AutomationCore]:
     ends = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
     for_dead_runs = AutomationCore(
         name=DEAD_RUNS,
-        description="Made by `callsheet deploy --automations`. The ledger's keeper goes on with their work",
+        description=f"{MADE}. The ledger's keeper goes on with their work",
         trigger=EventTrigger(
             after={heartbeat},
             expect={heartbeat, *ends},

@@ -271,7 +271,7 @@ async def _registered(client: PrefectClient, each: Wanted, *, dry_run: bool) -> 
         concurrency_limit=limit,
         work_pool_name=each.work_pool,
         job_variables=JOB_VARIABLES,
-        tags=[TAG],
+        tags=[TAG, each.name] if _is_campaigns(each.full_name) else [TAG],
         # By its module: workers have this package installed and no copy of this folder.
         entrypoint_type=EntrypointType.MODULE_PATH,
     )

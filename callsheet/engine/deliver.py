@@ -17,7 +17,7 @@ from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.retakes import retake_of
 from callsheet.engine.settle import book_delivered, fetch_result
 from callsheet.errors import FolderElsewhere, MediaError, RenderFailed, Unavailable, UntrustedHost, UsageError
-from callsheet.files import usable_data_folder, usable_folder
+from callsheet.files import make_directory, usable_data_folder, usable_folder
 from callsheet.ledger import JobRow, Output, Run, queries, transitions
 from callsheet.media.codes import worth_another_read
 from callsheet.media.download import Collected, collect, in_background, recheck
@@ -26,7 +26,7 @@ from callsheet.media.place import REJECTED, write_thumbnail
 from callsheet.media.storage import check_writable, copy_to
 from callsheet.provider.messages import Rendered
 from callsheet.provider.platform_messages import iso
-from callsheet.report.rows import strip_of, thumbnail_of
+from callsheet.report.rows import THUMBNAILS, strip_of, thumbnail_of
 from callsheet.settings import Settings
 from callsheet.ticket import Ticket
 from manifests.job import Job
@@ -34,6 +34,8 @@ from manifests.look import flags_text
 from manifests.readers.remote import bare_address, is_remote
 
 logger = logging.getLogger(__name__)
+
+PICTURES_AT_ONCE = 8
 
 FRESH_TRIES = 2
 """How often a fresh result is asked for between two attempts."""
@@ -148,7 +150,12 @@ async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, co
         ctx.state.notice(f"{row.label} is flagged ({flags_text(output.flags)}) and not retaken: {left}")
     failpoints.passing("after_done")
     logger.info("%s: saved %s", row.custom_id, output.path, extra=_extra(ctx, row))
-    await write_pictures(collected, ctx.folder / thumbnail_of(output.path))
+    poster = ctx.folder / thumbnail_of(output.path)
+    await write_pictures(collected, poster)
+    with suppress(Unavailable):  # the end of the run copies what is on its machine again
+        for path in (poster, strip_of(poster)):
+            if path.is_file():
+                await publish(ctx, path)
 
 
 async def write_pictures(collected: Collected, poster: Path) -> None:
@@ -273,6 +280,28 @@ async def fetch_opening(ctx: RunContext) -> None:
                     f"{path.name} of run {ctx.run.run_id} cannot be read from the store that has its results"
                 )
                 raise Unavailable(f"{said}: {type(error).__name__}") from error
+
+
+async def fetch_pictures(ctx: RunContext) -> None:
+    """Copy the thumbnails that other machines have made from the store, so that the report shows them.
+
+    One that cannot be read costs a notice: the clip is there.
+    """
+    if ctx.storage is None:
+        return
+    store, gate = ctx.storage, asyncio.Semaphore(PICTURES_AT_ONCE)
+
+    async def one(name: str) -> None:
+        async with gate:
+            await asyncio.to_thread(make_directory, (ctx.folder / name).parent)
+            await asyncio.to_thread(store.fetch, name, ctx.folder / name)
+
+    try:
+        names = await asyncio.to_thread(store.names, THUMBNAILS)
+        wanted = (name for name in sorted(names) if ".." not in name.split("/"))
+        await asyncio.gather(*(one(name) for name in wanted if not (ctx.folder / name).exists()))
+    except Exception as error:  # noqa: BLE001 -- the store's own classes are its package's
+        ctx.state.notice(f"thumbnails of other machines are not in the report: {type(error).__name__}")
 
 
 async def publish_report(ctx: RunContext) -> int:

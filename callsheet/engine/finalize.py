@@ -10,7 +10,7 @@ from typing import Any
 
 from callsheet.engine.announce import announce_end
 from callsheet.engine.context import RunContext, named
-from callsheet.engine.deliver import publish_report
+from callsheet.engine.deliver import fetch_pictures, publish_report
 from callsheet.engine.made_files import Refetched, not_stored, refetch_gone
 from callsheet.engine.open_run import left_to
 from callsheet.engine.request import results_address
@@ -64,6 +64,7 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     gone = await asyncio.to_thread(not_stored, await ctx.do.call(absent_earlier, run))
     refetched = await refetch_gone(ctx.account, [await ctx.do(queries.job, file.job_id) for file in gone])
     _tell(ctx, refetched)
+    await fetch_pictures(ctx)
     with naming_full_disk(Path(run.out).parent):
         await ctx.do.call(remember, Path(run.out).parent, run.run_id)
     summary = await ctx.do.call(_written, run)

@@ -1,7 +1,9 @@
 """Runs in parts: who owns a part renders it, who ends last writes the results, the keeper does the rest."""
 
 import asyncio
+import csv
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -386,3 +388,38 @@ async def test_why_a_part_stopped_is_kept_until_somebody_goes_on_with_it(world: 
     with Ledger.open(settings_for(RunRequest()).ledger) as ledger:
         cancel_pending(ledger, run_id, "cancelled by a person")
     assert [each.stopped_by for each in in_ledger(overview)] == ["cancelled by a person"]
+
+
+async def test_parts_of_two_machines_are_one_report_in_the_store(
+    world: Any, s3_client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each has a data folder and a home of its own; clips, pictures, results and page are in the store."""
+    if "CALLSHEET_LEDGER_URL" not in os.environ:
+        monkeypatch.setenv("CALLSHEET_LEDGER_URL", f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    one, away = tmp_path / "one", tmp_path / "away"
+
+    def on(machine: Path) -> None:
+        machine.mkdir(exist_ok=True)
+        monkeypatch.setenv("CALLSHEET_DATA_DIR", str(machine / "data"))
+        monkeypatch.setenv("HOME", str(machine))
+
+    on(one)
+    run_id = await opened("stored", 4, out="s3://there/shards")
+    in_ledger(parts.split, run_id, 2)
+    one.rename(away)
+    on(tmp_path / "two")
+    await rendered(run_id, "0-1")
+    away.rename(one)
+    on(one)
+    await rendered(run_id, "2-3")
+    found = s3_client.list_objects_v2(Bucket="there", Prefix=f"shards/{run_id}/")["Contents"]
+    names = [each["Key"].removeprefix(f"shards/{run_id}/") for each in found]
+    clips = [f"stored-{number}" for number in range(4)]
+    assert sorted(each for each in names if each.startswith("media/")) == [f"media/{n}.mp4" for n in clips]
+    page = s3_client.get_object(Bucket="there", Key=f"shards/{run_id}/report.html")["Body"].read().decode()
+    for clip in clips:
+        assert f"posters/{clip}.jpg" in names
+        assert f"posters/{clip}.jpg" in page
+    results = s3_client.get_object(Bucket="there", Key=f"shards/{run_id}/results.csv")["Body"].read().decode()
+    assert [line["status"] for line in csv.DictReader(results.splitlines())] == ["succeeded"] * 4
+    assert in_ledger(queries.run, run_id).closed_ms is not None

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 
 from callsheet.engine.context import RunContext
 from callsheet.engine.coordinator import RESERVED_MS, Start, coordinate, finalize_together
-from callsheet.engine.parts import IN_FLIGHT, split_run
+from callsheet.engine.split import IN_FLIGHT, split_run
 from callsheet.errors import CallsheetError
 from callsheet.ledger import PartWork, Range
 from tasks.artifacts import publish_results

@@ -15,7 +15,6 @@ from callsheet.engine.context import RunContext, context_of, open_account
 from callsheet.engine.deliver import folder_here
 from callsheet.engine.finalize import written_summary
 from callsheet.engine.outage import wait_for_ledger
-from callsheet.engine.parts import to_start
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.shard import finalize_run
 from callsheet.engine.stopping import StopSignal
@@ -83,6 +82,17 @@ async def _is_over(ctx: RunContext, start: Start, at_once: AtOnce) -> bool:
         for each in await start_parts(ctx.do, work, start, await at_once()):
             ctx.tell(f"shard {each.part} started")
     return is_over
+
+
+def to_start(work: Sequence[PartWork], most: int) -> list[PartWork]:
+    """Return the parts that a process is to be started for, so that `most` of them are at work.
+
+    A part whose owner died holds slots until somebody follows its renders: it goes first.
+    """
+    taken = sum(each.is_taken for each in work)
+    due = [each for each in work if each.is_due]
+    in_turn = sorted(due, key=lambda each: not each.active)
+    return in_turn[: max(0, most - taken)]
 
 
 async def start_parts(

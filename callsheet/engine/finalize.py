@@ -30,7 +30,7 @@ from callsheet.errors import (
     RunStopping,
 )
 from callsheet.files import naming_full_disk
-from callsheet.ledger import Ledger, Run, announcements, queries, runs
+from callsheet.ledger import Ledger, Run, announcements, parts, queries, runs
 from callsheet.ledger.locks import WHOLE
 
 EXIT_FAILED_JOBS = 4
@@ -42,6 +42,9 @@ AT_FAL_STATUSES = ("submitting", "in_queue", "in_progress")
 
 ON_PURPOSE = (CanaryError, PricesChanged, Overbilled, InterruptedByPerson)
 """Reasons for a stop after which only a person's command goes on with a run."""
+
+REST_S = 600
+"""How long work rests for which nothing could be done (a host is away, a key is refused), in seconds."""
 
 MOST_CHARS = 500
 """Length at most of the reason for a stop that is kept."""
@@ -111,6 +114,17 @@ async def wind_up(ctx: RunContext) -> None:
     if why := _why_stopped(ctx):
         part = ctx.within.name if ctx.within else WHOLE
         await ctx.do(announcements.note_stop, ctx.run.run_id, part, why[:MOST_CHARS])
+
+
+async def rest_if_left(ctx: RunContext) -> None:
+    """Let a part, or a run that was never split, rest where work is left of it that cannot be done now.
+
+    A keeper does not take it up at once then. Where the process was told to end it does.
+    """
+    name = ctx.within.name if ctx.within else WHOLE
+    for each in await ctx.do(parts.work, ctx.run.run_id):
+        if each.part == name and each.has_work and not isinstance(ctx.stop.reason, Interrupted):
+            await ctx.do(parts.rest, ctx.run.run_id, name, for_ms=1000 * REST_S)
 
 
 def _why_stopped(ctx: RunContext) -> str:

@@ -18,12 +18,11 @@ from callsheet.engine.canary import render_canaries
 from callsheet.engine.collect_runs import collect_campaign
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
 from callsheet.engine.deliver import folder_for, folder_here, lasting, publish_opening
-from callsheet.engine.finalize import finalize
+from callsheet.engine.finalize import finalize, rest_if_left
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.job import restore_breaker
 from callsheet.engine.open_run import Selection, open_run, require_a_cap, select
 from callsheet.engine.outage import wait_for_ledger
-from callsheet.engine.parts import rest_if_left
 from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.reconcile_loop import reconcile_loop, settle_others, settle_rest
 from callsheet.engine.recover import reopen_unfetched

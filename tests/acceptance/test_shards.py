@@ -1,5 +1,6 @@
 """A run in shards on a work pool: whatever dies or is cut off, everything is finished without a person."""
 
+import json
 import os
 import signal
 import subprocess
@@ -104,6 +105,62 @@ def test_a_shard_and_its_coordinator_are_killed_and_the_keeper_finishes_the_run(
             start(desk, "keeper/callsheet")
             until(lambda: is_finished(desk), 200)
         assert_bought_once(desk, provider, server.url, jobs=JOBS)
+
+
+KEEPER = """
+import asyncio, json, os, sys
+
+from prefect.client.orchestration import get_client
+from prefect.events.filters import EventFilter, EventNameFilter
+
+from callsheet.ledger import Ledger, runs, schema
+from callsheet.ledger.transaction import write
+from callsheet.settings import settings_from
+from flows.keeper import keeper
+
+@write()
+def forget(tx):
+    tx.execute(schema.announcement.delete())
+
+async def told(run_id):
+    wanted = EventFilter(event=EventNameFilter(prefix=["callsheet.run."]))
+    async with get_client() as client:
+        for _ in range(100):
+            events = (await client.read_events(filter=wanted, limit=50)).events
+            found = [each for each in events if each.payload["run"] == run_id]
+            if len(found) > 1:
+                break
+            await asyncio.sleep(0.2)
+    return [[each.event, each.payload["statuses"], each.related[0].role] for each in found]
+
+run_id = sys.argv[1]
+with Ledger.open(settings_from(os.environ, sandbox=True).ledger) as ledger:
+    ledger.do(runs.reopen_run, run_id)
+    ledger.do(forget)
+done = [asyncio.run(keeper("callsheet", sandbox=True)) for _ in range(2)]
+print(json.dumps([[each["finalized"] for each in done], asyncio.run(told(run_id))]))
+"""
+
+
+def test_a_keeper_tells_prefect_the_end_of_a_run_as_its_own_flow_does(desk):
+    """The run's process died between its last video and its end: the same event, once, from the keeper."""
+    manifest = desk.folder / "boats.csv"
+    manifest.write_text("custom_id,prompt,model,resolution,num_frames\na,A boat,seedance-1.0-lite,480p,29\n")
+    done = desk.call("run", "boats.csv", "--sandbox", "--speed", "50", "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    run_id = json.loads(done.stdout)["run_id"]
+    said = subprocess.run(
+        [sys.executable, "-c", KEEPER, run_id],
+        env={**os.environ, **desk.env},
+        cwd=desk.folder,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    ).stdout
+    finalized, events = json.loads(said.splitlines()[-1])
+    assert finalized == [[run_id], []]
+    assert events == [["callsheet.run.finished", {"succeeded": 1}, "flow-run"]] * 2
 
 
 @pytest.mark.torture

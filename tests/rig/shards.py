@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from callsheet.engine import coordinator, keeper, reconcile_loop
-from callsheet.engine import parts as engine_parts
+from callsheet.engine import coordinator, finalize, keeper, reconcile_loop
 from callsheet.engine.context import open_account
 from callsheet.engine.keeper import RendersHere, keep
 from callsheet.engine.open_run import Selection, open_run
@@ -129,7 +128,7 @@ def _keep_on(settings: Settings) -> None:
     }
     FalQueue.submit.__kwdefaults__["deadline_s"] = GIVES_UP_S
     reconcile_loop.LOOK_EVERY_S = 0.5
-    coordinator.RESERVED_MS, engine_parts.REST_S, keeper.AT_ONCE = 3_000, 1, 1
+    coordinator.RESERVED_MS, finalize.REST_S, keeper.AT_ONCE = 3_000, 1, 1
     asyncio.run(_rounds())
 
 

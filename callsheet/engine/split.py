@@ -1,4 +1,4 @@
-"""The parts of a run: how large they are, and which one is rendered next.
+"""Splitting a run into parts: how large they are, and what is sent before others render them.
 
 A part is about an hour of work: long enough that starting a process for it costs nothing, short enough that
 a dead process leaves little behind, and that two campaigns can take turns.
@@ -16,9 +16,8 @@ from callsheet.engine.deliver import publish_report
 from callsheet.engine.job import render_kind
 from callsheet.engine.scheduler import waiting_jobs
 from callsheet.engine.uploads import uploaded_images
-from callsheet.errors import CallsheetError, Interrupted
-from callsheet.ledger import JobRow, PartWork, Range, parts
-from callsheet.ledger.locks import WHOLE
+from callsheet.errors import CallsheetError
+from callsheet.ledger import JobRow, Range, parts
 from manifests.job import decode_job
 
 PART_S = 3600.0
@@ -32,9 +31,6 @@ IN_FLIGHT = 2
 
 UPLOADS_AT_ONCE = 4
 
-REST_S = 600
-"""How long work rests for which nothing could be done (a host is away, a key is refused), in seconds."""
-
 
 def part_size(render_s: float, slots: int) -> int:
     """Return how many jobs a part has, 1 to MOST_JOBS.
@@ -42,28 +38,6 @@ def part_size(render_s: float, slots: int) -> int:
     `render_s` is how long one render takes; a part may expect its share of the `slots`.
     """
     return max(1, min(MOST_JOBS, round(PART_S / render_s * slots / IN_FLIGHT)))
-
-
-def to_start(work: Sequence[PartWork], most: int) -> list[PartWork]:
-    """Return the parts that a process is to be started for, so that `most` of them are at work.
-
-    A part whose owner died holds slots until somebody follows its renders: it goes first.
-    """
-    taken = sum(each.is_taken for each in work)
-    due = [each for each in work if each.is_due]
-    in_turn = sorted(due, key=lambda each: not each.active)
-    return in_turn[: max(0, most - taken)]
-
-
-async def rest_if_left(ctx: RunContext) -> None:
-    """Let a part, or a run that was never split, rest where work is left of it that cannot be done now.
-
-    A keeper does not take it up at once then. Where the process was told to end it does.
-    """
-    name = ctx.within.name if ctx.within else WHOLE
-    for each in await ctx.do(parts.work, ctx.run.run_id):
-        if each.part == name and each.has_work and not isinstance(ctx.stop.reason, Interrupted):
-            await ctx.do(parts.rest, ctx.run.run_id, name, for_ms=1000 * REST_S)
 
 
 async def split_run(ctx: RunContext) -> list[Range]:

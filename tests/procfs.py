@@ -43,6 +43,12 @@ def parent(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[1])
 
 
+def processor_s(pid: int) -> float:
+    """Return the processor time of a process and of the children that it has waited for, in seconds."""
+    fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 def children(pid: int) -> list[int]:
     """Return the pids of the direct children, zombies too."""
     found = []

@@ -83,7 +83,7 @@ async def _publish_plan(ctx: RunContext, waiting: Sequence[JobRow]) -> None:
     clients = first_spellings(row.client for row in waiting)
     most = sorted(waiting, key=lambda row: (-row.maximum_nano, row.position))[:PLAN_ROWS]
     lines = [
-        f"# {_cell(ctx.run.campaign)}: {len(waiting)} videos to buy",
+        f"# {_cell(ctx.run.campaign)}: {_videos(waiting)} to buy",
         "",
         f"Run `{ctx.run.run_id}`, price book {ctx.run.price_book}, plan `{ctx.run.plan_hash[:12]}`.",
         "",
@@ -103,8 +103,12 @@ async def _publish_plan(ctx: RunContext, waiting: Sequence[JobRow]) -> None:
     await acreate_markdown_artifact(
         key=f"{_key(ctx)}-plan",
         markdown="\n".join(lines),
-        description=f"{len(waiting)} videos to buy for at most {at_most}",
+        description=f"{_videos(waiting)} to buy for at most {at_most}",
     )
+
+
+def _videos(rows: Sequence[JobRow]) -> str:
+    return f"{len(rows)} video" + "s" * (len(rows) != 1)
 
 
 def _sums(name: str, owned: Sequence[tuple[str, JobRow]]) -> list[str]:

@@ -67,7 +67,7 @@ def test_a_run_above_the_sum_waits_with_its_plan_and_buys_after_a_yes(desk):
     """The plan is published before the answer; after it everything is bought as planned."""
     told = asked(desk, answer={"approved": True, "reason": "fits the month"})
     assert told["state"] == "COMPLETED"
-    assert "1 videos to buy" in told["plan"]
+    assert "1 video to buy" in told["plan"]
     assert "| a | seedance-1.0-lite | $0.0212 | $0.0219" in told["plan"]
     assert len(desk.accepted()) == 1
     assert the_run(desk)[1][0].state is State.SUCCEEDED

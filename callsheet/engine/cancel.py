@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from callsheet.engine.context import RunContext
 from callsheet.errors import CallsheetError, IllegalTransition, Interrupted
-from callsheet.ledger import AT_FAL, Ledger, State, announcements, queries, runs, settlement
+from callsheet.ledger import AT_FAL, Ledger, State, parts, queries, runs, settlement
 from callsheet.ledger.locks import WHOLE
 from callsheet.provider.client import FalQueue
 
@@ -12,7 +12,7 @@ from callsheet.provider.client import FalQueue
 def cancel_pending(ledger: Ledger, run_id: str, why: str) -> int:
     """Let a run admit nothing more, in any process, and cancel its pending jobs. Returns how many."""
     ledger.do(runs.request_stop, run_id)
-    ledger.do(announcements.note_stop, run_id, WHOLE, why[:500])
+    ledger.do(parts.note_stop, run_id, WHOLE, why[:500])
     cancelled = 0
     for row in ledger.do(queries.jobs, run_id, states={State.PENDING}):
         try:

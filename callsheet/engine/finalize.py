@@ -30,7 +30,7 @@ from callsheet.errors import (
     RunStopping,
 )
 from callsheet.files import naming_full_disk
-from callsheet.ledger import Ledger, Run, announcements, parts, queries, runs
+from callsheet.ledger import Ledger, Run, parts, queries, runs
 from callsheet.ledger.locks import WHOLE
 
 EXIT_FAILED_JOBS = 4
@@ -88,7 +88,7 @@ async def written_summary(ctx: RunContext) -> dict[str, Any]:
 
 async def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, gone: int) -> dict[str, Any]:
     """Add to a summary what this process knows besides its jobs, and why it was stopped, in any process."""
-    why = (await ctx.do(announcements.stops)).get(ctx.run.run_id)
+    why = (await ctx.do(parts.stops, [ctx.run.run_id])).get(ctx.run.run_id)
     complete = {
         **summary,
         "notes": ctx.state.unfinished,
@@ -113,7 +113,7 @@ async def wind_up(ctx: RunContext) -> None:
         await ctx.do(runs.request_stop, ctx.run.run_id)
     if why := _why_stopped(ctx):
         part = ctx.within.name if ctx.within else WHOLE
-        await ctx.do(announcements.note_stop, ctx.run.run_id, part, why[:MOST_CHARS])
+        await ctx.do(parts.note_stop, ctx.run.run_id, part, why[:MOST_CHARS])
 
 
 async def rest_if_left(ctx: RunContext) -> None:

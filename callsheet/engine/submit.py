@@ -30,7 +30,7 @@ from callsheet.errors import (
     Throttled,
     UsageError,
 )
-from callsheet.ledger import announcements, history, queries, settlement, transitions
+from callsheet.ledger import history, queries, settlement, transitions
 from callsheet.provider import transport
 from callsheet.ticket import Ticket
 
@@ -174,7 +174,7 @@ async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) ->
                     await ctx.do(transitions.lose, job_id, why=why, attempt=attempt)
                     return False
             if isinstance(error, IllegalTransition):  # the attempt was given up meanwhile
-                await ctx.do(announcements.note_unclaimed, job_id, attempt, ticket.request_id)
+                await ctx.do(history.note_orphan, job_id, attempt, ticket.request_id)
             if pause_s is None or isinstance(error, IllegalTransition):
                 raise
             ctx.tell_trouble(f"waiting for the ledger: {error}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, case, func, select, text
 
-from callsheet.ledger import announcements, queries, schema
+from callsheet.ledger import parts, queries, schema
 from callsheet.ledger.accounts import TOTAL, Account, window_at
 from callsheet.ledger.admission import balances, slots_taken
 from callsheet.ledger.locks import claims_of, is_alive
@@ -61,7 +61,7 @@ def overview(tx: Transaction, *, campaign: str | None = None, limit: int = 20) -
     query = select(_run).order_by(_run.c.created_ms.desc(), _run.c.run_id.desc()).limit(limit)
     found = tx.records(Run, query if campaign is None else query.where(_run.c.campaign == campaign))
     claims = claims_of(tx.connection, {run.run_id for run in found})
-    reasons = announcements.stops(tx)
+    reasons = parts.stops(tx, [run.run_id for run in found])
     lines = []
     for run in found:
         owner, alive = owner_in(claims[run.run_id], tx.lease_ms)

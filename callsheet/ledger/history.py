@@ -243,6 +243,24 @@ def known_requests(tx: Transaction, request_ids: Collection[str]) -> dict[str, i
     return known
 
 
+@write(fenced=False)
+def note_orphan(tx: Transaction, job_id: int, number: int, request_id: str) -> None:
+    """Keep that fal has a request of an attempt that was given up. True whoever owns the run by now."""
+    orphan = schema.orphan
+    if tx.execute(select(orphan.c.at_ms).where(orphan.c.request_id == request_id)).first() is None:
+        row = {"request_id": request_id, "job_id": job_id, "number": number, "at_ms": tx.at_ms}
+        tx.execute(orphan.insert(), row)
+
+
+@read()
+def orphans(tx: Transaction) -> list[tuple[int, int, str]]:
+    """Return such requests that no submission has, oldest first: the job, its attempt, fal's request id."""
+    orphan = schema.orphan
+    claimed = select(_submission.c.request_id).where(_submission.c.request_id == orphan.c.request_id)
+    query = select(orphan.c.job_id, orphan.c.number, orphan.c.request_id).where(~claimed.exists())
+    return [(job_id, number, each) for job_id, number, each in tx.execute(query.order_by(orphan.c.at_ms))]
+
+
 @read()
 def has_purchases(tx: Transaction, *, since_ms: int) -> bool:
     """Say whether fal accepted any submission at `since_ms` or later."""

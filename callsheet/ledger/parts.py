@@ -6,13 +6,13 @@ that was never split has one part, the whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, exists, func, select
 
 from callsheet.errors import UsageError
-from callsheet.ledger import announcements, queries, schema
+from callsheet.ledger import queries, schema
 from callsheet.ledger.locks import WHOLE, claims_of, is_alive
 from callsheet.ledger.records import PartWork, Range
 from callsheet.ledger.states import FOLLOWED, State
@@ -174,8 +174,7 @@ def reserve(tx: Transaction, run_id: str, part: str, *, for_ms: int) -> bool:
 @write()
 def begin(tx: Transaction, run_id: str, part: str) -> None:
     """Say that a part is owned and worked on: it is neither reserved nor rests, nor is it stopped."""
-    _set(tx, run_id, part, reserved_until_ms=None, rest_until_ms=None)
-    announcements.forget_stop(tx, run_id, part)
+    _set(tx, run_id, part, reserved_until_ms=None, rest_until_ms=None, stopped_why="")
 
 
 @write()
@@ -190,7 +189,32 @@ def rest(tx: Transaction, run_id: str, part: str, *, for_ms: int) -> None:
     _set(tx, run_id, part, rest_until_ms=_claims(tx, run_id)[1] + for_ms)
 
 
-def _set(tx: Transaction, run_id: str, part: str, **columns: int | None) -> None:
+@write()
+def note_stop(tx: Transaction, run_id: str, part: str, why: str) -> None:
+    """Keep why a process stopped before a part was done (`part` is "" for a whole run)."""
+    _set(tx, run_id, part, stopped_why=why)
+
+
+@write()
+def forget_stops(tx: Transaction, run_id: str) -> None:
+    """Forget why a run and its parts were stopped, because it goes on."""
+    tx.execute(schema.claim.update().where(schema.claim.c.run_id == run_id).values(stopped_why=""))
+
+
+@read()
+def stops(tx: Transaction, run_ids: Collection[str]) -> dict[str, str]:
+    """Return why these runs were stopped, where nobody has gone on with them since: the latest reason."""
+    claim = schema.claim
+    found: dict[str, str] = {}
+    for piece in chunks(run_ids):
+        query = select(claim.c.run_id, claim.c.stopped_why).where(
+            claim.c.run_id.in_(piece), claim.c.stopped_why != ""
+        )
+        found.update((run_id, why) for run_id, why in tx.execute(query.order_by(claim.c.claimed_ms)))
+    return found
+
+
+def _set(tx: Transaction, run_id: str, part: str, **columns: int | str | None) -> None:
     claim = schema.claim
     mine = (claim.c.run_id == run_id, claim.c.part == part)
     if tx.execute(claim.update().where(*mine).values(columns)).rowcount:

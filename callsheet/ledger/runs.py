@@ -13,7 +13,7 @@ from types import MappingProxyType
 from sqlalchemy import ColumnElement, TextClause, bindparam, select, text
 
 from callsheet.errors import Busy, InFlight, LedgerError, UsageError
-from callsheet.ledger import announcements, queries, schema, transitions
+from callsheet.ledger import parts, queries, schema, transitions
 from callsheet.ledger.admission import set_cap
 from callsheet.ledger.records import NewJob, NewRun
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
@@ -266,7 +266,7 @@ def reopen_run(tx: Transaction, run_id: str) -> None:
     if queries.run(tx, run_id).opened_ms is None:
         raise UsageError(f"run {run_id} was never opened completely, and bought nothing; run it anew")
     _mark(tx, run_id, stopping_ms=None, closed_ms=None)
-    announcements.forget_stop(tx, run_id)
+    parts.forget_stops(tx, run_id)
 
 
 def _mark(tx: Transaction, run_id: str, **columns: int | None) -> None:

@@ -60,7 +60,7 @@ def _key(name: str, kind: Any, *parts: Any, auto: bool = False) -> sa.Column[Any
     return sa.Column(name, kind, *parts, primary_key=True, autoincrement=auto)
 
 
-VERSION: Final = 10
+VERSION: Final = 11
 """The version of these tables. A test compares their text with it: another schema needs another version."""
 
 ledger_head = _table(
@@ -102,6 +102,7 @@ claim = _table(
     _col("expires_ms", INT, null=True),  # the lease, by the database's clock; a file's lock has none
     _col("rest_until_ms", INT, null=True),  # until then nothing can be done for it
     _col("reserved_until_ms", INT, null=True),  # until then it is kept for a process that is being started
+    _col("stopped_why", TEXT, default=""),  # why its last process stopped before its end; "" while it goes on
 )
 
 part = _table(
@@ -251,6 +252,14 @@ submission_account = _table(
 
 _SIGNED_BY_KIND = (
     "(kind = 'hold' AND amount_nano > 0) OR (kind = 'release' AND amount_nano < 0) OR kind = 'settle'"
+)
+
+orphan = _table(
+    "orphan",  # requests that fal named after their attempt had been given up: no submission has them
+    _key("request_id", TEXT),
+    _col("job_id", INT, sa.ForeignKey("job.job_id")),
+    _col("number", INT),  # of the job's submission
+    _col("at_ms", INT),
 )
 
 entry = _table(

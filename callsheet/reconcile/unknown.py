@@ -34,7 +34,6 @@ from callsheet.ledger import (
     JobRow,
     State,
     Submission,
-    announcements,
     history,
     queries,
     settlement,
@@ -358,8 +357,6 @@ async def find_orphans(account: AccountSession) -> list[Finding]:
 
 async def _reported(account: AccountSession) -> list[Finding]:
     """Name the requests that webhooks and late replies have named, whatever fal's history shows."""
-    reported = await account.do(announcements.unclaimed)
-    claimed = await account.do(history.known_requests, [request_id for _, _, request_id in reported])
     return [
         finding(
             "orphan",
@@ -368,8 +365,7 @@ async def _reported(account: AccountSession) -> list[Finding]:
             "billed it",
             request_ids=(request_id,),
         )
-        for job_id, attempt, request_id in reported
-        if request_id not in claimed
+        for job_id, attempt, request_id in await account.do(history.orphans)
     ]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from callsheet.errors import AccountError, IllegalTransition, LedgerError, QueueError, UsageError
 from callsheet.files import part_file, usable_data_folder
-from callsheet.ledger import JobRow, State, Submission, announcements, history, queries, transitions
+from callsheet.ledger import JobRow, State, Submission, history, queries, transitions
 from callsheet.provider.webhook_address import Token, WebhookAddress
 from callsheet.reconcile.account import AccountSession, is_local
 from callsheet.reconcile.unknown import KEPT_MS
@@ -117,7 +117,7 @@ async def _claimed_too_late(
     if await account.do(history.known_requests, [request_id]):
         return Answer(200, f"{row.custom_id}: request {request_id} is known already")
     try:
-        await account.do(announcements.note_unclaimed, row.job_id, absent.number, request_id)
+        await account.do(history.note_orphan, row.job_id, absent.number, request_id)
     except LedgerError as error:
         return Answer(503, f"{row.custom_id}: {error}")
     said = f"{row.label}: request {request_id} of attempt {absent.number}, which was declared absent"

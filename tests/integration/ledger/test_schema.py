@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from callsheet.errors import LedgerUnsafe
 from callsheet.ledger import Ledger, State, schema, verify
 
-PINNED = {10: "10887c8167aba6b9758e8d406b6dbe6303ae6be454ef057aedf78f50226291a8"}
+PINNED = {11: "0441762ad70582a02767e39de02d97c473d9445defe3a54c89b50cc0db7a5102"}
 """Versions of the schema, each with the SHA-256 of its text. A released version is never changed."""
 
 

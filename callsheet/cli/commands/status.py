@@ -14,8 +14,8 @@ from callsheet.ledger import (
     Ledger,
     State,
     admission,
-    announcements,
     finishing,
+    parts,
     queries,
     wall_clock_ms,
 )
@@ -51,7 +51,7 @@ def status(
             if each.closed_ms is None and each.run_id != run.run_id
         ]
         tally = ledger.do(queries.tally, run.run_id)
-        stopped_by = ledger.do(announcements.stops).get(run.run_id, "")
+        stopped_by = ledger.do(parts.stops, [run.run_id]).get(run.run_id, "")
         rendered = (
             ledger.do(queries.jobs, run.run_id, states={State.RENDERED})
             if State.RENDERED in tally.counts

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
 from callsheet.errors import LedgerUnsafe, UsageError
-from callsheet.ledger.accounts import entry_hash
+from callsheet.ledger.booking import entry_hash
 from callsheet.ledger.sqlite import filesystem_of, ledger_file
 
 MOUNTS = r"""

@@ -41,7 +41,7 @@ from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.files import has_ledger
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger
-from callsheet.reconcile.findings import Findings
+from callsheet.reconciliation.findings import Findings
 from callsheet.report.summary import RunSummary
 from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan

@@ -17,7 +17,7 @@ from callsheet.engine.context import current_run, open_account
 from callsheet.engine.keeper import keep
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.notify.announcer import Announcer
-from callsheet.reconcile.billing import compare_bills
+from callsheet.reconciliation.billing import compare_bills
 from tasks.flow_run import event_sender
 from tasks.shards import starter
 

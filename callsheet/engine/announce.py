@@ -25,7 +25,7 @@ from callsheet.notify import message
 from callsheet.notify.announcer import Announcer
 from callsheet.notify.message import Message
 from callsheet.notify.targets import Targets, targets_of
-from callsheet.reconcile.account import AccountSession
+from callsheet.reconciliation.account import AccountSession
 from callsheet.settings import Settings, settings_from
 from manifests.planner import campaign_name, written_campaign
 

@@ -11,7 +11,7 @@ from callsheet.engine.job import TO_DO
 from callsheet.engine.scheduler import RenderJob, run_jobs
 from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
 from callsheet.ledger import JobRow, State, queries
-from callsheet.reconcile.billing import compare_bills
+from callsheet.reconciliation.billing import compare_bills
 from manifests.job import decode_job
 from pricing.catalog import AUTO, Endpoint
 from pricing.money import usd_text

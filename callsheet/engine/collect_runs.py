@@ -17,9 +17,9 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Interrupted
 from callsheet.ledger import JobRow, State, queries
-from callsheet.reconcile.account import AccountSession, claimed
-from callsheet.reconcile.findings import Finding, Findings, Outcome, finding
-from callsheet.reconcile.open_jobs import settle_ledger
+from callsheet.reconciliation.account import AccountSession, claimed
+from callsheet.reconciliation.findings import Finding, Findings, Outcome, finding
+from callsheet.reconciliation.open_jobs import settle_ledger
 
 AT_ONCE = 4
 """Files fetched at the same time, per run."""

@@ -24,8 +24,8 @@ from callsheet.notify.announcer import Announcer
 from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
 from callsheet.provider.webhook_address import WebhookAddress
-from callsheet.reconcile.account import AccountSession, LedgerCalls, Scope
-from callsheet.reconcile.webhook import webhook_address
+from callsheet.reconciliation.account import AccountSession, LedgerCalls, Scope
+from callsheet.reconciliation.webhook import webhook_address
 from callsheet.settings import Settings, command
 from manifests.look import LookRules, read_look
 from pricing.catalog import Catalog, load_catalog

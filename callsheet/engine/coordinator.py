@@ -20,7 +20,7 @@ from callsheet.engine.shard import finalize_run
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, CallsheetError, LedgerUnavailable
 from callsheet.ledger import Ledger, PartWork, parts, queries
-from callsheet.reconcile.account import LedgerCalls
+from callsheet.reconciliation.account import LedgerCalls
 
 logger = logging.getLogger(__name__)
 

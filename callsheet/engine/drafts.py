@@ -19,7 +19,7 @@ from callsheet.engine.open_run import (
 from callsheet.errors import ManifestError, Problem
 from callsheet.ledger import JobRow, Ledger, NewFinish, Run, State, admission, finishing, queries
 from callsheet.provider.platform_messages import iso
-from callsheet.reconcile.account import AccountSession
+from callsheet.reconciliation.account import AccountSession
 from callsheet.settings import Settings
 from manifests.job import Job, decode_job, encode_job
 from manifests.names import NAME_MAX_CHARS, folded

@@ -36,7 +36,7 @@ from callsheet.ledger import AT_FAL, JobRow, PaidOutcome, State, history, querie
 from callsheet.provider.messages import Completed, InProgress, InQueue, Rendered
 from callsheet.provider.platform_messages import iso
 from callsheet.provider.polling import PollSchedule
-from callsheet.reconcile.open_jobs import is_misnamed, look_at_open
+from callsheet.reconciliation.open_jobs import is_misnamed, look_at_open
 from callsheet.ticket import Ticket
 from manifests.job import Job, decode_job
 from pricing.quotes import price_group, quote

@@ -24,8 +24,8 @@ from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import Ledger, PartWork, Run, State, admission, parts, queries, runs
 from callsheet.ledger.activity import KEEPER
 from callsheet.notify.announcer import Announcer
-from callsheet.reconcile.account import AccountSession
-from callsheet.reconcile.open_jobs import settle_ledger
+from callsheet.reconciliation.account import AccountSession
+from callsheet.reconciliation.open_jobs import settle_ledger
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from callsheet.media.download import collect
 from callsheet.media.expect import expectation_of
 from callsheet.media.place import REJECTED
 from callsheet.media.storage import open_storage
-from callsheet.reconcile.account import AccountSession
+from callsheet.reconciliation.account import AccountSession
 from callsheet.report.rows import thumbnail_of
 from manifests.job import Job, decode_job
 from pricing.catalog import Catalog

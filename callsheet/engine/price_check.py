@@ -10,7 +10,7 @@ from dataclasses import replace
 from callsheet.engine.context import RunContext
 from callsheet.errors import AccountError, PricesChanged, QueueError
 from callsheet.ledger import JobRow, Settled, State, runs
-from callsheet.reconcile.account import AccountSession
+from callsheet.reconciliation.account import AccountSession
 from manifests.job import DRAFT_RESOLUTION, decode_job
 from pricing.catalog import Catalog
 from pricing.pins import Pin, at_pin, pins_text

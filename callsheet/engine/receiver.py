@@ -1,4 +1,4 @@
-"""The receiver of fal's webhooks, an ASGI application. See `callsheet.reconcile.webhook`."""
+"""The receiver of fal's webhooks, an ASGI application. See `callsheet.reconciliation.webhook`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from callsheet.engine.announce import tell_unclaimed
 from callsheet.errors import CallsheetError, Unavailable
 from callsheet.provider.webhook_address import WebhookAddress
 from callsheet.provider.webhooks import MAX_BYTES, BadWebhook, PublishedKeys, checked
-from callsheet.reconcile.account import AccountSession
-from callsheet.reconcile.webhook import Answer, take_notice
+from callsheet.reconciliation.account import AccountSession
+from callsheet.reconciliation.webhook import Answer, take_notice
 
 logger = logging.getLogger(__name__)
 

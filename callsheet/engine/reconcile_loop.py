@@ -20,8 +20,8 @@ from callsheet.engine.job import render_job
 from callsheet.errors import CallsheetError, ClaimLost
 from callsheet.ledger import AT_FAL, State, queries
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION
-from callsheet.reconcile.findings import Finding, Findings, Outcome
-from callsheet.reconcile.open_jobs import settle_ledger
+from callsheet.reconciliation.findings import Finding, Findings, Outcome
+from callsheet.reconciliation.open_jobs import settle_ledger
 
 logger = logging.getLogger(__name__)
 

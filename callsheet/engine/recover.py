@@ -18,10 +18,10 @@ from callsheet.media.codes import MediaErrorCode
 from callsheet.provider.messages import Rendered, parse_result
 from callsheet.provider.platform_messages import result_of
 from callsheet.provider.replies import Reply
-from callsheet.reconcile import evidence
-from callsheet.reconcile.account import AccountSession, sent_ms
-from callsheet.reconcile.evidence import Due
-from callsheet.reconcile.open_jobs import Remembered, another_look, remembered
+from callsheet.reconciliation import evidence
+from callsheet.reconciliation.account import AccountSession, sent_ms
+from callsheet.reconciliation.evidence import Due
+from callsheet.reconciliation.open_jobs import Remembered, another_look, remembered
 from callsheet.ticket import Ticket
 
 RESULT_KEPT_MS = 3_600_000

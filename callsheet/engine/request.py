@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from callsheet.errors import AccountError
 from callsheet.files import usable_data_folder
 from callsheet.ledger import Run
-from callsheet.reconcile.webhook import refuse_private_webhook
+from callsheet.reconciliation.webhook import refuse_private_webhook
 from callsheet.sandbox.config import SandboxAddress
 from callsheet.sandbox.launcher import ensure_sandbox
 from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from

@@ -35,7 +35,7 @@ from callsheet.files import has_ledger, sweep_parts
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Range, Run, State, parts, queries, recovery, runs
 from callsheet.ledger.locks import WHOLE
-from callsheet.reconcile.account import AccountSession, claimed
+from callsheet.reconciliation.account import AccountSession, claimed
 from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan
 from manifests.planner import campaign_name, make_plan

@@ -25,7 +25,7 @@ from callsheet.errors import Busy, RunStopping, UsageError
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Range, Run, parts, queries
 from callsheet.notify.announcer import Announcer
-from callsheet.reconcile.account import AccountSession
+from callsheet.reconciliation.account import AccountSession
 
 
 def range_of(ledger: Ledger, run_id: str, part: str) -> Range:

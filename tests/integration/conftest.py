@@ -27,7 +27,7 @@ from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import JobRow, Ledger, queries, verify
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
-from callsheet.reconcile.account import AccountSession
+from callsheet.reconciliation.account import AccountSession
 from callsheet.sandbox.config import LIMITED_KEY, SandboxAddress, SandboxConfig
 from callsheet.sandbox.faults import Fault, FaultBook
 from callsheet.sandbox.server import running_sandbox

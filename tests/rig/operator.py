@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from callsheet.engine.context import open_account
-from callsheet.reconcile.open_jobs import settle_ledger
+from callsheet.reconciliation.open_jobs import settle_ledger
 from callsheet.settings import Settings
 from tests.rig.provider import hurry, silence
 

@@ -13,8 +13,8 @@ from callsheet.errors import NotSent, OutcomeUnknown, Refused, Throttled
 from callsheet.ledger import admission, settlement, transitions
 from callsheet.ledger.transaction import Transaction, purchase
 from callsheet.provider.client import FalQueue
-from callsheet.reconcile import evidence
-from callsheet.reconcile.account import AccountSession
+from callsheet.reconciliation import evidence
+from callsheet.reconciliation.account import AccountSession
 from tests.rig.campaign import Tally
 from tests.rig.crowd import crowd_rounds
 from tests.rig.figures import Figure, at_least

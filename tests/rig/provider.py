@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from callsheet.reconcile import evidence
+from callsheet.reconciliation import evidence
 from callsheet.sandbox.config import SANDBOX_KEY, SandboxConfig
 from callsheet.sandbox.server import ADDRESS_FILE, serve
 from callsheet.settings import ApiKey, Settings

@@ -16,7 +16,7 @@ from callsheet.engine.receiver import receiver_app
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import UsageError
 from callsheet.provider.webhook_address import WebhookAddress
-from callsheet.reconcile.webhook import shared_secret
+from callsheet.reconciliation.webhook import shared_secret
 from callsheet.settings import Settings
 
 MAX_PORT = 65_535

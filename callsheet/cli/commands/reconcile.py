@@ -18,10 +18,10 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, queries
 from callsheet.provider.platform_messages import iso
-from callsheet.reconcile import decisions
-from callsheet.reconcile.billing import MAX_DAYS, Bills, compare_bills
-from callsheet.reconcile.decisions import adopt as adopt_request
-from callsheet.reconcile.findings import Finding, Findings
+from callsheet.reconciliation import decisions
+from callsheet.reconciliation.billing import MAX_DAYS, Bills, compare_bills
+from callsheet.reconciliation.decisions import adopt as adopt_request
+from callsheet.reconciliation.findings import Finding, Findings
 from callsheet.settings import Settings
 from pricing.money import usd_text
 

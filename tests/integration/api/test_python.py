@@ -64,7 +64,7 @@ def test_problems_are_in_the_plan_and_nothing_is_run(place):
         callsheet.run(plan, sandbox=True)
 
 
-@pytest.mark.parametrize("verb", ["resume", "retry"])
+@pytest.mark.parametrize("verb", ["resume", "retry", "reconcile"])
 def test_a_notebook_is_told_of_the_async_form(place, verb):
     """Where an event loop runs already, the blocking form names the one to await."""
 

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from callsheet.cli.commands.reconcile import show_findings
 from callsheet.cli.output import show_table
-from callsheet.reconcile.findings import Finding, Findings
+from callsheet.reconciliation.findings import Finding, Findings
 
 EXAMPLE = str(Path(__file__).parents[3] / "examples" / "marketing-assets" / "campaign.toml")
 COMMANDS = (

@@ -16,7 +16,7 @@ from callsheet.engine import made_files
 from callsheet.engine.made_files import not_stored, refetch_gone
 from callsheet.engine.results import absent_earlier, result_rows, write_report
 from callsheet.ledger import JobRow, Ledger, Run, queries
-from callsheet.reconcile.account import AccountSession
+from callsheet.reconciliation.account import AccountSession
 
 pytestmark = pytest.mark.anyio
 

@@ -33,7 +33,7 @@ from callsheet.ledger import (
     transitions,
 )
 from callsheet.provider.messages import Rendered
-from callsheet.reconcile.billing import compare_bills
+from callsheet.reconciliation.billing import compare_bills
 from manifests.planner import make_plan
 from pricing.catalog import Catalog
 from pricing.pins import read_pins

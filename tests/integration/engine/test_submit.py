@@ -8,7 +8,7 @@ from callsheet.engine import submit
 from callsheet.engine.scheduler import run_jobs, waiting_jobs
 from callsheet.errors import IllegalTransition
 from callsheet.ledger import State, admission, settlement, transitions
-from callsheet.reconcile.unknown import find_orphans
+from callsheet.reconciliation.unknown import find_orphans
 from callsheet.ticket import Ticket
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from callsheet.cli.commands.reconcile import NAMED, show_bills
 from callsheet.ledger import Purchase
-from callsheet.reconcile.billing import Bills, Correction, Stranger
+from callsheet.reconciliation.billing import Bills, Correction, Stranger
 
 BOUGHT = Purchase(
     request_id="r-0",

@@ -8,7 +8,7 @@ import pytest
 from callsheet.provider import transport
 from callsheet.provider.transport import since_boot_s
 
-ROOMS = ("callsheet/engine", "callsheet/reconcile", "callsheet/cli", "tasks", "flows")
+ROOMS = ("callsheet/engine", "callsheet/reconciliation", "callsheet/cli", "tasks", "flows")
 NAMES_ITS_ATTEMPT = frozenset(
     {
         *("send", "accept", "not_sent", "release", "refuse", "fail_inputs", "lose", "find", "note_unseen"),

@@ -5,7 +5,7 @@ import pytest
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.errors import Unavailable, UsageError
 from callsheet.ledger import Ledger, State, history
-from callsheet.reconcile.decisions import adopt
+from callsheet.reconciliation.decisions import adopt
 
 pytestmark = pytest.mark.anyio
 

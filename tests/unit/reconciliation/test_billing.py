@@ -6,7 +6,7 @@ import pytest
 
 from callsheet.ledger import Purchase
 from callsheet.provider.platform_messages import BillingEvent
-from callsheet.reconcile.billing import compare
+from callsheet.reconciliation.billing import compare
 
 ENDPOINT = "fal-ai/bytedance/seedance/v1/lite/text-to-video"
 NOON_MS = 1_795_262_400_000

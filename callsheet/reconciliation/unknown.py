@@ -40,8 +40,8 @@ from callsheet.ledger import (
     transitions,
 )
 from callsheet.provider.platform_messages import HistoryItem, iso, result_of
-from callsheet.reconcile.account import NOBODYS, AccountSession, Scope, attempt_of, sent_ms
-from callsheet.reconcile.evidence import (
+from callsheet.reconciliation.account import NOBODYS, AccountSession, Scope, attempt_of, sent_ms
+from callsheet.reconciliation.evidence import (
     Answer,
     Attempt,
     Due,
@@ -51,7 +51,7 @@ from callsheet.reconcile.evidence import (
     is_exactly,
     match,
 )
-from callsheet.reconcile.findings import Finding, finding
+from callsheet.reconciliation.findings import Finding, finding
 
 LOOK_BACK_MS = 3_600_000
 """How much more of the history is read than could matter: its `start` is not said to mean any one time."""

@@ -4,8 +4,8 @@ import pytest
 
 from callsheet.errors import UsageError
 from callsheet.ledger import EntryFilter, Ledger, State, admission, history, queries, settlement, transitions
-from callsheet.reconcile.billing import compare_bills
-from callsheet.reconcile.decisions import assume_spent, resubmit
+from callsheet.reconciliation.billing import compare_bills
+from callsheet.reconciliation.decisions import assume_spent, resubmit
 from callsheet.ticket import Ticket
 
 pytestmark = pytest.mark.anyio

@@ -21,8 +21,8 @@ from callsheet.ledger import Ledger, State, admission, queries, settlement, tran
 from callsheet.provider.client import FalQueue
 from callsheet.provider.webhook_address import WebhookAddress
 from callsheet.provider.webhooks import PublishedKeys, checked
-from callsheet.reconcile.unknown import find_orphans
-from callsheet.reconcile.webhook import shared_secret
+from callsheet.reconciliation.unknown import find_orphans
+from callsheet.reconciliation.webhook import shared_secret
 from callsheet.sandbox.webhooks import Signer
 
 pytestmark = pytest.mark.anyio

@@ -14,8 +14,8 @@ from callsheet.ledger.transaction import Verb
 from callsheet.media.decoders import Decode, decode_here
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
-from callsheet.reconcile import evidence
-from callsheet.reconcile.evidence import Attempt, Due, digest
+from callsheet.reconciliation import evidence
+from callsheet.reconciliation.evidence import Attempt, Due, digest
 from callsheet.settings import Settings
 from manifests.job import decode_job
 from pricing.catalog import Catalog

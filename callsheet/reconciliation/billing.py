@@ -10,7 +10,7 @@ from callsheet.errors import AccountError, QueueError
 from callsheet.ledger import Ledger, Purchase, history, settlement
 from callsheet.ledger.steps import chunks
 from callsheet.provider.platform_messages import BillingEvent
-from callsheet.reconcile.account import AccountSession
+from callsheet.reconciliation.account import AccountSession
 from pricing.money import usd_text
 
 DAY_MS = 86_400_000

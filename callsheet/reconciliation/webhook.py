@@ -18,8 +18,8 @@ from callsheet.errors import AccountError, IllegalTransition, LedgerError, Queue
 from callsheet.files import part_file, usable_data_folder
 from callsheet.ledger import JobRow, State, Submission, history, queries, transitions
 from callsheet.provider.webhook_address import Token, WebhookAddress
-from callsheet.reconcile.account import AccountSession, is_local
-from callsheet.reconcile.unknown import KEPT_MS
+from callsheet.reconciliation.account import AccountSession, is_local
+from callsheet.reconciliation.unknown import KEPT_MS
 from callsheet.settings import Secret, Settings
 
 logger = logging.getLogger(__name__)

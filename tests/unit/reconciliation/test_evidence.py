@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.provider.platform_messages import HistoryItem
-from callsheet.reconcile.evidence import CLOCK_SLACK_MS, Attempt, digest, match
+from callsheet.reconciliation.evidence import CLOCK_SLACK_MS, Attempt, digest, match
 
 ENDPOINT = "fal-ai/bytedance/seedance/v1/lite/text-to-video"
 NOON_MS = 1_795_262_400_000

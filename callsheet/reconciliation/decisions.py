@@ -7,9 +7,9 @@ import getpass
 from callsheet.errors import AccountError, QueueError, Unavailable, UsageError
 from callsheet.ledger import JobRow, Ledger, State, history, queries, settlement, transitions
 from callsheet.provider.platform_messages import HistoryItem
-from callsheet.reconcile.account import AccountSession, attempt_of, claimed, sent_ms
-from callsheet.reconcile.evidence import contradiction
-from callsheet.reconcile.findings import Finding, finding
+from callsheet.reconciliation.account import AccountSession, attempt_of, claimed, sent_ms
+from callsheet.reconciliation.evidence import contradiction
+from callsheet.reconciliation.findings import Finding, finding
 
 MAX_REASON = 500
 

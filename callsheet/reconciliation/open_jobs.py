@@ -20,10 +20,10 @@ from callsheet.ledger import (
 )
 from callsheet.provider.messages import Completed, InProgress, Status
 from callsheet.provider.platform_messages import HistoryItem, iso
-from callsheet.reconcile.account import NOBODYS, AccountSession, Scope, attempt_of, claimed_work, sent_ms
-from callsheet.reconcile.evidence import Due, certain_now_ms, digest, fitting, is_exactly
-from callsheet.reconcile.findings import Finding, Findings, finding
-from callsheet.reconcile.unknown import find_orphans, settle_unknown
+from callsheet.reconciliation.account import NOBODYS, AccountSession, Scope, attempt_of, claimed_work, sent_ms
+from callsheet.reconciliation.evidence import Due, certain_now_ms, digest, fitting, is_exactly
+from callsheet.reconciliation.findings import Finding, Findings, finding
+from callsheet.reconciliation.unknown import find_orphans, settle_unknown
 
 
 async def is_misnamed(account: AccountSession, row: JobRow) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.ledger import Submission
-from callsheet.reconcile.evidence import MIN_GAP_MS, Due, gap_ms, window_ms
+from callsheet.reconciliation.evidence import MIN_GAP_MS, Due, gap_ms, window_ms
 from callsheet.settings import Settings
 
 SETTINGS = Settings(data_dir=Path("unused"), start_timeout_s=3600, run_timeout_s=1800, history_lag_s=600)

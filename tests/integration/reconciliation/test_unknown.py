@@ -11,8 +11,8 @@ from callsheet.engine.run import finish, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
-from callsheet.reconcile.account import Scope, attempt_of
-from callsheet.reconcile.open_jobs import settle_ledger
+from callsheet.reconciliation.account import Scope, attempt_of
+from callsheet.reconciliation.open_jobs import settle_ledger
 from callsheet.report.error_table import advice_text
 from callsheet.ticket import Ticket
 from tests.integration.conftest import InStep

@@ -1,1 +1,0 @@
-"""Settling unknown and open submissions against fal's own records."""

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from callsheet.errors import ManifestError, Problem
-from manifests.addresses import unsigned
 from manifests.diff import Changes, to_pay
 from manifests.look import look_document
 from manifests.plan import Plan, PlannedJob, Total
+from manifests.readers.remote import without_secrets
 from pricing.budgets import Cap, Room, full_room, shortfalls
 from pricing.money import usd_text
 
@@ -39,7 +39,7 @@ def plan_document(
     document: dict[str, Any] = {
         "plan_hash": plan.hash,
         "campaign": plan.campaign,
-        "source": unsigned(plan.source) if isinstance(plan.source, str) else plan.source.as_posix(),
+        "source": without_secrets(plan.source) if isinstance(plan.source, str) else plan.source.as_posix(),
         "price_book": plan.price_book,
         "jobs": plan.total.jobs,
         "expected_usd": usd_text(plan.total.expected_nano),

@@ -16,13 +16,12 @@ from typing import Any
 
 from callsheet.errors import UsageError
 from callsheet.files import atomically, file_sha256, usable_folder, write_atomically
-from manifests.addresses import unsigned
 from manifests.columns import PICTURE_COLUMNS
 from manifests.job import Job
 from manifests.plan import Plan, PlannedJob, PlanOptions
 from manifests.plan_document import cap_document, plan_document
 from manifests.plan_rows import EXTRA, planned_of, rows_table
-from manifests.readers.remote import is_remote
+from manifests.readers.remote import is_remote, without_secrets
 from manifests.row_filter import RowFilter
 from pricing.budgets import Cap
 from pricing.catalog import Catalog
@@ -94,9 +93,10 @@ def _is_plan(path: Path) -> bool:
 
 
 def _document(plan: Plan, folder: Path, rows_file: str, rows_sha256: str) -> dict[str, Any]:
+    source = plan.source
     return plan_document(plan, rows=False) | {
         "format": FORMAT,
-        "source": unsigned(plan.source) if isinstance(plan.source, str) else _relative(plan.source, folder),
+        "source": without_secrets(source) if isinstance(source, str) else _relative(source, folder),
         "source_signed": is_signed(plan),
         "options": _options_document(plan.options, folder),
         "caps": [cap_document(cap) for cap in plan.caps],
@@ -106,8 +106,8 @@ def _document(plan: Plan, folder: Path, rows_file: str, rows_sha256: str) -> dic
 
 
 def is_signed(plan: Plan) -> bool:
-    """Say whether a plan's source is an address with a signature, which a plan file leaves out."""
-    return isinstance(plan.source, str) and unsigned(plan.source) != plan.source
+    """Say whether a plan's source is an address with a query or a password, which a plan file leaves out."""
+    return isinstance(plan.source, str) and without_secrets(plan.source) != plan.source
 
 
 def read_plan(path: Path) -> PlanFile:

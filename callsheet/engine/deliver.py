@@ -18,12 +18,12 @@ from callsheet.engine.retakes import retake_of
 from callsheet.engine.settle import book_delivered, fetch_result
 from callsheet.errors import FolderElsewhere, MediaError, RenderFailed, Unavailable, UntrustedHost, UsageError
 from callsheet.files import make_directory, usable_data_folder, usable_folder
-from callsheet.ledger import JobRow, Output, Run, queries, transitions
+from callsheet.ledger import JobRow, Ledger, Output, Run, queries, transitions
 from callsheet.media.codes import worth_another_read
 from callsheet.media.download import Collected, collect, in_background, recheck
 from callsheet.media.expect import expectation_of
 from callsheet.media.place import REJECTED, write_thumbnail
-from callsheet.media.storage import check_writable, copy_to
+from callsheet.media.storage import ObjectStore, check_writable, copy_to
 from callsheet.provider.messages import Rendered
 from callsheet.provider.platform_messages import iso
 from callsheet.report.rows import THUMBNAILS, strip_of, thumbnail_of
@@ -115,7 +115,7 @@ async def fetch_failed(
 async def _already_fetched(ctx: RunContext, job: Job, row: JobRow) -> Collected | None:
     """Return the file that an earlier process fetched and verified without recording it."""
     path = ctx.media / f"{row.output_name}.mp4"
-    with suppress(MediaError, OSError):
+    with suppress(MediaError, OSError, Unavailable):
         return await in_background(
             recheck, path, expectation_of(job, ctx.catalog, ctx.look), ctx.account.decode
         )
@@ -125,9 +125,9 @@ async def _already_fetched(ctx: RunContext, job: Job, row: JobRow) -> Collected 
 async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, collected: Collected) -> None:
     """Publish and record a file that has its final name.
 
-    Where the run was taken over meanwhile, `collect` raises ClaimLost and the results name the new owner's
-    file. What this process has placed or published before is the file of the same request: the new owner
-    finds it by its content, or has another name for its own (`place_file`).
+    Where the run was taken over meanwhile, ClaimLost is raised before anything is copied to a store, where
+    a name is written over, and the results name the new owner's file. What this process has placed on its
+    own disk does no harm: the new owner finds it by its content, or has another name (`place_file`).
     """
     facts = collected.facts
     output = Output(
@@ -142,7 +142,9 @@ async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, co
         has_audio=facts.has_audio,
         flags=collected.flags,
     )
-    await publish(ctx, collected.path)
+    if ctx.storage is not None:
+        await ctx.do.call(Ledger.renew)
+        await publish(ctx, collected.path)
     await book_delivered(ctx, job, row, (facts.width_px, facts.height_px))
     retake = retake_of(ctx, job, row, output.flags)
     left = await ctx.do(transitions.collect, row.job_id, output, attempt=row.attempt, retake=retake)
@@ -297,11 +299,20 @@ async def fetch_pictures(ctx: RunContext) -> None:
             await asyncio.to_thread(store.fetch, name, ctx.folder / name)
 
     try:
-        names = await asyncio.to_thread(store.names, THUMBNAILS)
-        wanted = (name for name in sorted(names) if ".." not in name.split("/"))
-        await asyncio.gather(*(one(name) for name in wanted if not (ctx.folder / name).exists()))
+        wanted = await asyncio.to_thread(_missing_pictures, store, ctx.folder)
     except Exception as error:  # noqa: BLE001 -- the store's own classes are its package's
-        ctx.state.notice(f"thumbnails of other machines are not in the report: {type(error).__name__}")
+        failed: list[BaseException] = [error]
+    else:
+        ended = await asyncio.gather(*map(one, wanted), return_exceptions=True)
+        failed = [each for each in ended if each is not None]
+    if failed:
+        ctx.state.notice(f"thumbnails of other machines are not in the report: {type(failed[0]).__name__}")
+
+
+def _missing_pictures(store: ObjectStore, folder: Path) -> list[str]:
+    """Return the thumbnails of a store that a run's folder does not have. Blocks."""
+    names = (name for name in sorted(store.names(THUMBNAILS)) if ".." not in name.split("/"))
+    return [name for name in names if not (folder / name).exists()]
 
 
 async def publish_report(ctx: RunContext) -> int:

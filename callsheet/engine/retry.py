@@ -5,8 +5,10 @@ What fal still has of an earlier attempt is fetched for free, and what another r
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from callsheet.engine.context import open_account
 from callsheet.engine.made_files import absent_files, not_stored, refetch_gone
@@ -64,10 +66,13 @@ async def prepare_retry(settings: Settings, run: Run, *, all_failures: bool, aga
             prints = {row.fingerprint for row in left if not row.is_finish}
             made = {} if again else await account.do(queries.already_made, run.campaign, prints)
             back = await refetch_gone(account, made.values())
+            absent = await account.do.call(absent_files, made.values())
+            missing = {file.job_id: file.path for file in await asyncio.to_thread(not_stored, absent)}
             return await account.do.call(
                 _write,
                 run,
                 left,
+                missing,
                 Retry(fetched=len(reopened.found), unsure=unsure, refetched=back.again),
                 all_failures=all_failures,
                 again=again,
@@ -78,13 +83,14 @@ def _write(
     ledger: Ledger,
     run: Run,
     rows: list[JobRow],
+    missing: Mapping[int, Path],
     retry: Retry,
     *,
     all_failures: bool,
     again: bool,
 ) -> Retry:
     ledger.discard_unopened(run.campaign)
-    free, gone = (set(), set()) if again else _made_since(ledger, run, rows, retry)
+    free, gone = (set(), set()) if again else _made_since(ledger, run, rows, missing, retry)
     tried = [
         row
         for row in rows
@@ -101,11 +107,12 @@ def _write(
     return retry
 
 
-def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow], retry: Retry) -> tuple[set[str], set[str]]:
+def _made_since(
+    ledger: Ledger, run: Run, rows: Iterable[JobRow], missing: Mapping[int, Path], retry: Retry
+) -> tuple[set[str], set[str]]:
     """Return the fingerprints that the campaign has a video of, and those whose file is gone."""
     prints = {row.fingerprint for row in rows if not row.is_finish}
     made = ledger.do(queries.already_made, run.campaign, prints)
-    missing = {file.job_id: file.path for file in not_stored(absent_files(ledger, made.values()))}
     gone = {content for content, row in made.items() if row.job_id in missing}
     retry.gone.extend(
         f"{row.label} was made and paid for, but its file is gone: {missing[row.job_id]}. It could "

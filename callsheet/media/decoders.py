@@ -40,6 +40,9 @@ Raises MediaError, and Unavailable where it may be tried again."""
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
 """Signals by which a process ends for what it does itself, and not because somebody ended it."""
 
+LONGEST_S = 600.0
+"""How long decoding one file may take, in seconds. A clip of 5 s at 720p takes a fifth of a second."""
+
 PUBLIC = frozenset(
     {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV"}
 )
@@ -58,9 +61,13 @@ def decode_here(path: Path, look: LookOrder | None) -> Decoded:
 
 
 class Decoders:
-    """Workers that decode. Called from threads, of which each uses one worker at a time."""
+    """Workers that decode. Called from threads, of which each uses one worker at a time.
 
-    def __init__(self) -> None:
+    A worker that has not answered within `longest_s` is ended: libavcodec must not hold a run for ever.
+    """
+
+    def __init__(self, *, longest_s: float = LONGEST_S) -> None:
+        self._longest_s = longest_s
         self._guard = threading.Lock()
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._closed = False
@@ -71,6 +78,9 @@ class Decoders:
             worker = self._idle.get_nowait()
         except Empty:
             worker = _started(path)
+        limit = threading.Timer(self._longest_s, worker.kill)
+        limit.daemon = True
+        limit.start()
         try:
             answer = _asked(worker, path, look)
         except OSError as error:
@@ -81,6 +91,8 @@ class Decoders:
                     MediaErrorCode.UNDECODABLE, f"the video crashed the decoder ({name})"
                 ) from error
             raise Unavailable(f"the process that decoded {path.name} ended: {error}") from error
+        finally:
+            limit.cancel()
         self._give_back(worker)
         return answer()
 

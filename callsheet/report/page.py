@@ -74,7 +74,7 @@ def parts_of(rows: Sequence[ResultRow]) -> list[PagePart]:
 
 
 def _shot(row: ResultRow) -> str:
-    return shot_of(row.retake_of or row.custom_id, row.job.take)
+    return shot_of(row.custom_id, row.job.take)
 
 
 def render_page(

@@ -168,6 +168,17 @@ def bare_address(source: str) -> str:
     return without_password(source.partition("?")[0].partition("#")[0]) if is_remote(source) else source
 
 
+_VERSION = ("versionid=", "generation=", "snapshot=")
+"""Parameters that name a version of an object: S3, Google, Azure. They let nobody in."""
+
+
+def without_secrets(source: str) -> str:
+    """Return an address that may be kept in a file: as `bare_address`, with an object's version."""
+    query = source.partition("#")[0].partition("?")[2] if is_remote(source) else ""
+    version = "&".join(part for part in query.split("&") if part.lower().startswith(_VERSION))
+    return bare_address(source) + (f"?{version}" if version else "")
+
+
 def _bare(address: str) -> str:
     return shown(bare_address(address))
 

@@ -17,7 +17,7 @@ from manifests.plan_document import plan_document
 from manifests.plan_file import write_plan
 from manifests.planner import make_plan
 from manifests.readers import remote
-from manifests.readers.remote import fetched
+from manifests.readers.remote import fetched, without_secrets
 
 SHOTS = b"prompt,model\nA fox,seedance-1.0-lite\n"
 
@@ -67,8 +67,24 @@ def test_a_manifest_is_planned_from_its_address(address, tmp_path):
 SIGNATURE = "X-Amz-Credential=AKIA&X-Amz-Signature=0abc"
 
 
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        ("https://h/m.csv?token=S&versionId=7", "https://h/m.csv?versionId=7"),
+        ("https://h/m.csv?Expires=1&Signature=S&Key-Pair-Id=K", "https://h/m.csv"),
+        ("https://h/m.csv#S", "https://h/m.csv"),
+        ("s3://key:S@bucket/m.csv", "s3://bucket/m.csv"),
+        ("gs://bucket/m.csv?generation=1", "gs://bucket/m.csv?generation=1"),
+        ("shots?a.csv", "shots?a.csv"),
+    ],
+)
+def test_what_lets_somebody_in_is_left_out(source, kept):
+    """Of a query only the version of an object is kept; of the host no name and password; paths stay."""
+    assert without_secrets(source) == kept
+
+
 def test_a_plan_file_keeps_no_signature(address, tmp_path):
-    """The address is written without its signature and with every other parameter, and says what to do."""
+    """The address is written without its signature and with the object's version, and says what to do."""
     options = PlanOptions(allow_private_hosts=True)
     plan = make_plan(f"{address}/shots.csv?versionId=7&{SIGNATURE}", overrides=options)
     path = tmp_path / "plan.json"

@@ -66,6 +66,18 @@ def test_a_worker_that_dies_costs_one_attempt(video: Path, monkeypatch: pytest.M
     assert decoders_of(os.getpid()) == []
 
 
+def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
+    """A file that never ends to be read is one failed attempt, and its worker is gone."""
+    os.mkfifo(tmp_path / "endless.mp4")
+    workers = Decoders(longest_s=3)
+    try:
+        with pytest.raises(Unavailable, match="the process that decoded endless"):
+            workers(tmp_path / "endless.mp4", None)
+        assert decoders_of(os.getpid()) == []
+    finally:
+        workers.close()
+
+
 CRASHING = """\
 #!{python} -P
 import os, signal, sys

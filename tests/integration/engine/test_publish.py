@@ -4,6 +4,8 @@ import csv
 import hashlib
 import json
 import re
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import fsspec
@@ -11,11 +13,13 @@ import httpx
 import pytest
 
 from callsheet.cli.commands.runs import link_seconds
+from callsheet.engine import deliver
 from callsheet.engine.deliver import folder_for, publish_report
 from callsheet.engine.linked_page import write_linked_page
 from callsheet.engine.made_files import Refetched, not_stored, refetch_gone
 from callsheet.engine.results import absent_earlier, write_report
-from callsheet.errors import UsageError
+from callsheet.engine.scheduler import run_jobs, waiting_jobs
+from callsheet.errors import ClaimLost, UsageError
 from callsheet.ledger import Ledger, State, queries
 from callsheet.media.storage import ObjectStore
 
@@ -151,3 +155,25 @@ def test_links_are_good_for_a_week_at_most(text, seconds):
         return
     with pytest.raises(UsageError, match="up to 7d"):
         link_seconds(text)
+
+
+async def test_a_run_that_was_taken_over_writes_over_nothing_in_the_store(house, monkeypatch):
+    """A process that wakes up late finds out before it copies: a name in a store is written over."""
+    run_id = house.open_run("a,publishing late", out="memory://bucket/late")
+    collect = deliver.collect
+    with ExitStack() as others:
+
+        async def collected_late(*args, **kwargs):
+            collected = await collect(*args, **kwargs)
+            shutil.rmtree(Path(f"{house.folder / 'ledger.sqlite'}.locks"))
+            other = others.enter_context(Ledger.open(house.settings.ledger))
+            others.enter_context(other.claim(run_id))
+            return collected
+
+        monkeypatch.setattr(deliver, "collect", collected_late)
+        async with house.account() as account:
+            ctx = house.context(account, run_id)
+            with account.ledger.claim(run_id):
+                await run_jobs(ctx, await waiting_jobs(ctx))
+    assert isinstance(ctx.stop.reason, ClaimLost)
+    assert not fsspec.filesystem("memory").exists(f"/bucket/late/{run_id}/media/a.mp4")

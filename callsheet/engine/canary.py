@@ -68,24 +68,29 @@ async def render_canaries(ctx: RunContext, render: RenderJob) -> None:
         ctx.state.notice(f"canary: {left} price groups were not tried: {named(canaries.left)}")
     await run_jobs(ctx, list(canaries.first.values()), render)
     if ctx.stop.reason is None:
-        await _read_bills(ctx)
+        refused = await _read_bills(ctx)
         ended = {group: await ctx.do(queries.job, row.job_id) for group, row in canaries.first.items()}
-        _judge(ctx, ended)
+        _judge(ctx, ended, refused)
 
 
-async def _read_bills(ctx: RunContext) -> None:
-    """Take the bills of fal itself where an admin key opens them; else what its replies say has to do."""
-    if ctx.settings.admin_key is not None:
-        await compare_bills(ctx.account, days=1)
+async def _read_bills(ctx: RunContext) -> list[str]:
+    """Take the bills of fal itself where an admin key opens them; else what its replies say has to do.
+
+    Returns what is to be said of the run's bills that could not be booked.
+    """
+    if ctx.settings.admin_key is None:
+        return []
+    bills = await compare_bills(ctx.account, days=1)
+    return [each.in_words() for each in bills.refused if each.purchase.run_id == ctx.run.run_id]
 
 
-def _judge(ctx: RunContext, ended: dict[PriceGroup, JobRow]) -> None:
+def _judge(ctx: RunContext, ended: dict[PriceGroup, JobRow], refused: Sequence[str]) -> None:
     made = [row for row in ended.values() if row.state is State.SUCCEEDED]
     failed = [row for row in ended.values() if row.state is State.FAILED]
     unsent = [row for row in ended.values() if row.state in (State.PENDING, State.HELD)]
     known = (State.SUCCEEDED, State.FAILED, State.PENDING, State.HELD)
     unknown = [row for row in ended.values() if row.state not in known]
-    wrong = "; ".join(text for row in made for text in disagreements(ctx, row))
+    wrong = "; ".join([*refused, *(text for row in made for text in disagreements(ctx, row))])
     rest = f"The rest waits: `{ctx.resume_command}` buys it all the same"
     if failed:
         why = "; ".join(f"{row.label}: {row.error_type}: {row.error}" for row in failed[:5])

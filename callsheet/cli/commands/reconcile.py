@@ -142,8 +142,8 @@ def show_bills(bills: Bills) -> None:
     for line in _bill_lines(bills):
         show_line(line)
     show_line(
-        f"bills: {bills.agreed} agree, {len(bills.corrected)} corrected, {len(bills.strangers)} not in this "
-        f"ledger, {len(bills.unbilled)} not billed"
+        f"bills: {bills.agreed} agree, {len(bills.corrected)} corrected, {len(bills.refused)} not booked, "
+        f"{len(bills.strangers)} not in this ledger, {len(bills.unbilled)} not billed"
     )
 
 
@@ -160,6 +160,9 @@ def _bill_lines(bills: Bills) -> Iterator[str]:
                 f"{each.purchase.label} cost ${over} more than its hold: its accounts are frozen. "
                 "Check the bill, then run `callsheet budget unfreeze`"
             )
+    for refused in bills.refused[:NAMED]:
+        say(refused.in_words())
+    yield from _and_more(len(bills.refused), "billed, but not booked")
     for stranger in bills.strangers[:NAMED]:
         cost = usd_text(stranger.cost_nano)
         yield f"billed, but not in this ledger: {stranger.request_id} ({stranger.endpoint}) ${cost}"

@@ -1,12 +1,25 @@
 """Bills against the book, and decisions of people."""
 
+import asyncio
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
 import pytest
 
-from callsheet.errors import UsageError
+from callsheet.engine.canary import render_canaries
+from callsheet.engine.scheduler import render_here
+from callsheet.errors import CanaryDisagrees, ClaimLost, UsageError
 from callsheet.ledger import EntryFilter, Ledger, State, admission, history, queries, settlement, transitions
+from callsheet.provider.platform_messages import MAX_NANO
+from callsheet.reconciliation import billing
 from callsheet.reconciliation.billing import compare_bills
 from callsheet.reconciliation.decisions import assume_spent, resubmit
+from callsheet.settings import ApiKey
 from callsheet.ticket import Ticket
+from tests.integration.conftest import LITE
 
 pytestmark = pytest.mark.anyio
 
@@ -68,6 +81,113 @@ async def test_a_bill_above_its_hold_is_booked_in_full_and_freezes(house):
     with Ledger.open(house.settings.ledger) as ledger:
         assert all(account.frozen for account in ledger.do(admission.balances, scope="run", key=run_id))
     assert house.sound()
+
+
+def bill(house, costs):
+    """Let fal bill these amounts for these requests, each a list of nano-dollars, and nothing else."""
+
+    def answer(request):
+        events = [
+            {
+                "request_id": request_id,
+                "endpoint_id": LITE,
+                "timestamp": "2026-11-29T12:00:00Z",
+                "cost_estimate_nano_usd": cost_nano,
+            }
+            for request_id, amounts in costs.items()
+            for cost_nano in amounts
+            if LITE in request.url.params.get_list("endpoint_id")
+        ]
+        body = json.dumps({"billing_events": events, "next_cursor": None, "has_more": False}).encode()
+        return httpx.Response(200, stream=httpx.ByteStream(body))
+
+    house.transport = lambda: httpx.MockTransport(answer)
+
+
+async def test_a_bill_that_cannot_be_booked_keeps_no_other_one_back(house):
+    """One is too large for any ledger, one for what is spent already; the others are booked, and freeze."""
+    run_id = house.open_run(*(f"{name},A boat among absurd bills {name}" for name in "abcde"))
+    await house.work(run_id)
+    requests = {row.custom_id: row.ticket.request_id for row in house.rows(run_id)}
+    before = {row.custom_id: row.spent_nano for row in house.rows(run_id)}
+    over_nano = max(row.maximum_nano for row in house.rows(run_id)) + 1
+    amounts = {"a": [MAX_NANO] * 2, "b": [MAX_NANO], "c": [MAX_NANO], "d": [over_nano], "e": [before["e"]]}
+    bill(house, {requests[name]: amounts[name] for name in amounts})
+
+    bills = await compared(house)
+
+    refused = {each.purchase.custom_id: each for each in bills.refused}
+    (large,) = {"b", "c"} & set(refused)
+    assert set(refused) == {"a", large}
+    assert "implausible" in refused["a"].why
+    corrected = {each.purchase.custom_id for each in bills.corrected}
+    assert corrected == {"b", "c", "d"} - {large}
+    assert bills.agreed == 1
+    after = {row.custom_id: row.spent_nano for row in house.rows(run_id)}
+    assert after == before | {"d": over_nano, ({"b", "c"} - {large}).pop(): MAX_NANO}
+    with Ledger.open(house.settings.ledger) as ledger:
+        assert all(account.frozen for account in ledger.do(admission.balances, scope="run", key=run_id))
+    assert house.sound()
+    assert [each["request_id"] for each in bills.document()["billed_but_not_booked"]] == [
+        each.purchase.request_id for each in bills.refused
+    ]
+
+
+async def test_a_run_that_was_taken_over_books_no_bills(house):
+    """A late owner changes nothing and hears that its claim is lost; no bill counts as refused for it."""
+    run_id = house.open_run("a,A boat taken over before its bill")
+    await house.work(run_id)
+    before = house.row(run_id)
+    bill(house, {before.ticket.request_id: [before.spent_nano + 1]})
+    async with house.account() as account:
+        with account.ledger.claim(run_id):
+            shutil.rmtree(Path(f"{house.folder / 'ledger.sqlite'}.locks"))
+            with Ledger.open(house.settings.ledger) as other, other.claim(run_id), pytest.raises(ClaimLost):
+                await compare_bills(account, days=30)
+    assert house.row(run_id).spent_nano == before.spent_nano
+
+
+async def test_others_get_their_turn_between_two_commits_of_bills(house, monkeypatch):
+    """What is asked of the ledger while bills are booked waits for one commit, not for all of them."""
+    run_id = house.open_run("a,A boat in the first commit", "b,A boat in the second commit")
+    await house.work(run_id)
+    monkeypatch.setattr(billing, "BOOKED_AT_ONCE", 1)
+    order, waiting, together = [], [], Ledger.together
+    loop = asyncio.get_running_loop()
+    async with house.account() as account:
+
+        def ask():
+            waiting.append(asyncio.ensure_future(account.do.call(lambda _ledger: order.append("another"))))
+
+        def noted(ledger):
+            order.append("bills")
+            loop.call_soon_threadsafe(ask)
+            return together(ledger)
+
+        monkeypatch.setattr(Ledger, "together", noted)
+        bills = await compare_bills(account, days=30)
+        await asyncio.gather(*waiting)
+    assert bills.agreed == 2
+    assert order == ["bills", "another"] * 2
+
+
+async def test_a_canary_whose_bill_cannot_be_booked_does_not_agree(house):
+    """Nothing freezes for a bill that is not booked, so the rest of the run waits for a person."""
+    run_id = house.open_run("a,A canary with an absurd bill")
+    house.changes["admin_key"] = ApiKey(house.address.key)
+    costs = {}
+    bill(house, costs)
+
+    async def render(ctx, row):
+        await render_here(ctx, row)
+        costs[house.row(run_id).ticket.request_id] = [MAX_NANO] * 2
+
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
+        ctx = replace(ctx, request=ctx.request.model_copy(update={"canary": 1}))
+        await render_canaries(ctx, render)
+    assert isinstance(ctx.stop.reason, CanaryDisagrees)
+    assert "implausible" in str(ctx.stop.reason)
 
 
 async def test_bills_that_are_not_ours_and_purchases_without_a_bill_are_named(house):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from callsheet.cli.commands.reconcile import NAMED, show_bills
 from callsheet.ledger import Purchase
-from callsheet.reconciliation.billing import Bills, Correction, Stranger
+from callsheet.reconciliation.billing import Bills, Correction, Refused, Stranger
 
 BOUGHT = Purchase(
     request_id="r-0",
@@ -39,7 +39,7 @@ def test_a_few_bills_of_each_kind_are_named_and_the_rest_is_counted(capsys):
     assert shown.count("1,980 more") == 3
     assert [shown.count(f" {word}-{NAMED - 1} ") for word in ("shot", "s")] == [2, 1]
     assert [shown.count(f" {word}-{NAMED} ") for word in ("shot", "s")] == [0, 0]
-    assert "2000 corrected, 2000 not in this ledger, 2000 not billed" in " ".join(shown.split())
+    assert "2000 corrected, 0 not booked, 2000 not in this ledger, 2000 not billed" in " ".join(shown.split())
 
 
 def test_no_more_bills_than_are_named_need_no_count(capsys):
@@ -48,3 +48,12 @@ def test_no_more_bills_than_are_named_need_no_count(capsys):
     shown = capsys.readouterr().out
     assert f"shot-{NAMED - 1} " in shown
     assert "more" not in shown
+
+
+def test_a_bill_that_was_not_booked_is_told_with_its_reason(capsys):
+    """It counts as neither agreed nor corrected, and a person sees which one it is and why."""
+    show_bills(Bills(refused=(Refused(BOUGHT, 2**63, "implausible"),)))
+    shown = capsys.readouterr()
+    told = " ".join((shown.out + shown.err).split())
+    assert "billed, but not booked: shot-0 (row 2) (r-0) $9223372036.854775808: implausible" in told
+    assert "0 agree, 0 corrected, 1 not booked" in told

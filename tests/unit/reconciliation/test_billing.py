@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from callsheet.ledger import Purchase
-from callsheet.provider.platform_messages import BillingEvent
+from callsheet.provider.platform_messages import MAX_NANO, BillingEvent
 from callsheet.reconciliation.billing import compare
 
 ENDPOINT = "fal-ai/bytedance/seedance/v1/lite/text-to-video"
@@ -65,3 +65,13 @@ def test_a_bill_of_a_request_that_nobody_knows_is_a_stranger():
     """A bill without a submission here is named; one of an older purchase, or of nothing, is not."""
     events = [bill(7, "r-strange"), bill(7, "r-older"), bill(0, "r-free")]
     assert found([], events, known=("r-older",)) == ([], 0, [("r-strange", 7)], [])
+
+
+@pytest.mark.parametrize(("costs", "is_refused"), [([MAX_NANO], False), ([MAX_NANO, 1], True)])
+def test_a_sum_that_no_ledger_can_hold_is_refused_by_name(costs, is_refused):
+    """Each event may be small enough for 64 bits where their sum is not."""
+    made = compare([BOUGHT], [bill(cost) for cost in costs], known=("r-1",), settled_by_ms=NOON_MS)
+    refused = [(each.purchase, each.cost_nano) for each in made.refused]
+    assert (refused, list(made.to_correct)) == (
+        ([(BOUGHT, sum(costs))], []) if is_refused else ([], [(BOUGHT, sum(costs))])
+    )

@@ -32,6 +32,7 @@
     ├── LedgerError                     the ledger refused
     │   ├── IllegalTransition           that event does not exist in that state; nothing was changed
     │   ├── NoSlot                      all places are taken
+    │   ├── TurnedUp                    fal has a request of the job's attempt that was given up
     │   ├── Busy                        a living process works on that run
     │   ├── ClaimLost             130   the run is not this process's any more, or may not be
     │   ├── RunStopping           130   the run was asked to stop: it admits nothing more
@@ -338,6 +339,17 @@ class NoSlot(LedgerError):
         self.turn_of = turn_of
         free = f"the next of the {limit} slots is for the campaign {turn_of}"
         super().__init__(free if turn_of else f"all {limit} slots are taken")
+
+
+class TurnedUp(LedgerError):
+    """Fal named a request of the job after its attempt was declared absent: a person decides about it."""
+
+    def __init__(self, job_id: int, request_id: str) -> None:
+        self.request_id = request_id
+        super().__init__(
+            f"fal named request {request_id} of job {job_id} after its attempt had been given up, "
+            "and may have billed it"
+        )
 
 
 class RunStopping(LedgerError):

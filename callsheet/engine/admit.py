@@ -27,6 +27,7 @@ from callsheet.errors import (
     NoSlot,
     RunStopping,
     SlotsUnknown,
+    TurnedUp,
 )
 from callsheet.files import require_space
 from callsheet.ledger import (
@@ -148,10 +149,24 @@ def send_order(
 def send_again(
     tx: Transaction, order: Order, attempt: int, latest_departure_s: Callable[[], float]
 ) -> Intent:
-    """Write down that an order leaves once more. Raises RunStopping where a person cancelled the job."""
+    """Write down that an order leaves once more.
+
+    Raises RunStopping where a person cancelled the job, TurnedUp where fal has named an earlier request of
+    it.
+    """
     if queries.job(tx, order.job_id).state is not State.HELD:
         raise RunStopping("the job was cancelled while it waited to be sent again")
+    admission.refuse_turned_up(tx, order.job_id)
     return send_order(tx, order, attempt, latest_departure_s)
+
+
+@purchase(short=True, urgent=True)
+def end_turned_up(tx: Transaction, job_id: int, *, slots: int, error: str) -> None:
+    """End a job that is not bought because of TurnedUp: `failed`, with its maximum booked as spent."""
+    attempt = admission.admit(tx, job_id, slots=slots, turned_up=True).number
+    settlement.fail_inputs(
+        tx, job_id, error_type="turned_up", error=error, charged="unknown", attempt=attempt
+    )
 
 
 @write()
@@ -233,7 +248,8 @@ async def admit(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:
 
     While there is none, one job of this process asks for it and the others stand in line. With an order, it
     is written down as being sent as well: `submit` must follow. Without one, nothing is sent. Raises
-    CapReached (and stops buying), Interrupted where nothing new is admitted any more.
+    CapReached (and stops buying), Interrupted where nothing new is admitted any more, TurnedUp where fal has
+    a request of an attempt that was given up: the job has failed then.
     """
     if not ctx.state.slot_line.locked():
         with suppress(NoSlot):
@@ -272,13 +288,8 @@ async def _admit_or_stop(ctx: RunContext, row: JobRow, order: Order | None) -> I
 
 
 async def _admit_once(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:
-    slots = ctx.settings.concurrency
     try:
-        if order is None:
-            held = await ctx.do(admission.admit, row.job_id, slots=slots)
-            return Intent(held.number, 0.0)
-        departs = ctx.queue.latest_departure_s
-        return await ctx.do(admit_and_send, order, slots=slots, latest_departure_s=departs)
+        return await _taken(ctx, row, order)
     except LedgerUnavailable as error:  # it may have been committed; nothing was sent either way
         await wait_for_ledger(ctx, error)
         await record(ctx, take_back_unsent, row.job_id)
@@ -290,6 +301,21 @@ async def _admit_once(ctx: RunContext, row: JobRow, order: Order | None) -> Inte
         if run.stopping_ms is not None:
             ctx.stop.drain(RunStopping(f"run {run.run_id} was stopped by `callsheet cancel`"))
         raise Interrupted("the job was cancelled before it was bought") from None
+
+
+async def _taken(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:
+    slots = ctx.settings.concurrency
+    try:
+        if order is None:
+            held = await ctx.do(admission.admit, row.job_id, slots=slots)
+            return Intent(held.number, 0.0)
+        departs = ctx.queue.latest_departure_s
+        return await ctx.do(admit_and_send, order, slots=slots, latest_departure_s=departs)
+    except TurnedUp as found:
+        advice = f"compare with fal's dashboard; `{ctx.retry_command} --all` buys it again"
+        await ctx.do(end_turned_up, row.job_id, slots=slots, error=f"{found}: {advice}")
+        ctx.state.notice(f"{row.label} is not bought again: {found}: {advice}")
+        raise
 
 
 def require_room(ctx: RunContext) -> None:

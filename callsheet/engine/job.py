@@ -29,6 +29,7 @@ from callsheet.errors import (
     LedgerUnavailable,
     QueueError,
     RenderFailed,
+    TurnedUp,
     Unavailable,
     UntrustedHost,
 )
@@ -182,12 +183,12 @@ async def _fail_inputs(
 
 
 async def _admitted(ctx: RunContext, row: JobRow, order: Order | None) -> Intent | None:
-    """Admit a job. None where a cap or a stop is in the way."""
+    """Admit a job. None where a cap, a stop or an earlier request at fal is in the way."""
     try:
         return await admit(ctx, row, order)
     except CapReached as reached:
         await ctx.do(transitions.skip, [row.job_id], why=f"not bought: {reached}"[:500])
-    except Interrupted:
+    except (Interrupted, TurnedUp):
         pass
     return None
 

@@ -69,10 +69,12 @@ async def open_context(
         # What this machine cannot work on is refused before anything is written.
         is_shared = within is not None or not is_asked
         folder = folder_here(await account.do(queries.run, run_id), settings, is_shared=is_shared)
-        async with _claimed(account, run_id, within.name if within else WHOLE):
+        part = within.name if within else WHOLE
+        async with _claimed(account, run_id, part):
             run = await account.do(queries.run, run_id)
             if not (is_asked or within or run.is_going_on):
                 raise Busy(f"run {run_id} was stopped or has ended; only a person goes on with it")
+            await account.do(parts.begin, run_id, part)
             await account.do.call(continue_from_mark, folder.parent, run_id)
             ctx = context_of(account, run, request, stop, tell, within=within, folder=folder)
             await _recover(ctx, is_asked=is_asked)
@@ -119,7 +121,6 @@ async def _claimed(account: AccountSession, run_id: str, part: str) -> AsyncIter
                 await asyncio.sleep(CLAIM_PAUSE_S)
             else:
                 break
-        await account.do(parts.begin, run_id, part)
         yield
 
 
@@ -130,8 +131,8 @@ async def _recover(ctx: RunContext, *, is_asked: bool) -> None:
     has at fal is not asked about, because it is polled next.
     """
     run_id = ctx.run.run_id
-    if ctx.within is None and is_asked:
-        await ctx.do(runs.reopen_run, run_id)
+    if ctx.within is None:  # its parts are not stopped any more either
+        await ctx.do(runs.reopen_run if is_asked else parts.forget_stops, run_id)
     elif not ctx.run.is_going_on:
         ctx.stop.drain(RunStopping(f"run {run_id} was stopped or has ended"))
     await ctx.do(recovery.recover, run_id, within=ctx.within)

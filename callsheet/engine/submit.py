@@ -28,6 +28,7 @@ from callsheet.errors import (
     Refused,
     RunStopping,
     Throttled,
+    TurnedUp,
     UsageError,
 )
 from callsheet.ledger import history, queries, settlement, transitions
@@ -46,7 +47,7 @@ and the id must not be lost."""
 
 async def submit(ctx: RunContext, order: Order, intent: Intent) -> Ticket | None:
     """Send the one paid POST of an admitted order. Returns the ticket; None where the job ended instead."""
-    outcome: Ticket | NotSent | Throttled | None = None
+    outcome: Ticket | NotSent | Throttled | TurnedUp | None = None
     for attempt in range(1, FREE_TRIES + 1):
         if attempt > 1 and not ctx.stop.admitting:  # the stop came during the pause
             break
@@ -71,6 +72,9 @@ async def submit(ctx: RunContext, order: Order, intent: Intent) -> Ticket | None
             return None
         except RunStopping as stopping:  # another process's doing; it was not sent
             ctx.stop.drain(stopping)
+            break
+        except TurnedUp as found:  # while it waited to be sent again; its next admission ends it
+            outcome = found
             break
     await ctx.do(release_held, order.job_id, why="could not be sent", attempt=intent.attempt)
     ctx.state.unfinished.append(f"{order.job.label} could not be sent: {outcome}")
@@ -145,9 +149,11 @@ async def _lost(ctx: RunContext, job_id: int, attempt: int, error: OutcomeUnknow
         )
     except IllegalTransition:
         row = await ctx.do(queries.job, job_id)
-        if row.attempt != attempt or row.ticket is None:
-            raise
-        return row.ticket
+        if row.attempt == attempt and row.ticket is not None:
+            return row.ticket
+        if error.lead_request_id:
+            await _note_given_up(ctx, job_id, attempt, error.lead_request_id)
+        raise
     ctx.state.lost.add(job_id)
     return None
 
@@ -158,29 +164,51 @@ async def _accept(ctx: RunContext, job_id: int, attempt: int, ticket: Ticket) ->
     Also where another process owns the run by now. A server that is lost while it commits may have recorded
     it all the same. A ledger that is busy or full is asked again. Returns False where another job has this
     request: the reply named a wrong id, and the outcome is unknown. Where the attempt was given up meanwhile,
-    `callsheet reconcile` lists the request, and IllegalTransition is raised.
+    the request is noted, and IllegalTransition is raised.
     """
     for pause_s in (*ACCEPT_PAUSES_S, None):
         try:
             await ctx.do(transitions.accept, job_id, ticket, attempt=attempt)
         except LedgerError as error:
+            is_read = False
             with suppress(LedgerError):
                 written = (await ctx.do(queries.job, job_id)).ticket
                 if written is not None and written.request_id == ticket.request_id:
                     return True
                 owner = (await ctx.do(history.known_requests, [ticket.request_id])).get(ticket.request_id)
+                is_read = True
                 if owner not in (None, job_id):
                     why = f"fal's reply named request {ticket.request_id}, which job {owner} has"
                     await ctx.do(transitions.lose, job_id, why=why, attempt=attempt)
                     return False
-            if isinstance(error, IllegalTransition):  # the attempt was given up meanwhile
-                await ctx.do(history.note_orphan, job_id, attempt, ticket.request_id)
-            if pause_s is None or isinstance(error, IllegalTransition):
+            if is_read and isinstance(error, IllegalTransition):  # the attempt was given up meanwhile
+                raise await _note_given_up(ctx, job_id, attempt, ticket.request_id) from error
+            if pause_s is None:
+                said = f"job {job_id}: fal accepted it as request {ticket.request_id}"
+                ctx.state.note_unfinished(f"{said}; the ledger does not have it: {error}")
                 raise
             ctx.tell_trouble(f"waiting for the ledger: {error}")
             await asyncio.sleep(pause_s)
         else:
             return True
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def _note_given_up(ctx: RunContext, job_id: int, attempt: int, request_id: str) -> IllegalTransition:
+    """Note a request of an attempt that was given up, however long it takes. Returns what is to be raised."""
+    said = f"fal named request {request_id} after attempt {attempt} of job {job_id} had been given up"
+    logger.warning("%s", said, extra={"run": ctx.run.run_id, "job": job_id, "request_id": request_id})
+    for pause_s in (*ACCEPT_PAUSES_S, None):
+        try:
+            await ctx.do(history.note_orphan, job_id, attempt, request_id)
+        except LedgerError as error:
+            if pause_s is None:
+                ctx.state.note_unfinished(f"{said}; the ledger does not have it: {error}")
+                raise
+            ctx.tell_trouble(f"waiting for the ledger: {error}")
+            await asyncio.sleep(pause_s)
+        else:
+            return IllegalTransition(f"{said}; `callsheet reconcile` lists it")
     raise AssertionError("the last attempt returns or raises")
 
 

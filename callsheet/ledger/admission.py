@@ -9,9 +9,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Row, bindparam, case, func, or_, select, text, tuple_
+from sqlalchemy import Row, and_, bindparam, case, func, or_, select, text, tuple_
 
-from callsheet.errors import CapReached, NoSlot, RunStopping, UsageError
+from callsheet.errors import CapReached, NoSlot, RunStopping, TurnedUp, UsageError
 from callsheet.ledger import schema
 from callsheet.ledger.accounts import (
     WINDOW_KINDS,
@@ -34,10 +34,11 @@ logger = logging.getLogger(__name__)
 
 
 @purchase(short=True, urgent=True)
-def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
+def admit(tx: Transaction, job_id: int, *, slots: int, turned_up: bool = False) -> Submission:
     """Hold the job's maximum in every account it counts in, take one of `slots`, write the intent.
 
-    Raises NoSlot (also where another campaign goes first), CapReached, RunStopping.
+    Raises NoSlot (also where another campaign goes first), CapReached, RunStopping, and TurnedUp as
+    `refuse_turned_up` does; with `turned_up` such a job is admitted, only to be ended.
     """
     now = current(tx, job_id)
     next_state(now.state, Event.ADMIT)
@@ -46,6 +47,8 @@ def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
         raise RunStopping(f"run {now.run_id} was not opened completely; nothing of it is admitted")
     if wanted.stopping_ms is not None or wanted.closed_ms is not None:
         raise RunStopping(f"run {now.run_id} is stopping; nothing more is admitted until it is resumed")
+    if wanted.turned_up is not None and not turned_up:
+        raise TurnedUp(job_id, wanted.turned_up)
     taken = slots_taken(tx)
     if taken >= slots:
         raise NoSlot(slots)
@@ -88,7 +91,37 @@ def admit(tx: Transaction, job_id: int, *, slots: int) -> Submission:
     return Submission(submission_id=submission_id, **intent)
 
 
+@read()
+def refuse_turned_up(tx: Transaction, job_id: int) -> None:
+    """Raise TurnedUp where fal has named a request of the job that nothing is booked for.
+
+    Its attempt was declared absent and its money freed. The submission that ends such a job is booked in its
+    place, so a person's `retry` afterwards buys the job again.
+    """
+    request_id = tx.execute(_turned_up, {"job": job_id}).scalar()
+    if request_id is not None:
+        raise TurnedUp(job_id, request_id)
+
+
 _job, _run, _account = schema.job, schema.run, schema.account
+_orphan, _submission = schema.orphan, schema.submission
+_is_accounted_for = or_(
+    _submission.c.request_id == _orphan.c.request_id,
+    and_(
+        _submission.c.job_id == _orphan.c.job_id,
+        _submission.c.number >= _orphan.c.number,
+        _submission.c.cost_basis != "none",
+    ),
+)
+_turned_up = (
+    select(_orphan.c.request_id)
+    .where(
+        _orphan.c.job_id == bindparam("job"),
+        ~select(_submission.c.submission_id).where(_is_accounted_for).exists(),
+    )
+    .order_by(_orphan.c.at_ms.desc())
+    .limit(1)
+)
 _slots = select(func.count()).select_from(_job).where(text(schema.IN_SLOT))
 _wanted = (
     select(
@@ -104,6 +137,7 @@ _wanted = (
         _run.c.opened_ms,
         _run.c.stopping_ms,
         _run.c.closed_ms,
+        _turned_up.scalar_subquery().label("turned_up"),
     )
     .join_from(_job, _run, _job.c.run_id == _run.c.run_id)
     .where(_job.c.job_id == bindparam("job"))

@@ -61,10 +61,20 @@ def refuse(
 
 @write()
 def fail_inputs(
-    tx: Transaction, job_id: int, *, error_type: str = "", error: str = "", attempt: int | None = None
+    tx: Transaction,
+    job_id: int,
+    *,
+    error_type: str = "",
+    error: str = "",
+    charged: Charged = "no",
+    attempt: int | None = None,
 ) -> None:
-    """Record that what the job needs (an image) is missing; nothing was sent and nothing is charged."""
-    _fail(tx, job_id, Event.FAIL_INPUTS, "no", error_type, error, attempt=attempt)
+    """Record that the job cannot be sent, as where its image is missing; nothing was sent.
+
+    `charged` is "unknown" where fal may have billed an earlier attempt whose hold was released: this one is
+    booked for it.
+    """
+    _fail(tx, job_id, Event.FAIL_INPUTS, charged, error_type, error, attempt=attempt)
 
 
 @write()

@@ -6,8 +6,9 @@ from contextlib import ExitStack
 import pytest
 
 from callsheet.engine import run
+from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, UsageError
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, parts, runs
 from callsheet.settings import sqlite_url
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +43,33 @@ async def test_a_run_that_somebody_works_on_is_left_to_them(house, monkeypatch):
 async def _own(account, run_id: str) -> str:
     async with run._claimed(account, run_id, ""):
         return "owned"
+
+
+async def test_a_run_that_is_left_alone_keeps_why_it_was_stopped(house):
+    """A process that was not asked for finds it stopped: it changes nothing."""
+    run_id = house.open_run("a,stopped before")
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.do(runs.request_stop, run_id)
+        ledger.do(parts.note_stop, run_id, "", "a person cancelled it")
+        with pytest.raises(Busy, match="only a person goes on with it"):
+            await _taken_up(house, run_id)
+        assert ledger.do(parts.stops, [run_id]) == {run_id: "a person cancelled it"}
+
+
+async def test_a_run_that_is_taken_up_whole_forgets_why_its_parts_were_stopped(house):
+    """Nobody asked for it, and it goes on: an earlier part's reason holds no more."""
+    run_id = house.open_run("a,split before", "b,split before too")
+    with Ledger.open(house.settings.ledger) as ledger:
+        (part, _) = ledger.do(parts.split, run_id, 1)
+        ledger.do(parts.note_stop, run_id, part.name, "the key was refused")
+        await _taken_up(house, run_id)
+        assert ledger.do(parts.stops, [run_id]) == {}
+
+
+async def _taken_up(house, run_id: str) -> None:
+    request = house.request(run_id)
+    async with run.open_context(request, run_id, house.settings, StopSignal(), is_asked=False):
+        pass
 
 
 @pytest.mark.parametrize(("folder", "is_told"), [("sandbox", False), ("data", True)])

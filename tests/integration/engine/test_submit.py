@@ -1,13 +1,14 @@
 """What a run tells whoever watches it while nothing can be sent."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
 from callsheet.engine import submit
 from callsheet.engine.scheduler import run_jobs, waiting_jobs
-from callsheet.errors import IllegalTransition
-from callsheet.ledger import State, admission, settlement, transitions
+from callsheet.errors import IllegalTransition, LedgerUnavailable, OutcomeUnknown
+from callsheet.ledger import State, admission, history, settlement, transitions
 from callsheet.reconciliation.unknown import find_orphans
 from callsheet.ticket import Ticket
 
@@ -52,16 +53,65 @@ async def test_trouble_is_over_when_a_job_was_sent(house):
 @pytest.mark.parametrize("give_up", [settlement.declare_absent, settlement.write_off])
 async def test_a_reply_that_comes_after_its_attempt_was_given_up_is_not_forgotten(house, give_up):
     """A person decided about it meanwhile; the reply that names its request makes it a finding."""
-    run_id = house.open_run("a,A late boat")
-    job_id = house.row(run_id).job_id
-    ticket = Ticket("00000000-0000-4000-8000-000000000007", "e", "s", "r", "c")
     async with house.account() as account:
-        await account.do(admission.admit, job_id, slots=10)
-        await account.do(transitions.send, job_id, arguments_sha256="x")
-        await account.do(transitions.lose, job_id, why="its process stood still")
-        await account.do(give_up, job_id, why="a person said so")
-        ctx = house.context(account, run_id)
-        with pytest.raises(IllegalTransition):
-            await submit._accept(ctx, job_id, 1, ticket)
+        ctx = await given_up(house, account, give_up)
+        with pytest.raises(IllegalTransition, match=TICKET.request_id):
+            await submit._accept(ctx, JOB, 1, TICKET)
         (orphan,) = await find_orphans(account)
-    assert (orphan.outcome, orphan.request_ids) == ("orphan", (ticket.request_id,))
+    assert (orphan.outcome, orphan.request_ids) == ("orphan", (TICKET.request_id,))
+
+
+TICKET = Ticket("00000000-0000-4000-8000-000000000007", "e", "s", "r", "c")
+JOB = 1
+
+
+async def given_up(house, account, give_up=settlement.declare_absent):
+    """Give up the attempt of a run's one job. Returns the run's context."""
+    run_id = house.open_run("a,A late boat")
+    assert house.row(run_id).job_id == JOB
+    await account.do(admission.admit, JOB, slots=10)
+    await account.do(transitions.send, JOB, arguments_sha256="x")
+    await account.do(transitions.lose, JOB, why="its process stood still")
+    await account.do(give_up, JOB, why="a person said so")
+    return house.context(account, run_id)
+
+
+@dataclass
+class Away:
+    """The ledger, which is away at the first notes of a request."""
+
+    do: Any
+    times: int
+
+    async def __call__(self, verb: Any, *args: Any, **kwargs: Any) -> Any:
+        if verb is history.note_orphan and self.times:
+            self.times -= 1
+            raise LedgerUnavailable("the server restarts")
+        return await self.do(verb, *args, **kwargs)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_the_request_of_an_attempt_that_was_given_up_is_noted_however_long_the_ledger_is_away(
+    house, monkeypatch, *, lost
+):
+    """Also where only a reply that could not be read named it."""
+    monkeypatch.setattr(submit, "ACCEPT_PAUSES_S", (0.0, 0.0))
+    async with house.account() as account:
+        ctx = await given_up(house, account)
+        ctx = replace(ctx, account=replace(account, do=Away(account.do, times=2)))
+        unread = OutcomeUnknown("no whole reply", lead_request_id=TICKET.request_id)
+        late = submit._lost(ctx, JOB, 1, unread) if lost else submit._accept(ctx, JOB, 1, TICKET)
+        with pytest.raises(IllegalTransition):
+            await late
+        assert await account.do(history.orphans) == [(JOB, 1, TICKET.request_id)]
+
+
+async def test_a_request_that_no_ledger_takes_is_named_in_what_the_run_did_not_finish(house, monkeypatch):
+    """The ledger stays away: the last place that knows the request is what people are told."""
+    monkeypatch.setattr(submit, "ACCEPT_PAUSES_S", (0.0,))
+    async with house.account() as account:
+        ctx = await given_up(house, account)
+        ctx = replace(ctx, account=replace(account, do=Away(account.do, times=9)))
+        with pytest.raises(LedgerUnavailable):
+            await submit._accept(ctx, JOB, 1, TICKET)
+    assert [TICKET.request_id in told for told in ctx.state.unfinished] == [True]

@@ -178,14 +178,14 @@ def _signature(function: Callable[..., Any]) -> str:
         if each.kind is each.KEYWORD_ONLY and "*" not in written:
             written.append("*")
         if each.name != "self":
-            default = "" if each.default is each.empty else f" = {_default(each.default)}"
+            default = "" if each.default is each.empty else f" = {_written(each.default)}"
             written.append(f"{each.name}: {each.annotation}{default}")
     one_line = f"({', '.join(written)}) -> {signature.return_annotation}"
     lines = "".join(f"    {each},\n" for each in written)
     return one_line if len(one_line) < 80 else f"(\n{lines}) -> {signature.return_annotation}"
 
 
-def _default(value: object) -> str:
+def _written(value: object) -> str:
     if isinstance(value, str):
         return json.dumps(value)
     return value.__name__ if inspect.isfunction(value) else str(value)

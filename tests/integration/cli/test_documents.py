@@ -33,7 +33,7 @@ def test_cancel_tells_what_was_cancelled_and_what_fal_said(book, call):
     assert (code, told["run_id"], told["cancelled"]) == (0, "spring-1", 2)
     (asked,) = told["at_fal"]
     assert (asked["custom_id"], asked["request_id"]) == ("shot-0", "request-1")
-    assert f"shot-0: {asked['answer']}" in err
+    assert f"shot-0 (row 2): {asked['answer']}" in err
 
 
 def test_retry_with_nothing_to_try_names_what_it_leaves(book, call):

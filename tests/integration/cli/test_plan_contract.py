@@ -176,7 +176,7 @@ def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):
         gc.collect()
         return [each for each in gc.get_objects() if isinstance(each, Plan)]
 
-    async def carried_out(*_: object) -> tuple[dict[str, int], bool]:
+    async def carried_out(*_: object, **__: object) -> tuple[dict[str, int], bool]:
         return {"exit_code": len(plans())}, False
 
     monkeypatch.setattr("callsheet.cli.session._carried_out", carried_out)

@@ -31,7 +31,8 @@ async def test_renders_that_outlast_their_timeout_are_collected_and_free_their_s
     assert [row.state for row in rows] == [State.SUCCEEDED, State.SUCCEEDED]
     assert min(row.submission.rendered_ms - row.submission.started_ms for row in rows) > 1000
     assert ctx.state.notices == [
-        f"{name}: the render has not ended within 1 s; fal is still being asked" for name in "ab"
+        f"{name} (row {row}): the render has not ended within 1 s; fal is still being asked"
+        for row, name in enumerate("ab", 2)
     ]
     assert [len(slow_house.accepted(f"polling {name}")) for name in ("one", "two")] == [1, 1]
     assert slow_house.sound()

@@ -79,7 +79,6 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
 
 
 CRASHING = """\
-#!{python} -P
 import os, signal, sys
 from callsheet.media import decoders
 decode = decoders.decode_here
@@ -97,7 +96,8 @@ decoders.main()
 def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let workers crash at `crash.mp4`."""
     program = tmp_path / "python"
-    program.write_text(CRASHING.format(python=sys.executable))
+    (tmp_path / "crashing.py").write_text(CRASHING)
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{tmp_path}/crashing.py"\n')
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
 

@@ -33,7 +33,8 @@ async def settle_and_collect(account: AccountSession) -> Findings:
     unfetched = await unfetched_jobs(account)
     findings = await settle_ledger(account)
     rendered = await account.do(queries.open_jobs, states={State.RENDERED})
-    runs = {row.run_id for row in (*rendered, *unfetched)} | {each.run_id for each in findings.each}
+    runs = {row.run_id for row in (*rendered, *unfetched)}
+    runs |= {each.run_id for each in findings.of_submissions}
     with claimed(account.ledger, runs) as mine:
         reopened = await reopen_unfetched(account, [row for row in unfetched if row.run_id in mine])
         rendered += [await account.do(queries.job, job_id) for job_id in sorted(reopened.found)]

@@ -73,7 +73,7 @@ async def keep(
     await account.do.call(_sign_in)
     await account.do.call(_discard_unopened, done)
     with _noted(done):
-        done.settled = len((await settle_ledger(account)).each)
+        done.settled = len((await settle_ledger(account)).of_submissions)
     for run_id in await account.do(parts.open_runs):
         with _noted(done):
             await _look_after(account, run_id, start, done, announcer)

@@ -252,12 +252,30 @@ def note_orphan(tx: Transaction, job_id: int, number: int, request_id: str) -> N
         tx.execute(orphan.insert(), row)
 
 
+@read(short=True)
+def given_up(tx: Transaction, job_id: int, number: int) -> str | None:
+    """Return the hash of what an attempt sent that has ended without a request id; None for any other one."""
+    table = _submission
+    query = select(table.c.arguments_sha256).where(
+        table.c.job_id == job_id,
+        table.c.number == number,
+        table.c.request_id.is_(None),
+        table.c.closed_ms.is_not(None),
+    )
+    return tx.execute(query).scalar_one_or_none()
+
+
 @read()
-def orphans(tx: Transaction) -> list[tuple[int, int, str]]:
-    """Return such requests that no submission has, oldest first: the job, its attempt, fal's request id."""
+def orphans(tx: Transaction, *, since_ms: int) -> list[tuple[int, int, str]]:
+    """Return such requests that were noted at `since_ms` or later and that no submission has, oldest first.
+
+    Each is the job, its attempt and fal's request id.
+    """
     orphan = schema.orphan
     claimed = select(_submission.c.request_id).where(_submission.c.request_id == orphan.c.request_id)
-    query = select(orphan.c.job_id, orphan.c.number, orphan.c.request_id).where(~claimed.exists())
+    query = select(orphan.c.job_id, orphan.c.number, orphan.c.request_id).where(
+        orphan.c.at_ms >= since_ms, ~claimed.exists()
+    )
     return [(job_id, number, each) for job_id, number, each in tx.execute(query.order_by(orphan.c.at_ms))]
 
 

@@ -138,12 +138,12 @@ def unknown(custom_id: str, attempt: int, *, campaign: str, run_id: str) -> Mess
 
 
 def unclaimed(custom_id: str, row: int, said: str, *, key: str, campaign: str, run_id: str) -> Message:
-    """Tell of a request at fal that no job claims: its hold was released, and fal may have billed it."""
+    """Tell of a request at fal that no job claims: its attempt was given up, and fal may have billed it."""
     return Message(
         event="submission.unclaimed",
         key=key,
-        title=f"{campaign}: fal has a request for {label(custom_id, row)} that was declared absent",
-        text=f"{said}\nThe ledger has no cost of it: compare it with fal's dashboard.\nRun: {run_id}",
+        title=f"{campaign}: fal has a request for {label(custom_id, row)} that was given up",
+        text=f"{said}\nThe ledger has no bill of it: compare it with fal's dashboard.\nRun: {run_id}",
         facts={"run": run_id, "campaign": campaign, "custom_id": custom_id},
     )
 

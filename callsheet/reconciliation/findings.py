@@ -95,6 +95,11 @@ class Findings:
         return [finding for finding in self.each if finding.outcome in outcomes]
 
     @property
+    def of_submissions(self) -> Sequence[Finding]:
+        """Those that say how a submission stands. An orphan is none: nothing is left to do for it here."""
+        return [finding for finding in self.each if finding.outcome != "orphan"]
+
+    @property
     def undecided(self) -> int:
         """How many submissions are still unknown."""
         return len(self.by(*UNDECIDED)) + self.unknown_elsewhere

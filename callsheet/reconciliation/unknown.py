@@ -349,14 +349,15 @@ async def find_orphans(account: AccountSession) -> list[Finding]:
     since_ms = account.now_ms() - KEPT_MS
     absent = await account.do(queries.declared_absent, since_ms=since_ms)
     if not absent:
-        return await _reported(account)
+        return await _reported(account, since_ms)
     seen = await _searched(account, absent, since_ms)
     named = {request_id for each in seen for request_id in each.request_ids}
-    return [*seen, *(each for each in await _reported(account) if each.request_ids[0] not in named)]
+    reported = await _reported(account, since_ms)
+    return [*seen, *(each for each in reported if each.request_ids[0] not in named)]
 
 
-async def _reported(account: AccountSession) -> list[Finding]:
-    """Name the requests that webhooks and late replies have named, whatever fal's history shows."""
+async def _reported(account: AccountSession, since_ms: int) -> list[Finding]:
+    """Name the requests that webhooks and late replies have named since, whatever fal's history shows."""
     return [
         finding(
             "orphan",
@@ -365,7 +366,7 @@ async def _reported(account: AccountSession) -> list[Finding]:
             "billed it",
             request_ids=(request_id,),
         )
-        for job_id, attempt, request_id in await account.do(history.orphans)
+        for job_id, attempt, request_id in await account.do(history.orphans, since_ms=since_ms)
     ]
 
 

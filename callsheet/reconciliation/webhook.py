@@ -3,7 +3,8 @@
 It names the request of a POST whose reply was lost, and nothing else. It is a hint: the request id is
 recorded once fal's queue has confirmed that it has the request, as with an id that a broken reply brought.
 Renders, results and costs are read from fal as always, never from a webhook. Receiving the same one again
-changes nothing. One for an attempt that was declared absent is kept and told, and never adopted.
+changes nothing. One for an attempt that had ended without a request id (declared absent, written off,
+refused) is kept and told, and never adopted.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from dataclasses import dataclass
 
 from callsheet.errors import AccountError, IllegalTransition, LedgerError, QueueError, UsageError
 from callsheet.files import part_file, usable_data_folder
-from callsheet.ledger import JobRow, State, Submission, history, queries, transitions
+from callsheet.ledger import JobRow, State, history, queries, transitions
 from callsheet.provider.webhook_address import Token, WebhookAddress
 from callsheet.reconciliation.account import AccountSession, is_local
-from callsheet.reconciliation.unknown import KEPT_MS
 from callsheet.settings import Secret, Settings
 
 logger = logging.getLogger(__name__)
@@ -92,8 +92,9 @@ async def take_notice(
         row = await account.do(queries.job, token.job_id)
     except UsageError:
         return Answer(404, "its token names a job that this ledger does not have")
-    if (absent := await _absent(account, address, token)) is not None:
-        return await _claimed_too_late(account, row, absent, request_id)
+    sent = await account.do(history.given_up, token.job_id, token.attempt)
+    if sent is not None and address.signed(token, sent):
+        return await _claimed_too_late(account, row, token.attempt, request_id)
     if (answer := _nothing_to_do(address, token, row, request_id)) is not None:
         return answer
     if not account.speaks_for(row.submission):
@@ -101,26 +102,15 @@ async def take_notice(
     return await _adopted(account, row, request_id)
 
 
-async def _absent(account: AccountSession, address: WebhookAddress, token: Token) -> Submission | None:
-    """Return the attempt that a token was made for, where it was declared absent since."""
-    since_ms = account.now_ms() - KEPT_MS
-    for each in await account.do(queries.declared_absent, since_ms=since_ms):
-        if (each.job_id, each.number) == (token.job_id, token.attempt):
-            return each if address.signed(token, each.arguments_sha256) else None
-    return None
-
-
-async def _claimed_too_late(
-    account: AccountSession, row: JobRow, absent: Submission, request_id: str
-) -> Answer:
-    """Keep a request that no job claims: its money was freed, and fal may have billed it."""
+async def _claimed_too_late(account: AccountSession, row: JobRow, attempt: int, request_id: str) -> Answer:
+    """Keep a request that no job claims: its attempt had ended, and fal may have billed it."""
     if await account.do(history.known_requests, [request_id]):
         return Answer(200, f"{row.custom_id}: request {request_id} is known already")
     try:
-        await account.do(history.note_orphan, row.job_id, absent.number, request_id)
+        await account.do(history.note_orphan, row.job_id, attempt, request_id)
     except LedgerError as error:
         return Answer(503, f"{row.custom_id}: {error}")
-    said = f"{row.label}: request {request_id} of attempt {absent.number}, which was declared absent"
+    said = f"{row.label}: request {request_id} of attempt {attempt}, which had been given up"
     return Answer(200, f"{said}; `callsheet reconcile` lists it", unclaimed=row)
 
 
@@ -152,7 +142,9 @@ async def _adopted(account: AccountSession, row: JobRow, request_id: str) -> Ans
             await account.do(transitions.find, row.job_id, ticket, why=why, attempt=row.attempt)
         else:
             await account.do(transitions.accept, row.job_id, ticket, attempt=row.attempt)
-    except IllegalTransition:  # its reply, or another look, was quicker
+    except IllegalTransition:  # its reply, another look or a person was quicker
+        if await account.do(history.given_up, row.job_id, row.attempt) is not None:
+            return await _claimed_too_late(account, row, row.attempt, request_id)
         return Answer(200, f"{row.custom_id} has moved on meanwhile")
     except LedgerError as error:
         return Answer(503, f"{row.custom_id}: {error}")

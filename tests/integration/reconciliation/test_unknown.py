@@ -7,12 +7,14 @@ import httpx
 import pytest
 
 from callsheet.engine.job import render_job
+from callsheet.engine.keeper import keep
 from callsheet.engine.run import finish, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
-from callsheet.ledger import Ledger, State, admission, queries, transitions
+from callsheet.ledger import Ledger, State, admission, history, queries, transitions
 from callsheet.reconciliation.account import Scope, attempt_of
 from callsheet.reconciliation.open_jobs import settle_ledger
+from callsheet.reconciliation.unknown import KEPT_MS
 from callsheet.report.error_table import advice_text
 from callsheet.ticket import Ticket
 from tests.integration.conftest import InStep
@@ -392,6 +394,35 @@ async def test_what_turns_up_after_it_was_declared_absent_is_named(house):
     near = house.buy_by_hand({**body, "seed": 15})
     await house.ended("An orphaned boat", 2)
     assert near not in {each.request_ids[0] for each in (await house.settled()).by("orphan")}
+
+
+async def test_an_orphan_is_told_for_thirty_days_and_is_no_work(house):
+    """Nobody can settle it: the keeper stays quiet, and no run is claimed or written up again for it."""
+    run_id = house.open_run("a,A boat that was reported late")
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
+        await run_jobs(ctx, in_order(account.ledger.do(queries.jobs, run_id)))
+        await finish(ctx)
+    (results,) = (house.folder / "runs").rglob("results.csv")
+    results.unlink()
+    house.ago_ms = KEPT_MS - 60_000
+    async with house.account() as account:
+        await account.do(history.note_orphan, house.row(run_id).job_id, 1, "r-late")
+
+    house.ago_ms = 0
+    (found,) = (await house.settled()).each
+    async with house.account() as account:
+        assert (await keep(account, nothing_to_start)).is_quiet
+    assert (found.outcome, found.request_ids) == ("orphan", ("r-late",))
+    assert not results.exists()
+
+    house.ago_ms = -120_000
+    assert (await house.settled()).each == []
+
+
+async def nothing_to_start(each):
+    """Start what a keeper takes up, of which there is nothing."""
+    raise AssertionError(each)
 
 
 class Flaky(httpx.AsyncHTTPTransport):

@@ -17,7 +17,16 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.submit import _lost
 from callsheet.errors import IllegalTransition, OutcomeUnknown, UsageError
-from callsheet.ledger import Ledger, State, admission, queries, settlement, transitions
+from callsheet.ledger import (
+    Ledger,
+    State,
+    admission,
+    history,
+    queries,
+    recovery,
+    settlement,
+    transitions,
+)
 from callsheet.provider.client import FalQueue
 from callsheet.provider.webhook_address import WebhookAddress
 from callsheet.provider.webhooks import PublishedKeys, checked
@@ -136,7 +145,9 @@ async def test_a_webhook_names_the_request_once(house, signer, unknown):
             await _lost(ctx, job_id, 2, lost)
 
 
-async def test_a_webhook_of_an_attempt_that_was_declared_absent_is_a_finding(house, signer, caplog):
+@pytest.mark.parametrize("again", [False, True], ids=["last attempt", "earlier attempt"])
+@pytest.mark.parametrize("give_up", [settlement.declare_absent, settlement.write_off])
+async def test_a_webhook_of_an_attempt_that_was_given_up_is_a_finding(house, signer, caplog, give_up, again):
     """It is never adopted, people are told once, and reconcile names it also with the history closed."""
     job_id = sent_job(house, unknown=True)
     request_id = house.buy_by_hand({"prompt": f"By hand, too late {time.monotonic()}"})
@@ -144,7 +155,11 @@ async def test_a_webhook_of_an_attempt_that_was_declared_absent_is_a_finding(hou
     url = address_of(house).of(job_id, 1, SENT)
     house.transport = Closed
     async with house.account() as account:
-        account.ledger.do(settlement.declare_absent, job_id, why="not in fal's history")
+        account.ledger.do(give_up, job_id, why="not in fal's history")
+        if again:
+            if account.ledger.do(queries.job, job_id).state is State.FAILED:
+                account.ledger.do(recovery.retry, [job_id])
+            account.ledger.do(admission.admit, job_id, slots=10)
         for _ in range(2):
             headers = signer.headers(request_id, body, time.time())
             assert await post(house, account, url, body, headers) == 200
@@ -154,6 +169,58 @@ async def test_a_webhook_of_an_attempt_that_was_declared_absent_is_a_finding(hou
     assert "fal may have billed it" in found.why
     warned = [each for each in caplog.records if each.levelname == "WARNING" and request_id in each.message]
     assert len(warned) == 2
+
+
+@pytest.mark.parametrize("unknown", [True, False], ids=["unknown", "submitting"])
+async def test_an_attempt_that_is_given_up_while_fal_is_asked_keeps_its_request(
+    house, signer, monkeypatch, unknown
+):
+    """Its webhook is not lost between the question to the queue and the answer."""
+    job_id = sent_job(house, unknown=unknown)
+    request_id = house.buy_by_hand({"prompt": f"By hand, given up meanwhile {time.monotonic()}"})
+    body = json.dumps({"request_id": request_id, "status": "OK", "payload": {}}).encode()
+    async with house.account() as account:
+
+        async def status(_queue, _ticket):
+            if unknown:
+                await account.do(settlement.write_off, job_id, why="a person said so")
+            else:
+                await account.do(settlement.refuse, job_id, charged="no")
+
+        monkeypatch.setattr(FalQueue, "status", status)
+        headers = signer.headers(request_id, body, time.time())
+        assert await post(house, account, address_of(house).of(job_id, 1, SENT), body, headers) == 200
+        assert account.ledger.do(history.orphans, since_ms=0) == [(job_id, 1, request_id)]
+
+
+async def test_a_forged_webhook_of_an_attempt_that_was_given_up_is_refused(house, signer):
+    """Its address was not made for what the attempt sent: nothing is kept."""
+    job_id = sent_job(house, unknown=True)
+    request_id = house.buy_by_hand({"prompt": f"By hand, forged {time.monotonic()}"})
+    body = json.dumps({"request_id": request_id, "status": "OK", "payload": {}}).encode()
+    house.transport = Closed
+    async with house.account() as account:
+        account.ledger.do(settlement.write_off, job_id, why="a person said so")
+        headers = signer.headers(request_id, body, time.time())
+        url = address_of(house).of(job_id, 1, "cd" * 32)
+        assert await post(house, account, url, body, headers) == 404
+        assert await find_orphans(account) == []
+
+
+async def test_a_webhook_of_an_earlier_attempt_whose_request_is_known_changes_nothing(house, signer):
+    """It failed and was bought again: its late webhook is over."""
+    job_id = sent_job(house, unknown=True)
+    request_id = house.buy_by_hand({"prompt": f"By hand, failed {time.monotonic()}"})
+    body = json.dumps({"request_id": request_id, "status": "ERROR", "payload": {}}).encode()
+    async with house.account() as account:
+        ticket = account.queue.ticket(account.ledger.do(queries.job, job_id).endpoint, request_id)
+        account.ledger.do(transitions.find, job_id, ticket)
+        account.ledger.do(settlement.fail_render, job_id, charged="no", error_type="render_failed")
+        account.ledger.do(recovery.retry, [job_id])
+        account.ledger.do(admission.admit, job_id, slots=10)
+        headers = signer.headers(request_id, body, time.time())
+        assert await post(house, account, address_of(house).of(job_id, 1, SENT), body, headers) == 200
+        assert account.ledger.do(history.orphans, since_ms=0) == []
 
 
 FORGED = {

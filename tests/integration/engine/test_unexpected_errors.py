@@ -68,7 +68,7 @@ async def test_a_commit_whose_answer_is_lost_is_no_mistake(house, monkeypatch):
 
 
 async def test_a_mistake_in_a_job_ends_the_run_and_is_named(house, monkeypatch):
-    """The run must not go on buying over it, the job is named and its task hears of it."""
+    """The run must not go on buying over it; job and request are named, and its task hears of it."""
 
     @write(fenced=False, short=True)
     def locked(_tx, *_more, **_named):
@@ -93,6 +93,11 @@ async def test_a_mistake_in_a_job_ends_the_run_and_is_named(house, monkeypatch):
         await run_jobs(ctx, await waiting_jobs(ctx), render)
     assert raised == ["database is locked"]
     assert ctx.stop.reason.exit_code == 1
-    assert ctx.state.unfinished == [f"job {house.rows(run_id)[0].job_id}: LedgerError: database is locked"]
-    assert ctx.state.unfinished[0] in str(ctx.stop.reason)
+    job = f"job {house.rows(run_id)[0].job_id}"
+    (request_id,) = (each["id"] for each in house.accepted("mistakes three a"))
+    assert ctx.state.unfinished == [
+        f"{job}: fal accepted it as request {request_id}; the ledger does not have it: database is locked",
+        f"{job}: LedgerError: database is locked",
+    ]
+    assert ctx.state.unfinished[1] in str(ctx.stop.reason)
     assert [row.state for row in house.rows(run_id)] == [State.SUBMITTING, State.PENDING]

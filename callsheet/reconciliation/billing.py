@@ -35,7 +35,7 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class NotBooked:
     """A bill that was not booked: its purchase costs what it cost before. `why` is a sentence for people."""
 
     purchase: Purchase
@@ -64,7 +64,7 @@ class Bills:
     not_read: str = ""
     agreed: int = 0
     corrected: tuple[Correction, ...] = ()
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[NotBooked, ...] = ()
     strangers: tuple[Stranger, ...] = ()
     unbilled: tuple[Purchase, ...] = ()
 
@@ -94,7 +94,7 @@ class Comparison:
 
     to_correct: tuple[tuple[Purchase, int], ...]
     agreed: tuple[Purchase, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[NotBooked, ...]
     strangers: tuple[Stranger, ...]
     unbilled: tuple[Purchase, ...]
 
@@ -138,10 +138,10 @@ def _purchases(ledger: Ledger, *, since_ms: int) -> list[Purchase]:
 
 async def _book(
     account: AccountSession, billed: Sequence[tuple[Purchase, int]]
-) -> tuple[list[Correction], list[Refused]]:
+) -> tuple[list[Correction], list[NotBooked]]:
     """Book bills, some to a commit; between two commits the ledger does what others ask of it."""
     booked: list[Correction] = []
-    refused: list[Refused] = []
+    refused: list[NotBooked] = []
     for piece in chunks(billed, BOOKED_AT_ONCE):
         corrections, refusals = await account.do.call(_book_together, piece)
         booked += corrections
@@ -151,10 +151,10 @@ async def _book(
 
 def _book_together(
     ledger: Ledger, billed: Sequence[tuple[Purchase, int]]
-) -> tuple[list[Correction], list[Refused]]:
+) -> tuple[list[Correction], list[NotBooked]]:
     """Book bills with one commit. Where the database itself fails, that raises and none of them is booked."""
     booked: list[Correction] = []
-    refused: list[Refused] = []
+    refused: list[NotBooked] = []
     with ledger.together():
         for purchase, cost_nano in billed:
             try:
@@ -164,7 +164,7 @@ def _book_together(
             except ClaimLost:
                 raise
             except LedgerError as error:
-                refused.append(Refused(purchase, cost_nano, str(error)))
+                refused.append(NotBooked(purchase, cost_nano, str(error)))
             else:
                 booked.append(Correction(purchase, cost_nano, booking.overrun_nano))
     return booked, refused
@@ -185,7 +185,7 @@ def compare(
     billed = _sums(events)
     to_correct: list[tuple[Purchase, int]] = []
     agreed: list[Purchase] = []
-    refused: list[Refused] = []
+    refused: list[NotBooked] = []
     unbilled: list[Purchase] = []
     for each in purchases:
         if each.cost_nano is None:
@@ -195,7 +195,7 @@ def compare(
             if each.cost_nano and (each.booked_ms or 0) <= settled_by_ms:
                 unbilled.append(each)
         elif cost_nano > MAX_NANO:
-            refused.append(Refused(each, cost_nano, IMPLAUSIBLE))
+            refused.append(NotBooked(each, cost_nano, IMPLAUSIBLE))
         elif cost_nano == each.cost_nano:
             agreed.append(each)
         else:

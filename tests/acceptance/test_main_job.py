@@ -17,7 +17,7 @@ from callsheet.cli.commands.example import write_example
 from callsheet.ledger import Ledger, queries, verify
 from callsheet.report.rows import thumbnail_of
 
-pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect-money")]
 
 
 def accepted(desk) -> list[dict]:

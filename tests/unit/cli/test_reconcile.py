@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from callsheet.cli.commands.reconcile import NAMED, show_bills
 from callsheet.ledger import Purchase
-from callsheet.reconciliation.billing import Bills, Correction, Refused, Stranger
+from callsheet.reconciliation.billing import Bills, Correction, NotBooked, Stranger
 
 BOUGHT = Purchase(
     request_id="r-0",
@@ -52,7 +52,7 @@ def test_no_more_bills_than_are_named_need_no_count(capsys):
 
 def test_a_bill_that_was_not_booked_is_told_with_its_reason(capsys):
     """It counts as neither agreed nor corrected, and a person sees which one it is and why."""
-    show_bills(Bills(refused=(Refused(BOUGHT, 2**63, "implausible"),)))
+    show_bills(Bills(refused=(NotBooked(BOUGHT, 2**63, "implausible"),)))
     shown = capsys.readouterr()
     told = " ".join((shown.out + shown.err).split())
     assert "billed, but not booked: shot-0 (row 2) (r-0) $9223372036.854775808: implausible" in told

@@ -71,6 +71,11 @@ def test_what_is_no_file_is_left_alone(
     assert outside.exists() is (kind == "link")
 
 
+def no_links(*args: Any, **options: Any) -> None:
+    """Refuse a hard link, as FAT and some network folders do."""
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
 def test_folders_without_hard_links_work(
     tmp_path: Path,
     clip: bytes,
@@ -80,10 +85,6 @@ def test_folders_without_hard_links_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where the file system has no links, a rename does it, and still nothing is written over."""
-
-    def no_links(*args: Any, **options: Any) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
     monkeypatch.setattr(os, "link", no_links)
     bodies = [clip, make_clip(frames=12), clip]
     got = [gather(source_of(body), tmp_path / "a.mp4", expected).path.name for body in bodies]
@@ -101,10 +102,6 @@ def test_without_hard_links_two_owners_never_take_one_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An owner that stood still just before its rename and wakes up replaces nothing of the new owner's."""
-
-    def no_links(*args: Any, **options: Any) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
     late, new = clip, make_clip(frames=12)
     real_rename, placed = Path.rename, []
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from callsheet.engine.context import RunContext, named
 from callsheet.engine.job import TO_DO
+from callsheet.engine.outage import through_outages
 from callsheet.engine.scheduler import RenderJob, run_jobs
 from callsheet.errors import CanaryDisagrees, CanaryFailed, CanaryUnknown
 from callsheet.ledger import JobRow, State, queries
@@ -60,7 +61,8 @@ async def render_canaries(ctx: RunContext, render: RenderJob) -> None:
     most = ctx.request.canary
     if most is None:
         return
-    canaries = choose_canaries(ctx, await ctx.do(queries.jobs, ctx.run.run_id), most)
+    jobs = await through_outages(ctx, lambda: ctx.do(queries.jobs, ctx.run.run_id))
+    canaries = choose_canaries(ctx, jobs, most)
     if not canaries.first or not ctx.stop.admitting:
         return
     if canaries.left:
@@ -68,9 +70,13 @@ async def render_canaries(ctx: RunContext, render: RenderJob) -> None:
         ctx.state.notice(f"canary: {left} price groups were not tried: {named(canaries.left)}")
     await run_jobs(ctx, list(canaries.first.values()), render)
     if ctx.stop.reason is None:
-        refused = await _read_bills(ctx)
-        ended = {group: await ctx.do(queries.job, row.job_id) for group, row in canaries.first.items()}
+        refused = await through_outages(ctx, lambda: _read_bills(ctx))
+        ended = await through_outages(ctx, lambda: _ended(ctx, canaries.first))
         _judge(ctx, ended, refused)
+
+
+async def _ended(ctx: RunContext, first: dict[PriceGroup, JobRow]) -> dict[PriceGroup, JobRow]:
+    return {group: await ctx.do(queries.job, row.job_id) for group, row in first.items()}
 
 
 async def _read_bills(ctx: RunContext) -> list[str]:

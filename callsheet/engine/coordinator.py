@@ -14,11 +14,11 @@ from typing import Any
 from callsheet.engine.context import RunContext, context_of, open_account
 from callsheet.engine.deliver import folder_here
 from callsheet.engine.finalize import written_summary
-from callsheet.engine.outage import wait_for_ledger
+from callsheet.engine.outage import through_outages
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.shard import finalize_run
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Busy, CallsheetError, LedgerUnavailable
+from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import Ledger, PartWork, parts, queries
 from callsheet.reconciliation.account import LedgerCalls
 
@@ -57,11 +57,8 @@ async def coordinate(ctx: RunContext, start: Start, at_once: AtOnce) -> None:
     """
     with ctx.account.ledger.claim(ctx.run.run_id, part=parts.COORDINATOR):
         while ctx.stop.phase != "stopped":
-            try:
-                if await _is_over(ctx, start, at_once):
-                    return
-            except LedgerUnavailable as error:
-                await wait_for_ledger(ctx, error)
+            if await through_outages(ctx, lambda: _is_over(ctx, start, at_once)):
+                return
             if ctx.stop.admitting:
                 await ctx.stop.pause(LOOK_EVERY_S)
             else:

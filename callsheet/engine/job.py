@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from callsheet.engine.admit import Intent, Order, admit, order_of
 from callsheet.engine.context import Polled, RunContext
 from callsheet.engine.deliver import deliver, fetch_failed
-from callsheet.engine.outage import wait_for_ledger
+from callsheet.engine.outage import through_outages
 from callsheet.engine.settle import known_result, settle
 from callsheet.engine.submit import submit
 from callsheet.engine.uploads import uploaded_images
@@ -26,7 +26,6 @@ from callsheet.errors import (
     DiskFull,
     InputError,
     Interrupted,
-    LedgerUnavailable,
     QueueError,
     RenderFailed,
     TurnedUp,
@@ -63,9 +62,12 @@ async def render_job(ctx: RunContext, job_id: int) -> JobRow:
             await asyncio.wait([other])
         else:
             with _active(ctx, job_id):
-                has_moved = await _advance_through_outages(ctx, job_id)
-                row = await ctx.do(queries.job, job_id)
-                if has_moved and _is_paid_outcome(row):
+                before = await _row(ctx, job_id)
+                if before.state not in TO_DO:  # it moved on since the list was read
+                    return before
+                await through_outages(ctx, lambda: _advance(ctx, job_id))
+                row = await _row(ctx, job_id)
+                if _is_paid_outcome(row):
                     _record_outcome(ctx, row)
                 return row
     except Exception as error:
@@ -73,7 +75,11 @@ async def render_job(ctx: RunContext, job_id: int) -> JobRow:
         raise
     finally:
         ctx.state.limiter.release_slot(job_id)
-    return await ctx.do(queries.job, job_id)
+    return await _row(ctx, job_id)
+
+
+async def _row(ctx: RunContext, job_id: int) -> JobRow:
+    return await through_outages(ctx, lambda: ctx.do(queries.job, job_id))
 
 
 def stop_on_error(ctx: RunContext, job_id: int, error: Exception) -> None:
@@ -101,42 +107,29 @@ def _active(ctx: RunContext, job_id: int) -> Iterator[None]:
         ended.set_result(None)
 
 
-async def _advance_through_outages(ctx: RunContext, job_id: int) -> bool:
-    """Advance a job; where the ledger was away meanwhile, again from where the ledger has it."""
-    while True:
-        try:
-            return await _advance(ctx, job_id)
-        except LedgerUnavailable as error:
-            await wait_for_ledger(ctx, error)
-
-
-async def _advance(ctx: RunContext, job_id: int) -> bool:
-    """Do what there is to do for a job. False where there is nothing."""
+async def _advance(ctx: RunContext, job_id: int) -> None:
+    """Do what there is to do for a job, from where the ledger has it."""
     row = await ctx.do(queries.job, job_id)
-    if row.state not in TO_DO:  # it moved on since the list was read
-        return False
-    with ctx.span("job", row):
-        return await _taken_further(ctx, row)
+    if row.state in TO_DO:
+        with ctx.span("job", row):
+            await _take_further(ctx, row)
 
 
-async def _taken_further(ctx: RunContext, row: JobRow) -> bool:
+async def _take_further(ctx: RunContext, row: JobRow) -> None:
     job = decode_job(row.payload, ctx.catalog)
     if row.state is State.PENDING:
         ticket = await _buy(ctx, job, row)
-        if ticket is None:
-            return True
         row = await ctx.do(queries.job, row.job_id)
-    elif row.ticket is not None:
-        ticket = row.ticket
     else:
-        return False
+        ticket = row.ticket
+    if ticket is None:
+        return
     if not ctx.account.speaks_for(row.submission):
         ctx.state.note_unfinished(
             f"{row.label}, request {ticket.request_id}, was sent with another fal key: resume with that"
         )
-        return False
+        return
     await _follow(ctx, job, row, ticket)
-    return True
 
 
 async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 from callsheet.engine.context import RunContext
 from callsheet.errors import IllegalTransition, LedgerUnavailable
@@ -12,6 +13,7 @@ from callsheet.ledger import Ledger
 from callsheet.ledger.transaction import Verb
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 PAUSES_S = (0.5, 1, 2, *(5,) * 180)
 """Pauses between attempts to reach the ledger, in seconds: a quarter of an hour in all."""
@@ -33,6 +35,15 @@ async def wait_for_ledger(ctx: RunContext, error: LedgerUnavailable) -> None:
             ctx.tell_trouble("")
             return
     raise error
+
+
+async def through_outages(ctx: RunContext, step: Callable[[], Awaitable[T]]) -> T:
+    """Do a step that may be repeated, again after every outage that it meets. Raises as `wait_for_ledger`."""
+    while True:
+        try:
+            return await step()
+        except LedgerUnavailable as error:
+            await wait_for_ledger(ctx, error)
 
 
 async def record(ctx: RunContext, verb: Verb[P, object], *args: P.args, **kwargs: P.kwargs) -> None:

@@ -22,7 +22,7 @@ from callsheet.engine.finalize import finalize, rest_if_left
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.job import restore_breaker
 from callsheet.engine.open_run import Selection, open_run, require_a_cap, select
-from callsheet.engine.outage import wait_for_ledger
+from callsheet.engine.outage import through_outages
 from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.reconcile_loop import reconcile_loop, settle_others, settle_rest
 from callsheet.engine.recover import reopen_unfetched
@@ -30,7 +30,7 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
 from callsheet.engine.scheduler import RenderJob, render_here, render_waiting
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Busy, FolderElsewhere, Interrupted, LedgerUnavailable, RunStopping
+from callsheet.errors import Busy, FolderElsewhere, Interrupted, RunStopping
 from callsheet.files import has_ledger, sweep_parts
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Range, Run, State, parts, queries, recovery, runs
@@ -97,15 +97,14 @@ async def carry_out(ctx: RunContext, render: RenderJob = render_here) -> dict[st
 
 async def finish(ctx: RunContext) -> dict[str, Any]:
     """Look once more for what is unknown, and write everything that the run leaves. Returns the summary."""
-    while True:
-        try:
-            await settle_rest(ctx)
-            summary = await finalize(ctx)
-            await rest_if_left(ctx)
-        except LedgerUnavailable as error:
-            await wait_for_ledger(ctx, error)
-        else:
-            return summary
+
+    async def finished() -> dict[str, Any]:
+        await settle_rest(ctx)
+        summary = await finalize(ctx)
+        await rest_if_left(ctx)
+        return summary
+
+    return await through_outages(ctx, finished)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from callsheet.engine.context import RunContext
 from callsheet.engine.job import TO_DO, group_of, render_job, render_kind
+from callsheet.engine.outage import through_outages
 from callsheet.ledger import JobRow, State, history
 from manifests.job import decode_job
 
@@ -36,9 +37,9 @@ def in_order(rows: Iterable[JobRow]) -> list[JobRow]:
 
 async def waiting_jobs(ctx: RunContext) -> list[JobRow]:
     """Return what is left to do here, in order. From here on the run may buy."""
-    rows = in_order(await ctx.jobs(*TO_DO))
+    rows = in_order(await through_outages(ctx, lambda: ctx.jobs(*TO_DO)))
     if not ctx.request.sandbox:  # the sandbox renders at any speed
-        await _learn_render_times(ctx, rows)
+        await through_outages(ctx, lambda: _learn_render_times(ctx, rows))
     ctx.state.may_buy = True
     return rows
 
@@ -78,7 +79,8 @@ async def render_retakes(ctx: RunContext, render: RenderJob = render_here) -> No
     """Render retakes until there are no new ones. Each is begun once: what stays pending is for `resume`."""
     begun: set[int] = set()
     while not ctx.stop.reason:
-        rows = [row for row in await ctx.jobs(State.PENDING) if row.retake and row.job_id not in begun]
+        pending = await through_outages(ctx, lambda: ctx.jobs(State.PENDING))
+        rows = [row for row in pending if row.retake and row.job_id not in begun]
         if not rows:
             return
         begun.update(row.job_id for row in rows)

@@ -1,7 +1,9 @@
 """A PostgreSQL that restarts while a run goes on: the run waits, and goes on if it is still its own."""
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,15 @@ import psycopg
 import pytest
 
 import callsheet
+from callsheet.engine import outage
 from callsheet.engine.context import RunContext
+from callsheet.engine.run import carry_out
+from callsheet.errors import LedgerUnavailable
 from callsheet.ledger import Ledger, verify
 from callsheet.sandbox.config import SandboxAddress, SandboxConfig
 from callsheet.sandbox.server import running_sandbox
 from tests.rig.processes import until
 from tests.rig.servers import Cluster, cluster
-
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(400)]
 
 JOBS, SLOTS = 9, 3
 
@@ -49,6 +52,8 @@ def accepted(provider: SandboxAddress) -> list[dict[str, Any]]:
     return list(httpx.get(f"{provider.url}/_sandbox/ledger", headers=key).json()["accepted"])
 
 
+@pytest.mark.postgres
+@pytest.mark.timeout(400)
 def test_a_server_that_restarts_in_the_middle_of_a_run_costs_nothing(
     server: Cluster, provider: SandboxAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,3 +83,45 @@ def test_a_server_that_restarts_in_the_middle_of_a_run_costs_nothing(
         assert connection.execute("SELECT fencing_token FROM claim").fetchall() == [(1,)]
     with Ledger.open(server.url) as ledger:
         assert ledger.do(verify.verify) == []
+
+
+@dataclass
+class OftenLost:
+    """The ledger, which is lost at each verb of a run, and at the n-th verb of its n-th job.
+
+    It is lost before the verb happens, or after it was committed.
+    """
+
+    do: Any
+    is_committed: bool
+    uses: Counter[Any] = field(default_factory=Counter)
+
+    async def __call__(self, verb: Any, *args: Any, **kwargs: Any) -> Any:
+        first = args[0] if args else None
+        job_id = first if isinstance(first, int) else getattr(first, "job_id", None)
+        used = job_id or verb
+        self.uses[used] += 1
+        if self.uses[used] != (job_id or 1):
+            return await self.do(verb, *args, **kwargs)
+        if self.is_committed:
+            await self.do(verb, *args, **kwargs)
+        raise LedgerUnavailable("the server restarts")
+
+    async def call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a function on the ledger. The server is there again."""
+        return await self.do.call(function, *args, **kwargs)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_committed", [False, True])
+async def test_a_run_goes_on_wherever_the_ledger_is_lost(house, monkeypatch, *, is_committed):
+    """At whatever step: each job is bought once, and the run ends as if nothing had happened."""
+    monkeypatch.setattr(outage, "PAUSES_S", (0.0,))
+    prompts = [f"An outlasting boat {n}" for n in range(24)]
+    run_id = house.open_run(*(f"{n},{prompt}" for n, prompt in enumerate(prompts)))
+    async with house.account() as account:
+        ledger = OftenLost(account.do, is_committed)
+        summary = await carry_out(house.context(replace(account, do=ledger), run_id))
+    assert (summary["exit_code"], summary["statuses"]) == (0, {"succeeded": len(prompts)})
+    assert [len(house.accepted(prompt)) for prompt in prompts] == [1] * len(prompts)
+    assert ledger.uses[1] < len(prompts)  # the last jobs lose nothing: every step was lost for another one

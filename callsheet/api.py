@@ -15,10 +15,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, ParamSpec, TypeAlias, TypeVar
-
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from callsheet.delivery.delivery import deliver_async
 from callsheet.engine.collect_runs import settle_and_collect
@@ -53,10 +50,14 @@ from manifests.selection import read_kept
 from pricing.budgets import full_room, shortfalls
 from pricing.money import parse_usd
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Source: TypeAlias = str | Path | pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]
+Source: TypeAlias = "str | Path | pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]"
 """A path or address of a manifest, a campaign file or a plan file; or rows in memory."""
 
 NANO = Decimal(1_000_000_000)
@@ -82,6 +83,8 @@ class Plan:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per job: custom_id, model, size, length and price in USD."""
+        import pandas as pd  # noqa: PLC0415 -- half a second that no command needs
+
         columns = ("custom_id", "endpoint", "prompt", "client", "width", "height", "fps", "duration_s")
         rows = [
             {

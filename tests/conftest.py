@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import pathlib
 import shutil
 
 import pytest
@@ -18,12 +19,25 @@ settings.register_profile(
 settings.load_profile("callsheet")
 
 
+ROOMS = ("acceptance", "rig", "integration", "contract", "unit")
+"""The folders of tests in their turn: what takes long begins early, so that no process is left with it."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Run the tests of a module in one process, so that what its fixtures start is started once."""
+    """Run the tests of a module in one process, so that what its fixtures start is started once.
+
+    Modules that share a process begin first: together they take longest.
+    """
+    shared = {item for item in items if item.get_closest_marker("xdist_group") is not None}
     for item in items:
-        if item.get_closest_marker("xdist_group") is None:
+        if item not in shared:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    folder = pathlib.Path(__file__).parent
+    turn = {room: number for number, room in enumerate(ROOMS)}
+    items.sort(
+        key=lambda item: (item not in shared, turn.get(item.path.relative_to(folder).parts[0], len(ROOMS)))
+    )
 
 
 @pytest.fixture(autouse=True)

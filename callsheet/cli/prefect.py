@@ -30,7 +30,7 @@ from callsheet.files import ELSEWHERE, usable_folder
 PORT = 4200
 """The port that is used where it is free: Prefect's own."""
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
 

@@ -16,8 +16,7 @@ from callsheet.errors import AccountError
 from callsheet.files import usable_data_folder
 from callsheet.ledger import Run
 from callsheet.reconciliation.webhook import refuse_private_webhook
-from callsheet.sandbox.config import SandboxAddress
-from callsheet.sandbox.launcher import ensure_sandbox
+from callsheet.sandbox.launcher import SandboxAddress, ensure_sandbox
 from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
 from manifests.plan import PlanOptions
 from manifests.readers.remote import bare_address, is_remote

@@ -1,4 +1,4 @@
-"""Settings of a sandbox, and the address of a running one."""
+"""Settings of a sandbox."""
 
 from __future__ import annotations
 
@@ -29,9 +29,6 @@ FAL_NAMES = frozenset(
 
 DIRECT_NAMES = frozenset({"fal.run", "falrun.com"})
 """Names under which a POST is answered with the result instead of a ticket."""
-
-OWN_CATALOG = "CALLSHEET_CATALOG"
-"""The environment variable that names a file with more endpoints to serve."""
 
 SANDBOX_KEY = "sandbox-key"
 """Opens everything, the control routes included. It buys nothing and works on this machine only."""
@@ -93,16 +90,6 @@ class SandboxConfig:
             own = {"localhost", self.host.lower(), *(each.lower() for each in self.hosts)}
             return name in own or name in FAL_NAMES
         return True
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxAddress:
-    """Where a running sandbox is. `url` carries no trailing slash; `speed` is the one it runs at."""
-
-    url: str
-    key: str
-    pid: int
-    speed: float
 
 
 def media_base(base_url: str) -> str:

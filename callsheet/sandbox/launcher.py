@@ -9,18 +9,30 @@ import select
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 from callsheet.errors import CallsheetError
-from callsheet.sandbox.config import OWN_CATALOG, SandboxAddress
+
+OWN_CATALOG = "CALLSHEET_CATALOG"
+"""The environment variable that names a file with more endpoints to serve."""
 
 ADDRESS_FILE = "server.json"
 LOG_FILE = "sandbox.log"
 START_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxAddress:
+    """Where a running sandbox is. `url` carries no trailing slash; `speed` is the one it runs at."""
+
+    url: str
+    key: str
+    pid: int
+    speed: float
 
 
 class SandboxNotStarted(CallsheetError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -113,7 +112,7 @@ async def _add_endpoints(request: Request, services: Services) -> dict[str, Any]
 def truth_of(records: list[Record], faults: FaultBook) -> dict[str, Any]:
     """Return what was accepted, rendered and billed. Money in nano-dollars, times in Unix seconds."""
     return {
-        "accepted": [{**asdict(record), "status": record.status} for record in records],
+        "accepted": [{**record.document(), "status": record.status} for record in records],
         "accepted_count": len(records),
         "cost_nano": sum(record.cost_nano for record in records),
         "open_max": most_at_once((record.submitted_at, record.completed_at) for record in records),

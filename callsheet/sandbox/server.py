@@ -41,9 +41,10 @@ from callsheet.sandbox import (
     routes_platform,
     routes_queue,
 )
-from callsheet.sandbox.config import FAL_NAMES, OWN_CATALOG, SandboxAddress, SandboxConfig
+from callsheet.sandbox.config import FAL_NAMES, SandboxConfig
 from callsheet.sandbox.fault_replies import FaultMiddleware
 from callsheet.sandbox.faults import FaultBook
+from callsheet.sandbox.launcher import OWN_CATALOG, SandboxAddress
 from callsheet.sandbox.own_endpoints import own_endpoints
 from callsheet.sandbox.services import open_services
 from callsheet.sandbox.store import Store

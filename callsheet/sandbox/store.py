@@ -108,10 +108,14 @@ class Record:
         kept_s = PAYLOADS_KEPT_S if self.keep_payloads else LARGE_KEPT_S if is_large else RESULT_KEPT_S
         return self.deleted_at is not None or now > self.completed_at + kept_s
 
+    def document(self) -> dict[str, Any]:
+        """Return the record as JSON."""
+        # Not `asdict`, whose deep copy costs more than the rest of a submit.
+        return {name: getattr(self, name) for name in self.__slots__}
+
     def dump(self) -> str:
         """Return the record as JSON text."""
-        # Not `asdict`, whose deep copy costs more than the rest of a submit.
-        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+        return json.dumps(self.document())
 
     @classmethod
     def load(cls, text: str) -> Record:

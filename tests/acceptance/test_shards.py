@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from callsheet.ledger import Ledger, verify
-from callsheet.sandbox.config import SandboxAddress, SandboxConfig
+from callsheet.sandbox.config import SandboxConfig
+from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.sandbox.server import running_sandbox
 from tests.procfs import send_signal
 from tests.rig.networks import Machine, machine

@@ -1,7 +1,6 @@
 """A real sandbox, a real ledger, and a clock that can be told that something happened a while ago."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -28,8 +27,9 @@ from callsheet.ledger import JobRow, Ledger, queries, verify
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
 from callsheet.reconciliation.account import AccountSession
-from callsheet.sandbox.config import LIMITED_KEY, SandboxAddress, SandboxConfig
+from callsheet.sandbox.config import LIMITED_KEY, SandboxConfig
 from callsheet.sandbox.faults import Fault, FaultBook
+from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.sandbox.server import running_sandbox
 from callsheet.settings import ApiKey, Settings
 from manifests.plan import PlanOptions
@@ -47,11 +47,15 @@ SECOND_LOOK_MS = 301_000
 """Just longer than what lies between two looks of which the second one decides (half the history's lag)."""
 
 
+PLAIN = httpx.Client()
+"""Asks the sandbox. A client of its own for each question would read the certificates each time."""
+
+
 class InStep(httpx.AsyncHTTPTransport):
     """fal's platform API with its clock (the Date header) set to the house's."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
-        super().__init__()
+        super().__init__(verify=False)
         self._now_ms = now_ms
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -179,7 +183,7 @@ class House:
     def truth(self) -> dict[str, Any]:
         """What the provider itself says it accepted."""
         key = {"Authorization": f"Key {self.address.key}"}
-        truth = dict(httpx.get(f"{self.address.url}/_sandbox/ledger", headers=key).json())
+        truth = dict(PLAIN.get(f"{self.address.url}/_sandbox/ledger", headers=key).json())
         truth["accepted"] = [each for each in truth["accepted"] if each["number"] > self.earlier]
         return truth
 
@@ -216,21 +220,15 @@ class House:
 
     async def ended(self, prompt: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait until the provider has rendered this many requests with that prompt."""
-        key = {"Authorization": f"Key {self.address.key}"}
-        async with httpx.AsyncClient(base_url=self.address.url, headers=key) as client:
-            while True:
-                truth = json.loads((await client.get("/_sandbox/ledger")).text)
-                mine = [
-                    each
-                    for each in truth["accepted"]
-                    if each["number"] > self.earlier and each["arguments"].get("prompt") == prompt
-                ]
-                if len([each for each in mine if each["status"] == "COMPLETED"]) >= count:
-                    return mine
+        while True:
+            mine = self.accepted(prompt)
+            if len([each for each in mine if each["status"] == "COMPLETED"]) >= count:
+                return mine
+            await asyncio.sleep(0.01)
 
     def buy_by_hand(self, body: dict[str, Any], *, endpoint: str = LITE, **headers: str) -> str:
         """Send a POST that no ledger knows of."""
-        reply = httpx.post(
+        reply = PLAIN.post(
             f"{self.address.url}/{endpoint}",
             json=body,
             headers={"Authorization": f"Key {self.address.key}", **headers},
@@ -267,6 +265,7 @@ def sandbox() -> Iterator[tuple[SandboxAddress, FaultBook]]:
     faults = FaultBook()
     with running_sandbox(SandboxConfig(speed=5000, draw_seed=False), faults=faults) as address:
         yield address, faults
+    PLAIN.close()
 
 
 @pytest.fixture(scope="session")

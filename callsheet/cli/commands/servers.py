@@ -15,7 +15,8 @@ from callsheet.cli.output import flush, note, result, say
 from callsheet.cli.prefect import configured_api_url, own_server
 from callsheet.errors import UsageError
 from callsheet.files import ELSEWHERE, is_there, usable_folder
-from callsheet.sandbox.config import SANDBOX_KEY, SandboxAddress, SandboxConfig
+from callsheet.sandbox.config import SANDBOX_KEY, SandboxConfig
+from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.settings import settings_from
 
 MAX_PORT = 65_535

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from callsheet.errors import UsageError
-from callsheet.sandbox.config import SandboxAddress, SandboxConfig
-from callsheet.sandbox.launcher import SandboxNotStarted, ensure_sandbox, running_address
+from callsheet.sandbox.config import SandboxConfig
+from callsheet.sandbox.launcher import SandboxAddress, SandboxNotStarted, ensure_sandbox, running_address
 from callsheet.sandbox.server import running_sandbox
 
 LITE = "/fal-ai/bytedance/seedance/v1/lite/text-to-video"

@@ -17,7 +17,8 @@ from callsheet.engine.context import RunContext
 from callsheet.engine.run import carry_out
 from callsheet.errors import LedgerUnavailable
 from callsheet.ledger import Ledger, verify
-from callsheet.sandbox.config import SandboxAddress, SandboxConfig
+from callsheet.sandbox.config import SandboxConfig
+from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.sandbox.server import running_sandbox
 from tests.rig.processes import until
 from tests.rig.servers import Cluster, cluster

@@ -38,7 +38,8 @@ from callsheet.ledger.activity import overview
 from callsheet.ledger.admission import admit, set_cap
 from callsheet.ledger.transaction import Transaction, write
 from callsheet.notify.announcer import Announcer
-from callsheet.sandbox.config import SandboxAddress, SandboxConfig
+from callsheet.sandbox.config import SandboxConfig
+from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.sandbox.server import running_sandbox
 from manifests.planner import make_plan
 from tests.integration.ledger.conftest import empty_schema, server_url

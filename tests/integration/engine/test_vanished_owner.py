@@ -15,7 +15,8 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from callsheet.ledger import Ledger, verify
-from callsheet.sandbox.config import SandboxAddress, SandboxConfig
+from callsheet.sandbox.config import SandboxConfig
+from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.sandbox.server import running_sandbox
 from tests.rig.networks import Machine, machine
 from tests.rig.processes import until

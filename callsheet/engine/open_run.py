@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow.parquet as pq
-
 from callsheet import failpoints
 from callsheet.engine.image_changes import (
     Etags,
@@ -241,6 +239,8 @@ def open_run(
     ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, options: str, etags: Etags = no_etags
 ) -> str:
     """Make the run's folder, write plan and manifest, put the jobs to buy into the ledger; returns its id."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
+
     refuse_older_ledger(ledger, out)
     run_id = new_run_id(plan.campaign)
     folder = (out / run_id).resolve()

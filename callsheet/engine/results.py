@@ -12,10 +12,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from posixpath import dirname
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from callsheet.engine.made_files import MadeFile, absent_files
 from callsheet.engine.request import RunRequest, results_address
@@ -41,6 +38,9 @@ from manifests.plan_file import fingerprints_in, rows_in
 from manifests.retakes import shot_of, take_name
 from pricing.catalog import Catalog, load_catalog
 from pricing.quotes import Quote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROWS_AT_ONCE = 1_000
 ROWS_FILE = "plan.rows.parquet"
@@ -224,6 +224,9 @@ def summary_of(ledger: Ledger, run: Run) -> dict[str, Any]:
 
 def manifest_of(run: Run, rows: Sequence[ResultRow]) -> pa.Table:
     """Return a run's manifest, or what the ledger knows of it where its copy in the run's folder is gone."""
+    import pyarrow as pa  # noqa: PLC0415 -- 0.1 s
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
+
     manifest = Path(run.out) / "manifest.parquet"
     if manifest.is_file():
         return pq.read_table(manifest)

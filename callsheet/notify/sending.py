@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-import apprise
 import httpx
 
 from callsheet.notify.message import Message
@@ -71,6 +70,8 @@ def _set(answer: asyncio.Future[str], said: str) -> None:
 def by_apprise(url: Secret, message: Message) -> str:
     """Send through Apprise. Returns why not, "" where it was sent."""
     _quiet_logs()
+    import apprise  # noqa: PLC0415 -- 0.1 s
+
     asset = apprise.AppriseAsset(app_id="Callsheet", async_mode=False, secure_logging=True)
     one = apprise.Apprise(asset=asset)
     if not one.add(url.reveal()):

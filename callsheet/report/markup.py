@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def policy_hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+@cache
 def own_file(name: str) -> Markup:
     """Return a style or a script of `templates/` as it stands."""
     return Markup((Path(__file__).parent / "templates" / name).read_text("utf-8"))  # noqa: S704  (our own file)

@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
+
+from jinja2 import Template
 
 from callsheet.ledger.accounts import TOTAL, Account
 from callsheet.report.clips import GROUPS, Address, clip_documents
@@ -104,8 +107,9 @@ def render_page(
         "started": summary.run.started_ms,
         "review": review,
     }
-    scripts = [_SCRIPT, _REVIEW_SCRIPT] if review is not None else [_SCRIPT]
-    return _TEMPLATE.render(
+    style = own_file("report.css")
+    scripts = [own_file("report.js"), *([own_file("review.js")] if review is not None else [])]
+    return _template().render(
         summary=summary,
         run=summary.run,
         campaign=clean(summary.run.campaign),
@@ -120,9 +124,9 @@ def render_page(
         kept=keep_rates(clips_of(rows, summary.run.campaign))[0],
         reviews=review is not None,
         origin=origin,
-        style=_STYLE,
+        style=style,
         scripts=scripts,
-        style_hash=policy_hash(_STYLE),
+        style_hash=policy_hash(style),
         script_hashes=[policy_hash(each) for each in scripts],
     )
 
@@ -215,15 +219,15 @@ def _seconds(value: float | None) -> str:
     return f"{minutes} min {seconds:02d} s"
 
 
-_TEMPLATE = template(
-    "report.html.j2",
-    usd=usd_rounded_up,
-    exact=usd_text,
-    when=_when,
-    seconds=_seconds,
-    counted="{:,}".format,
-    clean=clean,
-    percent=_percent,
-)
-
-_STYLE, _SCRIPT, _REVIEW_SCRIPT = map(own_file, ("report.css", "report.js", "review.js"))
+@cache
+def _template() -> Template:
+    return template(
+        "report.html.j2",
+        usd=usd_rounded_up,
+        exact=usd_text,
+        when=_when,
+        seconds=_seconds,
+        counted="{:,}".format,
+        clean=clean,
+        percent=_percent,
+    )

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from callsheet.files import atomically, write_text_atomically
 from callsheet.report.page import existing_pictures, part_name, parts_of, render_page
@@ -18,6 +16,9 @@ from manifests.error_file import CAMPAIGN_COLUMN, escaped
 from manifests.plan_rows import manifest_cells
 from manifests.retakes import RETAKE_OF
 from manifests.selection import REVIEW_COLUMNS, RUN_COLUMN
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROWS_AT_ONCE = 500
 
@@ -68,6 +69,8 @@ def write_run_files(
 
 def write_results(directory: Path, manifest: pa.Table, rows: Sequence[ResultRow]) -> None:
     """Write results.parquet, lossless, and results.csv, in which no cell is a formula. Raises OSError."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
+
     table = results_table(manifest, rows)
     with atomically(directory / "results.parquet") as part:
         pq.write_table(table, part)
@@ -92,6 +95,8 @@ def results_table(manifest: pa.Table, rows: Sequence[ResultRow]) -> pa.Table:
 
     `manifest` holds one row per job, known by its `custom_id`; a job that it lacks gets empty cells.
     """
+    import pyarrow as pa  # noqa: PLC0415 -- 0.1 s
+
     types = {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
     carried = _matched(manifest, rows)
     arrays = [carried.column(column) for column in carried.column_names]
@@ -117,6 +122,8 @@ def _place(row: ResultRow, position: Mapping[str, int], shots: Mapping[str, str]
 
 def _matched(manifest: pa.Table, rows: Sequence[ResultRow]) -> pa.Table:
     """Return the manifest's own columns, renamed as in the results, in the order of `rows`."""
+    import pyarrow as pa  # noqa: PLC0415 -- 0.1 s
+
     shots = {row.custom_id: row.retake_of for row in rows if row.retake_of not in ("", row.custom_id)}
     position = {name: index for index, name in enumerate(manifest.column("custom_id").to_pylist())}
     order = pa.array([_place(row, position, shots) for row in rows], type=pa.int64())

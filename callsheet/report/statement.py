@@ -10,8 +10,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from itertools import groupby
 from typing import Any
+
+from jinja2 import Template
 
 from callsheet.ledger.accounts import Grouping, Spending
 from callsheet.ledger.bill_lines import Bill, BillSums
@@ -193,7 +196,8 @@ def _sums(statement: BillStatement, group: Group) -> dict[str, Any]:
 
 def page_pieces(statement: BillStatement) -> Iterator[str]:
     """Yield the printable page as HTML, a few bills at a time. It has no script and fetches nothing."""
-    stream = _TEMPLATE.stream(
+    style = own_file("statement.css")
+    stream = _template().stream(
         facts=statement.facts,
         terms=statement.facts.terms,
         groups=statement.groups,
@@ -201,8 +205,8 @@ def page_pieces(statement: BillStatement) -> Iterator[str]:
         sections=_sections(statement),
         charge=statement.charge_text,
         title=_title(statement),
-        style=_STYLE,
-        style_hash=policy_hash(_STYLE),
+        style=style,
+        style_hash=policy_hash(style),
     )
     stream.enable_buffering(PIECES_AT_ONCE)
     return iter(stream)
@@ -232,16 +236,17 @@ def _what(bill: Bill) -> str:
     return " · ".join([*parts, *([bill.stage] if bill.stage else [])])
 
 
-_TEMPLATE = template(
-    "statement.html.j2",
-    usd=usd_text,
-    counted="{:,}".format,
-    day=day_of,
-    what=_what,
-    clean=clean,
-    basis=BASES.__getitem__,
-)
-_STYLE = own_file("statement.css")
+@cache
+def _template() -> Template:
+    return template(
+        "statement.html.j2",
+        usd=usd_text,
+        counted="{:,}".format,
+        day=day_of,
+        what=_what,
+        clean=clean,
+        basis=BASES.__getitem__,
+    )
 
 
 @dataclass(slots=True)

@@ -10,8 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow.parquet as pq
-
 from callsheet.ledger.accounts import Account, Overrun
 from callsheet.report.rows import SKIPPED, SUCCESSES, ResultRow, iso_utc
 from manifests.retakes import shot_of
@@ -321,5 +319,7 @@ class RunSummary:
 
     def results(self) -> pd.DataFrame:
         """Return one row per job of the manifest, as in results.parquet."""
+        import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
+
         frame: pd.DataFrame = pq.read_table(self.dir / "results.parquet").to_pandas()
         return frame

@@ -9,7 +9,7 @@ Pure. What makes a video is its content (`Job.fingerprint`); a custom_id is only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -86,9 +86,11 @@ Lookup = Callable[[Collection[str]], Mapping[str, MadeJob]]
 """Returns, by fingerprint or by custom_id, the jobs that were made of those asked for, the newest of each."""
 
 
-def look_up(plan: Plan, by_fingerprint: Lookup, by_name: Lookup) -> Changes:
-    """Set a plan's jobs beside what was made; names are looked up only for jobs that were not."""
-    identities = list(plan.identities())
+def look_up(identities: Sequence[tuple[str, str]], by_fingerprint: Lookup, by_name: Lookup) -> Changes:
+    """Set the jobs of these identities (fingerprint and custom_id) beside what was made.
+
+    Names are looked up only for jobs that were not made.
+    """
     made = by_fingerprint({fingerprint for fingerprint, _ in identities})
     same = {
         position: made[fingerprint]
@@ -107,7 +109,9 @@ def compare(plan: Plan, made: Iterable[MadeJob]) -> Changes:
     known = list(made)
     by_fingerprint = {each.fingerprint: each for each in known}
     by_name = {each.custom_id: each for each in known}
-    return look_up(plan, lambda _: by_fingerprint, lambda _: by_name) if known else Changes()
+    if not known:
+        return Changes()
+    return look_up(list(plan.identities()), lambda _: by_fingerprint, lambda _: by_name)
 
 
 def to_pay(plan: Plan, changes: Changes) -> list[Spend]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -178,12 +178,13 @@ class Plan:
             for (model, client), total in self.summary.groups.items()
         ]
 
-    def spends(self) -> list[Spend]:
-        """Return what budgets need to know of every job, in order."""
+    def spends(self, positions: Collection[int] | None = None) -> list[Spend]:
+        """Return what budgets need to know of every job, or of those at these positions, in order."""
+        wanted = range(len(self.jobs)) if positions is None else frozenset(positions)
         if isinstance(self.jobs, StoredJobs):
             rows = self.jobs.values("client", "model", "priority", "maximum_nano")
-            return [Spend(self.campaign, *row) for row in rows]
-        return list(map(self.spend, self.jobs))
+            return [Spend(self.campaign, *row) for at, row in enumerate(rows) if at in wanted]
+        return [self.spend(each) for at, each in enumerate(self.jobs) if at in wanted]
 
     def spend(self, planned: PlannedJob) -> Spend:
         """Return what budgets need to know of one job."""

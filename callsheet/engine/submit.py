@@ -17,7 +17,7 @@ from contextlib import suppress
 from callsheet import failpoints
 from callsheet.engine.admit import Intent, Order, release_held, send_again
 from callsheet.engine.context import RunContext
-from callsheet.engine.outage import record
+from callsheet.engine.outage import record, through_outages
 from callsheet.errors import (
     AccountError,
     ClaimLost,
@@ -31,7 +31,7 @@ from callsheet.errors import (
     TurnedUp,
     UsageError,
 )
-from callsheet.ledger import history, queries, settlement, transitions
+from callsheet.ledger import State, history, queries, settlement, transitions
 from callsheet.provider import transport
 from callsheet.ticket import Ticket
 
@@ -138,22 +138,23 @@ async def _send_once(
 
 async def _lost(ctx: RunContext, job_id: int, attempt: int, error: OutcomeUnknown) -> Ticket | None:
     """Record that the outcome is unknown. Returns the ticket where fal's webhook was quicker and named it."""
+    lead = error.lead_request_id
+
+    async def written() -> None:
+        await ctx.do(transitions.lose, job_id, why=str(error), lead_request_id=lead, attempt=attempt)
+
     try:
-        await record(
-            ctx,
-            transitions.lose,
-            job_id,
-            why=str(error),
-            lead_request_id=error.lead_request_id,
-            attempt=attempt,
-        )
+        await through_outages(ctx, written)
     except IllegalTransition:
-        row = await ctx.do(queries.job, job_id)
+        row = await through_outages(ctx, lambda: ctx.do(queries.job, job_id))
         if row.attempt == attempt and row.ticket is not None:
             return row.ticket
-        if error.lead_request_id:
-            await _note_given_up(ctx, job_id, attempt, error.lead_request_id)
-        raise
+        written_down = row.submission.lead_request_id if row.submission else None
+        # A server that was lost while it committed may have recorded it all the same.
+        if row.attempt != attempt or row.state is not State.UNKNOWN or written_down != lead:
+            if lead:
+                await _note_given_up(ctx, job_id, attempt, lead)
+            raise
     ctx.state.lost.add(job_id)
     return None
 

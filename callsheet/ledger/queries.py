@@ -107,7 +107,7 @@ def _made(
             job.c.spent_nano.label("paid_nano"),
             job.c.run_id,
         )
-        .where(column.in_(bindparam("piece", expanding=True)), text(schema.MADE))
+        .where(tx.is_among(column, "piece"), text(schema.MADE))
         .order_by(job.c.job_id)
     )
     for piece in chunks(values, LOOK_UP_AT_ONCE):
@@ -261,7 +261,7 @@ def made_files(tx: Transaction, campaign: str, fingerprints: Iterable[str]) -> I
     query = (
         select(_job.c.job_id, _job.c.run_id, _job.c.fingerprint, output.c.run_id, output.c.path)
         .join_from(_job, output, output.c.output_id == _job.c.output_id)
-        .where(_job.c.fingerprint.in_(bindparam("piece", expanding=True)), _is_made)
+        .where(tx.is_among(_job.c.fingerprint, "piece"), _is_made)
         .order_by(_job.c.job_id)
     )
     ours = runs_of(tx, campaign)  # compared here, as in `_made`

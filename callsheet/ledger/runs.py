@@ -105,7 +105,7 @@ def _with(
     """
     job, ours = schema.job, queries.runs_of(tx, campaign)
     query = select(job.c.run_id, job.c.fingerprint, job.c.job_id).where(
-        job.c.fingerprint.in_(bindparam("piece", expanding=True)), which
+        tx.is_among(job.c.fingerprint, "piece"), which
     )
     for piece in chunks(set(wanted), queries.LOOK_UP_AT_ONCE):
         for run_id, fingerprint, job_id in tx.execute(query, {"piece": piece}):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.engine import submit
+from callsheet.engine import outage, submit
 from callsheet.engine.scheduler import run_jobs, waiting_jobs
 from callsheet.errors import IllegalTransition, LedgerUnavailable, OutcomeUnknown
 from callsheet.ledger import State, admission, history, settlement, transitions
@@ -115,3 +115,56 @@ async def test_a_request_that_no_ledger_takes_is_named_in_what_the_run_did_not_f
         with pytest.raises(LedgerUnavailable):
             await submit._accept(ctx, JOB, 1, TICKET)
     assert [TICKET.request_id in told for told in ctx.state.unfinished] == [True]
+
+
+@dataclass
+class LostAtLose:
+    """The ledger, which is lost when it is told that an outcome is unknown; `meanwhile` happens then."""
+
+    do: Any
+    meanwhile: Any
+    is_lost: bool = False
+
+    async def __call__(self, verb: Any, *args: Any, **kwargs: Any) -> Any:
+        if verb is not transitions.lose or self.is_lost:
+            return await self.do(verb, *args, **kwargs)
+        self.is_lost = True
+        await self.meanwhile(verb, *args, **kwargs)
+        raise LedgerUnavailable("the server restarts")
+
+    async def call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        return await self.do.call(function, *args, **kwargs)
+
+
+@pytest.mark.parametrize("lead", [None, TICKET.request_id])
+async def test_an_unknown_outcome_is_recorded_once_although_the_ledger_is_lost_then(house, monkeypatch, lead):
+    """The server had committed it, with the id that the unreadable reply named."""
+    monkeypatch.setattr(outage, "PAUSES_S", (0.0,))
+    run_id = house.open_run("a,A lost boat")
+    async with house.account() as account:
+        await account.do(admission.admit, JOB, slots=10)
+        await account.do(transitions.send, JOB, arguments_sha256="x")
+        ledger = LostAtLose(account.do, account.do)
+        ctx = house.context(replace(account, do=ledger), run_id)
+        assert await submit._lost(ctx, JOB, 1, OutcomeUnknown("no whole reply", lead_request_id=lead)) is None
+        assert await account.do(history.orphans, since_ms=0) == []
+    assert house.row(run_id).submission.lead_request_id == lead
+
+
+async def test_the_request_of_an_attempt_given_up_in_an_outage_is_noted(house, monkeypatch):
+    """A person decided while the server was away: what the unreadable reply named becomes a finding."""
+    monkeypatch.setattr(outage, "PAUSES_S", (0.0,))
+    run_id = house.open_run("a,A late boat")
+    async with house.account() as account:
+        await account.do(admission.admit, JOB, slots=10)
+        await account.do(transitions.send, JOB, arguments_sha256="x")
+
+        async def decided(*_: Any, **__: Any) -> None:
+            await account.do(transitions.lose, JOB, why="its process stood still")
+            await account.do(settlement.declare_absent, JOB, why="a person said so")
+
+        ctx = house.context(replace(account, do=LostAtLose(account.do, decided)), run_id)
+        unread = OutcomeUnknown("no whole reply", lead_request_id=TICKET.request_id)
+        with pytest.raises(IllegalTransition):
+            await submit._lost(ctx, JOB, 1, unread)
+        assert await account.do(history.orphans, since_ms=0) == [(JOB, 1, TICKET.request_id)]

@@ -514,6 +514,7 @@ def test_questions_about_a_large_plan_are_answered_without_its_jobs(folder, monk
     assert changes.sums(large) == changes.sums(small)
     assert to_pay(large, changes) == to_pay(small, changes)
     assert large.spends() == small.spends()
+    assert large.spends([0, 2]) == small.spends([0, 2]) == [small.spends()[at] for at in (0, 2)]
 
 
 def test_advice_on_a_large_plan_is_that_of_its_jobs(folder, monkeypatch):

@@ -59,7 +59,7 @@ def test_only_what_is_not_made_is_looked_up_by_name(tmp_path: Path) -> None:
         asked.append(set(wanted))
         return {"b": made(plan, 1, fingerprint="other")}
 
-    changes = look_up(plan, by_fingerprint, by_name)
+    changes = look_up(list(plan.identities()), by_fingerprint, by_name)
     assert [changes.sign(position) for position in range(3)] == ["=", "~", "="]
     assert asked == [{each.fingerprint for each in plan.jobs}, {"b"}]
 

@@ -53,6 +53,7 @@ def test_totals(tmp_path: Path) -> None:
     assert [total.jobs for total in plan.by_client().values()] == [2, 1]
     assert sum(total.maximum_nano for total in plan.by_model().values()) == plan.total.maximum_nano
     assert [spend.maximum_nano for spend in plan.spends()] == [job.quote.maximum_nano for job in plan.jobs]
+    assert plan.spends([1]) == plan.spends()[1:2]
 
 
 def test_a_bare_manifest_is_a_campaign_of_its_name(tmp_path: Path) -> None:

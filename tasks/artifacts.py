@@ -20,6 +20,7 @@ from prefect.artifacts import (
 
 from callsheet.engine.context import RunContext
 from callsheet.ledger import JobRow, State, queries
+from callsheet.settings import command
 from pricing.budgets import first_spellings
 from pricing.money import usd_rounded_up, usd_text
 
@@ -183,8 +184,6 @@ def _line(row: JobRow) -> dict[str, str]:
 def _in_words(summary: dict[str, Any]) -> str:
     """Write a summary for the page: what became of the jobs, the money, and where the results are."""
     counts = {name.replace("_", " "): count for name, count in summary["statuses"].items() if count}
-    folder = summary.get("published") or summary["dir"]
-    link = summary.get("published") or Path(summary["dir"]).as_uri()
     lines = [
         f"# {_cell(summary['campaign'])}: {_counted(counts)}",
         "",
@@ -198,13 +197,23 @@ def _in_words(summary: dict[str, Any]) -> str:
     if summary["stopped_by"]:
         lines += [f"**It stopped**: {_cell(summary['stopped_by'], MOST_CHARS)}", ""]
     lines += [
-        f"[Report]({link}/report.html) in `{folder}` (a folder of the machine that rendered)"
-        if link.startswith("file:")
-        else f"[Report]({link}/report.html) in `{folder}`",
+        _report(summary),
         "",
         *(f"- {_cell(remark, MOST_CHARS)}" for remark in summary["remarks"]),
     ]
     return "\n".join(lines)
+
+
+def _report(summary: dict[str, Any]) -> str:
+    """Say where the report page is. A browser opens neither an object store's address nor always a file's."""
+    if published := summary.get("published"):
+        make = command("report", summary["run_id"], sandbox=summary["sandbox"])
+        return f"Report: `{published}/report.html`. `{make} --presign 7d` makes a page that a browser opens"
+    page = Path(summary["dir"]) / "report.html"
+    return (
+        f"[Report]({page.as_uri()}): `{page}` on the machine that rendered. "
+        "Where the browser refuses the link, open that file"
+    )
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -85,9 +85,17 @@ def prefect_api(tmp_path_factory, prefect_data) -> str:
         yield server.url
 
 
+NO_PREFECT = "http://127.0.0.1:9/api"
+"""Where nobody listens: runs go on without Prefect."""
+
+
 @pytest.fixture
 def desk(tmp_path, request):
-    """A fresh desk. Runs report to the shared Prefect server, save where a test is marked `own_server`."""
+    """A fresh desk. Its runs do without Prefect, which costs each of them seconds.
+
+    Where a test is marked `prefect` they report to a shared server; where it is marked `own_server` each of
+    them starts its own.
+    """
     made = Desk(tmp_path)
     marks = {mark.name for mark in request.node.iter_markers()}
     if "own_server" in marks:
@@ -95,6 +103,8 @@ def desk(tmp_path, request):
     elif "prefect" in marks:
         made.env["PREFECT_API_URL"] = request.getfixturevalue("prefect_api")
         made.env["PREFECT_HOME"] = str(tmp_path / "prefect-home")
+    else:
+        made.env["PREFECT_API_URL"] = NO_PREFECT
     yield made
     made.close()
 

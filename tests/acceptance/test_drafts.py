@@ -12,8 +12,6 @@ from callsheet.ledger import Ledger, admission, verify
 
 pytestmark = pytest.mark.timeout(600)  # some ten commands, on a busy machine
 
-NO_PREFECT = "http://127.0.0.1:9/api"
-"""Nothing answers there: the runs are carried out without Prefect's pages."""
 
 CAMPAIGN = """[campaign]
 name = "spring"
@@ -35,7 +33,6 @@ COMPLETE = "bytedance/seedance-2.5/draft/complete"
 @pytest.fixture
 def drafted(desk):
     """A desk whose run made four drafts, under a cap that two finishes fit and four pass."""
-    desk.env["PREFECT_API_URL"] = NO_PREFECT
     (desk.folder / "shots.csv").write_text(
         "custom_id,prompt\n" + "".join(f"shot-{number},A paper boat {number}\n" for number in range(4))
     )

@@ -17,7 +17,7 @@ from callsheet.cli.commands.example import write_example
 from callsheet.ledger import Ledger, queries, verify
 from callsheet.report.rows import thumbnail_of
 
-pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect-money")]
+pytestmark = pytest.mark.xdist_group("prefect-worker")
 
 
 def accepted(desk) -> list[dict]:
@@ -33,7 +33,9 @@ def opened(path: Path) -> tuple[int, int, int, bool]:
         return video.width, video.height, frames, bool(container.streams.audio)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("csv", marks=pytest.mark.own_server), "parquet"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("csv", marks=[pytest.mark.prefect, pytest.mark.own_server]), "parquet"]
+)
 def test_a_manifest_becomes_verified_videos(desk, kind):
     """Twelve rows over four models, with and without pictures, become twelve videos as ordered."""
     write_example(desk.folder)
@@ -70,7 +72,7 @@ def test_a_manifest_becomes_verified_videos(desk, kind):
     } <= names
 
 
-@pytest.mark.own_server
+@pytest.mark.prefect
 def test_a_terminated_run_is_resumed_without_buying_anything_twice(desk):
     """After SIGTERM in the middle, `resume` finishes every job, and no job was accepted twice."""
     lines = [f"job-{number},A red kite over hill {number},480p,2,{number}" for number in range(14)]
@@ -119,6 +121,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.prefect
 def test_a_run_is_stopped_in_order_also_while_its_flow_begins(desk):
     """Prefect would raise in the middle of whatever is being done, and buying has begun by then."""
     (desk.folder / "shots.csv").write_text("custom_id,prompt,model,duration\na,A boat,seedance-1.0-lite,2\n")
@@ -137,6 +140,7 @@ def test_a_run_is_stopped_in_order_also_while_its_flow_begins(desk):
     assert json.loads(done.stdout)["statuses"].keys() <= {"pending", "in_queue", "in_progress"}
 
 
+@pytest.mark.prefect
 def test_equal_work_is_not_bought_again(desk):
     """A second run of the same manifest uses the videos of the first and buys nothing."""
     (desk.folder / "shots.csv").write_text(

@@ -10,8 +10,6 @@ import pytest
 
 from callsheet.ledger import Ledger, admission, queries
 
-pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect-money")]
-
 HOLD_USD = 0.035721
 """The most that one 480p clip of two seconds may cost on Seedance 1.0 Lite: 864 x 480 x 49 / 1024 tokens."""
 

@@ -10,8 +10,6 @@ import pytest
 
 pytestmark = pytest.mark.timeout(300)
 
-NO_PREFECT = "http://127.0.0.1:9/api"
-"""Nothing answers there: the runs are carried out without Prefect's pages."""
 
 CAMPAIGN = """[campaign]
 name = "spring"
@@ -34,7 +32,6 @@ on = ["blurred"]
 @pytest.mark.parametrize("place", ["after_rename", "after_done"])
 def test_a_kill_neither_loses_nor_doubles_a_retake(desk, place):
     """Killed before and after the clip is recorded: resumed, clip and retake were bought once each."""
-    desk.env["PREFECT_API_URL"] = NO_PREFECT
     (desk.folder / "shots.csv").write_text("custom_id,prompt,shelf\nboat,A paper boat,B4\n")
     (desk.folder / "spring.toml").write_text(CAMPAIGN)
     run = ("run", "spring.toml", "--sandbox", "--speed", "100", "--yes", "--json")

@@ -9,7 +9,7 @@ from callsheet.sandbox.config import SandboxConfig
 from callsheet.sandbox.faults import Fault, FaultBook
 from callsheet.sandbox.server import running_sandbox
 
-pytestmark = [pytest.mark.prefect, pytest.mark.own_server, pytest.mark.xdist_group("prefect-money")]
+pytestmark = [pytest.mark.prefect, pytest.mark.own_server, pytest.mark.xdist_group("own-server")]
 
 SECRET = "canary-9a71c3e5f0b2"
 KEY = f"canary-id:{SECRET}"

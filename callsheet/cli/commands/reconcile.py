@@ -88,9 +88,14 @@ def reconcile(
         show_findings(findings)
         if bills:
             show_bills(bills)
+    return exit_code(findings, bills)
+
+
+def exit_code(findings: Findings, bills: Bills | None) -> int:
+    """Return 7 while anything is undecided, 4 where a file was not fetched or a bill not booked, else 0."""
     if findings.undecided:
         return EXIT_UNKNOWN
-    return EXIT_FAILED_JOBS if findings.by("rendered") else 0
+    return EXIT_FAILED_JOBS if findings.by("rendered") or (bills and bills.refused) else 0
 
 
 def _decided(settings: Settings, spent: str | None, again: str | None, reason: str) -> Findings:

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from callsheet.cli.commands.reconcile import NAMED, show_bills
+from callsheet.cli.commands.reconcile import NAMED, exit_code, show_bills
 from callsheet.ledger import Purchase
 from callsheet.reconciliation.billing import Bills, Correction, NotBooked, Stranger
+from callsheet.reconciliation.findings import Findings
 
 BOUGHT = Purchase(
     request_id="r-0",
@@ -57,3 +58,9 @@ def test_a_bill_that_was_not_booked_is_told_with_its_reason(capsys):
     told = " ".join((shown.out + shown.err).split())
     assert "billed, but not booked: shot-0 (row 2) (r-0) $9223372036.854775808: implausible" in told
     assert "0 agree, 0 corrected, 1 not booked" in told
+
+
+def test_a_bill_that_was_not_booked_is_seen_by_a_script():
+    """The ledger and fal do not agree then, and nothing else says so."""
+    refused = Bills(refused=(NotBooked(BOUGHT, 2**63, "implausible"),))
+    assert [exit_code(Findings(), bills) for bills in (None, Bills(), refused)] == [0, 0, 4]

@@ -140,7 +140,6 @@ def test_a_run_is_stopped_in_order_also_while_its_flow_begins(desk):
     assert json.loads(done.stdout)["statuses"].keys() <= {"pending", "in_queue", "in_progress"}
 
 
-@pytest.mark.prefect
 def test_equal_work_is_not_bought_again(desk):
     """A second run of the same manifest uses the videos of the first and buys nothing."""
     (desk.folder / "shots.csv").write_text(

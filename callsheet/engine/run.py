@@ -134,7 +134,10 @@ async def _recover(ctx: RunContext, *, is_asked: bool) -> None:
         await ctx.do(runs.reopen_run if is_asked else parts.forget_stops, run_id)
     elif not ctx.run.is_going_on:
         ctx.stop.drain(RunStopping(f"run {run_id} was stopped or has ended"))
-    await ctx.do(recovery.recover, run_id, within=ctx.within)
+    left = await ctx.do(recovery.recover, run_id, within=ctx.within)
+    if left.unknown or left.released:
+        text = "run %s: a dead process left %d submissions without an outcome and %d unused holds"
+        logger.info(text, run_id, left.unknown, left.released, extra={"run": run_id})
     await restore_breaker(ctx)
     await settle_others(ctx)
     failpoints.passing("after_reconcile")

@@ -370,17 +370,16 @@ def _as_job(row: Row[Any]) -> JobRow:
     )
 
 
-_TICKET = ("request_id", "status_url", "response_url", "cancel_url")
-
-
 def _as_submission(values: dict[str, Any]) -> Submission | None:
     """Read the columns of `_SUBMISSION`; None where there is no submission."""
     if values["s_submission_id"] is None:
         return None
-    names = [column.name for column in _OF_SUBMISSION if column.name not in _TICKET]
+    names = [column.name for column in _OF_SUBMISSION if column.name not in schema.TICKET]
     ticket = None
     if values["s_request_id"] is not None:
-        ticket = Ticket(endpoint_id=values["s_endpoint"], **{name: values[f"s_{name}"] for name in _TICKET})
+        ticket = Ticket(
+            endpoint_id=values["s_endpoint"], **{name: values[f"s_{name}"] for name in schema.TICKET}
+        )
     return Submission(ticket=ticket, **{name: values[f"s_{name}"] for name in names})
 
 

@@ -179,6 +179,9 @@ spending = _table(
     sa.CheckConstraint("held_nano >= 0 AND spent_nano >= 0", name="spending_not_negative"),
 )
 
+TICKET: Final = ("request_id", "status_url", "response_url", "cancel_url")
+"""The columns of a submission that fal's reply fills; with `endpoint` they are its ticket."""
+
 submission = _table(
     "submission",
     _key("submission_id", INT, auto=True),

@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 _stopping = select(func.coalesce(schema.run.c.stopping_ms, schema.run.c.closed_ms)).where(
     schema.run.c.run_id == bindparam("wanted")
 )
-_OF_TICKET = ("request_id", "status_url", "response_url", "cancel_url")
 _owner = select(schema.submission.c.job_id).where(schema.submission.c.request_id == bindparam("wanted"))
 
 
@@ -109,7 +108,7 @@ def _take_ticket(
     other = tx.execute(_owner, {"wanted": ticket.request_id}).scalar_one_or_none()
     if other is not None:
         raise LedgerError(f"request {ticket.request_id} belongs to job {other} already, not to job {job_id}")
-    columns = {**{name: getattr(ticket, name) for name in _OF_TICKET}, "submitted_ms": tx.at_ms}
+    columns = {**{name: getattr(ticket, name) for name in schema.TICKET}, "submitted_ms": tx.at_ms}
     step(tx, now, event, why=why, more={"purchases": 1}, submission=columns)
     said = (now.run_id, job_id, now.number, event, ticket.request_id)
     logger.info("run %s job %d attempt %d: %s, request %s", *said)
@@ -141,7 +140,7 @@ def misname(tx: Transaction, job_id: int, *, why: str, attempt: int | None = Non
         why=why,
         job={"error": ""},
         more={"purchases": -1},
-        submission=dict.fromkeys((*_OF_TICKET, "submitted_ms", "started_ms", "unseen_ms")),
+        submission=dict.fromkeys((*schema.TICKET, "submitted_ms", "started_ms", "unseen_ms")),
     )
     logger.info("run %s job %d attempt %d: its request id was wrong: %s", now.run_id, job_id, now.number, why)
 

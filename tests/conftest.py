@@ -25,19 +25,13 @@ ROOMS = ("acceptance", "rig", "integration", "contract", "unit")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Run the tests of a module in one process, so that what its fixtures start is started once.
-
-    Modules that share a process begin first: together they take longest.
-    """
-    shared = {item for item in items if item.get_closest_marker("xdist_group") is not None}
+    """Run the tests of a module in one process, so that what its fixtures start is started once."""
     for item in items:
-        if item not in shared:
+        if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     folder = pathlib.Path(__file__).parent
     turn = {room: number for number, room in enumerate(ROOMS)}
-    items.sort(
-        key=lambda item: (item not in shared, turn.get(item.path.relative_to(folder).parts[0], len(ROOMS)))
-    )
+    items.sort(key=lambda item: turn[item.path.relative_to(folder).parts[0]])
 
 
 @pytest.fixture(autouse=True)

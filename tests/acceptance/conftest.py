@@ -77,9 +77,12 @@ class Desk:
             send_signal(self.sandbox()["pid"], signal.SIGTERM)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def prefect_api(tmp_path_factory, prefect_data) -> str:
-    """The API of one Prefect server for many runs: a server of its own costs each of them seconds."""
+    """The API of one Prefect server for the runs of a module: one of its own costs each of them seconds.
+
+    It ends with its module: one that nobody asks takes a tenth of a processor all the same.
+    """
     with own_server(prefect_data(tmp_path_factory.mktemp("prefect"))) as server:
         server.wait_ready()
         yield server.url
@@ -93,8 +96,8 @@ NO_PREFECT = "http://127.0.0.1:9/api"
 def desk(tmp_path, request):
     """A fresh desk. Its runs do without Prefect, which costs each of them seconds.
 
-    Where a test is marked `prefect` they report to a shared server; where it is marked `own_server` each of
-    them starts its own.
+    Where a test is marked `prefect` they report to its module's server, and where it is marked `own_server`
+    each of them starts its own.
     """
     made = Desk(tmp_path)
     marks = {mark.name for mark in request.node.iter_markers()}

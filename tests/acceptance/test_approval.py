@@ -9,7 +9,7 @@ import pytest
 
 from callsheet.ledger import Ledger, State, history, queries
 
-pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
+pytestmark = pytest.mark.prefect
 
 SHOTS = "custom_id,prompt,model,resolution,num_frames\na,A boat,seedance-1.0-lite,480p,29\n"
 

@@ -16,7 +16,7 @@ import pytest
 
 from callsheet.cli.prefect import own_server
 
-pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect-worker")]
+pytestmark = pytest.mark.prefect
 
 ROOT = Path(__file__).parents[2]
 SHOTS = "custom_id,prompt,model,resolution,num_frames\na,A boat,seedance-1.0-lite,480p,29\n"

@@ -10,10 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-pytestmark = pytest.mark.xdist_group("prefect")
-
 ROOT = Path(__file__).parents[2]
 PAGES = sorted({*ROOT.glob("docs/*.md")} - {ROOT / "docs" / name for name in ("cli.md", "CHANGELOG.md")})
 LINE = re.compile(r"^(?:    |\$ )?(callsheet [a-z].*?)(?:\s+#.*)?$", re.MULTILINE)

@@ -18,7 +18,7 @@ from callsheet.engine import open_run
 from callsheet.ledger import Ledger
 from manifests.planner import make_plan
 
-pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
+pytestmark = pytest.mark.prefect
 
 ROOT = Path(__file__).parents[2]
 RUN_ID = "spring-20261121-090000-a1b2"

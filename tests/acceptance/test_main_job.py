@@ -17,8 +17,6 @@ from callsheet.cli.commands.example import write_example
 from callsheet.ledger import Ledger, queries, verify
 from callsheet.report.rows import thumbnail_of
 
-pytestmark = pytest.mark.xdist_group("prefect-worker")
-
 
 def accepted(desk) -> list[dict]:
     """Every request that the sandbox accepted: the provider's own count of purchases."""

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -72,9 +73,11 @@ def test_a_cap_that_is_lowered_while_a_run_goes_on_holds_at_once(desk):
     with Ledger.open(f"sqlite:///{desk.data / 'sandbox' / 'ledger.sqlite'}") as ledger:
         while not any(run.campaign == "kite" for run in ledger.do(queries.runs)):
             assert process.poll() is None
+            time.sleep(0.02)
         run = ledger.do(queries.latest_unfinished)
         while ledger.do(queries.tally, run.run_id).counts.get("in_progress", 0) < 2:
             assert process.poll() is None
+            time.sleep(0.02)
         ledger.do(
             admission.set_cap, "campaign", "kite", "total", 80_000_000
         )  # what `budget set campaign:kite 0.08` does

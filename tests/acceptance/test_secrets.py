@@ -1,5 +1,6 @@
 """The key is nowhere but in the one header: a canary is looked for in everything a run leaves."""
 
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,7 +10,7 @@ from callsheet.sandbox.config import SandboxConfig
 from callsheet.sandbox.faults import Fault, FaultBook
 from callsheet.sandbox.server import running_sandbox
 
-pytestmark = [pytest.mark.prefect, pytest.mark.own_server, pytest.mark.xdist_group("own-server")]
+pytestmark = [pytest.mark.prefect, pytest.mark.own_server]
 
 SECRET = "canary-9a71c3e5f0b2"
 KEY = f"canary-id:{SECRET}"
@@ -87,6 +88,7 @@ def test_the_key_is_found_nowhere_after_runs_with_every_kind_of_error(desk, fal)
     process = desk.start("run", "shots.csv", "--budget-usd", "1", "-j", "5", "--yes", **env)
     seen = command_lines()
     while process.poll() is None and "callsheet.cli.prefect" not in seen:
+        time.sleep(0.01)
         seen = command_lines()
     out, err = process.communicate(timeout=240)
     assert process.returncode == 4, err[-3000:]

@@ -25,7 +25,6 @@ from tests.rig.servers import Cluster, cluster, prefect_server
 pytestmark = [
     pytest.mark.prefect,
     pytest.mark.postgres,
-    pytest.mark.xdist_group("prefect"),
     pytest.mark.timeout(400),
 ]
 

@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-pytestmark = [pytest.mark.prefect, pytest.mark.own_server, pytest.mark.xdist_group("own-server")]
+pytestmark = [pytest.mark.prefect, pytest.mark.own_server]
 
 SHOT = "custom_id,prompt,model,resolution,num_frames\nkite,a kite,seedance-1.0-lite,480p,29\n"
 

@@ -22,7 +22,7 @@ import pytest
 from callsheet.ledger import Ledger, queries, verify
 from tests.procfs import child_with, send_signal, wait_for_child
 
-pytestmark = [pytest.mark.prefect, pytest.mark.own_server, pytest.mark.xdist_group("without-prefect")]
+pytestmark = [pytest.mark.prefect, pytest.mark.own_server]
 
 SERVER = "callsheet.cli.prefect"
 """In the command line of the Prefect server that a run starts."""
@@ -120,7 +120,11 @@ def test_the_pages_show_the_run_while_it_lasts_and_how_long_each_job_took(desk, 
         assert ended_s - begun_s >= 1.0
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGKILL, marks=pytest.mark.torture), signal.SIGSTOP],
+    ids=["killed", "hung"],
+)
 def test_a_server_that_is_lost_in_mid_run_takes_no_video_with_it(desk, shots, record_property, number):
     """Every video is made once, one notice says what is not shown, and the process ends."""
     run = desk.start(*RUN, "--speed", "1")

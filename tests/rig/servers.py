@@ -189,6 +189,7 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
         try:
             psycopg.connect(url, connect_timeout=5).close()
         except psycopg.OperationalError:
-            continue
-        return
+            time.sleep(0.02)
+        else:
+            return
     raise AssertionError("pgbouncer ended at its start")

@@ -101,7 +101,6 @@ def test_what_does_not_fit_is_refused_and_with_fit_left_out(place):
 
 
 @pytest.mark.prefect
-@pytest.mark.xdist_group("without-prefect")
 def test_the_flow_is_a_subflow_of_another_flow(place, prefect_data):
     """A flow of one's own calls run_campaign and gets its summary."""
     code = (

@@ -8,7 +8,7 @@ import pytest
 
 from callsheet.cli.prefect import client_environment, own_server
 
-pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
+pytestmark = pytest.mark.prefect
 
 DEPLOY_AND_WAIT = """
 import asyncio, sys

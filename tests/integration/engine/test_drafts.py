@@ -17,6 +17,7 @@ from callsheet.ledger import JobRow, Ledger, State, queries
 from manifests.planner import make_plan
 from manifests.selection import Kept
 from pricing.quotes import DRAFT_KEPT_MS
+from tests.rig.processes import until
 
 pytestmark = pytest.mark.anyio
 
@@ -96,8 +97,8 @@ async def test_a_lost_reply_of_a_finish_is_found_and_not_bought_again(house: Any
     house.arm("reset")
     await house.work(run_id)
     assert one(house, run_id).state is State.UNKNOWN
-    while not any(each["status"] == "COMPLETED" for each in finishes_of(house, one(house, run_id))):
-        pass
+    row = one(house, run_id)
+    until(lambda: any(each["status"] == "COMPLETED" for each in finishes_of(house, row)), 60)
     await house.settled()
     made = one(house, run_id)
     assert (made.state, made.spent_nano) == (State.SUCCEEDED, DRAFT_NANO + FINISH_NANO)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -66,8 +67,9 @@ def claim_as_soon_as_possible(desk: Desk, owned: ExitStack) -> None:
         try:
             owned.enter_context(desk.ledger.claim("r"))
         except Busy:
-            continue
-        return
+            time.sleep(0.02)
+        else:
+            return
 
 
 @postgres

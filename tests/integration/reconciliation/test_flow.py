@@ -10,7 +10,7 @@ import pytest
 from callsheet.cli.prefect import client_environment, own_server
 from callsheet.ledger import State
 
-pytestmark = [pytest.mark.anyio, pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.anyio, pytest.mark.prefect]
 
 SCRIPT = """
 import asyncio, json

@@ -182,7 +182,6 @@ def port(tmp_path_factory, prefect_data):
 
 
 @pytest.mark.prefect
-@pytest.mark.xdist_group("prefect")
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -211,7 +210,6 @@ def test_no_page_from_elsewhere_reads_the_history_or_deletes_from_it(port, heade
 
 
 @pytest.mark.prefect
-@pytest.mark.xdist_group("prefect")
 def test_the_server_ends_with_its_parent(tmp_path, prefect_data):
     """When the process that started it is killed, it ends by itself."""
     code = (

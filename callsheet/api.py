@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from callsheet.delivery.delivery import deliver_async
 from callsheet.engine.collect_runs import settle_and_collect
@@ -52,12 +52,20 @@ from pricing.money import parse_usd
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Source: TypeAlias = "str | Path | pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]"
+
+@runtime_checkable
+class ArrowTable(Protocol):
+    """A table in memory that can be read as Arrow: of pandas, pyarrow, Polars and others."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return its rows; the method of the Arrow PyCapsule interface."""
+
+
+Source: TypeAlias = str | Path | ArrowTable | Sequence[Mapping[str, Any]]
 """A path or address of a manifest, a campaign file or a plan file; or rows in memory."""
 
 NANO = Decimal(1_000_000_000)

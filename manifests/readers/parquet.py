@@ -363,9 +363,10 @@ def _plain(value: Any) -> Any:
 
 
 def written_rows(rows: Any, name: str) -> Path:
-    """Write a pyarrow Table, a DataFrame or mappings to `<name>.parquet` in a folder of its own.
+    """Write rows to `<name>.parquet` in a folder of its own, which is the caller's to remove.
 
-    The folder is the caller's to remove. Raises UsageError for rows that are no table.
+    They are a pyarrow Table, a DataFrame, another table with Arrow's PyCapsule interface, or mappings. Raises
+    UsageError for rows that are no table.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -375,6 +376,8 @@ def written_rows(rows: Any, name: str) -> Path:
             table = rows
         elif hasattr(rows, "to_parquet"):
             table = pa.Table.from_pandas(rows, preserve_index=False)
+        elif hasattr(rows, "__arrow_c_stream__"):
+            table = pa.table(rows)
         else:
             names = dict.fromkeys(name for row in rows for name in row)
             table = pa.table({name: [row.get(name) for row in rows] for name in names})

@@ -40,11 +40,23 @@ def test_the_notebook_runs_from_top_to_bottom(place, capsys):
     assert "3 succeeded" in said
 
 
+class Exported:
+    """A table of another library, known by Arrow's interface alone."""
+
+    def __init__(self, rows: list[dict]) -> None:
+        self._table = pa.Table.from_pylist(rows)
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self._table.__arrow_c_stream__(requested_schema)
+
+
 @pytest.mark.parametrize(
-    "make", [lambda rows: rows, pd.DataFrame, pa.Table.from_pylist], ids=["list", "frame", "table"]
+    "make",
+    [lambda rows: rows, pd.DataFrame, pa.Table.from_pylist, Exported],
+    ids=["list", "frame", "table", "arrow"],
 )
 def test_rows_in_memory_are_a_source(place, make):
-    """A list of dicts, a DataFrame and a pyarrow Table cost what the same rows cost in a file."""
+    """A list of dicts, a DataFrame and any table of Arrow cost what the same rows cost in a file."""
     plan = callsheet.plan(make([ROW, {**ROW, "prompt": "Another boat"}]), budget_usd="1")
     (place / "shots.csv").write_text(
         "prompt,model,resolution,num_frames\n" + "A boat,seedance-1.0-lite,480p,29\n"

@@ -12,7 +12,7 @@ import os
 import shutil
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -143,21 +143,32 @@ def plan(
     try:
         made = make_plan(path, overrides=options.under(settings))
     except ManifestError as error:
-        return Plan(str(path), "", 0, Decimal(0), Decimal(0), fits=False, errors=tuple(error.problems))
-    total = made.total
-    priced = Plan(
-        source=str(path),
-        campaign=made.campaign,
-        jobs=total.jobs,
-        expected_usd=total.expected_nano / NANO,
-        maximum_usd=total.maximum_nano / NANO,
-        fits=_fits(made, settings),
-        warnings=made.warnings,
-        planned=made,
-    )
-    if path is not source:
-        weakref.finalize(priced, shutil.rmtree, Path(path).parent, ignore_errors=True)
-    return priced
+        errors = tuple(error.problems)
+        priced = Plan(str(path), "", 0, Decimal(0), Decimal(0), fits=False, errors=errors)
+    else:
+        total = made.total
+        priced = Plan(
+            source=str(path),
+            campaign=made.campaign,
+            jobs=total.jobs,
+            expected_usd=total.expected_nano / NANO,
+            maximum_usd=total.maximum_nano / NANO,
+            fits=_fits(made, settings),
+            warnings=made.warnings,
+            planned=made,
+        )
+    return priced if path is source else _of_memory(priced, Path(path))
+
+
+def _of_memory(made: Plan, path: Path) -> Plan:
+    """Return the plan of rows in memory, whose problems are theirs. The file they are in goes with it."""
+
+    def named(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+        return tuple(replace(each, file="rows") if each.file == str(path) else each for each in problems)
+
+    made = replace(made, errors=named(made.errors), warnings=named(made.warnings))
+    weakref.finalize(made, shutil.rmtree, path.parent, ignore_errors=True)
+    return made
 
 
 async def run_async(

@@ -380,9 +380,21 @@ def written_rows(rows: Any, name: str) -> Path:
             table = pa.table(rows)
         else:
             names = dict.fromkeys(name for row in rows for name in row)
-            table = pa.table({name: [row.get(name) for row in rows] for name in names})
+            table = pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UsageError(f"the rows are no table: {error}") from error
     path = Path(tempfile.mkdtemp(prefix="callsheet-")) / f"{name}.parquet"
     pq.write_table(table, path)
     return path
+
+
+def _column(name: str, values: list[Any]) -> Any:
+    """Return values as an Arrow array: numbers beside text become text. Raises UsageError for other kinds."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        if not all(value is None or isinstance(value, str | int | float | Decimal) for value in values):
+            raise UsageError(f"column {name} holds values of different kinds: {error}") from error
+        return pa.array([None if value is None else str(value) for value in values])

@@ -1,6 +1,7 @@
 """Callsheet as a library, and its flow within another flow, as the examples show them."""
 
 import asyncio
+import gc
 import json
 import os
 import runpy
@@ -48,6 +49,18 @@ class Exported:
 
     def __arrow_c_stream__(self, requested_schema=None):
         return self._table.__arrow_c_stream__(requested_schema)
+
+
+def test_problems_of_rows_in_memory_are_named_as_rows(place):
+    """Nobody knows the file that they were written to, and it is gone with the plan."""
+    plan = callsheet.plan([ROW, {**ROW, "num_frames": 7}])  # a number beside a text
+    (problem,) = plan.errors
+    assert str(problem).startswith("rows, row 2, column num_frames: found 7: ")
+    folder = Path(plan.source).parent
+    assert folder.is_dir()
+    del plan
+    gc.collect()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from callsheet.errors import Unavailable
 from callsheet.provider.messages import Completed, InProgress, InQueue, Status
 from pricing.render_times import Estimate
 
-FLOOR_S = 0.02
+FLOOR_S = 0.05
 CEILING_S = 10.0
 """Bounds of the time between two questions, in seconds."""
 

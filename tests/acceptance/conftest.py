@@ -16,7 +16,12 @@ from tests.procfs import send_signal
 
 
 class Desk:
-    """One person's desk: a folder to work in, a data folder, and the command."""
+    """One person's desk: a folder to work in, a data folder, and the command.
+
+    Nobody listens at `no_prefect`: as PREFECT_API_URL it lets runs go on without Prefect.
+    """
+
+    no_prefect = "http://127.0.0.1:9/api"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -88,10 +93,6 @@ def prefect_api(tmp_path_factory, prefect_data) -> str:
         yield server.url
 
 
-NO_PREFECT = "http://127.0.0.1:9/api"
-"""Where nobody listens: runs go on without Prefect."""
-
-
 @pytest.fixture
 def desk(tmp_path, request):
     """A fresh desk. Its runs do without Prefect, which costs each of them seconds.
@@ -107,7 +108,7 @@ def desk(tmp_path, request):
         made.env["PREFECT_API_URL"] = request.getfixturevalue("prefect_api")
         made.env["PREFECT_HOME"] = str(tmp_path / "prefect-home")
     else:
-        made.env["PREFECT_API_URL"] = NO_PREFECT
+        made.env["PREFECT_API_URL"] = made.no_prefect
     yield made
     made.close()
 

@@ -12,7 +12,6 @@ from callsheet.ledger import Ledger, admission, verify
 
 pytestmark = pytest.mark.timeout(600)  # some ten commands, on a busy machine
 
-
 CAMPAIGN = """[campaign]
 name = "spring"
 manifest = "shots.csv"

@@ -10,7 +10,6 @@ import pytest
 
 pytestmark = pytest.mark.timeout(300)
 
-
 CAMPAIGN = """[campaign]
 name = "spring"
 manifest = "shots.csv"

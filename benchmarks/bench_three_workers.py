@@ -12,7 +12,6 @@ import asyncio
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 from contextlib import suppress
@@ -94,12 +93,20 @@ def _flight(name: str, accepted: list[dict[str, Any]], spent: Spent, render_s: f
 
 
 def in_flight(accepted: list[dict[str, Any]]) -> int:
-    """Return the median number of renders at a moment, from the end of the first render to the last start."""
+    """Return the median number of renders over time, from the end of the first render to the last start."""
     spans = [(each["started_at"], each["completed_at"]) for each in accepted]
     first, last = min(end for _, end in spans), max(start for start, _ in spans)
     moments = sorted(moment for span in spans for moment in span if first <= moment <= last)
-    counts = [sum(start <= earlier < end for start, end in spans) for earlier, _ in pairwise(moments)]
-    return round(statistics.median(counts))
+    lasted = sorted(
+        (sum(start <= earlier < end for start, end in spans), later - earlier)
+        for earlier, later in pairwise(moments)
+    )
+    left_s = (last - first) / 2
+    for count, for_s in lasted:
+        left_s -= for_s
+        if left_s <= 0:
+            return count
+    return 0
 
 
 def _run(*, slots: int, render_s: float, jobs: int) -> tuple[list[dict[str, Any]], Spent]:

@@ -13,7 +13,7 @@ from callsheet.engine.canary import render_canaries
 from callsheet.engine.coordinator import coordinating
 from callsheet.engine.request import RunRequest
 from callsheet.engine.run import carry_out_campaign, finish, opened
-from callsheet.engine.schedule import ScheduleRules
+from callsheet.engine.schedule_rules import ScheduleRules
 from tasks.approval import is_approved
 from tasks.artifacts import publish_plan, publish_results
 from tasks.flow_run import ended, following_flow_run

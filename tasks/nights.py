@@ -27,7 +27,14 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 from prefect.variables import Variable
 
-from callsheet.engine.schedule import ScheduledRun, ScheduleRules, Watched, fingerprint_of, look, superseded
+from callsheet.engine.schedule_rules import (
+    ScheduledRun,
+    ScheduleRules,
+    Watched,
+    fingerprint_of,
+    look,
+    superseded,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import WorkerStatus
 
 from callsheet.engine.request import RunRequest
-from callsheet.engine.schedule import ScheduleRules
+from callsheet.engine.schedule_rules import ScheduleRules
 from flows.keeper import keeper
 from flows.reconcile_ledger import reconcile_ledger
 from flows.render_shard import render_shard

@@ -12,7 +12,7 @@ from pathlib import Path
 from callsheet.engine.context import RunContext, context_of
 from callsheet.engine.finalize import finalize
 from callsheet.engine.job import render_job
-from callsheet.engine.recover import reopen_unfetched, unfetched_jobs
+from callsheet.engine.paid_results import reopen_unfetched, unfetched_jobs
 from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Interrupted

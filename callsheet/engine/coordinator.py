@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from callsheet.engine.context import RunContext, context_of, open_account
-from callsheet.engine.deliver import folder_here
 from callsheet.engine.finalize import written_summary
 from callsheet.engine.outage import through_outages
 from callsheet.engine.request import RunRequest, settings_for
+from callsheet.engine.run_folder import folder_here
 from callsheet.engine.shard import finalize_run
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, CallsheetError

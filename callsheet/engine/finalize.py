@@ -10,12 +10,12 @@ from typing import Any
 
 from callsheet.engine.announce import announce_end
 from callsheet.engine.context import RunContext, named
-from callsheet.engine.deliver import fetch_pictures, publish_report
 from callsheet.engine.made_files import Refetched, not_stored, refetch_gone
 from callsheet.engine.open_run import left_to
 from callsheet.engine.request import results_address
 from callsheet.engine.results import absent_earlier, summary_of, write_report
 from callsheet.engine.rollback_guard import remember
+from callsheet.engine.run_folder import fetch_pictures, publish_report
 from callsheet.engine.settle import skip_the_rest
 from callsheet.errors import (
     BudgetError,

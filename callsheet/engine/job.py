@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from callsheet.engine.admit import Intent, Order, admit, order_of
 from callsheet.engine.context import Polled, RunContext
-from callsheet.engine.deliver import deliver, fetch_failed
+from callsheet.engine.fetch import fetch, fetch_failed
 from callsheet.engine.outage import through_outages
 from callsheet.engine.settle import known_result, settle
 from callsheet.engine.submit import submit
@@ -187,7 +187,7 @@ async def _admitted(ctx: RunContext, row: JobRow, order: Order | None) -> Intent
 
 
 async def _follow(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> None:
-    """Poll, settle, deliver. What cannot be reached now stays where it is for `resume`."""
+    """Poll, settle, fetch. What cannot be reached now stays where it is for `resume`."""
     try:
         if row.state in AT_FAL:
             with ctx.span("render", row):
@@ -199,7 +199,7 @@ async def _follow(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Non
         )
         if rendered is not None:
             with ctx.span("download", row):
-                await deliver(ctx, job, row, ticket, rendered)
+                await fetch(ctx, job, row, ticket, rendered)
     except Unavailable as error:
         if not await _looked_up(ctx, job, row, ticket):
             await _note_waiting(ctx, row, ticket, error)

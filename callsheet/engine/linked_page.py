@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from callsheet.engine.deliver import LINKED_PAGE
 from callsheet.engine.request import results_address
 from callsheet.engine.results import facts_of, other_takes, result_rows
+from callsheet.engine.run_folder import LINKED_PAGE
 from callsheet.errors import UsageError
 from callsheet.files import write_atomically
 from callsheet.ledger import Ledger, Run

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from callsheet.engine.deliver import write_pictures
+from callsheet.engine.fetch import write_pictures
 from callsheet.engine.request import results_address
 from callsheet.errors import DiskFull, MediaError, QueueError
 from callsheet.files import file_sha256, make_directory, part_file

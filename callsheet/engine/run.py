@@ -17,17 +17,17 @@ from callsheet.engine.announce import announcing
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.collect_runs import collect_campaign
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
-from callsheet.engine.deliver import folder_for, folder_here, lasting, publish_opening
 from callsheet.engine.finalize import finalize, rest_if_left
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.job import restore_breaker
 from callsheet.engine.open_run import Selection, open_run, require_a_cap, select
 from callsheet.engine.outage import through_outages
+from callsheet.engine.paid_results import reopen_unfetched
 from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.reconcile_loop import reconcile_loop, settle_others, settle_rest
-from callsheet.engine.recover import reopen_unfetched
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
+from callsheet.engine.run_folder import folder_for, folder_here, lasting, publish_opening
 from callsheet.engine.scheduler import RenderJob, render_here, render_waiting
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, FolderElsewhere, Interrupted, RunStopping

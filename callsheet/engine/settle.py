@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
-from callsheet.engine.recover import recovered_result
+from callsheet.engine.paid_results import recovered_result
 from callsheet.errors import AccountError, BudgetError, Overbilled, RenderFailed, Unavailable, UntrustedHost
 from callsheet.ledger import Booking, JobRow, Settlement, State, queries, recovery, settlement, transitions
 from callsheet.provider.client import REFUSALS

@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import Any
 
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
-from callsheet.engine.deliver import PLAN_FILES, fetch_opening, folder_here
 from callsheet.engine.finalize import finalize, rest_if_left, wind_up
 from callsheet.engine.reconcile_loop import settle_rest
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import carry_out, open_context
+from callsheet.engine.run_folder import PLAN_FILES, fetch_opening, folder_here
 from callsheet.engine.scheduler import render_waiting
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, RunStopping, UsageError

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from callsheet.engine.context import RunContext
-from callsheet.engine.deliver import publish_report
 from callsheet.engine.job import render_kind
+from callsheet.engine.run_folder import publish_report
 from callsheet.engine.scheduler import waiting_jobs
 from callsheet.engine.uploads import uploaded_images
 from callsheet.errors import CallsheetError

@@ -16,7 +16,7 @@ from callsheet.cli.options import NOTHING_ASKED, Asked, Json, budget_nano_of, op
 from callsheet.cli.output import document, note, result, show_table
 from callsheet.cli.prefect import configured_api_url, require_answer
 from callsheet.engine.request import RunRequest  # noqa: TID253 -- what is deployed; Prefect is slower still
-from callsheet.engine.schedule import ScheduleRules  # noqa: TID253 -- as above
+from callsheet.engine.schedule_rules import ScheduleRules  # noqa: TID253 -- as above
 from callsheet.errors import UsageError
 from manifests.planner import campaign_name
 from manifests.readers.remote import bare_address, is_remote

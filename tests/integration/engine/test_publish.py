@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from callsheet.cli.commands.runs import link_seconds
-from callsheet.engine import deliver
-from callsheet.engine.deliver import folder_for, publish_report
+from callsheet.engine import fetch
 from callsheet.engine.linked_page import write_linked_page
 from callsheet.engine.made_files import Refetched, not_stored, refetch_gone
 from callsheet.engine.results import absent_earlier, write_report
+from callsheet.engine.run_folder import folder_for, publish_report
 from callsheet.engine.scheduler import run_jobs, waiting_jobs
 from callsheet.errors import ClaimLost, UsageError
 from callsheet.ledger import Ledger, State, queries
@@ -160,7 +160,7 @@ def test_links_are_good_for_a_week_at_most(text, seconds):
 async def test_a_run_that_was_taken_over_writes_over_nothing_in_the_store(house, monkeypatch):
     """A process that wakes up late finds out before it copies: a name in a store is written over."""
     run_id = house.open_run("a,publishing late", out="memory://bucket/late")
-    collect = deliver.collect
+    collect = fetch.collect
     with ExitStack() as others:
 
         async def collected_late(*args, **kwargs):
@@ -170,7 +170,7 @@ async def test_a_run_that_was_taken_over_writes_over_nothing_in_the_store(house,
             others.enter_context(other.claim(run_id))
             return collected
 
-        monkeypatch.setattr(deliver, "collect", collected_late)
+        monkeypatch.setattr(fetch, "collect", collected_late)
         async with house.account() as account:
             ctx = house.context(account, run_id)
             with account.ledger.claim(run_id):

@@ -10,7 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
-from callsheet.engine.schedule import fingerprint_of
+from callsheet.engine.schedule_rules import fingerprint_of
 from callsheet.errors import UsageError
 from manifests.planner import make_plan
 

@@ -3,8 +3,8 @@
 import pytest
 
 from callsheet.cli.main import run_command
-from callsheet.engine.deliver import folder_for
 from callsheet.engine.request import RunRequest
+from callsheet.engine.run_folder import folder_for
 from callsheet.errors import UsageError
 from callsheet.settings import settings_from
 

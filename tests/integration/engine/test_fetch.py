@@ -8,7 +8,7 @@ import pytest
 from callsheet import files
 from callsheet.engine.admit import Order, admit, admit_and_send, take_back_unsent
 from callsheet.engine.job import render_job
-from callsheet.engine.recover import reopen_unfetched
+from callsheet.engine.paid_results import reopen_unfetched
 from callsheet.errors import DiskFull, UsageError
 from callsheet.ledger import Ledger, State, queries, transitions
 from callsheet.provider.client import FalQueue

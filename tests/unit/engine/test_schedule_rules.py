@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from callsheet.engine.schedule import (
+from callsheet.engine.schedule_rules import (
     ScheduledRun,
     ScheduleRules,
     Watched,

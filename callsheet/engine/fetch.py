@@ -102,7 +102,8 @@ async def fetch_failed(
         gone = isinstance(error, Unavailable) and error.gone
         until_ms = rendered_ms + (MEDIA_GONE_MS if gone else FETCH_FOR_MS)
         if ctx.account.now_ms() < until_ms:
-            raise Unavailable(f"{error}. The video is paid for and can be fetched until {iso(until_ms)}")
+            said = f"{error}. The video is paid for and can be fetched until {iso(until_ms)}"
+            raise Unavailable(said, error_type=reason)
     await ctx.do(transitions.fail_media, row.job_id, error_type=reason, error=str(error), attempt=row.attempt)
 
 

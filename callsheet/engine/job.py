@@ -33,6 +33,7 @@ from callsheet.errors import (
     UntrustedHost,
 )
 from callsheet.ledger import AT_FAL, JobRow, PaidOutcome, State, history, queries, settlement, transitions
+from callsheet.media.codes import NO_VIDEO_CAME
 from callsheet.provider.messages import Completed, InProgress, InQueue, Rendered
 from callsheet.provider.platform_messages import iso
 from callsheet.provider.polling import PollSchedule
@@ -297,7 +298,9 @@ async def _note_waiting(ctx: RunContext, row: JobRow, ticket: Ticket, error: Que
     """Say what was not finished: in the run's summary, and with the job for `status` and the results."""
     ctx.state.note_unfinished(f"{row.label}, request {ticket.request_id}: {error}")
     if (await ctx.do(queries.job, row.job_id)).state is State.RENDERED:
-        await ctx.do(transitions.note_waiting, row.job_id, why=str(error)[:500], attempt=row.attempt)
+        error_type = error.error_type if error.error_type in NO_VIDEO_CAME else ""
+        told = {"why": str(error)[:500], "error_type": error_type}
+        await ctx.do(transitions.note_waiting, row.job_id, **told, attempt=row.attempt)
 
 
 async def _looked_up(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
@@ -317,6 +320,8 @@ async def _looked_up(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> 
 
 
 def _is_paid_outcome(row: JobRow) -> bool:
+    if row.state is State.RENDERED:  # what was fetched so far is no video
+        return bool(row.error_type)
     return row.state is State.SUCCEEDED or (row.state is State.FAILED and row.charged != "no")
 
 

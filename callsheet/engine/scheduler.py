@@ -48,19 +48,24 @@ async def run_jobs(ctx: RunContext, rows: Sequence[JobRow], render: RenderJob = 
     """Render every row, as many at a time as there are slots, until done or until the run stops.
 
     A stop ends waiting, not work: what is at fal goes on there, and steps that may not be cut short (a POST
-    and the recording of its outcome) are finished.
+    and the recording of its outcome) are finished. What was left out because its price group was stopped is
+    rendered in the end if a clip of the group has passed meanwhile.
     """
     running: set[asyncio.Future[Any]] = set()
     stopped: asyncio.Future[Any] = asyncio.ensure_future(ctx.stop.wait_stopped())
     try:
-        for row in rows:
-            if not await _may_begin(ctx, row, stopped):
-                continue
-            task: asyncio.Future[Any] = asyncio.ensure_future(_rendered(ctx, row, render))
-            running.add(task)
-            task.add_done_callback(running.discard)
-        while running and not stopped.done():
-            await asyncio.wait({*running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        while rows:
+            left = []
+            for row in rows:
+                if not await _may_begin(ctx, row, stopped):
+                    left.append(row)
+                    continue
+                task: asyncio.Future[Any] = asyncio.ensure_future(_rendered(ctx, row, render))
+                running.add(task)
+                task.add_done_callback(running.discard)
+            while running and not stopped.done():
+                await asyncio.wait({*running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            rows = [] if stopped.done() else [row for row in left if _is_wanted(ctx, row)]
     finally:
         stopped.cancel()
         ending = tuple(running)

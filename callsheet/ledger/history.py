@@ -101,10 +101,17 @@ def paid_outcomes(tx: Transaction, run_id: str) -> list[PaidOutcome]:
     """Return how paid jobs of a run ended: few successes, then every failure, in the order of their ends.
 
     Of the successes it is one of each size, price and sound, and only where jobs of that size failed, too.
+    What fal delivers no video of counts as failed; it may still be fetched.
     """
     job, table, output = schema.job, schema.submission, schema.output
     ours = job.c.run_id == run_id
-    failed = and_(ours, job.c.state == State.FAILED.value, job.c.charged != "no")
+    failed = and_(
+        ours,
+        or_(
+            and_(job.c.state == State.FAILED.value, job.c.charged != "no"),
+            and_(job.c.state == State.RENDERED.value, job.c.error_type != ""),
+        ),
+    )
     kinds = select(job.c.render_kind).where(failed)
     made = (
         select(func.min(job.c.job_id))

@@ -158,12 +158,17 @@ def note_unseen(tx: Transaction, job_id: int, *, at_ms: int | None, attempt: int
 
 
 @write()
-def note_waiting(tx: Transaction, job_id: int, *, why: str, attempt: int | None = None) -> None:
-    """Record what a rendered job waits for, for `status`. Its file or its failure clears it."""
+def note_waiting(
+    tx: Transaction, job_id: int, *, why: str, error_type: str = "", attempt: int | None = None
+) -> None:
+    """Record what a rendered job waits for, for `status`. Its file or its failure clears it.
+
+    `error_type` is given where what fal delivers is no video: that counts as a failure of its price group.
+    """
     now = current(tx, job_id, attempt=attempt)
     if now.state is not State.RENDERED:
         raise IllegalTransition(f"job {job_id} is {now.state}; only what is rendered waits for its file")
-    change(tx, schema.job, {"job_id": job_id}, to={"error": why})
+    change(tx, schema.job, {"job_id": job_id}, to={"error": why, "error_type": error_type})
 
 
 @write(short=True)
@@ -203,7 +208,8 @@ def collect(
     """
     now = current(tx, job_id, attempt=attempt)
     next_state(now.state, Event.COLLECT, booked=now.booked)
-    made = {"output_id": _store_output(tx, now.run_id, now.submission_id, output), "error": ""}
+    output_id = _store_output(tx, now.run_id, now.submission_id, output)
+    made = {"output_id": output_id, "error": "", "error_type": ""}
     left = _order_retake(tx, now.run_id, retake) if retake is not None else ""
     why = "" if retake is None else left or f"retake {retake.custom_id} is ordered"
     step(tx, now, Event.COLLECT, why=why, job=made, submission={"closed_ms": tx.at_ms})

@@ -50,6 +50,14 @@ _OF_THE_CONTENT = frozenset(
 )
 
 
+_OF_THE_WAY = frozenset({MediaErrorCode.TOO_SLOW, MediaErrorCode.NOT_STORED})
+
+NO_VIDEO_CAME = (
+    frozenset(code.value for code in MediaErrorCode if code not in _OF_THE_CONTENT | _OF_THE_WAY)
+) | {"result_without_video"}
+"""What is wrong where fal's answer, or its file, is no video that plays. The next read may bring one."""
+
+
 def media_error(code: MediaErrorCode, message: str) -> MediaError:
     """Return the error for one code; its `reason` is the code as a plain word."""
     return MediaError(message, reason=code.value)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from callsheet.engine import settle
 from callsheet.engine.job import render_job
 from callsheet.engine.run import open_context
 from callsheet.engine.scheduler import run_jobs, waiting_jobs
@@ -175,3 +176,36 @@ async def test_a_clip_that_two_steps_of_the_run_follow_counts_once(house):
         await render_job(ctx, second)
     assert [row.error_type for row in house.rows(run_id)] == ["wrong_size", "wrong_size"]
     assert not ctx.state.breaker.has_tripped
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        ("file_webm", {"route": "file"}),
+        ("file_empty", {"route": "file"}),
+        ("file_trailing", {"route": "file"}),
+        ("file_wrong", {"route": "file"}),
+        ("answer", {"route": "result", "status": 200, "body": {"video": None}}),
+    ],
+)
+async def test_a_group_of_which_no_video_comes_is_not_bought_to_its_end(house, monkeypatch, kind, fault):
+    """It stays stopped while that lasts; afterwards the next process fetches what is paid for and goes on."""
+    monkeypatch.setattr(settle, "RESULT_TRIES", 1)
+    word = f"novideo {kind}"
+    run_id = opened(house, (word, 29, 12))
+    house.arm(kind, count=None, **fault)
+    house.arm("history_hidden", route="history", count=None)
+    ctx = await house.work(run_id)
+    for _ in range(2):
+        states = [row.state for row in house.rows(run_id)]
+        assert 3 <= states.count(State.RENDERED) == bought(house, word) <= MOST_BOUGHT
+        assert states.count(State.PENDING) == 12 - states.count(State.RENDERED)
+        assert [text for text in ctx.state.notices if text.startswith("stopped buying")]
+        assert await taken_up(house, run_id)
+    house.faults.clear()
+    await taken_up(house, run_id)
+    assert {(row.state, row.error_type, row.error) for row in house.rows(run_id)} == {
+        (State.SUCCEEDED, "", "")
+    }
+    assert bought(house, word) == 12
+    assert house.sound()

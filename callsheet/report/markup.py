@@ -13,7 +13,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-_IN_JSON = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_IN_JSON = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
 
 
 def template(name: str, **filters: Callable[..., Any]) -> jinja2.Template:
@@ -43,5 +45,5 @@ def own_file(name: str) -> Markup:
 def island(data: Mapping[str, Any]) -> Markup:
     """Return data as JSON that cannot end the script element it stands in."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    safe = "".join(_IN_JSON.get(char, char) for char in text.encode("utf-8", "replace").decode())
+    safe = text.encode("utf-8", "replace").decode().translate(_IN_JSON)
     return Markup(safe)  # noqa: S704  (nothing in it can end the element)

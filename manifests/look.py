@@ -47,7 +47,7 @@ THRESHOLDS: Final[Mapping[str, Threshold]] = MappingProxyType(
             6.5, 2, 50, "pixels: edges at least this wide, in a picture of 432 x 243, are blurred"
         ),
         "cut_percent": Threshold(
-            10, 1, 100, "percent of white: a jump of the picture by at least this is a cut"
+            5, 1, 100, "percent of white: a change this much larger than before and after is a cut"
         ),
         "silent_s": Threshold(2.0, 0.2, 60, "seconds: silent for as long as this or longer"),
         "silent_db": Threshold(-50, -90, -10, "decibels below full scale: sound below this is silence"),

@@ -106,7 +106,7 @@ class Look:
         for flag in long_ones(self._picture.frozen(end_s), "frozen", limits["frozen_s"]):
             if not _is_mostly_within(flag, black):
                 yield flag
-        for at_s, percent in self._picture.cuts:
+        for at_s, percent in self._picture.cuts():
             if not any(abs(at_s - edge_s) < NEAR_S for stretch in black for edge_s in stretch):
                 yield Flag("cut", round(at_s, 3), round(at_s, 3), percent)
 

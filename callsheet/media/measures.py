@@ -30,8 +30,8 @@ SHARPEST = 20
 """Percent of the picture whose sharpness counts: where anything is sharp, the clip is in focus."""
 
 BLOCK_PX = 36
-ALL_BLACK = 0.98
-"""Share of a picture's pixels that must be black: stars and street lights are more than the rest."""
+ALL_BLACK = 0.995
+"""Share of a picture's pixels that must be black: a candle or street lights are more than the rest."""
 
 KEY_PERCENT = 1.0
 """Below this much change, in percent of white, a key frame may show what the frame before it shows."""
@@ -87,16 +87,16 @@ class Picture:
             first,
             SMALL_PX,
             ("blackdetect", f"d=0.01:pic_th={ALL_BLACK}:pix_th={limits['black_level']}"),
-            ("scdet", f"t={limits['cut_percent']}"),
+            ("scdet", ""),
         )
-        self._still_percent = limits["frozen_percent"]
+        self._still_percent, self._cut_percent = limits["frozen_percent"], limits["cut_percent"]
+        self._changes: list[tuple[float, float]] = []
         self._offered = 0
         self._has_key = False
         self._seen_s: float | None = None
         self._still_s: float | None = None
         self._frozen: list[Stretch] = []
         self.black = Stretches("lavfi.black_start", "lavfi.black_end", self._zero_s)
-        self.cuts: list[tuple[float, float]] = []
 
     def offer(self, frame: VideoFrame) -> None:
         """Measure the next frame, or pass it over.
@@ -110,9 +110,9 @@ class Picture:
         for measured in _pulled(self._graph, frame):
             said, at_s = measured.metadata, (measured.time or 0.0) - self._zero_s
             self.black.read(said)
-            if "lavfi.scd.time" in said:
-                self.cuts.append((at_s, float(said["lavfi.scd.score"])))
             percent = float(said.get("lavfi.scd.mafd", "inf"))
+            if "lavfi.scd.mafd" in said:
+                self._changes.append((at_s, percent))
             self._take_change(at_s, percent, KEY_PERCENT if self._has_key else self._still_percent)
             self._has_key = False
 
@@ -124,6 +124,17 @@ class Picture:
             self._frozen.append((self._still_s, at_s))
             self._still_s = None
         self._seen_s = at_s
+
+    def cuts(self) -> Iterator[tuple[float, float]]:
+        """Yield when the picture jumps, and by how much more than before and after, in percent of white.
+
+        A camera that is swung, or something that passes close by, changes the picture for longer.
+        """
+        around = [0.0, *(percent for _, percent in self._changes), 0.0]
+        for number, (at_s, percent) in enumerate(self._changes):
+            jump = percent - max(around[number], around[number + 2])
+            if jump >= self._cut_percent:
+                yield at_s, round(jump, 3)
 
     def frozen(self, end_s: float) -> list[Stretch]:
         """Return the frozen stretches; an open one ends with the clip."""

@@ -37,12 +37,39 @@ def stars() -> Iterator[clips.Picture]:
     return (np.roll(sky, number, 1) for number in range(FRAMES))
 
 
+def lights(share: float) -> Iterator[clips.Picture]:
+    """Yield a dark street whose lights are that share of the picture."""
+    chance = np.random.default_rng(4)
+    street = np.full((*reversed(clips.SIZE), 3), 4, np.uint8)
+    for _ in range(round(share * street[..., 0].size / 4)):
+        y, x = (int(chance.integers(size - 2)) for size in street.shape[:2])
+        street[y : y + 2, x : x + 2] = 255
+    return (np.roll(street, number, 1) for number in range(FRAMES))
+
+
+def flash() -> Iterator[clips.Picture]:
+    """Yield a pan with one frame of a flash of light."""
+    return (
+        np.full_like(frame, 250) if number == HALF else frame for number, frame in enumerate(pan(scene()))
+    )
+
+
+def swung() -> Iterator[clips.Picture]:
+    """Yield a camera that is swung for a quarter of a second."""
+    wide, left_px = np.asarray(scene()), 0
+    for number in range(FRAMES):
+        left_px += 64 if HALF <= number < HALF + 6 else 1
+        yield np.roll(wide, -left_px, 1)[:, : clips.SIZE[0]]
+
+
 FAULTS: dict[str, tuple[Any, str]] = {
     "black at first": (lambda: chain(flat(0, HALF), pan(scene(), HALF)), "black 0.0-1.0 s"),
     "black at the end": (lambda: chain(pan(scene(), HALF), flat(2, HALF)), "black 1.0-2.0 s"),
     "all black": (lambda: flat(0), "black 0.0-2.0 s"),
     "a still": (lambda: still(scene()), "frozen 0.0-2.0 s"),
     "a hard cut": (lambda: chain(pan(scene(1), HALF), pan(scene(2), HALF)), "cut 1.0 s"),
+    "a cut to the same light": (lambda: chain(pan(scene(1), HALF), pan(scene(5), HALF)), "cut 1.0 s"),
+    "a cut at the end": (lambda: chain(pan(scene(1), FRAMES - 2), pan(scene(2), 2)), "cut 1.9 s"),
 }
 SOUND_CLIPS = {
     "a pan": lambda: pan(scene()),
@@ -50,6 +77,9 @@ SOUND_CLIPS = {
     "a whip pan": lambda: chain(pan(scene(), 16, 1), pan(scene(), 16, 12), pan(scene(), 16, 1)),
     "a dark scene": lambda: dimmed(pan(scene()), 0.2),
     "a night sky": stars,
+    "street lights": lambda: lights(0.004),
+    "a flash": flash,
+    "a camera that is swung": swung,
     "a still life with a candle": lambda: still(scene(), candle=12),
     "a fade from black": lambda: (
         frame for number, frame in enumerate(pan(scene())) for frame in dimmed([frame], min(1, number / 12))

@@ -22,13 +22,13 @@ WIDE, MIDDLE = 100, 78
 """Terminals of so many columns have room for long words."""
 
 BAR_WIDTH = 40
-OTHER_LINES = 9
-"""Lines of the display besides the lanes."""
+SPARE_LINES = 2
+"""Lines for what is hidden of the lanes, and for trouble."""
 
 SLOW = 2.0
 """A render that takes so many times as long as usual is called slow."""
 
-SHORTENED = 12
+SHORTENED = 8
 """Names in at least so many columns are shortened in the middle: their ends tell them apart."""
 
 MARKS = {"sending": "→", "queued": "○", "rendering": "●", "late": "!", "unknown": "?", "free": "·"}
@@ -52,10 +52,10 @@ def live_lines(
 
     `plain` draws with ASCII alone. `over` leaves out the lanes, for what stays in the terminal at the end.
     """
-    lines = [*_head(now, width, plain)]
+    lines, money = [*_head(now, width, plain)], [*_money(now, width, plain)]
     if not over:
-        lines += _lanes(now, width, max(1, height - OTHER_LINES), plain)
-    lines += _money(now, width, plain)
+        lines += _lanes(now, width, max(1, height - len(lines) - len(money) - SPARE_LINES), plain)
+    lines += money
     if now.trouble and not over:
         lines.append(Text(_one_line(now.trouble), "bold yellow"))
     for line in lines:
@@ -79,10 +79,16 @@ def _head(now: Moment, width: int, plain: bool) -> Iterator[Text]:
         blocks[2],
         min(BAR_WIDTH, width // 3),
     )
-    yield Text.assemble(bar, f" {tally.finished}/{tally.jobs} done", (f"  {_pace(now)}", "bold"))
+    progress = Text.assemble(bar, f" {tally.finished}/{tally.jobs} done")
+    pace = Text(_pace(now), "bold")
+    if progress.cell_len + 2 + pace.cell_len <= width:
+        yield Text.assemble(progress, "  ", pace)
+    else:
+        yield progress
+        yield pace
     parts = [f"{counts.get(State.PENDING, 0) + counts.get(State.HELD, 0)} waiting", f"{failed} failed"]
     parts += [f"{counts[state]} {word}" for state, word in ALSO.items() if counts.get(state)]
-    yield Text(", ".join(parts))
+    yield from _wrapped(parts, width)
 
 
 def _pace(now: Moment) -> str:
@@ -166,9 +172,9 @@ def _said_at_fal(lane: Lane) -> tuple[str, Sequence[str]]:
 
 def _money(now: Moment, width: int, plain: bool) -> Iterator[Text]:
     tally, cap = now.tally, now.cap
-    run = f"spent {usd_rounded_up(tally.spent_nano)}, held {usd_rounded_up(tally.held_nano)}"
+    run = [f"spent {usd_rounded_up(tally.spent_nano)}", f"held {usd_rounded_up(tally.held_nano)}"]
     if cap is None or cap.limit_nano is None:
-        yield Text(f"{run}, no cap")
+        yield from _wrapped([*run, "no cap"], width)
     else:
         blocks = ASCII_BLOCKS if plain else BLOCKS
         bar = _bar(
@@ -179,15 +185,16 @@ def _money(now: Moment, width: int, plain: bool) -> Iterator[Text]:
         )
         free = usd_rounded_up(max(0, cap.left_nano or 0))
         if cap.ref.scope != "run":
-            yield Text(f"this run: {run}")
-            run = f"spent {usd_rounded_up(cap.spent_nano)}, held {usd_rounded_up(cap.held_nano)}"
-        words = f"{run}, free {free} of {usd_rounded_up(cap.limit_nano)}"
+            yield from _wrapped([f"this run: {run[0]}", run[1]], width)
+            run = [f"spent {usd_rounded_up(cap.spent_nano)}", f"held {usd_rounded_up(cap.held_nano)}"]
+        run.append(f"free {free} of {usd_rounded_up(cap.limit_nano)}")
+        words = ", ".join(run)
         name = f"cap of {_one_line(cap_label(cap))}"
         if cell_len(words) + cell_len(name) + bar.cell_len + 4 <= width:
             yield Text.assemble(bar, f" {words} ", (f"({name})", "dim"))
         else:
             yield bar
-            yield Text(words)
+            yield from _wrapped(run, width)
             yield Text(name, "dim")
     if tally.frozen or (cap is not None and cap.frozen):
         yield Text("FROZEN by a bill above its hold", "bold red")
@@ -202,6 +209,18 @@ def _bar(parts: Sequence[tuple[int, str, str]], total: int, rest: str, width: in
         bar.append(block * (end - used), style)
         used = end
     return bar.append(rest * (width - used), "dim")
+
+
+def _wrapped(parts: Sequence[str], width: int) -> Iterator[Text]:
+    """Join parts with commas, on as many lines as they need: no figure is cut off."""
+    line = ""
+    for part in parts:
+        longer = f"{line}, {part}" if line else part
+        if line and cell_len(longer) + 1 > width:
+            yield Text(f"{line},")
+            longer = part
+        line = longer
+    yield Text(line)
 
 
 def _ends(left: str, right: str, width: int) -> Text:

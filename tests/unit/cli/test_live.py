@@ -97,6 +97,20 @@ def test_a_narrow_terminal_still_says_what_each_job_does():
     assert " 3 ○ scene-7           1.0-pro-fast queued at 12,654    3:20" in lines
 
 
+def test_at_40_columns_no_figure_is_cut_off():
+    """The time left, the counts and what is free under the cap go on the next line."""
+    counts = {**NOW.tally.counts, State.RENDERED: 3, State.SKIPPED_BUDGET: 4}
+    lane = replace(LANE, name="glass-teapot-cup-number-23deb5")
+    now = replace(NOW, lanes=(lane,), tally=replace(NOW.tally, counts=counts))
+    lines = drawn(now, width=40)
+    text = "\n".join(lines)
+    assert "about 20 min left, 3.14/min" in lines
+    assert "60 waiting, 2 failed, 3 to fetch,\n4 skipped" in text
+    assert "spent $4.0000, held $1.0000,\nfree $15.0000 of $20.0000" in text
+    assert " 1 ● glass-~eb5 rendering           0:30" in lines
+    assert len(drawn(replace(now, lanes=(LANE,) * 40, slots=40), width=40, height=24)) <= 24
+
+
 def test_more_lanes_than_lines_are_counted():
     """A low terminal shows the first lanes and how many there are besides."""
     now = replace(NOW, lanes=(LANE,) * 40, slots=40)

@@ -47,6 +47,7 @@ SERVER_SETTINGS = {
 }
 
 CLIENT_SETTINGS = {
+    "DO_NOT_TRACK": "1",  # Prefect would count its use, and say so in the middle of the run's display
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the run has its own display
     "PREFECT_LOGGING_EXTRA_LOGGERS": "callsheet",  # the log of a run is among its pages
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # what is logged before and after it is not

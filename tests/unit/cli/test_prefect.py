@@ -98,6 +98,12 @@ def test_a_server_that_refuses_or_says_nothing_cannot_be_used(monkeypatch):
     assert "http://" in why_unreachable("localhost:4200")
 
 
+def test_prefect_counts_no_use_unless_a_person_chose_it():
+    """Neither its server nor its client reports, and its notice is not in the terminal of a run."""
+    assert client_environment("http://127.0.0.1:4200/api", {})["DO_NOT_TRACK"] == "1"
+    assert "DO_NOT_TRACK" not in client_environment("http://127.0.0.1:4200/api", {"DO_NOT_TRACK": "0"})
+
+
 @pytest.mark.parametrize(
     ("given", "elsewhere"),
     [

@@ -14,14 +14,17 @@ from manifests.row_filter import RowFilter
 def filtered(plan: Plan, rows: RowFilter, renamed: Mapping[str, str]) -> Plan:
     """Return the part of a plan that a filter takes, its jobs as they are in the whole plan.
 
-    `renamed` maps headers of the manifest to our names. Where no row is left, a warning says so. Raises
-    UsageError for a column that is not there.
+    `renamed` maps headers of the manifest to our names. Where no row is left, or none has a value that was
+    asked for, a warning says so. Raises UsageError for a column that is not there.
     """
     if not rows or not plan.total.jobs:
         return plan
     positions: Sequence[int] = range(plan.total.jobs)
+    told: list[str] = []
     if rows.where:
-        has_values = rows.matching(_cells(plan), renamed)
+        cells = _cells(plan)
+        has_values = rows.matching(cells, renamed)
+        told = [f"no row has --where {pair}" for pair in rows.unseen(cells, renamed)]
         positions = [at for at in positions if has_values[at]]
     if rows.first is not None or rows.sample is not None:
         prints = [fingerprint for fingerprint, _ in plan.identities()]
@@ -32,10 +35,10 @@ def filtered(plan: Plan, rows: RowFilter, renamed: Mapping[str, str]) -> Plan:
         ids = [custom_id for _, custom_id in plan.identities()]
         positions = [at for at in positions if ids[at] in rows.only]
     part = part_at(plan, positions)
-    if positions or rows.only is not None:
-        return part
-    nothing = Problem(str(plan.source), 0, "", "", f"no row is left by {rows}, so there is nothing to make")
-    return replace(part, warnings=(*part.warnings, nothing))
+    if not positions and rows.only is None:
+        told = [f"no row is left by {rows}, so there is nothing to make"]
+    warnings = (Problem(str(plan.source), 0, "", "", text) for text in told)
+    return replace(part, warnings=(*part.warnings, *warnings))
 
 
 def fitting(plan: Plan, left: Collection[int]) -> Plan:

@@ -61,6 +61,16 @@ class RowFilter:
                 found[at] = found[at] and known[cell]
         return found
 
+    def unseen(self, columns: Mapping[str, Sequence[str]], renamed: Mapping[str, str]) -> list[str]:
+        """Return the pairs of `where`, as they are typed, whose value no row has."""
+        pairs = []
+        for name, value in self.where:
+            column = _column(name, columns, renamed)
+            wanted = comparable(column, value)
+            if all(comparable(column, cell) != wanted for cell in set(columns[column])):
+                pairs.append(f"{shown(name)}={shown(value)}")
+        return pairs
+
     def taken(self, rows: Iterable[tuple[object, str]]) -> set[object]:
         """Return the rows that `first` and `sample` leave.
 

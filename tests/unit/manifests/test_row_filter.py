@@ -145,6 +145,14 @@ def test_a_part_without_rows_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("is_many")
+def test_a_value_that_no_row_has_is_named_beside_others(tmp_path: Path) -> None:
+    """A slip in one of several values takes the other rows, and is told."""
+    plan = _part(_source(tmp_path), where=["client=acme", "client=acne"])
+    assert plan.total.jobs == _part(_source(tmp_path), where=["client=acme"]).total.jobs > 0
+    assert "no row has --where client=acne" in str(plan.warnings[-1])
+
+
+@pytest.mark.usefixtures("is_many")
 def test_a_plan_file_keeps_its_rows(tmp_path: Path) -> None:
     """A plan file is planned again with its own rows; other options for rows beside it are refused."""
     write_plan(_part(_source(tmp_path), where=["client=acme"], sample=1), tmp_path / "plan.json")

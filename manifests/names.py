@@ -64,11 +64,18 @@ def safe_part(text: str) -> str:
     return part
 
 
-def with_hash(part: str, text: str) -> str:
-    """Add a short hash of `text` to a safe part, within the allowed length."""
+def with_hash(part: str, text: str, most: int = PART_MAX_CHARS) -> str:
+    """Add a short hash of `text` to a safe part, within `most` characters."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_CHARS]
-    stem = part[: PART_MAX_CHARS - _HASH_CHARS - 1].rstrip("-.")
+    stem = part[: most - _HASH_CHARS - 1].rstrip("-.")
     return f"{stem}-{digest}" if stem else f"clip-{digest}"
+
+
+def shortened(name: str) -> str:
+    """Shorten the last part of a name that is too long; a short hash of the name tells it from others."""
+    folder, slash, last = name.rpartition("/")
+    most = min(PART_MAX_CHARS, NAME_MAX_CHARS - len(folder + slash))
+    return name if len(last) <= most else folder + slash + with_hash(last, name, most)
 
 
 def folded(name: str) -> str:

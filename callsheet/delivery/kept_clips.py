@@ -16,7 +16,15 @@ from callsheet.report.clips import shot_numbers
 from callsheet.report.rows import ResultRow, iso_utc, result_row
 from callsheet.settings import command
 from manifests.campaign import BadTemplate, Template, parse_template
-from manifests.names import NAME_RULE, cleaned_name, is_safe, leaves_folder, safe_part, settled_names
+from manifests.names import (
+    NAME_RULE,
+    cleaned_name,
+    is_safe,
+    leaves_folder,
+    safe_part,
+    settled_names,
+    shortened,
+)
 from manifests.plan_rows import manifest_cells
 from manifests.selection import Kept
 from pricing.budgets import client_key
@@ -200,6 +208,5 @@ def _refuse_unknown(template: Template, cells: Sequence[Mapping[str, str]]) -> N
 
 def _filled(template: Template, cells: Mapping[str, str], custom_id: str) -> str:
     texts = {name: cells.get(name, "").strip() for name in template.columns}
-    return cleaned_name(
-        template.fill({name: safe_part(text) if text else "" for name, text in texts.items()}), custom_id
-    )
+    name = template.fill({name: safe_part(text) if text else "" for name, text in texts.items()})
+    return shortened(cleaned_name(name, custom_id))

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 1_000
 ROWS_FILE = "plan.rows.parquet"
+TAKES_BESIDE = 20
+"""How many earlier takes of a row are looked for in other runs."""
 
 
 def absent_earlier(ledger: Ledger, run: Run) -> list[MadeFile]:
@@ -89,7 +91,8 @@ def result_rows(ledger: Ledger, run: Run) -> list[ResultRow]:
 def other_takes(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> list[ResultRow]:
     """Return the takes of a run's shots that other runs of the campaign made.
 
-    These are the clips that its rows are retakes of, and the retakes that were ordered of them.
+    These are earlier takes of its rows, the clips that they are retakes of, and the retakes that were ordered
+    of them.
     """
     catalog = load_catalog()
     folders = _Folders(ledger, run)
@@ -112,13 +115,15 @@ def other_takes(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> list[Res
 
 
 def _linked_names(row: ResultRow) -> Iterator[str]:
-    """Yield the names of the clip that a row is a retake of, and of the retakes that were ordered of it."""
+    """Yield the names of a row's earlier takes, of the clip that it is a retake of, and of retakes of it."""
+    shot = shot_of(row.custom_id, row.job.take)
+    yield from (take_name(shot, take) for take in range(max(1, row.job.take - TAKES_BESIDE), row.job.take))
     if row.retake_of:
         yield row.retake_of
     for review in row.reviews:
         if review.verdict == "retake" and "take" in review.changes:
             take = int(review.changes["take"])
-            yield take_name(shot_of(row.custom_id, row.job.take), take)
+            yield take_name(shot, take)
 
 
 class _Folders:

@@ -21,6 +21,7 @@ import pytest
 import callsheet
 from callsheet.cli.main import run_command
 from callsheet.delivery.xmp import C2PA_UUID, XMP_UUID
+from callsheet.engine.results import other_takes, result_rows
 from callsheet.errors import ManifestError, UsageError
 from callsheet.ledger import Ledger, queries, reviews
 
@@ -149,6 +150,21 @@ async def test_a_retake_that_another_run_made_is_delivered_with_its_shot(shop: A
     rows = list(csv.DictReader(files_in("out")["shotlist.csv"].decode().splitlines()))
     assert [(row["run_id"], row["retake_of"]) for row in rows] == [(again, "a"), (run_id, "")]
     assert (await callsheet.deliver_async(run_id, everything=True, to="all")).clips == ("a", "b")
+
+
+async def test_earlier_takes_stand_beside_a_later_one(shop: Any) -> None:
+    """The run of a third take shows the first and the second, although it replaces the second alone."""
+    head = "custom_id,prompt,model,resolution,num_frames,seed,take,retake_of\n"
+    await made(shop, "a,A boat", "b,Another boat")
+    for take, replaced in ((2, ""), (3, "a-t2")):
+        source = shop.folder / "spring.csv"
+        source.write_text(f"{head}a-t{take},A boat,seedance-1.0-lite,480p,29,{take},{take},{replaced}\n")
+        run_id = shop.open_source(source)
+        await shop.work(run_id)
+    with Ledger.open(shop.settings.ledger) as ledger:
+        run = ledger.do(queries.run, run_id)
+        others = other_takes(ledger, run, result_rows(ledger, run))
+    assert sorted(row.custom_id for row in others) == ["a", "a-t2"]
 
 
 async def test_the_command_says_what_it_did(shop: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,6 +301,16 @@ async def test_a_client_gets_its_own_clips_only(shop: Any) -> None:
     assert "b" not in files_in("out")["timeline.otio"].decode().split('"')
     with pytest.raises(UsageError, match="of the client 'nobody'"):
         await callsheet.deliver_async(run_id, everything=True, client="nobody", to="out")
+
+
+async def test_a_long_name_is_shortened(shop: Any) -> None:
+    """An id of the greatest length leaves room for what the template adds; two of them stay apart."""
+    run_id, _ = await made(shop, f"{'x' * 119}a,A boat", f"{'x' * 119}b,Another boat")
+    name = "{custom_id}_{width}x{height}"
+    done = await callsheet.deliver_async(run_id, everything=True, to="out", name=name)
+    videos = {Path(each).stem for each in files_in("out/videos") if each.endswith(".mp4")}
+    assert len(done.clips) == len(videos) == 2
+    assert max(map(len, videos)) <= 100
 
 
 async def test_no_two_videos_get_one_name(shop: Any) -> None:

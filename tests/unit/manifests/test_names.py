@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from callsheet.errors import ManifestError
 from manifests.columnar.row_maker import slugs
-from manifests.names import PART_MAX_CHARS, folded, is_safe, safe_part, settled_ids, slug, with_hash
+from manifests.names import (
+    PART_MAX_CHARS,
+    folded,
+    is_safe,
+    safe_part,
+    settled_ids,
+    shortened,
+    slug,
+    with_hash,
+)
 from manifests.plan import Plan
 from manifests.planner import make_plan
 from manifests.validate import unknown_instructions
@@ -171,6 +180,16 @@ def test_slugs_are_safe_and_agree(prompt: str) -> None:
     made = slug(prompt)
     assert is_safe(f"{made}-3f2a9c")
     assert slugs(pa.array([prompt])).to_pylist() == [made]
+
+
+@pytest.mark.parametrize("folder", ["", "acme/", "y" * 100 + "/"])
+def test_a_name_that_is_too_long_is_shortened(folder: str) -> None:
+    """It fits its folder, and two long names do not become one."""
+    first, second = (shortened(f"{folder}{'x' * 100}_{size}") for size in ("864x480", "1248x704"))
+    assert first != second
+    assert is_safe(first)
+    assert is_safe(second)
+    assert shortened("acme/hero_864x480") == "acme/hero_864x480"
 
 
 def test_made_ids_do_not_depend_on_the_order() -> None:

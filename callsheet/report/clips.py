@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from callsheet.ledger.records import Review
-from callsheet.report.rows import ResultRow, minute_utc, strip_of
+from callsheet.report.rows import SUCCESSES, ResultRow, minute_utc, strip_of
 from callsheet.report.safe_text import clean
 from manifests.retakes import shot_of
 from pricing.money import usd_text
@@ -97,6 +97,7 @@ def shot_numbers(rows: Iterable[ResultRow]) -> dict[str, int]:
 
 
 def _document(row: ResultRow, pictures: Collection[str], shot: int, address: Address) -> dict[str, Any]:
+    charged = _CHARGED.get(row.charged, "") if row.error else ""
     poster = row.poster_path
     strip = str(strip_of(PurePosixPath(poster))) if poster else ""
     return {
@@ -104,7 +105,7 @@ def _document(row: ResultRow, pictures: Collection[str], shot: int, address: Add
         "id": clean(row.custom_id),
         "row": row.job.row,
         "group": GROUPS.get(row.status, "open"),
-        "label": _LABELS.get(row.status, row.status),
+        "label": _label(row),
         "prompt": clean(row.job.prompt),
         "model": row.model,
         "task": row.job.endpoint.task,
@@ -117,7 +118,7 @@ def _document(row: ResultRow, pictures: Collection[str], shot: int, address: Add
         "expected": row.expected_nano,
         "parts": {"draft": row.draft_nano, "finish": row.finish_nano},
         "error": clean(row.error) or _EXPLAINED.get(row.status, ""),
-        "charged": _CHARGED.get(row.charged, "") if row.error else "",
+        "charged": "" if charged in row.error.lower() else charged,
         "video": _playable(row.output_path, address),
         "draft": _playable(row.draft_path, address),
         "poster": address(poster) if poster in pictures else "",
@@ -147,6 +148,12 @@ def review_document(review: Review) -> dict[str, Any]:
             name: clean(value) if isinstance(value, str) else value for name, value in review.changes.items()
         },
     }
+
+
+def _label(row: ResultRow) -> str:
+    """Name the status; what was made as a draft and not finished is called one."""
+    is_draft = row.status in SUCCESSES and row.draft_nano is not None and row.finish_nano is None
+    return "draft" if is_draft else _LABELS.get(row.status, row.status)
 
 
 def _shape(row: ResultRow) -> str:

@@ -148,6 +148,13 @@
     $(".error", edit).textContent = text;
   }
 
+  edit.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      $(".strong", edit).click();
+    }
+  });
+
   edit.addEventListener("submit", (event) => {
     const seed = $("#edit-seed").value.trim();
     if (seed && !(/^\d{1,10}$/.test(seed) && Number(seed) <= review.seed_max)) {
@@ -188,7 +195,7 @@
   const onCurrent = { k: "keep", r: "retake", x: "reject" };
   Object.entries(onCurrent).forEach(([key, verdict]) => keys.set(key, () => set(verdict)));
   Object.entries({ n: "note", e: "prompt", m: "model", s: "seed" }).forEach(([key, field]) => keys.set(key, () => change(field)));
-  told.push(["k r x", "keep, retake, reject; again takes it back"], ["n", "note"], ["e m s", "retake with another prompt, model, seed"]);
+  told.push(["k r x", "keep, retake, reject; again takes it back"], ["n", "note"], ["e m s", "retake with another prompt, model, seed"], ["Ctrl Enter", "save a note or a retake"]);
   $("#me").textContent = name || "Your name";
   $("#me").addEventListener("click", () => named(true));
   own.filter((clip) => clip.card).forEach(refresh);

@@ -223,6 +223,20 @@ def test_a_review_from_the_first_key_to_both_takes(page: Page, reviewed: Any) ->
     assert (row["take"], row["retake_of"], row["verdict"]) == (2, "boat", "")
 
 
+def test_a_note_is_saved_from_the_keyboard(page: Page, reviewed: Any) -> None:
+    """Control and Enter save it; Enter alone is a new line."""
+    in_review(page, reviewed)
+    clip = page.locator(".card").nth(5)
+    clip.locator(".still").focus()
+    page.keyboard.press("n")
+    page.keyboard.type("warmer")
+    page.keyboard.press("Enter")
+    page.keyboard.type("light")
+    pressed(page, "Control+Enter")
+    expect(page.locator("#edit")).to_be_hidden()
+    expect(clip.locator(".verdict")).to_contain_text("warmer")
+
+
 def test_a_verdict_that_was_not_saved_is_taken_back(browser: Browser, reviewed: Any) -> None:
     """Who judges what somebody else has judged meanwhile sees that, and nothing is overwritten."""
     pages = []

@@ -182,6 +182,19 @@ def test_a_clip_says_it_in_words(
     assert all(word in said for word in words), said
 
 
+def test_what_an_error_cost_is_said_once(make_row: MakeRow) -> None:
+    """The advice at the end of a failed job's error says it already."""
+    error = "fal reports a failed render. Try again: yes (retry later). Not charged (fal.ai/docs)."
+    assert clip_of(make_row(status="failed", error=error, charged="no"))["charged"] == ""
+    assert clip_of(make_row(status="failed", error="Hm.", charged="no"))["charged"] == "not charged"
+
+
+def test_a_draft_is_called_one_until_it_is_finished(make_row: MakeRow) -> None:
+    """It is a preview, and another purchase is to come."""
+    assert clip_of(make_row(draft_nano=1))["label"] == "draft"
+    assert clip_of(make_row(draft_nano=1, finish_nano=2))["label"] == "finished"
+
+
 def test_flags_are_kinds_with_their_texts(make_row: MakeRow) -> None:
     """A clip can be filtered by what is wrong with it."""
     flags = clip_of(make_row(flags="black 0-1.2 s; hard_cut 2.5 s"))["flags"]

@@ -51,9 +51,11 @@ def without_marks(table: Table) -> Table:
 
 def campaign_of(path: Path) -> str:
     """Return the campaign that an errors.csv belongs to; "" for any other or an unreadable file."""
-    if path.suffix.lower() != ".csv" or not path.is_file():
+    if path.suffix.lower() != ".csv":
         return ""
     try:
+        if not path.is_file():  # a named pipe would keep the plan waiting
+            return ""
         with path.open(encoding="utf-8-sig", newline="") as file:
             start = file.read(_START_CHARS)
         if CAMPAIGN_COLUMN not in start:

@@ -24,7 +24,7 @@ from manifests.part import filtered
 from manifests.plan import Plan, PlannedJob, PlanOptions, Summary
 from manifests.plan_file import differences, read_plan
 from manifests.problems import Problems
-from manifests.readers import as_table, open_manifests
+from manifests.readers import as_table, open_manifests, refuse_bytes
 from manifests.readers.parquet import Manifest
 from manifests.readers.remote import is_remote
 from manifests.selection import retakes_of, run_of
@@ -44,6 +44,7 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
     a plan file no longer holds, and UsageError where a file or an option cannot be used at all.
     """
     options = overrides or PlanOptions()
+    refuse_bytes(str(source))
     if _is_plan_file(source):
         return _planned_again(Path(source), options)
     return _plan(source if is_remote(str(source)) else Path(source), _campaign_of(source), options)

@@ -226,6 +226,14 @@ def named_columns(header: Sequence[str], options: ReadOptions, file: str, row: i
     return NamedColumns(names, tuple(problems))
 
 
+def added_columns(
+    partition: Mapping[str, str], columns: Iterable[str], options: ReadOptions
+) -> dict[str, str]:
+    """Return the columns of a file's folders that the file itself has not; it has `columns`, by our names."""
+    there = set(columns)
+    return {key: value for key, value in partition.items() if options.column_of(key) not in there}
+
+
 def two_claim(one: str, other: str) -> str:
     """Say that two columns have the same name."""
     if one == other:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import glob
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -12,7 +15,7 @@ from manifests.readers.jsonl import read_jsonl
 from manifests.readers.parquet import Manifest, ParquetFile
 from manifests.readers.remote import fetched, is_remote
 from manifests.readers.xlsx import read_xlsx
-from manifests.table import ReadOptions, Table, shown
+from manifests.table import ReadOptions, Table, added_columns, named_columns, printable, shown
 
 _PARQUET, _XLSX = b"PAR1", b"PK\x03\x04"
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
@@ -50,36 +53,67 @@ def local_files(pattern: str, folder: Path) -> list[tuple[Path, str]]:
     Raises UsageError where there are none.
     """
     plain = folder / pattern
-    if plain.is_file():
-        return [(plain, "")]
-    if plain.is_dir():
-        return [(path, "") for path in _parquet_files(plain)]
-    book, _, sheet = str(plain).rpartition("#")
-    if book and Path(book).is_file():
-        return [(Path(book), sheet)]
-    # Path.glob takes no absolute pattern; a campaign may name one.
-    names = sorted(glob.glob(str(plain), recursive=True))  # noqa: PTH207
-    paths = [path for path in map(Path, names) if path.is_file() and not path.name.startswith(_LOCK)]
-    if not paths:
-        raise UsageError(_why_none(plain))
+    try:
+        if plain.is_file():
+            return [(plain, "")]
+        if plain.is_dir():
+            return [(path, "") for path in _parquet_files(plain)]
+        if (book := _book_of(str(plain))) is not None:
+            return [book]
+        paths = _matching(str(plain))
+        if not paths:
+            raise UsageError(_why_none(plain))
+    except OSError as error:
+        raise UsageError(f"cannot read {shown(error.filename or str(plain))}: {error.strerror}") from error
     return [(path, "") for path in paths]
 
 
+def _book_of(place: str) -> tuple[Path, str] | None:
+    """Return the file and the sheet that `book.xlsx#Sheet` names; either may have a `#` in its name."""
+    for at in (at for at, char in enumerate(place) if char == "#"):
+        if Path(place[:at]).is_file():
+            return Path(place[:at]), place[at + 1 :]
+    return None
+
+
+def _matching(pattern: str) -> list[Path]:
+    """Return the files of a pattern. A file that it finds again behind a link is one file."""
+    found: dict[tuple[Path, str], Path] = {}
+    # Path.glob takes no absolute pattern; a campaign may name one.
+    for path in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207
+        if path.is_file() and not path.name.startswith(_LOCK):
+            found.setdefault((path.resolve(), str(partition_of(str(path)))), path)
+    return list(found.values())
+
+
 def _parquet_files(folder: Path) -> list[Path]:
-    """Return the Parquet files in a folder and below; names that begin with `_` or `.` are not data."""
-    paths = [
+    """Return the Parquet files in a folder and below; names that begin with `_` or `.` are not data.
+
+    Raises OSError for a folder that cannot be read: its rows would be missing without a word.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    paths = sorted(
         path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in PARQUET_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(("_", ".", _LOCK)) for part in path.relative_to(folder).parts)
-    ]
+        for parent, folders, names in os.walk(folder, onerror=refuse)
+        for path in (Path(parent, name) for name in _data(folders, names))
+        if path.suffix.lower() in PARQUET_SUFFIXES and path.is_file()
+    )
     if not paths:
         raise UsageError(
             f"{folder} is a folder without Parquet files; name the manifest in it "
             f'(in a campaign file also "{folder / "*.csv"}")'
         )
     return paths
+
+
+def _data(folders: list[str], names: list[str]) -> list[str]:
+    """Return the names that may be data; the folders that are not are taken off the list."""
+    no_data = ("_", ".", _LOCK)
+    folders[:] = [name for name in folders if not name.startswith(no_data)]
+    return [name for name in names if not name.startswith(no_data)]
 
 
 def _why_none(path: Path) -> str:
@@ -92,6 +126,8 @@ def _why_none(path: Path) -> str:
 def _open(path: Path, options: ReadOptions, *, name: str = "", sheet: str = "") -> Manifest:
     """Open one manifest file; messages call it `name`. Raises UsageError where it cannot be read at all."""
     file = name or str(path)
+    refuse_bytes(file)
+    partition = partition_of(file)
     if path.name.startswith(_LOCK):
         raise UsageError(
             f"{file} is the lock file that Excel keeps while {path.name[len(_LOCK) :]} is open; "
@@ -102,13 +138,13 @@ def _open(path: Path, options: ReadOptions, *, name: str = "", sheet: str = "") 
             start = opened.read(len(_XLSX))
         if start == _PARQUET:
             _refuse_header_row(options, file, "Parquet")
-            return ParquetFile.open(path, file, options, partition_of(file))
+            return ParquetFile.open(path, file, options, partition)
         limit = XLSX_MAX_BYTES if start == _XLSX else options.max_bytes
         size = path.stat().st_size
         if size > limit:
             raise UsageError(_too_large(file, size, limit, is_text=start != _XLSX))
         if start == _XLSX:
-            return read_xlsx(path, sheet, file, options)
+            return _in_folders(read_xlsx(path, sheet, file, options), partition, options)
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
@@ -116,9 +152,28 @@ def _open(path: Path, options: ReadOptions, *, name: str = "", sheet: str = "") 
         raise UsageError(f"{file} is no workbook, so it has no sheet {shown(sheet)}")
     folder = path.resolve().parent
     if _format_of(path, content, file) == "csv":
-        return read_csv(content, file, folder, options)
+        return _in_folders(read_csv(content, file, folder, options), partition, options)
     _refuse_header_row(options, file, "JSONL")
-    return read_jsonl(content, file, folder, options)
+    return _in_folders(read_jsonl(content, file, folder, options), partition, options)
+
+
+def refuse_bytes(name: str) -> None:
+    """Raise UsageError for a file name that is no text: no plan and no ledger could hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the name {printable(name)} is not UTF-8; rename the file or its folder") from None
+
+
+def _in_folders(table: Table, partition: Mapping[str, str], options: ReadOptions) -> Table:
+    """Return a table with the columns that its folders name."""
+    added = added_columns(partition, table.columns, options)
+    if not added or not table.header or table.problems:
+        return table
+    header = (*table.header, *added)
+    named = named_columns(header, options, table.file, 0)
+    cells = [[*row, *added.values()] for row in table.cells]
+    return replace(table, header=header, columns=named.names, cells=cells, problems=named.problems)
 
 
 def as_table(manifest: Manifest) -> Table:

@@ -1,27 +1,25 @@
-"""Parquet, of any column types: every value becomes the text a person would have typed.
-
-Rows that are in memory are written to a Parquet file and read from there.
-"""
+"""Parquet, of any column types: every value becomes the text a person would have typed."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 import math
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from callsheet.errors import Problem, UsageError
+from callsheet.errors import Problem
+from manifests.columns import COLUMN
 from manifests.table import (
     COLUMNS_MAX,
     ROWS_MAX,
     UNPRINTABLE,
     ReadOptions,
     Table,
+    added_columns,
     named_columns,
     not_text,
     printable,
@@ -96,7 +94,7 @@ class ParquetFile:
                 reader = pq.ParquetFile(path, read_dictionary=coded, metadata=metadata, pre_buffer=False)
         except (pa.ArrowException, OSError, ValueError) as error:
             return Table(file, folder, problems=(_not_whole(file, error),))
-        added = {key: value for key, value in partition.items() if key not in names}
+        added = added_columns(partition, map(options.column_of, names), options)
         header = (*names, *added)
         named = named_columns(header, options, file, 0)
         problems = [*named.problems, *_footer_problems(file, metadata), *_nested(file, schema, named.names)]
@@ -153,6 +151,7 @@ class ParquetFile:
 
         found = []
         for at, (name, column) in enumerate(zip(self.columns, batch.columns, strict=False)):
+            column = _text_of_bytes(column) if name in COLUMN else column  # noqa: PLW2901
             try:
                 found.append(_readable(column, coded=at in self._coded))
             except (*_UNREADABLE, pa.ArrowException) as error:
@@ -274,7 +273,7 @@ def _readable(column: Any, *, coded: bool = False) -> Any:  # noqa: PLR0911  # o
     import pyarrow.compute as pc
 
     kind = column.type
-    if isinstance(kind, pa.BaseExtensionType):
+    if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.UuidType):
         return _readable(column.storage, coded=coded)
     if pa.types.is_run_end_encoded(kind):
         return _readable(pc.run_end_decode(column))
@@ -291,6 +290,25 @@ def _readable(column: Any, *, coded: bool = False) -> Any:  # noqa: PLR0911  # o
     texts = pa.array([_scalar_text(scalar) for scalar in column], pa.string())
     texts.validate(full=True)
     return texts
+
+
+def _text_of_bytes(column: Any) -> Any:
+    """Return bytes as the text that they are meant to be, unchecked; any other column is unchanged."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return column if pa.types.is_string(kind.value_type) else _text_of_bytes(column.dictionary_decode())
+    tests = (
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_binary_view,
+        pa.types.is_fixed_size_binary,
+    )
+    if not any(test(kind) for test in tests):
+        return column
+    return column.cast(pa.binary()).cast(options=pc.CastOptions(pa.string(), allow_invalid_utf8=True))
 
 
 def _scalar_text(scalar: Any) -> str:
@@ -360,41 +378,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value_text(value)
-
-
-def written_rows(rows: Any, name: str) -> Path:
-    """Write rows to `<name>.parquet` in a folder of its own, which is the caller's to remove.
-
-    They are a pyarrow Table, a DataFrame, another table with Arrow's PyCapsule interface, or mappings. Raises
-    UsageError for rows that are no table.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if isinstance(rows, pa.Table):
-            table = rows
-        elif hasattr(rows, "to_parquet"):
-            table = pa.Table.from_pandas(rows, preserve_index=False)
-        elif hasattr(rows, "__arrow_c_stream__"):
-            table = pa.table(rows)
-        else:
-            names = dict.fromkeys(name for row in rows for name in row)
-            table = pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise UsageError(f"the rows are no table: {error}") from error
-    path = Path(tempfile.mkdtemp(prefix="callsheet-")) / f"{name}.parquet"
-    pq.write_table(table, path)
-    return path
-
-
-def _column(name: str, values: list[Any]) -> Any:
-    """Return values as an Arrow array: numbers beside text become text. Raises UsageError for other kinds."""
-    import pyarrow as pa
-
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        if not all(value is None or isinstance(value, str | int | float | Decimal) for value in values):
-            raise UsageError(f"column {name} holds values of different kinds: {error}") from error
-        return pa.array([None if value is None else str(value) for value in values])

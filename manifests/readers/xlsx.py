@@ -41,6 +41,9 @@ _RATIO_FROM_BYTES = 8 << 20
 MEMBERS_MAX = 10_000
 _CHUNK_BYTES = 1 << 20
 _PLACE = re.compile(r"([A-Za-z]{1,7})([0-9]{1,10})")
+_ERRORS = ("", "#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!")
+"""The errors of formulas that calamine knows; it refuses a workbook that holds another one."""
+
 _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
@@ -144,11 +147,11 @@ def _read(content: bytes, wanted: str) -> Iterator[dict[str, Any]]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _measure(archive, len(content))
-            parts = _parts(archive)
+            parts, calculates = _parts(archive)
             names = [wanted] if wanted else [name for name, (_, visible) in parts.items() if visible]
             if wanted and wanted not in parts:
                 raise _BadWorkbook(f"there is no sheet {wanted!r}; there are {', '.join(map(repr, parts))}")
-            sheets = {name: _sheet(archive, parts[name][0]) for name in names}
+            sheets = {name: _sheet(archive, parts[name][0], calculates=calculates) for name in names}
         book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
         filled = [name for name in names if any(_rows(book.get_sheet_by_name(name), sheets[name]))]
     except (*_DAMAGED, calamine.CalamineError) as error:
@@ -177,16 +180,23 @@ def _measure(archive: zipfile.ZipFile, packed: int) -> None:
         )
 
 
-def _parts(archive: zipfile.ZipFile) -> dict[str, tuple[str, bool]]:
-    """Return where in the archive each worksheet lies, by its name, and whether it is visible."""
+def _parts(archive: zipfile.ZipFile) -> tuple[dict[str, tuple[str, bool]], bool]:
+    """Return where in the archive each worksheet lies, by its name, and whether it is visible.
+
+    The second value says whether all formulas are to be calculated when the workbook is opened.
+    """
     targets: dict[str, str] = {}
     found: dict[str, tuple[str, bool]] = {}
+    calculates = False
 
     def link(name: str, given: Mapping[str, str]) -> None:
         if name == "Relationship" and given.get("Type", "").endswith("/worksheet"):
             targets[given["Id"]] = posixpath.normpath(posixpath.join("/xl", given["Target"])).lstrip("/")
 
     def sheet(name: str, given: Mapping[str, str]) -> None:
+        nonlocal calculates
+        if name == "calcPr":
+            calculates = given.get("fullCalcOnLoad") in ("1", "true")
         if name == "sheet":
             target = targets.get(next((value for key, value in given.items() if key.endswith(" id")), ""))
             if target:
@@ -199,7 +209,7 @@ def _parts(archive: zipfile.ZipFile) -> dict[str, tuple[str, bool]]:
         raise _BadWorkbook(
             "this is not an XLSX workbook; save it as .xlsx in the program it was made with"
         ) from None
-    return found
+    return found, calculates
 
 
 def _parse(archive: zipfile.ZipFile, member: str, start: Any, end: Any = None, text: Any = None) -> None:
@@ -220,15 +230,19 @@ def _parse(archive: zipfile.ZipFile, member: str, start: Any, end: Any = None, t
         parser.Parse(b"", True)  # noqa: FBT003
 
 
-def _sheet(archive: zipfile.ZipFile, member: str) -> _Sheet:  # noqa: C901  # one handler an element
-    """Read what calamine does not tell of a sheet. Raises _BadWorkbook where it reaches too far."""
+def _sheet(archive: zipfile.ZipFile, member: str, *, calculates: bool) -> _Sheet:  # noqa: C901  # one handler an element
+    """Read what calamine does not tell of a sheet. Raises _BadWorkbook where it reaches too far.
+
+    `calculates` says that a spreadsheet program is to calculate all formulas when it opens the workbook.
+    """
     sheet = _Sheet()
     row = column = 0
-    is_failed = in_value = is_formula = False
+    kind = ""
+    in_value = is_formula = has_result = False
     value: list[str] = []
 
     def start(name: str, given: Mapping[str, str]) -> None:
-        nonlocal row, column, is_failed, in_value, is_formula
+        nonlocal row, column, kind, in_value, is_formula, has_result
         if name == "row":
             row, column = int(given.get("r", row + 1)), 0
             if given.get("hidden") in ("1", "true"):
@@ -236,20 +250,29 @@ def _sheet(archive: zipfile.ZipFile, member: str) -> _Sheet:  # noqa: C901  # on
         elif name == "c":
             row, column = _place(given["r"]) if "r" in given else (row, column + 1)
             sheet.height, sheet.width = max(sheet.height, row), max(sheet.width, column)
-            is_failed, is_formula = given.get("t") == "e", False
+            kind, is_formula, has_result = given.get("t", ""), False, False
         elif name == "mergeCell":
             first, _, last = given["ref"].partition(":")
             (top, left), (bottom, _) = _place(first), _place(last or first)
             sheet.merged.append((top, bottom, left))
-        in_value = name == "v" and is_failed
-        is_formula = (is_formula or name == "f") and name != "v"
+        is_formula = is_formula or name == "f"
+        in_value = name == "v" and (is_formula or kind == "e")
 
     def end(name: str) -> None:
-        nonlocal in_value
-        if name == "c" and is_formula:
+        nonlocal in_value, has_result
+        if name == "c" and is_formula and not has_result:
             sheet.uncalculated = sheet.uncalculated or (row, column)
-        if name == "v" and is_failed:
-            sheet.failed[row, column] = "".join(value) or "#ERROR!"
+        if name == "v" and in_value:
+            result = "".join(value)
+            if kind == "e":
+                sheet.failed[row, column] = result or "#ERROR!"
+                if result not in _ERRORS:
+                    raise _BadWorkbook(
+                        f"row {row}, column {column}: this formula failed with {result}; "
+                        "correct it, or empty the cell"
+                    )
+            # A text may be empty. Programs that calculate nothing write no result, or 0 for every formula.
+            has_result = kind in ("e", "str") or result not in ("", "0" if calculates else "")
         in_value = False
         value.clear()
 

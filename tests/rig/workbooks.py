@@ -17,8 +17,13 @@ class Failed(str):
     __slots__ = ()
 
 
-def workbook(sheets: Mapping[str, str], *, shared: str = "", folder: str = "worksheets") -> bytes:
-    """Return a workbook of these sheets' XML; a name that ends in `_hidden` hides its sheet."""
+def workbook(
+    sheets: Mapping[str, str], *, shared: str = "", folder: str = "worksheets", after: str = ""
+) -> bytes:
+    """Return a workbook of these sheets' XML; a name that ends in `_hidden` hides its sheet.
+
+    `after` follows the list of sheets.
+    """
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         names = "".join(
@@ -41,7 +46,7 @@ def workbook(sheets: Mapping[str, str], *, shared: str = "", folder: str = "work
         )
         archive.writestr(
             "xl/workbook.xml",
-            f'<workbook xmlns="{_MAIN}" xmlns:r="{_LINKS}"><sheets>{names}</sheets></workbook>',
+            f'<workbook xmlns="{_MAIN}" xmlns:r="{_LINKS}"><sheets>{names}</sheets>{after}</workbook>',
         )
         archive.writestr(
             "xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{_PACKAGE}">{links}</Relationships>'

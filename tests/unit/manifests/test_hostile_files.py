@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,57 @@ def test_bytes_that_are_no_text_deep_in_a_list_are_named():
     _parquet({"prompt": ["a kite", "a boat"], "note": deep})
     (problem,) = _problems("shots.parquet")
     assert (problem.row, problem.column) == (2, "note")
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(4)])
+@pytest.mark.parametrize("is_coded", [True, False])
+def test_bytes_in_a_column_of_ours_are_its_text(kind, is_coded):
+    """Some warehouses know no text but bytes; what is no UTF-8 would be a prompt of backslashes."""
+    cells = pa.array([b"kite", b"boat"], kind)
+    _parquet({"prompt": cells.dictionary_encode() if is_coded else cells})
+    assert [each.job.prompt for each in make_plan("shots.parquet").jobs] == ["kite", "boat"]
+    cells = pa.array([b"kite", b"caf\xe9"], kind)
+    _parquet({"prompt": cells.dictionary_encode() if is_coded else cells})
+    (problem,) = _problems("shots.parquet")
+    assert (problem.row, problem.column) == (2, "prompt")
+    assert "cannot be read as text" in problem.message
+
+
+def test_a_name_that_is_no_text_is_refused():
+    """No plan file and no ledger could hold it; a pattern that finds one says so as well."""
+    content = f"prompt,model\na kite,{FAST}\n"
+    Path(os.fsdecode(b"caf\xe9.csv")).write_text(content)
+    for source in (os.fsdecode(b"caf\xe9.csv"), "*.csv"):
+        with pytest.raises(UsageError, match=r"the name caf\\udce9.csv is not UTF-8; rename"):
+            make_plan(source)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 300 + ".csv", "x" * 300 + ".parquet", "x" * 300 + "/*.csv"],
+    ids=["CSV", "Parquet", "pattern"],
+)
+def test_a_name_that_is_too_long_is_refused(name):
+    """It cannot be the name of a file."""
+    with pytest.raises(UsageError, match=r"File name too long|there is no manifest"):
+        make_plan(name)
+
+
+def test_a_folder_that_cannot_be_read_is_refused(monkeypatch):
+    """The rows in it would be missing from the night without a word."""
+    Path("night/client=zoe").mkdir(parents=True)
+    _parquet({"prompt": ["a kite"]})
+    Path("shots.parquet").rename("night/shots.parquet")
+    listed = os.scandir
+
+    def scandir(place):
+        if str(place).endswith("zoe"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UsageError, match="cannot read night/client=zoe: Permission denied"):
+        make_plan("night")
 
 
 def test_a_header_that_is_no_text_is_an_error():

@@ -301,8 +301,12 @@ CARRIED = {
     "nested": (pa.array([{"a": {"b": ['"']}}, None]), '{"a": {"b": ["\\""]}}'),
     "dictionary": (pa.array([7, None]).dictionary_encode(), "7"),
     "extension": (
-        pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16, None], pa.binary(16))),
-        "0" * 16,
+        pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, None], pa.int8())),
+        "1",
+    ),
+    "uuid": (
+        pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"\x12\x34" * 8, None], pa.binary(16))),
+        "12341234-1234-1234-1234-123412341234",
     ),
 }
 
@@ -329,10 +333,42 @@ def test_folders_of_a_partitioned_table_are_columns():
     assert (job.job.client, dict(job.job.extra)) == ("acme", {"day": "1"})
 
 
-def test_a_column_in_the_file_goes_before_its_folder():
-    """A partition that the file holds as well is no second column."""
-    plan = _parquet("client=acme/part.parquet", client=pa.array(["zoe", "zoe"]))
+@pytest.mark.parametrize("folder", ["client=acme", "Client=acme"])
+def test_a_column_in_the_file_goes_before_its_folder(folder):
+    """A partition that the file holds as well is no second column, however it is spelled."""
+    plan = _parquet(f"{folder}/part.parquet", client=pa.array(["zoe", "zoe"]))
     assert {each.job.client for each in plan.jobs} == {"zoe"}
+    Path(f"{folder}/a.csv").write_text(f"prompt,model,client\na kite,{FAST},zoe\n")
+    assert {each.job.client for each in make_plan(f"{folder}/a.csv").jobs} == {"zoe"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", f"prompt,model\na kite,{FAST}\n".encode()),
+        ("a.jsonl", json.dumps({"prompt": "a kite", "model": FAST}).encode()),
+        ("a.xlsx", book(Shots=[["prompt", "model"], ["a kite", FAST]])),
+    ],
+    ids=["CSV", "JSONL", "XLSX"],
+)
+def test_folders_of_any_table_are_columns(name, content):
+    """A client of a folder counts under its cap, whatever the files in it are."""
+    Path("night/Client=acme/day=1").mkdir(parents=True)
+    Path("night/Client=acme/day=1", name).write_bytes(content)
+    (planned,) = make_plan(f"night/*/*/{name}").jobs
+    assert (planned.job.client, dict(planned.job.extra)) == ("acme", {"day": "1"})
+
+
+def test_a_file_that_a_pattern_finds_twice_is_read_once():
+    """A link to the newest night, or to the folder itself, makes no second take of every row."""
+    for night in ("1", "2"):
+        Path(f"nights/{night}").mkdir(parents=True)
+        Path(f"nights/{night}/shots.csv").write_text(f"prompt,model\na kite {night},{FAST}\n")
+    Path("nights/latest").symlink_to("2")
+    Path("nights/all").symlink_to(".")
+    plan = make_plan("nights/**/*.csv")
+    assert sorted(each.job.prompt for each in plan.jobs) == ["a kite 1", "a kite 2"]
+    assert plan.warnings == ()
 
 
 @pytest.mark.parametrize(

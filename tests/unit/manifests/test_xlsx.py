@@ -55,6 +55,8 @@ def test_several_sheets_want_a_name(tmp_path):
     assert (named.problems, named.count) == ((), 2)
     missing = _read(tmp_path, content, "book.xlsx#Shot")
     assert "there is no sheet 'Shot'; there are 'Shots', 'Notes'" in _messages(missing)[0]
+    odd = _read(tmp_path, workbook({"Q3 #2": sheet(KITES), "x": sheet([["x"], ["y"]])}), "book.xlsx#Q3 #2")
+    assert (odd.problems, odd.count) == ((), 3)
     assert _read(tmp_path, book(Shots=SHOTS, Old_hidden=[["x"], ["y"]], Empty=[])).problems == ()
 
 
@@ -86,17 +88,58 @@ def test_a_formula_that_failed_is_its_error(tmp_path):
     assert [list(cells) for cells in table.cells] == [["a", "kite", "#N/A"], ["#REF!", "kite", "x"]]
 
 
-def test_a_formula_that_was_never_calculated_is_refused(tmp_path):
-    """A program that writes formulas without results leaves no value: an empty cell would be another job."""
+CALCULATES = '<calcPr calcId="1" fullCalcOnLoad="1"/>'
+"""What openpyxl and XlsxWriter put into a workbook: Excel is to calculate every formula when it opens it."""
+
+
+def _calculated(cell: str, after: str = "") -> bytes:
     names = "".join(f'<c t="inlineStr"><is><t>{name}</t></is></c>' for name in ("prompt", "duration"))
     text = '<c t="inlineStr"><is><t>kite</t></is></c>'
-    rows = f'<row r="1">{names}</row><row r="2">{text}<c r="B2"><f>2+3</f>{{}}</c></row>'
-    (message,) = _messages(_read(tmp_path, workbook({"Shots": sheet_xml(rows.format(""))})))
+    rows = f'<row r="1">{names}</row><row r="2">{text}{cell}</row>'
+    return workbook({"Shots": sheet_xml(rows)}, after=after)
+
+
+@pytest.mark.parametrize(
+    ("cell", "after"),
+    [
+        ('<c r="B2"><f>2+3</f></c>', ""),
+        ('<c r="B2"><f>2+3</f><v></v></c>', CALCULATES),
+        ('<c r="B2"><f>2+3</f><v/></c>', ""),
+        ('<c r="B2"><f t="shared" si="0"/><v/></c>', ""),
+        ('<c r="B2"><f>2+3</f><v>0</v></c>', CALCULATES),
+    ],
+    ids=["no value", "openpyxl", "an empty value", "shared", "XlsxWriter"],
+)
+def test_a_formula_that_was_never_calculated_is_refused(tmp_path, cell, after):
+    """A program that writes formulas without results leaves no value: an empty cell would be another job."""
+    (message,) = _messages(_read(tmp_path, _calculated(cell, after)))
     assert message.startswith(
         "row 2, column 2: the file holds no result of this formula; open it in a spreadsheet"
     )
-    (cells,) = _read(tmp_path, workbook({"Shots": sheet_xml(rows.format("<v>5</v>"))})).cells
-    assert list(cells) == ["kite", "5"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "after", "text"),
+    [
+        ('<c r="B2"><f>2+3</f><v>5</v></c>', CALCULATES, "5"),
+        ('<c r="B2"><f>1-1</f><v>0</v></c>', "", "0"),
+        ('<c r="B2" t="str"><f>""</f><v></v></c>', CALCULATES, ""),
+        ('<c r="B2" t="str"><f>"x"</f><v>x</v></c>', "", "x"),
+    ],
+)
+def test_the_result_of_a_formula_is_its_cell(tmp_path, cell, after, text):
+    """Also where it is 0 or an empty text."""
+    (cells,) = _read(tmp_path, _calculated(cell, after)).cells
+    assert list(cells) == ["kite", text]
+
+
+@pytest.mark.parametrize("error", ["#SPILL!", "#GETTING_DATA", "#ERROR!"])
+def test_an_error_that_the_reading_library_does_not_know_is_named(tmp_path, error):
+    """With its row, and not as a damaged workbook."""
+    content = _calculated(f'<c r="B2" t="e"><f>x</f><v>{error}</v></c>')
+    assert _messages(_read(tmp_path, content)) == [
+        f"row 2, column 2: this formula failed with {error}; correct it, or empty the cell"
+    ]
 
 
 def test_hidden_rows_are_told_or_left_out(tmp_path):

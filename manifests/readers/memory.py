@@ -1,0 +1,48 @@
+"""Rows that are in memory: they are written to a Parquet file and read from there."""
+
+from __future__ import annotations
+
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from callsheet.errors import UsageError
+
+
+def written_rows(rows: Any, name: str) -> Path:
+    """Write rows to `<name>.parquet` in a folder of its own, which is the caller's to remove.
+
+    They are a pyarrow Table, a DataFrame, another table with Arrow's PyCapsule interface, or mappings. Raises
+    UsageError for rows that are no table.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if isinstance(rows, pa.Table):
+            table = rows
+        elif hasattr(rows, "to_parquet"):
+            table = pa.Table.from_pandas(rows, preserve_index=False)
+        elif hasattr(rows, "__arrow_c_stream__"):
+            table = pa.table(rows)
+        else:
+            names = dict.fromkeys(name for row in rows for name in row)
+            table = pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UsageError(f"the rows are no table: {error}") from error
+    path = Path(tempfile.mkdtemp(prefix="callsheet-")) / f"{name}.parquet"
+    pq.write_table(table, path)
+    return path
+
+
+def _column(name: str, values: list[Any]) -> Any:
+    """Return values as an Arrow array: numbers beside text become text. Raises UsageError for other kinds."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        if not all(value is None or isinstance(value, str | int | float | Decimal) for value in values):
+            raise UsageError(f"column {name} holds values of different kinds: {error}") from error
+        return pa.array([None if value is None else str(value) for value in values])

@@ -15,7 +15,6 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from callsheet.sandbox.pixels import FPS
 from callsheet.sandbox.scene import Scene
 from callsheet.sandbox.served_endpoints import INSTRUCTION
 from callsheet.sandbox.text import fitted, font, font_for
@@ -82,7 +81,8 @@ def drawn(scene: Scene) -> Iterator[av.VideoFrame]:
             dark = corner.copy()
             for _ in range(min(2, after - number)):
                 code = Image.new("L", (corner.shape[1], corner.shape[0]))
-                clock = f"00:{number // FPS // 60:02d}:{number // FPS % 60:02d}:{number % FPS:02d}"
+                seconds, frame = divmod(number, scene.fps)
+                clock = f"00:{seconds // 60:02d}:{seconds % 60:02d}:{frame:02d}"
                 ImageDraw.Draw(code).text((code.width, 0), clock, _WHITE_Y, face, "ra")
                 corner[:] = dark | np.asarray(code)
                 number += 1
@@ -92,7 +92,7 @@ def drawn(scene: Scene) -> Iterator[av.VideoFrame]:
 
 def _looks(scene: Scene, shots: list[Shot], index: int, count: int) -> Iterator[av.VideoFrame]:
     """Yield what the camera sees in a shot: its picture, the end picture faded in, and the captions."""
-    shot, size = shots[index], f"d={count}:s={scene.width_px}x{scene.height_px}:fps={FPS}"
+    shot, size = shots[index], f"d={count}:s={scene.width_px}x{scene.height_px}:fps={scene.fps}"
     zoom, x, y = (each.format(t=f"(on/{max(1, count - 1)})") for each in shot.move)
     move = f"z={zoom}:x=(iw-iw/zoom)*({x}):y=(ih-ih/zoom)*({y}):{size}"
     pictures = scene.pictures or (backdrop(scene.prompt, scene.seed_text, index),)
@@ -107,7 +107,7 @@ def _looks(scene: Scene, shots: list[Shot], index: int, count: int) -> Iterator[
         packed = "rgba" if picture.mode == "RGBA" else "rgb24"
         frame = av.VideoFrame.from_numpy_buffer(np.array(picture), packed)
         frame = frame.reformat(format=layout, dst_colorspace="ITU709", dst_color_range="MPEG")
-        frame.pts, frame.time_base = 0, Fraction(1, FPS)
+        frame.pts, frame.time_base = 0, Fraction(1, scene.fps)
         frames.append(frame)
         steps = [graph.add_buffer(None, frame.width, frame.height, frame.format, None, frame.time_base)]
         steps += [graph.add(name, options) for name, options in filters]
@@ -127,7 +127,7 @@ def _looks(scene: Scene, shots: list[Shot], index: int, count: int) -> Iterator[
 def _captions(scene: Scene, shots: list[Shot], index: int) -> Image.Image:
     """Return what is written in a shot, in white on half transparent bands, as RGBA."""
     shot, unit, width_px = shots[index], scene.unit_px, scene.width_px
-    seed, length_s = f" · seed {scene.seed_text}" if scene.seed_text else "", (scene.frames - 1) / FPS
+    seed, length_s = f" · seed {scene.seed_text}" if scene.seed_text else "", (scene.frames - 1) / scene.fps
     header = f"Sandbox · {scene.title} · {width_px} x {scene.height_px} · {length_s:.4g} s{seed}"
     missing = "" if font_for(shot.caption)[1] else "  (no font here has all of these letters)"
     label = (f"{index + 1}/{len(shots)}  {shot.instruction}" if shot.instruction else "") + missing

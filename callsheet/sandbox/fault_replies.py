@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from callsheet.errors import UsageError
-from callsheet.sandbox.faults import KINDS, Fault, FaultBook
+from callsheet.sandbox.faults import KINDS, SUBMIT_ONLY, Fault, FaultBook
 
 NGINX_PAGE = (
     "<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n"
@@ -31,6 +31,7 @@ FAULT_HEADER = "x-sandbox-fault"
 """A call that carries it meets that fault once: `throttle delay_s=2`."""
 
 _REASONS = {502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
+_WITHOUT_BODY = frozenset({204, 205, 304})
 LOCKED = "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing."
 
 
@@ -77,7 +78,7 @@ class FaultMiddleware:
         """Pass the call on, or let a fault have it."""
         route = route_of(scope["method"], scope["path"]) if scope["type"] == "http" else ""
         try:
-            asked = _asked_for(scope) if route else None
+            asked = _asked_for(scope, route) if route else None
         except (UsageError, TypeError) as error:
             await JSONResponse({"detail": str(error)}, 400)(scope, receive, send)
             return
@@ -129,10 +130,13 @@ class FaultMiddleware:
         )
 
 
-def _asked_for(scope: Scope) -> Fault | None:
+def _asked_for(scope: Scope, route: str) -> Fault | None:
     """Return the fault that a call asks for itself. Raises UsageError and TypeError."""
     text = Headers(scope=scope).get(FAULT_HEADER)
-    return None if text is None else Fault.from_text(text)
+    fault = None if text is None else Fault.from_text(text)
+    if fault is not None and fault.kind in SUBMIT_ONLY and route != "submit":
+        raise UsageError(f"{fault.kind} spoils the reply of a submit; this call is none")
+    return fault
 
 
 def _key_in(scope: Scope) -> str:
@@ -163,6 +167,8 @@ def _server_error(fault: Fault, headers: Mapping[str, str]) -> HttpReply:
 def _json(status: int, document: object, headers: Mapping[str, str] | None = None) -> HttpReply:
     body = json.dumps(document).encode()
     fixed = {"content-type": "application/json", "content-length": str(len(body))}
+    if status in _WITHOUT_BODY:
+        fixed, body = {}, b""
     return HttpReply(status, {**fixed, **(headers or {})}, body)
 
 
@@ -185,7 +191,8 @@ async def _spoil(fault: Fault, reply: HttpReply, scope: Scope, receive: Receive,
     else:
         records = scope["app"].state.services.queue.records
         earlier = records[-2].id if len(records) > 1 else str(uuid.uuid4())
-        await _send(send, _spoiled(fault, reply, earlier))
+        is_refused = fault.kind in SUBMIT_ONLY and "x-fal-request-id" not in reply.headers
+        await _send(send, reply if is_refused else _spoiled(fault, reply, earlier))
 
 
 async def _hang_up(scope: Scope, receive: Receive, *, reset: bool = False) -> None:

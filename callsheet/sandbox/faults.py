@@ -90,8 +90,9 @@ KINDS: Mapping[str, Kind] = {
     "file_slow": Kind("file", "file", 0, "in 20 pieces over `delay_s` seconds"),
 }
 
-_SUBMIT_ONLY = frozenset({"no_request_id", "other_id", "torn_id"})
+SUBMIT_ONLY = frozenset({"no_request_id", "other_id", "torn_id"})
 _HEADER_TEXT = re.compile(r"[\t\x20-\x7e]*")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 @dataclass(slots=True)
@@ -136,7 +137,7 @@ class Fault:
             raise UsageError(f"probability is {self.probability}; it must be above 0 and at most 1")
         if not 0 <= self.delay_s <= 3600 or not 0 <= self.factor <= 1000:
             raise UsageError("delay_s must be from 0 to 3600 and factor from 0 to 1000")
-        if self.kind in _SUBMIT_ONLY and self.route != "submit":
+        if self.kind in SUBMIT_ONLY and self.route != "submit":
             raise UsageError(f"{self.kind} spoils the reply of a submit; it cannot be on route {self.route}")
         self.status = self.status or row.status
         if self.status and not 200 <= self.status <= 599:
@@ -155,6 +156,8 @@ class Fault:
         for text in (*texts, *self.headers, *self.headers.values()):
             if not isinstance(text, str) or not _HEADER_TEXT.fullmatch(text):
                 raise UsageError(f"{text!r} cannot be sent as a header")
+        if wrong := [name for name in self.headers if not _HEADER_NAME.fullmatch(name)]:
+            raise UsageError(f"{wrong[0]!r} cannot be the name of a header")
 
     def strikes(self) -> bool:
         """Draw once; True counts as fired."""

@@ -8,17 +8,21 @@ width x height x frames / 1024; real bills count 24 frames a second and one more
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
-from callsheet.sandbox.pixels import FPS
 from callsheet.sandbox.served_endpoints import ENDPOINTS, VIDEO_INPUT, ServedEndpoint
 
 AudioBilling = Literal["units", "price"]
 TOKENS_PER_UNIT = {"1m tokens": 1_000_000, "1000 tokens": 1_000}
+_UNIT = re.compile(
+    r"(?:per |/ ?)?(\d{1,9})? ?(k|thousand|m|million)? ?(?:video |output |generated )?(token|sec|min|video)"
+)
+_WORDS = {"k": 1_000, "thousand": 1_000, "m": 1_000_000, "million": 1_000_000}
 NANO_PER_USD = 1_000_000_000
 
 
@@ -115,15 +119,17 @@ class PriceList:
         return self._changes.get(endpoint_id, PriceChange())
 
     def _quantity(self, endpoint_id: str, tokens: Fraction, frames: int) -> Fraction:
-        unit = self.unit(endpoint_id)
-        if unit in TOKENS_PER_UNIT:
-            return tokens / TOKENS_PER_UNIT[unit]
-        if not unit.startswith("second"):
-            return Fraction(1)
+        found = _UNIT.match(" ".join(self.unit(endpoint_id).lower().replace(",", "").split()))
+        count = int(found[1] or 1) * _WORDS.get(found[2], 1) if found else 1
+        if not found or found[3] == "video":
+            return Fraction(1, count)
+        if found[3] == "token":
+            return tokens / count
+        endpoint = self._endpoints[endpoint_id]
         # Models that are priced per second bill the seconds that were ordered.
-        return (
-            Fraction(frames // FPS) if self._endpoints[endpoint_id].unit_price_nano else Fraction(frames, FPS)
-        )
+        is_ordered = endpoint.unit_price_nano and frames % endpoint.fps == 1
+        seconds = Fraction(frames - is_ordered, endpoint.fps)
+        return seconds / count / (60 if found[3] == "min" else 1)
 
 
 def _read_change(endpoints: Mapping[str, ServedEndpoint], endpoint_id: str, given: object) -> PriceChange:

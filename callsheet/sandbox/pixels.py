@@ -55,9 +55,9 @@ def size_of(version: str, resolution: str, ratio: str) -> tuple[int, int]:
     return PIXELS[version, resolution][ratio]
 
 
-def frames_of(duration_s: int) -> int:
+def frames_of(duration_s: int, fps: int = FPS) -> int:
     """Frames of a clip of whole seconds: one more than 24 a second; the first and the last both count."""
-    return FPS * duration_s + 1
+    return fps * duration_s + 1
 
 
 def render_time_s(width_px: int, height_px: int, frames: int, noise: float) -> float:

@@ -185,6 +185,7 @@ class Scene:
     codec: str = "H264"
     high_bitrate: bool = False
     video_frames: int = 0
+    fps: int = FPS
 
     @property
     def unit_px(self) -> float:
@@ -194,7 +195,7 @@ class Scene:
     @property
     def key(self) -> str:
         """A hash of all of it: scenes with one key are one file."""
-        size = (self.width_px, self.height_px, self.frames)
+        size = (self.width_px, self.height_px, self.frames, self.fps)
         sound_and_code = (self.audio, self.codec, self.high_bitrate)
         words = (_DRAWING, self.title, self.prompt, *size, *sound_and_code, self.camera_fixed, self.seed_text)
         digest = hashlib.sha256(json.dumps(words).encode())
@@ -226,4 +227,5 @@ def scene_of(shot: ClipOrder, loader: InputLoader, *, draw_seed: bool) -> Scene:
         codec=shot.codec,
         high_bitrate=shot.high_bitrate,
         video_frames=sum(frames for _, frames in loaded),
+        fps=shot.endpoint.fps,
     )

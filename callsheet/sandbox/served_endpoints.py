@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal, cast
@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from callsheet.errors import CallsheetError
-from callsheet.sandbox.pixels import frames_of, size_of
+from callsheet.sandbox.pixels import FPS, frames_of, size_of
 
 MAX_ECHO = 10_000
 """Characters of an input that a reply repeats."""
@@ -81,8 +81,9 @@ class ServedEndpoint:
 
     `unit_price_nano` is that of one unit, 0 for what is priced by tokens. `unit` is the price list's word for
     what `X-Fal-Billable-Units` counts. `kind` is text, image, reference or draft. `alias` is the id in the
-    paths of fal's OpenAPI document where it differs from the listed one. `sizes` are those of a person's own
-    model, by resolution and ratio.
+    paths of fal's OpenAPI document where it differs from the listed one. A person's own model has `sizes` by
+    resolution and ratio, `own_rate` (what multiplies its price, by sound and resolution), and `auto_s`, the
+    seconds of a clip whose length is left to it.
     """
 
     id: str
@@ -95,6 +96,9 @@ class ServedEndpoint:
     alias: str = ""
     unit_price_nano: int = 0
     sizes: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+    own_rate: Callable[..., Fraction] | None = None
+    fps: int = FPS
+    auto_s: int = 0
 
     def size(self, resolution: str, ratio: str) -> tuple[int, int]:
         """Return (width, height) in pixels. Raises KeyError for a combination that does not exist."""
@@ -112,6 +116,8 @@ class ServedEndpoint:
         2026-09). 2.0 at 4k costs 8/14, and videos as input make it 0.6 times, for mini only their own
         seconds (third parties, 2026-10).
         """
+        if self.own_rate is not None:
+            return self.own_rate(audio=audio, resolution=resolution)
         rate = Fraction(self.price_nano)
         if self.version == "1.5" and audio:
             rate *= 2
@@ -353,7 +359,8 @@ def shot_of(endpoint: ServedEndpoint, arguments: Mapping[str, Any], random_seed:
         prompt=prompt,
         ratio=given["aspect_ratio"],
         resolution="480p" if draft else given["resolution"],
-        frames=given.get("num_frames") or frames_of(_seconds(given["duration"], prompt, endpoint.version)),
+        frames=given.get("num_frames")
+        or frames_of(_seconds(endpoint, given["duration"], prompt), endpoint.fps),
         seed=random_seed if seed in (None, -1) else seed,
         audio=given.get("generate_audio", False),
         camera_fixed=given.get("camera_fixed", False),
@@ -379,8 +386,9 @@ def _sources(given: Mapping[str, Any]) -> tuple[Source, ...]:
     return tuple(found)
 
 
-def _seconds(duration: str, prompt: str, version: str) -> int:
+def _seconds(endpoint: ServedEndpoint, duration: str, prompt: str) -> int:
     """Return whole seconds. For `auto` the sandbox takes 5, and 3 more for each further shot (assumed)."""
     if duration != "auto":
         return int(duration)
-    return min(5 + 3 * max(0, len(INSTRUCTION.findall(prompt)) - 1), 15 if version == "2.0" else 30)
+    shots = len(INSTRUCTION.findall(prompt))
+    return endpoint.auto_s or min(5 + 3 * max(0, shots - 1), 15 if endpoint.version == "2.0" else 30)

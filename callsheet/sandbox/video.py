@@ -1,4 +1,4 @@
-"""Writes MP4s: H.264 in yuv420p at 24 frames a second, AAC where there is sound, the index in front."""
+"""Writes MP4s: H.264 in yuv420p AAC where there is sound, the index in front."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from callsheet.sandbox.drawing import drawn
-from callsheet.sandbox.pixels import FPS
 from callsheet.sandbox.scene import Scene
 
 SAMPLE_RATE_HZ = 48_000
@@ -35,11 +34,11 @@ def encode(scene: Scene, path: Path) -> None:
             audio = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="stereo")
         for number, frame in enumerate(drawn(scene)):
             frame.pts = number
-            frame.time_base = Fraction(1, FPS)
+            frame.time_base = Fraction(1, scene.fps)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None:
-            sound = tone(scene.prompt, scene.frames * SAMPLE_RATE_HZ // FPS)
+            sound = tone(scene.prompt, scene.frames * SAMPLE_RATE_HZ // scene.fps)
             piece = av.AudioFrame.from_ndarray(sound, format="fltp", layout="stereo")
             piece.sample_rate, piece.pts, piece.time_base = SAMPLE_RATE_HZ, 0, Fraction(1, SAMPLE_RATE_HZ)
             container.mux(audio.encode(piece))
@@ -48,11 +47,11 @@ def encode(scene: Scene, path: Path) -> None:
 
 def _video_stream(container: OutputContainer, scene: Scene) -> VideoStream:
     if scene.codec == "H265":
-        stream = container.add_stream("libx265", rate=FPS, options=dict(_X265))
+        stream = container.add_stream("libx265", rate=scene.fps, options=dict(_X265))
         stream.codec_context.codec_tag = "hvc1"
     else:
         options = _X264 | ({"qp": "20"} if scene.high_bitrate else {})
-        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream = container.add_stream("libx264", rate=scene.fps, options=options)
     stream.width, stream.height, stream.pix_fmt = scene.width_px, scene.height_px, "yuv420p"
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = _BT709

@@ -275,3 +275,23 @@ def test_what_is_no_http_harms_nothing(client: httpx.Client) -> None:
         connection.sendall(b"\x16\x03\x01\x02\x00\r\n\r\n")
         assert b" 400 " in connection.recv(200)
     assert client.get("/_sandbox/health").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["no_request_id", "other_id", "torn_id"])
+@pytest.mark.parametrize(
+    "path", ["/", "/v1/meta", "/v1/models/pricing", LITE, "/no/such", "/storage/auth/token"]
+)
+def test_a_fault_of_submits_strikes_no_other_reply(client: httpx.Client, kind: str, path: str) -> None:
+    """A reply that has no id to spoil comes as it is; no other call can ask for such a fault."""
+    for method in ("POST", "PUT", "GET"):
+        reply = client.request(method, path, headers={"X-Sandbox-Fault": kind, "Authorization": "Key wrong"})
+        assert reply.status_code < 500, (method, reply.text)
+        assert len(reply.content) < 5000
+
+
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_an_answer_without_a_body_has_none(client: httpx.Client, status: int) -> None:
+    """Statuses that allow no body are sent without one, and the connection lives on."""
+    reply = client.get("/v1/meta", headers={"X-Sandbox-Fault": f"answer status={status} body='{{}}'"})
+    assert (reply.status_code, reply.content) == (status, b"")
+    assert client.get("/v1/meta").status_code == 200

@@ -111,6 +111,8 @@ def test_refusals_have_the_status_of_the_table(kind: str) -> None:
         {"kind": "answer", "status": 99},
         {"kind": "answer", "headers": {"x": "a\r\nb"}},
         {"kind": "answer", "headers": {"x": 1}},
+        {"kind": "answer", "headers": {"": "1"}},
+        {"kind": "answer", "headers": {"a b": "1"}},
         {"kind": "file_redirect", "location": "http://h/\n"},
         {"kind": "torn_id", "route": "status"},
     ],

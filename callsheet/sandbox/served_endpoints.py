@@ -1,7 +1,6 @@
 """The endpoints, the schema of each as fal's own documents state it, and the errors of a model.
 
-Unknown fields are ignored, as fal's models do: `num_frames` changes nothing on an endpoint whose page does
-not list it.
+Unknown fields are ignored, as fal's models do: `num_frames` changes nothing on an endpoint without it.
 """
 
 from __future__ import annotations
@@ -196,7 +195,7 @@ def _fields(family: _Family, kind: str) -> _Fields:
             "seed": (int | None, Field(None, ge=-(2**63), lt=2**63)),
             "enable_safety_checker": (bool, True),
         }
-        if is_lite or (family.path.endswith("fast") and kind == "text"):
+        if family.version == "1.0":
             fields["num_frames"] = (int | None, Field(None, ge=29, le=289))
     else:
         is_fixed = kind == "image" and family.version == "2.5"

@@ -116,7 +116,7 @@ BAD: list[tuple[dict[str, str], str, str]] = [
     ({"duration": "3", "model": SOUND}, "duration", "from 4 to 12"),
     ({"duration": "9" * 5000}, "duration", "from 2 to 12"),
     *(({"num_frames": text}, "num_frames", "29 to 289") for text in ("28", "290", "x", "1e5000000", "57.5")),
-    ({"num_frames": "57", "model": PRO}, "num_frames", "takes no num_frames"),
+    ({"num_frames": "57", "model": SOUND}, "num_frames", "takes no num_frames"),
     *(
         ({"seed": text}, "seed", "from -1 to 2147483647")
         for text in ("-2", str(SEED_MAX + 1), "x", "1.5", "9" * 5000)

@@ -24,7 +24,7 @@ a6,A fox,seedance-1.0-pro-fast,,,,,13,,,,
 a7,A fox,seedance-1.0-pro-fast,,,,,2.5,,,,
 a8,A fox,seedance-1.5-pro,,,,,3,,,,
 a9,A fox,seedance-1.0-pro-fast,,,,,,300,,,
-a10,A fox,seedance-1.0-pro,,,,,,121,,,
+a10,A fox,seedance-1.5-pro,,,,,,121,,,
 a11,A fox,seedance-1.0-pro-fast,,,,,,,4294967296,,
 a12,A fox,seedance-1.0-pro-fast,,,,,,,,yes,
 a13,A fox,seedance-1.5-pro,,,,,,,,perhaps,
@@ -48,7 +48,7 @@ shots.csv, row 7, column duration: found 13: seedance-1.0-pro-fast text-to-video
 shots.csv, row 8, column duration: found 2.5: seedance-1.0-pro-fast text-to-video allows whole seconds from 2 to 12, like 5 or 5s
 shots.csv, row 9, column duration: found 3: seedance-1.5-pro text-to-video allows whole seconds from 4 to 12, like 5 or 5s
 shots.csv, row 10, column num_frames: found 300: a whole number from 29 to 289 is allowed
-shots.csv, row 11, column num_frames: found 121: seedance-1.0-pro text-to-video takes no num_frames; give duration
+shots.csv, row 11, column num_frames: found 121: seedance-1.5-pro text-to-video takes no num_frames; give duration
 shots.csv, row 12, column seed: found 4294967296: a whole number from -1 to 2147483647 is allowed
 shots.csv, row 13, column generate_audio: found yes: seedance-1.0-pro-fast text-to-video makes no sound; with sound: seedance-1.5-pro, seedance-2.0, seedance-2.0-fast, seedance-2.0-mini, seedance-2.0-us, seedance-2.5, seedance-2.5-us
 shots.csv, row 14, column generate_audio: found perhaps: allowed are true and false (or yes and no, 1 and 0)

@@ -27,10 +27,10 @@ TABLE = {
         False,
         False,
     ),
-    "v1/pro/text-to-video": (SIX, "16:9", ALL, "1080p", 2, False, "", False, False),
-    "v1/pro/image-to-video": (SIX | {"auto"}, "auto", ALL, "1080p", 2, False, "image_url", True, False),
+    "v1/pro/text-to-video": (SIX, "16:9", ALL, "1080p", 2, True, "", False, False),
+    "v1/pro/image-to-video": (SIX | {"auto"}, "auto", ALL, "1080p", 2, True, "image_url", True, False),
     "v1/pro/fast/text-to-video": (SIX, "16:9", ALL, "1080p", 2, True, "", False, False),
-    "v1/pro/fast/image-to-video": (SIX | {"auto"}, "auto", ALL, "1080p", 2, False, "image_url", False, False),
+    "v1/pro/fast/image-to-video": (SIX | {"auto"}, "auto", ALL, "1080p", 2, True, "image_url", False, False),
     "v1.5/pro/text-to-video": (SIX | {"auto"}, "16:9", ALL, "720p", 4, False, "", False, True),
     "v1.5/pro/image-to-video": (SIX | {"auto"}, "16:9", ALL, "720p", 4, False, "image_url", True, True),
 }
@@ -89,8 +89,8 @@ def test_each_default_is_the_pages_own(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", TABLE)
-def test_num_frames_overrides_duration_where_the_page_has_it(path: str) -> None:
-    """num_frames from 29 to 289 overrides duration; endpoints whose page lacks it ignore it."""
+def test_num_frames_overrides_duration_where_there_is_such_an_input(path: str) -> None:
+    """num_frames from 29 to 289 overrides duration; endpoints without it ignore it."""
     has_it = TABLE[path][5]
     assert shot(path, num_frames=57).frames == (57 if has_it else 121)
     assert accepts(path, num_frames=289)

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -240,7 +241,8 @@ async def _spoil_file(fault: Fault, reply: HttpReply, scope: Scope, receive: Rec
         await _hang_up(scope, receive)
         return
     if fault.kind == "file_redirect":
-        location = fault.location.replace("{path}", scope["path"]) or scope["path"]
+        path = quote(scope["path"])
+        location = fault.location.replace("{path}", path) or path
         await _send(send, HttpReply(fault.status, {"location": location, "content-length": "0"}, b""))
         return
     await _send(send, _other_file(fault, reply, half))

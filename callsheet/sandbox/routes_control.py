@@ -140,24 +140,26 @@ SHOWN = 100
 """The newest requests that are listed."""
 
 _PAGE = Environment(autoescape=True).from_string("""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="5"><title>Sandbox</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="refresh" content="5"><title>Sandbox</title>
 <style>
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
 body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
 dl { display: flex; flex-wrap: wrap; gap: 1rem 3rem } dt { opacity: .7 } dd { margin: 0; font-size: 1.5rem }
-table { border-collapse: collapse; width: 100% } td, th { padding: .3rem .8rem .3rem 0; text-align: left }
+div.wide { overflow-x: auto } table { border-collapse: collapse; width: 100% }
+td, th { padding: .3rem .8rem .3rem 0; text-align: left; white-space: nowrap }
 tr { border-bottom: 1px solid #8884 } td.n { text-align: right; font-variant-numeric: tabular-nums }
-td.p { max-width: 28rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
+td.p { max-width: 19rem; overflow: hidden; text-overflow: ellipsis }
 </style>
 <h1>Sandbox</h1>
 <p>fal's API on this machine. Nothing here costs money. Speed {{ speed }}, {{ slots }} slots.</p>
 <dl>{% for name, value in figures %}<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>{% endfor %}</dl>
-<table><tr><th>time<th>model<th>prompt<th>status<th>size<th>cost<th>file</tr>
+<div class="wide"><table><tr><th>time<th>model<th>prompt<th>status<th>size<th>cost<th>file</tr>
 {% for row in rows %}
 <tr><td>{{ row.time }}<td>{{ row.model }}<td class="p" dir="auto">{{ row.prompt }}<td>{{ row.status }}
 <td>{{ row.size }}<td class="n">{{ row.cost }}
 <td>{% if row.file %}<a href="/files/{{ row.file }}">video</a>{% endif %}</tr>
-{% endfor %}</table></html>""")
+{% endfor %}</table></div></html>""")
 _HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
     "cache-control": "no-store",

@@ -91,5 +91,6 @@ def test_the_status_page_shows_text_as_text() -> None:
         assert "&lt;script&gt;alert(1)" in reply.text
         assert "<script" not in reply.text
         assert made["video"]["url"].rpartition("/")[2] in reply.text
+        assert 'name="viewport"' in reply.text, "a phone shows it at its own width"
         assert "$0.0211" in reply.text
         assert "default-src 'none'" in reply.headers["content-security-policy"]

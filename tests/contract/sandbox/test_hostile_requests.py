@@ -289,6 +289,13 @@ def test_a_fault_of_submits_strikes_no_other_reply(client: httpx.Client, kind: s
         assert len(reply.content) < 5000
 
 
+def test_a_fault_sends_a_strange_path_back_as_an_address(client: httpx.Client) -> None:
+    """A redirect to the path of the call escapes what no header may hold."""
+    asked = {"X-Sandbox-Fault": "file_redirect"}
+    reply = client.get("/files/a%00b%e9c", headers=asked, follow_redirects=False)
+    assert (reply.status_code, reply.headers["location"][:12]) == (302, "/files/a%00b")
+
+
 @pytest.mark.parametrize("status", [204, 205, 304])
 def test_an_answer_without_a_body_has_none(client: httpx.Client, status: int) -> None:
     """Statuses that allow no body are sent without one, and the connection lives on."""

@@ -229,7 +229,8 @@ def _uvicorn_config(
 def _address(config: SandboxConfig, listener: socket.socket) -> SandboxAddress:
     host, port = listener.getsockname()[:2]
     scheme = "https" if config.certfile else "http"
-    return SandboxAddress(f"{scheme}://{host}:{port}", config.key, os.getpid(), config.speed)
+    place = f"[{host}]" if ":" in host else host
+    return SandboxAddress(f"{scheme}://{place}:{port}", config.key, os.getpid(), config.speed)
 
 
 def _write_address(state_dir: Path, address: SandboxAddress) -> None:
@@ -240,7 +241,8 @@ def _write_address(state_dir: Path, address: SandboxAddress) -> None:
 @contextmanager
 def _listening(config: SandboxConfig) -> Iterator[socket.socket]:
     # Named as TCP, or asyncio leaves out TCP_NODELAY and each reply waits 40 ms for the client's ACK.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((config.host, config.port))

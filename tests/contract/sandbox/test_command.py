@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -94,3 +95,15 @@ def test_the_status_page_shows_text_as_text() -> None:
         assert 'name="viewport"' in reply.text, "a phone shows it at its own width"
         assert "$0.0211" in reply.text
         assert "default-src 'none'" in reply.headers["content-security-policy"]
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_it_listens_on_ipv6() -> None:
+    """The address that it prints has its host in brackets, and so have the addresses of its replies."""
+    for client in client_of(SandboxConfig(host="::1", speed=5000)):
+        job = client.post(
+            f"/{LITE}", json={"prompt": "a kite", "resolution": "480p", "num_frames": 29}
+        ).json()
+        assert job["status_url"].startswith("http://[::1]:")
+        assert client.get(job["status_url"]).status_code in (200, 202)
+        assert client.get("/", headers={"Authorization": ""}).status_code == 200

@@ -16,6 +16,7 @@ from callsheet.engine.open_run import (
     require_a_cap,
     room_for,
 )
+from callsheet.engine.retry import RETRIED
 from callsheet.errors import ManifestError, Problem
 from callsheet.ledger import JobRow, Ledger, NewFinish, Run, State, admission, finishing, queries
 from callsheet.provider.platform_messages import iso
@@ -179,7 +180,7 @@ def _kept_drafts(
     for each in keep:
         row = named.get(each.custom_id)
         draft = draft_of(row, catalog) if row else None
-        if row is not None and row.is_finish:
+        if row is not None and row.is_finish and row.state not in RETRIED:
             done[row.custom_id] = None
         elif draft is not None and not (why := _why_not(draft, now_ms)):
             found[draft.row.position, draft.row.retake] = draft
@@ -195,6 +196,8 @@ def _why_none(row: JobRow | None) -> str:
     """Say why a row has no draft that could be finished."""
     if row is None:
         return "the run has no such job; a row that an earlier run made is finished in that run"
+    if row.is_finish:
+        return f"its finish is {row.state}; `callsheet retry {row.run_id}` tries it again, if it can succeed"
     if not row.draft:
         return "this is no draft; set draft = true and run it as one"
     return f"its draft is {row.state}; only a draft that was made can be finished"

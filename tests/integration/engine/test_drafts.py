@@ -125,6 +125,9 @@ async def test_a_failed_finish_shows_the_draft_and_its_row_buys_no_new_draft(hou
         assert (error["custom_id"], error["draft"]) == ("a", "true")
         again = make_plan(str(folder / "errors.csv"))
         assert set(changes_of(ledger, again).made) == {0}
+    with pytest.raises(ManifestError) as refused:
+        await finish(house, run_id, "a")
+    assert f"its finish is failed; `callsheet retry {run_id}`" in refused.value.problems[0].message
 
 
 async def test_what_cannot_be_finished_is_named_and_nothing_is_ordered(house: Any) -> None:

@@ -1,7 +1,6 @@
 """Every command in a block of the documentation is run, one after the other, on one finished sandbox run.
 
-The README and help texts (and docs/cli.md, which is made of them) are run by `test_examples_as_printed`, the
-tutorials by `test_tutorials`.
+The README and help texts are run by `test_examples_as_printed`, the tutorials by `test_tutorials`.
 """
 
 import json
@@ -11,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted({*ROOT.glob("docs/*.md")} - {ROOT / "docs" / name for name in ("cli.md", "CHANGELOG.md")})
+PAGES = sorted({*ROOT.glob("docs/*.md")} - {ROOT / "docs" / "CHANGELOG.md"})
 LINE = re.compile(r"^(?:    |\$ )?(callsheet [a-z].*?)(?:\s+#.*)?$", re.MULTILINE)
 BLOCKS = re.compile(r"^```(?:console|bash)\n(.*?)^```$|((?:^ {4}\S.*\n)+)", re.MULTILINE | re.DOTALL)
 NO_PREFECT = "http://127.0.0.1:9/api"
@@ -31,6 +30,8 @@ NOT_RUN = {
     "callsheet deploy": "needs a Prefect server and a work pool: test_deploy",
     "callsheet run campaign.toml --out s3://": "needs a bucket: tests/integration/engine/test_publish",
     "callsheet notify": "sends messages: tests/integration/notify",
+    "callsheet finish": "needs drafts: test_drafts",
+    "callsheet keeper": "serves until Ctrl-C: test_examples_as_printed runs --once",
     "callsheet prices check": "asks fal for its price list with a key",
 }
 """What cannot be run here, by how it begins, and why."""

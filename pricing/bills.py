@@ -24,7 +24,9 @@ Basis = Literal["billable_units", "expected", "bill_implausible"]
 MOST_NANO = MAX_USD * NANO_PER_USD
 """The largest cost that is booked for one job: a million dollars. It is far above any hold, and freezes."""
 
-_PLAIN = re.compile(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
+_NUMBER = re.compile(r"\d{1,40}(\.\d{1,40})?(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+_LONG = re.compile(r"0*[1-9]\d{18}", re.ASCII)
+"""The beginning of a number that is above every bill, however it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +108,5 @@ def delivered_nano(catalog: Catalog, shot: Shot, *, width_px: int, height_px: in
 
 def _read(text: str) -> Decimal | None:
     """Read units strictly, by their form first: a number can be long enough to take minutes."""
-    return Decimal(text) if _PLAIN.fullmatch(text) else None
+    found = _NUMBER.fullmatch(text) or _LONG.match(text)
+    return Decimal(found[0]) if found else None

@@ -29,7 +29,7 @@ RESULT_TRIES = 8
 (https://github.com/openstory-so/openstory/pull/1505). About two minutes in all."""
 
 SURE = 3
-"""How often a failure must be said that costs nothing and would be bought again."""
+"""How often a failure must be said until it is believed."""
 
 WITHOUT_BILL = ("expected", "bill_implausible")
 """Bases of a cost that no figure of fal's confirms: the hold is booked until the file is there."""
@@ -89,8 +89,8 @@ async def fetch_result(ctx: RunContext, ticket: Ticket, *, tries: int | None = N
     """Ask for the result until it is there, and elsewhere when it has expired or stays away.
 
     Raises RenderFailed, Unavailable when it stays away, and AccountError when the key is refused repeatedly.
-    A failure that fal does not charge for is believed when it is said `SURE` times: a gateway's mistake must
-    not write off a clip that is there and paid for.
+    A failure is believed when it is said `SURE` times: one mistaken answer must not write off a clip that is
+    there and paid for.
     """
     failures, refusals, tries = 0, 0, tries or RESULT_TRIES
     for attempt in range(1, tries + 1):
@@ -99,7 +99,7 @@ async def fetch_result(ctx: RunContext, ticket: Ticket, *, tries: int | None = N
             return await ctx.queue.result(ticket)
         except RenderFailed as failure:
             failures += 1
-            if failure.charged != "no" or failures == SURE:
+            if failures == SURE:
                 raise
             wait_s = 0.5 * failures
         except AccountError:

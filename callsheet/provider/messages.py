@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,6 +44,7 @@ MEDIA_LIFETIME_S = 30 * 86_400
 CancelAnswer = Literal["requested", "already_completed", "not_found", "removed"]
 
 _ENDPOINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)+", re.ASCII)
+_REQUEST_OF = re.compile(r"/requests/([^/?#]+)")
 _NAMESPACES = frozenset({"workflows", "comfy"})
 
 
@@ -165,11 +166,11 @@ def parse_submit(reply: Reply, endpoint_id: str) -> Ticket:
     error_type = error.error_type if error else ""
     if outcome is Outcome.THROTTLED:
         raise Throttled(said("the queue", reply), retry_after_s=retry_after_s(reply), error_type=error_type)
-    if outcome is Outcome.REFUSED and error and not (reply.status_code == 422 and _named_ids(reply)):
-        # fal's own texts differ on whether a 422 is charged. One that names no request bought nothing,
+    if outcome is Outcome.REFUSED and error and not (reply.status_code == 422 and _names_request(reply)):
+        # fal's own texts differ on whether a 422 is charged. A refusal that names no request bought nothing,
         # unless it names units.
         units = billable_units(reply)
-        is_free = reply.status_code != 422 or units is None or charged_by_units(units) == "no"
+        is_free = units is None or charged_by_units(units) == "no"
         raise Refused(said("the queue", reply), error_type=error_type, charged="no" if is_free else "unknown")
     raise _unknown(reply, said("the queue", reply), error_type)
 
@@ -180,21 +181,50 @@ def _accepted(reply: Reply, endpoint_id: str) -> Ticket:
     if document is None or request_id is None or "content-encoding" in reply.headers:
         raise _unknown(reply, f"accepted ({reply.status_code}), but the reply holds no usable request id")
     header = reply.headers.get("x-fal-request-id", "").strip()
-    if header and header.lower() not in {request_id.lower(), str(document.get("gateway_request_id")).lower()}:
+    own = {request_id.lower(), str(document.get("gateway_request_id")).lower()}
+    if header and header.lower() not in own:
         raise _unknown(
             reply,
             f"accepted ({reply.status_code}), but the body names request {request_id} and the header "
             f"{clean(header, 80)}",
         )
-    urls = [document.get(name) for name in ("status_url", "response_url", "cancel_url")]
-    status, response, cancel = (url if isinstance(url, str) else "" for url in urls)
-    return Ticket(request_id, endpoint_id, status, response, cancel)
+    urls = _addresses(document)
+    if others := {each.lower() for each in _addressed(urls)} - own:
+        raise _unknown(
+            reply,
+            f"accepted ({reply.status_code}), but the body names request {request_id} and its addresses "
+            f"{clean(min(others), 80)}",
+        )
+    return Ticket(request_id, endpoint_id, *urls)
+
+
+def _addresses(document: Mapping[str, Any]) -> list[str]:
+    """Return the three addresses of an accepted submit, "" for what is none."""
+    named = [document.get(name) for name in ("status_url", "response_url", "cancel_url")]
+    return [url if isinstance(url, str) else "" for url in named]
+
+
+def _addressed(urls: Iterable[str]) -> list[str]:
+    """Return the request ids that addresses are about."""
+    return [found[1] for url in urls if (found := _REQUEST_OF.search(url))]
 
 
 def _named_ids(reply: Reply) -> set[str]:
-    """Return the request ids that a reply to a submit names, in its body and in its header."""
-    named = ((reply.document or {}).get("request_id"), reply.headers.get("x-fal-request-id"))
+    """Return the request ids that a reply to a submit names, in its body, its addresses and its header."""
+    document = reply.document or {}
+    named = (
+        document.get("request_id"),
+        reply.headers.get("x-fal-request-id"),
+        *_addressed(_addresses(document)),
+    )
     return {found for each in named if (found := request_id_in(each)) is not None}
+
+
+def _names_request(reply: Reply) -> bool:
+    """Say whether a refusal names a request in any way, also one that cannot be asked about."""
+    document = reply.document or {}
+    named = (document.get("request_id"), document.get("gateway_request_id"))
+    return any(named) or bool(reply.headers.get("x-fal-request-id", "").strip()) or bool(_named_ids(reply))
 
 
 def _unknown(reply: Reply, message: str, error_type: str = "") -> OutcomeUnknown:

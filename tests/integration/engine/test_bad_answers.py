@@ -35,6 +35,20 @@ async def test_one_answer_that_is_no_result_ends_nothing(house: Any, code: int) 
     assert house.sound()
 
 
+@pytest.mark.parametrize("units", [{}, {"x-fal-billable-units": "0"}, {"x-fal-billable-units": "11.745"}])
+@pytest.mark.parametrize("error_type", ["content_policy_violation", "no_media_generated"])
+async def test_one_answer_that_a_model_failed_ends_nothing(
+    house: Any, error_type: str, units: dict[str, str]
+) -> None:
+    """Also where it would be charged: the render is asked about again, and its video is there."""
+    run_id = house.open_run("a,A boat called failed")
+    detail = [{"loc": ["body", "prompt"], "msg": "flagged", "type": error_type}]
+    house.arm("answer", route="result", status=422, body={"detail": detail}, headers=units, count=2)
+    await house.work(run_id)
+    assert house.row(run_id).state is State.SUCCEEDED
+    assert house.sound()
+
+
 async def test_a_model_error_that_is_said_again_and_again_is_believed(house: Any) -> None:
     """Fal's own word for a failed render, three times: nothing is charged, and the job has failed."""
     run_id = house.open_run("a,A failed boat")

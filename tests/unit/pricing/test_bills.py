@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from math import ceil
 
 import pytest
 from hypothesis import given
@@ -130,9 +131,11 @@ TOO_GOOD = [
     "0.000001",
     "-0.24684",
     "NaN",
-    "1e3",
+    "1e-9",
+    "0e9",
+    "e3",
     "0x1",
-    "9" * 30,
+    "0" * 60 + ".2",
     "free",
     "0.00024684",
     "0.12",
@@ -162,6 +165,10 @@ def test_no_meaning_of_a_unit_makes_nothing_plausible(units: str) -> None:
         ("0.2399", "bill_implausible"),
         ("0.246841", "billable_units"),  # above the hold: booked in full
         ("999999999999999999", "billable_units"),
+        ("1e3", "billable_units"),
+        ("1.5E+20", "billable_units"),
+        ("9" * 30, "billable_units"),
+        ("0.2468400000000000000000000001", "billable_units"),
     ],
 )
 def test_only_what_would_free_money_is_disbelieved(units: str, basis: Basis) -> None:
@@ -169,7 +176,14 @@ def test_only_what_would_free_money_is_disbelieved(units: str, basis: Basis) -> 
     found = charge(CATALOG, shot(FAST), units)
     assert found.basis == basis
     if basis == "billable_units":
-        assert found.nano == min(int(Decimal(units) * 10**9), MOST_NANO)
+        assert found.nano == min(ceil(Decimal(units) * 10**9), MOST_NANO)
+
+
+@pytest.mark.parametrize("units", ["9" * 39 + "…", "9" * 5000, "1" + "0" * 60 + "e9999"])
+def test_a_number_that_is_cut_off_is_above_every_bill(units: str) -> None:
+    """What is surely above the hold is no unreadable bill: it is booked, and freezes."""
+    found = charge(CATALOG, shot(FAST), units)
+    assert (found.nano, found.basis) == (MOST_NANO, "billable_units")
 
 
 def test_auto_may_cost_the_smallest_shape_and_nothing_below() -> None:

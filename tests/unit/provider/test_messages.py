@@ -133,6 +133,9 @@ def test_a_no_in_fals_words_is_refused_and_in_others_words_unknown(code: int) ->
     ("code", "headers", "charged"),
     [
         (400, {}, "no"),
+        (400, {"x_fal_billable_units": "0"}, "no"),
+        (400, {"x_fal_billable_units": "0.2448"}, "unknown"),
+        (404, {"x_fal_billable_units": "nan"}, "unknown"),
         (422, {}, "no"),
         (422, {"x_fal_billable_units": "0"}, "no"),
         (422, {"x_fal_billable_units": "0.000"}, "no"),
@@ -140,8 +143,8 @@ def test_a_no_in_fals_words_is_refused_and_in_others_words_unknown(code: int) ->
         (422, {"x_fal_billable_units": "nan"}, "unknown"),
     ],
 )
-def test_a_422_may_be_charged(code: int, headers: dict[str, str], charged: str) -> None:
-    """A 422 that names no request bought nothing, unless it names units above zero or unreadable ones."""
+def test_a_refusal_may_be_charged(code: int, headers: dict[str, str], charged: str) -> None:
+    """One that names no request bought nothing, unless it names units above zero or unreadable ones."""
     with pytest.raises(Refused) as caught:
         parse_submit(reply(code, MODEL_422, **headers), ENDPOINT)
     assert caught.value.charged == charged
@@ -158,6 +161,35 @@ def test_a_422_that_names_a_request_keeps_its_hold(place: str, units: dict[str, 
     with pytest.raises(OutcomeUnknown) as caught:
         parse_submit(reply(422, body, **headers), ENDPOINT)
     assert caught.value.lead_request_id == LEAD
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ({"gateway_request_id": LEAD}, {}),
+        ({"request_id": "short"}, {}),
+        ({"request_id": 17}, {}),
+        ({"status_url": f"https://queue.fal.run/fal-ai/bytedance/requests/{LEAD}/status"}, {}),
+        ({}, {"x_fal_request_id": "short"}),
+    ],
+)
+def test_a_422_that_names_a_request_in_another_way_keeps_its_hold_too(
+    body: dict[str, Any], headers: dict[str, str]
+) -> None:
+    """Also an id that cannot be asked about is a sign that there is a request."""
+    with pytest.raises(OutcomeUnknown):
+        parse_submit(reply(422, {**MODEL_422, **body}, **headers), ENDPOINT)
+
+
+@pytest.mark.parametrize("name", ["status_url", "response_url", "cancel_url"])
+def test_an_address_that_contradicts_the_body_is_unknown(name: str) -> None:
+    """An address of another request is as good a claim as the body's own id: neither is taken."""
+    base = "https://queue.fal.run/fal-ai/bytedance/requests"
+    with pytest.raises(OutcomeUnknown) as caught:
+        parse_submit(reply(200, {"request_id": ID, name: f"{base}/{LEAD}/status?logs=1"}), ENDPOINT)
+    assert (ID in str(caught.value), LEAD in str(caught.value)) == (True, True)
+    assert caught.value.lead_request_id is None
+    assert parse_submit(reply(200, {"request_id": ID, name: f"{base}/{ID}/status"}), ENDPOINT)
 
 
 @pytest.mark.parametrize("named", [LEAD, ID[:-1] + "0", "short", "../../keys"])

@@ -147,6 +147,8 @@ async def _result(account: AccountSession, row: JobRow) -> Rendered | None:
     if row.submission.result_json is not None:
         with suppress(Unavailable, RenderFailed, UntrustedHost):
             return parse_result(Reply(200, {}, row.submission.result_json.encode()))
+    if not account.speaks_for(row.submission):
+        raise Unavailable(f"request {row.ticket.request_id} was sent with another fal key: ask with that")
     try:
         return await account.queue.result(account.queue.ticket(row.endpoint, row.ticket.request_id))
     except RenderFailed:

@@ -97,7 +97,7 @@ async def fetch_result(ctx: RunContext, ticket: Ticket, *, tries: int | None = N
         wait_s = min(30.0, 0.5 * 2 ** (attempt - 1))
         try:
             return await ctx.queue.result(ticket)
-        except RenderFailed as failure:
+        except RenderFailed:
             failures += 1
             if failures == SURE:
                 raise

@@ -6,6 +6,7 @@ import time
 import httpx
 import pytest
 
+from callsheet.engine.collect_runs import collect_campaign
 from callsheet.ledger import Ledger, Settlement, State, settlement, transitions
 from callsheet.provider.client import FalQueue
 from callsheet.provider.messages import InQueue
@@ -270,6 +271,22 @@ async def test_a_loss_that_turns_up_is_fetched_and_costs_what_it_cost(house, how
     assert row.spent_nano == truth["cost_nano"] < row.maximum_nano
     assert len(house.accepted(prompt)) == 1
     assert house.sound()
+
+
+async def test_another_accounts_not_found_does_not_buy_a_lost_job_again(house):
+    """With another key nothing is known of the request, so the next run of the campaign leaves it out."""
+    run_id = await stranded(
+        house, "a,A boat of another account", request_id="00000000-0000-4000-8000-000000000009"
+    )
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.do(
+            settlement.fail_render, house.row(run_id).job_id, charged="unknown", error_type="lost_at_provider"
+        )
+    async with house.account() as account:
+        assert await collect_campaign(account, "spring") == frozenset()
+    house.with_an_ordinary_key()
+    async with house.account() as account:
+        assert await collect_campaign(account, "spring") == {house.row(run_id).fingerprint}
 
 
 async def test_a_settled_result_is_kept_in_the_ledger(house):

@@ -16,6 +16,10 @@ from callsheet.engine.stopping import StopSignal, take_signals
 from callsheet.errors import CallsheetError
 from flows.run_campaign import run_campaign
 
+PREFECT_BEGIN_S = 30.0
+"""How long a run waits until Prefect begins its flow, in seconds. Prefect's own timeouts are for the
+time between two pieces of an answer, so an answer that never ends passes them all."""
+
 PREFECT_END_S = 15.0
 """How long a finished run waits for Prefect's end of its flow, in seconds. Where its server died, Prefect
 tries for 10 s, and for 21 s where it hangs."""
@@ -31,12 +35,16 @@ async def carry_out_through_prefect(ctx: RunContext) -> tuple[dict[str, Any], bo
     token = current_run.set(ctx)
     running = asyncio.ensure_future(run_campaign(ctx.request.public))
     current_run.reset(token)
+    begun = asyncio.ensure_future(ctx.state.begun.wait())
     finalized = asyncio.ensure_future(ctx.state.finalized.wait())
     taking_back = asyncio.ensure_future(_take_signals_back(ctx.stop))
-    await asyncio.wait({running, finalized}, return_when=asyncio.FIRST_COMPLETED)
-    finalized.cancel()
-    taking_back.cancel()
-    await asyncio.wait({running}, timeout=PREFECT_END_S)
+    first = asyncio.FIRST_COMPLETED
+    await asyncio.wait({running, begun}, timeout=PREFECT_BEGIN_S, return_when=first)
+    if ctx.state.begun.is_set():
+        await asyncio.wait({running, finalized}, return_when=first)
+        await asyncio.wait({running}, timeout=PREFECT_END_S)
+    for each in (begun, finalized, taking_back):
+        each.cancel()
     is_stuck = not running.done()
     if is_stuck:
         running.cancel()

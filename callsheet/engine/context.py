@@ -74,12 +74,13 @@ class RunState:
     person cancelled the run or did not approve it. `trouble` says why nothing can be sent at the moment, ""
     while all is well. `active` holds the jobs being worked on in this process, `polled` what fal last said of
     those that it has.
-    `bought` is set with every POST. `background` are the jobs that the reconcile loop follows. `summary` is
-    there once the run is `finalized`. `shards` are those that Prefect's tasks render, by number.
-    `fetch_pauses_s` are the pauses between attempts to fetch a file. `lost` are jobs whose submission got no
-    reply here, until their request id is known. `slot_line` is held by the one job that
-    asks for a slot while none is free; `unjudged` are rendered jobs whose next ones wait until a clip of the
-    price group has passed; `slot_freed` is set when a render of this process has ended.
+    `bought` is set with every POST. `background` are the jobs that the reconcile loop follows. `begun` is set
+    when a flow begins to carry out the run. `summary` is there once the run is `finalized`. `shards` are
+    those that Prefect's tasks render, by number. `fetch_pauses_s` are the pauses between attempts to fetch a
+    file. `lost` are jobs whose submission got no reply here, until their request id is known. `slot_line` is
+    held by the one job that asks for a slot while none is free; `unjudged` are rendered jobs whose next ones
+    wait until a clip of the price group has passed; `slot_freed` is set when a render of this process has
+    ended.
     """
 
     limiter: Limiter
@@ -99,6 +100,7 @@ class RunState:
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS_AT_ONCE))
     seeds: random.Random = field(default_factory=random.SystemRandom)
     summary: dict[str, Any] | None = None
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
     finalized: asyncio.Event = field(default_factory=asyncio.Event)
     shards: dict[int, Any] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)

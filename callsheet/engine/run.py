@@ -194,6 +194,7 @@ async def opened(request: RunRequest, *, is_asked: bool = True) -> AsyncIterator
     """
     check_packages_are_ours()
     if (ctx := current_run.get()) is not None:
+        ctx.state.begun.set()
         yield ctx
         return
     if request.run_id is None:

@@ -6,13 +6,15 @@ Each claim has a real run on the sandbox with Prefect's own server, or with one 
 import json
 import signal
 import socket
+import socketserver
 import sqlite3
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,34 @@ def test_a_configured_server_that_cannot_be_used_is_said_once(desk, shots, answe
     made_once(desk, json.loads(done.stdout))
     assert done.stderr.count("Prefect") == 1
     assert f"http://127.0.0.1:{port}/api cannot be used" in done.stderr
+
+
+class Endless(socketserver.BaseRequestHandler):
+    """Begins an answer and sends a space a second from then on."""
+
+    over = threading.Event()
+
+    def handle(self) -> None:
+        """Answer until the other end has gone, or the test is over."""
+        self.request.recv(65536)
+        self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        with suppress(OSError):
+            while not self.over.wait(1):
+                self.request.sendall(b" ")
+
+
+def test_a_server_whose_answer_never_ends_does_not_keep_a_run(desk, shots):
+    """No pause between two pieces is long, so only the whole wait can be bounded. Every video is made."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Endless) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/api"
+        done = desk.call(*RUN, "--speed", "50", PREFECT_API_URL=url)
+        Endless.over.set()
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    made_once(desk, json.loads(done.stdout))
+    assert "Prefect shows this run in part or not at all: its server does not answer" in done.stderr
 
 
 def test_a_server_that_does_not_start_is_said_and_costs_no_video(desk, shots):

@@ -49,6 +49,19 @@ async def test_a_run_is_not_gone_on_with_on_a_restored_ledger(house: Any) -> Non
     assert len(house.accepted("A restored boat")) == 1
 
 
+async def test_a_copy_that_has_as_many_entries_and_lacks_the_last_run_is_refused(house: Any) -> None:
+    """A copy that went its own way may have any number of entries; what it never opened tells it apart."""
+    copy, out = house.folder / "copy.sqlite", house.folder / "runs"
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.backup(copy)
+    run_id = house.open_run("a,A boat of the ledger")
+    with Ledger.open(house.settings.ledger) as ledger:
+        remember(ledger, out, run_id)
+    house.changes["ledger_url"] = f"sqlite:///{copy}"
+    with pytest.raises(LedgerUnsafe, match=f"0 entries of 0 and lacks the run {run_id}"):
+        house.open_run("a,A boat of the copy")
+
+
 async def test_a_session_moves_the_mark_before_it_buys(house: Any) -> None:
     """What a process bought that was then killed is in the mark as soon as the next one begins."""
     run_id = house.open_run("a,A marked session")

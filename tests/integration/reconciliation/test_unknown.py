@@ -193,6 +193,16 @@ async def test_a_history_that_shows_nothing_of_ours_proves_nothing(house):
     assert len(house.accepted("A boat of another account")) == 0
 
 
+async def test_both_reads_of_a_look_must_show_a_request_of_ours(house):
+    """A history that is empty for one of the two reads hides something: that look decides nothing."""
+    run_id = await lost(house, "a,A boat hidden from one read")
+    assert (await house.settled()).each[0].outcome == "unknown"
+    house.arm("history_hidden", route="history", count=1)
+    (found,) = (await house.looked_again()).each
+    assert (found.outcome, house.row(run_id).state) == ("unknown", State.UNKNOWN)
+    assert (await house.looked_again()).each[0].outcome == "absent"
+
+
 async def test_a_request_that_another_job_claims_wrongly_frees_its_slot(house):
     """Fal named A's request, which has ended, as B's, where it is booked: no money is free, both are told."""
     first = house.open_run("a,A boat with a namesake,11", campaign="first")

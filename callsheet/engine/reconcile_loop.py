@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from callsheet.engine.collect_runs import collect_dead_runs
@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 15.0
 """Pause between two looks, in seconds. Without anything open elsewhere a look is one query."""
+
+LAST_COLLECT_S = 10.0
+"""How long the end of a run goes on fetching what dead runs have rendered, in seconds."""
 
 WEBHOOK_WITHIN_S = 180.0
 """How long the end of a run waits for the webhooks of requests without a reply, in seconds. They come when
@@ -50,15 +53,17 @@ async def reconcile_loop(ctx: RunContext) -> AsyncIterator[None]:
 
 
 async def settle_rest(ctx: RunContext) -> None:
-    """Finish what was found while the run went on, and look once more for its unknown submissions."""
+    """Finish what was found while the run went on, and look once more for unknown and neighbours' requests.
+
+    A short run has not fetched so far what dead neighbours left.
+    """
     await _background_done(ctx)
     if not ctx.stop.admitting:
         return
     with _noted(ctx):
         await _wait_for_webhooks(ctx)
-    if await ctx.jobs(State.UNKNOWN):
-        with _noted(ctx):
-            await _look(ctx)
+    with _noted(ctx):
+        await _look_if_open(ctx, collect_s=LAST_COLLECT_S)
     await _background_done(ctx)
 
 
@@ -81,9 +86,19 @@ async def _loop(ctx: RunContext) -> None:
         await asyncio.sleep(LOOK_EVERY_S)
         with _noted(ctx):
             await _follow_named(ctx)
-            open_jobs = await ctx.do(queries.open_jobs, states=HAS_OPEN_SUBMISSION)
-            if any(row not in ctx.scope or row.state is State.UNKNOWN for row in open_jobs):
-                await _look(ctx)
+            await _look_if_open(ctx)
+
+
+async def _look_if_open(ctx: RunContext, *, collect_s: float | None = None) -> None:
+    """Look where something is unknown, or open elsewhere, and fetch what dead runs have rendered.
+
+    After `collect_s` seconds the rest of that is left to others.
+    """
+    open_jobs = await ctx.do(queries.open_jobs, states=HAS_OPEN_SUBMISSION)
+    if any(row not in ctx.scope or row.state is State.UNKNOWN for row in open_jobs):
+        await _look(ctx)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(collect_s):
                 await collect_dead_runs(ctx.account, leave={ctx.run.run_id})
 
 

@@ -7,7 +7,9 @@ import pytest
 from callsheet.engine import reconcile_loop
 from callsheet.engine.cancel import refuse_run
 from callsheet.engine.job import render_job
+from callsheet.engine.run import carry_out, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
+from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, queries, transitions
 from tests.integration.conftest import DUE_MS, SECOND_LOOK_MS
 
@@ -121,4 +123,20 @@ async def test_what_was_found_while_a_person_was_asked_has_one_follower(house):
         await reconcile_loop.settle_rest(ctx)
     assert house.row(run_id).state is State.SUCCEEDED
     assert (len(watched), ctx.state.unfinished) == (1, [])
+    assert house.sound()
+
+
+async def test_a_run_too_short_for_the_loop_fetches_what_a_dead_neighbour_left(house):
+    """It settles the neighbour's request as it begins and has its video before it ends."""
+    prompt = "A boat of a dead neighbour"
+    dead = house.open_run(f"a,{prompt}", campaign="dead")
+    house.arm("reset")
+    await house.work(dead)
+    await house.ended(prompt)
+    run_id = house.open_run("b,A boat of a short run", campaign="short")
+    async with open_context(house.request(run_id), run_id, house.settings, StopSignal()) as ctx:
+        summary = await carry_out(ctx)
+    assert (house.row(run_id).state, house.row(dead).state) == (State.SUCCEEDED, State.SUCCEEDED)
+    assert (house.folder / "runs" / dead / "media" / "a.mp4").is_file()
+    assert (summary["exit_code"], len(house.accepted(prompt))) == (0, 1)
     assert house.sound()

@@ -127,6 +127,7 @@ _ENDPOINT: dict[str, tuple[Reader, Any]] = {
     "default_duration": (text, "5"),
     "source": (text, None),
     "num_frames": (bounds, None),
+    "num_frames_doubted": (flag, False),
     "reference_images": (bounds, None),
     "reference_videos": (bounds, None),
     "reference_audios": (bounds, None),

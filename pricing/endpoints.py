@@ -19,10 +19,11 @@ class Endpoint:
     `durations_s` are whole seconds, `default_duration_s` is None where the model chooses (`auto`). Bounds are
     inclusive, None where the endpoint has no such input. `audio` says whether it takes `generate_audio`
     (whose default is true); `seed`, `camera_fixed`, `safety_checker`, `draft` and `end_user_id` say the same
-    of those inputs, `returns_seed` that the reply names the seed. `tasks` are what it can do with reference
-    files, and `prompt_optional` says that files alone are enough. `not_sent` are options that have one value
-    and no input. `pixels` names the table of its sizes. `input_video_ms` is the most video that may come in,
-    in milliseconds. `aliases` are other ids under which fal may list it. `deprecated` names the model to take
+    of those inputs, `num_frames_doubted` that some of fal's documents do not list `num_frames`,
+    `returns_seed` that the reply names the seed. `tasks` are what it can do with reference files, and
+    `prompt_optional` says that files alone are enough. `not_sent` are options that have one value and no
+    input. `pixels` names the table of its sizes. `input_video_ms` is the most video that may come in, in
+    milliseconds. `aliases` are other ids under which fal may list it. `deprecated` names the model to take
     instead, "" where it is current. Where `history_confirmed` is False, no real account has shown yet how
     fal's history lists its requests.
     """
@@ -39,6 +40,7 @@ class Endpoint:
     default_duration_s: int | None
     source: str
     num_frames: Bounds | None = None
+    num_frames_doubted: bool = False
     reference_images: Bounds | None = None
     reference_videos: Bounds | None = None
     reference_audios: Bounds | None = None

@@ -3,9 +3,10 @@
 expected  the published formula over the pixels asked for and 24 frames a second, at the most trusted rate.
 maximum   what the provider may bill at worst: one frame more (real bills count 121 frames for 5 s:
           usage.completion_tokens of 246,840 = 1920 x 1088 x 121 / 1024 in BytePlus's own sample), up to the
-          next number the model can make where `num_frames` is between two, the largest picture of the
-          resolution where the aspect ratio is left to the model or sources differ, and the dearest rate where
-          sources conflict.
+          next number the model can make where `num_frames` is between two, the default length where fal's
+          documents differ on `num_frames` and it may be ignored, the largest picture of the resolution where
+          the aspect ratio is left to the model or sources differ, and the dearest rate where sources
+          conflict.
 
 A length that is left to the model counts as the longest. Budgets hold the maximum.
 
@@ -85,7 +86,7 @@ def quote(catalog: Catalog, shot: Shot) -> Quote:
     frames = _frames(catalog, shot)
     width_px, height_px = likely
     largest = max(possible, key=lambda size: size[0] * size[1])
-    most = Clip(*largest, most_frames(frames), catalog.fps_of(shot.endpoint), shot.input_ms)
+    most = Clip(*largest, _most_frames(catalog, shot), catalog.fps_of(shot.endpoint), shot.input_ms)
     return Quote(
         width_px=width_px,
         height_px=height_px,
@@ -107,6 +108,15 @@ def _frames(catalog: Catalog, shot: Shot) -> int:
     """Return the frames ordered: of the longest clip where the model chooses."""
     longest_s = max(shot.endpoint.durations_s, default=DEFAULT_DURATION_S)
     return shot.num_frames or catalog.fps_of(shot.endpoint) * (shot.duration_s or longest_s)
+
+
+def _most_frames(catalog: Catalog, shot: Shot) -> int:
+    """Return the most frames that fal may make: of the default length where it may ignore `num_frames`."""
+    ordered = most_frames(_frames(catalog, shot))
+    if shot.num_frames is None or not shot.endpoint.num_frames_doubted:
+        return ordered
+    instead = replace(shot, num_frames=None, duration_s=shot.endpoint.default_duration_s)
+    return max(ordered, most_frames(_frames(catalog, instead)))
 
 
 Sizes = dict[str, tuple[tuple[int, int], ...]]

@@ -42,7 +42,11 @@ def prices(*, sandbox: Sandbox = False, json: Json = False) -> int:
     """
     catalog = load_catalog()
     book = [_rate_document(catalog, rate) for rate in catalog.book]
-    found = [*map(_conflict, conflicts(catalog.rates)), *_size_conflicts(catalog)]
+    found = [
+        *map(_conflict, conflicts(catalog.rates)),
+        *_size_conflicts(catalog),
+        *_length_conflicts(catalog),
+    ]
     bills = _learned(run_settings(sandbox=sandbox, makes_ledger=False))
     learned = [_learned_document(catalog, key, each) for key, each in bills.items()]
     if json:
@@ -132,6 +136,15 @@ def _size_conflicts(catalog: Catalog) -> Iterator[str]:
             yield (
                 f"sizes of {table} {resolution} {ratio}: {first[0]}x{first[1]} (seen in bills); "
                 f"{width}x{height} (another source). The larger one is held, the first is expected"
+            )
+
+
+def _length_conflicts(catalog: Catalog) -> Iterator[str]:
+    for endpoint in catalog.endpoints.values():
+        if endpoint.num_frames_doubted:
+            yield (
+                f"num_frames of {endpoint.id}: some of fal's documents do not list it. "
+                "The default length is held where that is longer"
             )
 
 

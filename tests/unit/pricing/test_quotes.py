@@ -100,6 +100,26 @@ def test_frames_between_two_of_the_grid(asked: int, most: int) -> None:
     assert most_frames(asked) == most
 
 
+@pytest.mark.parametrize(
+    ("path", "asked", "most"),
+    [
+        ("pro/text-to-video", 57, 121),
+        ("pro/image-to-video", 120, 121),
+        ("pro/fast/image-to-video", 29, 121),
+        ("pro/text-to-video", 241, 242),
+        ("pro/fast/text-to-video", 57, 58),
+        ("lite/text-to-video", 57, 58),
+    ],
+)
+def test_where_num_frames_may_be_ignored_the_default_length_is_held(path: str, asked: int, most: int) -> None:
+    """The documents differ on that input for three endpoints; the expectation is what was asked for."""
+    shot = _shot(f"{BASE}/{path}", resolution="480p", aspect_ratio="16:9", duration_s=None, num_frames=asked)
+    price = quote(CATALOG, shot)
+    rate = CATALOG.rates_for(shot.endpoint, resolution="480p", audio=False)[0].nano
+    assert price.expected_nano == cost_nano(864, 480, asked, rate)
+    assert price.maximum_nano == cost_nano(864, 480, most, rate)
+
+
 def test_auto_without_a_known_picture_holds_the_largest() -> None:
     """Where the model chooses the shape, the maximum is that of the largest one, and the expectation 16:9."""
     price = quote(CATALOG, _shot(f"{BASE}/lite/image-to-video"))

@@ -5,7 +5,9 @@ group of processes to `os.kill`: pytest itself among them.
 """
 
 import os
+import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -101,3 +103,14 @@ def send_signal(pid: int, number: int) -> None:
     if pid <= 1 or pid in {os.getpid(), os.getppid()}:
         raise ValueError(f"{pid} is no process that a test may signal")
     os.kill(pid, number)
+
+
+def kill_with_descendants(pid: int) -> None:
+    """Kill a process and all that it has started, in whatever session: a Prefect worker isolates its runs."""
+    with suppress(ProcessLookupError):
+        send_signal(pid, signal.SIGSTOP)  # it starts nothing more
+    started = children(pid)
+    with suppress(ProcessLookupError):
+        send_signal(pid, signal.SIGKILL)
+    for each in started:
+        kill_with_descendants(each)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import prefect as installed
 import pytest
 
 from callsheet.cli.prefect import own_server
+from tests.procfs import kill_with_descendants
 
 pytestmark = pytest.mark.prefect
 
@@ -337,12 +337,11 @@ def test_the_automation_says_that_a_flow_run_has_crashed_whose_machine_died(desk
             env={**os.environ, **desk.env, "PREFECT_WORKER_QUERY_SECONDS": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
         )
         try:
             python(desk, STATE, "dying ", "Running")
         finally:
-            os.killpg(worker.pid, signal.SIGKILL)  # with the flow run
+            kill_with_descendants(worker.pid)
             worker.wait()
         said = json.loads(python(desk, STATE, "dying ", "Crashed").splitlines()[-1])
     assert said == "no sign of life for 90 s: its process has died"

@@ -17,7 +17,7 @@ from callsheet.ledger import Ledger, verify
 from callsheet.sandbox.config import SandboxConfig
 from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.sandbox.server import running_sandbox
-from tests.procfs import send_signal
+from tests.procfs import kill_with_descendants, send_signal
 from tests.rig.networks import Machine, machine
 from tests.rig.processes import until
 from tests.rig.servers import Cluster, cluster, prefect_server
@@ -57,7 +57,6 @@ def workers(desk: Any, pool: str, count: int, *options: str, on: Machine | None 
             cwd=desk.folder,
             stdout=log,
             stderr=log,
-            start_new_session=True,
         )
         for named in ([*command, "--name", f"{place}-{number}"] for number in range(count))
     ]
@@ -65,7 +64,7 @@ def workers(desk: Any, pool: str, count: int, *options: str, on: Machine | None 
         yield
     finally:
         for each in started:
-            os.killpg(each.pid, signal.SIGKILL)  # with the flow runs that it has started
+            kill_with_descendants(each.pid)
             each.wait()
         log.close()
 

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.procfs import NoSuchProcess, child_with, children, command_line, parent, send_signal
+from tests.procfs import (
+    NoSuchProcess,
+    child_with,
+    children,
+    command_line,
+    kill_with_descendants,
+    parent,
+    send_signal,
+)
 
 WAITS = "import sys; print(flush=True); sys.stdin.read()"
 
@@ -61,6 +69,23 @@ def test_a_child_is_signalled(child):
     process, word = child
     send_signal(child_with(os.getpid(), word), signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+
+
+STARTS_ANOTHER = f"""
+import subprocess, sys
+started = subprocess.Popen([sys.executable, "-c", {WAITS!r}], stdin=subprocess.PIPE, start_new_session=True)
+started.wait()
+"""
+
+
+def test_a_process_is_killed_with_what_it_started_in_another_session():
+    """As a Prefect worker starts its flow runs: they are not in its group."""
+    command = [sys.executable, "-c", STARTS_ANOTHER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        kill_with_descendants(process.pid)
+        assert process.stdout.read() == b""  # none of the two has the other end any more
+        assert process.wait() == -signal.SIGKILL
 
 
 TESTS = Path(__file__).parents[1]

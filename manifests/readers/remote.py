@@ -286,14 +286,19 @@ def _from_store(address: str, folder: Path, max_bytes: int) -> list[Remote]:
         raise UsageError(f"there is no manifest {_bare(address)}{why}") from None
     except Exception as error:  # each store has exceptions of its own
         raise UsageError(f"{_bare(address)} cannot be read: {shown(str(error))}") from error
-    if not found:
+    if not found and _is_pattern(place):
         raise UsageError(f"there is no manifest {_bare(address)}")
+    if not found:
+        raise UsageError(
+            f"{_bare(address)} has no Parquet files; name the manifest in it, or a pattern such as "
+            f"{_bare(address.rstrip('/'))}/*.csv"
+        )
     return found
 
 
 def places(filesystem: Any, place: str) -> list[str]:
     """Return the files that a place names: one, those of a pattern, or the Parquet files of a folder."""
-    if any(char in place for char in "*?["):
+    if _is_pattern(place):
         return sorted(filesystem.glob(place))
     if not filesystem.isfile(place) and filesystem.isdir(place):
         return sorted(
@@ -303,3 +308,7 @@ def places(filesystem: Any, place: str) -> list[str]:
             and not any(part.startswith(("_", ".")) for part in each.removeprefix(place).split("/"))
         )
     return [place]
+
+
+def _is_pattern(place: str) -> bool:
+    return any(char in place for char in "*?[")

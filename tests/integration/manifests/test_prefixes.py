@@ -74,3 +74,14 @@ def test_an_empty_prefix_is_watched_as_nothing_and_named_by_a_plan(put):
     assert fingerprint_of("s3://shots/nothing/*.parquet") == ""
     with pytest.raises(UsageError, match="there is no manifest s3://shots/nothing"):
         make_plan("s3://shots/nothing")
+
+
+def test_a_prefix_without_parquet_files_is_not_called_missing(put):
+    """It is there; the message says what is read from it, and how to name its CSV files."""
+    put("noon/client=acme/part-0.csv", "a boat")
+    with pytest.raises(UsageError) as refused:
+        make_plan("s3://shots/noon/")
+    assert str(refused.value) == (
+        "s3://shots/noon/ has no Parquet files; name the manifest in it, or a pattern such as "
+        "s3://shots/noon/*.csv"
+    )

@@ -572,10 +572,15 @@ const page = (() => {
     ArrowDown: () => select((active + 1) % players.length),
   };
 
+  const TYPED_INTO = "textarea, select, input:not([type=checkbox], [type=radio], [type=range])";
+
   document.addEventListener("keydown", (event) => {
     const target = event.target;
     const isOther = [...document.querySelectorAll("dialog[open]")].some((dialog) => dialog !== viewer);
-    if (isOther || event.ctrlKey || event.metaKey || event.altKey || target.matches("textarea, select, input:not([type=checkbox])")) {
+    if (isOther || event.ctrlKey || event.metaKey || event.altKey || target.matches(TYPED_INTO)) {
+      return;
+    }
+    if (target.matches("[type=radio], [type=range]") && /^(Arrow|Home|End)/.test(event.key)) {
       return;
     }
     if (event.key === " " && target.closest("button:not([data-do=play]), summary, a")) {

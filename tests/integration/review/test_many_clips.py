@@ -103,6 +103,7 @@ def test_the_viewer_goes_on_and_comes_back_to_its_card(page: Page, tmp_path: Pat
     page.keyboard.press("ArrowRight")
     expect(page.locator(".viewer-top .place")).to_have_text("97 of 200")
     page.keyboard.press("Escape")
+    expect(page.locator(".still").first).to_be_focused()
     assert (focused(page), shown(page)[0]) == ("clip-97", "clip-97")
 
 

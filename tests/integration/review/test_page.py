@@ -237,6 +237,20 @@ def test_a_note_is_saved_from_the_keyboard(page: Page, reviewed: Any) -> None:
     expect(clip.locator(".verdict")).to_contain_text("warmer")
 
 
+def test_keys_work_after_the_mouse_was_used(page: Page, reviewed: Any) -> None:
+    """The slider and a filter have the focus then: their own keys stay theirs, all others are the page's."""
+    in_review(page, reviewed)
+    page.get_by_text("All 6").click()
+    page.keyboard.press("/")
+    expect(page.locator("#search")).to_be_focused()
+    page.locator(".still").nth(5).click()
+    page.locator("#seek").click()
+    pressed(page, "x")
+    expect(page.locator("#viewer figcaption")).to_contain_text("reject")
+    page.keyboard.press("Home")
+    expect(page.locator("#clock")).to_contain_text("0.00 /")
+
+
 def test_a_verdict_that_was_not_saved_is_taken_back(browser: Browser, reviewed: Any) -> None:
     """Who judges what somebody else has judged meanwhile sees that, and nothing is overwritten."""
     pages = []

@@ -128,7 +128,8 @@ def _elsewhere(rows: Sequence[ResultRow]) -> dict[str, dict[str, int]]:
 
 def _drafts(rows: Sequence[ResultRow]) -> DraftTotals | None:
     """Add up the rows of drafts; None where there are none."""
-    until = [row.finish_until_ms for row in rows if row.finish_until_ms is not None]
+    made = (row for row in rows if row.status in SUCCESSES)  # a finish that failed is `retry`'s
+    until = [row.finish_until_ms for row in made if row.finish_until_ms is not None]
     if not rows:
         return None
     return DraftTotals(

@@ -116,7 +116,8 @@ async def test_a_failed_finish_shows_the_draft_and_its_row_buys_no_new_draft(hou
     with Ledger.open(house.settings.ledger) as ledger:
         run = ledger.do(queries.run, run_id)
         (row,) = result_rows(ledger, run)
-        write_report(ledger, run)
+        summary = write_report(ledger, run)
+        assert (summary["drafts"]["to_finish"], summary["drafts"]["finish_until"]) == (0, None)
         assert (row.status, row.output_path, row.width_px) == ("failed", "media/a.mp4", 854)
         assert (row.draft_nano, row.finish_until_ms) == (DRAFT_NANO, row.job.finish_until_ms)
         folder = Path(run.out)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from callsheet.errors import DiskFull, UsageError
 from callsheet.settings import Settings, sqlite_path
@@ -40,6 +41,11 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> None:
 def write_text_atomically(path: Path, text: str) -> None:
     """Write UTF-8 text in the same way; half of a surrogate pair, which UTF-8 lacks, becomes `?`."""
     write_atomically(path, text.encode("utf-8", "replace"))
+
+
+def append_privately(path: Path) -> IO[bytes]:
+    """Open a file to write at its end; a new one is its owner's alone. Raises OSError."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab")
 
 
 def file_sha256(path: Path) -> str:

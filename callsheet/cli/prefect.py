@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.errors import NoPrefect, UsageError
-from callsheet.files import ELSEWHERE, usable_folder
+from callsheet.files import ELSEWHERE, append_privately, usable_folder
 
 PORT = 4200
 """The port that is used where it is free: Prefect's own."""
@@ -142,7 +142,9 @@ def own_server(data_dir: Path) -> Iterator[OwnServer]:
 
     Raises UsageError where its folder cannot be used.
     """
-    home = usable_folder(data_dir / "prefect", what="the folder of Prefect's history", instead=ELSEWHERE)
+    home = usable_folder(
+        data_dir / "prefect", what="the folder of Prefect's history", instead=ELSEWHERE, mode=0o700
+    )
     log_file = home / "server.log"
     with _listening_socket() as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
@@ -151,7 +153,7 @@ def own_server(data_dir: Path) -> Iterator[OwnServer]:
         environment |= {**SERVER_SETTINGS, "PREFECT_HOME": str(home), "PREFECT_SERVER_UI_API_URL": url}
         environment |= {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url.removesuffix("/api")}
         environment.pop("PREFECT_API_URL", None)
-        with log_file.open("ab") as log:
+        with append_privately(log_file) as log:
             process = subprocess.Popen(  # noqa: S603 -- our own module, by our own interpreter
                 [sys.executable, "-m", "callsheet.cli.prefect", str(listening.fileno())],
                 stdin=subprocess.PIPE,
@@ -159,6 +161,7 @@ def own_server(data_dir: Path) -> Iterator[OwnServer]:
                 stderr=log,
                 env=environment,
                 process_group=0,
+                umask=0o077,
                 pass_fds=[listening.fileno()],
             )
     server = OwnServer(url, process, log_file)

@@ -16,6 +16,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from callsheet.errors import CallsheetError
+from callsheet.files import append_privately
 
 OWN_CATALOG = "CALLSHEET_CATALOG"
 """The environment variable that names a file with more endpoints to serve."""
@@ -115,7 +116,7 @@ def _start(state_dir: Path, speed: float, idle_timeout_s: float, deadline: float
     command += ["--speed", str(speed), "--state", str(state_dir), "--idle-timeout-s", str(idle_timeout_s)]
     # The sandbox must not see the key for the real fal.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FAL_")}
-    with (state_dir / LOG_FILE).open("ab") as log:
+    with append_privately(state_dir / LOG_FILE) as log:
         # The shell exits at once, so the server is not our child and outlives this process.
         shell = subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
             ["/bin/sh", "-c", '"$@" &', "sh", *command],
@@ -124,6 +125,7 @@ def _start(state_dir: Path, speed: float, idle_timeout_s: float, deadline: float
             stderr=log,
             env=environment,
             start_new_session=True,
+            umask=0o077,
         )
     with shell:
         if shell.stdout is None:

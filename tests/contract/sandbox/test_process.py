@@ -67,7 +67,7 @@ def test_a_second_call_finds_the_same_sandbox(state_dir: Path) -> None:
         "key": first.key,
         "speed": 50.0,
     }
-    assert file.stat().st_mode & 0o777 == 0o600
+    assert {path.stat().st_mode & 0o077 for path in (state_dir, *state_dir.rglob("*"))} == {0}
     assert first.pid != os.getpid()
 
 

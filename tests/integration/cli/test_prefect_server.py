@@ -57,3 +57,6 @@ def test_a_cron_deployment_gets_a_run(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("scheduled")
     assert "Scheduled" in done.stdout
+    # Parameters of runs are in there, with paths and budgets.
+    home = tmp_path / "prefect"
+    assert {path.stat().st_mode & 0o077 for path in (home, *home.rglob("*"))} == {0}

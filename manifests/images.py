@@ -262,7 +262,7 @@ def _look_into(content: bytes) -> tuple[str, tuple[int, int], bool]:
                 kind = "JPEG" if kind == "MPO" else kind
     except PIL.Image.DecompressionBombError:
         raise BadPicture(f"the picture is too large; a side has at most {MAX_SIDE_PX} pixels") from None
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, OverflowError):
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, OverflowError, RuntimeError):
         raise BadPicture("this is not a whole JPEG, PNG, WebP, GIF or AVIF picture") from None
     if _is_cut_off(kind, content):
         raise BadPicture(f"this {kind} picture is cut off; copy it again")

@@ -163,6 +163,14 @@ def test_pictures_that_are_cut_off(tmp_path: Path, kind: str) -> None:
         _find("a", tmp_path)
 
 
+@pytest.mark.parametrize("box", [b"iloc", b"pitm", b"av1C", b"ispe"])
+def test_a_damaged_avif_is_no_picture(tmp_path: Path, box: bytes) -> None:
+    """Its decoder has errors of its own."""
+    (tmp_path / "a.avif").write_bytes(_picture("AVIF").replace(box, b"free"))
+    with pytest.raises(BadPicture, match="not a whole"):
+        _find("a.avif", tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "PDF"])
 def test_types_that_fal_does_not_list(tmp_path: Path, kind: str) -> None:
     """Only the types on fal's page are taken; no other decoder is even tried."""

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from callsheet.errors import UsageError
+from manifests.campaign import NAME_MAX_CHARS, is_name
+from manifests.table import shown
 
 
 def written_rows(rows: Any, name: str) -> Path:
     """Write rows to `<name>.parquet` in a folder of its own, which is the caller's to remove.
 
     They are a pyarrow Table, a DataFrame, another table with Arrow's PyCapsule interface, or mappings. Raises
-    UsageError for rows that are no table.
+    UsageError for rows that are no table, and for a name that cannot be a campaign's: it could name a place
+    outside of the folder.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not is_name(name):
+        raise UsageError(
+            f"campaign: found {shown(name)}; allowed are 1 to {NAME_MAX_CHARS} printable characters "
+            "without / and \\"
+        )
     try:
         if isinstance(rows, pa.Table):
             table = rows
@@ -31,8 +40,13 @@ def written_rows(rows: Any, name: str) -> Path:
             table = pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UsageError(f"the rows are no table: {error}") from error
-    path = Path(tempfile.mkdtemp(prefix="callsheet-")) / f"{name}.parquet"
-    pq.write_table(table, path)
+    folder = Path(tempfile.mkdtemp(prefix="callsheet-"))
+    path = folder / f"{name}.parquet"
+    try:
+        pq.write_table(table, path)
+    except pa.ArrowException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UsageError(f"the rows cannot be kept as Parquet: {error}") from error
     return path
 
 

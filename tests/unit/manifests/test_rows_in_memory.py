@@ -1,0 +1,62 @@
+"""Rows in memory: their file lies in a folder of its own, and nothing but that folder is ever removed."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import callsheet
+from callsheet.errors import UsageError
+
+ROW = {"prompt": "a kite", "model": "seedance-1.0-pro-fast"}
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder for temporary files, in which another program keeps a file."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    (folder / "precious").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["../x", "x/y", "..\\x", "", "a\nb", "x" * 101, "HOME/x"])
+def test_a_campaign_that_is_no_name_is_refused_and_removes_nothing(temporary: Path, name: str) -> None:
+    """It would name a place outside of the folder of the rows, which is removed with the plan."""
+    home = temporary.parent / "home"
+    home.mkdir()
+    (home / "precious").touch()
+    with pytest.raises(UsageError, match="campaign"):
+        callsheet.plan([ROW], campaign=name.replace("HOME", str(home)))
+    assert [path.name for path in temporary.iterdir()] == ["precious"]
+    assert [path.name for path in home.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("name", ["spring", "..", "a.b", "~", "Spring 50% #1 & co?"])
+def test_the_folder_of_the_rows_goes_with_their_plan(temporary: Path, name: str) -> None:
+    """And only that folder."""
+    plan = callsheet.plan([ROW], campaign=name)
+    assert plan.jobs == 1
+    del plan
+    assert [path.name for path in temporary.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
+        pa.DictionaryArray.from_arrays(pa.array([0]), pa.array([None, "x"])),
+        pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1]), pa.array(["x"])]),
+    ],
+    ids=["interval", "a null among words", "union"],
+)
+def test_a_type_that_parquet_has_not_is_refused(temporary: Path, column: Any) -> None:
+    """In one sentence, and nothing is left behind."""
+    with pytest.raises(UsageError, match="the rows cannot be kept"):
+        callsheet.plan(pa.table({**{name: [cell] for name, cell in ROW.items()}, "note": column}))
+    assert [path.name for path in temporary.iterdir()] == ["precious"]

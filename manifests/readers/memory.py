@@ -36,9 +36,10 @@ def written_rows(rows: Any, name: str) -> Path:
         elif hasattr(rows, "__arrow_c_stream__"):
             table = pa.table(rows)
         else:
+            rows = list(rows)  # an iterator could be read once only
             names = dict.fromkeys(name for row in rows for name in row)
             table = pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
         raise UsageError(f"the rows are no table: {error}") from error
     folder = Path(tempfile.mkdtemp(prefix="callsheet-"))
     path = folder / f"{name}.parquet"
@@ -56,7 +57,7 @@ def _column(name: str, values: list[Any]) -> Any:
 
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         if not all(value is None or isinstance(value, str | int | float | Decimal) for value in values):
             raise UsageError(f"column {name} holds values of different kinds: {error}") from error
         return pa.array([None if value is None else str(value) for value in values])

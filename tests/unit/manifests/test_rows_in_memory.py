@@ -60,3 +60,21 @@ def test_a_type_that_parquet_has_not_is_refused(temporary: Path, column: Any) ->
     with pytest.raises(UsageError, match="the rows cannot be kept"):
         callsheet.plan(pa.table({**{name: [cell] for name, cell in ROW.items()}, "note": column}))
     assert [path.name for path in temporary.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [["a", "b"], {"prompt": ["a"]}, None, 5, b"prompt", [{**ROW, "prompt": "\ud800"}], [{**ROW, 3: 4}]],
+    ids=["texts", "a mapping", "nothing", "a number", "bytes", "half a pair", "a number as name"],
+)
+def test_what_is_no_table_is_refused(temporary: Path, rows: Any) -> None:
+    """As every source that cannot be used."""
+    with pytest.raises(UsageError, match="the rows are no table"):
+        callsheet.plan(rows)
+    assert [path.name for path in temporary.iterdir()] == ["precious"]
+
+
+def test_rows_of_an_iterator_are_planned(temporary: Path) -> None:
+    """They were no rows at all, without a word; a number of any size is carried."""
+    plan = callsheet.plan({**ROW, "note": number} for number in (1, 10**400))
+    assert plan.jobs == 2

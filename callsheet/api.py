@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import shutil
-import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -35,7 +33,7 @@ from callsheet.engine.run import (
 from callsheet.engine.scheduler import RenderJob, render_here
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import ManifestError, Problem, UsageError
-from callsheet.files import has_ledger
+from callsheet.files import TemporaryFolder, has_ledger
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger
 from callsheet.reconciliation.findings import Findings
@@ -76,7 +74,7 @@ class Plan:
     """What a manifest would buy, with its price. Nothing is spent.
 
     `errors` holds every problem of every row; where there are any, there is no price. `fits` says whether the
-    maximum fits under every cap now.
+    maximum fits under every cap now. `folder` holds rows that were given in memory.
     """
 
     source: str
@@ -88,6 +86,7 @@ class Plan:
     errors: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     planned: ManifestPlan | None = field(default=None, repr=False, compare=False)
+    folder: TemporaryFolder | None = field(default=None, repr=False, compare=False)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per job: custom_id, model, size, length and price in USD."""
@@ -133,7 +132,10 @@ def plan(
     """
     check_packages_are_ours()
     settings = settings_from(os.environ, sandbox=sandbox)
-    path = source if isinstance(source, str | Path) else written_rows(source, campaign)
+    path, folder = source, None
+    if not isinstance(path, str | Path):
+        folder = TemporaryFolder()
+        path = written_rows(path, campaign, folder.path)
     options = PlanOptions(
         budget_usd=None if budget_usd is None else str(budget_usd),
         concurrency=concurrency,
@@ -157,18 +159,16 @@ def plan(
             warnings=made.warnings,
             planned=made,
         )
-    return priced if path is source else _of_memory(priced, Path(path))
+    return priced if folder is None else _of_memory(priced, folder)
 
 
-def _of_memory(made: Plan, path: Path) -> Plan:
-    """Return the plan of rows in memory, whose problems are theirs. The file they are in goes with it."""
+def _of_memory(made: Plan, folder: TemporaryFolder) -> Plan:
+    """Return the plan of rows in memory, whose problems are theirs. The folder they are in goes with it."""
 
     def named(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-        return tuple(replace(each, file="rows") if each.file == str(path) else each for each in problems)
+        return tuple(replace(each, file="rows") if each.file == made.source else each for each in problems)
 
-    made = replace(made, errors=named(made.errors), warnings=named(made.warnings))
-    weakref.finalize(made, shutil.rmtree, path.parent, ignore_errors=True)
-    return made
+    return replace(made, errors=named(made.errors), warnings=named(made.warnings), folder=folder)
 
 
 async def run_async(

@@ -8,6 +8,8 @@ import hashlib
 import os
 import secrets
 import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -286,3 +288,11 @@ def has_ledger(settings: Settings) -> bool:
     is_ours = path.is_relative_to(settings.data_dir.absolute())
     instead = ELSEWHERE if is_ours else "CALLSHEET_LEDGER_URL names it"
     return is_there(path, what="the ledger", instead=instead)
+
+
+class TemporaryFolder:
+    """A folder of the system's temporary one, removed with this object or at the end of the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="callsheet-"))
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
-import shutil
-import tempfile
-import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from callsheet.files import TemporaryFolder
 from manifests.columnar.arrow import (
     Numbers,
     coded,
@@ -223,18 +221,10 @@ def coded_schema(schema: Any) -> Any:
     return pa.schema([field.with_type(coded) if field.name in SHARED else field for field in schema])
 
 
-class Scratch:
-    """A temporary folder, removed with this object or at the end of the process."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="callsheet-plan-"))
-        self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
-
-
 class JobStore(StoredJobs):
     """The jobs of a large plan, as a sequence: in the file `path`, in a folder that `folder` removes."""
 
-    def __init__(self, path: Path, length: int, catalog: Catalog, folder: Scratch) -> None:
+    def __init__(self, path: Path, length: int, catalog: Catalog, folder: TemporaryFolder) -> None:
         self.path, self.catalog, self.folder = path, catalog, folder
         self._length = length
         self._last: tuple[int, list[PlannedJob]] = (-1, [])
@@ -303,7 +293,7 @@ class JobStore(StoredJobs):
             for name in names
             if batch[name].null_count < len(batch)
         }
-        folder, digest, schema = Scratch(), RowsDigest(extras), rows_schema(extras)
+        folder, digest, schema = TemporaryFolder(), RowsDigest(extras), rows_schema(extras)
         path = folder.path / "rows.parquet"
         write_rows(path, schema, self._fed(digest, self._batches_at(wanted, schema.names)))
         part = JobStore(path, len(wanted), self.catalog, folder)

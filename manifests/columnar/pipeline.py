@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from callsheet.files import TemporaryFolder
 from manifests.campaign import Campaign
 from manifests.columnar.arrow import coded, combinations, numbers_of
 from manifests.columnar.batches import Batch, Expander, batches_of
 from manifests.columnar.check import Checker
 from manifests.columnar.duplicates import RowKeys, Settler, changed
-from manifests.columnar.job_store import JobStore, Scratch, feed, identities_of, write_rows
+from manifests.columnar.job_store import JobStore, feed, identities_of, write_rows
 from manifests.columnar.row_maker import PlanRows, RowMaker
 from manifests.columns import COLUMN
 from manifests.parse_cells import Context
@@ -55,7 +56,7 @@ class BulkPlanner:
 
     def plan(self) -> tuple[JobStore, Summary]:
         """Plan every row."""
-        folder = Scratch()
+        folder = TemporaryFolder()
         path = folder.path / "rows.parquet"
         schema = rows_schema(self._extras)
         write_rows(path, schema, (rows.columns for rows in self._rows()))

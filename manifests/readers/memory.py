@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ from manifests.campaign import NAME_MAX_CHARS, is_name
 from manifests.table import shown
 
 
-def written_rows(rows: Any, name: str) -> Path:
-    """Write rows to `<name>.parquet` in a folder of its own, which is the caller's to remove.
+def written_rows(rows: Any, name: str, folder: Path) -> Path:
+    """Write rows to `<name>.parquet` in a folder.
 
     They are a pyarrow Table, a DataFrame, another table with Arrow's PyCapsule interface, or mappings. Raises
     UsageError for rows that are no table, and for a name that cannot be a campaign's: it could name a place
@@ -41,12 +39,10 @@ def written_rows(rows: Any, name: str) -> Path:
             table = pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
     except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
         raise UsageError(f"the rows are no table: {error}") from error
-    folder = Path(tempfile.mkdtemp(prefix="callsheet-"))
     path = folder / f"{name}.parquet"
     try:
         pq.write_table(table, path)
-    except pa.ArrowException as error:
-        shutil.rmtree(folder, ignore_errors=True)
+    except (pa.ArrowException, OSError) as error:
         raise UsageError(f"the rows cannot be kept as Parquet: {error}") from error
     return path
 

@@ -78,3 +78,10 @@ def test_rows_of_an_iterator_are_planned(temporary: Path) -> None:
     """They were no rows at all, without a word; a number of any size is carried."""
     plan = callsheet.plan({**ROW, "note": number} for number in (1, 10**400))
     assert plan.jobs == 2
+
+
+def test_a_name_that_is_too_long_for_a_file_is_refused(temporary: Path) -> None:
+    """A hundred letters may have four hundred bytes."""
+    with pytest.raises(UsageError, match=r"the rows cannot be kept as Parquet: .*too long"):
+        callsheet.plan([ROW], campaign="\N{GRINNING FACE}" * 100)
+    assert [path.name for path in temporary.iterdir()] == ["precious"]

@@ -159,6 +159,13 @@ def _read(content: bytes, wanted: str) -> Iterator[dict[str, Any]]:
     if len(filled) > 1:
         listed = ", ".join(map(repr, filled))
         raise _BadWorkbook(f"several sheets are filled ({listed}); name one like this: book.xlsx#{filled[0]}")
+    if not filled and (
+        hidden := [name for name, (_, visible) in parts.items() if not visible and not wanted]
+    ):
+        listed = ", ".join(map(repr, hidden))
+        raise _BadWorkbook(
+            f"no visible sheet has rows; hidden are {listed}; name one like this: book.xlsx#{hidden[0]}"
+        )
     for name in filled:
         if (place := sheets[name].uncalculated) is not None:
             raise _BadWorkbook(

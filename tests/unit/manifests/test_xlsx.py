@@ -60,6 +60,14 @@ def test_several_sheets_want_a_name(tmp_path):
     assert _read(tmp_path, book(Shots=SHOTS, Old_hidden=[["x"], ["y"]], Empty=[])).problems == ()
 
 
+def test_a_workbook_whose_rows_are_all_hidden_is_not_an_empty_one(tmp_path):
+    """An empty night is a success; rows on a hidden sheet are not meant by it, unless that is named."""
+    content = book(Empty=[], Shots_hidden=SHOTS)
+    (message,) = _messages(_read(tmp_path, content))
+    assert message.startswith("no visible sheet has rows; hidden are 'Shots_hidden'; name one like this")
+    assert _read(tmp_path, content, "book.xlsx#Shots_hidden").count == 2
+
+
 def test_a_header_with_a_hole_is_a_problem(tmp_path):
     """A filled column without a name is refused, with the header's own row."""
     (problem,) = _read(tmp_path, book(Shots=[["prompt", None], ["A fox", "what is this"]])).problems

@@ -37,7 +37,8 @@ def refuse_private_webhook(settings: Settings) -> None:
         return
     if not url.startswith("https://") or is_local(url) or "?" in url or "#" in url:
         raise UsageError(
-            f"CALLSHEET_WEBHOOK_URL is {url[:80]!r}; fal calls public https:// addresses only (and no query)"
+            f"CALLSHEET_WEBHOOK_URL (--public-url) is {url[:80]!r}; fal calls public https:// addresses only "
+            "(and no query)"
         )
 
 

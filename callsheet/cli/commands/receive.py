@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from dataclasses import replace
 from typing import Annotated
 
 import uvicorn
@@ -16,7 +17,7 @@ from callsheet.engine.receiver import receiver_app
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import UsageError
 from callsheet.provider.webhook_address import WebhookAddress
-from callsheet.reconciliation.webhook import shared_secret
+from callsheet.reconciliation.webhook import refuse_private_webhook, shared_secret
 from callsheet.settings import Settings
 
 MAX_PORT = 65_535
@@ -43,9 +44,9 @@ def receive(
     """
     if not 0 <= port <= MAX_PORT:
         raise UsageError(f"--port is {port}; use 0 to {MAX_PORT} (0 picks a free one)")
-    if public_url is not None and not public_url.startswith(("https://", "http://")):
-        raise UsageError(f"--public-url is {public_url[:80]!r}; it must begin with https://")
     settings = settings_for(RunRequest(sandbox=sandbox))
+    public_url = (public_url or "").rstrip("/")
+    refuse_private_webhook(replace(settings, webhook_url=public_url))
     # uvicorn raises the signals that it caught again once it has stopped; then they must do nothing.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -57,7 +58,7 @@ def receive(
             raise UsageError(f"{host}:{port} cannot be used: {error.strerror}") from error
         listener.listen(128)
         here = "http://{}:{}".format(*listener.getsockname()[:2])
-        asyncio.run(_serve(settings, listener, here, (public_url or "").rstrip("/")))
+        asyncio.run(_serve(settings, listener, here, public_url))
     return 0
 
 

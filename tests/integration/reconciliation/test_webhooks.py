@@ -11,6 +11,7 @@ import httpx
 import pytest
 import uvicorn
 
+from callsheet.cli.commands.receive import receive
 from callsheet.engine import reconcile_loop
 from callsheet.engine.receiver import receiver_app
 from callsheet.engine.request import RunRequest, settings_for
@@ -293,9 +294,18 @@ async def test_fals_keys_are_read_from_fal_and_not_for_every_forgery(house, sign
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize(
-    "url", ["http://hooks.example/a", "https://127.0.0.1/a", "https://hooks.example/a?b=c"]
-)
+NOT_CALLED = ["http://hooks.example/a", "https://127.0.0.1/a", "https://hooks.example/a?b=c"]
+
+
+@pytest.mark.parametrize("url", [*NOT_CALLED, "hooks.example/a"])
+def test_the_receiver_does_not_start_for_an_address_that_fal_does_not_call(url, monkeypatch):
+    """It would wait in vain, and say to the person that all is well."""
+    monkeypatch.setenv("FAL_KEY", "id:secret")
+    with pytest.raises(UsageError, match="public https:// addresses only"):
+        receive(port=0, public_url=url)
+
+
+@pytest.mark.parametrize("url", NOT_CALLED)
 def test_an_address_that_fal_does_not_call_is_refused_before_a_run(url, monkeypatch):
     """Fal would refuse every submit for it, or never call it."""
     monkeypatch.setenv("FAL_KEY", "id:secret")

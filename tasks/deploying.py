@@ -19,6 +19,8 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterTags,
+    FlowFilter,
+    FlowFilterId,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterState,
@@ -27,7 +29,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.sorting import DeploymentSort, FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
@@ -51,6 +53,9 @@ JOB_VARIABLES = {
 }
 """The log of a run is among its pages, and a dead one is noticed. Nothing secret belongs here: Prefect shows
 it to everybody."""
+
+PAGE = 200
+"""What Prefect's server returns at most at a time."""
 
 SCHEDULED = (StateType.SCHEDULED, StateType.PENDING)
 STRATEGIES = {"wait": "ENQUEUE", "skip": "CANCEL_NEW"}
@@ -157,7 +162,7 @@ async def remove(campaign: str) -> list[str]:
     Their scheduled runs go with them. Raises UsageError where there is none, naming those that exist.
     """
     async with _server() as client:
-        every = await _deployments(client)
+        every = await our_deployments(client)
         found = [(name, each) for name, each in every if _is_campaigns(name)]
         ours = [(name, each) for name, each in every if name == campaign]
         ours = ours or [(name, each) for name, each in found if each.name == campaign]
@@ -173,7 +178,7 @@ async def deployed() -> list[dict[str, str]]:
     """Return every deployment of ours as a line: its name, schedule, pool, next and latest run."""
     async with _server() as client:
         lines = []
-        for name, each in await _deployments(client):
+        for name, each in await our_deployments(client):
             fields = fields_of(each)
             following = await _one_run(client, each, FlowRunSort.EXPECTED_START_TIME_ASC, *SCHEDULED)
             latest = await _one_run(client, each, FlowRunSort.START_TIME_DESC)
@@ -279,13 +284,20 @@ async def _registered(client: PrefectClient, each: Wanted, *, dry_run: bool) -> 
     return changes
 
 
-async def _deployments(client: PrefectClient) -> list[tuple[str, DeploymentResponse]]:
-    """Return the deployments of ours with their full names."""
-    found = await client.read_deployments(
-        deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])), limit=200
-    )
-    flows = {each.id: each.name for each in await client.read_flows(limit=200)}
-    return [(f"{flows.get(each.flow_id, '')}/{each.name}", each) for each in found]
+async def our_deployments(client: PrefectClient) -> list[tuple[str, DeploymentResponse]]:
+    """Return the deployments of ours with their full names, however many others the server has."""
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    found: list[DeploymentResponse] = []
+    while len(found) % PAGE == 0:
+        page = await client.read_deployments(
+            deployment_filter=ours, limit=PAGE, offset=len(found), sort=DeploymentSort.NAME_ASC
+        )
+        found += page
+        if not page:
+            break
+    wanted = FlowFilter(id=FlowFilterId(any_=list({each.flow_id for each in found})))
+    flows = {each.id: each.name for each in await client.read_flows(flow_filter=wanted)}
+    return [(f"{flows[each.flow_id]}/{each.name}", each) for each in found]
 
 
 async def _one_run(

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 import prefect
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import WorkerStatus
 
 from callsheet.engine.request import RunRequest
@@ -21,10 +20,9 @@ from flows.render_shard import render_shard
 from flows.run_campaign import run_campaign
 from flows.watch_manifest import watch_manifest
 from pricing.render_times import in_words
-from tasks.deploying import Wanted, check_schedule
+from tasks.deploying import Wanted, check_schedule, our_deployments
 
 EVERY_MINUTE = "* * * * *"
-FLOWS = ("run-campaign", "render-shard", "keeper", "reconcile-ledger")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +112,8 @@ async def prefect_findings(url: str) -> dict[str, Finding]:
         same = theirs.split(".")[:2] == ours.split(".")[:2]
         advice = "" if same else f"; this environment has {ours}: use one version"
         found = {"server": (same, f"Prefect {theirs} at {url}{advice}")}
-        named = FlowFilter(name=FlowFilterName(any_=[*FLOWS]))
-        deployments = await client.read_deployments(flow_filter=named)
-        pools = sorted({each.work_pool_name for each in deployments if each.work_pool_name})
+        deployments = await our_deployments(client)
+        pools = sorted({each.work_pool_name for _, each in deployments if each.work_pool_name})
         lines = [line for pool in pools for line in [await _pool(client, pool)]]
     if lines:
         found["workers"] = (all(ok for ok, _ in lines), "; ".join(text for _, text in lines))

@@ -383,6 +383,41 @@ def test_a_server_of_another_version_is_refused_with_the_command_that_helps(desk
     assert f"pip install prefect=={installed.__version__}" in err
 
 
+OTHERS = """
+import asyncio, os
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+
+async def main():
+    async with get_client() as client:
+        for number in range(201):
+            flow = await client.create_flow_from_name(f"a-flow-of-others-{number}")
+        await client.create_work_pool(WorkPoolCreate(name="of-others", type="process"))
+        keeper = await client.create_flow_from_name("keeper")
+        await client.create_deployment(keeper, "of-others", work_pool_name="of-others")
+
+asyncio.run(main())
+"""
+
+
+def test_a_server_with_many_flows_of_others_shows_and_removes_ours_alone(desk):
+    """Prefect's server returns 200 at a time, and a flow of others may have a name of ours."""
+    python(desk, OTHERS)
+    told = commands(
+        desk,
+        ["deploy", campaign(desk, "among"), "--work-pool", "among", "--json"],
+        ["deploy", "list", "--json"],
+        ["doctor", "--json"],
+        ["deploy", "remove", "among", "--json"],
+    )
+    names = {each["deployment"] for each in json.loads(told[1][1])["deployments"]}
+    assert {"run-campaign/among", "render-shard/among"} <= names
+    assert "keeper/of-others" not in names
+    assert "among" in json.loads(told[2][1])["workers"]["text"]
+    assert "of-others" not in json.loads(told[2][1])["workers"]["text"]
+    assert json.loads(told[3][1])["removed"] == ["run-campaign/among"]
+
+
 def test_a_worker_takes_a_deployed_run_and_its_videos_stay(desk):
     """A worker's folder is removed after the run; what was paid for lies beside the manifest."""
     pool = ("--work-pool", "one-run")

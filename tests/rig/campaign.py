@@ -17,6 +17,7 @@ from callsheet.ledger import FINISHED, Ledger, State, admission, queries, verify
 from callsheet.settings import Settings
 from manifests.plan import Plan
 from manifests.planner import make_plan
+from tests.procfs import processor_s
 from tests.rig.judgement import Judgement, judge
 from tests.rig.operator import reconcile
 from tests.rig.processes import KILLED, apart, ended, kill, spawn, wait
@@ -34,8 +35,13 @@ AFFORDABLE = 35
 OPENING = "after_open"
 """The one boundary that a worker does not pass: whoever opens a run does."""
 
-LIFE_S = (0.05, 1.6)
-LONGEST_S = 90.0
+LIFE_CPU_S = (0.02, 0.5)
+NAMED_LIFE_CPU_S = 1.0
+"""Processor time until a worker is killed at random, or where it does not come to its boundary. So it does as
+much on a busy machine as on an idle one."""
+
+LONGEST_LIFE_S = 10.0
+LONGEST_S = 180.0
 QUIET_LIFE_S = 5.0
 
 
@@ -53,14 +59,16 @@ class Tally:
 class Lane:
     """One run and the worker that is on it.
 
-    `until_s` is when the rig kills it by itself; `idle` counts its last lives that found nothing to do.
+    The rig kills it by itself after `life_s` of processor time, or at `until_s`; `idle` counts its last lives
+    that found nothing to do.
     """
 
     run_id: str
     pid: int = 0
     failpoint: str = ""
     idle: int = 0
-    until_s: float = float("inf")
+    life_s: float = 0.0
+    until_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -143,18 +151,19 @@ def _torment(scene: Setting, kills: int, tally: Tally) -> None:
 
 def _start(scene: Setting, lane: Lane) -> None:
     lane.failpoint = ""
-    lane.until_s = time.monotonic() + scene.rng.uniform(*LIFE_S)
+    lane.life_s = scene.rng.uniform(*LIFE_CPU_S)
+    lane.until_s = time.monotonic() + LONGEST_LIFE_S
     scene.lives += 1
     if scene.lives % 2:  # every other life ends at a named boundary, each name in its turn
         name = scene.names[scene.lives // 2 % len(scene.names)]
         lane.failpoint = f"{name}:{scene.rng.choice((1, 1, 2, 3))}"
-        lane.until_s = time.monotonic() + 3.0
+        lane.life_s = NAMED_LIFE_CPU_S
     lane.pid = spawn(live, Life(scene.settings, lane.run_id, lane.failpoint, scene.bug))
 
 
 def _reap(lane: Lane, tally: Tally) -> bool:
     """Kill a worker whose time has come and count how it ended; False while it lives."""
-    ours = time.monotonic() >= lane.until_s
+    ours = time.monotonic() >= lane.until_s or processor_s(lane.pid) >= lane.life_s
     if ours:
         kill(lane.pid)
     status = wait(lane.pid) if ours else ended(lane.pid)

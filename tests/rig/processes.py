@@ -17,10 +17,14 @@ KILLED = -signal.SIGKILL
 
 
 def spawn(work: Callable[..., object], *arguments: object) -> int:
-    """Run `work` in a new process. Returns its process id."""
+    """Run `work` in a new process. Returns its process id.
+
+    An error that ends it is written to this process's standard error, wherever `work` sends its own.
+    """
     pid = os.fork()
     if pid:
         return pid
+    shown = os.fdopen(os.dup(2), "w")
     status = 1
     try:
         work(*arguments)
@@ -28,7 +32,8 @@ def spawn(work: Callable[..., object], *arguments: object) -> int:
     except SystemExit as end:
         status = int(end.code or 0)
     except BaseException:  # noqa: BLE001 - nothing of the parent may run on in the child
-        traceback.print_exc()
+        traceback.print_exc(file=shown)
+        shown.flush()
     finally:
         os._exit(status)
 

@@ -20,7 +20,8 @@ def attacked(part: str) -> list[dict]:
         text=True,
         timeout=280,
     )
-    assert done.stdout, done.stderr
+    sys.stderr.write(done.stderr)  # shown where the test fails
+    assert done.stdout, "it ended without figures"
     return json.loads(done.stdout)
 
 

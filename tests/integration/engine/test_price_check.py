@@ -317,7 +317,7 @@ async def test_without_a_file_a_bill_that_is_too_good_costs_its_hold(house, monk
             return replace(await real(ticket), billable_units=units)
 
         monkeypatch.setattr(ctx.queue, "result", result)
-        monkeypatch.setattr(job, "deliver", unread)
+        monkeypatch.setattr(job, "fetch", unread)
         ctx = await check_run_prices(ctx, accept=False)
         await run_jobs(ctx, await waiting_jobs(ctx))
     row = house.row(run_id)

@@ -21,7 +21,7 @@ from callsheet.provider.replies import Reply
 from callsheet.reconciliation import evidence
 from callsheet.reconciliation.account import AccountSession, sent_ms
 from callsheet.reconciliation.evidence import Due
-from callsheet.reconciliation.open_jobs import Remembered, another_look, remembered
+from callsheet.reconciliation.open_jobs import Remembered, another_look, remembered, require_control
 from callsheet.ticket import Ticket
 
 RESULT_KEPT_MS = 3_600_000
@@ -42,7 +42,7 @@ async def recovered_result(ctx: RunContext, ticket: Ticket, error: Unavailable) 
     assert row.submission is not None, "a request id belongs to a submission"
     if row.submission.result_json is not None:
         return parse_result(Reply(200, {}, row.submission.result_json.encode()))
-    if not error.gone and ctx.account.now_ms() >= _ended_ms(row.submission) + HISTORY_KEPT_MS:
+    if ctx.account.now_ms() >= _ended_ms(row.submission) + HISTORY_KEPT_MS:
         raise _lost(f"fal keeps no result for longer than 30 days, and this one was never read ({error})")
     seen = await in_history(ctx.account, row)
     if seen.item is not None:
@@ -53,6 +53,8 @@ async def recovered_result(ctx: RunContext, ticket: Ticket, error: Unavailable) 
                 raise
     if not error.gone:
         raise error
+    if seen.item is None:
+        await _require_control(ctx.account, row)
     due = Due(
         deadline_ms=_ended_ms(row.submission) + max(RESULT_KEPT_MS, 1000 * ctx.settings.history_lag_s),
         gap_ms=evidence.gap_ms(ctx.settings),
@@ -61,6 +63,13 @@ async def recovered_result(ctx: RunContext, ticket: Ticket, error: Unavailable) 
     if (wait := await another_look(ctx.account, row, due, seen.server_ms)) is not None:
         raise Unavailable(f"{NOWHERE}{wait.why}")
     raise _lost(f"{NOWHERE} of request {ticket.request_id}")
+
+
+async def _require_control(account: AccountSession, row: JobRow) -> None:
+    try:
+        await require_control(account, row)
+    except (Unavailable, AccountError) as error:
+        raise Unavailable(f"{NOWHERE}: {error}") from error
 
 
 async def in_history(account: AccountSession, row: JobRow) -> Remembered:
@@ -162,4 +171,6 @@ async def _result(account: AccountSession, row: JobRow) -> Rendered | None:
         return None
     if not unread.gone or (item is not None and item.ended_ms is None):
         raise unread
+    if item is None:
+        await _require_control(account, row)
     return None

@@ -167,9 +167,23 @@ async def _instead(account: AccountSession, row: JobRow) -> Finding | None:
         await account.do(transitions.misname, row.job_id, why=why, attempt=row.attempt)
         return finding("unknown", row, why, request_ids=request + named)
     if not claimed:
-        why = "the history shows no other request of this ledger either, so it proves nothing"
-        return finding("rendering", row, f"{GONE}; {why}", request_ids=request)
+        return finding("rendering", row, f"{GONE}; {NO_CONTROL}", request_ids=request)
     return None
+
+
+NO_CONTROL = "the history shows no other request of this ledger either, so it proves nothing"
+
+
+async def require_control(account: AccountSession, row: JobRow) -> None:
+    """Raise Unavailable where the endpoint's history shows no request of this ledger: it proves nothing.
+
+    Raises Unavailable or AccountError where it cannot be read.
+    """
+    assert row.submission is not None
+    start_ms = sent_ms(row.submission) - LOOK_BACK_MS
+    found = await account.platform.history([row.endpoint], start_ms=start_ms)
+    if not await account.do(history.known_requests, [item.request_id for item in found.items]):
+        raise Unavailable(NO_CONTROL)
 
 
 @dataclass(frozen=True, slots=True)

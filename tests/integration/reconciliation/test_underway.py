@@ -150,6 +150,7 @@ async def ended_long_ago(house, shot, **more):
 async def test_a_result_that_is_nowhere_is_a_loss_at_the_second_look(house):
     """After the hour that a result is kept, two looks some time apart decide; its hold counts as spent."""
     run_id = await ended_long_ago(house, "a,A mute boat", request_id="00000000-0000-4000-8000-000000000003")
+    await house.control()
 
     (once,) = (await house.settled()).each
     (too_soon,) = (await house.settled()).each
@@ -212,6 +213,41 @@ async def test_a_history_without_the_output_decides_only_where_it_shows_the_end(
     house.ago_ms = -SECOND_LOOK_MS
     await house.settled()
     assert house.row(run_id).state is state
+
+
+async def test_a_history_that_is_hidden_loses_no_result(house):
+    """Without a request of ours it proves nothing, however often it is read; later it has the video."""
+    prompt = "A boat behind a curtain"
+    run_id = await ended_long_ago(house, f"a,{prompt}")
+    await house.control()
+    house.arm("not_found", route="result", count=None)
+    house.arm("history_hidden", route="history", count=None)
+    for look in (house.settled, house.looked_again, house.looked_again):
+        await look()
+        assert house.row(run_id).state is State.RENDERED
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.do(
+            settlement.fail_render, house.row(run_id).job_id, charged="unknown", error_type="result_lost"
+        )
+    async with house.account() as account:
+        assert await collect_campaign(account, "spring") == {house.row(run_id).fingerprint}
+    house.faults.clear()
+    await house.settled()
+    assert (house.row(run_id).state, len(house.accepted(prompt))) == (State.SUCCEEDED, 1)
+    assert house.sound()
+
+
+async def test_a_result_is_not_lost_within_the_hour_that_it_is_kept(house):
+    """Two looks are not enough while the queue may only be wrong."""
+    house.ago_ms = 40 * 60_000
+    run_id = await stranded(house, "a,A boat too soon", request_id="00000000-0000-4000-8000-000000000006")
+    with Ledger.open(house.settings.ledger, clock=house.now_ms) as ledger:
+        ledger.do(transitions.render, house.row(run_id).job_id)
+    house.ago_ms = 0
+    await house.control()
+    for look in (house.settled, house.looked_again, house.looked_again):
+        await look()
+        assert house.row(run_id).state is State.RENDERED
 
 
 async def test_a_result_that_the_queue_cannot_read_comes_from_the_history(house, monkeypatch):
@@ -282,6 +318,7 @@ async def test_another_accounts_not_found_does_not_buy_a_lost_job_again(house):
         ledger.do(
             settlement.fail_render, house.row(run_id).job_id, charged="unknown", error_type="lost_at_provider"
         )
+    await house.control()
     async with house.account() as account:
         assert await collect_campaign(account, "spring") == frozenset()
     house.with_an_ordinary_key()

@@ -89,14 +89,14 @@ def wanted_automations(send: SendNotification | None) -> list[AutomationCore]:
     return [*for_events, for_dead_runs]
 
 
-async def register_automations(client: PrefectClient) -> tuple[list[str], bool]:
+async def register_automations(client: PrefectClient, *, dry_run: bool = False) -> tuple[list[str], bool]:
     """Make or renew the automations by their names. Returns the names, and whether they send anything.
 
-    One that a person has switched off stays off.
+    One that a person has switched off stays off. `dry_run` changes nothing.
     """
     send = await notification_block(client)
     wanted = wanted_automations(send)
-    for each in wanted:
+    for each in wanted if not dry_run else ():
         found = await client.read_automations_by_name(each.name)
         if not found:
             await client.create_automation(each)

@@ -150,10 +150,10 @@ async def register(
         return [await _registered(client, each, dry_run=dry_run) for each in wanted]
 
 
-async def set_automations() -> tuple[list[str], bool]:
-    """Make or renew the automations. Returns their names, and whether they send anything."""
+async def set_automations(*, dry_run: bool = False) -> tuple[list[str], bool]:
+    """Make or renew the automations; `dry_run` changes none. Returns their names, and whether they send."""
     async with _server() as client:
-        return await register_automations(client)
+        return await register_automations(client, dry_run=dry_run)
 
 
 async def remove(campaign: str) -> list[str]:

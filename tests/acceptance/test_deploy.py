@@ -290,8 +290,12 @@ asyncio.run(main(sys.argv[1]))
 
 
 def test_automations_are_renewed_and_not_made_twice(desk):
-    """Each keeps its place, and one that a person has switched off stays off."""
+    """Each keeps its place, and one that a person has switched off stays off. A dry run names them."""
     again = ["deploy", campaign(desk, "told"), "--automations"]
+    before = python(desk, AUTOMATIONS, "none")
+    ((_, out, _),) = commands(desk, [*again, "--dry-run"])
+    assert f"would make or renew the automation {DEAD_RUNS}\n" in out
+    assert python(desk, AUTOMATIONS, "none") == before
     found = []
     for _ in range(3):
         commands(desk, again)

@@ -126,14 +126,14 @@ def deploy(
     )
     found = asyncio.run(register(wanted_deployments(wanted), pool_type=pool_type, dry_run=dry_run))
     changes = [each.document() for each in found]
-    made, sends = asyncio.run(set_automations()) if automations and not dry_run else ([], True)
+    made, sends = asyncio.run(set_automations(dry_run=dry_run)) if automations else ([], True)
     if json:
         told = {"api": url, "work_pool": work_pool, "dry_run": dry_run, "deployments": changes}
         document({**told, "automations": made})
         return 0
     _show(changes, dry_run=dry_run)
     for each in made:
-        result(f"automation {each}")
+        result(f"{'would make or renew the ' if dry_run else ''}automation {each}")
     if not sends:
         note(
             "the automations for events send nothing yet: save a notification block named `callsheet` in "

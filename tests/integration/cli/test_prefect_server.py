@@ -60,3 +60,30 @@ def test_a_cron_deployment_gets_a_run(tmp_path):
     # Parameters of runs are in there, with paths and budgets.
     home = tmp_path / "prefect"
     assert {path.stat().st_mode & 0o077 for path in (home, *home.rglob("*"))} == {0}
+
+
+NIGHTS = """
+import asyncio
+from datetime import datetime
+from zoneinfo import ZoneInfo
+from prefect.server.schemas.schedules import CronSchedule
+
+for zone, month, day in [("Europe/Berlin", 3, 27), ("Europe/Berlin", 10, 30), ("America/New_York", 11, 6)]:
+    hour = "2" if zone == "Europe/Berlin" else "1"
+    nightly = CronSchedule(cron=f"30 {hour} * * *", timezone=zone)
+    start = datetime(2027, month, day, tzinfo=ZoneInfo(zone))
+    dates = asyncio.run(nightly.get_dates(n=3, start=start))
+    print(*(f"{at.astimezone(ZoneInfo(zone)):%m-%dT%H:%M%z}" for at in dates))
+"""
+
+
+def test_prefect_starts_one_run_in_a_night_in_which_the_clock_changes():
+    """An hour that is missing is the next one, and one that comes twice is the first."""
+    done = subprocess.run(
+        [sys.executable, "-c", NIGHTS], check=True, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.splitlines() == [
+        "03-27T02:30+0100 03-28T03:30+0200 03-29T02:30+0200",
+        "10-30T02:30+0200 10-31T02:30+0200 11-01T02:30+0100",
+        "11-06T01:30-0400 11-07T01:30-0400 11-08T01:30-0500",
+    ]

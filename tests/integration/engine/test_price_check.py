@@ -36,6 +36,7 @@ from callsheet.provider.messages import Rendered
 from callsheet.reconciliation.billing import compare_bills
 from manifests.planner import make_plan
 from pricing.catalog import Catalog
+from pricing.money import usd_text
 from pricing.pins import read_pins
 from pricing.rates import RateKey, learned_rates
 
@@ -364,6 +365,8 @@ async def test_an_overrun_that_is_booked_again_stops_the_run_once(house):
     first = await worked(house, run_id)
     assert isinstance(first.stop.reason, Overbilled)
     row = house.row(run_id)
+    billed, held = usd_text(row.spent_nano), usd_text(row.submission.hold_nano)
+    assert f"was billed {billed} USD, 2.90 times the {held} USD held for it" in str(first.stop.reason)
     async with house.account() as account:
         ctx = house.context(account, run_id)
         for booking, reason in (

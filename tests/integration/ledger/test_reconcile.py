@@ -24,6 +24,15 @@ def test_known_requests_are_told_with_their_jobs(desk):
     assert desk.ledger.do(history.known_requests, []) == {}
 
 
+def test_a_wrong_id_is_no_purchase(desk):
+    """What fal accepted once is counted once, also where its first id was another job's."""
+    job_id = brought(desk, State.IN_QUEUE)
+    desk.ledger.do(transitions.misname, job_id, why="another job's")
+    assert desk.ledger.do(queries.job, job_id).purchases == 0
+    desk.ledger.do(transitions.find, job_id, desk.ticket())
+    assert desk.ledger.do(queries.job, job_id).purchases == 1
+
+
 def test_purchases_are_what_fal_accepted_since_then(desk):
     """Accepted submissions come back in order, whatever became of them; others and older ones do not."""
     first = brought(desk, State.SUCCEEDED)

@@ -48,7 +48,7 @@ def test_prefects_senders_are_drained_also_where_the_flow_raises(monkeypatch):
     monkeypatch.setattr(prefect_run, "_drain_prefect", lambda: drained.append(True))
 
     async def through_prefect() -> None:
-        state = SimpleNamespace(finalized=asyncio.Event(), notices=[])
+        state = SimpleNamespace(begun=asyncio.Event(), finalized=asyncio.Event(), notices=[])
         ctx = SimpleNamespace(request=RunRequest(), stop=StopSignal(), state=state)
         await prefect_run.carry_out_through_prefect(ctx)
 

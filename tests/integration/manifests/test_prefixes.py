@@ -3,12 +3,9 @@
 import io
 from collections.abc import Iterator
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
-from s3fs import S3FileSystem
 
 from callsheet.engine.schedule_rules import fingerprint_of
 from callsheet.errors import UsageError
@@ -16,32 +13,20 @@ from manifests.planner import make_plan
 
 
 @pytest.fixture
-def put(monkeypatch) -> Iterator:
+def put(s3_client) -> Iterator:
     """Give what writes a Parquet file of prompts into the bucket `shots`."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "id",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="shots")
-    S3FileSystem.clear_instance_cache()  # of tests before, without these credentials
+    s3_client.create_bucket(Bucket="shots")
 
     def write(key: str, *prompts: str) -> None:
         body = io.BytesIO()
         rows = {"prompt": list(prompts), "model": ["seedance-1.0-pro-fast"] * len(prompts)}
         pq.write_table(pa.table(rows), body)
-        client.put_object(Bucket="shots", Key=key, Body=body.getvalue())
+        s3_client.put_object(Bucket="shots", Key=key, Body=body.getvalue())
 
     yield write
-    S3FileSystem.clear_instance_cache()
-    server.stop()
+    for each in s3_client.list_objects_v2(Bucket="shots").get("Contents", ()):
+        s3_client.delete_object(Bucket="shots", Key=each["Key"])
+    s3_client.delete_bucket(Bucket="shots")
 
 
 def test_a_prefix_is_a_manifest_and_its_folders_are_columns_and_its_changes_are_seen(put, tmp_path):

@@ -248,8 +248,8 @@ def test_keys_work_after_the_mouse_was_used(page: Page, reviewed: Any) -> None:
     pressed(page, "x")
     expect(page.locator("#viewer figcaption")).to_contain_text("reject")
     page.locator("#seek").evaluate("(seek) => { seek.oninput = () => { window.sought = seek.value } }")
-    page.keyboard.press("Home")
-    page.wait_for_function("() => window.sought === '0'")  # it plays on from there
+    page.keyboard.press("ArrowLeft")  # elsewhere this opens another clip
+    page.wait_for_function("() => window.sought !== undefined")
     expect(page.locator("#viewer figcaption")).to_contain_text("reject")
 
 

@@ -50,16 +50,16 @@ def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
         if mark is not None and _is_older(ledger, mark):
             entries = ledger.do(queries.identity)[1]
             raise LedgerUnsafe(
-                f"the ledger {ledger.label} is older than the runs in {out}: it has {entries} entries of "
+                f"the ledger {ledger.label} is older than the mark in {folder}: it has {entries} entries of "
                 f"{mark.entries} and {'has' if _has(ledger, mark.run_id) else 'lacks'} the run "
                 f"{mark.run_id}. {_WHAT_TO_DO} `callsheet ledger accept {out}`"
             )
         if others := _replaced(ledger, folder):
             mark = others[0][1]
             raise LedgerUnsafe(
-                f"the ledger {ledger.label} is not the one that was there before: runs in {out} were bought "
-                f"with another one, up to the run {mark.run_id} ({mark.entries} entries). Was its file "
-                f"deleted or replaced? {_WHAT_TO_DO} `callsheet ledger accept {out}`"
+                f"the ledger {ledger.label} is not the one that was there before: runs were bought with "
+                f"another one (the mark in {folder} names {mark.run_id}, {mark.entries} entries). Was its "
+                f"file deleted or replaced? {_WHAT_TO_DO} `callsheet ledger accept {out}`"
             )
 
 

@@ -1,4 +1,4 @@
-"""Writes MP4s: H.264 in yuv420p AAC where there is sound, the index in front."""
+"""Writes MP4s: H.264 or H.265 in yuv420p, AAC where there is sound, the index in front."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ source = "a page"
 """
 
 ROWS = [
-    # model, then what the row says, the cost and the size, frames a second and codec of the file
+    # the model, what else the row says, and the cost in dollars
     ("own-1", {"image_url": "p.png", "duration": "8"}, "3.2"),
     ("own-1", {"image_url": "p.png", "generate_audio": "false"}, "1"),
     ("own-1", {"image_url": "p.png", "num_frames": "61", "codec": "H265"}, "0.8"),

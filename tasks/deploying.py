@@ -97,7 +97,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What registering a deployment changes: for each field its value before and after."""
+    """What registering changes in a deployment or a work pool: for each field its value before and after."""
 
     name: str
     change: Change
@@ -110,7 +110,7 @@ class Difference:
 
 
 def difference(name: str, before: Mapping[str, str] | None, after: Mapping[str, str]) -> Difference:
-    """Compare a deployment's fields with the ones wanted; `before` is None where there is none yet."""
+    """Compare the fields there are with the ones wanted; `before` is None where there is none yet."""
     changed = {
         key: ((before or {}).get(key, "not set"), after.get(key, "not set"))
         for key in dict.fromkeys([*after, *(before or {})])
@@ -137,17 +137,18 @@ def check_schedule(cron: str, timezone: str) -> None:
 
 async def register(
     wanted: Sequence[Wanted], *, pool_type: str | None = None, dry_run: bool = False
-) -> list[Difference]:
-    """Register deployments, or change those that differ. Returns what changes; `dry_run` changes nothing.
+) -> tuple[list[Difference], list[Difference]]:
+    """Register deployments, or change those that differ. `dry_run` changes nothing.
 
-    A process pool is made where there is none. Raises UsageError for a pool of another type, for a pool of
+    Returns what changes of the work pools, and of the deployments. A process pool is made where there is
+    none. Raises UsageError for a pool of another type, for a pool of
     another type than process that does not exist, and for a server of another version than ours;
     CallsheetError where the server fails.
     """
     async with _server() as client:
-        for pool in dict.fromkeys(each.work_pool for each in wanted):
-            await _check_pool(client, pool, pool_type, create=not dry_run)
-        return [await _registered(client, each, dry_run=dry_run) for each in wanted]
+        names = dict.fromkeys(each.work_pool for each in wanted)
+        pools = [await _pool(client, name, pool_type, dry_run=dry_run) for name in names]
+        return pools, [await _registered(client, each, dry_run=dry_run) for each in wanted]
 
 
 async def set_automations(*, dry_run: bool = False) -> tuple[list[str], bool]:
@@ -232,7 +233,7 @@ async def _server() -> AsyncIterator[PrefectClient]:
         raise CallsheetError(f"Prefect's server did not do it: {type(error).__name__}: {error}") from error
 
 
-async def _check_pool(client: PrefectClient, name: str, kind: str | None, *, create: bool) -> None:
+async def _pool(client: PrefectClient, name: str, kind: str | None, *, dry_run: bool) -> Difference:
     try:
         pool = await client.read_work_pool(name)
     except ObjectNotFound:
@@ -241,17 +242,16 @@ async def _check_pool(client: PrefectClient, name: str, kind: str | None, *, cre
                 f"there is no work pool {name!r}. Create it first, with the image and the access that its "
                 f"jobs need: `prefect work-pool create {name} --type {kind}`"
             ) from None
-        if create:
+        if not dry_run:
             template = ProcessWorker.get_default_base_job_template()
-            await client.create_work_pool(
-                WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template)
-            )
-        return
+            await client.create_work_pool(WorkPoolCreate(name=name, type=PROCESS, base_job_template=template))
+        return difference(name, None, {"type": PROCESS})
     if kind is not None and pool.type != kind:
         raise UsageError(
             f"the work pool {name!r} has type {pool.type}, not {kind}. Name another one with --work-pool, or "
             f"leave --pool-type out"
         )
+    return difference(name, {"type": pool.type}, {"type": pool.type})
 
 
 async def _registered(client: PrefectClient, each: Wanted, *, dry_run: bool) -> Difference:

@@ -182,6 +182,18 @@ def test_what_cannot_be_deployed_is_named_with_the_way_out(desk):
     assert line(told[6], "run-campaign/wrong") is None
 
 
+def test_a_dry_run_names_the_work_pool_that_would_be_made(desk):
+    """A missing process pool is a change like a deployment; a second deploy finds it unchanged."""
+    lake = ["deploy", campaign(desk, "lake"), "--work-pool", "lake"]
+    told = commands(
+        desk, [*lake, "--dry-run"], [*lake, "--dry-run", "--json"], [*lake, "--json"], [*lake, "--json"]
+    )
+    assert told[0][1].startswith("would register work pool lake\n  type: process\n")
+    new = {"name": "lake", "change": "new", "fields": {"type": {"old": "not set", "new": "process"}}}
+    pools = [json.loads(out)["work_pools"] for _, out, _ in told[1:]]
+    assert pools == [[new], [new], [{"name": "lake", "change": "unchanged", "fields": {}}]]
+
+
 def test_the_prefect_file_is_what_deploy_registers(desk):
     """`prefect deploy` takes it, and `callsheet deploy` finds nothing to change afterwards."""
     file = (ROOT / "deploy" / "prefect.yaml").read_text()

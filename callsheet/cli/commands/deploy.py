@@ -124,14 +124,16 @@ def deploy(
         work_pool=work_pool,
         reconcile_cron=reconcile_cron,
     )
-    found = asyncio.run(register(wanted_deployments(wanted), pool_type=pool_type, dry_run=dry_run))
+    pools, found = asyncio.run(register(wanted_deployments(wanted), pool_type=pool_type, dry_run=dry_run))
     changes = [each.document() for each in found]
+    of_pools = [each.document() for each in pools]
     made, sends = asyncio.run(set_automations(dry_run=dry_run)) if automations else ([], True)
     if json:
         told = {"api": url, "work_pool": work_pool, "dry_run": dry_run, "deployments": changes}
-        document({**told, "automations": made})
+        document({**told, "work_pools": of_pools, "automations": made})
         return 0
-    _show(changes, dry_run=dry_run)
+    _show("work pool ", of_pools, dry_run=dry_run)
+    _show("", changes, dry_run=dry_run)
     for each in made:
         result(f"{'would make or renew the ' if dry_run else ''}automation {each}")
     if not sends:
@@ -238,11 +240,11 @@ def _where(path: str | None) -> str | None:
     return path if path is None or is_remote(path) else str(Path(path).resolve())
 
 
-def _show(changes: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
+def _show(kind: str, changes: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
     """Print what changes, a field a line."""
     words = {"new": "would register", "changed": "would change"} if dry_run else {"new": "registered"}
     for each in changes:
-        result(f"{words.get(each['change'], each['change'])} {each['name']}")
+        result(f"{words.get(each['change'], each['change'])} {kind}{each['name']}")
         for key, field in each["fields"].items():
             before = "" if each["change"] == "new" else f"{field['old']} -> "
             result(f"  {key}: {before}{field['new']}")

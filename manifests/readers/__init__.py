@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import dropwhile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -77,13 +78,55 @@ def _book_of(place: str) -> tuple[Path, str] | None:
 
 
 def _matching(pattern: str) -> list[Path]:
-    """Return the files of a pattern. A file that it finds again behind a link is one file."""
+    """Return the files of a pattern."""
+    paths = map(Path, sorted(_places(pattern)))
+    return _once(path for path in paths if path.is_file() and not path.name.startswith(_LOCK))
+
+
+def _once(paths: Iterable[Path]) -> list[Path]:
+    """Return the files; one that is found again behind a link is one file."""
     found: dict[tuple[Path, str], Path] = {}
-    # Path.glob takes no absolute pattern; a campaign may name one.
-    for path in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207
-        if path.is_file() and not path.name.startswith(_LOCK):
-            found.setdefault((path.resolve(), str(partition_of(str(path)))), path)
+    for path in paths:
+        found.setdefault((path.resolve(), str(partition_of(str(path)))), path)
     return list(found.values())
+
+
+def _places(pattern: str) -> Iterator[str]:
+    """Yield what a pattern names. `**` enters each folder once: links may lead back to it."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        # Path.glob takes no absolute pattern; a campaign may name one.
+        yield from glob.glob(pattern)  # noqa: PTH207
+        return
+    at = parts.index("**")
+    rest = list(dropwhile("**".__eq__, parts[at:])) or ["*"]
+    seen: set[tuple[int, int, str]] = set()
+    for top in sorted(_places(str(Path(*parts[:at])))) if at else ["."]:
+        for folder in _folders(Path(top), seen, frozenset()):
+            yield from _places(str(Path(glob.escape(str(folder)), *rest)))
+
+
+def _folders(
+    folder: Path, seen: set[tuple[int, int, str]], above: frozenset[tuple[int, int]]
+) -> Iterator[Path]:
+    """Yield a folder and those below it, also behind links, but none inside itself or twice.
+
+    `seen` are those so far, with the columns that their paths name; `above` are those that hold this one.
+    """
+    try:
+        stat = folder.stat()
+        names = sorted(each.name for each in folder.iterdir() if each.is_dir())
+    except OSError:  # as glob does: what cannot be read matches nothing
+        return
+    folder_id = (stat.st_dev, stat.st_ino)
+    key = (*folder_id, str(partition_of(str(folder / "_"))))
+    if folder_id in above or key in seen:
+        return
+    seen.add(key)
+    yield folder
+    for name in names:
+        if not name.startswith("."):
+            yield from _folders(folder / name, seen, above | {folder_id})
 
 
 def _parquet_files(folder: Path) -> list[Path]:
@@ -106,7 +149,7 @@ def _parquet_files(folder: Path) -> list[Path]:
             f"{folder} is a folder without Parquet files; name the manifest in it "
             f'(in a campaign file also "{folder / "*.csv"}")'
         )
-    return paths
+    return _once(paths)
 
 
 def _data(folders: list[str], names: list[str]) -> list[str]:

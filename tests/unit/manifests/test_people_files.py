@@ -15,6 +15,7 @@ from callsheet.errors import ManifestError, Problem, UsageError
 from manifests import planner
 from manifests.plan import Plan, PlanOptions
 from manifests.planner import make_plan
+from manifests.readers import local_files
 from tests.rig.workbooks import Failed, book, sheet, workbook
 
 FAST = "seedance-1.0-pro-fast"
@@ -369,6 +370,44 @@ def test_a_file_that_a_pattern_finds_twice_is_read_once():
     plan = make_plan("nights/**/*.csv")
     assert sorted(each.job.prompt for each in plan.jobs) == ["a kite 1", "a kite 2"]
     assert plan.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "pattern", ["nights/**/*.csv", "**/*.csv", "nights/**", "**/**/shots.csv", "n*/**/[ab]/*.csv"]
+)
+def test_links_that_lead_back_do_not_multiply_files(pattern):
+    """Two links to a parent, or links between folders, end; each file is listed once."""
+    for night in ("a", "b"):
+        Path(f"nights/{night}").mkdir(parents=True)
+        Path(f"nights/{night}/shots.csv").write_text(f"prompt,model\na kite {night},{FAST}\n")
+    for link in ("one", "two"):
+        Path(f"nights/{link}").symlink_to(".")
+        Path(f"nights/a/{link}").symlink_to("..")
+        Path(f"nights/a/{link}-b").symlink_to("../b")
+        Path(f"nights/b/{link}-a").symlink_to("../a")
+    found = local_files(pattern, Path())
+    assert {path.resolve().parent.name for path, _ in found} == {"a", "b"}
+    assert len(found) == 2
+
+
+def test_a_folder_behind_two_links_is_two_clients():
+    """What the folders' names say is a column, so the same file holds other rows there."""
+    Path("shared").mkdir()
+    Path("shared/shots.csv").write_text(f"prompt,model\na kite,{FAST}\n")
+    Path("nights").mkdir()
+    for client in ("acme", "zen"):
+        Path(f"nights/client={client}").symlink_to("../shared")
+        Path(f"shared/client={client}").symlink_to("../nights")
+    assert [each.job.client for each in make_plan("nights/**/*.csv").jobs] == ["acme", "zen"]
+
+
+def test_a_linked_file_of_a_folder_is_read_once():
+    """The newest night has a second name in the folder."""
+    Path("nights").mkdir()
+    table = pa.table({"prompt": ["a kite"], "model": [FAST]})
+    pq.write_table(table, "nights/1.parquet")
+    Path("nights/latest.parquet").symlink_to("1.parquet")
+    assert make_plan("nights").total.jobs == 1
 
 
 @pytest.mark.parametrize(

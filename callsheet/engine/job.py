@@ -63,9 +63,6 @@ async def render_job(ctx: RunContext, job_id: int) -> JobRow:
             await asyncio.wait([other])
         else:
             with _active(ctx, job_id):
-                before = await _row(ctx, job_id)
-                if before.state not in TO_DO:  # it moved on since the list was read
-                    return before
                 await through_outages(ctx, lambda: _advance(ctx, job_id))
                 row = await _row(ctx, job_id)
                 if _is_paid_outcome(row):
@@ -111,7 +108,7 @@ def _active(ctx: RunContext, job_id: int) -> Iterator[None]:
 async def _advance(ctx: RunContext, job_id: int) -> None:
     """Do what there is to do for a job, from where the ledger has it."""
     row = await ctx.do(queries.job, job_id)
-    if row.state in TO_DO:
+    if row.state in TO_DO:  # else it moved on since the list was read
         with ctx.span("job", row):
             await _take_further(ctx, row)
 

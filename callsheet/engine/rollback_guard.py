@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from callsheet.engine.context import RunContext
-from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
+from callsheet.errors import LedgerError, LedgerUnsafe
 from callsheet.files import write_text_atomically
-from callsheet.ledger import Ledger, queries
+from callsheet.ledger import Ledger, activity
+from callsheet.ledger.activity import Extent
 
 RISE_EVERY_S = 1.0
 """How often the mark rises while a run buys, in seconds. It is one small file, made durable each time."""
@@ -40,19 +41,19 @@ class Mark:
 
 def mark_file(ledger: Ledger, folder: Path) -> Path:
     """Return where the mark of this ledger stands in a folder."""
-    return folder / f".ledger-{ledger.do(queries.identity)[0]}.json"
+    return folder / f".ledger-{ledger.id}.json"
 
 
 def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
     """Raise LedgerUnsafe where the ledger is older than a mark of it, or stands where another one stood."""
     for folder in _folders(ledger, out):
         mark = _read(mark_file(ledger, folder))
-        if mark is not None and _is_older(ledger, mark):
-            entries = ledger.do(queries.identity)[1]
+        if mark is not None and _is_older(found := ledger.do(activity.extent, [mark.run_id]), mark):
+            has = "has" if mark.run_id in found.created_ms else "lacks"
             raise LedgerUnsafe(
-                f"the ledger {ledger.label} is older than the mark in {folder}: it has {entries} entries of "
-                f"{mark.entries} and {'has' if _has(ledger, mark.run_id) else 'lacks'} the run "
-                f"{mark.run_id}. {_WHAT_TO_DO} `callsheet ledger accept {out}`"
+                f"the ledger {ledger.label} is older than the mark in {folder}: it has {found.entries} "
+                f"entries of {mark.entries} and {has} the run {mark.run_id}. {_WHAT_TO_DO} "
+                f"`callsheet ledger accept {out}`"
             )
         if others := _replaced(ledger, folder):
             mark = others[0][1]
@@ -132,12 +133,11 @@ def remember(ledger: Ledger, out: Path, run_id: str) -> None:
                 mark = _read(path)
             except LedgerUnsafe:
                 continue
-            if mark is not None and _is_older(ledger, mark):
+            known = [run_id] if mark is None else [mark.run_id, run_id]
+            found = ledger.do(activity.extent, known)
+            if run_id not in found.created_ms or (mark is not None and _is_older(found, mark)):
                 continue
-            last = run_id
-            if mark is not None:
-                last = max(mark.run_id, run_id, key=lambda each: ledger.do(queries.run, each).created_ms)
-            now = Mark(ledger.do(queries.identity)[1], last, ledger.label)
+            now = Mark(found.entries, max(known, key=found.created_ms.__getitem__), ledger.label)
             if now != mark:
                 write_text_atomically(path, json.dumps(asdict(now)) + "\n")
 
@@ -161,7 +161,7 @@ def accept(ledger: Ledger, out: Path) -> Mark | None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Hold the mark's lock. The file of the lock stays: removing it would let two writers lock two files."""
-    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -182,13 +182,5 @@ def _read(path: Path) -> Mark | None:
         ) from error
 
 
-def _is_older(ledger: Ledger, mark: Mark) -> bool:
-    return ledger.do(queries.identity)[1] < mark.entries or not _has(ledger, mark.run_id)
-
-
-def _has(ledger: Ledger, run_id: str) -> bool:
-    try:
-        ledger.do(queries.run, run_id)
-    except UsageError:
-        return False
-    return True
+def _is_older(found: Extent, mark: Mark) -> bool:
+    return found.entries < mark.entries or mark.run_id not in found.created_ms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,23 @@ class RunOverview:
     def count(self, *states: State) -> int:
         """Return how many of its jobs are in these states."""
         return sum(self.tally.counts.get(state, 0) for state in states)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far a ledger is: the number of its entries, and by their ids when runs were opened, in Unix ms."""
+
+    entries: int
+    created_ms: Mapping[str, int]
+
+
+@read()
+def extent(tx: Transaction, run_ids: Collection[str] = ()) -> Extent:
+    """Return how far the ledger is, with those of these runs that it has."""
+    entries = tx.execute(select(schema.ledger_head.c.entries)).scalar_one()
+    runs = select(_run.c.run_id, _run.c.created_ms).where(_run.c.run_id.in_(run_ids))
+    created = {found.run_id: found.created_ms for found in tx.execute(runs)} if run_ids else {}
+    return Extent(entries, created)
 
 
 MOST_RUNS = 1_000
@@ -110,7 +127,7 @@ def activity(tx: Transaction) -> Activity:
     windows = {TOTAL, window_at("day", tx.at_ms), window_at("month", tx.at_ms)}
     return Activity(
         slots_taken=slots_taken(tx),
-        entries=queries.identity(tx)[1],
+        entries=extent(tx).entries,
         jobs=jobs,
         unknown=unknown,
         oldest_unknown_ms=oldest_ms,

@@ -59,6 +59,11 @@ class Ledger:
         return self._database.label
 
     @property
+    def id(self) -> str:
+        """The random id that the ledger was given when it was made."""
+        return self._database.origin.ledger_id
+
+    @property
     def folder(self) -> Path | None:
         """The folder of a ledger that is a file; None on a server."""
         return self._database.file.parent if self._database.file else None

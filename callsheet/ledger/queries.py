@@ -157,14 +157,6 @@ def payloads(tx: Transaction, job_ids: Collection[int], *, with_etag: bool = Fal
     return found
 
 
-@read()
-def identity(tx: Transaction) -> tuple[str, int]:
-    """Return the ledger's own id and the number of its entries."""
-    head = schema.ledger_head
-    ledger_id, entries = tx.execute(select(head.c.ledger_id, head.c.entries)).one()
-    return ledger_id, entries
-
-
 def _no_such_run(tx: Transaction, run_id: str) -> str:
     known = [found.run_id for found in runs(tx, limit=200)]
     if near := difflib.get_close_matches(run_id, known, n=1, cutoff=0.0):

@@ -19,7 +19,7 @@ from callsheet.cli.views.bill_statement import Format, show_bills
 from callsheet.engine import rollback_guard
 from callsheet.errors import UsageError
 from callsheet.files import FULL
-from callsheet.ledger import Entry, EntryFilter, Ledger, history, queries
+from callsheet.ledger import Entry, EntryFilter, Ledger, activity, history
 from callsheet.ledger.accounts import Grouping, Spending
 from callsheet.ledger.verify import verify as check_ledger
 from callsheet.report.rows import iso_utc
@@ -179,7 +179,7 @@ def _terms_of(options: ChargeOptions | None) -> Terms | None:
 
 def _facts(ledger: Ledger, filters: EntryFilter, terms: Terms | None, *, sandbox: bool) -> StatementFacts:
     return StatementFacts(
-        ledger_id=ledger.do(queries.identity)[0],
+        ledger_id=ledger.id,
         first_day="" if filters.since_ms is None else iso_utc(filters.since_ms)[:10],
         last_day="" if filters.until_ms is None else iso_utc(filters.until_ms - 1)[:10],
         client=filters.client or "",
@@ -268,7 +268,7 @@ def accept(out: RunsFolder, *, sandbox: Sandbox = False, json: Json = False) -> 
         raise UsageError(f"there is no folder {out}; name the one that holds the run folders")
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
         mark = rollback_guard.accept(opened, out)
-        entries = opened.do(queries.identity)[1]
+        entries = opened.do(activity.extent).entries
     if json:
         before = None if mark is None else {"entries": mark.entries, "run_id": mark.run_id}
         document({"entries": entries, "was": before})

@@ -49,7 +49,7 @@ def test_nothing_is_bought_into_a_file_that_is_not_there_any_more(sqlite_url: st
 def test_another_ledger_under_the_same_connection_is_noticed(desk) -> None:
     """Each ledger has an id of its own, also one that was copied over this one."""
     (job,) = desk.run()
-    before = desk.ledger.do(queries.identity)[0]
+    before = desk.ledger.id
     desk.sql("UPDATE ledger_head SET ledger_id = 'another'")
     with pytest.raises(LedgerUnsafe, match="another ledger"):
         desk.do(Event.ADMIT, job)

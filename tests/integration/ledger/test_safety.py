@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from callsheet.errors import Busy, LedgerError, LedgerUnsafe, UsageError
-from callsheet.ledger import Event, Ledger, State, admission, queries, reviews, schema, verify
+from callsheet.ledger import Event, Ledger, State, activity, admission, reviews, schema, verify
 from callsheet.ledger.sqlite import engine_for
 
 # -- what is refused -----------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_verify_sees_one_moment_while_others_write(ledger_url: str, open_desk) -
     sa.event.listen(engine, "after_cursor_execute", write_after)
     assert desk.ledger.do(verify.verify) == []
     sa.event.remove(engine, "after_cursor_execute", write_after)
-    assert busy.ledger.do(queries.identity)[1] == 2
+    assert busy.ledger.do(activity.extent).entries == 2
 
 
 # -- what the database itself refuses ------------------------------------------------------------------------

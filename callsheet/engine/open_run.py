@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from callsheet.engine.image_changes import (
 )
 from callsheet.engine.request import RunRequest
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
-from callsheet.errors import InFlight, OverBudget, UsageError
+from callsheet.errors import Busy, InFlight, OverBudget, UsageError
 from callsheet.ledger import (
     Account,
     AccountRef,
@@ -247,47 +248,73 @@ def require_a_cap(ledger: Ledger, plan: Demand) -> None:
 def open_run(
     ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, options: str, etags: Etags = no_etags
 ) -> str:
-    """Make the run's folder, write plan and manifest, put the jobs to buy into the ledger; returns its id."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
+    """Make the run's folder, write plan and manifest, put the jobs to buy into the ledger; returns its id.
 
+    A run that is refused leaves no folder.
+    """
     refuse_older_ledger(ledger, out)
     run_id = new_run_id(plan.campaign)
     folder = (out / run_id).resolve()
     (folder / "media").mkdir(parents=True)
+    try:
+        with naming_commands(ledger):
+            _write_run(ledger, plan, selection, run_id, folder, options=options, etags=etags)
+    except (UsageError, Busy):  # refused: the ledger has no such run, or it was never opened
+        _remove_unused(folder)
+        raise
+    failpoints.passing("after_open")
+    remember(ledger, out, run_id)
+    return run_id
+
+
+def _write_run(
+    ledger: Ledger,
+    plan: Plan,
+    selection: Selection,
+    run_id: str,
+    folder: Path,
+    *,
+    options: str,
+    etags: Etags,
+) -> None:
+    """Write plan and manifest into the run's folder, then the run and its jobs into the ledger."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
+
     kept = replace(plan, source=bare_address(plan.source)) if isinstance(plan.source, str) else plan
     write_plan(kept, folder / "plan.json")
     pq.write_table(manifest_table(plan), folder / "manifest.parquet")
     known = etags_to_remember(plan, selection.buy, etags)
     changes = selection.changes
     retakes = replace(plan.retakes, step=plan.largest_take()) if plan.retakes else None
-    with naming_commands(ledger):
-        ledger.open_run(
-            NewRun(
-                run_id=run_id,
-                campaign=plan.campaign,
-                plan_hash=plan.hash,
-                price_book=plan.price_book,
-                out=str(folder),
-                options=options,
-                prices=pins_text([first_pin(load_catalog())]),
-                look=look_text(plan.look, retakes),
-                priority=plan.priority,
-                share=plan.share,
-            ),
-            [
-                _new_job(planned, position, folder, known, retakes)
-                for position, planned in plan.picked((*selection.buy, *selection.left))
-            ],
-            [replace(cap, key=run_id) if cap.scope in OF_A_RUN else cap for cap in plan.caps],
-            left=selection.left,
-            once=not selection.again,
-            over={
-                changes.changed[each].fingerprint: changes.changed[each].job_id for each in changes.pictures
-            },
-        )
-    failpoints.passing("after_open")
-    remember(ledger, out, run_id)
-    return run_id
+    ledger.open_run(
+        NewRun(
+            run_id=run_id,
+            campaign=plan.campaign,
+            plan_hash=plan.hash,
+            price_book=plan.price_book,
+            out=str(folder),
+            options=options,
+            prices=pins_text([first_pin(load_catalog())]),
+            look=look_text(plan.look, retakes),
+            priority=plan.priority,
+            share=plan.share,
+        ),
+        [
+            _new_job(planned, position, folder, known, retakes)
+            for position, planned in plan.picked((*selection.buy, *selection.left))
+        ],
+        [replace(cap, key=run_id) if cap.scope in OF_A_RUN else cap for cap in plan.caps],
+        left=selection.left,
+        once=not selection.again,
+        over={changes.changed[each].fingerprint: changes.changed[each].job_id for each in changes.pictures},
+    )
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the folder of a run that was refused. One that holds more than was written for it stays."""
+    ours = {"inputs", "manifest.parquet", "media", "plan.json", "plan.rows.parquet"}
+    if {each.name for each in folder.iterdir()} <= ours and not any((folder / "media").iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def new_run_id(campaign: str) -> str:

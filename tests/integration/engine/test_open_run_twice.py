@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from callsheet.cli.commands import runs as run_commands
 from callsheet.engine.open_run import Selection, open_run, select
 from callsheet.engine.request import RunRequest
-from callsheet.errors import InFlight, UsageError
-from callsheet.ledger import Ledger, State, queries, transitions
+from callsheet.errors import Busy, InFlight, UsageError
+from callsheet.ledger import Ledger, NewRun, State, queries, runs, transitions
 from manifests.planner import make_plan
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +78,30 @@ def test_two_processes_that_planned_together_do_not_both_open(house: Any) -> Non
         opened(house, Selection((0,), ()))
     with Ledger.open(house.settings.ledger) as ledger:
         assert [run.run_id for run in ledger.do(queries.runs)] == [first]
+
+
+@pytest.mark.parametrize("count", [1, runs.BATCH + 1], ids=["few jobs", "many jobs"])
+def test_a_run_that_is_refused_leaves_no_folder(house: Any, count: int) -> None:
+    """Another process opened the same a moment before: its folder stays, and it is the only one."""
+    first = house.open_run(*(f"s{number},A boat of two desks {number}" for number in range(count)))
+    with pytest.raises(InFlight):
+        opened(house, Selection(tuple(range(count)), ()))
+    assert [each.name for each in (house.folder / "runs").iterdir() if each.is_dir()] == [first]
+
+
+def test_a_folder_with_a_video_outlives_a_refusal(house: Any, monkeypatch: Any) -> None:
+    """Nothing is removed from a folder that holds anything of a run."""
+
+    def refuse(ledger: Ledger, run: NewRun, *_: Any, **__: Any) -> None:
+        (Path(run.out) / "media" / "a.mp4").write_bytes(b"film")
+        raise Busy("another process was faster")
+
+    monkeypatch.setattr(Ledger, "open_run", refuse)
+    with pytest.raises(Busy):
+        house.open_run("a,A boat with a film")
+    (folder,) = (house.folder / "runs").iterdir()
+    names = {each.name for each in folder.iterdir()}
+    assert names == {"plan.json", "plan.rows.parquet", "manifest.parquet", "media"}
 
 
 async def test_what_was_made_while_a_person_was_asked_is_not_bought(house: Any) -> None:

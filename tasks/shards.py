@@ -14,8 +14,14 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
 from callsheet.engine.context import RunContext
-from callsheet.engine.coordinator import RESERVED_MS, Start, coordinate, finalize_together
-from callsheet.engine.split import IN_FLIGHT, split_run
+from callsheet.engine.coordinator import (
+    IN_FLIGHT,
+    RESERVED_MS,
+    Start,
+    coordinate,
+    finalize_together,
+    split_run,
+)
 from callsheet.errors import CallsheetError
 from callsheet.ledger import PartWork, Range
 from tasks.artifacts import publish_results

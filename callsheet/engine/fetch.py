@@ -1,4 +1,4 @@
-"""Fetch the video of a booked result: download, verify, copy to the store, record.
+"""Fetch the video of a booked result: download, verify, copy to the store, record, order a flagged one again.
 
 All of it is free and may be repeated. What is paid for stays fetchable until fal says that it is gone: a file
 that cannot be fetched now leaves its job `rendered`, and `resume`, `reconcile` and `retry` fetch it.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
-from callsheet.engine.retakes import retake_of
 from callsheet.engine.run_folder import publish
 from callsheet.engine.settle import book_delivered, fetch_result
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
-from callsheet.ledger import JobRow, Ledger, Output, queries, transitions
+from callsheet.ledger import JobRow, Ledger, NewJob, Output, queries, transitions
 from callsheet.media.codes import worth_another_read
 from callsheet.media.download import Collected, collect, in_background, recheck
 from callsheet.media.expect import expectation_of
@@ -26,8 +27,12 @@ from callsheet.provider.messages import Rendered
 from callsheet.provider.platform_messages import iso
 from callsheet.report.rows import strip_of, thumbnail_of
 from callsheet.ticket import Ticket
-from manifests.job import Job
-from manifests.look import flags_text
+from manifests.job import Job, encode_job
+from manifests.look import Flag, flags_text, read_retakes
+from manifests.names import NAME_MAX_CHARS
+from manifests.retakes import RETAKE_OF, new_seed, shot_of, take_name
+from pricing.quotes import quote
+from pricing.render_times import RenderKind
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +146,7 @@ async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, co
         await ctx.do.call(Ledger.renew)
         await publish(ctx, collected.path)
     await book_delivered(ctx, job, row, (facts.width_px, facts.height_px))
-    retake = retake_of(ctx, job, row, output.flags)
+    retake = _retake_of(ctx, job, row, output.flags)
     left = await ctx.do(transitions.collect, row.job_id, output, attempt=row.attempt, retake=retake)
     if left:
         ctx.state.notice(f"{row.label} is flagged ({flags_text(output.flags)}) and not retaken: {left}")
@@ -153,6 +158,47 @@ async def _record(ctx: RunContext, job: Job, row: JobRow, rendered: Rendered, co
         for path in (poster, strip_of(poster)):
             if path.is_file():
                 await publish(ctx, path)
+
+
+def _retake_of(ctx: RunContext, job: Job, row: JobRow, flags: Iterable[Flag]) -> NewJob | None:
+    """Return the next take of a clip that is flagged as the campaign names it; None where it is not.
+
+    A draft's full-size version is not taken again: it shows what the draft shows.
+    """
+    rules = read_retakes(ctx.run.look)
+    if rules is None or row.is_finish or row.retake >= row.retakes_max:
+        return None
+    if not any(flag.kind in rules.on for flag in flags):
+        return None
+    take = job.take + rules.step
+    again = replace(
+        job,
+        custom_id=take_name(shot_of(job.custom_id, job.take), take),
+        output_name=take_name(shot_of(job.output_name, job.take), take, NAME_MAX_CHARS),
+        take=take,
+        seed=new_seed() if job.endpoint.seed else job.seed,
+        extra={**job.extra, RETAKE_OF: job.custom_id},
+    )
+    price = quote(ctx.catalog, again.shot)
+    return NewJob(
+        position=row.position,
+        row=row.row,
+        custom_id=again.custom_id,
+        endpoint=row.endpoint,
+        model=row.model,
+        fingerprint=again.fingerprint,
+        payload=encode_job(again),
+        expected_nano=price.expected_nano,
+        maximum_nano=price.maximum_nano,
+        take=take,
+        priority=row.priority,
+        client=row.client,
+        output_name=again.output_name,
+        render_kind=RenderKind.of(again.endpoint.id, price).text,
+        draft=row.draft,
+        retake=row.retake + 1,
+        retakes_max=row.retakes_max,
+    )
 
 
 async def write_pictures(collected: Collected, poster: Path) -> None:

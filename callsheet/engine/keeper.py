@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callsheet.engine.collect_runs import collect_dead_runs
-from callsheet.engine.coordinator import Start, start_parts
+from callsheet.engine.coordinator import IN_FLIGHT, Start, start_parts
 from callsheet.engine.shard import carry_out_part, finalize_run, waits_for_approval
-from callsheet.engine.split import IN_FLIGHT
 from callsheet.engine.stopping import StopSignal, stop_under
 from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import Ledger, PartWork, Run, State, admission, parts, queries, runs

@@ -13,10 +13,13 @@ from functools import cache
 from pathlib import Path
 from posixpath import dirname
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from callsheet.engine.made_files import MadeFile, absent_files
 from callsheet.engine.request import RunRequest, results_address
-from callsheet.files import naming_full_disk
+from callsheet.engine.run_folder import LINKED_PAGE
+from callsheet.errors import UsageError
+from callsheet.files import naming_full_disk, write_atomically
 from callsheet.ledger import (
     Account,
     JobRow,
@@ -30,6 +33,8 @@ from callsheet.ledger import (
     queries,
     reviews,
 )
+from callsheet.media.storage import open_storage
+from callsheet.report.page import existing_pictures, part_name, parts_of, render_page
 from callsheet.report.rows import ResultRow, earlier_row, result_row, with_reviews
 from callsheet.report.run_files import write_run_files
 from callsheet.report.summary import RunFacts, summarise, summary_document
@@ -219,6 +224,47 @@ def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         summary = write_run_files(folder, facts, table, results, others)
     return summary_document(summary)
+
+
+def write_linked_page(ledger: Ledger, run: Run, seconds: int) -> Path:
+    """Write the page of a run with links that are good for some seconds, and return its path.
+
+    Such a link opens a clip for everybody who has it. So the page is written only when it is asked for,
+    beside the report, for its owner alone, and is never copied to the store. Raises UsageError where the
+    run's results are not in a store that signs links.
+    """
+    place = results_address(run)
+    if place is None:
+        raise UsageError(
+            f"the results of {run.run_id} are on this machine; --presign makes links to an object store "
+            "(--out s3://bucket/runs)"
+        )
+    store, folder = open_storage(place), Path(run.out)
+    rows = result_rows(ledger, run)
+    others = other_takes(ledger, run, rows)
+
+    def link(path: str) -> str:
+        return store.link(path, seconds)
+
+    def name_of(part: int) -> str:
+        return part_name(part, LINKED_PAGE)
+
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(link("report.html")))
+    summary = summarise(facts_of(ledger, run, rows), rows)
+    pictures = existing_pictures(folder, [*rows, *others])
+    for part in parts_of(rows):
+        page = render_page(
+            summary,
+            rows,
+            others,
+            part=part.number,
+            part_address=name_of,
+            pictures=pictures,
+            address=link,
+            origin=origin,
+        )
+        write_atomically(folder / name_of(part.number), page.encode("utf-8", "replace"), mode=0o600)
+    return folder / name_of(1)
 
 
 def summary_of(ledger: Ledger, run: Run) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from manifests.readers.remote import bare_address, is_remote
 PICTURES_AT_ONCE = 8
 
 LINKED_PAGE = "report-links"
-"""What the files of the page with links begin with (`linked_page`): who has one can see the videos."""
+"""What the files of the page with links begin with (`write_linked_page`): who has one can see the videos."""
 
 KEPT_HERE = frozenset({"media", "inputs"})
 """What is not copied with the report: videos go one by one, inputs are fal's already, links are private."""

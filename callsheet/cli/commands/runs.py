@@ -25,9 +25,8 @@ from callsheet.cli.session import run_to_its_end
 from callsheet.engine.cancel import cancel_at_fal, cancel_pending
 from callsheet.engine.context import named
 from callsheet.engine.finalize import EXIT_FAILED_JOBS
-from callsheet.engine.linked_page import write_linked_page
 from callsheet.engine.request import settings_for
-from callsheet.engine.results import write_report
+from callsheet.engine.results import write_linked_page, write_report
 from callsheet.engine.retry import Retry, prepare_retry
 from callsheet.engine.run import CLAIM_PAUSE_S, CLAIM_TRIES, continued, find_run
 from callsheet.errors import Busy, UsageError

@@ -120,7 +120,7 @@ def _why(row: JobRow) -> str:
 
 
 def _position(queued: list[JobRow], *, sandbox: bool) -> int | None:
-    from callsheet.engine.queue_position import first_position  # noqa: PLC0415 -- loads the client
+    from callsheet.cli.views.watch import first_position  # noqa: PLC0415 -- loads the client
 
     return asyncio.run(first_position(queued, sandbox=sandbox))
 

@@ -1,18 +1,23 @@
 """A run as it is being looked at: what the ledger and this process know about it now.
 
 The figures come from the ledger, so they include what other processes did. What fal says of a job, and what
-keeps jobs from being sent, comes from the process that carries out the run.
+keeps jobs from being sent, comes from the process that carries out the run; other processes ask fal
+themselves.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
 from callsheet.engine.context import Polled
+from callsheet.engine.request import at_sandbox
+from callsheet.errors import CallsheetError
 from callsheet.ledger import (
     HOLDS_SLOT,
     Account,
@@ -26,6 +31,11 @@ from callsheet.ledger import (
     history,
     queries,
 )
+from callsheet.provider.client import FalQueue
+from callsheet.provider.messages import InQueue
+from callsheet.sandbox.launcher import running_address
+from callsheet.settings import Settings, settings_from
+from callsheet.ticket import Ticket
 from pricing.render_times import RenderKind, campaign_s
 
 LEARN_EVERY_S = 5.0
@@ -36,6 +46,9 @@ PACE_OVER_S = 600.0
 
 ENOUGH_FINISHED = 5
 """From so many finished jobs on (and one for each slot), their pace says how long the rest takes."""
+
+ANSWER_WITHIN_S = 3.0
+"""How long fal is waited for where it is asked for a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +224,36 @@ class Watch:
             min(lane.age_s, lane.usual_s) for lane in lanes if lane and lane.state is State.IN_PROGRESS
         )
         return max(whole_s - begun_s / self.slots, 0.0) or None
+
+
+async def first_position(queued: Iterable[JobRow], *, sandbox: bool) -> int | None:
+    """Ask fal about the job that has been queued longest.
+
+    Returns how many requests are ahead of it; None where there is no such job, no key, or no answer in time.
+    """
+    tickets = sorted(
+        ((row.submission.submitted_ms or 0, row.ticket) for row in queued if row.submission and row.ticket),
+        key=lambda pair: pair[0],
+    )
+    settings = _settings(sandbox=sandbox)
+    if not tickets or settings is None:
+        return None
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S), FalQueue(settings) as queue:
+            return await _position(queue, tickets[0][1])
+    except (CallsheetError, TimeoutError):
+        return None
+
+
+async def _position(queue: FalQueue, ticket: Ticket) -> int | None:
+    seen = await queue.status(ticket)
+    return seen.position if isinstance(seen, InQueue) else None
+
+
+def _settings(*, sandbox: bool) -> Settings | None:
+    """Return settings with a key; None without one, or where no sandbox is running."""
+    settings = settings_from(os.environ)
+    if not sandbox:
+        return settings if settings.key is not None else None
+    address = running_address(settings.data_dir / "sandbox")
+    return None if address is None else at_sandbox(settings, address)

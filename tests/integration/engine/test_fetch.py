@@ -1,4 +1,4 @@
-"""From a finished render to a file: what is asked again, what stays for `resume`, what is named a loss."""
+"""From a finished render to a file: what is asked again, stays for `resume`, is named a loss, is retaken."""
 
 import asyncio
 import sqlite3
@@ -9,6 +9,8 @@ from callsheet import files
 from callsheet.engine.admit import Order, admit, admit_and_send, take_back_unsent
 from callsheet.engine.job import render_job
 from callsheet.engine.paid_results import reopen_unfetched
+from callsheet.engine.results import result_rows
+from callsheet.engine.scheduler import render_here, render_waiting
 from callsheet.errors import DiskFull, UsageError
 from callsheet.ledger import Ledger, State, queries, transitions
 from callsheet.provider.client import FalQueue
@@ -18,6 +20,21 @@ from pricing.catalog import load_catalog
 
 pytestmark = pytest.mark.anyio
 HOUR_MS = 3_600_000
+
+RETAKES = """[campaign]
+name = "{name}"
+manifest = "{name}.csv"
+[defaults]
+model = "seedance-1.0-lite"
+resolution = "480p"
+num_frames = 29
+[look]
+blurred_px = 2  # every clip has softer edges than that
+[retakes]
+max = 2
+budget_usd = "{budget}"
+on = ["{kind}"]
+"""
 
 
 async def test_a_file_that_breaks_off_is_fetched_again(house):
@@ -256,3 +273,50 @@ async def test_a_paid_job_without_any_result_ends_as_a_failed_one_after_a_week(h
     assert (row.state, row.error_type) == ended
     assert row.spent_nano > 0
     assert house.sound()
+
+
+async def worked(house, name, *, kind="blurred", budget="5"):
+    """Open a run of two rows and carry it out; return its context, and the jobs in the order they began."""
+    rows = [f"{name}-{number},{name} {number},{seed}\n" for number, seed in ((1, "7"), (2, ""))]
+    (house.folder / f"{name}.csv").write_text("custom_id,prompt,seed\n" + "".join(rows))
+    source = house.folder / f"{name}.toml"
+    source.write_text(RETAKES.format(name=name, kind=kind, budget=budget))
+    run_id = house.open_source(source)
+    begun = []
+
+    async def render(ctx, row):
+        begun.append(row.custom_id)
+        await render_here(ctx, row)
+
+    async with house.account() as account:
+        ctx = house.context(account, run_id)
+        await render_waiting(ctx, render)
+        return ctx, begun
+
+
+async def test_retakes_are_made_last_and_as_often_as_allowed(house):
+    """Each clip is taken three times; the plan's own jobs begin first; no two takes share a seed."""
+    ctx, begun = await worked(house, "stove")
+    assert begun[:2] == ["stove-1", "stove-2"]
+    assert sorted(begun[2:]) == ["stove-1-t2", "stove-1-t3", "stove-2-t2", "stove-2-t3"]
+    with Ledger.open(house.settings.ledger) as ledger:
+        rows = result_rows(ledger, ledger.do(queries.run, ctx.run.run_id))
+    assert [(row.custom_id, row.job.take, row.retake_of) for row in rows[:3]] == [
+        ("stove-1", 1, ""),
+        ("stove-1-t2", 2, "stove-1"),
+        ("stove-1-t3", 3, "stove-1-t2"),
+    ]
+    assert len({row.seed_used for row in rows}) == len({row.output_path for row in rows}) == 6
+    assert all("blurred" in row.flags and row.actual_nano for row in rows)
+    assert house.sound()
+
+
+async def test_nothing_is_retaken_for_another_flag_or_without_an_allowance(house):
+    """Clips keep their flags; the run says why a retake was not ordered, and nothing is left out of it."""
+    ctx, begun = await worked(house, "kettle", kind="black")
+    assert len(begun) == 2
+    ctx, begun = await worked(house, "teacup", budget="0.01")
+    assert len(begun) == 2
+    assert "is flagged (blurred 0.0-1.2 s" in ctx.state.notices[0]
+    assert "the cap on retakes of run" in ctx.state.notices[0]
+    assert {row.state for row in house.rows(ctx.run.run_id)} == {State.SUCCEEDED}

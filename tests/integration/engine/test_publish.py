@@ -14,9 +14,8 @@ import pytest
 
 from callsheet.cli.commands.runs import link_seconds
 from callsheet.engine import fetch
-from callsheet.engine.linked_page import write_linked_page
 from callsheet.engine.made_files import Refetched, not_stored, refetch_gone
-from callsheet.engine.results import absent_earlier, write_report
+from callsheet.engine.results import absent_earlier, write_linked_page, write_report
 from callsheet.engine.run_folder import folder_for, publish_report
 from callsheet.engine.scheduler import run_jobs, waiting_jobs
 from callsheet.errors import ClaimLost, UsageError

@@ -16,7 +16,7 @@ from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import current_run, open_account
 from callsheet.engine.keeper import keep
 from callsheet.engine.request import RunRequest, settings_for
-from callsheet.notify.announcer import Announcer
+from callsheet.notify.sending import Announcer
 from callsheet.reconciliation.billing import compare_bills
 from tasks.flow_run import event_sender
 from tasks.shards import starter

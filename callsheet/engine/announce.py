@@ -16,15 +16,13 @@ from callsheet.ledger import (
     JobRow,
     account_refs,
     admission,
-    announcements,
     history,
     queries,
     wall_clock_ms,
 )
 from callsheet.notify import message
-from callsheet.notify.announcer import Announcer
 from callsheet.notify.message import Message
-from callsheet.notify.targets import Targets, targets_of
+from callsheet.notify.sending import Announcer, Targets, targets_of
 from callsheet.reconciliation.account import AccountSession
 from callsheet.settings import Settings, settings_from
 from manifests.planner import campaign_name, written_campaign
@@ -65,7 +63,7 @@ async def announce(ctx: RunContext, messages: Iterable[Message]) -> None:
     if not fresh:
         return
     with suppress(CallsheetError):
-        first_told = await ctx.do(announcements.announce, list(fresh))
+        first_told = await ctx.do(history.announce, list(fresh))
         ctx.announcer.told.update(fresh)
         if first_told:
             await _look_up_targets(ctx)
@@ -124,7 +122,7 @@ async def tell_unclaimed(account: AccountSession, row: JobRow, said: str) -> Non
     told = message.unclaimed(
         row.custom_id, row.row, said, key=f"told {said}"[:500], campaign=run.campaign, run_id=run.run_id
     )
-    if await account.do(announcements.announce, [told.key]):
+    if await account.do(history.announce, [told.key]):
         source = RunRequest.of(run).source
         targets = await asyncio.to_thread(targets_for, source, account.settings, os.environ)
         announcer = Announcer(targets)
@@ -157,7 +155,7 @@ async def _look(ctx: RunContext) -> list[Account]:
     accounts = list((await ctx.do(admission.headroom, refs)).values())
     messages = [
         message.unknown(custom_id, attempt, campaign=run.campaign, run_id=run.run_id)
-        for custom_id, attempt in await ctx.do(announcements.unknown_jobs, run.run_id)
+        for custom_id, attempt in await ctx.do(history.unknown_jobs, run.run_id)
     ]
     for account in accounts:
         if account.frozen:

@@ -20,12 +20,11 @@ from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import JobRow, Ledger, Range, Run, State, queries
 from callsheet.media.decoders import Decoders
 from callsheet.media.storage import ObjectStore, open_storage
-from callsheet.notify.announcer import Announcer
+from callsheet.notify.sending import Announcer
 from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
-from callsheet.provider.webhook_address import WebhookAddress
 from callsheet.reconciliation.account import AccountSession, LedgerCalls, Scope
-from callsheet.reconciliation.webhook import webhook_address
+from callsheet.reconciliation.webhook_address import WebhookAddress, webhook_address
 from callsheet.settings import Settings, command
 from manifests.look import LookRules, read_look
 from pricing.catalog import Catalog, load_catalog

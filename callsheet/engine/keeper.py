@@ -22,7 +22,7 @@ from callsheet.engine.stopping import StopSignal, stop_under
 from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import Ledger, PartWork, Run, State, admission, parts, queries, runs
 from callsheet.ledger.activity import KEEPER
-from callsheet.notify.announcer import Announcer
+from callsheet.notify.sending import Announcer
 from callsheet.reconciliation.account import AccountSession
 from callsheet.reconciliation.open_jobs import settle_ledger
 

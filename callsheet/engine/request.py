@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from callsheet.errors import AccountError
 from callsheet.files import usable_data_folder
 from callsheet.ledger import Run
-from callsheet.reconciliation.webhook import refuse_private_webhook
+from callsheet.reconciliation.webhook_address import refuse_private_webhook
 from callsheet.sandbox.launcher import SandboxAddress, ensure_sandbox
 from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
 from manifests.plan import PlanOptions

@@ -24,7 +24,7 @@ from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, RunStopping, UsageError
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Range, Run, parts, queries
-from callsheet.notify.announcer import Announcer
+from callsheet.notify.sending import Announcer
 from callsheet.reconciliation.account import AccountSession
 
 

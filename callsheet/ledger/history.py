@@ -1,8 +1,8 @@
-"""What was bought, what it cost and how long it took; and which images were uploaded."""
+"""What was bought, what it cost and how long it took; which images were uploaded, and what was told."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, cast, func, literal, or_, select, text, union_all
@@ -314,3 +314,24 @@ def remember_upload(tx: Transaction, sha256: str, url: str) -> None:
     table = schema.upload
     tx.execute(table.delete().where(table.c.sha256 == sha256))
     tx.execute(table.insert(), {"sha256": sha256, "url": url, "uploaded_ms": tx.at_ms})
+
+
+@write()
+def announce(tx: Transaction, keys: Iterable[str]) -> set[str]:
+    """Write down what is about to be told. Returns the keys that nobody has told before."""
+    table = schema.announcement
+    wanted = set(keys)
+    known = set(tx.execute(select(table.c.key).where(table.c.key.in_(wanted))).scalars())
+    if fresh := wanted - known:
+        tx.execute(table.insert(), [{"key": key, "at_ms": tx.at_ms} for key in sorted(fresh)])
+    return fresh
+
+
+@read()
+def unknown_jobs(tx: Transaction, run_id: str) -> list[tuple[str, int]]:
+    """Return the jobs of a run whose outcome is unknown, each with the number of its submission."""
+    job = _job
+    query = select(job.c.custom_id, job.c.submissions).where(
+        job.c.run_id == run_id, job.c.state == State.UNKNOWN.value
+    )
+    return [(row.custom_id, row.submissions) for row in tx.execute(query)]

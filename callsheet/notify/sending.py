@@ -1,4 +1,7 @@
-"""Sends messages. Whoever does not answer within seconds costs a notice, and never a run."""
+"""Sends messages to people and programs, whose addresses hold secrets and are never shown.
+
+Whoever does not answer within seconds costs a notice, and never a run.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import httpx
 
 from callsheet.notify.message import Message
-from callsheet.notify.targets import Target, Targets
 from callsheet.settings import Secret
+from manifests.addresses import REFERENCE, is_reference, is_webhook
 
 SEND_S = 8.0
 """How long sending one message may take, in seconds."""
@@ -25,6 +29,95 @@ TRIES = 3
 PAUSES_S = (0.5, 1.5)
 REPLY_S = 2.0
 """A webhook is tried so often, with these pauses, and each try waits so long for its reply, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One address. `name` is what messages call it: its kind, and where it comes from."""
+
+    name: str
+    url: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Everybody who is told. `missing` says in words what is configured and cannot be used."""
+
+    apprise: tuple[Target, ...] = ()
+    webhook: Target | None = None
+    webhook_secret: Secret | None = None
+    missing: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.apprise or self.webhook)
+
+
+def targets_of(
+    urls: Iterable[str], webhook: str, webhook_secret: Secret | None, environ: Mapping[str, str]
+) -> Targets:
+    """Return the targets of these addresses, with `env:NAME` replaced by what the environment holds."""
+    missing: list[str] = []
+    apprise = [each for url in urls if (each := _resolved(url, environ, missing)) is not None]
+    hook = _resolved(webhook, environ, missing) if webhook else None
+    if hook is not None and not is_webhook(hook.url.reveal()):
+        missing.append("the webhook is no https:// address")
+        hook = None
+    if hook is not None and webhook_secret is None:
+        missing.append("the webhook needs CALLSHEET_WEBHOOK_SECRET, with which its messages are signed")
+        hook = None
+    return Targets(tuple(apprise), hook, webhook_secret, tuple(missing))
+
+
+def _resolved(url: str, environ: Mapping[str, str], missing: list[str]) -> Target | None:
+    if not is_reference(url):
+        return Target(_kind_of(url), Secret(url))
+    value = environ.get(url.removeprefix(REFERENCE), "").strip()
+    if not value:
+        missing.append(f"{url} names an environment variable that is not set here")
+        return None
+    return Target(f"{_kind_of(value)} ({url})", Secret(value))
+
+
+def _kind_of(address: str) -> str:
+    """Return what comes before `://`. Anything else may be a secret that was set without it."""
+    kind, found, _ = address.partition("://")
+    return kind[:30] if found else "no address"
+
+
+@dataclass(slots=True)
+class Announcer:
+    """Who is told about a run, what was told already, and what is being sent.
+
+    `targets` are None until they are looked up. `listeners` get every message at once; they must be quick.
+    `problems` are the targets that did not take a message, each with the reason, once.
+    """
+
+    targets: Targets | None = None
+    listeners: list[Callable[[Message], None]] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
+    problems: dict[str, str] = field(default_factory=dict)
+    _sending: set[asyncio.Future[None]] = field(default_factory=set)
+
+    def publish(self, message: Message) -> None:
+        """Tell the listeners, and begin to send it to people."""
+        for listener in self.listeners:
+            with suppress(Exception):  # whoever listens, the run goes on
+                listener(message)
+        if message.to_people and self.targets:
+            sending: asyncio.Future[None] = asyncio.ensure_future(self._send(message))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
+
+    async def _send(self, message: Message) -> None:
+        assert self.targets is not None
+        for name, why in (await deliver(self.targets, message)).items():
+            if why:
+                self.problems.setdefault(name, why)
+
+    async def sent(self) -> None:
+        """Wait until everything is sent, at most some seconds."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=SEND_S)
 
 
 async def deliver(targets: Targets, message: Message, *, within_s: float = SEND_S) -> dict[str, str]:

@@ -16,8 +16,7 @@ from callsheet.engine.context import open_account
 from callsheet.engine.receiver import receiver_app
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.errors import UsageError
-from callsheet.provider.webhook_address import WebhookAddress
-from callsheet.reconciliation.webhook import refuse_private_webhook, shared_secret
+from callsheet.reconciliation.webhook_address import WebhookAddress, refuse_private_webhook, shared_secret
 from callsheet.settings import Settings
 
 MAX_PORT = 65_535

@@ -37,7 +37,7 @@ from callsheet.ledger import (
 from callsheet.ledger.activity import overview
 from callsheet.ledger.admission import admit, set_cap
 from callsheet.ledger.transaction import Transaction, write
-from callsheet.notify.announcer import Announcer
+from callsheet.notify.sending import Announcer
 from callsheet.sandbox.config import SandboxConfig
 from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.sandbox.server import running_sandbox

@@ -8,8 +8,7 @@ import pytest
 
 from callsheet.errors import ManifestError
 from callsheet.notify.message import trial
-from callsheet.notify.sending import webhook_body, webhook_headers
-from callsheet.notify.targets import targets_of
+from callsheet.notify.sending import targets_of, webhook_body, webhook_headers
 from callsheet.settings import Secret, settings_from
 from manifests.addresses import is_webhook
 from manifests.campaign_file import read_campaign

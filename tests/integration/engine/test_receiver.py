@@ -29,10 +29,9 @@ from callsheet.ledger import (
     transitions,
 )
 from callsheet.provider.client import FalQueue
-from callsheet.provider.webhook_address import WebhookAddress
 from callsheet.provider.webhooks import PublishedKeys, checked
 from callsheet.reconciliation.unknown import find_orphans
-from callsheet.reconciliation.webhook import shared_secret
+from callsheet.reconciliation.webhook_address import WebhookAddress, shared_secret
 from callsheet.sandbox.webhooks import Signer
 
 pytestmark = pytest.mark.anyio

@@ -149,6 +149,10 @@ class Sheet:
         if len(kept) < len(header):
             cells = [[row[place] for place in kept] for row in cells]
             header = [header[place] for place in kept]
+        if len(header) > COLUMNS_MAX:
+            return Table(
+                self.file, self.folder, problems=(*self.problems, too_wide(self.file, at, len(header)))
+            )
         columns = named_columns(header, options, self.file, at)
         problems = (*self.problems, *columns.problems)
         if any(problem.row == at for problem in problems) and at:
@@ -218,10 +222,11 @@ class NamedColumns:
 def named_columns(header: Sequence[str], options: ReadOptions, file: str, row: int) -> NamedColumns:
     """Name the columns of a file whose header stands in `row`; two must not claim one column of ours."""
     names = tuple(map(options.column_of, header))
+    places: dict[str, int] = {}
     problems = [
         Problem(file, row, shown(name), f"columns {first + 1} and {at + 1}", two_claim(header[first], theirs))
         for at, (name, theirs) in enumerate(zip(names, header, strict=True))
-        if (first := names.index(name)) != at
+        if (first := places.setdefault(name, at)) != at
     ]
     return NamedColumns(names, tuple(problems))
 
@@ -250,6 +255,11 @@ def not_text(column: str, what: str) -> str:
 def too_many(rows: int) -> str:
     """Say how many rows are allowed."""
     return f"a manifest may have at most {min(rows, ROWS_MAX):,} rows like these; split the file"
+
+
+def too_wide(file: str, row: int, columns: int) -> Problem:
+    """Say how many columns are allowed."""
+    return Problem(file, row, "", f"{columns:,} columns", f"at most {COLUMNS_MAX:,} are allowed")
 
 
 def listed(numbers: Sequence[int], most: int = 5) -> str:

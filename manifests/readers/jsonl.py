@@ -20,6 +20,7 @@ from manifests.table import (
     printable,
     shown,
     too_many,
+    too_wide,
     two_claim,
 )
 
@@ -51,7 +52,7 @@ def read_jsonl(content: bytes, file: str, folder: Path, options: ReadOptions) ->
     for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), 1):
         if not line.strip():
             continue
-        if len(rows) == ROWS_MAX or len(rows) * len(places) > CELLS_MAX or len(places) > COLUMNS_MAX:
+        if len(rows) == ROWS_MAX or len(rows) * len(places) > CELLS_MAX:
             message = too_many(CELLS_MAX // max(len(places), 1))
             return Table(
                 file, folder, problems=(Problem(file, number, "", f"{len(places):,} columns", message),)
@@ -67,6 +68,8 @@ def read_jsonl(content: bytes, file: str, folder: Path, options: ReadOptions) ->
             if places.setdefault(name, len(places)) == len(row):
                 row.append("")
             row[places[name]] = cell
+        if len(places) > COLUMNS_MAX:
+            return Table(file, folder, problems=(too_wide(file, number, len(places)),))
         numbers.append(number)
         rows.append(row)
     for cells_of_row in rows:

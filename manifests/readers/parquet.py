@@ -25,6 +25,7 @@ from manifests.table import (
     printable,
     shown,
     too_many,
+    too_wide,
 )
 
 _ROWS_AT_ONCE = 1 << 14
@@ -219,9 +220,7 @@ def _footer_problems(file: str, metadata: Any) -> Iterator[Problem]:
     if metadata.num_rows > ROWS_MAX:
         yield Problem(file, 0, "", f"{metadata.num_rows:,} rows", too_many(ROWS_MAX))
     elif metadata.num_columns > COLUMNS_MAX:
-        yield Problem(
-            file, 0, "", f"{metadata.num_columns:,} columns", f"at most {COLUMNS_MAX:,} are allowed"
-        )
+        yield too_wide(file, 0, metadata.num_columns)
     elif size > TEXT_MAX_BYTES:
         message = f"the file expands to more than {TEXT_MAX_BYTES:,} bytes; split it"
         yield Problem(file, 0, "", f"{size:,} bytes", message)

@@ -16,6 +16,7 @@ from manifests import planner
 from manifests.plan import Plan, PlanOptions
 from manifests.planner import make_plan
 from manifests.readers import local_files
+from manifests.table import COLUMNS_MAX
 from tests.rig.workbooks import Failed, book, sheet, workbook
 
 FAST = "seedance-1.0-pro-fast"
@@ -83,6 +84,12 @@ def test_two_columns_must_not_be_one(header):
     first, _, second = header.split(",")
     assert f"{first!r} and {second!r} are the same column" in problem.message
     assert (problem.row, problem.found) == (1, "columns 1 and 3")
+
+
+def test_every_column_of_one_name_is_named_with_the_first():
+    """Whatever stands between them."""
+    found = [each.found for each in _problems(f"prompt,model,Model,x,MODEL\na kite,{FAST},1,2,3\n")]
+    assert found == ["columns 2 and 3", "columns 2 and 5"]
 
 
 def test_a_column_may_be_renamed_out_of_the_way():
@@ -546,3 +553,23 @@ def test_a_bad_model_in_the_defaults_is_blamed_on_its_line():
     assert [(each.file, each.row, each.column) for each in caught.value.problems] == [
         ("c.toml", 5, "defaults.model")
     ]
+
+
+@pytest.mark.parametrize("name", ["wide.csv", "wide.jsonl", "wide.parquet"])
+def test_a_table_with_too_many_columns_is_refused(name):
+    """As many as a sheet of Excel has are read."""
+    for columns, is_fine in ((COLUMNS_MAX, True), (COLUMNS_MAX + 1, False)):
+        row = {"prompt": "a kite", "model": FAST} | {f"c{at}": "x" for at in range(columns - 2)}
+        if name.endswith(".parquet"):
+            pq.write_table(pa.table({key: [cell] for key, cell in row.items()}), name)
+        elif name.endswith(".jsonl"):
+            Path(name).write_text(json.dumps(row))
+        else:
+            Path(name).write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
+        if is_fine:
+            assert make_plan(name).total.jobs == 1
+            continue
+        with pytest.raises(ManifestError) as caught:
+            make_plan(name)
+        (problem,) = caught.value.problems
+        assert (problem.found, problem.message) == ("16,385 columns", "at most 16,384 are allowed")

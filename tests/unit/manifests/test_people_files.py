@@ -557,19 +557,15 @@ def test_a_bad_model_in_the_defaults_is_blamed_on_its_line():
 
 @pytest.mark.parametrize("name", ["wide.csv", "wide.jsonl", "wide.parquet"])
 def test_a_table_with_too_many_columns_is_refused(name):
-    """As many as a sheet of Excel has are read."""
-    for columns, is_fine in ((COLUMNS_MAX, True), (COLUMNS_MAX + 1, False)):
-        row = {"prompt": "a kite", "model": FAST} | {f"c{at}": "x" for at in range(columns - 2)}
-        if name.endswith(".parquet"):
-            pq.write_table(pa.table({key: [cell] for key, cell in row.items()}), name)
-        elif name.endswith(".jsonl"):
-            Path(name).write_text(json.dumps(row))
-        else:
-            Path(name).write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
-        if is_fine:
-            assert make_plan(name).total.jobs == 1
-            continue
-        with pytest.raises(ManifestError) as caught:
-            make_plan(name)
-        (problem,) = caught.value.problems
-        assert (problem.found, problem.message) == ("16,385 columns", "at most 16,384 are allowed")
+    """As many are read as a sheet of Excel has."""
+    row = {"prompt": "a kite", "model": FAST} | {f"c{at}": "x" for at in range(COLUMNS_MAX - 1)}
+    if name.endswith(".parquet"):
+        pq.write_table(pa.table({key: [cell] for key, cell in row.items()}), name)
+    elif name.endswith(".jsonl"):
+        Path(name).write_text(json.dumps(row))
+    else:
+        Path(name).write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
+    with pytest.raises(ManifestError) as caught:
+        make_plan(name)
+    (problem,) = caught.value.problems
+    assert (problem.found, problem.message) == ("16,385 columns", "at most 16,384 are allowed")

@@ -17,13 +17,16 @@ from manifests.retakes import kept_drafts
 from pricing.budgets import Cap, choose, scope_label
 from pricing.catalog import load_catalog
 from pricing.keep_rates import KeepRate
-from pricing.money import usd_rounded_up, usd_text
+from pricing.money import ceil_div, usd_rounded_up, usd_text
 from pricing.quotes import ASSUMED_SHARE, DraftCost, draft_cost, finish_cost
 from pricing.render_times import campaign_s, published_render_s
 
 WARNINGS_SHOWN = 10
 CHANGES_SHOWN = 50
 LEFT_NAMED = 20
+
+SHOWN_NANO = 100_000
+"""What `usd_rounded_up` rounds to, in nano-dollars."""
 
 _NAME = 28
 """Columns for a name in the tables of totals; the figures beside it take 36 more."""
@@ -110,12 +113,26 @@ def _retakes_text(plan: Plan, cap: Cap) -> str:
 
 
 def _show_totals(plan: Plan) -> None:
-    _show_group("model", plan.by_model())
+    groups = {"model": plan.by_model()}
     if len(plan.by_resolution()) > 1:
-        _show_group("resolution", plan.by_resolution())
+        groups["resolution"] = plan.by_resolution()
     if set(plan.by_client()) - {""}:
-        _show_group("client", plan.by_client())
+        groups["client"] = plan.by_client()
+    for title, totals in groups.items():
+        _show_group(title, totals)
     _show_total("total", plan.total)
+    if not all(_add_up(totals.values(), plan.total) for totals in groups.values()):
+        show_line("  each amount is rounded up, so lines may add up to a little more than the total")
+
+
+def _add_up(lines: Iterable[Total], total: Total) -> bool:
+    """Whether the amounts of these lines add up as `usd_rounded_up` shows them."""
+    steps = [_steps(each) for each in lines]
+    return tuple(map(sum, zip(*steps, strict=True))) == _steps(total)
+
+
+def _steps(total: Total) -> tuple[int, int]:
+    return ceil_div(total.expected_nano, SHOWN_NANO), ceil_div(total.maximum_nano, SHOWN_NANO)
 
 
 def cap_name(cap: Cap) -> str:

@@ -39,6 +39,7 @@ spring: 6 jobs, price book 2026-11-21
   acme                             4       $0.4244       $0.4280
   northwind                        2       $0.1516       $0.1529
   total                            6       $0.5760       $0.5808
+  each amount is rounded up, so lines may add up to a little more than the total
 total cap of campaign spring: $0.5000, $0.5000 left
 total cap of client acme in campaign spring: $0.3000, $0.3000 left
 does not fit the total cap of campaign spring: needs up to $0.5808, $0.5000 left
@@ -70,6 +71,15 @@ def test_a_plan_prints_its_totals_and_what_does_not_fit(capsys):
     """Totals, the caps, each cap that is too small, what would fit, what costs most, how long it takes."""
     assert run_command(["plan", "campaign.toml"]) == 0
     assert capsys.readouterr().out == GOLDEN
+
+
+def test_lines_that_add_up_need_no_word(capsys):
+    """One model in one resolution is its own total."""
+    Path("one.csv").write_text("prompt,model\nA fox,seedance-1.0-lite\n")
+    assert run_command(["plan", "one.csv"]) == 0
+    shown = capsys.readouterr().out
+    assert "  total " in shown
+    assert "rounded up" not in shown
 
 
 def test_a_plan_has_the_same_hash_whichever_way_it_was_made(capsys, monkeypatch):

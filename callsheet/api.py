@@ -42,7 +42,7 @@ from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan
 from manifests.plan import PlanOptions
 from manifests.planner import make_plan
-from manifests.readers.memory import written_rows
+from manifests.readers import written_rows
 from manifests.row_filter import RowFilter
 from manifests.selection import read_kept
 from pricing.budgets import full_room, shortfalls

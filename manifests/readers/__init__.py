@@ -1,4 +1,4 @@
-"""Which reader a manifest needs, by its name and its first bytes."""
+"""Which reader a manifest needs, by its name and its first bytes. Rows in memory become a Parquet file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from itertools import dropwhile
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import unquote
 
 from callsheet.errors import UsageError
+from manifests.campaign import NAME_MAX_CHARS, is_name
 from manifests.readers.csv import read_csv
 from manifests.readers.jsonl import read_jsonl
 from manifests.readers.parquet import Manifest, ParquetFile
@@ -262,3 +265,51 @@ def _format_of(path: Path, content: bytes, name: str) -> str:
         raise UsageError(f"{name} is not an XLSX workbook: it does not begin like one; save it again")
     start = content[:64].removeprefix(b"\xef\xbb\xbf").lstrip(b"\xff\xfe\0 \t\r\n")[:1]
     return _SUFFIXES.get(suffix, "jsonl" if start == b"{" else "csv")
+
+
+def written_rows(rows: Any, name: str, folder: Path) -> Path:
+    """Write rows to `<name>.parquet` in a folder.
+
+    They are a pyarrow Table, a DataFrame, another table with Arrow's PyCapsule interface, or mappings. Raises
+    UsageError for rows that are no table, and for a name that cannot be a campaign's: it could name a place
+    outside of the folder.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not is_name(name):
+        raise UsageError(
+            f"campaign: found {shown(name)}; allowed are 1 to {NAME_MAX_CHARS} printable characters "
+            "without / and \\"
+        )
+    try:
+        if isinstance(rows, pa.Table):
+            table = rows
+        elif hasattr(rows, "to_parquet"):
+            table = pa.Table.from_pandas(rows, preserve_index=False)
+        elif hasattr(rows, "__arrow_c_stream__"):
+            table = pa.table(rows)
+        else:
+            rows = list(rows)  # an iterator could be read once only
+            names = dict.fromkeys(name for row in rows for name in row)
+            table = pa.table({name: _array(name, [row.get(name) for row in rows]) for name in names})
+    except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"the rows are no table: {error}") from error
+    path = folder / f"{name}.parquet"
+    try:
+        pq.write_table(table, path)
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"the rows cannot be kept as Parquet: {error}") from error
+    return path
+
+
+def _array(name: str, values: list[Any]) -> Any:
+    """Return values as an Arrow array: numbers beside text become text. Raises UsageError for other kinds."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        if not all(value is None or isinstance(value, str | int | float | Decimal) for value in values):
+            raise UsageError(f"column {name} holds values of different kinds: {error}") from error
+        return pa.array([None if value is None else str(value) for value in values])

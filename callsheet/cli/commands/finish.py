@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -18,17 +19,18 @@ from callsheet.cli.options import (
     option,
     run_settings,
 )
-from callsheet.cli.output import ask, document, note
+from callsheet.cli.output import ask, document, note, show_line
 from callsheet.cli.session import run_to_its_end
-from callsheet.cli.views.drafts import show_finishes
-from callsheet.cli.views.plan_view import name_left
+from callsheet.cli.views.plan_view import cap_name, name_left
 from callsheet.engine.drafts import FinishPlan, order_finishes
 from callsheet.engine.open_run import room_for
 from callsheet.engine.request import settings_for
 from callsheet.engine.run import continued, find_run
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger
+from callsheet.report.rows import minute_utc
 from manifests.selection import read_kept
+from pricing.budgets import Cap
 from pricing.money import usd_rounded_up
 
 NAMED = 20
@@ -97,7 +99,7 @@ def finish(
 def _review(ledger: Ledger, plan: FinishPlan, *, yes: bool, as_json: bool) -> None:
     """Show what is about to be bought and ask for it. Raises UsageError without a yes."""
     if not as_json:
-        show_finishes(plan, room_for(ledger, plan))
+        _show_finishes(plan, room_for(ledger, plan))
     if plan.done:
         note(f"{len(plan.done)} are finished, or being finished, already: {', '.join(plan.done[:NAMED])}")
     name_left(((each.draft.row.label, each.price.maximum_nano) for each in plan.left), len(plan.left))
@@ -106,3 +108,17 @@ def _review(ledger: Ledger, plan: FinishPlan, *, yes: bool, as_json: bool) -> No
     most = usd_rounded_up(plan.maximum_nano)
     if not ask(f"Finish {len(plan.finishes)} drafts for at most {most}?"):
         raise UsageError("not confirmed, nothing was sent; add --yes to finish without confirmation")
+
+
+def _show_finishes(plan: FinishPlan, room: Mapping[Cap, int]) -> None:
+    """Print what finishing the kept drafts costs, the first deadline, and the headroom of every cap."""
+    count = len(plan.finishes)
+    show_line(
+        f"{plan.run.run_id}: finish {count} draft{'s' if count != 1 else ''}, "
+        f"{usd_rounded_up(plan.expected_nano)} expected, at most {usd_rounded_up(plan.maximum_nano)}"
+    )
+    if plan.finishes:
+        show_line(f"the first can be finished until {minute_utc(plan.until_ms)}")
+    for cap, left_nano in room.items():
+        limit, left = usd_rounded_up(cap.limit_nano), usd_rounded_up(left_nano)
+        show_line(f"{cap_name(cap)}: {limit}, {left} left")

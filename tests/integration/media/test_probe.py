@@ -10,10 +10,9 @@ from av import VideoFrame, VideoStream
 from PIL import Image
 
 from callsheet.errors import MediaError
-from callsheet.media import thumbnail
+from callsheet.media import probe as decoder
 from callsheet.media.expect import MediaFacts
-from callsheet.media.probe import Bounds, probe
-from callsheet.media.thumbnail import THUMBNAIL_WIDTH_PX, Thumbnail
+from callsheet.media.probe import THUMBNAIL_WIDTH_PX, Bounds, Thumbnail, probe
 
 MakeClip = Callable[..., bytes]
 
@@ -84,7 +83,7 @@ def test_a_still_that_cannot_be_made_is_none(monkeypatch: pytest.MonkeyPatch) ->
     assert taker.jpeg() == b""
     taker.offer(VideoFrame(16, 16), 0)
     assert taker.jpeg()[:2] == b"\xff\xd8"
-    monkeypatch.setattr(thumbnail, "_THUMBNAIL_QUALITY", "no number")
+    monkeypatch.setattr(decoder, "_THUMBNAIL_QUALITY", "no number")
     assert taker.jpeg() == b""
 
 

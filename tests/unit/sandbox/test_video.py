@@ -4,10 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from callsheet.sandbox.drawing import MOVES, SLOW_PUSH, STATIC, Move, backdrop, drawn, shots_of
 from callsheet.sandbox.scene import Scene
 from callsheet.sandbox.text import ELLIPSIS, OWN_FONT, fitted, font_for
-from callsheet.sandbox.video import tone
+from callsheet.sandbox.video import MOVES, SLOW_PUSH, STATIC, Move, backdrop, drawn, shots_of, tone
 
 CROSS = Image.new("RGB", (640, 640))
 """A picture with one bright square in its middle."""

@@ -157,7 +157,8 @@ def redacted(text: str, secrets: Mapping[str, str]) -> str:
 def configure(*, verbose: bool = False, quiet: bool = False, log_json: bool = False) -> None:
     """Set up the `callsheet` loggers for this process; a second call replaces the first.
 
-    Messages are always written. The log of the other modules is written with `verbose` or `log_json`.
+    Messages are always written. The log of the other modules, and warnings of other packages, are written
+    with `verbose` or `log_json`.
     """
     secrets = secrets_of(os.environ)
     log = logging.getLogger("callsheet")
@@ -167,6 +168,8 @@ def configure(*, verbose: bool = False, quiet: bool = False, log_json: bool = Fa
         log.handlers = [_handler(JsonLines(secrets))]
     else:
         log.handlers = [_handler(Text(secrets, bare=False)) if verbose else logging.NullHandler()]
+    # Warnings of other packages have no handler: Python would write them as bare lines.
+    logging.lastResort = log.handlers[0]
     MESSAGES.setLevel(logging.WARNING if quiet else logging.INFO)
     MESSAGES.handlers = [_handler(JsonLines(secrets) if log_json else Text(secrets, bare=True))]
 

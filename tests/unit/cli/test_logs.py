@@ -87,6 +87,24 @@ def test_no_secret_is_written(written, capsys, options, secret):
     assert err.count("[") >= 4
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"verbose": True}, {"log_json": True}], ids=["plain", "verbose", "JSON"]
+)
+def test_other_packages_write_no_bare_lines(monkeypatch, capsys, options):
+    """Google's package warns at every look at a bucket. It is part of the log, and has its form."""
+    package = logging.getLogger("some.package")
+    monkeypatch.setattr(package, "propagate", False)  # pytest gives the root logger handlers
+    logs.configure(**options)
+    package.warning("falling back")
+    lines = capsys.readouterr().err.splitlines()
+    logs.configure()
+    if "log_json" in options:
+        assert [json.loads(line)["message"] for line in lines] == ["falling back"]
+    else:
+        wanted = [" WARNING some.package: falling back"] if "verbose" in options else []
+        assert [line[8:] for line in lines] == wanted
+
+
 @given(st.text())
 def test_every_text_is_one_json_line(text):
     """Line breaks, escape sequences and lone surrogates of a prompt do not break the lines."""

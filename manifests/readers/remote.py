@@ -282,7 +282,9 @@ def _from_store(address: str, folder: Path, max_bytes: int) -> list[Remote]:
     except UsageError:
         raise
     except FileNotFoundError as error:
-        why = "" if str(error).lstrip("/") in address else f": {shown(str(error))}"
+        # Google's package names `b/BUCKET/o/KEY`.
+        named = re.sub("^b/([^/]+)/o(/|$)", r"\1/", str(error).lstrip("/"))
+        why = "" if named in address else f": {shown(str(error))}"
         raise UsageError(f"there is no manifest {_bare(address)}{why}") from None
     except Exception as error:  # each store has exceptions of its own
         raise UsageError(f"{_bare(address)} cannot be read: {shown(str(error))}") from error

@@ -149,3 +149,20 @@ def test_an_object_store_is_read_by_pattern(monkeypatch):
     missing = "there is no manifest memory://nights/c.csv$"
     with pytest.raises(UsageError, match=missing), fetched("memory://nights/c.csv"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"), [("b/nights/o/c.csv", ""), ("b/nights/o", ""), ("gone", ": gone")]
+)
+def test_a_missing_object_is_named_once(monkeypatch, theirs, said):
+    """Google's package names it as its API does, which is no news to a person."""
+    monkeypatch.setattr(remote, "STORES", ("memory",))
+    store = fsspec.filesystem("memory")
+
+    def absent(*_, **__):
+        raise FileNotFoundError(theirs)
+
+    monkeypatch.setattr(store, "open", absent)
+    missing = f"there is no manifest memory://nights/c.csv{said}$"
+    with pytest.raises(UsageError, match=missing), fetched("memory://nights/c.csv"):
+        pass

@@ -31,7 +31,8 @@ from callsheet.media.codes import MediaErrorCode, media_error
 from manifests.readers.remote import chunks_of, open_store, reason_of, without_password
 
 PART_BYTES = 8 << 20
-"""Larger files go to S3 in parts of this size, two at a time. Below twice of it a file is one PUT."""
+"""Larger files go to S3 and Google in parts of this size, to S3 two at a time. S3 gets smaller ones than two
+parts in one PUT."""
 
 COPIES_AT_ONCE = 4
 """With the two above this bounds the memory for copies: 64 MiB."""
@@ -39,6 +40,7 @@ COPIES_AT_ONCE = 4
 # In these stores folders exist by the names of their objects alone, and "making" one creates a bucket.
 _WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2"})
 _S3 = frozenset({"s3", "s3a"})
+_GOOGLE = frozenset({"gs", "gcs"})
 _copies = ThreadPoolExecutor(COPIES_AT_ONCE, thread_name_prefix="copy")
 
 
@@ -137,6 +139,8 @@ class ObjectStore:
 
     def _send(self, local: Path, target: str, checksums: _Checksums) -> None:
         options: dict[str, Any] = {}
+        if self.protocol in _GOOGLE:
+            options = {"chunksize": PART_BYTES}
         if self.protocol in _S3:
             options = {"chunksize": PART_BYTES, "max_concurrency": 2}
             if checksums.size < 2 * PART_BYTES:  # one PUT, which S3 refuses where these are not the bytes
@@ -214,7 +218,8 @@ def check_writable(address: str) -> None:
         store.filesystem.pipe_file(name, b"callsheet checks that it can write here\n")
         store.filesystem.rm_file(name)
     except Exception as error:  # each store's package has errors of its own
-        why = reason_of(error)
+        is_missing = isinstance(error, FileNotFoundError) and store.protocol in _WITHOUT_FOLDERS
+        why = "the bucket does not exist" if is_missing else reason_of(error)  # Google's package says a URL
         raise UsageError(
             f"results cannot be written to {without_password(address)}: {why}. Nothing was sent. Check the "
             "bucket's name, the credentials and the network; Callsheet does not create buckets."

@@ -17,7 +17,7 @@ from callsheet.errors import DiskFull, MediaError, UsageError
 from callsheet.files import require_space
 from callsheet.media import storage as storage_module
 from callsheet.media.place import write_thumbnail
-from callsheet.media.storage import check_writable, open_storage
+from callsheet.media.storage import ObjectStore, check_writable, open_storage
 from manifests.images import BadPicture, PictureFinder
 
 MakeClip = Callable[..., bytes]
@@ -132,6 +132,26 @@ def test_what_is_there_already_is_not_sent_again(
     assert s3_client.get_object(Bucket="there", Key="again/a.mp4")["Body"].read() == b"\2" * bytes_
 
 
+@pytest.mark.parametrize("protocol", ["s3", "gs"])
+def test_a_large_file_is_sent_in_parts(
+    tmp_path: Path, clip: bytes, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    """The store's package reads no more than a part at once; Google's would take 50 MiB."""
+    local, memory = tmp_path / "a.mp4", fsspec.filesystem("memory")
+    local.write_bytes(clip)
+    sent = []
+    real_put = memory.put_file
+
+    def put(path: str, target: str, **options: object) -> None:
+        sent.append(options["chunksize"])
+        real_put(path, target)
+
+    monkeypatch.setattr(memory, "put_file", put)
+    ObjectStore(memory, protocol, "/bucket/parts").publish(local, "a.mp4")
+    assert sent == [storage_module.PART_BYTES]
+    memory.store.clear()
+
+
 def test_a_link_opens_the_file_without_a_key(s3_client: Any, tmp_path: Path) -> None:
     """It carries its own signature and end; a store that cannot sign says so."""
     local, storage = tmp_path / "a.txt", open_storage("s3://there/links")
@@ -169,6 +189,17 @@ def test_a_missing_bucket_is_named_and_not_made(s3_client: Any, tmp_path: Path, 
     with pytest.raises(FileNotFoundError):
         open_storage("s3://tehre/runs").publish(local, "r1/media/a.mp4")
     assert buckets(s3_client) == before
+
+
+def test_a_missing_bucket_is_named_in_words(s3_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Google's package says no more than the URL that was not found."""
+
+    def absent(*_: object, **__: object) -> None:
+        raise FileNotFoundError("https://storage.googleapis.com/upload/storage/v1/b/tehre/o")
+
+    monkeypatch.setattr(S3FileSystem, "pipe_file", absent)
+    with pytest.raises(UsageError, match=r"s3://tehre/runs: the bucket does not exist\. Nothing was sent"):
+        check_writable("s3://tehre/runs")
 
 
 def test_a_store_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch, s3_client: Any) -> None:

@@ -93,7 +93,6 @@ async def render_all(ctx: RunContext) -> None:
     ]
     async with asyncio.TaskGroup() as running:
         for number, shard in enumerate(shards, 1):
-            ctx.state.shards[number] = shard
             running.create_task(_render_one_shard(ctx, number, len(shards), shard))
             await shard.begun.wait()  # the next one begins when this one has no more jobs to begin
     await render_retakes(ctx)
@@ -116,6 +115,7 @@ async def _render_each_in_task(ctx: RunContext, rows: Sequence[JobRow]) -> None:
 
 async def _render_one_shard(ctx: RunContext, number: int, of: int, shard: Shard) -> None:
     name = f"shard {number} of {of}: {shard.rows[0].custom_id} to {shard.rows[-1].custom_id}"
+    ctx.state.shards[number] = shard
     try:
         await _render_shard(number, name, return_state=True)
     except Exception as error:  # noqa: BLE001 -- as for a single job
@@ -123,6 +123,7 @@ async def _render_one_shard(ctx: RunContext, number: int, of: int, shard: Shard)
         await run_jobs(ctx, shard.rows, shard.render)
     finally:
         shard.begun.set()
+        del ctx.state.shards[number]  # and its rows: the end of a large run needs the memory
 
 
 def prefect_state(row: JobRow) -> State[Any]:

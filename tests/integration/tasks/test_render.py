@@ -53,7 +53,7 @@ async def test_shards_that_prefect_does_not_show_are_rendered(ctx, monkeypatch):
 
 async def test_shards_follow_each_other_in_the_order_of_the_jobs(ctx, monkeypatch):
     """Each is shown once, named after its first and last job, and over with its last one."""
-    shown = shards_of_two(ctx, monkeypatch)
+    shown, ended = shards_of_two(ctx, monkeypatch)
     await render.render_all(ctx)
     assert shown == [
         "shard 1 of 3: shot-0 to shot-1",
@@ -61,12 +61,19 @@ async def test_shards_follow_each_other_in_the_order_of_the_jobs(ctx, monkeypatc
         "shard 3 of 3: shot-4 to shot-4",
     ]
     assert states(ctx) == [State.SUCCEEDED] * 5
-    assert [ctx.state.shards[number].ended for number in (1, 2, 3)] == [2, 2, 1]
+    assert ended == {1: 2, 2: 2, 3: 1}
+
+
+async def test_a_shard_that_is_over_keeps_no_rows_in_memory(ctx, monkeypatch):
+    """The end of a large run needs that memory for its results."""
+    shards_of_two(ctx, monkeypatch)
+    await render.render_all(ctx)
+    assert ctx.state.shards == {}
 
 
 async def test_a_shard_whose_jobs_are_not_begun_any_more_is_over_too(ctx, monkeypatch):
     """Jobs that a stop has left out are not waited for."""
-    shards_of_two(ctx, monkeypatch)
+    _, ended = shards_of_two(ctx, monkeypatch)
 
     async def last_before(ctx, _row):
         ctx.stop.drain(CallsheetError("enough"))
@@ -76,22 +83,23 @@ async def test_a_shard_whose_jobs_are_not_begun_any_more_is_over_too(ctx, monkey
     async with asyncio.timeout(10):
         await render.render_all(ctx)
     assert states(ctx) == [State.PENDING] * 5
-    assert sum(shard.ended for shard in ctx.state.shards.values()) == 1
+    assert sum(ended.values()) == 1
 
 
-def shards_of_two(ctx, monkeypatch) -> list[str]:
-    """Let two jobs be a shard; return the names of the shards as they are shown."""
-    shown = []
+def shards_of_two(ctx, monkeypatch) -> tuple[list[str], dict[int, int]]:
+    """Let two jobs be a shard; return their names as shown, and how many jobs of each ended."""
+    shown, ended = [], {}
 
     async def show(number, name, **_):
         shown.append(name)
         shard = ctx.state.shards[number]
         await render.run_jobs(ctx, shard.rows, shard.render)
+        ended[number] = shard.ended
 
     monkeypatch.setattr(render, "JOBS_AS_TASK_RUNS", 2)
     monkeypatch.setattr(render, "SHARD_JOBS", 2)
     monkeypatch.setattr(render, "_render_shard", show)
-    return shown
+    return shown, ended
 
 
 @pytest.mark.parametrize("broken", ["acreate_progress_artifact", "aupdate_progress_artifact"])

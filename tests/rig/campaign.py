@@ -20,7 +20,7 @@ from manifests.planner import make_plan
 from tests.procfs import processor_s
 from tests.rig.judgement import Judgement, judge
 from tests.rig.operator import reconcile
-from tests.rig.processes import KILLED, apart, ended, kill, spawn, wait
+from tests.rig.processes import KILLED, apart, ended, kill, spawn, until, wait
 from tests.rig.provider import Provider, bad_replies, other_trouble, provider, silence
 from tests.rig.worker import Life, live
 
@@ -105,13 +105,14 @@ def attack(
     plans = [_plan(folder, number) for number in range(RUNS)]
     with provider(folder / "provider") as there:
         trouble = faults or (*bad_replies(0.30, seed), *other_trouble(seed))
-        there.arm(*trouble)
         ledger_url = f"sqlite:///{folder / 'ledger.sqlite'}"
         settings = there.settings(folder, ledger_url, SLOTS)
         apart(_open, ledger_url, plans, folder)
         job_nano = plans[0].jobs[0].quote.maximum_nano
         lanes = [Lane(name) for name in sorted(path.name for path in (folder / "runs").glob("rig-*"))]
         scene = Setting(there, settings, lanes, job_nano * AFFORDABLE, job_nano, random.Random(seed), bug)
+        _buy_first(scene)
+        there.arm(*trouble)
         _torment(scene, kills, tally)
         there.calm()
         time.sleep(max(fault.get("delay_s", 0) for fault in trouble))  # what comes late has come
@@ -121,6 +122,20 @@ def attack(
         apart_result = folder / "judgement.json"
         apart(_judge, scene, apart_result)
         tally.judgement.add(Judgement.read(apart_result))
+
+
+def _buy_first(scene: Setting) -> None:
+    """Let one request be accepted before anything goes wrong.
+
+    fal's history proves that a request never arrived only if it shows another one. Without any, submissions
+    whose sender was killed just before the POST keep their slots until a person decides.
+    """
+    pid = spawn(live, Life(scene.settings, scene.lanes[0].run_id))
+    try:
+        until(lambda: scene.provider.oracle()["accepted_count"])
+    finally:
+        kill(pid)
+        wait(pid)
 
 
 def _torment(scene: Setting, kills: int, tally: Tally) -> None:

@@ -141,9 +141,8 @@ async def register(
     """Register deployments, or change those that differ. `dry_run` changes nothing.
 
     Returns what changes of the work pools, and of the deployments. A process pool is made where there is
-    none. Raises UsageError for a pool of another type, for a pool of
-    another type than process that does not exist, and for a server of another version than ours;
-    CallsheetError where the server fails.
+    none. Raises UsageError for a pool of another type, for one that does not exist and is to be of another
+    type than process, and for a server of another version than ours; CallsheetError where the server fails.
     """
     async with _server() as client:
         names = dict.fromkeys(each.work_pool for each in wanted)

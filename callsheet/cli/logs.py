@@ -168,8 +168,8 @@ def configure(*, verbose: bool = False, quiet: bool = False, log_json: bool = Fa
         log.handlers = [_handler(JsonLines(secrets))]
     else:
         log.handlers = [_handler(Text(secrets, bare=False)) if verbose else logging.NullHandler()]
-    # Warnings of other packages have no handler: Python would write them as bare lines.
-    logging.lastResort = log.handlers[0]
+    root = logging.getLogger()  # without a handler here, Python writes others' warnings as bare lines
+    root.handlers = [each for each in root.handlers if not isinstance(each, _OURS)] + log.handlers
     MESSAGES.setLevel(logging.WARNING if quiet else logging.INFO)
     MESSAGES.handlers = [_handler(JsonLines(secrets) if log_json else Text(secrets, bare=True))]
 
@@ -184,6 +184,8 @@ def _handler(formatter: logging.Formatter) -> logging.Handler:
     handler.setFormatter(formatter)
     return handler
 
+
+_OURS = (StandardError, logging.NullHandler)
 
 MESSAGES.propagate = False
 MESSAGES.setLevel(logging.INFO)

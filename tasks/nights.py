@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 SUPERSEDED = "Superseded"
 """The name of the state in which a run ends that another one stands for."""
 
+SKIPPED = "Deployment concurrency limit reached."
+"""What Prefect writes to a run that it cancels because another one goes on."""
+
 LOOKED_AT = 200
 
 
@@ -48,7 +51,8 @@ async def superseded_by(rules: ScheduleRules) -> str | None:
     """Say why this flow run is not carried out; None where it is.
 
     Only runs that a schedule started are compared: a run that a person starts is carried out. So is one that
-    Prefect's server cannot say anything about.
+    Prefect's server cannot say anything about. The time is the server's, which wrote when this run began:
+    by a worker's clock that is ahead, runs would seem due or missed that are not.
     """
     if deployment.id is None:
         return None
@@ -57,17 +61,18 @@ async def superseded_by(rules: ScheduleRules) -> str | None:
             own = await client.read_flow_run(UUID(str(flow_run.id)))
             if not own.auto_scheduled or own.expected_start_time is None:
                 return None
-            others = await _others(client, own, own.expected_start_time)
+            now = own.state.timestamp if own.state and own.state.is_running() else datetime.now(UTC)
+            others = await _others(client, own, own.expected_start_time, now)
     except Exception as error:  # noqa: BLE001 -- whatever it is: a night that runs twice buys nothing twice
         logger.warning("the other runs of this schedule are not known: %r", error)
         return None
-    return superseded(own.expected_start_time, others, now=datetime.now(UTC), rules=rules)
+    return superseded(own.expected_start_time, others, now=now, rules=rules)
 
 
-async def _others(client: PrefectClient, own: FlowRun, due_at: datetime) -> list[ScheduledRun]:
+async def _others(client: PrefectClient, own: FlowRun, due_at: datetime, now: datetime) -> list[ScheduledRun]:
     """Return the scheduled runs of the same deployment that were due or began after this one was due."""
     of_deployment = FlowRunFilterDeploymentId(any_=[UUID(str(deployment.id))])
-    due = FlowRunFilterExpectedStartTime.model_validate({"after_": due_at, "before_": datetime.now(UTC)})
+    due = FlowRunFilterExpectedStartTime.model_validate({"after_": due_at, "before_": now})
     begun = FlowRunFilterStartTime.model_validate({"after_": due_at})
     found: dict[UUID, FlowRun] = {}
     for wanted in (
@@ -83,8 +88,9 @@ async def _others(client: PrefectClient, own: FlowRun, due_at: datetime) -> list
 
 def _scheduled(run: FlowRun) -> ScheduledRun:
     is_off = run.state_name == SUPERSEDED or run.state_type in (StateType.CANCELLED, StateType.CANCELLING)
+    skipped = run.state is not None and run.state.is_cancelled() and run.state.message == SKIPPED
     assert run.expected_start_time is not None, "a scheduled run has its time"
-    return ScheduledRun(run.expected_start_time, run.start_time, counts=not is_off)
+    return ScheduledRun(run.expected_start_time, run.start_time, counts=not is_off, skipped=skipped)
 
 
 async def look_at_manifest(source: str, deployment: str) -> State[None]:

@@ -43,12 +43,14 @@ class ScheduleRules(BaseModel):
 class ScheduledRun:
     """Another run of the same schedule. `begun_at` is None until it begins.
 
-    `counts` is False for a run that was cancelled or was superseded itself.
+    `counts` is False for a run that was cancelled or was superseded itself; `skipped` is True where Prefect
+    cancelled it because another one had the place.
     """
 
     due_at: datetime
     begun_at: datetime | None = None
     counts: bool = True
+    skipped: bool = False
 
 
 def superseded(
@@ -56,18 +58,36 @@ def superseded(
 ) -> str | None:
     """Return why a scheduled run is not carried out, None where it is. All times have a time zone.
 
+    `now` is by the clock that says which runs are due: Prefect's server's.
+
     Where runs wait for each other, the newest one that is due is carried out: exactly one of them is the
     newest. Where overlapping runs are skipped, a later one may be cancelled by Prefect while this one looks,
-    so the first is carried out, and it stands for those that were due before it began.
+    so the first is carried out, and it stands for those that were due before it began. So is a missed one
+    where Prefect skips a run for it that came in time.
     """
-    if rules.catch_up == "never" and now - due_at > LATE:
-        return f"missed: it was due at {shown(due_at)}, and missed runs are not caught up"
+    others = list(others)
     counted = [other for other in others if other.counts]
+    if rules.catch_up == "never" and now - due_at > LATE:
+        if rules.overlap == "skip" and _is_another_skipped(others, now):
+            return None
+        return f"missed: it was due at {shown(due_at)}, and missed runs are not caught up"
     if rules.overlap == "wait":
         later = [other.due_at for other in counted if due_at < other.due_at <= now]
     else:
         later = [other.due_at for other in counted if other.begun_at is not None and other.begun_at > due_at]
     return f"superseded by the run of {shown(max(later))}" if later else None
+
+
+def _is_another_skipped(others: Iterable[ScheduledRun], now: datetime) -> bool:
+    """Say whether a run that came in time is skipped, or will be, and none that began later stands for it."""
+    in_time = [
+        other.due_at
+        for other in others
+        if other.due_at >= now - LATE
+        and (other.skipped or (other.counts and other.begun_at is None and other.due_at <= now))
+    ]
+    begun = [other.begun_at for other in others if other.counts and other.begun_at is not None]
+    return any(all(at < due_at for at in begun) for due_at in in_time)
 
 
 def shown(at: datetime) -> str:

@@ -19,6 +19,7 @@ from callsheet.errors import UsageError
 BERLIN = ZoneInfo("Europe/Berlin")
 WAIT, SKIP = ScheduleRules(), ScheduleRules(overlap="skip")
 NEVER = ScheduleRules(catch_up="never")
+NEVER_SKIP = ScheduleRules(catch_up="never", overlap="skip")
 
 
 def at(text: str) -> datetime:
@@ -26,9 +27,9 @@ def at(text: str) -> datetime:
     return datetime.strptime(f"2026-{text} +0000", "%Y-%m-%d %H:%M %z").replace(tzinfo=BERLIN).astimezone(UTC)
 
 
-def run(due: str, begun: str = "", *, counts: bool = True) -> ScheduledRun:
+def run(due: str, begun: str = "", *, counts: bool = True, skipped: bool = False) -> ScheduledRun:
     """Return another run."""
-    return ScheduledRun(at(due), at(begun) if begun else None, counts=counts)
+    return ScheduledRun(at(due), at(begun) if begun else None, counts=counts, skipped=skipped)
 
 
 BY_OTHERS = [
@@ -70,6 +71,26 @@ def test_a_missed_run_that_is_not_caught_up_says_so(now, is_missed):
     assert (
         why == "missed: it was due at 2026-11-03 01:00 UTC, and missed runs are not caught up"
     ) is is_missed
+
+
+IN_PLACE_OF_ANOTHER = [
+    # the others of a missed run of 11-01 that has the place at 11-03 02:20, whether it is carried out
+    ([run("11-03 02:00")], True),  # Prefect may skip it in this moment
+    ([run("11-03 02:00", counts=False, skipped=True)], True),
+    ([run("11-03 02:00", counts=False)], False),  # a person has cancelled it
+    ([run("11-03 02:00", "11-03 02:01")], False),  # it has begun itself
+    ([run("11-02 02:00")], False),  # it was missed as well
+    ([run("11-04 02:00")], False),  # it is not due yet
+    ([run("11-03 02:00", counts=False, skipped=True), run("11-02 02:00", "11-03 02:10")], False),
+]
+
+
+@pytest.mark.parametrize(("others", "is_carried_out"), IN_PLACE_OF_ANOTHER)
+def test_a_missed_run_is_carried_out_in_place_of_one_that_prefect_skips_for_it(others, is_carried_out):
+    """It has the place for a moment, and a night that came in time must not be lost for that."""
+    why = superseded(at("11-01 02:00"), others, now=at("11-03 02:20"), rules=NEVER_SKIP)
+    assert (why is None) is is_carried_out
+    assert superseded(at("11-01 02:00"), others, now=at("11-03 02:20"), rules=NEVER)
 
 
 @pytest.mark.parametrize("month", [3, 10, 11])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import prefect
 from prefect.client.orchestration import PrefectClient, get_client
@@ -102,8 +103,10 @@ def _of_campaign(asked: Schedule) -> list[Wanted]:
 Finding = tuple[bool, str]
 
 
-async def prefect_findings(url: str) -> dict[str, Finding]:
+async def prefect_findings(url: str, *, clocks_apart_s: float) -> dict[str, Finding]:
     """Return what there is to say of the server and of the pools of our deployments.
+
+    The server's clock may be `clocks_apart_s` seconds from this machine's.
 
     Prefect's own errors are raised: the caller has asked before whether the server answers.
     """
@@ -111,13 +114,25 @@ async def prefect_findings(url: str) -> dict[str, Finding]:
         theirs, ours = await client.api_version(), prefect.__version__
         same = theirs.split(".")[:2] == ours.split(".")[:2]
         advice = "" if same else f"; this environment has {ours}: use one version"
-        found = {"server": (same, f"Prefect {theirs} at {url}{advice}")}
+        gap_s = await _clock_gap_s(client)
+        agree = gap_s <= clocks_apart_s
+        if not agree:
+            advice += f"; its clock differs from this machine's by {gap_s:.0f} s: set both by NTP"
+        found = {"server": (same and agree, f"Prefect {theirs} at {url}{advice}")}
         deployments = await our_deployments(client)
         pools = sorted({each.work_pool_name for _, each in deployments if each.work_pool_name})
         lines = [line for pool in pools for line in [await _pool(client, pool)]]
     if lines:
         found["workers"] = (all(ok for ok, _ in lines), "; ".join(text for _, text in lines))
     return found
+
+
+async def _clock_gap_s(client: PrefectClient) -> float:
+    """Return by how many seconds the server's clock, the Date of its reply, is from this machine's."""
+    date = (await client.hello()).headers.get("date")
+    if date is None:  # a proxy may remove it
+        return 0.0
+    return abs((parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
 
 
 async def _pool(client: PrefectClient, name: str) -> Finding:

@@ -135,7 +135,7 @@ def _of_prefect() -> dict[str, Finding]:
     from callsheet.cli.prefect_deployments import prefect_findings  # noqa: PLC0415 -- Prefect takes a second
 
     try:
-        return asyncio.run(prefect_findings(url))
+        return asyncio.run(prefect_findings(url, clocks_apart_s=CLOCKS_APART_S))
     except Exception as error:  # noqa: BLE001 -- of Prefect's client, of whatever answers there
         return {"server": (False, f"{url} does not answer as Prefect does: {type(error).__name__}")}
 

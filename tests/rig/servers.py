@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -103,6 +103,7 @@ class PrefectServer:
     home: Path
     host: str
     port: int
+    env: Mapping[str, str] = field(default_factory=dict)
     _process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -120,6 +121,7 @@ class PrefectServer:
                     **os.environ,
                     "PREFECT_HOME": str(self.home),
                     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                    **self.env,
                 },
                 stdout=log,
                 stderr=log,
@@ -144,9 +146,11 @@ class PrefectServer:
 
 
 @contextmanager
-def prefect_server(home: Path, host: str = "127.0.0.1") -> Iterator[PrefectServer]:
-    """A running Prefect server, gone afterwards. `home` may have its database already."""
-    server = PrefectServer(home, host, _free_port())
+def prefect_server(
+    home: Path, host: str = "127.0.0.1", *, env: Mapping[str, str] | None = None
+) -> Iterator[PrefectServer]:
+    """A running Prefect server, gone afterwards. `home` may have its database already; `env` is its alone."""
+    server = PrefectServer(home, host, _free_port(), env or {})
     try:
         server.start()
         yield server

@@ -63,7 +63,8 @@ class Nights:
         """Run a worker of the work pool."""
         with (self.desk.folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "worker", "start", "--pool", "callsheet"],
+                # Few at a time: Prefect's server answers 503 when a crowd meets its SQLite file.
+                [sys.executable, "-m", "prefect", "worker", "start", "--pool", "callsheet", "--limit", "4"],
                 env={**os.environ, **self.desk.env, "PREFECT_WORKER_QUERY_SECONDS": "1"},
                 stdout=log,
                 stderr=log,

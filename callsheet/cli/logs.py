@@ -90,8 +90,8 @@ class Text(logging.Formatter):
             at = datetime.fromtimestamp(record.created, UTC).astimezone()
             name = record.name.removeprefix("callsheet.")
             facts = ", ".join(f"{name}={value}" for name, value in _facts(record).items())
-            message = printable(message)
-            message = f"{at:%H:%M:%S} {record.levelname} {name}: {message}" + (f" ({facts})" if facts else "")
+            message = printable(message + (f" ({facts})" if facts else ""))
+            message = f"{at:%H:%M:%S} {record.levelname} {name}: {message}"
             if record.exc_info:
                 message += "\n" + self.formatException(record.exc_info)
         return redacted(message, self._secrets)

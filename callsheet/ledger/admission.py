@@ -86,8 +86,10 @@ def admit(tx: Transaction, job_id: int, *, slots: int, turned_up: bool = False) 
     )
     write_entry(tx, submission_id, "hold", hold_nano)
     step(tx, now, Event.ADMIT, job={"submissions": number, **NO_ERROR})
-    said = (now.run_id, job_id, number, usd_text(hold_nano))
-    logger.info("run %s job %d attempt %d: admitted, %s USD held", *said)
+    usd = usd_text(hold_nano)
+    told = {"run": now.run_id, "job": now.custom_id, "usd": usd}
+    text = "run %s job %d attempt %d: admitted, %s USD held"
+    logger.info(text, now.run_id, job_id, number, usd, extra=told)
     return Submission(submission_id=submission_id, **intent)
 
 

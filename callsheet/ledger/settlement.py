@@ -243,8 +243,10 @@ def _book(tx: Transaction, now: Current, cost_nano: int, basis: CostBasis) -> tu
     write_entry(tx, now.submission_id, "release", -now.hold_nano)
     if bought:
         write_entry(tx, now.submission_id, "settle", cost_nano)
-    said = (now.run_id, now.job_id, now.number, usd_text(cost_nano), basis, usd_text(now.hold_nano))
-    logger.info("run %s job %d attempt %d: booked at %s USD (%s), %s USD no longer held", *said)
+    usd = usd_text(cost_nano)
+    said = (now.run_id, now.job_id, now.number, usd, basis, usd_text(now.hold_nano))
+    text = "run %s job %d attempt %d: booked at %s USD (%s), %s USD no longer held"
+    logger.info(text, *said, extra=now.logged(usd=usd))
     columns = {"booked_ms": tx.at_ms, "cost_nano": cost_nano, "cost_basis": basis}
     return Booking(cost_nano=cost_nano, cost_basis=basis, overrun_nano=overrun_nano), columns
 

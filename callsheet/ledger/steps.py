@@ -24,6 +24,7 @@ _current = (
     select(
         schema.job.c.job_id,
         schema.job.c.run_id,
+        schema.job.c.custom_id,
         schema.job.c.state,
         schema.job.c.submissions.label("number"),
         func.coalesce(schema.submission.c.submission_id, 0).label("submission_id"),
@@ -32,6 +33,7 @@ _current = (
         schema.submission.c.cost_basis,
         schema.submission.c.booked_ms,
         schema.submission.c.started_ms,
+        schema.submission.c.request_id,
     )
     .outerjoin_from(
         schema.job,
@@ -53,6 +55,7 @@ class Current:
 
     job_id: int
     run_id: str
+    custom_id: str
     state: State
     number: int
     submission_id: int
@@ -61,11 +64,16 @@ class Current:
     cost_basis: Any
     booked_ms: int | None
     started_ms: int | None
+    request_id: str | None
 
     @property
     def booked(self) -> bool:
         """Whether the cost of the submission is booked."""
         return self.booked_ms is not None
+
+    def logged(self, **more: str) -> dict[str, str | None]:
+        """Return what a line of the log names of the job, and `more`."""
+        return {"run": self.run_id, "job": self.custom_id, "request_id": self.request_id, **more}
 
 
 def current(tx: Transaction, job_id: int, *, attempt: int | None = None) -> Current:

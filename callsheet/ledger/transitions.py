@@ -66,7 +66,8 @@ def send(
         "queue_url": queue_url,
     }
     step(tx, now, Event.SEND, more={"attempts": 1}, submission=columns)
-    logger.info("run %s job %d attempt %d: about to be sent", now.run_id, job_id, now.number)
+    text = "run %s job %d attempt %d: about to be sent"
+    logger.info(text, now.run_id, job_id, now.number, extra=now.logged())
 
 
 @write(short=True)
@@ -111,7 +112,8 @@ def _take_ticket(
     columns = {**{name: getattr(ticket, name) for name in schema.TICKET}, "submitted_ms": tx.at_ms}
     step(tx, now, event, why=why, more={"purchases": 1}, submission=columns)
     said = (now.run_id, job_id, now.number, event, ticket.request_id)
-    logger.info("run %s job %d attempt %d: %s, request %s", *said)
+    told = now.logged(request_id=ticket.request_id)
+    logger.info("run %s job %d attempt %d: %s, request %s", *said, extra=told)
 
 
 @write()
@@ -126,7 +128,8 @@ def lose(
     """Record that it is not known whether the POST arrived: `unknown`. Hold and slot stay."""
     now = current(tx, job_id, attempt=attempt)
     step(tx, now, Event.LOSE, why=why, submission={"lead_request_id": lead_request_id})
-    logger.info("run %s job %d attempt %d: outcome unknown", now.run_id, job_id, now.number)
+    text = "run %s job %d attempt %d: outcome unknown"
+    logger.info(text, now.run_id, job_id, now.number, extra=now.logged())
 
 
 @write()
@@ -142,7 +145,8 @@ def misname(tx: Transaction, job_id: int, *, why: str, attempt: int | None = Non
         more={"purchases": -1},
         submission=dict.fromkeys((*schema.TICKET, "submitted_ms", "started_ms", "unseen_ms")),
     )
-    logger.info("run %s job %d attempt %d: its request id was wrong: %s", now.run_id, job_id, now.number, why)
+    text = "run %s job %d attempt %d: its request id was wrong: %s"
+    logger.info(text, now.run_id, job_id, now.number, why, extra=now.logged())
 
 
 @write()

@@ -206,7 +206,8 @@ async def _settled(
         looks = " and ".join(iso(each) for each in (due.first_look_ms, second.server_ms) if each is not None)
         why = f"not in fal's history, read whole {looks}; sent {iso(_sent_ms(row))}"
         await account.do(settlement.declare_absent, row.job_id, why=why, attempt=row.attempt)
-        logger.info("job %d (%s): absent: %s", row.job_id, row.custom_id, why)
+        told = {"run": row.run_id, "job": row.custom_id}
+        logger.info("job %d (%s): absent: %s", row.job_id, row.custom_id, why, extra=told)
         return finding("absent", row, why)
     if not due.had_first_look:
         await account.do(transitions.note_unseen, row.job_id, at_ms=second.server_ms, attempt=row.attempt)
@@ -284,7 +285,8 @@ async def _taken_over(account: AccountSession, row: JobRow, request_id: str) -> 
 async def _adopted(account: AccountSession, row: JobRow, request_id: str, why: str) -> Finding:
     ticket = account.queue.ticket(row.endpoint, request_id)
     await account.do(transitions.find, row.job_id, ticket, why=why, attempt=row.attempt)
-    logger.info("job %d (%s): request %s: %s", row.job_id, row.custom_id, request_id, why)
+    told = {"run": row.run_id, "job": row.custom_id, "request_id": request_id}
+    logger.info("job %d (%s): request %s: %s", row.job_id, row.custom_id, request_id, why, extra=told)
     return finding("found", row, why, request_ids=(request_id,), was_found=True)
 
 

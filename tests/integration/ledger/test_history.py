@@ -20,7 +20,8 @@ from callsheet.ledger import (
     settlement,
     verify,
 )
-from tests.integration.ledger.conftest import NOON_MS, Desk, everyday_settlement
+from pricing.money import usd_text
+from tests.integration.ledger.conftest import COST_NANO, HOLD_NANO, NOON_MS, Desk, everyday_settlement
 
 DAY_MS = 86_400_000
 
@@ -221,3 +222,20 @@ def test_paid_steps_are_logged_with_run_job_and_money(desk, caplog: pytest.LogCa
         "booked",
     ]
     assert request in said[2]
+
+
+def test_paid_steps_carry_their_facts_as_fields(desk, caplog: pytest.LogCaptureFixture) -> None:
+    """As `--log-json` and `--verbose` write them: run, custom_id, request id and dollars."""
+    caplog.set_level("INFO", logger="callsheet.ledger")
+    (job,) = desk.run(run_id="r")
+    desk.bring(job, State.SUCCEEDED)
+    row = desk.ledger.do(queries.job, job)
+    fields = ("run", "job", "request_id", "usd")
+    known = [[getattr(record, name, None) for name in fields] for record in caplog.records]
+    request = row.ticket.request_id
+    assert known == [
+        ["r", row.custom_id, None, usd_text(HOLD_NANO)],
+        ["r", row.custom_id, None, None],
+        ["r", row.custom_id, request, None],
+        ["r", row.custom_id, request, usd_text(COST_NANO)],
+    ]

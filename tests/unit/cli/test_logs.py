@@ -49,6 +49,14 @@ def test_quiet_keeps_warnings(written):
     assert written(quiet=True) == ["a warning"]
 
 
+def test_facts_are_shown_as_text(capsys):
+    """An id with control characters changes nothing on a terminal."""
+    logs.configure(verbose=True)
+    log.info("saved", extra={"job": "a\x1b[2J"})
+    assert capsys.readouterr().err.endswith(r"saved (job=a\x1b[2J)" + "\n")
+    logs.configure()
+
+
 def test_verbose_adds_the_log_with_its_facts(written):
     """One line a step: level, module, message, run, job, request and money."""
     line, *messages = written(verbose=True)

@@ -88,6 +88,7 @@ async def _others(client: PrefectClient, own: FlowRun, due_at: datetime, now: da
 
 def _scheduled(run: FlowRun) -> ScheduledRun:
     is_off = run.state_name == SUPERSEDED or run.state_type in (StateType.CANCELLED, StateType.CANCELLING)
+    is_off |= run.state_type is StateType.CRASHED and run.start_time is None
     skipped = run.state is not None and run.state.is_cancelled() and run.state.message == SKIPPED
     assert run.expected_start_time is not None, "a scheduled run has its time"
     return ScheduledRun(run.expected_start_time, run.start_time, counts=not is_off, skipped=skipped)

@@ -43,8 +43,8 @@ class ScheduleRules(BaseModel):
 class ScheduledRun:
     """Another run of the same schedule. `begun_at` is None until it begins.
 
-    `counts` is False for a run that was cancelled or was superseded itself; `skipped` is True where Prefect
-    cancelled it because another one had the place.
+    `counts` is False for a run that was cancelled, crashed before it began, or was superseded itself;
+    `skipped` is True where Prefect cancelled it because another one had the place.
     """
 
     due_at: datetime

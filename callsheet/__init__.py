@@ -102,3 +102,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES.get(name, "callsheet.api")), name)
+
+
+def __dir__() -> list[str]:
+    """Return the names that a notebook completes."""
+    return sorted({*globals(), *__all__})

@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+from pydantic import ValidationError
 
 from callsheet.delivery.delivery import deliver_async
 from callsheet.engine.collect_runs import settle_and_collect
@@ -40,13 +43,11 @@ from callsheet.reconciliation.findings import Findings
 from callsheet.report.summary import RunSummary
 from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan
-from manifests.plan import PlanOptions
 from manifests.planner import make_plan
 from manifests.readers import written_rows
-from manifests.row_filter import RowFilter
 from manifests.selection import read_kept
 from pricing.budgets import full_room, shortfalls
-from pricing.money import parse_usd
+from pricing.money import parse_usd, usd_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,8 @@ class Plan:
     """What a manifest would buy, with its price. Nothing is spent.
 
     `errors` holds every problem of every row; where there are any, there is no price. `fits` says whether the
-    maximum fits under every cap now. `folder` holds rows that were given in memory.
+    maximum fits under every cap now: under those of the sandbox's ledger where `sandbox` is True. `folder`
+    holds rows that were given in memory.
     """
 
     source: str
@@ -85,6 +87,7 @@ class Plan:
     fits: bool
     errors: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    sandbox: bool = False
     planned: ManifestPlan | None = field(default=None, repr=False, compare=False)
     folder: TemporaryFolder | None = field(default=None, repr=False, compare=False)
 
@@ -132,21 +135,25 @@ def plan(
     """
     check_packages_are_ours()
     settings = settings_from(os.environ, sandbox=sandbox)
+    with _options_named():
+        request = RunRequest(
+            first=first,
+            where=_pairs(where),
+            sample=sample,
+            budget_usd=_amount(budget_usd),
+            concurrency=concurrency,
+            out=None if out is None else str(out),
+            sandbox=sandbox,
+        )
     path, folder = source, None
     if not isinstance(path, str | Path):
         folder = TemporaryFolder()
         path = written_rows(path, campaign, folder.path)
-    options = PlanOptions(
-        budget_usd=None if budget_usd is None else str(budget_usd),
-        concurrency=concurrency,
-        out=None if out is None else str(out),
-        rows=RowFilter.of(first=first, where=_pairs(where), sample=sample),
-    )
     try:
-        made = make_plan(path, overrides=options.under(settings))
+        made = make_plan(path, overrides=request.plan_options(settings))
     except ManifestError as error:
         errors = tuple(error.problems)
-        priced = Plan(str(path), "", 0, Decimal(0), Decimal(0), fits=False, errors=errors)
+        priced = Plan(str(path), "", 0, Decimal(0), Decimal(0), fits=False, errors=errors, sandbox=sandbox)
     else:
         total = made.total
         priced = Plan(
@@ -157,6 +164,7 @@ def plan(
             maximum_usd=total.maximum_nano / NANO,
             fits=_fits(made, settings),
             warnings=made.warnings,
+            sandbox=sandbox,
             planned=made,
         )
     return priced if folder is None else _of_memory(priced, folder)
@@ -180,6 +188,7 @@ async def run_async(
     budget_usd: str | Decimal | float | None = None,
     concurrency: int | None = None,
     out: str | Path | None = None,
+    campaign: str = "campaign",
     fit: bool = False,
     again: bool = False,
     canary: int | None = None,
@@ -190,8 +199,9 @@ async def run_async(
 ) -> RunSummary:
     """Buy what a plan, or a source that is planned first, describes, and fetch it.
 
-    Unfinished runs of the same campaign are taken up first. The options are those of `callsheet run`; those
-    that name rows (see `plan`) are for a source that is not planned yet.
+    Unfinished runs of the same campaign are taken up first. The options are those of `callsheet run`. A plan
+    has its rows, its budget and its campaign (see `plan`): those options are for a source without one. A plan
+    of the sandbox is for the sandbox alone.
     `render` renders one job; by default in this process. Raises ManifestError for rows with problems,
     OverBudget where the maximum does not fit and `fit` is off, UsageError without any cap, AccountError
     without a key. What happens to single jobs is in the summary.
@@ -205,27 +215,34 @@ async def run_async(
             budget_usd=budget_usd,
             concurrency=concurrency,
             out=out,
+            campaign=campaign,
             sandbox=sandbox,
         )
-    elif first is not None or where or sample is not None:
-        raise UsageError("this plan has its rows already; say first, where or sample to callsheet.plan")
+    else:
+        given = {"first": first, "where": where or None, "sample": sample, "budget_usd": budget_usd}
+        given["campaign"] = None if campaign == "campaign" else campaign
+        if named := [name for name, value in given.items() if value is not None]:
+            raise UsageError(f"a plan has these already; say them to callsheet.plan: {', '.join(named)}")
     if source.planned is None:
         raise ManifestError(list(source.errors))
-    request = RunRequest(
-        source=source.source,
-        first=first,
-        where=_pairs(where),
-        sample=sample,
-        budget_usd=source.planned.options.budget_usd,
-        concurrency=concurrency,
-        out=None if out is None else str(out),
-        fit=fit,
-        again=again,
-        canary=canary,
-        accept_prices=accept_prices,
-        sandbox=sandbox,
-        speed=speed,
-    ).at_plans_concurrency(source.planned.concurrency)
+    if source.sandbox and not sandbox:
+        raise UsageError("this plan is for the sandbox: run it with sandbox=True, or plan again without")
+    with _options_named():
+        request = RunRequest(
+            source=source.source,
+            first=first,
+            where=_pairs(where),
+            sample=sample,
+            budget_usd=source.planned.options.budget_usd,
+            concurrency=concurrency,
+            out=None if out is None else str(out),
+            fit=fit,
+            again=again,
+            canary=canary,
+            accept_prices=accept_prices,
+            sandbox=sandbox,
+            speed=speed,
+        ).at_plans_concurrency(source.planned.concurrency)
     planned = source.planned
 
     async def carry(each: RunRequest) -> dict[str, Any]:
@@ -293,10 +310,8 @@ async def finish_async(
     request = continued(found, accept_prices=accept_prices).model_copy(update={"fit": fit})
     settings = settings_for(request)
     kept = read_kept(keep, option="keep", drafts=True)
-    try:
-        budget_nano = None if budget_usd is None else parse_usd(str(budget_usd))
-    except ValueError as error:
-        raise UsageError(f"budget_usd: {error}") from error
+    budget = _amount(budget_usd)
+    budget_nano = None if budget is None else parse_usd(budget)
     await order_finishes(settings, found, kept, budget_nano=budget_nano, fit=fit, sandbox=request.sandbox)
     return await _carried_out(request, found.run_id, settings, render)
 
@@ -313,13 +328,12 @@ def _blocking(verb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
     @functools.wraps(verb)
     def wait(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
+        with suppress(RuntimeError):  # outside of the run, so that it is no part of the run's tracebacks
             asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(verb(*args, **kwargs))
-        raise UsageError(
-            f"an event loop is running here, as in a notebook: use `await callsheet.{verb.__name__}(...)`"
-        )
+            raise UsageError(
+                f"an event loop is running here, as in a notebook: use `await callsheet.{verb.__name__}(...)`"
+            )
+        return asyncio.run(verb(*args, **kwargs))
 
     wait.__name__ = wait.__qualname__ = verb.__name__.removesuffix("_async")
     return wait
@@ -344,6 +358,28 @@ def _fits(planned: ManifestPlan, settings: Settings) -> bool:
         return not shortfalls(demands, dict(full_room(planned.caps)))
     with Ledger.open(settings.ledger) as ledger:
         return not shortfalls(demands, room_for(ledger, planned))
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Raise UsageError, which names the option, where a request refuses a value."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{first['loc'][0]}: found {first['input']!r}: {first['msg']}") from None
+
+
+def _amount(dollars: str | Decimal | float | None) -> str | None:
+    """Return an amount of dollars as plain digits. Raises UsageError for what is none."""
+    if dollars is None:
+        return None
+    is_float = isinstance(dollars, float)  # sums of floats have digits beyond a nano-dollar
+    text = f"{dollars:.9f}" if is_float else f"{dollars:f}" if isinstance(dollars, Decimal) else str(dollars)
+    try:
+        return usd_text(parse_usd(text))
+    except ValueError as error:
+        raise UsageError(f"budget_usd: {error}") from error
 
 
 def _pairs(where: Mapping[str, str] | None) -> tuple[str, ...]:

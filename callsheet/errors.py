@@ -46,7 +46,7 @@ first gives the money back, the second keeps it until the outcome is known.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Charged = Literal["no", "yes", "unknown"]
 """Whether fal charges for an attempt that brought no video."""
@@ -79,6 +79,14 @@ class CallsheetError(Exception):
     """Something that Callsheet knows how to name."""
 
     exit_code: ClassVar[int] = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let copies and other processes have the error as it is: not every one is made of its message."""
+        return _as_it_was, (type(self), self.args), self.__dict__
+
+
+def _as_it_was(kind: type[CallsheetError], args: tuple[Any, ...]) -> CallsheetError:
+    return kind.__new__(kind, *args)
 
 
 class InputError(CallsheetError):

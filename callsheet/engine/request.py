@@ -27,6 +27,9 @@ NO_KEY = (
     "and without money"
 )
 
+_DOLLARS = r"^\s*\+?([0-9]{1,7}(\.[0-9]{0,9})?|\.[0-9]{1,9})\s*$"
+"""What `pricing.money.parse_usd` reads."""
+
 
 class RunRequest(BaseModel):
     """One execution of a plan, or its continuation."""
@@ -38,7 +41,7 @@ class RunRequest(BaseModel):
     )
     run_id: str | None = Field(default=None, description="An opened run to go on with")
     budget_usd: str | None = Field(
-        default=None, description="The most this run may cost, in dollars", pattern=r"^\d{1,7}(\.\d{1,9})?$"
+        default=None, description="The most this run may cost, in dollars", pattern=_DOLLARS
     )
     concurrency: int | None = Field(default=None, ge=1, le=1000, description="Renders at the same time (10)")
     out: str | None = Field(default=None, description="The folder that run folders are made in (runs)")
@@ -50,7 +53,7 @@ class RunRequest(BaseModel):
     approve_above_usd: str | None = Field(
         default=None,
         description="Wait for a person's approval in Prefect where it may cost more than so many dollars",
-        pattern=r"^\d{1,7}(\.\d{1,9})?$",
+        pattern=_DOLLARS,
     )
     approve_within_s: int = Field(
         default=3600, ge=1, le=30 * 86_400, description="Seconds to wait for an approval"

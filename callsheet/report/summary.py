@@ -300,7 +300,7 @@ class RunSummary:
     expected_usd: Decimal
     actual_usd: Decimal
     exit_code: int
-    document: Mapping[str, Any] = field(repr=False)
+    document: Mapping[str, Any] = field(repr=False, hash=False)
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> RunSummary:

@@ -4,10 +4,12 @@ import asyncio
 import gc
 import json
 import os
+import pickle
 import runpy
 import signal
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -100,6 +102,78 @@ def test_a_notebook_is_told_of_the_async_form(place, verb):
         asyncio.run(cell())
 
 
+@pytest.mark.parametrize(
+    "option",
+    [{"budget_usd": "0.01"}, {"first": 1}, {"where": {"model": "x"}}, {"campaign": "other"}],
+    ids=str,
+)
+def test_what_a_plan_has_is_not_said_to_its_run(place, option):
+    """A smaller budget was passed over without a word."""
+    plan = callsheet.plan([ROW], budget_usd="1", sandbox=True)
+    with pytest.raises(UsageError, match=rf"say them to callsheet.plan: {next(iter(option))}"):
+        callsheet.run(plan, sandbox=True, **option)
+
+
+def test_a_plan_of_the_sandbox_buys_nothing_from_fal(place, monkeypatch):
+    """It was checked against the sandbox's ledger; one forgotten option would have spent real money."""
+    monkeypatch.setenv("FAL_KEY", "a:b")
+    monkeypatch.setenv("CALLSHEET_QUEUE_URL", "http://127.0.0.1:9")
+    plan = callsheet.plan([ROW], budget_usd="1", sandbox=True)
+    with pytest.raises(UsageError, match="this plan is for the sandbox"):
+        callsheet.run(plan)
+
+
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [("plan", {"concurrency": 0}), ("plan", {"first": 1.5}), ("run", {"speed": 0}), ("run", {"canary": 0})],
+    ids=str,
+)
+def test_a_value_that_an_option_does_not_take_is_refused_by_its_name(place, verb, option):
+    """As a UsageError, and not as another library's error."""
+    ((name, value),) = option.items()
+    with pytest.raises(UsageError, match=rf"{name}: found {value}: "):
+        getattr(callsheet, verb)([ROW], **{"budget_usd": "1", "sandbox": True, **option})
+
+
+@pytest.mark.parametrize(
+    ("budget", "limit_nano"),
+    [(Decimal("1E+2"), 100 * 10**9), (0.1 + 0.2, 3 * 10**8), (" .5 ", 5 * 10**8), (7, 7 * 10**9)],
+)
+def test_a_budget_is_any_number_of_dollars(place, budget, limit_nano):
+    """An exponent, or a digit that a sum of floats has, changes nothing."""
+    plan = callsheet.plan([ROW], budget_usd=budget)
+    assert plan.planned is not None
+    assert [cap.limit_nano for cap in plan.planned.caps] == [limit_nano]
+
+
+def test_a_notebook_completes_the_public_names():
+    """They are imported when they are first used, and are there before."""
+    assert set(callsheet.__all__) <= set(dir(callsheet))
+
+
+def test_an_error_of_a_run_comes_from_the_run_alone(place):
+    """Its traceback tells of no other error "during handling" of which it occurred."""
+    with pytest.raises(callsheet.AccountError) as raised:
+        callsheet.run([ROW], budget_usd="1")
+    assert raised.value.__context__ is None
+
+
+def test_errors_come_whole_out_of_another_process(place):
+    """A pool of processes pickles them; one that cannot be made again breaks the pool."""
+    plan = callsheet.plan([ROW], budget_usd="0.001", sandbox=True)
+    with pytest.raises(callsheet.OverBudget) as raised:
+        callsheet.run(plan, sandbox=True, speed=200)
+    copy = pickle.loads(pickle.dumps(raised.value))
+    assert (type(copy), str(copy), vars(copy)) == (
+        callsheet.OverBudget,
+        str(raised.value),
+        vars(raised.value),
+    )
+    with pytest.raises(callsheet.ManifestError) as raised_too:
+        callsheet.run([{**ROW, "model": "nope"}], sandbox=True)
+    assert str(pickle.loads(pickle.dumps(raised_too.value))) == "1 error; nothing was sent"
+
+
 def test_a_run_against_fal_without_a_cap_or_a_key_is_refused(place, monkeypatch):
     """As on the command line: no key is an AccountError, no cap a UsageError; nothing is asked."""
     plan = callsheet.plan([ROW])
@@ -123,6 +197,7 @@ def test_what_does_not_fit_is_refused_and_with_fit_left_out(place):
     assert len(first.results()) == 3
     again = callsheet.run(callsheet.plan(rows[:2], budget_usd="0.05"), sandbox=True, speed=200)
     assert (again.failed, again.document["statuses"]) == (0, {"already_made": 2})
+    assert len({first, again, first}) == 2
 
 
 @pytest.mark.prefect

@@ -7,6 +7,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.run_folder import folder_for
 from callsheet.errors import UsageError
 from callsheet.settings import settings_from
+from pricing.money import parse_usd
 
 SIGNED = "https://files.test/shots.csv?X-Amz-Signature=s1gned"
 
@@ -26,6 +27,12 @@ def test_a_plans_concurrency_counts_where_nothing_else_is_said(
     if environment is not None:
         monkeypatch.setenv("CALLSHEET_CONCURRENCY", environment)
     assert RunRequest(concurrency=asked).at_plans_concurrency(plan).concurrency == counts
+
+
+@pytest.mark.parametrize("amount", ["25", "25.", "25.00", ".5", " 5 ", "+5", "0.000000001"])
+def test_a_run_takes_every_amount_that_a_plan_takes(amount: str) -> None:
+    """`plan` and `run` of the same budget agree."""
+    assert parse_usd(RunRequest(budget_usd=amount).budget_usd or "") == parse_usd(amount)
 
 
 def test_what_a_run_keeps_and_prefect_shows_has_no_signature() -> None:

@@ -172,9 +172,10 @@ def plan(
 
 def _of_memory(made: Plan, folder: TemporaryFolder) -> Plan:
     """Return the plan of rows in memory, whose problems are theirs. The folder they are in goes with it."""
+    ours = (made.source, Path(made.source).name)
 
     def named(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-        return tuple(replace(each, file="rows") if each.file == made.source else each for each in problems)
+        return tuple(replace(each, file="rows") if each.file in ours else each for each in problems)
 
     return replace(made, errors=named(made.errors), warnings=named(made.warnings), folder=folder)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from itertools import dropwhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,7 +16,7 @@ from callsheet.errors import UsageError
 from manifests.campaign import NAME_MAX_CHARS, is_name
 from manifests.readers.csv import read_csv
 from manifests.readers.jsonl import read_jsonl
-from manifests.readers.parquet import Manifest, ParquetFile
+from manifests.readers.parquet import Manifest, ParquetFile, value_text
 from manifests.readers.remote import fetched, is_remote
 from manifests.readers.xlsx import read_xlsx
 from manifests.table import ReadOptions, Table, added_columns, named_columns, printable, shown
@@ -286,15 +286,15 @@ def written_rows(rows: Any, name: str, folder: Path) -> Path:
         if isinstance(rows, pa.Table):
             table = rows
         elif hasattr(rows, "to_parquet"):
-            table = pa.Table.from_pandas(rows, preserve_index=False)
+            table = _table_of_frame(rows)
         elif hasattr(rows, "__arrow_c_stream__"):
             table = pa.table(rows)
         else:
-            rows = list(rows)  # an iterator could be read once only
+            rows = _mappings(rows)
             names = dict.fromkeys(name for row in rows for name in row)
             table = pa.table({name: _array(name, [row.get(name) for row in rows]) for name in names})
     except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
-        raise UsageError(f"the rows are no table: {error}") from error
+        raise UsageError(f"the rows are no table: {': '.join(map(str, error.args))}") from error
     path = folder / f"{name}.parquet"
     try:
         pq.write_table(table, path)
@@ -303,13 +303,57 @@ def written_rows(rows: Any, name: str, folder: Path) -> Path:
     return path
 
 
+def _mappings(rows: Any) -> list[Mapping[str, Any]]:
+    """Return rows that are mappings as a list: an iterator could be read once only. Raises UsageError."""
+    kind = type(rows).__name__
+    if isinstance(rows, Iterable):
+        found = list(rows)
+        others = [type(row).__name__ for row in found if not isinstance(row, Mapping)]
+        if not others:
+            return found
+        kind = f"{kind} of {others[0]}"
+    raise UsageError(
+        f"the rows are no table: found {kind}; give a path, a DataFrame, a table of pyarrow or Polars, or a "
+        "list of dicts"
+    )
+
+
+def _table_of_frame(frame: Any) -> Any:
+    """Return a DataFrame of pandas as an Arrow table; an index that has a name is a column as well."""
+    import pyarrow as pa
+
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        mixed = [name for name, column in frame.items() if column.dtype == object]
+        rest = pa.Table.from_pandas(frame.drop(columns=mixed), preserve_index=False)
+        return pa.table(
+            {
+                str(name): _array(name, frame[name].tolist()) if name in mixed else rest[str(name)]
+                for name in frame.columns
+            }
+        )
+
+
+_WRITTEN = (str, int, float, Decimal, PurePath)
+
+_MISSING = ("NAType", "NaTType")
+"""The types of what pandas calls missing."""
+
+
 def _array(name: str, values: list[Any]) -> Any:
-    """Return values as an Arrow array: numbers beside text become text. Raises UsageError for other kinds."""
+    """Return values as an Arrow array: numbers beside text, and paths, become text.
+
+    Raises UsageError for other kinds.
+    """
     import pyarrow as pa
 
     try:
-        return pa.array(values)
+        return pa.array(values, from_pandas=True)  # what pandas calls missing is no value
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        if not all(value is None or isinstance(value, str | int | float | Decimal) for value in values):
+        values = [None if type(value).__name__ in _MISSING else value for value in values]
+        if not all(value is None or isinstance(value, _WRITTEN) for value in values):
             raise UsageError(f"column {name} holds values of different kinds: {error}") from error
-        return pa.array([None if value is None else str(value) for value in values])
+        return pa.array([None if value is None else value_text(value) for value in values])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -72,6 +74,59 @@ def test_what_is_no_table_is_refused(temporary: Path, rows: Any) -> None:
     with pytest.raises(UsageError, match="the rows are no table"):
         callsheet.plan(rows)
     assert [path.name for path in temporary.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        (["a"], "list of str"),
+        ({"prompt": ["a"]}, "dict of str"),
+        (None, "NoneType"),
+        ([None], "list of NoneType"),
+    ],
+)
+def test_rows_that_are_no_table_are_named_beside_what_is_one(rows: Any, kind: str) -> None:
+    """The person reads what was given and what can be given."""
+    with pytest.raises(UsageError, match=rf"found {kind}; give a path, a DataFrame, .* or a list of dicts"):
+        callsheet.plan(rows)
+
+
+@pytest.mark.parametrize(
+    ("values", "cells"),
+    [
+        (["x", 3], ["x", "3"]),
+        (["x", 3.0], ["x", "3"]),
+        (["x", float("nan")], ["x", ""]),
+        (["x", pd.NA], ["x", ""]),
+        ([pd.NaT, 2], ["", "2"]),
+        ([True, "x"], ["true", "x"]),
+        ([Decimal("1.50"), None], ["1.50", ""]),
+        ([Path("a/b.png"), 1], ["a/b.png", "1"]),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("make", [list, pd.DataFrame], ids=["list", "frame"])
+def test_values_of_several_kinds_become_text(make: Any, values: list[Any], cells: list[str]) -> None:
+    """In a DataFrame as in a list of dicts; what pandas calls missing is an empty cell."""
+    plan = callsheet.plan(make([{**ROW, "seed": at, "note": value} for at, value in enumerate(values)]))
+    assert plan.planned is not None
+    assert [job.cells["note"] for job in plan.planned.jobs] == cells
+
+
+def test_the_index_of_a_frame_is_a_column_where_it_has_a_name() -> None:
+    """`set_index("custom_id")` lost the ids, so that a second plan of the rows had other ones."""
+    frame = pd.DataFrame([{**ROW, "custom_id": "kite-1"}])
+    named = callsheet.plan(frame.set_index("custom_id")).to_pandas()
+    assert list(named["custom_id"]) == ["kite-1"]
+    plain = callsheet.plan(frame.set_index(pd.Index([7]))).planned
+    assert plain is not None
+    assert set(plain.jobs[0].cells) == {*ROW, "custom_id"}
+
+
+def test_an_empty_table_is_called_rows(temporary: Path) -> None:
+    """As in every other message about rows in memory."""
+    (warning,) = callsheet.plan(pd.DataFrame()).warnings
+    assert str(warning) == "rows: the manifest has no rows, so there is nothing to make"
 
 
 def test_rows_of_an_iterator_are_planned(temporary: Path) -> None:

@@ -129,7 +129,8 @@ def plan(
     """Check every row of `source` and price it.
 
     `where` leaves the rows that have these values in these columns, `first` (1 or more) the first so many of
-    them, `sample` (1 or more) a sample of those, the same each time. `campaign` names rows given in memory.
+    them, `sample` (1 or more) a sample of those, the same each time. `campaign` names rows given in memory;
+    paths of pictures in them begin in the working directory.
     Problems of rows are in the plan's `errors`. Raises UsageError where the source or an option cannot be
     used at all.
     """
@@ -145,12 +146,14 @@ def plan(
             out=None if out is None else str(out),
             sandbox=sandbox,
         )
+    options = request.plan_options(settings)
     path, folder = source, None
     if not isinstance(path, str | Path):
+        options = replace(options, pictures_from=Path.cwd())
         folder = TemporaryFolder()
         path = written_rows(path, campaign, folder.path)
     try:
-        made = make_plan(path, overrides=request.plan_options(settings))
+        made = make_plan(path, overrides=options)
     except ManifestError as error:
         errors = tuple(error.problems)
         priced = Plan(str(path), "", 0, Decimal(0), Decimal(0), fits=False, errors=errors, sandbox=sandbox)
@@ -295,7 +298,7 @@ async def retry_async(
 async def finish_async(
     run_id: str,
     *,
-    keep: Sequence[str],
+    keep: str | Path | Sequence[str | Path],
     budget_usd: str | Decimal | float | None = None,
     fit: bool = False,
     accept_prices: bool = False,
@@ -304,8 +307,9 @@ async def finish_async(
 ) -> RunSummary:
     """Buy the full-size version of the drafts of a run that are kept, as their jobs' second purchase.
 
-    `keep` names ids, or files with the column custom_id. `budget_usd` becomes the run's cap, its drafts
-    included. Raises ManifestError for drafts that cannot be finished, OverBudget where they do not fit.
+    `keep` names an id or a file with the column custom_id, or several. `budget_usd` becomes the run's cap,
+    its drafts included. Raises ManifestError for drafts that cannot be finished, OverBudget where they do
+    not fit.
     """
     found = find_run(settings_from(os.environ, sandbox=sandbox), run_id)
     request = continued(found, accept_prices=accept_prices).model_copy(update={"fit": fit})

@@ -31,7 +31,7 @@ class PlanOptions:
     come from, instead of the manifest's folder and the working directory. `allow_private_hosts` lets
     manifests be fetched from addresses inside the network; a plan file never says so. `header_row` and
     `skip_hidden` are as in `ReadOptions`; `manifest_max_mb` bounds CSV and JSONL files, in MiB. `rows` says
-    which rows are taken.
+    which rows are taken. `pictures_from` is as in `ReadOptions`, for rows in memory.
     """
 
     budget_usd: str | None = None
@@ -44,6 +44,7 @@ class PlanOptions:
     skip_hidden: bool = False
     manifest_max_mb: int = MAX_BYTES >> 20
     rows: RowFilter = field(default_factory=RowFilter)
+    pictures_from: Path | None = None
 
     def under(self, settings: Settings) -> PlanOptions:
         """Return the options with what the environment allows of reading manifests."""

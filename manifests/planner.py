@@ -157,6 +157,7 @@ def _plan(source: Path | str, written: Campaign, options: PlanOptions) -> Plan:
             skip_hidden=options.skip_hidden or campaign.skip_hidden,
             allow_private=options.allow_private_hosts,
             max_bytes=options.manifest_max_mb << 20,
+            pictures_from=options.pictures_from,
         ),
     )
     if notes.count:

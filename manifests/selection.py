@@ -34,7 +34,7 @@ class Kept:
     row: int
 
 
-def read_kept(chosen: Sequence[str], *, option: str, drafts: bool = False) -> list[Kept]:
+def read_kept(chosen: str | Path | Sequence[str | Path], *, option: str, drafts: bool = False) -> list[Kept]:
     """Return the jobs that are kept: each of `chosen` is a file that exists, or ids separated by commas.
 
     An id that has a comma itself must be given in a file. With `drafts`, kept rows of a selection.csv that
@@ -42,7 +42,7 @@ def read_kept(chosen: Sequence[str], *, option: str, drafts: bool = False) -> li
     ManifestError with every mistake in it.
     """
     kept: list[Kept] = []
-    for each in chosen:
+    for each in map(str, [chosen] if isinstance(chosen, str | Path) else chosen):
         if Path(each).is_file():
             for manifest in open_manifests(each, Path(), ReadOptions()):
                 kept += _of_table(as_table(manifest), drafts=drafts)

@@ -46,7 +46,8 @@ class ReadOptions:
 
     `renamed` maps headers to our names of columns. `header_row` is where the header stands in CSV and XLSX,
     counted from 1; None looks for it. `skip_hidden` leaves out hidden and filtered rows of a workbook.
-    `allow_private` allows addresses inside the network. `max_bytes` bounds CSV and JSONL files.
+    `allow_private` allows addresses inside the network. `max_bytes` bounds CSV and JSONL files. The local
+    pictures of a Parquet file are looked for from `pictures_from`; None is where it lies.
     """
 
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class ReadOptions:
     skip_hidden: bool = False
     allow_private: bool = False
     max_bytes: int = MAX_BYTES
+    pictures_from: Path | None = None
 
     def column_of(self, header: str) -> str:
         """Return our name for a header."""

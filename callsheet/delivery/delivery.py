@@ -111,7 +111,7 @@ async def deliver_run(
 async def deliver_async(
     run_id: str,
     *,
-    keep: Sequence[str] | None = None,
+    keep: str | Path | Sequence[str | Path] | None = None,
     to: str | Path | None = None,
     name: str = DEFAULT_NAME,
     everything: bool = False,
@@ -120,11 +120,11 @@ async def deliver_async(
 ) -> Delivery:
     """Hand over the kept clips of a run: labelled videos, sidecars, shot list, contact sheet, timeline.
 
-    `keep` names ids, or files with the column custom_id; without it those are kept that were judged "keep",
-    or all that are finished (`everything`). `client` leaves only those of one client. `to` is a folder, or a
-    ZIP where it ends in `.zip`; by default `<run_id>-delivery` in the current folder. `name` is the template
-    of the videos' names. Nothing is bought, and nothing is re-encoded. Raises ManifestError for kept rows
-    that have no video, UsageError.
+    `keep` names an id or a file with the column custom_id, or several; without it those are kept that were
+    judged "keep", or all that are finished (`everything`). `client` leaves only those of one client. `to` is
+    a folder, or a ZIP where it ends in `.zip`; by default `<run_id>-delivery` in the current folder. `name`
+    is the template of the videos' names. Nothing is bought, and nothing is re-encoded. Raises ManifestError
+    for kept rows that have no video, UsageError.
     """
     check_packages_are_ours()
     settings = settings_from(os.environ, sandbox=sandbox)

@@ -319,7 +319,10 @@ class RunSummary:
         )
 
     def results(self) -> pd.DataFrame:
-        """Return one row per job of the manifest, as in results.parquet."""
+        """Return one row per job of the manifest, as in results.parquet.
+
+        Amounts are exact decimal text, "" where there is none: add them up after `pd.to_numeric`.
+        """
         import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
 
         frame: pd.DataFrame = pq.read_table(self.dir / "results.parquet").to_pandas()

@@ -84,7 +84,7 @@ class ParquetFile:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        folder = path.resolve().parent
+        folder = options.pictures_from or path.resolve().parent
         try:
             reader = pq.ParquetFile(path, pre_buffer=False)
             schema, metadata = reader.schema_arrow, reader.metadata

@@ -14,6 +14,7 @@ import pytest
 import callsheet
 from callsheet.errors import UsageError
 
+TEAPOT = Path(callsheet.__file__).parent / "cli" / "example" / "teapot.png"
 ROW = {"prompt": "a kite", "model": "seedance-1.0-pro-fast"}
 
 
@@ -121,6 +122,18 @@ def test_the_index_of_a_frame_is_a_column_where_it_has_a_name() -> None:
     plain = callsheet.plan(frame.set_index(pd.Index([7]))).planned
     assert plain is not None
     assert set(plain.jobs[0].cells) == {*ROW, "custom_id"}
+
+
+def test_paths_of_pictures_begin_in_the_working_directory(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were looked for beside the file that the rows are kept in, where no person can put them."""
+    monkeypatch.chdir(temporary.parent)
+    (temporary.parent / "teapot.png").write_bytes(TEAPOT.read_bytes())
+    plan = callsheet.plan(
+        [{**ROW, "image_url": path} for path in ("teapot.png", Path("teapot.png").absolute())]
+    )
+    assert (plan.errors, plan.jobs) == ((), 2)
 
 
 def test_an_empty_table_is_called_rows(temporary: Path) -> None:

@@ -33,6 +33,13 @@ def test_ids_stand_for_themselves() -> None:
     assert read_kept(["a, b"], option="--keep") == read_kept(["a", "b"], option="--keep")
 
 
+def test_a_single_name_is_one_name(tmp_path: Path) -> None:
+    """From Python: a text or a path was taken letter by letter, or refused."""
+    assert read_kept("hero", option="keep") == [Kept("hero", "keep", 0)]
+    path = Path(selection(tmp_path, "custom_id\na\n"))
+    assert [each.custom_id for each in read_kept(path, option="keep")] == ["a"]
+
+
 def test_a_file_that_is_not_there_is_no_id(tmp_path: Path) -> None:
     """A misspelt path is said as such, and not looked up as a job."""
     with pytest.raises(UsageError, match="there is no file"):

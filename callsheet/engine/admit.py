@@ -198,10 +198,8 @@ class SlotWait:
         self._held_by: frozenset[int] = frozenset()
 
     async def pause(self) -> None:
-        """Wait a moment, or until a render of this process ends. Other runs see that this one waits."""
-        self._ctx.state.slot_freed.clear()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ctx.state.slot_freed.wait(), SLOT_WAIT_S)
+        """Wait a moment, or until a render of this process ends."""
+        await self._ctx.state.slot_line.wait_freed(SLOT_WAIT_S)
 
     async def look(self) -> None:
         """Say that this run waits, and who holds the slots.
@@ -244,24 +242,28 @@ def _holders(work: Iterable[OpenWork]) -> str:
 
 
 async def admit(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:
-    """Hold the job's maximum and take a slot, waiting while all slots are taken elsewhere.
+    """Hold the job's maximum and take a slot, waiting in line while all slots are taken.
 
-    While there is none, one job of this process asks for it and the others stand in line. With an order, it
-    is written down as being sent as well: `submit` must follow. Without one, nothing is sent. Raises
-    CapReached (and stops buying), Interrupted where nothing new is admitted any more, TurnedUp where fal has
-    a request of an attempt that was given up: the job has failed then.
+    With an order, it is written down as being sent as well: `submit` must follow. Without one, nothing is
+    sent. Raises CapReached (and stops buying), Interrupted where nothing new is admitted any more, TurnedUp
+    where fal has a request of an attempt that was given up: the job has failed then.
     """
-    if not ctx.state.slot_line.locked():
+    line = ctx.state.slot_line
+    if line.is_empty:
+        line.take_freed()
         with suppress(NoSlot):
             return await _admit_or_stop(ctx, row, order)
-    async with ctx.state.slot_line:
-        wait = SlotWait(ctx)
-        while True:
-            try:
-                return await _admit_or_stop(ctx, row, order)
-            except NoSlot:
-                await wait.look()
-                await wait.pause()
+    while True:
+        async with line.first():
+            wait = SlotWait(ctx)
+            while not line.take_freed():
+                try:
+                    return await _admit_or_stop(ctx, row, order)
+                except NoSlot:
+                    await wait.look()
+                    await wait.pause()
+        with suppress(NoSlot):
+            return await _admit_or_stop(ctx, row, order)
 
 
 async def _admit_or_stop(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.engine.ledger_executor import LedgerExecutor
-from callsheet.engine.limits import Breaker, Limiter
+from callsheet.engine.limits import Breaker, Limiter, SlotLine
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.spans import Spans, exported_spans, no_spans
 from callsheet.engine.stopping import StopSignal
@@ -76,10 +76,8 @@ class RunState:
     `bought` is set with every POST. `background` are the jobs that the reconcile loop follows. `begun` is set
     when a flow begins to carry out the run. `summary` is there once the run is `finalized`. `shards` are
     those that Prefect's tasks render, by number. `fetch_pauses_s` are the pauses between attempts to fetch a
-    file. `lost` are jobs whose submission got no reply here, until their request id is known. `slot_line` is
-    held by the one job that asks for a slot while none is free; `unjudged` are rendered jobs whose next ones
-    wait until a clip of the price group has passed; `slot_freed` is set when a render of this process has
-    ended.
+    file. `lost` are jobs whose submission got no reply here, until their request id is known; `unjudged` are
+    rendered jobs whose next ones wait until a clip of the price group has passed.
     """
 
     limiter: Limiter
@@ -104,8 +102,7 @@ class RunState:
     shards: dict[int, Any] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)
     unjudged: dict[str, set[int]] = field(default_factory=dict)
-    slot_line: asyncio.Lock = field(default_factory=asyncio.Lock)
-    slot_freed: asyncio.Event = field(default_factory=asyncio.Event)
+    slot_line: SlotLine = field(default_factory=SlotLine)
 
     def notice(self, text: str) -> None:
         """Add a notice, once."""

@@ -249,7 +249,7 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
             render_s = schedule.render_s(seen, now_s)
             started_ms = int((time.time() - render_s) * 1000) if waiting else None
             await ctx.do(transitions.render, row.job_id, started_ms=started_ms, attempt=row.attempt)
-            ctx.state.slot_freed.set()
+            ctx.state.slot_line.note_freed()
             if not seen.error:
                 times.observe(kind, render_s)
         elif overdue:

@@ -1,4 +1,4 @@
-"""How many jobs of this process go on at the same time.
+"""How many jobs of this process go on at the same time, and which of them asks for a slot next.
 
 The ledger decides whether a slot is free, over all processes. The limiter keeps this process from asking for
 more slots than there are, and from buying on while finished videos cannot be fetched.
@@ -7,6 +7,8 @@ more slots than there are, and from buying on while finished videos cannot be fe
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 MOST_FETCHING = 20
@@ -42,6 +44,49 @@ class Limiter:
         """End an entered job: nothing more is done for it."""
         self.release_slot(job_id)
         self._open.release()
+
+
+class SlotLine:
+    """Jobs of this process that wait for a slot of the ledger, in the order of asking.
+
+    The first one asks from time to time. Each render of this process that ends lets one of them ask at once,
+    beside the others: while the first waits for its answer, more slots become free.
+    """
+
+    def __init__(self) -> None:
+        self._first = asyncio.Lock()
+        self._freed = 0
+        self._has_freed = asyncio.Event()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no job waits."""
+        return not self._first.locked()
+
+    @asynccontextmanager
+    async def first(self) -> AsyncIterator[None]:
+        """Wait until no other job is the first, and be it while inside."""
+        async with self._first:
+            yield
+
+    def note_freed(self) -> None:
+        """A render of this process has ended, and its slot is free."""
+        self._freed += 1
+        self._has_freed.set()
+
+    def take_freed(self) -> bool:
+        """Say whether a slot was freed that no job has asked for since; that one is then asked for."""
+        if not self._freed:
+            return False
+        self._freed -= 1
+        if not self._freed:
+            self._has_freed.clear()
+        return True
+
+    async def wait_freed(self, at_most_s: float) -> None:
+        """Wait until there is such a slot, and not for longer."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._has_freed.wait(), at_most_s)
 
 
 @dataclass(slots=True)

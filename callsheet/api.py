@@ -388,4 +388,6 @@ def _amount(dollars: str | Decimal | float | None) -> str | None:
 
 
 def _pairs(where: Mapping[str, str] | None) -> tuple[str, ...]:
+    if not isinstance(where, Mapping | None):
+        raise UsageError(f"where: found {where!r}: give a dict of columns and values")
     return tuple(f"{column}={value}" for column, value in (where or {}).items())

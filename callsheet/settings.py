@@ -159,7 +159,8 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
     for name in _URLS:
         value = environ.get(f"CALLSHEET_{name.upper()}", "").strip().rstrip("/")
         if value and not value.startswith(("https://", "http://")):
-            raise UsageError(f"CALLSHEET_{name.upper()} is {value!r}; it must begin with https:// or http://")
+            shown = value.rpartition("@")[2]  # what stands before it may be a password
+            raise UsageError(f"CALLSHEET_{name.upper()} is {shown!r}; it must begin with https:// or http://")
         if value:
             given[name] = value
     for name, (low, high) in _WHOLE_NUMBERS.items():

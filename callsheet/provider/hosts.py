@@ -113,14 +113,16 @@ def _is_fal_media(url: httpx.URL) -> bool:
 @lru_cache(maxsize=128)
 def _parsed(text: str) -> httpx.URL:
     authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
+    _, at, host = authority.rpartition("@")
+    named = repr(clean(text.replace(authority, f"***@{host}") if at else text, 120))  # without a password
     if not _PLAIN.fullmatch(text) or not _AUTHORITY.fullmatch(authority):
-        raise UntrustedHost(f"{clean(text, 120)!r} is not a plain address of a web server")
+        raise UntrustedHost(f"{named} is not a plain address of a web server")
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:
-        raise UntrustedHost(f"{clean(text, 120)!r} is not an address") from None
+        raise UntrustedHost(f"{named} is not an address") from None
     if url.scheme not in {"https", "http"} or not url.host or url.userinfo:
-        raise UntrustedHost(f"{clean(text, 120)!r} is not an address of a web server without a user name")
+        raise UntrustedHost(f"{named} is not an address of a web server without a user name")
     return url
 
 

@@ -134,5 +134,6 @@ def test_a_replys_addresses_are_kept_on_the_queue_and_rebuilt_elsewhere() -> Non
 @pytest.mark.parametrize("url", ["https://[bad", "http://", "https://a b", "https://user:pw@queue.fal.run"])
 def test_a_configured_address_that_cannot_be_one_is_named(url: str) -> None:
     """A mistake in the configuration says which variable it is in, before anything is sent."""
-    with pytest.raises(UsageError, match="CALLSHEET_QUEUE_URL"):
+    with pytest.raises(UsageError, match="CALLSHEET_QUEUE_URL") as raised:
         Hosts(replace(SETTINGS, queue_url=url))
+    assert "pw" not in str(raised.value), "a message ends up in logs"

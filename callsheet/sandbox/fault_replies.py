@@ -90,6 +90,8 @@ class FaultMiddleware:
             await self._app(scope, receive, send)
             return
         body = await _read(receive)
+        if body is None:
+            return
         stage = KINDS[fault.kind].stage
         if stage == "refusal":
             await _send(send, refusal(fault), head=scope["method"] == "HEAD")
@@ -271,10 +273,13 @@ def _other_file(fault: Fault, reply: HttpReply, half: bytes) -> HttpReply:
     return HttpReply(fault.status, {"content-type": "text/html", "content-length": str(len(page))}, page)
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive) -> bytes | None:
+    """Return a call's body; None where the client has gone before all of it came."""
     parts: list[bytes] = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(parts)

@@ -195,8 +195,11 @@ def _reap(lane: Lane, tally: Tally) -> bool:
 
 
 def _finish(scene: Setting) -> None:
-    """Let everything come to its end in peace: no faults, no kills, until nothing is open any more."""
-    for lives in range(40):
+    """Let everything come to its end in peace: no faults, no kills, until nothing is open any more.
+
+    A planted bug may leave what only a person can decide, so it is not waited for long.
+    """
+    for lives in range(40 if scene.bug is None else 4):
         apart(reconcile, scene.settings, scene.bug)
         pids = [spawn(live, Life(scene.settings, lane.run_id, "", scene.bug)) for lane in scene.lanes]
         # A worker may wait for a slot that a job of the other run holds, which only its next life looks

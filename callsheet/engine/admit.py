@@ -254,7 +254,7 @@ async def admit(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:
         with suppress(NoSlot):
             return await _admit_or_stop(ctx, row, order)
     while True:
-        async with line.first():
+        async with line.first:
             wait = SlotWait(ctx)
             while not line.take_freed():
                 try:

@@ -7,8 +7,7 @@ more slots than there are, and from buying on while finished videos cannot be fe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 MOST_FETCHING = 20
@@ -50,24 +49,19 @@ class SlotLine:
     """Jobs of this process that wait for a slot of the ledger, in the order of asking.
 
     The first one asks from time to time. Each render of this process that ends lets one of them ask at once,
-    beside the others: while the first waits for its answer, more slots become free.
+    beside the others: while the first waits for its answer, more slots become free. `first` is the lock that
+    the first one holds.
     """
 
     def __init__(self) -> None:
-        self._first = asyncio.Lock()
+        self.first = asyncio.Lock()
         self._freed = 0
         self._has_freed = asyncio.Event()
 
     @property
     def is_empty(self) -> bool:
         """Whether no job waits."""
-        return not self._first.locked()
-
-    @asynccontextmanager
-    async def first(self) -> AsyncIterator[None]:
-        """Wait until no other job is the first, and be it while inside."""
-        async with self._first:
-            yield
+        return not self.first.locked()
 
     def note_freed(self) -> None:
         """A render of this process has ended, and its slot is free."""

@@ -18,8 +18,12 @@ NANO_PER_USD = 1_000_000_000
 MAX_USD = 1_000_000
 """The largest amount a person may type. Far above any campaign, far below what 64 bits hold."""
 
+PLACES_SHOWN = 4
+"""Decimals of a dollar that people are shown."""
+
 # Read by length and form before any conversion: int(Decimal("1e5000000")) runs for minutes.
-_AMOUNT = re.compile(r"\+?(\d{1,7}(?:\.\d{0,9})?|\.\d{1,9})", re.ASCII)
+AMOUNT = r"\+?([0-9]{1,7}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})"
+"""The form of an amount of dollars, as a regular expression."""
 
 
 def parse_usd(text: str) -> NanoUsd:
@@ -28,7 +32,7 @@ def parse_usd(text: str) -> NanoUsd:
     Returns nano-dollars, 0 < amount <= 1,000,000 USD. Raises ValueError for everything else: signs,
     exponents, NaN, infinities, zero, digits beyond a nano-dollar.
     """
-    match = _AMOUNT.fullmatch(text.strip())
+    match = re.fullmatch(AMOUNT, text.strip())
     if match is None:
         raise ValueError(f"{text[:40]!r} is not an amount of dollars like 120 or 39.50")
     nano = int(Decimal(match[1]).scaleb(9))
@@ -45,7 +49,7 @@ def usd_text(nano: int) -> str:
     return f"{sign}{whole}.{decimals}"
 
 
-def usd_rounded_up(nano: int, places: int = 4) -> str:
+def usd_rounded_up(nano: int, places: int = PLACES_SHOWN) -> str:
     """Write nano-dollars for people: `$0.2448`, rounded up to exactly `places` decimals (2 to 9)."""
     whole, part = divmod(ceil_div(nano, 10 ** (9 - places)), 10**places)
     return f"${whole:,}.{part:0{places}d}"

@@ -21,14 +21,14 @@ from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
 from manifests.plan import PlanOptions
 from manifests.readers.remote import bare_address, is_remote
 from manifests.row_filter import RowFilter
+from pricing.money import AMOUNT
 
 NO_KEY = (
     "no key for fal: set FAL_KEY (make one at fal.ai/dashboard/keys), or add --sandbox to run without a key "
     "and without money"
 )
 
-_DOLLARS = r"^\s*\+?([0-9]{1,7}(\.[0-9]{0,9})?|\.[0-9]{1,9})\s*$"
-"""What `pricing.money.parse_usd` reads."""
+_DOLLARS = rf"^\s*{AMOUNT}\s*$"
 
 
 class RunRequest(BaseModel):

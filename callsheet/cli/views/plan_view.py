@@ -17,7 +17,7 @@ from manifests.retakes import kept_drafts
 from pricing.budgets import Cap, choose, scope_label
 from pricing.catalog import load_catalog
 from pricing.keep_rates import KeepRate
-from pricing.money import ceil_div, usd_rounded_up, usd_text
+from pricing.money import NANO_PER_USD, PLACES_SHOWN, ceil_div, usd_rounded_up, usd_text
 from pricing.quotes import ASSUMED_SHARE, DraftCost, draft_cost, finish_cost
 from pricing.render_times import campaign_s, published_render_s
 
@@ -25,8 +25,8 @@ WARNINGS_SHOWN = 10
 CHANGES_SHOWN = 50
 LEFT_NAMED = 20
 
-SHOWN_NANO = 100_000
-"""What `usd_rounded_up` rounds to, in nano-dollars."""
+SHOWN_NANO = NANO_PER_USD // 10**PLACES_SHOWN
+"""What amounts are rounded up to, in nano-dollars."""
 
 _NAME = 28
 """Columns for a name in the tables of totals; the figures beside it take 36 more."""

@@ -123,14 +123,14 @@ def plan(
     budget_usd: str | Decimal | float | None = None,
     concurrency: int | None = None,
     out: str | Path | None = None,
-    campaign: str = "campaign",
+    campaign: str | None = None,
     sandbox: bool = False,
 ) -> Plan:
     """Check every row of `source` and price it.
 
     `where` leaves the rows that have these values in these columns, `first` (1 or more) the first so many of
-    them, `sample` (1 or more) a sample of those, the same each time. `campaign` names rows given in memory;
-    paths of pictures in them begin in the working directory.
+    them, `sample` (1 or more) a sample of those, the same each time. `campaign` names rows given in memory,
+    which are called "campaign" without it; paths of pictures in them begin in the working directory.
     Problems of rows are in the plan's `errors`. Raises UsageError where the source or an option cannot be
     used at all.
     """
@@ -151,7 +151,7 @@ def plan(
     if not isinstance(path, str | Path):
         options = replace(options, pictures_from=Path.cwd())
         folder = TemporaryFolder()
-        path = written_rows(path, campaign, folder.path)
+        path = written_rows(path, "campaign" if campaign is None else campaign, folder.path)
     try:
         made = make_plan(path, overrides=options)
     except ManifestError as error:
@@ -192,7 +192,7 @@ async def run_async(
     budget_usd: str | Decimal | float | None = None,
     concurrency: int | None = None,
     out: str | Path | None = None,
-    campaign: str = "campaign",
+    campaign: str | None = None,
     fit: bool = False,
     again: bool = False,
     canary: int | None = None,
@@ -223,8 +223,8 @@ async def run_async(
             sandbox=sandbox,
         )
     else:
-        given = {"first": first, "where": where or None, "sample": sample, "budget_usd": budget_usd}
-        given["campaign"] = None if campaign == "campaign" else campaign
+        given: dict[str, object] = {"first": first, "where": where or None, "sample": sample}
+        given |= {"budget_usd": budget_usd, "campaign": campaign}
         if named := [name for name, value in given.items() if value is not None]:
             raise UsageError(f"a plan has these already; say them to callsheet.plan: {', '.join(named)}")
     if source.planned is None:

@@ -285,6 +285,7 @@ async def open_account(settings: Settings) -> AsyncIterator[AccountSession]:
                 queue=queue,
                 platform=platform,
                 decode=decoders,
+                prepare_decoding=decoders.prepare,
             )
     finally:
         decoders.close()

@@ -230,6 +230,7 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
         jitter=ctx.state.seeds.random,
     )
     waiting = row.state is State.IN_QUEUE
+    ctx.account.prepare_decoding()
     ctx.state.polled[row.job_id] = Polled(time.monotonic())
     async for seen in ctx.queue.watch(ticket, schedule):
         now_s = time.monotonic()

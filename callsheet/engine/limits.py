@@ -11,16 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 MOST_FETCHING = 20
-"""Jobs whose render has ended and whose file is still being fetched; half of the slots where that is more.
-Above that nothing more is bought."""
+"""Jobs whose render has ended and whose file is still being fetched; as many as there are slots where that is
+more, because all renders may end at once. Above that nothing more is bought."""
 
 
 class Limiter:
-    """At most `slots` jobs hold a slot, and at most `slots` and MOST_FETCHING jobs are open."""
+    """At most `slots` jobs hold a slot, and at most `slots` and MOST_FETCHING (or twice `slots`) are open."""
 
     def __init__(self, slots: int) -> None:
         self._slots = asyncio.Semaphore(slots)
-        self._open = asyncio.Semaphore(slots + max(MOST_FETCHING, slots // 2))
+        self._open = asyncio.Semaphore(slots + max(MOST_FETCHING, slots))
         self._holds_slot: set[int] = set()
 
     async def enter(self, job_id: int) -> None:

@@ -48,6 +48,9 @@ PUBLIC = frozenset(
 )
 """What a worker has of this process's environment, with LC_*: no key, no password, no address."""
 
+WORKERS = max(2, min(4, os.cpu_count() or 2))
+"""How many files are decoded at a time: more than the processors have no use."""
+
 END_S = 5.0
 """How long a worker may take to end, in seconds."""
 
@@ -68,6 +71,7 @@ class Decoders:
 
     def __init__(self, *, longest_s: float = LONGEST_S) -> None:
         self._longest_s = longest_s
+        self._prepared = False
         self._guard = threading.Lock()
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._closed = False
@@ -77,7 +81,7 @@ class Decoders:
         try:
             worker = self._idle.get_nowait()
         except Empty:
-            worker = _started(path)
+            worker = _started()
         limit = threading.Timer(self._longest_s, worker.kill)
         limit.daemon = True
         limit.start()
@@ -96,6 +100,18 @@ class Decoders:
         self._give_back(worker)
         return answer()
 
+    def prepare(self) -> None:
+        """Start workers, the first time: they load libavcodec while the first clips render.
+
+        Until the first clip of a price group is judged, the others of its group hold their slots.
+        """
+        if self._prepared:
+            return
+        self._prepared = True
+        with suppress(Unavailable):  # the first file says it
+            for _ in range(WORKERS):
+                self._give_back(_started())
+
     def _give_back(self, worker: subprocess.Popen[bytes]) -> None:
         with self._guard:
             if not self._closed:
@@ -112,7 +128,7 @@ class Decoders:
                 _end(self._idle.get_nowait())
 
 
-def _started(path: Path) -> subprocess.Popen[bytes]:
+def _started() -> subprocess.Popen[bytes]:
     kept = {name: value for name, value in os.environ.items() if name in PUBLIC or name.startswith("LC_")}
     paths = os.pathsep.join(path for path in sys.path if path)
     try:
@@ -124,7 +140,7 @@ def _started(path: Path) -> subprocess.Popen[bytes]:
             process_group=0,  # Ctrl-C is for the run, which ends its workers
         )
     except OSError as error:
-        raise Unavailable(f"no process could be started to decode {path.name}: {error}") from error
+        raise Unavailable(f"no process could be started to decode videos: {error}") from error
 
 
 def _asked(worker: subprocess.Popen[bytes], path: Path, look: LookOrder | None) -> Callable[[], Decoded]:
@@ -170,6 +186,8 @@ def main() -> None:
     What is asked comes from our own process; what is answered is read as data alone, because the files are
     strangers'.
     """
+    import callsheet.media.probe  # noqa: F401 -- loaded before the first file comes
+
     for line in sys.stdin.buffer:
         path, look = pickle.loads(base64.b64decode(line))  # noqa: S301 -- as said
         sys.stdout.write(json.dumps(_document(path, look)) + "\n")

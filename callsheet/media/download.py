@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, suppress
@@ -22,7 +21,7 @@ from callsheet import failpoints
 from callsheet.errors import MediaError
 from callsheet.files import PartFile, file_sha256, make_directory, naming_full_disk, part_file
 from callsheet.media.codes import MediaErrorCode, media_error
-from callsheet.media.decoders import Decode, Decoded, Jpeg, decode_here
+from callsheet.media.decoders import WORKERS, Decode, Decoded, Jpeg, decode_here
 from callsheet.media.expect import Expectation, MediaFacts, verify
 from callsheet.media.mp4 import ReadAt, check_boxes
 from callsheet.media.place import keep_rejected, place_file
@@ -35,10 +34,7 @@ Download = tuple[Mapping[str, str], AsyncIterator[bytes]]
 Source = Callable[[], AbstractAsyncContextManager[Download]]
 """Opens the download anew at each call: the reply's headers and its body in pieces."""
 
-THREADS = max(2, min(4, os.cpu_count() or 2))
-"""Threads that decode: libavcodec releases the interpreter lock, so more than the processors have no use."""
-
-_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+_pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="decode")
 
 
 async def in_background(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -39,9 +39,16 @@ class LedgerCalls(Protocol):
         """Call a function that executes several verbs."""
 
 
+def _prepare_nothing() -> None:
+    """What is decoded in this process needs no workers."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountSession:
-    """One ledger, one account at fal, one clock (Unix milliseconds), and how finished files are decoded."""
+    """One ledger, one account at fal, one clock (Unix milliseconds), and how finished files are decoded.
+
+    `prepare_decoding` is called when the first file is to be expected soon.
+    """
 
     settings: Settings
     catalog: Catalog
@@ -51,6 +58,7 @@ class AccountSession:
     platform: FalPlatform
     now_ms: Callable[[], int] = wall_clock_ms
     decode: Decode = decode_here
+    prepare_decoding: Callable[[], None] = _prepare_nothing
 
     def speaks_for(self, submission: Submission | None) -> bool:
         """Say whether this key and queue are those a submission was sent with: others know nothing of it.

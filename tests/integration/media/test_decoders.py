@@ -11,7 +11,7 @@ import pytest
 
 from callsheet.errors import MediaError, Unavailable
 from callsheet.media.codes import worth_another_read
-from callsheet.media.decoders import Decoded, Decoders, decode_here
+from callsheet.media.decoders import WORKERS, Decoded, Decoders, decode_here
 from callsheet.media.download import collect
 from callsheet.media.expect import Expectation, LookOrder
 from manifests.look import LookRules
@@ -157,5 +157,21 @@ def test_a_machine_that_starts_no_worker_costs_one_attempt(
 ) -> None:
     """It is no full disk, and no reason to stop buying."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(Unavailable, match="no process could be started to decode good"):
+    with pytest.raises(Unavailable, match="no process could be started to decode videos"):
         Decoders()(video, LOOK)
+    Decoders().prepare()
+
+
+def test_prepared_workers_decode_and_are_ended(video: Path) -> None:
+    """They are started once, whoever asks; the first files find them running."""
+    workers = Decoders()
+    try:
+        workers.prepare()
+        prepared = decoders_of(os.getpid())
+        workers.prepare()
+        assert len(prepared) == WORKERS
+        assert workers(video, LOOK) == decode_here(video, LOOK)
+        assert decoders_of(os.getpid()) == prepared
+    finally:
+        workers.close()
+    assert decoders_of(os.getpid()) == []

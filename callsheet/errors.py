@@ -45,8 +45,17 @@ first gives the money back, the second keeps it until the outcome is known.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
+
+_LOGIN = re.compile(r"(?<=//)[^/?#\s]*@")
+
+
+def without_login(text: str, instead: str = "[hidden]@") -> str:
+    """Return text without the name and the password of each address in it: messages are printed and kept."""
+    return _LOGIN.sub(instead, text)
+
 
 Charged = Literal["no", "yes", "unknown"]
 """Whether fal charges for an attempt that brought no video."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from callsheet.errors import Problem
+from callsheet.errors import Problem, without_login
 from manifests.columns import COLUMN, FileName, Text, canonical
 
 CELL_LIMIT_BYTES = 1 << 20
@@ -29,9 +29,6 @@ MAX_BYTES = 256 << 20
 
 # Line breaks and tabs are text; the other control characters are damage or an attack on a terminal.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-
-_LOGIN = re.compile(r"//[^/@\s]+@")
-"""A name and password in an address: messages are printed, logged and mailed."""
 
 
 class WrittenNumber(str):
@@ -274,7 +271,7 @@ def listed(numbers: Sequence[int], most: int = 5) -> str:
 
 def shown(text: str) -> str:
     """Return text fit for a message: short, and with nothing a terminal would obey."""
-    text = _LOGIN.sub("//[hidden]@", text)
+    text = without_login(text)
     short = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text):,} characters)"
     return printable(short)
 

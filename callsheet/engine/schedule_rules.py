@@ -15,11 +15,11 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from callsheet.errors import UsageError
+from callsheet.errors import UsageError, without_login
 from manifests.campaign import Campaign
 from manifests.planner import written_campaign
 from manifests.readers import local_files
-from manifests.readers.remote import is_in_store, is_remote, open_store, places, reason_of, without_password
+from manifests.readers.remote import is_in_store, is_remote, open_store, places, reason_of
 
 LATE = timedelta(hours=1)
 """How late a scheduled run may begin where missed ones are never caught up."""
@@ -164,7 +164,7 @@ def _in_store(address: str) -> list[Listed]:
     except FileNotFoundError:
         return []
     except Exception as error:  # each store's package has errors of its own
-        raise UsageError(f"{without_password(address)} cannot be listed: {reason_of(error)}") from error
+        raise UsageError(f"{without_login(address)} cannot be listed: {reason_of(error)}") from error
 
 
 def _object(name: str, about: dict[str, Any]) -> Listed:

@@ -25,10 +25,10 @@ from pathlib import Path
 from posixpath import normpath
 from typing import Any
 
-from callsheet.errors import UsageError
+from callsheet.errors import UsageError, without_login
 from callsheet.files import file_sha256, part_file
 from callsheet.media.codes import MediaErrorCode, media_error
-from manifests.readers.remote import chunks_of, open_store, reason_of, without_password
+from manifests.readers.remote import chunks_of, open_store, reason_of
 
 PART_BYTES = 8 << 20
 """Larger files go to S3 and Google in parts of this size, to S3 two at a time. S3 gets smaller ones than two
@@ -221,6 +221,6 @@ def check_writable(address: str) -> None:
         is_missing = isinstance(error, FileNotFoundError) and store.protocol in _WITHOUT_FOLDERS
         why = "the bucket does not exist" if is_missing else reason_of(error)  # Google's package says a URL
         raise UsageError(
-            f"results cannot be written to {without_password(address)}: {why}. Nothing was sent. Check the "
+            f"results cannot be written to {without_login(address)}: {why}. Nothing was sent. Check the "
             "bucket's name, the credentials and the network; Callsheet does not create buckets."
         ) from error

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import httpx
 
-from callsheet.errors import UntrustedHost, UsageError
+from callsheet.errors import UntrustedHost, UsageError, without_login
 from callsheet.provider.messages import ticket_for
 from callsheet.provider.replies import clean
 from callsheet.settings import SEEDANCE_OWNER_HOSTS, Settings
@@ -113,8 +113,7 @@ def _is_fal_media(url: httpx.URL) -> bool:
 @lru_cache(maxsize=128)
 def _parsed(text: str) -> httpx.URL:
     authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
-    _, at, host = authority.rpartition("@")
-    named = repr(clean(text.replace(authority, f"***@{host}") if at else text, 120))  # without a password
+    named = repr(clean(without_login(text), 120))
     if not _PLAIN.fullmatch(text) or not _AUTHORITY.fullmatch(authority):
         raise UntrustedHost(f"{named} is not a plain address of a web server")
     try:

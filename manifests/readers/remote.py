@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
-from callsheet.errors import UsageError
+from callsheet.errors import UsageError, without_login
 from manifests.table import shown
 
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
@@ -49,9 +49,9 @@ def open_store(address: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         package = _PACKAGES.get(address.partition("://")[0].lower())
         if package is None or not isinstance(error, ImportError):
-            raise UsageError(f"{without_password(address)} cannot be used: {error}") from error
+            raise UsageError(f"{without_login(address)} cannot be used: {error}") from error
         raise UsageError(
-            f"{without_password(address)} needs the package {package[0]}, which is not installed; "
+            f"{without_login(address)} needs the package {package[0]}, which is not installed; "
             f"install {package[1]}"
         ) from error
     return filesystem, place
@@ -83,7 +83,7 @@ def save_object(address: str, path: Path, max_bytes: int) -> None:
 def _object_of(address: str) -> tuple[Any, str]:
     bucket, _, key = address.partition("://")[2].partition("/")
     if not bucket or not key:
-        raise UsageError(f"{without_password(address)} names no object; write s3://bucket/file.png")
+        raise UsageError(f"{without_login(address)} names no object; write s3://bucket/file.png")
     return open_store(address)
 
 
@@ -99,20 +99,15 @@ def reason_of(error: Exception) -> str:
     return text.rstrip(".")[:300]
 
 
-def without_password(address: str) -> str:
-    """Return an address without a name and a password in it."""
-    return re.sub(r"//[^/@]*@", "//", address)
-
-
 @contextmanager
 def _named(address: str) -> Iterator[None]:
     """Raise what goes wrong with an object as a UsageError that names it."""
     try:
         yield
     except FileNotFoundError as error:
-        raise UsageError(f"there is no object {without_password(address)}") from error
+        raise UsageError(f"there is no object {without_login(address)}") from error
     except Exception as error:  # each store's package has errors of its own
-        raise UsageError(f"{without_password(address)} cannot be read: {reason_of(error)}") from error
+        raise UsageError(f"{without_login(address)} cannot be read: {reason_of(error)}") from error
 
 
 MAX_BYTES = 4 << 30
@@ -165,7 +160,7 @@ def bare_address(source: str) -> str:
 
     A path is returned as it is.
     """
-    return without_password(source.partition("?")[0].partition("#")[0]) if is_remote(source) else source
+    return without_login(source.partition("?")[0].partition("#")[0], "") if is_remote(source) else source
 
 
 _VERSION = ("versionid=", "generation=", "snapshot=")

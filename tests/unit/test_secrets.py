@@ -10,7 +10,7 @@ import pytest
 import callsheet
 from callsheet.cli import options
 from callsheet.engine.request import RunRequest
-from callsheet.errors import UsageError
+from callsheet.errors import UsageError, without_login
 from callsheet.settings import ApiKey, settings_from
 
 ROOT = Path(callsheet.__file__).parent.parent
@@ -69,3 +69,18 @@ def test_every_locked_package_has_its_hash_and_no_address(path: Path) -> None:
         re.match(r"[a-z0-9-]+(\[[a-z,]+\])?==\S+ .*--hash=sha256:[0-9a-f]{64}", line) for line in lines
     )
     assert "://" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s3://key:word@host/a.csv", "s3://[hidden]@host/a.csv"),
+        ("https://user:p@ss@host:1/a@b", "https://[hidden]@host:1/a@b"),
+        ("https://host?mail=a@b", "https://host?mail=a@b"),
+        ("postgresql://u:p@a/x and https://u@b/y", "postgresql://[hidden]@a/x and https://[hidden]@b/y"),
+        ("a@b.example wrote //host/", "a@b.example wrote //host/"),
+    ],
+)
+def test_a_login_in_an_address_is_hidden_whole(text: str, expected: str) -> None:
+    """Also where the password holds an @; what stands behind the host is shown."""
+    assert without_login(text) == expected

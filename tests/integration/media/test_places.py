@@ -214,7 +214,7 @@ def test_a_store_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch, s3_clien
 
 def test_a_password_in_an_address_is_not_repeated() -> None:
     """The message names the address without the name and the password in it."""
-    with pytest.raises(UsageError, match="nosuch://host/runs") as caught:
+    with pytest.raises(UsageError, match=r"nosuch://\[hidden\]@host/runs") as caught:
         check_writable("nosuch://me:canary-secret@host/runs")
     assert "canary-secret" not in str(caught.value)
 

@@ -134,7 +134,7 @@ def _changed_ns(path: str) -> int:
 @cache
 def _load(today: str, own: str, _changed: int) -> Catalog:
     ours = _shipped()
-    theirs = read_catalog_file(*_own_text(own), base=ours) if own else CatalogFile.empty()
+    theirs = read_catalog_file(*_own_text(own), base=ours) if own else CatalogFile()
     return catalog_of((ours, theirs), day=today)
 
 

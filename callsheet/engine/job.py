@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from callsheet.engine.admit import Intent, Order, admit, order_of
 from callsheet.engine.context import Polled, RunContext
@@ -149,8 +149,28 @@ async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
     except AccountError as error:
         ctx.stop.drain(error)
         return None
-    intent = await _admitted(ctx, row, order)
-    return None if intent is None else await _submitted(ctx, row, order, intent)
+    async with _first_alone(ctx, row.endpoint):
+        intent = await _admitted(ctx, row, order)
+        return None if intent is None else await _submitted(ctx, row, order, intent)
+
+
+@asynccontextmanager
+async def _first_alone(ctx: RunContext, endpoint: str) -> AsyncIterator[None]:
+    """Let the first request of an endpoint go alone; the others follow when it was answered.
+
+    fal's history proves that a request never arrived only where it shows another one of ours. A process that
+    dies while its first requests leave must not take all slots with requests about which nothing is proved.
+    """
+    answered = ctx.state.first_answered.get(endpoint)
+    if answered is not None:
+        await answered.wait()
+        yield
+        return
+    answered = ctx.state.first_answered[endpoint] = asyncio.Event()
+    try:
+        yield
+    finally:
+        answered.set()
 
 
 async def _submitted(ctx: RunContext, row: JobRow, order: Order, intent: Intent) -> Ticket | None:

@@ -111,7 +111,6 @@ def attack(
         job_nano = plans[0].jobs[0].quote.maximum_nano
         lanes = [Lane(name) for name in sorted(path.name for path in (folder / "runs").glob("rig-*"))]
         scene = Setting(there, settings, lanes, job_nano * AFFORDABLE, job_nano, random.Random(seed), bug)
-        _buy_first(scene)
         there.arm(*trouble)
         _torment(scene, kills, tally)
         there.calm()
@@ -122,20 +121,6 @@ def attack(
         apart_result = folder / "judgement.json"
         apart(_judge, scene, apart_result)
         tally.judgement.add(Judgement.read(apart_result))
-
-
-def _buy_first(scene: Setting) -> None:
-    """Let one request be accepted before anything goes wrong.
-
-    fal's history proves that a request never arrived only if it shows another one. Without any, submissions
-    whose sender was killed just before the POST keep their slots until a person decides.
-    """
-    pid = spawn(live, Life(scene.settings, scene.lanes[0].run_id))
-    try:
-        until(lambda: scene.provider.oracle()["accepted_count"])
-    finally:
-        kill(pid)
-        wait(pid)
 
 
 def _torment(scene: Setting, kills: int, tally: Tally) -> None:

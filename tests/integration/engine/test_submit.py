@@ -168,3 +168,29 @@ async def test_the_request_of_an_attempt_given_up_in_an_outage_is_noted(house, m
         with pytest.raises(IllegalTransition):
             await submit._lost(ctx, JOB, 1, unread)
         assert await account.do(history.orphans, since_ms=0) == [(JOB, 1, TICKET.request_id)]
+
+
+async def test_the_first_request_of_an_endpoint_goes_alone(house, monkeypatch):
+    """A process that dies before it left holds one slot; once it was answered, the others go together."""
+    sent: list[tuple[int, int]] = []
+    send = submit._send_once
+
+    async def watched(ctx, order, intent, *, again):
+        rows = house.rows(ctx.run.run_id)
+        submitting = sum(row.state is State.SUBMITTING for row in rows)
+        sent.append((submitting, sum(row.ticket is not None for row in rows)))
+        return await send(ctx, order, intent, again=again)
+
+    monkeypatch.setattr(submit, "_send_once", watched)
+    await house.work(house.open_run(*(f"shot-{number},number {number}" for number in range(5))))
+    assert sent[0] == (1, 0)
+    assert all(accepted for _, accepted in sent[1:])
+    assert len(sent) == 5
+
+
+async def test_a_first_request_that_is_not_accepted_lets_the_others_go(house):
+    """It was answered: its outcome is unknown, and the slots are filled."""
+    house.arm("close")
+    run_id = house.open_run(*(f"shot-{number},number {number}" for number in range(3)))
+    await house.work(run_id)
+    assert [row.state for row in house.rows(run_id)][1:] == [State.SUCCEEDED] * 2

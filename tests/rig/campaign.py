@@ -20,7 +20,7 @@ from manifests.planner import make_plan
 from tests.procfs import processor_s
 from tests.rig.judgement import Judgement, judge
 from tests.rig.operator import reconcile
-from tests.rig.processes import KILLED, apart, ended, kill, spawn, until, wait
+from tests.rig.processes import KILLED, apart, ended, kill, spawn, wait
 from tests.rig.provider import Provider, bad_replies, other_trouble, provider, silence
 from tests.rig.worker import Life, live
 

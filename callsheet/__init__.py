@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         finish,
         finish_async,
         plan,
+        plan_async,
         reconcile,
         reconcile_async,
         resume,
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
         ManifestError,
         OverBudget,
         PlanChanged,
+        Problem,
         UsageError,
     )
+    from callsheet.reconciliation.findings import Findings
     from callsheet.report.summary import RunSummary
     from callsheet.settings import Settings
 
@@ -49,6 +52,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Settings": "callsheet.settings",
     "RunSummary": "callsheet.report.summary",
+    "Findings": "callsheet.reconciliation.findings",
     **dict.fromkeys(("Delivery", "deliver_async"), "callsheet.delivery.delivery"),
     **dict.fromkeys(
         (
@@ -60,6 +64,7 @@ _HOMES = {
             "ManifestError",
             "OverBudget",
             "PlanChanged",
+            "Problem",
             "UsageError",
         ),
         "callsheet.errors",
@@ -72,12 +77,14 @@ __all__ = [
     "BudgetError",
     "CallsheetError",
     "Delivery",
+    "Findings",
     "InputError",
     "LedgerError",
     "ManifestError",
     "OverBudget",
     "Plan",
     "PlanChanged",
+    "Problem",
     "RunSummary",
     "Settings",
     "UsageError",
@@ -86,6 +93,7 @@ __all__ = [
     "finish",
     "finish_async",
     "plan",
+    "plan_async",
     "reconcile",
     "reconcile_async",
     "resume",

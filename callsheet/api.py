@@ -210,23 +210,12 @@ async def run_async(
     OverBudget where the maximum does not fit and `fit` is off, UsageError without any cap, AccountError
     without a key. What happens to single jobs is in the summary.
     """
+    chosen: dict[str, Any] = {"first": first, "where": where or None, "sample": sample}
+    chosen |= {"budget_usd": budget_usd, "campaign": campaign}
     if not isinstance(source, Plan):
-        source = plan(
-            source,
-            first=first,
-            where=where,
-            sample=sample,
-            budget_usd=budget_usd,
-            concurrency=concurrency,
-            out=out,
-            campaign=campaign,
-            sandbox=sandbox,
-        )
-    else:
-        given: dict[str, object] = {"first": first, "where": where or None, "sample": sample}
-        given |= {"budget_usd": budget_usd, "campaign": campaign}
-        if named := [name for name, value in given.items() if value is not None]:
-            raise UsageError(f"a plan has these already; say them to callsheet.plan: {', '.join(named)}")
+        source = await plan_async(source, concurrency=concurrency, out=out, sandbox=sandbox, **chosen)
+    elif named := [name for name, value in chosen.items() if value is not None]:
+        raise UsageError(f"a plan has these already; say them to callsheet.plan: {', '.join(named)}")
     if source.planned is None:
         raise ManifestError(list(source.errors))
     if source.sandbox and not sandbox:
@@ -344,6 +333,18 @@ def _blocking(verb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     return wait
 
 
+def _awaitable(work: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Return a coroutine function that does blocking work in a thread."""
+
+    @functools.wraps(work)
+    async def awaited(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.to_thread(work, *args, **kwargs)
+
+    awaited.__name__ = awaited.__qualname__ = f"{work.__name__}_async"
+    return awaited
+
+
+plan_async = _awaitable(plan)
 run = _blocking(run_async)
 resume = _blocking(resume_async)
 retry = _blocking(retry_async)

@@ -127,7 +127,7 @@ def commands() -> str:
 
 
 VERBS = ("plan", "run", "resume", "retry", "finish", "reconcile", "deliver")
-RECORDS = ("Plan", "RunSummary", "Delivery", "Settings")
+RECORDS = ("Plan", "Problem", "RunSummary", "Findings", "Delivery", "Settings")
 
 
 def python() -> str:

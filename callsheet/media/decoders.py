@@ -101,7 +101,7 @@ class Decoders:
         return answer()
 
     def prepare(self) -> None:
-        """Start workers, the first time: they load libavcodec while the first clips render.
+        """Start a worker, the first time: it loads libavcodec while the first clips render.
 
         Until the first clip of a price group is judged, the others of its group hold their slots.
         """
@@ -109,8 +109,7 @@ class Decoders:
             return
         self._prepared = True
         with suppress(Unavailable):  # the first file says it
-            for _ in range(WORKERS):
-                self._give_back(_started())
+            self._give_back(_started())
 
     def _give_back(self, worker: subprocess.Popen[bytes]) -> None:
         with self._guard:

@@ -1,6 +1,7 @@
 """Callsheet as a library, and its flow within another flow, as the examples show them."""
 
 import asyncio
+import dataclasses
 import gc
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 from decimal import Decimal
+from inspect import iscoroutinefunction
 from pathlib import Path
 
 import pandas as pd
@@ -156,6 +158,19 @@ def test_a_budget_is_any_number_of_dollars(place, budget, limit_nano):
 def test_a_notebook_completes_the_public_names():
     """They are imported when they are first used, and are there before."""
     assert set(callsheet.__all__) <= set(dir(callsheet))
+    assert [name for name in callsheet.__all__ if not hasattr(callsheet, name)] == []
+
+
+def test_every_verb_has_an_async_form():
+    """So that each can be awaited where an event loop runs already."""
+    verbs = ("plan", "run", "resume", "retry", "finish", "reconcile", "deliver")
+    assert all(iscoroutinefunction(getattr(callsheet, f"{verb}_async")) for verb in verbs)
+
+
+def test_a_plan_that_is_awaited_is_the_same_plan(place):
+    """It is made in a thread, so that the event loop goes on."""
+    plan = asyncio.run(callsheet.plan_async([ROW], budget_usd="1"))
+    assert plan == dataclasses.replace(callsheet.plan([ROW], budget_usd="1"), source=plan.source)
 
 
 def test_an_error_of_a_run_comes_from_the_run_alone(place):

@@ -11,7 +11,7 @@ import pytest
 
 from callsheet.errors import MediaError, Unavailable
 from callsheet.media.codes import worth_another_read
-from callsheet.media.decoders import WORKERS, Decoded, Decoders, decode_here
+from callsheet.media.decoders import Decoded, Decoders, decode_here
 from callsheet.media.download import collect
 from callsheet.media.expect import Expectation, LookOrder
 from manifests.look import LookRules
@@ -162,14 +162,14 @@ def test_a_machine_that_starts_no_worker_costs_one_attempt(
     Decoders().prepare()
 
 
-def test_prepared_workers_decode_and_are_ended(video: Path) -> None:
-    """They are started once, whoever asks; the first files find them running."""
+def test_a_prepared_worker_decodes_and_is_ended(video: Path) -> None:
+    """It is started once, whoever asks; the first file finds it running."""
     workers = Decoders()
     try:
         workers.prepare()
         prepared = decoders_of(os.getpid())
         workers.prepare()
-        assert len(prepared) == WORKERS
+        assert len(prepared) == 1
         assert workers(video, LOOK) == decode_here(video, LOOK)
         assert decoders_of(os.getpid()) == prepared
     finally:

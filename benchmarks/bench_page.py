@@ -161,7 +161,7 @@ def written(folder: Path, count: int) -> Path:
         cap_nano=500_000_000_000,
     )
     page = folder / "report.html"
-    html = render_page(summarise(facts, rows), rows, pictures=existing_pictures(folder, rows))
+    html = "".join(render_page(summarise(facts, rows), rows, pictures=existing_pictures(folder, rows)))
     page.write_text(html, "utf-8")
     return page
 

@@ -40,9 +40,14 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> None:
         part.write_bytes(content)
 
 
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text in the same way; half of a surrogate pair, which UTF-8 lacks, becomes `?`."""
-    write_atomically(path, text.encode("utf-8", "replace"))
+def write_text_atomically(path: Path, text: str | Iterator[str], *, mode: int = 0o666) -> None:
+    """Write UTF-8 text, or its pieces one by one, in the same way.
+
+    Half of a surrogate pair, which UTF-8 lacks, becomes `?`.
+    """
+    pieces = iter((text,)) if isinstance(text, str) else text
+    with atomically(path, mode=mode) as part, part.open("wb") as file:
+        file.writelines(piece.encode("utf-8", "replace") for piece in pieces)
 
 
 def append_privately(path: Path) -> IO[bytes]:

@@ -19,7 +19,7 @@ from callsheet.engine.made_files import MadeFile, absent_files
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.run_folder import LINKED_PAGE
 from callsheet.errors import UsageError
-from callsheet.files import naming_full_disk, write_atomically
+from callsheet.files import naming_full_disk, write_text_atomically
 from callsheet.ledger import (
     Account,
     JobRow,
@@ -263,7 +263,7 @@ def write_linked_page(ledger: Ledger, run: Run, seconds: int) -> Path:
             address=link,
             origin=origin,
         )
-        write_atomically(folder / name_of(part.number), page.encode("utf-8", "replace"), mode=0o600)
+        write_text_atomically(folder / name_of(part.number), page, mode=0o600)
     return folder / name_of(1)
 
 

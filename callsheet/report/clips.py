@@ -7,7 +7,7 @@ relative to the page, and "" where there is none.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -57,18 +57,18 @@ def clip_documents(
     others: Sequence[ResultRow],
     pictures: Collection[str],
     address: Address = quote,
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Describe the clips of a run, then takes of the same shots in other runs.
 
     `pictures` are the thumbnails and strips that exist, relative to the run's folder. Clips of one shot have
     the same number in `shot`; a clip that is alone has none.
     """
     shots = shot_numbers([*rows, *others])
-    own = [_document(row, pictures, shots[row.custom_id], address) for row in rows]
-    return own + [
-        _document(row, pictures, shots[row.custom_id], address) | {"other": PurePosixPath(row.folder).name}
-        for row in others
-    ]
+    for row in rows:
+        yield _document(row, pictures, shots[row.custom_id], address)
+    for row in others:
+        run = PurePosixPath(row.folder).name
+        yield _document(row, pictures, shots[row.custom_id], address) | {"other": run}
 
 
 def shot_numbers(rows: Iterable[ResultRow]) -> dict[str, int]:

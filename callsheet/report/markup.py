@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,18 @@ def own_file(name: str) -> Markup:
     return Markup((Path(__file__).parent / "templates" / name).read_text("utf-8"))  # noqa: S704  (our own file)
 
 
-def island(data: Mapping[str, Any]) -> Markup:
-    """Return data as JSON that cannot end the script element it stands in."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+def island(items: Iterable[Mapping[str, Any]], **more: Any) -> Iterator[Markup]:
+    """Yield, in pieces, JSON that cannot end the script element it stands in: `more`, and `clips`, the items.
+
+    One item at a time is in memory.
+    """
+    yield Markup('{"clips":[')
+    for number, item in enumerate(items):
+        yield _json(item) if number == 0 else Markup(",") + _json(item)
+    yield Markup("],") + _json(more)[1:]
+
+
+def _json(value: Mapping[str, Any]) -> Markup:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     safe = text.encode("utf-8", "replace").decode().translate(_IN_JSON)
     return Markup(safe)  # noqa: S704  (nothing in it can end the element)

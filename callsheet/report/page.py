@@ -9,7 +9,7 @@ alone, by their hashes. What it shows of the clips is data in the page, and the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -91,8 +91,8 @@ def render_page(
     address: Address = quote,
     origin: str = "",
     review: Mapping[str, Any] | None = None,
-) -> str:
-    """Return a part of the page as HTML. `part_address` says where the others are.
+) -> Iterator[str]:
+    """Return a part of the page as HTML, in pieces. `part_address` says where the others are.
 
     `others` are takes of the same shots in other runs. `pictures` are the thumbnails and strips that exist,
     relative to the run's folder; `address` says where the page finds a file of it, and `origin` is the
@@ -102,18 +102,15 @@ def render_page(
     parts = parts_of(rows)
     chosen = parts[part - 1]
     shown = rows[chosen.first - 1 : chosen.last]
-    data = {
-        "clips": clip_documents(shown, others, pictures, address),
-        "started": summary.run.started_ms,
-        "review": review,
-    }
     style = own_file("report.css")
     scripts = [own_file("report.js"), *([own_file("review.js")] if review is not None else [])]
-    return _template().render(
+    return _template().generate(
         summary=summary,
         run=summary.run,
         campaign=clean(summary.run.campaign),
-        data=island(data),
+        data=island(
+            clip_documents(shown, others, pictures, address), started=summary.run.started_ms, review=review
+        ),
         parts=parts,
         part=chosen,
         part_address=part_address,

@@ -70,7 +70,7 @@ class ReviewSession:
         """
         self.load()
         facts = facts_of(self._ledger, self._run, self._rows)
-        return render_page(
+        pieces = render_page(
             summarise(facts, self._rows),
             self._rows,
             self._others,
@@ -85,6 +85,7 @@ class ReviewSession:
                 "retakes": {job_id: _retake_document(retake) for job_id, retake in self._retakes.items()},
             },
         )
+        return "".join(pieces)
 
     def _address(self, path: str) -> str:
         """Give a file of the run an address that says nothing of where it is."""

@@ -45,7 +45,7 @@ def many(page: Page, folder: Path, count: int) -> None:
     rows = rows_of(count)
     run = RunFacts(run_id="r1", campaign="night", dir=str(folder), price_book="d", started_ms=0)
     for part in parts_of(rows):
-        html = render_page(summarise(run, rows), rows, part=part.number)
+        html = "".join(render_page(summarise(run, rows), rows, part=part.number))
         (folder / part_name(part.number)).write_text(html, "utf-8")
     page.goto((folder / "report.html").as_uri())
 
@@ -135,7 +135,7 @@ def test_all_clips_are_printed(page: Page, tmp_path: Path) -> None:
 def test_a_run_without_clips_says_so(page: Page, tmp_path: Path) -> None:
     """No filter is to blame."""
     run = RunFacts(run_id="r1", campaign="night", dir=str(tmp_path), price_book="d", started_ms=0)
-    (tmp_path / "report.html").write_text(render_page(summarise(run, []), []), "utf-8")
+    (tmp_path / "report.html").write_text("".join(render_page(summarise(run, []), [])), "utf-8")
     page.goto((tmp_path / "report.html").as_uri())
     expect(page.locator("#none")).to_contain_text("This run has no clips.")
     expect(page.get_by_role("button", name="Show all")).to_be_hidden()
@@ -146,7 +146,7 @@ def test_a_long_client_stays_on_its_card(page: Page, tmp_path: Path) -> None:
     (row,) = rows_of(1)
     row = replace(row, job=replace(row.job, client="y" * 120))
     run = RunFacts(run_id="r1", campaign="night", dir=str(tmp_path), price_book="d", started_ms=0)
-    (tmp_path / "report.html").write_text(render_page(summarise(run, [row]), [row]), "utf-8")
+    (tmp_path / "report.html").write_text("".join(render_page(summarise(run, [row]), [row])), "utf-8")
     page.goto((tmp_path / "report.html").as_uri())
     facts = page.locator(".card .facts")
     assert facts.evaluate("facts => facts.scrollWidth <= facts.clientWidth")

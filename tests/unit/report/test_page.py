@@ -56,7 +56,7 @@ class Reader(HTMLParser):
 
 def page_of(run: RunFacts, *rows: ResultRow, pictures: frozenset[str] = frozenset()) -> str:
     """Render the page of these rows."""
-    return render_page(summarise(run, rows), rows, pictures=pictures)
+    return "".join(render_page(summarise(run, rows), rows, pictures=pictures))
 
 
 def data_of(html: str) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def data_of(html: str) -> dict[str, Any]:
 
 def clip_of(row: ResultRow, *pictures: str) -> dict[str, Any]:
     """Describe one clip."""
-    return clip_documents([row], [], pictures)[0]
+    return next(clip_documents([row], [], pictures))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -131,7 +131,7 @@ def test_the_policy_allows_the_pages_own_style_and_scripts_alone(
     run: RunFacts, make_row: MakeRow, review: dict[str, Any] | None
 ) -> None:
     """The policy names them by their hashes; only the page of a review may call its server."""
-    html = render_page(summarise(run, [make_row()]), [make_row()], review=review)
+    html = "".join(render_page(summarise(run, [make_row()]), [make_row()], review=review))
     policy = next(each["content"] for each in Reader(html).all("meta") if "http-equiv" in each)
     assert policy is not None
     for tag, count in (("style", 1), ("script", 2 if review else 1)):
@@ -295,7 +295,7 @@ def test_a_large_run_has_several_parts(
         (42, 46, 5),
     ]
     summary = summarise(run, rows)
-    parts = [render_page(summary, rows, part=number) for number in (1, 2, 3)]
+    parts = ["".join(render_page(summary, rows, part=number)) for number in (1, 2, 3)]
     shown = [clip["id"] for html in parts for clip in data_of(html)["clips"]]
     assert shown == [row.custom_id for row in rows]
     for html in parts:

@@ -49,11 +49,14 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-_LOGIN = re.compile(r"(?<=//)[^/?#\s]*@")
+_LOGIN = re.compile(r"(?<=//)[^/]*@")
 
 
 def without_login(text: str, instead: str = "[hidden]@") -> str:
-    """Return text without the name and the password of each address in it: messages are printed and kept."""
+    """Return text without the name and the password of each address in it: messages are printed and kept.
+
+    Too much is hidden rather than too little: a password may hold any character but a slash.
+    """
     return _LOGIN.sub(instead, text)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import platformdirs
 
-from callsheet.errors import UsageError, without_login
+from callsheet.errors import UsageError
 
 DEFAULT_CONCURRENCY = 10
 """fal's own page for Seedance says "up to 10 simultaneous renders"."""
@@ -159,7 +159,7 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
     for name in _URLS:
         value = environ.get(f"CALLSHEET_{name.upper()}", "").strip().rstrip("/")
         if value and not value.startswith(("https://", "http://")):
-            shown = without_login(value if "//" in value else f"//{value}").removeprefix("//")
+            shown = value.rpartition("@")[2]  # what stands before it may be a password
             raise UsageError(f"CALLSHEET_{name.upper()} is {shown!r}; it must begin with https:// or http://")
         if value:
             given[name] = value

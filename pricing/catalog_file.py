@@ -43,7 +43,8 @@ class CatalogFile:
 def read_catalog_file(content: str, file: str, *, base: CatalogFile = CatalogFile()) -> CatalogFile:
     """Read a file. `base` is the catalog that it adds to.
 
-    Raises UsageError with every mistake: file, table, key, what was found, what is allowed.
+    Raises UsageError with every mistake: file, table, key, what was found, what is allowed. Whether keys and
+    tables fit together is looked at when each is right by itself.
     """
     try:
         data = tomllib.loads(content)
@@ -101,18 +102,27 @@ def _fill_in(rows: Any) -> Iterator[str]:
         if not isinstance(row, dict):
             continue
         like = row.pop("like", None)
-        if like is not None and str(like) not in complete:
+        earlier = complete.get(like) if isinstance(like, str) else None
+        if like is not None and earlier is None:
             names = ", ".join(complete)
             where = f"[[endpoints]] {number}, like"
             yield f"{where}: {_found(like)}allowed are earlier endpoints of this file: {names}"
-        for key, value in complete.get(str(like), {}).items():
+        for key, value in (earlier or {}).items():
             if key not in _OWN:
                 row.setdefault(key, value)
-        complete[str(row.get("id"))] = row
+        if isinstance(row.get("id"), str):
+            complete[row["id"]] = row
 
 
 def _found(value: Any) -> str:
-    return f"found {str(value)[:SHOWN]!r}; "
+    """Say what was found, "" where nothing was."""
+    if value is None:
+        return ""
+    try:
+        text = str(value)
+    except (ValueError, RecursionError):  # thousands of digits, or of tables in each other
+        text = type(value).__name__
+    return f"found {text[:SHOWN]!r}; "
 
 
 _TABLES: dict[str, type[BaseModel]] = {"endpoints": Endpoint, "rates": RateRow, "pixels": PixelTable}
@@ -178,8 +188,9 @@ def _contradictions(found: CatalogFile, base: CatalogFile) -> list[str]:
 def _wrong_choices(endpoint: Endpoint) -> Iterator[str]:
     """Yield values that are none of those which the same table allows."""
     durations = ("auto", *map(str, endpoint.durations_s))
+    length = endpoint.default_duration_s
     for key, value, allowed in (
-        ("default_duration", str(endpoint.default_duration_s or "auto"), durations),
+        ("default_duration", "auto" if length is None else str(length), durations),
         ("default_aspect_ratio", endpoint.default_aspect_ratio, endpoint.aspect_ratios),
         ("default_resolution", endpoint.default_resolution, endpoint.resolutions),
         *(("not_sent", option, _OPTIONS) for option in endpoint.not_sent),

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from pricing.money import MAX_USD, parse_usd
+from pricing.money import parse_usd
 from pricing.rates import CONFIDENCES, Confidence, Rate
 from pricing.units import KNOWN_UNITS, Unit, parse_unit
 
@@ -23,6 +23,7 @@ SIDE_MAX_PX = 16_384
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*", re.ASCII)
 _AMOUNT = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
+_SECONDS = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,7 @@ def _are_bounds(value: Any) -> bool:
 
 def _is_amount(value: Any) -> bool:
     """Dollars are text, because a number of TOML would be a float."""
-    is_amount = isinstance(value, str) and _AMOUNT.fullmatch(value) and value.strip("0.")
-    return bool(is_amount) and int(value.partition(".")[0]) <= MAX_USD
+    return isinstance(value, str) and _AMOUNT.fullmatch(value) is not None and parse_usd(value) > 0
 
 
 def _unit(value: Any) -> Unit:
@@ -99,7 +99,7 @@ def _day(value: Any) -> str:
 def _default_duration(value: Any) -> int | None:
     if value == "auto":
         return None
-    if not (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 5):
+    if not isinstance(value, str) or not _SECONDS.fullmatch(value):
         raise ValueError
     return int(value)
 
@@ -200,10 +200,12 @@ class Endpoint(_Table):
     @model_validator(mode="before")
     @classmethod
     def _named_by_its_id(cls, row: Any) -> Any:
-        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+        if not isinstance(row, dict):
             return row
-        named = {"task": row["id"].rpartition("/")[2], "source": f"https://fal.ai/models/{row['id']}"}
-        return named | row
+        own_id = row.get("id")
+        if not isinstance(own_id, str):  # that is what is wrong with the row, and nothing else here
+            return {"task": TASKS[0], "source": "https://fal.ai/models", **row}
+        return {"task": own_id.rpartition("/")[2], "source": f"https://fal.ai/models/{own_id}", **row}
 
     def made_ratios(self, table: Iterable[str]) -> list[str]:
         """Return the ratios it can make: those it takes by name, or all of the table if it takes none."""

@@ -100,7 +100,8 @@ def parse_unit(text: str) -> Unit | None:
         count = int(found[1] or 1) * (60 if found[2].startswith("min") else 1)
         return Unit("seconds", count) if count else None
     if found := _VIDEOS.fullmatch(words):
-        return Unit("videos", int(found[1] or 1)) if found[1] != "0" else None
+        count = int(found[1] or 1)
+        return Unit("videos", count) if count else None
     return None
 
 

@@ -76,9 +76,9 @@ class RunState:
     `bought` is set with every POST. `background` are the jobs that the reconcile loop follows. `begun` is set
     when a flow begins to carry out the run. `summary` is there once the run is `finalized`. `shards` are
     those that Prefect's tasks render, by number. `fetch_pauses_s` are the pauses between attempts to fetch a
-    file. `first_answered` says of each endpoint when its first request was answered. `lost` are jobs whose
-    submission got no reply here, until their request id is known; `unjudged` are rendered jobs whose next
-    ones wait until a clip of the price group has passed.
+    file. `accepting` are endpoints of which fal has accepted a request in this run; the others' requests go
+    one at a time (`first_requests`). `lost` are jobs whose submission got no reply here, until their request
+    id is known; `unjudged` are rendered jobs whose next ones wait until a clip of the price group has passed.
     """
 
     limiter: Limiter
@@ -101,7 +101,8 @@ class RunState:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     finalized: asyncio.Event = field(default_factory=asyncio.Event)
     shards: dict[int, Any] = field(default_factory=dict)
-    first_answered: dict[str, asyncio.Event] = field(default_factory=dict)
+    accepting: set[str] = field(default_factory=set)
+    first_requests: dict[str, asyncio.Lock] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)
     unjudged: dict[str, set[int]] = field(default_factory=dict)
     slot_line: SlotLine = field(default_factory=SlotLine)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from callsheet.engine.admit import Intent, Order, admit, order_of
 from callsheet.engine.context import Polled, RunContext
@@ -131,12 +131,13 @@ async def _take_further(ctx: RunContext, row: JobRow) -> None:
 
 
 async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
-    """Upload the images, hold the money, send the POST. None where nothing is at fal afterwards."""
-    if not ctx.stop.admitting or ctx.state.breaker.is_open(group_of(ctx, row)):
-        return None
-    if job.draft_id and ctx.account.now_ms() >= job.finish_until_ms:
-        late = InputError(f"its draft could be finished until {iso(job.finish_until_ms)}; nothing was sent")
-        await _fail_inputs(ctx, row, late, error_type="draft_expired")
+    """Upload the images, hold the money, send the POST. None where nothing is at fal afterwards.
+
+    Until fal has accepted one request of an endpoint in this run, they go one at a time: fal's history proves
+    that a request never arrived only where it shows another one of ours. A process that dies while its first
+    requests leave must not take all slots with requests about which nothing is proved.
+    """
+    if not await _is_due(ctx, job, row):
         return None
     try:
         order = order_of(ctx, job, row, await uploaded_images(ctx, job))
@@ -149,28 +150,32 @@ async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
     except AccountError as error:
         ctx.stop.drain(error)
         return None
-    async with _first_alone(ctx, row.endpoint):
-        intent = await _admitted(ctx, row, order)
-        return None if intent is None else await _submitted(ctx, row, order, intent)
+    async with ctx.state.first_requests.setdefault(row.endpoint, asyncio.Lock()):
+        if row.endpoint not in ctx.state.accepting:
+            ticket = await _order(ctx, job, row, order)
+            if ticket is not None or ctx.state.trouble:  # with trouble nothing arrives
+                ctx.state.accepting.add(row.endpoint)
+            return ticket
+    return await _order(ctx, job, row, order)
 
 
-@asynccontextmanager
-async def _first_alone(ctx: RunContext, endpoint: str) -> AsyncIterator[None]:
-    """Let the first request of an endpoint go alone; the others follow when it was answered.
+async def _is_due(ctx: RunContext, job: Job, row: JobRow) -> bool:
+    """Say whether a job is still to be bought. A draft that cannot be finished any more fails."""
+    if not ctx.stop.admitting or ctx.state.breaker.is_open(group_of(ctx, row)):
+        return False
+    if job.draft_id and ctx.account.now_ms() >= job.finish_until_ms:
+        late = InputError(f"its draft could be finished until {iso(job.finish_until_ms)}; nothing was sent")
+        await _fail_inputs(ctx, row, late, error_type="draft_expired")
+        return False
+    return True
 
-    fal's history proves that a request never arrived only where it shows another one of ours. A process that
-    dies while its first requests leave must not take all slots with requests about which nothing is proved.
-    """
-    answered = ctx.state.first_answered.get(endpoint)
-    if answered is not None:
-        await answered.wait()
-        yield
-        return
-    answered = ctx.state.first_answered[endpoint] = asyncio.Event()
-    try:
-        yield
-    finally:
-        answered.set()
+
+async def _order(ctx: RunContext, job: Job, row: JobRow, order: Order) -> Ticket | None:
+    """Hold the money and send the POST, unless that is no longer wanted."""
+    if not await _is_due(ctx, job, row):
+        return None
+    intent = await _admitted(ctx, row, order)
+    return None if intent is None else await _submitted(ctx, row, order, intent)
 
 
 async def _submitted(ctx: RunContext, row: JobRow, order: Order, intent: Intent) -> Ticket | None:
@@ -250,7 +255,7 @@ async def poll(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> bool:
         jitter=ctx.state.seeds.random,
     )
     waiting = row.state is State.IN_QUEUE
-    ctx.account.prepare_decoding()
+    await asyncio.to_thread(ctx.account.prepare_decoding)
     ctx.state.polled[row.job_id] = Polled(time.monotonic())
     async for seen in ctx.queue.watch(ticket, schedule):
         now_s = time.monotonic()

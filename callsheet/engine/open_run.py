@@ -278,6 +278,7 @@ def _write_run(
     etags: Etags,
 ) -> None:
     """Write plan and manifest into the run's folder, then the run and its jobs into the ledger."""
+    import pyarrow as pa  # noqa: PLC0415 -- 0.1 s
     import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
 
     kept = replace(plan, source=bare_address(plan.source)) if isinstance(plan.source, str) else plan
@@ -308,6 +309,7 @@ def _write_run(
         once=not selection.again,
         over={changes.changed[each].fingerprint: changes.changed[each].job_id for each in changes.pictures},
     )
+    pa.default_memory_pool().release_unused()  # Arrow keeps what it has freed, and a run takes hours
 
 
 def _remove_unused(folder: Path) -> None:

@@ -78,10 +78,7 @@ class Decoders:
 
     def __call__(self, path: Path, look: LookOrder | None) -> Decoded:
         """Decode a file. Raises as `Decode` says."""
-        try:
-            worker = self._idle.get_nowait()
-        except Empty:
-            worker = _started()
+        worker = self._taken() or _started()
         limit = threading.Timer(self._longest_s, worker.kill)
         limit.daemon = True
         limit.start()
@@ -105,11 +102,20 @@ class Decoders:
 
         Until the first clip of a price group is judged, the others of its group hold their slots.
         """
-        if self._prepared:
-            return
-        self._prepared = True
+        with self._guard:
+            if self._prepared:
+                return
+            self._prepared = True
         with suppress(Unavailable):  # the first file says it
             self._give_back(_started())
+
+    def _taken(self) -> subprocess.Popen[bytes] | None:
+        """Return an idle worker that has not been ended from outside, None where there is none."""
+        with suppress(Empty):
+            while (worker := self._idle.get_nowait()).poll() is not None:
+                _end(worker)
+            return worker
+        return None
 
     def _give_back(self, worker: subprocess.Popen[bytes]) -> None:
         with self._guard:

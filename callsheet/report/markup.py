@@ -50,7 +50,8 @@ def island(items: Iterable[Mapping[str, Any]], **more: Any) -> Iterator[Markup]:
     yield Markup('{"clips":[')
     for number, item in enumerate(items):
         yield _json(item) if number == 0 else Markup(",") + _json(item)
-    yield Markup("],") + _json(more)[1:]
+    yield Markup("]")
+    yield Markup(",") + _json(more)[1:] if more else Markup("}")
 
 
 def _json(value: Mapping[str, Any]) -> Markup:

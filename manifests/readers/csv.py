@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ _HINT = re.compile(rb'"?sep=([^\r\n"])"?[^\S\n]*(?:\n|$)', re.IGNORECASE)
 
 _BOM, _UTF_16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 _START_BYTES = 1 << 16
+_LIMIT = threading.Lock()
 
 
 def read_csv(content: bytes, file: str, folder: Path, options: ReadOptions) -> Table:
@@ -103,9 +105,10 @@ def _in_words(reason: str) -> str:
 
 @contextmanager
 def _field_limit(limit: int) -> Iterator[None]:
-    """Set the csv module's limit, which it keeps for the whole process, and put it back."""
-    before = csv.field_size_limit(limit)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
+    """Set the csv module's limit, which it keeps for the whole process, and put it back. One at a time."""
+    with _LIMIT:
+        before = csv.field_size_limit(limit)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)

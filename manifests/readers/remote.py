@@ -142,7 +142,7 @@ def fetched(
     try:
         scheme = urlsplit(address).scheme.lower()
     except ValueError as error:
-        raise UsageError(f"{address} is no address: {error}") from None
+        raise UsageError(f"{shown(address)} is no address: {error}") from None
     with tempfile.TemporaryDirectory(prefix="callsheet-manifest-", ignore_cleanup_errors=True) as folder:
         if scheme in ("https", "http"):
             yield [_from_web(address, Path(folder), allow_private=allow_private, max_bytes=max_bytes)]

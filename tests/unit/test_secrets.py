@@ -76,7 +76,7 @@ def test_every_locked_package_has_its_hash_and_no_address(path: Path) -> None:
     [
         ("s3://key:word@host/a.csv", "s3://[hidden]@host/a.csv"),
         ("https://user:p@ss@host:1/a@b", "https://[hidden]@host:1/a@b"),
-        ("https://host?mail=a@b", "https://host?mail=a@b"),
+        ("https://user:p?a#s s@host/x", "https://[hidden]@host/x"),
         ("postgresql://u:p@a/x and https://u@b/y", "postgresql://[hidden]@a/x and https://[hidden]@b/y"),
         ("a@b.example wrote //host/", "a@b.example wrote //host/"),
     ],

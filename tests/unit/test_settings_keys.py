@@ -18,7 +18,7 @@ def test_the_admin_key_is_read_and_masked():
 @pytest.mark.parametrize("url", ["ftp://user:canary@queue.fal.run", "user:canary@queue.fal.run"])
 def test_an_address_with_a_password_is_refused_without_it(url):
     """A message ends up in logs."""
-    with pytest.raises(UsageError, match=r"CALLSHEET_QUEUE_URL is '.*\[hidden\]@queue\.fal\.run'") as raised:
+    with pytest.raises(UsageError, match=r"CALLSHEET_QUEUE_URL is 'queue\.fal\.run'") as raised:
         settings_from({"CALLSHEET_QUEUE_URL": url})
     assert "canary" not in str(raised.value)
 

@@ -170,27 +170,42 @@ async def test_the_request_of_an_attempt_given_up_in_an_outage_is_noted(house, m
         assert await account.do(history.orphans, since_ms=0) == [(JOB, 1, TICKET.request_id)]
 
 
-async def test_the_first_request_of_an_endpoint_goes_alone(house, monkeypatch):
-    """A process that dies before it left holds one slot; once it was answered, the others go together."""
-    sent: list[tuple[int, int]] = []
+@pytest.fixture
+def sent(house, monkeypatch):
+    """Of each request as it leaves: how many jobs are being sent, and how many fal has accepted."""
+    found: list[tuple[int, int]] = []
     send = submit._send_once
 
     async def watched(ctx, order, intent, *, again):
         rows = house.rows(ctx.run.run_id)
         submitting = sum(row.state is State.SUBMITTING for row in rows)
-        sent.append((submitting, sum(row.ticket is not None for row in rows)))
+        found.append((submitting, sum(row.ticket is not None for row in rows)))
         return await send(ctx, order, intent, again=again)
 
     monkeypatch.setattr(submit, "_send_once", watched)
+    return found
+
+
+async def test_the_first_request_of_an_endpoint_goes_alone(house, sent):
+    """A process that dies before it left holds one slot; once it was accepted, the others go together."""
     await house.work(house.open_run(*(f"shot-{number},number {number}" for number in range(5))))
     assert sent[0] == (1, 0)
     assert all(accepted for _, accepted in sent[1:])
     assert len(sent) == 5
 
 
-async def test_a_first_request_that_is_not_accepted_lets_the_others_go(house):
-    """It was answered: its outcome is unknown, and the slots are filled."""
+async def test_requests_go_one_at_a_time_until_one_is_accepted(house, sent):
+    """One without a reply and one that is refused prove nothing about those that follow."""
     house.arm("close")
-    run_id = house.open_run(*(f"shot-{number},number {number}" for number in range(3)))
-    await house.work(run_id)
-    assert [row.state for row in house.rows(run_id)][1:] == [State.SUCCEEDED] * 2
+    house.arm("answer", route="submit", status=422, body="{}")
+    await house.work(house.open_run(*(f"shot-{number},number {number}" for number in range(5))))
+    assert sent[:3] == [(1, 0)] * 3
+    assert all(accepted for _, accepted in sent[3:])
+    assert len(sent) == 5
+
+
+async def test_a_queue_that_takes_nothing_does_not_hold_up_the_others_one_by_one(house, sent):
+    """What cannot be sent arrives nowhere: the others try at the same time."""
+    house.changes["queue_url"] = "http://127.0.0.1:9"
+    await house.work(house.open_run(*(f"shot-{number},number {number}" for number in range(3))))
+    assert max(submitting for submitting, _ in sent) == 2

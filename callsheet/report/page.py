@@ -31,6 +31,9 @@ from pricing.keep_rates import keep_rates
 from pricing.money import ceil_div, usd_rounded_up, usd_text
 
 CENT_NANO = 10_000_000
+PIECES_TOGETHER = 100
+"""Pieces of a page that are handed on as one; a clip is two of them, together about 1 KB."""
+
 CLIPS_OF_A_PART = 10_000
 """Clips of one file: about 9 MB, which a browser opens within two seconds."""
 
@@ -104,7 +107,7 @@ def render_page(
     shown = rows[chosen.first - 1 : chosen.last]
     style = own_file("report.css")
     scripts = [own_file("report.js"), *([own_file("review.js")] if review is not None else [])]
-    return _template().generate(
+    pieces = _template().stream(
         summary=summary,
         run=summary.run,
         campaign=clean(summary.run.campaign),
@@ -126,6 +129,8 @@ def render_page(
         style_hash=policy_hash(style),
         script_hashes=[policy_hash(each) for each in scripts],
     )
+    pieces.enable_buffering(PIECES_TOGETHER)
+    return pieces
 
 
 def existing_pictures(directory: Path, rows: Sequence[ResultRow]) -> frozenset[str]:

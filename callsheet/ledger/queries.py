@@ -203,12 +203,20 @@ def job(tx: Transaction, job_id: int) -> JobRow:
 
 
 @read()
-def open_jobs(tx: Transaction, *, states: Collection[State] = HAS_OPEN_SUBMISSION) -> list[JobRow]:
-    """Return the jobs of every run that are in one of these states, oldest first."""
+def open_jobs(
+    tx: Transaction, *, states: Collection[State] = HAS_OPEN_SUBMISSION, sent_until_ms: int | None = None
+) -> list[JobRow]:
+    """Return the jobs of every run that are in one of these states, oldest first.
+
+    With `sent_until_ms` those whose open submission was sent, or admitted, until then (Unix ms).
+    """
     job, submission = schema.job, schema.submission
     wanted: ColumnElement[bool] = job.c.state.in_([state.value for state in states])
     if set(states) <= HAS_OPEN_SUBMISSION:  # by the index of what is open: the history is not looked through
         still_open = select(submission.c.job_id).where(text("closed_ms IS NULL"))
+        if sent_until_ms is not None:
+            sent_ms = func.coalesce(submission.c.sent_ms, submission.c.admitted_ms)
+            still_open = still_open.where(sent_ms <= sent_until_ms)
         wanted = and_(wanted, job.c.job_id.in_(still_open))
     return list(map(_as_job, tx.execute(_job_query().where(wanted).order_by(job.c.job_id))))
 

@@ -71,7 +71,7 @@ class Decoders:
 
     def __init__(self, *, longest_s: float = LONGEST_S) -> None:
         self._longest_s = longest_s
-        self._prepared = False
+        self._prepared = 0
         self._guard = threading.Lock()
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._closed = False
@@ -98,14 +98,15 @@ class Decoders:
         return answer()
 
     def prepare(self) -> None:
-        """Start a worker, the first time: it loads libavcodec while the first clips render.
+        """Start a worker ahead, up to WORKERS: it loads libavcodec while the first clips render.
 
-        Until the first clip of a price group is judged, the others of its group hold their slots.
+        Called when a render begins. Until the first clip of a price group is judged, the others of its group
+        hold their slots.
         """
         with self._guard:
-            if self._prepared:
+            if self._prepared == WORKERS:
                 return
-            self._prepared = True
+            self._prepared += 1
         with suppress(Unavailable):  # the first file says it
             self._give_back(_started())
 

@@ -34,14 +34,13 @@ async def is_misnamed(account: AccountSession, row: JobRow) -> bool:
     ended and nothing is booked yet. It decides only where it shows exactly the body of that other submission,
     with its random seed.
     """
-    waiting = await account.do(queries.open_jobs, states={State.SUBMITTING, State.UNKNOWN})
+    without_reply = {State.SUBMITTING, State.UNKNOWN}
     replied_ms = row.submission.submitted_ms if row.submission else None
+    waiting = await account.do(queries.open_jobs, states=without_reply, sent_until_ms=replied_ms)
     sent = {
         each.submission.arguments_sha256: each
         for each in waiting
-        if each.submission is not None
-        and each.endpoint == row.endpoint
-        and (replied_ms is None or sent_ms(each.submission) <= replied_ms)
+        if each.submission is not None and each.endpoint == row.endpoint
     }
     if not sent or row.ticket is None or row.submission is None:
         return False

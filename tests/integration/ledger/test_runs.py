@@ -211,6 +211,19 @@ def test_open_jobs_of_every_run_are_what_reconcile_looks_at(desk) -> None:
     assert [row.job_id for row in desk.ledger.do(queries.open_jobs, states={State.UNKNOWN})] == [one]
 
 
+def test_open_jobs_are_told_by_when_they_were_sent(desk) -> None:
+    """Until a moment, the moment included; one that was admitted and not sent counts from there."""
+    held, sent = desk.run(2)
+    desk.bring(held, State.HELD)
+    desk.bring(sent, State.SUBMITTING)
+    rows = {row.job_id: row.submission for row in desk.ledger.do(queries.open_jobs)}
+    for job_id, submission in rows.items():
+        at_ms = submission.sent_ms or submission.admitted_ms
+        until = {each: desk.ledger.do(queries.open_jobs, sent_until_ms=each) for each in (at_ms - 1, at_ms)}
+        assert job_id not in [row.job_id for row in until[at_ms - 1]]
+        assert job_id in [row.job_id for row in until[at_ms]]
+
+
 def test_a_video_that_is_there_is_found_by_its_content_and_used_again(desk) -> None:
     """Only succeeded jobs of the same campaign count, and the newest of them."""
     first, failed = desk.run(2)

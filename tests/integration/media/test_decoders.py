@@ -11,7 +11,7 @@ import pytest
 
 from callsheet.errors import MediaError, Unavailable
 from callsheet.media.codes import worth_another_read
-from callsheet.media.decoders import Decoded, Decoders, decode_here
+from callsheet.media.decoders import WORKERS, Decoded, Decoders, decode_here
 from callsheet.media.download import collect
 from callsheet.media.expect import Expectation, LookOrder
 from manifests.look import LookRules
@@ -161,14 +161,16 @@ def test_a_machine_that_starts_no_worker_costs_one_attempt(
     Decoders().prepare()
 
 
-def test_a_prepared_worker_decodes_and_is_ended(video: Path) -> None:
-    """It is started once, whoever asks; the first file finds it running."""
+def test_prepared_workers_decode_and_are_ended(video: Path) -> None:
+    """One for each render that begins, and no more than are of use; the first file finds one running."""
     workers = Decoders()
     try:
         workers.prepare()
+        assert len(decoders_of(os.getpid())) == 1
+        for _ in range(WORKERS):
+            workers.prepare()
         prepared = decoders_of(os.getpid())
-        workers.prepare()
-        assert len(prepared) == 1
+        assert len(prepared) == WORKERS
         assert workers(video, LOOK) == decode_here(video, LOOK)
         assert decoders_of(os.getpid()) == prepared
     finally:

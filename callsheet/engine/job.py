@@ -161,7 +161,7 @@ async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
 
 async def _is_due(ctx: RunContext, job: Job, row: JobRow) -> bool:
     """Say whether a job is still to be bought. A draft that cannot be finished any more fails."""
-    if not ctx.stop.admitting or ctx.state.breaker.is_open(group_of(ctx, row)):
+    if not ctx.stop.admitting or ctx.state.breaker.is_open(_group(job)):
         return False
     if job.draft_id and ctx.account.now_ms() >= job.finish_until_ms:
         late = InputError(f"its draft could be finished until {iso(job.finish_until_ms)}; nothing was sent")
@@ -216,7 +216,7 @@ async def _follow(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> Non
             with ctx.span("render", row):
                 if not await poll(ctx, job, row, ticket):
                     return
-            _release_slot(ctx, row)
+            _release_slot(ctx, job, row)
         rendered = await (
             _paid_result(ctx, job, row, ticket) if row.booked else settle(ctx, job, row, ticket)
         )
@@ -290,12 +290,16 @@ def render_kind(ctx: RunContext, job: Job) -> RenderKind:
 
 def group_of(ctx: RunContext, row: JobRow | PaidOutcome) -> str:
     """Return the name of a job's price group."""
-    return str(price_group(decode_job(row.payload, ctx.catalog).shot))
+    return _group(decode_job(row.payload, ctx.catalog))
 
 
-def _release_slot(ctx: RunContext, row: JobRow) -> None:
+def _group(job: Job) -> str:
+    return str(price_group(job.shot))
+
+
+def _release_slot(ctx: RunContext, job: Job, row: JobRow) -> None:
     """Let the next job begin: at once, or as soon as a clip of the price group has passed."""
-    group = group_of(ctx, row)
+    group = _group(job)
     if ctx.state.breaker.is_trusted(group):
         ctx.state.limiter.release_slot(row.job_id)
     else:
@@ -337,7 +341,7 @@ async def _looked_up(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -> 
         return False
     (found,) = await look_at_open(ctx.account, [now])
     if found.outcome == "rendered":
-        _release_slot(ctx, row)
+        _release_slot(ctx, job, row)
         await _follow(ctx, job, await ctx.do(queries.job, row.job_id), ticket)
     return found.outcome in ("rendered", "lost")
 

@@ -212,7 +212,8 @@ def open_jobs(
     """
     job, submission = schema.job, schema.submission
     wanted: ColumnElement[bool] = job.c.state.in_([state.value for state in states])
-    if set(states) <= HAS_OPEN_SUBMISSION:  # by the index of what is open: the history is not looked through
+    # By the index of what is open: the history is not looked through.
+    if sent_until_ms is not None or set(states) <= HAS_OPEN_SUBMISSION:
         still_open = select(submission.c.job_id).where(text("closed_ms IS NULL"))
         if sent_until_ms is not None:
             sent_ms = func.coalesce(submission.c.sent_ms, submission.c.admitted_ms)

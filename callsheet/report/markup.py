@@ -42,19 +42,23 @@ def own_file(name: str) -> Markup:
     return Markup((Path(__file__).parent / "templates" / name).read_text("utf-8"))  # noqa: S704  (our own file)
 
 
-def island(items: Iterable[Mapping[str, Any]], **more: Any) -> Iterator[Markup]:
-    """Yield, in pieces, JSON that cannot end the script element it stands in: `more`, and `clips`, the items.
+def island(clips: Iterable[Mapping[str, Any]], **more: Any) -> Iterator[Markup]:
+    """Yield an object of `clips` and `more` as JSON that cannot end the script element it stands in.
 
-    One item at a time is in memory.
+    One clip at a time is in memory.
     """
     yield Markup('{"clips":[')
-    for number, item in enumerate(items):
-        yield _json(item) if number == 0 else Markup(",") + _json(item)
+    for number, clip in enumerate(clips):
+        if number:
+            yield Markup(",")
+        yield _json(clip)
     yield Markup("]")
-    yield Markup(",") + _json(more)[1:] if more else Markup("}")
+    for name, value in more.items():
+        yield Markup(",") + _json(name) + Markup(":") + _json(value)
+    yield Markup("}")
 
 
-def _json(value: Mapping[str, Any]) -> Markup:
+def _json(value: Any) -> Markup:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     safe = text.encode("utf-8", "replace").decode().translate(_IN_JSON)
     return Markup(safe)  # noqa: S704  (nothing in it can end the element)

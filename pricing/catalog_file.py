@@ -135,9 +135,10 @@ def _mistake(error: Mapping[str, Any]) -> str:
         header = f"[{path[0]}.NAME]" if path[0] == "pixels" else f"[[{path[0]}]]"
         return f"the file, {path[0]}: {_found(error['input'])}tables are allowed, each under {header}"
     table, keys = (path[0], path[2:]) if len(path) > 2 else ("", path)
-    where = (
-        f"[pixels.{path[1]}]" if table == "pixels" else f"[[{table}]] {path[1] + 1}" if table else "the file"
-    )
+    if table == "pixels":
+        where = f"[pixels.{path[1]}]"
+    else:
+        where = f"[[{table}]] {path[1] + 1}" if table else "the file"
     where += f", {'.'.join(map(str, keys))}"
     fields = {
         each.alias or name: each for name, each in _TABLES.get(table, CatalogTables).model_fields.items()

@@ -41,7 +41,7 @@ class Allowed:
             raise ValueError(f"it must be {self.words}") from None
 
 
-def _allowed(words: str, is_right: Callable[[Any], object]) -> BeforeValidator:
+def _allowed(words: str, is_right: Callable[[Any], bool]) -> BeforeValidator:
     """Return a check of a value that is taken as it is."""
 
     def read(value: Any) -> Any:
@@ -104,24 +104,26 @@ def _default_duration(value: Any) -> int | None:
     return int(value)
 
 
-def _sizes(value: Any) -> Any:
-    if not isinstance(value, dict) or not value:
-        raise ValueError
-    for ratio, size in value.items():
-        across, _, down = str(ratio).partition(":")
-        is_ratio = all(side.isascii() and side.isdigit() and int(side) for side in (across, down))
-        if not is_ratio or not _are_whole(size) or len(size) != 2:
-            raise ValueError
-        if not all(0 < side <= SIDE_MAX_PX for side in size):
-            raise ValueError
-    return value
+def _is_ratio(text: str) -> bool:
+    across, _, down = text.partition(":")
+    return all(side.isascii() and side.isdigit() and int(side) > 0 for side in (across, down))
 
 
-_NO_NAME = "letters, digits, '.', '_', '-' and '/'"
+def _is_size(value: Any) -> bool:
+    return _are_whole(value) and len(value) == 2 and all(0 < side <= SIDE_MAX_PX for side in value)
+
+
+def _are_sizes(value: Any) -> bool:
+    is_table = isinstance(value, dict) and bool(value)
+    return is_table and all(_is_ratio(ratio) and _is_size(size) for ratio, size in value.items())
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 200 and _NAME.fullmatch(value) is not None
+
+
 Text = Annotated[str, _allowed("text on one line", _is_text)]
-Name = Annotated[
-    str, _allowed(_NO_NAME, lambda value: _is_text(value) and len(value) <= 200 and _NAME.fullmatch(value))
-]
+Name = Annotated[str, _allowed("letters, digits, '.', '_', '-' and '/'", _is_name)]
 Texts = Annotated[tuple[str, ...], _allowed("a list of texts, each once", _are_texts)]
 Truth = Annotated[bool, _allowed("true or false", lambda value: isinstance(value, bool))]
 Seconds = Annotated[
@@ -133,7 +135,7 @@ Amount = Annotated[
 ]
 Per = Annotated[Unit, BeforeValidator(Allowed(KNOWN_UNITS, _unit))]
 Day = Annotated[str, BeforeValidator(Allowed("a day like 2026-11-21", _day))]
-SizeTable = Annotated[Sizes, BeforeValidator(Allowed('sizes like { "16:9" = [1280, 720] }', _sizes))]
+SizeTable = Annotated[Sizes, _allowed('sizes like { "16:9" = [1280, 720] }', _are_sizes)]
 DefaultDuration = Annotated[
     int | None, BeforeValidator(Allowed("seconds as text like 5, or auto", _default_duration))
 ]

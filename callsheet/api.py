@@ -79,7 +79,7 @@ class Plan:
     holds rows that were given in memory.
     """
 
-    source: str
+    source: str = field(repr=False)  # an address may be signed
     campaign: str
     jobs: int
     expected_usd: Decimal

@@ -38,11 +38,14 @@ def read_kept(chosen: str | Path | Sequence[str | Path], *, option: str, drafts:
     """Return the jobs that are kept: each of `chosen` is a file that exists, or ids separated by commas.
 
     An id that has a comma itself must be given in a file. With `drafts`, kept rows of a selection.csv that
-    are no drafts are passed over. Raises UsageError for a file that cannot be read,
-    ManifestError with every mistake in it.
+    are no drafts are passed over. Raises UsageError for a file that cannot be read and where nothing is
+    named, ManifestError with every mistake in a file.
     """
     kept: list[Kept] = []
-    for each in map(str, [chosen] if isinstance(chosen, str | Path) else chosen):
+    named = [str(each) for each in ([chosen] if isinstance(chosen, str | Path) else chosen)]
+    if not any(each.strip(" ,") for each in named):
+        raise UsageError(f"{option} names nothing: give ids or a file with the column custom_id")
+    for each in named:
         if Path(each).is_file():
             for manifest in open_manifests(each, Path(), ReadOptions()):
                 kept += _of_table(as_table(manifest), drafts=drafts)

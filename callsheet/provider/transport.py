@@ -50,13 +50,21 @@ class SecretAuth(httpx.Auth):
         request.headers["Authorization"] = self._header()
         yield request
 
-    def masked(self, body: bytes) -> bytes:
+    def masked(self, text: bytes) -> bytes:
         """Return the bytes with the secret replaced wherever it stands: the key, or the secret half of it."""
         whole = self._header().partition(" ")[2]
         for secret in (whole, whole.partition(":")[2]):
             if len(secret) >= 8:
-                body = body.replace(secret.encode(), b"[key]")
-        return body
+                text = text.replace(secret.encode(), b"[key]")
+        return text
+
+    def masked_headers(self, headers: httpx.Headers) -> dict[str, str]:
+        """Return a reply's headers, their names in lower case, with the secret replaced in each value."""
+        if not headers:
+            return {}
+        lines = "\n".join(headers.values()).encode("utf-8", "replace")  # no value has a line break
+        values = self.masked(lines).decode("utf-8", "replace").split("\n")
+        return {name.lower(): value for name, value in zip(headers, values, strict=True)}
 
 
 def key_auth(key: ApiKey | None) -> SecretAuth:
@@ -119,7 +127,7 @@ async def exchange(
         clean(response.headers.get("x-fal-request-id", "none"), 80),
     )
     try:
-        headers = {name.lower(): _masked(value, auth) for name, value in response.headers.items()}
+        headers = auth.masked_headers(response.headers)
         if hearing is not None:
             hearing.head = Reply(response.status_code, headers, b"")
         return Reply(response.status_code, headers, auth.masked(await _body(response, max_bytes)))
@@ -214,10 +222,6 @@ def open_client(
 def _trusted(_file: str | None, _folder: str | None) -> ssl.SSLContext:
     """Return whom to trust, as the environment says. Reading the certificates takes 25 ms."""
     return httpx.create_ssl_context()
-
-
-def _masked(text: str, auth: SecretAuth) -> str:
-    return auth.masked(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 async def _body(response: httpx.Response, max_bytes: int) -> bytes:

@@ -158,9 +158,16 @@ def fetched(
 def bare_address(source: str) -> str:
     """Return an address without query and fragment, where signatures stand, and without a password.
 
-    A path is returned as it is.
+    Of an address whose host has `@` and `?` or `#` nothing is shown: what of it is a password or a
+    signature is not certain. A path is returned as it is.
     """
-    return without_login(source.partition("?")[0].partition("#")[0], "") if is_remote(source) else source
+    if not is_remote(source):
+        return source
+    scheme, _, after = source.partition("//")
+    host = after.partition("/")[0]
+    if "@" in host and not {"?", "#"}.isdisjoint(host):
+        return f"{scheme}//[hidden]"
+    return without_login(source.partition("?")[0].partition("#")[0], "")
 
 
 _VERSION = ("versionid=", "generation=", "snapshot=")

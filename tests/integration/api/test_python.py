@@ -247,6 +247,14 @@ def test_the_flow_is_a_subflow_of_another_flow(place, prefect_data):
     assert Path(summary["dir"]).parent == place / "runs"
 
 
+def test_a_plan_does_not_show_its_source():
+    """The address of a manifest may be signed; a notebook prints a plan."""
+    address = "https://h/m.csv?X-Amz-Signature=S"
+    made = callsheet.Plan(address, "night", 1, Decimal(1), Decimal(1), fits=True)
+    assert "Signature" not in repr(made)
+    assert made.source == address
+
+
 def test_kept_drafts_are_finished(place):
     """`finish` buys what is kept of a run's drafts within a budget; both bills are in its results."""
     draft = {"prompt": "A boat", "model": "seedance-2.5", "aspect_ratio": "16:9", "duration": "4"}
@@ -254,10 +262,12 @@ def test_kept_drafts_are_finished(place):
     made = callsheet.run(callsheet.plan(rows, budget_usd="3", sandbox=True), sandbox=True, speed=100)
     with pytest.raises(callsheet.OverBudget):
         callsheet.finish(made.run_id, keep=["b"], sandbox=True)
+    with pytest.raises(UsageError, match="keep names nothing"):
+        callsheet.finish(made.run_id, keep=[], sandbox=True)
     with pytest.raises(UsageError, match="budget_usd"):
         callsheet.finish(made.run_id, keep=["b"], budget_usd="much", sandbox=True)
     done = callsheet.finish(made.run_id, keep=["b"], budget_usd="7", sandbox=True)
     assert (done.exit_code, done.succeeded) == (0, 2)
     results = done.results().set_index("custom_id")
-    assert list(results["finish_usd"]) == ["", "4.59862353"]
-    assert list(results["draft_usd"]) == ["0.830962", "0.830962"]
+    assert list(results["finish_usd"]) == [None, Decimal("4.59862353")]
+    assert results["draft_usd"].sum() == Decimal("1.661924")

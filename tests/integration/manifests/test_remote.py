@@ -74,6 +74,8 @@ SIGNATURE = "X-Amz-Credential=AKIA&X-Amz-Signature=0abc"
         ("https://h/m.csv?Expires=1&Signature=S&Key-Pair-Id=K", "https://h/m.csv"),
         ("https://h/m.csv#S", "https://h/m.csv"),
         ("s3://key:S@bucket/m.csv", "s3://bucket/m.csv"),
+        ("https://key:S?S@h/m.csv", "https://[hidden]"),
+        ("https://h?token=S@S", "https://[hidden]"),
         ("gs://bucket/m.csv?generation=1", "gs://bucket/m.csv?generation=1"),
         ("shots?a.csv", "shots?a.csv"),
     ],

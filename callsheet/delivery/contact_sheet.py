@@ -158,7 +158,8 @@ def length_of(path: Path) -> tuple[int, Fraction]:
     Raises av.FFmpegError for a file that cannot be read.
     """
     with _opened(path) as (_, stream):
-        rate = stream.average_rate or Fraction(24)
+        found = stream.average_rate
+        rate = Fraction(found.numerator, found.denominator) if found else Fraction(24)
         # A fragmented file counts no frames in its header.
         return stream.frames or round((stream.duration or 0) * (stream.time_base or 0) * rate), rate
 

@@ -122,13 +122,13 @@ def combinations(columns: Sequence[Numbers], count: int) -> tuple[Numbers, Numbe
     """Return where each distinct combination first stands, in that order, and each row's place among them."""
     keys, space = np.zeros(count, np.int64), 1
     for codes in columns:
-        width = int(codes.max(initial=0)) + 1
+        width = int(np.max(codes, initial=0)) + 1
         if space * width > _LARGEST:
             keys = _places(keys)
-            space = int(keys.max(initial=0)) + 1
+            space = int(np.max(keys, initial=0)) + 1
         keys, space = keys * width + codes, space * width
     places = _places(keys)
-    first = np.zeros(int(places.max(initial=-1)) + 1, np.int64)
+    first = np.zeros(int(np.max(places, initial=-1)) + 1, np.int64)
     first[places[::-1]] = np.arange(count)[::-1]  # of equal places the last one written stays
     return first, places
 

@@ -5,6 +5,7 @@ import io
 import json
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ def test_a_book_that_was_tampered_with_is_named_and_ends_with_code_1(desk):
     """One changed amount breaks the chain: `verify` says at which entry, and exits 1."""
     warm_up(desk)
     assert desk.call("ledger", "verify", "--sandbox").returncode == 0
-    with sqlite3.connect(desk.data / "sandbox" / "ledger.sqlite") as file:
+    with closing(sqlite3.connect(desk.data / "sandbox" / "ledger.sqlite")) as file, file:
         for (trigger,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             file.execute(f'DROP TRIGGER "{trigger}"')
         file.execute("UPDATE entry SET amount_nano = 1 WHERE entry_id = 3")

@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -113,7 +113,7 @@ def _survey(path: Path) -> tuple[int, bool]:
             sound = ledger.do(verify.verify) == []
     except CallsheetError:
         return 0, False
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         (events,) = connection.execute("SELECT count(*) FROM event").fetchone()
     connection.close()
     return events, sound

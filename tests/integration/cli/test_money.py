@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import stat
+from contextlib import closing
 
 import pytest
 
@@ -175,7 +176,7 @@ def test_a_backup_is_whole_private_and_never_written_over(book, call, tmp_path):
 def test_verify_names_what_is_wrong_and_ends_with_1(book, call):
     """A balance that its entries do not add up to is a finding, in words, on standard output."""
     assert call("ledger", "verify")[0] == 0
-    with sqlite3.connect(book) as file:
+    with closing(sqlite3.connect(book)) as file, file:
         file.execute("UPDATE account SET spent_nano = 1 WHERE scope = 'ledger'")
     code, out, err = call("ledger", "verify")
     assert code == 1
@@ -238,7 +239,7 @@ MANDATORY_IN_FOCUS = (
 
 def test_a_statement_is_a_page_that_holds_no_markup_of_a_clip(book, call, tmp_path):
     """Names are shown as text; the page has no script and asks for nothing."""
-    with sqlite3.connect(book) as database:
+    with closing(sqlite3.connect(book)) as database, database:
         database.execute(
             "UPDATE job SET custom_id = '<img src=x onerror=alert(1)>' WHERE custom_id = 'shot-0'"
         )

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ async def made(shop: Any, *shots: str, **more: Any) -> tuple[str, Path]:
     """Make a run against the house's fal; return its id and its folder."""
     run_id = shop.open_run(*shots, **more)
     await shop.work(run_id)
-    with sqlite3.connect(shop.settings.ledger.removeprefix("sqlite:///")) as database:
+    with closing(sqlite3.connect(shop.settings.ledger.removeprefix("sqlite:///"))) as database, database:
         database.execute("""UPDATE run SET options = replace(options, '"sandbox":true', '"sandbox":false')""")
     with Ledger.open(shop.settings.ledger) as ledger:
         return run_id, Path(ledger.do(queries.run, run_id).out)
@@ -171,7 +172,7 @@ async def test_the_command_says_what_it_did(shop: Any, capsys: pytest.CaptureFix
     """As JSON, with exit code 4 where a file is missing, and 2 where it cannot write."""
     run_id, folder = await made(shop, "a,A boat", "b,Another boat")
     (folder / "media" / "b.mp4").unlink()
-    with sqlite3.connect(shop.settings.ledger.removeprefix("sqlite:///")) as database:
+    with closing(sqlite3.connect(shop.settings.ledger.removeprefix("sqlite:///"))) as database, database:
         database.execute("UPDATE output SET url = ''")
     command = ["deliver", run_id, "--all", "--json", "--to"]
     assert await anyio.to_thread.run_sync(run_command, [*command, "out.zip"]) == 4
@@ -189,7 +190,7 @@ async def test_a_file_with_content_credentials_is_copied_as_it_is(shop: Any) -> 
     path = folder / "media" / "a.mp4"
     signed = path.read_bytes() + (32).to_bytes(4) + b"uuid" + C2PA_UUID + b"manifest"
     path.write_bytes(signed)
-    with sqlite3.connect(shop.settings.ledger.removeprefix("sqlite:///")) as database:
+    with closing(sqlite3.connect(shop.settings.ledger.removeprefix("sqlite:///"))) as database, database:
         database.execute("UPDATE output SET sha256 = ?", (hashlib.sha256(signed).hexdigest(),))
     done = await callsheet.deliver_async(run_id, everything=True, to="out", name="{custom_id}")
     assert done.not_embedded == (("a", "it carries Content Credentials (C2PA)"),)

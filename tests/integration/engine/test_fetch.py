@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -265,7 +266,7 @@ async def test_a_paid_job_without_any_result_ends_as_a_failed_one_after_a_week(h
     """What cannot be read here and is said to have failed there is asked for again; its cost stays booked."""
     run_id = await paid_without_its_file(house, f"a,delivery without a word for {days} days")
     house.ago_ms = -days * DAY_MS
-    with sqlite3.connect(house.folder / "ledger.sqlite") as ledger:
+    with closing(sqlite3.connect(house.folder / "ledger.sqlite")) as ledger, ledger:
         ledger.execute("UPDATE submission SET result_json = '[]'")
     house.arm("server_error", route="result", status=422, count=999)
     await house.work(run_id)

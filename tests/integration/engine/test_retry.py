@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,10 @@ def test_what_was_given_up_is_bought_only_where_fal_says_that_it_is_gone(house: 
     run_id = house.open_run("a,A boat given up")
     asyncio.run(house.work(run_id))
     row = house.row(run_id)
-    with sqlite3.connect(house.folder / "ledger.sqlite") as ledger:  # its file was never fetched
+    with (
+        closing(sqlite3.connect(house.folder / "ledger.sqlite")) as ledger,
+        ledger,
+    ):  # its file was never fetched
         ledger.execute("UPDATE job SET state = 'failed', error_type = 'file_unreached', output_id = NULL")
         ledger.execute("DELETE FROM output")
         ledger.execute(

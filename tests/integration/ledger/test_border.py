@@ -26,7 +26,7 @@ BAD_URLS: dict[str, tuple[str, type[CallsheetError], str]] = {
     "below a file": ("sqlite:///{folder}/file/x", LedgerError, "File exists"),
     "where no file can be": ("sqlite:////proc/nowhere/x", LedgerError, "No such file"),
     "a name that is too long": (f"sqlite:///{{folder}}/{'x' * 300}", LedgerError, "too long"),
-    "a NUL": ("sqlite:///{folder}/a\0b", UsageError, "null byte"),
+    "a NUL": ("sqlite:///{folder}/a\0b", UsageError, "null"),
     "nobody's home": ("sqlite:///~nobody-at-all/x", UsageError, "home directory"),
     "no database": ("sqlite:///{folder}/text", LedgerError, "not a database"),
     "a server that is not there": ("postgresql://ada:hush@127.0.0.1:1/x", LedgerUnavailable, "refused"),

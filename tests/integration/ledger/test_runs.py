@@ -1,5 +1,6 @@
 import hashlib
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -385,7 +386,7 @@ def test_a_backup_is_a_whole_private_ledger_and_never_overwrites(
     with pytest.raises(UsageError, match="exists already"):
         desk.ledger.backup(copy)
     assert hashlib.sha256(copy.read_bytes()).digest() == digest
-    with sqlite3.connect(copy) as connection:
+    with closing(sqlite3.connect(copy)) as connection, connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
 

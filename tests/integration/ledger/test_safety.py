@@ -1,5 +1,5 @@
 import sqlite3
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,12 @@ def test_a_second_writer_on_sqlite_waits_before_it_looks_at_anything(sqlite_url:
     """While one transaction writes, another one cannot begin; reading goes on."""
     desk = open_desk(sqlite_url)
     desk.run()
-    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), timeout=0, isolation_level=None) as other:
+    with (
+        closing(
+            sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), timeout=0, isolation_level=None)
+        ) as other,
+        other,
+    ):
         with desk.ledger._database.write(), pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
         with desk.ledger._database.read():
@@ -212,7 +217,7 @@ def test_verify_finds_tampering_behind_the_triggers(open_desk, sqlite_url: str, 
 def test_a_reference_to_nothing_is_found(open_desk, sqlite_url: str) -> None:
     """Foreign keys can be switched off by others; verify looks for what that leaves behind."""
     desk = damaged(open_desk, sqlite_url)
-    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection, connection:
         connection.execute("UPDATE job SET run_id = 'nowhere'")
     connection.close()
     assert any("damaged" in sentence for sentence in desk.ledger.do(verify.verify))

@@ -4,6 +4,7 @@ import hashlib
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ EARLIER = {
 def test_a_file_of_another_version_is_refused_and_left_as_it_is(tmp_path: Path, said: str) -> None:
     """The sentence names the file; not one byte of its tables changes."""
     path = tmp_path / "l.sqlite"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         for statement in EARLIER[said]:
             connection.execute(statement)
     before = list(connection.iterdump())
@@ -172,7 +173,7 @@ def test_a_creation_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
             Ledger.open(f"sqlite:///{path}")
     finally:
         sa.event.remove(schema.event, "after_create", interrupt)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
     connection.close()
     with Ledger.open(f"sqlite:///{path}") as ledger:

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 
 import httpx
 import pytest
@@ -366,7 +367,7 @@ async def test_a_reply_with_a_wrong_id_is_unknown_and_found_at_once(house, in_bo
 
 def rename(house, run_id, request_id):
     """Let the ledger have another request id for a job, as if fal's reply had named it."""
-    with sqlite3.connect(house.folder / "ledger.sqlite") as ledger:
+    with closing(sqlite3.connect(house.folder / "ledger.sqlite")) as ledger, ledger:
         job_id = house.row(run_id).job_id
         ledger.execute("UPDATE submission SET request_id = ? WHERE job_id = ?", (request_id, job_id))
 
@@ -376,7 +377,7 @@ async def test_a_lead_to_somebody_elses_request_is_not_followed(house):
     run_id = await lost(house, "a,A misled boat,13", ago_s=60)
     stranger = house.buy_by_hand({"prompt": "A leading boat", "resolution": "480p", "num_frames": 29})
     await house.ended("A leading boat")
-    with sqlite3.connect(house.folder / "ledger.sqlite") as ledger:
+    with closing(sqlite3.connect(house.folder / "ledger.sqlite")) as ledger, ledger:
         ledger.execute("UPDATE submission SET lead_request_id = ? WHERE request_id IS NULL", (stranger,))
 
     (found,) = (await house.settled()).each

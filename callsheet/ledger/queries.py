@@ -223,8 +223,11 @@ def open_jobs(
 
 
 @read()
-def declared_absent(tx: Transaction, *, since_ms: int) -> list[Submission]:
-    """Return the submissions that never arrived at fal, as was declared at `since_ms` or later."""
+def given_up(tx: Transaction, *, since_ms: int) -> list[Submission]:
+    """Return the submissions of which no request is known and that are over, since `since_ms` or later.
+
+    They were declared absent, or written off and their hold booked as spent.
+    """
     table = schema.submission
     query = (
         select(*_SUBMISSION)
@@ -233,7 +236,6 @@ def declared_absent(tx: Transaction, *, since_ms: int) -> list[Submission]:
             table.c.unseen_ms.is_not(None),
             table.c.request_id.is_(None),
             table.c.closed_ms.is_not(None),
-            table.c.cost_basis == "none",
         )
         .order_by(table.c.submission_id)
     )

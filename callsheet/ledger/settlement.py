@@ -33,10 +33,16 @@ def declare_absent(tx: Transaction, job_id: int, *, why: str, attempt: int | Non
     Its submission keeps `unseen_ms`, so that a request which turns up later can be named.
     """
     _give_back(tx, job_id, Event.DECLARE_ABSENT, why=why, attempt=attempt)
+    _note_unseen(tx, job_id)
+
+
+def _note_unseen(tx: Transaction, job_id: int) -> None:
+    """Let a job's last submission have `unseen_ms`, now where it has none, if fal named no request for it."""
     table, job = schema.submission, schema.job
     number = select(job.c.submissions).where(job.c.job_id == job_id).scalar_subquery()
-    absent = (table.c.job_id == job_id) & (table.c.number == number) & table.c.unseen_ms.is_(None)
-    tx.execute(table.update().where(absent).values(unseen_ms=tx.at_ms))
+    is_last = (table.c.job_id == job_id) & (table.c.number == number)
+    never_seen = is_last & table.c.unseen_ms.is_(None) & table.c.request_id.is_(None)
+    tx.execute(table.update().where(never_seen).values(unseen_ms=tx.at_ms))
 
 
 def _give_back(tx: Transaction, job_id: int, event: Event, *, why: str, attempt: int | None) -> None:
@@ -81,8 +87,13 @@ def fail_inputs(
 def write_off(
     tx: Transaction, job_id: int, *, why: str, error_type: str = "written_off", attempt: int | None = None
 ) -> Booking:
-    """Stop looking for an unknown request and book its hold as spent. `why` says who decided, or on what."""
-    return _fail(tx, job_id, Event.WRITE_OFF, "unknown", error_type, why, attempt=attempt)
+    """Stop looking for an unknown request and book its hold as spent. `why` says who decided, or on what.
+
+    Its submission keeps `unseen_ms`, so that a request which turns up later can be named.
+    """
+    booking = _fail(tx, job_id, Event.WRITE_OFF, "unknown", error_type, why, attempt=attempt)
+    _note_unseen(tx, job_id)
+    return booking
 
 
 @write()

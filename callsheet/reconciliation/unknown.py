@@ -9,7 +9,7 @@
     absence  only after the deadline, by clocks that agree, and after two looks some time apart, each of them
              two whole reads without it that show another request of ours to the same endpoint, one whose
              history a real account has confirmed
-    orphans  what was declared absent and is at fal after all is named: paid for, and no job claims it
+  orphans  what was given up and is at fal after all is named: paid for, and no job claims it
 
 A read that fails, or that is not whole, concludes nothing.
 """
@@ -343,16 +343,16 @@ KEPT_MS = 30 * 86_400_000
 
 
 async def find_orphans(account: AccountSession) -> list[Finding]:
-    """Name fal's requests that hold what a submission sent which was declared absent in the last 30 days.
+    """Name fal's requests that hold what a submission sent which was given up in the last 30 days.
 
-    Also those that a webhook or a late reply of fal's has named. Any key may read them. Without a submission
-    that was declared absent fal is asked nothing.
+    It was declared absent, or assumed spent. Also those that a webhook or a late reply of fal's has named.
+    Any key may read them. Without a submission that was given up fal is asked nothing.
     """
     since_ms = account.now_ms() - KEPT_MS
-    absent = await account.do(queries.declared_absent, since_ms=since_ms)
-    if not absent:
+    lost = await account.do(queries.given_up, since_ms=since_ms)
+    if not lost:
         return await _reported(account, since_ms)
-    seen = await _searched(account, absent, since_ms)
+    seen = await _searched(account, lost, since_ms)
     named = {request_id for each in seen for request_id in each.request_ids}
     reported = await _reported(account, since_ms)
     return [*seen, *(each for each in reported if each.request_ids[0] not in named)]
@@ -372,10 +372,10 @@ async def _reported(account: AccountSession, since_ms: int) -> list[Finding]:
     ]
 
 
-async def _searched(account: AccountSession, absent: Sequence[Submission], since_ms: int) -> list[Finding]:
-    rows = [replace(await account.do(queries.job, each.job_id), submission=each) for each in absent]
+async def _searched(account: AccountSession, lost: Sequence[Submission], since_ms: int) -> list[Finding]:
+    rows = [replace(await account.do(queries.job, each.job_id), submission=each) for each in lost]
     attempts = [await attempt_of(account, row) for row in rows]
-    start_ms = max(since_ms, min(map(sent_ms, absent)) - LOOK_BACK_MS)
+    start_ms = max(since_ms, min(map(sent_ms, lost)) - LOOK_BACK_MS)
     try:
         found = await account.platform.history(sorted({row.endpoint for row in rows}), start_ms=start_ms)
     except (QueueError, AccountError) as error:
@@ -391,7 +391,7 @@ def _sender(attempts: Sequence[Attempt], rows: Sequence[JobRow], item: HistoryIt
 
 
 def _orphan(row: JobRow, item: HistoryItem) -> Finding:
-    why = "fal made and billed it, although it was declared absent, and no job claims it"
+    why = "fal made and billed it after its attempt was given up, and no job claims it"
     try:
         why += f"; its video: {result_of(item).video_url}"
     except (RenderFailed, QueueError) as error:

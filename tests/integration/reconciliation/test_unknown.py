@@ -14,6 +14,7 @@ from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import Ledger, State, admission, history, queries, transitions
 from callsheet.reconciliation.account import Scope, attempt_of
+from callsheet.reconciliation.decisions import assume_spent
 from callsheet.reconciliation.open_jobs import settle_ledger
 from callsheet.reconciliation.unknown import KEPT_MS
 from callsheet.report.error_table import advice_text
@@ -405,6 +406,21 @@ async def test_what_turns_up_after_it_was_declared_absent_is_named(house):
     near = house.buy_by_hand({**body, "seed": 15})
     await house.ended("An orphaned boat", 2)
     assert near not in {each.request_ids[0] for each in (await house.settled()).by("orphan")}
+
+
+async def test_what_turns_up_after_it_was_assumed_spent_is_named(house):
+    """A person's decision does not hide the video: `reconcile` names it before `retry --all` buys another."""
+    run_id = await lost(house, "a,A boat that was written off,14")
+    async with house.account() as account:
+        body = (await attempt_of(account, house.row(run_id))).arguments
+        await account.do.call(assume_spent, "a", reason="not seen so far")
+    request_id = house.buy_by_hand(body)
+    await house.ended("A boat that was written off")
+
+    (found,) = (await house.settled()).by("orphan")
+
+    assert (found.run_id, found.request_ids) == (run_id, (request_id,))
+    assert "its video: http" in found.why
 
 
 async def test_an_orphan_is_told_for_thirty_days_and_is_no_work(house):

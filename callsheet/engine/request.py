@@ -82,8 +82,15 @@ class RunRequest(BaseModel):
 
     @property
     def kept(self) -> str:
-        """The request as a run keeps it: prices are accepted once, and not for every later resume."""
-        return self.public.model_copy(update={"accept_prices": False}).model_dump_json()
+        """The request as a run keeps it: prices are accepted once, and not for every later resume.
+
+        A local source is whole, because who is told of the run is read from it again, from any folder.
+        """
+        public = self.public
+        source = public.source
+        if source is not None and not is_remote(source):
+            source = str(Path(source).absolute())
+        return public.model_copy(update={"accept_prices": False, "source": source}).model_dump_json()
 
     @property
     def public(self) -> RunRequest:

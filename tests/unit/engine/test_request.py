@@ -1,5 +1,7 @@
 """What a run is asked to do, and which of several wishes counts."""
 
+from pathlib import Path
+
 import pytest
 
 from callsheet.cli.main import run_command
@@ -59,3 +61,9 @@ def test_a_signed_address_is_not_deployed(
     shown = capfd.readouterr().err
     assert "cannot be deployed" in shown
     assert "s1gned" not in shown
+
+
+def test_a_run_keeps_where_its_source_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who is told of a run is read from its campaign file, and not from another one of that name."""
+    monkeypatch.chdir(tmp_path)
+    assert RunRequest.model_validate_json(RunRequest(source="a.toml").kept).source == str(tmp_path / "a.toml")

@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import io
 import re
+import unicodedata
 import warnings
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -159,17 +160,23 @@ class PictureFinder:
 
     def _from_file(self, path: Path, folder: Path, media: Media) -> Image:
         try:
-            real = path.resolve(strict=True)
+            real = _as_on_disk(path).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
             raise BadPicture(f"there is no file {path}") from None
         roots = (self.input_root,) if self.input_root else (folder, self.working_dir)
         if not any(real.is_relative_to(root) for root in roots):
             where = " or ".join(str(root) for root in dict.fromkeys(roots))
-            raise BadPicture(f"{real} lies outside {where}; move it there or set the input root")
+            raise BadPicture(f"{real} lies outside {where}; move it there, or plan in a folder above it")
         if media == "image":
             return _image("file", str(real), _content_of(real))
         sha256, content_type, length_ms = read_reference(real, media)
         return Image("file", str(real), sha256, content_type, media=media, length_ms=length_ms)
+
+
+def _as_on_disk(path: Path) -> Path:
+    """Return the path whose letters are composed as the disk has them: a Mac decomposes umlauts."""
+    spellings = (unicodedata.normalize(form, str(path)) for form in ("NFC", "NFD"))
+    return next((Path(each) for each in (str(path), *spellings) if Path(each).exists()), path)
 
 
 def _address(cell: str, media: Media) -> Image:

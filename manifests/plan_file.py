@@ -87,6 +87,11 @@ def refuse_to_replace(path: Path) -> None:
 def _is_plan(path: Path) -> bool:
     try:
         document = json.loads(path.read_bytes())
+        if isinstance(document, list):
+            raise UsageError(
+                f"{path} is a JSON list, which is no manifest; write one object a line into a .jsonl file "
+                '(in pandas: to_json("shots.jsonl", orient="records", lines=True))'
+            )
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(document, dict) and str(document.get("format")).startswith(_ANY_FORMAT)

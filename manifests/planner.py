@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from callsheet.errors import ManifestError, PlanChanged, Problem, UsageError
 from manifests.campaign import Campaign, is_name
 from manifests.columns import canonical
-from manifests.error_file import campaign_of
+from manifests.error_file import RESULTS_ONLY
 from manifests.expand import expanded, expansion_problems, factor_of
 from manifests.images import PictureFinder
 from manifests.job import Job
@@ -27,7 +27,7 @@ from manifests.problems import Problems
 from manifests.readers import as_table, open_manifests, refuse_bytes
 from manifests.readers.parquet import Manifest
 from manifests.readers.remote import is_remote
-from manifests.selection import retakes_of, run_of
+from manifests.selection import campaign_of, retakes_of, run_of
 from manifests.table import ReadOptions, Row, Table, shown
 from manifests.validate import check_rows
 from pricing.budgets import Cap, client_key
@@ -260,6 +260,7 @@ def planned_rows(
     manifests = open_manifests(
         campaign.manifest, campaign.folder, options or ReadOptions(renamed=campaign.columns)
     )
+    _refuse_others(campaign, manifests)
     selections = [each for each in manifests if isinstance(each, Table) and run_of(each)]
     manifests = [retakes_of(each) if isinstance(each, Table) else each for each in manifests]
     jobs = sum(manifest.count for manifest in manifests) * factor_of(campaign)
@@ -290,6 +291,20 @@ def planned_rows(
         planned = BulkPlanner(campaign, manifests, context, notes).plan()
     notes.blame(campaign.blamed)
     return planned
+
+
+def _refuse_others(campaign: Campaign, manifests: Iterable[Manifest]) -> None:
+    """Raise UsageError for the results of a run, and for a file whose campaign this plan would not be."""
+    for each in manifests:
+        if RESULTS_ONLY.issubset(each.header):
+            raise UsageError(
+                f"{each.file} has the results of a run, so its videos would be bought again. Run the "
+                "manifest itself: it buys what is missing. Failed rows are in errors.csv, retakes in "
+                "selection.csv. To buy these rows all the same, delete the column request_id"
+            )
+        theirs = each.campaign if isinstance(each, Table) else ""
+        if not campaign.file and theirs != campaign.name and is_name(theirs):
+            raise UsageError(f"{each.file} belongs to the campaign {theirs}; plan it as a file by itself")
 
 
 def _one_by_one(

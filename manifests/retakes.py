@@ -9,7 +9,6 @@ from pathlib import Path
 
 from callsheet.errors import ManifestError
 from manifests.columns import NAME_MAX_CHARS, SEED_MAX
-from manifests.error_file import campaign_of
 from manifests.images import PictureFinder
 from manifests.job import Job
 from manifests.names import NAME_MAX_CHARS as FILE_NAME_MAX_CHARS
@@ -17,7 +16,7 @@ from manifests.parse_cells import Context
 from manifests.plan_rows import manifest_cells
 from manifests.problems import Problems
 from manifests.readers import as_table, open_manifests
-from manifests.selection import run_of, verdict_column
+from manifests.selection import campaign_of, run_of, verdict_column
 from manifests.table import ReadOptions, Row
 from manifests.validate import read_row
 from pricing.catalog import Catalog

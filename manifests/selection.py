@@ -7,11 +7,13 @@ column `callsheet_run` says that a table is one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from callsheet.errors import ManifestError, Problem, UsageError
-from manifests.readers import as_table, open_manifests
+from manifests.error_file import may_be_ours
+from manifests.readers import as_table, local_files, open_manifests
 from manifests.table import ReadOptions, Row, Table, shown
 
 VERDICTS = ("keep", "retake", "reject")
@@ -68,6 +70,19 @@ def _of_table(table: Table, *, drafts: bool) -> list[Kept]:
     if problems:
         raise ManifestError(problems)
     return kept
+
+
+def campaign_of(source: Path) -> str:
+    """Return the campaign that an errors.csv or a selection.csv belongs to, in whatever format it was saved.
+
+    "" for any other file, and for one that cannot be read.
+    """
+    with suppress(OSError, UsageError):
+        files = [] if source.is_dir() else local_files(source.name, source.parent)
+        if len(files) == 1 and may_be_ours(files[0][0]):
+            tables = map(as_table, open_manifests(source.name, source.parent, ReadOptions()))
+            return next((table.campaign for table in tables), "")
+    return ""
 
 
 def verdict_column(table: Table) -> str | None:

@@ -85,6 +85,7 @@ class Table:
 
     `header` holds the columns' names in the file, `columns` ours. `numbers` and `cells` have one entry a row;
     a row has a cell for every column. `problems` and `warnings` are those of the file, not of its values.
+    `campaign` is whose the rows are, where a run wrote the file; "" for any other.
     """
 
     file: str
@@ -95,6 +96,7 @@ class Table:
     cells: Sequence[Sequence[str]] = ()
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    campaign: str = ""
 
     @property
     def count(self) -> int:
@@ -132,6 +134,9 @@ class Sheet:
         numbers: list[int] = []
         cells: list[list[str]] = []
         left_out = 0
+        prompt = next(
+            (place for place, name in enumerate(header) if options.column_of(name) == "prompt"), None
+        )
         for number, row in below:
             if options.skip_hidden and number in self.hidden:
                 left_out += 1
@@ -139,12 +144,12 @@ class Sheet:
             if len(numbers) == ROWS_MAX or len(numbers) * len(header) > CELLS_MAX:
                 self.wrong(number, "", "", too_many(CELLS_MAX // max(len(header), 1)))
                 return Table(self.file, self.folder, problems=tuple(self.problems))
-            if self._fits(number, row, header):
+            if self._fits(number, row, header) and not _is_unticked(row, prompt):
                 numbers.append(number)
                 cells.append(row)
         for each in cells:
             each.extend([""] * (len(header) - len(each)))
-        kept = self._named(at, header, cells)
+        kept = self._named(at, header, numbers, cells)
         if len(kept) < len(header):
             cells = [[row[place] for place in kept] for row in cells]
             header = [header[place] for place in kept]
@@ -198,16 +203,42 @@ class Sheet:
             return False
         return True
 
-    def _named(self, at: int, header: list[str], cells: list[list[str]]) -> list[int]:
-        """Return the places of the columns that have a name; one without a name must be empty."""
+    def _named(self, at: int, header: list[str], numbers: Sequence[int], cells: list[list[str]]) -> list[int]:
+        """Return the places of the columns that have a name.
+
+        One without a name must be empty, or number the rows as pandas does.
+        """
         nameless = [place for place, name in enumerate(header) if not name]
-        filled = [place + 1 for place in nameless if any(row[place].strip() for row in cells)]
+        filled = [place for place in nameless if any(row[place].strip() for row in cells)]
+        if filled == [0] and _counts(row[0] for row in cells):
+            filled = []
         if filled:
-            what = f"column{'s' if len(filled) > 1 else ''} {listed(filled)}"
+            what = f"column{'s' if len(filled) > 1 else ''} {listed([place + 1 for place in filled])}"
             has = "have" if len(filled) > 1 else "has"
             message = f"{what} {has} no header. Is the header further down? Set header_row."
-            self.wrong(at, "", what, message[0].upper() + message[1:])
+            number, text = next(
+                (number, row[filled[0]].strip())
+                for number, row in zip(numbers, cells, strict=True)
+                if row[filled[0]].strip()
+            )
+            found = f"{what}; the first text in it is in row {number}: {text[:LONGEST_SHOWN]}"
+            self.wrong(at, "", found, message[0].upper() + message[1:])
         return [place for place, name in enumerate(header) if name]
+
+
+def _counts(cells: Iterable[str]) -> bool:
+    """Say whether cells are 0, 1, 2 and so on: the index of a DataFrame, which pandas writes unnamed."""
+    return all(cell.strip() == str(number) for number, cell in enumerate(cells))
+
+
+def _is_unticked(row: Sequence[str], prompt: int | None) -> bool:
+    """Say whether nothing is in a row but boxes that are not ticked, which Google Sheets fills down.
+
+    `prompt` is the place of the prompt; without one a row of them may be a job.
+    """
+    if prompt is None or (prompt < len(row) and row[prompt].strip()):
+        return False
+    return {cell.strip().lower() for cell in row} - {""} == {"false"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from callsheet.errors import UsageError
 from manifests.campaign import NAME_MAX_CHARS, is_name
+from manifests.error_file import CAMPAIGN_COLUMN, without_marks
 from manifests.readers.csv import read_csv
 from manifests.readers.jsonl import read_jsonl
 from manifests.readers.parquet import Manifest, ParquetFile, value_text
@@ -171,7 +172,11 @@ def _why_none(path: Path) -> str:
 
 def _open(path: Path, options: ReadOptions, *, name: str = "", sheet: str = "") -> Manifest:
     """Open one manifest file; messages call it `name`. Raises UsageError where it cannot be read at all."""
-    file = name or str(path)
+    opened = _opened(path, options, name or str(path), sheet)
+    return without_marks(as_table(opened)) if CAMPAIGN_COLUMN in opened.header else opened
+
+
+def _opened(path: Path, options: ReadOptions, file: str, sheet: str) -> Manifest:
     refuse_bytes(file)
     partition = partition_of(file)
     if path.name.startswith(_LOCK):

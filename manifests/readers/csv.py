@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from callsheet.errors import Problem
-from manifests.error_file import without_marks
 from manifests.table import CELL_LIMIT_BYTES, HEADER_ROWS, ReadOptions, Sheet, Table
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -46,7 +45,7 @@ def read_csv(content: bytes, file: str, folder: Path, options: ReadOptions) -> T
     sheet = Sheet(file, folder, iter(()))
     sheet.rows = _rows(content, separator, sheet)
     with _field_limit(CELL_LIMIT_BYTES):
-        return without_marks(sheet.table(options))
+        return sheet.table(options)
 
 
 def _rows(content: bytes, separator: str, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
@@ -59,17 +58,19 @@ def _rows(content: bytes, separator: str, sheet: Sheet) -> Iterator[tuple[int, l
             if (cells and cells[0].strip()) or any(map(str.strip, cells)):
                 yield number, cells
     except UnicodeDecodeError:
-        line, byte = _first_bad_byte(content)
-        sheet.wrong(line, "", f"byte 0x{byte:02x}", "the file is not UTF-8; save it as “CSV UTF-8”")
+        row, byte = _first_bad_byte(content, separator)
+        sheet.wrong(row, "", f"byte 0x{byte:02x}", "the file is not UTF-8; save it as “CSV UTF-8”")
     except csv.Error as error:
         sheet.wrong(number + 1, "", "", _in_words(str(error)))
 
 
-def _first_bad_byte(content: bytes) -> tuple[int, int]:
+def _first_bad_byte(content: bytes, separator: str) -> tuple[int, int]:
+    """Return the first byte that is not UTF-8, and before it its row, as a spreadsheet counts."""
     try:
         content.decode()
     except UnicodeDecodeError as error:
-        return content.count(b"\n", 0, error.start) + 1, content[error.start]
+        before = io.StringIO(content[: error.start].decode() + "?", newline="\n")
+        return sum(1 for _ in csv.reader(before, delimiter=separator)), content[error.start]
     raise AssertionError("the content was not UTF-8 a moment ago")
 
 

@@ -18,14 +18,15 @@ import sys
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 from xml.parsers import expat
 
 from manifests.readers.parquet import value_text
-from manifests.table import CELLS_MAX, ReadOptions, Sheet, Table
+from manifests.table import CELLS_MAX, HEADER_ROWS, ReadOptions, Sheet, Table
 
 TIME_MAX_S = 300.0
 TEXT_MAX_BYTES = 1 << 30
@@ -128,7 +129,7 @@ class _Sheet:
 def main(path: str, sheet: str) -> None:
     """Write the rows of one sheet to stdout."""
     try:
-        for row in _read(Path(path).read_bytes(), sheet):
+        for row in _read(Path(path).read_bytes(), sheet, Path(path).name):
             _say(row)
         _say({"end": True})
     except _BadWorkbook as error:
@@ -141,7 +142,13 @@ def _say(document: Mapping[str, Any]) -> None:
     sys.stdout.write(f"{json.dumps(document)}\n")
 
 
-def _read(content: bytes, wanted: str) -> Iterator[dict[str, Any]]:
+def _known(rows: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many of our columns the likeliest header of a sheet has."""
+    options = ReadOptions()
+    return max((options.known(row["cells"]) for row in islice(rows, HEADER_ROWS)), default=0)
+
+
+def _read(content: bytes, wanted: str, file: str) -> Iterator[dict[str, Any]]:
     import python_calamine as calamine
 
     try:
@@ -158,13 +165,14 @@ def _read(content: bytes, wanted: str) -> Iterator[dict[str, Any]]:
         raise _BadWorkbook(f"this is not a whole XLSX workbook: {error}") from None
     if len(filled) > 1:
         listed = ", ".join(map(repr, filled))
-        raise _BadWorkbook(f"several sheets are filled ({listed}); name one like this: book.xlsx#{filled[0]}")
+        best = max(filled, key=lambda name: _known(_rows(book.get_sheet_by_name(name), sheets[name])))
+        raise _BadWorkbook(f"several sheets are filled ({listed}); name one like this: {file}#{best}")
     if not filled and (
         hidden := [name for name, (_, visible) in parts.items() if not visible and not wanted]
     ):
         listed = ", ".join(map(repr, hidden))
         raise _BadWorkbook(
-            f"no visible sheet has rows; hidden are {listed}; name one like this: book.xlsx#{hidden[0]}"
+            f"no visible sheet has rows; hidden are {listed}; name one like this: {file}#{hidden[0]}"
         )
     for name in filled:
         if (place := sheets[name].uncalculated) is not None:

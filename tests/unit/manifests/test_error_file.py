@@ -1,13 +1,19 @@
 """What errors.csv does to cells, and what reading it undoes."""
 
+import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.error_file import CAMPAIGN_COLUMN, campaign_of, escaped, restored
+from callsheet.errors import ManifestError, UsageError
+from manifests.error_file import CAMPAIGN_COLUMN, RESULTS_ONLY, escaped, restored
 from manifests.planner import make_plan
+from manifests.selection import campaign_of
+from tests.rig.workbooks import book, sheet, workbook
 
 HEADER = "custom_id,prompt,model,resolution,duration"
 ROW = "{id},{prompt},seedance-1.0-lite,480p,2"
@@ -69,6 +75,67 @@ def test_ours_is_restored_and_belongs_to_its_campaign(tmp_path: Path, separator:
     plan = make_plan(path)
     assert (plan.campaign, plan.jobs[0].job.prompt) == ("spring", "=quoted")
     assert CAMPAIGN_COLUMN not in plan.jobs[0].cells
+
+
+def _saved(folder: Path, kind: str, rows: list[list[str]]) -> Path:
+    """Save a table as a program of that kind does."""
+    path = folder / f"errors.{kind}"
+    lines = ["\t".join(row) for row in rows]
+    if kind == "xlsx":
+        path.write_bytes(book(Sheet=rows))
+    elif kind == "parquet":
+        pq.write_table(pa.table(dict(zip(rows[0], zip(*rows[1:], strict=True), strict=True))), path)
+    elif kind == "jsonl":
+        path.write_text("\n".join(json.dumps(dict(zip(rows[0], row, strict=True))) for row in rows[1:]))
+    else:
+        path.write_bytes("\n".join(lines).encode("utf-16" if kind == "txt" else "utf-8"))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "txt", "xlsx", "parquet", "jsonl"])
+def test_ours_is_ours_in_every_format(tmp_path: Path, kind: str) -> None:
+    """Saved by another program, with a row of the person's own first, it keeps its campaign and its caps."""
+    header = [*HEADER.split(","), CAMPAIGN_COLUMN]
+    ours = ROW.format(id="a", prompt="'=quoted").split(",")
+    added = ROW.format(id="b", prompt="added").split(",")
+    plan = make_plan(_saved(tmp_path, kind, [header, [*added, ""], [*ours, "spring"]]))
+    assert (plan.campaign, [each.job.prompt for each in plan.jobs]) == ("spring", ["added", "=quoted"])
+    assert CAMPAIGN_COLUMN not in plan.jobs[0].cells
+
+
+def test_a_sheet_of_a_workbook_keeps_its_campaign(tmp_path: Path) -> None:
+    """Also where the sheet is named."""
+    ours = [*ROW.format(id="a", prompt="x").split(","), "spring"]
+    rows = [[*HEADER.split(","), CAMPAIGN_COLUMN], ours]
+    (tmp_path / "book.xlsx").write_bytes(workbook({"Failed": sheet(rows), "Notes": sheet([["n"], ["x"]])}))
+    assert make_plan(tmp_path / "book.xlsx#Failed").campaign == "spring"
+
+
+def test_rows_of_two_campaigns_are_told(tmp_path: Path) -> None:
+    """Put together in one file, rows would count under the wrong cap."""
+    rows = [ROW.format(id=name, prompt="x") + f",{name}" for name in ("spring", "autumn")]
+    path = manifest(tmp_path, "errors.csv", *rows, header=f"{HEADER},{CAMPAIGN_COLUMN}")
+    with pytest.raises(ManifestError) as caught:
+        make_plan(path)
+    (problem,) = caught.value.problems
+    assert (problem.row, problem.column, problem.found) == (3, CAMPAIGN_COLUMN, "autumn")
+
+
+def test_files_of_several_campaigns_are_not_one_manifest(tmp_path: Path) -> None:
+    """A pattern is a campaign of its own, so it must not take the failed rows of another."""
+    for name in ("a", "b"):
+        row = ROW.format(id=name, prompt="x") + ",spring"
+        manifest(tmp_path, f"errors-{name}.csv", row, header=f"{HEADER},{CAMPAIGN_COLUMN}")
+    with pytest.raises(UsageError, match="belongs to the campaign spring"):
+        make_plan(tmp_path / "errors-*.csv")
+
+
+def test_the_results_of_a_run_are_no_manifest(tmp_path: Path) -> None:
+    """Its videos would be bought again, under another campaign."""
+    row = ROW.format(id="a", prompt="x") + "," * len(RESULTS_ONLY - {"custom_id"})
+    header = ",".join([HEADER, *sorted(RESULTS_ONLY - {"custom_id"})])
+    with pytest.raises(UsageError, match="has the results of a run"):
+        make_plan(manifest(tmp_path, "results.csv", row, header=header))
 
 
 def test_a_campaign_that_cannot_be_a_name_is_not_used(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import io
 import os
 import random
 import struct
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -204,6 +205,13 @@ def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(BadPicture, match="is not a file"):
         _find("pipe.png", tmp_path)
+
+
+@pytest.mark.parametrize(("on_disk", "written"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_name_is_found_however_its_letters_are_composed(tmp_path: Path, on_disk: str, written: str) -> None:
+    """A Mac decomposes umlauts in names of files, and a spreadsheet does not."""
+    (tmp_path / unicodedata.normalize(on_disk, "Übergröße.png")).write_bytes(_picture())
+    assert _find(unicodedata.normalize(written, "Übergröße.png"), tmp_path).kind == "file"
 
 
 def test_only_from_allowed_folders(tmp_path: Path) -> None:

@@ -141,6 +141,8 @@ TABLE = f"prompt,model,resolution\na kite,{FAST},480p\n"
         "Spring launch; 2026; final,,\nby Zoe,,\n" + TABLE,
         "Client,Acme,\nDate,1 May,\n,,\n" + TABLE,
         "Spring, summer and all the rest, a long title\n" + TABLE.replace(",", ";"),
+        f",prompt,model,resolution\n0,a kite,{FAST},480p\n",
+        TABLE.replace("resolution", "resolution,done").replace("480p", "480p,") + ",,,FALSE\n" * 3,
     ],
 )
 def test_csv_as_programs_save_it(content):
@@ -158,6 +160,7 @@ def test_csv_as_programs_save_it(content):
         ("My shots,,,\nNr,Words,Who,Size\n1,a kite,x,480p\n", 1, "Columns 2, 3 and 4 have no header. Is the"),
         ("sep=;\n" + TABLE.replace(",", ";") + "a boat;x\n", 3, "the header has 3"),
         (TABLE.encode("utf-16")[:-1], 0, "begins like UTF-16"),
+        (TABLE.replace("a kite", '"a\nkite"').encode() + b"K\xe4se,x,y\n", 3, "the file is not UTF-8"),
     ],
 )
 def test_csv_that_asks_for_a_hand(content, row, message):

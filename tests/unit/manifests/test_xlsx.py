@@ -71,7 +71,7 @@ def test_a_workbook_whose_rows_are_all_hidden_is_not_an_empty_one(tmp_path):
 def test_a_header_with_a_hole_is_a_problem(tmp_path):
     """A filled column without a name is refused, with the header's own row."""
     (problem,) = _read(tmp_path, book(Shots=[["prompt", None], ["A fox", "what is this"]])).problems
-    assert (problem.row, problem.found) == (1, "column 2")
+    assert (problem.row, problem.found) == (1, "column 2; the first text in it is in row 2: what is this")
     assert problem.message == "Column 2 has no header. Is the header further down? Set header_row."
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
@@ -284,3 +285,46 @@ def likely_column(name: str, beside: Container[str] = ()) -> str | None:
             return column.name
     near = difflib.get_close_matches(plain, [column.name for column in COLUMNS], n=1, cutoff=_NEAR)
     return near[0] if near else None
+
+
+_WORDS: tuple[tuple[str, str, str], ...] = (
+    ("end_image_url", "end last final", "image images picture photo frame keyframe bild"),
+    ("reference_image_urls", "reference references ref", "image images picture pictures photo photos"),
+    ("reference_videos", "reference references ref", "video videos clip clips"),
+    ("reference_audios", "reference references ref", "audio audios sound sounds music voice"),
+    ("num_frames", "num number count", "frame frames"),
+    ("num_frames", "", "frames"),
+    ("image_url", "", "image images picture pictures photo frame keyframe keyframes bild startbild"),
+    ("generate_audio", "", "audio sound ton"),
+    ("duration", "", "duration seconds secs sec length runtime dauer sekunden laufzeit"),
+    ("resolution", "", "resolution auflösung aufloesung"),
+    ("aspect_ratio", "", "ratio aspect format seitenverhältnis seitenverhaeltnis"),
+    ("take", "", "take takes variant variants quantity qty"),
+    ("seed", "", "seed"),
+    ("bitrate_mode", "", "bitrate"),
+    ("client", "", "client customer"),
+    ("model", "", "model endpoint"),
+    ("prompt", "", "prompt"),
+)
+"""Words of headers that may mean a column of ours: one of each group, the first line that fits."""
+
+_ELSEWISE = frozenset(
+    {"alt", "approved", "by", "comment", "comments", "credit", "credits", "date", "email", "id", "license"}
+    | {"note", "notes", "rate", "release", "rights", "status", "used"}
+)
+"""Words beside which a word of ours means something else: `Image credit`, `Frame rate`, `Model release`."""
+
+_WORD = re.compile(r"[^\W\d_]+")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def column_by_words(header: str) -> str | None:
+    """Return the column of ours that a header may mean by one of its words: `Video length` is duration."""
+    composed = unicodedata.normalize("NFC", header)
+    words = {word.casefold() for word in _WORD.findall(_CAMEL.sub(" ", composed))}
+    if words & _ELSEWISE:
+        return None
+    for ours, beside, which in _WORDS:
+        if words.intersection(which.split()) and (not beside or words.intersection(beside.split())):
+            return ours
+    return None

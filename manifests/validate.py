@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from callsheet.errors import Problem
-from manifests.columns import COLUMN, COLUMNS, Pictures, likely_column
+from manifests.columns import COLUMN, COLUMNS, Pictures
+from manifests.headers import Headers
 from manifests.job import Image, Job, input_ms, plain_prompt
 from manifests.names import identified
 from manifests.parse_cells import Context, Reading, read_cell
 from manifests.problems import Problems
-from manifests.table import CELL_LIMIT_BYTES, UNPRINTABLE, Row, shown
+from manifests.table import CELL_LIMIT_BYTES, UNPRINTABLE, Row
 from pricing.catalog import AUTO, Catalog, Endpoint, Task
 
 
@@ -22,37 +22,18 @@ def check_rows(rows: Iterable[Row], context: Context, notes: Problems) -> list[t
 
     Every mistake goes into `notes`. Where it gets any, what is returned is only part of the manifest.
     """
-    headers: set[tuple[str, tuple[str, ...]]] = set()
+    headers = Headers(notes)
     pairs = []
     for row in rows:
-        header = (row.file, tuple(row.cells))
-        if header not in headers:
-            headers.add(header)
-            check_header(row, notes)
+        for name in headers.unseen(row.file, tuple(row.cells)):
+            if row.cells[name].strip():
+                headers.saw(row.file, tuple(row.cells), name)
         job = read_row(row, context, notes)
         if job is not None:
             pairs.append((row, job))
+    headers.finish()
     jobs = identified(pairs, notes, context.naming)
     return [(row, job) for (row, _), job in zip(pairs, jobs, strict=True)]
-
-
-def check_header(row: Row, notes: Problems) -> None:
-    """Note the columns that must be there and are not, and those that look like one of ours misspelt."""
-    names = [column.name for column in COLUMNS]
-    meant = {name: likely_column(name, row.cells) for name in row.cells if name not in names}
-    for column in COLUMNS:
-        if column.required and column.name not in row.cells:
-            near = next((name for name, ours in meant.items() if ours == column.name), None)
-            hint = (
-                f"is {near!r} meant? Rename it"
-                if near
-                else "add it, or set it under [defaults] of a campaign"
-            )
-            notes.add(Problem(row.file, 0, column.name, "", f"the manifest has no such column; {hint}"))
-    for name, ours in meant.items():
-        if ours:
-            message = f"not a Callsheet column, copied to the results; did you mean {ours}?"
-            notes.add_warning(Problem(row.file, 0, shown(name), "", message))
 
 
 def read_row(row: Row, context: Context, notes: Problems) -> Job | None:

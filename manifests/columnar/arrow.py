@@ -55,6 +55,12 @@ def chars(texts: Any) -> Numbers:
     return numbers_of(pc.utf8_length(texts))
 
 
+def is_filled(texts: Any) -> Mask:
+    """Say which texts are more than white space."""
+    filled: Mask = chars(stripped(texts)) > 0
+    return filled
+
+
 def matches(texts: Any, pattern: str) -> Mask:
     """Say which texts a regular expression (RE2) is found in."""
     return mask_of(pc.match_substring_regex(texts, pattern))

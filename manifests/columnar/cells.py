@@ -27,6 +27,7 @@ from manifests.columnar.arrow import (
     chars,
     coded,
     combinations,
+    is_filled,
     mask_of,
     matches,
     numbers_of,
@@ -119,10 +120,7 @@ class BatchReader:
             if isinstance(column.kind, Pictures) and column.name in self._batch.columns
         ]
         models, model_places = self._words("model")
-        filled = [
-            by_word(self._batch.columns[name], lambda texts: chars(stripped(texts)) > 0).astype(np.int64)
-            for name in pictures
-        ]
+        filled = [by_word(self._batch.columns[name], is_filled).astype(np.int64) for name in pictures]
         first, places = combinations([model_places, *filled], len(self._batch))
         groups: dict[tuple[Endpoint, ...], int] = {}
         of_first, wrong = [], {}
@@ -183,7 +181,7 @@ class BatchReader:
         has_files = np.zeros(len(found), bool)
         for name in PICTURE_COLUMNS:
             if name in self._batch.columns and found.any():
-                has_files |= ~by_word(self._batch.columns[name], _is_empty)
+                has_files |= by_word(self._batch.columns[name], is_filled)
         return found & has_files
 
     def numbers(self, column: Column) -> Numbers:

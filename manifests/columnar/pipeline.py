@@ -11,21 +11,20 @@ import numpy as np
 
 from callsheet.files import TemporaryFolder
 from manifests.campaign import Campaign
-from manifests.columnar.arrow import coded, combinations, numbers_of
+from manifests.columnar.arrow import by_word, coded, combinations, is_filled, numbers_of
 from manifests.columnar.batches import Batch, Expander, batches_of
 from manifests.columnar.check import Checker
 from manifests.columnar.duplicates import RowKeys, Settler, changed
 from manifests.columnar.job_store import JobStore, feed, identities_of, write_rows
 from manifests.columnar.row_maker import PlanRows, RowMaker
 from manifests.columns import COLUMN
+from manifests.headers import Headers
 from manifests.parse_cells import Context
 from manifests.plan import JobKind, Summary, part_of
 from manifests.plan_hash import RowsDigest
 from manifests.plan_rows import rows_schema
 from manifests.problems import Problems
 from manifests.readers.parquet import Damaged, Manifest
-from manifests.table import Row
-from manifests.validate import check_header
 
 _WORKERS = 2
 _AHEAD = 3
@@ -66,15 +65,16 @@ class BulkPlanner:
         return jobs, Summary(self._count, part.groups, part.sizes, self._digest.document())
 
     def _rows(self) -> Iterator[PlanRows]:
-        headers: set[tuple[str, tuple[str, ...]]] = set()
+        headers = Headers(self._notes)
         for batch, rows, notes in _in_order(self._work, self._batches()):
-            if len(batch) and (batch.file, batch.header) not in headers:
-                headers.add((batch.file, batch.header))
-                check_header(Row(batch.file, batch.folder, 0, dict.fromkeys(batch.header, "")), self._notes)
+            for name in headers.unseen(batch.file, batch.header) if len(batch) else ():
+                if by_word(batch.columns[name], is_filled).any():
+                    headers.saw(batch.file, batch.header, name)
             self._notes.add_from(notes)
             if len(rows):
                 self._keep(rows)
                 yield rows
+        headers.finish()
 
     def _batches(self) -> Iterator[Batch]:
         for manifest in self._manifests:

@@ -146,6 +146,8 @@ TEXTS: dict[str, list[str]] = {
     "client": ["", "acme", "NA", "null", "#NAME?", "Zoë", "b\u200bd", "c" * 121],
     "output_name": ["", "", "", "hero", "#REF!", "Hero.mp4", "../a", "a/b", "NUL.mp4", ".mp4"],
     "note": ["", " kept ", "x", "\x07"],
+    "Video length": ["5", ""],
+    "Start frame": ["", "a.png"],
     "product": ["tea", "Käse", "", "a/b"],
 }
 MODELS = ("seedance-1.0-lite", "seedance-1.0-pro")
@@ -365,6 +367,16 @@ def test_a_matrix_of_many_rows_never_sees_a_row(folder, monkeypatch):
     )[2]
     assert [jobs[at].job.prompt for at in (0, 5, 6)] == ["A fox 0 at dusk"] * 2 + ["A fox 1 at dusk"]
     assert len(jobs) == 300
+
+
+def test_a_header_is_judged_by_all_of_its_rows(folder, monkeypatch):
+    """A column of ours explains another one if any batch fills it, and not where it stays empty."""
+    monkeypatch.setattr(batches, "BATCH_ROWS", 4)
+    names = ["prompt", "model", "Main image", "image_url", "Video length", "duration", "Sound?"]
+    rows = [["a fox", MODELS[0], "x.png", "b.png" if at == 7 else " ", "5", "", "no"] for at in range(12)]
+    pq.write_table(_table(names, rows), folder / "m.parquet")
+    warnings = [each for each in _both_ways(folder)[1] if "did you mean" in each.message]
+    assert [each.column for each in warnings] == ["Video length", "Sound?"]
 
 
 def test_a_parquet_file_that_ends_early_is_a_mistake_of_a_campaign_too(folder):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from callsheet.errors import ManifestError, Problem
-from manifests.columns import COLUMNS, PROMPT_MAX_CHARS, SEED_MAX, likely_column
+from manifests.columns import COLUMNS, PROMPT_MAX_CHARS, SEED_MAX, column_by_words, likely_column
 from manifests.job import Job
 from manifests.planner import make_plan
 
@@ -219,6 +219,13 @@ def test_every_mistake_of_a_row_at_once(tmp_path: Path) -> None:
         ({"promt": "x"}, "promt", "", "did you mean prompt?"),
         ({"aspect ration": "16:9"}, "aspect ration", "", "did you mean aspect_ratio?"),
         ({"image": "x.png"}, "image", "", "did you mean image_url?"),
+        (
+            {"Video length": "5"},
+            "Video length",
+            "",
+            "not a Callsheet column, copied to the results; did you mean dur",
+        ),
+        ({"Video length": "5", "duration": ""}, "Video length", "", "did you mean duration?"),
     ],
 )
 def test_warnings(tmp_path: Path, cells: dict[str, str], column: str, found: str, message: str) -> None:
@@ -248,6 +255,35 @@ def test_equal_warnings_become_one(tmp_path: Path) -> None:
 def test_likely_columns(name: str, ours: str | None) -> None:
     """A misspelt column is recognised; an ordinary column of the customer's is not."""
     assert likely_column(name) == ours
+
+
+@pytest.mark.parametrize(
+    ("headers", "ours"),
+    [
+        ("Duration in seconds|Length (sec)|Video length|ClipLength|Secs|Dauer|clip_length_s", "duration"),
+        ("Output resolution|AUFLÖSUNG|Auflo\u0308sung", "resolution"),
+        ("Start Image URL|Start frame|Images|Image File|Keyframe|image1|MainImage", "image_url"),
+        ("End frame|Last image", "end_image_url"),
+        ("Reference pictures", "reference_image_urls"),
+        ("With audio|Ton|Sound?", "generate_audio"),
+        ("Variants|Number of takes|Quantity", "take"),
+        ("Format|Ratio (W:H)", "aspect_ratio"),
+        ("Number of frames", "num_frames"),
+        ("Random seed", "seed"),
+        ("AI model", "model"),
+        ("Video prompt", "prompt"),
+        ("Image credit|Frame rate|Model release|Lengthy|Soundtrack|note|budget|Tonne|Second-hand", None),
+    ],
+)
+def test_columns_by_a_word_of_the_header(headers: str, ours: str | None) -> None:
+    """A header names a column of ours by one of its words, unless another says that it is something else."""
+    assert {column_by_words(header) for header in headers.split("|")} == {ours}
+
+
+def test_a_word_of_ours_is_no_doubt_beside_the_filled_column(tmp_path: Path) -> None:
+    """`Product image` is the customer's own where image_url holds pictures, if only in some of the rows."""
+    rows = [_row(image_url="", **{"Product image": "x.png"}), _row(image_url=PICTURE, seed="1")]
+    assert make_plan(_write(tmp_path, *rows)).warnings == ()
 
 
 def test_another_word_is_no_mistake_beside_the_column_itself() -> None:

@@ -21,6 +21,7 @@ from manifests.addresses import REFERENCE, is_address, is_reference, is_webhook
 from manifests.campaign import NAME_MAX_CHARS, Template, is_name, parse_template
 from manifests.columns import TAKES_MAX, canonical
 from manifests.look import FLAG_KINDS, THRESHOLDS, LookRules
+from manifests.names import parse_naming
 from manifests.table import WrittenNumber, two_claim
 from pricing.money import MAX_USD, parse_usd
 
@@ -190,6 +191,10 @@ def _template(value: Any) -> Template:
     return parse_template(_text(value))
 
 
+def _naming(value: Any) -> Template:
+    return parse_naming(_text(value))
+
+
 _CELL_SCHEMA = {"type": ["string", "integer", "number", "boolean"]}
 Cell = Annotated[str, BeforeValidator(_cell), WithJsonSchema(_CELL_SCHEMA)]
 Cells = Annotated[
@@ -207,6 +212,7 @@ Header = Annotated[str, BeforeValidator(_text), AfterValidator(canonical)]
 Address = Annotated[str, BeforeValidator(_address)]
 Webhook = Annotated[str, BeforeValidator(_webhook)]
 Pattern = Annotated[Template, BeforeValidator(_template), WithJsonSchema({"type": "string"})]
+Naming = Annotated[Template, BeforeValidator(_naming), WithJsonSchema({"type": "string"})]
 
 
 def _bounds(low: int, high: int) -> WithJsonSchema:
@@ -277,7 +283,7 @@ class OutputSection(_Section):
     """[output]: where the run's folder is made, and what its videos are called."""
 
     dir: Text = _key("a folder or `s3://bucket/prefix`, where run folders are made", "")
-    name: Pattern | None = _key("the videos' names, from `{columns}` of the row; `/` makes folders", None)
+    name: Naming | None = _key("the videos' names, from `{columns}` of the row; `/` makes folders", None)
 
 
 class NotifySection(_Section):

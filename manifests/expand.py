@@ -13,7 +13,7 @@ from typing import Protocol
 from callsheet.errors import Problem
 from manifests.campaign import BadTemplate, Campaign, Template
 from manifests.columns import COLUMN
-from manifests.names import safe_part
+from manifests.names import safe_part, without_suffix
 from manifests.parse_cells import whole_number
 from manifests.problems import Problems
 from manifests.table import ROWS_MAX, Row, Table, shown
@@ -147,7 +147,7 @@ def _tell_apart(cells: dict[str, str], combination: Mapping[str, str], take: int
     suffix = suffix_of(combination, take)
     for name in NAMING:
         if suffix and cells.get(name, "").strip():
-            cells[name] = cells[name].strip().removesuffix(".mp4") + suffix
+            cells[name] = without_suffix(cells[name].strip()) + suffix
 
 
 def suffix_of(combination: Mapping[str, str], take: int) -> str:

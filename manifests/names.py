@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from manifests.campaign import Template
+from manifests.campaign import Template, parse_template
 from manifests.job import Job
 from manifests.problems import Problems
 from manifests.table import Row
@@ -35,6 +35,14 @@ _SAFE_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?", re.ASC
 _DEVICE = re.compile(DEVICE_NAME, re.ASCII)
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 _HASH_CHARS = 8
+
+
+SUFFIX = r"(?i)\.mp4$"
+
+
+def without_suffix(name: str) -> str:
+    """Return a name without the `.mp4` at its end, in whatever case; a video gets it anyway."""
+    return re.sub(SUFFIX, "", name, flags=re.ASCII)
 
 
 def is_safe(name: str) -> bool:
@@ -280,6 +288,11 @@ def made_name(naming: Template, job: Job, cells: Mapping[str, str]) -> str:
     texts = {name: decided.get(name, cells.get(name, "")).strip() for name in naming.columns}
     name = naming.fill({name: safe_part(text) if text else "" for name, text in texts.items()})
     return cleaned_name(name, job.custom_id)
+
+
+def parse_naming(text: str) -> Template:
+    """Parse a template of file names; `.mp4` may stand at its end. Raises BadTemplate."""
+    return parse_template(without_suffix(text))
 
 
 def leaves_folder(naming: Template) -> bool:

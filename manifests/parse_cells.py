@@ -25,7 +25,7 @@ from manifests.columns import (
 )
 from manifests.images import BadPicture, PictureFinder
 from manifests.job import Image
-from manifests.names import NAME_RULE, is_safe
+from manifests.names import NAME_RULE, is_safe, without_suffix
 from manifests.problems import Problems
 from manifests.table import UNPRINTABLE, Row
 from pricing.catalog import AUTO, Catalog, Endpoint
@@ -195,7 +195,7 @@ def _read_text(reading: Reading, column: Column) -> str:
 
 
 def _read_file_name(reading: Reading, column: Column) -> str:
-    text = reading.text(column).removesuffix(".mp4")
+    text = without_suffix(reading.text(column))
     if text and not is_safe(text):
         reading.wrong(column, f"not a safe file name; allowed are {NAME_RULE}")
     return text

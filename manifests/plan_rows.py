@@ -12,6 +12,7 @@ from typing import Any
 
 from manifests.columns import COLUMN, PICTURE_COLUMNS, Media, Pictures
 from manifests.job import Image, Job, canonical_json
+from manifests.names import without_suffix
 from manifests.parse_cells import picture_list
 from manifests.plan import Plan, PlannedJob, StoredJobs
 from manifests.plan_hash import NO_SEED
@@ -100,7 +101,7 @@ def rows_table(jobs: Sequence[PlannedJob]) -> Any:
 def _row(planned: PlannedJob) -> dict[str, Any]:
     job, price, cells = planned.job, planned.quote, planned.cells
     made = [MADE_ID] * (not cells.get("custom_id", "").strip())
-    made += [MADE_NAME] * (not cells.get("output_name", "").strip().removesuffix(".mp4"))
+    made += [MADE_NAME] * (not without_suffix(cells.get("output_name", "").strip()))
     row = {
         "file": planned.file,
         "row": job.row,

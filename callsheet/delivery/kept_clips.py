@@ -15,12 +15,13 @@ from callsheet.ledger import JobRow, Ledger, Run, State, queries
 from callsheet.report.clips import shot_numbers
 from callsheet.report.rows import ResultRow, iso_utc, result_row
 from callsheet.settings import command
-from manifests.campaign import BadTemplate, Template, parse_template
+from manifests.campaign import BadTemplate, Template
 from manifests.names import (
     NAME_RULE,
     cleaned_name,
     is_safe,
     leaves_folder,
+    parse_naming,
     safe_part,
     settled_names,
     shortened,
@@ -167,7 +168,7 @@ def _clips(
 
 def _template(text: str) -> Template:
     try:
-        template = parse_template(text)
+        template = parse_naming(text)
     except BadTemplate as error:
         raise UsageError(f"--name {text!r}: {error}") from error
     if leaves_folder(template):

@@ -32,6 +32,7 @@ from manifests.columnar.arrow import (
     texts_of,
 )
 from manifests.expand import NAMING, OVERRIDDEN, combinations_of, factor_of, overridden, suffix_of
+from manifests.names import SUFFIX
 from manifests.parse_cells import whole_number
 from manifests.problems import Problems
 from manifests.readers.parquet import Manifest, ParquetFile, value_text
@@ -184,7 +185,7 @@ def _told_apart(names: Any, suffixes: Any) -> Any:
     """Add to the names that rows bring what tells their jobs apart."""
     texts, ends = text_array(names), text_array(suffixes)
     bare = stripped(texts)
-    made = pc.binary_join_element_wise(pc.replace_substring_regex(bare, r"\.mp4$", ""), ends, "")
+    made = pc.binary_join_element_wise(pc.replace_substring_regex(bare, SUFFIX, ""), ends, "")
     return pc.if_else(pc.and_(pc.not_equal(bare, ""), pc.not_equal(ends, "")), made, texts)
 
 

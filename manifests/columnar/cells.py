@@ -40,7 +40,7 @@ from manifests.columnar.arrow import (
 from manifests.columnar.batches import Batch, rows_by_cell
 from manifests.columns import COLUMNS, PICTURE_COLUMNS, Column, FileName, Pictures, Text, Whole
 from manifests.images import URL_MAX_CHARS
-from manifests.names import DEVICE_NAME, PART_MAX_CHARS, SAFE_NAME
+from manifests.names import DEVICE_NAME, PART_MAX_CHARS, SAFE_NAME, SUFFIX
 from manifests.parse_cells import Context, Reading, read_cell
 from manifests.plan_hash import NO_SEED
 from manifests.plan_rows import EXTRA, MADE_NAME
@@ -207,7 +207,7 @@ class BatchReader:
         if column.name not in self._batch.columns:
             return None
         texts = stripped(text_array(self._batch.columns[column.name]))
-        names = pc.replace_substring_regex(texts, r"\.mp4$", "")
+        names = pc.replace_substring_regex(texts, SUFFIX, "")
         self._explain(column, ~is_plain_name(names) & (chars(names) > 0))
         return names
 

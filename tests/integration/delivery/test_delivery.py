@@ -315,9 +315,10 @@ async def test_a_long_name_is_shortened(shop: Any) -> None:
 
 
 async def test_no_two_videos_get_one_name(shop: Any) -> None:
-    """Names that a file system takes for one are told apart, and cells make no folders."""
+    """Names that a file system takes for one are told apart; cells make no folders. `.mp4` stands once."""
     run_id, _ = await made(shop, "Boat,A boat", "boat,A small boat", "x/../y,A third boat")
-    done = await callsheet.deliver_async(run_id, everything=True, to="out", name="{resolution}/{custom_id}")
+    name = "{resolution}/{custom_id}.MP4"
+    done = await callsheet.deliver_async(run_id, everything=True, to="out", name=name)
     videos = [name for name in files_in("out/videos/480p") if name.endswith(".mp4")]
     assert len(videos) == len(done.clips) == len({name.lower() for name in videos}) == 3
-    assert not any("/" in name for name in videos)
+    assert not any("/" in name or ".MP4" in name for name in videos)

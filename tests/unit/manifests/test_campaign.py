@@ -226,11 +226,16 @@ def test_several_manifests(tmp_path: Path) -> None:
         ("{nothing}/{custom_id}", "s-1"),
         ("{model}_{aspect_ratio}_{resolution}_{take}", "seedance-1.0-pro-fast_16x9_1080p_1"),
         ("fixed", "fixed"),
+        ("{client}/{custom_id}.mp4", "a-b/s-1"),
+        ("Hero.MP4", "Hero"),
         ("{nothing}", "s-1"),
     ],
 )
 def test_names_of_videos(tmp_path: Path, name: str, output_name: str) -> None:
-    """A slash of the pattern makes folders, one in a cell does not, and what is empty is left out."""
+    """A slash of the pattern makes folders, one in a cell does not, and what is empty is left out.
+
+    `.mp4` at its end is not written twice.
+    """
     manifest = "custom_id,prompt,client,nothing\ns/1,A fox,../a/b,\n"
     plan = _plan(tmp_path, HEAD + MODEL + f'[output]\nname = "{name}"\n', manifest)
     assert plan.jobs[0].job.output_name == output_name

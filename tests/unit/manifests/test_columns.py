@@ -82,6 +82,7 @@ GOOD: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"take": "3"}, {"take": 3}),
     ({"client": " Ümit & Co / Berlin "}, {"client": "Ümit & Co / Berlin"}),
     ({"custom_id": "Scene 1 (a)"}, {"custom_id": "Scene 1 (a)", "output_name": "Scene-1-a"}),
+    ({"output_name": "acme/hero_1.MP4"}, {"output_name": "acme/hero_1"}),
     ({"output_name": "acme/hero_1.mp4"}, {"output_name": "acme/hero_1"}),
     ({"prompt": "Two\nlines, [Push in] and a tab\t"}, {"prompt": "Two\nlines, [Push in] and a tab"}),
     ({"prompt": "x" * PROMPT_MAX_CHARS}, {}),

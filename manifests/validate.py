@@ -163,8 +163,8 @@ def candidates(row: Row, catalog: Catalog, notes: Problems) -> tuple[Endpoint, .
     wanted = task_of(row, notes)
     if (named := catalog.named(model)) is not None:
         return _named(named, row, wanted, notes)
-    alias = model.lower()
-    if alias not in catalog.models:
+    alias = model_of(model, catalog)
+    if not alias:
         _unknown_model(row, model, catalog, notes)
         return everything
     endpoint = catalog.endpoint_for(alias, wanted)
@@ -205,6 +205,21 @@ def _named(endpoint: Endpoint, row: Row, wanted: Task, notes: Problems) -> tuple
             row, brought, f"{endpoint.id} takes no {brought}; leave it empty or set model to {endpoint.model}"
         )
     return (endpoint,)
+
+
+_BETWEEN_WORDS = re.compile(r"[\s_-]+")
+
+
+def model_of(name: str, catalog: Catalog) -> str:
+    """Return the alias that a name is, in any case and with spaces or `_` for `-`.
+
+    "" where it is none, or more than one.
+    """
+    if name.lower() in catalog.models:
+        return name.lower()
+    plain = _BETWEEN_WORDS.sub("", name).lower()
+    alike = [alias for alias in catalog.models if _BETWEEN_WORDS.sub("", alias).lower() == plain]
+    return alike[0] if len(alike) == 1 else ""
 
 
 def _unknown_model(row: Row, model: str, catalog: Catalog, notes: Problems) -> None:

@@ -82,6 +82,8 @@ TEXTS: dict[str, list[str]] = {
     "model": [
         *CATALOG.models,
         "Seedance-1.0-PRO",
+        "Seedance 1.5 Pro",
+        "seedance_2.0 fast",
         *list(CATALOG.endpoints)[:4],
         "seedance-1.0-pr",
         "veo",

@@ -58,6 +58,7 @@ GOOD: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"model": LITE}, {"resolution": "720p"}),
     ({"model": SOUND}, {"resolution": "720p", "generate_audio": True}),
     ({"model": "SEEDANCE-1.0-Pro"}, {"resolution": "1080p"}),
+    *(({"model": text}, {"resolution": "1080p"}) for text in ("Seedance 1.0 Pro", "seedance_1.0_PRO")),
     ({"resolution": "720P"}, {"resolution": "720p"}),
     ({"aspect_ratio": "9:16"}, {"aspect_ratio": "9:16"}),
     ({"aspect_ratio": "9:21", "model": LITE}, {"aspect_ratio": "9:21"}),

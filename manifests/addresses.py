@@ -26,6 +26,9 @@ _AZURE_HOSTS = (".core.windows.net", ".core.usgovcloudapi.net", ".core.chinaclou
 SIGNED = r"(?i)[?&](x-amz-|x-goog-|awsaccesskeyid=|googleaccessid=|signature=|sig=)"
 """What every signed address holds: for a quick look at very many."""
 
+NEXT_ADDRESS = r"(?i),\s*(https?://|data:[a-z]+/)"
+"""Where another address begins behind a comma. Any other comma is part of its address."""
+
 INSIDE = ("localhost", "local", "internal", "home.arpa")
 """Names for machines of a private network (RFC 6761, RFC 6762, RFC 8375; ICANN 2024 for `internal`)."""
 

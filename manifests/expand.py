@@ -14,8 +14,8 @@ from callsheet.errors import Problem
 from manifests.campaign import BadTemplate, Campaign, Template
 from manifests.columns import COLUMN
 from manifests.names import safe_part, without_suffix
-from manifests.parse_cells import whole_number
 from manifests.problems import Problems
+from manifests.spellings import whole_number
 from manifests.table import ROWS_MAX, Row, Table, shown
 
 MAX_JOBS = ROWS_MAX

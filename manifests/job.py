@@ -16,6 +16,7 @@ from typing import Any, Literal
 from callsheet.errors import UsageError
 from manifests.addresses import unsigned
 from manifests.columns import Media
+from manifests.spellings import is_blank
 from pricing.catalog import AUTO, Catalog, Endpoint
 from pricing.quotes import Shot
 
@@ -282,7 +283,12 @@ def fingerprint_of(
 
 
 def plain_prompt(text: str) -> str:
-    """Return a prompt as it is sent and known: composed (NFC), each line break a line feed."""
+    """Return a prompt as it is sent and known: composed (NFC), each line break a line feed.
+
+    One that shows nothing is empty.
+    """
+    if is_blank(text):
+        return ""
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 

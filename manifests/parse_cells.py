@@ -1,13 +1,14 @@
-"""Reading one cell. Form and length are checked before any conversion: "9" x 5,000 and 1e5000000 are text."""
+"""Reading one cell: what it means, and what is wrong with it. The forms are in `manifests.spellings`."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from manifests.addresses import NEXT_ADDRESS
 from manifests.campaign import Template
 from manifests.columns import (
     MEDIA_WORDS,
@@ -27,70 +28,23 @@ from manifests.images import BadPicture, PictureFinder
 from manifests.job import Image
 from manifests.names import NAME_RULE, is_safe, without_suffix
 from manifests.problems import Problems
+from manifests.spellings import (
+    choice,
+    flag,
+    is_blank,
+    is_failed_formula,
+    is_odd,
+    ratio_of_time,
+    two_numbers,
+    whole_number,
+    whole_seconds,
+)
 from manifests.table import UNPRINTABLE, Row
 from pricing.catalog import AUTO, Catalog, Endpoint
 
-_WHOLE = re.compile(r"([+-]?[0-9]{1,12})(?:\.0{1,6})?", re.ASCII)
-_SECONDS = re.compile(r"([0-9]{1,6})(?:\.0{1,6})?\s?(?:s|sec|seconds)?", re.ASCII | re.IGNORECASE)
-_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_LINES = re.compile(r"([0-9]{3,4})(?:\.0{1,6})?\s?p?", re.ASCII)
-_FAILED = (
-    r"#(?:N/A|N/D|NV|GETTING_DATA|DIV/0!|(?:REF|VALUE|NULL|NUM|SPILL|CALC|FIELD|BLOCKED|CONNECT|UNKNOWN|BUSY"
-    r"|ERROR|EXTERNAL|PYTHON|BEZUG|WERT|ZAHL|VALEUR|NOMBRE|NUL|VALOR|RIF|VALORE)!|(?:NAME|NOM|NOME)\?"
-    r"|¡(?:REF|VALOR|NUM|NULO|DIV/0)!|¿NOMBRE\?)|Err:[0-9]{3}"
-)
-"""What spreadsheets show for a formula that failed, in the languages that translate it."""
-
-_NOTHING = r"nan|-nan|none|null|nil|nat|<na>|n/a|#na|undefined|\(null\)|\(none\)|\(blank\)"
-"""What pandas (its `STR_NA_VALUES`), databases and spreadsheets write for an empty cell."""
-
-ODD_TEXT = rf"(?i:{_FAILED}|{_NOTHING})"
-ODD_PROMPT = rf"(?i:{_FAILED}|{_NOTHING}|na)"
-"""What no cell of text may consist of. A client may be called NA; a prompt may not."""
-
-_IS_FAILED, _IS_ODD, _IS_ODD_PROMPT = (re.compile(each) for each in (f"(?i:{_FAILED})", ODD_TEXT, ODD_PROMPT))
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::00)?", re.ASCII)
 _BETWEEN_ADDRESSES = re.compile(r"\s*(?:\n|\s\|\s|;\s*(?=https?://|data:)|;\s*$)\s*")
 _BETWEEN_PATHS = re.compile(r"\s*(?:\n|\s\|\s|;)\s*")
-
-
-def whole_number(text: str) -> int | None:
-    """Read `7`, `-7`, `+7` or `7.0` (as spreadsheets and pandas write it); None for anything else."""
-    match = _WHOLE.fullmatch(text)
-    return int(match[1]) if match else None
-
-
-def whole_seconds(text: str) -> int | None:
-    """Read `5`, `5.0`, `5s`, `5 s`, `5 sec` or `5 seconds`; None for anything else."""
-    match = _SECONDS.fullmatch(text)
-    return int(match[1]) if match else None
-
-
-def flag(text: str) -> bool | None:
-    """Read true/false, yes/no or 1/0 in any case; None for anything else."""
-    return _FLAGS.get(text.lower())
-
-
-def is_failed_formula(text: str) -> bool:
-    """Whether a cell is what a spreadsheet shows for a formula that failed."""
-    return text.startswith(("#", "E", "e")) and _IS_FAILED.fullmatch(text) is not None
-
-
-def choice(text: str, allowed: Container[str]) -> str:
-    """Return the allowed value that a cell names: in any case, and `480` or `480.0` for `480p`.
-
-    A cell that names none is returned in lower case.
-    """
-    text = text.lower()
-    match = _LINES.fullmatch(text)
-    lines = f"{match[1]}p" if match else ""
-    return lines if lines in allowed else text
-
-
-def ratio_of_clock(text: str) -> str:
-    """Return the ratio that a spreadsheet may have made a time of (16:09 or 16:09:00 for 16:9), or ""."""
-    match = _CLOCK.fullmatch(text)
-    return f"{int(match[1])}:{int(match[2])}" if match else ""
+_NEXT_ADDRESS = re.compile(NEXT_ADDRESS)
 
 
 def picture_list(text: str) -> list[str]:
@@ -179,7 +133,8 @@ def read_cell(reading: Reading, column: Column) -> Any:
 def _read_text(reading: Reading, column: Column) -> str:
     assert isinstance(column.kind, Text)
     text = reading.text(column)
-    if not text and column.required:
+    if column.required and is_blank(text):
+        text = ""
         if column.name in reading.row.cells and not reading.needs_no_prompt:
             reading.wrong(column, "this cell must not be empty")
     elif len(text) > column.kind.max_chars:
@@ -188,7 +143,7 @@ def _read_text(reading: Reading, column: Column) -> str:
         )
     elif not column.kind.lines and not text.isprintable():
         reading.wrong(column, "line breaks, tabs and invisible characters are not allowed here")
-    elif (_IS_ODD_PROMPT if column.required else _IS_ODD).fullmatch(text):
+    elif is_odd(text, prompt=column.required):
         instead = "write the text" if column.required else "empty the cell"
         reading.wrong(column, f"this is a program's word for an empty cell, not a {column.name}; {instead}")
     return text
@@ -219,9 +174,11 @@ def _read_choice(reading: Reading, column: Column) -> str | None:
         takers = reading.having(column.kind.allowed)
         reading.wrong(column, f"{reading.name} takes no {column.name}; these do: {takers}")
     elif text not in allowed:
-        ratio = ratio_of_clock(text)
-        hint = f"; a spreadsheet made a time of {ratio}: set the column to text" if ratio in allowed else ""
-        reading.wrong(column, f"{reading.name} allows {', '.join(allowed)}{hint}")
+        ratio = ratio_of_time(text)
+        hint = f"a spreadsheet made a time of {ratio}: set the column to text and type it again"
+        reading.wrong(
+            column, f"{reading.name} allows {', '.join(allowed)}{f'; {hint}' if ratio in allowed else ''}"
+        )
     return text
 
 
@@ -256,7 +213,8 @@ def _read_whole(reading: Reading, column: Column) -> int | None:
         return column.kind.default
     number = whole_number(text)
     if number is None or not column.kind.low <= number <= column.kind.high:
-        reading.wrong(column, f"a whole number from {column.kind.low} to {column.kind.high} is allowed")
+        allowed = f"a whole number from {column.kind.low} to {column.kind.high} is allowed"
+        reading.wrong(column, two_numbers(text) or allowed)
         return number
     number = None if number == column.kind.same_as_empty else number
     where = column.kind.where
@@ -279,7 +237,8 @@ def _read_frames(reading: Reading, column: Column) -> int | None:
     if not bounds:
         reading.wrong(column, f"{reading.name} takes no {column.name}; give duration")
     elif number is None or not any(low <= number <= high for low, high in bounds):
-        reading.wrong(column, f"a whole number from {bounds[0][0]} to {bounds[0][1]} is allowed")
+        allowed = f"a whole number from {bounds[0][0]} to {bounds[0][1]} is allowed"
+        reading.wrong(column, two_numbers(text) or allowed)
     elif (number - column.kind.offset) % column.kind.step:
         message = (
             f"Seedance counts frames as {column.kind.offset} + {column.kind.step} x n; fal may choose another"
@@ -316,16 +275,26 @@ def _read_pictures(reading: Reading, column: Column) -> tuple[Image, ...]:
     _check_they_go_here(reading, column, column.kind, len(parts))
     found = []
     for part in parts:
+        if _NEXT_ADDRESS.search(part):
+            one = "separate files with ';'" if column.kind.bounds else "one is allowed"
+            reading.wrong(column, f"here are several addresses; {one}")
+            continue
         try:
             image = reading.context.pictures.find(part, reading.row.folder, column.kind.media)
         except BadPicture as error:
-            reading.wrong(column, str(error))
+            reading.wrong(column, _NO_PICTURE if is_failed_formula(part) else str(error))
             continue
         found.append(image)
         doubt = reading.context.pictures.doubt(image)
         if doubt:
             reading.notes.warn(reading.row, column.name, doubt, found=image.identity)
     return tuple(found)
+
+
+_NO_PICTURE = (
+    "this formula failed in the spreadsheet, or the picture is placed in the cell; "
+    "put the file's address or name there instead"
+)
 
 
 def _check_they_go_here(reading: Reading, column: Column, kind: Pictures, count: int) -> None:

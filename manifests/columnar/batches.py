@@ -33,9 +33,9 @@ from manifests.columnar.arrow import (
 )
 from manifests.expand import NAMING, OVERRIDDEN, combinations_of, factor_of, overridden, suffix_of
 from manifests.names import SUFFIX
-from manifests.parse_cells import whole_number
 from manifests.problems import Problems
 from manifests.readers.parquet import Manifest, ParquetFile, value_text
+from manifests.spellings import whole_number
 from manifests.table import Row, Table, printable, shown
 
 BATCH_ROWS = 1 << 16

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callsheet.errors import Problem
-from manifests import parse_cells
-from manifests.addresses import INSIDE, SIGNED
+from manifests import spellings
+from manifests.addresses import INSIDE, NEXT_ADDRESS, SIGNED
 from manifests.columnar.arrow import (
     Mask,
     Numbers,
@@ -57,8 +57,8 @@ _PLAIN_NUMBER = r"^-?[0-9]{1,12}$"
 _PLAIN_ADDRESS = r"^https?://[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z]{2,}/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*$"
 """An address that `manifests.images` takes as it is, if it is not too long; others are read one by one."""
 
-_DOUBTFUL_ADDRESS = rf"{SIGNED}|(?i)^https?://[^/]*({'|'.join(map(re.escape, INSIDE))})/"
-"""What an address must not match to be plain: it may be signed, or inside a private network."""
+_DOUBTFUL_ADDRESS = rf"{SIGNED}|{NEXT_ADDRESS}|(?i)^https?://[^/]*({'|'.join(map(re.escape, INSIDE))})/"
+"""What an address must not match to be plain: it may be signed, inside a network, or two addresses."""
 
 _ANY_ADDRESS = "https://example.com/"
 """Stands for all plain addresses: whether a picture may be here does not depend on which one it is."""
@@ -94,9 +94,9 @@ class PictureCells:
     cells: DistinctCells
 
 
-def _is_empty(texts: Any) -> Mask:
-    empty: Mask = chars(stripped(texts)) == 0
-    return empty
+def _is_blank(texts: Any) -> Mask:
+    """Say which texts show nothing (`manifests.spellings.is_blank`)."""
+    return matches(texts, spellings.BLANK)
 
 
 class BatchReader:
@@ -157,14 +157,14 @@ class BatchReader:
         if column.name not in self._batch.columns:
             return None
         kind, is_required = column.kind, column.required
-        odd = parse_cells.ODD_PROMPT if is_required else parse_cells.ODD_TEXT
+        odd = spellings.ODD_PROMPT if is_required else spellings.ODD_TEXT
 
         def is_doubtful(texts: Any) -> Mask:
             texts = stripped(texts)
             lengths = chars(texts)
             doubtful = (lengths > kind.max_chars) | matches(texts, f"^{odd}$")
             if is_required:
-                doubtful |= lengths == 0
+                doubtful |= _is_blank(texts)
             return doubtful if kind.lines else doubtful | _unprintable(texts)
 
         cells = self._batch.columns[column.name]
@@ -177,7 +177,7 @@ class BatchReader:
     def _needs_no_prompt(self, prompts: Any) -> Mask:
         """Say which rows have no prompt, and files that are enough for their model."""
         optional = [bool(each) and all(one.prompt_optional for one in each) for each in self.endpoints]
-        found: Mask = np.array(optional, bool)[self.groups] & by_word(prompts, _is_empty)
+        found: Mask = np.array(optional, bool)[self.groups] & by_word(prompts, _is_blank)
         has_files = np.zeros(len(found), bool)
         for name in PICTURE_COLUMNS:
             if name in self._batch.columns and found.any():
@@ -292,7 +292,7 @@ def _whole_numbers(array: Any) -> tuple[Numbers, Mask]:
     plain, empty = matches(texts, _PLAIN_NUMBER), mask_of(pc.equal(texts, ""))
     values = numbers_of(pc.if_else(pa.array(plain), texts, None).cast(pa.int64())).copy()
     for at in np.flatnonzero(~plain & ~empty).tolist():
-        number = parse_cells.whole_number(texts[at].as_py())
+        number = spellings.whole_number(texts[at].as_py())
         values[at] = np.iinfo(np.int64).min if number is None else number
     return values, empty
 
@@ -329,6 +329,7 @@ def plain_prompts(texts: Any) -> Any:
     """Return prompts as they are sent and known (`manifests.job.plain_prompt`)."""
     if pc.all(pc.ascii_is_printable(texts)).as_py():
         return texts
+    texts = pc.if_else(pc.match_substring_regex(texts, spellings.BLANK), "", texts)
     if pc.any(pc.match_substring(texts, "\r")).as_py():
         texts = pc.replace_substring_regex(texts, "\r\n?", "\n")
     return composed(texts)

@@ -43,6 +43,27 @@ def _problems(folder: Path, **cells: str) -> list[Problem]:
     return caught.value.problems
 
 
+TRUE = [
+    "true",
+    "TRUE",
+    "Yes",
+    "1",
+    "1.0",
+    "WAHR",
+    "ja",
+    "y",
+    "on",
+    "checked",
+    "VRAI",
+    "oui",
+    "VERDADERO",
+    "si",
+    "sí",
+    "SÍ",
+    "VERO",
+]
+FALSE = ["false", "No", "0", "0.0", "FALSCH", "nein", "n", "off", "unchecked", "FAUX", "non", "FALSO"]
+
 GOOD: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({}, {"resolution": "1080p", "aspect_ratio": "16:9", "duration_s": 5, "num_frames": None, "seed": None}),
     (
@@ -61,21 +82,27 @@ GOOD: list[tuple[dict[str, str], dict[str, Any]]] = [
     *(({"model": text}, {"resolution": "1080p"}) for text in ("Seedance 1.0 Pro", "seedance_1.0_PRO")),
     ({"resolution": "720P"}, {"resolution": "720p"}),
     ({"aspect_ratio": "9:16"}, {"aspect_ratio": "9:16"}),
+    *(
+        ({"aspect_ratio": text}, {"aspect_ratio": "9:16"})
+        for text in ("9x16", "9X16", "9\u00d716", "9/16", "9 : 16", "9\uff1a16")
+    ),
     ({"aspect_ratio": "9:21", "model": LITE}, {"aspect_ratio": "9:21"}),
     ({"aspect_ratio": "AUTO", "model": SOUND}, {"aspect_ratio": "auto"}),
     ({"image_url": PICTURE}, {"aspect_ratio": "auto"}),
     ({"image_url": PICTURE, "model": SOUND}, {"aspect_ratio": "16:9"}),
     *(
         ({"duration": text}, {"duration_s": 7})
-        for text in ("7", "7.0", "7s", "7 s", "7 SEC", "7 seconds", " 07 ")
+        for text in ("7", "7.0", "7s", "7 s", "7 SEC", "7 seconds", " 07 ", "7,0", "7\u00a0s")
     ),
     ({"num_frames": "57"}, {"num_frames": 57, "duration_s": None}),
     ({"num_frames": "57.0", "duration": "9"}, {"num_frames": 57, "duration_s": None}),
     ({"num_frames": "289"}, {"num_frames": 289}),
     *(({"seed": text}, {"seed": None}) for text in ("-1", "-1.0", "")),
+    *(({"seed": text}, {"seed": 7}) for text in ("7.0", "7.00", "7.000000")),
+    ({"priority": "0.000"}, {"priority": 0}),
     *(({"seed": str(seed)}, {"seed": seed}) for seed in (0, 7, SEED_MAX)),
-    *(({"camera_fixed": text}, {"camera_fixed": True}) for text in ("true", "TRUE", "Yes", "1")),
-    *(({"camera_fixed": text}, {"camera_fixed": False}) for text in ("false", "No", "0")),
+    *(({"camera_fixed": text}, {"camera_fixed": True}) for text in TRUE),
+    *(({"camera_fixed": text}, {"camera_fixed": False}) for text in FALSE),
     ({"enable_safety_checker": "no"}, {"enable_safety_checker": False}),
     ({"generate_audio": "no", "model": SOUND}, {"generate_audio": False}),
     ({"generate_audio": "false"}, {"generate_audio": None}),
@@ -100,6 +127,19 @@ def test_good_values(tmp_path: Path, cells: dict[str, str], fields: dict[str, An
 
 BAD: list[tuple[dict[str, str], str, str]] = [
     ({"prompt": "  "}, "prompt", "must not be empty"),
+    *(
+        ({"prompt": text}, "prompt", "must not be empty")
+        for text in (
+            "\u200b",
+            "\u2060 \ufeff",
+            "\u00ad",
+            "\u200e\u200f",
+            "\u3164\u00a0\u3164",
+            "\ufe0f\n\u2800",
+        )
+    ),
+    ({"prompt": "Loading..."}, "prompt", "this formula failed"),
+    ({"resolution": "Loading..."}, "resolution", "this formula failed"),
     ({"prompt": "x" * (PROMPT_MAX_CHARS + 1)}, "prompt", "at most 5,000 characters"),
     ({"prompt": "a\x00b"}, "prompt", "control characters"),
     ({"note": "\x1b]52;c;x\x07"}, "note", "control characters"),
@@ -109,11 +149,14 @@ BAD: list[tuple[dict[str, str], str, str]] = [
     *(({"resolution": text}, "resolution", "480p, 720p, 1080p") for text in ("721", "4k", "1080i")),
     ({"aspect_ratio": "auto"}, "aspect_ratio", "allows 21:9, 16:9"),
     ({"aspect_ratio": "9:21"}, "aspect_ratio", "allows 21:9, 16:9"),
-    ({"aspect_ratio": "16:09:00"}, "aspect_ratio", "a spreadsheet made a time of 16:9: set"),
-    ({"aspect_ratio": "16/9"}, "aspect_ratio", "allows 21:9"),
+    *(
+        ({"aspect_ratio": text}, "aspect_ratio", "a time of 16:9: set the column to text and type it again")
+        for text in ("16:09", "16:09:00", "0.672916666666667", "0.6729166667", "0,672916666666667")
+    ),
+    *(({"aspect_ratio": text}, "aspect_ratio", "allows 21:9") for text in ("16-9", "16x10", "0.7", "16xx9")),
     *(
         ({"duration": text}, "duration", "from 2 to 12")
-        for text in ("1", "13", "2.5", "five", "-5", "5m", "1e1", "\N{ARABIC-INDIC DIGIT FIVE}")
+        for text in ("1", "13", "2.5", "five", "-5", "5m", "1e1", "5,000", "\N{ARABIC-INDIC DIGIT FIVE}")
     ),
     ({"duration": "3", "model": SOUND}, "duration", "from 4 to 12"),
     ({"duration": "9" * 5000}, "duration", "from 2 to 12"),
@@ -123,11 +166,20 @@ BAD: list[tuple[dict[str, str], str, str]] = [
         ({"seed": text}, "seed", "from -1 to 2147483647")
         for text in ("-2", str(SEED_MAX + 1), "x", "1.5", "9" * 5000)
     ),
-    *(({"camera_fixed": text}, "camera_fixed", "true and false") for text in ("maybe", "2", "t", "on")),
+    *(({"camera_fixed": text}, "camera_fixed", "true and false") for text in ("maybe", "2", "t", "2.0")),
     ({"enable_safety_checker": "x"}, "enable_safety_checker", "true and false"),
     ({"generate_audio": "true"}, "generate_audio", "makes no sound; with sound: seedance-1.5-pro"),
     *(({"priority": text}, "priority", "from -1000 to 1000") for text in ("1001", "-1001", "high", "1.5")),
     *(({"take": text}, "take", "from 1 to 1000000") for text in ("0", "1000001", "A")),
+    *(
+        ({name: text}, name, f"{text} may mean {text[:-4]}000 or {text[:-4]}: write it without the point")
+        for name, text in (
+            ("seed", "1.000"),
+            ("priority", "-1.000"),
+            ("take", "10.000"),
+            ("num_frames", "101.000"),
+        )
+    ),
     ({"client": "x" * 121}, "client", "at most 120"),
     ({"client": "a\nb"}, "client", "line breaks"),
     ({"custom_id": "a\tb"}, "custom_id", "line breaks"),
@@ -149,6 +201,28 @@ BAD: list[tuple[dict[str, str], str, str]] = [
             "ü",
             "x" * 101,
         )
+    ),
+    *(
+        ({"image_url": f"{PICTURE}{text}"}, "image_url", "here are several addresses; one is allowed")
+        for text in (
+            ",https://e.com/b.png",
+            ",HTTP://e.com/b.png",
+            ", https://e.com/b.png",
+            ",data:image/png;base64,AA",
+        )
+    ),
+    (
+        {"reference_image_urls": f"{PICTURE},{PICTURE}", "model": LITE},
+        "reference_image_urls",
+        "separate files with ';'",
+    ),
+    *(
+        (
+            {"image_url": text},
+            "image_url",
+            "this formula failed in the spreadsheet, or the picture is placed in the cell",
+        )
+        for text in ("#VALUE!", "#WERT!", "Loading...")
     ),
     ({"end_image_url": PICTURE, "model": PRO}, "end_image_url", "a last frame needs a first one"),
     ({"end_image_url": PICTURE, "image_url": PICTURE}, "end_image_url", "these do: seedance-1.0-lite"),

@@ -60,16 +60,20 @@ class Changes(BaseModel):
 
 
 class Judgement(BaseModel):
-    """What the page sends. `seen` is the newest review of the clip that the person knew of, 0 for none."""
+    """What the page sends. `seen` is the newest review of the clip that the person knew of, 0 for none.
+
+    Without `verdict` it is a note alone, which changes no order. Without `changes` a retake is made with
+    those of the clip's last one.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     job: int = Field(ge=1, le=2**62)
-    verdict: str = Field(max_length=20)
+    verdict: str | None = Field(default=None, max_length=20)
     note: str = Field(default="", max_length=NOTE_MAX_CHARS)
     by: str = Field(default="", max_length=NAME_MAX_CHARS)
     seen: int = Field(default=0, ge=0, le=2**62)
-    changes: Changes = Changes()
+    changes: Changes | None = None
 
 
 class _App:
@@ -139,14 +143,15 @@ class _App:
         return await self._do(lambda: self._judged(said))
 
     def _judged(self, said: Judgement) -> Response:
-        changes = said.changes.model_dump(exclude_none=True)
+        changes = None if said.changes is None else said.changes.model_dump(exclude_none=True)
         try:
             told = self._session.judge(
                 said.job, verdict=said.verdict, note=said.note, changes=changes, by=said.by, seen=said.seen
             )
         except JudgedMeanwhile as error:
             known = self._session.reviews_of(said.job)
-            return JSONResponse({"error": f"{error}.", "reviews": known}, 409)
+            retake = self._session.retake_of(said.job)
+            return JSONResponse({"error": f"{error}.", "reviews": known, "retake": retake}, 409)
         except ManifestError as error:
             wrong = "; ".join(f"{each.column}: {each.message}" for each in error.problems)
             return JSONResponse({"error": f"The retake cannot be made. {wrong}."}, 422)

@@ -14,10 +14,11 @@ from typing import Any
 from callsheet.engine.results import facts_of, manifest_of, other_takes, result_rows, reviewed, write_report
 from callsheet.errors import ManifestError, UsageError
 from callsheet.ledger import Ledger, Run, queries, reviews
+from callsheet.ledger.records import Change
 from callsheet.report.clips import review_document
 from callsheet.report.page import existing_pictures, parts_of, render_page
 from callsheet.report.rows import ResultRow
-from callsheet.report.run_files import SELECTION_FILE, selection_text, write_selection
+from callsheet.report.run_files import RUN_AGAIN, SELECTION_FILE, selection_text, write_selection
 from callsheet.report.summary import summarise
 from manifests.columns import SEED_MAX
 from manifests.retakes import Retake, checked_retake, new_seed, next_take, retake_cells, shot_of, take_name
@@ -42,6 +43,7 @@ class ReviewSession:
         self._files: dict[str, Path] = {}
         self._names: dict[str, str] = {}
         self._retakes: dict[int, Retake | None] = {}
+        self._bought: frozenset[int] = frozenset()
         self.load()
 
     def load(self) -> None:
@@ -51,6 +53,7 @@ class ReviewSession:
         self._at = {row.job_id: place for place, row in enumerate(self._rows) if row.job_id}
         self._manifest = manifest_of(self._run, self._rows)
         self._retakes = {row.job_id: self._ordered(row) for row in self._rows if row.verdict == "retake"}
+        self._bought = self._read_bought()
 
     def _ordered(self, row: ResultRow) -> Retake | None:
         """Return the retake that was ordered of a clip, None where it can no longer be made as it was."""
@@ -82,7 +85,8 @@ class ReviewSession:
                 "models": self._models(),
                 "seed_max": SEED_MAX,
                 "tally": self.tally(),
-                "retakes": {job_id: _retake_document(retake) for job_id, retake in self._retakes.items()},
+                "retakes": {job_id: self.retake_of(job_id) for job_id in self._retakes},
+                "bought": sorted(self._bought),
             },
         )
         return "".join(pieces)
@@ -110,9 +114,11 @@ class ReviewSession:
     def tally(self) -> dict[str, Any]:
         """Count the verdicts, and say what the retakes cost.
 
-        `maximum` is that at most, and `left` what the nearest cap leaves, in nano-dollars; None without any.
+        `retake` counts the retakes that are on order, and `bought` those that were bought. `maximum` is what
+        the former cost at most, and `left` what the nearest cap leaves, in nano-dollars; None without any.
         """
         counts = Counter(row.verdict for row in self._rows)
+        bought = len(self._bought & self._retakes.keys())
         caps = facts_of(self._ledger, self._run, self._rows).caps
         left = [
             max(0, (cap.limit_nano or 0) - cap.spent_nano - cap.held_nano)
@@ -121,8 +127,29 @@ class ReviewSession:
         ]
         return {
             **{verdict: counts[verdict] for verdict in VERDICTS},
-            "maximum": sum(each.price.maximum_nano for each in self._retakes.values() if each),
+            "retake": counts["retake"] - bought,
+            "bought": bought,
+            "maximum": sum(
+                retake.price.maximum_nano
+                for job_id, retake in self._retakes.items()
+                if retake and job_id not in self._bought
+            ),
             "left": min(left, default=None),
+        }
+
+    def retake_of(self, job_id: int) -> dict[str, Any] | None:
+        """Describe the retake of a clip: its name, what it costs in nano-dollars, and whether it was bought.
+
+        None where none is ordered, and where the one that is can no longer be made.
+        """
+        retake = self._retakes.get(job_id)
+        if retake is None:
+            return None
+        return {
+            "id": retake.cells["custom_id"],
+            "expected": retake.price.expected_nano,
+            "maximum": retake.price.maximum_nano,
+            "bought": job_id in self._bought,
         }
 
     def reviews_of(self, job_id: int) -> list[dict[str, Any]]:
@@ -146,20 +173,30 @@ class ReviewSession:
     # -- what is written -------------------------------------------------------------------------------------
 
     def judge(
-        self, job_id: int, *, verdict: str, note: str, changes: Mapping[str, str | int], by: str, seen: int
+        self,
+        job_id: int,
+        *,
+        verdict: str | None,
+        note: str,
+        changes: Mapping[str, str | int] | None,
+        by: str,
+        seen: int,
     ) -> dict[str, Any]:
         """Write down what a person says about a clip, and selection.csv.
 
-        `changes` may hold `prompt`, `model` and `seed` of a retake; its number, and a seed where none was
-        chosen, are added. Raises UsageError for a clip that is not of this run, ManifestError for a retake
-        that cannot be made, JudgedMeanwhile where `seen` is not the newest review, and OSError.
+        `verdict` None is a note alone: the verdict and the retake stay as they are. `changes` may hold
+        `prompt`, `model` and `seed` of a retake, None for what the clip's last retake was ordered with; its
+        number, and a seed where none was chosen, are added. Raises UsageError for a clip that is not of this
+        run, ManifestError for a retake that cannot be made, JudgedMeanwhile where `seen` is not the newest
+        review, and OSError.
         """
         if job_id not in self._at:
             raise UsageError("this clip is not of this run")
         self._read_judgements()
-        place = self._at[job_id]
-        row, retake, written = self._rows[place], None, {}
-        if verdict == "retake":
+        row, written = self._rows[self._at[job_id]], {}
+        if verdict is None:
+            verdict, written = row.verdict, dict(row.review.changes) if row.review else {}
+        elif verdict == "retake":
             written = self._completed(row, changes)
             retake = checked_retake(retake_cells(row.job, written), self._folder, self._catalog)
             if not retake.cells["seed"]:  # the model takes none
@@ -171,7 +208,7 @@ class ReviewSession:
         self._write_selection()
         return {
             "review": review_document(review),
-            "retake": _retake_document(retake),
+            "retake": self.retake_of(job_id),
             "tally": self.tally(),
         }
 
@@ -184,33 +221,52 @@ class ReviewSession:
                 self._retakes.pop(row.job_id, None)
                 if row.verdict == "retake":
                     self._retakes[row.job_id] = self._ordered(row)
+        self._bought = self._read_bought()
 
-    def _completed(self, row: ResultRow, changes: Mapping[str, str | int]) -> dict[str, str | int]:
+    def _read_bought(self) -> frozenset[int]:
+        """Return the jobs whose last ordered retake was bought, or is being made."""
+        names = {
+            row.job_id: take_name(shot_of(row.custom_id, row.job.take), int(order["take"]))
+            for row in self._rows
+            if (order := _last_order(row))
+        }
+        found = self._ledger.do(queries.by_name, self._run.campaign, set(names.values()))
+        bought = {name for name, job in found.items() if job.is_made or job.state not in RUN_AGAIN}
+        return frozenset(job_id for job_id, name in names.items() if name in bought)
+
+    def _completed(self, row: ResultRow, changes: Mapping[str, str | int] | None) -> dict[str, str | int]:
         """Add the number of the take, and a seed where none was chosen.
 
-        What was ordered before and is not bought yet keeps its number and its seed.
+        What was ordered last and is not bought yet keeps its number and its seed, also where it was taken
+        back in between.
         """
-        before = row.review.changes if row.review and row.review.verdict == "retake" else {}
-        number = int(before.get("take", 0))
-        if not number or self._is_bought(row, number):
-            number, before = self._next_take(row), {}
-        return {"seed": before.get("seed", new_seed()), **changes, "take": number}
+        last = _last_order(row)
+        if changes is None:
+            changes = {name: last[name] for name in ("prompt", "model") if name in last}
+        number = int(last.get("take", 0))
+        if not number or row.job_id in self._bought or number in self._numbers(row):
+            return {"seed": new_seed(), **changes, "take": self._next_take(row)}
+        return {"seed": last.get("seed", new_seed()), **changes, "take": number}
 
-    def _is_bought(self, row: ResultRow, take: int) -> bool:
-        name = take_name(shot_of(row.custom_id, row.job.take), take)
-        return bool(self._ledger.do(queries.by_name, self._run.campaign, [name]))
+    def _numbers(self, row: ResultRow) -> set[int]:
+        """Return the numbers that a shot has, here and on order for its other clips."""
+        shot = shot_of(row.custom_id, row.job.take)
+        numbers = {1}
+        for each in (*self._rows, *self._others):
+            if shot_of(each.custom_id, each.job.take) == shot:
+                numbers.add(each.job.take)
+                if each.review and each.review.verdict == "retake" and each.job_id != row.job_id:
+                    numbers.add(int(each.review.changes.get("take", 1)))
+        return numbers
 
     def _next_take(self, row: ResultRow) -> int:
         """Return the first number after those that the shot has, here, on order, and in the campaign."""
-        shot = shot_of(row.custom_id, row.job.take)
-        numbers = [1]
-        for each in (*self._rows, *self._others):
-            if shot_of(each.custom_id, each.job.take) == shot:
-                numbers.append(each.job.take)
-                if each.review and each.review.verdict == "retake" and each.job_id != row.job_id:
-                    numbers.append(int(each.review.changes.get("take", 1)))
-        first = next_take(numbers)
-        return next(number for number in range(first, first + TRIES) if not self._is_bought(row, number))
+        first = next_take(self._numbers(row))
+        return next(number for number in range(first, first + TRIES) if not self._is_known(row, number))
+
+    def _is_known(self, row: ResultRow, take: int) -> bool:
+        name = take_name(shot_of(row.custom_id, row.job.take), take)
+        return bool(self._ledger.do(queries.by_name, self._run.campaign, [name]))
 
     def _write_selection(self) -> None:
         write_selection(
@@ -229,12 +285,7 @@ class ReviewSession:
         return path if path.is_file() else None
 
 
-def _retake_document(retake: Retake | None) -> dict[str, Any] | None:
-    """Describe what a retake is called and costs, in nano-dollars."""
-    if retake is None:
-        return None
-    return {
-        "id": retake.cells["custom_id"],
-        "expected": retake.price.expected_nano,
-        "maximum": retake.price.maximum_nano,
-    }
+def _last_order(row: ResultRow) -> Mapping[str, Change]:
+    """Return what the last retake of a clip was ordered with, whatever was said since; empty without one."""
+    ordered = (review.changes for review in reversed(row.reviews) if review.verdict == "retake")
+    return next((changes for changes in ordered if "take" in changes), {})

@@ -51,33 +51,47 @@
 
   const canJudge = (clip) => clip && !("other" in clip) && clip.job > 0 && !["open", "skipped"].includes(clip.group);
   const seen = (clip) => clip.reviews.at(-1)?.review ?? 0;
+  const bought = new Set(review.bought); // jobs whose last retake was bought
+  const isBought = (clip) => clip.verdict === "retake" && bought.has(clip.job);
+  const lastOrder = (clip) => clip.reviews.filter((each) => each.verdict === "retake").at(-1)?.changes ?? {};
+
+  function remember(clip, retake, wasBought = retake ? retake.bought : bought.has(clip.job)) {
+    review.retakes[clip.job] = retake;
+    bought[wasBought ? "add" : "delete"](clip.job);
+  }
 
   async function judge(clip, said) {
     if (!canJudge(clip) || !(await named())) {
       return "";
     }
     const before = { verdict: clip.verdict, note: clip.note };
-    Object.assign(clip, { verdict: said.verdict, note: said.note });
+    const known = [review.retakes[clip.job], bought.has(clip.job)];
+    if (said.verdict === "retake") {
+      remember(clip, null, false); // what is ordered now is not bought
+    }
+    Object.assign(clip, said.verdict === undefined ? { note: said.note } : { verdict: said.verdict, note: said.note });
     refresh(clip);
-    const saved = saving.then(() => save(clip, said, before));
+    const saved = saving.then(() => save(clip, said, before, known));
     saving = saved;
     return saved;
   }
 
-  async function save(clip, said, before) {
+  async function save(clip, said, before, known) {
     const reply = await post({ job: clip.job, by: name, seen: seen(clip), ...said });
     if (reply.review) {
       clip.reviews.push(reply.review);
       const { verdict, note } = reply.review;
       Object.assign(clip, { verdict, note });
-      review.retakes[clip.job] = reply.retake;
+      remember(clip, reply.retake);
       tell(reply.tally);
       trouble.textContent = "";
     } else {
       Object.assign(clip, before);
+      remember(clip, ...known);
       if (reply.reviews) {
         const last = reply.reviews.at(-1);
         Object.assign(clip, { reviews: reply.reviews, verdict: last.verdict, note: last.note });
+        remember(clip, reply.retake);
       }
       trouble.textContent = `${clip.id}: not saved. ${reply.error}`;
     }
@@ -99,9 +113,11 @@
     }
   }
 
+  // The same verdict again takes it back. Where the retake was bought, it orders one more.
   function set(verdict, clip = current()) {
     if (canJudge(clip)) {
-      judge(clip, { verdict: clip.verdict === verdict ? "" : verdict, note: clip.note, changes: {} });
+      const isAgain = clip.verdict === verdict && !(verdict === "retake" && isBought(clip));
+      judge(clip, { verdict: isAgain ? "" : verdict, note: clip.note });
     }
   }
 
@@ -109,7 +125,7 @@
     if (!canJudge(clip)) {
       return;
     }
-    const known = clip.verdict === "retake" ? (clip.reviews.at(-1)?.changes ?? {}) : {};
+    const known = lastOrder(clip);
     const fields = { note: $("#edit-note"), prompt: $("#edit-prompt"), model: $("#edit-model"), seed: $("#edit-seed") };
     $("#edit-name bdi").textContent = clip.id;
     fields.note.value = clip.note;
@@ -117,10 +133,14 @@
     const models = new Set([clip.model, ...(review.models[clip.task] ?? [])]);
     fields.model.replaceChildren(...[...models].map((model) => make("option", { textContent: model, value: model })));
     fields.model.value = known.model ?? clip.model;
-    fields.seed.value = known.seed ?? "";
+    fields.seed.value = bought.has(clip.job) ? "" : (known.seed ?? "");
+    const shown = ["prompt", "model", "seed"].map((each) => [fields[each], fields[each].value]);
     fill("");
     while (await asked(edit, fields[focused])) {
-      const error = await judge(clip, saidIn(fields, clip, known, focused));
+      const isNote = focused === "note" && shown.every(([field, value]) => field.value === value);
+      const note = fields.note.value.trim();
+      const said = isNote ? { note } : { verdict: "retake", note, changes: changesIn(fields, clip) };
+      const error = await judge(clip, said);
       if (!error) {
         return;
       }
@@ -128,7 +148,7 @@
     }
   }
 
-  function saidIn(fields, clip, known, focused) {
+  function changesIn(fields, clip) {
     const changes = {};
     if (fields.prompt.value.trim() && fields.prompt.value !== clip.prompt) {
       changes.prompt = fields.prompt.value;
@@ -139,9 +159,7 @@
     if (/^\d{1,10}$/.test(fields.seed.value.trim())) {
       changes.seed = Number(fields.seed.value);
     }
-    const isRetake = focused !== "note" || Object.keys(changes).some((key) => changes[key] !== known[key]);
-    const verdict = isRetake ? "retake" : clip.verdict;
-    return { verdict, note: fields.note.value.trim(), changes: verdict === "retake" ? changes : {} };
+    return changes;
   }
 
   function fill(text) {
@@ -179,14 +197,21 @@
     const more = make("button", { type: "button", textContent: "Edit…", title: "Note, prompt, model or seed (n, e, m, s)" });
     more.addEventListener("click", () => change("note", clip));
     const retake = clip.verdict === "retake" ? review.retakes[clip.job] : null;
-    const price = retake ? [make("p", { className: "retake", textContent: `${retake.id}: at most ${usd(retake.maximum)}` })] : [];
+    const price = retake ? [make("p", { className: "retake", textContent: wordsOn(clip, retake) })] : [];
     box.replaceChildren(...choices, more, ...price);
+  }
+
+  function wordsOn(clip, retake) {
+    const { prompt, model } = lastOrder(clip);
+    const cost = retake.bought ? "bought" : `at most ${usd(retake.maximum)}`;
+    return [`${retake.id}: ${cost}`, ...(prompt ? ["another prompt"] : []), ...(model ? [model] : [])].join(", ");
   }
 
   watchers.push((clip, box = clip.card && $(".judge", clip.card)) => box && buttons(clip, box));
 
   function tell(tally) {
-    const counts = Object.keys(WORDS).map((verdict) => `${tally[verdict]} ${verdict}`).join(" · ");
+    const judged = Object.keys(WORDS).map((verdict) => `${tally[verdict]} ${verdict}`);
+    const counts = [...judged, ...(tally.bought ? [`${tally.bought} bought`] : [])].join(" · ");
     const left = tally.left === null ? "" : `, ${usd(tally.left)} left under the nearest cap`;
     const cost = tally.retake ? `. Retakes cost at most ${usd(tally.maximum)}${left}` : "";
     $("#tally").textContent = `${counts}${cost}`;
@@ -195,7 +220,7 @@
   const onCurrent = { k: "keep", r: "retake", x: "reject" };
   Object.entries(onCurrent).forEach(([key, verdict]) => keys.set(key, () => set(verdict)));
   Object.entries({ n: "note", e: "prompt", m: "model", s: "seed" }).forEach(([key, field]) => keys.set(key, () => change(field)));
-  told.push(["k r x", "keep, retake, reject; again takes it back"], ["n", "note"], ["e m s", "retake with another prompt, model, seed"], ["Ctrl Enter", "save a note or a retake"]);
+  told.push(["k r x", "keep, retake, reject; again takes it back, r on a bought retake orders one more"], ["n", "note"], ["e m s", "retake with another prompt, model, seed"], ["Ctrl Enter", "save a note or a retake"]);
   $("#me").textContent = name || "Your name";
   $("#me").addEventListener("click", () => named(true));
   own.filter((clip) => clip.card).forEach(refresh);

@@ -296,3 +296,47 @@ def test_a_retake_that_cannot_be_made_is_not_saved(browser: Browser, reviewed: A
     expect(page.locator("#edit .error")).to_contain_text("num_frames")
     expect(page.locator("#edit-prompt")).to_have_value("Another lamp")
     page.context.close()
+
+
+def test_an_order_is_changed_by_verdicts_alone(page: Page, reviewed: Any) -> None:
+    """A note orders nothing; `r` again takes a retake back, or orders one more where it was bought."""
+    in_review(page, reviewed)
+    card = page.locator(".card").nth(5)
+    ordered = card.locator(".judge .retake").last
+    card.locator(".still").focus()
+    page.keyboard.press("e")
+    page.locator("#edit-prompt").fill("A clay teapot")
+    pressed(page, "Control+Enter")
+    expect(ordered).to_contain_text("-t2: at most $0.0")
+    expect(ordered).to_contain_text("another prompt")
+    pressed(page, "r")
+    expect(card).to_have_attribute("data-verdict", "")
+    pressed(page, "r")
+    expect(ordered).to_contain_text("another prompt")
+    pressed(page, "k")
+    page.keyboard.press("e")
+    expect(page.locator("#edit-prompt")).to_have_value("A clay teapot")
+    pressed(page, "Control+Enter")
+    expect(page.locator("#tally")).to_contain_text("1 retake")
+    expect(page.locator("#tally")).to_contain_text("Retakes cost at most $0.0")
+
+    reviewed.made_from(reviewed.folder / "selection.csv")
+    page.reload()
+    expect(ordered).to_contain_text("-t2: bought, another prompt")
+    expect(page.locator("#tally")).to_contain_text("0 retake")
+    expect(page.locator("#tally")).not_to_contain_text("cost")
+    card.locator(".still").focus()
+    page.keyboard.press("n")
+    page.locator("#edit-note").fill("good now")
+    pressed(page, "Control+Enter")
+    expect(card.locator(".verdict")).to_have_text("retake good now")
+    expect(ordered).to_contain_text("-t2: bought")
+    with Ledger.open(reviewed.house.settings.ledger) as ledger:
+        plan = make_plan(reviewed.folder / "selection.csv")
+        assert len(changes_of(ledger, plan).made) == plan.total.jobs
+    pressed(page, "r")
+    expect(ordered).to_contain_text("-t3: at most $0.0")
+    expect(page.locator("#tally")).to_contain_text("1 retake")
+    pressed(page, "r")
+    expect(card).to_have_attribute("data-verdict", "")
+    expect(page.locator("#tally")).to_contain_text("0 retake")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from callsheet.engine.open_run import changes_of
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, queries
 from callsheet.review.session import ReviewSession
@@ -31,8 +32,11 @@ def opened(house: Any, run_id: str, ledger: Ledger) -> tuple[ReviewSession, Call
     run, (first, _) = ledger.do(queries.run, run_id), ledger.do(queries.jobs, run_id)
     session = ReviewSession(ledger, run)
 
-    def judge(verdict: str, **changes: Any) -> dict[str, Any]:
-        said = {"verdict": verdict, "note": "", "changes": changes, "by": "Ana", "seen": 2**40}
+    def judge(
+        verdict: str | None, *, note: str = "", is_as_before: bool = False, **changes: Any
+    ) -> dict[str, Any]:
+        made_with = None if is_as_before else changes
+        said = {"verdict": verdict, "note": note, "changes": made_with, "by": "Ana", "seen": 2**40}
         return session.judge(first.job_id, **said)
 
     return session, judge
@@ -87,3 +91,76 @@ async def test_a_judgement_writes_what_others_have_judged_meanwhile(house: Any) 
         )
         judge("keep")
         assert [each.job.custom_id for each in make_plan(Path(run.out) / "selection.csv").jobs] == []
+
+
+async def test_a_note_changes_no_order(house: Any) -> None:
+    """A clip's verdict and its retake stay as they are, before and after the retake was bought."""
+    run_id = await made(house)
+    with Ledger.open(house.settings.ledger) as ledger:
+        _, judge = opened(house, run_id, ledger)
+        assert judge(None, note="too dark")["review"]["verdict"] == ""
+        first = judge("retake", prompt="An elm")
+        told = judge(None, note="darker still")
+        assert (told["review"]["verdict"], told["review"]["note"]) == ("retake", "darker still")
+        assert (told["review"]["changes"], told["retake"]) == (first["review"]["changes"], first["retake"])
+        selection = Path(ledger.do(queries.run, run_id).out) / "selection.csv"
+    await house.work(house.open_source(selection))
+    with Ledger.open(house.settings.ledger) as ledger:
+        _, judge = opened(house, run_id, ledger)
+        told = judge(None, note="good now")
+        assert told["review"]["changes"] == first["review"]["changes"]
+        plan = make_plan(selection)
+        assert [each.job.custom_id for each in plan.jobs] == ["oak-t3"]
+        assert len(changes_of(ledger, plan).made) == 1
+
+
+async def test_a_bought_retake_is_neither_counted_nor_priced(house: Any) -> None:
+    """What is on order is counted, and what it costs; what was bought is told apart."""
+    run_id = await made(house)
+    with Ledger.open(house.settings.ledger) as ledger:
+        session, judge = opened(house, run_id, ledger)
+        judge("retake")
+        tally = session.tally()
+        assert (tally["retake"], tally["bought"], tally["maximum"] > 0) == (1, 0, True)
+        selection = Path(ledger.do(queries.run, run_id).out) / "selection.csv"
+    await house.work(house.open_source(selection))
+    with Ledger.open(house.settings.ledger) as ledger:
+        session, judge = opened(house, run_id, ledger)
+        tally = session.tally()
+        assert (tally["retake"], tally["bought"], tally["maximum"]) == (0, 1, 0)
+        told = judge("retake", is_as_before=True)
+        assert (told["retake"]["id"], told["retake"]["bought"]) == ("oak-t4", False)
+        assert (told["tally"]["retake"], told["tally"]["bought"]) == (1, 0)
+        assert told["tally"]["maximum"] == told["retake"]["maximum"]
+
+
+async def test_an_order_comes_back_as_it_was(house: Any) -> None:
+    """Taken back or kept in between: the prompt, the model, the seed and the number are those of before."""
+    run_id = await made(house)
+    with Ledger.open(house.settings.ledger) as ledger:
+        _, judge = opened(house, run_id, ledger)
+        first = judge("retake", prompt="An elm", seed=5)["review"]["changes"]
+        for other in ("", "keep"):
+            judge(other)
+            assert judge("retake", is_as_before=True)["review"]["changes"] == first
+        assert judge("retake")["review"]["changes"] == {"take": 3, "seed": 5}
+        assert judge("retake", prompt="An elm")["review"]["changes"] == first
+        selection = Path(ledger.do(queries.run, run_id).out) / "selection.csv"
+    await house.work(house.open_source(selection))
+    with Ledger.open(house.settings.ledger) as ledger:
+        _, judge = opened(house, run_id, ledger)
+        more = judge("retake", is_as_before=True)["review"]["changes"]
+        assert (more["take"], more["prompt"]) == (4, "An elm")
+        assert more["seed"] != 5
+
+
+async def test_a_number_that_another_clip_has_ordered_meanwhile_is_left_to_it(house: Any) -> None:
+    """Two clips of a shot never order one take, also where one was taken back in between."""
+    run_id = await made(house)
+    with Ledger.open(house.settings.ledger) as ledger:
+        session, judge = opened(house, run_id, ledger)
+        _, second = ledger.do(queries.jobs, run_id)
+        judge("retake")
+        judge("")
+        session.judge(second.job_id, verdict="retake", note="", changes=None, by="Ben", seen=0)
+        assert judge("retake", is_as_before=True)["review"]["changes"]["take"] == 4

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from callsheet.files import atomically, write_text_atomically
+from callsheet.files import atomically, write_atomically, write_text_atomically
 from callsheet.report.page import existing_pictures, part_name, parts_of, render_page
 from callsheet.report.rows import RESULT_COLUMNS, ResultRow, Value, carried_names
 from callsheet.report.safe_text import csv_text, guarded, write_csv
@@ -204,17 +205,28 @@ def selection_text(
     return csv_text(*rows_to_run(manifest, written, _ADDED_TO_SELECTION))
 
 
-def write_selection(
-    folder: Path,
-    manifest: pa.Table,
-    rows: Iterable[ResultRow],
-    retakes: Mapping[str, Mapping[str, str]],
-    *,
-    campaign: str,
-    run_id: str,
-) -> Path:
-    """Write selection.csv into a run's folder, whole or not at all. Raises OSError."""
+def write_selection(folder: Path, text: str, known: Iterable[str] = ()) -> Path | None:
+    """Write selection.csv into a run's folder, whole or not at all.
+
+    What stood there is kept under a name of its own, which is returned, unless it is one of the texts
+    `known`: a person has edited it. Raises OSError.
+    """
     path = folder / SELECTION_FILE
-    text = selection_text(manifest, rows, retakes, campaign=campaign, run_id=run_id)
+    edited = _kept_aside(path, itertools.chain([text], known))
     write_text_atomically(path, text)
-    return path
+    return edited
+
+
+def _kept_aside(path: Path, known: Iterable[str]) -> Path | None:
+    """Copy a file that has none of these texts to the first free name: `selection-edited-2.csv`."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if any(content == text.encode("utf-8", "replace") for text in known):
+        return None
+    suffixes = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    names = (path.with_stem(f"{path.stem}-edited{suffix}") for suffix in suffixes)
+    aside = next(name for name in names if not name.exists())
+    write_atomically(aside, content)
+    return aside

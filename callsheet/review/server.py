@@ -210,9 +210,17 @@ class ReviewServer(uvicorn.Server):
 
 
 def serve_review(
-    ledger_url: str, run: Run, *, host: str, port: int | None, announce: Callable[[str], None]
+    ledger_url: str,
+    run: Run,
+    *,
+    host: str,
+    port: int | None,
+    announce: Callable[[str], None],
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Path | None:
     """Serve the review of a run until SIGTERM or SIGINT; `announce` is called with its address.
+
+    `warn` is called from another thread with what a person should know.
 
     `port` None takes `DEFAULT_PORT`, or a free one where that is taken. Then the run's results are written
     again. Returns selection.csv, None where nothing was judged. Raises UsageError for an address that cannot
@@ -222,7 +230,7 @@ def serve_review(
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(number, lambda *_: None) for number in numbers]
     try:
-        with serving(ledger_url, run, host, port) as (app, listener, url, finish):
+        with serving(ledger_url, run, host, port, warn) as (app, listener, url, finish):
             ReviewServer(app, lambda: announce(url)).run(sockets=[listener])
             return finish()
     finally:
@@ -234,7 +242,9 @@ Served = tuple[Starlette, socket.socket, str, Callable[[], Path | None]]
 
 
 @contextmanager
-def serving(ledger_url: str, run: Run, host: str, port: int | None) -> Iterator[Served]:
+def serving(
+    ledger_url: str, run: Run, host: str, port: int | None, warn: Callable[[str], None] = lambda _: None
+) -> Iterator[Served]:
     """Open the ledger on the one thread that uses it, and listen.
 
     Yields the application, the socket, the address, and what writes the results again at the end.
@@ -246,7 +256,7 @@ def serving(ledger_url: str, run: Run, host: str, port: int | None) -> Iterator[
         names = {here, f"localhost:{listener.getsockname()[1]}"} if _is_loopback(host) else {here}
         ledger = work.submit(Ledger.open, ledger_url).result()
         try:
-            session = work.submit(ReviewSession, ledger, run).result()
+            session = work.submit(ReviewSession, ledger, run, warn).result()
             app = create_app(session, token=token, hosts=frozenset(names), work=work)
             yield app, listener, f"http://{here}/{token}/", lambda: work.submit(session.finish).result()
         finally:

@@ -7,7 +7,7 @@ from one thread.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,11 +33,13 @@ DOCUMENTS = ("results.csv", "results.parquet", "errors.csv", "summary.json")
 
 
 class ReviewSession:
-    """The clips of one run and what is said about them."""
+    """The clips of one run and what is said about them. `warn` is told what a person should know."""
 
-    def __init__(self, ledger: Ledger, run: Run) -> None:
+    def __init__(self, ledger: Ledger, run: Run, warn: Callable[[str], None] = lambda _: None) -> None:
         self._ledger = ledger
         self._run = run
+        self._warn = warn
+        self._written: str | None = None
         self._folder = Path(run.out)
         self._catalog: Catalog = load_catalog()
         self._files: dict[str, Path] = {}
@@ -158,17 +160,12 @@ class ReviewSession:
 
     def selection(self) -> str:
         """Return selection.csv as it is now."""
-        return selection_text(
-            self._manifest,
-            self._rows,
-            self._cells(),
-            campaign=self._run.campaign,
-            run_id=self._run.run_id,
-        )
+        return self._text(self._rows, self._retakes)
 
-    def _cells(self) -> dict[str, Mapping[str, str]]:
-        rows = (self._rows[self._at[job_id]] for job_id in self._retakes)
-        return {row.custom_id: retake.cells for row in rows if (retake := self._retakes[row.job_id])}
+    def _text(self, rows: Sequence[ResultRow], retakes: Mapping[int, Retake | None]) -> str:
+        cells = {row.custom_id: retake.cells for row in rows if (retake := retakes.get(row.job_id))}
+        named = {"campaign": self._run.campaign, "run_id": self._run.run_id}
+        return selection_text(self._manifest, rows, cells, **named)
 
     # -- what is written -------------------------------------------------------------------------------------
 
@@ -193,7 +190,7 @@ class ReviewSession:
         if job_id not in self._at:
             raise UsageError("this clip is not of this run")
         self._read_judgements()
-        row, written = self._rows[self._at[job_id]], {}
+        row, before, written = self._rows[self._at[job_id]], self._retakes.get(job_id), {}
         if verdict is None:
             verdict, written = row.verdict, dict(row.review.changes) if row.review else {}
         elif verdict == "retake":
@@ -205,9 +202,10 @@ class ReviewSession:
             reviews.judge, job_id, verdict=verdict, note=note, changes=written, by=by, seen=seen
         )
         self._read_judgements()
-        self._write_selection()
+        edited = self._write_selection(row, before)
         return {
             "review": review_document(review),
+            "edited": edited,
             "retake": self.retake_of(job_id),
             "tally": self.tally(),
         }
@@ -268,15 +266,28 @@ class ReviewSession:
         name = take_name(shot_of(row.custom_id, row.job.take), take)
         return bool(self._ledger.do(queries.by_name, self._run.campaign, [name]))
 
-    def _write_selection(self) -> None:
-        write_selection(
-            self._folder,
-            self._manifest,
-            self._rows,
-            self._cells(),
-            campaign=self._run.campaign,
-            run_id=self._run.run_id,
+    def _write_selection(self, before: ResultRow, retake: Retake | None) -> str:
+        """Write selection.csv after a clip was judged that was `before`, with this retake.
+
+        Returns the name under which an edited one was kept, "" where there was none.
+        """
+
+        def known() -> Iterator[str]:
+            if self._written is not None:
+                yield self._written
+            place = self._at[before.job_id]
+            rows = [*self._rows[:place], before, *self._rows[place + 1 :]]
+            yield self._text(rows, {**self._retakes, before.job_id: retake})
+
+        text = self.selection()
+        edited = write_selection(self._folder, text, known())
+        self._written = text
+        if edited is None:
+            return ""
+        self._warn(
+            f"{SELECTION_FILE} was not as Callsheet had written it; what stood there is kept as {edited}"
         )
+        return edited.name
 
     def finish(self) -> Path | None:
         """Write the run's results and page again. Returns selection.csv, None where nothing was judged."""

@@ -9,7 +9,7 @@ import webbrowser
 from typing import Annotated
 
 from callsheet.cli.options import RunId, Sandbox, option, run_settings
-from callsheet.cli.output import flush, note, result
+from callsheet.cli.output import flush, note, result, say
 from callsheet.engine.run import find_run
 from callsheet.errors import UsageError
 from callsheet.review.server import serve_review
@@ -48,7 +48,7 @@ def review(
         if not no_open and _has_browser():
             webbrowser.open(url)
 
-    selection = serve_review(settings.ledger, run, host=host, port=port, announce=announce)
+    selection = serve_review(settings.ledger, run, host=host, port=port, announce=announce, warn=say)
     if selection is None:
         note("nothing was judged")
         return 0

@@ -11,6 +11,7 @@
   const edit = $("#edit");
   const who = $("#who");
   const trouble = $("#trouble");
+  const edited = []; // files in which edits of selection.csv were kept
   let name = "";
   let saving = Promise.resolve();
 
@@ -84,7 +85,8 @@
       Object.assign(clip, { verdict, note });
       remember(clip, reply.retake);
       tell(reply.tally);
-      trouble.textContent = "";
+      edited.push(...(reply.edited ? [reply.edited] : []));
+      trouble.textContent = edited.length ? `selection.csv had been edited. Your edits are in ${edited.join(", ")}.` : "";
     } else {
       Object.assign(clip, before);
       remember(clip, ...known);

@@ -340,3 +340,17 @@ def test_an_order_is_changed_by_verdicts_alone(page: Page, reviewed: Any) -> Non
     pressed(page, "r")
     expect(card).to_have_attribute("data-verdict", "")
     expect(page.locator("#tally")).to_contain_text("0 retake")
+
+
+def test_edits_of_the_selection_are_kept_and_told(page: Page, reviewed: Any) -> None:
+    """The next verdict writes the file anew; the page says where the edits are, until it is loaded again."""
+    in_review(page, reviewed)
+    page.locator(".still").nth(4).focus()
+    pressed(page, "k")
+    selection = reviewed.folder / "selection.csv"
+    selection.write_text("my,own\n")
+    pressed(page, "x")
+    expect(page.locator("#trouble")).to_contain_text("Your edits are in selection-edited.csv")
+    pressed(page, "k")
+    expect(page.locator("#trouble")).to_contain_text("Your edits are in selection-edited.csv")
+    assert (reviewed.folder / "selection-edited.csv").read_text() == "my,own\n"

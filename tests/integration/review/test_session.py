@@ -8,7 +8,7 @@ import pytest
 
 from callsheet.engine.open_run import changes_of
 from callsheet.errors import UsageError
-from callsheet.ledger import Ledger, queries
+from callsheet.ledger import Ledger, queries, reviews
 from callsheet.review.session import ReviewSession
 from manifests.planner import make_plan
 
@@ -27,10 +27,12 @@ async def made(house: Any) -> str:
     return run_id
 
 
-def opened(house: Any, run_id: str, ledger: Ledger) -> tuple[ReviewSession, Callable[..., dict[str, Any]]]:
+def opened(
+    house: Any, run_id: str, ledger: Ledger, warn: Callable[[str], None] = pytest.fail
+) -> tuple[ReviewSession, Callable[..., dict[str, Any]]]:
     """Open a review; returns it and a function that judges its first clip."""
     run, (first, _) = ledger.do(queries.run, run_id), ledger.do(queries.jobs, run_id)
-    session = ReviewSession(ledger, run)
+    session = ReviewSession(ledger, run, warn)
 
     def judge(
         verdict: str | None, *, note: str = "", is_as_before: bool = False, **changes: Any
@@ -164,3 +166,46 @@ async def test_a_number_that_another_clip_has_ordered_meanwhile_is_left_to_it(ho
         judge("")
         session.judge(second.job_id, verdict="retake", note="", changes=None, by="Ben", seen=0)
         assert judge("retake", is_as_before=True)["review"]["changes"]["take"] == 4
+
+
+async def test_an_edited_selection_is_kept_beside_the_new_one(house: Any) -> None:
+    """Nothing that a person wrote into selection.csv is lost, and what Callsheet wrote is not kept twice."""
+    run_id = await made(house)
+    with Ledger.open(house.settings.ledger) as ledger:
+        run = ledger.do(queries.run, run_id)
+        selection = Path(run.out) / "selection.csv"
+        told: list[str] = []
+        _, judge = opened(house, run_id, ledger, told.append)
+        for verdict in ("retake", "", "retake"):
+            assert judge(verdict)["edited"] == ""
+        edits = []
+        for number, name in ((1, "selection-edited.csv"), (2, "selection-edited-2.csv")):
+            edits.append(selection.read_text().replace("An oak", f"An oak by hand {number}"))
+            selection.write_text(edits[-1])
+            assert judge("keep")["edited"] == name
+            assert judge("retake")["edited"] == ""
+            assert str(selection.with_name(name)) in told[-1]
+        assert len(told) == 2
+        assert [path.read_text() for path in sorted(selection.parent.glob("selection-edited*.csv"))] == [
+            edits[1],
+            edits[0],
+        ]
+        assert "by hand" not in selection.read_text()
+        # Another review of the run has the same file in mind.
+        _, again = opened(house, run_id, ledger, told.append)
+        assert again("reject")["edited"] == ""
+        assert judge("keep")["edited"] == ""
+        selection.unlink()
+        assert judge("reject")["edited"] == ""
+
+
+async def test_a_selection_of_before_is_no_edited_one(house: Any) -> None:
+    """A verdict that the ledger has and the file has not, as after a full disk, leaves no copy behind."""
+    run_id = await made(house)
+    with Ledger.open(house.settings.ledger) as ledger:
+        run, (first, _) = ledger.do(queries.run, run_id), ledger.do(queries.jobs, run_id)
+        _, judge = opened(house, run_id, ledger)
+        judge("keep")
+        ledger.do(reviews.judge, first.job_id, verdict="reject", by="Ben")
+        assert judge("retake")["edited"] == ""
+        assert not (Path(run.out) / "selection-edited.csv").exists()

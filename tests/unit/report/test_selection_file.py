@@ -7,7 +7,7 @@ import pytest
 
 from callsheet.ledger import Review
 from callsheet.report.rows import ResultRow, with_reviews
-from callsheet.report.run_files import write_selection
+from callsheet.report.run_files import selection_text, write_selection
 from manifests.plan import Plan
 from manifests.plan_rows import manifest_table
 from manifests.planner import make_plan
@@ -43,7 +43,9 @@ def written(folder: Path, plan: Plan, make_row: MakeRow) -> Path:
     rows[1] = with_reviews(rows[1], [judged("keep")])
     again = retake_cells(rows[0].job, {"take": 2, "seed": 99})
     retakes = {rows[0].custom_id: again}
-    return write_selection(folder, manifest_table(plan), rows, retakes, campaign="spring", run_id="r1")
+    text = selection_text(manifest_table(plan), rows, retakes, campaign="spring", run_id="r1")
+    assert write_selection(folder, text) is None
+    return folder / "selection.csv"
 
 
 def test_the_retakes_of_a_selection_can_be_planned(tmp_path: Path, plan: Plan, make_row: MakeRow) -> None:

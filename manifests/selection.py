@@ -6,13 +6,13 @@ column `callsheet_run` says that a table is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from callsheet.errors import ManifestError, Problem, UsageError
-from manifests.error_file import may_be_ours
+from manifests.error_file import may_be_ours, restored
 from manifests.readers import as_table, local_files, open_manifests
 from manifests.table import ReadOptions, Row, Table, shown
 
@@ -56,6 +56,15 @@ def read_kept(chosen: str | Path | Sequence[str | Path], *, option: str, drafts:
         else:
             kept += [Kept(name.strip(), option, 0) for name in each.split(",") if name.strip()]
     return kept
+
+
+def meant_id(written: str, known: Container[str]) -> str:
+    """Return the id that a person has written down.
+
+    The results have an apostrophe before an id that begins like a formula, and it may be taken from there.
+    """
+    plain = restored(written)
+    return plain if written not in known and plain in known else written
 
 
 def _of_table(table: Table, *, drafts: bool) -> list[Kept]:

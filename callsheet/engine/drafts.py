@@ -24,7 +24,7 @@ from callsheet.reconciliation.account import AccountSession
 from callsheet.settings import Settings
 from manifests.job import Job, decode_job, encode_job
 from manifests.names import NAME_MAX_CHARS, folded
-from manifests.selection import Kept
+from manifests.selection import Kept, meant_id
 from pricing.budgets import Cap, Spend, choose
 from pricing.catalog import Catalog
 from pricing.pins import at_pin, read_pins
@@ -178,7 +178,7 @@ def _kept_drafts(
     done: dict[str, None] = {}
     problems = []
     for each in keep:
-        row = named.get(each.custom_id)
+        row = named.get(meant_id(each.custom_id, named))
         draft = draft_of(row, catalog) if row else None
         if row is not None and row.is_finish and row.state not in RETRIED:
             done[row.custom_id] = None

@@ -131,6 +131,13 @@ async def test_a_failed_finish_shows_the_draft_and_its_row_buys_no_new_draft(hou
     assert f"its finish is failed; `callsheet retry {run_id}`" in refused.value.problems[0].message
 
 
+async def test_a_draft_is_kept_as_the_results_write_it(house: Any) -> None:
+    """results.csv has an apostrophe before an id that begins like a formula; both forms name the draft."""
+    run_id = await drafted(house, "A boat that dashes", "-dash", "b")
+    plan = await finish(house, run_id, "'-dash", "-dash")
+    assert [each.draft.row.custom_id for each in plan.finishes] == ["-dash"]
+
+
 async def test_what_cannot_be_finished_is_named_and_nothing_is_ordered(house: Any) -> None:
     """An unknown name, a row that is no draft and an expired draft; each with its row and the reason."""
     house.ago_ms = DRAFT_KEPT_MS

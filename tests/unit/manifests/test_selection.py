@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.errors import ManifestError, UsageError
-from manifests.selection import Kept, read_kept
+from manifests.selection import Kept, meant_id, read_kept
 
 
 def selection(folder: Path, text: str) -> str:
@@ -31,6 +31,21 @@ def test_ids_stand_for_themselves() -> None:
     """What names no file is an id, or several with commas between them."""
     assert read_kept(["a", "b"], option="--keep") == [Kept("a", "--keep", 0), Kept("b", "--keep", 0)]
     assert read_kept(["a, b"], option="--keep") == read_kept(["a", "b"], option="--keep")
+
+
+@pytest.mark.parametrize(
+    ("written", "known", "meant"),
+    [
+        ("'-dash", {"-dash"}, "-dash"),
+        ("-dash", {"-dash"}, "-dash"),
+        ("'-dash", {"-dash", "'-dash"}, "'-dash"),
+        ("'hero", {"hero"}, "'hero"),
+        ("'-dash", {"hero"}, "'-dash"),
+    ],
+)
+def test_an_id_may_have_the_apostrophe_of_the_results(written: str, known: set[str], meant: str) -> None:
+    """Only where the results would have put it, and where no other clip is called so."""
+    assert meant_id(written, known) == meant
 
 
 def test_a_single_name_is_one_name(tmp_path: Path) -> None:

@@ -57,26 +57,27 @@ def _is_safe_part(part: str) -> bool:
     return len(part) <= PART_MAX_CHARS and bool(_SAFE_PART.fullmatch(part)) and not _DEVICE.fullmatch(part)
 
 
-def safe_part(text: str) -> str:
+def safe_part(text: str, noun: str = "clip") -> str:
     """Turn any text into one safe part of a name; the same text gives the same part.
 
     Accents are dropped, runs of other characters become one `-`. Where letters or digits were lost, or the
     text was too long, a short hash of it is added, so that two different texts do not become one name.
+    `noun` stands before the hash where nothing else is left of the text.
     """
     plain = unicodedata.normalize("NFKD", text)
     plain = "".join(char for char in plain if not unicodedata.combining(char))
     lost = any(char.isalnum() and not char.isascii() for char in plain)
     part = _FORBIDDEN.sub("-", plain).strip("-.")
     if lost or not part or len(part) > PART_MAX_CHARS or _DEVICE.fullmatch(part):
-        return with_hash(part, text)
+        return with_hash(part, text, noun=noun)
     return part
 
 
-def with_hash(part: str, text: str, most: int = PART_MAX_CHARS) -> str:
-    """Add a short hash of `text` to a safe part, within `most` characters."""
+def with_hash(part: str, text: str, most: int = PART_MAX_CHARS, *, noun: str = "clip") -> str:
+    """Add a short hash of `text` to a safe part, or to `noun` where it is empty, within `most` characters."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_CHARS]
     stem = part[: most - _HASH_CHARS - 1].rstrip("-.")
-    return f"{stem}-{digest}" if stem else f"clip-{digest}"
+    return f"{stem or noun}-{digest}"
 
 
 def shortened(name: str) -> str:
@@ -293,6 +294,12 @@ def made_name(naming: Template, job: Job, cells: Mapping[str, str]) -> str:
 def parse_naming(text: str) -> Template:
     """Parse a template of file names; `.mp4` may stand at its end. Raises BadTemplate."""
     return parse_template(without_suffix(text))
+
+
+def refused_letters(naming: Template) -> list[str]:
+    """Return the letters of a template's own text that no file name may have, each once."""
+    text = "".join(naming.parts[::2]).replace("/", "")
+    return list(dict.fromkeys("".join(_FORBIDDEN.findall(text))))
 
 
 def leaves_folder(naming: Template) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,16 +20,19 @@ from manifests.campaign import BadTemplate, Template
 from manifests.names import (
     NAME_RULE,
     cleaned_name,
+    folded,
     is_safe,
     leaves_folder,
     parse_naming,
+    refused_letters,
     safe_part,
     settled_names,
     shortened,
+    with_hash,
 )
 from manifests.plan_rows import manifest_cells
-from manifests.selection import Kept
-from pricing.budgets import client_key
+from manifests.selection import Kept, meant_id
+from pricing.budgets import client_key, first_spellings
 
 KEEP = "keep"
 """The verdict of a clip that is delivered."""
@@ -85,7 +89,22 @@ def kept_clips(
         if not chosen:
             raise UsageError(f"none of the kept clips is of the client {client!r}; nothing to deliver")
     made = [_made(ledger, run, row) for row in chosen]
-    return _clips(ledger, made, run, template)
+    return _clips(ledger, made, run, template, client_folders(row.job.client for row in takes))
+
+
+def client_folders(clients: Iterable[str]) -> dict[str, str]:
+    """Return for every spelling of a client what it is called in the names of files.
+
+    A client has one folder, however it is typed, and no other client has it: names that a file system takes
+    for one get a short hash, but for the client whose own name it is.
+    """
+    spellings = {client: first for client, first in first_spellings(clients).items() if client.strip()}
+    parts = {first: safe_part(first.strip(), "client") for first in spellings.values()}
+    owners = Counter(map(folded, parts.values()))
+    for first, part in parts.items():
+        if owners[folded(part)] > 1 and part != first.strip():
+            parts[first] = with_hash(part, client_key(first), noun="client")
+    return {client: parts[first] for client, first in spellings.items()}
 
 
 def _with_other_takes(rows: Sequence[ResultRow], others: Sequence[ResultRow]) -> list[ResultRow]:
@@ -99,9 +118,10 @@ def _with_other_takes(rows: Sequence[ResultRow], others: Sequence[ResultRow]) ->
 
 def _named(rows: Iterable[ResultRow], keep: Sequence[Kept]) -> list[ResultRow]:
     known = {row.custom_id: row for row in rows}
+    wanted = {meant_id(each.custom_id, known) for each in keep}
     problems = []
     for each in keep:
-        row = known.get(each.custom_id)
+        row = known.get(meant_id(each.custom_id, known))
         if row is None:
             near = difflib.get_close_matches(each.custom_id, known, n=1, cutoff=0.0)
             hint = f"; the nearest is {near[0]!r}" if near else ""
@@ -113,7 +133,6 @@ def _named(rows: Iterable[ResultRow], keep: Sequence[Kept]) -> list[ResultRow]:
         problems.append(Problem(each.file, each.row, "custom_id", each.custom_id, why))
     if problems:
         raise ManifestError(problems)
-    wanted = {each.custom_id for each in keep}
     if not wanted:
         raise UsageError("the selection keeps no clip; nothing to deliver")
     return [row for name, row in known.items() if name in wanted]
@@ -146,13 +165,17 @@ def _made(ledger: Ledger, run: Run, row: ResultRow) -> tuple[ResultRow, JobRow]:
 
 
 def _clips(
-    ledger: Ledger, made: Sequence[tuple[ResultRow, JobRow]], run: Run, template: Template
+    ledger: Ledger,
+    made: Sequence[tuple[ResultRow, JobRow]],
+    run: Run,
+    template: Template,
+    clients: Mapping[str, str],
 ) -> list[KeptClip]:
     files = files_of(ledger, (maker for _, maker in made))
     cells = [_cells(row, run) for row, _ in made]
     _refuse_unknown(template, cells)
     ids = [row.custom_id for row, _ in made]
-    names, _ = settled_names([""] * len(made), lambda at: _filled(template, cells[at], ids[at]), ids)
+    names, _ = settled_names([""] * len(made), lambda at: _filled(template, cells[at], ids[at], clients), ids)
     problems = [
         Problem("--name", 0, "custom_id", name, f"not a safe file name; allowed are {NAME_RULE}")
         for name in names
@@ -167,6 +190,7 @@ def _clips(
 
 
 def _template(text: str) -> Template:
+    """Read a template of names; the ending that videos have may stand at its end."""
     try:
         template = parse_naming(text)
     except BadTemplate as error:
@@ -175,6 +199,11 @@ def _template(text: str) -> Template:
         raise UsageError(f"--name {text!r} leads out of the delivery; name files and folders within it")
     if not template.columns:
         raise UsageError(f"--name {text!r} names no column, such as {{custom_id}}")
+    if letters := refused_letters(template):
+        found = ", ".join(map(repr, letters[:-1])) + " and " * (len(letters) > 1) + repr(letters[-1])
+        raise UsageError(f"--name {text!r}: {found} cannot stand in a file name; allowed are {NAME_RULE}")
+    if not is_safe(shortened(cleaned_name(template.fill(dict.fromkeys(template.columns, "x")), "x"))):
+        raise UsageError(f"--name {text!r} makes no safe file name; allowed are {NAME_RULE}")
     return template
 
 
@@ -207,7 +236,9 @@ def _refuse_unknown(template: Template, cells: Sequence[Mapping[str, str]]) -> N
             raise UsageError(f"--name: there is no column {name!r}; the nearest is {near[0]!r}")
 
 
-def _filled(template: Template, cells: Mapping[str, str], custom_id: str) -> str:
+def _filled(template: Template, cells: Mapping[str, str], custom_id: str, clients: Mapping[str, str]) -> str:
     texts = {name: cells.get(name, "").strip() for name in template.columns}
-    name = template.fill({name: safe_part(text) if text else "" for name, text in texts.items()})
-    return shortened(cleaned_name(name, custom_id))
+    parts = {name: safe_part(text) if text else "" for name, text in texts.items()}
+    if "client" in parts:
+        parts["client"] = clients.get(cells["client"], parts["client"])
+    return shortened(cleaned_name(template.fill(parts), custom_id))

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -22,7 +23,7 @@ import pytest
 import callsheet
 from callsheet.cli.main import run_command
 from callsheet.delivery.xmp import C2PA_UUID, XMP_UUID
-from callsheet.engine.results import other_takes, result_rows
+from callsheet.engine.results import other_takes, result_rows, write_report
 from callsheet.errors import ManifestError, UsageError
 from callsheet.ledger import Ledger, queries, reviews
 
@@ -271,6 +272,8 @@ REFUSED = (
     ("video", "names no column"),
     ("{custom_id", "a single"),
     ("{heigth}", "the nearest is 'height'"),
+    ("Ümlaut + {custom_id}", r"'Ü', ' ' and '\+' cannot stand in a file name; allowed are letters"),
+    ("CON/{custom_id}", "--name 'CON/{custom_id}' makes no safe file name; allowed are letters"),
 )
 """Templates of names, and what is said of them."""
 
@@ -322,3 +325,39 @@ async def test_no_two_videos_get_one_name(shop: Any) -> None:
     videos = [name for name in files_in("out/videos/480p") if name.endswith(".mp4")]
     assert len(videos) == len(done.clips) == len({name.lower() for name in videos}) == 3
     assert not any("/" in name or ".MP4" in name for name in videos)
+
+
+async def test_no_two_clients_share_a_folder(shop: Any) -> None:
+    """Each client has one folder, however the name is typed, also where only one of them is delivered."""
+    clients = ["Muller", "Müller", "A-B", "A/B", "a-b", "客户"]
+    rows = [f"c{at},A boat,seedance-1.0-lite,480p,{client}" for at, client in enumerate(clients)]
+    (shop.folder / "spring.csv").write_text(
+        "\n".join(["custom_id,prompt,model,resolution,client", *rows]), "utf-8"
+    )
+    run_id = shop.open_source(shop.folder / "spring.csv")
+    await shop.work(run_id)
+    await callsheet.deliver_async(run_id, everything=True, to="out", name="{client}/{custom_id}")
+    folder = {
+        Path(each).stem: Path(each).parent.name for each in files_in("out/videos") if each.endswith(".mp4")
+    }
+    assert (folder["c0"], folder["c2"], folder["c4"]) == ("Muller", "A-B", "A-B")
+    assert re.fullmatch("Muller-[0-9a-f]{8}", folder["c1"])
+    assert re.fullmatch("A-B-[0-9a-f]{8}", folder["c3"])
+    assert re.fullmatch("client-[0-9a-f]{8}", folder["c5"])
+    await callsheet.deliver_async(
+        run_id, everything=True, client="A/B", to="own", name="{client}/{custom_id}"
+    )
+    assert f"videos/{folder['c3']}/c3.mp4" in files_in("own")
+
+
+async def test_an_id_is_kept_as_the_results_write_it(shop: Any) -> None:
+    """results.csv has an apostrophe before an id that begins like a formula; both forms name the clip."""
+    run_id, folder = await made(shop, "-dash,A boat", "b,A kite")
+    with Ledger.open(shop.settings.ledger) as ledger:
+        for job in ledger.do(queries.jobs, run_id):
+            ledger.do(reviews.judge, job.job_id, verdict="keep")
+        write_report(ledger, ledger.do(queries.run, run_id))
+    assert "'-dash" in (folder / "results.csv").read_text()
+    for keep in (folder / "results.csv", ["-dash,b"], ["'-dash", "b"]):
+        done = await callsheet.deliver_async(run_id, keep=keep, to="out")
+        assert done.clips == ("-dash", "b")

@@ -67,9 +67,19 @@ def fitted(text: str, width_px: int, height_px: int, sizes_px: Iterable[int]) ->
         rows = max(1, int(height_px / (face.size * LINE_HEIGHT)))
         most = max(1, int(width_px * len(words) / max(1, face.getlength(words))))
         for letters in range(most, 0, -1):
-            block = Block(textwrap.wrap(words, letters, max_lines=rows, placeholder=ELLIPSIS), face)
+            block = Block(_wrapped(words, letters, rows), face)
             if all(face.getlength(line) <= width_px for line in block.lines):
                 break
         if "".join(block.lines).replace(" ", "") == words.replace(" ", ""):
             break
     return block
+
+
+def _wrapped(words: str, letters: int, rows: int) -> list[str]:
+    """Break text into lines. What does not fit is cut between words, or within one that would leave a gap."""
+    lines = textwrap.wrap(words, letters, max_lines=rows, placeholder=ELLIPSIS)
+    if lines and lines[-1].endswith(ELLIPSIS) and len(lines[-1]) <= letters // 2:
+        cut = textwrap.wrap(words, letters, break_on_hyphens=False)
+        if len(cut) > rows:
+            lines = [*cut[: rows - 1], cut[rows - 1][: max(1, letters - 1)] + ELLIPSIS]
+    return lines

@@ -3,11 +3,13 @@
 from fractions import Fraction
 
 import opentimelineio as otio
+import pytest
 from PIL import Image, PdfParser
 
 from callsheet.delivery import contact_sheet
 from callsheet.delivery.contact_sheet import BOX_PX, PAGE_PX, PER_PAGE, Cell, pages, pdf_book, png
 from callsheet.delivery.documents import TimelineClip, timeline_text
+from callsheet.sandbox.text import fitted
 
 
 def cell(number: int) -> Cell:
@@ -39,6 +41,33 @@ def test_a_picture_stands_within_its_box() -> None:
     reds = [at for at in range(PAGE_PX[0]) if page.getpixel((at, 200)) == (255, 0, 0)]
     assert len(reds) == 90
     assert abs((reds[0] - 60) - (60 + BOX_PX[0] - 1 - reds[-1])) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "height_px", "shown"),
+    [
+        ("x" * 60, 24, 40),
+        ("shot-" + "x" * 60, 24, 40),
+        ("shot_" + "x" * 60, 24, 40),
+        ("two words " + "x" * 90, 40, 75),
+        ("界" * 60, 24, 15),
+    ],
+)
+def test_a_long_word_is_shown_as_far_as_it_fits(text: str, height_px: int, shown: int) -> None:
+    """What does not fit is cut within the word, and nothing is wider than its box."""
+    block = fitted(text, BOX_PX[0], height_px, (16, 14))
+    joined = "".join(block.lines).replace(" ", "")
+    assert joined.endswith("…")
+    assert text.replace(" ", "").startswith(joined[:-1])
+    assert len(joined) > shown
+    assert all(block.face.getlength(line) <= BOX_PX[0] for line in block.lines)
+    assert block.height_px <= height_px
+
+
+def test_words_that_fit_stay_whole() -> None:
+    """A line of ordinary words ends with a whole word before the ellipsis."""
+    block = fitted("a lamp on a wooden table " * 20, BOX_PX[0], 40, (15, 14))
+    assert block.lines[-1][:-1].split()[-1] in {"a", "lamp", "on", "wooden", "table"}
 
 
 def shot(name: str, *, rate: Fraction = Fraction(24), has_audio: bool = False) -> TimelineClip:

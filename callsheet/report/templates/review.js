@@ -213,7 +213,7 @@
 
   function tell(tally) {
     const judged = Object.keys(WORDS).map((verdict) => `${tally[verdict]} ${verdict}`);
-    const counts = [...judged, ...(tally.bought ? [`${tally.bought} bought`] : [])].join(" · ");
+    const counts = [...judged, ...(tally.bought ? [`${tally.bought} retake bought`] : [])].join(" · ");
     const left = tally.left === null ? "" : `, ${usd(tally.left)} left under the nearest cap`;
     const cost = tally.retake ? `. Retakes cost at most ${usd(tally.maximum)}${left}` : "";
     $("#tally").textContent = `${counts}${cost}`;

@@ -22,7 +22,8 @@ NAME_MAX_CHARS = 200
 """Common file systems allow 255 bytes a part; room is left for the suffix and the temporary name."""
 
 NAME_RULE = (
-    f"letters, digits, '.', '_', '-' (and '/' between folders), at most {PART_MAX_CHARS} characters, "
+    "letters from A to Z, digits, '.', '_', '-' (and '/' between folders), "
+    f"at most {PART_MAX_CHARS} characters, "
     "not beginning with '.' or '-', not ending with '.', no device name such as CON"
 )
 

@@ -10,6 +10,7 @@
     ├── BudgetError                     money: a cap would be passed
     │   ├── OverBudget              3   before anything was sent
     │   └── CapReached              5   part-way through a run
+    │       ├── AccountFrozen           an account is frozen since a bill above its hold
     │       └── Overbilled              a bill above what was held for it: its accounts are frozen
     ├── AccountError                6   the key is missing or refused, or the account is locked
     ├── QueueError                      a call to fal's queue did not do what it was for
@@ -170,6 +171,10 @@ class CapReached(BudgetError):
     """A cap was reached part-way: nothing new is submitted, what renders is finished."""
 
     exit_code = 5
+
+
+class AccountFrozen(CapReached):
+    """An account is frozen since a bill above its hold, and lets nothing in."""
 
 
 class Overbilled(CapReached):

@@ -221,6 +221,6 @@ def _whole_number(name: str, text: str, low: int, high: int) -> int:
     return int(text)
 
 
-def command(verb: str, run_id: str, *, sandbox: bool) -> str:
-    """Return the command that does something with a run."""
-    return f"callsheet {verb} {run_id}" + " --sandbox" * sandbox
+def command(*words: str, sandbox: bool) -> str:
+    """Return a command to paste: one advised after a run on the sandbox acts on the sandbox's ledger."""
+    return " ".join(("callsheet", *words)) + " --sandbox" * sandbox

@@ -189,7 +189,7 @@ def _print(summary: Mapping[str, Any]) -> None:
     if summary["published"]:
         result(f"copied  {summary['published']}")
     if summary.get("drafts", {}).get("to_finish"):
-        finish = f"callsheet finish {summary['run_id']} --keep FILE{' --sandbox' * summary['sandbox']}"
+        finish = command("finish", summary["run_id"], "--keep", "FILE", sandbox=summary["sandbox"])
         drafts = summary["drafts"]
         until = f"{drafts['finish_until'][:16].replace('T', ' ')} UTC"
         result(f"drafts  {drafts['to_finish']} can be finished, the first until {until}: {finish}")
@@ -197,7 +197,7 @@ def _print(summary: Mapping[str, Any]) -> None:
         retry = command("retry", summary["run_id"], sandbox=summary["sandbox"])
         result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file, or `{retry}`")
     if summary["unknown"]:
-        reconcile = f"callsheet reconcile{' --sandbox' * summary['sandbox']}"
+        reconcile = command("reconcile", sandbox=summary["sandbox"])
         result(f"unknown it is not known whether fal accepted them; run `{reconcile}`")
     for line in last_words(summary):
         result(f"left    {line}")
@@ -216,8 +216,9 @@ def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
             f"{over['billed_usd']} USD instead of at most {over['held_usd']}"
         )
     if summary["stopped_for_money"] and summary["skipped"]:
+        caps = command("budget", "list", sandbox=summary["sandbox"])
         say(
-            f"{summary['skipped']} not bought. Once a cap has room (`callsheet budget list`), "
+            f"{summary['skipped']} not bought. Once a cap has room (`{caps}`), "
             f"`{command('retry', summary['run_id'], sandbox=summary['sandbox'])}` buys them"
         )
 

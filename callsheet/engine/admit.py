@@ -17,6 +17,7 @@ from typing import Any
 from callsheet.engine.context import RunContext
 from callsheet.engine.outage import record, wait_for_ledger
 from callsheet.errors import (
+    AccountFrozen,
     CapReached,
     ClaimLost,
     DiskFull,
@@ -43,6 +44,7 @@ from callsheet.ledger import (
     turns,
 )
 from callsheet.ledger.transaction import Transaction, purchase, write
+from callsheet.settings import command
 from manifests.job import Job, canonical_json
 
 logger = logging.getLogger(__name__)
@@ -221,11 +223,12 @@ class SlotWait:
             self._held_by = unknown if len(unknown) == len(rows) else frozenset()
             self._since_s = now_s
         elif unknown and now_s - self._since_s >= STUCK_S:
+            look = command("reconcile", sandbox=self._ctx.request.sandbox)
             self._ctx.stop.drain(
                 SlotsUnknown(
                     f"all slots are held by {len(unknown)} requests whose outcome is unknown, and fal's "
-                    "records do not decide it, so nothing more can be bought. Run `callsheet reconcile`, "
-                    f"then `{self._ctx.resume_command}`"
+                    "records do not decide it, so nothing more can be bought. Run "
+                    f"`{look}`, then `{self._ctx.resume_command}`"
                 )
             )
 
@@ -276,6 +279,10 @@ async def _admit_or_stop(ctx: RunContext, row: JobRow, order: Order | None) -> I
     except asyncio.CancelledError:
         await ctx.do(take_back_unsent, row.job_id)
         raise
+    except AccountFrozen as frozen:
+        reached = _with_commands(ctx, frozen)
+        ctx.stop.drain(reached)
+        raise reached from None
     except CapReached as reached:
         ctx.stop.drain(reached)
         raise
@@ -287,6 +294,19 @@ async def _admit_or_stop(ctx: RunContext, row: JobRow, order: Order | None) -> I
         raise Interrupted("nothing new is submitted") from None
     ctx.tell_trouble("")
     return intent
+
+
+def _with_commands(ctx: RunContext, frozen: AccountFrozen) -> AccountFrozen:
+    """Say with which commands a person looks at the bill and releases the account."""
+    sandbox = ctx.account.ledger.is_sandbox
+    look, go_on = (command("budget", verb, sandbox=sandbox) for verb in ("list", "unfreeze"))
+    return AccountFrozen(
+        f"{frozen}. Look at it with `{look}`, then go on with `{go_on}`",
+        scope=frozen.scope,
+        limit_nano=frozen.limit_nano,
+        taken_nano=frozen.taken_nano,
+        needed_nano=frozen.needed_nano,
+    )
 
 
 async def _admit_once(ctx: RunContext, row: JobRow, order: Order | None) -> Intent:

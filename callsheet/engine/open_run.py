@@ -358,9 +358,10 @@ def refuse_frozen(ledger: Ledger, plan: Demand) -> None:
     owners = dict.fromkeys(scope_label(each.ref.scope, each.ref.key) for each in frozen)
     names = ", ".join(list(owners)[:5])
     first = frozen[0]
+    look, go_on = (command("budget", verb, sandbox=ledger.is_sandbox) for verb in ("list", "unfreeze"))
     raise OverBudget(
         f"frozen: {names}. A bill came out above what was held for it, and has not been checked yet; nothing "
-        "was sent. `callsheet budget list` names the bill; go on with `callsheet budget unfreeze`",
+        f"was sent. `{look}` names the bill; go on with `{go_on}`",
         scope=str(first.ref),
         limit_nano=first.limit_nano or 0,
         taken_nano=first.taken_nano,

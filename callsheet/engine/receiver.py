@@ -33,6 +33,7 @@ from callsheet.ledger import JobRow, State, history, queries, transitions
 from callsheet.provider.webhooks import MAX_BYTES, BadWebhook, PublishedKeys, checked
 from callsheet.reconciliation.account import AccountSession
 from callsheet.reconciliation.webhook_address import Token, WebhookAddress
+from callsheet.settings import command
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,8 @@ async def _claimed_too_late(account: AccountSession, row: JobRow, attempt: int, 
     except LedgerError as error:
         return Answer(503, f"{row.custom_id}: {error}")
     said = f"{row.label}: request {request_id} of attempt {attempt}, which had been given up"
-    return Answer(200, f"{said}; `callsheet reconcile` lists it", unclaimed=row)
+    lists = command("reconcile", sandbox=account.ledger.is_sandbox)
+    return Answer(200, f"{said}; `{lists}` lists it", unclaimed=row)
 
 
 def _nothing_to_do(address: WebhookAddress, token: Token, row: JobRow, request_id: str) -> Answer | None:

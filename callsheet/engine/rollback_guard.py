@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from callsheet.errors import LedgerError, LedgerUnsafe
 from callsheet.files import write_text_atomically
 from callsheet.ledger import Ledger, activity
 from callsheet.ledger.activity import Extent
+from callsheet.settings import command
 
 RISE_EVERY_S = 1.0
 """How often the mark rises while a run buys, in seconds. It is one small file, made durable each time."""
@@ -52,23 +54,24 @@ def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
             has = "has" if mark.run_id in found.created_ms else "lacks"
             raise LedgerUnsafe(
                 f"the ledger {ledger.label} is older than the mark in {folder}: it has {found.entries} "
-                f"entries of {mark.entries} and {has} the run {mark.run_id}. {_WHAT_TO_DO} "
-                f"`callsheet ledger accept {out}`"
+                f"entries of {mark.entries} and {has} the run {mark.run_id}. {_what_to_do(ledger, out)}"
             )
         if others := _replaced(ledger, folder):
             mark = others[0][1]
             raise LedgerUnsafe(
                 f"the ledger {ledger.label} is not the one that was there before: runs were bought with "
                 f"another one (the mark in {folder} names {mark.run_id}, {mark.entries} entries). Was its "
-                f"file deleted or replaced? {_WHAT_TO_DO} `callsheet ledger accept {out}`"
+                f"file deleted or replaced? {_what_to_do(ledger, out)}"
             )
 
 
-_WHAT_TO_DO = (
-    "What was bought before would be bought again, so nothing was sent. Put the newest copy of the ledger "
-    "back (docs/operations.md says how to find out what was bought), or, if you know that nothing is "
-    "missing, run"
-)
+def _what_to_do(ledger: Ledger, out: Path) -> str:
+    accept_it = command("ledger", "accept", shlex.quote(str(out)), sandbox=ledger.is_sandbox)
+    return (
+        "What was bought before would be bought again, so nothing was sent. Put the newest copy of the "
+        "ledger back (docs/operations.md says how to find out what was bought), or, if you know that nothing "
+        f"is missing, run `{accept_it}`"
+    )
 
 
 def _folders(ledger: Ledger, out: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from callsheet.ledger import Booking, JobRow, Settlement, State, queries, recove
 from callsheet.provider.client import REFUSALS
 from callsheet.provider.messages import Rendered, parse_result
 from callsheet.provider.replies import Reply
+from callsheet.settings import command
 from callsheet.ticket import Ticket
 from manifests.job import Job
 from pricing.bills import Charge, charge, delivered_nano
@@ -181,7 +182,8 @@ def stop_if_overbilled(ctx: RunContext, row: JobRow, booking: Booking) -> None:
             f"{row.label}, {where}, was billed {usd_text(booking.cost_nano)} USD, "
             f"{times(booking.cost_nano, hold_nano)} times the {usd_text(hold_nano)} USD held for it, the "
             "most it could cost. It is booked in full, and every account it counts in is frozen: "
-            "nothing more is bought. Compare it with fal's own bill, then `callsheet budget unfreeze`",
+            "nothing more is bought. Compare it with fal's own bill, then "
+            f"`{command('budget', 'unfreeze', sandbox=ctx.account.ledger.is_sandbox)}`",
             scope=f"run {row.run_id}",
             limit_nano=hold_nano,
             taken_nano=booking.cost_nano,

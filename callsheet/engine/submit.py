@@ -33,6 +33,7 @@ from callsheet.errors import (
 )
 from callsheet.ledger import State, history, queries, settlement, transitions
 from callsheet.provider import transport
+from callsheet.settings import command
 from callsheet.ticket import Ticket
 
 logger = logging.getLogger(__name__)
@@ -209,7 +210,8 @@ async def _note_given_up(ctx: RunContext, job_id: int, attempt: int, request_id:
             ctx.tell_trouble(f"waiting for the ledger: {error}")
             await asyncio.sleep(pause_s)
         else:
-            return IllegalTransition(f"{said}; `callsheet reconcile` lists it")
+            lists = command("reconcile", sandbox=ctx.request.sandbox)
+            return IllegalTransition(f"{said}; `{lists}` lists it")
     raise AssertionError("the last attempt returns or raises")
 
 

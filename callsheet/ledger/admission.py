@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, case, func, or_, select, text, tuple_
 
-from callsheet.errors import CapReached, NoSlot, RunStopping, TurnedUp, UsageError
+from callsheet.errors import AccountFrozen, CapReached, NoSlot, RunStopping, TurnedUp, UsageError
 from callsheet.ledger import schema
 from callsheet.ledger.accounts import (
     WINDOW_KINDS,
@@ -183,17 +183,16 @@ def _refusal(tx: Transaction, account_id: int, amount_nano: int) -> CapReached:
     table = schema.account
     account = as_account(tx.execute(select(table).where(table.c.account_id == account_id)).one())
     if account.frozen:
-        message = (
-            f"{account.ref} is frozen: a cost came out above what was held for it. "
-            "Look at it with `callsheet budget list`, then go on with `callsheet budget unfreeze`"
-        )
+        kind: type[CapReached] = AccountFrozen
+        message = f"{account.ref} is frozen: a cost came out above what was held for it"
     else:
+        kind = CapReached
         message = (
             f"the cap on {account.ref} is {usd_text(account.limit_nano or 0)} USD; "
             f"{usd_text(account.taken_nano)} USD are held or spent, "
             f"and the next job needs {usd_text(amount_nano)} USD"
         )
-    return CapReached(
+    return kind(
         message,
         scope=str(account.ref),
         limit_nano=account.limit_nano or 0,

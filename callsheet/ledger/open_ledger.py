@@ -68,6 +68,11 @@ class Ledger:
         """The folder of a ledger that is a file; None on a server."""
         return self._database.file.parent if self._database.file else None
 
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether it is the sandbox's own file, which commands find with `--sandbox`."""
+        return self.folder is not None and self.folder.name == "sandbox"
+
     def close(self) -> None:
         """Close every connection."""
         self._database.close()
@@ -162,8 +167,7 @@ class Ledger:
         if newest and newest[0] is not None:
             return newest[0]
         what = "run" if latest_of_all else "unfinished run"
-        is_sandbox = self.folder is not None and self.folder.name == "sandbox"
-        advice = "" if is_sandbox else ". Sandbox runs have a ledger of their own: add --sandbox"
+        advice = "" if self.is_sandbox else ". Sandbox runs have a ledger of their own: add --sandbox"
         raise UsageError(f"there is no {what} in the ledger {self.label}{advice}")
 
     def shown_run(self, run_id: str | None) -> Run:

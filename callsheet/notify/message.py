@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callsheet.ledger.accounts import Account
+from callsheet.settings import command
 from manifests.job import label
 from pricing.money import usd_rounded_up, usd_text
 
@@ -71,7 +72,9 @@ def finished(summary: Mapping[str, Any], caps: Sequence[Account]) -> Message:
 
 def to_do(summary: Mapping[str, Any]) -> list[str]:
     """Say what of a run needs a person, and the command for it."""
-    run = summary["run_id"] + " --sandbox" * summary["sandbox"]
+    sandbox = summary["sandbox"]
+    resume, retry = (command(verb, summary["run_id"], sandbox=sandbox) for verb in ("resume", "retry"))
+    reconcile = command("reconcile", sandbox=sandbox)
     statuses = summary["statuses"]
     lines = []
     if summary.get("stopped_by"):
@@ -79,11 +82,11 @@ def to_do(summary: Mapping[str, Any]) -> list[str]:
     if summary["failed"]:
         lines.append(f"{summary['failed']} failed; fix the rows of {summary['dir']}/errors.csv and run it")
     if summary["unknown"]:
-        lines.append(f"{summary['unknown']} unknown, their money is held; `callsheet reconcile`")
+        lines.append(f"{summary['unknown']} unknown, their money is held; `{reconcile}`")
     if waiting := sum(statuses.get(name, 0) for name in ("pending", "held", "rendered", "in_queue")):
-        lines.append(f"{waiting} not finished; `callsheet resume {run}`")
+        lines.append(f"{waiting} not finished; `{resume}`")
     if summary["skipped"] and summary["exit_code"]:
-        lines.append(f"{summary['skipped']} over budget; raise the cap, then `callsheet retry {run}`")
+        lines.append(f"{summary['skipped']} over budget; raise the cap, then `{retry}`")
     return lines
 
 

@@ -41,6 +41,7 @@ def test_a_bill_above_its_hold_stops_the_run_freezes_and_says_so(desk):
     assert done.returncode == 5, done.stderr
     assert "32.1489 USD instead of at most 0.035721" in done.stderr
     assert "FROZEN" in done.stderr
+    assert "then `callsheet budget unfreeze --sandbox`" in done.stderr
     summary = json.loads(done.stdout)
     assert summary["frozen"]
     assert [over["custom_id"] for over in summary["overruns"]] == ["kite-9"]

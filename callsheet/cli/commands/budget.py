@@ -15,6 +15,7 @@ from callsheet.errors import UsageError
 from callsheet.ledger import Account, AccountRef, Ledger, Overrun, admission, history, queries, wall_clock_ms
 from callsheet.ledger.accounts import window_at
 from callsheet.report.summary import overrun_document
+from callsheet.settings import command
 from pricing.budgets import Scope, client_key
 from pricing.catalog import load_catalog
 from pricing.money import parse_usd, usd_text
@@ -51,20 +52,23 @@ def budget(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) 
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
         accounts = current_accounts(ledger, wall_clock_ms(), runs=runs)
         frozen = any(account.frozen for account in accounts)
+        is_sandbox = ledger.is_sandbox
         overruns = ledger.do(history.overruns) if frozen else []
     cells = [account_cells(account) for account in accounts]
     if json:
         document({"accounts": cells, "overruns": _overruns(overruns)})
         return 0
     if not cells:
-        result("no caps, and nothing spent. `callsheet budget set ledger 100` caps all spending")
+        cap = command("budget", "set", "ledger", "100", sandbox=is_sandbox)
+        result(f"no caps, and nothing spent. `{cap}` caps all spending")
         return 0
     shown = [{**each, "frozen": "FROZEN" if each["frozen"] else ""} for each in cells]
     show_table(ACCOUNT_COLUMNS, [[each[name] for name in ACCOUNT_COLUMNS] for each in shown], right=AMOUNTS)
     for line in overrun_lines(overruns):
         result(f"billed above its hold: {line}")
     if frozen:
-        say("Nothing is bought from frozen accounts. Check the bills, then run `callsheet budget unfreeze`.")
+        release = command("budget", "unfreeze", sandbox=is_sandbox)
+        say(f"Nothing is bought from frozen accounts. Check the bills, then run `{release}`.")
     return 0
 
 

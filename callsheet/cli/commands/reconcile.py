@@ -22,7 +22,7 @@ from callsheet.reconciliation import decisions
 from callsheet.reconciliation.billing import MAX_DAYS, Bills, compare_bills
 from callsheet.reconciliation.decisions import adopt as adopt_request
 from callsheet.reconciliation.findings import Finding, Findings
-from callsheet.settings import Settings
+from callsheet.settings import Settings, command
 from pricing.money import usd_text
 
 NAMED = 20
@@ -85,9 +85,9 @@ def reconcile(
     if json:
         document({**findings.document(), **(bills.document() if bills else {})})
     else:
-        show_findings(findings)
+        show_findings(findings, sandbox=sandbox)
         if bills:
-            show_bills(bills)
+            show_bills(bills, sandbox=sandbox)
     return exit_code(findings, bills)
 
 
@@ -120,7 +120,7 @@ async def _looked_up(
         return findings, await compare_bills(account, days=days)
 
 
-def show_findings(findings: Findings) -> None:
+def show_findings(findings: Findings, *, sandbox: bool) -> None:
     """Print one line per submission with its reason below, and what to do next."""
     if not findings.each:
         result("no open or unknown submissions")
@@ -129,22 +129,23 @@ def show_findings(findings: Findings) -> None:
         show_line(findings.in_words())
     if findings.again_ms is not None:
         when = _local(findings.again_ms)
+        again = command("reconcile", sandbox=sandbox)
         show_line(
-            f"Run `callsheet reconcile` again soon to find late requests; from {when} on it can also decide "
+            f"Run `{again}` again soon to find late requests; from {when} on it can also decide "
             "about those that never arrived."
         )
     for run_id in findings.busy:
         show_line(f"Run {run_id} is in use by another process and was skipped.")
     for run_id in sorted({each.run_id for each in findings.by("absent")}):
-        show_line(f"`callsheet resume {run_id}` buys the jobs that never arrived.")
+        show_line(f"`{command('resume', run_id, sandbox=sandbox)}` buys the jobs that never arrived.")
 
 
-def show_bills(bills: Bills) -> None:
+def show_bills(bills: Bills, *, sandbox: bool) -> None:
     """Print bills that differ from the ledger, and what only one side has."""
     if bills.not_read:
         show_line(f"bills were not compared: {bills.not_read}")
         return
-    for line in _bill_lines(bills):
+    for line in _bill_lines(bills, sandbox=sandbox):
         show_line(line)
     show_line(
         f"bills: {bills.agreed} agree, {len(bills.corrected)} corrected, {len(bills.refused)} not booked, "
@@ -152,7 +153,7 @@ def show_bills(bills: Bills) -> None:
     )
 
 
-def _bill_lines(bills: Bills) -> Iterator[str]:
+def _bill_lines(bills: Bills, *, sandbox: bool) -> Iterator[str]:
     for each in bills.corrected[:NAMED]:
         booked, billed = usd_text(each.purchase.cost_nano or 0), usd_text(each.cost_nano)
         whose = f"{each.purchase.label} ({each.purchase.request_id})"
@@ -163,7 +164,7 @@ def _bill_lines(bills: Bills) -> Iterator[str]:
             over = usd_text(each.overrun_nano)
             say(
                 f"{each.purchase.label} cost ${over} more than its hold: its accounts are frozen. "
-                "Check the bill, then run `callsheet budget unfreeze`"
+                f"Check the bill, then run `{command('budget', 'unfreeze', sandbox=sandbox)}`"
             )
     for refused in bills.refused[:NAMED]:
         say(refused.in_words())

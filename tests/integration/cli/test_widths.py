@@ -71,7 +71,7 @@ def test_a_finding_keeps_its_reason_below_it(capsys, monkeypatch):
     )
     for width in ("40", "200"):
         monkeypatch.setenv("COLUMNS", width)
-        show_findings(Findings([each]))
+        show_findings(Findings([each]), sandbox=False)
         out = capsys.readouterr().out
         assert out.index("hero") < out.index("not known yet")
         assert max(map(len, out.splitlines()[:6])) <= int(width)

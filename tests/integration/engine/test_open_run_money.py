@@ -8,7 +8,7 @@ import pytest
 
 from callsheet.engine.open_run import changed_caps, refuse_frozen, require_a_cap, room_for, select
 from callsheet.engine.rollback_guard import accept, mark_file, refuse_older_ledger, remember
-from callsheet.errors import LedgerUnsafe, OverBudget, UsageError
+from callsheet.errors import AccountFrozen, LedgerUnsafe, OverBudget, UsageError
 from callsheet.ledger import (
     Ledger,
     NewJob,
@@ -173,10 +173,26 @@ def test_a_frozen_account_stops_a_run_before_anything_is_sent(office):
     with pytest.raises(OverBudget, match="budget unfreeze"):
         refuse_frozen(office.ledger, office.plan())
     assert list(room_for(office.ledger, office.plan(daily_usd="100")).values()) == [0]
+    with pytest.raises(AccountFrozen, match="is frozen: a cost came out above"):
+        office.bought("two")
     (over,) = office.ledger.do(history.overruns)
     assert (over.request_id, over.cost_nano, over.hold_nano) == ("request-one", 900 * COST_NANO, COST_NANO)
     office.ledger.do(admission.unfreeze)
     refuse_frozen(office.ledger, office.plan())
+
+
+def test_a_refusal_on_the_sandbox_names_commands_for_the_sandbox(tmp_path):
+    """Pasted without `--sandbox` they would act on the ledger of real money, and find nothing to release."""
+    folder = tmp_path / "sandbox"
+    folder.mkdir()
+    office = Office(folder)
+    with office.ledger as ledger:
+        office.bought("one", cost_nano=900 * COST_NANO)
+        with pytest.raises(OverBudget, match=r"`callsheet budget list --sandbox`.*unfreeze --sandbox`"):
+            refuse_frozen(ledger, office.plan())
+        mark_file(ledger, tmp_path).write_text('{"entries": 9, "run_id": "later"}')
+        with pytest.raises(LedgerUnsafe, match=f"`callsheet ledger accept {tmp_path} --sandbox`"):
+            refuse_older_ledger(ledger, tmp_path)
 
 
 def test_a_ledger_restored_from_a_copy_is_refused_until_a_person_accepts_it(office, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import threading
 from pathlib import Path
@@ -174,7 +175,7 @@ async def test_a_ledger_that_is_not_the_newest_buys_nothing_until_a_person_accep
 
     damage(house, how)
     out = house.folder / place
-    with pytest.raises(LedgerUnsafe, match=f"`callsheet ledger accept {out}`") as refused:
+    with pytest.raises(LedgerUnsafe, match=f"`callsheet ledger accept {shlex.quote(str(out))}`") as refused:
         await night(house, out)
     assert first in str(refused.value)
     assert len(house.accepted(prompt)) == 1

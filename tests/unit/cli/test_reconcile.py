@@ -35,7 +35,7 @@ def test_a_few_bills_of_each_kind_are_named_and_the_rest_is_counted(capsys):
         strangers=tuple(Stranger(f"s-{n}", "fal-ai/x", 5) for n in range(many)),
         unbilled=tuple(bought(many)),
     )
-    show_bills(bills)
+    show_bills(bills, sandbox=False)
     shown = capsys.readouterr().out
     assert shown.count("1,980 more") == 3
     assert [shown.count(f" {word}-{NAMED - 1} ") for word in ("shot", "s")] == [2, 1]
@@ -45,7 +45,7 @@ def test_a_few_bills_of_each_kind_are_named_and_the_rest_is_counted(capsys):
 
 def test_no_more_bills_than_are_named_need_no_count(capsys):
     """The last bill that is named is the last one."""
-    show_bills(Bills(unbilled=tuple(bought(NAMED))))
+    show_bills(Bills(unbilled=tuple(bought(NAMED))), sandbox=False)
     shown = capsys.readouterr().out
     assert f"shot-{NAMED - 1} " in shown
     assert "more" not in shown
@@ -53,7 +53,7 @@ def test_no_more_bills_than_are_named_need_no_count(capsys):
 
 def test_a_bill_that_was_not_booked_is_told_with_its_reason(capsys):
     """It counts as neither agreed nor corrected, and a person sees which one it is and why."""
-    show_bills(Bills(refused=(NotBooked(BOUGHT, 2**63, "implausible"),)))
+    show_bills(Bills(refused=(NotBooked(BOUGHT, 2**63, "implausible"),)), sandbox=False)
     shown = capsys.readouterr()
     told = " ".join((shown.out + shown.err).split())
     assert "billed, but not booked: shot-0 (row 2) (r-0) $9223372036.854775808: implausible" in told

@@ -48,7 +48,7 @@ def test_what_needs_a_person_stands_in_the_message_with_its_command():
     assert told.title.startswith("spring (sandbox) needs you: 9 succeeded, 1 failed, 2 unknown")
     assert [line for line in told.text.splitlines() if line.startswith("To do")] == [
         "To do: 1 failed; fix the rows of /runs/spring-1/errors.csv and run it",
-        "To do: 2 unknown, their money is held; `callsheet reconcile`",
+        "To do: 2 unknown, their money is held; `callsheet reconcile --sandbox`",
         "To do: 3 not finished; `callsheet resume spring-1 --sandbox`",
         "To do: 4 over budget; raise the cap, then `callsheet retry spring-1 --sandbox`",
     ]

@@ -26,10 +26,12 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import carry_out, carry_out_campaign, open_context
 from callsheet.engine.stopping import StopSignal, signals_to
 from callsheet.errors import (
+    AccountFrozen,
     BudgetError,
     CanaryError,
     ClaimLost,
     NoPrefect,
+    Overbilled,
     PricesChanged,
     UsageError,
 )
@@ -162,6 +164,8 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
             say(f"Stopped. Nothing is lost; `{again}` continues.")
         elif isinstance(stop.reason, PricesChanged | CanaryError):
             say("Nothing new is submitted. Waiting for what is rendering.")
+        elif isinstance(stop.reason, Overbilled | AccountFrozen):
+            say("Accounts are frozen: nothing new is bought. Waiting for what is rendering.")
         elif isinstance(stop.reason, BudgetError):
             say("The budget is reached: nothing new is bought. Waiting for what is rendering.")
         else:
@@ -216,11 +220,21 @@ def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
             f"{over['billed_usd']} USD instead of at most {over['held_usd']}"
         )
     if summary["stopped_for_money"] and summary["skipped"]:
-        caps = command("budget", "list", sandbox=summary["sandbox"])
-        say(
-            f"{summary['skipped']} not bought. Once a cap has room (`{caps}`), "
-            f"`{command('retry', summary['run_id'], sandbox=summary['sandbox'])}` buys them"
+        say(f"{summary['skipped']} not bought. {_how_to_buy(summary)}")
+
+
+def _how_to_buy(summary: Mapping[str, Any]) -> str:
+    """Say what lets jobs in that money left out, and the command that buys them then."""
+    sandbox = summary["sandbox"]
+    caps = command("budget", "list", sandbox=sandbox)
+    retry = command("retry", summary["run_id"], sandbox=sandbox)
+    if summary.get("stop_kind") == "freeze":
+        release = command("budget", "unfreeze", sandbox=sandbox)
+        return (
+            f"Accounts are frozen by a bill above its hold (`{caps}` names it): check that bill, "
+            f"release them with `{release}`, then `{retry}` buys them"
         )
+    return f"Once a cap has room (`{caps}`), `{retry}` buys them"
 
 
 def last_words(summary: Mapping[str, Any]) -> list[str]:
@@ -243,5 +257,12 @@ def last_words(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"{nothing}{waiting} not sent; {again} continues with them")
     if skipped := statuses.get("skipped_budget", 0):
         retry = command("retry", summary["run_id"], sandbox=summary["sandbox"])
+        release = command("budget", "unfreeze", sandbox=summary["sandbox"])
+        if summary.get("stop_kind") == "freeze":
+            lines.append(
+                f"{skipped} not sent, because accounts are frozen; check the bill, release them with "
+                f"`{release}`, then `{retry}` buys them"
+            )
+            return lines
         lines.append(f"{skipped} over budget, not sent; raise the cap, then `{retry}` buys them")
     return lines

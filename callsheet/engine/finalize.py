@@ -18,6 +18,7 @@ from callsheet.engine.rollback_guard import remember
 from callsheet.engine.run_folder import fetch_pictures, publish_report
 from callsheet.engine.settle import skip_the_rest
 from callsheet.errors import (
+    AccountFrozen,
     BudgetError,
     CallsheetError,
     CanaryError,
@@ -97,10 +98,16 @@ async def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, g
         "stopped_by": why or str(ctx.stop.reason or ""),
         "cancelled": ctx.state.cancelled,
         "stopped_for_money": isinstance(ctx.stop.reason, BudgetError),
+        "stop_kind": stop_kind(ctx.stop.reason),
         "unpublished": unpublished,
         "gone": gone,
     }
     return {**complete, "exit_code": exit_code(complete, ctx.stop.reason, fit=ctx.request.fit)}
+
+
+def stop_kind(reason: CallsheetError | None) -> str:
+    """Return in one word what stopped a run, where the command that goes on depends on it; else ""."""
+    return "freeze" if isinstance(reason, Overbilled | AccountFrozen) else ""
 
 
 async def wind_up(ctx: RunContext) -> None:

@@ -85,7 +85,12 @@ def to_do(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"{summary['unknown']} unknown, their money is held; `{reconcile}`")
     if waiting := sum(statuses.get(name, 0) for name in ("pending", "held", "rendered", "in_queue")):
         lines.append(f"{waiting} not finished; `{resume}`")
-    if summary["skipped"] and summary["exit_code"]:
+    if summary["skipped"] and summary.get("stop_kind") == "freeze":
+        release = command("budget", "unfreeze", sandbox=sandbox)
+        lines.append(
+            f"{summary['skipped']} not sent, accounts are frozen; check the bill, `{release}`, then `{retry}`"
+        )
+    elif summary["skipped"] and summary["exit_code"]:
         lines.append(f"{summary['skipped']} over budget; raise the cap, then `{retry}`")
     return lines
 

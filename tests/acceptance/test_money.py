@@ -42,6 +42,9 @@ def test_a_bill_above_its_hold_stops_the_run_freezes_and_says_so(desk):
     assert "32.1489 USD instead of at most 0.035721" in done.stderr
     assert "FROZEN" in done.stderr
     assert "then `callsheet budget unfreeze --sandbox`" in done.stderr
+    assert "Accounts are frozen: nothing new is bought" in done.stderr
+    assert "release them with `callsheet budget unfreeze --sandbox`, then" in done.stderr
+    assert "Once a cap has room" not in done.stderr
     summary = json.loads(done.stdout)
     assert summary["frozen"]
     assert [over["custom_id"] for over in summary["overruns"]] == ["kite-9"]

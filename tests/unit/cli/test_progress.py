@@ -85,6 +85,16 @@ def test_the_end_says_what_is_left_and_whether_anything_was_bought(statuses, lin
     assert last_words({"run_id": "spring-1", "sandbox": False, "statuses": statuses}) == lines
 
 
+def test_after_a_freeze_the_end_says_what_releases_the_accounts():
+    """A cap that is raised would let nothing in: a person checks the bill and releases the accounts."""
+    skipped = {"run_id": "r", "sandbox": True, "statuses": {"skipped_budget": 5}, "stop_kind": "freeze"}
+    (line,) = last_words(skipped)
+    assert line.startswith("5 not sent, because accounts are frozen; check the bill, release them with ")
+    assert line.endswith(
+        "`callsheet budget unfreeze --sandbox`, then `callsheet retry r --sandbox` buys them"
+    )
+
+
 def test_a_run_on_the_sandbox_is_resumed_there():
     """The command can be copied as it stands."""
     (line,) = last_words({"run_id": "r", "sandbox": True, "statuses": {"pending": 1}})

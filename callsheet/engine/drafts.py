@@ -152,7 +152,8 @@ def _planned(
     finishes = tuple(_finish(draft, catalog, taken) for draft in drafts)
     caps = _run_caps(ledger, run, budget_nano)
     plan = FinishPlan(run, finishes, caps, done=done)
-    refuse_frozen(ledger, plan)
+    if finishes:
+        refuse_frozen(ledger, plan)
     room = room_for(ledger, plan)
     spends = plan.demands()
     if not fit:

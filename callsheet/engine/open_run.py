@@ -123,7 +123,6 @@ def select(
     sent, where it does not fit and `fit` is off, and where an account is frozen. Raises InFlight where
     another unfinished run has some of it in flight and `again` is off.
     """
-    refuse_frozen(ledger, plan)
     identities = list(plan.identities())
     prints = [fingerprint for fingerprint, _ in identities]
     changes = Changes() if again else changes_of(ledger, plan, etags, identities=identities)
@@ -144,6 +143,8 @@ def select(
         wanted = [position for position in wanted if position not in elsewhere]
         with naming_commands(ledger):
             ledger.do(runs.refuse_in_flight, plan.campaign, {prints[position] for position in wanted})
+    if wanted:
+        refuse_frozen(ledger, plan)
     spends = plan.spends(wanted)
     room = room_for(ledger, plan)
     if not fit:

@@ -35,9 +35,11 @@ from callsheet.cli.views.plan_view import (
     drafts_document,
     finishes_document,
     finishes_of,
+    frozen_document,
     name_left,
     show_changes,
     show_drafts,
+    show_frozen,
     show_kept_drafts,
     show_left,
     show_plan,
@@ -60,7 +62,7 @@ from pricing.money import usd_rounded_up, usd_text
 
 PlanFile = Annotated[Path | None, option("PLAN_OUT", "Write a plan file that can be approved and run")]
 EveryRow = Annotated[bool, option("ROWS", "Include every row in the JSON document, also above 10,000 jobs")]
-Check = Annotated[bool, option("PLAN_CHECK", "Exit with 3 if the plan does not fit a cap")]
+Check = Annotated[bool, option("PLAN_CHECK", "Exit with 3 if the plan does not fit a cap, or is frozen")]
 
 
 def plan(
@@ -102,10 +104,11 @@ def plan(
         return explain_mistakes(error, source, errors)
     concurrency = made.concurrency or settings.concurrency
     seen = _seen(made, sandbox=sandbox)
+    is_frozen = seen.lets_nothing_in(made)
     made, seen, left = _fitted(made, seen) if fit else (made, seen, [])
     left_out = left_document(left) if fit else {}
     short = shortfalls(to_pay(made, seen.changes), seen.room)
-    code = OverBudget.exit_code if check and short else 0
+    code = OverBudget.exit_code if check and (short or is_frozen) else 0
     takes_s, learned = seen.takes_s(made, concurrency), bool(seen.learned_s)
     costs = draft_costs(made, seen.kept)
     finishes = finishes_of(source)
@@ -119,6 +122,7 @@ def plan(
         document(
             {
                 **told,
+                **frozen_document(seen),
                 "advice": advice_document(made, seen.changes, seen.room),
                 **more,
                 **left_out,
@@ -129,13 +133,13 @@ def plan(
         )
         return code
     show_plan(made, seen.room)
+    show_frozen(seen)
     show_warnings(made)
     show_changes(made, seen.changes, seen.differs)
     show_drafts(costs)
     show_kept_drafts(finishes, source, sandbox=sandbox)
-    _show_fit(seen, short, left)
-    for line in advice_lines(made, seen.changes, seen.room):
-        show_line(line)
+    if not is_frozen:
+        _show_fit(made, seen, short, left)
     for rate in seen.rates:
         show_line(rate_line(rate))
     if len(seen.changes.made) < made.total.jobs:
@@ -204,7 +208,7 @@ def _write(plan: Plan, out: Path, left_out: Mapping[str, Any]) -> None:
         note(f"{out} keeps no signature; if the manifest needs one, run the signed address itself")
 
 
-def _show_fit(seen: PlanView, short: Sequence[Shortfall], left: Sequence[PlannedJob]) -> None:
+def _show_fit(made: Plan, seen: PlanView, short: Sequence[Shortfall], left: Sequence[PlannedJob]) -> None:
     for each in short:
         show_line(
             f"does not fit the {cap_name(each.cap)}: needs up to "
@@ -215,3 +219,5 @@ def _show_fit(seen: PlanView, short: Sequence[Shortfall], left: Sequence[Planned
     if left:
         show_left(len(left), sum(planned.quote.maximum_nano for planned in left))
         name_left(((each.job.label, each.quote.maximum_nano) for each in left), len(left))
+    for line in advice_lines(made, seen.changes, seen.room):
+        show_line(line)

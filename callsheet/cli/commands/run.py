@@ -15,6 +15,7 @@ from callsheet.engine.open_run import (
     Selection,
     changed_caps,
     changes_of,
+    frozen_accounts,
     left_to,
     room_for,
 )
@@ -106,6 +107,8 @@ def _show_selection(selection: Selection, *, sandbox: bool) -> None:
 def _advise(plan: Plan, request: RunRequest, settings: Settings) -> None:
     """Say what would fit, where the plan does not."""
     with Ledger.open(settings.ledger) as ledger:
+        if frozen_accounts(ledger, plan):
+            return  # nothing fits until a person releases them
         changes = Changes() if request.again else changes_of(ledger, plan)
         for line in advice_lines(plan, changes, room_for(ledger, plan)):
             say(line)

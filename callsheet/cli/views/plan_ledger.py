@@ -7,11 +7,11 @@ from statistics import median
 
 from callsheet.cli.views.plan_view import PlanView
 from callsheet.engine.image_changes import etags_for
-from callsheet.engine.open_run import changes_of, room_for
+from callsheet.engine.open_run import changes_of, frozen_accounts, room_for
 from callsheet.errors import CallsheetError
 from callsheet.ledger import Ledger, finishing, history, queries, reviews
 from callsheet.provider.platform import FalPlatform
-from callsheet.settings import Settings
+from callsheet.settings import Settings, command
 from manifests.diff import Changes, what_differs
 from manifests.job import decode_job
 from manifests.plan import Plan, Size
@@ -41,6 +41,8 @@ def compared(plan: Plan, settings: Settings, *, sandbox: bool) -> PlanView:
             kept=ledger.do(finishing.finished_share, plan.by_model().keys()),
             rates=keep_rates(ledger.do(reviews.judged_clips, plan.by_model().keys()), "model"),
             waiting_since_ms=ledger.do(queries.waiting_since, plan.campaign),
+            frozen=[str(account.ref) for account in frozen_accounts(ledger, plan)],
+            release=command("budget", "unfreeze", sandbox=ledger.is_sandbox),
         )
 
 

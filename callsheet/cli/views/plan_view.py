@@ -39,7 +39,8 @@ class PlanView:
     `room` is the headroom under each cap in nano-dollars. `differs` says, by position, what makes a changed
     job another one. `learned_s` is the median render time of a size in seconds. `kept` is how many drafts
     were finished so far, and of how many. `rates` are the keep rates of the plan's models. `credit_nano` is
-    the account's balance in nano-dollars, None where it was not read.
+    the account's balance in nano-dollars, None where it was not read. `frozen` names the frozen accounts that
+    jobs of the plan count in, and `release` is the command that lets them in again.
     """
 
     room: Mapping[Cap, int]
@@ -50,6 +51,8 @@ class PlanView:
     rates: Sequence[KeepRate] = ()
     credit_nano: int | None = None
     waiting_since_ms: Mapping[str, int] = field(default_factory=dict)
+    frozen: Sequence[str] = ()
+    release: str = ""
 
     def left_out(self, plan: Plan) -> tuple[int, ...]:
         """Return the positions of the jobs that `run --fit` would leave out."""
@@ -57,6 +60,10 @@ class PlanView:
         wanted = [at for at in range(len(spends)) if at not in self.changes.made]
         turns = (replace(spends[at], waiting_since_ms=self.waiting_since_ms.get(prints[at])) for at in wanted)
         return tuple(wanted[number] for number in choose(turns, self.room).left)
+
+    def lets_nothing_in(self, plan: Plan) -> bool:
+        """Whether there is something to buy, and frozen accounts do not let it in."""
+        return bool(self.frozen) and len(self.changes.made) < plan.total.jobs
 
     def without(self, left: Collection[int]) -> PlanView:
         """Return the same for the plan without these positions."""
@@ -102,6 +109,21 @@ def show_plan(plan: Plan, room: Mapping[Cap, int]) -> None:
         show_line(f"{cap_name(cap)}: {limit}, {left} left")
     if total.jobs and not any(cap.scope != "retakes" for cap in room):
         show_line("no cap: set one with --budget-usd, or with [budget] in a campaign file")
+
+
+def show_frozen(seen: PlanView) -> None:
+    """Print which accounts are frozen and what releases them; nothing where none is."""
+    if seen.frozen:
+        show_line(
+            f"frozen: {', '.join(seen.frozen)}. A bill came out above what was held for it, and nothing is "
+            f"bought from these accounts. Check the bill, then release them with `{seen.release}`"
+        )
+
+
+def frozen_document(seen: PlanView) -> dict[str, Any]:
+    """Return the same for scripts; null where none is frozen."""
+    found = {"accounts": list(seen.frozen), "release": seen.release}
+    return {"frozen": found if seen.frozen else None}
 
 
 def _retakes_text(plan: Plan, cap: Cap) -> str:

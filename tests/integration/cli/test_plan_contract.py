@@ -44,19 +44,25 @@ def spring(tmp_path):
     """A campaign of two clips, both made and paid for."""
     source = tmp_path / "spring.csv"
     source.write_text(f"{HEADER}a,A fox,seedance-1.0-lite,480p,2\nb,A cat,seedance-1.0-lite,480p,2\n")
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+    make(source)
+    return source
+
+
+def make(source, *, cost_nano=35_721_000):
+    """Buy every clip of a manifest at this cost."""
+    with Ledger.open(f"sqlite:///{source.parent / 'ledger.sqlite'}") as ledger:
         plan = make_plan(source)
-        run_id = open_run(ledger, plan, select(ledger, plan, fit=False), out=tmp_path / "runs", options="")
+        out = source.parent / "runs"
+        run_id = open_run(ledger, plan, select(ledger, plan, fit=False), out=out, options="")
         for row in ledger.do(queries.jobs, run_id):
             ledger.do(admission.admit, row.job_id, slots=10)
             ledger.do(transitions.send, row.job_id, arguments_sha256="x")
             ledger.do(transitions.accept, row.job_id, Ticket(f"request-{row.job_id}", "e", "s", "r", "c"))
             ledger.do(transitions.start, row.job_id)
             ledger.do(transitions.render, row.job_id)
-            paid = Settlement(cost_nano=35_721_000, cost_basis="billing_event", result_json="{}")
+            paid = Settlement(cost_nano=cost_nano, cost_basis="billing_event", result_json="{}")
             ledger.do(settlement.settle, row.job_id, paid)
             ledger.do(transitions.collect, row.job_id, FILE)
-    return source
 
 
 def test_only_new_and_changed_rows_cost_money(call, spring):
@@ -261,6 +267,26 @@ def test_check_ends_with_3_where_the_plan_does_not_fit(call, shots, budget, code
     """To the nano-dollar, as a run would refuse it; without --check a plan is always a success."""
     assert call("plan", "shots.csv", "--budget-usd", budget, "--check", *more)[0] == code
     assert call("plan", "shots.csv", "--budget-usd", budget, *more)[0] == 0
+
+
+def test_a_plan_says_what_is_frozen_and_what_releases_it(call, spring, tmp_path):
+    """With --check it ends with 3, as a run does; where nothing is to be bought neither refuses."""
+    (tmp_path / "night.csv").write_text(f"{HEADER}n,A bat,seedance-1.0-lite,480p,2\n")
+    make(tmp_path / "night.csv", cost_nano=900 * 35_721_000)
+    code, out, _ = call("plan", "spring.csv", "--check")
+    assert (code, "frozen: " in out) == (0, True)
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+        assert select(ledger, make_plan(spring), fit=False).buy == ()
+    spring.write_text(f"{HEADER}c,A dog,seedance-1.0-lite,480p,2\n")
+    code, out, _ = call("plan", "spring.csv", "--check", "--budget-usd", "1")
+    assert (code, "release them with `callsheet budget unfreeze`" in " ".join(out.split())) == (3, True)
+    assert "fits the budget" not in out
+    code, out, _ = call("plan", "spring.csv", "--json")
+    told = {"accounts": ["ledger", "model seedance-1.0-lite"], "release": "callsheet budget unfreeze"}
+    assert (code, json.loads(out)["frozen"]) == (0, told)
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+        ledger.do(admission.unfreeze)
+    assert json.loads(call("plan", "spring.csv", "--json")[1])["frozen"] is None
 
 
 def test_an_empty_manifest_is_a_plan_of_nothing(call, tmp_path):

@@ -62,7 +62,7 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
     settings = settings_for(request)
 
     def review(ledger: Ledger, selection: Selection) -> None:
-        _review(plan, ledger, selection, sandbox=request.sandbox, yes=yes, as_json=as_json)
+        _review(plan, ledger, selection, request, yes=yes, as_json=as_json)
 
     async def open_run() -> str:
         nonlocal plan
@@ -78,18 +78,18 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
 
 
 def _review(
-    plan: Plan, ledger: Ledger, selection: Selection, *, sandbox: bool, yes: bool, as_json: bool
+    plan: Plan, ledger: Ledger, selection: Selection, request: RunRequest, *, yes: bool, as_json: bool
 ) -> None:
     """Show what is about to be bought and ask for it. Raises UsageError without a yes."""
     if not as_json:
         show_plan(plan, room_for(ledger, plan))
-        _show_selection(selection, sandbox=sandbox)
+        _show_selection(selection, sandbox=request.sandbox)
         show_warnings(plan)
     for old, new in changed_caps(ledger, plan):
         say(f"cap of {old.label}: {usd_text(old.limit_nano)} USD becomes {usd_text(new.limit_nano)}")
     left = (planned for _, planned in plan.picked(selection.left))
     name_left(((each.job.label, each.quote.maximum_nano) for each in left), len(selection.left))
-    if selection.buy and not (yes or _agreed(plan, selection)):
+    if selection.buy and not (yes or ask(question(plan, selection, accept_prices=request.accept_prices))):
         raise UsageError("not confirmed, nothing was sent; add --yes to run without confirmation")
 
 
@@ -124,6 +124,14 @@ def _nothing_to_do(plan: Plan, *, as_json: bool) -> int:
     return 0
 
 
-def _agreed(plan: Plan, selection: Selection) -> bool:
+def question(plan: Plan, selection: Selection, *, accept_prices: bool) -> str:
+    """Return the question that is answered before anything is bought: how many, and for how much at most."""
+    count = len(selection.buy)
     most = sum(plan.jobs[index].quote.maximum_nano for index in selection.buy)
-    return ask(f"Buy {len(selection.buy)} videos for at most {usd_rounded_up(most)}?")
+    asked = f"Buy {count} video{'s' * (count != 1)} for at most {usd_rounded_up(most)}"
+    if accept_prices:
+        asked += " by the price book (fal's list counts instead, and may be higher)"
+    retakes = sum(cap.limit_nano for cap in plan.caps if cap.scope == "retakes")
+    if retakes:
+        asked += f", and retakes for at most {usd_rounded_up(retakes)}"
+    return f"{asked}?"

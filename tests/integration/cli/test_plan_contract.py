@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 import callsheet
-from callsheet.engine.open_run import open_run, select
+from callsheet.cli.commands.run import question
+from callsheet.engine.open_run import Selection, open_run, select
 from callsheet.engine.request import RunRequest
 from callsheet.errors import OverBudget, UsageError
 from callsheet.ledger import Ledger, Output, Settlement, admission, queries, settlement, transitions
@@ -287,6 +288,22 @@ def test_a_plan_says_what_is_frozen_and_what_releases_it(call, spring, tmp_path)
     with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
         ledger.do(admission.unfreeze)
     assert json.loads(call("plan", "spring.csv", "--json")[1])["frozen"] is None
+
+
+def test_the_question_before_a_run_names_all_that_may_be_spent(tmp_path):
+    """Retakes have an allowance of their own, and with --accept-prices fal's list may be above the book."""
+    (tmp_path / "s.csv").write_text(f"{HEADER}a,A fox,seedance-1.0-lite,480p,2\n")
+    campaign = tmp_path / "s.toml"
+    campaign.write_text('[campaign]\nname = "s"\nmanifest = "s.csv"\n')
+    buying = Selection(buy=(0,), left=())
+    plain = "Buy 1 video for at most $0.0358"
+    assert question(make_plan(campaign), buying, accept_prices=False) == f"{plain}?"
+    with campaign.open("a") as file:
+        file.write('[retakes]\nmax = 2\nbudget_usd = "0.05"\non = ["black"]\n')
+    plan = make_plan(campaign)
+    assert question(plan, buying, accept_prices=False) == f"{plain}, and retakes for at most $0.0500?"
+    asked = question(plan, buying, accept_prices=True)
+    assert asked.startswith(f"{plain} by the price book (fal's list counts instead, and may be higher), and ")
 
 
 def test_an_empty_manifest_is_a_plan_of_nothing(call, tmp_path):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from callsheet.cli.options import Json, Sandbox, UnfinishedRunId, option, run_settings
 from callsheet.cli.output import document, result, show_line
-from callsheet.cli.views.run_line import in_words, made_before
+from callsheet.cli.views.run_line import before_run, in_words
 from callsheet.ledger import (
     JobRow,
     Ledger,
@@ -63,6 +63,7 @@ def status(
             else []
         )
         accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
+        before = before_run(ledger, run, tally)
         drafts = {
             each: [at_ms + DRAFT_KEPT_MS for at_ms in sent]
             for each, sent in ledger.do(finishing.open_drafts).items()
@@ -90,7 +91,7 @@ def status(
         )
         return 0
     result(f"{run.run_id}, folder {run.out}")
-    show_line(in_words(tally, next(iter(accounts), None), made=made_before(run, tally), position=position))
+    show_line(in_words(tally, next(iter(accounts), None), before=before, position=position))
     if stopped_by:
         show_line(f"stopped: {stopped_by}")
     for row in rendered[:NAMED]:

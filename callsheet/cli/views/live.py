@@ -66,8 +66,8 @@ def live_lines(
 def _head(now: Moment, width: int, plain: bool) -> Iterator[Text]:
     tally, counts = now.tally, now.tally.counts
     blocks = ASCII_BLOCKS if plain else BLOCKS
-    if not tally.jobs and now.made:
-        yield Text(f"{now.run_id}: all {now.made} already made")
+    if not tally.jobs and now.before:
+        yield Text(f"{now.run_id}: {_one_line(now.before.in_words())}")
         return
     yield _ends(now.run_id, clock(now.elapsed_s), width)
     failed = counts.get(State.FAILED, 0)

@@ -16,7 +16,7 @@ from rich.live import Live
 from callsheet.cli.logs import MESSAGES, writes_json
 from callsheet.cli.output import note, say
 from callsheet.cli.views.live import live_lines
-from callsheet.cli.views.run_line import in_words, made_before
+from callsheet.cli.views.run_line import before_run, in_words
 from callsheet.cli.views.watch import Moment, Watch
 from callsheet.engine.context import RunContext
 from callsheet.engine.request import RunRequest
@@ -54,7 +54,7 @@ def _watch(ctx: RunContext, ended: threading.Event) -> None:
                 ctx.run,
                 slots=ctx.settings.concurrency,
                 speed=ctx.request.speed if ctx.request.sandbox else 1.0,
-                made=made_before(ctx.run, ledger.do(queries.tally, ctx.run.run_id)),
+                before=before_run(ledger, ctx.run, ledger.do(queries.tally, ctx.run.run_id)),
                 polled=ctx.state.polled,
                 trouble=lambda: ctx.state.trouble,
             )
@@ -77,7 +77,7 @@ def watch_run(settings: Settings, run_id: str | None) -> None:
             run,
             slots=settings.concurrency,
             speed=request.speed if request.sandbox else 1.0,
-            made=made_before(run, ledger.do(queries.tally, run.run_id)),
+            before=before_run(ledger, run, ledger.do(queries.tally, run.run_id)),
         )
 
         def look() -> Moment:
@@ -131,7 +131,7 @@ def _paint_live(look: Callable[[], Moment], ended: threading.Event) -> None:
 
 def line_of(now: Moment) -> str:
     """Say in one line where a run stands, how fast it goes and how long the rest takes."""
-    line = in_words(now.tally, now.cap, made=now.made, position=now.position)
+    line = in_words(now.tally, now.cap, before=now.before, position=now.position)
     if now.rate_per_min is not None:
         line += f", {now.rate_per_min:.3g}/min"
     return line if now.left_s is None else f"{line}, about {render_times.in_words(now.left_s)} left"

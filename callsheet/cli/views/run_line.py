@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from callsheet.ledger import Account, Run, State, Tally
+from callsheet.ledger import Account, Ledger, Run, State, Tally, queries
 from pricing.budgets import scope_label
 from pricing.money import usd_rounded_up
 
@@ -17,8 +20,40 @@ ALSO = {
 }
 """Said only where there are some."""
 
+MADE = (State.SUCCEEDED, State.ALREADY_MADE)
+ROWS_FILE = "plan.rows.parquet"
 
-def in_words(tally: Tally, cap: Account | None, *, made: int = 0, position: int | None = None) -> str:
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The jobs of a run's manifest that are not its own: `made` by earlier runs, or `left` to other runs.
+
+    `left` has the number of jobs by run. It is known of a run without jobs of its own only.
+    """
+
+    made: int = 0
+    left: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.made or self.left)
+
+    def in_words(self) -> str:
+        """Say what became of them: `all 12 already made`, `10 left to run spring-1`."""
+        left = [f"{count} left to run {run_id}" for run_id, count in self.left.items()]
+        made = [f"{self.made} already made"] if self.made else []
+        return ", ".join([*made, *left]) if left else f"all {self.made} already made"
+
+
+NOTHING_BEFORE = Before()
+
+
+def in_words(
+    tally: Tally,
+    cap: Account | None,
+    *,
+    before: Before = NOTHING_BEFORE,
+    position: int | None = None,
+) -> str:
     """Say where a run stands: done, rendering, queued at fal, waiting, failed; spent, held, the nearest cap.
 
     `position` is that of the first job that fal has queued, where it is known.
@@ -26,8 +61,8 @@ def in_words(tally: Tally, cap: Account | None, *, made: int = 0, position: int 
     counts = tally.counts
     done = counts.get(State.SUCCEEDED, 0) + counts.get(State.ALREADY_MADE, 0)
     waiting = counts.get(State.PENDING, 0) + counts.get(State.HELD, 0)
-    parts = [f"all {made} already made"]
-    if tally.jobs or not made:
+    parts = [before.in_words()]
+    if tally.jobs or not before:
         failed = counts.get(State.FAILED, 0)
         parts = [f"{done}/{tally.jobs} done", f"{counts.get(State.IN_PROGRESS, 0)} rendering"]
         if queued := counts.get(State.IN_QUEUE, 0):
@@ -56,15 +91,30 @@ def cap_label(cap: Account) -> str:
     return label if kind == "total" else f"{label} per {kind}"
 
 
-def made_before(run: Run, tally: Tally) -> int:
-    """Return how many jobs of a run's manifest earlier runs made; 0 where its folder is gone."""
+def before_run(ledger: Ledger, run: Run, tally: Tally) -> Before:
+    """Return what became of the jobs of a run's manifest that are not its own; nothing without its folder."""
     manifest = Path(run.out) / "manifest.parquet"
     if not manifest.exists():
-        return 0
+        return NOTHING_BEFORE
     import pyarrow as pa  # noqa: PLC0415 -- only where there is a file to read
     import pyarrow.parquet as pq  # noqa: PLC0415 -- as above
 
     try:
-        return int(pq.read_metadata(manifest).num_rows) - tally.jobs
+        others = int(pq.read_metadata(manifest).num_rows) - tally.jobs
+        left = _left(ledger, run) if others and not tally.jobs else {}
     except (OSError, pa.ArrowInvalid):
-        return 0
+        return NOTHING_BEFORE
+    return Before(others - sum(left.values()), left)
+
+
+def _left(ledger: Ledger, run: Run) -> dict[str, int]:
+    """Count the jobs of a run's manifest that unfinished runs are to make, by run."""
+    rows_file = Path(run.out) / ROWS_FILE
+    if not rows_file.is_file():
+        return {}
+    from manifests.plan_file import fingerprints_in  # noqa: PLC0415 -- only for a run without jobs of its own
+
+    prints = list(fingerprints_in(rows_file))
+    found = ledger.do(queries.paid_for, run.campaign, prints)
+    there = (found[each] for each in prints if each in found)
+    return dict(Counter(row.run_id for row in there if row.state not in MADE))

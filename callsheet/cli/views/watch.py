@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
+from callsheet.cli.views.run_line import NOTHING_BEFORE, Before
 from callsheet.engine.context import Polled
 from callsheet.engine.request import at_sandbox
 from callsheet.errors import CallsheetError
@@ -75,7 +76,7 @@ class Moment:
     `lanes` has a place for each slot, None where it is free. `cap` is the account with the least headroom
     that the run counts in, None without any cap. `rate_per_min` is None until something is finished, and
     `left_s` where nothing is left or nothing is known. `learned` says that `left_s` comes from this
-    account's own renders. `made` jobs of the manifest were made by earlier runs.
+    account's own renders. `before` is what became of the jobs of the manifest that are not the run's.
     """
 
     run_id: str
@@ -87,7 +88,7 @@ class Moment:
     rate_per_min: float | None = None
     left_s: float | None = None
     learned: bool = False
-    made: int = 0
+    before: Before = NOTHING_BEFORE
     trouble: str = ""
 
     @property
@@ -109,7 +110,7 @@ class Watch:
     run: Run
     slots: int
     speed: float = 1.0
-    made: int = 0
+    before: Before = NOTHING_BEFORE
     polled: Mapping[int, Polled] = field(default_factory=dict)
     trouble: Callable[[], str] = lambda: ""
     _begun_s: float = field(default_factory=time.monotonic)
@@ -139,7 +140,7 @@ class Watch:
             rate_per_min=rate,
             left_s=self._left_s(tally, lanes, rate),
             learned=self._known,
-            made=self.made,
+            before=self.before,
             trouble=self.trouble(),
         )
 

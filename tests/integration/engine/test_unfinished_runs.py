@@ -10,6 +10,7 @@ import callsheet
 from callsheet import api
 from callsheet.cli.main import run_command
 from callsheet.cli.session import last_words
+from callsheet.cli.views.run_line import before_run
 from callsheet.engine.cancel import cancel_pending
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import carry_out, carry_out_campaign, open_context, open_plan, unfinished_runs
@@ -121,6 +122,11 @@ async def test_a_stopped_price_group_does_not_stand_in_the_way_of_other_rows(nig
         assert summary.document["elsewhere"] == {first: {"pending": len(left)}}
         assert (summary.exit_code, len(summary.results())) == (4, len(left) + 1)
         assert last_words(summary.document) == []
+    summary = await nights.run(*left)
+    with Ledger.open(nights.house.settings.ledger) as ledger:
+        run = ledger.do(queries.run, summary.run_id)
+        before = before_run(ledger, run, ledger.do(queries.tally, run.run_id))
+    assert before.in_words() == f"{len(left)} left to run {first}"
 
 
 async def test_a_run_stopped_with_ctrl_c_is_not_taken_up(nights: Nights) -> None:

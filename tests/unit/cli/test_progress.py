@@ -5,8 +5,9 @@ import threading
 import pytest
 
 from callsheet.cli.session import last_words
+from callsheet.cli.views.live import live_lines
 from callsheet.cli.views.progress import paint_lines
-from callsheet.cli.views.run_line import in_words
+from callsheet.cli.views.run_line import Before, in_words
 from callsheet.cli.views.watch import Moment
 from callsheet.ledger import State, Tally
 
@@ -40,8 +41,17 @@ def test_what_waits_at_fal_is_not_rendering(counts, said):
 
 def test_a_run_without_jobs_of_its_own_counts_what_was_made_before():
     """0/0 would look like a run that has lost its jobs."""
-    assert in_words(tally(), None, made=12).startswith("all 12 already made, spent")
-    assert in_words(tally(succeeded=1), None, made=12).startswith("1/1 done")
+    assert in_words(tally(), None, before=Before(12)).startswith("all 12 already made, spent")
+    assert in_words(tally(succeeded=1), None, before=Before(12)).startswith("1/1 done")
+
+
+def test_what_is_left_to_another_run_is_not_called_made():
+    """Nobody has made it: the line names the run that is to go on with it."""
+    assert in_words(tally(), None, before=Before(0, {"r-1": 10})).startswith("10 left to run r-1, spent")
+    both = Before(2, {"r-1": 10})
+    assert in_words(tally(), None, before=both).startswith("2 already made, 10 left to run r-1, spent")
+    (line, *_) = live_lines(Moment("r", tally(), 0.0, before=both), width=80, height=9)
+    assert str(line) == "r: 2 already made, 10 left to run r-1"
 
 
 @pytest.mark.parametrize("state", list(State))

@@ -283,11 +283,12 @@ class PricesChanged(CallsheetError):
     """fal's price list says something else than the plan; `changes` says what, an endpoint at a time."""
 
     exit_code = 5
+    says: ClassVar[str] = "fal's prices are not those of the plan"
 
     def __init__(self, changes: list[str], *, again: str) -> None:
         self.changes = changes
         super().__init__(
-            f"fal's prices are not those of the plan: {'; '.join(changes)}. Nothing more is bought, and "
+            f"{self.says}: {'; '.join(changes)}. Nothing more is bought, and "
             f"nothing is lost. To go on at these prices: `{again} --accept-prices`"
         )
 

@@ -254,6 +254,9 @@ def last_words(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"{rendered} rendered and paid for; {again} downloads the files")
     if waiting:
         nothing = "nothing was bought; " if not statuses.keys() - NOT_BOUGHT else ""
+        if summary.get("stop_kind") == "prices":
+            accepting = command("resume", summary["run_id"], "--accept-prices", sandbox=summary["sandbox"])
+            again = f"`{accepting}`"
         lines.append(f"{nothing}{waiting} not sent; {again} continues with them")
     if skipped := statuses.get("skipped_budget", 0):
         retry = command("retry", summary["run_id"], sandbox=summary["sandbox"])

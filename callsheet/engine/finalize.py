@@ -107,6 +107,8 @@ async def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, g
 
 def stop_kind(reason: CallsheetError | None) -> str:
     """Return in one word what stopped a run, where the command that goes on depends on it; else ""."""
+    if isinstance(reason, PricesChanged):
+        return "prices"
     return "freeze" if isinstance(reason, Overbilled | AccountFrozen) else ""
 
 

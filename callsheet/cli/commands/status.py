@@ -9,6 +9,7 @@ from typing import Annotated
 from callsheet.cli.options import Json, Sandbox, UnfinishedRunId, option, run_settings
 from callsheet.cli.output import document, result, show_line
 from callsheet.cli.views.run_line import before_run, in_words
+from callsheet.errors import PricesChanged
 from callsheet.ledger import (
     JobRow,
     Ledger,
@@ -101,6 +102,8 @@ def status(
         more = f"and {len(rendered) - NAMED} more; " if len(rendered) > NAMED else ""
         result(f"{more}{resume} downloads what is available")
     elif run.closed_ms is None:
+        if stopped_by.startswith(PricesChanged.says):
+            resume = f"`{command('resume', run.run_id, '--accept-prices', sandbox=sandbox)}`"
         result(f"not finished; if no process is working on it, {resume} continues it")
     for line in clock_lines(drafts, wall_clock_ms(), sandbox=sandbox):
         show_line(line)

@@ -10,8 +10,9 @@ from callsheet.cli import prefect_run, session
 from callsheet.cli.commands import runs
 from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Busy
+from callsheet.errors import Busy, PricesChanged
 from callsheet.ledger import Ledger, NewRun
+from callsheet.ledger.parts import note_stop
 from callsheet.ledger.runs import close_run, open_run
 from callsheet.settings import settings_from
 
@@ -72,3 +73,12 @@ def test_status_of_an_unfinished_run_says_how_to_go_on(opened, call):
     assert "if no process is working on it, `callsheet resume spring-1` continues it" in call("status")[1]
     opened.do(close_run, "spring-1")
     assert "resume" not in call("status")[1]
+
+
+def test_status_after_other_prices_names_the_command_that_accepts_them(opened, call):
+    """A plain `resume` would stop at the same prices again."""
+    stopped = str(PricesChanged(["x costs more"], again="callsheet resume spring-1"))
+    with opened.claim("spring-1"):
+        opened.do(note_stop, "spring-1", "", stopped)
+    told = " ".join(call("status")[1].split())
+    assert "`callsheet resume spring-1 --accept-prices` continues it" in told

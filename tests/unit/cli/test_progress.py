@@ -105,6 +105,14 @@ def test_after_a_freeze_the_end_says_what_releases_the_accounts():
     )
 
 
+def test_after_other_prices_the_end_names_the_command_that_accepts_them():
+    """A plain `resume` would stop at the same prices again."""
+    stopped = {"run_id": "r", "sandbox": True, "statuses": {"pending": 4}, "stop_kind": "prices"}
+    assert last_words(stopped) == [
+        "nothing was bought; 4 not sent; `callsheet resume r --accept-prices --sandbox` continues with them"
+    ]
+
+
 def test_a_run_on_the_sandbox_is_resumed_there():
     """The command can be copied as it stands."""
     (line,) = last_words({"run_id": "r", "sandbox": True, "statuses": {"pending": 1}})

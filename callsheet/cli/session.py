@@ -198,13 +198,21 @@ def _print(summary: Mapping[str, Any]) -> None:
         until = f"{drafts['finish_until'][:16].replace('T', ' ')} UTC"
         result(f"drafts  {drafts['to_finish']} can be finished, the first until {until}: {finish}")
     if summary["failed"]:
-        retry = command("retry", summary["run_id"], sandbox=summary["sandbox"])
-        result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file, or `{retry}`")
+        only_all = summary.get("only_all_retries", False)
+        retry = _retry(summary, *["--all"] * only_all)
+        why = " buys them as they are, which will probably fail again" * only_all
+        result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file, or `{retry}`{why}")
     if summary["unknown"]:
         reconcile = command("reconcile", sandbox=summary["sandbox"])
         result(f"unknown it is not known whether fal accepted them; run `{reconcile}`")
     for line in last_words(summary):
         result(f"left    {line}")
+
+
+def _retry(summary: Mapping[str, Any], *options: str) -> str:
+    """Return the command that retries a run; what was bought with --again is retried with it."""
+    again = ["--again"] * summary.get("again", False)
+    return command("retry", summary["run_id"], *options, *again, sandbox=summary["sandbox"])
 
 
 def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
@@ -227,7 +235,7 @@ def _how_to_buy(summary: Mapping[str, Any]) -> str:
     """Say what lets jobs in that money left out, and the command that buys them then."""
     sandbox = summary["sandbox"]
     caps = command("budget", "list", sandbox=sandbox)
-    retry = command("retry", summary["run_id"], sandbox=sandbox)
+    retry = _retry(summary)
     if summary.get("stop_kind") == "freeze":
         release = command("budget", "unfreeze", sandbox=sandbox)
         return (
@@ -259,7 +267,7 @@ def last_words(summary: Mapping[str, Any]) -> list[str]:
             again = f"`{accepting}`"
         lines.append(f"{nothing}{waiting} not sent; {again} continues with them")
     if skipped := statuses.get("skipped_budget", 0):
-        retry = command("retry", summary["run_id"], sandbox=summary["sandbox"])
+        retry = _retry(summary)
         release = command("budget", "unfreeze", sandbox=summary["sandbox"])
         if summary.get("stop_kind") == "freeze":
             lines.append(

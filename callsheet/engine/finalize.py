@@ -12,8 +12,10 @@ from callsheet.engine.announce import announce_end
 from callsheet.engine.context import RunContext, named
 from callsheet.engine.made_files import Refetched, not_stored, refetch_gone
 from callsheet.engine.open_run import left_to
+from callsheet.engine.paid_results import NOT_FETCHED
 from callsheet.engine.request import results_address
 from callsheet.engine.results import absent_earlier, summary_of, write_report
+from callsheet.engine.retry import is_worth_trying
 from callsheet.engine.rollback_guard import remember
 from callsheet.engine.run_folder import fetch_pictures, publish_report
 from callsheet.engine.settle import skip_the_rest
@@ -31,7 +33,7 @@ from callsheet.errors import (
     RunStopping,
 )
 from callsheet.files import naming_full_disk
-from callsheet.ledger import Ledger, Run, parts, queries, runs
+from callsheet.ledger import Ledger, Run, State, parts, queries, runs
 from callsheet.ledger.locks import WHOLE
 
 EXIT_FAILED_JOBS = 4
@@ -99,10 +101,18 @@ async def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, g
         "cancelled": ctx.state.cancelled,
         "stopped_for_money": isinstance(ctx.stop.reason, BudgetError),
         "stop_kind": stop_kind(ctx.stop.reason),
+        "again": ctx.request.again,
+        "only_all_retries": await ctx.do.call(_only_all_retries, ctx.run.run_id),
         "unpublished": unpublished,
         "gone": gone,
     }
     return {**complete, "exit_code": exit_code(complete, ctx.stop.reason, fit=ctx.request.fit)}
+
+
+def _only_all_retries(ledger: Ledger, run_id: str) -> bool:
+    """Say whether every failure is one that `retry` leaves alone without `--all`."""
+    ended = ledger.do(queries.jobs, run_id, states={State.FAILED, State.CANCELLED})
+    return bool(ended) and not any(row.error_type in NOT_FETCHED or is_worth_trying(row) for row in ended)
 
 
 def stop_kind(reason: CallsheetError | None) -> str:

@@ -73,7 +73,8 @@ def finished(summary: Mapping[str, Any], caps: Sequence[Account]) -> Message:
 def to_do(summary: Mapping[str, Any]) -> list[str]:
     """Say what of a run needs a person, and the command for it."""
     sandbox = summary["sandbox"]
-    resume, retry = (command(verb, summary["run_id"], sandbox=sandbox) for verb in ("resume", "retry"))
+    run, again = summary["run_id"], ["--again"] * summary.get("again", False)
+    resume, retry = command("resume", run, sandbox=sandbox), command("retry", run, *again, sandbox=sandbox)
     reconcile = command("reconcile", sandbox=sandbox)
     statuses = summary["statuses"]
     lines = []

@@ -154,6 +154,7 @@ def test_retry_tries_only_what_is_worth_it_unless_told_otherwise(desk):
     again = desk.call("retry", "--sandbox", "--json")
     assert again.returncode == 4, again.stderr
     assert "not retried: kite-0 (row 2), content_policy_violation" in again.stderr
+    assert json.loads(again.stdout)["only_all_retries"]
     nothing = desk.call("retry", "--sandbox")
     assert (nothing.returncode, "0 to retry\n" in nothing.stderr) == (4, True)
     everything = desk.call("retry", "--sandbox", "--all", "--json")

@@ -156,7 +156,10 @@ def _say_what(retried: Retry) -> None:
     elif not retried.fetched:
         note("0 to retry")
     if retried.reused:
-        note(f"{len(retried.reused)} were made by another run since: their files are used at no cost")
+        note(
+            f"{len(retried.reused)} were made by another run since: their files are used at no cost; "
+            "`--again` buys them all the same"
+        )
     _name_the_others(retried.not_tried)
 
 

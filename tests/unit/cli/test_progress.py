@@ -113,6 +113,12 @@ def test_after_other_prices_the_end_names_the_command_that_accepts_them():
     ]
 
 
+def test_what_was_bought_again_is_retried_with_again():
+    """Without it `retry` takes the videos that there are already."""
+    (line,) = last_words({"run_id": "r", "sandbox": False, "statuses": {"skipped_budget": 1}, "again": True})
+    assert "`callsheet retry r --again` buys them" in line
+
+
 def test_a_run_on_the_sandbox_is_resumed_there():
     """The command can be copied as it stands."""
     (line,) = last_words({"run_id": "r", "sandbox": True, "statuses": {"pending": 1}})

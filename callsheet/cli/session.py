@@ -233,16 +233,24 @@ def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
 
 def _how_to_buy(summary: Mapping[str, Any]) -> str:
     """Say what lets jobs in that money left out, and the command that buys them then."""
-    sandbox = summary["sandbox"]
+    sandbox, kind = summary["sandbox"], summary.get("stop_kind")
     caps = command("budget", "list", sandbox=sandbox)
     retry = _retry(summary)
-    if summary.get("stop_kind") == "freeze":
+    if kind == "freeze":
         release = command("budget", "unfreeze", sandbox=sandbox)
         return (
             f"Accounts are frozen by a bill above its hold (`{caps}` names it): check that bill, "
             f"release them with `{release}`, then `{retry}` buys them"
         )
+    if kind == "run_cap":
+        return f"Raise the cap of this run with `{_raise_cap(summary)}`, then `{retry}` buys them"
     return f"Once a cap has room (`{caps}`), `{retry}` buys them"
+
+
+def _raise_cap(summary: Mapping[str, Any]) -> str:
+    """Return the command that raises the cap of a run itself, which `budget list` leaves out."""
+    scope = f"run:{summary['run_id']}"
+    return command("budget", "set", scope, "AMOUNT", sandbox=summary["sandbox"])
 
 
 def last_words(summary: Mapping[str, Any]) -> list[str]:
@@ -275,5 +283,6 @@ def last_words(summary: Mapping[str, Any]) -> list[str]:
                 f"`{release}`, then `{retry}` buys them"
             )
             return lines
-        lines.append(f"{skipped} over budget, not sent; raise the cap, then `{retry}` buys them")
+        how = f" with `{_raise_cap(summary)}`" if summary.get("stop_kind") == "run_cap" else ""
+        lines.append(f"{skipped} over budget, not sent; raise the cap{how}, then `{retry}` buys them")
     return lines

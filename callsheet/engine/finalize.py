@@ -33,7 +33,7 @@ from callsheet.errors import (
     RunStopping,
 )
 from callsheet.files import naming_full_disk
-from callsheet.ledger import Ledger, Run, State, parts, queries, runs
+from callsheet.ledger import AccountRef, Ledger, Run, State, parts, queries, runs
 from callsheet.ledger.locks import WHOLE
 
 EXIT_FAILED_JOBS = 4
@@ -100,7 +100,7 @@ async def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, g
         "stopped_by": why or str(ctx.stop.reason or ""),
         "cancelled": ctx.state.cancelled,
         "stopped_for_money": isinstance(ctx.stop.reason, BudgetError),
-        "stop_kind": stop_kind(ctx.stop.reason),
+        "stop_kind": stop_kind(ctx.stop.reason, ctx.run.run_id),
         "again": ctx.request.again,
         "only_all_retries": await ctx.do.call(_only_all_retries, ctx.run.run_id),
         "unpublished": unpublished,
@@ -115,11 +115,14 @@ def _only_all_retries(ledger: Ledger, run_id: str) -> bool:
     return bool(ended) and not any(row.error_type in NOT_FETCHED or is_worth_trying(row) for row in ended)
 
 
-def stop_kind(reason: CallsheetError | None) -> str:
+def stop_kind(reason: CallsheetError | None, run_id: str) -> str:
     """Return in one word what stopped a run, where the command that goes on depends on it; else ""."""
     if isinstance(reason, PricesChanged):
         return "prices"
-    return "freeze" if isinstance(reason, Overbilled | AccountFrozen) else ""
+    if isinstance(reason, Overbilled | AccountFrozen):
+        return "freeze"
+    own_cap = str(AccountRef("run", run_id))
+    return "run_cap" if isinstance(reason, CapReached) and reason.scope == own_cap else ""
 
 
 async def wind_up(ctx: RunContext) -> None:

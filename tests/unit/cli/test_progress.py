@@ -9,6 +9,8 @@ from callsheet.cli.views.live import live_lines
 from callsheet.cli.views.progress import paint_lines
 from callsheet.cli.views.run_line import Before, in_words
 from callsheet.cli.views.watch import Moment
+from callsheet.engine.finalize import stop_kind
+from callsheet.errors import CapReached
 from callsheet.ledger import State, Tally
 
 AGAIN = "`callsheet resume spring-1`"
@@ -111,6 +113,16 @@ def test_after_other_prices_the_end_names_the_command_that_accepts_them():
     assert last_words(stopped) == [
         "nothing was bought; 4 not sent; `callsheet resume r --accept-prices --sandbox` continues with them"
     ]
+
+
+def test_the_cap_of_a_run_is_raised_by_its_own_command():
+    """`budget list` leaves it out, so the end of the run names its scope."""
+    (line,) = last_words(
+        {"run_id": "r", "sandbox": True, "statuses": {"skipped_budget": 1}, "stop_kind": "run_cap"}
+    )
+    reached = CapReached("m", scope="run r", limit_nano=1, taken_nano=1, needed_nano=1)
+    assert [stop_kind(reached, run_id) for run_id in ("r", "other")] == ["run_cap", ""]
+    assert "raise the cap with `callsheet budget set run:r AMOUNT --sandbox`, then `callsheet retry" in line
 
 
 def test_what_was_bought_again_is_retried_with_again():

@@ -135,6 +135,10 @@ def parse_scope(text: str) -> tuple[Scope, str]:
         raise UsageError(f"{text[:80]!r} is not a scope.{hint} Use {FORMS}")
     if (kind == "ledger") == bool(colon) or (kind != "ledger") != bool(name):
         raise UsageError(f"{text[:80]!r} is not a scope. Use {FORMS}")
+    if kind == "campaign-client" and not all(part.strip() for part in name.rpartition("/")):
+        raise UsageError(
+            f"{text[:80]!r} is not a scope: it names a campaign and a client, campaign-client:CAMPAIGN/CLIENT"
+        )
     if len(name) > LONGEST or any(unicodedata.category(letter) == "Cc" for letter in name):
         raise UsageError(
             f"{text[:80]!r} is not a valid name: it has line breaks or other control characters, or more "

@@ -77,6 +77,13 @@ def test_no_other_word_is_a_scope(text):
         parse_scope(text)
 
 
+@pytest.mark.parametrize("name", ["x", "x/", "/acme", "x/ "])
+def test_a_client_of_a_campaign_is_named_with_its_campaign(name):
+    """A cap on half of the name would be a cap on a client that no job has."""
+    with pytest.raises(UsageError, match="campaign-client:CAMPAIGN/CLIENT"):
+        parse_scope(f"campaign-client:{name}")
+
+
 def test_a_day_begins_and_ends_in_utc():
     """`--since` and `--until` of one day hold exactly that day."""
     assert first_ms("1970-01-02", "--since") == 86_400_000

@@ -57,7 +57,7 @@ def signed(decision: str, reason: str) -> str:
     """Return a decision with who made it and why. Raises UsageError for a reason that says nothing."""
     words = " ".join(reason.split())
     if not words:
-        raise UsageError("a decision about money needs its reason: --reason 'seen in fal's dashboard'")
+        raise UsageError("a decision about money needs its reason: --reason 'seen in the dashboard of fal'")
     if len(words) > MAX_REASON or not words.isprintable():
         raise UsageError(f"the reason must be printable and at most {MAX_REASON} characters long")
     return f"{decision} by {_person()}: {words}"

@@ -153,8 +153,10 @@ def accept(ledger: Ledger, out: Path) -> Mark | None:
             continue
         path = mark_file(ledger, folder)
         with _alone(path):
-            said = _read(path) or said
-            path.unlink(missing_ok=True)
+            mark = _read(path)
+            if mark is not None and _is_older(ledger.do(activity.extent, [mark.run_id]), mark):
+                said = mark
+                path.unlink()
         for other, mark in _replaced(ledger, folder):
             said = said or mark
             other.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from callsheet.engine.rollback_guard import remember
 from callsheet.ledger import Ledger, NewRun, admission, queries, runs, settlement, transitions
 from callsheet.ticket import Ticket
 from tests.integration.cli.conftest import new_job
@@ -65,6 +66,8 @@ def test_copies_of_the_ledger_are_documents(book, call, shots):
     assert told["file"] == "copy.sqlite"
     assert shots.with_name("copy.sqlite").exists()
     shots.with_name("runs").mkdir()
+    assert json.loads(call("ledger", "accept", "runs", "--json")[1]) == {"entries": 0, "was": None}
+    remember(book, shots.with_name("runs"), "spring-1")
     assert json.loads(call("ledger", "accept", "runs", "--json")[1]) == {"entries": 0, "was": None}
 
 

@@ -88,12 +88,23 @@ def finish(
     )
     plan = asyncio.run(ordered)
     if not plan.finishes and run.closed_ms is not None:
-        note("nothing to finish")
+        note(why_nothing(plan))
         if json:
             document({"run_id": run.run_id, "dir": run.out, "finishing": 0, "finished": list(plan.done)})
         return 0
 
     return run_to_its_end(request, settings, as_json=json)
+
+
+def why_nothing(plan: FinishPlan) -> str:
+    """Say why nothing is finished: all is finished already, or nothing fits what is left under the caps."""
+    if not plan.left:
+        return "nothing to finish"
+    least = usd_rounded_up(min(each.price.maximum_nano for each in plan.left))
+    return (
+        f"nothing is finished: of {len(plan.left)} kept drafts none fits what is left under the caps, and "
+        f"the cheapest needs up to {least}. Raise the cap, then run this command again"
+    )
 
 
 def _review(ledger: Ledger, plan: FinishPlan, *, yes: bool, as_json: bool) -> None:

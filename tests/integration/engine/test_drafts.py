@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from callsheet.cli.commands.finish import why_nothing
 from callsheet.engine.drafts import FinishPlan, order_finishes
 from callsheet.engine.open_run import changes_of
 from callsheet.engine.results import result_rows, write_report
@@ -172,10 +173,12 @@ async def test_a_budget_is_the_runs_with_its_drafts_and_fit_takes_what_fits(hous
     with pytest.raises(OverBudget, match="run"):
         await finish(house, run_id, "a", "b", budget_nano=budget_nano)
     assert {row.state for row in house.rows(run_id)} == {State.SUCCEEDED}
+    nothing = await finish(house, run_id, "a", "b", budget_nano=2 * DRAFT_NANO, fit=True)
+    assert "of 2 kept drafts none fits what is left under the caps" in why_nothing(nothing)
     plan = await finish(house, run_id, "b", "a", budget_nano=budget_nano, fit=True)
     assert [each.draft.row.custom_id for each in plan.finishes] == ["a"]
     assert [each.draft.row.custom_id for each in plan.left] == ["b"]
     await house.work(run_id)
     assert sum(row.spent_nano for row in house.rows(run_id)) == budget_nano
     again = await finish(house, run_id, "a")
-    assert (again.finishes, again.done) == ((), ("a",))
+    assert (again.finishes, again.done, why_nothing(again)) == ((), ("a",), "nothing to finish")

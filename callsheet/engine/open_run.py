@@ -35,6 +35,7 @@ from callsheet.ledger import (
     runs,
 )
 from callsheet.ledger.accounts import window_at
+from callsheet.reconciliation.account import claimed
 from callsheet.settings import command
 from manifests.diff import Changes, look_up
 from manifests.images import materialised
@@ -89,9 +90,17 @@ def naming_commands(ledger: Ledger) -> Iterator[None]:
         yield
     except InFlight as error:
         in_sandbox = RunRequest.of(ledger.do(queries.run, error.run_id)).sandbox
-        resume, cancel = (command(verb, error.run_id, sandbox=in_sandbox) for verb in ("resume", "cancel"))
+        verbs = ("status", "resume", "cancel")
+        status, resume, cancel = (command(verb, error.run_id, sandbox=in_sandbox) for verb in verbs)
+        with claimed(ledger, [error.run_id]) as idle:
+            what = (
+                f"Go on with it: `{resume}`"
+                if error.run_id in idle
+                else f"Another process is working on it: wait until it has ended (`{status}` shows how far "
+                f"it is), and only if it ends before all is done: `{resume}`"
+            )
         raise InFlight(
-            f"{error}. Go on with it: `{resume}`. To give it up, `{cancel}` ends what was not submitted yet. "
+            f"{error}. {what}. To give it up, `{cancel}` ends what was not submitted yet. "
             "`--again` buys them a second time",
             run_id=error.run_id,
         ) from None

@@ -152,9 +152,10 @@ async def test_a_run_that_waits_for_an_approval_is_taken_up_only_by_one_that_can
 
 
 async def test_a_run_that_goes_on_elsewhere_refuses_its_rows(nights: Nights) -> None:
-    """A living process has them in flight: nothing is sent, and its run is named."""
+    """A living process has them in flight: nothing is sent, and its run is named, to be waited for."""
     first = await nights.opened("u-living")
-    refused = pytest.raises(InFlight, match=f"run {first} has 1 of these in flight")
+    said = f"run {first} has 1 of these in flight.*wait until it has ended .`callsheet status {first}`"
+    refused = pytest.raises(InFlight, match=said)
     with Ledger.open(nights.house.settings.ledger) as ledger, ledger.claim(first), refused:
         await nights.run("u-living", "u-new")
     assert nights.bought("u-living", "u-new") == [0, 0]

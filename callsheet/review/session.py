@@ -242,24 +242,27 @@ class ReviewSession:
         if changes is None:
             changes = {name: last[name] for name in ("prompt", "model") if name in last}
         number = int(last.get("take", 0))
-        if not number or row.job_id in self._bought or number in self._numbers(row):
+        if not number or row.job_id in self._bought or number in self._ordered_by_others(row):
             return {"seed": new_seed(), **changes, "take": self._next_take(row)}
         return {"seed": last.get("seed", new_seed()), **changes, "take": number}
 
-    def _numbers(self, row: ResultRow) -> set[int]:
-        """Return the numbers that a shot has, here and on order for its other clips."""
+    def _of_shot(self, row: ResultRow) -> list[ResultRow]:
+        """Return the clips of a shot, those of other runs as well."""
         shot = shot_of(row.custom_id, row.job.take)
-        numbers = {1}
-        for each in (*self._rows, *self._others):
-            if shot_of(each.custom_id, each.job.take) == shot:
-                numbers.add(each.job.take)
-                if each.review and each.review.verdict == "retake" and each.job_id != row.job_id:
-                    numbers.add(int(each.review.changes.get("take", 1)))
-        return numbers
+        return [
+            each for each in (*self._rows, *self._others) if shot_of(each.custom_id, each.job.take) == shot
+        ]
+
+    def _ordered_by_others(self, row: ResultRow) -> set[int]:
+        """Return the numbers that the other clips of a shot have on order."""
+        others = (each for each in self._of_shot(row) if each.job_id != row.job_id)
+        orders = (each.review.changes for each in others if each.review and each.verdict == "retake")
+        return {int(order.get("take", 1)) for order in orders}
 
     def _next_take(self, row: ResultRow) -> int:
         """Return the first number after those that the shot has, here, on order, and in the campaign."""
-        first = next_take(self._numbers(row))
+        here = {each.job.take for each in self._of_shot(row)}
+        first = next_take({1} | here | self._ordered_by_others(row))
         return next(number for number in range(first, first + TRIES) if not self._is_known(row, number))
 
     def _is_known(self, row: ResultRow, take: int) -> bool:

@@ -209,3 +209,18 @@ async def test_a_selection_of_before_is_no_edited_one(house: Any) -> None:
         ledger.do(reviews.judge, first.job_id, verdict="reject", by="Ben")
         assert judge("retake")["edited"] == ""
         assert not (Path(run.out) / "selection-edited.csv").exists()
+
+
+async def test_a_retake_that_failed_is_still_on_order(house: Any) -> None:
+    """Nothing was bought: it is counted and priced, and ordered again it keeps its number."""
+    run_id = await made(house)
+    with Ledger.open(house.settings.ledger) as ledger:
+        _, judge = opened(house, run_id, ledger)
+        first = judge("retake", prompt="An elm that fails")
+        selection = Path(ledger.do(queries.run, run_id).out) / "selection.csv"
+    house.arm("render_failed", prompt_contains="An elm that fails")
+    await house.work(house.open_source(selection))
+    with Ledger.open(house.settings.ledger) as ledger:
+        session, judge = opened(house, run_id, ledger)
+        assert session.tally() == first["tally"]
+        assert judge("retake", is_as_before=True)["review"]["changes"] == first["review"]["changes"]

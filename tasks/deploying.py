@@ -68,7 +68,9 @@ class Wanted:
     """A deployment as it is to be: a flow, when it starts and what with.
 
     `cron` is None where only a person or another flow starts it. `overlap` says what happens to a run that is
-    due while another one goes on; None lets them run side by side.
+    due while another one goes on; None lets them run side by side. A run that has not begun within
+    `begins_within_s` seconds (60 or more) loses its place to another one. None leaves this to the server
+    (`PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION`, 300 seconds).
     """
 
     flow: Flow[Any, Any]
@@ -77,6 +79,7 @@ class Wanted:
     cron: str | None = None
     timezone: str = "UTC"
     overlap: Overlap | None = None
+    begins_within_s: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -90,6 +93,7 @@ class Wanted:
             "work pool": self.work_pool,
             "schedule": f"{self.cron} {self.timezone}" if self.cron else "none",
             "overlap": self.overlap or "any",
+            **_begins_within(self.begins_within_s),
             "entrypoint": f"{self.flow.fn.__module__}.{self.flow.fn.__name__}",
             **_flat("", self.parameters),
         }
@@ -200,7 +204,8 @@ async def deployed() -> list[dict[str, str]]:
 def fields_of(found: DeploymentResponse) -> dict[str, str]:
     """Return the fields of a deployment that exists, in the words of `Wanted.fields`."""
     schedules = [each.schedule for each in found.schedules]
-    strategy = found.concurrency_options and str(found.concurrency_options.collision_strategy.value)
+    options = found.concurrency_options
+    strategy = options and str(options.collision_strategy.value)
     overlap = {value: key for key, value in STRATEGIES.items()}.get(strategy or "", "any")
     return {
         "work pool": found.work_pool_name or "none",
@@ -210,6 +215,7 @@ def fields_of(found: DeploymentResponse) -> dict[str, str]:
         )
         or "none",
         "overlap": overlap if found.global_concurrency_limit else "any",
+        **_begins_within(options.grace_period_seconds if options else None),
         "entrypoint": found.entrypoint or "none",
         **_flat("", found.parameters),
     }
@@ -264,6 +270,7 @@ async def _registered(client: PrefectClient, each: Wanted, *, dry_run: bool) -> 
     limit = each.overlap and ConcurrencyLimitConfig(
         limit=1,
         collision_strategy=STRATEGIES[each.overlap],  # type: ignore[arg-type]  # pydantic reads the name
+        grace_period_seconds=each.begins_within_s,
     )
     deployment = await each.flow.ato_deployment(
         each.name,
@@ -317,6 +324,10 @@ def _is_campaigns(full_name: str) -> bool:
 
 def _is_paused(found: DeploymentResponse) -> bool:
     return found.paused or (bool(found.schedules) and not any(each.active for each in found.schedules))
+
+
+def _begins_within(seconds: int | None) -> dict[str, str]:
+    return {} if seconds is None else {"begins within": f"{seconds} s"}
 
 
 def _time(at: datetime | None) -> str:

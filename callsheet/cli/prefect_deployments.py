@@ -25,6 +25,11 @@ from tasks.deploying import Wanted, check_schedule, our_deployments
 
 EVERY_MINUTE = "* * * * *"
 
+BEGINS_WITHIN_S = 60
+"""The shortest time that Prefect allows. Until it has passed, a run whose worker died as it took it keeps the
+one place of its deployment, and the runs of the next minutes are cancelled. Prefect renews the place when a
+run begins, and for as long as it lasts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
@@ -66,6 +71,7 @@ def wanted_deployments(asked: Schedule) -> list[Wanted]:
             work_pool=pool,
             cron=EVERY_MINUTE,
             overlap="skip",
+            begins_within_s=BEGINS_WITHIN_S,
             parameters={"work_pool": pool, **rehearsed},
         ),
         Wanted(flow=render_shard, name=pool, work_pool=pool),
@@ -95,6 +101,7 @@ def _of_campaign(asked: Schedule) -> list[Wanted]:
         work_pool=asked.work_pool,
         cron=EVERY_MINUTE,
         overlap="skip",
+        begins_within_s=BEGINS_WITHIN_S,
         parameters={"source": asked.request.source, "deployment": campaign.full_name},
     )
     return [campaign, watch]

@@ -20,9 +20,10 @@ from prefect.client.schemas.filters import (
     FlowRunFilterExpectedStartTime,
     FlowRunFilterStartTime,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import arun_deployment
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 from prefect.variables import Variable
@@ -43,6 +44,9 @@ SUPERSEDED = "Superseded"
 
 SKIPPED = "Deployment concurrency limit reached."
 """What Prefect writes to a run that it cancels because another one goes on."""
+
+NO_PLACE = "Deployment concurrency "
+"""How the message of every run begins that Prefect cancels for want of a place, also as it was to begin."""
 
 LOOKED_AT = 200
 
@@ -98,20 +102,50 @@ async def look_at_manifest(source: str, deployment: str) -> State[None]:
     """Look once, and start the deployment where the manifest has changed and is whole.
 
     The state says what was seen. A run is started before it is remembered, under a key, so that a look that
-    dies in between neither forgets it nor starts it twice.
+    dies in between neither forgets it nor starts it twice. Where overlapping runs are skipped, a change that
+    comes while another run goes on is kept for a later look.
     """
     name = f"callsheet_watch_{hashlib.sha256(deployment.encode()).hexdigest()[:16]}"
     now = await asyncio.to_thread(fingerprint_of, source)
     kept: Any = await Variable.aget(name)
     before = Watched(**kept) if kept else Watched()
-    after, is_due = look(before, now)
-    if is_due:
-        await arun_deployment(
-            deployment, timeout=0, as_subflow=False, idempotency_key=f"{name}:{before.started}:{now}"
+    async with get_client() as client:
+        known = before._replace(started="") if await _was_skipped(client, before.run) else before
+        after, is_due = look(known, now)
+        waits = is_due and await _would_be_skipped(client, deployment)
+    if waits:
+        return Completed(
+            name="Waiting", message=f"a run of {deployment} goes on; the change waits for its end"
         )
+    if is_due:
+        # The run that was skipped is part of the key: under the same key Prefect returns that run.
+        key = f"{name}:{before.started}:{now}:{before.run}"
+        started = await arun_deployment(deployment, timeout=0, as_subflow=False, idempotency_key=key)
+        after = after._replace(run=str(started.id))
     if after != before:
         await Variable.aset(name, after._asdict(), overwrite=True)
     if is_due:
         return Completed(name="Started", message=f"the manifest has changed: {deployment} is started")
     changing = now != before.seen
     return Completed(name="Changing" if changing else "Unchanged", message="nothing is started")
+
+
+async def _was_skipped(client: PrefectClient, run: str) -> bool:
+    """Whether Prefect has cancelled the run that the last change started, because another one went on."""
+    if not run:
+        return False
+    try:
+        state = (await client.read_flow_run(UUID(run))).state
+    except ObjectNotFound:  # a person has deleted it
+        return False
+    return state is not None and state.is_cancelled() and (state.message or "").startswith(NO_PLACE)
+
+
+async def _would_be_skipped(client: PrefectClient, name: str) -> bool:
+    """Whether Prefect would cancel a run of this deployment now, because another one goes on."""
+    found = await client.read_deployment_by_name(name)
+    limit, options = found.global_concurrency_limit, found.concurrency_options
+    if limit is None or options is None:
+        return False
+    skips = options.collision_strategy is ConcurrencyLimitStrategy.CANCEL_NEW
+    return skips and limit.active_slots >= limit.limit

@@ -96,10 +96,14 @@ def shown(at: datetime) -> str:
 
 
 class Watched(NamedTuple):
-    """What is remembered between two looks: the files as last seen, and as they were when a run began."""
+    """What is remembered between two looks: the files as last seen, and as they were when a run was started.
+
+    `run` is the id of that flow run.
+    """
 
     seen: str = ""
     started: str = ""
+    run: str = ""
 
 
 def look(before: Watched, now: str) -> tuple[Watched, bool]:
@@ -108,7 +112,7 @@ def look(before: Watched, now: str) -> tuple[Watched, bool]:
     A file that is still being written changes between two looks, so nothing is started for it yet.
     """
     is_due = bool(now) and now == before.seen and now != before.started
-    return Watched(now, now if is_due else before.started), is_due
+    return before._replace(seen=now, started=now if is_due else before.started), is_due
 
 
 def fingerprint_of(source: str) -> str:

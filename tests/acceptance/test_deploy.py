@@ -285,6 +285,57 @@ def test_a_watched_campaign_runs_when_its_manifest_is_whole_and_prefect_shows_it
     assert truth["automations"][DEAD_RUNS] is True
 
 
+SKIPPED_LOOKS = """
+import asyncio, json, sys
+from prefect.client.orchestration import get_client
+from prefect.states import Cancelled, Pending
+from prefect.variables import Variable
+from flows.watch_manifest import watch_manifest
+
+async def main(source, deployment):
+    said = []
+    async with get_client() as client:
+        found = await client.read_deployment_by_name(deployment)
+
+        async def begins():
+            run = await client.create_flow_run_from_deployment(found.id)
+            await client.set_flow_run_state(run.id, Pending())
+            return run.id
+
+        async def look():
+            said.append((await watch_manifest(source, deployment, return_state=True)).name)
+
+        async def started():
+            runs = [each for each in await client.read_flow_runs() if each.deployment_id == found.id]
+            return next(each.id for each in runs if each.idempotency_key)
+
+        other = await begins()
+        await look()
+        await look()
+        await client.set_flow_run_state(other, Cancelled())
+        await look()
+        other = await begins()
+        skipped = await client.set_flow_run_state(await started(), Pending())
+        said.append(skipped.state.message)
+        await look()
+        await client.set_flow_run_state(other, Cancelled())
+        await look()
+        await look()
+    print(json.dumps(said))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_a_change_that_came_while_another_run_went_on_is_run_afterwards(desk):
+    """Also where Prefect cancelled the run that was started for it. While it waits, no run is started."""
+    source = campaign(desk, "late")
+    commands(desk, ["deploy", source, "--watch", "--overlap", "skip", "--work-pool", "late", "--sandbox"])
+    said = python(desk, SKIPPED_LOOKS, str(desk.folder / source), "run-campaign/late").splitlines()[-1]
+    no_place = "Deployment concurrency limit reached."
+    assert json.loads(said) == ["Changing", "Waiting", "Started", no_place, "Waiting", "Started", "Unchanged"]
+
+
 AUTOMATIONS = """
 import asyncio, json, sys
 from prefect.client.orchestration import get_client

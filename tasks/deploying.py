@@ -60,7 +60,7 @@ PAGE = 200
 SCHEDULED = (StateType.SCHEDULED, StateType.PENDING)
 STRATEGIES = {"wait": "ENQUEUE", "skip": "CANCEL_NEW"}
 Overlap = Literal["wait", "skip"]
-Change = Literal["new", "changed", "unchanged"]
+Change = Literal["new", "changed", "unchanged", "removed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,18 +140,26 @@ def check_schedule(cron: str, timezone: str) -> None:
 
 
 async def register(
-    wanted: Sequence[Wanted], *, pool_type: str | None = None, dry_run: bool = False
+    wanted: Sequence[Wanted],
+    *,
+    unwanted: Sequence[str] = (),
+    pool_type: str | None = None,
+    dry_run: bool = False,
 ) -> tuple[list[Difference], list[Difference]]:
-    """Register deployments, or change those that differ. `dry_run` changes nothing.
+    """Register deployments, or change those that differ; remove the `unwanted` ones, by their full names.
 
-    Returns what changes of the work pools, and of the deployments. A process pool is made where there is
-    none. Raises UsageError for a pool of another type, for one that does not exist and is to be of another
-    type than process, and for a server of another version than ours; CallsheetError where the server fails.
+    Returns what changes of the work pools, and of the deployments. `dry_run` changes nothing. A process pool
+    is made where there is none. Raises UsageError for a pool of another type, for one that does not exist and
+    is to be of another type than process, and for a server of another version than ours; CallsheetError
+    where the server fails.
     """
     async with _server() as client:
         names = dict.fromkeys(each.work_pool for each in wanted)
         pools = [await _pool(client, name, pool_type, dry_run=dry_run) for name in names]
-        return pools, [await _registered(client, each, dry_run=dry_run) for each in wanted]
+        changes = [await _registered(client, each, dry_run=dry_run) for each in wanted]
+        for name in unwanted:
+            changes += await _unregistered(client, name, dry_run=dry_run)
+        return pools, changes
 
 
 async def set_automations(*, dry_run: bool = False) -> tuple[list[str], bool]:
@@ -288,6 +296,17 @@ async def _registered(client: PrefectClient, each: Wanted, *, dry_run: bool) -> 
     )
     await deployment.aapply()
     return changes
+
+
+async def _unregistered(client: PrefectClient, name: str, *, dry_run: bool) -> list[Difference]:
+    """Remove a deployment by its full name. Returns an empty list where there is none."""
+    try:
+        found = await client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return []
+    if not dry_run:
+        await client.delete_deployment(found.id)
+    return [Difference(name, "removed", {})]
 
 
 async def our_deployments(client: PrefectClient) -> list[tuple[str, DeploymentResponse]]:

@@ -78,6 +78,11 @@ def wanted_deployments(asked: Schedule) -> list[Wanted]:
     ]
 
 
+def unwanted_deployments(asked: Schedule) -> list[str]:
+    """Return the full names of deployments that the campaign may have from an earlier `deploy`."""
+    return [] if asked.name is None or asked.watch else [f"{watch_manifest.name}/{asked.name}"]
+
+
 def _of_campaign(asked: Schedule) -> list[Wanted]:
     if asked.name is None:
         return []

@@ -336,6 +336,31 @@ def test_a_change_that_came_while_another_run_went_on_is_run_afterwards(desk):
     assert json.loads(said) == ["Changing", "Waiting", "Started", no_place, "Waiting", "Started", "Unchanged"]
 
 
+def test_a_campaign_that_is_no_longer_watched_loses_its_watch(desk):
+    """Else it would be run by the clock and by its manifest. A dry run names it and removes nothing."""
+    source = campaign(desk, "both")
+    nightly = ["deploy", source, "--cron", "0 2 * * *"]
+    told = commands(
+        desk,
+        ["deploy", source, "--watch"],
+        [*nightly, "--dry-run"],
+        ["deploy", "list", "--json"],
+        [*nightly, "--json"],
+        [*nightly, "--json"],
+        ["deploy", source, "--watch"],
+        ["deploy", "list", "--json"],
+        ["deploy", "remove", "both"],
+    )
+    watch = "watch-manifest/both"
+    assert f"would remove {watch}\n" in told[1][1]
+    assert line(told[2], watch) is not None
+    assert changes(told[3])[watch] == {"name": watch, "change": "removed", "fields": {}}
+    assert watch not in changes(told[4])
+    assert line(told[6], watch) is not None
+    assert line(told[6], "run-campaign/both")["schedule"] == "none"
+    assert told[7][1] == f"removed run-campaign/both\nremoved {watch}\n"
+
+
 AUTOMATIONS = """
 import asyncio, json, sys
 from prefect.client.orchestration import get_client

@@ -111,7 +111,7 @@ def deploy(
     )
     name = None if source is None else _deployable(campaign_name(source))
     require_answer(url)
-    from callsheet.cli.prefect_deployments import Schedule, wanted_deployments
+    from callsheet.cli.prefect_deployments import Schedule, unwanted_deployments, wanted_deployments
     from tasks.deploying import register, set_automations
 
     wanted = Schedule(
@@ -124,7 +124,8 @@ def deploy(
         work_pool=work_pool,
         reconcile_cron=reconcile_cron,
     )
-    pools, found = asyncio.run(register(wanted_deployments(wanted), pool_type=pool_type, dry_run=dry_run))
+    deployments, unwanted = wanted_deployments(wanted), unwanted_deployments(wanted)
+    pools, found = asyncio.run(register(deployments, unwanted=unwanted, pool_type=pool_type, dry_run=dry_run))
     changes = [each.document() for each in found]
     of_pools = [each.document() for each in pools]
     made, sends = asyncio.run(set_automations(dry_run=dry_run)) if automations else ([], True)
@@ -242,7 +243,8 @@ def _where(path: str | None) -> str | None:
 
 def _show(kind: str, changes: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
     """Print what changes, a field a line."""
-    words = {"new": "would register", "changed": "would change"} if dry_run else {"new": "registered"}
+    would = {"new": "would register", "changed": "would change", "removed": "would remove"}
+    words = would if dry_run else {"new": "registered"}
     for each in changes:
         result(f"{words.get(each['change'], each['change'])} {kind}{each['name']}")
         for key, field in each["fields"].items():

@@ -10,7 +10,12 @@ from callsheet.provider.client import FalQueue
 
 
 def cancel_pending(ledger: Ledger, run_id: str, why: str) -> int:
-    """Let a run admit nothing more, in any process, and cancel its pending jobs. Returns how many."""
+    """Let a run admit nothing more, in any process, and cancel its pending jobs. Returns how many.
+
+    Nothing is recorded of a run that has ended.
+    """
+    if ledger.do(queries.run, run_id).closed_ms is not None:
+        return 0
     ledger.do(runs.request_stop, run_id)
     ledger.do(parts.note_stop, run_id, WHOLE, why[:500])
     cancelled = 0

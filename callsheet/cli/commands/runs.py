@@ -183,6 +183,12 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
     """
     settings = run_settings(sandbox=sandbox)
     run = find_run(settings, run_id)
+    if run.closed_ms is not None:
+        if json:
+            document({"run_id": run.run_id, "cancelled": 0, "at_fal": []})
+        else:
+            result(f"run {run.run_id} has ended; there is nothing to cancel")
+        return 0
     request = continued(run)
     with Ledger.open(settings.ledger) as ledger:
         cancelled = cancel_pending(ledger, run.run_id, "cancelled by a person")

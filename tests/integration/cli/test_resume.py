@@ -38,6 +38,18 @@ def test_a_run_that_is_worked_on_is_refused_before_a_server_is_started(opened, c
     assert "is being worked on by another process" in err
 
 
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_a_run_that_has_ended_is_not_cancelled(opened, call, json):
+    """`cancel` says so and exits with 0. The run's history stays as it was."""
+    opened.do(close_run, "spring-1")
+    before = opened.overview()
+    code, out, err = call("cancel", "spring-1", *json)
+    assert (code, err) == (0, "")
+    assert ("has ended" if not json else '"cancelled": 0') in out
+    assert opened.overview() == before
+    assert (before[0].state, before[0].stopped_by, before[0].run.stopping_ms) == ("finished", "", None)
+
+
 def test_prefects_senders_are_drained_also_where_the_flow_raises(monkeypatch):
     """What it cannot deliver any more, once its server is gone, it would write to the terminal."""
     drained = []

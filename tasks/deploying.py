@@ -23,6 +23,7 @@ from prefect.client.schemas.filters import (
     FlowFilterId,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
+    FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -193,7 +194,7 @@ async def deployed() -> list[dict[str, str]]:
         for name, each in await our_deployments(client):
             fields = fields_of(each)
             following = await _one_run(client, each, FlowRunSort.EXPECTED_START_TIME_ASC, *SCHEDULED)
-            latest = await _one_run(client, each, FlowRunSort.START_TIME_DESC)
+            latest = await _one_run(client, each, FlowRunSort.START_TIME_DESC, has_begun=True)
             lines.append(
                 {
                     "deployment": name,
@@ -203,7 +204,7 @@ async def deployed() -> list[dict[str, str]]:
                     "work_pool": fields["work pool"],
                     "source": fields.get("request.source", ""),
                     "next_run": _time(following.expected_start_time) if following else "",
-                    "last_run": latest.state_name or "" if latest and latest.start_time else "",
+                    "last_run": latest.state_name or "" if latest else "",
                 }
             )
         return sorted(lines, key=lambda line: line["deployment"])
@@ -326,12 +327,20 @@ async def our_deployments(client: PrefectClient) -> list[tuple[str, DeploymentRe
 
 
 async def _one_run(
-    client: PrefectClient, found: DeploymentResponse, sort: FlowRunSort, *states: StateType
+    client: PrefectClient,
+    found: DeploymentResponse,
+    sort: FlowRunSort,
+    *states: StateType,
+    has_begun: bool = False,
 ) -> FlowRun | None:
-    """Return the first run of a deployment in this order, of those in one of the states if any are named."""
+    """Return the first run of a deployment in this order, of those in one of the states if any are named.
+
+    `has_begun` leaves out those that have not: Prefect sorts them by the time at which they are due.
+    """
     wanted = FlowRunFilter(
         deployment_id=FlowRunFilterDeploymentId(any_=[found.id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))) if states else None,
+        start_time=FlowRunFilterStartTime(is_null_=False) if has_begun else None,
     )
     runs = await client.read_flow_runs(flow_run_filter=wanted, sort=sort, limit=1)
     return runs[0] if runs else None

@@ -361,6 +361,32 @@ def test_a_campaign_that_is_no_longer_watched_loses_its_watch(desk):
     assert told[7][1] == f"removed run-campaign/both\nremoved {watch}\n"
 
 
+ENDED_RUN = """
+import asyncio, sys
+from prefect.client.orchestration import get_client
+from prefect.states import Completed, Pending, Running
+
+async def main(name):
+    async with get_client() as client:
+        found = await client.read_deployment_by_name(name)
+        run = await client.create_flow_run_from_deployment(found.id)
+        for state in (Pending(), Running(), Completed(name="Finished")):
+            await client.set_flow_run_state(run.id, state)
+        await client._client.post(f"/deployments/{found.id}/schedule", json={})
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_the_list_shows_the_last_run_that_began_beside_the_next_one(desk):
+    """The runs that a schedule has ahead are no last runs."""
+    commands(desk, ["deploy", campaign(desk, "past"), "--cron", "0 2 * * *"])
+    python(desk, ENDED_RUN, "run-campaign/past")
+    (told,) = commands(desk, ["deploy", "list", "--json"])
+    shown = line(told, "run-campaign/past")
+    assert (shown["last_run"], shown["next_run"][-9:]) == ("Finished", "02:00 UTC")
+
+
 AUTOMATIONS = """
 import asyncio, json, sys
 from prefect.client.orchestration import get_client

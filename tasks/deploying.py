@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import httpx
 import prefect
@@ -35,7 +34,6 @@ from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
-from pydantic import ValidationError
 
 from callsheet.errors import CallsheetError, UsageError
 from tasks.automations import HEARTBEAT_S, register_automations
@@ -122,22 +120,6 @@ def difference(name: str, before: Mapping[str, str] | None, after: Mapping[str, 
         if before is None or before.get(key) != after.get(key)
     }
     return Difference(name, "new" if before is None else "changed" if changed else "unchanged", changed)
-
-
-def check_schedule(cron: str, timezone: str) -> None:
-    """Raise UsageError for a schedule that is none, and for an unknown time zone."""
-    zones = available_timezones()
-    if timezone not in zones:
-        near = difflib.get_close_matches(timezone, zones, n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ", such as Europe/Berlin or UTC"
-        raise UsageError(f"--timezone: there is no time zone {timezone[:80]!r}{hint}")
-    try:
-        CronSchedule(cron=cron, timezone=timezone)
-    except (ValidationError, ValueError):
-        raise UsageError(
-            f"{cron[:80]!r} is no schedule. Write five fields: minute, hour, day of the month, month, day of "
-            "the week; '0 2 * * *' is every night at two"
-        ) from None
 
 
 async def register(

@@ -21,7 +21,8 @@ from flows.render_shard import render_shard
 from flows.run_campaign import run_campaign
 from flows.watch_manifest import watch_manifest
 from pricing.render_times import in_words
-from tasks.deploying import Wanted, check_schedule, our_deployments
+from tasks.deploying import Wanted, our_deployments
+from tasks.schedules import check_schedule
 
 EVERY_MINUTE = "* * * * *"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -154,7 +154,8 @@ async def set_automations(*, dry_run: bool = False) -> tuple[list[str], bool]:
 async def remove(campaign: str) -> list[str]:
     """Remove the deployments of a campaign, or one by its full name; returns the full names.
 
-    Their scheduled runs go with them. Raises UsageError where there is none, naming those that exist.
+    Their runs that have not begun go with them. Raises UsageError where there is none, naming those that
+    exist.
     """
     async with _server() as client:
         every = await our_deployments(client)
@@ -165,7 +166,7 @@ async def remove(campaign: str) -> list[str]:
             known = ", ".join(sorted({each.name for _, each in found})) or "none"
             raise UsageError(f"there is no deployment of the campaign {campaign!r}. Deployed are: {known}")
         for _, each in ours:
-            await client.delete_deployment(each.id)
+            await _delete(client, each)
         return [name for name, _ in ours]
 
 
@@ -288,8 +289,21 @@ async def _unregistered(client: PrefectClient, name: str, *, dry_run: bool) -> l
     except ObjectNotFound:
         return []
     if not dry_run:
-        await client.delete_deployment(found.id)
+        await _delete(client, found)
     return [Difference(name, "removed", {})]
+
+
+async def _delete(client: PrefectClient, found: DeploymentResponse) -> None:
+    """Delete a deployment with every run that has not begun: Prefect leaves those that wait for a place."""
+    waiting = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[found.id]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+    )
+    while runs := await client.read_flow_runs(flow_run_filter=waiting, limit=PAGE):
+        for each in runs:
+            with suppress(ObjectNotFound):
+                await client.delete_flow_run(each.id)
+    await client.delete_deployment(found.id)
 
 
 async def our_deployments(client: PrefectClient) -> list[tuple[str, DeploymentResponse]]:

@@ -288,6 +288,7 @@ def test_a_watched_campaign_runs_when_its_manifest_is_whole_and_prefect_shows_it
 SKIPPED_LOOKS = """
 import asyncio, json, sys
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.states import Cancelled, Pending
 from prefect.variables import Variable
 from flows.watch_manifest import watch_manifest
@@ -296,6 +297,7 @@ async def main(source, deployment):
     said = []
     async with get_client() as client:
         found = await client.read_deployment_by_name(deployment)
+        mine = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[found.id]))
 
         async def begins():
             run = await client.create_flow_run_from_deployment(found.id)
@@ -306,7 +308,7 @@ async def main(source, deployment):
             said.append((await watch_manifest(source, deployment, return_state=True)).name)
 
         async def started():
-            runs = [each for each in await client.read_flow_runs() if each.deployment_id == found.id]
+            runs = await client.read_flow_runs(flow_run_filter=mine)
             return next(each.id for each in runs if each.idempotency_key)
 
         other = await begins()
@@ -385,6 +387,47 @@ def test_the_list_shows_the_last_run_that_began_beside_the_next_one(desk):
     (told,) = commands(desk, ["deploy", "list", "--json"])
     shown = line(told, "run-campaign/past")
     assert (shown["last_run"], shown["next_run"][-9:]) == ("Finished", "02:00 UTC")
+
+
+WAITING_RUNS = """
+import asyncio, json, sys
+from prefect.client.orchestration import get_client
+from prefect.states import Pending
+
+async def main(name):
+    async with get_client() as client:
+        found = await client.read_deployment_by_name(name)
+        for _ in range(3):
+            run = await client.create_flow_run_from_deployment(found.id)
+            await client.set_flow_run_state(run.id, Pending())
+    print(found.id)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+RUNS_OF = """
+import asyncio, json, sys
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+
+async def main(deployment):
+    mine = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
+    async with get_client() as client:
+        runs = await client.read_flow_runs(flow_run_filter=mine)
+    print(json.dumps(sorted(each.state.name for each in runs)))
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_a_removed_campaign_leaves_no_run_that_waits_for_its_turn(desk):
+    """What has begun stays in Prefect's history."""
+    commands(desk, ["deploy", campaign(desk, "leaves"), "--cron", "0 2 * * *"])
+    known = python(desk, WAITING_RUNS, "run-campaign/leaves").split()[-1]
+    before = json.loads(python(desk, RUNS_OF, known).splitlines()[-1])
+    assert [name for name in before if name != "Scheduled"] == ["AwaitingConcurrencySlot"] * 2 + ["Pending"]
+    commands(desk, ["deploy", "remove", "leaves"])
+    assert json.loads(python(desk, RUNS_OF, known).splitlines()[-1]) == ["Pending"]
 
 
 AUTOMATIONS = """

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import prefect
+from httpx import codes
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -35,7 +36,7 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
-from callsheet.errors import CallsheetError, UsageError
+from callsheet.errors import CallsheetError, UsageError, without_login
 from tasks.automations import HEARTBEAT_S, register_automations
 
 PROCESS = "process"
@@ -218,7 +219,7 @@ async def _server() -> AsyncIterator[PrefectClient]:
     """Open the client of a server of our version."""
     try:
         async with get_client() as client:
-            theirs = await client.api_version()
+            theirs = await server_version(client)
             if theirs.split(".")[:2] != prefect.__version__.split(".")[:2]:
                 ours = prefect.__version__
                 raise UsageError(
@@ -228,6 +229,19 @@ async def _server() -> AsyncIterator[PrefectClient]:
             yield client
     except httpx.HTTPError as error:
         raise CallsheetError(f"Prefect's server did not do it: {type(error).__name__}: {error}") from error
+
+
+async def server_version(client: PrefectClient) -> str:
+    """Return the version of the server. Raises UsageError where what answers is not Prefect's API."""
+    try:
+        return str(await client.api_version())
+    except (httpx.HTTPStatusError, ValueError) as error:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code != codes.NOT_FOUND:
+            raise
+        raise UsageError(
+            f"{without_login(str(client.api_url))} (PREFECT_API_URL or the active profile) is not the API of "
+            "a Prefect server: its address must end with /api, such as http://127.0.0.1:4200/api"
+        ) from error
 
 
 async def _pool(client: PrefectClient, name: str, kind: str | None, *, dry_run: bool) -> Difference:

@@ -21,7 +21,7 @@ from flows.render_shard import render_shard
 from flows.run_campaign import run_campaign
 from flows.watch_manifest import watch_manifest
 from pricing.render_times import in_words
-from tasks.deploying import Wanted, our_deployments
+from tasks.deploying import Wanted, our_deployments, server_version
 from tasks.schedules import check_schedule
 
 EVERY_MINUTE = "* * * * *"
@@ -121,10 +121,11 @@ async def prefect_findings(url: str, *, clocks_apart_s: float) -> dict[str, Find
 
     The server's clock may be `clocks_apart_s` seconds from this machine's.
 
-    Prefect's own errors are raised: the caller has asked before whether the server answers.
+    Raises UsageError where what answers there is not Prefect's API. Prefect's own errors are raised: the
+    caller has asked before whether the server answers.
     """
     async with get_client() as client:
-        theirs, ours = await client.api_version(), prefect.__version__
+        theirs, ours = await server_version(client), prefect.__version__
         same = theirs.split(".")[:2] == ours.split(".")[:2]
         advice = "" if same else f"; this environment has {ours}: use one version"
         gap_s = await _clock_gap_s(client)

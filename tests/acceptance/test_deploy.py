@@ -544,6 +544,18 @@ def test_a_server_of_another_version_is_refused_with_the_command_that_helps(desk
     assert f"pip install prefect=={installed.__version__}" in err
 
 
+def test_an_address_without_api_is_refused_with_what_it_must_be(desk):
+    """`deploy` exits with 2, and `doctor` says the same: what answers there are Prefect's pages."""
+    desk.env["PREFECT_API_URL"] = desk.env["PREFECT_API_URL"].removesuffix("/api")
+    told = commands(desk, ["deploy", campaign(desk, "spring")], ["deploy", "list"], ["doctor", "--json"])
+    assert [code for code, _, _ in told[:2]] == [2, 2]
+    said = "its address must end with /api"
+    checked = json.loads(told[2][1])["server"]
+    assert said in told[0][2]
+    assert said in told[1][2]
+    assert (checked["ok"], said in checked["text"]) == (False, True)
+
+
 OTHERS = """
 import asyncio, os
 from prefect.client.orchestration import get_client

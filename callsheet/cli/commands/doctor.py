@@ -136,6 +136,8 @@ def _of_prefect() -> dict[str, Finding]:
 
     try:
         return asyncio.run(prefect_findings(url, clocks_apart_s=CLOCKS_APART_S))
+    except CallsheetError as error:
+        return {"server": (False, str(error))}
     except Exception as error:  # noqa: BLE001 -- of Prefect's client, of whatever answers there
         return {"server": (False, f"{url} does not answer as Prefect does: {type(error).__name__}")}
 

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, cast, func, literal, or_, select, text, union_all
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Row,
+    Select,
+    and_,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    union_all,
+)
 
 from callsheet.ledger import schema
 from callsheet.ledger.accounts import (
@@ -181,19 +194,46 @@ def spending(tx: Transaction, by: Collection[Grouping], wanted: EntryFilter = EV
     Whole days count: those from `since_ms` to before `until_ms`. Different spellings of one client are groups
     of their own here.
     """
+    table = schema.spending
+    sums = [
+        cast(func.sum(table.c[name]), schema.INT).label(name)
+        for name in ("submissions", "spent_nano", "held_nano")
+    ]
+    return _grouped(tx, table, sums, by, wanted)
+
+
+@read()
+def held_submissions(
+    tx: Transaction, by: Collection[Grouping], wanted: EntryFilter = EVERYTHING
+) -> list[Spending]:
+    """Count the submissions whose money is held, as `spending` groups it, which counts the booked ones."""
+    table, held = schema.spending, _submission
+    of_spending = table.join(held, held.c.spending_id == table.c.spending_id)
+    no_money = [literal(0).label("spent_nano"), literal(0).label("held_nano")]
+    sums = [func.count(held.c.submission_id).label("submissions"), *no_money]
+    is_held = and_(held.c.closed_ms.is_(None), held.c.booked_ms.is_(None))
+    return [each for each in _grouped(tx, of_spending, sums, by, wanted, is_held) if each.submissions]
+
+
+def _grouped(
+    tx: Transaction,
+    spent: FromClause,
+    sums: Sequence[ColumnElement[Any]],
+    by: Collection[Grouping],
+    wanted: EntryFilter,
+    *conditions: ColumnElement[bool],
+) -> list[Spending]:
+    """Group what was spent by these names. `spent` is the table `spending`, joined with what is summed."""
     table, run = schema.spending, _run
     names = {"campaign": run.c.campaign, "client": table.c.client, "model": table.c.model}
     names |= {"day": table.c.day, "run": table.c.run_id}
     # A client is one however it is typed, which SQL cannot tell: what is asked for is chosen afterwards.
     asked = {*by, *(() if wanted.client is None else ("client",))}
     columns = {name: column for name, column in names.items() if name in asked}
-    sums = (
-        cast(func.sum(table.c[name]), schema.INT).label(name)
-        for name in ("submissions", "spent_nano", "held_nano")
-    )
     query = (
         select(*(column.label(name) for name, column in columns.items()), *sums)
-        .join_from(table, run, run.c.run_id == table.c.run_id)
+        .join_from(spent, run, run.c.run_id == table.c.run_id)
+        .where(*conditions)
         .where(*_named(wanted, run.c.campaign, table.c.run_id, table.c.model))
         .group_by(*columns.values())
         .order_by(*columns.values())

@@ -253,8 +253,9 @@ def _template() -> Template:
 class SpendingLine:
     """The sums of one group. `names` follow the groupings; amounts are nano-dollars.
 
-    `submissions` counts those whose cost is booked, also where they cost nothing in the end. The amounts are
-    exact: `spent_nano` is the sum of the settlements and corrections, `held_nano` what is still held.
+    `submissions` counts those whose cost is booked, also where they cost nothing in the end, and those whose
+    money is held. The amounts are exact: `spent_nano` is the sum of the settlements and corrections,
+    `held_nano` what is still held.
     """
 
     names: tuple[str, ...]

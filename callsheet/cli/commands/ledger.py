@@ -136,7 +136,9 @@ def ledger(
                 show_bills(opened, filters, facts, format, out)
             return 0
         groupings: list[Grouping] = by or ["campaign"]
-        lines = spending_lines(opened.do(history.spending, groupings, filters), groupings)
+        sums = opened.do(history.spending, groupings, filters)
+        held = opened.do(history.held_submissions, groupings, filters)
+        lines = spending_lines([*sums, *held], groupings)
     _show_sums(lines, groupings, terms, as_csv=csv, as_json=json)
     return 0
 

@@ -59,13 +59,13 @@ def book(tmp_path, monkeypatch):
 
 
 def test_a_statement_gives_exact_amounts(book, call):
-    """Sums stand to the nano-dollar in the table, and the total under them."""
+    """Sums stand to the nano-dollar, each submission with money is counted, and the total is under them."""
     code, out, _ = call("ledger", "statement", "--by", "client", "--by", "day")
     assert code == 0
     lines = [line.split() for line in out.splitlines()]
     assert lines[0] == ["client", "day", "submissions", "spent_usd", "held_usd"]
-    assert ["acme", "2026-11-21", "1", "0.090000001", "0.10"] in lines
-    assert lines[-1] == ["total", "2", "0.180000002", "0.20"]
+    assert ["acme", "2026-11-21", "2", "0.090000001", "0.10"] in lines
+    assert lines[-1] == ["total", "4", "0.180000002", "0.20"]
 
 
 def test_status_says_what_a_rendered_job_waits_for(book, call):

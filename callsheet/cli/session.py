@@ -275,14 +275,15 @@ def last_words(summary: Mapping[str, Any]) -> list[str]:
             again = f"`{accepting}`"
         lines.append(f"{nothing}{waiting} not sent; {again} continues with them")
     if skipped := statuses.get("skipped_budget", 0):
-        retry = _retry(summary)
-        release = command("budget", "unfreeze", sandbox=summary["sandbox"])
-        if summary.get("stop_kind") == "freeze":
-            lines.append(
-                f"{skipped} not sent, because accounts are frozen; check the bill, release them with "
-                f"`{release}`, then `{retry}` buys them"
-            )
-            return lines
-        how = f" with `{_raise_cap(summary)}`" if summary.get("stop_kind") == "run_cap" else ""
-        lines.append(f"{skipped} over budget, not sent; raise the cap{how}, then `{retry}` buys them")
+        lines.append(f"{skipped} {_why_skipped(summary)}, then `{_retry(summary)}` buys them")
     return lines
+
+
+def _why_skipped(summary: Mapping[str, Any]) -> str:
+    """Say why money left jobs out and what is to be done before they are retried."""
+    kind = summary.get("stop_kind")
+    if kind == "freeze":
+        release = command("budget", "unfreeze", sandbox=summary["sandbox"])
+        return f"not sent, because accounts are frozen; check the bill, release them with `{release}`"
+    how = f" with `{_raise_cap(summary)}`" if kind == "run_cap" else ""
+    return f"over budget, not sent; raise the cap{how}"

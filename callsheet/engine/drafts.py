@@ -16,12 +16,13 @@ from callsheet.engine.open_run import (
     require_a_cap,
     room_for,
 )
+from callsheet.engine.request import RunRequest
 from callsheet.engine.retry import RETRIED
 from callsheet.errors import ManifestError, Problem
 from callsheet.ledger import JobRow, Ledger, NewFinish, Run, State, admission, finishing, queries
 from callsheet.provider.platform_messages import iso
 from callsheet.reconciliation.account import AccountSession
-from callsheet.settings import Settings
+from callsheet.settings import Settings, command
 from manifests.job import Job, decode_job, encode_job
 from manifests.names import NAME_MAX_CHARS, folded
 from manifests.selection import Kept, meant_id
@@ -147,7 +148,8 @@ def _planned(
     """Choose the kept drafts, price them at the run's prices and see what fits."""
     catalog = at_pin(account.catalog, read_pins(run.prices, account.catalog)[-1])
     rows = ledger.do(queries.jobs, run.run_id)
-    drafts, done = _kept_drafts(rows, keep, catalog, now_ms=account.now_ms())
+    sandbox = RunRequest.of(run).sandbox
+    drafts, done = _kept_drafts(rows, keep, catalog, now_ms=account.now_ms(), sandbox=sandbox)
     taken = {folded(row.output_name) for row in rows}
     finishes = tuple(_finish(draft, catalog, taken) for draft in drafts)
     caps = _run_caps(ledger, run, budget_nano)
@@ -168,7 +170,7 @@ def _planned(
 
 
 def _kept_drafts(
-    rows: Iterable[JobRow], keep: Sequence[Kept], catalog: Catalog, *, now_ms: int
+    rows: Iterable[JobRow], keep: Sequence[Kept], catalog: Catalog, *, now_ms: int, sandbox: bool
 ) -> tuple[list[Draft], tuple[str, ...]]:
     """Return the kept drafts in the plan's order, and the names of those that are finished already.
 
@@ -186,19 +188,20 @@ def _kept_drafts(
         elif draft is not None and not (why := _why_not(draft, now_ms)):
             found[draft.row.position, draft.row.retake] = draft
         else:
-            why = _why_not(draft, now_ms) if draft else _why_none(row)
+            why = _why_not(draft, now_ms) if draft else _why_none(row, sandbox=sandbox)
             problems.append(Problem(each.file, each.row, "custom_id", each.custom_id, why))
     if problems:
         raise ManifestError(problems)
     return [found[place] for place in sorted(found)], tuple(done)
 
 
-def _why_none(row: JobRow | None) -> str:
+def _why_none(row: JobRow | None, *, sandbox: bool) -> str:
     """Say why a row has no draft that could be finished."""
     if row is None:
         return "the run has no such job; a row that an earlier run made is finished in that run"
     if row.is_finish:
-        return f"its finish is {row.state}; `callsheet retry {row.run_id}` tries it again, if it can succeed"
+        retry = command("retry", row.run_id, sandbox=sandbox)
+        return f"its finish is {row.state}; `{retry}` tries it again, if it can succeed"
     if not row.draft:
         return "this is no draft; set draft = true and run it as one"
     return f"its draft is {row.state}; only a draft that was made can be finished"

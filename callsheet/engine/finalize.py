@@ -100,13 +100,20 @@ async def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, g
         "stopped_by": why or str(ctx.stop.reason or ""),
         "cancelled": ctx.state.cancelled,
         "stopped_for_money": isinstance(ctx.stop.reason, BudgetError),
-        "stop_kind": stop_kind(ctx.stop.reason, ctx.run.run_id),
+        "stop_kind": stop_kind(ctx.stop.reason, ctx.run.run_id) or _kind_so_far(summary, why or ""),
         "again": ctx.request.again,
         "only_all_retries": await ctx.do.call(_only_all_retries, ctx.run.run_id),
         "unpublished": unpublished,
         "gone": gone,
     }
     return {**complete, "exit_code": exit_code(complete, ctx.stop.reason, fit=ctx.request.fit)}
+
+
+def _kind_so_far(summary: Mapping[str, Any], why: str) -> str:
+    """Return the same where the run was stopped earlier, or by another process: `why` is what it wrote."""
+    if why.startswith(PricesChanged.says):
+        return "prices"
+    return "freeze" if summary["frozen"] else ""
 
 
 def _only_all_retries(ledger: Ledger, run_id: str) -> bool:

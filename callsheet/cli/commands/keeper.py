@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 from callsheet.cli.options import Json, Sandbox, option
@@ -13,7 +14,7 @@ from callsheet.engine.keeper import RendersHere, Round, keep
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.stopping import StopSignal, signals_to
 from callsheet.errors import CallsheetError, UsageError
-from callsheet.settings import Settings
+from callsheet.settings import Settings, command
 
 MOST_S = 3600
 
@@ -35,7 +36,7 @@ def keeper(*, once: Once = False, every: Every = 60.0, sandbox: Sandbox = False,
     if not 1 <= every <= MOST_S:
         raise UsageError(f"--every is {every:g}; use 1 to {MOST_S} seconds")
     settings = settings_for(RunRequest(sandbox=sandbox))
-    show = document_round if json else show_round
+    show = document_round if json else partial(show_round, sandbox=sandbox)
     asyncio.run(_kept(settings, every_s=None if once else every, sandbox=sandbox, show=show))
     return 0
 
@@ -75,7 +76,7 @@ def document_round(done: Round) -> None:
     document(done.document())
 
 
-def show_round(done: Round) -> None:
+def show_round(done: Round, *, sandbox: bool) -> None:
     """Print what a round did, nothing for one that did nothing."""
     for what, names in (
         ("taken up", done.taken_up),
@@ -88,6 +89,7 @@ def show_round(done: Round) -> None:
     if done.settled:
         result(f"{done.settled} submissions looked up")
     if done.unknown:
-        result(f"{done.unknown} submissions unknown; `callsheet reconcile` says more")
+        reconcile = command("reconcile", sandbox=sandbox)
+        result(f"{done.unknown} submissions unknown; `{reconcile}` says more")
     for problem in done.problems:
         say(problem)

@@ -129,7 +129,7 @@ async def test_a_failed_finish_shows_the_draft_and_its_row_buys_no_new_draft(hou
         assert set(changes_of(ledger, again).made) == {0}
     with pytest.raises(ManifestError) as refused:
         await finish(house, run_id, "a")
-    assert f"its finish is failed; `callsheet retry {run_id}`" in refused.value.problems[0].message
+    assert f"its finish is failed; `callsheet retry {run_id} --sandbox`" in refused.value.problems[0].message
 
 
 async def test_a_draft_is_kept_as_the_results_write_it(house: Any) -> None:

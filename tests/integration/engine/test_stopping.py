@@ -160,7 +160,7 @@ async def test_slots_that_nobody_can_free_end_the_run(house, monkeypatch):
         ctx = await house.work(second)
     assert isinstance(ctx.stop.reason, SlotsUnknown)
     assert ctx.stop.reason.exit_code == 7
-    assert "`callsheet reconcile`" in str(ctx.stop.reason)
+    assert "`callsheet reconcile --sandbox`" in str(ctx.stop.reason)
     assert house.row(second).state is State.PENDING
     assert house.accepted("stopping three two") == []
 

@@ -25,6 +25,7 @@ from callsheet.ledger.activity import KEEPER
 from callsheet.notify.sending import Announcer
 from callsheet.reconciliation.account import AccountSession
 from callsheet.reconciliation.open_jobs import settle_ledger
+from callsheet.report.rows import iso_utc
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ class Round:
     `taken_up` are the runs and parts that were started, as `RUN` or `RUN FIRST-LAST`; `finalized` the runs
     whose results were written; `discarded` the openings that were closed; `settled` how many submissions
     were looked up; `unknown` how many are unknown now; `frozen` the accounts that are frozen; `problems`
-    what could not be done.
+    what could not be done. `waiting` are runs that nobody has begun, each with the moment (ISO 8601, UTC)
+    from which a keeper may begin it.
     """
 
     taken_up: list[str] = field(default_factory=list)
@@ -50,6 +52,7 @@ class Round:
     unknown: int = 0
     frozen: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    waiting: dict[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Return the round as JSON."""
@@ -122,18 +125,22 @@ async def _look_after(
             done.finalized.append(run_id)
         return
     run = await account.do(queries.run, run_id)
-    if await _has_an_owner(account, run, work):
+    if await _has_an_owner(account, run, work, done):
         return
     for each in await start_parts(account.do, work, start, IN_FLIGHT):
         done.taken_up.append(f"{run_id} {each.part}".rstrip())
 
 
-async def _has_an_owner(account: AccountSession, run: Run, work: Sequence[PartWork]) -> bool:
-    """Whether a living process begins the run, or starts its shards."""
+async def _has_an_owner(account: AccountSession, run: Run, work: Sequence[PartWork], done: Round) -> bool:
+    """Whether a living process begins the run, or may still begin it, or starts its shards."""
     if any(each.range for each in work):
         return await account.do.call(Ledger.has_coordinator, run.run_id)
-    is_young = account.now_ms() < (run.opened_ms or run.created_ms) + BEGIN_WITHIN_MS
-    return is_young and not await account.do(queries.has_bought, run.run_id)
+    until_ms = (run.opened_ms or run.created_ms) + BEGIN_WITHIN_MS
+    if account.now_ms() >= until_ms or await account.do(queries.has_bought, run.run_id):
+        return False
+    if not any(each.is_taken for each in work):
+        done.waiting[run.run_id] = iso_utc(until_ms)
+    return True
 
 
 AT_ONCE = 3

@@ -51,8 +51,8 @@ async def _kept(
             done = await _round(settings, here)
             show(done)
             if every_s is None:
-                if done.is_quiet:
-                    note("Nothing to go on with.")
+                for text in said_at_end(done, sandbox=sandbox):
+                    note(text)
                 break
             await stop.pause(every_s)
         if not stop.admitting:
@@ -69,6 +69,16 @@ async def _round(settings: Settings, here: RendersHere) -> Round:
             return await keep(account, here.start)
     except CallsheetError as error:
         return Round(problems=[str(error)])
+
+
+def said_at_end(done: Round, *, sandbox: bool) -> list[str]:
+    """Say which runs wait for the process that opened them; where there is nothing else to say, so."""
+    waiting = [
+        f"{run_id} waits until {until[11:16]} UTC for the process that opened it; "
+        f"`{command('resume', run_id, sandbox=sandbox)}` goes on with it now"
+        for run_id, until in done.waiting.items()
+    ]
+    return waiting or (["Nothing to go on with."] if done.is_quiet else [])
 
 
 def document_round(done: Round) -> None:

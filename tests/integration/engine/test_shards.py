@@ -16,7 +16,7 @@ from callsheet.engine import coordinator
 from callsheet.engine.cancel import cancel_pending
 from callsheet.engine.context import open_account
 from callsheet.engine.coordinator import coordinate, coordinating, finalize_together, start_parts
-from callsheet.engine.keeper import RendersHere, Round, keep
+from callsheet.engine.keeper import BEGIN_WITHIN_MS, RendersHere, Round, keep
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import open_plan
 from callsheet.engine.shard import carry_out_part
@@ -38,6 +38,7 @@ from callsheet.ledger.activity import overview
 from callsheet.ledger.admission import admit, set_cap
 from callsheet.ledger.transaction import Transaction, write
 from callsheet.notify.sending import Announcer
+from callsheet.report.rows import iso_utc
 from callsheet.sandbox.config import SandboxConfig
 from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.sandbox.server import running_sandbox
@@ -169,7 +170,10 @@ async def test_a_keeper_goes_on_with_what_dead_owners_left(world: Any) -> None:
 
 
 async def test_a_keeper_leaves_alone_what_is_not_dead(world: Any) -> None:
-    """A run just opened, one that is owned, one with a coordinator and one that was stopped."""
+    """A run just opened, one that is owned, one with a coordinator and one that was stopped.
+
+    The first is named with the moment until which it waits, unless its owner is at work.
+    """
     young = await opened("young", 1)
     owned, coordinated, stopped = [await opened(name, 2) for name in ("owned", "coordinated", "stopped")]
     for run_id in (owned, coordinated, stopped):
@@ -180,7 +184,12 @@ async def test_a_keeper_leaves_alone_what_is_not_dead(world: Any) -> None:
         ledger.claim(owned, part="0-1"),
         ledger.claim(coordinated, part=parts.COORDINATOR),
     ):
-        assert (await kept()).is_quiet
+        done = await kept()
+        assert done.is_quiet
+        until_ms = (in_ledger(queries.run, young).opened_ms or 0) + BEGIN_WITHIN_MS
+        assert done.waiting == {young: iso_utc(until_ms)}
+        with ledger.claim(young):
+            assert (await kept()).waiting == {}
     assert [bought(world, name) for name in ("young", "owned", "coordinated", "stopped")] == [[]] * 4
     assert {each: in_ledger(queries.run, each).closed_ms for each in (young, stopped)} == {
         young: None,

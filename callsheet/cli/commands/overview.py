@@ -17,10 +17,21 @@ from pricing.render_times import in_words
 MAX_PORT = 65_535
 
 COLUMNS = (
-    "run", "campaign", "state", "jobs", "done", "failed", "unknown", "at fal", "waiting", "spent", "held",
-    "owner", "age",
+    "run", "campaign", "state", "jobs", "done", "failed", "unknown", "at fal", "fetching", "waiting",
+    "not bought", "spent", "held", "owner", "age",
 )  # fmt: skip
-NUMBERS = frozenset({"jobs", "done", "failed", "unknown", "at fal", "waiting", "spent", "held"})
+NUMBERS = frozenset(COLUMNS[COLUMNS.index("jobs") : COLUMNS.index("owner")])
+
+COUNTED = (
+    DONE,
+    (State.FAILED,),
+    (State.UNKNOWN,),
+    (State.SUBMITTING, *AT_FAL),
+    (State.RENDERED,),
+    WAITING,
+    (State.CANCELLED, State.SKIPPED_BUDGET),
+)
+"""The states that each column from `done` to `not bought` counts: every job is in one of them."""
 
 Campaign = Annotated[str | None, option("RUNS_CAMPAIGN", "Only the runs of this campaign")]
 Limit = Annotated[int, option("RUNS_LIMIT", "Show at most so many runs, the newest first")]
@@ -42,7 +53,9 @@ def runs(
     """List the runs of the ledger, whoever carries them out.
 
     A run is running (a living process works on it), idle (nobody does),
-    stopped (on purpose), opening, or finished. Works from every machine
+    stopped (on purpose), opening, or finished. Its jobs are done, failed,
+    unknown, at fal, rendered and being fetched, waiting, or not bought
+    (cancelled, or left out for want of budget). Works from every machine
     that reaches the ledger. With --metrics-port the ledger's figures are
     served to Prometheus until Ctrl-C (needs callsheet[metrics]).
 
@@ -84,11 +97,7 @@ def _line(each: RunOverview, now_ms: int) -> list[str | int]:
         each.run.campaign,
         each.state + (", FROZEN" if each.tally.frozen else ""),
         each.tally.jobs,
-        each.count(*DONE),
-        each.count(State.FAILED),
-        each.count(State.UNKNOWN),
-        each.count(*AT_FAL),
-        each.count(*WAITING),
+        *(each.count(*states) for states in COUNTED),
         usd_rounded_up(each.tally.spent_nano),
         usd_rounded_up(each.tally.held_nano),
         f"{owner.host}:{owner.pid}" if owner else "",

@@ -6,8 +6,9 @@ import os
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from callsheet.cli.commands.overview import COLUMNS, COUNTED
 from callsheet.cli.metrics import LedgerCollector
-from callsheet.ledger import Ledger, NewRun, admission, queries, runs, transitions
+from callsheet.ledger import Ledger, NewRun, State, admission, queries, runs, transitions
 from tests.integration.cli.conftest import new_job
 
 
@@ -41,6 +42,12 @@ def test_runs_are_listed_with_who_works_on_them(book, call):
     assert f":{os.getpid()}" in table
     assert len(table.splitlines()) == 3
     assert len(json.loads(call("runs", "--limit", "1", "--json")[1])["runs"]) == 1
+
+
+def test_the_columns_add_up_to_the_jobs():
+    """Every state is counted in exactly one column."""
+    assert sorted(state for states in COUNTED for state in states) == sorted(State)
+    assert len(COUNTED) == COLUMNS.index("spent") - COLUMNS.index("done")
 
 
 def test_no_runs_are_no_error(call, shots):

@@ -30,7 +30,7 @@ from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
 from callsheet.engine.run_folder import folder_for, folder_here, lasting, publish_opening
 from callsheet.engine.scheduler import RenderJob, render_here, render_waiting
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import Busy, FolderElsewhere, Interrupted, RunStopping
+from callsheet.errors import Busy, FolderElsewhere, Interrupted, RunStopping, UsageError
 from callsheet.files import has_ledger, sweep_parts
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Range, Run, State, parts, queries, recovery, runs
@@ -296,10 +296,15 @@ def continued(run: Run, *, accept_prices: bool = False) -> RunRequest:
 async def _open_scheduled(request: RunRequest) -> RunRequest:
     """Plan what a request names and open a run for it, as a schedule does. Returns the request of that run.
 
-    A plan file brings its own concurrency.
+    A plan file brings its own concurrency. Raises UsageError for a request without a source.
     """
+    if not request.source:
+        raise UsageError(
+            "the request names nothing to run. Give it a `source` (a manifest, a campaign file or a plan "
+            "file), or the `run_id` of a run to go on with"
+        )
     settings = settings_for(request)
-    planned = make_plan(request.source or "", overrides=request.plan_options(settings))
-    out = lasting(planned.out or settings.out, request.source or "", settings)
+    planned = make_plan(request.source, overrides=request.plan_options(settings))
+    out = lasting(planned.out or settings.out, request.source, settings)
     request = request.at_plans_concurrency(planned.concurrency).model_copy(update={"out": out})
     return request.model_copy(update={"run_id": await open_plan(planned, request, settings)})

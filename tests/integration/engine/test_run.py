@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from callsheet.engine import run
+from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, UsageError
 from callsheet.ledger import Ledger, parts, runs
@@ -70,6 +71,15 @@ async def _taken_up(house, run_id: str) -> None:
     request = house.request(run_id)
     async with run.open_context(request, run_id, house.settings, StopSignal(), is_asked=False):
         pass
+
+
+@pytest.mark.parametrize("source", [None, ""])
+async def test_a_request_that_names_nothing_is_refused(source, tmp_path, monkeypatch):
+    """A flow run that was started in Prefect without parameters must not plan the folder of its worker."""
+    monkeypatch.setenv("CALLSHEET_DATA_DIR", str(tmp_path))
+    with pytest.raises(UsageError, match="names nothing to run"):
+        async with run.opened(RunRequest(source=source)):
+            pass
 
 
 @pytest.mark.parametrize(("folder", "is_told"), [("sandbox", False), ("data", True)])

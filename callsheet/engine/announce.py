@@ -140,6 +140,7 @@ async def _look_again_and_again(ctx: RunContext) -> None:
 async def _look(ctx: RunContext) -> list[Account]:
     """Tell what the ledger shows now. Returns the accounts with a cap that the run counts in."""
     run = ctx.run
+    sandbox = ctx.request.sandbox
     groups = await ctx.do(history.owners, run.run_id)
     refs = {
         ref
@@ -154,12 +155,14 @@ async def _look(ctx: RunContext) -> list[Account]:
     }
     accounts = list((await ctx.do(admission.headroom, refs)).values())
     messages = [
-        message.unknown(custom_id, attempt, campaign=run.campaign, run_id=run.run_id)
+        message.unknown(custom_id, attempt, campaign=run.campaign, run_id=run.run_id, sandbox=sandbox)
         for custom_id, attempt in await ctx.do(history.unknown_jobs, run.run_id)
     ]
     for account in accounts:
         if account.frozen:
-            messages.append(message.frozen(account, campaign=run.campaign, run_id=run.run_id))
+            messages.append(
+                message.frozen(account, campaign=run.campaign, run_id=run.run_id, sandbox=sandbox)
+            )
         messages += _crossed(ctx, account)
     await announce(ctx, messages)
     return sorted((each for each in accounts if each.limit_nano), key=lambda each: each.ref)

@@ -119,14 +119,15 @@ def budget(
     )
 
 
-def frozen(account: Account, *, campaign: str, run_id: str) -> Message:
+def frozen(account: Account, *, campaign: str, run_id: str, sandbox: bool = False) -> Message:
     """Tell that nothing more is bought from an account because of a bill above its hold."""
+    names, release = (command("budget", verb, sandbox=sandbox) for verb in ("list", "unfreeze"))
     return Message(
         event="account.frozen",
         key=f"account.frozen {account.ref.scope} {account.ref.key} {account.ref.window} {account.over_nano}",
         title=f"{campaign}: {account.ref} is frozen",
         text="A bill came out above what was held for it. Nothing more is bought until a person has looked:\n"
-        f"`callsheet budget list` names the bill, `callsheet budget unfreeze` goes on.\nRun: {run_id}",
+        f"`{names}` names the bill, `{release}` goes on.\nRun: {run_id}",
         facts={
             "run": run_id,
             "campaign": campaign,
@@ -136,13 +137,13 @@ def frozen(account: Account, *, campaign: str, run_id: str) -> Message:
     )
 
 
-def unknown(custom_id: str, attempt: int, *, campaign: str, run_id: str) -> Message:
+def unknown(custom_id: str, attempt: int, *, campaign: str, run_id: str, sandbox: bool = False) -> Message:
     """Tell that it is not known whether fal accepted a submission. The end of the run tells people."""
     return Message(
         event="submission.unknown",
         key=f"submission.unknown {run_id} {custom_id} {attempt}",
         title=f"{campaign}: {custom_id} is unknown",
-        text=f"`callsheet reconcile` settles it.\nRun: {run_id}",
+        text=f"`{command('reconcile', sandbox=sandbox)}` settles it.\nRun: {run_id}",
         facts={"run": run_id, "campaign": campaign, "custom_id": custom_id, "attempt": attempt},
         to_people=False,
     )

@@ -197,11 +197,13 @@ def _print(summary: Mapping[str, Any]) -> None:
         drafts = summary["drafts"]
         until = f"{drafts['finish_until'][:16].replace('T', ' ')} UTC"
         result(f"drafts  {drafts['to_finish']} can be finished, the first until {until}: {finish}")
-    if summary["failed"]:
+    if summary["statuses"].get("failed"):
         only_all = summary.get("only_all_retries", False)
         retry = _retry(summary, *["--all"] * only_all)
         why = " buys them as they are, which will probably fail again" * only_all
         result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file, or `{retry}`{why}")
+    if cancelled := summary["statuses"].get("cancelled"):
+        result(f"left    {cancelled} cancelled; `{_retry(summary)}` buys them")
     if summary["unknown"]:
         reconcile = command("reconcile", sandbox=summary["sandbox"])
         result(f"unknown it is not known whether fal accepted them; run `{reconcile}`")

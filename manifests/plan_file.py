@@ -87,11 +87,6 @@ def refuse_to_replace(path: Path) -> None:
 def _is_plan(path: Path) -> bool:
     try:
         document = json.loads(path.read_bytes())
-        if isinstance(document, list):
-            raise UsageError(
-                f"{path} is a JSON list, which is no manifest; write one object a line into a .jsonl file "
-                '(in pandas: to_json("shots.jsonl", orient="records", lines=True))'
-            )
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(document, dict) and str(document.get("format")).startswith(_ANY_FORMAT)
@@ -119,6 +114,11 @@ def read_plan(path: Path) -> PlanFile:
     """Read a plan file and its rows. Raises UsageError where it is none, or not the one that was written."""
     try:
         document = json.loads(path.read_bytes())
+        if isinstance(document, list):
+            raise UsageError(
+                f"{path} is a JSON list, which is no manifest; write one object a line into a .jsonl file "
+                '(in pandas: to_json("shots.jsonl", orient="records", lines=True))'
+            )
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise UsageError(f"{path} is not a plan file of this version; `callsheet plan --out` writes one")
         rows = _rows(path.parent / Path(document["rows_file"]).name, document["rows_sha256"])

@@ -35,7 +35,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "prompt": ("", "   ", "\t"),
     "model": ("sora", "seedance", "fal-ai/other/model", "\u202eseedance-1.0-pro", "a" * 9000),
     "resolution": ("999p", "4k", "721", "720P!", "1080i"),
-    "aspect_ratio": ("7:3", "16/9", "wide", "0:0", "16:9:1"),
+    "aspect_ratio": ("7:3", "16-9", "wide", "0:0", "16:9:1"),
     "duration": (*NO_NUMBERS, "1", "13", "99"),
     "num_frames": (*NO_NUMBERS, "28", "290", "1"),
     "camera_fixed": ("maybe", "2", "tru e", "[]"),

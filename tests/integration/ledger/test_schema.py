@@ -122,15 +122,16 @@ EARLIER = {
 def test_a_file_of_another_version_is_refused_and_left_as_it_is(tmp_path: Path, said: str) -> None:
     """The sentence names the file; not one byte of its tables changes."""
     path = tmp_path / "l.sqlite"
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for statement in EARLIER[said]:
-            connection.execute(statement)
-    before = list(connection.iterdump())
-    path.chmod(0o600)
-    with pytest.raises(LedgerUnsafe, match=said) as refused:
-        Ledger.open(f"sqlite:///{path}")
-    assert str(path) in str(refused.value)
-    assert list(connection.iterdump()) == before
+    with closing(sqlite3.connect(path)) as connection:
+        with connection:
+            for statement in EARLIER[said]:
+                connection.execute(statement)
+        before = list(connection.iterdump())
+        path.chmod(0o600)
+        with pytest.raises(LedgerUnsafe, match=said) as refused:
+            Ledger.open(f"sqlite:///{path}")
+        assert str(path) in str(refused.value)
+        assert list(connection.iterdump()) == before
     connection.close()
 
 
@@ -175,7 +176,6 @@ def test_a_creation_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
         sa.event.remove(schema.event, "after_create", interrupt)
     with closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
-    connection.close()
     with Ledger.open(f"sqlite:///{path}") as ledger:
         assert ledger.do(verify.verify) == []
 

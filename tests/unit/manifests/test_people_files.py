@@ -170,6 +170,12 @@ def test_csv_that_asks_for_a_hand(content, row, message):
     assert message in problem.message
 
 
+def test_a_json_list_is_named_with_what_to_write():
+    """Pandas writes one unless it is told to write lines."""
+    with pytest.raises(UsageError, match="lines=True"):
+        _plan('[{"prompt": "a kite"}]', "shots.json")
+
+
 def test_header_row_says_where_the_header_is():
     """As an option and in the campaign file; a row without cells and a wrong number are errors."""
     content = "a,b\n\nWords,Which\na kite,x\n"

@@ -83,7 +83,7 @@ def to_do(summary: Mapping[str, Any]) -> list[str]:
     if failed := statuses.get("failed"):
         lines.append(f"{failed} failed; fix the rows of {summary['dir']}/errors.csv and run it")
     if cancelled := statuses.get("cancelled"):
-        lines.append(f"{cancelled} cancelled; `callsheet retry {run}` buys them")
+        lines.append(f"{cancelled} cancelled; `{retry}` buys them")
     if summary["unknown"]:
         lines.append(f"{summary['unknown']} unknown, their money is held; `{reconcile}`")
     if waiting := sum(statuses.get(name, 0) for name in ("pending", "held", "rendered", "in_queue")):

@@ -58,10 +58,12 @@ def test_what_needs_a_person_stands_in_the_message_with_its_command():
 def test_what_a_person_cancelled_has_not_failed():
     """The summary counts both as failed. The message names the command that buys what was cancelled."""
     statuses = {"cancelled": 12, "succeeded": 1}
-    told = message.finished({**SUMMARY, "failed": 12, "exit_code": 4, "statuses": statuses}, [])
-    assert [line for line in told.text.splitlines() if line.startswith("To do")] == [
-        "To do: 12 cancelled; `callsheet retry spring-1` buys them"
-    ]
+    for sandbox, option in ((False, ""), (True, " --sandbox")):
+        more = {"failed": 12, "exit_code": 4, "statuses": statuses, "sandbox": sandbox}
+        told = message.finished({**SUMMARY, **more}, [])
+        assert [line for line in told.text.splitlines() if line.startswith("To do")] == [
+            f"To do: 12 cancelled; `callsheet retry spring-1{option}` buys them"
+        ]
 
 
 @pytest.mark.parametrize(

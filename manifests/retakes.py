@@ -15,9 +15,8 @@ from manifests.names import NAME_MAX_CHARS as FILE_NAME_MAX_CHARS
 from manifests.parse_cells import Context
 from manifests.plan_rows import manifest_cells
 from manifests.problems import Problems
-from manifests.readers import as_table, open_manifests
-from manifests.selection import campaign_of, run_of, verdict_column
-from manifests.table import ReadOptions, Row
+from manifests.selection import run_of, tables_of_run, verdict_column
+from manifests.table import Row
 from manifests.validate import read_row
 from pricing.catalog import Catalog
 from pricing.quotes import Quote, finish_shot, quote
@@ -93,11 +92,9 @@ def kept_drafts(source: Path, catalog: Catalog) -> tuple[str, list[Quote]]:
 
     "" and nothing for any other file. Rows that cannot be read are passed over: planning them names them.
     """
-    if not campaign_of(source):
-        return "", []
     run_id, prices = "", []
     context = Context(catalog, PictureFinder.of(Path("/")))
-    for table in map(as_table, open_manifests(source.name, source.parent, ReadOptions())):
+    for table in tables_of_run(source):
         verdict = verdict_column(table)
         if not (own := run_of(table)) or verdict is None:
             continue

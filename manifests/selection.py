@@ -81,17 +81,22 @@ def _of_table(table: Table, *, drafts: bool) -> list[Kept]:
     return kept
 
 
-def campaign_of(source: Path) -> str:
-    """Return the campaign that an errors.csv or a selection.csv belongs to, in whatever format it was saved.
+def tables_of_run(source: Path) -> list[Table]:
+    """Return what an errors.csv or a selection.csv holds, in whatever format it was saved.
 
-    "" for any other file, and for one that cannot be read.
+    Nothing of any other file, and of one that cannot be read.
     """
     with suppress(OSError, UsageError):
         files = [] if source.is_dir() else local_files(source.name, source.parent)
         if len(files) == 1 and may_be_ours(files[0][0]):
             tables = map(as_table, open_manifests(source.name, source.parent, ReadOptions()))
-            return next((table.campaign for table in tables), "")
-    return ""
+            return [table for table in tables if table.campaign]
+    return []
+
+
+def campaign_of(source: Path) -> str:
+    """Return the campaign that such a file belongs to; "" for any other."""
+    return next((table.campaign for table in tables_of_run(source)), "")
 
 
 def verdict_column(table: Table) -> str | None:

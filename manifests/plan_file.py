@@ -33,6 +33,9 @@ FORMAT = "callsheet-plan-2"
 
 _ANY_FORMAT = "callsheet-plan-"
 
+ROWS_FILE = "plan.rows.parquet"
+"""The rows of `plan.json`, which is what the plan of a run is called in its folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlanFile:

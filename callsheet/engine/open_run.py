@@ -42,7 +42,7 @@ from manifests.images import materialised
 from manifests.job import encode_job
 from manifests.look import RetakeRules, look_text
 from manifests.plan import Plan, PlannedJob
-from manifests.plan_file import write_plan
+from manifests.plan_file import ROWS_FILE, write_plan
 from manifests.plan_rows import manifest_table
 from manifests.readers.remote import bare_address
 from pricing.budgets import Cap, Room, Spend, choose, counts_in, scope_label, shortfalls
@@ -324,7 +324,7 @@ def _write_run(
 
 def _remove_unused(folder: Path) -> None:
     """Remove the folder of a run that was refused. One that holds more than was written for it stays."""
-    ours = {"inputs", "manifest.parquet", "media", "plan.json", "plan.rows.parquet"}
+    ours = {"inputs", "manifest.parquet", "media", "plan.json", ROWS_FILE}
     if {each.name for each in folder.iterdir()} <= ours and not any((folder / "media").iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -39,7 +39,7 @@ from callsheet.report.rows import ResultRow, earlier_row, result_row, with_revie
 from callsheet.report.run_files import write_run_files
 from callsheet.report.summary import RunFacts, summarise, summary_document
 from manifests.job import Job, decode_job
-from manifests.plan_file import fingerprints_in, rows_in
+from manifests.plan_file import ROWS_FILE, fingerprints_in, rows_in
 from manifests.retakes import shot_of, take_name
 from pricing.catalog import Catalog, load_catalog
 from pricing.quotes import Quote
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_AT_ONCE = 1_000
-ROWS_FILE = "plan.rows.parquet"
 TAKES_BESIDE = 20
 """How many earlier takes of a row are looked for in other runs."""
 

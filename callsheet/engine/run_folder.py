@@ -13,6 +13,7 @@ from callsheet.ledger import Run
 from callsheet.media.storage import ObjectStore, check_writable, copy_to
 from callsheet.report.rows import THUMBNAILS
 from callsheet.settings import Settings
+from manifests.plan_file import ROWS_FILE
 from manifests.readers.remote import bare_address, is_remote
 
 PICTURES_AT_ONCE = 8
@@ -94,7 +95,7 @@ async def publish(ctx: RunContext, path: Path) -> None:
         raise Unavailable(f"{name} could not be copied: {type(error).__name__}") from error
 
 
-PLAN_FILES = ("plan.json", "plan.rows.parquet", "manifest.parquet")
+PLAN_FILES = ("plan.json", ROWS_FILE, "manifest.parquet")
 """What the folder of a run has before anything is bought."""
 
 

@@ -13,6 +13,7 @@ from callsheet.cli.output import flush, note, result, say
 from callsheet.engine.run import find_run
 from callsheet.errors import UsageError
 from callsheet.review.server import serve_review
+from callsheet.settings import command
 
 MAX_PORT = 65_535
 
@@ -52,7 +53,7 @@ def review(
     if selection is None:
         note("nothing was judged")
         return 0
-    plan = f"callsheet plan {shlex.quote(str(selection))}" + " --sandbox" * sandbox
+    plan = command("plan", shlex.quote(str(selection)), sandbox=sandbox)
     result(f"{selection}\nNext: {plan}")
     note("The results and the report have the verdicts now")
     return 0

@@ -138,9 +138,9 @@ def clock_lines(clocks: Mapping[str, list[int]], now_ms: int, *, sandbox: bool =
     for run_id, deadlines in clocks.items():
         left = [each for each in deadlines if each > now_ms]
         if left:
-            command = f"callsheet finish {run_id} --keep FILE{' --sandbox' * sandbox}"
+            finish = command("finish", run_id, "--keep", "FILE", sandbox=sandbox)
             lines.append(
-                f"{_drafts(len(left))} can be finished, the first until {minute_utc(min(left))}: `{command}`"
+                f"{_drafts(len(left))} can be finished, the first until {minute_utc(min(left))}: `{finish}`"
             )
         if late := len(deadlines) - len(left):
             lines.append(

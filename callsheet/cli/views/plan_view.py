@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.cli.output import result, say, show_line, terminal_width
+from callsheet.settings import command
 from manifests.diff import Changes, Sum
 from manifests.plan import Plan, Size, Total, drafts_in
 from manifests.retakes import kept_drafts
@@ -259,8 +260,8 @@ def show_kept_drafts(finishes: tuple[str, DraftCost], source: str, *, sandbox: b
     if not run_id:
         return
     expected, most = usd_rounded_up(cost.expected_nano), usd_rounded_up(cost.maximum_nano)
-    command = f"callsheet finish {run_id} --keep {shlex.quote(source)}{' --sandbox' * sandbox}"
-    show_line(f"finishing the kept drafts: {cost.drafts}, {expected} expected, at most {most}: `{command}`")
+    finish = command("finish", run_id, "--keep", shlex.quote(source), sandbox=sandbox)
+    show_line(f"finishing the kept drafts: {cost.drafts}, {expected} expected, at most {most}: `{finish}`")
 
 
 def finishes_document(finishes: tuple[str, DraftCost]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from callsheet.ledger import Account, Ledger, Run, State, Tally, queries
+from callsheet.ledger.activity import DONE
 from pricing.budgets import scope_label
 from pricing.money import usd_rounded_up
 
@@ -19,9 +20,6 @@ ALSO = {
     State.SKIPPED_BUDGET: "skipped",
 }
 """Said only where there are some."""
-
-MADE = (State.SUCCEEDED, State.ALREADY_MADE)
-ROWS_FILE = "plan.rows.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +107,15 @@ def before_run(ledger: Ledger, run: Run, tally: Tally) -> Before:
 
 def _left(ledger: Ledger, run: Run) -> dict[str, int]:
     """Count the jobs of a run's manifest that unfinished runs are to make, by run."""
+    from manifests.plan_file import (  # noqa: PLC0415 -- only for a run without jobs of its own
+        ROWS_FILE,
+        fingerprints_in,
+    )
+
     rows_file = Path(run.out) / ROWS_FILE
     if not rows_file.is_file():
         return {}
-    from manifests.plan_file import fingerprints_in  # noqa: PLC0415 -- only for a run without jobs of its own
-
     prints = list(fingerprints_in(rows_file))
     found = ledger.do(queries.paid_for, run.campaign, prints)
     there = (found[each] for each in prints if each in found)
-    return dict(Counter(row.run_id for row in there if row.state not in MADE))
+    return dict(Counter(row.run_id for row in there if row.state not in DONE))

@@ -9,7 +9,7 @@
     absence  only after the deadline, by clocks that agree, and after two looks some time apart, each of them
              two whole reads without it that show another request of ours to the same endpoint, one whose
              history a real account has confirmed
-  orphans  what was given up and is at fal after all is named: paid for, and no job claims it
+    orphans  what was given up and is at fal after all is named: paid for, and no job claims it
 
 A read that fails, or that is not whole, concludes nothing.
 """

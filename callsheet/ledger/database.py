@@ -91,11 +91,6 @@ class Database:
             finally:
                 self._group.connection = around
 
-    def is_being_written(self) -> bool:
-        """Say, without waiting, whether another transaction writes just now; False on a server."""
-        with self.errors_named():
-            return self.file is not None and sqlite.is_being_written(self.engine)
-
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent view of the ledger, whatever is written meanwhile; writes nothing."""

@@ -77,10 +77,6 @@ class Ledger:
         """Close every connection."""
         self._database.close()
 
-    def is_being_written(self) -> bool:
-        """Say, without waiting, whether another process writes into a ledger that is a file just now."""
-        return self._database.is_being_written()
-
     def do(self, verb: Verb[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Execute a verb in a transaction as it declares it.
 

@@ -173,24 +173,6 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
-def is_being_written(engine: sa.Engine) -> bool:
-    """Say, without waiting, whether another connection writes just now."""
-    pooled = engine.raw_connection()
-    try:
-        driver: Any = pooled.driver_connection
-        driver.execute("PRAGMA busy_timeout = 0")
-        try:
-            driver.execute("BEGIN IMMEDIATE")
-            driver.execute("ROLLBACK")
-        except sqlite3.OperationalError as error:
-            return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-        finally:
-            driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    finally:
-        pooled.close()
-    return False
-
-
 def is_in_transaction(connection: sa.Connection) -> bool:
     """Say whether what was begun is still there: after some errors SQLite ends the transaction by itself."""
     driver: Any = connection.connection.driver_connection

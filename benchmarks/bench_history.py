@@ -22,6 +22,7 @@ from callsheet.ledger import (
     Output,
     Settlement,
     State,
+    activity,
     admission,
     history,
     queries,
@@ -86,7 +87,7 @@ def reconcile(ledger: Ledger) -> None:
     """Read what reconciling reads where nothing is open."""
     for states in (HOLDS_SLOT, AT_FAL, {State.UNKNOWN}, {State.RENDERED}):
         ledger.do(queries.open_jobs, states=states)
-    ledger.open_work()
+    ledger.do(activity.open_work)
     ledger.do(recovery.lost_jobs, ["media_gone"], since_ms=0)
     ledger.do(history.known_requests, [f"request-{number}" for number in range(1000)])
 

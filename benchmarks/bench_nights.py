@@ -230,7 +230,7 @@ def opening(bench: Bench, url: str, jobs: int) -> Figure:
 @contextmanager
 def holds_of(ledger: Ledger) -> Iterator[list[tuple[float, float]]]:
     """Give the wall clock and processor time of each writing transaction, from its lock to its commit."""
-    engine, holds = ledger._database.engine, []  # noqa: SLF001 -- what is measured is inside
+    engine, holds = ledger._engine, []  # noqa: SLF001 -- what is measured is inside
     begun: dict[int, tuple[float, float]] = {}
 
     def locked(*_: object) -> None:

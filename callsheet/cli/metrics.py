@@ -11,9 +11,9 @@ from prometheus_client.registry import Collector
 
 from callsheet.cli.output import flush, note, result
 from callsheet.errors import CallsheetError, UsageError
-from callsheet.ledger import Ledger
+from callsheet.ledger import Ledger, activity
 from callsheet.ledger.accounts import TOTAL
-from callsheet.ledger.activity import MOST_RUNS, Activity, activity
+from callsheet.ledger.activity import Activity
 
 NANO = 10**9
 
@@ -29,7 +29,10 @@ class LedgerCollector(Collector):
         up = GaugeMetricFamily("callsheet_up", "1 where the ledger can be read")
         try:
             with Ledger.open(self._url) as ledger:
-                now, overview = ledger.do(activity), ledger.overview(limit=MOST_RUNS)
+                now, overview = (
+                    ledger.do(activity.activity),
+                    ledger.do(activity.overview, limit=activity.MOST_RUNS),
+                )
         except CallsheetError as error:
             note(f"the ledger cannot be read: {error}")
             up.add_metric([], 0)

@@ -34,9 +34,9 @@ from callsheet.files import require_space
 from callsheet.ledger import (
     HOLDS_SLOT,
     JobRow,
-    Ledger,
     OpenWork,
     State,
+    activity,
     admission,
     queries,
     settlement,
@@ -216,7 +216,7 @@ class SlotWait:
         if now_s < self._next_s:
             return
         self._next_s = now_s + SLOT_LOOK_S
-        self._ctx.tell_trouble(_holders(await self._ctx.do.call(Ledger.open_work)))
+        self._ctx.tell_trouble(_holders(await self._ctx.do(activity.open_work)))
         rows = await self._ctx.do(queries.open_jobs, states=HOLDS_SLOT)
         unknown = frozenset(row.job_id for row in rows if row.state is State.UNKNOWN)
         if len(unknown) < len(rows) or unknown != self._held_by:

@@ -25,7 +25,7 @@ from callsheet.engine.shard import finalize_run
 from callsheet.engine.stopping import StopSignal
 from callsheet.engine.uploads import uploaded_images
 from callsheet.errors import Busy, CallsheetError
-from callsheet.ledger import JobRow, Ledger, PartWork, Range, parts, queries
+from callsheet.ledger import JobRow, PartWork, Range, parts, queries
 from callsheet.reconciliation.account import LedgerCalls
 from manifests.job import decode_job
 
@@ -137,7 +137,7 @@ async def coordinate(ctx: RunContext, start: Start, at_once: AtOnce) -> None:
 async def _is_over(ctx: RunContext, start: Start, at_once: AtOnce) -> bool:
     """Start what is due. True where nothing is at work and nothing is to be started."""
     run = await ctx.do(queries.run, ctx.run.run_id)
-    work = await ctx.do.call(Ledger.parts, run.run_id)
+    work = await ctx.do(parts.work, run.run_id)
     if any(each.alive for each in work):
         is_over = False
     elif not run.is_going_on or not ctx.stop.admitting:

@@ -109,7 +109,7 @@ def _noted(done: Round) -> Iterator[None]:
 
 def _discard_unopened(ledger: Ledger, done: Round) -> None:
     """Close the runs whose opening a dead process left behind. Nothing of them was bought."""
-    for run_id in ledger.do(parts.never_opened):
+    for run_id in ledger.do(runs.being_opened):
         with suppress(Busy), ledger.claim(run_id):
             ledger.do(runs.discard, run_id)
             done.discarded.append(run_id)
@@ -118,7 +118,7 @@ def _discard_unopened(ledger: Ledger, done: Round) -> None:
 async def _look_after(
     account: AccountSession, run_id: str, start: Start, done: Round, announcer: Callable[[], Announcer]
 ) -> None:
-    work = await account.do.call(Ledger.parts, run_id)
+    work = await account.do(parts.work, run_id)
     if not any(each.has_work for each in work):
         tally = await account.do(queries.tally, run_id)
         if tally.finished == tally.jobs and await finalize_run(account, run_id, announcer=announcer()):
@@ -134,7 +134,7 @@ async def _look_after(
 async def _has_an_owner(account: AccountSession, run: Run, work: Sequence[PartWork], done: Round) -> bool:
     """Whether a living process begins the run, or may still begin it, or starts its shards."""
     if any(each.range for each in work):
-        return await account.do.call(Ledger.has_coordinator, run.run_id)
+        return await account.do(parts.has_coordinator, run.run_id)
     until_ms = (run.opened_ms or run.created_ms) + BEGIN_WITHIN_MS
     if account.now_ms() >= until_ms or await account.do(queries.has_bought, run.run_id):
         return False

@@ -11,7 +11,7 @@ from sqlalchemy import Row, case, func, select, text
 from callsheet.ledger import parts, queries, schema
 from callsheet.ledger.accounts import TOTAL, Account, window_at
 from callsheet.ledger.admission import balances, slots_taken
-from callsheet.ledger.locks import claims_of, is_alive
+from callsheet.ledger.locks import WHOLE, claims_of, is_alive, is_owned
 from callsheet.ledger.records import OpenWork, Owner, Run, Tally
 from callsheet.ledger.states import State
 from callsheet.ledger.transaction import Transaction, read
@@ -71,21 +71,21 @@ MOST_RUNS = 1_000
 
 @read()
 def overview(tx: Transaction, *, campaign: str | None = None, limit: int = 20) -> list[RunOverview]:
-    """Return the newest runs, newest first, at most `limit`; those of one campaign where one is named.
-
-    On SQLite `alive` is not known here and False; `Ledger.overview` asks the locks.
-    """
+    """Return the newest runs, newest first, at most `limit`; those of one campaign where one is named."""
     query = select(_run).order_by(_run.c.created_ms.desc(), _run.c.run_id.desc()).limit(limit)
     found = tx.records(Run, query if campaign is None else query.where(_run.c.campaign == campaign))
     claims = claims_of(tx.connection, {run.run_id for run in found})
     reasons = parts.stops(tx, [run.run_id for run in found])
-    lines = []
-    for run in found:
-        owner, alive = owner_in(claims[run.run_id], tx.lease_ms)
-        tally = queries.tally(tx, run.run_id)
-        why = reasons.get(run.run_id, "")
-        lines.append(RunOverview(run=run, tally=tally, owner=owner, alive=alive, stopped_by=why))
-    return lines
+    return [
+        RunOverview(
+            run=run,
+            tally=queries.tally(tx, run.run_id),
+            owner=_owner(tx, claims[run.run_id]),
+            alive=run.closed_ms is None and is_owned(tx, run.run_id, WHOLE, claims[run.run_id]),
+            stopped_by=reasons.get(run.run_id, ""),
+        )
+        for run in found
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ KEEPER = "keeper"
 @read()
 def keeper_seen(tx: Transaction) -> Owner | None:
     """Return which keeper looked at the ledger last, and since when (Unix ms); None where none did."""
-    return owner_in(claims_of(tx.connection, {KEEPER})[KEEPER], tx.lease_ms)[0]
+    return _owner(tx, claims_of(tx.connection, {KEEPER})[KEEPER])
 
 
 @read()
@@ -164,10 +164,7 @@ def hosts(tx: Transaction, *, since_ms: int) -> list[str]:
 
 @read()
 def open_work(tx: Transaction) -> list[OpenWork]:
-    """Return the runs with submissions that are not over, those with most slots first.
-
-    On SQLite `alive` is not known here and False; `Ledger.open_work` asks the locks.
-    """
+    """Return the runs with submissions that are not over, those with most slots first."""
     job, run, submission = schema.job, schema.run, schema.submission
     slots = func.sum(case((text(schema.IN_SLOT), 1), else_=0)).label("slots")
     rows = tx.execute(
@@ -179,17 +176,19 @@ def open_work(tx: Transaction) -> list[OpenWork]:
         .order_by(slots.desc(), run.c.run_id)
     ).all()
     claims = claims_of(tx.connection, {row.run_id for row in rows})
-    found = []
-    for row in rows:
-        owner, alive = owner_in(claims[row.run_id], tx.lease_ms)
-        found.append(OpenWork(**row._mapping, owner=owner, alive=alive))  # noqa: SLF001 - its documented name
-    return found
+    return [
+        OpenWork(
+            **row._mapping,  # noqa: SLF001 - its documented name
+            owner=_owner(tx, claims[row.run_id]),
+            alive=is_owned(tx, row.run_id, WHOLE, claims[row.run_id]),
+        )
+        for row in rows
+    ]
 
 
-def owner_in(claims: Iterable[Row[Any]], now_ms: int) -> tuple[Owner | None, bool]:
-    """Return who claimed a run, or a part of it, last, a living process first; and whether one lives."""
+def _owner(tx: Transaction, claims: Iterable[Row[Any]]) -> Owner | None:
+    """Return who claimed a run, or a part of it, last, a process with a lease that lives first."""
     mine = sorted(claims, key=lambda claim: claim.claimed_ms)
-    living = [claim for claim in mine if is_alive(claim, now_ms)]
+    living = [claim for claim in mine if is_alive(claim, tx.lease_ms)]
     last = (living or mine)[-1] if mine else None
-    owner = None if last is None else Owner(host=last.host, pid=last.pid, since_ms=last.claimed_ms)
-    return owner, bool(living)
+    return None if last is None else Owner(host=last.host, pid=last.pid, since_ms=last.claimed_ms)

@@ -7,11 +7,10 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import local
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -19,8 +18,8 @@ from sqlalchemy.engine import URL, make_url
 from callsheet.errors import Busy, LedgerError, LedgerUnavailable, LedgerUnsafe, UsageError
 from callsheet.files import full_folder, temporary_folder
 from callsheet.ledger import postgres, schema, sqlite
-from callsheet.ledger.locks import Claim, Claims, FileLocks, Renewer, busy_message
-from callsheet.ledger.transaction import Access, Declaration, Transaction
+from callsheet.ledger.locks import Claim, Claims, busy_message
+from callsheet.ledger.transaction import Access, Declaration, Transaction, write
 
 _POSTGRES_NAMES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 
@@ -43,14 +42,6 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-@dataclass(slots=True)
-class _Origin:
-    """Which ledger was opened: its own id, and the file's device and number."""
-
-    ledger_id: str = ""
-    inode: tuple[int, int] | None = None
-
-
 class _Group(local):
     """The transaction that this thread's verbs are parts of, and what the database undid all of it for."""
 
@@ -60,28 +51,58 @@ class _Group(local):
     now_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """One database. `file` is None on PostgreSQL; `label` names it without anything secret.
+    """One database, which a ledger is kept in.
 
-    `clock` gives Unix milliseconds; None is the database's own time.
+    `file` is None on PostgreSQL; `label` names it in messages, without anything secret. `clock` replaces the
+    database's own time.
     """
 
-    engine: sa.Engine
-    label: str
-    file: Path | None
-    claims: Claims
-    clock: Clock | None = None
-    origin: _Origin = field(default_factory=_Origin)
-    renewer: Renewer | None = None
-    _group: _Group = field(default_factory=_Group)
+    def __init__(
+        self, engine: sa.Engine, *, label: str, file: Path | None, clock: Clock | None = None
+    ) -> None:
+        self.label = label
+        self.file = file
+        self.id = ""
+        self._inode: tuple[int, int] | None = None
+        self._engine = engine
+        self._clock = clock
+        self._claims = Claims(engine if file is None else None)
+        self._locks = None if file is None else sqlite.FileLocks(file)
+        self._group = _Group()
+
+    @classmethod
+    def open(cls, url: str, *, clock: Clock | None = None) -> Self:
+        """Open the ledger at `sqlite:///path` or `postgresql://...`, creating it where there is none.
+
+        Times are the database's: the server's clock, or this machine's for a file; `clock` replaces it.
+        Raises UsageError for another kind of URL, LedgerUnsafe for a database that does not keep what it
+        acknowledges or that another version wrote, LedgerError when it cannot be opened.
+        """
+        engine, label, file = _connected(_parsed(url))
+        database = cls(engine, label=label, file=file, clock=clock)
+        try:
+            with database._errors_named():
+                create_or_check(engine, label)
+            database.note_origin()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def note_origin(self) -> None:
+        """Keep which ledger this is: its random id, and the file's device and number."""
+        with self._read() as connection:
+            self.id = connection.execute(_LEDGER_ID).scalar_one()
+        if self.file is not None:
+            self._inode = sqlite.inode_of(self.file)
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Let what this thread reads and writes meanwhile be one transaction, on disk when the context ends.
+        """Let the verbs that this thread executes meanwhile share one commit, which is what takes the time.
 
-        Each write is still done whole or not at all, asks for its own claim, and can be undone by its own
-        exception. Where the context raises, none of them has happened.
+        What they return is true only once the context has ended: where it raises LedgerError, none of them
+        has happened. A verb that raises has changed nothing, and the others go on.
         """
         around = self._group.connection
         with self._transaction() as connection:
@@ -92,20 +113,20 @@ class Database:
                 self._group.connection = around
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def _read(self) -> Iterator[sa.Connection]:
         """One consistent view of the ledger, whatever is written meanwhile; writes nothing."""
         if (grouped := self._group.connection) is not None:
-            with self.errors_named():
+            with self._errors_named():
                 yield grouped
             return
         options: dict[str, Any] = {"reads": True}
         if self.file is None:
             options["isolation_level"] = "REPEATABLE READ"
-        with self.errors_named(), self.engine.execution_options(**options).connect() as connection:
+        with self._errors_named(), self._engine.execution_options(**options).connect() as connection:
             yield connection
 
     @contextmanager
-    def write(self, *, fenced: bool = True) -> Iterator[sa.Connection]:
+    def _write(self, *, fenced: bool = True) -> Iterator[sa.Connection]:
         """One transaction that no other writer runs beside: on disk at the end, undone by any exception.
 
         Raises ClaimLost where a run that is claimed here was taken over; not so with `fenced` off, which is
@@ -120,62 +141,66 @@ class Database:
     def transaction(self, declared: Declaration) -> Iterator[Transaction]:
         """The transaction of a verb that is declared like this."""
         if declared.access is Access.READ:
-            with self.read() as connection:
-                yield Transaction(connection, partial(self._clock_ms, connection), Access.READ)
+            with self._read() as connection:
+                now_ms = partial(self._clock_ms, connection)
+                yield Transaction(connection, now_ms, Access.READ, self._locks)
             return
-        with self.write(fenced=declared.fenced) as connection:
-            now_ms = self._group.now_ms
-            yield Transaction(connection, lambda: now_ms, declared.access)
+        with self._write(fenced=declared.fenced) as connection:
+            begun_ms = self._group.now_ms
+            yield Transaction(connection, lambda: begun_ms, declared.access, self._locks)
             if declared.access is Access.PURCHASE:
                 self._require_lasting(connection)
 
     def _require_lasting(self, connection: sa.Connection) -> None:
         """Raise where the write would not count: the file is gone, or a lease was taken over."""
-        self.require_same_ledger(connection)
-        if self.claims.leased:
-            now_ms = postgres.now_ms(connection)
-            for claim in self.claims.held:
-                self.claims.extend(connection, claim, now_ms)
+        self._require_same_ledger(connection)
+        self._claims.extend(connection)
 
-    def require_same_ledger(self, connection: sa.Connection) -> None:
-        """Raise LedgerUnsafe where the file was deleted or replaced while it is open."""
+    def require_same_ledger(self) -> None:
+        """Raise LedgerUnsafe where the open file was deleted or replaced. Every purchase checks it, too."""
+        with self._read() as connection:
+            self._require_same_ledger(connection)
+
+    def _require_same_ledger(self, connection: sa.Connection) -> None:
         ledger_id = connection.execute(_LEDGER_ID).scalar_one()
-        if self.file is not None and self.origin.inode != sqlite.used_inode(self.file):
-            raise LedgerUnsafe(
-                f"the ledger {self.label} was deleted or replaced while this process used it; nothing more "
-                "is bought. Put the file back, then run `callsheet doctor` and `callsheet resume`"
-            )
-        if ledger_id != self.origin.ledger_id:
+        if self.file is not None:
+            sqlite.record_use(self.file)
+            if self._inode != sqlite.inode_of(self.file):
+                raise LedgerUnsafe(
+                    f"the ledger {self.label} was deleted or replaced while this process used it; nothing "
+                    "more is bought. Put the file back, then run `callsheet doctor` and `callsheet resume`"
+                )
+        if ledger_id != self.id:
             raise LedgerUnsafe(
                 f"{self.label} is another ledger than the one that was opened; nothing more is bought"
             )
 
     def _ask_for_claims(self, connection: sa.Connection) -> None:
         """Raise ClaimLost if a claim was lost. Once in a transaction is enough: no other one writes."""
-        claims = self.claims.held
+        claims = self._claims.held
         if self._group.asked_for is not claims:
-            self.claims.check(connection)
+            self._claims.check(connection)
         self._group.asked_for = claims
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         """A transaction of its own, or a part of the one around it that can be undone alone."""
         if (grouped := self._group.connection) is not None:
-            with self.errors_named(), self._part_of(grouped):
+            with self._errors_named(), self._part_of(grouped):
                 yield grouped
             return
         self._group.undone_by, self._group.asked_for = None, ()
-        with self.errors_named(), self.engine.begin() as connection:
+        with self._errors_named(), self._engine.begin() as connection:
             server_ms = postgres.lock_head(connection) if self.file is None else None
-            self._group.now_ms = self._clock_ms(connection) if self.clock or server_ms is None else server_ms
+            self._group.now_ms = self._clock_ms(connection) if self._clock or server_ms is None else server_ms
             yield connection
             self._require_whole(connection)
 
     def _clock_ms(self, connection: sa.Connection) -> int:
         """Return the ledger's own time: the server's, or this machine's for a file; `clock` replaces it."""
-        if self.clock is None and self.file is None:
+        if self._clock is None and self.file is None:
             return postgres.now_ms(connection)
-        return (self.clock or wall_clock_ms)()
+        return (self._clock or wall_clock_ms)()
 
     @contextmanager
     def _part_of(self, grouped: sa.Connection) -> Iterator[None]:
@@ -212,49 +237,50 @@ class Database:
         return sqlite.is_in_transaction(connection)
 
     @contextmanager
-    def claim(self, run_id: str, part: str) -> Iterator[None]:
-        """Own a run, or one part of it. Raises Busy if a living process owns it."""
-        if self.file is None:
-            with self._lease(run_id, part):
-                yield
-            return
-        with file_locks(self.file).holding(run_id, part) as free:
+    def claim(self, run_id: str, *, part: str = "") -> Iterator[None]:
+        """Own a run while the context is entered, or one `part` of it while others own other parts.
+
+        Raises Busy if a living process owns it. From here on every verb of this ledger raises ClaimLost, and
+        changes nothing, once another process has claimed the same. See `callsheet.ledger.locks`.
+        """
+        with self._locks.holding(run_id, part) if self._locks else nullcontext(enter_result=True) as free:
             if not free:
                 raise Busy(busy_message(run_id, part, None))
-            with self.write() as connection:
-                mine = self.claims.take(connection, run_id, part, self._clock_ms(connection))
-            with self.claims.holding(mine):
-                yield
+            with self.transaction(write()) as tx:
+                mine = self._claims.take(tx.connection, run_id, part, tx.lease_ms)
+            try:
+                with self._claims.holding(mine):
+                    yield
+            finally:
+                if self._claims.leased:
+                    self._give_back(mine)
 
-    @contextmanager
-    def _lease(self, run_id: str, part: str) -> Iterator[None]:
-        with self.write() as connection:
-            mine = self.claims.take(connection, run_id, part, postgres.now_ms(connection))
-        try:
-            with self.claims.holding(mine), self.renewer.running() if self.renewer else nullcontext():
-                yield
-        finally:
-            with suppress(LedgerError), self.write(fenced=False) as connection:  # else it ends by itself
-                self.claims.give_back(connection, mine)
+    def _give_back(self, mine: Claim) -> None:
+        """End a lease; where the server is away, it ends by itself."""
+        with suppress(LedgerError), self._write(fenced=False) as connection:
+            self._claims.give_back(connection, mine)
 
     def renew(self) -> None:
-        """Extend every claim. Raises ClaimLost where one was taken over; see `callsheet.ledger.locks`."""
-        with self.write() as connection:
+        """Make sure of every claim after the server was away. See `callsheet.ledger.locks`.
+
+        Raises LedgerUnavailable while the server cannot be reached, ClaimLost where a run was taken over.
+        """
+        with self._write() as connection:
             self._require_lasting(connection)
 
     @contextmanager
-    def outside(self) -> Iterator[sa.Connection]:
+    def _outside(self) -> Iterator[sa.Connection]:
         """A connection that is in no transaction, which is what VACUUM needs."""
-        with self.errors_named(), self.engine.connect() as connection:
+        with self._errors_named(), self._engine.connect() as connection:
             connection.exec_driver_sql("COMMIT")
             yield connection
 
     def close(self) -> None:
         """Close every connection."""
-        self.engine.dispose()
+        self._engine.dispose()
 
     @contextmanager
-    def errors_named(self) -> Iterator[None]:
+    def _errors_named(self) -> Iterator[None]:
         """Turn whatever using the database fails with into LedgerError; our own errors pass."""
         try:
             yield
@@ -281,34 +307,7 @@ def _said(error: BaseException, file: Path | None) -> str:
     return said
 
 
-def open_database(url: str, clock: Clock | None = None) -> Database:
-    """Open `sqlite:////path/to/file` or `postgresql://...`, creating the tables where there are none.
-
-    Raises UsageError for any other URL, LedgerUnsafe where the database would not keep what it acknowledges
-    or was written by another version, LedgerError where it cannot be reached.
-    """
-    database = _connect_lazily(_parsed(url), clock)
-    try:
-        with database.errors_named():
-            create_or_check(database.engine, database.label)
-        with database.read() as connection:
-            database.origin.ledger_id = connection.execute(_LEDGER_ID).scalar_one()
-        if database.file is not None:
-            database.origin.inode = sqlite.inode_of(database.file)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
 _LEDGER_ID: Final = sa.select(schema.ledger_head.c.ledger_id)
-
-
-def file_locks(file: Path) -> FileLocks:
-    """The locks beside a ledger that is a file."""
-    return FileLocks(file.with_name(f"{file.name}.locks"))
-
-
 _CREATE_LOCK: Final = 0x63616C6C73686565  # "callshee": this number is ours on whatever server
 
 
@@ -359,20 +358,17 @@ def _other_version(label: str, writer: str) -> str:
     )
 
 
-def _connect_lazily(url: URL, clock: Clock | None) -> Database:
+def _connected(url: URL) -> tuple[sa.Engine, str, Path | None]:
+    """Return the engine, which connects when it is used, the name in messages, and the file if it is one."""
     if url.drivername == "sqlite":
         file = sqlite.ledger_file(url)
-        engine, label = sqlite.engine_for(file), str(file)
-        return Database(engine=engine, label=label, file=file, claims=Claims(leased=False), clock=clock)
+        return sqlite.engine_for(file), str(file), file
     shown = {name: value for name, value in url.query.items() if name in _SHOWN_OPTIONS}
-    label = url.set(query=shown).render_as_string(hide_password=True)
     try:
         engine = postgres.engine_for(url)
     except (sa.exc.ArgumentError, ValueError):
         raise UsageError(_UNREADABLE) from None
-    claims = Claims(leased=True)
-    renewer = Renewer(engine, claims, postgres.now_ms)
-    return Database(engine=engine, label=label, file=None, claims=claims, clock=clock, renewer=renewer)
+    return engine, url.set(query=shown).render_as_string(hide_password=True), None
 
 
 _UNREADABLE: Final = (  # neither the URL nor what refused it is shown: they may hold a password

@@ -2,7 +2,8 @@
 
 A claim says who may work on a run, or on one part of it.
 
-- SQLite: the claim is a `flock` on a file beside the ledger, which the kernel drops with its process.
+- SQLite: the claim is a lock on a file beside the ledger (`sqlite.FileLocks`), which the kernel drops with
+  its process.
 - PostgreSQL: the claim is a lease, a row with an end by the database's clock, which the owner extends every
   RENEW_S seconds from a thread. A dead owner is known after LEASE_S seconds; on the same machine at once,
   because its process is gone. There is no lock that belongs to a session, so a server may restart or fail
@@ -26,26 +27,23 @@ After an outage
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import socket
 import threading
-import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, Row, bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from callsheet.errors import Busy, ClaimLost, LedgerError
-from callsheet.files import take_lock
-from callsheet.ledger import schema
+from callsheet.errors import Busy, ClaimLost
+from callsheet.ledger import postgres, schema
 from callsheet.ledger.steps import chunks
+from callsheet.ledger.transaction import Transaction
 
 LEASE_S: Final = 25
 RENEW_S: Final = 5
@@ -128,15 +126,21 @@ class Claim:
 class Claims:
     """The claims that an open ledger holds, which its writes check.
 
-    With `leased`, they are leases; `now_ms`, wherever it is taken, is the time of the database.
+    On a `server` they are leases, which a thread extends while there are any.
     """
 
-    def __init__(self, *, leased: bool) -> None:
-        self.leased = leased
+    def __init__(self, server: Engine | None = None) -> None:
+        self._server = server
         self._owner = secrets.token_hex(8)
         self._process = Process.this()
         self._guard = threading.Lock()
         self._claims: tuple[Claim, ...] = ()
+        self._over = threading.Event()
+
+    @property
+    def leased(self) -> bool:
+        """Whether they are leases."""
+        return self._server is not None
 
     @property
     def held(self) -> tuple[Claim, ...]:
@@ -145,14 +149,26 @@ class Claims:
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:
-        """Let every write check this claim while entered."""
+        """Let every write check this claim while entered, and extend it where it is a lease."""
         with self._guard:
             self._claims = (*self._claims, claim)
+            if self._server is not None and len(self._claims) == 1:
+                self._over = threading.Event()
+                renewing = (self._server, self._over)
+                threading.Thread(target=self._renew, args=renewing, name="leases", daemon=True).start()
         try:
             yield
         finally:
             with self._guard:
                 self._claims = tuple(each for each in self._claims if each is not claim)
+                if not self._claims:
+                    self._over.set()
+
+    def _renew(self, server: Engine, over: threading.Event) -> None:
+        while not over.wait(RENEW_S):
+            # A server that is away is asked again; a claim that is lost is found out by the next write.
+            with suppress(SQLAlchemyError, OSError, ClaimLost), server.connect() as connected:
+                self.extend(connected.execution_options(isolation_level="AUTOCOMMIT"))
 
     def check(self, connection: Connection) -> None:
         """Raise ClaimLost, and the transaction then changes nothing, if a run was taken over."""
@@ -192,10 +208,13 @@ class Claims:
             connection.execute(_claim.insert(), {"run_id": run_id, "part": part, **values})
         return Claim(run_id, part, {**tokens, part: token})
 
-    def extend(self, connection: Connection, claim: Claim, now_ms: int) -> None:
-        """Extend a lease. Raises ClaimLost if it was taken over."""
-        if self.leased and not self._set_end(connection, claim, now_ms + LEASE_S * 1000):
-            raise _lost(claim)
+    def extend(self, connection: Connection) -> None:
+        """Extend every lease; raise ClaimLost, once that is done, if one of them was taken over."""
+        if self.leased and self._claims:
+            expires_ms = postgres.now_ms(connection) + LEASE_S * 1000
+            lost = [claim for claim in self._claims if not self._set_end(connection, claim, expires_ms)]
+            if lost:
+                raise _lost(lost[0])
 
     def give_back(self, connection: Connection, claim: Claim) -> None:
         """End a lease, if it is still ours."""
@@ -232,6 +251,13 @@ def _lost(claim: Claim) -> ClaimLost:
     )
 
 
+def is_owned(tx: Transaction, run_id: str, part: str, claims: Iterable[Row[Any]]) -> bool:
+    """Whether a living process owns a part of a run; any, where `part` is empty. `claims` are those rows."""
+    if tx.locks is not None:
+        return not tx.locks.is_free(run_id, part)
+    return any(is_alive(claim, tx.lease_ms) for claim in claims)
+
+
 def claims_of(connection: Connection, run_ids: Collection[str]) -> dict[str, list[Row[Any]]]:
     """Return by run the rows of its claims, one for each part that was ever claimed."""
     found: dict[str, list[Row[Any]]] = {run_id: [] for run_id in run_ids}
@@ -239,89 +265,3 @@ def claims_of(connection: Connection, run_ids: Collection[str]) -> dict[str, lis
         for row in connection.execute(_of_runs, {"runs": piece}):
             found[row.run_id].append(row)
     return found
-
-
-class Renewer:
-    """A thread that extends the leases of an open ledger, while there are any."""
-
-    def __init__(self, engine: Engine, claims: Claims, now_ms: Any) -> None:
-        self._engine = engine
-        self._claims = claims
-        self._now_ms = now_ms
-        self._guard = threading.Lock()
-        self._users = 0
-        self._over = threading.Event()
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Extend what is held while entered."""
-        with self._guard:
-            self._users += 1
-            if self._users == 1:
-                self._over = threading.Event()
-                threading.Thread(target=self._run, args=(self._over,), name="leases", daemon=True).start()
-        try:
-            yield
-        finally:
-            with self._guard:
-                self._users -= 1
-                if not self._users:
-                    self._over.set()
-
-    def _run(self, over: threading.Event) -> None:
-        while not over.wait(RENEW_S):
-            # A server that is away is asked again; a claim that is lost is found out by the next write.
-            with suppress(SQLAlchemyError, OSError), self._engine.connect() as connected:
-                connection = connected.execution_options(isolation_level="AUTOCOMMIT")
-                now_ms = self._now_ms(connection)
-                for claim in self._claims.held:
-                    with suppress(ClaimLost):
-                        self._claims.extend(connection, claim, now_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class FileLocks:
-    """Locks as files beside a SQLite ledger. The kernel keeps them for as long as the process lives."""
-
-    folder: Path
-
-    @contextmanager
-    def holding(self, run_id: str, part: str) -> Iterator[bool]:
-        """Hold the lock of a whole run (`part` empty), or of one part; gives False where it is taken."""
-        with ExitStack() as held:
-            free = held.enter_context(self._lock(f"run-{run_id}", shared=bool(part)))
-            if free and part:
-                free = held.enter_context(self._lock(f"part-{run_id}-{part}"))
-            yield free
-
-    def is_free(self, run_id: str) -> bool:
-        """Whether no process works on any part of a run."""
-        with self._lock(f"run-{run_id}") as free:
-            return free
-
-    @contextmanager
-    def _lock(self, name: str, *, shared: bool = False) -> Iterator[bool]:
-        try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(self.folder / _file_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            said = f"the ledger's locks in {self.folder} cannot be made: {error.strerror}"
-            raise LedgerError(said) from error
-        try:
-            yield _locked(descriptor, shared=shared)
-        finally:
-            os.close(descriptor)  # the file stays: removing it would let two owners lock two files
-
-
-def _locked(descriptor: int, *, shared: bool) -> bool:
-    """Take a lock; wait only for the moment in which another process looks whether it is free."""
-    for pause_s in (0.01, 0.02):
-        if take_lock(descriptor, shared=shared):
-            return True
-        time.sleep(pause_s)
-    return take_lock(descriptor, shared=shared)
-
-
-def _file_name(name: str) -> str:
-    escaped = quote(name, safe="")
-    return escaped if len(escaped) <= 200 else hashlib.sha256(name.encode()).hexdigest()

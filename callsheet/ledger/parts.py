@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, exists, func, select
 
 from callsheet.errors import UsageError
 from callsheet.ledger import queries, schema
-from callsheet.ledger.locks import WHOLE, claims_of, is_alive
+from callsheet.ledger.locks import WHOLE, claims_of, is_alive, is_owned
 from callsheet.ledger.records import PartWork, Range
 from callsheet.ledger.states import FOLLOWED, State
 from callsheet.ledger.steps import chunks
@@ -78,27 +78,24 @@ def work(tx: Transaction, run_id: str) -> list[PartWork]:
         .where(part.c.run_id == run_id)
         .order_by(part.c.priority.desc(), part.c.first_position)
     ).all()
-    claims, now_ms = _claims(tx, run_id)
+    claims = _claims(tx, run_id)
     if not found:
         left = tx.execute(select(*_left(schema.run.c.run_id)).where(schema.run.c.run_id == run_id)).one()
-        return [_as_work(run_id, WHOLE, None, left, claims, now_ms)]
+        return [_as_work(tx, run_id, WHOLE, None, left, claims)]
     spans = [Range(row.first_position, row.last_position) for row in found]
-    return [
-        _as_work(run_id, row.part, span, row, claims, now_ms) for row, span in zip(found, spans, strict=True)
-    ]
+    return [_as_work(tx, run_id, row.part, span, row, claims) for row, span in zip(found, spans, strict=True)]
 
 
-def _claims(tx: Transaction, run_id: str) -> tuple[dict[str, Row[Any]], int]:
-    """Return the claims of a run by part, and the time of the database."""
-    claims = {claim.part: claim for claim in claims_of(tx.connection, {run_id})[run_id]}
-    return claims, tx.lease_ms
+def _claims(tx: Transaction, run_id: str) -> dict[str, Row[Any]]:
+    """Return the claims of a run by part."""
+    return {claim.part: claim for claim in claims_of(tx.connection, {run_id})[run_id]}
 
 
 @read()
 def has_coordinator(tx: Transaction, run_id: str) -> bool:
-    """Say whether a living process starts the shards of a run; on SQLite `Ledger` asks the locks."""
-    claims, now_ms = _claims(tx, run_id)
-    return COORDINATOR in claims and is_alive(claims[COORDINATOR], now_ms)
+    """Say whether a living process starts the shards of a run."""
+    claims = _claims(tx, run_id)
+    return is_owned(tx, run_id, COORDINATOR, [claims[COORDINATOR]] if COORDINATOR in claims else [])
 
 
 def _left(run_id: ColumnElement[str], *inside: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
@@ -120,9 +117,14 @@ def _left(run_id: ColumnElement[str], *inside: ColumnElement[bool]) -> Iterator[
 
 
 def _as_work(
-    run_id: str, part: str, span: Range | None, left: Row[Any], claims: Mapping[str, Row[Any]], now_ms: int
+    tx: Transaction,
+    run_id: str,
+    part: str,
+    span: Range | None,
+    left: Row[Any],
+    claims: Mapping[str, Row[Any]],
 ) -> PartWork:
-    claim = claims.get(part)
+    claim, now_ms = claims.get(part), tx.lease_ms
     owners = [claims[name] for name in {WHOLE, part} if name in claims]
     return PartWork(
         run_id=run_id,
@@ -132,7 +134,7 @@ def _as_work(
         active=bool(left.active),
         rendered=bool(left.rendered),
         token=claim.fencing_token if claim else 0,
-        alive=any(is_alive(each, now_ms) for each in owners),
+        alive=is_owned(tx, run_id, part, owners),
         resting=claim is not None and (claim.rest_until_ms or 0) > now_ms,
         reserved=claim is not None and (claim.reserved_until_ms or 0) > now_ms,
     )
@@ -148,14 +150,6 @@ def open_runs(tx: Transaction) -> list[str]:
     return list(tx.execute(query.order_by(run.c.created_ms, run.c.run_id)).scalars())
 
 
-@read()
-def never_opened(tx: Transaction) -> list[str]:
-    """Return the runs of every campaign whose opening has begun and not ended."""
-    run = schema.run
-    query = select(run.c.run_id).where(run.c.opened_ms.is_(None), run.c.closed_ms.is_(None))
-    return list(tx.execute(query.order_by(run.c.created_ms)).scalars())
-
-
 @write()
 def reserve(tx: Transaction, run_id: str, part: str, *, for_ms: int) -> bool:
     """Keep others from taking up a part for `for_ms`, because a process for it is being started.
@@ -163,8 +157,7 @@ def reserve(tx: Transaction, run_id: str, part: str, *, for_ms: int) -> bool:
     False where somebody else has done so, or owns it. The process ends the reservation once it owns the part.
     """
     queries.run(tx, run_id)
-    claims, now_ms = _claims(tx, run_id)
-    known = claims.get(part)
+    known, now_ms = _claims(tx, run_id).get(part), tx.lease_ms
     if known is not None and ((known.reserved_until_ms or 0) > now_ms or is_alive(known, now_ms)):
         return False
     _set(tx, run_id, part, reserved_until_ms=now_ms + for_ms)
@@ -186,7 +179,7 @@ def release(tx: Transaction, run_id: str, part: str) -> None:
 @write()
 def rest(tx: Transaction, run_id: str, part: str, *, for_ms: int) -> None:
     """Say that nothing can be done for a part for a while, in milliseconds."""
-    _set(tx, run_id, part, rest_until_ms=_claims(tx, run_id)[1] + for_ms)
+    _set(tx, run_id, part, rest_until_ms=tx.lease_ms + for_ms)
 
 
 @write()

@@ -329,9 +329,8 @@ class PartWork:
 
     `pending`, `active` (holds a slot and its outcome is not unknown) and `rendered` (its file is to come) say
     that there is at least one such job. `token` is its fencing token. `alive` says whether a living process
-    owns it; on SQLite it is False here, and `Ledger.parts` asks the locks. A part that is `resting` is not to
-    be taken up yet, because nothing could be done for it a moment ago; one that is `reserved` is not, because
-    a process for it is being started.
+    owns it. A part that is `resting` is not to be taken up yet, because nothing could be done for it a moment
+    ago; one that is `reserved` is not, because a process for it is being started.
     """
 
     run_id: str

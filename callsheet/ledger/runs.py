@@ -229,12 +229,12 @@ def discard(tx: Transaction, run_id: str) -> None:
 
 
 @read()
-def being_opened(tx: Transaction, campaign: str) -> list[str]:
-    """Return the runs of a campaign whose opening has begun and not ended."""
+def being_opened(tx: Transaction, campaign: str | None = None) -> list[str]:
+    """Return the runs, of one campaign or of all, whose opening has begun and not ended, oldest first."""
     table = schema.run
-    query = select(table.c.run_id).where(
-        table.c.campaign == campaign, table.c.opened_ms.is_(None), table.c.closed_ms.is_(None)
-    )
+    query = select(table.c.run_id).where(table.c.opened_ms.is_(None), table.c.closed_ms.is_(None))
+    if campaign is not None:
+        query = query.where(table.c.campaign == campaign)
     return list(tx.execute(query.order_by(table.c.created_ms)).scalars())
 
 

@@ -6,22 +6,26 @@ FULL: 0 of 2,000); killing the process cannot show the difference, so it is asse
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
 import sqlite3
 import stat
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from callsheet.errors import LedgerError, LedgerUnsafe, UsageError
+from callsheet.files import take_lock
 
 OLDEST_VERSION: Final = (3, 37, 0)
 """STRICT tables came with 3.37 (sqlite.org/stricttables.html)."""
@@ -116,12 +120,6 @@ def inode_of(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def used_inode(path: Path) -> tuple[int, int] | None:
-    """As `inode_of`, for a ledger that goes on being used. Raises LedgerUnsafe where another machine does."""
-    record_use(path)
-    return inode_of(path)
-
-
 def _mounts() -> str:
     try:
         return Path("/proc/self/mounts").read_text("utf-8", "surrogateescape")
@@ -177,6 +175,58 @@ def is_in_transaction(connection: sa.Connection) -> bool:
     """Say whether what was begun is still there: after some errors SQLite ends the transaction by itself."""
     driver: Any = connection.connection.driver_connection
     return bool(driver.in_transaction)
+
+
+# -- which process works on a run ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileLocks:
+    """Locks of runs as files beside a ledger. The kernel keeps them for as long as the process lives."""
+
+    ledger: Path
+
+    @contextmanager
+    def holding(self, run_id: str, part: str) -> Iterator[bool]:
+        """Hold the lock of a whole run (`part` empty), or of one part; gives False where it is taken."""
+        with ExitStack() as held:
+            free = held.enter_context(self._lock(f"run-{run_id}", shared=bool(part)))
+            if free and part:
+                free = held.enter_context(self._lock(f"part-{run_id}-{part}"))
+            yield free
+
+    def is_free(self, run_id: str, part: str) -> bool:
+        """Whether no process works on a part of a run; on any, where `part` is empty."""
+        with self.holding(run_id, part) as free:
+            return free
+
+    @contextmanager
+    def _lock(self, name: str, *, shared: bool = False) -> Iterator[bool]:
+        folder = self.ledger.with_name(f"{self.ledger.name}.locks")
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(folder / _file_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            said = f"the ledger's locks in {folder} cannot be made: {error.strerror}"
+            raise LedgerError(said) from error
+        try:
+            yield _locked(descriptor, shared=shared)
+        finally:
+            os.close(descriptor)  # the file stays: removing it would let two owners lock two files
+
+
+def _locked(descriptor: int, *, shared: bool) -> bool:
+    """Take a lock; wait only for the moment in which another process looks whether it is free."""
+    for pause_s in (0.01, 0.02):
+        if take_lock(descriptor, shared=shared):
+            return True
+        time.sleep(pause_s)
+    return take_lock(descriptor, shared=shared)
+
+
+def _file_name(name: str) -> str:
+    escaped = quote(name, safe="")
+    return escaped if len(escaped) <= 200 else hashlib.sha256(name.encode()).hexdigest()
 
 
 # -- which machine uses the file -----------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from callsheet.errors import LedgerError
 from callsheet.ledger import postgres
+from callsheet.ledger.sqlite import FileLocks
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,11 +53,15 @@ class Access(IntEnum):
 
 @dataclass(frozen=True)
 class Transaction:
-    """One transaction of the ledger. `clock` gives its time in Unix milliseconds."""
+    """One transaction of the ledger. `clock` gives its time in Unix milliseconds.
+
+    `locks` are those of the runs of a ledger that is a file; None on a server.
+    """
 
     connection: Connection
     clock: Callable[[], int]
     access: Access
+    locks: FileLocks | None
 
     @cached_property
     def at_ms(self) -> int:
@@ -66,8 +71,7 @@ class Transaction:
     @cached_property
     def lease_ms(self) -> int:
         """The time by which leases end: always the server's where there is one, in Unix milliseconds."""
-        is_server = self.connection.dialect.name == "postgresql"
-        return postgres.now_ms(self.connection) if is_server else self.at_ms
+        return postgres.now_ms(self.connection) if self.locks is None else self.at_ms
 
     def is_among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
         """Return the condition that a column has one of the texts in the list that is bound as `name`.

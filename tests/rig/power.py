@@ -30,8 +30,6 @@ from callsheet.ledger import (
     transitions,
     verify,
 )
-from callsheet.ledger.database import Database
-from callsheet.ledger.locks import Claims
 from callsheet.ticket import Ticket
 from pricing.budgets import Cap
 from tests.rig import apsw_driver
@@ -153,19 +151,8 @@ def _ledger(path: Path, recorder: Recorder, synchronous: str) -> Iterator[Ledger
         )
         sa.event.listen(engine, "connect", sqlite._set_up)
         sa.event.listen(engine, "begin", sqlite._begin)
-        database = Database(
-            engine=engine,
-            label=str(path),
-            file=path,
-            claims=Claims(leased=False),
-            clock=lambda: 1_795_262_400_000,
-        )
-        with database.read() as connection:
-            database.origin.ledger_id = connection.exec_driver_sql(
-                "SELECT ledger_id FROM ledger_head"
-            ).scalar_one()
-        database.origin.inode = sqlite.inode_of(path)
-        ledger = Ledger(database)
+        ledger = Ledger(engine, label=str(path), file=path, clock=lambda: 1_795_262_400_000)
+        ledger.note_origin()
         try:
             yield ledger
         finally:

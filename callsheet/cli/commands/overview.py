@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from callsheet.cli.options import Json, Sandbox, option, run_settings
 from callsheet.cli.output import document, result, show_line, show_table
 from callsheet.errors import UsageError
-from callsheet.ledger import Ledger, State, wall_clock_ms
+from callsheet.ledger import Ledger, State, activity, wall_clock_ms
 from callsheet.ledger.activity import DONE, MOST_RUNS, WAITING, RunOverview
 from callsheet.ledger.states import AT_FAL
 from callsheet.report.rows import iso_utc
@@ -75,7 +75,7 @@ def runs(
         serve_metrics(settings.ledger, metrics_host, metrics_port)
         return 0
     with Ledger.open(settings.ledger) as ledger:
-        found = ledger.overview(campaign=campaign, limit=limit)
+        found = ledger.do(activity.overview, campaign=campaign, limit=limit)
     now_ms = wall_clock_ms()
     if json:
         document({"runs": [_document(each) for each in found]})

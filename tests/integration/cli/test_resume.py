@@ -11,7 +11,7 @@ from callsheet.cli.commands import runs
 from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, PricesChanged
-from callsheet.ledger import Ledger, NewRun
+from callsheet.ledger import Ledger, NewRun, activity
 from callsheet.ledger.parts import note_stop
 from callsheet.ledger.runs import close_run, open_run
 from callsheet.settings import settings_from
@@ -42,11 +42,11 @@ def test_a_run_that_is_worked_on_is_refused_before_a_server_is_started(opened, c
 def test_a_run_that_has_ended_is_not_cancelled(opened, call, json):
     """`cancel` says so and exits with 0. The run's history stays as it was."""
     opened.do(close_run, "spring-1")
-    before = opened.overview()
+    before = opened.do(activity.overview)
     code, out, err = call("cancel", "spring-1", *json)
     assert (code, err) == (0, "")
     assert ("has ended" if not json else '"cancelled": 0') in out
-    assert opened.overview() == before
+    assert opened.do(activity.overview) == before
     assert (before[0].state, before[0].stopped_by, before[0].run.stopping_ms) == ("finished", "", None)
 
 

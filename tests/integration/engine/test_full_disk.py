@@ -117,7 +117,7 @@ async def test_a_ledger_that_runs_full_anywhere_loses_nothing_and_buys_nothing_t
     for pages in (8, 28, 34, 40, 48, 64, 120):
         name = f"full disk three {pages}"
         run_id = house.open_run(f"a,{name}", campaign=f"c{pages}")
-        with Ledger.open(house.settings.ledger) as ledger, ledger._database.outside() as connection:
+        with Ledger.open(house.settings.ledger) as ledger, ledger._outside() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         filler = fill(house.folder / "books", but_pages=pages)
         said = await said_at_work(house, run_id)
@@ -141,7 +141,7 @@ async def test_where_the_disk_is_full_in_the_middle_of_a_commit_nobody_hears_of_
     house.changes["ledger_url"] = f"sqlite:///{house.folder / 'books' / 'ledger.sqlite'}"
     run_id = house.open_run(*(f"a{number},full disk six {number}" for number in range(30)))
     with Ledger.open(house.settings.ledger) as ledger, closing(LedgerExecutor(ledger)) as books:
-        with ledger._database.outside() as connection:
+        with ledger._outside() as connection:
             connection.exec_driver_sql("PRAGMA cache_size = 3")  # pages leave for the disk before the commit
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         jobs = [row.job_id for row in ledger.do(queries.jobs, run_id)]

@@ -32,7 +32,7 @@ def books(house):
 def commits(books):
     """Every commit of the ledger, as it happens."""
     seen = []
-    sa.event.listen(books.ledger._database.engine, "commit", lambda _connection: seen.append("commit"))
+    sa.event.listen(books.ledger._engine, "commit", lambda _connection: seen.append("commit"))
     return seen
 
 
@@ -69,7 +69,7 @@ async def test_where_the_commit_fails_everybody_hears_it_and_nothing_has_happene
 
     @contextmanager
     def failing(ledger):
-        with ledger._database.together():
+        with ledger.together():
             yield
             raise LedgerError("the disk is full")
 

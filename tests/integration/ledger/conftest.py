@@ -179,7 +179,7 @@ class Desk:
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Return every row of every table."""
-        with self.ledger._database.read() as connection:
+        with self.ledger._read() as connection:
             tables = sorted(sa.inspect(connection).get_table_names())
             read = (connection.exec_driver_sql(f'SELECT * FROM "{table}"') for table in tables)
             return {
@@ -188,7 +188,7 @@ class Desk:
 
     def sql(self, statement: str) -> None:
         """Do to the database what the ledger would not do."""
-        with self.ledger._database.write() as connection:
+        with self.ledger._write() as connection:
             connection.exec_driver_sql(statement)
 
 

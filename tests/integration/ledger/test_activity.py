@@ -10,13 +10,13 @@ def test_the_runs_of_a_ledger_with_who_works_on_them(desk) -> None:
     """Jobs, money and owner; alive by the lease or by the lock, until the claim is given back."""
     (job_id,) = desk.run()
     run_id = desk.bring(job_id, State.UNKNOWN).run_id
-    (before,) = desk.ledger.overview()
+    (before,) = desk.ledger.do(activity.overview)
     assert (before.state, before.alive, before.owner, before.count(State.UNKNOWN)) == ("idle", False, None, 1)
     with desk.ledger.claim(run_id):
-        (mine,) = desk.ledger.overview(campaign=before.run.campaign)
+        (mine,) = desk.ledger.do(activity.overview, campaign=before.run.campaign)
         assert (mine.state, mine.owner.pid, mine.tally.held_nano > 0) == ("running", os.getpid(), True)
-    assert desk.ledger.overview()[0].state == "idle"
-    assert desk.ledger.overview(campaign="another") == []
+    assert desk.ledger.do(activity.overview)[0].state == "idle"
+    assert desk.ledger.do(activity.overview, campaign="another") == []
 
 
 def test_what_is_under_way_with_the_oldest_unknown(desk) -> None:

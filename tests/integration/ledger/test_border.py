@@ -97,12 +97,12 @@ def test_a_text_that_no_column_takes_is_refused(desk) -> None:
 
 def test_when_every_connection_is_in_use_that_is_said(desk) -> None:
     """The pool's own error is no error of the database, and still the ledger's."""
-    desk.ledger._database.engine.pool._timeout = 0.001
+    desk.ledger._engine.pool._timeout = 0.001
     with ExitStack() as held:
         for _ in range(15):
-            held.enter_context(desk.ledger._database.read())
+            held.enter_context(desk.ledger._read())
         with pytest.raises(LedgerError, match="QueuePool limit"):
-            held.enter_context(desk.ledger._database.read())
+            held.enter_context(desk.ledger._read())
     desk.run()
 
 
@@ -116,7 +116,7 @@ def test_a_connection_that_is_lost_in_mid_transaction_changes_nothing(
     (job_id,) = desk.run()
 
     def cut() -> None:
-        with desk.ledger._database.write() as connection:
+        with desk.ledger._write() as connection:
             connection.exec_driver_sql("UPDATE job SET error = 'half done'")
             with psycopg.connect(server, autocommit=True) as admin:
                 mine = "FROM pg_stat_activity WHERE application_name = %s"

@@ -316,7 +316,7 @@ from callsheet.ledger import Ledger, postgres
 postgres.STANDSTILL_MS = 100
 ledger = Ledger.open(sys.argv[1])
 try:
-    with ledger._database.write() as connection:
+    with ledger._write() as connection:
         connection.exec_driver_sql("UPDATE job SET error = 'half done'")
         print("in the middle", flush=True)
         sys.stdin.readline()

@@ -12,6 +12,7 @@ from callsheet.ledger import (
     Event,
     Ledger,
     State,
+    activity,
     admission,
     history,
     queries,
@@ -117,7 +118,7 @@ def looks_through_all(step: str) -> bool:
 
 READS = {
     "open jobs": lambda ledger: ledger.do(queries.open_jobs, states=AT_FAL),
-    "open work": lambda ledger: ledger.open_work(),
+    "open work": lambda ledger: ledger.do(activity.open_work),
     "lost jobs": lambda ledger: ledger.do(recovery.lost_jobs, ["gone"], since_ms=0),
     "known requests": lambda ledger: ledger.do(history.known_requests, ["a"]),
     "overruns": lambda ledger: ledger.do(history.overruns),
@@ -157,11 +158,11 @@ def plans_of(desk: Desk, read: Callable[[Ledger], object]) -> list[str]:
         if statement.lstrip().startswith("SELECT"):
             asked.append((statement, parameters))
 
-    engine = desk.ledger._database.engine
+    engine = desk.ledger._engine
     sa.event.listen(engine, "after_cursor_execute", note)
     read(desk.ledger)
     sa.event.remove(engine, "after_cursor_execute", note)
-    with desk.ledger._database.read() as connection:
+    with desk.ledger._read() as connection:
         return [
             step[3]
             for statement, parameters in asked

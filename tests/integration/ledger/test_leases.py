@@ -17,6 +17,7 @@ from callsheet.ledger import (
     Event,
     Ledger,
     State,
+    activity,
     admission,
     database,
     locks,
@@ -146,20 +147,21 @@ def test_a_lease_that_is_given_back_can_be_taken_at_once(postgres_url: str, open
 def test_runs_with_open_work_say_whose_they_are(desk, ledger_url: str) -> None:
     """A run that waits for slots can say who holds them, and a living run finds what a dead one left."""
     jobs = desk.run(3, run_id="r")
-    assert desk.ledger.open_work() == []
+    assert desk.ledger.do(activity.open_work) == []
     with owner(ledger_url, jobs[:2], lease_s=3600.0) as process:
-        (work,) = desk.ledger.open_work()
+        (work,) = desk.ledger.do(activity.open_work)
         assert (work.run_id, work.campaign, work.slots, work.open_jobs) == ("r", "spring", 2, 2)
         assert (work.alive, work.owner.pid, work.owner.host) == (True, process.pid, os.uname().nodename)
         process.kill()
         process.wait()
-        until(lambda: not desk.ledger.open_work()[0].alive)  # PostgreSQL hears of the end a moment later
-        (work,) = desk.ledger.open_work()
+        # PostgreSQL hears of the end a moment later.
+        until(lambda: not desk.ledger.do(activity.open_work)[0].alive)
+        (work,) = desk.ledger.do(activity.open_work)
         assert (work.alive, work.slots) == (False, 2)
     desk.ledger.do(recovery.recover, "r")
-    assert [each.slots for each in desk.ledger.open_work()] == [1]
+    assert [each.slots for each in desk.ledger.do(activity.open_work)] == [1]
     with desk.ledger.claim("r"):
-        assert [each.alive for each in desk.ledger.open_work()] == [True]
+        assert [each.alive for each in desk.ledger.do(activity.open_work)] == [True]
 
 
 def test_unfinished_runs_are_those_that_nobody_closed(desk) -> None:
@@ -301,7 +303,7 @@ def test_transaction_pooling_changes_nothing(restartable: Cluster, open_desk) ->
                 else:
                     busy.commit()
                 desk.bring(job, State.SUCCEEDED)
-                with desk.ledger._database.read() as connection:
+                with desk.ledger._read() as connection:
                     sessions.add(connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
                 with pytest.raises(Busy), other.ledger.claim("r"):
                     pass

@@ -57,7 +57,7 @@ verbs = {
 with ledger.claim(run):
     for step in steps:
         verbs[step]()
-    with ledger._database.write() as connection:
+    with ledger._write() as connection:
         connection.exec_driver_sql("UPDATE job SET error = 'half done'")  # begun, and never committed
         print("in the middle", flush=True)
         sys.stdin.readline()

@@ -44,8 +44,8 @@ def test_a_server_that_forgets_is_refused(postgres_url: str) -> None:
 
 def test_every_sqlite_connection_is_set_to_survive_a_power_cut(sqlite_url: str, open_desk) -> None:
     """What is asserted at open holds for each connection of the pool."""
-    database = open_desk(sqlite_url).ledger._database
-    with database.read() as one, database.read() as two:
+    ledger = open_desk(sqlite_url).ledger
+    with ledger._read() as one, ledger._read() as two:
         for connection in (one, two):
             found = [
                 connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
@@ -78,7 +78,7 @@ def test_a_second_writer_on_postgres_waits_before_it_looks_at_anything(postgres_
     """While one transaction writes, another one does not even begin to count slots."""
     desk, impatient = open_desk(postgres_url), open_desk(f"{postgres_url}%20-clock_timeout%3D20")
     (job_id,) = desk.run()
-    with desk.ledger._database.write(), pytest.raises(LedgerError, match="lock timeout"):
+    with desk.ledger._write(), pytest.raises(LedgerError, match="lock timeout"):
         impatient.ledger.do(admission.admit, job_id, slots=1)
     impatient.ledger.do(admission.admit, job_id, slots=1)
 
@@ -93,9 +93,9 @@ def test_a_second_writer_on_sqlite_waits_before_it_looks_at_anything(sqlite_url:
         ) as other,
         other,
     ):
-        with desk.ledger._database.write(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        with desk.ledger._write(), pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
-        with desk.ledger._database.read():
+        with desk.ledger._read():
             other.execute("BEGIN IMMEDIATE")
             other.execute("ROLLBACK")
     other.close()
@@ -111,7 +111,7 @@ def test_verify_sees_one_moment_while_others_write(ledger_url: str, open_desk) -
         if "FROM ledger_head" in statement:
             busy.do(Event.ADMIT, next(jobs))
 
-    engine = desk.ledger._database.engine
+    engine = desk.ledger._engine
     sa.event.listen(engine, "after_cursor_execute", write_after)
     assert desk.ledger.do(verify.verify) == []
     sa.event.remove(engine, "after_cursor_execute", write_after)
@@ -227,7 +227,7 @@ def test_a_disk_that_is_full_stops_the_purchase_before_it_is_made(open_desk, sql
     """An intent that cannot be written raises, and the ledger is as it was."""
     desk = open_desk(sqlite_url)
     jobs = iter(desk.run(50))
-    with desk.ledger._database.read() as connection:
+    with desk.ledger._read() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     before: dict[str, Any] = {}

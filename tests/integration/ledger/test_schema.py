@@ -84,7 +84,7 @@ def without_types(engine: sa.Engine) -> dict[str, object]:
 @pytest.mark.postgres
 def test_both_databases_have_the_same_tables(sqlite_url: str, postgres_url: str, open_desk) -> None:
     """Columns, keys, references and checks are equal by the databases' own catalogues."""
-    near, far = (open_desk(url).ledger._database.engine for url in (sqlite_url, postgres_url))
+    near, far = (open_desk(url).ledger._engine for url in (sqlite_url, postgres_url))
     assert without_types(near) == without_types(far)
     assert set(without_types(near)) == set(schema.metadata.tables)
 

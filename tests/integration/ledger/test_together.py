@@ -87,7 +87,7 @@ def break_off(desk: Desk, job: int) -> None:
     if desk.ledger.folder is not None:
         desk.do(Event.SEND, job)  # see `undoing`
         return
-    with desk.ledger._database.read() as connection:
+    with desk.ledger._read() as connection:
         connection.exec_driver_sql("SELECT 1 / 0")
 
 

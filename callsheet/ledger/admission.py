@@ -24,7 +24,7 @@ from callsheet.ledger.accounts import (
 from callsheet.ledger.booking import hold_spending, write_entry
 from callsheet.ledger.records import Submission
 from callsheet.ledger.states import Event, next_state
-from callsheet.ledger.steps import chunks, current, step
+from callsheet.ledger.steps import current, step
 from callsheet.ledger.transaction import Transaction, purchase, read, write
 from callsheet.ledger.turns import take_turn
 from pricing.budgets import Cap, Scope, Window
@@ -251,8 +251,9 @@ def caps(tx: Transaction) -> list[Cap]:
     return [Cap(row.scope, row.key, row.window, row.limit_nano) for row in rows]
 
 
+_name = tuple_(_account.c.scope, _account.c.key, _account.c.window)
 _by_name = select(_account.c.account_id, _account.c.scope, _account.c.key, _account.c.window).where(
-    tuple_(_account.c.scope, _account.c.key, _account.c.window).in_(bindparam("names", expanding=True))
+    _name.in_(bindparam("names", expanding=True))
 )
 
 
@@ -292,11 +293,8 @@ def balances(tx: Transaction, *, scope: Scope | None = None, key: str | None = N
 def headroom(tx: Transaction, refs: Iterable[AccountRef]) -> dict[AccountRef, Account]:
     """Return each named account as it stands; one that nothing counts in yet is empty under its cap."""
     wanted = list(dict.fromkeys(refs))
-    name = tuple_(_account.c.scope, _account.c.key, _account.c.window)
-    found: dict[AccountRef, Account] = {}
-    for piece in chunks(map(tuple, wanted), 200):
-        rows = tx.execute(select(_account).where(name.in_(piece)))
-        found.update((row.ref, row) for row in map(as_account, rows))
+    rows = tx.rows_with(select(_account), _name, map(tuple, wanted), 200)
+    found = {account.ref: account for account in map(as_account, rows)}
     limits = _limits(tx)
     return {ref: found.get(ref) or Account(ref=ref, limit_nano=limits.get(ref.cap)) for ref in wanted}
 

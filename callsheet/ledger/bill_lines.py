@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, select
 
 from callsheet.ledger import schema
 from callsheet.ledger.accounts import EntryFilter, Spending
-from callsheet.ledger.history import spending
+from callsheet.ledger.history import conditions, spending
 from callsheet.ledger.states import CostBasis, State
 from callsheet.ledger.transaction import Transaction, read
 from pricing.budgets import first_spellings
@@ -134,15 +134,8 @@ def _first_spelling(shown: Mapping[str, str]) -> ColumnElement[str]:
 
 def _conditions(wanted: EntryFilter, shown: Mapping[str, str]) -> list[ColumnElement[bool]]:
     """Return which submissions are bills of the wanted days, of these spellings of clients."""
-    asked = ((_run.c.campaign, wanted.campaign), (_job.c.run_id, wanted.run_id), (_job.c.model, wanted.model))
-    found = [
-        _submission.c.cost_basis != "none",
-        *(column == value for column, value in asked if value is not None),
-    ]
+    at = _submission.c.admitted_ms
+    found = conditions(wanted, _run.c.campaign, _job.c.run_id, _job.c.model, at)
     if wanted.client is not None:
         found.append(_job.c.client.in_(list(shown)))
-    if wanted.since_ms is not None:
-        found.append(_submission.c.admitted_ms >= wanted.since_ms)
-    if wanted.until_ms is not None:
-        found.append(_submission.c.admitted_ms < wanted.until_ms)
-    return found
+    return [_submission.c.cost_basis != "none", *found]

@@ -13,7 +13,7 @@ from callsheet.ledger import runs, schema
 from callsheet.ledger.admission import set_cap
 from callsheet.ledger.records import NewFinish
 from callsheet.ledger.states import Event, State
-from callsheet.ledger.steps import chunks, current, step
+from callsheet.ledger.steps import current, step
 from callsheet.ledger.transaction import Transaction, read, write
 
 logger = logging.getLogger(__name__)
@@ -59,19 +59,9 @@ def finish(
 def _drafts(tx: Transaction, run_id: str, job_ids: Iterable[int]) -> dict[int, Any]:
     """Return the rows of these jobs of a run, as far as it has them."""
     job = schema.job
-    found: dict[int, Any] = {}
-    for piece in chunks(job_ids):
-        query = select(
-            job.c.job_id,
-            job.c.draft,
-            job.c.output_id,
-            job.c.draft_output_id,
-            job.c.expected_nano,
-            job.c.maximum_nano,
-        )
-        rows = tx.execute(query.where(job.c.run_id == run_id, job.c.job_id.in_(piece)))
-        found.update((row.job_id, row) for row in rows)
-    return found
+    names = ("job_id", "draft", "output_id", "draft_output_id", "expected_nano", "maximum_nano")
+    query = select(*(job.c[name] for name in names)).where(job.c.run_id == run_id)
+    return {row.job_id: row for row in tx.rows_with(query, job.c.job_id, job_ids)}
 
 
 @read()
@@ -84,11 +74,7 @@ def open_drafts(tx: Transaction, *, run_id: str | None = None) -> dict[str, list
     sent_ms = func.coalesce(submission.c.sent_ms, submission.c.submitted_ms, submission.c.admitted_ms)
     query = (
         select(job.c.run_id, sent_ms)
-        .join_from(
-            job,
-            submission,
-            (submission.c.job_id == job.c.job_id) & (submission.c.number == job.c.submissions),
-        )
+        .join_from(job, submission, schema.IS_LAST)
         .where(
             text("draft = 1"),
             job.c.state == State.SUCCEEDED.value,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -33,7 +34,6 @@ from callsheet.ledger.accounts import (
 )
 from callsheet.ledger.records import PaidOutcome
 from callsheet.ledger.states import HOLDS_SLOT, Event, State
-from callsheet.ledger.steps import chunks
 from callsheet.ledger.transaction import Transaction, read, write
 from pricing.budgets import client_key
 
@@ -134,7 +134,7 @@ def paid_outcomes(tx: Transaction, run_id: str) -> list[PaidOutcome]:
     )
     rows = tx.execute(
         select(job.c.job_id, job.c.state, job.c.payload, job.c.error_type, job.c.error)
-        .join_from(job, table, and_(table.c.job_id == job.c.job_id, table.c.number == job.c.submissions))
+        .join_from(job, table, schema.IS_LAST)
         .where(or_(failed, job.c.job_id.in_(made)))
         .order_by(job.c.state.desc(), table.c.closed_ms, table.c.submission_id)
     )
@@ -175,13 +175,9 @@ def entries(tx: Transaction, wanted: EntryFilter = EVERYTHING) -> Iterator[Entry
         )
         .join(job, job.c.job_id == submission.c.job_id)
         .join(run, run.c.run_id == job.c.run_id)
-        .where(*_named(wanted, run.c.campaign, job.c.run_id, job.c.model))
+        .where(*conditions(wanted, run.c.campaign, job.c.run_id, job.c.model, submission.c.admitted_ms))
         .order_by(entry.c.entry_id)
     )
-    if wanted.since_ms is not None:
-        query = query.where(submission.c.admitted_ms >= wanted.since_ms)
-    if wanted.until_ms is not None:
-        query = query.where(submission.c.admitted_ms < wanted.until_ms)
     for row in tx.execute(query.execution_options(yield_per=1000)):
         if _is_of(wanted, row):
             yield Entry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
@@ -221,27 +217,24 @@ def _grouped(
     sums: Sequence[ColumnElement[Any]],
     by: Collection[Grouping],
     wanted: EntryFilter,
-    *conditions: ColumnElement[bool],
+    *which: ColumnElement[bool],
 ) -> list[Spending]:
     """Group what was spent by these names. `spent` is the table `spending`, joined with what is summed."""
     table, run = schema.spending, _run
     names = {"campaign": run.c.campaign, "client": table.c.client, "model": table.c.model}
     names |= {"day": table.c.day, "run": table.c.run_id}
+    day_of = partial(window_at, "day")
     # A client is one however it is typed, which SQL cannot tell: what is asked for is chosen afterwards.
     asked = {*by, *(() if wanted.client is None else ("client",))}
     columns = {name: column for name, column in names.items() if name in asked}
     query = (
         select(*(column.label(name) for name, column in columns.items()), *sums)
         .join_from(spent, run, run.c.run_id == table.c.run_id)
-        .where(*conditions)
-        .where(*_named(wanted, run.c.campaign, table.c.run_id, table.c.model))
+        .where(*which)
+        .where(*conditions(wanted, run.c.campaign, table.c.run_id, table.c.model, table.c.day, day_of))
         .group_by(*columns.values())
         .order_by(*columns.values())
     )
-    if wanted.since_ms is not None:
-        query = query.where(table.c.day >= window_at("day", wanted.since_ms))
-    if wanted.until_ms is not None:
-        query = query.where(table.c.day < window_at("day", wanted.until_ms))
     return [
         Spending(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
         for row in tx.execute(query).all()
@@ -249,10 +242,17 @@ def _grouped(
     ]
 
 
-def _named(wanted: EntryFilter, campaign: Any, run_id: Any, model: Any) -> list[ColumnElement[bool]]:
-    """Return the conditions on these columns that a filter has."""
+def conditions(
+    wanted: EntryFilter, campaign: Any, run_id: Any, model: Any, at: Any, of: Callable[[int], Any] = int
+) -> list[ColumnElement[bool]]:
+    """Return what a filter asks of these columns; `at` is when the money was put aside, as `of` writes it."""
     asked = ((campaign, wanted.campaign), (run_id, wanted.run_id), (model, wanted.model))
-    return [column == value for column, value in asked if value is not None]
+    found = [column == value for column, value in asked if value is not None]
+    if wanted.since_ms is not None:
+        found.append(at >= of(wanted.since_ms))
+    if wanted.until_ms is not None:
+        found.append(at < of(wanted.until_ms))
+    return found
 
 
 def _is_of(wanted: EntryFilter, row: Row[Any]) -> bool:
@@ -283,11 +283,8 @@ def overruns(tx: Transaction, *, run_id: str | None = None, limit: int = 20) -> 
 def known_requests(tx: Transaction, request_ids: Collection[str]) -> dict[str, int]:
     """Return which of these request ids the ledger has, each with the job that it was bought for."""
     table = schema.submission
-    known: dict[str, int] = {}
-    for piece in chunks(request_ids):
-        rows = tx.execute(select(table.c.request_id, table.c.job_id).where(table.c.request_id.in_(piece)))
-        known.update((request_id, job_id) for request_id, job_id in rows)
-    return known
+    rows = tx.rows_with(select(table.c.request_id, table.c.job_id), table.c.request_id, request_ids)
+    return {row.request_id: row.job_id for row in rows}
 
 
 @write(fenced=False)

@@ -42,8 +42,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from callsheet.errors import Busy, ClaimLost
 from callsheet.ledger import postgres, schema
-from callsheet.ledger.steps import chunks
-from callsheet.ledger.transaction import Transaction
+from callsheet.ledger.transaction import Transaction, chunks
 
 LEASE_S: Final = 25
 RENEW_S: Final = 5

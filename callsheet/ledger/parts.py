@@ -16,8 +16,7 @@ from callsheet.ledger import queries, schema
 from callsheet.ledger.locks import WHOLE, claims_of, is_alive, is_owned
 from callsheet.ledger.records import PartWork, Range
 from callsheet.ledger.states import FOLLOWED, State
-from callsheet.ledger.steps import chunks
-from callsheet.ledger.transaction import Transaction, read, write
+from callsheet.ledger.transaction import Transaction, chunks, read, write
 
 COORDINATOR = "coordinator"
 """What the process claims that starts the shards of a run: it renders nothing, and there is one."""
@@ -198,13 +197,9 @@ def forget_stops(tx: Transaction, run_id: str) -> None:
 def stops(tx: Transaction, run_ids: Collection[str]) -> dict[str, str]:
     """Return why these runs were stopped, where nobody has gone on with them since: the latest reason."""
     claim = schema.claim
-    found: dict[str, str] = {}
-    for piece in chunks(run_ids):
-        query = select(claim.c.run_id, claim.c.stopped_why).where(
-            claim.c.run_id.in_(piece), claim.c.stopped_why != ""
-        )
-        found.update((run_id, why) for run_id, why in tx.execute(query.order_by(claim.c.claimed_ms)))
-    return found
+    query = select(claim.c.run_id, claim.c.stopped_why).where(claim.c.stopped_why != "")
+    rows = tx.rows_with(query.order_by(claim.c.claimed_ms), claim.c.run_id, run_ids)
+    return {row.run_id: row.stopped_why for row in rows}
 
 
 def _set(tx: Transaction, run_id: str, part: str, **columns: int | str | None) -> None:

@@ -13,8 +13,7 @@ from callsheet.ledger import schema
 from callsheet.ledger.accounts import TOTAL
 from callsheet.ledger.records import JobRow, Output, Range, Run, Submission, Tally
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
-from callsheet.ledger.steps import chunks
-from callsheet.ledger.transaction import Transaction, read
+from callsheet.ledger.transaction import Transaction, chunks, read
 from callsheet.ticket import Ticket
 from manifests.diff import MadeJob
 from manifests.look import read_flags
@@ -27,7 +26,7 @@ ROWS_AT_ONCE = 500
 
 _job, _run, _account, _spending = schema.job, schema.run, schema.account, schema.spending
 _unclosed = select(_run).where(_run.c.closed_ms.is_(None))
-_is_made = or_(schema.job.c.state == State.SUCCEEDED.value, schema.job.c.draft_output_id.is_not(None))
+IS_MADE = or_(schema.job.c.state == State.SUCCEEDED.value, schema.job.c.draft_output_id.is_not(None))
 
 
 @read()
@@ -148,13 +147,11 @@ def runs_of(tx: Transaction, campaign: str) -> set[str]:
 @read()
 def payloads(tx: Transaction, job_ids: Collection[int], *, with_etag: bool = False) -> dict[int, str]:
     """Return the engine's own texts of these jobs, or of those of them that remember an image's ETag."""
-    query = select(_job.c.job_id, _job.c.payload).where(_job.c.job_id.in_(bindparam("piece", expanding=True)))
+    query = select(_job.c.job_id, _job.c.payload)
     if with_etag:
         query = query.where(_job.c.payload.like('%"etag":%'))
-    found: dict[int, str] = {}
-    for piece in chunks(job_ids, LOOK_UP_AT_ONCE):
-        found.update((job_id, payload) for job_id, payload in tx.execute(query, {"piece": piece}))
-    return found
+    rows = tx.rows_with(query, _job.c.job_id, job_ids, LOOK_UP_AT_ONCE)
+    return {row.job_id: row.payload for row in rows}
 
 
 def _no_such_run(tx: Transaction, run_id: str) -> str:
@@ -172,18 +169,14 @@ def jobs(
     tx: Transaction, run_id: str, *, states: Collection[State] | None = None, within: Range | None = None
 ) -> list[JobRow]:
     """Return a run's jobs in the plan's order, or those that are in one of `states` and `within` a part."""
-    return list(_jobs(tx, run_id, states, within))
+    return list(each_job(tx, run_id, states=states, within=within))
 
 
 @read()
-def each_job(tx: Transaction, run_id: str) -> Iterator[JobRow]:
-    """Yield a run's jobs in the plan's order, a few hundred at a time. For `Ledger.stream`."""
-    return _jobs(tx, run_id, None)
-
-
-def _jobs(
-    tx: Transaction, run_id: str, states: Collection[State] | None, within: Range | None = None
+def each_job(
+    tx: Transaction, run_id: str, *, states: Collection[State] | None = None, within: Range | None = None
 ) -> Iterator[JobRow]:
+    """Yield them a few hundred at a time. For `Ledger.stream`."""
     job = schema.job
     query = _job_query().where(job.c.run_id == run_id).order_by(job.c.position, job.c.retake)
     if states is not None:
@@ -251,7 +244,7 @@ def positions(tx: Transaction, run_id: str) -> list[int]:
 @read()
 def already_made(tx: Transaction, campaign: str, fingerprints: Collection[str]) -> dict[str, JobRow]:
     """Return the newest job of the campaign that was made, for each fingerprint that has one."""
-    return _newest(tx, campaign, fingerprints, and_(_is_made, _job.c.output_id.is_not(None)))
+    return _newest(tx, campaign, fingerprints, and_(IS_MADE, _job.c.output_id.is_not(None)))
 
 
 @read()
@@ -264,7 +257,7 @@ def made_files(tx: Transaction, campaign: str, fingerprints: Iterable[str]) -> I
     query = (
         select(_job.c.job_id, _job.c.run_id, _job.c.fingerprint, output.c.run_id, output.c.path)
         .join_from(_job, output, output.c.output_id == _job.c.output_id)
-        .where(tx.is_among(_job.c.fingerprint, "piece"), _is_made)
+        .where(tx.is_among(_job.c.fingerprint, "piece"), IS_MADE)
         .order_by(_job.c.job_id)
     )
     ours = runs_of(tx, campaign)  # compared here, as in `_made`
@@ -292,26 +285,21 @@ def _newest(
     tx: Transaction, campaign: str, fingerprints: Collection[str], wanted: ColumnElement[bool]
 ) -> dict[str, JobRow]:
     """Return, by fingerprint, the newest job of the campaign that is as `wanted`."""
-    found: dict[str, JobRow] = {}
     ours = runs_of(tx, campaign)  # compared here, as in `_made`
-    for piece in chunks(set(fingerprints)):
-        query = _job_query().where(_job.c.fingerprint.in_(piece), wanted).order_by(_job.c.job_id)
-        rows = map(_as_job, tx.execute(query))
-        found.update((row.fingerprint, row) for row in rows if row.run_id in ours)
-    return found
+    query = _job_query().where(wanted).order_by(_job.c.job_id)
+    rows = map(_as_job, tx.rows_with(query, _job.c.fingerprint, set(fingerprints)))
+    return {row.fingerprint: row for row in rows if row.run_id in ours}
 
 
 @read()
 def by_name(tx: Transaction, campaign: str, custom_ids: Collection[str]) -> dict[str, JobRow]:
     """Return, by name, the newest job of the campaign, or the newest that was made where one was."""
     found: dict[str, JobRow] = {}
-    job, ours = schema.job, runs_of(tx, campaign)
-    for piece in chunks(set(custom_ids)):
-        query = _job_query().where(job.c.custom_id.in_(piece)).order_by(job.c.job_id)
-        for row in map(_as_job, tx.execute(query)):
-            last = found.get(row.custom_id)
-            if row.run_id in ours and (last is None or row.is_made or not last.is_made):
-                found[row.custom_id] = row
+    ours, query = runs_of(tx, campaign), _job_query().order_by(_job.c.job_id)
+    for row in map(_as_job, tx.rows_with(query, _job.c.custom_id, set(custom_ids))):
+        last = found.get(row.custom_id)
+        if row.run_id in ours and (last is None or row.is_made or not last.is_made):
+            found[row.custom_id] = row
     return found
 
 
@@ -319,11 +307,8 @@ def by_name(tx: Transaction, campaign: str, custom_ids: Collection[str]) -> dict
 def output_paths(tx: Transaction, output_ids: Collection[int]) -> dict[int, str]:
     """Return where these files are in the folder of the run that made them, by output."""
     table = schema.output
-    found: dict[int, str] = {}
-    for piece in chunks(output_ids):
-        rows = tx.execute(select(table.c.output_id, table.c.path).where(table.c.output_id.in_(piece)))
-        found.update((output_id, path) for output_id, path in rows)
-    return found
+    rows = tx.rows_with(select(table.c.output_id, table.c.path), table.c.output_id, output_ids)
+    return {row.output_id: row.path for row in rows}
 
 
 _JOB = [column for column in schema.job.c if column.name not in ("submissions", "output_id")]
@@ -350,10 +335,9 @@ _OUTPUT = [column.label(f"o_{column.name}") for column in schema.output.c]
 def _job_query() -> Select[Any]:
     """Return the query of all jobs, to be narrowed down."""
     job, submission, output = schema.job, schema.submission, schema.output
-    last = and_(submission.c.job_id == job.c.job_id, submission.c.number == job.c.submissions)
     return (
         select(*_JOB, _DRAFT_NANO, *_SUBMISSION, *_OUTPUT)
-        .outerjoin_from(job, submission, last)
+        .outerjoin_from(job, submission, schema.IS_LAST)
         .outerjoin(output, output.c.output_id == job.c.output_id)
     )
 

@@ -12,7 +12,7 @@ from callsheet.ledger.accounts import Booking, Settlement
 from callsheet.ledger.admission import NO_ERROR
 from callsheet.ledger.records import Range, Recovered
 from callsheet.ledger.states import Event, State, next_state
-from callsheet.ledger.steps import chunks, current, step, step_many
+from callsheet.ledger.steps import change, current, step, step_many
 from callsheet.ledger.transaction import Transaction, read, write
 
 
@@ -46,28 +46,24 @@ def take_up(tx: Transaction, job_id: int, *, why: str, attempt: int | None = Non
     now = current(tx, job_id, attempt=attempt)
     next_state(now.state, Event.TAKE_UP, booked=now.booked)
     table, output = schema.submission, schema.output
-    mine = table.c.submission_id == now.submission_id
-    request_id = tx.execute(select(table.c.request_id).where(mine)).scalar_one()
     kept = select(output.c.output_id).where(output.c.submission_id == now.submission_id)
-    if request_id is None or tx.execute(kept).first() is not None:
+    if now.request_id is None or tx.execute(kept).first() is not None:
         raise IllegalTransition(f"job {job_id} has no request at fal whose file is still to come")
     told = {"error_type": NO_ERROR["error_type"], "error": NO_ERROR["error"]}
     step(tx, now, Event.TAKE_UP, why=why, job=told, submission={"closed_ms": None})
-    tx.execute(table.update().where(mine, table.c.rendered_ms.is_(None)).values(rendered_ms=tx.at_ms))
+    mine = (table.c.submission_id == now.submission_id, table.c.rendered_ms.is_(None))
+    tx.execute(table.update().where(*mine).values(rendered_ms=tx.at_ms))
 
 
 @write()
 def settle_found(tx: Transaction, job_id: int, found: Settlement, *, attempt: int | None = None) -> Booking:
     """Book what a render cost whose hold was written off as spent, and keep its result."""
     now = current(tx, job_id, attempt=attempt)
-    if now.state is not State.RENDERED or not now.booked:
+    if now.state is not State.RENDERED or not now.booked or now.request_id is None:
         raise IllegalTransition(f"job {job_id} is {now.state} and was not written off; nothing was changed")
-    table = schema.submission
-    mine = table.c.submission_id == now.submission_id
-    request_id = tx.execute(select(table.c.request_id).where(mine)).scalar_one()
     cost_nano, basis = found.cost_nano, found.cost_basis
-    booking = settlement.correct(tx, request_id, cost_nano=cost_nano, cost_basis=basis)
-    tx.execute(table.update().where(mine).values(found.kept))
+    booking = settlement.correct(tx, now.request_id, cost_nano=cost_nano, cost_basis=basis)
+    change(tx, schema.submission, {"submission_id": now.submission_id}, to=found.kept)
     return booking
 
 
@@ -77,7 +73,7 @@ def lost_jobs(tx: Transaction, error_types: Collection[str], *, since_ms: int) -
     job, table = schema.job, schema.submission
     rows = tx.execute(
         select(job.c.job_id)
-        .join_from(job, table, (table.c.job_id == job.c.job_id) & (table.c.number == job.c.submissions))
+        .join_from(job, table, schema.IS_LAST)
         .where(
             job.c.state == State.FAILED.value,
             job.c.error_type.in_(list(error_types)),
@@ -120,13 +116,12 @@ def _made_elsewhere(tx: Transaction, job_ids: Collection[int]) -> Mapping[int, i
 def _by_run(tx: Transaction, job_ids: Collection[int]) -> dict[tuple[str, str], dict[int, str]]:
     """Return the fingerprints of these jobs, {(run, campaign): {job: fingerprint}}; not of finishes."""
     job, run = schema.job, schema.run
+    query = (
+        select(job.c.job_id, job.c.fingerprint, run.c.run_id, run.c.campaign)
+        .join_from(job, run, job.c.run_id == run.c.run_id)
+        .where(job.c.draft_output_id.is_(None))
+    )
     found: dict[tuple[str, str], dict[int, str]] = {}
-    for piece in chunks(job_ids):
-        rows = tx.execute(
-            select(job.c.job_id, job.c.fingerprint, run.c.run_id, run.c.campaign)
-            .join_from(job, run, job.c.run_id == run.c.run_id)
-            .where(job.c.job_id.in_(piece), job.c.draft_output_id.is_(None))
-        )
-        for job_id, fingerprint, run_id, campaign in rows:
-            found.setdefault((run_id, campaign), {})[job_id] = fingerprint
+    for job_id, fingerprint, run_id, campaign in tx.rows_with(query, job.c.job_id, job_ids):
+        found.setdefault((run_id, campaign), {})[job_id] = fingerprint
     return found

@@ -9,15 +9,13 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Row, and_, func, or_, select
+from sqlalchemy import Row, func, or_, select
 
 from callsheet.errors import JudgedMeanwhile, UsageError
 from callsheet.ledger import schema
-from callsheet.ledger.queries import LOOK_UP_AT_ONCE
+from callsheet.ledger.queries import IS_MADE, LOOK_UP_AT_ONCE
 from callsheet.ledger.records import Change, Review
-from callsheet.ledger.states import State
-from callsheet.ledger.steps import chunks
-from callsheet.ledger.transaction import Transaction, read, write
+from callsheet.ledger.transaction import Transaction, chunks, read, write
 from manifests.retakes import shot_of
 from manifests.selection import VERDICTS
 from pricing.keep_rates import JudgedClip
@@ -78,11 +76,8 @@ def latest(tx: Transaction, job_ids: Collection[int]) -> dict[int, Review]:
 @read()
 def history(tx: Transaction, job_ids: Collection[int]) -> list[Review]:
     """Return everything that was said about these jobs, oldest first."""
-    found: list[Review] = []
-    for piece in chunks(job_ids, LOOK_UP_AT_ONCE):
-        rows = tx.execute(select(_review).where(_review.c.job_id.in_(piece)))
-        found += map(_as_review, rows)
-    return sorted(found, key=lambda review: review.review_id)
+    rows = tx.rows_with(select(_review), _review.c.job_id, job_ids, LOOK_UP_AT_ONCE)
+    return sorted(map(_as_review, rows), key=lambda review: review.review_id)
 
 
 def _as_review(row: Any) -> Review:
@@ -109,7 +104,7 @@ _clips = (
     )
     .join_from(_job, _run, _run.c.run_id == _job.c.run_id)
     .join(_output, _output.c.output_id == _job.c.output_id)
-    .where(or_(_job.c.state == State.SUCCEEDED.value, _job.c.draft_output_id.is_not(None)))
+    .where(IS_MADE)
 )
 
 
@@ -122,8 +117,7 @@ def made_clips(tx: Transaction, *, since_ms: int | None = None) -> Iterator[Judg
     """
     query = _clips
     if since_ms is not None:
-        last = and_(_submission.c.job_id == _job.c.job_id, _submission.c.number == _job.c.submissions)
-        query = query.join(_submission, last).where(_submission.c.admitted_ms >= since_ms)
+        query = query.join(_submission, schema.IS_LAST).where(_submission.c.admitted_ms >= since_ms)
     for row in tx.execute(query.execution_options(yield_per=ROWS_AT_ONCE)):
         yield _clip(row)
 
@@ -132,9 +126,7 @@ def made_clips(tx: Transaction, *, since_ms: int | None = None) -> Iterator[Judg
 def judged_clips(tx: Transaction, models: Collection[str]) -> list[JudgedClip]:
     """Return the clips of these models that were judged or finished: few, also of a large ledger."""
     judged = or_(_job.c.job_id.in_(select(_review.c.job_id)), _job.c.draft_output_id.is_not(None))
-    found: list[JudgedClip] = []
-    for piece in chunks(models):
-        found += map(_clip, tx.execute(_clips.where(_job.c.model.in_(piece), judged)))
+    found = map(_clip, tx.rows_with(_clips.where(judged), _job.c.model, models))
     return [clip for clip in found if clip.verdict]
 
 

@@ -17,8 +17,7 @@ from callsheet.ledger import parts, queries, schema, transitions
 from callsheet.ledger.admission import set_cap
 from callsheet.ledger.records import NewJob, NewRun
 from callsheet.ledger.states import HAS_OPEN_SUBMISSION, State
-from callsheet.ledger.steps import chunks
-from callsheet.ledger.transaction import Transaction, read, write
+from callsheet.ledger.transaction import Transaction, chunks, read, write
 from pricing.budgets import Cap
 
 IN_FLIGHT = HAS_OPEN_SUBMISSION | {State.PENDING}

@@ -8,7 +8,7 @@ journals that only grow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ TEXT: Final = sa.Text()
 metadata = sa.MetaData()
 
 
-def one_of(column: str, values: tuple[str, ...]) -> str:
+def one_of(column: str, values: Iterable[str]) -> str:
     """Write the condition that a column holds one of these words, in alphabetical order."""
     return f"{column} IN ({', '.join(repr(str(value)) for value in sorted(values))})"
 
@@ -32,7 +32,7 @@ MADE: Final = f"(state = '{State.SUCCEEDED.value}' OR draft_output_id IS NOT NUL
 """Jobs that were made and whose file was kept, drafts that are being finished included. The index on them
 answers a look-up by itself."""
 
-IN_SLOT: Final = one_of("state", tuple(HOLDS_SLOT))
+IN_SLOT: Final = one_of("state", HOLDS_SLOT)
 """Written out, and never as parameters: only so can the index on exactly these rows answer it."""
 
 
@@ -145,7 +145,7 @@ job = _table(
     _col("retakes_max", INT, default="0"),
     sa.UniqueConstraint("run_id", "position", "retake", name="job_once_per_position"),
     sa.CheckConstraint("retake BETWEEN 0 AND retakes_max", name="job_retakes_within_allowance"),
-    sa.CheckConstraint(one_of("state", tuple(State)), name="job_state_known"),
+    sa.CheckConstraint(one_of("state", State), name="job_state_known"),
     sa.CheckConstraint("expected_nano >= 0", name="job_expected_not_negative"),
     sa.CheckConstraint("maximum_nano > 0 AND maximum_nano >= expected_nano", name="job_maximum_covers"),
     sa.CheckConstraint(one_of("charged", ("", "no", "unknown", "yes")), name="job_charged_known"),
@@ -211,6 +211,9 @@ submission = _table(
     sa.Index("submission_by_time", "submitted_ms"),
     _partial_index("submission_unseen", "unseen_ms", where="unseen_ms IS NOT NULL"),
 )
+
+IS_LAST: Final = sa.and_(submission.c.job_id == job.c.job_id, submission.c.number == job.c.submissions)
+"""Joins a job with its last submission."""
 
 output = _table(
     "output",

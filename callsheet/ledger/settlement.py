@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 @write(short=True)
 def release(tx: Transaction, job_id: int, *, why: str = "", attempt: int | None = None) -> None:
     """Give hold and slot back before anything was sent: `held` -> `pending`."""
-    _give_back(tx, job_id, Event.RELEASE, why=why, attempt=attempt)
+    now = current(tx, job_id, attempt=attempt)
+    _end(tx, now, Event.RELEASE, cost_nano=0, basis="none", why=why)
 
 
 @write()
@@ -32,23 +33,17 @@ def declare_absent(tx: Transaction, job_id: int, *, why: str, attempt: int | Non
 
     Its submission keeps `unseen_ms`, so that a request which turns up later can be named.
     """
-    _give_back(tx, job_id, Event.DECLARE_ABSENT, why=why, attempt=attempt)
-    _note_unseen(tx, job_id)
-
-
-def _note_unseen(tx: Transaction, job_id: int) -> None:
-    """Let a job's last submission have `unseen_ms`, now where it has none, if fal named no request for it."""
-    table, job = schema.submission, schema.job
-    number = select(job.c.submissions).where(job.c.job_id == job_id).scalar_subquery()
-    is_last = (table.c.job_id == job_id) & (table.c.number == number)
-    never_seen = is_last & table.c.unseen_ms.is_(None) & table.c.request_id.is_(None)
-    tx.execute(table.update().where(never_seen).values(unseen_ms=tx.at_ms))
-
-
-def _give_back(tx: Transaction, job_id: int, event: Event, *, why: str, attempt: int | None) -> None:
-    """End a submission that cost nothing: release its whole hold."""
     now = current(tx, job_id, attempt=attempt)
-    _end(tx, now, event, cost_nano=0, basis="none", why=why)
+    _end(tx, now, Event.DECLARE_ABSENT, cost_nano=0, basis="none", why=why)
+    _note_unseen(tx, now)
+
+
+def _note_unseen(tx: Transaction, now: Current) -> None:
+    """Let a submission have `unseen_ms`, now where it has none, if fal named no request for it."""
+    if now.request_id is None:
+        table = schema.submission
+        never_seen = (table.c.submission_id == now.submission_id) & table.c.unseen_ms.is_(None)
+        tx.execute(table.update().where(never_seen).values(unseen_ms=tx.at_ms))
 
 
 @write(short=True)
@@ -62,7 +57,8 @@ def refuse(
     attempt: int | None = None,
 ) -> Booking:
     """Record that fal refused the request. Released when `charged` is "no", else the hold is booked."""
-    return _fail(tx, job_id, Event.REFUSE, charged, error_type, error, attempt=attempt)
+    now = current(tx, job_id, attempt=attempt)
+    return _fail(tx, now, Event.REFUSE, charged, error_type, error)
 
 
 @write()
@@ -80,7 +76,8 @@ def fail_inputs(
     `charged` is "unknown" where fal may have billed an earlier attempt whose hold was released: this one is
     booked for it.
     """
-    _fail(tx, job_id, Event.FAIL_INPUTS, charged, error_type, error, attempt=attempt)
+    now = current(tx, job_id, attempt=attempt)
+    _fail(tx, now, Event.FAIL_INPUTS, charged, error_type, error)
 
 
 @write()
@@ -91,8 +88,9 @@ def write_off(
 
     Its submission keeps `unseen_ms`, so that a request which turns up later can be named.
     """
-    booking = _fail(tx, job_id, Event.WRITE_OFF, "unknown", error_type, why, attempt=attempt)
-    _note_unseen(tx, job_id)
+    now = current(tx, job_id, attempt=attempt)
+    booking = _fail(tx, now, Event.WRITE_OFF, "unknown", error_type, why)
+    _note_unseen(tx, now)
     return booking
 
 
@@ -116,14 +114,13 @@ def fail_render(
     """
     known = None if cost_nano is None else (cost_nano, cost_basis or "expected")
     kept = {"billable_units": billable_units, "result_json": result_json}
-    return _fail(
-        tx, job_id, Event.FAIL_RENDER, charged, error_type, error, known=known, kept=kept, attempt=attempt
-    )
+    now = current(tx, job_id, attempt=attempt)
+    return _fail(tx, now, Event.FAIL_RENDER, charged, error_type, error, known=known, kept=kept)
 
 
 def _fail(
     tx: Transaction,
-    job_id: int,
+    now: Current,
     event: Event,
     charged: Charged,
     error_type: str,
@@ -131,10 +128,8 @@ def _fail(
     *,
     known: tuple[int, CostBasis] | None = None,
     kept: Mapping[str, Any] = NOTHING,
-    attempt: int | None,
 ) -> Booking:
     """End a submission that brought no video, at the `known` cost where fal charged that."""
-    now = current(tx, job_id, attempt=attempt)
     cost_nano, basis = _cost(charged, now.hold_nano, known)
     job = {"error_type": error_type, "error": error, "charged": charged}
     why = error or error_type
@@ -255,9 +250,8 @@ def _book(tx: Transaction, now: Current, cost_nano: int, basis: CostBasis) -> tu
     if bought:
         write_entry(tx, now.submission_id, "settle", cost_nano)
     usd = usd_text(cost_nano)
-    said = (now.run_id, now.job_id, now.number, usd, basis, usd_text(now.hold_nano))
-    text = "run %s job %d attempt %d: booked at %s USD (%s), %s USD no longer held"
-    logger.info(text, *said, extra=now.logged(usd=usd))
+    said = "booked at %s USD (%s), %s USD no longer held"
+    now.log(logger, said, usd, basis, usd_text(now.hold_nano), usd=usd)
     columns = {"booked_ms": tx.at_ms, "cost_nano": cost_nano, "cost_basis": basis}
     return Booking(cost_nano=cost_nano, cost_basis=basis, overrun_nano=overrun_nano), columns
 

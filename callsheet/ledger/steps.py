@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from typing import Any
 
-from sqlalchemy import Table, Update, and_, bindparam, func, select
+from sqlalchemy import Table, Update, bindparam, func, select
 
 from callsheet.errors import IllegalTransition, LedgerError, UsageError
 from callsheet.ledger import schema
@@ -16,9 +16,6 @@ from callsheet.ledger.states import Event, State, next_state
 from callsheet.ledger.transaction import Transaction
 
 NOTHING: Mapping[str, Any] = {}
-
-CHUNK = 500
-"""Ids per statement: SQLite takes 999 parameters in its older builds."""
 
 _current = (
     select(
@@ -35,14 +32,7 @@ _current = (
         schema.submission.c.started_ms,
         schema.submission.c.request_id,
     )
-    .outerjoin_from(
-        schema.job,
-        schema.submission,
-        and_(
-            schema.submission.c.job_id == schema.job.c.job_id,
-            schema.submission.c.number == schema.job.c.submissions,
-        ),
-    )
+    .outerjoin_from(schema.job, schema.submission, schema.IS_LAST)
     .where(schema.job.c.job_id == bindparam("wanted"))
 )
 
@@ -71,9 +61,11 @@ class Current:
         """Whether the cost of the submission is booked."""
         return self.booked_ms is not None
 
-    def logged(self, **more: str) -> dict[str, str | None]:
-        """Return what a line of the log names of the job, and `more`."""
-        return {"run": self.run_id, "job": self.custom_id, "request_id": self.request_id, **more}
+    def log(self, logger: logging.Logger, said: str, *values: object, **named: str) -> None:
+        """Log what becomes of it. Fields of the line are its run, job and request, and what is `named`."""
+        text = f"run %s job %d attempt %d: {said}"
+        extra = {"run": self.run_id, "job": self.custom_id, "request_id": self.request_id, **named}
+        logger.info(text, self.run_id, self.job_id, self.number, *values, extra=extra, stacklevel=2)
 
 
 def current(tx: Transaction, job_id: int, *, attempt: int | None = None) -> Current:
@@ -132,10 +124,9 @@ def step_many(
     `output_ids` gives jobs the file of another one.
     """
     table = schema.job
-    found: dict[int, tuple[State, int]] = {}
-    for piece in chunks(job_ids):
-        query = select(table.c.job_id, table.c.state, table.c.submissions).where(table.c.job_id.in_(piece))
-        found.update((job_id, (State(state), number)) for job_id, state, number in tx.execute(query))
+    query = select(table.c.job_id, table.c.state, table.c.submissions)
+    rows = tx.rows_with(query, table.c.job_id, job_ids)
+    found = {job_id: (State(state), number) for job_id, state, number in rows}
     if missing := set(job_ids) - set(found):
         raise UsageError(f"the ledger has no job {min(missing)}")
     if not found:
@@ -144,20 +135,13 @@ def step_many(
         _event(job_id, number, event, state, next_state(state, event), tx.at_ms, why)
         for job_id, (state, number) in found.items()
     ]
-    rows = [{"is_job_id": each["job_id"], "to_state": each["to_state"]} for each in events]
+    changes = [{"is_job_id": each["job_id"], "to_state": each["to_state"]} for each in events]
     values: dict[str, Any] = {"state": bindparam("to_state"), **(job or {})}
     if output_ids:
         values["output_id"] = bindparam("to_output_id")
-        rows = [{**row, "to_output_id": output_ids[row["is_job_id"]]} for row in rows]
-    tx.execute(table.update().where(table.c.job_id == bindparam("is_job_id")).values(values), rows)
+        changes = [{**each, "to_output_id": output_ids[each["is_job_id"]]} for each in changes]
+    tx.execute(table.update().where(table.c.job_id == bindparam("is_job_id")).values(values), changes)
     tx.execute(_write_event, events)
-
-
-def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
-    """Cut into pieces that fit one statement."""
-    iterator = iter(items)
-    while piece := list(islice(iterator, size)):
-        yield piece
 
 
 def _event(

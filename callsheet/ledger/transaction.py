@@ -13,10 +13,11 @@ disk when it returns, or it raises and nothing has changed. Within another verb 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from itertools import islice
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy import (
@@ -25,6 +26,8 @@ from sqlalchemy import (
     Connection,
     CursorResult,
     Executable,
+    Row,
+    Select,
     Table,
     Text,
     any_,
@@ -41,6 +44,17 @@ from callsheet.ledger.sqlite import FileLocks
 P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+CHUNK = 500
+"""Ids per statement: SQLite takes 999 parameters in its older builds."""
+
+
+def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
+    """Cut into pieces that fit one statement."""
+    iterator = iter(items)
+    while piece := list(islice(iterator, size)):
+        yield piece
 
 
 class Access(IntEnum):
@@ -86,6 +100,13 @@ class Transaction:
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[*tuple[Any, ...]]:
         """Execute a statement with these values, or with each of a list of them."""
         return self.connection.execute(statement, values)
+
+    def rows_with(
+        self, query: Select[Any], column: ColumnElement[Any], values: Iterable[Any], at_once: int = CHUNK
+    ) -> Iterator[Row[*tuple[Any, ...]]]:
+        """Yield what a query finds where a column has one of these values, however many they are."""
+        for piece in chunks(values, at_once):
+            yield from self.connection.execute(query.where(column.in_(piece)))
 
     def insert(self, table: Table, row: Mapping[str, Any]) -> int:
         """Insert one row and return its key, a number that the database gives."""

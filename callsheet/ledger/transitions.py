@@ -19,7 +19,7 @@ from callsheet.ledger import admission, schema
 from callsheet.ledger.accounts import account_refs
 from callsheet.ledger.records import NewJob, Output
 from callsheet.ledger.states import Event, State, next_state
-from callsheet.ledger.steps import change, chunks, current, step, step_many
+from callsheet.ledger.steps import change, current, step, step_many
 from callsheet.ledger.transaction import Transaction, purchase, write
 from callsheet.ticket import Ticket
 from manifests.look import flags_json
@@ -66,8 +66,7 @@ def send(
         "queue_url": queue_url,
     }
     step(tx, now, Event.SEND, more={"attempts": 1}, submission=columns)
-    text = "run %s job %d attempt %d: about to be sent"
-    logger.info(text, now.run_id, job_id, now.number, extra=now.logged())
+    now.log(logger, "about to be sent")
 
 
 @write(short=True)
@@ -111,9 +110,7 @@ def _take_ticket(
         raise LedgerError(f"request {ticket.request_id} belongs to job {other} already, not to job {job_id}")
     columns = {**{name: getattr(ticket, name) for name in schema.TICKET}, "submitted_ms": tx.at_ms}
     step(tx, now, event, why=why, more={"purchases": 1}, submission=columns)
-    said = (now.run_id, job_id, now.number, event, ticket.request_id)
-    told = now.logged(request_id=ticket.request_id)
-    logger.info("run %s job %d attempt %d: %s, request %s", *said, extra=told)
+    now.log(logger, "%s, request %s", event, ticket.request_id, request_id=ticket.request_id)
 
 
 @write()
@@ -128,8 +125,7 @@ def lose(
     """Record that it is not known whether the POST arrived: `unknown`. Hold and slot stay."""
     now = current(tx, job_id, attempt=attempt)
     step(tx, now, Event.LOSE, why=why, submission={"lead_request_id": lead_request_id})
-    text = "run %s job %d attempt %d: outcome unknown"
-    logger.info(text, now.run_id, job_id, now.number, extra=now.logged())
+    now.log(logger, "outcome unknown")
 
 
 @write()
@@ -145,8 +141,7 @@ def misname(tx: Transaction, job_id: int, *, why: str, attempt: int | None = Non
         more={"purchases": -1},
         submission=dict.fromkeys((*schema.TICKET, "submitted_ms", "started_ms", "unseen_ms")),
     )
-    text = "run %s job %d attempt %d: its request id was wrong: %s"
-    logger.info(text, now.run_id, job_id, now.number, why, extra=now.logged())
+    now.log(logger, "its request id was wrong: %s", why)
 
 
 @write()
@@ -249,12 +244,9 @@ def skip(tx: Transaction, job_ids: Collection[int], *, why: str = "") -> None:
 def reuse(tx: Transaction, made_by: Mapping[int, int]) -> None:
     """Give pending jobs the file of a job that succeeded before: {job: the job that made it}."""
     job = schema.job
-    outputs: dict[int, int] = {}
-    for piece in chunks(set(made_by.values())):
-        query = select(job.c.job_id, job.c.output_id).where(job.c.job_id.in_(piece))
-        outputs.update(
-            (job_id, output_id) for job_id, output_id in tx.execute(query.where(text(schema.MADE)))
-        )
+    query = select(job.c.job_id, job.c.output_id).where(text(schema.MADE))
+    rows = tx.rows_with(query, job.c.job_id, set(made_by.values()))
+    outputs = {row.job_id: row.output_id for row in rows}
     if missing := set(made_by.values()) - set(outputs):
         raise UsageError(f"job {min(missing)} has no finished video to use again")
     step_many(tx, made_by, Event.REUSE, output_ids={job_id: outputs[made_by[job_id]] for job_id in made_by})

@@ -7,13 +7,9 @@ from collections.abc import Iterator
 from sqlalchemy import text
 
 from callsheet.ledger.booking import entry_hash
+from callsheet.ledger.schema import one_of
 from callsheet.ledger.states import ARROWS, HAS_OPEN_SUBMISSION, HAS_REQUEST, State
 from callsheet.ledger.transaction import Transaction, read
-
-
-def _listed(words: frozenset[State]) -> str:
-    return ", ".join(f"'{word}'" for word in sorted(words))
-
 
 _SUM_BY_ACCOUNT = """
     SELECT sa.account_id, SUM({amount}) AS amount
@@ -80,7 +76,7 @@ CHECKS: dict[str, str] = {
     "I6: job {0} is {1}, and its last submission is not open, or is open when it should not be": (
         "SELECT j.job_id, j.state FROM job j LEFT JOIN submission s "  # noqa: S608 - constants
         "ON s.job_id = j.job_id AND s.number = j.submissions "
-        f"WHERE (j.state IN ({_listed(HAS_OPEN_SUBMISSION)})) "
+        f"WHERE ({one_of('j.state', HAS_OPEN_SUBMISSION)}) "
         "<> (s.submission_id IS NOT NULL AND s.closed_ms IS NULL) ORDER BY 1"
     ),
     "I6: job {0} counts {1} submissions and has {2}": (
@@ -95,7 +91,7 @@ CHECKS: dict[str, str] = {
     "I8: job {0} is {1} and has no request id": (
         "SELECT j.job_id, j.state FROM job j LEFT JOIN submission s "  # noqa: S608 - constants
         "ON s.job_id = j.job_id AND s.number = j.submissions "
-        f"WHERE j.state IN ({_listed(HAS_REQUEST)}) AND s.request_id IS NULL ORDER BY 1"
+        f"WHERE {one_of('j.state', HAS_REQUEST)} AND s.request_id IS NULL ORDER BY 1"
     ),
     "I10: job {0} is {1}, its last event leads to {2}": (
         "SELECT j.job_id, j.state, COALESCE(e.to_state, 'pending') FROM job j LEFT JOIN event e "

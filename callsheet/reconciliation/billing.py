@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from callsheet.errors import AccountError, ClaimLost, LedgerError, QueueError
 from callsheet.ledger import Ledger, Purchase, history, settlement
-from callsheet.ledger.steps import chunks
+from callsheet.ledger.transaction import chunks
 from callsheet.provider.platform_messages import MAX_NANO, BillingEvent
 from callsheet.reconciliation.account import AccountSession
 from pricing.money import usd_text

@@ -87,10 +87,10 @@ def made_files(folder: Path) -> None:
             ),
             path,
         )
-        picture = probe(path).thumbnail
+        decoded = probe(path)
         poster = folder / thumbnail_of(f"media/clip-{number}.mp4")
-        write_thumbnail(picture.jpeg(), poster)
-        write_thumbnail(picture.strip.jpeg(), strip_of(poster))
+        write_thumbnail(decoded.thumbnail, poster)
+        write_thumbnail(decoded.strip, strip_of(poster))
 
 
 def rows_of(count: int) -> list[ResultRow]:

@@ -92,10 +92,6 @@ class PartFile:
         while rest:
             rest = rest[os.write(self.descriptor, rest) :]
 
-    def read_at(self, offset: int, count: int) -> bytes:
-        """Read at most `count` bytes at `offset`."""
-        return os.pread(self.descriptor, count, offset)
-
 
 @contextmanager
 def part_file(destination: Path, *, mode: int = 0o666) -> Iterator[PartFile]:

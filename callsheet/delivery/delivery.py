@@ -207,11 +207,7 @@ def _deliver_clip(package: Package, clip: KeptClip, run: Run, files: list[Writte
     """Copy a video with its label, and write what is known of it beside it."""
     label = _label(clip)
     with clip.source.open("rb") as file:
-        descriptor = file.fileno()
-
-        def read(offset: int, count: int) -> bytes:
-            return os.pread(descriptor, count, offset)
-
+        read = partial(os.pread, file.fileno())
         why = why_untouched(read, check_boxes(read, clip.source.stat().st_size))
     path = f"{VIDEOS}/{clip.name}"
     video = package.copy(f"{path}.mp4", clip.source, b"" if why else xmp_box(label))

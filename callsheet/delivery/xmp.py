@@ -33,13 +33,13 @@ def why_untouched(read: ReadAt, boxes: tuple[Box, ...]) -> str:
         if box.kind in {b"jumb", b"jumd", b"c2pa"}:
             return "it carries Content Credentials (C2PA)"
         if box.kind == b"uuid":
-            name = read(box.offset + (16 if _is_long(read, box) else 8), 16)
+            name = read(16, box.offset + (16 if _is_long(read, box) else 8))
             if name == C2PA_UUID:
                 return "it carries Content Credentials (C2PA)"
             if name == XMP_UUID:
                 return "it carries XMP of its own"
     last = boxes[-1]
-    if read(last.offset, 4) == bytes(4):
+    if read(4, last.offset) == bytes(4):
         return "its last box has no length of its own"
     if last.kind == b"mfra":
         return "its index of fragments must stand at the end"
@@ -47,7 +47,7 @@ def why_untouched(read: ReadAt, boxes: tuple[Box, ...]) -> str:
 
 
 def _is_long(read: ReadAt, box: Box) -> bool:
-    return read(box.offset, 4) == b"\0\0\0\1"
+    return read(4, box.offset) == b"\0\0\0\1"
 
 
 def xmp_box(packet: bytes) -> bytes:

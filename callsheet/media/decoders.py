@@ -22,15 +22,12 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from callsheet.errors import MediaError, Unavailable
 from callsheet.media.codes import MediaErrorCode, media_error
-from callsheet.media.expect import LookOrder, MediaFacts
-from manifests.look import Flag, flags_json, read_flags
-
-Jpeg = bytes
-Decoded = tuple[MediaFacts, Jpeg, Jpeg, tuple[Flag, ...]]
-"""What a file holds, a thumbnail and a strip of it, and what a technical look found."""
+from callsheet.media.expect import Decoded, LookOrder, MediaFacts
+from manifests.look import flags_json, read_flags
 
 Decode = Callable[[Path, LookOrder | None], Decoded]
 """Decodes every frame of a file, and looks at it where it is told for what. Blocks.
@@ -59,8 +56,7 @@ def decode_here(path: Path, look: LookOrder | None) -> Decoded:
     """Decode a file in this process."""
     from callsheet.media.probe import probe
 
-    probed = probe(path, look=look)
-    return probed.facts, probed.thumbnail.jpeg(), probed.thumbnail.strip.jpeg(), probed.flags
+    return probe(path, look=look)
 
 
 class Decoders:
@@ -83,7 +79,7 @@ class Decoders:
         limit.daemon = True
         limit.start()
         try:
-            answer = _asked(worker, path, look)
+            document = _asked(worker, path, look)
         except OSError as error:
             _end(worker)
             if -(worker.returncode or 0) in CRASHES:
@@ -95,7 +91,7 @@ class Decoders:
         finally:
             limit.cancel()
         self._give_back(worker)
-        return answer()
+        return _decoded(document)
 
     def prepare(self) -> None:
         """Start a worker ahead, up to WORKERS: it loads libavcodec while the first clips render.
@@ -149,8 +145,8 @@ def _started() -> subprocess.Popen[bytes]:
         raise Unavailable(f"no process could be started to decode videos: {error}") from error
 
 
-def _asked(worker: subprocess.Popen[bytes], path: Path, look: LookOrder | None) -> Callable[[], Decoded]:
-    """Let a worker decode a file; returns what gives its answer. Raises OSError where it has ended."""
+def _asked(worker: subprocess.Popen[bytes], path: Path, look: LookOrder | None) -> dict[str, Any]:
+    """Let a worker decode a file; returns what `_document` made. Raises OSError where it has ended."""
     assert worker.stdin is not None
     assert worker.stdout is not None
     worker.stdin.write(base64.b64encode(pickle.dumps((path, look))) + b"\n")
@@ -159,17 +155,18 @@ def _asked(worker: subprocess.Popen[bytes], path: Path, look: LookOrder | None) 
     if not line.endswith(b"\n"):
         raise BrokenPipeError(f"exit code {worker.wait()}")
     try:
-        document = json.loads(line)
+        document: dict[str, Any] = json.loads(line)
     except ValueError as error:
         raise OSError(f"its answer is none: {line[:80]!r}") from error
+    return document
 
-    def answer() -> Decoded:
-        if "reason" in document:
-            raise MediaError(document["message"], reason=document["reason"])
-        thumbnail, strip = (base64.b64decode(document[name]) for name in ("thumbnail", "strip"))
-        return MediaFacts(**document["facts"]), thumbnail, strip, read_flags(document["flags"])
 
-    return answer
+def _decoded(document: dict[str, Any]) -> Decoded:
+    """Read what `_document` made. Raises MediaError where the file does not decode."""
+    if "reason" in document:
+        raise MediaError(document["message"], reason=document["reason"])
+    thumbnail, strip = (base64.b64decode(document[name]) for name in ("thumbnail", "strip"))
+    return Decoded(MediaFacts(**document["facts"]), thumbnail, strip, read_flags(document["flags"]))
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:

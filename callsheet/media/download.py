@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -21,9 +23,9 @@ from callsheet import failpoints
 from callsheet.errors import MediaError
 from callsheet.files import PartFile, file_sha256, make_directory, naming_full_disk, part_file
 from callsheet.media.codes import MediaErrorCode, media_error
-from callsheet.media.decoders import WORKERS, Decode, Decoded, Jpeg, decode_here
-from callsheet.media.expect import Expectation, MediaFacts, verify
-from callsheet.media.mp4 import ReadAt, check_boxes
+from callsheet.media.decoders import WORKERS, Decode, decode_here
+from callsheet.media.expect import Decoded, Expectation, Jpeg, MediaFacts, verify
+from callsheet.media.mp4 import check_boxes
 from callsheet.media.place import keep_rejected, place_file
 from manifests.look import Flag
 
@@ -107,13 +109,8 @@ def recheck(path: Path, expectation: Expectation, decode: Decode = decode_here) 
     if not path.is_file() or path.is_symlink():
         return None
     with path.open("rb") as file:
-
-        def read(offset: int, count: int) -> bytes:
-            file.seek(offset)
-            return file.read(count)
-
         size = path.stat().st_size
-        found = _verified(path, read, size, _Order(expectation, None, decode))
+        found = _verified(path, file.fileno(), size, _Order(expectation, None, decode))
     return Collected(path, file_sha256(path), size, *found)
 
 
@@ -210,7 +207,7 @@ def _finish(
 ) -> Collected:
     """Verify and name the received file. Blocks for as long as decoding takes."""
     try:
-        found = _verified(part.path, part.read_at, size, order)
+        found = _verified(part.path, part.descriptor, size, order)
     except MediaError as error:
         kept = keep_rejected(part, rejected, destination, sha256)
         where = kept.relative_to(rejected.parent)
@@ -219,8 +216,8 @@ def _finish(
     return Collected(path, sha256, size, *found)
 
 
-def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> Decoded:
-    """Return what a file holds. Raises MediaError where it is not what was ordered."""
+def _verified(path: Path, descriptor: int, size: int, order: _Order) -> Decoded:
+    """Return what an open file holds. Raises MediaError where it is not what was ordered."""
     if size == 0:
         raise media_error(MediaErrorCode.EMPTY, "the download brought no bytes")
     if order.bytes is not None and size != order.bytes:
@@ -228,7 +225,7 @@ def _verified(path: Path, read: ReadAt, size: int, order: _Order) -> Decoded:
             MediaErrorCode.WRONG_LENGTH,
             f"the result announced {order.bytes:,} bytes and the file has {size:,}",
         )
-    check_boxes(read, size)
+    check_boxes(partial(os.pread, descriptor), size)
     decoded = order.decode(path, order.expectation.look)
-    verify(decoded[0], order.expectation)
+    verify(decoded.facts, order.expectation)
     return decoded

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from callsheet.media.codes import MediaErrorCode, media_error
 from manifests.job import Job
-from manifests.look import LookRules, asks_for_cuts
+from manifests.look import Flag, LookRules, asks_for_cuts
 from pricing.catalog import AUTO, Catalog
 from pricing.units import grid_neighbours
 
@@ -48,6 +49,21 @@ class MediaFacts:
     def has_audio(self) -> bool:
         """Whether there is sound that could be decoded; a track that merely claims it does not count."""
         return self.audio_s > 0
+
+
+Jpeg = bytes
+
+
+class Decoded(NamedTuple):
+    """What decoding a file brought: what it holds, two JPEGs, and what a technical look found.
+
+    `thumbnail` is one of its frames and `strip` several of them, b"" where none could be made.
+    """
+
+    facts: MediaFacts
+    thumbnail: Jpeg
+    strip: Jpeg
+    flags: tuple[Flag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from callsheet.media.codes import MediaErrorCode, media_error
 
 ReadAt = Callable[[int, int], bytes]
-"""Read at most `count` bytes at `offset`: `read(offset, count)`; fewer only at the end of the file."""
+"""`read(count, offset)`, as `os.pread` of an open file: fewer bytes only at its end."""
 
 MAX_BOXES = 10_000
 """A fragmented hour has some thousand outermost boxes; a hostile file can have one every eight bytes."""
@@ -40,7 +40,7 @@ def check_boxes(read: ReadAt, size: int) -> tuple[Box, ...]:
     if size == 0:
         raise media_error(MediaErrorCode.EMPTY, "the file is empty")
     if read(4, 4) != b"ftyp":
-        raise media_error(MediaErrorCode.NOT_MP4, f"the file is no MP4: it begins with {read(0, 16)!r}")
+        raise media_error(MediaErrorCode.NOT_MP4, f"the file is no MP4: it begins with {read(16, 0)!r}")
     boxes = tuple(_walk(read, size))
     kinds = {box.kind for box in boxes}
     if b"moov" not in kinds:
@@ -69,7 +69,7 @@ def _walk(read: ReadAt, size: int) -> Iterator[Box]:
 
 
 def _box_at(read: ReadAt, offset: int, size: int) -> Box:
-    header = read(offset, _LONG_HEADER)
+    header = read(_LONG_HEADER, offset)
     if len(header) < _HEADER:
         raise media_error(MediaErrorCode.TRUNCATED, f"the file ends within a box header at byte {offset:,}")
     claimed, kind = int.from_bytes(header[:4]), header[4:8]

@@ -20,9 +20,8 @@ from av.stream import Stream
 from PIL import Image
 
 from callsheet.media.codes import MediaErrorCode, media_error
-from callsheet.media.expect import LookOrder, MediaFacts
+from callsheet.media.expect import Decoded, LookOrder, MediaFacts
 from callsheet.media.look import Look
-from manifests.look import Flag
 
 STRIP_FRAMES = 6
 TILE_WIDTH_PX, TILE_HEIGHT_PX = 240, 135
@@ -121,16 +120,7 @@ def _tile(frame: VideoFrame) -> Image.Image:
     return picture
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """What decoding a file brought: what it holds, a thumbnail, and what the technical look found."""
-
-    facts: MediaFacts
-    thumbnail: Thumbnail
-    flags: tuple[Flag, ...] = ()
-
-
-def probe(path: Path, bounds: Bounds = Bounds(), look: LookOrder | None = None) -> Probed:
+def probe(path: Path, bounds: Bounds = Bounds(), look: LookOrder | None = None) -> Decoded:
     """Decode the whole file, and look at it where `look` says for what.
 
     Blocks; libavcodec releases the interpreter lock while it works. Raises MediaError: undecodable, no_video
@@ -162,7 +152,7 @@ class _Count:
     end_s: Fraction = Fraction(0)
 
 
-def _decoded(container: InputContainer, bounds: Bounds, look: Look | None) -> Probed:
+def _decoded(container: InputContainer, bounds: Bounds, look: Look | None) -> Decoded:
     if not container.streams.video:
         raise media_error(MediaErrorCode.NO_VIDEO, "the file has no video track")
     video = container.streams.video[0]
@@ -176,7 +166,8 @@ def _decoded(container: InputContainer, bounds: Bounds, look: Look | None) -> Pr
     for packet in container.demux([stream for stream in (video, audio) if stream is not None]):
         _take(packet, count, video, bounds)
     facts = _facts(video, count)
-    return Probed(facts, count.thumbnail, look.flags(facts.duration_s) if look else ())
+    flags = look.flags(facts.duration_s) if look else ()
+    return Decoded(facts, count.thumbnail.jpeg(), count.thumbnail.strip.jpeg(), flags)
 
 
 def _take(packet: Packet[Stream], count: _Count, video: VideoStream, bounds: Bounds) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from callsheet.errors import MediaError, Unavailable
 from callsheet.media.codes import worth_another_read
-from callsheet.media.decoders import WORKERS, Decoded, Decoders, decode_here
+from callsheet.media.decoders import WORKERS, Decoders, decode_here
 from callsheet.media.download import collect
-from callsheet.media.expect import Expectation, LookOrder
+from callsheet.media.expect import Decoded, Expectation, LookOrder
 from manifests.look import LookRules
 from tests.procfs import children, command_line, send_signal
 

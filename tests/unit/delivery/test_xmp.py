@@ -67,7 +67,7 @@ LONG_UUID = b"\0\0\0\1uuid" + (32).to_bytes(8) + C2PA_UUID
 def test_a_file_with_a_provenance_of_its_own_gets_no_box(content: bytes, said: str) -> None:
     """Nor does one whose end must stay its end."""
 
-    def read(offset: int, count: int) -> bytes:
+    def read(count: int, offset: int) -> bytes:
         return content[offset : offset + count]
 
     why = why_untouched(read, check_boxes(read, len(content)))

@@ -23,7 +23,7 @@ WHOLE = FTYP + MOOV + MDAT
 
 def check(content: bytes) -> tuple[bytes, ...]:
     """Walk these bytes and return the types met."""
-    boxes = check_boxes(lambda offset, count: content[offset : offset + count], len(content))
+    boxes = check_boxes(lambda count, offset: content[offset : offset + count], len(content))
     return tuple(each.kind for each in boxes)
 
 

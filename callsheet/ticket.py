@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ADDRESSES = ("status_url", "response_url", "cancel_url")
+"""What of it fal's reply names by address."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:

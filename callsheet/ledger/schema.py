@@ -14,6 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from callsheet.ledger.states import COST_BASES, HOLDS_SLOT, State
+from callsheet.ticket import ADDRESSES
 from manifests.selection import VERDICTS
 
 INT: Final[Any] = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -179,7 +180,7 @@ spending = _table(
     sa.CheckConstraint("held_nano >= 0 AND spent_nano >= 0", name="spending_not_negative"),
 )
 
-TICKET: Final = ("request_id", "status_url", "response_url", "cancel_url")
+TICKET: Final = ("request_id", *ADDRESSES)
 """The columns of a submission that fal's reply fills; with `endpoint` they are its ticket."""
 
 submission = _table(

@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,7 +39,7 @@ from callsheet.provider.messages import (
 )
 from callsheet.provider.outcomes import outcome_of_failure
 from callsheet.provider.polling import PollSchedule
-from callsheet.provider.replies import Reply
+from callsheet.provider.replies import Reply, server_time_ms
 from callsheet.provider.transport import (
     CONNECT_TIMEOUT_S,
     Departure,
@@ -61,6 +60,9 @@ be a mistake of fal's, and the render behind it is paid for."""
 
 SEND_WITHIN_S = 15.0
 """How long after its intent was written down the paid POST may still leave, in seconds."""
+
+
+KEYS_PATH = "/.well-known/jwks.json"
 
 
 def quiet_http_logs() -> None:
@@ -223,17 +225,13 @@ class FalQueue:
 
     async def webhook_keys(self) -> bytes:
         """Return the document of fal's public keys for webhooks. Raises Unavailable or AccountError."""
-        reply = await self._read("GET", f"{self._settings.rest_url}/.well-known/jwks.json")
+        reply = await self._read("GET", f"{self._settings.rest_url}{KEYS_PATH}")
         read_object(reply, "fal's list of keys")
         return reply.body
 
     async def clock_ms(self) -> int | None:
         """Return fal's clock by the Date of a reply (Unix ms, whole seconds); None where it has none."""
-        reply = await self._read("GET", f"{self._settings.rest_url}/.well-known/jwks.json")
-        try:
-            return int(parsedate_to_datetime(reply.headers["date"]).timestamp() * 1000)
-        except (KeyError, ValueError):
-            return None
+        return server_time_ms(await self._read("GET", f"{self._settings.rest_url}{KEYS_PATH}"))
 
     async def _read(self, method: str, url: str, params: Mapping[str, str] | None = None) -> Reply:
         client, auth = self._opened()[1], self._auth()

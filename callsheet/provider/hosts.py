@@ -17,7 +17,7 @@ from callsheet.errors import UntrustedHost, UsageError, without_login
 from callsheet.provider.messages import ticket_for
 from callsheet.provider.replies import clean
 from callsheet.settings import SEEDANCE_OWNER_HOSTS, Settings
-from callsheet.ticket import Ticket
+from callsheet.ticket import ADDRESSES, Ticket
 
 Origin = tuple[str, str, int | None]
 """Scheme, host and port; the port is None where it is the scheme's own."""
@@ -86,9 +86,8 @@ class Hosts:
         is built anew from the endpoint, as fal's own JavaScript client always does.
         """
         built = ticket_for(self.queue_url, ticket.endpoint_id, ticket.request_id)
-        names = ("status_url", "response_url", "cancel_url")
-        kept = {name: getattr(ticket, name) for name in names if self._is_own(getattr(ticket, name), ticket)}
-        return replace(built, **kept)
+        named = {name: getattr(ticket, name) for name in ADDRESSES}
+        return replace(built, **{name: url for name, url in named.items() if self._is_own(url, ticket)})
 
     def _is_own(self, text: str, ticket: Ticket) -> bool:
         try:

@@ -36,7 +36,7 @@ from callsheet.provider.replies import (
     request_id_in,
     retry_after_s,
 )
-from callsheet.ticket import Ticket
+from callsheet.ticket import ADDRESSES, Ticket
 
 MEDIA_LIFETIME_S = 30 * 86_400
 """How long fal is asked to keep a finished file, in seconds: its default is an account setting."""
@@ -89,8 +89,6 @@ class Rendered:
     """
 
     video_url: str
-    content_type: str | None
-    file_name: str | None
     file_size: int | None
     seed: int | None
     billable_units: str | None
@@ -200,7 +198,7 @@ def _accepted(reply: Reply, endpoint_id: str) -> Ticket:
 
 def _addresses(document: Mapping[str, Any]) -> list[str]:
     """Return the three addresses of an accepted submit, "" for what is none."""
-    named = [document.get(name) for name in ("status_url", "response_url", "cancel_url")]
+    named = [document.get(name) for name in ADDRESSES]
     return [url if isinstance(url, str) else "" for url in named]
 
 
@@ -299,8 +297,6 @@ def parse_result(reply: Reply) -> Rendered:
         raise Unavailable("the result names no video", error_type="result_without_video")
     return Rendered(
         video_url=url,
-        content_type=text_or_none(video.get("content_type")),
-        file_name=text_or_none(video.get("file_name")),
         file_size=_whole(video.get("file_size")),
         seed=_whole(document.get("seed")),
         billable_units=billable_units(reply),

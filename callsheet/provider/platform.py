@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -90,18 +89,17 @@ class FalPlatform:
         self._transport = transport
         self._sleep = sleep
         self._jitter = jitter
-        self._stack = AsyncExitStack()
         self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
         urls = (self._settings.platform_url,)
-        client = open_client(transport=self._transport, keep_alive=True, urls=urls)
-        self._client = await self._stack.enter_async_context(client)
+        self._client = open_client(transport=self._transport, keep_alive=True, urls=urls)
         return self
 
     async def __aexit__(self, *raised: object) -> None:
-        self._client = None
-        await self._stack.aclose()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     async def history(
         self,

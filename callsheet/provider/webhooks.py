@@ -57,21 +57,18 @@ class PublishedKeys:
         Raises Unavailable where they cannot be read. They are asked for at most once in READ_AGAIN_S.
         """
         async with self._one:  # those that come together wait for one read
-            return await self._fit(message, signature)
-
-    async def _fit(self, message: bytes, signature: bytes) -> bool:
-        now_s = self._now()
-        is_fresh = now_s - self._read_s < KEPT_S
-        if is_fresh and self._any_fits(message, signature):
-            return True
-        if now_s - self._tried_s >= READ_AGAIN_S:
-            self._tried_s = now_s
-            self._keys = keys_in(await self._read())
-            self._read_s = now_s
-            return self._any_fits(message, signature)
-        if not is_fresh:
-            raise Unavailable("they could not be read a moment ago")
-        return False
+            now_s = self._now()
+            is_fresh = now_s - self._read_s < KEPT_S
+            if is_fresh and self._any_fits(message, signature):
+                return True
+            if now_s - self._tried_s >= READ_AGAIN_S:
+                self._tried_s = now_s
+                self._keys = keys_in(await self._read())
+                self._read_s = now_s
+                return self._any_fits(message, signature)
+            if not is_fresh:
+                raise Unavailable("they could not be read a moment ago")
+            return False
 
     def _any_fits(self, message: bytes, signature: bytes) -> bool:
         return any(_fits(key, message, signature) for key in self._keys)

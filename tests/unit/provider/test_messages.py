@@ -350,7 +350,7 @@ def test_a_result_is_read_whole() -> None:
     """The address, what was billed, and everything else that fal sent."""
     found = parse_result(reply(200, VIDEO, x_fal_billable_units="0.2448"))
     assert (found.video_url, found.file_size, found.seed) == (VIDEO["video"]["url"], 1234, 42)  # type: ignore[index]
-    assert (found.billable_units, found.content_type, found.raw) == ("0.2448", None, VIDEO)
+    assert (found.billable_units, found.raw) == ("0.2448", VIDEO)
 
 
 ODD_UNITS = ["-1", "1e9", "NaN", "Infinity", "9" * 5000, "1,5", "\u0661", "0x1", "+1", "1 000"]

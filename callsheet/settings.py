@@ -29,28 +29,6 @@ SEEDANCE_OWNER_HOSTS = ("fal.media",)
 
 
 @dataclass(frozen=True, slots=True)
-class ApiKey:
-    """The key for fal. `repr` and `str` are masked; `reveal` is for the one header that needs it."""
-
-    _value: str = field(repr=False)
-
-    def __str__(self) -> str:
-        return "[key]"
-
-    def __repr__(self) -> str:
-        return "ApiKey([key])"
-
-    @property
-    def account(self) -> str:
-        """A hash of the key's id, the part before the colon (of the whole key, where it has none)."""
-        return hashlib.sha256(self._value.partition(":")[0].encode()).hexdigest()[:16]
-
-    def reveal(self) -> str:
-        """Return the key itself, to be written into an Authorization header and nowhere else."""
-        return self._value
-
-
-@dataclass(frozen=True, slots=True)
 class Secret:
     """A text that is never shown, such as an address with a token in it; "" where there is none."""
 
@@ -60,11 +38,25 @@ class Secret:
         return "[secret]"
 
     def __repr__(self) -> str:
-        return "Secret([secret])"
+        return f"{type(self).__name__}({self})"
 
     def reveal(self) -> str:
         """Return the text itself, for the one place that needs it."""
         return self._value
+
+
+class ApiKey(Secret):
+    """The key for fal, which is revealed to be written into an Authorization header and nowhere else."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "[key]"
+
+    @property
+    def account(self) -> str:
+        """A hash of the key's id, the part before the colon (of the whole key, where it has none)."""
+        return hashlib.sha256(self._value.partition(":")[0].encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +144,7 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
 
     Raises UsageError naming the variable, what it holds and what it may hold.
     """
-    given: dict[str, str | int | Path | ApiKey | Secret | None] = {"key": _key(environ)}
+    given: dict[str, str | int | Path | Secret | None] = {"key": _key(environ)}
     given["admin_key"] = _checked("FAL_ADMIN_KEY", environ.get("FAL_ADMIN_KEY", "").strip())
     data_dir = environ.get("CALLSHEET_DATA_DIR", "").strip()
     given["data_dir"] = _home(data_dir) if data_dir else platformdirs.user_data_path("callsheet")

@@ -14,6 +14,7 @@ from callsheet.errors import Busy, CallsheetError, CapReached, InputError, Inter
 from callsheet.ledger import (
     Account,
     JobRow,
+    State,
     account_refs,
     admission,
     history,
@@ -155,8 +156,8 @@ async def _look(ctx: RunContext) -> list[Account]:
     }
     accounts = list((await ctx.do(admission.headroom, refs)).values())
     messages = [
-        message.unknown(custom_id, attempt, campaign=run.campaign, run_id=run.run_id, sandbox=sandbox)
-        for custom_id, attempt in await ctx.do(history.unknown_jobs, run.run_id)
+        message.unknown(row.custom_id, row.attempt, campaign=run.campaign, run_id=run.run_id, sandbox=sandbox)
+        for row in await ctx.do(queries.jobs, run.run_id, states={State.UNKNOWN})
     ]
     for account in accounts:
         if account.frozen:

@@ -178,7 +178,7 @@ def open_work(tx: Transaction) -> list[OpenWork]:
     claims = claims_of(tx.connection, {row.run_id for row in rows})
     return [
         OpenWork(
-            **row._mapping,  # noqa: SLF001 - its documented name
+            **row._mapping,
             owner=_owner(tx, claims[row.run_id]),
             alive=is_owned(tx, row.run_id, WHOLE, claims[row.run_id]),
         )

@@ -87,7 +87,7 @@ def read_bills(tx: Transaction, wanted: EntryFilter, *, with_costs: bool) -> Ite
     yield BillSums(tuple(sums.values()), tuple(costs.values()))
     query = select(client.label("client"), *_COLUMNS).select_from(_FROM.outerjoin(_output, _ITS_OUTPUT))
     for row in _streamed(tx, query.where(*where).order_by(*order)):
-        yield _bill(dict(row._mapping))  # noqa: SLF001 - SQLAlchemy's documented name
+        yield _bill(dict(row._mapping))
 
 
 _submission, _job, _run, _output = schema.submission, schema.job, schema.run, schema.output

@@ -180,7 +180,7 @@ def entries(tx: Transaction, wanted: EntryFilter = EVERYTHING) -> Iterator[Entry
     )
     for row in tx.execute(query.execution_options(yield_per=1000)):
         if _is_of(wanted, row):
-            yield Entry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+            yield Entry(**row._mapping)
 
 
 @read()
@@ -236,7 +236,7 @@ def _grouped(
         .order_by(*columns.values())
     )
     return [
-        Spending(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+        Spending(**row._mapping)
         for row in tx.execute(query).all()
         if row.submissions is not None and _is_of(wanted, row)
     ]
@@ -337,7 +337,7 @@ def purchases(tx: Transaction, *, since_ms: int) -> Iterator[Purchase]:
     columns = (job.c.run_id, job.c.job_id, job.c.custom_id, job.c.row, *(table.c[name] for name in own))
     query = _accepted(since_ms, *columns).order_by(table.c.submission_id)
     for row in tx.execute(query.execution_options(yield_per=1000)):
-        yield Purchase(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+        yield Purchase(**row._mapping)
 
 
 def _accepted(since_ms: int, *columns: Any) -> Select[Any]:
@@ -362,13 +362,3 @@ def announce(tx: Transaction, keys: Iterable[str]) -> set[str]:
     if fresh := wanted - known:
         tx.execute(table.insert(), [{"key": key, "at_ms": tx.at_ms} for key in sorted(fresh)])
     return fresh
-
-
-@read()
-def unknown_jobs(tx: Transaction, run_id: str) -> list[tuple[str, int]]:
-    """Return the jobs of a run whose outcome is unknown, each with the number of its submission."""
-    job = _job
-    query = select(job.c.custom_id, job.c.submissions).where(
-        job.c.run_id == run_id, job.c.state == State.UNKNOWN.value
-    )
-    return [(row.custom_id, row.submissions) for row in tx.execute(query)]

@@ -232,7 +232,7 @@ def given_up(tx: Transaction, *, since_ms: int) -> list[Submission]:
         )
         .order_by(table.c.submission_id)
     )
-    return [found for row in tx.execute(query) if (found := _as_submission(dict(row._mapping))) is not None]  # noqa: SLF001 - its documented name
+    return [found for row in tx.execute(query) if (found := _as_submission(dict(row._mapping))) is not None]
 
 
 @read()
@@ -344,7 +344,7 @@ def _job_query() -> Select[Any]:
 
 def _as_job(row: Row[Any]) -> JobRow:
     """Read one row of `_job_query`."""
-    values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+    values: dict[str, Any] = dict(row._mapping)
     own = {column.name: values[column.name] for column in _JOB}
     own |= {"state": State(own["state"]), "draft": bool(own["draft"])}
     return JobRow(

@@ -81,7 +81,7 @@ def history(tx: Transaction, job_ids: Collection[int]) -> list[Review]:
 
 
 def _as_review(row: Any) -> Review:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+    values = dict(row._mapping)
     return Review(**{**values, "changes": json.loads(values["changes"])})
 
 
@@ -131,7 +131,7 @@ def judged_clips(tx: Transaction, models: Collection[str]) -> list[JudgedClip]:
 
 
 def _clip(row: Row[Any]) -> JudgedClip:
-    values = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name
+    values = row._mapping
     is_finished = values["draft_output_id"] is not None
     return JudgedClip(
         campaign=values["campaign"],

@@ -82,7 +82,7 @@ def current(tx: Transaction, job_id: int, *, attempt: int | None = None) -> Curr
         raise IllegalTransition(
             f"submission {attempt} of job {job_id} is over: another process works on number {row.number}"
         )
-    return Current(**{**row._mapping, "state": State(row.state)})  # noqa: SLF001 - its documented name
+    return Current(**{**row._mapping, "state": State(row.state)})
 
 
 def step(

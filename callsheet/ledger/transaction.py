@@ -116,7 +116,7 @@ class Transaction:
 
     def records(self, kind: type[T], statement: Executable) -> list[T]:
         """Return what a statement finds, its columns named as the fields of `kind`."""
-        return [kind(**row._mapping) for row in self.connection.execute(statement)]  # noqa: SLF001 - its documented name
+        return [kind(**row._mapping) for row in self.connection.execute(statement)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

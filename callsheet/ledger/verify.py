@@ -140,7 +140,7 @@ def _broken_chain(tx: Transaction) -> Iterator[str]:
     )
     for row in rows:
         seen += 1
-        content = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+        content = dict(row._mapping)
         written = content.pop("hash")
         if row.entry_id != seen or entry_hash(previous, **content) != written:
             yield f"the book was tampered with at entry {seen}: it is not what was written there"

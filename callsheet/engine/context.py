@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.limits import Breaker, Limiter, SlotLine
 from callsheet.engine.request import RunRequest, results_address
 from callsheet.engine.spans import Spans, exported_spans, no_spans
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import JobRow, Ledger, Range, Run, State, queries
+from callsheet.ledger.executor import LedgerExecutor
 from callsheet.media.decoders import Decoders
 from callsheet.media.storage import ObjectStore, open_storage
 from callsheet.notify.sending import Announcer
 from callsheet.provider.client import FalQueue, quiet_http_logs
 from callsheet.provider.platform import FalPlatform
-from callsheet.reconciliation.account import AccountSession, LedgerCalls, Scope
+from callsheet.reconciliation.account import AccountSession, Scope
 from callsheet.reconciliation.webhook_address import WebhookAddress, webhook_address
 from callsheet.settings import Settings, command
 from manifests.look import LookRules, read_look
@@ -187,7 +187,7 @@ class RunContext:
         return self.account.queue
 
     @property
-    def do(self) -> LedgerCalls:
+    def do(self) -> LedgerExecutor:
         """The ledger, called from the event loop: `await ctx.do(queries.job, job_id)`."""
         return self.account.do
 

@@ -26,7 +26,7 @@ from callsheet.engine.stopping import StopSignal
 from callsheet.engine.uploads import uploaded_images
 from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import JobRow, PartWork, Range, parts, queries
-from callsheet.reconciliation.account import LedgerCalls
+from callsheet.ledger.executor import LedgerExecutor
 from manifests.job import decode_job
 
 logger = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ def to_start(work: Sequence[PartWork], most: int) -> list[PartWork]:
 
 
 async def start_parts(
-    do: LedgerCalls, work: Sequence[PartWork], start: Start, at_once: int
+    do: LedgerExecutor, work: Sequence[PartWork], start: Start, at_once: int
 ) -> list[PartWork]:
     """Start processes for the parts that are due, so that `at_once` are at work. Returns those started.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import JobRow, Ledger, Range, Submission, history, parts, wall_clock_ms
-from callsheet.ledger.transaction import Verb
+from callsheet.ledger.executor import LedgerExecutor
 from callsheet.media.decoders import Decode, decode_here
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
@@ -20,23 +19,8 @@ from callsheet.settings import Settings
 from manifests.job import decode_job
 from pricing.catalog import Catalog
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 NO_ARGUMENTS = "0" * 64
 """A hash that no arguments have, for submissions of which none is kept."""
-
-
-class LedgerCalls(Protocol):
-    """The ledger, called without holding up the event loop."""
-
-    async def __call__(self, verb: Verb[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do one verb of the ledger."""
-
-    async def call(
-        self, function: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Call a function that executes several verbs."""
 
 
 def _prepare_nothing() -> None:
@@ -53,7 +37,7 @@ class AccountSession:
     settings: Settings
     catalog: Catalog
     ledger: Ledger
-    do: LedgerCalls
+    do: LedgerExecutor
     queue: FalQueue
     platform: FalPlatform
     now_ms: Callable[[], int] = wall_clock_ms

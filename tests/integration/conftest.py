@@ -17,13 +17,13 @@ from s3fs import S3FileSystem
 
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import RunContext, context_of
-from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.open_run import open_run, select
 from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.request import RunRequest
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
 from callsheet.ledger import JobRow, Ledger, queries, verify
+from callsheet.ledger.executor import LedgerExecutor
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
 from callsheet.reconciliation.account import AccountSession

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from callsheet.engine import admit, submit
-from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.engine.results import write_report
 from callsheet.errors import CallsheetError, DiskFull, LedgerError
 from callsheet.files import free_bytes
 from callsheet.ledger import Ledger, Run, State, admission, queries, verify
+from callsheet.ledger.executor import LedgerExecutor
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,9 @@ from contextvars import ContextVar
 import pytest
 import sqlalchemy as sa
 
-from callsheet.engine.ledger_executor import LedgerExecutor
 from callsheet.errors import IllegalTransition, LedgerError
 from callsheet.ledger import Ledger, State, admission, queries, transitions
+from callsheet.ledger.executor import LedgerExecutor
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from threading import Thread
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from callsheet.errors import LedgerError
-from callsheet.ledger import Ledger
+from callsheet.ledger.open_ledger import Ledger
 from callsheet.ledger.transaction import Access, Verb
 
 P = ParamSpec("P")

@@ -20,7 +20,7 @@ from prefect.utilities.urls import url_for
 
 from callsheet.engine.cancel import cancel_run
 from callsheet.engine.context import RunContext
-from callsheet.engine.stopping import take_signals
+from callsheet.engine.stopping import beside, take_signals
 from callsheet.errors import Interrupted
 from callsheet.notify.message import Message
 
@@ -57,12 +57,8 @@ async def following_flow_run(ctx: RunContext) -> AsyncIterator[None]:
     with suppress(Exception):  # Prefect shows the run; it does not carry it
         await _describe(ctx, flow_run_id)
     ctx.announcer.listeners.append(event_sender(flow_run_id))
-    following = asyncio.ensure_future(_follow(ctx, flow_run_id))
-    try:
+    async with beside(_follow(ctx, flow_run_id)):
         yield
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
 
 
 def ended(summary: Mapping[str, Any]) -> State[Any]:

@@ -47,15 +47,12 @@ def targets_for(source: str | None, settings: Settings, environ: Mapping[str, st
     return Targets(found.apprise, found.webhook, found.webhook_secret, (*missing, *found.missing))
 
 
-@asynccontextmanager
-async def announcing(ctx: RunContext) -> AsyncIterator[None]:
-    """Look at caps and unknown submissions while inside, and tell."""
-    looking = asyncio.ensure_future(_look_again_and_again(ctx))
-    try:
-        yield
-    finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+async def keep_announcing(ctx: RunContext) -> None:
+    """Look at caps and unknown submissions again and again, and tell."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        with suppress(CallsheetError):
+            await _look(ctx)
 
 
 async def announce(ctx: RunContext, messages: Iterable[Message]) -> None:
@@ -129,13 +126,6 @@ async def tell_unclaimed(account: AccountSession, row: JobRow, said: str) -> Non
         announcer = Announcer(targets)
         announcer.publish(told)
         await announcer.sent()
-
-
-async def _look_again_and_again(ctx: RunContext) -> None:
-    while True:
-        await asyncio.sleep(LOOK_EVERY_S)
-        with suppress(CallsheetError):
-            await _look(ctx)
 
 
 async def _look(ctx: RunContext) -> list[Account]:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from callsheet.engine.context import RunContext
+from callsheet.engine.stopping import beside
 from callsheet.errors import LedgerError, LedgerUnsafe
 from callsheet.files import write_text_atomically
 from callsheet.ledger import Ledger, activity
@@ -99,12 +100,10 @@ async def rising_mark(ctx: RunContext) -> AsyncIterator[None]:
 
     A mark that cannot be written is said in the summary: what it protects from has not happened.
     """
-    rising = asyncio.ensure_future(_rise(ctx))
     try:
-        yield
+        async with beside(_rise(ctx)):
+            yield
     finally:
-        rising.cancel()
-        await asyncio.gather(rising, return_exceptions=True)
         await _remembered(ctx)
 
 

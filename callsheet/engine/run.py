@@ -13,7 +13,7 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 from callsheet import failpoints
-from callsheet.engine.announce import announcing
+from callsheet.engine.announce import keep_announcing
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.collect_runs import collect_campaign
 from callsheet.engine.context import RunContext, context_of, current_run, open_account
@@ -29,7 +29,7 @@ from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
 from callsheet.engine.run_folder import folder_for, folder_here, lasting, publish_opening
 from callsheet.engine.scheduler import RenderJob, render_here, render_waiting
-from callsheet.engine.stopping import StopSignal
+from callsheet.engine.stopping import StopSignal, beside
 from callsheet.errors import Busy, FolderElsewhere, Interrupted, RunStopping, UsageError
 from callsheet.files import has_ledger, sweep_parts
 from callsheet.guard import check_packages_are_ours
@@ -81,7 +81,7 @@ async def open_context(
             ctx = await check_run_prices(ctx, accept=request.accept_prices)
             if within is None:
                 await publish_opening(ctx)
-            async with rising_mark(ctx), reconcile_loop(ctx), announcing(ctx):
+            async with rising_mark(ctx), reconcile_loop(ctx), beside(keep_announcing(ctx)):
                 yield ctx
 
 

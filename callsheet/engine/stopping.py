@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from callsheet.errors import CallsheetError, Interrupted, InterruptedByPerson
 
@@ -76,6 +76,17 @@ class StopSignal:
 
 
 @asynccontextmanager
+async def beside(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Do `work` while inside. At the end it is cancelled, and what it raised is dropped."""
+    doing = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        doing.cancel()
+        await asyncio.gather(doing, return_exceptions=True)
+
+
+@asynccontextmanager
 async def stop_under(outer: StopSignal) -> AsyncIterator[StopSignal]:
     """Give one of several runs in a process a signal of its own, which follows `outer` while inside.
 
@@ -95,12 +106,8 @@ async def stop_under(outer: StopSignal) -> AsyncIterator[StopSignal]:
 
     if not outer.admitting:
         own.drain(interrupted())
-    following = asyncio.ensure_future(follow())
-    try:
+    async with beside(follow()):
         yield own
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
 
 
 @contextmanager

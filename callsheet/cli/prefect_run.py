@@ -10,7 +10,7 @@ from prefect.events.worker import EventsWorker
 from prefect.exceptions import CancelledRun
 from prefect.logging.handlers import APILogWorker
 
-from callsheet.engine.context import RunContext, current_run
+from callsheet.engine.context import RunContext, as_current_run
 from callsheet.engine.run import carry_out
 from callsheet.engine.stopping import StopSignal, take_signals
 from callsheet.errors import CallsheetError
@@ -32,9 +32,8 @@ async def carry_out_through_prefect(ctx: RunContext) -> tuple[dict[str, Any], bo
 
     Returns the summary, and whether Prefect still tries to reach its server.
     """
-    token = current_run.set(ctx)
-    running = asyncio.ensure_future(run_campaign(ctx.request.public))
-    current_run.reset(token)
+    with as_current_run(ctx):
+        running = asyncio.ensure_future(run_campaign(ctx.request.public))
     begun = asyncio.ensure_future(ctx.state.begun.wait())
     finalized = asyncio.ensure_future(ctx.state.finalized.wait())
     taking_back = asyncio.ensure_future(_take_signals_back(ctx.stop))

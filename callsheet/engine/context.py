@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -265,6 +265,16 @@ def context_of(
 current_run: ContextVar[RunContext | None] = ContextVar("current_run", default=None)
 """The run that this process carries out. Prefect's flow and tasks take ids only as parameters, so that
 nothing secret and nothing large reaches Prefect's server; they find the rest here."""
+
+
+@contextmanager
+def as_current_run(ctx: RunContext) -> Iterator[None]:
+    """Let Prefect's flow and tasks that begin inside find this run."""
+    token = current_run.set(ctx)
+    try:
+        yield
+    finally:
+        current_run.reset(token)
 
 
 @asynccontextmanager

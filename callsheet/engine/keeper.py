@@ -17,7 +17,7 @@ from typing import Any
 
 from callsheet.engine.collect_runs import collect_dead_runs
 from callsheet.engine.coordinator import IN_FLIGHT, Start, start_parts
-from callsheet.engine.shard import carry_out_part, finalize_run, waits_for_approval
+from callsheet.engine.shard import carry_out_part, finalize_run, request_to_go_on
 from callsheet.engine.stopping import StopSignal, stop_under
 from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import Ledger, PartWork, Run, State, admission, parts, queries, runs
@@ -163,8 +163,10 @@ class RendersHere:
         """Start a task for a part. Raises CallsheetError where it has to wait."""
         if len(self._running) >= AT_ONCE:
             raise Busy(f"{AT_ONCE} are rendered already; {each.run_id} {each.part} waits")
-        if not each.part and await asyncio.to_thread(waits_for_approval, each.run_id, sandbox=self._sandbox):
-            raise Busy(f"run {each.run_id} waits for a person's approval in Prefect")
+        if not each.part:
+            request = await asyncio.to_thread(request_to_go_on, each.run_id, sandbox=self._sandbox)
+            if request.approve_above_usd is not None:
+                raise Busy(f"run {each.run_id} waits for a person's approval in Prefect")
         task = asyncio.create_task(self._carried_out(each))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -100,8 +100,9 @@ class RunRequest(BaseModel):
 
     @classmethod
     def of(cls, run: Run) -> RunRequest:
-        """Return the request that a run was opened with; an empty one for a run that keeps none."""
-        return cls.model_validate_json(run.options) if run.options else cls()
+        """Return the request that goes on with a run as it was opened, with defaults where it keeps none."""
+        asked = cls.model_validate_json(run.options) if run.options else cls()
+        return asked.model_copy(update={"run_id": run.run_id})
 
     def at_plans_concurrency(self, concurrency: int | None) -> RunRequest:
         """Return the request with a plan's concurrency where neither it nor the environment names one."""

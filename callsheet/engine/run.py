@@ -16,7 +16,7 @@ from callsheet import failpoints
 from callsheet.engine.announce import keep_announcing
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.collect_runs import collect_campaign
-from callsheet.engine.context import RunContext, context_of, current_run, open_account
+from callsheet.engine.context import RunContext, as_current_run, context_of, current_run, open_account
 from callsheet.engine.finalize import finalize, rest_if_left
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.job import restore_breaker
@@ -202,11 +202,8 @@ async def opened(request: RunRequest, *, is_asked: bool = True) -> AsyncIterator
     assert request.run_id is not None
     settings = settings_for(request)
     async with open_context(request, request.run_id, settings, StopSignal(), is_asked=is_asked) as ctx:
-        token = current_run.set(ctx)
-        try:
+        with as_current_run(ctx):
             yield ctx
-        finally:
-            current_run.reset(token)
 
 
 Summary = dict[str, Any]
@@ -262,7 +259,7 @@ def unfinished_runs(request: RunRequest) -> list[RunRequest]:
     with Ledger.open(settings.ledger) as ledger:
         found = idle_runs(ledger, campaign_name(request.source))
     earlier = [
-        RunRequest.of(each).model_copy(update={"run_id": each.run_id, "speed": request.speed})
+        RunRequest.of(each).model_copy(update={"speed": request.speed})
         for each in found
         if each.stopping_ms is None and each.opened_ms is not None
     ]
@@ -288,9 +285,7 @@ def find_run(settings: Settings, run_id: str | None, *, latest_of_all: bool = Fa
 
 def continued(run: Run, *, accept_prices: bool = False) -> RunRequest:
     """Return the request that goes on with a run. Asking for it is the approval."""
-    return RunRequest.of(run).model_copy(
-        update={"run_id": run.run_id, "approve_above_usd": None, "accept_prices": accept_prices}
-    )
+    return RunRequest.of(run).model_copy(update={"approve_above_usd": None, "accept_prices": accept_prices})
 
 
 async def _open_scheduled(request: RunRequest) -> RunRequest:

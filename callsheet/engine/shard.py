@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from callsheet.engine.context import RunContext, context_of, current_run, open_account
+from callsheet.engine.context import RunContext, as_current_run, context_of, open_account
 from callsheet.engine.finalize import finalize, rest_if_left, wind_up
 from callsheet.engine.reconcile_loop import settle_rest
 from callsheet.engine.request import RunRequest, settings_for
@@ -23,7 +23,7 @@ from callsheet.engine.scheduler import render_waiting
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, RunStopping, UsageError
 from callsheet.guard import check_packages_are_ours
-from callsheet.ledger import Ledger, Range, Run, parts, queries
+from callsheet.ledger import Ledger, Range, parts, queries
 from callsheet.notify.sending import Announcer
 from callsheet.reconciliation.account import AccountSession
 
@@ -47,25 +47,13 @@ async def shard_opened(
     Raises Busy where a living process owns it.
     """
     check_packages_are_ours()
-    request, within = _asked(run_id, part, sandbox=sandbox)
-    settings = settings_for(request)
-    async with open_context(request, run_id, settings, stop or StopSignal(), within=within) as ctx:
-        token = current_run.set(ctx)
-        try:
+    with Ledger.open(settings_for(RunRequest(sandbox=sandbox)).ledger) as ledger:
+        request = RunRequest.of(ledger.do(queries.run, run_id))
+        within = range_of(ledger, run_id, part)
+    stop, settings = stop or StopSignal(), settings_for(request)
+    async with open_context(request, run_id, settings, stop, within=within) as ctx:
+        with as_current_run(ctx):
             yield ctx
-        finally:
-            current_run.reset(token)
-
-
-def _asked(run_id: str, part: str, *, sandbox: bool) -> tuple[RunRequest, Range]:
-    settings = settings_for(RunRequest(sandbox=sandbox))
-    with Ledger.open(settings.ledger) as ledger:
-        return request_of(ledger.do(queries.run, run_id)), range_of(ledger, run_id, part)
-
-
-def request_of(run: Run) -> RunRequest:
-    """Return the request that goes on with a run as it was asked for."""
-    return RunRequest.of(run).model_copy(update={"run_id": run.run_id})
 
 
 async def end_shard(ctx: RunContext) -> dict[str, Any]:
@@ -112,14 +100,9 @@ def request_to_go_on(run_id: str, *, sandbox: bool) -> RunRequest:
     A person has approved it, where that was asked for, if anything of it was bought.
     """
     with Ledger.open(settings_for(RunRequest(sandbox=sandbox)).ledger) as ledger:
-        request = request_of(ledger.do(queries.run, run_id))
+        request = RunRequest.of(ledger.do(queries.run, run_id))
         bought = ledger.do(queries.has_bought, run_id)
     return request.model_copy(update={"approve_above_usd": None}) if bought else request
-
-
-def waits_for_approval(run_id: str, *, sandbox: bool) -> bool:
-    """Say whether a run may be bought only after a person's word in Prefect."""
-    return request_to_go_on(run_id, sandbox=sandbox).approve_above_usd is not None
 
 
 async def finalize_shards(
@@ -161,7 +144,7 @@ async def _to_finalize(account: AccountSession, run_id: str, *, anyway: bool) ->
     stop = StopSignal()
     if run.stopping_ms is not None:
         stop.drain(RunStopping(f"run {run_id} was stopped"))
-    ctx = context_of(account, run, request_of(run), stop, folder=folder)
+    ctx = context_of(account, run, RunRequest.of(run), stop, folder=folder)
     if ctx.storage is not None:
         await fetch_opening(ctx)
     return ctx if (folder / PLAN_FILES[0]).is_file() else None

@@ -13,15 +13,21 @@ from dataclasses import dataclass, field
 
 from callsheet.engine.context import RunContext
 from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable, UntrustedHost
-from callsheet.ledger import JobRow, State, Submission, history, queries, recovery
+from callsheet.ledger import JobRow, State, history, queries, recovery
 from callsheet.media.codes import MediaErrorCode
 from callsheet.provider.messages import Rendered, parse_result
 from callsheet.provider.platform_messages import result_of
 from callsheet.provider.replies import Reply
 from callsheet.reconciliation import evidence
-from callsheet.reconciliation.account import AccountSession, sent_ms
+from callsheet.reconciliation.account import AccountSession, request_id_of, sent_ms, submission_of
 from callsheet.reconciliation.evidence import Due
-from callsheet.reconciliation.open_jobs import Remembered, another_look, remembered, require_control
+from callsheet.reconciliation.open_jobs import (
+    LOOK_BACK_MS,
+    NO_CONTROL,
+    Remembered,
+    another_look,
+    remembered,
+)
 from callsheet.ticket import Ticket
 
 RESULT_KEPT_MS = 3_600_000
@@ -39,12 +45,13 @@ async def recovered_result(ctx: RunContext, ticket: Ticket, error: Unavailable) 
     """
     known = await ctx.do(history.known_requests, [ticket.request_id])
     row = await ctx.do(queries.job, known[ticket.request_id])
-    assert row.submission is not None, "a request id belongs to a submission"
-    if row.submission.result_json is not None:
-        return parse_result(Reply(200, {}, row.submission.result_json.encode()))
-    if ctx.account.now_ms() >= _ended_ms(row.submission) + HISTORY_KEPT_MS:
+    submission = submission_of(row)
+    if submission.result_json is not None:
+        return parse_result(Reply(200, {}, submission.result_json.encode()))
+    ended_ms = submission.rendered_ms or sent_ms(submission)
+    if ctx.account.now_ms() >= ended_ms + HISTORY_KEPT_MS:
         raise _lost(f"fal keeps no result for longer than 30 days, and this one was never read ({error})")
-    seen = await in_history(ctx.account, row)
+    seen = await _in_history(ctx.account, row)
     if seen.item is not None:
         try:
             return result_of(seen.item)
@@ -56,9 +63,9 @@ async def recovered_result(ctx: RunContext, ticket: Ticket, error: Unavailable) 
     if seen.item is None:
         await _require_control(ctx.account, row)
     due = Due(
-        deadline_ms=_ended_ms(row.submission) + max(RESULT_KEPT_MS, 1000 * ctx.settings.history_lag_s),
+        deadline_ms=ended_ms + max(RESULT_KEPT_MS, 1000 * ctx.settings.history_lag_s),
         gap_ms=evidence.gap_ms(ctx.settings),
-        first_look_ms=row.submission.unseen_ms,
+        first_look_ms=submission.unseen_ms,
     )
     if (wait := await another_look(ctx.account, row, due, seen.server_ms)) is not None:
         raise Unavailable(f"{NOWHERE}{wait.why}")
@@ -66,26 +73,24 @@ async def recovered_result(ctx: RunContext, ticket: Ticket, error: Unavailable) 
 
 
 async def _require_control(account: AccountSession, row: JobRow) -> None:
+    """Raise Unavailable where the endpoint's history shows no request of this ledger: it proves nothing."""
+    start_ms = sent_ms(submission_of(row)) - LOOK_BACK_MS
     try:
-        await require_control(account, row)
+        found = await account.platform.history([row.endpoint], start_ms=start_ms)
     except (Unavailable, AccountError) as error:
         raise Unavailable(f"{NOWHERE}: {error}") from error
+    if not await account.do(history.known_requests, [item.request_id for item in found.items]):
+        raise Unavailable(f"{NOWHERE}: {NO_CONTROL}")
 
 
-async def in_history(account: AccountSession, row: JobRow) -> Remembered:
+async def _in_history(account: AccountSession, row: JobRow) -> Remembered:
     """Ask fal's history about a job's last request. Raises Unavailable where it cannot be read."""
-    assert row.submission is not None
-    assert row.ticket is not None
     try:
-        return await remembered(account, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
+        return await remembered(account, row)
     except AccountError as error:  # the key may read the queue and still not the history
         raise Unavailable(
             f"the result has expired, and the history is closed to this key: {error}"
         ) from error
-
-
-def _ended_ms(submission: Submission) -> int:
-    return submission.rendered_ms or sent_ms(submission)
 
 
 def _lost(why: str) -> RenderFailed:
@@ -151,20 +156,19 @@ async def _is_there(account: AccountSession, row: JobRow) -> bool:
 
 async def _result(account: AccountSession, row: JobRow) -> Rendered | None:
     """Return what the render brought: from the ledger, the queue or the history; None where it is nowhere."""
-    assert row.submission is not None
-    assert row.ticket is not None
-    if row.submission.result_json is not None:
+    submission, request_id = submission_of(row), request_id_of(row)
+    if submission.result_json is not None:
         with suppress(Unavailable, RenderFailed, UntrustedHost):
-            return parse_result(Reply(200, {}, row.submission.result_json.encode()))
-    if not account.speaks_for(row.submission):
-        raise Unavailable(f"request {row.ticket.request_id} was sent with another fal key: ask with that")
+            return parse_result(Reply(200, {}, submission.result_json.encode()))
+    if not account.speaks_for(submission):
+        raise Unavailable(f"request {request_id} was sent with another fal key: ask with that")
     try:
-        return await account.queue.result(account.queue.ticket(row.endpoint, row.ticket.request_id))
+        return await account.queue.result(account.queue.ticket(row.endpoint, request_id))
     except RenderFailed:
         return None
     except Unavailable as error:
         unread = error
-    item = (await in_history(account, row)).item
+    item = (await _in_history(account, row)).item
     if item is not None and item.output is not None:
         with suppress(RenderFailed):
             return result_of(item)

@@ -73,6 +73,18 @@ def is_local(url: str) -> bool:
     return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
+def submission_of(row: JobRow) -> Submission:
+    """Return the last submission of a job that was admitted."""
+    assert row.submission is not None, "a job that was never admitted has sent nothing"
+    return row.submission
+
+
+def request_id_of(row: JobRow) -> str:
+    """Return the request id of a job that fal has."""
+    assert row.ticket is not None, "a job at fal has a ticket"
+    return row.ticket.request_id
+
+
 def sent_ms(submission: Submission) -> int:
     """Return when the POST was about to leave; for one that did not come so far, when it was admitted."""
     return submission.sent_ms if submission.sent_ms is not None else submission.admitted_ms
@@ -149,8 +161,7 @@ def claimed(ledger: Ledger, run_ids: Collection[str]) -> Iterator[frozenset[str]
 
 async def attempt_of(account: AccountSession, row: JobRow, *, in_motion: bool = False) -> Attempt:
     """Return what is known about a job's last POST."""
-    submission = row.submission
-    assert submission is not None, "a job that was never admitted has sent nothing"
+    submission = submission_of(row)
     sha256 = submission.arguments_sha256 or NO_ARGUMENTS
     return Attempt(
         job_id=row.job_id,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from callsheet.errors import AccountError, QueueError, Unavailable, UsageError
 from callsheet.ledger import JobRow, Ledger, State, history, queries, settlement, transitions
 from callsheet.provider.platform_messages import HistoryItem
-from callsheet.reconciliation.account import AccountSession, attempt_of, claimed, sent_ms
+from callsheet.reconciliation.account import AccountSession, attempt_of, claimed, sent_ms, submission_of
 from callsheet.reconciliation.evidence import contradiction
 from callsheet.reconciliation.findings import Finding, finding
 
@@ -18,8 +20,7 @@ def assume_spent(ledger: Ledger, name: str, *, reason: str) -> Finding:
     """Count the hold of an unknown submission as spent; the job fails, and `retry` may buy it again."""
     row = unknown_job(ledger, name)
     why = signed("assumed spent", reason)
-    with claimed(ledger, [row.run_id]) as mine:
-        require_owned(row, mine)
+    with _owned(ledger, row):
         ledger.do(settlement.write_off, row.job_id, why=why, attempt=row.attempt)
     return finding("lost", row, why)
 
@@ -28,16 +29,18 @@ def resubmit(ledger: Ledger, name: str, *, reason: str) -> Finding:
     """Take it on oneself that an unknown submission never arrived: its money is free, the job pending."""
     row = unknown_job(ledger, name)
     why = signed("resubmitted", reason)
-    with claimed(ledger, [row.run_id]) as mine:
-        require_owned(row, mine)
+    with _owned(ledger, row):
         ledger.do(settlement.declare_absent, row.job_id, why=why, attempt=row.attempt)
     return finding("absent", row, why)
 
 
-def require_owned(row: JobRow, mine: frozenset[str]) -> None:
-    """Raise UsageError where another process works on the job's run."""
-    if row.run_id not in mine:
-        raise UsageError(f"run {row.run_id} is being worked on by another process; stop it first")
+@contextmanager
+def _owned(ledger: Ledger, row: JobRow) -> Iterator[None]:
+    """Own the job's run while inside. Raises UsageError where another process works on it."""
+    with claimed(ledger, [row.run_id]) as mine:
+        if row.run_id not in mine:
+            raise UsageError(f"run {row.run_id} is being worked on by another process; stop it first")
+        yield
 
 
 def unknown_job(ledger: Ledger, name: str) -> JobRow:
@@ -86,8 +89,7 @@ async def adopt(account: AccountSession, name: str, request_id: str, *, reason: 
     ticket = account.queue.ticket(row.endpoint, request_id)
     await _require_free(account, row, request_id)
     await _require_at_fal(account, row, request_id)
-    with claimed(account.ledger, [row.run_id]) as mine:
-        require_owned(row, mine)
+    with _owned(account.ledger, row):
         await account.do(transitions.find, row.job_id, ticket, why=why, attempt=row.attempt)
     return finding("found", row, why, request_ids=(request_id,), was_found=True)
 
@@ -123,8 +125,7 @@ async def _require_at_fal(account: AccountSession, row: JobRow, request_id: str)
 
 
 async def _in_history(account: AccountSession, row: JobRow, request_id: str) -> HistoryItem | None:
-    assert row.submission is not None, "an unknown job has a submission"
-    start_ms = sent_ms(row.submission) - LOOK_BACK_MS
+    start_ms = sent_ms(submission_of(row)) - LOOK_BACK_MS
     try:
         # Of every endpoint: a request that was sent to another one is to be named, not missed.
         found = await account.platform.history(

@@ -20,10 +20,19 @@ from callsheet.ledger import (
 )
 from callsheet.provider.messages import Completed, InProgress, Status
 from callsheet.provider.platform_messages import HistoryItem, iso
-from callsheet.reconciliation.account import NOBODYS, AccountSession, Scope, attempt_of, claimed_work, sent_ms
+from callsheet.reconciliation.account import (
+    NOBODYS,
+    AccountSession,
+    Scope,
+    attempt_of,
+    claimed_work,
+    request_id_of,
+    sent_ms,
+    submission_of,
+)
 from callsheet.reconciliation.evidence import Due, certain_now_ms, digest, fitting, is_exactly
-from callsheet.reconciliation.findings import Finding, Findings, finding
-from callsheet.reconciliation.unknown import find_orphans, settle_unknown
+from callsheet.reconciliation.findings import Finding, Findings, Outcome, finding
+from callsheet.reconciliation.unknown import find_orphans, note_seen, settle_unknown
 
 
 async def is_misnamed(account: AccountSession, row: JobRow) -> bool:
@@ -42,14 +51,13 @@ async def is_misnamed(account: AccountSession, row: JobRow) -> bool:
         for each in waiting
         if each.submission is not None and each.endpoint == row.endpoint
     }
-    if not sent or row.ticket is None or row.submission is None:
+    if not sent:
         return False
     try:
-        seen = await remembered(account, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
+        item = (await remembered(account, row)).item
     except (QueueError, AccountError):
         return False
-    item = seen.item
-    if item is None or item.input is None or is_exactly(item, row.submission.arguments_sha256):
+    if item is None or item.input is None or is_exactly(item, submission_of(row).arguments_sha256):
         return False
     other = sent.get(digest(item.input))
     if other is None:
@@ -71,29 +79,29 @@ async def look_at_open(account: AccountSession, rows: Sequence[JobRow]) -> list[
 
 
 async def _look(account: AccountSession, row: JobRow) -> Finding:
-    assert row.ticket is not None, "a job at fal has a ticket"
-    request = (row.ticket.request_id,)
     try:
-        seen = await account.queue.status(account.queue.ticket(row.endpoint, row.ticket.request_id))
-    except Unavailable as error:
-        if error.gone:
-            return await _gone(account, row)
-        return finding("rendering", row, str(error), request_ids=request)
+        seen = await account.queue.status(account.queue.ticket(row.endpoint, request_id_of(row)))
     except (QueueError, AccountError) as error:
-        return finding("rendering", row, str(error), request_ids=request)
+        if isinstance(error, Unavailable) and error.gone:
+            return await _gone(account, row)
+        return _found(row, "rendering", str(error))
     return await _written(account, row, seen)
 
 
+def _found(row: JobRow, outcome: Outcome, why: str, *more_ids: str, again_ms: int | None = None) -> Finding:
+    """Make the finding of a job at fal: it names the job's request, and others if there are any."""
+    return finding(outcome, row, why, request_ids=(request_id_of(row), *more_ids), again_ms=again_ms)
+
+
 async def _written(account: AccountSession, row: JobRow, seen: Status) -> Finding:
-    request = (row.ticket.request_id,) if row.ticket else ()
-    await _seen(account, row)
+    await note_seen(account, row)
     if isinstance(seen, Completed):
         await account.do(transitions.render, row.job_id, attempt=row.attempt)
-        return finding("rendered", row, "the render has ended", request_ids=request)
+        return _found(row, "rendered", "the render has ended")
     if isinstance(seen, InProgress) and row.state is State.IN_QUEUE:
         await account.do(transitions.start, row.job_id, attempt=row.attempt)
     why = "it renders" if isinstance(seen, InProgress) else "it waits in fal's queue"
-    return finding("rendering", row, why, request_ids=request)
+    return _found(row, "rendering", why)
 
 
 async def _gone(account: AccountSession, row: JobRow) -> Finding:
@@ -102,39 +110,33 @@ async def _gone(account: AccountSession, row: JobRow) -> Finding:
     As with what is unknown, two looks decide, after the deadline by both clocks and some time apart; and the
     queue is asked for the result itself, which a mistake about the status does not hide.
     """
-    assert row.ticket is not None
-    assert row.submission is not None
-    request = (row.ticket.request_id,)
     try:
-        seen = await remembered(account, row.endpoint, row.ticket.request_id, sent_ms(row.submission))
+        seen = await remembered(account, row)
         item = seen.item
         if (item is not None and item.ended_ms is not None) or await _has_result(account, row):
-            await _seen(account, row)
+            await note_seen(account, row)
             await account.do(transitions.render, row.job_id, attempt=row.attempt)
-            return finding("rendered", row, "the render has ended", request_ids=request)
+            return _found(row, "rendered", "the render has ended")
     except (QueueError, AccountError) as error:
-        return finding("rendering", row, str(error), request_ids=request)
+        return _found(row, "rendering", str(error))
     if item is not None:
-        await _seen(account, row)
+        await note_seen(account, row)
         why = "the queue no longer holds it; the history does not say yet that it has ended"
-        return finding("rendering", row, why, request_ids=request)
+        return _found(row, "rendering", why)
     return await _not_seen(account, row, seen.server_ms)
 
 
 async def _not_seen(account: AccountSession, row: JobRow, server_ms: int | None) -> Finding:
     """Write down a look that showed the request nowhere; the second one decides."""
-    assert row.ticket is not None
-    assert row.submission is not None
-    request, due = (row.ticket.request_id,), _due(account, row.submission)
     try:
         other = await _instead(account, row)
     except (QueueError, AccountError) as error:
-        return finding("rendering", row, f"{GONE}; {error}", request_ids=request)
+        return _found(row, "rendering", f"{GONE}; {error}")
     if other is not None:
         return other
-    wait = await another_look(account, row, due, server_ms)
+    wait = await another_look(account, row, _due(account, submission_of(row)), server_ms)
     if wait is not None:
-        return finding("rendering", row, f"{GONE}{wait.why}", request_ids=request, again_ms=wait.again_ms)
+        return _found(row, "rendering", f"{GONE}{wait.why}", again_ms=wait.again_ms)
     why = f"{GONE}; its hold counts as spent"
     await account.do(
         settlement.fail_render,
@@ -144,7 +146,7 @@ async def _not_seen(account: AccountSession, row: JobRow, server_ms: int | None)
         error=why,
         attempt=row.attempt,
     )
-    return finding("lost", row, why, request_ids=request)
+    return _found(row, "lost", why)
 
 
 async def _instead(account: AccountSession, row: JobRow) -> Finding | None:
@@ -154,35 +156,21 @@ async def _instead(account: AccountSession, row: JobRow) -> Finding | None:
     None where it shows other requests of this ledger and none that this job can have sent: only then does
     it prove that the request is gone. Raises Unavailable or AccountError where it could not be read.
     """
-    assert row.ticket is not None
-    request = (row.ticket.request_id,)
     attempt = await attempt_of(account, row)
     found = await account.platform.history([row.endpoint], start_ms=attempt.sent_ms - LOOK_BACK_MS)
     claimed = await account.do(history.known_requests, [item.request_id for item in found.items])
     free = [item for item in found.items if item.request_id not in claimed]
     if ours := fitting([attempt], free):
-        named = tuple(item.request_id for item in ours)
+        named = [item.request_id for item in ours]
         why = f"{GONE}; what this job sent is request {', '.join(named)} in the history: fal named a wrong id"
         await account.do(transitions.misname, row.job_id, why=why, attempt=row.attempt)
-        return finding("unknown", row, why, request_ids=request + named)
+        return _found(row, "unknown", why, *named)
     if not claimed:
-        return finding("rendering", row, f"{GONE}; {NO_CONTROL}", request_ids=request)
+        return _found(row, "rendering", f"{GONE}; {NO_CONTROL}")
     return None
 
 
 NO_CONTROL = "the history shows no other request of this ledger either, so it proves nothing"
-
-
-async def require_control(account: AccountSession, row: JobRow) -> None:
-    """Raise Unavailable where the endpoint's history shows no request of this ledger: it proves nothing.
-
-    Raises Unavailable or AccountError where it cannot be read.
-    """
-    assert row.submission is not None
-    start_ms = sent_ms(row.submission) - LOOK_BACK_MS
-    found = await account.platform.history([row.endpoint], start_ms=start_ms)
-    if not await account.do(history.known_requests, [item.request_id for item in found.items]):
-        raise Unavailable(NO_CONTROL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,17 +204,10 @@ def _due(account: AccountSession, submission: Submission) -> Due:
     return replace(account.due(submission), deadline_ms=taken_ms + account.window_ms(submission))
 
 
-async def _seen(account: AccountSession, row: JobRow) -> None:
-    """Take back an earlier look that did not show the request: it is there after all."""
-    if row.submission is not None and row.submission.unseen_ms is not None:
-        await account.do(transitions.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
-
-
 async def _has_result(account: AccountSession, row: JobRow) -> bool:
     """Whether the queue still answers for the result, well or badly. Raises where it cannot be known."""
-    assert row.ticket is not None
     try:
-        await account.queue.result(account.queue.ticket(row.endpoint, row.ticket.request_id))
+        await account.queue.result(account.queue.ticket(row.endpoint, request_id_of(row)))
     except RenderFailed:
         return True
     except Unavailable as error:
@@ -244,10 +225,10 @@ class Remembered:
     server_ms: int | None
 
 
-async def remembered(account: AccountSession, endpoint: str, request_id: str, accepted_ms: int) -> Remembered:
-    """Ask fal's history about one request. Raises Unavailable or AccountError where it could not be read."""
-    start_ms = accepted_ms - LOOK_BACK_MS
-    found = await account.platform.history([endpoint], start_ms=start_ms, request_id=request_id)
+async def remembered(account: AccountSession, row: JobRow) -> Remembered:
+    """Ask fal's history about a job's request. Raises Unavailable or AccountError where it is not read."""
+    start_ms, request_id = sent_ms(submission_of(row)) - LOOK_BACK_MS, request_id_of(row)
+    found = await account.platform.history([row.endpoint], start_ms=start_ms, request_id=request_id)
     item = next((item for item in found.items if item.request_id == request_id), None)
     return Remembered(item, found.server_ms)
 

@@ -40,7 +40,14 @@ from callsheet.ledger import (
     transitions,
 )
 from callsheet.provider.platform_messages import HistoryItem, iso, result_of
-from callsheet.reconciliation.account import NOBODYS, AccountSession, Scope, attempt_of, sent_ms
+from callsheet.reconciliation.account import (
+    NOBODYS,
+    AccountSession,
+    Scope,
+    attempt_of,
+    sent_ms,
+    submission_of,
+)
 from callsheet.reconciliation.evidence import (
     Answer,
     Attempt,
@@ -116,13 +123,8 @@ class _Look:
 
     def contradicts_lead(self, row: JobRow) -> bool:
         """Whether the request that a broken reply named is another job's: shown, and not what was sent."""
-        lead = row.submission.lead_request_id if row.submission else None
-        item = self.shown.get(lead or "")
+        item = self.shown.get(submission_of(row).lead_request_id or "")
         return item is not None and bool(contradiction(self.attempts[row.job_id], item))
-
-    def certain_now_ms(self, now_ms: int) -> int | None:
-        """Return a time that has certainly come by both clocks; None where they disagree."""
-        return certain_now_ms(self.server_ms, now_ms)
 
 
 async def _second_look(account: AccountSession, rows: Sequence[JobRow], first: _Look) -> _Look | str:
@@ -131,7 +133,7 @@ async def _second_look(account: AccountSession, rows: Sequence[JobRow], first: _
     The list is paged by number and moves while it is read: a request that ends meanwhile may slip from a
     page that is still to come onto one that has been read. In the other order it does not.
     """
-    now_ms = first.certain_now_ms(account.now_ms())
+    now_ms = certain_now_ms(first.server_ms, account.now_ms())
     if now_ms is None:
         return "this machine's clock and fal's differ by more than two minutes"
     if all(row.job_id not in first.answer.unseen or _due(account, row).deadline_ms > now_ms for row in rows):
@@ -196,7 +198,7 @@ async def _settled(
             return decided
     if isinstance(second, str):
         return _still_unknown(account, row, second)
-    now_ms = second.certain_now_ms(account.now_ms())
+    now_ms = certain_now_ms(second.server_ms, account.now_ms())
     due = _due(account, row)
     if now_ms is None or now_ms < due.deadline_ms:
         return _still_unknown(account, row, NOT_YET)
@@ -231,16 +233,24 @@ async def _decided(account: AccountSession, row: JobRow, look: _Look, idle: Scop
         owner = look.taken.get(request_id)
         if owner is not None and not await _taken_back(account, row, owner, look.shown[request_id], idle):
             return await _mismatched(account, row, owner, look)
-        return await _taken_over(account, row, request_id)
-    if row.job_id not in answer.unseen and row.submission and row.submission.unseen_ms is not None:
-        # It may be there after all: an earlier look without it does not count any more.
-        await account.do(transitions.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
+        try:
+            return await _adopted(account, row, request_id, "found in fal's request history")
+        except LedgerError as error:  # another process was quicker: with this job, or with this request
+            return _still_unknown(account, row, str(error))
+    if row.job_id not in answer.unseen:
+        await note_seen(account, row)
     for tangle in answer.tangled:
         if row.job_id in tangle.job_ids:
             return finding("ambiguous", row, _tangled(tangle.job_ids), request_ids=tangle.request_ids)
     if row.job_id in answer.hidden:
         return _still_unknown(account, row, "fal's history hides the inputs of requests that it may be among")
     return None
+
+
+async def note_seen(account: AccountSession, row: JobRow) -> None:
+    """Take back an earlier look that did not show a request: it is there, or may be there, after all."""
+    if submission_of(row).unseen_ms is not None:
+        await account.do(transitions.note_unseen, row.job_id, at_ms=None, attempt=row.attempt)
 
 
 async def _taken_back(
@@ -252,7 +262,7 @@ async def _taken_back(
     owner sent another one. The owner is unknown again, with its hold, and is found by its own body. Not where
     the ledger has the end of the owner's render already, and not while its request is being followed.
     """
-    sent = row.submission.arguments_sha256 if row.submission else None
+    sent = submission_of(row).arguments_sha256
     if owner not in idle or owner.state not in AT_FAL or not is_exactly(item, sent):
         return False
     why = f"request {item.request_id} holds what job {row.job_id} sent, not this job"
@@ -265,7 +275,7 @@ async def _taken_back(
 
 async def _by_its_lead(account: AccountSession, row: JobRow) -> Finding | None:
     """Ask the queue about the id that a broken reply brought; None where that leads nowhere."""
-    lead = row.submission.lead_request_id if row.submission else None
+    lead = submission_of(row).lead_request_id
     if lead is None:
         return None
     try:
@@ -273,13 +283,6 @@ async def _by_its_lead(account: AccountSession, row: JobRow) -> Finding | None:
         return await _adopted(account, row, lead, "the broken reply named the request, and fal has it")
     except (QueueError, AccountError, UsageError, LedgerError):
         return None
-
-
-async def _taken_over(account: AccountSession, row: JobRow, request_id: str) -> Finding:
-    try:
-        return await _adopted(account, row, request_id, "found in fal's request history")
-    except LedgerError as error:  # another process was quicker: with this job, or with this request
-        return _still_unknown(account, row, str(error))
 
 
 async def _adopted(account: AccountSession, row: JobRow, request_id: str, why: str) -> Finding:
@@ -306,11 +309,11 @@ async def _mismatched(account: AccountSession, row: JobRow, owner: JobRow, look:
         f"request {request_id} holds what this job sent, but job {owner.job_id} ({owner.custom_id}, run "
         f"{owner.run_id}) has it, which sent something else: a reply of fal's named a wrong id"
     )
-    sent = row.submission.arguments_sha256 if row.submission else None
+    sent = submission_of(row).arguments_sha256
     if item.ended_ms is None or not owner.booked or not is_exactly(item, sent):
         why += ". Check both videos, then decide with --assume-spent or --resubmit"
         return finding("mismatch", row, why, request_ids=(request_id,))
-    theirs = owner.submission.arguments_sha256 if owner.submission else None
+    theirs = submission_of(owner).arguments_sha256
     named = [each.request_id for each in look.shown.values() if is_exactly(each, theirs)]
     why += (
         f". That job's file is this job's video; its own is {f'request {named[0]}' if named else 'not found'}"
@@ -326,16 +329,11 @@ def _tangled(job_ids: Sequence[int]) -> str:
 
 
 def _sent_ms(row: JobRow) -> int:
-    return sent_ms(_submission(row))
+    return sent_ms(submission_of(row))
 
 
 def _due(account: AccountSession, row: JobRow) -> Due:
-    return account.due(_submission(row))
-
-
-def _submission(row: JobRow) -> Submission:
-    assert row.submission is not None, "a job that was never admitted is not unknown"
-    return row.submission
+    return account.due(submission_of(row))
 
 
 KEPT_MS = 30 * 86_400_000

@@ -20,6 +20,7 @@ from prefect.artifacts import (
 
 from callsheet.engine.context import RunContext
 from callsheet.ledger import JobRow, State, queries
+from callsheet.notify.message import counted
 from callsheet.settings import command
 from pricing.budgets import first_spellings
 from pricing.money import usd_rounded_up, usd_text
@@ -47,24 +48,20 @@ async def _shown(ctx: RunContext, what: str) -> AsyncIterator[None]:
 async def publish_results(ctx: RunContext, summary: dict[str, Any]) -> None:
     """Publish the table of results (of the failures alone, above a thousand jobs) and the summary."""
     async with _shown(ctx, "results"):
-        await _publish_results(ctx, summary)
-
-
-async def _publish_results(ctx: RunContext, summary: dict[str, Any]) -> None:
-    tally = await ctx.do(queries.tally, ctx.run.run_id)
-    states = None if tally.jobs <= TABLE_ROWS else {State.FAILED}
-    shown = await ctx.do(queries.jobs, ctx.run.run_id, states=states)
-    key = _key(ctx)
-    which = "Every job of" if states is None else "The failed jobs of"
-    await acreate_table_artifact(
-        key=f"{key}-results",
-        table=[_line(row) for row in shown[:TABLE_ROWS]],
-        description=f"{which} {ctx.run.run_id}",
-    )
-    counts = {name.replace("_", " "): count for name, count in summary["statuses"].items() if count}
-    await acreate_markdown_artifact(
-        key=f"{key}-summary", markdown=_in_words(summary), description=_counted(counts)
-    )
+        tally = await ctx.do(queries.tally, ctx.run.run_id)
+        states = None if tally.jobs <= TABLE_ROWS else {State.FAILED}
+        shown = await ctx.do(queries.jobs, ctx.run.run_id, states=states)
+        which = "Every job of" if states is None else "The failed jobs of"
+        await acreate_table_artifact(
+            key=f"{_key(ctx)}-results",
+            table=[_line(row) for row in shown[:TABLE_ROWS]],
+            description=f"{which} {ctx.run.run_id}",
+        )
+        await acreate_markdown_artifact(
+            key=f"{_key(ctx)}-summary",
+            markdown=_in_words(summary),
+            description=counted(summary["statuses"]),
+        )
 
 
 async def publish_plan(ctx: RunContext) -> None:
@@ -183,13 +180,13 @@ def _line(row: JobRow) -> dict[str, str]:
 
 def _in_words(summary: dict[str, Any]) -> str:
     """Write a summary for the page: what became of the jobs, the money, and where the results are."""
-    counts = {name.replace("_", " "): count for name, count in summary["statuses"].items() if count}
+    statuses = summary["statuses"]
     lines = [
-        f"# {_cell(summary['campaign'])}: {_counted(counts)}",
+        f"# {_cell(summary['campaign'])}: {counted(statuses)}",
         "",
         "| jobs | |",
         "|---|--:|",
-        *(f"| {name} | {count} |" for name, count in counts.items()),
+        *(f"| {name.replace('_', ' ')} | {count} |" for name, count in statuses.items() if count),
         f"| **cost** | **${summary['actual_usd']}** |",
         f"| expected | ${summary['expected_usd']} |",
         "",
@@ -214,7 +211,3 @@ def _report(summary: dict[str, Any]) -> str:
         f"[Report]({page.as_uri()}): `{page}` on the machine that rendered. "
         "Where the browser refuses the link, open that file"
     )
-
-
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "no jobs"

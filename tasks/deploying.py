@@ -6,9 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 import httpx
 import prefect
@@ -36,6 +34,7 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
+from callsheet.engine.schedule_rules import shown
 from callsheet.errors import CallsheetError, UsageError, without_login
 from tasks.automations import HEARTBEAT_S, register_automations
 
@@ -179,6 +178,7 @@ async def deployed() -> list[dict[str, str]]:
             fields = fields_of(each)
             following = await _one_run(client, each, FlowRunSort.EXPECTED_START_TIME_ASC, *SCHEDULED)
             latest = await _one_run(client, each, FlowRunSort.START_TIME_DESC, has_begun=True)
+            due_at = following.expected_start_time if following else None
             lines.append(
                 {
                     "deployment": name,
@@ -187,7 +187,7 @@ async def deployed() -> list[dict[str, str]]:
                     "overlap": fields["overlap"],
                     "work_pool": fields["work pool"],
                     "source": fields.get("request.source", ""),
-                    "next_run": _time(following.expected_start_time) if following else "",
+                    "next_run": shown(due_at) if due_at else "",
                     "last_run": latest.state_name or "" if latest else "",
                 }
             )
@@ -366,10 +366,6 @@ def _is_paused(found: DeploymentResponse) -> bool:
 
 def _begins_within(seconds: int | None) -> dict[str, str]:
     return {} if seconds is None else {"begins within": f"{seconds} s"}
-
-
-def _time(at: datetime | None) -> str:
-    return at.astimezone(ZoneInfo("UTC")).strftime("%Y-%m-%d %H:%M UTC") if at else ""
 
 
 def _flat(path: str, value: Any) -> dict[str, str]:

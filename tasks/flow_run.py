@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -22,9 +21,7 @@ from callsheet.engine.cancel import cancel_run
 from callsheet.engine.context import RunContext
 from callsheet.engine.stopping import beside, take_signals
 from callsheet.errors import Interrupted
-from callsheet.notify.message import Message
-
-logger = logging.getLogger(__name__)
+from callsheet.notify.message import Message, counted
 
 PREFIX = "callsheet."
 """`budget.80` is the event `callsheet.budget.80`."""
@@ -69,10 +66,10 @@ def ended(summary: Mapping[str, Any]) -> State[Any]:
     """
     if summary["cancelled"]:
         return Cancelled(message="; ".join(summary["remarks"][-1:])[:MOST_CHARS])
-    counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in summary["statuses"].items() if n)
+    counts = counted(summary["statuses"])
     if why := summary["stopped_by"]:
         return Completed(name="Stopped", message=f"{why} ({counts})"[:MOST_CHARS], data=dict(summary))
-    return Completed(message=counts or "no jobs", data=dict(summary))
+    return Completed(message=counts, data=dict(summary))
 
 
 async def _describe(ctx: RunContext, flow_run_id: str) -> None:

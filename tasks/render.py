@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import task
@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 
 from callsheet.engine.context import RunContext, current_run
 from callsheet.engine.job import render_job
-from callsheet.engine.scheduler import render_here, render_retakes, run_jobs, waiting_jobs
+from callsheet.engine.scheduler import RenderJob, render_here, render_retakes, run_jobs, waiting_jobs
 from callsheet.ledger import JobRow
 from callsheet.ledger import State as JobState
 from pricing.money import usd_text
@@ -44,8 +44,7 @@ async def render_shard(number: int, name: str) -> None:  # noqa: ARG001 -- as ab
     ctx = current_run.get()
     assert ctx is not None, "the flow opens the run"
     shard = ctx.state.shards[number]
-    async with progress_of(ctx, f"shard {number}", len(shard.rows), lambda: shard.ended):
-        await run_jobs(ctx, shard.rows, shard.render)
+    await shard.render_all(ctx, f"shard {number}")
     shard.begun.set()
 
 
@@ -65,10 +64,11 @@ async def render_in_task(ctx: RunContext, row: JobRow) -> None:
 
 @dataclass(slots=True)
 class Shard:
-    """A thousand jobs that Prefect shows as one task run. `begun` is set when its last job has begun."""
+    """Up to a thousand jobs that Prefect shows together. `begun` is set when the last one has begun."""
 
     rows: Sequence[JobRow]
-    begun: asyncio.Event
+    render_job: RenderJob
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
     ended: int = 0
 
     async def render(self, ctx: RunContext, row: JobRow) -> None:
@@ -76,41 +76,32 @@ class Shard:
         if row is self.rows[-1]:
             self.begun.set()
         try:
-            await render_here(ctx, row)
+            await self.render_job(ctx, row)
         finally:
             self.ended += 1
+
+    async def render_all(self, ctx: RunContext, what: str) -> None:
+        """Render every job and show how far they are, as `what`."""
+        async with progress_of(ctx, what, len(self.rows), lambda: self.ended):
+            await run_jobs(ctx, self.rows, self.render)
 
 
 async def render_all(ctx: RunContext) -> None:
     """Render what is left of the run."""
     rows = await waiting_jobs(ctx)
     if len(rows) <= JOBS_AS_TASK_RUNS:
-        await _render_each_in_task(ctx, rows)
+        if rows:
+            await Shard(rows, render_in_task).render_all(ctx, ctx.run.run_id)
         await render_retakes(ctx, render_in_task)
         return
     shards = [
-        Shard(rows[start : start + SHARD_JOBS], asyncio.Event()) for start in range(0, len(rows), SHARD_JOBS)
+        Shard(rows[start : start + SHARD_JOBS], render_here) for start in range(0, len(rows), SHARD_JOBS)
     ]
     async with asyncio.TaskGroup() as running:
         for number, shard in enumerate(shards, 1):
             running.create_task(_render_one_shard(ctx, number, len(shards), shard))
             await shard.begun.wait()  # the next one begins when this one has no more jobs to begin
     await render_retakes(ctx)
-
-
-async def _render_each_in_task(ctx: RunContext, rows: Sequence[JobRow]) -> None:
-    ended = 0
-
-    async def render_and_count(ctx: RunContext, row: JobRow) -> None:
-        nonlocal ended
-        try:
-            await render_in_task(ctx, row)
-        finally:
-            ended += 1
-
-    if rows:
-        async with progress_of(ctx, ctx.run.run_id, len(rows), lambda: ended):
-            await run_jobs(ctx, rows, render_and_count)
 
 
 async def _render_one_shard(ctx: RunContext, number: int, of: int, shard: Shard) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -46,8 +45,6 @@ from callsheet.ledger import (
 from callsheet.ledger.transaction import Transaction, purchase, write
 from callsheet.settings import command
 from manifests.job import Job, canonical_json
-
-logger = logging.getLogger(__name__)
 
 SPARE_BYTES = 256 * 2**20
 """Free space needed where the videos go: ten of the largest clips, and the report."""

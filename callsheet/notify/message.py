@@ -34,14 +34,18 @@ class Message:
     to_people: bool = True
 
 
+def counted(statuses: Mapping[str, int]) -> str:
+    """Write how many jobs are in which state: `5 succeeded, 1 skipped budget`."""
+    return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in statuses.items() if n) or "no jobs"
+
+
 def finished(summary: Mapping[str, Any], caps: Sequence[Account]) -> Message:
     """Tell how a run ended: counts, money against caps, what needs a person, where the report is.
 
     `caps` are the accounts with a limit that the run counts in. A run that goes on later and ends in another
     way is told again.
     """
-    statuses = {name: count for name, count in summary["statuses"].items() if count}
-    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in statuses.items()) or "no jobs"
+    counts = counted(summary["statuses"])
     code = summary["exit_code"]
     outcome = "finished" if code == 0 else "needs you"
     rehearsal = " (sandbox)" if summary["sandbox"] else ""
@@ -62,7 +66,7 @@ def finished(summary: Mapping[str, Any], caps: Sequence[Account]) -> Message:
             "campaign": summary["campaign"],
             "sandbox": summary["sandbox"],
             "exit_code": code,
-            "statuses": statuses,
+            "statuses": {name: count for name, count in summary["statuses"].items() if count},
             "expected_usd": summary["expected_usd"],
             "actual_usd": summary["actual_usd"],
             "report": report,

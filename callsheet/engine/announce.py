@@ -15,10 +15,10 @@ from callsheet.ledger import (
     Account,
     JobRow,
     State,
-    account_refs,
     admission,
     history,
     queries,
+    refs_of_owners,
     wall_clock_ms,
 )
 from callsheet.notify import message
@@ -109,9 +109,8 @@ async def _tell_refusal(request: RunRequest, error: CallsheetError) -> None:
     with suppress(CallsheetError, OSError):
         name = campaign_name(request.source) if request.source else name
     problems = "\n".join(map(str, getattr(error, "problems", ())[:10]))
-    announcer = Announcer(targets_for(request.source, settings_from(os.environ), os.environ))
-    announcer.publish(message.refused(name, f"{error}\n{problems}".strip(), at_ms=wall_clock_ms()))
-    await announcer.sent()
+    told = message.refused(name, f"{error}\n{problems}".strip(), at_ms=wall_clock_ms())
+    await _tell(targets_for(request.source, settings_from(os.environ), os.environ), told)
 
 
 async def tell_unclaimed(account: AccountSession, row: JobRow, said: str) -> None:
@@ -122,28 +121,21 @@ async def tell_unclaimed(account: AccountSession, row: JobRow, said: str) -> Non
     )
     if await account.do(history.announce, [told.key]):
         source = RunRequest.of(run).source
-        targets = await asyncio.to_thread(targets_for, source, account.settings, os.environ)
-        announcer = Announcer(targets)
-        announcer.publish(told)
-        await announcer.sent()
+        await _tell(await asyncio.to_thread(targets_for, source, account.settings, os.environ), told)
+
+
+async def _tell(targets: Targets, told: Message) -> None:
+    announcer = Announcer(targets)
+    announcer.publish(told)
+    await announcer.sent()
 
 
 async def _look(ctx: RunContext) -> list[Account]:
     """Tell what the ledger shows now. Returns the accounts with a cap that the run counts in."""
     run = ctx.run
     sandbox = ctx.request.sandbox
-    groups = await ctx.do(history.owners, run.run_id)
-    refs = {
-        ref
-        for client, model in groups
-        for ref in account_refs(
-            campaign=run.campaign,
-            client=client,
-            model=model,
-            run_id=run.run_id,
-            at_ms=ctx.account.now_ms(),
-        )
-    }
+    owners, now_ms = await ctx.do(history.owners, run.run_id), ctx.account.now_ms()
+    refs = refs_of_owners(owners, campaign=run.campaign, run_id=run.run_id, at_ms=now_ms)
     accounts = list((await ctx.do(admission.headroom, refs)).values())
     messages = [
         message.unknown(row.custom_id, row.attempt, campaign=run.campaign, run_id=run.run_id, sandbox=sandbox)

@@ -29,9 +29,9 @@ from callsheet.ledger import (
     Ledger,
     NewJob,
     NewRun,
-    account_refs,
     admission,
     queries,
+    refs_of_owners,
     runs,
 )
 from callsheet.ledger.accounts import window_at
@@ -145,35 +145,30 @@ def select(
     elsewhere: dict[int, str] = {}
     if not again:
         ledger.discard_unopened(plan.campaign)
-        there = (
-            ledger.do(runs.in_flight, plan.campaign, {prints[each] for each in wanted}, idle) if idle else {}
-        )
-        elsewhere = {each: there[prints[each]] for each in wanted if prints[each] in there}
-        wanted = [position for position in wanted if position not in elsewhere]
+        if idle:
+            there = ledger.do(runs.in_flight, plan.campaign, {prints[each] for each in wanted}, idle)
+            elsewhere = {each: there[prints[each]] for each in wanted if prints[each] in there}
+            wanted = [position for position in wanted if position not in elsewhere]
         with naming_commands(ledger):
             ledger.do(runs.refuse_in_flight, plan.campaign, {prints[position] for position in wanted})
     if wanted:
         refuse_frozen(ledger, plan)
+    every = Selection(tuple(wanted), (), changes=changes, waiting=fetchable, elsewhere=elsewhere, again=again)
     spends = plan.spends(wanted)
     room = room_for(ledger, plan)
     if not fit:
         refuse_unless_it_fits(spends, room)
-        return Selection(
-            tuple(wanted), (), changes=changes, waiting=fetchable, elsewhere=elsewhere, again=again
-        )
+        return every
     since_ms = ledger.do(queries.waiting_since, plan.campaign)
     waited = (since_ms.get(prints[position]) for position in wanted)
     choice = choose(
         [replace(spend, waiting_since_ms=since) for spend, since in zip(spends, waited, strict=True)], room
     )
-    return Selection(
+    return replace(
+        every,
         buy=tuple(wanted[number] for number in choice.taken),
         left=tuple(wanted[number] for number in choice.left),
         left_maximum_nano=choice.left_maximum_nano,
-        changes=changes,
-        waiting=fetchable,
-        elsewhere=elsewhere,
-        again=again,
     )
 
 
@@ -382,15 +377,9 @@ def refuse_frozen(ledger: Ledger, plan: Demand) -> None:
 def frozen_accounts(ledger: Ledger, plan: Demand) -> list[Account]:
     """Return the frozen accounts that jobs of the plan would count in now."""
     frozen = [account for account in ledger.do(admission.balances) if account.frozen]
-    concerned = plan_refs(plan, ledger.do(queries.now_ms)) if frozen else frozenset()
-    return [account for account in frozen if account.ref in concerned]
-
-
-def plan_refs(plan: Demand, at_ms: int) -> frozenset[AccountRef]:
-    """Return every account that the plan's jobs would count in if they were admitted then (Unix ms)."""
+    if not frozen:
+        return []
     owners = {(need.client, need.model) for need in plan.demands()}
-    return frozenset(
-        ref
-        for client, model in owners
-        for ref in account_refs(campaign=plan.campaign, client=client, model=model, run_id="", at_ms=at_ms)
-    )
+    now_ms = ledger.do(queries.now_ms)
+    concerned = refs_of_owners(owners, campaign=plan.campaign, run_id="", at_ms=now_ms)
+    return [account for account in frozen if account.ref in concerned]

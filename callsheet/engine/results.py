@@ -7,7 +7,7 @@ for and not fetched yet: they are looked up by their fingerprint.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,10 +27,10 @@ from callsheet.ledger import (
     Review,
     Run,
     State,
-    account_refs,
     admission,
     history,
     queries,
+    refs_of_owners,
     reviews,
 )
 from callsheet.media.storage import open_storage
@@ -72,20 +72,18 @@ def absent_earlier(ledger: Ledger, run: Run) -> list[MadeFile]:
 def result_rows(ledger: Ledger, run: Run) -> list[ResultRow]:
     """Return one row for every job of a run's manifest, in its order, each with its retakes after it."""
     catalog = load_catalog()
-    folders = _Folders(ledger, run)
+    path_of = _paths(ledger, run)
     rows: dict[tuple[int, int], ResultRow] = {}
     drafts: dict[tuple[int, int], int] = {}
     for row in ledger.stream(queries.each_job, run.run_id):
-        path = folders.path_of(row) if row.state is State.ALREADY_MADE else None
-        rows[row.position, row.retake] = result_row(
-            row, decode_job(row.payload, catalog), run, output_path=path
-        )
+        path = path_of(row) if row.state is State.ALREADY_MADE else None
+        job = decode_job(row.payload, catalog)
+        rows[row.position, row.retake] = result_row(row, job, run, output_path=path)
         if row.draft_output_id is not None and row.state is State.SUCCEEDED:
             drafts[row.position, row.retake] = row.draft_output_id
     for (position, job, quote), earlier in _by_position(ledger, run, catalog):
         if earlier is not None:
-            path = folders.path_of(earlier)
-            rows[position, 0] = earlier_row(earlier, job, quote, run, output_path=path)
+            rows[position, 0] = earlier_row(earlier, job, quote, run, output_path=path_of(earlier))
     paths = ledger.do(queries.output_paths, drafts.values())
     for place, output_id in drafts.items():
         rows[place] = replace(rows[place], draft_path=paths[output_id])
@@ -99,7 +97,7 @@ def other_takes(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> list[Res
     of them.
     """
     catalog = load_catalog()
-    folders = _Folders(ledger, run)
+    path_of = _paths(ledger, run)
     known = {row.custom_id for row in rows}
     found: list[ResultRow] = []
     wanted = {name for row in rows for name in _linked_names(row)} - known
@@ -108,7 +106,7 @@ def other_takes(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> list[Res
         new = reviewed(
             ledger,
             [
-                result_row(row, decode_job(row.payload, catalog), run, output_path=folders.path_of(row))
+                result_row(row, decode_job(row.payload, catalog), run, output_path=path_of(row))
                 for row in jobs.values()
             ],
         )
@@ -126,21 +124,18 @@ def _linked_names(row: ResultRow) -> Iterator[str]:
         yield row.retake_of
     for review in row.reviews:
         if review.verdict == "retake" and "take" in review.changes:
-            take = int(review.changes["take"])
-            yield take_name(shot, take)
+            yield take_name(shot, int(review.changes["take"]))
 
 
-class _Folders:
-    """Where the files of earlier runs are, seen from where a run's results are."""
+def _paths(ledger: Ledger, run: Run) -> Callable[[JobRow], str | None]:
+    """Return what says where a job's file is, seen from where a run's results are; None where it has none."""
+    folder_of = cache(lambda run_id: _folder_from(run, ledger.do(queries.run, run_id)))
 
-    def __init__(self, ledger: Ledger, run: Run) -> None:
-        self.of = cache(lambda run_id: _folder_from(run, ledger.do(queries.run, run_id)))
+    def path_of(row: JobRow) -> str | None:
+        run_id = row.output_run_id
+        return None if run_id is None else f"{folder_of(run_id)}/{row.output_path_there}"
 
-    def path_of(self, row: JobRow) -> str | None:
-        """Return where a job's file is, None where it has none."""
-        if row.output_run_id is None:
-            return None
-        return f"{self.of(row.output_run_id)}/{row.output_path_there}"
+    return path_of
 
 
 def reviewed(ledger: Ledger, rows: Sequence[ResultRow]) -> list[ResultRow]:
@@ -198,13 +193,7 @@ def facts_of(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> RunFacts:
 def _caps(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> list[Account]:
     """Return the capped accounts that a run's jobs count in, those of a period as of the run's start."""
     owners = dict.fromkeys((row.job.client, row.model) for row in rows)
-    refs = dict.fromkeys(
-        ref
-        for client, model in owners
-        for ref in account_refs(
-            campaign=run.campaign, client=client, model=model, run_id=run.run_id, at_ms=run.created_ms
-        )
-    )
+    refs = refs_of_owners(owners, campaign=run.campaign, run_id=run.run_id, at_ms=run.created_ms)
     found = ledger.do(admission.headroom, refs)
     return [account for account in found.values() if account.limit_nano is not None]
 

@@ -15,6 +15,7 @@ from callsheet.ledger.accounts import (
     Settled,
     Settlement,
     account_refs,
+    refs_of_owners,
 )
 from callsheet.ledger.database import wall_clock_ms
 from callsheet.ledger.open_ledger import Ledger
@@ -71,5 +72,6 @@ __all__ = [
     "Submission",
     "Tally",
     "account_refs",
+    "refs_of_owners",
     "wall_clock_ms",
 ]

@@ -8,7 +8,7 @@ before. A day or a month is the UTC one in which the money was held; its cost st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -84,6 +84,19 @@ def account_refs(
         for scope, key in owners
         for kind in WINDOW_KINDS[scope]
     ]
+
+
+def refs_of_owners(
+    owners: Iterable[tuple[str, str]], *, campaign: str, run_id: str, at_ms: int
+) -> list[AccountRef]:
+    """Return, each once, every account that jobs of these clients and models count in: see `account_refs`."""
+    return list(
+        dict.fromkeys(
+            ref
+            for client, model in owners
+            for ref in account_refs(campaign=campaign, client=client, model=model, run_id=run_id, at_ms=at_ms)
+        )
+    )
 
 
 def window_at(kind: Window, at_ms: int) -> str:

@@ -27,10 +27,10 @@ from callsheet.ledger import (
     Run,
     State,
     Tally,
-    account_refs,
     admission,
     history,
     queries,
+    refs_of_owners,
 )
 from callsheet.provider.client import FalQueue
 from callsheet.provider.messages import InQueue
@@ -188,13 +188,7 @@ class Watch:
         if self._owners is None:
             self._owners = self.ledger.do(history.owners, run.run_id)
         at_ms = self.ledger.do(queries.now_ms)
-        refs = {
-            ref
-            for client, model in self._owners
-            for ref in account_refs(
-                campaign=run.campaign, client=client, model=model, run_id=run.run_id, at_ms=at_ms
-            )
-        }
+        refs = refs_of_owners(self._owners, campaign=run.campaign, run_id=run.run_id, at_ms=at_ms)
         accounts = self.ledger.do(admission.headroom, sorted(refs)).values()
         capped = [(left, each) for each in accounts if (left := each.left_nano) is not None]
         return min(capped, key=lambda pair: pair[0], default=(0, None))[1]

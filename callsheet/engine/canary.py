@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import islice
 
 from callsheet.engine.context import RunContext, named
 from callsheet.engine.job import TO_DO
@@ -19,21 +19,12 @@ from pricing.money import usd_text
 from pricing.quotes import PriceGroup, price_group
 
 
-@dataclass(frozen=True, slots=True)
-class Canaries:
-    """The jobs that go first, by price group; `left` are the groups that are not tried."""
-
-    first: dict[PriceGroup, JobRow]
-    left: tuple[PriceGroup, ...] = ()
-
-
-def choose_canaries(ctx: RunContext, rows: Sequence[JobRow], most: int) -> Canaries:
-    """Choose one job of each price group that has jobs to buy and no video yet, at most `most` groups.
+def choose_canaries(ctx: RunContext, rows: Sequence[JobRow]) -> dict[PriceGroup, JobRow]:
+    """Choose one job of each price group that has jobs to buy and no video yet, the cheapest job first.
 
     A group that the circuit breaker has stopped has nothing to buy.
     A video of an earlier run proves nothing about the prices of this one. A job of the group that is at fal
-    already goes before another purchase; else the cheapest is taken. Where there are more groups, the
-    cheapest canaries are chosen.
+    already goes before another purchase; else the cheapest is taken.
     """
     rows_of: dict[PriceGroup, list[JobRow]] = {}
     for row in rows:
@@ -48,8 +39,7 @@ def choose_canaries(ctx: RunContext, rows: Sequence[JobRow], most: int) -> Canar
         and any(row.state is State.PENDING for row in members)
         and not any(row.state is State.SUCCEEDED for row in members)
     }
-    cheapest = sorted(found, key=lambda group: (found[group].maximum_nano, found[group].position))
-    return Canaries({group: found[group] for group in cheapest[:most]}, tuple(cheapest[most:]))
+    return dict(sorted(found.items(), key=lambda each: (each[1].maximum_nano, each[1].position)))
 
 
 async def render_canaries(ctx: RunContext, render: RenderJob) -> None:
@@ -62,16 +52,16 @@ async def render_canaries(ctx: RunContext, render: RenderJob) -> None:
     if most is None:
         return
     jobs = await through_outages(ctx, lambda: ctx.do(queries.jobs, ctx.run.run_id))
-    canaries = choose_canaries(ctx, jobs, most)
-    if not canaries.first or not ctx.stop.admitting:
+    canaries = choose_canaries(ctx, jobs)
+    if not canaries or not ctx.stop.admitting:
         return
-    if canaries.left:
-        left = len(canaries.left)
-        ctx.state.notice(f"canary: {left} price groups were not tried: {named(canaries.left)}")
-    await run_jobs(ctx, list(canaries.first.values()), render)
+    first, left = dict(islice(canaries.items(), most)), list(canaries)[most:]
+    if left:
+        ctx.state.notice(f"canary: {len(left)} price groups were not tried: {named(left)}")
+    await run_jobs(ctx, list(first.values()), render)
     if ctx.stop.reason is None:
         refused = await through_outages(ctx, lambda: _read_bills(ctx))
-        ended = await through_outages(ctx, lambda: _ended(ctx, canaries.first))
+        ended = await through_outages(ctx, lambda: _ended(ctx, first))
         _judge(ctx, ended, refused)
 
 

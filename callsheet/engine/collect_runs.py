@@ -39,7 +39,7 @@ async def settle_and_collect(account: AccountSession) -> Findings:
         reopened = await reopen_unfetched(account, [row for row in unfetched if row.run_id in mine])
         rendered += [await account.do(queries.job, job_id) for job_id in sorted(reopened.found)]
         for run_id in sorted(mine):
-            findings.take(await _collected(account, run_id, _of(run_id, rendered)))
+            findings.take(await _collected(account, run_id, rendered))
     findings.busy = tuple(sorted(set(findings.busy) | (runs - mine)))
     return findings
 
@@ -58,7 +58,7 @@ async def collect_dead_runs(account: AccountSession, *, leave: Collection[str] =
     found: list[Finding] = []
     with claimed(account.ledger, runs) as mine:
         for run_id in sorted(mine):
-            found += await _collected(account, run_id, _of(run_id, rendered))
+            found += await _collected(account, run_id, rendered)
     return found
 
 
@@ -79,7 +79,7 @@ async def collect_campaign(account: AccountSession, campaign: str) -> frozenset[
             if row.run_id in mine and (row.state is State.RENDERED or row.job_id in reopened.found)
         ]
         for run_id in sorted({row.run_id for row in rendered}):
-            await _collected(account, run_id, _of(run_id, rendered))
+            await _collected(account, run_id, rendered)
         sure = [row for row in failed if row.job_id not in reopened.found | reopened.unsure.keys()]
     lost = {row.job_id for row in sure}  # fal says that it no longer has these
     after = await _paid_and_not_fetched(account, campaign)
@@ -97,13 +97,10 @@ async def _paid_and_not_fetched(account: AccountSession, campaign: str) -> list[
     return [row for row in rows if row.run_id in ours]
 
 
-def _of(run_id: str, rows: Iterable[JobRow]) -> list[JobRow]:
-    return [row for row in rows if row.run_id == run_id]
-
-
-async def _collected(account: AccountSession, run_id: str, rows: Iterable[JobRow]) -> list[Finding]:
-    """Fetch a run's files and write its results again."""
+async def _collected(account: AccountSession, run_id: str, of_all: Iterable[JobRow]) -> list[Finding]:
+    """Fetch the files of those jobs that are the run's, and write its results again."""
     run = await account.do(queries.run, run_id)
+    rows = [row for row in of_all if row.run_id == run_id]
     if not await asyncio.to_thread(Path(run.out).is_dir):  # on another machine, or taken away
         return [finding("rendered", row, f"the folder {run.out} cannot be reached here") for row in rows]
     stop = StopSignal()

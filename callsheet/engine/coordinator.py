@@ -138,16 +138,12 @@ async def _is_over(ctx: RunContext, start: Start, at_once: AtOnce) -> bool:
     """Start what is due. True where nothing is at work and nothing is to be started."""
     run = await ctx.do(queries.run, ctx.run.run_id)
     work = await ctx.do(parts.work, run.run_id)
-    if any(each.alive for each in work):
-        is_over = False
-    elif not run.is_going_on or not ctx.stop.admitting:
-        is_over = True
-    else:
-        is_over = not any(each.is_due or (each.reserved and each.has_work) for each in work)
-    if run.is_going_on and ctx.stop.admitting:
+    may_start = run.is_going_on and ctx.stop.admitting
+    if may_start:
         for each in await start_parts(ctx.do, work, start, await at_once()):
             ctx.tell(f"shard {each.part} started")
-    return is_over
+    is_due = may_start and any(each.is_due or (each.reserved and each.has_work) for each in work)
+    return not is_due and not any(each.alive for each in work)
 
 
 def to_start(work: Sequence[PartWork], most: int) -> list[PartWork]:

@@ -10,12 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from callsheet.engine.context import open_account
-from callsheet.engine.open_run import (
-    refuse_frozen,
-    refuse_unless_it_fits,
-    require_a_cap,
-    room_for,
-)
+from callsheet.engine.open_run import refuse_frozen, refuse_unless_it_fits, require_a_cap, room_for
 from callsheet.engine.request import RunRequest
 from callsheet.engine.retry import RETRIED
 from callsheet.errors import ManifestError, Problem
@@ -185,11 +180,10 @@ def _kept_drafts(
         draft = draft_of(row, catalog) if row else None
         if row is not None and row.is_finish and row.state not in RETRIED:
             done[row.custom_id] = None
-        elif draft is not None and not (why := _why_not(draft, now_ms)):
-            found[draft.row.position, draft.row.retake] = draft
-        else:
-            why = _why_not(draft, now_ms) if draft else _why_none(row, sandbox=sandbox)
+        elif why := _why_not(draft, now_ms) if draft else _why_none(row, sandbox=sandbox):
             problems.append(Problem(each.file, each.row, "custom_id", each.custom_id, why))
+        elif draft is not None:
+            found[draft.row.position, draft.row.retake] = draft
     if problems:
         raise ManifestError(problems)
     return [found[place] for place in sorted(found)], tuple(done)
@@ -219,12 +213,7 @@ def _why_not(draft: Draft, now_ms: int) -> str:
 def _finish(draft: Draft, catalog: Catalog, taken: set[str]) -> Finish:
     """Return the order that finishes a draft, with a file name of its own beside the draft's."""
     shot = finish_shot(catalog, draft.job.shot)
-    job = replace(
-        draft.job,
-        endpoint=shot.endpoint,
-        draft_id=draft.draft_id,
-        finish_until_ms=draft.until_ms,
-    )
+    job = replace(draft.job, endpoint=shot.endpoint, draft_id=draft.draft_id, finish_until_ms=draft.until_ms)
     name = _free_name(draft.row.output_name, shot.resolution, taken)
     return Finish(draft, job, quote(catalog, job.shot), name)
 
@@ -262,8 +251,4 @@ def _run_caps(ledger: Ledger, run: Run, budget_nano: int | None) -> tuple[Cap, .
     """Return the run's own cap: the budget that is given now, else the one that it was opened with."""
     if budget_nano is not None:
         return (Cap("run", run.run_id, "total", budget_nano),)
-    return tuple(
-        Cap("run", cap.key, cap.window, cap.limit_nano)
-        for cap in ledger.do(admission.caps)
-        if (cap.scope, cap.key) == ("run", run.run_id)
-    )
+    return tuple(cap for cap in ledger.do(admission.caps) if (cap.scope, cap.key) == ("run", run.run_id))

@@ -90,17 +90,14 @@ async def fetch_failed(
     A file that is not what was ordered, and one that can no longer be had, fail the job. Raises Unavailable
     where a later attempt may succeed: the job stays `rendered`.
     """
-    reason = "untrusted_host"
+    reason, may_come = "untrusted_host", True
     if isinstance(error, MediaError):
-        reason = error.reason
-        may_come = worth_another_read(error.reason)
+        reason, may_come = error.reason, worth_another_read(error.reason)
     elif isinstance(error, RenderFailed):
         reason = error.error_type if error.error_type == "result_lost" else "result_failed"
         may_come = reason != "result_lost"
     elif isinstance(error, Unavailable):
-        reason, may_come = ("file_gone" if error.gone else "file_unreached"), True
-    else:
-        may_come = True
+        reason = "file_gone" if error.gone else "file_unreached"
     if may_come:
         submission = (await ctx.do(queries.job, row.job_id)).submission
         rendered_ms = (submission.rendered_ms if submission else None) or 0

@@ -18,7 +18,6 @@ from callsheet.engine.results import absent_earlier, summary_of, write_report
 from callsheet.engine.retry import is_worth_trying
 from callsheet.engine.rollback_guard import remember
 from callsheet.engine.run_folder import fetch_pictures, publish_report
-from callsheet.engine.settle import skip_the_rest
 from callsheet.errors import (
     AccountFrozen,
     BudgetError,
@@ -33,7 +32,7 @@ from callsheet.errors import (
     RunStopping,
 )
 from callsheet.files import naming_full_disk
-from callsheet.ledger import AccountRef, Ledger, Run, State, parts, queries, runs
+from callsheet.ledger import AccountRef, Ledger, Run, State, parts, queries, runs, transitions
 from callsheet.ledger.locks import WHOLE
 
 EXIT_FAILED_JOBS = 4
@@ -137,8 +136,11 @@ async def wind_up(ctx: RunContext) -> None:
 
     Going on with that is a person's decision: neither the campaign's next run nor the keeper does.
     """
-    await skip_the_rest(ctx)
-    if isinstance(ctx.stop.reason, ON_PURPOSE) or ctx.state.breaker.has_tripped:
+    reason = ctx.stop.reason
+    if isinstance(reason, BudgetError):
+        waiting = await ctx.jobs(State.PENDING)
+        await ctx.do(transitions.skip, [row.job_id for row in waiting], why=f"not bought: {reason}"[:500])
+    if isinstance(reason, ON_PURPOSE) or ctx.state.breaker.has_tripped:
         await ctx.do(runs.request_stop, ctx.run.run_id)
     if why := _why_stopped(ctx):
         part = ctx.within.name if ctx.within else WHOLE

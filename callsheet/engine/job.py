@@ -152,11 +152,11 @@ async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:
         return None
     async with ctx.state.first_requests.setdefault(row.endpoint, asyncio.Lock()):
         if row.endpoint not in ctx.state.accepting:
-            ticket = await _order(ctx, job, row, order)
+            ticket = await _order(ctx, row, order)
             if ticket is not None or ctx.state.trouble:  # with trouble nothing arrives
                 ctx.state.accepting.add(row.endpoint)
             return ticket
-    return await _order(ctx, job, row, order)
+    return await _order(ctx, row, order)
 
 
 async def _is_due(ctx: RunContext, job: Job, row: JobRow) -> bool:
@@ -170,15 +170,13 @@ async def _is_due(ctx: RunContext, job: Job, row: JobRow) -> bool:
     return True
 
 
-async def _order(ctx: RunContext, job: Job, row: JobRow, order: Order) -> Ticket | None:
+async def _order(ctx: RunContext, row: JobRow, order: Order) -> Ticket | None:
     """Hold the money and send the POST, unless that is no longer wanted."""
-    if not await _is_due(ctx, job, row):
+    if not await _is_due(ctx, order.job, row):
         return None
     intent = await _admitted(ctx, row, order)
-    return None if intent is None else await _submitted(ctx, row, order, intent)
-
-
-async def _submitted(ctx: RunContext, row: JobRow, order: Order, intent: Intent) -> Ticket | None:
+    if intent is None:
+        return None
     with ctx.span("submit", row, attempt=intent.attempt):
         return await submit(ctx, order, intent)
 

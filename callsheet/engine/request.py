@@ -137,9 +137,10 @@ def results_address(run: Run) -> str | None:
 def settings_for(request: RunRequest) -> Settings:
     """Return the settings of one run: the environment's, with the request's own on top.
 
-    A sandbox run gets the sandbox's addresses and key, and keeps a ledger of its own unless the environment
-    names one: sandbox money never mixes with real money. Raises AccountError without a key, UsageError where
-    the data folder is needed and cannot be used.
+    For a sandbox run the local sandbox is started where none runs. Such a run gets the sandbox's addresses
+    and key, and keeps a ledger of its own unless the environment names one: sandbox money never mixes with
+    real money. Raises AccountError without a key, UsageError where the data folder is needed and cannot be
+    used.
     """
     settings = settings_from(os.environ)
     if request.sandbox or not settings.ledger_url:
@@ -151,12 +152,7 @@ def settings_for(request: RunRequest) -> Settings:
             raise AccountError(NO_KEY)
         refuse_private_webhook(settings)
         return settings
-    return sandbox_settings(settings, speed=request.speed)
-
-
-def sandbox_settings(settings: Settings, *, speed: float) -> Settings:
-    """Start the local sandbox, or find the one that runs, and return settings that point at it."""
-    return at_sandbox(settings, ensure_sandbox(settings.data_dir / "sandbox", speed=speed))
+    return at_sandbox(settings, ensure_sandbox(settings.data_dir / "sandbox", speed=request.speed))
 
 
 def at_sandbox(settings: Settings, sandbox: SandboxAddress) -> Settings:

@@ -63,20 +63,13 @@ async def prepare_retry(settings: Settings, run: Run, *, all_failures: bool, aga
             reopened = await reopen_unfetched(account, unfetched)
             unsure = [(row, reopened.unsure[row.job_id]) for row in ended if row.job_id in reopened.unsure]
             left = [row for row in ended if row.job_id not in reopened.found | reopened.unsure.keys()]
-            prints = {row.fingerprint for row in left if not row.is_finish}
-            made = {} if again else await account.do(queries.already_made, run.campaign, prints)
+            made = {} if again else await account.do.call(_made_since, run, left)
             back = await refetch_gone(account, made.values())
             absent = await account.do.call(absent_files, made.values())
             missing = {file.job_id: file.path for file in await asyncio.to_thread(not_stored, absent)}
-            return await account.do.call(
-                _write,
-                run,
-                left,
-                missing,
-                Retry(fetched=len(reopened.found), unsure=unsure, refetched=back.again),
-                all_failures=all_failures,
-                again=again,
-            )
+            retry = Retry(fetched=len(reopened.found), unsure=unsure, refetched=back.again)
+            await account.do.call(_write, run, left, missing, retry, all_failures=all_failures, again=again)
+            return retry
 
 
 def _write(
@@ -88,39 +81,32 @@ def _write(
     *,
     all_failures: bool,
     again: bool,
-) -> Retry:
+) -> None:
+    """Put back what is tried again, and add to `retry` what becomes of each job."""
     ledger.discard_unopened(run.campaign)
-    free, gone = (set(), set()) if again else _made_since(ledger, run, rows, missing, retry)
-    tried = [
-        row
-        for row in rows
-        if row.fingerprint not in gone and (all_failures or row.fingerprint in free or is_worth_trying(row))
-    ]
-    with naming_commands(ledger):
-        made: Mapping[int, int] = ledger.do(
-            recovery.retry, [row.job_id for row in tried], why="retried by a person", once=not again
-        )
-    chosen = {row.job_id for row in tried}
-    retry.bought.extend(row for row in tried if row.job_id not in made)
-    retry.reused.extend(row for row in tried if row.job_id in made)
-    retry.not_tried.extend(row for row in rows if row.job_id not in chosen)
-    return retry
-
-
-def _made_since(
-    ledger: Ledger, run: Run, rows: Iterable[JobRow], missing: Mapping[int, Path], retry: Retry
-) -> tuple[set[str], set[str]]:
-    """Return the fingerprints that the campaign has a video of, and those whose file is gone."""
-    prints = {row.fingerprint for row in rows if not row.is_finish}
-    made = ledger.do(queries.already_made, run.campaign, prints)
-    gone = {content for content, row in made.items() if row.job_id in missing}
+    made = {} if again else _made_since(ledger, run, rows)
+    gone = {content: row for content, row in made.items() if row.job_id in missing}
     retry.gone.extend(
         f"{row.label} was made and paid for, but its file is gone: {missing[row.job_id]}. It could "
         "not be downloaded again and is not bought again; put the file back, or buy it once more with --again"
-        for row in made.values()
-        if row.job_id in missing
+        for row in gone.values()
     )
-    return set(made) - gone, gone
+    tried = {
+        row.job_id: row
+        for row in rows
+        if row.fingerprint not in gone and (all_failures or row.fingerprint in made or is_worth_trying(row))
+    }
+    with naming_commands(ledger):
+        reused = ledger.do(recovery.retry, list(tried), why="retried by a person", once=not again)
+    retry.bought.extend(row for row in tried.values() if row.job_id not in reused)
+    retry.reused.extend(row for row in tried.values() if row.job_id in reused)
+    retry.not_tried.extend(row for row in rows if row.job_id not in tried)
+
+
+def _made_since(ledger: Ledger, run: Run, rows: Iterable[JobRow]) -> dict[str, JobRow]:
+    """Return the jobs of the campaign that have made what these ended without, by fingerprint."""
+    prints = {row.fingerprint for row in rows if not row.is_finish}
+    return ledger.do(queries.already_made, run.campaign, prints)
 
 
 def is_worth_trying(row: JobRow) -> bool:

@@ -13,8 +13,8 @@ from decimal import Decimal
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
 from callsheet.engine.paid_results import recovered_result
-from callsheet.errors import AccountError, BudgetError, Overbilled, RenderFailed, Unavailable, UntrustedHost
-from callsheet.ledger import Booking, JobRow, Settlement, State, queries, recovery, settlement, transitions
+from callsheet.errors import AccountError, Overbilled, RenderFailed, Unavailable, UntrustedHost
+from callsheet.ledger import Booking, JobRow, Settlement, queries, recovery, settlement
 from callsheet.provider.client import REFUSALS
 from callsheet.provider.messages import Rendered, parse_result
 from callsheet.provider.replies import Reply
@@ -196,13 +196,3 @@ def times(cost_nano: int, hold_nano: int) -> str:
     """Say how many times the hold a cost is: `1.02`, `4166`."""
     ratio = Decimal(cost_nano) / Decimal(max(hold_nano, 1))
     return f"{ratio:.2f}" if ratio < 100 else f"{ratio:.0f}"
-
-
-async def skip_the_rest(ctx: RunContext) -> None:
-    """Where money stopped the run: leave out what was not bought, each job with the reason."""
-    reason = ctx.stop.reason
-    if not isinstance(reason, BudgetError):
-        return
-    waiting = await ctx.jobs(State.PENDING)
-    why = f"not bought: {reason}"
-    await ctx.do(transitions.skip, [row.job_id for row in waiting], why=why[:500])

@@ -107,25 +107,15 @@ async def _send_once(
         await record(ctx, settlement.release, job_id, why=str(error), attempt=attempt)
         ctx.stop.drain(error)
         return None
-    except Refused as error:
+    except (Refused, UsageError) as error:
+        refused = error if isinstance(error, Refused) else Refused(str(error), error_type="unsendable")
         await record(
             ctx,
             settlement.refuse,
             job_id,
-            error_type=error.error_type,
-            error=str(error),
-            charged=error.charged,
-            attempt=attempt,
-        )
-        return None
-    except UsageError as error:
-        await record(
-            ctx,
-            settlement.refuse,
-            job_id,
-            error_type="unsendable",
-            error=str(error),
-            charged="no",
+            error_type=refused.error_type,
+            error=str(refused),
+            charged=refused.charged,
             attempt=attempt,
         )
         return None

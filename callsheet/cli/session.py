@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +20,6 @@ from callsheet.cli.prefect import (
 )
 from callsheet.cli.views.progress import show_progress
 from callsheet.engine.context import RunContext
-from callsheet.engine.finalize import AT_FAL_STATUSES
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import carry_out, carry_out_campaign, open_context
 from callsheet.engine.stopping import StopSignal, signals_to
@@ -35,13 +33,11 @@ from callsheet.errors import (
     PricesChanged,
     UsageError,
 )
+from callsheet.notify.to_do import to_do
 from callsheet.settings import Settings, command
 from manifests.job import label
 
 SHOWN_NOTES = 20
-
-NOT_SENT = ("pending", "held")
-NOT_BOUGHT = frozenset({*NOT_SENT, "skipped_budget", "already_made"})
 
 Carry = Callable[[RunContext], Awaitable[tuple[dict[str, Any], bool]]]
 OpenRun = Callable[[], Coroutine[Any, Any, str]]
@@ -68,7 +64,7 @@ def run_to_its_end(
             is_asked = each is request
             summary, is_stuck = await _carried_out(each, run_id, own, url, server, is_asked=is_asked)
             stuck.append(is_stuck)
-            _say_why_it_stopped(summary)
+            _say_why_it_stopped(summary, as_json=as_json)
             if not as_json:
                 _print(summary)
             return summary
@@ -197,27 +193,11 @@ def _print(summary: Mapping[str, Any]) -> None:
         drafts = summary["drafts"]
         until = f"{drafts['finish_until'][:16].replace('T', ' ')} UTC"
         result(f"drafts  {drafts['to_finish']} can be finished, the first until {until}: {finish}")
-    if summary["statuses"].get("failed"):
-        only_all = summary.get("only_all_retries", False)
-        retry = _retry(summary, *["--all"] * only_all)
-        why = " buys them as they are, which will probably fail again" * only_all
-        result(f"failed  {shown / 'errors.csv'}: fix the rows and run that file, or `{retry}`{why}")
-    if cancelled := summary["statuses"].get("cancelled"):
-        result(f"left    {cancelled} cancelled; `{_retry(summary)}` buys them")
-    if summary["unknown"]:
-        reconcile = command("reconcile", sandbox=summary["sandbox"])
-        result(f"unknown it is not known whether fal accepted them; run `{reconcile}`")
-    for line in last_words(summary):
+    for line in to_do({**summary, "dir": str(shown)}):
         result(f"left    {line}")
 
 
-def _retry(summary: Mapping[str, Any], *options: str) -> str:
-    """Return the command that retries a run; what was bought with --again is retried with it."""
-    again = ["--again"] * summary.get("again", False)
-    return command("retry", summary["run_id"], *options, *again, sandbox=summary["sandbox"])
-
-
-def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
+def _say_why_it_stopped(summary: Mapping[str, Any], *, as_json: bool) -> None:
     if summary["stopped_by"]:
         say(f"callsheet: {summary['stopped_by']}")
     for text in summary["notes"][:SHOWN_NOTES]:
@@ -229,63 +209,6 @@ def _say_why_it_stopped(summary: Mapping[str, Any]) -> None:
             f"billed above its hold: {label(over['custom_id'], over['row'])}, {over['request_id']}: "
             f"{over['billed_usd']} USD instead of at most {over['held_usd']}"
         )
-    if summary["stopped_for_money"] and summary["skipped"]:
-        say(f"{summary['skipped']} not bought. {_how_to_buy(summary)}")
-
-
-def _how_to_buy(summary: Mapping[str, Any]) -> str:
-    """Say what lets jobs in that money left out, and the command that buys them then."""
-    sandbox, kind = summary["sandbox"], summary.get("stop_kind")
-    caps = command("budget", "list", sandbox=sandbox)
-    retry = _retry(summary)
-    if kind == "freeze":
-        release = command("budget", "unfreeze", sandbox=sandbox)
-        return (
-            f"Accounts are frozen by a bill above its hold (`{caps}` names it): check that bill, "
-            f"release them with `{release}`, then `{retry}` buys them"
-        )
-    if kind == "run_cap":
-        return f"Raise the cap of this run with `{_raise_cap(summary)}`, then `{retry}` buys them"
-    return f"Once a cap has room (`{caps}`), `{retry}` buys them"
-
-
-def _raise_cap(summary: Mapping[str, Any]) -> str:
-    """Return the command that raises the cap of a run itself, which `budget list` leaves out."""
-    scope = f"run:{summary['run_id']}"
-    return command("budget", "set", scope, "AMOUNT", sandbox=summary["sandbox"])
-
-
-def last_words(summary: Mapping[str, Any]) -> list[str]:
-    """Say what is not finished, from the summary of a run, and the command that continues."""
-    statuses = Counter(summary["statuses"])
-    for there in summary.get("elsewhere", {}).values():  # their own runs go on with these
-        statuses.subtract(there)
-    statuses = +statuses
-    again = f"`{command('resume', summary['run_id'], sandbox=summary['sandbox'])}`"
-    waiting = sum(statuses.get(status, 0) for status in NOT_SENT)
-    at_fal = sum(statuses.get(status, 0) for status in AT_FAL_STATUSES)
-    rendered = statuses.get("rendered", 0)
-    lines = []
-    if at_fal:
-        lines.append(f"{at_fal} at fal, which renders and charges for them; {again} collects them")
-    if rendered:
-        lines.append(f"{rendered} rendered and paid for; {again} downloads the files")
-    if waiting:
-        nothing = "nothing was bought; " if not statuses.keys() - NOT_BOUGHT else ""
-        if summary.get("stop_kind") == "prices":
-            accepting = command("resume", summary["run_id"], "--accept-prices", sandbox=summary["sandbox"])
-            again = f"`{accepting}`"
-        lines.append(f"{nothing}{waiting} not sent; {again} continues with them")
-    if skipped := statuses.get("skipped_budget", 0):
-        lines.append(f"{skipped} {_why_skipped(summary)}, then `{_retry(summary)}` buys them")
-    return lines
-
-
-def _why_skipped(summary: Mapping[str, Any]) -> str:
-    """Say why money left jobs out and what is to be done before they are retried."""
-    kind = summary.get("stop_kind")
-    if kind == "freeze":
-        release = command("budget", "unfreeze", sandbox=summary["sandbox"])
-        return f"not sent, because accounts are frozen; check the bill, release them with `{release}`"
-    how = f" with `{_raise_cap(summary)}`" if kind == "run_cap" else ""
-    return f"over budget, not sent; raise the cap{how}"
+    if as_json and summary["stopped_for_money"]:
+        for line in to_do(summary):
+            say(f"left: {line}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callsheet.ledger.accounts import Account
+from callsheet.notify.to_do import to_do
 from callsheet.settings import command
 from manifests.job import label
 from pricing.money import usd_rounded_up, usd_text
@@ -50,10 +51,12 @@ def finished(summary: Mapping[str, Any], caps: Sequence[Account]) -> Message:
     outcome = "finished" if code == 0 else "needs you"
     rehearsal = " (sandbox)" if summary["sandbox"] else ""
     report = f"{summary.get('published') or summary['dir']}/report.html"
+    stopped_by = summary.get("stopped_by")
     lines = [
-        f"Cost: {dollars(summary['actual_usd'])}, expected {dollars(summary['expected_usd'])}.",
+        f"Cost: ${summary['actual_usd']}, expected ${summary['expected_usd']}.",
         *(f"{used(each)}." for each in caps[:MOST_CAPS]),
-        *(f"To do: {line}" for line in to_do(summary)),
+        *([f"To do: it stopped: {stopped_by}"[:500]] if stopped_by else []),
+        *(f"To do: {line}" for line in (to_do(summary) if code else ())),
         f"Report: {report}",
     ]
     return Message(
@@ -72,34 +75,6 @@ def finished(summary: Mapping[str, Any], caps: Sequence[Account]) -> Message:
             "report": report,
         },
     )
-
-
-def to_do(summary: Mapping[str, Any]) -> list[str]:
-    """Say what of a run needs a person, and the command for it."""
-    sandbox = summary["sandbox"]
-    run, again = summary["run_id"], ["--again"] * summary.get("again", False)
-    resume, retry = command("resume", run, sandbox=sandbox), command("retry", run, *again, sandbox=sandbox)
-    reconcile = command("reconcile", sandbox=sandbox)
-    statuses = summary["statuses"]
-    lines = []
-    if summary.get("stopped_by"):
-        lines.append(f"it stopped: {summary['stopped_by']}"[:500])
-    if failed := statuses.get("failed"):
-        lines.append(f"{failed} failed; fix the rows of {summary['dir']}/errors.csv and run it")
-    if cancelled := statuses.get("cancelled"):
-        lines.append(f"{cancelled} cancelled; `{retry}` buys them")
-    if summary["unknown"]:
-        lines.append(f"{summary['unknown']} unknown, their money is held; `{reconcile}`")
-    if waiting := sum(statuses.get(name, 0) for name in ("pending", "held", "rendered", "in_queue")):
-        lines.append(f"{waiting} not finished; `{resume}`")
-    if summary["skipped"] and summary.get("stop_kind") == "freeze":
-        release = command("budget", "unfreeze", sandbox=sandbox)
-        lines.append(
-            f"{summary['skipped']} not sent, accounts are frozen; check the bill, `{release}`, then `{retry}`"
-        )
-    elif summary["skipped"] and summary["exit_code"]:
-        lines.append(f"{summary['skipped']} over budget; raise the cap, then `{retry}`")
-    return lines
 
 
 def budget(
@@ -197,11 +172,6 @@ def used(account: Account) -> str:
     """Say how much of a cap is taken: `$38.20 of $40.00 (campaign spring in 2026-11-29)`."""
     taken, limit = (usd_rounded_up(nano, 2) for nano in (account.taken_nano, account.limit_nano or 0))
     return f"{taken} of {limit} ({account.ref})"
-
-
-def dollars(amount: str) -> str:
-    """Write an amount of a summary with its currency."""
-    return f"${amount}"
 
 
 def crossed(account: Account) -> list[int]:

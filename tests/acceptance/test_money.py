@@ -44,7 +44,7 @@ def test_a_bill_above_its_hold_stops_the_run_freezes_and_says_so(desk):
     assert "then `callsheet budget unfreeze --sandbox`" in done.stderr
     assert "Accounts are frozen: nothing new is bought" in done.stderr
     assert "release them with `callsheet budget unfreeze --sandbox`, then" in done.stderr
-    assert "Once a cap has room" not in done.stderr
+    assert "raise the cap" not in done.stderr
     summary = json.loads(done.stdout)
     assert summary["frozen"]
     assert [over["custom_id"] for over in summary["overruns"]] == ["kite-9"]

@@ -9,7 +9,6 @@ import pytest
 import callsheet
 from callsheet import api
 from callsheet.cli.main import run_command
-from callsheet.cli.session import last_words
 from callsheet.cli.views.run_line import before_run
 from callsheet.engine.cancel import cancel_pending
 from callsheet.engine.request import RunRequest, settings_for
@@ -17,6 +16,7 @@ from callsheet.engine.run import carry_out, carry_out_campaign, open_context, op
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import InFlight, Interrupted
 from callsheet.ledger import Ledger, State, admission, queries
+from callsheet.notify.to_do import to_do
 from manifests.planner import make_plan
 
 pytestmark = pytest.mark.anyio
@@ -121,7 +121,7 @@ async def test_a_stopped_price_group_does_not_stand_in_the_way_of_other_rows(nig
         assert f"`callsheet retry {first} --all`" in said
         assert summary.document["elsewhere"] == {first: {"pending": len(left)}}
         assert (summary.exit_code, len(summary.results())) == (4, len(left) + 1)
-        assert last_words(summary.document) == []
+        assert to_do(summary.document) == []
     summary = await nights.run(*left)
     with Ledger.open(nights.house.settings.ledger) as ledger:
         run = ledger.do(queries.run, summary.run_id)

@@ -26,17 +26,17 @@ AMOUNT = r"\+?([0-9]{1,7}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})"
 """The form of an amount of dollars, as a regular expression."""
 
 
-def parse_usd(text: str) -> NanoUsd:
+def parse_usd(text: str, *, zero: bool = False) -> NanoUsd:
     """Read dollars as a person types them: `120`, `120.00`, `.5`; at most nine decimals.
 
-    Returns nano-dollars, 0 < amount <= 1,000,000 USD. Raises ValueError for everything else: signs,
-    exponents, NaN, infinities, zero, digits beyond a nano-dollar.
+    Returns nano-dollars, 0 < amount <= 1,000,000 USD, or 0 where `zero` is meant as well. Raises ValueError
+    for everything else: signs, exponents, NaN, infinities, digits beyond a nano-dollar.
     """
     match = re.fullmatch(AMOUNT, text.strip())
     if match is None:
         raise ValueError(f"{text[:40]!r} is not an amount of dollars like 120 or 39.50")
     nano = int(Decimal(match[1]).scaleb(9))
-    if not 0 < nano <= MAX_USD * NANO_PER_USD:
+    if not (0 < nano <= MAX_USD * NANO_PER_USD or (zero and nano == 0)):
         raise ValueError(f"{text[:40]!r} is not above 0 and at most {MAX_USD:,} USD")
     return NanoUsd(nano)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import apause_flow_run
 from prefect.input import RunInput
@@ -17,7 +15,7 @@ from callsheet.engine.context import RunContext
 from callsheet.ledger import JobRow, queries
 from callsheet.ledger import State as JobState
 from callsheet.notify.message import approval
-from pricing.money import usd_rounded_up, usd_text
+from pricing.money import parse_usd, usd_rounded_up, usd_text
 
 POLL_S = 2
 """How often Prefect is asked whether the answer is there. A read of one flow run; the server is ours."""
@@ -39,7 +37,7 @@ async def is_approved(ctx: RunContext) -> bool:
     request = ctx.request
     waiting = await ctx.do(queries.jobs, ctx.run.run_id, states={JobState.PENDING})
     most_nano = sum(row.maximum_nano for row in waiting)
-    if request.approve_above_usd is None or most_nano <= _nano(request.approve_above_usd):
+    if request.approve_above_usd is None or most_nano <= parse_usd(request.approve_above_usd, zero=True):
         return True
     why = await _refusal(ctx, waiting, most_nano)
     if why is None:
@@ -81,8 +79,3 @@ async def _refusal(ctx: RunContext, waiting: list[JobRow], most_nano: int) -> st
     if answer.approved:
         return None
     return f"a person refused it: {answer.reason}" if answer.reason else "a person refused it"
-
-
-def _nano(text: str) -> int:
-    """Read the request's own form of dollars (digits and at most nine decimals); 0 asks about every run."""
-    return int(Decimal(text).scaleb(9))

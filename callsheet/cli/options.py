@@ -16,6 +16,8 @@ from callsheet.files import has_ledger, usable_data_folder
 from callsheet.settings import Settings, sandbox_ledger, settings_from
 from pricing.money import parse_usd
 
+MAX_PORT = 65_535
+
 _OF_MESSAGES = Parameter(group=Group("Messages (every command)", sort_key=99))
 
 
@@ -144,10 +146,10 @@ LogJson = Annotated[
 ]
 
 
-def budget_nano_of(text: str) -> int:
-    """Return the amount of `--budget-usd` in nano-dollars. Raises UsageError where it is none."""
+def budget_nano_of(text: str | None) -> int | None:
+    """Return `--budget-usd` in nano-dollars, None where it is not given. Raises UsageError for no amount."""
     try:
-        return parse_usd(text)
+        return None if text is None else parse_usd(text)
     except ValueError as error:
         raise UsageError(f"--budget-usd: {error}") from error
 
@@ -161,3 +163,10 @@ def run_settings(*, sandbox: bool, makes_ledger: bool = True) -> Settings:
     if makes_ledger and not settings.ledger_url:
         usable_data_folder(settings)
     return sandbox_ledger(settings) if sandbox else settings
+
+
+def require_port(option_name: str, port: int, *, least: int = 0) -> None:
+    """Raise UsageError for a number that is no port. 0 picks a free one."""
+    if not least <= port <= MAX_PORT:
+        free = "" if least else " (0 picks a free one)"
+        raise UsageError(f"{option_name} is {port}; use {least} to {MAX_PORT}{free}")

@@ -226,10 +226,8 @@ def _limit(usd: str) -> int | None:
     text = usd.strip().lower()
     if text == "none":
         return None
-    if text in {"0", "0.0", "0.00"}:
-        return 0
     try:
-        return parse_usd(text)
+        return parse_usd(text, zero=True)
     except ValueError as error:
         raise UsageError(f"{error}; `none` removes the cap") from error
 

@@ -24,7 +24,6 @@ from manifests.row_filter import RowFilter
 from pricing.money import parse_usd
 
 _NOT_IN_NAMES = "/%&><"
-_ZERO = re.compile(r"\+?(0+\.?0*|\.0+)")
 _POOL_NAME = re.compile(f"[^{_NOT_IN_NAMES}]+")
 
 Source = Annotated[
@@ -101,10 +100,12 @@ def deploy(
     """
     url = _server_url()
     _check_options(source, cron=cron, timezone=timezone, watch=watch, work_pool=work_pool)
-    if asked.budget_usd is not None:
-        budget_nano_of(asked.budget_usd)
+    budget_nano_of(asked.budget_usd)
     if approve_above_usd is not None:
-        _check_threshold(approve_above_usd)
+        try:
+            parse_usd(approve_above_usd, zero=True)
+        except ValueError as error:
+            raise UsageError(f"--approve-above-usd: {error}. 0 asks about every run") from error
     RowFilter.of(first=asked.first, where=asked.where, sample=asked.sample)
     request = RunRequest(
         source=_where(source),
@@ -211,15 +212,6 @@ def _check_options(
         )
     if timezone is not None and cron is None:
         raise UsageError("--timezone says where the hours of --cron are meant; give --cron as well")
-
-
-def _check_threshold(text: str) -> None:
-    """Raise UsageError for an `--approve-above-usd` that is no amount. 0 is one: every run is asked about."""
-    try:
-        parse_usd(text)
-    except ValueError as error:
-        if not _ZERO.fullmatch(text.strip()):
-            raise UsageError(f"--approve-above-usd: {error}. 0 asks about every run") from error
 
 
 def _server_url() -> str:

@@ -73,7 +73,7 @@ def finish(
 
     Example: callsheet finish spring-20261121-090000-a1b2 --keep selection.csv
     """
-    budget_nano = None if budget_usd is None else budget_nano_of(budget_usd)
+    budget_nano = budget_nano_of(budget_usd)
     run = find_run(run_settings(sandbox=sandbox), run_id)
     kept = read_kept(keep, option="--keep", drafts=True)
     refuse_busy(run_settings(sandbox=sandbox), run.run_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from callsheet.cli.options import Json, Sandbox, option, run_settings
+from callsheet.cli.options import Json, Sandbox, option, require_port, run_settings
 from callsheet.cli.output import document, result, show_line, show_table
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, activity, wall_clock_ms
@@ -13,8 +13,6 @@ from callsheet.ledger.states import AT_FAL
 from callsheet.report.rows import iso_utc
 from pricing.money import usd_rounded_up, usd_text
 from pricing.render_times import in_words
-
-MAX_PORT = 65_535
 
 COLUMNS = (
     "run", "campaign", "state", "jobs", "done", "failed", "unknown", "at fal", "fetching", "waiting",
@@ -65,8 +63,7 @@ def runs(
         raise UsageError(f"--limit is {limit}; use 1 to {MOST_RUNS:,}")
     settings = run_settings(sandbox=sandbox)
     if metrics_port is not None:
-        if not 1 <= metrics_port <= MAX_PORT:
-            raise UsageError(f"--metrics-port is {metrics_port}; use 1 to {MAX_PORT}")
+        require_port("--metrics-port", metrics_port, least=1)
         try:
             from callsheet.cli.metrics import serve_metrics  # noqa: PLC0415 -- its package is an extra
         except ModuleNotFoundError as error:

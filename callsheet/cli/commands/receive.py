@@ -10,7 +10,7 @@ from typing import Annotated
 
 import uvicorn
 
-from callsheet.cli.options import Sandbox, option
+from callsheet.cli.options import Sandbox, option, require_port
 from callsheet.cli.output import flush, note, result
 from callsheet.engine.context import open_account
 from callsheet.engine.receiver import receiver_app
@@ -19,7 +19,6 @@ from callsheet.errors import UsageError
 from callsheet.reconciliation.webhook_address import WebhookAddress, refuse_private_webhook, shared_secret
 from callsheet.settings import Settings
 
-MAX_PORT = 65_535
 GOODBYE_S = 5
 
 Host = Annotated[str, option("RECEIVE_HOST", "The address to listen on")]
@@ -41,8 +40,7 @@ def receive(
 
     Example: callsheet receive --public-url https://hooks.example/callsheet
     """
-    if not 0 <= port <= MAX_PORT:
-        raise UsageError(f"--port is {port}; use 0 to {MAX_PORT} (0 picks a free one)")
+    require_port("--port", port)
     settings = settings_for(RunRequest(sandbox=sandbox))
     public_url = (public_url or "").rstrip("/")
     refuse_private_webhook(replace(settings, webhook_url=public_url))

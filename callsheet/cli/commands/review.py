@@ -8,14 +8,11 @@ import sys
 import webbrowser
 from typing import Annotated
 
-from callsheet.cli.options import RunId, Sandbox, option, run_settings
+from callsheet.cli.options import RunId, Sandbox, option, require_port, run_settings
 from callsheet.cli.output import flush, note, result, say
 from callsheet.engine.run import find_run
-from callsheet.errors import UsageError
 from callsheet.review.server import serve_review
 from callsheet.settings import command
-
-MAX_PORT = 65_535
 
 Host = Annotated[str, option("REVIEW_HOST", "The address to listen on")]
 Port = Annotated[int | None, option("REVIEW_PORT", "The port (default 8791, or a free one)")]
@@ -37,8 +34,8 @@ def review(
 
     Example: callsheet review spring-20261121-090000-a1b2
     """
-    if port is not None and not 0 <= port <= MAX_PORT:
-        raise UsageError(f"--port is {port}; use 0 to {MAX_PORT} (0 picks a free one)")
+    if port is not None:
+        require_port("--port", port)
     settings = run_settings(sandbox=sandbox)
     run = find_run(settings, run_id, latest_of_all=True)
 

@@ -45,8 +45,7 @@ def run(
     Example: callsheet run shots.csv --budget-usd 25
     Try it first: callsheet run shots.csv --budget-usd 2 -n 3
     """
-    if asked.budget_usd is not None:
-        budget_nano_of(asked.budget_usd)
+    budget_nano_of(asked.budget_usd)
     if asked.canary is not None and not 1 <= asked.canary <= MOST_CANARIES:
         raise UsageError(f"--canary is {asked.canary}; use 1 to {MOST_CANARIES} price groups")
     request = RunRequest(source=str(source), out=out, **asdict(asked))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from callsheet.cli.options import Speed, option
+from callsheet.cli.options import Speed, option, require_port
 from callsheet.cli.output import flush, note, result, say
 from callsheet.cli.prefect import configured_api_url, own_server
 from callsheet.errors import UsageError
@@ -19,7 +19,6 @@ from callsheet.sandbox.config import SANDBOX_KEY, SandboxConfig
 from callsheet.sandbox.launcher import SandboxAddress
 from callsheet.settings import settings_from
 
-MAX_PORT = 65_535
 MAX_SPEED = 10_000
 MAX_SLOTS = 1_000
 
@@ -58,8 +57,7 @@ def sandbox(
 
     Example: callsheet sandbox --port 8790 --speed 20
     """
-    if not 0 <= port <= MAX_PORT:
-        raise UsageError(f"--port is {port}; use 0 to {MAX_PORT} (0 picks a free one)")
+    require_port("--port", port)
     if not 0 < speed <= MAX_SPEED:
         raise UsageError(f"--speed is {speed:g}; use a number above 0 and up to {MAX_SPEED:,}")
     if not 1 <= slots <= MAX_SLOTS:

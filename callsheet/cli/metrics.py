@@ -12,10 +12,8 @@ from prometheus_client.registry import Collector
 from callsheet.cli.output import flush, note, result
 from callsheet.errors import CallsheetError, UsageError
 from callsheet.ledger import Ledger, activity
-from callsheet.ledger.accounts import TOTAL
 from callsheet.ledger.activity import Activity
-
-NANO = 10**9
+from pricing.money import NANO_PER_USD
 
 
 class LedgerCollector(Collector):
@@ -62,26 +60,19 @@ def _families(now: Activity, *, unowned: int) -> Iterator[Metric]:
     for (campaign, state), count in sorted(now.jobs.items()):
         jobs.add_metric([campaign, state.value], count)
     yield jobs
-    labels = ["scope", "key", "window"]
+    labels = ["scope", "key", "window"]  # a window with its date would be another series every day
     held = GaugeMetricFamily("callsheet_held_usd", "money that is held", labels=labels)
     spent = GaugeMetricFamily("callsheet_spent_usd", "money that is spent", labels=labels)
     limit = GaugeMetricFamily("callsheet_limit_usd", "the cap, where there is one", labels=labels)
     frozen = GaugeMetricFamily("callsheet_frozen", "1 where a bill above its hold froze it", labels=labels)
     for each in now.accounts:
-        named = [each.ref.scope, each.ref.key, _kind(each.ref.window)]
-        held.add_metric(named, each.held_nano / NANO)
-        spent.add_metric(named, each.spent_nano / NANO)
+        named = [each.ref.scope, each.ref.key, each.ref.window_kind]
+        held.add_metric(named, each.held_nano / NANO_PER_USD)
+        spent.add_metric(named, each.spent_nano / NANO_PER_USD)
         frozen.add_metric(named, int(each.frozen))
         if each.limit_nano is not None:
-            limit.add_metric(named, each.limit_nano / NANO)
+            limit.add_metric(named, each.limit_nano / NANO_PER_USD)
     yield from (held, spent, limit, frozen)
-
-
-def _kind(window: str) -> str:
-    """Return total, day or month: a label with the date would be another series every day."""
-    if window == TOTAL:
-        return window
-    return "day" if window.count("-") == 2 else "month"
 
 
 def serve_metrics(ledger_url: str, host: str, port: int) -> None:

@@ -16,9 +16,9 @@ from stat import S_IRWXG, S_IRWXO
 from callsheet import failpoints
 from callsheet.cli.options import Json
 from callsheet.cli.output import document, show_line
-from callsheet.cli.prefect import configured_api_url, require_answer, why_unreachable
+from callsheet.cli.prefect import configured_api_url, require_answer
 from callsheet.engine.rollback_guard import refuse_older_ledger
-from callsheet.errors import CallsheetError, UsageError
+from callsheet.errors import CallsheetError
 from callsheet.files import has_ledger, usable_data_folder
 from callsheet.ledger import Ledger, activity, queries, verify, wall_clock_ms
 from callsheet.provider.client import FalQueue
@@ -45,7 +45,7 @@ def doctor(*, json: Json = False) -> int:
     """
     settings = settings_from(os.environ)
     findings = {name: check(settings) for name, check in _CHECKS.items()}
-    findings |= _failpoint() | _of_prefect() | _shared(settings)
+    findings |= _prefect() | _failpoint() | _shared(settings)
     if json:
         document({name: {"ok": ok, "text": text} for name, (ok, text) in findings.items()})
     else:
@@ -116,25 +116,15 @@ def _data_folder(settings: Settings) -> Finding:
     return True, f"{folder}: only you can read it"
 
 
-def _server(_settings: Settings) -> Finding:
-    url = configured_api_url(os.environ, Path.home())
-    if url is None:
-        return True, "no Prefect server is configured: each run starts its own"
-    try:
-        require_answer(url)
-    except UsageError as error:
-        return False, str(error)
-    return True, f"Prefect at {url}"
-
-
-def _of_prefect() -> dict[str, Finding]:
+def _prefect() -> dict[str, Finding]:
     """Ask a configured Prefect server about itself and about the work pools of our deployments."""
     url = configured_api_url(os.environ, Path.home())
-    if url is None or why_unreachable(url):
-        return {}
-    from callsheet.cli.prefect_deployments import prefect_findings  # noqa: PLC0415 -- Prefect takes a second
-
+    if url is None:
+        return {"server": (True, "no Prefect server is configured: each run starts its own")}
     try:
+        require_answer(url)
+        from callsheet.cli.prefect_deployments import prefect_findings  # noqa: PLC0415 -- takes a second
+
         return asyncio.run(prefect_findings(url, clocks_apart_s=CLOCKS_APART_S))
     except CallsheetError as error:
         return {"server": (False, str(error))}
@@ -235,7 +225,6 @@ _CHECKS: dict[str, Callable[[Settings], Finding]] = {
     "fal limits": _spending_controls,
     "ledger": _ledger,
     "data": _data_folder,
-    "server": _server,
     "disk": _disk,
     "versions": _versions,
 }

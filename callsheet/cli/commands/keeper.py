@@ -36,7 +36,7 @@ def keeper(*, once: Once = False, every: Every = 60.0, sandbox: Sandbox = False,
     if not 1 <= every <= MOST_S:
         raise UsageError(f"--every is {every:g}; use 1 to {MOST_S} seconds")
     settings = settings_for(RunRequest(sandbox=sandbox))
-    show = document_round if json else partial(show_round, sandbox=sandbox)
+    show = (lambda done: document(done.document())) if json else partial(show_round, sandbox=sandbox)
     asyncio.run(_kept(settings, every_s=None if once else every, sandbox=sandbox, show=show))
     return 0
 
@@ -79,11 +79,6 @@ def said_at_end(done: Round, *, sandbox: bool) -> list[str]:
         for run_id, until in done.waiting.items()
     ]
     return waiting or (["Nothing to go on with."] if done.is_quiet else [])
-
-
-def document_round(done: Round) -> None:
-    """Print a round as JSON."""
-    document(done.document())
 
 
 def show_round(done: Round, *, sandbox: bool) -> None:

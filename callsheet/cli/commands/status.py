@@ -53,16 +53,8 @@ def status(
         ]
         tally = ledger.do(queries.tally, run.run_id)
         stopped_by = ledger.do(parts.stops, [run.run_id]).get(run.run_id, "")
-        rendered = (
-            ledger.do(queries.jobs, run.run_id, states={State.RENDERED})
-            if State.RENDERED in tally.counts
-            else []
-        )
-        queued = (
-            ledger.do(queries.jobs, run.run_id, states={State.IN_QUEUE})
-            if State.IN_QUEUE in tally.counts
-            else []
-        )
+        rendered = ledger.do(queries.jobs, run.run_id, states={State.RENDERED})
+        queued = ledger.do(queries.jobs, run.run_id, states={State.IN_QUEUE})
         accounts = ledger.do(admission.balances, scope="run", key=run.run_id)
         before = before_run(ledger, run, tally)
         drafts = {

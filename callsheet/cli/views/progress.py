@@ -21,7 +21,7 @@ from callsheet.cli.views.watch import Moment, Watch
 from callsheet.engine.context import RunContext
 from callsheet.engine.request import RunRequest
 from callsheet.errors import CallsheetError
-from callsheet.ledger import Ledger, queries
+from callsheet.ledger import Ledger, Run, queries
 from callsheet.settings import Settings
 from pricing import render_times
 
@@ -49,16 +49,9 @@ def _watch(ctx: RunContext, ended: threading.Event) -> None:
         return
     try:
         with Ledger.open(ctx.settings.ledger) as ledger:
-            watch = Watch(
-                ledger,
-                ctx.run,
-                slots=ctx.settings.concurrency,
-                speed=ctx.request.speed if ctx.request.sandbox else 1.0,
-                before=before_run(ledger, ctx.run, ledger.do(queries.tally, ctx.run.run_id)),
-                polled=ctx.state.polled,
-                trouble=lambda: ctx.state.trouble,
-            )
-            (_paint_live if _is_terminal() else paint_lines)(watch.look, ended)
+            watch = _watching(ledger, ctx.run, ctx.request, ctx.settings)
+            watch.polled, watch.trouble = ctx.state.polled, lambda: ctx.state.trouble
+            _paint(watch.look, ended)
     except CallsheetError as error:
         say(f"cannot show the progress: {error}")
 
@@ -71,14 +64,7 @@ def watch_run(settings: Settings, run_id: str | None) -> None:
     ended = threading.Event()
     with Ledger.open(settings.ledger) as ledger:
         run = ledger.shown_run(run_id)
-        request = RunRequest.of(run)
-        watch = Watch(
-            ledger,
-            run,
-            slots=settings.concurrency,
-            speed=request.speed if request.sandbox else 1.0,
-            before=before_run(ledger, run, ledger.do(queries.tally, run.run_id)),
-        )
+        watch = _watching(ledger, run, RunRequest.of(run), settings)
 
         def look() -> Moment:
             if ledger.do(queries.run, run.run_id).closed_ms is not None:
@@ -87,16 +73,24 @@ def watch_run(settings: Settings, run_id: str | None) -> None:
 
         with suppress(KeyboardInterrupt):
             look()  # a run that has ended already is shown at once
-            (_paint_live if _is_terminal() else paint_lines)(look, ended)
+            _paint(look, ended)
 
 
-def _is_terminal() -> bool:
-    """Say whether a display can be drawn: not for JSON lines, nor where the cursor cannot be moved."""
-    return (
-        sys.stderr.isatty()
-        and not writes_json()
-        and os.environ.get("TERM", "dumb") not in {"dumb", "unknown", ""}
+def _watching(ledger: Ledger, run: Run, request: RunRequest, settings: Settings) -> Watch:
+    return Watch(
+        ledger,
+        run,
+        slots=settings.concurrency,
+        speed=request.speed if request.sandbox else 1.0,
+        before=before_run(ledger, run, ledger.do(queries.tally, run.run_id)),
     )
+
+
+def _paint(look: Callable[[], Moment], ended: threading.Event) -> None:
+    """Draw a display where one can be drawn: not for JSON lines, nor where the cursor cannot be moved."""
+    can_move = os.environ.get("TERM", "dumb") not in {"dumb", "unknown", ""}
+    is_live = sys.stderr.isatty() and can_move and not writes_json()
+    (_paint_live if is_live else paint_lines)(look, ended)
 
 
 def paint_lines(look: Callable[[], Moment], ended: threading.Event) -> None:

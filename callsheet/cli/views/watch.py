@@ -36,7 +36,6 @@ from callsheet.provider.client import FalQueue
 from callsheet.provider.messages import InQueue
 from callsheet.sandbox.launcher import running_address
 from callsheet.settings import Settings, settings_from
-from callsheet.ticket import Ticket
 from pricing.render_times import RenderKind, campaign_s
 
 LEARN_EVERY_S = 5.0
@@ -235,13 +234,9 @@ async def first_position(queued: Iterable[JobRow], *, sandbox: bool) -> int | No
         return None
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S), FalQueue(settings) as queue:
-            return await _position(queue, tickets[0][1])
+            seen = await queue.status(tickets[0][1])
     except (CallsheetError, TimeoutError):
         return None
-
-
-async def _position(queue: FalQueue, ticket: Ticket) -> int | None:
-    seen = await queue.status(ticket)
     return seen.position if isinstance(seen, InQueue) else None
 
 

@@ -82,7 +82,8 @@ async def deliver_run(
     """
     clips = await asyncio.to_thread(_chosen, settings, run, keep, name, everything=everything, client=client)
     gone = [clip for clip in clips if not clip.is_there]
-    await asyncio.to_thread(_copy_back, gone)
+    for clip in gone:  # from the stores that the results of their runs are in; no key for fal is needed
+        await asyncio.to_thread(copied_back, clip.file, clip.sha256)
     if lost := [clip for clip in gone if not clip.is_there]:
         await _refetch(run, lost)
     there = [clip for clip in clips if clip.is_there]
@@ -91,17 +92,17 @@ async def deliver_run(
             f"no file of the {len(clips)} kept clips is on this disk, and none could be downloaded again"
         )
     missing = [clip for clip in clips if not clip.is_there]
-    written = await asyncio.to_thread(_write, run, there, missing, target)
+    delivered, files = await asyncio.to_thread(_write, run, there, missing, target)
     back = [clip.row.custom_id for clip in gone if clip.is_there]
     return Delivery(
         path=target,
-        clips=tuple(each.clip.row.custom_id for each in written.delivered),
-        files=len(written.files),
-        bytes=sum(each.bytes for each in written.files),
+        clips=tuple(each.clip.row.custom_id for each in delivered),
+        files=len(files),
+        bytes=sum(each.bytes for each in files),
         refetched=tuple(back),
         missing=tuple(clip.row.custom_id for clip in missing),
         not_embedded=tuple(
-            (each.clip.row.custom_id, each.why_sidecar) for each in written.delivered if each.why_sidecar
+            (each.clip.row.custom_id, each.why_sidecar) for each in delivered if each.why_sidecar
         ),
         without_font=tuple(clip.row.custom_id for clip in there if not _has_font(clip)),
         labels={clip.row.custom_id: clip.row.job.label for clip in clips},
@@ -153,12 +154,6 @@ def _chosen(
         return kept_clips(ledger, run, keep, everything=everything, client=client, name=name)
 
 
-def _copy_back(gone: Sequence[KeptClip]) -> None:
-    """Copy files from the stores that their runs' results are in. No key for fal is needed."""
-    for clip in gone:
-        copied_back(clip.file, clip.sha256)
-
-
 async def _refetch(run: Run, gone: Sequence[KeptClip]) -> None:
     """Download files again where there is a key for fal."""
     with suppress(AccountError):
@@ -167,13 +162,9 @@ async def _refetch(run: Run, gone: Sequence[KeptClip]) -> None:
             await refetch_gone(account, [clip.maker for clip in gone], is_needed_here=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    delivered: tuple[Delivered, ...]
-    files: tuple[Written, ...]
-
-
-def _write(run: Run, clips: Sequence[KeptClip], missing: Sequence[KeptClip], target: Path) -> _Written:
+def _write(
+    run: Run, clips: Sequence[KeptClip], missing: Sequence[KeptClip], target: Path
+) -> tuple[list[Delivered], list[Written]]:
     needed = sum(clip.source.stat().st_size + _LABEL_BYTES for clip in clips) + _OTHER_BYTES
     folder = target.absolute().parent
     require_space(folder, needed, instead="name another place with --to")
@@ -191,7 +182,7 @@ def _write(run: Run, clips: Sequence[KeptClip], missing: Sequence[KeptClip], tar
         files.sort(key=lambda each: each.path)
         listed = documents.contents(delivered, missing, files, run, is_sandbox=is_sandbox)
         files.append(package.write(CONTENTS, listed))
-    return _Written(tuple(delivered), tuple(files))
+    return delivered, files
 
 
 @contextmanager

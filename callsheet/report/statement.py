@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from itertools import groupby
 from typing import Any
 
 from jinja2 import Template
 
-from callsheet.ledger.accounts import Grouping, Spending
+from callsheet.ledger.accounts import EntryFilter, Grouping, Spending
 from callsheet.ledger.bill_lines import Bill, BillSums
 from callsheet.report.markup import own_file, policy_hash, template
-from callsheet.report.rows import Value
+from callsheet.report.rows import Value, iso_utc
 from callsheet.report.safe_text import clean
 from pricing.budgets import client_key
 from pricing.charges import Terms, split
@@ -40,21 +39,25 @@ BASES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementFacts:
-    """What a statement is about. `first_day` and `last_day` are UTC days, "" where it is not bounded.
+    """What a statement is about: the bills that are wanted of a ledger.
 
-    `client`, `campaign`, `run_id` and `model` are what it is narrowed to, "" where it is not. `terms` are
-    None where nothing but the ledger's own amounts is shown.
+    `terms` are None where nothing but the ledger's own amounts is shown.
     """
 
     ledger_id: str
-    first_day: str = ""
-    last_day: str = ""
-    client: str = ""
-    campaign: str = ""
-    run_id: str = ""
-    model: str = ""
+    wanted: EntryFilter
     terms: Terms | None = None
     is_sandbox: bool = False
+
+    @property
+    def first_day(self) -> str:
+        """The first UTC day, "" where there is no bound."""
+        return iso_utc(self.wanted.since_ms)[:10]
+
+    @property
+    def last_day(self) -> str:
+        """The last UTC day, "" where there is no bound."""
+        return "" if self.wanted.until_ms is None else iso_utc(self.wanted.until_ms - 1)[:10]
 
     @property
     def period(self) -> str:
@@ -126,7 +129,7 @@ def total(parts: Iterable[Spending | SpendingLine]) -> Spending:
 
 def day_of(bill: Bill) -> str:
     """Return the UTC day that a bill counts in: the one in which its money was held."""
-    return f"{datetime.fromtimestamp(bill.admitted_ms / 1000, UTC):%Y-%m-%d}"
+    return iso_utc(bill.admitted_ms)[:10]
 
 
 BILL_COLUMNS = (
@@ -199,6 +202,7 @@ def page_pieces(statement: BillStatement) -> Iterator[str]:
     style = own_file("statement.css")
     stream = _template().stream(
         facts=statement.facts,
+        wanted=statement.facts.wanted,
         terms=statement.facts.terms,
         groups=statement.groups,
         total=statement.total,
@@ -214,9 +218,10 @@ def page_pieces(statement: BillStatement) -> Iterator[str]:
 
 def _title(statement: BillStatement) -> str:
     names = {group.sums.client for group in statement.groups}
-    if statement.facts.client:
-        return next(iter(names), statement.facts.client)
-    return statement.facts.campaign or "All clients"
+    wanted = statement.facts.wanted
+    if wanted.client:
+        return next(iter(names), wanted.client)
+    return wanted.campaign or "All clients"
 
 
 def _sections(statement: BillStatement) -> Iterator[tuple[Group, Iterator[Line]]]:

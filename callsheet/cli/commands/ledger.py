@@ -131,9 +131,9 @@ def ledger(
         )
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as opened:
         if format is not None:
-            facts = _facts(opened, filters, terms, sandbox=sandbox)
+            facts = StatementFacts(ledger_id=opened.id, wanted=filters, terms=terms, is_sandbox=sandbox)
             with _naming_the_file(out) if out else nullcontext():
-                show_bills(opened, filters, facts, format, out)
+                show_bills(opened, facts, format, out)
             return 0
         groupings: list[Grouping] = by or ["campaign"]
         sums = opened.do(history.spending, groupings, filters)
@@ -177,20 +177,6 @@ def _terms_of(options: ChargeOptions | None) -> Terms | None:
         return parse_terms(given.markup, given.currency, given.rate)
     except ValueError as error:
         raise UsageError(f"--markup, --currency, --rate: {error}") from error
-
-
-def _facts(ledger: Ledger, filters: EntryFilter, terms: Terms | None, *, sandbox: bool) -> StatementFacts:
-    return StatementFacts(
-        ledger_id=ledger.id,
-        first_day="" if filters.since_ms is None else iso_utc(filters.since_ms)[:10],
-        last_day="" if filters.until_ms is None else iso_utc(filters.until_ms - 1)[:10],
-        client=filters.client or "",
-        campaign=filters.campaign or "",
-        run_id=filters.run_id or "",
-        model=filters.model or "",
-        terms=terms,
-        is_sandbox=sandbox,
-    )
 
 
 @app.command
@@ -298,7 +284,7 @@ def _sums(line: Spending | SpendingLine, *charge: str) -> list[Any]:
 def filter_of(options: EntryOptions | None) -> EntryFilter:
     """Return the ledger's filter. Raises UsageError if a day is not valid."""
     given = options or EntryOptions()
-    since_ms, until_ms = first_ms(given.since, "--since"), end_ms(given.until, "--until")
+    since_ms, until_ms = day_ms(given.since, "--since"), day_ms(given.until, "--until", days_later=1)
     if given.month is not None:
         if given.since is not None or given.until is not None:
             raise UsageError("give --month, or --since and --until")
@@ -325,17 +311,12 @@ def month_ms(text: str) -> tuple[int, int]:
     return _ms(first), _ms((first + timedelta(days=31)).replace(day=1))
 
 
-def first_ms(text: str | None, option: str) -> int | None:
-    """Return the first millisecond (Unix time) of a day such as 2026-11-21, in UTC.
+def day_ms(text: str | None, option: str, *, days_later: int = 0) -> int | None:
+    """Return the first millisecond (Unix time) of a day such as 2026-11-21, in UTC, or of one after it.
 
     Raises UsageError if the text is not a day.
     """
-    return None if text is None else _ms(_day(text, option))
-
-
-def end_ms(text: str | None, option: str) -> int | None:
-    """Return the first millisecond after that day. Raises UsageError if the text is not a day."""
-    return None if text is None else _ms(_day(text, option) + timedelta(days=1))
+    return None if text is None else _ms(_day(text, option) + timedelta(days=days_later))
 
 
 def _day(text: str, option: str) -> date:

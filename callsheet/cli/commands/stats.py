@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from callsheet.cli.commands.ledger import first_ms
+from callsheet.cli.commands.ledger import day_ms
 from callsheet.cli.options import Json, Sandbox, option, run_settings
 from callsheet.cli.output import document, result, show_table
 from callsheet.ledger import Ledger, reviews
@@ -28,7 +28,7 @@ def stats(*, by: By = "model", since: Since = None, sandbox: Sandbox = False, js
 
     Example: callsheet stats --by client --since 2026-11-01
     """
-    since_ms = first_ms(since, "--since")
+    since_ms = day_ms(since, "--since")
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
         clips = list(ledger.stream(reviews.made_clips, since_ms=since_ms))
     groups, (total,) = keep_rates(clips, by), keep_rates(clips)

@@ -10,7 +10,7 @@ from typing import Literal, TextIO
 
 from callsheet.cli.output import result, show_table
 from callsheet.files import atomically
-from callsheet.ledger import EntryFilter, Ledger
+from callsheet.ledger import Ledger
 from callsheet.ledger.bill_lines import Bill, BillSums, read_bills
 from callsheet.report.focus import focus_cells, focus_header
 from callsheet.report.rows import Value
@@ -29,11 +29,9 @@ from pricing.money import usd_text
 Format = Literal["text", "csv", "json", "html", "focus"]
 
 
-def show_bills(
-    ledger: Ledger, wanted: EntryFilter, facts: StatementFacts, form: Format, out: Path | None
-) -> None:
+def show_bills(ledger: Ledger, facts: StatementFacts, form: Format, out: Path | None) -> None:
     """Write the statement of the wanted bills. Raises OSError where `out` cannot be written."""
-    stream = ledger.stream(read_bills, wanted, with_costs=facts.terms is not None)
+    stream = ledger.stream(read_bills, facts.wanted, with_costs=facts.terms is not None)
     sums = next(stream)
     assert isinstance(sums, BillSums)
     statement = BillStatement.of(facts, sums, (each for each in stream if isinstance(each, Bill)))
@@ -67,22 +65,18 @@ def _write_table(
 
 def _show(statement: BillStatement) -> None:
     """Print the sums, then every bill."""
-    header = _header(statement)
+    terms = statement.facts.terms
+    header = ["client", "campaign", "bills", "cost_usd", "held_usd"]
+    header += [f"charge_{terms.currency.lower()}"] if terms else []
     show_table(header, _rows(statement), right=frozenset(header[2:]))
     result("")
     columns = ["day", "custom_id", "status", "cost_usd"]
-    columns += ["charge"] if statement.facts.terms else []
+    columns += ["charge"] if terms else []
     names = bill_header(statement)
     places = [names.index(name) for name in columns]
     cells = (bill_cells(statement, line) for line in statement.lines())
     rows = ([each[at] for at in places] for each in cells)
     show_table(columns, rows, right=frozenset(("cost_usd", "charge")))
-
-
-def _header(statement: BillStatement) -> list[str]:
-    terms = statement.facts.terms
-    names = ["client", "campaign", "bills", "cost_usd", "held_usd"]
-    return [*names, f"charge_{terms.currency.lower()}"] if terms else names
 
 
 def _rows(statement: BillStatement) -> list[list[str]]:

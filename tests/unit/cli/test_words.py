@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from callsheet.cli.commands.budget import parse_scope, scope_text
-from callsheet.cli.commands.ledger import end_ms, first_ms
+from callsheet.cli.commands.ledger import day_ms
 from callsheet.cli.logs import printable
 from callsheet.errors import UsageError
 from callsheet.ledger import AccountRef
@@ -86,9 +86,9 @@ def test_a_client_of_a_campaign_is_named_with_its_campaign(name):
 
 def test_a_day_begins_and_ends_in_utc():
     """`--since` and `--until` of one day hold exactly that day."""
-    assert first_ms("1970-01-02", "--since") == 86_400_000
-    assert end_ms("1970-01-02", "--until") == 2 * 86_400_000
-    assert first_ms(None, "--since") is None
+    assert day_ms("1970-01-02", "--since") == 86_400_000
+    assert day_ms("1970-01-02", "--until", days_later=1) == 2 * 86_400_000
+    assert day_ms(None, "--since") is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_day_begins_and_ends_in_utc():
 def test_what_is_no_day_is_named(text):
     """A text that is no day is refused with the option's name and an example."""
     with pytest.raises(UsageError, match=r"--until is .* a day"):
-        end_ms(text, "--until")
+        day_ms(text, "--until", days_later=1)
 
 
 @pytest.mark.parametrize(("text", "width"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("", 0)])

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from callsheet.ledger.records import Review
+from callsheet.report.error_table import CHARGED_TEXT
 from callsheet.report.rows import SUCCESSES, ResultRow, minute_utc, strip_of
 from callsheet.report.safe_text import clean
 from manifests.retakes import shot_of
@@ -44,7 +45,6 @@ _EXPLAINED = {
     "rendered": "It is paid for and will be fetched for free: `callsheet resume`.",
     "cancelled": "Cancelled.",
 }
-_CHARGED = {"yes": "charged", "no": "not charged", "unknown": "may be charged"}
 _FLAG = re.compile(r"[^\W\d][\w-]*")
 
 
@@ -97,7 +97,7 @@ def shot_numbers(rows: Iterable[ResultRow]) -> dict[str, int]:
 
 
 def _document(row: ResultRow, pictures: Collection[str], shot: int, address: Address) -> dict[str, Any]:
-    charged = _CHARGED.get(row.charged, "") if row.error else ""
+    charged = CHARGED_TEXT.get(row.charged, "") if row.error else ""
     poster = row.poster_path
     strip = str(strip_of(PurePosixPath(poster))) if poster else ""
     return {
@@ -140,7 +140,7 @@ def review_document(review: Review) -> dict[str, Any]:
     """Describe one judgement."""
     return {
         "review": review.review_id,
-        "at": f"{minute_utc(review.at_ms)}",
+        "at": minute_utc(review.at_ms),
         "by": clean(review.by),
         "verdict": review.verdict,
         "note": clean(review.note),

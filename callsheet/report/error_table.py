@@ -21,6 +21,9 @@ BOUGHT_OFTEN_ENOUGH: Final = 3
 """Purchases of one job after which `retry` leaves it alone: what failed three times fails a fourth time."""
 
 
+CHARGED_TEXT: Final = {"no": "not charged", "yes": "charged", "unknown": "may be charged"}
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorClass:
     """One kind of failure. `status` is the HTTP status fal uses for it, 0 for failures of our own finding.
@@ -78,7 +81,7 @@ def advice_text(error_type: str, charged: str, purchases: int) -> str:
     found = error_class(error_type, charged)
     again = "yes" if worth_trying(error_type, charged, purchases) else "no"
     often = f"bought {purchases} times already; " if found.retry and again == "no" else ""
-    paid = {"no": "not charged", "yes": "charged", "unknown": "may be charged"}.get(charged, "may be charged")
+    paid = CHARGED_TEXT.get(charged, CHARGED_TEXT["unknown"])
     return f"Try again: {again} ({often}{found.advice}). {paid.capitalize()} ({found.source})."
 
 

@@ -23,7 +23,7 @@ from callsheet.report.summary import summarise
 from manifests.columns import SEED_MAX
 from manifests.retakes import Retake, checked_retake, new_seed, next_take, retake_cells, shot_of, take_name
 from manifests.selection import VERDICTS
-from pricing.catalog import Catalog, load_catalog
+from pricing.catalog import load_catalog
 
 TRIES = 1_000
 """Numbers of takes that are tried until one is free."""
@@ -41,11 +41,9 @@ class ReviewSession:
         self._warn = warn
         self._written: str | None = None
         self._folder = Path(run.out)
-        self._catalog: Catalog = load_catalog()
+        self._catalog = load_catalog()
         self._files: dict[str, Path] = {}
         self._names: dict[str, str] = {}
-        self._retakes: dict[int, Retake | None] = {}
-        self._bought: frozenset[int] = frozenset()
         self.load()
 
     def load(self) -> None:
@@ -54,7 +52,9 @@ class ReviewSession:
         self._others = other_takes(self._ledger, self._run, self._rows)
         self._at = {row.job_id: place for place, row in enumerate(self._rows) if row.job_id}
         self._manifest = manifest_of(self._run, self._rows)
-        self._retakes = {row.job_id: self._ordered(row) for row in self._rows if row.verdict == "retake"}
+        self._retakes: dict[int, Retake | None] = {
+            row.job_id: self._ordered(row) for row in self._rows if row.verdict == "retake"
+        }
         self._bought = self._read_bought()
 
     def _ordered(self, row: ResultRow) -> Retake | None:
@@ -263,11 +263,10 @@ class ReviewSession:
         """Return the first number after those that the shot has, here, on order, and in the campaign."""
         here = {each.job.take for each in self._of_shot(row)}
         first = next_take({1} | here | self._ordered_by_others(row))
-        return next(number for number in range(first, first + TRIES) if not self._is_known(row, number))
-
-    def _is_known(self, row: ResultRow, take: int) -> bool:
-        name = take_name(shot_of(row.custom_id, row.job.take), take)
-        return bool(self._ledger.do(queries.by_name, self._run.campaign, [name]))
+        shot = shot_of(row.custom_id, row.job.take)
+        names = {number: take_name(shot, number) for number in range(first, first + TRIES)}
+        known = self._ledger.do(queries.by_name, self._run.campaign, set(names.values()))
+        return next(number for number, name in names.items() if name not in known)
 
     def _write_selection(self, before: ResultRow, retake: Retake | None) -> str:
         """Write selection.csv after a clip was judged that was `before`, with this retake.

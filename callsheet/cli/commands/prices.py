@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
@@ -42,11 +42,7 @@ def prices(*, sandbox: Sandbox = False, json: Json = False) -> int:
     """
     catalog = load_catalog()
     book = [_rate_document(catalog, rate) for rate in catalog.book]
-    found = [
-        *map(_conflict, conflicts(catalog.rates)),
-        *_size_conflicts(catalog),
-        *_length_conflicts(catalog),
-    ]
+    found = list(_conflicts(catalog))
     bills = _learned(run_settings(sandbox=sandbox, makes_ledger=False))
     learned = [_learned_document(catalog, key, each) for key, each in bills.items()]
     if json:
@@ -121,25 +117,22 @@ def _rate_document(catalog: Catalog, rate: Rate) -> dict[str, Any]:
     }
 
 
-def _conflict(group: Sequence[Rate]) -> str:
+def _conflicts(catalog: Catalog) -> Iterator[str]:
     """Say which sources differ, and which of them counts for what."""
-    first = group[0]
-    said = "; ".join(f"{rate.price_text} ({rate.confidence}: {rate.note or rate.source})" for rate in group)
-    case = f" {first.case_text}" if first.case_text else ""
-    return f"{first.of}{case}: {said}. The dearer one is held, the first is expected"
-
-
-def _size_conflicts(catalog: Catalog) -> Iterator[str]:
+    for group in conflicts(catalog.rates):
+        first = group[0]
+        case = f" {first.case_text}" if first.case_text else ""
+        said = "; ".join(
+            f"{each.price_text} ({each.confidence}: {each.note or each.source})" for each in group
+        )
+        yield f"{first.of}{case}: {said}. The dearer one is held, the first is expected"
     for (table, resolution), sizes in catalog.other_pixels.items():
         for ratio, (width, height) in sizes.items():
-            first = catalog.pixels[table, resolution][ratio]
+            seen = catalog.pixels[table, resolution][ratio]
             yield (
-                f"sizes of {table} {resolution} {ratio}: {first[0]}x{first[1]} (seen in bills); "
+                f"sizes of {table} {resolution} {ratio}: {seen[0]}x{seen[1]} (seen in bills); "
                 f"{width}x{height} (another source). The larger one is held, the first is expected"
             )
-
-
-def _length_conflicts(catalog: Catalog) -> Iterator[str]:
     for endpoint in catalog.endpoints.values():
         if endpoint.num_frames_doubted:
             yield (

@@ -17,25 +17,17 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from callsheet.errors import UsageError
 
-Route = Literal[
-    "submit",
-    "status",
-    "stream",
-    "result",
-    "cancel",
-    "file",
-    "upload",
-    "platform",
-    "history",
-    "billing",
-    "render",
-    "any",
-]
+ROUTES = (
+    *("submit", "status", "stream", "result", "cancel", "file", "upload"),
+    *("platform", "history", "billing", "render", "any"),
+)
 Stage = Literal["refusal", "spoiled", "render", "file"]
 
 
@@ -44,7 +36,7 @@ class Kind:
     """One kind of fault: its stage, its usual route and status, and what it does."""
 
     stage: Stage
-    route: Route
+    route: str
     status: int
     meaning: str
 
@@ -91,97 +83,79 @@ KINDS: Mapping[str, Kind] = {
 }
 
 SUBMIT_ONLY = frozenset({"no_request_id", "other_id", "torn_id"})
-_HEADER_TEXT = re.compile(r"[\t\x20-\x7e]*")
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_Text = Annotated[str, Field(pattern=r"^[\t\x20-\x7e]*$")]
+"""Text that can be sent as a header."""
+_HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 
 
-@dataclass(slots=True)
-class Fault:
+class Fault(BaseModel):
     """One armed fault.
 
     `status`, `delay_s` (seconds), `factor`, `error_type`, `message`, `body` (JSON), `headers`, `location`
     and `text` matter where the kind uses them. `{request_id}` in `body` and `headers` becomes the accepted
     request's id, `{path}` in `location` the file's path. `prompt_contains` narrows a render fault to prompts
-    with that text, `key` a call to those with that API key. Raises UsageError for an unknown kind or route,
-    and a value of the wrong type or out of its bounds.
+    with that text, `key` a call to those with that API key.
     """
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     kind: str
     route: str = ""
     count: int | None = 1
-    probability: float = 1.0
+    probability: float = Field(1.0, gt=0, le=1)
     seed: int = 0
-    status: int = 0
-    delay_s: float = 1.0
-    factor: float = 2
-    error_type: str = "internal_server_error"
+    status: int = Field(0, ge=200, le=599)
+    delay_s: float = Field(1.0, ge=0, le=3600)
+    factor: float = Field(2, ge=0, le=1000)
+    error_type: _Text = "internal_server_error"
     message: str = "The provider failed"
     body: Any = None
-    headers: dict[str, str] = field(default_factory=dict)
-    location: str = ""
-    text: str = ""
+    headers: dict[_HeaderName, _Text] = {}
+    location: _Text = ""
+    text: _Text = ""
     key: str = ""
     prompt_contains: str = ""
-    fired: int = 0
-    _random: random.Random = field(default_factory=random.Random, repr=False, compare=False)
+    _fired: int = 0
+    _random: random.Random = PrivateAttr(default_factory=random.Random)
 
-    def __post_init__(self) -> None:
-        row = KINDS.get(self.kind)
-        if row is None:
+    @model_validator(mode="after")
+    def _with_usual_values(self) -> Fault:
+        usual = KINDS.get(self.kind)
+        if usual is None:
             raise UsageError(f"there is no fault {self.kind!r}; there are: {', '.join(KINDS)}")
-        self._check_types()
-        self.route = self.route or row.route
-        if self.route not in get_args(Route):
-            raise UsageError(f"there is no route {self.route!r}; there are: {', '.join(get_args(Route))}")
-        if not 0 < self.probability <= 1:
-            raise UsageError(f"probability is {self.probability}; it must be above 0 and at most 1")
-        if not 0 <= self.delay_s <= 3600 or not 0 <= self.factor <= 1000:
-            raise UsageError("delay_s must be from 0 to 3600 and factor from 0 to 1000")
+        self.route = self.route or usual.route
+        self.status = self.status or usual.status
+        if self.route not in ROUTES:
+            raise UsageError(f"there is no route {self.route!r}; there are: {', '.join(ROUTES)}")
         if self.kind in SUBMIT_ONLY and self.route != "submit":
             raise UsageError(f"{self.kind} spoils the reply of a submit; it cannot be on route {self.route}")
-        self.status = self.status or row.status
-        if self.status and not 200 <= self.status <= 599:
-            raise UsageError(f"status is {self.status}; it must be from 200 to 599")
         self._random.seed(self.seed)
-
-    def _check_types(self) -> None:
-        allowed = {"count": int | None, "seed": int, "status": int, "headers": dict, "body": object}
-        numbers = dict.fromkeys(("probability", "delay_s", "factor"), int | float)
-        for each in fields(self):
-            value = getattr(self, each.name)
-            wanted = {**allowed, **numbers}.get(each.name, str)
-            if each.name not in ("fired", "_random") and not isinstance(value, wanted):
-                raise UsageError(f"{each.name} is {value!r}, which has the wrong type")
-        texts: tuple[Any, ...] = (self.error_type, self.location, self.text)
-        for text in (*texts, *self.headers, *self.headers.values()):
-            if not isinstance(text, str) or not _HEADER_TEXT.fullmatch(text):
-                raise UsageError(f"{text!r} cannot be sent as a header")
-        if wrong := [name for name in self.headers if not _HEADER_NAME.fullmatch(name)]:
-            raise UsageError(f"{wrong[0]!r} cannot be the name of a header")
+        return self
 
     def strikes(self) -> bool:
         """Draw once; True counts as fired."""
-        if self.count is not None and self.fired >= self.count:
+        if self.count is not None and self._fired >= self.count:
             return False
         if self._random.random() >= self.probability:
             return False
-        self.fired += 1
+        self._fired += 1
         return True
 
     def describe(self) -> dict[str, Any]:
         """Return the fault as the control route shows it."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name[0] != "_"}
+        return {**self.model_dump(), "fired": self._fired}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Fault:
-        """Read what the control route was sent. Raises UsageError for an unknown field."""
-        allowed = {each.name for each in fields(cls)} - {"_random", "fired"}
-        unknown = sorted(set(document) - allowed)
-        if unknown or "kind" not in document:
+    def from_json(cls, document: object) -> Fault:
+        """Read what the control route was sent. Raises UsageError naming what is wrong and what may stand."""
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            place, allowed = ".".join(map(str, wrong["loc"])) or "a fault", ", ".join(cls.model_fields)
             raise UsageError(
-                f"a fault has a kind and may have {', '.join(sorted(allowed))}; found {unknown or 'no kind'}"
-            )
-        return cls(**document)
+                f"{place} is {wrong['input']!r:.200}: {wrong['msg']}. A fault may have {allowed}"
+            ) from error
 
     @classmethod
     def from_text(cls, text: str) -> Fault:
@@ -201,41 +175,36 @@ def _read_value(text: str) -> Any:
         return text
 
 
-MARKER = re.compile(r"<sandbox:([^<>]{1,500})>")
+MARKER = re.compile(r"<sandbox:([^<>]{0,500})>")
 """A render fault in a prompt: `<sandbox:render_failed status=422>`."""
 
 
-def marked(prompt: str) -> Fault | None:
-    """Return the render fault that a prompt asks for; what cannot be read asks for none."""
+def marked(prompt: str) -> str:
+    """Return the render fault that a prompt asks for, as text; empty for none. Raises UsageError."""
     found = MARKER.search(prompt)
     if found is None:
-        return None
-    try:
-        fault = Fault.from_text(found[1])
-    except (UsageError, TypeError):
-        return None
-    return fault if KINDS[fault.kind].stage == "render" else None
+        return ""
+    kind = Fault.from_text(found[1]).kind
+    renders = [name for name, row in KINDS.items() if row.stage == "render"]
+    if kind not in renders:
+        raise UsageError(f"a prompt cannot ask for the fault {kind}; it may ask for {', '.join(renders)}")
+    return found[1]
 
 
 class FaultBook:
-    """The armed faults, tried in the order they were armed; the first that strikes is used."""
+    """The armed faults, spent ones too, in the order they are tried; the first that strikes is used."""
 
     def __init__(self) -> None:
-        self._armed: list[Fault] = []
+        self.armed: list[Fault] = []
         self.fired: Counter[str] = Counter()
-
-    @property
-    def armed(self) -> list[Fault]:
-        """Every armed fault, spent ones too."""
-        return list(self._armed)
 
     def arm(self, fault: Fault) -> None:
         """Add a fault behind those that are armed."""
-        self._armed.append(fault)
+        self.armed.append(fault)
 
     def clear(self) -> None:
         """Disarm everything."""
-        self._armed.clear()
+        self.armed.clear()
 
     def on_route(self, route: str, key: str = "") -> Fault | None:
         """Return the fault that strikes a call on this route with this API key, if one does."""
@@ -247,13 +216,13 @@ class FaultBook:
         )
 
     def on_render(self, prompt: str) -> Fault | None:
-        """Return the fault that strikes this render, if one does; a marker in the prompt goes first."""
-        return marked(prompt) or self._first(
+        """Return the armed fault that strikes this render, if one does."""
+        return self._first(
             lambda fault: KINDS[fault.kind].stage == "render" and fault.prompt_contains in prompt
         )
 
     def _first(self, is_meant: Callable[[Fault], bool]) -> Fault | None:
-        for fault in self._armed:
+        for fault in self.armed:
             if is_meant(fault) and fault.strikes():
                 self.fired[fault.kind] += 1
                 return fault

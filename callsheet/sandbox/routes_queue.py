@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from callsheet.errors import UsageError
 from callsheet.sandbox.config import DIRECT_NAMES
+from callsheet.sandbox.faults import marked
 from callsheet.sandbox.file_store import Lifecycle
 from callsheet.sandbox.queue import NoSlot, SubmitOptions
 from callsheet.sandbox.served_endpoints import MAX_PROMPT, ServedEndpoint, model_error
@@ -82,11 +84,11 @@ async def _submit(request: Request) -> Response:
         return unauthorized(app)
     try:
         endpoint, arguments = await _order(request, services, endpoint_id)
-        options = _options(request, app=app, key=key, direct=is_direct)
+        options = _options(request, arguments, app=app, key=key, direct=is_direct)
         record = await services.queue.submit(endpoint, arguments, options)
     except _Refused as refused:
         return refused.reply
-    except ValueError as error:
+    except (ValueError, UsageError) as error:
         return JSONResponse({"detail": f"Bad request: {error}", "error_type": "bad_request"}, 400)
     except NoSlot:
         detail = model_error("Too many concurrent requests", "concurrent_requests_limit", ["body"])
@@ -122,8 +124,10 @@ async def _order(
     return endpoint, arguments
 
 
-def _options(request: Request, *, app: str, key: str, direct: bool) -> SubmitOptions:
-    """Read headers and query. Raises ValueError for one that fal would refuse."""
+def _options(
+    request: Request, arguments: dict[str, Any], *, app: str, key: str, direct: bool
+) -> SubmitOptions:
+    """Read headers and query. Raises ValueError and UsageError for one that is refused."""
     headers = request.headers
     priority = headers.get("x-fal-queue-priority", NORMAL).lower()
     if priority not in (NORMAL, LOW):
@@ -143,7 +147,7 @@ def _options(request: Request, *, app: str, key: str, direct: bool) -> SubmitOpt
         webhook=checked_address(webhook) if webhook else "",
         lifecycle=lifecycle.model_dump() if lifecycle else None,
         key_id=services_of(request).config.key_id(key),
-        fault=request.scope.get("sandbox_fault", ""),
+        fault=request.scope.get("sandbox_fault") or marked(str(arguments.get("prompt", ""))),
         direct=direct,
     )
 

@@ -167,7 +167,7 @@ class House:
     def arm(self, kind: str, **more: Any) -> None:
         if kind in SILENT:
             self.patience_s = 0.5
-        self.faults.arm(Fault(kind, **more))
+        self.faults.arm(Fault(kind=kind, **more))
 
     def request(self, run_id: str) -> RunRequest:
         return RunRequest(run_id=run_id, sandbox=True, speed=5000)

@@ -43,7 +43,7 @@ def main(folder: Path, commands: list[str]) -> dict[str, Any]:
     book = FaultBook()
     book.arm(
         Fault(
-            "render_failed",
+            kind="render_failed",
             count=None,
             status=500,
             error_type="runner_server_error",

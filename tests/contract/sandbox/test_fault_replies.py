@@ -231,3 +231,33 @@ def test_a_call_may_ask_for_its_own_fault(client: httpx.Client) -> None:
             pass
     reply = client.get(job["response_url"])
     assert (reply.status_code, reply.json()["detail"][0]["type"]) == (422, "content_policy_violation")
+
+
+@pytest.mark.parametrize(
+    ("marker", "allowed"),
+    [
+        ("render_failed status=abc", "integer"),
+        ("render_failed status=700", "599"),
+        ("overbill factor=much", "number"),
+        ("render_failed colour=red", "status"),
+        ("nonsense", "render_failed"),
+        ("throttle", "render_failed"),
+        ("", "kind name=value"),
+    ],
+)
+def test_a_fault_in_a_prompt_that_cannot_be_read_is_refused(
+    client: httpx.Client, marker: str, allowed: str
+) -> None:
+    """Nothing is accepted, and the reply says what may stand there."""
+    before = accepted(client)
+    reply = client.post(LITE, json={**SMALL, "prompt": f"a kite <sandbox:{marker}>"})
+    assert (reply.status_code, reply.json()["error_type"]) == (400, "bad_request")
+    assert allowed in reply.json()["detail"]
+    assert accepted(client) == before
+
+
+def test_a_fault_in_a_prompt_strikes_its_job_each_time(client: httpx.Client) -> None:
+    """A marker holds for every request with that prompt."""
+    for _ in range(2):
+        job = finished(client, prompt="a kite <sandbox:render_failed status=422> over dunes")
+        assert client.get(job["response_url"]).status_code == 422

@@ -4,7 +4,7 @@ import pytest
 
 from callsheet.errors import UsageError
 from callsheet.sandbox.fault_replies import refusal, route_of
-from callsheet.sandbox.faults import KINDS, Fault, FaultBook
+from callsheet.sandbox.faults import KINDS, Fault, FaultBook, marked
 
 SHORT = "/fal-ai/bytedance/requests/123"
 
@@ -36,7 +36,7 @@ def test_every_call_has_a_route_name(method: str, path: str, route: str) -> None
 def test_a_fault_fires_as_often_as_it_is_armed() -> None:
     """A fault with a count of two strikes two calls on its own route, and the third call is sound."""
     book = FaultBook()
-    book.arm(Fault("close", count=2))
+    book.arm(Fault(kind="close", count=2))
     assert [bool(book.on_route(route)) for route in ("status", "submit", "submit", "submit")] == [
         False,
         True,
@@ -51,7 +51,7 @@ def test_a_storm_is_the_same_each_time() -> None:
 
     def storm(seed: int | None) -> list[bool]:
         book = FaultBook()
-        book.arm(Fault("throttle", route="any", count=None, probability=0.3, seed=seed))
+        book.arm(Fault(kind="throttle", route="any", count=None, probability=0.3, seed=seed))
         return [book.on_route("status") is not None for _ in range(1000)]
 
     assert storm(1) == storm(1) != storm(2)
@@ -61,7 +61,7 @@ def test_a_storm_is_the_same_each_time() -> None:
 def test_faults_of_renders_wait_for_renders() -> None:
     """A render fault strikes prompts with its text and no call at all."""
     book = FaultBook()
-    book.arm(Fault("render_failed", prompt_contains="storm"))
+    book.arm(Fault(kind="render_failed", prompt_contains="storm"))
     assert book.on_route("submit") is None
     assert book.on_render("a calm sea") is None
     assert book.on_render("a storm at sea") is not None
@@ -70,9 +70,9 @@ def test_faults_of_renders_wait_for_renders() -> None:
 def test_platform_faults_reach_history_and_bills() -> None:
     """A fault on the platform strikes history and billing events too; one on history only history."""
     book = FaultBook()
-    book.arm(Fault("server_error", route="platform", count=3))
+    book.arm(Fault(kind="server_error", route="platform", count=3))
     assert [bool(book.on_route(route)) for route in ("platform", "history", "billing")] == [True] * 3
-    book.arm(Fault("history_hidden", count=None))
+    book.arm(Fault(kind="history_hidden", count=None))
     assert book.on_route("platform") is None
     assert book.on_route("history") is not None
 
@@ -80,7 +80,7 @@ def test_platform_faults_reach_history_and_bills() -> None:
 def test_a_fault_can_be_for_one_key() -> None:
     """A fault with a key strikes the calls that carry it and no others."""
     book = FaultBook()
-    book.arm(Fault("history_hidden", key="ours", count=None))
+    book.arm(Fault(kind="history_hidden", key="ours", count=None))
     assert book.on_route("history", "other") is None
     assert book.on_route("history") is None
     assert book.on_route("history", "ours") is not None
@@ -89,8 +89,8 @@ def test_a_fault_can_be_for_one_key() -> None:
 @pytest.mark.parametrize("kind", [name for name, row in KINDS.items() if row.stage == "refusal"])
 def test_refusals_have_the_status_of_the_table(kind: str) -> None:
     """A refusal answers with the table's status unless another is named."""
-    assert refusal(Fault(kind)).status == KINDS[kind].status
-    assert refusal(Fault(kind, status=500)).status == 500
+    assert refusal(Fault(kind=kind)).status == KINDS[kind].status
+    assert refusal(Fault(kind=kind, status=500)).status == 500
 
 
 @pytest.mark.parametrize(
@@ -132,16 +132,10 @@ def test_a_fault_can_be_written_in_a_line() -> None:
             Fault.from_text(wrong)
 
 
-@pytest.mark.parametrize(
-    ("prompt", "kind"),
-    [
-        ("a kite <sandbox:render_failed status=422> over dunes", "render_failed"),
-        ("<sandbox:throttle>", None),
-        ("<sandbox:nonsense>", None),
-        ("a < b", None),
-    ],
-)
-def test_a_prompt_may_ask_for_a_render_fault(prompt: str, kind: str | None) -> None:
-    """A marker in the prompt strikes each time; what is no render fault is only text."""
-    found = [FaultBook().on_render(prompt) for _ in range(2)]
-    assert [fault and fault.kind for fault in found] == [kind, kind]
+def test_a_prompt_may_ask_for_a_render_fault() -> None:
+    """A marker in the prompt is a fault as text; text that only looks a little like one is none."""
+    assert marked("a kite <sandbox:render_failed status=422> over dunes") == "render_failed status=422"
+    assert marked("a < b <sandbox") == ""
+    for wrong in ("<sandbox:throttle>", "<sandbox:nonsense>", "<sandbox:units text>"):
+        with pytest.raises(UsageError):
+            marked(wrong)

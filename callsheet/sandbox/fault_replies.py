@@ -12,13 +12,12 @@ import json
 import socket
 import struct
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from callsheet.errors import UsageError
@@ -32,22 +31,9 @@ FAULT_HEADER = "x-sandbox-fault"
 """A call that carries it meets that fault once: `throttle delay_s=2`."""
 
 _REASONS = {502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
+_HTML = {"content-type": "text/html"}
 _WITHOUT_BODY = frozenset({204, 205, 304})
 LOCKED = "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing."
-
-
-@dataclass(frozen=True, slots=True)
-class HttpReply:
-    """A whole reply. `headers` are lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def with_body(self, body: bytes, **headers: str) -> HttpReply:
-        """Return the reply with another body and its length; underscores in `headers` become dashes."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return replace(self, body=body, headers={**self.headers, "content-length": str(len(body)), **named})
 
 
 def route_of(method: str, path: str) -> str:
@@ -73,7 +59,7 @@ class FaultMiddleware:
     def __init__(self, app: ASGIApp, book: FaultBook) -> None:
         self._app = app
         self._book = book
-        self._late: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[Response]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, or let a fault have it."""
@@ -89,32 +75,24 @@ class FaultMiddleware:
         if fault is None:
             await self._app(scope, receive, send)
             return
-        body = await _read(receive)
-        if body is None:
+        try:
+            body = await Request(scope, receive).body()
+        except ClientDisconnect:
             return
-        stage = KINDS[fault.kind].stage
-        if stage == "refusal":
-            await _send(send, refusal(fault), head=scope["method"] == "HEAD")
+        if KINDS[fault.kind].stage == "refusal":
+            await refusal(fault)(scope, receive, send)
         elif fault.kind == "late":
-            self._later(scope, body, fault.delay_s)
+            task = asyncio.create_task(self._reply_after(fault.delay_s, scope, body))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
             await _gone(receive)
         else:
-            reply = await self._reply(scope, body)
-            await (_spoil if stage == "spoiled" else _spoil_file)(fault, reply, scope, receive, send)
+            await _spoil(fault, await self._reply_after(0, scope, body), scope, receive, send)
 
-    def _later(self, scope: Scope, body: bytes, delay_s: float) -> None:
-        async def work() -> None:
-            await asyncio.sleep(delay_s)
-            await self._reply(scope, body)
-
-        task = asyncio.create_task(work())
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
-
-    async def _reply(self, scope: Scope, body: bytes) -> HttpReply:
+    async def _reply_after(self, delay_s: float, scope: Scope, body: bytes) -> Response:
         """Let the server do it, and keep the reply."""
+        await asyncio.sleep(delay_s)
         messages: list[Message] = []
-
         parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> Message:
@@ -127,10 +105,10 @@ class FaultMiddleware:
             messages.append(message)
 
         await self._app(scope, receive, send)
-        pairs = {name.decode().lower(): value.decode() for name, value in messages[0]["headers"]}
-        return HttpReply(
-            messages[0]["status"], pairs, b"".join(each.get("body", b"") for each in messages[1:])
-        )
+        start, *rest = messages
+        reply = Response(b"".join(each.get("body", b"") for each in rest), start["status"])
+        reply.raw_headers = start["headers"]
+        return reply
 
 
 def _asked_for(scope: Scope, route: str) -> Fault | None:
@@ -146,7 +124,7 @@ def _key_in(scope: Scope) -> str:
     return Headers(scope=scope).get("authorization", "").partition(" ")[2]
 
 
-def refusal(fault: Fault) -> HttpReply:
+def refusal(fault: Fault) -> Response:
     """Return the reply of a fault that lets nothing be done."""
     if fault.kind == "nginx_error":
         return _nginx(fault.status)
@@ -162,127 +140,118 @@ def refusal(fault: Fault) -> HttpReply:
     return _json(fault.status, bodies.get(fault.kind, fault.body), headers)
 
 
-def _server_error(fault: Fault, headers: Mapping[str, str]) -> HttpReply:
+def _server_error(fault: Fault, headers: dict[str, str]) -> Response:
     body = {"detail": fault.message, "error_type": fault.error_type}
     return _json(fault.status, body, {"x-fal-error-type": fault.error_type, **headers})
 
 
-def _json(status: int, document: object, headers: Mapping[str, str] | None = None) -> HttpReply:
-    body = json.dumps(document).encode()
-    fixed = {"content-type": "application/json", "content-length": str(len(body))}
+def _json(status: int, document: object, headers: dict[str, str]) -> Response:
     if status in _WITHOUT_BODY:
-        fixed, body = {}, b""
-    return HttpReply(status, {**fixed, **(headers or {})}, body)
+        return Response(None, status, headers)
+    # Not JSONResponse: a fault's body may hold what JSON cannot.
+    return Response(json.dumps(document), status, headers, "application/json")
 
 
-def _nginx(status: int) -> HttpReply:
-    body = NGINX_PAGE.format(status=status, reason=_REASONS.get(status, "Error")).encode()
-    return HttpReply(status, {"content-type": "text/html", "content-length": str(len(body))}, body)
+def _nginx(status: int) -> Response:
+    page = NGINX_PAGE.format(status=status, reason=_REASONS.get(status, "Error"))
+    return Response(page, status, _HTML)
 
 
-async def _spoil(fault: Fault, reply: HttpReply, scope: Scope, receive: Receive, send: Send) -> None:
+def _with_body(reply: Response, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    """Return the reply with another body and its length."""
+    named = {**reply.headers, "content-length": str(len(body)), **(headers or {})}
+    return Response(body, reply.status_code, named)
+
+
+async def _spoil(fault: Fault, reply: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Send something else, or nothing: what was asked has been done."""
-    if fault.kind == "hang":
+    kind, body = fault.kind, bytes(reply.body)
+    if kind == "hang":
         await _gone(receive)
-    elif fault.kind == "slow_reply":
-        await asyncio.sleep(fault.delay_s)
-        await _send(send, reply)
-    elif fault.kind in ("close", "reset", "truncate"):
-        if fault.kind == "truncate":
-            await _send_part(send, reply, reply.body[: len(reply.body) // 2])
-        await _hang_up(scope, receive, reset=fault.kind == "reset")
-    else:
-        records = scope["app"].state.services.queue.records
-        earlier = records[-2].id if len(records) > 1 else str(uuid.uuid4())
-        is_refused = fault.kind in SUBMIT_ONLY and "x-fal-request-id" not in reply.headers
-        await _send(send, reply if is_refused else _spoiled(fault, reply, earlier))
-
-
-async def _hang_up(scope: Scope, receive: Receive, *, reset: bool = False) -> None:
-    """Close the connection and return when it is closed: until then the server would send a 500."""
-    transport = scope["state"]["transport"]
-    if reset:
-        _linger_no_more(transport)
-    transport.close()
-    await _gone(receive)
-
-
-def _spoiled(fault: Fault, reply: HttpReply, earlier: str) -> HttpReply:
-    """Return the reply that hides the true one; `earlier` is the id of the request accepted before."""
-    true_id = reply.headers.get("x-fal-request-id", "")
-    request_id = {"x-fal-request-id": true_id} if true_id else {}
-    if fault.kind == "answer_after":
-        body = json.loads(json.dumps(fault.body).replace("{request_id}", true_id))
-        named = {name: text.replace("{request_id}", true_id) for name, text in fault.headers.items()}
-        return _json(fault.status, body, named)
-    if fault.kind in ("other_id", "torn_id"):
-        swapped = reply.with_body(reply.body.replace(true_id.encode(), earlier.encode()))
-        header = earlier if fault.kind == "other_id" else true_id
-        return replace(swapped, headers={**swapped.headers, "x-fal-request-id": header})
-    if fault.kind == "nginx_after":
-        return _nginx(fault.status)
-    if fault.kind == "error_after":
-        return _server_error(fault, request_id)
-    if fault.kind == "bad_json":
-        return reply.with_body(b'{"request_id": "0b9a')
-    document = json.loads(reply.body)
-    document.pop("request_id", None)
-    return reply.with_body(json.dumps(document).encode())
-
-
-async def _spoil_file(fault: Fault, reply: HttpReply, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send something else than the file."""
-    half = reply.body[: len(reply.body) // 2]
-    if fault.kind == "file_slow":
-        await _dribble(send, reply, fault.delay_s)
-        return
-    if fault.kind in ("file_truncated", "file_wrong_length"):
-        claimed = len(reply.body) + (1000 if fault.kind == "file_wrong_length" else 0)
-        bodies = half if fault.kind == "file_truncated" else reply.body
-        await _send_part(send, reply.with_body(reply.body, content_length=str(claimed)), bodies)
+    elif kind in ("close", "reset"):
+        await _hang_up(scope, receive, reset=kind == "reset")
+    elif kind in ("truncate", "file_truncated"):
+        await _send_part(send, reply, body[: len(body) // 2])
         await _hang_up(scope, receive)
-        return
-    if fault.kind == "file_redirect":
-        path = quote(scope["path"])
-        location = fault.location.replace("{path}", path) or path
-        await _send(send, HttpReply(fault.status, {"location": location, "content-length": "0"}, b""))
-        return
-    await _send(send, _other_file(fault, reply, half))
+    elif kind == "file_wrong_length":
+        await _send_part(send, _with_body(reply, body, {"content-length": str(len(body) + 1000)}), body)
+        await _hang_up(scope, receive)
+    elif kind == "slow_reply":
+        await asyncio.sleep(fault.delay_s)
+        await reply(scope, receive, send)
+    elif KINDS[kind].stage == "file":
+        await _other_file(fault, reply, scope["path"])(scope, receive, send)
+    elif kind in SUBMIT_ONLY and "x-fal-request-id" not in reply.headers:
+        await reply(scope, receive, send)
+    else:
+        await _spoiled(fault, reply, scope)(scope, receive, send)
 
 
-def _other_file(fault: Fault, reply: HttpReply, half: bytes) -> HttpReply:
-    kind = fault.kind
+def _spoiled(fault: Fault, reply: Response, scope: Scope) -> Response:
+    """Return what is sent in place of the true reply."""
+    kind, true_id = fault.kind, reply.headers.get("x-fal-request-id", "")
+    if kind == "answer_after":
+        document = json.loads(json.dumps(fault.body).replace("{request_id}", true_id))
+        named = {name: text.replace("{request_id}", true_id) for name, text in fault.headers.items()}
+        return _json(fault.status, document, named)
+    if kind == "nginx_after":
+        return _nginx(fault.status)
+    if kind == "error_after":
+        return _server_error(fault, {"x-fal-request-id": true_id} if true_id else {})
+    if kind == "bad_json":
+        return _with_body(reply, b'{"request_id": "0b9a')
+    if kind == "no_request_id":
+        document = json.loads(bytes(reply.body))
+        document.pop("request_id", None)
+        return _with_body(reply, json.dumps(document).encode())
+    records = scope["app"].state.services.queue.records
+    earlier = records[-2].id if len(records) > 1 else str(uuid.uuid4())
+    header = earlier if kind == "other_id" else true_id
+    body = bytes(reply.body).replace(true_id.encode(), earlier.encode())
+    return _with_body(reply, body, {"x-fal-request-id": header})
+
+
+def _other_file(fault: Fault, reply: Response, called: str) -> Response:
+    """Return something else than the file; `called` is the path of the call."""
+    kind, body = fault.kind, bytes(reply.body)
+    hole = min(65_536, len(body) // 2)
+    start = (len(body) - hole) // 2
     bodies = {
-        "file_cut": half,
+        "file_cut": body[: len(body) // 2],
         "file_empty": b"",
-        "file_trailing": reply.body + bytes(100),
+        "file_trailing": body + bytes(100),
         "file_webm": b"\x1aE\xdf\xa3" + bytes(1000),
+        "file_corrupt": body[:start] + bytes(hole) + body[start + hole :],
     }
     if kind in bodies:
-        return reply.with_body(bodies[kind])
-    if kind == "file_corrupt":
-        hole = min(65_536, len(reply.body) // 2)
-        start = (len(reply.body) - hole) // 2
-        return reply.with_body(reply.body[:start] + bytes(hole) + reply.body[start + hole :])
+        return _with_body(reply, bodies[kind])
     if kind == "file_gzip":
-        return reply.with_body(gzip.compress(reply.body), content_encoding="gzip")
+        return _with_body(reply, gzip.compress(body), {"content-encoding": "gzip"})
     if kind == "file_no_length":
-        kept = {name: value for name, value in reply.headers.items() if name != "content-length"}
-        return HttpReply(reply.status, {**kept, "connection": "close"}, half)
-    page = b"<html><body>Not the video that was ordered</body></html>"
-    return HttpReply(fault.status, {"content-type": "text/html", "content-length": str(len(page))}, page)
+        del reply.headers["content-length"]
+        reply.headers["connection"] = "close"
+        reply.body = body[: len(body) // 2]
+        return reply
+    if kind == "file_slow":
+        return StreamingResponse(_dribble(body, fault.delay_s), reply.status_code, reply.headers)
+    if kind == "file_redirect":
+        path = quote(called)
+        return Response(None, fault.status, {"location": fault.location.replace("{path}", path) or path})
+    return Response("<html><body>Not the video that was ordered</body></html>", fault.status, _HTML)
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """Return a call's body; None where the client has gone before all of it came."""
-    parts: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
+async def _dribble(body: bytes, seconds: float) -> AsyncIterator[bytes]:
+    pieces = 20
+    step = max(1, -(-len(body) // pieces))
+    for start in range(0, len(body), step):
+        await asyncio.sleep(seconds / pieces)
+        yield body[start : start + step]
+
+
+async def _send_part(send: Send, reply: Response, body: bytes) -> None:
+    """Send less than the length that the headers name."""
+    await send({"type": "http.response.start", "status": reply.status_code, "headers": reply.raw_headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 async def _gone(receive: Receive) -> None:
@@ -291,34 +260,12 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _send(send: Send, reply: HttpReply, *, head: bool = False) -> None:
-    await send(_start(reply))
-    await send({"type": "http.response.body", "body": b"" if head else reply.body})
-
-
-async def _send_part(send: Send, reply: HttpReply, body: bytes) -> None:
-    """Send less than the length that the headers name."""
-    await send(_start(reply))
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-async def _dribble(send: Send, reply: HttpReply, seconds: float) -> None:
-    pieces = 20
-    step = max(1, -(-len(reply.body) // pieces))
-    await send(_start(reply))
-    for start in range(0, len(reply.body), step):
-        await asyncio.sleep(seconds / pieces)
-        piece = reply.body[start : start + step]
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-
-
-def _start(reply: HttpReply) -> Message:
-    headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
-    return {"type": "http.response.start", "status": reply.status, "headers": headers}
-
-
-def _linger_no_more(transport: Any) -> None:
-    """Make the coming close a TCP reset: lingering for no time at all throws the connection away."""
-    connection = transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+async def _hang_up(scope: Scope, receive: Receive, *, reset: bool = False) -> None:
+    """Close the connection and return when it is closed: until then the server would send a 500."""
+    transport = scope["state"]["transport"]
+    if reset:
+        # Lingering for no time at all makes the close a TCP reset.
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.close()
+    await _gone(receive)

@@ -89,8 +89,8 @@ def test_a_fault_can_be_for_one_key() -> None:
 @pytest.mark.parametrize("kind", [name for name, row in KINDS.items() if row.stage == "refusal"])
 def test_refusals_have_the_status_of_the_table(kind: str) -> None:
     """A refusal answers with the table's status unless another is named."""
-    assert refusal(Fault(kind=kind)).status == KINDS[kind].status
-    assert refusal(Fault(kind=kind, status=500)).status == 500
+    assert refusal(Fault(kind=kind)).status_code == KINDS[kind].status
+    assert refusal(Fault(kind=kind, status=500)).status_code == 500
 
 
 @pytest.mark.parametrize(

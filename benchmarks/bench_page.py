@@ -21,12 +21,14 @@ from callsheet.report.page import existing_pictures, render_page
 from callsheet.report.rows import ResultRow, strip_of, thumbnail_of
 from callsheet.report.summary import RunFacts, summarise
 from callsheet.sandbox.scene import Scene
+from callsheet.sandbox.served_endpoints import ENDPOINTS, shot_of
 from callsheet.sandbox.video import encode
 from manifests.job import Job
 from pricing.catalog import load_catalog
 
 CHROMIUM = "/usr/bin/chromium"
 CLIPS = 2_000
+LITE = "fal-ai/bytedance/seedance/v1/lite/text-to-video"
 OPENED = 5
 PAINT_S, FILTER_S = 1.5, 0.060
 PROMPTS = ("A glass teapot on a sunlit table", "A harbour at night", "A bicycle leans on a blue wall", "Rain")
@@ -72,21 +74,8 @@ def made_files(folder: Path) -> None:
     for number, prompt in enumerate(PROMPTS):
         path = folder / f"media/clip-{number}.mp4"
         path.parent.mkdir(exist_ok=True)
-        encode(
-            Scene(
-                title="Seedance",
-                prompt=prompt,
-                width_px=864,
-                height_px=480,
-                frames=49,
-                audio=False,
-                camera_fixed=False,
-                seed_text=str(number),
-                pictures=(),
-                end_picture=None,
-            ),
-            path,
-        )
+        order = shot_of(ENDPOINTS[LITE], {"prompt": prompt, "duration": "2"}, number)
+        encode(Scene(order, 864, 480), path)
         decoded = probe(path)
         poster = folder / thumbnail_of(f"media/clip-{number}.mp4")
         write_thumbnail(decoded.thumbnail, poster)

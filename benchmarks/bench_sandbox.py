@@ -21,6 +21,7 @@ import uvicorn
 
 from callsheet.sandbox.config import SANDBOX_KEY
 from callsheet.sandbox.scene import Scene
+from callsheet.sandbox.served_endpoints import ENDPOINTS, shot_of
 from callsheet.sandbox.video import encode
 
 CALLS, ROUNDS, CLIPS = 400, 5, 3
@@ -90,18 +91,8 @@ def serve_bare() -> None:
 
 def clip_cpu_s() -> float:
     """Processor seconds of five seconds of 720p with two shots."""
-    scene = Scene(
-        title="Seedance 1.0 Pro",
-        prompt=PROMPT,
-        width_px=1280,
-        height_px=720,
-        frames=121,
-        audio=False,
-        camera_fixed=False,
-        seed_text="5",
-        pictures=(),
-        end_picture=None,
-    )
+    endpoint = ENDPOINTS["fal-ai/bytedance/seedance/v1/pro/text-to-video"]
+    scene = Scene(shot_of(endpoint, {"prompt": PROMPT}, 5), 1280, 720)
     with tempfile.TemporaryDirectory() as folder:
         spent = []
         for _ in range(CLIPS):

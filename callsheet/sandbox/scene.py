@@ -164,28 +164,26 @@ def _check_sides(width_px: int, height_px: int, loc: tuple[str | int, ...]) -> N
         )
 
 
-_DRAWING = "5"
+_DRAWING = "6"
 """Part of the cache's key: change it with the drawing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that can be seen or heard in one video. `seed_text` is empty where it is not drawn."""
+    """An order with its pictures loaded and its size chosen; without `draw_seed` takes look alike."""
 
-    title: str
-    prompt: str
+    order: ClipOrder
     width_px: int
     height_px: int
-    frames: int
-    audio: bool
-    camera_fixed: bool
-    seed_text: str
-    pictures: tuple[Image, ...]
-    end_picture: Image | None
-    codec: str = "H264"
-    high_bitrate: bool = False
+    pictures: tuple[Image, ...] = ()
+    end_picture: Image | None = None
     video_frames: int = 0
-    fps: int = FPS
+    draw_seed: bool = True
+
+    @property
+    def seed_text(self) -> str:
+        """The seed as it is drawn."""
+        return str(self.order.seed) if self.draw_seed else ""
 
     @property
     def unit_px(self) -> float:
@@ -194,38 +192,23 @@ class Scene:
 
     @property
     def key(self) -> str:
-        """A hash of all of it: scenes with one key are one file."""
-        size = (self.width_px, self.height_px, self.frames, self.fps)
-        sound_and_code = (self.audio, self.codec, self.high_bitrate)
-        words = (_DRAWING, self.title, self.prompt, *size, *sound_and_code, self.camera_fixed, self.seed_text)
-        digest = hashlib.sha256(json.dumps(words).encode())
+        """A hash of all that can be seen or heard: scenes with one key are one file."""
+        order = self.order
+        drawn = (_DRAWING, order.endpoint.short_name, order.prompt, self.seed_text, order.camera_fixed)
+        coded = (self.width_px, self.height_px, order.frames, order.endpoint.fps, order.audio)
+        digest = hashlib.sha256(json.dumps((*drawn, *coded, order.codec, order.high_bitrate)).encode())
         for picture in (*self.pictures, self.end_picture):
             digest.update(b"|" if picture is None else repr(picture.size).encode() + picture.tobytes())
         return digest.hexdigest()
 
 
-def scene_of(shot: ClipOrder, loader: InputLoader, *, draw_seed: bool) -> Scene:
-    """Load the pictures of a shot and choose its size; `auto` follows the first picture. Raises BadInput."""
-    loaded = [loader.picture(source) for source in shot.sources]
+def scene_of(order: ClipOrder, loader: InputLoader, *, draw_seed: bool) -> Scene:
+    """Load an order's pictures and choose its size; `auto` follows the first picture. Raises BadInput."""
+    loaded = [loader.picture(source) for source in order.sources]
     pictures = tuple(picture for picture, _ in loaded if picture is not None)
-    end = loader.picture(Source("image", ("end_image_url",), shot.end_image))[0] if shot.end_image else None
-    ratio = shot.ratio
+    end = order.end_image and loader.picture(Source("image", ("end_image_url",), order.end_image))[0]
+    ratio = order.ratio
     if ratio == "auto":
         ratio = nearest_ratio(*pictures[0].size) if pictures else "16:9"
-    width_px, height_px = shot.endpoint.size(shot.resolution, ratio)
-    return Scene(
-        title=shot.endpoint.short_name,
-        prompt=shot.prompt,
-        width_px=width_px,
-        height_px=height_px,
-        frames=shot.frames,
-        audio=shot.audio,
-        camera_fixed=shot.camera_fixed,
-        seed_text=str(shot.seed) if draw_seed else "",
-        pictures=pictures,
-        end_picture=end,
-        codec=shot.codec,
-        high_bitrate=shot.high_bitrate,
-        video_frames=sum(frames for _, frames in loaded),
-        fps=shot.endpoint.fps,
-    )
+    size = order.endpoint.size(order.resolution, ratio)
+    return Scene(order, *size, pictures, end or None, sum(frames for _, frames in loaded), draw_seed)

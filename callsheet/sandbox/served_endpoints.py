@@ -310,7 +310,7 @@ class Source:
 class ClipOrder:
     """The arguments that matter to the render, with every default filled in.
 
-    `sources` are the first image, or the references (`montage`). `codec` is H264 or H265.
+    `sources` are the first image, or the references. `codec` is H264 or H265.
     """
 
     endpoint: ServedEndpoint
@@ -323,7 +323,6 @@ class ClipOrder:
     camera_fixed: bool = False
     sources: tuple[Source, ...] = ()
     end_image: str | None = None
-    montage: bool = False
     codec: str = "H264"
     high_bitrate: bool = False
     draft: bool = False
@@ -365,7 +364,6 @@ def shot_of(endpoint: ServedEndpoint, arguments: Mapping[str, Any], random_seed:
         camera_fixed=given.get("camera_fixed", False),
         sources=sources,
         end_image=given.get("end_image_url"),
-        montage=endpoint.kind == "reference",
         codec="H265" if given.get("codec") == "H265" else "H264",
         high_bitrate=given.get("bitrate_mode") == "high",
         draft=draft,

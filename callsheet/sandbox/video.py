@@ -2,7 +2,7 @@
 
 For each instruction in [brackets] the frames show a shot with its caption and its camera. Text to
 video moves over a backdrop in colours of the prompt, image to video over the image itself, and ends on the
-end image. The camera moves with every second frame, as in drawn films, and the time code with each.
+end image.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from callsheet.sandbox.scene import Scene
 from callsheet.sandbox.served_endpoints import INSTRUCTION
-from callsheet.sandbox.text import fitted, font, font_for
+from callsheet.sandbox.text import fitted, font_for
 
 SAMPLE_RATE_HZ = 48_000
 
@@ -32,27 +32,23 @@ _X264 = {"preset": "ultrafast", "qp": "28", "threads": "1"}
 _X265 = {"preset": "ultrafast", "x265-params": "qp=28:pools=none:frame-threads=1:log-level=none"}
 _BT709 = 1
 _LIMITED_RANGE = 1
+_BLACK, _GREY, _WHITE = 16, 128, 235
 
 Move = tuple[str, str, str]
-"""A camera movement as expressions of {t}, from 0 to 1: the zoom, 1 or above, and the view's place from left
-to right and from top to bottom, each from 0 to 1."""
+"""A camera movement as expressions of zoompan, a filter of FFmpeg: the zoom, 1 or above, and the view's place
+from left to right and from top to bottom, each from 0 to 1. `on/duration` goes from 0 to 1 in a shot."""
 
-_SLIDES, _MIDDLE = (("pan", "1.16"), ("truck", "1.2"), ("tilt", "1.16"), ("pedestal", "1.2")), "0.5"
-STATIC, SLOW_PUSH = ("1", _MIDDLE, _MIDDLE), ("1+0.1*{t}", _MIDDLE, _MIDDLE)
-# Seedance's own words for camera movement (https://fal.ai/models/fal-ai/bytedance/seedance/v1/lite/image-to-video).
+STATIC, SLOW_PUSH = ("1", "0.5", "0.5"), ("1+0.1*on/duration", "0.5", "0.5")
 MOVES: dict[str, Move] = {
-    "push in": ("1+0.18*{t}", _MIDDLE, _MIDDLE),
-    "zoom in": ("1+0.26*{t}", _MIDDLE, _MIDDLE),
-    "pull out": ("1.18-0.18*{t}", _MIDDLE, _MIDDLE),
-    "zoom out": ("1.26-0.26*{t}", _MIDDLE, _MIDDLE),
-    **{f"{word} left": (zoom, "1-{t}", _MIDDLE) for word, zoom in _SLIDES[:2]},
-    **{f"{word} right": (zoom, "{t}", _MIDDLE) for word, zoom in _SLIDES[:2]},
-    **{f"{word} up": (zoom, _MIDDLE, "1-{t}") for word, zoom in _SLIDES[2:]},
-    **{f"{word} down": (zoom, _MIDDLE, "{t}") for word, zoom in _SLIDES[2:]},
-    "tracking shot": ("1.2", "{t}", _MIDDLE),
-    "shake": ("1.06", "0.5+0.45*sin(61*{t})", "0.5+0.45*sin(53*{t}+2)"),
+    "in": ("1+0.22*on/duration", "0.5", "0.5"),
+    "out": ("1.22-0.22*on/duration", "0.5", "0.5"),
+    "left": ("1.18", "1-on/duration", "0.5"),
+    "right": ("1.18", "on/duration", "0.5"),
+    "up": ("1.18", "0.5", "1-on/duration"),
+    "down": ("1.18", "0.5", "on/duration"),
     "static": STATIC,
 }
+"""By the word that tells Seedance's instructions apart: push and zoom in, pan and truck left, tilt up."""
 
 
 def encode(scene: Scene, path: Path) -> None:
@@ -60,15 +56,15 @@ def encode(scene: Scene, path: Path) -> None:
     with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         video = _video_stream(container, scene)
         audio: AudioStream | None = None
-        if scene.audio:
+        if scene.order.audio:
             audio = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="stereo")
         for number, frame in enumerate(drawn(scene)):
             frame.pts = number
-            frame.time_base = Fraction(1, scene.fps)
+            frame.time_base = Fraction(1, scene.order.endpoint.fps)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None:
-            sound = tone(scene.prompt, scene.frames * SAMPLE_RATE_HZ // scene.fps)
+            sound = tone(scene.order.prompt, scene.order.frames * SAMPLE_RATE_HZ // scene.order.endpoint.fps)
             piece = av.AudioFrame.from_ndarray(sound, format="fltp", layout="stereo")
             piece.sample_rate, piece.pts, piece.time_base = SAMPLE_RATE_HZ, 0, Fraction(1, SAMPLE_RATE_HZ)
             container.mux(audio.encode(piece))
@@ -76,12 +72,12 @@ def encode(scene: Scene, path: Path) -> None:
 
 
 def _video_stream(container: OutputContainer, scene: Scene) -> VideoStream:
-    if scene.codec == "H265":
-        stream = container.add_stream("libx265", rate=scene.fps, options=dict(_X265))
+    if scene.order.codec == "H265":
+        stream = container.add_stream("libx265", rate=scene.order.endpoint.fps, options=dict(_X265))
         stream.codec_context.codec_tag = "hvc1"
     else:
-        options = _X264 | ({"qp": "20"} if scene.high_bitrate else {})
-        stream = container.add_stream("libx264", rate=scene.fps, options=options)
+        options = _X264 | ({"qp": "20"} if scene.order.high_bitrate else {})
+        stream = container.add_stream("libx264", rate=scene.order.endpoint.fps, options=options)
     stream.width, stream.height, stream.pix_fmt = scene.width_px, scene.height_px, "yuv420p"
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = _BT709
@@ -94,11 +90,8 @@ def tone(prompt: str, samples: int) -> NDArray[np.float32]:
     pitch_hz = 110.0 * 2 ** (hashlib.sha256(prompt.encode()).digest()[2] % 12 / 12)
     time_s = np.arange(samples) / SAMPLE_RATE_HZ
     fade = np.clip(np.minimum(time_s / 0.6, (samples / SAMPLE_RATE_HZ - time_s) / 0.9), 0.0, 1.0)
-    left, right = (
-        sum(np.sin(2 * np.pi * pitch_hz * detune * step * time_s) / (3 * step) for step in (1.0, 1.5, 2.0))
-        for detune in (0.9988, 1.0012)
-    )
-    sound: NDArray[np.float32] = (0.35 * fade * np.clip(np.stack([left, right]), -1, 1)).astype(np.float32)
+    sides = [np.sin(2 * np.pi * pitch_hz * detune * time_s) for detune in (0.9988, 1.0012)]
+    sound: NDArray[np.float32] = (0.35 * fade * np.stack(sides)).astype(np.float32)
     return sound
 
 
@@ -120,107 +113,96 @@ def shots_of(prompt: str, *, fixed: bool = False) -> list[Shot]:
     shots: list[Shot] = []
     for instruction, text in zip(parts[::2] or [""], parts[1::2] or [""], strict=True):
         caption = " ".join((text if shots else f"{opening} {text}").split())
-        named = (move for name, move in MOVES.items() if name in instruction.lower())
+        named = (MOVES[word] for word in instruction.lower().split() if word in MOVES)
         move = STATIC if fixed else next(named, SLOW_PUSH)
         caption = caption or (shots[-1].caption if shots else "")
         shots.append(Shot(" ".join(instruction.split()), caption, move))
     return shots
 
 
-_WHITE_Y = 232
-
-
 def drawn(scene: Scene) -> Iterator[av.VideoFrame]:
-    """Yield the frames of a scene in yuv420p. Each holds until the next is taken: both may be one buffer."""
-    shots, unit, number = shots_of(scene.prompt, fixed=scene.camera_fixed)[: scene.frames], scene.unit_px, 0
-    top, right, face = round(unit * 6), scene.width_px - round(unit * 6), font(max(8, round(unit * 3.2)))
-    for index in range(len(shots)):
-        after = -(-scene.frames * (index + 1) // len(shots))
-        for look in _looks(scene, shots, index, (after - number + 1) // 2):
-            rows = np.frombuffer(memoryview(look.planes[0]), np.uint8).reshape(scene.height_px, -1)
-            corner = rows[top : top + round(unit * 5), right - round(unit * 22) : right]
-            dark = corner.copy()
-            for _ in range(min(2, after - number)):
-                code = Image.new("L", (corner.shape[1], corner.shape[0]))
-                seconds, frame = divmod(number, scene.fps)
-                clock = f"00:{seconds // 60:02d}:{seconds % 60:02d}:{frame:02d}"
-                ImageDraw.Draw(code).text((code.width, 0), clock, _WHITE_Y, face, "ra")
-                corner[:] = dark | np.asarray(code)
-                number += 1
-                rows[-round(unit) :, : scene.width_px * number // scene.frames] = _WHITE_Y
-                yield look
+    """Yield the frames of a scene in yuv420p, with captions and a bar that grows along the lower edge."""
+    order, number = scene.order, 0
+    end = _still(_beside([scene.end_picture], scene)) if scene.end_picture else None
+    shots = shots_of(order.prompt, fixed=order.camera_fixed)[: order.frames]
+    for index, shot in enumerate(shots):
+        count = -(-order.frames * (index + 1) // len(shots)) - number
+        pictures = scene.pictures or [backdrop(order.prompt, scene.seed_text, index)]
+        text, bands = _captions(scene, shots, index)
+        for frame in _moved(_beside(pictures, scene), shot.move, count, scene):
+            number += 1
+            share = 1 - (order.frames - number) / (count * 0.4)
+            if end is not None and index == len(shots) - 1 and share > 0:
+                for plane, last in zip(_planes(frame), _planes(end), strict=True):
+                    plane[:] = plane * (1 - share) + last * share
+            luma, *colours = _planes(frame)
+            for rows in bands:
+                luma[rows] = text[rows]
+                for plane in colours:
+                    plane[rows.start // 2 : rows.stop // 2] = _GREY
+            luma[-round(scene.unit_px) :, : scene.width_px * number // order.frames] = _WHITE
+            yield frame
 
 
-def _looks(scene: Scene, shots: list[Shot], index: int, count: int) -> Iterator[av.VideoFrame]:
-    """Yield what the camera sees in a shot: its picture, the end picture faded in, and the captions."""
-    shot, size = shots[index], f"d={count}:s={scene.width_px}x{scene.height_px}:fps={scene.fps}"
-    zoom, x, y = (each.format(t=f"(on/{max(1, count - 1)})") for each in shot.move)
-    move = f"z={zoom}:x=(iw-iw/zoom)*({x}):y=(ih-ih/zoom)*({y}):{size}"
-    pictures = scene.pictures or (backdrop(scene.prompt, scene.seed_text, index),)
-    layers = [(_beside(pictures, scene), "yuv420p", [("zoompan", move)])]
-    if scene.end_picture and index == len(shots) - 1:
-        begins = count * 3 // 5
-        fade = ("fade", f"in:{begins}:{max(1, count - 1 - begins)}:alpha=1")
-        layers.append((_beside((scene.end_picture,), scene), "yuva420p", [("zoompan", size), fade]))
-    layers.append((_captions(scene, shots, index), "yuva420p", []))
-    graph, frames, seen = av.filter.Graph(), [], []
-    for at, (picture, layout, filters) in enumerate(layers):
-        packed = "rgba" if picture.mode == "RGBA" else "rgb24"
-        frame = av.VideoFrame.from_numpy_buffer(np.array(picture), packed)
-        frame = frame.reformat(format=layout, dst_colorspace="ITU709", dst_color_range="MPEG")
-        frame.pts, frame.time_base = 0, Fraction(1, scene.fps)
-        frames.append(frame)
-        steps = [graph.add_buffer(None, frame.width, frame.height, frame.format, None, frame.time_base)]
-        steps += [graph.add(name, options) for name, options in filters]
-        graph.link_nodes(*steps)
-        seen.append(steps[-1])
-        if at:
-            seen.append(both := graph.add("overlay"))
-            seen[-3].link_to(both, 0, 0)
-            seen[-2].link_to(both, 0, 1)
-    graph.link_nodes(seen[-1], graph.add("buffersink")).configure()
-    for at, frame in enumerate(frames):
-        graph.vpush(frame, at)
+def _still(picture: Image.Image) -> av.VideoFrame:
+    frame = av.VideoFrame.from_ndarray(np.array(picture), format="rgb24")
+    return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+
+
+def _planes(frame: av.VideoFrame) -> list[NDArray[np.uint8]]:
+    """Return brightness and both colours of a frame, to be changed in place."""
+    return [
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)[:, : plane.width]
+        for plane in frame.planes
+    ]
+
+
+def _moved(picture: Image.Image, move: Move, count: int, scene: Scene) -> Iterator[av.VideoFrame]:
+    """Yield what a moving camera sees of a picture."""
+    zoom, x, y = move
+    size = f"d={count}:s={scene.width_px}x{scene.height_px}:fps={scene.order.endpoint.fps}"
+    frame, graph = _still(picture), av.filter.Graph()
+    frame.pts, frame.time_base = 0, Fraction(1, scene.order.endpoint.fps)
+    graph.link_nodes(
+        graph.add_buffer(None, frame.width, frame.height, frame.format, None, frame.time_base),
+        graph.add("zoompan", f"z={zoom}:x=(iw-iw/zoom)*({x}):y=(ih-ih/zoom)*({y}):{size}"),
+        graph.add("buffersink"),
+    ).configure()
+    graph.vpush(frame)
     graph.vpush(None)
     yield from (graph.vpull() for _ in range(count))
 
 
-def _captions(scene: Scene, shots: list[Shot], index: int) -> Image.Image:
-    """Return what is written in a shot, in white on half transparent bands, as RGBA."""
-    shot, unit, width_px = shots[index], scene.unit_px, scene.width_px
-    seed, length_s = f" · seed {scene.seed_text}" if scene.seed_text else "", (scene.frames - 1) / scene.fps
-    header = f"Sandbox · {scene.title} · {width_px} x {scene.height_px} · {length_s:.4g} s{seed}"
-    missing = "" if font_for(shot.caption)[1] else "  (no font here has all of these letters)"
-    label = (f"{index + 1}/{len(shots)}  {shot.instruction}" if shot.instruction else "") + missing
-    large = (17, 4.6, 4, 3.5, 3) if scene.pictures else (50, 9, 8, 7, 6, 5, 4.4, 3.8, 3.2)
-    margin, pad, top = round(unit * 6), round(unit * 0.8), scene.height_px - round(unit * 5)
-    draw = ImageDraw.Draw(canvas := Image.new("RGBA", (width_px, scene.height_px)))
-    for text, (most, *sizes) in ((shot.caption, large), (label, (8, 3.4)), (header, (9, 3))):
-        width = width_px - 2 * margin - (round(unit * 22) if text is header else 0)
-        block = fitted(text, width, round(unit * most), [max(9, round(unit * size)) for size in sizes])
-        height = block.height_px + 2 * pad
-        top = margin - pad if text is header else top - height
-        if text:
-            draw.rectangle((0, top, width_px, top + height - 1), (0, 0, 0, 128))
+def _captions(scene: Scene, shots: list[Shot], index: int) -> tuple[NDArray[np.uint8], list[slice]]:
+    """Return what is written in a shot, white on black, and the bands of rows in which it stands."""
+    order, shot, unit, size = scene.order, shots[index], scene.unit_px, (scene.width_px, scene.height_px)
+    seconds = (order.frames - 1) / order.endpoint.fps
+    header = f"Sandbox · {order.endpoint.short_name} · {size[0]} x {size[1]} · {seconds:.4g} s"
+    header += f" · seed {scene.seed_text}" if scene.seed_text else ""
+    caption = f"{index + 1}/{len(shots)} [{shot.instruction}] " if shot.instruction else ""
+    caption += shot.caption
+    caption += "" if font_for(shot.caption)[1] else " (no font here has all of these letters)"
+    canvas, margin, bands = Image.new("L", size, _BLACK), round(unit * 6), []
+    most = 15 if scene.pictures else 50
+    for text, high, sizes in ((header, 9, (3,)), (caption, most, (9, 8, 7, 6, 5, 4.4, 3.8, 3.2))):
+        box = (size[0] - 2 * margin, round(unit * high))
+        block = fitted(text, *box, [max(9, round(unit * each)) for each in sizes])
+        # Even numbers of rows: a row of colours is two of brightness.
+        height = (block.height_px + round(unit * 2)) // 2 * 2
+        top = 0 if text is header else (size[1] - height - round(unit * 4)) // 2 * 2
+        bands.append(slice(top, top + height))
         for number, line in enumerate(block.lines):
-            y = top + pad + block.height_px * number // len(block.lines)
-            draw.text((margin, y), line, "white", block.face)
-    return canvas
+            y = top + unit + block.height_px * number // len(block.lines)
+            ImageDraw.Draw(canvas).text((margin, y), line, _WHITE, block.face)
+    return np.asarray(canvas), bands
 
 
 def backdrop(prompt: str, seed_text: str, shot: int) -> Image.Image:
-    """Return a gradient with soft lights; a prompt keeps its family of colours with every seed and shot."""
-    first, spread, *places = hashlib.sha256(prompt.encode()).digest()
-    hue = (first + shot * 18) * 360 / 256 + hashlib.sha256(f"{prompt}|{seed_text}".encode()).digest()[0] / 9
-    hues = ((hue, 18), (hue + 36 + spread / 7, 38), (hue + 36 + spread / 7, 74))
-    dark, warm, accent = (f"hsl({each % 360:.1f}, 58%, {light}%)" for each, light in hues)
-    picture, lights = Image.linear_gradient("L").resize((320, 180)), Image.new("L", (320, 180))
-    for at, (radius, level) in enumerate(((52, 60), (30, 48), (12, 70)), shot):
-        centre = (places[at % 30] * 1.25, places[(at + 3) % 30] * 0.7)
-        ImageDraw.Draw(lights).circle(centre, radius, level)
-    picture = ImageOps.colorize(picture, dark, warm)
-    picture.paste(accent, mask=lights.filter(ImageFilter.GaussianBlur(9)))
-    return picture
+    """Return a gradient; a prompt keeps its family of colours with every seed and shot."""
+    hue, spread, *_ = hashlib.sha256(prompt.encode()).digest()
+    hue = hue * 360 // 256 + shot * 40 + hashlib.sha256(seed_text.encode()).digest()[0] // 9
+    warm, dark = f"hsl({hue % 360}, 58%, 55%)", f"hsl({(hue + 36 + spread // 7) % 360}, 58%, 18%)"
+    return ImageOps.colorize(Image.radial_gradient("L"), warm, dark)
 
 
 def _beside(pictures: Sequence[Image.Image], scene: Scene) -> Image.Image:

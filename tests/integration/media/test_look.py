@@ -1,6 +1,7 @@
 """What the technical look flags in clips that have a fault; in clips that have none it flags nothing."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from callsheet.media import look as looking
 from callsheet.media.expect import LookOrder
 from callsheet.media.probe import probe
 from callsheet.sandbox.scene import Scene
+from callsheet.sandbox.served_endpoints import ENDPOINTS, shot_of
 from callsheet.sandbox.video import encode
 from manifests.look import THRESHOLDS, Flag, LookRules, flags_text
 from tests.integration.media import clips
@@ -196,18 +198,9 @@ def test_the_sandbox_makes_clips_without_faults(tmp_path: Path, prompt: str) -> 
     """What is rehearsed there shows no flags by itself."""
     picture = Image.open("callsheet/cli/example/harbour.png").convert("RGB")
     for pictures in ((), (picture,)):
-        drawn = Scene(
-            title="Seedance",
-            prompt=prompt,
-            width_px=432,
-            height_px=240,
-            frames=49,
-            audio=True,
-            camera_fixed=False,
-            seed_text="7",
-            pictures=pictures,
-            end_picture=None,
-        )
+        endpoint = ENDPOINTS["fal-ai/bytedance/seedance/v1.5/pro/text-to-video"]
+        made = replace(shot_of(endpoint, {"prompt": prompt}, 7), frames=49)
+        drawn = Scene(made, 432, 240, pictures)
         encode(drawn, tmp_path / "drawn.mp4")
         order = LookOrder(
             LookRules(), sound=True, first=Path("callsheet/cli/example/harbour.png") if pictures else None

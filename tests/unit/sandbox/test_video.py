@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from callsheet.sandbox.scene import Scene
+from callsheet.sandbox.served_endpoints import ENDPOINTS, shot_of
 from callsheet.sandbox.text import ELLIPSIS, OWN_FONT, fitted, font_for
 from callsheet.sandbox.video import MOVES, SLOW_PUSH, STATIC, Move, backdrop, drawn, shots_of, tone
 
@@ -20,18 +23,8 @@ def move_of(prompt: str, *, fixed: bool) -> Move:
 
 def seen_through(prompt: str) -> list[tuple[float, float, float]]:
     """Where the square is seen in the first and the last frame, and how wide it is there, in pixels."""
-    scene = Scene(
-        title="",
-        prompt=prompt,
-        width_px=320,
-        height_px=320,
-        frames=25,
-        audio=False,
-        camera_fixed=False,
-        seed_text="",
-        pictures=(CROSS,),
-        end_picture=None,
-    )
+    order = shot_of(ENDPOINTS["fal-ai/bytedance/seedance/v1/lite/text-to-video"], {"prompt": prompt}, 1)
+    scene = Scene(replace(order, frames=25), 320, 320, (CROSS,))
     places = []
     for frame in drawn(scene):
         rows, columns = np.nonzero(frame.to_ndarray()[80:230, :] > 128)
@@ -39,17 +32,21 @@ def seen_through(prompt: str) -> list[tuple[float, float, float]]:
     return [places[0], places[-1]]
 
 
-@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize(
+    "name",
+    ["push in", "zoom out", "pan left", "truck right", "tilt up", "pedestal down", "static"],
+)
 def test_every_instruction_is_understood_in_brackets(name: str) -> None:
     """Each of Seedance's camera words works inside a sentence, in any case."""
-    assert move_of(f"A kite. [Slow {name.upper()}] It flies.", fixed=False) is MOVES[name]
+    move = move_of(f"A kite. [Slow {name.upper()} shot] It flies.", fixed=False)
+    assert move is MOVES[name.rsplit(maxsplit=1)[-1]]
 
 
 def test_a_prompt_without_instruction_is_pushed_in_slowly() -> None:
     """Words outside brackets move nothing; a fixed camera beats every instruction."""
     assert move_of("pan left slowly", fixed=False) is SLOW_PUSH
     shots = shots_of("[Low-angle shot] then [Pan right]")
-    assert [shot.move for shot in shots] == [SLOW_PUSH, MOVES["pan right"]]
+    assert [shot.move for shot in shots] == [SLOW_PUSH, MOVES["right"]]
     assert move_of("[Pan left]", fixed=True) is STATIC
 
 

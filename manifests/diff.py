@@ -3,6 +3,7 @@
     +  new           nothing of that name was made in this campaign
     ~  changed       something of that name was made, with other content: it costs money again
     =  already made  exactly this was made and paid for: it costs nothing
+    >  in flight     an unfinished run is making exactly this, or is about to: this run does not buy it
 
 Pure. What makes a video is its content (`Job.fingerprint`); a custom_id is only a name.
 """
@@ -14,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from manifests.job import FAL_DEFAULTS, Job
-from manifests.plan import Plan
+from manifests.plan import Plan, Total
 from pricing.budgets import Spend
 
-Sign = Literal["+", "~", "="]
-SIGNS: tuple[Sign, ...] = ("+", "~", "=")
+Sign = Literal["+", "~", "=", ">"]
+SIGNS: tuple[Sign, ...] = ("+", "~", "=", ">")
 SHOWN_TEXT = 40
 
 
@@ -41,17 +42,19 @@ class Sum:
     maximum_nano: int = 0
     paid_nano: int = 0
 
-    def take(self, jobs: int, expected_nano: int, maximum_nano: int, *, paid_nano: int = 0) -> None:
-        """Add, or take away."""
-        self.jobs += jobs
-        self.expected_nano += expected_nano
-        self.maximum_nano += maximum_nano
-        self.paid_nano += paid_nano
+    def less(self, other: Total) -> Sum:
+        """Return the same without these jobs."""
+        return Sum(
+            self.jobs - other.jobs,
+            self.expected_nano - other.expected_nano,
+            self.maximum_nano - other.maximum_nano,
+            self.paid_nano,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A plan's jobs by position: those that were made, those that were changed; all others are new.
+    """A plan's jobs by position: made, changed, or in flight in the run named; all others are new.
 
     `pictures` are those of the changed ones whose content is the same and whose address has another picture.
     """
@@ -59,26 +62,45 @@ class Changes:
     made: Mapping[int, MadeJob] = field(default_factory=dict)
     changed: Mapping[int, MadeJob] = field(default_factory=dict)
     pictures: frozenset[int] = frozenset()
+    in_flight: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def costless(self) -> Collection[int]:
+        """The positions of the jobs that cost this run nothing: made, or bought by another run."""
+        return {*self.made, *self.in_flight} if self.in_flight else self.made.keys()
+
+    def beside(self, in_flight: Mapping[int, str]) -> Changes:
+        """Return the same with these jobs, none of which is made, in flight in these runs."""
+        changed = {at: before for at, before in self.changed.items() if at not in in_flight}
+        return replace(self, changed=changed, pictures=self.pictures - in_flight.keys(), in_flight=in_flight)
 
     def sign(self, position: int) -> Sign:
         """Return the sign of the job at a position."""
         if position in self.made:
             return "="
+        if position in self.in_flight:
+            return ">"
         return "~" if position in self.changed else "+"
 
     def sums(self, plan: Plan) -> dict[Sign, Sum]:
-        """Add up a plan's jobs by sign. What is made costs nothing more."""
+        """Add up a plan's jobs by sign. What is made or in flight costs this run nothing."""
         total = plan.total
         sums = {sign: Sum() for sign in SIGNS}
         sums["+"] = Sum(total.jobs, total.expected_nano, total.maximum_nano)
-        for found in filter(None, (self.changed, self.made)):
+        others: tuple[tuple[Sign, Mapping[int, object]], ...] = (
+            ("~", self.changed),
+            ("=", self.made),
+            (">", self.in_flight),
+        )
+        for sign, found in others:
+            if not found:
+                continue
             part = plan.part(found).total
-            sums["+"].take(-part.jobs, -part.expected_nano, -part.maximum_nano)
-            if found is self.changed:
-                sums["~"].take(part.jobs, part.expected_nano, part.maximum_nano)
-            else:
-                paid_nano = sum(before.paid_nano for before in found.values())
-                sums["="].take(part.jobs, 0, 0, paid_nano=paid_nano)
+            sums["+"] = sums["+"].less(part)
+            sums[sign] = (
+                Sum(part.jobs, part.expected_nano, part.maximum_nano) if sign == "~" else Sum(part.jobs)
+            )
+        sums["="].paid_nano = sum(before.paid_nano for before in self.made.values())
         return sums
 
 
@@ -115,11 +137,11 @@ def compare(plan: Plan, made: Iterable[MadeJob]) -> Changes:
 
 
 def to_pay(plan: Plan, changes: Changes) -> list[Spend]:
-    """Return what is needed by model and client of what costs money: all but what is made already."""
-    made = plan.part(changes.made).groups if changes.made else {}
+    """Return what is needed by model and client of what costs this run money: see `Changes.costless`."""
+    costless = plan.part(changes.costless).groups if changes.costless else {}
     return [
-        replace(each, maximum_nano=each.maximum_nano - made[each.model, each.client].maximum_nano)
-        if (each.model, each.client) in made
+        replace(each, maximum_nano=each.maximum_nano - costless[each.model, each.client].maximum_nano)
+        if (each.model, each.client) in costless
         else each
         for each in plan.demands()
     ]

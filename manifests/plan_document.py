@@ -69,7 +69,7 @@ def plan_document(
 
 
 def changes_document(plan: Plan, changes: Changes) -> dict[str, Any]:
-    """Describe how much is new (`+`), changed (`~`) and already made (`=`), each with its money."""
+    """Describe how much is new (`+`), changed (`~`), made (`=`) and in flight (`>`), each with its money."""
     return {
         sign: {
             "jobs": each.jobs,
@@ -90,7 +90,7 @@ def change_document(
     made = changes.made.get(position) or changes.changed.get(position)
     return {
         "change": changes.sign(position),
-        "to_pay_usd": usd_text(0 if position in changes.made else planned.quote.maximum_nano),
+        "to_pay_usd": usd_text(0 if changes.sign(position) in ("=", ">") else planned.quote.maximum_nano),
         "paid_usd": usd_text(made.paid_nano if made else 0),
         "differs": list(differs),
     }

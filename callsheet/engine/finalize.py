@@ -10,8 +10,8 @@ from typing import Any
 
 from callsheet.engine.announce import announce_end
 from callsheet.engine.context import RunContext, named
+from callsheet.engine.in_flight import left_to
 from callsheet.engine.made_files import Refetched, not_stored, refetch_gone
-from callsheet.engine.open_run import left_to
 from callsheet.engine.paid_results import NOT_FETCHED
 from callsheet.engine.request import results_address
 from callsheet.engine.results import absent_earlier, summary_of, write_report

@@ -6,8 +6,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -20,9 +19,9 @@ from callsheet.engine.image_changes import (
     remembering,
     with_changed_images,
 )
-from callsheet.engine.request import RunRequest
+from callsheet.engine.in_flight import naming_commands
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
-from callsheet.errors import Busy, InFlight, OverBudget, UsageError
+from callsheet.errors import Busy, OverBudget, UsageError
 from callsheet.ledger import (
     Account,
     AccountRef,
@@ -35,7 +34,6 @@ from callsheet.ledger import (
     runs,
 )
 from callsheet.ledger.accounts import window_at
-from callsheet.reconciliation.account import claimed
 from callsheet.settings import command
 from manifests.diff import Changes, look_up
 from manifests.images import materialised
@@ -81,38 +79,6 @@ class Selection:
     waiting: tuple[int, ...] = ()
     elsewhere: Mapping[int, str] = field(default_factory=dict)
     again: bool = False
-
-
-@contextmanager
-def naming_commands(ledger: Ledger) -> Iterator[None]:
-    """Let a refusal because of jobs in flight say with which commands that run goes on, or ends."""
-    try:
-        yield
-    except InFlight as error:
-        in_sandbox = RunRequest.of(ledger.do(queries.run, error.run_id)).sandbox
-        verbs = ("status", "resume", "cancel")
-        status, resume, cancel = (command(verb, error.run_id, sandbox=in_sandbox) for verb in verbs)
-        with claimed(ledger, [error.run_id]) as idle:
-            what = (
-                f"Go on with it: `{resume}`"
-                if error.run_id in idle
-                else f"Another process is working on it: wait until it has ended (`{status}` shows how far "
-                f"it is), and only if it ends before all is done: `{resume}`"
-            )
-        raise InFlight(
-            f"{error}. {what}. To give it up, `{cancel}` ends what was not submitted yet. "
-            "`--again` buys them a second time",
-            run_id=error.run_id,
-        ) from None
-
-
-def left_to(run_id: str, count: int, *, sandbox: bool) -> str:
-    """Say that rows are left to an unfinished run, and which commands go on with it or end it."""
-    resume, retry, cancel = (command(verb, run_id, sandbox=sandbox) for verb in ("resume", "retry", "cancel"))
-    return (
-        f"{count} of these are left to run {run_id}, which was not finished: `{resume}` goes on with it, "
-        f"`{retry} --all` also tries again what failed, `{cancel}` gives up what was not sent"
-    )
 
 
 def select(

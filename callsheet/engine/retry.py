@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from callsheet.engine.context import open_account
+from callsheet.engine.in_flight import naming_commands
 from callsheet.engine.made_files import absent_files, not_stored, refetch_gone
-from callsheet.engine.open_run import naming_commands
 from callsheet.engine.paid_results import NOT_FETCHED, reopen_unfetched
 from callsheet.ledger import JobRow, Ledger, Run, State, queries, recovery
 from callsheet.report.error_table import worth_trying

@@ -19,6 +19,7 @@ from callsheet.engine.collect_runs import collect_campaign
 from callsheet.engine.context import RunContext, as_current_run, context_of, current_run, open_account
 from callsheet.engine.finalize import finalize, rest_if_left
 from callsheet.engine.image_changes import etags_for
+from callsheet.engine.in_flight import goes_on_first
 from callsheet.engine.job import restore_breaker
 from callsheet.engine.open_run import Selection, open_run, require_a_cap, select
 from callsheet.engine.outage import through_outages
@@ -258,13 +259,12 @@ def unfinished_runs(request: RunRequest) -> list[RunRequest]:
         return []
     with Ledger.open(settings.ledger) as ledger:
         found = idle_runs(ledger, campaign_name(request.source))
-    earlier = [
-        RunRequest.of(each).model_copy(update={"speed": request.speed})
-        for each in found
-        if each.stopping_ms is None and each.opened_ms is not None
-    ]
     may_ask = request.approve_above_usd is not None
-    return [each for each in earlier if may_ask or each.approve_above_usd is None]
+    return [
+        RunRequest.of(each).model_copy(update={"run_id": each.run_id, "speed": request.speed})
+        for each in found
+        if goes_on_first(each, may_ask=may_ask)
+    ]
 
 
 def idle_runs(ledger: Ledger, campaign: str) -> list[Run]:

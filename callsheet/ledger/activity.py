@@ -186,6 +186,12 @@ def open_work(tx: Transaction) -> list[OpenWork]:
     ]
 
 
+@read()
+def has_owner(tx: Transaction, run_id: str) -> bool:
+    """Say whether a living process works on a run, or on a part of it. Nothing is claimed."""
+    return is_owned(tx, run_id, WHOLE, claims_of(tx.connection, {run_id})[run_id])
+
+
 def _owner(tx: Transaction, claims: Iterable[Row[Any]]) -> Owner | None:
     """Return who claimed a run, or a part of it, last, a process with a lease that lives first."""
     mine = sorted(claims, key=lambda claim: claim.claimed_ms)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from types import MappingProxyType
 
-from sqlalchemy import ColumnElement, TextClause, bindparam, select, text
+from sqlalchemy import ColumnElement, TextClause, bindparam, cast, func, select, text
 
 from callsheet.errors import Busy, InFlight, LedgerError, UsageError
 from callsheet.ledger import parts, queries, schema, transitions
@@ -62,11 +62,31 @@ def refuse_in_flight(tx: Transaction, campaign: str, wanted: Collection[str], *,
 
 @read()
 def in_flight(
-    tx: Transaction, campaign: str, wanted: Collection[str], run_ids: Collection[str]
+    tx: Transaction, campaign: str, wanted: Collection[str], run_ids: Collection[str] | None = None
 ) -> dict[str, str]:
-    """Return those of these fingerprints that one of these runs is making or about to make, with the run."""
+    """Return those of these fingerprints that one of these runs is making or about to make, with the run.
+
+    None asks about every run of the campaign.
+    """
     each = _with(tx, campaign, wanted, schema.job.c.state.in_(_values(IN_FLIGHT)))
-    return {fingerprint: run_id for run_id, fingerprint in each if run_id in run_ids}
+    return {fingerprint: run_id for run_id, fingerprint in each if run_ids is None or run_id in run_ids}
+
+
+@read()
+def unsent(tx: Transaction, run_id: str) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return, by client and model, how many jobs of a run hold nothing yet, and the most that they need.
+
+    Amounts are in nano-dollars.
+    """
+    job = schema.job
+    maximum = cast(func.sum(job.c.maximum_nano), schema.INT)
+    query = (
+        select(job.c.client, job.c.model, func.count(), maximum)
+        .where(job.c.run_id == run_id, job.c.state == State.PENDING.value)
+        .group_by(job.c.client, job.c.model)
+        .order_by(job.c.client, job.c.model)
+    )
+    return {(client, model): (jobs, most) for client, model, jobs, most in tx.execute(query)}
 
 
 @read()

@@ -43,6 +43,7 @@ from callsheet.cli.views.plan_view import (
     show_kept_drafts,
     show_left,
     show_plan,
+    show_unfinished,
     show_warnings,
 )
 from callsheet.cli.views.problems import ErrorsFile, explain_mistakes
@@ -81,8 +82,8 @@ def plan(
     """Show what a manifest costs and whether it fits the budget. Nothing is sent.
 
     Compared with what the campaign has paid for: + new, ~ changed, = already
-    made. Only + and ~ cost money. With --fit the plan, and the file of --out,
-    is the part that fits.
+    made, > in flight in an unfinished run. Only + and ~ cost money. With --fit
+    the plan, and the file of --out, is the part that fits.
 
     Example: callsheet plan shots.csv --budget-usd 25 --out plan.json
     """
@@ -123,6 +124,7 @@ def plan(
             {
                 **told,
                 **frozen_document(seen),
+                "unfinished": [each for _, each in seen.unfinished],
                 "advice": advice_document(made, seen.changes, seen.room),
                 **more,
                 **left_out,
@@ -136,13 +138,14 @@ def plan(
     show_frozen(seen)
     show_warnings(made)
     show_changes(made, seen.changes, seen.differs)
+    show_unfinished(seen)
     show_drafts(costs)
     show_kept_drafts(finishes, source, sandbox=sandbox)
     if not is_frozen:
         _show_fit(made, seen, short, left)
     for rate in seen.rates:
         show_line(rate_line(rate))
-    if len(seen.changes.made) < made.total.jobs:
+    if len(seen.changes.costless) < made.total.jobs:
         show_expensive(made, seen.changes)
         show_time(takes_s, concurrency, learned=learned)
     if seen.credit_nano is not None:

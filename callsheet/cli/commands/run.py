@@ -11,12 +11,12 @@ from callsheet.cli.output import ask, document, result, say, show_line
 from callsheet.cli.session import run_to_its_end
 from callsheet.cli.views.plan_advice import advice_lines
 from callsheet.cli.views.plan_view import name_left, show_left, show_plan, show_warnings
+from callsheet.engine.in_flight import left_to, rows_in_flight
 from callsheet.engine.open_run import (
     Selection,
     changed_caps,
     changes_of,
     frozen_accounts,
-    left_to,
     room_for,
 )
 from callsheet.engine.request import RunRequest, settings_for
@@ -108,7 +108,10 @@ def _advise(plan: Plan, request: RunRequest, settings: Settings) -> None:
     with Ledger.open(settings.ledger) as ledger:
         if frozen_accounts(ledger, plan):
             return  # nothing fits until a person releases them
-        changes = Changes() if request.again else changes_of(ledger, plan)
+        changes = Changes()
+        if not request.again:
+            made = changes_of(ledger, plan)
+            changes = made.beside(rows_in_flight(ledger, plan, made))
         for line in advice_lines(plan, changes, room_for(ledger, plan)):
             say(line)
 

@@ -61,14 +61,18 @@ def advice_lines(plan: Plan, changes: Changes, room: Room) -> list[str]:
 
 
 def show_expensive(plan: Plan, changes: Changes) -> None:
-    """Print the jobs that will cost most; for large plans, the kinds of jobs. What is made costs nothing."""
-    if plan.total.jobs - len(changes.made) < 2:
+    """Print the jobs to buy that will cost most; for large plans, the kinds of jobs."""
+    costless = changes.costless
+    if plan.total.jobs - len(costless) < 2:
         return
     result("most expensive:")
     if plan.total.jobs > IN_MEMORY:
-        made = plan.part(changes.made).sizes
+        not_bought = plan.part(costless).sizes
         sizes = sorted(plan.summary.sizes.items(), key=lambda item: -item[1].maximum_nano // item[1].jobs)
-        left = [(size, total, total.jobs - (made[size].jobs if size in made else 0)) for size, total in sizes]
+        left = [
+            (size, total, total.jobs - (not_bought[size].jobs if size in not_bought else 0))
+            for size, total in sizes
+        ]
         for size, total, jobs in [each for each in left if each[2]][:EXPENSIVE]:
             each = usd_rounded_up(total.maximum_nano // total.jobs)
             show_line(f"  {each:>10} each, {jobs:,} jobs: {size.endpoint_id} {size.resolution}", indent=4)
@@ -82,8 +86,9 @@ def show_expensive(plan: Plan, changes: Changes) -> None:
 
 
 def most_expensive(plan: Plan, changes: Changes) -> list[PlannedJob]:
-    """Return the jobs not made yet that cost most; of equal ones, the earlier first."""
-    left = (planned for at, planned in enumerate(plan.jobs) if at not in changes.made)
+    """Return the jobs to buy that cost most; of equal ones, the earlier first."""
+    costless = changes.costless
+    left = (planned for at, planned in enumerate(plan.jobs) if at not in costless)
     return heapq.nlargest(EXPENSIVE, left, key=lambda planned: planned.quote.maximum_nano)
 
 
@@ -107,12 +112,13 @@ class _Asked:
 
     @classmethod
     def of(cls, plan: Plan, changes: Changes) -> _Asked:
-        examples, which = alike(plan, changes.made)
+        costless = changes.costless
+        examples, which = alike(plan, costless)
         orders = [
             Order(each.job.shot, each.quote, plan.spend(each), end_image=each.job.end_image is not None)
             for each in examples
         ]
-        return cls([at for at in range(plan.total.jobs) if at not in changes.made], orders, which)
+        return cls([at for at in range(plan.total.jobs) if at not in costless], orders, which)
 
     def advice(self, room: Room) -> list[Advice]:
         return advise(load_catalog(), self.orders, self.which, room)

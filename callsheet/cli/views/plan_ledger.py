@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from statistics import median
+from typing import Any
 
 from callsheet.cli.views.plan_view import PlanView
 from callsheet.engine.image_changes import etags_for
-from callsheet.engine.open_run import changes_of, frozen_accounts, room_for
+from callsheet.engine.in_flight import UnfinishedRun, left_to, rows_in_flight, unfinished_beside
+from callsheet.engine.open_run import OF_A_RUN, changes_of, frozen_accounts, room_for
 from callsheet.errors import CallsheetError
 from callsheet.ledger import Ledger, finishing, history, queries, reviews
 from callsheet.provider.platform import FalPlatform
@@ -15,8 +18,10 @@ from callsheet.settings import Settings, command
 from manifests.diff import Changes, what_differs
 from manifests.job import decode_job
 from manifests.plan import Plan, Size
+from pricing.budgets import Cap, Room, counts_in
 from pricing.catalog import load_catalog
 from pricing.keep_rates import keep_rates
+from pricing.money import usd_rounded_up, usd_text
 from pricing.render_times import RenderKind
 
 MOST_SIZES = 200
@@ -32,9 +37,14 @@ OTHER_IMAGE = "another image at the same address (its ETag differs)"
 def compared(plan: Plan, settings: Settings, *, sandbox: bool) -> PlanView:
     """Compare a plan with the ledger."""
     with Ledger.open(settings.ledger) as ledger:
-        changes = changes_of(ledger, plan, etags_for(settings, sandbox=sandbox))
+        made = changes_of(ledger, plan, etags_for(settings, sandbox=sandbox))
+        changes = made.beside(rows_in_flight(ledger, plan, made))
+        unfinished = unfinished_beside(ledger, plan.campaign, changes.in_flight)
+        now = room_for(ledger, plan)
+        room = room_beside(now, unfinished)
+        is_kept = room != now
         return PlanView(
-            room=room_for(ledger, plan),
+            room=room,
             changes=changes,
             differs=_differences(ledger, plan, changes),
             learned_s=_learned(ledger, plan),
@@ -43,7 +53,65 @@ def compared(plan: Plan, settings: Settings, *, sandbox: bool) -> PlanView:
             waiting_since_ms=ledger.do(queries.waiting_since, plan.campaign),
             frozen=[str(account.ref) for account in frozen_accounts(ledger, plan)],
             release=command("budget", "unfreeze", sandbox=ledger.is_sandbox),
+            unfinished=[
+                (unfinished_line(each, is_kept=is_kept), unfinished_document(each)) for each in unfinished
+            ],
         )
+
+
+def room_beside(room: Room, unfinished: Sequence[UnfinishedRun]) -> dict[Cap, int]:
+    """Return what is left of each cap once the runs that go on first have bought the rest of their jobs.
+
+    The caps of the new run itself are not theirs.
+    """
+    needs = [spend for each in unfinished if each.goes_on_first for spend in each.unsent]
+    return {
+        cap: left_nano
+        if cap.scope in OF_A_RUN
+        else max(0, left_nano - sum(each.maximum_nano for each in needs if counts_in(each, cap)))
+        for cap, left_nano in room.items()
+    }
+
+
+def unfinished_line(each: UnfinishedRun, *, is_kept: bool) -> str:
+    """Say what an unfinished run has of a plan, what becomes of it, and which command goes on with it.
+
+    `is_kept` says that what it still needs was taken off what is left of a cap.
+    """
+    status, resume = (command(verb, each.run_id, sandbox=each.sandbox) for verb in ("status", "resume"))
+    if each.state == "running":
+        return (
+            f"run {each.run_id} has {each.jobs} of these in flight, and another process is working on it: "
+            f"`callsheet run` refuses this list until it has ended; `{status}` shows how far it is"
+        )
+    if not each.goes_on_first:
+        return left_to(each.run_id, each.jobs, sandbox=each.sandbox)
+    needs = (
+        f". {each.unsent_jobs} of its jobs are not sent yet and need up to {usd_rounded_up(each.unsent_nano)}"
+        if each.unsent_jobs
+        else ""
+    )
+    kept = ", which is not among what is left above" if each.unsent_jobs and is_kept else ""
+    has = f", has {each.jobs} of these in flight" if each.jobs else ""
+    held = usd_rounded_up(each.held_nano)
+    return (
+        f"run {each.run_id} was not finished{has} and holds {held}: "
+        f"`callsheet run` goes on with it first, `{resume}` does at once{needs}{kept}"
+    )
+
+
+def unfinished_document(each: UnfinishedRun) -> dict[str, Any]:
+    """Return the same for scripts."""
+    return {
+        "run_id": each.run_id,
+        "state": each.state,
+        "goes_on_first": each.goes_on_first,
+        "jobs": each.jobs,
+        "held_usd": usd_text(each.held_nano),
+        "not_sent": each.unsent_jobs,
+        "not_sent_maximum_usd": usd_text(each.unsent_nano),
+        "resume": command("resume", each.run_id, sandbox=each.sandbox),
+    }
 
 
 def _differences(ledger: Ledger, plan: Plan, changes: Changes) -> dict[int, list[str]]:

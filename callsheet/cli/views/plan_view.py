@@ -41,7 +41,9 @@ class PlanView:
     job another one. `learned_s` is the median render time of a size in seconds. `kept` is how many drafts
     were finished so far, and of how many. `rates` are the keep rates of the plan's models. `credit_nano` is
     the account's balance in nano-dollars, None where it was not read. `frozen` names the frozen accounts that
-    jobs of the plan count in, and `release` is the command that lets them in again.
+    jobs of the plan count in, and `release` is the command that lets them in again. `unfinished` describes
+    the unfinished runs of the campaign, each with its line; `room` is without what those need that go on
+    first.
     """
 
     room: Mapping[Cap, int]
@@ -54,36 +56,39 @@ class PlanView:
     waiting_since_ms: Mapping[str, int] = field(default_factory=dict)
     frozen: Sequence[str] = ()
     release: str = ""
+    unfinished: Sequence[tuple[str, Mapping[str, Any]]] = ()
 
     def left_out(self, plan: Plan) -> tuple[int, ...]:
         """Return the positions of the jobs that `run --fit` would leave out."""
         spends, prints = plan.spends(), [fingerprint for fingerprint, _ in plan.identities()]
-        wanted = [at for at in range(len(spends)) if at not in self.changes.made]
+        costless = self.changes.costless
+        wanted = [at for at in range(len(spends)) if at not in costless]
         turns = (replace(spends[at], waiting_since_ms=self.waiting_since_ms.get(prints[at])) for at in wanted)
         return tuple(wanted[number] for number in choose(turns, self.room).left)
 
     def lets_nothing_in(self, plan: Plan) -> bool:
         """Whether there is something to buy, and frozen accounts do not let it in."""
-        return bool(self.frozen) and len(self.changes.made) < plan.total.jobs
+        return bool(self.frozen) and len(self.changes.costless) < plan.total.jobs
 
     def without(self, left: Collection[int]) -> PlanView:
         """Return the same for the plan without these positions."""
-        jobs = [*self.changes.made, *self.changes.changed, *self.differs]
+        jobs = [*self.changes.costless, *self.changes.changed, *self.differs]
         gone, before = frozenset(left), sorted(left)
         place = {at: at - bisect_left(before, at) for at in jobs if at not in gone}
         changes = Changes(
             made={place[at]: job for at, job in self.changes.made.items()},
             changed={place[at]: job for at, job in self.changes.changed.items() if at in place},
             pictures=frozenset(place[at] for at in self.changes.pictures if at in place),
+            in_flight={place[at]: run_id for at, run_id in self.changes.in_flight.items()},
         )
         differs = {place[at]: told for at, told in self.differs.items() if at in place}
         return replace(self, changes=changes, differs=differs)
 
     def takes_s(self, plan: Plan, concurrency: int) -> float:
-        """Return the seconds it takes to render what is not made yet."""
+        """Return the seconds it takes to render what is to be bought."""
         left = {size: total.jobs for size, total in plan.summary.sizes.items()}
-        if self.changes.made:
-            for size, total in plan.part(self.changes.made).sizes.items():
+        if costless := self.changes.costless:
+            for size, total in plan.part(costless).sizes.items():
                 left[size] -= total.jobs
         return campaign_s(
             (
@@ -119,6 +124,12 @@ def show_frozen(seen: PlanView) -> None:
             f"frozen: {', '.join(seen.frozen)}. A bill came out above what was held for it, and nothing is "
             f"bought from these accounts. Check the bill, then release them with `{seen.release}`"
         )
+
+
+def show_unfinished(seen: PlanView) -> None:
+    """Print what the unfinished runs of the campaign mean for the plan, a line each."""
+    for line, _ in seen.unfinished:
+        show_line(line)
 
 
 def frozen_document(seen: PlanView) -> dict[str, Any]:
@@ -294,14 +305,16 @@ def drafts_document(costs: Sequence[tuple[str, DraftCost]]) -> dict[str, Any]:
 
 
 def show_changes(plan: Plan, changes: Changes, differs: Mapping[int, Sequence[str]]) -> None:
-    """Print what is new, changed and already made; nothing where nothing was made before."""
-    if not (changes.made or changes.changed):
+    """Print what is new, changed, made and in flight; nothing where all of it is new."""
+    if not (changes.costless or changes.changed):
         return
     sums = changes.sums(plan)
     result(f"+ {sums['+'].jobs} new{_amounts(sums['+'])}")
     result(f"~ {sums['~'].jobs} changed{_amounts(sums['~'])}")
     paid = usd_text(sums["="].paid_nano)
     result(f"= {sums['='].jobs} already made for ${paid}, not bought again")
+    if changes.in_flight:
+        result(f"> {sums['>'].jobs} in flight in an unfinished run, not bought again")
     for position in _shown(plan, changes):
         show_line(f"  {_change_line(plan, changes, differs, position)}", indent=4)
     if plan.total.jobs > CHANGES_SHOWN:
@@ -309,9 +322,9 @@ def show_changes(plan: Plan, changes: Changes, differs: Mapping[int, Sequence[st
 
 
 def _shown(plan: Plan, changes: Changes) -> list[int]:
-    """Return the positions to print: the first changed, made and new ones, in this order."""
-    known = [*sorted(changes.changed), *sorted(changes.made)][:CHANGES_SHOWN]
-    taken = {*changes.changed, *changes.made}
+    """Return the positions to print: the first changed, made, in flight and new ones, in this order."""
+    known = [*sorted(changes.changed), *sorted(changes.made), *sorted(changes.in_flight)][:CHANGES_SHOWN]
+    taken = {*changes.changed, *changes.costless}
     for position in range(plan.total.jobs):
         if len(known) >= CHANGES_SHOWN:
             break
@@ -325,6 +338,8 @@ def _change_line(plan: Plan, changes: Changes, differs: Mapping[int, Sequence[st
     sign, name = changes.sign(position), planned.job.custom_id
     if sign == "=":
         return f"= {name:<28}{'$0':>10}  was ${usd_text(changes.made[position].paid_nano)}"
+    if sign == ">":
+        return f"> {name:<28}{'$0':>10}  in run {changes.in_flight[position]}"
     amount = usd_rounded_up(planned.quote.maximum_nano)
     what = f"  {'; '.join(differs.get(position, ()))}" if sign == "~" else ""
     return f"{sign} {name:<28}{amount:>10}{what}"

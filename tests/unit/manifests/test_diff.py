@@ -64,22 +64,31 @@ def test_only_what_is_not_made_is_looked_up_by_name(tmp_path: Path) -> None:
     assert asked == [{each.fingerprint for each in plan.jobs}, {"b"}]
 
 
-@given(signs=st.lists(st.sampled_from("+~="), min_size=3, max_size=3))
+@given(signs=st.lists(st.sampled_from("+~=>"), min_size=3, max_size=3))
 def test_only_new_and_changed_cost_money(tmp_path_factory, signs: list[str]) -> None:
-    """The sums of all signs are the plan's, less what is made; budgets are asked about exactly that."""
+    """The sums of all signs are the plan's, less what is made or in flight; budgets are asked about that."""
     plan = plan_of(tmp_path_factory.getbasetemp())
     same = {at: made(plan, at) for at, sign in enumerate(signs) if sign == "="}
     other = {at: made(plan, at) for at, sign in enumerate(signs) if sign == "~"}
-    changes = Changes(same, other)
+    changes = Changes(same, other).beside({at: "r" for at, sign in enumerate(signs) if sign == ">"})
     sums = changes.sums(plan)
-    assert [sums[sign].jobs for sign in "+~="] == [signs.count(sign) for sign in "+~="]
+    assert [changes.sign(position) for position in range(3)] == signs
+    assert [sums[sign].jobs for sign in "+~=>"] == [signs.count(sign) for sign in "+~=>"]
     to_spend = sums["+"].maximum_nano + sums["~"].maximum_nano
     assert to_spend == sum(
-        each.quote.maximum_nano for each, sign in zip(plan.jobs, signs, strict=True) if sign != "="
+        each.quote.maximum_nano for each, sign in zip(plan.jobs, signs, strict=True) if sign in "+~"
     )
     assert sum(spend.maximum_nano for spend in to_pay(plan, changes)) == to_spend
-    assert (sums["="].maximum_nano, sums["="].expected_nano) == (0, 0)
+    assert [(sums[sign].maximum_nano, sums[sign].expected_nano) for sign in "=>"] == [(0, 0), (0, 0)]
     assert sums["="].paid_nano == sum(each.paid_nano for each in same.values())
+
+
+def test_a_changed_row_that_is_in_flight_is_in_flight(tmp_path: Path) -> None:
+    """It is bought by that run, whatever its name stood for before."""
+    plan = plan_of(tmp_path)
+    changes = Changes({}, {1: made(plan, 1)}, frozenset({1})).beside({1: "spring-1"})
+    assert [changes.sign(position) for position in range(3)] == ["+", ">", "+"]
+    assert (dict(changes.changed), changes.pictures, set(changes.costless)) == ({}, frozenset(), {1})
 
 
 def test_what_differs_is_named_with_both_values(tmp_path: Path) -> None:

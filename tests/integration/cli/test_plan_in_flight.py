@@ -1,0 +1,142 @@
+"""`callsheet plan` beside an unfinished run of its campaign: what is in flight is not priced again."""
+
+import json
+
+import pytest
+
+from callsheet.engine.open_run import open_run, select
+from callsheet.engine.request import RunRequest
+from callsheet.engine.run import idle_runs
+from callsheet.errors import InFlight
+from callsheet.ledger import Ledger, admission, queries, runs, transitions
+from callsheet.ticket import Ticket
+from manifests.planner import make_plan
+
+HEADER = "custom_id,prompt,model,resolution,duration\n"
+ROWS = [f"{name},A {name} boat,seedance-1.0-lite,480p,2\n" for name in ("a", "b", "c", "d")]
+EACH = "0.035721"
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch):
+    """The ledger of the commands, which are called in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CALLSHEET_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", url := f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    with Ledger.open(url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def first(ledger, tmp_path):
+    """A run that died: `a` renders, whether `b` arrived is unknown, `c` was not sent; `d` is a new row."""
+    source = tmp_path / "spring.csv"
+    source.write_text(HEADER + "".join(ROWS[:3]))
+    plan = make_plan(source)
+    kept = RunRequest(sandbox=True).kept
+    run_id = open_run(ledger, plan, select(ledger, plan, fit=False), out=tmp_path / "runs", options=kept)
+    a, b, _ = ledger.do(queries.jobs, run_id)
+    for row in (a, b):
+        ledger.do(admission.admit, row.job_id, slots=10)
+        ledger.do(transitions.send, row.job_id, arguments_sha256="x")
+    ledger.do(transitions.accept, a.job_id, Ticket("request-a", "e", "s", "r", "c"))
+    ledger.do(transitions.start, a.job_id)
+    ledger.do(transitions.lose, b.job_id, why="no answer")
+    source.write_text(HEADER + "".join(ROWS))
+    return run_id
+
+
+def bought(ledger):
+    """Return the names that a run would buy now."""
+    plan = make_plan("spring.csv")
+    idle = [run.run_id for run in idle_runs(ledger, plan.campaign)]
+    return [plan.jobs[at].job.custom_id for at in select(ledger, plan, fit=False, idle=idle).buy]
+
+
+def test_what_is_in_flight_is_not_priced_again(call, ledger, first):
+    """Submitted, unknown and waiting rows are left to their run, as `run` leaves them; `d` alone costs."""
+    code, out, _ = call("plan", "spring.csv", "--sandbox", "--budget-usd", "0.0358", "--check")
+    said = " ".join(out.split())
+    assert (code, "fits the budget" in said) == (0, True), out
+    assert "+ 1 new: $0.0350 expected, at most $0.0358" in out
+    assert "> 3 in flight in an unfinished run, not bought again" in out
+    assert f"run {first} was not finished, has 3 of these in flight and holds $0.0715" in said
+    assert f"`callsheet resume {first} --sandbox` does at once" in said
+    told = json.loads(call("plan", "spring.csv", "--sandbox", "--json")[1])
+    assert [row["change"] for row in told["rows"]] == [">", ">", ">", "+"]
+    assert [row["to_pay_usd"] for row in told["rows"]] == ["0.00"] * 3 + [EACH]
+    assert told["changes"][">"] == {
+        "jobs": 3,
+        "expected_usd": "0.00",
+        "maximum_usd": "0.00",
+        "paid_usd": "0.00",
+    }
+    assert told["unfinished"] == [
+        {
+            "run_id": first,
+            "state": "idle",
+            "goes_on_first": True,
+            "jobs": 3,
+            "held_usd": "0.071442",
+            "not_sent": 1,
+            "not_sent_maximum_usd": EACH,
+            "resume": f"callsheet resume {first} --sandbox",
+        }
+    ]
+    assert bought(ledger) == ["d"]
+
+
+@pytest.mark.parametrize(("cap", "does_fit"), [("0.142884", True), ("0.142883", False)])
+def test_what_goes_on_first_needs_its_money_under_the_same_caps(call, ledger, first, cap, does_fit):
+    """Two are held, one is still to be bought by the unfinished run and one by the new one: to the nano."""
+    assert "which is not among" not in call("plan", "spring.csv", "--sandbox", "--budget-usd", "1")[1]
+    assert call("budget", "set", "ledger", cap, "--sandbox")[0] == 0
+    code, out, _ = call("plan", "spring.csv", "--sandbox", "--check", "--json")
+    assert (code, json.loads(out)["fits"]) == ((0, True) if does_fit else (3, False))
+    _, out, _ = call("plan", "spring.csv", "--sandbox")
+    assert "need up to $0.0358, which is not among what is left above" in " ".join(out.split())
+
+
+def test_a_stopped_run_keeps_its_rows_and_no_money_for_what_it_has_not_sent(call, ledger, first):
+    """`run` does not go on with it: its rows are left to it, and the caps are asked about `d` alone."""
+    ledger.do(runs.request_stop, first)
+    assert call("budget", "set", "ledger", "0.107163", "--sandbox")[0] == 0
+    code, out, _ = call("plan", "spring.csv", "--sandbox", "--check")
+    said = " ".join(out.split())
+    assert (code, f"3 of these are left to run {first}" in said) == (0, True), out
+    assert bought(ledger) == ["d"]
+
+
+def test_a_run_that_is_worked_on_is_said_to_stand_in_the_way(call, ledger, first, tmp_path):
+    """Another process has it: `run` refuses, and the plan says so before."""
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as other, other.claim(first):
+        _, out, _ = call("plan", "spring.csv", "--sandbox")
+        with pytest.raises(InFlight):
+            bought(ledger)
+        told = json.loads(call("plan", "spring.csv", "--sandbox", "--json")[1])
+    said = " ".join(out.split())
+    assert f"run {first} has 3 of these in flight, and another process is working on it" in said
+    assert f"`callsheet status {first} --sandbox`" in said
+    assert (told["unfinished"][0]["state"], told["unfinished"][0]["goes_on_first"]) == ("running", False)
+
+
+def test_a_part_that_fits_keeps_what_is_in_flight(call, ledger, first, tmp_path):
+    """`--fit` leaves out new rows alone, and its plan file buys none of the others."""
+    (tmp_path / "spring.csv").write_text(f"{HEADER}e,A dear boat,seedance-1.0-pro,1080p,5\n" + "".join(ROWS))
+    _, out, _ = call("plan", "spring.csv", "--sandbox", "--budget-usd", "0.1", "--fit", "--json")
+    told = json.loads(out)
+    assert [(row["custom_id"], row["change"]) for row in told["rows"]] == [
+        ("a", ">"), ("b", ">"), ("c", ">"), ("d", "+"),
+    ]  # fmt: skip
+    assert told["left_out"]["custom_ids"] == ["e"]
+
+
+def test_a_refused_run_advises_nothing_about_what_is_in_flight(call, ledger, first, tmp_path, monkeypatch):
+    """What would fit is said of the rows that it would buy."""
+    (tmp_path / "spring.csv").write_text(f"{HEADER}e,A dear boat,seedance-1.0-pro,1080p,5\n" + "".join(ROWS))
+    ledger.do(runs.request_stop, first)
+    monkeypatch.setattr("callsheet.cli.session._server", lambda *_: ("", None))
+    monkeypatch.setenv("FAL_KEY", "a-key-that-is-never-used")
+    code, _, err = call("run", "spring.csv", "--budget-usd", "0.1", "--yes")
+    assert code == 3, err
+    assert "--fit: takes 1 job and skips 1" in err

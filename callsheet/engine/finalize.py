@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from callsheet.engine.announce import announce_end
@@ -34,6 +35,8 @@ from callsheet.errors import (
 from callsheet.files import naming_full_disk
 from callsheet.ledger import AccountRef, Ledger, Run, State, parts, queries, runs, transitions
 from callsheet.ledger.locks import WHOLE
+from callsheet.report.summary import RunFacts, summarise, summary_document
+from manifests.plan import Plan
 
 EXIT_FAILED_JOBS = 4
 EXIT_CAP = 5
@@ -88,11 +91,44 @@ async def written_summary(ctx: RunContext) -> dict[str, Any]:
     return await _told(ctx, await ctx.do.call(summary_of, run), unpublished=0, gone=0)
 
 
+TOLD: Mapping[str, Any] = MappingProxyType(
+    {
+        "notes": [],
+        "remarks": [],
+        "published": None,
+        "stopped_by": "",
+        "cancelled": False,
+        "stopped_for_money": False,
+        "stop_kind": "",
+        "again": False,
+        "only_all_retries": False,
+        "unpublished": 0,
+        "gone": 0,
+    }
+)
+"""What a summary has besides the jobs, as it is where nothing was done."""
+
+
+def empty_summary(plan: Plan, *, sandbox: bool) -> dict[str, Any]:
+    """Return the summary of a plan without rows, for which no run was opened: `run_id` and `dir` are None."""
+    facts = RunFacts(
+        run_id="",
+        campaign=plan.campaign,
+        dir="",
+        price_book=plan.price_book,
+        started_ms=0,
+        is_sandbox=sandbox,
+    )
+    nowhere = {"run_id": None, "dir": None, "started_at": None}
+    return {**summary_document(summarise(facts, [])), **nowhere, **TOLD, "exit_code": 0, "taken_up": {}}
+
+
 async def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, gone: int) -> dict[str, Any]:
     """Add to a summary what this process knows besides its jobs, and why it was stopped, in any process."""
     why = (await ctx.do(parts.stops, [ctx.run.run_id])).get(ctx.run.run_id)
     complete = {
         **summary,
+        **TOLD,
         "notes": ctx.state.unfinished,
         "remarks": ctx.state.notices,
         "published": results_address(ctx.run),

@@ -11,6 +11,7 @@ from callsheet.cli.output import ask, document, result, say, show_line
 from callsheet.cli.session import run_to_its_end
 from callsheet.cli.views.plan_advice import advice_lines
 from callsheet.cli.views.plan_view import name_left, show_left, show_plan, show_warnings
+from callsheet.engine.finalize import empty_summary
 from callsheet.engine.in_flight import left_to, rows_in_flight
 from callsheet.engine.open_run import (
     Selection,
@@ -57,7 +58,7 @@ def run_plan(plan: Plan, request: RunRequest, *, yes: bool, as_json: bool) -> in
     """Show the plan, ask, open a run and carry it out."""
     request = request.at_plans_concurrency(plan.concurrency)
     if not plan.jobs and not unfinished_runs(request):
-        return _nothing_to_do(plan, as_json=as_json)
+        return _nothing_to_do(plan, request, as_json=as_json)
     settings = settings_for(request)
 
     def review(ledger: Ledger, selection: Selection) -> None:
@@ -116,11 +117,10 @@ def _advise(plan: Plan, request: RunRequest, settings: Settings) -> None:
             say(line)
 
 
-def _nothing_to_do(plan: Plan, *, as_json: bool) -> int:
+def _nothing_to_do(plan: Plan, request: RunRequest, *, as_json: bool) -> int:
     """Say that the manifest has no rows and no dead run of the campaign left any, which is a success."""
     if as_json:
-        zero = {"run_id": None, "dir": None, "succeeded": 0, "failed": 0, "skipped": 0, "unknown": 0}
-        document({**zero, "expected_usd": "0", "actual_usd": "0"})
+        document(empty_summary(plan, sandbox=request.sandbox))
     else:
         result(f"{plan.campaign}: no jobs, nothing to do")
     return 0

@@ -1,6 +1,7 @@
 """A campaign that is run again while an earlier run of it is unfinished."""
 
 import asyncio
+import json
 from functools import partial
 from typing import Any
 
@@ -194,6 +195,26 @@ def test_a_night_without_rows_goes_on_with_a_dead_run(
     before = len(nights.runs())
     assert run_command(command) == 0
     assert len(nights.runs()) == before
+
+
+def test_a_night_without_rows_has_the_keys_of_any_night(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script reads `run --json` the same way, whether there was something to buy or not."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # nobody listens there
+
+    def told(*prompts: str) -> dict[str, Any]:
+        nights.write(*prompts)
+        assert run_command(["run", str(nights.source), "--budget-usd", "100", "--yes", "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert isinstance(document, dict)
+        return document
+
+    bought, made, empty = told("u-busy"), told("u-busy"), told()
+    assert (list(made), list(empty)) == (list(bought), list(bought))
+    assert (empty["run_id"], empty["dir"], empty["started_at"]) == (None, None, None)
+    assert (empty["jobs"], empty["statuses"], empty["actual_usd"], empty["exit_code"]) == (0, {}, "0.00", 0)
+    assert (empty["campaign"], empty["sandbox"]) == (bought["campaign"], bought["sandbox"])
 
 
 async def test_a_run_that_is_cancelled_as_it_is_taken_up_buys_nothing(

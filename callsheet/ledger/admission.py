@@ -32,6 +32,9 @@ from pricing.money import usd_text
 
 logger = logging.getLogger(__name__)
 
+RELEASED = "freeze.released "
+"""What the keys of releases begin with; the number of the last entry follows, in 20 digits."""
+
 
 @purchase(short=True, urgent=True)
 def admit(tx: Transaction, job_id: int, *, slots: int, turned_up: bool = False) -> Submission:
@@ -238,9 +241,24 @@ def set_cap(tx: Transaction, scope: Scope, key: str, window: Window, limit_nano:
 
 @write()
 def unfreeze(tx: Transaction) -> int:
-    """Let frozen accounts admit again, once a person has looked; return how many there were."""
-    account = schema.account
-    return tx.execute(account.update().where(account.c.frozen == 1).values(frozen=0)).rowcount
+    """Let frozen accounts admit again, once a person has looked; return how many there were.
+
+    Which entry was the last one then is kept: overruns up to it were looked at (`history.overruns`).
+    """
+    account, told = schema.account, schema.announcement
+    count = tx.execute(account.update().where(account.c.frozen == 1).values(frozen=0)).rowcount
+    entries = tx.execute(select(schema.ledger_head.c.entries)).scalar_one()
+    if count and entries > released_up_to(tx):
+        tx.execute(told.insert(), {"key": f"{RELEASED}{entries:020}", "at_ms": tx.at_ms})
+    return count
+
+
+@read()
+def released_up_to(tx: Transaction) -> int:
+    """Return the number of the last entry when frozen accounts were last released, 0 if they never were."""
+    key = schema.announcement.c.key
+    last = tx.execute(select(func.max(key)).where(key.startswith(RELEASED))).scalar_one()
+    return int(last.removeprefix(RELEASED)) if last else 0
 
 
 @read()

@@ -21,7 +21,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from callsheet.ledger import schema
+from callsheet.ledger import admission, schema
 from callsheet.ledger.accounts import (
     Entry,
     EntryFilter,
@@ -260,8 +260,13 @@ def _is_of(wanted: EntryFilter, row: Row[Any]) -> bool:
 
 
 @read()
-def overruns(tx: Transaction, *, run_id: str | None = None, limit: int = 20) -> list[Overrun]:
-    """Return the newest submissions that cost more than was held for them, newest first."""
+def overruns(
+    tx: Transaction, *, run_id: str | None = None, since_release: bool = False, limit: int = 20
+) -> list[Overrun]:
+    """Return the newest submissions that cost more than was held for them, newest first.
+
+    With `since_release` those alone that were booked since frozen accounts were last released.
+    """
     job, table = _job, _submission
     query = (
         select(
@@ -276,6 +281,14 @@ def overruns(tx: Transaction, *, run_id: str | None = None, limit: int = 20) -> 
         .order_by(table.c.booked_ms.desc(), table.c.submission_id.desc())
         .limit(limit)
     )
+    if since_release:
+        booked = select(_entry.c.entry_id).where(
+            _entry.c.submission_id == table.c.submission_id,
+            _entry.c.kind == "settle",
+            _entry.c.amount_nano > 0,
+            _entry.c.entry_id > admission.released_up_to(tx),
+        )
+        query = query.where(booked.exists())
     return tx.records(Overrun, query if run_id is None else query.where(job.c.run_id == run_id))
 
 

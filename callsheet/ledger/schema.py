@@ -311,7 +311,7 @@ review = _table(
 )
 
 announcement = _table(
-    "announcement",  # what people and programs were told about runs, each thing once
+    "announcement",  # what people and programs were told about runs, each thing once; releases of a freeze
     _key("key", TEXT),
     _col("at_ms", INT),
 )

@@ -53,7 +53,7 @@ def budget(*, runs: Runs = False, sandbox: Sandbox = False, json: Json = False) 
         accounts = current_accounts(ledger, wall_clock_ms(), runs=runs)
         frozen = any(account.frozen for account in accounts)
         is_sandbox = ledger.is_sandbox
-        overruns = ledger.do(history.overruns) if frozen else []
+        overruns = ledger.do(history.overruns, since_release=True) if frozen else []
     cells = [account_cells(account) for account in accounts]
     if json:
         document({"accounts": cells, "overruns": _overruns(overruns)})
@@ -109,7 +109,7 @@ def unfreeze(*, sandbox: Sandbox = False, json: Json = False) -> int:
     Example: callsheet budget unfreeze
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
-        overruns = ledger.do(history.overruns)
+        overruns = ledger.do(history.overruns, since_release=True)
         count = ledger.do(admission.unfreeze)
     if json:
         document({"unfrozen": count, "overruns": _overruns(overruns) if count else []})

@@ -271,3 +271,18 @@ def test_a_statement_that_cannot_be_meant_is_refused(book, call, options, said):
     code, out, err = call("ledger", "statement", *options)
     assert (code, out) == (2, "")
     assert said in err
+
+
+def test_a_second_freeze_names_its_own_bill_alone(call, book):
+    """`budget list` and `budget unfreeze` leave out the bills that a person released before."""
+    with Ledger.open(f"sqlite:///{book}", clock=lambda: NOON_MS) as ledger:
+        for row in ledger.do(queries.jobs, "spring-1")[2:]:
+            ledger.do(transitions.send, row.job_id, arguments_sha256="x")
+            ledger.do(transitions.accept, row.job_id, Ticket(f"dear-{row.position}", "e", "s", "r", "c"))
+            ledger.do(transitions.render, row.job_id)
+            dear = Settlement(cost_nano=130_000_000, cost_basis="billable_units", result_json="{}")
+            ledger.do(settlement.settle, row.job_id, dear)
+            listed = json.loads(call("budget", "list", "--json")[1])["overruns"]
+            released = json.loads(call("budget", "unfreeze", "--json")[1])
+            assert [over["request_id"] for over in listed] == [f"dear-{row.position}"]
+            assert (released["overruns"], released["unfrozen"] > 0) == (listed, True)

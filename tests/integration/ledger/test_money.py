@@ -159,6 +159,42 @@ def test_a_bill_that_confirms_an_overrun_freezes_nothing_again(desk, cost_nano, 
     assert {account.frozen for account in desk.ledger.do(admission.balances)} == {overrun_nano > 0}
 
 
+def test_a_later_freeze_does_not_list_what_was_released_before(desk) -> None:
+    """Whoever released it has looked at it; in the account of its run it stays an overrun for good."""
+    jobs = desk.run(3)
+    dear = Settlement(cost_nano=130, cost_basis="billable_units", result_json="{}")
+    for job_id in jobs[:2]:
+        desk.bring(job_id, State.RENDERED)
+
+    def listed(**wanted: bool) -> list[str]:
+        return [over.custom_id for over in desk.ledger.do(history.overruns, **wanted)]
+
+    names = [desk.ledger.do(queries.job, job_id).custom_id for job_id in jobs]
+    desk.ledger.do(settlement.settle, jobs[0], dear)
+    assert listed(since_release=True) == names[:1]
+    assert desk.ledger.do(admission.unfreeze) > 0
+    assert desk.ledger.do(admission.unfreeze) == 0
+    assert listed(since_release=True) == []
+    desk.ledger.do(settlement.settle, jobs[1], dear)  # at the same moment by the clock, which stands still
+    assert listed(since_release=True) == names[1:2]
+    assert listed() == names[1::-1]
+    desk.ledger.do(admission.unfreeze)
+    assert listed(since_release=True) == []
+    assert desk.ledger.do(verify.verify) == []
+
+
+@pytest.mark.parametrize(("cost_nano", "is_listed"), [(130, False), (120, False), (150, True)])
+def test_a_higher_bill_of_a_released_overrun_is_listed_again(desk, cost_nano, is_listed) -> None:
+    """It freezes again, so a person has to look at it again; one that confirms or lowers it does not."""
+    (job_id,) = desk.run()
+    ticket = desk.bring(job_id, State.RENDERED).ticket
+    paid = Settlement(cost_nano=130, cost_basis="billable_units", result_json="{}")
+    desk.ledger.do(settlement.settle, job_id, paid)
+    desk.ledger.do(admission.unfreeze)
+    desk.ledger.do(settlement.correct, ticket.request_id, cost_nano=cost_nano, cost_basis="billing_event")
+    assert bool(desk.ledger.do(history.overruns, since_release=True)) == is_listed
+
+
 def test_an_overrun_past_the_limit_is_still_booked(desk) -> None:
     """No limit can make the ledger forget what was paid."""
     (job_id,) = desk.run(caps=[Cap("run", "run-0", "total", 100)])

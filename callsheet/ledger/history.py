@@ -33,7 +33,7 @@ from callsheet.ledger.accounts import (
     window_at,
 )
 from callsheet.ledger.records import PaidOutcome
-from callsheet.ledger.states import HOLDS_SLOT, Event, State
+from callsheet.ledger.states import FOLLOWED, Event, State
 from callsheet.ledger.transaction import Transaction, read, write
 from pricing.budgets import client_key
 
@@ -51,8 +51,8 @@ def owners(tx: Transaction, run_id: str) -> list[tuple[str, str]]:
 
 @read()
 def to_render(tx: Transaction, run_id: str) -> dict[str, int]:
-    """Count a run's jobs whose render has not ended, by render kind."""
-    states = [state.value for state in (State.PENDING, *HOLDS_SLOT)]
+    """Count a run's jobs whose render is still to come or to end, by render kind; not the unknown ones."""
+    states = [state.value for state in (State.PENDING, *FOLLOWED)]
     kinds = (
         select(_job.c.render_kind, func.count().label("jobs"))
         .where(_job.c.run_id == run_id, _job.c.state.in_(states))

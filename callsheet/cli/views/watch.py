@@ -32,6 +32,7 @@ from callsheet.ledger import (
     queries,
     refs_of_owners,
 )
+from callsheet.ledger.states import FOLLOWED
 from callsheet.provider.client import FalQueue
 from callsheet.provider.messages import InQueue
 from callsheet.sandbox.launcher import running_address
@@ -74,7 +75,7 @@ class Moment:
 
     `lanes` has a place for each slot, None where it is free. `cap` is the account with the least headroom
     that the run counts in, None without any cap. `rate_per_min` is None until something is finished, and
-    `left_s` where nothing is left or nothing is known. `learned` says that `left_s` comes from this
+    `left_s` where nothing is rendered or nothing is known. `learned` says that `left_s` comes from this
     account's own renders. `before` is what became of the jobs of the manifest that are not the run's.
     """
 
@@ -205,10 +206,13 @@ class Watch:
     def _left_s(
         self, tally: Tally, lanes: tuple[Lane | None, ...], rate_per_min: float | None
     ) -> float | None:
-        """Estimate the seconds that are left: by the pace so far, before that by the times of renders."""
-        left = tally.jobs - tally.finished
-        if not left:
+        """Estimate the seconds that are left: by the pace so far, before that by the times of renders.
+
+        None where nothing is being rendered. When an unknown outcome is known is not estimated.
+        """
+        if not FOLLOWED & tally.counts.keys():
             return None
+        left = tally.jobs - tally.finished - tally.counts.get(State.UNKNOWN, 0)
         ended_here = tally.finished - self._finished[0][1]
         if rate_per_min and ended_here >= max(ENOUGH_FINISHED, min(self.slots, left)):
             return left / rate_per_min * 60

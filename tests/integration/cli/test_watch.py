@@ -97,6 +97,25 @@ def test_the_pace_follows_what_was_finished_here(ledger, monkeypatch):
     assert watch.look().left_s == 90.0
 
 
+def test_nothing_is_estimated_where_nothing_renders(ledger, monkeypatch):
+    """An unknown job has no time that it takes, and what only waits has nobody who renders it."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    watch = Watch(ledger, ledger.do(queries.run, "r"), slots=1)
+    watch.look()
+    ledger.do(transitions.send, 3, arguments_sha256="x")
+    ledger.do(transitions.lose, 3, why="no answer")
+    ledger.do(transitions.skip, [4], why="a test")
+    ledger.do(transitions.render, 1)
+    clock[0] += 30
+    monkeypatch.setattr("callsheet.cli.views.watch.ENOUGH_FINISHED", 1)
+    assert watch.look().left_s == 60.0  # one to fetch, one queued; the unknown one is no render
+    ledger.do(transitions.render, 2)
+    now = watch.look()
+    assert (now.tally.counts[State.UNKNOWN], now.left_s) == (1, None)
+    assert "left" not in line_of(now).replace("left of", "")
+
+
 @pytest.mark.parametrize("command", ["resume", "retry", "status", "cancel", "report"])
 @pytest.mark.usefixtures("ledger")
 def test_a_shell_completes_run_ids(call, command):

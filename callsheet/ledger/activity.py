@@ -23,7 +23,8 @@ _job, _run, _submission = schema.job, schema.run, schema.submission
 class RunOverview:
     """One run: its jobs and money, who claimed it last, and whether a living process owns any part of it.
 
-    `stopped_by` says why it was stopped before its end; "" where it was not, or goes on.
+    `stopped_by` says why it was stopped before its end; "" where it was not, or goes on. `reserved` says that
+    a process is being started for a part of it.
     """
 
     run: Run
@@ -31,6 +32,7 @@ class RunOverview:
     owner: Owner | None
     alive: bool
     stopped_by: str = ""
+    reserved: bool = False
 
     @property
     def state(self) -> str:
@@ -83,6 +85,7 @@ def overview(tx: Transaction, *, campaign: str | None = None, limit: int = 20) -
             owner=_owner(tx, claims[run.run_id]),
             alive=run.closed_ms is None and is_owned(tx, run.run_id, WHOLE, claims[run.run_id]),
             stopped_by=reasons.get(run.run_id, ""),
+            reserved=any((claim.reserved_until_ms or 0) > tx.lease_ms for claim in claims[run.run_id]),
         )
         for run in found
     ]
@@ -158,7 +161,8 @@ def keeper_seen(tx: Transaction) -> Owner | None:
 def hosts(tx: Transaction, *, since_ms: int) -> list[str]:
     """Return the names of the machines that have worked on runs at `since_ms` or later."""
     claim = schema.claim
-    query = select(claim.c.host).where(claim.c.claimed_ms >= since_ms).distinct().order_by(claim.c.host)
+    worked = (claim.c.claimed_ms >= since_ms, claim.c.owner != "")
+    query = select(claim.c.host).where(*worked).distinct().order_by(claim.c.host)
     return list(tx.execute(query).scalars())
 
 
@@ -193,8 +197,11 @@ def has_owner(tx: Transaction, run_id: str) -> bool:
 
 
 def _owner(tx: Transaction, claims: Iterable[Row[Any]]) -> Owner | None:
-    """Return who claimed a run, or a part of it, last, a process with a lease that lives first."""
-    mine = sorted(claims, key=lambda claim: claim.claimed_ms)
+    """Return who claimed a run, or a part of it, last, a process with a lease that lives first.
+
+    A part that is reserved, or was stopped, has a row before anybody has claimed it: that is no owner.
+    """
+    mine = sorted((claim for claim in claims if claim.owner), key=lambda claim: claim.claimed_ms)
     living = [claim for claim in mine if is_alive(claim, tx.lease_ms)]
     last = (living or mine)[-1] if mine else None
     return None if last is None else Owner(host=last.host, pid=last.pid, since_ms=last.claimed_ms)

@@ -88,7 +88,7 @@ def runs(
 
 
 def _line(each: RunOverview, now_ms: int) -> list[str | int]:
-    owner = each.owner if each.alive else None
+    owner = f"{each.owner.host}:{each.owner.pid}" if each.alive and each.owner else ""
     return [
         each.run.run_id,
         each.run.campaign,
@@ -97,7 +97,7 @@ def _line(each: RunOverview, now_ms: int) -> list[str | int]:
         *(each.count(*states) for states in COUNTED),
         usd_rounded_up(each.tally.spent_nano),
         usd_rounded_up(each.tally.held_nano),
-        f"{owner.host}:{owner.pid}" if owner else "",
+        owner or ("being started" if each.reserved else ""),
         in_words(max(0, now_ms - each.run.created_ms) / 1000),
     ]
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from callsheet.cli.commands.overview import COLUMNS, COUNTED
 from callsheet.cli.metrics import LedgerCollector
-from callsheet.ledger import Ledger, NewRun, State, admission, queries, runs, transitions
+from callsheet.ledger import Ledger, NewRun, State, admission, parts, queries, runs, transitions
 from tests.integration.cli.conftest import new_job
 
 
@@ -42,6 +42,14 @@ def test_runs_are_listed_with_who_works_on_them(book, call):
     assert f":{os.getpid()}" in table
     assert len(table.splitlines()) == 3
     assert len(json.loads(call("runs", "--limit", "1", "--json")[1])["runs"]) == 1
+
+
+def test_a_run_whose_process_is_being_started_says_so(book, call):
+    """A reservation has no host and no number, and is not shown as one."""
+    book.do(parts.reserve, "spring-1", "0-9", for_ms=600_000)
+    table = call("runs", "--campaign", "spring")[1]
+    (mine,) = json.loads(call("runs", "--campaign", "spring", "--json")[1])["runs"]
+    assert ("being started" in table, ":0" in table, mine["owner"]) == (True, False, None)
 
 
 def test_the_columns_add_up_to_the_jobs():

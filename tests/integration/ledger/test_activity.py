@@ -2,7 +2,7 @@
 
 import os
 
-from callsheet.ledger import State, activity
+from callsheet.ledger import State, activity, parts, queries
 from callsheet.ledger.activity import KEEPER
 
 
@@ -17,6 +17,22 @@ def test_the_runs_of_a_ledger_with_who_works_on_them(desk) -> None:
         assert (mine.state, mine.owner.pid, mine.tally.held_nano > 0) == ("running", os.getpid(), True)
     assert desk.ledger.do(activity.overview)[0].state == "idle"
     assert desk.ledger.do(activity.overview, campaign="another") == []
+
+
+def test_a_part_that_is_kept_for_a_process_is_owned_by_none_yet(desk) -> None:
+    """Its reservation is no owner: the living process is named, and without one nobody is."""
+    run_id = desk.ledger.do(queries.job, desk.run()[0]).run_id
+    desk.ledger.do(parts.reserve, run_id, "0-9", for_ms=60_000)
+    (before,) = desk.ledger.overview()
+    assert (before.owner, before.alive, before.reserved) == (None, False, True)
+    assert desk.ledger.do(activity.hosts, since_ms=0) == []
+    desk.ledger.do(parts.release, run_id, "0-9")
+    assert not desk.ledger.overview()[0].reserved
+    with desk.ledger.claim(run_id, part=parts.COORDINATOR):
+        desk.clock.now_ms += 1000
+        desk.ledger.do(parts.reserve, run_id, "10-19", for_ms=60_000)
+        (mine,) = desk.ledger.overview()
+        assert (mine.owner.pid, mine.alive) == (os.getpid(), True)
 
 
 def test_what_is_under_way_with_the_oldest_unknown(desk) -> None:

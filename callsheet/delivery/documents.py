@@ -16,7 +16,7 @@ from callsheet.delivery.kept_clips import KeptClip
 from callsheet.delivery.package import FORMAT, Written
 from callsheet.ledger import Run
 from callsheet.report.rows import iso_utc
-from callsheet.report.safe_text import csv_text, guarded
+from callsheet.report.safe_text import guarded, spreadsheet_csv
 from pricing.money import usd_text
 
 
@@ -74,7 +74,7 @@ def shot_list(delivered: Sequence[Delivered], run: Run) -> bytes:
     """Return the shot list as CSV for spreadsheets: no cell begins like a formula."""
     rows = [facts_of(each, run) for each in delivered]
     header = list(rows[0])
-    return csv_text(header, ([guarded(cell) for cell in row.values()] for row in rows)).encode(
+    return spreadsheet_csv(header, ([guarded(cell) for cell in row.values()] for row in rows)).encode(
         "utf-8", "replace"
     )
 

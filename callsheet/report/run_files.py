@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from callsheet.files import atomically, write_atomically, write_text_atomically
 from callsheet.report.page import existing_pictures, part_name, parts_of, render_page
 from callsheet.report.rows import RESULT_COLUMNS, ResultRow, Value, carried_names
-from callsheet.report.safe_text import csv_text, guarded, write_csv
+from callsheet.report.safe_text import BOM, guarded, spreadsheet_csv, write_csv
 from callsheet.report.summary import RunFacts, RunTotals, summarise, summary_document
 from manifests.error_file import CAMPAIGN_COLUMN, escaped
 from manifests.plan_rows import manifest_cells
@@ -58,7 +58,7 @@ def write_run_files(
     summary = summarise(run, rows)
     write_results(directory, manifest, rows)
     errors = errors_table(manifest, rows, run.campaign)
-    write_text_atomically(directory / "errors.csv", csv_text(*errors))
+    write_text_atomically(directory / "errors.csv", spreadsheet_csv(*errors))
     document = json.dumps(summary_document(summary), indent=2, ensure_ascii=False)
     write_text_atomically(directory / "summary.json", document + "\n")
     pictures = existing_pictures(directory, [*rows, *others])
@@ -202,7 +202,7 @@ def selection_text(
         cells = retakes.get(row.custom_id) if row.verdict == "retake" else None
         known = cells or (manifest_cells(row.job) | {RETAKE_OF: row.retake_of})
         written.append((row.custom_id, {**known, **own}))
-    return csv_text(*rows_to_run(manifest, written, _ADDED_TO_SELECTION))
+    return spreadsheet_csv(*rows_to_run(manifest, written, _ADDED_TO_SELECTION))
 
 
 def write_selection(folder: Path, text: str, known: Iterable[str] = ()) -> Path | None:
@@ -223,7 +223,9 @@ def _kept_aside(path: Path, known: Iterable[str]) -> Path | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    if any(content == text.encode("utf-8", "replace") for text in known):
+    mark = BOM.encode()
+    plain = content.removeprefix(mark)
+    if any(plain == text.encode("utf-8", "replace").removeprefix(mark) for text in known):
         return None
     suffixes = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
     names = (path.with_stem(f"{path.stem}-edited{suffix}") for suffix in suffixes)

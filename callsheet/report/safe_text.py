@@ -21,6 +21,12 @@ if TYPE_CHECKING:  # a database library, which a list of mistakes can do without
     from callsheet.report.rows import Value
 
 _FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  (the full-width forms are meant)
+BOM = "\ufeff"
+"""Begins a CSV file for people that has more than ASCII: without it Excel reads the local code page.
+
+Files that programs read have none. Plain ASCII is the same in every code page.
+"""
+
 _KEPT = "\n\u200c\u200d"
 """Line breaks, and the joiners that Persian, Hindi and family emoji are written with."""
 
@@ -48,6 +54,12 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
     text = io.StringIO(newline="")
     write_csv(text, header, rows)
     return text.getvalue()
+
+
+def spreadsheet_csv(header: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+    """Write the same for people who open it in a spreadsheet: see `BOM`."""
+    text = csv_text(header, rows)
+    return text if text.isascii() else BOM + text
 
 
 def write_csv(file: TextIO, header: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:

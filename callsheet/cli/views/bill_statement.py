@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Literal, TextIO
 
 from callsheet.cli.output import result, show_table
@@ -14,7 +16,7 @@ from callsheet.ledger import Ledger
 from callsheet.ledger.bill_lines import Bill, BillSums, read_bills
 from callsheet.report.focus import focus_cells, focus_header
 from callsheet.report.rows import Value
-from callsheet.report.safe_text import guarded, write_csv
+from callsheet.report.safe_text import BOM, guarded, write_csv
 from callsheet.report.statement import (
     BillStatement,
     Line,
@@ -38,19 +40,36 @@ def show_bills(ledger: Ledger, facts: StatementFacts, form: Format, out: Path | 
     if form == "text":
         _show(statement)
         return
-    with _target(out) as file:
+    with _target(out, form) as file:
         _WRITERS[form](file, statement)
     if out is not None:
         result(str(out))
 
 
 @contextmanager
-def _target(out: Path | None) -> Iterator[TextIO]:
+def _target(out: Path | None, form: Format) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
-    with atomically(out) as part, part.open("w", encoding="utf-8", errors="replace", newline="") as file:
-        yield file
+    with atomically(out) as part:
+        with part.open("w", encoding="utf-8", errors="replace", newline="") as file:
+            yield file
+        if form == "csv":
+            _mark(part)
+
+
+def _mark(part: Path) -> None:
+    """Begin a CSV file with the mark that spreadsheets need, where it has more than ASCII."""
+    with part.open("r+b") as file:
+        if all(map(bytes.isascii, file)):
+            return
+        file.seek(0)
+        with TemporaryFile(dir=part.parent) as copy:
+            shutil.copyfileobj(file, copy)
+            copy.seek(0)
+            file.seek(0)
+            file.write(BOM.encode())
+            shutil.copyfileobj(copy, file)
 
 
 def _write_table(

@@ -11,7 +11,7 @@ from callsheet.cli.options import option
 from callsheet.cli.output import say
 from callsheet.errors import ManifestError, Problem, UsageError
 from callsheet.files import write_atomically
-from callsheet.report.safe_text import csv_text, guarded
+from callsheet.report.safe_text import BOM, guarded, spreadsheet_csv
 
 LISTED = 50
 """Up to this many are listed one by one."""
@@ -63,10 +63,10 @@ def _refuse_to_overwrite(path: Path) -> None:
     """Raise UsageError if the file is not an error list: it may be the manifest itself."""
     try:
         with path.open("rb") as file:
-            ours = file.readline().strip().replace(b'"', b"") == ",".join(_COLUMNS).encode()
+            first = file.readline().removeprefix(BOM.encode()).strip().replace(b'"', b"")
     except OSError:
         return
-    if not ours:
+    if first != ",".join(_COLUMNS).encode():
         raise UsageError(f"--errors {path}: the file exists and is not an error list; name another file")
 
 
@@ -96,7 +96,7 @@ def errors_csv(problems: Sequence[Problem]) -> str:
     """Return all errors as CSV in which no cell is a spreadsheet formula."""
     texts = {text for each in problems for text in (each.file, each.column, each.found, each.message)}
     safe = {text: str(guarded(text)) for text in texts}
-    return csv_text(
+    return spreadsheet_csv(
         _COLUMNS,
         (
             (safe[each.file], each.row, safe[each.column], safe[each.found], safe[each.message])

@@ -255,6 +255,22 @@ def test_a_statement_is_a_page_that_holds_no_markup_of_a_clip(book, call, tmp_pa
     assert "0.20 USD more are reserved" in page
 
 
+def test_a_statement_for_a_spreadsheet_opens_with_its_letters(book, call, tmp_path):
+    """A CSV file with more than ASCII says that it is UTF-8; ASCII, FOCUS and what is printed do not."""
+    target = tmp_path / "statement.csv"
+    statement = ("ledger", "statement", "--format")
+    assert call(*statement, "csv", "--out", str(target))[0] == 0
+    plain = target.read_bytes()
+    assert plain.startswith(b'"')
+    with closing(sqlite3.connect(book)) as database, database:
+        database.execute("UPDATE job SET custom_id = '茶器' WHERE custom_id = 'shot-0'")
+    assert call(*statement, "csv", "--out", str(target))[0] == 0
+    assert target.read_bytes() == b"\xef\xbb\xbf" + plain.replace(b"shot-0", "茶器".encode())
+    assert call(*statement, "csv")[1] == target.read_text("utf-8-sig").replace("\n", "\r\n")
+    assert call(*statement, "focus", "--out", str(target))[0] == 0
+    assert target.read_bytes().startswith(b'"')
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -126,11 +126,12 @@ async def test_without_keep_it_is_what_the_review_kept(shop: Any) -> None:
     with pytest.raises(UsageError, match="was judged 'keep'"):
         await callsheet.deliver_async(run_id)
     with Ledger.open(shop.settings.ledger) as ledger:
-        ledger.do(reviews.judge, shop.rows(run_id)[1].job_id, verdict="keep", note="good")
+        ledger.do(reviews.judge, shop.rows(run_id)[1].job_id, verdict="keep", note="schön")
     done = await callsheet.deliver_async(run_id)
     assert (done.clips, done.path.name) == (("b",), f"{run_id}-delivery")
-    (row,) = csv.DictReader((done.path / "shotlist.csv").read_text().splitlines())
-    assert (row["verdict"], row["review_note"]) == ("keep", "good")
+    (row,) = csv.DictReader((done.path / "shotlist.csv").read_text("utf-8-sig").splitlines())
+    assert (row["verdict"], row["review_note"]) == ("keep", "schön")
+    assert (done.path / "shotlist.csv").read_bytes().startswith(b"\xef\xbb\xbf"), "Excel shows its letters"
 
 
 async def test_a_retake_that_another_run_made_is_delivered_with_its_shot(shop: Any) -> None:

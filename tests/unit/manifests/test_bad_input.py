@@ -139,6 +139,16 @@ def test_very_many_mistakes_are_said_by_kind_and_written_down(tmp_path, monkeypa
     assert Path("other.csv").read_bytes() == Path("shots.errors.csv").read_bytes()
 
 
+def test_a_list_of_mistakes_opens_in_excel_and_can_be_written_again(tmp_path, monkeypatch, capsys):
+    """With more than ASCII it says that it is UTF-8, and is still known as a list of errors."""
+    monkeypatch.chdir(tmp_path)
+    Path("shots.csv").write_text("prompt,model,duration\nTee,seedance-1.0-lite,fünf\n")
+    for _ in range(2):
+        assert run_command(["validate", "shots.csv", "--errors", "list.csv"]) == 2
+        assert "all errors are listed in list.csv" in capsys.readouterr().err
+        assert Path("list.csv").read_bytes().startswith(b'\xef\xbb\xbf"file"')
+
+
 def test_mistakes_are_written_down_without_a_database_library():
     """Its import would take longer than a hundred thousand mistakes; and none of them runs as a formula."""
     code = (

@@ -103,6 +103,32 @@ def test_ours_is_ours_in_every_format(tmp_path: Path, kind: str) -> None:
     assert CAMPAIGN_COLUMN not in plan.jobs[0].cells
 
 
+@pytest.mark.parametrize(
+    ("separator", "encoding"),
+    [(",", "utf-8"), (",", "utf-8-sig"), (";", "utf-8"), (";", "utf-8-sig"), ("\t", "utf-16")],
+    ids=["no mark", "as written", "semicolons, no mark", "CSV UTF-8", "Unicode Text"],
+)
+def test_ours_comes_back_from_excel(tmp_path: Path, separator: str, encoding: str) -> None:
+    """Opened, corrected and saved as Excel offers it, the letters and the campaign are the same."""
+    row = ROW.format(id="a", prompt="Käse und 茶器")
+    content = f"{HEADER},{CAMPAIGN_COLUMN}\r\n{row},Frühling\r\n"
+    path = tmp_path / "errors.csv"
+    path.write_bytes(content.replace(",", separator).encode(encoding))
+    plan = make_plan(path)
+    assert (plan.campaign, plan.jobs[0].job.prompt) == ("Frühling", "Käse und 茶器")
+
+
+def test_ours_in_a_code_page_is_refused(tmp_path: Path) -> None:
+    """Which page it was cannot be known, and letters may be lost: the row and what to do is said."""
+    content = f"{HEADER},{CAMPAIGN_COLUMN}\r\n{ROW.format(id='a', prompt='Käse')},spring\r\n"
+    path = tmp_path / "errors.csv"
+    path.write_bytes(content.replace(",", ";").encode("cp1252"))
+    with pytest.raises(ManifestError) as caught:
+        make_plan(path)
+    (problem,) = caught.value.problems
+    assert (problem.row, problem.message) == (2, "the file is not UTF-8; save it as “CSV UTF-8”")
+
+
 def test_a_sheet_of_a_workbook_keeps_its_campaign(tmp_path: Path) -> None:
     """Also where the sheet is named."""
     ours = [*ROW.format(id="a", prompt="x").split(","), "spring"]

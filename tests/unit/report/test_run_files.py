@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -22,7 +24,7 @@ MakeRow = Callable[..., ResultRow]
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Read a CSV file into records."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file, strict=True))
 
 
@@ -230,3 +232,16 @@ def test_a_job_is_written_in_every_column(make_row: MakeRow) -> None:
     cells = manifest_cells(job)
     assert (cells["seed"], cells["camera_fixed"], cells["enable_safety_checker"]) == ("0", "false", "true")
     assert cells["reference_image_urls"] == "https://a/1.png\nhttps://a/2.png"
+
+
+def test_what_people_correct_opens_in_excel_with_its_letters(
+    tmp_path: Path, run: RunFacts, make_row: MakeRow
+) -> None:
+    """Errors.csv has a byte order mark where it needs one; results.csv, which programs read, has none."""
+    rows = [make_row(custom_id="a"), make_row("failed", custom_id="b", prompt="Tee für 茶器")]
+    write(tmp_path, run, [{"custom_id": "a", "prompt": "x"}, {"custom_id": "b", "prompt": "y"}], rows)
+    assert (tmp_path / "errors.csv").read_bytes().startswith(b'\xef\xbb\xbf"custom_id"')
+    assert "Tee für 茶器" in (tmp_path / "errors.csv").read_text("utf-8-sig")
+    assert (tmp_path / "results.csv").read_bytes().startswith(b'"prompt"')
+    assert pd.read_csv(tmp_path / "errors.csv")["custom_id"].tolist() == ["b"]
+    assert pa.csv.read_csv(tmp_path / "errors.csv")["custom_id"].to_pylist() == ["b"]

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.report.safe_text import clean, clean_line, csv_text, guarded
+from callsheet.report.safe_text import clean, clean_line, csv_text, guarded, spreadsheet_csv
 
 WIDE = "\uff1d\uff0b\uff0d\uff20"
 """The full-width forms of = + - @."""
+
+BOM = "\ufeff"
 
 FORMULAS = [
     "=1+1",
@@ -65,6 +67,13 @@ def test_no_cell_begins_like_a_formula(text: str) -> None:
 def test_every_cell_is_quoted() -> None:
     """A semicolon in a text cannot begin a new cell in a spreadsheet that separates by semicolons."""
     assert csv_text(["a"], [["x;=1"], [None], [1], [True]]) == '"a"\r\n"x;=1"\r\n""\r\n"1"\r\n"true"\r\n'
+
+
+@pytest.mark.parametrize(("text", "mark"), [("A boat", ""), ("Ein Käse", BOM), ("茶器", BOM)])
+def test_a_file_for_spreadsheets_says_that_it_is_utf_8(text: str, mark: str) -> None:
+    """Excel takes CSV without a byte order mark for the local code page; plain ASCII needs none."""
+    assert spreadsheet_csv(["a"], [[text]]) == f'{mark}"a"\r\n"{text}"\r\n'
+    assert spreadsheet_csv([text], []).startswith(f'{mark}"{text}"')
 
 
 @pytest.mark.parametrize(

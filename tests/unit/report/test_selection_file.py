@@ -69,3 +69,20 @@ def test_a_selection_is_safe_in_a_spreadsheet(tmp_path: Path, plan: Plan, make_r
     assert [each.custom_id for each in read_kept([str(path)], option="--keep")] == [
         plan.jobs[1].job.custom_id
     ]
+
+
+@pytest.mark.parametrize("note", ["too dark", "zu dunkel für 茶器"])
+def test_a_selection_is_edited_only_where_a_person_changed_it(
+    tmp_path: Path, plan: Plan, make_row: MakeRow, note: str
+) -> None:
+    """A byte order mark for Excel, or none, is no change; the file is planned with either."""
+    row = with_reviews(replace(make_row(), job=plan.jobs[1].job), [judged("keep", note)])
+    text = selection_text(manifest_table(plan), [row], {}, campaign="spring", run_id="r1")
+    path = tmp_path / "selection.csv"
+    for written_as in ("utf-8", "utf-8-sig"):
+        path.write_bytes(text.removeprefix("\ufeff").encode(written_as))
+        assert write_selection(tmp_path, text) is None
+        assert path.read_bytes().startswith(b"\xef\xbb\xbf") is not note.isascii()
+        assert [each.custom_id for each in read_kept([path], option="--keep")] == [row.custom_id]
+    path.write_bytes(text.encode() + b"\r\n")
+    assert write_selection(tmp_path, text) == tmp_path / "selection-edited.csv"

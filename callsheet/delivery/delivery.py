@@ -28,7 +28,7 @@ from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Run
 from callsheet.media.mp4 import check_boxes
 from callsheet.report.rows import iso_utc
-from callsheet.sandbox.text import font_for
+from callsheet.sandbox.text import OWN_FONT, font_for, packages_for, system_fonts
 from callsheet.settings import Settings, settings_from
 from manifests.selection import Kept, read_kept
 
@@ -47,8 +47,9 @@ class Delivery:
     """What was delivered. `refetched` names clips that were downloaded again, `missing` those without a file.
 
     `not_embedded` names the clips whose AI label is in an `.xmp` file beside them, with the reason;
-    `without_font` those with letters that no font of this machine has, for the contact sheet. `labels` are
-    the clips' names with their rows, for messages.
+    `without_font` those with letters that no font of this machine has, for the contact sheet, and
+    `font_packages` Debian's packages with these letters. `labels` are the clips' names with their rows, for
+    messages.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Delivery:
     missing: tuple[str, ...] = ()
     not_embedded: tuple[tuple[str, str], ...] = ()
     without_font: tuple[str, ...] = ()
+    font_packages: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -94,6 +96,7 @@ async def deliver_run(
     missing = [clip for clip in clips if not clip.is_there]
     delivered, files = await asyncio.to_thread(_write, run, there, missing, target)
     back = [clip.row.custom_id for clip in gone if clip.is_there]
+    without_font = [clip for clip in there if not _has_font(clip)]
     return Delivery(
         path=target,
         clips=tuple(each.clip.row.custom_id for each in delivered),
@@ -104,7 +107,8 @@ async def deliver_run(
         not_embedded=tuple(
             (each.clip.row.custom_id, each.why_sidecar) for each in delivered if each.why_sidecar
         ),
-        without_font=tuple(clip.row.custom_id for clip in there if not _has_font(clip)),
+        without_font=tuple(clip.row.custom_id for clip in without_font),
+        font_packages=tuple(packages_for("".join(map(_words, without_font)), [OWN_FONT, *system_fonts()])),
         labels={clip.row.custom_id: clip.row.job.label for clip in clips},
     )
 
@@ -254,6 +258,10 @@ def _write_sheets(package: Package, delivered: Sequence[Delivered], run: Run, fi
 
 def _has_font(clip: KeptClip) -> bool:
     return all(font_for(text)[1] for text in (clip.row.custom_id, clip.row.job.prompt))
+
+
+def _words(clip: KeptClip) -> str:
+    return clip.row.custom_id + clip.row.job.prompt
 
 
 def _cell(clip: KeptClip) -> contact_sheet.Cell:

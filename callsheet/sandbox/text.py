@@ -6,7 +6,8 @@ DejaVu Sans comes along; for scripts that it does not have a font of the system 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,14 +17,32 @@ from PIL import ImageFont
 LINE_HEIGHT, ELLIPSIS = 1.28, "…"
 OWN_FONT = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"
 _FOLDERS = "/usr/share/fonts /usr/local/share/fonts /System/Library/Fonts /Library/Fonts ~/.fonts"
-_NAMES = ("NotoSans*CJK*", "SourceHanSans*", "wqy-*", "DroidSansFallback*", "PingFang*", "Hiragino*", "Noto*")
+_NAMES = (
+    *("NotoSans*CJK*", "SourceHanSans*", "wqy-*", "DroidSansFallback*", "PingFang*", "Hiragino*", "Symbola*"),
+    "Noto*",
+)
+_EAST_ASIAN = ("CJK ", "HIRAGANA ", "KATAKANA", "HANGUL ", "BOPOMOFO ", "IDEOGRAPHIC ", "FULLWIDTH ")
+"""How Unicode's names of letters begin that fonts for Chinese, Japanese and Korean have."""
 
 
 @lru_cache(maxsize=1)
 def system_fonts() -> list[Path]:
     """Return the system's fonts with many scripts, the widest first."""
-    folders = [Path(name).expanduser() for name in _FOLDERS.split()]
-    return [p for name in _NAMES for folder in folders for p in sorted(folder.rglob(f"{name}.[to]t[cf]"))]
+    return fonts_in([Path(name).expanduser() for name in _FOLDERS.split()])
+
+
+def fonts_in(folders: Sequence[Path]) -> list[Path]:
+    """Return the fonts with many scripts in folders, without bitmap fonts, which have one size alone."""
+    found = (p for name in _NAMES for folder in folders for p in sorted(folder.rglob(f"{name}.[to]t[cf]")))
+    return [path for path in found if _is_usable(path)]
+
+
+def _is_usable(path: Path) -> bool:
+    try:
+        ImageFont.truetype(path, 16)
+    except OSError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=128)
@@ -41,11 +60,28 @@ def _has(path: Path, letter: str) -> bool:
 @lru_cache(maxsize=256)
 def font_for(text: str) -> tuple[Path, bool]:
     """Return the font that has most letters of a text, and whether it has all of them."""
-    letters = {letter for letter in text if letter.isprintable() and not letter.isspace()}
+    letters = _letters(text)
     path = OWN_FONT
     if not all(_has(path, letter) for letter in letters):
         path = max((path, *system_fonts()), key=lambda each: sum(_has(each, letter) for letter in letters))
     return path, all(_has(path, letter) for letter in letters)
+
+
+def _letters(text: str) -> set[str]:
+    return {letter for letter in text if letter.isprintable() and not letter.isspace()}
+
+
+def packages_for(text: str, fonts: Sequence[Path]) -> list[str]:
+    """Return Debian's packages with the letters of a text that none of these fonts has."""
+    lacking = [letter for letter in _letters(text) if not any(_has(path, letter) for path in fonts)]
+    return sorted(set(map(_package, lacking)))
+
+
+def _package(letter: str) -> str:
+    if unicodedata.category(letter) in ("So", "Sk"):  # emoji, and the colours of their skin
+        return "fonts-symbola"
+    is_east_asian = unicodedata.name(letter, "").startswith(_EAST_ASIAN)
+    return "fonts-noto-cjk" if is_east_asian else "fonts-noto-core"
 
 
 class Block(NamedTuple):

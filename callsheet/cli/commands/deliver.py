@@ -88,9 +88,11 @@ def _tell(made: Delivery) -> None:
     if len(made.not_embedded) > NAMED:
         note(f"and {len(made.not_embedded) - NAMED} more have their AI label in an .xmp file")
     if made.without_font:
+        packages = " and ".join(made.font_packages)
+        advice = f" (install {packages}, or another with these letters)" if packages else ""
         note(
-            f"no font here has every letter of {_some(made, made.without_font)}, for the contact sheet "
-            "(install fonts-noto-cjk, or another with these letters)"
+            f"no font here has every letter of {_some(made, made.without_font)}, "
+            f"for the contact sheet{advice}"
         )
     if made.missing:
         say(

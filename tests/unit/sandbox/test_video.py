@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from callsheet.sandbox.scene import Scene
 from callsheet.sandbox.served_endpoints import ENDPOINTS, shot_of
-from callsheet.sandbox.text import ELLIPSIS, OWN_FONT, fitted, font_for
+from callsheet.sandbox.text import ELLIPSIS, OWN_FONT, fitted, font_for, fonts_in, packages_for
 from callsheet.sandbox.video import MOVES, SLOW_PUSH, STATIC, Move, backdrop, drawn, shots_of, tone
 
 CROSS = Image.new("RGB", (640, 640))
@@ -74,6 +75,28 @@ def test_the_own_font_has_latin_greek_cyrillic_hebrew_and_arabic(text: str) -> N
 def test_letters_that_no_font_has_are_noticed() -> None:
     """Text that cannot be drawn whole is known as such, so that the picture can say it."""
     assert font_for("a \U0001f0ff\U00013000\U00012345 b")[1] is False
+
+
+def test_a_font_that_has_no_such_size_is_passed_over(tmp_path: Path) -> None:
+    """Bitmap fonts, as most of emoji are, have one size; a folder may also hold what is no font."""
+    (tmp_path / "NotoColorEmoji.ttf").write_bytes(b"no font")
+    (tmp_path / "NotoSans.ttf").write_bytes(OWN_FONT.read_bytes())
+    assert fonts_in([tmp_path]) == [tmp_path / "NotoSans.ttf"]
+
+
+@pytest.mark.parametrize(
+    ("text", "packages"),
+    [
+        ("A kite 🎉", ["fonts-symbola"]),
+        ("茶器 と ガラス", ["fonts-noto-cjk"]),
+        ("유리 주전자", ["fonts-noto-cjk"]),
+        ("ผ้าไหม 🎉 茶", ["fonts-noto-cjk", "fonts-noto-core", "fonts-symbola"]),
+        ("Füße, Ж, ½", []),
+    ],
+)
+def test_what_a_text_lacks_names_its_package(text: str, packages: list[str]) -> None:
+    """Debian's packages with the letters that the own font does not have."""
+    assert packages_for(text, [OWN_FONT]) == packages
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -314,17 +314,60 @@ _ELSEWISE = frozenset(
 )
 """Words beside which a word of ours means something else: `Image credit`, `Frame rate`, `Model release`."""
 
+_OF_SHOPS = frozenset(
+    {
+        "asin",
+        "availability",
+        "barcode",
+        "ean",
+        "gtin",
+        "inventory",
+        "mpn",
+        "preis",
+        "price",
+        "sku",
+        "stock",
+        "upc",
+    }
+)
+_COUNTED_IN_SHOPS = frozenset({"variant", "variants", "quantity", "qty"})
+"""Beside a column of a shop's they are of its articles, and no takes."""
+
+SHAPE = (
+    r"(?i)^\s*[0-9]{1,2} ?[:x/×] ?[0-9]{1,2}\s*$|[0-9]:[0-9]|\b[0-9]{3,4} ?[x×] ?[0-9]{3,4}\b"  # noqa: RUF001
+    r"|\b[0-9]{3,4}p\b|\b4k\b"
+    r"|square|portrait|landscape|vertical|horizontal|quadrat|hochformat|querformat|story|reel"
+)
+"""What a cell of `Format` holds where it may be a picture's shape: an expression that Python and RE2 read."""
+
 _WORD = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def column_by_words(header: str) -> str | None:
     """Return the column of ours that a header may mean by one of its words: `Video length` is duration."""
-    composed = unicodedata.normalize("NFC", header)
-    words = {word.casefold() for word in _WORD.findall(_CAMEL.sub(" ", composed))}
+    words = _header_words(header)
     if words & _ELSEWISE:
         return None
     for ours, beside, which in _WORDS:
         if words.intersection(which.split()) and (not beside or words.intersection(beside.split())):
             return ours
     return None
+
+
+def _header_words(header: str) -> set[str]:
+    composed = unicodedata.normalize("NFC", header)
+    return {word.casefold() for word in _WORD.findall(_CAMEL.sub(" ", composed))}
+
+
+def shop_columns(header: Iterable[str]) -> set[str]:
+    """Return the columns that count a shop's articles, by the columns beside them."""
+    words = {name: _header_words(name) for name in header}
+    is_of_a_shop = any(each & _OF_SHOPS for each in words.values())
+    return {name for name, each in words.items() if each & _COUNTED_IN_SHOPS} if is_of_a_shop else set()
+
+
+def is_format(name: str) -> bool:
+    """Say whether a header is `Format` without a word that says of what: a file, a package, or a picture."""
+    words = _header_words(name)
+    return "format" in words and not words & {"aspect", "ratio"}

@@ -5,10 +5,10 @@ Nothing is refused for a likeness: such a column is carried to the results, with
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 from callsheet.errors import Problem
-from manifests.columns import COLUMN, COLUMNS, column_by_words, likely_column
+from manifests.columns import COLUMN, COLUMNS, SHAPE, column_by_words, is_format, likely_column, shop_columns
 from manifests.problems import Problems
 from manifests.table import shown
 
@@ -19,37 +19,43 @@ class Headers:
     """The headers that are met while rows are read; what is wrong or doubtful goes into the notes.
 
     A column may hold a word of ours and mean something else. It is no doubt of ours where the column that it
-    would be is filled; so that is said at the end (`finish`).
+    would be is filled, or where its own cells are of another kind; so that is said at the end (`finish`).
     """
 
     def __init__(self, notes: Problems) -> None:
         self._notes = notes
         self._doubts: dict[tuple[str, Header], dict[str, str]] = {}
-        self._unseen: dict[tuple[str, Header], set[str]] = {}
+        self._unseen: dict[tuple[str, Header], dict[str, str]] = {}
 
-    def unseen(self, file: str, header: Header) -> Collection[str]:
-        """Return the columns of ours of which must be known whether they hold anything, and is not yet."""
+    def unseen(self, file: str, header: Header) -> Mapping[str, str]:
+        """Return the columns of which must be known whether a cell fits, and is not yet.
+
+        Each has the expression that must be found in a cell; "" is anything but white space.
+        """
         key = (file, header)
         if key not in self._unseen:
-            self._doubts[key] = self._check(file, header)
-            self._unseen[key] = {ours for ours in self._doubts[key].values() if ours in header}
-        return tuple(self._unseen[key])
+            doubts = self._doubts[key] = self._check(file, header)
+            shapes = {name: SHAPE for name in doubts if is_format(name)}
+            self._unseen[key] = {ours: "" for ours in doubts.values() if ours in header} | shapes
+        return dict(self._unseen[key])
 
     def saw(self, file: str, header: Header, name: str) -> None:
-        """Note that a column of ours holds something in some row."""
-        self._unseen[file, header].discard(name)
+        """Note that a column holds what it was looked at for in some row."""
+        del self._unseen[file, header][name]
         doubts = self._doubts[file, header]
         self._doubts[file, header] = {theirs: ours for theirs, ours in doubts.items() if ours != name}
 
     def finish(self) -> None:
         """Warn of the columns that no filled column of ours explains."""
-        for (file, _), doubts in self._doubts.items():
+        for (file, header), doubts in self._doubts.items():
             for name, ours in doubts.items():
-                self._warn(file, name, ours)
+                if name not in self._unseen[file, header]:
+                    self._warn(file, name, ours)
 
     def _check(self, file: str, header: Sequence[str]) -> dict[str, str]:
         """Note what the header alone shows; return the other columns that may be ours, and which."""
-        theirs = [name for name in header if name not in COLUMN]
+        shops = shop_columns(header)
+        theirs = [name for name in header if name not in COLUMN and name not in shops]
         misspelt = {name: ours for name in theirs if (ours := likely_column(name, header))}
         words = {name: ours for name in theirs if name not in misspelt and (ours := column_by_words(name))}
         meant = {**misspelt, **words}

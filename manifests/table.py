@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from callsheet.errors import Problem, without_login
@@ -114,7 +115,8 @@ class Sheet:
     """Rows of cells as a spreadsheet shows them, blank ones left out; the reader fills in what it finds.
 
     `rows` are numbered from 1. `padded` says that cells may be missing at a row's end. `hidden` gathers the
-    numbers of hidden rows, and `problems` what could not be read, while the rows are taken.
+    numbers of hidden rows, `above` those of a title that only one header below it tells from a shot, and
+    `problems` what could not be read, while the rows are taken.
     """
 
     file: str
@@ -122,6 +124,7 @@ class Sheet:
     rows: Iterator[tuple[int, list[str]]]
     padded: bool = False
     hidden: set[int] = field(default_factory=set)
+    above: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def wrong(self, row: int, column: str, found: str, message: str) -> None:
@@ -162,8 +165,11 @@ class Sheet:
         if any(problem.row == at for problem in problems) and at:
             numbers, cells = [], []
         hidden = [] if left_out else [number for number in numbers if number in self.hidden]
-        warnings = (_hidden_warning(self.file, hidden),) if hidden else ()
-        return Table(self.file, self.folder, tuple(header), columns.names, numbers, cells, problems, warnings)
+        warnings = [_hidden_warning(self.file, hidden)] if hidden else []
+        warnings += [_title_warning(self.file, self.above, at)] if self.above else []
+        return Table(
+            self.file, self.folder, tuple(header), columns.names, numbers, cells, problems, tuple(warnings)
+        )
 
     def _header(self, options: ReadOptions) -> tuple[int, list[str], Iterator[tuple[int, list[str]]]]:
         """Return where the header stands, its cells, and the rows below it."""
@@ -180,8 +186,9 @@ class Sheet:
                     self.wrong(options.header_row, "", "", "header_row names this row, and it is empty")
                 return 0, [], iter(())
         else:
-            known = [options.known(row) for _, row in first]
-            which = known.index(max(known)) if known and known[0] < 2 <= max(known) else 0
+            which, is_sure = _header_among([row for _, row in first], options)
+            if not is_sure:
+                self.above = [number for number, _ in first[:which]]
         if not first:
             return 0, [], iter(())
         at, cells = first[which]
@@ -224,6 +231,22 @@ class Sheet:
             found = f"{what}; the first text in it is in row {number}: {text[:LONGEST_SHOWN]}"
             self.wrong(at, "", found, message[0].upper() + message[1:])
         return [place for place, name in enumerate(header) if name]
+
+
+def _header_among(rows: Sequence[Sequence[str]], options: ReadOptions) -> tuple[int, bool]:
+    """Return which of the first rows is the header, and whether at least two names or its place show that.
+
+    Below a title of single cells, a header of ours may be the prompt's alone.
+    """
+    known = [options.known(row) for row in rows]
+    if not known or known[0] >= 2:
+        return 0, True
+    if max(known) >= 2:
+        return known.index(max(known)), True
+    title = takewhile(lambda row: options.known(row) == 0 and sum(map(bool, map(str.strip, row))) == 1, rows)
+    at = sum(1 for _ in title)
+    has_prompt = at < len(rows) and "prompt" in (options.column_of(cell.strip()) for cell in rows[at])
+    return (at, False) if at and has_prompt else (0, True)
 
 
 def _counts(cells: Iterable[str]) -> bool:
@@ -322,6 +345,12 @@ def _hidden_warning(file: str, hidden: Sequence[int]) -> Problem:
     rows = f"row {hidden[0]} is" if len(hidden) == 1 else f"{len(hidden):,} rows ({listed(hidden)}) are"
     message = f"{rows} hidden or filtered out, and planned like the others; --skip-hidden leaves them out"
     return Problem(file, hidden[0], "", "", message)
+
+
+def _title_warning(file: str, above: Sequence[int], at: int) -> Problem:
+    rows = f"rows {listed(above)} are " if len(above) > 1 else ""
+    message = f"{rows}left out as the title above the header in row {at}"
+    return Problem(file, above[0], "", "", message)
 
 
 def _chained(*parts: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:

@@ -25,8 +25,8 @@ def check_rows(rows: Iterable[Row], context: Context, notes: Problems) -> list[t
     headers = Headers(notes)
     pairs = []
     for row in rows:
-        for name in headers.unseen(row.file, tuple(row.cells)):
-            if row.cells[name].strip():
+        for name, shape in headers.unseen(row.file, tuple(row.cells)).items():
+            if re.search(shape, row.cells[name]) if shape else row.cells[name].strip():
                 headers.saw(row.file, tuple(row.cells), name)
         job = read_row(row, context, notes)
         if job is not None:

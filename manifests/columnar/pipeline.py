@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from callsheet.files import TemporaryFolder
 from manifests.campaign import Campaign
-from manifests.columnar.arrow import by_word, coded, combinations, is_filled, numbers_of
+from manifests.columnar.arrow import by_word, coded, combinations, is_filled, matches, numbers_of
 from manifests.columnar.batches import Batch, Expander, batches_of
 from manifests.columnar.check import Checker
 from manifests.columnar.duplicates import RowKeys, Settler, changed
@@ -67,8 +68,10 @@ class BulkPlanner:
     def _rows(self) -> Iterator[PlanRows]:
         headers = Headers(self._notes)
         for batch, rows, notes in _in_order(self._work, self._batches()):
-            for name in headers.unseen(batch.file, batch.header) if len(batch) else ():
-                if by_word(batch.columns[name], is_filled).any():
+            unseen = headers.unseen(batch.file, batch.header) if len(batch) else {}
+            for name, shape in unseen.items():
+                fits = partial(matches, pattern=shape) if shape else is_filled
+                if by_word(batch.columns[name], fits).any():
                     headers.saw(batch.file, batch.header, name)
             self._notes.add_from(notes)
             if len(rows):

@@ -153,6 +153,58 @@ def test_csv_as_programs_save_it(content):
 
 
 @pytest.mark.parametrize(
+    "rows",
+    [
+        [["Spring campaign"], [None], ["prompt"], ["a kite"]],
+        [["Spring campaign"], ["Prompt"], ["a kite"]],
+        [["Spring campaign"], ["by Zoe"], [None], ["Shot text"], ["a kite"]],
+        [["Spring campaign", None], [None, None], ["prompt", "note"], ["a kite", "x"]],
+    ],
+    ids=["a blank line", "none", "two lines", "a column of theirs"],
+)
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_a_title_above_a_header_with_the_prompt_alone(rows, kind):
+    """It is left out with a word about it, as nothing but the one header shows that it is no shot."""
+    text = "".join(",".join(cell or "" for cell in row) + "\n" for row in rows)
+    Path(f"shots.{kind}").write_bytes(book(Shots=rows) if kind == "xlsx" else text.encode())
+    Path("c.toml").write_text(
+        f'[campaign]\nname = "c"\nmanifest = "shots.{kind}"\n[defaults]\nmodel = "{FAST}"\n'
+        + '[columns]\n"Shot text" = "prompt"\n' * (["Shot text"] in rows)
+    )
+    plan = make_plan("c.toml")
+    assert [each.job.prompt for each in plan.jobs] == ["a kite"]
+    (warning,) = plan.warnings
+    assert warning.row == 1
+    assert "above the header" in warning.message
+
+
+@pytest.mark.parametrize(
+    ("content", "prompts"),
+    [
+        ("prompt\nSpring campaign\n\nprompt\na kite\n", ["Spring campaign", "prompt", "a kite"]),
+        ("Prompt\nSpring campaign\nSeed\n", ["Spring campaign", "Seed"]),
+    ],
+)
+def test_a_prompt_that_looks_like_a_title_is_a_shot(content, prompts):
+    """Where the first row is a header, no row below it is another one."""
+    plan = _plan(content, defaults={"model": FAST})
+    assert [each.job.prompt for each in plan.jobs] == prompts
+    assert plan.warnings == ()
+
+
+@pytest.mark.parametrize("product", ["Seed", "Model", "Draft", "Client"])
+def test_a_cell_that_is_called_like_a_column_makes_no_header(product):
+    """Products of one column may be called like columns of ours; none of them is lost."""
+    Path("shots.csv").write_text(f"Product\nkite\n{product}\nboat\n")
+    Path("c.toml").write_text(
+        f'[campaign]\nname = "c"\nmanifest = "shots.csv"\n[defaults]\nmodel = "{FAST}"\n'
+        '[template]\nprompt = "a {Product}"\n'
+    )
+    plan = make_plan("c.toml")
+    assert [each.job.prompt for each in plan.jobs] == ["a kite", f"a {product}", "a boat"]
+
+
+@pytest.mark.parametrize(
     ("content", "row", "message"),
     [
         (TABLE.replace("480p\n", "480p,,x\n"), 2, "the header has 3"),
@@ -578,3 +630,39 @@ def test_a_table_with_too_many_columns_is_refused(name):
         make_plan(name)
     (problem,) = caught.value.problems
     assert (problem.found, problem.message) == ("16,385 columns", "at most 16,384 are allowed")
+
+
+SHOPIFY = (
+    "Handle,Title,Vendor,Tags,Variant SKU,Variant Grams,Variant Inventory Qty,Variant Price,Variant Barcode,"
+    "Quantity"
+)
+
+
+def _warned(header: str, *rows: str) -> list[str]:
+    """Return the columns that earn a warning beside a prompt and a model."""
+    lines = [f"{header},prompt,model", *(f"{row},kite {at},{FAST}" for at, row in enumerate(rows))]
+    return [each.column for each in _plan("\n".join(lines)).warnings]
+
+
+@pytest.mark.parametrize("values", [("PNG", "JPG"), ("Hardcover", "750 ml"), ("", "30x40 cm")])
+def test_a_format_that_is_no_shape_is_their_own(values):
+    """A product feed has file formats and sizes of packages; they are carried without a word."""
+    assert _warned("SKU,Format", *(f"{at},{value}" for at, value in enumerate(values))) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["9:16", "16x9", "1080x1920", "Square", "Hochformat", "1080p", "Story / 9:16"]
+)
+def test_a_format_that_is_a_shape_is_a_doubt(value):
+    """Without the warning every clip would have the model's own shape; one such cell is enough."""
+    assert _warned("SKU,Format", "1,", f"2,{value}") == ["Format"]
+    filled = _plan(f"Format,aspect_ratio,prompt,model\n{value},9:16,a kite,{FAST}\n")
+    assert filled.warnings == ()
+
+
+def test_variants_and_quantities_of_a_shop_are_its_own():
+    """Beside an article number or a price they are what is in stock; elsewhere they may be takes."""
+    assert _warned(SHOPIFY, ",".join("1" * 10)) == []
+    assert _warned("Name,Price,Quantity", "a,9.99,100") == []
+    assert _warned("Name,Quantity", "a,3") == ["Quantity"]
+    assert _warned("SKU,Number of takes", "a,3") == ["Number of takes"]

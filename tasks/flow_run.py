@@ -99,11 +99,14 @@ async def _is_cancelled(flow_run_id: str) -> bool:
 
 
 async def _terminated(ctx: RunContext, flow_run_id: str) -> None:
-    """React to SIGTERM: a worker sends it when a person cancels the flow run, and when it is shut down."""
-    if ctx.stop.admitting and await _is_cancelled(flow_run_id):
-        await cancel_run(ctx, "cancelled in Prefect")
-    else:
+    """React to SIGTERM: a worker sends it when a person cancels the flow run, and when it is shut down.
+
+    A cancellation may have been seen before: what renders is collected until the worker kills the process.
+    """
+    if not await _is_cancelled(flow_run_id):
         ctx.stop.stop(Interrupted("terminated"))
+    elif not ctx.state.cancelled:
+        await cancel_run(ctx, "cancelled in Prefect")
 
 
 def event_sender(flow_run_id: str) -> Callable[[Message], None]:

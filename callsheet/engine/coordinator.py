@@ -190,7 +190,8 @@ async def finalize_together(ctx: RunContext) -> dict[str, Any]:
             if summary := await finalize_run(
                 ctx.account, ctx.run.run_id, anyway=True, announcer=ctx.announcer
             ):
-                return summary
+                remarks = [*summary["remarks"], *ctx.state.notices]
+                return {**summary, "remarks": remarks, "cancelled": ctx.state.cancelled}
             if (await ctx.do(queries.run, ctx.run.run_id)).closed_ms is not None:
                 break
             await asyncio.sleep(1)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from callsheet.engine import coordinator
-from callsheet.engine.cancel import cancel_pending
+from callsheet.engine.cancel import cancel_pending, cancel_run
 from callsheet.engine.context import open_account
 from callsheet.engine.coordinator import coordinate, coordinating, finalize_together, start_parts
 from callsheet.engine.keeper import BEGIN_WITHIN_MS, RendersHere, Round, keep
@@ -353,6 +353,25 @@ async def test_a_coordinator_starts_the_parts_and_writes_up_the_run(world: Any) 
     assert most == 2
     assert in_ledger(queries.run, run_id).closed_ms is not None
     assert len(bought(world, "led")) == 5
+
+
+async def test_the_end_of_a_cancelled_coordinator_says_that_it_was_cancelled(world: Any) -> None:
+    """Prefect ends a flow run that a person has cancelled as Cancelled alone."""
+    run_id = await opened("off", 2)
+    in_ledger(parts.split, run_id, 1)
+
+    async def start(each: PartWork) -> None:
+        raise AssertionError(each)
+
+    async def two() -> int:
+        return 2
+
+    async with coordinating(RunRequest.of(in_ledger(queries.run, run_id)), run_id) as ctx:
+        await cancel_run(ctx, "cancelled in Prefect")
+        await coordinate(ctx, start, two)
+        summary = await finalize_together(ctx)
+    assert (summary["cancelled"], summary["statuses"]["cancelled"]) == (True, 2)
+    assert summary["remarks"][-1] == "cancelled in Prefect: 2 jobs cancelled, 0 asked to stop at fal"
 
 
 @write()

@@ -143,11 +143,11 @@ class Database:
         if declared.access is Access.READ:
             with self._read() as connection:
                 now_ms = partial(self._clock_ms, connection)
-                yield Transaction(connection, now_ms, Access.READ, self._locks)
+                yield Transaction(connection, now_ms, Access.READ, self._locks, self.label)
             return
         with self._write(fenced=declared.fenced) as connection:
             begun_ms = self._group.now_ms
-            yield Transaction(connection, lambda: begun_ms, declared.access, self._locks)
+            yield Transaction(connection, lambda: begun_ms, declared.access, self._locks, self.label)
             if declared.access is Access.PURCHASE:
                 self._require_lasting(connection)
 

@@ -156,12 +156,12 @@ def payloads(tx: Transaction, job_ids: Collection[int], *, with_etag: bool = Fal
 
 def _no_such_run(tx: Transaction, run_id: str) -> str:
     known = [found.run_id for found in runs(tx, limit=200)]
-    if near := difflib.get_close_matches(run_id, known, n=1, cutoff=0.0):
-        return (
-            f"there is no run {run_id!r}; the nearest is {near[0]!r} (`callsheet ledger statement --by run` "
-            "lists what was bought)"
-        )
-    return f"there is no run {run_id!r}; this ledger has no runs yet (the sandbox's is opened by --sandbox)"
+    near = difflib.get_close_matches(run_id, known, n=1, cutoff=0.0)
+    nearest = f"; the nearest is {near[0]!r}" if near else ", which has no runs yet"
+    return (
+        f"there is no run {run_id!r} in the ledger {tx.ledger}{nearest}. Another one is chosen by --sandbox "
+        "(in Prefect: `sandbox` of the request) and by CALLSHEET_LEDGER_URL"
+    )
 
 
 @read()

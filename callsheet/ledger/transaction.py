@@ -69,13 +69,15 @@ class Access(IntEnum):
 class Transaction:
     """One transaction of the ledger. `clock` gives its time in Unix milliseconds.
 
-    `locks` are those of the runs of a ledger that is a file; None on a server.
+    `locks` are those of the runs of a ledger that is a file; None on a server. `ledger` is what messages
+    call it.
     """
 
     connection: Connection
     clock: Callable[[], int]
     access: Access
     locks: FileLocks | None
+    ledger: str
 
     @cached_property
     def at_ms(self) -> int:

@@ -252,8 +252,20 @@ COLUMNS = (
 COLUMN = {column.name: column for column in COLUMNS}
 """The same columns, by name."""
 
-PICTURE_COLUMNS = tuple(column.name for column in COLUMNS if isinstance(column.kind, Pictures))
-"""The columns of pictures, videos and sounds, in the order in which a job has them."""
+MEDIA_OF = {column.name: column.kind.media for column in COLUMNS if isinstance(column.kind, Pictures)}
+"""What the files of each column of pictures, videos and sounds are, in the order in which a job has them."""
+
+PICTURE_COLUMNS = tuple(MEDIA_OF)
+REFERENCES = tuple(
+    column.name for column in COLUMNS if isinstance(column.kind, Pictures) and column.kind.bounds
+)
+"""Those of reference files: a cell may name several."""
+
+FLAG_COLUMNS = tuple(column.name for column in COLUMNS if isinstance(column.kind, Flag))
+CHOICE_COLUMNS = tuple(
+    column.name for column in COLUMNS if isinstance(column.kind, Choice) and not column.kind.default
+)
+"""Those of a choice that is left to fal where the cell is empty."""
 
 _BETWEEN_WORDS = re.compile("[\\s_\\-\u00ad\u200b-\u200d\u2060\ufeff]+")
 """What headers may differ in beside case: white space, `_`, `-`, and characters of no width."""

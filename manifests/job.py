@@ -10,7 +10,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from callsheet.errors import UsageError
@@ -174,19 +174,8 @@ class Job:
     @property
     def options(self) -> dict[str, Any]:
         """What is chosen of the endpoint's options, by the manifest's names; None is left to fal."""
-        return {
-            "resolution": self.resolution,
-            "aspect_ratio": self.aspect_ratio,
-            "duration": self.duration_s,
-            "num_frames": self.num_frames,
-            "camera_fixed": self.camera_fixed,
-            "enable_safety_checker": self.enable_safety_checker,
-            "generate_audio": self.generate_audio,
-            "draft": self.draft,
-            "task": self.task,
-            "codec": self.codec,
-            "bitrate_mode": self.bitrate_mode,
-        }
+        fields_of = {"duration": "duration_s"}
+        return {name: getattr(self, fields_of.get(name, name)) for name in (*OPTIONS, *LATER_OPTIONS)}
 
 
 OPTIONS = (
@@ -297,27 +286,23 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-_PLAIN = tuple(
-    each for each in fields(Job) if each.name not in ("endpoint", "image", "end_image", "references")
-)
-
-
 def encode_job(job: Job) -> str:
     """Write a job as compact JSON; fields that hold their default are left out."""
-    data: dict[str, Any] = {"endpoint": job.endpoint.id}
-    for each in _PLAIN:
-        value = getattr(job, each.name)
-        if each.default is MISSING or value != each.default:
-            data[each.name] = value
+    data = _chosen(job) | {"endpoint": job.endpoint.id}
+    for name in ("image", "end_image"):
+        if name in data:
+            data[name] = _chosen(data[name])
+    if job.references:
+        data["references"] = [_chosen(image) for image in job.references]
     if not job.extra:
         del data["extra"]
-    for name in ("image", "end_image"):
-        image = getattr(job, name)
-        if image is not None:
-            data[name] = _image_data(image)
-    if job.references:
-        data["references"] = [_image_data(image) for image in job.references]
     return canonical_json(data)
+
+
+def _chosen(record: Job | Image) -> dict[str, Any]:
+    """Return the fields that do not hold their default."""
+    values = {each.name: (getattr(record, each.name), each.default) for each in fields(record)}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 def decode_job(text: str, catalog: Catalog) -> Job:
@@ -334,23 +319,6 @@ def decode_job(text: str, catalog: Catalog) -> Job:
     return Job(**data)
 
 
-def _image_data(image: Image) -> dict[str, Any]:
-    data: dict[str, Any] = {"kind": image.kind, "value": image.value, "sha256": image.sha256}
-    data |= {"content_type": image.content_type, "size": list(image.size) if image.size else None}
-    data |= {"media": None if image.media == "image" else image.media, "length_ms": image.length_ms}
-    data["etag"] = image.etag
-    return {name: value for name, value in data.items() if value is not None}
-
-
 def _image(data: dict[str, Any]) -> Image:
     size = data.get("size")
-    return Image(
-        kind=data["kind"],
-        value=data["value"],
-        sha256=data.get("sha256"),
-        content_type=data.get("content_type"),
-        size=(size[0], size[1]) if size else None,
-        media=data.get("media", "image"),
-        length_ms=data.get("length_ms"),
-        etag=data.get("etag"),
-    )
+    return Image(**{**data, "size": (size[0], size[1]) if size else None})

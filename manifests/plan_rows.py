@@ -10,7 +10,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from manifests.columns import COLUMN, PICTURE_COLUMNS, Media, Pictures
+from manifests.columns import (
+    CHOICE_COLUMNS,
+    COLUMN,
+    FLAG_COLUMNS,
+    MEDIA_OF,
+    PICTURE_COLUMNS,
+    REFERENCES,
+    Media,
+)
 from manifests.job import Image, Job, canonical_json
 from manifests.names import without_suffix
 from manifests.parse_cells import picture_list
@@ -34,20 +42,14 @@ TEXTS = (
     "camera_fixed",
     "enable_safety_checker",
     "generate_audio",
-    "image_url",
-    "end_image_url",
-    "reference_image_urls",
-    "reference_videos",
-    "reference_audios",
+    *PICTURE_COLUMNS,
     "pictures",
     "client",
     "output_name",
     "made",
     "given",
     "draft",
-    "task",
-    "codec",
-    "bitrate_mode",
+    *CHOICE_COLUMNS,
 )
 NUMBERS = (
     "row",
@@ -63,15 +65,7 @@ NUMBERS = (
     "expected_nano",
     "maximum_nano",
 )
-FLAGS = ("camera_fixed", "enable_safety_checker", "generate_audio", "draft")
-CHOICES = ("task", "codec", "bitrate_mode")
 MADE_ID, MADE_NAME = "id", "name"
-MEDIA: Mapping[str, Media] = {
-    "reference_image_urls": "image",
-    "reference_videos": "video",
-    "reference_audios": "audio",
-}
-"""What the files of a column of references are."""
 _FLAGS = {None: "", True: "true", False: "false"}
 _READ_FLAGS = {text: value for value, text in _FLAGS.items()}
 
@@ -114,19 +108,18 @@ def _row(planned: PlannedJob) -> dict[str, Any]:
         "output_name": job.output_name,
         "made": " ".join(made),
         "given": given_text(cells),
-        "pictures": pictures_text(
-            {"image_url": one(job.image), "end_image_url": one(job.end_image)}
-            | {name: [i for i in job.references if i.media == media] for name, media in MEDIA.items()}
-        ),
+        "pictures": pictures_text(_files(job)),
     }
     row |= {name: cells.get(name, "").strip() for name in PICTURE_COLUMNS}
     row |= {f"{EXTRA}{name}": cell for name, cell in job.extra.items()}
     return row | shared_cells(job.endpoint, job.options, price)
 
 
-def one(image: Image | None) -> tuple[Image, ...]:
-    """Return one picture, or none, as a sequence."""
-    return (image,) if image else ()
+def _files(job: Job) -> dict[str, list[Image]]:
+    """Return a job's pictures, videos and sounds by the columns that they are written in."""
+    frames = {"image_url": job.image, "end_image_url": job.end_image}
+    files = {name: [image] if image else [] for name, image in frames.items()}
+    return files | {name: [i for i in job.references if i.media == MEDIA_OF[name]] for name in REFERENCES}
 
 
 def shared_cells(endpoint: Endpoint, options: Mapping[str, Any], price: Quote) -> dict[str, str | int]:
@@ -138,8 +131,8 @@ def shared_cells(endpoint: Endpoint, options: Mapping[str, Any], price: Quote) -
         "aspect_ratio": options["aspect_ratio"],
         "duration_s": options["duration"] or 0,
         "num_frames": options["num_frames"] or 0,
-        **{name: _FLAGS[options[name]] for name in FLAGS},
-        **{name: options[name] or "" for name in CHOICES},
+        **{name: _FLAGS[options[name]] for name in FLAG_COLUMNS},
+        **{name: options[name] or "" for name in CHOICE_COLUMNS},
         "width_px": price.width_px,
         "height_px": price.height_px,
         "fps": price.fps,
@@ -156,7 +149,7 @@ def given_text(cells: Mapping[str, str]) -> str:
 
 def _is_kept_here(name: str) -> bool:
     """Whether `given` holds a column's cells: one whose columns in the table are resolved to values."""
-    return name in COLUMN and name not in _OWN and not isinstance(COLUMN[name].kind, Pictures)
+    return name in COLUMN and name not in _OWN and name not in PICTURE_COLUMNS
 
 
 _OWN = frozenset({"custom_id", "prompt", "client", "output_name", "seed", "take", "priority"})
@@ -201,7 +194,7 @@ def planned_of(row: Mapping[str, Any], catalog: Catalog) -> tuple[Job, Quote, di
         seed=None if row["seed"] == NO_SEED else row["seed"],
         image=next(iter(pictures["image_url"]), None),
         end_image=next(iter(pictures["end_image_url"]), None),
-        references=tuple(image for name in MEDIA for image in pictures[name]),
+        references=tuple(image for name in REFERENCES for image in pictures[name]),
         take=row["take"],
         priority=row["priority"],
         client=row["client"],
@@ -218,8 +211,8 @@ def options_of(row: Mapping[str, Any]) -> dict[str, Any]:
         "aspect_ratio": row["aspect_ratio"],
         "duration": row["duration_s"] or None,
         "num_frames": row["num_frames"] or None,
-        **{name: _READ_FLAGS[row.get(name) or ""] for name in FLAGS},
-        **{name: row.get(name) or None for name in CHOICES},
+        **{name: _READ_FLAGS[row.get(name) or ""] for name in FLAG_COLUMNS},
+        **{name: row.get(name) or None for name in CHOICE_COLUMNS},
     }
 
 
@@ -237,26 +230,19 @@ def _quote(row: Mapping[str, Any]) -> Quote:
 def _pictures(row: Mapping[str, Any]) -> dict[str, list[Image]]:
     known = json.loads(row["pictures"]) if row["pictures"] else {}
     found = {}
-    for name in PICTURE_COLUMNS:
+    for name, media in MEDIA_OF.items():
         if name in known:
-            found[name] = [_image(MEDIA.get(name, "image"), *each) for each in known[name]]
+            found[name] = [_image(each, media) for each in known[name]]
         else:
-            media = MEDIA.get(name, "image")
             found[name] = [Image("url", part, media=media) for part in picture_list(row.get(name) or "")]
     return found
 
 
-def _image(
-    media: Media,
-    kind: Any,
-    value: str,
-    sha256: str | None,
-    content_type: str | None,
-    size: list[int] | None,
-    length_ms: int | None = None,
-) -> Image:
+def _image(known: Sequence[Any], media: Media) -> Image:
+    """Read what `_known` wrote."""
+    kind, value, sha256, content_type, size, *length_ms = known
     shape = (size[0], size[1]) if size else None
-    return Image(kind, value, sha256, content_type, shape, media, length_ms)
+    return Image(kind, value, sha256, content_type, shape, media, *length_ms)
 
 
 def _cells(row: Mapping[str, Any], job: Job) -> dict[str, str]:
@@ -300,37 +286,13 @@ def manifest_cells(job: Job) -> dict[str, str]:
 
     Read again, the row is the same purchase (the same `fingerprint`), as long as its pictures can be read.
     """
-    return {
-        "custom_id": job.custom_id,
-        "prompt": job.prompt,
-        "model": job.endpoint.model if job.draft_id else job.endpoint.id,
-        "image_url": job.image.value if job.image else "",
-        "end_image_url": job.end_image.value if job.end_image else "",
-        **{name: _files(job, media) for name, media in MEDIA.items()},
-        "aspect_ratio": job.aspect_ratio,
-        "resolution": job.resolution,
-        "duration": _text(job.duration_s),
-        "num_frames": _text(job.num_frames),
-        "camera_fixed": _text(job.camera_fixed),
-        "seed": _text(job.seed),
-        "enable_safety_checker": _text(job.enable_safety_checker),
-        "generate_audio": _text(job.generate_audio),
-        "draft": _text(job.draft),
-        "task": job.task or "",
-        "codec": job.codec or "",
-        "bitrate_mode": job.bitrate_mode or "",
-        "priority": str(job.priority),
-        "take": str(job.take),
-        "client": job.client,
-        "output_name": job.output_name,
-    }
+    cells = {name: "\n".join(image.value for image in images) for name, images in _files(job).items()}
+    cells["model"] = job.endpoint.model if job.draft_id else job.endpoint.id
+    own = {name: getattr(job, name) for name in _OWN}
+    cells |= {name: _text(value) for name, value in {**own, **job.options}.items()}
+    return {name: cells[name] for name in COLUMN}
 
 
-def _files(job: Job, media: Media) -> str:
-    """Write the reference files of a kind, a line each."""
-    return "\n".join(image.value for image in job.references if image.media == media)
-
-
-def _text(value: int | None) -> str:
-    """Write a number, or a flag as `true` and `false` (a bool is an int)."""
-    return "" if value is None else str(value).lower()
+def _text(value: str | int | None) -> str:
+    """Write a number or a text as it is, a flag as `true` and `false`, and nothing for None."""
+    return _FLAGS[value] if value is None or isinstance(value, bool) else str(value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callsheet.errors import ManifestError
-from manifests.columns import NAME_MAX_CHARS, SEED_MAX
+from manifests.columns import CHOICE_COLUMNS, FLAG_COLUMNS, NAME_MAX_CHARS, SEED_MAX
 from manifests.images import PictureFinder
 from manifests.job import Job
 from manifests.names import NAME_MAX_CHARS as FILE_NAME_MAX_CHARS
@@ -27,18 +27,7 @@ RETAKE_OF = "retake_of"
 CHANGEABLE = ("prompt", "model", "seed", "take")
 """Columns in which a retake may differ from its clip."""
 
-_OF_ONE_MODEL = frozenset(
-    {
-        "camera_fixed",
-        "seed",
-        "enable_safety_checker",
-        "generate_audio",
-        "draft",
-        "task",
-        "codec",
-        "bitrate_mode",
-    }
-)
+_OF_ONE_MODEL = frozenset({"seed", *FLAG_COLUMNS, *CHOICE_COLUMNS})
 """Options that a retake on another model goes without where that model has no such option."""
 
 

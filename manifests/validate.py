@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
-from manifests.columns import COLUMN, COLUMNS, Pictures
+from manifests.columns import COLUMN, COLUMNS, REFERENCES, Pictures
 from manifests.headers import Headers
 from manifests.job import Image, Job, input_ms, plain_prompt
 from manifests.names import identified
@@ -57,37 +58,18 @@ def read_row(row: Row, context: Context, notes: Problems) -> Job | None:
 
 
 def _job(row: Row, endpoint: Endpoint, values: Mapping[str, Any]) -> Job:
-    frames = values["num_frames"]
+    own = {each.name for each in fields(Job)} & COLUMN.keys() - {"prompt"}
     return Job(
         row=row.row,
-        custom_id=values["custom_id"],
         endpoint=endpoint,
         prompt=plain_prompt(values["prompt"]),
-        resolution=values["resolution"],
-        aspect_ratio=values["aspect_ratio"],
-        duration_s=None if frames else values["duration"],
-        num_frames=frames,
-        camera_fixed=values["camera_fixed"],
-        seed=values["seed"],
-        enable_safety_checker=values["enable_safety_checker"],
-        generate_audio=values["generate_audio"],
+        duration_s=None if values["num_frames"] else values["duration"],
         image=next(iter(values["image_url"]), None),
         end_image=next(iter(values["end_image_url"]), None),
         references=tuple(each for name in REFERENCES for each in values[name]),
-        draft=values["draft"],
-        task=values["task"],
-        codec=values["codec"],
-        bitrate_mode=values["bitrate_mode"],
-        take=values["take"],
-        priority=values["priority"],
-        client=values["client"],
-        output_name=values["output_name"],
         extra={name: cell for name, cell in row.cells.items() if name not in COLUMN},
+        **{name: values[name] for name in own},
     )
-
-
-REFERENCES = ("reference_image_urls", "reference_videos", "reference_audios")
-"""The columns of reference files, in the order in which a job has them."""
 
 
 def references_problem(endpoint: Endpoint, references: Sequence[Image]) -> tuple[str, str] | None:
@@ -100,9 +82,8 @@ def references_problem(endpoint: Endpoint, references: Sequence[Image]) -> tuple
         return "reference_audios", "a reference sound needs at least one reference picture or video"
     if endpoint.reference_files and len(references) > endpoint.reference_files:
         most = endpoint.reference_files
-        return REFERENCES[
-            0
-        ], f"here are {len(references)} reference files of all kinds; at most {most} are allowed"
+        message = f"here are {len(references)} reference files of all kinds; at most {most} are allowed"
+        return REFERENCES[0], message
     most_ms = endpoint.input_video_ms
     if most_ms and input_ms(endpoint, references) > most_ms:
         length_s = input_ms(endpoint, references) / 1000

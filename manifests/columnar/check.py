@@ -33,7 +33,7 @@ from manifests.columnar.cells import (
     plain_prompts,
     written,
 )
-from manifests.columns import COLUMN, COLUMNS, FileName, Media, Pictures, Text, Whole
+from manifests.columns import COLUMN, COLUMNS, REFERENCES, FileName, Media, Pictures, Text, Whole
 from manifests.job import (
     LATER_OPTIONS,
     OPTIONS,
@@ -49,7 +49,6 @@ from manifests.problems import Problems
 from manifests.table import CELL_LIMIT_BYTES, printable, shown
 from manifests.validate import (
     INSTRUCTIONS,
-    REFERENCES,
     read_row,
     references_problem,
     task_problem,

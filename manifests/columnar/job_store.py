@@ -27,7 +27,7 @@ from manifests.columnar.arrow import (
     texts_of,
 )
 from manifests.columnar.cells import cells_table
-from manifests.columns import PICTURE_COLUMNS, Media
+from manifests.columns import CHOICE_COLUMNS, FLAG_COLUMNS, MEDIA_OF, PICTURE_COLUMNS, REFERENCES, Media
 from manifests.job import Image, fingerprint_of, options_text
 from manifests.parse_cells import picture_list
 from manifests.plan import JobKind, PlannedJob, StoredJobs, Summary, part_of
@@ -40,18 +40,18 @@ from manifests.plan_hash import (
     combo_text,
     references_identity,
 )
-from manifests.plan_rows import (
-    CHOICES,
-    EXTRA,
-    FLAGS,
-    MEDIA,
-    options_of,
-    planned_of,
-    rows_schema,
-)
+from manifests.plan_rows import EXTRA, TEXTS, options_of, planned_of, rows_schema
 from pricing.catalog import Catalog
 
-SHARED_CONTENT = ("endpoint", "resolution", "aspect_ratio", "duration_s", "num_frames", *FLAGS, *CHOICES)
+SHARED_CONTENT = (
+    "endpoint",
+    "resolution",
+    "aspect_ratio",
+    "duration_s",
+    "num_frames",
+    *FLAG_COLUMNS,
+    *CHOICE_COLUMNS,
+)
 """The columns that many jobs have in common and that make the video."""
 
 _COMBINED = (*SHARED_CONTENT, "width_px", "height_px", "fps", "frames", "expected_nano", "maximum_nano")
@@ -60,7 +60,7 @@ _COMBINED = (*SHARED_CONTENT, "width_px", "height_px", "fps", "frames", "expecte
 FINGERPRINTED = (*SHARED_CONTENT, "prompt", "seed", "take", *PICTURE_COLUMNS, "pictures")
 """The columns that fingerprints are made of."""
 
-IDENTITIES = {"image": ("image_url",), "end_image": ("end_image_url",), "references": tuple(MEDIA)}
+IDENTITIES = {"image": ("image_url",), "end_image": ("end_image_url",), "references": REFERENCES}
 """The columns of files that are known together by their identities, by the name of these identities."""
 
 
@@ -72,7 +72,7 @@ def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
     known = [json.loads(text) if text else {} for text in columns["pictures"].to_pylist()]
     each = {
         name: [
-            _identity(cell, files.get(name), MEDIA.get(name, "image"))
+            _identity(cell, files.get(name), MEDIA_OF[name])
             for cell, files in zip(columns[name].to_pylist(), known, strict=True)
         ]
         for name in names
@@ -144,29 +144,7 @@ def _has_text(column: Any) -> bool:
 
 
 ONE_EACH = {"custom_id", "prompt", "output_name", "seed", "row"}
-SHARED = {  # as words and places, which is how most of it comes
-    "file",
-    "made",
-    "client",
-    "image_url",
-    "end_image_url",
-    "reference_image_urls",
-    "reference_videos",
-    "reference_audios",
-    "pictures",
-    "given",
-    "endpoint",
-    "model",
-    "resolution",
-    "aspect_ratio",
-    "camera_fixed",
-    "enable_safety_checker",
-    "generate_audio",
-    "draft",
-    "task",
-    "codec",
-    "bitrate_mode",
-}
+SHARED = set(TEXTS) - ONE_EACH  # as words and places, which is how most of it comes
 _ROWS_AT_ONCE = 1 << 13
 _JOBS_AT_ONCE = 1 << 8
 _HASHED_AS_THEY_ARE = ("custom_id", "prompt", "client", "output_name")

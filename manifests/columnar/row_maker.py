@@ -33,7 +33,7 @@ from manifests.columnar.batches import Batch
 from manifests.columnar.cells import PictureCells, composed, is_plain_name
 from manifests.columnar.check import Checked, Combination
 from manifests.columnar.job_store import IDENTITIES, SHARED, fingerprints
-from manifests.columns import PICTURE_COLUMNS
+from manifests.columns import MEDIA_OF, PICTURE_COLUMNS
 from manifests.names import (
     BY_ID,
     NO_SLUG,
@@ -50,7 +50,6 @@ from manifests.plan_rows import (
     EXTRA,
     MADE_ID,
     MADE_NAME,
-    MEDIA,
     pictures_text,
     shared_cells,
 )
@@ -261,7 +260,7 @@ def _joined(checked: Checked, names: Sequence[str], nothing: Any) -> Any:
 
 def _identities(name: str, pictures: PictureCells) -> Any:
     """Return the identities of every row's files in a column; a picture's plain address is its own."""
-    media = MEDIA.get(name, "image")
+    media = MEDIA_OF[name]
     own = pictures.texts
     if media != "image":
         is_empty = pc.equal(own, "")

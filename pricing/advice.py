@@ -10,11 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from pricing.budgets import Room, Spend
 from pricing.catalog import Catalog
 from pricing.quotes import Quote, Shot, quote
+
+if TYPE_CHECKING:
+    from pricing.fitting import Queue  # takes the time of NumPy's import
 
 LOW = "480p"
 FAST = "seedance-1.0-pro-fast"
@@ -44,18 +47,6 @@ class Advice:
     priorities: tuple[int, ...]
     saving_maximum_nano: int
     saving_expected_nano: int
-
-
-class Queue(Protocol):
-    """What advice needs of `pricing.fitting.Queue`, whose import takes the time of NumPy's."""
-
-    over: list[int]
-
-    def which(self, positions: Sequence[int]) -> list[int]:
-        """Return the kinds of the jobs at these positions."""
-
-    def changed(self, saved_nano: Sequence[int]) -> list[int] | None:
-        """Return the positions of the jobs that have to change."""
 
 
 Change = Callable[[Catalog, Order], Shot | None]

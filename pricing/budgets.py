@@ -143,11 +143,6 @@ def shortfalls(spends: Iterable[Spend], room: Room) -> list[Shortfall]:
     return [Shortfall(cap, needed[cap], room[cap]) for cap in room if needed[cap] > max(room[cap], 0)]
 
 
-def fits(spends: Iterable[Spend], room: Room) -> bool:
-    """Whether all the jobs together stay within every cap."""
-    return not shortfalls(spends, room)
-
-
 def choose(spends: Iterable[Spend], room: Room) -> Choice:
     """Take each job that still fits every cap, in this order: by priority, by waiting time, as given.
 

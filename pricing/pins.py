@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -98,43 +98,16 @@ def read_pins(text: str, catalog: Catalog) -> tuple[Pin, ...]:
     )
 
 
-_CONDITIONS = ("resolution", "audio", "video_input")
-
-
 def _rate_data(rate: Rate) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "of": rate.of,
-        "kind": rate.unit.kind,
-        "count": rate.unit.count,
-        "nano": rate.nano,
-        "input_nano": rate.input_nano,
-        "since": rate.since,
-        "source": rate.source,
-        "confidence": rate.confidence,
-    }
-    given = {name: getattr(rate, name) for name in (*_CONDITIONS, "note")}
-    return data | {name: value for name, value in given.items() if value not in (None, "")}
+    data = asdict(rate)
+    data |= data.pop("unit")
+    return {name: value for name, value in data.items() if value not in (None, "")}
 
 
 def _rates(pin: Mapping[str, Any]) -> tuple[Rate, ...]:
     if "rates" not in pin:
         return _older_rates(pin["nano_per_million_tokens"], pin["price_book"])
-    return tuple(
-        Rate(
-            of=row["of"],
-            unit=Unit(row["kind"], row["count"]),
-            nano=row["nano"],
-            since=row["since"],
-            source=row["source"],
-            confidence=row["confidence"],
-            resolution=row.get("resolution"),
-            audio=row.get("audio"),
-            video_input=row.get("video_input"),
-            input_nano=row["input_nano"],
-            note=row.get("note", ""),
-        )
-        for row in pin["rates"]
-    )
+    return tuple(Rate(unit=Unit(row.pop("kind"), row.pop("count")), **row) for row in pin["rates"])
 
 
 _WITH_SOUND = "+audio"

@@ -238,18 +238,15 @@ def finish_shot(catalog: Catalog, shot: Shot) -> Shot:
 
 def draft_cost(catalog: Catalog, drafts: Iterable[tuple[Shot, int]]) -> DraftCost:
     """Add up what these drafts cost: shots, each with how many there are of it."""
-    return _sum((quote(catalog, shot), times) for shot, times in drafts)
-
-
-def finish_cost(catalog: Catalog, drafts: Iterable[tuple[Shot, int]]) -> DraftCost:
-    """Add up what finishing all of these drafts costs."""
-    return _sum((quote(catalog, finish_shot(catalog, shot)), times) for shot, times in drafts)
-
-
-def _sum(priced: Iterable[tuple[Quote, int]]) -> DraftCost:
     count = expected_nano = maximum_nano = 0
-    for price, times in priced:
+    for shot, times in drafts:
+        price = quote(catalog, shot)
         count += times
         expected_nano += times * price.expected_nano
         maximum_nano += times * price.maximum_nano
     return DraftCost(count, expected_nano, maximum_nano)
+
+
+def finish_cost(catalog: Catalog, drafts: Iterable[tuple[Shot, int]]) -> DraftCost:
+    """Add up what finishing all of these drafts costs."""
+    return draft_cost(catalog, ((finish_shot(catalog, shot), times) for shot, times in drafts))

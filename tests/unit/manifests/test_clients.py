@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from callsheet.errors import ManifestError
 from manifests.plan import Plan
 from manifests.planner import make_plan
-from pricing.budgets import client_key, fits, full_room
+from pricing.budgets import client_key, full_room, shortfalls
 
 CAMPAIGN = (
     '[campaign]\nname = "spring"\nmanifest = "shots.csv"\n[defaults]\nmodel = "seedance-1.0-pro-fast"\n'
@@ -68,7 +68,7 @@ def test_a_cap_counts_every_spelling(tmp_path: Path) -> None:
     """Three spellings of one client are one line of the plan and one demand on the cap."""
     plan = _plan(tmp_path, ["Acme", "ACME ", "acme"], '[budget.client]\n"aCme" = 0.50\n')
     assert {name: total.jobs for name, total in plan.by_client().items()} == {"Acme": 3}
-    assert not fits(plan.demands(), full_room(plan.caps))
+    assert shortfalls(plan.demands(), full_room(plan.caps))
     assert [cap.label for cap in plan.caps] == ["client aCme in campaign spring"]
     assert plan.warnings == ()
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pricing.advice import Order, advise
-from pricing.budgets import Cap, Spend, fits
+from pricing.budgets import Cap, Spend, shortfalls
 from pricing.catalog import load_catalog
 from pricing.quotes import Shot, quote
 
@@ -70,7 +70,7 @@ def test_an_advised_plan_fits_and_its_saving_is_the_difference_of_the_quotes(job
             price = quote(CATALOG, changed)
             spend = replace(before.spend, maximum_nano=price.maximum_nano)
             after[position] = replace(before, shot=changed, quote=price, spend=spend)
-        assert fits([each.spend for each in after], room)
+        assert not shortfalls([each.spend for each in after], room)
         saved_nano = total_nano - sum(each.quote.maximum_nano for each in after)
         expected_nano = sum(each.quote.expected_nano for each in jobs) - sum(
             each.quote.expected_nano for each in after

@@ -17,7 +17,6 @@ from pricing.budgets import (
     campaign_client_key,
     choose,
     counts_in,
-    fits,
     full_room,
     shortfalls,
 )
@@ -62,7 +61,7 @@ def test_a_job_without_client_counts_for_no_client(scope: Scope) -> None:
 )
 def test_fits_to_the_last_nano(amounts: list[int], result: bool) -> None:
     """A cap may be used up exactly, and not passed by one nano-dollar."""
-    assert fits([_spend(amount) for amount in amounts], full_room([RUN])) is result
+    assert (not shortfalls([_spend(amount) for amount in amounts], full_room([RUN]))) is result
 
 
 def test_shortfall_names_the_cap_and_the_amounts() -> None:
@@ -73,8 +72,8 @@ def test_shortfall_names_the_cap_and_the_amounts() -> None:
 
 def test_a_passed_cap_stops_only_its_own() -> None:
     """A cap that was passed before is in nobody's way who does not count in it."""
-    assert fits([_spend(50)], {RUN: 100, ACME: -10})
-    assert not fits([_spend(50, client="acme")], {RUN: 100, ACME: -10})
+    assert not shortfalls([_spend(50)], {RUN: 100, ACME: -10})
+    assert shortfalls([_spend(50, client="acme")], {RUN: 100, ACME: -10})
 
 
 def test_choice_goes_by_priority_then_order() -> None:
@@ -139,15 +138,15 @@ def test_choice_never_passes_a_cap(jobs: list[Spend], room: dict[Cap, int]) -> N
     """What was chosen fits; every job is either taken or left; nothing that is left would still fit."""
     choice = choose(jobs, room)
     taken = [jobs[at] for at in choice.taken]
-    assert fits([job for job in taken if job.maximum_nano], room)
+    assert not shortfalls([job for job in taken if job.maximum_nano], room)
     assert sorted((*choice.taken, *choice.left)) == list(range(len(jobs)))
     assert choice.left_maximum_nano == sum(jobs[at].maximum_nano for at in choice.left)
     for at in choice.left:
-        assert not fits([*taken, jobs[at]], room) or jobs[at].maximum_nano == 0
+        assert shortfalls([*taken, jobs[at]], room) or jobs[at].maximum_nano == 0
 
 
 @given(st.lists(SPENDS, max_size=30), ROOMS)
 def test_everything_is_taken_where_everything_fits(jobs: list[Spend], room: dict[Cap, int]) -> None:
     """Nothing is left out for no reason."""
-    if fits(jobs, {cap: max(left, 0) for cap, left in room.items()}):
+    if not shortfalls(jobs, {cap: max(left, 0) for cap, left in room.items()}):
         assert choose(jobs, {cap: max(left, 0) for cap, left in room.items()}).left == ()

@@ -10,7 +10,7 @@ Pure. What makes a video is its content (`Job.fingerprint`); a custom_id is only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -124,16 +124,6 @@ def look_up(identities: Sequence[tuple[str, str]], by_fingerprint: Lookup, by_na
     names = {position: name for position, (_, name) in enumerate(identities) if position not in same}
     known = by_name(set(names.values()))
     return Changes(same, {position: known[name] for position, name in names.items() if name in known})
-
-
-def compare(plan: Plan, made: Iterable[MadeJob]) -> Changes:
-    """Set a plan's jobs beside jobs that are in memory; of several that fit, the last one counts."""
-    known = list(made)
-    by_fingerprint = {each.fingerprint: each for each in known}
-    by_name = {each.custom_id: each for each in known}
-    if not known:
-        return Changes()
-    return look_up(list(plan.identities()), lambda _: by_fingerprint, lambda _: by_name)
 
 
 def to_pay(plan: Plan, changes: Changes) -> list[Spend]:

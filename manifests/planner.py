@@ -50,14 +50,6 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
     return _plan(source if is_remote(str(source)) else Path(source), _campaign_of(source), options)
 
 
-def campaign_name(source: Path | str) -> str:
-    """Return the name of the campaign that SOURCE describes, without reading its rows.
-
-    Raises UsageError or ManifestError where a campaign file or a plan file cannot be read.
-    """
-    return written_campaign(source).name
-
-
 def written_campaign(source: Path | str) -> Campaign:
     """Return the campaign that SOURCE describes as it was written, without reading its rows.
 

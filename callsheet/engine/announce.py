@@ -26,7 +26,7 @@ from callsheet.notify.message import Message
 from callsheet.notify.sending import Announcer, Targets, targets_of
 from callsheet.reconciliation.account import AccountSession
 from callsheet.settings import Settings, settings_from
-from manifests.planner import campaign_name, written_campaign
+from manifests.planner import written_campaign
 
 LOOK_EVERY_S = 5.0
 """How often caps and unknown submissions are looked at while a run goes on, in seconds."""
@@ -107,7 +107,7 @@ async def refusals_told(request: RunRequest) -> AsyncIterator[None]:
 async def _tell_refusal(request: RunRequest, error: CallsheetError) -> None:
     name = request.label
     with suppress(CallsheetError, OSError):
-        name = campaign_name(request.source) if request.source else name
+        name = written_campaign(request.source).name if request.source else name
     problems = "\n".join(map(str, getattr(error, "problems", ())[:10]))
     told = message.refused(name, f"{error}\n{problems}".strip(), at_ms=wall_clock_ms())
     await _tell(targets_for(request.source, settings_from(os.environ), os.environ), told)

@@ -39,7 +39,7 @@ from callsheet.ledger.locks import WHOLE
 from callsheet.reconciliation.account import AccountSession, claimed
 from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan
-from manifests.planner import campaign_name, make_plan
+from manifests.planner import make_plan, written_campaign
 
 logger = logging.getLogger(__name__)
 
@@ -258,7 +258,7 @@ def unfinished_runs(request: RunRequest) -> list[RunRequest]:
     if not has_ledger(settings):
         return []
     with Ledger.open(settings.ledger) as ledger:
-        found = idle_runs(ledger, campaign_name(request.source))
+        found = idle_runs(ledger, written_campaign(request.source).name)
     may_ask = request.approve_above_usd is not None
     return [
         RunRequest.of(each).model_copy(update={"run_id": each.run_id, "speed": request.speed})

@@ -18,7 +18,7 @@ from callsheet.cli.prefect import configured_api_url, require_answer
 from callsheet.engine.request import RunRequest  # noqa: TID253 -- what is deployed; Prefect is slower still
 from callsheet.engine.schedule_rules import ScheduleRules  # noqa: TID253 -- as above
 from callsheet.errors import UsageError
-from manifests.planner import campaign_name
+from manifests.planner import written_campaign
 from manifests.readers.remote import bare_address, is_remote
 from manifests.row_filter import RowFilter
 from pricing.money import parse_usd
@@ -114,7 +114,7 @@ def deploy(
         shard_jobs=shard_jobs,
         **asdict(asked),
     )
-    name = None if source is None else _deployable(campaign_name(source))
+    name = None if source is None else _deployable(written_campaign(source).name)
     require_answer(url)
     from callsheet.cli.prefect_deployments import Schedule, unwanted_deployments, wanted_deployments
     from tasks.deploying import register, set_automations
@@ -182,7 +182,7 @@ def remove_deployment(campaign: Campaign, *, json: Json = False) -> int:
     Example: callsheet deploy remove spring
     """
     url = _server_url()
-    name = campaign_name(campaign) if Path(campaign).is_file() else campaign
+    name = written_campaign(campaign).name if Path(campaign).is_file() else campaign
     require_answer(url)
     from tasks.deploying import remove
 

@@ -30,7 +30,7 @@ from manifests.columnar import batches, cells, job_store
 from manifests.columnar.arrow import keys_of, texts_of
 from manifests.columnar.cells import is_plain_name
 from manifests.columns import COLUMN
-from manifests.diff import MadeJob, compare, to_pay
+from manifests.diff import MadeJob, to_pay
 from manifests.images import PictureFinder
 from manifests.job import plain_prompt
 from manifests.names import DEVICE_NAME, SAFE_NAME
@@ -44,6 +44,7 @@ from manifests.table import Table
 from pricing.budgets import Cap
 from pricing.catalog import load_catalog
 from tests.unit.manifests.clips import write_clip
+from tests.unit.manifests.made import compare
 
 CATALOG = load_catalog()
 PAD = ("", "", "", " ", "\u3000")

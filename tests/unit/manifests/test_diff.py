@@ -9,9 +9,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.diff import Changes, MadeJob, compare, look_up, to_pay, what_differs
+from manifests.diff import Changes, MadeJob, look_up, to_pay, what_differs
 from manifests.plan import Plan
 from manifests.planner import make_plan
+from tests.unit.manifests.made import compare
 
 ROWS = (
     "custom_id,prompt,model,resolution,duration,seed\n"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from manifests.diff import MadeJob, compare, what_differs
+from manifests.diff import MadeJob, what_differs
 from manifests.job import OPTIONS, Image, Job
 from manifests.plan import PlannedJob
 from manifests.planner import make_plan
 from pricing.catalog import load_catalog
+from tests.unit.manifests.made import compare
 
 ENDPOINT = load_catalog().endpoints["fal-ai/bytedance/seedance/v1/pro/fast/text-to-video"]
 NAMES = ("prompt", "model", *OPTIONS, "image_url")

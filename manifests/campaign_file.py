@@ -199,9 +199,7 @@ def _clash_problems(campaign: Campaign) -> list[Problem]:
 
 def _written(template: Template) -> str:
     """Write a template as it was typed, for a message."""
-    parts = list(template.parts)
-    parts[1::2] = [f"{{{name}}}" for name in parts[1::2]]
-    return shown("".join(parts))
+    return shown(template.fill({name: f"{{{name}}}" for name in template.columns}))
 
 
 def _same_client_problems(campaign: Campaign) -> list[Problem]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
 
 from callsheet.errors import Problem
 from manifests.campaign import BadTemplate, Campaign, Template
 from manifests.columns import COLUMN
 from manifests.names import safe_part, without_suffix
 from manifests.problems import Problems
+from manifests.readers.parquet import Manifest
 from manifests.spellings import whole_number
 from manifests.table import ROWS_MAX, Row, Table, shown
 
@@ -24,25 +24,12 @@ NAMING = ("custom_id", "output_name")
 OVERRIDDEN = "[matrix] sets this column; this value is not used"
 
 
-class Headed(Protocol):
-    """What has a header and so many rows: a table, or a file that is only open."""
-
-    @property
-    def file(self) -> str: ...  # noqa: D102
-    @property
-    def header(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def columns(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def count(self) -> int: ...  # noqa: D102
-
-
 def factor_of(campaign: Campaign) -> int:
     """Return how many jobs each row becomes."""
     return campaign.takes * math.prod(len(values) for values in campaign.matrix.values())
 
 
-def expansion_problems(campaign: Campaign, tables: Sequence[Headed]) -> list[Problem]:
+def expansion_problems(campaign: Campaign, tables: Sequence[Manifest]) -> list[Problem]:
     """Return what is wrong with the campaign as these tables fill it: missing columns, too many jobs."""
     problems = []
     rows = sum(table.count for table in tables)
@@ -57,7 +44,7 @@ def expansion_problems(campaign: Campaign, tables: Sequence[Headed]) -> list[Pro
     return problems
 
 
-def _unnamed(campaign: Campaign, table: Headed) -> Iterator[Problem]:
+def _unnamed(campaign: Campaign, table: Manifest) -> Iterator[Problem]:
     """Yield the renamings that this table cannot be given.
 
     Several names of theirs may stand for one of ours (many manifests, many hands); a table has one of them.
@@ -72,7 +59,7 @@ def _unnamed(campaign: Campaign, table: Headed) -> Iterator[Problem]:
             yield campaign.problem(("columns", aliases[-1]), shown(" or ".join(aliases)), message)
 
 
-def _unfilled(campaign: Campaign, table: Headed) -> Iterator[Problem]:
+def _unfilled(campaign: Campaign, table: Manifest) -> Iterator[Problem]:
     """Yield the templates that ask for a column that does not exist."""
     there = {*table.columns, *campaign.defaults, *campaign.matrix}
     for name, template in campaign.templates.items():
@@ -83,7 +70,7 @@ def _unfilled(campaign: Campaign, table: Headed) -> Iterator[Problem]:
     yield from _unnameable(campaign, table, there)
 
 
-def _unnameable(campaign: Campaign, table: Headed, there: set[str]) -> Iterator[Problem]:
+def _unnameable(campaign: Campaign, table: Manifest, there: set[str]) -> Iterator[Problem]:
     """Yield the columns that file names are to be made of and that neither a row nor the check brings."""
     known = there | {*campaign.templates} | COLUMN.keys()
     for needed in campaign.naming.columns if campaign.naming else ():
@@ -126,7 +113,7 @@ def combined(
             if campaign.takes > 1:
                 cells |= _take_cells(cells, take)
             made = Row(row.file, row.folder, row.row, cells)
-            if _fill(campaign.templates, made, cells, notes):
+            if fill(campaign.templates, made, cells, notes):
                 yield made
 
 
@@ -164,7 +151,7 @@ def _take_cells(cells: Mapping[str, str], take: int) -> dict[str, str]:
     return {"take": str(take), "seed": str(seed + take - 1)}
 
 
-def _fill(templates: Mapping[str, Template], row: Row, cells: dict[str, str], notes: Problems) -> bool:
+def fill(templates: Mapping[str, Template], row: Row, cells: dict[str, str], notes: Problems) -> bool:
     """Write every template's column; False where one could not be filled."""
     given = dict(cells)
     filled = True

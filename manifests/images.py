@@ -30,27 +30,27 @@ from manifests.job import Image, Job
 from manifests.readers.remote import STORES, is_in_store, read_object, save_object
 
 
-class BadReference(ValueError):
-    """The file cannot be used; the message says what is allowed."""
+class BadPicture(ValueError):
+    """The picture, video or sound cannot be used; the message says what is allowed."""
 
 
 def read_reference(path: Path, media: Media) -> tuple[str, str, int]:
-    """Return SHA-256 (hex), content type and length in milliseconds, rounded up. Raises BadReference."""
+    """Return SHA-256 (hex), content type and length in milliseconds, rounded up. Raises BadPicture."""
     kinds = REFERENCE_FORMATS[media]
     content_type = kinds.get(path.suffix.lower())
     if content_type is None:
-        raise BadReference(f"this is not a {MEDIA_WORDS[media]} file; allowed are {', '.join(kinds)}")
+        raise BadPicture(f"this is not a {MEDIA_WORDS[media]} file; allowed are {', '.join(kinds)}")
     try:
         if not path.is_file():
-            raise BadReference(f"{path} is not a file")
+            raise BadPicture(f"{path} is not a file")
         if path.stat().st_size > REFERENCE_MAX_BYTES[media]:
-            raise BadReference(
+            raise BadPicture(
                 f"the {MEDIA_WORDS[media]} is larger than {REFERENCE_MAX_BYTES[media] // 1_000_000} MB"
             )
         length_ms = _length_ms(path, media)
         return file_sha256(path), content_type, length_ms
     except OSError as error:
-        raise BadReference(f"cannot read {path}: {error.strerror}") from None
+        raise BadPicture(f"cannot read {path}: {error.strerror}") from None
 
 
 def _length_ms(path: Path, media: Media) -> int:
@@ -68,11 +68,11 @@ def _length_ms(path: Path, media: Media) -> int:
             if streams and not lengths and container.duration:
                 lengths = [Fraction(container.duration, av.time_base)]
     except (av.FFmpegError, ValueError) as error:
-        raise BadReference(
+        raise BadPicture(
             f"this is not a {MEDIA_WORDS[media]} that can be read ({type(error).__name__})"
         ) from None
     if not lengths or max(lengths) <= 0:
-        raise BadReference(f"this file has no {MEDIA_WORDS[media]}, or does not say how long it is")
+        raise BadPicture(f"this file has no {MEDIA_WORDS[media]}, or does not say how long it is")
     return -int(-max(lengths) * 1000 // 1)
 
 
@@ -100,10 +100,6 @@ _ENDS = {"PNG": b"IEND", "GIF": b"\x00;"}
 _END_WITHIN_BYTES = 1024
 _ORIENTATION_TAG = 0x0112
 _FIRST_TURNED_ORIENTATION = 5
-
-
-class BadPicture(ValueError):
-    """The picture cannot be used; the message says what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +151,7 @@ class PictureFinder:
             if kind == "data":
                 return _from_data(cell)
             return _from_store(cell, kind) if is_in_store(cell) else self._from_file(Path(path), folder, kind)
-        except (BadPicture, BadReference, UsageError) as error:
+        except (BadPicture, UsageError) as error:
             return str(error)
 
     def _from_file(self, path: Path, folder: Path, media: Media) -> Image:
@@ -195,7 +191,7 @@ def _address(cell: str, media: Media) -> Image:
 
 
 def _from_store(cell: str, media: Media) -> Image:
-    """Read an object. Raises BadPicture, BadReference, or UsageError where it cannot be read."""
+    """Read an object. Raises BadPicture, or UsageError where it cannot be read."""
     if media == "image":
         return _image("file", cell, read_object(cell, MAX_BYTES))
     with TemporaryDirectory(prefix="callsheet-reference-") as folder:

@@ -308,9 +308,7 @@ def leaves_folder(naming: Template) -> bool:
 
     A cell cannot: what it holds is made one safe part.
     """
-    parts = list(naming.parts)
-    parts[1::2] = ["x" for _ in parts[1::2]]
-    name = "".join(parts).strip()
+    name = naming.fill(dict.fromkeys(naming.columns, "x")).strip()
     is_absolute = name.startswith(("/", "~")) or name[1:2] == ":"
     return is_absolute or "\\" in name or bool({".", ".."} & set(name.split("/")))
 

@@ -89,16 +89,6 @@ class Size(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """All jobs together: totals by model and client, by size, and what the plan's hash takes of the rows."""
-
-    jobs: int
-    groups: Mapping[tuple[str, str], Total]
-    sizes: Mapping[Size, Total]
-    rows: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """Some jobs together: totals by model and client, and by size."""
 
@@ -109,6 +99,13 @@ class Part:
     def total(self) -> Total:
         """All of them together."""
         return _sum(self.groups.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Summary(Part):
+    """All jobs of a plan together; `rows` is what the plan's hash takes of them."""
+
+    rows: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ class Plan:
             campaign=self.campaign,
             price_book=self.price_book,
             caps=self.caps,
-            jobs=self.summary.jobs,
+            jobs=self.total.jobs,
             rows=self.summary.rows,
             retakes=self.retakes,
         )
@@ -157,7 +154,7 @@ class Plan:
     @cached_property
     def total(self) -> Total:
         """All jobs together."""
-        return _sum(self.summary.groups.values())
+        return self.summary.total
 
     def by_model(self) -> dict[str, Total]:
         """Totals by the model's alias, in the order of the jobs."""
@@ -221,7 +218,7 @@ def summary_of(jobs: Sequence[PlannedJob]) -> Summary:
     """Count jobs that are in memory."""
     part = part_of(Counter(_kinds(jobs)))
     rows = rows_of_jobs([(each.job, each.quote) for each in jobs])
-    return Summary(len(jobs), part.groups, part.sizes, rows)
+    return Summary(part.groups, part.sizes, rows)
 
 
 class JobKind(NamedTuple):

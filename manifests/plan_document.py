@@ -6,6 +6,7 @@ Amounts are exact decimal strings of dollars.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from callsheet.errors import ManifestError, Problem
@@ -65,7 +66,7 @@ def plan_document(
             row_document(planned) | change_document(changes, position, planned, told.get(position, ()))
             for position, planned in enumerate(plan.jobs)
         ]
-    return document | {"errors": [], "warnings": [problem_document(each) for each in plan.warnings]}
+    return document | {"errors": [], "warnings": problems_document(plan.warnings)}
 
 
 def changes_document(plan: Plan, changes: Changes) -> dict[str, Any]:
@@ -166,15 +167,4 @@ def cap_document(cap: Cap) -> dict[str, Any]:
 
 def problems_document(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     """Describe mistakes or warnings."""
-    return [problem_document(problem) for problem in problems]
-
-
-def problem_document(problem: Problem) -> dict[str, Any]:
-    """Describe one mistake or warning."""
-    return {
-        "file": problem.file,
-        "row": problem.row,
-        "column": problem.column,
-        "found": problem.found,
-        "message": problem.message,
-    }
+    return list(map(asdict, problems))

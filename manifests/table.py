@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,15 +161,15 @@ class Sheet:
             return Table(
                 self.file, self.folder, problems=(*self.problems, too_wide(self.file, at, len(header)))
             )
-        columns = named_columns(header, options, self.file, at)
-        problems = (*self.problems, *columns.problems)
+        columns, twice = named_columns(header, options, self.file, at)
+        problems = (*self.problems, *twice)
         if any(problem.row == at for problem in problems) and at:
             numbers, cells = [], []
         hidden = [] if left_out else [number for number in numbers if number in self.hidden]
         warnings = [_hidden_warning(self.file, hidden)] if hidden else []
         warnings += [_title_warning(self.file, self.above, at)] if self.above else []
         return Table(
-            self.file, self.folder, tuple(header), columns.names, numbers, cells, problems, tuple(warnings)
+            self.file, self.folder, tuple(header), columns, numbers, cells, problems, tuple(warnings)
         )
 
     def _header(self, options: ReadOptions) -> tuple[int, list[str], Iterator[tuple[int, list[str]]]]:
@@ -192,8 +193,7 @@ class Sheet:
         if not first:
             return 0, [], iter(())
         at, cells = first[which]
-        below = iter(first[which + 1 :])
-        return at, [cell.strip() for cell in cells], _chained(below, self.rows)
+        return at, [cell.strip() for cell in cells], itertools.chain(first[which + 1 :], self.rows)
 
     def _fits(self, number: int, row: list[str], header: list[str]) -> bool:
         """Whether a row has the cells that the header asks for; what is blank behind them is cut off."""
@@ -264,16 +264,13 @@ def _is_unticked(row: Sequence[str], prompt: int | None) -> bool:
     return {cell.strip().lower() for cell in row} - {""} == {"false"}
 
 
-@dataclass(frozen=True, slots=True)
-class NamedColumns:
-    """Our names for the columns of a file, and what is wrong with its header."""
+def named_columns(
+    header: Sequence[str], options: ReadOptions, file: str, row: int
+) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
+    """Return our names for the columns of a file whose header stands in `row`, and what is wrong with them.
 
-    names: tuple[str, ...]
-    problems: tuple[Problem, ...]
-
-
-def named_columns(header: Sequence[str], options: ReadOptions, file: str, row: int) -> NamedColumns:
-    """Name the columns of a file whose header stands in `row`; two must not claim one column of ours."""
+    Two must not claim one column of ours.
+    """
     names = tuple(map(options.column_of, header))
     places: dict[str, int] = {}
     problems = [
@@ -281,7 +278,7 @@ def named_columns(header: Sequence[str], options: ReadOptions, file: str, row: i
         for at, (name, theirs) in enumerate(zip(names, header, strict=True))
         if (first := places.setdefault(name, at)) != at
     ]
-    return NamedColumns(names, tuple(problems))
+    return names, tuple(problems)
 
 
 def added_columns(
@@ -351,8 +348,3 @@ def _title_warning(file: str, above: Sequence[int], at: int) -> Problem:
     rows = f"rows {listed(above)} are " if len(above) > 1 else ""
     message = f"{rows}left out as the title above the header in row {at}"
     return Problem(file, above[0], "", "", message)
-
-
-def _chained(*parts: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
-    for part in parts:
-        yield from part

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from manifests.columns import COLUMN, COLUMNS, REFERENCES, Pictures
+from manifests.columns import COLUMN, COLUMNS, PICTURE_COLUMNS, REFERENCES
 from manifests.headers import Headers
 from manifests.job import Image, Job, input_ms, plain_prompt
 from manifests.names import identified
@@ -49,7 +49,8 @@ def read_row(row: Row, context: Context, notes: Problems) -> Job | None:
     # A column that is missing altogether is one mistake of the file, and none of the row.
     if notes.count > before or len(reading.endpoints) > 1 or "prompt" not in row.cells:
         return None
-    _warn_of_camera(reading, values["prompt"])
+    for instruction in unknown_instructions(values["prompt"]):
+        notes.warn(row, "prompt", UNLISTED, found=f"[{instruction}]")
     job = _job(row, reading.endpoints[0], values)
     if wrong := references_problem(job.endpoint, job.references) or task_problem(job.options, job.references):
         notes.wrong(row, *wrong)
@@ -116,13 +117,8 @@ def _check_characters(row: Row, notes: Problems) -> None:
     for name, cell in row.cells.items():
         if UNPRINTABLE.search(cell):
             notes.wrong(row, name, "control characters have no place in a manifest; remove them", found=cell)
-        if len(cell) > CELL_LIMIT_BYTES and not isinstance(getattr(COLUMN.get(name), "kind", None), Pictures):
+        if len(cell) > CELL_LIMIT_BYTES and name not in PICTURE_COLUMNS:
             notes.wrong(row, name, "a cell is longer than 1 MiB")
-
-
-def _warn_of_camera(reading: Reading, prompt: str) -> None:
-    for instruction in unknown_instructions(prompt):
-        reading.notes.warn(reading.row, "prompt", unlisted(), found=f"[{instruction}]")
 
 
 _NEAR = 0.88
@@ -241,6 +237,7 @@ INSTRUCTIONS = (
 )
 """fal's page for Seedance lists the movements; its examples use the last two."""
 
+UNLISTED = f"not a camera instruction that Seedance lists; known are {', '.join(INSTRUCTIONS)}"
 _KNOWN = frozenset(name.lower() for name in INSTRUCTIONS)
 _BRACKETS = re.compile(r"\[([^\[\]]{1,80})\]")
 
@@ -251,8 +248,3 @@ def unknown_instructions(prompt: str) -> list[str]:
         return []
     parts = (part.strip() for group in _BRACKETS.findall(prompt) for part in group.split(","))
     return list(dict.fromkeys(part for part in parts if part and part.lower() not in _KNOWN))
-
-
-def unlisted() -> str:
-    """Return the warning's words."""
-    return f"not a camera instruction that Seedance lists; known are {', '.join(INSTRUCTIONS)}"

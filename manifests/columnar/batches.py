@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from callsheet.errors import Problem
-from manifests.campaign import RENDERED_MAX_CHARS, BadTemplate, Campaign, Template
+from manifests.campaign import RENDERED_MAX_CHARS, Campaign, Template
 from manifests.columnar.arrow import (
     Mask,
     Numbers,
@@ -31,7 +31,7 @@ from manifests.columnar.arrow import (
     text_array,
     texts_of,
 )
-from manifests.expand import NAMING, OVERRIDDEN, combinations_of, factor_of, overridden, suffix_of
+from manifests.expand import NAMING, OVERRIDDEN, combinations_of, factor_of, fill, overridden, suffix_of
 from manifests.names import SUFFIX
 from manifests.problems import Problems
 from manifests.readers.parquet import Manifest, ParquetFile, value_text
@@ -163,7 +163,8 @@ class Expander:
             columns[name], missing = _rendered(template, batch.columns, len(batch))
             unfilled |= missing
         for at in np.flatnonzero(unfilled).tolist():
-            _explain(self._campaign.templates, batch.row(at), notes)
+            row = batch.row(at)
+            fill(self._campaign.templates, row, dict(row.cells), notes)
         return Batch(batch.file, batch.folder, batch.rows, columns).only(np.flatnonzero(~unfilled))
 
 
@@ -214,11 +215,3 @@ def _rendered(template: Template, columns: Mapping[str, Any], count: int) -> tup
     parts[1::2] = [cells[name] for name in template.parts[1::2]]
     joined = pc.binary_join_element_wise(*parts, "")
     return joined, unfilled | (chars(joined) > RENDERED_MAX_CHARS)
-
-
-def _explain(templates: Mapping[str, Template], row: Row, notes: Problems) -> None:
-    for name, template in templates.items():
-        try:
-            template.render(row.cells)
-        except BadTemplate as error:
-            notes.wrong(row, name, str(error), found="")

@@ -38,7 +38,7 @@ from manifests.columnar.arrow import (
     texts_of,
 )
 from manifests.columnar.batches import Batch, rows_by_cell
-from manifests.columns import COLUMNS, PICTURE_COLUMNS, Column, FileName, Pictures, Text, Whole
+from manifests.columns import COLUMNS, PICTURE_COLUMNS, Column, FileName, Text, Whole
 from manifests.images import URL_MAX_CHARS
 from manifests.names import DEVICE_NAME, PART_MAX_CHARS, SAFE_NAME, SUFFIX
 from manifests.parse_cells import Context, Reading, read_cell
@@ -114,11 +114,7 @@ class BatchReader:
 
     def _groups(self) -> Numbers:
         """Find every row's endpoints: they depend on the model, and on which pictures there are."""
-        pictures = [
-            column.name
-            for column in COLUMNS
-            if isinstance(column.kind, Pictures) and column.name in self._batch.columns
-        ]
+        pictures = [name for name in PICTURE_COLUMNS if name in self._batch.columns]
         models, model_places = self._words("model")
         filled = [by_word(self._batch.columns[name], is_filled).astype(np.int64) for name in pictures]
         first, places = combinations([model_places, *filled], len(self._batch))

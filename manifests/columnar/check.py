@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -33,7 +33,7 @@ from manifests.columnar.cells import (
     plain_prompts,
     written,
 )
-from manifests.columns import COLUMN, COLUMNS, REFERENCES, FileName, Media, Pictures, Text, Whole
+from manifests.columns import COLUMNS, PICTURE_COLUMNS, REFERENCES, FileName, Media, Pictures, Text, Whole
 from manifests.job import (
     LATER_OPTIONS,
     OPTIONS,
@@ -49,11 +49,11 @@ from manifests.problems import Problems
 from manifests.table import CELL_LIMIT_BYTES, printable, shown
 from manifests.validate import (
     INSTRUCTIONS,
+    UNLISTED,
     read_row,
     references_problem,
     task_problem,
     unknown_instructions,
-    unlisted,
 )
 from pricing.catalog import Endpoint
 from pricing.quotes import Quote, quote
@@ -134,7 +134,7 @@ class Checker:
             bad[each.rows] = True
         good = np.flatnonzero(~bad)
         for each in reader.warnings:
-            notes.add_warning(_of_row(each.problem, batch.rows[each.rows[0]]), len(each.rows))
+            notes.add_warning(replace(each.problem, row=int(batch.rows[each.rows[0]])), len(each.rows))
         kept = {name: _kept(column, good) for name, column in texts.items()}
         _warn_of_camera(kept["prompt"], batch.rows[good], batch.file, notes)
         kept["prompt"] = plain_prompts(kept["prompt"])
@@ -214,7 +214,7 @@ def _rare_rows(batch: Batch) -> Mask:
     for name, column in batch.columns.items():
         if not (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
             rare |= by_word(column, has_controls)
-            if not isinstance(getattr(COLUMN.get(name), "kind", None), Pictures):
+            if name not in PICTURE_COLUMNS:
                 rare |= by_word(column, lambda texts: chars(texts) > CELL_LIMIT_BYTES)
     return rare
 
@@ -241,17 +241,13 @@ def _described(
     return DistinctCells(places, [""] * len(ranks), list(ranks))
 
 
-def _of_row(problem: Problem, row: int) -> Problem:
-    return Problem(problem.file, int(row), problem.column, problem.found, problem.message)
-
-
 def _warn_of_camera(prompts: Any, rows: Numbers, file: str, notes: Problems) -> None:
     """Warn of every camera instruction that Seedance does not list; `rows` are the prompts' row numbers."""
     others = np.flatnonzero(~matches(prompts, _ALL_LISTED))
     for row, prompt in zip(rows[others].tolist(), rows_of(prompts, others).to_pylist(), strict=True):
         for instruction in unknown_instructions(prompt):
             cell = shown(f"[{instruction}]")
-            notes.add_warning(Problem(file, row, "prompt", cell, printable(unlisted())))
+            notes.add_warning(Problem(file, row, "prompt", cell, printable(UNLISTED)))
 
 
 def _kept(texts: Any, good: Numbers) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import json
 from collections import Counter
@@ -146,7 +145,6 @@ def _has_text(column: Any) -> bool:
 ONE_EACH = {"custom_id", "prompt", "output_name", "seed", "row"}
 SHARED = set(TEXTS) - ONE_EACH  # as words and places, which is how most of it comes
 _ROWS_AT_ONCE = 1 << 13
-_JOBS_AT_ONCE = 1 << 8
 _HASHED_AS_THEY_ARE = ("custom_id", "prompt", "client", "output_name")
 
 
@@ -205,7 +203,6 @@ class JobStore(StoredJobs):
     def __init__(self, path: Path, length: int, catalog: Catalog, folder: TemporaryFolder) -> None:
         self.path, self.catalog, self.folder = path, catalog, folder
         self._length = length
-        self._last: tuple[int, list[PlannedJob]] = (-1, [])
         self._group: tuple[int, Any] = (-1, None)
         self._starts: list[int] = []
 
@@ -222,15 +219,10 @@ class JobStore(StoredJobs):
     @overload
     def __getitem__(self, index: slice) -> tuple[PlannedJob, ...]: ...
     def __getitem__(self, index: int | slice) -> PlannedJob | tuple[PlannedJob, ...]:
-        if isinstance(index, slice):
-            return tuple(self[at] for at in range(*index.indices(self._length)))
-        at = index + self._length if index < 0 else index
-        if not 0 <= at < self._length:
-            raise IndexError(index)
-        first = self._last[0]
-        if not first <= at < first + len(self._last[1]):
-            self._last = first, _ = self._around(at)
-        return self._last[1][at - first]
+        places = range(self._length)[index]
+        if isinstance(places, range):
+            return tuple(self[at] for at in places)
+        return next(self.picked([places]))
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """Yield the rows as Arrow record batches."""
@@ -257,8 +249,9 @@ class JobStore(StoredJobs):
         for group, (start, end) in enumerate(itertools.pairwise(self._groups())):
             mine = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, end)]
             if len(mine):
-                table = pq.ParquetFile(self.path).read_row_group(group)
-                for row in rows_of(table, mine - start).to_pylist():
+                if self._group[0] != group:
+                    self._group = group, pq.ParquetFile(self.path).read_row_group(group)
+                for row in rows_of(self._group[1], mine - start).to_pylist():
                     yield _planned(row, self.catalog)
 
     def part(self, positions: Sequence[int]) -> tuple[JobStore, Summary]:
@@ -276,7 +269,7 @@ class JobStore(StoredJobs):
         write_rows(path, schema, self._fed(digest, self._batches_at(wanted, schema.names)))
         part = JobStore(path, len(wanted), self.catalog, folder)
         sums = part_of(Counter(part.values(*JobKind._fields)))
-        return part, Summary(len(part), sums.groups, sums.sizes, digest.document())
+        return part, Summary(sums.groups, sums.sizes, digest.document())
 
     def _batches_at(self, wanted: Numbers, columns: Sequence[str]) -> Iterator[Any]:
         start = 0
@@ -297,16 +290,6 @@ class JobStore(StoredJobs):
             numbers = np.array([digest.combo_number(text) for text in texts], np.int64)
             feed(digest, columns, identities_of(columns), numbers[places])
             yield columns
-
-    def _around(self, at: int) -> tuple[int, list[PlannedJob]]:
-        """Return the jobs around a position, with the position of the first one."""
-        starts = self._groups()
-        group = bisect.bisect_right(starts, at) - 1
-        if self._group[0] != group:
-            self._group = group, pq.ParquetFile(self.path).read_row_group(group)
-        within = (at - starts[group]) // _JOBS_AT_ONCE * _JOBS_AT_ONCE
-        rows = self._group[1].slice(within, _JOBS_AT_ONCE).to_pylist()
-        return starts[group] + within, [_planned(row, self.catalog) for row in rows]
 
     def _groups(self) -> list[int]:
         """Return the position of each row group's first row, and the number of rows."""

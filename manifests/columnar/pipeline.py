@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from callsheet.files import TemporaryFolder
 from manifests.campaign import Campaign
-from manifests.columnar.arrow import by_word, coded, combinations, is_filled, matches, numbers_of
+from manifests.columnar.arrow import by_word, is_filled, matches
 from manifests.columnar.batches import Batch, Expander, batches_of
 from manifests.columnar.check import Checker
 from manifests.columnar.duplicates import RowKeys, Settler, changed
@@ -63,7 +64,7 @@ class BulkPlanner:
         jobs = JobStore(path, self._count, self._context.catalog, folder)
         jobs = self._settled(jobs, schema)
         part = part_of(self._kinds)
-        return jobs, Summary(self._count, part.groups, part.sizes, self._digest.document())
+        return jobs, Summary(part.groups, part.sizes, self._digest.document())
 
     def _rows(self) -> Iterator[PlanRows]:
         headers = Headers(self._notes)
@@ -102,24 +103,12 @@ class BulkPlanner:
             feed(self._digest, rows.columns, rows.hashed, self._numbers[-1])
 
     def _count_kinds(self, rows: PlanRows) -> None:
-        clients = coded(rows.columns["client"])
-        names, of_rows = clients.dictionary.to_pylist(), numbers_of(clients.indices)
-        first, which = combinations([of_rows, rows.places], len(rows))
-        for at, count in zip(first.tolist(), np.bincount(which).tolist(), strict=True):
-            combo = rows.combos[rows.places[at]]
-            endpoint, price = combo.endpoint, combo.price
-            kind = JobKind(
-                endpoint.model,
-                names[of_rows[at]],
-                endpoint.id,
-                combo.options["resolution"],
-                price.width_px,
-                price.height_px,
-                price.frames,
-                price.expected_nano,
-                price.maximum_nano,
-            )
-            self._kinds[kind] += count
+        # On one thread, kinds come in the order in which they are met.
+        kinds = pa.table({name: rows.columns[name] for name in JobKind._fields}).group_by(
+            list(JobKind._fields), use_threads=False
+        )
+        for *kind, count in zip(*kinds.aggregate([([], "count_all")]).to_pydict().values(), strict=True):
+            self._kinds[tuple(kind)] += count
 
     def _settled(self, jobs: JobStore, schema: Any) -> JobStore:
         """Settle clashes; where that changes rows, write all of them again and take the hash anew."""

@@ -222,9 +222,9 @@ def _in_folders(table: Table, partition: Mapping[str, str], options: ReadOptions
     if not added or not table.header or table.problems:
         return table
     header = (*table.header, *added)
-    named = named_columns(header, options, table.file, 0)
+    columns, problems = named_columns(header, options, table.file, 0)
     cells = [[*row, *added.values()] for row in table.cells]
-    return replace(table, header=header, columns=named.names, cells=cells, problems=named.problems)
+    return replace(table, header=header, columns=columns, cells=cells, problems=problems)
 
 
 def as_table(manifest: Manifest) -> Table:

@@ -97,20 +97,20 @@ class ParquetFile:
             return Table(file, folder, problems=(_not_whole(file, error),))
         added = added_columns(partition, map(options.column_of, names), options)
         header = (*names, *added)
-        named = named_columns(header, options, file, 0)
-        problems = [*named.problems, *_footer_problems(file, metadata), *_nested(file, schema, named.names)]
+        columns, twice = named_columns(header, options, file, 0)
+        problems = [*twice, *_footer_problems(file, metadata), *_nested(file, schema, columns)]
         problems += [
             Problem(file, 0, f"column {at}", "", f"column {at} has no name")
             for at, name in enumerate(names, 1)
             if not name
         ]
         if problems:
-            return Table(file, folder, header, named.names, problems=tuple(problems))
+            return Table(file, folder, header, columns, problems=tuple(problems))
         kept = frozenset(
             at for at, each in enumerate(schema) if each.name in few or pa.types.is_dictionary(each.type)
         )
         return cls(
-            file, folder, header, named.names, metadata.num_rows, reader, kept, tuple(swelling | few), added
+            file, folder, header, columns, metadata.num_rows, reader, kept, tuple(swelling | few), added
         )
 
     def batches(self, rows: int) -> Iterator[Any]:

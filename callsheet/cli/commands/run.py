@@ -129,7 +129,7 @@ def _nothing_to_do(plan: Plan, request: RunRequest, *, as_json: bool) -> int:
 def question(plan: Plan, selection: Selection, *, accept_prices: bool) -> str:
     """Return the question that is answered before anything is bought: how many, and for how much at most."""
     count = len(selection.buy)
-    most = sum(plan.jobs[index].quote.maximum_nano for index in selection.buy)
+    most = plan.part(frozenset(selection.buy)).total.maximum_nano
     asked = f"Buy {count} video{'s' * (count != 1)} for at most {usd_rounded_up(most)}"
     if accept_prices:
         asked += " by the price book (fal's list counts instead, and may be higher)"

@@ -70,7 +70,13 @@ def _first_bad_byte(content: bytes, separator: str) -> tuple[int, int]:
         content.decode()
     except UnicodeDecodeError as error:
         before = io.StringIO(content[: error.start].decode() + "?", newline="\n")
-        return sum(1 for _ in csv.reader(before, delimiter=separator)), content[error.start]
+        row = 0
+        try:
+            for _ in csv.reader(before, delimiter=separator):
+                row += 1
+        except csv.Error:
+            row += 1
+        return row, content[error.start]
     raise AssertionError("the content was not UTF-8 a moment ago")
 
 

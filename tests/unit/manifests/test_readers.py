@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from callsheet.errors import UsageError
@@ -311,6 +311,7 @@ def test_patterns_name_several_files(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @given(st.binary(max_size=200))
+@example(b"\r\x80")
 def test_no_bytes_crash_a_reader(content: bytes) -> None:
     """Whatever the bytes are, each reader answers with rows or with problems that have a message."""
     with tempfile.TemporaryDirectory() as folder:

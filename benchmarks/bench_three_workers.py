@@ -23,7 +23,7 @@ from typing import Any
 from bench_busy_slots import busy_share
 from measuring import SPEED_FOR_ONE_SECOND, Figure, cpu_s, oracle, place, report, sandbox
 
-from callsheet.sandbox.server import ADDRESS_FILE
+from callsheet.sandbox.launcher import ADDRESS_FILE
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

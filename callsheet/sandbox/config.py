@@ -48,8 +48,8 @@ class SandboxConfig:
     fal's own names always may. `idle_timeout_s` ends the process after that many seconds without a request
     and with nothing to render; None means never. `audio_billing` says whether a clip that costs more than the
     list price has more units or a higher unit price. `draw_seed` off leaves the seed out of the picture, so
-    that takes of one shot share one encoded file (for tests with thousands of jobs). `noise_seed` fixes the
-    spread of render times. `own` are endpoints of a person's own catalog.
+    that takes of one shot share one encoded file (for tests with thousands of jobs). `own` are endpoints of a
+    person's own catalog.
     """
 
     state_dir: Path | None = None
@@ -60,7 +60,6 @@ class SandboxConfig:
     speed: float = 1.0
     slots: int = 10
     key: str = SANDBOX_KEY
-    limited_key: str = LIMITED_KEY
     idle_timeout_s: float | None = None
     certfile: Path | None = None
     keyfile: Path | None = None
@@ -68,7 +67,6 @@ class SandboxConfig:
     audio_billing: AudioBilling = "price"
     draw_seed: bool = True
     render_threads: int = 2
-    noise_seed: int = 0
     own: tuple[ServedEndpoint, ...] = ()
 
     def __post_init__(self) -> None:
@@ -76,10 +74,6 @@ class SandboxConfig:
             raise ValueError("speed must be above 0, slots 1 or more, port 0 to 65535")
         if self.idle_timeout_s is not None and not self.idle_timeout_s > 0:
             raise ValueError("idle_timeout_s must be above 0")
-
-    def key_id(self, key: str) -> str:
-        """Return the name of a key, which is no secret."""
-        return "admin" if key == self.key else "limited"
 
     def owns(self, name: str) -> bool:
         """Say whether a host name, without a port, is one of this server's."""

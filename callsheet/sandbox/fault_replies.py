@@ -70,7 +70,7 @@ class FaultMiddleware:
             await JSONResponse({"detail": str(error)}, 400)(scope, receive, send)
             return
         if asked is not None and KINDS[asked.kind].stage == "render":
-            scope["sandbox_fault"], asked = Headers(scope=scope)[FAULT_HEADER], None
+            scope["sandbox_fault"], asked = asked, None
         fault = asked or (self._book.on_route(route, _key_in(scope)) if route else None)
         if fault is None:
             await self._app(scope, receive, send)
@@ -204,8 +204,8 @@ def _spoiled(fault: Fault, reply: Response, scope: Scope) -> Response:
         document = json.loads(bytes(reply.body))
         document.pop("request_id", None)
         return _with_body(reply, json.dumps(document).encode())
-    records = scope["app"].state.services.queue.records
-    earlier = records[-2].id if len(records) > 1 else str(uuid.uuid4())
+    records = list(scope["app"].state.services.queue.records)
+    earlier = records[-2] if len(records) > 1 else str(uuid.uuid4())
     header = earlier if kind == "other_id" else true_id
     body = bytes(reply.body).replace(true_id.encode(), earlier.encode())
     return _with_body(reply, body, {"x-fal-request-id": header})

@@ -179,16 +179,18 @@ MARKER = re.compile(r"<sandbox:([^<>]{0,500})>")
 """A render fault in a prompt: `<sandbox:render_failed status=422>`."""
 
 
-def marked(prompt: str) -> str:
-    """Return the render fault that a prompt asks for, as text; empty for none. Raises UsageError."""
+def marked(prompt: str) -> Fault | None:
+    """Return the render fault that a prompt asks for, if it asks for one. Raises UsageError."""
     found = MARKER.search(prompt)
     if found is None:
-        return ""
-    kind = Fault.from_text(found[1]).kind
+        return None
+    fault = Fault.from_text(found[1])
     renders = [name for name, row in KINDS.items() if row.stage == "render"]
-    if kind not in renders:
-        raise UsageError(f"a prompt cannot ask for the fault {kind}; it may ask for {', '.join(renders)}")
-    return found[1]
+    if fault.kind not in renders:
+        raise UsageError(
+            f"a prompt cannot ask for the fault {fault.kind}; it may ask for {', '.join(renders)}"
+        )
+    return fault
 
 
 class FaultBook:

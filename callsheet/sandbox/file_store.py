@@ -11,22 +11,23 @@ import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from sqlite3 import OperationalError
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from callsheet.sandbox.store import Store
+from callsheet.sandbox.store import Store, now
 
 Decision = Literal["allow", "forbid", "hide"]
 
-_SCHEMA = "create table if not exists files (name text primary key, content_type text, etag text) strict"
-_ADDED = ("expires_at real", "access text not null default 'allow'", "life_s real")
+_SCHEMA = """
+create table if not exists files (
+    name text primary key, content_type text, etag text, access text not null, life_s real, expires_at real
+) strict
+"""
 
 
 class AccessRule(BaseModel, extra="forbid"):
@@ -63,21 +64,18 @@ class StoredFile:
     path: Path
     content_type: str
     etag: str
-    access: str = "allow"
+    access: str
 
 
 class FileStore:
     """Files below `files` in the sandbox's folder, named in its database. `clock` gives Unix seconds."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float] = now) -> None:
         self._store, self._db, self._clock = store, store.db, clock
         self._folder = store.folder / "files"
         self._parts = store.folder / "parts"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._db.execute(_SCHEMA)
-        for column in _ADDED:
-            with suppress(OperationalError):  # it is there
-                self._db.execute(f"alter table files add column {column}")
 
     @property
     def account(self) -> Lifecycle:
@@ -119,17 +117,9 @@ class FileStore:
         (self._folder / name).unlink(missing_ok=True)
         return self._db.execute("delete from files where name = ?", (name,)).rowcount > 0
 
-    def add_bytes(
-        self, body: bytes, file_name: str, content_type: str, life: Lifecycle | None = None
-    ) -> StoredFile:
-        """Store an upload under a name that cannot be guessed."""
-        name = self.reserve(file_name, content_type, life)
-        self.put(name, body)
-        return StoredFile(name, self._folder / name, content_type, "")
-
     def add_file(
         self, source: Path, name: str, content_type: str, sha256: str, life: Lifecycle | None = None
-    ) -> StoredFile:
+    ) -> Path:
         """Hand out a rendered file; the bytes are shared with `source` where the disk can."""
         path = self._target(name)
         path.unlink(missing_ok=True)
@@ -139,7 +129,7 @@ class FileStore:
             shutil.copyfile(source, path)
         self._reserve(name, content_type, life)
         self._complete(name, sha256)
-        return StoredFile(name, path, content_type, "")
+        return path
 
     def reserve(self, file_name: str, content_type: str, life: Lifecycle | None = None) -> str:
         """Give out the name of a file that will be PUT later; until then it has no ETag and is not found."""
@@ -165,31 +155,21 @@ class FileStore:
         folder = self._parts / upload_id
         folder.mkdir(parents=True, exist_ok=True)
         (folder / str(number)).write_bytes(body)
-        etag = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
-        (folder / f"{number}.etag").write_text(etag)
-        return etag
+        return _etag_of_part(body)
 
     def join_parts(self, name: str, upload_id: str, parts: list[tuple[int, str]]) -> bool:
         """Make the file of its parts, in order of their numbers; False where one is missing or another."""
         folder = self._parts / upload_id
-        names = [folder / str(number) for number, _ in sorted(parts)]
-        with suppress(OSError):
-            etags = [(folder / f"{number}.etag").read_text() for number, _ in sorted(parts)]
-            if not self._is_reserved(name) or not parts or etags != [etag for _, etag in sorted(parts)]:
-                return False
-            path = self._target(name)
-            whole = path.with_name(path.name + ".part")
-            digest = hashlib.sha256()
-            with whole.open("wb") as target:
-                for part in names:
-                    body = part.read_bytes()
-                    digest.update(body)
-                    target.write(body)
-            whole.rename(path)
-            shutil.rmtree(folder, ignore_errors=True)
-            self._complete(name, digest.hexdigest())
-            return True
-        return False
+        try:
+            bodies = [(folder / str(number)).read_bytes() for number, _ in sorted(parts)]
+        except OSError:
+            return False
+        etags = [etag for _, etag in sorted(parts)]
+        if not parts or etags != [_etag_of_part(body) for body in bodies]:
+            return False
+        is_made = self.put(name, b"".join(bodies))
+        shutil.rmtree(folder, ignore_errors=True)
+        return is_made
 
     def _is_reserved(self, name: str) -> bool:
         return self._db.execute("select 1 from files where name = ?", (name,)).fetchone() is not None
@@ -213,6 +193,10 @@ class FileStore:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _etag_of_part(body: bytes) -> str:
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
 
 
 def _public_name(file_name: str, content_type: str) -> str:

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from callsheet.errors import CallsheetError
@@ -51,8 +51,13 @@ def ensure_sandbox(state_dir: Path, *, speed: float, idle_timeout_s: float = 600
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         address = running_address(state_dir)
-        if address is not None and (address.speed == speed or _set_speed(address, speed)):
-            _add_own_endpoints(address)
+        # One that was found may have ended meanwhile.
+        if address is not None and (
+            address.speed == speed or _call(address, "POST", "/_sandbox/speed", {"speed": speed})
+        ):
+            # Have it serve the endpoints of the person's own catalog, as the file is now.
+            if own := os.environ.get(OWN_CATALOG, "").strip():
+                _call(address, "POST", "/_sandbox/catalog", {"path": str(Path(own).expanduser().absolute())})
             return replace(address, speed=speed)
         # A child that loses a race against another launcher ends at once; the winner is then found above.
         _start(state_dir, speed, idle_timeout_s, deadline)
@@ -69,25 +74,10 @@ def running_address(state_dir: Path) -> SandboxAddress | None:
     return replace(address, speed=float(health["speed"]))
 
 
-def _set_speed(address: SandboxAddress, speed: float) -> bool:
-    """Say whether the sandbox took the speed; it may have ended meanwhile."""
-    return _call(address, "POST", "/_sandbox/speed", {"speed": speed}) is not None
-
-
-def _add_own_endpoints(address: SandboxAddress) -> None:
-    """Have it serve the endpoints of the person's own catalog, as the file is now."""
-    own = os.environ.get(OWN_CATALOG, "").strip()
-    if own:
-        _call(address, "POST", "/_sandbox/catalog", {"path": str(Path(own).expanduser().absolute())})
-
-
 def _written_address(state_dir: Path) -> SandboxAddress | None:
     try:
-        document = json.loads((state_dir / ADDRESS_FILE).read_text(encoding="utf-8"))
-        return SandboxAddress(
-            document["url"], document["key"], int(document["pid"]), float(document["speed"])
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return SandboxAddress(**json.loads((state_dir / ADDRESS_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return None
 
 
@@ -128,17 +118,12 @@ def _start(state_dir: Path, speed: float, idle_timeout_s: float, deadline: float
             umask=0o077,
         )
     with shell:
-        if shell.stdout is None:
-            raise SandboxNotStarted("the sandbox's output could not be read")
-        _first_line(shell.stdout, deadline)
-
-
-def _first_line(output: IO[bytes], deadline: float) -> None:
-    left_s = max(0.0, deadline - time.monotonic())
-    readable, _, _ = select.select([output], [], [], left_s)
-    if readable and not output.readline():
-        # It ended without a line; a short pause, or a lost race would become a busy loop.
-        time.sleep(0.05)
+        assert shell.stdout is not None
+        left_s = max(0.0, deadline - time.monotonic())
+        readable, _, _ = select.select([shell.stdout], [], [], left_s)
+        if readable and not shell.stdout.readline():
+            # It ended without a line; a short pause, or a lost race would become a busy loop.
+            time.sleep(0.05)
 
 
 def _log_tail(state_dir: Path) -> str:

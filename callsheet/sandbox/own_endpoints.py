@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 from pydantic import Field, create_model
 
 from callsheet.errors import UsageError
+from callsheet.sandbox.list_prices import NANO_PER_USD
 from callsheet.sandbox.pixels import FPS, PIXELS
-from callsheet.sandbox.served_endpoints import ENDPOINTS, MAX_PROMPT, ServedEndpoint
+from callsheet.sandbox.served_endpoints import ENDPOINTS, MAX_PROMPT, ServedEndpoint, one_of
 
-NANO_PER_USD = 1_000_000_000
 _SWITCHES: dict[str, Any] = {
     "generate_audio": (bool, True),
     "camera_fixed": (bool, False),
@@ -108,9 +108,9 @@ def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
         text = (str | None, Field(None, max_length=MAX_PROMPT))
     fields: dict[str, Any] = {
         "prompt": text,
-        "aspect_ratio": _one_of(row["aspect_ratios"], row["default_aspect_ratio"]),
-        "resolution": _one_of(row["resolutions"], row["default_resolution"]),
-        "duration": _one_of(seconds, default),
+        "aspect_ratio": one_of(row["aspect_ratios"], row["default_aspect_ratio"]),
+        "resolution": one_of(row["resolutions"], row["default_resolution"]),
+        "duration": one_of(seconds, default),
     }
     given = {"generate_audio": row.get("audio"), **row}
     fields |= {name: field for name, field in _SWITCHES.items() if given.get(name)}
@@ -118,7 +118,7 @@ def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
         fields["num_frames"] = (int | None, Field(None, ge=bounds[0], le=bounds[1]))
     for name, key in (("codec", "codecs"), ("bitrate_mode", "bitrate_modes")):
         if row.get(key):
-            fields[name] = _one_of(row[key], row[key][0])
+            fields[name] = one_of(row[key], row[key][0])
     return fields | _files(row)
 
 
@@ -132,7 +132,3 @@ def _files(row: Mapping[str, Any]) -> dict[str, Any]:
         if bounds := row.get(f"reference_{key}"):
             fields[name] = (list[str], Field([], min_length=bounds[0], max_length=bounds[1]))
     return fields
-
-
-def _one_of(values: list[str], default: str) -> Any:
-    return (cast("Any", Literal)[tuple(values)], default)

@@ -50,11 +50,6 @@ def nearest_ratio(width_px: int, height_px: int) -> str:
     return min(AUTO_RATIOS, key=distance)
 
 
-def size_of(version: str, resolution: str, ratio: str) -> tuple[int, int]:
-    """Return (width, height) in pixels. Raises KeyError for a combination that does not exist."""
-    return PIXELS[version, resolution][ratio]
-
-
 def frames_of(duration_s: int, fps: int = FPS) -> int:
     """Frames of a clip of whole seconds: one more than 24 a second; the first and the last both count."""
     return fps * duration_s + 1

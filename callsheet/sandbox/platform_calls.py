@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from functools import wraps
@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from callsheet.sandbox.services import Services, key_of, services_of
-from callsheet.sandbox.store import Record
+from callsheet.sandbox.store import Record, now
 
 DAY = timedelta(days=1)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
@@ -81,13 +81,13 @@ def endpoint_ids(request: Request, *, required: bool) -> list[str]:
     return ids
 
 
-def selected(request: Request, records: Iterable[Record], ids: set[str]) -> list[Record]:
+def selected(request: Request, services: Services, ids: set[str]) -> list[Record]:
     """Return the records of the endpoints, ids, keys and people that a call names."""
     endpoints, keys = set(listed(request, "endpoint_id")), set(listed(request, "api_key_id"))
     people = listed(request, "login_username")
     return [
         record
-        for record in records
+        for record in services.queue.records.values()
         if (not endpoints or record.endpoint in endpoints)
         and (not ids or record.id in ids)
         and (not keys or record.key_id in keys)
@@ -104,11 +104,11 @@ def auth_of(request: Request, record: Record) -> dict[str, Any]:
     return found
 
 
-def window(request: Request, services: Services, default: timedelta) -> tuple[float, float]:
+def window(request: Request, default: timedelta) -> tuple[float, float]:
     """Unix seconds [start, end). Without `end` everything up to now counts, this instant included."""
     start, end = one(request, "start"), one(request, "end")
     return (
-        services.clock() - default.total_seconds() if start is None else _moment("start", start),
+        now() - default.total_seconds() if start is None else _moment("start", start),
         float("inf") if end is None else _moment("end", end),
     )
 

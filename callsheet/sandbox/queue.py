@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import uuid
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from callsheet.sandbox import webhooks
-from callsheet.sandbox.config import media_base
-from callsheet.sandbox.faults import Fault
+from callsheet.sandbox.config import SandboxConfig, media_base
+from callsheet.sandbox.faults import FaultBook
 from callsheet.sandbox.file_store import FileStore, Lifecycle
 from callsheet.sandbox.list_prices import PriceList
 from callsheet.sandbox.pixels import render_time_s
 from callsheet.sandbox.renderer import RenderedFile, VideoRenderer
 from callsheet.sandbox.scene import Scene
 from callsheet.sandbox.served_endpoints import (
-    ENDPOINTS,
     BadInput,
     ClipOrder,
     ServedEndpoint,
@@ -32,7 +29,7 @@ from callsheet.sandbox.served_endpoints import (
     shot_of,
     validation_body,
 )
-from callsheet.sandbox.store import NORMAL, Record, Store
+from callsheet.sandbox.store import Record, Store, now
 
 log = logging.getLogger("callsheet.sandbox")
 
@@ -46,58 +43,33 @@ class NoSlot(Exception):
     """Every slot is taken, and a direct call does not wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitOptions:
-    """What the headers and the query of a submit ask for. `start_timeout_s` bounds the wait for a slot.
-
-    `direct` calls take a slot at once or fail.
-    """
-
-    base_url: str
-    app: str = ""
-    priority: str = NORMAL
-    start_timeout_s: float | None = None
-    keep_payloads: bool = True
-    webhook: str = ""
-    lifecycle: dict[str, Any] | None = None
-    key_id: str = ""
-    fault: str = ""
-    direct: bool = False
-
-
 class RenderQueue:
-    """Accepts, starts in order while fewer than `slots` render, finishes. All methods run in one loop."""
+    """Accepts, starts in order while fewer than `slots` render, finishes. All methods run in one loop.
+
+    `records` are the requests ever accepted, by id, in order of acceptance.
+    """
 
     def __init__(
         self,
+        config: SandboxConfig,
         state: Store,
         files: FileStore,
         renderer: VideoRenderer,
         prices: PriceList,
         signer: webhooks.Signer,
-        *,
-        slots: int,
-        speed: float,
-        clock: Callable[[], float],
-        endpoints: Mapping[str, ServedEndpoint] = ENDPOINTS,
-        noise_seed: int = 0,
-        render_fault: Callable[[str], Fault | None] = lambda _prompt: None,
+        faults: FaultBook,
+        endpoints: Mapping[str, ServedEndpoint],
     ) -> None:
+        self._slots, self.speed = config.slots, config.speed
         self._state, self._files = state, files
         self._renderer, self._endpoints = renderer, endpoints
-        self._slots = slots
-        self.speed = speed
-        # Microseconds, as ISO times carry, so that a time reads back as the same number.
-        self._clock: Callable[[], float] = lambda: round(clock(), 6)
-        self._noise_seed = noise_seed
-        self._render_fault = render_fault
-        self._prices, self._signer = prices, signer
-        self._records = {record.id: record for record in state.records()}
+        self._prices, self._signer, self._faults = prices, signer, faults
+        self.records = {record.id: record for record in state.records()}
         self._rendering: dict[str, Record] = {}
         # Places in the order they will start: of all endpoints, and of each.
         self._line: list[tuple[bool, int, str]] = []
         self._lines: dict[str, list[tuple[bool, int, str]]] = defaultdict(list)
-        for record in self._records.values():
+        for record in self.records.values():
             if record.status == "IN_QUEUE":
                 self._wait(record)
             elif record.status == "IN_PROGRESS":
@@ -106,14 +78,9 @@ class RenderQueue:
         self._changed = asyncio.Condition()
 
     @property
-    def records(self) -> list[Record]:
-        """Every request ever accepted, in order of acceptance."""
-        return list(self._records.values())
-
-    @property
     def waiting(self) -> list[Record]:
         """Requests without a slot yet, in the order they will start."""
-        return [self._records[request_id] for _, _, request_id in self._line]
+        return [self.records[request_id] for _, _, request_id in self._line]
 
     @property
     def rendering(self) -> list[Record]:
@@ -127,12 +94,8 @@ class RenderQueue:
 
     def find(self, app: str, request_id: str) -> Record | None:
         """Find a request by owner and app (of the listed id or its alias) and its own id."""
-        record = self._records.get(request_id)
+        record = self.records.get(request_id)
         return record if record and app in self._endpoints[record.endpoint].apps else None
-
-    def by_id(self, request_id: str) -> Record | None:
-        """Find a request by its id."""
-        return self._records.get(request_id)
 
     def length(self, endpoint_id: str) -> int:
         """How many requests wait for an endpoint."""
@@ -148,7 +111,7 @@ class RenderQueue:
             self._spawn(self._render(record))
         for record in self.waiting:
             self._watch_deadline(record)
-        for record in self._records.values():
+        for record in self.records.values():
             if record.completed_at is not None and record.webhook_left:
                 self._spawn(self._deliver(record))
         await self._fill()
@@ -159,49 +122,26 @@ class RenderQueue:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def submit(
-        self, endpoint: ServedEndpoint, arguments: Mapping[str, Any], options: SubmitOptions
-    ) -> Record:
+    async def submit(self, record: Record) -> None:
         """Accept a request; its arguments are checked when it starts. Raises NoSlot for a direct call."""
         has_slot = len(self._rendering) < self._slots
-        if options.direct and not has_slot:
+        if record.direct and not has_slot:
             raise NoSlot
-        now = self._clock()
-        record = Record(
-            id=str(uuid.uuid4()),
-            number=len(self._records) + 1,
-            endpoint=endpoint.id,
-            arguments=dict(arguments),
-            base_url=options.base_url,
-            submitted_at=now,
-            seed=random.randrange(2**31),  # noqa: S311 - a seed for pictures, as the model chooses one
-            priority=options.priority,
-            keep_payloads=options.keep_payloads,
-            start_by=None if options.start_timeout_s is None else now + options.start_timeout_s,
-            app=options.app,
-            key_id=options.key_id,
-            direct=options.direct,
-            lifecycle=options.lifecycle,
-            fault=options.fault,
-            webhook=options.webhook,
-            webhook_left=webhooks.TRIES if options.webhook else 0,
-        )
-        self._records[record.id] = record
-        if has_slot and (options.direct or not self._line):
+        record.number = len(self.records) + 1
+        self.records[record.id] = record
+        if has_slot and (record.direct or not self._line):
             await self._start(record)
         else:
             self._wait(record)
             self._state.save(record)
             self._watch_deadline(record)
             await self._fill()
-        return record
 
     async def cancel(self, record: Record) -> bool:
         """Cancel a request; False where it has ended. One that renders goes on, as the models ignore it."""
         if record.status == "COMPLETED":
             return False
         if record.status == "IN_QUEUE":
-            record.cancelled = True
             await self._fail(record, 499, "client_cancelled", "Request was cancelled")
         return True
 
@@ -217,7 +157,7 @@ class RenderQueue:
     def delete_payloads(self, record: Record) -> list[str]:
         """Forget a request's arguments, result and output file; return the links that were deleted."""
         links = [record.result["video"]["url"]] if record.file and self._files.delete(record.file) else []
-        record.deleted_at, record.arguments, record.result = self._clock(), {}, None
+        record.deleted_at, record.arguments, record.result = now(), {}, None
         self._state.save(record)
         return links
 
@@ -243,7 +183,7 @@ class RenderQueue:
             self._spawn(self._expire(record, record.start_by))
 
     async def _expire(self, record: Record, start_by: float) -> None:
-        await asyncio.sleep(max(0.0, start_by - self._clock()))
+        await asyncio.sleep(max(0.0, start_by - now()))
         if record.status == "IN_QUEUE":
             record.headers = {"X-Fal-Request-Timeout-Type": "user"}
             await self._fail(record, 504, "request_timeout", "Request did not start in time")
@@ -251,34 +191,17 @@ class RenderQueue:
     async def _fill(self) -> None:
         """Start the next in line while slots are free."""
         while self._line and len(self._rendering) < self._slots:
-            await self._start(self._records[self._line[0][2]])
+            await self._start(self.records[self._line[0][2]])
 
     async def _start(self, record: Record) -> None:
         self._leave(record)
         self._rendering[record.id] = record
-        record.started_at = self._clock()
-        self._apply_fault(record)
+        record.started_at = now()
+        if not record.fault and (struck := self._faults.on_render(str(record.arguments.get("prompt", "")))):
+            record.fault = struck.model_dump()
         self._state.save(record)
         self._spawn(self._render(record))
         await self._notify()
-
-    def _apply_fault(self, record: Record) -> None:
-        prompt = str(record.arguments.get("prompt", ""))
-        fault = Fault.from_text(record.fault) if record.fault else self._render_fault(prompt)
-        if fault is None:
-            return
-        if fault.kind == "overbill":
-            record.overbill = str(fault.factor)
-        elif fault.kind == "units":
-            record.units_header = fault.text
-        elif fault.kind == "swapped_size":
-            record.is_swapped = True
-        else:
-            record.failure = {
-                "status_code": fault.status,
-                "error_type": fault.error_type,
-                "message": fault.message,
-            }
 
     async def _render(self, record: Record) -> None:
         try:
@@ -297,20 +220,22 @@ class RenderQueue:
         await self._fill()
 
     async def _render_to_end(self, record: Record) -> None:
-        order = self._order(record)
-        record.seed, record.frames, record.audio = order.seed, order.frames, order.audio
-        record.resolution = order.resolution
+        order, fault = self._order(record), record.fault
         scene = await self._renderer.prepare(order)
-        if record.is_swapped:
+        if fault.get("kind") == "swapped_size":
             scene = replace(scene, width_px=scene.height_px, height_px=scene.width_px)
-        self._settle_size(record, scene)
-        if record.failure is not None:
-            await self._wait_until(record.ready_at)
-            failure = record.failure
-            await self._fail(record, failure["status_code"], failure["error_type"], failure["message"])
+        record.seed, record.width_px, record.height_px = order.seed, scene.width_px, scene.height_px
+        noise = random.Random(f"0:{record.number}").random()  # noqa: S311 - spread of times
+        needed_s = render_time_s(scene.width_px, scene.height_px, order.frames, noise) / self.speed
+        record.ready_at = (record.started_at or now()) + needed_s
+        self._state.save(record)
+        waiting = asyncio.sleep(max(0.0, record.ready_at - now()))
+        if fault.get("kind") == "render_failed":
+            await waiting
+            await self._fail(record, fault["status"], fault["error_type"], fault["message"])
             return
-        rendered, _ = await asyncio.gather(self._renderer.render(scene), self._wait_until(record.ready_at))
-        await self._finish(record, order, rendered)
+        rendered, _ = await asyncio.gather(self._renderer.render(scene), waiting)
+        await self._finish(record, scene, rendered)
 
     def _order(self, record: Record) -> ClipOrder:
         """Check the arguments. Raises ValidationError and BadInput."""
@@ -319,51 +244,40 @@ class RenderQueue:
             return shot_of(endpoint, record.arguments, record.seed)
         given = endpoint.schema.model_validate(record.arguments).model_dump()
         text = given["draft_id"].removeprefix("draft-")
-        draft = self._records.get("-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:])))
+        draft = self.records.get("-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:])))
         if (
             draft is None
             or (draft.status_code, draft.arguments.get("draft"), draft.key_id) != (200, True, record.key_id)
-            or self._clock() > (draft.completed_at or 0.0) + DRAFT_KEPT_S
+            or now() > (draft.completed_at or 0.0) + DRAFT_KEPT_S
         ):
             raise BadInput("Draft not found or expired", type_="value_error", loc=("draft_id",))
         order = shot_of(self._endpoints[draft.endpoint], draft.arguments, draft.seed)
         return order.completed(endpoint, given["codec"])
 
-    def _settle_size(self, record: Record, scene: Scene) -> None:
-        record.width_px, record.height_px = scene.width_px, scene.height_px
-        record.video_frames = scene.video_frames
-        noise = random.Random(f"{self._noise_seed}:{record.number}").random()  # noqa: S311 - spread of times
-        needed_s = render_time_s(record.width_px, record.height_px, record.frames, noise) / self.speed
-        record.ready_at = (record.started_at or self._clock()) + needed_s
-        self._state.save(record)
-
-    async def _wait_until(self, moment: float | None) -> None:
-        await asyncio.sleep(max(0.0, (moment or 0.0) - self._clock()))
-
-    async def _finish(self, record: Record, order: ClipOrder, rendered: RenderedFile) -> None:
+    async def _finish(self, record: Record, scene: Scene, rendered: RenderedFile) -> None:
+        order, fault = scene.order, record.fault
         name = f"render/{record.id.replace('-', '')}_video.mp4"
         life = Lifecycle.model_validate(record.lifecycle) if record.lifecycle is not None else None
-        stored = self._files.add_file(rendered.path, name, "video/mp4", rendered.sha256, life)
+        path = self._files.add_file(rendered.path, name, "video/mp4", rendered.sha256, life)
         bill = self._prices.bill(
             record.endpoint,
-            width_px=record.width_px,
-            height_px=record.height_px,
-            frames=record.frames,
-            audio=record.audio,
-            resolution=record.resolution,
-            video_frames=record.video_frames,
-            factor=record.overbill,
+            width_px=scene.width_px,
+            height_px=scene.height_px,
+            frames=order.frames,
+            audio=order.audio,
+            resolution=order.resolution,
+            video_frames=scene.video_frames,
+            factor=str(fault["factor"]) if fault.get("kind") == "overbill" else "1",
         )
         record.units, record.unit_price_nano = bill.units, str(bill.unit_price_nano)
         record.cost_nano = bill.cost_nano
-        record.file, record.sha256 = stored.name, rendered.sha256
-        record.bytes = stored.path.stat().st_size
+        record.file, record.sha256, record.bytes = name, rendered.sha256, path.stat().st_size
         record.status_code = 200
-        header = record.units if record.units_header is None else record.units_header
-        record.headers = {"X-Fal-Billable-Units": header}
-        video = {"url": f"{media_base(record.base_url)}/files/{stored.name}", "content_type": "video/mp4"}
+        shown = fault["text"] if fault.get("kind") == "units" else record.units
+        record.headers = {"X-Fal-Billable-Units": shown}
+        video = {"url": f"{media_base(record.base_url)}/files/{name}", "content_type": "video/mp4"}
         record.result = {
-            "video": {**video, "file_name": Path(stored.name).name, "file_size": record.bytes},
+            "video": {**video, "file_name": path.name, "file_size": record.bytes},
             "seed": record.seed,
         }
         if order.endpoint.version == "2.5":
@@ -383,7 +297,7 @@ class RenderQueue:
         await self._complete(record)
 
     async def _complete(self, record: Record) -> None:
-        record.completed_at = self._clock()
+        record.completed_at = now()
         self._leave(record)
         self._state.save(record)
         if record.webhook_left:

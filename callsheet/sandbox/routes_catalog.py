@@ -16,6 +16,7 @@ from callsheet.sandbox.platform_calls import Invalid, endpoint_ids, guarded, lis
 from callsheet.sandbox.routes_files import signed_url
 from callsheet.sandbox.served_endpoints import KIND_NAMES, ServedEndpoint
 from callsheet.sandbox.services import Services, json_of, services_of
+from callsheet.sandbox.store import now
 
 AS_OF = "2026-10-01T00:00:00Z"
 """When fal's schemas and prices were captured."""
@@ -203,7 +204,11 @@ async def _estimate(request: Request, services: Services) -> dict[str, Any]:
             price = usd(services.prices.unit_price_nano(endpoint.id))
             total += price * wanted.endpoints[endpoint.id].unit_quantity
         else:
-            costs = [record.cost_nano for record in services.queue.records if record.endpoint == endpoint.id]
+            costs = [
+                record.cost_nano
+                for record in services.queue.records.values()
+                if record.endpoint == endpoint.id
+            ]
             bill = services.prices.bill(endpoint.id, width_px=1280, height_px=720, frames=121)
             mean = sum(costs) / len(costs) if any(costs) else bill.cost_nano
             total += mean / 1e9 * wanted.endpoints[endpoint.id].call_quantity
@@ -232,7 +237,7 @@ async def _sign(request: Request, services: Services) -> dict[str, Any]:
     name = parts.path.removeprefix("/files/")
     if not services.config.owns(parts.hostname or "") or services.files.file(name) is None:
         raise LookupError(f"File {url} not found")
-    expires_at = int(services.clock()) + expiry.expiration_seconds
+    expires_at = int(now()) + expiry.expiration_seconds
     return {"signed_url": signed_url(services, url, name, expires_at)}
 
 

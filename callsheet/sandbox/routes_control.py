@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from callsheet.errors import UsageError
-from callsheet.sandbox.faults import KINDS, Fault, FaultBook
+from callsheet.sandbox.faults import KINDS, Fault
 from callsheet.sandbox.own_endpoints import own_endpoints
 from callsheet.sandbox.services import Services, json_of, key_of, services_of, unauthorized
 from callsheet.sandbox.store import Record
@@ -50,7 +50,7 @@ def _guarded(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
     async def checked(request: Request) -> Response:
         services = services_of(request)
         if key_of(request) != services.config.key:
-            return unauthorized("sandbox")
+            raise unauthorized("sandbox")
         try:
             return JSONResponse(await handler(request, services))
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, UsageError) as error:
@@ -66,7 +66,19 @@ async def _health(_request: Request, services: Services) -> dict[str, Any]:
 
 
 async def _ledger(_request: Request, services: Services) -> dict[str, Any]:
-    return truth_of(services.queue.records, services.faults)
+    """Tell what was accepted, rendered and billed. Money in nano-dollars, times in Unix seconds."""
+    records, faults = services.queue.records.values(), services.faults
+    return {
+        "accepted": [{**record.document(), "status": record.status} for record in records],
+        "accepted_count": len(records),
+        "cost_nano": sum(record.cost_nano for record in records),
+        "open_max": most_at_once((record.submitted_at, record.completed_at) for record in records),
+        "in_progress_max": most_at_once(
+            (record.started_at, record.completed_at) for record in records if record.started_at is not None
+        ),
+        "faults": [fault.describe() for fault in faults.armed],
+        "fired": dict(faults.fired),
+    }
 
 
 async def _show_faults(_request: Request, services: Services) -> dict[str, Any]:
@@ -107,21 +119,6 @@ async def _add_endpoints(request: Request, services: Services) -> dict[str, Any]
     """Serve the endpoints of a person's own catalog file as well: {"path": "/home/me/catalog.toml"}."""
     own = own_endpoints(Path((await json_of(request))["path"]))
     return {"endpoints": services.served.add(own)}
-
-
-def truth_of(records: list[Record], faults: FaultBook) -> dict[str, Any]:
-    """Return what was accepted, rendered and billed. Money in nano-dollars, times in Unix seconds."""
-    return {
-        "accepted": [{**record.document(), "status": record.status} for record in records],
-        "accepted_count": len(records),
-        "cost_nano": sum(record.cost_nano for record in records),
-        "open_max": most_at_once((record.submitted_at, record.completed_at) for record in records),
-        "in_progress_max": most_at_once(
-            (record.started_at, record.completed_at) for record in records if record.started_at is not None
-        ),
-        "faults": [fault.describe() for fault in faults.armed],
-        "fired": dict(faults.fired),
-    }
 
 
 def most_at_once(spans: Iterable[tuple[float | None, float | None]]) -> int:
@@ -172,9 +169,9 @@ async def _status(request: Request) -> Response:
     peer = request.client.host if request.client else ""
     is_here = peer != "" and ipaddress.ip_address(peer).is_loopback
     if not is_here and request.query_params.get("key") != services.config.key:
-        return unauthorized("sandbox")
+        raise unauthorized("sandbox")
     queue, (files, size) = services.queue, services.files.usage()
-    records = queue.records
+    records = list(queue.records.values())
     figures = [
         ("requests", f"{len(records):,}"),
         ("in queue", f"{len(queue.waiting):,}"),

@@ -15,7 +15,8 @@ from starlette.routing import Route
 
 from callsheet.sandbox.config import media_base
 from callsheet.sandbox.file_store import Lifecycle
-from callsheet.sandbox.services import Services, base_url, json_of, key_of, services_of, unauthorized
+from callsheet.sandbox.services import Refused, Services, base_url, json_of, key_of, services_of, unauthorized
+from callsheet.sandbox.store import now
 
 TOKEN_LIFE = timedelta(hours=1)
 _OCTETS = "application/octet-stream"
@@ -48,9 +49,13 @@ def signed_url(services: Services, url: str, name: str, expires_at: int) -> str:
     return urlsplit(url)._replace(query=query, fragment="").geturl()
 
 
+def _address(request: Request, name: str) -> str:
+    return f"{media_base(base_url(request))}/files/{name}"
+
+
 async def _token(request: Request) -> Response:
     if key_of(request) is None:
-        return unauthorized("storage")
+        raise unauthorized("storage")
     document = {
         "token": _upload_token(request),
         "token_type": "Bearer",
@@ -64,60 +69,51 @@ def _upload_token(request: Request) -> str:
     return "upload-" + secret_of(services_of(request), "upload")
 
 
-def _may_upload(request: Request) -> bool:
-    return request.headers.get("authorization") == f"Bearer {_upload_token(request)}"
-
-
 def _life(request: Request) -> Lifecycle | None:
     """Read the lifecycle of an upload; the older client names the header without `-Preference`."""
     name = "x-fal-object-lifecycle"
     return Lifecycle.of_header(request.headers.get(name) or request.headers.get(f"{name}-preference"))
 
 
-def _bad(error: Exception) -> Response:
-    return JSONResponse({"detail": str(error) or "Bad request"}, 422)
-
-
 async def _upload(request: Request) -> Response:
     """Store the body under a new name."""
-    if not _may_upload(request):
-        return unauthorized("storage")
-    files = services_of(request).files
-    try:
-        name, life = request.headers.get("x-fal-file-name", "file"), _life(request)
-    except ValueError as error:
-        return _bad(error)
-    content_type = _media_type(request.headers.get("content-type", _OCTETS))
-    stored = files.add_bytes(await request.body(), name, content_type, life)
-    return JSONResponse({"access_url": f"{media_base(base_url(request))}/files/{stored.name}"})
+    name = _reserved(request)
+    services_of(request).files.put(name, await request.body())
+    return JSONResponse({"access_url": _address(request, name)})
 
 
 async def _upload_parts(request: Request) -> Response:
     """Begin an upload in parts as the Python client does."""
-    if not _may_upload(request):
-        return unauthorized("storage")
+    name = _reserved(request)
+    url = _address(request, name)
+    return JSONResponse({"access_url": url, "uploadId": _upload_id(request, name)})
+
+
+def _reserved(request: Request) -> str:
+    """Give out the name of a file that a token's owner describes in headers. Raises Refused."""
+    if request.headers.get("authorization") != f"Bearer {_upload_token(request)}":
+        raise unauthorized("storage")
     content_type = _media_type(request.headers.get("content-type", _OCTETS))
     try:
-        name = services_of(request).files.reserve(
-            request.headers.get("x-fal-file-name", "file"), content_type, _life(request)
-        )
+        life = _life(request)
     except ValueError as error:
-        return _bad(error)
-    url = f"{media_base(base_url(request))}/files/{name}"
-    return JSONResponse({"access_url": url, "uploadId": _upload_id(request, name)})
+        raise Refused(422, {"detail": str(error)}) from error
+    return services_of(request).files.reserve(
+        request.headers.get("x-fal-file-name", "file"), content_type, life
+    )
 
 
 async def _initiate(request: Request) -> Response:
     """Give out the address of a PUT, or of the PUTs of an upload in parts, as the JavaScript client asks."""
     if key_of(request) is None:
-        return unauthorized("storage")
+        raise unauthorized("storage")
     try:
         wanted, life = await json_of(request), _life(request)
         content_type = _media_type(str(wanted["content_type"]))
         name = services_of(request).files.reserve(str(wanted["file_name"]), content_type, life)
     except (ValueError, KeyError, TypeError):
         return JSONResponse({"detail": "file_name and content_type are needed"}, 422)
-    url = f"{media_base(base_url(request))}/files/{name}"
+    url = _address(request, name)
     is_whole = request.url.path.endswith("/initiate")
     target = url if is_whole else f"{url}/multipart/{_upload_id(request, name)}"
     return JSONResponse({"upload_url": target, "file_url": url})
@@ -163,7 +159,7 @@ async def _complete(request: Request) -> Response:
     is_known = upload_id == _upload_id(request, name)
     if not is_known or not services_of(request).files.join_parts(name, upload_id, parts):
         return JSONResponse({"detail": "The parts are not those that were uploaded"}, 400)
-    return JSONResponse({"access_url": f"{media_base(base_url(request))}/files/{name}"})
+    return JSONResponse({"access_url": _address(request, name)})
 
 
 async def _get(request: Request) -> Response:
@@ -180,7 +176,7 @@ async def _get(request: Request) -> Response:
 
 def _is_signed(request: Request, services: Services) -> bool:
     expires, given = (request.query_params.get(name, "") for name in ("expires", "signature"))
-    if not re.fullmatch(r"[0-9]{1,12}", expires) or services.clock() > int(expires):
+    if not re.fullmatch(r"[0-9]{1,12}", expires) or now() > int(expires):
         return False
     wanted = secret_of(services, f"{request.path_params['name']}|{expires}")
     return hmac.compare_digest(given.encode(), wanted.encode())

@@ -27,7 +27,7 @@ from callsheet.sandbox.platform_calls import (
     window,
 )
 from callsheet.sandbox.services import Services
-from callsheet.sandbox.store import Record
+from callsheet.sandbox.store import Record, now
 
 BALANCE_NANO = 1_000_000_000_000
 """What the account holds before anything is rendered: 1000 USD."""
@@ -56,14 +56,14 @@ async def _history(request: Request, services: Services) -> dict[str, Any]:
     endpoint_ids(request, required=True)
     request_id = one(request, "request_id")
     ids = {str(_uuid(request_id))} if request_id is not None else set()
-    start, end = window(request, services, _HISTORY if ids else DAY)
+    start, end = window(request, _HISTORY if ids else DAY)
     status, order = (
         one(request, "status", tuple(_STATUSES)),
         one(request, "sort_by", ("ended_at", "duration")),
     )
     found = [
         record
-        for record in selected(request, services.queue.records, ids)
+        for record in selected(request, services, ids)
         if record.started_at is not None
         and start <= (record.completed_at or record.started_at) < end
         and (status is None or record.status_code in _STATUSES[status])
@@ -73,9 +73,9 @@ async def _history(request: Request, services: Services) -> dict[str, Any]:
         found.sort(
             key=lambda record: (record.completed_at or float("inf")) - record.submitted_at, reverse=True
         )
-    payloads, now = "payloads" in listed(request, "expand"), services.clock()
+    payloads = "payloads" in listed(request, "expand")
     records, more = page(request, found, default=50, most=100, clamp=False)
-    return {"items": [_item(record, now, payloads=payloads) for record in records], **more}
+    return {"items": [_item(record, payloads=payloads) for record in records], **more}
 
 
 def _uuid(text: str) -> uuid.UUID:
@@ -85,7 +85,7 @@ def _uuid(text: str) -> uuid.UUID:
         raise Invalid(f"request_id: {text!r} is no UUID") from error
 
 
-def _item(record: Record, now: float, *, payloads: bool) -> dict[str, Any]:
+def _item(record: Record, *, payloads: bool) -> dict[str, Any]:
     done = record.completed_at is not None
     item: dict[str, Any] = {
         "request_id": record.id,
@@ -96,32 +96,32 @@ def _item(record: Record, now: float, *, payloads: bool) -> dict[str, Any]:
         "status_code": record.status_code if done else None,
         "duration": round(record.completed_at - record.submitted_at, 3) if record.completed_at else None,
     }
-    if payloads and record.keep_payloads and not record.is_gone(now):
+    if payloads and record.keep_payloads and not record.is_gone(now()):
         item |= {"json_input": record.arguments, "json_output": record.result}
     return item
 
 
 async def _delete(request: Request, services: Services) -> dict[str, Any]:
     """Delete arguments, result and output file; the same Idempotency-Key gets the same answer again."""
-    request_id, now = str(_uuid(request.path_params["request_id"])), services.clock()
-    name, record = request.headers.get("idempotency-key"), services.queue.by_id(request_id)
+    request_id, moment = str(_uuid(request.path_params["request_id"])), now()
+    name, record = request.headers.get("idempotency-key"), services.queue.records.get(request_id)
     answers = services.answers
-    if name in answers and now < answers[name][0] + ANSWER_KEPT_S:
+    if name in answers and moment < answers[name][0] + ANSWER_KEPT_S:
         return answers[name][1]
     if record is None or record.completed_at is None:
         raise LookupError(f"Request {request_id} not found")
     links = services.queue.delete_payloads(record)
     document = {"cdn_delete_results": [{"link": link, "exception": None} for link in links]}
     if name is not None:
-        services.answers = {key: each for key, each in answers.items() if now < each[0] + ANSWER_KEPT_S}
-        services.answers[name] = (now, document)
+        services.answers = {key: each for key, each in answers.items() if moment < each[0] + ANSWER_KEPT_S}
+        services.answers[name] = (moment, document)
     return document
 
 
 def _billed(request: Request, services: Services, ids: set[str], start: float, end: float) -> list[Record]:
     return [
         record
-        for record in selected(request, services.queue.records, ids)
+        for record in selected(request, services, ids)
         if record.units and record.completed_at and start <= record.completed_at < end
     ]
 
@@ -129,7 +129,7 @@ def _billed(request: Request, services: Services, ids: set[str], start: float, e
 async def _billing(request: Request, services: Services) -> dict[str, Any]:
     endpoint_ids(request, required=False)
     ids = set(listed(request, "request_id"))
-    start, end = window(request, services, _HISTORY if ids else DAY)
+    start, end = window(request, _HISTORY if ids else DAY)
     found = _billed(request, services, ids, start, end)
     records, more = page(request, found[::-1], default=50, most=10_000)
     return {"billing_events": [_event(record) | auth_of(request, record) for record in records], **more}
@@ -155,8 +155,8 @@ def _costs(nano: int) -> dict[str, Any]:
 async def _usage(request: Request, services: Services) -> dict[str, Any]:
     """Sum up what was billed, by endpoint and price, and by minute, hour, day, week or month."""
     endpoint_ids(request, required=False)
-    start, end = window(request, services, DAY)
-    end = min(end, services.clock() + 1)
+    start, end = window(request, DAY)
+    end = min(end, now() + 1)
     days = (end - start) / DAY.total_seconds()
     frame = one(request, "timeframe", tuple(_FRAMES)) or next(
         name for name, most in _FRAMES.items() if days < most
@@ -229,6 +229,6 @@ def _rows(request: Request, services: Services, records: list[Record]) -> list[d
 async def _account(request: Request, services: Services) -> dict[str, Any]:
     document: dict[str, Any] = {"username": "sandbox"}
     if "credits" in listed(request, "expand"):
-        left_nano = max(0, BALANCE_NANO - sum(record.cost_nano for record in services.queue.records))
+        left_nano = max(0, BALANCE_NANO - sum(record.cost_nano for record in services.queue.records.values()))
         document["credits"] = {"current_balance": usd(left_nano), "currency": "USD"}
     return document

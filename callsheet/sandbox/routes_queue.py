@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from functools import wraps
@@ -17,11 +19,11 @@ from callsheet.errors import UsageError
 from callsheet.sandbox.config import DIRECT_NAMES
 from callsheet.sandbox.faults import marked
 from callsheet.sandbox.file_store import Lifecycle
-from callsheet.sandbox.queue import NoSlot, SubmitOptions
-from callsheet.sandbox.served_endpoints import MAX_PROMPT, ServedEndpoint, model_error
-from callsheet.sandbox.services import Services, base_url, json_of, key_of, services_of, unauthorized
-from callsheet.sandbox.store import LOW, NORMAL, Record
-from callsheet.sandbox.webhooks import checked_address
+from callsheet.sandbox.queue import NoSlot
+from callsheet.sandbox.served_endpoints import MAX_PROMPT, model_error
+from callsheet.sandbox.services import Refused, Services, base_url, json_of, key_of, services_of, unauthorized
+from callsheet.sandbox.store import LOW, NORMAL, Record, now
+from callsheet.sandbox.webhooks import TRIES, checked_address
 
 STREAM_BEAT_S = 0.5
 """A stream repeats the status at least this often."""
@@ -53,25 +55,16 @@ def _with_record(handler: Callable[[Request, Services, Record], Awaitable[Respon
     async def checked(request: Request) -> Response:
         app = f"{request.path_params['owner']}/{request.path_params['alias']}"
         if key_of(request) is None:
-            return unauthorized(app)
+            raise unauthorized(app)
         services = services_of(request)
         record = services.queue.find(app, request.path_params["request_id"])
         if record is None:
-            return JSONResponse(_NOT_FOUND, 404)
+            raise Refused(404, _NOT_FOUND)
         reply = await handler(request, services, record)
         reply.headers.setdefault("x-fal-request-id", record.id)
         return reply
 
     return checked
-
-
-class _Refused(Exception):
-    """A submit that is not accepted; wrong arguments are, and fail as they start."""
-
-    def __init__(self, status: int, document: Any, **headers: str) -> None:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.reply = JSONResponse(document, status, headers=named)
-        super().__init__(status)
 
 
 async def _submit(request: Request) -> Response:
@@ -81,18 +74,27 @@ async def _submit(request: Request) -> Response:
     app = "/".join(endpoint_id.split("/")[:2])
     key = key_of(request)
     if key is None:
-        return unauthorized(app)
+        raise unauthorized(app)
+    endpoint = services.served.by_path.get(endpoint_id)
+    if endpoint is None:
+        raise Refused(404, {"detail": f"Application '{endpoint_id}' not found"})
     try:
-        endpoint, arguments = await _order(request, services, endpoint_id)
-        options = _options(request, arguments, app=app, key=key, direct=is_direct)
-        record = await services.queue.submit(endpoint, arguments, options)
-    except _Refused as refused:
-        return refused.reply
+        arguments = await _arguments(request)
+        record = _record(request, endpoint.id, arguments)
     except (ValueError, UsageError) as error:
-        return JSONResponse({"detail": f"Bad request: {error}", "error_type": "bad_request"}, 400)
+        detail = {"detail": f"Bad request: {error}", "error_type": "bad_request"}
+        raise Refused(400, detail) from error
+    record.app, record.direct = app, is_direct
+    record.key_id = "admin" if key == services.config.key else "limited"
+    longest = request.query_params.get("fal_max_queue_length", "")
+    if re.fullmatch(r"[0-9]{1,9}", longest) and services.queue.length(endpoint.id) > int(longest):
+        detail = {"detail": f"Queue is longer than {longest} requests", "error_type": "queue_length_exceeded"}
+        raise Refused(429, detail)
+    try:
+        await services.queue.submit(record)
     except NoSlot:
         detail = model_error("Too many concurrent requests", "concurrent_requests_limit", ["body"])
-        return JSONResponse(detail, 429, headers={"x-fal-needs-retry": "1"})
+        raise Refused(429, detail, {"x-fal-needs-retry": "1"}) from None
     headers = {"x-fal-request-id": record.id}
     if not is_direct:
         return JSONResponse(_accepted(services, record), headers=headers)
@@ -102,33 +104,22 @@ async def _submit(request: Request) -> Response:
     return JSONResponse(record.result, record.status_code, headers={**record.headers, **headers})
 
 
-async def _order(
-    request: Request, services: Services, endpoint_id: str
-) -> tuple[ServedEndpoint, dict[str, Any]]:
-    """Return what is asked of which endpoint. Raises _Refused, and ValueError for a body that is no JSON."""
-    endpoint = services.served.by_path.get(endpoint_id)
-    if endpoint is None:
-        raise _Refused(404, {"detail": f"Application '{endpoint_id}' not found"})
+async def _arguments(request: Request) -> dict[str, Any]:
+    """Return the body; wrong arguments are accepted. Raises Refused, and ValueError for what is no JSON."""
     arguments = await json_of(request)
     if not isinstance(arguments, dict):
         error = model_error("Input should be a valid dictionary", "model_attributes_type", ["body"])
-        raise _Refused(422, error, x_fal_billable_units="0")
+        raise Refused(422, error, {"x-fal-billable-units": "0"})
     prompt = arguments.get("prompt")
     if isinstance(prompt, str) and len(prompt) > MAX_PROMPT:
         text = f"String should have at most {MAX_PROMPT} characters"
-        raise _Refused(422, model_error(text, "string_too_long", ["body", "prompt"]))
-    longest = request.query_params.get("fal_max_queue_length", "")
-    if re.fullmatch(r"[0-9]{1,9}", longest) and services.queue.length(endpoint.id) > int(longest):
-        detail = f"Queue is longer than {longest} requests"
-        raise _Refused(429, {"detail": detail, "error_type": "queue_length_exceeded"})
-    return endpoint, arguments
+        raise Refused(422, model_error(text, "string_too_long", ["body", "prompt"]))
+    return arguments
 
 
-def _options(
-    request: Request, arguments: dict[str, Any], *, app: str, key: str, direct: bool
-) -> SubmitOptions:
+def _record(request: Request, endpoint_id: str, arguments: dict[str, Any]) -> Record:
     """Read headers and query. Raises ValueError and UsageError for one that is refused."""
-    headers = request.headers
+    headers, moment = request.headers, now()
     priority = headers.get("x-fal-queue-priority", NORMAL).lower()
     if priority not in (NORMAL, LOW):
         raise ValueError(f"X-Fal-Queue-Priority is {priority!r}; it may be normal or low")
@@ -138,17 +129,21 @@ def _options(
         raise ValueError(f"X-Fal-Request-Timeout is {text}; it must be above 0.1 seconds")
     lifecycle = Lifecycle.of_header(headers.get("x-fal-object-lifecycle-preference"))
     webhook = request.query_params.get("fal_webhook", "")
-    return SubmitOptions(
+    fault = request.scope.get("sandbox_fault") or marked(str(arguments.get("prompt", "")))
+    return Record(
+        id=str(uuid.uuid4()),
+        endpoint=endpoint_id,
+        arguments=arguments,
         base_url=base_url(request),
-        app=app,
+        submitted_at=moment,
+        seed=random.randrange(2**31),  # noqa: S311 - a seed for pictures, as the model chooses one
         priority=priority,
-        start_timeout_s=timeout_s,
+        start_by=None if timeout_s is None else moment + timeout_s,
         keep_payloads=headers.get("x-fal-store-io", "1") != "0",
         webhook=checked_address(webhook) if webhook else "",
+        webhook_left=TRIES if webhook else 0,
         lifecycle=lifecycle.model_dump() if lifecycle else None,
-        key_id=services_of(request).config.key_id(key),
-        fault=request.scope.get("sandbox_fault") or marked(str(arguments.get("prompt", ""))),
-        direct=direct,
+        fault=fault.model_dump() if fault else {},
     )
 
 
@@ -166,7 +161,7 @@ def _status_document(services: Services, record: Record, *, logs: bool) -> dict[
     document: dict[str, Any] = {"status": record.status, "request_id": record.id, **record.urls}
     if record.status == "IN_QUEUE":
         return {**document, "queue_position": services.queue.position(record)}
-    document["logs"] = _logs(services, record) if logs else None
+    document["logs"] = _logs(record) if logs else None
     if record.status == "COMPLETED":
         started = record.started_at or record.completed_at or 0.0
         document["metrics"] = {"inference_time": round((record.completed_at or 0.0) - started, 3)}
@@ -175,7 +170,7 @@ def _status_document(services: Services, record: Record, *, logs: bool) -> dict[
     return document
 
 
-def _logs(services: Services, record: Record) -> list[dict[str, str]]:
+def _logs(record: Record) -> list[dict[str, str]]:
     """Return what a model writes while it works: a line at once, and one for each fifth of the way."""
     start = record.started_at
     if start is None:
@@ -183,7 +178,7 @@ def _logs(services: Services, record: Record) -> list[dict[str, str]]:
     end = record.ready_at
     lines = [(start, f"Started {record.endpoint}")]
     if end is not None:
-        share = 1.0 if record.completed_at else (services.clock() - start) / max(0.001, end - start)
+        share = 1.0 if record.completed_at else (now() - start) / max(0.001, end - start)
         size = f"{record.width_px}x{record.height_px}"
         lines += [
             (start + (end - start) * percent / 100, f"Rendering {size}: {percent} %")
@@ -206,8 +201,8 @@ def _asks_for_logs(request: Request) -> bool:
 
 
 async def _status(request: Request, services: Services, record: Record) -> Response:
-    if record.is_gone(services.clock()):
-        return JSONResponse(_NOT_FOUND, 404)
+    if record.is_gone(now()):
+        raise Refused(404, _NOT_FOUND)
     document = _status_document(services, record, logs=_asks_for_logs(request))
     return JSONResponse(document, 200 if record.status == "COMPLETED" else 202)
 
@@ -226,11 +221,11 @@ async def _stream(request: Request, services: Services, record: Record) -> Respo
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-async def _result(_request: Request, services: Services, record: Record) -> Response:
+async def _result(_request: Request, _services: Services, record: Record) -> Response:
     if record.status != "COMPLETED":
         return JSONResponse({"detail": "Request is still in progress"}, 400)
-    if record.is_gone(services.clock()):
-        return JSONResponse(_NOT_FOUND, 404)
+    if record.is_gone(now()):
+        raise Refused(404, _NOT_FOUND)
     return JSONResponse(record.result, record.status_code, headers=dict(record.headers))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import io
 import json
@@ -64,7 +63,7 @@ class InputLoader:
     def _bytes(self, url: str, loc: tuple[str | int, ...]) -> bytes:
         try:
             body = self._read(url)
-        except ValueError:  # no URL: brackets without an end, a port that is no number
+        except (OSError, ValueError):  # also what is no URL or no base64
             body = None
         if body is None:
             raise BadInput(
@@ -94,20 +93,14 @@ def _data_bytes(url: str) -> bytes | None:
         return None
     if not head.endswith(";base64"):
         return unquote_to_bytes(text)
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        return None
+    return base64.b64decode(text, validate=True)
 
 
-def _fetched(url: str) -> bytes | None:
-    try:
-        # The scheme was checked by the caller, and --allow-fetch is the person's own choice.
-        with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as reply:  # noqa: S310
-            body: bytes = reply.read(max(MOST_BYTES.values()) + 1)
-            return body
-    except (OSError, ValueError):
-        return None
+def _fetched(url: str) -> bytes:
+    # The scheme was checked by the caller, and --allow-fetch is the person's own choice.
+    with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as reply:  # noqa: S310
+        body: bytes = reply.read(max(MOST_BYTES.values()) + 1)
+    return body
 
 
 def _stand_in(size: tuple[int, int]) -> Image:
@@ -210,5 +203,5 @@ def scene_of(order: ClipOrder, loader: InputLoader, *, draw_seed: bool) -> Scene
     ratio = order.ratio
     if ratio == "auto":
         ratio = nearest_ratio(*pictures[0].size) if pictures else "16:9"
-    size = order.endpoint.size(order.resolution, ratio)
+    size = order.endpoint.sizes[order.resolution][ratio]
     return Scene(order, *size, pictures, end or None, sum(frames for _, frames in loaded), draw_seed)

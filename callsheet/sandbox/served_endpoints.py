@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal, cast
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from callsheet.errors import CallsheetError
-from callsheet.sandbox.pixels import FPS, frames_of, size_of
+from callsheet.sandbox.pixels import AUTO_RATIOS, FPS, PIXELS, frames_of
 
 MAX_ECHO = 10_000
 """Characters of an input that a reply repeats."""
@@ -68,7 +68,6 @@ INSTRUCTION = re.compile(r"\[([^\]\[]*)\]")
 VIDEO_INPUT = Fraction(3, 5)
 """The factor on the price where videos are among the inputs; their seconds are billed as well."""
 
-_RATIOS = ("21:9", "16:9", "4:3", "1:1", "3:4", "9:16")
 _KINDS = ("text", "image", "reference")
 KIND_NAMES = {kind: f"{kind.capitalize()} to Video" for kind in _KINDS} | {"draft": "Draft Completion"}
 _Fields = dict[str, Any]
@@ -79,10 +78,10 @@ class ServedEndpoint:
     """One model id. `price_nano` is the list price in nano-dollars per token.
 
     `unit_price_nano` is that of one unit, 0 for what is priced by tokens. `unit` is the price list's word for
-    what `X-Fal-Billable-Units` counts. `kind` is text, image, reference or draft. `alias` is the id in the
-    paths of fal's OpenAPI document where it differs from the listed one. A person's own model has `sizes` by
-    resolution and ratio, `own_rate` (what multiplies its price, by sound and resolution), and `auto_s`, the
-    seconds of a clip whose length is left to it.
+    what `X-Fal-Billable-Units` counts. `kind` is text, image, reference or draft. `sizes` are (width, height)
+    in pixels, by resolution and ratio. `alias` is the id in the paths of fal's OpenAPI document where it
+    differs from the listed one. A person's own model has `own_rate` (what multiplies its price, by sound and
+    resolution), and `auto_s`, the seconds of a clip whose length is left to it.
     """
 
     id: str
@@ -92,16 +91,12 @@ class ServedEndpoint:
     version: str
     price_nano: int
     unit: str
+    sizes: Mapping[str, Mapping[str, tuple[int, int]]]
     alias: str = ""
     unit_price_nano: int = 0
-    sizes: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
     own_rate: Callable[..., Fraction] | None = None
     fps: int = FPS
     auto_s: int = 0
-
-    def size(self, resolution: str, ratio: str) -> tuple[int, int]:
-        """Return (width, height) in pixels. Raises KeyError for a combination that does not exist."""
-        return self.sizes[resolution][ratio] if self.sizes else size_of(self.version, resolution, ratio)
 
     @property
     def apps(self) -> set[str]:
@@ -169,9 +164,11 @@ _FAMILIES = (
     ),
 )
 _CODEC = ("auto", "H264", "H265")
+_SEED = (int | None, Field(None, ge=-(2**63), lt=2**63))
 
 
-def _one_of(values: Iterable[str], default: str) -> Any:
+def one_of(values: Iterable[str], default: str) -> Any:
+    """Return a schema's field that takes these values."""
     return (cast("Any", Literal)[tuple(values)], default)
 
 
@@ -182,17 +179,17 @@ def _fields(family: _Family, kind: str) -> _Fields:
     resolutions = family.resolutions.split()
     prompt = (str, Field(max_length=MAX_PROMPT))
     if family.version[0] == "1":
-        ratios = _RATIOS if kind == "text" and family.version == "1.0" else (*_RATIOS, "auto")
+        ratios = AUTO_RATIOS if kind == "text" and family.version == "1.0" else (*AUTO_RATIOS, "auto")
         by_image = kind != "text" and family.version == "1.0"
         fields: _Fields = {
             "prompt": prompt,
-            "aspect_ratio": _one_of(
+            "aspect_ratio": one_of(
                 (*ratios, "9:21") if is_lite and kind == "text" else ratios, "auto" if by_image else "16:9"
             ),
-            "resolution": _one_of(resolutions[: 2 if kind == "reference" else None], family.resolution),
-            "duration": _one_of(seconds, "5"),
+            "resolution": one_of(resolutions[: 2 if kind == "reference" else None], family.resolution),
+            "duration": one_of(seconds, "5"),
             "camera_fixed": (bool, False),
-            "seed": (int | None, Field(None, ge=-(2**63), lt=2**63)),
+            "seed": _SEED,
             "enable_safety_checker": (bool, True),
         }
         if family.version == "1.0":
@@ -201,14 +198,14 @@ def _fields(family: _Family, kind: str) -> _Fields:
         is_fixed = kind == "image" and family.version == "2.5"
         fields = {
             "prompt": prompt,
-            "aspect_ratio": _one_of(["auto"] if is_fixed else ["auto", *_RATIOS], "auto"),
-            "resolution": _one_of(resolutions, family.resolution),
-            "duration": _one_of(["auto", *seconds], "auto"),
-            "codec": _one_of(_CODEC, "auto"),
+            "aspect_ratio": one_of(["auto"] if is_fixed else ["auto", *AUTO_RATIOS], "auto"),
+            "resolution": one_of(resolutions, family.resolution),
+            "duration": one_of(["auto", *seconds], "auto"),
+            "codec": one_of(_CODEC, "auto"),
             "end_user_id": (str | None, None),
         }
         if not family.path.endswith("mini"):
-            fields["bitrate_mode"] = _one_of(("standard", "high"), "standard")
+            fields["bitrate_mode"] = one_of(("standard", "high"), "standard")
         if family.version == "2.5" and kind != "text":
             fields["prompt"] = (str | None, Field(None, max_length=MAX_PROMPT))
         if family.path.endswith("2.5"):
@@ -233,8 +230,8 @@ def _inputs(family: _Family, kind: str) -> _Fields:
         name: (list[str], Field([], max_length=count)) for name, count in zip(names, most, strict=True)
     }
     if family.version == "2.5":
-        fields["seed"] = (int | None, Field(None, ge=-(2**63), lt=2**63))
-        fields["task"] = _one_of(("reference", "editing", "extension"), "reference")
+        fields["seed"] = _SEED
+        fields["task"] = one_of(("reference", "editing", "extension"), "reference")
     return fields
 
 
@@ -256,33 +253,34 @@ def _endpoints() -> Iterable[ServedEndpoint]:
                 family.version,
                 family.price_nano,
                 unit,
+                {each: PIXELS[family.version, each] for each in family.resolutions.split()},
                 alias,
             )
     draft = create_model(
         "DraftCompleteInput",
         draft_id=(str, Field(min_length=1, max_length=8192)),
-        codec=_one_of(_CODEC, "auto"),
-        resolution=_one_of(["1080p"], "1080p"),
+        codec=one_of(_CODEC, "auto"),
+        resolution=one_of(["1080p"], "1080p"),
     )
-    path = "seedance-2.5/draft/complete"
+    path, sizes = "seedance-2.5/draft/complete", {"1080p": PIXELS["2.5", "1080p"]}
     yield ServedEndpoint(
-        f"bytedance/{path}", "Seedance 2.5", "draft", draft, "2.5", 21_400, "1000 tokens", f"fal-ai/{path}"
+        *(f"bytedance/{path}", "Seedance 2.5", "draft", draft, "2.5", 21_400, "1000 tokens", sizes),
+        alias=f"fal-ai/{path}",
     )
 
 
 ENDPOINTS: dict[str, ServedEndpoint] = {row.id: row for row in _endpoints()}
-BY_PATH: dict[str, ServedEndpoint] = {
-    **{row.alias: row for row in ENDPOINTS.values() if row.alias},
-    **ENDPOINTS,
-}
-"""Listed ids and aliases: both are one endpoint in history and billing."""
 
 
 class Served:
-    """The endpoints of one server: fal's, and those of a person's own catalog; by id, and by path."""
+    """The endpoints of one server: fal's, and those of a person's own catalog.
 
-    def __init__(self, own: Iterable[ServedEndpoint] = ()) -> None:
-        self.by_id, self.by_path = dict(ENDPOINTS), dict(BY_PATH)
+    `by_path` has listed ids and aliases: both are one endpoint in history and billing.
+    """
+
+    def __init__(self, own: Iterable[ServedEndpoint]) -> None:
+        self.by_id = dict(ENDPOINTS)
+        self.by_path = {row.alias: row for row in ENDPOINTS.values() if row.alias} | ENDPOINTS
         self.add(own)
 
     def add(self, own: Iterable[ServedEndpoint]) -> list[str]:

@@ -14,9 +14,9 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,9 @@ from callsheet.sandbox import (
 from callsheet.sandbox.config import FAL_NAMES, SandboxConfig
 from callsheet.sandbox.fault_replies import FaultMiddleware
 from callsheet.sandbox.faults import FaultBook
-from callsheet.sandbox.launcher import OWN_CATALOG, SandboxAddress
+from callsheet.sandbox.launcher import ADDRESS_FILE, OWN_CATALOG, SandboxAddress
 from callsheet.sandbox.own_endpoints import own_endpoints
-from callsheet.sandbox.services import open_services
+from callsheet.sandbox.services import Refused, open_services, refused
 from callsheet.sandbox.store import Store
 
 MAX_BODY = 256 * 2**20
@@ -97,15 +97,12 @@ class _Gate:
         return match is not None and self._config.owns(match[1].strip("[]"))
 
 
-def create_app(
-    config: SandboxConfig, *, faults: FaultBook | None = None, clock: Callable[[], float] = time.time
-) -> Starlette:
-    """Build the server's application. `clock` gives Unix seconds.
+def create_app(config: SandboxConfig, faults: FaultBook) -> Starlette:
+    """Build the server's application.
 
     A caller that keeps `faults` can arm faults without a call. The state is opened when the server starts
     and closed when it stops; `app.state.services` holds it in between.
     """
-    book = faults or FaultBook()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -113,7 +110,7 @@ def create_app(
             folder = config.state_dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
             state = Store(folder)
             stack.callback(state.close)
-            services = app.state.services = open_services(config, state, book, clock)
+            services = app.state.services = open_services(config, state, faults)
             stack.callback(services.renderer.close)
             stack.push_async_callback(services.queue.stop)
             await services.queue.resume()
@@ -122,12 +119,12 @@ def create_app(
     parts = (routes_control, routes_catalog, routes_platform, routes_files, routes_queue)
     return Starlette(
         routes=[route for part in parts for route in part.routes()],
-        middleware=[Middleware(_Gate, config=config), Middleware(FaultMiddleware, book=book)],
+        exception_handlers={Refused: refused},
+        middleware=[Middleware(_Gate, config=config), Middleware(FaultMiddleware, book=faults)],
         lifespan=lifespan,
     )
 
 
-ADDRESS_FILE = "server.json"
 LOCK_FILE = "lock"
 _GOODBYE_S = 1
 """How long open connections may take to end when the server stops."""
@@ -146,7 +143,24 @@ class _Server(uvicorn.Server):
     """Calls `on_ready` when it listens, and stops by itself after a while without work."""
 
     def __init__(self, config: SandboxConfig, app: Starlette, on_ready: Callable[[], None]) -> None:
-        super().__init__(_uvicorn_config(config, app, self._stop_when_idle))
+        settings = uvicorn.Config(
+            app,
+            http=_Protocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            callback_notify=self._stop_when_idle,
+            timeout_notify=1,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=_GOODBYE_S,
+            ssl_certfile=config.certfile,
+            ssl_keyfile=config.keyfile,
+        )
+        super().__init__(settings)
         self._idle_timeout_s = config.idle_timeout_s
         self._app = app
         self._on_ready = on_ready
@@ -180,11 +194,12 @@ def serve(config: SandboxConfig, announce: Callable[[SandboxAddress], None] = la
 
         def ready() -> None:
             if config.state_dir is not None:
-                _write_address(config.state_dir, address)
+                document = json.dumps(asdict(address), indent=1)
+                write_atomically(config.state_dir / ADDRESS_FILE, document.encode(), mode=0o600)
             print(f"sandbox ready at {address.url}", flush=True)  # noqa: T201 - the one line of the contract
             announce(address)
 
-        _Server(config, create_app(config), ready).run(sockets=[listener])
+        _Server(config, create_app(config, FaultBook()), ready).run(sockets=[listener])
 
 
 @contextmanager
@@ -192,7 +207,7 @@ def running_sandbox(config: SandboxConfig, *, faults: FaultBook | None = None) -
     """Serve in a thread of this process for the length of a `with` block; for tests and short demos."""
     ready = threading.Event()
     with _state_lock(config.state_dir), _listening(config) as listener:
-        server = _Server(config, create_app(config, faults=faults), ready.set)
+        server = _Server(config, create_app(config, faults or FaultBook()), ready.set)
         thread = threading.Thread(target=server.run, args=([listener],), name="sandbox")
         thread.start()
         try:
@@ -204,38 +219,11 @@ def running_sandbox(config: SandboxConfig, *, faults: FaultBook | None = None) -
             thread.join()
 
 
-def _uvicorn_config(
-    config: SandboxConfig, app: Starlette, every_second: Callable[[], Awaitable[None]]
-) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=_Protocol,
-        ws="none",
-        loop="asyncio",
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        callback_notify=every_second,
-        timeout_notify=1,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=_GOODBYE_S,
-        ssl_certfile=config.certfile,
-        ssl_keyfile=config.keyfile,
-    )
-
-
 def _address(config: SandboxConfig, listener: socket.socket) -> SandboxAddress:
     host, port = listener.getsockname()[:2]
     scheme = "https" if config.certfile else "http"
     place = f"[{host}]" if ":" in host else host
     return SandboxAddress(f"{scheme}://{place}:{port}", config.key, os.getpid(), config.speed)
-
-
-def _write_address(state_dir: Path, address: SandboxAddress) -> None:
-    document = {"url": address.url, "pid": address.pid, "key": address.key, "speed": address.speed}
-    write_atomically(state_dir / ADDRESS_FILE, json.dumps(document, indent=1).encode(), mode=0o600)
 
 
 @contextmanager

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
-from callsheet.sandbox.config import SandboxConfig
+from callsheet.sandbox.config import LIMITED_KEY, SandboxConfig
 from callsheet.sandbox.faults import FaultBook
 from callsheet.sandbox.file_store import FileStore
 from callsheet.sandbox.list_prices import PriceList
@@ -35,13 +34,11 @@ class Services:
     """
 
     config: SandboxConfig
-    state: Store
     files: FileStore
     signer: Signer
     renderer: VideoRenderer
     queue: RenderQueue
     faults: FaultBook
-    clock: Callable[[], float]
     prices: PriceList
     served: Served
     answers: dict[str, tuple[float, dict[str, Any]]] = field(default_factory=dict)
@@ -53,31 +50,16 @@ class Services:
         return 0.0 if self.queue.is_busy else time.monotonic() - self.last_call_at
 
 
-def open_services(
-    config: SandboxConfig, state: Store, faults: FaultBook, clock: Callable[[], float]
-) -> Services:
+def open_services(config: SandboxConfig, state: Store, faults: FaultBook) -> Services:
     """Put the parts together; the queue does nothing until `resume`."""
-    files = FileStore(state, clock)
+    files, signer, served = FileStore(state), Signer(state.folder), Served(config.own)
     loader = InputLoader(files.read, config.owns, allow_fetch=config.allow_fetch)
     renderer = VideoRenderer(
         state.folder / "renders", loader, threads=config.render_threads, draw_seed=config.draw_seed
     )
-    served = Served(config.own)
-    prices, signer = PriceList(config.audio_billing, served.by_id), Signer(state.folder)
-    queue = RenderQueue(
-        state,
-        files,
-        renderer,
-        prices,
-        signer,
-        slots=config.slots,
-        speed=config.speed,
-        clock=clock,
-        endpoints=served.by_id,
-        noise_seed=config.noise_seed,
-        render_fault=faults.on_render,
-    )
-    return Services(config, state, files, signer, renderer, queue, faults, clock, prices, served)
+    prices = PriceList(config.audio_billing, served.by_id)
+    queue = RenderQueue(config, state, files, renderer, prices, signer, faults, served.by_id)
+    return Services(config, files, signer, renderer, queue, faults, prices, served)
 
 
 def services_of(request: Request) -> Services:
@@ -90,18 +72,30 @@ def base_url(request: Request) -> str:
     return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
 
 
+class Refused(Exception):
+    """What is answered instead of doing what a call asks for."""
+
+    def __init__(self, status: int, document: Any, headers: dict[str, str] | None = None) -> None:
+        self.reply = JSONResponse(document, status, headers)
+        super().__init__(status)
+
+
+async def refused(_request: Request, error: Exception) -> Response:
+    """Answer a call that was refused; the server's handler of `Refused`."""
+    return cast("Refused", error).reply
+
+
 def key_of(request: Request) -> str | None:
     """Return the key of `Authorization: Key ...`, or None where there is none that opens anything."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    config = services_of(request).config
-    known = scheme.lower() == "key" and key in (config.key, config.limited_key)
+    known = scheme.lower() == "key" and key in (services_of(request).config.key, LIMITED_KEY)
     return key if known else None
 
 
-def unauthorized(app: str) -> JSONResponse:
-    """Answer a missing or wrong key as fal does."""
+def unauthorized(app: str) -> Refused:
+    """Return fal's refusal of a missing or wrong key."""
     detail = f'Cannot access application "{app}". Authentication is required to access this application.'
-    return JSONResponse({"detail": detail}, 401)
+    return Refused(401, {"detail": detail})
 
 
 async def json_of(request: Request) -> Any:
@@ -113,22 +107,20 @@ async def json_of(request: Request) -> Any:
     body = await request.body() or b"{}"
     try:
         document = json.loads(body, parse_constant=_refuse_constant)
+        depth = _depth(document)
     except RecursionError:
-        raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
-    level, depth = [document], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-        level = [child for each in level for child in _children(each)]
+        document, depth = None, MAX_DEPTH + 1
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     return document
 
 
-def _children(document: Any) -> list[Any]:
-    if isinstance(document, dict):
-        return list(document.values())
-    return document if isinstance(document, list) else []
+def _depth(document: Any) -> int:
+    if isinstance(document, dict | list):
+        children = document.values() if isinstance(document, dict) else document
+        return 1 + max(map(_depth, children), default=0)
+    return 1
 
 
 def _refuse_constant(name: str) -> None:

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 NORMAL, LOW = "normal", "low"
+
+
+def now() -> float:
+    """Unix seconds to the microsecond, as ISO times carry them: a time reads back as the same number."""
+    return round(time.time(), 6)
+
 
 PAYLOADS_KEPT_S = 30 * 86_400.0
 RESULT_KEPT_S, LARGE_KEPT_S, LARGE_RESULT = 3600.0, 360.0, 10_000
@@ -23,37 +30,30 @@ RESULT_KEPT_S, LARGE_KEPT_S, LARGE_RESULT = 3600.0, 360.0, 10_000
 class Record:
     """One accepted request. Times are Unix seconds by the wall clock, and so the same after a restart.
 
-    `units` is the exact decimal text of the units billed, empty while unknown; `unit_price_nano` is a
-    fraction as text. `cost_nano` is what was billed, in nano-dollars: 0 until it completed, and 0 for what
-    failed. `result` is the body of the result call, whose status is `status_code`. `overbill` multiplies
-    units and cost (decimal text), `units_header` replaces X-Fal-Billable-Units, and `is_swapped` exchanges
-    width and height: all three are faults. `app` is owner and app of the id that was called, `lifecycle` the
-    expiry and access asked for the output, `key_id` the key's name, `fault` one asked for by a header.
-    `deleted_at` is when the payloads were deleted. `webhook_left` is how often the webhook may yet be tried.
+    `number` counts from 1 in order of acceptance. `units` is the exact decimal text of the units billed,
+    empty while unknown; `unit_price_nano` is a fraction as text. `cost_nano` is what was billed, in
+    nano-dollars: 0 until it completed, and 0 for what failed. `result` is the body of the result call, whose
+    status is `status_code`. `fault` is the render fault that strikes it. `app` is owner and app of the id
+    that was called, `key_id` the key's name, `lifecycle` the expiry and access asked for the output. A
+    `direct` call takes a slot at once or fails; `start_by` bounds the wait for one. `deleted_at` is when the
+    payloads were deleted. `webhook_left` is how often the webhook may yet be tried.
     """
 
     id: str
-    number: int
     endpoint: str
     arguments: dict[str, Any]
     base_url: str
     submitted_at: float
     seed: int
+    number: int = 0
     priority: str = NORMAL
     keep_payloads: bool = True
     start_by: float | None = None
     started_at: float | None = None
     ready_at: float | None = None
     completed_at: float | None = None
-    cancelled: bool = False
     width_px: int = 0
     height_px: int = 0
-    frames: int = 0
-    audio: bool = False
-    overbill: str = "1"
-    units_header: str | None = None
-    is_swapped: bool = False
-    failure: dict[str, Any] | None = None
     status_code: int = 0
     result: Any = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -68,10 +68,8 @@ class Record:
     app: str = ""
     key_id: str = ""
     direct: bool = False
-    resolution: str = ""
-    video_frames: int = 0
     lifecycle: dict[str, Any] | None = None
-    fault: str = ""
+    fault: dict[str, Any] = field(default_factory=dict)
     deleted_at: float | None = None
     webhook: str = ""
     webhook_left: int = 0
@@ -100,27 +98,18 @@ class Record:
         """What the queue is sorted by: low priority after normal, then by arrival."""
         return (self.priority == LOW, self.number, self.id)
 
-    def is_gone(self, now: float) -> bool:
+    def is_gone(self, moment: float) -> bool:
         """Say whether the result can no longer be had: deleted, or kept for as long as fal keeps it."""
         if self.completed_at is None:
             return False
         is_large = not self.keep_payloads and len(json.dumps(self.result)) >= LARGE_RESULT
         kept_s = PAYLOADS_KEPT_S if self.keep_payloads else LARGE_KEPT_S if is_large else RESULT_KEPT_S
-        return self.deleted_at is not None or now > self.completed_at + kept_s
+        return self.deleted_at is not None or moment > self.completed_at + kept_s
 
     def document(self) -> dict[str, Any]:
         """Return the record as JSON."""
         # Not `asdict`, whose deep copy costs more than the rest of a submit.
         return {name: getattr(self, name) for name in self.__slots__}
-
-    def dump(self) -> str:
-        """Return the record as JSON text."""
-        return json.dumps(self.document())
-
-    @classmethod
-    def load(cls, text: str) -> Record:
-        """Read what `dump` wrote."""
-        return cls(**json.loads(text))
 
 
 _SCHEMA = """
@@ -150,13 +139,17 @@ class Store:
     def records(self) -> list[Record]:
         """Return every request ever accepted, in order of acceptance."""
         rows = self.db.execute("select record from requests order by number")
-        return [Record.load(text) for (text,) in rows]
+        # Fields that an earlier version had are left out.
+        known = set(Record.__slots__)
+        return [
+            Record(**{name: value for name, value in json.loads(text).items() if name in known})
+            for (text,) in rows
+        ]
 
     def save(self, record: Record) -> None:
         """Write a record; it is in the journal when this returns."""
-        self.db.execute(
-            "insert or replace into requests values (?, ?, ?)", (record.id, record.number, record.dump())
-        )
+        values = (record.id, record.number, json.dumps(record.document()))
+        self.db.execute("insert or replace into requests values (?, ?, ?)", values)
 
     def setting(self, name: str, default: Any) -> Any:
         """Return a setting that `set` stored, or the default."""

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from callsheet.reconciliation import evidence
 from callsheet.sandbox.config import SANDBOX_KEY, SandboxConfig
-from callsheet.sandbox.server import ADDRESS_FILE, serve
+from callsheet.sandbox.launcher import ADDRESS_FILE
+from callsheet.sandbox.server import serve
 from callsheet.settings import ApiKey, Settings
 from tests.rig.processes import kill, spawn, until, wait
 

@@ -133,9 +133,10 @@ def test_a_fault_can_be_written_in_a_line() -> None:
 
 
 def test_a_prompt_may_ask_for_a_render_fault() -> None:
-    """A marker in the prompt is a fault as text; text that only looks a little like one is none."""
-    assert marked("a kite <sandbox:render_failed status=422> over dunes") == "render_failed status=422"
-    assert marked("a < b <sandbox") == ""
+    """A marker in the prompt is a fault; text that only looks a little like one is none."""
+    fault = marked("a kite <sandbox:render_failed status=422> over dunes")
+    assert (fault.kind, fault.status) == ("render_failed", 422)
+    assert marked("a < b <sandbox") is None
     for wrong in ("<sandbox:throttle>", "<sandbox:nonsense>", "<sandbox:units text>"):
         with pytest.raises(UsageError):
             marked(wrong)

@@ -10,7 +10,7 @@ HOUR, DAY = 3600.0, 86_400.0
 
 def record(*, keep: bool, size: int) -> Record:
     """A finished request with a result of about `size` bytes."""
-    made = Record("id", 1, "fal-ai/bytedance/x", {}, "http://h", 0.0, 7, keep_payloads=keep, completed_at=0.0)
+    made = Record("id", "fal-ai/bytedance/x", {}, "http://h", 0.0, 7, keep_payloads=keep, completed_at=0.0)
     made.result = {"text": "x" * size}
     return made
 
@@ -29,17 +29,20 @@ def test_a_file_is_deleted_when_it_expires(tmp_path) -> None:
     now = [0.0]
     store = Store(tmp_path)
     files = FileStore(store, lambda: now[0])
-    short = files.add_bytes(b"1", "a.png", "image/png", Lifecycle(expiration_duration_seconds=60))
+    short = files.reserve("a.png", "image/png", Lifecycle(expiration_duration_seconds=60))
+    files.put(short, b"1")
+    path = files.file(short).path
     files.account = Lifecycle(expiration_duration_seconds=3600)
-    usual = files.add_bytes(b"2", "b.png", "image/png")
+    usual = files.reserve("b.png", "image/png")
+    files.put(usual, b"2")
     now[0] = 59.0
-    assert files.read(short.name) == b"1"
+    assert files.read(short) == b"1"
     now[0] = 60.0
-    assert files.read(short.name) is None
-    assert not short.path.exists()
-    assert files.read(usual.name) == b"2"
+    assert files.read(short) is None
+    assert not path.exists()
+    assert files.read(usual) == b"2"
     now[0] = 3600.0
-    assert files.file(usual.name) is None
+    assert files.file(usual) is None
     store.close()
 
 

@@ -10,7 +10,7 @@ from callsheet.sandbox.store import LOW, NORMAL, Record, Store
 
 def record(number: int, **more: Any) -> Record:
     """A record with its number and little else."""
-    return Record(f"id-{number}", number, "fal-ai/bytedance/x", {"prompt": "é"}, "http://h", 1.5, 7, **more)
+    return Record(f"id-{number}", "fal-ai/bytedance/x", {"prompt": "é"}, "http://h", 1.5, 7, number, **more)
 
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
@@ -31,13 +31,14 @@ def test_files_are_found_by_their_public_name_alone(tmp_path: Path) -> None:
     """An upload gets an unguessable name, keeps its ending, and no path leads out of the table of files."""
     store = Store(tmp_path)
     files = FileStore(store)
-    stored = files.add_bytes(b"pixels", "../../my kite.png", "image/png")
-    found = files.file(stored.name)
+    name = files.reserve("../../my kite.png", "image/png")
+    files.put(name, b"pixels")
+    found = files.file(name)
     assert found is not None
     assert (found.path.read_bytes(), found.content_type) == (b"pixels", "image/png")
-    assert stored.name.endswith("_my_kite.png")
+    assert name.endswith("_my_kite.png")
     assert files.file("../sandbox.sqlite") is None
-    assert files.add_bytes(b"pixels", "", "image/png").name.endswith(".png")
+    assert files.reserve("", "image/png").endswith(".png")
     store.close()
 
 

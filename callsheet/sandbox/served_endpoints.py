@@ -138,30 +138,31 @@ class _Family:
     seconds: tuple[int, int]
     resolutions: str = "480p 720p 1080p"
     resolution: str = "720p"
-    alias: str = ""
+
+    @property
+    def alias(self) -> str:
+        """The path in fal's OpenAPI documents where it differs."""
+        if self.version[0] == "1":
+            return ""
+        return self.path.replace("bytedance/", "fal-ai/").replace("2.0", "2")
 
 
 # List prices and units: fal's price list as captured in 2026-10. It has no row for v1 Lite, whose page says
 # $1.8 per million tokens; its unit is assumed. A dollar per million tokens is 1000 nano-dollars per token.
-_V1, _SHORT, _LONG, _LONGEST = "fal-ai/bytedance/seedance/", (2, 12), (4, 15), (4, 30)
+_V1, _2, _25 = "fal-ai/bytedance/seedance/v1", "bytedance/seedance-2.0", "bytedance/seedance-2.5"
+_SHORT, _LONG, _LONGEST = (2, 12), (4, 15), (4, 30)
+_LOW, _UP_TO_4K = "480p 720p", "480p 720p 1080p 4k"
 _FAMILIES = (
-    _Family(f"{_V1}v1/lite", "Seedance 1.0 Lite", "1.0", 1800, _SHORT),
-    _Family(f"{_V1}v1/pro", "Seedance 1.0 Pro", "1.0", 2500, _SHORT, resolution="1080p"),
-    _Family(f"{_V1}v1/pro/fast", "Seedance 1.0 Pro Fast", "1.0", 1000, _SHORT, resolution="1080p"),
-    _Family(f"{_V1}v1.5/pro", "Seedance 1.5 Pro", "1.5", 1200, (4, 12)),
-    *(
-        _Family(f"bytedance/seedance-2.0{path}", name, "2.0", nano, _LONG, sizes, "720p", "fal-ai/seedance-2")
-        for path, name, nano, sizes in (
-            ("", "Seedance 2.0", 14_000, "480p 720p 1080p 4k"),
-            ("/fast", "Seedance 2.0 Fast", 11_200, "480p 720p"),
-            ("/mini", "Seedance 2.0 Mini", 7_000, "480p 720p"),
-            ("/us", "Seedance 2.0 US", 16_800, "480p 720p 1080p 4k"),
-        )
-    ),
-    _Family("bytedance/seedance-2.5", "Seedance 2.5", "2.5", 21_400, _LONGEST, alias="fal-ai/seedance-2.5"),
-    _Family(
-        "bytedance/seedance-2.5/us", "Seedance 2.5 US", "2.5", 25_680, _LONGEST, alias="fal-ai/seedance-2.5"
-    ),
+    _Family(f"{_V1}/lite", "Seedance 1.0 Lite", "1.0", 1800, _SHORT),
+    _Family(f"{_V1}/pro", "Seedance 1.0 Pro", "1.0", 2500, _SHORT, resolution="1080p"),
+    _Family(f"{_V1}/pro/fast", "Seedance 1.0 Pro Fast", "1.0", 1000, _SHORT, resolution="1080p"),
+    _Family(f"{_V1}.5/pro", "Seedance 1.5 Pro", "1.5", 1200, (4, 12)),
+    _Family(_2, "Seedance 2.0", "2.0", 14_000, _LONG, _UP_TO_4K),
+    _Family(f"{_2}/fast", "Seedance 2.0 Fast", "2.0", 11_200, _LONG, _LOW),
+    _Family(f"{_2}/mini", "Seedance 2.0 Mini", "2.0", 7_000, _LONG, _LOW),
+    _Family(f"{_2}/us", "Seedance 2.0 US", "2.0", 16_800, _LONG, _UP_TO_4K),
+    _Family(_25, "Seedance 2.5", "2.5", 21_400, _LONGEST),
+    _Family(f"{_25}/us", "Seedance 2.5 US", "2.5", 25_680, _LONGEST),
 )
 _CODEC = ("auto", "H264", "H265")
 _SEED = (int | None, Field(None, ge=-(2**63), lt=2**63))
@@ -241,20 +242,16 @@ def _endpoints() -> Iterable[ServedEndpoint]:
         unit = "1m tokens" if is_v1 and not family.path.endswith("lite") else "1000 tokens"
         for kind in _KINDS if not is_v1 or family.path.endswith("lite") else ("text", "image"):
             schema = create_model(f"{kind.capitalize()}ToVideoInput", **_fields(family, kind))
-            tail = f"{kind}-to-video"
-            alias = (
-                f"{family.alias}{family.path[len('bytedance/seedance-2.0') :]}/{tail}" if family.alias else ""
-            )
             yield ServedEndpoint(
-                f"{family.path}/{tail}",
-                family.name,
-                kind,
-                schema,
-                family.version,
-                family.price_nano,
-                unit,
-                {each: PIXELS[family.version, each] for each in family.resolutions.split()},
-                alias,
+                id=f"{family.path}/{kind}-to-video",
+                short_name=family.name,
+                kind=kind,
+                schema=schema,
+                version=family.version,
+                price_nano=family.price_nano,
+                unit=unit,
+                sizes={each: PIXELS[family.version, each] for each in family.resolutions.split()},
+                alias=family.alias and f"{family.alias}/{kind}-to-video",
             )
     draft = create_model(
         "DraftCompleteInput",
@@ -262,10 +259,16 @@ def _endpoints() -> Iterable[ServedEndpoint]:
         codec=one_of(_CODEC, "auto"),
         resolution=one_of(["1080p"], "1080p"),
     )
-    path, sizes = "seedance-2.5/draft/complete", {"1080p": PIXELS["2.5", "1080p"]}
     yield ServedEndpoint(
-        *(f"bytedance/{path}", "Seedance 2.5", "draft", draft, "2.5", 21_400, "1000 tokens", sizes),
-        alias=f"fal-ai/{path}",
+        id=f"{_25}/draft/complete",
+        short_name="Seedance 2.5",
+        kind="draft",
+        schema=draft,
+        version="2.5",
+        price_nano=21_400,
+        unit="1000 tokens",
+        sizes={"1080p": PIXELS["2.5", "1080p"]},
+        alias="fal-ai/seedance-2.5/draft/complete",
     )
 
 

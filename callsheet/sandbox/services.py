@@ -106,7 +106,7 @@ async def json_of(request: Request) -> Any:
     """
     body = await request.body() or b"{}"
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = json.loads(body)
         depth = _depth(document)
     except RecursionError:
         document, depth = None, MAX_DEPTH + 1
@@ -121,7 +121,3 @@ def _depth(document: Any) -> int:
         children = document.values() if isinstance(document, dict) else document
         return 1 + max(map(_depth, children), default=0)
     return 1
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")

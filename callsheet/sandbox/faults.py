@@ -18,7 +18,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
@@ -119,7 +119,7 @@ class Fault(BaseModel):
     _random: random.Random = PrivateAttr(default_factory=random.Random)
 
     @model_validator(mode="after")
-    def _with_usual_values(self) -> Fault:
+    def _with_usual_values(self) -> Self:
         usual = KINDS.get(self.kind)
         if usual is None:
             raise UsageError(f"there is no fault {self.kind!r}; there are: {', '.join(KINDS)}")

@@ -71,7 +71,7 @@ class FileStore:
     """Files below `files` in the sandbox's folder, named in its database. `clock` gives Unix seconds."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = now) -> None:
-        self._store, self._db, self._clock = store, store.db, clock
+        self._db, self._clock = store.db, clock
         self._folder = store.folder / "files"
         self._parts = store.folder / "parts"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -80,11 +80,13 @@ class FileStore:
     @property
     def account(self) -> Lifecycle:
         """The account's storage settings, which hold for files that come without a lifecycle."""
-        return Lifecycle.model_validate(self._store.setting("storage", {}))
+        row = self._db.execute("select value from settings where name = 'storage'").fetchone()
+        return Lifecycle.model_validate_json(row[0] if row else "{}")
 
     @account.setter
     def account(self, settings: Lifecycle) -> None:
-        self._store.set("storage", settings.model_dump())
+        values = ("storage", settings.model_dump_json())
+        self._db.execute("insert or replace into settings values (?, ?)", values)
 
     def file(self, name: str) -> StoredFile | None:
         """Find a whole file by its path below /files/; may be called from any thread."""

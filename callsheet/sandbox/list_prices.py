@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
 
 from callsheet.sandbox.served_endpoints import ENDPOINTS, VIDEO_INPUT, ServedEndpoint
 
@@ -35,16 +37,21 @@ class ClipBill:
     cost_nano: int
 
 
-@dataclass(frozen=True, slots=True)
-class PriceChange:
+class PriceChange(BaseModel, extra="forbid"):
     """How an endpoint's price differs from the published one: times `factor`, in another unit.
 
-    `unit_price_nano` replaces the price per unit; a unit that is not a number of tokens needs it.
+    `unit_price`, in US dollars, replaces the price of a unit; a unit that is no number of tokens needs it.
     """
 
-    factor: Fraction = Fraction(1)
-    unit: str = ""
-    unit_price_nano: Fraction | None = None
+    factor: Decimal = Field(default=Decimal(1), gt=0, le=1000)
+    unit: str = Field(default="", max_length=80)
+    unit_price: Decimal | None = Field(default=None, gt=0, le=1000)
+
+    @model_validator(mode="after")
+    def _is_priced(self) -> Self:
+        if self.unit and self.unit not in TOKENS_PER_UNIT and self.unit_price is None:
+            raise ValueError(f"unit {self.unit!r} is no number of tokens; it needs a unit_price")
+        return self
 
 
 class PriceList:
@@ -67,12 +74,12 @@ class PriceList:
     def unit_price_nano(self, endpoint_id: str) -> Fraction:
         """Return the listed price of one unit, in nano-dollars."""
         change = self._change(endpoint_id)
-        if change.unit_price_nano is not None:
-            return change.unit_price_nano
-        if self._endpoints[endpoint_id].unit_price_nano:
-            return self._endpoints[endpoint_id].unit_price_nano * change.factor
-        tokens = TOKENS_PER_UNIT[self.unit(endpoint_id)]
-        return self._endpoints[endpoint_id].price_nano * tokens * change.factor
+        if change.unit_price is not None:
+            return Fraction(change.unit_price) * NANO_PER_USD
+        endpoint, factor = self._endpoints[endpoint_id], Fraction(change.factor)
+        if endpoint.unit_price_nano:
+            return endpoint.unit_price_nano * factor
+        return endpoint.price_nano * TOKENS_PER_UNIT[self.unit(endpoint_id)] * factor
 
     def bill(
         self,
@@ -110,8 +117,10 @@ class PriceList:
         A change is a factor as text (`"1.1"`), or an object with any of `factor`, `unit` and `unit_price`
         (US dollars as text). Raises ValueError for an unknown endpoint, and for a number out of its bounds.
         """
+        if unknown := sorted(changes.keys() - self._endpoints.keys()):
+            raise ValueError(f"there is no endpoint {', '.join(unknown)}")
         self._changes = {
-            endpoint_id: _read_change(self._endpoints, endpoint_id, given)
+            endpoint_id: PriceChange.model_validate(given if isinstance(given, dict) else {"factor": given})
             for endpoint_id, given in changes.items()
         }
 
@@ -130,26 +139,6 @@ class PriceList:
         is_ordered = endpoint.unit_price_nano and frames % endpoint.fps == 1
         seconds = Fraction(frames - is_ordered, endpoint.fps)
         return seconds / count / (60 if found[3] == "min" else 1)
-
-
-def _read_change(endpoints: Mapping[str, ServedEndpoint], endpoint_id: str, given: object) -> PriceChange:
-    if endpoint_id not in endpoints:
-        raise ValueError(f"there is no endpoint {endpoint_id}")
-    named = given if isinstance(given, dict) else {"factor": given}
-    if unknown := sorted(set(named) - {"factor", "unit", "unit_price"}):
-        raise ValueError(f"a price has factor, unit and unit_price, not {', '.join(unknown)}")
-    unit = str(named.get("unit", ""))[:80]
-    price_nano = _number("unit_price", named["unit_price"]) * NANO_PER_USD if "unit_price" in named else None
-    if unit and unit not in TOKENS_PER_UNIT and price_nano is None:
-        raise ValueError(f"unit {unit!r} is no number of tokens; it needs a unit_price")
-    return PriceChange(_number("factor", named.get("factor", "1")), unit, price_nano)
-
-
-def _number(name: str, given: object) -> Fraction:
-    number = Fraction(str(given)[:20])
-    if not 0 < number <= 1000:
-        raise ValueError(f"{name} {given} is not above 0 and at most 1000")
-    return number
 
 
 def _decimal_text(number: Fraction) -> str:

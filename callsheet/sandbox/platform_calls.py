@@ -60,12 +60,9 @@ def one(request: Request, name: str, allowed: Sequence[str] = ()) -> str | None:
     """Return a parameter that may be given once. Raises Invalid."""
     values = request.query_params.getlist(name)
     if len(values) > 1 or (values and allowed and values[0] not in allowed):
-        raise Invalid(f"{name}: {', '.join(values)!r}; it may be given once{_among(allowed)}")
+        among = f", as {', '.join(allowed)}" if allowed else ""
+        raise Invalid(f"{name}: {', '.join(values)!r}; it may be given once{among}")
     return values[0] if values else None
-
-
-def _among(allowed: Sequence[str]) -> str:
-    return f", as {', '.join(allowed)}" if allowed else ""
 
 
 def listed(request: Request, name: str) -> list[str]:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
 
 from callsheet.sandbox.scene import InputLoader, Scene, scene_of
 from callsheet.sandbox.served_endpoints import ClipOrder
 
 KEPT_RENDERS = 64
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +28,7 @@ class RenderedFile:
 class VideoRenderer:
     """Encodes in a few threads (PyAV releases the interpreter lock) and keeps the last files it made."""
 
-    def __init__(
-        self, folder: Path, loader: InputLoader, *, threads: int = 2, draw_seed: bool = True
-    ) -> None:
+    def __init__(self, folder: Path, loader: InputLoader, *, threads: int, draw_seed: bool) -> None:
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
         self._loader = loader
@@ -45,16 +41,14 @@ class VideoRenderer:
         """Drop what has not begun and wait for what has."""
         self._pool.shutdown(cancel_futures=True)
 
-    async def prepare(self, shot: ClipOrder) -> Scene:
+    async def prepare(self, order: ClipOrder) -> Scene:
         """Load the pictures and choose the size. Raises BadInput."""
-        return await self._in_thread(lambda: scene_of(shot, self._loader, draw_seed=self._draw_seed))
+        work = partial(scene_of, order, self._loader, draw_seed=self._draw_seed)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def render(self, scene: Scene) -> RenderedFile:
         """Encode the video, or use the equal one that is there."""
-        return await self._in_thread(lambda: self._render(scene))
-
-    async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._render, scene)
 
     def _render(self, scene: Scene) -> RenderedFile:
         # Imported with the first shot: the server starts a third of a second sooner without the encoder.

@@ -7,7 +7,6 @@ import random
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
 
@@ -19,6 +18,7 @@ from callsheet.errors import UsageError
 from callsheet.sandbox.config import DIRECT_NAMES
 from callsheet.sandbox.faults import marked
 from callsheet.sandbox.file_store import Lifecycle
+from callsheet.sandbox.platform_calls import iso
 from callsheet.sandbox.queue import NoSlot
 from callsheet.sandbox.served_endpoints import MAX_PROMPT, model_error
 from callsheet.sandbox.services import Refused, Services, base_url, json_of, key_of, services_of, unauthorized
@@ -171,28 +171,12 @@ def _status_document(services: Services, record: Record, *, logs: bool) -> dict[
 
 
 def _logs(record: Record) -> list[dict[str, str]]:
-    """Return what a model writes while it works: a line at once, and one for each fifth of the way."""
-    start = record.started_at
-    if start is None:
-        return []
-    end = record.ready_at
-    lines = [(start, f"Started {record.endpoint}")]
-    if end is not None:
-        share = 1.0 if record.completed_at else (now() - start) / max(0.001, end - start)
-        size = f"{record.width_px}x{record.height_px}"
-        lines += [
-            (start + (end - start) * percent / 100, f"Rendering {size}: {percent} %")
-            for percent in range(0, 101, 20)
-            if percent <= share * 100
-        ]
+    """Return what a model writes: a line as it starts and one as it ends."""
+    lines = [(record.started_at, f"Started {record.endpoint}"), (record.completed_at, "Finished")]
     return [
-        {
-            "message": text,
-            "level": "INFO",
-            "source": "USER",
-            "timestamp": datetime.fromtimestamp(moment, UTC).isoformat(),
-        }
+        {"message": text, "level": "INFO", "source": "USER", "timestamp": iso(moment)}
         for moment, text in lines
+        if moment is not None
     ]
 
 

@@ -53,10 +53,6 @@ MAX_BODY = 256 * 2**20
 """Bytes of one request: enough for any upload, and a bound on memory."""
 
 
-class _TooLarge(Exception):
-    """A request's body is larger than `MAX_BODY`."""
-
-
 class _Gate:
     """Refuses calls by a foreign host name and bodies without end; notes when the last call came.
 
@@ -83,13 +79,13 @@ class _Gate:
             message = await receive()
             received += len(message.get("body", b""))
             if received > MAX_BODY:
-                raise _TooLarge
+                raise Refused(413, {"detail": "Request is too large"})
             return message
 
         try:
             await self._app(scope, bounded, send)
-        except _TooLarge:
-            await JSONResponse({"detail": "Request is too large"}, 413)(scope, receive, send)
+        except Refused as error:
+            await error.reply(scope, receive, send)
 
     def _is_own(self, host: str) -> bool:
         """Say whether a Host header names this server: a known name or any IP address, with any port."""

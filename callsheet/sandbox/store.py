@@ -150,12 +150,3 @@ class Store:
         """Write a record; it is in the journal when this returns."""
         values = (record.id, record.number, json.dumps(record.document()))
         self.db.execute("insert or replace into requests values (?, ?, ?)", values)
-
-    def setting(self, name: str, default: Any) -> Any:
-        """Return a setting that `set` stored, or the default."""
-        row = self.db.execute("select value from settings where name = ?", (name,)).fetchone()
-        return json.loads(row[0]) if row else default
-
-    def set(self, name: str, value: Any) -> None:
-        """Store a setting as JSON."""
-        self.db.execute("insert or replace into settings values (?, ?)", (name, json.dumps(value)))

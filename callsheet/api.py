@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -136,16 +136,15 @@ def plan(
     """
     check_packages_are_ours()
     settings = settings_from(os.environ, sandbox=sandbox)
-    with _options_named():
-        request = RunRequest(
-            first=first,
-            where=_pairs(where),
-            sample=sample,
-            budget_usd=_amount(budget_usd),
-            concurrency=concurrency,
-            out=None if out is None else str(out),
-            sandbox=sandbox,
-        )
+    request = _request(
+        first=first,
+        where=where,
+        sample=sample,
+        budget_usd=_amount(budget_usd),
+        concurrency=concurrency,
+        out=out,
+        sandbox=sandbox,
+    )
     options = request.plan_options(settings)
     path, folder = source, None
     if not isinstance(path, str | Path):
@@ -220,23 +219,22 @@ async def run_async(
         raise ManifestError(list(source.errors))
     if source.sandbox and not sandbox:
         raise UsageError("this plan is for the sandbox: run it with sandbox=True, or plan again without")
-    with _options_named():
-        request = RunRequest(
-            source=source.source,
-            first=first,
-            where=_pairs(where),
-            sample=sample,
-            budget_usd=source.planned.options.budget_usd,
-            concurrency=concurrency,
-            out=None if out is None else str(out),
-            fit=fit,
-            again=again,
-            canary=canary,
-            accept_prices=accept_prices,
-            sandbox=sandbox,
-            speed=speed,
-        ).at_plans_concurrency(source.planned.concurrency)
     planned = source.planned
+    request = _request(
+        source=source.source,
+        first=first,
+        where=where,
+        sample=sample,
+        budget_usd=planned.options.budget_usd,
+        concurrency=concurrency,
+        out=out,
+        fit=fit,
+        again=again,
+        canary=canary,
+        accept_prices=accept_prices,
+        sandbox=sandbox,
+        speed=speed,
+    ).at_plans_concurrency(planned.concurrency)
 
     async def carry(each: RunRequest) -> dict[str, Any]:
         settings = settings_for(each)
@@ -366,11 +364,13 @@ def _fits(planned: ManifestPlan, settings: Settings) -> bool:
         return not shortfalls(demands, room_for(ledger, planned))
 
 
-@contextmanager
-def _options_named() -> Iterator[None]:
-    """Raise UsageError, which names the option, where a request refuses a value."""
+def _request(*, where: Mapping[str, str] | None, out: str | Path | None, **options: Any) -> RunRequest:
+    """Return the request with these options. Raises UsageError, which names the option, for a bad value."""
+    if not isinstance(where, Mapping | None):
+        raise UsageError(f"where: found {where!r}: give a dict of columns and values")
+    pairs = tuple(f"{column}={value}" for column, value in (where or {}).items())
     try:
-        yield
+        return RunRequest(where=pairs, out=None if out is None else str(out), **options)
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{first['loc'][0]}: found {first['input']!r}: {first['msg']}") from None
@@ -386,9 +386,3 @@ def _amount(dollars: str | Decimal | float | None) -> str | None:
         return usd_text(parse_usd(text))
     except ValueError as error:
         raise UsageError(f"budget_usd: {error}") from error
-
-
-def _pairs(where: Mapping[str, str] | None) -> tuple[str, ...]:
-    if not isinstance(where, Mapping | None):
-        raise UsageError(f"where: found {where!r}: give a dict of columns and values")
-    return tuple(f"{column}={value}" for column, value in (where or {}).items())

@@ -32,7 +32,7 @@ LOOK_EVERY_S = 5.0
 """How often caps and unknown submissions are looked at while a run goes on, in seconds."""
 
 
-def targets_for(source: str | None, settings: Settings, environ: Mapping[str, str]) -> Targets:
+def targets_for(source: str | None, settings: Settings) -> Targets:
     """Return who is told: the environment's targets, else those of the campaign file."""
     urls, webhook = tuple(settings.notify_urls.reveal().split()), settings.notify_webhook.reveal()
     missing: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ def targets_for(source: str | None, settings: Settings, environ: Mapping[str, st
             missing = (f"{source} cannot be read now, so the notifications it names are not sent",)
         else:
             urls, webhook = urls or written.notify_urls, webhook or written.webhook
-    found = targets_of(urls, webhook, settings.webhook_secret, environ)
+    found = targets_of(urls, webhook, settings.webhook_secret, os.environ)
     return Targets(found.apprise, found.webhook, found.webhook_secret, (*missing, *found.missing))
 
 
@@ -88,7 +88,7 @@ async def _look_up_targets(ctx: RunContext) -> None:
     if ctx.announcer.targets is not None:
         return
     source = ctx.request.source or RunRequest.of(ctx.run).source
-    ctx.announcer.targets = await asyncio.to_thread(targets_for, source, ctx.settings, os.environ)
+    ctx.announcer.targets = await asyncio.to_thread(targets_for, source, ctx.settings)
     for each in ctx.announcer.targets.missing:
         ctx.state.notice(f"notifications: {each}")
 
@@ -110,7 +110,7 @@ async def _tell_refusal(request: RunRequest, error: CallsheetError) -> None:
         name = written_campaign(request.source).name if request.source else name
     problems = "\n".join(map(str, getattr(error, "problems", ())[:10]))
     told = message.refused(name, f"{error}\n{problems}".strip(), at_ms=wall_clock_ms())
-    await _tell(targets_for(request.source, settings_from(os.environ), os.environ), told)
+    await _tell(targets_for(request.source, settings_from(os.environ)), told)
 
 
 async def tell_unclaimed(account: AccountSession, row: JobRow, said: str) -> None:
@@ -121,7 +121,7 @@ async def tell_unclaimed(account: AccountSession, row: JobRow, said: str) -> Non
     )
     if await account.do(history.announce, [told.key]):
         source = RunRequest.of(run).source
-        await _tell(await asyncio.to_thread(targets_for, source, account.settings, os.environ), told)
+        await _tell(await asyncio.to_thread(targets_for, source, account.settings), told)
 
 
 async def _tell(targets: Targets, told: Message) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
+from callsheet.engine.open_run import new_job
 from callsheet.engine.run_folder import publish
 from callsheet.engine.settle import book_delivered, fetch_result
 from callsheet.errors import MediaError, RenderFailed, Unavailable, UntrustedHost
@@ -27,12 +28,11 @@ from callsheet.provider.messages import Rendered
 from callsheet.provider.platform_messages import iso
 from callsheet.report.rows import strip_of, thumbnail_of
 from callsheet.ticket import Ticket
-from manifests.job import Job, encode_job
+from manifests.job import Job
 from manifests.look import Flag, flags_text, read_retakes
 from manifests.names import NAME_MAX_CHARS
 from manifests.retakes import RETAKE_OF, new_seed, shot_of, take_name
 from pricing.quotes import quote
-from pricing.render_times import RenderKind
 
 logger = logging.getLogger(__name__)
 
@@ -176,23 +176,11 @@ def _retake_of(ctx: RunContext, job: Job, row: JobRow, flags: Iterable[Flag]) ->
         seed=new_seed() if job.endpoint.seed else job.seed,
         extra={**job.extra, RETAKE_OF: job.custom_id},
     )
-    price = quote(ctx.catalog, again.shot)
-    return NewJob(
+    return new_job(
+        again,
+        again.fingerprint,
+        quote(ctx.catalog, again.shot),
         position=row.position,
-        row=row.row,
-        custom_id=again.custom_id,
-        endpoint=row.endpoint,
-        model=row.model,
-        fingerprint=again.fingerprint,
-        payload=encode_job(again),
-        expected_nano=price.expected_nano,
-        maximum_nano=price.maximum_nano,
-        take=take,
-        priority=row.priority,
-        client=row.client,
-        output_name=again.output_name,
-        render_kind=RenderKind.of(again.endpoint.id, price).text,
-        draft=row.draft,
         retake=row.retake + 1,
         retakes_max=row.retakes_max,
     )

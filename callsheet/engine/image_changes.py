@@ -27,21 +27,16 @@ ROWS = 2_000
 """Rows whose images are asked about at one time."""
 
 
-def no_etags(_addresses: Iterable[str]) -> Mapping[str, str]:
-    """Ask nothing."""
-    return {}
-
-
-def etags_for(settings: Settings, *, sandbox: bool) -> Etags:
-    """Return how ETags are asked for. The sandbox fetches no image, so nothing is asked for it."""
+def etags_for(settings: Settings, *, sandbox: bool) -> Etags | None:
+    """Return how ETags are asked for, None where they are not: the sandbox fetches no image."""
     if sandbox or not settings.image_check:
-        return no_etags
+        return None
     return partial(etags_of, allow_private=settings.allow_private_hosts)
 
 
-def with_changed_images(ledger: Ledger, plan: Plan, changes: Changes, etags: Etags) -> Changes:
+def with_changed_images(ledger: Ledger, plan: Plan, changes: Changes, etags: Etags | None) -> Changes:
     """Count rows as changed, and not as made, whose image has another ETag than when they were made."""
-    if etags is no_etags:
+    if etags is None:
         return changes
     made = [each.job_id for each in changes.made.values()]
     remembering = ledger.do(queries.payloads, made, with_etag=True)
@@ -69,9 +64,9 @@ def with_changed_images(ledger: Ledger, plan: Plan, changes: Changes, etags: Eta
     )
 
 
-def etags_to_remember(plan: Plan, positions: Iterable[int], etags: Etags) -> Mapping[str, str]:
+def etags_to_remember(plan: Plan, positions: Iterable[int], etags: Etags | None) -> Mapping[str, str]:
     """Return the ETags of the addresses that the jobs at these positions name."""
-    if etags is no_etags:
+    if etags is None:
         return {}
     first = plan.picked(islice(positions, ROWS))
     return etags(image.value for _, each in first for image in each.job.images if image.kind == "url")

@@ -108,26 +108,21 @@ def _active(ctx: RunContext, job_id: int) -> Iterator[None]:
 async def _advance(ctx: RunContext, job_id: int) -> None:
     """Do what there is to do for a job, from where the ledger has it."""
     row = await ctx.do(queries.job, job_id)
-    if row.state in TO_DO:  # else it moved on since the list was read
-        with ctx.span("job", row):
-            await _take_further(ctx, row)
-
-
-async def _take_further(ctx: RunContext, row: JobRow) -> None:
-    job = decode_job(row.payload, ctx.catalog)
-    if row.state is State.PENDING:
-        ticket = await _buy(ctx, job, row)
-        row = await ctx.do(queries.job, row.job_id)
-    else:
-        ticket = row.ticket
-    if ticket is None:
+    if row.state not in TO_DO:  # it moved on since the list was read
         return
-    if not ctx.account.speaks_for(row.submission):
-        ctx.state.note_unfinished(
-            f"{row.label}, request {ticket.request_id}, was sent with another fal key: resume with that"
-        )
-        return
-    await _follow(ctx, job, row, ticket)
+    with ctx.span("job", row):
+        job, ticket = decode_job(row.payload, ctx.catalog), row.ticket
+        if row.state is State.PENDING:
+            ticket = await _buy(ctx, job, row)
+            row = await ctx.do(queries.job, job_id)
+        if ticket is None:
+            return
+        if not ctx.account.speaks_for(row.submission):
+            ctx.state.note_unfinished(
+                f"{row.label}, request {ticket.request_id}, was sent with another fal key: resume with that"
+            )
+            return
+        await _follow(ctx, job, row, ticket)
 
 
 async def _buy(ctx: RunContext, job: Job, row: JobRow) -> Ticket | None:

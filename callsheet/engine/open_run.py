@@ -12,14 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from callsheet import failpoints
-from callsheet.engine.image_changes import (
-    Etags,
-    etags_to_remember,
-    no_etags,
-    remembering,
-    with_changed_images,
-)
+from callsheet.engine.image_changes import Etags, etags_to_remember, remembering, with_changed_images
 from callsheet.engine.in_flight import naming_commands
+from callsheet.engine.request import RunRequest
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
 from callsheet.errors import Busy, OverBudget, UsageError
 from callsheet.ledger import (
@@ -37,9 +32,9 @@ from callsheet.ledger.accounts import window_at
 from callsheet.settings import command
 from manifests.diff import Changes, look_up
 from manifests.images import materialised
-from manifests.job import encode_job
-from manifests.look import RetakeRules, look_text
-from manifests.plan import Plan, PlannedJob
+from manifests.job import Job, encode_job
+from manifests.look import look_text
+from manifests.plan import Plan
 from manifests.plan_file import ROWS_FILE, write_plan
 from manifests.plan_rows import manifest_table
 from manifests.readers.remote import bare_address
@@ -47,6 +42,7 @@ from pricing.budgets import Cap, Room, Spend, choose, counts_in, scope_label, sh
 from pricing.catalog import load_catalog
 from pricing.money import usd_rounded_up
 from pricing.pins import first_pin, pins_text
+from pricing.quotes import Quote
 from pricing.render_times import RenderKind
 
 OF_A_RUN = frozenset({"run", "retakes"})
@@ -89,7 +85,7 @@ def select(
     again: bool = False,
     waiting: Container[str] = frozenset(),
     idle: Collection[str] = (),
-    etags: Etags = no_etags,
+    etags: Etags | None = None,
 ) -> Selection:
     """Decide what is bought; with `again` also what was made already.
 
@@ -141,7 +137,7 @@ def select(
 def changes_of(
     ledger: Ledger,
     plan: Plan,
-    etags: Etags = no_etags,
+    etags: Etags | None = None,
     *,
     identities: Sequence[tuple[str, str]] | None = None,
 ) -> Changes:
@@ -217,7 +213,7 @@ def require_a_cap(ledger: Ledger, plan: Demand) -> None:
 
 
 def open_run(
-    ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, options: str, etags: Etags = no_etags
+    ledger: Ledger, plan: Plan, selection: Selection, *, out: Path, options: str, etags: Etags | None = None
 ) -> str:
     """Make the run's folder, write plan and manifest, put the jobs to buy into the ledger; returns its id.
 
@@ -246,9 +242,12 @@ def _write_run(
     folder: Path,
     *,
     options: str,
-    etags: Etags,
+    etags: Etags | None,
 ) -> None:
-    """Write plan and manifest into the run's folder, then the run and its jobs into the ledger."""
+    """Write plan and manifest into the run's folder, then the run and its jobs into the ledger.
+
+    Pictures that are written into the manifest itself become files of the run.
+    """
     import pyarrow as pa  # noqa: PLC0415 -- 0.1 s
     import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
 
@@ -272,7 +271,13 @@ def _write_run(
             share=plan.share,
         ),
         [
-            _new_job(planned, position, folder, known, retakes)
+            new_job(
+                remembering(materialised(planned.job, folder / "inputs"), known),
+                planned.fingerprint,
+                planned.quote,
+                position=position,
+                retakes_max=retakes.most if retakes else 0,
+            )
             for position, planned in plan.picked((*selection.buy, *selection.left))
         ],
         [replace(cap, key=run_id) if cap.scope in OF_A_RUN else cap for cap in plan.caps],
@@ -296,18 +301,17 @@ def new_run_id(campaign: str) -> str:
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
-def _new_job(
-    planned: PlannedJob, position: int, folder: Path, etags: Mapping[str, str], retakes: RetakeRules | None
+def new_job(
+    job: Job, fingerprint: str, quote: Quote, *, position: int, retake: int = 0, retakes_max: int = 0
 ) -> NewJob:
-    """Make the ledger's row; pictures that were written into the manifest itself become files of the run."""
-    job, quote = remembering(materialised(planned.job, folder / "inputs"), etags), planned.quote
+    """Make the ledger's row of a job that is to be bought."""
     return NewJob(
         position=position,
         row=job.row,
         custom_id=job.custom_id,
         endpoint=job.endpoint.id,
         model=job.endpoint.model,
-        fingerprint=planned.fingerprint,
+        fingerprint=fingerprint,
         payload=encode_job(job),
         expected_nano=quote.expected_nano,
         maximum_nano=quote.maximum_nano,
@@ -317,7 +321,8 @@ def _new_job(
         output_name=job.output_name,
         render_kind=RenderKind.of(job.endpoint.id, quote).text,
         draft=bool(job.draft),
-        retakes_max=retakes.most if retakes else 0,
+        retake=retake,
+        retakes_max=retakes_max,
     )
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from callsheet.errors import Busy, CallsheetError
 from callsheet.ledger import JobRow, Ledger, Range, Submission, history, parts, wall_clock_ms
 from callsheet.ledger.executor import LedgerExecutor
+from callsheet.ledger.locks import WHOLE
 from callsheet.media.decoders import Decode, decode_here
 from callsheet.provider.client import FalQueue
 from callsheet.provider.platform import FalPlatform
@@ -128,35 +129,31 @@ def claimed_work(
         taken = Scope()
         others = [row for row in rows if row not in owned]
         for run_id in sorted({row.run_id for row in others} - {run_id for run_id, _ in owned.parts}):
-            taken += _taken(ledger, held, Scope(frozenset({run_id})), run_id, "")
+            if _is_taken(ledger, held, run_id):
+                taken += Scope.of(run_id, None)
         rest = [row for row in others if row not in taken]
         for run_id in sorted({row.run_id for row in rest}):
             for within in ledger.do(parts.ranges, run_id):
-                if any(row.run_id == run_id and row.position in within for row in rest):
-                    taken += _taken(ledger, held, Scope.of(run_id, within), run_id, within.name)
+                part = Scope.of(run_id, within)
+                if any(row in part for row in rest) and _is_taken(ledger, held, run_id, within.name):
+                    taken += part
         yield taken, owned + taken
 
 
-def _taken(ledger: Ledger, held: ExitStack, scope: Scope, run_id: str, part: str) -> Scope:
+def _is_taken(ledger: Ledger, held: ExitStack, run_id: str, part: str = WHOLE) -> bool:
+    """Own a run, or a part of it, until `held` is closed; False where a living process owns it."""
     try:
         held.enter_context(ledger.claim(run_id, part=part))
     except Busy:
-        return NOBODYS
-    return scope
+        return False
+    return True
 
 
 @contextmanager
 def claimed(ledger: Ledger, run_ids: Collection[str]) -> Iterator[frozenset[str]]:
     """Own, while entered, those of the runs that no living process works on; gives their ids."""
     with ExitStack() as held:
-        mine: set[str] = set()
-        for run_id in sorted(set(run_ids)):
-            try:
-                held.enter_context(ledger.claim(run_id))
-            except Busy:
-                continue
-            mine.add(run_id)
-        yield frozenset(mine)
+        yield frozenset(run_id for run_id in sorted(set(run_ids)) if _is_taken(ledger, held, run_id))
 
 
 async def attempt_of(account: AccountSession, row: JobRow, *, in_motion: bool = False) -> Attempt:

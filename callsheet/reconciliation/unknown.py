@@ -348,9 +348,7 @@ async def find_orphans(account: AccountSession) -> list[Finding]:
     """
     since_ms = account.now_ms() - KEPT_MS
     lost = await account.do(queries.given_up, since_ms=since_ms)
-    if not lost:
-        return await _reported(account, since_ms)
-    seen = await _searched(account, lost, since_ms)
+    seen = await _searched(account, lost, since_ms) if lost else []
     named = {request_id for each in seen for request_id in each.request_ids}
     reported = await _reported(account, since_ms)
     return [*seen, *(each for each in reported if each.request_ids[0] not in named)]

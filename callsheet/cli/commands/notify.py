@@ -31,7 +31,7 @@ def notify(source: Source = None, *, test: Test = False, json: Json = False) -> 
 
     Example: callsheet notify --test campaign.toml
     """
-    targets = targets_for(source, settings_from(os.environ), os.environ)
+    targets = targets_for(source, settings_from(os.environ))
     for each in targets.missing:
         say(f"not used: {each}")
     if not targets:

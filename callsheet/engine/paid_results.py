@@ -72,6 +72,15 @@ async def recovered_result(ctx: RunContext, ticket: Ticket, error: Unavailable) 
     raise _lost(f"{NOWHERE} of request {ticket.request_id}")
 
 
+def kept_result(row: JobRow) -> Rendered | None:
+    """Return the result of a job that the ledger has; None where it has none, or none that can be read."""
+    kept = submission_of(row).result_json
+    if kept is not None:
+        with suppress(Unavailable, RenderFailed, UntrustedHost):
+            return parse_result(Reply(200, {}, kept.encode()))
+    return None
+
+
 async def _require_control(account: AccountSession, row: JobRow) -> None:
     """Raise Unavailable where the endpoint's history shows no request of this ledger: it proves nothing."""
     start_ms = sent_ms(submission_of(row)) - LOOK_BACK_MS
@@ -156,11 +165,10 @@ async def _is_there(account: AccountSession, row: JobRow) -> bool:
 
 async def _result(account: AccountSession, row: JobRow) -> Rendered | None:
     """Return what the render brought: from the ledger, the queue or the history; None where it is nowhere."""
-    submission, request_id = submission_of(row), request_id_of(row)
-    if submission.result_json is not None:
-        with suppress(Unavailable, RenderFailed, UntrustedHost):
-            return parse_result(Reply(200, {}, submission.result_json.encode()))
-    if not account.speaks_for(submission):
+    request_id = request_id_of(row)
+    if (kept := kept_result(row)) is not None:
+        return kept
+    if not account.speaks_for(row.submission):
         raise Unavailable(f"request {request_id} was sent with another fal key: ask with that")
     try:
         return await account.queue.result(account.queue.ticket(row.endpoint, request_id))

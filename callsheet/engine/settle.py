@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 from decimal import Decimal
 
 from callsheet import failpoints
 from callsheet.engine.context import RunContext
-from callsheet.engine.paid_results import recovered_result
-from callsheet.errors import AccountError, Overbilled, RenderFailed, Unavailable, UntrustedHost
+from callsheet.engine.paid_results import kept_result, recovered_result
+from callsheet.errors import AccountError, Overbilled, RenderFailed, Unavailable
 from callsheet.ledger import Booking, JobRow, Settlement, queries, recovery, settlement
 from callsheet.provider.client import REFUSALS
-from callsheet.provider.messages import Rendered, parse_result
-from callsheet.provider.replies import Reply
+from callsheet.provider.messages import Rendered
+from callsheet.reconciliation.account import submission_of
 from callsheet.settings import command
 from callsheet.ticket import Ticket
 from manifests.job import Job
@@ -63,12 +62,10 @@ async def known_result(ctx: RunContext, job: Job, row: JobRow, ticket: Ticket) -
     Where the ledger has none, the hold was written off as spent: the real cost is booked now.
     Raises RenderFailed, UntrustedHost or Unavailable where there is none to be had.
     """
-    kept = row.submission.result_json if row.submission else None
-    if kept is not None:
-        with suppress(Unavailable, RenderFailed, UntrustedHost):
-            return parse_result(Reply(200, {}, kept.encode()))
+    if (kept := kept_result(row)) is not None:
+        return kept
     rendered = await fetch_result(ctx, ticket)
-    if kept is None:
+    if submission_of(row).result_json is None:
         found = _settlement(ctx, job, row, rendered)
         booking = await ctx.do(recovery.settle_found, row.job_id, found, attempt=row.attempt)
         stop_if_overbilled(ctx, row, booking)

@@ -36,7 +36,7 @@ from callsheet.files import has_ledger, sweep_parts
 from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Range, Run, State, parts, queries, recovery, runs
 from callsheet.ledger.locks import WHOLE
-from callsheet.reconciliation.account import AccountSession, claimed
+from callsheet.reconciliation.account import claimed
 from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan
 from manifests.planner import make_plan, written_campaign
@@ -71,7 +71,7 @@ async def open_context(
         is_shared = within is not None or not is_asked
         folder = folder_here(await account.do(queries.run, run_id), settings, is_shared=is_shared)
         part = within.name if within else WHOLE
-        async with _claimed(account, run_id, part):
+        async with claimed_soon(account.ledger, run_id, part):
             run = await account.do(queries.run, run_id)
             if not (is_asked or within or run.is_going_on):
                 raise Busy(f"run {run_id} was stopped or has ended; only a person goes on with it")
@@ -109,12 +109,15 @@ async def finish(ctx: RunContext) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _claimed(account: AccountSession, run_id: str, part: str) -> AsyncIterator[None]:
-    """Own a part. Another process that only collects what a dead one left is waited for; it is quick."""
+async def claimed_soon(ledger: Ledger, run_id: str, part: str = WHOLE) -> AsyncIterator[None]:
+    """Own a run, or a part of it. Another process that only collects what a dead one left is waited for.
+
+    Raises Busy where a living process still owns it after three seconds.
+    """
     with ExitStack() as owned:
         for left in range(CLAIM_TRIES - 1, -1, -1):
             try:
-                owned.enter_context(account.ledger.claim(run_id, part=part))
+                owned.enter_context(ledger.claim(run_id, part=part))
             except Busy:
                 if not left:
                     raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,8 +27,8 @@ from callsheet.engine.finalize import EXIT_FAILED_JOBS
 from callsheet.engine.request import settings_for
 from callsheet.engine.results import write_linked_page, write_report
 from callsheet.engine.retry import Retry, prepare_retry
-from callsheet.engine.run import CLAIM_PAUSE_S, CLAIM_TRIES, continued, find_run
-from callsheet.errors import Busy, UsageError
+from callsheet.engine.run import claimed_soon, continued, find_run
+from callsheet.errors import UsageError
 from callsheet.ledger import (
     AT_FAL,
     JobRow,
@@ -76,15 +75,13 @@ def refuse_busy(settings: Settings, run_id: str) -> None:
 
     Waits three seconds first: the other process may only be settling what a dead one left.
     """
-    with Ledger.open(settings.ledger) as ledger:
-        for left in range(CLAIM_TRIES - 1, -1, -1):
-            try:
-                with ledger.claim(run_id):
-                    return
-            except Busy:
-                if not left:
-                    raise
-                time.sleep(CLAIM_PAUSE_S)
+
+    async def claim() -> None:
+        with Ledger.open(settings.ledger) as ledger:
+            async with claimed_soon(ledger, run_id):
+                pass
+
+    asyncio.run(claim())
 
 
 def retry(

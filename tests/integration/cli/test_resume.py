@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from callsheet.cli import prefect_run, session
-from callsheet.cli.commands import runs
+from callsheet.engine import run
 from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, PricesChanged
@@ -23,14 +23,14 @@ def opened(monkeypatch, tmp_path):
     monkeypatch.setenv("CALLSHEET_LEDGER_URL", f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     monkeypatch.setenv("FAL_KEY", "id:secret")
     with Ledger.open(settings_from(os.environ).ledger) as ledger:
-        run = NewRun(run_id="spring-1", campaign="spring", plan_hash="h", price_book="p", out=str(tmp_path))
-        ledger.do(open_run, run, [])
+        new = NewRun(run_id="spring-1", campaign="spring", plan_hash="h", price_book="p", out=str(tmp_path))
+        ledger.do(open_run, new, [])
         yield ledger
 
 
 def test_a_run_that_is_worked_on_is_refused_before_a_server_is_started(opened, call, monkeypatch):
     """The second `resume` ends with 2 and one line."""
-    monkeypatch.setattr(runs, "CLAIM_PAUSE_S", 0.0)
+    monkeypatch.setattr(run, "CLAIM_PAUSE_S", 0.0)
     monkeypatch.setattr(session, "own_server", lambda *_: pytest.fail("a server was started"))
     with opened.claim("spring-1"):
         code, out, err = call("resume", "spring-1")

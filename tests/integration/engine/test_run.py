@@ -42,7 +42,7 @@ async def test_a_run_that_somebody_works_on_is_left_to_them(house, monkeypatch):
 
 
 async def _own(account, run_id: str) -> str:
-    async with run._claimed(account, run_id, ""):
+    async with run.claimed_soon(account.ledger, run_id):
         return "owned"
 
 

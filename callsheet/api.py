@@ -304,7 +304,7 @@ async def finish_async(
     kept = read_kept(keep, option="keep", drafts=True)
     budget = _amount(budget_usd)
     budget_nano = None if budget is None else parse_usd(budget)
-    await order_finishes(settings, found, kept, budget_nano=budget_nano, fit=fit, sandbox=request.sandbox)
+    await order_finishes(settings, found, kept, budget_nano=budget_nano, fit=fit)
     return await _carried_out(request, found.run_id, settings, render)
 
 

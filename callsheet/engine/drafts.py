@@ -109,7 +109,6 @@ async def order_finishes(
     *,
     budget_nano: int | None = None,
     fit: bool = False,
-    sandbox: bool = False,
     review: Review | None = None,
 ) -> FinishPlan:
     """Plan the finishes of the kept drafts, and write them into the ledger as the jobs' second purchase.
@@ -118,8 +117,9 @@ async def order_finishes(
     where all of them do not fit and `fit` is off, UsageError without any cap, and Busy where a living process
     owns the run.
     """
+    sandbox = RunRequest.of(run).sandbox
     async with open_account(settings) as account:
-        plan = await account.do.call(_planned, run, keep, account, budget_nano, fit=fit)
+        plan = await account.do.call(_planned, run, keep, account, budget_nano, fit=fit, sandbox=sandbox)
         if not sandbox:
             require_a_cap(account.ledger, plan)
         if review is not None:
@@ -139,11 +139,11 @@ def _planned(
     budget_nano: int | None,
     *,
     fit: bool,
+    sandbox: bool,
 ) -> FinishPlan:
     """Choose the kept drafts, price them at the run's prices and see what fits."""
     catalog = at_pin(account.catalog, read_pins(run.prices, account.catalog)[-1])
     rows = ledger.do(queries.jobs, run.run_id)
-    sandbox = RunRequest.of(run).sandbox
     drafts, done = _kept_drafts(rows, keep, catalog, now_ms=account.now_ms(), sandbox=sandbox)
     taken = {folded(row.output_name) for row in rows}
     finishes = tuple(_finish(draft, catalog, taken) for draft in drafts)

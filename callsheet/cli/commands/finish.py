@@ -83,9 +83,7 @@ def finish(
     def review(ledger: Ledger, plan: FinishPlan) -> None:
         _review(ledger, plan, yes=yes, as_json=json)
 
-    ordered = order_finishes(
-        settings, run, kept, budget_nano=budget_nano, fit=fit, sandbox=request.sandbox, review=review
-    )
+    ordered = order_finishes(settings, run, kept, budget_nano=budget_nano, fit=fit, review=review)
     plan = asyncio.run(ordered)
     if not plan.finishes and run.closed_ms is not None:
         note(why_nothing(plan))

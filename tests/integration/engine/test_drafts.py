@@ -47,7 +47,7 @@ async def finish(house: Any, run_id: str, *names: str, **options: Any) -> Finish
     with Ledger.open(house.settings.ledger) as ledger:
         run = ledger.do(queries.run, run_id)
     kept = [Kept(name, "selection.csv", number) for number, name in enumerate(names, 2)]
-    return await order_finishes(house.settings, run, kept, sandbox=True, **options)
+    return await order_finishes(house.settings, run, kept, **options)
 
 
 def one(house: Any, run_id: str, name: str = "a") -> JobRow:

@@ -115,7 +115,9 @@ def disagreements(ctx: RunContext, row: JobRow) -> list[str]:
         return []
     found = []
     cost_nano, basis = submission.cost_nano, submission.cost_basis
-    least_nano = 0 if _may_be_smaller(ctx, row) else row.expected_nano
+    job = decode_job(row.payload, ctx.catalog)
+    # Where fal chose the picture's shape or length, it may have made less than expected.
+    least_nano = 0 if job.shot.aspect_ratio == AUTO or job.shot.is_open else row.expected_nano
     if basis == "bill_implausible":
         units = submission.billable_units
         found.append(f"{row.label}: fal billed {units} units, less than the smallest such video costs")
@@ -124,16 +126,9 @@ def disagreements(ctx: RunContext, row: JobRow) -> list[str]:
     elif not least_nano <= cost_nano <= row.maximum_nano:
         planned = f"{usd_text(row.expected_nano)} to {usd_text(row.maximum_nano)}"
         found.append(f"{row.label} was billed {usd_text(cost_nano)} USD; planned was {planned}")
-    missing = _missing_in(submission.result_json, decode_job(row.payload, ctx.catalog).endpoint)
-    if missing:
+    if missing := _missing_in(submission.result_json, job.endpoint):
         found.append(f"{row.label}: the reply has no {' and no '.join(missing)}")
     return found
-
-
-def _may_be_smaller(ctx: RunContext, row: JobRow) -> bool:
-    """Whether fal chose the picture's shape or length, and so may have made less than expected."""
-    shot = decode_job(row.payload, ctx.catalog).shot
-    return shot.aspect_ratio == AUTO or shot.is_open
 
 
 def _missing_in(result_json: str | None, endpoint: Endpoint) -> list[str]:

@@ -28,7 +28,7 @@ from callsheet.reconciliation.webhook_address import WebhookAddress, webhook_add
 from callsheet.settings import Settings, command
 from manifests.look import LookRules, read_look
 from pricing.catalog import Catalog, load_catalog
-from pricing.pins import Pin, at_pin, catalog_at, read_pins
+from pricing.pins import Pin, at_pin, read_pins
 from pricing.render_times import RenderTimes
 
 logger = logging.getLogger(__name__)
@@ -213,12 +213,6 @@ class RunContext:
     def retry_command(self) -> str:
         """The command that tries this run's failed jobs again."""
         return command("retry", self.run.run_id, sandbox=self.request.sandbox)
-
-    def catalog_at(self, at_ms: int | None) -> Catalog:
-        """Return the catalog with the rates of a moment (Unix ms); those of now without one."""
-        if at_ms is None or len(self.pins) < 2:
-            return self.catalog
-        return catalog_at(self.catalog, self.pins, at_ms)
 
 
 def context_of(

@@ -70,14 +70,8 @@ def not_stored(files: Iterable[MadeFile]) -> list[MadeFile]:
 
     A store is asked once for all files of a run; one that does not answer has none.
     """
-    stored: dict[str, frozenset[str]] = {}
-    left = []
-    for file in files:
-        if file.run.run_id not in stored:
-            stored[file.run.run_id] = _names_in_store(file.run)
-        if file.name not in stored[file.run.run_id]:
-            left.append(file)
-    return left
+    stored = cache(_names_in_store)
+    return [file for file in files if file.name not in stored(file.run)]
 
 
 def _names_in_store(run: Run) -> frozenset[str]:

@@ -16,7 +16,7 @@ from callsheet.errors import AccountError, QueueError, RenderFailed, Unavailable
 from callsheet.ledger import JobRow, State, history, queries, recovery
 from callsheet.media.codes import MediaErrorCode
 from callsheet.provider.messages import Rendered, parse_result
-from callsheet.provider.platform_messages import result_of
+from callsheet.provider.platform_messages import HistoryItem, result_of
 from callsheet.provider.replies import Reply
 from callsheet.reconciliation import evidence
 from callsheet.reconciliation.account import AccountSession, request_id_of, sent_ms, submission_of
@@ -24,7 +24,6 @@ from callsheet.reconciliation.evidence import Due
 from callsheet.reconciliation.open_jobs import (
     LOOK_BACK_MS,
     NO_CONTROL,
-    Remembered,
     another_look,
     remembered,
 )
@@ -51,23 +50,23 @@ async def recovered_result(ctx: RunContext, ticket: Ticket, error: Unavailable) 
     ended_ms = submission.rendered_ms or sent_ms(submission)
     if ctx.account.now_ms() >= ended_ms + HISTORY_KEPT_MS:
         raise _lost(f"fal keeps no result for longer than 30 days, and this one was never read ({error})")
-    seen = await _in_history(ctx.account, row)
-    if seen.item is not None:
+    item, server_ms = await _in_history(ctx.account, row)
+    if item is not None:
         try:
-            return result_of(seen.item)
+            return result_of(item)
         except Unavailable:
-            if seen.item.ended_ms is None:
+            if item.ended_ms is None:
                 raise
     if not error.gone:
         raise error
-    if seen.item is None:
+    if item is None:
         await _require_control(ctx.account, row)
     due = Due(
         deadline_ms=ended_ms + max(RESULT_KEPT_MS, 1000 * ctx.settings.history_lag_s),
         gap_ms=evidence.gap_ms(ctx.settings),
         first_look_ms=submission.unseen_ms,
     )
-    if (wait := await another_look(ctx.account, row, due, seen.server_ms)) is not None:
+    if (wait := await another_look(ctx.account, row, due, server_ms)) is not None:
         raise Unavailable(f"{NOWHERE}{wait.why}")
     raise _lost(f"{NOWHERE} of request {ticket.request_id}")
 
@@ -92,8 +91,8 @@ async def _require_control(account: AccountSession, row: JobRow) -> None:
         raise Unavailable(f"{NOWHERE}: {NO_CONTROL}")
 
 
-async def _in_history(account: AccountSession, row: JobRow) -> Remembered:
-    """Ask fal's history about a job's last request. Raises Unavailable where it cannot be read."""
+async def _in_history(account: AccountSession, row: JobRow) -> tuple[HistoryItem | None, int | None]:
+    """Ask fal's history as `remembered` does. Raises Unavailable where it cannot be read."""
     try:
         return await remembered(account, row)
     except AccountError as error:  # the key may read the queue and still not the history
@@ -176,7 +175,7 @@ async def _result(account: AccountSession, row: JobRow) -> Rendered | None:
         return None
     except Unavailable as error:
         unread = error
-    item = (await _in_history(account, row)).item
+    item, _ = await _in_history(account, row)
     if item is not None and item.output is not None:
         with suppress(RenderFailed):
             return result_of(item)

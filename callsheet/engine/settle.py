@@ -23,6 +23,7 @@ from manifests.job import Job
 from pricing.bills import Charge, charge, delivered_nano
 from pricing.catalog import Catalog
 from pricing.money import usd_text
+from pricing.pins import catalog_at
 
 RESULT_TRIES = 8
 """How often a result is asked for: 9 of 18 paid clips were lost elsewhere to one 504 from the result
@@ -114,7 +115,9 @@ async def fetch_result(ctx: RunContext, ticket: Ticket, *, tries: int | None = N
 
 def _catalog(ctx: RunContext, row: JobRow) -> Catalog:
     """Return the rates at which this job was bought."""
-    return ctx.catalog_at(row.submission.admitted_ms if row.submission else None)
+    if row.submission is None or len(ctx.pins) < 2:
+        return ctx.catalog
+    return catalog_at(ctx.catalog, ctx.pins, row.submission.admitted_ms)
 
 
 def real_cost(ctx: RunContext, job: Job, row: JobRow, billable_units: str | None) -> Charge:

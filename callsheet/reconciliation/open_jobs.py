@@ -54,7 +54,7 @@ async def is_misnamed(account: AccountSession, row: JobRow) -> bool:
     if not sent:
         return False
     try:
-        item = (await remembered(account, row)).item
+        item, _ = await remembered(account, row)
     except (QueueError, AccountError):
         return False
     if item is None or item.input is None or is_exactly(item, submission_of(row).arguments_sha256):
@@ -111,8 +111,7 @@ async def _gone(account: AccountSession, row: JobRow) -> Finding:
     queue is asked for the result itself, which a mistake about the status does not hide.
     """
     try:
-        seen = await remembered(account, row)
-        item = seen.item
+        item, server_ms = await remembered(account, row)
         if (item is not None and item.ended_ms is not None) or await _has_result(account, row):
             await note_seen(account, row)
             await account.do(transitions.render, row.job_id, attempt=row.attempt)
@@ -123,7 +122,7 @@ async def _gone(account: AccountSession, row: JobRow) -> Finding:
         await note_seen(account, row)
         why = "the queue no longer holds it; the history does not say yet that it has ended"
         return _found(row, "rendering", why)
-    return await _not_seen(account, row, seen.server_ms)
+    return await _not_seen(account, row, server_ms)
 
 
 async def _not_seen(account: AccountSession, row: JobRow, server_ms: int | None) -> Finding:
@@ -217,20 +216,15 @@ async def _has_result(account: AccountSession, row: JobRow) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What fal's history holds of one request, None where a whole read does not list it; and fal's time."""
+async def remembered(account: AccountSession, row: JobRow) -> tuple[HistoryItem | None, int | None]:
+    """Ask fal's history about a job's request. Raises Unavailable or AccountError where it is not read.
 
-    item: HistoryItem | None
-    server_ms: int | None
-
-
-async def remembered(account: AccountSession, row: JobRow) -> Remembered:
-    """Ask fal's history about a job's request. Raises Unavailable or AccountError where it is not read."""
+    Returns the request, None where a whole read does not list it; and fal's time of the read (Unix ms).
+    """
     start_ms, request_id = sent_ms(submission_of(row)) - LOOK_BACK_MS, request_id_of(row)
     found = await account.platform.history([row.endpoint], start_ms=start_ms, request_id=request_id)
     item = next((item for item in found.items if item.request_id == request_id), None)
-    return Remembered(item, found.server_ms)
+    return item, found.server_ms
 
 
 async def settle_ledger(account: AccountSession, *, owned: Scope = NOBODYS) -> Findings:

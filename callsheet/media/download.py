@@ -96,8 +96,10 @@ async def collect(
         make_directory(destination.parent)
         with part_file(destination) as part:
             sha256, size = await _receive(source, part, limits)
-            order = _Order(expectation, expected_bytes, decode)
-            return await _to_the_end(_finish, part, destination, rejected, order, sha256, size)
+            verified = partial(
+                _verified, expectation=expectation, expected_bytes=expected_bytes, decode=decode
+            )
+            return await _to_the_end(_finish, part, destination, rejected, verified, sha256, size)
 
 
 def recheck(path: Path, expectation: Expectation, decode: Decode = decode_here) -> Collected | None:
@@ -110,7 +112,7 @@ def recheck(path: Path, expectation: Expectation, decode: Decode = decode_here) 
         return None
     with path.open("rb") as file:
         size = path.stat().st_size
-        found = _verified(path, file.fileno(), size, _Order(expectation, None, decode))
+        found = _verified(path, file.fileno(), size, expectation=expectation, decode=decode)
     return Collected(path, file_sha256(path), size, *found)
 
 
@@ -190,24 +192,17 @@ async def _to_the_end(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """What a file must be: `expectation`, and its number of bytes where the result announced one.
-
-    `decode` is how it is decoded.
-    """
-
-    expectation: Expectation
-    bytes: int | None
-    decode: Decode
-
-
 def _finish(
-    part: PartFile, destination: Path, rejected: Path, order: _Order, sha256: str, size: int
+    part: PartFile,
+    destination: Path,
+    rejected: Path,
+    verified: Callable[[Path, int, int], Decoded],
+    sha256: str,
+    size: int,
 ) -> Collected:
     """Verify and name the received file. Blocks for as long as decoding takes."""
     try:
-        found = _verified(part.path, part.descriptor, size, order)
+        found = verified(part.path, part.descriptor, size)
     except MediaError as error:
         kept = keep_rejected(part, rejected, destination, sha256)
         where = kept.relative_to(rejected.parent)
@@ -216,16 +211,24 @@ def _finish(
     return Collected(path, sha256, size, *found)
 
 
-def _verified(path: Path, descriptor: int, size: int, order: _Order) -> Decoded:
+def _verified(
+    path: Path,
+    descriptor: int,
+    size: int,
+    *,
+    expectation: Expectation,
+    expected_bytes: int | None = None,
+    decode: Decode,
+) -> Decoded:
     """Return what an open file holds. Raises MediaError where it is not what was ordered."""
     if size == 0:
         raise media_error(MediaErrorCode.EMPTY, "the download brought no bytes")
-    if order.bytes is not None and size != order.bytes:
+    if expected_bytes is not None and size != expected_bytes:
         raise media_error(
             MediaErrorCode.WRONG_LENGTH,
-            f"the result announced {order.bytes:,} bytes and the file has {size:,}",
+            f"the result announced {expected_bytes:,} bytes and the file has {size:,}",
         )
     check_boxes(partial(os.pread, descriptor), size)
-    decoded = order.decode(path, order.expectation.look)
-    verify(decoded.facts, order.expectation)
+    decoded = decode(path, expectation.look)
+    verify(decoded.facts, expectation)
     return decoded

@@ -78,8 +78,7 @@ def _jpeg(frame: VideoFrame) -> bytes:
     width_px = min(frame.width, THUMBNAIL_WIDTH_PX)
     height_px = max(1, round(frame.height * width_px / frame.width))
     picture = io.BytesIO()
-    image: Image.Image = frame.reformat(width=width_px, height=height_px, format="rgb24").to_image()  # type: ignore[no-untyped-call]
-    image.save(picture, "JPEG", quality=_THUMBNAIL_QUALITY)
+    _resized(frame, width_px, height_px).save(picture, "JPEG", quality=_THUMBNAIL_QUALITY)
     return picture.getvalue()
 
 
@@ -114,9 +113,13 @@ def _tile(frame: VideoFrame) -> Image.Image:
     scale = min(TILE_WIDTH_PX / frame.width, TILE_HEIGHT_PX / frame.height)
     width_px, height_px = (max(1, round(side * scale)) for side in (frame.width, frame.height))
     try:
-        picture: Image.Image = frame.reformat(width=width_px, height=height_px, format="rgb24").to_image()  # type: ignore[no-untyped-call]
+        return _resized(frame, width_px, height_px)
     except Exception:  # noqa: BLE001 -- a missing picture never fails a paid job
         return Image.new("RGB", (width_px, height_px))
+
+
+def _resized(frame: VideoFrame, width_px: int, height_px: int) -> Image.Image:
+    picture: Image.Image = frame.reformat(width=width_px, height=height_px, format="rgb24").to_image()  # type: ignore[no-untyped-call]
     return picture
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +20,7 @@ from callsheet.errors import Refused, Unavailable, UntrustedHost, UsageError
 from callsheet.provider.hosts import Hosts
 from callsheet.provider.messages import lifecycle, read_object, said, text_or_none
 from callsheet.provider.replies import Reply, error_of
-from callsheet.provider.transport import READ_FAILURES, READ_TIMEOUT, SecretAuth, read, retried
-from callsheet.settings import Settings
+from callsheet.provider.transport import READ_FAILURES, READ_TIMEOUT
 
 MAX_REDIRECTS = 3
 
@@ -145,50 +142,16 @@ def _header_text(text: str) -> str:
     return "".join(letter if " " <= letter <= "~" else "_" for letter in text).strip()[:200]
 
 
-TRIES = 3
+UPLOAD_TRIES = 3
 
 MAX_UPLOAD_BYTES = 100 * 2**20
 """Where fal's own client begins to upload in parts; Seedance takes pictures up to 30 MB."""
 
 UPLOAD_DEADLINE_S = 300.0
-STORAGE = "fal's storage"
 
 
-@dataclass(frozen=True, slots=True)
-class Uploader:
-    """Uploads files: `api` speaks to the REST host with `auth`, `cdn` is a client that never has the key."""
-
-    settings: Settings
-    hosts: Hosts
-    api: httpx.AsyncClient
-    cdn: httpx.AsyncClient
-    auth: SecretAuth
-    sleep: Callable[[float], Awaitable[None]]
-    jitter: Callable[[], float]
-
-    async def upload(self, content: Path | bytes, *, content_type: str, file_name: str) -> str:
-        """Return the address of the uploaded file. See `FalQueue.upload`."""
-        data = await _bytes_of(content)
-        headers = upload_headers(content_type, file_name)
-        once = partial(self._once, data, headers)
-        return await retried(once, tries=TRIES, sleep=self.sleep, jitter=self.jitter)
-
-    async def _once(self, data: bytes, headers: dict[str, str]) -> str:
-        url = self.hosts.may_have_key(f"{self.settings.rest_url}/storage/auth/token")
-        wanted = {"storage_type": "fal-cdn-v3"}
-        ask = self.api.build_request("POST", url, params=wanted, json={})
-        token, base_url = parse_upload_token(await read(self.api, ask, self.auth, who=STORAGE))
-        if base_url is not None:
-            self.hosts.may_hold_media(base_url)  # raises for a host that the picture must not go to
-        target = self.hosts.may_hold_media(f"{self.settings.cdn_url}/files/upload")
-        put = self.cdn.build_request("POST", target, content=data, headers=headers)
-        auth = SecretAuth(lambda: token)
-        address = parse_upload(await read(self.cdn, put, auth, who=STORAGE, deadline_s=UPLOAD_DEADLINE_S))
-        self.hosts.may_hold_media(address)
-        return address
-
-
-async def _bytes_of(content: Path | bytes) -> bytes:
+async def bytes_of(content: Path | bytes) -> bytes:
+    """Return what is to be uploaded. Raises UsageError where it is more than MAX_UPLOAD_BYTES."""
     size = len(content) if isinstance(content, bytes) else (await asyncio.to_thread(content.stat)).st_size
     if size > MAX_UPLOAD_BYTES:
         raise UsageError(

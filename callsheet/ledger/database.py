@@ -223,11 +223,7 @@ class Database:
         transaction with the next part, and a commit after it says nothing on either database.
         """
         if not self._is_whole(connection):
-            cause = self._group.undone_by
-            why = _said(cause, self.file) if cause is not None else "the database undid it"
-            if cause is not None and self.file is None and postgres.is_unavailable(cause):
-                raise LedgerUnavailable(f"the ledger {self.label} cannot be reached: {why}")
-            raise LedgerError(f"the ledger {self.label} did not do it: {why}")
+            raise self._as_ours(self._group.undone_by)
 
     def _is_whole(self, connection: sa.Connection) -> bool:
         if connection.invalidated:
@@ -285,10 +281,14 @@ class Database:
         try:
             yield
         except _FAILURES as error:
-            if self.file is None and postgres.is_unavailable(error):
-                said = f"the ledger {self.label} cannot be reached: {_said(error, self.file)}"
-                raise LedgerUnavailable(said) from error
-            raise LedgerError(f"the ledger {self.label} did not do it: {_said(error, self.file)}") from error
+            raise self._as_ours(error) from error
+
+    def _as_ours(self, error: BaseException | None) -> LedgerError:
+        """Return the error of a database as ours; None where it has undone a transaction and says no more."""
+        said = "the database undid it" if error is None else _said(error, self.file)
+        if error is not None and self.file is None and postgres.is_unavailable(error):
+            return LedgerUnavailable(f"the ledger {self.label} cannot be reached: {said}")
+        return LedgerError(f"the ledger {self.label} did not do it: {said}")
 
 
 def _said(error: BaseException, file: Path | None) -> str:

@@ -42,6 +42,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from callsheet.errors import Busy, ClaimLost
 from callsheet.ledger import postgres, schema
+from callsheet.ledger.sqlite import boot_id
 from callsheet.ledger.transaction import Transaction, chunks
 
 LEASE_S: Final = 25
@@ -88,8 +89,9 @@ class Process:
 def _machine() -> str:
     """Name this boot of this machine and this space of process numbers; empty where /proc does not."""
     with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+        space = Path("/proc/self/ns/pid").readlink()
+        if boot := boot_id():
+            return f"{boot} {space}"
     return ""
 
 

@@ -1,8 +1,7 @@
-"""The open ledger: where verbs are executed.
+"""The open ledger, which executes each verb in a transaction of its own (see `callsheet.ledger.transaction`).
 
-`ledger.do(admission.admit, job_id, slots=10)` runs a verb in one transaction: it happens whole and is on disk
-when it returns, or it raises and nothing has changed. The verbs are functions in `admission`, `transitions`,
-`settlement`, `recovery`, `runs`, `queries`, `history`, `reviews` and `verify`. All raise LedgerError when the
+The verbs are functions in `admission`, `transitions`, `settlement`, `recovery`, `finishing`, `runs`, `parts`,
+`queries`, `history`, `activity`, `reviews` and `verify`. All raise LedgerError when the
 database itself fails.
 """
 
@@ -13,7 +12,6 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from callsheet.errors import Busy, CallsheetError, UsageError
@@ -33,9 +31,7 @@ class Ledger(Database):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     @property

@@ -251,7 +251,7 @@ def record_use(ledger: Path) -> None:
     machine that was started again keeps its name. A record that cannot be read or written says nothing.
     """
     path = ledger.with_name(f"{ledger.name}.machine")
-    ours = {"host": socket.gethostname(), "boot": _boot()}
+    ours = {"host": socket.gethostname(), "boot": boot_id()}
     with suppress(OSError, ValueError, KeyError, TypeError):
         theirs = json.loads(path.read_text("utf-8"))
         age_ms = (time.time() - path.stat().st_mtime) * 1000
@@ -272,7 +272,7 @@ def record_use(ledger: Path) -> None:
         file.write(json.dumps(ours) + "\n")
 
 
-def _boot() -> str:
+def boot_id() -> str:
     """Name this boot of this machine; "" where the system does not tell."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()

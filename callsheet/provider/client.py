@@ -175,10 +175,9 @@ class FalQueue:
         """Return the ticket of a job of which only the ids are known. Raises UsageError for bad ids."""
         return ticket_for(self._settings.queue_url, endpoint_id, request_id)
 
-    async def status(self, ticket: Ticket, *, logs: bool = False) -> Status:
+    async def status(self, ticket: Ticket) -> Status:
         """Ask once how far a job is. Raises Unavailable, AccountError or UntrustedHost."""
-        params = {"logs": "1"} if logs else None
-        return parse_status(await self._read("GET", ticket.status_url, params), ticket.request_id)
+        return parse_status(await self._read("GET", ticket.status_url), ticket.request_id)
 
     async def result(self, ticket: Ticket) -> Rendered:
         """Fetch a completed job's result. Raises RenderFailed, Unavailable, AccountError or UntrustedHost."""
@@ -260,9 +259,9 @@ class FalQueue:
         """Return fal's clock by the Date of a reply (Unix ms, whole seconds); None where it has none."""
         return server_time_ms(await self._read("GET", f"{self._settings.rest_url}{KEYS_PATH}"))
 
-    async def _read(self, method: str, url: str, params: Mapping[str, str] | None = None) -> Reply:
+    async def _read(self, method: str, url: str) -> Reply:
         client, auth = self._opened()[1], self._auth()
-        request = client.build_request(method, self._hosts.may_have_key(url), params=params)
+        request = client.build_request(method, self._hosts.may_have_key(url))
         return await read(client, request, auth, who="fal's queue")
 
     def _opened(self) -> tuple[httpx.AsyncClient, httpx.AsyncClient, httpx.AsyncClient]:

@@ -11,38 +11,29 @@ from callsheet.ledger.schema import one_of
 from callsheet.ledger.states import ARROWS, HAS_OPEN_SUBMISSION, HAS_REQUEST, State
 from callsheet.ledger.transaction import Transaction, read
 
-_SUM_BY_ACCOUNT = """
-    SELECT sa.account_id, SUM({amount}) AS amount
-    FROM submission_account sa JOIN {source} ON {on}
-    WHERE {where} GROUP BY sa.account_id
-"""
 
-
-def _account_check(column: str, amount: str, source: str, on: str, where: str) -> str:
-    """SQL: accounts whose `column` is not what the rows behind it add up to."""
-    summed = _SUM_BY_ACCOUNT.format(amount=amount, source=source, on=on, where=where)
+def _account_check(column: str, amount: str, table: str, where: str = "1 = 1") -> str:
+    """SQL: accounts whose `column` is not what the rows `r` of a table about their submissions add up to."""
     return (
         f'SELECT a.scope, a.key, a."window", {column}, COALESCE(t.amount, 0) '  # noqa: S608 - constants
-        f"FROM account a LEFT JOIN ({summed}) t ON t.account_id = a.account_id "
-        f"WHERE {column} <> COALESCE(t.amount, 0) ORDER BY 1, 2, 3"
+        f"FROM account a LEFT JOIN (SELECT sa.account_id, SUM({amount}) AS amount FROM submission_account sa "
+        f"JOIN {table} r ON r.submission_id = sa.submission_id WHERE {where} GROUP BY sa.account_id) t "
+        f"ON t.account_id = a.account_id WHERE {column} <> COALESCE(t.amount, 0) ORDER BY 1, 2, 3"
     )
 
 
-_BY_SUBMISSION = ("submission s", "s.submission_id = sa.submission_id")
-_BY_ENTRY = ("entry e", "e.submission_id = sa.submission_id")
-
 CHECKS: dict[str, str] = {
     "I1: the account {0} {1} ({2}) holds {3} nano-dollars, its open submissions {4}": _account_check(
-        "a.held_nano", "s.hold_nano", *_BY_SUBMISSION, "s.booked_ms IS NULL"
+        "a.held_nano", "r.hold_nano", "submission", "r.booked_ms IS NULL"
     ),
     "I2: the account {0} {1} ({2}) spent {3} nano-dollars, its booked submissions cost {4}": _account_check(
-        "a.spent_nano", "s.cost_nano", *_BY_SUBMISSION, "s.booked_ms IS NOT NULL"
+        "a.spent_nano", "r.cost_nano", "submission", "r.booked_ms IS NOT NULL"
     ),
     "I3: the account {0} {1} ({2}) has taken {3} nano-dollars, its entries add up to {4}": _account_check(
-        "a.held_nano + a.spent_nano", "e.amount_nano", *_BY_ENTRY, "1 = 1"
+        "a.held_nano + a.spent_nano", "r.amount_nano", "entry"
     ),
     "I3: the account {0} {1} ({2}) spent {3} nano-dollars, its settle entries add up to {4}": _account_check(
-        "a.spent_nano", "e.amount_nano", *_BY_ENTRY, "e.kind = 'settle'"
+        "a.spent_nano", "r.amount_nano", "entry", "r.kind = 'settle'"
     ),
     "I3: job {0} spent {1} nano-dollars, its submissions cost {2}": (
         "SELECT j.job_id, j.spent_nano, COALESCE(SUM(s.cost_nano), 0) FROM job j "

@@ -221,7 +221,6 @@ class Spending:
 class Overrun:
     """A submission that cost more than was held for it. `row` is the manifest's row of its job."""
 
-    at_ms: int
     run_id: str
     custom_id: str
     row: int

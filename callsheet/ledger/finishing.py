@@ -65,10 +65,10 @@ def _drafts(tx: Transaction, run_id: str, job_ids: Iterable[int]) -> dict[int, A
 
 
 @read()
-def open_drafts(tx: Transaction, *, run_id: str | None = None) -> dict[str, list[int]]:
+def open_drafts(tx: Transaction) -> dict[str, list[int]]:
     """Return when each draft was sent that was made and is not being finished, {run: [Unix ms]}.
 
-    Of all runs, or of one; oldest first.
+    Of all runs; oldest first.
     """
     job, submission = schema.job, schema.submission
     sent_ms = func.coalesce(submission.c.sent_ms, submission.c.submitted_ms, submission.c.admitted_ms)
@@ -82,8 +82,6 @@ def open_drafts(tx: Transaction, *, run_id: str | None = None) -> dict[str, list
         )
         .order_by(sent_ms)
     )
-    if run_id is not None:
-        query = query.where(job.c.run_id == run_id)
     found: dict[str, list[int]] = {}
     for run, at_ms in tx.execute(query):
         found.setdefault(run, []).append(at_ms)

@@ -270,7 +270,6 @@ def overruns(
     job, table = _job, _submission
     query = (
         select(
-            table.c.booked_ms.label("at_ms"),
             job.c.run_id,
             job.c.custom_id,
             job.c.row,

@@ -105,7 +105,6 @@ def fail_render(
     cost_nano: int | None = None,
     cost_basis: CostBasis | None = None,
     billable_units: str | None = None,
-    result_json: str | None = None,
     attempt: int | None = None,
 ) -> Booking:
     """Record that fal took the job and brought no video.
@@ -113,8 +112,8 @@ def fail_render(
     "no" releases the hold, "yes" books `cost_nano`, "unknown" (or no `cost_nano`) books the hold.
     """
     known = None if cost_nano is None else (cost_nano, cost_basis or "expected")
-    kept = {"billable_units": billable_units, "result_json": result_json}
     now = current(tx, job_id, attempt=attempt)
+    kept = {"billable_units": billable_units}
     return _fail(tx, now, Event.FAIL_RENDER, charged, error_type, error, known=known, kept=kept)
 
 

@@ -160,6 +160,5 @@ def test_open_drafts_and_the_share_that_was_kept(desk):
     assert desk.ledger.do(finishing.finished_share, ["seedance-1.0-pro-fast"]) == (0, 0)
     desk.ledger.do(finishing.finish, "r", [new_finish(first)])
     assert desk.ledger.do(finishing.open_drafts) == {"r": [NOON_MS, NOON_MS], "s": [NOON_MS]}
-    assert desk.ledger.do(finishing.open_drafts, run_id="s") == {"s": [NOON_MS]}
     assert desk.ledger.do(finishing.finished_share, ["seedance-1.0-pro-fast"]) == (1, 3)
     assert desk.ledger.do(queries.job, second).submission.finish_until_ms == NOON_MS + DRAFT_KEPT_MS

@@ -29,7 +29,7 @@ from callsheet.errors import (
     Unavailable,
     UsageError,
 )
-from callsheet.ledger import JobRow, State, history, queries, transitions
+from callsheet.ledger import JobRow, State, history, queries, recovery, transitions
 from callsheet.provider.webhooks import MAX_BYTES, BadWebhook, PublishedKeys, checked
 from callsheet.reconciliation.account import AccountSession
 from callsheet.reconciliation.webhook_address import Token, WebhookAddress
@@ -109,7 +109,7 @@ async def _take_notice(
         row = await account.do(queries.job, token.job_id)
     except UsageError:
         return Answer(404, "its token names a job that this ledger does not have")
-    sent = await account.do(history.given_up, token.job_id, token.attempt)
+    sent = await account.do(recovery.given_up, token.job_id, token.attempt)
     if sent is not None and address.signed(token, sent):
         return await _claimed_too_late(account, row, token.attempt, request_id)
     if (answer := _nothing_to_do(address, token, row, request_id)) is not None:
@@ -124,7 +124,7 @@ async def _claimed_too_late(account: AccountSession, row: JobRow, attempt: int, 
     if await account.do(history.known_requests, [request_id]):
         return Answer(200, f"{row.custom_id}: request {request_id} is known already")
     try:
-        await account.do(history.note_orphan, row.job_id, attempt, request_id)
+        await account.do(recovery.note_orphan, row.job_id, attempt, request_id)
     except LedgerError as error:
         return Answer(503, f"{row.custom_id}: {error}")
     said = f"{row.label}: request {request_id} of attempt {attempt}, which had been given up"
@@ -161,7 +161,7 @@ async def _adopted(account: AccountSession, row: JobRow, request_id: str) -> Ans
         else:
             await account.do(transitions.accept, row.job_id, ticket, attempt=row.attempt)
     except IllegalTransition:  # its reply, another look or a person was quicker
-        if await account.do(history.given_up, row.job_id, row.attempt) is not None:
+        if await account.do(recovery.given_up, row.job_id, row.attempt) is not None:
             return await _claimed_too_late(account, row, row.attempt, request_id)
         return Answer(200, f"{row.custom_id} has moved on meanwhile")
     except LedgerError as error:

@@ -31,7 +31,7 @@ from callsheet.errors import (
     TurnedUp,
     UsageError,
 )
-from callsheet.ledger import State, history, queries, settlement, transitions
+from callsheet.ledger import State, history, queries, recovery, settlement, transitions
 from callsheet.provider import transport
 from callsheet.settings import command
 from callsheet.ticket import Ticket
@@ -192,7 +192,7 @@ async def _note_given_up(ctx: RunContext, job_id: int, attempt: int, request_id:
     logger.warning("%s", said, extra={"run": ctx.run.run_id, "job": job_id, "request_id": request_id})
     for pause_s in (*ACCEPT_PAUSES_S, None):
         try:
-            await ctx.do(history.note_orphan, job_id, attempt, request_id)
+            await ctx.do(recovery.note_orphan, job_id, attempt, request_id)
         except LedgerError as error:
             if pause_s is None:
                 ctx.state.note_unfinished(f"{said}; the ledger does not have it: {error}")

@@ -299,42 +299,6 @@ def known_requests(tx: Transaction, request_ids: Collection[str]) -> dict[str, i
     return {row.request_id: row.job_id for row in rows}
 
 
-@write(fenced=False)
-def note_orphan(tx: Transaction, job_id: int, number: int, request_id: str) -> None:
-    """Keep that fal has a request of an attempt that was given up. True whoever owns the run by now."""
-    orphan = schema.orphan
-    if tx.execute(select(orphan.c.at_ms).where(orphan.c.request_id == request_id)).first() is None:
-        row = {"request_id": request_id, "job_id": job_id, "number": number, "at_ms": tx.at_ms}
-        tx.execute(orphan.insert(), row)
-
-
-@read(short=True)
-def given_up(tx: Transaction, job_id: int, number: int) -> str | None:
-    """Return the hash of what an attempt sent that has ended without a request id; None for any other one."""
-    table = _submission
-    query = select(table.c.arguments_sha256).where(
-        table.c.job_id == job_id,
-        table.c.number == number,
-        table.c.request_id.is_(None),
-        table.c.closed_ms.is_not(None),
-    )
-    return tx.execute(query).scalar_one_or_none()
-
-
-@read()
-def orphans(tx: Transaction, *, since_ms: int) -> list[tuple[int, int, str]]:
-    """Return such requests that were noted at `since_ms` or later and that no submission has, oldest first.
-
-    Each is the job, its attempt and fal's request id.
-    """
-    orphan = schema.orphan
-    claimed = select(_submission.c.request_id).where(_submission.c.request_id == orphan.c.request_id)
-    query = select(orphan.c.job_id, orphan.c.number, orphan.c.request_id).where(
-        orphan.c.at_ms >= since_ms, ~claimed.exists()
-    )
-    return [(job_id, number, each) for job_id, number, each in tx.execute(query.order_by(orphan.c.at_ms))]
-
-
 @read()
 def has_purchases(tx: Transaction, *, since_ms: int) -> bool:
     """Say whether fal accepted any submission at `since_ms` or later."""

@@ -86,6 +86,42 @@ def lost_jobs(tx: Transaction, error_types: Collection[str], *, since_ms: int) -
     return list(rows.scalars())
 
 
+@read(short=True)
+def given_up(tx: Transaction, job_id: int, number: int) -> str | None:
+    """Return the hash of what an attempt sent that has ended without a request id; None for any other one."""
+    table = schema.submission
+    query = select(table.c.arguments_sha256).where(
+        table.c.job_id == job_id,
+        table.c.number == number,
+        table.c.request_id.is_(None),
+        table.c.closed_ms.is_not(None),
+    )
+    return tx.execute(query).scalar_one_or_none()
+
+
+@write(fenced=False)
+def note_orphan(tx: Transaction, job_id: int, number: int, request_id: str) -> None:
+    """Keep that fal has a request of an attempt that was given up. True whoever owns the run by now."""
+    orphan = schema.orphan
+    if tx.execute(select(orphan.c.at_ms).where(orphan.c.request_id == request_id)).first() is None:
+        row = {"request_id": request_id, "job_id": job_id, "number": number, "at_ms": tx.at_ms}
+        tx.execute(orphan.insert(), row)
+
+
+@read()
+def orphans(tx: Transaction, *, since_ms: int) -> list[tuple[int, int, str]]:
+    """Return such requests that were noted at `since_ms` or later and that no submission has, oldest first.
+
+    Each is the job, its attempt and fal's request id.
+    """
+    orphan, table = schema.orphan, schema.submission
+    claimed = select(table.c.request_id).where(table.c.request_id == orphan.c.request_id)
+    query = select(orphan.c.job_id, orphan.c.number, orphan.c.request_id).where(
+        orphan.c.at_ms >= since_ms, ~claimed.exists()
+    )
+    return [(job_id, number, each) for job_id, number, each in tx.execute(query.order_by(orphan.c.at_ms))]
+
+
 @write()
 def retry(
     tx: Transaction, job_ids: Collection[int], *, why: str = "", once: bool = False

@@ -18,7 +18,7 @@ import httpx
 
 from callsheet.errors import Refused, Unavailable, UntrustedHost, UsageError
 from callsheet.provider.hosts import Hosts
-from callsheet.provider.messages import lifecycle, read_object, said, text_or_none
+from callsheet.provider.messages import lifecycle, read_object, said
 from callsheet.provider.replies import Reply, error_of
 from callsheet.provider.transport import READ_FAILURES, READ_TIMEOUT
 
@@ -112,7 +112,8 @@ def parse_upload_token(reply: Reply) -> tuple[str, str | None]:
     credential = f"{kind} {token}"
     if not isinstance(kind, str) or not isinstance(token, str) or not token or not _is_header(credential):
         raise Unavailable("the upload token's reply holds no usable token")
-    return credential, text_or_none(document.get("base_url"))
+    base_url = document.get("base_url")
+    return credential, base_url if isinstance(base_url, str) and base_url else None
 
 
 def parse_upload(reply: Reply) -> str:

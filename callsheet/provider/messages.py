@@ -377,8 +377,3 @@ def _whole(value: Any) -> int | None:
 def _seconds(value: Any) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and 0 <= value < 1e9 else None
-
-
-def text_or_none(value: Any) -> str | None:
-    """Return `value` where it is a text that says something, else None."""
-    return value if isinstance(value, str) and value else None

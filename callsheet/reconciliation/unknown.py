@@ -36,6 +36,7 @@ from callsheet.ledger import (
     Submission,
     history,
     queries,
+    recovery,
     settlement,
     transitions,
 )
@@ -364,7 +365,7 @@ async def _reported(account: AccountSession, since_ms: int) -> list[Finding]:
             "billed it",
             request_ids=(request_id,),
         )
-        for job_id, attempt, request_id in await account.do(history.orphans, since_ms=since_ms)
+        for job_id, attempt, request_id in await account.do(recovery.orphans, since_ms=since_ms)
     ]
 
 

@@ -22,7 +22,6 @@ from callsheet.ledger import (
     Ledger,
     State,
     admission,
-    history,
     queries,
     recovery,
     settlement,
@@ -190,7 +189,7 @@ async def test_an_attempt_that_is_given_up_while_fal_is_asked_keeps_its_request(
         monkeypatch.setattr(FalQueue, "status", status)
         headers = signer.headers(request_id, body, time.time())
         assert await post(house, account, address_of(house).of(job_id, 1, SENT), body, headers) == 200
-        assert account.ledger.do(history.orphans, since_ms=0) == [(job_id, 1, request_id)]
+        assert account.ledger.do(recovery.orphans, since_ms=0) == [(job_id, 1, request_id)]
 
 
 async def test_a_forged_webhook_of_an_attempt_that_was_given_up_is_refused(house, signer):
@@ -220,7 +219,7 @@ async def test_a_webhook_of_an_earlier_attempt_whose_request_is_known_changes_no
         account.ledger.do(admission.admit, job_id, slots=10)
         headers = signer.headers(request_id, body, time.time())
         assert await post(house, account, address_of(house).of(job_id, 1, SENT), body, headers) == 200
-        assert account.ledger.do(history.orphans, since_ms=0) == []
+        assert account.ledger.do(recovery.orphans, since_ms=0) == []
 
 
 FORGED = {

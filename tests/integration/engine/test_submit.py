@@ -8,7 +8,7 @@ import pytest
 from callsheet.engine import outage, submit
 from callsheet.engine.scheduler import run_jobs, waiting_jobs
 from callsheet.errors import IllegalTransition, LedgerUnavailable, OutcomeUnknown
-from callsheet.ledger import State, admission, history, settlement, transitions
+from callsheet.ledger import State, admission, recovery, settlement, transitions
 from callsheet.reconciliation.unknown import find_orphans
 from callsheet.ticket import Ticket
 
@@ -84,7 +84,7 @@ class Away:
     times: int
 
     async def __call__(self, verb: Any, *args: Any, **kwargs: Any) -> Any:
-        if verb is history.note_orphan and self.times:
+        if verb is recovery.note_orphan and self.times:
             self.times -= 1
             raise LedgerUnavailable("the server restarts")
         return await self.do(verb, *args, **kwargs)
@@ -103,7 +103,7 @@ async def test_the_request_of_an_attempt_that_was_given_up_is_noted_however_long
         late = submit._lost(ctx, JOB, 1, unread) if lost else submit._accept(ctx, JOB, 1, TICKET)
         with pytest.raises(IllegalTransition):
             await late
-        assert await account.do(history.orphans, since_ms=0) == [(JOB, 1, TICKET.request_id)]
+        assert await account.do(recovery.orphans, since_ms=0) == [(JOB, 1, TICKET.request_id)]
 
 
 async def test_a_request_that_no_ledger_takes_is_named_in_what_the_run_did_not_finish(house, monkeypatch):
@@ -147,7 +147,7 @@ async def test_an_unknown_outcome_is_recorded_once_although_the_ledger_is_lost_t
         ledger = LostAtLose(account.do, account.do)
         ctx = house.context(replace(account, do=ledger), run_id)
         assert await submit._lost(ctx, JOB, 1, OutcomeUnknown("no whole reply", lead_request_id=lead)) is None
-        assert await account.do(history.orphans, since_ms=0) == []
+        assert await account.do(recovery.orphans, since_ms=0) == []
     assert house.row(run_id).submission.lead_request_id == lead
 
 
@@ -167,7 +167,7 @@ async def test_the_request_of_an_attempt_given_up_in_an_outage_is_noted(house, m
         unread = OutcomeUnknown("no whole reply", lead_request_id=TICKET.request_id)
         with pytest.raises(IllegalTransition):
             await submit._lost(ctx, JOB, 1, unread)
-        assert await account.do(history.orphans, since_ms=0) == [(JOB, 1, TICKET.request_id)]
+        assert await account.do(recovery.orphans, since_ms=0) == [(JOB, 1, TICKET.request_id)]
 
 
 @pytest.fixture

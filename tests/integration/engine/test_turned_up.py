@@ -6,7 +6,7 @@ import pytest
 
 from callsheet.engine import submit
 from callsheet.engine.retry import prepare_retry
-from callsheet.ledger import AccountRef, Ledger, State, admission, history, queries, settlement, transitions
+from callsheet.ledger import AccountRef, Ledger, State, admission, queries, recovery, settlement, transitions
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ def given_up(house: Any, prompt: str, *, noted: bool = True) -> tuple[str, int]:
         ledger.do(transitions.lose, job_id, why="its reply was lost")
         ledger.do(settlement.declare_absent, job_id, why="two looks")
         if noted:
-            ledger.do(history.note_orphan, job_id, 1, REQUEST)
+            ledger.do(recovery.note_orphan, job_id, 1, REQUEST)
     return run_id, job_id
 
 
@@ -64,7 +64,7 @@ async def test_a_job_that_waits_to_be_sent_again_is_not_sent_once_its_request_tu
 
     def note(*_: object) -> float:
         with Ledger.open(house.settings.ledger) as ledger:
-            ledger.do(history.note_orphan, job_id, 1, REQUEST)
+            ledger.do(recovery.note_orphan, job_id, 1, REQUEST)
         return 0.0
 
     monkeypatch.setattr(submit, "backoff_s", note)

@@ -3,7 +3,7 @@
 import pytest
 
 from callsheet.errors import TurnedUp
-from callsheet.ledger import Event, State, admission, history, queries
+from callsheet.ledger import Event, State, admission, queries, recovery
 from tests.integration.ledger.conftest import Desk
 
 E = Event
@@ -17,7 +17,7 @@ def brought(desk: Desk, *events: Event) -> int:
     (job_id,) = desk.run()
     for event in events:
         desk.do(event, job_id)
-    desk.ledger.do(history.note_orphan, job_id, 1, "turned-up")
+    desk.ledger.do(recovery.note_orphan, job_id, 1, "turned-up")
     return job_id
 
 

@@ -12,7 +12,7 @@ from callsheet.engine.keeper import keep
 from callsheet.engine.run import finish, open_context
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
-from callsheet.ledger import Ledger, State, admission, history, queries, transitions
+from callsheet.ledger import Ledger, State, admission, queries, recovery, transitions
 from callsheet.reconciliation.account import Scope, attempt_of
 from callsheet.reconciliation.decisions import assume_spent
 from callsheet.reconciliation.open_jobs import settle_ledger
@@ -434,7 +434,7 @@ async def test_an_orphan_is_told_for_thirty_days_and_is_no_work(house):
     results.unlink()
     house.ago_ms = KEPT_MS - 60_000
     async with house.account() as account:
-        await account.do(history.note_orphan, house.row(run_id).job_id, 1, "r-late")
+        await account.do(recovery.note_orphan, house.row(run_id).job_id, 1, "r-late")
 
     house.ago_ms = 0
     (found,) = (await house.settled()).each

@@ -46,7 +46,7 @@ def test_only_short_verbs_about_one_job_share_a_commit() -> None:
 
 def test_only_what_fal_said_of_a_request_is_taken_from_whoever_was_taken_over() -> None:
     """It is true whoever owns the run; everything else of a late owner is refused."""
-    assert declared(fenced=False) == {"transitions.accept", "history.note_orphan"}
+    assert declared(fenced=False) == {"transitions.accept", "recovery.note_orphan"}
 
 
 def test_what_a_post_follows_is_a_purchase() -> None:

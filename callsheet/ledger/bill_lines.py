@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, select
+from sqlalchemy import ColumnElement, and_, case, select
 
 from callsheet.ledger import schema
 from callsheet.ledger.accounts import EntryFilter, Spending
@@ -15,8 +15,6 @@ from callsheet.ledger.history import conditions, spending
 from callsheet.ledger.states import CostBasis, State
 from callsheet.ledger.transaction import Transaction, read
 from pricing.budgets import first_spellings
-
-ROWS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +80,11 @@ def read_bills(tx: Transaction, wanted: EntryFilter, *, with_costs: bool) -> Ite
     costs = {key: array("q") for key in sums}
     if with_costs:
         columns = (client.label("client"), _run.c.campaign, _submission.c.cost_nano)
-        for row in _streamed(tx, select(*columns).select_from(_FROM).where(*where).order_by(*order)):
+        for row in tx.stream(select(*columns).select_from(_FROM).where(*where).order_by(*order)):
             costs[row.client, row.campaign].append(row.cost_nano)
     yield BillSums(tuple(sums.values()), tuple(costs.values()))
     query = select(client.label("client"), *_COLUMNS).select_from(_FROM.outerjoin(_output, _ITS_OUTPUT))
-    for row in _streamed(tx, query.where(*where).order_by(*order)):
+    for row in tx.stream(query.where(*where).order_by(*order)):
         yield _bill(dict(row._mapping))
 
 
@@ -104,10 +102,6 @@ _COLUMNS = (
     *(_submission.c[name] for name in ("cost_nano", "cost_basis", "billable_units")),
     *(_output.c[name] for name in ("width_px", "height_px", "duration_s")),
 )
-
-
-def _streamed(tx: Transaction, query: Select[Any]) -> Iterator[Row[Any]]:
-    return iter(tx.execute(query.execution_options(yield_per=ROWS_AT_ONCE)))
 
 
 def _bill(values: dict[str, Any]) -> Bill:

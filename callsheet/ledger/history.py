@@ -178,7 +178,7 @@ def entries(tx: Transaction, wanted: EntryFilter = EVERYTHING) -> Iterator[Entry
         .where(*conditions(wanted, run.c.campaign, job.c.run_id, job.c.model, submission.c.admitted_ms))
         .order_by(entry.c.entry_id)
     )
-    for row in tx.execute(query.execution_options(yield_per=1000)):
+    for row in tx.stream(query):
         if _is_of(wanted, row):
             yield Entry(**row._mapping)
 
@@ -312,7 +312,7 @@ def purchases(tx: Transaction, *, since_ms: int) -> Iterator[Purchase]:
     own = ("endpoint", "request_id", "submitted_ms", "hold_nano", "cost_nano", "cost_basis", "booked_ms")
     columns = (job.c.run_id, job.c.job_id, job.c.custom_id, job.c.row, *(table.c[name] for name in own))
     query = _accepted(since_ms, *columns).order_by(table.c.submission_id)
-    for row in tx.execute(query.execution_options(yield_per=1000)):
+    for row in tx.stream(query):
         yield Purchase(**row._mapping)
 
 

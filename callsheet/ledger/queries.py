@@ -21,9 +21,6 @@ from manifests.look import read_flags
 LOOK_UP_AT_ONCE = 5_000
 """Values of one statement: SQLite takes 32,766 since 3.32 (sqlite.org/limits.html), PostgreSQL 65,535."""
 
-ROWS_AT_ONCE = 500
-"""Rows of a run that the database hands over at a time."""
-
 _job, _run, _account, _spending = schema.job, schema.run, schema.account, schema.spending
 _unclosed = select(_run).where(_run.c.closed_ms.is_(None))
 IS_MADE = or_(schema.job.c.state == State.SUCCEEDED.value, schema.job.c.draft_output_id.is_not(None))
@@ -183,7 +180,7 @@ def each_job(
         query = query.where(job.c.state.in_([state.value for state in states]))
     if within is not None:
         query = query.where(job.c.position.between(within.first, within.last))
-    return map(_as_job, tx.execute(query.execution_options(yield_per=ROWS_AT_ONCE)))
+    return map(_as_job, tx.stream(query))
 
 
 @read(short=True)

@@ -22,7 +22,6 @@ from pricing.keep_rates import JudgedClip
 
 NOTE_MAX_CHARS = 2_000
 NAME_MAX_CHARS = 80
-ROWS_AT_ONCE = 1_000
 
 _review, _job, _run = schema.review, schema.job, schema.run
 _output, _submission = schema.output, schema.submission
@@ -118,8 +117,7 @@ def made_clips(tx: Transaction, *, since_ms: int | None = None) -> Iterator[Judg
     query = _clips
     if since_ms is not None:
         query = query.join(_submission, schema.IS_LAST).where(_submission.c.admitted_ms >= since_ms)
-    for row in tx.execute(query.execution_options(yield_per=ROWS_AT_ONCE)):
-        yield _clip(row)
+    yield from map(_clip, tx.stream(query))
 
 
 @read()

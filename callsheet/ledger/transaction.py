@@ -50,6 +50,10 @@ CHUNK = 500
 """Ids per statement: SQLite takes 999 parameters in its older builds."""
 
 
+ROWS_AT_ONCE = 500
+"""Rows of a long result that the database hands over at a time."""
+
+
 def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
     """Cut into pieces that fit one statement."""
     iterator = iter(items)
@@ -102,6 +106,10 @@ class Transaction:
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[*tuple[Any, ...]]:
         """Execute a statement with these values, or with each of a list of them."""
         return self.connection.execute(statement, values)
+
+    def stream(self, statement: Executable) -> CursorResult[*tuple[Any, ...]]:
+        """Execute a query whose rows are handed over ROWS_AT_ONCE at a time, and never all in memory."""
+        return self.connection.execute(statement.execution_options(yield_per=ROWS_AT_ONCE))
 
     def rows_with(
         self, query: Select[Any], column: ColumnElement[Any], values: Iterable[Any], at_once: int = CHUNK

@@ -106,11 +106,7 @@ def verify(tx: Transaction) -> list[str]:
 def _broken_arrows(tx: Transaction) -> Iterator[str]:
     """I10: every event is an arrow of the table, and begins where the job's last one ended."""
     before: dict[int, str] = {}
-    rows = tx.execute(
-        text("SELECT job_id, event, from_state, to_state FROM event ORDER BY event_id").execution_options(
-            yield_per=1000
-        )
-    )
+    rows = tx.stream(text("SELECT job_id, event, from_state, to_state FROM event ORDER BY event_id"))
     arrows = {(s.value, e.value, t.value) for s, after in ARROWS.items() for e, t in after.items()}
     for job_id, event, from_state, to_state in rows:
         if (from_state, event, to_state) not in arrows:
@@ -124,11 +120,8 @@ def _broken_chain(tx: Transaction) -> Iterator[str]:
     """Report where the entries are not the ones that were written: changed, removed or added."""
     count, head = tx.execute(text("SELECT entries, head FROM ledger_head")).one()
     previous, seen = "", 0
-    rows = tx.execute(
-        text(
-            "SELECT entry_id, at_ms, submission_id, kind, amount_nano, hash FROM entry ORDER BY entry_id"
-        ).execution_options(yield_per=1000)
-    )
+    query = "SELECT entry_id, at_ms, submission_id, kind, amount_nano, hash FROM entry ORDER BY entry_id"
+    rows = tx.stream(text(query))
     for row in rows:
         seen += 1
         content = dict(row._mapping)

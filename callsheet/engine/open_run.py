@@ -14,7 +14,6 @@ from typing import Protocol
 from callsheet import failpoints
 from callsheet.engine.image_changes import Etags, etags_to_remember, remembering, with_changed_images
 from callsheet.engine.in_flight import naming_commands
-from callsheet.engine.request import RunRequest
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
 from callsheet.errors import Busy, OverBudget, UsageError
 from callsheet.ledger import (

@@ -29,6 +29,18 @@ def option(variable: str, text: str, *names: str) -> Parameter:
     return Parameter(name=names or None, negative="", env_var=f"CALLSHEET_{variable}", help=text)
 
 
+def keep_option(what: str, default: str = "") -> Parameter:
+    """Return `--keep`, which names what a person keeps."""
+    return Parameter(
+        name="--keep",
+        negative="",
+        consume_multiple=True,
+        env_var="CALLSHEET_KEEP",
+        help=f"{what}: ids, or a file with the column custom_id; if it also has the column verdict, the rows "
+        f"that say keep{default}",
+    )
+
+
 Source = Annotated[
     str | Path,  # read as text, which may be an address; completed as a file
     Parameter(

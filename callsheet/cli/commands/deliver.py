@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from callsheet.cli.options import Json, Sandbox, option, run_settings
+from callsheet.cli.options import Json, Sandbox, keep_option, option, run_settings
 from callsheet.cli.output import document, note, result, say
 from callsheet.delivery.delivery import Delivery, deliver_run
 from callsheet.delivery.kept_clips import DEFAULT_NAME
@@ -20,17 +20,7 @@ from manifests.selection import read_kept
 NAMED = 20
 
 FinishedRun = Annotated[str, Parameter(help="The id of a run")]
-Keep = Annotated[
-    list[str] | None,
-    Parameter(
-        name="--keep",
-        negative="",
-        consume_multiple=True,
-        env_var="CALLSHEET_KEEP",
-        help="The clips to deliver: ids, or a file with the column custom_id; if it also has the column "
-        "verdict, the rows that say keep (default: what was judged keep)",
-    ),
-]
+Keep = Annotated[list[str] | None, keep_option("The clips to deliver", " (default: what was judged keep)")]
 All = Annotated[bool, option("DELIVER_ALL", "Deliver every finished clip", "--all")]
 Client = Annotated[str | None, option("DELIVER_CLIENT", "Only the clips of this client", "--client")]
 To = Annotated[

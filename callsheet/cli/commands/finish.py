@@ -16,6 +16,7 @@ from callsheet.cli.options import (
     Sandbox,
     Yes,
     budget_nano_of,
+    keep_option,
     option,
     run_settings,
 )
@@ -36,17 +37,7 @@ from pricing.money import usd_rounded_up
 NAMED = 20
 
 RunWithDrafts = Annotated[str, Parameter(help="The id of a run that made drafts")]
-Keep = Annotated[
-    list[str],
-    Parameter(
-        name="--keep",
-        negative="",
-        consume_multiple=True,
-        env_var="CALLSHEET_KEEP",
-        help="The drafts to finish: ids, or a file with the column custom_id; if it also has the column "
-        "verdict, the rows that say keep",
-    ),
-]
+Keep = Annotated[list[str], keep_option("The drafts to finish")]
 RunBudget = Annotated[
     str | None,
     option(

@@ -75,34 +75,35 @@ class StandardError(logging.Handler):
         """Ignore it: there is no other place to report to."""
 
 
-class Text(logging.Formatter):
-    """`12:03:04 INFO engine.submit: accepted (run=..., job=..., usd=...)`, or the message alone."""
-
-    def __init__(self, secrets: Mapping[str, str], *, bare: bool) -> None:
-        super().__init__()
-        self._secrets = secrets
-        self._bare = bare
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without secrets."""
-        message = record.getMessage()
-        if not self._bare:
-            at = datetime.fromtimestamp(record.created, UTC).astimezone()
-            name = record.name.removeprefix("callsheet.")
-            facts = ", ".join(f"{name}={value}" for name, value in _facts(record).items())
-            message = printable(message + (f" ({facts})" if facts else ""))
-            message = f"{at:%H:%M:%S} {record.levelname} {name}: {message}"
-            if record.exc_info:
-                message += "\n" + self.formatException(record.exc_info)
-        return redacted(message, self._secrets)
-
-
-class JsonLines(logging.Formatter):
-    """One object a line: time (UTC), level, logger, message, and those of FIELDS that were given."""
+class Message(logging.Formatter):
+    """The message alone. No formatter shows `secrets`."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         super().__init__()
         self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without secrets."""
+        return redacted(record.getMessage(), self._secrets)
+
+
+class LogLine(Message):
+    """`12:03:04 INFO engine.submit: accepted (run=..., job=..., usd=...)`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without secrets."""
+        at = datetime.fromtimestamp(record.created, UTC).astimezone()
+        name = record.name.removeprefix("callsheet.")
+        facts = ", ".join(f"{name}={value}" for name, value in _facts(record).items())
+        message = printable(record.getMessage() + (f" ({facts})" if facts else ""))
+        line = f"{at:%H:%M:%S} {record.levelname} {name}: {message}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return redacted(line, self._secrets)
+
+
+class JsonLines(Message):
+    """One object a line: time (UTC), level, logger, message, and those of FIELDS that were given."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without secrets."""
@@ -167,11 +168,11 @@ def configure(*, verbose: bool = False, quiet: bool = False, log_json: bool = Fa
     if log_json:
         log.handlers = [_handler(JsonLines(secrets))]
     else:
-        log.handlers = [_handler(Text(secrets, bare=False)) if verbose else logging.NullHandler()]
+        log.handlers = [_handler(LogLine(secrets)) if verbose else logging.NullHandler()]
     root = logging.getLogger()  # without a handler here, Python writes others' warnings as bare lines
     root.handlers = [each for each in root.handlers if not isinstance(each, _OURS)] + log.handlers
     MESSAGES.setLevel(logging.WARNING if quiet else logging.INFO)
-    MESSAGES.handlers = [_handler(JsonLines(secrets) if log_json else Text(secrets, bare=True))]
+    MESSAGES.handlers = [_handler(JsonLines(secrets) if log_json else Message(secrets))]
 
 
 def writes_json() -> bool:
@@ -189,4 +190,4 @@ _OURS = (StandardError, logging.NullHandler)
 
 MESSAGES.propagate = False
 MESSAGES.setLevel(logging.INFO)
-MESSAGES.addHandler(_handler(Text({}, bare=True)))
+MESSAGES.addHandler(_handler(Message({})))

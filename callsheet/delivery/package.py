@@ -49,13 +49,21 @@ class Package(ABC):
 
     def copy(self, path: str, source: Path, tail: bytes) -> Written:
         """Copy a file and add `tail` to the copy. Raises OSError."""
+        digest, size = hashlib.sha256(), 0
         with source.open("rb") as file, self._new(path) as copy:
-            return _copied(path, file, copy, tail)
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+                size += copy.write(piece)
+            original = digest.hexdigest()
+            digest.update(tail)
+            size += copy.write(tail)
+        return Written(path, size, digest.hexdigest(), original)
 
     def write(self, path: str, content: bytes) -> Written:
         """Write a file. Raises OSError."""
         with self._new(path) as file:
-            return _content(path, content, file)
+            file.write(content)
+        return Written(path, len(content), hashlib.sha256(content).hexdigest())
 
     @abstractmethod
     def _new(self, path: str) -> AbstractContextManager[IO[bytes]]:
@@ -146,23 +154,6 @@ class _Zip(Package):
         entry = zipfile.ZipInfo(path, _EARLIEST)
         entry.external_attr = 0o644 << 16
         return self.archive.open(entry, "w", force_zip64=True)
-
-
-def _copied(path: str, source: IO[bytes], copy: IO[bytes], tail: bytes) -> Written:
-    digest, size = hashlib.sha256(), 0
-    while piece := source.read(_PIECE_BYTES):
-        digest.update(piece)
-        copy.write(piece)
-        size += len(piece)
-    original = digest.hexdigest()
-    digest.update(tail)
-    copy.write(tail)
-    return Written(path, size + len(tail), digest.hexdigest(), original)
-
-
-def _content(path: str, content: bytes, file: IO[bytes]) -> Written:
-    file.write(content)
-    return Written(path, len(content), hashlib.sha256(content).hexdigest())
 
 
 @contextmanager

@@ -48,18 +48,6 @@ class PagePart:
     failed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapLine:
-    """A cap, and what was taken of it, in nano-dollars: `limit` is `spent`, `held` and `left` together."""
-
-    label: str
-    period: str
-    limit_nano: int
-    spent_nano: int
-    held_nano: int
-    left_nano: int
-
-
 def part_name(number: int, stem: str = "report") -> str:
     """Return the name of a part's file: `report.html`, `report-2.html`, `report-3.html`."""
     return f"{stem}.html" if number == 1 else f"{stem}-{number}.html"
@@ -168,23 +156,21 @@ def _render_times(rows: Sequence[ResultRow]) -> dict[str, tuple[float, float]]:
     }
 
 
-def _cap_line(account: Account) -> CapLine:
+def _cap_line(account: Account) -> dict[str, Any]:
     """Return a cap in whole cents that add up: what was taken is rounded up, what is left is rounded down."""
     limit_nano, spent_nano, held_nano = (
         ceil_div(amount, CENT_NANO) * CENT_NANO
         for amount in (account.limit_nano or 0, account.spent_nano, account.held_nano)
     )
-    window = account.ref.window
-    return CapLine(
-        label=clean(
-            scope_label(account.ref.scope, account.ref.key) if account.ref.scope != "run" else "this run"
-        ),
-        period="" if window == TOTAL else window,
-        limit_nano=limit_nano,
-        spent_nano=spent_nano,
-        held_nano=held_nano,
-        left_nano=max(0, limit_nano - spent_nano - held_nano),
-    )
+    ref = account.ref
+    return {
+        "label": "this run" if ref.scope == "run" else clean(scope_label(ref.scope, ref.key)),
+        "period": "" if ref.window == TOTAL else ref.window,
+        "limit_nano": limit_nano,
+        "spent_nano": spent_nano,
+        "held_nano": held_nano,
+        "left_nano": max(0, limit_nano - spent_nano - held_nano),
+    }
 
 
 def _named(groups: list[Rollup]) -> list[Rollup]:

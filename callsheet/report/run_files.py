@@ -141,18 +141,11 @@ def errors_table(
     the file can be run alone, without the campaign's defaults, templates and expansion.
     """
     failed = [row for row in rows if row.status in RUN_AGAIN and not row.is_fetchable]
-    written = [
-        (
-            row.custom_id,
-            manifest_cells(row.job) | dict(zip(ERROR_NAMES, _error_cells(row, campaign), strict=True)),
-        )
-        for row in failed
-    ]
+    written = []
+    for row in failed:
+        cells = (row.status, row.error_type, row.error, row.charged, row.request_id, campaign)
+        written.append((row.custom_id, manifest_cells(row.job) | dict(zip(ERROR_NAMES, cells, strict=True))))
     return rows_to_run(manifest, written, ERROR_NAMES)
-
-
-def _error_cells(row: ResultRow, campaign: str) -> list[str]:
-    return [row.status, row.error_type, row.error, row.charged, row.request_id, campaign]
 
 
 def rows_to_run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -154,11 +154,14 @@ def show_bills(bills: Bills, *, sandbox: bool) -> None:
 
 
 def _bill_lines(bills: Bills, *, sandbox: bool) -> Iterator[str]:
-    for each in bills.corrected[:NAMED]:
-        booked, billed = usd_text(each.purchase.cost_nano or 0), usd_text(each.cost_nano)
-        whose = f"{each.purchase.label} ({each.purchase.request_id})"
-        yield f"corrected: {whose}: booked ${booked}, billed ${billed}"
-    yield from _and_more(len(bills.corrected), "corrected")
+    yield from _first_named(
+        "corrected",
+        [
+            f"{each.purchase.label} ({each.purchase.request_id}): booked "
+            f"${usd_text(each.purchase.cost_nano or 0)}, billed ${usd_text(each.cost_nano)}"
+            for each in bills.corrected
+        ],
+    )
     for each in bills.corrected:
         if each.overrun_nano:
             over = usd_text(each.overrun_nano)
@@ -168,20 +171,26 @@ def _bill_lines(bills: Bills, *, sandbox: bool) -> Iterator[str]:
             )
     for refused in bills.refused[:NAMED]:
         say(refused.in_words())
-    yield from _and_more(len(bills.refused), "billed, but not booked")
-    for stranger in bills.strangers[:NAMED]:
-        cost = usd_text(stranger.cost_nano)
-        yield f"billed, but not in this ledger: {stranger.request_id} ({stranger.endpoint}) ${cost}"
-    yield from _and_more(len(bills.strangers), "billed, but not in this ledger")
-    for purchase in bills.unbilled[:NAMED]:
-        booked = usd_text(purchase.cost_nano or 0)
-        yield f"booked, but not billed so far: {purchase.label} ({purchase.request_id}) ${booked}"
-    yield from _and_more(len(bills.unbilled), "booked, but not billed so far")
+    if len(bills.refused) > NAMED:
+        yield _more("billed, but not booked", len(bills.refused))
+    yield from _first_named(
+        "billed, but not in this ledger",
+        [f"{each.request_id} ({each.endpoint}) ${usd_text(each.cost_nano)}" for each in bills.strangers],
+    )
+    yield from _first_named(
+        "booked, but not billed so far",
+        [f"{each.label} ({each.request_id}) ${usd_text(each.cost_nano or 0)}" for each in bills.unbilled],
+    )
 
 
-def _and_more(count: int, what: str) -> Iterator[str]:
-    if count > NAMED:
-        yield f"{what}: and {count - NAMED:,} more; --json lists them all"
+def _first_named(what: str, lines: Sequence[str]) -> Iterator[str]:
+    yield from (f"{what}: {line}" for line in lines[:NAMED])
+    if len(lines) > NAMED:
+        yield _more(what, len(lines))
+
+
+def _more(what: str, count: int) -> str:
+    return f"{what}: and {count - NAMED:,} more; --json lists them all"
 
 
 def _cells(each: Finding) -> tuple[str, ...]:

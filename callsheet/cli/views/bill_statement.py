@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -15,11 +15,9 @@ from callsheet.files import atomically
 from callsheet.ledger import Ledger
 from callsheet.ledger.bill_lines import Bill, BillSums, read_bills
 from callsheet.report.focus import focus_cells, focus_header
-from callsheet.report.rows import Value
 from callsheet.report.safe_text import BOM, guarded, write_csv
 from callsheet.report.statement import (
     BillStatement,
-    Line,
     StatementFacts,
     bill_cells,
     bill_header,
@@ -41,7 +39,7 @@ def show_bills(ledger: Ledger, facts: StatementFacts, form: Format, out: Path | 
         _show(statement)
         return
     with _target(out, form) as file:
-        _WRITERS[form](file, statement)
+        _write(file, statement, form)
     if out is not None:
         result(str(out))
 
@@ -72,14 +70,13 @@ def _mark(part: Path) -> None:
             shutil.copyfileobj(copy, file)
 
 
-def _write_table(
-    header: Callable[[BillStatement], list[str]], cells: Callable[[BillStatement, Line], list[Value]]
-) -> Callable[[TextIO, BillStatement], None]:
-    def write(file: TextIO, statement: BillStatement) -> None:
-        rows = ([guarded(cell) for cell in cells(statement, line)] for line in statement.lines())
-        write_csv(file, header(statement), rows)
-
-    return write
+def _write(file: TextIO, statement: BillStatement, form: Format) -> None:
+    if form in ("json", "html"):
+        file.writelines(json_pieces(statement) if form == "json" else page_pieces(statement))
+        return
+    header, cells = (bill_header, bill_cells) if form == "csv" else (focus_header, focus_cells)
+    rows = ([guarded(cell) for cell in cells(statement, line)] for line in statement.lines())
+    write_csv(file, header(statement), rows)
 
 
 def _show(statement: BillStatement) -> None:
@@ -106,20 +103,3 @@ def _rows(statement: BillStatement) -> list[list[str]]:
         row = [*names, str(sums.submissions), usd_text(sums.spent_nano), usd_text(sums.held_nano)]
         rows.append(row if group.charge is None else [*row, statement.charge_text(group.charge)])
     return rows
-
-
-def _write_pieces(
-    pieces: Callable[[BillStatement], Iterator[str]],
-) -> Callable[[TextIO, BillStatement], None]:
-    def write(file: TextIO, statement: BillStatement) -> None:
-        file.writelines(pieces(statement))
-
-    return write
-
-
-_WRITERS: dict[str, Callable[[TextIO, BillStatement], None]] = {
-    "csv": _write_table(bill_header, bill_cells),
-    "focus": _write_table(focus_header, focus_cells),
-    "json": _write_pieces(json_pieces),
-    "html": _write_pieces(page_pieces),
-}

@@ -117,7 +117,7 @@ class BillStatement:
         return "" if charge is None or self.facts.terms is None else self.facts.terms.text(charge)
 
 
-def total(parts: Iterable[Spending | SpendingLine]) -> Spending:
+def total(parts: Iterable[Spending]) -> Spending:
     """Add up what does not overlap."""
     every = list(parts)
     return Spending(
@@ -254,34 +254,15 @@ def _template() -> Template:
     )
 
 
-@dataclass(slots=True)
-class SpendingLine:
-    """The sums of one group. `names` follow the groupings; amounts are nano-dollars.
-
-    `submissions` counts those whose cost is booked, also where they cost nothing in the end, and those whose
-    money is held. The amounts are exact: `spent_nano` is the sum of the settlements and corrections,
-    `held_nano` what is still held.
-    """
-
-    names: tuple[str, ...]
-    submissions: int = 0
-    spent_nano: int = 0
-    held_nano: int = 0
-
-    def add(self, part: Spending | SpendingLine) -> None:
-        """Add a part of what this line is about."""
-        self.submissions += part.submissions
-        self.spent_nano += part.spent_nano
-        self.held_nano += part.held_nano
-
-
-def spending_lines(parts: Iterable[Spending], by: Sequence[Grouping]) -> list[SpendingLine]:
-    """Add up the parts by these groupings, in order of their names. No grouping gives one line, or none.
+def spending_lines(
+    parts: Iterable[Spending], by: Sequence[Grouping]
+) -> list[tuple[tuple[str, ...], Spending]]:
+    """Add up the parts by these groupings: names and sums, in order of the names. None gives one, or nothing.
 
     A client is one client however it is typed; the first spelling is shown. A submission counts in the day
     (UTC) in which its money was held, as in the caps per day.
     """
-    lines: dict[tuple[str, ...], SpendingLine] = {}
+    groups: dict[tuple[str, ...], list[Spending]] = {}
     clients: dict[str, str] = {}
     for part in parts:
         names = tuple(
@@ -290,5 +271,5 @@ def spending_lines(parts: Iterable[Spending], by: Sequence[Grouping]) -> list[Sp
             else str(getattr(part, grouping))
             for grouping in by
         )
-        lines.setdefault(names, SpendingLine(names)).add(part)
-    return [lines[names] for names in sorted(lines)]
+        groups.setdefault(names, []).append(part)
+    return [(names, total(groups[names])) for names in sorted(groups)]

@@ -23,7 +23,7 @@ from callsheet.ledger import Entry, EntryFilter, Ledger, activity, history
 from callsheet.ledger.accounts import Grouping, Spending
 from callsheet.ledger.verify import verify as check_ledger
 from callsheet.report.rows import iso_utc
-from callsheet.report.statement import SpendingLine, StatementFacts, spending_lines, total
+from callsheet.report.statement import StatementFacts, spending_lines, total
 from pricing.charges import Terms, parse_terms, split
 from pricing.money import usd_text
 
@@ -144,31 +144,34 @@ def ledger(
 
 
 def _show_sums(
-    lines: list[SpendingLine], groupings: list[Grouping], terms: Terms | None, *, as_csv: bool, as_json: bool
+    lines: list[tuple[tuple[str, ...], Spending]],
+    groupings: list[Grouping],
+    terms: Terms | None,
+    *,
+    as_csv: bool,
+    as_json: bool,
 ) -> None:
-    whole = total(lines)
-    parts: list[Spending | SpendingLine] = [*lines, whole]
-    charges = [""] * (len(lines) + 1)
-    sums: tuple[str, ...] = SUMS
+    parts = [sums for _, sums in lines]
+    header: tuple[str, ...] = SUMS
+    cells: list[list[Any]] = [
+        [each.submissions, usd_text(each.spent_nano), usd_text(each.held_nano)]
+        for each in (*parts, total(parts))
+    ]
     if terms is not None:
-        most, shares, _ = split(terms, [[line.spent_nano] for line in lines])
-        charges = [terms.text(each) for each in (*shares, most)]
-        sums = (*SUMS, f"charge_{terms.currency.lower()}")
-    cells = [_sums(line, *([text] if terms else [])) for line, text in zip(parts, charges, strict=True)]
-    header = [*groupings, *sums]
-    rows = [[*line.names, *each] for line, each in zip(lines, cells, strict=False)]
+        header = (*SUMS, f"charge_{terms.currency.lower()}")
+        most, shares, _ = split(terms, [[each.spent_nano] for each in parts])
+        for line, charge in zip(cells, (*shares, most), strict=True):
+            line.append(terms.text(charge))
+    *cells, whole = cells
+    rows = [[*names, *each] for (names, _), each in zip(lines, cells, strict=True)]
     if as_json:
-        document(
-            {
-                "lines": [dict(zip(header, row, strict=True)) for row in rows],
-                "total": dict(zip(sums, cells[-1], strict=True)),
-            }
-        )
+        told = [dict(zip((*groupings, *header), row, strict=True)) for row in rows]
+        document({"lines": told, "total": dict(zip(header, whole, strict=True))})
     elif as_csv:
-        write_csv(header, rows)
+        write_csv([*groupings, *header], rows)
     else:
-        last = ["total", *([""] * (len(groupings) - 1)), *cells[-1]]
-        show_table(header, [*rows, last], right=frozenset(sums))
+        last = ["total", *([""] * (len(groupings) - 1)), *whole]
+        show_table([*groupings, *header], [*rows, last], right=frozenset(header))
 
 
 def _terms_of(options: ChargeOptions | None) -> Terms | None:
@@ -275,10 +278,6 @@ def _naming_the_file(file: Path) -> Iterator[None]:
         if error.errno in FULL:
             raise
         raise UsageError(f"cannot write {file}: {error.strerror}; name another file") from error
-
-
-def _sums(line: Spending | SpendingLine, *charge: str) -> list[Any]:
-    return [line.submissions, usd_text(line.spent_nano), usd_text(line.held_nano), *charge]
 
 
 def filter_of(options: EntryOptions | None) -> EntryFilter:

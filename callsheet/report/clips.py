@@ -16,7 +16,6 @@ from callsheet.ledger.records import Review
 from callsheet.report.error_table import CHARGED_TEXT
 from callsheet.report.rows import SUCCESSES, ResultRow, minute_utc, strip_of
 from callsheet.report.safe_text import clean
-from manifests.retakes import shot_of
 from pricing.money import usd_text
 from pricing.quotes import length_text
 
@@ -86,7 +85,7 @@ def shot_numbers(rows: Iterable[ResultRow]) -> dict[str, int]:
     names = []
     for row in rows:
         names.append(row.custom_id)
-        for linked in (shot_of(row.custom_id, row.job.take), row.retake_of):
+        for linked in (row.shot, row.retake_of):
             if linked:
                 parents[root(row.custom_id)] = root(linked)
     members: dict[str, int] = {}

@@ -25,7 +25,6 @@ from callsheet.report.markup import island, own_file, policy_hash, template
 from callsheet.report.rows import ResultRow, strip_of
 from callsheet.report.safe_text import clean
 from callsheet.report.summary import Rollup, RunTotals, clips_of, quantile, shown_together
-from manifests.retakes import shot_of
 from pricing.budgets import scope_label
 from pricing.keep_rates import keep_rates
 from pricing.money import ceil_div, usd_rounded_up, usd_text
@@ -59,16 +58,12 @@ def parts_of(rows: Sequence[ResultRow]) -> list[PagePart]:
     first = 0
     while first < len(rows) or not parts:
         end = min(first + CLIPS_OF_A_PART, len(rows))
-        while end < len(rows) and _shot(rows[end]) == _shot(rows[end - 1]):
+        while end < len(rows) and rows[end].shot == rows[end - 1].shot:
             end += 1
         failed = sum(GROUPS.get(row.status) == "failed" for row in rows[first:end])
         parts.append(PagePart(len(parts) + 1, first + 1, end, failed))
         first = end
     return parts
-
-
-def _shot(row: ResultRow) -> str:
-    return shot_of(row.custom_id, row.job.take)
 
 
 def render_page(

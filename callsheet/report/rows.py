@@ -14,7 +14,7 @@ from callsheet.ledger.states import State
 from callsheet.report.error_table import advice_text
 from manifests.job import Job
 from manifests.look import flags_text
-from manifests.retakes import RETAKE_OF
+from manifests.retakes import RETAKE_OF, shot_of
 from pricing.money import usd_text
 from pricing.quotes import Quote
 
@@ -110,6 +110,11 @@ class ResultRow:
     def custom_id(self) -> str:
         """The job's name."""
         return self.job.custom_id
+
+    @property
+    def shot(self) -> str:
+        """The name that the takes of a shot share."""
+        return shot_of(self.custom_id, self.job.take)
 
 
 def result_row(row: JobRow, job: Job, run: Run, *, output_path: str | None = None) -> ResultRow:

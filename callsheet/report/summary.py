@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from callsheet.ledger.accounts import Account, Overrun
 from callsheet.report.rows import RESULT_COLUMNS, SKIPPED, SUCCESSES, ResultRow, iso_utc
-from manifests.retakes import shot_of
 from pricing.budgets import first_spellings
 from pricing.keep_rates import JudgedClip, keep_rates, rate_document
 from pricing.money import ceil_div, usd_text
@@ -70,7 +69,7 @@ class Rollup:
 class RunTotals:
     """The run's totals, and the same by model and client.
 
-    `kept` says what is kept of the clips and what that costs.
+    `kept` says what is kept of the clips and what that costs, `drafts` the same of drafts.
     `elsewhere` counts the rows that other runs go on with, by run and status; `statuses` counts them as well.
     """
 
@@ -83,22 +82,7 @@ class RunTotals:
     render_p50_s: float | None
     render_p95_s: float | None
     kept: dict[str, Any]
-    drafts: DraftTotals | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DraftTotals:
-    """The drafts of a run. `to_finish` of those that were made can still be bought at full size.
-
-    The first of these can be until `finish_until_ms` (Unix milliseconds). Amounts in nano-dollars.
-    """
-
-    drafts: int
-    finished: int
-    to_finish: int
-    finish_until_ms: int | None
-    draft_nano: int
-    finish_nano: int
+    drafts: dict[str, Any]
 
 
 def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> RunTotals:
@@ -114,7 +98,7 @@ def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> RunTotals:
         render_p50_s=quantile(times, 0.5),
         render_p95_s=quantile(times, 0.95),
         kept=keep_document(rows, run.campaign),
-        drafts=_drafts([row for row in rows if row.draft_nano is not None]),
+        drafts=_drafts_document(rows),
     )
 
 
@@ -126,20 +110,22 @@ def _elsewhere(rows: Sequence[ResultRow]) -> dict[str, dict[str, int]]:
     return {run_id: dict(found[run_id]) for run_id in sorted(found)}
 
 
-def _drafts(rows: Sequence[ResultRow]) -> DraftTotals | None:
-    """Add up the rows of drafts; None where there are none."""
-    made = (row for row in rows if row.status in SUCCESSES)  # a finish that failed is `retry`'s
+def _drafts_document(rows: Sequence[ResultRow]) -> dict[str, Any]:
+    """Describe the drafts of a run; nothing without any. `to_finish` can still be bought at full size."""
+    drafts = [row for row in rows if row.draft_nano is not None]
+    made = [row for row in drafts if row.status in SUCCESSES]  # a finish that failed is `retry`'s
     until = [row.finish_until_ms for row in made if row.finish_until_ms is not None]
-    if not rows:
-        return None
-    return DraftTotals(
-        drafts=len(rows),
-        finished=sum(row.finish_nano is not None and row.status in SUCCESSES for row in rows),
-        to_finish=len(until),
-        finish_until_ms=min(until, default=None),
-        draft_nano=sum(row.draft_nano or 0 for row in rows),
-        finish_nano=sum(row.finish_nano or 0 for row in rows),
-    )
+    if not drafts:
+        return {}
+    told = {
+        "drafts": len(drafts),
+        "finished": sum(row.finish_nano is not None for row in made),
+        "to_finish": len(until),
+        "finish_until": iso_utc(min(until, default=None)) or None,
+        "draft_usd": usd_text(sum(row.draft_nano or 0 for row in drafts)),
+        "finish_usd": usd_text(sum(row.finish_nano or 0 for row in drafts)),
+    }
+    return {"drafts": told}
 
 
 def rollups(rows: Sequence[ResultRow], by: Group) -> list[Rollup]:
@@ -176,7 +162,7 @@ def clips_of(rows: Sequence[ResultRow], campaign: str) -> list[JudgedClip]:
             campaign=campaign,
             client=row.job.client,
             model=row.model,
-            shot=shot_of(row.custom_id, row.job.take),
+            shot=row.shot,
             spent_nano=row.actual_nano or 0,
             verdict=row.verdict or ("keep" if row.finish_nano is not None else ""),
             length_ms=round(1000 * (row.duration_s or 0)),
@@ -246,18 +232,7 @@ def summary_document(summary: RunTotals) -> dict[str, Any]:
         "by_model": {group.name: _sums(group) for group in summary.by_model},
         "by_client": {group.name: _sums(group) for group in summary.by_client},
         "kept": summary.kept,
-        **({} if summary.drafts is None else {"drafts": _drafts_document(summary.drafts)}),
-    }
-
-
-def _drafts_document(drafts: DraftTotals) -> dict[str, Any]:
-    return {
-        "drafts": drafts.drafts,
-        "finished": drafts.finished,
-        "to_finish": drafts.to_finish,
-        "finish_until": iso_utc(drafts.finish_until_ms) or None,
-        "draft_usd": usd_text(drafts.draft_nano),
-        "finish_usd": usd_text(drafts.finish_nano),
+        **summary.drafts,
     }
 
 

@@ -171,11 +171,6 @@ def _in_words(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
 
 
-def create_app(session: ReviewSession, *, token: str, hosts: frozenset[str], work: Executor) -> Starlette:
-    """Build the application. `hosts` are its Host headers; `work` is the session's one thread."""
-    return Starlette(routes=_App(session, token, hosts, work).routes())
-
-
 DEFAULT_PORT = 8791
 """The same one each time, so that a browser keeps a person's name."""
 
@@ -253,18 +248,23 @@ def serving(
     with _listening(host, port) as listener, ThreadPoolExecutor(1, "review") as work:
         name = f"[{host}]" if ":" in host else host
         here = f"{name}:{listener.getsockname()[1]}"
-        names = {here, f"localhost:{listener.getsockname()[1]}"} if _is_loopback(host) else {here}
+        names = (
+            {here, f"localhost:{listener.getsockname()[1]}"}
+            if ipaddress.ip_address(host).is_loopback
+            else {here}
+        )
         ledger = work.submit(Ledger.open, ledger_url).result()
         try:
             session = work.submit(ReviewSession, ledger, run, warn).result()
-            app = create_app(session, token=token, hosts=frozenset(names), work=work)
-            yield app, listener, f"http://{here}/{token}/", lambda: work.submit(session.finish).result()
+            app = _App(session, token, frozenset(names), work)
+            yield (
+                Starlette(routes=app.routes()),
+                listener,
+                f"http://{here}/{token}/",
+                lambda: work.submit(session.finish).result(),
+            )
         finally:
             work.submit(ledger.close).result()
-
-
-def _is_loopback(host: str) -> bool:
-    return ipaddress.ip_address(host).is_loopback
 
 
 @contextmanager

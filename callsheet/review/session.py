@@ -21,7 +21,7 @@ from callsheet.report.rows import ResultRow
 from callsheet.report.run_files import RUN_AGAIN, SELECTION_FILE, selection_text, write_selection
 from callsheet.report.summary import summarise
 from manifests.columns import SEED_MAX
-from manifests.retakes import Retake, checked_retake, new_seed, next_take, retake_cells, shot_of, take_name
+from manifests.retakes import Retake, checked_retake, new_seed, next_take, retake_cells, take_name
 from manifests.selection import VERDICTS
 from pricing.catalog import load_catalog
 
@@ -224,7 +224,7 @@ class ReviewSession:
     def _read_bought(self) -> frozenset[int]:
         """Return the jobs whose last ordered retake was bought, or is being made."""
         names = {
-            row.job_id: take_name(shot_of(row.custom_id, row.job.take), int(order["take"]))
+            row.job_id: take_name(row.shot, int(order["take"]))
             for row in self._rows
             if (order := _last_order(row))
         }
@@ -248,10 +248,7 @@ class ReviewSession:
 
     def _of_shot(self, row: ResultRow) -> list[ResultRow]:
         """Return the clips of a shot, those of other runs as well."""
-        shot = shot_of(row.custom_id, row.job.take)
-        return [
-            each for each in (*self._rows, *self._others) if shot_of(each.custom_id, each.job.take) == shot
-        ]
+        return [each for each in (*self._rows, *self._others) if each.shot == row.shot]
 
     def _ordered_by_others(self, row: ResultRow) -> set[int]:
         """Return the numbers that the other clips of a shot have on order."""
@@ -263,8 +260,7 @@ class ReviewSession:
         """Return the first number after those that the shot has, here, on order, and in the campaign."""
         here = {each.job.take for each in self._of_shot(row)}
         first = next_take({1} | here | self._ordered_by_others(row))
-        shot = shot_of(row.custom_id, row.job.take)
-        names = {number: take_name(shot, number) for number in range(first, first + TRIES)}
+        names = {number: take_name(row.shot, number) for number in range(first, first + TRIES)}
         known = self._ledger.do(queries.by_name, self._run.campaign, set(names.values()))
         return next(number for number, name in names.items() if name not in known)
 

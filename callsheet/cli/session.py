@@ -33,6 +33,7 @@ from callsheet.errors import (
     PricesChanged,
     UsageError,
 )
+from callsheet.notify.message import counted
 from callsheet.notify.to_do import to_do
 from callsheet.settings import Settings, command
 from manifests.job import label
@@ -173,16 +174,10 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
     return announce
 
 
-def _status(name: str) -> str:
-    """Return a job's state as people read it: `already made`."""
-    return "skipped" if name == "skipped_budget" else name.replace("_", " ")
-
-
 def _print(summary: Mapping[str, Any]) -> None:
     folder = Path(summary["dir"])
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    counts = ", ".join(f"{count} {_status(name)}" for name, count in summary["statuses"].items())
-    result(f"{summary['run_id']}: {counts or 'no jobs'}")
+    result(f"{summary['run_id']}: {counted(summary['statuses'])}")
     result(f"cost    ${summary['actual_usd']} (expected ${summary['expected_usd']})")
     result(f"videos  {shown / 'media'}")
     result(f"report  {shown / 'report.html'}")

@@ -36,8 +36,10 @@ class Message:
 
 
 def counted(statuses: Mapping[str, int]) -> str:
-    """Write how many jobs are in which state: `5 succeeded, 1 skipped budget`."""
-    return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in statuses.items() if n) or "no jobs"
+    """Say how many jobs are in each state: `11 succeeded, 1 already made`."""
+    words = {"skipped_budget": "skipped"}
+    told = (f"{n} {words.get(name, name.replace('_', ' '))}" for name, n in statuses.items() if n)
+    return ", ".join(told) or "no jobs"
 
 
 def finished(summary: Mapping[str, Any], caps: Sequence[Account]) -> Message:

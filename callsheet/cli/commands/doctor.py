@@ -17,12 +17,12 @@ from callsheet import failpoints
 from callsheet.cli.options import Json
 from callsheet.cli.output import document, show_line
 from callsheet.cli.prefect import configured_api_url, require_answer
+from callsheet.cli.views.plan_ledger import credit_nano
 from callsheet.engine.rollback_guard import refuse_older_ledger
 from callsheet.errors import CallsheetError
 from callsheet.files import has_ledger, usable_data_folder
 from callsheet.ledger import Ledger, activity, queries, verify, wall_clock_ms
 from callsheet.provider.client import FalQueue
-from callsheet.provider.platform import FalPlatform
 from callsheet.settings import Settings, settings_from
 from manifests.readers.remote import is_remote
 from pricing.render_times import in_words
@@ -75,18 +75,8 @@ def _spending_controls(_settings: Settings) -> Finding:
 
 def _may_administer(settings: Settings) -> bool:
     """Ask fal for the balance, which only an admin key may read. False if fal cannot be asked."""
-    if settings.key == settings.admin_key:
-        return True
-
-    async def read() -> int:
-        async with FalPlatform(replace(settings, admin_key=None)) as platform:
-            return await platform.credits_nano()
-
-    try:
-        asyncio.run(read())
-    except CallsheetError:
-        return False
-    return True
+    ordinary = replace(settings, admin_key=None)
+    return settings.key == settings.admin_key or credit_nano(ordinary) is not None
 
 
 def _ledger(settings: Settings) -> Finding:

@@ -22,7 +22,7 @@ from callsheet.cli.options import (
 )
 from callsheet.cli.output import ask, document, note, show_line
 from callsheet.cli.session import run_to_its_end
-from callsheet.cli.views.plan_view import cap_name, name_left
+from callsheet.cli.views.plan_view import cap_text, name_left
 from callsheet.engine.drafts import FinishPlan, order_finishes
 from callsheet.engine.open_run import room_for
 from callsheet.engine.request import settings_for
@@ -120,5 +120,4 @@ def _show_finishes(plan: FinishPlan, room: Mapping[Cap, int]) -> None:
     if plan.finishes:
         show_line(f"the first can be finished until {minute_utc(plan.until_ms)}")
     for cap, left_nano in room.items():
-        limit, left = usd_rounded_up(cap.limit_nano), usd_rounded_up(left_nano)
-        show_line(f"{cap_name(cap)}: {limit}, {left} left")
+        show_line(cap_text(cap, left_nano))

@@ -31,16 +31,16 @@ SLOW = 2.0
 SHORTENED = 8
 """Names in at least so many columns are shortened in the middle: their ends tell them apart."""
 
-MARKS = {"sending": "→", "queued": "○", "rendering": "●", "late": "!", "unknown": "?", "free": "·"}
-ASCII_MARKS = {"sending": ">", "queued": "o", "rendering": "*", "late": "!", "unknown": "?", "free": "."}
-STYLES = {
-    "sending": "cyan",
-    "queued": "blue",
-    "rendering": "green",
-    "late": "bold yellow",
-    "unknown": "bold red",
-    "free": "dim",
+KINDS = {
+    "sending": ("→", ">", "cyan"),
+    "queued": ("○", "o", "blue"),
+    "rendering": ("●", "*", "green"),
+    "late": ("!", "!", "bold yellow"),
+    "unknown": ("?", "?", "bold red"),
+    "free": ("·", ".", "dim"),
 }
+"""What is drawn for a kind of lane, also with ASCII alone, and its style."""
+
 BLOCKS = ("█", "▒", "░")
 ASCII_BLOCKS = ("#", "=", "-")
 
@@ -103,13 +103,13 @@ def _pace(now: Moment) -> str:
 
 
 def _lanes(now: Moment, width: int, most: int, plain: bool) -> Iterator[Text]:
-    marks = ASCII_MARKS if plain else MARKS
+    free_mark = KINDS["free"][plain]
     shown = now.lanes[:most]
     for number, lane in enumerate(shown, start=1):
         yield (
-            Text(f"{number:>2} {marks['free']} free", "dim")
+            Text(f"{number:>2} {free_mark} free", "dim")
             if lane is None
-            else _lane(number, lane, width, marks)
+            else _lane(number, lane, width, plain=plain)
         )
     hidden = sum(1 for lane in now.lanes[most:] if lane)
     free = max(0, now.slots - sum(1 for lane in now.lanes if lane))
@@ -119,8 +119,9 @@ def _lanes(now: Moment, width: int, most: int, plain: bool) -> Iterator[Text]:
         yield Text("   " + ", ".join(parts), "dim")
 
 
-def _lane(number: int, lane: Lane, width: int, marks: dict[str, str]) -> Text:
+def _lane(number: int, lane: Lane, width: int, *, plain: bool) -> Text:
     kind, words = said(lane)
+    *marks, style = KINDS[kind]
     age = clock(lane.age_s)
     model = lane.model if width >= WIDE else lane.model.removeprefix("seedance-")
     model_width = 0 if width < 48 else 21 if width >= WIDE else 12
@@ -131,9 +132,9 @@ def _lane(number: int, lane: Lane, width: int, marks: dict[str, str]) -> Text:
     columns += [_fitted(model, model_width)] if model_width else []
     return Text.assemble(
         f"{number:>2} ",
-        (marks[kind], STYLES[kind]),
+        (marks[plain], style),
         " " + " ".join(columns) + " ",
-        (set_cell_size(shown, words_width), STYLES[kind]),
+        (set_cell_size(shown, words_width), style),
         f" {age:>7}",
     )
 

@@ -108,13 +108,14 @@ def show_plan(plan: Plan, room: Mapping[Cap, int]) -> None:
     if total.jobs:
         _show_totals(plan)
     for cap, left_nano in room.items():
-        if cap.scope == "retakes":
-            show_line(_retakes_text(plan, cap))
-            continue
-        limit, left = usd_rounded_up(cap.limit_nano), usd_rounded_up(left_nano)
-        show_line(f"{cap_name(cap)}: {limit}, {left} left")
+        show_line(_retakes_text(plan, cap) if cap.scope == "retakes" else cap_text(cap, left_nano))
     if total.jobs and not any(cap.scope != "retakes" for cap in room):
         show_line("no cap: set one with --budget-usd, or with [budget] in a campaign file")
+
+
+def cap_text(cap: Cap, left_nano: int) -> str:
+    """Say what a cap is and what is left under it, in nano-dollars."""
+    return f"{cap_name(cap)}: {usd_rounded_up(cap.limit_nano)}, {usd_rounded_up(left_nano)} left"
 
 
 def show_frozen(seen: PlanView) -> None:

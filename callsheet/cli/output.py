@@ -67,6 +67,13 @@ def ask(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
+def first_of(what: str, lines: Iterable[object], count: int, *, most: int, where: str = "") -> Iterator[str]:
+    """Yield the first `most` of `count` lines, each after `what`, then how many more there are `where`."""
+    yield from (f"{what}: {line}" for line in islice(lines, most))
+    if count > most:
+        yield f"{what}: and {count - most:,} more{where}"
+
+
 def flush() -> None:
     """Flush standard output."""
     with _ignoring_a_closed_pipe():

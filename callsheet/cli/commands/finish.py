@@ -22,7 +22,7 @@ from callsheet.cli.options import (
 )
 from callsheet.cli.output import ask, document, note, show_line
 from callsheet.cli.session import run_to_its_end
-from callsheet.cli.views.plan_view import cap_text, name_left
+from callsheet.cli.views.plan_view import cap_text, cost_text, name_left
 from callsheet.engine.drafts import FinishPlan, order_finishes
 from callsheet.engine.open_run import room_for
 from callsheet.engine.request import settings_for
@@ -115,7 +115,7 @@ def _show_finishes(plan: FinishPlan, room: Mapping[Cap, int]) -> None:
     count = len(plan.finishes)
     show_line(
         f"{plan.run.run_id}: finish {count} draft{'s' if count != 1 else ''}, "
-        f"{usd_rounded_up(plan.expected_nano)} expected, at most {usd_rounded_up(plan.maximum_nano)}"
+        f"{cost_text(plan.expected_nano, plan.maximum_nano)}"
     )
     if plan.finishes:
         show_line(f"the first can be finished until {minute_utc(plan.until_ms)}")

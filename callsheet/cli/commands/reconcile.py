@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from callsheet.cli.options import Json, Sandbox, option, run_settings
-from callsheet.cli.output import document, result, say, show_line, show_table
+from callsheet.cli.output import document, first_of, result, say, show_line, show_table
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import open_account
 from callsheet.engine.finalize import EXIT_FAILED_JOBS, EXIT_UNKNOWN
@@ -27,6 +27,8 @@ from pricing.money import usd_text
 
 NAMED = 20
 """How many bills of each kind are named; there may be one for each request of three months."""
+
+MORE = "; --json lists them all"
 
 COLUMNS = ("outcome", "job", "run", "custom_id", "request")
 
@@ -172,7 +174,7 @@ def _bill_lines(bills: Bills, *, sandbox: bool) -> Iterator[str]:
     for refused in bills.refused[:NAMED]:
         say(refused.in_words())
     if len(bills.refused) > NAMED:
-        yield _more("billed, but not booked", len(bills.refused))
+        yield f"billed, but not booked: and {len(bills.refused) - NAMED:,} more{MORE}"
     yield from _first_named(
         "billed, but not in this ledger",
         [f"{each.request_id} ({each.endpoint}) ${usd_text(each.cost_nano)}" for each in bills.strangers],
@@ -184,13 +186,7 @@ def _bill_lines(bills: Bills, *, sandbox: bool) -> Iterator[str]:
 
 
 def _first_named(what: str, lines: Sequence[str]) -> Iterator[str]:
-    yield from (f"{what}: {line}" for line in lines[:NAMED])
-    if len(lines) > NAMED:
-        yield _more(what, len(lines))
-
-
-def _more(what: str, count: int) -> str:
-    return f"{what}: and {count - NAMED:,} more; --json lists them all"
+    return first_of(what, lines, len(lines), most=NAMED, where=MORE)
 
 
 def _cells(each: Finding) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from callsheet.cli.options import (
     option,
     run_settings,
 )
-from callsheet.cli.output import document, note, result, say
+from callsheet.cli.output import document, first_of, note, result, say
 from callsheet.cli.session import run_to_its_end
 from callsheet.engine.cancel import cancel_at_fal, cancel_pending
 from callsheet.engine.context import named
@@ -160,13 +160,14 @@ def _say_what(retried: Retry) -> None:
     _name_the_others(retried.not_tried)
 
 
-def _name_the_others(rows: Iterable[JobRow]) -> None:
-    left = list(rows)
-    for row in left[:NAMED]:
-        advice = advice_text(row.error_type, row.charged, row.purchases)
-        say(f"not retried: {row.label}, {row.error_type or 'no error type'}. {advice}")
-    if len(left) > NAMED:
-        say(f"not retried: and {len(left) - NAMED} more, see errors.csv")
+def _name_the_others(left: Sequence[JobRow]) -> None:
+    lines = (
+        f"{row.label}, {row.error_type or 'no error type'}. "
+        f"{advice_text(row.error_type, row.charged, row.purchases)}"
+        for row in left
+    )
+    for line in first_of("not retried", lines, len(left), most=NAMED, where=", see errors.csv"):
+        say(line)
     if left:
         say("`--all` retries these too")
 

@@ -6,11 +6,10 @@ import shlex
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from callsheet.cli.output import result, say, show_line, terminal_width
+from callsheet.cli.output import first_of, result, say, show_line, terminal_width
 from callsheet.settings import command
 from manifests.diff import Changes, Sum
 from manifests.plan import Plan, Size, Total, drafts_in
@@ -177,10 +176,8 @@ def cap_name(cap: Cap) -> str:
 
 def show_warnings(plan: Plan) -> None:
     """Print the first warnings on standard error."""
-    for warning in plan.warnings[:WARNINGS_SHOWN]:
-        say(f"warning: {warning}")
-    if len(plan.warnings) > WARNINGS_SHOWN:
-        say(f"warning: and {len(plan.warnings) - WARNINGS_SHOWN} more")
+    for line in first_of("warning", plan.warnings, len(plan.warnings), most=WARNINGS_SHOWN):
+        say(line)
 
 
 def show_left(count: int, more_nano: int) -> None:
@@ -193,10 +190,9 @@ def name_left(jobs: Iterable[tuple[str, int]], count: int) -> None:
 
     Each is its name with its row, and its maximum in nano-dollars.
     """
-    for label, maximum_nano in islice(jobs, LEFT_NAMED):
-        say(f"skipped: {label}, up to {usd_rounded_up(maximum_nano)}")
-    if count > LEFT_NAMED:
-        say(f"skipped: and {count - LEFT_NAMED} more")
+    lines = (f"{label}, up to {usd_rounded_up(maximum_nano)}" for label, maximum_nano in jobs)
+    for line in first_of("skipped", lines, count, most=LEFT_NAMED):
+        say(line)
 
 
 def _show_group(title: str, groups: Mapping[str, Total]) -> None:
@@ -245,8 +241,7 @@ def draft_costs(plan: Plan, kept: tuple[int, int]) -> list[tuple[str, DraftCost]
 def show_drafts(costs: Sequence[tuple[str, DraftCost]]) -> None:
     """Print these costs, and how long drafts can be finished."""
     for name, cost in costs:
-        expected, most = usd_rounded_up(cost.expected_nano), usd_rounded_up(cost.maximum_nano)
-        show_line(f"{name}: {cost.drafts}, {expected} expected, at most {most}")
+        show_line(f"{name}: {cost.drafts}, {cost_text(cost.expected_nano, cost.maximum_nano)}")
     if costs:
         show_line("a draft can be finished for 7 days: `callsheet finish RUN --keep FILE`")
 
@@ -271,9 +266,9 @@ def show_kept_drafts(finishes: tuple[str, DraftCost], source: str, *, sandbox: b
     run_id, cost = finishes
     if not run_id:
         return
-    expected, most = usd_rounded_up(cost.expected_nano), usd_rounded_up(cost.maximum_nano)
     finish = command("finish", run_id, "--keep", shlex.quote(source), sandbox=sandbox)
-    show_line(f"finishing the kept drafts: {cost.drafts}, {expected} expected, at most {most}: `{finish}`")
+    costs = cost_text(cost.expected_nano, cost.maximum_nano)
+    show_line(f"finishing the kept drafts: {cost.drafts}, {costs}: `{finish}`")
 
 
 def finishes_document(finishes: tuple[str, DraftCost]) -> dict[str, Any]:
@@ -281,28 +276,26 @@ def finishes_document(finishes: tuple[str, DraftCost]) -> dict[str, Any]:
     run_id, cost = finishes
     if not run_id:
         return {}
-    amounts = {"expected_usd": usd_text(cost.expected_nano), "maximum_usd": usd_text(cost.maximum_nano)}
-    return {"finish_kept": {"run_id": run_id, "jobs": cost.drafts, **amounts}}
+    return {"finish_kept": {"run_id": run_id, **_cost_document(cost)}}
 
 
 def drafts_document(costs: Sequence[tuple[str, DraftCost]]) -> dict[str, Any]:
     """Return the same for scripts; nothing for a plan without drafts."""
+    if not costs:
+        return {}
     names = ("drafts", "finish_all", "finish_usual_share")
-    return (
-        {
-            "drafts": {
-                name: {
-                    "jobs": cost.drafts,
-                    "expected_usd": usd_text(cost.expected_nano),
-                    "maximum_usd": usd_text(cost.maximum_nano),
-                    "about": about,
-                }
-                for name, (about, cost) in zip(names, costs, strict=True)
-            }
-        }
-        if costs
-        else {}
-    )
+    told = [{**_cost_document(cost), "about": about} for about, cost in costs]
+    return {"drafts": dict(zip(names, told, strict=True))}
+
+
+def _cost_document(cost: DraftCost) -> dict[str, Any]:
+    expected, most = usd_text(cost.expected_nano), usd_text(cost.maximum_nano)
+    return {"jobs": cost.drafts, "expected_usd": expected, "maximum_usd": most}
+
+
+def cost_text(expected_nano: int, maximum_nano: int) -> str:
+    """Say what something costs: `$1.2884 expected, at most $1.3038`."""
+    return f"{usd_rounded_up(expected_nano)} expected, at most {usd_rounded_up(maximum_nano)}"
 
 
 def show_changes(plan: Plan, changes: Changes, differs: Mapping[int, Sequence[str]]) -> None:
@@ -347,6 +340,4 @@ def _change_line(plan: Plan, changes: Changes, differs: Mapping[int, Sequence[st
 
 
 def _amounts(each: Sum) -> str:
-    if not each.jobs:
-        return ""
-    return f": {usd_rounded_up(each.expected_nano)} expected, at most {usd_rounded_up(each.maximum_nano)}"
+    return f": {cost_text(each.expected_nano, each.maximum_nano)}" if each.jobs else ""

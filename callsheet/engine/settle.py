@@ -38,7 +38,7 @@ WITHOUT_BILL = ("expected", "bill_implausible")
 IMPLAUSIBLE = (
     "fal billed less than the smallest such video can cost. That is not believed: such rows say "
     "bill_implausible and cost what the delivered video costs, or their hold where there is none. "
-    "`callsheet reconcile` with FAL_ADMIN_KEY books fal's own billing events"
+    "`{reconcile}` with FAL_ADMIN_KEY books fal's own billing events"
 )
 
 
@@ -126,7 +126,8 @@ def real_cost(ctx: RunContext, job: Job, row: JobRow, billable_units: str | None
     if found.basis == "billable_units":
         return found
     if found.basis == "bill_implausible":
-        ctx.state.notice(IMPLAUSIBLE)
+        reconcile = command("reconcile", sandbox=ctx.request.sandbox)
+        ctx.state.notice(IMPLAUSIBLE.format(reconcile=reconcile))
     hold_nano = row.submission.hold_nano if row.submission else row.maximum_nano
     return Charge(hold_nano, found.basis)
 

@@ -7,7 +7,7 @@ relative to the page, and "" where there is none.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -16,6 +16,7 @@ from callsheet.ledger.records import Review
 from callsheet.report.error_table import CHARGED_TEXT
 from callsheet.report.rows import SUCCESSES, ResultRow, minute_utc, strip_of
 from callsheet.report.safe_text import clean
+from callsheet.settings import command
 from pricing.money import usd_text
 from pricing.quotes import length_text
 
@@ -40,8 +41,8 @@ _LABELS = {
 }
 _EXPLAINED = {
     "skipped_budget": "Skipped: over budget.",
-    "unknown": "fal may have accepted and charged it. `callsheet reconcile` finds out.",
-    "rendered": "It is paid for and will be fetched for free: `callsheet resume`.",
+    "unknown": "fal may have accepted and charged it. `{reconcile}` finds out.",
+    "rendered": "It is paid for and will be fetched for free: `{resume}`.",
     "cancelled": "Cancelled.",
 }
 _FLAG = re.compile(r"[^\W\d][\w-]*")
@@ -56,18 +57,22 @@ def clip_documents(
     others: Sequence[ResultRow],
     pictures: Collection[str],
     address: Address = quote,
+    *,
+    sandbox: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Describe the clips of a run, then takes of the same shots in other runs.
 
     `pictures` are the thumbnails and strips that exist, relative to the run's folder. Clips of one shot have
-    the same number in `shot`; a clip that is alone has none.
+    the same number in `shot`; a clip that is alone has none. `sandbox` says where the run was.
     """
+    verbs = {verb: command(verb, sandbox=sandbox) for verb in ("reconcile", "resume")}
+    explained = {status: text.format(**verbs) for status, text in _EXPLAINED.items()}
     shots = shot_numbers([*rows, *others])
     for row in rows:
-        yield _document(row, pictures, shots[row.custom_id], address)
+        yield _document(row, pictures, shots[row.custom_id], address, explained)
     for row in others:
         run = PurePosixPath(row.folder).name
-        yield _document(row, pictures, shots[row.custom_id], address) | {"other": run}
+        yield _document(row, pictures, shots[row.custom_id], address, explained) | {"other": run}
 
 
 def shot_numbers(rows: Iterable[ResultRow]) -> dict[str, int]:
@@ -95,7 +100,9 @@ def shot_numbers(rows: Iterable[ResultRow]) -> dict[str, int]:
     return {name: numbers.get(root(name), 0) for name in names}
 
 
-def _document(row: ResultRow, pictures: Collection[str], shot: int, address: Address) -> dict[str, Any]:
+def _document(
+    row: ResultRow, pictures: Collection[str], shot: int, address: Address, explained: Mapping[str, str]
+) -> dict[str, Any]:
     charged = CHARGED_TEXT.get(row.charged, "") if row.error else ""
     poster = row.poster_path
     strip = str(strip_of(PurePosixPath(poster))) if poster else ""
@@ -116,7 +123,7 @@ def _document(row: ResultRow, pictures: Collection[str], shot: int, address: Add
         "cost": row.actual_nano,
         "expected": row.expected_nano,
         "parts": {"draft": row.draft_nano, "finish": row.finish_nano},
-        "error": clean(row.error) or _EXPLAINED.get(row.status, ""),
+        "error": clean(row.error) or explained.get(row.status, ""),
         "charged": "" if charged in row.error.lower() else charged,
         "video": _playable(row.output_path, address),
         "draft": _playable(row.draft_path, address),

@@ -95,7 +95,9 @@ def render_page(
         run=summary.run,
         campaign=clean(summary.run.campaign),
         data=island(
-            clip_documents(shown, others, pictures, address), started=summary.run.started_ms, review=review
+            clip_documents(shown, others, pictures, address, sandbox=summary.run.is_sandbox),
+            started=summary.run.started_ms,
+            review=review,
         ),
         parts=parts,
         part=chosen,

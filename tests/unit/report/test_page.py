@@ -72,6 +72,16 @@ def clip_of(row: ResultRow, *pictures: str) -> dict[str, Any]:
     return next(clip_documents([row], [], pictures))
 
 
+@pytest.mark.parametrize("sandbox", [True, False])
+@pytest.mark.parametrize(("status", "verb"), [("unknown", "reconcile"), ("rendered", "resume")])
+def test_a_clip_that_is_not_there_names_the_command_for_its_run(
+    make_row: MakeRow, status: str, verb: str, sandbox: bool
+) -> None:
+    """For a run on the sandbox it is one for the sandbox's ledger."""
+    (clip,) = clip_documents([make_row(status)], [], (), sandbox=sandbox)
+    assert f"`callsheet {verb}{' --sandbox' * sandbox}`" in clip["error"]
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text(run: RunFacts, make_row: MakeRow, text: str) -> None:
     """Whatever stands in a prompt, a name, an error or a path, no element and no handler comes of it."""

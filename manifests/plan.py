@@ -108,6 +108,14 @@ class Summary(Part):
     rows: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerCaps:
+    """The caps that a ledger, known by its id, had under the names of a plan's own when it was shown."""
+
+    ledger_id: str
+    caps: tuple[Cap, ...]
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that a run would buy.
@@ -117,6 +125,7 @@ class Plan:
     `priority` and `share` say who goes first where several campaigns wait for slots.
     `jobs` of a large plan are read from disk when they are asked for; `counted` is then known already.
     `look` says what a technical look at the clips flags, and `retakes` what of it is bought again.
+    `shown_with` are the caps of the ledger that a plan file was written beside, None where none was there.
     """
 
     campaign: str
@@ -133,6 +142,7 @@ class Plan:
     counted: Summary | None = None
     look: LookRules = field(default_factory=LookRules)
     retakes: RetakeRules | None = None
+    shown_with: LedgerCaps | None = None
 
     @cached_property
     def summary(self) -> Summary:

@@ -18,7 +18,7 @@ from callsheet.errors import UsageError
 from callsheet.files import atomically, file_sha256, usable_folder, write_atomically
 from manifests.columns import PICTURE_COLUMNS
 from manifests.job import Job
-from manifests.plan import Plan, PlannedJob, PlanOptions
+from manifests.plan import LedgerCaps, Plan, PlannedJob, PlanOptions
 from manifests.plan_document import cap_document, plan_document
 from manifests.plan_rows import EXTRA, planned_of, rows_table
 from manifests.readers.remote import is_remote, without_secrets
@@ -56,6 +56,7 @@ class PlanFile:
     jobs: int
     expected_nano: int
     maximum_nano: int
+    shown_with: LedgerCaps | None
 
 
 def write_plan(plan: Plan, path: Path, *, more: Mapping[str, Any] | None = None) -> None:
@@ -103,6 +104,7 @@ def _document(plan: Plan, folder: Path, rows_file: str, rows_sha256: str) -> dic
         "source_signed": is_signed(plan),
         "options": _options_document(plan.options, folder),
         "caps": [cap_document(cap) for cap in plan.caps],
+        "ledger": _ledger_document(plan.shown_with),
         "rows_file": rows_file,
         "rows_sha256": rows_sha256,
     }
@@ -138,6 +140,7 @@ def read_plan(path: Path) -> PlanFile:
             jobs=int(document["jobs"]),
             expected_nano=parse_usd(document["expected_usd"]),
             maximum_nano=parse_usd(document["maximum_usd"]),
+            shown_with=_ledger(document.get("ledger")),
         )
     except OSError as error:
         raise UsageError(f"cannot read {error.filename or path}: {error.strerror}") from error
@@ -248,6 +251,18 @@ def _ids(rows: Path) -> frozenset[str]:
     import pyarrow.parquet as pq
 
     return frozenset(pq.read_table(rows, columns=["custom_id"])["custom_id"].to_pylist())
+
+
+def _ledger_document(shown: LedgerCaps | None) -> dict[str, Any] | None:
+    if shown is None:
+        return None
+    return {"id": shown.ledger_id, "caps": [cap_document(cap) for cap in shown.caps]}
+
+
+def _ledger(document: Mapping[str, Any] | None) -> LedgerCaps | None:
+    if document is None:
+        return None
+    return LedgerCaps(document["id"], tuple(_cap(each) for each in document["caps"]))
 
 
 def _cap(document: Mapping[str, Any]) -> Cap:

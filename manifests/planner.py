@@ -106,7 +106,7 @@ def _planned_again(path: Path, options: PlanOptions) -> Plan:
     changes = differences(planned, plan)
     if changes:
         raise PlanChanged(changes)
-    return plan
+    return replace(plan, shown_with=planned.shown_with)
 
 
 def _far(address: str) -> Campaign:

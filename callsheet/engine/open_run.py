@@ -15,7 +15,7 @@ from callsheet import failpoints
 from callsheet.engine.image_changes import Etags, etags_to_remember, remembering, with_changed_images
 from callsheet.engine.in_flight import naming_commands
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
-from callsheet.errors import Busy, OverBudget, UsageError
+from callsheet.errors import Busy, OverBudget, PlanChanged, UsageError
 from callsheet.ledger import (
     Account,
     AccountRef,
@@ -39,7 +39,7 @@ from manifests.plan_rows import manifest_table
 from manifests.readers.remote import bare_address
 from pricing.budgets import Cap, Room, Spend, choose, counts_in, scope_label, shortfalls
 from pricing.catalog import load_catalog
-from pricing.money import usd_rounded_up
+from pricing.money import usd_rounded_up, usd_text
 from pricing.pins import first_pin, pins_text
 from pricing.quotes import Quote
 from pricing.render_times import RenderKind
@@ -176,11 +176,37 @@ def standing_caps(ledger: Ledger) -> list[Cap]:
     return [cap for cap in ledger.do(admission.caps) if cap.scope not in OF_A_RUN]
 
 
+def standing_under(ledger: Ledger, plan: Plan) -> list[Cap]:
+    """Return the standing caps that have the name of one of the plan's own."""
+    names = {(cap.scope, cap.key, cap.window) for cap in plan.caps}
+    return [cap for cap in standing_caps(ledger) if (cap.scope, cap.key, cap.window) in names]
+
+
 def changed_caps(ledger: Ledger, plan: Plan) -> list[tuple[Cap, Cap]]:
     """Return the standing caps that the plan's own will replace, each with the new one."""
     new = {(cap.scope, cap.key, cap.window): cap for cap in plan.caps}
-    pairs = ((old, new.get((old.scope, old.key, old.window), old)) for old in standing_caps(ledger))
+    pairs = ((old, new[old.scope, old.key, old.window]) for old in standing_under(ledger, plan))
     return [(old, cap) for old, cap in pairs if cap.limit_nano != old.limit_nano]
+
+
+def refuse_caps_set_since(ledger: Ledger, plan: Plan) -> None:
+    """Raise PlanChanged where a plan file would replace a cap that was set since it was written.
+
+    Whoever set it meant something by it; the plan was approved without knowing. Nothing is compared with
+    another ledger than the one that the plan was shown with.
+    """
+    shown = plan.shown_with
+    if shown is None or shown.ledger_id != ledger.id:
+        return
+    then = {(cap.scope, cap.key, cap.window): cap.limit_nano for cap in shown.caps}
+    since = [
+        f"the cap on {new.label} was set to ${usd_text(old.limit_nano)} since, and the plan would replace it "
+        f"with its own of ${usd_text(new.limit_nano)}; plan again"
+        for old, new in changed_caps(ledger, plan)
+        if then.get((old.scope, old.key, old.window)) != old.limit_nano
+    ]
+    if since:
+        raise PlanChanged(since)
 
 
 def refuse_unless_it_fits(spends: Sequence[Spend], room: Room) -> None:

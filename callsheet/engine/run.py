@@ -21,7 +21,7 @@ from callsheet.engine.finalize import finalize, rest_if_left
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.in_flight import goes_on_first
 from callsheet.engine.job import restore_breaker
-from callsheet.engine.open_run import Selection, open_run, require_a_cap, select
+from callsheet.engine.open_run import Selection, open_run, refuse_caps_set_since, require_a_cap, select
 from callsheet.engine.outage import through_outages
 from callsheet.engine.paid_results import reopen_unfetched
 from callsheet.engine.price_check import check_run_prices
@@ -161,7 +161,8 @@ async def open_plan(
 
     What the campaign has paid for and not fetched is fetched first, so that it is not bought again. What an
     unfinished run that nobody works on has in flight is left out. Raises OverBudget where the plan does not
-    fit, UsageError without any cap or where a run that is going on has some of it in flight.
+    fit, UsageError without any cap or where a run that is going on has some of it in flight, PlanChanged
+    where a cap was set since a plan file was written that it would replace.
     """
     check_packages_are_ours()
     out = request.out or planned.out or settings.out
@@ -170,6 +171,7 @@ async def open_plan(
     async with open_account(settings) as account:
         if not request.sandbox:
             require_a_cap(account.ledger, planned)
+        refuse_caps_set_since(account.ledger, planned)
         waiting: frozenset[str] = frozenset()
         idle: frozenset[str] = frozenset()
         if not request.again:

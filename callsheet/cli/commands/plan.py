@@ -114,7 +114,7 @@ def plan(
     costs = draft_costs(made, seen.kept)
     finishes = finishes_of(source)
     if out is not None:
-        _write(made, out, left_out)
+        _write(replace(made, shown_with=seen.shown_with), out, left_out)
     if json:
         told = plan_document(
             made, room=seen.room, rows=rows or None, changes=seen.changes, differs=seen.differs

@@ -10,14 +10,14 @@ from typing import Any
 from callsheet.cli.views.plan_view import PlanView
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.in_flight import UnfinishedRun, left_to, rows_in_flight, unfinished_beside
-from callsheet.engine.open_run import OF_A_RUN, changes_of, frozen_accounts, room_for
+from callsheet.engine.open_run import OF_A_RUN, changes_of, frozen_accounts, room_for, standing_under
 from callsheet.errors import CallsheetError
 from callsheet.ledger import Ledger, finishing, history, queries, reviews
 from callsheet.provider.platform import FalPlatform
 from callsheet.settings import Settings, command
 from manifests.diff import Changes, what_differs
 from manifests.job import decode_job
-from manifests.plan import Plan, Size
+from manifests.plan import LedgerCaps, Plan, Size
 from pricing.budgets import Cap, Room, counts_in
 from pricing.catalog import load_catalog
 from pricing.keep_rates import keep_rates
@@ -53,6 +53,7 @@ def compared(plan: Plan, settings: Settings, *, sandbox: bool) -> PlanView:
             waiting_since_ms=ledger.do(queries.waiting_since, plan.campaign),
             frozen=[str(account.ref) for account in frozen_accounts(ledger, plan)],
             release=command("budget", "unfreeze", sandbox=ledger.is_sandbox),
+            shown_with=LedgerCaps(ledger.id, tuple(standing_under(ledger, plan))),
             unfinished=[
                 (unfinished_line(each, is_kept=is_kept), unfinished_document(each)) for each in unfinished
             ],

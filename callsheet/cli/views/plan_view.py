@@ -12,7 +12,7 @@ from typing import Any
 from callsheet.cli.output import first_of, result, say, show_line, terminal_width
 from callsheet.settings import command
 from manifests.diff import Changes, Sum
-from manifests.plan import Plan, Size, Total, drafts_in
+from manifests.plan import LedgerCaps, Plan, Size, Total, drafts_in
 from manifests.retakes import kept_drafts
 from pricing.budgets import Cap, choose, scope_label
 from pricing.catalog import load_catalog
@@ -42,7 +42,7 @@ class PlanView:
     the account's balance in nano-dollars, None where it was not read. `frozen` names the frozen accounts that
     jobs of the plan count in, and `release` is the command that lets them in again. `unfinished` describes
     the unfinished runs of the campaign, each with its line; `room` is without what those need that go on
-    first.
+    first. `shown_with` are the ledger's caps that the plan's own would replace.
     """
 
     room: Mapping[Cap, int]
@@ -56,6 +56,7 @@ class PlanView:
     frozen: Sequence[str] = ()
     release: str = ""
     unfinished: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    shown_with: LedgerCaps | None = None
 
     def left_out(self, plan: Plan) -> tuple[int, ...]:
         """Return the positions of the jobs that `run --fit` would leave out."""

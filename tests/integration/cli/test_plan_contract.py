@@ -232,6 +232,62 @@ def test_another_cap_is_another_plan(call, spring):
 
 
 @pytest.mark.parametrize(
+    ("before", "since", "refused"),
+    [
+        (None, "1", True),  # set by hand since: a run would put the plan's cap in its place
+        ("3", "1", True),
+        ("3", "7", True),
+        ("3", "3", False),  # as the plan was shown: replaced, and said
+        (None, "5", False),  # what a run of the plan itself sets
+        ("3", "none", False),
+        (None, None, False),
+    ],
+)
+def test_a_cap_that_was_set_since_is_not_undone_by_a_plan_file(
+    call, tmp_path, monkeypatch, before, since, refused
+):
+    """`run plan.json` is refused (exit 2) where it would replace a cap of the ledger that was changed."""
+    monkeypatch.setenv("FAL_KEY", "a-key-that-is-never-used")
+    monkeypatch.setattr("callsheet.cli.session._server", lambda *_: ("", None))
+    monkeypatch.setattr("callsheet.cli.commands.run.ask", lambda _: False)
+    (tmp_path / "s.csv").write_text(f"{HEADER}a,A fox,seedance-1.0-lite,480p,2\n")
+    text = '[campaign]\nname = "s"\nmanifest = "s.csv"\n[budget]\ntotal_usd = 5\n'
+    (tmp_path / "s.toml").write_text(text)
+    Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}").close()
+    if before is not None:
+        call("budget", "set", "campaign:s", before)
+    assert call("plan", "s.toml", "--out", "plan.json")[0] == 0
+    if since is not None:
+        call("budget", "set", "campaign:s", since)
+    code, _, err = call("run", "plan.json")
+    said = "campaign s" in err and f"${since}.00" in err and "$5.00" in err
+    assert (code, "the plan no longer holds" in err and said) == (2, refused), err
+    assert ("not confirmed" in err) != refused
+    code, _, err = call("run", "s.toml")  # the campaign file itself says which cap it replaces, as before
+    assert (code, "not confirmed" in err) == (2, True), err
+
+
+def test_a_plan_file_is_held_against_the_ledger_that_it_was_shown_with(call, tmp_path, monkeypatch):
+    """Another ledger has caps of its own; a file of an earlier version knows of none."""
+    monkeypatch.setattr("callsheet.cli.commands.run.ask", lambda _: False)
+    monkeypatch.setattr("callsheet.cli.session._server", lambda *_: ("", None))
+    monkeypatch.setenv("FAL_KEY", "a-key-that-is-never-used")
+    (tmp_path / "s.csv").write_text(f"{HEADER}a,A fox,seedance-1.0-lite,480p,2\n")
+    text = '[campaign]\nname = "s"\nmanifest = "s.csv"\n[budget]\ntotal_usd = 5\n'
+    (tmp_path / "s.toml").write_text(text)
+    Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}").close()
+    assert call("plan", "s.toml", "--out", "plan.json")[0] == 0
+    call("budget", "set", "campaign:s", "1")
+    assert "no longer holds" in call("run", "plan.json")[2]
+    document = json.loads((tmp_path / "plan.json").read_text())
+    for other in (None, {**document["ledger"], "id": "another"}):
+        (tmp_path / "plan.json").write_text(json.dumps({**document, "ledger": other}))
+        assert "not confirmed" in call("run", "plan.json")[2]
+    (tmp_path / "plan.json").write_text(json.dumps({**document, "ledger": 7}))
+    assert "not a complete plan file" in call("run", "plan.json")[2]
+
+
+@pytest.mark.parametrize(
     ("part", "value", "told"),
     [
         ("price_book", "2099-01-01", "the price book is of 2099-01-01, not 2026-11-21"),

@@ -64,7 +64,7 @@ def test_a_cron_deployment_gets_a_run(tmp_path):
 
 NIGHTS = """
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 from prefect.server.schemas.schedules import CronSchedule
 
@@ -74,11 +74,16 @@ for zone, month, day in [("Europe/Berlin", 3, 27), ("Europe/Berlin", 10, 30), ("
     start = datetime(2027, month, day, tzinfo=ZoneInfo(zone))
     dates = asyncio.run(nightly.get_dates(n=3, start=start))
     print(*(f"{at.astimezone(ZoneInfo(zone)):%m-%dT%H:%M%z}" for at in dates))
+
+for month, day in [(3, 28), (10, 31)]:
+    hourly = CronSchedule(cron="0 * * * *", timezone="Europe/Berlin")
+    start = datetime(2027, month, day, 1, tzinfo=ZoneInfo("Europe/Berlin"))
+    print(*(f"{at.astimezone(UTC):%m-%dT%H}" for at in asyncio.run(hourly.get_dates(n=3, start=start))))
 """
 
 
 def test_prefect_starts_one_run_in_a_night_in_which_the_clock_changes():
-    """An hour that is missing is the next one, and one that comes twice is the first."""
+    """An hour that is missing is the next one, and one that comes twice is the first, also every hour."""
     done = subprocess.run(
         [sys.executable, "-c", NIGHTS], check=True, capture_output=True, text=True, timeout=120
     )
@@ -86,4 +91,6 @@ def test_prefect_starts_one_run_in_a_night_in_which_the_clock_changes():
         "03-27T02:30+0100 03-28T03:30+0200 03-29T02:30+0200",
         "10-30T02:30+0200 10-31T02:30+0200 11-01T02:30+0100",
         "11-06T01:30-0400 11-07T01:30-0400 11-08T01:30-0500",
+        "03-28T00 03-28T01 03-28T02",
+        "10-30T23 10-31T00 10-31T02",
     ]

@@ -25,14 +25,7 @@ from callsheet.engine.drafts import order_finishes
 from callsheet.engine.open_run import room_for
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.retry import prepare_retry
-from callsheet.engine.run import (
-    carry_out,
-    carry_out_campaign,
-    continued,
-    find_run,
-    open_context,
-    open_plan,
-)
+from callsheet.engine.run import carry_out, carry_out_campaign, continued, find_run, open_context, open_plan
 from callsheet.engine.scheduler import RenderJob, render_here
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import ManifestError, Problem, UsageError
@@ -315,8 +308,19 @@ async def reconcile_async(*, sandbox: bool = False) -> Findings:
         return await settle_and_collect(account)
 
 
-def _blocking(verb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Return a function that does what a coroutine function does and returns when that has ended."""
+def _planned_here(source: Plan | Source, **options: Any) -> Coroutine[Any, Any, RunSummary]:
+    """Plan in the caller's thread, where Ctrl-C ends it at once. Returns what runs the plan."""
+    if not isinstance(source, Plan):
+        shared = {name: options[name] for name in options.keys() & {"concurrency", "out", "sandbox"}}
+        own = options.keys() & {"first", "where", "sample", "budget_usd", "campaign"}
+        source = plan(source, **shared, **{name: options.pop(name) for name in own})
+    return run_async(source, **options)
+
+
+def _blocking(
+    verb: Callable[P, Coroutine[Any, Any, T]], start: Callable[..., Coroutine[Any, Any, T]] | None = None
+) -> Callable[P, T]:
+    """Return a function that waits for what a coroutine function, or `start` in its place, does."""
 
     @functools.wraps(verb)
     def wait(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -325,7 +329,7 @@ def _blocking(verb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
             raise UsageError(
                 f"an event loop is running here, as in a notebook: use `await callsheet.{verb.__name__}(...)`"
             )
-        return asyncio.run(verb(*args, **kwargs))
+        return asyncio.run((start or verb)(*args, **kwargs))
 
     wait.__name__ = wait.__qualname__ = verb.__name__.removesuffix("_async")
     return wait
@@ -343,7 +347,7 @@ def _awaitable(work: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
 
 
 plan_async = _awaitable(plan)
-run = _blocking(run_async)
+run = _blocking(run_async, _planned_here)
 resume = _blocking(resume_async)
 retry = _blocking(retry_async)
 finish = _blocking(finish_async)

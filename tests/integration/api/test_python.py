@@ -180,6 +180,32 @@ def test_an_error_of_a_run_comes_from_the_run_alone(place):
     assert raised.value.__context__ is None
 
 
+SLOW_TABLE = """
+import threading
+import callsheet
+
+class Slow:
+    def __arrow_c_stream__(self, requested_schema=None):
+        print("planning", flush=True)
+        threading.Event().wait()
+
+callsheet.run(Slow(), sandbox=True)
+"""
+
+
+def test_an_interrupt_ends_the_planning_of_a_run_at_once(place):
+    """The rows of a large source are read in the caller's thread, which Ctrl-C reaches."""
+    command = [sys.executable, "-c", SLOW_TABLE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "planning\n"
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert said.rstrip().endswith("KeyboardInterrupt")
+
+
 def test_errors_come_whole_out_of_another_process(place):
     """A pool of processes pickles them; one that cannot be made again breaks the pool."""
     plan = callsheet.plan([ROW], budget_usd="0.001", sandbox=True)

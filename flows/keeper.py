@@ -6,10 +6,12 @@ from typing import Any
 
 from prefect import flow
 
+from tasks.flow_run import brief_place
 from tasks.upkeep import look_after
 
 
 @flow(name="keeper", persist_result=False)
 async def keeper(work_pool: str = "callsheet", *, sandbox: bool = False) -> dict[str, Any]:
     """Go on with what dead processes left, in any run of the ledger: in shards on a work pool."""
-    return await look_after(work_pool, sandbox=sandbox)
+    async with brief_place():
+        return await look_after(work_pool, sandbox=sandbox)

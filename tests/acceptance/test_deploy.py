@@ -508,6 +508,56 @@ def test_the_automation_says_that_a_flow_run_has_crashed_whose_machine_died(desk
     assert said == "no sign of life for 90 s: its process has died"
 
 
+PLACE = """
+import asyncio, json, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyOptions
+from prefect.flow_engine import run_flow_async
+from prefect.states import Pending
+from tasks.flow_run import brief_place
+
+leases = Path(sys.argv[1]) / "concurrency_leases"
+
+def left_s():
+    (lease,) = (json.loads(each.read_text()) for each in leases.glob("*-*.json"))
+    return (datetime.fromisoformat(lease["expiration"]) - datetime.now(UTC)).total_seconds()
+
+@flow
+async def looks():
+    while left_s() < 290:  # Prefect's own first renewal
+        await asyncio.sleep(0.05)
+    async with brief_place():
+        while left_s() > 60:
+            await asyncio.sleep(0.05)
+
+async def main():
+    async with get_client() as client:
+        known = await client.create_flow_from_name("looks")
+        rule = ConcurrencyOptions(collision_strategy="CANCEL_NEW", grace_period_seconds=60)
+        made = await client.create_deployment(known, "looks", concurrency_limit=1, concurrency_options=rule)
+        run = await client.create_flow_run_from_deployment(made)
+        await client.set_flow_run_state(run.id, Pending())
+        run = await client.read_flow_run(run.id)
+    print((await run_flow_async(looks, flow_run=run, return_type="state")).type.value)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.own_server
+def test_a_keeper_that_dies_while_it_looks_keeps_its_place_for_a_minute(desk, monkeypatch):
+    """Prefect would keep it for five, in which no other keeper begins."""
+    storage = "prefect.server.concurrency.lease_storage.filesystem"
+    monkeypatch.setenv("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", storage)
+    with own_server(desk.data) as server:
+        server.wait_ready()
+        desk.env |= {"PREFECT_API_URL": server.url, "PREFECT_HOME": str(desk.folder / "prefect-home")}
+        assert python(desk, PLACE, str(desk.data / "prefect")).split()[-1] == "COMPLETED"
+
+
 class _OldServer(BaseHTTPRequestHandler):
     def do_GET(self):
         body = b'"2.20.1"'

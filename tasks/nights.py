@@ -8,24 +8,30 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas import State
 from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment, flow_run
-from prefect.states import Completed
+from prefect.states import Completed, Scheduled
 from prefect.variables import Variable
 
 from callsheet.engine.schedule_rules import (
@@ -39,6 +45,8 @@ from callsheet.engine.schedule_rules import (
 
 logger = logging.getLogger(__name__)
 
+CAMPAIGN_FLOW = "run-campaign"
+
 SUPERSEDED = "Superseded"
 """The name of the state in which a run ends that another one stands for."""
 
@@ -49,6 +57,9 @@ NO_PLACE = "Deployment concurrency "
 """How the message of every run begins that Prefect cancels for want of a place, also as it was to begin."""
 
 LOOKED_AT = 200
+
+LOST_AFTER = timedelta(minutes=10)
+"""How long a worker may take to begin a run that it has taken. After that the worker counts as dead."""
 
 
 async def superseded_by(rules: ScheduleRules) -> str | None:
@@ -96,6 +107,40 @@ def _scheduled(run: FlowRun) -> ScheduledRun:
     skipped = run.state is not None and run.state.is_cancelled() and run.state.message == SKIPPED
     assert run.expected_start_time is not None, "a scheduled run has its time"
     return ScheduledRun(run.expected_start_time, run.start_time, counts=not is_off, skipped=skipped)
+
+
+async def start_lost_runs(pool: str, *, sandbox: bool, now: datetime | None = None) -> None:
+    """Schedule anew the campaigns' runs of a work pool and a ledger that died with the worker that took them.
+
+    Such a run gives its place back and takes one again, as any other. `now` is by the clock of Prefect's
+    server, by default the moment at which this flow run began. Prefect's errors are logged: a later look
+    comes.
+    """
+    try:
+        async with get_client() as client:
+            if now is None:
+                own = await client.read_flow_run(UUID(str(flow_run.id)))
+                now = own.start_time or datetime.now(UTC)
+            for each in await _pending_runs(client, pool):
+                request = each.parameters.get("request", {})
+                taken_at = each.state.timestamp if each.state else now
+                if request.get("sandbox", False) == sandbox and now - taken_at > LOST_AFTER:
+                    logger.warning("flow run %s has not begun since %s: it starts anew", each.name, taken_at)
+                    await client.set_flow_run_state(each.id, Scheduled())
+    except Exception as error:  # noqa: BLE001 -- whatever it is: the ledger is looked after all the same
+        logger.warning("whether runs were lost with their worker is not known: %r", error)
+
+
+async def _pending_runs(client: PrefectClient, pool: str) -> list[FlowRun]:
+    """Return the campaigns' runs of a work pool that a worker has taken and that have not begun."""
+    return await client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[CAMPAIGN_FLOW])),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING]))
+        ),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        limit=LOOKED_AT,
+    )
 
 
 async def look_at_manifest(source: str, deployment: str) -> State[None]:

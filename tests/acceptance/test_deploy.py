@@ -338,6 +338,45 @@ def test_a_change_that_came_while_another_run_went_on_is_run_afterwards(desk):
     assert json.loads(said) == ["Changing", "Waiting", "Started", no_place, "Waiting", "Started", "Unchanged"]
 
 
+LOST_RUNS = """
+import asyncio, json, sys
+from datetime import UTC, datetime, timedelta
+from prefect.client.orchestration import get_client
+from prefect.states import Pending
+from tasks import nights
+
+async def main(name, pool):
+    said = []
+    async with get_client() as client:
+        found = await client.read_deployment_by_name(name)
+        run = await client.create_flow_run_from_deployment(found.id)
+        await client.set_flow_run_state(run.id, Pending(name="Submitting"))
+
+        async def looked(minutes, *, pool=pool, sandbox=True):
+            now = datetime.now(UTC) + timedelta(minutes=minutes)
+            await nights.start_lost_runs(pool, sandbox=sandbox, now=now)
+            said.append((await client.read_flow_run(run.id)).state_name)
+
+        await looked(9)
+        await looked(11, pool="another")
+        await looked(11, sandbox=False)
+        await looked(11)
+        await client.set_flow_run_state(run.id, Pending())
+        said.append((await client.read_flow_run(run.id)).state_name)
+        await looked(9)
+    print(json.dumps(said))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_a_run_whose_worker_died_as_it_took_it_is_started_again(desk):
+    """After ten minutes, by the keeper of its ledger and pool; it takes a place again as any run does."""
+    commands(desk, ["deploy", campaign(desk, "lost"), "--watch", "--work-pool", "lost", "--sandbox"])
+    said = python(desk, LOST_RUNS, "run-campaign/lost", "lost").splitlines()[-1]
+    assert json.loads(said) == ["Submitting"] * 3 + ["Scheduled", "Pending", "Pending"]
+
+
 def test_a_campaign_that_is_no_longer_watched_loses_its_watch(desk):
     """Else it would be run by the clock and by its manifest. A dry run names it and removes nothing."""
     source = campaign(desk, "both")

@@ -14,8 +14,6 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from pricing.units import FRAME_GRID_OFFSET, FRAME_GRID_STEP
-
 Media = Literal["image", "video", "audio"]
 
 REFERENCE_FORMATS = {
@@ -78,10 +76,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Whole seconds, of those that the endpoint lists in `allowed`; `auto` where its field `auto` says so."""
-
-    allowed: str
-    auto: str
+    """Whole seconds, of those that the endpoint lists; `auto` where it lets the model choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +95,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """A whole number within the bounds in the endpoint's field `bounds`, where it has any.
-
-    Off the grid of `offset` + n x `step` it earns a warning.
-    """
-
-    bounds: str
-    offset: int
-    step: int
+    """A whole number within the endpoint's bounds, where it has any; off the grid it earns a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,13 +194,13 @@ COLUMNS = (
     Column("resolution", Choice("resolutions", "default_resolution"), "lines of the picture"),
     Column(
         "duration",
-        Seconds("durations_s", auto="auto_duration"),
+        Seconds(),
         "seconds, or auto where the model may choose",
         mistaken=("seconds", "length"),
     ),
     Column(
         "num_frames",
-        Frames("num_frames", offset=FRAME_GRID_OFFSET, step=FRAME_GRID_STEP),
+        Frames(),
         "frames at 24 a second; wins over duration",
         mistaken=("frames",),
     ),

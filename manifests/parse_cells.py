@@ -41,6 +41,7 @@ from manifests.spellings import (
 )
 from manifests.table import UNPRINTABLE, Row
 from pricing.catalog import AUTO, Catalog, Endpoint
+from pricing.units import FRAME_GRID_OFFSET, FRAME_GRID_STEP
 
 _BETWEEN_ADDRESSES = re.compile(r"\s*(?:\n|\s\|\s|;\s*(?=https?://|data:)|;\s*$)\s*")
 _BETWEEN_PATHS = re.compile(r"\s*(?:\n|\s\|\s|;)\s*")
@@ -127,21 +128,18 @@ def read_cell(reading: Reading, column: Column) -> Any:
     if not isinstance(column.kind, ModelName | Pictures) and is_failed_formula(reading.text(column)):
         reading.wrong(column, "this formula failed in the spreadsheet; correct it, or empty the cell")
         return "" if isinstance(column.kind, Text | FileName) else None
-    return _READERS[type(column.kind)](reading, column)
+    return _READERS[type(column.kind)](reading, column, column.kind)
 
 
-def _read_text(reading: Reading, column: Column) -> str:
-    assert isinstance(column.kind, Text)
+def _read_text(reading: Reading, column: Column, kind: Text) -> str:
     text = reading.text(column)
     if column.required and is_blank(text):
         text = ""
         if column.name in reading.row.cells and not reading.needs_no_prompt:
             reading.wrong(column, "this cell must not be empty")
-    elif len(text) > column.kind.max_chars:
-        reading.wrong(
-            column, f"at most {column.kind.max_chars:,} characters are allowed, here are {len(text):,}"
-        )
-    elif not column.kind.lines and not text.isprintable():
+    elif len(text) > kind.max_chars:
+        reading.wrong(column, f"at most {kind.max_chars:,} characters are allowed, here are {len(text):,}")
+    elif not kind.lines and not text.isprintable():
         reading.wrong(column, "line breaks, tabs and invisible characters are not allowed here")
     elif is_odd(text, prompt=column.required):
         instead = "write the text" if column.required else "empty the cell"
@@ -149,29 +147,28 @@ def _read_text(reading: Reading, column: Column) -> str:
     return text
 
 
-def _read_file_name(reading: Reading, column: Column) -> str:
+def _read_file_name(reading: Reading, column: Column, _kind: FileName) -> str:
     text = without_suffix(reading.text(column))
     if text and not is_safe(text):
         reading.wrong(column, f"not a safe file name; allowed are {NAME_RULE}")
     return text
 
 
-def _read_model(reading: Reading, column: Column) -> None:
+def _read_model(reading: Reading, column: Column, _kind: ModelName) -> None:
     """Warn of a deprecated model. It was read first (`manifests.validate`), as the other columns need it."""
     if len(reading.endpoints) == 1 and (instead := reading.endpoints[0].deprecated):
         message = f"{reading.endpoints[0].model} is deprecated at fal and may be gone any day; take {instead}"
         reading.notes.warn(reading.row, column.name, message)
 
 
-def _read_choice(reading: Reading, column: Column) -> str | None:
-    assert isinstance(column.kind, Choice)
-    allowed = reading.allowed(column.kind.allowed)
+def _read_choice(reading: Reading, column: Column, kind: Choice) -> str | None:
+    allowed = reading.allowed(kind.allowed)
     text = choice(reading.text(column), allowed)
     if not text:
-        return str(getattr(reading.endpoints[0], column.kind.default)) if column.kind.default else None
+        return str(getattr(reading.endpoints[0], kind.default)) if kind.default else None
     text = next((each for each in allowed if each.lower() == text), text)
     if not allowed:
-        takers = reading.having(column.kind.allowed)
+        takers = reading.having(kind.allowed)
         reading.wrong(column, f"{reading.name} takes no {column.name}; these do: {takers}")
     elif text not in allowed:
         ratio = ratio_of_time(text)
@@ -182,12 +179,11 @@ def _read_choice(reading: Reading, column: Column) -> str | None:
     return text
 
 
-def _read_seconds(reading: Reading, column: Column) -> int | None:
-    assert isinstance(column.kind, Seconds)
+def _read_seconds(reading: Reading, column: Column, _kind: Seconds) -> int | None:
     text = reading.text(column)
     seconds = whole_seconds(text)
-    allowed = reading.allowed(column.kind.allowed)
-    may_be_auto = any(getattr(endpoint, column.kind.auto) for endpoint in reading.endpoints)
+    allowed = reading.allowed("durations_s")
+    may_be_auto = any(endpoint.auto_duration for endpoint in reading.endpoints)
     if text and seconds not in allowed and not (may_be_auto and text.lower() == AUTO):
         reading.wrong(column, f"{reading.name} allows {'auto, ' * may_be_auto}{_in_words(allowed)}")
     if seconds is not None or len(reading.endpoints) > 1:
@@ -206,18 +202,17 @@ def _in_words(seconds: tuple[int, ...]) -> str:
     return f"{', '.join(map(str, sorted(seconds)))} seconds"
 
 
-def _read_whole(reading: Reading, column: Column) -> int | None:
-    assert isinstance(column.kind, Whole)
+def _read_whole(reading: Reading, column: Column, kind: Whole) -> int | None:
     text = reading.text(column)
     if not text:
-        return column.kind.default
+        return kind.default
     number = whole_number(text)
-    if number is None or not column.kind.low <= number <= column.kind.high:
-        allowed = f"a whole number from {column.kind.low} to {column.kind.high} is allowed"
+    if number is None or not kind.low <= number <= kind.high:
+        allowed = f"a whole number from {kind.low} to {kind.high} is allowed"
         reading.wrong(column, two_numbers(text) or allowed)
         return number
-    number = None if number == column.kind.same_as_empty else number
-    where = column.kind.where
+    number = None if number == kind.same_as_empty else number
+    where = kind.where
     if number is not None and reading.lacks(where):
         reading.wrong(
             column,
@@ -227,60 +222,57 @@ def _read_whole(reading: Reading, column: Column) -> int | None:
     return number
 
 
-def _read_frames(reading: Reading, column: Column) -> int | None:
-    assert isinstance(column.kind, Frames)
+def _read_frames(reading: Reading, column: Column, _kind: Frames) -> int | None:
     text = reading.text(column)
     if not text:
         return None
-    bounds = [b for e in reading.endpoints if (b := getattr(e, column.kind.bounds)) is not None]
+    bounds = [endpoint.num_frames for endpoint in reading.endpoints if endpoint.num_frames is not None]
     number = whole_number(text)
     if not bounds:
         reading.wrong(column, f"{reading.name} takes no {column.name}; give duration")
     elif number is None or not any(low <= number <= high for low, high in bounds):
         allowed = f"a whole number from {bounds[0][0]} to {bounds[0][1]} is allowed"
         reading.wrong(column, two_numbers(text) or allowed)
-    elif (number - column.kind.offset) % column.kind.step:
+    elif (number - FRAME_GRID_OFFSET) % FRAME_GRID_STEP:
         message = (
-            f"Seedance counts frames as {column.kind.offset} + {column.kind.step} x n; fal may choose another"
+            f"Seedance counts frames as {FRAME_GRID_OFFSET} + {FRAME_GRID_STEP} x n; fal may choose another"
         )
         reading.notes.warn(reading.row, column.name, message)
     return number
 
 
-def _read_flag(reading: Reading, column: Column) -> bool | None:
-    assert isinstance(column.kind, Flag)
+def _read_flag(reading: Reading, column: Column, kind: Flag) -> bool | None:
     text = reading.text(column)
     value = flag(text) if text else None
     if text and value is None:
         reading.wrong(column, "allowed are true and false (or yes and no, 1 and 0)")
-    where = column.kind.where
+    where = kind.where
     if reading.lacks(where):
-        if value not in (None, column.kind.elsewhere):
+        if value not in (None, kind.elsewhere):
             lacks = "makes no sound; with sound" if where == "audio" else f"takes no {column.name}; these do"
             reading.wrong(column, f"{reading.name} {lacks}: {reading.having(where)}")
         return None
-    return column.kind.default if value is None else value
+    return kind.default if value is None else value
 
 
-def _read_pictures(reading: Reading, column: Column) -> tuple[Image, ...]:
-    assert isinstance(column.kind, Pictures)
+def _read_pictures(reading: Reading, column: Column, kind: Pictures) -> tuple[Image, ...]:
     text = reading.text(column)
     if not text or UNPRINTABLE.search(text):
         return ()
     try:
-        parts = picture_list(text) if column.kind.bounds else [text]
+        parts = picture_list(text) if kind.bounds else [text]
     except ValueError:
         reading.wrong(column, 'this is not a JSON list of texts, like ["a.png", "b.png"]')
         return ()
-    _check_they_go_here(reading, column, column.kind, len(parts))
+    _check_they_go_here(reading, column, kind, len(parts))
     found = []
     for part in parts:
         if _NEXT_ADDRESS.search(part):
-            one = "separate files with ';'" if column.kind.bounds else "one is allowed"
+            one = "separate files with ';'" if kind.bounds else "one is allowed"
             reading.wrong(column, f"here are several addresses; {one}")
             continue
         try:
-            image = reading.context.pictures.find(part, reading.row.folder, column.kind.media)
+            image = reading.context.pictures.find(part, reading.row.folder, kind.media)
         except BadPicture as error:
             reading.wrong(column, _NO_PICTURE if is_failed_formula(part) else str(error))
             continue
@@ -308,7 +300,7 @@ def _check_they_go_here(reading: Reading, column: Column, kind: Pictures, count:
         reading.wrong(column, f"here are {count} {what}s; {bounds[0][0]} to {bounds[0][1]} are allowed")
 
 
-_READERS: dict[type, Callable[[Reading, Column], Any]] = {
+_READERS: dict[type, Callable[[Reading, Column, Any], Any]] = {
     Text: _read_text,
     FileName: _read_file_name,
     ModelName: _read_model,

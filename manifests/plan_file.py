@@ -20,7 +20,7 @@ from manifests.columns import PICTURE_COLUMNS
 from manifests.job import Job
 from manifests.plan import LedgerCaps, Plan, PlannedJob, PlanOptions
 from manifests.plan_document import cap_document, plan_document
-from manifests.plan_rows import EXTRA, planned_of, rows_table
+from manifests.plan_rows import EXTRA, PRICE, planned_of, rows_table
 from manifests.readers.remote import is_remote, without_secrets
 from manifests.row_filter import RowFilter
 from pricing.budgets import Cap
@@ -270,8 +270,7 @@ def _cap(document: Mapping[str, Any]) -> Cap:
 
 
 _IDS_NAMED = 5
-_PRICE = ("width_px", "height_px", "fps", "frames", "expected_nano", "maximum_nano")
-_NOT_COMPARED = {"custom_id", "file", "row", "made", "given", "model", "pictures", *PICTURE_COLUMNS, *_PRICE}
+_NOT_COMPARED = {"custom_id", "file", "row", "made", "given", "model", "pictures", *PICTURE_COLUMNS, *PRICE}
 """Pictures are compared by what they are. Where a row stands and how it was spelled may change;
 what is bought, for whom and at what price may not."""
 
@@ -331,7 +330,7 @@ def holds_rows(path: Path) -> bool:
         names = set(pq.read_schema(path).names)
     except (pa.ArrowException, OSError):
         return False
-    return {"custom_id", *_PRICE} <= names
+    return {"custom_id", *PRICE} <= names
 
 
 def row_differences(planned: Path, now: Sequence[PlannedJob]) -> list[str]:
@@ -350,7 +349,7 @@ def row_differences(planned: Path, now: Sequence[PlannedJob]) -> list[str]:
     both = pc.is_valid(place)
     before, after = was.take(pc.drop_null(place)), new.filter(both)
     content = _differ(before, after, [name for name in _columns(was, new) if name not in _NOT_COMPARED])
-    price = _differ(before, after, list(_PRICE))
+    price = _differ(before, after, list(PRICE))
     dearer = pc.and_(pc.invert(content), price)
     ids = after["custom_id"]
     groups = {

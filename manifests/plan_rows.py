@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from manifests.columns import (
@@ -25,11 +26,13 @@ from manifests.parse_cells import picture_list
 from manifests.plan import Plan, PlannedJob, StoredJobs
 from manifests.plan_hash import NO_SEED
 from pricing.catalog import Catalog, Endpoint
-from pricing.money import NanoUsd
 from pricing.quotes import Quote
 
 EXTRA = "extra:"
 """What the names of columns begin with that are only carried to the results."""
+
+PRICE = tuple(each.name for each in fields(Quote))
+"""The columns of a job's price and pixels."""
 
 TEXTS = (
     "file",
@@ -58,12 +61,7 @@ NUMBERS = (
     "seed",
     "duration_s",
     "num_frames",
-    "width_px",
-    "height_px",
-    "fps",
-    "frames",
-    "expected_nano",
-    "maximum_nano",
+    *PRICE,
 )
 MADE_ID, MADE_NAME = "id", "name"
 _FLAGS = {None: "", True: "true", False: "false"}
@@ -97,15 +95,9 @@ def _row(planned: PlannedJob) -> dict[str, Any]:
     made = [MADE_ID] * (not cells.get("custom_id", "").strip())
     made += [MADE_NAME] * (not without_suffix(cells.get("output_name", "").strip()))
     row = {
+        **{name: getattr(job, name) for name in ("row", *_OWN)},
         "file": planned.file,
-        "row": job.row,
-        "custom_id": job.custom_id,
-        "prompt": job.prompt,
         "seed": NO_SEED if job.seed is None else job.seed,
-        "take": job.take,
-        "priority": job.priority,
-        "client": job.client,
-        "output_name": job.output_name,
         "made": " ".join(made),
         "given": given_text(cells),
         "pictures": pictures_text(_files(job)),
@@ -133,12 +125,7 @@ def shared_cells(endpoint: Endpoint, options: Mapping[str, Any], price: Quote) -
         "num_frames": options["num_frames"] or 0,
         **{name: _FLAGS[options[name]] for name in FLAG_COLUMNS},
         **{name: options[name] or "" for name in CHOICE_COLUMNS},
-        "width_px": price.width_px,
-        "height_px": price.height_px,
-        "fps": price.fps,
-        "frames": price.frames,
-        "expected_nano": price.expected_nano,
-        "maximum_nano": price.maximum_nano,
+        **{name: getattr(price, name) for name in PRICE},
     }
 
 
@@ -152,7 +139,8 @@ def _is_kept_here(name: str) -> bool:
     return name in COLUMN and name not in _OWN and name not in PICTURE_COLUMNS
 
 
-_OWN = frozenset({"custom_id", "prompt", "client", "output_name", "seed", "take", "priority"})
+_OWN = ("custom_id", "prompt", "client", "output_name", "seed", "take", "priority")
+"""The columns that a job has a field for, beside its options and files."""
 
 
 def pictures_text(pictures: Mapping[str, Sequence[Image]]) -> str:
@@ -184,24 +172,19 @@ def planned_of(row: Mapping[str, Any], catalog: Catalog) -> tuple[Job, Quote, di
         if name.startswith(EXTRA) and cell is not None
     }
     pictures, options = _pictures(row), options_of(row)
+    own = {name: row[name] for name in ("row", *_OWN)}
+    own["seed"] = None if row["seed"] == NO_SEED else row["seed"]
     job = Job(
-        row=row["row"],
-        custom_id=row["custom_id"],
         endpoint=catalog.endpoints[row["endpoint"]],
-        prompt=row["prompt"],
         duration_s=options.pop("duration"),
         **options,
-        seed=None if row["seed"] == NO_SEED else row["seed"],
+        **own,
         image=next(iter(pictures["image_url"]), None),
         end_image=next(iter(pictures["end_image_url"]), None),
         references=tuple(image for name in REFERENCES for image in pictures[name]),
-        take=row["take"],
-        priority=row["priority"],
-        client=row["client"],
-        output_name=row["output_name"],
         extra=extra,
     )
-    return job, _quote(row), _cells(row, job), row["file"]
+    return job, Quote(**{name: row[name] for name in PRICE}), _cells(row, job), row["file"]
 
 
 def options_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,17 +197,6 @@ def options_of(row: Mapping[str, Any]) -> dict[str, Any]:
         **{name: _READ_FLAGS[row.get(name) or ""] for name in FLAG_COLUMNS},
         **{name: row.get(name) or None for name in CHOICE_COLUMNS},
     }
-
-
-def _quote(row: Mapping[str, Any]) -> Quote:
-    return Quote(
-        width_px=row["width_px"],
-        height_px=row["height_px"],
-        fps=row["fps"],
-        frames=row["frames"],
-        expected_nano=NanoUsd(row["expected_nano"]),
-        maximum_nano=NanoUsd(row["maximum_nano"]),
-    )
 
 
 def _pictures(row: Mapping[str, Any]) -> dict[str, list[Image]]:
@@ -248,15 +220,9 @@ def _image(known: Sequence[Any], media: Media) -> Image:
 def _cells(row: Mapping[str, Any], job: Job) -> dict[str, str]:
     """Return the cells that the job came from; numbers in their plain form, text without space around it."""
     made = row["made"].split()
-    own = {
-        "custom_id": "" if MADE_ID in made else job.custom_id,
-        "prompt": job.prompt,
-        "client": job.client,
-        "output_name": "" if MADE_NAME in made else job.output_name,
-        "seed": "" if job.seed is None else str(job.seed),
-        "take": str(job.take),
-        "priority": str(job.priority),
-    }
+    own = {name: _text(getattr(job, name)) for name in _OWN}
+    own |= {"custom_id": ""} if MADE_ID in made else {}
+    own |= {"output_name": ""} if MADE_NAME in made else {}
     own |= {name: row.get(name) or "" for name in PICTURE_COLUMNS}
     return {
         name: cell if cell is not None else own[name] if name in own else job.extra[name]

@@ -39,7 +39,7 @@ from manifests.plan_hash import (
     combo_text,
     references_identity,
 )
-from manifests.plan_rows import EXTRA, TEXTS, options_of, planned_of, rows_schema
+from manifests.plan_rows import EXTRA, PRICE, TEXTS, options_of, planned_of, rows_schema
 from pricing.catalog import Catalog
 
 SHARED_CONTENT = (
@@ -53,7 +53,7 @@ SHARED_CONTENT = (
 )
 """The columns that many jobs have in common and that make the video."""
 
-_COMBINED = (*SHARED_CONTENT, "width_px", "height_px", "fps", "frames", "expected_nano", "maximum_nano")
+_COMBINED = (*SHARED_CONTENT, *PRICE)
 """The columns of what jobs share in the plan's hash (`plan_hash.combo_text`)."""
 
 FINGERPRINTED = (*SHARED_CONTENT, "prompt", "seed", "take", *PICTURE_COLUMNS, "pictures")

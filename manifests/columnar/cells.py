@@ -57,7 +57,9 @@ _PLAIN_NUMBER = r"^-?[0-9]{1,12}$"
 _PLAIN_ADDRESS = r"^https?://[A-Za-z0-9][A-Za-z0-9.-]*\.[A-Za-z]{2,}/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*$"
 """An address that `manifests.images` takes as it is, if it is not too long; others are read one by one."""
 
-_DOUBTFUL_ADDRESS = rf"{SIGNED}|{NEXT_ADDRESS}|(?i)^https?://[^/]*({'|'.join(map(re.escape, INSIDE))})/"
+_DOUBTFUL_ADDRESS = (
+    rf"{SIGNED}|{NEXT_ADDRESS}|;(https?://|data:|$)|(?i)^https?://[^/]*({'|'.join(map(re.escape, INSIDE))})/"
+)
 """What an address must not match to be plain: it may be signed, inside a network, or two addresses."""
 
 _ANY_ADDRESS = "https://example.com/"

@@ -128,6 +128,8 @@ TEXTS: dict[str, list[str]] = {
         "https://h/1.png | https://h/2.png",
         "https://example.com/a.png,HTTPS://example.com/b.png",
         "a.png | https://h/3.png",
+        "https://example.com/1.png;https://example.com/2.png",
+        "https://example.com/1.png;",
         "https://localhost/1.png | http://10.0.0.1/2.png?sv=1&sig=2",
     ],
     "reference_videos": [
@@ -282,6 +284,18 @@ def _comparable(cells: Any) -> list[tuple[str, str]]:
         for name, cell in plain.items()
         if name not in ("custom_id", "output_name")
     ]
+
+
+def test_addresses_behind_semicolons_are_counted_one_by_one(folder):
+    """A cell of several addresses is no single one, however plain it looks; a `;` at its end ends it."""
+    one, two, five = (";".join(f"https://example.com/{n}.png" for n in range(count)) for count in (1, 2, 5))
+    rows = {"model": ["seedance-1.0-lite"] * 2, "prompt": ["A fox"] * 2}
+    pq.write_table(pa.table(rows | {"reference_image_urls": [f"{one};", two]}), folder / "m.parquet")
+    _, _, planned, _ = _both_ways(folder)
+    assert [len(each.job.references) for each in planned] == [1, 2]
+    pq.write_table(pa.table(rows | {"reference_image_urls": [one, five]}), folder / "m.parquet")
+    assert [each.message for each in _planned(folder, -1)[0]] == ["here are 5 pictures; 1 to 4 are allowed"]
+    _both_ways(folder)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

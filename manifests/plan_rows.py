@@ -171,7 +171,8 @@ def planned_of(row: Mapping[str, Any], catalog: Catalog) -> tuple[Job, Quote, di
         for name, cell in row.items()
         if name.startswith(EXTRA) and cell is not None
     }
-    pictures, options = _pictures(row), options_of(row)
+    known, options = known_files(row["pictures"]), options_of(row)
+    pictures = {name: files_of(name, row.get(name) or "", known) for name in PICTURE_COLUMNS}
     own = {name: row[name] for name in ("row", *_OWN)}
     own["seed"] = None if row["seed"] == NO_SEED else row["seed"]
     job = Job(
@@ -199,15 +200,16 @@ def options_of(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pictures(row: Mapping[str, Any]) -> dict[str, list[Image]]:
-    known = json.loads(row["pictures"]) if row["pictures"] else {}
-    found = {}
-    for name, media in MEDIA_OF.items():
-        if name in known:
-            found[name] = [_image(each, media) for each in known[name]]
-        else:
-            found[name] = [Image("url", part, media=media) for part in picture_list(row.get(name) or "")]
-    return found
+def known_files(pictures: str) -> dict[str, Any]:
+    """Read what `pictures_text` wrote."""
+    return json.loads(pictures) if pictures else {}
+
+
+def files_of(name: str, cell: str, known: Mapping[str, Any]) -> list[Image]:
+    """Return the files that a cell of this column names; `known` is what is known of the row's files."""
+    if name in known:
+        return [_image(each, MEDIA_OF[name]) for each in known[name]]
+    return [Image("url", part, media=MEDIA_OF[name]) for part in picture_list(cell)]
 
 
 def _image(known: Sequence[Any], media: Media) -> Image:

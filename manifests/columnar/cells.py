@@ -89,10 +89,9 @@ class DistinctCells:
 
 @dataclass(frozen=True, slots=True)
 class PictureCells:
-    """A column of pictures: `texts` of every row, and what `cells` means where the row is not `plain`."""
+    """A column of pictures: `texts` of every row, and what they mean where they are no plain addresses."""
 
     texts: Any
-    plain: Mask
     cells: DistinctCells
 
 
@@ -143,11 +142,9 @@ class BatchReader:
         if column.name not in self._batch.columns:
             return None
         texts = stripped(text_array(self._batch.columns[column.name]))
-        plain = matches(texts, _PLAIN_ADDRESS) & (chars(texts) <= URL_MAX_CHARS)
-        plain &= ~matches(texts, _DOUBTFUL_ADDRESS)
-        encoded = pc.if_else(pa.array(plain), _ANY_ADDRESS, texts).dictionary_encode()
+        encoded = pc.if_else(pa.array(is_plain_address(texts)), _ANY_ADDRESS, texts).dictionary_encode()
         cells = self._read(column, encoded.dictionary.to_pylist(), numbers_of(encoded.indices))
-        return PictureCells(texts, plain, cells)
+        return PictureCells(texts, cells)
 
     def text(self, column: Column) -> Any:
         """Return a text column, its cells stripped; None where the batch has no such column."""
@@ -314,6 +311,12 @@ def is_plain_name(names: Any) -> Mask:
     """Say which texts are safe names of one part that nothing need be changed in; others may be safe too."""
     plain: Mask = matches(names, SAFE_NAME) & ~matches(names, DEVICE_NAME) & (chars(names) <= PART_MAX_CHARS)
     return plain
+
+
+def is_plain_address(texts: Any) -> Mask:
+    """Say which texts are one address that is taken as it is; others may be, too."""
+    plain: Mask = matches(texts, _PLAIN_ADDRESS) & (chars(texts) <= URL_MAX_CHARS)
+    return plain & ~matches(texts, _DOUBTFUL_ADDRESS)
 
 
 def composed(texts: Any) -> Any:

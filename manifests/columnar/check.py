@@ -258,4 +258,4 @@ def _kept(texts: Any, good: Numbers) -> Any:
 def _only(pictures: PictureCells, good: Numbers) -> PictureCells:
     cells = pictures.cells
     kept = DistinctCells(cells.places[good], cells.texts, cells.values)
-    return PictureCells(rows_of(pictures.texts, good), pictures.plain[good], kept)
+    return PictureCells(rows_of(pictures.texts, good), kept)

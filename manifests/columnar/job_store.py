@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from callsheet.files import TemporaryFolder
 from manifests.columnar.arrow import (
     Numbers,
+    chars,
     coded,
     combinations,
     numbers_of,
@@ -25,10 +25,9 @@ from manifests.columnar.arrow import (
     text_array,
     texts_of,
 )
-from manifests.columnar.cells import cells_table
-from manifests.columns import CHOICE_COLUMNS, FLAG_COLUMNS, MEDIA_OF, PICTURE_COLUMNS, REFERENCES, Media
-from manifests.job import Image, fingerprint_of, options_text
-from manifests.parse_cells import picture_list
+from manifests.columnar.cells import cells_table, is_plain_address
+from manifests.columns import CHOICE_COLUMNS, FLAG_COLUMNS, MEDIA_OF, PICTURE_COLUMNS, REFERENCES
+from manifests.job import fingerprint_of, options_text
 from manifests.plan import JobKind, PlannedJob, StoredJobs, Summary, part_of
 from manifests.plan_hash import (
     ABSENT,
@@ -39,7 +38,16 @@ from manifests.plan_hash import (
     combo_text,
     references_identity,
 )
-from manifests.plan_rows import EXTRA, PRICE, TEXTS, options_of, planned_of, rows_schema
+from manifests.plan_rows import (
+    EXTRA,
+    PRICE,
+    TEXTS,
+    files_of,
+    known_files,
+    options_of,
+    planned_of,
+    rows_schema,
+)
 from pricing.catalog import Catalog
 
 SHARED_CONTENT = (
@@ -64,27 +72,35 @@ IDENTITIES = {"image": ("image_url",), "end_image": ("end_image_url",), "referen
 
 
 def identities_of(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the identities of every row's files; a column that an older file lacks is empty."""
-    names = [name for name in PICTURE_COLUMNS if name in columns]
-    if not any(_has_text(columns[name]) for name in names):
-        return {hashed: columns[first] for hashed, (first, *_) in IDENTITIES.items()}
-    known = [json.loads(text) if text else {} for text in columns["pictures"].to_pylist()]
-    each = {
-        name: [
-            _identity(cell, files.get(name), MEDIA_OF[name])
-            for cell, files in zip(columns[name].to_pylist(), known, strict=True)
-        ]
-        for name in names
-    }
-    return {
-        hashed: texts_of(
-            [
-                "\n".join(filter(None, cells))
-                for cells in zip(*(each[name] for name in of if name in each), strict=True)
-            ]
-        )
-        for hashed, of in IDENTITIES.items()
-    }
+    """Return the identities of every row's files, a line each; a column that an older file lacks is empty."""
+    found = {}
+    for hashed, names in IDENTITIES.items():
+        first, *others = [_identities(name, columns) for name in names if name in columns]
+        if any(chars(each).any() for each in others):
+            joined = pc.binary_join_element_wise(first, *others, "\n")
+            first = pc.replace_substring_regex(pc.ascii_trim(joined, "\n"), "\n+", "\n")
+        found[hashed] = first
+    return found
+
+
+def _identities(name: str, columns: Mapping[str, Any]) -> Any:
+    """Return the identities of every row's files in a column; a picture's plain address is its own."""
+    texts, media = text_array(columns[name]), MEDIA_OF[name]
+    filled = chars(texts) > 0
+    if not filled.any():
+        return texts
+    own = texts
+    if media != "image":
+        own = pc.if_else(pa.array(filled), pc.binary_join_element_wise(f"{media}:", texts, ""), "")
+    others = filled & ~is_plain_address(texts)
+    rows = np.flatnonzero(others)
+    if not len(rows):
+        return own
+    cells, pictures = coded(rows_of(texts, rows)), coded(rows_of(columns["pictures"], rows))
+    first, places = combinations([numbers_of(each.indices) for each in (cells, pictures)], len(rows))
+    files = [files_of(name, cells[at].as_py(), known_files(pictures[at].as_py())) for at in first.tolist()]
+    identities = texts_of(list(map(references_identity, files)))
+    return pc.replace_with_mask(own, pa.array(others), identities.take(pa.array(places)))
 
 
 def fingerprints_of(columns: Mapping[str, Any], takes: Sequence[int] | None = None) -> Iterator[str]:
@@ -130,16 +146,6 @@ def with_identities(table: Any) -> Any:
     for name, identities in identities_of(columns).items():
         table = table.append_column(name, identities)
     return table
-
-
-def _identity(cell: str, known: list[list[Any]] | None, media: Media) -> str:
-    if known is None:
-        return references_identity(Image("url", part, media=media) for part in picture_list(cell))
-    return references_identity(Image(kind, value, sha, media=media) for kind, value, sha, *_ in known)
-
-
-def _has_text(column: Any) -> bool:
-    return bool(pc.max(pc.binary_length(column)).as_py())
 
 
 ONE_EACH = {"custom_id", "prompt", "output_name", "seed", "row"}

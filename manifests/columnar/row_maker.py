@@ -30,10 +30,10 @@ from manifests.columnar.arrow import (
     words_of,
 )
 from manifests.columnar.batches import Batch
-from manifests.columnar.cells import PictureCells, composed, is_plain_name
+from manifests.columnar.cells import composed, is_plain_name
 from manifests.columnar.check import Checked, Combination
-from manifests.columnar.job_store import IDENTITIES, SHARED, fingerprints
-from manifests.columns import MEDIA_OF, PICTURE_COLUMNS
+from manifests.columnar.job_store import IDENTITIES, SHARED, fingerprints, identities_of
+from manifests.columns import PICTURE_COLUMNS
 from manifests.names import (
     BY_ID,
     NO_SLUG,
@@ -45,7 +45,6 @@ from manifests.names import (
     note_unsafe,
     safe_part,
 )
-from manifests.plan_hash import references_identity
 from manifests.plan_rows import (
     EXTRA,
     MADE_ID,
@@ -94,7 +93,12 @@ class RowMaker:
         """Return the batch's rows; file names that cannot be used are noted."""
         batch, places = checked.batch, checked.places
         nothing = same_text("", len(checked))
-        identities = {hashed: _joined(checked, names, nothing) for hashed, names in IDENTITIES.items()}
+        files = {
+            **dict.fromkeys(PICTURE_COLUMNS, nothing),
+            **{name: each.texts for name, each in checked.pictures.items()},
+            "pictures": _pictures(checked),
+        }
+        identities = identities_of(files)
         ids, id_is_made = _ids(checked, identities)
         named = {**checked.texts, "custom_id": ids}
         names, name_is_made = self._names(checked, named, notes)
@@ -106,9 +110,7 @@ class RowMaker:
             "made": coded_text(id_is_made + 2 * name_is_made, _MADE),
             "given": coded_text(places, [combo.given for combo in checked.combos]),
             **{name: pa.array(values) for name, values in checked.numbers.items()},
-            **dict.fromkeys(PICTURE_COLUMNS, nothing),
-            **{name: each.texts for name, each in checked.pictures.items()},
-            "pictures": _pictures(checked),
+            **files,
             **{f"{EXTRA}{name}": _carried(batch, name) for name in self._extras},
             **_option_columns(checked),
         }
@@ -247,29 +249,6 @@ def _safe_parts(texts: Any) -> Any:
     encoded = texts.dictionary_encode()
     safe = [safe_part(text) if text else "" for text in encoded.dictionary.to_pylist()]
     return texts_of(safe).take(encoded.indices)
-
-
-def _joined(checked: Checked, names: Sequence[str], nothing: Any) -> Any:
-    """Return the identities of every row's files in these columns, a line each."""
-    found = [_identities(name, checked.pictures[name]) for name in names if name in checked.pictures]
-    if len(found) < 2:
-        return found[0] if found else nothing
-    joined = pc.binary_join_element_wise(*found, "\n")
-    return pc.replace_substring_regex(pc.ascii_trim(joined, "\n"), "\n+", "\n")
-
-
-def _identities(name: str, pictures: PictureCells) -> Any:
-    """Return the identities of every row's files in a column; a picture's plain address is its own."""
-    media = MEDIA_OF[name]
-    own = pictures.texts
-    if media != "image":
-        is_empty = pc.equal(own, "")
-        own = pc.if_else(is_empty, own, pc.binary_join_element_wise(f"{media}:", own, ""))
-    if pictures.plain.all():
-        return own
-    of_cells = texts_of([references_identity(images) for images in pictures.cells.values])
-    found = of_cells.take(pa.array(pictures.cells.places))
-    return pc.if_else(pa.array(pictures.plain), own, found)
 
 
 def _pictures(checked: Checked) -> Any:

@@ -76,9 +76,7 @@ def advise(catalog: Catalog, orders: Sequence[Order], which: Sequence[int], room
 
 
 def _changes(orders: Sequence[Order]) -> Iterator[tuple[str, Change]]:
-    yield "without sound", _silent
-    yield f"at {LOW}", _low
-    yield f"with {FAST}", _fast
+    yield from _steps()
     longest_s = max((_length_s(order.shot) for order in orders), default=0)
     for most_s in range(longest_s - 1, 1, -1):
         yield f"{_SHORTER}{most_s} s", partial(_shorter, most_s=most_s)
@@ -98,16 +96,16 @@ def _best_duration(found: list[Advice]) -> list[Advice]:
     return kept
 
 
+def _steps() -> tuple[tuple[str, Change], ...]:
+    """Return the changes that do not touch the length: what is lost least first."""
+    return ("without sound", _silent), (f"at {LOW}", _low), (f"with {FAST}", _fast)
+
+
 def _together(catalog: Catalog, orders: Sequence[Order], queue: Queue) -> Iterator[Advice]:
     """Add one change to the others until all fits: what is lost least first."""
     row: list[tuple[str, Change]] = []
-    shortest = partial(_shorter, most_s=0)
-    for step in (
-        ("without sound", _silent),
-        (f"at {LOW}", _low),
-        (f"with {FAST}", _fast),
-        ("as short as can be", shortest),
-    ):
+    steps: list[tuple[str, Change]] = [*_steps(), ("as short as can be", partial(_shorter, most_s=0))]
+    for step in steps:
         row.append(step)
         name = ", ".join(name for name, _ in row)
         advice = _applied(catalog, orders, queue, name, tuple(change for _, change in row))

@@ -10,12 +10,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 from callsheet.errors import UsageError
-from pricing.catalog_file import CatalogFile, Endpoint, Task, read_catalog_file
+from pricing.catalog_file import read_catalog_file
+from pricing.catalog_tables import CatalogTables, Endpoint, Sizes, SizesByTable, Task
 from pricing.rates import Case, Rate, in_force, rates_for
 from pricing.units import ListedPrice
 
@@ -27,9 +29,6 @@ DEFAULT_DURATION_S = 5
 
 OWN_CATALOG = "CALLSHEET_CATALOG"
 """The environment variable that names a person's own file. It is read here, where all processes meet."""
-
-Sizes = dict[str, tuple[int, int]]
-"""Width and height in pixels by aspect ratio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,8 @@ class Catalog:
     book: tuple[Rate, ...]
     rates: tuple[Rate, ...]
     listed: Mapping[str, ListedPrice]
-    pixels: Mapping[tuple[str, str], Sizes]
-    other_pixels: Mapping[tuple[str, str], Sizes]
+    pixels: SizesByTable
+    other_pixels: SizesByTable
     inexact: frozenset[tuple[str, str]]
     canonical: Mapping[str, str]
     """The id under which an endpoint is kept, by each of its other names."""
@@ -134,14 +133,14 @@ def _changed_ns(path: str) -> int:
 @cache
 def _load(today: str, own: str, _changed: int) -> Catalog:
     ours = _shipped()
-    theirs = read_catalog_file(*_own_text(own), base=ours) if own else CatalogFile()
+    theirs = read_catalog_file(*_own_text(own), base=ours) if own else CatalogTables()
     return catalog_of((ours, theirs), day=today)
 
 
 @cache
-def _shipped() -> CatalogFile:
+def _shipped() -> CatalogTables:
     text = resources.files("pricing").joinpath("catalog.toml").read_text("utf-8")
-    return read_catalog_file(text, "pricing/catalog.toml")
+    return read_catalog_file(text, "pricing/catalog.toml", base=CatalogTables())
 
 
 def _own_text(path: str) -> tuple[str, str]:
@@ -152,11 +151,11 @@ def _own_text(path: str) -> tuple[str, str]:
         raise UsageError(f"{OWN_CATALOG} names {path}, which cannot be read: {why}") from None
 
 
-def catalog_of(files: Iterable[CatalogFile], *, day: str) -> Catalog:
+def catalog_of(files: Iterable[CatalogTables], *, day: str) -> Catalog:
     """Put files together. A clock behind the day of the book is wrong: the book's own day counts then."""
     merged = list(files)
     written = max(each.as_of for each in merged)
-    book = tuple(rate for each in merged for rate in each.rates)
+    book = tuple(rate for each in merged for rate in each.book)
     rates = in_force(book, max(day, written))
     endpoints = {endpoint.id: endpoint for each in merged for endpoint in each.endpoints}
     return Catalog(
@@ -165,9 +164,18 @@ def catalog_of(files: Iterable[CatalogFile], *, day: str) -> Catalog:
         endpoints=endpoints,
         book=book,
         rates=rates,
-        listed={line.endpoint_id: line for each in merged for line in each.listed},
-        pixels={key: sizes for each in merged for key, sizes in each.pixels.items()},
-        other_pixels={key: sizes for each in merged for key, sizes in each.other_pixels.items()},
-        inexact=frozenset(key for each in merged for key in each.inexact),
+        listed={
+            each.id: ListedPrice(each.id, Decimal(each.unit_price), each.unit)
+            for each in endpoints.values()
+            if each.unit is not None and each.unit_price is not None
+        },
+        pixels={key: sizes for each in merged for key, sizes in each.sizes.items()},
+        other_pixels={key: sizes for each in merged for key, sizes in each.other_sizes.items()},
+        inexact=frozenset(
+            (name, resolution)
+            for each in merged
+            for name, table in each.pixels.items()
+            for resolution in table.inexact
+        ),
         canonical={name: each.id for each in endpoints.values() for name in each.aliases},
     )

@@ -10,37 +10,18 @@ from __future__ import annotations
 import itertools
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from callsheet.errors import UsageError
-from pricing.catalog_tables import CatalogTables, Endpoint, PixelTable, RateRow, Sizes, Task, words_for
+from pricing.catalog_tables import CatalogTables, Endpoint, PixelTable, RateRow, SizesByTable, words_for
 from pricing.rates import Case, Rate, rates_for
-from pricing.units import ListedPrice
-
-__all__ = ["CatalogFile", "Endpoint", "Task", "read_catalog_file"]
 
 SHOWN = 60
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogFile:
-    """What one file says. `as_of` is an ISO date, "" where the file has none."""
-
-    as_of: str = ""
-    fps: int = 24
-    endpoints: tuple[Endpoint, ...] = ()
-    rates: tuple[Rate, ...] = ()
-    listed: tuple[ListedPrice, ...] = ()
-    pixels: Mapping[tuple[str, str], Sizes] = field(default_factory=dict)
-    other_pixels: Mapping[tuple[str, str], Sizes] = field(default_factory=dict)
-    inexact: frozenset[tuple[str, str]] = frozenset()
-
-
-def read_catalog_file(content: str, file: str, *, base: CatalogFile = CatalogFile()) -> CatalogFile:
+def read_catalog_file(content: str, file: str, *, base: CatalogTables) -> CatalogTables:
     """Read a file. `base` is the catalog that it adds to.
 
     Raises UsageError with every mistake: file, table, key, what was found, what is allowed. Whether keys and
@@ -58,34 +39,13 @@ def read_catalog_file(content: str, file: str, *, base: CatalogFile = CatalogFil
     except ValidationError as error:
         problems += [_mistake(dict(each)) for each in error.errors()]
         raise _refused(file, problems) from None
-    found = _catalog_file(tables)
-    if problems := problems or _contradictions(found, base):
+    if problems := problems or _contradictions(tables, base):
         raise _refused(file, problems)
-    return found
+    return tables
 
 
 def _refused(file: str, problems: list[str]) -> UsageError:
     return UsageError("\n".join(f"{file}: {each}" for each in problems))
-
-
-def _catalog_file(given: CatalogTables) -> CatalogFile:
-    tables = given.pixels.items()
-    return CatalogFile(
-        as_of=given.as_of,
-        fps=given.fps,
-        endpoints=given.endpoints,
-        rates=tuple(row.rate() for row in given.rates),
-        listed=tuple(
-            ListedPrice(each.id, Decimal(each.unit_price), each.unit)
-            for each in given.endpoints
-            if each.unit is not None and each.unit_price is not None
-        ),
-        pixels={
-            (name, each): sizes for name, table in tables for each, sizes in table.__pydantic_extra__.items()
-        },
-        other_pixels={(name, each): sizes for name, table in tables for each, sizes in table.other.items()},
-        inexact=frozenset((name, each) for name, table in tables for each in table.inexact),
-    )
 
 
 _OWN = ("id", "aliases", "task", "source")
@@ -155,11 +115,11 @@ def _mistake(error: Mapping[str, Any]) -> str:
 _OPTIONS = ("aspect_ratio", "resolution", "duration")
 
 
-def _contradictions(found: CatalogFile, base: CatalogFile) -> list[str]:
+def _contradictions(found: CatalogTables, base: CatalogTables) -> list[str]:
     """Return what is wrong between keys and between tables: names used twice, endpoints without rates."""
     problems = []
     known = {each for endpoint in base.endpoints for each in endpoint.names}
-    pixels, rates = {**base.pixels, **found.pixels}, (*base.rates, *found.rates)
+    pixels, rates = {**base.sizes, **found.sizes}, (*base.book, *found.book)
     for number, endpoint in enumerate(found.endpoints, 1):
         wrong = []
         for each in endpoint.names:
@@ -205,7 +165,7 @@ def _wrong_choices(endpoint: Endpoint) -> Iterator[str]:
         yield f"unit: {_found(endpoint.unit)}unit and unit_price go together: what fal's price list says"
 
 
-def _without_sizes(endpoint: Endpoint, pixels: Mapping[tuple[str, str], Sizes]) -> list[str]:
+def _without_sizes(endpoint: Endpoint, pixels: SizesByTable) -> list[str]:
     wrong = []
     for resolution in endpoint.resolutions:
         table = pixels.get((endpoint.pixels, resolution))

@@ -19,6 +19,9 @@ Task = Literal["text-to-video", "image-to-video", "reference-to-video", "draft-t
 TASKS: tuple[Task, ...] = ("text-to-video", "image-to-video", "reference-to-video", "draft-to-video")
 
 Sizes = dict[str, tuple[int, int]]
+"""Width and height in pixels by aspect ratio."""
+
+SizesByTable = dict[tuple[str, str], Sizes]
 SIDE_MAX_PX = 16_384
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*", re.ASCII)
@@ -277,6 +280,27 @@ class CatalogTables(_Table):
     endpoints: tuple[Endpoint, ...] = ()
     rates: tuple[RateRow, ...] = ()
     pixels: dict[str, PixelTable] = {}
+
+    @property
+    def book(self) -> tuple[Rate, ...]:
+        """The rows of the price book."""
+        return tuple(row.rate() for row in self.rates)
+
+    @property
+    def sizes(self) -> SizesByTable:
+        """Sizes by pixel table and resolution."""
+        return {
+            (name, each): sizes
+            for name, table in self.pixels.items()
+            for each, sizes in table.__pydantic_extra__.items()
+        }
+
+    @property
+    def other_sizes(self) -> SizesByTable:
+        """The sizes that another source names."""
+        return {
+            (name, each): sizes for name, table in self.pixels.items() for each, sizes in table.other.items()
+        }
 
 
 def words_for(field: FieldInfo) -> str:

@@ -174,8 +174,8 @@ class Job:
     @property
     def options(self) -> dict[str, Any]:
         """What is chosen of the endpoint's options, by the manifest's names; None is left to fal."""
-        fields_of = {"duration": "duration_s"}
-        return {name: getattr(self, fields_of.get(name, name)) for name in (*OPTIONS, *LATER_OPTIONS)}
+        names = (*OPTIONS, *LATER_OPTIONS)
+        return {name: self.duration_s if name == "duration" else getattr(self, name) for name in names}
 
 
 OPTIONS = (

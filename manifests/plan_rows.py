@@ -238,15 +238,9 @@ def manifest_table(plan: Plan) -> Any:
 
     if isinstance(plan.jobs, StoredJobs):
         return plan.jobs.cells_table()
-    columns: dict[str, list[str]] = {"custom_id": []}
-    for count, planned in enumerate(plan.jobs):
-        for name, cell in ({**planned.cells} | {"custom_id": planned.job.custom_id}).items():
-            cells = columns.setdefault(name, [])
-            cells += [""] * (count - len(cells))  # rows before the first that has this column
-            cells.append(cell)
-    total = len(plan.jobs)
-    filled = {name: cells + [""] * (total - len(cells)) for name, cells in columns.items()}
-    return pa.table({name: pa.array(cells, pa.string()) for name, cells in filled.items()})
+    rows = [{**planned.cells, "custom_id": planned.job.custom_id} for planned in plan.jobs]
+    names = dict.fromkeys(["custom_id", *(name for row in rows for name in row)])
+    return pa.table({name: pa.array([row.get(name, "") for row in rows], pa.string()) for name in names})
 
 
 def manifest_cells(job: Job) -> dict[str, str]:

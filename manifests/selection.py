@@ -19,6 +19,7 @@ from manifests.table import ReadOptions, Row, Table, shown
 VERDICTS = ("keep", "retake", "reject")
 """The words of the column `verdict`; an empty cell says nothing so far."""
 
+_ALLOWED = f"allowed are {', '.join(VERDICTS)}, or nothing"
 
 RUN_COLUMN = "callsheet_run"
 """Names the run that a selection.csv is about. Its rows are planned only where they are to be retaken."""
@@ -122,7 +123,7 @@ def retakes_of(table: Table) -> Table:
     at = table.columns.index(verdict)
     said = [row[at].strip().casefold() for row in table.cells]
     problems = [
-        Problem(table.file, number, "verdict", shown(word), f"allowed are {', '.join(VERDICTS)}, or nothing")
+        Problem(table.file, number, "verdict", shown(word), _ALLOWED)
         for number, word in zip(table.numbers, said, strict=True)
         if word and word not in VERDICTS
     ]
@@ -144,8 +145,7 @@ def _rows(rows: Iterator[Row], verdict: str | None, problems: list[Problem]) -> 
         said = "keep" if verdict is None else row.cells[verdict].strip().casefold()
         custom_id = row.cells["custom_id"].strip()
         if said and said not in VERDICTS:
-            message = f"allowed are {', '.join(VERDICTS)}, or nothing"
-            problems.append(Problem(row.file, row.row, "verdict", shown(said), message))
+            problems.append(Problem(row.file, row.row, "verdict", shown(said), _ALLOWED))
         elif said == "keep" and not custom_id:
             problems.append(Problem(row.file, row.row, "custom_id", "", "this cell must not be empty"))
         elif said == "keep":

@@ -17,7 +17,7 @@ from manifests.campaign import NAME_MAX_CHARS, is_name
 from manifests.error_file import CAMPAIGN_COLUMN, without_marks
 from manifests.readers.csv import read_csv
 from manifests.readers.jsonl import read_jsonl
-from manifests.readers.parquet import Manifest, ParquetFile, value_text
+from manifests.readers.parquet import PARQUET_SUFFIXES, Manifest, ParquetFile, value_text
 from manifests.readers.remote import fetched, is_remote
 from manifests.readers.xlsx import read_xlsx
 from manifests.table import ReadOptions, Table, added_columns, named_columns, printable, shown
@@ -25,7 +25,6 @@ from manifests.table import ReadOptions, Table, added_columns, named_columns, pr
 _PARQUET, _XLSX = b"PAR1", b"PK\x03\x04"
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
 XLSX_MAX_BYTES = 128 << 20
-PARQUET_SUFFIXES = (".parquet", ".pq")
 _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "csv",

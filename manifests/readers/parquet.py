@@ -28,6 +28,7 @@ from manifests.table import (
     too_wide,
 )
 
+PARQUET_SUFFIXES = (".parquet", ".pq")
 _ROWS_AT_ONCE = 1 << 14
 CODED_FROM_ROWS = 1 << 14
 CODED_BYTES_MAX = 3

@@ -19,6 +19,7 @@ from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
 from callsheet.errors import UsageError, without_login
+from manifests.readers.parquet import PARQUET_SUFFIXES
 from manifests.table import shown
 
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
@@ -308,7 +309,7 @@ def places(filesystem: Any, place: str) -> list[str]:
         return sorted(
             each
             for each in filesystem.find(place)
-            if each.lower().endswith((".parquet", ".pq"))
+            if each.lower().endswith(PARQUET_SUFFIXES)
             and not any(part.startswith(("_", ".")) for part in each.removeprefix(place).split("/"))
         )
     return [place]

@@ -153,6 +153,7 @@ class Sheet:
                 cells.append(row)
         for each in cells:
             each.extend([""] * (len(header) - len(each)))
+        self.complete([options.column_of(name) for name in header], numbers, cells)
         kept = self._named(at, header, numbers, cells)
         if len(kept) < len(header):
             cells = [[row[place] for place in kept] for row in cells]
@@ -171,6 +172,9 @@ class Sheet:
         return Table(
             self.file, self.folder, tuple(header), columns, numbers, cells, problems, tuple(warnings)
         )
+
+    def complete(self, columns: Sequence[str], numbers: Sequence[int], cells: Sequence[list[str]]) -> None:
+        """Change cells by what else a reader knows of them; `columns` are our names of all columns."""
 
     def _header(self, options: ReadOptions) -> tuple[int, list[str], Iterator[tuple[int, list[str]]]]:
         """Return where the header stands, its cells, and the rows below it."""

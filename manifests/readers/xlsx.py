@@ -1,7 +1,8 @@
 """XLSX sheets, read by a process of their own, so that a workbook made to do harm ends that process alone.
 
 This module run by itself is that process, within bounds of memory and time. It writes one JSON document a
-line: `{"row", "hidden", "cells"}` for every row that is not blank, then `{"end": true}`, or `{"error"}` with
+line: `{"row", "hidden", "cells"}` for every row that is not blank, with `links` and `pictures` where it has
+some (`xlsx_pictures`), then `{"end": true}`, or `{"error"}` with
 a sentence. calamine reads the values. What it does not tell (formulas that failed, hidden rows) is read from
 the sheet's XML here, which is also counted before calamine makes a full rectangle of it.
 """
@@ -26,7 +27,8 @@ from typing import IO, Any
 from xml.parsers import expat
 
 from manifests.readers.parquet import value_text
-from manifests.table import CELLS_MAX, HEADER_ROWS, ReadOptions, Sheet, Table
+from manifests.readers.xlsx_pictures import PictureSheet, Shown, shown_in
+from manifests.table import CELLS_MAX, HEADER_ROWS, ReadOptions, Table
 
 TIME_MAX_S = 300.0
 TEXT_MAX_BYTES = 1 << 30
@@ -64,7 +66,7 @@ def read_xlsx(path: Path, sheet: str, file: str, options: ReadOptions) -> Table:
     Numbers, dates and times become the text that a person would have typed; a formula that failed is its
     error (`#N/A`); a merged cell stands in each of its rows. Blank rows are skipped but counted.
     """
-    found = Sheet(file, path.resolve().parent, iter(()), padded=True)
+    found = PictureSheet(file, path.resolve().parent, iter(()), padded=True)
     # -P: modules that lie in the working directory must not stand in for the library's.
     command = [sys.executable, "-P", "-m", "manifests.readers.xlsx", str(path), sheet]
     with subprocess.Popen(  # noqa: S603  # no shell, and the paths are arguments of their own
@@ -81,7 +83,7 @@ def read_xlsx(path: Path, sheet: str, file: str, options: ReadOptions) -> Table:
             worker.kill()
 
 
-def _said(lines: IO[bytes], sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
+def _said(lines: IO[bytes], sheet: PictureSheet) -> Iterator[tuple[int, list[str]]]:
     """Yield rows as the process writes them; its own death is a problem of the workbook."""
     size = 0
     error = (
@@ -102,6 +104,10 @@ def _said(lines: IO[bytes], sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
         number = said["row"]
         if said["hidden"]:
             sheet.hidden.add(number)
+        if "links" in said:
+            sheet.links[number] = said["links"]
+        if "pictures" in said:
+            sheet.pictures[number] = said["pictures"]
         yield number, said["cells"]
     sheet.wrong(0, "", "", error)
 
@@ -124,6 +130,7 @@ class _Sheet:
     hidden: set[int] = field(default_factory=set)
     merged: list[tuple[int, int, int]] = field(default_factory=list)
     uncalculated: tuple[int, int] | None = None
+    shown: Shown = field(default_factory=Shown)
 
 
 def main(path: str, sheet: str) -> None:
@@ -301,6 +308,7 @@ def _sheet(archive: zipfile.ZipFile, member: str, *, calculates: bool) -> _Sheet
             f"{member} reaches to column {sheet.width:,} and row {sheet.height:,}; "
             "delete what stands far outside the table, or save the rows as CSV"
         )
+    sheet.shown = shown_in(archive, member, _parse, _place, sheet.height)
     return sheet
 
 
@@ -325,6 +333,7 @@ def _rows(values: Any, sheet: _Sheet) -> Iterator[dict[str, Any]]:
         failed.setdefault(number, []).append((column - 1, text))
     # calamine leaves out empty columns before the first filled one, but no rows.
     before = [""] * (values.start or (0, 0))[1]
+    shown = sheet.shown.by_row()
     for number, row in enumerate(values.iter_rows(), 1):
         cells = before + [value_text(value) for value in row]
         for column, text in failed.get(number, ()):
@@ -336,7 +345,13 @@ def _rows(values: Any, sheet: _Sheet) -> Iterator[dict[str, Any]]:
                 if not (column < len(cells) and cells[column].strip()):
                     cells += [""] * (column + 1 - len(cells))
                     cells[column] = text
-            yield {"row": number, "hidden": number in sheet.hidden, "cells": _trimmed(list(cells))}
+            row_shown = shown.get(number, {})
+            yield {
+                "row": number,
+                "hidden": number in sheet.hidden,
+                "cells": _trimmed(list(cells)),
+                **row_shown,
+            }
         for bottom, column in merged.get(number, ()):
             if column < len(cells):
                 standing[column] = (bottom, cells[column])

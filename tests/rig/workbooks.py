@@ -18,11 +18,16 @@ class Failed(str):
 
 
 def workbook(
-    sheets: Mapping[str, str], *, shared: str = "", folder: str = "worksheets", after: str = ""
+    sheets: Mapping[str, str],
+    *,
+    shared: str = "",
+    folder: str = "worksheets",
+    after: str = "",
+    parts: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return a workbook of these sheets' XML; a name that ends in `_hidden` hides its sheet.
 
-    `after` follows the list of sheets.
+    `after` follows the list of sheets. `parts` are further files of the archive.
     """
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -53,6 +58,8 @@ def workbook(
         )
         for at, text in enumerate(sheets.values(), 1):
             archive.writestr(f"xl/{folder}/sheet{at}.xml", text)
+        for name, text in (parts or {}).items():
+            archive.writestr(name, text)
     return packed.getvalue()
 
 
@@ -94,3 +101,39 @@ def _cell(place: str, value: object) -> str:
     if isinstance(value, int | float):
         return f'<c r="{place}"><v>{value}</v></c>'
     return f'<c r="{place}" t="inlineStr"><is><t>{value}</t></is></c>'
+
+
+def relations(kind: str, *targets: str, external: bool = True) -> str:
+    """Return the file of what a sheet refers to: `i1`, `i2` and so on, of a kind such as "hyperlink"."""
+    mode = ' TargetMode="External"' if external else ""
+    links = "".join(
+        f'<Relationship Id="i{at}" Type="{_LINKS}/{kind}" Target="{target}"{mode}/>'
+        for at, target in enumerate(targets, 1)
+    )
+    return f'<Relationships xmlns="{_PACKAGE}">{links}</Relationships>'
+
+
+def linked_sheet(rows: Iterable[Iterable[object]], **places: str) -> str:
+    """Return a sheet with links; each place (`C2`, or `C2_C4` for a range) has the id of its target."""
+    links = "".join(
+        f'<hyperlink xmlns:r="{_LINKS}" ref="{place.replace("_", ":")}" r:id="{target}"/>'
+        for place, target in places.items()
+    )
+    return sheet(rows).replace("</worksheet>", f"<hyperlinks>{links}</hyperlinks></worksheet>")
+
+
+def drawn_sheet(rows: Iterable[Iterable[object]]) -> str:
+    """Return a sheet with the drawing `i1`."""
+    return sheet(rows).replace("</worksheet>", f'<drawing xmlns:r="{_LINKS}" r:id="i1"/></worksheet>')
+
+
+def drawing(*cells: tuple[int, int], shape: str = "pic") -> str:
+    """Return a drawing with a picture, or another shape, at each cell (row and column, from 1)."""
+    anchors = "".join(
+        f"<x:twoCellAnchor><x:from><x:col>{column - 1}</x:col><x:colOff>9</x:colOff><x:row>{row - 1}</x:row>"
+        f"<x:rowOff>9</x:rowOff></x:from><x:to><x:col>{column}</x:col><x:row>{row}</x:row></x:to>"
+        f"<x:{shape}/><x:clientData/></x:twoCellAnchor>"
+        for row, column in cells
+    )
+    kind = "http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing"
+    return f'<x:wsDr xmlns:x="{kind}">{anchors}</x:wsDr>'

@@ -8,7 +8,18 @@ import pytest
 
 from manifests.readers import as_table, open_manifests
 from manifests.table import ReadOptions, Table
-from tests.rig.workbooks import Failed, book, shared_texts, sheet, sheet_xml, workbook
+from tests.rig.workbooks import (
+    Failed,
+    book,
+    drawing,
+    drawn_sheet,
+    linked_sheet,
+    relations,
+    shared_texts,
+    sheet,
+    sheet_xml,
+    workbook,
+)
 
 SHOTS = [
     [None, None, None],
@@ -195,3 +206,87 @@ def test_a_workbook_made_to_do_harm_is_one_problem(tmp_path, content, message):
     (problem,) = table.problems
     assert (table.count, problem.file) == (0, str(tmp_path / "book.xlsx"))
     assert message in problem.message
+
+
+LINKS, DRAWING = "xl/worksheets/_rels/sheet1.xml.rels", "xl/drawings/drawing1.xml"
+PICTURED = ["prompt", "Image URL", "note"]
+
+
+def _linked(folder: Path, texts: list[str], target: str, column: str = "B") -> Table:
+    rows = [PICTURED, *(["kite", text, text] for text in texts)]
+    places = {f"{column}{row}": "i1" for row in range(2, len(rows) + 1)}
+    content = workbook({"Shots": linked_sheet(rows, **places)}, parts={LINKS: relations("hyperlink", target)})
+    return _read(folder, content)
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "meant"),
+    [
+        ("click here", "https://cdn.example/kite.png?a=1&amp;b=2", "https://cdn.example/kite.png?a=1&b=2"),
+        ("Picture no. 2", "images/kite.png", "images/kite.png"),
+        ("www.example.com/kite.png", "http://www.example.com/kite.png", "http://www.example.com/kite.png"),
+        ("kite.png", "https://cdn.example/other.png", "kite.png"),
+        ("images/kite", "https://cdn.example/other.png", "images/kite"),
+        ("https://a.example/kite.png", "https://cdn.example/other.png", "https://a.example/kite.png"),
+        ("data:image/png;base64,AA==", "https://cdn.example/other.png", "data:image/png;base64,AA=="),
+        ("click here", "mailto:zoe@example.com", "click here"),
+    ],
+)
+def test_a_link_behind_a_cell_of_pictures_is_its_address(tmp_path, text, target, meant):
+    """Unless the text is an address or a path itself; links in other columns change nothing."""
+    assert [row[1] for row in _linked(tmp_path, [text], target).cells] == [meant]
+    assert [row[2] for row in _linked(tmp_path, [text], target, "C").cells] == [text]
+
+
+def test_a_link_of_merged_cells_is_that_of_each_row(tmp_path):
+    """As their text is."""
+    rows = [PICTURED, ["kite", "here"], ["boat", "here"]]
+    content = workbook(
+        {"Shots": linked_sheet(rows, B2_B3="i1")},
+        parts={LINKS: relations("hyperlink", "https://cdn.example/a.png")},
+    )
+    assert [row[1] for row in _read(tmp_path, content).cells] == ["https://cdn.example/a.png"] * 2
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '<c r="B2" t="str"><f>HYPERLINK("https://cdn.example/a.png","click here")</f><v>click here</v></c>',
+        '<c r="B2" t="e" vm="1"><f>_xlfn.IMAGE("https://cdn.example/a.png")</f><v>#VALUE!</v></c>',
+    ],
+)
+def test_the_address_in_a_formula_is_followed(tmp_path, cell):
+    """A formula that links to a picture, or shows it, names its address."""
+    text = sheet([PICTURED, ["kite"]]).replace("kite</t></is></c>", f"kite</t></is></c>{cell}")
+    table = _read(tmp_path, workbook({"Shots": text}))
+    assert (table.problems, table.cells[0][1]) == ((), "https://cdn.example/a.png")
+
+
+def _pictured(folder: Path, rows: list[list[str | None]], *cells: tuple[int, int], **more: str) -> Table:
+    parts = {
+        LINKS: relations("drawing", "../drawings/drawing1.xml", external=False),
+        DRAWING: drawing(*cells, **more),
+    }
+    return _read(folder, workbook({"Shots": drawn_sheet(rows)}, parts=parts))
+
+
+def test_a_picture_in_place_of_an_address_is_an_error(tmp_path):
+    """It names its row and says what is allowed; without it the clip would be made without the picture."""
+    rows = [PICTURED, ["kite", None, None], ["boat", "boat.png", None], ["dog", None, None]]
+    table = _pictured(tmp_path, rows, (1, 2), (2, 2), (3, 2), (4, 3), (9, 2))
+    (problem,) = table.problems
+    assert (problem.row, problem.column, problem.found) == (2, "image_url", "a picture")
+    assert "write its https:// address, or the path of its file, into the cell" in problem.message
+    assert [row[0] for row in table.cells] == ["kite", "boat", "dog"]
+    assert _pictured(tmp_path, rows, (2, 2), shape="sp").problems == ()
+
+
+def test_a_picture_within_a_cell_is_the_same_error(tmp_path):
+    """Excel keeps it beside the sheet and leaves the error of a formula in the cell."""
+    cell = '<c r="B2" t="e" vm="1"><v>#VALUE!</v></c>'
+    text = sheet([PICTURED, ["kite"]]).replace("kite</t></is></c>", f"kite</t></is></c>{cell}")
+    kinds = {"xl/richData/rdrichvaluestructure.xml": '<rvStructures><s t="_localImage"/></rvStructures>'}
+    (problem,) = _read(tmp_path, workbook({"Shots": text}, parts=kinds)).problems
+    assert (problem.row, problem.column, problem.found) == (2, "image_url", "a picture")
+    table = _read(tmp_path, workbook({"Shots": text}))
+    assert (table.problems, table.cells[0][1]) == ((), "#VALUE!")

@@ -200,7 +200,9 @@
     more.addEventListener("click", () => change("note", clip));
     const retake = clip.verdict === "retake" ? review.retakes[clip.job] : null;
     const price = retake ? [make("p", { className: "retake", textContent: wordsOn(clip, retake) })] : [];
+    const focused = [...box.children].indexOf(document.activeElement);
     box.replaceChildren(...choices, more, ...price);
+    box.children[focused]?.focus({ preventScroll: true });
   }
 
   function wordsOn(clip, retake) {

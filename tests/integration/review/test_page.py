@@ -354,3 +354,60 @@ def test_edits_of_the_selection_are_kept_and_told(page: Page, reviewed: Any) -> 
     pressed(page, "k")
     expect(page.locator("#trouble")).to_contain_text("Your edits are in selection-edited.csv")
     assert (reviewed.folder / "selection-edited.csv").read_text() == "my,own\n"
+
+
+def test_a_button_keeps_the_place(page: Page, reviewed: Any) -> None:
+    """After a click, and after a note from the dialog, the keys are about the same clip."""
+    in_review(page, reviewed)
+    clip = page.locator(".card").nth(5)
+    reject = clip.locator(".judge .reject")
+    before = reject.get_attribute("aria-pressed")
+    with page.expect_response("**/judge"):
+        reject.click()
+    expect(reject).not_to_have_attribute("aria-pressed", str(before))
+    expect(reject).to_be_focused()
+    pressed(page, "x")
+    expect(reject).to_have_attribute("aria-pressed", str(before))
+    clip.get_by_role("button", name="Edit…").click()
+    page.keyboard.type("softer")
+    pressed(page, "Control+Enter")
+    expect(clip.locator(".verdict")).to_contain_text("softer")
+    expect(clip.get_by_role("button", name="Edit…")).to_be_focused()
+
+
+HIDDEN = """() => {
+  const element = document.activeElement, box = element.getBoundingClientRect();
+  if (!element.matches("button")) return "";
+  const middle = box.left + box.width / 2;
+  const ends = [box.top + 4, box.bottom - 4].map((y) => document.elementFromPoint(middle, y));
+  return ends.every((each) => each?.closest(".card") === element.closest(".card")) ? "" : element.outerHTML;
+}"""
+
+
+def test_nothing_with_the_focus_is_behind_a_bar(page: Page, reviewed: Any) -> None:
+    """Neither with Tab nor with the arrows: the bars at both ends of the window cover no button."""
+    page.set_viewport_size({"width": 1280, "height": 800})
+    in_review(page, reviewed)
+    page.locator("#search").focus()
+    for key in ["Tab"] * 36 + ["Shift+Tab"] * 30:
+        page.keyboard.press(key)
+        assert page.evaluate(HIDDEN) == ""
+    for key in ["Home", "ArrowDown", "ArrowUp", "End"]:
+        page.keyboard.press(key)
+        card = page.locator(".card:focus-within").bounding_box()
+        bar = page.locator(".review-bar").bounding_box()
+        assert card is not None
+        assert bar is not None
+        assert card["y"] + card["height"] <= bar["y"]
+
+
+def test_a_phone_says_at_once_what_was_not_saved(browser: Browser, reviewed: Any) -> None:
+    """There the bar is at the end of the page, unless it has bad news."""
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True)
+    page = context.new_page()
+    page.route("**/judge", lambda route: route.abort())
+    in_review(page, reviewed)
+    page.locator(".judge .keep").first.click()
+    expect(page.locator("#trouble")).to_contain_text("not saved")
+    expect(page.locator("#trouble")).to_be_in_viewport()
+    context.close()

@@ -187,7 +187,7 @@ def test_a_run_does_not_keep_its_plan(call, tmp_path, monkeypatch):
         return {"exit_code": len(plans())}, False
 
     monkeypatch.setattr("callsheet.cli.session._carried_out", carried_out)
-    monkeypatch.setattr("callsheet.cli.session._say_why_it_stopped", lambda *_: None)
+    monkeypatch.setattr("callsheet.cli.session._say_why_it_stopped", lambda *_, **__: None)
     monkeypatch.setattr("callsheet.cli.session._print", lambda *_, **__: None)
 
     (tmp_path / "summer.csv").write_text(f"{HEADER}a,A dog,seedance-1.0-lite,480p,2\n")

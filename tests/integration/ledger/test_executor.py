@@ -66,10 +66,11 @@ async def test_each_hears_of_his_own_verb(books):
 
 async def test_where_the_commit_fails_everybody_hears_it_and_nothing_has_happened(books, monkeypatch):
     """Nobody may go on with what the disk does not have."""
+    together = Ledger.together
 
     @contextmanager
     def failing(ledger):
-        with ledger.together():
+        with together(ledger):
             yield
             raise LedgerError("the disk is full")
 

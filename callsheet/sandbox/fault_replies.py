@@ -66,7 +66,7 @@ class FaultMiddleware:
         route = route_of(scope["method"], scope["path"]) if scope["type"] == "http" else ""
         try:
             asked = _asked_for(scope, route) if route else None
-        except (UsageError, TypeError) as error:
+        except UsageError as error:
             await JSONResponse({"detail": str(error)}, 400)(scope, receive, send)
             return
         if asked is not None and KINDS[asked.kind].stage == "render":
@@ -112,7 +112,7 @@ class FaultMiddleware:
 
 
 def _asked_for(scope: Scope, route: str) -> Fault | None:
-    """Return the fault that a call asks for itself. Raises UsageError and TypeError."""
+    """Return the fault that a call asks for itself. Raises UsageError."""
     text = Headers(scope=scope).get(FAULT_HEADER)
     fault = None if text is None else Fault.from_text(text)
     if fault is not None and fault.kind in SUBMIT_ONLY and route != "submit":

@@ -69,23 +69,18 @@ class RenderQueue:
         # Places in the order they will start: of all endpoints, and of each.
         self._line: list[tuple[bool, int, str]] = []
         self._lines: dict[str, list[tuple[bool, int, str]]] = defaultdict(list)
-        for record in self.records.values():
-            if record.status == "IN_QUEUE":
-                self._wait(record)
-            elif record.status == "IN_PROGRESS":
-                self._rendering[record.id] = record
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Condition()
 
     @property
-    def waiting(self) -> list[Record]:
-        """Requests without a slot yet, in the order they will start."""
-        return [self.records[request_id] for _, _, request_id in self._line]
+    def waiting(self) -> int:
+        """How many requests have no slot yet."""
+        return len(self._line)
 
     @property
-    def rendering(self) -> list[Record]:
-        """Requests that hold a slot."""
-        return list(self._rendering.values())
+    def rendering(self) -> int:
+        """How many requests hold a slot."""
+        return len(self._rendering)
 
     @property
     def is_busy(self) -> bool:
@@ -107,12 +102,13 @@ class RenderQueue:
 
     async def resume(self) -> None:
         """Continue what an earlier process left open."""
-        for record in self.rendering:
-            self._spawn(self._render(record))
-        for record in self.waiting:
-            self._watch_deadline(record)
         for record in self.records.values():
-            if record.completed_at is not None and record.webhook_left:
+            if record.status == "IN_QUEUE":
+                self._wait(record)
+            elif record.status == "IN_PROGRESS":
+                self._rendering[record.id] = record
+                self._spawn(self._render(record))
+            elif record.webhook_left:
                 self._spawn(self._deliver(record))
         await self._fill()
 
@@ -134,7 +130,6 @@ class RenderQueue:
         else:
             self._wait(record)
             self._state.save(record)
-            self._watch_deadline(record)
             await self._fill()
 
     async def cancel(self, record: Record) -> bool:
@@ -164,6 +159,8 @@ class RenderQueue:
     def _wait(self, record: Record) -> None:
         insort(self._line, record.place)
         insort(self._lines[record.endpoint], record.place)
+        if record.start_by is not None:
+            self._spawn(self._expire(record, record.start_by))
 
     def _leave(self, record: Record) -> None:
         """Take a request out of the line and out of its slot."""
@@ -177,10 +174,6 @@ class RenderQueue:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _watch_deadline(self, record: Record) -> None:
-        if record.start_by is not None:
-            self._spawn(self._expire(record, record.start_by))
 
     async def _expire(self, record: Record, start_by: float) -> None:
         await asyncio.sleep(max(0.0, start_by - now()))

@@ -61,7 +61,7 @@ def _guarded(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
 
 async def _health(_request: Request, services: Services) -> dict[str, Any]:
     queue = services.queue
-    counts = {"in_queue": len(queue.waiting), "in_progress": len(queue.rendering)}
+    counts = {"in_queue": queue.waiting, "in_progress": queue.rendering}
     return {"status": "ok", "pid": os.getpid(), "speed": queue.speed, **counts}
 
 
@@ -174,8 +174,8 @@ async def _status(request: Request) -> Response:
     records = list(queue.records.values())
     figures = [
         ("requests", f"{len(records):,}"),
-        ("in queue", f"{len(queue.waiting):,}"),
-        ("rendering", f"{len(queue.rendering):,}"),
+        ("in queue", f"{queue.waiting:,}"),
+        ("rendering", f"{queue.rendering:,}"),
         ("failed", f"{sum(record.error is not None for record in records):,}"),
         ("billed", _usd(sum(record.cost_nano for record in records))),
         ("files", f"{files:,}, {size / 2**20:,.1f} MiB"),

@@ -215,7 +215,7 @@ def test_an_image_is_seen_and_moved(client: httpx.Client) -> None:
 
 
 def test_a_fixed_camera_stands_still(client: httpx.Client) -> None:
-    """With camera_fixed the picture stays where it is: only time code and bar change."""
+    """With camera_fixed the picture stays where it is: only the bar changes."""
     image = data_uri(picture(1280, 720, (160, 60, 40)))
     arguments = {"image_url": image, "aspect_ratio": "16:9", "duration": "2", "camera_fixed": True}
     frames = frames_of(file_of(client, "v1/lite/image-to-video", **arguments))

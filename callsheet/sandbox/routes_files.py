@@ -15,7 +15,15 @@ from starlette.routing import Route
 
 from callsheet.sandbox.config import media_base
 from callsheet.sandbox.file_store import Lifecycle
-from callsheet.sandbox.services import Refused, Services, base_url, json_of, key_of, services_of, unauthorized
+from callsheet.sandbox.services import (
+    Declined,
+    Services,
+    base_url,
+    json_of,
+    key_of,
+    services_of,
+    unauthorized,
+)
 from callsheet.sandbox.store import now
 
 TOKEN_LIFE = timedelta(hours=1)
@@ -90,14 +98,14 @@ async def _upload_parts(request: Request) -> Response:
 
 
 def _reserved(request: Request) -> str:
-    """Give out the name of a file that a token's owner describes in headers. Raises Refused."""
+    """Give out the name of a file that a token's owner describes in headers. Raises Declined."""
     if request.headers.get("authorization") != f"Bearer {_upload_token(request)}":
         raise unauthorized("storage")
     content_type = _media_type(request.headers.get("content-type", _OCTETS))
     try:
         life = _life(request)
     except ValueError as error:
-        raise Refused(422, {"detail": str(error)}) from error
+        raise Declined(422, {"detail": str(error)}) from error
     return services_of(request).files.reserve(
         request.headers.get("x-fal-file-name", "file"), content_type, life
     )

@@ -21,7 +21,15 @@ from callsheet.sandbox.file_store import Lifecycle
 from callsheet.sandbox.platform_calls import iso
 from callsheet.sandbox.queue import NoSlot
 from callsheet.sandbox.served_endpoints import MAX_PROMPT, model_error
-from callsheet.sandbox.services import Refused, Services, base_url, json_of, key_of, services_of, unauthorized
+from callsheet.sandbox.services import (
+    Declined,
+    Services,
+    base_url,
+    json_of,
+    key_of,
+    services_of,
+    unauthorized,
+)
 from callsheet.sandbox.store import LOW, NORMAL, Record, now
 from callsheet.sandbox.webhooks import TRIES, checked_address
 
@@ -59,7 +67,7 @@ def _with_record(handler: Callable[[Request, Services, Record], Awaitable[Respon
         services = services_of(request)
         record = services.queue.find(app, request.path_params["request_id"])
         if record is None:
-            raise Refused(404, _NOT_FOUND)
+            raise Declined(404, _NOT_FOUND)
         reply = await handler(request, services, record)
         reply.headers.setdefault("x-fal-request-id", record.id)
         return reply
@@ -77,24 +85,24 @@ async def _submit(request: Request) -> Response:
         raise unauthorized(app)
     endpoint = services.served.by_path.get(endpoint_id)
     if endpoint is None:
-        raise Refused(404, {"detail": f"Application '{endpoint_id}' not found"})
+        raise Declined(404, {"detail": f"Application '{endpoint_id}' not found"})
     try:
         arguments = await _arguments(request)
         record = _record(request, endpoint.id, arguments)
     except (ValueError, UsageError) as error:
         detail = {"detail": f"Bad request: {error}", "error_type": "bad_request"}
-        raise Refused(400, detail) from error
+        raise Declined(400, detail) from error
     record.app, record.direct = app, is_direct
     record.key_id = "admin" if key == services.config.key else "limited"
     longest = request.query_params.get("fal_max_queue_length", "")
     if re.fullmatch(r"[0-9]{1,9}", longest) and services.queue.length(endpoint.id) > int(longest):
         detail = {"detail": f"Queue is longer than {longest} requests", "error_type": "queue_length_exceeded"}
-        raise Refused(429, detail)
+        raise Declined(429, detail)
     try:
         await services.queue.submit(record)
     except NoSlot:
         detail = model_error("Too many concurrent requests", "concurrent_requests_limit", ["body"])
-        raise Refused(429, detail, {"x-fal-needs-retry": "1"}) from None
+        raise Declined(429, detail, {"x-fal-needs-retry": "1"}) from None
     headers = {"x-fal-request-id": record.id}
     if not is_direct:
         return JSONResponse(_accepted(services, record), headers=headers)
@@ -105,15 +113,15 @@ async def _submit(request: Request) -> Response:
 
 
 async def _arguments(request: Request) -> dict[str, Any]:
-    """Return the body; wrong arguments are accepted. Raises Refused, and ValueError for what is no JSON."""
+    """Return the body; wrong arguments are accepted. Raises Declined, and ValueError for what is no JSON."""
     arguments = await json_of(request)
     if not isinstance(arguments, dict):
         error = model_error("Input should be a valid dictionary", "model_attributes_type", ["body"])
-        raise Refused(422, error, {"x-fal-billable-units": "0"})
+        raise Declined(422, error, {"x-fal-billable-units": "0"})
     prompt = arguments.get("prompt")
     if isinstance(prompt, str) and len(prompt) > MAX_PROMPT:
         text = f"String should have at most {MAX_PROMPT} characters"
-        raise Refused(422, model_error(text, "string_too_long", ["body", "prompt"]))
+        raise Declined(422, model_error(text, "string_too_long", ["body", "prompt"]))
     return arguments
 
 
@@ -186,7 +194,7 @@ def _asks_for_logs(request: Request) -> bool:
 
 async def _status(request: Request, services: Services, record: Record) -> Response:
     if record.is_gone(now()):
-        raise Refused(404, _NOT_FOUND)
+        raise Declined(404, _NOT_FOUND)
     document = _status_document(services, record, logs=_asks_for_logs(request))
     return JSONResponse(document, 200 if record.status == "COMPLETED" else 202)
 
@@ -209,7 +217,7 @@ async def _result(_request: Request, _services: Services, record: Record) -> Res
     if record.status != "COMPLETED":
         return JSONResponse({"detail": "Request is still in progress"}, 400)
     if record.is_gone(now()):
-        raise Refused(404, _NOT_FOUND)
+        raise Declined(404, _NOT_FOUND)
     return JSONResponse(record.result, record.status_code, headers=dict(record.headers))
 
 

@@ -46,7 +46,7 @@ from callsheet.sandbox.fault_replies import FaultMiddleware
 from callsheet.sandbox.faults import FaultBook
 from callsheet.sandbox.launcher import ADDRESS_FILE, OWN_CATALOG, SandboxAddress
 from callsheet.sandbox.own_endpoints import own_endpoints
-from callsheet.sandbox.services import Refused, open_services, refused
+from callsheet.sandbox.services import Declined, declined, open_services
 from callsheet.sandbox.store import Store
 
 MAX_BODY = 256 * 2**20
@@ -79,12 +79,12 @@ class _Gate:
             message = await receive()
             received += len(message.get("body", b""))
             if received > MAX_BODY:
-                raise Refused(413, {"detail": "Request is too large"})
+                raise Declined(413, {"detail": "Request is too large"})
             return message
 
         try:
             await self._app(scope, bounded, send)
-        except Refused as error:
+        except Declined as error:
             await error.reply(scope, receive, send)
 
     def _is_own(self, host: str) -> bool:
@@ -115,7 +115,7 @@ def create_app(config: SandboxConfig, faults: FaultBook) -> Starlette:
     parts = (routes_control, routes_catalog, routes_platform, routes_files, routes_queue)
     return Starlette(
         routes=[route for part in parts for route in part.routes()],
-        exception_handlers={Refused: refused},
+        exception_handlers={Declined: declined},
         middleware=[Middleware(_Gate, config=config), Middleware(FaultMiddleware, book=faults)],
         lifespan=lifespan,
     )

@@ -72,7 +72,7 @@ def base_url(request: Request) -> str:
     return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
 
 
-class Refused(Exception):
+class Declined(Exception):
     """What is answered instead of doing what a call asks for."""
 
     def __init__(self, status: int, document: Any, headers: dict[str, str] | None = None) -> None:
@@ -80,9 +80,9 @@ class Refused(Exception):
         super().__init__(status)
 
 
-async def refused(_request: Request, error: Exception) -> Response:
-    """Answer a call that was refused; the server's handler of `Refused`."""
-    return cast("Refused", error).reply
+async def declined(_request: Request, error: Exception) -> Response:
+    """Answer a call that was declined; the server's handler of `Declined`."""
+    return cast("Declined", error).reply
 
 
 def key_of(request: Request) -> str | None:
@@ -92,10 +92,10 @@ def key_of(request: Request) -> str | None:
     return key if known else None
 
 
-def unauthorized(app: str) -> Refused:
+def unauthorized(app: str) -> Declined:
     """Return fal's refusal of a missing or wrong key."""
     detail = f'Cannot access application "{app}". Authentication is required to access this application.'
-    return Refused(401, {"detail": detail})
+    return Declined(401, {"detail": detail})
 
 
 async def json_of(request: Request) -> Any:

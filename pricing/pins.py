@@ -11,7 +11,7 @@ from typing import Any
 
 from pricing.catalog import Catalog
 from pricing.rates import Rate
-from pricing.units import TOKENS_PER_RATE, ListedPrice, Unit
+from pricing.units import ListedPrice, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def read_pins(text: str, catalog: Catalog) -> tuple[Pin, ...]:
         Pin(
             since_ms=each["since_ms"],
             price_book=each["price_book"],
-            rates=_rates(each),
+            rates=tuple(Rate(unit=Unit(row.pop("kind"), row.pop("count")), **row) for row in each["rates"]),
             accepted=_lines(each["accepted"]),
             listed=_lines(each["listed"]),
         )
@@ -104,30 +104,6 @@ def _rate_data(rate: Rate) -> dict[str, Any]:
     return {name: value for name, value in data.items() if value not in (None, "")}
 
 
-def _rates(pin: Mapping[str, Any]) -> tuple[Rate, ...]:
-    if "rates" not in pin:
-        return _older_rates(pin["nano_per_million_tokens"], pin["price_book"])
-    return tuple(Rate(unit=Unit(row.pop("kind"), row.pop("count")), **row) for row in pin["rates"])
-
-
-_WITH_SOUND = "+audio"
-
-
-def _older_rates(named: Mapping[str, int], price_book: str) -> tuple[Rate, ...]:
-    """Read the pins of runs that were opened when all prices were per million tokens."""
-    return tuple(
-        Rate(
-            of=name.removesuffix(_WITH_SOUND),
-            unit=Unit("tokens", TOKENS_PER_RATE),
-            nano=nano,
-            since=price_book,
-            source=f"the price book of {price_book}",
-            audio=name.endswith(_WITH_SOUND),
-        )
-        for name, nano in named.items()
-    )
-
-
 def _lines_data(lines: Mapping[str, ListedPrice]) -> dict[str, Any]:
     return {
         name: {"price": f"{each.price:f}", "unit": each.unit, "currency": each.currency}
@@ -136,10 +112,7 @@ def _lines_data(lines: Mapping[str, ListedPrice]) -> dict[str, Any]:
 
 
 def _lines(data: Mapping[str, Any]) -> dict[str, ListedPrice]:
-    return {name: _line(name, line) for name, line in data.items()}
-
-
-def _line(name: str, line: Any) -> ListedPrice:
-    if isinstance(line, int):  # what older runs kept: nano-dollars per million tokens
-        return ListedPrice(name, Decimal(line).scaleb(-9), "1m tokens")
-    return ListedPrice(name, Decimal(line["price"]), line["unit"], line["currency"])
+    return {
+        name: ListedPrice(name, Decimal(line["price"]), line["unit"], line["currency"])
+        for name, line in data.items()
+    }

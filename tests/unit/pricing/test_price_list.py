@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -201,28 +200,6 @@ def test_pins_come_back_as_they_were_written() -> None:
     pins = (first_pin(CATALOG), later)
     assert read_pins(pins_text(pins), CATALOG) == pins
     assert read_pins("", CATALOG) == (first_pin(CATALOG),)
-
-
-def test_pins_of_older_runs_are_read() -> None:
-    """They have nano-dollars per million tokens by model, and by "with sound" after a plus sign."""
-    old = {
-        "since_ms": 7,
-        "price_book": "2026-11-21",
-        "rates_sha256": "",
-        "nano_per_million_tokens": {
-            "seedance-1.5-pro": 1_300_000_000,
-            "seedance-1.5-pro+audio": 2_600_000_000,
-        },
-        "accepted": {FIFTEEN: 1_300_000_000},
-        "listed": {LITE: {"price": "1.8", "unit": "1m tokens", "currency": "USD"}},
-    }
-    (pin,) = read_pins(json.dumps([old]), CATALOG)
-    assert [(each.of, each.audio, each.nano) for each in pin.rates] == [
-        ("seedance-1.5-pro", False, 1_300_000_000),
-        ("seedance-1.5-pro", True, 2_600_000_000),
-    ]
-    assert pin.accepted[FIFTEEN].nano_each == Fraction(1300)
-    assert pin.listed[LITE] == listed(LITE, "1.8", "1m tokens")
 
 
 def test_what_was_bought_keeps_the_rate_of_its_moment() -> None:

@@ -1,7 +1,8 @@
 """Ids, takes and file names, over all rows of a plan: no two jobs share an id or a file.
 
-A file name is one or more parts separated by `/`; a part holds letters, digits, `.`, `_` and `-` (ASCII),
-does not begin with a dot or a dash, does not end with a dot, and is not a device name of Windows.
+A file name is one or more parts separated by `/`; a part holds letters and digits of any script, `.`, `_` and
+`-`, composed (NFC), does not begin with a dot or a dash, does not end with a dot, and is not a device name of
+Windows.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ PART_MAX_CHARS = 100
 NAME_MAX_CHARS = 200
 """Common file systems allow 255 bytes a part; room is left for the suffix and the temporary name."""
 
+PART_MAX_BYTES = 180
+"""In UTF-8: a letter of another script takes up to four bytes."""
+
 NAME_RULE = (
-    "letters from A to Z, digits, '.', '_', '-' (and '/' between folders), "
-    f"at most {PART_MAX_CHARS} characters, "
+    "letters, digits, '.', '_', '-' (and '/' between folders), "
+    f"at most {PART_MAX_CHARS} characters and {PART_MAX_BYTES} bytes, "
     "not beginning with '.' or '-', not ending with '.', no device name such as CON"
 )
 
@@ -35,6 +39,9 @@ DEVICE_NAME = r"(?i)^(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?$"
 _SAFE_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?", re.ASCII)
 _DEVICE = re.compile(DEVICE_NAME, re.ASCII)
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 _HASH_CHARS = 8
 
 
@@ -55,7 +62,26 @@ def is_safe(name: str) -> bool:
 
 
 def _is_safe_part(part: str) -> bool:
-    return len(part) <= PART_MAX_CHARS and bool(_SAFE_PART.fullmatch(part)) and not _DEVICE.fullmatch(part)
+    if _DEVICE.fullmatch(part) or len(part) > PART_MAX_CHARS:
+        return False
+    if part.isascii():
+        return bool(_SAFE_PART.fullmatch(part))
+    is_short = len(part.encode("utf-8", "surrogatepass")) <= PART_MAX_BYTES
+    return is_short and part[0] not in ".-" and part[-1] != "." and _with_own_letters(part) == part
+
+
+def _with_own_letters(text: str) -> str:
+    """Return composed text in which only letters, digits, `.`, `_` and `-` are left; others become a `-`.
+
+    A mark belongs to the letter before it, and is none of its own.
+    """
+    kept: list[str] = []
+    for char in unicodedata.normalize("NFC", text):
+        kind = unicodedata.category(char)
+        is_kept = char in "._-" or kind[0] == "L" or kind == "Nd"
+        is_kept = is_kept or (kind[0] == "M" and bool(kept) and unicodedata.category(kept[-1])[0] in "LM")
+        kept += [char if is_kept and not _INVISIBLE.match(char) else "-"]
+    return "".join(kept)
 
 
 def safe_part(text: str, noun: str = "clip") -> str:
@@ -67,17 +93,38 @@ def safe_part(text: str, noun: str = "clip") -> str:
     """
     plain = unicodedata.normalize("NFKD", text)
     plain = "".join(char for char in plain if not unicodedata.combining(char))
-    lost = any(char.isalnum() and not char.isascii() for char in plain)
+    lost = _loses_letters(text)
     part = _FORBIDDEN.sub("-", plain).strip("-.")
     if lost or not part or len(part) > PART_MAX_CHARS or _DEVICE.fullmatch(part):
         return with_hash(part, text, noun=noun)
     return part
 
 
+def file_part(text: str) -> str:
+    """Turn any text into one safe part of a file's name, with the letters of its own script.
+
+    What `safe_part` can write without loss keeps that name. A text that is too long gets a short hash, and so
+    does one of which no letter is left.
+    """
+    plain = safe_part(text)
+    own = re.sub("-+", "-", _with_own_letters(text)).strip("-.")
+    if own.isascii() or not _loses_letters(text):
+        return plain
+    return own if _is_safe_part(own) else with_hash(own, text)
+
+
+def _loses_letters(text: str) -> bool:
+    """Say whether there are letters beside ASCII after accents are dropped."""
+    plain = unicodedata.normalize("NFKD", text)
+    return any(char.isalnum() and not char.isascii() for char in plain if not unicodedata.combining(char))
+
+
 def with_hash(part: str, text: str, most: int = PART_MAX_CHARS, *, noun: str = "clip") -> str:
     """Add a short hash of `text` to a safe part, or to `noun` where it is empty, within `most` characters."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_CHARS]
-    stem = part[: most - _HASH_CHARS - 1].rstrip("-.")
+    room = _HASH_CHARS + 1
+    stem = part[: most - room].encode(errors="ignore")[: PART_MAX_BYTES - room].decode(errors="ignore")
+    stem = stem.rstrip("-.")
     return f"{stem or noun}-{digest}"
 
 
@@ -288,7 +335,7 @@ def made_name(naming: Template, job: Job, cells: Mapping[str, str]) -> str:
         "take": str(job.take),
     }
     texts = {name: decided.get(name, cells.get(name, "")).strip() for name in naming.columns}
-    name = naming.fill({name: safe_part(text) if text else "" for name, text in texts.items()})
+    name = naming.fill({name: file_part(text) if text else "" for name, text in texts.items()})
     return cleaned_name(name, job.custom_id)
 
 
@@ -299,8 +346,9 @@ def parse_naming(text: str) -> Template:
 
 def refused_letters(naming: Template) -> list[str]:
     """Return the letters of a template's own text that no file name may have, each once."""
-    text = "".join(naming.parts[::2]).replace("/", "")
-    return list(dict.fromkeys("".join(_FORBIDDEN.findall(text))))
+    text = unicodedata.normalize("NFC", "".join(naming.parts[::2]).replace("/", ""))
+    kept = _with_own_letters(text)
+    return list(dict.fromkeys(char for char, same in zip(text, kept, strict=True) if char != same))
 
 
 def leaves_folder(naming: Template) -> bool:
@@ -315,8 +363,8 @@ def leaves_folder(naming: Template) -> bool:
 
 def cleaned_name(name: str, custom_id: str) -> str:
     """Leave out folders that came out empty, and the dashes and dots at the ends of parts."""
-    parts = [part.strip("-.") for part in name.split("/")]
-    return "/".join(part for part in parts if part) or safe_part(custom_id)
+    parts = [part.strip("-.") for part in unicodedata.normalize("NFC", name).split("/")]
+    return "/".join(part for part in parts if part) or file_part(custom_id)
 
 
 def _where(first: Row, second: Row) -> str:

@@ -276,6 +276,7 @@ def _order_retake(tx: Transaction, run_id: str, retake: NewJob) -> str:
     taken = select(schema.job.c.job_id).where(
         schema.job.c.run_id == run_id,
         (schema.job.c.custom_id == retake.custom_id)
+        | (schema.job.c.output_name == retake.output_name)
         | (func.lower(schema.job.c.output_name) == retake.output_name.lower()),
     )
     if tx.execute(taken.limit(1)).first() is not None:

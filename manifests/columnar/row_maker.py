@@ -40,10 +40,10 @@ from manifests.names import (
     SLUG_MAX_CHARS,
     SLUG_STEPS,
     cleaned_name,
+    file_part,
     id_of_take,
     is_safe,
     note_unsafe,
-    safe_part,
 )
 from manifests.plan_rows import (
     EXTRA,
@@ -226,7 +226,7 @@ def made_names(naming: Template, cells: Mapping[str, Any], custom_ids: Any) -> t
     if naming == BY_ID and is_plain_name(custom_ids).all():
         return custom_ids, np.zeros(len(custom_ids), bool)
     parts: list[Any] = list(naming.parts)
-    parts[1::2] = [_safe_parts(cells[name]) for name in naming.parts[1::2]]
+    parts[1::2] = [_file_parts(cells[name]) for name in naming.parts[1::2]]
     if naming.columns:
         filled = pc.binary_join_element_wise(*parts, "")
     else:
@@ -242,12 +242,12 @@ def made_names(naming: Template, cells: Mapping[str, Any], custom_ids: Any) -> t
     return texts_of(names), unsafe
 
 
-def _safe_parts(texts: Any) -> Any:
-    """Return `safe_part` of every cell, "" where it is empty."""
+def _file_parts(texts: Any) -> Any:
+    """Return `file_part` of every cell, "" where it is empty."""
     if is_plain_name(texts).all():
         return texts
     encoded = texts.dictionary_encode()
-    safe = [safe_part(text) if text else "" for text in encoded.dictionary.to_pylist()]
+    safe = [file_part(text) if text else "" for text in encoded.dictionary.to_pylist()]
     return texts_of(safe).take(encoded.indices)
 
 

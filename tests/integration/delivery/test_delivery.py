@@ -273,7 +273,7 @@ REFUSED = (
     ("video", "names no column"),
     ("{custom_id", "a single"),
     ("{heigth}", "the nearest is 'height'"),
-    ("Ümlaut + {custom_id}", r"'Ü', ' ' and '\+' cannot stand in a file name; allowed are letters"),
+    ("Ümlaut + {custom_id}", r"' ' and '\+' cannot stand in a file name; allowed are letters"),
     ("CON/{custom_id}", "--name 'CON/{custom_id}' makes no safe file name; allowed are letters"),
 )
 """Templates of names, and what is said of them."""

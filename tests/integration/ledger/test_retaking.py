@@ -120,11 +120,13 @@ def test_a_run_that_is_stopped_orders_nothing(desk):
     assert desk.ledger.do(verify.verify) == []
 
 
-def test_a_retake_that_would_share_a_name_with_another_job_is_not_ordered(desk):
+@pytest.mark.parametrize(("taken", "name"), [("SHOT-0-t2", "shot-0-t2"), ("Кит-t2", "Кит-t2")])
+def test_a_retake_that_would_share_a_name_with_another_job_is_not_ordered(desk, taken, name):
     """Two clips of one name would replace each other where machines copy them to one store."""
     ids = desk.run(2, run_id="r", draft=False, retakes_max=2)
-    desk.sql("UPDATE job SET output_name = 'SHOT-0-t2' WHERE position = 1")
-    assert collected(desk, ids[0], retake()) == "the run has another job called 'shot-0-t2'"
+    desk.sql(f"UPDATE job SET output_name = '{taken}' WHERE position = 1")
+    said = collected(desk, ids[0], replace(retake(), output_name=name))
+    assert said == "the run has another job called 'shot-0-t2'"
     assert len(names(desk, "r")) == 2
 
 

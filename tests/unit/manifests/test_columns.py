@@ -198,7 +198,9 @@ BAD: list[tuple[dict[str, str], str, str]] = [
             "com1.x",
             "a.MP4/b",
             "a//b",
-            "ü",
+            "\u3164",
+            "u\u0308",
+            "茶" * 61,
             "x" * 101,
         )
     ),

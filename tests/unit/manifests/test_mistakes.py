@@ -57,7 +57,7 @@ shots.csv, row 16, column image_url: found gone.png: there is no file ~/gone.png
 shots.csv, row 17, column image_url: found https://[hidden]@example.com/a.png: a name or password in an address would be sent on to fal; use a presigned address
 shots.csv, row 18, column end_image_url: found https://example.com/a.png: a last frame needs a first one; fill image_url as well
 shots.csv, row 19, column end_image_url: found https://example.com/b.png: seedance-1.0-pro-fast image-to-video takes no end_image_url; these do: seedance-1.0-lite, seedance-1.0-pro, seedance-1.5-pro, seedance-2.0, seedance-2.0-fast, seedance-2.0-mini, seedance-2.0-us, seedance-2.5, seedance-2.5-us
-shots.csv, row 20, column output_name: found ../a: not a safe file name; allowed are letters from A to Z, digits, '.', '_', '-' (and '/' between folders), at most 100 characters, not beginning with '.' or '-', not ending with '.', no device name such as CON
+shots.csv, row 20, column output_name: found ../a: not a safe file name; allowed are letters, digits, '.', '_', '-' (and '/' between folders), at most 100 characters and 180 bytes, not beginning with '.' or '-', not ending with '.', no device name such as CON
 shots.csv, row 21, column custom_id: found a1: row 2 has the same custom_id; every row needs its own
 shots.csv, row 23, column output_name: found hero: row 22 has this output_name too (upper and lower case are one name)
 shots.csv, row 24: found 3 cells: the header has 12; is a separator or a quote missing?

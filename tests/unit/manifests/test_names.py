@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.errors import ManifestError
+from manifests import planner
 from manifests.columnar.row_maker import slugs
 from manifests.names import (
+    PART_MAX_BYTES,
     PART_MAX_CHARS,
+    file_part,
     folded,
     is_safe,
     safe_part,
@@ -26,6 +29,8 @@ from manifests.names import (
 from manifests.plan import Plan
 from manifests.planner import make_plan
 from manifests.validate import unknown_instructions
+
+FAST = "seedance-1.0-pro-fast"
 
 
 def _plan(folder: Path, *rows: dict[str, str]) -> Plan:
@@ -62,6 +67,63 @@ def test_safe_parts_are_safe(text: str) -> None:
     assert safe_part(text) == part
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("株式会社", "株式会社"),
+        ("株式会社 A/B", "株式会社-A-B"),
+        ("Кириллица № 5?", "Кириллица-5"),
+        ("हिन्दी फ़िल्म", unicodedata.normalize("NFC", "हिन्दी-फ़िल्म")),
+        (unicodedata.normalize("NFD", "ガラス"), "ガラス"),
+        ("Straße", "Straße"),
+        ("Müller", "Muller"),
+        ("Shot 1", "Shot-1"),
+        ("\u3164", "clip-7519204f"),
+        ("..", "clip-5ec1f7e7"),
+    ],
+)
+def test_a_file_keeps_the_letters_of_its_script(text: str, part: str) -> None:
+    """A client of any script is called by its name; what ASCII can write keeps the name that it had."""
+    assert file_part(text) == part
+    assert is_safe(part)
+
+
+@given(st.text())
+def test_any_part_of_a_file_is_safe(text: str) -> None:
+    """One part, composed, of a length that every file system takes, and the same each time."""
+    for part in (file_part(text), with_hash(file_part(text), "x"), f"{file_part(text)[:50]}-t2"):
+        assert is_safe(part)
+        assert "/" not in part
+        assert len(part.encode()) <= PART_MAX_BYTES
+    assert file_part(file_part(text)) == file_part(text)
+
+
+def test_a_long_name_of_another_script_is_shortened() -> None:
+    """By its bytes; two of them stay apart."""
+    one, other = (file_part("茶" * 90 + letter) for letter in "器具")
+    assert one != other
+    assert is_safe(one)
+    assert one.startswith("茶" * 50)
+
+
+@pytest.mark.parametrize("few_jobs", [-1, 1000])
+def test_the_folder_of_a_client_is_called_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_jobs: int
+) -> None:
+    """Row by row and by columns alike; the names can be given back in a manifest."""
+    monkeypatch.setattr(planner, "FEW_JOBS", few_jobs)
+    (tmp_path / "shots.csv").write_text(
+        f"custom_id,prompt,model,client\na,A fox,{FAST},株式会社\n製品 1,A cat,{FAST},Кириллица\n", "utf-8"
+    )
+    head = '[campaign]\nname = "c"\nmanifest = "shots.csv"\n'
+    (tmp_path / "c.toml").write_text(f'{head}[output]\nname = "{{client}}/{{custom_id}}"\n', "utf-8")
+    names = [planned.job.output_name for planned in make_plan(tmp_path / "c.toml").jobs]
+    assert names == ["株式会社/a", "Кириллица/製品-1"]
+    assert [planned.job.output_name for planned in make_plan(tmp_path / "shots.csv").jobs] == ["a", "製品-1"]
+    given = [{"prompt": name, "output_name": name} for name in names]
+    assert [planned.job.output_name for planned in _plan(tmp_path, *given).jobs] == names
+
+
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_hashed_parts_differ(one: str, other: str) -> None:
     """Two texts that would become one part can be told apart by their hashes."""
@@ -74,7 +136,8 @@ def test_safe_names_stay_inside(name: str) -> None:
     if is_safe(name):
         parts = name.split("/")
         assert all(part and part[0] not in ".-" and part[-1] != "." for part in parts)
-        assert name.isascii()
+        assert unicodedata.is_normalized("NFC", name)
+        assert all(unicodedata.category(char)[0] in "LMN" or char in "._-/" for char in name)
         assert not name.startswith("/")
 
 

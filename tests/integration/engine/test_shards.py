@@ -319,10 +319,10 @@ async def test_the_same_death_starts_one_process(world: Any) -> None:
         begun.append(each.part)
 
     async with open_account(settings_for(RunRequest())) as one, open_account(one.settings) as two:
-        work = await one.do.call(Ledger.parts, run_id)
+        work = await one.do(parts.work, run_id)
         await asyncio.gather(*(start_parts(each.do, work, start, 2) for each in (one, two)))
         assert sorted(begun) == ["0-0", "1-1"]
-        assert all(each.reserved for each in await one.do.call(Ledger.parts, run_id))
+        assert all(each.reserved for each in await one.do(parts.work, run_id))
     await rendered(run_id, "0-0")  # who owns it ends the reservation
     assert in_ledger(verify.verify) == []
 
@@ -339,7 +339,7 @@ async def test_a_coordinator_starts_the_parts_and_writes_up_the_run(world: Any) 
         nonlocal most
         if failures:
             raise CallsheetError(failures.pop())
-        most = max(most, sum(part.is_taken for part in await ctx.do.call(Ledger.parts, run_id)))
+        most = max(most, sum(part.is_taken for part in await ctx.do(parts.work, run_id)))
         running.append(asyncio.create_task(rendered(run_id, each.part)))
 
     async def two() -> int:

@@ -61,6 +61,7 @@ _extend = (
         _claim.c.part == bindparam("is_part"),
         _claim.c.owner == bindparam("is_owner"),
         _claim.c.fencing_token == bindparam("is_token"),
+        _claim.c.expires_ms > 0,  # one that was given back stays so, whatever the renewing thread still holds
     )
     .values(expires_ms=bindparam("to_expires"))
 )

@@ -141,6 +141,22 @@ def test_a_lease_that_is_given_back_can_be_taken_at_once(postgres_url: str, open
     assert first.dump()["claim"][0][2] == 3
 
 
+@postgres
+def test_a_lease_that_was_given_back_is_not_extended(postgres_url: str, open_desk) -> None:
+    """The thread that extends leases may still have it in hand; the next owner does not wait for its end."""
+    open_desk(postgres_url).run(run_id="r")
+    engine = sa.create_engine(sa.make_url(postgres_url).set(drivername="postgresql+psycopg"))
+    first, second = locks.Claims(engine), locks.Claims(engine)
+    with engine.connect() as connection:
+        mine = first.take(connection, "r", locks.WHOLE, 1)
+        with first.holding(mine):
+            first.give_back(connection, mine)
+            with pytest.raises(ClaimLost):
+                first.extend(connection)
+        assert second.take(connection, "r", locks.WHOLE, 1).tokens == {locks.WHOLE: 2}
+    engine.dispose()
+
+
 # -- who owns what -------------------------------------------------------------------------------------------
 
 

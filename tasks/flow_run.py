@@ -13,6 +13,7 @@ from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import State
 from prefect.client.schemas.objects import StateType
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
@@ -36,7 +37,7 @@ ANSWER_S = 3.0
 PLACE_S = 60.0
 """How long a brief flow run that has died keeps its place, in seconds: the shortest that Prefect allows."""
 
-RENEW_AFTER_S = (1.0, 2.0, 4.0)
+RENEW_AFTER_S = (0.5, 1.0, 2.0, 4.0)
 """Pauses between the first renewals, in seconds: Prefect's own first one, of five minutes, may come between
 them. Its next one comes after four minutes."""
 
@@ -75,7 +76,14 @@ async def brief_place() -> AsyncIterator[None]:
     A run of every minute has the only place of its deployment: where its process dies, the next one begins as
     soon as the place is free.
     """
-    renewing = asyncio.ensure_future(_renew_place(str(flow_run.id)))
+    context = FlowRunContext.get()
+    assert context is not None, "a flow runs"
+    state = context.flow_run.state if context.flow_run else None
+    lease = state.state_details.deployment_concurrency_lease_id if state else None
+    if lease is None:  # a deployment without a limit, or none
+        yield
+        return
+    renewing = asyncio.ensure_future(_renew_place(lease))
     try:
         yield
     finally:
@@ -83,12 +91,8 @@ async def brief_place() -> AsyncIterator[None]:
         await asyncio.gather(renewing, return_exceptions=True)
 
 
-async def _renew_place(flow_run_id: str) -> None:
+async def _renew_place(lease: UUID) -> None:
     async with get_client() as client:
-        state = (await client.read_flow_run(UUID(flow_run_id))).state
-        lease = state.state_details.deployment_concurrency_lease_id if state else None
-        if lease is None:  # a deployment without a limit, or none
-            return
         for pause_s in chain(RENEW_AFTER_S, repeat(RENEW_EVERY_S)):
             await client.renew_concurrency_lease(lease, PLACE_S)
             await asyncio.sleep(pause_s)

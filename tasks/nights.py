@@ -58,6 +58,8 @@ NO_PLACE = "Deployment concurrency "
 
 LOOKED_AT = 200
 
+LOST = "its worker had not begun it within ten minutes: scheduled anew"
+
 LOST_AFTER = timedelta(minutes=10)
 """How long a worker may take to begin a run that it has taken. After that the worker counts as dead."""
 
@@ -126,7 +128,7 @@ async def start_lost_runs(pool: str, *, sandbox: bool, now: datetime | None = No
                 taken_at = each.state.timestamp if each.state else now
                 if request.get("sandbox", False) == sandbox and now - taken_at > LOST_AFTER:
                     logger.warning("flow run %s has not begun since %s: it starts anew", each.name, taken_at)
-                    await client.set_flow_run_state(each.id, Scheduled())
+                    await client.set_flow_run_state(each.id, Scheduled(message=LOST))
     except Exception as error:  # noqa: BLE001 -- whatever it is: the ledger is looked after all the same
         logger.warning("whether runs were lost with their worker is not known: %r", error)
 

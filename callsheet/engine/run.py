@@ -266,7 +266,7 @@ def unfinished_runs(request: RunRequest) -> list[RunRequest]:
         found = idle_runs(ledger, written_campaign(request.source).name)
     may_ask = request.approve_above_usd is not None
     return [
-        RunRequest.of(each).model_copy(update={"run_id": each.run_id, "speed": request.speed})
+        RunRequest.of(each).model_copy(update={"speed": request.speed})
         for each in found
         if goes_on_first(each, may_ask=may_ask)
     ]

@@ -9,6 +9,7 @@ from itertools import chain, repeat
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import State
@@ -83,18 +84,15 @@ async def brief_place() -> AsyncIterator[None]:
     if lease is None:  # a deployment without a limit, or none
         yield
         return
-    renewing = asyncio.ensure_future(_renew_place(lease))
-    try:
+    async with beside(_renew_place(lease)):
         yield
-    finally:
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
 
 
 async def _renew_place(lease: UUID) -> None:
     async with get_client() as client:
         for pause_s in chain(RENEW_AFTER_S, repeat(RENEW_EVERY_S)):
-            await client.renew_concurrency_lease(lease, PLACE_S)
+            with suppress(httpx.HTTPError):  # the next renewal comes long before the place is lost
+                await client.renew_concurrency_lease(lease, PLACE_S)
             await asyncio.sleep(pause_s)
 
 

@@ -122,7 +122,7 @@ def test_python_follows_a_job(python: Any) -> None:
     for events in (told["events"], python["async"]["events"]):
         assert events[-1] == "Completed"
         assert set(events) <= {"Queued", "InProgress", "Completed"}
-    assert told["logs"] >= 5
+    assert told["logs"] >= 2
     assert told["metrics"]["inference_time"] > 0
     assert is_video(told["result"])
     assert is_video(python["async"]["result"])
@@ -175,7 +175,7 @@ def test_js_follows_a_job(js: Any) -> None:
     """submit, status, the event stream and result work, with logs and metrics."""
     assert js["first"] in ("IN_QUEUE", "IN_PROGRESS", "COMPLETED")
     assert js["events"][-1] == "COMPLETED"
-    assert js["done"]["logs"] >= 5
+    assert js["done"]["logs"] >= 2
     assert js["done"]["metrics"]["inference_time"] > 0
     assert (is_video(js["result"]["data"]), js["result"]["requestId"]) == (True, js["requestId"])
 

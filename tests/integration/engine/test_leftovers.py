@@ -14,7 +14,7 @@ from callsheet.engine.uploads import UPLOAD_GOOD_FOR_MS, _address
 from callsheet.errors import DiskFull
 from callsheet.ledger import Ledger, State, history, transitions
 from callsheet.ledger.transaction import write
-from callsheet.provider import media
+from callsheet.provider import client
 from manifests.job import Image
 from manifests.plan import PlanOptions
 from manifests.planner import make_plan
@@ -74,7 +74,7 @@ async def test_an_upload_that_fal_may_have_dropped_is_made_again(house, age_ms, 
 
 async def test_a_picture_that_cannot_be_uploaded_now_leaves_its_job_to_be_sent(house, monkeypatch):
     """The network is gone for an hour: nothing failed, and `resume` sends it. A minute is waited for."""
-    monkeypatch.setattr(media, "TRIES", 1)
+    monkeypatch.setattr(client, "UPLOAD_TRIES", 1)
     monkeypatch.setattr(uploads, "FREE_TRIES", 2)
     monkeypatch.setattr(uploads, "backoff_s", lambda *_: 0)
     PIL.Image.new("RGB", (864, 480), "navy").save(house.folder / "boat.png")

@@ -290,7 +290,9 @@ async def test_a_bill_below_the_smallest_video_is_not_believed(house):
     marked = [row for row in rows if row.submission.cost_basis == "bill_implausible"]
     assert {row.state for row in rows} == {State.SUCCEEDED}
     assert [row.spent_nano for row in marked] == [-(-864 * 480 * 30 * 1_800_000_000 // (1024 * 10**6))] * 2
-    assert [text for text in ctx.state.notices if "bill_implausible" in text] == [IMPLAUSIBLE]
+    assert [text for text in ctx.state.notices if "bill_implausible" in text] == [
+        IMPLAUSIBLE.format(reconcile="callsheet reconcile --sandbox")
+    ]
     assert house.sound()
 
     async with house.account() as account:

@@ -23,15 +23,15 @@ def test_a_part_that_is_kept_for_a_process_is_owned_by_none_yet(desk) -> None:
     """Its reservation is no owner: the living process is named, and without one nobody is."""
     run_id = desk.ledger.do(queries.job, desk.run()[0]).run_id
     desk.ledger.do(parts.reserve, run_id, "0-9", for_ms=60_000)
-    (before,) = desk.ledger.overview()
+    (before,) = desk.ledger.do(activity.overview)
     assert (before.owner, before.alive, before.reserved) == (None, False, True)
     assert desk.ledger.do(activity.hosts, since_ms=0) == []
     desk.ledger.do(parts.release, run_id, "0-9")
-    assert not desk.ledger.overview()[0].reserved
+    assert not desk.ledger.do(activity.overview)[0].reserved
     with desk.ledger.claim(run_id, part=parts.COORDINATOR):
         desk.clock.now_ms += 1000
         desk.ledger.do(parts.reserve, run_id, "10-19", for_ms=60_000)
-        (mine,) = desk.ledger.overview()
+        (mine,) = desk.ledger.do(activity.overview)
         assert (mine.owner.pid, mine.alive) == (os.getpid(), True)
 
 

@@ -125,7 +125,7 @@ class Owner:
             return
         self.lose_sessions()
         with psycopg.connect(self._url) as admin:  # the time of a lease passes
-            admin.execute("UPDATE claim SET expires_ms = 0")
+            admin.execute("UPDATE claim SET expires_ms = 1")
 
     def lose_sessions(self) -> None:
         """Let the server end every session of this desk."""

@@ -261,11 +261,12 @@ def _is_of(wanted: EntryFilter, row: Row[Any]) -> bool:
 
 @read()
 def overruns(
-    tx: Transaction, *, run_id: str | None = None, since_release: bool = False, limit: int = 20
+    tx: Transaction, *, run_id: str | None = None, since_release: bool = False, limit: int | None = 20
 ) -> list[Overrun]:
     """Return the newest submissions that cost more than was held for them, newest first.
 
-    With `since_release` those alone that were booked since frozen accounts were last released.
+    With `since_release` those alone that were booked since frozen accounts were last released. Without a
+    `limit` it is all of them.
     """
     job, table = _job, _submission
     query = (
@@ -289,6 +290,17 @@ def overruns(
         )
         query = query.where(booked.exists())
     return tx.records(Overrun, query if run_id is None else query.where(job.c.run_id == run_id))
+
+
+@write()
+def unfreeze(tx: Transaction) -> tuple[int, list[Overrun]]:
+    """Let frozen accounts admit again, and return the bills that this is about.
+
+    Both in one transaction: a bill that comes later is none that a person has seen. The number is that of the
+    accounts; see `admission.unfreeze`.
+    """
+    found = overruns(tx, since_release=True, limit=None)
+    return admission.unfreeze(tx), found
 
 
 @read()

@@ -109,8 +109,7 @@ def unfreeze(*, sandbox: Sandbox = False, json: Json = False) -> int:
     Example: callsheet budget unfreeze
     """
     with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
-        overruns = ledger.do(history.overruns, since_release=True)
-        count = ledger.do(admission.unfreeze)
+        count, overruns = ledger.do(history.unfreeze)
     if json:
         document({"unfrozen": count, "overruns": _overruns(overruns) if count else []})
         return 0

@@ -172,8 +172,9 @@ def test_a_later_freeze_does_not_list_what_was_released_before(desk) -> None:
     names = [desk.ledger.do(queries.job, job_id).custom_id for job_id in jobs]
     desk.ledger.do(settlement.settle, jobs[0], dear)
     assert listed(since_release=True) == names[:1]
-    assert desk.ledger.do(admission.unfreeze) > 0
-    assert desk.ledger.do(admission.unfreeze) == 0
+    count, shown = desk.ledger.do(history.unfreeze)
+    assert (count > 0, [over.custom_id for over in shown]) == (True, names[:1])
+    assert desk.ledger.do(history.unfreeze) == (0, [])
     assert listed(since_release=True) == []
     desk.ledger.do(settlement.settle, jobs[1], dear)  # at the same moment by the clock, which stands still
     assert listed(since_release=True) == names[1:2]
@@ -181,6 +182,19 @@ def test_a_later_freeze_does_not_list_what_was_released_before(desk) -> None:
     desk.ledger.do(admission.unfreeze)
     assert listed(since_release=True) == []
     assert desk.ledger.do(verify.verify) == []
+
+
+def test_a_release_shows_every_bill_that_it_is_about(desk) -> None:
+    """Also where there are more than a list has: what was not shown would never be seen again."""
+    jobs = desk.run(22)
+    for job_id in jobs:
+        desk.bring(job_id, State.RENDERED)
+    for job_id in jobs:
+        dear = Settlement(cost_nano=130, cost_basis="billable_units", result_json="{}")
+        desk.ledger.do(settlement.settle, job_id, dear)
+    assert len(desk.ledger.do(history.overruns, since_release=True)) == 20
+    _, shown = desk.ledger.do(history.unfreeze)
+    assert len(shown) == 22
 
 
 @pytest.mark.parametrize(("cost_nano", "is_listed"), [(130, False), (120, False), (150, True)])

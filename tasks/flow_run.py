@@ -9,7 +9,6 @@ from itertools import chain, repeat
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import State
@@ -91,7 +90,7 @@ async def brief_place() -> AsyncIterator[None]:
 async def _renew_place(lease: UUID) -> None:
     async with get_client() as client:
         for pause_s in chain(RENEW_AFTER_S, repeat(RENEW_EVERY_S)):
-            with suppress(httpx.HTTPError):  # the next renewal comes long before the place is lost
+            with suppress(Exception):  # the next renewal comes long before the place is lost
                 await client.renew_concurrency_lease(lease, PLACE_S)
             await asyncio.sleep(pause_s)
 
@@ -141,10 +140,12 @@ async def _terminated(ctx: RunContext, flow_run_id: str) -> None:
 
     A cancellation may have been seen before: what renders is collected until the worker kills the process.
     """
-    if not await _is_cancelled(flow_run_id):
-        ctx.stop.stop(Interrupted("terminated"))
-    elif not ctx.state.cancelled:
+    if ctx.state.cancelled:
+        return
+    if await _is_cancelled(flow_run_id):
         await cancel_run(ctx, "cancelled in Prefect")
+    else:
+        ctx.stop.stop(Interrupted("terminated"))
 
 
 def event_sender(flow_run_id: str) -> Callable[[Message], None]:

@@ -114,9 +114,10 @@ def _scheduled(run: FlowRun) -> ScheduledRun:
 async def start_lost_runs(pool: str, *, sandbox: bool, now: datetime | None = None) -> None:
     """Schedule anew the campaigns' runs of a work pool and a ledger that died with the worker that took them.
 
-    Such a run gives its place back and takes one again, as any other. `now` is by the clock of Prefect's
-    server, by default the moment at which this flow run began. Prefect's errors are logged: a later look
-    comes.
+    Such a run gives its place back and takes one again, as any other. Should its worker live after all, the
+    ledger refuses the second process; where a run may buy again what was made (`again`) it would not, so that
+    is left to a person. `now` is by the clock of Prefect's server, by default the moment at which this flow
+    run began. Prefect's errors are logged: a later look comes.
     """
     try:
         async with get_client() as client:
@@ -124,9 +125,10 @@ async def start_lost_runs(pool: str, *, sandbox: bool, now: datetime | None = No
                 own = await client.read_flow_run(UUID(str(flow_run.id)))
                 now = own.start_time or datetime.now(UTC)
             for each in await _pending_runs(client, pool):
-                request = each.parameters.get("request", {})
+                request = each.parameters.get("request") or {}
                 taken_at = each.state.timestamp if each.state else now
-                if request.get("sandbox", False) == sandbox and now - taken_at > LOST_AFTER:
+                is_ours = request.get("sandbox", False) == sandbox and not request.get("again")
+                if is_ours and now - taken_at > LOST_AFTER:
                     logger.warning("flow run %s has not begun since %s: it starts anew", each.name, taken_at)
                     await client.set_flow_run_state(each.id, Scheduled(message=LOST))
     except Exception as error:  # noqa: BLE001 -- whatever it is: the ledger is looked after all the same

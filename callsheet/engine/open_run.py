@@ -192,7 +192,8 @@ def changed_caps(ledger: Ledger, plan: Plan) -> list[tuple[Cap, Cap]]:
 def refuse_caps_set_since(ledger: Ledger, plan: Plan) -> None:
     """Raise PlanChanged where a plan file would replace a cap that was set since it was written.
 
-    Whoever set it meant something by it; the plan was approved without knowing. Nothing is compared with
+    Whoever set it meant something by it; the plan was approved without knowing. What is compared is the
+    limit: one that was changed and changed back, or taken away, is not noticed. Nothing is compared with
     another ledger than the one that the plan was shown with.
     """
     shown = plan.shown_with

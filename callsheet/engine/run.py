@@ -188,6 +188,7 @@ async def open_plan(
         )
         if review is not None:
             review(account.ledger, selection)
+        refuse_caps_set_since(account.ledger, planned)  # a person may have thought about it for a while
         kept = request.model_copy(update={"out": out}).kept
         return open_run(account.ledger, planned, selection, out=folder, options=kept, etags=etags)
 

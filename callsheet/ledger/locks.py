@@ -152,13 +152,13 @@ class Claims:
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:
         """Let every write check this claim while entered, and extend it where it is a lease."""
-        with self._guard:
-            self._claims = (*self._claims, claim)
-            if self._server is not None and len(self._claims) == 1:
-                self._over = threading.Event()
-                renewing = (self._server, self._over)
-                threading.Thread(target=self._renew, args=renewing, name="leases", daemon=True).start()
         try:
+            with self._guard:
+                self._claims = (*self._claims, claim)
+                if self._server is not None and len(self._claims) == 1:
+                    self._over = threading.Event()
+                    renewing = (self._server, self._over)
+                    threading.Thread(target=self._renew, args=renewing, name="leases", daemon=True).start()
             yield
         finally:
             with self._guard:

@@ -267,6 +267,27 @@ def test_a_cap_that_was_set_since_is_not_undone_by_a_plan_file(
     assert (code, "not confirmed" in err) == (2, True), err
 
 
+def test_a_cap_that_is_set_while_run_asks_is_not_undone(call, tmp_path, monkeypatch):
+    """Whoever answers may have the question open for an hour."""
+    ledger_url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+
+    def ask(_question: str) -> bool:
+        with Ledger.open(ledger_url) as ledger:
+            ledger.do(admission.set_cap, "campaign", "s", "total", 10**9)
+        return True
+
+    monkeypatch.setattr("callsheet.cli.commands.run.ask", ask)
+    monkeypatch.setattr("callsheet.cli.session._server", lambda *_: ("", None))
+    monkeypatch.setenv("FAL_KEY", "a-key-that-is-never-used")
+    (tmp_path / "s.csv").write_text(f"{HEADER}a,A fox,seedance-1.0-lite,480p,2\n")
+    text = '[campaign]\nname = "s"\nmanifest = "s.csv"\n[budget]\ntotal_usd = 5\n'
+    (tmp_path / "s.toml").write_text(text)
+    Ledger.open(ledger_url).close()
+    assert call("plan", "s.toml", "--out", "plan.json")[0] == 0
+    code, _, err = call("run", "plan.json")
+    assert (code, "$1.00 since" in err) == (2, True), err
+
+
 def test_a_plan_file_is_held_against_the_ledger_that_it_was_shown_with(call, tmp_path, monkeypatch):
     """Another ledger has caps of its own; a file of an earlier version knows of none."""
     monkeypatch.setattr("callsheet.cli.commands.run.ask", lambda _: False)

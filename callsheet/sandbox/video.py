@@ -42,10 +42,10 @@ STATIC, SLOW_PUSH = ("1", "0.5", "0.5"), ("1+0.1*on/duration", "0.5", "0.5")
 MOVES: dict[str, Move] = {
     "in": ("1+0.22*on/duration", "0.5", "0.5"),
     "out": ("1.22-0.22*on/duration", "0.5", "0.5"),
-    "left": ("1.18", "1-on/duration", "0.5"),
-    "right": ("1.18", "on/duration", "0.5"),
-    "up": ("1.18", "0.5", "1-on/duration"),
-    "down": ("1.18", "0.5", "on/duration"),
+    "left": ("1.1", "1-on/duration", "0.5"),
+    "right": ("1.1", "on/duration", "0.5"),
+    "up": ("1.1", "0.5", "1-on/duration"),
+    "down": ("1.1", "0.5", "on/duration"),
     "static": STATIC,
 }
 """By the word that tells Seedance's instructions apart: push and zoom in, pan and truck left, tilt up."""

@@ -209,7 +209,8 @@ def files_of(name: str, cell: str, known: Mapping[str, Any]) -> list[Image]:
     """Return the files that a cell of this column names; `known` is what is known of the row's files."""
     if name in known:
         return [_image(each, MEDIA_OF[name]) for each in known[name]]
-    return [Image("url", part, media=MEDIA_OF[name]) for part in picture_list(cell)]
+    parts = picture_list(cell) if name in REFERENCES else [cell] if cell else []
+    return [Image("url", part, media=MEDIA_OF[name]) for part in parts]
 
 
 def _image(known: Sequence[Any], media: Media) -> Image:

@@ -36,7 +36,7 @@ from manifests.job import plain_prompt
 from manifests.names import DEVICE_NAME, SAFE_NAME
 from manifests.parse_cells import Context
 from manifests.plan import StoredJobs, Summary, alike, summary_of
-from manifests.plan_rows import manifest_table
+from manifests.plan_rows import manifest_cells, manifest_table
 from manifests.planner import make_plan, planned_rows
 from manifests.problems import Problems
 from manifests.readers import parquet
@@ -110,6 +110,7 @@ TEXTS: dict[str, list[str]] = {
         "http://192.168.1.5/a.png",
         "https://example.com/a.png,https://example.com/b.png",
         "https://example.com/a,b.png",
+        "https://example.com/a.png;",
         "#VALUE!",
     ],
     "end_image_url": [
@@ -296,6 +297,17 @@ def test_addresses_behind_semicolons_are_counted_one_by_one(folder):
     pq.write_table(pa.table(rows | {"reference_image_urls": [one, five]}), folder / "m.parquet")
     assert [each.message for each in _planned(folder, -1)[0]] == ["here are 5 pictures; 1 to 4 are allowed"]
     _both_ways(folder)
+
+
+@pytest.mark.parametrize("column", ["image_url", "end_image_url"])
+def test_a_semicolon_behind_the_address_of_one_frame_is_part_of_it(folder, column):
+    """Such a cell is not split: with and without the `;` it names two pictures, and both rows are bought."""
+    cells = ["https://example.com/a.png;", "https://example.com/a.png"]
+    rows = {"model": ["seedance-1.0-lite"] * 2, "prompt": ["A fox"] * 2, "image_url": cells, column: cells}
+    pq.write_table(pa.table(rows), folder / "m.parquet")
+    _, _, planned, _ = _both_ways(folder)
+    assert [manifest_cells(each.job)[column] for each in planned] == cells
+    assert len({each.fingerprint for each in planned}) == 2
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -112,6 +112,14 @@ class Record:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+def _record(document: dict[str, Any]) -> Record:
+    """Read a record back, without what an earlier version kept otherwise: more fields, a fault as text."""
+    known = {name: value for name, value in document.items() if name in Record.__slots__}
+    if not isinstance(known.get("fault"), dict):
+        known.pop("fault", None)
+    return Record(**known)
+
+
 _SCHEMA = """
 create table if not exists requests (
     id text primary key, number integer not null, record text not null
@@ -139,12 +147,7 @@ class Store:
     def records(self) -> list[Record]:
         """Return every request ever accepted, in order of acceptance."""
         rows = self.db.execute("select record from requests order by number")
-        # Fields that an earlier version had are left out.
-        known = set(Record.__slots__)
-        return [
-            Record(**{name: value for name, value in json.loads(text).items() if name in known})
-            for (text,) in rows
-        ]
+        return [_record(json.loads(text)) for (text,) in rows]
 
     def save(self, record: Record) -> None:
         """Write a record; it is in the journal when this returns."""

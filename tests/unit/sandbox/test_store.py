@@ -27,6 +27,15 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_request_that_an_earlier_version_kept_has_no_fault_in_text(tmp_path: Path) -> None:
+    """Its fault was a text, empty for none; a request that waits over the upgrade is then rendered."""
+    store = Store(tmp_path)
+    store.save(record(1, fault=""))
+    store.save(record(2, fault={"kind": "units", "text": "x"}))
+    assert [each.fault for each in store.records()] == [{}, {"kind": "units", "text": "x"}]
+    store.close()
+
+
 def test_files_are_found_by_their_public_name_alone(tmp_path: Path) -> None:
     """An upload gets an unguessable name, keeps its ending, and no path leads out of the table of files."""
     store = Store(tmp_path)

@@ -35,15 +35,13 @@ from callsheet.errors import (
 from callsheet.files import naming_full_disk
 from callsheet.ledger import AccountRef, Ledger, Run, State, parts, queries, runs, transitions
 from callsheet.ledger.locks import WHOLE
+from callsheet.ledger.states import SENT_TO_FAL
 from callsheet.report.summary import RunFacts, summarise, summary_document
 from manifests.plan import Plan
 
 EXIT_FAILED_JOBS = 4
 EXIT_CAP = 5
 EXIT_UNKNOWN = 7
-
-AT_FAL_STATUSES = ("submitting", "in_queue", "in_progress")
-"""Statuses of jobs that may still end well or badly."""
 
 ON_PURPOSE = (CanaryError, PricesChanged, Overbilled, InterruptedByPerson)
 """Reasons for a stop after which only a person's command goes on with a run."""
@@ -234,7 +232,7 @@ def exit_code(summary: Mapping[str, Any], reason: CallsheetError | None, *, fit:
         return EXIT_UNKNOWN
     if reason is not None:
         return EXIT_CAP
-    if any(summary["statuses"].get(status) for status in AT_FAL_STATUSES):
+    if any(summary["statuses"].get(status) for status in SENT_TO_FAL):
         return EXIT_UNKNOWN
     left = any(summary["statuses"].get(status) for status in LEFT_OVER)
     if summary["failed"] or left or summary["unpublished"] or summary["gone"]:

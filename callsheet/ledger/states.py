@@ -151,7 +151,10 @@ MUST_BE_BOOKED: Final[Mapping[tuple[State, Event], bool]] = MappingProxyType(
 AT_FAL: Final = frozenset({State.IN_QUEUE, State.IN_PROGRESS})
 """States in which fal has the request and its render has not ended."""
 
-HOLDS_SLOT: Final = frozenset({State.HELD, State.SUBMITTING, State.UNKNOWN}) | AT_FAL
+SENT_TO_FAL: Final = AT_FAL | {State.SUBMITTING}
+"""States in which fal has the request, or is just being sent it: it may still end well or badly."""
+
+HOLDS_SLOT: Final = frozenset({State.HELD, State.UNKNOWN}) | SENT_TO_FAL
 """States in which a job takes one of the places (rule 5)."""
 
 FOLLOWED: Final = HOLDS_SLOT - {State.UNKNOWN}

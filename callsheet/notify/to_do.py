@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from callsheet.ledger.states import AT_FAL, State
+from callsheet.ledger.states import SENT_TO_FAL, State
 from callsheet.settings import command
 
 NOT_SENT = frozenset({State.PENDING, State.HELD})
@@ -33,7 +33,7 @@ def to_do(summary: Mapping[str, Any]) -> list[str]:
         statuses.subtract(there)
     statuses = +statuses
     resume = command("resume", run, sandbox=sandbox)
-    if at_fal := sum(statuses[state] for state in (State.SUBMITTING, *AT_FAL)):
+    if at_fal := sum(statuses[state] for state in SENT_TO_FAL):
         lines.append(f"{at_fal} at fal, which renders and charges for them; `{resume}` collects them")
     if rendered := statuses["rendered"]:
         lines.append(f"{rendered} rendered and paid for; `{resume}` downloads the files")

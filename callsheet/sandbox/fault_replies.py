@@ -37,7 +37,7 @@ LOCKED = "User is locked. Reason: Exhausted balance. Top up your balance at fal.
 
 
 def route_of(method: str, path: str) -> str:
-    """Name the route of a call, in the words of `faults.Route`; empty for the control routes."""
+    """Name the route of a call, in the words of `faults.ROUTES`; empty for the control routes."""
     if path.startswith("/_sandbox/"):
         return ""
     if path.startswith("/v1/"):

@@ -9,7 +9,7 @@ from callsheet.cli.output import document, result, show_line, show_table
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, State, activity, wall_clock_ms
 from callsheet.ledger.activity import DONE, MOST_RUNS, WAITING, RunOverview
-from callsheet.ledger.states import AT_FAL
+from callsheet.ledger.states import SENT_TO_FAL
 from callsheet.report.rows import iso_utc
 from pricing.money import usd_rounded_up, usd_text
 from pricing.render_times import in_words
@@ -24,7 +24,7 @@ COUNTED = (
     DONE,
     (State.FAILED,),
     (State.UNKNOWN,),
-    (State.SUBMITTING, *AT_FAL),
+    tuple(SENT_TO_FAL),
     (State.RENDERED,),
     WAITING,
     (State.CANCELLED, State.SKIPPED_BUDGET),

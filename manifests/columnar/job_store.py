@@ -255,10 +255,16 @@ class JobStore(StoredJobs):
         for group, (start, end) in enumerate(itertools.pairwise(self._groups())):
             mine = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, end)]
             if len(mine):
-                if self._group[0] != group:
-                    self._group = group, pq.ParquetFile(self.path).read_row_group(group)
-                for row in rows_of(self._group[1], mine - start).to_pylist():
+                for row in rows_of(self._row_group(group), mine - start).to_pylist():
                     yield _planned(row, self.catalog)
+
+    def _row_group(self, group: int) -> Any:
+        """Return the table of a row group. The last one is kept; another thread may ask for another group."""
+        held, table = self._group
+        if held != group:
+            table = pq.ParquetFile(self.path).read_row_group(group)
+            self._group = group, table
+        return table
 
     def part(self, positions: Sequence[int]) -> tuple[JobStore, Summary]:
         """Write the jobs at these positions (ascending) to a file of their own, and count and hash them."""

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from callsheet.engine.announce import announce_end
@@ -89,8 +88,9 @@ async def written_summary(ctx: RunContext) -> dict[str, Any]:
     return await _told(ctx, await ctx.do.call(summary_of, run), unpublished=0, gone=0)
 
 
-TOLD: Mapping[str, Any] = MappingProxyType(
-    {
+def _nothing_told() -> dict[str, Any]:
+    """Return what a summary has besides the jobs, as it is where nothing was done."""
+    return {
         "notes": [],
         "remarks": [],
         "published": None,
@@ -103,8 +103,6 @@ TOLD: Mapping[str, Any] = MappingProxyType(
         "unpublished": 0,
         "gone": 0,
     }
-)
-"""What a summary has besides the jobs, as it is where nothing was done."""
 
 
 def empty_summary(plan: Plan, *, sandbox: bool) -> dict[str, Any]:
@@ -118,7 +116,8 @@ def empty_summary(plan: Plan, *, sandbox: bool) -> dict[str, Any]:
         is_sandbox=sandbox,
     )
     nowhere = {"run_id": None, "dir": None, "started_at": None}
-    return {**summary_document(summarise(facts, [])), **nowhere, **TOLD, "exit_code": 0, "taken_up": {}}
+    jobs = summary_document(summarise(facts, []))
+    return {**jobs, **nowhere, **_nothing_told(), "exit_code": 0, "taken_up": {}}
 
 
 async def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, gone: int) -> dict[str, Any]:
@@ -126,7 +125,6 @@ async def _told(ctx: RunContext, summary: dict[str, Any], *, unpublished: int, g
     why = (await ctx.do(parts.stops, [ctx.run.run_id])).get(ctx.run.run_id)
     complete = {
         **summary,
-        **TOLD,
         "notes": ctx.state.unfinished,
         "remarks": ctx.state.notices,
         "published": results_address(ctx.run),

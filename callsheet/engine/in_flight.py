@@ -66,11 +66,11 @@ def unfinished_beside(ledger: Ledger, campaign: str, in_flight: Mapping[int, str
     These are the ones with some of its jobs in flight, and those that go on before the campaign's next run.
     """
     counts = Counter(in_flight.values())
-    unfinished = {run.run_id: run for run in ledger.do(queries.unfinished, campaign)}
+    there = {run.run_id: run for run in ledger.do(queries.unfinished, campaign)}
     # A request that turned up after its run had ended is in flight again, and the run is not.
-    ended = [ledger.do(queries.run, run_id) for run_id in counts.keys() - unfinished.keys()]
+    there |= {run_id: ledger.do(queries.run, run_id) for run_id in counts.keys() - there.keys()}
     found = []
-    for run in [*unfinished.values(), *ended]:
+    for run in sorted(there.values(), key=lambda run: (run.created_ms, run.run_id)):
         is_owned = ledger.do(activity.has_owner, run.run_id)
         first = run.closed_ms is None and goes_on_first(run, may_ask=False) and not is_owned
         if not (first or counts[run.run_id]):

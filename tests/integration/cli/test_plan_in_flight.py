@@ -120,6 +120,23 @@ def test_a_run_that_is_worked_on_is_said_to_stand_in_the_way(call, ledger, first
     assert (told["unfinished"][0]["state"], told["unfinished"][0]["goes_on_first"]) == ("running", False)
 
 
+def test_runs_are_named_oldest_first_whether_they_ended_or_not(call, ledger, first, tmp_path):
+    """A request that turned up after its run had ended is in flight again; such a run has its place too."""
+    ledger.do(runs.close_run, first)
+    opened = [first]
+    for row in ("d", "e"):
+        (tmp_path / "spring.csv").write_text(f"{HEADER}{row},A {row} boat,seedance-1.0-lite,480p,2\n")
+        plan, kept = make_plan("spring.csv"), RunRequest(sandbox=True).kept
+        chosen = select(ledger, plan, fit=False)
+        opened.append(open_run(ledger, plan, chosen, out=tmp_path / "runs", options=kept))
+    ledger.do(runs.close_run, opened[-1])
+    rows = [f"{row},A {row} boat,seedance-1.0-lite,480p,2\n" for row in "edcba"]
+    (tmp_path / "spring.csv").write_text(HEADER + "".join(rows))
+    told = json.loads(call("plan", "spring.csv", "--sandbox", "--json")[1])
+    newest_first = [run.run_id for run in ledger.do(queries.runs)]
+    assert [each["run_id"] for each in told["unfinished"]] == newest_first[::-1]
+
+
 def test_a_part_that_fits_keeps_what_is_in_flight(call, ledger, first, tmp_path):
     """`--fit` leaves out new rows alone, and its plan file buys none of the others."""
     (tmp_path / "spring.csv").write_text(f"{HEADER}e,A dear boat,seedance-1.0-pro,1080p,5\n" + "".join(ROWS))

@@ -32,13 +32,21 @@ def parse_usd(text: str, *, zero: bool = False) -> NanoUsd:
     Returns nano-dollars, 0 < amount <= 1,000,000 USD, or 0 where `zero` is meant as well. Raises ValueError
     for everything else: signs, exponents, NaN, infinities, digits beyond a nano-dollar.
     """
+    nano = parse_threshold(text)
+    if not (0 < nano <= MAX_USD * NANO_PER_USD or (zero and nano == 0)):
+        raise ValueError(f"{text[:40]!r} is not above 0 and at most {MAX_USD:,} USD")
+    return nano
+
+
+def parse_threshold(text: str) -> NanoUsd:
+    """Read dollars that a cost is compared with: written as for `parse_usd`, from 0 to below 10,000,000 USD.
+
+    Returns nano-dollars. Raises ValueError for everything else.
+    """
     match = re.fullmatch(AMOUNT, text.strip())
     if match is None:
         raise ValueError(f"{text[:40]!r} is not an amount of dollars like 120 or 39.50")
-    nano = int(Decimal(match[1]).scaleb(9))
-    if not (0 < nano <= MAX_USD * NANO_PER_USD or (zero and nano == 0)):
-        raise ValueError(f"{text[:40]!r} is not above 0 and at most {MAX_USD:,} USD")
-    return NanoUsd(nano)
+    return NanoUsd(int(Decimal(match[1]).scaleb(9)))
 
 
 def usd_text(nano: int) -> str:

@@ -15,7 +15,7 @@ from callsheet.engine.context import RunContext
 from callsheet.ledger import JobRow, queries
 from callsheet.ledger import State as JobState
 from callsheet.notify.message import approval
-from pricing.money import parse_usd, usd_rounded_up, usd_text
+from pricing.money import parse_threshold, usd_rounded_up, usd_text
 
 POLL_S = 2
 """How often Prefect is asked whether the answer is there. A read of one flow run; the server is ours."""
@@ -37,7 +37,7 @@ async def is_approved(ctx: RunContext) -> bool:
     request = ctx.request
     waiting = await ctx.do(queries.jobs, ctx.run.run_id, states={JobState.PENDING})
     most_nano = sum(row.maximum_nano for row in waiting)
-    if request.approve_above_usd is None or most_nano <= parse_usd(request.approve_above_usd, zero=True):
+    if request.approve_above_usd is None or most_nano <= parse_threshold(request.approve_above_usd):
         return True
     why = await _refusal(ctx, waiting, most_nano)
     if why is None:

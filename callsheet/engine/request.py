@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from callsheet.errors import AccountError
 from callsheet.files import usable_data_folder
@@ -21,7 +21,7 @@ from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
 from manifests.plan import PlanOptions
 from manifests.readers.remote import bare_address, is_remote
 from manifests.row_filter import RowFilter
-from pricing.money import AMOUNT, parse_usd
+from pricing.money import AMOUNT
 
 NO_KEY = (
     "no key for fal: set FAL_KEY (make one at fal.ai/dashboard/keys), or add --sandbox to run without a key "
@@ -79,14 +79,6 @@ class RunRequest(BaseModel):
     sample: int | None = Field(
         default=None, ge=1, description="Take a sample of so many rows, the same rows each time"
     )
-
-    @field_validator("approve_above_usd")
-    @classmethod
-    def _is_amount(cls, text: str | None) -> str | None:
-        """Refuse what the approval could not compare with. 0 asks about every run."""
-        if text is not None:
-            parse_usd(text, zero=True)
-        return text
 
     @property
     def kept(self) -> str:

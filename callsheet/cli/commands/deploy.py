@@ -21,7 +21,7 @@ from callsheet.errors import UsageError
 from manifests.planner import written_campaign
 from manifests.readers.remote import bare_address, is_remote
 from manifests.row_filter import RowFilter
-from pricing.money import parse_usd
+from pricing.money import parse_threshold
 
 _NOT_IN_NAMES = "/%&><"
 _POOL_NAME = re.compile(f"[^{_NOT_IN_NAMES}]+")
@@ -103,7 +103,7 @@ def deploy(
     budget_nano_of(asked.budget_usd)
     if approve_above_usd is not None:
         try:
-            parse_usd(approve_above_usd, zero=True)
+            parse_threshold(approve_above_usd)
         except ValueError as error:
             raise UsageError(f"--approve-above-usd: {error}. 0 asks about every run") from error
     RowFilter.of(first=asked.first, where=asked.where, sample=asked.sample)

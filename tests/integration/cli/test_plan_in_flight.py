@@ -123,13 +123,12 @@ def test_a_run_that_is_worked_on_is_said_to_stand_in_the_way(call, ledger, first
 def test_runs_are_named_oldest_first_whether_they_ended_or_not(call, ledger, first, tmp_path):
     """A request that turned up after its run had ended is in flight again; such a run has its place too."""
     ledger.do(runs.close_run, first)
-    opened = [first]
     for row in ("d", "e"):
         (tmp_path / "spring.csv").write_text(f"{HEADER}{row},A {row} boat,seedance-1.0-lite,480p,2\n")
         plan, kept = make_plan("spring.csv"), RunRequest(sandbox=True).kept
         chosen = select(ledger, plan, fit=False)
-        opened.append(open_run(ledger, plan, chosen, out=tmp_path / "runs", options=kept))
-    ledger.do(runs.close_run, opened[-1])
+        newest = open_run(ledger, plan, chosen, out=tmp_path / "runs", options=kept)
+    ledger.do(runs.close_run, newest)
     rows = [f"{row},A {row} boat,seedance-1.0-lite,480p,2\n" for row in "edcba"]
     (tmp_path / "spring.csv").write_text(HEADER + "".join(rows))
     told = json.loads(call("plan", "spring.csv", "--sandbox", "--json")[1])

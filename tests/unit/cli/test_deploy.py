@@ -8,7 +8,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.errors import UsageError
 
 
-@pytest.mark.parametrize("text", ["abc", "-1", "1e3", "NaN", "", "2000000", "0.0000000001"])
+@pytest.mark.parametrize("text", ["abc", "-1", "1e3", "NaN", "", "20000000", "0.0000000001"])
 def test_a_threshold_that_is_no_amount_is_named_with_what_is_one(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -22,7 +22,7 @@ def test_a_threshold_that_is_no_amount_is_named_with_what_is_one(
         RunRequest(approve_above_usd=text)
 
 
-@pytest.mark.parametrize("text", ["0", "0.00", ".0", " 30 ", "39.50"])
-def test_a_threshold_may_be_nothing(text: str) -> None:
-    """A run that costs anything at all is then asked about."""
+@pytest.mark.parametrize("text", ["0", "0.00", ".0", " 30 ", "39.50", "2000000", "9999999.999999999"])
+def test_a_threshold_may_be_nothing_or_more_than_any_run_costs(text: str) -> None:
+    """A run that costs anything at all is then asked about, or none is."""
     assert RunRequest(approve_above_usd=text).approve_above_usd == text

@@ -8,8 +8,9 @@ from callsheet.cli.main import run_command
 from callsheet.engine.request import RunRequest
 from callsheet.engine.run_folder import folder_for
 from callsheet.errors import UsageError
+from callsheet.ledger import Run
 from callsheet.settings import settings_from
-from pricing.money import parse_usd
+from pricing.money import NANO_PER_USD, parse_threshold, parse_usd
 
 SIGNED = "https://files.test/shots.csv?X-Amz-Signature=s1gned"
 
@@ -61,6 +62,14 @@ def test_a_signed_address_is_not_deployed(
     shown = capfd.readouterr().err
     assert "cannot be deployed" in shown
     assert "s1gned" not in shown
+
+
+def test_a_run_with_a_threshold_above_every_cost_can_be_read() -> None:
+    """Earlier versions kept it: `resume`, `retry`, `report` and `plan` go on with such a run."""
+    kept = '{"source": "a.csv", "approve_above_usd": "2000000"}'
+    run = Run(run_id="a", campaign="a", plan_hash="", price_book="", out="", options=kept, created_ms=0)
+    assert RunRequest.of(run) == RunRequest(source="a.csv", run_id="a", approve_above_usd="2000000")
+    assert parse_threshold("2000000") == 2_000_000 * NANO_PER_USD
 
 
 def test_a_run_keeps_where_its_source_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

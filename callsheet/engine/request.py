@@ -9,8 +9,18 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, LiteralString
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from callsheet.errors import AccountError
 from callsheet.files import usable_data_folder
@@ -29,6 +39,23 @@ NO_KEY = (
 )
 
 _DOLLARS = rf"^\s*{AMOUNT}\s*$"
+
+
+_ROWS = "use a number of rows, 1 or more"
+_AMOUNT = "use an amount of dollars like 120 or 39.50"
+_ALLOWED: dict[str, LiteralString] = {
+    "budget_usd": _AMOUNT,
+    "concurrency": "use 1 to 1000 renders",
+    "speed": "use a number above 0, at most 10000",
+    "approve_above_usd": f"{_AMOUNT}; 0 asks about every run",
+    "approve_within_s": "use 1 to 2592000 seconds",
+    "canary": "use 1 to 1000 price groups",
+    "shard_jobs": "use 1 to 1000 jobs, or 0, which never splits a run",
+    "header_row": "use a row from 1 to 1000",
+    "first": _ROWS,
+    "sample": _ROWS,
+}
+"""What may be asked, in words: the message where another value was given."""
 
 
 class RunRequest(BaseModel):
@@ -79,6 +106,14 @@ class RunRequest(BaseModel):
     sample: int | None = Field(
         default=None, ge=1, description="Take a sample of so many rows, the same rows each time"
     )
+
+    @field_validator(*_ALLOWED, mode="wrap")
+    @classmethod
+    def _in_words(cls, value: Any, check: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            raise PydanticCustomError("not_allowed", _ALLOWED[field.field_name or ""]) from None
 
     @property
     def kept(self) -> str:

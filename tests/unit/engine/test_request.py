@@ -1,8 +1,10 @@
 """What a run is asked to do, and which of several wishes counts."""
 
+import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from callsheet.cli.main import run_command
 from callsheet.engine.request import RunRequest
@@ -30,6 +32,37 @@ def test_a_plans_concurrency_counts_where_nothing_else_is_said(
     if environment is not None:
         monkeypatch.setenv("CALLSHEET_CONCURRENCY", environment)
     assert RunRequest(concurrency=asked).at_plans_concurrency(plan).concurrency == counts
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--canary", "0", "use 1 to 1000 price groups"),
+        ("--canary", "1001", "use 1 to 1000 price groups"),
+        ("--concurrency", "0", "use 1 to 1000 renders"),
+        ("--speed", "0.0", "use a number above 0, at most 10000"),
+        ("--first", "0", "use a number of rows, 1 or more"),
+        ("--sample", "-1", "use a number of rows, 1 or more"),
+        ("--header-row", "1001", "use a row from 1 to 1000"),
+    ],
+)
+def test_a_value_that_a_run_does_not_take_is_answered_with_what_it_takes(
+    capfd: pytest.CaptureFixture[str], option: str, value: str, allowed: str
+) -> None:
+    """In plain words, before anything is read."""
+    assert run_command(["run", "shots.csv", f"{option}={value}"]) == 2
+    assert capfd.readouterr().err == f"callsheet: {option}: found {value}: {allowed}\n"
+
+
+def test_every_bound_of_a_request_is_said_in_its_refusal() -> None:
+    """A number outside of the field's bounds is refused with the bounds."""
+    for name, field in RunRequest.model_fields.items():
+        for bound in field.metadata:
+            for limit, step in (("ge", -1), ("gt", 0), ("le", 1)):
+                if (edge := getattr(bound, limit, None)) is not None:
+                    with pytest.raises(ValidationError) as refused:
+                        RunRequest.model_validate({name: edge + step})
+                    assert re.search(rf"\b{edge}\b", refused.value.errors()[0]["msg"]), name
 
 
 @pytest.mark.parametrize("amount", ["25", "25.", "25.00", ".5", " 5 ", "+5", "0.000000001"])

@@ -38,6 +38,7 @@ from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan
 from manifests.planner import make_plan
 from manifests.readers import written_rows
+from manifests.row_filter import RowFilter
 from manifests.selection import read_kept
 from pricing.budgets import full_room, shortfalls
 from pricing.money import parse_usd, usd_text
@@ -68,8 +69,8 @@ class Plan:
     """What a manifest would buy, with its price. Nothing is spent.
 
     `errors` holds every problem of every row; where there are any, there is no price. `fits` says whether the
-    maximum fits under every cap now: under those of the sandbox's ledger where `sandbox` is True. `folder`
-    holds rows that were given in memory.
+    maximum fits under every cap now: under those of the sandbox's ledger where `sandbox` is True. `rows`
+    says which rows were asked for; `folder` holds those that were given in memory.
     """
 
     source: str = field(repr=False)  # an address may be signed
@@ -82,6 +83,7 @@ class Plan:
     warnings: tuple[Problem, ...] = ()
     sandbox: bool = False
     planned: ManifestPlan | None = field(default=None, repr=False, compare=False)
+    rows: RowFilter = field(default=RowFilter(), repr=False, compare=False)
     folder: TemporaryFolder | None = field(default=None, repr=False, compare=False)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -161,6 +163,7 @@ def plan(
             warnings=made.warnings,
             sandbox=sandbox,
             planned=made,
+            rows=options.rows,
         )
     return priced if folder is None else _of_memory(priced, folder)
 
@@ -215,9 +218,9 @@ async def run_async(
     planned = source.planned
     request = _request(
         source=source.source,
-        first=first,
-        where=where,
-        sample=sample,
+        first=source.rows.first,
+        where=dict(source.rows.where),
+        sample=source.rows.sample,
         budget_usd=planned.options.budget_usd,
         concurrency=concurrency,
         out=out,

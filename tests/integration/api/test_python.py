@@ -20,7 +20,10 @@ import pyarrow as pa
 import pytest
 
 import callsheet
+from callsheet.engine.request import RunRequest
 from callsheet.errors import UsageError
+from callsheet.ledger import Ledger, queries
+from callsheet.settings import settings_from
 from tests.procfs import send_signal
 
 ROOT = Path(__file__).parents[3]
@@ -246,6 +249,23 @@ def test_what_does_not_fit_is_refused_and_with_fit_left_out(place):
     again = callsheet.run(callsheet.plan(rows[:2], budget_usd="0.05"), sandbox=True, speed=200)
     assert (again.failed, again.document["statuses"]) == (0, {"already_made": 2})
     assert len({first, again, first}) == 2
+
+
+def test_a_run_keeps_which_rows_were_asked_for_however_it_was_planned(place):
+    """By `run` itself, awaited, or before by `plan`: its options say which rows it took."""
+    asked = {"first": 2, "where": {"resolution": "480p"}, "sample": 1}
+    rows, here = [{**ROW, "prompt": f"Boat {number}"} for number in range(3)], {"sandbox": True, "speed": 200}
+    made = callsheet.plan(rows, budget_usd="1", sandbox=True, **asked)
+    summaries = [
+        callsheet.run(rows, budget_usd="1", **here, **asked),
+        asyncio.run(callsheet.run_async(rows, budget_usd="1", **here, **asked)),
+        callsheet.run(made, **here),
+    ]
+    with Ledger.open(settings_from(os.environ, sandbox=True).ledger) as ledger:
+        kept = [RunRequest.of(ledger.do(queries.run, each.run_id)) for each in summaries]
+    rows_asked = (2, ("resolution=480p",), 1)
+    assert [(each.first, each.where, each.sample) for each in kept] == [rows_asked] * 3
+    assert [each.document["jobs"] for each in summaries] == [1, 1, 1]
 
 
 @pytest.mark.prefect

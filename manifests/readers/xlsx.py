@@ -1,10 +1,10 @@
 """XLSX sheets, read by a process of their own, so that a workbook made to do harm ends that process alone.
 
 This module run by itself is that process, within bounds of memory and time. It writes one JSON document a
-line: `{"row", "hidden", "cells"}` for every row that is not blank, with `links` and `pictures` where it has
-some (`xlsx_pictures`), then `{"end": true}`, or `{"error"}` with
-a sentence. calamine reads the values. What it does not tell (formulas that failed, hidden rows) is read from
-the sheet's XML here, which is also counted before calamine makes a full rectangle of it.
+line: `{"row", "hidden", "cells"}` for every row that is not blank, with `links`, `formulas` and `pictures`
+where it has some (`xlsx_pictures`), then `{"end": true}`, or `{"error"}` with a sentence. calamine reads the
+values. What it does not tell (formulas that failed, hidden rows) is read from the sheet's XML here, which is
+also counted before calamine makes a full rectangle of it.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ def _said(lines: IO[bytes], sheet: PictureSheet) -> Iterator[tuple[int, list[str
             sheet.hidden.add(number)
         if "links" in said:
             sheet.links[number] = said["links"]
+        if "formulas" in said:
+            sheet.formulas[number] = said["formulas"]
         if "pictures" in said:
             sheet.pictures[number] = said["pictures"]
         yield number, said["cells"]
@@ -308,7 +310,8 @@ def _sheet(archive: zipfile.ZipFile, member: str, *, calculates: bool) -> _Sheet
             f"{member} reaches to column {sheet.width:,} and row {sheet.height:,}; "
             "delete what stands far outside the table, or save the rows as CSV"
         )
-    sheet.shown = shown_in(archive, member, _parse, _place, sheet.height)
+    sheet.shown = shown_in(archive, member, _parse, _place)
+    sheet.shown.merge(sheet.merged, sheet.height)
     return sheet
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,25 +35,34 @@ Parse = Callable[..., None]
 
 @dataclass(slots=True)
 class Shown:
-    """Links and pictures by (row, column), both from 1."""
+    """Links, addresses in formulas, and pictures, by (row, column), both from 1."""
 
     links: dict[Place, str] = field(default_factory=dict)
+    formulas: dict[Place, str] = field(default_factory=dict)
     pictures: set[Place] = field(default_factory=set)
 
+    def merge(self, ranges: Iterable[tuple[int, int, int]], height: int) -> None:
+        """Give the link of a merged cell to each of its rows; `ranges` are top, bottom and left of each."""
+        for top, bottom, left in ranges:
+            if target := self.links.get((top, left)):
+                rows = range(top, min(bottom, height) + 1)
+                self.links.update(dict.fromkeys([(row, left) for row in rows], target))
+
     def by_row(self) -> dict[int, dict[str, Any]]:
-        """Return both for each row, with columns from 0, as JSON takes them."""
+        """Return all of them for each row, with columns from 0, as JSON takes them."""
         rows: dict[int, dict[str, Any]] = {}
-        for (row, column), target in self.links.items():
-            rows.setdefault(row, {}).setdefault("links", {})[str(column - 1)] = target
+        for kind, targets in (("links", self.links), ("formulas", self.formulas)):
+            for (row, column), target in targets.items():
+                rows.setdefault(row, {}).setdefault(kind, {})[str(column - 1)] = target
         for row, column in sorted(self.pictures):
             rows.setdefault(row, {}).setdefault("pictures", []).append(column - 1)
         return rows
 
 
 def shown_in(  # noqa: C901  # one handler an element
-    archive: zipfile.ZipFile, member: str, parse: Parse, place: Callable[[str], Place], height: int
+    archive: zipfile.ZipFile, member: str, parse: Parse, place: Callable[[str], Place]
 ) -> Shown:
-    """Return what a sheet of `height` rows shows beside text.
+    """Return what a sheet shows beside text; the link of a range is that of its first cell.
 
     `parse` reads XML, `place` the name of a cell.
     """
@@ -77,14 +86,14 @@ def shown_in(  # noqa: C901  # one handler an element
         elif name == "f":
             formula = ""
         elif name == "hyperlink" and (target := related.get(_id(given), "")):
-            shown.links.update(dict.fromkeys(_first_column(given["ref"], place, height), target))
+            shown.links[place(given["ref"].partition(":")[0])] = target
         elif name == "drawing":
             drawings.append(related.get(_id(given), ""))
 
     def end(name: str) -> None:
         nonlocal formula
         if name == "f" and formula and (match := _FORMULA.match(formula)):
-            shown.links[cell] = match[1]
+            shown.formulas[cell] = match[1]
         formula = None if name == "f" else formula
 
     def text(data: str) -> None:
@@ -111,13 +120,6 @@ def _has_any(archive: zipfile.ZipFile, member: str, words: tuple[bytes, ...]) ->
 
 def _id(given: Mapping[str, str]) -> str:
     return next((value for name, value in given.items() if name.endswith(" id")), "")
-
-
-def _first_column(ref: str, place: Callable[[str], Place], height: int) -> Iterator[Place]:
-    """Yield the cells of the first column of a range: one cell, or what is merged."""
-    first, _, last = ref.partition(":")
-    (top, left), (bottom, _right) = place(first), place(last or first)
-    yield from ((row, left) for row in range(top, min(bottom, height) + 1))
 
 
 def _relations(archive: zipfile.ZipFile, member: str, parse: Parse) -> dict[str, str]:
@@ -172,18 +174,25 @@ def _anchors(archive: zipfile.ZipFile, drawing: str, parse: Parse) -> set[Place]
 
 @dataclass(slots=True)
 class PictureSheet(Sheet):
-    """A sheet whose cells of pictures may hold a link or a picture; `links` and `pictures` are by row."""
+    """A sheet whose cells of pictures may hold a link or a picture.
+
+    `links`, `formulas` (with the address of a picture) and `pictures` are by row.
+    """
 
     links: dict[int, dict[str, str]] = field(default_factory=dict)
+    formulas: dict[int, dict[str, str]] = field(default_factory=dict)
     pictures: dict[int, list[int]] = field(default_factory=dict)
 
     def complete(self, columns: Sequence[str], numbers: Sequence[int], cells: Sequence[list[str]]) -> None:
         """Follow links in the columns of pictures, where a picture without an address is an error."""
         places = {place: name for place, name in enumerate(columns) if name in PICTURE_COLUMNS}
         for number, row in zip(numbers, cells, strict=True):
-            targets, pictures = self.links.get(number, {}), self.pictures.get(number, ())
-            for place, name in places.items() if targets or pictures else ():
-                row[place] = target_meant(row[place], targets.get(str(place), ""))
+            links, formulas = self.links.get(number, {}), self.formulas.get(number, {})
+            pictures = self.pictures.get(number, ())
+            for place, name in places.items() if links or formulas or pictures else ():
+                # A link can be left behind where the text was deleted; a formula is what the cell holds.
+                link = links.get(str(place), "") if row[place].strip() else ""
+                row[place] = target_meant(row[place], link or formulas.get(str(place), ""))
                 if place in pictures and row[place].strip() in ("", IN_CELL):
                     row[place] = ""
                     self.wrong(number, name, "a picture", _NO_ADDRESS)

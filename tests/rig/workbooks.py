@@ -113,13 +113,14 @@ def relations(kind: str, *targets: str, external: bool = True) -> str:
     return f'<Relationships xmlns="{_PACKAGE}">{links}</Relationships>'
 
 
-def linked_sheet(rows: Iterable[Iterable[object]], **places: str) -> str:
+def linked_sheet(rows: Iterable[Iterable[object]], *, merged: Iterable[str] = (), **places: str) -> str:
     """Return a sheet with links; each place (`C2`, or `C2_C4` for a range) has the id of its target."""
     links = "".join(
         f'<hyperlink xmlns:r="{_LINKS}" ref="{place.replace("_", ":")}" r:id="{target}"/>'
         for place, target in places.items()
     )
-    return sheet(rows).replace("</worksheet>", f"<hyperlinks>{links}</hyperlinks></worksheet>")
+    linked = sheet(rows, merged=merged)
+    return linked.replace("</worksheet>", f"<hyperlinks>{links}</hyperlinks></worksheet>")
 
 
 def drawn_sheet(rows: Iterable[Iterable[object]]) -> str:

@@ -240,17 +240,42 @@ def test_a_link_behind_a_cell_of_pictures_is_its_address(tmp_path, text, target,
 
 def test_a_link_of_merged_cells_is_that_of_each_row(tmp_path):
     """As their text is."""
+    rows = [PICTURED, ["kite", "here"], ["boat"]]
+    for places in ({"B2_B3": "i1"}, {"B2": "i1"}):
+        content = workbook(
+            {"Shots": linked_sheet(rows, merged=["B2:B3"], **places)},
+            parts={LINKS: relations("hyperlink", "https://cdn.example/a.png")},
+        )
+        assert [row[1] for row in _read(tmp_path, content).cells] == ["https://cdn.example/a.png"] * 2
+
+
+@pytest.mark.parametrize("text", [None, " "])
+def test_a_link_behind_no_text_is_no_picture(tmp_path, text):
+    """It can be left behind in a cell that was emptied; a row bought without a picture stays what it is."""
+    rows = [PICTURED, *(["kite", text, "x"] for _ in range(3))]
+    for places in ({"B2_B4": "i1"}, {"B2": "i1", "B3": "i1"}):
+        content = workbook(
+            {"Shots": linked_sheet(rows, **places)},
+            parts={LINKS: relations("hyperlink", "https://cdn.example/a.png")},
+        )
+        assert [row[1].strip() for row in _read(tmp_path, content).cells] == [""] * 3
+
+
+def test_a_link_of_a_range_that_is_not_merged_is_that_of_its_first_cell(tmp_path):
+    """Each of the others has a text of its own, which is read as it stands."""
     rows = [PICTURED, ["kite", "here"], ["boat", "here"]]
     content = workbook(
         {"Shots": linked_sheet(rows, B2_B3="i1")},
         parts={LINKS: relations("hyperlink", "https://cdn.example/a.png")},
     )
-    assert [row[1] for row in _read(tmp_path, content).cells] == ["https://cdn.example/a.png"] * 2
+    assert [row[1] for row in _read(tmp_path, content).cells] == ["https://cdn.example/a.png", "here"]
 
 
 @pytest.mark.parametrize(
     "cell",
     [
+        '<c r="B2" t="str"><f>IMAGE("https://cdn.example/a.png")</f><v></v></c>',
+        '<c r="B2" t="str"><f>HYPERLINK("https://cdn.example/a.png","")</f><v></v></c>',
         '<c r="B2" t="str"><f>HYPERLINK("https://cdn.example/a.png","click here")</f><v>click here</v></c>',
         '<c r="B2" t="e" vm="1"><f>_xlfn.IMAGE("https://cdn.example/a.png")</f><v>#VALUE!</v></c>',
     ],

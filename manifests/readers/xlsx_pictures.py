@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from manifests.columns import PICTURE_COLUMNS
 from manifests.table import Sheet
@@ -27,6 +28,7 @@ _SIGNS = (b"HYPERLINK(", b"IMAGE(", b"<hyperlink", b":hyperlink", b"<drawing", b
 _IMAGE_KINDS = (b"_localImage", b"_webimage")
 _OVERLAP_BYTES = 16
 _CHUNK_BYTES = 1 << 20
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 
 Place = tuple[int, int]
@@ -199,9 +201,14 @@ class PictureSheet(Sheet):
 
 
 def target_meant(text: str, target: str) -> str:
-    """Return the address that a cell of pictures means: its link's, unless its text is one, or a path."""
+    """Return the address that a cell of pictures means: its link's, unless its text is one, or a path.
+
+    A target without a scheme is a path; what a link escapes in it (`%20`) is written out.
+    """
     if not target or target.startswith(("#", "mailto:")):
         return text
+    if not _SCHEME.match(target) and (path := unquote(target)).isprintable():
+        target = path
     text = text.strip()
     is_address = "://" in text or text.startswith("data:")
     is_path = bool(_FILE_NAME.search(text)) or (("/" in text or "\\" in text) and not re.search(r"\s", text))

@@ -224,6 +224,9 @@ def _linked(folder: Path, texts: list[str], target: str, column: str = "B") -> T
     [
         ("click here", "https://cdn.example/kite.png?a=1&amp;b=2", "https://cdn.example/kite.png?a=1&b=2"),
         ("Picture no. 2", "images/kite.png", "images/kite.png"),
+        ("click here", "pics/hero%20shot%C3%A9.png", "pics/hero shoté.png"),
+        ("click here", "https://cdn.example/hero%20shot.png", "https://cdn.example/hero%20shot.png"),
+        ("click here", "file:///home/zoe/hero%20shot.png", "file:///home/zoe/hero%20shot.png"),
         ("www.example.com/kite.png", "http://www.example.com/kite.png", "http://www.example.com/kite.png"),
         ("kite.png", "https://cdn.example/other.png", "kite.png"),
         ("images/kite", "https://cdn.example/other.png", "images/kite"),
@@ -233,7 +236,10 @@ def _linked(folder: Path, texts: list[str], target: str, column: str = "B") -> T
     ],
 )
 def test_a_link_behind_a_cell_of_pictures_is_its_address(tmp_path, text, target, meant):
-    """Unless the text is an address or a path itself; links in other columns change nothing."""
+    """Unless the text is an address or a path itself; links in other columns change nothing.
+
+    A path is written as an address in a link, with `%20` for a space.
+    """
     assert [row[1] for row in _linked(tmp_path, [text], target).cells] == [meant]
     assert [row[2] for row in _linked(tmp_path, [text], target, "C").cells] == [text]
 

@@ -62,12 +62,11 @@ def is_safe(name: str) -> bool:
 
 
 def _is_safe_part(part: str) -> bool:
-    if _DEVICE.fullmatch(part) or len(part) > PART_MAX_CHARS:
+    if _DEVICE.fullmatch(part) or not _fits(part):
         return False
     if part.isascii():
         return bool(_SAFE_PART.fullmatch(part))
-    is_short = len(part.encode("utf-8", "surrogatepass")) <= PART_MAX_BYTES
-    return is_short and part[0] not in ".-" and part[-1] != "." and _with_own_letters(part) == part
+    return part[0] not in ".-" and part[-1] != "." and _with_own_letters(part) == part
 
 
 def _with_own_letters(text: str) -> str:
@@ -129,10 +128,18 @@ def with_hash(part: str, text: str, most: int = PART_MAX_CHARS, *, noun: str = "
 
 
 def shortened(name: str) -> str:
-    """Shorten the last part of a name that is too long; a short hash of the name tells it from others."""
-    folder, slash, last = name.rpartition("/")
-    most = min(PART_MAX_CHARS, NAME_MAX_CHARS - len(folder + slash))
-    return name if len(last) <= most else folder + slash + with_hash(last, name, most)
+    """Shorten the parts of a name that are too long; a short hash tells each from others.
+
+    That of a folder is its own, so that it stays one folder; that of the last part is the whole name's.
+    """
+    *folders, last = name.split("/")
+    folder = "".join(f"{part if _fits(part) else with_hash(part, part)}/" for part in folders)
+    most = min(PART_MAX_CHARS, NAME_MAX_CHARS - len(folder))
+    return folder + (last if _fits(last, most) else with_hash(last, name, most))
+
+
+def _fits(part: str, most: int = PART_MAX_CHARS) -> bool:
+    return len(part) <= most and len(part.encode("utf-8", "surrogatepass")) <= PART_MAX_BYTES
 
 
 def folded(name: str) -> str:
@@ -336,7 +343,7 @@ def made_name(naming: Template, job: Job, cells: Mapping[str, str]) -> str:
     }
     texts = {name: decided.get(name, cells.get(name, "")).strip() for name in naming.columns}
     name = naming.fill({name: file_part(text) if text else "" for name, text in texts.items()})
-    return cleaned_name(name, job.custom_id)
+    return cleaned_name(naming, name) or file_part(job.custom_id)
 
 
 def parse_naming(text: str) -> Template:
@@ -361,10 +368,15 @@ def leaves_folder(naming: Template) -> bool:
     return is_absolute or "\\" in name or bool({".", ".."} & set(name.split("/")))
 
 
-def cleaned_name(name: str, custom_id: str) -> str:
-    """Leave out folders that came out empty, and the dashes and dots at the ends of parts."""
-    parts = [part.strip("-.") for part in unicodedata.normalize("NFC", name).split("/")]
-    return "/".join(part for part in parts if part) or file_part(custom_id)
+def cleaned_name(naming: Template, filled: str) -> str:
+    """Leave out folders that came out empty, and the dashes and dots at the ends of parts; shorten the rest.
+
+    A template without columns is not shortened: it is a name as a person wrote it. Returns "" if nothing is
+    left.
+    """
+    parts = [part.strip("-.") for part in unicodedata.normalize("NFC", filled).split("/")]
+    name = "/".join(part for part in parts if part)
+    return shortened(name) if naming.columns else name
 
 
 def _where(first: Row, second: Row) -> str:

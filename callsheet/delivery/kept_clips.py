@@ -20,6 +20,7 @@ from manifests.campaign import BadTemplate, Template
 from manifests.names import (
     NAME_RULE,
     cleaned_name,
+    file_part,
     folded,
     is_safe,
     leaves_folder,
@@ -27,7 +28,6 @@ from manifests.names import (
     refused_letters,
     safe_part,
     settled_names,
-    shortened,
     with_hash,
 )
 from manifests.plan_rows import manifest_cells
@@ -202,7 +202,8 @@ def _template(text: str) -> Template:
     if letters := refused_letters(template):
         found = ", ".join(map(repr, letters[:-1])) + " and " * (len(letters) > 1) + repr(letters[-1])
         raise UsageError(f"--name {text!r}: {found} cannot stand in a file name; allowed are {NAME_RULE}")
-    if not is_safe(shortened(cleaned_name(template.fill(dict.fromkeys(template.columns, "x")), "x"))):
+    example = template.fill(dict.fromkeys(template.columns, "x"))
+    if not is_safe(cleaned_name(template, example) or "x"):
         raise UsageError(f"--name {text!r} makes no safe file name; allowed are {NAME_RULE}")
     return template
 
@@ -241,4 +242,4 @@ def _filled(template: Template, cells: Mapping[str, str], custom_id: str, client
     parts = {name: safe_part(text) if text else "" for name, text in texts.items()}
     if "client" in parts:
         parts["client"] = clients.get(cells["client"], parts["client"])
-    return shortened(cleaned_name(template.fill(parts), custom_id))
+    return cleaned_name(template, template.fill(parts)) or file_part(custom_id)

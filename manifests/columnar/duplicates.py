@@ -17,7 +17,7 @@ from manifests.campaign import Template
 from manifests.columnar.arrow import Mask, Numbers, keys_of, rows_of
 from manifests.columnar.job_store import FINGERPRINTED, JobStore, fingerprints_of
 from manifests.columnar.row_maker import PlanRows
-from manifests.names import BY_ID, RowNames, cleaned_name, file_part, folded, made_name, settled
+from manifests.names import BY_ID, RowNames, file_part, folded, made_name, settled
 from manifests.plan_rows import MADE_ID, MADE_NAME, planned_of
 from manifests.problems import Problems
 from manifests.table import Row
@@ -130,7 +130,7 @@ class Settler:
         if custom_id == rows.ids[at] and (take == rows.takes[at] or "take" not in self._naming.columns):
             return rows.names[at]
         if self._naming == BY_ID:
-            return cleaned_name(file_part(custom_id), custom_id)
+            return file_part(custom_id)
         (row,) = rows.table.slice(at, 1).to_pylist()
         job, _, cells, _ = planned_of(row, self._jobs.catalog)
         return made_name(self._naming, replace(job, custom_id=custom_id, take=take), cells)

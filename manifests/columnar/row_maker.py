@@ -237,7 +237,7 @@ def made_names(naming: Template, cells: Mapping[str, Any], custom_ids: Any) -> t
         return filled, unsafe
     names = filled.to_pylist()
     for at in np.flatnonzero(~clean).tolist():
-        names[at] = cleaned_name(names[at], custom_ids[at].as_py())
+        names[at] = cleaned_name(naming, names[at]) or file_part(custom_ids[at].as_py())
         unsafe[at] = not is_safe(names[at])
     return texts_of(names), unsafe
 

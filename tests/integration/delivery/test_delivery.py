@@ -316,6 +316,11 @@ async def test_a_long_name_is_shortened(shop: Any) -> None:
     videos = {Path(each).stem for each in files_in("out/videos") if each.endswith(".mp4")}
     assert len(done.clips) == len(videos) == 2
     assert max(map(len, videos)) <= 100
+    name = "東" * 54 + "{prompt}_{model}_{take}"
+    done = await callsheet.deliver_async(run_id, everything=True, to="bytes", name=name)
+    videos = {Path(each).stem for each in files_in("bytes/videos") if each.endswith(".mp4")}
+    assert len(done.clips) == len(videos) == 2
+    assert max(len(each.encode()) for each in videos) <= 180
 
 
 async def test_no_two_videos_get_one_name(shop: Any) -> None:

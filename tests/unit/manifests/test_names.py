@@ -124,6 +124,28 @@ def test_the_folder_of_a_client_is_called_by_its_name(
     assert [planned.job.output_name for planned in _plan(tmp_path, *given).jobs] == names
 
 
+@pytest.mark.parametrize("few_jobs", [-1, 1000])
+def test_what_a_template_adds_to_a_long_part_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_jobs: int
+) -> None:
+    """Folder and name are shortened by bytes and told apart by a hash; the same row by row and by columns.
+
+    A name that fits stays what it is.
+    """
+    monkeypatch.setattr(planner, "FEW_JOBS", few_jobs)
+    titles = ["東" * 60, "東" * 59 + "京", "東" * 59, "x" * 100, "y" * 98]
+    rows = [f"{at},Fox {at},{FAST},{title}" for at, title in enumerate(titles)]
+    (tmp_path / "shots.csv").write_text("\n".join(["custom_id,prompt,model,title", *rows]), "utf-8")
+    head = '[campaign]\nname = "c"\nmanifest = "shots.csv"\n'
+    (tmp_path / "c.toml").write_text(f'{head}[output]\nname = "{{title}}_v/{{title}}-{{take}}"\n', "utf-8")
+    names = [planned.job.output_name for planned in make_plan(tmp_path / "c.toml").jobs]
+    assert all(is_safe(name) for name in names)
+    assert len(set(names)) == len(names)
+    assert [folder.split("_")[0].split("-")[0] for folder in names[:3]] == ["東" * 57, "東" * 57, "東" * 59]
+    assert names[2] == f"{'東' * 59}_v/{'東' * 59}-1"
+    assert names[4].startswith(f"{'y' * 98}_v/{'y' * 90}-")
+
+
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_hashed_parts_differ(one: str, other: str) -> None:
     """Two texts that would become one part can be told apart by their hashes."""
@@ -245,10 +267,11 @@ def test_slugs_are_safe_and_agree(prompt: str) -> None:
     assert slugs(pa.array([prompt])).to_pylist() == [made]
 
 
-@pytest.mark.parametrize("folder", ["", "acme/", "y" * 100 + "/"])
-def test_a_name_that_is_too_long_is_shortened(folder: str) -> None:
-    """It fits its folder, and two long names do not become one."""
-    first, second = (shortened(f"{folder}{'x' * 100}_{size}") for size in ("864x480", "1248x704"))
+@pytest.mark.parametrize("folder", ["", "acme/", "y" * 100 + "/", "株" * 70 + "/"])
+@pytest.mark.parametrize("long", ["x" * 100, "東" * 54 + "x" * 40])
+def test_a_name_that_is_too_long_is_shortened(folder: str, long: str) -> None:
+    """In characters or in bytes. It fits its folder, and two long names do not become one."""
+    first, second = (shortened(f"{folder}{long}_{size}") for size in ("864x480", "1248x704"))
     assert first != second
     assert is_safe(first)
     assert is_safe(second)

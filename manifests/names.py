@@ -103,13 +103,13 @@ def file_part(text: str) -> str:
     """Turn any text into one safe part of a file's name, with the letters of its own script.
 
     What `safe_part` can write without loss keeps that name. A text that is too long gets a short hash, and so
-    does one of which no letter is left.
+    does one of which no letter is left. Where its own letters make no safe part, the plain one is taken.
     """
     plain = safe_part(text)
     own = re.sub("-+", "-", _with_own_letters(text)).strip("-.")
     if own.isascii() or not _loses_letters(text):
         return plain
-    return own if _is_safe_part(own) else with_hash(own, text)
+    return next(filter(_is_safe_part, (own, with_hash(own, text))), plain)
 
 
 def _loses_letters(text: str) -> bool:

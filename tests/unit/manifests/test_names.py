@@ -80,6 +80,7 @@ def test_safe_parts_are_safe(text: str) -> None:
         ("Shot 1", "Shot-1"),
         ("\u3164", "clip-7519204f"),
         ("..", "clip-5ec1f7e7"),
+        ("Con.アート", "Con-bdfbbb41"),
     ],
 )
 def test_a_file_keeps_the_letters_of_its_script(text: str, part: str) -> None:

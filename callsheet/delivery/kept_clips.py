@@ -20,7 +20,6 @@ from manifests.campaign import BadTemplate, Template
 from manifests.names import (
     NAME_RULE,
     cleaned_name,
-    file_part,
     folded,
     is_safe,
     leaves_folder,
@@ -242,4 +241,4 @@ def _filled(template: Template, cells: Mapping[str, str], custom_id: str, client
     parts = {name: safe_part(text) if text else "" for name, text in texts.items()}
     if "client" in parts:
         parts["client"] = clients.get(cells["client"], parts["client"])
-    return cleaned_name(template, template.fill(parts)) or file_part(custom_id)
+    return cleaned_name(template, template.fill(parts)) or safe_part(custom_id)

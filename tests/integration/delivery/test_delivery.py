@@ -323,6 +323,17 @@ async def test_a_long_name_is_shortened(shop: Any) -> None:
     assert max(len(each.encode()) for each in videos) <= 180
 
 
+async def test_a_delivery_is_named_in_ascii_where_the_template_comes_out_empty(shop: Any) -> None:
+    """By the id, as names of before were."""
+    (shop.folder / "spring.csv").write_text(
+        "custom_id,prompt,model,resolution,title\n株1,A boat,seedance-1.0-lite,480p,\n", "utf-8"
+    )
+    run_id = shop.open_source(shop.folder / "spring.csv")
+    await shop.work(run_id)
+    await callsheet.deliver_async(run_id, everything=True, to="out", name="{title}")
+    assert "1-94c4867e.mp4" in files_in("out/videos")
+
+
 async def test_no_two_videos_get_one_name(shop: Any) -> None:
     """Names that a file system takes for one are told apart; cells make no folders. `.mp4` stands once."""
     run_id, _ = await made(shop, "Boat,A boat", "boat,A small boat", "x/../y,A third boat")

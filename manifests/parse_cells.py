@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -148,7 +149,7 @@ def _read_text(reading: Reading, column: Column, kind: Text) -> str:
 
 
 def _read_file_name(reading: Reading, column: Column, _kind: FileName) -> str:
-    text = without_suffix(reading.text(column))
+    text = unicodedata.normalize("NFC", without_suffix(reading.text(column)))
     if text and not is_safe(text):
         reading.wrong(column, f"not a safe file name; allowed are {NAME_RULE}")
     return text

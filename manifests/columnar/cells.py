@@ -197,12 +197,12 @@ class BatchReader:
         return np.where(unsaid | wrong, nothing, values)
 
     def names(self, column: Column) -> Any:
-        """Return a column of file names without suffix; None where the batch has no such column."""
+        """Return a column of file names, composed and without suffix; None where the batch has none."""
         assert isinstance(column.kind, FileName)
         if column.name not in self._batch.columns:
             return None
         texts = stripped(text_array(self._batch.columns[column.name]))
-        names = pc.replace_substring_regex(texts, SUFFIX, "")
+        names = composed(pc.replace_substring_regex(texts, SUFFIX, ""))
         self._explain(column, ~is_plain_name(names) & (chars(names) > 0))
         return names
 

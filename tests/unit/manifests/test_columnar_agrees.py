@@ -7,6 +7,7 @@ import json
 import math
 import random
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
@@ -198,6 +199,7 @@ TEXTS: dict[str, list[str]] = {
         ".mp4",
         "a.MP4",
         ".Mp4",
+        "a\u0308pfel.mp4",
     ],
     "note": ["", " kept ", "x", "\x07"],
     "Video length": ["5", ""],
@@ -285,6 +287,14 @@ def _comparable(cells: Any) -> list[tuple[str, str]]:
         for name, cell in plain.items()
         if name not in ("custom_id", "output_name")
     ]
+
+
+def test_a_file_name_is_composed_both_ways(folder):
+    """An umlaut of two characters, as macOS writes it, is the letter that it looks like."""
+    names = [unicodedata.normalize("NFD", name) for name in ("Äpfel", "Öl/Bäume.mp4")]
+    rows = [["A fox", "seedance-1.0-lite", name] for name in names]
+    pq.write_table(_table(["prompt", "model", "output_name"], rows), folder / "m.parquet")
+    assert [each.job.output_name for each in _both_ways(folder)[2]] == ["Äpfel", "Öl/Bäume"]
 
 
 def test_addresses_behind_semicolons_are_counted_one_by_one(folder):

@@ -112,6 +112,7 @@ GOOD: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"custom_id": "Scene 1 (a)"}, {"custom_id": "Scene 1 (a)", "output_name": "Scene-1-a"}),
     ({"output_name": "acme/hero_1.MP4"}, {"output_name": "acme/hero_1"}),
     ({"output_name": "acme/hero_1.mp4"}, {"output_name": "acme/hero_1"}),
+    ({"output_name": "u\u0308"}, {"output_name": "\u00fc"}),
     ({"prompt": "Two\nlines, [Push in] and a tab\t"}, {"prompt": "Two\nlines, [Push in] and a tab"}),
     ({"prompt": "x" * PROMPT_MAX_CHARS}, {}),
     ({"note": " kept as it is ", "prompt2": ""}, {"extra": {"note": " kept as it is ", "prompt2": ""}}),
@@ -199,7 +200,7 @@ BAD: list[tuple[dict[str, str], str, str]] = [
             "a.MP4/b",
             "a//b",
             "\u3164",
-            "u\u0308",
+            "\u0308u",
             "茶" * 61,
             "x" * 101,
         )

@@ -41,6 +41,7 @@ from manifests.names import (
     SLUG_STEPS,
     cleaned_name,
     file_part,
+    folded,
     id_of_take,
     is_safe,
     note_unsafe,
@@ -115,8 +116,7 @@ class RowMaker:
             **_option_columns(checked),
         }
         id_keys = keys_of(words_of(ids))
-        # All names are ASCII, and a file system may take `A` and `a` for one.
-        folded = pc.ascii_lower(names)
+        lower = _folded(names)
         return PlanRows(
             columns={name: coded(column) if name in SHARED else column for name, column in columns.items()},
             hashed={**identities, "client": columns["client"]},
@@ -124,7 +124,7 @@ class RowMaker:
             places=places,
             takes=checked.numbers["take"],
             ids=id_keys,
-            names=id_keys if folded.equals(ids) else keys_of(words_of(folded)),
+            names=id_keys if lower.equals(ids) else keys_of(words_of(lower)),
             content=_content(checked, identities),
         )
 
@@ -240,6 +240,13 @@ def made_names(naming: Template, cells: Mapping[str, Any], custom_ids: Any) -> t
         names[at] = cleaned_name(naming, names[at]) or file_part(custom_ids[at].as_py())
         unsafe[at] = not is_safe(names[at])
     return texts_of(names), unsafe
+
+
+def _folded(names: Any) -> Any:
+    """Return `names.folded` of every name: a file system may take `A` and `a` for one."""
+    if pc.all(pc.string_is_ascii(names)).as_py():
+        return pc.ascii_lower(names)
+    return texts_of([folded(name) for name in names.to_pylist()])
 
 
 def _file_parts(texts: Any) -> Any:

@@ -34,7 +34,7 @@ from manifests.columns import COLUMN
 from manifests.diff import MadeJob, to_pay
 from manifests.images import PictureFinder
 from manifests.job import plain_prompt
-from manifests.names import DEVICE_NAME, SAFE_NAME
+from manifests.names import DEVICE_NAME, SAFE_NAME, file_part
 from manifests.parse_cells import Context
 from manifests.plan import StoredJobs, Summary, alike, summary_of
 from manifests.plan_rows import manifest_cells, manifest_table
@@ -199,6 +199,7 @@ TEXTS: dict[str, list[str]] = {
         ".mp4",
         "a.MP4",
         ".Mp4",
+        "Äpfel",
         "a\u0308pfel.mp4",
     ],
     "note": ["", " kept ", "x", "\x07"],
@@ -295,6 +296,19 @@ def test_a_file_name_is_composed_both_ways(folder):
     rows = [["A fox", "seedance-1.0-lite", name] for name in names]
     pq.write_table(_table(["prompt", "model", "output_name"], rows), folder / "m.parquet")
     assert [each.job.output_name for each in _both_ways(folder)[2]] == ["Äpfel", "Öl/Bäume"]
+
+
+def test_names_of_any_script_are_one_in_upper_and_lower_case_both_ways(folder):
+    """A given name that another row has is a mistake, and a made one gives way; ASCII is no exception."""
+    for one, other in (("Äpfel", "äpfel"), ("Apfel", "apfel"), ("Straße", "STRASSE")):
+        rows = [[f"{name} runs", "seedance-1.0-lite", name] for name in (one, "Иван", other)]
+        pq.write_table(_table(["prompt", "model", "output_name"], rows), folder / "m.parquet")
+        (problem,) = _both_ways(folder)[0]
+        assert (problem.row, problem.column, problem.found) == (3, "output_name", other)
+        pq.write_table(_table(["prompt", "model", "custom_id"], rows), folder / "m.parquet")
+        names = [each.job.output_name for each in _both_ways(folder)[2]]
+        assert names[:2] == [file_part(name) for name in (one, "Иван")]
+        assert len({name.casefold() for name in names}) == 3
 
 
 def test_addresses_behind_semicolons_are_counted_one_by_one(folder):

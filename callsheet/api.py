@@ -380,7 +380,8 @@ def _request(*, where: Mapping[str, str] | None, out: str | Path | None, **optio
         return RunRequest(where=pairs, out=None if out is None else str(out), **options)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"{first['loc'][0]}: found {first['input']!r}: {first['msg']}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{first['loc'][0]}: found {first['input']!r}: {said}") from None
 
 
 def _amount(dollars: str | Decimal | float | None) -> str | None:

@@ -130,8 +130,8 @@ def _as_usage_error(error: Exception) -> UsageError | None:
     if type(error).__name__ != "ValidationError" or getattr(error, "title", "") != "RunRequest":
         return None
     first = error.errors()[0]  # type: ignore[attr-defined]
-    option = "--" + str(first["loc"][0]).replace("_", "-")
-    return UsageError(f"{option}: found {first['input']}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+    option, said = "--" + str(first["loc"][0]).replace("_", "-"), first["msg"].removeprefix("Value error, ")
+    return UsageError(f"{option}: found {first['input']}: {said[:1].lower()}{said[1:]}")
 
 
 def _missing_argument(error: MissingArgumentError) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any
 
 from pydantic import (
     BaseModel,
@@ -20,7 +20,6 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     field_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from callsheet.errors import AccountError
 from callsheet.files import usable_data_folder
@@ -43,7 +42,7 @@ _DOLLARS = rf"^\s*{AMOUNT}\s*$"
 
 _ROWS = "use a number of rows, 1 or more"
 _AMOUNT = "use an amount of dollars like 120 or 39.50"
-_ALLOWED: dict[str, LiteralString] = {
+_ALLOWED = {
     "budget_usd": _AMOUNT,
     "concurrency": "use 1 to 1000 renders",
     "speed": "use a number above 0, at most 10000",
@@ -113,7 +112,7 @@ class RunRequest(BaseModel):
         try:
             return check(value)
         except ValidationError:
-            raise PydanticCustomError("not_allowed", _ALLOWED[field.field_name or ""]) from None
+            raise ValueError(_ALLOWED[field.field_name or ""]) from None
 
     @property
     def kept(self) -> str:

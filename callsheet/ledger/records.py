@@ -114,7 +114,7 @@ class Submission:
     is None until the cost is booked; `cost_basis` says where the figure comes from. `seed` is what was sent,
     `seed_used` what fal says it used.
     `lead_request_id` came in a header of a broken reply. `start_timeout_s` is the wait for a start, in
-    seconds, that fal was told to allow; None for submissions of older ledgers. `unseen_ms` is when fal's
+    seconds, that fal was told to allow; None before anything was sent. `unseen_ms` is when fal's
     records, read whole after the deadline, first did not show it, by fal's clock. `sent_ms` is when the POST
     was about to leave, `submitted_ms` when its request id was known, `closed_ms` when nothing was left to do
     for it. `account` (a hash of the key's id) and `queue_url` say where it was sent, empty where not known:

@@ -224,8 +224,8 @@ def window_ms(settings: Settings, submission: Submission) -> int:
     """Return for how long after it was sent a submission may still turn up, in milliseconds.
 
     The longest wait for a start, then the longest render, then what fal's history may be late by: after that
-    an accepted request has ended and is listed. Where an older ledger did not keep the wait that was sent,
-    it is taken to have been today's setting or the default, whichever is longer.
+    an accepted request has ended and is listed. Where no wait was recorded, it is taken to have been today's
+    setting or the default, whichever is longer.
     """
     sent_s = submission.start_timeout_s
     start_s = max(settings.start_timeout_s, DEFAULT_START_TIMEOUT_S) if sent_s is None else sent_s

@@ -11,7 +11,7 @@ from sqlalchemy import Row, case, func, select, text
 from callsheet.ledger import parts, queries, schema
 from callsheet.ledger.accounts import TOTAL, Account, window_at
 from callsheet.ledger.admission import balances, slots_taken
-from callsheet.ledger.locks import WHOLE, claims_of, is_alive, is_owned
+from callsheet.ledger.locks import WHOLE, claims_of, is_alive, is_owned, is_reserved
 from callsheet.ledger.records import OpenWork, Owner, Run, Tally
 from callsheet.ledger.states import State
 from callsheet.ledger.transaction import Transaction, read
@@ -85,7 +85,7 @@ def overview(tx: Transaction, *, campaign: str | None = None, limit: int = 20) -
             owner=_owner(tx, claims[run.run_id]),
             alive=run.closed_ms is None and is_owned(tx, run.run_id, WHOLE, claims[run.run_id]),
             stopped_by=reasons.get(run.run_id, ""),
-            reserved=any((claim.reserved_until_ms or 0) > tx.lease_ms for claim in claims[run.run_id]),
+            reserved=any(is_reserved(claim, tx.lease_ms) for claim in claims[run.run_id]),
         )
         for run in found
     ]

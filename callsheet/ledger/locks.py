@@ -239,6 +239,11 @@ def is_alive(row: Row[Any], now_ms: int) -> bool:
     return in_force and not Process(row.host, row.pid, row.process).is_gone
 
 
+def is_reserved(row: Row[Any], now_ms: int) -> bool:
+    """Whether a part, a row of `claim`, is kept for a process that is being started."""
+    return row.reserved_until_ms is not None and row.reserved_until_ms > now_ms
+
+
 def busy_message(run_id: str, part: str, row: Row[Any] | None) -> str:
     """Say that a run has an owner, and which where that is known."""
     what = f"part {part} of run {run_id}" if part else f"run {run_id}"

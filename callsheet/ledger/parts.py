@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, exists, func, select
 
 from callsheet.errors import UsageError
 from callsheet.ledger import queries, schema
-from callsheet.ledger.locks import WHOLE, claims_of, is_alive, is_owned
+from callsheet.ledger.locks import WHOLE, claims_of, is_alive, is_owned, is_reserved
 from callsheet.ledger.records import PartWork, Range
 from callsheet.ledger.states import FOLLOWED, State
 from callsheet.ledger.transaction import Transaction, chunks, read, write
@@ -135,7 +135,7 @@ def _as_work(
         token=claim.fencing_token if claim else 0,
         alive=is_owned(tx, run_id, part, owners),
         resting=claim is not None and (claim.rest_until_ms or 0) > now_ms,
-        reserved=claim is not None and (claim.reserved_until_ms or 0) > now_ms,
+        reserved=claim is not None and is_reserved(claim, now_ms),
     )
 
 
@@ -157,7 +157,7 @@ def reserve(tx: Transaction, run_id: str, part: str, *, for_ms: int) -> bool:
     """
     queries.run(tx, run_id)
     known, now_ms = _claims(tx, run_id).get(part), tx.lease_ms
-    if known is not None and ((known.reserved_until_ms or 0) > now_ms or is_alive(known, now_ms)):
+    if known is not None and (is_reserved(known, now_ms) or is_alive(known, now_ms)):
         return False
     _set(tx, run_id, part, reserved_until_ms=now_ms + for_ms)
     return True

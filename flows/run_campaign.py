@@ -10,6 +10,7 @@ from prefect.states import Completed
 
 from callsheet.engine.announce import refusals_told
 from callsheet.engine.canary import render_canaries
+from callsheet.engine.context import RunContext, current_run
 from callsheet.engine.coordinator import coordinating
 from callsheet.engine.request import RunRequest
 from callsheet.engine.run import carry_out_campaign, finish, opened
@@ -29,8 +30,12 @@ async def run_campaign(request: RunRequest, schedule: ScheduleRules = DEFAULT_RU
     """Run a manifest, a campaign file or a plan file, or go on with a run that was opened before.
 
     Unfinished runs of the same campaign are taken up first. Of several scheduled runs that were missed only
-    one is carried out; the others end as successes that say so.
+    one is carried out; the others end as successes that say so. Where the process has opened the run already
+    (`current_run`), as the command line does, that run is carried out and nothing else.
     """
+    if (ctx := current_run.get()) is not None:
+        ctx.state.begun.set()
+        return ended(await rendered(ctx) or await rendered_by_pool(request, ctx.run.run_id))
     if (why := await superseded_by(schedule)) is not None:
         return Completed(name=SUPERSEDED, message=why)
 
@@ -43,21 +48,30 @@ async def run_campaign(request: RunRequest, schedule: ScheduleRules = DEFAULT_RU
 
 
 async def carried_out(request: RunRequest, *, is_asked: bool = True) -> dict[str, Any]:
-    """Carry out one run: whole in this process, or in shards on the work pool. Returns its summary.
+    """Open a run and carry it out: whole in this process, or in shards on the work pool. Returns its summary.
 
     A run that nobody asked for (`is_asked`) is left alone where it was stopped or has ended: Busy is raised.
     """
-    async with opened(request, is_asked=is_asked) as ctx, following_flow_run(ctx):
+    async with opened(request, is_asked=is_asked) as ctx:
+        summary = await rendered(ctx)
+    return summary or await rendered_by_pool(request, ctx.run.run_id)
+
+
+async def rendered(ctx: RunContext) -> dict[str, Any] | None:
+    """Carry out an opened run and return its summary; None where it was split for the work pool instead."""
+    async with following_flow_run(ctx):
         await publish_plan(ctx)
-        shards = []
         if await is_approved(ctx):
             await render_canaries(ctx, render_in_task)
-            shards = await split_for_pool(ctx)
-            if not shards:
-                await render_all(ctx)
-        if not shards:
-            summary = await finish(ctx)
-            await publish_results(ctx, summary)
-            return summary
-    async with coordinating(request, ctx.run.run_id) as ctx, following_flow_run(ctx):
+            if await split_for_pool(ctx):
+                return None
+            await render_all(ctx)
+        summary = await finish(ctx)
+        await publish_results(ctx, summary)
+        return summary
+
+
+async def rendered_by_pool(request: RunRequest, run_id: str) -> dict[str, Any]:
+    """Let the workers of the pool render the parts of a run, which nobody owns meanwhile."""
+    async with coordinating(request, run_id) as ctx, following_flow_run(ctx):
         return await render_shards(ctx)

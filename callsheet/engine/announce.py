@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from callsheet.engine.context import RunContext, current_run
+from callsheet.engine.context import RunContext
 from callsheet.engine.request import RunRequest
 from callsheet.errors import Busy, CallsheetError, CapReached, InputError, Interrupted
 from callsheet.ledger import (
@@ -99,7 +99,7 @@ async def refusals_told(request: RunRequest) -> AsyncIterator[None]:
     try:
         yield
     except CallsheetError as error:
-        if current_run.get() is None and not isinstance(error, Busy | Interrupted):
+        if not isinstance(error, Busy | Interrupted):
             await _tell_refusal(request, error)
         raise
 

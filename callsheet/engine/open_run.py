@@ -64,7 +64,8 @@ class Selection:
 
     What is made already is in `changes.made`; `waiting` are the positions of jobs that are paid for and whose
     video fal still has; `elsewhere` are those of jobs that an unfinished run has in flight which nobody works
-    on, each with that run. None of them is bought, and none becomes a job of the run.
+    on, each with that run. None of them is bought, and none becomes a job of the run. `room` is what was left
+    under each cap that bounds the plan (`room_for`).
     """
 
     buy: tuple[int, ...]
@@ -74,6 +75,7 @@ class Selection:
     waiting: tuple[int, ...] = ()
     elsewhere: Mapping[int, str] = field(default_factory=dict)
     again: bool = False
+    room: Room = field(default_factory=dict)
 
 
 def select(
@@ -114,9 +116,17 @@ def select(
             ledger.do(runs.refuse_in_flight, plan.campaign, {prints[position] for position in wanted})
     if wanted:
         refuse_frozen(ledger, plan)
-    every = Selection(tuple(wanted), (), changes=changes, waiting=fetchable, elsewhere=elsewhere, again=again)
     spends = plan.spends(wanted)
     room = room_for(ledger, plan)
+    every = Selection(
+        buy=tuple(wanted),
+        left=(),
+        changes=changes,
+        waiting=fetchable,
+        elsewhere=elsewhere,
+        again=again,
+        room=room,
+    )
     if not fit:
         refuse_unless_it_fits(spends, room)
         return every

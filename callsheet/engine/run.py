@@ -16,7 +16,7 @@ from callsheet import failpoints
 from callsheet.engine.announce import keep_announcing
 from callsheet.engine.canary import render_canaries
 from callsheet.engine.collect_runs import collect_campaign
-from callsheet.engine.context import RunContext, as_current_run, context_of, current_run, open_account
+from callsheet.engine.context import RunContext, as_current_run, context_of, open_account
 from callsheet.engine.finalize import finalize, rest_if_left
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.in_flight import goes_on_first
@@ -197,13 +197,9 @@ async def open_plan(
 async def opened(request: RunRequest, *, is_asked: bool = True) -> AsyncIterator[RunContext]:
     """Open the run that a request names, or a new one for its source; as a flow does.
 
-    Where the caller carries out a run already (`current_run`), that one is used. See `open_context`.
+    See `open_context`.
     """
     check_packages_are_ours()
-    if (ctx := current_run.get()) is not None:
-        ctx.state.begun.set()
-        yield ctx
-        return
     if request.run_id is None:
         request = await _open_scheduled(request)
     assert request.run_id is not None
@@ -258,7 +254,7 @@ def unfinished_runs(request: RunRequest) -> list[RunRequest]:
     person, a canary, the circuit breaker, another price or a bill above its hold), and those that wait for
     an approval where the request asks for none: going on with those is a person's decision.
     """
-    if current_run.get() is not None or request.run_id is not None or request.source is None:
+    if request.run_id is not None or request.source is None:
         return []
     settings = settings_from(os.environ, sandbox=request.sandbox)
     if not has_ledger(settings):

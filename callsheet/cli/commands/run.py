@@ -78,7 +78,7 @@ def _review(
 ) -> None:
     """Show what is about to be bought and ask for it. Raises UsageError without a yes."""
     if not as_json:
-        show_plan(plan, room_for(ledger, plan))
+        show_plan(plan, selection.room)
         _show_selection(selection, sandbox=request.sandbox)
         show_warnings(plan)
     for old, new in changed_caps(ledger, plan):

@@ -7,7 +7,8 @@ down; every row there names its source. A file of the same form, named by CALLSH
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,8 +17,8 @@ from importlib import resources
 from pathlib import Path
 
 from callsheet.errors import UsageError
-from pricing.catalog_file import read_catalog_file
-from pricing.catalog_tables import CatalogTables, Endpoint, Sizes, SizesByTable, Task
+from pricing.catalog_check import read_catalog_file
+from pricing.catalog_tables import CatalogTables, Endpoint, Sizes, SizesByTable, Task, tables_of
 from pricing.rates import Case, Rate, in_force, rates_for
 from pricing.units import ListedPrice
 
@@ -115,52 +116,44 @@ class Catalog:
 def load_catalog(day: str | None = None) -> Catalog:
     """Return the catalog with the prices of a day (ISO, UTC), today where none is given.
 
-    Reads each file once per process. Raises UsageError with every mistake of a person's own file.
+    Our own file is read once per process, a person's is checked once. Raises UsageError with every mistake of
+    a person's file.
     """
     own = os.environ.get(OWN_CATALOG, "").strip()
     today = day or datetime.now(UTC).date().isoformat()
-    return _load(today, own, _changed_ns(own) if own else 0)
+    return _load(today, own, _own_text(own) if own else "")
 
 
-def _changed_ns(path: str) -> int:
+def _own_text(path: str) -> str:
     try:
-        return Path(path).expanduser().stat().st_mtime_ns
+        return Path(path).expanduser().read_text("utf-8-sig")
     except (OSError, RuntimeError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "its name is not a path"
+        no_text = "it is not UTF-8 text" if isinstance(error, UnicodeError) else "its name is not a path"
+        why = getattr(error, "strerror", None) or no_text
         raise UsageError(f"{OWN_CATALOG} names {path}, which cannot be read: {why}") from None
 
 
 @cache
-def _load(today: str, own: str, _changed: int) -> Catalog:
+def _load(today: str, own: str, text: str) -> Catalog:
     ours = _shipped()
-    theirs = read_catalog_file(*_own_text(own), base=ours) if own else CatalogTables()
+    theirs = read_catalog_file(text, own, base=ours) if own else CatalogTables()
     return catalog_of((ours, theirs), day=today)
 
 
 @cache
 def _shipped() -> CatalogTables:
-    text = resources.files("pricing").joinpath("catalog.toml").read_text("utf-8")
-    return read_catalog_file(text, "pricing/catalog.toml", base=CatalogTables())
+    return tables_of(tomllib.loads(resources.files("pricing").joinpath("catalog.toml").read_text("utf-8")))
 
 
-def _own_text(path: str) -> tuple[str, str]:
-    try:
-        return Path(path).expanduser().read_text("utf-8-sig"), path
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(f"{OWN_CATALOG} names {path}, which cannot be read: {why}") from None
-
-
-def catalog_of(files: Iterable[CatalogTables], *, day: str) -> Catalog:
+def catalog_of(files: Sequence[CatalogTables], *, day: str) -> Catalog:
     """Put files together. A clock behind the day of the book is wrong: the book's own day counts then."""
-    merged = list(files)
-    written = max(each.as_of for each in merged)
-    book = tuple(rate for each in merged for rate in each.book)
+    written = max(each.as_of for each in files)
+    book = tuple(rate for each in files for rate in each.rates)
     rates = in_force(book, max(day, written))
-    endpoints = {endpoint.id: endpoint for each in merged for endpoint in each.endpoints}
+    endpoints = {endpoint.id: endpoint for each in files for endpoint in each.endpoints}
     return Catalog(
         price_book=max(written, *(rate.since for rate in rates)),
-        fps=merged[0].fps,
+        fps=files[0].fps,
         endpoints=endpoints,
         book=book,
         rates=rates,
@@ -169,13 +162,8 @@ def catalog_of(files: Iterable[CatalogTables], *, day: str) -> Catalog:
             for each in endpoints.values()
             if each.unit is not None and each.unit_price is not None
         },
-        pixels={key: sizes for each in merged for key, sizes in each.sizes.items()},
-        other_pixels={key: sizes for each in merged for key, sizes in each.other_sizes.items()},
-        inexact=frozenset(
-            (name, resolution)
-            for each in merged
-            for name, table in each.pixels.items()
-            for resolution in table.inexact
-        ),
+        pixels={key: sizes for each in files for key, sizes in each.pixels.items()},
+        other_pixels={key: sizes for each in files for key, sizes in each.other_pixels.items()},
+        inexact=frozenset(key for each in files for key in each.inexact),
         canonical={name: each.id for each in endpoints.values() for name in each.aliases},
     )

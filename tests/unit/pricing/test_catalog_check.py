@@ -1,14 +1,18 @@
-"""A person's own catalog: what it adds, and how every mistake in it is told."""
+"""Our own catalog, which is right; a person's: what it adds, and how every mistake in it is told."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from decimal import Decimal
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from callsheet.errors import UsageError
+from pricing import catalog_check
 from pricing.catalog import load_catalog
+from pricing.catalog_tables import CatalogTables, Endpoint
 from pricing.pins import first_pin
 from pricing.quotes import Shot, quote
 
@@ -48,6 +52,20 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CALLSHEET_CATALOG", str(path))
     path.write_text(OWN)
     return path
+
+
+def test_our_own_file_is_right() -> None:
+    """It is checked here as a person's is, and not at each start."""
+    ours = resources.files("pricing").joinpath("catalog.toml").read_text("utf-8")
+    tables = catalog_check.read_catalog_file(ours, "pricing/catalog.toml", base=CatalogTables())
+    assert {each.id: each for each in tables.endpoints} == load_catalog().endpoints
+    assert tables.rates == load_catalog().book
+
+
+def test_every_field_of_an_endpoint_is_a_key() -> None:
+    """None is forgotten by the check."""
+    names = {each.name for each in fields(Endpoint)} - {"default_duration_s"} | {"default_duration"}
+    assert set(catalog_check.ENDPOINT) == names
 
 
 def test_an_own_endpoint_stands_beside_ours(own: Path) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -27,19 +26,6 @@ class Pin:
     rates: tuple[Rate, ...]
     accepted: Mapping[str, ListedPrice] = field(default_factory=dict)
     listed: Mapping[str, ListedPrice] = field(default_factory=dict)
-
-    @property
-    def sha256(self) -> str:
-        """The hash (hex) of the rates: equal hashes are equal prices."""
-        return rates_sha256(self.rates)
-
-
-def rates_sha256(rates: Iterable[Rate]) -> str:
-    """Return the hash (hex) of rates: of what they cost, not of who says it."""
-    rows = sorted(
-        json.dumps([rate.of, *rate.conditions, str(rate.unit), rate.nano, rate.input_nano]) for rate in rates
-    )
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def with_rates(catalog: Catalog, rates: Sequence[Rate]) -> Catalog:
@@ -72,7 +58,6 @@ def pins_text(pins: Sequence[Pin]) -> str:
             {
                 "since_ms": pin.since_ms,
                 "price_book": pin.price_book,
-                "rates_sha256": pin.sha256,
                 "rates": [_rate_data(rate) for rate in pin.rates],
                 "accepted": _lines_data(pin.accepted),
                 "listed": _lines_data(pin.listed),

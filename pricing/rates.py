@@ -6,6 +6,8 @@ seconds lies 0.8 % above the book's; anything beyond that is news.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -145,6 +147,14 @@ def base_rates(rates: Sequence[Rate], endpoint_id: str, model: str) -> list[Rate
     own = own or [rate for rate in rates if rate.of == model]
     fewest = min((rate.count for rate in own), default=0)
     return [rate for rate in own if rate.count == fewest]
+
+
+def rates_sha256(rates: Iterable[Rate]) -> str:
+    """Return the hash (hex) of rates: of what they cost, not of who says it."""
+    rows = sorted(
+        json.dumps([rate.of, *rate.conditions, str(rate.unit), rate.nano, rate.input_nano]) for rate in rates
+    )
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def rate_text(nano: int) -> str:

@@ -18,9 +18,8 @@ from callsheet.files import has_ledger
 from callsheet.ledger import Ledger, history
 from callsheet.settings import Settings
 from pricing.catalog import Catalog, Endpoint, load_catalog
-from pricing.pins import rates_sha256
 from pricing.price_list import PriceCheck
-from pricing.rates import LearnedRate, Rate, RateKey, conflicts, learned_rates, rate_text
+from pricing.rates import LearnedRate, Rate, RateKey, conflicts, learned_rates, rate_text, rates_sha256
 from pricing.units import TOKENS_PER_RATE
 
 DRIFT = 4

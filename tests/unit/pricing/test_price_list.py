@@ -9,9 +9,9 @@ from fractions import Fraction
 import pytest
 
 from pricing.catalog import load_catalog
-from pricing.pins import Pin, catalog_at, first_pin, pins_text, rates_sha256, read_pins, with_rates
+from pricing.pins import Pin, catalog_at, first_pin, pins_text, read_pins, with_rates
 from pricing.price_list import accepted_rates, check_prices, differing
-from pricing.rates import Bill, Rate, RateKey, learned_rates
+from pricing.rates import Bill, Rate, RateKey, learned_rates, rates_sha256
 from pricing.units import ListedPrice, Unit, parse_unit
 
 CATALOG = load_catalog()

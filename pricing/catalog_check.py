@@ -60,9 +60,7 @@ def _must_be(words: str, fits: Callable[[Any], bool]) -> Allowed:
 
 
 def _whole(low: int, high: int) -> Allowed:
-    return _must_be(
-        f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high
-    )
+    return _must_be(f"a whole number from {low} to {high}", lambda n: type(n) is int and low <= n <= high)
 
 
 def _written(words: str, form: str) -> Allowed:
@@ -163,26 +161,18 @@ _RATE_MUST = {
 _RATE = {
     **_RATE_MUST,
     "confidence": _must_be(f"one of {', '.join(CONFIDENCES)}", CONFIDENCES.__contains__),
-    "resolution": _TEXT,
-    "audio": _TRUTH,
-    "video_input": _TRUTH,
+    **dict.fromkeys(("resolution", "note"), _TEXT),
+    **dict.fromkeys(("audio", "video_input"), _TRUTH),
     "input_usd": _DOLLARS,
-    "note": _TEXT,
 }
 _PIXELS_MUST = {"source": _TEXT}
-_PIXELS = {
-    **_PIXELS_MUST,
-    "inexact": _TEXTS,
-    "other": _must_be("tables of sizes", _is_table),
-}
+_PIXELS = {**_PIXELS_MUST, "inexact": _TEXTS, "other": _must_be("tables of sizes", _is_table)}
 _SIZES = _must_be('sizes like { "16:9" = [1280, 720] }', _are_sizes)
 _FILE = {
     "as_of": _DAY,
     "fps": _FPS,
-    "endpoints": Allowed(
-        "tables are allowed, each under [[endpoints]]", lambda value: isinstance(value, list)
-    ),
-    "rates": Allowed("tables are allowed, each under [[rates]]", lambda value: isinstance(value, list)),
+    "endpoints": Allowed("tables are allowed, each under [[endpoints]]", lambda rows: isinstance(rows, list)),
+    "rates": Allowed("tables are allowed, each under [[rates]]", lambda rows: isinstance(rows, list)),
     "pixels": Allowed("tables are allowed, each under [pixels.NAME]", _is_table),
 }
 
@@ -190,17 +180,13 @@ _FILE = {
 def _mistakes(data: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with each key by itself."""
     problems = list(_wrong_keys("the file", data, _FILE))
-    for name, wrong_in in (
-        ("endpoints", _wrong_endpoints),
-        ("rates", _wrong_rates),
-        ("pixels", _wrong_pixels),
-    ):
+    for name, check in (("endpoints", _wrong_endpoints), ("rates", _wrong_rates), ("pixels", _wrong_pixels)):
         found = data.get(name, ())
         if _FILE[name].fits(found):
             each_of = dict(enumerate(found, 1)) if isinstance(found, list) else found
             no_tables = [each for each in each_of.values() if not _is_table(each)]
             problems += [f"the file, {name}: {_found(each)}{_FILE[name].words}" for each in no_tables]
-            problems += wrong_in({key: each for key, each in each_of.items() if _is_table(each)})
+            problems += check({key: each for key, each in each_of.items() if _is_table(each)})
     return problems
 
 

@@ -1,8 +1,12 @@
-"""Opening the database, and the only two ways of using it: a read and a write, each one transaction."""
+"""The database of a ledger, and the only two ways of using it: a read and a write, each one transaction.
+
+Each verb is executed in a transaction of its own (see `callsheet.ledger.transaction`). Verbs are functions in
+`admission`, `transitions`, `settlement`, `recovery`, `finishing`, `runs`, `parts`, `queries`, `history`,
+`activity`, `reviews` and `verify`. All raise LedgerError when the database itself fails.
+"""
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -10,21 +14,20 @@ from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from threading import local
-from typing import Any, Final, Self
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, make_url
 
-from callsheet.errors import Busy, LedgerError, LedgerUnavailable, LedgerUnsafe, UsageError
+from callsheet.errors import Busy, LedgerError, LedgerUnavailable, LedgerUnsafe
 from callsheet.files import full_folder, temporary_folder
 from callsheet.ledger import postgres, schema, sqlite
 from callsheet.ledger.locks import Claim, Claims, busy_message
-from callsheet.ledger.transaction import Access, Declaration, Transaction, write
+from callsheet.ledger.transaction import Access, Declaration, Transaction, Verb, write
 
-_POSTGRES_NAMES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
+P = ParamSpec("P")
+T = TypeVar("T")
 
-_SHOWN_OPTIONS: Final = frozenset({"host", "port", "dbname"})
-"""What of a URL's options is shown: the others may be a password."""
+_LEDGER_ID: Final = sa.select(schema.ledger_head.c.ledger_id)
 
 _FAILURES: Final = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, OverflowError, UnicodeError)
 """What using a database fails with: its own errors and those of its pool, files and sockets, and values that
@@ -71,24 +74,25 @@ class Database:
         self._locks = None if file is None else sqlite.FileLocks(file)
         self._group = _Group()
 
-    @classmethod
-    def open(cls, url: str, *, clock: Clock | None = None) -> Self:
-        """Open the ledger at `sqlite:///path` or `postgresql://...`, creating it where there is none.
+    def __enter__(self) -> Self:
+        return self
 
-        Times are the database's: the server's clock, or this machine's for a file; `clock` replaces it.
-        Raises UsageError for another kind of URL, LedgerUnsafe for a database that does not keep what it
-        acknowledges or that another version wrote, LedgerError when it cannot be opened.
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def do(self, verb: Verb[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Execute a verb in a transaction as it declares it.
+
+        Raises ClaimLost, and changes nothing, where a run that is claimed here was taken over. A verb that
+        returns an iterator is executed with `stream`.
         """
-        engine, label, file = _connected(_parsed(url))
-        database = cls(engine, label=label, file=file, clock=clock)
-        try:
-            with database._errors_named():
-                create_or_check(engine, label)
-            database.note_origin()
-        except BaseException:
-            database.close()
-            raise
-        return database
+        with self.transaction(verb.declared) as tx:
+            return verb(tx, *args, **kwargs)
+
+    def stream(self, verb: Verb[P, Iterator[T]], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        """Yield what a reading verb returns, all of one moment, without holding all of it in memory."""
+        with self.transaction(verb.declared) as tx:
+            yield from verb(tx, *args, **kwargs)
 
     def note_origin(self) -> None:
         """Keep which ledger this is: its random id, and the file's device and number."""
@@ -305,85 +309,3 @@ def _said(error: BaseException, file: Path | None) -> str:
             "already sent are in the ledger, or found by `callsheet reconcile`"
         )
     return said
-
-
-_LEDGER_ID: Final = sa.select(schema.ledger_head.c.ledger_id)
-_CREATE_LOCK: Final = 0x63616C6C73686565  # "callshee": this number is ours on whatever server
-
-
-def create_or_check(engine: sa.Engine, label: str) -> None:
-    """Create the tables in an empty database, in one transaction; refuse those of another version.
-
-    Two processes may try at once: the second one waits and finds it done. Raises LedgerUnsafe.
-    """
-    with engine.execution_options(reads=True).connect() as connection:
-        if engine.dialect.name == "postgresql":
-            postgres.refuse_unsafe(connection)
-        if _has_tables(connection, label):
-            return
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATE_LOCK)))
-        if not _has_tables(connection, label):
-            schema.metadata.create_all(connection, checkfirst=False)
-            # An output folder can tell a ledger from its older copy or from another one by its id.
-            head = {"id": 1, "schema_version": schema.VERSION, "ledger_id": secrets.token_hex(16)}
-            connection.execute(schema.ledger_head.insert(), {**head, "entries": 0, "head": ""})
-
-
-def _has_tables(connection: sa.Connection, label: str) -> bool:
-    """Whether the ledger exists. Raises LedgerUnsafe for tables that this version cannot use."""
-    names = set(sa.inspect(connection).get_table_names())
-    if "ledger_head" not in names:
-        if {"gate", "entry"} <= names:
-            raise LedgerUnsafe(_other_version(label, "an earlier development version of Callsheet"))
-        if taken := names & set(schema.metadata.tables):
-            raise LedgerUnsafe(f"{label} has tables that are not Callsheet's: {', '.join(sorted(taken))}")
-        return False
-    version = connection.exec_driver_sql("SELECT schema_version FROM ledger_head").scalar_one()
-    if version > schema.VERSION:
-        raise LedgerUnsafe(
-            f"the ledger {label} was written by a newer Callsheet (schema {version}); update Callsheet"
-        )
-    if version < schema.VERSION:
-        raise LedgerUnsafe(_other_version(label, f"an earlier Callsheet (schema {version})"))
-    return True
-
-
-def _other_version(label: str, writer: str) -> str:
-    return (
-        f"the ledger {label} was written by {writer}, which this one cannot read; nothing was changed. "
-        "Finish its runs with that version, then keep the old ledger and name a new one with "
-        "CALLSHEET_LEDGER_URL"
-    )
-
-
-def _connected(url: URL) -> tuple[sa.Engine, str, Path | None]:
-    """Return the engine, which connects when it is used, the name in messages, and the file if it is one."""
-    if url.drivername == "sqlite":
-        file = sqlite.ledger_file(url)
-        return sqlite.engine_for(file), str(file), file
-    shown = {name: value for name, value in url.query.items() if name in _SHOWN_OPTIONS}
-    try:
-        engine = postgres.engine_for(url)
-    except (sa.exc.ArgumentError, ValueError):
-        raise UsageError(_UNREADABLE) from None
-    return engine, url.set(query=shown).render_as_string(hide_password=True), None
-
-
-_UNREADABLE: Final = (  # neither the URL nor what refused it is shown: they may hold a password
-    "the ledger's URL cannot be read; use sqlite:////path or postgresql://..., and write @ as %40 within a "
-    "password"
-)
-
-
-def _parsed(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
-        raise UsageError(_UNREADABLE) from None
-    if "@" in f"{parsed.host}{parsed.database}" and parsed.drivername != "sqlite":
-        raise UsageError(_UNREADABLE)  # the rest of a password would be shown as the host
-    if parsed.drivername != "sqlite" and parsed.drivername not in _POSTGRES_NAMES:
-        raise UsageError(f"a ledger is kept in sqlite or postgresql, not in {parsed.drivername!r}")
-    return parsed

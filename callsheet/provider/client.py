@@ -235,7 +235,7 @@ class FalQueue:
             self._hosts.may_hold_media(base_url)  # raises for a host that the picture must not go to
         target = self._hosts.may_hold_media(f"{self._settings.cdn_url}/files/upload")
         put = cdn.build_request("POST", target, content=data, headers=headers)
-        auth = SecretAuth(lambda: token)
+        auth = SecretAuth(token)
         reply = await read(cdn, put, auth, who="fal's storage", deadline_s=UPLOAD_DEADLINE_S)
         address = parse_upload(reply)
         self._hosts.may_hold_media(address)

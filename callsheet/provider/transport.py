@@ -42,17 +42,17 @@ READ_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
 class SecretAuth(httpx.Auth):
     """Writes one Authorization header into one request. No client holds the secret, so none can leak it."""
 
-    def __init__(self, header: Callable[[], str]) -> None:
+    def __init__(self, header: str) -> None:
         self._header = header
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Add the Authorization header."""
-        request.headers["Authorization"] = self._header()
+        request.headers["Authorization"] = self._header
         yield request
 
     def masked(self, text: bytes) -> bytes:
         """Return the bytes with the secret replaced wherever it stands: the key, or the secret half of it."""
-        whole = self._header().partition(" ")[2]
+        whole = self._header.partition(" ")[2]
         for secret in (whole, whole.partition(":")[2]):
             if len(secret) >= 8:
                 text = text.replace(secret.encode(), b"[key]")
@@ -71,7 +71,7 @@ def key_auth(key: ApiKey | None) -> SecretAuth:
     """Return fal's own scheme: `Authorization: Key <key>`. Raises AccountError without a key."""
     if key is None:
         raise AccountError("there is no key for fal: set FAL_KEY, or use --sandbox, which needs none")
-    return SecretAuth(lambda: f"Key {key.reveal()}")
+    return SecretAuth(f"Key {key.reveal()}")
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -36,12 +36,17 @@ Download = tuple[Mapping[str, str], AsyncIterator[bytes]]
 Source = Callable[[], AbstractAsyncContextManager[Download]]
 """Opens the download anew at each call: the reply's headers and its body in pieces."""
 
-_pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="decode")
+
+@cache
+def _threads(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 -- threads do not survive a fork
+    """Return the decoding threads of a process, by its id."""
+    return ThreadPoolExecutor(WORKERS, thread_name_prefix="decode")
 
 
 async def in_background(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run blocking work in one of the decoding threads and return what it returns or raises."""
-    return await asyncio.get_running_loop().run_in_executor(_pool, lambda: work(*args, **kwargs))
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_threads(os.getpid()), lambda: work(*args, **kwargs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from posixpath import normpath
 from typing import Any
@@ -41,7 +43,12 @@ COPIES_AT_ONCE = 4
 _WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2"})
 _S3 = frozenset({"s3", "s3a"})
 _GOOGLE = frozenset({"gs", "gcs"})
-_copies = ThreadPoolExecutor(COPIES_AT_ONCE, thread_name_prefix="copy")
+
+
+@cache
+def _threads(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 -- threads do not survive a fork
+    """Return the copying threads of a process, by its id."""
+    return ThreadPoolExecutor(COPIES_AT_ONCE, thread_name_prefix="copy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +209,7 @@ def open_storage(address: str) -> ObjectStore:
 
 async def copy_to(store: ObjectStore, local: Path, name: str) -> None:
     """Publish a file from a thread: COPIES_AT_ONCE at a time. Raises what `ObjectStore.publish` raises."""
-    await asyncio.get_running_loop().run_in_executor(_copies, store.publish, local, name)
+    await asyncio.get_running_loop().run_in_executor(_threads(os.getpid()), store.publish, local, name)
 
 
 def check_writable(address: str) -> None:

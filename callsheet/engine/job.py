@@ -80,7 +80,7 @@ async def _row(ctx: RunContext, job_id: int) -> JobRow:
     return await through_outages(ctx, lambda: ctx.do(queries.job, job_id))
 
 
-def stop_on_error(ctx: RunContext, job_id: int, error: Exception) -> None:
+def stop_on_error(ctx: RunContext, job_id: int, error: Exception, *, what: str = "internal error") -> None:
     """Stop buying because of an unexpected error: the next job may meet it too. Renders are collected."""
     if isinstance(error, ClaimLost):  # another process goes on with the run
         ctx.stop.stop(error)
@@ -89,7 +89,7 @@ def stop_on_error(ctx: RunContext, job_id: int, error: Exception) -> None:
     text = f"job {job_id}: {type(error).__name__}: {error}"[:500]
     ctx.state.note_unfinished(text)
     ctx.stop.drain(
-        CallsheetError(f"internal error in {text}. Nothing more is bought; `{ctx.resume_command}` goes on")
+        CallsheetError(f"{what} in {text}. Nothing more is bought; `{ctx.resume_command}` goes on")
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from callsheet.engine.context import RunContext
-from callsheet.engine.job import TO_DO, group_of, render_job, render_kind
+from callsheet.engine.job import TO_DO, group_of, render_job, render_kind, stop_on_error
 from callsheet.engine.outage import through_outages
 from callsheet.ledger import JobRow, State, history
 from manifests.job import decode_job
@@ -118,8 +118,9 @@ def _is_wanted(ctx: RunContext, row: JobRow) -> bool:
 async def _rendered(ctx: RunContext, row: JobRow, render: RenderJob) -> None:
     try:
         await render(ctx, row)
-    except Exception:  # noqa: BLE001 -- `render_job` has recorded it and has stopped the buying
-        return
+    except Exception as error:  # noqa: BLE001 -- what is at fal is still collected
+        if ctx.stop.admitting:  # else `render_job` has stopped the buying because of it
+            stop_on_error(ctx, row.job_id, error, what="error of the render function")
     finally:
         ctx.state.limiter.leave(row.job_id)
 

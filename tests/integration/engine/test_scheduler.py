@@ -82,6 +82,20 @@ async def test_an_unexpected_error_in_one_job_stops_the_buying_and_collects_the_
     assert house.sound()
 
 
+async def test_an_error_of_the_callers_own_render_function_stops_the_buying_as_well(ctx):
+    """It was dropped without a word, and the run ended with unfinished jobs for no reason."""
+    ctx.state.limiter = type(ctx.state.limiter)(1)
+
+    async def broken(ctx, row):
+        await job.render_job(ctx, row.job_id)
+        raise ValueError("my function broke")
+
+    await run_jobs(ctx, await waiting_jobs(ctx), broken)
+    assert states(ctx) == [State.SUCCEEDED, *[State.PENDING] * 4]
+    assert str(ctx.stop.reason).startswith("error of the render function in job 1: ValueError: my function")
+    assert "ValueError: my function broke" in ctx.state.unfinished[0]
+
+
 async def test_jobs_that_are_stopped_have_ended_when_the_scheduler_returns(ctx):
     """A step that may not be cut short is finished while the run is still owned."""
     going, ended = asyncio.Event(), []

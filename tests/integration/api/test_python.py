@@ -11,6 +11,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import traceback
 from decimal import Decimal
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -222,7 +223,19 @@ def test_errors_come_whole_out_of_another_process(place):
     )
     with pytest.raises(callsheet.ManifestError) as raised_too:
         callsheet.run([{**ROW, "model": "nope"}], sandbox=True)
-    assert str(pickle.loads(pickle.dumps(raised_too.value))) == "1 error; nothing was sent"
+    copy = pickle.loads(pickle.dumps(raised_too.value))
+    assert str(copy) == "1 error; nothing was sent"
+    assert "rows, row 1, column model: found nope" in "".join(traceback.format_exception(copy))
+
+
+def test_a_traceback_names_the_first_rows_with_problems(place):
+    """A flow's log and a notebook show no more of an error than this; the list may be long."""
+    with pytest.raises(callsheet.ManifestError) as raised:
+        callsheet.run([{**ROW, "model": f"nope-{at}"} for at in range(12)], sandbox=True)
+    said = "".join(traceback.format_exception(raised.value)).splitlines()
+    assert said[-12] == "callsheet.errors.ManifestError: 12 errors; nothing was sent"
+    assert said[-11].startswith("rows, row 1, column model: found nope-0")
+    assert said[-1] == "and 2 more: see `problems`"
 
 
 def test_a_run_against_fal_without_a_cap_or_a_key_is_refused(place, monkeypatch):

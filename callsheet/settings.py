@@ -28,11 +28,22 @@ SEEDANCE_OWNER_HOSTS = ("fal.media",)
 """Where results and uploads live: this host and every name under it."""
 
 
-@dataclass(frozen=True, slots=True)
 class Secret:
-    """A text that is never shown, such as an address with a token in it; "" where there is none."""
+    """A text that is never shown, such as an address with a token in it; "" where there is none.
 
-    _value: str = field(default="", repr=False)
+    No dataclass: `dataclasses.asdict` of what holds it would show the text.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
 
     def __str__(self) -> str:
         return "[secret]"
@@ -83,7 +94,7 @@ class Settings:
     rest_url: str = "https://rest.fal.ai"
     cdn_url: str = "https://v3.fal.media"
     platform_url: str = "https://api.fal.ai/v1"
-    ledger_url: str = ""
+    ledger_url: str = field(default="", repr=False)  # it may hold a password
     concurrency: int = DEFAULT_CONCURRENCY
     out: str = "runs"
     start_timeout_s: int = DEFAULT_START_TIMEOUT_S
@@ -93,8 +104,8 @@ class Settings:
     manifest_max_mb: int = DEFAULT_MANIFEST_MAX_MB
     breaker: int = 3
     image_check: bool = True
-    notify_urls: Secret = Secret()
-    notify_webhook: Secret = Secret()
+    notify_urls: Secret = field(default_factory=Secret)
+    notify_webhook: Secret = field(default_factory=Secret)
     webhook_secret: Secret | None = None
     webhook_url: str = ""
     receive_secret: Secret | None = None

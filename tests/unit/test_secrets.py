@@ -2,7 +2,9 @@
 
 import ast
 import logging
+import pickle
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -44,11 +46,16 @@ def test_no_field_of_the_flow_is_a_secret() -> None:
 
 def test_a_key_does_not_show_itself() -> None:
     """Neither a format, nor a log line, nor the settings that hold it show a key."""
-    settings = settings_from({"FAL_KEY": f"id:{SECRET}", "CALLSHEET_DATA_DIR": "x"})
+    ledger = f"postgresql://callsheet:{SECRET}@db/callsheet"
+    names = ("FAL_KEY", "FAL_ADMIN_KEY", "CALLSHEET_NOTIFY_URLS", "CALLSHEET_WEBHOOK_SECRET")
+    environ = dict.fromkeys(names, f"id:{SECRET}")
+    settings = settings_from({**environ, "CALLSHEET_LEDGER_URL": ledger, "CALLSHEET_DATA_DIR": "x"})
     key = ApiKey(f"id:{SECRET}")
     record = logging.LogRecord("x", logging.INFO, "", 0, "%s %r", (key, settings), None)
     for text in (str(key), repr(key), f"{key}", f"{key!r:>40}", str(settings), record.getMessage()):
         assert SECRET not in text
+    assert SECRET not in str(asdict(replace(settings, ledger_url="")))
+    assert settings.key == pickle.loads(pickle.dumps(settings.key)) == key
 
 
 @pytest.mark.parametrize("value", [f"{SECRET} x", f"{SECRET}\x00", f"é{SECRET}", f"{SECRET}\nX: y"])

@@ -138,6 +138,9 @@ def test_a_plan_of_the_sandbox_buys_nothing_from_fal(place, monkeypatch):
         ("plan", {"where": ["client=acme"]}),
         ("run", {"speed": 0}),
         ("run", {"canary": 0}),
+        ("plan", {"campaign": 5}),
+        ("plan", {"out": True}),
+        ("run", {"out": b"runs"}),
     ],
     ids=str,
 )

@@ -293,6 +293,15 @@ async def test_what_cannot_be_meant_is_refused(shop: Any) -> None:
     assert files_in(".") == {}
 
 
+async def test_an_address_is_no_place_for_a_delivery(shop: Any) -> None:
+    """It became a folder `s3:` of the working directory, and the person believed it to be in the bucket."""
+    run_id, _ = await made(shop, "a,A boat")
+    for to in ("s3://bucket/spring", "gs://bucket/spring.zip"):
+        with pytest.raises(UsageError, match=f"{to[:3]}/bucket/spring.* is an address: name a path"):
+            await callsheet.deliver_async(run_id, everything=True, to=to)
+    assert files_in(".") == {}
+
+
 async def test_a_client_gets_its_own_clips_only(shop: Any) -> None:
     """However the name is typed; a client without kept clips gets nothing."""
     (shop.folder / "spring.csv").write_text(

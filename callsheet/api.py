@@ -23,7 +23,7 @@ from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import open_account
 from callsheet.engine.drafts import order_finishes
 from callsheet.engine.open_run import room_for
-from callsheet.engine.request import RunRequest, settings_for
+from callsheet.engine.request import RunRequest, refuse_other_kinds, settings_for
 from callsheet.engine.retry import prepare_retry
 from callsheet.engine.run import carry_out, carry_out_campaign, continued, find_run, open_context, open_plan
 from callsheet.engine.scheduler import RenderJob, render_here
@@ -130,6 +130,7 @@ def plan(
     used at all.
     """
     check_packages_are_ours()
+    refuse_other_kinds(str, campaign=campaign)
     settings = settings_from(os.environ, sandbox=sandbox)
     request = _request(
         first=first,
@@ -375,6 +376,7 @@ def _request(*, where: Mapping[str, str] | None, out: str | Path | None, **optio
     """Return the request with these options. Raises UsageError, which names the option, for a bad value."""
     if not isinstance(where, Mapping | None):
         raise UsageError(f"where: found {where!r}: give a dict of columns and values")
+    refuse_other_kinds(str | os.PathLike, out=out)
     pairs = tuple(f"{column}={value}" for column, value in (where or {}).items())
     try:
         return RunRequest(where=pairs, out=None if out is None else str(out), **options)

@@ -6,7 +6,7 @@ column `callsheet_run` says that a table is one.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +45,8 @@ def read_kept(chosen: str | Path | Sequence[str | Path], *, option: str, drafts:
     named, ManifestError with every mistake in a file.
     """
     kept: list[Kept] = []
+    if not isinstance(chosen, str | Iterable | Path):
+        raise UsageError(f"{option}: found {chosen!r}: give ids or a file with the column custom_id")
     named = [str(each) for each in ([chosen] if isinstance(chosen, str | Path) else chosen)]
     if not any(each.strip(" ,") for each in named):
         raise UsageError(f"{option} names nothing: give ids or a file with the column custom_id")

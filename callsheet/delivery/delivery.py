@@ -20,7 +20,7 @@ from callsheet.delivery.package import CONTENTS, Package, Written, open_package
 from callsheet.delivery.xmp import why_untouched, xmp_box, xmp_packet
 from callsheet.engine.context import open_account
 from callsheet.engine.made_files import copied_back, refetch_gone
-from callsheet.engine.request import RunRequest, settings_for
+from callsheet.engine.request import RunRequest, refuse_other_kinds, settings_for
 from callsheet.engine.run import find_run
 from callsheet.errors import AccountError, UsageError
 from callsheet.files import naming_full_disk, require_space
@@ -132,12 +132,17 @@ async def deliver_async(
     for kept rows that have no video, UsageError.
     """
     check_packages_are_ours()
+    refuse_other_kinds(str, name=name, client=client)
+    refuse_other_kinds(str | os.PathLike, to=to)
+    if keep is not None and everything:
+        raise UsageError("give keep or everything")
+    kept = None if keep is None else read_kept(keep, option="keep")
     settings = settings_from(os.environ, sandbox=sandbox)
     run = find_run(settings, run_id)
     return await deliver_run(
         settings,
         run,
-        None if keep is None else read_kept(keep, option="keep"),
+        kept,
         target=Path(f"{run.run_id}-delivery" if to is None else to),
         name=name,
         everything=everything,

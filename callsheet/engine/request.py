@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from pydantic import (
@@ -21,7 +22,7 @@ from pydantic import (
     field_validator,
 )
 
-from callsheet.errors import AccountError
+from callsheet.errors import AccountError, UsageError
 from callsheet.files import usable_data_folder
 from callsheet.ledger import Run
 from callsheet.reconciliation.webhook_address import refuse_private_webhook
@@ -160,6 +161,17 @@ class RunRequest(BaseModel):
     def label(self) -> str:
         """What the flow run is called until its run is known."""
         return self.run_id or Path(self.source or "campaign").stem
+
+
+def refuse_other_kinds(kind: type | UnionType, **given: object) -> None:
+    """Raise UsageError, which names the argument, for a value that is neither of a kind nor None.
+
+    Python does not check the types of arguments, and a wrong one would fail far from where it was given.
+    """
+    for name, value in given.items():
+        if not isinstance(value, kind | None):
+            what = "a text" if kind is str else "a text or a path"
+            raise UsageError(f"{name}: found {value!r}: give {what}")
 
 
 def results_address(run: Run) -> str | None:

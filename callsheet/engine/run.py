@@ -26,7 +26,7 @@ from callsheet.engine.outage import through_outages
 from callsheet.engine.paid_results import reopen_unfetched
 from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.reconcile_loop import reconcile_loop, settle_others, settle_rest
-from callsheet.engine.request import RunRequest, settings_for
+from callsheet.engine.request import RunRequest, refuse_other_kinds, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
 from callsheet.engine.run_folder import folder_for, folder_here, lasting, publish_opening
 from callsheet.engine.scheduler import RenderJob, render_here, render_waiting
@@ -281,6 +281,7 @@ def find_run(settings: Settings, run_id: str | None, *, latest_of_all: bool = Fa
 
     Raises UsageError where there is none.
     """
+    refuse_other_kinds(str, run_id=run_id)
     with Ledger.open(settings.ledger) as ledger:
         return ledger.find_run(run_id, latest_of_all=latest_of_all)
 

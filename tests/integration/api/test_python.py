@@ -151,6 +151,26 @@ def test_a_value_that_an_option_does_not_take_is_refused_by_its_name(place, verb
         getattr(callsheet, verb)([ROW], **{"budget_usd": "1", "sandbox": True, **option})
 
 
+@pytest.mark.parametrize("verb", ["resume", "retry", "finish", "deliver"])
+@pytest.mark.parametrize("run_id", [5, Path("runs/x"), b"x"], ids=repr)
+def test_what_is_no_id_of_a_run_is_refused_by_name(place, verb, run_id):
+    """It was an error of the database, or of a library that compares texts."""
+    options = {"keep": ["a"]} if verb == "finish" else {}
+    with pytest.raises(UsageError, match=re.escape(f"run_id: found {run_id!r}: give a text")):
+        getattr(callsheet, verb)(run_id, sandbox=True, **options)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"to": 5}, {"client": 5}, {"name": 5}, {"keep": 5}, {"keep": ["a"], "everything": True}],
+    ids=str,
+)
+def test_an_argument_of_another_kind_is_refused_before_anything_is_delivered(place, option):
+    """The argument is named; two that exclude each other are not chosen from without a word."""
+    with pytest.raises(UsageError, match=next(iter(option))):
+        callsheet.deliver("a-run", **{"everything": "keep" not in option, "sandbox": True, **option})
+
+
 @pytest.mark.parametrize(
     ("budget", "limit_nano"),
     [(Decimal("1E+2"), 100 * 10**9), (0.1 + 0.2, 3 * 10**8), (" .5 ", 5 * 10**8), (7, 7 * 10**9)],

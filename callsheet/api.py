@@ -38,6 +38,7 @@ from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan
 from manifests.planner import make_plan
 from manifests.readers import written_rows
+from manifests.readers.parquet import value_text
 from manifests.row_filter import RowFilter
 from manifests.selection import read_kept
 from pricing.budgets import full_room, shortfalls
@@ -113,7 +114,7 @@ def plan(
     source: Source,
     *,
     first: int | None = None,
-    where: Mapping[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
     sample: int | None = None,
     budget_usd: str | Decimal | float | None = None,
     concurrency: int | None = None,
@@ -183,7 +184,7 @@ async def run_async(
     source: Plan | Source,
     *,
     first: int | None = None,
-    where: Mapping[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
     sample: int | None = None,
     budget_usd: str | Decimal | float | None = None,
     concurrency: int | None = None,
@@ -372,12 +373,12 @@ def _fits(planned: ManifestPlan, settings: Settings) -> bool:
         return not shortfalls(demands, room_for(ledger, planned))
 
 
-def _request(*, where: Mapping[str, str] | None, out: str | Path | None, **options: Any) -> RunRequest:
+def _request(*, where: Mapping[str, Any] | None, out: str | Path | None, **options: Any) -> RunRequest:
     """Return the request with these options. Raises UsageError, which names the option, for a bad value."""
     if not isinstance(where, Mapping | None):
         raise UsageError(f"where: found {where!r}: give a dict of columns and values")
     refuse_other_kinds(str | os.PathLike, out=out)
-    pairs = tuple(f"{column}={value}" for column, value in (where or {}).items())
+    pairs = tuple(f"{column}={value_text(value)}" for column, value in (where or {}).items())
     try:
         return RunRequest(where=pairs, out=None if out is None else str(out), **options)
     except ValidationError as error:

@@ -287,6 +287,19 @@ def test_what_does_not_fit_is_refused_and_with_fit_left_out(place):
     assert len({first, again, first}) == 2
 
 
+@pytest.mark.parametrize(
+    ("where", "jobs"),
+    [({"paid": True}, 1), ({"length": 2.0}, 2), ({"note": None}, 1), ({"paid": False, "length": 2}, 1)],
+    ids=str,
+)
+def test_where_takes_the_values_of_the_rows_themselves(place, where, jobs):
+    """True and 2.0 are "true" and "2" in the cells, and None is an empty one: no row was found."""
+    rows = [{**ROW, "seed": at, "paid": not at, "length": 2.0, "note": at or None} for at in range(2)]
+    plan = callsheet.plan(rows, where=where, sandbox=True)
+    assert plan.jobs == jobs
+    assert callsheet.run(plan, sandbox=True, speed=200).succeeded == jobs
+
+
 def test_a_run_keeps_which_rows_were_asked_for_however_it_was_planned(place):
     """By `run` itself, awaited, or before by `plan`: its options say which rows it took."""
     asked = {"first": 2, "where": {"resolution": "480p"}, "sample": 1}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -59,7 +59,7 @@ class ArrowTable(Protocol):
         """Return its rows; the method of the Arrow PyCapsule interface."""
 
 
-Source: TypeAlias = str | Path | ArrowTable | Sequence[Mapping[str, Any]]
+Source: TypeAlias = str | Path | ArrowTable | Iterable[Mapping[str, Any]]
 """A path or address of a manifest, a campaign file or a plan file; or rows in memory."""
 
 NANO = Decimal(1_000_000_000)

@@ -145,9 +145,10 @@ def plan(
     options = request.plan_options(settings)
     path, folder = source, None
     if not isinstance(path, str | Path):
-        options = replace(options, pictures_from=Path.cwd())
+        name = "campaign" if campaign is None else campaign
+        options = replace(options, pictures_from=Path.cwd(), campaign=name)
         folder = TemporaryFolder()
-        path = written_rows(path, "campaign" if campaign is None else campaign, folder.path)
+        path = written_rows(path, name, folder.path)
     try:
         made = make_plan(path, overrides=options)
     except ManifestError as error:
@@ -241,7 +242,7 @@ async def run_async(
         async with open_context(each, run_id, settings, StopSignal(), is_asked=is_asked) as ctx:
             return await carry_out(ctx, render)
 
-    return RunSummary.of(await carry_out_campaign(request, carry))
+    return RunSummary.of(await carry_out_campaign(request, carry, campaign=planned.campaign))
 
 
 async def resume_async(

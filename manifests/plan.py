@@ -31,7 +31,8 @@ class PlanOptions:
     come from, instead of the manifest's folder and the working directory. `allow_private_hosts` lets
     manifests be fetched from addresses inside the network; a plan file never says so. `header_row` and
     `skip_hidden` are as in `ReadOptions`; `manifest_max_mb` bounds CSV and JSONL files, in MiB. `rows` says
-    which rows are taken. `pictures_from` is as in `ReadOptions`, for rows in memory.
+    which rows are taken. `pictures_from` is as in `ReadOptions`, and `campaign` the campaign's name, both for
+    rows in memory.
     """
 
     budget_usd: str | None = None
@@ -45,6 +46,7 @@ class PlanOptions:
     manifest_max_mb: int = MAX_BYTES >> 20
     rows: RowFilter = field(default_factory=RowFilter)
     pictures_from: Path | None = None
+    campaign: str | None = None
 
     def under(self, settings: Settings) -> PlanOptions:
         """Return the options with what the environment allows of reading manifests."""

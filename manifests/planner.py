@@ -47,7 +47,10 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
     refuse_bytes(str(source))
     if _is_plan_file(source):
         return _planned_again(Path(source), options)
-    return _plan(source if is_remote(str(source)) else Path(source), _campaign_of(source), options)
+    campaign = _campaign_of(source)
+    if options.campaign is not None:
+        campaign = replace(campaign, name=options.campaign)
+    return _plan(source if is_remote(str(source)) else Path(source), campaign, options)
 
 
 def written_campaign(source: Path | str) -> Campaign:

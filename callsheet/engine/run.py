@@ -216,19 +216,22 @@ async def carry_out_campaign(
     request: RunRequest,
     carry: Callable[[RunRequest], Awaitable[Summary]],
     tell: Callable[[str], None] = logger.info,
+    *,
+    campaign: str | None = None,
 ) -> Summary:
     """Take up the unfinished runs of a request's campaign, then carry out the request. Returns its summary.
 
-    `carry` carries out one request, and opens a run where the request names none. Only `request` itself was
-    asked for: the others a person may stop or cancel at any moment (`is_asked` of `open_context`). If the
-    request's own run ends with exit code 0, the code is the first other one of those that were taken up;
+    `carry` carries out one request, and opens a run where the request names none. `campaign` is the
+    campaign's name where the source does not say it, as with rows in memory. Only `request` itself was asked
+    for: the others a person may stop or cancel at any moment (`is_asked` of `open_context`). If the request's
+    own run ends with exit code 0, the code is the first other one of those that were taken up;
     `taken_up` has each with its code. Where one of them is interrupted, or cancelled in Prefect, nothing more
     is done and its summary is returned.
     """
     taken_up: dict[str, int] = {}
     begun: set[str | None] = set()
     # Each is looked for anew: while one was rendered, a person may have stopped the next one.
-    while left := [each for each in unfinished_runs(request) if each.run_id not in begun]:
+    while left := [each for each in unfinished_runs(request, campaign) if each.run_id not in begun]:
         earlier = left[0]
         begun.add(earlier.run_id)
         tell(f"run {earlier.run_id} of this campaign was not finished: it goes on first")
@@ -247,7 +250,7 @@ async def carry_out_campaign(
     return {**summary, "taken_up": taken_up, "exit_code": code}
 
 
-def unfinished_runs(request: RunRequest) -> list[RunRequest]:
+def unfinished_runs(request: RunRequest, campaign: str | None = None) -> list[RunRequest]:
     """Return the requests that go on with unfinished runs of a request's campaign, oldest first.
 
     Runs that a living process works on are left out, and so are runs that were stopped on purpose (by a
@@ -260,7 +263,7 @@ def unfinished_runs(request: RunRequest) -> list[RunRequest]:
     if not has_ledger(settings):
         return []
     with Ledger.open(settings.ledger) as ledger:
-        found = idle_runs(ledger, written_campaign(request.source).name)
+        found = idle_runs(ledger, campaign or written_campaign(request.source).name)
     may_ask = request.approve_above_usd is not None
     return [
         RunRequest.of(each).model_copy(update={"speed": request.speed})

@@ -318,6 +318,18 @@ def test_a_run_keeps_which_rows_were_asked_for_however_it_was_planned(place):
 
 
 @pytest.mark.prefect
+def test_an_unfinished_run_of_rows_in_memory_goes_on_first(place):
+    """It is found by the campaign's name, whatever characters that has."""
+
+    async def broken(ctx, row):
+        raise ValueError("broken")
+
+    left = callsheet.run([ROW], campaign="next?", sandbox=True, speed=200, render=broken)
+    assert (left.succeeded, left.document["statuses"]) == (0, {"pending": 1})
+    then = callsheet.run([{**ROW, "seed": 2}], campaign="next?", sandbox=True, speed=200)
+    assert then.document["taken_up"] == {left.run_id: 0}
+
+
 def test_the_flow_is_a_subflow_of_another_flow(place, prefect_data):
     """A flow of one's own calls run_campaign and gets its summary."""
     code = (

@@ -49,6 +49,14 @@ def test_the_folder_of_the_rows_goes_with_their_plan(temporary: Path, name: str)
     assert [path.name for path in temporary.iterdir()] == ["precious"]
 
 
+@pytest.mark.parametrize("name", ["What's next?", "Spring*", "S[1]", "[x]", "..", "~", " ", "a.b"])
+def test_a_campaign_has_the_very_name_that_was_given(name: str) -> None:
+    """Caps are kept under it: it was shortened as a pattern is, or was the name of a temporary folder."""
+    plan = callsheet.plan([ROW], campaign=name)
+    assert plan.planned is not None
+    assert (plan.campaign, plan.planned.campaign) == (name, name)
+
+
 @pytest.mark.parametrize(
     "column",
     [

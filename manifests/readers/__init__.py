@@ -352,12 +352,16 @@ def _array(name: str, values: list[Any]) -> Any:
 
     Raises UsageError for other kinds.
     """
+    import numpy as np
     import pyarrow as pa
 
     try:
         return pa.array(values, from_pandas=True)  # what pandas calls missing is no value
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        values = [value.item() if isinstance(value, np.generic) else value for value in values]
         values = [None if type(value).__name__ in _MISSING else value for value in values]
         if not all(value is None or isinstance(value, _WRITTEN) for value in values):
-            raise UsageError(f"column {name} holds values of different kinds: {error}") from error
+            kinds = {type(value).__name__ for value in values if value is not None}
+            found = "values of different kinds" if len(kinds) > 1 else f"values of the kind {kinds.pop()}"
+            raise UsageError(f"column {name} holds {found}: {error}") from error
         return pa.array([None if value is None else value_text(value) for value in values])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -111,6 +113,8 @@ def test_rows_that_are_no_table_are_named_beside_what_is_one(rows: Any, kind: st
         ([True, "x"], ["true", "x"]),
         ([Decimal("1.50"), None], ["1.50", ""]),
         ([Path("a/b.png"), 1], ["a/b.png", "1"]),
+        ([np.int64(3), "x"], ["3", "x"]),
+        ([np.bool_(True), "x"], ["true", "x"]),
     ],
     ids=repr,
 )
@@ -120,6 +124,19 @@ def test_values_of_several_kinds_become_text(make: Any, values: list[Any], cells
     plan = callsheet.plan(make([{**ROW, "seed": at, "note": value} for at, value in enumerate(values)]))
     assert plan.planned is not None
     assert [job.cells["note"] for job in plan.planned.jobs] == cells
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([object(), None], "values of the kind object: Could not convert"),
+        ([date(2026, 1, 1), "x"], "values of different kinds: "),
+    ],
+)
+def test_values_that_are_no_text_are_named_for_what_they_are(values: list[Any], said: str) -> None:
+    """Pictures as objects were called "values of different kinds"."""
+    with pytest.raises(UsageError, match=f"column note holds {said}"):
+        callsheet.plan([{**ROW, "note": value} for value in values])
 
 
 def test_the_index_of_a_frame_is_a_column_where_it_has_a_name() -> None:

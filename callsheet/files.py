@@ -205,9 +205,10 @@ def is_there(path: Path, *, what: str, instead: str) -> bool:
 
 
 def _why_not_made(path: Path, error: OSError) -> str:
-    for place in (path, *path.parents):
-        if place.is_file():
-            return "it is a file" if place == path else f"{place} is a file"
+    with suppress(OSError):  # a name that is too long cannot be looked at either
+        for place in (path, *path.parents):
+            if place.is_file():
+                return "it is a file" if place == path else f"{place} is a file"
     return (error.strerror or type(error).__name__).lower()
 
 

@@ -72,7 +72,7 @@ def test_a_data_folder_may_be_named_from_home(monkeypatch, tmp_path):
     assert settings_from({"CALLSHEET_DATA_DIR": "~/book"}).data_dir == tmp_path / "book"
 
 
-@pytest.mark.parametrize("out", ["shots.csv", "shots.csv/runs", "/proc/callsheet/runs"])
+@pytest.mark.parametrize("out", ["shots.csv", "shots.csv/runs", "/proc/callsheet/runs", "x" * 300])
 def test_a_folder_for_runs_that_cannot_be_used_is_refused_before_a_run_is_opened(
     shots, call, monkeypatch, out
 ):

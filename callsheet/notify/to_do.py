@@ -18,7 +18,14 @@ def to_do(summary: Mapping[str, Any]) -> list[str]:
     run, sandbox, statuses = summary["run_id"], summary["sandbox"], Counter(summary["statuses"])
     retry = _retry(summary)
     lines = []
-    if failed := statuses["failed"]:
+    fetchable = summary.get("fetchable", {})
+    for owner, count in fetchable.items():
+        ask, buy = (command("retry", owner, *more, sandbox=sandbox) for more in ((), ("--all", "--again")))
+        lines.append(
+            f"{count} failed, but paid for, so not in errors.csv; `{ask}` downloads what fal still has, for "
+            f"free, `{buy}` buys again"
+        )
+    if failed := statuses["failed"] - sum(fetchable.values()):
         only_all = summary.get("only_all_retries", False)
         again = _retry(summary, "--all") if only_all else retry
         why = " buys them as they are, which will probably fail again" * only_all

@@ -45,7 +45,7 @@ class ResultRow:
     `finish_until_ms` is until when a draft can be finished. `job_id` is the ledger's number of the job that
     made the clip, `folder` where that job's run is, seen from this run's folder (`../r0/`, "" for this), and
     `draft_path` the draft's file beside its finish. `reviews` is what people said of it, oldest first.
-    `other_run` is the run that goes on with the job, where it is not this one.
+    `other_run` is the run whose job it is, where that is not this one and made nothing.
     """
 
     job: Job
@@ -172,7 +172,7 @@ def earlier_row(row: JobRow, job: Job, price: Quote, run: Run, *, output_path: s
         actual_nano=0,
         retake_of=job.extra.get(RETAKE_OF, ""),
         job_id=row.job_id,
-        other_run="" if made or row.state is State.FAILED else row.run_id,
+        other_run="" if made else row.run_id,
     )
     if row.output is not None:
         return _with_output(result, row.output, output_path)

@@ -70,13 +70,15 @@ class RunTotals:
     """The run's totals, and the same by model and client.
 
     `kept` says what is kept of the clips and what that costs, `drafts` the same of drafts.
-    `elsewhere` counts the rows that other runs go on with, by run and status; `statuses` counts them as well.
+    `elsewhere` counts the rows that other runs go on with, by run and status; `fetchable` the failed ones
+    whose paid video fal may still have, by the run whose job it is. `statuses` counts them as well.
     """
 
     run: RunFacts
     total: Rollup
     statuses: dict[str, int]
     elsewhere: dict[str, dict[str, int]]
+    fetchable: dict[str, int]
     by_model: list[Rollup]
     by_client: list[Rollup]
     render_p50_s: float | None
@@ -93,6 +95,7 @@ def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> RunTotals:
         total=total(rows),
         statuses=dict(sorted(Counter(row.status for row in rows).items())),
         elsewhere=_elsewhere(rows),
+        fetchable=dict(Counter(row.other_run or run.run_id for row in rows if row.is_fetchable)),
         by_model=rollups(rows, "model"),
         by_client=rollups(rows, "client"),
         render_p50_s=quantile(times, 0.5),
@@ -105,7 +108,7 @@ def summarise(run: RunFacts, rows: Sequence[ResultRow]) -> RunTotals:
 def _elsewhere(rows: Sequence[ResultRow]) -> dict[str, dict[str, int]]:
     found: dict[str, Counter[str]] = {}
     for row in rows:
-        if row.other_run:
+        if row.other_run and row.status != "failed":
             found.setdefault(row.other_run, Counter())[row.status] += 1
     return {run_id: dict(found[run_id]) for run_id in sorted(found)}
 
@@ -228,6 +231,7 @@ def summary_document(summary: RunTotals) -> dict[str, Any]:
         "overruns": [overrun_document(each) for each in run.overruns],
         "statuses": summary.statuses,
         "elsewhere": summary.elsewhere,
+        "fetchable": summary.fetchable,
         "render_seconds": {"p50": summary.render_p50_s, "p95": summary.render_p95_s},
         "by_model": {group.name: _sums(group) for group in summary.by_model},
         "by_client": {group.name: _sums(group) for group in summary.by_client},

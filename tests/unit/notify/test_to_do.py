@@ -86,6 +86,16 @@ def test_failures_that_would_fail_again_are_retried_with_all():
     assert line.endswith("or `callsheet retry r --all` buys them as they are, which will probably fail again")
 
 
+def test_failures_whose_paid_video_fal_may_have_are_not_sent_to_errors_csv():
+    """errors.csv leaves them out, `--all` alone does not buy them, and only their own run can retry them."""
+    failed = {"run_id": "r", "sandbox": True, "statuses": {"failed": 2}, "fetchable": {"r": 1, "q": 1}}
+    assert to_do({**failed, "dir": "runs/r"}) == [
+        f"1 failed, but paid for, so not in errors.csv; `callsheet retry {run} --sandbox` downloads what fal "
+        f"still has, for free, `callsheet retry {run} --all --again --sandbox` buys again"
+        for run in ("r", "q")
+    ]
+
+
 def test_what_another_run_goes_on_with_is_not_left():
     """The other run sends and collects it; nobody has to do anything about it here."""
     summary = {"run_id": "r", "sandbox": False, "statuses": {"pending": 3, "in_queue": 1}}

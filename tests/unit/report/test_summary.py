@@ -136,6 +136,17 @@ def test_the_summary_is_a_document(run: RunFacts, rows: list[ResultRow]) -> None
     assert set(document["by_model"]) == {"seedance-1.0-pro-fast", "seedance-1.5-pro"}
 
 
+def test_paid_failures_are_counted_by_the_run_whose_job_it_is(run: RunFacts, make_row: MakeRow) -> None:
+    """Only that run can retry them; nobody goes on with them by itself."""
+    own = make_row("failed", custom_id="a", output_url="https://v3.fal.media/a.mp4")
+    other = replace(own, other_run="r0")
+    refused = make_row("failed", custom_id="c", output_url="")
+    going_on = replace(make_row("pending", custom_id="d", output_url=""), other_run="r0")
+    document = summary_document(summarise(run, [own, other, refused, going_on]))
+    assert document["fetchable"] == {run.run_id: 1, "r0": 1}
+    assert document["elsewhere"] == {"r0": {"pending": 1}}
+
+
 def test_an_open_run_has_no_end(run: RunFacts, rows: list[ResultRow]) -> None:
     """What is not there is null, not an empty text."""
     document = summary_document(summarise(replace(run, finished_ms=None, cap_nano=None), rows))

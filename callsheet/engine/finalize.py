@@ -31,7 +31,6 @@ from callsheet.errors import (
     PricesChanged,
     RunStopping,
 )
-from callsheet.files import naming_full_disk
 from callsheet.ledger import AccountRef, Ledger, Run, State, parts, queries, runs, transitions
 from callsheet.ledger.locks import WHOLE
 from callsheet.ledger.states import SENT_TO_FAL
@@ -70,8 +69,7 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     refetched = await refetch_gone(ctx.account, [await ctx.do(queries.job, file.job_id) for file in gone])
     _tell(ctx, refetched)
     await fetch_pictures(ctx)
-    with naming_full_disk(Path(run.out).parent):
-        await ctx.do.call(remember, Path(run.out).parent, run.run_id)
+    await ctx.do.call(remember, Path(run.out).parent, run.run_id)
     summary = await ctx.do.call(_written, run)
     for run_id, statuses in summary["elsewhere"].items():
         ctx.state.notice(left_to(run_id, sum(statuses.values()), sandbox=ctx.request.sandbox))

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from callsheet.engine.context import RunContext
 from callsheet.engine.stopping import beside
-from callsheet.errors import LedgerError, LedgerUnsafe
-from callsheet.files import write_text_atomically
+from callsheet.errors import DiskFull, LedgerError, LedgerUnsafe
+from callsheet.files import naming_full_disk, write_text_atomically
 from callsheet.ledger import Ledger, activity
 from callsheet.ledger.activity import Extent
 from callsheet.settings import command
@@ -119,18 +119,18 @@ async def _remembered(ctx: RunContext) -> None:
     try:
         # Not in the ledger's thread: making a small file durable takes as long as ten purchases.
         await asyncio.to_thread(remember, ctx.account.ledger, ctx.folder.parent, ctx.run.run_id)
-    except (OSError, LedgerError) as error:
+    except (OSError, DiskFull, LedgerError) as error:
         ctx.state.note_unfinished(f"the mark beside the runs was not written: {error}")
 
 
 def remember(ledger: Ledger, out: Path, run_id: str) -> None:
     """Write down how far the ledger is. A mark that it does not reach, or cannot be read, stays as it is.
 
-    The file stays locked in between, so no writer overwrites another one's mark. Raises OSError.
+    The file stays locked in between, so no writer overwrites another one's mark. Raises DiskFull, OSError.
     """
     for folder in _folders(ledger, out):
         path = mark_file(ledger, folder)
-        with _alone(path):
+        with naming_full_disk(folder), _alone(path):
             try:
                 mark = _read(path)
             except LedgerUnsafe:

@@ -10,6 +10,8 @@ import pytest
 
 from callsheet.engine import admit, submit
 from callsheet.engine.results import write_report
+from callsheet.engine.run import open_context
+from callsheet.engine.stopping import StopSignal
 from callsheet.errors import CallsheetError, DiskFull, LedgerError
 from callsheet.files import free_bytes
 from callsheet.ledger import Ledger, Run, State, admission, queries, verify
@@ -90,6 +92,21 @@ async def test_videos_that_do_not_fit_stay_at_fal_until_there_is_room(house, sma
     await house.work(run_id)
     assert {row.state for row in house.rows(run_id)} == {State.SUCCEEDED}
     assert [len(house.accepted(name)) for name in names] == [1, 1, 1]
+
+
+async def test_a_run_taken_up_on_a_full_disk_names_its_folder(house, small_disk):
+    """The mark beside the runs is the first file that is written, and nothing was bought before it."""
+    runs = house.folder / "runs"
+    small_disk(runs)
+    run_id = house.open_run("a,full disk five")
+    next(runs.glob(".ledger-*.json")).unlink()  # it is behind, as after a kill
+    filler = fill(runs)
+    with pytest.raises(DiskFull, match=f"no room is left in {runs}; make room and resume"):
+        async with open_context(house.request(run_id), run_id, house.settings, StopSignal()):
+            pass
+    assert house.accepted("full disk five") == []
+    filler.unlink()
+    await house.work(run_id)
 
 
 async def said_at_work(house, run_id: str) -> str:

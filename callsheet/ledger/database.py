@@ -36,6 +36,8 @@ no column takes (a number beyond 64 bits, half of a surrogate pair)."""
 _NO_ROOM: Final = ("disk is full", "SQLITE_IOERR_SHMSIZE", "No space left on device")
 """How SQLite (its data, and the index of its journal) and PostgreSQL say that a disk is full."""
 
+_DAMAGED: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
 Clock = Callable[[], int]
 """Gives the time in whole milliseconds since 1970, UTC."""
 
@@ -308,4 +310,6 @@ def _said(error: BaseException, file: Path | None) -> str:
             f". Free some space {f'in {full}' if full else 'on the disk that is full'}; requests that were "
             "already sent are in the ledger, or found by `callsheet reconcile`"
         )
+    elif getattr(driver, "sqlite_errorname", "") in _DAMAGED:
+        said += '. Do not use it; see docs/operations.md, "The ledger is damaged", for how to restore a copy'
     return said

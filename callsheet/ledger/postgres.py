@@ -56,8 +56,18 @@ def refuse_unsafe(connection: sa.Connection) -> None:
         if connection.exec_driver_sql(f"SHOW {setting}").scalar_one() == "off":
             raise LedgerUnsafe(
                 f"PostgreSQL runs with {setting}=off and may forget what was paid for; "
-                f"set it to on for this database: ALTER DATABASE ... SET {setting} = on"
+                f"{_how_to_set(connection, setting)}"
             )
+
+
+def _how_to_set(connection: sa.Connection, setting: str) -> str:
+    if setting == "fsync":  # of the whole server
+        return (
+            "set it to on for this server, as its superuser: "
+            'psql -c "ALTER SYSTEM SET fsync = on" -c "SELECT pg_reload_conf()"'
+        )
+    name = connection.exec_driver_sql("SELECT quote_ident(current_database())").scalar_one()
+    return f"set it to on for this database: ALTER DATABASE {name} SET {setting} = on"
 
 
 def lock_head(connection: sa.Connection) -> int:

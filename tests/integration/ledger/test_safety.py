@@ -1,6 +1,7 @@
 import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 
 from callsheet.errors import Busy, LedgerError, LedgerUnsafe, UsageError
 from callsheet.ledger import Event, Ledger, State, activity, admission, reviews, schema, verify
+from callsheet.ledger.postgres import refuse_unsafe
 from callsheet.ledger.sqlite import engine_for
 
 # -- what is refused -----------------------------------------------------------------------------------------
@@ -38,8 +40,20 @@ def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
 @pytest.mark.postgres
 def test_a_server_that_forgets_is_refused(postgres_url: str) -> None:
     """With synchronous_commit=off the server acknowledges what it has not written."""
-    with pytest.raises(LedgerUnsafe, match="synchronous_commit=off"):
+    name = sa.make_url(postgres_url).database
+    said = f'synchronous_commit=off .*ALTER DATABASE "?{name}"? SET synchronous_commit = on'
+    with pytest.raises(LedgerUnsafe, match=said):
         Ledger.open(f"{postgres_url}%20-csynchronous_commit%3Doff")
+
+
+def test_a_server_without_fsync_is_refused_with_a_command_that_it_takes() -> None:
+    """`ALTER DATABASE` cannot change fsync: it is the whole server's."""
+    answers = {"SHOW synchronous_commit": "on", "SHOW fsync": "off"}
+    connection: Any = SimpleNamespace(
+        exec_driver_sql=lambda asked: SimpleNamespace(scalar_one=lambda: answers[asked])
+    )
+    with pytest.raises(LedgerUnsafe, match=r'fsync=off .*psql -c "ALTER SYSTEM SET fsync = on" -c "SELECT pg_reload'):
+        refuse_unsafe(connection)
 
 
 def test_every_sqlite_connection_is_set_to_survive_a_power_cut(sqlite_url: str, open_desk) -> None:
@@ -66,7 +80,7 @@ def test_a_broken_database_is_our_error(sqlite_url: str) -> None:
     """A file that is no database is named as a ledger that could not be used."""
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     path.write_bytes(b"not a database" * 100)
-    with pytest.raises(LedgerError, match=str(path)):
+    with pytest.raises(LedgerError, match=f'{path} .*docs/operations.md, "The ledger is damaged"'):
         Ledger.open(sqlite_url)
 
 

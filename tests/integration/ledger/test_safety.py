@@ -52,7 +52,9 @@ def test_a_server_without_fsync_is_refused_with_a_command_that_it_takes() -> Non
     connection: Any = SimpleNamespace(
         exec_driver_sql=lambda asked: SimpleNamespace(scalar_one=lambda: answers[asked])
     )
-    with pytest.raises(LedgerUnsafe, match=r'fsync=off .*psql -c "ALTER SYSTEM SET fsync = on" -c "SELECT pg_reload'):
+    with pytest.raises(
+        LedgerUnsafe, match=r'fsync=off .*psql -c "ALTER SYSTEM SET fsync = on" -c "SELECT pg_reload'
+    ):
         refuse_unsafe(connection)
 
 

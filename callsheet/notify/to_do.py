@@ -17,15 +17,8 @@ def to_do(summary: Mapping[str, Any]) -> list[str]:
     """Return a line for each kind of job that is not finished, from the summary of a run."""
     run, sandbox, statuses = summary["run_id"], summary["sandbox"], Counter(summary["statuses"])
     retry = _retry(summary)
-    lines = []
-    fetchable = summary.get("fetchable", {})
-    for owner, count in fetchable.items():
-        ask, buy = (command("retry", owner, *more, sandbox=sandbox) for more in ((), ("--all", "--again")))
-        lines.append(
-            f"{count} failed, but paid for, so not in errors.csv; `{ask}` downloads what fal still has, for "
-            f"free, `{buy}` buys again"
-        )
-    if failed := statuses["failed"] - sum(fetchable.values()):
+    lines = _paid_failures(summary)
+    if failed := statuses["failed"] - sum(summary.get("fetchable", {}).values()):
         only_all = summary.get("only_all_retries", False)
         again = _retry(summary, "--all") if only_all else retry
         why = " buys them as they are, which will probably fail again" * only_all
@@ -51,6 +44,19 @@ def to_do(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"{nothing}{waiting} not sent; `{resume}` continues with them")
     if skipped := statuses["skipped_budget"]:
         lines.append(f"{skipped} {_why_skipped(summary)}, then `{retry}` buys them")
+    return lines
+
+
+def _paid_failures(summary: Mapping[str, Any]) -> list[str]:
+    """Return a line for each run with failed jobs that are paid for and whose video fal may still have."""
+    fetch = command("reconcile", sandbox=summary["sandbox"])
+    lines = []
+    for owner, count in summary.get("fetchable", {}).items():
+        buy = command("retry", owner, "--all", "--again", sandbox=summary["sandbox"])
+        lines.append(
+            f"{count} failed, but paid for, so not in errors.csv; `{fetch}` downloads what fal still has for "
+            f"free, `{buy}` buys again"
+        )
     return lines
 
 

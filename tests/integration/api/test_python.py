@@ -317,7 +317,6 @@ def test_a_run_keeps_which_rows_were_asked_for_however_it_was_planned(place):
     assert [each.document["jobs"] for each in summaries] == [1, 1, 1]
 
 
-@pytest.mark.prefect
 def test_an_unfinished_run_of_rows_in_memory_goes_on_first(place):
     """It is found by the campaign's name, whatever characters that has."""
 
@@ -330,6 +329,7 @@ def test_an_unfinished_run_of_rows_in_memory_goes_on_first(place):
     assert then.document["taken_up"] == {left.run_id: 0}
 
 
+@pytest.mark.prefect
 def test_the_flow_is_a_subflow_of_another_flow(place, prefect_data):
     """A flow of one's own calls run_campaign and gets its summary."""
     code = (

@@ -90,8 +90,8 @@ def test_failures_whose_paid_video_fal_may_have_are_not_sent_to_errors_csv():
     """errors.csv leaves them out, `--all` alone does not buy them, and only their own run can retry them."""
     failed = {"run_id": "r", "sandbox": True, "statuses": {"failed": 2}, "fetchable": {"r": 1, "q": 1}}
     assert to_do({**failed, "dir": "runs/r"}) == [
-        f"1 failed, but paid for, so not in errors.csv; `callsheet retry {run} --sandbox` downloads what fal "
-        f"still has, for free, `callsheet retry {run} --all --again --sandbox` buys again"
+        "1 failed, but paid for, so not in errors.csv; `callsheet reconcile --sandbox` downloads what fal "
+        f"still has for free, `callsheet retry {run} --all --again --sandbox` buys again"
         for run in ("r", "q")
     ]
 

@@ -50,9 +50,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-NAMED = 10
-"""How many problems a traceback shows."""
-
 _LOGIN = re.compile(r"(?<=//)[^/]*@")
 
 
@@ -114,15 +111,15 @@ class InputError(CallsheetError):
 class ManifestError(InputError):
     """Rows that cannot be made as written.
 
-    `problems` holds every mistake of every row, in row order; it is never empty. A traceback shows the first.
+    `problems` holds every mistake of every row, in row order; it is never empty. A traceback shows ten.
     """
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         count = len(problems)
         super().__init__(f"{count:,} error{'s' if count != 1 else ''}; nothing was sent")
-        more = [f"and {count - NAMED:,} more: see `problems`"] if count > NAMED else []
-        self.add_note("\n".join([*map(str, problems[:NAMED]), *more]))
+        more = [f"and {count - 10:,} more: see `problems`"] if count > 10 else []
+        self.add_note("\n".join([*map(str, problems[:10]), *more]))
 
 
 class UsageError(InputError):

@@ -79,18 +79,21 @@ def _wants_json(arguments: list[str]) -> bool:
 def _end_by(error: Exception, *, as_json: bool) -> int:
     """Report a bad option, a full disk, a memory limit or an internal error; return the exit code."""
     if isinstance(error, OSError) and error.errno in FULL:
-        say(f"callsheet: no space left {_full_place(error)}; free some space and run the command again")
-        return INTERNAL_ERROR
-    if _is_out_of_memory(error):
-        say(
-            f"callsheet: not enough memory ({type(error).__name__}). Raise the limit (`ulimit -v`, or the "
+        said = f"no space left {_full_place(error)}; free some space and run the command again"
+    elif _is_out_of_memory(error):
+        said = (
+            f"not enough memory ({type(error).__name__}). Raise the limit (`ulimit -v`, or the "
             "container's) or use a larger machine. Nothing is lost: `callsheet resume` continues a run"
         )
-        return INTERNAL_ERROR
-    if (bad_option := _as_usage_error(error)) is not None:
+    elif (bad_option := _as_usage_error(error)) is not None:
         _explain(bad_option, as_json=as_json)
         return bad_option.exit_code
-    _explain_internal_error(error)
+    else:
+        said = _of_internal_error(error)
+    say(f"callsheet: {said}")
+    if as_json:
+        document({"error": said, "exit_code": INTERNAL_ERROR, "errors": []})
+        flush()
     return INTERNAL_ERROR
 
 
@@ -162,15 +165,15 @@ def _explain(error: CallsheetError, *, as_json: bool) -> None:
         document({"error": str(error), "exit_code": error.exit_code, "errors": errors})
 
 
-def _explain_internal_error(error: Exception) -> None:
-    """Report an internal error. The traceback, without the values of variables, goes to a file."""
+def _of_internal_error(error: Exception) -> str:
+    """Describe an internal error. The traceback, without the values of variables, goes to a file."""
     try:
         with tempfile.NamedTemporaryFile("w", prefix="callsheet-", suffix=".log", delete=False) as log:
             traceback.print_exception(error, file=log)
         where = f"The traceback is in {log.name}; please report it"
     except OSError as reason:
         where = f"The traceback could not be written: {reason.strerror}"
-    say(
-        f"callsheet: internal error: {type(error).__name__}: {str(error)[:300]}\n"
+    return (
+        f"internal error: {type(error).__name__}: {str(error)[:300]}\n"
         f"  Purchases are recorded in the ledger; `callsheet resume` continues a run. {where}"
     )

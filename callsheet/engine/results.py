@@ -38,6 +38,7 @@ from callsheet.report.page import existing_pictures, part_name, parts_of, render
 from callsheet.report.rows import ResultRow, earlier_row, result_row, with_reviews
 from callsheet.report.run_files import write_run_files
 from callsheet.report.summary import RunFacts, summarise, summary_document
+from callsheet.settings import command
 from manifests.job import Job, decode_job
 from manifests.plan_file import ROWS_FILE, fingerprints_in, rows_in
 from manifests.retakes import shot_of, take_name
@@ -208,7 +209,8 @@ def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
     facts = facts_of(ledger, run, results)
     others = other_takes(ledger, run, results)
     table = manifest_of(run, results)
-    with naming_full_disk(folder, f"make space, then run `callsheet report {run.run_id}`"):
+    again = command("report", run.run_id, sandbox=facts.is_sandbox)
+    with naming_full_disk(folder, f"make space, then run `{again}`"):
         folder.mkdir(parents=True, exist_ok=True)
         summary = write_run_files(folder, facts, table, results, others)
     return summary_document(summary)

@@ -17,13 +17,7 @@ def to_do(summary: Mapping[str, Any]) -> list[str]:
     """Return a line for each kind of job that is not finished, from the summary of a run."""
     run, sandbox, statuses = summary["run_id"], summary["sandbox"], Counter(summary["statuses"])
     retry = _retry(summary)
-    lines = _paid_failures(summary)
-    if failed := statuses["failed"] - sum(summary.get("fetchable", {}).values()):
-        only_all = summary.get("only_all_retries", False)
-        again = _retry(summary, "--all") if only_all else retry
-        why = " buys them as they are, which will probably fail again" * only_all
-        errors = f"{summary['dir']}/errors.csv"
-        lines.append(f"{failed} failed; fix the rows of {errors} and run that file, or `{again}`{why}")
+    lines = _of_failures(summary, statuses["failed"], retry)
     if cancelled := statuses["cancelled"]:
         lines.append(f"{cancelled} cancelled; `{retry}` buys them")
     if unknown := statuses["unknown"]:
@@ -47,16 +41,23 @@ def to_do(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _paid_failures(summary: Mapping[str, Any]) -> list[str]:
-    """Return a line for each run with failed jobs that are paid for and whose video fal may still have."""
-    fetch = command("reconcile", sandbox=summary["sandbox"])
+def _of_failures(summary: Mapping[str, Any], failed: int, retry: str) -> list[str]:
+    """Say what to do about failures; errors.csv leaves out those whose paid video fal may still have."""
     lines = []
-    for owner, count in summary.get("fetchable", {}).items():
-        buy = command("retry", owner, "--all", "--again", sandbox=summary["sandbox"])
+    fetch = command("reconcile", sandbox=summary["sandbox"])
+    for run, count in summary.get("fetchable", {}).items():
+        buy = command("retry", run, "--all", "--again", sandbox=summary["sandbox"])
         lines.append(
             f"{count} failed, but paid for, so not in errors.csv; `{fetch}` downloads what fal still has for "
             f"free, `{buy}` buys again"
         )
+        failed -= count
+    if failed:
+        only_all = summary.get("only_all_retries", False)
+        again = _retry(summary, "--all") if only_all else retry
+        why = " buys them as they are, which will probably fail again" * only_all
+        errors = f"{summary['dir']}/errors.csv"
+        lines.append(f"{failed} failed; fix the rows of {errors} and run that file, or `{again}`{why}")
     return lines
 
 

@@ -139,7 +139,7 @@ def plan(
     show_warnings(made)
     show_changes(made, seen.changes, seen.differs)
     show_unfinished(seen)
-    show_drafts(costs)
+    show_drafts(costs, sandbox=sandbox)
     show_kept_drafts(finishes, source, sandbox=sandbox)
     if not is_frozen:
         _show_fit(made, seen, short, left)

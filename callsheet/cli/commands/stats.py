@@ -8,6 +8,7 @@ from callsheet.cli.commands.ledger import day_ms
 from callsheet.cli.options import Json, Sandbox, option, run_settings
 from callsheet.cli.output import document, result, show_table
 from callsheet.ledger import Ledger, reviews
+from callsheet.settings import command
 from pricing.keep_rates import KeepRate, KeptBy, keep_rates, rate_document
 from pricing.money import usd_rounded_up
 
@@ -46,7 +47,7 @@ def stats(*, by: By = "model", since: Since = None, sandbox: Sandbox = False, js
         lines.append(_cells("total", total))
     show_table((by, *HEADER), lines, right=frozenset(HEADER))
     if not total.judged:
-        result("no clip was judged yet: `callsheet review RUN`")
+        result(f"no clip was judged yet: `{command('review', 'RUN', sandbox=sandbox)}`")
     return 0
 
 

@@ -239,12 +239,13 @@ def draft_costs(plan: Plan, kept: tuple[int, int]) -> list[tuple[str, DraftCost]
     ]
 
 
-def show_drafts(costs: Sequence[tuple[str, DraftCost]]) -> None:
+def show_drafts(costs: Sequence[tuple[str, DraftCost]], *, sandbox: bool) -> None:
     """Print these costs, and how long drafts can be finished."""
     for name, cost in costs:
         show_line(f"{name}: {cost.drafts}, {cost_text(cost.expected_nano, cost.maximum_nano)}")
     if costs:
-        show_line("a draft can be finished for 7 days: `callsheet finish RUN --keep FILE`")
+        finish = command("finish", "RUN", "--keep", "FILE", sandbox=sandbox)
+        show_line(f"a draft can be finished for 7 days: `{finish}`")
 
 
 def finishes_of(source: str) -> tuple[str, DraftCost]:

@@ -1,6 +1,7 @@
 """Errors that are no bug: a full disk and too little memory, each reported as what it is."""
 
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -78,6 +79,30 @@ def test_a_full_temporary_folder_is_not_taken_for_the_output(monkeypatch, capsys
     code, err = ended_by(FULL, monkeypatch, capsys)
     assert code == 1
     assert f"in the temporary folder {tmp_path} (TMPDIR names another)" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("no event loop"), "internal error: RuntimeError: no event loop"),
+        (OSError(errno.ENOSPC, "full", "/data/plan.json"), "no space left for /data/plan.json"),
+        (MemoryError(), "not enough memory"),
+    ],
+    ids=repr,
+)
+def test_with_json_these_errors_are_documents_too(monkeypatch, capsys, tmp_path, error, words):
+    """A script reads standard output, whatever ended the command."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("CALLSHEET_JSON", "true")
+
+    def raises(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app, "make_app", lambda _arguments: SimpleNamespace(meta=raises))
+    assert main.run_command(["plan"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["error"].startswith(words)
+    assert (told["exit_code"], told["errors"]) == (1, [])
 
 
 def test_an_internal_error_is_reported_where_no_file_can_be_written(monkeypatch, capsys, tmp_path):

@@ -221,16 +221,22 @@ def serve_review(
     again. Returns selection.csv, None where nothing was judged. Raises UsageError for an address that cannot
     be used.
     """
-    # uvicorn raises the signals it caught again once it has stopped; then they must do nothing.
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda *_: None) for number in numbers]
-    try:
-        with serving(ledger_url, run, host, port, warn) as (app, listener, url, finish):
-            ReviewServer(app, lambda: announce(url)).run(sockets=[listener])
+    with serving(ledger_url, run, host, port, warn) as (app, listener, url, finish):
+        server = ReviewServer(app, lambda: announce(url))
+
+        def stop(*_: object) -> None:
+            server.should_exit = True
+
+        # These count until uvicorn listens to signals. It raises those that it caught again once it has
+        # stopped; then they change nothing.
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = [signal.signal(number, stop) for number in numbers]
+        try:
+            server.run(sockets=[listener])
             return finish()
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
 
 
 Served = tuple[Starlette, socket.socket, str, Callable[[], Path | None]]

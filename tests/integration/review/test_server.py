@@ -1,5 +1,6 @@
 """What the review's server refuses, and that it writes nowhere but into the run's folder and the ledger."""
 
+import signal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -8,7 +9,7 @@ import pytest
 
 from callsheet.errors import UsageError
 from callsheet.ledger import queries, reviews
-from callsheet.review.server import serve_review
+from callsheet.review.server import ReviewServer, serve_review
 
 
 def said(reviewed: Any, **more: Any) -> dict[str, Any]:
@@ -88,3 +89,17 @@ def test_an_address_that_says_nothing_is_refused(reviewed: Any, host: str, words
         serve_review(
             reviewed.house.settings.ledger, reviewed.run, host=host, port=0, announce=lambda _url: None
         )
+
+
+def test_ctrl_c_before_the_server_listens_ends_it(reviewed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A review of many clips takes seconds to open, and a person does not press the keys twice."""
+    plain = ReviewServer.run
+
+    def run(server: ReviewServer, **named: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        assert server.should_exit, "the signal is lost, and the server would go on"
+        plain(server, **named)
+
+    monkeypatch.setattr(ReviewServer, "run", run)
+    ledger = reviewed.house.settings.ledger
+    serve_review(ledger, reviewed.run, host="127.0.0.1", port=0, announce=lambda _url: None)

@@ -92,7 +92,7 @@ def status(
     resume = f"`{command('resume', run.run_id, sandbox=sandbox)}`"
     if rendered:
         more = f"and {len(rendered) - NAMED} more; " if len(rendered) > NAMED else ""
-        result(f"{more}{resume} downloads what is available")
+        result(f"{more}if no process is working on it, {resume} downloads what is available")
     elif run.closed_ms is None:
         if stopped_by.startswith(PricesChanged.says):
             resume = f"`{command('resume', run.run_id, '--accept-prices', sandbox=sandbox)}`"

@@ -82,7 +82,7 @@ def test_status_says_what_a_rendered_job_waits_for(book, call):
         "waiting for shot-0 (row 2), request request-0: the host answered 503; asked for again until" in out
     )
     assert "waiting for shot-1 (row 3), request request-1: paid for, not downloaded yet" in out
-    assert "`callsheet resume spring-1` downloads what is available" in out
+    assert "if no process is working on it, `callsheet resume spring-1` downloads what is available" in out
     waits = json.loads(call("status", "spring-1", "--json")[1])["waits_for"]
     assert [each["request_id"] for each in waits] == ["request-0", "request-1"]
 

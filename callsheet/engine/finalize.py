@@ -47,7 +47,7 @@ ON_PURPOSE = (CanaryError, PricesChanged, Overbilled, InterruptedByPerson)
 REST_S = 600
 """How long work rests for which nothing could be done (a host is away, a key is refused), in seconds."""
 
-MOST_CHARS = 500
+MOST_CHARS = 1000
 """Length at most of the reason for a stop that is kept."""
 
 LEFT_OVER = ("pending", "held", "rendered")

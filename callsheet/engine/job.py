@@ -15,6 +15,7 @@ from callsheet.engine.admit import Intent, Order, admit, order_of
 from callsheet.engine.context import Polled, RunContext
 from callsheet.engine.fetch import fetch, fetch_failed
 from callsheet.engine.outage import through_outages
+from callsheet.engine.paid_results import NOT_FETCHED
 from callsheet.engine.settle import known_result, settle
 from callsheet.engine.submit import submit
 from callsheet.engine.uploads import uploaded_images
@@ -363,10 +364,12 @@ def _record_outcome(ctx: RunContext, row: JobRow | PaidOutcome) -> None:
         for job_id in ctx.state.unjudged.pop(group, ()):
             ctx.state.limiter.release_slot(job_id)
     elif ctx.state.breaker.record_failure(group, row.job_id, row.error_type):
+        # Without --again `retry` downloads what fal still has, which is the same file.
+        again = " --again" * (row.error_type in NOT_FETCHED)
         ctx.state.notice(
             f"stopped buying {group}: its first {limit} paid clips all failed with {row.error_type} "
             f"({row.error[:200]}). The rest of this group stays pending, also on `resume`. Find the cause, "
-            f"then retry the failed jobs with `{ctx.retry_command} --all`, or buy the rest with "
+            f"then retry the failed jobs with `{ctx.retry_command} --all{again}`, or buy the rest with "
             f"CALLSHEET_BREAKER above {limit} (0 never stops) and `{ctx.resume_command}`"
         )
         logger.warning("circuit breaker open for %s: %s", group, row.error_type)

@@ -136,7 +136,10 @@ def _say_what(retried: Retry) -> None:
     if retried.refetched:
         note(f"downloaded again, for free: the files of {named(retried.refetched)}")
     if retried.fetched:
-        note(f"{retried.fetched} are still at fal: their videos are downloaded, not bought again")
+        note(
+            f"{retried.fetched} are still at fal: their videos are downloaded, not bought again; "
+            "`--all --again` buys them"
+        )
     for row, why in retried.unsure[:NAMED]:
         say(
             f"not retried: {row.label}: could not ask fal for its video ({why}); "

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from callsheet.engine import settle
+from callsheet.engine.finalize import MOST_CHARS
 from callsheet.engine.job import render_job
 from callsheet.engine.run import open_context
 from callsheet.engine.scheduler import run_jobs, waiting_jobs
@@ -48,6 +49,9 @@ async def test_a_group_whose_clips_all_have_the_wrong_size_is_not_bought_to_its_
     assert swapped.count(State.PENDING) == 12 - swapped.count(State.FAILED)
     (notice,) = [text for text in ctx.state.notices if text.startswith("stopped buying")]
     assert "its first 3 paid clips all failed with wrong_size" in notice
+    # Without --again `retry` downloads the same files from fal.
+    assert f"callsheet retry {run_id} --sandbox --all --again`" in notice
+    assert len(notice) < MOST_CHARS  # `status` shows its commands whole
     assert ctx.stop.reason is None
     assert house.sound()
 
@@ -77,7 +81,7 @@ async def test_a_stopped_group_stays_stopped_when_the_run_is_taken_up(house):
     for _ in range(2):
         (notice,) = await taken_up(house, run_id)
         assert "its first 3 paid clips all failed with content_policy_violation" in notice
-        assert f"callsheet retry {run_id} --sandbox --all" in notice
+        assert f"callsheet retry {run_id} --sandbox --all`" in notice
     assert bought(house, "nightly") == before
 
 

@@ -16,14 +16,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from pydantic import ValidationError
-
 from callsheet.delivery.delivery import deliver_async
 from callsheet.engine.collect_runs import settle_and_collect
 from callsheet.engine.context import open_account
 from callsheet.engine.drafts import order_finishes
 from callsheet.engine.open_run import room_for
-from callsheet.engine.request import RunRequest, refuse_other_kinds, settings_for
+from callsheet.engine.request import (
+    RunRequest,
+    amount_text,
+    refuse_other_kinds,
+    request_of,
+    settings_for,
+)
 from callsheet.engine.retry import prepare_retry
 from callsheet.engine.run import carry_out, carry_out_campaign, continued, find_run, open_context, open_plan
 from callsheet.engine.scheduler import RenderJob, render_here
@@ -38,11 +42,10 @@ from callsheet.settings import Settings, settings_from
 from manifests.plan import Plan as ManifestPlan
 from manifests.planner import make_plan
 from manifests.readers import written_rows
-from manifests.readers.parquet import value_text
 from manifests.row_filter import RowFilter
 from manifests.selection import read_kept
 from pricing.budgets import full_room, shortfalls
-from pricing.money import parse_usd, usd_text
+from pricing.money import parse_usd
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +70,7 @@ NANO = Decimal(1_000_000_000)
 
 @dataclass(frozen=True)
 class Plan:
-    """What a manifest would buy, with its price. Nothing is spent.
+    """What a manifest would buy, with its price in US dollars. Nothing is spent.
 
     `errors` holds every problem of every row; where there are any, there is no price. `fits` says whether the
     maximum fits under every cap now: under those of the sandbox's ledger where `sandbox` is True. `rows`
@@ -122,22 +125,27 @@ def plan(
     campaign: str | None = None,
     sandbox: bool = False,
 ) -> Plan:
-    """Check every row of `source` and price it.
+    """Check every row of `source` and price it. Nothing is spent.
 
     `where` leaves the rows that have these values in these columns, `first` (1 or more) the first so many of
-    them, `sample` (1 or more) a sample of those, the same each time. `campaign` names rows given in memory,
-    which are called "campaign" without it; paths of pictures in them begin in the working directory.
+    them, `sample` (1 or more) a sample of those, the same each time. `budget_usd` is the most that the run
+    may cost, in US dollars, above 0 and at most 1,000,000: "39.50", a Decimal or a number. `concurrency` (1
+    to 1000, by default 10) is how many renders go at the same time. `out` is the folder, or the address in an
+    object store, that run folders are made in (by default "runs"). `campaign` (1 to 100 characters) names
+    rows given in memory, which are called "campaign" without it; paths of pictures in them begin in the
+    working directory.
     Problems of rows are in the plan's `errors`. Raises UsageError where the source or an option cannot be
-    used at all.
+    used at all, PlanChanged for a plan file that no longer holds, LedgerError where the ledger cannot be
+    read.
     """
     check_packages_are_ours()
     refuse_other_kinds(str, campaign=campaign)
     settings = settings_from(os.environ, sandbox=sandbox)
-    request = _request(
+    request = request_of(
         first=first,
         where=where,
         sample=sample,
-        budget_usd=_amount(budget_usd),
+        budget_usd=amount_text(budget_usd),
         concurrency=concurrency,
         out=out,
         sandbox=sandbox,
@@ -201,12 +209,15 @@ async def run_async(
 ) -> RunSummary:
     """Buy what a plan, or a source that is planned first, describes, and fetch it.
 
-    Unfinished runs of the same campaign are taken up first. The options are those of `callsheet run`. A plan
-    has its rows, its budget and its campaign (see `plan`): those options are for a source without one. A plan
-    of the sandbox is for the sandbox alone.
-    `render` renders one job; by default in this process. Raises ManifestError for rows with problems,
-    OverBudget where the maximum does not fit and `fit` is off, UsageError without any cap, AccountError
-    without a key. What happens to single jobs is in the summary.
+    Unfinished runs of the same campaign are taken up first. A plan has its rows, its budget and its campaign
+    (see `plan`): those options are for a source without one. A plan of the sandbox is for the sandbox alone.
+    `fit` takes what fits the budget, highest priority first. `again` buys videos that you already have.
+    `canary` (1 to 1000) first renders one job of each price group, at most so many. `accept_prices` goes on
+    where fal's prices differ from the plan. `speed` (above 0, at most 10,000) is how much faster the sandbox
+    renders. `render` renders one job, by default in this process; an error that it raises stops the buying.
+    Raises ManifestError for rows with problems, OverBudget where the maximum does not fit and `fit` is off,
+    UsageError without any cap and where another run has some of it in flight, AccountError without a key,
+    LedgerError where the ledger refuses. What happens later, and to single jobs, is in the summary.
     """
     chosen: dict[str, Any] = {"first": first, "where": where or None, "sample": sample}
     chosen |= {"budget_usd": budget_usd, "campaign": campaign}
@@ -219,7 +230,7 @@ async def run_async(
     if source.sandbox and not sandbox:
         raise UsageError("this plan is for the sandbox: run it with sandbox=True, or plan again without")
     planned = source.planned
-    request = _request(
+    request = request_of(
         source=source.source,
         first=source.rows.first,
         where=dict(source.rows.where),
@@ -254,7 +265,8 @@ async def resume_async(
 ) -> RunSummary:
     """Go on with a run that was interrupted (by default the latest unfinished one). Buys nothing twice.
 
-    Raises UsageError where there is none, Busy where a living process owns it.
+    Options as in `run`. Raises UsageError where there is none, LedgerError (Busy) where a living process owns
+    it, AccountError without a key.
     """
     found = find_run(settings_from(os.environ, sandbox=sandbox), run_id)
     request = continued(found, accept_prices=accept_prices)
@@ -272,7 +284,9 @@ async def retry_async(
 ) -> RunSummary:
     """Try failed, cancelled and skipped jobs of a run again (by default of the latest one).
 
-    `all_failures` also retries failures that will probably fail again.
+    `all_failures` also retries failures that will probably fail again; `again` also buys what could be
+    fetched or has been made since. Raises UsageError where there is no such run, LedgerError (Busy) where a
+    living process owns it, AccountError without a key.
     """
     found = find_run(settings_from(os.environ, sandbox=sandbox), run_id, latest_of_all=True)
     request = continued(found, accept_prices=accept_prices)
@@ -293,22 +307,26 @@ async def finish_async(
 ) -> RunSummary:
     """Buy the full-size version of the drafts of a run that are kept, as their jobs' second purchase.
 
-    `keep` names an id or a file with the column custom_id, or several. `budget_usd` becomes the run's cap,
-    its drafts included. Raises ManifestError for drafts that cannot be finished, OverBudget where they do
-    not fit.
+    `keep` names an id or a file with the column custom_id, or several. `budget_usd`, in US dollars as in
+    `plan`, becomes the run's cap, its drafts included; `fit` takes what fits it. Raises ManifestError for
+    drafts that cannot be finished, OverBudget where they do not fit, UsageError where there is no such run,
+    LedgerError (Busy) where a living process owns it, AccountError without a key.
     """
     found = find_run(settings_from(os.environ, sandbox=sandbox), run_id)
     request = continued(found, accept_prices=accept_prices).model_copy(update={"fit": fit})
     settings = settings_for(request)
     kept = read_kept(keep, option="keep", drafts=True)
-    budget = _amount(budget_usd)
+    budget = amount_text(budget_usd)
     budget_nano = None if budget is None else parse_usd(budget)
     await order_finishes(settings, found, kept, budget_nano=budget_nano, fit=fit)
     return await _carried_out(request, found.run_id, settings, render)
 
 
 async def reconcile_async(*, sandbox: bool = False) -> Findings:
-    """Settle every open or unknown submission against fal's records, and fetch what is paid for."""
+    """Settle every open or unknown submission against fal's records, and fetch what is paid for.
+
+    Buys nothing. Raises AccountError without a key, LedgerError where the ledger cannot be opened.
+    """
     check_packages_are_ours()
     async with open_account(settings_for(RunRequest(sandbox=sandbox))) as account:
         return await settle_and_collect(account)
@@ -372,29 +390,3 @@ def _fits(planned: ManifestPlan, settings: Settings) -> bool:
         return not shortfalls(demands, dict(full_room(planned.caps)))
     with Ledger.open(settings.ledger) as ledger:
         return not shortfalls(demands, room_for(ledger, planned))
-
-
-def _request(*, where: Mapping[str, Any] | None, out: str | Path | None, **options: Any) -> RunRequest:
-    """Return the request with these options. Raises UsageError, which names the option, for a bad value."""
-    if not isinstance(where, Mapping | None):
-        raise UsageError(f"where: found {where!r}: give a dict of columns and values")
-    refuse_other_kinds(str | os.PathLike, out=out)
-    pairs = tuple(f"{column}={value_text(value)}" for column, value in (where or {}).items())
-    try:
-        return RunRequest(where=pairs, out=None if out is None else str(out), **options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        said = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{first['loc'][0]}: found {first['input']!r}: {said}") from None
-
-
-def _amount(dollars: str | Decimal | float | None) -> str | None:
-    """Return an amount of dollars as plain digits. Raises UsageError for what is none."""
-    if dollars is None:
-        return None
-    is_float = isinstance(dollars, float)  # sums of floats have digits beyond a nano-dollar
-    text = f"{dollars:.9f}" if is_float else f"{dollars:f}" if isinstance(dollars, Decimal) else str(dollars)
-    try:
-        return usd_text(parse_usd(text))
-    except ValueError as error:
-        raise UsageError(f"budget_usd: {error}") from error

@@ -7,7 +7,9 @@ the environment by the process that sends.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -29,9 +31,10 @@ from callsheet.reconciliation.webhook_address import refuse_private_webhook
 from callsheet.sandbox.launcher import SandboxAddress, ensure_sandbox
 from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
 from manifests.plan import PlanOptions
+from manifests.readers.parquet import value_text
 from manifests.readers.remote import bare_address, is_remote
 from manifests.row_filter import RowFilter
-from pricing.money import AMOUNT
+from pricing.money import AMOUNT, parse_usd, usd_text
 
 NO_KEY = (
     "no key for fal: set FAL_KEY (make one at fal.ai/dashboard/keys), or add --sandbox to run without a key "
@@ -161,6 +164,32 @@ class RunRequest(BaseModel):
     def label(self) -> str:
         """What the flow run is called until its run is known."""
         return self.run_id or Path(self.source or "campaign").stem
+
+
+def request_of(*, where: Mapping[str, Any] | None, out: str | Path | None, **options: Any) -> RunRequest:
+    """Return the request with these options. Raises UsageError, which names the option, for a bad value."""
+    if not isinstance(where, Mapping | None):
+        raise UsageError(f"where: found {where!r}: give a dict of columns and values")
+    refuse_other_kinds(str | os.PathLike, out=out)
+    pairs = tuple(f"{column}={value_text(value)}" for column, value in (where or {}).items())
+    try:
+        return RunRequest(where=pairs, out=None if out is None else str(out), **options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{first['loc'][0]}: found {first['input']!r}: {said}") from None
+
+
+def amount_text(dollars: str | Decimal | float | None) -> str | None:
+    """Return an amount of dollars as plain digits. Raises UsageError for what is none."""
+    if dollars is None:
+        return None
+    is_float = isinstance(dollars, float)  # sums of floats have digits beyond a nano-dollar
+    text = f"{dollars:.9f}" if is_float else f"{dollars:f}" if isinstance(dollars, Decimal) else str(dollars)
+    try:
+        return usd_text(parse_usd(text))
+    except ValueError as error:
+        raise UsageError(f"budget_usd: {error}") from error
 
 
 def refuse_other_kinds(kind: type | UnionType, **given: object) -> None:

@@ -298,7 +298,7 @@ async def retry_async(
 async def finish_async(
     run_id: str,
     *,
-    keep: str | Path | Sequence[str | Path],
+    keep: str | Path | Iterable[str | Path],
     budget_usd: str | Decimal | float | None = None,
     fit: bool = False,
     accept_prices: bool = False,

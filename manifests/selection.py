@@ -6,7 +6,7 @@ column `callsheet_run` says that a table is one.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +37,7 @@ class Kept:
     row: int
 
 
-def read_kept(chosen: str | Path | Sequence[str | Path], *, option: str, drafts: bool = False) -> list[Kept]:
+def read_kept(chosen: str | Path | Iterable[str | Path], *, option: str, drafts: bool = False) -> list[Kept]:
     """Return the jobs that are kept: each of `chosen` is a file that exists, or ids separated by commas.
 
     An id that has a comma itself must be given in a file. With `drafts`, kept rows of a selection.csv that

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -116,7 +116,7 @@ async def deliver_run(
 async def deliver_async(
     run_id: str,
     *,
-    keep: str | Path | Sequence[str | Path] | None = None,
+    keep: str | Path | Iterable[str | Path] | None = None,
     to: str | Path | None = None,
     name: str = DEFAULT_NAME,
     everything: bool = False,

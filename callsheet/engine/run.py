@@ -28,7 +28,7 @@ from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.reconcile_loop import reconcile_loop, settle_others, settle_rest
 from callsheet.engine.request import RunRequest, refuse_other_kinds, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
-from callsheet.engine.run_folder import folder_for, folder_here, lasting, publish_opening
+from callsheet.engine.run_folder import at_home, folder_for, folder_here, lasting, publish_opening
 from callsheet.engine.scheduler import RenderJob, render_here, render_waiting
 from callsheet.engine.stopping import StopSignal, beside
 from callsheet.errors import Busy, FolderElsewhere, Interrupted, RunStopping, UsageError
@@ -165,7 +165,7 @@ async def open_plan(
     where a cap was set since a plan file was written that it would replace.
     """
     check_packages_are_ours()
-    out = request.out or planned.out or settings.out
+    out = at_home(request.out or planned.out or settings.out)
     folder = folder_for(out, settings, sandbox=request.sandbox)
     etags = etags_for(settings, sandbox=request.sandbox)
     async with open_account(settings) as account:
@@ -306,6 +306,6 @@ async def _open_scheduled(request: RunRequest) -> RunRequest:
         )
     settings = settings_for(request)
     planned = make_plan(request.source, overrides=request.plan_options(settings))
-    out = lasting(planned.out or settings.out, request.source, settings)
+    out = lasting(at_home(planned.out or settings.out), request.source, settings)
     request = request.at_plans_concurrency(planned.concurrency).model_copy(update={"out": out})
     return request.model_copy(update={"run_id": await open_plan(planned, request, settings)})

@@ -68,6 +68,14 @@ def folder_here(run: Run, settings: Settings, *, is_shared: bool = False) -> Pat
     return here
 
 
+def at_home(out: str) -> str:
+    """Return where runs are kept, with `~` as the home folder. Raises UsageError where there is none."""
+    try:
+        return str(Path(out).expanduser()) if out.startswith("~") else out
+    except RuntimeError as error:
+        raise UsageError(f"--out {out}: this user has no home folder for `~`") from error
+
+
 def lasting(out: str, source: str, settings: Settings) -> str:
     """Return where a run that a worker starts keeps its files: beside its source.
 

@@ -317,6 +317,14 @@ def test_a_run_keeps_which_rows_were_asked_for_however_it_was_planned(place):
     assert [each.document["jobs"] for each in summaries] == [1, 1, 1]
 
 
+def test_the_folder_for_runs_may_be_in_the_home_folder(place, monkeypatch):
+    """`~` is it as in the other settings; a folder of that name was made in the working directory."""
+    monkeypatch.setenv("HOME", str(place / "home"))
+    run = callsheet.run([ROW], out="~/runs", sandbox=True, speed=200)
+    assert run.dir.parent == place / "home" / "runs"
+    assert not (place / "~").exists()
+
+
 def test_an_unfinished_run_of_rows_in_memory_goes_on_first(place):
     """It is found by the campaign's name, whatever characters that has."""
 

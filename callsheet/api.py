@@ -162,6 +162,10 @@ def plan(
     except ManifestError as error:
         errors = tuple(error.problems)
         priced = Plan(str(path), "", 0, Decimal(0), Decimal(0), fits=False, errors=errors, sandbox=sandbox)
+    except UsageError as error:
+        if folder is None:
+            raise
+        raise UsageError(str(error).replace(str(path), "rows")) from None
     else:
         total = made.total
         priced = Plan(

@@ -15,6 +15,7 @@ import pytest
 
 import callsheet
 from callsheet.errors import UsageError
+from manifests.error_file import RESULTS_ONLY
 
 TEAPOT = Path(callsheet.__file__).parent / "cli" / "example" / "teapot.png"
 ROW = {"prompt": "a kite", "model": "seedance-1.0-pro-fast"}
@@ -159,6 +160,12 @@ def test_paths_of_pictures_begin_in_the_working_directory(
         [{**ROW, "image_url": path} for path in ("teapot.png", Path("teapot.png").absolute())]
     )
     assert (plan.errors, plan.jobs) == ((), 2)
+
+
+def test_a_refusal_calls_them_rows_as_well(temporary: Path) -> None:
+    """Not by the temporary file that they are kept in, which the person cannot mend."""
+    with pytest.raises(UsageError, match="rows has the results of a run"):
+        callsheet.plan([dict.fromkeys(RESULTS_ONLY, "x") | ROW])
 
 
 def test_an_empty_table_is_called_rows(temporary: Path) -> None:

@@ -209,7 +209,7 @@ def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
     facts = facts_of(ledger, run, results)
     others = other_takes(ledger, run, results)
     table = manifest_of(run, results)
-    again = command("report", run.run_id, sandbox=facts.is_sandbox)
+    again = command("report", run.run_id, sandbox=ledger.is_sandbox)
     with naming_full_disk(folder, f"make space, then run `{again}`"):
         folder.mkdir(parents=True, exist_ok=True)
         summary = write_run_files(folder, facts, table, results, others)

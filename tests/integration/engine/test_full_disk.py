@@ -192,6 +192,7 @@ async def test_a_report_that_does_not_fit_leaves_the_old_one_and_says_how_to_wri
 ):
     """The run is over and everything is there; only its page is to be written again."""
     small_disk(house.folder / "runs")
+    house.changes["ledger_url"] = f"sqlite:///{house.folder / 'sandbox' / 'ledger.sqlite'}"
     run_id = house.open_run("a,full disk four")
     monkeypatch.setattr(admit, "SPARE_BYTES", 0)
     await house.work(run_id)
@@ -200,7 +201,7 @@ async def test_a_report_that_does_not_fit_leaves_the_old_one_and_says_how_to_wri
         write_report(ledger, run)
         before = files_of(run)
         filler = fill(house.folder / "runs")
-        with pytest.raises(DiskFull, match=f"make space, then run `callsheet report {run_id}`") as full:
+        with pytest.raises(DiskFull, match=f"then run `callsheet report {run_id} --sandbox`") as full:
             write_report(ledger, run)
         assert isinstance(full.value, CallsheetError)
         assert files_of(run) == before

@@ -96,7 +96,8 @@ def retry(
     """Retry jobs that failed, were skipped or were cancelled.
 
     Each try is a new purchase. docs/errors.md lists the errors that are
-    retried. Videos that another run has made since are used at no cost.
+    retried. Videos that fal still has, or that another run has made since,
+    are taken at no cost; --again buys them.
 
     Example: callsheet retry spring-20261121-090000-a1b2
     """

@@ -388,7 +388,7 @@ def _sender(attempts: Sequence[Attempt], rows: Sequence[JobRow], item: HistoryIt
 
 
 def _orphan(row: JobRow, item: HistoryItem) -> Finding:
-    why = "fal made and billed it after its attempt was given up, and no job claims it"
+    why = "its attempt was given up, but fal made and billed it, and no job claims it"
     try:
         why += f"; its video: {result_of(item).video_url}"
     except (RenderFailed, QueueError) as error:

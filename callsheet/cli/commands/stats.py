@@ -30,7 +30,8 @@ def stats(*, by: By = "model", since: Since = None, sandbox: Sandbox = False, js
     Example: callsheet stats --by client --since 2026-11-01
     """
     since_ms = day_ms(since, "--since")
-    with Ledger.open(run_settings(sandbox=sandbox).ledger) as ledger:
+    settings = run_settings(sandbox=sandbox)
+    with Ledger.open(settings.ledger) as ledger:
         clips = list(ledger.stream(reviews.made_clips, since_ms=since_ms))
     groups, (total,) = keep_rates(clips, by), keep_rates(clips)
     if json:
@@ -38,9 +39,8 @@ def stats(*, by: By = "model", since: Since = None, sandbox: Sandbox = False, js
         document({"by": by, "since": since, "total": rate_document(total), "groups": groups_told})
         return 0
     if not clips:
-        result(
-            "no clip was made yet" + ("" if sandbox else "; those of the sandbox are counted with --sandbox")
-        )
+        has_another = not (sandbox or settings.ledger_url)
+        result("no clip was made yet" + "; those of the sandbox are counted with --sandbox" * has_another)
         return 0
     lines = [_cells(rate.name or "-", rate) for rate in groups]
     if len(groups) > 1:

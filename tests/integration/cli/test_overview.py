@@ -68,6 +68,13 @@ def test_no_runs_are_no_error(call, shots):
     assert call("runs", "--limit", "0")[0] == 2
 
 
+def test_with_one_ledger_for_both_no_other_is_named(call, monkeypatch, tmp_path):
+    """`--sandbox` would look into the same one."""
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", f"sqlite:///{tmp_path}/one.sqlite")
+    assert call("runs")[:2] == (0, "no runs so far\n")
+    assert call("stats")[:2] == (0, "no clip was made yet\n")
+
+
 def test_watching_ends_with_the_run(book, call):
     """A run that has ended is shown once, with the line that every run ends with."""
     code, out, err = call("status", "autumn-1", "--watch")

@@ -103,6 +103,11 @@ HeaderRow = Annotated[
 SkipHidden = Annotated[bool, option("SKIP_HIDDEN", "Leave out hidden and filtered rows of a workbook")]
 
 
+def _lines(_type: object, value: str, *, delimiter: str | None = None) -> list[str]:  # noqa: ARG001 -- cyclopts
+    """Split a variable's value into its lines."""
+    return value.splitlines()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowOptions:
     """Which rows of a manifest are taken, and how a table is read: `plan`, `run` and `deploy` share these."""
@@ -117,7 +122,7 @@ class RowOptions:
             name="--where",
             negative="",
             env_var="CALLSHEET_WHERE",
-            env_var_split=lambda _type, value: value.splitlines(),  # a value may have spaces
+            env_var_split=_lines,  # a value may have spaces
             help="COLUMN=VALUE: take only rows with this value (with any of the values given for one column)",
         ),
     ] = ()

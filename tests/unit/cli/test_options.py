@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 from callsheet.cli.app import make_app
 from callsheet.cli.main import run_command
@@ -76,3 +77,20 @@ def test_a_header_row_counts_from_one(command, capsys):
     """There is no row 0: an option that would be ignored is refused."""
     assert run_command([command, "shots.csv", "--header-row", "0"]) == 2
     assert '"0" for --header-row' in capsys.readouterr().err
+
+
+def test_every_variable_can_be_read(monkeypatch):
+    """A value that does not fit is a CycloptsError, which names it; nothing else may come of one."""
+    made = make_app()
+    for command, _, variables in options():
+        for variable in variables:
+            with monkeypatch.context() as patch, suppress(CycloptsError):
+                patch.setenv(variable, "1")
+                made.parse_args([*command.split(), "x", "1"], exit_on_error=False, print_error=False)
+
+
+def test_conditions_stand_on_lines_of_their_variable(monkeypatch):
+    """A value may have spaces."""
+    monkeypatch.setenv("CALLSHEET_WHERE", "client=acme ltd\nShot=one")
+    _, bound, _ = make_app().parse_args(["plan", "shots.csv"], exit_on_error=False, print_error=False)
+    assert bound.arguments["take"].where == ("client=acme ltd", "Shot=one")

@@ -212,6 +212,10 @@ class JobStore(StoredJobs):
         self._group: tuple[int, Any] = (-1, None)
         self._starts: list[int] = []
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let copies and other processes have the rows: the file is removed with this object."""
+        return _restored, (self.path.read_bytes(), self._length, self.catalog)
+
     def __len__(self) -> int:
         return self._length
 
@@ -310,6 +314,13 @@ class JobStore(StoredJobs):
             rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
             self._starts = [0, *itertools.accumulate(rows)]
         return self._starts
+
+
+def _restored(rows: bytes, length: int, catalog: Catalog) -> JobStore:
+    folder = TemporaryFolder()
+    path = folder.path / "rows.parquet"
+    path.write_bytes(rows)
+    return JobStore(path, length, catalog, folder)
 
 
 def _planned(row: Mapping[str, Any], catalog: Catalog) -> PlannedJob:

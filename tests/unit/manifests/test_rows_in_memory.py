@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import tempfile
 from datetime import date
 from decimal import Decimal
@@ -148,6 +149,18 @@ def test_the_index_of_a_frame_is_a_column_where_it_has_a_name() -> None:
     plain = callsheet.plan(frame.set_index(pd.Index([7]))).planned
     assert plain is not None
     assert set(plain.jobs[0].cells) == {*ROW, "custom_id"}
+
+
+def test_a_plan_of_many_rows_goes_whole_to_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect keeps results pickled. Its rows are in a file that is removed with the plan."""
+    monkeypatch.setattr("manifests.planner.FEW_JOBS", 0)
+    plan = callsheet.plan([{**ROW, "seed": at} for at in range(3)])
+    frame = plan.to_pandas()
+    kept = pickle.dumps(plan)
+    del plan
+    copy = pickle.loads(kept)
+    assert copy.to_pandas().equals(frame)
+    assert copy.planned.hash == pickle.loads(pickle.dumps(copy)).planned.hash
 
 
 def test_paths_of_pictures_begin_in_the_working_directory(

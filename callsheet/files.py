@@ -293,8 +293,16 @@ def has_ledger(settings: Settings) -> bool:
 
 
 class TemporaryFolder:
-    """A folder of the system's temporary one, removed with this object or at the end of the process."""
+    """A folder of the system's temporary one, removed with this object or at the end of the process.
+
+    A process that was forked has a copy of the object, and removes nothing.
+    """
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="callsheet-"))
-        self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self._finalizer = weakref.finalize(self, _remove_own, self.path, os.getpid())
+
+
+def _remove_own(folder: Path, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -127,3 +127,23 @@ def test_the_full_folder_is_named_and_a_wrong_one_is_not(monkeypatch, tmp_path):
     assert files.full_folder(ledger, files.temporary_folder()) == ledger
     full = set()
     assert files.full_folder(ledger, files.temporary_folder()) is None
+
+
+FORKED = """
+import os, sys
+from callsheet.files import TemporaryFolder
+folder = TemporaryFolder()
+child = os.fork()
+if not child:
+    sys.exit()
+os.waitpid(child, 0)
+assert folder.path.is_dir(), "the child has removed it"
+path = folder.path
+del folder
+assert not path.exists()
+"""
+
+
+def test_a_temporary_folder_is_removed_by_the_process_that_made_it() -> None:
+    """A child ended, and the rows of its parent's plan were gone."""
+    assert subprocess.run([sys.executable, "-c", FORKED], check=False, timeout=60).returncode == 0

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from callsheet.engine.context import RunContext
 from callsheet.engine.stopping import beside
-from callsheet.errors import DiskFull, LedgerError, LedgerUnsafe
+from callsheet.errors import DiskFull, LedgerError, LedgerUnsafe, UsageError
 from callsheet.files import naming_full_disk, write_text_atomically
-from callsheet.ledger import Ledger, activity
+from callsheet.ledger import Ledger, activity, queries
 from callsheet.ledger.activity import Extent
 from callsheet.settings import command
 
@@ -145,7 +145,14 @@ def remember(ledger: Ledger, out: Path, run_id: str) -> None:
 
 
 def accept(ledger: Ledger, out: Path) -> Mark | None:
-    """Forget the marks that speak against this ledger, because a person has looked. Return what one said."""
+    """Forget the marks that speak against this ledger, because a person has looked. Return what one said.
+
+    Raises UsageError where the ledger still has jobs to send: it does not know which of them were bought.
+    """
+    try:
+        refuse_older_ledger(ledger, out)
+    except LedgerUnsafe:
+        _refuse_unsent(ledger)
     said: Mark | None = None
     for folder in _folders(ledger, out):
         if not folder.is_dir():
@@ -160,6 +167,16 @@ def accept(ledger: Ledger, out: Path) -> Mark | None:
             said = said or mark
             other.unlink(missing_ok=True)
     return said
+
+
+def _refuse_unsent(ledger: Ledger) -> None:
+    unsent = ledger.do(queries.unsent)
+    commands = [f"`{command('cancel', run_id, sandbox=ledger.is_sandbox)}`" for run_id in unsent]
+    if unsent:
+        raise UsageError(
+            f"jobs that this ledger would still send ({sum(unsent.values())}) may have been bought since the "
+            f"copy was made; nothing was accepted. End their runs first: {', '.join(commands)}"
+        )
 
 
 @contextmanager

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from callsheet.engine import rollback_guard
+from callsheet.engine.cancel import cancel_pending
 from callsheet.engine.job import render_job
 from callsheet.engine.request import RunRequest
 from callsheet.engine.rollback_guard import accept, continue_from_mark, mark_file, remember
 from callsheet.engine.run import carry_out, open_context, open_plan
 from callsheet.engine.scheduler import in_order, run_jobs
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import LedgerUnsafe
+from callsheet.errors import LedgerUnsafe, UsageError
 from callsheet.ledger import Ledger, State, activity, admission, queries, runs, settlement
 from manifests.planner import make_plan
 
@@ -181,11 +182,33 @@ async def test_a_ledger_that_is_not_the_newest_buys_nothing_until_a_person_accep
     assert len(house.accepted(prompt)) == 1
 
     with Ledger.open(house.settings.ledger) as ledger:
+        for run_id in ledger.do(queries.unsent):
+            cancel_pending(ledger, run_id, "not in the copy")
         said = accept(ledger, out)
     assert (said.run_id, said.entries) == (first, 3)
     second = await night(house, out)
     assert house.row(second).state is State.SUCCEEDED
     assert len(house.accepted(prompt)) == 2
+
+
+async def test_a_copy_with_jobs_to_send_is_not_accepted(house: Any) -> None:
+    """They may have been bought since the copy, and the next run of the campaign would buy them first."""
+    run_id = house.open_run("a,A boat that the copy would buy", campaign="night")
+    copy, out = house.folder / "backup.sqlite", house.folder / "runs"
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.backup(copy)
+    await house.work(run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        remember(ledger, out, run_id)
+    with Ledger.open(f"sqlite:///{copy}") as restored:
+        with pytest.raises(UsageError, match=rf"\(1\) .* End their runs first: `callsheet cancel {run_id}`"):
+            accept(restored, out)
+        with pytest.raises(LedgerUnsafe):
+            continue_from_mark(restored, out, run_id)
+        cancel_pending(restored, run_id, "not in the copy")
+        assert accept(restored, out).entries == 3
+        continue_from_mark(restored, out, run_id)
+    assert len(house.accepted("A boat that the copy would buy")) == 1
 
 
 async def test_a_new_ledger_in_a_new_place_is_no_replaced_one(house: Any) -> None:

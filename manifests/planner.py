@@ -44,6 +44,8 @@ def make_plan(source: Path | str, *, overrides: PlanOptions | None = None) -> Pl
     a plan file no longer holds, and UsageError where a file or an option cannot be used at all.
     """
     options = overrides or PlanOptions()
+    if source == "":  # as a variable of the shell that is not set; it would be the whole folder
+        raise UsageError("the manifest has no name; for the Parquet files of this folder write `.`")
     refuse_bytes(str(source))
     if _is_plan_file(source):
         return _planned_again(Path(source), options)

@@ -28,6 +28,7 @@ from callsheet.errors import (
     BudgetError,
     CanaryError,
     ClaimLost,
+    InterruptedByPerson,
     NoPrefect,
     Overbilled,
     PricesChanged,
@@ -166,8 +167,9 @@ def _announcer(request: RunRequest, run_id: str) -> Callable[[StopSignal], None]
         elif isinstance(stop.reason, BudgetError):
             say("The budget is reached: nothing new is bought. Waiting for what is rendering.")
         else:
+            keys = "Ctrl-C" + " again" * isinstance(stop.reason, InterruptedByPerson)
             say(
-                "Nothing new is submitted. Waiting for what is rendering; press Ctrl-C again to stop now. "
+                f"Nothing new is submitted. Waiting for what is rendering; press {keys} to stop now. "
                 f"Nothing is lost either way; `{again}` continues."
             )
 

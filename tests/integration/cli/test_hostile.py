@@ -49,7 +49,8 @@ def test_a_mistyped_command_is_told_in_one_line(call, arguments, said):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("", "text.parquet is not a Parquet file"),
+        ("", "the manifest has no name"),
+        (".", "text.parquet is not a Parquet file"),
         ("sub", "sub is a folder without Parquet files; name the manifest in it"),
         ("/dev/null", "/dev/null is no regular file"),
         ("nowhere.csv", "there is no manifest nowhere.csv"),

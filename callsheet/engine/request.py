@@ -26,7 +26,7 @@ from pydantic import (
 
 from callsheet.errors import AccountError, UsageError
 from callsheet.files import usable_data_folder
-from callsheet.ledger import Run
+from callsheet.ledger import Ledger, Run, queries
 from callsheet.reconciliation.webhook_address import refuse_private_webhook
 from callsheet.sandbox.launcher import SandboxAddress, ensure_sandbox
 from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
@@ -201,6 +201,25 @@ def refuse_other_kinds(kind: type | UnionType, **given: object) -> None:
         if not isinstance(value, kind | None):
             what = "a text" if kind is str else "a text or a path"
             raise UsageError(f"{name}: found {value!r}: give {what}")
+
+
+def refuse_mixed_ledger(ledger: Ledger, *, sandbox: bool) -> None:
+    """Raise UsageError where the runs of a ledger are of the other kind: on the sandbox, or against fal.
+
+    Otherwise the sandbox's clips would count as made, and its money under the caps of real money.
+    """
+    newest = ledger.do(queries.runs, limit=1)
+    if not newest or RunRequest.of(newest[0]).sandbox is sandbox:
+        return
+    if sandbox:
+        raise UsageError(
+            f"the ledger {ledger.label} has runs against fal; a run on the sandbox would count in it. Unset "
+            "CALLSHEET_LEDGER_URL, so that the sandbox has a ledger of its own, or name another one"
+        )
+    raise UsageError(
+        f"the ledger {ledger.label} has runs on the sandbox, whose clips would count as made; name another "
+        "one with CALLSHEET_LEDGER_URL"
+    )
 
 
 def results_address(run: Run) -> str | None:

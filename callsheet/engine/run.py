@@ -26,7 +26,7 @@ from callsheet.engine.outage import through_outages
 from callsheet.engine.paid_results import reopen_unfetched
 from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.reconcile_loop import reconcile_loop, settle_others, settle_rest
-from callsheet.engine.request import RunRequest, refuse_other_kinds, settings_for
+from callsheet.engine.request import RunRequest, refuse_mixed_ledger, refuse_other_kinds, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
 from callsheet.engine.run_folder import at_home, folder_for, folder_here, lasting, publish_opening
 from callsheet.engine.scheduler import RenderJob, render_here, render_waiting
@@ -161,14 +161,16 @@ async def open_plan(
 
     What the campaign has paid for and not fetched is fetched first, so that it is not bought again. What an
     unfinished run that nobody works on has in flight is left out. Raises OverBudget where the plan does not
-    fit, UsageError without any cap or where a run that is going on has some of it in flight, PlanChanged
-    where a cap was set since a plan file was written that it would replace.
+    fit, UsageError without any cap, where a run that is going on has some of it in flight and where the
+    ledger is one of the other kind (`refuse_mixed_ledger`), PlanChanged where a cap was set since a plan file
+    was written that it would replace.
     """
     check_packages_are_ours()
     out = at_home(request.out or planned.out or settings.out)
     folder = folder_for(out, settings, sandbox=request.sandbox)
     etags = etags_for(settings, sandbox=request.sandbox)
     async with open_account(settings) as account:
+        refuse_mixed_ledger(account.ledger, sandbox=request.sandbox)
         if not request.sandbox:
             require_a_cap(account.ledger, planned)
         refuse_caps_set_since(account.ledger, planned)
@@ -255,7 +257,8 @@ def unfinished_runs(request: RunRequest, campaign: str | None = None) -> list[Ru
 
     Runs that a living process works on are left out, and so are runs that were stopped on purpose (by a
     person, a canary, the circuit breaker, another price or a bill above its hold), and those that wait for
-    an approval where the request asks for none: going on with those is a person's decision.
+    an approval where the request asks for none: going on with those is a person's decision. Raises UsageError
+    as `refuse_mixed_ledger` does: a rehearsal on the sandbox must not go on with a run against fal.
     """
     if request.run_id is not None or request.source is None:
         return []
@@ -263,6 +266,7 @@ def unfinished_runs(request: RunRequest, campaign: str | None = None) -> list[Ru
     if not has_ledger(settings):
         return []
     with Ledger.open(settings.ledger) as ledger:
+        refuse_mixed_ledger(ledger, sandbox=request.sandbox)
         found = idle_runs(ledger, campaign or written_campaign(request.source).name)
     may_ask = request.approve_above_usd is not None
     return [

@@ -11,6 +11,7 @@ from callsheet.cli.views.plan_view import PlanView
 from callsheet.engine.image_changes import etags_for
 from callsheet.engine.in_flight import UnfinishedRun, left_to, rows_in_flight, unfinished_beside
 from callsheet.engine.open_run import OF_A_RUN, changes_of, frozen_accounts, room_for, standing_under
+from callsheet.engine.request import refuse_mixed_ledger
 from callsheet.errors import CallsheetError
 from callsheet.ledger import Ledger, finishing, history, queries, reviews
 from callsheet.provider.platform import FalPlatform
@@ -35,8 +36,9 @@ OTHER_IMAGE = "another image at the same address (its ETag differs)"
 
 
 def compared(plan: Plan, settings: Settings, *, sandbox: bool) -> PlanView:
-    """Compare a plan with the ledger."""
+    """Compare a plan with the ledger. Raises UsageError for one of the other kind (`refuse_mixed_ledger`)."""
     with Ledger.open(settings.ledger) as ledger:
+        refuse_mixed_ledger(ledger, sandbox=sandbox)
         made = changes_of(ledger, plan, etags_for(settings, sandbox=sandbox))
         changes = made.beside(rows_in_flight(ledger, plan, made))
         unfinished = unfinished_beside(ledger, plan.campaign, changes.in_flight)

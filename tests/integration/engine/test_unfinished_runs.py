@@ -10,12 +10,13 @@ import pytest
 import callsheet
 from callsheet import api
 from callsheet.cli.main import run_command
+from callsheet.cli.views.plan_ledger import compared
 from callsheet.cli.views.run_line import before_run
 from callsheet.engine.cancel import cancel_pending
 from callsheet.engine.request import RunRequest, settings_for
 from callsheet.engine.run import carry_out, carry_out_campaign, open_context, open_plan, unfinished_runs
 from callsheet.engine.stopping import StopSignal
-from callsheet.errors import InFlight, Interrupted
+from callsheet.errors import InFlight, Interrupted, UsageError
 from callsheet.ledger import Ledger, State, admission, queries
 from callsheet.notify.to_do import to_do
 from manifests.planner import make_plan
@@ -232,3 +233,21 @@ async def test_a_run_that_is_cancelled_as_it_is_taken_up_buys_nothing(
     summary = await nights.run("u-right")
     assert nights.bought("u-wrong", "u-right") == [0, 1]
     assert summary.document["taken_up"] == {}
+
+
+async def test_a_rehearsal_does_not_go_on_with_a_run_against_fal(nights: Nights) -> None:
+    """Where the environment names one ledger for both, `--sandbox` bought what the dead run had left."""
+    await nights.opened("u-real")
+    with pytest.raises(UsageError, match="has runs against fal; a run on the sandbox would count in it"):
+        await callsheet.run_async(str(nights.source), sandbox=True)
+    with pytest.raises(UsageError, match="has runs against fal"):
+        compared(make_plan(str(nights.source)), nights.house.settings, sandbox=True)
+    assert (nights.bought("u-real"), len(nights.runs())) == ([0], 1)
+
+
+async def test_the_clips_of_a_rehearsal_do_not_count_as_made(nights: Nights) -> None:
+    """They did, so that the real run bought nothing and handed over the sandbox's drawings."""
+    nights.write("u-rehearsed")
+    await open_plan(make_plan(str(nights.source)), RunRequest(sandbox=True), nights.house.settings)
+    with pytest.raises(UsageError, match="has runs on the sandbox, whose clips would count as made"):
+        await nights.run("u-rehearsed")

@@ -28,12 +28,12 @@ def ledger(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def first(ledger, tmp_path):
-    """A run that died: `a` renders, whether `b` arrived is unknown, `c` was not sent; `d` is a new row."""
+def first(ledger, tmp_path, request):
+    """A run that died, on the sandbox if a test does not say otherwise: `a` renders, whether `b` arrived is unknown, `c` was not sent; `d` is a new row."""
     source = tmp_path / "spring.csv"
     source.write_text(HEADER + "".join(ROWS[:3]))
     plan = make_plan(source)
-    kept = RunRequest(sandbox=True).kept
+    kept = RunRequest(sandbox=getattr(request, "param", True)).kept
     run_id = open_run(ledger, plan, select(ledger, plan, fit=False), out=tmp_path / "runs", options=kept)
     a, b, _ = ledger.do(queries.jobs, run_id)
     for row in (a, b):
@@ -147,6 +147,7 @@ def test_a_part_that_fits_keeps_what_is_in_flight(call, ledger, first, tmp_path)
     assert told["left_out"]["custom_ids"] == ["e"]
 
 
+@pytest.mark.parametrize("first", [False], indirect=True)
 def test_a_refused_run_advises_nothing_about_what_is_in_flight(call, ledger, first, tmp_path, monkeypatch):
     """What would fit is said of the rows that it would buy."""
     (tmp_path / "spring.csv").write_text(f"{HEADER}e,A dear boat,seedance-1.0-pro,1080p,5\n" + "".join(ROWS))

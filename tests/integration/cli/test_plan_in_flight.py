@@ -29,7 +29,10 @@ def ledger(tmp_path, monkeypatch):
 
 @pytest.fixture
 def first(ledger, tmp_path, request):
-    """A run that died, on the sandbox if a test does not say otherwise: `a` renders, whether `b` arrived is unknown, `c` was not sent; `d` is a new row."""
+    """A run that died: `a` renders, whether `b` arrived is unknown, `c` was not sent; `d` is a new row.
+
+    It is on the sandbox if a test does not say otherwise.
+    """
     source = tmp_path / "spring.csv"
     source.write_text(HEADER + "".join(ROWS[:3]))
     plan = make_plan(source)

@@ -147,7 +147,7 @@ class PlanChanged(InputError):
 
     def __init__(self, differences: list[str]) -> None:
         self.differences = differences
-        super().__init__("the plan no longer holds: " + "; ".join(differences))
+        super().__init__(f"the plan no longer holds: {'; '.join(differences)}. Plan again")
 
 
 class BudgetError(CallsheetError):

@@ -212,7 +212,7 @@ def refuse_caps_set_since(ledger: Ledger, plan: Plan) -> None:
     then = {(cap.scope, cap.key, cap.window): cap.limit_nano for cap in shown.caps}
     since = [
         f"the cap on {new.label} was set to ${usd_text(old.limit_nano)} since, and the plan would replace it "
-        f"with its own of ${usd_text(new.limit_nano)}; plan again"
+        f"with its own of ${usd_text(new.limit_nano)}"
         for old, new in changed_caps(ledger, plan)
         if then.get((old.scope, old.key, old.window)) != old.limit_nano
     ]

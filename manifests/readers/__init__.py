@@ -358,7 +358,11 @@ def _array(name: str, values: list[Any]) -> Any:
     try:
         return pa.array(values, from_pandas=True)  # what pandas calls missing is no value
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        values = [value.item() if isinstance(value, np.generic) else value for value in values]
+        times = np.datetime64 | np.timedelta64  # `item` makes numbers of these
+        values = [
+            value.item() if isinstance(value, np.generic) and not isinstance(value, times) else value
+            for value in values
+        ]
         values = [None if type(value).__name__ in _MISSING else value for value in values]
         if not all(value is None or isinstance(value, _WRITTEN) for value in values):
             kinds = {type(value).__name__ for value in values if value is not None}

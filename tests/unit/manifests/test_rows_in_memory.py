@@ -133,6 +133,7 @@ def test_values_of_several_kinds_become_text(make: Any, values: list[Any], cells
     [
         ([object(), None], "values of the kind object: Could not convert"),
         ([date(2026, 1, 1), "x"], "values of different kinds: "),
+        ([np.datetime64("2026-01-01", "ns"), "x"], "values of different kinds: "),
     ],
 )
 def test_values_that_are_no_text_are_named_for_what_they_are(values: list[Any], said: str) -> None:
@@ -156,11 +157,13 @@ def test_a_plan_of_many_rows_goes_whole_to_another_process(monkeypatch: pytest.M
     monkeypatch.setattr("manifests.planner.FEW_JOBS", 0)
     plan = callsheet.plan([{**ROW, "seed": at} for at in range(3)])
     frame = plan.to_pandas()
+    assert plan.planned is not None
+    its_hash = plan.planned.hash
     kept = pickle.dumps(plan)
     del plan
     copy = pickle.loads(kept)
     assert copy.to_pandas().equals(frame)
-    assert copy.planned.hash == pickle.loads(pickle.dumps(copy)).planned.hash
+    assert its_hash == copy.planned.hash == pickle.loads(pickle.dumps(copy)).planned.hash
 
 
 def test_paths_of_pictures_begin_in_the_working_directory(

@@ -24,6 +24,7 @@ from callsheet.engine.open_run import room_for
 from callsheet.engine.request import (
     RunRequest,
     amount_text,
+    refuse_mixed_ledger,
     refuse_other_kinds,
     request_of,
     settings_for,
@@ -174,7 +175,7 @@ def plan(
             jobs=total.jobs,
             expected_usd=total.expected_nano / NANO,
             maximum_usd=total.maximum_nano / NANO,
-            fits=_fits(made, settings),
+            fits=_fits(made, settings, sandbox=sandbox),
             warnings=made.warnings,
             sandbox=sandbox,
             planned=made,
@@ -388,9 +389,10 @@ async def _carried_out(request: RunRequest, run_id: str, settings: Settings, ren
         return RunSummary.of(await carry_out(ctx, render))
 
 
-def _fits(planned: ManifestPlan, settings: Settings) -> bool:
+def _fits(planned: ManifestPlan, settings: Settings, *, sandbox: bool) -> bool:
     demands = planned.demands()
     if not has_ledger(settings):
         return not shortfalls(demands, dict(full_room(planned.caps)))
     with Ledger.open(settings.ledger) as ledger:
+        refuse_mixed_ledger(ledger, sandbox=sandbox)
         return not shortfalls(demands, room_for(ledger, planned))

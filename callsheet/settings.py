@@ -158,7 +158,8 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
     given: dict[str, str | int | Path | Secret | None] = {"key": _key(environ)}
     given["admin_key"] = _checked("FAL_ADMIN_KEY", environ.get("FAL_ADMIN_KEY", "").strip())
     data_dir = environ.get("CALLSHEET_DATA_DIR", "").strip()
-    given["data_dir"] = _home(data_dir) if data_dir else platformdirs.user_data_path("callsheet")
+    own_data = platformdirs.user_data_path("callsheet")
+    given["data_dir"] = _home("CALLSHEET_DATA_DIR", data_dir) if data_dir else own_data
     for name in _URLS:
         value = environ.get(f"CALLSHEET_{name.upper()}", "").strip().rstrip("/")
         if value and not value.startswith(("https://", "http://")):
@@ -173,7 +174,7 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
     for name in ("ledger_url", "out"):
         text = environ.get(f"CALLSHEET_{name.upper()}", "").strip()
         if text:
-            given[name] = text
+            given[name] = str(_home(f"CALLSHEET_{name.upper()}", text)) if text.startswith("~") else text
     for name in ("notify_urls", "notify_webhook", "webhook_secret", "receive_secret"):
         if text := environ.get(f"CALLSHEET_{name.upper()}", "").strip():
             given[name] = Secret(text)
@@ -184,14 +185,12 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
     return sandbox_ledger(settings) if sandbox else settings
 
 
-def _home(text: str) -> Path:
+def _home(name: str, text: str) -> Path:
     """Read a folder; `~` is the home folder also where no shell has put it in."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise UsageError(
-            f"CALLSHEET_DATA_DIR is {text!r}, but this user has no home folder for `~`"
-        ) from None
+        raise UsageError(f"{name} is {text!r}, but this user has no home folder for `~`") from None
 
 
 def _key(environ: Mapping[str, str]) -> ApiKey | None:

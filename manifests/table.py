@@ -325,8 +325,10 @@ def listed(numbers: Sequence[int], most: int = 5) -> str:
 
 
 def shown(text: str) -> str:
-    """Return text fit for a message: short, and with nothing a terminal would obey."""
+    """Return text fit for a message: short, no secret of an address, nothing that a terminal would obey."""
     text = without_login(text)
+    if "://" in text:  # what follows a question mark may be a signature
+        text = re.sub(r"(?<=\?)\S+", "[hidden]", text)
     short = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}… ({len(text):,} characters)"
     return printable(short)
 

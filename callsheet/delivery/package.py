@@ -78,7 +78,7 @@ def open_package(target: Path) -> Iterator[Package]:
     Whatever goes wrong, nothing half-written stands under that name. Raises UsageError where something else
     than a delivery stands there and for an address, OSError.
     """
-    if re.fullmatch(r"[a-z][a-z0-9+.-]+:", target.parts[0] if target.parts else ""):
+    if re.fullmatch(r"[a-z][a-z0-9+.-]+:", target.parts[0] if target.parts else "", re.IGNORECASE):
         raise UsageError(
             f"a delivery is a folder or a ZIP on this machine, and {target} is an address: name a path with "
             "--to, and copy it from there"

@@ -30,6 +30,10 @@ RISE_EVERY_S = 1.0
 """How often the mark rises while a run buys, in seconds. It is one small file, made durable each time."""
 
 
+class UnreadableMark(LedgerUnsafe):
+    """A mark cannot be read: it does not say that the ledger is older either."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """How far a ledger was: the number of its entries, and the run that was opened last ("" for none).
@@ -151,6 +155,8 @@ def accept(ledger: Ledger, out: Path) -> Mark | None:
     """
     try:
         refuse_older_ledger(ledger, out)
+    except UnreadableMark:
+        raise
     except LedgerUnsafe:
         _refuse_unsent(ledger)
     said: Mark | None = None
@@ -171,7 +177,7 @@ def accept(ledger: Ledger, out: Path) -> Mark | None:
 
 def _refuse_unsent(ledger: Ledger) -> None:
     unsent = ledger.do(queries.unsent)
-    commands = [f"`{command('cancel', run_id, sandbox=ledger.is_sandbox)}`" for run_id in unsent]
+    commands = [f"`{command('cancel', run_id, sandbox=ledger.is_sandbox)}`" for run_id in list(unsent)[:10]]
     if unsent:
         raise UsageError(
             f"jobs that this ledger would still send ({sum(unsent.values())}) may have been bought since the "
@@ -197,7 +203,7 @@ def _read(path: Path) -> Mark | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise LedgerUnsafe(
+        raise UnreadableMark(
             f"{path} cannot be read ({error}); it says how far the ledger was. If the ledger is the newest "
             "there is, delete that file"
         ) from error

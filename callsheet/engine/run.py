@@ -190,17 +190,16 @@ async def open_plan(
         )
         if review is not None:
             review(account.ledger, selection)
-        refuse_caps_set_since(account.ledger, planned)  # a person may have thought about it for a while
+        # A person may have thought about it for a while.
+        refuse_mixed_ledger(account.ledger, sandbox=request.sandbox)
+        refuse_caps_set_since(account.ledger, planned)
         kept = request.model_copy(update={"out": out}).kept
         return open_run(account.ledger, planned, selection, out=folder, options=kept, etags=etags)
 
 
 @asynccontextmanager
 async def opened(request: RunRequest, *, is_asked: bool = True) -> AsyncIterator[RunContext]:
-    """Open the run that a request names, or a new one for its source; as a flow does.
-
-    See `open_context`.
-    """
+    """Open the run that a request names, or a new one for its source, as a flow does. See `open_context`."""
     check_packages_are_ours()
     if request.run_id is None:
         request = await _open_scheduled(request)

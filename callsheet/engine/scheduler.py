@@ -119,8 +119,10 @@ async def _rendered(ctx: RunContext, row: JobRow, render: RenderJob) -> None:
     try:
         await render(ctx, row)
     except Exception as error:  # noqa: BLE001 -- what is at fal is still collected
-        if ctx.stop.admitting:  # else `render_job` has stopped the buying because of it
+        if ctx.stop.admitting:  # an error of `render_job` has stopped the buying already
             stop_on_error(ctx, row.job_id, error, what="error of the render function")
+        else:
+            ctx.state.note_unfinished(f"job {row.job_id}: {type(error).__name__}: {error}"[:500])
     finally:
         ctx.state.limiter.leave(row.job_id)
 

@@ -311,5 +311,8 @@ def _said(error: BaseException, file: Path | None) -> str:
             "already sent are in the ledger, or found by `callsheet reconcile`"
         )
     elif getattr(driver, "sqlite_errorname", "") in _DAMAGED:
-        said += '. Do not use it; see docs/operations.md, "The ledger is damaged", for how to restore a copy'
+        said += (
+            '. Do not use it; see docs/operations.md, "The ledger is damaged", for how to restore a copy, or '
+            "name the ledger's file with CALLSHEET_LEDGER_URL"
+        )
     return said

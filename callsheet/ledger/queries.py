@@ -58,9 +58,11 @@ def unfinished(tx: Transaction, campaign: str) -> list[Run]:
 
 @read()
 def unsent(tx: Transaction) -> dict[str, int]:
-    """Count the pending jobs of unfinished runs, by run, in the order of the runs' ids."""
+    """Count the jobs of unfinished runs that were not sent, by run, in the order of the runs' ids."""
     pending = select(_job.c.run_id, func.count()).join_from(_job, _run, _job.c.run_id == _run.c.run_id)
-    pending = pending.where(_job.c.state == State.PENDING.value, _run.c.closed_ms.is_(None))
+    pending = pending.where(
+        _job.c.state.in_([State.PENDING.value, State.HELD.value]), _run.c.closed_ms.is_(None)
+    )
     counted = pending.group_by(_job.c.run_id).order_by(_job.c.run_id)
     return {run_id: count for run_id, count in tx.execute(counted)}  # noqa: C416 -- rows are no tuples
 

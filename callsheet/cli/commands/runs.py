@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,13 +29,14 @@ from callsheet.engine.request import settings_for
 from callsheet.engine.results import write_linked_page, write_report
 from callsheet.engine.retry import Retry, prepare_retry
 from callsheet.engine.run import claimed_soon, continued, find_run
-from callsheet.errors import UsageError
+from callsheet.errors import Busy, UsageError
 from callsheet.ledger import (
     AT_FAL,
     JobRow,
     Ledger,
     Run,
     queries,
+    recovery,
 )
 from callsheet.provider.client import FalQueue
 from callsheet.report.error_table import advice_text
@@ -193,6 +195,8 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
         return 0
     request = continued(run)
     with Ledger.open(settings.ledger) as ledger:
+        with suppress(Busy), ledger.claim(run.run_id):  # what a dead process held is pending again
+            ledger.do(recovery.recover, run.run_id)
         cancelled = cancel_pending(ledger, run.run_id, "cancelled by a person")
         at_fal = ledger.do(queries.jobs, run.run_id, states=AT_FAL)
         if not json:

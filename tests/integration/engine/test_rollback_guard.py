@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from callsheet.cli.commands.runs import cancel
 from callsheet.engine import rollback_guard
 from callsheet.engine.cancel import cancel_pending
 from callsheet.engine.job import render_job
@@ -209,6 +210,40 @@ async def test_a_copy_with_jobs_to_send_is_not_accepted(house: Any) -> None:
         assert accept(restored, out).entries == 3
         continue_from_mark(restored, out, run_id)
     assert len(house.accepted("A boat that the copy would buy")) == 1
+
+
+async def test_a_job_that_was_held_in_the_copy_is_not_bought_again(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy may be made while pictures are sent: what it holds was perhaps bought a moment later."""
+    run_id = house.open_run("a,A boat held in the copy", campaign="night")
+    copy, out = house.folder / "backup.sqlite", house.folder / "runs"
+    with Ledger.open(house.settings.ledger) as ledger:
+        (row,) = ledger.do(queries.jobs, run_id)
+        ledger.do(admission.admit, row.job_id, slots=10)
+        ledger.backup(copy)
+        ledger.do(settlement.release, row.job_id)
+    await house.work(run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        remember(ledger, out, run_id)
+    with Ledger.open(f"sqlite:///{copy}") as restored:
+        with pytest.raises(UsageError, match=r"would still send \(1\)"):
+            accept(restored, out)
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", f"sqlite:///{copy}")
+    monkeypatch.setenv("CALLSHEET_DATA_DIR", str(house.folder))
+    assert cancel(run_id, sandbox=True) == 0
+    with Ledger.open(f"sqlite:///{copy}") as restored:
+        accept(restored, out)
+        assert restored.do(queries.jobs, run_id)[0].state is State.CANCELLED
+
+
+def test_a_mark_that_cannot_be_read_asks_for_no_cancellation(house: Any) -> None:
+    """It does not say that the ledger is older; ending good runs would not help."""
+    house.open_run("a,A boat with a broken mark", campaign="night")
+    with Ledger.open(house.settings.ledger) as ledger:
+        mark_file(ledger, house.folder / "runs").write_text("")
+        with pytest.raises(LedgerUnsafe, match="cannot be read"):
+            accept(ledger, house.folder / "runs")
 
 
 async def test_a_new_ledger_in_a_new_place_is_no_replaced_one(house: Any) -> None:

@@ -226,9 +226,9 @@ async def test_a_job_that_was_held_in_the_copy_is_not_bought_again(
     await house.work(run_id)
     with Ledger.open(house.settings.ledger) as ledger:
         remember(ledger, out, run_id)
-    with Ledger.open(f"sqlite:///{copy}") as restored:
-        with pytest.raises(UsageError, match=r"would still send \(1\)"):
-            accept(restored, out)
+    refused = pytest.raises(UsageError, match=r"would still send \(1\)")
+    with Ledger.open(f"sqlite:///{copy}") as restored, refused:
+        accept(restored, out)
     monkeypatch.setenv("CALLSHEET_LEDGER_URL", f"sqlite:///{copy}")
     monkeypatch.setenv("CALLSHEET_DATA_DIR", str(house.folder))
     assert cancel(run_id, sandbox=True) == 0

@@ -1,6 +1,7 @@
 """`python -m tests.rig [--quick] [--seed N] [part ...]`: attack, and print one table of figures."""
 
 import argparse
+import gc
 import json
 import sys
 import time
@@ -77,6 +78,8 @@ def _attacked(parts: dict[str, Part], seed: int) -> Iterator[Figure]:
         except Exception as error:  # noqa: BLE001 -- the other parts have something to say all the same
             traceback.print_exception(error)
             figures = [Figure(name, "came to its end", type(error).__name__, "no error", ok=False)]
+        # A picture that is freed in a forked child waits for FFmpeg's threads, which are not there.
+        gc.collect()
         sys.stderr.write(f"{table(figures)}\n{name}: {time.monotonic() - begun:.0f} s\n")
         yield from figures
 

@@ -30,10 +30,6 @@ RISE_EVERY_S = 1.0
 """How often the mark rises while a run buys, in seconds. It is one small file, made durable each time."""
 
 
-class UnreadableMark(LedgerUnsafe):
-    """A mark cannot be read: it does not say that the ledger is older either."""
-
-
 @dataclass(frozen=True, slots=True)
 class Mark:
     """How far a ledger was: the number of its entries, and the run that was opened last ("" for none).
@@ -153,12 +149,6 @@ def accept(ledger: Ledger, out: Path) -> Mark | None:
 
     Raises UsageError where the ledger still has jobs to send: it does not know which of them were bought.
     """
-    try:
-        refuse_older_ledger(ledger, out)
-    except UnreadableMark:
-        raise
-    except LedgerUnsafe:
-        _refuse_unsent(ledger)
     said: Mark | None = None
     for folder in _folders(ledger, out):
         if not folder.is_dir():
@@ -167,9 +157,11 @@ def accept(ledger: Ledger, out: Path) -> Mark | None:
         with _alone(path):
             mark = _read(path)
             if mark is not None and _is_older(ledger.do(activity.extent, [mark.run_id]), mark):
+                _refuse_unsent(ledger)
                 said = mark
                 path.unlink()
         for other, mark in _replaced(ledger, folder):
+            _refuse_unsent(ledger)
             said = said or mark
             other.unlink(missing_ok=True)
     return said
@@ -203,7 +195,7 @@ def _read(path: Path) -> Mark | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise UnreadableMark(
+        raise LedgerUnsafe(
             f"{path} cannot be read ({error}); it says how far the ledger was. If the ledger is the newest "
             "there is, delete that file"
         ) from error

@@ -77,8 +77,7 @@ def runs(
     if json:
         document({"runs": [_document(each) for each in found]})
     elif not found:
-        has_another = not (sandbox or settings.ledger_url)
-        elsewhere = "; those of the sandbox are listed with --sandbox" * has_another
+        elsewhere = "" if settings.ledger_url else "; those of the sandbox are listed with --sandbox"
         result(("no runs so far" if campaign is None else f"no runs of {campaign}") + elsewhere)
     else:
         show_table(COLUMNS, [_line(each, now_ms) for each in found], right=NUMBERS)

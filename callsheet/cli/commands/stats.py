@@ -39,8 +39,8 @@ def stats(*, by: By = "model", since: Since = None, sandbox: Sandbox = False, js
         document({"by": by, "since": since, "total": rate_document(total), "groups": groups_told})
         return 0
     if not clips:
-        has_another = not (sandbox or settings.ledger_url)
-        result("no clip was made yet" + "; those of the sandbox are counted with --sandbox" * has_another)
+        elsewhere = "" if settings.ledger_url else "; those of the sandbox are counted with --sandbox"
+        result(f"no clip was made yet{elsewhere}")
         return 0
     lines = [_cells(rate.name or "-", rate) for rate in groups]
     if len(groups) > 1:

@@ -12,10 +12,9 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -27,6 +26,7 @@ from callsheet.media.decoders import WORKERS, Decode, decode_here
 from callsheet.media.expect import Decoded, Expectation, Jpeg, MediaFacts, verify
 from callsheet.media.mp4 import check_boxes
 from callsheet.media.place import keep_rejected, place_file
+from callsheet.media.threads import in_threads
 from manifests.look import Flag
 
 P = ParamSpec("P")
@@ -37,16 +37,9 @@ Source = Callable[[], AbstractAsyncContextManager[Download]]
 """Opens the download anew at each call: the reply's headers and its body in pieces."""
 
 
-@cache
-def _threads(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 -- threads do not survive a fork
-    """Return the decoding threads of a process, by its id."""
-    return ThreadPoolExecutor(WORKERS, thread_name_prefix="decode")
-
-
 async def in_background(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run blocking work in one of the decoding threads and return what it returns or raises."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_threads(os.getpid()), lambda: work(*args, **kwargs))
+    return await in_threads("decode", WORKERS, work, *args, **kwargs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,12 @@ again, so a copy that was broken off is repeated at no cost.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import os
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from posixpath import normpath
 from typing import Any
@@ -30,6 +26,7 @@ from typing import Any
 from callsheet.errors import UsageError, without_login
 from callsheet.files import file_sha256, part_file
 from callsheet.media.codes import MediaErrorCode, media_error
+from callsheet.media.threads import in_threads
 from manifests.readers.remote import chunks_of, open_store, reason_of
 
 PART_BYTES = 8 << 20
@@ -43,12 +40,6 @@ COPIES_AT_ONCE = 4
 _WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2"})
 _S3 = frozenset({"s3", "s3a"})
 _GOOGLE = frozenset({"gs", "gcs"})
-
-
-@cache
-def _threads(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 -- threads do not survive a fork
-    """Return the copying threads of a process, by its id."""
-    return ThreadPoolExecutor(COPIES_AT_ONCE, thread_name_prefix="copy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +200,7 @@ def open_storage(address: str) -> ObjectStore:
 
 async def copy_to(store: ObjectStore, local: Path, name: str) -> None:
     """Publish a file from a thread: COPIES_AT_ONCE at a time. Raises what `ObjectStore.publish` raises."""
-    await asyncio.get_running_loop().run_in_executor(_threads(os.getpid()), store.publish, local, name)
+    await in_threads("copy", COPIES_AT_ONCE, store.publish, local, name)
 
 
 def check_writable(address: str) -> None:

@@ -159,7 +159,7 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
     given["admin_key"] = _checked("FAL_ADMIN_KEY", environ.get("FAL_ADMIN_KEY", "").strip())
     data_dir = environ.get("CALLSHEET_DATA_DIR", "").strip()
     own_data = platformdirs.user_data_path("callsheet")
-    given["data_dir"] = _home("CALLSHEET_DATA_DIR", data_dir) if data_dir else own_data
+    given["data_dir"] = Path(at_home("CALLSHEET_DATA_DIR", data_dir)) if data_dir else own_data
     for name in _URLS:
         value = environ.get(f"CALLSHEET_{name.upper()}", "").strip().rstrip("/")
         if value and not value.startswith(("https://", "http://")):
@@ -172,9 +172,8 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
         if text:
             given[name] = _whole_number(f"CALLSHEET_{name.upper()}", text, low, high)
     for name in ("ledger_url", "out"):
-        text = environ.get(f"CALLSHEET_{name.upper()}", "").strip()
-        if text:
-            given[name] = str(_home(f"CALLSHEET_{name.upper()}", text)) if text.startswith("~") else text
+        if text := environ.get(f"CALLSHEET_{name.upper()}", "").strip():
+            given[name] = at_home(f"CALLSHEET_{name.upper()}", text)
     for name in ("notify_urls", "notify_webhook", "webhook_secret", "receive_secret"):
         if text := environ.get(f"CALLSHEET_{name.upper()}", "").strip():
             given[name] = Secret(text)
@@ -185,10 +184,13 @@ def settings_from(environ: Mapping[str, str], *, sandbox: bool = False) -> Setti
     return sandbox_ledger(settings) if sandbox else settings
 
 
-def _home(name: str, text: str) -> Path:
-    """Read a folder; `~` is the home folder also where no shell has put it in."""
+def at_home(name: str, text: str) -> str:
+    """Return a path or an address; a leading `~` is the home folder also where no shell has put it in.
+
+    Raises UsageError, which calls it `name`, where there is no home folder.
+    """
     try:
-        return Path(text).expanduser()
+        return str(Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError:
         raise UsageError(f"{name} is {text!r}, but this user has no home folder for `~`") from None
 

@@ -28,7 +28,7 @@ from callsheet.engine.price_check import check_run_prices
 from callsheet.engine.reconcile_loop import reconcile_loop, settle_others, settle_rest
 from callsheet.engine.request import RunRequest, refuse_mixed_ledger, refuse_other_kinds, settings_for
 from callsheet.engine.rollback_guard import continue_from_mark, rising_mark
-from callsheet.engine.run_folder import at_home, folder_for, folder_here, lasting, publish_opening
+from callsheet.engine.run_folder import RUNS_FOLDER, folder_for, folder_here, lasting, publish_opening
 from callsheet.engine.scheduler import RenderJob, render_here, render_waiting
 from callsheet.engine.stopping import StopSignal, beside
 from callsheet.errors import Busy, FolderElsewhere, Interrupted, RunStopping, UsageError
@@ -37,7 +37,7 @@ from callsheet.guard import check_packages_are_ours
 from callsheet.ledger import Ledger, Range, Run, State, parts, queries, recovery, runs
 from callsheet.ledger.locks import WHOLE
 from callsheet.reconciliation.account import claimed
-from callsheet.settings import Settings, settings_from
+from callsheet.settings import Settings, at_home, settings_from
 from manifests.plan import Plan
 from manifests.planner import make_plan, written_campaign
 
@@ -166,7 +166,7 @@ async def open_plan(
     was written that it would replace.
     """
     check_packages_are_ours()
-    out = at_home(request.out or planned.out or settings.out)
+    out = at_home(RUNS_FOLDER, request.out or planned.out or settings.out)
     folder = folder_for(out, settings, sandbox=request.sandbox)
     etags = etags_for(settings, sandbox=request.sandbox)
     async with open_account(settings) as account:
@@ -309,6 +309,6 @@ async def _open_scheduled(request: RunRequest) -> RunRequest:
         )
     settings = settings_for(request)
     planned = make_plan(request.source, overrides=request.plan_options(settings))
-    out = lasting(at_home(planned.out or settings.out), request.source, settings)
+    out = lasting(at_home(RUNS_FOLDER, planned.out or settings.out), request.source, settings)
     request = request.at_plans_concurrency(planned.concurrency).model_copy(update={"out": out})
     return request.model_copy(update={"run_id": await open_plan(planned, request, settings)})

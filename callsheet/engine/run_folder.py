@@ -17,6 +17,7 @@ from manifests.plan_file import ROWS_FILE
 from manifests.readers.remote import bare_address, is_remote
 
 PICTURES_AT_ONCE = 8
+RUNS_FOLDER = "the folder for runs"
 
 LINKED_PAGE = "report-links"
 """What the files of the page with links begin with (`write_linked_page`): who has one can see the videos."""
@@ -31,7 +32,7 @@ def folder_for(out: str, settings: Settings, *, sandbox: bool = False) -> Path:
     Raises UsageError for an object store that cannot be written to, and for a folder that cannot be used.
     """
     if not is_remote(out):
-        return usable_folder(Path(out), what="the folder for runs", instead="name another with --out")
+        return usable_folder(Path(out), what=RUNS_FOLDER, instead="name another with --out")
     if bare_address(out) != out and "@" in out.partition("://")[2].partition("/")[0]:
         raise UsageError(
             f"--out {bare_address(out)}: leave name and password out of the address, which is kept and "
@@ -66,14 +67,6 @@ def folder_here(run: Run, settings: Settings, *, is_shared: bool = False) -> Pat
     here = outbox(settings, sandbox=RunRequest.of(run).sandbox) / run.run_id
     (here / "media").mkdir(parents=True, exist_ok=True)
     return here
-
-
-def at_home(out: str) -> str:
-    """Return where runs are kept, with `~` as the home folder. Raises UsageError where there is none."""
-    try:
-        return str(Path(out).expanduser()) if out.startswith("~") else out
-    except RuntimeError as error:
-        raise UsageError(f"--out {out}: this user has no home folder for `~`") from error
 
 
 def lasting(out: str, source: str, settings: Settings) -> str:

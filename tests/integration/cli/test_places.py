@@ -72,6 +72,26 @@ def test_a_data_folder_may_be_named_from_home(monkeypatch, tmp_path):
     assert settings_from({"CALLSHEET_DATA_DIR": "~/book"}).data_dir == tmp_path / "book"
 
 
+@pytest.mark.parametrize(
+    ("named", "variable", "options"),
+    [
+        ("CALLSHEET_DATA_DIR", "CALLSHEET_DATA_DIR", ()),
+        ("CALLSHEET_LEDGER_URL", "CALLSHEET_LEDGER_URL", ()),
+        ("CALLSHEET_OUT", "CALLSHEET_OUT", ()),
+        ("the folder for runs", "", ("--out", "~nobody-here/runs")),
+    ],
+)
+def test_a_home_folder_that_is_not_there_is_named(shots, call, monkeypatch, named, variable, options):
+    """Wherever a place is named from it: exit code 2, in the same words."""
+    monkeypatch.setenv("FAL_KEY", "id:secret")
+    monkeypatch.setattr("callsheet.cli.session._server", lambda *_: ("", None))
+    if variable:
+        monkeypatch.setenv(variable, "~nobody-here/runs")
+    code, _, err = call("run", "shots.csv", "--budget-usd", "1", "--yes", *options)
+    assert code == 2
+    assert f"{named} is '~nobody-here/runs', but this user has no home folder for `~`" in err
+
+
 @pytest.mark.parametrize("out", ["shots.csv", "shots.csv/runs", "/proc/callsheet/runs", "x" * 300])
 def test_a_folder_for_runs_that_cannot_be_used_is_refused_before_a_run_is_opened(
     shots, call, monkeypatch, out

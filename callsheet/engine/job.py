@@ -87,11 +87,17 @@ def stop_on_error(ctx: RunContext, job_id: int, error: Exception, *, what: str =
         ctx.stop.stop(error)
         return
     logger.error("job %s failed unexpectedly", job_id, exc_info=error, extra={"run": ctx.run.run_id})
-    text = f"job {job_id}: {type(error).__name__}: {error}"[:500]
-    ctx.state.note_unfinished(text)
+    text = note_error(ctx, job_id, error)
     ctx.stop.drain(
         CallsheetError(f"{what} in {text}. Nothing more is bought; `{ctx.resume_command}` goes on")
     )
+
+
+def note_error(ctx: RunContext, job_id: int, error: Exception) -> str:
+    """Note that a job was not finished because of an unexpected error. Return the note."""
+    text = f"job {job_id}: {type(error).__name__}: {error}"[:500]
+    ctx.state.note_unfinished(text)
+    return text
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from callsheet.engine.context import RunContext
-from callsheet.engine.job import TO_DO, group_of, render_job, render_kind, stop_on_error
+from callsheet.engine.job import TO_DO, group_of, note_error, render_job, render_kind, stop_on_error
 from callsheet.engine.outage import through_outages
 from callsheet.ledger import JobRow, State, history
 from manifests.job import decode_job
@@ -122,7 +122,7 @@ async def _rendered(ctx: RunContext, row: JobRow, render: RenderJob) -> None:
         if ctx.stop.admitting:  # an error of `render_job` has stopped the buying already
             stop_on_error(ctx, row.job_id, error, what="error of the render function")
         else:
-            ctx.state.note_unfinished(f"job {row.job_id}: {type(error).__name__}: {error}"[:500])
+            note_error(ctx, row.job_id, error)
     finally:
         ctx.state.limiter.leave(row.job_id)
 

@@ -96,6 +96,19 @@ async def test_an_error_of_the_callers_own_render_function_stops_the_buying_as_w
     assert "ValueError: my function broke" in ctx.state.unfinished[0]
 
 
+async def test_an_error_of_the_callers_own_render_function_is_reported_while_the_run_drains(ctx):
+    """The run ends for the reason that it stopped for; the job and its error are named beside it."""
+    ctx.state.limiter = type(ctx.state.limiter)(1)
+
+    async def broken(ctx, _row):
+        ctx.stop.drain(Interrupted("a person stopped it"))
+        raise ValueError("my function broke")
+
+    await run_jobs(ctx, await waiting_jobs(ctx), broken)
+    assert ctx.state.unfinished == ["job 1: ValueError: my function broke"]
+    assert str(ctx.stop.reason) == "a person stopped it"
+
+
 async def test_jobs_that_are_stopped_have_ended_when_the_scheduler_returns(ctx):
     """A step that may not be cut short is finished while the run is still owned."""
     going, ended = asyncio.Event(), []

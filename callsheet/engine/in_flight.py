@@ -28,7 +28,7 @@ RunState = Literal["running", "idle", "stopped"]
 class UnfinishedRun:
     """An unfinished run of a plan's campaign, and what it means for the plan.
 
-    `jobs` is how many jobs of the plan it has in flight, `held_nano` what it holds in all, `unsent` what its
+    `jobs` is how many jobs of the plan it has in flight, `held_nano` what it holds in all, `pending` what its
     jobs still need that hold nothing yet. A living process works on one that is `running`; nobody does on the
     others. `goes_on_first` says that the campaign's next run carries it out before it buys anything.
     """
@@ -37,15 +37,15 @@ class UnfinishedRun:
     state: RunState
     jobs: int
     held_nano: int
-    unsent: Sequence[Spend] = ()
-    unsent_jobs: int = 0
+    pending: Sequence[Spend] = ()
+    pending_jobs: int = 0
     goes_on_first: bool = False
     sandbox: bool = False
 
     @property
-    def unsent_nano(self) -> int:
+    def pending_nano(self) -> int:
         """The most that its jobs still need, in nano-dollars."""
-        return sum(each.maximum_nano for each in self.unsent)
+        return sum(each.maximum_nano for each in self.pending)
 
 
 def rows_in_flight(ledger: Ledger, plan: Plan, changes: Changes) -> dict[int, str]:
@@ -76,15 +76,15 @@ def unfinished_beside(ledger: Ledger, campaign: str, in_flight: Mapping[int, str
         if not (first or counts[run.run_id]):
             continue
         stopped: RunState = "idle" if run.stopping_ms is None else "stopped"
-        unsent = ledger.do(runs.unsent, run.run_id)
+        pending = ledger.do(runs.pending, run.run_id)
         found.append(
             UnfinishedRun(
                 run_id=run.run_id,
                 state="running" if is_owned else stopped,
                 jobs=counts[run.run_id],
                 held_nano=ledger.do(queries.tally, run.run_id).held_nano,
-                unsent=[Spend(campaign, *owner, 0, total) for owner, (_, total) in unsent.items()],
-                unsent_jobs=sum(jobs for jobs, _ in unsent.values()),
+                pending=[Spend(campaign, *owner, 0, total) for owner, (_, total) in pending.items()],
+                pending_jobs=sum(jobs for jobs, _ in pending.values()),
                 goes_on_first=first,
                 sandbox=RunRequest.of(run).sandbox,
             )

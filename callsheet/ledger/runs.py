@@ -73,7 +73,7 @@ def in_flight(
 
 
 @read()
-def unsent(tx: Transaction, run_id: str) -> dict[tuple[str, str], tuple[int, int]]:
+def pending(tx: Transaction, run_id: str) -> dict[tuple[str, str], tuple[int, int]]:
     """Return, by client and model, how many jobs of a run hold nothing yet, and the most that they need.
 
     Amounts are in nano-dollars.

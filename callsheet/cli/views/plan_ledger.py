@@ -67,7 +67,7 @@ def room_beside(room: Room, unfinished: Sequence[UnfinishedRun]) -> dict[Cap, in
 
     The caps of the new run itself are not theirs.
     """
-    needs = [spend for each in unfinished if each.goes_on_first for spend in each.unsent]
+    needs = [spend for each in unfinished if each.goes_on_first for spend in each.pending]
     return {
         cap: left_nano
         if cap.scope in OF_A_RUN
@@ -89,12 +89,13 @@ def unfinished_line(each: UnfinishedRun, *, is_kept: bool) -> str:
         )
     if not each.goes_on_first:
         return left_to(each.run_id, each.jobs, sandbox=each.sandbox)
+    most = usd_rounded_up(each.pending_nano)
     needs = (
-        f". {each.unsent_jobs} of its jobs are not sent yet and need up to {usd_rounded_up(each.unsent_nano)}"
-        if each.unsent_jobs
+        f". {each.pending_jobs} of its jobs are not sent yet and need up to {most}"
+        if each.pending_jobs
         else ""
     )
-    kept = ", which is not among what is left above" if each.unsent_jobs and is_kept else ""
+    kept = ", which is not among what is left above" if each.pending_jobs and is_kept else ""
     has = f", has {each.jobs} of these in flight" if each.jobs else ""
     held = usd_rounded_up(each.held_nano)
     return (
@@ -111,8 +112,8 @@ def unfinished_document(each: UnfinishedRun) -> dict[str, Any]:
         "goes_on_first": each.goes_on_first,
         "jobs": each.jobs,
         "held_usd": usd_text(each.held_nano),
-        "not_sent": each.unsent_jobs,
-        "not_sent_maximum_usd": usd_text(each.unsent_nano),
+        "not_sent": each.pending_jobs,
+        "not_sent_maximum_usd": usd_text(each.pending_nano),
         "resume": command("resume", each.run_id, sandbox=each.sandbox),
     }
 

@@ -129,7 +129,7 @@ READS = {
     "made": lambda ledger: ledger.do(queries.made_by_fingerprint, "spring", ["a", "b"]),
     "in flight": lambda ledger: ledger.do(runs.refuse_in_flight, "spring", ["a"]),
     "all in flight": lambda ledger: ledger.do(runs.in_flight, "spring", ["a"]),
-    "not sent": lambda ledger: ledger.do(runs.unsent, "r"),
+    "pending": lambda ledger: ledger.do(runs.pending, "r"),
     "made meanwhile": lambda ledger: ledger.do(runs.refuse_made, "spring", ["a"]),
     "jobs of a run": lambda ledger: ledger.do(queries.jobs, "r"),
     "caps and accounts": lambda ledger: ledger.do(admission.balances),

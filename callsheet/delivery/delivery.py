@@ -30,7 +30,9 @@ from callsheet.media.mp4 import check_boxes
 from callsheet.report.rows import iso_utc
 from callsheet.sandbox.text import OWN_FONT, font_for, packages_for, system_fonts
 from callsheet.settings import Settings, settings_from
+from manifests.readers.remote import bare_address, is_remote
 from manifests.selection import Kept, read_kept
+from manifests.table import shown
 
 VIDEOS = "videos"
 """The folder of a delivery that holds the videos, each with its JSON and, where needed, its XMP."""
@@ -69,19 +71,20 @@ async def deliver_run(
     run: Run,
     keep: Sequence[Kept] | None,
     *,
-    target: Path,
+    to: str | Path | None,
     name: str,
     everything: bool = False,
     client: str | None = None,
 ) -> Delivery:
-    """Write the kept clips of a run into `target`, a folder or a ZIP, whole or not at all.
+    """Write the kept clips of a run into `to`, a folder or a ZIP, whole or not at all.
 
-    Originals are never changed. A file that is not on this disk is copied from the store that has the run's
-    results, or downloaded again, for free, where there is a key and fal still has it; else the clip is left
-    out and named. Raises ManifestError and
-    UsageError as `kept_clips` and `open_package` do and where a file is not the one that was paid for, and
-    DiskFull.
+    By default that is `<run_id>-delivery` in the current folder. Originals are never changed. A file that is
+    not on this disk is copied from the store that has the run's results, or downloaded again, for free, where
+    there is a key and fal still has it; else the clip is left out and named. Raises ManifestError and
+    UsageError as `kept_clips` and `open_package` do, UsageError for an address and where a file is not the
+    one that was paid for, and DiskFull.
     """
+    target = _target(run, to)
     clips = await asyncio.to_thread(_chosen, settings, run, keep, name, everything=everything, client=client)
     gone = [clip for clip in clips if not clip.is_there]
     for clip in gone:  # from the stores that the results of their runs are in; no key for fal is needed
@@ -143,11 +146,20 @@ async def deliver_async(
         settings,
         run,
         kept,
-        target=Path(f"{run.run_id}-delivery" if to is None else to),
+        to=to,
         name=name,
         everything=everything,
         client=client,
     )
+
+
+def _target(run: Run, to: str | Path | None) -> Path:
+    if to is not None and is_remote(str(to)):
+        raise UsageError(
+            f"a delivery is a folder or a ZIP on this machine, and {shown(bare_address(str(to)))} is an "
+            "address: name a path with --to, and copy it from there"
+        )
+    return Path(f"{run.run_id}-delivery" if to is None else to)
 
 
 def _chosen(

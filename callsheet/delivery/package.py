@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 import zipfile
@@ -76,13 +75,8 @@ def open_package(target: Path) -> Iterator[Package]:
     """Give the package that becomes `target`: a ZIP where the name ends in `.zip`, else a folder.
 
     Whatever goes wrong, nothing half-written stands under that name. Raises UsageError where something else
-    than a delivery stands there and for an address, OSError.
+    than a delivery stands there, OSError.
     """
-    if re.fullmatch(r"[a-z][a-z0-9+.-]+:", target.parts[0] if target.parts else "", re.IGNORECASE):
-        raise UsageError(
-            f"a delivery is a folder or a ZIP on this machine, and {target} is an address: name a path with "
-            "--to, and copy it from there"
-        )
     target = target.absolute()
     if target.suffix.lower() == ".zip":
         _refuse_other_file(target)

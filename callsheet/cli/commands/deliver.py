@@ -24,7 +24,7 @@ Keep = Annotated[list[str] | None, keep_option("The clips to deliver", " (defaul
 All = Annotated[bool, option("DELIVER_ALL", "Deliver every finished clip", "--all")]
 Client = Annotated[str | None, option("DELIVER_CLIENT", "Only the clips of this client", "--client")]
 To = Annotated[
-    Path | None,
+    str | Path | None,  # read as text, which may be an address; completed as a file
     option("DELIVER_TO", "A folder, or a ZIP if it ends in .zip (default: RUN-delivery)", "--to"),
 ]
 Name = Annotated[
@@ -55,10 +55,7 @@ def deliver(
     settings = run_settings(sandbox=sandbox)
     run = find_run(settings, run_id)
     kept = read_kept(keep, option="--keep") if keep else None
-    target = Path(f"{run.run_id}-delivery") if to is None else to
-    made = asyncio.run(
-        deliver_run(settings, run, kept, target=target, name=name, everything=all, client=client)
-    )
+    made = asyncio.run(deliver_run(settings, run, kept, to=to, name=name, everything=all, client=client))
     _tell(made)
     if json:
         document(_document(made))

@@ -293,13 +293,21 @@ async def test_what_cannot_be_meant_is_refused(shop: Any) -> None:
     assert files_in(".") == {}
 
 
-async def test_an_address_is_no_place_for_a_delivery(shop: Any) -> None:
-    """It became a folder `s3:` of the working directory, and the person believed it to be in the bucket."""
-    run_id, _ = await made(shop, "a,A boat")
-    for to in ("s3://bucket/spring", "gs://bucket/spring.zip"):
-        with pytest.raises(UsageError, match=f"{to[:3]}/bucket/spring.* is an address: name a path"):
-            await callsheet.deliver_async(run_id, everything=True, to=to)
-    assert files_in(".") == {}
+async def test_an_address_is_no_place_for_a_delivery(shop: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It became a folder `s3:` of the working directory, and the person believed it to be in the bucket.
+
+    Nothing is downloaded for it, and what may be a signature in it is not shown.
+    """
+    run_id, folder = await made(shop, "a,A boat")
+    (folder / "media" / "a.mp4").unlink()
+    for to in ("s3://bucket/spring", "S3://bucket/spring", "gs://bucket/spring.zip"):
+        said = f"this machine, and {to} is an address: name a path with --to"
+        with pytest.raises(UsageError, match=said):
+            await callsheet.deliver_async(run_id, everything=True, to=f"{to}?signature=1")
+        command = ["deliver", run_id, "--all", "--to", to]
+        assert await anyio.to_thread.run_sync(run_command, command) == 2
+        assert said in capsys.readouterr().err
+    assert (files_in("."), files_in(folder / "media")) == ({}, {})
 
 
 async def test_a_client_gets_its_own_clips_only(shop: Any) -> None:

@@ -9,10 +9,10 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from callsheet.errors import UsageError
-from pricing.catalog_tables import CatalogTables, Endpoint, SizesByTable, Task, named_by, tables_of, taken
+from pricing.catalog_tables import CatalogTables, Endpoint, SizesByTable, Task, tables_of, with_taken
 from pricing.money import MAX_USD
 from pricing.rates import CONFIDENCES, Case, Rate, rates_for
 from pricing.units import KNOWN_UNITS, parse_unit
@@ -134,18 +134,15 @@ _ENDPOINT_MUST = {
     "default_resolution": _TEXT,
     "durations_s": _must_be("a list of whole seconds from 1 to 3600, the shortest first", _are_seconds),
 }
+_OF_TYPE = {bool: _TRUTH, tuple[int, int] | None: _BOUNDS, tuple[str, ...]: _TEXTS}
 ENDPOINT = {
     **_ENDPOINT_MUST,
+    **{key: _OF_TYPE[each] for key, each in get_type_hints(Endpoint).items() if each in _OF_TYPE},
     "task": _must_be(f"one of {', '.join(get_args(Task))}", get_args(Task).__contains__),
     "default_duration": _written("seconds as text like 5, or auto", r"auto|[1-9]\d{0,3}"),
     **dict.fromkeys(("source", "deprecated", "unit"), _TEXT),
-    **dict.fromkeys(("num_frames", "reference_images", "reference_videos", "reference_audios"), _BOUNDS),
     "reference_files": _whole(0, 1000),
     "input_video_ms": _whole(0, 3_600_000),
-    **dict.fromkeys(("end_image", "audio", "seed", "returns_seed", "camera_fixed", "safety_checker"), _TRUTH),
-    **dict.fromkeys(("num_frames_doubted", "end_user_id", "draft", "prompt_optional"), _TRUTH),
-    "history_confirmed": _TRUTH,
-    **dict.fromkeys(("codecs", "bitrate_modes", "tasks", "not_sent", "aliases"), _TEXTS),
     "fps": _FPS,
     "unit_price": _DOLLARS,
 }
@@ -210,9 +207,8 @@ def _wrong_endpoints(rows: Mapping[Any, Mapping[str, Any]]) -> Iterator[str]:
         earlier = Allowed(
             f"allowed are earlier endpoints of this file: {', '.join(complete)}", list(complete).__contains__
         )
-        row = {**(taken(complete[own["like"]]) if earlier.fits(own.get("like")) else {}), **own}
+        row = with_taken(own, complete)
         if isinstance(own.get("id"), str):
-            row = {**named_by(own["id"]), **row}
             complete[own["id"]] = row
         yield from _wrong_keys(f"[[endpoints]] {number}", row, {**ENDPOINT, "like": earlier}, _ENDPOINT_MUST)
 

@@ -142,21 +142,24 @@ def tables_of(data: Mapping[str, Any]) -> CatalogTables:
     )
 
 
-def taken(earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an endpoint takes from the earlier one that its `like` names."""
-    return {key: value for key, value in earlier.items() if key not in _NOT_TAKEN}
+def with_taken(own: Mapping[str, Any], earlier: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return all keys of an endpoint: its own, those of the one that its `like` names, those of its id.
 
-
-def named_by(endpoint_id: str) -> dict[str, str]:
-    """Return the keys that follow from an endpoint's id where it has none of its own."""
-    return {"task": endpoint_id.rpartition("/")[2], "source": f"https://fal.ai/models/{endpoint_id}"}
+    `earlier` are the endpoints before it, by id. What is no id, or no earlier one, adds nothing.
+    """
+    own_id, like = own.get("id"), own.get("like")
+    row: dict[str, Any] = {}
+    if isinstance(own_id, str):
+        row = {"task": own_id.rpartition("/")[2], "source": f"https://fal.ai/models/{own_id}"}
+    if isinstance(like, str):
+        row |= {key: value for key, value in earlier.get(like, {}).items() if key not in _NOT_TAKEN}
+    return {**row, **own}
 
 
 def _endpoints(rows: Iterable[Mapping[str, Any]]) -> Iterator[Endpoint]:
     complete: dict[str, dict[str, Any]] = {}
     for own in rows:
-        row = {**named_by(own["id"]), **taken(complete.get(own.get("like", ""), {})), **own}
-        complete[own["id"]] = row
+        row = complete[own["id"]] = with_taken(own, complete)
         keys: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in row.items()

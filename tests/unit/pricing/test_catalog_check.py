@@ -209,7 +209,7 @@ MISTAKES = [
     ),
     ('usd = "0.28"', 'usd = "1000000.5"', "[[rates]] 1, usd: found '1000000.5'", "dollars as text"),
     ('per = "second"', 'per = "00 videos"', "[[rates]] 1, per: found '00 videos'", "seconds or videos"),
-    (f'id = "{KLING}"', f'id = "{KLING}"\nlike = []', "[[endpoints]] 1, like: found '[]'", "earlier"),
+    (f'id = "{KLING}"', f'id = "{KLING}"\nlike = [1]', "[[endpoints]] 1, like: found '[1]'", "earlier"),
     (f'id = "{KLING}"', f'id = "{KLING}"\nlike = 7', "[[endpoints]] 1, like: found '7'", "earlier"),
     (f'id = "{KLING}"', "id = 3", "[[endpoints]] 1, id: found '3'", "letters, digits"),
     (f'id = "{KLING}"', f"id = 0x{'F' * 5000}", "[[endpoints]] 1, id: found 'int'", "letters, digits"),

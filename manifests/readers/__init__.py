@@ -301,7 +301,7 @@ def written_rows(rows: Any, name: str, folder: Path) -> Path:
         raise UsageError(f"the rows are no table: {': '.join(map(str, error.args))}") from error
     path = folder / f"{name}.parquet"
     try:
-        pq.write_table(table, path)
+        pq.write_table(_as_shown(table), path)
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"the rows cannot be kept as Parquet: {error}") from error
     return path
@@ -341,10 +341,27 @@ def _table_of_frame(frame: Any) -> Any:
         )
 
 
+def _as_shown(table: Any) -> Any:
+    """Return an Arrow table with the periods and intervals of pandas as text: Parquet has their numbers."""
+    import pyarrow as pa
+
+    for at, each in enumerate(table.schema):
+        kind = each.type.value_type if pa.types.is_dictionary(each.type) else each.type
+        if isinstance(kind, pa.BaseExtensionType) and kind.extension_name.startswith("pandas."):
+            column = table.column(at)
+            if kind is not each.type:  # a Categorical: its words and their places
+                column = pa.chunked_array([one.dictionary.take(one.indices) for one in column.chunks], kind)
+            table = table.set_column(at, each.name, _array(each.name, column.to_pandas().tolist()))
+    return table
+
+
 _WRITTEN = (str, int, float, Decimal, PurePath)
 
 _MISSING = ("NAType", "NaTType")
 """The types of what pandas calls missing."""
+
+_SHOWN = ("Period", "Interval")
+"""The types of pandas that are written as pandas shows them."""
 
 
 def _array(name: str, values: list[Any]) -> Any:
@@ -364,6 +381,7 @@ def _array(name: str, values: list[Any]) -> Any:
             for value in values
         ]
         values = [None if type(value).__name__ in _MISSING else value for value in values]
+        values = [str(value) if type(value).__name__ in _SHOWN else value for value in values]
         if not all(value is None or isinstance(value, _WRITTEN) for value in values):
             kinds = {type(value).__name__ for value in values if value is not None}
             found = "values of different kinds" if len(kinds) > 1 else f"values of the kind {kinds.pop()}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from datetime import date
+from contextlib import suppress
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,59 @@ def test_values_of_several_kinds_become_text(make: Any, values: list[Any], cells
     plan = callsheet.plan(make([{**ROW, "seed": at, "note": value} for at, value in enumerate(values)]))
     assert plan.planned is not None
     assert [job.cells["note"] for job in plan.planned.jobs] == cells
+
+
+MONTHS = pd.PeriodIndex(["2026-11", None], freq="M")
+SPANS = pd.arrays.IntervalArray.from_tuples([(0, 1), None])
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        (MONTHS, ["2026-11", ""]),
+        (pd.PeriodIndex(["2026-11-02", None], freq="D"), ["2026-11-02", ""]),
+        (pd.Series([pd.Period("2026-11", "M"), "later"], dtype=object), ["2026-11", "later"]),
+        (pd.Categorical(MONTHS), ["2026-11", ""]),
+        (SPANS, ["(0.0, 1.0]", ""]),
+        (pd.Categorical(SPANS), ["(0.0, 1.0]", ""]),
+        (pd.Categorical(["x", None]), ["x", ""]),
+        (pd.Categorical([3, 4]), ["3", "4"]),
+        (pd.to_timedelta(["1 day 2:03:04.5", None]), ["1 day, 2:03:04.500000", ""]),
+        (pd.to_datetime(["2026-11-02 03:04:05", None]), ["2026-11-02T03:04:05", ""]),
+        (pd.array([1, None], dtype="Int64"), ["1", ""]),
+        (pd.array([True, None], dtype="boolean"), ["true", ""]),
+        (pd.array([1.5, None], dtype="Float64"), ["1.5", ""]),
+        (pd.array(["x", None], dtype="string"), ["x", ""]),
+        (pd.array([date(2026, 1, 2), None], dtype=pd.ArrowDtype(pa.date32())), ["2026-01-02", ""]),
+        (pd.array([timedelta(seconds=5), None], dtype=pd.ArrowDtype(pa.duration("s"))), ["0:00:05", ""]),
+    ],
+    ids=lambda value: "" if isinstance(value, list) else str(value.dtype)[:30],
+)
+def test_a_column_of_pandas_becomes_text_as_it_is_shown(column: Any, cells: list[str]) -> None:
+    """In a DataFrame, in its Arrow table where there is one, and in a list of dicts.
+
+    A period was the number of months since 1970, and an interval was JSON.
+    """
+    frame = pd.DataFrame({**{name: [cell] * 2 for name, cell in ROW.items()}, "seed": [1, 2], "note": column})
+    kinds = frame.dtypes
+    forms: list[Any] = [frame, frame.to_dict("records")]
+    with suppress(pa.ArrowInvalid):
+        forms.append(pa.Table.from_pandas(frame))
+    for rows in forms:
+        planned = callsheet.plan(rows).planned
+        assert planned is not None
+        assert [job.cells["note"] for job in planned.jobs] == cells
+    assert (frame.dtypes == kinds).all()
+
+
+@pytest.mark.parametrize(
+    "column", [pd.arrays.SparseArray([0, 3]), np.array([1j, 2j])], ids=["sparse", "complex"]
+)
+def test_a_column_of_pandas_that_arrow_has_not_is_refused_by_name(column: Any) -> None:
+    """In one sentence."""
+    frame = pd.DataFrame({**{name: [cell] * 2 for name, cell in ROW.items()}, "note": column})
+    with pytest.raises(UsageError, match=r"^the rows are no table: .*column note"):
+        callsheet.plan(frame)
 
 
 @pytest.mark.parametrize(

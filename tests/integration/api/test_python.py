@@ -21,6 +21,7 @@ import pyarrow as pa
 import pytest
 
 import callsheet
+from callsheet.engine.open_run import open_run, select
 from callsheet.engine.request import RunRequest
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, queries
@@ -270,6 +271,26 @@ def test_a_run_against_fal_without_a_cap_or_a_key_is_refused(place, monkeypatch)
     monkeypatch.setenv("CALLSHEET_QUEUE_URL", "http://127.0.0.1:9")
     with pytest.raises(UsageError, match="cap"):
         callsheet.run(plan)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (True, "has runs on the sandbox, whose clips would count"),
+        (False, "has runs against fal; a run on the"),
+    ],
+    ids=["of the sandbox", "against fal"],
+)
+def test_a_plan_beside_a_ledger_of_the_other_kind_is_refused(place, monkeypatch, theirs, said):
+    """What is left of its caps is other money: the plan would fit, and its run would be refused."""
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", f"sqlite:///{place / 'ledger.sqlite'}")
+    plan = callsheet.plan([ROW], budget_usd="1", sandbox=theirs)
+    with Ledger.open(settings_from(os.environ).ledger) as ledger:
+        chosen = select(ledger, plan.planned, fit=False)
+        open_run(ledger, plan.planned, chosen, out=place, options=RunRequest(sandbox=theirs).kept)
+    assert callsheet.plan([ROW], budget_usd="1", sandbox=theirs).fits
+    with pytest.raises(UsageError, match=f"the ledger .*ledger.sqlite {said}"):
+        callsheet.plan([ROW], budget_usd="1", sandbox=not theirs)
 
 
 def test_what_does_not_fit_is_refused_and_with_fit_left_out(place):

@@ -20,7 +20,7 @@ from manifests.readers import as_table, open_manifests
 from manifests.readers import csv as csv_reader
 from manifests.readers import jsonl as jsonl_reader
 from manifests.readers.parquet import ParquetFile, value_text
-from manifests.table import CELL_LIMIT_BYTES, ReadOptions, Table
+from manifests.table import CELL_LIMIT_BYTES, ReadOptions, Table, shown
 
 HERE = Path()
 
@@ -329,3 +329,17 @@ def test_csv_cells_come_back_as_written(cells: list[str]) -> None:
     records = read_csv(f"{header}\n{quoted}\n".encode(), header_row=1)
     written = [list(row) for row in records.cells]
     assert written == ([cells] if any(cell.strip() for cell in cells) else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("https://h/m.csv?X-Amz-Signature=S and more", "https://h/m.csv?[hidden] and more"),
+        ("s3://bucket/m.csv?token=S?S", "s3://bucket/m.csv?[hidden]"),
+        ("https://key:S@h/m.csv?S", "https://[hidden]@h/m.csv?[hidden]"),
+        ("What is it?yes", "What is it?yes"),
+    ],
+)
+def test_the_query_of_an_address_is_hidden_in_messages(text: str, said: str) -> None:
+    """It may be a signature. A question mark in other text hides nothing."""
+    assert shown(text) == said

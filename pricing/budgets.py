@@ -117,11 +117,17 @@ def campaign_client_key(campaign: str, client: str) -> str:
     return f"{campaign.replace('%', '%25').replace('/', '%2F')}/{client_key(client)}"
 
 
+def campaign_and_client(key: str) -> tuple[str, str]:
+    """Return the campaign and the client that a key of `campaign_client_key` names."""
+    campaign, _, client = key.partition("/")
+    return campaign.replace("%2F", "/").replace("%25", "%"), client
+
+
 def scope_label(scope: Scope, key: str) -> str:
     """Name what a cap or an account is for: `campaign spring`, `client acme in campaign spring`, `ledger`."""
     if scope == "campaign_client":
-        campaign, _, client = key.partition("/")
-        return f"client {client} in campaign {campaign.replace('%2F', '/').replace('%25', '%')}"
+        campaign, client = campaign_and_client(key)
+        return f"client {client} in campaign {campaign}"
     if scope == "retakes":
         return f"retakes of run {key}" if key else "retakes"
     return f"{scope} {key}".rstrip()

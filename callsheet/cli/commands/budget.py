@@ -16,7 +16,7 @@ from callsheet.ledger import Account, AccountRef, Ledger, Overrun, admission, hi
 from callsheet.ledger.accounts import window_at
 from callsheet.report.summary import overrun_document
 from callsheet.settings import command
-from pricing.budgets import Scope, client_key
+from pricing.budgets import Scope, campaign_and_client, campaign_client_key, client_key
 from pricing.catalog import load_catalog
 from pricing.money import parse_usd, usd_text
 
@@ -134,7 +134,7 @@ def parse_scope(text: str) -> tuple[Scope, str]:
         raise UsageError(f"{text[:80]!r} is not a scope.{hint} Use {FORMS}")
     if (kind == "ledger") == bool(colon) or (kind != "ledger") != bool(name):
         raise UsageError(f"{text[:80]!r} is not a scope. Use {FORMS}")
-    if kind == "campaign-client" and not all(part.strip() for part in name.rpartition("/")):
+    if kind == "campaign-client" and not all(part.strip() for part in name.partition("/")):
         raise UsageError(
             f"{text[:80]!r} is not a scope: it names a campaign and a client, campaign-client:CAMPAIGN/CLIENT"
         )
@@ -147,11 +147,13 @@ def parse_scope(text: str) -> tuple[Scope, str]:
 
 
 def _key(kind: str, name: str) -> str:
-    """Return the name under which the ledger counts: a client is the same however it is typed."""
+    """Return the name under which the ledger counts: a client is the same however it is typed.
+
+    A campaign may be typed as it is called, or as `budget list` shows it, with a percent sign as %25.
+    """
     if kind == "client":
         return client_key(name)
-    campaign, slash, client = name.rpartition("/")
-    return f"{campaign}/{client_key(client)}" if kind == "campaign-client" and slash else name
+    return campaign_client_key(*campaign_and_client(name)) if kind == "campaign-client" else name
 
 
 def scope_text(ref: AccountRef) -> str:

@@ -10,6 +10,7 @@ from callsheet.cli.commands.ledger import day_ms
 from callsheet.cli.logs import printable
 from callsheet.errors import UsageError
 from callsheet.ledger import AccountRef
+from pricing.budgets import campaign_client_key
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,16 @@ def test_a_scope_is_read_as_it_is_shown(text, scope, key):
 def test_a_client_is_one_client_however_it_is_typed(text, key):
     """`budget set` caps the client that jobs count in; a campaign's name keeps its case."""
     assert parse_scope(text)[1] == key
+
+
+@pytest.mark.parametrize("campaign", ["spring", "50% & more", "100%2F"])
+@pytest.mark.parametrize("client", ["acme", "ACME/Berlin", "Acme/b/C"])
+def test_a_cap_is_set_where_the_client_of_the_campaign_is_counted(campaign, client):
+    """A percent sign in the campaign and a slash in the client change no account, as typed or as listed."""
+    counted = campaign_client_key(campaign, client)
+    assert parse_scope(f"campaign-client:{counted}")[1] == counted
+    if "%2F" not in campaign:  # typed, this is a campaign with a slash
+        assert parse_scope(f"campaign-client:{campaign}/{client}")[1] == counted
 
 
 @pytest.mark.parametrize(

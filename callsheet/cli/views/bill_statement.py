@@ -11,10 +11,11 @@ from tempfile import TemporaryFile
 from typing import Literal, TextIO
 
 from callsheet.cli.output import result, show_table
+from callsheet.errors import UsageError
 from callsheet.files import atomically
 from callsheet.ledger import Ledger
 from callsheet.ledger.bill_lines import Bill, BillSums, read_bills
-from callsheet.report.focus import focus_cells, focus_header
+from callsheet.report.focus import FOCUS_COLUMNS, focus_cells, focus_header
 from callsheet.report.safe_text import BOM, guarded, write_csv
 from callsheet.report.statement import (
     BillStatement,
@@ -28,9 +29,23 @@ from pricing.money import usd_text
 
 Format = Literal["text", "csv", "json", "html", "focus"]
 
+_BEGINNING = 4096
+_BEGINS_WITH = (
+    '"client","campaign","day",',
+    f'"{FOCUS_COLUMNS[0]}","{FOCUS_COLUMNS[1]}",',
+    '{\n  "ledger_id": ',
+)
+"""How a statement begins as CSV, FOCUS and JSON; a page has `_TITLE` near its beginning."""
+_TITLE = "<title>Statement · "
+
 
 def show_bills(ledger: Ledger, facts: StatementFacts, form: Format, out: Path | None) -> None:
-    """Write the statement of the wanted bills. Raises OSError where `out` cannot be written."""
+    """Write the statement of the wanted bills.
+
+    Raises OSError where `out` cannot be written, UsageError where it would take the place of something else.
+    """
+    if out is not None:
+        _refuse_to_replace(out)
     stream = ledger.stream(read_bills, facts.wanted, with_costs=facts.terms is not None)
     sums = next(stream)
     assert isinstance(sums, BillSums)
@@ -42,6 +57,19 @@ def show_bills(ledger: Ledger, facts: StatementFacts, form: Format, out: Path | 
         _write(file, statement, form)
     if out is not None:
         result(str(out))
+
+
+def _refuse_to_replace(path: Path) -> None:
+    """Raise UsageError where the path is there and is no statement: it may be a manifest or a ledger."""
+    if not path.exists() or (path.is_file() and _is_statement(path)):
+        return
+    raise UsageError(f"{path} is not a statement and will not be replaced; name another with --out")
+
+
+def _is_statement(path: Path) -> bool:
+    with path.open("rb") as file:
+        beginning = file.read(_BEGINNING).decode("utf-8", "replace").removeprefix(BOM)
+    return not beginning or beginning.startswith(_BEGINS_WITH) or _TITLE in beginning
 
 
 @contextmanager

@@ -271,6 +271,24 @@ def test_a_statement_for_a_spreadsheet_opens_with_its_letters(book, call, tmp_pa
     assert target.read_bytes().startswith(b'"')
 
 
+def test_a_statement_replaces_a_statement_and_no_other_file(book, call, tmp_path):
+    """A mistyped --out costs no manifest and no ledger; an earlier statement of any format is replaced."""
+    target = tmp_path / "statement"
+    for form in ("csv", "focus", "json", "html", "csv"):
+        assert call("ledger", "statement", "--format", form, "--out", str(target))[0] == 0
+    for content in (b"client,campaign,prompt\n", b"<!doctype html>\n<p>mine</p>", b"SQLite format 3\0"):
+        target.write_bytes(content)
+        code, _, err = call("ledger", "statement", "--format", "csv", "--out", str(target))
+        assert (code, target.read_bytes()) == (2, content)
+        assert f"{target} is not a statement and will not be replaced; name another with --out" in err
+    target.write_bytes(b"")
+    assert call("ledger", "statement", "--format", "csv", "--out", str(target))[0] == 0
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert call("ledger", "statement", "--format", "csv", "--out", str(pipe))[0] == 2
+    assert pipe.is_fifo()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

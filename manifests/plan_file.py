@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.errors import UsageError
-from callsheet.files import atomically, file_sha256, usable_folder, write_atomically
+from callsheet.files import atomically, file_sha256, naming_full_disk, usable_folder, write_atomically
 from manifests.columns import PICTURE_COLUMNS
 from manifests.job import Job
 from manifests.plan import LedgerCaps, Plan, PlannedJob, PlanOptions
@@ -62,17 +62,19 @@ class PlanFile:
 def write_plan(plan: Plan, path: Path, *, more: Mapping[str, Any] | None = None) -> None:
     """Write `path` (.json) and beside it the rows (`<stem>.rows.parquet`), each whole or not at all.
 
-    `more` are keys for a person to read; nothing reads them back.
+    `more` are keys for a person to read; nothing reads them back. Raises UsageError where the files cannot be
+    written, DiskFull where there is no room for them.
     """
     if path.suffix.lower() != ".json":
         raise UsageError(f"a plan file's name ends in .json, not {path.name}")
     rows_path = path.with_suffix(".rows.parquet")
     usable_folder(path.parent, what="the plan's folder", instead="name another")
     try:
-        # The rows first: a plan.json that can be read refers to rows that are there.
-        rows_sha256 = write_rows(plan.jobs, rows_path)
-        document = _document(plan, path.parent, rows_path.name, rows_sha256) | dict(more or {})
-        write_atomically(path, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
+        with naming_full_disk(path.parent, "make room or name another folder"):
+            # The rows first: a plan.json that can be read refers to rows that are there.
+            rows_sha256 = write_rows(plan.jobs, rows_path)
+            document = _document(plan, path.parent, rows_path.name, rows_sha256) | dict(more or {})
+            write_atomically(path, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 

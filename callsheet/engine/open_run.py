@@ -15,7 +15,8 @@ from callsheet import failpoints
 from callsheet.engine.image_changes import Etags, etags_to_remember, remembering, with_changed_images
 from callsheet.engine.in_flight import naming_commands
 from callsheet.engine.rollback_guard import refuse_older_ledger, remember
-from callsheet.errors import Busy, OverBudget, PlanChanged, UsageError
+from callsheet.errors import Busy, DiskFull, OverBudget, PlanChanged, UsageError
+from callsheet.files import naming_full_disk
 from callsheet.ledger import (
     Account,
     AccountRef,
@@ -262,7 +263,7 @@ def open_run(
     try:
         with naming_commands(ledger):
             _write_run(ledger, plan, selection, run_id, folder, options=options, etags=etags)
-    except (UsageError, Busy):  # refused: the ledger has no such run, or it was never opened
+    except (UsageError, DiskFull, Busy):  # refused: the ledger has no such run, or it was never opened
         _remove_unused(folder)
         raise
     failpoints.passing("after_open")
@@ -289,7 +290,8 @@ def _write_run(
 
     kept = replace(plan, source=bare_address(plan.source)) if isinstance(plan.source, str) else plan
     write_plan(kept, folder / "plan.json")
-    pq.write_table(manifest_table(plan), folder / "manifest.parquet")
+    with naming_full_disk(folder, "make room or name another folder with --out"):
+        pq.write_table(manifest_table(plan), folder / "manifest.parquet")
     known = etags_to_remember(plan, selection.buy, etags)
     changes = selection.changes
     retakes = replace(plan.retakes, step=plan.largest_take()) if plan.retakes else None

@@ -94,6 +94,23 @@ async def test_videos_that_do_not_fit_stay_at_fal_until_there_is_room(house, sma
     assert [len(house.accepted(name)) for name in names] == [1, 1, 1]
 
 
+@pytest.mark.usefixtures("no_spare")
+async def test_a_run_cannot_be_opened_on_a_full_disk(house, small_disk):
+    """That is no bad input: the exit code is 1, nothing was sent, and no run is left to go on with."""
+    runs = house.folder / "runs"
+    small_disk(runs)
+    filler = fill(runs)
+    with pytest.raises(DiskFull, match=f"no room is left in {runs}/.*; make room or name another") as full:
+        house.open_run("a,full disk nine")
+    assert full.value.exit_code == 1
+    with closing(Ledger.open(house.settings.ledger)) as ledger:
+        assert ledger.do(queries.unfinished, "spring") == []
+    assert [path.name for path in runs.iterdir() if path.is_dir()] == []
+    filler.unlink()
+    await house.work(house.open_run("a,full disk nine"))
+    assert len(house.accepted("full disk nine")) == 1
+
+
 async def test_a_run_taken_up_on_a_full_disk_names_its_folder(house, small_disk):
     """The mark beside the runs is the first file that is written, and nothing was bought before it."""
     runs = house.folder / "runs"

@@ -13,7 +13,16 @@ from typing import Any
 
 from callsheet.engine.results import facts_of, manifest_of, other_takes, result_rows, reviewed, write_report
 from callsheet.errors import ManifestError, UsageError
-from callsheet.ledger import Ledger, Run, queries, reviews
+from callsheet.ledger import (
+    AccountRef,
+    Ledger,
+    Run,
+    admission,
+    queries,
+    refs_of_owners,
+    reviews,
+    wall_clock_ms,
+)
 from callsheet.ledger.records import Change
 from callsheet.report.clips import review_document
 from callsheet.report.page import existing_pictures, parts_of, render_page
@@ -117,27 +126,33 @@ class ReviewSession:
         """Count the verdicts, and say what the retakes cost.
 
         `retake` counts the retakes that are on order, and `bought` those that were bought. `maximum` is what
-        the former cost at most, and `left` what the nearest cap leaves, in nano-dollars; None without any.
+        the former cost at most, and `left` what the nearest cap that they count in leaves, in nano-dollars;
+        None without any.
         """
         counts = Counter(row.verdict for row in self._rows)
         bought = len(self._bought & self._retakes.keys())
-        caps = facts_of(self._ledger, self._run, self._rows).caps
-        left = [
-            max(0, (cap.limit_nano or 0) - cap.spent_nano - cap.held_nano)
-            for cap in caps
-            if cap.ref.scope != "run"
+        ordered = [
+            retake for job_id, retake in self._retakes.items() if retake and job_id not in self._bought
         ]
         return {
             **{verdict: counts[verdict] for verdict in VERDICTS},
             "retake": counts["retake"] - bought,
             "bought": bought,
-            "maximum": sum(
-                retake.price.maximum_nano
-                for job_id, retake in self._retakes.items()
-                if retake and job_id not in self._bought
-            ),
-            "left": min(left, default=None),
+            "maximum": sum(retake.price.maximum_nano for retake in ordered),
+            "left": self._left(ordered),
         }
+
+    def _left(self, ordered: Sequence[Retake]) -> int | None:
+        """Return what the cap leaves now that is nearest to what these retakes need of it."""
+        campaign, run_id, now_ms = self._run.campaign, self._run.run_id, wall_clock_ms()
+        needed: Counter[AccountRef] = Counter()
+        for retake in ordered:
+            owners = [(retake.job.client, retake.job.endpoint.model)]
+            refs = refs_of_owners(owners, campaign=campaign, run_id=run_id, at_ms=now_ms)
+            needed.update(dict.fromkeys(refs, retake.price.maximum_nano))
+        accounts = self._ledger.do(admission.headroom, [ref for ref in needed if ref.scope != "run"])
+        left = {ref: account.left_nano for ref, account in accounts.items() if account.left_nano is not None}
+        return min(((nano - needed[ref], nano) for ref, nano in left.items()), default=(0, None))[1]
 
     def retake_of(self, job_id: int) -> dict[str, Any] | None:
         """Describe the retake of a clip: its name, what it costs in nano-dollars, and whether it was bought.

@@ -8,7 +8,8 @@ import pytest
 
 from callsheet.engine.open_run import changes_of
 from callsheet.errors import UsageError
-from callsheet.ledger import Ledger, queries, reviews
+from callsheet.ledger import Ledger, admission, queries, reviews, wall_clock_ms
+from callsheet.review import session as review_session
 from callsheet.review.session import ReviewSession
 from manifests.planner import make_plan
 
@@ -114,6 +115,29 @@ async def test_a_note_changes_no_order(house: Any) -> None:
         plan = make_plan(selection)
         assert [each.job.custom_id for each in plan.jobs] == ["oak-t3"]
         assert len(changes_of(ledger, plan).made) == 1
+
+
+async def test_only_caps_that_the_retakes_count_in_are_near(house: Any, monkeypatch: Any) -> None:
+    """Another client's cap limits none of them, nor does a day that is over."""
+    source = house.folder / "clients.csv"
+    source.write_text(
+        "custom_id,prompt,model,resolution,num_frames,client\n"
+        "elm,An elm,seedance-1.0-lite,480p,29,acme\nfir,A fir,seedance-1.0-lite,480p,29,beta\n"
+    )
+    run_id = house.open_source(source)
+    await house.work(run_id)
+    with Ledger.open(house.settings.ledger) as ledger:
+        session, judge = opened(house, run_id, ledger)
+        assert session.tally()["left"] is None
+        half = ledger.do(admission.balances, scope="client", key="acme")[0].spent_nano
+        ledger.do(admission.set_cap, "client", "beta", "total", half)
+        ledger.do(admission.set_cap, "client", "acme", "total", 3 * half)
+        assert judge("retake")["tally"]["left"] == 2 * half
+        ledger.do(admission.set_cap, "campaign", "clients", "day", 3 * half)
+        assert session.tally()["left"] == half
+        tomorrow = wall_clock_ms() + 86_400_000
+        monkeypatch.setattr(review_session, "wall_clock_ms", lambda: tomorrow)
+        assert session.tally()["left"] == 2 * half
 
 
 async def test_a_bought_retake_is_neither_counted_nor_priced(house: Any) -> None:

@@ -128,13 +128,13 @@ def plan(
 ) -> Plan:
     """Check every row of `source` and price it. Nothing is spent.
 
-    `where` leaves the rows that have these values in these columns, `first` (1 or more) the first so many of
-    them, `sample` (1 or more) a sample of those, the same each time. `budget_usd` is the most that the run
-    may cost, in US dollars, above 0 and at most 1,000,000: "39.50", a Decimal or a number. `concurrency` (1
-    to 1000, by default 10) is how many renders go at the same time. `out` is the folder, or the address in an
-    object store, that run folders are made in (by default "runs"). `campaign` (1 to 100 characters) names
-    rows given in memory, which are called "campaign" without it; paths of pictures in them begin in the
-    working directory.
+    `where` leaves the rows that have these values, or one of a list, in these columns, `first` (1 or more)
+    the first so many of them, `sample` (1 or more) a sample of those, the same each time. `budget_usd` is the
+    most that the run may cost, in US dollars, above 0 and at most 1,000,000: "39.50", a Decimal or a number.
+    `concurrency` (1 to 1000, by default 10) is how many renders go at the same time. `out` is the folder, or
+    the address in an object store, that run folders are made in (by default "runs"). `campaign` (1 to 100
+    characters) names rows given in memory, and no file; they are called "campaign" without it, and paths of
+    pictures in them begin in the working directory.
     Problems of rows are in the plan's `errors`. Raises UsageError where the source or an option cannot be
     used at all, PlanChanged for a plan file that no longer holds, LedgerError where the ledger cannot be
     read.
@@ -158,6 +158,8 @@ def plan(
         options = replace(options, pictures_from=Path.cwd(), campaign=name)
         folder = TemporaryFolder()
         path = written_rows(path, name, folder.path)
+    elif campaign is not None:
+        raise UsageError("campaign names rows in memory; give a file's one in a campaign file")
     try:
         made = make_plan(path, overrides=options)
     except ManifestError as error:
@@ -238,7 +240,7 @@ async def run_async(
     request = request_of(
         source=source.source,
         first=source.rows.first,
-        where=dict(source.rows.where),
+        where=source.rows.asked,
         sample=source.rows.sample,
         budget_usd=planned.options.budget_usd,
         concurrency=concurrency,

@@ -41,6 +41,11 @@ class RowFilter:
         """Whether anything is said."""
         return self != RowFilter()
 
+    @property
+    def asked(self) -> dict[str, list[str]]:
+        """The values of `where` by column."""
+        return {column: [value for name, value in self.where if name == column] for column, _ in self.where}
+
     def matching(self, columns: Mapping[str, Sequence[str]], renamed: Mapping[str, str]) -> list[bool]:
         """Say for every row whether it has the values of `where`; `columns` holds the cells by our names.
 

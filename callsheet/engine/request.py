@@ -7,7 +7,7 @@ the environment by the process that sends.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -171,13 +171,26 @@ def request_of(*, where: Mapping[str, Any] | None, out: str | Path | None, **opt
     if not isinstance(where, Mapping | None):
         raise UsageError(f"where: found {where!r}: give a dict of columns and values")
     refuse_other_kinds(str | os.PathLike, out=out)
-    pairs = tuple(f"{column}={value_text(value)}" for column, value in (where or {}).items())
+    pairs = tuple(
+        f"{column}={value_text(value)}"
+        for column, wanted in (where or {}).items()
+        for value in _either(column, wanted)
+    )
     try:
         return RunRequest(where=pairs, out=None if out is None else str(out), **options)
     except ValidationError as error:
         first = error.errors()[0]
         said = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{first['loc'][0]}: found {first['input']!r}: {said}") from None
+
+
+def _either(column: str, wanted: Any) -> Collection[Any]:
+    """Return the values of which a row must have one. Raises UsageError for none at all."""
+    if not isinstance(wanted, list | tuple | set | frozenset):
+        return (wanted,)
+    if not wanted:
+        raise UsageError(f"where: {column} has an empty list; give one value or more")
+    return wanted
 
 
 def amount_text(dollars: str | Decimal | float | None) -> str | None:

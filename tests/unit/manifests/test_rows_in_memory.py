@@ -45,6 +45,26 @@ def test_a_campaign_that_is_no_name_is_refused_and_removes_nothing(temporary: Pa
     assert [path.name for path in home.iterdir()] == ["precious"]
 
 
+def test_a_campaign_is_not_named_beside_a_file(tmp_path: Path) -> None:
+    """A file has a campaign of its own: the money would not count under the name that was given."""
+    source = tmp_path / "shots.csv"
+    source.write_text("prompt,model\na kite,seedance-1.0-pro-fast\n")
+    with pytest.raises(UsageError, match="campaign names rows in memory; give"):
+        callsheet.plan(source, campaign="spring")
+    with pytest.raises(UsageError, match="campaign names rows in memory"):
+        callsheet.run(source, campaign="spring", sandbox=True)
+
+
+def test_where_takes_several_values_of_a_column() -> None:
+    """As `--where` does when it is given twice: a row has one of them. The plan's run keeps all of them."""
+    rows = [{**ROW, "client": client, "seed": seed} for seed, client in enumerate(("acme", "beta", "umbra"))]
+    plan = callsheet.plan(rows, where={"client": ["Acme ", "beta"], "model": ROW["model"]})
+    assert (plan.jobs, plan.warnings) == (2, ())
+    assert plan.rows.asked == {"client": ["Acme ", "beta"], "model": [ROW["model"]]}
+    with pytest.raises(UsageError, match="where: client has an empty list"):
+        callsheet.plan(rows, where={"client": []})
+
+
 @pytest.mark.parametrize("name", ["spring", "..", "a.b", "~", "Spring 50% #1 & co?"])
 def test_the_folder_of_the_rows_goes_with_their_plan(temporary: Path, name: str) -> None:
     """And only that folder."""

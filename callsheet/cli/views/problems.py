@@ -45,9 +45,8 @@ def explain_mistakes(error: ManifestError, source: str, errors: Path | None) -> 
     """
     all_said = show_problems(error.problems)
     if errors is not None or not all_said:
-        if errors is not None:
-            _refuse_to_overwrite(errors)
         path = errors or Path(f"{PurePath(source.partition('?')[0]).stem or 'manifest'}.errors.csv")
+        _refuse_to_overwrite(path)
         try:
             write_atomically(path, errors_csv(error.problems).encode())
         except OSError as reason:

@@ -139,6 +139,19 @@ def test_very_many_mistakes_are_said_by_kind_and_written_down(tmp_path, monkeypa
     assert Path("other.csv").read_bytes() == Path("shots.errors.csv").read_bytes()
 
 
+@pytest.mark.parametrize("options", [[], ["--errors", "shots.errors.csv"]])
+def test_a_list_of_mistakes_replaces_no_other_file(tmp_path, monkeypatch, capsys, options):
+    """A file of that name may be rows that somebody corrects; the first mistakes are said all the same."""
+    monkeypatch.chdir(tmp_path)
+    Path("shots.csv").write_text("prompt,model\n" + "".join(f"p,nope{row}\n" for row in range(60)))
+    Path("shots.errors.csv").write_text(SHOTS)
+    assert run_command(["validate", "shots.csv", *options]) == 2
+    assert Path("shots.errors.csv").read_text() == SHOTS
+    said = capsys.readouterr().err
+    assert "column model, 60 rows" in said
+    assert "--errors shots.errors.csv: the file exists and is not an error list; name another file" in said
+
+
 def test_a_list_of_mistakes_opens_in_excel_and_can_be_written_again(tmp_path, monkeypatch, capsys):
     """With more than ASCII it says that it is UTF-8, and is still known as a list of errors."""
     monkeypatch.chdir(tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ async def finalize(ctx: RunContext) -> dict[str, Any]:
     _tell(ctx, refetched)
     await fetch_pictures(ctx)
     await ctx.do.call(remember, Path(run.out).parent, run.run_id)
-    summary = await ctx.do.call(_written, run)
+    summary = await ctx.do.call(_written, run, ctx.state.notice)
     for run_id, statuses in summary["elsewhere"].items():
         ctx.state.notice(left_to(run_id, sum(statuses.values()), sandbox=ctx.request.sandbox))
     unpublished = await publish_report(ctx)
@@ -198,10 +198,10 @@ def _why_stopped(ctx: RunContext) -> str:
     return next((text for text in ctx.state.notices if text.startswith("stopped buying")), "")
 
 
-def _written(ledger: Ledger, run: Run) -> dict[str, Any]:
+def _written(ledger: Ledger, run: Run, tell: Callable[[str], object]) -> dict[str, Any]:
     """Write the results of a run that is still this process's own."""
     ledger.renew()
-    return write_report(ledger, run)
+    return write_report(ledger, run, tell)
 
 
 def _tell(ctx: RunContext, refetched: Refetched) -> None:

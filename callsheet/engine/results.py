@@ -6,6 +6,7 @@ for and not fetched yet: they are looked up by their fingerprint.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -47,6 +48,8 @@ from pricing.quotes import Quote
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+logger = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 1_000
 TAKES_BESIDE = 20
@@ -199,10 +202,11 @@ def _caps(ledger: Ledger, run: Run, rows: Sequence[ResultRow]) -> list[Account]:
     return [account for account in found.values() if account.limit_nano is not None]
 
 
-def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
+def write_report(ledger: Ledger, run: Run, tell: Callable[[str], object] = logger.warning) -> dict[str, Any]:
     """Write results, errors, summary and page of a run into its folder. Returns the summary.
 
-    Raises DiskFull, and the files of before are still there, where they do not fit.
+    `tell` is told what a person should know of the files. Raises DiskFull, and the files of before are still
+    there, where they do not fit.
     """
     folder = Path(run.out)
     results = result_rows(ledger, run)
@@ -212,7 +216,7 @@ def write_report(ledger: Ledger, run: Run) -> dict[str, Any]:
     again = command("report", run.run_id, sandbox=ledger.is_sandbox)
     with naming_full_disk(folder, f"make space, then run `{again}`"):
         folder.mkdir(parents=True, exist_ok=True)
-        summary = write_run_files(folder, facts, table, results, others)
+        summary = write_run_files(folder, facts, table, results, others, tell)
     return summary_document(summary)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,14 @@ from manifests.selection import REVIEW_COLUMNS, RUN_COLUMN
 if TYPE_CHECKING:
     import pyarrow as pa
 
+logger = logging.getLogger(__name__)
+
 ROWS_AT_ONCE = 500
+
+RESULTS_FILE, ERRORS_FILE = "results.parquet", "errors.csv"
+
+ERRORS_SHA256 = b"callsheet.errors_sha256"
+"""Where results.parquet has the hash of the errors.csv that was written with it, in its metadata."""
 
 RUN_AGAIN = frozenset({"failed", "cancelled", "skipped_budget"})
 """What errors.csv holds. An `unknown` job may be paid for already, and a failed one whose file is at fal is
@@ -46,19 +55,23 @@ def write_run_files(
     manifest: pa.Table,
     results: Iterable[ResultRow],
     others: Sequence[ResultRow] = (),
+    tell: Callable[[str], object] = logger.warning,
 ) -> RunTotals:
     """Write results.parquet, results.csv, errors.csv, summary.json and report.html into `directory`.
 
     `manifest` holds one row per job, known by its `custom_id`. `results` has one row per job as well, also
     for videos of earlier runs, whose `output_path` leads out of the folder (`../r0/media/a.mp4`). `others`
     are takes of the same shots in other runs, which the page shows beside them. Written again they replace
-    what was there. Raises OSError.
+    what was there, but an errors.csv that a person has edited is kept beside the new one, and `tell` is
+    told so. Raises OSError.
     """
     rows = list(results)
     summary = summarise(run, rows)
-    write_results(directory, manifest, rows)
-    errors = errors_table(manifest, rows, run.campaign)
-    write_text_atomically(directory / "errors.csv", spreadsheet_csv(*errors))
+    errors = spreadsheet_csv(*errors_table(manifest, rows, run.campaign)).encode("utf-8", "replace")
+    if edited := _edited_errors(directory):
+        tell(f"{ERRORS_FILE} was not as Callsheet had written it; what stood there is kept as {edited}")
+    write_results(directory, manifest, rows, errors)
+    write_atomically(directory / ERRORS_FILE, errors)
     document = json.dumps(summary_document(summary), indent=2, ensure_ascii=False)
     write_text_atomically(directory / "summary.json", document + "\n")
     pictures = existing_pictures(directory, [*rows, *others])
@@ -68,13 +81,32 @@ def write_run_files(
     return summary
 
 
-def write_results(directory: Path, manifest: pa.Table, rows: Sequence[ResultRow]) -> None:
-    """Write results.parquet, lossless, and results.csv, in which no cell is a formula. Raises OSError."""
+def _edited_errors(directory: Path) -> Path | None:
+    """Keep an errors.csv that is not as it was written: its rows are for a person to fix. Raises OSError."""
+    import pyarrow as pa  # noqa: PLC0415 -- 0.1 s
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
+
+    try:
+        written = (pq.read_schema(directory / RESULTS_FILE).metadata or {}).get(ERRORS_SHA256)
+    except (OSError, pa.ArrowException):
+        return None
+    return _kept_aside(directory / ERRORS_FILE, lambda content: written in (None, _sha256(content)))
+
+
+def _sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
+
+
+def write_results(directory: Path, manifest: pa.Table, rows: Sequence[ResultRow], errors: bytes) -> None:
+    """Write results.parquet, lossless, and results.csv, in which no cell is a formula. Raises OSError.
+
+    The former keeps the hash of `errors`, the errors.csv that belongs to it.
+    """
     import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
 
     table = results_table(manifest, rows)
-    with atomically(directory / "results.parquet") as part:
-        pq.write_table(table, part)
+    with atomically(directory / RESULTS_FILE) as part:
+        pq.write_table(table.replace_schema_metadata({ERRORS_SHA256: _sha256(errors)}), part)
     header = [str(guarded(name)) for name in table.column_names]
     with (
         atomically(directory / "results.csv") as part,
@@ -204,21 +236,20 @@ def write_selection(folder: Path, text: str, known: Iterable[str] = ()) -> Path 
     What stood there is kept under a name of its own, which is returned, unless it is one of the texts
     `known`: a person has edited it. Raises OSError.
     """
-    path = folder / SELECTION_FILE
-    edited = _kept_aside(path, itertools.chain([text], known))
+    path, mark = folder / SELECTION_FILE, BOM.encode()
+    texts = (each.encode("utf-8", "replace").removeprefix(mark) for each in itertools.chain([text], known))
+    edited = _kept_aside(path, lambda content: content.removeprefix(mark) in texts)
     write_text_atomically(path, text)
     return edited
 
 
-def _kept_aside(path: Path, known: Iterable[str]) -> Path | None:
-    """Copy a file that has none of these texts to the first free name: `selection-edited-2.csv`."""
+def _kept_aside(path: Path, is_ours: Callable[[bytes], bool]) -> Path | None:
+    """Copy a file that is not as it was written to the first free name: `selection-edited-2.csv`."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    mark = BOM.encode()
-    plain = content.removeprefix(mark)
-    if any(plain == text.encode("utf-8", "replace").removeprefix(mark) for text in known):
+    if is_ours(content):
         return None
     suffixes = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
     names = (path.with_stem(f"{path.stem}-edited{suffix}") for suffix in suffixes)

@@ -304,7 +304,7 @@ class ReviewSession:
 
     def finish(self) -> Path | None:
         """Write the run's results and page again. Returns selection.csv, None where nothing was judged."""
-        write_report(self._ledger, self._run)
+        write_report(self._ledger, self._run, self._warn)
         path = self._folder / SELECTION_FILE
         return path if path.is_file() else None
 

@@ -232,7 +232,7 @@ def report(
     settings = run_settings(sandbox=sandbox)
     run = find_run(settings, run_id, latest_of_all=True)
     with Ledger.open(settings.ledger) as ledger:
-        summary = write_report(ledger, run)
+        summary = write_report(ledger, run, say)
         linked = None if seconds is None else write_linked_page(ledger, run, seconds)
     if json:
         document(summary if linked is None else {**summary, "linked_page": str(linked)})

@@ -42,6 +42,32 @@ def test_a_run_leaves_its_files(tmp_path: Path, run: RunFacts, make_row: MakeRow
     assert json.loads((tmp_path / "summary.json").read_text("utf-8"))["succeeded"] == 1
 
 
+def test_an_edited_list_of_failed_rows_is_kept_when_it_is_written_again(
+    tmp_path: Path, run: RunFacts, make_row: MakeRow, caplog: pytest.LogCaptureFixture
+) -> None:
+    """People are told to fix its rows and run it; report, resume and reconcile write the file again."""
+    failed, made = [make_row("failed", custom_id="a")], [make_row(custom_id="a")]
+    write(tmp_path, run, [{"custom_id": "a"}], failed)
+    first = (tmp_path / "errors.csv").read_bytes()
+    for rows in (failed, made, failed):
+        write(tmp_path, run, [{"custom_id": "a"}], rows)
+    assert list(tmp_path.glob("errors-edited*")) == []
+    for number, name in ((1, "errors-edited.csv"), (2, "errors-edited-2.csv")):
+        (tmp_path / "errors.csv").write_bytes(first + f"mine {number}\n".encode())
+        for rows in (made, failed):
+            write(tmp_path, run, [{"custom_id": "a"}], rows)
+        assert (tmp_path / name).read_bytes() == first + f"mine {number}\n".encode()
+        assert (tmp_path / "errors.csv").read_bytes() == first
+        assert (
+            f"errors.csv was not as Callsheet had written it; what stood there is kept as {tmp_path / name}"
+            in caplog.text
+        )
+    assert len(list(tmp_path.glob("errors-edited*"))) == 2
+    (tmp_path / "errors.csv").unlink()
+    write(tmp_path, run, [{"custom_id": "a"}], failed)
+    assert (tmp_path / "errors.csv").read_bytes() == first
+
+
 def test_a_large_run_leaves_a_page_for_each_part(
     tmp_path: Path, run: RunFacts, make_row: MakeRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -374,6 +374,9 @@ def _array(name: str, values: list[Any]) -> Any:
 
     try:
         return pa.array(values, from_pandas=True)  # what pandas calls missing is no value
+    except UnicodeEncodeError as error:
+        said = f"the rows are no table: column {name} holds half of a surrogate pair, which is no text"
+        raise UsageError(said) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         times = np.datetime64 | np.timedelta64  # `item` makes numbers of these
         values = [

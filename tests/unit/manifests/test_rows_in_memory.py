@@ -55,6 +55,14 @@ def test_a_campaign_is_not_named_beside_a_file(tmp_path: Path) -> None:
         callsheet.run(source, campaign="spring", sandbox=True)
 
 
+@pytest.mark.parametrize("row", [{**ROW, "prompt": "kite \ud83d"}, {**ROW, "note": "\ud83d"}])
+def test_half_of_a_character_is_named_with_its_column(row: dict[str, str]) -> None:
+    """UTF-8 cannot hold it. The message can be printed, and does not repeat a whole prompt."""
+    with pytest.raises(UsageError, match=r"column (prompt|note) holds half of a surrogate pair") as refused:
+        callsheet.plan([row])
+    str(refused.value).encode()
+
+
 def test_where_takes_several_values_of_a_column() -> None:
     """As `--where` does when it is given twice: a row has one of them. The plan's run keeps all of them."""
     rows = [{**ROW, "client": client, "seed": seed} for seed, client in enumerate(("acme", "beta", "umbra"))]

@@ -30,6 +30,7 @@ from callsheet.engine.request import (
     settings_for,
 )
 from callsheet.engine.retry import prepare_retry
+from callsheet.engine.rollback_guard import older_ledger_warnings
 from callsheet.engine.run import carry_out, carry_out_campaign, continued, find_run, open_context, open_plan
 from callsheet.engine.scheduler import RenderJob, render_here
 from callsheet.engine.stopping import StopSignal
@@ -170,15 +171,15 @@ def plan(
             raise
         raise UsageError(str(error).replace(str(path), "rows")) from None
     else:
-        total = made.total
+        fits, doubts = _seen(made, settings, sandbox=sandbox)
         priced = Plan(
             source=str(path),
             campaign=made.campaign,
-            jobs=total.jobs,
-            expected_usd=total.expected_nano / NANO,
-            maximum_usd=total.maximum_nano / NANO,
-            fits=_fits(made, settings, sandbox=sandbox),
-            warnings=made.warnings,
+            jobs=made.total.jobs,
+            expected_usd=made.total.expected_nano / NANO,
+            maximum_usd=made.total.maximum_nano / NANO,
+            fits=fits,
+            warnings=(*doubts, *made.warnings),
             sandbox=sandbox,
             planned=made,
             rows=options.rows,
@@ -391,10 +392,11 @@ async def _carried_out(request: RunRequest, run_id: str, settings: Settings, ren
         return RunSummary.of(await carry_out(ctx, render))
 
 
-def _fits(planned: ManifestPlan, settings: Settings, *, sandbox: bool) -> bool:
-    demands = planned.demands()
+def _seen(plan: ManifestPlan, settings: Settings, *, sandbox: bool) -> tuple[bool, tuple[Problem, ...]]:
+    """Say whether a plan fits under every cap now, and warn of a ledger that a run would refuse."""
     if not has_ledger(settings):
-        return not shortfalls(demands, dict(full_room(planned.caps)))
+        return not shortfalls(plan.demands(), dict(full_room(plan.caps))), ()
     with Ledger.open(settings.ledger) as ledger:
         refuse_mixed_ledger(ledger, sandbox=sandbox)
-        return not shortfalls(demands, room_for(ledger, planned))
+        doubts = older_ledger_warnings(ledger, plan.out, settings, sandbox=sandbox)
+        return not shortfalls(plan.demands(), room_for(ledger, plan)), doubts

@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from callsheet.engine.context import RunContext
+from callsheet.engine.run_folder import planned_folder
 from callsheet.engine.stopping import beside
-from callsheet.errors import DiskFull, LedgerError, LedgerUnsafe, UsageError
+from callsheet.errors import DiskFull, LedgerError, LedgerUnsafe, Problem, UsageError
 from callsheet.files import naming_full_disk, write_text_atomically
 from callsheet.ledger import Ledger, activity, queries
 from callsheet.ledger.activity import Extent
-from callsheet.settings import command
+from callsheet.settings import Settings, command
 
 RISE_EVERY_S = 1.0
 """How often the mark rises while a run buys, in seconds. It is one small file, made durable each time."""
@@ -64,6 +65,20 @@ def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
                 f"another one (the mark in {folder} names {mark.run_id}, {mark.entries} entries). Was its "
                 f"file deleted or replaced? {_what_to_do(ledger, out)}"
             )
+
+
+def older_ledger_warnings(
+    ledger: Ledger, out: str | None, settings: Settings, *, sandbox: bool
+) -> tuple[Problem, ...]:
+    """Return the same as a warning for a plan, which sends nothing; none where a run would go on.
+
+    `out` is where the plan says that runs are kept.
+    """
+    try:
+        refuse_older_ledger(ledger, planned_folder(out, settings, sandbox=sandbox))
+    except (LedgerUnsafe, OSError) as error:
+        return (Problem("ledger", 0, "", "", f"a run would be refused: {error}"),)
+    return ()
 
 
 def _what_to_do(ledger: Ledger, out: Path) -> str:

@@ -42,9 +42,19 @@ def folder_for(out: str, settings: Settings, *, sandbox: bool = False) -> Path:
     return outbox(settings, sandbox=sandbox)
 
 
+def planned_folder(out: str | None, settings: Settings, *, sandbox: bool) -> Path:
+    """Return the folder that `folder_for` would make; nothing is made."""
+    out = at_home(out or settings.out)
+    return settings.data_dir.joinpath(*_outbox(sandbox=sandbox)) if is_remote(out) else Path(out)
+
+
 def outbox(settings: Settings, *, sandbox: bool) -> Path:
     """Return the folder of this machine for files that are copied to a store. The sandbox has its own."""
-    return usable_data_folder(settings, *(("sandbox", "outbox") if sandbox else ("outbox",)))
+    return usable_data_folder(settings, *_outbox(sandbox=sandbox))
+
+
+def _outbox(*, sandbox: bool) -> tuple[str, ...]:
+    return ("sandbox", "outbox") if sandbox else ("outbox",)
 
 
 def folder_here(run: Run, settings: Settings, *, is_shared: bool = False) -> Path:

@@ -105,6 +105,7 @@ def plan(
         return explain_mistakes(error, source, errors)
     concurrency = made.concurrency or settings.concurrency
     seen = _seen(made, sandbox=sandbox)
+    made = replace(made, warnings=(*seen.warnings, *made.warnings))
     is_frozen = seen.lets_nothing_in(made)
     made, seen, left = _fitted(made, seen) if fit else (made, seen, [])
     left_out = left_document(left) if fit else {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from callsheet.cli.output import first_of, result, say, show_line, terminal_width
+from callsheet.errors import Problem
 from callsheet.settings import command
 from manifests.diff import Changes, Sum
 from manifests.plan import LedgerCaps, Plan, Size, Total, drafts_in
@@ -42,7 +43,8 @@ class PlanView:
     the account's balance in nano-dollars, None where it was not read. `frozen` names the frozen accounts that
     jobs of the plan count in, and `release` is the command that lets them in again. `unfinished` describes
     the unfinished runs of the campaign, each with its line; `room` is without what those need that go on
-    first. `shown_with` are the ledger's caps that the plan's own would replace.
+    first. `shown_with` are the ledger's caps that the plan's own would replace. `warnings` are about the
+    ledger itself.
     """
 
     room: Mapping[Cap, int]
@@ -57,6 +59,7 @@ class PlanView:
     release: str = ""
     unfinished: Sequence[tuple[str, Mapping[str, Any]]] = ()
     shown_with: LedgerCaps | None = None
+    warnings: tuple[Problem, ...] = ()
 
     def left_out(self, plan: Plan) -> tuple[int, ...]:
         """Return the positions of the jobs that `run --fit` would leave out."""

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+import callsheet
 from callsheet.engine.open_run import open_run, select
 from callsheet.engine.request import RunRequest
+from callsheet.engine.rollback_guard import remember
 from callsheet.engine.run import idle_runs
 from callsheet.errors import InFlight
 from callsheet.ledger import Ledger, admission, queries, runs, transitions
@@ -160,3 +162,27 @@ def test_a_refused_run_advises_nothing_about_what_is_in_flight(call, ledger, fir
     code, _, err = call("run", "spring.csv", "--budget-usd", "0.1", "--yes")
     assert code == 3, err
     assert "--fit: takes 1 job and skips 1" in err
+
+
+def test_a_plan_says_that_a_run_would_refuse_an_older_ledger(call, ledger, first, monkeypatch, tmp_path):
+    """What such a ledger has forgotten looks new. A plan sends nothing, so it warns and goes on."""
+    ledger.backup(tmp_path / "copy.sqlite")
+    ledger.do(admission.admit, ledger.do(queries.jobs, first)[2].job_id, slots=10)
+    remember(ledger, tmp_path / "runs", first)
+    monkeypatch.setenv("CALLSHEET_LEDGER_URL", f"sqlite:///{tmp_path / 'copy.sqlite'}")
+    code, out, err = call("plan", "spring.csv", "--sandbox")
+    assert (code, "+ 1 new" in out) == (0, True), err
+    assert "warning: ledger: a run would be refused: the ledger " in err
+    assert "is older than the mark in runs: it has 2 entries of 3" in err
+    told = json.loads(call("plan", "spring.csv", "--sandbox", "--json")[1])["warnings"]
+    assert [each["file"] for each in told] == ["ledger", "spring.csv"]
+    assert "callsheet ledger accept runs`" in told[0]["message"]
+    planned = callsheet.plan("spring.csv", sandbox=True)
+    assert [each.message for each in planned.warnings] == [each["message"] for each in told]
+
+
+def test_a_plan_has_nothing_to_say_of_a_ledger_that_is_as_far_as_its_mark(call, ledger, first, tmp_path):
+    """There is no warning, neither beside a mark that the ledger reaches nor where no folder is."""
+    assert "warning: ledger" not in call("plan", "spring.csv", "--sandbox")[2]
+    remember(ledger, tmp_path / "runs", first)
+    assert "warning: ledger" not in call("plan", "spring.csv", "--sandbox")[2]

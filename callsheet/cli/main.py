@@ -19,6 +19,7 @@ from callsheet.cli.views.problems import show_problems
 from callsheet.errors import CallsheetError, ManifestError, UsageError
 from callsheet.files import FULL, full_folder, temporary_folder
 from callsheet.guard import check_packages_are_ours
+from callsheet.settings import command
 
 INTERNAL_ERROR = 1
 INTERRUPTED = 130
@@ -67,7 +68,7 @@ def run_command(arguments: list[str]) -> int:
         discard_output()
         return 0
     except Exception as error:  # noqa: BLE001 -- the last place that can report anything
-        return _end_by(error, as_json=_wants_json(arguments))
+        return _end_by(error, arguments)
     return code if isinstance(code, int) else 0
 
 
@@ -76,20 +77,22 @@ def _wants_json(arguments: list[str]) -> bool:
     return "--json" in arguments or os.environ.get("CALLSHEET_JSON", "").lower() in _YES
 
 
-def _end_by(error: Exception, *, as_json: bool) -> int:
+def _end_by(error: Exception, arguments: list[str]) -> int:
     """Report a bad option, a full disk, a memory limit or an internal error; return the exit code."""
+    as_json = _wants_json(arguments)
+    resume = command("resume", sandbox="--sandbox" in arguments)
     if isinstance(error, OSError) and error.errno in FULL:
         said = f"no space left {_full_place(error)}; free some space and run the command again"
     elif _is_out_of_memory(error):
         said = (
             f"not enough memory ({type(error).__name__}). Raise the limit (`ulimit -v`, or the "
-            "container's) or use a larger machine. Nothing is lost: `callsheet resume` continues a run"
+            f"container's) or use a larger machine. Nothing is lost: `{resume}` continues a run"
         )
     elif (bad_option := _as_usage_error(error)) is not None:
         _explain(bad_option, as_json=as_json)
         return bad_option.exit_code
     else:
-        said = _of_internal_error(error)
+        said = _of_internal_error(error, resume)
     say(f"callsheet: {said}")
     if as_json:
         document({"error": said, "exit_code": INTERNAL_ERROR, "errors": []})
@@ -147,9 +150,9 @@ def _missing_argument(error: MissingArgumentError) -> str:
         or not argument.field_info.is_positional
     ):
         return ""
-    command = " ".join(["callsheet", *(error.command_chain or ())])
+    typed = command(*(error.command_chain or ()), sandbox=False)
     name = argument.name.removeprefix("--").upper()
-    return f"`{command}` requires an argument, {name}; `{command} --help` shows an example"
+    return f"`{typed}` requires an argument, {name}; `{typed} --help` shows an example"
 
 
 def _explain(error: CallsheetError, *, as_json: bool) -> None:
@@ -165,7 +168,7 @@ def _explain(error: CallsheetError, *, as_json: bool) -> None:
         document({"error": str(error), "exit_code": error.exit_code, "errors": errors})
 
 
-def _of_internal_error(error: Exception) -> str:
+def _of_internal_error(error: Exception, resume: str) -> str:
     """Describe an internal error. The traceback, without the values of variables, goes to a file."""
     try:
         with tempfile.NamedTemporaryFile("w", prefix="callsheet-", suffix=".log", delete=False) as log:
@@ -175,5 +178,5 @@ def _of_internal_error(error: Exception) -> str:
         where = f"The traceback could not be written: {reason.strerror}"
     return (
         f"internal error: {type(error).__name__}: {str(error)[:300]}\n"
-        f"  Purchases are recorded in the ledger; `callsheet resume` continues a run. {where}"
+        f"  Purchases are recorded in the ledger; `{resume}` continues a run. {where}"
     )

@@ -23,6 +23,7 @@ from callsheet.files import full_folder, temporary_folder
 from callsheet.ledger import postgres, schema, sqlite
 from callsheet.ledger.locks import Claim, Claims, busy_message
 from callsheet.ledger.transaction import Access, Declaration, Transaction, Verb, write
+from callsheet.settings import command
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class Database:
         self._inode: tuple[int, int] | None = None
         self._engine = engine
         self._clock = clock
-        self._claims = Claims(engine if file is None else None)
+        self._claims = Claims(engine if file is None else None, in_sandbox=self.is_sandbox)
         self._locks = None if file is None else sqlite.FileLocks(file)
         self._group = _Group()
 
@@ -81,6 +82,16 @@ class Database:
 
     def __exit__(self, *raised: object) -> None:
         self.close()
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a ledger that is a file; None on a server."""
+        return self.file.parent if self.file else None
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether it is the sandbox's own file, which commands find with `--sandbox`."""
+        return self.folder is not None and self.folder.name == "sandbox"
 
     def do(self, verb: Verb[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Execute a verb in a transaction as it declares it.
@@ -174,7 +185,8 @@ class Database:
             if self._inode != sqlite.inode_of(self.file):
                 raise LedgerUnsafe(
                     f"the ledger {self.label} was deleted or replaced while this process used it; nothing "
-                    "more is bought. Put the file back, then run `callsheet doctor` and `callsheet resume`"
+                    "more is bought. Put the file back, then run `callsheet doctor` and "
+                    f"`{command('resume', sandbox=self.is_sandbox)}`"
                 )
         if ledger_id != self.id:
             raise LedgerUnsafe(
@@ -291,13 +303,15 @@ class Database:
 
     def _as_ours(self, error: BaseException | None) -> LedgerError:
         """Return the error of a database as ours; None where it has undone a transaction and says no more."""
-        said = "the database undid it" if error is None else _said(error, self.file)
+        said = (
+            "the database undid it" if error is None else _said(error, self.file, in_sandbox=self.is_sandbox)
+        )
         if error is not None and self.file is None and postgres.is_unavailable(error):
             return LedgerUnavailable(f"the ledger {self.label} cannot be reached: {said}")
         return LedgerError(f"the ledger {self.label} did not do it: {said}")
 
 
-def _said(error: BaseException, file: Path | None) -> str:
+def _said(error: BaseException, file: Path | None, *, in_sandbox: bool) -> str:
     """Return a database error's own words, and which disk is full where it is about that.
 
     SQLite has one error for the ledger's disk and for that of its temporary files.
@@ -308,7 +322,7 @@ def _said(error: BaseException, file: Path | None) -> str:
         full = full_folder(file.parent, temporary_folder()) if file else None
         said += (
             f". Free some space {f'in {full}' if full else 'on the disk that is full'}; requests that were "
-            "already sent are in the ledger, or found by `callsheet reconcile`"
+            f"already sent are in the ledger, or found by `{command('reconcile', sandbox=in_sandbox)}`"
         )
     elif getattr(driver, "sqlite_errorname", "") in _DAMAGED:
         said += (

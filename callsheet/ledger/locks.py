@@ -44,6 +44,7 @@ from callsheet.errors import Busy, ClaimLost
 from callsheet.ledger import postgres, schema
 from callsheet.ledger.sqlite import boot_id
 from callsheet.ledger.transaction import Transaction, chunks
+from callsheet.settings import command
 
 LEASE_S: Final = 25
 RENEW_S: Final = 5
@@ -128,11 +129,13 @@ class Claim:
 class Claims:
     """The claims that an open ledger holds, which its writes check.
 
-    On a `server` they are leases, which a thread extends while there are any.
+    On a `server` they are leases, which a thread extends while there are any. `in_sandbox` says that it is
+    the sandbox's own ledger.
     """
 
-    def __init__(self, server: Engine | None = None) -> None:
+    def __init__(self, server: Engine | None = None, *, in_sandbox: bool = False) -> None:
         self._server = server
+        self._in_sandbox = in_sandbox
         self._owner = secrets.token_hex(8)
         self._process = Process.this()
         self._guard = threading.Lock()
@@ -180,7 +183,7 @@ class Claims:
         rows = claims_of(connection, {claim.run_id for claim in claims})
         for claim in claims:
             if not claim.holds({row.part: row.fencing_token for row in rows[claim.run_id]}):
-                raise _lost(claim)
+                raise _lost(claim, in_sandbox=self._in_sandbox)
 
     def take(self, connection: Connection, run_id: str, part: str, now_ms: int) -> Claim:
         """Record that a run, or a part of it, has a new owner, and raise its fencing token.
@@ -216,7 +219,7 @@ class Claims:
             expires_ms = postgres.now_ms(connection) + LEASE_S * 1000
             lost = [claim for claim in self._claims if not self._set_end(connection, claim, expires_ms)]
             if lost:
-                raise _lost(lost[0])
+                raise _lost(lost[0], in_sandbox=self._in_sandbox)
 
     def give_back(self, connection: Connection, claim: Claim) -> None:
         """End a lease, if it is still ours."""
@@ -251,10 +254,11 @@ def busy_message(run_id: str, part: str, row: Row[Any] | None) -> str:
     return f"{what} is being worked on by another process{who}; wait for it or stop it first"
 
 
-def _lost(claim: Claim) -> ClaimLost:
+def _lost(claim: Claim, *, in_sandbox: bool) -> ClaimLost:
+    status = command("status", claim.run_id, sandbox=in_sandbox)
     return ClaimLost(
         f"run {claim.run_id} was taken over by another process while this one stood still; "
-        f"nothing more is done for it here. `callsheet status {claim.run_id}` shows how far it is"
+        f"nothing more is done for it here. `{status}` shows how far it is"
     )
 
 

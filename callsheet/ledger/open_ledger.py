@@ -47,16 +47,6 @@ class Ledger(Database):
             raise
         return database
 
-    @property
-    def folder(self) -> Path | None:
-        """The folder of a ledger that is a file; None on a server."""
-        return self.file.parent if self.file else None
-
-    @property
-    def is_sandbox(self) -> bool:
-        """Whether it is the sandbox's own file, which commands find with `--sandbox`."""
-        return self.folder is not None and self.folder.name == "sandbox"
-
     def open_run(
         self,
         run: NewRun,
@@ -113,8 +103,7 @@ class Ledger(Database):
         if newest and newest[0] is not None:
             return newest[0]
         what = "run" if latest_of_all else "unfinished run"
-        advice = "" if self.is_sandbox else ". Sandbox runs have a ledger of their own: add --sandbox"
-        raise UsageError(f"there is no {what} in the ledger {self.label}{advice}")
+        raise UsageError(f"there is no {what} in the ledger {self.label}{queries.sandbox_advice(self.label)}")
 
     def shown_run(self, run_id: str | None) -> Run:
         """Return the run to show where none is named: the latest unfinished one, else the latest."""

@@ -243,7 +243,7 @@ def finish_opening(tx: Transaction, run_id: str, caps: Iterable[Cap] = ()) -> No
 def discard(tx: Transaction, run_id: str) -> None:
     """Close a run whose opening was broken off. Nothing of it was bought, and nothing of it counts."""
     if queries.run(tx, run_id).opened_ms is not None:
-        raise UsageError(f"run {run_id} was opened completely; `callsheet cancel {run_id}` ends it")
+        raise UsageError(f"run {run_id} was opened completely: cancel it")
     _mark(tx, run_id, closed_ms=tx.at_ms)
 
 
@@ -260,7 +260,7 @@ def being_opened(tx: Transaction, campaign: str | None = None) -> list[str]:
 def _insert(tx: Transaction, run: NewRun) -> None:
     table = schema.run
     if tx.execute(select(table.c.run_id).where(table.c.run_id == run.run_id)).first():
-        raise UsageError(f"run {run.run_id} exists already; go on with `callsheet resume {run.run_id}`")
+        raise UsageError(f"run {run.run_id} exists already: resume it")
     tx.execute(table.insert(), {**asdict(run), "created_ms": tx.at_ms})
 
 

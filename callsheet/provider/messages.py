@@ -342,7 +342,7 @@ def account_error(reply: Reply) -> AccountError:
     if "locked" in text.lower() or reply.status_code == 402:
         return AccountError(
             f"fal has locked the account ({reply.status_code}): {text}."
-            " Top up at https://fal.ai/dashboard/billing, then run `callsheet resume`"
+            " Top up at https://fal.ai/dashboard/billing, then resume the run"
         )
     return AccountError(
         f"fal refused this key ({reply.status_code}): {text}. Check that FAL_KEY may use this endpoint"

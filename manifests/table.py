@@ -207,10 +207,10 @@ class Sheet:
             elif self.padded:
                 header += [""] * (len(row) - len(header))
             else:
-                self.wrong(number, "", f"{len(row)} cells", _ragged(len(header)))
+                self.wrong(number, "", f"{len(row)} cell{'s' * (len(row) != 1)}", _ragged(len(header)))
                 return False
         if len(row) < len(header) and not self.padded and any(header[len(row) :]):
-            self.wrong(number, "", f"{len(row)} cells", _ragged(len(header)))
+            self.wrong(number, "", f"{len(row)} cell{'s' * (len(row) != 1)}", _ragged(len(header)))
             return False
         return True
 

@@ -64,8 +64,8 @@ async def _refusal(ctx: RunContext, waiting: list[JobRow], most_nano: int) -> st
     )
     request = ctx.request
     question = (
-        f"{len(waiting)} videos for at most {usd_rounded_up(most_nano)}, which is above "
-        f"${request.approve_above_usd}. The plan is among the artifacts of this run."
+        f"{len(waiting)} video{'s' * (len(waiting) != 1)} for at most {usd_rounded_up(most_nano)}, which is "
+        f"above ${request.approve_above_usd}. The plan is among the artifacts of this run."
     )
     try:
         answer = await apause_flow_run(

@@ -157,7 +157,9 @@ async def _show_progress(
     ctx: RunContext, what: str, jobs: int, ended: Callable[[], int], over: asyncio.Event
 ) -> None:
     try:
-        artifact = await acreate_progress_artifact(progress=0.0, description=f"{what}: {jobs} jobs")
+        artifact = await acreate_progress_artifact(
+            progress=0.0, description=f"{what}: {jobs} job{'s' * (jobs != 1)}"
+        )
         assert isinstance(artifact, UUID)
         while not over.is_set():
             with suppress(TimeoutError):

@@ -223,8 +223,8 @@ class SlotWait:
             look = command("reconcile", sandbox=self._ctx.request.sandbox)
             self._ctx.stop.drain(
                 SlotsUnknown(
-                    f"all slots are held by {len(unknown)} requests whose outcome is unknown, and fal's "
-                    "records do not decide it, so nothing more can be bought. Run "
+                    f"all slots are held by {len(unknown)} request{'s' * (len(unknown) != 1)} whose outcome "
+                    "is unknown, and fal's records do not decide it, so nothing more can be bought. Run "
                     f"`{look}`, then `{self._ctx.resume_command}`"
                 )
             )

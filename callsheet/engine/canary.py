@@ -57,7 +57,8 @@ async def render_canaries(ctx: RunContext, render: RenderJob) -> None:
         return
     first, left = dict(islice(canaries.items(), most)), list(canaries)[most:]
     if left:
-        ctx.state.notice(f"canary: {len(left)} price groups were not tried: {named(left)}")
+        groups = "1 price group was" if len(left) == 1 else f"{len(left)} price groups were"
+        ctx.state.notice(f"canary: {groups} not tried: {named(left)}")
     await run_jobs(ctx, list(first.values()), render)
     if ctx.stop.reason is None:
         refused = await through_outages(ctx, lambda: _read_bills(ctx))
@@ -102,7 +103,8 @@ def _judge(ctx: RunContext, ended: dict[PriceGroup, JobRow], refused: Sequence[s
     elif unsent:
         ctx.stop.drain(CanaryFailed(f"a canary was not sent: {named(row.label for row in unsent)}. {rest}"))
     else:
-        ctx.state.notice(f"canary: bill, file and reply agree in {len(ended)} price groups: {named(ended)}")
+        groups = f"{len(ended)} price group{'s' * (len(ended) != 1)}"
+        ctx.state.notice(f"canary: bill, file and reply agree in {groups}: {named(ended)}")
 
 
 def disagreements(ctx: RunContext, row: JobRow) -> list[str]:

@@ -53,7 +53,8 @@ async def cancel_run(ctx: RunContext, why: str) -> None:
     ctx.stop.drain(Interrupted(f"cancelled: {why}"))
     cancelled = await ctx.do.call(cancel_pending, ctx.run.run_id, f"cancelled: {why}")
     answers = await cancel_at_fal(ctx.queue, ctx.account.ledger, ctx.run.run_id)
-    ctx.state.notice(f"{why}: {cancelled} jobs cancelled, {len(answers)} asked to stop at fal")
+    jobs = f"{cancelled} job{'s' * (cancelled != 1)}"
+    ctx.state.notice(f"{why}: {jobs} cancelled, {len(answers)} asked to stop at fal")
 
 
 async def refuse_run(ctx: RunContext, why: str) -> None:

@@ -62,7 +62,7 @@ def refuse_older_ledger(ledger: Ledger, out: Path) -> None:
             mark = others[0][1]
             raise LedgerUnsafe(
                 f"the ledger {ledger.label} is not the one that was there before: runs were bought with "
-                f"another one (the mark in {folder} names {mark.run_id}, {mark.entries} entries). Was its "
+                f"another one (the mark in {folder} names {mark.run_id}, at entry {mark.entries}). Was its "
                 f"file deleted or replaced? {_what_to_do(ledger, out)}"
             )
 

@@ -118,7 +118,7 @@ def unfreeze(*, sandbox: Sandbox = False, json: Json = False) -> int:
         return 0
     for line in overrun_lines(overruns):
         result(line)
-    show_line(f"{count} accounts unfrozen. The bills above stay booked in full.")
+    show_line(f"{count} account{'s' * (count != 1)} unfrozen. The bills above stay booked in full.")
     return 0
 
 

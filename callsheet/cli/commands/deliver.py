@@ -66,7 +66,7 @@ def deliver(
 
 def _tell(made: Delivery) -> None:
     clips = "1 clip" if len(made.clips) == 1 else f"{len(made.clips)} clips"
-    note(f"{clips}, {made.files} files, {made.bytes / 2**20:,.1f} MiB")
+    note(f"{clips}, {made.files} file{'s' * (made.files != 1)}, {made.bytes / 2**20:,.1f} MiB")
     if made.refetched:
         note(f"downloaded again, for free: {_some(made, made.refetched)}")
     for custom_id, why in made.not_embedded[:NAMED]:

@@ -139,7 +139,8 @@ def _shared(settings: Settings) -> dict[str, Finding]:
 def _keeper(ledger: Ledger) -> Finding:
     seen, now_ms = ledger.do(activity.keeper_seen), ledger.do(queries.now_ms)
     idle = [each for each in ledger.do(activity.overview, limit=activity.MOST_RUNS) if each.state == "idle"]
-    left = f"; {len(idle)} unfinished runs have nobody (`callsheet runs`)" if idle else ""
+    runs = "1 unfinished run has" if len(idle) == 1 else f"{len(idle)} unfinished runs have"
+    left = f"; {runs} nobody (`callsheet runs`)" if idle else ""
     if seen is None:
         return not idle, f"none has looked at this ledger{left or ', and no run waits for one'}"
     ago_ms = now_ms - seen.since_ms

@@ -101,12 +101,13 @@ def _review(ledger: Ledger, plan: FinishPlan, *, yes: bool, as_json: bool) -> No
     if not as_json:
         _show_finishes(plan, room_for(ledger, plan))
     if plan.done:
-        note(f"{len(plan.done)} are finished, or being finished, already: {', '.join(plan.done[:NAMED])}")
+        note(f"{len(plan.done)} finished, or being finished, already: {', '.join(plan.done[:NAMED])}")
     name_left(((each.draft.row.label, each.price.maximum_nano) for each in plan.left), len(plan.left))
     if not plan.finishes or yes:
         return
     most = usd_rounded_up(plan.maximum_nano)
-    if not ask(f"Finish {len(plan.finishes)} drafts for at most {most}?"):
+    count = len(plan.finishes)
+    if not ask(f"Finish {count} draft{'s' * (count != 1)} for at most {most}?"):
         raise UsageError("not confirmed, nothing was sent; add --yes to finish without confirmation")
 
 

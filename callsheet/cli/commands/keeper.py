@@ -92,9 +92,9 @@ def show_round(done: Round, *, sandbox: bool) -> None:
         for name in names:
             result(f"{what}: {name}")
     if done.settled:
-        result(f"{done.settled} submissions looked up")
+        result(f"{done.settled} submission{'s' * (done.settled != 1)} looked up")
     if done.unknown:
         reconcile = command("reconcile", sandbox=sandbox)
-        result(f"{done.unknown} submissions unknown; `{reconcile}` says more")
+        result(f"{done.unknown} submission{'s' * (done.unknown != 1)} unknown; `{reconcile}` says more")
     for problem in done.problems:
         say(problem)

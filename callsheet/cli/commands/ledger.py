@@ -225,8 +225,9 @@ def verify(*, sandbox: Sandbox = False, json: Json = False) -> int:
         if not broken:
             result(f"{label}: no errors")
     if broken:
+        found = f"{len(broken)} finding{'s' * (len(broken) != 1)}"
         say(
-            f"callsheet: {label} is damaged ({len(broken)} findings). Do not use it; see docs/operations.md, "
+            f"callsheet: {label} is damaged ({found}). Do not use it; see docs/operations.md, "
             '"The ledger is damaged", for how to restore a copy'
         )
     return DAMAGED if broken else 0
@@ -266,7 +267,8 @@ def accept(out: RunsFolder, *, sandbox: Sandbox = False, json: Json = False) -> 
     elif mark is None:
         result(f"{out} has no record of a newer state of this ledger; nothing to accept")
     else:
-        result(f"accepted: {entries} entries (before: {mark.entries}, with run {mark.run_id})")
+        unit = "entry" if entries == 1 else "entries"
+        result(f"accepted: {entries} {unit} (before: {mark.entries}, with run {mark.run_id})")
     return 0
 
 

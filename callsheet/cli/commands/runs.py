@@ -140,8 +140,8 @@ def _say_what(retried: Retry) -> None:
         note(f"downloaded again, for free: the files of {named(retried.refetched)}")
     if retried.fetched:
         note(
-            f"{retried.fetched} are still at fal: their videos are downloaded, not bought again; "
-            "`--all --again` buys them"
+            f"{retried.fetched} still at fal, with the video: downloaded, not bought again; "
+            "`--all --again` buys again"
         )
     for row, why in retried.unsure[:NAMED]:
         say(
@@ -160,8 +160,8 @@ def _say_what(retried: Retry) -> None:
         note("0 to retry")
     if retried.reused:
         note(
-            f"{len(retried.reused)} were made by another run since: their files are used at no cost; "
-            "`--again` buys them all the same"
+            f"{len(retried.reused)} made by another run since, used at no cost; "
+            "`--again` buys again all the same"
         )
     _name_the_others(retried.not_tried)
 
@@ -209,7 +209,8 @@ def cancel(run_id: RunToStop, *, sandbox: Sandbox = False, json: Json = False) -
         return 0
     if at_fal:
         again = command("resume", run.run_id, sandbox=request.sandbox)
-        result(f"{len(answers)} cancellations requested at fal; `{again}` collects the outcomes")
+        asked = f"{len(answers)} cancellation{'s' * (len(answers) != 1)}"
+        result(f"{asked} requested at fal; `{again}` collects the outcomes")
     return 0
 
 

@@ -75,7 +75,8 @@ def show_expensive(plan: Plan, changes: Changes) -> None:
         ]
         for size, total, jobs in [each for each in left if each[2]][:EXPENSIVE]:
             each = usd_rounded_up(total.maximum_nano // total.jobs)
-            show_line(f"  {each:>10} each, {jobs:,} jobs: {size.endpoint_id} {size.resolution}", indent=4)
+            count = f"{jobs:,} job{'s' * (jobs != 1)}"
+            show_line(f"  {each:>10} each, {count}: {size.endpoint_id} {size.resolution}", indent=4)
         return
     for planned in most_expensive(plan, changes):
         job, price = planned.job, planned.quote

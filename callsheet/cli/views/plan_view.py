@@ -210,7 +210,8 @@ def _show_group(title: str, groups: Mapping[str, Total]) -> None:
 def _show_total(name: str, total: Total) -> None:
     expected, most = usd_rounded_up(total.expected_nano), usd_rounded_up(total.maximum_nano)
     if _is_narrow():
-        show_line(f"  {name}: {total.jobs} jobs, {expected} expected, {most} at most", indent=4)
+        jobs = f"{total.jobs} job{'s' * (total.jobs != 1)}"
+        show_line(f"  {name}: {jobs}, {expected} expected, {most} at most", indent=4)
     else:
         result(f"  {name:<{_NAME}}{total.jobs:>6}{expected:>14}{most:>14}")
 
@@ -316,8 +317,8 @@ def show_changes(plan: Plan, changes: Changes, differs: Mapping[int, Sequence[st
         result(f"> {sums['>'].jobs} in flight in an unfinished run, not bought again")
     for position in _shown(plan, changes):
         show_line(f"  {_change_line(plan, changes, differs, position)}", indent=4)
-    if plan.total.jobs > CHANGES_SHOWN:
-        result(f"  and {plan.total.jobs - CHANGES_SHOWN:,} more jobs")
+    if (more := plan.total.jobs - CHANGES_SHOWN) > 0:
+        result(f"  and {more:,} more job{'s' * (more != 1)}")
 
 
 def _shown(plan: Plan, changes: Changes) -> list[int]:

@@ -54,7 +54,7 @@ def test_what_was_given_up_is_bought_only_where_fal_says_that_it_is_gone(house: 
     assert "could not ask fal for its video" in typed(run_id, all=True)
     assert house.row(run_id).state is State.FAILED
     house.faults.clear()
-    assert "their videos are downloaded, not bought" in typed(run_id, all=True)
+    assert "with the video: downloaded, not bought" in typed(run_id, all=True)
     assert house.row(run_id).state is State.RENDERED
     with Ledger.open(house.settings.ledger) as ledger:
         ledger.do(transitions.fail_media, row.job_id, error_type="file_unreached", error="again")
@@ -74,7 +74,7 @@ def test_retry_brings_what_a_later_run_made_and_hands_on_what_prices_a_person_ac
     first = asyncio.run(failed_run(house, f"a,{prompt}", failing=prompt))
     asyncio.run(house.work(house.open_run(f"a,{prompt}")))
     said = typed(first, accept_prices=accept_prices)
-    assert "1 were made by another run since: their files are used at no cost" in said
+    assert "1 made by another run since, used at no cost" in said
     assert house.row(first).state is State.ALREADY_MADE
     assert [request.accept_prices for request in house.asked] == [accept_prices]
 

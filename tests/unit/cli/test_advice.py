@@ -25,7 +25,7 @@ NO_ADVICE = {
     "`callsheet plan --out` writes one",
     "A run's id (`callsheet status` shows it)",
     "or once for all runs `callsheet budget set ledger 100`",
-    " unfinished runs have nobody (`callsheet runs`)",
+    " nobody (`callsheet runs`)",
 }
 """What a command did or does, and advice that is about real money alone."""
 

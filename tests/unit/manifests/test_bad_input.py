@@ -61,7 +61,7 @@ CASES = {
         "prompt,model\nK\xe4se,x\n".encode("latin-1"),
         ["row 2", "not UTF-8"],
     ),
-    "ragged rows": (CAMPAIGN, SHOTS + "A cat\n", ["row 3", "1 cells", "the header has 2"]),
+    "ragged rows": (CAMPAIGN, SHOTS + "A cat\n", ["row 3", "1 cell:", "the header has 2"]),
     "an unclosed quote": (CAMPAIGN, SHOTS + '"A cat,x\nA dog,y\n', ["row 3", "never closed"]),
     "no manifest": (CAMPAIGN.replace("shots.csv", "*.xlsx"), SHOTS, ["there is no manifest"]),
     "a sheet of a text file": (CAMPAIGN.replace("shots.csv", "shots.csv#A"), SHOTS, ["is no workbook"]),

@@ -75,8 +75,11 @@ def reconcile(
     """
     if not 1 <= days <= MAX_DAYS:
         raise UsageError(f"--days is {days}; use 1 to {MAX_DAYS}")
-    if sum(decision is not None for decision in (assume_spent, resubmit, adopt)) > 1:
+    made = sum(decision is not None for decision in (assume_spent, resubmit, adopt))
+    if made > 1:
         raise UsageError("--adopt, --assume-spent and --resubmit exclude each other; give one at a time")
+    if reason and not made:
+        raise UsageError("--reason goes with --adopt, --assume-spent or --resubmit; nothing was decided")
     if assume_spent is not None or resubmit is not None:
         findings = _decided(run_settings(sandbox=sandbox), assume_spent, resubmit, reason)
         bills = None

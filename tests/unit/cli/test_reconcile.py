@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
-from callsheet.cli.commands.reconcile import NAMED, exit_code, show_bills
+import pytest
+
+from callsheet.cli.commands.reconcile import NAMED, exit_code, reconcile, show_bills
+from callsheet.errors import UsageError
 from callsheet.ledger import Purchase
 from callsheet.reconciliation.billing import Bills, Correction, NotBooked, Stranger
 from callsheet.reconciliation.findings import Findings
@@ -64,3 +67,10 @@ def test_a_bill_that_was_not_booked_is_seen_by_a_script():
     """The ledger and fal do not agree then, and nothing else says so."""
     refused = Bills(refused=(NotBooked(BOUGHT, 2**63, "implausible"),))
     assert [exit_code(Findings(), bills) for bills in (None, Bills(), refused)] == [0, 0, 4]
+
+
+def test_a_reason_without_a_decision_is_refused():
+    """It would be kept nowhere. The message names what it goes with, and fal is not asked."""
+    with pytest.raises(UsageError, match="--reason goes with --adopt, --assume-spent or --resubmit") as said:
+        reconcile(reason="seen in fal's dashboard")
+    assert said.value.exit_code == 2

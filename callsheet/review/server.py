@@ -171,7 +171,7 @@ def _in_words(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
 
 
-DEFAULT_PORT = 8791
+DEFAULT_PORT = 8792
 """The same one each time, so that a browser keeps a person's name."""
 
 _GOODBYE_S = 1
@@ -290,7 +290,10 @@ def _listening(host: str, port: int | None) -> Iterator[socket.socket]:
             listener.bind((host, wanted))
         except OSError as error:
             if error.errno != errno.EADDRINUSE or port is not None:
-                raise UsageError(f"{host}:{wanted} cannot be used: {error.strerror}") from error
+                raise UsageError(
+                    f"{host}:{wanted} cannot be used: {error.strerror}. --host and --port name another "
+                    "address (port 0 picks a free one)"
+                ) from error
             listener.bind((host, 0))
         listener.listen(64)
         yield listener

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated
 
@@ -19,6 +21,9 @@ from callsheet.errors import UsageError
 from callsheet.reconciliation.webhook_address import WebhookAddress, refuse_private_webhook, shared_secret
 from callsheet.settings import Settings
 
+DEFAULT_PORT = 8791
+"""Not the default of `callsheet review`: both run side by side."""
+
 GOODBYE_S = 5
 
 Host = Annotated[str, option("RECEIVE_HOST", "The address to listen on")]
@@ -29,7 +34,11 @@ PublicUrl = Annotated[
 
 
 def receive(
-    *, host: Host = "127.0.0.1", port: Port = 8791, public_url: PublicUrl = None, sandbox: Sandbox = False
+    *,
+    host: Host = "127.0.0.1",
+    port: Port = DEFAULT_PORT,
+    public_url: PublicUrl = None,
+    sandbox: Sandbox = False,
 ) -> int:
     """Receive fal's webhooks, which name requests whose replies were lost.
 
@@ -47,16 +56,26 @@ def receive(
     # uvicorn raises the signals that it caught again once it has stopped; then they must do nothing.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    with listening(host, port) as listener:
+        here = "http://{}:{}".format(*listener.getsockname()[:2])
+        asyncio.run(_serve(settings, listener, here, public_url))
+    return 0
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Listen at this address while inside. Raises UsageError where it cannot be used."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
         except OSError as error:
-            raise UsageError(f"{host}:{port} cannot be used: {error.strerror}") from error
+            raise UsageError(
+                f"{host}:{port} cannot be used: {error.strerror}. --host and --port name another address "
+                "(port 0 picks a free one)"
+            ) from error
         listener.listen(128)
-        here = "http://{}:{}".format(*listener.getsockname()[:2])
-        asyncio.run(_serve(settings, listener, here, public_url))
-    return 0
+        yield listener
 
 
 async def _serve(settings: Settings, listener: socket.socket, here: str, public_url: str) -> None:

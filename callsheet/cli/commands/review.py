@@ -15,7 +15,7 @@ from callsheet.review.server import serve_review
 from callsheet.settings import command
 
 Host = Annotated[str, option("REVIEW_HOST", "The address to listen on")]
-Port = Annotated[int | None, option("REVIEW_PORT", "The port (default 8791, or a free one)")]
+Port = Annotated[int | None, option("REVIEW_PORT", "The port (default 8792, or a free one)")]
 NoOpen = Annotated[bool, option("REVIEW_NO_OPEN", "Do not open a browser")]
 
 

@@ -18,7 +18,7 @@ from callsheet.cli.output import document, result, say, show_table, write_csv
 from callsheet.cli.views.bill_statement import Format, show_bills
 from callsheet.engine import rollback_guard
 from callsheet.errors import UsageError
-from callsheet.files import FULL
+from callsheet.files import naming_full_disk
 from callsheet.ledger import Entry, EntryFilter, Ledger, activity, history
 from callsheet.ledger.accounts import Grouping, Spending
 from callsheet.ledger.verify import verify as check_ledger
@@ -275,10 +275,9 @@ def accept(out: RunsFolder, *, sandbox: Sandbox = False, json: Json = False) -> 
 @contextmanager
 def _naming_the_file(file: Path) -> Iterator[None]:
     try:
-        yield
+        with naming_full_disk(file.parent, "make room or name another file"):
+            yield
     except OSError as error:
-        if error.errno in FULL:
-            raise
         raise UsageError(f"cannot write {file}: {error.strerror}; name another file") from error
 
 

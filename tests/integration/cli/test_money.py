@@ -1,6 +1,7 @@
 """`callsheet budget` and `callsheet ledger` over a real ledger, in this process."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -10,6 +11,7 @@ from contextlib import closing
 
 import pytest
 
+from callsheet.cli.views import bill_statement
 from callsheet.ledger import (
     Ledger,
     NewRun,
@@ -269,6 +271,19 @@ def test_a_statement_for_a_spreadsheet_opens_with_its_letters(book, call, tmp_pa
     assert call(*statement, "csv")[1] == target.read_text("utf-8-sig").replace("\n", "\r\n")
     assert call(*statement, "focus", "--out", str(target))[0] == 0
     assert target.read_bytes().startswith(b'"')
+
+
+def test_a_statement_that_does_not_fit_its_disk_names_its_folder(book, call, tmp_path, monkeypatch):
+    """The disk that is full is not that of the output or of temporary files."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(bill_statement, "atomically", full)
+    target = tmp_path / "statement.csv"
+    code, _, err = call("ledger", "statement", "--format", "csv", "--out", str(target))
+    assert code == 1
+    assert f"no room is left in {tmp_path}; make room or name another file" in err
 
 
 def test_a_statement_replaces_a_statement_and_no_other_file(book, call, tmp_path):

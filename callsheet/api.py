@@ -135,10 +135,9 @@ def plan(
     `concurrency` (1 to 1000, by default 10) is how many renders go at the same time. `out` is the folder, or
     the address in an object store, that run folders are made in (by default "runs"). `campaign` (1 to 100
     characters) names rows given in memory, and no file; they are called "campaign" without it, and paths of
-    pictures in them begin in the working directory.
-    Problems of rows are in the plan's `errors`. Raises UsageError where the source or an option cannot be
-    used at all, PlanChanged for a plan file that no longer holds, LedgerError where the ledger cannot be
-    read.
+    pictures in them begin in the working directory. Problems of rows are in the plan's `errors`. Raises
+    UsageError where the source or an option cannot be used at all, PlanChanged for a plan file that no longer
+    holds, LedgerError where the ledger cannot be read.
     """
     check_packages_are_ours()
     refuse_other_kinds(str, campaign=campaign)
@@ -160,7 +159,7 @@ def plan(
         folder = TemporaryFolder()
         path = written_rows(path, name, folder.path)
     elif campaign is not None:
-        raise UsageError("campaign names rows in memory; give a file's one in a campaign file")
+        raise UsageError("campaign names rows in memory; the campaign of a file is named in a campaign file")
     try:
         made = make_plan(path, overrides=options)
     except ManifestError as error:
@@ -218,14 +217,14 @@ async def run_async(
     """Buy what a plan, or a source that is planned first, describes, and fetch it.
 
     Unfinished runs of the same campaign are taken up first. A plan has its rows, its budget and its campaign
-    (see `plan`): those options are for a source without one. A plan of the sandbox is for the sandbox alone.
-    `fit` takes what fits the budget, highest priority first. `again` buys videos that you already have.
-    `canary` (1 to 1000) first renders one job of each price group, at most so many. `accept_prices` goes on
-    where fal's prices differ from the plan. `speed` (above 0, at most 10,000) is how much faster the sandbox
-    renders. `render` renders one job, by default in this process; an error that it raises stops the buying.
-    Raises ManifestError for rows with problems, OverBudget where the maximum does not fit and `fit` is off,
-    UsageError without any cap and where another run has some of it in flight, AccountError without a key,
-    LedgerError where the ledger refuses. What happens later, and to single jobs, is in the summary.
+    (see `plan`): those options are for a source without one. `fit` takes what fits the budget, highest
+    priority first. `again` buys videos that you already have. `canary` (1 to 1000) first renders one job of
+    each price group, at most so many. `accept_prices` goes on where fal's prices differ from the plan.
+    `speed` (above 0, at most 10,000) is how much faster the sandbox renders. `render` renders one job, by
+    default in this process; an error that it raises stops the buying. Raises ManifestError for rows with
+    problems, OverBudget where the maximum does not fit and `fit` is off, UsageError without any cap and where
+    another run has some of it in flight, AccountError without a key, LedgerError where the ledger refuses.
+    What happens later, and to single jobs, is in the summary.
     """
     chosen: dict[str, Any] = {"first": first, "where": where or None, "sample": sample}
     chosen |= {"budget_usd": budget_usd, "campaign": campaign}
@@ -324,8 +323,7 @@ async def finish_async(
     request = continued(found, accept_prices=accept_prices).model_copy(update={"fit": fit})
     settings = settings_for(request)
     kept = read_kept(keep, option="keep", drafts=True)
-    budget = amount_text(budget_usd)
-    budget_nano = None if budget is None else parse_usd(budget)
+    budget_nano = parse_usd(budget) if (budget := amount_text(budget_usd)) is not None else None
     await order_finishes(settings, found, kept, budget_nano=budget_nano, fit=fit)
     return await _carried_out(request, found.run_id, settings, render)
 

@@ -12,7 +12,7 @@ from callsheet.files import make_directory, usable_data_folder, usable_folder
 from callsheet.ledger import Run
 from callsheet.media.storage import ObjectStore, check_writable, copy_to
 from callsheet.report.rows import THUMBNAILS
-from callsheet.settings import Settings
+from callsheet.settings import Settings, at_home
 from manifests.plan_file import ROWS_FILE
 from manifests.readers.remote import bare_address, is_remote
 
@@ -44,7 +44,7 @@ def folder_for(out: str, settings: Settings, *, sandbox: bool = False) -> Path:
 
 def planned_folder(out: str | None, settings: Settings, *, sandbox: bool) -> Path:
     """Return the folder that `folder_for` would make; nothing is made."""
-    out = at_home(out or settings.out)
+    out = at_home(RUNS_FOLDER, out or settings.out)
     return settings.data_dir.joinpath(*_outbox(sandbox=sandbox)) if is_remote(out) else Path(out)
 
 

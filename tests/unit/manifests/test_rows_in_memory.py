@@ -49,7 +49,7 @@ def test_a_campaign_is_not_named_beside_a_file(tmp_path: Path) -> None:
     """A file has a campaign of its own: the money would not count under the name that was given."""
     source = tmp_path / "shots.csv"
     source.write_text("prompt,model\na kite,seedance-1.0-pro-fast\n")
-    with pytest.raises(UsageError, match="campaign names rows in memory; give"):
+    with pytest.raises(UsageError, match="campaign names rows in memory; the"):
         callsheet.plan(source, campaign="spring")
     with pytest.raises(UsageError, match="campaign names rows in memory"):
         callsheet.run(source, campaign="spring", sandbox=True)

@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import time
+import unicodedata
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -334,8 +335,13 @@ def _remove_unused(folder: Path) -> None:
 
 
 def new_run_id(campaign: str) -> str:
-    """Name a run after its campaign and the UTC second it begins in, with four letters against twins."""
-    name = re.sub(r"[^a-z0-9]+", "-", campaign.lower()).strip("-")[:40] or "run"
+    """Name a run after its campaign and the UTC second it begins in, with four letters against twins.
+
+    Letters lose their accents, because the name is typed in commands: `fruhling` for `Frühling`.
+    """
+    letters = unicodedata.normalize("NFKD", campaign.casefold())
+    plain = "".join(each for each in letters if not unicodedata.combining(each))
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "run"
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 

@@ -111,7 +111,7 @@ def test_fit_takes_the_highest_priorities_and_names_the_rest_with_its_cost(desk)
     assert "kite-0 (row 2), up to $0.0358" in done.stderr
     assert "kite-1 (row 3), up to $0.0358" in done.stderr
     assert "skipped: kite-2" not in done.stderr
-    assert "2 skipped: over budget, need up to $0.0715 more" in done.stdout
+    assert "2 skipped: over budget, up to $0.0715 for all of them" in done.stdout
     statement = desk.call("ledger", "statement", "--sandbox", "--by", "client", "--by", "model", "--csv")
     assert list(csv.reader(io.StringIO(statement.stdout))) == [
         ["client", "model", "submissions", "spent_usd", "held_usd"],

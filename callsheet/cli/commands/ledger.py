@@ -282,13 +282,15 @@ def _naming_the_file(file: Path) -> Iterator[None]:
 
 
 def filter_of(options: EntryOptions | None) -> EntryFilter:
-    """Return the ledger's filter. Raises UsageError if a day is not valid."""
+    """Return the ledger's filter. Raises UsageError if a day is not valid or the last is before the first."""
     given = options or EntryOptions()
     since_ms, until_ms = day_ms(given.since, "--since"), day_ms(given.until, "--until", days_later=1)
     if given.month is not None:
         if given.since is not None or given.until is not None:
             raise UsageError("give --month, or --since and --until")
         since_ms, until_ms = month_ms(given.month)
+    if since_ms is not None and until_ms is not None and since_ms >= until_ms:
+        raise UsageError(f"--since {given.since} is after --until {given.until}")
     return EntryFilter(
         run_id=given.run,
         campaign=given.campaign,

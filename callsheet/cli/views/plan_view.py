@@ -184,9 +184,9 @@ def show_warnings(plan: Plan) -> None:
         say(line)
 
 
-def show_left(count: int, more_nano: int) -> None:
-    """Print how many jobs are left out, and what they need."""
-    show_line(f"- {count} skipped: over budget, need up to {usd_rounded_up(more_nano)} more")
+def show_left(count: int, maximum_nano: int) -> None:
+    """Print how many jobs are left out, and what all of them cost at most."""
+    show_line(f"- {count} skipped: over budget, up to {usd_rounded_up(maximum_nano)} for all of them")
 
 
 def name_left(jobs: Iterable[tuple[str, int]], count: int) -> None:

@@ -311,6 +311,7 @@ def test_a_statement_replaces_a_statement_and_no_other_file(book, call, tmp_path
         (("--out", "a.csv"), "--out needs --format"),
         (("--month", "2026-13"), "must be a month (UTC) such as 2026-11"),
         (("--month", "2026-11", "--from", "2026-11-01"), "give --month, or --since and --until"),
+        (("--since", "2026-11-02", "--until", "2026-11-01"), "2026-11-02 is after --until 2026-11-01"),
         (("--currency", "EUR"), "EUR needs its rate"),
         (("--format", "csv", "--out", "nowhere/a.csv"), "cannot write nowhere/a.csv"),
     ],

@@ -152,7 +152,7 @@ def test_a_plan_of_what_fits_is_a_plan_file_of_exactly_that(call, spring, tmp_pa
         bought = select(ledger, plan, fit=False).buy
     assert [plan.jobs[at].job.custom_id for at in bought] == ["b", "d"]
     _, out, said = call("plan", "spring.csv", *budget, "--fit")
-    assert "- 1 skipped: over budget, need up to $0.6171 more" in out
+    assert "- 1 skipped: over budget, up to $0.6171 for all of them" in out
     assert "skipped: c (row 3), up to $0.6171" in said
 
 

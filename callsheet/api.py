@@ -291,9 +291,9 @@ async def retry_async(
 ) -> RunSummary:
     """Try failed, cancelled and skipped jobs of a run again (by default of the latest one).
 
-    `all_failures` also retries failures that will probably fail again; `again` also buys what could be
-    fetched or has been made since. Raises UsageError where there is no such run, LedgerError (Busy) where a
-    living process owns it, AccountError without a key.
+    `all_failures` also retries failures that will probably fail again; `again` also buys what another run
+    has made or paid for and, with `all_failures`, what could be fetched. Raises UsageError where there is no
+    such run, LedgerError (Busy) where a living process owns it, AccountError without a key.
     """
     found = find_run(settings_from(os.environ, sandbox=sandbox), run_id, latest_of_all=True)
     request = continued(found, accept_prices=accept_prices)

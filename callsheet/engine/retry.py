@@ -6,17 +6,18 @@ What fal still has of an earlier attempt is fetched for free, and what another r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from callsheet.engine.context import open_account
 from callsheet.engine.in_flight import naming_commands
 from callsheet.engine.made_files import absent_files, not_stored, refetch_gone
-from callsheet.engine.paid_results import NOT_FETCHED, reopen_unfetched
+from callsheet.engine.paid_results import NOT_FETCHED, reopen_unfetched, unfetched_jobs
 from callsheet.ledger import JobRow, Ledger, Run, State, queries, recovery
+from callsheet.reconciliation.account import AccountSession
 from callsheet.report.error_table import worth_trying
-from callsheet.settings import Settings
+from callsheet.settings import Settings, command
 
 RETRIED = frozenset({State.FAILED, State.CANCELLED, State.SKIPPED_BUDGET})
 
@@ -26,7 +27,8 @@ class Retry:
     """What becomes of a run's jobs that ended without a video.
 
     `bought` are pending again; `reused` have the file of another run; `fetched` is the number of jobs whose
-    video fal still has; `unsure` could not be asked about, with the reason; `not_tried` stay as they are.
+    video fal still has; `left_out` may be had without buying, each with what to do; `not_tried` stay as they
+    are.
     `refetched` names files of other runs that were gone and were downloaded again, `gone` those that fal did
     not give again.
     """
@@ -34,7 +36,7 @@ class Retry:
     bought: list[JobRow] = field(default_factory=list)
     reused: list[JobRow] = field(default_factory=list)
     fetched: int = 0
-    unsure: list[tuple[JobRow, str]] = field(default_factory=list)
+    left_out: list[tuple[JobRow, str]] = field(default_factory=list)
     not_tried: list[JobRow] = field(default_factory=list)
     refetched: tuple[str, ...] = ()
     gone: list[str] = field(default_factory=list)
@@ -42,7 +44,7 @@ class Retry:
     @property
     def ended(self) -> int:
         """How many jobs had ended without a video."""
-        return len(self.bought) + len(self.reused) + self.fetched + len(self.unsure) + len(self.not_tried)
+        return len(self.bought) + len(self.reused) + self.fetched + len(self.left_out) + len(self.not_tried)
 
     @property
     def has_work(self) -> bool:
@@ -53,23 +55,48 @@ class Retry:
 async def prepare_retry(settings: Settings, run: Run, *, all_failures: bool, again: bool) -> Retry:
     """Decide what is tried again and write it into the ledger. Nothing is sent to be rendered.
 
-    `all_failures` also retries what will probably fail again; `again` buys also what could be fetched or has
-    been made since. Raises Busy where a living process owns the run.
+    `all_failures` also retries what will probably fail again; `again` also buys what another run has made or
+    paid for and, with `all_failures`, what could be fetched. Raises Busy where a living process owns the run.
     """
     async with open_account(settings) as account:
         with account.ledger.claim(run.run_id):
             ended = await account.do(queries.jobs, run.run_id, states=RETRIED)
-            unfetched = [] if again else [row for row in ended if row.error_type in NOT_FETCHED]
-            reopened = await reopen_unfetched(account, unfetched)
-            unsure = [(row, reopened.unsure[row.job_id]) for row in ended if row.job_id in reopened.unsure]
-            left = [row for row in ended if row.job_id not in reopened.found | reopened.unsure.keys()]
+            asked = [] if all_failures and again else [row for row in ended if row.error_type in NOT_FETCHED]
+            reopened = await reopen_unfetched(account, asked)
+            ended = [row for row in ended if row.job_id not in reopened.found]
+            why = {job_id: _unsure(said) for job_id, said in reopened.unsure.items()}
+            if not again:
+                why |= await _paid_elsewhere(account, run, ended)
+            left_out = [(row, why[row.job_id]) for row in ended if row.job_id in why]
+            left = [row for row in ended if row.job_id not in why]
             made = {} if again else await account.do.call(_made_since, run, left)
             back = await refetch_gone(account, made.values())
             absent = await account.do.call(absent_files, made.values())
             missing = {file.job_id: file.path for file in await asyncio.to_thread(not_stored, absent)}
-            retry = Retry(fetched=len(reopened.found), unsure=unsure, refetched=back.again)
+            retry = Retry(fetched=len(reopened.found), left_out=left_out, refetched=back.again)
             await account.do.call(_write, run, left, missing, retry, all_failures=all_failures, again=again)
             return retry
+
+
+def _unsure(said: str) -> str:
+    return f"could not ask fal for its video ({said}); `--all --again` buys it again"
+
+
+async def _paid_elsewhere(account: AccountSession, run: Run, rows: Sequence[JobRow]) -> dict[int, str]:
+    """Say of these jobs, by id, which run of the campaign has paid for the same and not fetched it."""
+    made = await account.do.call(_made_since, run, rows)
+    wanted = {row.fingerprint for row in rows if not row.is_finish} - made.keys()
+    payers: dict[str, str] = {}
+    for each in await unfetched_jobs(account):
+        if each.run_id != run.run_id and each.fingerprint in wanted:
+            payer = await account.do(queries.run, each.run_id)
+            if payer.campaign == run.campaign:
+                fetch = command("retry", payer.run_id, sandbox=account.ledger.is_sandbox)
+                payers[each.fingerprint] = (
+                    f"run {payer.run_id} has paid for it; `{fetch}` downloads it if fal still has it, "
+                    "`--again` buys it again"
+                )
+    return {row.job_id: payers[row.fingerprint] for row in rows if row.fingerprint in payers}
 
 
 def _write(

@@ -94,7 +94,8 @@ Generated from `callsheet/report/error_table.toml`; a test checks that it is up 
 - `callsheet retry RUN` retries the errors with "yes" here, and skipped and cancelled jobs; `--all` retries
   every failure. Each try is a new purchase under the caps.
 - Where a failure was paid for and fal may still have its video, `retry` asks fal first and downloads what is
-  there, for free, also with `--all`. Only `--all --again` buys such a job without asking.
+  there, for free. What fal says that it no longer has is bought with `--all`, and by the next run of the
+  campaign. Only `--all --again` buys such a job without asking.
 - A job that fal has accepted {BOUGHT_OFTEN_ENOUGH} times and never delivered is retried with `--all` only.
   Tries that never arrived at fal do not count.
 - *charged* applies if fal's reply says nothing. Billable units in the reply, or a billing event, win.

@@ -99,7 +99,7 @@ def retry(
 
     Each try is a new purchase. docs/errors.md lists the errors that are
     retried. Videos that fal still has, or that another run has made since,
-    are taken at no cost; --again buys them.
+    are taken at no cost; --again buys the latter again, --all --again both.
 
     Example: callsheet retry spring-20261121-090000-a1b2
     """
@@ -143,11 +143,9 @@ def _say_what(retried: Retry) -> None:
             f"{retried.fetched} still at fal, with the video: downloaded, not bought again; "
             "`--all --again` buys again"
         )
-    for row, why in retried.unsure[:NAMED]:
-        say(
-            f"not retried: {row.label}: could not ask fal for its video ({why}); "
-            "`--all --again` buys it again"
-        )
+    lines = (f"{row.label}: {why}" for row, why in retried.left_out)
+    for line in first_of("not retried", lines, len(retried.left_out), most=NAMED):
+        say(line)
     if not retried.ended:
         note("nothing to retry: no job failed, was skipped or was cancelled")
         return

@@ -16,7 +16,7 @@ from callsheet.engine.results import result_rows
 from callsheet.engine.run import open_context
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import UsageError
-from callsheet.ledger import Ledger, State, queries, recovery, transitions, verify
+from callsheet.ledger import Ledger, State, queries, recovery, settlement, transitions, verify
 
 
 @pytest.fixture
@@ -34,22 +34,24 @@ def typed(house: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     return typed
 
 
-def test_what_was_given_up_is_bought_only_where_fal_says_that_it_is_gone(house: Any, typed: Any) -> None:
-    """Not where fal cannot be asked, and not where it has the file: that is fetched."""
-    run_id = house.open_run("a,A boat given up")
-    asyncio.run(house.work(run_id))
-    row = house.row(run_id)
-    with (
-        closing(sqlite3.connect(house.folder / "ledger.sqlite")) as ledger,
-        ledger,
-    ):  # its file was never fetched
+def give_up(house: Any, job_id: int) -> None:
+    """Let the file of a finished job never have been fetched."""
+    with closing(sqlite3.connect(house.folder / "ledger.sqlite")) as ledger, ledger:
         ledger.execute("UPDATE job SET state = 'failed', error_type = 'file_unreached', output_id = NULL")
         ledger.execute("DELETE FROM output")
         ledger.execute(
             "INSERT INTO event (at_ms, job_id, number, event, from_state, to_state, why) "
             "VALUES (1, ?, 1, 'x', 'x', 'failed', '')",
-            (row.job_id,),
+            (job_id,),
         )
+
+
+def test_what_was_given_up_is_bought_only_where_fal_says_that_it_is_gone(house: Any, typed: Any) -> None:
+    """Not where fal cannot be asked, and not where it has the file: that is fetched."""
+    run_id = house.open_run("a,A boat given up")
+    asyncio.run(house.work(run_id))
+    row = house.row(run_id)
+    give_up(house, row.job_id)
     house.arm("server_error", route="file", count=99)
     assert "could not ask fal for its video" in typed(run_id, all=True)
     assert house.row(run_id).state is State.FAILED
@@ -63,6 +65,42 @@ def test_what_was_given_up_is_bought_only_where_fal_says_that_it_is_gone(house: 
     assert house.row(run_id).state is State.FAILED
     assert "1 to retry" in typed(run_id, all=True)
     assert house.row(run_id).state is State.PENDING
+
+
+def test_only_all_and_again_together_buy_without_asking_fal(house: Any, typed: Any) -> None:
+    """`--again` is about what other runs have made: a video that fal still has is downloaded all the same."""
+    run_id = house.open_run("a,A boat asked about")
+    asyncio.run(house.work(run_id))
+    give_up(house, house.row(run_id).job_id)
+    assert "with the video: downloaded, not bought" in typed(run_id, again=True)
+    assert house.row(run_id).state is State.RENDERED
+
+
+def test_what_another_run_has_paid_for_and_not_fetched_is_not_bought(house: Any, typed: Any) -> None:
+    """The run that has it is named. Once that has the video, it is used; `--again` buys on purpose."""
+    prompt = "A boat paid elsewhere"
+    first = house.open_run(f"a,{prompt}")
+    with Ledger.open(house.settings.ledger) as ledger:
+        ledger.do(settlement.cancel, house.row(first).job_id)
+    payer = house.open_run(f"a,{prompt}")
+    asyncio.run(house.work(payer))
+    with closing(sqlite3.connect(house.folder / "ledger.sqlite")) as ledger, ledger:
+        (fetched,) = ledger.execute("SELECT output_id FROM job WHERE run_id = ?", (payer,)).fetchone()
+        ledger.execute(
+            "UPDATE job SET state = 'failed', error_type = 'file_unreached', output_id = NULL "
+            "WHERE run_id = ?",
+            (payer,),
+        )
+    said = typed(first, all=True)
+    assert f"a (row 2): run {payer} has paid for it; `callsheet retry {payer}`" in said
+    assert house.row(first).state is State.CANCELLED
+    with closing(sqlite3.connect(house.folder / "ledger.sqlite")) as ledger, ledger:
+        ledger.execute(
+            "UPDATE job SET state = 'succeeded', error_type = '', output_id = ? WHERE run_id = ?",
+            (fetched, payer),
+        )
+    assert "used at no cost" in typed(first)
+    assert len(house.accepted(prompt)) == 1
 
 
 @pytest.mark.parametrize("accept_prices", [False, True])

@@ -170,7 +170,7 @@ def plan(
             raise
         raise UsageError(str(error).replace(str(path), "rows")) from None
     else:
-        fits, doubts = _seen(made, settings, sandbox=sandbox)
+        fits, warnings = _seen(made, settings, sandbox=sandbox)
         priced = Plan(
             source=str(path),
             campaign=made.campaign,
@@ -178,7 +178,7 @@ def plan(
             expected_usd=made.total.expected_nano / NANO,
             maximum_usd=made.total.maximum_nano / NANO,
             fits=fits,
-            warnings=(*doubts, *made.warnings),
+            warnings=(*warnings, *made.warnings),
             sandbox=sandbox,
             planned=made,
             rows=options.rows,
@@ -396,5 +396,5 @@ def _seen(plan: ManifestPlan, settings: Settings, *, sandbox: bool) -> tuple[boo
         return not shortfalls(plan.demands(), dict(full_room(plan.caps))), ()
     with Ledger.open(settings.ledger) as ledger:
         refuse_mixed_ledger(ledger, sandbox=sandbox)
-        doubts = older_ledger_warnings(ledger, plan.out, settings, sandbox=sandbox)
-        return not shortfalls(plan.demands(), room_for(ledger, plan)), doubts
+        warnings = older_ledger_warnings(ledger, plan.out, settings, sandbox=sandbox)
+        return not shortfalls(plan.demands(), room_for(ledger, plan)), warnings

@@ -154,7 +154,8 @@ async def deliver_async(
 
 
 def _target(run: Run, to: str | Path | None) -> Path:
-    if to is not None and is_remote(str(to)):
+    # A Path of s3://bucket/name is s3:/bucket/name.
+    if to is not None and is_remote(str(to).replace(":/", "://", 1)):
         raise UsageError(
             f"a delivery is a folder or a ZIP on this machine, and {shown(bare_address(str(to)))} is an "
             "address: name a path with --to, and copy it from there"

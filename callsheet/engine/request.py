@@ -221,7 +221,7 @@ def refuse_mixed_ledger(ledger: Ledger, *, sandbox: bool) -> None:
 
     Otherwise the sandbox's clips would count as made, and its money under the caps of real money.
     """
-    if not ledger.do(runs.any_is_on_sandbox, not sandbox):
+    if not ledger.do(runs.has_run, sandbox=not sandbox):
         return
     if sandbox:
         raise UsageError(

@@ -103,7 +103,8 @@ class Ledger(Database):
         if newest and newest[0] is not None:
             return newest[0]
         what = "run" if latest_of_all else "unfinished run"
-        raise UsageError(f"there is no {what} in the ledger {self.label}{queries.sandbox_advice(self.label)}")
+        advice = "" if self.is_sandbox else ". Sandbox runs have a ledger of their own: add --sandbox"
+        raise UsageError(f"there is no {what} in the ledger {self.label}{advice}")
 
     def shown_run(self, run_id: str | None) -> Run:
         """Return the run to show where none is named: the latest unfinished one, else the latest."""

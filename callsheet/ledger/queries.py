@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, cast, func, or_, select, text
@@ -163,20 +162,13 @@ def payloads(tx: Transaction, job_ids: Collection[int], *, with_etag: bool = Fal
     return {row.job_id: row.payload for row in rows}
 
 
-def sandbox_advice(ledger: str) -> str:
-    """Say that the sandbox has its own ledger, where it lies beside the one with this label."""
-    if not (Path(ledger).parent / "sandbox" / "ledger.sqlite").is_file():
-        return ""
-    return ". Sandbox runs have a ledger of their own: add --sandbox (in Prefect: `sandbox` of the request)"
-
-
 def _no_such_run(tx: Transaction, run_id: str) -> str:
     known = [found.run_id for found in runs(tx, limit=200)]
     near = difflib.get_close_matches(run_id, known, n=1, cutoff=0.0)
     nearest = f"; the nearest is {near[0]!r}" if near else ", which has no runs yet"
     return (
-        f"there is no run {run_id!r} in the ledger {tx.ledger}{nearest}. CALLSHEET_LEDGER_URL chooses "
-        f"another one{sandbox_advice(tx.ledger)}"
+        f"there is no run {run_id!r} in the ledger {tx.ledger}{nearest}. Another one is chosen by --sandbox "
+        "(in Prefect: `sandbox` of the request) and by CALLSHEET_LEDGER_URL"
     )
 
 

@@ -249,14 +249,14 @@ def discard(tx: Transaction, run_id: str) -> None:
 
 
 @read()
-def any_is_on_sandbox(tx: Transaction, wanted: bool) -> bool:  # noqa: FBT001 -- what is asked for
-    """Say whether any run is on the sandbox, or with False whether any is against fal.
+def has_run(tx: Transaction, *, sandbox: bool) -> bool:
+    """Say whether there is a run on the sandbox, or one against fal.
 
     The options are the engine's JSON, without spaces. Every run is read: ten thousand take 0.1 s.
     """
     options = schema.run.c.options
     is_on_sandbox = options.like('%"sandbox":true%')
-    found = select(schema.run.c.run_id).where(is_on_sandbox if wanted else ~is_on_sandbox)
+    found = select(schema.run.c.run_id).where(is_on_sandbox if sandbox else ~is_on_sandbox)
     return tx.execute(found.limit(1)).first() is not None
 
 

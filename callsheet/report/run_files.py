@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,10 +69,10 @@ def write_run_files(
     rows = list(results)
     summary = summarise(run, rows)
     errors = spreadsheet_csv(*errors_table(manifest, rows, run.campaign)).encode("utf-8", "replace")
-    if edited := _edited_errors(directory):
-        tell(f"{ERRORS_FILE} was not as Callsheet had written it; what stood there is kept as {edited}")
-    write_results(directory, manifest, rows, errors)
+    if edited := _edited_errors(directory, errors):
+        tell(f"{ERRORS_FILE} may have been edited; it is kept as {edited}")
     write_atomically(directory / ERRORS_FILE, errors)
+    write_results(directory, manifest, rows, errors)
     document = json.dumps(summary_document(summary), indent=2, ensure_ascii=False)
     write_text_atomically(directory / "summary.json", document + "\n")
     pictures = existing_pictures(directory, [*rows, *others])
@@ -81,16 +82,20 @@ def write_run_files(
     return summary
 
 
-def _edited_errors(directory: Path) -> Path | None:
-    """Keep an errors.csv that is not as it was written: its rows are for a person to fix. Raises OSError."""
+def _edited_errors(directory: Path, errors: bytes) -> Path | None:
+    """Keep an errors.csv that may have been edited: its rows are for a person to fix. Raises OSError.
+
+    One that is as it was written, or as it is to be written now, is not kept.
+    """
     import pyarrow as pa  # noqa: PLC0415 -- 0.1 s
     import pyarrow.parquet as pq  # noqa: PLC0415 -- 0.1 s
 
-    try:
+    written = None
+    with suppress(OSError, pa.ArrowException):
         written = (pq.read_schema(directory / RESULTS_FILE).metadata or {}).get(ERRORS_SHA256)
-    except (OSError, pa.ArrowException):
-        return None
-    return _kept_aside(directory / ERRORS_FILE, lambda content: written in (None, _sha256(content)))
+    return _kept_aside(
+        directory / ERRORS_FILE, lambda content: content == errors or _sha256(content) == written
+    )
 
 
 def _sha256(content: bytes) -> bytes:

@@ -21,7 +21,6 @@ from callsheet.ledger import (
     queries,
     refs_of_owners,
     reviews,
-    wall_clock_ms,
 )
 from callsheet.ledger.records import Change
 from callsheet.report.clips import review_document
@@ -144,7 +143,7 @@ class ReviewSession:
 
     def _left(self, ordered: Sequence[Retake]) -> int | None:
         """Return what the cap leaves now that is nearest to what these retakes need of it."""
-        campaign, run_id, now_ms = self._run.campaign, self._run.run_id, wall_clock_ms()
+        campaign, run_id, now_ms = self._run.campaign, self._run.run_id, self._ledger.do(queries.now_ms)
         needed: Counter[AccountRef] = Counter()
         for retake in ordered:
             owners = [(retake.job.client, retake.job.endpoint.model)]

@@ -298,7 +298,8 @@ def written_rows(rows: Any, name: str, folder: Path) -> Path:
             names = dict.fromkeys(name for row in rows for name in row)
             table = pa.table({name: _array(name, [row.get(name) for row in rows]) for name in names})
     except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
-        raise UsageError(f"the rows are no table: {': '.join(map(str, error.args))}") from error
+        said = printable(": ".join(map(str, error.args)))
+        raise UsageError(f"the rows are no table: {said}") from error
     path = folder / f"{name}.parquet"
     try:
         pq.write_table(_as_shown(table), path)
@@ -375,7 +376,7 @@ def _array(name: str, values: list[Any]) -> Any:
     try:
         return pa.array(values, from_pandas=True)  # what pandas calls missing is no value
     except UnicodeEncodeError as error:
-        said = f"the rows are no table: column {name} holds half of a surrogate pair, which is no text"
+        said = f"the rows are no table: column {shown(name)} holds half of a surrogate pair, which is no text"
         raise UsageError(said) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         times = np.datetime64 | np.timedelta64  # `item` makes numbers of these

@@ -149,7 +149,8 @@ def parse_scope(text: str) -> tuple[Scope, str]:
 def _key(kind: str, name: str) -> str:
     """Return the name under which the ledger counts: a client is the same however it is typed.
 
-    A campaign may be typed as it is called, or as `budget list` shows it, with a percent sign as %25.
+    A campaign may be typed as it is called, or as `budget list` shows it: a percent sign as %25, a
+    slash, which ends its name, as %2F.
     """
     if kind == "client":
         return client_key(name)

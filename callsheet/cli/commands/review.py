@@ -11,11 +11,11 @@ from typing import Annotated
 from callsheet.cli.options import RunId, Sandbox, option, require_port, run_settings
 from callsheet.cli.output import flush, note, result, say
 from callsheet.engine.run import find_run
-from callsheet.review.server import serve_review
+from callsheet.review.server import DEFAULT_PORT, serve_review
 from callsheet.settings import command
 
 Host = Annotated[str, option("REVIEW_HOST", "The address to listen on")]
-Port = Annotated[int | None, option("REVIEW_PORT", "The port (default 8792, or a free one)")]
+Port = Annotated[int | None, option("REVIEW_PORT", f"The port (default {DEFAULT_PORT}, or a free one)")]
 NoOpen = Annotated[bool, option("REVIEW_NO_OPEN", "Do not open a browser")]
 
 

@@ -46,27 +46,32 @@ def explain_mistakes(error: ManifestError, source: str, errors: Path | None) -> 
     all_said = show_problems(error.problems)
     if errors is not None or not all_said:
         path = errors or Path(f"{PurePath(source.partition('?')[0]).stem or 'manifest'}.errors.csv")
-        _refuse_to_overwrite(path)
-        try:
-            write_atomically(path, errors_csv(error.problems).encode())
-        except OSError as reason:
-            raise UsageError(
-                f"cannot write {path}: {reason.strerror}; name another file with --errors"
-            ) from reason
-        say(f"all errors are listed in {path}")
+        if _is_other_file(path):
+            say(f"{path} exists and is not an error list; name another file with --errors")
+        else:
+            _write(path, error.problems)
+            say(f"all errors are listed in {path}")
     say(f"callsheet: {error}")
     return error.exit_code
 
 
-def _refuse_to_overwrite(path: Path) -> None:
-    """Raise UsageError if the file is not an error list: it may be the manifest itself."""
+def _is_other_file(path: Path) -> bool:
+    """Say whether a file is there that is not an error list: it may be the manifest itself."""
     try:
         with path.open("rb") as file:
             first = file.readline().removeprefix(BOM.encode()).strip().replace(b'"', b"")
     except OSError:
-        return
-    if first != ",".join(_COLUMNS).encode():
-        raise UsageError(f"--errors {path}: the file exists and is not an error list; name another file")
+        return False
+    return first != ",".join(_COLUMNS).encode()
+
+
+def _write(path: Path, problems: Sequence[Problem]) -> None:
+    try:
+        write_atomically(path, errors_csv(problems).encode())
+    except OSError as reason:
+        raise UsageError(
+            f"cannot write {path}: {reason.strerror}; name another file with --errors"
+        ) from reason
 
 
 def by_kind(problems: Sequence[Problem]) -> list[list[Problem]]:

@@ -300,6 +300,8 @@ async def test_an_address_is_no_place_for_a_delivery(shop: Any, capsys: pytest.C
     """
     run_id, folder = await made(shop, "a,A boat")
     (folder / "media" / "a.mp4").unlink()
+    with pytest.raises(UsageError, match="s3:/bucket/spring is an address"):
+        await callsheet.deliver_async(run_id, everything=True, to=Path("s3://bucket/spring"))
     for to in ("s3://bucket/spring", "S3://bucket/spring", "gs://bucket/spring.zip"):
         said = f"this machine, and {to} is an address: name a path with --to"
         with pytest.raises(UsageError, match=said):

@@ -10,6 +10,7 @@ from callsheet.engine.request import RunRequest
 from callsheet.engine.stopping import StopSignal
 from callsheet.errors import Busy, UsageError
 from callsheet.ledger import Ledger, parts, runs
+from callsheet.settings import sqlite_url
 
 pytestmark = pytest.mark.anyio
 
@@ -79,3 +80,14 @@ async def test_a_request_that_names_nothing_is_refused(source, tmp_path, monkeyp
     with pytest.raises(UsageError, match="names nothing to run"):
         async with run.opened(RunRequest(source=source)):
             pass
+
+
+@pytest.mark.parametrize(("folder", "is_told"), [("sandbox", False), ("data", True)])
+def test_the_sandbox_is_named_only_where_it_is_not_used_already(tmp_path, folder, is_told):
+    """Without an unfinished run the advice to add --sandbox helps whoever asked about the other ledger."""
+    with (
+        Ledger.open(sqlite_url(tmp_path / folder / "ledger.sqlite")) as ledger,
+        pytest.raises(UsageError) as said,
+    ):
+        ledger.find_run()
+    assert ("add --sandbox" in str(said.value)) is is_told

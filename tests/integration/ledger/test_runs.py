@@ -67,11 +67,11 @@ def test_a_run_id_is_used_once(desk) -> None:
 
 
 def test_an_unknown_run_is_answered_with_the_nearest_one(desk) -> None:
-    """A slip of the pen costs no search. The ledger is named, and what chooses another one."""
+    """A slip of the pen costs no search. The ledger is named: a run of the sandbox is in another one."""
     with pytest.raises(UsageError, match="no runs yet") as refused:
         desk.ledger.do(queries.run, "x")
     assert f"no run 'x' in the ledger {desk.ledger.label}, which has no runs yet" in str(refused.value)
-    assert str(refused.value).endswith("CALLSHEET_LEDGER_URL chooses another one")
+    assert "by --sandbox (in Prefect: `sandbox` of the request)" in str(refused.value)
     desk.run(run_id="spring-1")
     desk.run(run_id="autumn-7")
     with pytest.raises(UsageError, match="the nearest is 'spring-1'"):

@@ -9,7 +9,6 @@ import pytest
 from callsheet.engine.open_run import changes_of
 from callsheet.errors import UsageError
 from callsheet.ledger import Ledger, admission, queries, reviews, wall_clock_ms
-from callsheet.review import session as review_session
 from callsheet.review.session import ReviewSession
 from manifests.planner import make_plan
 
@@ -136,7 +135,7 @@ async def test_only_caps_that_the_retakes_count_in_are_near(house: Any, monkeypa
         ledger.do(admission.set_cap, "campaign", "clients", "day", 3 * half)
         assert session.tally()["left"] == half
         tomorrow = wall_clock_ms() + 86_400_000
-        monkeypatch.setattr(review_session, "wall_clock_ms", lambda: tomorrow)
+        monkeypatch.setattr(ledger, "_clock", lambda: tomorrow)
         assert session.tally()["left"] == 2 * half
 
 

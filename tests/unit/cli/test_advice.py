@@ -5,12 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from callsheet.errors import UsageError
-from callsheet.ledger import Ledger
-from callsheet.settings import sqlite_url
-
 ROOT = Path(__file__).parents[3]
 ROOMS = ("callsheet", "flows", "tasks", "manifests", "pricing")
 SOURCES = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
@@ -50,16 +44,3 @@ def test_an_advised_command_is_composed_where_the_ledger_is_known():
         if verb not in NOT_OF_A_LEDGER and not any(known in text for known in NO_ADVICE)
     }
     assert written == set()
-
-
-@pytest.mark.parametrize(("beside", "is_told"), [(True, True), (False, False)])
-def test_the_sandbox_is_advised_only_where_it_has_a_ledger(tmp_path, beside, is_told):
-    """With CALLSHEET_LEDGER_URL, that ledger is used with --sandbox too: the option would change nothing."""
-    if beside:
-        (tmp_path / "sandbox").mkdir()
-        Ledger.open(sqlite_url(tmp_path / "sandbox" / "ledger.sqlite")).close()
-    with Ledger.open(sqlite_url(tmp_path / "ledger.sqlite")) as ledger:
-        for run_id in (None, "no-such-run"):
-            with pytest.raises(UsageError) as said:
-                ledger.find_run(run_id)
-            assert ("--sandbox" in str(said.value)) is is_told

@@ -149,7 +149,7 @@ def test_a_list_of_mistakes_replaces_no_other_file(tmp_path, monkeypatch, capsys
     assert Path("shots.errors.csv").read_text() == SHOTS
     said = capsys.readouterr().err
     assert "column model, 60 rows" in said
-    assert "--errors shots.errors.csv: the file exists and is not an error list; name another file" in said
+    assert "shots.errors.csv exists and is not an error list; name another file with --errors" in said
 
 
 def test_a_list_of_mistakes_opens_in_excel_and_can_be_written_again(tmp_path, monkeypatch, capsys):

@@ -61,6 +61,9 @@ def test_half_of_a_character_is_named_with_its_column(row: dict[str, str]) -> No
     with pytest.raises(UsageError, match=r"column (prompt|note) holds half of a surrogate pair") as refused:
         callsheet.plan([row])
     str(refused.value).encode()
+    with pytest.raises(UsageError) as refused:
+        callsheet.plan([{**ROW, "\ud83d": "kite"}])
+    str(refused.value).encode()
 
 
 def test_where_takes_several_values_of_a_column() -> None:

@@ -271,6 +271,7 @@ def test_a_verdict_that_was_not_saved_is_taken_back(browser: Browser, reviewed: 
     )
     expect(second.locator(".card").nth(4)).to_have_attribute("data-verdict", "reject")
     pressed(second, "k")
+    expect(second.locator("#trouble")).to_be_empty()
     broken = [each for each in reviewed.do(queries.jobs, reviewed.run.run_id) if each.custom_id == "broken"]
     said = reviewed.do(reviews.history, [broken[0].job_id])
     assert [(each.verdict, each.by) for each in said] == [("reject", "Ana"), ("keep", "Bo")]

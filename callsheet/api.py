@@ -217,14 +217,14 @@ async def run_async(
     """Buy what a plan, or a source that is planned first, describes, and fetch it.
 
     Unfinished runs of the same campaign are taken up first. A plan has its rows, its budget and its campaign
-    (see `plan`): those options are for a source without one. `fit` takes what fits the budget, highest
-    priority first. `again` buys videos that you already have. `canary` (1 to 1000) first renders one job of
-    each price group, at most so many. `accept_prices` goes on where fal's prices differ from the plan.
-    `speed` (above 0, at most 10,000) is how much faster the sandbox renders. `render` renders one job, by
-    default in this process; an error that it raises stops the buying. Raises ManifestError for rows with
-    problems, OverBudget where the maximum does not fit and `fit` is off, UsageError without any cap and where
-    another run has some of it in flight, AccountError without a key, LedgerError where the ledger refuses.
-    What happens later, and to single jobs, is in the summary.
+    (see `plan`): those options are for a source without one. A plan of the sandbox is for the sandbox alone.
+    `fit` takes what fits the budget, highest priority first. `again` buys videos that you already have.
+    `canary` (1 to 1000) first renders one job of each price group, at most so many. `accept_prices` goes on
+    where fal's prices differ from the plan. `speed` (above 0, at most 10,000) is how much faster the sandbox
+    renders. `render` renders one job, by default in this process; an error that it raises stops the buying.
+    Raises ManifestError for rows with problems, OverBudget where the maximum does not fit and `fit` is off,
+    UsageError without any cap and where another run has some of it in flight, AccountError without a key,
+    LedgerError where the ledger refuses. What happens later, and to single jobs, is in the summary.
     """
     chosen: dict[str, Any] = {"first": first, "where": where or None, "sample": sample}
     chosen |= {"budget_usd": budget_usd, "campaign": campaign}

@@ -6,6 +6,7 @@ the environment by the process that sends.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -221,7 +222,8 @@ def refuse_mixed_ledger(ledger: Ledger, *, sandbox: bool) -> None:
 
     Otherwise the sandbox's clips would count as made, and its money under the caps of real money.
     """
-    if not ledger.do(runs.has_run, sandbox=not sandbox):
+    kinds = {json.loads(each or "{}").get("sandbox", False) for each in ledger.do(runs.all_options)}
+    if kinds <= {sandbox}:
         return
     if sandbox:
         raise UsageError(

@@ -28,9 +28,8 @@ class Retry:
 
     `bought` are pending again; `reused` have the file of another run; `fetched` is the number of jobs whose
     video fal still has; `left_out` may be had without buying, each with what to do; `not_tried` stay as they
-    are.
-    `refetched` names files of other runs that were gone and were downloaded again, `gone` those that fal did
-    not give again.
+    are. `refetched` names files of other runs that were gone and were downloaded again, `gone` those that fal
+    did not give again.
     """
 
     bought: list[JobRow] = field(default_factory=list)

@@ -265,8 +265,10 @@ def owners(url: str) -> dict[str, int]:
 
 
 def in_progress(url: str) -> bool:
-    """Whether a shard is at work, and a coordinator."""
-    return len(owners(url)) > 1 and bool(asked(url, "SELECT count(*) FROM job WHERE state = 'in_progress'"))
+    """Whether a shard renders and a coordinator waits. No submission is under way: a kill would lose it."""
+    rendering = asked(url, "SELECT count(*) FROM job WHERE state = 'in_progress'")
+    sending = asked(url, "SELECT count(*) FROM job WHERE state IN ('held', 'submitting')")
+    return len(owners(url)) > 1 and rendering and not sending
 
 
 def asked(url: str, query: str, *values: Any) -> Any:

@@ -72,7 +72,7 @@ def test_a_keeper_is_alive_where_it_has_looked_lately(house, monkeypatch) -> Non
         assert is_fine
         assert re.match(r"looked \d+ s ago on ", told)
         house.open_run("a,A boat that nobody renders")
-        assert "; 1 unfinished runs have nobody" in _keeper(ledger)[1]
+        assert "; 1 unfinished run has nobody" in _keeper(ledger)[1]
     with Ledger.open(house.settings.ledger, clock=lambda: house.now_ms() + 600_000) as later:
         assert not _keeper(later)[0]
 

@@ -174,6 +174,8 @@ class Claims:
             # A server that is away is asked again; a claim that is lost is found out by the next write.
             with suppress(SQLAlchemyError, OSError, ClaimLost), server.connect() as connected:
                 self.extend(connected.execution_options(isolation_level="AUTOCOMMIT"))
+                if over.is_set():  # the ledger may be closed by now; its pool would keep the connection open
+                    connected.invalidate()
 
     def check(self, connection: Connection) -> None:
         """Raise ClaimLost, and the transaction then changes nothing, if a run was taken over."""

@@ -56,8 +56,8 @@ def refuse_in_flight(tx: Transaction, campaign: str, wanted: Collection[str], *,
     if not found:
         return
     run_id, count = found.most_common(1)[0]
-    more = f" (and {len(found) - 1} more runs have some)" if len(found) > 2 else ""
-    more = " (and 1 more run has some)" if len(found) == 2 else more
+    rest = len(found) - 1
+    more = f" (and {rest} more run{' has' if rest == 1 else 's have'} some)" if rest else ""
     raise InFlight(f"run {run_id} has {count} of these in flight{more}; nothing was sent", run_id=run_id)
 
 

@@ -133,7 +133,7 @@ class Database:
     def _read(self) -> Iterator[sa.Connection]:
         """One consistent view of the ledger, whatever is written meanwhile; writes nothing."""
         if (grouped := self._group.connection) is not None:
-            with self._errors_named():
+            with self._errors_named(), self._what_undid_all_noted(grouped):
                 yield grouped
             return
         options: dict[str, Any] = {"reads": True}
@@ -223,16 +223,25 @@ class Database:
     @contextmanager
     def _part_of(self, grouped: sa.Connection) -> Iterator[None]:
         self._require_whole(grouped)
-        part = grouped.begin_nested()
+        with self._what_undid_all_noted(grouped):
+            part = grouped.begin_nested()
+            try:
+                yield
+            except BaseException:
+                if self._is_whole(grouped):
+                    part.rollback()
+                raise
+            part.commit()
+
+    @contextmanager
+    def _what_undid_all_noted(self, grouped: sa.Connection) -> Iterator[None]:
+        """Keep the first error after which nothing of the transaction is left, for whoever ends it."""
         try:
             yield
         except BaseException as error:
-            if self._is_whole(grouped):
-                part.rollback()
-            else:
+            if not self._is_whole(grouped):
                 self._group.undone_by = self._group.undone_by or error
             raise
-        part.commit()
 
     def _require_whole(self, connection: sa.Connection) -> None:
         """Raise LedgerError where the database has undone the whole transaction by itself.

@@ -1,12 +1,14 @@
 """Verbs that share a commit: each whole or not at all, all of them or none, on both databases."""
 
+import secrets
 import threading
 from contextlib import suppress
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
-from callsheet.errors import CapReached, LedgerError
+from callsheet.errors import CapReached, LedgerError, LedgerUnavailable
 from callsheet.ledger import Event, Ledger, State, queries, verify
 from pricing.budgets import Cap
 from tests.integration.ledger.conftest import Desk
@@ -122,3 +124,68 @@ def test_what_the_database_undoes_by_itself_is_never_taken_for_done(desk, goes_o
     assert desk.dump() == before
     desk.do(Event.ADMIT, late)
     assert desk.ledger.do(queries.job, late).state is State.HELD
+
+
+def before_a_verb(desk: Desk, job: int, cut) -> None:
+    """Lose the connection between two verbs."""
+    cut()
+    desk.do(Event.ADMIT, job)
+
+
+def in_a_verb(desk: Desk, _job: int, cut) -> None:
+    """Lose it between two statements."""
+    with desk.ledger._write() as connection:
+        cut()
+        connection.exec_driver_sql("SELECT 1")
+
+
+def at_the_end_of_a_verb(desk: Desk, _job: int, cut) -> None:
+    """Lose it after the last statement."""
+    with desk.ledger._write():
+        cut()
+
+
+def after_a_refusal(desk: Desk, _job: int, cut) -> None:
+    """Lose it before what a verb did can be undone alone."""
+    with desk.ledger._write():
+        cut()
+        raise CapReached("no room")
+
+
+def in_a_read(desk: Desk, job: int, cut) -> None:
+    """Lose it before something is read."""
+    cut()
+    desk.ledger.do(queries.job, job)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "lose",
+    [before_a_verb, in_a_verb, at_the_end_of_a_verb, after_a_refusal, in_a_read],
+    ids=lambda f: f.__name__,
+)
+def test_wherever_the_server_is_lost_the_commit_says_that_it_is_away(
+    postgres_url: str, open_desk, server: str, lose
+) -> None:
+    """Callers wait for a server that is away and go on; any other error ends their jobs."""
+    name = f"together_{secrets.token_hex(8)}"
+    desk = open_desk(f"{postgres_url}&application_name={name}")
+    first, second, late = desk.run(3)
+    before = desk.dump()
+
+    def cut() -> None:
+        with psycopg.connect(server, autocommit=True) as admin:
+            mine = "FROM pg_stat_activity WHERE application_name = %s"
+            admin.execute(f"SELECT pg_terminate_backend(pid, 5000) {mine}", [name]).fetchall()
+
+    def together() -> None:
+        with desk.ledger.together():
+            desk.do(Event.ADMIT, first)
+            with suppress(LedgerError, CapReached):
+                lose(desk, second, cut)
+            with suppress(LedgerError):
+                desk.do(Event.ADMIT, late)
+
+    with pytest.raises(LedgerUnavailable, match="cannot be reached"):
+        together()
+    assert desk.dump() == before
